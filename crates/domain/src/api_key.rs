@@ -1,0 +1,289 @@
+//! API keys: their form, their scopes, and what one key may grant to another.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Whether a key's messages are real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// Messages go out to a real network.
+    Live,
+    /// Messages stay in the sandbox.
+    Test,
+}
+
+impl Environment {
+    /// The environment's name in a key and in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Test => "test",
+        }
+    }
+
+    /// The environment with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Live, Self::Test].into_iter().find(|environment| environment.name() == name)
+    }
+}
+
+/// One thing that a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Send and cancel messages.
+    MessagesSend,
+    /// Read messages and their cards.
+    MessagesRead,
+    /// Read channels.
+    ChannelsRead,
+    /// Make, connect, hold and delete channels.
+    ChannelsWrite,
+    /// List keys.
+    KeysRead,
+    /// Make and revoke keys.
+    KeysWrite,
+    /// Read webhooks.
+    WebhooksRead,
+    /// Make and change webhooks.
+    WebhooksWrite,
+    /// Look at the sandbox phone.
+    SandboxRead,
+    /// Empty the sandbox phone.
+    SandboxWrite,
+}
+
+impl Scope {
+    /// Every scope, in the order in which keys list them.
+    pub const ALL: [Self; 10] = [
+        Self::MessagesSend,
+        Self::MessagesRead,
+        Self::ChannelsRead,
+        Self::ChannelsWrite,
+        Self::KeysRead,
+        Self::KeysWrite,
+        Self::WebhooksRead,
+        Self::WebhooksWrite,
+        Self::SandboxRead,
+        Self::SandboxWrite,
+    ];
+
+    /// The scope's name on the wire and in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MessagesSend => "messages.send",
+            Self::MessagesRead => "messages.read",
+            Self::ChannelsRead => "channels.read",
+            Self::ChannelsWrite => "channels.write",
+            Self::KeysRead => "keys.read",
+            Self::KeysWrite => "keys.write",
+            Self::WebhooksRead => "webhooks.read",
+            Self::WebhooksWrite => "webhooks.write",
+            Self::SandboxRead => "sandbox.read",
+            Self::SandboxWrite => "sandbox.write",
+        }
+    }
+
+    /// The scope with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+/// A set of scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes(u16);
+
+impl Scopes {
+    /// Every scope there is.
+    pub fn all() -> Self {
+        Scope::ALL.into_iter().collect()
+    }
+
+    /// Whether the scope is in the set.
+    pub fn allows(self, scope: Scope) -> bool {
+        self.0 & Self::bit(scope) != 0
+    }
+
+    /// Whether every scope of this set is in the other.
+    pub fn is_subset_of(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The names, in the order of [`Scope::ALL`].
+    pub fn names(self) -> Vec<&'static str> {
+        Scope::ALL.into_iter().filter(|scope| self.allows(*scope)).map(Scope::name).collect()
+    }
+
+    fn bit(scope: Scope) -> u16 {
+        1 << (scope as u16)
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |set, scope| set | Self::bit(scope)))
+    }
+}
+
+/// Calls a minute; `None` is unlimited.
+pub type RateLimit = Option<u32>;
+/// What a key gets when its maker says nothing.
+pub const DEFAULT_RATE_LIMIT: u32 = 60;
+/// The highest limit short of none.
+pub const MAX_RATE_LIMIT: u32 = 10_000;
+
+/// What a key may do, and for how long: what one key may pass on to another is measured by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The environment it works in.
+    pub environment: Environment,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// How often it may call.
+    pub rate_limit: RateLimit,
+    /// When it ends, in Unix milliseconds; `None` is never.
+    pub expires_at: Option<i64>,
+}
+
+impl Grant {
+    /// The names of the properties in which this grant exceeds the other; none when the other may give it.
+    pub fn exceeds(&self, giver: &Self) -> Vec<&'static str> {
+        // No limit is the highest one.
+        let higher = |a: Option<i64>, b: Option<i64>| a.unwrap_or(i64::MAX) > b.unwrap_or(i64::MAX);
+        let checks = [
+            ("permissions", !self.scopes.is_subset_of(giver.scopes)),
+            ("environment", self.environment != giver.environment),
+            ("rateLimit", higher(self.rate_limit.map(i64::from), giver.rate_limit.map(i64::from))),
+            ("expiresAt", higher(self.expires_at, giver.expires_at)),
+        ];
+        checks.into_iter().filter(|(_, exceeds)| *exceeds).map(|(name, _)| name).collect()
+    }
+}
+
+const PREFIX: &str = "oapi_sk_";
+const RANDOM: usize = 29;
+const CHECKSUM: usize = 6;
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A key in clear: `oapi_sk_{live|test}_`, 29 random characters of base 62 (172 bits) and 6 of checksum, 48 in all.
+/// Shown once; the store keeps its SHA-256 only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey(String);
+
+impl SecretKey {
+    /// Makes a key from random bytes. Bytes of 248 and more are passed over, so that no character is likelier than
+    /// another; `None` when too few remain (for 64 bytes that never happens in practice).
+    pub fn new(environment: Environment, random: &[u8]) -> Option<Self> {
+        let even = random.iter().filter(|byte| **byte < 248).map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
+        let body: String = even.take(RANDOM).collect();
+        let text = format!("{PREFIX}{}_{body}", environment.name());
+        (body.len() == RANDOM).then(|| Self(format!("{text}{}", checksum(&text))))
+    }
+
+    /// Reads a key as a caller sent it. A typo is found by the checksum, without asking the store.
+    pub fn parse(text: &str) -> Option<Self> {
+        let body = text.strip_prefix(PREFIX)?;
+        let body = body.strip_prefix("live_").or_else(|| body.strip_prefix("test_"))?;
+        let fits = body.len() == RANDOM + CHECKSUM && body.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let (text, sum) = text.split_at_checked(text.len() - CHECKSUM).filter(|_| fits)?;
+        (checksum(text) == sum).then(|| Self(format!("{text}{sum}")))
+    }
+
+    /// What the store keeps and looks keys up by. No slow hash is needed for 172 random bits.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(&self.0).into()
+    }
+
+    /// The part that may be shown to tell keys apart: the environment and the first four random characters.
+    pub fn visible_prefix(&self) -> &str {
+        &self.0[..PREFIX.len() + "live_".len() + 4]
+    }
+
+    /// The whole key, to be shown once to the one who made it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SecretKey(…)")
+    }
+}
+
+/// The first 32 bits of the SHA-256 of what stands before, in base 62.
+fn checksum(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    let mut number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    let mut sum = [0; CHECKSUM];
+    for place in sum.iter_mut().rev() {
+        *place = ALPHABET[number as usize % 62];
+        number /= 62;
+    }
+    sum.into_iter().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> SecretKey {
+        let random: Vec<u8> = (0..64).collect();
+        SecretKey::new(Environment::Test, &random).unwrap()
+    }
+
+    #[test]
+    fn a_key_has_48_characters_and_reads_back() {
+        let key = key();
+        assert_eq!(key.reveal().len(), 48);
+        assert_eq!(SecretKey::parse(key.reveal()), Some(key.clone()));
+        assert_eq!(key.visible_prefix(), "oapi_sk_test_0123");
+        assert!(!format!("{key:?}").contains("0123"));
+    }
+
+    #[test]
+    fn every_typo_of_one_character_is_found() {
+        let text = key().reveal().to_owned();
+        for place in 0..text.len() {
+            for other in [b'0', b'z', b'_', b' '] {
+                let mut typo = text.clone().into_bytes();
+                if typo[place] != other {
+                    typo[place] = other;
+                    assert_eq!(SecretKey::parse(std::str::from_utf8(&typo).unwrap()), None);
+                }
+            }
+        }
+        for bad in ["", "oapi_sk_", "oapi_sk_test_", "ç", "oapi_sk_test_ççççççççççççççççççç", &text[1..], &text[..47]]
+        {
+            assert_eq!(SecretKey::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn too_little_randomness_makes_no_key() {
+        assert_eq!(SecretKey::new(Environment::Live, &[255; 64]), None);
+        assert_eq!(SecretKey::new(Environment::Live, &[1; 28]), None);
+    }
+
+    #[test]
+    fn a_key_grants_no_more_than_its_own() {
+        let own = Grant {
+            environment: Environment::Test,
+            scopes: [Scope::KeysWrite, Scope::MessagesSend].into_iter().collect(),
+            rate_limit: Some(60),
+            expires_at: Some(1_000),
+        };
+        assert!(own.exceeds(&own).is_empty());
+        let more = Grant { environment: Environment::Live, scopes: Scopes::all(), rate_limit: None, expires_at: None };
+        assert_eq!(more.exceeds(&own), ["permissions", "environment", "rateLimit", "expiresAt"]);
+        assert!(Grant { environment: Environment::Live, ..own }.exceeds(&more).is_empty());
+    }
+}

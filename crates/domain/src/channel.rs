@@ -1,0 +1,189 @@
+//! Channels: their types, the states of the contract's table, and who may move between them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api_key::Environment;
+
+/// What stands behind a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ChannelType {
+    /// The simulated network.
+    #[serde(rename = "SANDBOX")]
+    Sandbox,
+    /// Meta's Cloud API.
+    #[serde(rename = "WHATSAPP_WABA")]
+    CloudApi,
+    /// A linked phone over WhatsApp Web; the wire name is the vendor's.
+    #[serde(rename = "WHATSAPP_BAILEYS")]
+    WhatsAppWeb,
+}
+
+impl ChannelType {
+    const ALL: [Self; 3] = [Self::Sandbox, Self::CloudApi, Self::WhatsAppWeb];
+
+    /// The type's name on the wire and in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sandbox => "SANDBOX",
+            Self::CloudApi => "WHATSAPP_WABA",
+            Self::WhatsAppWeb => "WHATSAPP_BAILEYS",
+        }
+    }
+
+    /// The type with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Test keys reach only the sandbox, live keys only real networks.
+    pub fn environment(self) -> Environment {
+        match self {
+            Self::Sandbox => Environment::Test,
+            Self::CloudApi | Self::WhatsAppWeb => Environment::Live,
+        }
+    }
+}
+
+/// The state of a channel: the contract's table, one row a variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ChannelState {
+    /// Never connected.
+    Created,
+    /// Waiting for a scan or a check.
+    Connecting,
+    /// The line is up.
+    Connected,
+    /// The line is down: lost and coming back by itself, or put down by a person until the next connect.
+    Disconnected,
+    /// The network limits it until a stated time.
+    Restricted,
+    /// Held by a person, or until it is re-authorised.
+    Paused,
+    /// The network ended the link; a person must link it again.
+    LoggedOut,
+    /// The network banned the number.
+    Banned,
+}
+
+/// What a person may ask of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelAction {
+    /// Bring the line up.
+    Connect,
+    /// Put the line down; what waits is held.
+    Disconnect,
+    /// Hold what waits, keep the line.
+    Pause,
+    /// End a pause.
+    Resume,
+}
+
+impl ChannelState {
+    const ALL: [Self; 8] = [
+        Self::Created,
+        Self::Connecting,
+        Self::Connected,
+        Self::Disconnected,
+        Self::Restricted,
+        Self::Paused,
+        Self::LoggedOut,
+        Self::Banned,
+    ];
+
+    /// The state's name on the wire and in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "CREATED",
+            Self::Connecting => "CONNECTING",
+            Self::Connected => "CONNECTED",
+            Self::Disconnected => "DISCONNECTED",
+            Self::Restricted => "RESTRICTED",
+            Self::Paused => "PAUSED",
+            Self::LoggedOut => "LOGGED_OUT",
+            Self::Banned => "BANNED",
+        }
+    }
+
+    /// The state with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether a send is taken. `was_connected`: the line has been up before, so a channel that is connecting anew goes
+    /// on accepting as it did.
+    pub fn accepts(self, was_connected: bool) -> bool {
+        match self {
+            Self::Connected | Self::Disconnected | Self::Restricted | Self::Paused => true,
+            Self::Connecting => was_connected,
+            Self::Created | Self::LoggedOut | Self::Banned => false,
+        }
+    }
+
+    /// Whether what waits is sent. A restricted channel dispatches in part: its provider says which part.
+    pub fn dispatches(self) -> bool {
+        matches!(self, Self::Connected | Self::Restricted)
+    }
+
+    /// Where an action leads on a channel whose line needs neither scan nor check; `None` when it makes no sense here.
+    pub fn after(self, action: ChannelAction) -> Option<Self> {
+        let up =
+            matches!(self, Self::Connecting | Self::Connected | Self::Disconnected | Self::Restricted | Self::Paused);
+        match action {
+            ChannelAction::Connect => (self != Self::Banned).then_some(Self::Connected),
+            ChannelAction::Disconnect => up.then_some(Self::Disconnected),
+            ChannelAction::Pause => up.then_some(Self::Paused),
+            ChannelAction::Resume => match self {
+                Self::Paused => Some(Self::Connected),
+                // Nothing to resume, nothing wrong either: asking twice is harmless.
+                Self::Connected | Self::Restricted => Some(self),
+                _ => None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_contract() {
+        let table = [
+            (ChannelState::Created, false, false),
+            (ChannelState::Connected, true, true),
+            (ChannelState::Disconnected, true, false),
+            (ChannelState::Restricted, true, true),
+            (ChannelState::Paused, true, false),
+            (ChannelState::LoggedOut, false, false),
+            (ChannelState::Banned, false, false),
+        ];
+        for (state, accepts, dispatches) in table {
+            assert_eq!(state.accepts(true), accepts, "{state:?}");
+            assert_eq!(state.dispatches(), dispatches, "{state:?}");
+        }
+        assert!(!ChannelState::Connecting.accepts(false), "the first time");
+        assert!(ChannelState::Connecting.accepts(true), "as before");
+    }
+
+    #[test]
+    fn names_go_both_ways() {
+        for state in ChannelState::ALL {
+            assert_eq!(ChannelState::from_name(state.name()), Some(state));
+        }
+        for kind in ChannelType::ALL {
+            assert_eq!(ChannelType::from_name(kind.name()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn a_pause_ends_where_it_began() {
+        assert_eq!(ChannelState::Created.after(ChannelAction::Pause), None);
+        assert_eq!(ChannelState::Created.after(ChannelAction::Connect), Some(ChannelState::Connected));
+        assert_eq!(ChannelState::Connected.after(ChannelAction::Pause), Some(ChannelState::Paused));
+        assert_eq!(ChannelState::Paused.after(ChannelAction::Resume), Some(ChannelState::Connected));
+        assert_eq!(ChannelState::Disconnected.after(ChannelAction::Resume), None);
+        assert_eq!(ChannelState::Banned.after(ChannelAction::Connect), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! Names of things: what they look like, and how they are made from a time and random bytes given from outside.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::{Builder, Uuid};
+
+/// The id is not in the form that this kind of id has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed id")]
+pub struct InvalidId;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id (`UUIDv7`) from Unix milliseconds and random bytes. Its order says nothing: order comes from
+            /// the store's sequence.
+            pub fn new(unix_ms: i64, random: [u8; 10]) -> Self {
+                Self(Builder::from_unix_timestamp_millis(u64::try_from(unix_ms).unwrap_or(0), &random).into_uuid())
+            }
+
+            /// The id as the store keeps it.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// The id from what the store kept.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(formatter)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                // Only the form that we print: one thing must not have many names.
+                let id = Uuid::try_parse(text).map_err(|_| InvalidId)?;
+                if id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text { Ok(Self(id)) } else { Err(InvalidId) }
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// A tenant: owns channels, messages and keys, and sees no other's.
+    InstitutionId
+}
+uuid_id! {
+    /// A message.
+    MessageId
+}
+uuid_id! {
+    /// An API key's public name, by which it is listed and revoked.
+    ApiKeyId
+}
+
+/// A channel's public id: `[A-Za-z0-9_-]{1,64}`, unique within an institution and environment, so that callers keep
+/// the ids they already have.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ChannelId(String);
+
+/// The id that names an institution's own sandbox channel in every path.
+pub const SANDBOX: &str = "sandbox";
+
+impl ChannelId {
+    /// The institution's own sandbox channel.
+    pub fn sandbox() -> Self {
+        Self(SANDBOX.to_owned())
+    }
+
+    /// A new id for a channel whose maker named none.
+    pub fn new(unix_ms: i64, random: [u8; 10]) -> Self {
+        let id = Builder::from_unix_timestamp_millis(u64::try_from(unix_ms).unwrap_or(0), &random).into_uuid();
+        Self(id.as_hyphenated().to_string())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ChannelId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        if fits { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
+    }
+}
+
+impl TryFrom<String> for ChannelId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<ChannelId> for String {
+    fn from(id: ChannelId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The id under which the network knows a message, fixed when the message is accepted and used on every attempt, so
+/// that a re-send is recognised. The form is that of WhatsApp Web's own clients: `3EB0` and 18 hex digits.
+pub fn network_id(random: [u8; 9]) -> String {
+    let mut id = String::from("3EB0");
+    for byte in random {
+        id += &format!("{byte:02X}");
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_id_has_one_spelling() {
+        let id = MessageId::new(1_700_000_000_000, [7; 10]);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().to_uppercase().parse::<MessageId>(), Err(InvalidId));
+        assert_eq!(id.to_string().replace('-', "").parse::<MessageId>(), Err(InvalidId));
+    }
+
+    #[test]
+    fn channel_ids_are_short_plain_words() {
+        let longest = "x".repeat(64);
+        for good in ["sandbox", "65f0c0ffee65f0c0ffee65f0", "a_b-C9", &longest] {
+            assert!(good.parse::<ChannelId>().is_ok(), "{good}");
+        }
+        let too_long = "x".repeat(65);
+        for bad in ["", "a b", "a/b", "ç", "a.b", "%41", &too_long] {
+            assert_eq!(bad.parse::<ChannelId>(), Err(InvalidId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn network_ids_look_like_those_of_whatsapp_web() {
+        assert_eq!(network_id([0, 1, 2, 3, 4, 5, 6, 7, 255]), "3EB00001020304050607FF");
+    }
+}

@@ -1,0 +1,21 @@
+//! The rules of Recado, free of I/O.
+//!
+//! Nothing here reads a clock, draws a random number or touches a file: the crate depends on nothing that could, so
+//! cargo keeps the rules testable in milliseconds. What comes in is parsed into types that cannot be invalid
+//! ([`PhoneNumber`](phone::PhoneNumber), [`ContactCard`](contact::ContactCard), [`ChannelId`](ids::ChannelId)), so
+//! nothing is checked twice further in.
+
+#![warn(missing_docs)]
+
+pub mod api_key;
+pub mod channel;
+pub mod contact;
+pub mod field_errors;
+pub mod ids;
+pub mod message;
+pub mod pacing;
+pub mod phone;
+pub mod retry;
+pub mod status;
+pub mod text;
+pub mod vcard;

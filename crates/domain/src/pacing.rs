@@ -1,0 +1,36 @@
+//! How long a channel rests between two sends, so that its number does not look like a machine.
+
+use std::time::Duration;
+
+/// A rest with jitter: anything between the two, drawn anew for each send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pacing {
+    /// The shortest rest.
+    pub min: Duration,
+    /// The longest rest.
+    pub max: Duration,
+}
+
+impl Pacing {
+    /// The rest for a random number drawn evenly from all of `u64`.
+    pub fn rest(&self, random: u64) -> Duration {
+        let spread = self.max.saturating_sub(self.min).as_millis();
+        // The high half of the product spreads evenly without a division.
+        let part = (u128::from(random) * (spread + 1)) >> 64;
+        self.min + Duration::from_millis(u64::try_from(part).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_span_the_range_and_stay_in_it() {
+        let pacing = Pacing { min: Duration::from_secs(1), max: Duration::from_secs(3) };
+        assert_eq!(pacing.rest(0), Duration::from_secs(1));
+        assert_eq!(pacing.rest(u64::MAX), Duration::from_secs(3));
+        assert_eq!(pacing.rest(u64::MAX / 2).as_secs(), 2);
+        assert_eq!(Pacing::default().rest(u64::MAX), Duration::ZERO);
+    }
+}

@@ -1,0 +1,145 @@
+//! The states of a message and the moves between them: the only place that knows either.
+
+use serde::Serialize;
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum MessageStatus {
+    /// Stored, waiting for its turn (or for its next attempt).
+    Queued,
+    /// Claimed by the dispatcher: on its way to the network, no answer known yet.
+    Sending,
+    /// The network acknowledged it.
+    Sent,
+    /// It reached the recipient's phone.
+    Delivered,
+    /// Handed over, and no way to tell what became of it.
+    Unknown,
+    /// The recipient read it.
+    Read,
+    /// It will not be delivered; the message says why.
+    Failed,
+    /// Its time to live ran out before it was sent.
+    Expired,
+    /// Called back before it was sent.
+    Cancelled,
+}
+
+use MessageStatus::{Cancelled, Delivered, Expired, Failed, Queued, Read, Sending, Sent, Unknown};
+
+impl MessageStatus {
+    /// Every state. The position of a state here is its number in the store: append only, and keep [`Self::is_open`]
+    /// and [`Self::awaits_receipts`] runs of neighbours, because the store's partial indexes are written as ranges.
+    pub const ALL: [Self; 9] = [Queued, Sending, Sent, Delivered, Unknown, Read, Failed, Expired, Cancelled];
+
+    /// The state's number in the store.
+    pub fn number(self) -> u8 {
+        // The order of the variants is the order of `ALL`; a test holds the two together.
+        self as u8
+    }
+
+    /// The state with this number in the store.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// The state's name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Queued => "QUEUED",
+            Sending => "SENDING",
+            Sent => "SENT",
+            Delivered => "DELIVERED",
+            Unknown => "UNKNOWN",
+            Read => "READ",
+            Failed => "FAILED",
+            Expired => "EXPIRED",
+            Cancelled => "CANCELLED",
+        }
+    }
+
+    /// The state with this name on the wire.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// Whether the dispatcher still has work with it. Such messages make up a channel's backlog.
+    pub fn is_open(self) -> bool {
+        matches!(self, Queued | Sending)
+    }
+
+    /// Whether a receipt from the network may still move it.
+    pub fn awaits_receipts(self) -> bool {
+        matches!(self, Sending | Sent | Delivered | Unknown)
+    }
+
+    /// Whether a message may go from this state to that one. Any other move changes nothing.
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Queued => matches!(next, Sending | Expired | Cancelled),
+            // `Queued`: to be tried again. `Delivered`, `Read`: a receipt that overtook the acknowledgement.
+            Sending => matches!(next, Queued | Sent | Delivered | Read | Failed | Unknown),
+            // `Failed`: networks refuse late.
+            Sent => matches!(next, Delivered | Read | Failed),
+            Delivered => next == Read,
+            // `Queued`: by the channel's policy `resend`.
+            Unknown => matches!(next, Queued | Sent | Delivered | Read | Failed),
+            Read | Failed | Expired | Cancelled => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_go_both_ways() {
+        for status in MessageStatus::ALL {
+            assert_eq!(MessageStatus::from_number(status.number()), Some(status));
+            assert_eq!(MessageStatus::from_name(status.name()), Some(status));
+        }
+        assert_eq!(MessageStatus::from_number(9), None);
+        assert_eq!(MessageStatus::from_name("queued"), None);
+    }
+
+    /// The contract's list, written out: a move more or less is a change of the contract.
+    #[test]
+    fn the_legal_moves_are_those_of_the_contract() {
+        let legal = [
+            (Queued, Sending),
+            (Queued, Expired),
+            (Queued, Cancelled),
+            (Sending, Queued),
+            (Sending, Sent),
+            (Sending, Delivered),
+            (Sending, Read),
+            (Sending, Failed),
+            (Sending, Unknown),
+            (Sent, Delivered),
+            (Sent, Read),
+            (Sent, Failed),
+            (Delivered, Read),
+            (Unknown, Queued),
+            (Unknown, Sent),
+            (Unknown, Delivered),
+            (Unknown, Read),
+            (Unknown, Failed),
+        ];
+        for from in MessageStatus::ALL {
+            for to in MessageStatus::ALL {
+                assert_eq!(from.may_become(to), legal.contains(&(from, to)), "{from:?} -> {to:?}");
+            }
+        }
+    }
+
+    /// The store's partial indexes say `status <= 1` and `status between 1 and 4`.
+    #[test]
+    fn open_and_awaiting_states_are_neighbours() {
+        for status in MessageStatus::ALL {
+            assert_eq!(status.is_open(), status.number() <= 1);
+            assert_eq!(status.awaits_receipts(), (1..=4).contains(&status.number()));
+        }
+    }
+}
