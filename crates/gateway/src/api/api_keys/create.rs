@@ -1,0 +1,99 @@
+//! `POST /v1/api-keys`: makes a key that may no more than the one that asks for it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use recado_domain::api_key::{DEFAULT_RATE_LIMIT, Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
+use recado_domain::field_errors::FieldErrors;
+use serde::Serialize;
+
+use super::ApiKeyView;
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{self, Data, JsonBody, Object};
+use crate::clock::Millis;
+use crate::gateway::Gateway;
+use crate::operations::api_keys::{self, BAD_NAME, NewKey};
+
+const FIELDS: [&str; 5] = ["name", "permissions", "rateLimit", "expiresAt", "environment"];
+
+#[derive(Serialize)]
+struct Created {
+    /// The whole key, this once.
+    key: String,
+    #[serde(flatten)]
+    view: ApiKeyView,
+}
+
+/// Makes a key.
+pub async fn create(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::KeysWrite>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let new = parse(&body.object()?, &caller.grant, gateway.clock.now())?;
+    if !new.grant.exceeds(&caller.grant).is_empty() {
+        return Err(ApiError::Forbidden);
+    }
+    let (key, secret) = api_keys::create(&gateway, caller.institution, new).await?;
+    let created = Created { key: secret.reveal().to_owned(), view: ApiKeyView::new(&key, None) };
+    Ok(json::answer(StatusCode::CREATED, &Data { data: created }))
+}
+
+fn parse(object: &Object<'_>, giver: &Grant, now: Millis) -> Result<NewKey, ApiError> {
+    let mut errors = FieldErrors::default();
+    let name = object.text("name")?.text("name").map(|name| name.map(str::to_owned)).and_then(|name| {
+        let name = name.ok_or("O nome da chave e obrigatorio.")?;
+        api_keys::parse_name(&name).ok_or(BAD_NAME.into())
+    });
+    let name = errors.take("name", name);
+    let scopes = errors.take("permissions", permissions(object));
+    let rate_limit = errors.take("rateLimit", rate_limit(object, giver.rate_limit));
+    let expires_at = object.value::<String>("expiresAt", BAD_TIME).and_then(|text| {
+        let Some(text) = text else { return Ok(giver.expires_at) };
+        parse_time(&text).filter(|end| *end > now).map(Some).ok_or(BAD_TIME.into())
+    });
+    let expires_at = errors.take("expiresAt", expires_at);
+    let environment = object.value::<String>("environment", BAD_ENVIRONMENT).and_then(|text| {
+        let Some(text) = text else { return Ok(giver.environment) };
+        Environment::from_name(&text).ok_or(BAD_ENVIRONMENT.into())
+    });
+    let environment = errors.take("environment", environment);
+    errors.append(object.refuse_unknown(&FIELDS));
+    match (name, scopes, rate_limit, expires_at, environment, errors.is_empty()) {
+        (Some(name), Some(scopes), Some(rate_limit), Some(expires_at), Some(environment), true) => {
+            Ok(NewKey { name, grant: Grant { environment, scopes, rate_limit, expires_at } })
+        }
+        _ => Err(errors.into()),
+    }
+}
+
+const BAD_TIME: &str = "A expiracao deve ser uma data futura no formato ISO 8601.";
+const BAD_ENVIRONMENT: &str = "O ambiente deve ser live ou test.";
+const BAD_PERMISSIONS: &str = "As permissoes devem ser uma lista com ao menos um escopo conhecido.";
+const BAD_RATE_LIMIT: &str = "O limite deve ser um numero de 1 a 10000, ou null para ilimitado.";
+
+/// A time of RFC 3339, in Unix milliseconds.
+pub fn parse_time(text: &str) -> Option<Millis> {
+    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
+fn permissions(object: &Object<'_>) -> Result<Scopes, std::borrow::Cow<'static, str>> {
+    let names = object.value::<Vec<String>>("permissions", BAD_PERMISSIONS)?.unwrap_or_default();
+    let scopes: Option<Scopes> = names.iter().map(|name| Scope::from_name(name)).collect();
+    scopes.filter(|scopes| !scopes.is_empty()).ok_or(BAD_PERMISSIONS.into())
+}
+
+/// What is asked for; without a word the usual limit, or the giver's own where that is lower.
+fn rate_limit(object: &Object<'_>, own: RateLimit) -> Result<RateLimit, std::borrow::Cow<'static, str>> {
+    if object.is_null("rateLimit") {
+        return Ok(None);
+    }
+    match object.value::<u32>("rateLimit", BAD_RATE_LIMIT)? {
+        Some(limit) if (1..=MAX_RATE_LIMIT).contains(&limit) => Ok(Some(limit)),
+        Some(_) => Err(BAD_RATE_LIMIT.into()),
+        None => Ok(Some(own.map_or(DEFAULT_RATE_LIMIT, |own| own.min(DEFAULT_RATE_LIMIT)))),
+    }
+}

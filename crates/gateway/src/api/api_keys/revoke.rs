@@ -1,0 +1,27 @@
+//! `DELETE /v1/api-keys/{keyId}`: the key's next call is refused.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use recado_domain::ids::ApiKeyId;
+
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{self, Done};
+use crate::gateway::Gateway;
+use crate::operations::api_keys;
+
+/// Revokes a key of the caller's institution and environment, the caller's own too.
+pub async fn revoke(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::KeysWrite>,
+    Path(key): Path<String>,
+) -> Result<Response, ApiError> {
+    let id: ApiKeyId = key.parse().map_err(|_| ApiError::ApiKeyNotFound)?;
+    let keys = gateway.directory.keys(caller.institution, caller.environment);
+    let entry = keys.iter().find(|entry| entry.key.id == id && !entry.is_revoked()).ok_or(ApiError::ApiKeyNotFound)?;
+    api_keys::revoke(&gateway, entry).await?;
+    Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Chave de API revogada." }))
+}

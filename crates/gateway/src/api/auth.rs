@@ -1,0 +1,174 @@
+//! Who calls, and what they may: the key is checked before anything else of a request is looked at.
+//!
+//! A handler that names [`Caller`] with a scope among its arguments cannot be reached without a key that has it.
+
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use recado_domain::api_key::{Environment, Grant, Scope, SecretKey};
+use recado_domain::ids::InstitutionId;
+
+use super::error::ApiError;
+use super::rate_limit::Quota;
+use crate::directory::{ChannelEntry, KeyEntry};
+use crate::gateway::Gateway;
+
+/// The client's address, put on each request by the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+#[derive(Clone)]
+struct Known(Arc<KeyEntry>);
+
+/// Recognises the key and counts the call; runs only where a route and its method exist.
+pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+    let now = gateway.clock.now();
+    let valid = bearer(request.headers())
+        .and_then(|secret| gateway.directory.key(&secret.hash()))
+        .filter(|entry| entry.is_valid(now));
+    let Some(entry) = valid else {
+        return refuse(&gateway, request.extensions().get::<Peer>().copied(), now).into_response();
+    };
+    if entry.touch(now) {
+        gateway.key_used.notify_one();
+    }
+    let bucket = if looks_only(request.method()) { &entry.reads } else { &entry.sends };
+    let quota = bucket.take(now);
+    let mut response = if let Some(Quota { allowed: false, retry_after, .. }) = quota {
+        ApiError::RateLimited(retry_after).into_response()
+    } else {
+        request.extensions_mut().insert(Known(entry));
+        next.run(request).await
+    };
+    if let Some(quota) = quota {
+        tell(response.headers_mut(), quota);
+    }
+    response
+}
+
+fn looks_only(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn refuse(gateway: &Gateway, peer: Option<Peer>, now: i64) -> ApiError {
+    let quota = peer.and_then(|Peer(address)| gateway.failed_logins.note(address, now));
+    match quota {
+        Some(Quota { allowed: false, retry_after, .. }) => ApiError::RateLimited(retry_after),
+        _ => ApiError::Unauthorized,
+    }
+}
+
+fn tell(headers: &mut HeaderMap, quota: Quota) {
+    headers.insert(HeaderName::from_static("ratelimit-limit"), quota.limit.into());
+    headers.insert(HeaderName::from_static("ratelimit-remaining"), quota.remaining.into());
+    headers.insert(HeaderName::from_static("ratelimit-reset"), quota.reset.into());
+}
+
+/// The key of `Authorization: Bearer …`; `None` when there is none or more than one, or when its checksum tells a typo.
+fn bearer(headers: &HeaderMap) -> Option<SecretKey> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (values.next()?.to_str().ok()?, values.next()) else { return None };
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| SecretKey::parse(key.trim_matches(' ')))?
+}
+
+/// The scopes as types, for a handler's signature to name.
+pub mod scope {
+    use super::Scope;
+
+    /// A scope that a call needs.
+    pub trait Needed: Send {
+        /// Which one.
+        const SCOPE: Scope;
+    }
+
+    macro_rules! needed {
+        ($($name:ident)*) => {
+            $(
+                /// The call needs the scope of this name.
+                pub struct $name;
+
+                impl Needed for $name {
+                    const SCOPE: Scope = Scope::$name;
+                }
+            )*
+        };
+    }
+
+    needed! { MessagesSend MessagesRead ChannelsRead ChannelsWrite KeysRead KeysWrite SandboxRead SandboxWrite }
+}
+
+/// A caller whose key has the scope `S`.
+pub struct Caller<S> {
+    /// Whose key it is.
+    pub institution: InstitutionId,
+    /// The key's environment.
+    pub environment: Environment,
+    /// All that the key may do.
+    pub grant: Grant,
+    scope: PhantomData<S>,
+}
+
+impl<S: scope::Needed, G: Sync> FromRequestParts<G> for Caller<S> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &G) -> Result<Self, ApiError> {
+        let Known(entry) = parts.extensions.get().ok_or(ApiError::Unauthorized)?;
+        let (institution, grant) = (entry.key.institution, entry.key.grant);
+        if !grant.scopes.allows(S::SCOPE) {
+            return Err(ApiError::Forbidden);
+        }
+        Ok(Self { institution, environment: grant.environment, grant, scope: PhantomData })
+    }
+}
+
+impl<S> Caller<S> {
+    /// The caller's channel with this id. Another's is not distinguishable from none.
+    pub fn channel(&self, gateway: &Gateway, id: &str) -> Result<Arc<ChannelEntry>, ApiError> {
+        self.channel_or_its_history(gateway, id)
+            .and_then(|entry| if entry.is_deleted() { Err(ApiError::ChannelNotFound) } else { Ok(entry) })
+    }
+
+    /// The same, also when it was deleted: its messages stay readable.
+    pub fn channel_or_its_history(&self, gateway: &Gateway, id: &str) -> Result<Arc<ChannelEntry>, ApiError> {
+        gateway.directory.find(self.institution, self.environment, id).ok_or(ApiError::ChannelNotFound)
+    }
+
+    /// Refuses live keys: there is no sandbox behind them.
+    pub fn sandbox_only(&self) -> Result<(), ApiError> {
+        if self.environment == Environment::Test { Ok(()) } else { Err(ApiError::Forbidden) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_compared_without_case_and_the_key_with() {
+        let secret = SecretKey::new(Environment::Test, &[7; 64]).unwrap();
+        let key = secret.reveal();
+        let of = |values: &[String]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, value.parse().unwrap());
+            }
+            bearer(&headers).is_some()
+        };
+        assert!(of(&[format!("Bearer {key}")]) && of(&[format!("bEARER  {key}")]));
+        for bad in
+            [key.to_owned(), format!("Basic {key}"), format!("Bearer {}", key.to_lowercase()), "Bearer".to_owned()]
+        {
+            assert!(!of(&[bad]));
+        }
+        assert!(!of(&[]));
+        assert!(!of(&[format!("Bearer {key}"), format!("Bearer {key}")]), "which one?");
+    }
+}

@@ -1,0 +1,24 @@
+//! `DELETE /v1/channels/{channelId}`: cancels what is queued, keeps the history.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{self, Done};
+use crate::gateway::Gateway;
+use crate::operations::channels;
+
+/// Deletes a channel.
+pub async fn delete(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::ChannelsWrite>,
+    Path(channel): Path<String>,
+) -> Result<Response, ApiError> {
+    let entry = caller.channel(&gateway, &channel)?;
+    channels::delete(&gateway, &entry).await?;
+    Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Canal removido." }))
+}

@@ -1,0 +1,38 @@
+//! `GET /v1/channels`: the caller's channels, oldest first.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::ChannelView;
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{self, List, Pagination};
+use crate::api::query::{self, Query};
+use crate::gateway::Gateway;
+
+/// Lists channels.
+pub async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::ChannelsRead>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let mut query = Query::parse(query.as_deref(), &["limit", "cursor"]);
+    let limit = query.limit();
+    let cursor = query.take("cursor", query::CURSOR, |text| Some(text.to_owned()));
+    query.finish()?;
+    let after = match cursor {
+        // A channel that was deleted between two pages still marks its place.
+        Some(id) => caller.channel_or_its_history(&gateway, &id).map_err(|_| query::bad_cursor())?.via.key,
+        None => 0,
+    };
+    let owner = (caller.institution, caller.environment);
+    let mut channels = gateway.store.channels_of(owner, after, limit + 1).await?;
+    let more = channels.len() > limit;
+    channels.truncate(limit);
+    let next_cursor = channels.last().filter(|_| more).map(|channel| channel.id.to_string());
+    let data = channels.into_iter().map(ChannelView::from).collect();
+    Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
+}

@@ -1,0 +1,10 @@
+//! Channels.
+
+pub mod act;
+pub mod create;
+pub mod delete;
+pub mod get;
+pub mod list;
+mod view;
+
+pub use view::ChannelView;

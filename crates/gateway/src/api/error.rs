@@ -1,0 +1,179 @@
+//! The one error at the edge: every answer that is not a success is made here, in the API's language and shape.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use recado_domain::field_errors::{FieldError, FieldErrors};
+use serde::Serialize;
+
+use crate::store::rows::StoreError;
+
+/// Why a call was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiError {
+    Validation(FieldErrors),
+    Unauthorized,
+    Forbidden,
+    ChannelNotFound,
+    MessageNotFound,
+    ApiKeyNotFound,
+    InstitutionNotFound,
+    NotFound,
+    MethodNotAllowed,
+    ChannelNotConnected,
+    ChannelExists,
+    ChannelReserved,
+    MessageNotCancellable,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    IdempotencyKeyReused,
+    /// With the seconds until another call may go on.
+    RateLimited(u64),
+    NotImplemented,
+    QueueFull,
+    Unavailable,
+    Internal,
+    /// The client is too slow to be answered: the connection is closed.
+    TooSlow,
+}
+
+/// Seconds after which a caller may try again when the store or a queue stands in the way.
+const TRY_AGAIN: u64 = 5;
+
+impl ApiError {
+    /// A single faulty field.
+    pub fn field(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::Validation(FieldErrors::one(field, message))
+    }
+
+    /// Status, code and text: protocol constants, letter for letter.
+    pub fn parts(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Validation(_) => (StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "Dados de entrada invalidos."),
+            Self::Unauthorized => {
+                (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Token de autenticacao invalido ou ausente.")
+            }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN", "Permissao insuficiente para esta operacao."),
+            Self::ChannelNotFound => (StatusCode::NOT_FOUND, "CHANNEL_NOT_FOUND", "Canal nao encontrado."),
+            Self::MessageNotFound => (StatusCode::NOT_FOUND, "MESSAGE_NOT_FOUND", "Mensagem nao encontrada."),
+            Self::ApiKeyNotFound => (StatusCode::NOT_FOUND, "API_KEY_NOT_FOUND", "Chave de API nao encontrada."),
+            Self::InstitutionNotFound => {
+                (StatusCode::NOT_FOUND, "INSTITUTION_NOT_FOUND", "Instituicao nao encontrada.")
+            }
+            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND", "Recurso nao encontrado."),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Metodo nao permitido."),
+            Self::ChannelNotConnected => (StatusCode::CONFLICT, "CHANNEL_NOT_CONNECTED", "Canal nao conectado."),
+            Self::ChannelExists => (StatusCode::CONFLICT, "CHANNEL_ALREADY_EXISTS", "Ja existe um canal com este id."),
+            Self::ChannelReserved => {
+                (StatusCode::CONFLICT, "CHANNEL_RESERVED", "O canal sandbox nao pode ser removido.")
+            }
+            Self::MessageNotCancellable => {
+                (StatusCode::CONFLICT, "MESSAGE_NOT_CANCELLABLE", "Mensagem nao pode mais ser cancelada.")
+            }
+            Self::PayloadTooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "Corpo da requisicao excede o limite.")
+            }
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "Content-Type deve ser application/json.",
+            ),
+            Self::IdempotencyKeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "IDEMPOTENCY_KEY_REUSED",
+                "Idempotency-Key ja usada com outro conteudo.",
+            ),
+            Self::RateLimited(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "RATE_LIMIT_EXCEEDED",
+                "Limite de requisicoes excedido. Tente novamente em alguns segundos.",
+            ),
+            Self::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "Recurso ainda nao disponivel."),
+            Self::QueueFull => {
+                (StatusCode::SERVICE_UNAVAILABLE, "QUEUE_FULL", "Fila do canal cheia. Tente novamente mais tarde.")
+            }
+            Self::Unavailable | Self::TooSlow => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "SERVICE_UNAVAILABLE",
+                "Servico indisponivel. Tente novamente em alguns segundos.",
+            ),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "Erro interno."),
+        }
+    }
+
+    /// The error as the wire shows it.
+    pub fn body(&self) -> ErrorBody<'_> {
+        let (_, code, message) = self.parts();
+        let errors = match self {
+            Self::Validation(errors) => Some(errors.as_slice()),
+            _ => None,
+        };
+        ErrorBody { message, code, errors }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        match self {
+            Self::Unauthorized => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::RateLimited(seconds) => {
+                headers.insert(RETRY_AFTER, (*seconds).into());
+            }
+            Self::QueueFull | Self::Unavailable => {
+                headers.insert(RETRY_AFTER, TRY_AGAIN.into());
+            }
+            _ => {}
+        }
+        headers
+    }
+}
+
+/// An error's body, with the key order of the seed's examples.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody<'a> {
+    message: &'static str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a [FieldError]>,
+}
+
+/// Tells the server to close the connection instead of answering.
+#[derive(Debug, Clone, Copy)]
+pub struct CloseConnection;
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, ..) = self.parts();
+        let body = serde_json::to_vec(&self.body()).unwrap_or_default();
+        let mut response = (status, self.headers(), Body::from(body)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self == Self::TooSlow {
+            response.extensions_mut().insert(CloseConnection);
+        }
+        // The router fills it in where the method is wrong; an empty one would deny every method.
+        debug_assert!(!response.headers().contains_key(ALLOW));
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Overloaded => Self::Unavailable,
+            StoreError::Refused(reason) => {
+                tracing::error!(reason, "the store refused an operation");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<FieldErrors> for ApiError {
+    fn from(errors: FieldErrors) -> Self {
+        Self::Validation(errors)
+    }
+}

@@ -1,0 +1,279 @@
+//! JSON in and out: a body is read within its limits and taken apart without losing a field.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, Request};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use recado_domain::field_errors::{Field, FieldErrors, INVALID_JSON, REPEATED, UNKNOWN};
+use serde::Serialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::error::ApiError;
+
+/// Most bytes in a body.
+pub const BODY_LIMIT: usize = 64 * 1024;
+/// The time a client has to send its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A body that says that it is JSON, within the limits of size and time; not read yet as to what it says. Stands last
+/// among a handler's arguments: who may not call must not make us read.
+pub struct JsonBody(Bytes);
+
+impl<S: Sync> FromRequest<S> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        if !is_plain_json(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        read(request.into_body()).await.map(Self)
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, ApiError> {
+    // What announces itself as too large need not be sent.
+    if body.size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(ApiError::PayloadTooLarge);
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::PayloadTooLarge),
+        // Broken off by the client, or too slow: nobody waits for an answer, or nobody should.
+        Ok(Err(_)) | Err(_) => Err(ApiError::TooSlow),
+    }
+}
+
+/// Whether the headers announce JSON in UTF-8, not compressed.
+fn is_plain_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(Ok(one)), None) = (types.next().map(HeaderValue::to_str), types.next()) else { return false };
+    let mut parts = one.split(';').map(str::trim);
+    let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    let utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
+        !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    let plain =
+        headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    json && utf8 && plain
+}
+
+/// What to do with a field that the call does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum UnknownFields {
+    /// Refuse the call: a misspelled field that is silently dropped is lost data.
+    #[default]
+    Refuse,
+    /// Take the call, and name the field in `X-Ignored-Fields`.
+    Ignore,
+}
+
+impl JsonBody {
+    /// Takes the body apart; only that it is a JSON object is checked here.
+    pub fn object(&self) -> Result<Object<'_>, ApiError> {
+        let invalid = || ApiError::field("body", INVALID_JSON);
+        let text = std::str::from_utf8(&self.0).map_err(|_| invalid())?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let fields = deserializer.deserialize_map(Fields).map_err(|_| invalid())?;
+        deserializer.end().map_err(|_| invalid())?;
+        Ok(Object { fields })
+    }
+}
+
+/// A JSON object: every field in the order of the text, repeated ones too.
+pub struct Object<'a> {
+    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::with_capacity(8);
+        while let Some(Name(name)) = map.next_key()? {
+            fields.push((name, map.next_value()?));
+        }
+        Ok(fields)
+    }
+}
+
+/// A field's name, borrowed from the body unless it is written with escapes.
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Object<'a> {
+    /// The one value under a name, as text; `Absent`, `WrongType` and `Repeated` are told apart.
+    pub fn text(&self, name: &str) -> Result<Field<'a>, ApiError> {
+        Ok(match self.raw(name) {
+            Raw::Absent => Field::Absent,
+            Raw::Repeated => Field::Repeated,
+            Raw::Value(value) if value.get().starts_with('"') => {
+                // Text that is no Unicode (half a surrogate pair) is found only here.
+                let Name(text) =
+                    serde_json::from_str(value.get()).map_err(|_| ApiError::field("body", INVALID_JSON))?;
+                Field::Text(text)
+            }
+            Raw::Value(_) => Field::WrongType,
+        })
+    }
+
+    /// The one value under a name, read as `T`; a value of another type gives the given text.
+    pub fn value<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &'static str,
+        wrong_type: &'static str,
+    ) -> Result<Option<T>, Cow<'static, str>> {
+        match self.raw(name) {
+            Raw::Absent => Ok(None),
+            Raw::Repeated => Err(REPEATED.into()),
+            Raw::Value(value) => serde_json::from_str(value.get()).map(Some).map_err(|_| wrong_type.into()),
+        }
+    }
+
+    /// Whether the field is given as `null`.
+    pub fn is_null(&self, name: &str) -> bool {
+        self.fields.iter().any(|(field, value)| field == name && value.get() == "null")
+    }
+
+    fn raw(&self, name: &str) -> Raw<'a> {
+        let mut values = self.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| *value);
+        match (values.next(), values.next()) {
+            (None, _) => Raw::Absent,
+            (Some(_), Some(_)) => Raw::Repeated,
+            (Some(value), None) if value.get() == "null" => Raw::Absent,
+            (Some(value), None) => Raw::Value(value),
+        }
+    }
+
+    /// The names that are not among the known ones, in their order, each once.
+    pub fn unknown(&self, known: &[&str]) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        let strange = self.fields.iter().map(|(name, _)| &**name).filter(|name| !known.contains(name));
+        strange.filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// Errors that name every unknown field.
+    pub fn refuse_unknown(&self, known: &[&str]) -> FieldErrors {
+        let mut errors = FieldErrors::default();
+        self.unknown(known).into_iter().for_each(|name| errors.push(name.to_owned(), UNKNOWN));
+        errors
+    }
+}
+
+enum Raw<'a> {
+    Absent,
+    Repeated,
+    Value(&'a RawValue),
+}
+
+/// A value as a JSON answer.
+pub fn answer(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => (status, [(CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            ApiError::Internal.into_response()
+        }
+    }
+}
+
+/// One thing: `{"data":{…}}`.
+#[derive(Serialize)]
+pub struct Data<T> {
+    pub data: T,
+}
+
+/// A page of things: `{"data":[…],"pagination":{…}}`.
+#[derive(Serialize)]
+pub struct List<T> {
+    pub data: Vec<T>,
+    pub pagination: Pagination,
+}
+
+/// Where a page ends.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pagination {
+    pub limit: usize,
+    pub next_cursor: Option<String>,
+}
+
+/// A change that has nothing to show.
+#[derive(Serialize)]
+pub struct Done {
+    pub success: bool,
+    pub message: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&str, &str)| (name.parse().unwrap(), value.parse().unwrap());
+        let pairs: Vec<(axum::http::HeaderName, HeaderValue)> = pairs.iter().map(pair).collect();
+        pairs.into_iter().fold(HeaderMap::new(), |mut headers, (name, value)| {
+            headers.append(name, value);
+            headers
+        })
+    }
+
+    #[test]
+    fn only_plain_json_in_utf8_is_taken() {
+        let of = |value| is_plain_json(&headers(&[("content-type", value)]));
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"; x=y"] {
+            assert!(of(good), "{good}");
+        }
+        for bad in
+            ["text/json", "application/json; charset=latin1", "application/jsonp", "", "application/vnd.api+json"]
+        {
+            assert!(!of(bad), "{bad}");
+        }
+        assert!(!is_plain_json(&headers(&[])));
+        assert!(!is_plain_json(&headers(&[("content-type", "application/json"), ("content-encoding", "gzip")])));
+        assert!(!is_plain_json(&headers(&[("content-type", "application/json"), ("content-type", "text/plain")])));
+    }
+
+    fn body(text: &str) -> JsonBody {
+        JsonBody(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn fields_are_told_apart() {
+        let body = body(r#"{"a":"x","b":1,"c":null,"d":"1","d":"2","\u0065":"\u00e7","strange":{},"strange":[]}"#);
+        let object = body.object().unwrap();
+        assert_eq!(object.text("a").unwrap(), Field::from("x"));
+        assert_eq!(object.text("b").unwrap(), Field::WrongType);
+        assert_eq!(object.text("c").unwrap(), Field::Absent);
+        assert_eq!(object.text("d").unwrap(), Field::Repeated);
+        assert_eq!(object.text("e").unwrap(), Field::from("ç"));
+        assert_eq!(object.text("f").unwrap(), Field::Absent);
+        assert_eq!(object.unknown(&["a", "b", "c", "d", "e"]), ["strange"]);
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_refused() {
+        let invalid = ApiError::field("body", INVALID_JSON);
+        for bad in ["", "[]", "\"x\"", "null", "{", "{\"a\":1,}", "{\"a\":1} x", "{'a':1}", "{\"a\":\u{0}1}", "{a:1}"] {
+            assert_eq!(body(bad).object().err(), Some(invalid.clone()), "{bad}");
+        }
+        assert_eq!(JsonBody(Bytes::from_static(b"{\"a\":\"\xff\"}")).object().err(), Some(invalid.clone()));
+        let half = body(r#"{"a":"\ud800"}"#);
+        assert_eq!(half.object().and_then(|object| object.text("a").map(drop)).err(), Some(invalid.clone()));
+        let deep = body(&format!("{{\"a\":{}1{}}}", "[".repeat(2_000), "]".repeat(2_000)));
+        assert_eq!(deep.object().err(), Some(invalid));
+    }
+}

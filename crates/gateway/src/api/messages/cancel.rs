@@ -1,0 +1,32 @@
+//! `DELETE /v1/channels/{channelId}/messages/{messageId}`: calls back what is still queued.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::get::find;
+use super::view::MessageView;
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{self, Data};
+use crate::gateway::Gateway;
+use crate::store::rows::Cancelled;
+
+/// Cancels a message.
+pub async fn cancel(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::MessagesSend>,
+    Path((channel, id)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let (entry, message) = find(&gateway, &caller, &channel, &id).await?;
+    match gateway.store.cancel(entry.via.key, message.id, gateway.clock.now()).await? {
+        Cancelled::NoMessage => return Err(ApiError::MessageNotFound),
+        Cancelled::TooLate => return Err(ApiError::MessageNotCancellable),
+        // The line may have waited for this message.
+        Cancelled::Done => gateway.dispatcher.wake(entry.via.key),
+    }
+    let (_, message) = find(&gateway, &caller, &channel, &id).await?;
+    Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))
+}

@@ -1,0 +1,38 @@
+//! `GET /v1/channels/{channelId}/messages/{messageId}`: the fate of a message.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::view::MessageView;
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{self, Data};
+use crate::directory::ChannelEntry;
+use crate::gateway::Gateway;
+use crate::store::rows::Message;
+
+/// Shows a message.
+pub async fn get(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::MessagesRead>,
+    Path((channel, id)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let (_, message) = find(&gateway, &caller, &channel, &id).await?;
+    Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))
+}
+
+/// A message of the caller's, and its channel; also of a channel that was deleted.
+pub(super) async fn find<S>(
+    gateway: &Gateway,
+    caller: &Caller<S>,
+    channel: &str,
+    id: &str,
+) -> Result<(Arc<ChannelEntry>, Message), ApiError> {
+    let entry = caller.channel_or_its_history(gateway, channel)?;
+    let id = id.parse().map_err(|_| ApiError::MessageNotFound)?;
+    let message = gateway.store.message(entry.via.key, id).await?.ok_or(ApiError::MessageNotFound)?;
+    Ok((entry, message))
+}

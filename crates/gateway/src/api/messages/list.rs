@@ -1,0 +1,41 @@
+//! `GET /v1/channels/{channelId}/messages`: a channel's messages, newest first.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use recado_domain::phone::PhoneNumber;
+use recado_domain::status::MessageStatus;
+
+use super::view::MessageView;
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{self, List, Pagination};
+use crate::api::query::{self, Query};
+use crate::gateway::Gateway;
+use crate::store::rows::MessageQuery;
+
+/// Lists messages; `status` and `to` filter.
+pub async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::MessagesRead>,
+    Path(channel): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let mut query = Query::parse(query.as_deref(), &["limit", "cursor", "status", "to"]);
+    let limit = query.limit();
+    let before = query.take("cursor", query::CURSOR, |text| text.parse().ok());
+    let status = query.take("status", "Status desconhecido.", MessageStatus::from_name);
+    let recipient = query.take("to", "O numero do destinatario deve estar no formato DDI+DDD+NUM.", |text| {
+        PhoneNumber::parse(text.trim()).ok().map(|phone| phone.digits().to_owned())
+    });
+    query.finish()?;
+    let entry = caller.channel_or_its_history(&gateway, &channel)?;
+    let asked = MessageQuery { channel: entry.via.key, status, recipient, before, limit };
+    let page = gateway.store.messages(asked).await?.ok_or_else(query::bad_cursor)?;
+    let data = page.messages.into_iter().map(|message| MessageView::new(message, &channel));
+    let data = data.collect::<Result<Vec<_>, _>>()?;
+    let next_cursor = page.next.map(|id| id.to_string());
+    Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
+}

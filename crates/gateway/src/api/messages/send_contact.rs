@@ -1,0 +1,260 @@
+//! `POST /v1/channels/{channelId}/messages/contact`: the main call. A 202 means that the message is on disk.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use recado_domain::api_key::Environment;
+use recado_domain::contact::{ContactMessage, FIELDS};
+use recado_domain::field_errors::FieldErrors;
+use recado_domain::ids::MessageId;
+use recado_domain::message::Stored;
+use recado_domain::vcard;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::view::MessageView;
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{Data, JsonBody, Object, UnknownFields};
+use crate::directory::ChannelEntry;
+use crate::gateway::Gateway;
+use crate::provider::sandbox::Scenario;
+use crate::store::rows::{CardAccount, Enqueued, Idempotency, NewMessage};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const SCENARIO: HeaderName = HeaderName::from_static("x-ogmma-sandbox-scenario");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// The route's name in the idempotency table; it outlives changes of the path.
+const ROUTE: &str = "messages/contact";
+/// The body of a 202: exactly these bytes.
+const ACCEPTED: &str = r#"{"success":true,"message":"Mensagem enfileirada para envio"}"#;
+
+/// Accepts a contact card.
+pub async fn send_contact(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::MessagesSend>,
+    Path(channel): Path<String>,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let call = Call::parse(&gateway, &caller, &headers, &body)?;
+    let entry = caller.channel(&gateway, &channel)?;
+    let message = call.message(&gateway, &caller, &entry)?;
+    let (id, replayed) = match (gateway.store.enqueue(message.clone()).await?, message.id) {
+        (Enqueued::Accepted, id) => (id, false),
+        (Enqueued::Replayed(id), _) => (id, true),
+        (Enqueued::KeyReused, _) => return Err(ApiError::IdempotencyKeyReused),
+        (Enqueued::NotConnected, _) => return Err(ApiError::ChannelNotConnected),
+        (Enqueued::QueueFull, _) => return Err(ApiError::QueueFull),
+        (Enqueued::NoChannel, _) => return Err(ApiError::ChannelNotFound),
+    };
+    if !replayed {
+        gateway.dispatcher.wake(entry.via.key);
+    }
+    accepted(&gateway, &entry, &channel, &call, id, replayed).await
+}
+
+/// What one call asks for.
+struct Call {
+    contact: ContactMessage,
+    idempotency_key: Option<String>,
+    scenario: Option<&'static str>,
+    wants_message: bool,
+    ignored: Vec<String>,
+}
+
+impl Call {
+    /// Reads headers and body; every fault of both is told at once, the headers' first.
+    fn parse(
+        gateway: &Gateway,
+        caller: &Caller<scope::MessagesSend>,
+        headers: &HeaderMap,
+        body: &JsonBody,
+    ) -> Result<Self, ApiError> {
+        let mut errors = FieldErrors::default();
+        let idempotency_key = errors.take("Idempotency-Key", idempotency_key(headers).map_err(Into::into));
+        let scenario = scenario(headers, caller.environment).map_err(Into::into);
+        let scenario = errors.take("X-Ogmma-Sandbox-Scenario", scenario);
+        let parsed = body.object().and_then(|object| contact(&object, gateway.behaviour.unknown_fields));
+        let (contact, ignored) = match parsed {
+            Ok(parsed) if errors.is_empty() => parsed,
+            Err(ApiError::Validation(of_body)) => {
+                errors.append(of_body);
+                return Err(errors.into());
+            }
+            Ok(_) => return Err(errors.into()),
+            Err(other) => return Err(other),
+        };
+        let (idempotency_key, scenario) = (idempotency_key.flatten(), scenario.flatten());
+        Ok(Self { contact, idempotency_key, scenario, wants_message: wants_message(headers), ignored })
+    }
+
+    /// The message to be stored.
+    fn message(
+        &self,
+        gateway: &Gateway,
+        caller: &Caller<scope::MessagesSend>,
+        entry: &ChannelEntry,
+    ) -> Result<NewMessage, ApiError> {
+        let (behaviour, now, ids) = (&gateway.behaviour, gateway.clock.now(), gateway.new_ids());
+        let card = &self.contact.card;
+        let known = gateway.providers.of(entry.kind).and_then(|network| network.known_account(&card.phone.number));
+        let card_account = CardAccount {
+            known: known.is_some(),
+            digits: known.unwrap_or_else(|| card.phone.number.digits().to_owned()),
+        };
+        let idempotency = self.idempotency_key.clone().map(|key| Idempotency {
+            institution: caller.institution,
+            environment: caller.environment,
+            route: ROUTE,
+            key,
+            fingerprint: self.fingerprint(entry),
+            forget_before: now - millis(behaviour.keep_idempotency),
+        });
+        Ok(NewMessage {
+            id: ids.message(),
+            channel: entry.via.key,
+            network_id: ids.network(),
+            recipient: self.contact.to.number.digits().to_owned(),
+            payload: serde_json::to_string(&Stored::from(&self.contact)).map_err(|_| ApiError::Internal)?,
+            card: vcard::render(card, &card_account.digits),
+            card_account,
+            scenario: self.scenario.map(str::to_owned),
+            accepted_at: now,
+            expires_at: now + millis(behaviour.message_ttl),
+            backlog_cap: behaviour.backlog_cap,
+            idempotency,
+        })
+    }
+
+    /// What makes two calls the same: the channel, the fields by their meaning, and the scenario.
+    fn fingerprint(&self, entry: &ChannelEntry) -> [u8; 32] {
+        let card = &self.contact.card;
+        let parts = [
+            Some(self.contact.to.number.digits()),
+            Some(&card.name),
+            Some(card.phone.number.digits()),
+            card.email.as_deref(),
+            card.organization.as_deref(),
+            self.scenario,
+        ];
+        let mut hash = Sha256::new().chain_update(entry.via.key.to_be_bytes());
+        for part in parts {
+            // With its length in front, so that text cannot wander from one field into the next.
+            let length = part.map_or(u64::MAX, |text| text.len() as u64);
+            hash = hash.chain_update(length.to_be_bytes()).chain_update(part.unwrap_or_default());
+        }
+        hash.finalize().into()
+    }
+}
+
+fn millis(time: std::time::Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+fn contact(object: &Object<'_>, unknown: UnknownFields) -> Result<(ContactMessage, Vec<String>), ApiError> {
+    let [to, name, phone, email, organization] = FIELDS.map(|field| object.text(field));
+    let parsed = ContactMessage::parse(&[to?, name?, phone?, email?, organization?]);
+    let strange = object.refuse_unknown(&FIELDS);
+    match parsed {
+        Ok(contact) if strange.is_empty() => Ok((contact, Vec::new())),
+        Ok(contact) if unknown == UnknownFields::Ignore => {
+            Ok((contact, object.unknown(&FIELDS).into_iter().map(str::to_owned).collect()))
+        }
+        Err(errors) if unknown == UnknownFields::Ignore => Err(errors.into()),
+        parsed => {
+            let mut errors = parsed.err().unwrap_or_default();
+            errors.append(strange);
+            Err(errors.into())
+        }
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let visible = value.as_bytes().iter().all(u8::is_ascii_graphic);
+    match value.to_str() {
+        Ok(key) if visible && (1..=255).contains(&key.len()) && values.next().is_none() => Ok(Some(key.to_owned())),
+        _ => Err("A Idempotency-Key deve ter de 1 a 255 caracteres ASCII visiveis."),
+    }
+}
+
+fn scenario(headers: &HeaderMap, environment: Environment) -> Result<Option<&'static str>, &'static str> {
+    let mut values = headers.get_all(SCENARIO).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if environment == Environment::Live {
+        return Err("O cenario de sandbox exige uma chave de teste.");
+    }
+    let name = value.to_str().ok().filter(|_| values.next().is_none());
+    name.and_then(Scenario::name_of).map(Some).ok_or("Cenario de sandbox desconhecido.")
+}
+
+fn wants_message(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split([',', ';']));
+    preferences.any(|preference| preference.trim().eq_ignore_ascii_case("return=representation"))
+}
+
+#[derive(Serialize)]
+struct AcceptedWithMessage {
+    success: bool,
+    message: &'static str,
+    #[serde(flatten)]
+    data: Data<MessageView>,
+}
+
+async fn accepted(
+    gateway: &Gateway,
+    entry: &ChannelEntry,
+    channel: &str,
+    call: &Call,
+    id: MessageId,
+    replayed: bool,
+) -> Result<Response, ApiError> {
+    let mut body = ACCEPTED.to_owned();
+    let mut headers = HeaderMap::with_capacity(8);
+    if call.wants_message
+        && let Some(message) = gateway.store.message(entry.via.key, id).await?
+    {
+        let data = Data { data: MessageView::new(message, entry.via.id.as_str())? };
+        let full = AcceptedWithMessage { success: true, message: "Mensagem enfileirada para envio", data };
+        body = serde_json::to_string(&full).map_err(|_| ApiError::Internal)?;
+        headers.insert("preference-applied", HeaderValue::from_static("return=representation"));
+    }
+    let id = id.to_string();
+    // Ids of channels and messages are plain ASCII; anything else would have been no channel's.
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ApiError::Internal);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(LOCATION, value(&format!("/v1/channels/{channel}/messages/{id}"))?);
+    headers.insert("x-message-id", value(&id)?);
+    if replayed {
+        headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    if !call.ignored.is_empty() {
+        headers.insert("x-ignored-fields", value(&ignored_fields(&call.ignored))?);
+    }
+    Ok((StatusCode::ACCEPTED, headers, body).into_response())
+}
+
+/// Names for a header: percent-encoded, and cut with `...` where a hostile body would make it endless.
+fn ignored_fields(names: &[String]) -> String {
+    const LONGEST: usize = 1_024;
+    let mut list = String::new();
+    for name in names {
+        let separator = if list.is_empty() { "" } else { ", " };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        let encoded =
+            name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
+        let encoded = encoded.take(LONGEST).collect::<String>();
+        if list.len() + encoded.len() > LONGEST {
+            list += &format!("{separator}...");
+            break;
+        }
+        list += &format!("{separator}{encoded}");
+    }
+    list
+}

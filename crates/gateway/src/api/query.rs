@@ -1,0 +1,113 @@
+//! Query strings of lists: every parameter is known, or the call is refused.
+
+use recado_domain::field_errors::{FieldErrors, REPEATED, UNKNOWN};
+
+use super::error::ApiError;
+
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
+
+/// The parameters of a list.
+pub struct Query {
+    parameters: Vec<(String, String)>,
+    errors: FieldErrors,
+}
+
+impl Query {
+    /// Takes a query string apart; only these names, each once.
+    pub fn parse(text: Option<&str>, known: &[&str]) -> Self {
+        let parts = text.unwrap_or_default().split('&').filter(|part| !part.is_empty());
+        let mut query = Self { parameters: Vec::new(), errors: FieldErrors::default() };
+        for part in parts {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let (name, value) = (decode(name), decode(value));
+            if !known.contains(&&*name) {
+                query.errors.push(name, UNKNOWN);
+            } else if query.parameters.iter().any(|(earlier, _)| *earlier == name) {
+                query.errors.push(name, REPEATED);
+            } else {
+                query.parameters.push((name, value));
+            }
+        }
+        query
+    }
+
+    /// A parameter as `read` understands it; one that it does not is noted with the text.
+    pub fn take<T>(&mut self, name: &'static str, text: &'static str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let (_, value) = self.parameters.iter().find(|(known, _)| known == name)?;
+        let read = read(value);
+        if read.is_none() {
+            self.errors.push(name, text);
+        }
+        read
+    }
+
+    /// The size of a page.
+    pub fn limit(&mut self) -> usize {
+        let in_range = |text: &str| text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        self.take("limit", "O limite deve ser um numero de 1 a 100.", in_range).unwrap_or(DEFAULT_LIMIT)
+    }
+
+    /// Refuses the call when anything was wrong.
+    pub fn finish(self) -> Result<(), ApiError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self.errors.into()) }
+    }
+}
+
+/// The answer to a cursor that names nothing in the list.
+pub fn bad_cursor() -> ApiError {
+    ApiError::field("cursor", CURSOR)
+}
+
+/// What is said of a cursor that is none of ours.
+pub const CURSOR: &str = "Cursor invalido.";
+
+/// Undoes percent-encoding and `+`; bytes that make no UTF-8 become U+FFFD, which no parameter takes.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        match (first, tail) {
+            (b'%', [high, low, after @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
+                bytes.push(hex(*high).unwrap_or(0) << 4 | hex(*low).unwrap_or(0));
+                rest = after;
+                continue;
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(*other),
+        }
+        rest = tail;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_and_known() {
+        let mut query = Query::parse(Some("limit=5&to=%2B55%2011+9&x=1&limit=6&&empty"), &["limit", "to"]);
+        assert_eq!(query.limit(), 5);
+        assert_eq!(query.take("to", "bad", |text| Some(text.to_owned())), Some("+55 11 9".to_owned()));
+        let mut errors = FieldErrors::default();
+        errors.push("x", UNKNOWN);
+        errors.push("limit", REPEATED);
+        errors.push("empty", UNKNOWN);
+        assert_eq!(query.finish(), Err(errors.into()));
+    }
+
+    #[test]
+    fn limits_have_a_range() {
+        for (text, expected) in [("limit=1", 1), ("limit=100", 100), ("", 20)] {
+            let mut query = Query::parse(Some(text), &["limit"]);
+            assert_eq!((query.limit(), query.finish()), (expected, Ok(())));
+        }
+        for text in ["limit=0", "limit=101", "limit=x", "limit=", "limit=-1", "limit=%zz"] {
+            let mut query = Query::parse(Some(text), &["limit"]);
+            query.limit();
+            assert!(query.finish().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The sandbox's phone.
+
+pub mod clear;
+pub mod messages;

@@ -1,0 +1,113 @@
+//! `recado serve`: starts the parts, serves, and ends them in order.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, LogConfig, LogFormat};
+use crate::control::Socket;
+use crate::gateway::{Gateway, STORE_FILE};
+use crate::lock::DataDirLock;
+use crate::shutdown::Signals;
+use crate::{api, housekeeping, server};
+
+pub async fn run(config: Config) -> Result<()> {
+    start_log(&config.log);
+    let mut signals = Signals::listen()?;
+    let dir = &config.data_dir.data_dir;
+    if !dir.join(STORE_FILE).exists() {
+        bail!("there is no store in {}: make one with `recado init --data-dir {0}`", dir.display());
+    }
+    let lock = DataDirLock::take(dir).await?;
+    let listener = TcpListener::bind(config.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
+    raise_file_limit(config.max_connections);
+    let gateway = Gateway::open(dir, config.behaviour.clone()).await.context("cannot open the store")?;
+    let socket = Socket::open(dir)?;
+    let background = TaskTracker::new();
+    // Receipts come last to an end: what was sent while stopping may still be acknowledged.
+    let receipts_stop = CancellationToken::new();
+    let sandbox = gateway.providers.sandbox().clone();
+    let (receipts, stop) = (gateway.receipts(), receipts_stop.clone());
+    background.spawn(async move { sandbox.send_receipts(receipts, stop).await });
+    background.spawn(housekeeping::purge(gateway.clone()));
+    background.spawn(housekeeping::note_key_uses(gateway.clone()));
+    background.spawn(socket.serve(gateway.clone()));
+    background.close();
+    gateway.dispatcher.start().await.context("cannot read the queue")?;
+    announce(&listener)?;
+
+    let hurry = CancellationToken::new();
+    let serving = tokio::spawn({
+        let (router, stop, hurry) = (api::router(gateway.clone()), gateway.stop.clone(), hurry.clone());
+        async move { server::serve(listener, router, config.max_connections, stop, hurry.cancelled()).await }
+    });
+    signals.next().await;
+    tracing::info!("stopping: calls and sends in hand finish first");
+    gateway.stop.cancel();
+    let insist = async {
+        tokio::select! {
+            () = tokio::time::sleep(config.shutdown_grace) => {}
+            () = signals.next() => {}
+        }
+    };
+    let ending = end(&gateway, serving, &background, &receipts_stop);
+    tokio::select! {
+        () = ending => {}
+        () = insist => {
+            // What was cut off is taken up at the next start, as after a crash.
+            tracing::warn!("stopping took too long");
+            hurry.cancel();
+        }
+    }
+    gateway.close().await;
+    drop(lock);
+    Ok(())
+}
+
+/// Calls first, because they may still enqueue; then sends; then what came back of them.
+async fn end(
+    gateway: &Arc<Gateway>,
+    serving: tokio::task::JoinHandle<()>,
+    background: &TaskTracker,
+    receipts_stop: &CancellationToken,
+) {
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the server broke off");
+    }
+    gateway.dispatcher.stop().await;
+    receipts_stop.cancel();
+    housekeeping::write_key_uses(gateway).await;
+    background.wait().await;
+}
+
+fn start_log(config: &LogConfig) {
+    let log = tracing_subscriber::fmt().with_max_level(config.log).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+/// Says where the server listens, on the first line of standard output: scripts that asked for a free port read it.
+fn announce(listener: &TcpListener) -> Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "recado {} listens on http://{}", env!("CARGO_PKG_VERSION"), listener.local_addr()?)?;
+    Ok(out.flush()?)
+}
+
+/// Systems start programs with room for 1,024 files; each connection is one.
+fn raise_file_limit(connections: u32) {
+    let wanted = u64::from(connections) + 256;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit < wanted => {
+            tracing::warn!(limit, wanted, "the system allows fewer open files than max_connections needs");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}

@@ -1,0 +1,87 @@
+//! Where time and randomness come in. Nothing else may ask the system for either (clippy holds us to it), so that a
+//! test can move the one and repeat the other.
+
+use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, network_id};
+
+/// Unix time in milliseconds.
+pub type Millis = i64;
+
+/// Tells the time of day.
+pub trait Clock: Send + Sync {
+    /// Now, in Unix milliseconds.
+    fn now(&self) -> Millis;
+}
+
+/// Gives random bytes, fit for secrets.
+pub trait Entropy: Send + Sync {
+    /// Fills the bytes.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// The system's clock.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
+    fn now(&self) -> Millis {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+    }
+}
+
+/// The system's random source.
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
+    fn fill(&self, bytes: &mut [u8]) {
+        // Without randomness there are no safe keys and no unique ids: going on would be worse than ending.
+        getrandom::fill(bytes).expect("the system has a random source");
+    }
+}
+
+/// An array of random bytes.
+pub fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes);
+    bytes
+}
+
+/// Makes new ids from a clock and a random source.
+pub struct NewIds<'a>(pub &'a dyn Clock, pub &'a dyn Entropy);
+
+impl NewIds<'_> {
+    /// A new institution's id.
+    pub fn institution(&self) -> InstitutionId {
+        InstitutionId::new(self.0.now(), random(self.1))
+    }
+
+    /// A new key's public id.
+    pub fn api_key(&self) -> ApiKeyId {
+        ApiKeyId::new(self.0.now(), random(self.1))
+    }
+
+    /// A new channel's id, where its maker named none.
+    pub fn channel(&self) -> ChannelId {
+        ChannelId::new(self.0.now(), random(self.1))
+    }
+
+    /// A new message's id.
+    pub fn message(&self) -> MessageId {
+        MessageId::new(self.0.now(), random(self.1))
+    }
+
+    /// A new message's name on the network.
+    pub fn network(&self) -> String {
+        network_id(random(self.1))
+    }
+}
+
+/// A time as the API writes it: RFC 3339 in UTC, with milliseconds.
+pub fn rfc3339(millis: Millis) -> String {
+    match jiff::Timestamp::from_millisecond(millis) {
+        Ok(time) => format!("{time:.3}"),
+        // Out of the calendar: only a broken clock gets here.
+        Err(_) => millis.to_string(),
+    }
+}

@@ -1,0 +1,132 @@
+//! Every setting of the server: by flag, or by the variable named beside it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use recado_domain::pacing::Pacing;
+
+use crate::api::json::UnknownFields;
+
+/// Where the files are.
+#[derive(Debug, Clone, Args)]
+pub struct DataDir {
+    /// Directory of the store, the sandbox and the control socket
+    #[arg(long, env = "RECADO_DATA_DIR", hide_env_values = true, default_value = "data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+/// The settings of `recado serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub data_dir: DataDir,
+
+    /// Address to listen on; port 0 takes a free one and prints it
+    #[arg(long, env = "RECADO_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub listen: SocketAddr,
+
+    /// Most connections at a time; further ones wait to be accepted
+    #[arg(long, env = "RECADO_MAX_CONNECTIONS", hide_env_values = true, default_value_t = 16_384, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// How long calls and sends in hand may take to end after SIGTERM
+    #[arg(long, env = "RECADO_SHUTDOWN_GRACE", hide_env_values = true, default_value = "30s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    pub shutdown_grace: Duration,
+
+    #[command(flatten)]
+    pub log: LogConfig,
+
+    #[command(flatten)]
+    pub behaviour: Behaviour,
+}
+
+/// What is logged, to standard error.
+#[derive(Debug, Clone, Args)]
+pub struct LogConfig {
+    /// Least important level that is logged: error, warn, info, debug, trace or off
+    #[arg(long, env = "RECADO_LOG", hide_env_values = true, default_value = "info", value_name = "LEVEL")]
+    pub log: tracing_subscriber::filter::LevelFilter,
+
+    /// Form of the log lines
+    #[arg(long, env = "RECADO_LOG_FORMAT", hide_env_values = true, default_value = "text", value_name = "FORM")]
+    pub log_format: LogFormat,
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How calls and messages are treated.
+#[derive(Debug, Clone, Args)]
+pub struct Behaviour {
+    /// What to do with a body field that a call does not know
+    #[arg(long, env = "RECADO_UNKNOWN_FIELDS", hide_env_values = true, default_value = "refuse", value_name = "WHAT")]
+    pub unknown_fields: UnknownFields,
+
+    /// How long an accepted message may wait to be sent before it expires
+    #[arg(long, env = "RECADO_MESSAGE_TTL", hide_env_values = true, default_value = "24h", value_name = "TIME",
+          value_parser = time_at_least_a_second)]
+    pub message_ttl: Duration,
+
+    /// Most messages that wait on one channel; further ones are answered 503
+    #[arg(long, env = "RECADO_BACKLOG_CAP", hide_env_values = true, default_value_t = 100_000, value_name = "N")]
+    pub backlog_cap: usize,
+
+    /// How long finished messages are kept
+    #[arg(long, env = "RECADO_KEEP_MESSAGES", hide_env_values = true, default_value = "90days", value_name = "TIME",
+          value_parser = time_at_least_a_second)]
+    pub keep_messages: Duration,
+
+    /// How long an Idempotency-Key is remembered
+    #[arg(long, env = "RECADO_KEEP_IDEMPOTENCY", hide_env_values = true, default_value = "24h", value_name = "TIME",
+          value_parser = time_at_least_a_second)]
+    pub keep_idempotency: Duration,
+
+    /// Failed authentications a minute from one address before they are answered 429
+    #[arg(long, env = "RECADO_AUTH_FAILURES", hide_env_values = true, default_value_t = 300, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub auth_failures: u32,
+
+    /// Shortest rest of a sandbox channel between two sends
+    #[arg(long, env = "RECADO_SANDBOX_DELAY_MIN", hide_env_values = true, default_value = "0s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    pub sandbox_delay_min: Duration,
+
+    /// Longest rest of a sandbox channel between two sends; each rest is drawn between the two
+    #[arg(long, env = "RECADO_SANDBOX_DELAY_MAX", hide_env_values = true, default_value = "0s", value_name = "TIME",
+          value_parser = humantime::parse_duration)]
+    pub sandbox_delay_max: Duration,
+}
+
+/// For reading the variables alone.
+#[derive(clap::Parser)]
+struct FromEnvironment {
+    #[command(flatten)]
+    behaviour: Behaviour,
+}
+
+impl Behaviour {
+    /// The defaults, and what the variables say; for commands that have no flags for it.
+    pub fn from_environment() -> Self {
+        <FromEnvironment as clap::Parser>::parse_from(["recado"]).behaviour
+    }
+
+    /// The sandbox's rest between two sends.
+    pub fn sandbox_pacing(&self) -> Pacing {
+        Pacing { min: self.sandbox_delay_min, max: self.sandbox_delay_max.max(self.sandbox_delay_min) }
+    }
+}
+
+fn time_at_least_a_second(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time < Duration::from_secs(1) { Err("at least one second".to_owned()) } else { Ok(time) }
+}

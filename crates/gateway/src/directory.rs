@@ -1,0 +1,162 @@
+//! What every request asks for, kept in memory: the keys and the channels.
+//!
+//! The server alone writes the store (a lock on the data directory sees to it) and every change passes through here,
+//! so the directory is never behind: a revoked key is refused at the next call.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelType;
+use recado_domain::ids::{ApiKeyId, InstitutionId};
+
+use crate::api::rate_limit::Bucket;
+use crate::clock::Millis;
+use crate::provider::Via;
+use crate::store::rows::{ApiKey, Channel, ChannelKey};
+
+/// A key with what changes from call to call.
+pub struct KeyEntry {
+    /// The key as it was made.
+    pub key: ApiKey,
+    /// Calls that change something.
+    pub sends: Bucket,
+    /// Calls that only look, so that polling does not eat the budget for sending.
+    pub reads: Bucket,
+    revoked: AtomicBool,
+    last_used_at: AtomicI64,
+    /// Used since the last use was written down.
+    used: AtomicBool,
+}
+
+impl KeyEntry {
+    /// Whether it was revoked.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Whether the key opens anything now.
+    pub fn is_valid(&self, now: Millis) -> bool {
+        !self.is_revoked() && self.key.grant.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// Notes a use; `true` when it is the first since uses were written down.
+    pub fn touch(&self, now: Millis) -> bool {
+        self.last_used_at.store(now, Ordering::Relaxed);
+        !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed)
+    }
+
+    /// When it was last used.
+    pub fn last_used_at(&self) -> Option<Millis> {
+        Some(self.last_used_at.load(Ordering::Relaxed)).filter(|at| *at > 0)
+    }
+}
+
+/// A channel as requests see it. What can change besides deletion is asked of the store.
+pub struct ChannelEntry {
+    pub via: Via,
+    pub environment: Environment,
+    pub kind: ChannelType,
+    deleted: AtomicBool,
+}
+
+impl ChannelEntry {
+    /// Whether it was deleted; its history can still be read.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+}
+
+type Names = HashMap<(InstitutionId, Environment), HashMap<String, Arc<ChannelEntry>>>;
+
+/// All keys and channels.
+#[derive(Default)]
+pub struct Directory {
+    keys: RwLock<HashMap<[u8; 32], Arc<KeyEntry>>>,
+    channels: RwLock<HashMap<ChannelKey, Arc<ChannelEntry>>>,
+    names: RwLock<Names>,
+}
+
+impl Directory {
+    /// A directory of these.
+    pub fn new(keys: Vec<ApiKey>, channels: &[Channel]) -> Self {
+        let directory = Self::default();
+        keys.into_iter().for_each(|key| directory.add_key(key));
+        channels.iter().for_each(|channel| directory.add_channel(channel));
+        directory
+    }
+
+    /// The key with this hash, valid or not.
+    pub fn key(&self, hash: &[u8; 32]) -> Option<Arc<KeyEntry>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
+    /// An institution's keys of an environment, oldest first; revoked ones too.
+    pub fn keys(&self, institution: InstitutionId, environment: Environment) -> Vec<Arc<KeyEntry>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let own = keys
+            .values()
+            .filter(|entry| entry.key.institution == institution && entry.key.grant.environment == environment);
+        let mut own: Vec<_> = own.cloned().collect();
+        own.sort_unstable_by_key(|entry| (entry.key.created_at, entry.key.id));
+        own
+    }
+
+    /// Adds a key.
+    pub fn add_key(&self, key: ApiKey) {
+        let entry = KeyEntry {
+            sends: Bucket::new(key.grant.rate_limit),
+            reads: Bucket::new(key.grant.rate_limit),
+            revoked: AtomicBool::new(key.revoked_at.is_some()),
+            last_used_at: AtomicI64::new(key.last_used_at.unwrap_or(0)),
+            used: AtomicBool::new(false),
+            key,
+        };
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(entry.key.hash, Arc::new(entry));
+    }
+
+    /// Refuses the key from now on.
+    pub fn revoke_key(&self, entry: &KeyEntry) {
+        entry.revoked.store(true, Ordering::Release);
+    }
+
+    /// The keys used since this was last asked, with their last use.
+    pub fn take_used_keys(&self) -> Vec<(ApiKeyId, Millis)> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let used = keys.values().filter(|entry| entry.used.swap(false, Ordering::Relaxed));
+        used.filter_map(|entry| Some((entry.key.id, entry.last_used_at()?))).collect()
+    }
+
+    /// The channel with the store's number, deleted or not.
+    pub fn channel(&self, key: ChannelKey) -> Option<Arc<ChannelEntry>> {
+        self.channels.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// The channel with this id, deleted or not.
+    pub fn find(&self, institution: InstitutionId, environment: Environment, id: &str) -> Option<Arc<ChannelEntry>> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(&(institution, environment))?.get(id).cloned()
+    }
+
+    /// Adds a channel, or takes up one that was deleted.
+    pub fn add_channel(&self, channel: &Channel) {
+        let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
+        let entry = Arc::new(ChannelEntry {
+            via,
+            environment: channel.environment,
+            kind: channel.kind,
+            deleted: AtomicBool::new(channel.deleted_at.is_some()),
+        });
+        let place = (channel.institution, channel.environment);
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.entry(place).or_default().insert(channel.id.to_string(), entry.clone());
+        drop(names);
+        self.channels.write().unwrap_or_else(PoisonError::into_inner).insert(channel.key, entry);
+    }
+
+    /// Marks a channel deleted.
+    pub fn delete_channel(&self, entry: &ChannelEntry) {
+        entry.deleted.store(true, Ordering::Release);
+    }
+}

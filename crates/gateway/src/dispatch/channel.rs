@@ -1,0 +1,211 @@
+//! One channel's task: claim the head of the line, send it, record what became of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use recado_domain::retry;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use super::{Shared, Signal};
+use crate::clock::{Millis, random};
+use crate::directory::ChannelEntry;
+use crate::provider::{Provider, SendOutcome};
+use crate::store::rows::{ChannelKey, Claim, ClaimRequest, Claimed, Health, Orphans, Seq, Settlement, StoreError};
+
+/// The longest a network may take for one send. What is not answered by then has no answer.
+const SEND_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long a claim holds. Longer than any send, so that what runs out was in nobody's hand.
+const CLAIM: Duration = Duration::from_mins(1);
+/// The wait before the store is asked again after it refused something.
+const STORE_RETRY: Duration = Duration::from_millis(200);
+/// The longest sleep: a clock that was set forward is noticed by then.
+const LONGEST_SLEEP: Duration = Duration::from_mins(10);
+/// Messages of a deleted channel that are cancelled at once.
+const CANCEL_AT_ONCE: usize = 500;
+
+/// Runs until the line is empty or the dispatcher stops.
+pub(super) async fn run(shared: Arc<Shared>, key: ChannelKey, signal: Arc<Signal>) {
+    let entry = shared.directory.channel(key);
+    let provider = entry.as_ref().and_then(|entry| shared.providers.of(entry.kind));
+    if let Some((entry, provider)) = entry.zip(provider) {
+        let first = Orphans::OfTheDead;
+        let line =
+            Line { shared, signal, entry, provider, sends: JoinSet::new(), in_hand: HashMap::new(), orphans: first };
+        line.work().await;
+    } else {
+        tracing::warn!(channel = key, "nothing in this build sends for this channel; its messages wait");
+    }
+}
+
+struct Line {
+    shared: Arc<Shared>,
+    signal: Arc<Signal>,
+    entry: Arc<ChannelEntry>,
+    provider: Arc<dyn Provider>,
+    sends: JoinSet<SendOutcome>,
+    /// What was claimed and not yet recorded.
+    in_hand: HashMap<Id, Claimed>,
+    orphans: Orphans,
+}
+
+/// What the task waits for next.
+struct Next {
+    at: Option<Millis>,
+}
+
+impl Line {
+    async fn work(mut self) {
+        let mut outcomes = Vec::new();
+        loop {
+            self.signal.news.store(false, Ordering::Release);
+            let next = match self.turn(&mut outcomes).await {
+                Ok(next) => next,
+                Err(error) => {
+                    self.wait_for_the_store(&error).await;
+                    continue;
+                }
+            };
+            let stopping = self.shared.stop.is_cancelled();
+            if self.in_hand.is_empty()
+                && (stopping || next.at.is_none())
+                && (stopping || self.shared.retire(self.entry.via.key, &self.signal))
+            {
+                return;
+            }
+            self.wait(&next, &mut outcomes).await;
+        }
+    }
+
+    /// Records what has become of sent messages and claims the next, in one commit of the store where possible.
+    async fn turn(&mut self, outcomes: &mut Vec<(Id, Settlement)>) -> Result<Next, StoreError> {
+        let now = self.shared.clock.now();
+        let free = self.provider.max_in_flight().saturating_sub(self.in_hand.len() - outcomes.len());
+        // Both are asked before either is answered, in this order, so they share a commit. The messages that are being
+        // settled still count as held: should that fail, nobody takes them for orphans.
+        let (settled, claim) = tokio::join!(self.settle(outcomes, now), self.claim(free, now));
+        if (settled.is_err() || claim.is_err()) && self.orphans == Orphans::Claimed {
+            // What the claim took, if it took something, will not be sent by anyone.
+            self.orphans = Orphans::NeverSent;
+        }
+        settled?;
+        for (id, _) in outcomes.drain(..) {
+            self.in_hand.remove(&id);
+        }
+        let Some(claim) = claim? else { return Ok(Next { at: None }) };
+        self.orphans = Orphans::Claimed;
+        claim.messages.into_iter().for_each(|message| self.send(message));
+        Ok(Next { at: claim.next_at })
+    }
+
+    async fn settle(&self, outcomes: &[(Id, Settlement)], now: Millis) -> Result<(), StoreError> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        let seq = |id: &Id| self.in_hand.get(id).map(|message| message.seq);
+        let known = outcomes.iter().filter_map(|(id, settlement)| Some((seq(id)?, settlement.clone())));
+        self.shared.store.settle(self.entry.via.key, known.collect(), now).await
+    }
+
+    /// Asks for work; `None` when there is no hand free for it.
+    async fn claim(&self, free: usize, now: Millis) -> Result<Option<Claim>, StoreError> {
+        let key = self.entry.via.key;
+        if self.shared.stop.is_cancelled() || free == 0 {
+            return Ok(None);
+        }
+        let rest = self.provider.pacing().rest(u64::from_le_bytes(random(&*self.shared.entropy)));
+        let request = ClaimRequest {
+            channel: key,
+            ordering: self.provider.ordering(),
+            limit: free,
+            held: self.held(),
+            orphans: self.orphans,
+            resend: self.provider.recognises_resends(),
+            now,
+            claimed_until: now + millis(CLAIM),
+            rest: millis(rest),
+        };
+        let claim = self.shared.store.claim(request).await?;
+        if self.entry.is_deleted() {
+            // The claim has dealt with orphans and taken nothing; what is queued will not be sent.
+            while self.shared.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {}
+            return Ok(None);
+        }
+        Ok(Some(claim))
+    }
+
+    fn held(&self) -> Vec<Seq> {
+        self.in_hand.values().map(|message| message.seq).collect()
+    }
+
+    /// Hands a message to the network, beside this task.
+    fn send(&mut self, message: Claimed) {
+        let (provider, entry, sent) = (self.provider.clone(), self.entry.clone(), message.clone());
+        let handle = self.sends.spawn(async move {
+            let sending = provider.send(&entry.via, &sent);
+            tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or(SendOutcome::NoAnswer)
+        });
+        self.in_hand.insert(handle.id(), message);
+    }
+
+    /// Waits for news, for an outcome, or until it is time to look again.
+    async fn wait(&mut self, next: &Next, outcomes: &mut Vec<(Id, Settlement)>) {
+        let now = self.shared.clock.now();
+        let sleep = next.at.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0)).min(LONGEST_SLEEP));
+        let stopping = self.shared.stop.is_cancelled();
+        tokio::select! {
+            Some(done) = self.sends.join_next_with_id() => self.note(done, outcomes),
+            () = self.signal.notify.notified() => {}
+            () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() && !stopping => {}
+            () = self.shared.stop.cancelled(), if !stopping => {}
+        }
+        while let Some(done) = self.sends.try_join_next_with_id() {
+            self.note(done, outcomes);
+        }
+    }
+
+    fn note(&self, done: Result<(Id, SendOutcome), JoinError>, outcomes: &mut Vec<(Id, Settlement)>) {
+        let (id, outcome) = done.unwrap_or_else(|error| {
+            // A panic in a provider: nobody knows how far it came.
+            tracing::error!(channel.id = %self.entry.via.id, %error, "a send broke off");
+            (error.id(), SendOutcome::NoAnswer)
+        });
+        if let Some(message) = self.in_hand.get(&id) {
+            outcomes.push((id, self.settlement(message, outcome)));
+        }
+    }
+
+    /// What an outcome means for a message.
+    fn settlement(&self, message: &Claimed, outcome: SendOutcome) -> Settlement {
+        let now = self.shared.clock.now();
+        let again_or_fail = |code: &str, text: String| match retry::delay_after(message.failures + 1) {
+            Some(delay) => Settlement::Retry { run_at: now + millis(delay) },
+            None => Settlement::Failed { code: code.to_owned(), message: text },
+        };
+        match outcome {
+            SendOutcome::Accepted { account } => Settlement::Sent { account },
+            SendOutcome::Rejected { code, message } => Settlement::Failed { code: code.to_owned(), message },
+            SendOutcome::TryAgain { code, message } => again_or_fail(code, message),
+            SendOutcome::ChannelTrouble { wait } => Settlement::HoldChannel { until: now + millis(wait) },
+            // The same network id makes another try harmless; without one it might double the card.
+            SendOutcome::NoAnswer if self.provider.recognises_resends() => {
+                again_or_fail("TIMEOUT", "A rede nao respondeu a tempo.".to_owned())
+            }
+            SendOutcome::NoAnswer => Settlement::Unknown,
+        }
+    }
+
+    /// The store failed. What is in hand stays in hand, and nothing is sent again, until it is recorded.
+    async fn wait_for_the_store(&self, error: &StoreError) {
+        tracing::warn!(channel.id = %self.entry.via.id, %error, "a channel waits for the store");
+        tokio::time::sleep(STORE_RETRY).await;
+        let mut health = self.shared.store.health();
+        // Its sender lives as long as the store; without one there is nothing to wait for.
+        let _ = health.wait_for(|health| *health == Health::Up).await;
+    }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}

@@ -1,0 +1,67 @@
+//! What is done now and then: old rows go, and the last use of keys is written down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::gateway::Gateway;
+use crate::store::rows::{PurgeRequest, StoreError};
+
+/// The wait between two purges.
+const PURGE_EVERY: Duration = Duration::from_hours(1);
+/// The pause between two batches of a purge, so that messages go first.
+const PURGE_PAUSE: Duration = Duration::from_millis(20);
+/// How long uses of keys are gathered before they are written down together.
+const GATHER_USES: Duration = Duration::from_secs(5);
+
+/// Deletes what is old, once an hour, until the server stops.
+pub async fn purge(gateway: Arc<Gateway>) {
+    loop {
+        if let Err(error) = purge_once(&gateway).await {
+            tracing::warn!(%error, "a purge broke off; the next one goes on");
+        }
+        tokio::select! {
+            () = gateway.stop.cancelled() => return,
+            () = tokio::time::sleep(PURGE_EVERY) => {}
+        }
+    }
+}
+
+async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
+    let now = gateway.clock.now();
+    let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+    let mut request = PurgeRequest {
+        finished_before: before(gateway.behaviour.keep_messages),
+        used_before: before(gateway.behaviour.keep_idempotency),
+        after: 0,
+    };
+    while let Some(next) = gateway.store.purge(request).await? {
+        request.after = next;
+        tokio::time::sleep(PURGE_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Writes down when keys were last used; waits while none is.
+pub async fn note_key_uses(gateway: Arc<Gateway>) {
+    loop {
+        tokio::select! {
+            () = gateway.stop.cancelled() => return,
+            () = gateway.key_used.notified() => {}
+        }
+        tokio::select! {
+            () = gateway.stop.cancelled() => return,
+            () = tokio::time::sleep(GATHER_USES) => write_key_uses(&gateway).await,
+        }
+    }
+}
+
+/// Writes down what was gathered. A failure loses a few times of last use, no more.
+pub async fn write_key_uses(gateway: &Gateway) {
+    let used = gateway.directory.take_used_keys();
+    if used.is_empty() {
+        return;
+    }
+    if let Err(error) = gateway.store.touch_api_keys(used).await {
+        tracing::debug!(%error, "the last use of some keys was not written down");
+    }
+}

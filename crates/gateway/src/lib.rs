@@ -1,0 +1,21 @@
+//! Recado's gateway, in the order in which a message passes through it.
+
+pub mod cli;
+pub mod config;
+pub mod server;
+
+pub mod api;
+pub mod directory;
+pub mod operations;
+pub mod store;
+
+pub mod dispatch;
+pub mod provider;
+pub mod receipts;
+
+pub mod clock;
+pub mod control;
+pub mod gateway;
+pub mod housekeeping;
+pub mod lock;
+pub mod shutdown;

@@ -1,0 +1,43 @@
+//! One process at a time works on a data directory.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// The lock's file in the data directory. It stays when the lock is given back: the kernel, not the file, tells who
+/// holds it, so a crash leaves nothing to clean up.
+const LOCK_FILE: &str = "recado.lock";
+
+/// The right to write a data directory, given back on drop.
+pub struct DataDirLock {
+    _file: File,
+}
+
+impl DataDirLock {
+    /// Takes the lock; `None` while another process holds it.
+    pub fn try_take(data_dir: &Path) -> Result<Option<Self>> {
+        let path = data_dir.join(LOCK_FILE);
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}: does the file system know locks?", path.display()))
+            }
+        }
+    }
+
+    /// Takes the lock, waiting a moment for a command that is about to end.
+    pub async fn take(data_dir: &Path) -> Result<Self> {
+        for _ in 0..50 {
+            if let Some(lock) = Self::try_take(data_dir)? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::bail!("another recado works on {}: stop it first, or use another directory", data_dir.display())
+    }
+}

@@ -1,0 +1,65 @@
+//! API keys: made, shown once, revoked.
+
+use std::sync::Arc;
+
+use recado_domain::api_key::{Grant, SecretKey};
+use recado_domain::ids::InstitutionId;
+use recado_domain::text;
+
+use crate::api::error::ApiError;
+use crate::clock::random;
+use crate::directory::KeyEntry;
+use crate::gateway::Gateway;
+use crate::store::rows::ApiKey;
+
+/// A key to be made.
+pub struct NewKey {
+    pub name: String,
+    pub grant: Grant,
+}
+
+/// What is said of a name that is none.
+pub const BAD_NAME: &str = "O nome da chave deve ter de 3 a 100 caracteres.";
+
+/// A key's name: 3 to 100 characters, one that shows, none that breaks a line.
+pub fn parse_name(name: &str) -> Option<String> {
+    let name = name.trim();
+    (name.chars().count() >= 3 && text::check_name(name, 100).is_ok()).then(|| name.to_owned())
+}
+
+/// Makes a key. The secret is not kept: whoever loses it makes another.
+pub async fn create(
+    gateway: &Gateway,
+    institution: InstitutionId,
+    new: NewKey,
+) -> Result<(ApiKey, SecretKey), ApiError> {
+    let secret = loop {
+        // Too few usable bytes among 64 happens about never; then others are drawn.
+        if let Some(secret) = SecretKey::new(new.grant.environment, &random::<64>(&*gateway.entropy)) {
+            break secret;
+        }
+    };
+    let key = ApiKey {
+        id: gateway.new_ids().api_key(),
+        institution,
+        name: new.name,
+        hash: secret.hash(),
+        prefix: secret.visible_prefix().to_owned(),
+        grant: new.grant,
+        created_at: gateway.clock.now(),
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let _one_at_a_time = gateway.changes.lock().await;
+    gateway.store.create_api_key(key.clone()).await?;
+    gateway.directory.add_key(key.clone());
+    Ok((key, secret))
+}
+
+/// Revokes a key: its next call is refused.
+pub async fn revoke(gateway: &Gateway, entry: &Arc<KeyEntry>) -> Result<(), ApiError> {
+    let _one_at_a_time = gateway.changes.lock().await;
+    gateway.store.revoke_api_key(entry.key.id, gateway.clock.now()).await?;
+    gateway.directory.revoke_key(entry);
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Channels: made, moved between states, deleted.
+
+use std::sync::Arc;
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{ChannelAction, ChannelState, ChannelType};
+use recado_domain::field_errors::FieldErrors;
+use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
+use recado_domain::text;
+
+use crate::api::error::ApiError;
+use crate::directory::ChannelEntry;
+use crate::gateway::Gateway;
+use crate::store::rows::{Channel, NewChannel};
+
+/// How often a move is tried again when somebody else moved the channel meanwhile.
+const TRIES: usize = 5;
+/// Messages that are cancelled at once when a channel is deleted.
+const CANCEL_AT_ONCE: usize = 500;
+
+/// What a caller says of a new channel, not checked yet.
+pub struct ChannelWish {
+    pub name: Option<String>,
+    pub kind: Option<String>,
+    pub id: Option<String>,
+}
+
+/// Makes a channel.
+pub async fn create(
+    gateway: &Gateway,
+    institution: InstitutionId,
+    environment: Environment,
+    wish: ChannelWish,
+    mut errors: FieldErrors,
+) -> Result<Channel, ApiError> {
+    let name = wish.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    match name.map(|name| text::check_name(name, 100)) {
+        None if !names(&errors, "name") => errors.push("name", "O nome do canal e obrigatorio."),
+        Some(Err(_)) => errors.push("name", "O nome do canal deve ter de 1 a 100 caracteres."),
+        _ => {}
+    }
+    let kind = wish.kind.as_deref().map(ChannelType::from_name);
+    match kind {
+        None if !names(&errors, "type") => errors.push("type", "O tipo do canal e obrigatorio."),
+        Some(None) => errors.push("type", "O tipo do canal deve ser SANDBOX, WHATSAPP_WABA ou WHATSAPP_BAILEYS."),
+        Some(Some(ChannelType::Sandbox)) if environment == Environment::Live => {
+            errors.push("type", "Um canal SANDBOX exige uma chave de teste.");
+        }
+        _ => {}
+    }
+    let id = wish.id.as_deref().map(str::parse::<ChannelId>);
+    match &id {
+        Some(Err(_)) => errors.push("id", "O id do canal deve ter de 1 a 64 caracteres: letras, digitos, _ e -."),
+        Some(Ok(id)) if id.as_str() == SANDBOX => errors.push("id", "O id sandbox e reservado."),
+        _ => {}
+    }
+    let (Some(name), Some(Some(kind)), true) = (name, kind, errors.is_empty()) else { return Err(errors.into()) };
+    if gateway.providers.of(kind).is_none() {
+        return Err(ApiError::NotImplemented);
+    }
+    let id = id.and_then(Result::ok).unwrap_or_else(|| gateway.new_ids().channel());
+    let (name, state, now) = (name.to_owned(), ChannelState::Created, gateway.clock.now());
+    add(gateway, NewChannel { institution, environment, id, name, kind, state, now }).await
+}
+
+fn names(errors: &FieldErrors, field: &str) -> bool {
+    errors.as_slice().iter().any(|error| error.field == field)
+}
+
+/// Stores a channel and makes it known.
+pub(super) async fn add(gateway: &Gateway, channel: NewChannel) -> Result<Channel, ApiError> {
+    let _one_at_a_time = gateway.changes.lock().await;
+    let channel = gateway.store.create_channel(channel).await?.ok_or(ApiError::ChannelExists)?;
+    gateway.directory.add_channel(&channel);
+    Ok(channel)
+}
+
+/// The channel as it stands.
+pub async fn get(gateway: &Gateway, entry: &ChannelEntry) -> Result<Channel, ApiError> {
+    let found = gateway.store.channel(entry.via.key).await?;
+    found.filter(|channel| channel.deleted_at.is_none()).ok_or(ApiError::ChannelNotFound)
+}
+
+/// Connects, disconnects, pauses or resumes a channel.
+pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction) -> Result<Channel, ApiError> {
+    for _ in 0..TRIES {
+        let channel = get(gateway, entry).await?;
+        let next = channel.state.after(action).ok_or(ApiError::ChannelNotConnected)?;
+        if next == channel.state {
+            return Ok(channel);
+        }
+        let reason = match action {
+            ChannelAction::Connect | ChannelAction::Resume => None,
+            ChannelAction::Disconnect => Some("Desconectado a pedido.".to_owned()),
+            ChannelAction::Pause => Some("Pausado a pedido.".to_owned()),
+        };
+        let now = gateway.clock.now();
+        if gateway.store.move_channel(entry.via.key, channel.state, next, reason, now).await? {
+            tracing::info!(channel.id = %entry.via.id, from = channel.state.name(), to = next.name(), "channel moved");
+            gateway.dispatcher.wake(entry.via.key);
+            return get(gateway, entry).await;
+        }
+    }
+    Err(ApiError::Unavailable)
+}
+
+/// Deletes a channel: what is queued is cancelled, what is in flight settles, the history stays readable.
+pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), ApiError> {
+    if entry.via.id.as_str() == SANDBOX {
+        return Err(ApiError::ChannelReserved);
+    }
+    let _one_at_a_time = gateway.changes.lock().await;
+    let (key, now) = (entry.via.key, gateway.clock.now());
+    gateway.store.delete_channel(key, now).await?;
+    gateway.directory.delete_channel(entry);
+    // Should this break off, the dispatcher does the rest when it next looks at the channel.
+    while gateway.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {}
+    gateway.dispatcher.wake(key);
+    Ok(())
+}

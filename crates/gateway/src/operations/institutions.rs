@@ -1,0 +1,49 @@
+//! Institutions: tenants that see nothing of each other.
+
+use recado_domain::api_key::{Environment, Grant, RateLimit, Scopes};
+use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::ids::{ChannelId, InstitutionId};
+use recado_domain::text;
+
+use super::api_keys::NewKey;
+use crate::api::error::ApiError;
+use crate::gateway::Gateway;
+use crate::store::rows::{Institution, NewChannel};
+
+/// What a new institution starts with. The keys are shown this once.
+pub struct Founded {
+    pub id: InstitutionId,
+    pub test_key: String,
+    pub live_key: String,
+    pub sandbox_channel: ChannelId,
+}
+
+/// Makes an institution with a key for each environment and its sandbox channel.
+pub async fn found(gateway: &Gateway, name: &str, rate_limit: RateLimit) -> Result<Founded, ApiError> {
+    let name = name.trim();
+    if name.is_empty() || text::check_name(name, 100).is_err() {
+        return Err(ApiError::field("name", "O nome da instituicao deve ter de 1 a 100 caracteres."));
+    }
+    let id = gateway.new_ids().institution();
+    let now = gateway.clock.now();
+    gateway.store.create_institution(Institution { id, name: name.to_owned(), created_at: now }).await?;
+    let key = async |environment: Environment| {
+        let grant = Grant { environment, scopes: Scopes::all(), rate_limit, expires_at: None };
+        let new = NewKey { name: format!("{} key", environment.name()), grant };
+        super::api_keys::create(gateway, id, new).await.map(|(_, secret)| secret.reveal().to_owned())
+    };
+    let (test_key, live_key) = (key(Environment::Test).await?, key(Environment::Live).await?);
+    let sandbox_channel = ChannelId::sandbox();
+    let channel = NewChannel {
+        institution: id,
+        environment: Environment::Test,
+        id: sandbox_channel.clone(),
+        name: "Sandbox".to_owned(),
+        kind: ChannelType::Sandbox,
+        // There is no phone to link: it works from the start.
+        state: ChannelState::Connected,
+        now,
+    };
+    super::channels::add(gateway, channel).await?;
+    Ok(Founded { id, test_key, live_key, sandbox_channel })
+}

@@ -1,0 +1,166 @@
+//! The sandbox: a network that is not there, with the troubles of a real one on demand.
+//!
+//! It behaves to the dispatcher as WhatsApp Web does: it takes our network id, recognises a re-send, answers with an
+//! acknowledgement, and sends receipts later, again and again until the gateway has taken them.
+
+pub mod network;
+mod scenario;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use recado_domain::ids::InstitutionId;
+use recado_domain::pacing::Pacing;
+use recado_domain::phone::PhoneNumber;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::provider::{Provider, SendOutcome, Via};
+use crate::receipts::Receipts;
+use crate::store::rows::{Claimed, Ordering, StoreError};
+use network::{Arrival, Network, PhoneQuery, Shown};
+pub use scenario::{CARD_SCENARIOS, Scenario};
+
+/// The wait between an arrival and its DELIVERED, and between that and its READ: together well under a second.
+const RECEIPT_DELAY: Duration = Duration::from_millis(100);
+/// The wait before receipts are sent again that the gateway could not take.
+const RECEIPT_RETRY: Duration = Duration::from_millis(500);
+/// How long the line stays down in `channel_disconnected`.
+const LINE_DOWN: Duration = Duration::from_secs(5);
+/// How long "too fast" means to wait in `rate_limit`.
+const TOO_FAST: Duration = Duration::from_secs(1);
+/// How long the network is let alone when its file cannot be written.
+const NETWORK_DOWN: Duration = Duration::from_secs(1);
+
+/// The simulated network and its one phone.
+pub struct Sandbox {
+    network: Network,
+    pacing: Pacing,
+    clock: Arc<dyn Clock>,
+    /// Something arrived: receipts are due soon.
+    arrived: Notify,
+}
+
+impl Sandbox {
+    /// Opens the network's own file.
+    pub fn open(path: &Path, pacing: Pacing, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Ok(Self { network: Network::open(path)?, pacing, clock, arrived: Notify::new() })
+    }
+
+    /// What the phone shows, newest first.
+    pub async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
+        self.network.shown(query).await
+    }
+
+    /// Empties what an institution's phone shows.
+    pub async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError> {
+        self.network.clear(institution).await
+    }
+
+    /// Writes what is left and closes the file.
+    pub async fn close(&self) {
+        self.network.close().await;
+    }
+
+    /// Sends receipts until it is stopped. Those that an earlier run did not get rid of come first.
+    pub async fn send_receipts(&self, receipts: Receipts, stop: CancellationToken) {
+        loop {
+            // Interest is registered before the question is asked, so an arrival in between is not missed.
+            let arrived = self.arrived.notified();
+            let wait = match self.pass_on(&receipts).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::warn!(%error, "receipts of the sandbox wait");
+                    Some(RECEIPT_RETRY)
+                }
+            };
+            let wait = async {
+                match wait {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => arrived.await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = wait => {}
+            }
+        }
+    }
+
+    /// Passes the receipts on that are due; gives how long until the next are, if any will be.
+    async fn pass_on(&self, receipts: &Receipts) -> Result<Option<Duration>, StoreError> {
+        let delay = i64::try_from(RECEIPT_DELAY.as_millis()).unwrap_or(i64::MAX);
+        let (due, more) = self.network.due(self.clock.now(), delay).await?;
+        if due.is_empty() {
+            return Ok(more.then_some(RECEIPT_DELAY / 2));
+        }
+        receipts.record(due.iter().map(|due| due.receipt.clone()).collect()).await?;
+        self.network.taken(due).await?;
+        Ok(Some(Duration::ZERO))
+    }
+
+    async fn arrive(&self, via: &Via, message: &Claimed, receipts: bool) -> Result<(), StoreError> {
+        let arrival = Arrival { via: via.clone(), message: message.clone(), at: self.clock.now(), receipts };
+        self.network.arrive(arrival).await?;
+        // As a stored permit: one who is not waiting yet will find it.
+        self.arrived.notify_one();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Provider for Sandbox {
+    fn ordering(&self) -> Ordering {
+        Ordering::Channel
+    }
+
+    fn max_in_flight(&self) -> usize {
+        1
+    }
+
+    fn pacing(&self) -> Pacing {
+        self.pacing
+    }
+
+    fn recognises_resends(&self) -> bool {
+        true
+    }
+
+    fn known_account(&self, phone: &PhoneNumber) -> Option<String> {
+        let absent = Scenario::of_number(phone.digits()) == Some(Scenario::NumberNotOnWhatsapp);
+        (!absent).then(|| phone.digits().to_owned())
+    }
+
+    async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
+        let named = message.scenario.as_deref().and_then(Scenario::from_name);
+        let scenario = named.or_else(|| Scenario::of_number(&message.recipient));
+        let (arrives, outcome) = match (scenario, message.attempts) {
+            (Some(Scenario::NumberNotOnWhatsapp), _) => (
+                false,
+                SendOutcome::Rejected {
+                    code: "NUMBER_NOT_ON_WHATSAPP",
+                    message: "O numero do destinatario nao esta no WhatsApp.".to_owned(),
+                },
+            ),
+            (Some(Scenario::ChannelDisconnected), 1) => (false, SendOutcome::ChannelTrouble { wait: LINE_DOWN }),
+            (Some(Scenario::RateLimit), 1 | 2) => (false, SendOutcome::ChannelTrouble { wait: TOO_FAST }),
+            (Some(Scenario::Timeout), _) => (false, SendOutcome::NoAnswer),
+            (Some(Scenario::LostAnswer), 1) => (true, SendOutcome::NoAnswer),
+            _ => (true, SendOutcome::Accepted { account: Some(message.recipient.clone()) }),
+        };
+        if !arrives {
+            return outcome;
+        }
+        // A lost answer takes the receipts with it: they come when the re-send was answered.
+        match self.arrive(via, message, outcome != SendOutcome::NoAnswer).await {
+            Ok(()) => outcome,
+            Err(error) => {
+                tracing::warn!(%error, "the sandbox network is down");
+                SendOutcome::ChannelTrouble { wait: NETWORK_DOWN }
+            }
+        }
+    }
+}

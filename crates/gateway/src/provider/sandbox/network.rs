@@ -1,0 +1,232 @@
+//! The simulated network's file: what arrived, and what the phone shows of it.
+//!
+//! Apart from the store on purpose: after a crash the store may not know of an arrival, as with a real network, and the
+//! difference between the two is what tests look at. It survives the death of the process, not that of the machine.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use recado_domain::ids::InstitutionId;
+use recado_domain::status::MessageStatus;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite_migration::M;
+
+use crate::clock::Millis;
+use crate::provider::Via;
+use crate::store::rows::{Claimed, Receipt, StoreError};
+use crate::store::sqlite::readers::Readers;
+use crate::store::sqlite::writer::{Owned, Writer};
+use crate::store::sqlite::{connect, migrate};
+
+const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../migrations/sqlite/sandbox.sql"))];
+
+/// Receipts that are passed on together.
+const RECEIPTS_AT_ONCE: i64 = 256;
+
+/// Where the receipts of a message stand in the file.
+const NONE_TAKEN: u8 = 0;
+const READ_TAKEN: u8 = 2;
+const NONE_SENT: u8 = 3;
+
+/// A message as the network takes it.
+pub(super) struct Arrival {
+    pub(super) via: Via,
+    pub(super) message: Claimed,
+    pub(super) at: Millis,
+    /// Whether receipts will be sent for it.
+    pub(super) receipts: bool,
+}
+
+/// A message that the phone shows.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    pub id: String,
+    pub channel_id: String,
+    pub network_id: String,
+    pub recipient: String,
+    /// The contact as the caller gave it, in JSON.
+    pub contact: String,
+    pub vcard: String,
+    pub received_at: Millis,
+    /// How often it arrived.
+    pub arrivals: u32,
+}
+
+/// A page of what an institution's phone shows, newest first.
+#[derive(Debug, Clone)]
+pub struct PhoneQuery {
+    pub institution: InstitutionId,
+    pub recipient: Option<String>,
+    /// Only messages before the one with this id.
+    pub before: Option<String>,
+    pub limit: usize,
+}
+
+/// A receipt to be passed on, and the row that it is of.
+pub(super) struct Due {
+    row: i64,
+    taken: u8,
+    pub(super) receipt: Receipt,
+}
+
+/// The thread's own: just the connection. A power cut may take the last arrivals, the death of the process does not.
+struct Writing(Connection);
+
+impl Owned for Writing {
+    fn open(path: &Path) -> rusqlite::Result<Self> {
+        let mut connection = connect(path, "off")?;
+        migrate(&mut connection, MIGRATIONS)?;
+        Ok(Self(connection))
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.0
+    }
+}
+
+/// The file.
+pub(super) struct Network {
+    writer: Writer<Writing>,
+    readers: Arc<Readers>,
+}
+
+impl Network {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let writer = Writer::start(path.to_owned()).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let readers = Readers::new(path.to_owned(), writer.health());
+        Ok(Self { writer, readers })
+    }
+
+    pub(super) async fn close(&self) {
+        self.readers.close();
+        self.writer.close().await;
+    }
+
+    pub(super) async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError> {
+        self.writer.run(move |writing| arrive(&writing.0, &arrival)).await
+    }
+
+    /// The receipts that are due, and whether more will be.
+    pub(super) async fn due(&self, now: Millis, delay: Millis) -> Result<(Vec<Due>, bool), StoreError> {
+        self.writer.run(move |writing| due(&writing.0, now, delay)).await
+    }
+
+    /// The gateway has taken these receipts: they need not be sent again.
+    pub(super) async fn taken(&self, due: Vec<Due>) -> Result<(), StoreError> {
+        self.writer.run(move |writing| taken(&writing.0, &due)).await
+    }
+
+    pub(super) async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError> {
+        self.writer.run(move |writing| clear(&writing.0, institution)).await
+    }
+
+    pub(super) async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
+        self.readers.read(move |connection| shown(connection, &query)).await
+    }
+}
+
+fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
+    let Arrival { via, message, at, receipts } = arrival;
+    connection
+        .prepare_cached("insert into arrivals (network_id, arrived_at) values (?1, ?2)")?
+        .execute(params![message.network_id, at])?;
+    connection
+        .prepare_cached(
+            "insert into phone (network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard,
+                                received_at, receipts)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             -- Shown once. A phone that gets a message again sends its receipts again.
+             on conflict (network_id) do update set receipts = excluded.receipts",
+        )?
+        .execute(params![
+            message.network_id,
+            format!("msg_sandbox_{}", message.id),
+            via.institution.as_bytes(),
+            via.key,
+            via.id.as_str(),
+            message.recipient,
+            message.payload,
+            message.card,
+            at,
+            if *receipts { NONE_TAKEN } else { NONE_SENT },
+        ])?;
+    Ok(())
+}
+
+fn due(connection: &Connection, now: Millis, delay: Millis) -> rusqlite::Result<(Vec<Due>, bool)> {
+    let mut statement = connection.prepare_cached(
+        "select n, receipts, channel_key, network_id, received_at from phone indexed by phone_pending
+         where receipts < 2 order by n limit ?1",
+    )?;
+    let mut rows = statement.query([RECEIPTS_AT_ONCE])?;
+    let (mut due, mut more) = (Vec::new(), false);
+    while let Some(row) = rows.next()? {
+        let (taken, received_at): (u8, Millis) = (row.get(1)?, row.get(4)?);
+        let at = received_at + delay * (1 + Millis::from(taken));
+        if at > now {
+            more = true;
+            continue;
+        }
+        let status = if taken == NONE_TAKEN { MessageStatus::Delivered } else { MessageStatus::Read };
+        let receipt = Receipt { channel: row.get(2)?, network_id: row.get(3)?, status, at: now };
+        due.push(Due { row: row.get(0)?, taken, receipt });
+    }
+    Ok((due, more))
+}
+
+fn taken(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("update phone set receipts = ?3 where n = ?1 and receipts = ?2")?;
+    for due in due {
+        statement.execute(params![due.row, due.taken, (due.taken + 1).min(READ_TAKEN)])?;
+    }
+    Ok(())
+}
+
+fn clear(connection: &Connection, institution: InstitutionId) -> rusqlite::Result<()> {
+    connection.execute(
+        "delete from arrivals where network_id in (select network_id from phone where institution_id = ?1)",
+        [institution.as_bytes()],
+    )?;
+    connection.execute("delete from phone where institution_id = ?1", [institution.as_bytes()])?;
+    Ok(())
+}
+
+fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option<Vec<Shown>>> {
+    let institution = query.institution.as_bytes();
+    let before = match &query.before {
+        None => i64::MAX,
+        Some(id) => {
+            let found = connection
+                .prepare_cached("select n from phone where network_id = ?1 and institution_id = ?2")?
+                .query_row(params![id, institution], |row| row.get(0))
+                .optional()?;
+            match found {
+                Some(n) => n,
+                None => return Ok(None),
+            }
+        }
+    };
+    let mut statement = connection.prepare_cached(
+        "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+                (select count(*) from arrivals where arrivals.network_id = phone.network_id)
+         from phone
+         where institution_id = ?1 and n < ?2 and (?3 is null or recipient = ?3)
+         order by n desc limit ?4",
+    )?;
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![institution, before, query.recipient, limit], read_shown)?;
+    rows.collect::<rusqlite::Result<_>>().map(Some)
+}
+
+fn read_shown(row: &Row<'_>) -> rusqlite::Result<Shown> {
+    Ok(Shown {
+        id: row.get(0)?,
+        channel_id: row.get(1)?,
+        network_id: row.get(2)?,
+        recipient: row.get(3)?,
+        contact: row.get(4)?,
+        vcard: row.get(5)?,
+        received_at: row.get(6)?,
+        arrivals: row.get(7)?,
+    })
+}

@@ -1,0 +1,118 @@
+//! Accepts connections and ends them in good order.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::api::auth::Peer;
+use crate::api::error::CloseConnection;
+
+/// The time a client has to send its request's head, from the connection's or the last answer's begin.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time a client may go without reading anything of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of a request's head, and of what is read ahead of a body.
+const HEAD_LIMIT: usize = 32 * 1024;
+/// Most headers of a request.
+const HEADERS: usize = 100;
+/// The wait after the system refused to give a connection (out of file descriptors, for instance).
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Serves until `stop`, then lets the calls in hand finish; those still unfinished at `hurry` are cut off.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections: u32,
+    stop: CancellationToken,
+    hurry: impl Future<Output = ()>,
+) {
+    let tracker = TaskTracker::new();
+    let permits = Arc::new(Semaphore::new(connections as usize));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                tracker.spawn(async move {
+                    connection(stream, peer, router, stop).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+    drop(listener);
+    tracker.close();
+    tokio::select! {
+        () = tracker.wait() => {}
+        () = hurry => tracing::warn!(connections = tracker.len(), "calls in hand were cut off"),
+    }
+}
+
+type Permit = tokio::sync::OwnedSemaphorePermit;
+
+/// Waits for room before it takes a connection: what is over the limit waits with the kernel.
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<(TcpStream, SocketAddr, Permit)> {
+    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    // Answers are small and whole: waiting to fill a packet would only delay them.
+    stream.set_nodelay(true)?;
+    Ok((stream, peer, permit))
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+    let service = service_fn(|request| answer(router.clone(), peer, request));
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let mut stream = std::pin::pin!(stream);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEAD_LIMIT)
+        .max_headers(HEADERS)
+        .serve_connection(TokioIo::new(stream.as_mut()), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+async fn answer(router: Router, peer: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(Peer(peer.ip()));
+    let answered: Result<Response<Body>, Infallible> = router.oneshot(request).await;
+    let Ok(response) = answered;
+    if response.extensions().get::<CloseConnection>().is_some() {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "the client was too slow"));
+    }
+    Ok(response)
+}

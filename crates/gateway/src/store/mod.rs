@@ -1,0 +1,94 @@
+//! Every durable operation of the gateway, on one page.
+//!
+//! An operation that returned `Ok` is on disk. One that returned [`StoreError::Unavailable`] may have been kept or not:
+//! whoever needs to know asks again when the store is back, by the message's id or its idempotency key.
+
+pub mod rows;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelState;
+use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use tokio::sync::watch;
+
+use crate::clock::Millis;
+use rows::{
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Message, MessageQuery,
+    NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
+};
+
+/// The result of a store operation.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The engine under the gateway.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Whether the store works; changes wake whoever watches.
+    fn health(&self) -> watch::Receiver<Health>;
+
+    /// All institutions, oldest first.
+    async fn institutions(&self) -> Result<Vec<Institution>>;
+    /// Adds an institution.
+    async fn create_institution(&self, institution: Institution) -> Result<()>;
+
+    /// All keys, revoked ones too, oldest first.
+    async fn api_keys(&self) -> Result<Vec<ApiKey>>;
+    /// Adds a key.
+    async fn create_api_key(&self, key: ApiKey) -> Result<()>;
+    /// Revokes a key; one that is revoked keeps its first time.
+    async fn revoke_api_key(&self, id: ApiKeyId, now: Millis) -> Result<()>;
+    /// Notes when keys were last used.
+    async fn touch_api_keys(&self, used: Vec<(ApiKeyId, Millis)>) -> Result<()>;
+
+    /// All channels, deleted ones too, oldest first.
+    async fn channels(&self) -> Result<Vec<Channel>>;
+    /// Some of an institution's channels that are not deleted, oldest first, behind `after`.
+    async fn channels_of(
+        &self,
+        owner: (InstitutionId, Environment),
+        after: ChannelKey,
+        limit: usize,
+    ) -> Result<Vec<Channel>>;
+    /// One channel.
+    async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>>;
+    /// Adds a channel, or takes up a deleted one of the same id and type; `None` when the id is taken.
+    async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>>;
+    /// Moves a channel from the expected state; `false` when it was in another, or is deleted.
+    async fn move_channel(
+        &self,
+        key: ChannelKey,
+        expected: ChannelState,
+        next: ChannelState,
+        reason: Option<String>,
+        now: Millis,
+    ) -> Result<bool>;
+    /// Marks a channel deleted: it neither accepts nor dispatches from then on.
+    async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()>;
+    /// Cancels what is queued on a channel, oldest first, at most `limit`; how many there were.
+    async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize>;
+
+    /// Stores a message and puts it behind its channel's line, with its idempotency key, in one transaction.
+    async fn enqueue(&self, message: NewMessage) -> Result<Enqueued>;
+    /// Takes the next messages of a channel, and lets those expire whose time has run out.
+    async fn claim(&self, request: ClaimRequest) -> Result<Claim>;
+    /// Records what became of claimed messages. One that a receipt moved on meanwhile stays where it is.
+    async fn settle(&self, channel: ChannelKey, outcomes: Vec<(Seq, Settlement)>, now: Millis) -> Result<()>;
+    /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing.
+    async fn apply_receipts(&self, receipts: Vec<Receipt>) -> Result<()>;
+    /// Calls back a message that is still queued.
+    async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled>;
+    /// The channels that have open messages.
+    async fn open_channels(&self) -> Result<Vec<ChannelKey>>;
+
+    /// One message of a channel.
+    async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>>;
+    /// A page of a channel's messages; `None` when `before` names none of the channel's.
+    async fn messages(&self, query: MessageQuery) -> Result<Option<Page>>;
+
+    /// Deletes a batch of what is old enough. Gives where the next batch begins; `None` when there is no more.
+    async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>>;
+
+    /// Writes what is left and closes the files.
+    async fn close(&self);
+}

@@ -1,0 +1,299 @@
+//! What the store takes and gives.
+
+use recado_domain::api_key::{Environment, Grant};
+use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId};
+use recado_domain::status::MessageStatus;
+
+use crate::clock::Millis;
+
+/// The store's own number of a channel. What callers know is its [`ChannelId`].
+pub type ChannelKey = i64;
+/// A message's place in the order of the queue.
+pub type Seq = i64;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot write or read now; whether a write was kept is not known. It comes back by itself.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// More waits to be written than the store takes on.
+    #[error("the store has too much to write")]
+    Overloaded,
+    /// This one operation failed; its neighbours did not.
+    #[error("the store refused the operation: {0}")]
+    Refused(String),
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Institution {
+    pub id: InstitutionId,
+    pub name: String,
+    pub created_at: Millis,
+}
+
+/// A key as it is kept: never in clear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub institution: InstitutionId,
+    pub name: String,
+    pub hash: [u8; 32],
+    /// The part that may be shown.
+    pub prefix: String,
+    pub grant: Grant,
+    pub created_at: Millis,
+    pub last_used_at: Option<Millis>,
+    pub revoked_at: Option<Millis>,
+}
+
+/// A channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    pub key: ChannelKey,
+    pub institution: InstitutionId,
+    pub environment: Environment,
+    pub id: ChannelId,
+    pub name: String,
+    pub kind: ChannelType,
+    pub state: ChannelState,
+    pub state_reason: Option<String>,
+    /// When its line was first up.
+    pub connected_at: Option<Millis>,
+    pub created_at: Millis,
+    pub deleted_at: Option<Millis>,
+}
+
+/// A channel to be made.
+#[derive(Debug, Clone)]
+pub struct NewChannel {
+    pub institution: InstitutionId,
+    pub environment: Environment,
+    pub id: ChannelId,
+    pub name: String,
+    pub kind: ChannelType,
+    pub state: ChannelState,
+    pub now: Millis,
+}
+
+/// A message to be stored and queued.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    pub id: MessageId,
+    pub channel: ChannelKey,
+    pub network_id: String,
+    /// Digits of the recipient's number.
+    pub recipient: String,
+    /// The content as JSON, as `message::Content` writes it.
+    pub payload: String,
+    pub card: String,
+    pub card_account: CardAccount,
+    pub scenario: Option<String>,
+    pub accepted_at: Millis,
+    pub expires_at: Millis,
+    /// At so many open messages on the channel it takes no more.
+    pub backlog_cap: usize,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// The account that stands in a card's `waid`, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardAccount {
+    pub digits: String,
+    /// The network named it; else the typed digits stand in.
+    pub known: bool,
+}
+
+/// What makes a repeated call recognisable.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    pub institution: InstitutionId,
+    pub environment: Environment,
+    pub route: &'static str,
+    pub key: String,
+    pub fingerprint: [u8; 32],
+    /// Uses of the key before this time are forgotten.
+    pub forget_before: Millis,
+}
+
+/// What became of an enqueue. Only `Accepted` stored a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    Accepted,
+    /// The same call was accepted before, as this message.
+    Replayed(MessageId),
+    /// The idempotency key was used before, with other content.
+    KeyReused,
+    /// The channel's state does not accept.
+    NotConnected,
+    /// The channel's backlog is at its cap.
+    QueueFull,
+    /// The channel was deleted.
+    NoChannel,
+}
+
+/// What may be sent side by side on a channel: the key of the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ordering {
+    /// One message after another.
+    Channel,
+    /// One after another for each recipient.
+    Recipient,
+}
+
+/// What a claim knows of `SENDING` rows that its asker does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphans {
+    /// Somebody may have them in hand until their claim runs out.
+    Claimed,
+    /// They are of a process that ended: nobody has them, and nobody knows how far they came.
+    OfTheDead,
+    /// They are of a claim whose answer was lost: they were never sent.
+    NeverSent,
+}
+
+/// A dispatcher's question for work on a channel.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    pub channel: ChannelKey,
+    pub ordering: Ordering,
+    /// At most so many messages.
+    pub limit: usize,
+    /// Messages of this channel that the asker has in hand; any other `SENDING` row is an orphan.
+    pub held: Vec<Seq>,
+    pub orphans: Orphans,
+    /// The network recognises a re-send, so that what an orphan met does not matter; else its fate is `UNKNOWN`.
+    pub resend: bool,
+    pub now: Millis,
+    pub claimed_until: Millis,
+    /// The channel's rest after this claim, in milliseconds.
+    pub rest: Millis,
+}
+
+/// The answer to a [`ClaimRequest`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Now `SENDING`, in the order of the queue.
+    pub messages: Vec<Claimed>,
+    /// Ask again at this time, if nothing else happens before; `None` when nothing waits for a time.
+    pub next_at: Option<Millis>,
+    /// How many open messages the channel has, those just claimed included.
+    pub open: usize,
+}
+
+/// A message to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub seq: Seq,
+    pub id: MessageId,
+    pub network_id: String,
+    pub recipient: String,
+    pub payload: String,
+    pub card: String,
+    pub scenario: Option<String>,
+    /// This attempt's number, from 1.
+    pub attempts: u32,
+    /// How many earlier attempts failed by the message's own trouble.
+    pub failures: u32,
+}
+
+/// What a claimed message becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// The network acknowledged it; the account is the recipient as the network knows it.
+    Sent {
+        account: Option<String>,
+    },
+    Failed {
+        code: String,
+        message: String,
+    },
+    /// Try this message again, in its place.
+    Retry {
+        run_at: Millis,
+    },
+    /// The channel is in trouble: hold its line, and try this message again then.
+    HoldChannel {
+        until: Millis,
+    },
+    /// Handed over, and nobody can tell.
+    Unknown,
+}
+
+/// The network's word on a message that it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    pub channel: ChannelKey,
+    pub network_id: String,
+    /// `Delivered`, `Read`, or `Failed`.
+    pub status: MessageStatus,
+    pub at: Millis,
+}
+
+/// A message with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub seq: Seq,
+    pub id: MessageId,
+    pub channel: ChannelKey,
+    pub network_id: String,
+    pub status: MessageStatus,
+    pub recipient: String,
+    pub account: Option<String>,
+    pub payload: String,
+    pub card: String,
+    pub card_account: CardAccount,
+    pub attempts: u32,
+    pub error: Option<(String, String)>,
+    pub expires_at: Millis,
+    /// When each state was reached, by the state's number.
+    pub reached: [Option<Millis>; MessageStatus::ALL.len()],
+}
+
+/// A page of a channel's messages, newest first.
+#[derive(Debug, Clone)]
+pub struct MessageQuery {
+    pub channel: ChannelKey,
+    pub status: Option<MessageStatus>,
+    pub recipient: Option<String>,
+    /// Only messages before this one.
+    pub before: Option<MessageId>,
+    pub limit: usize,
+}
+
+/// One page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub messages: Vec<Message>,
+    /// Where the next page begins, if there is more.
+    pub next: Option<MessageId>,
+}
+
+/// What became of a wish to cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cancelled {
+    Done,
+    TooLate,
+    NoMessage,
+}
+
+/// Whether the store works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    Up,
+    /// It does not, for this reason; it keeps trying to come back.
+    Down(String),
+}
+
+/// Which old rows go.
+#[derive(Debug, Clone, Copy)]
+pub struct PurgeRequest {
+    /// Messages that reached their last state before this time.
+    pub finished_before: Millis,
+    /// Idempotency keys used before this time.
+    pub used_before: Millis,
+    /// Only messages behind this one; 0 at first.
+    pub after: Seq,
+}

@@ -1,0 +1,156 @@
+//! Channels.
+
+use std::collections::HashMap;
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::ids::InstitutionId;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{Line, Writing, accounts, not_understood};
+use crate::clock::Millis;
+use crate::store::rows::{Channel, ChannelKey, NewChannel};
+
+const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
+                       deleted_at, next_send_at";
+
+fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
+    let id: String = row.get(3)?;
+    Ok(Channel {
+        key: row.get(0)?,
+        institution: InstitutionId::from_bytes(row.get(1)?),
+        environment: accounts::environment(&row.get::<_, String>(2)?)?,
+        id: id.parse().map_err(|_| not_understood("channel id"))?,
+        name: row.get(4)?,
+        kind: ChannelType::from_name(&row.get::<_, String>(5)?).ok_or_else(|| not_understood("channel type"))?,
+        state: ChannelState::from_name(&row.get::<_, String>(6)?).ok_or_else(|| not_understood("channel state"))?,
+        state_reason: row.get(7)?,
+        connected_at: row.get(8)?,
+        created_at: row.get(9)?,
+        deleted_at: row.get(10)?,
+    })
+}
+
+fn line(channel: &Channel, next_send_at: Millis) -> Line {
+    Line {
+        state: channel.state,
+        was_connected: channel.connected_at.is_some(),
+        deleted: channel.deleted_at.is_some(),
+        open: 0,
+        next_send_at,
+    }
+}
+
+/// What the writing thread keeps of all channels, read from the file.
+pub(super) fn lines(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Line>> {
+    let mut statement = connection.prepare(&format!("select {COLUMNS} from channels"))?;
+    let rows = statement.query_map([], |row| {
+        let channel = channel(row)?;
+        Ok((channel.key, line(&channel, row.get(11)?)))
+    })?;
+    let mut lines: HashMap<ChannelKey, Line> = rows.collect::<rusqlite::Result<_>>()?;
+    let mut statement =
+        connection.prepare("select channel_key, count(*) from messages where status <= 1 group by channel_key")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Some(line) = lines.get_mut(&row.get(0)?) {
+            line.open = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+        }
+    }
+    Ok(lines)
+}
+
+pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Channel>> {
+    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from channels order by key"))?;
+    statement.query_map([], channel)?.collect()
+}
+
+pub(super) fn page(
+    connection: &Connection,
+    (institution, environment): (InstitutionId, Environment),
+    after: ChannelKey,
+    limit: usize,
+) -> rusqlite::Result<Vec<Channel>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "select {COLUMNS} from channels
+         where institution_id = ?1 and environment = ?2 and key > ?3 and deleted_at is null
+         order by key limit ?4"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![institution.as_bytes(), environment.name(), after, limit], channel)?;
+    rows.collect()
+}
+
+pub(super) fn one(connection: &Connection, key: ChannelKey) -> rusqlite::Result<Option<Channel>> {
+    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from channels where key = ?1"))?;
+    statement.query_row([key], channel).optional()
+}
+
+pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Result<Option<Channel>> {
+    let connected_at = (new.state == ChannelState::Connected).then_some(new.now);
+    let mut statement = writing.connection.prepare_cached(&format!(
+        "insert into channels (institution_id, environment, id, name, type, state, connected_at, created_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         on conflict (institution_id, environment, id) do update
+             set name = excluded.name, state = excluded.state, state_reason = null,
+                 connected_at = excluded.connected_at, next_send_at = 0, deleted_at = null
+             -- Another type would find the former one's messages in its history.
+             where deleted_at is not null and type = excluded.type
+         returning {COLUMNS}"
+    ))?;
+    let made = statement
+        .query_row(
+            params![
+                new.institution.as_bytes(),
+                new.environment.name(),
+                new.id.as_str(),
+                new.name,
+                new.kind.name(),
+                new.state.name(),
+                connected_at,
+                new.now,
+            ],
+            channel,
+        )
+        .optional()?;
+    drop(statement);
+    if let Some(made) = &made {
+        // A channel taken up again may still have a message in flight.
+        let open = writing.lines.get(&made.key).map_or(0, |line| line.open);
+        writing.lines.insert(made.key, Line { open, ..line(made, 0) });
+    }
+    Ok(made)
+}
+
+pub(super) fn move_to(
+    writing: &mut Writing,
+    key: ChannelKey,
+    (expected, next): (ChannelState, ChannelState),
+    reason: Option<&str>,
+    now: Millis,
+) -> rusqlite::Result<bool> {
+    let connected_at = (next == ChannelState::Connected).then_some(now);
+    let moved = writing
+        .connection
+        .prepare_cached(
+            "update channels
+             set state = ?3, state_reason = ?4, connected_at = coalesce(connected_at, ?5)
+             where key = ?1 and state = ?2 and deleted_at is null",
+        )?
+        .execute(params![key, expected.name(), next.name(), reason, connected_at])?;
+    if let Some(line) = writing.line(key).filter(|_| moved == 1) {
+        line.state = next;
+        line.was_connected |= connected_at.is_some();
+    }
+    Ok(moved == 1)
+}
+
+pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rusqlite::Result<()> {
+    writing
+        .connection
+        .execute("update channels set deleted_at = coalesce(deleted_at, ?2) where key = ?1", params![key, now])?;
+    if let Some(line) = writing.line(key) {
+        line.deleted = true;
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Reading messages.
+
+use recado_domain::ids::MessageId;
+use recado_domain::status::MessageStatus;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::queue::{reached_column, status};
+use crate::store::rows::{CardAccount, ChannelKey, Message, MessageQuery, Page, Seq};
+
+/// Rows that one page may look through. A filter that matches little gets short pages with a cursor to go on, instead
+/// of a reader that works through a million rows.
+const LOOK_THROUGH: i64 = 20_000;
+
+fn columns() -> String {
+    let reached = MessageStatus::ALL.map(reached_column).join(", ");
+    format!(
+        "seq, id, channel_key, network_id, status, recipient, account, payload, card, card_account, card_account_known,
+         attempts, error_code, error_message, expires_at, {reached}"
+    )
+}
+
+fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+    let mut reached = [None; MessageStatus::ALL.len()];
+    for (number, at) in reached.iter_mut().enumerate() {
+        *at = row.get(15 + number)?;
+    }
+    let code: Option<String> = row.get(12)?;
+    Ok(Message {
+        seq: row.get(0)?,
+        id: MessageId::from_bytes(row.get(1)?),
+        channel: row.get(2)?,
+        network_id: row.get(3)?,
+        status: status(row.get(4)?)?,
+        recipient: row.get(5)?,
+        account: row.get(6)?,
+        payload: row.get(7)?,
+        card: row.get(8)?,
+        card_account: CardAccount { digits: row.get(9)?, known: row.get(10)? },
+        attempts: row.get(11)?,
+        error: code.zip(row.get(13)?),
+        expires_at: row.get(14)?,
+        reached,
+    })
+}
+
+pub(super) fn one(connection: &Connection, channel: ChannelKey, id: MessageId) -> rusqlite::Result<Option<Message>> {
+    let sql = format!("select {} from messages where id = ?1 and channel_key = ?2", columns());
+    connection.prepare_cached(&sql)?.query_row(params![id.as_bytes(), channel], message).optional()
+}
+
+pub(super) fn page(connection: &Connection, query: &MessageQuery) -> rusqlite::Result<Option<Page>> {
+    let before = match query.before {
+        None => Seq::MAX,
+        Some(id) => {
+            let found = connection
+                .prepare_cached("select seq from messages where id = ?1 and channel_key = ?2")?
+                .query_row(params![id.as_bytes(), query.channel], |row| row.get(0))
+                .optional()?;
+            match found {
+                Some(seq) => seq,
+                None => return Ok(None),
+            }
+        }
+    };
+    // How far down this page may look: counted in the index that the filter walks.
+    let floor: Option<(Seq, [u8; 16])> = connection
+        .prepare_cached(
+            "select seq, id from messages
+             where channel_key = ?1 and seq < ?2 and (?3 is null or recipient = ?3)
+             order by seq desc limit 1 offset ?4",
+        )?
+        .query_row(params![query.channel, before, query.recipient, LOOK_THROUGH], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let index = if query.recipient.is_some() { "messages_by_recipient" } else { "messages_by_channel" };
+    let sql = format!(
+        "select {} from messages indexed by {index}
+         where channel_key = ?1 and seq < ?2 and seq >= ?3 {} and (?5 is null or status = ?5)
+         order by seq desc limit ?6",
+        columns(),
+        if query.recipient.is_some() { "and recipient = ?4" } else { "and ?4 is null" },
+    );
+    let lowest = floor.map_or(0, |(seq, _)| seq);
+    // One more than asked tells whether there is a next page.
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX - 1) + 1;
+    let status = query.status.map(MessageStatus::number);
+    let mut messages: Vec<Message> = connection
+        .prepare_cached(&sql)?
+        .query_map(params![query.channel, before, lowest, query.recipient, status, limit], message)?
+        .collect::<rusqlite::Result<_>>()?;
+    let next = if messages.len() > query.limit {
+        messages.truncate(query.limit);
+        messages.last().map(|message| message.id)
+    } else {
+        floor.map(|(_, id)| MessageId::from_bytes(id))
+    };
+    Ok(Some(Page { messages, next }))
+}

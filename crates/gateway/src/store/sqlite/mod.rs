@@ -1,0 +1,238 @@
+//! The embedded engine: one SQLite file, one writing thread, a few readers.
+
+mod accounts;
+mod channels;
+mod enqueue;
+mod messages;
+mod purge;
+mod queue;
+pub(crate) mod readers;
+pub(crate) mod writer;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelState;
+use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+use tokio::sync::watch;
+
+use super::rows::{
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Message, MessageQuery,
+    NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
+};
+use super::{Result, Store};
+use crate::clock::Millis;
+use readers::Readers;
+use writer::{Owned, Writer};
+
+/// A log that is reset is cut to this size, in bytes.
+const LOG_SIZE_LIMIT: i64 = 64 << 20;
+
+const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../migrations/sqlite/0001_first.sql"))];
+
+/// What the writing thread knows of a channel, so that accepting a message asks no further table.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    state: ChannelState,
+    was_connected: bool,
+    deleted: bool,
+    /// Open messages: the backlog.
+    open: usize,
+    next_send_at: Millis,
+}
+
+/// What the writing thread owns.
+pub(super) struct Writing {
+    connection: Connection,
+    lines: HashMap<ChannelKey, Line>,
+}
+
+impl Owned for Writing {
+    fn open(path: &Path) -> rusqlite::Result<Self> {
+        let mut connection = connect(path, "full")?;
+        migrate(&mut connection, MIGRATIONS)?;
+        let lines = channels::lines(&connection)?;
+        Ok(Self { connection, lines })
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Writing {
+    /// A channel's line. Every channel has one: the foreign key holds messages to channels.
+    fn line(&mut self, key: ChannelKey) -> Option<&mut Line> {
+        self.lines.get_mut(&key)
+    }
+}
+
+/// Opens a database for writing. `synchronous` is `full` where an answer promises that the disk has it.
+pub(crate) fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_SIZE_LIMIT)?;
+    Ok(connection)
+}
+
+/// Brings the tables up to date.
+pub(crate) fn migrate(connection: &mut Connection, migrations: &'static [M<'static>]) -> rusqlite::Result<()> {
+    Migrations::from_slice(migrations).to_latest(connection).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => err,
+        other => rusqlite::Error::ToSqlConversionFailure(Box::new(other)),
+    })
+}
+
+/// A value in the file that this version does not understand.
+fn not_understood(what: &str) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(format!("the store holds a {what} that this version does not know").into())
+}
+
+/// The embedded store.
+pub struct SqliteStore {
+    writer: Writer<Writing>,
+    readers: Arc<Readers>,
+}
+
+impl SqliteStore {
+    /// Opens the file, making it when there is none.
+    pub fn open(path: &Path) -> Result<Self> {
+        let writer = Writer::start(path.to_owned())
+            .map_err(|error: rusqlite::Error| StoreError::Unavailable(error.to_string()))?;
+        let readers = Readers::new(path.to_owned(), writer.health());
+        Ok(Self { writer, readers })
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Writing) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.writer.run(work).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn health(&self) -> watch::Receiver<Health> {
+        self.writer.health()
+    }
+
+    async fn institutions(&self) -> Result<Vec<Institution>> {
+        self.readers.read(accounts::institutions).await
+    }
+
+    async fn create_institution(&self, institution: Institution) -> Result<()> {
+        self.write(move |writing| accounts::create_institution(writing, &institution)).await
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>> {
+        self.readers.read(accounts::api_keys).await
+    }
+
+    async fn create_api_key(&self, key: ApiKey) -> Result<()> {
+        self.write(move |writing| accounts::create_api_key(writing, &key)).await
+    }
+
+    async fn revoke_api_key(&self, id: ApiKeyId, now: Millis) -> Result<()> {
+        self.write(move |writing| accounts::revoke_api_key(writing, id, now)).await
+    }
+
+    async fn touch_api_keys(&self, used: Vec<(ApiKeyId, Millis)>) -> Result<()> {
+        self.write(move |writing| accounts::touch_api_keys(writing, &used)).await
+    }
+
+    async fn channels(&self) -> Result<Vec<Channel>> {
+        self.readers.read(channels::all).await
+    }
+
+    async fn channels_of(
+        &self,
+        owner: (InstitutionId, Environment),
+        after: ChannelKey,
+        limit: usize,
+    ) -> Result<Vec<Channel>> {
+        self.readers.read(move |connection| channels::page(connection, owner, after, limit)).await
+    }
+
+    async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>> {
+        self.readers.read(move |connection| channels::one(connection, key)).await
+    }
+
+    async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>> {
+        self.write(move |writing| channels::create(writing, &channel)).await
+    }
+
+    async fn move_channel(
+        &self,
+        key: ChannelKey,
+        expected: ChannelState,
+        next: ChannelState,
+        reason: Option<String>,
+        now: Millis,
+    ) -> Result<bool> {
+        self.write(move |writing| channels::move_to(writing, key, (expected, next), reason.as_deref(), now)).await
+    }
+
+    async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
+        self.write(move |writing| channels::delete(writing, key, now)).await
+    }
+
+    async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
+        self.write(move |writing| queue::cancel_queued(writing, key, limit, now)).await
+    }
+
+    async fn enqueue(&self, message: NewMessage) -> Result<Enqueued> {
+        self.write(move |writing| enqueue::enqueue(writing, &message)).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
+        self.write(move |writing| queue::claim(writing, &request)).await
+    }
+
+    async fn settle(&self, channel: ChannelKey, outcomes: Vec<(Seq, Settlement)>, now: Millis) -> Result<()> {
+        self.write(move |writing| {
+            outcomes.iter().try_for_each(|(seq, settlement)| queue::settle(writing, channel, *seq, settlement, now))
+        })
+        .await
+    }
+
+    async fn apply_receipts(&self, receipts: Vec<Receipt>) -> Result<()> {
+        self.write(move |writing| queue::apply_receipts(writing, &receipts)).await
+    }
+
+    async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
+        self.write(move |writing| queue::cancel(writing, channel, id, now)).await
+    }
+
+    async fn open_channels(&self) -> Result<Vec<ChannelKey>> {
+        self.write(|writing| Ok(queue::open_channels(writing))).await
+    }
+
+    async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>> {
+        self.readers.read(move |connection| messages::one(connection, channel, id)).await
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Result<Option<Page>> {
+        self.readers.read(move |connection| messages::page(connection, &query)).await
+    }
+
+    async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>> {
+        self.write(move |writing| purge::purge(writing, &request)).await
+    }
+
+    async fn close(&self) {
+        self.readers.close();
+        self.writer.close().await;
+    }
+}

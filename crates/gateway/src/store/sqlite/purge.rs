@@ -1,0 +1,48 @@
+//! Deleting what is old, a little at a time, so that nobody waits behind it.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::Writing;
+use crate::clock::Millis;
+use crate::store::rows::{PurgeRequest, Seq};
+
+/// Rows that one call looks at.
+const BATCH: i64 = 500;
+
+pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::Result<Option<Seq>> {
+    let keys = writing
+        .connection
+        .prepare_cached(
+            // Ascending with time: when the first rows are young, all are.
+            "delete from idempotency_keys
+             where n in (select n from idempotency_keys order by n limit ?1) and created_at < ?2",
+        )?
+        .execute(params![BATCH, request.used_before])?;
+    let last: Option<(Seq, Millis)> = writing
+        .connection
+        .prepare_cached(
+            "select seq, queued_at from (select seq, queued_at from messages where seq > ?1 order by seq limit ?2)
+             order by seq desc limit 1",
+        )?
+        .query_row(params![request.after, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((last, _)) = last {
+        writing
+            .connection
+            .prepare_cached(
+                "delete from messages
+                 where seq > ?1 and seq <= ?2 and status > 1
+                   and max(queued_at, coalesce(sending_at, 0), coalesce(sent_at, 0), coalesce(delivered_at, 0),
+                           coalesce(unknown_at, 0), coalesce(read_at, 0), coalesce(failed_at, 0),
+                           coalesce(expired_at, 0), coalesce(cancelled_at, 0)) < ?3",
+            )?
+            .execute(params![request.after, last, request.finished_before])?;
+    }
+    let more_keys = i64::try_from(keys).is_ok_and(|keys| keys == BATCH);
+    Ok(match last {
+        // Behind the first message that was accepted too late, none was finished early enough.
+        Some((last, queued_at)) if queued_at < request.finished_before => Some(last),
+        _ if more_keys => Some(request.after),
+        _ => None,
+    })
+}
