@@ -1,0 +1,281 @@
+//! Starts the real `recado` binary on a free port in a temporary directory, and speaks HTTP to it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a test waits for something that should happen, before it fails and says what it waited for.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The built binary.
+pub fn recado() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recado"));
+    // The settings of whoever runs the tests must not reach the server under test.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RECADO_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command of the binary to its end; fails the test when it does not succeed.
+pub fn run(args: &[&str]) -> String {
+    let output = recado().args(args).output().expect("the binary starts");
+    assert!(
+        output.status.success(),
+        "recado {args:?} failed: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("the binary prints UTF-8")
+}
+
+/// A data directory made by `recado init`, with what that printed.
+pub struct Home {
+    /// Held for its removal on drop; `None` when the test owns the directory.
+    temporary: Option<tempfile::TempDir>,
+    pub dir: PathBuf,
+    pub institution: String,
+    pub test_key: String,
+    pub live_key: String,
+    pub sandbox_channel: String,
+}
+
+impl Home {
+    pub fn init() -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let dir = temporary.path().join("data");
+        let mut home = Self::init_in(&dir);
+        home.temporary = Some(temporary);
+        home
+    }
+
+    /// The same in a directory of the test's own choice (another file system, say).
+    pub fn init_in(dir: &Path) -> Self {
+        let printed = run(&["init", "--data-dir", dir.to_str().expect("UTF-8"), "--json"]);
+        let printed: Value = serde_json::from_str(&printed).expect("init --json prints JSON");
+        let text = |name: &str| printed[name].as_str().unwrap_or_else(|| panic!("init prints {name}")).to_owned();
+        Self {
+            temporary: None,
+            dir: dir.to_owned(),
+            institution: text("institutionId"),
+            test_key: text("testKey"),
+            live_key: text("liveKey"),
+            sandbox_channel: text("sandboxChannel"),
+        }
+    }
+
+    pub fn dir(&self) -> &str {
+        self.dir.to_str().expect("UTF-8")
+    }
+
+    /// Runs `recado <args> --data-dir <dir> --json`.
+    pub fn cli(&self, args: &[&str]) -> Value {
+        let printed = run(&[args, &["--data-dir", self.dir(), "--json"]].concat());
+        serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{args:?} printed no JSON ({error}): {printed}"))
+    }
+
+    /// A test key without a rate limit.
+    pub fn unlimited_key(&self) -> String {
+        let scopes = "messages.send,messages.read,channels.read,channels.write,sandbox.read,sandbox.write";
+        let args = ["keys", "create", "--name", "tests", "--environment", "test", "--scopes", scopes, "--rate-limit"];
+        self.cli(&[&args[..], &["unlimited"]].concat())["key"].as_str().expect("a key").to_owned()
+    }
+
+    pub fn serve(&self) -> Server {
+        self.serve_with(&[])
+    }
+
+    /// Starts the server on a free port with further flags, and waits until it is ready.
+    pub fn serve_with(&self, flags: &[&str]) -> Server {
+        let mut command = recado();
+        command.args(["serve", "--data-dir", self.dir(), "--listen", "127.0.0.1:0"]).args(flags);
+        Server::start(command, self)
+    }
+}
+
+/// A running server, killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: String,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts `command`, which must end in a `recado serve` that prints its address on its first line.
+    pub fn start(mut command: Command, home: &Home) -> Self {
+        // Beside the data directory, so that a test with a full disk still gets its log.
+        let log = home.dir.with_extension("log");
+        let file = File::options().append(true).create(true).open(&log).expect("a log file");
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).spawn().expect("the server starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("the server prints a line");
+        let address = line.trim().rsplit("http://").next().unwrap_or_default().to_owned();
+        let server = Self { child, address, log };
+        assert!(server.address.starts_with("127.0.0.1:"), "no address in {line:?}: {}", server.log());
+        server.wait_until_ready();
+        server
+    }
+
+    pub fn wait_until_ready(&self) {
+        wait_for("the server to be ready", || self.get("/health/ready", None).status == 200);
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn get(&self, path: &str, key: Option<&str>) -> Answer {
+        self.call("GET", path, key, &[], None)
+    }
+
+    pub fn delete(&self, path: &str, key: Option<&str>) -> Answer {
+        self.call("DELETE", path, key, &[], None)
+    }
+
+    pub fn post(&self, path: &str, key: &str, body: &Value) -> Answer {
+        self.call("POST", path, Some(key), &[("Content-Type", "application/json")], Some(body.to_string().as_bytes()))
+    }
+
+    /// One call on a connection of its own. Panics when there is no answer; see [`Server::try_call`].
+    pub fn call(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Answer {
+        self.try_call(method, path, key, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
+    }
+
+    pub fn try_call(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, ureq::Error> {
+        call(&agent(), &self.url(path), method, key, headers, body)
+    }
+
+    /// `SIGKILL`, and the end of the process.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the server can be killed");
+        self.child.wait().expect("the server ends");
+    }
+
+    /// `SIGTERM`, without waiting.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().expect("kill runs");
+        assert!(status.success(), "kill -TERM failed");
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait(mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().expect("the server can be waited for") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the server did not end: {}", self.log());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client that keeps its connections and takes any status for an answer.
+pub fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .proxy(None)
+        .allow_non_standard_methods(true)
+        .build()
+        .into()
+}
+
+/// One call through `agent`.
+pub fn call(
+    agent: &ureq::Agent,
+    url: &str,
+    method: &str,
+    key: Option<&str>,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Result<Answer, ureq::Error> {
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    if let Some(key) = key {
+        request = request.header("Authorization", format!("Bearer {key}"));
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut answer = match body {
+        Some(body) => agent.run(request.body(body).expect("a valid request"))?,
+        None => agent.run(request.body(()).expect("a valid request"))?,
+    };
+    let body = answer.body_mut().with_config().limit(64 << 20).read_to_vec()?;
+    Ok(Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
+}
+
+/// What the server answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: ureq::http::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("answers are UTF-8")
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("visible ASCII"))
+    }
+
+    /// Fails the test unless the status is this one; gives itself back.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text());
+        self
+    }
+}
+
+/// Waits until `done`, looking often; fails the test after [`PATIENCE`].
+#[track_caller]
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,399 @@
+//! Who may not call: every route × a bad key, a key of another institution, of the other environment, without the scope.
+//!
+//! One table of routes feeds all loops, so a new route is one new line here. After the refusals nothing has changed.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::process::Command;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Home, Server, agent, call, wait_for};
+
+const UNAUTHORIZED: &str = r#"{"message":"Token de autenticacao invalido ou ausente.","code":"UNAUTHORIZED"}"#;
+const FORBIDDEN: &str = r#"{"message":"Permissao insuficiente para esta operacao.","code":"FORBIDDEN"}"#;
+const NO_CHANNEL: &str = r#"{"message":"Canal nao encontrado.","code":"CHANNEL_NOT_FOUND"}"#;
+const NO_MESSAGE: &str = r#"{"message":"Mensagem nao encontrada.","code":"MESSAGE_NOT_FOUND"}"#;
+
+const CARD: &str = r#"{"to":"5511999998888","name":"Guarded Card","phone":"5511988887777"}"#;
+const NEW_CHANNEL: &str = r#"{"name":"one more","type":"SANDBOX"}"#;
+const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
+
+/// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, see [`Stage`].
+///
+/// The order matters to the last loop alone: there every line succeeds, and none spoils a later one.
+const ROUTES: [Route; 18] = [
+    route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
+    route("GET", "/v1/channels/guarded-open/messages", "messages.read", ""),
+    route("GET", "/v1/channels/guarded-open/messages/{read}", "messages.read", ""),
+    route("GET", "/v1/channels/guarded-open/messages/{read}/vcard", "messages.read", ""),
+    route("DELETE", "/v1/channels/guarded-held/messages/{queued}", "messages.send", ""),
+    route("GET", "/v1/channels", "channels.read", ""),
+    route("GET", "/v1/channels/guarded-open", "channels.read", ""),
+    route("POST", "/v1/channels", "channels.write", NEW_CHANNEL),
+    route("POST", "/v1/channels/guarded-fresh/connect", "channels.write", ""),
+    route("POST", "/v1/channels/guarded-idle/disconnect", "channels.write", ""),
+    route("POST", "/v1/channels/guarded-open/pause", "channels.write", ""),
+    route("POST", "/v1/channels/guarded-held/resume", "channels.write", ""),
+    route("DELETE", "/v1/channels/guarded-idle", "channels.write", ""),
+    route("GET", "/v1/sandbox/messages", "sandbox.read", ""),
+    route("DELETE", "/v1/sandbox/data", "sandbox.write", ""),
+    route("GET", "/v1/api-keys", "keys.read", ""),
+    route("POST", "/v1/api-keys", "keys.write", NEW_KEY),
+    route("DELETE", "/v1/api-keys/{key}", "keys.write", ""),
+];
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    scope: &'static str,
+    body: &'static str,
+}
+
+const fn route(method: &'static str, path: &'static str, scope: &'static str, body: &'static str) -> Route {
+    Route { method, path, scope, body }
+}
+
+impl Route {
+    fn call(&self, server: &Server, stage: &Stage, authorization: Option<&str>) -> Answer {
+        let body = (!self.body.is_empty()).then_some(self.body.as_bytes());
+        let authorization = authorization.map(|value| ("Authorization", value));
+        let headers: Vec<_> =
+            authorization.into_iter().chain(body.map(|_| ("Content-Type", "application/json"))).collect();
+        server.call(self.method, &stage.path(self.path), None, &headers, body)
+    }
+
+    fn call_with(&self, server: &Server, stage: &Stage, key: &str) -> Answer {
+        self.call(server, stage, Some(&format!("Bearer {key}")))
+    }
+}
+
+/// An institution with one channel in every state that a wrong call could change, and something of everything to find.
+struct Stage {
+    home: Home,
+    /// A test key of the institution with every scope and no limit.
+    owner: String,
+    /// A message of `guarded-open`, finished.
+    read: String,
+    /// A message of `guarded-held`, which waits because its channel is paused: it could be cancelled.
+    queued: String,
+    /// The id of a key that could be revoked.
+    key: String,
+}
+
+impl Stage {
+    fn set() -> (Self, Server) {
+        let home = Home::init();
+        let owner = create_key(&home, &home.institution, "test", scopes());
+        let server = home.serve();
+        open_channel(&server, &owner, "guarded-open", &["connect"]);
+        open_channel(&server, &owner, "guarded-idle", &["connect"]);
+        open_channel(&server, &owner, "guarded-held", &["connect", "pause"]);
+        open_channel(&server, &owner, "guarded-fresh", &[]);
+        let read = send(&server, &owner, "guarded-open");
+        let queued = send(&server, &owner, "guarded-held");
+        let key = json!({"name": "guarded key", "permissions": ["messages.read"]});
+        let key = field(&server.post("/v1/api-keys", &owner, &key).expect(201), "id");
+        let stage = Self { home, owner, read, queued, key };
+        let finished = stage.path("/v1/channels/guarded-open/messages/{read}");
+        wait_for("the card to be read", || {
+            server.get(&finished, Some(&stage.owner)).expect(200).json()["data"]["status"] == "READ"
+        });
+        (stage, server)
+    }
+
+    fn path(&self, path: &str) -> String {
+        path.replace("{read}", &self.read).replace("{queued}", &self.queued).replace("{key}", &self.key)
+    }
+
+    /// What a refused call must not have changed, as the owner sees it.
+    fn state(&self, server: &Server) -> Value {
+        let list = |path: &str, fields: [&str; 2]| {
+            let answer = server.get(&format!("{path}?limit=100"), Some(&self.owner)).expect(200).json();
+            assert!(answer["pagination"]["nextCursor"].is_null(), "{path} has a second page, the test sees only one");
+            let pick = |row: &Value| fields.map(|field| row[field].clone());
+            let rows = answer["data"].as_array().expect("a list").iter().map(pick).collect::<Vec<_>>();
+            assert!(rows.iter().flatten().all(|value| !value.is_null()), "{path} lacks one of {fields:?}: {answer}");
+            json!(rows)
+        };
+        json!({
+            "channels": list("/v1/channels", ["id", "state"]),
+            "open": list("/v1/channels/guarded-open/messages", ["id", "status"]),
+            "held": list("/v1/channels/guarded-held/messages", ["id", "status"]),
+            "phone": list("/v1/sandbox/messages", ["id", "arrivals"]),
+            "keys": list("/v1/api-keys", ["id", "name"]),
+        })
+    }
+}
+
+/// Every scope there is.
+fn scopes() -> impl Iterator<Item = &'static str> {
+    "messages.send messages.read channels.read channels.write keys.read keys.write \
+     webhooks.read webhooks.write sandbox.read sandbox.write"
+        .split(' ')
+}
+
+fn create_key(home: &Home, institution: &str, environment: &str, scopes: impl Iterator<Item = &'static str>) -> String {
+    let scopes = scopes.collect::<Vec<_>>().join(",");
+    let args = ["keys", "create", "--institution", institution, "--name", "tests", "--environment", environment];
+    let printed = home.cli(&[&args[..], &["--scopes", &scopes, "--rate-limit", "unlimited"]].concat());
+    printed["key"].as_str().expect("a key").to_owned()
+}
+
+/// A key of another institution.
+fn strange_key(home: &Home) -> String {
+    let institution = home.cli(&["institutions", "create", "--name", "Another"]);
+    create_key(home, institution["id"].as_str().expect("an id"), "test", scopes())
+}
+
+fn open_channel(server: &Server, key: &str, id: &str, moves: &[&str]) {
+    let body = json!({"name": id, "type": "SANDBOX", "id": id});
+    assert_eq!(field(&server.post("/v1/channels", key, &body).expect(201), "state"), "CREATED");
+    for step in moves {
+        server.call("POST", &format!("/v1/channels/{id}/{step}"), Some(key), &[], None).expect(200);
+    }
+}
+
+fn send(server: &Server, key: &str, channel: &str) -> String {
+    let card = serde_json::from_str(CARD).expect("JSON");
+    let answer = server.post(&format!("/v1/channels/{channel}/messages/contact"), key, &card).expect(202);
+    answer.header("X-Message-Id").expect("an id").to_owned()
+}
+
+fn field(answer: &Answer, name: &str) -> String {
+    answer.json()["data"][name].as_str().unwrap_or_else(|| panic!("no {name}: {}", answer.text())).to_owned()
+}
+
+/// So many seconds from now, as the API takes a time.
+#[expect(clippy::disallowed_methods, reason = "the server under test lives in real time, and so does its caller")]
+fn in_seconds(seconds: i64) -> String {
+    (Timestamp::now() + SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[track_caller]
+fn assert_refused(what: &str, answer: &Answer, status: u16, body: &str) {
+    assert_eq!((answer.status, answer.text()), (status, body), "{what}");
+}
+
+#[track_caller]
+fn assert_let_in(what: &str, answer: &Answer) {
+    assert!((200..300).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
+}
+
+fn expired_key(server: &Server, owner: &str) -> String {
+    let end = in_seconds(3);
+    let body = json!({"name": "brief", "permissions": ["channels.read"], "rateLimit": 1000, "expiresAt": end});
+    let key = field(&server.post("/v1/api-keys", owner, &body).expect(201), "key");
+    server.get("/v1/channels", Some(&key)).expect(200);
+    wait_for("the key to expire", || server.get("/v1/channels", Some(&key)).status == 401);
+    key
+}
+
+fn revoked_key(server: &Server, owner: &str) -> String {
+    let answer = server.post("/v1/api-keys", owner, &serde_json::from_str(NEW_KEY).expect("JSON")).expect(201);
+    server.delete(&format!("/v1/api-keys/{}", field(&answer, "id")), Some(owner)).expect(200);
+    field(&answer, "key")
+}
+
+/// Everything a caller may send instead of a good key.
+fn bad_authorizations(stage: &Stage, server: &Server) -> Vec<(&'static str, Option<String>)> {
+    let owner = &stage.owner;
+    let (start, last) = owner.split_at(owner.len() - 1);
+    let typo = format!("{start}{}", if last == "a" { "b" } else { "a" });
+    let bearer = |key: &str| Some(format!("Bearer {key}"));
+    vec![
+        ("no key", None),
+        ("another scheme", Some(format!("Basic {owner}"))),
+        ("no key after the scheme", Some("Bearer".to_owned())),
+        ("malformed", bearer("oapi_sk_test_short")),
+        ("a typo", bearer(&typo)),
+        ("the wrong environment written on it", bearer(&owner.replace("_test_", "_live_"))),
+        // Well formed, its checksum right, but a key of another house.
+        ("unknown", bearer(&Home::init().test_key)),
+        ("revoked", bearer(&revoked_key(server, owner))),
+        ("expired", bearer(&expired_key(server, owner))),
+    ]
+}
+
+#[test]
+fn a_bad_key_opens_no_route() {
+    let (stage, server) = Stage::set();
+    let bad = bad_authorizations(&stage, &server);
+    let before = stage.state(&server);
+    drop(server);
+    for (kind, authorization) in bad {
+        // Failed authentications are limited by address: a server started anew has not counted those of the last kind.
+        let server = stage.home.serve();
+        for route in &ROUTES {
+            let what = format!("{} {} with {kind}", route.method, route.path);
+            let answer = route.call(&server, &stage, authorization.as_deref());
+            assert_refused(&what, &answer, 401, UNAUTHORIZED);
+            assert_eq!(answer.header("WWW-Authenticate"), Some("Bearer"), "{what}");
+        }
+    }
+    let server = stage.home.serve();
+    assert_eq!(stage.state(&server), before);
+}
+
+#[test]
+fn another_institution_finds_nothing() {
+    let (stage, server) = Stage::set();
+    finds_nothing(&stage, &server, &strange_key(&stage.home), |_| None);
+}
+
+#[test]
+fn the_other_environment_finds_nothing() {
+    let (stage, server) = Stage::set();
+    let live = create_key(&stage.home, &stage.home.institution, "live", scopes());
+    finds_nothing(&stage, &server, &live, |route| match route.path {
+        "/v1/sandbox/messages" | "/v1/sandbox/data" => Some(403..=403),
+        // A sandbox channel is not for live keys; with which status belongs to the tests of that route.
+        "/v1/channels" if route.method == "POST" => Some(400..=499),
+        _ => None,
+    });
+    // The reserved name is no way in either.
+    assert_refused("the reserved name", &server.get("/v1/channels/sandbox", Some(&live)), 404, NO_CHANNEL);
+}
+
+/// Every route with a good key to which this stage does not belong. `refusal` names the status of a route that such a
+/// key may not use at all; what remains then is its own: its lists, its new channel and key, its sandbox.
+fn finds_nothing(stage: &Stage, server: &Server, key: &str, refusal: impl Fn(&Route) -> Option<RangeInclusive<u16>>) {
+    let before = stage.state(server);
+    for route in &ROUTES {
+        let what = format!("{} {} with a key from elsewhere", route.method, route.path);
+        let answer = route.call_with(server, stage, key);
+        for mark in ["guarded", &stage.read, &stage.queued, &stage.key] {
+            assert!(!answer.text().to_lowercase().contains(&mark.to_lowercase()), "{what} shows {mark}");
+        }
+        if route.path.starts_with("/v1/channels/") {
+            assert_refused(&what, &answer, 404, NO_CHANNEL);
+        } else if route.path.contains("{key}") {
+            assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("API_KEY_NOT_FOUND")), "{what}");
+        } else if let Some(statuses) = refusal(route) {
+            assert!(statuses.contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
+            assert!(answer.status != 403 || answer.text() == FORBIDDEN, "{what}: {}", answer.text());
+        } else {
+            assert_let_in(&what, &answer);
+        }
+    }
+    assert_eq!(stage.state(server), before);
+}
+
+#[test]
+fn a_channel_id_used_twice_joins_nothing() {
+    let (stage, server) = Stage::set();
+    let stranger = strange_key(&stage.home);
+    open_channel(&server, &stranger, "guarded-open", &["connect"]);
+    open_channel(&server, &stranger, "guarded-held", &["connect"]);
+    let before = stage.state(&server);
+    for route in ROUTES.iter().filter(|route| route.path.contains("{read}") || route.path.contains("{queued}")) {
+        let what = format!("{} {}", route.method, route.path);
+        assert_refused(&what, &route.call_with(&server, &stage, &stranger), 404, NO_MESSAGE);
+    }
+    let list = server.get("/v1/channels/guarded-open/messages", Some(&stranger)).expect(200);
+    assert_eq!(list.json()["data"], json!([]));
+    send(&server, &stranger, "guarded-open");
+    for path in ["/v1/channels/guarded-open", "/v1/channels/guarded-held", "/v1/sandbox/data"] {
+        server.delete(path, Some(&stranger)).expect(200);
+    }
+    assert_eq!(stage.state(&server), before);
+}
+
+#[test]
+fn without_its_scope_a_key_is_refused_and_with_it_alone_let_in() {
+    let (stage, server) = Stage::set();
+    let key = |with: &dyn Fn(&str) -> bool| {
+        create_key(&stage.home, &stage.home.institution, "test", scopes().filter(|scope| with(scope)))
+    };
+    // To pass on `messages.read`, as its route does here, a key must have it.
+    let alone = |scope: &str, other: &str| scope == other || (scope, other) == ("keys.write", "messages.read");
+    let pair = |scope| (key(&|other| other != scope), key(&|other| alone(scope, other)));
+    let keys: HashMap<_, _> = scopes().map(|scope| (scope, pair(scope))).collect();
+    let before = stage.state(&server);
+    for route in &ROUTES {
+        let what = format!("{} {} without {}", route.method, route.path, route.scope);
+        assert_refused(&what, &route.call_with(&server, &stage, &keys[route.scope].0), 403, FORBIDDEN);
+    }
+    assert_eq!(stage.state(&server), before);
+    // Last, because these calls do what they say: the refusals above were for the scope and nothing else.
+    for route in &ROUTES {
+        let answer = route.call_with(&server, &stage, &keys[route.scope].1);
+        assert_let_in(&format!("{} {} with {} alone", route.method, route.path, route.scope), &answer);
+    }
+    assert_ne!(stage.state(&server), before, "the state that was compared does not show changes");
+}
+
+#[test]
+fn a_key_grants_no_more_than_it_has() {
+    let (stage, server) = Stage::set();
+    let (its_end, later) = (in_seconds(3600), in_seconds(7200));
+    let own = ["keys.write", "messages.send"];
+    let good = json!({"name": "granted", "permissions": own, "rateLimit": 30, "expiresAt": its_end});
+    let giver = field(&server.post("/v1/api-keys", &stage.owner, &good).expect(201), "key");
+    let before = stage.state(&server);
+    for (name, more) in [
+        ("permissions", json!(["messages.read"])),
+        ("permissions", json!(["messages.send", "channels.write"])),
+        ("environment", json!("live")),
+        ("rateLimit", json!(31)),
+        ("expiresAt", json!(later)),
+    ] {
+        let mut body = good.clone();
+        body[name] = more;
+        assert_refused(&body.to_string(), &server.post("/v1/api-keys", &giver, &body), 403, FORBIDDEN);
+    }
+    assert_eq!(stage.state(&server)["keys"], before["keys"]);
+    let granted = field(&server.post("/v1/api-keys", &giver, &good).expect(201), "key");
+    send(&server, &granted, "guarded-open");
+    server.get("/v1/api-keys", Some(&granted)).expect(403);
+    // What is left out must not become more than the giver has: refused, or cut to its own measure.
+    let answer = server.post("/v1/api-keys", &giver, &json!({"name": "defaults", "permissions": own}));
+    if answer.status == 403 {
+        return;
+    }
+    let data = answer.expect(201).json()["data"].clone();
+    assert!(data["rateLimit"].as_u64().is_some_and(|rate| rate <= 30), "{data}");
+    let end = data["expiresAt"].as_str().and_then(|end| end.parse::<Timestamp>().ok()).expect("an end");
+    assert!(end <= its_end.parse().expect("a time"), "{data}");
+}
+
+#[test]
+fn a_revoked_key_is_refused_at_the_next_call() {
+    let (stage, server) = Stage::set();
+    // One connection, kept: what the server may remember of it must not outlive the key.
+    let (agent, url) = (agent(), server.url("/v1/channels"));
+    for round in 0..8 {
+        let body = json!({"name": format!("round {round}"), "permissions": ["channels.read", "keys.write"]});
+        let answer = server.post("/v1/api-keys", &stage.owner, &body).expect(201);
+        let (id, key) = (field(&answer, "id"), field(&answer, "key"));
+        call(&agent, &url, "GET", Some(&key), &[], None).expect("an answer").expect(200);
+        // Every other key revokes itself.
+        let by = if round % 2 == 0 { &stage.owner } else { &key };
+        server.delete(&format!("/v1/api-keys/{id}"), Some(by)).expect(200);
+        let answer = call(&agent, &url, "GET", Some(&key), &[], None).expect("an answer");
+        assert_refused("a revoked key", &answer, 401, UNAUTHORIZED);
+    }
+}
+
+#[test]
+fn a_key_is_shown_once_and_kept_nowhere() {
+    let (stage, server) = Stage::set();
+    let body = json!({"name": "shown once", "permissions": ["channels.read"]});
+    let answer = server.post("/v1/api-keys", &stage.owner, &body).expect(201);
+    let (id, key) = (field(&answer, "id"), field(&answer, "key"));
+    assert!(key.starts_with("oapi_sk_test_") && key.len() == 48, "{key}");
+    let list = server.get("/v1/api-keys?limit=100", Some(&stage.owner)).expect(200);
+    assert!(list.text().contains(&id), "the list lacks the new key: {}", list.text());
+    for secret in [&key, &stage.owner, &stage.home.test_key] {
+        assert!(!list.text().contains(&secret["oapi_sk_test_".len() + 8..]), "the list shows a key: {}", list.text());
+    }
+    // A SHA-256 is 64 digits in hexadecimal and 43 characters in base 64; nothing else in the list is one long word.
+    let in_word = |letter: char| letter.is_ascii_alphanumeric() || "+/_=".contains(letter);
+    let longest = list.text().split(|letter| !in_word(letter)).max_by_key(|word| word.len()).unwrap_or_default();
+    assert!(longest.len() < 43, "the list shows what may be a hash: {longest}");
+    // Its hash is all that the files hold. (The socket among them is no file to read.)
+    let grep = ["-r", "-l", "-a", "-F", "--devices=skip", &key, stage.home.dir()];
+    let found = Command::new("grep").args(grep).output().expect("grep runs");
+    assert_eq!((found.status.code(), found.stdout.as_slice()), (Some(1), &b""[..]), "files that hold the key");
+}

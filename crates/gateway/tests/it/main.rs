@@ -1,0 +1,12 @@
+//! Black-box tests: the real binary, real files, real sockets on loopback.
+//!
+//! One binary for all of them, because linking is what a test run waits for. Modules mirror what they show, and the
+//! tests of a route live where its URL says (`v1/...`).
+
+mod disk;
+mod harness;
+mod isolation;
+mod kill;
+mod seed;
+mod slow;
+mod trace;
