@@ -141,18 +141,17 @@ impl Directory {
 
     /// Adds a channel, or takes up one that was deleted.
     pub fn add_channel(&self, channel: &Channel) {
-        let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
-        let entry = Arc::new(ChannelEntry {
-            via,
-            environment: channel.environment,
-            kind: channel.kind,
-            deleted: AtomicBool::new(channel.deleted_at.is_some()),
+        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        // The same entry as before: a dispatcher's task that still settles what was in flight may hold it.
+        let entry = channels.entry(channel.key).or_insert_with(|| {
+            let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
+            let (environment, kind) = (channel.environment, channel.kind);
+            Arc::new(ChannelEntry { via, environment, kind, deleted: AtomicBool::new(false) })
         });
-        let place = (channel.institution, channel.environment);
+        entry.deleted.store(channel.deleted_at.is_some(), Ordering::Release);
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let place = (channel.institution, channel.environment);
         names.entry(place).or_default().insert(channel.id.to_string(), entry.clone());
-        drop(names);
-        self.channels.write().unwrap_or_else(PoisonError::into_inner).insert(channel.key, entry);
     }
 
     /// Marks a channel deleted.

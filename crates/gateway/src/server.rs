@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,18 @@ const HEAD_LIMIT: usize = 32 * 1024;
 const HEADERS: usize = 100;
 /// The wait after the system refused to give a connection (out of file descriptors, for instance).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Connections that the kernel holds until they are accepted. A burst over it waits a second for its next try.
+const BACKLOG: u32 = 4_096;
+
+/// Opens the listening socket.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for the kernel to forget the connections of the last run.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `stop`, then lets the calls in hand finish; those still unfinished at `hurry` are cut off.
 pub async fn serve(

@@ -23,7 +23,7 @@ pub async fn run(config: Config) -> Result<()> {
         bail!("there is no store in {}: make one with `recado init --data-dir {0}`", dir.display());
     }
     let lock = DataDirLock::take(dir).await?;
-    let listener = TcpListener::bind(config.listen).await;
+    let listener = server::listen(config.listen);
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
     let gateway = Gateway::open(dir, config.behaviour.clone()).await.context("cannot open the store")?;

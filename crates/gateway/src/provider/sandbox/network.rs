@@ -69,12 +69,13 @@ pub(super) struct Due {
     pub(super) receipt: Receipt,
 }
 
-/// The thread's own: just the connection. A power cut may take the last arrivals, the death of the process does not.
+/// The thread's own: just the connection. A power cut may take the last arrivals but leaves the file whole; the death of
+/// the process takes nothing.
 struct Writing(Connection);
 
 impl Owned for Writing {
     fn open(path: &Path) -> rusqlite::Result<Self> {
-        let mut connection = connect(path, "off")?;
+        let mut connection = connect(path, "normal")?;
         migrate(&mut connection, MIGRATIONS)?;
         Ok(Self(connection))
     }
@@ -155,23 +156,20 @@ fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
 
 fn due(connection: &Connection, now: Millis, delay: Millis) -> rusqlite::Result<(Vec<Due>, bool)> {
     let mut statement = connection.prepare_cached(
-        "select n, receipts, channel_key, network_id, received_at from phone indexed by phone_pending
-         where receipts < 2 order by n limit ?1",
+        "select n, receipts, channel_key, network_id from phone indexed by phone_pending
+         -- DELIVERED one delay after the arrival, READ two.
+         where receipts < 2 and received_at + ?2 * (1 + receipts) <= ?1
+         order by n limit ?3",
     )?;
-    let mut rows = statement.query([RECEIPTS_AT_ONCE])?;
-    let (mut due, mut more) = (Vec::new(), false);
-    while let Some(row) = rows.next()? {
-        let (taken, received_at): (u8, Millis) = (row.get(1)?, row.get(4)?);
-        let at = received_at + delay * (1 + Millis::from(taken));
-        if at > now {
-            more = true;
-            continue;
-        }
+    let rows = statement.query_map(params![now, delay, RECEIPTS_AT_ONCE], |row| {
+        let taken = row.get(1)?;
         let status = if taken == NONE_TAKEN { MessageStatus::Delivered } else { MessageStatus::Read };
         let receipt = Receipt { channel: row.get(2)?, network_id: row.get(3)?, status, at: now };
-        due.push(Due { row: row.get(0)?, taken, receipt });
-    }
-    Ok((due, more))
+        Ok(Due { row: row.get(0)?, taken, receipt })
+    })?;
+    let due = rows.collect::<rusqlite::Result<_>>()?;
+    let pending = "select exists (select 1 from phone indexed by phone_pending where receipts < 2)";
+    Ok((due, connection.prepare_cached(pending)?.query_row([], |row| row.get(0))?))
 }
 
 fn taken(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {

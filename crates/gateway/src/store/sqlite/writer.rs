@@ -266,7 +266,7 @@ fn reopen<S: Owned>(path: &Path) -> rusqlite::Result<S> {
     drop(connection);
     let state = S::open(path)?;
     state.connection().execute("create table if not exists probe (n integer not null) strict", [])?;
-    state.connection().execute("update probe set n = n + 1", [])?;
+    state.connection().execute("insert or replace into probe (rowid, n) values (1, 1)", [])?;
     Ok(state)
 }
 
