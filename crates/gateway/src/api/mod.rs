@@ -7,6 +7,7 @@ pub mod error;
 mod health;
 pub mod json;
 mod messages;
+pub mod path;
 pub mod query;
 pub mod rate_limit;
 mod request_id;

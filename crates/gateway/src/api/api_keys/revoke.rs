@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::ids::ApiKeyId;
@@ -10,6 +10,7 @@ use recado_domain::ids::ApiKeyId;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Done};
+use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::operations::api_keys;
 
@@ -17,7 +18,7 @@ use crate::operations::api_keys;
 pub async fn revoke(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::KeysWrite>,
-    Path(key): Path<String>,
+    Ids(key): Ids<String>,
 ) -> Result<Response, ApiError> {
     let id: ApiKeyId = key.parse().map_err(|_| ApiError::ApiKeyNotFound)?;
     let keys = gateway.directory.keys(caller.institution, caller.environment);

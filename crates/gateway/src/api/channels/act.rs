@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::channel::ChannelAction;
@@ -11,6 +11,7 @@ use super::ChannelView;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data};
+use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::operations::channels;
 
@@ -26,7 +27,7 @@ async fn act(gateway: &Gateway, caller: &Caller<scope::ChannelsWrite>, id: &str,
 pub async fn connect(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Path(channel): Path<String>,
+    Ids(channel): Ids<String>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Connect).await
 }
@@ -35,7 +36,7 @@ pub async fn connect(
 pub async fn disconnect(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Path(channel): Path<String>,
+    Ids(channel): Ids<String>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Disconnect).await
 }
@@ -44,7 +45,7 @@ pub async fn disconnect(
 pub async fn pause(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Path(channel): Path<String>,
+    Ids(channel): Ids<String>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Pause).await
 }
@@ -53,7 +54,7 @@ pub async fn pause(
 pub async fn resume(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Path(channel): Path<String>,
+    Ids(channel): Ids<String>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Resume).await
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Done};
+use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::operations::channels;
 
@@ -16,7 +17,7 @@ use crate::operations::channels;
 pub async fn delete(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Path(channel): Path<String>,
+    Ids(channel): Ids<String>,
 ) -> Result<Response, ApiError> {
     let entry = caller.channel(&gateway, &channel)?;
     channels::delete(&gateway, &entry).await?;

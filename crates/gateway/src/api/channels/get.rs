@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
@@ -10,6 +10,7 @@ use super::ChannelView;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data};
+use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::operations::channels;
 
@@ -17,7 +18,7 @@ use crate::operations::channels;
 pub async fn get(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsRead>,
-    Path(channel): Path<String>,
+    Ids(channel): Ids<String>,
 ) -> Result<Response, ApiError> {
     let entry = caller.channel(&gateway, &channel)?;
     let channel = channels::get(&gateway, &entry).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
@@ -11,6 +11,7 @@ use super::view::MessageView;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data};
+use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::store::rows::Cancelled;
 
@@ -18,7 +19,7 @@ use crate::store::rows::Cancelled;
 pub async fn cancel(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesSend>,
-    Path((channel, id)): Path<(String, String)>,
+    Ids((channel, id)): Ids<(String, String)>,
 ) -> Result<Response, ApiError> {
     let (entry, message) = find(&gateway, &caller, &channel, &id).await?;
     match gateway.store.cancel(entry.via.key, message.id, gateway.clock.now()).await? {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
@@ -10,6 +10,7 @@ use super::view::MessageView;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data};
+use crate::api::path::Ids;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::store::rows::Message;
@@ -18,7 +19,7 @@ use crate::store::rows::Message;
 pub async fn get(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesRead>,
-    Path((channel, id)): Path<(String, String)>,
+    Ids((channel, id)): Ids<(String, String)>,
 ) -> Result<Response, ApiError> {
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
     Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::phone::PhoneNumber;
@@ -12,6 +12,7 @@ use super::view::MessageView;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, List, Pagination};
+use crate::api::path::Ids;
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
 use crate::store::rows::MessageQuery;
@@ -20,7 +21,7 @@ use crate::store::rows::MessageQuery;
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesRead>,
-    Path(channel): Path<String>,
+    Ids(channel): Ids<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut query = Query::parse(query.as_deref(), &["limit", "cursor", "status", "to"]);

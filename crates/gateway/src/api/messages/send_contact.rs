@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +19,7 @@ use super::view::MessageView;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{Data, JsonBody, Object, UnknownFields};
+use crate::api::path::Ids;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::provider::sandbox::Scenario;
@@ -36,7 +37,7 @@ const ACCEPTED: &str = r#"{"success":true,"message":"Mensagem enfileirada para e
 pub async fn send_contact(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesSend>,
-    Path(channel): Path<String>,
+    Ids(channel): Ids<String>,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, ApiError> {

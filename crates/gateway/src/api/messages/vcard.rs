@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
 use super::get::find;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
+use crate::api::path::Ids;
 use crate::gateway::Gateway;
 
 /// Gives the card as a file.
 pub async fn vcard(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesRead>,
-    Path((channel, id)): Path<(String, String)>,
+    Ids((channel, id)): Ids<(String, String)>,
 ) -> Result<Response, ApiError> {
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
     // Named by the id: a person's name in a header would need escaping, and would stand in every proxy's log.
