@@ -41,6 +41,13 @@ impl FieldErrors {
         self.0.extend(other.0);
     }
 
+    /// Puts the errors in the order of these fields; others, such as unknown ones, behind them in theirs.
+    #[must_use]
+    pub fn in_order_of(mut self, fields: &[&str]) -> Self {
+        self.0.sort_by_key(|error| fields.iter().position(|field| *field == error.field).unwrap_or(fields.len()));
+        self
+    }
+
     /// Whether nothing is faulty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -68,7 +68,7 @@ pub enum LogFormat {
 /// How calls and messages are treated.
 #[derive(Debug, Clone, Args)]
 pub struct Behaviour {
-    /// What to do with a body field that a call does not know
+    /// What to do with a body field that the contact call does not know
     #[arg(long, env = "RECADO_UNKNOWN_FIELDS", hide_env_values = true, default_value = "refuse", value_name = "WHAT")]
     pub unknown_fields: UnknownFields,
 

@@ -1,6 +1,7 @@
 //! One process at a time works on a data directory.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ impl DataDirLock {
     /// Takes the lock; `None` while another process holds it.
     pub fn try_take(data_dir: &Path) -> Result<Option<Self>> {
         let path = data_dir.join(LOCK_FILE);
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),

@@ -1,7 +1,7 @@
 //! `recado init`: a data directory from nothing.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -35,11 +35,14 @@ impl Init {
             .create(dir)
             .with_context(|| format!("cannot make {}", dir.display()))?;
         let _lock = DataDirLock::take(dir).await?;
-        make_store_file(&dir.join(STORE_FILE))?;
+        let store = dir.join(STORE_FILE);
+        if store.exists() {
+            bail!("{} is there already: this directory is in use", store.display());
+        }
         let made = found(dir, &self.name).await;
         if made.is_err() {
             // Nothing of use is in it, and it would stand in the way of the next try.
-            let _ = std::fs::remove_file(dir.join(STORE_FILE));
+            let _ = std::fs::remove_file(store);
         }
         self.show(&made?);
         Ok(())
@@ -58,17 +61,6 @@ impl Init {
             println!("sandbox channel  {}", made.sandbox_channel);
             println!("\nThe keys are shown this once. Next: recado serve --data-dir {dir}");
         });
-    }
-}
-
-/// Makes the file before SQLite does, readable by its owner only; SQLite gives the files beside it the same mode.
-fn make_store_file(path: &Path) -> Result<()> {
-    match File::options().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!("{} is there already: this directory is in use", path.display())
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot make {}", path.display())),
     }
 }
 

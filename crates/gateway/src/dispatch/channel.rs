@@ -128,9 +128,9 @@ impl Line {
         };
         let claim = self.shared.store.claim(request).await?;
         if self.entry.is_deleted() {
-            // The claim has dealt with orphans and taken nothing; what is queued will not be sent.
+            // What is queued will not be sent. What the claim took was in flight when the channel was deleted.
             while self.shared.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {}
-            return Ok(None);
+            return Ok(Some(claim).filter(|claim| !claim.messages.is_empty()));
         }
         Ok(Some(claim))
     }

@@ -18,6 +18,9 @@ const TRIES: usize = 5;
 /// Messages that are cancelled at once when a channel is deleted.
 const CANCEL_AT_ONCE: usize = 500;
 
+/// The fields of a new channel, in the order in which their errors are reported.
+pub const FIELDS: [&str; 3] = ["name", "type", "id"];
+
 /// What a caller says of a new channel, not checked yet.
 pub struct ChannelWish {
     pub name: Option<String>,
@@ -54,7 +57,9 @@ pub async fn create(
         Some(Ok(id)) if id.as_str() == SANDBOX => errors.push("id", "O id sandbox e reservado."),
         _ => {}
     }
-    let (Some(name), Some(Some(kind)), true) = (name, kind, errors.is_empty()) else { return Err(errors.into()) };
+    let (Some(name), Some(Some(kind)), true) = (name, kind, errors.is_empty()) else {
+        return Err(errors.in_order_of(&FIELDS).into());
+    };
     if gateway.providers.of(kind).is_none() {
         return Err(ApiError::NotImplemented);
     }

@@ -12,9 +12,7 @@ use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody};
 use crate::gateway::Gateway;
-use crate::operations::channels::{self, ChannelWish};
-
-const FIELDS: [&str; 3] = ["name", "type", "id"];
+use crate::operations::channels::{self, ChannelWish, FIELDS};
 
 /// Makes a channel; the caller may bring its id along.
 pub async fn create(

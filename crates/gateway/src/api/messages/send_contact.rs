@@ -218,8 +218,9 @@ async fn accepted(
 ) -> Result<Response, ApiError> {
     let mut body = ACCEPTED.to_owned();
     let mut headers = HeaderMap::with_capacity(8);
+    // A wish: it is stored, so a look at it that fails must not say that it is not.
     if call.wants_message
-        && let Some(message) = gateway.store.message(entry.via.key, id).await?
+        && let Ok(Some(message)) = gateway.store.message(entry.via.key, id).await
     {
         let data = Data { data: MessageView::new(message, entry.via.id.as_str())? };
         let full = AcceptedWithMessage { success: true, message: "Mensagem enfileirada para envio", data };
