@@ -22,8 +22,6 @@ const CLAIM: Duration = Duration::from_mins(1);
 const STORE_RETRY: Duration = Duration::from_millis(200);
 /// The longest sleep: a clock that was set forward is noticed by then.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
-/// Messages of a deleted channel that are cancelled at once.
-const CANCEL_AT_ONCE: usize = 500;
 
 /// Runs until the line is empty or the dispatcher stops.
 pub(super) async fn run(shared: Arc<Shared>, key: ChannelKey, signal: Arc<Signal>) {
@@ -103,20 +101,23 @@ impl Line {
         if outcomes.is_empty() {
             return Ok(());
         }
+        let key = self.entry.via.key;
         let seq = |id: &Id| self.in_hand.get(id).map(|message| message.seq);
         let known = outcomes.iter().filter_map(|(id, settlement)| Some((seq(id)?, settlement.clone())));
-        self.shared.store.settle(self.entry.via.key, known.collect(), now).await
+        // The claim's rest began before its commit; counted anew from here, no slow disk shortens it.
+        let rest = self.rest();
+        let hold = async { if rest > 0 { self.shared.store.hold_channel(key, now + rest).await } else { Ok(()) } };
+        let (settled, rests) = tokio::join!(self.shared.store.settle(key, known.collect(), now), hold);
+        settled.and(rests)
     }
 
     /// Asks for work; `None` when there is no hand free for it.
     async fn claim(&self, free: usize, now: Millis) -> Result<Option<Claim>, StoreError> {
-        let key = self.entry.via.key;
         if self.shared.stop.is_cancelled() || free == 0 {
             return Ok(None);
         }
-        let rest = self.provider.pacing().rest(u64::from_le_bytes(random(&*self.shared.entropy)));
         let request = ClaimRequest {
-            channel: key,
+            channel: self.entry.via.key,
             ordering: self.provider.ordering(),
             limit: free,
             held: self.held(),
@@ -124,15 +125,14 @@ impl Line {
             resend: self.provider.recognises_resends(),
             now,
             claimed_until: now + millis(CLAIM),
-            rest: millis(rest),
+            rest: self.rest(),
         };
-        let claim = self.shared.store.claim(request).await?;
-        if self.entry.is_deleted() {
-            // What is queued will not be sent. What the claim took was in flight when the channel was deleted.
-            while self.shared.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {}
-            return Ok(Some(claim).filter(|claim| !claim.messages.is_empty()));
-        }
-        Ok(Some(claim))
+        self.shared.store.claim(request).await.map(Some)
+    }
+
+    /// A rest between two sends, drawn anew, in milliseconds.
+    fn rest(&self) -> Millis {
+        millis(self.provider.pacing().rest(u64::from_le_bytes(random(&*self.shared.entropy))))
     }
 
     fn held(&self) -> Vec<Seq> {

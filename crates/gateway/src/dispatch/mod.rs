@@ -118,3 +118,6 @@ impl Shared {
         quiet
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 pub mod sandbox;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,20 +62,26 @@ pub trait Provider: Send + Sync {
 /// The provider of each channel type.
 pub struct Providers {
     sandbox: Arc<sandbox::Sandbox>,
+    by_type: HashMap<ChannelType, Arc<dyn Provider>>,
 }
 
 impl Providers {
-    /// The providers of this build.
+    /// The simulated network alone.
     pub fn new(sandbox: Arc<sandbox::Sandbox>) -> Self {
-        Self { sandbox }
+        let by_type = HashMap::default();
+        Self { sandbox: sandbox.clone(), by_type }.with(ChannelType::Sandbox, sandbox)
+    }
+
+    /// And this one for channels of that type.
+    #[must_use]
+    pub fn with(mut self, kind: ChannelType, provider: Arc<dyn Provider>) -> Self {
+        self.by_type.insert(kind, provider);
+        self
     }
 
     /// The provider of a type; `None` where this build has none.
     pub fn of(&self, kind: ChannelType) -> Option<Arc<dyn Provider>> {
-        match kind {
-            ChannelType::Sandbox => Some(self.sandbox.clone()),
-            ChannelType::CloudApi | ChannelType::WhatsAppWeb => None,
-        }
+        self.by_type.get(&kind).cloned()
     }
 
     /// The simulated network.

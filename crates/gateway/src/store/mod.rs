@@ -3,6 +3,12 @@
 //! An operation that returned `Ok` is on disk. One that returned [`StoreError::Unavailable`] may have been kept or not:
 //! whoever needs to know asks again when the store is back, by the message's id or its idempotency key.
 
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod queue_model;
 pub mod rows;
 pub mod sqlite;
 
@@ -70,10 +76,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stores a message and puts it behind its channel's line, with its idempotency key, in one transaction.
     async fn enqueue(&self, message: NewMessage) -> Result<Enqueued>;
-    /// Takes the next messages of a channel, and lets those expire whose time has run out.
+    /// Takes the next messages of a channel, and lets those expire whose time has run out. On a deleted channel it
+    /// cancels what waits.
     async fn claim(&self, request: ClaimRequest) -> Result<Claim>;
     /// Records what became of claimed messages. One that a receipt moved on meanwhile stays where it is.
     async fn settle(&self, channel: ChannelKey, outcomes: Vec<(Seq, Settlement)>, now: Millis) -> Result<()>;
+    /// Sends nothing on the channel before this time; a later one that was set before stands.
+    async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()>;
     /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing.
     async fn apply_receipts(&self, receipts: Vec<Receipt>) -> Result<()>;
     /// Calls back a message that is still queued.

@@ -93,7 +93,8 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          on conflict (institution_id, environment, id) do update
              set name = excluded.name, state = excluded.state, state_reason = null,
-                 connected_at = excluded.connected_at, next_send_at = 0, deleted_at = null
+                 connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
+                 deleted_at = null
              -- Another type would find the former one's messages in its history.
              where deleted_at is not null and type = excluded.type
          returning {COLUMNS}"

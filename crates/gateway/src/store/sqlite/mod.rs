@@ -2,6 +2,7 @@
 
 mod accounts;
 mod channels;
+mod claim;
 mod enqueue;
 mod messages;
 mod purge;
@@ -10,6 +11,9 @@ pub(crate) mod readers;
 pub(crate) mod writer;
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +68,11 @@ impl Owned for Writing {
     fn connection(&self) -> &Connection {
         &self.connection
     }
+
+    fn rolled_back(&mut self) -> rusqlite::Result<()> {
+        self.lines = channels::lines(&self.connection)?;
+        Ok(())
+    }
 }
 
 impl Writing {
@@ -73,8 +82,20 @@ impl Writing {
     }
 }
 
+/// Makes the file before SQLite does, readable by its owner only: it holds people's numbers. SQLite gives the files
+/// beside it the same mode.
+fn make_private(path: &Path) -> rusqlite::Result<()> {
+    match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens a database for writing. `synchronous` is `full` where an answer promises that the disk has it.
 pub(crate) fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
+    make_private(path)?;
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -197,7 +218,7 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
-        self.write(move |writing| queue::claim(writing, &request)).await
+        self.write(move |writing| claim::claim(writing, &request)).await
     }
 
     async fn settle(&self, channel: ChannelKey, outcomes: Vec<(Seq, Settlement)>, now: Millis) -> Result<()> {
@@ -205,6 +226,10 @@ impl Store for SqliteStore {
             outcomes.iter().try_for_each(|(seq, settlement)| queue::settle(writing, channel, *seq, settlement, now))
         })
         .await
+    }
+
+    async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        self.write(move |writing| queue::hold(writing, channel, until)).await
     }
 
     async fn apply_receipts(&self, receipts: Vec<Receipt>) -> Result<()> {
@@ -236,3 +261,6 @@ impl Store for SqliteStore {
         self.writer.close().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

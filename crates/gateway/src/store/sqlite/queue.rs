@@ -1,29 +1,23 @@
-//! The queue: claims in order, outcomes, receipts. Every change of state goes through [`move_message`].
-
-use std::collections::HashSet;
+//! The queue: outcomes, receipts, cancellations. Every change of state goes through [`move_message`], but for a claim's
+//! own.
 
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, params};
 
 use super::{Writing, not_understood};
 use crate::clock::Millis;
-use crate::store::rows::{
-    Cancelled, ChannelKey, Claim, ClaimRequest, Claimed, Ordering, Orphans, Receipt, Seq, Settlement,
-};
-
-/// Most messages that one claim lets expire: others wait for the writer too.
-const EXPIRE_AT_ONCE: usize = 500;
+use crate::store::rows::{Cancelled, ChannelKey, Receipt, Seq, Settlement};
 
 /// What a change of state brings along.
 #[derive(Default)]
-struct Details<'a> {
+pub(super) struct Details<'a> {
     account: Option<&'a str>,
     error: Option<(&'a str, &'a str)>,
 }
 
 /// Moves a message from one state to another; `false` when the move is not legal or the message was elsewhere.
-fn move_message(
+pub(super) fn move_message(
     writing: &mut Writing,
     (channel, seq): (ChannelKey, Seq),
     (from, to): (MessageStatus, MessageStatus),
@@ -82,199 +76,8 @@ pub(super) fn status(number: u8) -> rusqlite::Result<MessageStatus> {
     MessageStatus::from_number(number).ok_or_else(|| not_understood("message status"))
 }
 
-/// What a claim decides about the rows of a line, before it changes any.
-#[derive(Default)]
-struct Plan {
-    give_back: Vec<Seq>,
-    give_up: Vec<Seq>,
-    expire: Vec<Seq>,
-    take: Vec<Seq>,
-    next_at: Option<Millis>,
-}
-
-impl Plan {
-    fn look_again(&mut self, at: Millis) {
-        self.next_at = Some(self.next_at.map_or(at, |earlier| earlier.min(at)));
-    }
-}
-
-pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Claim> {
-    let plan = plan(writing, request)?;
-    let moves = [
-        (&plan.give_back, MessageStatus::Sending, MessageStatus::Queued),
-        (&plan.give_up, MessageStatus::Sending, MessageStatus::Unknown),
-        (&plan.expire, MessageStatus::Queued, MessageStatus::Expired),
-    ];
-    for (seqs, from, to) in moves {
-        for seq in seqs {
-            move_message(writing, (request.channel, *seq), (from, to), &Details::default(), request.now)?;
-        }
-    }
-    let messages = plan.take.iter().map(|seq| take(writing, *seq, request)).collect::<rusqlite::Result<Vec<_>>>()?;
-    if request.rest > 0 && !messages.is_empty() {
-        hold(writing, request.channel, request.now + request.rest)?;
-    }
-    let open = writing.line(request.channel).map_or(0, |line| line.open);
-    Ok(Claim { messages, next_at: plan.next_at, open })
-}
-
-/// Walks the line from its head and decides what to do with each row, until one holds all that stand behind it.
-fn plan(writing: &Writing, request: &ClaimRequest) -> rusqlite::Result<Plan> {
-    let mut plan = Plan::default();
-    let Some(line) = writing.lines.get(&request.channel) else { return Ok(plan) };
-    let dispatches = line.state.dispatches() && !line.deleted;
-    let mut busy = HashSet::new();
-    let mut statement = writing.connection.prepare_cached(
-        "select seq, status, recipient, run_at, expires_at, claimed_until
-         from messages indexed by messages_open
-         where channel_key = ?1 and status <= 1
-         order by seq",
-    )?;
-    let mut rows = statement.query([request.channel])?;
-    while let Some(row) = rows.next()? {
-        let row = OpenRow::read(row)?;
-        if row.status == MessageStatus::Sending {
-            match row.as_orphan(request) {
-                Orphan::Held(at) => {
-                    at.into_iter().for_each(|at| plan.look_again(at));
-                    busy.insert(row.recipient);
-                    if request.ordering == Ordering::Channel {
-                        break;
-                    }
-                    continue;
-                }
-                Orphan::GiveUp => {
-                    plan.give_up.push(row.seq);
-                    continue;
-                }
-                // And judged below as a queued one.
-                Orphan::GiveBack => plan.give_back.push(row.seq),
-            }
-        }
-        match row.decide(request, dispatches, line.next_send_at) {
-            Decision::Expire if plan.expire.len() < EXPIRE_AT_ONCE => plan.expire.push(row.seq),
-            Decision::Expire => {
-                plan.look_again(request.now);
-                break;
-            }
-            Decision::HoldAll(at) => {
-                plan.look_again(at);
-                break;
-            }
-            Decision::Hold(at) => {
-                plan.look_again(at);
-                busy.insert(row.recipient);
-            }
-            Decision::Take => {
-                // An earlier message to this recipient is in hand or waits: this one stays behind it.
-                if busy.insert(row.recipient) {
-                    plan.take.push(row.seq);
-                }
-                // With a rest between sends, the next claim is the next send.
-                if plan.take.len() >= request.limit || (request.rest > 0 && !plan.take.is_empty()) {
-                    break;
-                }
-            }
-        }
-        if request.ordering == Ordering::Channel && !busy.is_empty() {
-            break;
-        }
-    }
-    Ok(plan)
-}
-
-struct OpenRow {
-    seq: Seq,
-    status: MessageStatus,
-    recipient: String,
-    run_at: Millis,
-    expires_at: Millis,
-    claimed_until: Option<Millis>,
-}
-
-/// What a `SENDING` row is to the asker.
-enum Orphan {
-    /// In somebody's hand, until that time if its claim can run out.
-    Held(Option<Millis>),
-    /// Nobody knows what became of it, and the network would not recognise a re-send.
-    GiveUp,
-    GiveBack,
-}
-
-enum Decision {
-    Expire,
-    /// Nothing more can be taken from this channel before then.
-    HoldAll(Millis),
-    /// Nothing more on this row's line before then.
-    Hold(Millis),
-    Take,
-}
-
-impl OpenRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            seq: row.get(0)?,
-            status: status(row.get(1)?)?,
-            recipient: row.get(2)?,
-            run_at: row.get(3)?,
-            expires_at: row.get(4)?,
-            claimed_until: row.get(5)?,
-        })
-    }
-
-    fn as_orphan(&self, request: &ClaimRequest) -> Orphan {
-        let ends = self.claimed_until.unwrap_or(0);
-        if request.held.contains(&self.seq) {
-            Orphan::Held(None)
-        } else if request.orphans == Orphans::Claimed && ends > request.now {
-            Orphan::Held(Some(ends))
-        } else if request.resend || request.orphans == Orphans::NeverSent {
-            Orphan::GiveBack
-        } else {
-            Orphan::GiveUp
-        }
-    }
-
-    fn decide(&self, request: &ClaimRequest, dispatches: bool, next_send_at: Millis) -> Decision {
-        let now = request.now;
-        if self.expires_at <= now {
-            Decision::Expire
-        } else if !dispatches || request.limit == 0 {
-            Decision::HoldAll(self.expires_at)
-        } else if next_send_at > now {
-            Decision::HoldAll(next_send_at.min(self.expires_at))
-        } else if self.run_at > now {
-            Decision::Hold(self.run_at.min(self.expires_at))
-        } else {
-            Decision::Take
-        }
-    }
-}
-
-fn take(writing: &mut Writing, seq: Seq, request: &ClaimRequest) -> rusqlite::Result<Claimed> {
-    let mut statement = writing.connection.prepare_cached(
-        "update messages
-         set status = 1, attempts = attempts + 1, sending_at = coalesce(sending_at, ?2), claimed_until = ?3
-         where seq = ?1 and status = 0
-         returning id, network_id, recipient, payload, card, scenario, attempts, failures",
-    )?;
-    statement.query_row(params![seq, request.now, request.claimed_until], |row| {
-        Ok(Claimed {
-            seq,
-            id: MessageId::from_bytes(row.get(0)?),
-            network_id: row.get(1)?,
-            recipient: row.get(2)?,
-            payload: row.get(3)?,
-            card: row.get(4)?,
-            scenario: row.get(5)?,
-            attempts: row.get(6)?,
-            failures: row.get(7)?,
-        })
-    })
-}
-
 /// Nothing is sent on the channel before this time. Kept in the file, so that a restart does not forget it.
-fn hold(writing: &mut Writing, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
+pub(super) fn hold(writing: &mut Writing, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
     writing
         .connection
         .prepare_cached("update channels set next_send_at = max(next_send_at, ?2) where key = ?1")?

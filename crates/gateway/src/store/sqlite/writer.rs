@@ -34,6 +34,10 @@ pub(crate) trait Owned: Sized + Send + 'static {
     /// Opens the file, makes or migrates its tables, and reads what is derived from it.
     fn open(path: &Path) -> rusqlite::Result<Self>;
     fn connection(&self) -> &Connection;
+    /// A call's writes were undone: what is derived from the file follows.
+    fn rolled_back(&mut self) -> rusqlite::Result<()> {
+        Ok(())
+    }
 }
 
 trait Call<S>: Send {
@@ -58,6 +62,7 @@ impl<S: Owned, T: Send, F: FnOnce(&mut S) -> rusqlite::Result<T> + Send> Call<S>
             Err(error) if ends_the_batch(&error, state.connection()) => return Err(error),
             Err(error) => {
                 state.connection().prepare_cached("rollback to one_call")?.execute([])?;
+                state.rolled_back()?;
                 Err(StoreError::Refused(error.to_string()))
             }
         });
@@ -307,3 +312,6 @@ fn bound_log(connection: &Connection) {
         Err(error) => tracing::warn!(%error, "the log could not be written into the database"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! A network that does what a test says.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use recado_domain::ids::MessageId;
+use recado_domain::pacing::Pacing;
+use recado_domain::phone::PhoneNumber;
+use tokio::sync::watch;
+
+use crate::provider::{Provider, SendOutcome, Via};
+use crate::store::rows::{Claimed, Ordering};
+
+/// What happens to one send.
+pub(super) enum Act {
+    Answer(SendOutcome),
+    Panic,
+}
+
+pub(super) struct Network {
+    ordering: Ordering,
+    max_in_flight: usize,
+    recognises_resends: bool,
+    rest: Duration,
+    /// By recipient; where nothing is written, the network takes the message.
+    script: Mutex<HashMap<String, VecDeque<Act>>>,
+    /// Every hand-over, in order.
+    sent: watch::Sender<Vec<Claimed>>,
+    /// Whether answers come; else all sends stay in flight.
+    answers: watch::Sender<bool>,
+    in_flight: Mutex<InFlight>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct InFlight {
+    now: usize,
+    most: usize,
+}
+
+impl Network {
+    /// A network like WhatsApp Web: one after another, re-sends recognised.
+    pub(super) fn one_by_one() -> Self {
+        Self {
+            ordering: Ordering::Channel,
+            max_in_flight: 1,
+            recognises_resends: true,
+            rest: Duration::ZERO,
+            script: Mutex::default(),
+            sent: watch::Sender::default(),
+            answers: watch::Sender::new(true),
+            in_flight: Mutex::default(),
+        }
+    }
+
+    /// A network like the Cloud API: several recipients side by side, re-sends double.
+    pub(super) fn side_by_side(max_in_flight: usize) -> Self {
+        Self { ordering: Ordering::Recipient, max_in_flight, recognises_resends: false, ..Self::one_by_one() }
+    }
+
+    /// A rest between two sends.
+    pub(super) fn resting(self, rest: Duration) -> Self {
+        Self { rest, ..self }
+    }
+
+    pub(super) fn act(&self, recipient: &str, acts: impl IntoIterator<Item = Act>) {
+        self.script.lock().expect("no panic").entry(recipient.to_owned()).or_default().extend(acts);
+    }
+
+    pub(super) fn answer(&self, answers: bool) {
+        self.answers.send_replace(answers);
+    }
+
+    pub(super) fn sent(&self) -> Vec<Claimed> {
+        self.sent.borrow().clone()
+    }
+
+    /// Waits for so many hand-overs; all of them.
+    pub(super) async fn until_sent(&self, count: usize) -> Vec<Claimed> {
+        super::in_time(self.sent.subscribe().wait_for(|sent| sent.len() >= count)).await.expect("it lives").clone()
+    }
+
+    /// Waits for the hand-over of this message.
+    pub(super) async fn until_handed(&self, id: MessageId) {
+        let handed = |sent: &Vec<Claimed>| sent.iter().any(|message| message.id == id);
+        super::in_time(self.sent.subscribe().wait_for(handed)).await.expect("it lives");
+    }
+
+    pub(super) fn most_in_flight(&self) -> usize {
+        self.in_flight.lock().expect("no panic").most
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.lock().expect("no panic").now
+    }
+}
+
+/// Counts a send out, however it ends.
+struct Flight<'a>(&'a Network);
+
+impl<'a> Flight<'a> {
+    fn begin(network: &'a Network) -> Self {
+        let mut in_flight = network.in_flight.lock().expect("no panic");
+        in_flight.now += 1;
+        in_flight.most = in_flight.most.max(in_flight.now);
+        Self(network)
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.lock().expect("no panic").now -= 1;
+    }
+}
+
+#[async_trait]
+impl Provider for Network {
+    fn ordering(&self) -> Ordering {
+        self.ordering
+    }
+
+    fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    fn pacing(&self) -> Pacing {
+        Pacing { min: self.rest, max: self.rest }
+    }
+
+    fn recognises_resends(&self) -> bool {
+        self.recognises_resends
+    }
+
+    fn known_account(&self, _: &PhoneNumber) -> Option<String> {
+        None
+    }
+
+    async fn send(&self, _: &Via, message: &Claimed) -> SendOutcome {
+        let _flight = Flight::begin(self);
+        let act = self.script.lock().expect("no panic").get_mut(&message.recipient).and_then(VecDeque::pop_front);
+        self.sent.send_modify(|sent| sent.push(message.clone()));
+        let answers = self.answers.subscribe().wait_for(|answers| *answers).await.is_ok();
+        assert!(answers, "the network lives as long as its sends");
+        match act {
+            Some(Act::Answer(outcome)) => outcome,
+            Some(Act::Panic) => panic!("a bug in a provider"),
+            None => SendOutcome::Accepted { account: None },
+        }
+    }
+}
+
+pub(super) fn try_again() -> Act {
+    Act::Answer(SendOutcome::TryAgain { code: "SLOW_DOWN", message: "Devagar.".to_owned() })
+}
+
+pub(super) fn no_answer() -> Act {
+    Act::Answer(SendOutcome::NoAnswer)
+}
+
+pub(super) fn channel_trouble(wait: Duration) -> Act {
+    Act::Answer(SendOutcome::ChannelTrouble { wait })
+}

@@ -1,0 +1,231 @@
+//! A store that fails when a test says so, and tells what the dispatcher asked of it.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelState;
+use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use tokio::sync::watch;
+
+use crate::clock::Millis;
+use crate::store::rows::{
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Message, MessageQuery,
+    NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
+};
+use crate::store::{Result, Store};
+
+/// How one operation fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// An outcome is not kept.
+    SettleFails,
+    /// An outcome is kept, and nobody is told.
+    SettleUntold,
+    /// Nothing is claimed.
+    ClaimFails,
+    /// Messages are claimed, and nobody is told.
+    ClaimUntold,
+}
+
+/// What the store did for the dispatcher.
+#[derive(Debug, Clone)]
+pub(super) enum Done {
+    Claimed(Claim),
+    Settled(Vec<(Seq, Settlement)>),
+}
+
+pub(super) struct Shaky {
+    inner: Arc<dyn Store>,
+    troubles: Mutex<Vec<Trouble>>,
+    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
+    done: watch::Sender<Vec<Done>>,
+}
+
+impl Shaky {
+    pub(super) fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, troubles: Mutex::default(), meanwhile: Mutex::default(), done: watch::Sender::default() }
+    }
+
+    pub(super) fn trouble(&self, troubles: impl IntoIterator<Item = Trouble>) {
+        self.troubles.lock().expect("no panic").extend(troubles);
+    }
+
+    /// Does this once, between a claim that found nothing and its answer.
+    pub(super) fn when_found_empty(&self, meanwhile: impl Future<Output = ()> + Send + 'static) {
+        *self.meanwhile.lock().expect("no panic") = Some(meanwhile.boxed());
+    }
+
+    pub(super) fn troubles_left(&self) -> usize {
+        self.troubles.lock().expect("no panic").len()
+    }
+
+    pub(super) fn done(&self) -> Vec<Done> {
+        self.done.borrow().clone()
+    }
+
+    /// Waits until what was done is as wanted.
+    pub(super) async fn until(&self, wanted: impl Fn(&[Done]) -> bool) {
+        super::in_time(self.done.subscribe().wait_for(|done| wanted(done))).await.expect("it lives");
+    }
+
+    /// Waits for so many outcomes to be recorded.
+    pub(super) async fn until_settled(&self, count: usize) {
+        let settled = |done: &Done| if let Done::Settled(outcomes) = done { outcomes.len() } else { 0 };
+        self.until(|done| done.iter().map(settled).sum::<usize>() >= count).await;
+    }
+
+    /// Waits until the last claim found nothing to take before this time.
+    pub(super) async fn until_waiting(&self, next_at: Millis) {
+        let waits = |claim: &Claim| claim.messages.is_empty() && claim.next_at == Some(next_at);
+        let last_claim = |done: &Done| if let Done::Claimed(claim) = done { Some(waits(claim)) } else { None };
+        self.until(|done| done.iter().rev().find_map(last_claim) == Some(true)).await;
+    }
+
+    fn meets(&self, trouble: Trouble) -> bool {
+        let mut troubles = self.troubles.lock().expect("no panic");
+        let place = troubles.iter().position(|next| *next == trouble);
+        place.map(|place| troubles.remove(place)).is_some()
+    }
+}
+
+fn down<T>() -> Result<T> {
+    Err(StoreError::Unavailable("as the test wants it".to_owned()))
+}
+
+#[async_trait]
+impl Store for Shaky {
+    fn health(&self) -> watch::Receiver<Health> {
+        self.inner.health()
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
+        if self.meets(Trouble::ClaimFails) {
+            return down();
+        }
+        let claim = self.inner.claim(request).await?;
+        if !claim.messages.is_empty() && self.meets(Trouble::ClaimUntold) {
+            return down();
+        }
+        let meanwhile = if claim.open == 0 { self.meanwhile.lock().expect("no panic").take() } else { None };
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        self.done.send_modify(|done| done.push(Done::Claimed(claim.clone())));
+        Ok(claim)
+    }
+
+    async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        self.inner.hold_channel(channel, until).await
+    }
+
+    async fn settle(&self, channel: ChannelKey, outcomes: Vec<(Seq, Settlement)>, now: Millis) -> Result<()> {
+        if self.meets(Trouble::SettleFails) {
+            return down();
+        }
+        self.inner.settle(channel, outcomes.clone(), now).await?;
+        if self.meets(Trouble::SettleUntold) {
+            return down();
+        }
+        self.done.send_modify(|done| done.push(Done::Settled(outcomes)));
+        Ok(())
+    }
+
+    async fn institutions(&self) -> Result<Vec<Institution>> {
+        self.inner.institutions().await
+    }
+
+    async fn create_institution(&self, institution: Institution) -> Result<()> {
+        self.inner.create_institution(institution).await
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>> {
+        self.inner.api_keys().await
+    }
+
+    async fn create_api_key(&self, key: ApiKey) -> Result<()> {
+        self.inner.create_api_key(key).await
+    }
+
+    async fn revoke_api_key(&self, id: ApiKeyId, now: Millis) -> Result<()> {
+        self.inner.revoke_api_key(id, now).await
+    }
+
+    async fn touch_api_keys(&self, used: Vec<(ApiKeyId, Millis)>) -> Result<()> {
+        self.inner.touch_api_keys(used).await
+    }
+
+    async fn channels(&self) -> Result<Vec<Channel>> {
+        self.inner.channels().await
+    }
+
+    async fn channels_of(
+        &self,
+        owner: (InstitutionId, Environment),
+        after: ChannelKey,
+        limit: usize,
+    ) -> Result<Vec<Channel>> {
+        self.inner.channels_of(owner, after, limit).await
+    }
+
+    async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>> {
+        self.inner.channel(key).await
+    }
+
+    async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>> {
+        self.inner.create_channel(channel).await
+    }
+
+    async fn move_channel(
+        &self,
+        key: ChannelKey,
+        expected: ChannelState,
+        next: ChannelState,
+        reason: Option<String>,
+        now: Millis,
+    ) -> Result<bool> {
+        self.inner.move_channel(key, expected, next, reason, now).await
+    }
+
+    async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
+        self.inner.delete_channel(key, now).await
+    }
+
+    async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
+        self.inner.cancel_queued(key, limit, now).await
+    }
+
+    async fn enqueue(&self, message: NewMessage) -> Result<Enqueued> {
+        self.inner.enqueue(message).await
+    }
+
+    async fn apply_receipts(&self, receipts: Vec<Receipt>) -> Result<()> {
+        self.inner.apply_receipts(receipts).await
+    }
+
+    async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
+        self.inner.cancel(channel, id, now).await
+    }
+
+    async fn open_channels(&self) -> Result<Vec<ChannelKey>> {
+        self.inner.open_channels().await
+    }
+
+    async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>> {
+        self.inner.message(channel, id).await
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Result<Option<Page>> {
+        self.inner.messages(query).await
+    }
+
+    async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>> {
+        self.inner.purge(request).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}

@@ -1,0 +1,111 @@
+//! What every engine must do. The tests know the [`Store`](super::Store) trait and nothing of what is behind it; an
+//! engine joins by giving the list below a place to open its store in.
+
+mod accounts;
+mod channels;
+mod claim;
+mod enqueue;
+mod orphans;
+mod outcomes;
+mod purge;
+mod reading;
+
+/// The suite on one engine.
+macro_rules! suite {
+    ($engine:ident = $place:expr; $($room:ident: $($test:ident),+;)+) => {
+        mod $engine {
+            $($(
+                #[tokio::test]
+                async fn $test() {
+                    super::$room::$test(super::super::fixtures::Ground::on($place).await).await;
+                }
+            )+)+
+        }
+    };
+}
+
+suite! {
+    sqlite = crate::store::fixtures::SqliteFile::new();
+
+    accounts:
+        institutions_are_listed_oldest_first,
+        a_key_comes_back_as_it_was_made,
+        a_key_hash_exists_once,
+        a_revoked_key_keeps_its_first_time,
+        uses_of_keys_are_noted;
+    channels:
+        a_channel_comes_back_as_it_was_made,
+        an_id_is_taken_once_per_institution_and_environment,
+        a_deleted_channel_is_taken_up_again_with_its_history,
+        a_deleted_channel_of_another_type_keeps_its_id,
+        a_channel_moves_only_from_the_expected_state,
+        the_first_connection_is_remembered,
+        deleting_twice_keeps_the_first_time,
+        pages_of_channels_hold_only_the_owners;
+    enqueue:
+        an_accepted_message_is_stored_as_given,
+        a_repeated_call_is_replayed,
+        a_key_used_with_other_content_is_refused,
+        keys_differ_by_institution_environment_and_route,
+        a_forgotten_key_counts_as_new,
+        twins_make_one_message,
+        the_state_table_decides_who_is_taken,
+        a_replay_asks_neither_state_nor_backlog,
+        the_backlog_has_a_cap,
+        a_deleted_or_unknown_channel_takes_nothing,
+        a_refused_call_does_not_use_the_key_up,
+        one_bad_row_fails_alone;
+    claim:
+        a_channel_is_one_line,
+        each_recipient_is_a_line,
+        a_limit_holds,
+        a_claim_counts_what_is_open,
+        an_attempt_is_counted_and_the_first_time_stands,
+        a_message_waits_for_its_time,
+        a_waiting_message_holds_only_its_own_line,
+        a_rest_holds_the_channel,
+        a_rest_says_when_it_ends,
+        a_held_channel_waits_for_all,
+        a_hold_never_gets_shorter,
+        a_channel_can_be_held_by_itself,
+        what_is_too_old_expires,
+        many_expire_a_batch_at_a_time,
+        a_channel_that_does_not_dispatch_only_lets_expire,
+        a_claim_on_a_deleted_channel_cancels_what_waits,
+        an_unknown_channel_has_nothing;
+    orphans:
+        what_is_held_is_not_claimed_twice,
+        anothers_claim_holds_until_it_runs_out,
+        a_claim_that_ran_out_is_given_back,
+        a_claim_that_ran_out_is_given_up_where_resends_double,
+        what_the_dead_held_is_given_back,
+        what_the_dead_held_is_given_up_where_resends_double,
+        what_was_never_sent_is_given_back_in_any_case,
+        orphans_behind_the_limit_are_dealt_with_too,
+        orphans_of_a_paused_channel_are_dealt_with_too,
+        an_orphan_waits_for_its_time_like_any_other,
+        an_orphan_that_is_too_old_expires;
+    outcomes:
+        every_settlement_moves_only_what_is_sending,
+        a_settlement_leaves_its_traces,
+        several_outcomes_are_recorded_together,
+        a_receipt_that_overtook_stands,
+        every_receipt_makes_only_legal_moves,
+        a_receipt_for_another_channel_means_nothing,
+        repeated_and_late_receipts_change_nothing,
+        only_what_is_queued_can_be_cancelled,
+        cancelling_a_channel_takes_the_oldest_first,
+        open_channels_are_those_with_work;
+    reading:
+        a_message_is_read_through_its_channel_only,
+        pages_are_newest_first_and_complete,
+        filters_narrow_a_page,
+        a_foreign_cursor_is_no_cursor,
+        a_page_looks_through_a_bounded_part;
+    purge:
+        old_finished_messages_go,
+        open_messages_stay_however_old,
+        a_purge_goes_in_batches,
+        used_keys_are_forgotten,
+        a_restart_keeps_everything;
+}

@@ -1,0 +1,85 @@
+//! Institutions and keys.
+
+use recado_domain::api_key::{Environment, Grant, Scope, Scopes};
+use recado_domain::ids::{ApiKeyId, InstitutionId};
+
+use crate::store::fixtures::{DAY, Ground, NOW};
+use crate::store::rows::{ApiKey, Institution, StoreError};
+
+fn key(ground: &Ground, name: &str) -> ApiKey {
+    let unique = ground.unique();
+    let mut hash = [0; 32];
+    hash[..10].copy_from_slice(&unique);
+    let scopes: Scopes = [Scope::MessagesSend, Scope::KeysRead].into_iter().collect();
+    ApiKey {
+        id: ApiKeyId::new(NOW, unique),
+        institution: ground.institution,
+        name: name.to_owned(),
+        hash,
+        prefix: "oapi_sk_live_abc".to_owned(),
+        grant: Grant { environment: Environment::Live, scopes, rate_limit: Some(60), expires_at: Some(NOW + DAY) },
+        created_at: NOW,
+        last_used_at: None,
+        revoked_at: None,
+    }
+}
+
+async fn only_key(ground: &Ground) -> ApiKey {
+    let mut keys = ground.store.api_keys().await.expect("read");
+    assert_eq!(keys.len(), 1);
+    keys.remove(0)
+}
+
+pub(super) async fn institutions_are_listed_oldest_first(ground: Ground) {
+    let older = Institution { id: InstitutionId::new(NOW, [9; 10]), name: "Café ☕".to_owned(), created_at: NOW - 1 };
+    ground.store.create_institution(older.clone()).await.expect("stored");
+    let listed = ground.store.institutions().await.expect("read");
+    assert_eq!(listed[0], older);
+    assert_eq!(listed[1].id, ground.institution);
+    assert_eq!(listed.len(), 2);
+
+    let again = ground.store.create_institution(older).await;
+    assert!(matches!(again, Err(StoreError::Refused(_))), "{again:?}");
+}
+
+pub(super) async fn a_key_comes_back_as_it_was_made(ground: Ground) {
+    let limited = key(&ground, "caixa");
+    let mut unlimited = key(&ground, "tudo");
+    unlimited.created_at = NOW + 1;
+    unlimited.grant =
+        Grant { environment: Environment::Test, scopes: Scopes::all(), rate_limit: None, expires_at: None };
+    for new in [&unlimited, &limited] {
+        ground.store.create_api_key(new.clone()).await.expect("stored");
+    }
+    assert_eq!(ground.store.api_keys().await.expect("read"), [limited, unlimited], "oldest first");
+}
+
+pub(super) async fn a_key_hash_exists_once(ground: Ground) {
+    let first = key(&ground, "um");
+    let second = ApiKey { hash: first.hash, ..key(&ground, "dois") };
+    ground.store.create_api_key(first.clone()).await.expect("stored");
+    let refused = ground.store.create_api_key(second).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    assert_eq!(only_key(&ground).await, first);
+}
+
+pub(super) async fn a_revoked_key_keeps_its_first_time(ground: Ground) {
+    let key = key(&ground, "caixa");
+    ground.store.create_api_key(key.clone()).await.expect("stored");
+    ground.store.revoke_api_key(key.id, NOW + 1).await.expect("stored");
+    ground.store.revoke_api_key(key.id, NOW + 2).await.expect("stored");
+    assert_eq!(only_key(&ground).await, ApiKey { revoked_at: Some(NOW + 1), ..key });
+    let unknown = ApiKeyId::new(NOW, [7; 10]);
+    ground.store.revoke_api_key(unknown, NOW).await.expect("nothing to revoke is no error");
+}
+
+pub(super) async fn uses_of_keys_are_noted(ground: Ground) {
+    let (used, unused) = (key(&ground, "usada"), key(&ground, "parada"));
+    for new in [&used, &unused] {
+        ground.store.create_api_key(new.clone()).await.expect("stored");
+    }
+    let unknown = ApiKeyId::new(NOW, [7; 10]);
+    ground.store.touch_api_keys(vec![(unknown, NOW), (used.id, NOW + 5)]).await.expect("stored");
+    let keys = ground.store.api_keys().await.expect("read");
+    assert_eq!(keys, [ApiKey { last_used_at: Some(NOW + 5), ..used }, unused]);
+}

@@ -1,0 +1,144 @@
+//! Channels.
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::ids::InstitutionId;
+use recado_domain::status::MessageStatus;
+
+use crate::store::fixtures::{Ground, NOW, request};
+use crate::store::rows::{Channel, Institution, NewChannel, Settlement};
+
+pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
+    let new = ground.new_channel("loja", ChannelState::Created);
+    let made = ground.store.create_channel(new.clone()).await.expect("stored").expect("a free id");
+    let expected = Channel {
+        key: made.key,
+        institution: new.institution,
+        environment: new.environment,
+        id: new.id,
+        name: new.name,
+        kind: new.kind,
+        state: ChannelState::Created,
+        state_reason: None,
+        connected_at: None,
+        created_at: NOW,
+        deleted_at: None,
+    };
+    assert_eq!(made, expected);
+    assert_eq!(ground.store.channel(made.key).await.expect("read"), Some(expected.clone()));
+    assert_eq!(ground.store.channels().await.expect("read"), [expected]);
+    assert_eq!(ground.store.channel(made.key + 1).await.expect("read"), None);
+}
+
+pub(super) async fn an_id_is_taken_once_per_institution_and_environment(ground: Ground) {
+    let new = ground.new_channel("loja", ChannelState::Created);
+    let first = ground.store.create_channel(new.clone()).await.expect("stored").expect("a free id");
+    let renamed = NewChannel { name: "Outro".to_owned(), ..new.clone() };
+    assert_eq!(ground.store.create_channel(renamed).await.expect("answered"), None);
+    assert_eq!(ground.store.channel(first.key).await.expect("read"), Some(first), "untouched");
+
+    let test = NewChannel { environment: Environment::Test, ..new.clone() };
+    assert!(ground.store.create_channel(test).await.expect("stored").is_some(), "another environment");
+    let neighbour = InstitutionId::new(NOW, [8; 10]);
+    let row = Institution { id: neighbour, name: "Vizinha".to_owned(), created_at: NOW };
+    ground.store.create_institution(row).await.expect("stored");
+    let theirs = NewChannel { institution: neighbour, ..new };
+    assert!(ground.store.create_channel(theirs).await.expect("stored").is_some(), "another institution");
+}
+
+pub(super) async fn a_deleted_channel_is_taken_up_again_with_its_history(ground: Ground) {
+    let key = ground.channel("loja").await;
+    let (sent, waiting) = (ground.accept(key, "551").await, ground.accept(key, "551").await);
+    let claimed = ground.claim_one(key).await;
+    ground.settle(key, claimed.seq, Settlement::HoldChannel { until: NOW + 5 }).await;
+    ground.move_channel(key, ChannelState::Connected, ChannelState::Paused).await;
+    ground.store.delete_channel(key, NOW).await.expect("stored");
+    assert_eq!(ground.store.cancel_queued(key, 10, NOW).await.expect("stored"), 2);
+
+    let anew = NewChannel { name: "Nova".to_owned(), ..ground.new_channel("loja", ChannelState::Created) };
+    let made = ground.store.create_channel(anew).await.expect("stored").expect("its place is free again");
+    assert_eq!(made.key, key, "the history is its own");
+    assert_eq!((made.name.as_str(), made.state, made.deleted_at), ("Nova", ChannelState::Created, None));
+    assert_eq!((made.state_reason, made.connected_at), (None, None));
+    for id in [sent, waiting] {
+        assert_eq!(ground.status(key, id).await, MessageStatus::Cancelled);
+    }
+
+    ground.move_channel(key, ChannelState::Created, ChannelState::Connected).await;
+    let id = ground.accept(key, "551").await;
+    assert_eq!(ground.claim_one(key).await.id, id, "neither the pause nor the hold of its former life is left");
+}
+
+pub(super) async fn a_deleted_channel_of_another_type_keeps_its_id(ground: Ground) {
+    let key = ground.channel("loja").await;
+    ground.store.delete_channel(key, NOW).await.expect("stored");
+    let other = NewChannel { kind: ChannelType::WhatsAppWeb, ..ground.new_channel("loja", ChannelState::Connected) };
+    assert_eq!(ground.store.create_channel(other).await.expect("answered"), None);
+    let kept = ground.store.channel(key).await.expect("read").expect("there");
+    assert_eq!((kept.kind, kept.deleted_at), (ChannelType::CloudApi, Some(NOW)));
+}
+
+pub(super) async fn a_channel_moves_only_from_the_expected_state(ground: Ground) {
+    let key = ground.channel_in("loja", ChannelState::Connected).await;
+    let reason = Some("Pausado a pedido.".to_owned());
+    let (connected, paused) = (ChannelState::Connected, ChannelState::Paused);
+    assert!(ground.store.move_channel(key, connected, paused, reason.clone(), NOW).await.expect("stored"));
+    let moved = ground.store.channel(key).await.expect("read").expect("there");
+    assert_eq!((moved.state, moved.state_reason), (paused, reason));
+
+    assert!(!ground.store.move_channel(key, connected, ChannelState::Banned, None, NOW).await.expect("answered"));
+    assert_eq!(ground.store.channel(key).await.expect("read").expect("there").state, paused);
+
+    assert!(ground.store.move_channel(key, paused, connected, None, NOW).await.expect("stored"));
+    assert_eq!(ground.store.channel(key).await.expect("read").expect("there").state_reason, None);
+
+    ground.store.delete_channel(key, NOW).await.expect("stored");
+    assert!(!ground.store.move_channel(key, connected, paused, None, NOW).await.expect("answered"), "deleted");
+    assert!(!ground.store.move_channel(key + 1, connected, paused, None, NOW).await.expect("answered"), "unknown");
+}
+
+pub(super) async fn the_first_connection_is_remembered(ground: Ground) {
+    let key = ground.channel_in("loja", ChannelState::Created).await;
+    let steps = [
+        (ChannelState::Created, ChannelState::Connecting, None),
+        (ChannelState::Connecting, ChannelState::Connected, Some(NOW + 2)),
+        (ChannelState::Connected, ChannelState::Disconnected, Some(NOW + 2)),
+        (ChannelState::Disconnected, ChannelState::Connected, Some(NOW + 2)),
+    ];
+    for ((from, to, connected_at), now) in steps.into_iter().zip(NOW + 1..) {
+        assert!(ground.store.move_channel(key, from, to, None, now).await.expect("stored"));
+        assert_eq!(ground.store.channel(key).await.expect("read").expect("there").connected_at, connected_at);
+    }
+}
+
+pub(super) async fn deleting_twice_keeps_the_first_time(ground: Ground) {
+    let key = ground.channel("loja").await;
+    let id = ground.accept(key, "551").await;
+    for now in [NOW + 1, NOW + 2] {
+        ground.store.delete_channel(key, now).await.expect("stored");
+    }
+    assert_eq!(ground.store.channel(key).await.expect("read").expect("there").deleted_at, Some(NOW + 1));
+    assert_eq!(ground.claim(request(key)).await.messages, [], "a deleted channel sends nothing");
+    assert_eq!(ground.message(key, id).await.id, id, "its history can be read");
+}
+
+pub(super) async fn pages_of_channels_hold_only_the_owners(ground: Ground) {
+    let mut own = Vec::new();
+    for id in ["a", "b", "c", "d"] {
+        own.push(ground.channel(id).await);
+        let test = NewChannel { environment: Environment::Test, ..ground.new_channel(id, ChannelState::Created) };
+        ground.store.create_channel(test).await.expect("stored").expect("a free id");
+    }
+    ground.store.delete_channel(own[1], NOW).await.expect("stored");
+    let owner = (ground.institution, Environment::Live);
+    let page = async |after, limit| {
+        let page = ground.store.channels_of(owner, after, limit).await.expect("read");
+        page.iter().map(|channel| channel.key).collect::<Vec<_>>()
+    };
+    assert_eq!(page(0, 10).await, [own[0], own[2], own[3]], "no deleted one, none of the other environment");
+    assert_eq!(page(0, 2).await, [own[0], own[2]]);
+    assert_eq!(page(own[2], 2).await, [own[3]]);
+    assert!(page(own[3], 2).await.is_empty());
+    let stranger = (InstitutionId::new(NOW, [8; 10]), Environment::Live);
+    assert_eq!(ground.store.channels_of(stranger, 0, 10).await.expect("read"), []);
+}

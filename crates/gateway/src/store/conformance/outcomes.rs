@@ -1,0 +1,237 @@
+//! Outcomes, receipts, cancellations: who may move a message, and from where.
+
+use recado_domain::ids::MessageId;
+use recado_domain::status::MessageStatus;
+
+use crate::store::fixtures::{Ground, NOW, ids, request};
+use crate::store::rows::{Cancelled, ChannelKey, Claim, ClaimRequest, NewMessage, Ordering, Receipt, Settlement};
+
+fn failed() -> Settlement {
+    Settlement::Failed { code: "TIMEOUT".to_owned(), message: "A rede nao respondeu.".to_owned() }
+}
+
+/// A message in this state, on a channel of its own.
+async fn message_in(ground: &Ground, status: MessageStatus) -> (ChannelKey, MessageId) {
+    use MessageStatus::{Delivered, Expired, Failed, Queued, Read, Sending, Sent, Unknown};
+    let unique = ground.unique().map(|byte| format!("{byte:02x}")).concat();
+    let channel = ground.channel(&unique).await;
+    let expires_at = if status == Expired { NOW } else { NOW + 1_000_000 };
+    let message = NewMessage { expires_at, ..ground.new_message(channel, "551") };
+    let (id, network_id) = (message.id, message.network_id.clone());
+    ground.enqueue(message).await;
+    match status {
+        Queued => {}
+        MessageStatus::Cancelled => {
+            ground.store.cancel(channel, id, NOW).await.expect("stored");
+        }
+        _ => {
+            let claim = ground.claim(request(channel)).await;
+            let settlement = match status {
+                Sent | Delivered | Read => Some(Settlement::Sent { account: None }),
+                Unknown => Some(Settlement::Unknown),
+                Failed => Some(failed()),
+                Queued | Sending | Expired | MessageStatus::Cancelled => None,
+            };
+            if let Some(settlement) = settlement {
+                ground.settle(channel, claim.messages[0].seq, settlement).await;
+            }
+        }
+    }
+    if matches!(status, Delivered | Read) {
+        ground.receipt(channel, &network_id, status).await;
+    }
+    assert_eq!(ground.status(channel, id).await, status, "as the test wants it");
+    (channel, id)
+}
+
+pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) {
+    let settlements = [
+        (Settlement::Sent { account: None }, MessageStatus::Sent),
+        (failed(), MessageStatus::Failed),
+        (Settlement::Retry { run_at: NOW }, MessageStatus::Queued),
+        (Settlement::HoldChannel { until: NOW }, MessageStatus::Queued),
+        (Settlement::Unknown, MessageStatus::Unknown),
+    ];
+    for from in MessageStatus::ALL {
+        for (settlement, to) in &settlements {
+            let (channel, id) = message_in(&ground, from).await;
+            let before = ground.message(channel, id).await;
+            ground.settle(channel, before.seq, settlement.clone()).await;
+            let expected = if from == MessageStatus::Sending { *to } else { from };
+            let after = ground.message(channel, id).await;
+            assert_eq!(after.status, expected, "{from:?} settled as {settlement:?}");
+            if from != MessageStatus::Sending {
+                assert_eq!(after, before, "{from:?} settled as {settlement:?}");
+            }
+            let open = ground.claim(ClaimRequest { limit: 0, held: vec![after.seq], ..request(channel) }).await.open;
+            assert_eq!(open, usize::from(expected.is_open()), "{from:?} settled as {settlement:?}");
+        }
+    }
+}
+
+pub(super) async fn a_settlement_leaves_its_traces(ground: Ground) {
+    let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
+    let seq = ground.message(channel, id).await.seq;
+    let sent = Settlement::Sent { account: Some("5511888".to_owned()) };
+    ground.store.settle(channel, vec![(seq, sent)], NOW + 7).await.expect("stored");
+    let message = ground.message(channel, id).await;
+    assert_eq!(message.account.as_deref(), Some("5511888"));
+    assert_eq!(message.reached[usize::from(MessageStatus::Sent.number())], Some(NOW + 7));
+    assert_eq!(message.error, None);
+
+    let (channel, id) = message_in(&ground, MessageStatus::Failed).await;
+    let error = Some(("TIMEOUT".to_owned(), "A rede nao respondeu.".to_owned()));
+    assert_eq!(ground.message(channel, id).await.error, error);
+}
+
+pub(super) async fn several_outcomes_are_recorded_together(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    for recipient in ["551", "552", "553"] {
+        ground.accept(channel, recipient).await;
+    }
+    let all = ClaimRequest { ordering: Ordering::Recipient, limit: 3, ..request(channel) };
+    let claim = ground.claim(all.clone()).await;
+    let settlements = [Settlement::Sent { account: None }, Settlement::Retry { run_at: NOW + 9 }, Settlement::Unknown];
+    let outcomes = claim.messages.iter().map(|message| message.seq).zip(settlements).collect();
+    ground.store.settle(channel, outcomes, NOW).await.expect("stored");
+    let statuses = ground.all(channel).await.into_iter().map(|message| message.status);
+    let expected = [MessageStatus::Sent, MessageStatus::Queued, MessageStatus::Unknown];
+    assert_eq!(statuses.collect::<Vec<_>>(), expected);
+    assert_eq!(ground.claim(all).await.next_at, Some(NOW + 9));
+}
+
+pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
+    for overtook in [MessageStatus::Delivered, MessageStatus::Read, MessageStatus::Failed] {
+        for settlement in
+            [Settlement::Sent { account: Some("5511888".to_owned()) }, Settlement::Retry { run_at: NOW + 9 }, failed()]
+        {
+            let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
+            let sending = ground.message(channel, id).await;
+            ground.receipt(channel, &sending.network_id, overtook).await;
+            ground.settle(channel, sending.seq, settlement.clone()).await;
+            let message = ground.message(channel, id).await;
+            assert_eq!(message.status, overtook);
+            let account = matches!(settlement, Settlement::Sent { .. }).then_some("5511888");
+            assert_eq!(message.account.as_deref(), account, "the account is news all the same");
+            assert_eq!(ground.claim(request(channel)).await, Claim::default());
+        }
+    }
+    let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
+    let sending = ground.message(channel, id).await;
+    ground.receipt(channel, &sending.network_id, MessageStatus::Read).await;
+    ground.settle(channel, sending.seq, Settlement::HoldChannel { until: NOW + 9 }).await;
+    let next = ground.accept(channel, "551").await;
+    let claim = ground.claim(request(channel)).await;
+    assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 9)), "the channel's trouble is the channel's");
+    assert_eq!(ids(&ground.claim(ClaimRequest { now: NOW + 9, ..request(channel) }).await), [next]);
+}
+
+pub(super) async fn every_receipt_makes_only_legal_moves(ground: Ground) {
+    use MessageStatus::{Delivered, Failed, Read, Sent};
+    for from in MessageStatus::ALL {
+        for to in [Sent, Delivered, Read, Failed] {
+            let (channel, id) = message_in(&ground, from).await;
+            let before = ground.message(channel, id).await;
+            let receipt = Receipt { channel, network_id: before.network_id.clone(), status: to, at: NOW + 3 };
+            ground.store.apply_receipts(vec![receipt]).await.expect("stored");
+            let after = ground.message(channel, id).await;
+            let moves = from.awaits_receipts() && from.may_become(to);
+            assert_eq!(after.status, if moves { to } else { from }, "{from:?} -> {to:?}");
+            if moves {
+                assert_eq!(after.reached[usize::from(to.number())], Some(NOW + 3), "{from:?} -> {to:?}");
+            } else {
+                assert_eq!(after, before, "{from:?} -> {to:?}");
+            }
+        }
+    }
+}
+
+pub(super) async fn a_receipt_for_another_channel_means_nothing(ground: Ground) {
+    let (channel, id) = message_in(&ground, MessageStatus::Sent).await;
+    let neighbour = ground.channel("vizinha").await;
+    let sent = ground.message(channel, id).await;
+    ground.receipt(neighbour, &sent.network_id, MessageStatus::Read).await;
+    ground.receipt(channel, "3EB0FFFF", MessageStatus::Read).await;
+    assert_eq!(ground.message(channel, id).await, sent);
+
+    // The same id on both: each its own.
+    let twin = NewMessage { network_id: sent.network_id.clone(), ..ground.new_message(neighbour, "551") };
+    let twin_id = twin.id;
+    ground.enqueue(twin).await;
+    ground.claim_one(neighbour).await;
+    ground.receipt(neighbour, &sent.network_id, MessageStatus::Read).await;
+    assert_eq!(ground.message(channel, id).await, sent);
+    assert_eq!(ground.status(neighbour, twin_id).await, MessageStatus::Read);
+}
+
+pub(super) async fn repeated_and_late_receipts_change_nothing(ground: Ground) {
+    let (channel, id) = message_in(&ground, MessageStatus::Sent).await;
+    let network_id = ground.message(channel, id).await.network_id;
+    let receipt = |status, at| Receipt { channel, network_id: network_id.clone(), status, at };
+    let (delivered, read) = (MessageStatus::Delivered, MessageStatus::Read);
+    let together = vec![receipt(delivered, NOW + 1), receipt(read, NOW + 2), receipt(delivered, NOW + 3)];
+    ground.store.apply_receipts(together).await.expect("stored");
+    let after = ground.message(channel, id).await;
+    assert_eq!(after.status, read);
+    assert_eq!(after.reached[usize::from(delivered.number())], Some(NOW + 1));
+    assert_eq!(after.reached[usize::from(read.number())], Some(NOW + 2));
+    let late = vec![receipt(read, NOW + 4), receipt(delivered, NOW + 5), receipt(MessageStatus::Failed, NOW + 6)];
+    ground.store.apply_receipts(late).await.expect("stored");
+    assert_eq!(ground.message(channel, id).await, after);
+}
+
+pub(super) async fn only_what_is_queued_can_be_cancelled(ground: Ground) {
+    for from in MessageStatus::ALL {
+        let (channel, id) = message_in(&ground, from).await;
+        let before = ground.message(channel, id).await;
+        let elsewhere = ground.store.cancel(channel + 1, id, NOW).await.expect("answered");
+        assert_eq!(elsewhere, Cancelled::NoMessage);
+        let answer = ground.store.cancel(channel, id, NOW + 2).await.expect("answered");
+        let after = ground.message(channel, id).await;
+        if from == MessageStatus::Queued {
+            assert_eq!((answer, after.status), (Cancelled::Done, MessageStatus::Cancelled));
+            assert_eq!(after.reached[usize::from(MessageStatus::Cancelled.number())], Some(NOW + 2));
+            assert_eq!(ground.claim(request(channel)).await, Claim::default());
+        } else {
+            assert_eq!((answer, after), (Cancelled::TooLate, before));
+        }
+    }
+    let nobody = MessageId::new(NOW, [9; 10]);
+    assert_eq!(ground.store.cancel(1, nobody, NOW).await.expect("answered"), Cancelled::NoMessage);
+}
+
+pub(super) async fn cancelling_a_channel_takes_the_oldest_first(ground: Ground) {
+    let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
+    for _ in 0..4 {
+        ground.accept(channel, "551").await;
+    }
+    let other = ground.accept(neighbour, "551").await;
+    let sending = ground.claim_one(channel).await;
+    let statuses = async || ground.all(channel).await.iter().map(|message| message.status).collect::<Vec<_>>();
+    let (sent, cancelled, queued) = (MessageStatus::Sending, MessageStatus::Cancelled, MessageStatus::Queued);
+
+    assert_eq!(ground.store.cancel_queued(channel, 2, NOW).await.expect("stored"), 2);
+    assert_eq!(statuses().await, [sent, cancelled, cancelled, queued], "what is in hand settles");
+    assert_eq!(ground.store.cancel_queued(channel, 2, NOW).await.expect("stored"), 1);
+    assert_eq!(ground.store.cancel_queued(channel, 2, NOW).await.expect("stored"), 0);
+    assert_eq!(ground.status(neighbour, other).await, queued);
+    let held = ClaimRequest { held: vec![sending.seq], ..request(channel) };
+    assert_eq!(ground.claim(held).await.open, 1);
+}
+
+pub(super) async fn open_channels_are_those_with_work(mut ground: Ground) {
+    let (idle, waiting) = (ground.channel("parada").await, ground.channel("espera").await);
+    let (sending, done) = (ground.channel("envia").await, ground.channel("feita").await);
+    for channel in [waiting, sending, done] {
+        ground.accept(channel, "551").await;
+    }
+    ground.claim_one(sending).await;
+    let seq = ground.claim_one(done).await.seq;
+    ground.settle(done, seq, Settlement::Unknown).await;
+    for _ in 0..2 {
+        let mut open = ground.store.open_channels().await.expect("read");
+        open.sort_unstable();
+        assert_eq!(open, [waiting, sending], "not {idle}, not {done}");
+        ground.reopen().await;
+    }
+}

@@ -1,0 +1,120 @@
+//! What goes, what stays, and what a restart leaves.
+
+use futures_util::future::join_all;
+use recado_domain::api_key::Environment;
+use recado_domain::ids::MessageId;
+use recado_domain::status::MessageStatus;
+
+use crate::store::fixtures::{DAY, Ground, NOW, request};
+use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, NewMessage, PurgeRequest, Seq, Settlement};
+
+const EVERYTHING: PurgeRequest = PurgeRequest { finished_before: NOW + 9 * DAY, used_before: NOW + 9 * DAY, after: 0 };
+
+/// Purges to the end; where each batch ended.
+async fn purge(ground: &Ground, mut request: PurgeRequest) -> Vec<Seq> {
+    let mut ends = Vec::new();
+    while let Some(next) = ground.store.purge(request).await.expect("stored") {
+        assert!(ends.len() < 100, "a purge that never ends");
+        ends.push(next);
+        request.after = next;
+    }
+    ends
+}
+
+async fn left(ground: &Ground, channel: ChannelKey) -> Vec<MessageId> {
+    ground.all(channel).await.into_iter().map(|message| message.id).collect()
+}
+
+pub(super) async fn old_finished_messages_go(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let mut ended = Vec::new();
+    for at in [NOW + 1, NOW + 2, NOW + 3] {
+        let id = ground.accept(channel, "551").await;
+        let claimed = ground.claim_one(channel).await;
+        let sent = Settlement::Sent { account: None };
+        ground.store.settle(channel, vec![(claimed.seq, sent)], at).await.expect("stored");
+        ended.push(id);
+    }
+    purge(&ground, PurgeRequest { finished_before: NOW + 2, ..EVERYTHING }).await;
+    assert_eq!(left(&ground, channel).await, ended[1..], "by the time of the last state, not before it");
+    ground.receipt(channel, &ground.message(channel, ended[1]).await.network_id, MessageStatus::Read).await;
+    purge(&ground, EVERYTHING).await;
+    assert_eq!(left(&ground, channel).await, []);
+    let id = ground.accept(channel, "551").await;
+    assert_eq!(ground.claim_one(channel).await.id, id, "an empty store takes messages as a new one does");
+}
+
+pub(super) async fn open_messages_stay_however_old(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let (sending, queued) = (ground.accept(channel, "551").await, ground.accept(channel, "551").await);
+    let claimed = ground.claim_one(channel).await;
+    let cancelled = ground.accept(channel, "551").await;
+    ground.store.cancel(channel, cancelled, NOW).await.expect("stored");
+    purge(&ground, EVERYTHING).await;
+    assert_eq!(left(&ground, channel).await, [sending, queued]);
+    let held = ClaimRequest { held: vec![claimed.seq], ..request(channel) };
+    assert_eq!(ground.claim(held).await.open, 2);
+}
+
+pub(super) async fn a_purge_goes_in_batches(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let accepted = join_all((0..1_200).map(|_| ground.accept(channel, "551"))).await;
+    while ground.store.cancel_queued(channel, 500, NOW).await.expect("stored") > 0 {}
+    let ends = purge(&ground, EVERYTHING).await;
+    assert!(ends.len() > 1, "{ends:?}");
+    assert!(ends.is_sorted_by(|earlier, later| earlier < later), "{ends:?}");
+    assert_eq!(left(&ground, channel).await, []);
+    assert_eq!(ground.store.message(channel, accepted[0]).await.expect("read"), None);
+
+    // What is young is left alone, and not walked through each time.
+    join_all((0..1_200).map(|_| ground.accept(channel, "551"))).await;
+    let young = PurgeRequest { finished_before: NOW, used_before: NOW, after: 0 };
+    assert_eq!(ground.store.purge(young).await.expect("stored"), None);
+}
+
+pub(super) async fn used_keys_are_forgotten(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let call = |n: usize, accepted_at| {
+        let idempotency = Some(ground.idempotency(&format!("chave {n}"), 1));
+        NewMessage { accepted_at, idempotency, ..ground.new_message(channel, "551") }
+    };
+    join_all((0..1_100).map(|n| ground.enqueue(call(n, NOW)))).await;
+    ground.enqueue(call(2_000, NOW + 1)).await;
+    let ends = purge(&ground, PurgeRequest { finished_before: 0, used_before: NOW + 1, after: 0 }).await;
+    assert!(ends.len() > 1, "in batches: {ends:?}");
+    let answers = join_all([0, 600, 1_099].map(|n| ground.enqueue(call(n, NOW)))).await;
+    assert_eq!(answers, [Enqueued::Accepted; 3], "forgotten");
+    let kept = ground.enqueue(call(2_000, NOW + 2)).await;
+    assert!(matches!(kept, Enqueued::Replayed(_)), "{kept:?}");
+}
+
+pub(super) async fn a_restart_keeps_everything(mut ground: Ground) {
+    let (loja, outra) = (ground.channel("loja").await, ground.channel("outra").await);
+    for channel in [loja, outra] {
+        for _ in 0..20 {
+            ground.accept(channel, "551").await;
+        }
+    }
+    let keyed = NewMessage { idempotency: Some(ground.idempotency("chave", 1)), ..ground.new_message(loja, "552") };
+    ground.enqueue(keyed.clone()).await;
+    let claimed = ground.claim_one(loja).await;
+    ground.settle(loja, claimed.seq, Settlement::Sent { account: None }).await;
+    let sending = ground.claim_one(loja).await;
+    ground.store.delete_channel(outra, NOW).await.expect("stored");
+
+    let before = (ground.all(loja).await, ground.all(outra).await, ground.store.channels().await.expect("read"));
+    let institutions = ground.store.institutions().await.expect("read");
+    for _ in 0..2 {
+        ground.reopen().await;
+        let after = (ground.all(loja).await, ground.all(outra).await, ground.store.channels().await.expect("read"));
+        assert_eq!(after, before);
+        assert_eq!(ground.store.institutions().await.expect("read"), institutions);
+        let again = NewMessage { idempotency: keyed.idempotency.clone(), ..ground.new_message(loja, "552") };
+        assert_eq!(ground.enqueue(again).await, Enqueued::Replayed(keyed.id));
+        let held = ClaimRequest { held: vec![sending.seq], ..request(loja) };
+        assert_eq!(ground.claim(held).await.open, 20);
+        assert_eq!(ground.enqueue(ground.new_message(outra, "551")).await, Enqueued::NoChannel);
+    }
+    let owner = (ground.institution, Environment::Live);
+    assert_eq!(ground.store.channels_of(owner, 0, 10).await.expect("read").len(), 1);
+}

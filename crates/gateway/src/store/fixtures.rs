@@ -1,0 +1,203 @@
+//! What the tests of the store stand on: an engine with an empty place of its own, and rows to put into it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::status::MessageStatus;
+use tempfile::TempDir;
+
+use super::Store;
+use super::rows::{
+    CardAccount, ChannelKey, Claim, ClaimRequest, Claimed, Enqueued, Idempotency, Institution, Message, MessageQuery,
+    NewChannel, NewMessage, Ordering, Orphans, Receipt, Seq, Settlement,
+};
+use super::sqlite::SqliteStore;
+use crate::clock::Millis;
+
+/// The tests' time: any will do, since it comes in with each operation.
+pub(crate) const NOW: Millis = 1_800_000_000_000;
+pub(crate) const MINUTE: Millis = 60_000;
+pub(crate) const DAY: Millis = 24 * 60 * MINUTE;
+
+/// A place for one store, which may be opened, closed and opened again.
+pub(crate) trait Engine: Send + Sync {
+    fn open(&self) -> Arc<dyn Store>;
+}
+
+/// A file in a directory that goes with the test.
+pub(crate) struct SqliteFile(TempDir);
+
+impl SqliteFile {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("recado.db")
+    }
+}
+
+impl Engine for SqliteFile {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open(&self.path()).expect("the store opens"))
+    }
+}
+
+/// An open store with one institution in it.
+pub(crate) struct Ground {
+    engine: Box<dyn Engine>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) institution: InstitutionId,
+    made: AtomicU64,
+}
+
+impl Ground {
+    pub(crate) async fn on(engine: impl Engine + 'static) -> Self {
+        let store = engine.open();
+        let institution = InstitutionId::new(NOW, [0; 10]);
+        let row = Institution { id: institution, name: "Padaria".to_owned(), created_at: NOW };
+        store.create_institution(row).await.expect("an institution");
+        Self { engine: Box::new(engine), store, institution, made: AtomicU64::new(1) }
+    }
+
+    /// Ends the process, as far as the store can tell, and starts the next.
+    pub(crate) async fn reopen(&mut self) {
+        self.store.close().await;
+        self.store = self.engine.open();
+    }
+
+    /// Bytes that no other call gives.
+    pub(crate) fn unique(&self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        bytes[..8].copy_from_slice(&self.made.fetch_add(1, Atomic::Relaxed).to_be_bytes());
+        bytes
+    }
+
+    pub(crate) fn new_channel(&self, id: &str, state: ChannelState) -> NewChannel {
+        NewChannel {
+            institution: self.institution,
+            environment: Environment::Live,
+            id: id.parse().expect("a channel id"),
+            name: format!("Canal {id}"),
+            kind: ChannelType::CloudApi,
+            state,
+            now: NOW,
+        }
+    }
+
+    /// A new channel in this state.
+    pub(crate) async fn channel_in(&self, id: &str, state: ChannelState) -> ChannelKey {
+        self.store.create_channel(self.new_channel(id, state)).await.expect("stored").expect("a free id").key
+    }
+
+    /// A new channel whose line is up.
+    pub(crate) async fn channel(&self, id: &str) -> ChannelKey {
+        self.channel_in(id, ChannelState::Connected).await
+    }
+
+    pub(crate) async fn move_channel(&self, key: ChannelKey, from: ChannelState, to: ChannelState) {
+        assert!(self.store.move_channel(key, from, to, None, NOW).await.expect("stored"), "{from:?} -> {to:?}");
+    }
+
+    pub(crate) fn new_message(&self, channel: ChannelKey, recipient: &str) -> NewMessage {
+        let unique = self.unique();
+        let id = MessageId::new(NOW, unique);
+        NewMessage {
+            id,
+            channel,
+            network_id: format!("3EB0{id}"),
+            recipient: recipient.to_owned(),
+            payload: "{}".to_owned(),
+            card: "BEGIN:VCARD".to_owned(),
+            card_account: CardAccount { digits: recipient.to_owned(), known: true },
+            scenario: None,
+            accepted_at: NOW,
+            expires_at: NOW + DAY,
+            backlog_cap: 100_000,
+            idempotency: None,
+        }
+    }
+
+    /// A use of an idempotency key, which remembers uses of the last day.
+    pub(crate) fn idempotency(&self, key: &str, content: u8) -> Idempotency {
+        Idempotency {
+            institution: self.institution,
+            environment: Environment::Live,
+            route: "contact",
+            key: key.to_owned(),
+            fingerprint: [content; 32],
+            forget_before: NOW - DAY,
+        }
+    }
+
+    pub(crate) async fn enqueue(&self, message: NewMessage) -> Enqueued {
+        self.store.enqueue(message).await.expect("the store works")
+    }
+
+    /// Has the store accept a message.
+    pub(crate) async fn accept(&self, channel: ChannelKey, recipient: &str) -> MessageId {
+        let message = self.new_message(channel, recipient);
+        let id = message.id;
+        assert_eq!(self.enqueue(message).await, Enqueued::Accepted);
+        id
+    }
+
+    pub(crate) async fn claim(&self, request: ClaimRequest) -> Claim {
+        self.store.claim(request).await.expect("the store works")
+    }
+
+    /// Claims the one message that can be claimed.
+    pub(crate) async fn claim_one(&self, channel: ChannelKey) -> Claimed {
+        let mut claim = self.claim(request(channel)).await;
+        assert_eq!(claim.messages.len(), 1, "{claim:?}");
+        claim.messages.remove(0)
+    }
+
+    pub(crate) async fn settle(&self, channel: ChannelKey, seq: Seq, settlement: Settlement) {
+        self.store.settle(channel, vec![(seq, settlement)], NOW).await.expect("the store works");
+    }
+
+    pub(crate) async fn receipt(&self, channel: ChannelKey, network_id: &str, status: MessageStatus) {
+        let receipt = Receipt { channel, network_id: network_id.to_owned(), status, at: NOW };
+        self.store.apply_receipts(vec![receipt]).await.expect("the store works");
+    }
+
+    pub(crate) async fn message(&self, channel: ChannelKey, id: MessageId) -> Message {
+        self.store.message(channel, id).await.expect("the store works").expect("a message that was accepted")
+    }
+
+    pub(crate) async fn status(&self, channel: ChannelKey, id: MessageId) -> MessageStatus {
+        self.message(channel, id).await.status
+    }
+
+    /// All of a channel's messages, oldest first.
+    pub(crate) async fn all(&self, channel: ChannelKey) -> Vec<Message> {
+        let query = MessageQuery { channel, status: None, recipient: None, before: None, limit: 10_000 };
+        let page = self.store.messages(query).await.expect("the store works").expect("no cursor was given");
+        assert_eq!(page.next, None, "one page takes them all");
+        page.messages.into_iter().rev().collect()
+    }
+}
+
+/// A claim of one message by somebody who holds none.
+pub(crate) fn request(channel: ChannelKey) -> ClaimRequest {
+    ClaimRequest {
+        channel,
+        ordering: Ordering::Channel,
+        limit: 1,
+        held: Vec::new(),
+        orphans: Orphans::Claimed,
+        resend: true,
+        now: NOW,
+        claimed_until: NOW + MINUTE,
+        rest: 0,
+    }
+}
+
+/// The ids of claimed messages, in the order of the claim.
+pub(crate) fn ids(claim: &Claim) -> Vec<MessageId> {
+    claim.messages.iter().map(|message| message.id).collect()
+}

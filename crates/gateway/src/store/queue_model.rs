@@ -1,0 +1,461 @@
+//! The queue against a model: random work, crashes, lost answers and passing time, and after each step what must hold.
+//!
+//! The model does not say what a claim takes. It says what no claim may do (send out of order, send twice where that
+//! doubles, lose, finish twice) and what every claim must do (leave no line idle whose head could go), and then
+//! believes what it saw. All other operations it foretells in full.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use recado_domain::channel::ChannelState;
+use recado_domain::ids::MessageId;
+use recado_domain::status::MessageStatus;
+
+use super::fixtures::{Ground, MINUTE, NOW, SqliteFile, request};
+use super::rows::{
+    Cancelled, ChannelKey, Claim, ClaimRequest, Enqueued, Message, NewMessage, Ordering, Orphans, Receipt, Settlement,
+};
+use crate::clock::Millis;
+
+const RECIPIENTS: [&str; 3] = ["551", "552", "553"];
+/// Small enough to be met.
+const BACKLOG_CAP: usize = 9;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Enqueue { channel: usize, recipient: usize, lives: Millis, key: Option<u8> },
+    Claim { channel: usize, limit: usize, rest: Millis, answered: bool },
+    Settle { pick: usize, how: How },
+    Receipt { pick: usize, status: MessageStatus, astray: bool },
+    Cancel { pick: usize },
+    Pass(Millis),
+    Pause { channel: usize },
+    Resume { channel: usize },
+    Crash,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Sent,
+    Failed,
+    /// The answer was lost, or the network refused for now.
+    Retry(Millis),
+    Hold(Millis),
+    Unknown,
+}
+
+impl How {
+    fn at(self, now: Millis) -> Settlement {
+        match self {
+            How::Sent => Settlement::Sent { account: None },
+            How::Failed => Settlement::Failed { code: "X".to_owned(), message: "x".to_owned() },
+            How::Retry(wait) => Settlement::Retry { run_at: now + wait },
+            How::Hold(wait) => Settlement::HoldChannel { until: now + wait },
+            How::Unknown => Settlement::Unknown,
+        }
+    }
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let channel = 0..3_usize;
+    let pick = any::<prop::sample::Index>().prop_map(|index| index.index(1 << 16));
+    let how = prop_oneof![
+        4 => Just(How::Sent),
+        1 => Just(How::Failed),
+        2 => (0..800_i64).prop_map(How::Retry),
+        1 => (0..500_i64).prop_map(How::Hold),
+        1 => Just(How::Unknown),
+    ];
+    let receipt = prop_oneof![Just(MessageStatus::Delivered), Just(MessageStatus::Read), Just(MessageStatus::Failed)];
+    let lives = prop_oneof![2 => 1..2_000_i64, 3 => Just(100_000_i64)];
+    let rest = prop_oneof![3 => Just(0_i64), 1 => 1..300_i64];
+    let op = prop_oneof![
+        10 => (channel.clone(), 0..RECIPIENTS.len(), lives, prop::option::weighted(0.3, 0..6_u8))
+            .prop_map(|(channel, recipient, lives, key)| Op::Enqueue { channel, recipient, lives, key }),
+        10 => (channel.clone(), 0..4_usize, rest, prop::bool::weighted(0.8))
+            .prop_map(|(channel, limit, rest, answered)| Op::Claim { channel, limit, rest, answered }),
+        10 => (pick.clone(), how).prop_map(|(pick, how)| Op::Settle { pick, how }),
+        3 => (pick.clone(), receipt, prop::bool::weighted(0.2))
+            .prop_map(|(pick, status, astray)| Op::Receipt { pick, status, astray }),
+        2 => pick.prop_map(|pick| Op::Cancel { pick }),
+        4 => (1..1_000_i64).prop_map(Op::Pass),
+        1 => channel.clone().prop_map(|channel| Op::Pause { channel }),
+        2 => channel.prop_map(|channel| Op::Resume { channel }),
+        2 => Just(Op::Crash),
+    ];
+    prop::collection::vec(op, 1..120)
+}
+
+/// What a channel's provider is like.
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let ordering = prop_oneof![Just(Ordering::Channel), Just(Ordering::Recipient)];
+    let rule = (ordering, any::<bool>()).prop_map(|(ordering, resend)| Rule { ordering, resend });
+    prop::collection::vec(rule, 3)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    ordering: Ordering,
+    resend: bool,
+}
+
+/// Who has a claimed message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hand {
+    Nobody,
+    Held,
+    /// The claim's answer never came.
+    Lost,
+    /// The process ended over it.
+    Dead,
+}
+
+struct Known {
+    id: MessageId,
+    channel: usize,
+    recipient: usize,
+    expires_at: Millis,
+    run_at: Millis,
+    status: MessageStatus,
+    claims: u32,
+    hand: Hand,
+    /// Handed over, and nothing said since that it was not taken.
+    maybe_taken: bool,
+}
+
+struct Line {
+    key: ChannelKey,
+    rule: Rule,
+    orphans: Orphans,
+    paused: bool,
+    next_send_at: Millis,
+}
+
+struct World {
+    ground: Ground,
+    now: Millis,
+    lines: Vec<Line>,
+    /// In the order of acceptance.
+    messages: Vec<Known>,
+    keys: HashMap<u8, usize>,
+}
+
+impl World {
+    async fn new(rules: &[Rule]) -> Self {
+        let ground = Ground::on(SqliteFile::new()).await;
+        let mut lines = Vec::new();
+        for (n, rule) in rules.iter().enumerate() {
+            let key = ground.channel(&format!("canal-{n}")).await;
+            lines.push(Line { key, rule: *rule, orphans: Orphans::OfTheDead, paused: false, next_send_at: 0 });
+        }
+        Self { ground, now: NOW, lines, messages: Vec::new(), keys: HashMap::new() }
+    }
+
+    async fn step(&mut self, op: Op) {
+        match op {
+            Op::Enqueue { channel, recipient, lives, key } => self.enqueue(channel, recipient, lives, key).await,
+            Op::Claim { channel, limit, rest, answered } => {
+                self.claim(channel, limit, rest, answered).await;
+            }
+            Op::Settle { pick, how } => {
+                let held: Vec<usize> = self.held(|_| true);
+                if !held.is_empty() {
+                    self.settle(held[pick % held.len()], how).await;
+                }
+            }
+            Op::Receipt { pick, status, astray } if !self.messages.is_empty() => {
+                self.receipt(pick % self.messages.len(), status, astray).await;
+            }
+            Op::Cancel { pick } if !self.messages.is_empty() => self.cancel(pick % self.messages.len()).await,
+            Op::Receipt { .. } | Op::Cancel { .. } => {}
+            Op::Pass(millis) => self.now += millis,
+            Op::Pause { channel } => self.pause(channel, true).await,
+            Op::Resume { channel } => self.pause(channel, false).await,
+            Op::Crash => self.crash().await,
+        }
+        self.check().await;
+    }
+
+    fn held(&self, filter: impl Fn(&Known) -> bool) -> Vec<usize> {
+        let held = |n: &usize| self.messages[*n].hand == Hand::Held && filter(&self.messages[*n]);
+        (0..self.messages.len()).filter(held).collect()
+    }
+
+    fn open(&self, channel: usize) -> impl Iterator<Item = &Known> {
+        self.messages.iter().filter(move |known| known.channel == channel && known.status.is_open())
+    }
+
+    async fn enqueue(&mut self, channel: usize, recipient: usize, lives: Millis, key: Option<u8>) {
+        let mut message = NewMessage {
+            accepted_at: self.now,
+            expires_at: self.now + lives,
+            backlog_cap: BACKLOG_CAP,
+            ..self.ground.new_message(self.lines[channel].key, RECIPIENTS[recipient])
+        };
+        let content = u8::try_from(channel * RECIPIENTS.len() + recipient).expect("small");
+        message.idempotency = key.map(|key| self.ground.idempotency(&key.to_string(), content));
+        let earlier = key.and_then(|key| self.keys.get(&key)).map(|n| &self.messages[*n]);
+        let expected = match earlier {
+            Some(earlier) if (earlier.channel, earlier.recipient) == (channel, recipient) => {
+                Enqueued::Replayed(earlier.id)
+            }
+            Some(_) => Enqueued::KeyReused,
+            None if self.open(channel).count() >= BACKLOG_CAP => Enqueued::QueueFull,
+            None => Enqueued::Accepted,
+        };
+        let (id, expires_at) = (message.id, message.expires_at);
+        assert_eq!(self.ground.enqueue(message).await, expected);
+        if expected == Enqueued::Accepted {
+            key.map(|key| self.keys.insert(key, self.messages.len()));
+            let (status, hand) = (MessageStatus::Queued, Hand::Nobody);
+            let known =
+                Known { id, channel, recipient, expires_at, run_at: 0, status, claims: 0, hand, maybe_taken: false };
+            self.messages.push(known);
+        }
+    }
+
+    async fn claim(&mut self, channel: usize, limit: usize, rest: Millis, answered: bool) -> Claim {
+        let rows = self.ground.all(self.lines[channel].key).await;
+        let seq_of = |id| rows.iter().find(|row| row.id == id).expect("a message in the store").seq;
+        let held = self.held(|known| known.channel == channel).into_iter().map(|n| seq_of(self.messages[n].id));
+        let line = &self.lines[channel];
+        let request = ClaimRequest {
+            ordering: line.rule.ordering,
+            limit,
+            held: held.collect(),
+            orphans: line.orphans,
+            resend: line.rule.resend,
+            now: self.now,
+            claimed_until: self.now + MINUTE,
+            rest,
+            ..request(line.key)
+        };
+        let claim = self.ground.claim(request.clone()).await;
+        assert!(claim.messages.is_sorted_by_key(|claimed| claimed.seq));
+        let rows = self.ground.all(line.key).await;
+        for n in 0..self.messages.len() {
+            if self.messages[n].channel == channel {
+                self.judge(n, &claim, &rows, answered);
+            }
+        }
+        let line = &mut self.lines[channel];
+        let could_send = !line.paused && line.next_send_at <= self.now;
+        assert!(could_send || claim.messages.is_empty(), "the channel does not send now: {claim:?}");
+        if rest > 0 && !claim.messages.is_empty() {
+            line.next_send_at = line.next_send_at.max(self.now + rest);
+        }
+        line.orphans = match (answered, line.orphans) {
+            (true, _) => Orphans::Claimed,
+            // Those of the lost answer cannot be told from those of the dead any more.
+            (false, Orphans::OfTheDead) => Orphans::OfTheDead,
+            (false, _) => Orphans::NeverSent,
+        };
+        let most = if rest > 0 { limit.min(1) } else { limit };
+        self.nothing_idle(channel, could_send && claim.messages.len() < most, &claim);
+        assert!(claim.messages.len() <= most, "{request:?}: {claim:?}");
+        assert_eq!(claim.open, self.open(channel).count(), "the writer's count of what is open");
+        claim
+    }
+
+    /// What a claim did to one message: allowed, or not.
+    fn judge(&mut self, n: usize, claim: &Claim, rows: &[Message], answered: bool) {
+        let (now, line) = (self.now, &self.lines[self.messages[n].channel]);
+        let known = &mut self.messages[n];
+        let (before, after) = (known.status, rows.iter().find(|row| row.id == known.id).expect("not lost").status);
+        let told = format!("message {n}, {before:?} in {:?} hand -> {after:?} by {:?}", known.hand, line.orphans);
+        let orphan = before == MessageStatus::Sending && known.hand != Hand::Held && line.orphans != Orphans::Claimed;
+        let free = before == MessageStatus::Queued || orphan;
+        // Where the network does not know a re-send for one, nothing that it may have goes out again.
+        let may_go = line.rule.resend || !known.maybe_taken;
+        let taken = claim.messages.iter().any(|claimed| claimed.id == known.id);
+        if orphan && line.orphans == Orphans::NeverSent {
+            // Its claim was no attempt.
+            known.claims -= 1;
+        }
+        if taken {
+            assert_eq!(after, MessageStatus::Sending, "{told}");
+            assert!(free && may_go && known.run_at <= now && known.expires_at > now, "taken: {told}");
+            known.claims += 1;
+            known.hand = if answered { Hand::Held } else { Hand::Lost };
+            known.maybe_taken |= answered;
+        } else {
+            let allowed = match after {
+                // The next claim could not tell it from one that somebody holds.
+                _ if orphan && after == MessageStatus::Sending => false,
+                _ if after == before => true,
+                MessageStatus::Queued => orphan && may_go,
+                MessageStatus::Expired => free && may_go && known.expires_at <= now,
+                MessageStatus::Unknown => orphan && !line.rule.resend && line.orphans == Orphans::OfTheDead,
+                _ => false,
+            };
+            assert!(allowed, "{told}");
+            if orphan {
+                known.hand = Hand::Nobody;
+            }
+        }
+        known.status = after;
+    }
+
+    /// The head of each line; everything open behind it waits.
+    fn heads(&self, channel: usize) -> Vec<&Known> {
+        let mut heads: Vec<&Known> = Vec::new();
+        for known in self.open(channel) {
+            let same_line = |head: &&Known| {
+                self.lines[channel].rule.ordering == Ordering::Channel || head.recipient == known.recipient
+            };
+            if heads.iter().any(same_line) {
+                assert_eq!(known.status, MessageStatus::Queued, "handed out past its elders");
+            } else {
+                heads.push(known);
+            }
+        }
+        heads
+    }
+
+    fn nothing_idle(&self, channel: usize, hands_free: bool, claim: &Claim) {
+        for head in self.heads(channel) {
+            let moves = head.status == MessageStatus::Sending || head.run_at > self.now;
+            assert!(moves || !hands_free, "a line stands still: {claim:?}");
+        }
+        let waits = self.open(channel).next().is_some() && self.held(|known| known.channel == channel).is_empty();
+        let lost = self.open(channel).any(|known| known.hand == Hand::Lost);
+        assert!(!waits || lost || claim.next_at.is_some(), "nobody would look again");
+        assert!(claim.next_at.is_none_or(|at| at > self.now), "looking again at once");
+    }
+
+    async fn settle(&mut self, n: usize, how: How) {
+        let line = &mut self.lines[self.messages[n].channel];
+        let known = &mut self.messages[n];
+        let seq = self.ground.message(line.key, known.id).await.seq;
+        let outcomes = vec![(seq, how.at(self.now))];
+        self.ground.store.settle(line.key, outcomes, self.now).await.expect("the store works");
+        known.hand = Hand::Nobody;
+        if let How::Hold(wait) = how {
+            line.next_send_at = line.next_send_at.max(self.now + wait);
+        }
+        if known.status == MessageStatus::Sending {
+            known.status = match how {
+                How::Sent => MessageStatus::Sent,
+                How::Failed => MessageStatus::Failed,
+                How::Retry(_) | How::Hold(_) => MessageStatus::Queued,
+                How::Unknown => MessageStatus::Unknown,
+            };
+            known.maybe_taken = known.status != MessageStatus::Queued;
+            if let How::Retry(wait) = how {
+                known.run_at = self.now + wait;
+            }
+        }
+    }
+
+    async fn receipt(&mut self, n: usize, status: MessageStatus, astray: bool) {
+        let known = &mut self.messages[n];
+        let message = self.ground.message(self.lines[known.channel].key, known.id).await;
+        let channel = if astray { (known.channel + 1) % self.lines.len() } else { known.channel };
+        let channel = self.lines[channel].key;
+        let receipt = Receipt { channel, network_id: message.network_id, status, at: self.now };
+        self.ground.store.apply_receipts(vec![receipt]).await.expect("the store works");
+        if !astray && known.status.awaits_receipts() && known.status.may_become(status) {
+            known.status = status;
+        }
+    }
+
+    async fn cancel(&mut self, n: usize) {
+        let known = &mut self.messages[n];
+        let key = self.lines[known.channel].key;
+        let answer = self.ground.store.cancel(key, known.id, self.now).await.expect("the store works");
+        if known.status == MessageStatus::Queued {
+            assert_eq!(answer, Cancelled::Done);
+            known.status = MessageStatus::Cancelled;
+        } else {
+            assert_eq!(answer, Cancelled::TooLate);
+        }
+    }
+
+    async fn pause(&mut self, channel: usize, pause: bool) {
+        let (connected, paused) = (ChannelState::Connected, ChannelState::Paused);
+        let (from, to) = if pause { (connected, paused) } else { (paused, connected) };
+        let line = &mut self.lines[channel];
+        let moved = self.ground.store.move_channel(line.key, from, to, None, self.now).await;
+        assert_eq!(moved.expect("the store works"), line.paused != pause);
+        line.paused = pause;
+    }
+
+    async fn crash(&mut self) {
+        self.ground.reopen().await;
+        for known in &mut self.messages {
+            if known.hand != Hand::Nobody {
+                known.hand = Hand::Dead;
+            }
+        }
+        self.lines.iter_mut().for_each(|line| line.orphans = Orphans::OfTheDead);
+    }
+
+    /// The store knows each accepted message once, in the order of acceptance, where the model has it; and no line has
+    /// anything in hand but its head.
+    async fn check(&self) {
+        for (channel, line) in self.lines.iter().enumerate() {
+            let rows = self.ground.all(line.key).await;
+            assert!(rows.is_sorted_by(|older, newer| older.seq < newer.seq));
+            let stored = rows.iter().map(|row| (row.id, row.status, row.attempts));
+            let known = self.messages.iter().filter(|known| known.channel == channel);
+            let known = known.map(|known| (known.id, known.status, known.claims));
+            assert_eq!(stored.collect::<Vec<_>>(), known.collect::<Vec<_>>(), "channel {channel}");
+            self.heads(channel);
+        }
+    }
+
+    /// Works on, without further trouble, until nothing is open.
+    async fn drain(&mut self) {
+        for channel in 0..self.lines.len() {
+            if self.lines[channel].paused {
+                self.pause(channel, false).await;
+            }
+        }
+        for round in 0.. {
+            assert!(round < 20 * (self.messages.len() + 10), "the queue does not drain");
+            let mut next = None;
+            for channel in 0..self.lines.len() {
+                for n in self.held(|known| known.channel == channel) {
+                    self.settle(n, How::Sent).await;
+                }
+                let claim = self.claim(channel, 2, 0, true).await;
+                let at = if claim.messages.is_empty() { claim.next_at } else { Some(self.now) };
+                next = [next, at].into_iter().flatten().min();
+            }
+            match next {
+                Some(at) => self.now = self.now.max(at),
+                None => break,
+            }
+        }
+        self.check().await;
+        for (channel, line) in self.lines.iter().enumerate() {
+            assert_eq!(self.open(channel).count(), 0, "channel {channel} has an end for each");
+            for row in self.ground.all(line.key).await {
+                use MessageStatus::{Cancelled, Expired, Failed, Read};
+                let ends = [Read, Failed, Expired, Cancelled].map(|end| row.reached[usize::from(end.number())]);
+                assert!(ends.iter().flatten().count() <= 1, "finished twice: {row:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        max_shrink_iters: 3_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_queue_keeps_its_promises(rules in rules(), ops in ops()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut world = World::new(&rules).await;
+            for op in ops {
+                world.step(op).await;
+            }
+            world.drain().await;
+        });
+    }
+}
