@@ -118,12 +118,20 @@ fn parse_email(value: &Field<'_>) -> Result<Option<String>, Cow<'static, str>> {
     let Some(text) = value.text("email")? else { return Ok(None) };
     let options = Options::default().with_required_tld().without_display_text().without_domain_literal();
     // The library takes any non-ASCII character for a letter; one that does not show would make two addresses look alike.
+    // And takes any domain that mail syntax knows; only host names get mail from here.
+    let host = text.rsplit_once('@').is_some_and(|(_, domain)| is_host_name(domain));
     let shows = text.chars().all(|character| character == ' ' || text::shows(character));
-    if shows && text.chars().count() <= EMAIL_LIMIT && EmailAddress::parse_with_options(text, options).is_ok() {
+    if host && shows && text.chars().count() <= EMAIL_LIMIT && EmailAddress::parse_with_options(text, options).is_ok() {
         Ok(Some(text.to_owned()))
     } else {
         Err("O email do contato e invalido.".into())
     }
+}
+
+/// Labels of letters, digits and hyphens; the last is no number, or it would be an address of a machine.
+fn is_host_name(domain: &str) -> bool {
+    let of_labels = |character: char| character.is_alphanumeric() || matches!(character, '-' | '.');
+    domain.chars().all(of_labels) && domain.rsplit('.').next().is_some_and(|last| last.chars().any(char::is_alphabetic))
 }
 
 #[cfg(test)]
@@ -216,6 +224,10 @@ mod tests {
             "a@b\u{202e}.com",
             "a@b.com, c@d.com",
             long,
+            "a@b/c.co",
+            "a@b.123",
+            "a@1.2.3.4",
+            "a@b_c.de",
         ] {
             assert_eq!(with(3, bad), Err(vec![("email".into(), "O email do contato e invalido.".into())]), "{bad}");
         }

@@ -122,7 +122,7 @@ impl Behaviour {
 
     /// The sandbox's rest between two sends.
     pub fn sandbox_pacing(&self) -> Pacing {
-        Pacing { min: self.sandbox_delay_min, max: self.sandbox_delay_max.max(self.sandbox_delay_min) }
+        Pacing { min: self.sandbox_delay_min, max: self.sandbox_delay_max }
     }
 }
 

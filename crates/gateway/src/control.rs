@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use recado_domain::api_key::{Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
 use recado_domain::channel::ChannelAction;
 use recado_domain::field_errors::FieldErrors;
@@ -301,17 +301,36 @@ async fn converse(mut stream: UnixStream, gateway: &Gateway) -> Result<()> {
     Ok(())
 }
 
+/// Why a server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens on the socket.
+    #[error("no server answers on {0}")]
+    NobodyThere(String),
+    /// It said no, and why.
+    #[error("{0}")]
+    Refused(String),
+    /// The conversation broke off; what was asked may have been done.
+    #[error("the server gave no answer ({0}); is it of another version?")]
+    NoAnswer(String),
+}
+
 /// Has a running server carry a command out.
-pub async fn ask(data_dir: &Path, command: &Command) -> Result<Value> {
+pub async fn ask(data_dir: &Path, command: &Command) -> Result<Value, AskError> {
     let path = data_dir.join(SOCKET_FILE);
-    let mut stream = UnixStream::connect(&path).await.with_context(|| format!("cannot reach {}", path.display()))?;
+    let stream = UnixStream::connect(&path).await;
+    let mut stream = stream.map_err(|error| AskError::NobodyThere(format!("{}: {error}", path.display())))?;
+    match exchange(&mut stream, command).await.map_err(|error| AskError::NoAnswer(error.to_string()))? {
+        Answer::Done(value) => Ok(value),
+        Answer::Refused(error) => Err(AskError::Refused(explain(&error))),
+    }
+}
+
+async fn exchange(stream: &mut UnixStream, command: &Command) -> Result<Answer> {
     stream.write_all(format!("{}\n", serde_json::to_string(command)?).as_bytes()).await?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).await?;
-    match serde_json::from_str(&line).context("the server gave no answer; is it of another version?")? {
-        Answer::Done(value) => Ok(value),
-        Answer::Refused(error) => bail!(explain(&error)),
-    }
+    Ok(serde_json::from_str(&line)?)
 }
 
 /// An error of the API in lines for a person.

@@ -1,20 +1,23 @@
 //! The ids in a path.
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
+use super::query::percent_decoded;
 
-/// The ids that a path holds. One that is no text at all (`%FF`) becomes empty, which is nobody's id: it is then
+/// The `N` ids that a path holds. One that is no text at all (`%FF`) becomes empty, which is nobody's id: it is then
 /// refused as any unknown one, at the same point of the checks.
-pub struct Ids<T>(pub T);
+pub struct Ids<const N: usize>(pub [String; N]);
 
-impl<T: DeserializeOwned + Default + Send, S: Send + Sync> FromRequestParts<S> for Ids<T> {
+impl<const N: usize, S: Sync> FromRequestParts<S> for Ids<N> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = Path::<T>::from_request_parts(parts, state).await;
-        Ok(Self(path.map_or_else(|_| T::default(), |Path(ids)| ids)))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let route = parts.extensions.get::<MatchedPath>().ok_or(ApiError::NotFound)?;
+        let segments = route.as_str().split('/').zip(parts.uri.path().split('/'));
+        let mut ids = segments.filter(|(name, _)| name.starts_with('{')).map(|(_, given)| given);
+        let decoded = |text: &str| String::from_utf8(percent_decoded(text)).unwrap_or_default();
+        Ok(Self(std::array::from_fn(|_| ids.next().map(decoded).unwrap_or_default())))
     }
 }

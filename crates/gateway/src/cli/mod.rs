@@ -8,6 +8,7 @@ mod output;
 mod serve;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
@@ -92,8 +93,17 @@ async fn operate(data_dir: &Path, command: Control) -> Result<Value> {
     if !data_dir.join(STORE_FILE).exists() {
         bail!("there is no store in {}: make one with `recado init --data-dir {0}`", data_dir.display());
     }
-    let Some(_lock) = DataDirLock::try_take(data_dir)? else {
-        return control::ask(data_dir, &command).await;
+    let mut tries = 0;
+    let _lock = loop {
+        if let Some(lock) = DataDirLock::try_take(data_dir)? {
+            break lock;
+        }
+        match control::ask(data_dir, &command).await {
+            // Another command holds the lock, or a server that has not opened its socket yet: both for a moment only.
+            Err(control::AskError::NobodyThere(_)) if tries < 50 => tries += 1,
+            answer => return answer.map_err(Into::into),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     };
     let gateway = Gateway::open(data_dir, Behaviour::from_environment()).await?;
     let done = control::execute(&gateway, command).await;

@@ -18,6 +18,9 @@ use crate::{api, housekeeping, server};
 pub async fn run(config: Config) -> Result<()> {
     start_log(&config.log);
     let mut signals = Signals::listen()?;
+    if config.behaviour.sandbox_delay_max < config.behaviour.sandbox_delay_min {
+        bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
+    }
     let dir = &config.data_dir.data_dir;
     if !dir.join(STORE_FILE).exists() {
         bail!("there is no store in {}: make one with `recado init --data-dir {0}`", dir.display());

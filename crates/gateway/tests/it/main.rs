@@ -3,10 +3,13 @@
 //! One binary for all of them, because linking is what a test run waits for. Modules mirror what they show, and the
 //! tests of a route live where its URL says (`v1/...`).
 
+mod cli;
 mod disk;
 mod harness;
+mod health;
 mod isolation;
 mod kill;
 mod seed;
 mod slow;
 mod trace;
+mod v1;

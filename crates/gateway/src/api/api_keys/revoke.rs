@@ -18,7 +18,7 @@ use crate::operations::api_keys;
 pub async fn revoke(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::KeysWrite>,
-    Ids(key): Ids<String>,
+    Ids([key]): Ids<1>,
 ) -> Result<Response, ApiError> {
     let id: ApiKeyId = key.parse().map_err(|_| ApiError::ApiKeyNotFound)?;
     let keys = gateway.directory.keys(caller.institution, caller.environment);

@@ -27,7 +27,7 @@ async fn act(gateway: &Gateway, caller: &Caller<scope::ChannelsWrite>, id: &str,
 pub async fn connect(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Ids(channel): Ids<String>,
+    Ids([channel]): Ids<1>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Connect).await
 }
@@ -36,7 +36,7 @@ pub async fn connect(
 pub async fn disconnect(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Ids(channel): Ids<String>,
+    Ids([channel]): Ids<1>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Disconnect).await
 }
@@ -45,7 +45,7 @@ pub async fn disconnect(
 pub async fn pause(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Ids(channel): Ids<String>,
+    Ids([channel]): Ids<1>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Pause).await
 }
@@ -54,7 +54,7 @@ pub async fn pause(
 pub async fn resume(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Ids(channel): Ids<String>,
+    Ids([channel]): Ids<1>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Resume).await
 }

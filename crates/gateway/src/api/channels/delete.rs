@@ -17,7 +17,7 @@ use crate::operations::channels;
 pub async fn delete(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
-    Ids(channel): Ids<String>,
+    Ids([channel]): Ids<1>,
 ) -> Result<Response, ApiError> {
     let entry = caller.channel(&gateway, &channel)?;
     channels::delete(&gateway, &entry).await?;

@@ -18,7 +18,7 @@ use crate::operations::channels;
 pub async fn get(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsRead>,
-    Ids(channel): Ids<String>,
+    Ids([channel]): Ids<1>,
 ) -> Result<Response, ApiError> {
     let entry = caller.channel(&gateway, &channel)?;
     let channel = channels::get(&gateway, &entry).await?;

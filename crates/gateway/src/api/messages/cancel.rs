@@ -19,7 +19,7 @@ use crate::store::rows::Cancelled;
 pub async fn cancel(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesSend>,
-    Ids((channel, id)): Ids<(String, String)>,
+    Ids([channel, id]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let (entry, message) = find(&gateway, &caller, &channel, &id).await?;
     match gateway.store.cancel(entry.via.key, message.id, gateway.clock.now()).await? {

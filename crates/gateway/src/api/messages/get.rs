@@ -19,7 +19,7 @@ use crate::store::rows::Message;
 pub async fn get(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesRead>,
-    Ids((channel, id)): Ids<(String, String)>,
+    Ids([channel, id]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
     Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))

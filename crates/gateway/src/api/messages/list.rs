@@ -21,7 +21,7 @@ use crate::store::rows::MessageQuery;
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesRead>,
-    Ids(channel): Ids<String>,
+    Ids([channel]): Ids<1>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut query = Query::parse(query.as_deref(), &["limit", "cursor", "status", "to"]);

@@ -37,7 +37,7 @@ const ACCEPTED: &str = r#"{"success":true,"message":"Mensagem enfileirada para e
 pub async fn send_contact(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesSend>,
-    Ids(channel): Ids<String>,
+    Ids([channel]): Ids<1>,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, ApiError> {

@@ -16,7 +16,7 @@ use crate::gateway::Gateway;
 pub async fn vcard(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesRead>,
-    Ids((channel, id)): Ids<(String, String)>,
+    Ids([channel, id]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
     // Named by the id: a person's name in a header would need escaping, and would stand in every proxy's log.

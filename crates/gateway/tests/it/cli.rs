@@ -1,0 +1,313 @@
+//! The command line: what it prints, refuses and leaves behind, with a running server and without.
+
+mod serve;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Home, recado};
+use crate::v1::{ALL_SCOPES, CARD, NO_CHANNEL, Stage, UNAUTHORIZED, assert_refused, create_key, text};
+
+/// Runs a command in this data directory.
+fn run_in(dir: &str, args: &[&str]) -> Output {
+    recado().args(args).args(["--data-dir", dir]).output().expect("the binary starts")
+}
+
+/// A command that must fail with this code, say these words on standard error, and print nothing.
+#[track_caller]
+fn assert_fails(output: &Output, code: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stdout)), (Some(code), ""), "{said}");
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in {said:?}");
+    }
+    for noise in ["panicked", "RUST_BACKTRACE", "stack backtrace"] {
+        assert!(!said.contains(noise), "{said}");
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    let metadata = std::fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    metadata.permissions().mode() & 0o777
+}
+
+#[test]
+fn init_prints_its_keys_and_refuses_a_second_time() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let dir = place.path().join("a/b/data");
+    let dir = dir.to_str().expect("UTF-8");
+    let output = run_in(dir, &["init", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let fields: Vec<_> = printed.as_object().expect("an object").keys().collect();
+    assert_eq!(fields, ["institutionId", "testKey", "liveKey", "sandboxChannel"]);
+    assert!(
+        text(&printed, "testKey").starts_with("oapi_sk_test_")
+            && text(&printed, "liveKey").starts_with("oapi_sk_live_")
+    );
+    assert_eq!(printed["sandboxChannel"], "sandbox");
+    let before = std::fs::read(Path::new(dir).join("recado.db")).expect("a store");
+    for _ in 0..2 {
+        assert_fails(&run_in(dir, &["init", "--json"]), 1, &["recado.db", "already"]);
+    }
+    assert_eq!(std::fs::read(Path::new(dir).join("recado.db")).expect("a store"), before, "the store was touched");
+    // Nobody else reads keys' hashes and people's numbers.
+    assert_eq!(mode(Path::new(dir)), 0o700);
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        // The lock's file is empty: there is nothing to read.
+        if path.metadata().expect("metadata").len() > 0 {
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn files_of_a_running_server_are_its_owner_s() {
+    let stage = Stage::set();
+    stage.until(&stage.accept("sandbox", &[], CARD), "READ");
+    for entry in std::fs::read_dir(&stage.home.dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        if name != "recado.lock" {
+            assert_eq!(mode(&path), 0o600, "{name}");
+        }
+    }
+    assert_eq!(mode(&stage.home.dir.join("recado.sock")), 0o600);
+    assert_eq!(mode(&stage.home.dir), 0o700);
+}
+
+/// Everything a person can ask, with the same answers from a running server and from the store alone.
+fn commands_work(home: &Home) {
+    let institution = home.cli(&["institutions", "create", "--name", "Second"]);
+    let fields: Vec<_> = institution.as_object().expect("an object").keys().collect();
+    assert_eq!(fields, ["id", "testKey", "liveKey", "sandboxChannel"]);
+    let id = text(&institution, "id");
+    let named = ["--institution", id];
+    let cli = |args: &[&str]| home.cli(&[args, &named].concat());
+    let institutions = home.cli(&["institutions", "list"]);
+    assert_eq!(institutions.as_array().expect("a list").last().expect("the new one")["id"], id);
+
+    let limits =
+        ["--scopes", "messages.read,messages.send", "--rate-limit", "7", "--expires-at", "2099-01-01T00:00:00Z"];
+    let key = cli(&[&["keys", "create", "--name", "abc", "--environment", "test"], &limits[..]].concat());
+    assert_eq!(key.as_object().expect("an object").keys().collect::<Vec<_>>(), ["id", "key"]);
+    let keys = cli(&["keys", "list"]);
+    let listed = keys.as_array().expect("a list").iter().find(|row| row["id"] == key["id"]).expect("the key");
+    let shown = (&listed["name"], &listed["rateLimit"], &listed["permissions"], &listed["expiresAt"]);
+    let scopes = json!(["messages.send", "messages.read"]);
+    assert_eq!(shown, (&json!("abc"), &json!(7), &scopes, &json!("2099-01-01T00:00:00.000Z")));
+    assert!(!keys.to_string().contains(text(&key, "key")), "a key is shown again");
+    cli(&["keys", "revoke", text(&key, "id")]);
+    assert_eq!(cli(&["keys", "list"]).as_array().expect("a list").len(), 2);
+
+    let channel = cli(&["channels", "create", "--name", "Canal", "--type", "SANDBOX", "--id", "canal"]);
+    assert_eq!((&channel["id"], &channel["state"]), (&json!("canal"), &json!("CREATED")));
+    for (step, state) in
+        [("connect", "CONNECTED"), ("pause", "PAUSED"), ("resume", "CONNECTED"), ("disconnect", "DISCONNECTED")]
+    {
+        assert_eq!(cli(&["channels", step, "canal"])["state"], state);
+        assert_eq!(cli(&["channels", "show", "canal"])["state"], state);
+    }
+    let ids: Vec<_> =
+        cli(&["channels", "list"]).as_array().expect("a list").iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(ids, ["sandbox", "canal"]);
+    cli(&["channels", "delete", "canal"]);
+    assert_eq!(cli(&["channels", "list"]).as_array().expect("a list").len(), 1);
+}
+
+/// Everything that is refused, in the same words with a server and without.
+fn commands_refuse(home: &Home) {
+    let create = |more: &[&str]| run_in(home.dir(), &[&["keys", "create"], more].concat());
+    let first = ["--institution", &home.institution];
+    let key = |name: &str, scopes: &str, rate: &str, end: &str| {
+        let args =
+            ["--name", name, "--environment", "test", "--scopes", scopes, "--rate-limit", rate, "--expires-at", end];
+        create(&[&args[..], &first].concat())
+    };
+    let end = "2099-01-01T00:00:00Z";
+    assert_fails(&key("ab", "messages.read", "7", end), 1, &["3 a 100"]);
+    assert_fails(&key("abc", "messages.reed", "7", end), 1, &["messages.reed"]);
+    assert_fails(&key("abc", "messages.read", "0", end), 1, &["10000"]);
+    assert_fails(&key("abc", "messages.read", "7", "2020-01-01T00:00:00Z"), 1, &["futura"]);
+    assert_fails(&key("abc", "messages.read", "many", end), 2, &["unlimited"]);
+    let channel = |args: &[&str]| run_in(home.dir(), &[&["channels"], args, &first].concat());
+    assert_fails(&channel(&["create", "--name", "x", "--type", "SANDBOX", "--id", "sandbox"]), 1, &["reservado"]);
+    assert_fails(&channel(&["create", "--name", "x", "--type", "TELEGRAM"]), 1, &["WHATSAPP_WABA"]);
+    assert_fails(&channel(&["create", "--name", "x", "--type", "WHATSAPP_WABA"]), 1, &["ainda nao disponivel"]);
+    assert_fails(&channel(&["delete", "sandbox"]), 1, &["nao pode ser removido"]);
+    assert_fails(&channel(&["show", "nowhere"]), 1, &["Canal nao encontrado"]);
+    let revoke = run_in(home.dir(), &[&["keys", "revoke", "x"], &first[..]].concat());
+    assert_fails(&revoke, 1, &["Chave de API nao encontrada"]);
+    let stranger = run_in(home.dir(), &["keys", "list", "--institution", "x"]);
+    assert_fails(&stranger, 1, &["Instituicao nao encontrada"]);
+    // With two institutions it must be said whose.
+    assert_fails(&run_in(home.dir(), &["keys", "list"]), 1, &["--institution"]);
+}
+
+#[test]
+fn commands_work_without_a_server() {
+    let home = Home::init();
+    commands_work(&home);
+    commands_refuse(&home);
+    assert!(!home.dir.join("recado.sock").exists());
+}
+
+#[test]
+fn commands_work_with_a_server() {
+    let stage = Stage::set();
+    commands_work(&stage.home);
+    commands_refuse(&stage.home);
+}
+
+#[test]
+fn what_a_command_does_holds_at_the_next_call() {
+    let stage = Stage::set();
+    let home = &stage.home;
+    let key = create_key(home, "test", ALL_SCOPES, "unlimited");
+    stage.send_with(&key, "sandbox", &[], CARD).expect(202);
+    let keys = home.cli(&["keys", "list"]);
+    // The newest test key; live ones stand behind.
+    let mut tests = keys.as_array().expect("a list").iter().filter(|row| row["environment"] == "test");
+    home.cli(&["keys", "revoke", text(tests.next_back().expect("a key"), "id")]);
+    assert_refused("revoked", &stage.send_with(&key, "sandbox", &[], CARD), UNAUTHORIZED);
+    stage.send("sandbox", &[], CARD).expect(202);
+
+    assert_refused("not made yet", &stage.send("new", &[], CARD), NO_CHANNEL);
+    home.cli(&["channels", "create", "--name", "x", "--type", "SANDBOX", "--id", "new"]);
+    home.cli(&["channels", "connect", "new"]);
+    let read = stage.accept("new", &[], CARD);
+    stage.until(&read, "READ");
+    home.cli(&["channels", "pause", "new"]);
+    let held = stage.accept("new", &[], CARD);
+    assert_eq!(stage.data(&held)["status"], "QUEUED");
+    home.cli(&["channels", "resume", "new"]);
+    stage.until(&held, "READ");
+    home.cli(&["channels", "delete", "new"]);
+    assert_refused("deleted", &stage.send("new", &[], CARD), NO_CHANNEL);
+
+    let other = home.cli(&["institutions", "create", "--name", "Another", "--rate-limit", "unlimited"]);
+    let answer = stage.send_with(text(&other, "testKey"), "sandbox", &[], CARD).expect(202);
+    assert_eq!(answer.header("RateLimit-Limit"), None);
+}
+
+#[test]
+fn without_a_store_nothing_works_and_nothing_is_made() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let nowhere = place.path().join("nowhere");
+    for args in
+        [&["serve", "--listen", "127.0.0.1:0"][..], &["keys", "list"], &["channels", "list"], &["institutions", "list"]]
+    {
+        for dir in [place.path(), &nowhere] {
+            let dir = dir.to_str().expect("UTF-8");
+            assert_fails(&run_in(dir, args), 1, &["no store", dir, "recado init"]);
+        }
+    }
+    assert_eq!(std::fs::read_dir(place.path()).expect("a directory").count(), 0, "something was made");
+}
+
+/// A variable may hold a secret: help says its name, never what stands in it.
+#[test]
+fn help_shows_no_values_of_variables() {
+    const MARK: &str = "127.0.0.1:54321";
+    let commands = [
+        &[][..],
+        &["init"],
+        &["serve"],
+        &["institutions"],
+        &["institutions", "create"],
+        &["keys"],
+        &["keys", "create"],
+        &["keys", "revoke"],
+        &["channels"],
+        &["channels", "create"],
+        &["channels", "delete"],
+        &["version"],
+    ];
+    let serve = recado().args(["serve", "--help"]).output().expect("the binary starts");
+    let serve = String::from_utf8(serve.stdout).expect("UTF-8");
+    let variables: Vec<_> = serve
+        .split(|letter: char| !letter.is_ascii_uppercase() && letter != '_')
+        .filter(|word| word.starts_with("RECADO_"))
+        .collect();
+    assert!(variables.len() > 5, "{serve}");
+    for args in commands {
+        for flag in ["--help", "-h"] {
+            let mut command = recado();
+            command.envs(variables.iter().map(|name| (name, MARK)));
+            let output = command.args(args).arg(flag).output().expect("the binary starts");
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert_eq!((output.status.code(), printed.contains("Usage")), (Some(0), true), "{args:?}: {printed}");
+            assert!(!printed.contains(MARK), "{args:?} shows a value: {printed}");
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure() {
+    for args in [
+        &[][..],
+        &["no-such"],
+        &["serve", "--no-such"],
+        &["serve", "--listen", "nowhere"],
+        &["keys", "create"],
+        &["serve", "--message-ttl", "0s"],
+        &["serve", "--message-ttl", "soon"],
+        &["serve", "--unknown-fields", "drop"],
+        &["serve", "--auth-failures", "0"],
+        &["keys", "create", "--name", "abc", "--environment", "prod", "--scopes", "x"],
+    ] {
+        let output = recado().args(args).output().expect("the binary starts");
+        assert_fails(&output, 2, &["help"]);
+    }
+}
+
+#[test]
+fn version_is_told_in_two_ways() {
+    let version = env!("CARGO_PKG_VERSION");
+    for (args, printed) in [
+        (&["version"][..], format!("recado {version}\n")),
+        (&["--version"], format!("recado {version}\n")),
+        (&["version", "--json"], format!("{{\"version\":\"{version}\"}}\n")),
+    ] {
+        let output = recado().args(args).output().expect("the binary starts");
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&output.stdout)),
+            (Some(0), printed.into()),
+            "{args:?}"
+        );
+    }
+}
+
+/// They take turns; none is told that there is no server.
+#[test]
+fn commands_at_the_same_time_wait_for_each_other() {
+    let home = Home::init();
+    let scopes = ["--environment", "test", "--scopes", "messages.read"];
+    let name = |number: usize| format!("parallel {number}");
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let (home, name) = (&home, name(number));
+            scope.spawn(move || home.cli(&[&["keys", "create", "--name", &name], &scopes[..]].concat()));
+        }
+    });
+    let keys = home.cli(&["keys", "list"]);
+    let names: Vec<_> = keys.as_array().expect("a list").iter().map(|key| text(key, "name")).collect();
+    assert!((0..6).all(|number| names.contains(&&*name(number))), "{names:?}");
+}
+
+/// What a killed server leaves behind (its socket, its lock's file) stands in nobody's way.
+#[test]
+fn commands_work_after_a_crash() {
+    let Stage { server, home, .. } = Stage::set();
+    server.kill();
+    assert!(home.dir.join("recado.sock").exists(), "this test shows nothing");
+    commands_work(&home);
+    let server = home.serve();
+    assert_eq!(mode(&home.dir.join("recado.sock")), 0o600);
+    server.get("/v1/channels", Some(&home.test_key)).expect(200);
+    home.cli(&["institutions", "list"]);
+}

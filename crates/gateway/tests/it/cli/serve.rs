@@ -1,0 +1,107 @@
+//! `recado serve`: how it starts and ends, and where its settings come from.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::json;
+
+use super::{assert_fails, run_in};
+use crate::harness::{Home, PATIENCE, Server, recado, wait_for};
+use crate::v1::{CARD, QUEUE_FULL, Stage, assert_refused, contact_path, create_key};
+
+#[test]
+fn a_directory_has_one_server() {
+    let stage = Stage::set();
+    let second = run_in(stage.home.dir(), &["serve", "--listen", "127.0.0.1:0"]);
+    assert_fails(&second, 1, &["another recado", stage.home.dir()]);
+    // The first is not disturbed, and its socket is still its own.
+    stage.until(&stage.accept("sandbox", &[], CARD), "READ");
+    stage.home.cli(&["institutions", "list"]);
+    // An address that is taken is said as clearly.
+    let home = Home::init();
+    let output = run_in(home.dir(), &["serve", "--listen", &stage.server.address]);
+    assert_fails(&output, 1, &["cannot listen", &stage.server.address]);
+    home.cli(&["institutions", "list"]);
+}
+
+#[test]
+fn sigterm_ends_a_server_in_good_order() {
+    let stage = Stage::set();
+    stage.accept("sandbox", &[], CARD);
+    let Stage { server, home, key } = stage;
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!home.dir.join("recado.sock").exists(), "the socket is left behind");
+    let server = home.serve();
+    assert_eq!(
+        server.get("/v1/channels/sandbox/messages", Some(&key)).expect(200).json()["data"].as_array().map(Vec::len),
+        Some(1)
+    );
+}
+
+/// A call that the server has begun to read when it is told to end.
+fn begin(server: &Server, key: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(&server.address).expect("the server accepts connections");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        contact_path("sandbox"),
+        CARD.len()
+    );
+    stream.write_all(head.as_bytes()).expect("the server reads");
+    let mut go_on = [0; 25];
+    // Said when the body is asked for: from here on the call is in hand.
+    stream.read_exact(&mut go_on).expect("an answer");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[test]
+fn sigterm_lets_calls_in_hand_finish() {
+    let Stage { server, home, key } = Stage::set();
+    let mut calls: Vec<_> = (0..3).map(|_| begin(&server, &key)).collect();
+    server.terminate();
+    wait_for("new connections to be refused", || TcpStream::connect(&server.address).is_err());
+    for call in &mut calls {
+        call.write_all(CARD.as_bytes()).expect("the server reads");
+        let mut answer = String::new();
+        call.read_to_string(&mut answer).expect("an answer, and the end");
+        assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    }
+    assert_eq!(server.wait().code(), Some(0));
+    let server = home.serve();
+    wait_for("the cards to be read", || {
+        let list = server.get("/v1/channels/sandbox/messages?status=READ", Some(&key)).expect(200).json();
+        list["data"].as_array().map(Vec::len) == Some(3)
+    });
+}
+
+#[test]
+fn sigterm_does_not_wait_for_callers_for_ever() {
+    let home = Home::init();
+    let key = home.unlimited_key();
+    let server = home.serve_with(&["--shutdown-grace", "1s"]);
+    let call = begin(&server, &key);
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    drop(call);
+    let list = home.serve().get("/v1/channels/sandbox/messages", Some(&key)).expect(200).json();
+    assert_eq!(list["data"], json!([]));
+}
+
+/// Any setting may come by its variable; a flag counts more.
+#[test]
+fn settings_come_by_variable_and_by_flag() {
+    let home = Home::init();
+    let key = create_key(&home, "test", "messages.send", "unlimited");
+    let start = |flags: &[&str]| {
+        let mut command = recado();
+        command.env("RECADO_DATA_DIR", &home.dir).env("RECADO_LISTEN", "127.0.0.1:0").env("RECADO_BACKLOG_CAP", "0");
+        command.arg("serve").args(flags);
+        Server::start(command, &home)
+    };
+    let card: serde_json::Value = serde_json::from_str(CARD).expect("JSON");
+    assert_refused("by variable", &start(&[]).post(&contact_path("sandbox"), &key, &card), QUEUE_FULL);
+    start(&["--backlog-cap", "1"]).post(&contact_path("sandbox"), &key, &card).expect(202);
+}

@@ -1,0 +1,75 @@
+//! `DELETE /v1/channels/{channelId}/messages/{messageId}`: calls back what is still queued.
+
+use serde_json::{Value, json};
+
+use crate::harness::wait_for;
+use crate::v1::{CARD, NOT_CANCELLABLE, Stage, assert_refused, card, millis};
+
+#[test]
+fn what_is_queued_is_called_back_and_never_sent() {
+    let stage = Stage::set();
+    stage.open("held", &["connect", "pause"]);
+    let all: Vec<_> =
+        (0..3).map(|number| stage.accept("held", &[], &card("5511999996101", &number.to_string()))).collect();
+    let answer = stage.server.delete(&all[1], Some(&stage.key)).expect(200);
+    let message = answer.json()["data"].clone();
+    assert_eq!(
+        (&message["status"], &message["error"], &message["attempts"]),
+        (&json!("CANCELLED"), &Value::Null, &json!(0))
+    );
+    assert!(message["cancelledAt"].is_string(), "{message}");
+    assert_eq!(stage.data(&all[1]), message);
+    assert_refused("twice", &stage.server.delete(&all[1], Some(&stage.key)), NOT_CANCELLABLE);
+    stage.act("held", "resume");
+    stage.until(&all[2], "READ");
+    let names: Vec<_> = stage.phone("5511999996101").iter().map(|shown| shown["contact"]["name"].clone()).collect();
+    assert_eq!(names, ["2", "0"]);
+    assert_eq!(stage.data(&all[1]), message);
+}
+
+#[test]
+fn what_was_sent_stays_sent() {
+    let stage = Stage::set();
+    let read = stage.accept("sandbox", &[], CARD);
+    stage.until(&read, "READ");
+    let failed = stage.accept("sandbox", &[], &card("5511900000001", "Nobody"));
+    stage.until(&failed, "FAILED");
+    for location in [read, failed] {
+        let before = stage.data(&location);
+        assert_refused(&location, &stage.server.delete(&location, Some(&stage.key)), NOT_CANCELLABLE);
+        assert_eq!(stage.data(&location), before);
+    }
+}
+
+/// Between two attempts a message is queued, so it can be called back; the line moves on at once.
+#[test]
+fn what_waits_for_its_next_attempt_is_called_back() {
+    let stage = Stage::set();
+    let location = stage.accept("sandbox", &[("X-Ogmma-Sandbox-Scenario", "timeout")], CARD);
+    let behind = stage.accept("sandbox", &[], &card("5511999996102", "Behind"));
+    // Five seconds pass between the second attempt and the third.
+    wait_for("two attempts to fail", || {
+        let message = stage.data(&location);
+        message["attempts"] == 2 && message["status"] == "QUEUED"
+    });
+    stage.server.delete(&location, Some(&stage.key)).expect(200);
+    let behind = stage.until(&behind, "READ");
+    let message = stage.data(&location);
+    let waited = millis(&behind, "sendingAt") - millis(&message, "cancelledAt");
+    assert!(waited < 3_000, "the line stood still for {waited} ms more");
+    assert_eq!((&message["status"], &message["attempts"]), (&json!("CANCELLED"), &json!(2)));
+    assert_eq!(stage.phone("5511999998888"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_cancel_survives_a_crash() {
+    let stage = Stage::set();
+    stage.open("held", &["connect", "pause"]);
+    let location = stage.accept("held", &[], CARD);
+    stage.server.delete(&location, Some(&stage.key)).expect(200);
+    let stage = stage.crash(&[]);
+    stage.act("held", "resume");
+    stage.until(&stage.accept("held", &[], &card("5511999996103", "Later")), "READ");
+    assert_eq!(stage.data(&location)["status"], "CANCELLED");
+    assert_eq!(stage.phone("5511999998888"), Vec::<Value>::new());
+}

@@ -1,0 +1,7 @@
+//! `/v1/channels/{channelId}/messages`.
+
+mod cancel;
+mod contact;
+mod get;
+mod list;
+mod vcard;

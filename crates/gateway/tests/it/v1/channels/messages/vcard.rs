@@ -1,0 +1,77 @@
+//! `GET /v1/channels/{channelId}/messages/{messageId}/vcard`: the card, byte for byte as it is sent.
+
+use serde_json::json;
+
+use crate::v1::{Stage, text};
+
+/// Waits for the phone to show the card of a message; gives what it shows.
+fn on_the_phone(stage: &Stage, location: &str, to: &str) -> String {
+    stage.until(location, "READ");
+    let shown = stage.phone(to);
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    text(&shown[0], "vcard").to_owned()
+}
+
+#[test]
+fn the_card_is_the_contract_s_and_the_phone_s() {
+    let stage = Stage::set();
+    for (number, (given, expected)) in [
+        (
+            json!({"name": "Maria Silva - Suporte", "phone": "5511988887777"}),
+            "BEGIN:VCARD\nVERSION:3.0\nN:;Maria Silva - Suporte;;;\nFN:Maria Silva - Suporte\n\
+             TEL;type=CELL;type=VOICE;waid=5511988887777:+5511988887777\nEND:VCARD",
+        ),
+        (
+            json!({"name": "a;b,c\\d\"e:f", "phone": "+1 (202) 555-0123", "email": "o'hara@b.co", "organization": "x,y;z\\"}),
+            "BEGIN:VCARD\nVERSION:3.0\nN:;a\\;b\\,c\\\\d\"e:f;;;\nFN:a\\;b\\,c\\\\d\"e:f\nORG:x\\,y\\;z\\\\\n\
+             EMAIL;type=INTERNET:o'hara@b.co\nTEL;type=CELL;type=VOICE;waid=12025550123:+12025550123\nEND:VCARD",
+        ),
+        (
+            json!({"name": "  José 👩‍👩‍👧 מריה END:VCARD ", "phone": "551133334444", "email": "", "organization": "Ação"}),
+            "BEGIN:VCARD\nVERSION:3.0\nN:;José 👩‍👩‍👧 מריה END:VCARD;;;\nFN:José 👩‍👩‍👧 מריה END:VCARD\nORG:Ação\n\
+             TEL;type=CELL;type=VOICE;waid=551133334444:+551133334444\nEND:VCARD",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let to = format!("551199999600{number}");
+        let mut body = given;
+        body["to"] = json!(to);
+        let location = stage.accept("sandbox", &[], &body.to_string());
+        let before = stage.get(&format!("{location}/vcard")).expect(200);
+        assert_eq!(on_the_phone(&stage, &location, &to), expected);
+        let after = stage.get(&format!("{location}/vcard")).expect(200);
+        assert_eq!((before.text(), after.text()), (expected, expected));
+    }
+}
+
+/// Long lines are not folded: the only reader that counts does not know folding.
+#[test]
+fn long_lines_stay_whole() {
+    let stage = Stage::set();
+    let name = "😀".repeat(200);
+    let body = json!({"to": "5511999996010", "name": name, "phone": "5511988887777", "organization": name});
+    let card = on_the_phone(&stage, &stage.accept("sandbox", &[], &body.to_string()), "5511999996010");
+    assert_eq!(card.lines().nth(3), Some(&*format!("FN:{name}")));
+    assert_eq!(card.lines().nth(4), Some(&*format!("ORG:{name}")));
+    assert_eq!(card.lines().count(), 7);
+}
+
+#[test]
+fn it_comes_as_a_file() {
+    let stage = Stage::set();
+    stage.open("deleted", &["connect"]);
+    let body = json!({"to": "5511999996020", "name": "x\"; filename=\"evil.exe", "phone": "5511988887777"}).to_string();
+    let location = stage.accept("deleted", &[], &body);
+    let first = stage.get(&format!("{location}/vcard")).expect(200);
+    assert_eq!(first.header("Content-Type"), Some("text/vcard; charset=utf-8"));
+    let disposition = first.header("Content-Disposition").expect("Content-Disposition");
+    assert!(disposition.starts_with("attachment") && disposition.ends_with(".vcf\""), "{disposition}");
+    assert!(!disposition.contains("evil"), "{disposition}");
+    assert!(first.header("X-Request-Id").is_some());
+    stage.until(&location, "READ");
+    stage.server.delete("/v1/channels/deleted", Some(&stage.key)).expect(200);
+    let kept = stage.get(&format!("{location}/vcard")).expect(200);
+    assert_eq!(kept.body, first.body);
+}

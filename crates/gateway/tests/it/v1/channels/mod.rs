@@ -1,0 +1,5 @@
+//! `/v1/channels`.
+
+mod create;
+mod lifecycle;
+mod messages;
