@@ -55,11 +55,12 @@ pub(super) async fn a_deleted_channel_is_taken_up_again_with_its_history(ground:
     ground.store.delete_channel(key, NOW).await.expect("stored");
     assert_eq!(ground.store.cancel_queued(key, 10, NOW).await.expect("stored"), 2);
 
-    let anew = NewChannel { name: "Nova".to_owned(), ..ground.new_channel("loja", ChannelState::Created) };
+    let anew =
+        NewChannel { name: "Nova".to_owned(), now: NOW + 9, ..ground.new_channel("loja", ChannelState::Created) };
     let made = ground.store.create_channel(anew).await.expect("stored").expect("its place is free again");
     assert_eq!(made.key, key, "the history is its own");
     assert_eq!((made.name.as_str(), made.state, made.deleted_at), ("Nova", ChannelState::Created, None));
-    assert_eq!((made.state_reason, made.connected_at), (None, None));
+    assert_eq!((made.state_reason, made.connected_at, made.created_at), (None, None, NOW + 9));
     for id in [sent, waiting] {
         assert_eq!(ground.status(key, id).await, MessageStatus::Cancelled);
     }
