@@ -66,6 +66,9 @@ create table messages (
     attempts     integer not null default 0,
     -- Attempts that failed by the message's own trouble; they count against its retries.
     failures     integer not null default 0,
+    -- An attempt may have reached the network without our knowing: what ends the message now is no proof that its card
+    -- did not arrive.
+    unanswered   integer not null default 0,
     -- Not to be tried before this time.
     run_at       integer not null default 0,
     claimed_until integer,

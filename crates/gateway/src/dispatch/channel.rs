@@ -179,19 +179,21 @@ impl Line {
     /// What an outcome means for a message.
     fn settlement(&self, message: &Claimed, outcome: SendOutcome) -> Settlement {
         let now = self.shared.clock.now();
-        let again_or_fail = |code: &str, text: String| match retry::delay_after(message.failures + 1) {
-            Some(delay) => Settlement::Retry { run_at: now + millis(delay) },
-            None => Settlement::Failed { code: code.to_owned(), message: text },
-        };
+        let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
+        let fail = |code: &str, message: String| Settlement::Failed { code: code.to_owned(), message };
         match outcome {
             SendOutcome::Accepted { account } => Settlement::Sent { account },
-            SendOutcome::Rejected { code, message } => Settlement::Failed { code: code.to_owned(), message },
-            SendOutcome::TryAgain { code, message } => again_or_fail(code, message),
+            SendOutcome::Rejected { code, message } => fail(code, message),
+            SendOutcome::TryAgain { code, message } => match next_try {
+                Some(run_at) => Settlement::Retry { run_at },
+                None => fail(code, message),
+            },
             SendOutcome::ChannelTrouble { wait } => Settlement::HoldChannel { until: now + millis(wait) },
             // The same network id makes another try harmless; without one it might double the card.
-            SendOutcome::NoAnswer if self.provider.recognises_resends() => {
-                again_or_fail("TIMEOUT", "A rede nao respondeu a tempo.".to_owned())
-            }
+            SendOutcome::NoAnswer if self.provider.recognises_resends() => match next_try {
+                Some(run_at) => Settlement::RetryUnanswered { run_at },
+                None => fail("TIMEOUT", "A rede nao respondeu a tempo.".to_owned()),
+            },
             SendOutcome::NoAnswer => Settlement::Unknown,
         }
     }

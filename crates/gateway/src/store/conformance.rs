@@ -75,6 +75,8 @@ suite! {
         an_unknown_channel_has_nothing;
     orphans:
         what_is_held_is_not_claimed_twice,
+        what_had_no_answer_ends_as_unknown,
+        an_orphan_that_is_given_back_expires_as_unknown,
         anothers_claim_holds_until_it_runs_out,
         a_claim_that_ran_out_is_given_back,
         a_claim_that_ran_out_is_given_up_where_resends_double,

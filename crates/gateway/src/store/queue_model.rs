@@ -121,6 +121,8 @@ struct Known {
     hand: Hand,
     /// Handed over, and nothing said since that it was not taken.
     maybe_taken: bool,
+    /// An orphan of the dead: its card may have arrived, so its end is never said to be one unsent.
+    unanswered: bool,
 }
 
 struct Line {
@@ -208,8 +210,18 @@ impl World {
         if expected == Enqueued::Accepted {
             key.map(|key| self.keys.insert(key, self.messages.len()));
             let (status, hand) = (MessageStatus::Queued, Hand::Nobody);
-            let known =
-                Known { id, channel, recipient, expires_at, run_at: 0, status, claims: 0, hand, maybe_taken: false };
+            let known = Known {
+                id,
+                channel,
+                recipient,
+                expires_at,
+                run_at: 0,
+                status,
+                claims: 0,
+                hand,
+                maybe_taken: false,
+                unanswered: false,
+            };
             self.messages.push(known);
         }
     }
@@ -272,6 +284,7 @@ impl World {
             // Its claim was no attempt.
             known.claims -= 1;
         }
+        known.unanswered |= orphan && line.orphans == Orphans::OfTheDead;
         if taken {
             assert_eq!(after, MessageStatus::Sending, "{told}");
             assert!(free && may_go && known.run_at <= now && known.expires_at > now, "taken: {told}");
@@ -284,7 +297,8 @@ impl World {
                 _ if orphan && after == MessageStatus::Sending => false,
                 _ if after == before => true,
                 MessageStatus::Queued => orphan && may_go,
-                MessageStatus::Expired => free && may_go && known.expires_at <= now,
+                MessageStatus::Expired => free && may_go && !known.unanswered && known.expires_at <= now,
+                MessageStatus::Unknown if known.unanswered && known.expires_at <= now => free,
                 MessageStatus::Unknown => orphan && !line.rule.resend && line.orphans == Orphans::OfTheDead,
                 _ => false,
             };
@@ -363,7 +377,7 @@ impl World {
         let known = &mut self.messages[n];
         let key = self.lines[known.channel].key;
         let answer = self.ground.store.cancel(key, known.id, self.now).await.expect("the store works");
-        if known.status == MessageStatus::Queued {
+        if known.status == MessageStatus::Queued && !known.unanswered {
             assert_eq!(answer, Cancelled::Done);
             known.status = MessageStatus::Cancelled;
         } else {

@@ -210,8 +210,12 @@ pub enum Settlement {
         code: String,
         message: String,
     },
-    /// Try this message again, in its place.
+    /// The network refused it for now: try this message again, in its place.
     Retry {
+        run_at: Millis,
+    },
+    /// The same, but no answer came: its card may have arrived.
+    RetryUnanswered {
         run_at: Millis,
     },
     /// The channel is in trouble: hold its line, and try this message again then.

@@ -5,7 +5,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{DAY, Ground, MINUTE, NOW, ids, request};
-use crate::store::rows::{ChannelKey, ClaimRequest, Claimed, NewMessage, Ordering, Orphans, Settlement};
+use crate::store::rows::{Cancelled, ChannelKey, ClaimRequest, Claimed, NewMessage, Ordering, Orphans, Settlement};
 
 /// A claimed message, with another one behind it.
 async fn claimed_and_waiting(ground: &Ground) -> (ChannelKey, Claimed, MessageId) {
@@ -136,4 +136,28 @@ pub(super) async fn an_orphan_that_is_too_old_expires(ground: Ground) {
     let claim = ClaimRequest { now: NOW + 1, orphans: Orphans::NeverSent, resend: false, ..request(channel) };
     assert_eq!(ground.claim(claim).await.open, 0);
     assert_eq!(ground.status(channel, id).await, MessageStatus::Expired);
+}
+
+/// What may have arrived is not said to have been called back, to have expired, or to have gone with its channel.
+pub(super) async fn what_had_no_answer_ends_as_unknown(ground: Ground) {
+    let (channel, claimed, second) = claimed_and_waiting(&ground).await;
+    let first = claimed.id;
+    ground.settle(channel, claimed.seq, Settlement::RetryUnanswered { run_at: NOW + 1_000 }).await;
+    assert_eq!(ground.status(channel, first).await, MessageStatus::Queued);
+    assert_eq!(ground.store.cancel(channel, first, NOW).await.expect("works"), Cancelled::TooLate);
+    assert_eq!(ground.store.cancel_queued(channel, 10, NOW).await.expect("works"), 2);
+    assert_eq!(ground.status(channel, first).await, MessageStatus::Unknown);
+    assert_eq!(ground.status(channel, second).await, MessageStatus::Cancelled);
+}
+
+pub(super) async fn an_orphan_that_is_given_back_expires_as_unknown(mut ground: Ground) {
+    let (channel, claimed, second) = claimed_and_waiting(&ground).await;
+    ground.reopen().await;
+    let now = NOW + 2 * DAY;
+    let claim = ground.claim(ClaimRequest { orphans: Orphans::OfTheDead, now, ..request(channel) }).await;
+    assert_eq!((ids(&claim), claim.open), (vec![], 0));
+    assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Unknown);
+    assert_eq!(ground.status(channel, second).await, MessageStatus::Expired);
+    ground.receipt(channel, &claimed.network_id, MessageStatus::Delivered).await;
+    assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Delivered, "the network knows better");
 }

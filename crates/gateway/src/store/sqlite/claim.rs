@@ -6,7 +6,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 use rusqlite::{Row, params};
 
-use super::queue::{Details, hold, move_message, status};
+use super::queue::{Details, end_queued, hold, move_message, note_unanswered, status};
 use super::{Line, Writing};
 use crate::clock::Millis;
 use crate::store::rows::{Claim, ClaimRequest, Claimed, Ordering, Orphans, Seq};
@@ -31,9 +31,16 @@ struct Plan {
 pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Claim> {
     let plan = plan(writing, request)?;
     for (seq, step) in plan.moves {
-        let moved = move_message(writing, (request.channel, seq), step, &Details::default(), request.now)?;
-        if moved && step.0 == MessageStatus::Sending && request.orphans == Orphans::NeverSent {
+        let place = (request.channel, seq);
+        if step.0 == MessageStatus::Queued {
+            end_queued(writing, place, step.1, request.now)?;
+            continue;
+        }
+        move_message(writing, place, step, &Details::default(), request.now)?;
+        if request.orphans == Orphans::NeverSent {
             uncount(writing, seq)?;
+        } else {
+            note_unanswered(writing, seq)?;
         }
     }
     let messages = plan.take.iter().map(|seq| take(writing, *seq, request)).collect::<rusqlite::Result<Vec<_>>>()?;

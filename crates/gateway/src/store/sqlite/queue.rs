@@ -102,16 +102,17 @@ pub(super) fn settle(
         Settlement::Failed { code, message } => {
             (MessageStatus::Failed, Details { error: Some((code, message)), ..Details::default() })
         }
-        Settlement::Retry { .. } | Settlement::HoldChannel { .. } => (MessageStatus::Queued, Details::default()),
+        Settlement::Retry { .. } | Settlement::RetryUnanswered { .. } | Settlement::HoldChannel { .. } => {
+            (MessageStatus::Queued, Details::default())
+        }
         Settlement::Unknown => (MessageStatus::Unknown, Details::default()),
     };
     let moved = move_message(writing, (channel, seq), (MessageStatus::Sending, to), &details, now)?;
     match settlement {
-        Settlement::Retry { run_at } if moved => {
-            writing
-                .connection
-                .prepare_cached("update messages set run_at = ?2, failures = failures + 1 where seq = ?1")?
-                .execute(params![seq, run_at])?;
+        Settlement::Retry { run_at } if moved => retry(writing, seq, *run_at)?,
+        Settlement::RetryUnanswered { run_at } if moved => {
+            retry(writing, seq, *run_at)?;
+            note_unanswered(writing, seq)?;
         }
         // The trouble is the channel's, whatever became of this message meanwhile.
         Settlement::HoldChannel { until } => hold(writing, channel, *until)?,
@@ -123,6 +124,39 @@ pub(super) fn settle(
                 .execute(params![seq, account])?;
         }
         _ => {}
+    }
+    Ok(())
+}
+
+fn retry(writing: &Writing, seq: Seq, run_at: Millis) -> rusqlite::Result<()> {
+    let sql = "update messages set run_at = ?2, failures = failures + 1 where seq = ?1";
+    writing.connection.prepare_cached(sql)?.execute(params![seq, run_at])?;
+    Ok(())
+}
+
+/// Remembers that the message's card may have arrived, whatever becomes of it now.
+pub(super) fn note_unanswered(writing: &Writing, seq: Seq) -> rusqlite::Result<()> {
+    writing.connection.prepare_cached("update messages set unanswered = 1 where seq = ?1")?.execute([seq])?;
+    Ok(())
+}
+
+/// Ends a message that is queued and will not be sent any more. One whose card may have arrived is `UNKNOWN`: to say
+/// that it expired or was cancelled would be a guess.
+pub(super) fn end_queued(
+    writing: &mut Writing,
+    place: (ChannelKey, Seq),
+    end: MessageStatus,
+    now: Millis,
+) -> rusqlite::Result<()> {
+    let (queued, sending) = (MessageStatus::Queued, MessageStatus::Sending);
+    let sql = "select unanswered from messages where seq = ?1";
+    let unanswered: bool = writing.connection.prepare_cached(sql)?.query_row([place.1], |row| row.get(0))?;
+    if unanswered {
+        // There is no step from QUEUED to UNKNOWN, so it is taken by way of SENDING.
+        move_message(writing, place, (queued, sending), &Details::default(), now)?;
+        move_message(writing, place, (sending, MessageStatus::Unknown), &Details::default(), now)?;
+    } else {
+        move_message(writing, place, (queued, end), &Details::default(), now)?;
     }
     Ok(())
 }
@@ -156,12 +190,13 @@ pub(super) fn cancel(
 ) -> rusqlite::Result<Cancelled> {
     let found = writing
         .connection
-        .prepare_cached("select seq from messages where id = ?1 and channel_key = ?2")?
-        .query_row(params![id.as_bytes(), channel], |row| row.get::<_, Seq>(0))
+        .prepare_cached("select seq, unanswered from messages where id = ?1 and channel_key = ?2")?
+        .query_row(params![id.as_bytes(), channel], |row| Ok((row.get::<_, Seq>(0)?, row.get::<_, bool>(1)?)))
         .optional()?;
-    let Some(seq) = found else { return Ok(Cancelled::NoMessage) };
+    let Some((seq, unanswered)) = found else { return Ok(Cancelled::NoMessage) };
     let step = (MessageStatus::Queued, MessageStatus::Cancelled);
-    let moved = move_message(writing, (channel, seq), step, &Details::default(), now)?;
+    // A card that may have arrived cannot be called back.
+    let moved = !unanswered && move_message(writing, (channel, seq), step, &Details::default(), now)?;
     Ok(if moved { Cancelled::Done } else { Cancelled::TooLate })
 }
 
@@ -180,8 +215,7 @@ pub(super) fn cancel_queued(
         .query_map(params![channel, i64::try_from(limit).unwrap_or(i64::MAX)], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for seq in &queued {
-        let step = (MessageStatus::Queued, MessageStatus::Cancelled);
-        move_message(writing, (channel, *seq), step, &Details::default(), now)?;
+        end_queued(writing, (channel, *seq), MessageStatus::Cancelled, now)?;
     }
     Ok(queued.len())
 }
