@@ -1,10 +1,17 @@
 //! Where time and randomness come in. Nothing else may ask the system for either (clippy holds us to it), so that a
 //! test can move the one and repeat the other.
 
+use std::time::Duration;
+
 use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, network_id};
 
 /// Unix time in milliseconds.
 pub type Millis = i64;
+
+/// A span in milliseconds. The longest is cut to a quarter of what fits, so that a time plus a span still is a time.
+pub fn millis(span: Duration) -> Millis {
+    Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX).min(Millis::MAX / 4)
+}
 
 /// Tells the time of day.
 pub trait Clock: Send + Sync {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::millis;
 use crate::gateway::Gateway;
 use crate::store::rows::{PurgeRequest, StoreError};
 
@@ -28,10 +29,9 @@ pub async fn purge(gateway: Arc<Gateway>) {
 
 async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
     let now = gateway.clock.now();
-    let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
     let mut request = PurgeRequest {
-        finished_before: before(gateway.behaviour.keep_messages),
-        used_before: before(gateway.behaviour.keep_idempotency),
+        finished_before: now - millis(gateway.behaviour.keep_messages),
+        used_before: now - millis(gateway.behaviour.keep_idempotency),
         after: 0,
     };
     while let Some(next) = gateway.store.purge(request).await? {

@@ -16,7 +16,7 @@ mod sandbox;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::gateway::Gateway;
@@ -50,7 +50,6 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/health/ready", get(health::ready))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async || ApiError::NotFound)
-        .layer(map_response(request_id::as_json))
         .layer(from_fn_with_state(gateway.clone(), request_id::identify))
         .with_state(gateway)
 }

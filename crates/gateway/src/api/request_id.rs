@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::header::HeaderValue;
 use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -49,10 +49,4 @@ fn own_id(headers: &HeaderMap) -> Option<HeaderValue> {
 fn new_id(gateway: &Gateway) -> HeaderValue {
     // Letters, digits and hyphens always make a header value.
     HeaderValue::from_str(&gateway.new_ids().message().to_string()).unwrap_or(HeaderValue::from_static("-"))
-}
-
-/// Says `application/json` on answers without a body of another kind.
-pub async fn as_json(mut response: Response) -> Response {
-    response.headers_mut().entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-    response
 }

@@ -9,7 +9,7 @@ use recado_domain::retry;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::{Shared, Signal};
-use crate::clock::{Millis, random};
+use crate::clock::{Millis, millis, random};
 use crate::directory::ChannelEntry;
 use crate::provider::{Provider, SendOutcome};
 use crate::store::rows::{ChannelKey, Claim, ClaimRequest, Claimed, Health, Orphans, Seq, Settlement, StoreError};
@@ -48,11 +48,6 @@ struct Line {
     orphans: Orphans,
 }
 
-/// What the task waits for next.
-struct Next {
-    at: Option<Millis>,
-}
-
 impl Line {
     async fn work(mut self) {
         let mut outcomes = Vec::new();
@@ -67,17 +62,18 @@ impl Line {
             };
             let stopping = self.shared.stop.is_cancelled();
             if self.in_hand.is_empty()
-                && (stopping || next.at.is_none())
+                && (stopping || next.is_none())
                 && (stopping || self.shared.retire(self.entry.via.key, &self.signal))
             {
                 return;
             }
-            self.wait(&next, &mut outcomes).await;
+            self.wait(next, &mut outcomes).await;
         }
     }
 
-    /// Records what has become of sent messages and claims the next, in one commit of the store where possible.
-    async fn turn(&mut self, outcomes: &mut Vec<(Id, Settlement)>) -> Result<Next, StoreError> {
+    /// Records what has become of sent messages and claims the next, in one commit of the store where possible. Gives when
+    /// to look again, where a message waits for a time.
+    async fn turn(&mut self, outcomes: &mut Vec<(Id, Settlement)>) -> Result<Option<Millis>, StoreError> {
         let now = self.shared.clock.now();
         let free = self.provider.max_in_flight().saturating_sub(self.in_hand.len() - outcomes.len());
         // Both are asked before either is answered, in this order, so they share a commit. The messages that are being
@@ -91,10 +87,10 @@ impl Line {
         for (id, _) in outcomes.drain(..) {
             self.in_hand.remove(&id);
         }
-        let Some(claim) = claim? else { return Ok(Next { at: None }) };
+        let Some(claim) = claim? else { return Ok(None) };
         self.orphans = Orphans::Claimed;
         claim.messages.into_iter().for_each(|message| self.send(message));
-        Ok(Next { at: claim.next_at })
+        Ok(claim.next_at)
     }
 
     async fn settle(&self, outcomes: &[(Id, Settlement)], now: Millis) -> Result<(), StoreError> {
@@ -150,9 +146,9 @@ impl Line {
     }
 
     /// Waits for news, for an outcome, or until it is time to look again.
-    async fn wait(&mut self, next: &Next, outcomes: &mut Vec<(Id, Settlement)>) {
+    async fn wait(&mut self, next: Option<Millis>, outcomes: &mut Vec<(Id, Settlement)>) {
         let now = self.shared.clock.now();
-        let sleep = next.at.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0)).min(LONGEST_SLEEP));
+        let sleep = next.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0)).min(LONGEST_SLEEP));
         let stopping = self.shared.stop.is_cancelled();
         tokio::select! {
             Some(done) = self.sends.join_next_with_id() => self.note(done, outcomes),
@@ -206,8 +202,4 @@ impl Line {
         // Its sender lives as long as the store; without one there is nothing to wait for.
         let _ = health.wait_for(|health| *health == Health::Up).await;
     }
-}
-
-fn millis(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }

@@ -20,6 +20,7 @@ use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{Data, JsonBody, Object, UnknownFields};
 use crate::api::path::Ids;
+use crate::clock::millis;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::provider::sandbox::Scenario;
@@ -150,10 +151,6 @@ impl Call {
         }
         hash.finalize().into()
     }
-}
-
-fn millis(time: std::time::Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4)
 }
 
 fn contact(object: &Object<'_>, unknown: UnknownFields) -> Result<(ContactMessage, Vec<String>), ApiError> {

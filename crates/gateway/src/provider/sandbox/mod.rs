@@ -17,7 +17,7 @@ use recado_domain::phone::PhoneNumber;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::provider::{Provider, SendOutcome, Via};
 use crate::receipts::Receipts;
 use crate::store::rows::{Claimed, Ordering, StoreError};
@@ -92,8 +92,7 @@ impl Sandbox {
 
     /// Passes the receipts on that are due; gives how long until the next are, if any will be.
     async fn pass_on(&self, receipts: &Receipts) -> Result<Option<Duration>, StoreError> {
-        let delay = i64::try_from(RECEIPT_DELAY.as_millis()).unwrap_or(i64::MAX);
-        let (due, more) = self.network.due(self.clock.now(), delay).await?;
+        let (due, more) = self.network.due(self.clock.now(), millis(RECEIPT_DELAY)).await?;
         if due.is_empty() {
             return Ok(more.then_some(RECEIPT_DELAY / 2));
         }
