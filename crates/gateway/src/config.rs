@@ -1,4 +1,6 @@
 //! Every setting of the server: by flag, or by the variable named beside it.
+//!
+//! The texts are those of `--help`, and of the table in `docs/operations.md`, which a test writes from here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,16 +25,16 @@ pub struct Config {
     #[command(flatten)]
     pub data_dir: DataDir,
 
-    /// Address to listen on; port 0 takes a free one and prints it
+    /// Address to listen on; port 0 takes a free one, and the first line of standard output names it
     #[arg(long, env = "RECADO_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub listen: SocketAddr,
 
-    /// Most connections at a time; further ones wait to be accepted
+    /// Connections at a time; further ones wait to be accepted
     #[arg(long, env = "RECADO_MAX_CONNECTIONS", hide_env_values = true, default_value_t = 16_384, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// How long calls and sends in hand may take to end after SIGTERM
+    /// How long calls and sends in hand may take to end after SIGTERM; a second signal ends the wait
     #[arg(long, env = "RECADO_SHUTDOWN_GRACE", hide_env_values = true, default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub shutdown_grace: Duration,
@@ -47,11 +49,11 @@ pub struct Config {
 /// What is logged, to standard error.
 #[derive(Debug, Clone, Args)]
 pub struct LogConfig {
-    /// Least important level that is logged: error, warn, info, debug, trace or off
+    /// Least important level that is logged: error, warn, info, debug (a line for each request), trace, or off
     #[arg(long, env = "RECADO_LOG", hide_env_values = true, default_value = "info", value_name = "LEVEL")]
     pub log: tracing_subscriber::filter::LevelFilter,
 
-    /// Form of the log lines
+    /// Form of the log lines, which go to standard error
     #[arg(long, env = "RECADO_LOG_FORMAT", hide_env_values = true, default_value = "text", value_name = "FORM")]
     pub log_format: LogFormat,
 }
@@ -77,7 +79,7 @@ pub struct Behaviour {
           value_parser = time_at_least_a_second)]
     pub message_ttl: Duration,
 
-    /// Most messages that wait on one channel; further ones are answered 503
+    /// Messages that may wait on one channel; further ones are answered 503
     #[arg(long, env = "RECADO_BACKLOG_CAP", hide_env_values = true, default_value_t = 100_000, value_name = "N")]
     pub backlog_cap: usize,
 

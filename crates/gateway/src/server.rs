@@ -24,13 +24,13 @@ use crate::api::auth::Peer;
 use crate::api::error::CloseConnection;
 
 /// The time a client has to send its request's head, from the connection's or the last answer's begin.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time a client may go without reading anything of its answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of a request's head, and of what is read ahead of a body.
-const HEAD_LIMIT: usize = 32 * 1024;
+pub const HEAD_LIMIT: usize = 32 * 1024;
 /// Most headers of a request.
-const HEADERS: usize = 100;
+pub const HEADERS: usize = 100;
 /// The wait after the system refused to give a connection (out of file descriptors, for instance).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 

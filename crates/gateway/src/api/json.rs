@@ -21,7 +21,7 @@ use super::error::ApiError;
 /// Most bytes in a body.
 pub const BODY_LIMIT: usize = 64 * 1024;
 /// The time a client has to send its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A body that says that it is JSON, within the limits of size and time; not read yet as to what it says. Stands last
 /// among a handler's arguments: who may not call must not make us read.

@@ -4,8 +4,10 @@ use recado_domain::field_errors::{FieldErrors, REPEATED, UNKNOWN};
 
 use super::error::ApiError;
 
-const DEFAULT_LIMIT: usize = 20;
-const MAX_LIMIT: usize = 100;
+/// Things on a page, unless the caller says how many.
+pub const DEFAULT_LIMIT: usize = 20;
+/// Most things on a page.
+pub const MAX_LIMIT: usize = 100;
 
 /// The parameters of a list.
 pub struct Query {

@@ -5,6 +5,7 @@
 
 mod cli;
 mod disk;
+mod docs;
 mod harness;
 mod health;
 mod isolation;

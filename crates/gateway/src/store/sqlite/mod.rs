@@ -33,6 +33,7 @@ use super::rows::{
 use super::{Result, Store};
 use crate::clock::Millis;
 use readers::Readers;
+pub use writer::WAITING;
 use writer::{Owned, Writer};
 
 /// A log that is reset is cut to this size, in bytes.

@@ -21,7 +21,7 @@ use crate::store::rows::{Health, StoreError};
 /// Most calls in one commit.
 const BATCH: usize = 512;
 /// Most calls that wait; more are refused, so that memory stays bounded when the disk is slow.
-const WAITING: usize = 8192;
+pub const WAITING: usize = 8192;
 /// Pages of 4 KiB in the log before it is written into the database.
 const CHECKPOINT_AT: i32 = 2_000;
 /// Pages in the log before the writer waits for readers to let it start over: the bound of the log's size.

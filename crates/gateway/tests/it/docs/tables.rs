@@ -1,0 +1,115 @@
+//! Tables that are written from the code, between two comments of the page. `RECADO_UPDATE_DOCS=1` has them written
+//! anew; without it a table that differs is a failure.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::{Arg, Args, Command};
+use recado_domain::api_key::{DEFAULT_RATE_LIMIT, MAX_RATE_LIMIT};
+use recado_domain::contact::NAME_LIMIT;
+use recado_gateway::api::json::{BODY_LIMIT, BODY_TIMEOUT};
+use recado_gateway::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
+use recado_gateway::config::Config;
+use recado_gateway::server::{HEAD_LIMIT, HEADER_TIMEOUT, HEADERS, WRITE_TIMEOUT};
+use recado_gateway::store::sqlite::WAITING;
+
+use super::markdown::root;
+
+#[test]
+fn the_settings_are_those_of_the_code() {
+    let mut table = "| Flag | Variable | Default | Meaning |\n|---|---|---|---|\n".to_owned();
+    for setting in settings() {
+        let (flag, variable) = (setting.get_long().expect("a flag"), setting.get_env().expect("a variable"));
+        let variable = variable.to_string_lossy();
+        table += &format!("| `--{flag}` | `{variable}` | `{}` | {} |\n", default_of(&setting), meaning(&setting));
+    }
+    assert_table("docs/operations.md", "settings", &table);
+}
+
+#[test]
+fn the_limits_are_those_of_the_code() {
+    let seconds = |time: Duration| format!("{} s", time.as_secs());
+    let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
+    let setting = |flag: &str| {
+        let setting = settings().into_iter().find(|setting| setting.get_long() == Some(flag)).expect("a setting");
+        let default = default_of(&setting);
+        let default = default.parse().map_or(format!("`{default}`"), grouped);
+        format!("{default} (setting [`--{flag}`](operations.md#settings))")
+    };
+    let closed = "connection closed";
+    let rows = [
+        ("body", kib(BODY_LIMIT), "413"),
+        ("head of a request", format!("{}, {HEADERS} headers", kib(HEAD_LIMIT)), "431, empty body, connection closed"),
+        ("time for the head, from the connection or the last answer", seconds(HEADER_TIMEOUT), closed),
+        ("time for the body", seconds(BODY_TIMEOUT), closed),
+        ("time without reading anything of an answer", seconds(WRITE_TIMEOUT), closed),
+        ("connections at a time", setting("max-connections"), "wait to be accepted"),
+        (
+            "calls a minute with one key, for reading and for the rest each",
+            format!("{DEFAULT_RATE_LIMIT} unless the key says 1–{} or none", grouped(MAX_RATE_LIMIT.into())),
+            "429 `RATE_LIMIT_EXCEEDED`",
+        ),
+        ("failed authentications a minute from one address", setting("auth-failures"), "429 `RATE_LIMIT_EXCEEDED`"),
+        ("things on a page of a list", format!("1–{MAX_LIMIT}, {DEFAULT_LIMIT} when not said"), "400"),
+        ("`name` and `organization` of a card", format!("{NAME_LIMIT} code points"), "400"),
+        ("messages that wait on one channel", setting("backlog-cap"), "503 `QUEUE_FULL`"),
+        ("writes that wait for the store", grouped(WAITING as u64), "503 `SERVICE_UNAVAILABLE`"),
+        ("life of a message that waits", setting("message-ttl"), "`EXPIRED`"),
+        ("finished messages are kept", setting("keep-messages"), "deleted"),
+        ("an `Idempotency-Key` is remembered", setting("keep-idempotency"), "forgotten"),
+    ];
+    let rows = rows.map(|(what, limit, beyond)| format!("| {what} | {limit} | {beyond} |\n"));
+    assert_table("docs/api.md", "limits", &format!("| What | Limit | Beyond it |\n|---|---|---|\n{}", rows.concat()));
+}
+
+fn settings() -> Vec<Arg> {
+    Config::augment_args(Command::new("serve")).get_arguments().cloned().collect()
+}
+
+fn default_of(setting: &Arg) -> String {
+    setting.get_default_values().iter().map(|value| value.to_string_lossy()).collect()
+}
+
+/// What `--help` says of a setting, and of the values that it can have.
+fn meaning(setting: &Arg) -> String {
+    let help = setting.get_help().expect("a meaning").to_string();
+    let values: Vec<String> = setting
+        .get_possible_values()
+        .iter()
+        .map(|value| format!("`{}` ({})", value.get_name(), lower(&value.get_help().expect("a meaning").to_string())))
+        .collect();
+    if values.is_empty() { help } else { format!("{help}: {}", values.join(", ")) }
+}
+
+fn lower(text: &str) -> String {
+    // `JSON` stays as it is.
+    let rest = text.get(1..).unwrap_or_default();
+    if rest.starts_with(char::is_uppercase) { text.to_owned() } else { text[..1].to_lowercase() + rest }
+}
+
+/// 16384 as 16,384.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let from_the_end = |place: usize| digits.len() - place;
+    let comma = |place: usize| place > 0 && from_the_end(place).is_multiple_of(3);
+    let grouped = digits.chars().enumerate().flat_map(|(place, c)| comma(place).then_some(',').into_iter().chain([c]));
+    grouped.collect()
+}
+
+/// Holds the table of that name in a page to the one given, or puts it there.
+#[track_caller]
+fn assert_table(page: &str, name: &str, table: &str) {
+    let path = root().join(Path::new(page));
+    let text = std::fs::read_to_string(&path).expect("the page");
+    let (begin, end) = (format!("<!-- {name}: written from the code -->\n\n"), format!("\n<!-- end of {name} -->"));
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{page} has no line {begin:?}"));
+    let (found, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{page} has no line {end:?}"));
+    if std::env::var_os("RECADO_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}{begin}{table}{end}{after}")).expect("the page can be written");
+    } else {
+        assert_eq!(
+            found, table,
+            "{page} is behind the code: RECADO_UPDATE_DOCS=1 ./dev test -E 'test(/^docs::tables/)'"
+        );
+    }
+}
