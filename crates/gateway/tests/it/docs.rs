@@ -5,3 +5,4 @@ mod events;
 mod links;
 mod markdown;
 mod tables;
+mod twins;
