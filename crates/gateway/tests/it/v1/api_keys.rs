@@ -63,6 +63,9 @@ fn what_is_left_out_has_a_default() {
     );
     let body = json!({"name": "abc", "permissions": ["messages.send"], "rateLimit": null, "expiresAt": null});
     assert_eq!(create(&stage, &body).expect(201).json()["data"]["rateLimit"], Value::Null);
+    // JSON has one kind of number.
+    let body = json!({"name": "abc", "permissions": ["messages.send"], "rateLimit": 90.0});
+    assert_eq!(create(&stage, &body).expect(201).json()["data"]["rateLimit"], 90);
 }
 
 #[test]
