@@ -16,6 +16,9 @@ pub enum Environment {
 }
 
 impl Environment {
+    /// Both environments.
+    pub const ALL: [Self; 2] = [Self::Live, Self::Test];
+
     /// The environment's name in a key and in the store.
     pub fn name(self) -> &'static str {
         match self {
@@ -26,7 +29,7 @@ impl Environment {
 
     /// The environment with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Live, Self::Test].into_iter().find(|environment| environment.name() == name)
+        Self::ALL.into_iter().find(|environment| environment.name() == name)
     }
 }
 

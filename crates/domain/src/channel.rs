@@ -19,7 +19,8 @@ pub enum ChannelType {
 }
 
 impl ChannelType {
-    const ALL: [Self; 3] = [Self::Sandbox, Self::CloudApi, Self::WhatsAppWeb];
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Sandbox, Self::CloudApi, Self::WhatsAppWeb];
 
     /// The type's name on the wire and in the store.
     pub fn name(self) -> &'static str {
@@ -81,7 +82,8 @@ pub enum ChannelAction {
 }
 
 impl ChannelState {
-    const ALL: [Self; 8] = [
+    /// Every state.
+    pub const ALL: [Self; 8] = [
         Self::Created,
         Self::Connecting,
         Self::Connected,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use recado_domain::pacing::Pacing;
 
+use crate::api::docs::Docs;
 use crate::api::json::UnknownFields;
 
 /// Where the files are.
@@ -73,6 +74,10 @@ pub struct Behaviour {
     /// What to do with a body field that the contact call does not know
     #[arg(long, env = "RECADO_UNKNOWN_FIELDS", hide_env_values = true, default_value = "refuse", value_name = "WHAT")]
     pub unknown_fields: UnknownFields,
+
+    /// Whether /docs and /openapi.json are served
+    #[arg(long, env = "RECADO_DOCS", hide_env_values = true, default_value = "on", value_name = "WHETHER")]
+    pub docs: Docs,
 
     /// How long an accepted message may wait to be sent before it expires
     #[arg(long, env = "RECADO_MESSAGE_TTL", hide_env_values = true, default_value = "24h", value_name = "TIME",

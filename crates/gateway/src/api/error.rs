@@ -114,7 +114,8 @@ impl ApiError {
         ErrorBody { message, code, errors }
     }
 
-    fn headers(&self) -> HeaderMap {
+    /// What the answer carries besides.
+    pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match self {
             Self::Unauthorized => {

@@ -5,22 +5,29 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
-use super::json;
+use super::json as answers;
+use super::openapi::Operation;
 use crate::gateway::Gateway;
 use crate::store::rows::Health;
 
-#[derive(Serialize)]
+/// The state of the server.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Health")]
 struct Status {
+    #[schemars(extend("enum" = ["ok", "unavailable"]))]
     status: &'static str,
+    /// `store`: it does not take writes. `stopping`: the server is about to end.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
 
 /// 200 while the process answers at all.
 pub async fn live() -> Response {
-    json::answer(StatusCode::OK, &Status { status: "ok", reason: None })
+    answers::answer(StatusCode::OK, &Status { status: "ok", reason: None })
 }
 
 /// 200 while messages are taken; 503 with the reason while they are not.
@@ -33,5 +40,22 @@ pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
         Some("store")
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json::answer(status, &Status { status: if reason.is_none() { "ok" } else { "unavailable" }, reason })
+    answers::answer(status, &Status { status: if reason.is_none() { "ok" } else { "unavailable" }, reason })
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe_live(operation: Operation<'_>) -> Operation<'_> {
+    operation.named("Health", "live", "Whether the process lives").answers::<Status>(
+        200,
+        "It does.",
+        json!({"status": "ok"}),
+    )
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe_ready(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("Health", "ready", "Whether messages are taken")
+        .answers::<Status>(200, "They are.", json!({"status": "ok"}))
+        .answers::<Status>(503, "They are not.", json!({"status": "unavailable", "reason": "store"}))
 }

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use recado_domain::field_errors::{Field, FieldErrors, INVALID_JSON, REPEATED, UNKNOWN};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -189,30 +190,37 @@ pub fn answer(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 /// One thing: `{"data":{…}}`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct Data<T> {
     pub data: T,
 }
 
 /// A page of things: `{"data":[…],"pagination":{…}}`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct List<T> {
     pub data: Vec<T>,
     pub pagination: Pagination,
 }
 
 /// Where a page ends.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pagination {
+    /// Most entries on a page.
+    #[schemars(range(min = 1, max = 100))]
     pub limit: usize,
+    /// `cursor` of the next page; `null` at the end.
     pub next_cursor: Option<String>,
 }
 
 /// A change that has nothing to show.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Done {
+    #[schemars(extend("const" = true))]
     pub success: bool,
+    /// Portuguese, for people.
     pub message: &'static str,
 }
 

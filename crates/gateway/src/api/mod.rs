@@ -3,51 +3,80 @@
 pub mod api_keys;
 pub mod auth;
 pub mod channels;
+pub mod docs;
 pub mod error;
 mod health;
 pub mod json;
 mod messages;
+pub mod openapi;
 pub mod path;
 pub mod query;
 pub mod rate_limit;
 mod request_id;
+mod route;
 mod sandbox;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::gateway::Gateway;
+use docs::Docs;
 use error::ApiError;
+use route::{Access, Route, keyed, open, page};
 
-/// The routes of the API.
+/// Every route, with its handlers and what the OpenAPI document says of them.
+pub fn routes() -> Vec<Route> {
+    use messages::{cancel, send_contact, vcard};
+    use {api_keys as keys, channels::act};
+    vec![
+        keyed("/v1/channels/{channelId}/messages/contact").post(send_contact::send_contact, send_contact::describe),
+        keyed("/v1/channels/{channelId}/messages").get(messages::list::list, messages::list::describe),
+        keyed("/v1/channels/{channelId}/messages/{messageId}")
+            .get(messages::get::get, messages::get::describe)
+            .delete(cancel::cancel, cancel::describe),
+        keyed("/v1/channels/{channelId}/messages/{messageId}/vcard").get(vcard::vcard, vcard::describe),
+        keyed("/v1/channels")
+            .get(channels::list::list, channels::list::describe)
+            .post(channels::create::create, channels::create::describe),
+        keyed("/v1/channels/{channelId}")
+            .get(channels::get::get, channels::get::describe)
+            .delete(channels::delete::delete, channels::delete::describe),
+        keyed("/v1/channels/{channelId}/connect").post(act::connect, act::describe_connect),
+        keyed("/v1/channels/{channelId}/disconnect").post(act::disconnect, act::describe_disconnect),
+        keyed("/v1/channels/{channelId}/pause").post(act::pause, act::describe_pause),
+        keyed("/v1/channels/{channelId}/resume").post(act::resume, act::describe_resume),
+        keyed("/v1/api-keys")
+            .get(keys::list::list, keys::list::describe)
+            .post(keys::create::create, keys::create::describe),
+        keyed("/v1/api-keys/{keyId}").delete(keys::revoke::revoke, keys::revoke::describe),
+        keyed("/v1/sandbox/messages").get(sandbox::messages::messages, sandbox::messages::describe),
+        keyed("/v1/sandbox/data").delete(sandbox::clear::clear, sandbox::clear::describe),
+        open("/health/live").get(health::live, health::describe_live),
+        open("/health/ready").get(health::ready, health::describe_ready),
+        page("/openapi.json", docs::openapi),
+        page("/docs", docs::index),
+        page("/docs/start.js", docs::start),
+        page("/docs/swagger-ui.css", docs::style),
+        page("/docs/swagger-ui-bundle.js", docs::script),
+    ]
+}
+
+/// The routes, ready to serve.
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    // On the methods that exist only: a wrong path or method is told before anybody is asked for a key.
-    let keyed = |methods: MethodRouter<Arc<Gateway>>| {
-        methods.route_layer(from_fn_with_state(gateway.clone(), auth::authenticate))
+    let pages = gateway.behaviour.docs == Docs::On;
+    let routes = routes().into_iter().filter(|route| pages || route.access != Access::Page);
+    let add = |router: Router<Arc<Gateway>>, route: Route| {
+        // On the methods that exist only: a wrong path or method is told before anybody is asked for a key.
+        let methods = match route.access {
+            Access::Keyed => route.methods.route_layer(from_fn_with_state(gateway.clone(), auth::authenticate)),
+            Access::Open | Access::Page => route.methods,
+        };
+        router.route(route.path, methods)
     };
-    Router::new()
-        .route("/v1/channels/{channel}/messages/contact", keyed(post(messages::send_contact::send_contact)))
-        .route("/v1/channels/{channel}/messages", keyed(get(messages::list::list)))
-        .route(
-            "/v1/channels/{channel}/messages/{message}",
-            keyed(get(messages::get::get).delete(messages::cancel::cancel)),
-        )
-        .route("/v1/channels/{channel}/messages/{message}/vcard", keyed(get(messages::vcard::vcard)))
-        .route("/v1/channels", keyed(get(channels::list::list).post(channels::create::create)))
-        .route("/v1/channels/{channel}", keyed(get(channels::get::get).delete(channels::delete::delete)))
-        .route("/v1/channels/{channel}/connect", keyed(post(channels::act::connect)))
-        .route("/v1/channels/{channel}/disconnect", keyed(post(channels::act::disconnect)))
-        .route("/v1/channels/{channel}/pause", keyed(post(channels::act::pause)))
-        .route("/v1/channels/{channel}/resume", keyed(post(channels::act::resume)))
-        .route("/v1/api-keys", keyed(get(api_keys::list::list).post(api_keys::create::create)))
-        .route("/v1/api-keys/{key}", keyed(delete(api_keys::revoke::revoke)))
-        .route("/v1/sandbox/messages", keyed(get(sandbox::messages::messages)))
-        .route("/v1/sandbox/data", keyed(delete(sandbox::clear::clear)))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
+    routes
+        .fold(Router::new(), add)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async || ApiError::NotFound)
         .layer(from_fn_with_state(gateway.clone(), request_id::identify))

@@ -4,6 +4,7 @@ mod channels;
 mod init;
 mod institutions;
 mod keys;
+mod openapi;
 mod output;
 mod serve;
 
@@ -49,6 +50,8 @@ enum Command {
         #[command(subcommand)]
         command: channels::Command,
     },
+    /// Print the OpenAPI document of the API
+    Openapi,
     /// Print the version
     Version {
         #[command(flatten)]
@@ -80,6 +83,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Institutions { command } => command.run().await,
         Command::Keys { command } => command.run().await,
         Command::Channels { command } => command.run().await,
+        Command::Openapi => openapi::run(),
         Command::Version { output } => {
             let version = env!("CARGO_PKG_VERSION");
             output::print(&output, &serde_json::json!({ "version": version }), || println!("recado {version}"));

@@ -18,13 +18,15 @@ pub struct NewKey {
     pub grant: Grant,
 }
 
+/// Most code points in a name.
+pub const NAME_LIMIT: usize = 100;
 /// What is said of a name that is none.
 pub const BAD_NAME: &str = "O nome da chave deve ter de 3 a 100 caracteres.";
 
 /// A key's name: 3 to 100 characters, one that shows, none that breaks a line.
 pub fn parse_name(name: &str) -> Option<String> {
     let name = name.trim();
-    (name.chars().count() >= 3 && text::check_name(name, 100).is_ok()).then(|| name.to_owned())
+    (name.chars().count() >= 3 && text::check_name(name, NAME_LIMIT).is_ok()).then(|| name.to_owned())
 }
 
 /// Makes a key. The secret is not kept: whoever loses it makes another.

@@ -21,6 +21,9 @@ const CANCEL_AT_ONCE: usize = 500;
 /// The fields of a new channel, in the order in which their errors are reported.
 pub const FIELDS: [&str; 3] = ["name", "type", "id"];
 
+/// Most code points in a name.
+pub const NAME_LIMIT: usize = 100;
+
 /// What a caller says of a new channel, not checked yet.
 pub struct ChannelWish {
     pub name: Option<String>,
@@ -37,7 +40,7 @@ pub async fn create(
     mut errors: FieldErrors,
 ) -> Result<Channel, ApiError> {
     let name = wish.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
-    match name.map(|name| text::check_name(name, 100)) {
+    match name.map(|name| text::check_name(name, NAME_LIMIT)) {
         None if !names(&errors, "name") => errors.push("name", "O nome do canal e obrigatorio."),
         Some(Err(_)) => errors.push("name", "O nome do canal deve ter de 1 a 100 caracteres."),
         _ => {}

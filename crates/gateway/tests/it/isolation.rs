@@ -23,7 +23,7 @@ const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 /// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, see [`Stage`].
 ///
 /// The order matters to the last loop alone: there every line succeeds, and none spoils a later one.
-const ROUTES: [Route; 18] = [
+pub const ROUTES: [Route; 18] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("GET", "/v1/channels/guarded-open/messages", "messages.read", ""),
     route("GET", "/v1/channels/guarded-open/messages/{read}", "messages.read", ""),
@@ -44,10 +44,10 @@ const ROUTES: [Route; 18] = [
     route("DELETE", "/v1/api-keys/{key}", "keys.write", ""),
 ];
 
-struct Route {
-    method: &'static str,
-    path: &'static str,
-    scope: &'static str,
+pub struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
+    pub scope: &'static str,
     body: &'static str,
 }
 

@@ -10,6 +10,7 @@ mod harness;
 mod health;
 mod isolation;
 mod kill;
+mod openapi;
 mod seed;
 mod slow;
 mod trace;

@@ -7,19 +7,24 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::{DEFAULT_RATE_LIMIT, Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
 use recado_domain::field_errors::FieldErrors;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::ApiKeyView;
+use super::{ApiKeyView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody, Object};
+use crate::api::openapi::{Operation, schemas};
 use crate::clock::Millis;
 use crate::gateway::Gateway;
-use crate::operations::api_keys::{self, BAD_NAME, NewKey};
+use crate::operations::api_keys::{self, BAD_NAME, NAME_LIMIT, NewKey};
 
 const FIELDS: [&str; 5] = ["name", "permissions", "rateLimit", "expiresAt", "environment"];
 
-#[derive(Serialize)]
+/// A key, and the key itself.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CreatedApiKey")]
 struct Created {
     /// The whole key, this once.
     key: String,
@@ -40,6 +45,55 @@ pub async fn create(
     let (key, secret) = api_keys::create(&gateway, caller.institution, new).await?;
     let created = Created { key: secret.reveal().to_owned(), view: ApiKeyView::new(&key, None) };
     Ok(json::answer(StatusCode::CREATED, &Data { data: created }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    let mut created = example();
+    created["key"] = "oapi_sk_test_…".into();
+    operation
+        .named("API keys", "createApiKey", "Create an API key")
+        .about(
+            "A key grants no more than it has: a scope, an environment, a higher limit or a later end that is not its \
+             own is a 403.",
+        )
+        .needs(Scope::KeysWrite)
+        .body("NewApiKey", body_schema(), json!({"name": "crm", "permissions": ["messages.send"]}))
+        .answers::<Data<Created>>(201, "The new key, shown this once.", json!({"data": created}))
+        .refuses([ApiError::field("permissions", BAD_PERMISSIONS), ApiError::Unavailable])
+}
+
+fn body_schema() -> Value {
+    let scopes = json!({"type": "array", "minItems": 1, "items": schemas::one_of(Scope::ALL.map(Scope::name))});
+    let rate_limit = json!({
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "maximum": MAX_RATE_LIMIT,
+        "description": "Calls a minute, `null` for no limit. Left out: 60, or the giver's own where that is lower.",
+    });
+    let expires_at = json!({
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": "A time in the future. Left out or `null`: the giver's own.",
+    });
+    let mut name = schemas::name(NAME_LIMIT, true);
+    name["minLength"] = 3.into();
+    json!({
+        "type": "object",
+        "required": ["name", "permissions"],
+        "additionalProperties": false,
+        "properties": {
+            "name": name,
+            "permissions": scopes,
+            "rateLimit": rate_limit,
+            "expiresAt": expires_at,
+            "environment": {
+                "type": ["string", "null"],
+                "enum": ["live", "test", null],
+                "description": "Left out or `null`: the giver's own. Another than that is a 403.",
+            },
+        },
+    })
 }
 
 fn parse(object: &Object<'_>, giver: &Grant, now: Millis) -> Result<NewKey, ApiError> {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
 use recado_domain::ids::ApiKeyId;
+use serde_json::json;
 
-use super::ApiKeyView;
+use super::{ApiKeyView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, List, Pagination};
+use crate::api::openapi::{Operation, schemas};
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
 
@@ -34,4 +37,15 @@ pub async fn list(
     let next_cursor = rest.next().and(page.last()).map(|entry| entry.key.id.to_string());
     let data = page.iter().map(|entry| ApiKeyView::new(&entry.key, entry.last_used_at())).collect();
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    let page = json!({"data": [example()], "pagination": {"limit": 20, "nextCursor": null}});
+    operation
+        .named("API keys", "listApiKeys", "List API keys")
+        .about("Oldest first; expired ones too, revoked ones not.")
+        .needs(Scope::KeysRead)
+        .pages(schemas::uuid())
+        .answers::<List<ApiKeyView>>(200, "A page of keys.", page)
 }

@@ -6,4 +6,4 @@ pub mod revoke;
 mod view;
 
 pub use create::parse_time;
-pub use view::ApiKeyView;
+pub use view::{ApiKeyView, example};

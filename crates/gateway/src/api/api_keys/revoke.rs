@@ -5,11 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
 use recado_domain::ids::ApiKeyId;
+use serde_json::json;
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Done};
+use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::operations::api_keys;
@@ -25,4 +28,14 @@ pub async fn revoke(
     let entry = keys.iter().find(|entry| entry.key.id == id && !entry.is_revoked()).ok_or(ApiError::ApiKeyNotFound)?;
     api_keys::revoke(&gateway, entry).await?;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Chave de API revogada." }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("API keys", "revokeApiKey", "Revoke an API key")
+        .about("Its next call is refused. A key may revoke itself.")
+        .needs(Scope::KeysWrite)
+        .answers::<Done>(200, "It is revoked.", json!({"success": true, "message": "Chave de API revogada."}))
+        .refuses([ApiError::ApiKeyNotFound, ApiError::Unavailable])
 }

@@ -1,24 +1,35 @@
 //! A key as the API shows it: never the key itself.
 
 use recado_domain::api_key::Environment;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 
+use crate::api::openapi::schemas::{Environments, ScopeNames, Time, Uuid};
 use crate::clock::{Millis, rfc3339};
 use crate::store::rows::ApiKey;
 
 /// A key's properties.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ApiKey")]
 pub struct ApiKeyView {
+    #[schemars(with = "Uuid")]
     id: String,
     name: String,
+    /// The part of the key that may be shown.
     prefix: String,
+    #[schemars(with = "Environments")]
     environment: Environment,
+    #[schemars(with = "Vec<ScopeNames>")]
     permissions: Vec<&'static str>,
     /// Calls a minute; `null` is unlimited.
     rate_limit: Option<u32>,
+    #[schemars(with = "Option<Time>")]
     expires_at: Option<String>,
+    #[schemars(with = "Time")]
     created_at: String,
+    #[schemars(with = "Option<Time>")]
     last_used_at: Option<String>,
 }
 
@@ -37,4 +48,19 @@ impl ApiKeyView {
             last_used_at: last_used_at.map(rfc3339),
         }
     }
+}
+
+/// A key for the document.
+pub fn example() -> Value {
+    json!({
+        "id": "01a2085f-bdc7-7d74-9b4c-13124b5db9c5",
+        "name": "crm",
+        "prefix": "oapi_sk_test_Wcsz",
+        "environment": "test",
+        "permissions": ["messages.send"],
+        "rateLimit": 60,
+        "expiresAt": null,
+        "createdAt": "2026-11-23T12:27:01.959Z",
+        "lastUsedAt": null,
+    })
 }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use recado_domain::channel::ChannelAction;
+use recado_domain::api_key::Scope;
+use recado_domain::channel::{ChannelAction, ChannelState};
+use serde_json::json;
 
-use super::ChannelView;
+use super::{ChannelView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data};
+use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::operations::channels;
@@ -57,4 +60,32 @@ pub async fn resume(
     Ids([channel]): Ids<1>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Resume).await
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe_connect(operation: Operation<'_>) -> Operation<'_> {
+    describe(operation.named("Channels", "connectChannel", "Bring the line up"), ChannelState::Connected)
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe_disconnect(operation: Operation<'_>) -> Operation<'_> {
+    describe(operation.named("Channels", "disconnectChannel", "Put the line down"), ChannelState::Disconnected)
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe_pause(operation: Operation<'_>) -> Operation<'_> {
+    describe(operation.named("Channels", "pauseChannel", "Hold what waits"), ChannelState::Paused)
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe_resume(operation: Operation<'_>) -> Operation<'_> {
+    describe(operation.named("Channels", "resumeChannel", "End a pause"), ChannelState::Connected)
+}
+
+fn describe(operation: Operation<'_>, state: ChannelState) -> Operation<'_> {
+    operation
+        .about("An action that changes nothing is answered 200.")
+        .needs(Scope::ChannelsWrite)
+        .answers::<Data<ChannelView>>(200, "The channel as it is now.", json!({"data": example(state)}))
+        .refuses([ApiError::ChannelNotFound, ApiError::ChannelNotConnected, ApiError::Unavailable])
 }

@@ -5,14 +5,19 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
+use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::field_errors::FieldErrors;
+use recado_domain::ids::SANDBOX;
+use serde_json::{Value, json};
 
-use super::ChannelView;
+use super::{ChannelView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody};
+use crate::api::openapi::{Operation, schemas};
 use crate::gateway::Gateway;
-use crate::operations::channels::{self, ChannelWish, FIELDS};
+use crate::operations::channels::{self, ChannelWish, FIELDS, NAME_LIMIT};
 
 /// Makes a channel; the caller may bring its id along.
 pub async fn create(
@@ -30,4 +35,42 @@ pub async fn create(
     errors.append(object.refuse_unknown(&FIELDS));
     let channel = channels::create(&gateway, caller.institution, caller.environment, wish, errors).await?;
     Ok(json::answer(StatusCode::CREATED, &Data { data: ChannelView::from(channel) }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("Channels", "createChannel", "Create a channel")
+        .needs(Scope::ChannelsWrite)
+        .body("NewChannel", body_schema(), json!({"name": "Vendas", "type": "SANDBOX", "id": "vendas-1"}))
+        .answers::<Data<ChannelView>>(201, "The new channel.", json!({"data": example(ChannelState::Created)}))
+        .refuses([
+            ApiError::field("name", "O nome do canal e obrigatorio."),
+            ApiError::ChannelExists,
+            ApiError::NotImplemented,
+            ApiError::Unavailable,
+        ])
+}
+
+fn body_schema() -> Value {
+    let mut id = schemas::channel_id();
+    id["not"] = json!({"const": SANDBOX});
+    id["examples"] = json!(["vendas-1"]);
+    json!({
+        "type": "object",
+        "required": ["name", "type"],
+        "additionalProperties": false,
+        "properties": {
+            "name": schemas::name(NAME_LIMIT, true),
+            "type": {
+                "type": "string",
+                "enum": ChannelType::ALL.map(ChannelType::name),
+                "description": "`SANDBOX` needs a test key; this build answers 501 to the others.",
+            },
+            "id": {
+                "anyOf": [id, {"const": ""}, {"type": "null"}],
+                "description": "Made up when it is left out. `sandbox` is reserved.",
+            },
+        },
+    })
 }

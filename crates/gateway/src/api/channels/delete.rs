@@ -5,10 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
+use serde_json::json;
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Done};
+use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::operations::channels;
@@ -22,4 +25,14 @@ pub async fn delete(
     let entry = caller.channel(&gateway, &channel)?;
     channels::delete(&gateway, &entry).await?;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Canal removido." }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("Channels", "deleteChannel", "Delete a channel")
+        .about("Cancels what is queued, lets what is in flight settle, keeps the messages readable.")
+        .needs(Scope::ChannelsWrite)
+        .answers::<Done>(200, "It is deleted.", json!({"success": true, "message": "Canal removido."}))
+        .refuses([ApiError::ChannelNotFound, ApiError::ChannelReserved, ApiError::Unavailable])
 }

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
+use recado_domain::channel::ChannelState;
+use serde_json::json;
 
-use super::ChannelView;
+use super::{ChannelView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, List, Pagination};
+use crate::api::openapi::{Operation, schemas};
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
 
@@ -35,4 +39,16 @@ pub async fn list(
     let next_cursor = channels.last().filter(|_| more).map(|channel| channel.id.to_string());
     let data = channels.into_iter().map(ChannelView::from).collect();
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    let page = json!({"data": [example(ChannelState::Connected)], "pagination": {"limit": 20, "nextCursor": null}});
+    operation
+        .named("Channels", "listChannels", "List channels")
+        .about("Oldest first.")
+        .needs(Scope::ChannelsRead)
+        .pages(schemas::channel_id())
+        .answers::<List<ChannelView>>(200, "A page of channels.", page)
+        .refuses([ApiError::Unavailable])
 }

@@ -7,4 +7,4 @@ pub mod get;
 pub mod list;
 mod view;
 
-pub use view::ChannelView;
+pub use view::{ChannelView, example};

@@ -2,25 +2,36 @@
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelState, ChannelType};
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 
+use crate::api::openapi::schemas::{self, Time};
 use crate::clock::rfc3339;
 use crate::store::rows::Channel;
 
 /// A channel with its state.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Channel")]
 pub struct ChannelView {
+    #[schemars(with = "schemas::ChannelId")]
     id: String,
     name: String,
     #[serde(rename = "type")]
+    #[schemars(with = "schemas::ChannelTypes")]
     kind: ChannelType,
+    #[schemars(with = "schemas::Environments")]
     environment: Environment,
+    #[schemars(with = "schemas::ChannelStates")]
     state: ChannelState,
+    /// Why it is in this state, where there is something to say.
     state_reason: Option<String>,
     /// Whether a send is taken in this state.
     accepts: bool,
+    #[schemars(with = "Option<Time>")]
     connected_at: Option<String>,
+    #[schemars(with = "Time")]
     created_at: String,
 }
 
@@ -38,4 +49,19 @@ impl From<Channel> for ChannelView {
             created_at: rfc3339(channel.created_at),
         }
     }
+}
+
+/// A channel for the document.
+pub fn example(state: ChannelState) -> Value {
+    json!({
+        "id": "vendas-1",
+        "name": "Vendas",
+        "type": "SANDBOX",
+        "environment": "test",
+        "state": state.name(),
+        "stateReason": null,
+        "accepts": state.accepts(state != ChannelState::Created),
+        "connectedAt": (state != ChannelState::Created).then_some("2026-11-23T12:27:01.739Z"),
+        "createdAt": "2026-11-23T12:27:01.728Z",
+    })
 }

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
+use recado_domain::status::MessageStatus;
+use serde_json::json;
 
 use super::get::find;
-use super::view::MessageView;
+use super::view::{MessageView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data};
+use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::store::rows::Cancelled;
@@ -30,4 +34,22 @@ pub async fn cancel(
     }
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
     Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("Messages", "cancelMessage", "Cancel what is still queued")
+        .needs(Scope::MessagesSend)
+        .answers::<Data<MessageView>>(
+            200,
+            "The message, now cancelled.",
+            json!({"data": example(MessageStatus::Cancelled)}),
+        )
+        .refuses([
+            ApiError::ChannelNotFound,
+            ApiError::MessageNotFound,
+            ApiError::MessageNotCancellable,
+            ApiError::Unavailable,
+        ])
 }

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
+use recado_domain::status::MessageStatus;
+use serde_json::json;
 
-use super::view::MessageView;
+use super::view::{MessageView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data};
+use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
@@ -23,6 +27,16 @@ pub async fn get(
 ) -> Result<Response, ApiError> {
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
     Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("Messages", "getMessage", "Show a message")
+        .about("Also on a channel that was deleted.")
+        .needs(Scope::MessagesRead)
+        .answers::<Data<MessageView>>(200, "The message.", json!({"data": example(MessageStatus::Sent)}))
+        .refuses([ApiError::ChannelNotFound, ApiError::MessageNotFound, ApiError::Unavailable])
 }
 
 /// A message of the caller's, and its channel; also of a channel that was deleted.

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::status::MessageStatus;
+use serde_json::json;
 
-use super::view::MessageView;
+use super::view::{MessageView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, List, Pagination};
+use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
@@ -39,4 +42,21 @@ pub async fn list(
     let data = data.collect::<Result<Vec<_>, _>>()?;
     let next_cursor = page.next.map(|id| id.to_string());
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    let page = json!({"data": [example(MessageStatus::Sent)], "pagination": {"limit": 20, "nextCursor": null}});
+    operation
+        .named("Messages", "listMessages", "List a channel's messages")
+        .about(
+            "Newest first; also those of a channel that was deleted. A page may be shorter than `limit` and still \
+             have a `nextCursor`.",
+        )
+        .needs(Scope::MessagesRead)
+        .pages(schemas::uuid())
+        .query("status", "Only those in this state.", schemas::one_of(MessageStatus::ALL.map(MessageStatus::name)))
+        .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM"))
+        .answers::<List<MessageView>>(200, "A page of messages.", page)
+        .refuses([ApiError::ChannelNotFound, ApiError::Unavailable])
 }

@@ -6,3 +6,5 @@ pub mod list;
 pub mod send_contact;
 pub mod vcard;
 mod view;
+
+pub use view::{EXAMPLE_ID, example_contact};

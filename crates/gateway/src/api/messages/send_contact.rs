@@ -6,24 +6,27 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use recado_domain::api_key::Environment;
-use recado_domain::contact::{ContactMessage, FIELDS};
+use recado_domain::api_key::{Environment, Scope};
+use recado_domain::contact::{ContactMessage, FIELDS, NAME_LIMIT};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::MessageId;
 use recado_domain::message::Stored;
 use recado_domain::vcard;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::view::MessageView;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{Data, JsonBody, Object, UnknownFields};
+use crate::api::json::{JsonBody, Object, UnknownFields};
+use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::clock::millis;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::provider::sandbox::Scenario;
+use crate::provider::sandbox::{CARD_SCENARIOS, Scenario};
 use crate::store::rows::{CardAccount, Enqueued, Idempotency, NewMessage};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -33,6 +36,8 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const ROUTE: &str = "messages/contact";
 /// The body of a 202: exactly these bytes.
 const ACCEPTED: &str = r#"{"success":true,"message":"Mensagem enfileirada para envio"}"#;
+/// Its text.
+const ACCEPTED_TEXT: &str = "Mensagem enfileirada para envio";
 
 /// Accepts a contact card.
 pub async fn send_contact(
@@ -57,6 +62,85 @@ pub async fn send_contact(
         gateway.dispatcher.wake(entry.via.key);
     }
     accepted(&gateway, &entry, &channel, &call, id, replayed).await
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    let sent = json!({"channelId": "$request.path.channelId", "messageId": "$response.header.X-Message-Id"});
+    let example = json!({"to": "5511999998888", "name": "Maria Silva - Suporte", "phone": "5511988887777"});
+    operation
+        .named("Messages", "sendContact", "Send a contact card")
+        .about(
+            "The 202 is sent after the message is on disk. Under the setting `unknown_fields=ignore` a field that the \
+             call does not know is not refused but named in `X-Ignored-Fields`.",
+        )
+        .needs(Scope::MessagesSend)
+        .header(
+            "Idempotency-Key",
+            "A repeated call with the same key within 24 hours (a setting) makes no second message.",
+            json!({"type": "string", "pattern": "^[!-~]{1,255}$"}),
+        )
+        .header(
+            "Prefer",
+            "`return=representation` adds `data`, the stored message, to the 202.",
+            json!({"type": "string", "examples": ["return=representation"]}),
+        )
+        .header(
+            "X-Ogmma-Sandbox-Scenario",
+            "The trouble that the simulated network makes for this message. For test keys.",
+            schemas::one_of(CARD_SCENARIOS.map(|(name, ..)| name)),
+        )
+        .body("ContactCall", body_schema(), example)
+        .answers::<Accepted>(202, "Stored, and will be sent.", json!({"success": true, "message": ACCEPTED_TEXT}))
+        .sure_header(202, "Location", "Where to ask what became of it.", json!({"type": "string"}))
+        .sure_header(202, "X-Message-Id", "The message's id.", schemas::uuid())
+        .answer_header(
+            202,
+            "Idempotent-Replayed",
+            "It is a call made before.",
+            json!({"type": "string", "const": "true"}),
+        )
+        .answer_header(
+            202,
+            "Preference-Applied",
+            "`data` is there.",
+            json!({"type": "string", "const": "return=representation"}),
+        )
+        .answer_header(
+            202,
+            "X-Ignored-Fields",
+            "Fields that were left out, percent-encoded.",
+            json!({"type": "string"}),
+        )
+        .link(202, "message", "getMessage", &sent)
+        .link(202, "card", "getMessageCard", &sent)
+        .link(202, "cancel", "cancelMessage", &sent)
+        .refuses([
+            ApiError::field("name", "O nome do contato e obrigatorio."),
+            ApiError::ChannelNotFound,
+            ApiError::ChannelNotConnected,
+            ApiError::IdempotencyKeyReused,
+            ApiError::QueueFull,
+            ApiError::Unavailable,
+        ])
+}
+
+fn body_schema() -> Value {
+    let mut email = json!({"type": "string", "format": "idn-email", "maxLength": 254});
+    email["description"] = "The domain has a dot; no display name, no domain literal.".into();
+    json!({
+        "type": "object",
+        "description": "A contact card and who gets it. Values are trimmed; an optional field that is empty is none.",
+        "required": ["to", "name", "phone"],
+        "additionalProperties": false,
+        "properties": {
+            "to": schemas::phone("The recipient: country, area and number (DDI+DDD+NUM)."),
+            "name": schemas::name(NAME_LIMIT, true),
+            "phone": schemas::phone("The number on the card, in the same form."),
+            "email": {"anyOf": [email, {"const": ""}, {"type": "null"}]},
+            "organization": schemas::name(NAME_LIMIT, false),
+        },
+    })
 }
 
 /// What one call asks for.
@@ -197,12 +281,16 @@ fn wants_message(headers: &HeaderMap) -> bool {
     preferences.any(|preference| preference.trim().eq_ignore_ascii_case("return=representation"))
 }
 
-#[derive(Serialize)]
-struct AcceptedWithMessage {
+/// The message is stored.
+#[derive(Serialize, JsonSchema)]
+struct Accepted {
+    #[schemars(extend("const" = true))]
     success: bool,
+    #[schemars(extend("const" = ACCEPTED_TEXT))]
     message: &'static str,
-    #[serde(flatten)]
-    data: Data<MessageView>,
+    /// With `Prefer: return=representation` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<MessageView>,
 }
 
 async fn accepted(
@@ -219,8 +307,8 @@ async fn accepted(
     if call.wants_message
         && let Ok(Some(message)) = gateway.store.message(entry.via.key, id).await
     {
-        let data = Data { data: MessageView::new(message, entry.via.id.as_str())? };
-        let full = AcceptedWithMessage { success: true, message: "Mensagem enfileirada para envio", data };
+        let data = Some(MessageView::new(message, entry.via.id.as_str())?);
+        let full = Accepted { success: true, message: ACCEPTED_TEXT, data };
         body = serde_json::to_string(&full).map_err(|_| ApiError::Internal)?;
         headers.insert("preference-applied", HeaderValue::from_static("return=representation"));
     }

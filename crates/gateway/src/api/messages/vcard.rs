@@ -5,12 +5,17 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use recado_domain::api_key::Scope;
+use serde_json::json;
 
 use super::get::find;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
+use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
+
+const TYPE: &str = "text/vcard; charset=utf-8";
 
 /// Gives the card as a file.
 pub async fn vcard(
@@ -21,6 +26,19 @@ pub async fn vcard(
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
     // Named by the id: a person's name in a header would need escaping, and would stand in every proxy's log.
     let disposition = format!("attachment; filename=\"{}.vcf\"", message.id);
-    let headers = [(CONTENT_TYPE, "text/vcard; charset=utf-8"), (CONTENT_DISPOSITION, &disposition)];
+    let headers = [(CONTENT_TYPE, TYPE), (CONTENT_DISPOSITION, &disposition)];
     Ok((headers, message.card).into_response())
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    let example = "BEGIN:VCARD\nVERSION:3.0\nN:;Maria Silva - Suporte;;;\nFN:Maria Silva - Suporte\n\
+                   TEL;type=CELL;type=VOICE;waid=5511988887777:+5511988887777\nEND:VCARD";
+    operation
+        .named("Messages", "getMessageCard", "Get a message's card as a file")
+        .about("vCard 3.0, byte for byte as it is sent.")
+        .needs(Scope::MessagesRead)
+        .answers_with(200, "The card.", json!({TYPE: {"schema": {"type": "string"}, "example": example}}))
+        .sure_header(200, "Content-Disposition", "Names a file after the message's id.", json!({"type": "string"}))
+        .refuses([ApiError::ChannelNotFound, ApiError::MessageNotFound, ApiError::Unavailable])
 }

@@ -1,46 +1,70 @@
 //! A message as the API shows it.
 
+use std::borrow::Cow;
+
 use recado_domain::message::{Content, GivenContact, Stored};
 use recado_domain::status::MessageStatus;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
 
 use crate::api::error::ApiError;
+use crate::api::openapi::schemas;
 use crate::clock::rfc3339;
 use crate::store::rows::Message;
 
 /// A message with its fate.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Message")]
 pub struct MessageView {
+    #[schemars(with = "schemas::Uuid")]
     id: String,
+    #[schemars(with = "schemas::ChannelId")]
     channel_id: String,
     #[serde(rename = "type")]
+    #[schemars(with = "schemas::Contact")]
     kind: &'static str,
+    #[schemars(with = "schemas::Outbound")]
     direction: &'static str,
+    #[schemars(with = "schemas::Statuses")]
     status: MessageStatus,
     /// As the caller wrote it.
     to: String,
     /// The account that it resolved to, once the network has named it.
+    #[schemars(with = "Option<schemas::Digits>")]
     account: Option<String>,
+    #[schemars(with = "schemas::GivenCard")]
     contact: GivenContact,
     card: CardView,
+    /// The id under which the network knows it; the same on every attempt.
+    #[schemars(with = "schemas::NetworkId")]
     network_id: String,
+    /// How often it was taken up for sending.
     attempts: u32,
+    /// Why it failed, where it did.
     error: Option<ErrorView>,
+    /// After this time it is not sent any more.
+    #[schemars(with = "schemas::Time")]
     expires_at: String,
-    #[serde(flatten, serialize_with = "timestamps")]
-    reached: [Option<i64>; MessageStatus::ALL.len()],
+    #[serde(flatten)]
+    reached: Reached,
 }
 
 /// Which account stands in the card's `waid`, and whether the network named it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Card")]
 struct CardView {
+    #[schemars(with = "schemas::Digits")]
     waid: String,
+    #[schemars(with = "schemas::CardSource")]
     source: &'static str,
 }
 
-#[derive(Serialize)]
+/// Why a message failed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MessageError")]
 struct ErrorView {
     code: String,
     message: String,
@@ -69,19 +93,73 @@ impl MessageView {
             attempts: message.attempts,
             error: message.error.map(|(code, message)| ErrorView { code, message }),
             expires_at: rfc3339(message.expires_at),
-            reached: message.reached,
+            reached: Reached(message.reached),
         })
     }
 }
 
-/// One field a state, `queuedAt` to `cancelledAt`; `null` where the state was not reached.
-fn timestamps<S: Serializer>(
-    reached: &[Option<i64>; MessageStatus::ALL.len()],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(reached.len()))?;
-    for (status, at) in MessageStatus::ALL.into_iter().zip(reached) {
-        map.serialize_entry(&format!("{}At", status.name().to_lowercase()), &at.map(rfc3339))?;
+/// When each state was reached: one field a state, `queuedAt` to `cancelledAt`; `null` where it was not.
+struct Reached([Option<i64>; MessageStatus::ALL.len()]);
+
+fn time_field(status: MessageStatus) -> String {
+    format!("{}At", status.name().to_lowercase())
+}
+
+impl Serialize for Reached {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (status, at) in MessageStatus::ALL.into_iter().zip(self.0) {
+            map.serialize_entry(&time_field(status), &at.map(rfc3339))?;
+        }
+        map.end()
     }
-    map.end()
+}
+
+impl JsonSchema for Reached {
+    fn schema_name() -> Cow<'static, str> {
+        "Reached".into()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        let time = schemas.subschema_for::<Option<schemas::Time>>();
+        let fields: Map<_, _> =
+            MessageStatus::ALL.into_iter().map(|status| (time_field(status), time.clone().into())).collect();
+        json_schema!({"type": "object", "required": MessageStatus::ALL.map(time_field), "properties": fields})
+    }
+}
+
+/// A message for the document.
+pub fn example(status: MessageStatus) -> Value {
+    let reached = |at: MessageStatus| match at {
+        MessageStatus::Queued => Some("2026-11-24T12:26:15.403Z"),
+        MessageStatus::Sending => (status == MessageStatus::Sent).then_some("2026-11-24T12:26:15.405Z"),
+        at => (status == at).then_some("2026-11-24T12:26:15.407Z"),
+    };
+    let mut message = json!({
+        "id": EXAMPLE_ID,
+        "channelId": "sandbox",
+        "type": "contact",
+        "direction": "OUTBOUND",
+        "status": status.name(),
+        "to": "5511999998888",
+        "account": (status == MessageStatus::Sent).then_some("5511999998888"),
+        "contact": example_contact(),
+        "card": {"waid": "5511988887777", "source": "NETWORK"},
+        "networkId": "3EB0459984FC15DDAB10A5",
+        "attempts": u8::from(status == MessageStatus::Sent),
+        "error": null,
+        "expiresAt": "2026-11-25T12:26:15.403Z",
+    });
+    for status in MessageStatus::ALL {
+        message[time_field(status)] = reached(status).into();
+    }
+    message
+}
+
+/// The id of the document's message.
+pub const EXAMPLE_ID: &str = "01a2085f-07eb-7913-a5da-c9ff5fe6d655";
+
+/// The card of the document's message.
+pub fn example_contact() -> Value {
+    json!({"name": "Maria Silva - Suporte", "phone": "5511988887777", "email": null, "organization": null})
 }

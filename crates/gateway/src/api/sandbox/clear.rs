@@ -5,10 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
+use serde_json::json;
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Done};
+use crate::api::openapi::Operation;
 use crate::gateway::Gateway;
 
 /// Removes what arrived for the caller's institution.
@@ -19,4 +22,14 @@ pub async fn clear(
     caller.sandbox_only()?;
     gateway.providers.sandbox().clear(caller.institution).await?;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Dados do sandbox removidos." }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("Sandbox", "clearSandbox", "Empty the sandbox phone")
+        .about("Also drops the receipts that were still due: what was `SENT` or `DELIVERED` stays so.")
+        .needs(Scope::SandboxWrite)
+        .answers::<Done>(200, "It is empty.", json!({"success": true, "message": "Dados do sandbox removidos."}))
+        .refuses([ApiError::Unavailable])
 }

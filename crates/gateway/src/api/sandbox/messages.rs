@@ -5,13 +5,18 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_domain::api_key::Scope;
 use recado_domain::message::{Content, GivenContact, Stored};
 use recado_domain::phone::PhoneNumber;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, List, Pagination};
+use crate::api::messages::{EXAMPLE_ID, example_contact};
+use crate::api::openapi::{Operation, schemas};
 use crate::api::query::{self, Query};
 use crate::clock::rfc3339;
 use crate::gateway::Gateway;
@@ -50,19 +55,30 @@ pub async fn messages(
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
-#[derive(Serialize)]
+/// A card on the sandbox phone.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SandboxMessage")]
 struct ShownView {
     id: String,
+    #[schemars(with = "schemas::ChannelId")]
     channel_id: String,
+    #[schemars(with = "schemas::NetworkId")]
     network_id: String,
+    #[schemars(with = "schemas::Outbound")]
     direction: &'static str,
+    #[schemars(with = "schemas::Digits")]
     to: String,
     #[serde(rename = "type")]
+    #[schemars(with = "schemas::Contact")]
     kind: &'static str,
+    #[schemars(with = "schemas::GivenCard")]
     contact: GivenContact,
     vcard: String,
+    #[schemars(with = "schemas::Time")]
     received_at: String,
+    /// How often it came; above 1 it was sent again and recognised.
+    #[schemars(range(min = 1))]
     arrivals: u32,
 }
 
@@ -80,5 +96,41 @@ fn view(shown: Shown) -> Result<ShownView, ApiError> {
         vcard: shown.vcard,
         received_at: rfc3339(shown.received_at),
         arrivals: shown.arrivals,
+    })
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("Sandbox", "listSandboxMessages", "List what the sandbox phone shows")
+        .about("Newest first.")
+        .needs(Scope::SandboxRead)
+        .pages(schemas::network_id())
+        .query("direction", "Nothing comes in yet.", schemas::one_of(["OUTBOUND", "INBOUND"]))
+        .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM"))
+        .answers::<List<ShownView>>(
+            200,
+            "A page of what arrived.",
+            json!({
+                "data": [example()],
+                "pagination": {"limit": 20, "nextCursor": null},
+            }),
+        )
+        .refuses([ApiError::Unavailable])
+}
+
+fn example() -> Value {
+    json!({
+        "id": format!("msg_sandbox_{EXAMPLE_ID}"),
+        "channelId": "sandbox",
+        "networkId": "3EB0459984FC15DDAB10A5",
+        "direction": "OUTBOUND",
+        "to": "5511999998888",
+        "type": "contact",
+        "contact": example_contact(),
+        "vcard": "BEGIN:VCARD\nVERSION:3.0\nN:;Maria Silva - Suporte;;;\nFN:Maria Silva - Suporte\n\
+                  TEL;type=CELL;type=VOICE;waid=5511988887777:+5511988887777\nEND:VCARD",
+        "receivedAt": "2026-11-24T12:26:15.406Z",
+        "arrivals": 1,
     })
 }

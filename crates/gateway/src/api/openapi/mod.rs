@@ -1,0 +1,73 @@
+//! The OpenAPI document, made from the list of routes: paths and methods from the list, schemas from the types that are
+//! answered, refusals from [`ApiError`](super::error::ApiError). What is left to say stands beside each handler.
+//!
+//! Nothing of this runs in a server: it serves the committed `openapi.json`, and a test holds that to what is made here.
+
+mod operation;
+mod refusals;
+pub mod schemas;
+
+pub use operation::{Describe, Operation};
+use refusals::Components;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::route::{Access, Route};
+
+const DESCRIPTION: &str = "\
+A self-hosted WhatsApp gateway. A call is answered when its message is on disk; what became of it can be asked for.
+
+Texts in answers are Portuguese without accents, and do not change; programs look at `code`. A path that is not listed \
+answers 404 `NOT_FOUND`, a method that is not listed 405 `METHOD_NOT_ALLOWED` with `Allow`. `HEAD` is answered as `GET`, \
+without the body. A field that a call does not know, or that is given twice, is refused. Every answer carries \
+`X-Request-Id`: the caller's own when it is 1 to 128 characters of `A-Z a-z 0-9 . _ -`, else a new one.";
+
+const TAGS: [(&str, &str); 5] = [
+    ("Messages", "Contact cards, and what became of them."),
+    ("Channels", "What messages are sent through."),
+    ("API keys", "Keys of the caller's institution and environment."),
+    ("Sandbox", "The simulated phone. For test keys."),
+    ("Health", "For load balancers. Without a key."),
+];
+
+/// The document.
+pub fn document(routes: &[Route]) -> Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let settings = settings.with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut components = Components::new(settings.into_generator());
+    let mut paths = Map::new();
+    for route in routes.iter().filter(|route| route.access != Access::Page) {
+        let methods = route.described.iter().map(|(method, describe)| {
+            let operation = Operation::new(route.path, route.access == Access::Keyed, &mut components);
+            ((*method).to_owned(), describe(operation).finish())
+        });
+        paths.insert(route.path.to_owned(), Value::Object(methods.collect()));
+    }
+    let mut components = components.finish();
+    components["securitySchemes"] = json!({"apiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "oapi_sk_{live|test}_…",
+        "description": "An API key. Test keys reach the sandbox only, live keys everything else.",
+    }});
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Recado",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": DESCRIPTION,
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+        },
+        "servers": [{"url": "/", "description": "The server that gave this document"}],
+        "tags": TAGS.map(|(name, description)| json!({"name": name, "description": description})),
+        "paths": paths,
+        "components": components,
+    })
+}
+
+/// The document as it is written to `openapi.json`.
+pub fn text() -> String {
+    // A JSON value always writes.
+    format!("{:#}\n", document(&super::routes()))
+}

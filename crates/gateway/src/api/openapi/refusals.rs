@@ -1,0 +1,191 @@
+//! The answers that are errors: status, code, text and headers are those of [`ApiError`].
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use crate::api::error::ApiError;
+
+/// An error.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is asked for; the answers are written by `ErrorBody`")]
+pub struct Error {
+    /// Portuguese, for people.
+    message: &'static str,
+    /// For programs; does not change.
+    code: &'static str,
+}
+
+/// What is wrong with a call, every faulty field at once.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "as above")]
+pub struct ValidationError {
+    /// Portuguese, for people.
+    message: &'static str,
+    /// For programs; does not change.
+    code: &'static str,
+    /// One entry a field.
+    #[schemars(length(min = 1))]
+    errors: Vec<FieldFault>,
+}
+
+/// A faulty field.
+#[derive(JsonSchema)]
+#[schemars(rename = "FieldError")]
+#[expect(dead_code, reason = "as above")]
+pub struct FieldFault {
+    /// The field's name as the caller wrote it, a header's name, or `body`.
+    field: String,
+    /// Portuguese, for people.
+    message: String,
+}
+
+/// What operations share: schemas, and the answers that are errors.
+pub struct Components {
+    pub schemas: SchemaGenerator,
+    responses: BTreeMap<&'static str, Value>,
+}
+
+impl Components {
+    /// With the answers to what is no operation.
+    pub fn new(schemas: SchemaGenerator) -> Self {
+        let mut components = Self { schemas, responses: BTreeMap::new() };
+        components.by_status(&[ApiError::NotFound, ApiError::MethodNotAllowed]);
+        components
+    }
+
+    /// As the document shows them.
+    pub fn finish(mut self) -> Value {
+        let mut schemas = self.schemas.take_definitions(true);
+        schemas.sort_keys();
+        let headers = COMMON_HEADERS.iter().chain(&LIMIT_HEADERS).map(|(name, header)| ((*name).to_owned(), header()));
+        json!({"schemas": schemas, "responses": self.responses, "headers": headers.collect::<Map<_, _>>()})
+    }
+
+    /// One answer a status; errors of one status stand in it as examples, and its schema names their codes.
+    pub fn by_status(&mut self, errors: &[ApiError]) -> BTreeMap<u16, Value> {
+        let mut statuses: BTreeMap<u16, Vec<&ApiError>> = BTreeMap::new();
+        for error in errors {
+            statuses.entry(error.parts().0.as_u16()).or_default().push(error);
+        }
+        statuses.into_iter().map(|(status, errors)| (status, self.one_status(&errors))).collect()
+    }
+
+    fn one_status(&mut self, errors: &[&ApiError]) -> Value {
+        let answer = answer(errors, &mut self.schemas);
+        match errors {
+            // Its example is of one operation.
+            [ApiError::Validation(_)] | [_, _, ..] => answer,
+            [error, ..] => {
+                let code = error.parts().1;
+                self.responses.insert(code, answer);
+                json!({"$ref": format!("#/components/responses/{code}")})
+            }
+            [] => Value::Null,
+        }
+    }
+}
+
+fn answer(errors: &[&ApiError], schemas: &mut SchemaGenerator) -> Value {
+    // Told before anybody knows the key and its limit.
+    let keyless = [ApiError::Unauthorized, ApiError::NotFound, ApiError::MethodNotAllowed];
+    let codes: Vec<&str> = errors.iter().map(|error| error.parts().1).collect();
+    let schema = match errors {
+        [ApiError::Validation(_)] => schemas.subschema_for::<ValidationError>(),
+        _ => schemas.subschema_for::<Error>(),
+    };
+    let schema = json!({"allOf": [schema, {"properties": {"code": {"enum": codes}}}]});
+    let examples = errors
+        .iter()
+        .zip(&codes)
+        .map(|(error, code)| ((*code).to_owned(), json!({"summary": when(error), "value": error.body()})));
+    let mut headers = common_headers(!errors.iter().any(|error| keyless.contains(error)));
+    for error in errors {
+        for name in error.headers().keys() {
+            let (name, header) = error_header(name.as_str());
+            headers[name] = header;
+        }
+    }
+    let told: Vec<&str> = errors.iter().map(|error| when(error)).collect();
+    json!({
+        "description": told.join(" "),
+        "headers": headers,
+        "content": {"application/json": {"schema": schema, "examples": examples.collect::<Map<_, _>>()}},
+    })
+}
+
+/// When a call is refused so.
+fn when(error: &ApiError) -> &'static str {
+    match error {
+        ApiError::Validation(_) => "A field, a header or a parameter is at fault; `errors` names each.",
+        ApiError::Unauthorized => "No key, or a malformed, unknown, expired or revoked one.",
+        ApiError::Forbidden => "The key may not do this: a scope is missing, or it is of the wrong environment.",
+        ApiError::ChannelNotFound => "No such channel for this key.",
+        ApiError::MessageNotFound => "No such message on this channel.",
+        ApiError::ApiKeyNotFound => "No such key for this key, or it is revoked.",
+        ApiError::InstitutionNotFound => "No such institution. On the command line only.",
+        ApiError::NotFound => "No such path.",
+        ApiError::MethodNotAllowed => "The path has no such method.",
+        ApiError::ChannelNotConnected => "The channel's state does not allow it.",
+        ApiError::ChannelExists => "The id is taken, or was by a channel of another type.",
+        ApiError::ChannelReserved => "The channel `sandbox` stays.",
+        ApiError::MessageNotCancellable => "It is not queued any more, or its card may have arrived.",
+        ApiError::PayloadTooLarge => "The body is over 64 KiB.",
+        ApiError::UnsupportedMediaType => "The body is not announced as plain JSON in UTF-8.",
+        ApiError::IdempotencyKeyReused => "The `Idempotency-Key` was used for another call.",
+        ApiError::RateLimited(_) => "Too many calls by this key, or too many failed ones from this address.",
+        ApiError::NotImplemented => "This build cannot serve the channel type.",
+        ApiError::QueueFull => "Too many messages wait on the channel.",
+        ApiError::Unavailable | ApiError::TooSlow => {
+            "The store does not take it now. What became of the call is not known: repeat it with its `Idempotency-Key`."
+        }
+        ApiError::Internal => "A fault of the server.",
+    }
+}
+
+/// A header that an error carries, by its name in lower case.
+fn error_header(name: &str) -> (&'static str, Value) {
+    match name {
+        "www-authenticate" => {
+            ("WWW-Authenticate", json!({"required": true, "schema": {"type": "string", "const": "Bearer"}}))
+        }
+        "retry-after" => {
+            let schema = json!({"type": "integer", "minimum": 1});
+            ("Retry-After", json!({"description": "Seconds to wait.", "required": true, "schema": schema}))
+        }
+        unknown => panic!("the document does not know the header {unknown}"),
+    }
+}
+
+type NamedHeader = (&'static str, fn() -> Value);
+
+/// What every answer carries.
+const COMMON_HEADERS: [NamedHeader; 1] = [("X-Request-Id", || {
+    let schema = json!({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"});
+    json!({"description": "The caller's own, or a new one.", "required": true, "schema": schema})
+})];
+
+/// What answers to a key with a limit carry.
+const LIMIT_HEADERS: [NamedHeader; 3] = [
+    ("RateLimit-Limit", || {
+        let schema = json!({"type": "integer", "minimum": 1});
+        json!({"description": "Calls a minute that the key may make. Unlimited keys get none of these.", "schema": schema})
+    }),
+    (
+        "RateLimit-Remaining",
+        || json!({"description": "Calls that may follow at once.", "schema": {"type": "integer", "minimum": 0}}),
+    ),
+    (
+        "RateLimit-Reset",
+        || json!({"description": "Seconds until the key's bucket is full.", "schema": {"type": "integer", "minimum": 0}}),
+    ),
+];
+
+/// The headers of any answer; `keyed`: to a call with a key.
+pub fn common_headers(keyed: bool) -> Value {
+    let limits = if keyed { &LIMIT_HEADERS[..] } else { &[] };
+    let names = COMMON_HEADERS.iter().chain(limits).map(|(name, _)| name);
+    let headers = names.map(|name| ((*name).to_owned(), json!({"$ref": format!("#/components/headers/{name}")})));
+    Value::Object(headers.collect())
+}

@@ -1,0 +1,71 @@
+//! One line of the list of routes: a path, its handlers, and what the OpenAPI document says of each.
+
+use std::sync::Arc;
+
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::openapi::Describe;
+use crate::gateway::Gateway;
+
+/// A path with its methods.
+pub struct Route {
+    pub path: &'static str,
+    pub access: Access,
+    pub methods: MethodRouter<Arc<Gateway>>,
+    /// Method names in lower case, as the document writes them.
+    pub described: Vec<(&'static str, Describe)>,
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever has a key.
+    Keyed,
+    /// Everybody.
+    Open,
+    /// Everybody, unless the setting `docs` is off; no part of the API, and so not in its document.
+    Page,
+}
+
+/// A path for callers with a key.
+pub fn keyed(path: &'static str) -> Route {
+    Route { path, access: Access::Keyed, methods: MethodRouter::new(), described: Vec::new() }
+}
+
+/// A path for everybody.
+pub fn open(path: &'static str) -> Route {
+    Route { access: Access::Open, ..keyed(path) }
+}
+
+/// A page about the API.
+pub fn page<H: Handler<T, Arc<Gateway>>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { access: Access::Page, methods: axum::routing::get(handler), ..keyed(path) }
+}
+
+impl Route {
+    /// `GET`, and with it `HEAD`.
+    pub fn get<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+        self.on(MethodFilter::GET, "get", handler, describe)
+    }
+
+    /// `POST`.
+    pub fn post<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+        self.on(MethodFilter::POST, "post", handler, describe)
+    }
+
+    /// `DELETE`.
+    pub fn delete<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+        self.on(MethodFilter::DELETE, "delete", handler, describe)
+    }
+
+    fn on<H, T>(mut self, filter: MethodFilter, name: &'static str, handler: H, describe: Describe) -> Self
+    where
+        H: Handler<T, Arc<Gateway>>,
+        T: 'static,
+    {
+        self.methods = self.methods.merge(on(filter, handler));
+        self.described.push((name, describe));
+        self
+    }
+}

@@ -1,0 +1,238 @@
+//! The OpenAPI document: made from the code, true of the server, and shown at `/docs` from the binary alone.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{Home, Server, run};
+use crate::isolation::ROUTES;
+
+const COMMITTED: &str = include_str!("../../../../openapi.json");
+/// The routes that need no key, and so are not in the table of `isolation.rs`.
+const OPEN: [&str; 2] = ["GET /health/live", "GET /health/ready"];
+
+fn document() -> Value {
+    serde_json::from_str(COMMITTED).expect("openapi.json is JSON")
+}
+
+/// Method, path and operation of everything that the document describes.
+fn operations(document: &Value) -> Vec<(String, &str, &Value)> {
+    let paths = document["paths"].as_object().expect("paths").iter();
+    let all = paths.flat_map(|(path, methods)| {
+        let methods = methods.as_object().expect("methods").iter();
+        methods.map(|(method, operation)| (method.to_uppercase(), path.as_str(), operation))
+    });
+    all.collect()
+}
+
+#[test]
+fn the_committed_document_is_what_the_code_says() {
+    assert!(
+        run(&["openapi"]) == COMMITTED,
+        "openapi.json is not what the code says. Bring it up to date, then look at what changed:\n\
+         \x20   cargo run -- openapi > new.json && mv new.json openapi.json"
+    );
+}
+
+#[test]
+fn every_route_is_described_with_its_scope() {
+    let document = document();
+    let described: BTreeSet<String> = operations(&document)
+        .into_iter()
+        .map(|(method, path, operation)| match operation["security"][0]["apiKey"][0].as_str() {
+            Some(scope) => format!("{method} {path} {scope}"),
+            None => format!("{method} {path}"),
+        })
+        .collect();
+    let routes: BTreeSet<String> = ROUTES
+        .iter()
+        .map(|route| {
+            let mut like = operations(&document).into_iter().filter(|(method, path, _)| {
+                let (one, other) = (path.split('/'), route.path.split('/'));
+                method == route.method
+                    && one.clone().count() == other.clone().count()
+                    && one.zip(other).all(|(name, given)| name.starts_with('{') || name == given)
+            });
+            let path = like.next().map_or(route.path, |(_, path, _)| path);
+            format!("{} {path} {}", route.method, route.scope)
+        })
+        .chain(OPEN.map(str::to_owned))
+        .collect();
+    assert_eq!(described, routes);
+}
+
+#[test]
+fn every_error_of_the_manual_is_in_the_document_and_no_other() {
+    let manual = include_str!("../../../../docs/api.md");
+    let (_, errors) = manual.split_once("\n## Errors\n").expect("the manual has a table of errors");
+    let (errors, _) = errors.split_once("\n## ").expect("something follows");
+    let rows = errors.lines().filter_map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, status, code, message, when, _] = cells[..] else { return None };
+        let code = code.strip_prefix('`')?.strip_suffix('`')?;
+        (status != "Status" && when != "command line only").then(|| format!("{status} {code} {message}"))
+    });
+    assert_eq!(rows.collect::<BTreeSet<_>>(), errors_of(&document()));
+}
+
+/// Status, code and text of every error that stands in the document as an example.
+fn errors_of(document: &Value) -> BTreeSet<String> {
+    let mut errors = BTreeSet::new();
+    let mut note = |status: Option<&str>, answer: &Value| {
+        for example in answer["content"]["application/json"]["examples"].as_object().into_iter().flatten() {
+            let text = |field: &str| example.1["value"][field].as_str().expect("an error").to_owned();
+            let status = status.map_or_else(|| status_of(document, &text("code")), str::to_owned);
+            errors.insert(format!("{status} {} {}", text("code"), text("message")));
+        }
+    };
+    for (_, _, operation) in operations(document) {
+        for (status, answer) in operation["responses"].as_object().expect("answers") {
+            note(Some(status), answer);
+        }
+    }
+    for answer in document["components"]["responses"].as_object().expect("answers").values() {
+        note(None, answer);
+    }
+    errors
+}
+
+/// The status under which operations refer to a shared answer.
+fn status_of(document: &Value, code: &str) -> String {
+    let reference = format!("#/components/responses/{code}");
+    let mut answers = operations(document).into_iter().flat_map(|(_, _, operation)| {
+        operation["responses"].as_object().expect("answers").iter().map(|(status, answer)| (status.clone(), answer))
+    });
+    let found = answers.find(|(_, answer)| answer["$ref"] == *reference);
+    found.map_or_else(
+        // The two that answer what is no operation.
+        || match code {
+            "NOT_FOUND" => "404".to_owned(),
+            "METHOD_NOT_ALLOWED" => "405".to_owned(),
+            other => panic!("no operation answers {other}"),
+        },
+        |(status, _)| status,
+    )
+}
+
+// --- What the server shows ---
+
+const FILES: [(&str, &str); 4] = [
+    ("/docs", "text/html; charset=utf-8"),
+    ("/docs/start.js", "text/javascript; charset=utf-8"),
+    ("/docs/swagger-ui.css", "text/css; charset=utf-8"),
+    ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+];
+
+#[test]
+fn the_page_names_its_own_files_only() {
+    let home = Home::init();
+    let server = home.serve();
+    let document = server.get("/openapi.json", None).expect(200);
+    assert_eq!(document.header("Content-Type"), Some("application/json"));
+    assert!(document.text() == COMMITTED, "another document than the committed one");
+    for (path, kind) in FILES {
+        let file = server.get(path, None).expect(200);
+        assert_eq!(file.header("Content-Type"), Some(kind), "{path}");
+        assert_eq!(file.header("X-Content-Type-Options"), Some("nosniff"), "{path}");
+        let policy = file.header("Content-Security-Policy").expect("a policy");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{path}: {policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains("http"), "{path}: {policy}");
+        let tag = file.header("ETag").expect("a tag").to_owned();
+        let again = server.call("GET", path, None, &[("If-None-Match", &tag)], None).expect(304);
+        assert!(again.body.is_empty(), "{path}");
+        let head = server.call("HEAD", path, None, &[], None).expect(200);
+        assert_eq!((head.header("ETag"), head.body.len()), (Some(&*tag), 0), "{path}");
+        assert_eq!(server.delete(path, None).expect(405).json()["code"], "METHOD_NOT_ALLOWED", "{path}");
+    }
+    // What it loads: relative paths, each of them a file above or the document.
+    let page = server.get("/docs", None).expect(200);
+    let known: Vec<_> = FILES.map(|(path, _)| &path[1..]).into_iter().chain(["openapi.json", "data:,"]).collect();
+    let mut named = page.text().split(&['"'][..]).skip(1).step_by(2).filter(|value| value.contains(['/', ':', '.']));
+    assert!(named.clone().count() >= 4, "{}", page.text());
+    assert!(named.all(|value| known.contains(&value) || value.starts_with("width=")), "{}", page.text());
+    // The style may hold images, but name none elsewhere.
+    let style = gunzip(&server, "/docs/swagger-ui.css");
+    for (place, _) in style.match_indices("url(") {
+        let named = style[place..].trim_start_matches("url(").trim_start_matches('"');
+        assert!(named.starts_with("data:"), "{named:.60}");
+    }
+    assert!(!style.contains("@import"), "the style loads another");
+}
+
+/// The file as a browser reads it.
+fn gunzip(server: &Server, path: &str) -> String {
+    let output = Command::new("curl").args(["-s", "--noproxy", "*", "--compressed", &server.url(path)]).output();
+    String::from_utf8(output.expect("curl runs").stdout).expect("UTF-8")
+}
+
+#[test]
+fn the_documentation_can_be_turned_off() {
+    let home = Home::init();
+    let server = home.serve_with(&["--docs", "off"]);
+    for path in FILES.map(|(path, _)| path).into_iter().chain(["/openapi.json"]) {
+        assert_eq!(server.get(path, None).expect(404).json()["code"], "NOT_FOUND", "{path}");
+    }
+    let server = Home::init().serve();
+    for path in ["/docs/", "/docs/index.html", "/docs/../openapi.json", "/openapi.yaml"] {
+        assert_eq!(server.get(path, None).expect(404).json()["code"], "NOT_FOUND", "{path}");
+    }
+}
+
+// --- Whether it is true ---
+
+/// A program of the environment that `./dev test` installs.
+fn python_tool(name: &str) -> Command {
+    let folder = std::env::var_os("RECADO_TEST_SCHEMATHESIS").expect("RECADO_TEST_SCHEMATHESIS is set: run ./dev test");
+    let mut command = Command::new(PathBuf::from(folder).join("bin").join(name));
+    command.env("PYTHONPATH", own("tests/schemathesis")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("no_proxy", "*").env("NO_PROXY", "*");
+    command
+}
+
+fn own(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[test]
+fn the_document_is_valid_and_so_are_its_examples() {
+    let output = python_tool("python")
+        .args([own("tests/schemathesis/validate.py"), own("../../openapi.json")])
+        .output()
+        .expect("python runs");
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn schemathesis_finds_nothing() {
+    let home = Home::init();
+    let scopes = "messages.send,messages.read,channels.read,channels.write,keys.read,keys.write,sandbox.read,\
+                  sandbox.write";
+    let args = ["keys", "create", "--name", "schemathesis", "--environment", "test", "--scopes", scopes];
+    let made = home.cli(&[&args[..], &["--rate-limit", "unlimited"]].concat());
+    let text = |name: &str| made[name].as_str().unwrap_or_else(|| panic!("no {name}: {made}"));
+    // It calls without a key or with a bad one about as often as with a good one.
+    let server = home.serve_with(&["--auth-failures", "1000000"]);
+    // It leaves files where it runs.
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let output = python_tool("st")
+        .arg("--config-file")
+        .arg(own("tests/schemathesis/schemathesis.toml"))
+        .arg("run")
+        .arg(own("../../openapi.json"))
+        .args(["--url", &server.url(""), "--header", &format!("Authorization: Bearer {}", text("key"))])
+        .env("RECADO_TEST_KEY_ID", text("id"))
+        .current_dir(&folder)
+        .output()
+        .expect("schemathesis runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let cases = said.lines().find(|line| line.contains(" generated, ")).expect("it says how many cases there were");
+    println!("{}", cases.trim());
+    // It asked every operation, with a key that was good to the end, and messages came of it.
+    assert!(said.contains(&format!("Tested: {}", operations(&document()).len())), "{said}");
+    let messages = server.get("/v1/channels/sandbox/messages", Some(text("key"))).expect(200).json();
+    assert_ne!(messages["data"], Value::Array(Vec::new()), "no valid call was made");
+}
