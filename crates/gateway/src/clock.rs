@@ -1,6 +1,7 @@
 //! Where time and randomness come in. Nothing else may ask the system for either (clippy holds us to it), so that a
 //! test can move the one and repeat the other.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, network_id};
@@ -36,14 +37,39 @@ impl Clock for SystemClock {
     }
 }
 
-/// The system's random source.
+/// The system's random source, asked for some at a time: three ids a request would be three calls of the system.
 pub struct SystemEntropy;
 
+/// Bytes that are asked for at a time.
+const POOL: usize = 1_024;
+
+/// Random bytes of which the first so many are used up, and zero.
+struct Pool([u8; POOL], usize);
+
+thread_local! {
+    static RANDOM: RefCell<Pool> = const { RefCell::new(Pool([0; POOL], POOL)) };
+}
+
 impl Entropy for SystemEntropy {
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
     fn fill(&self, bytes: &mut [u8]) {
-        // Without randomness there are no safe keys and no unique ids: going on would be worse than ending.
-        getrandom::fill(bytes).expect("the system has a random source");
+        RANDOM.with_borrow_mut(|pool| bytes.chunks_mut(POOL).for_each(|bytes| pool.fill(bytes)));
+    }
+}
+
+impl Pool {
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
+    fn fill(&mut self, bytes: &mut [u8]) {
+        let Self(random, used) = self;
+        if random.len() - *used < bytes.len() {
+            // Without randomness there are no safe keys and no unique ids: going on would be worse than ending.
+            getrandom::fill(random).expect("the system has a random source");
+            *used = 0;
+        }
+        let taken = &mut random[*used..*used + bytes.len()];
+        bytes.copy_from_slice(taken);
+        // A secret must not be found a second time.
+        taken.fill(0);
+        *used += bytes.len();
     }
 }
 

@@ -50,13 +50,14 @@ pub async fn send_contact(
     let call = Call::parse(&gateway, &caller, &headers, &body)?;
     let entry = caller.channel(&gateway, &channel)?;
     let message = call.message(&gateway, &caller, &entry)?;
-    let (id, replayed) = match (gateway.store.enqueue(message.clone()).await?, message.id) {
-        (Enqueued::Accepted, id) => (id, false),
-        (Enqueued::Replayed(id), _) => (id, true),
-        (Enqueued::KeyReused, _) => return Err(ApiError::IdempotencyKeyReused),
-        (Enqueued::NotConnected, _) => return Err(ApiError::ChannelNotConnected),
-        (Enqueued::QueueFull, _) => return Err(ApiError::QueueFull),
-        (Enqueued::NoChannel, _) => return Err(ApiError::ChannelNotFound),
+    let id = message.id;
+    let (id, replayed) = match gateway.store.enqueue(message).await? {
+        Enqueued::Accepted => (id, false),
+        Enqueued::Replayed(earlier) => (earlier, true),
+        Enqueued::KeyReused => return Err(ApiError::IdempotencyKeyReused),
+        Enqueued::NotConnected => return Err(ApiError::ChannelNotConnected),
+        Enqueued::QueueFull => return Err(ApiError::QueueFull),
+        Enqueued::NoChannel => return Err(ApiError::ChannelNotFound),
     };
     if !replayed {
         gateway.dispatcher.wake(entry.via.key);
