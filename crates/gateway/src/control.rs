@@ -1,24 +1,26 @@
-//! Commands to a running server: one JSON line each way over a Unix socket in the data directory.
+//! Commands of the operator, for a running server or for whoever holds the data directory's lock.
 //!
 //! The server keeps keys and channels in memory, so nobody may write the store behind its back. A command therefore
-//! goes through this socket when a server runs, and takes the data directory's lock itself when none does. Whoever can
-//! open the socket (its owner: 0600) may do everything, as with the store's file.
+//! goes through the server's socket when one runs, and takes the data directory's lock itself when none does. Whoever
+//! can open the socket (its owner: 0600) may do everything, as with the store's file.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+mod call;
+mod client;
+mod socket;
+
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use axum::Router;
 use recado_domain::api_key::{Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
 use recado_domain::channel::ChannelAction;
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+
+pub use call::{Call, Reply, Whose};
+pub use client::{AskError, Client};
+pub use socket::Socket;
 
 use crate::api::api_keys::{ApiKeyView, parse_time};
 use crate::api::channels::ChannelView;
@@ -29,11 +31,6 @@ use crate::gateway::Gateway;
 use crate::operations::channels::ChannelWish;
 use crate::operations::{api_keys, channels, institutions};
 
-const SOCKET_FILE: &str = "recado.sock";
-/// Most bytes of a command.
-const COMMAND_LIMIT: u64 = 64 * 1024;
-/// The time a command has to arrive.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Rows that a listing fetches at once.
 const PAGE: usize = 500;
 
@@ -81,6 +78,8 @@ pub enum Command {
     DeleteChannel {
         which: WhichChannel,
     },
+    /// A call of the API.
+    Call(Call),
 }
 
 /// A channel on the command line.
@@ -91,8 +90,34 @@ pub struct WhichChannel {
     pub id: String,
 }
 
-/// Carries a command out.
-pub async fn execute(gateway: &Gateway, command: Command) -> Result<Value, ApiError> {
+/// What carries commands out.
+pub struct Desk {
+    gateway: Arc<Gateway>,
+    router: Router,
+}
+
+impl Desk {
+    /// A desk of this gateway.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { router: crate::api::router(gateway.clone()), gateway }
+    }
+
+    /// Carries a command out.
+    pub async fn execute(&self, command: Command) -> Result<Value, ApiError> {
+        match command {
+            Command::Call(call) => as_value(call::answer(self, call).await?),
+            command => manage(&self.gateway, command).await,
+        }
+    }
+
+    /// Closes the gateway's files.
+    pub async fn close(self) {
+        self.gateway.close().await;
+    }
+}
+
+/// The commands that the API does not have, or not for every institution.
+async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> {
     match command {
         Command::CreateInstitution { name, rate_limit } => {
             let made = institutions::found(gateway, &name, rate_limit).await?;
@@ -149,6 +174,7 @@ pub async fn execute(gateway: &Gateway, command: Command) -> Result<Value, ApiEr
             channels::delete(gateway, &entry).await?;
             Ok(json!({ "id": entry.via.id, "deleted": true }))
         }
+        Command::Call(_) => Err(ApiError::Internal),
     }
 }
 
@@ -235,102 +261,6 @@ async fn find_channel(gateway: &Gateway, which: &WhichChannel) -> Result<Arc<Cha
             Err(ApiError::field("environment", "Ha um canal com este id em cada ambiente: informe --environment."))
         }
     }
-}
-
-/// The answer on the socket.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Answer {
-    Done(Value),
-    Refused(Value),
-}
-
-/// The socket of a data directory; it goes with the server.
-pub struct Socket {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Socket {
-    /// Opens the socket. The caller holds the directory's lock, so one that is there is left over from a crash.
-    pub fn open(data_dir: &Path) -> Result<Self> {
-        let path = data_dir.join(SOCKET_FILE);
-        if path.exists() {
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-        let listener = UnixListener::bind(&path)
-            .with_context(|| format!("cannot open {} (a path of over 100 characters is too long)", path.display()))?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path })
-    }
-
-    /// Answers commands until the server stops.
-    pub async fn serve(self, gateway: Arc<Gateway>) {
-        loop {
-            let accepted = tokio::select! {
-                () = gateway.stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            if let Ok((stream, _)) = accepted {
-                let gateway = gateway.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &gateway).await {
-                        tracing::warn!(%error, "a command broke off");
-                    }
-                });
-            }
-        }
-        // A leftover is removed at the next start.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-async fn converse(mut stream: UnixStream, gateway: &Gateway) -> Result<()> {
-    let (reading, mut writing) = stream.split();
-    let mut line = String::new();
-    let mut reader = BufReader::new(reading.take(COMMAND_LIMIT));
-    tokio::time::timeout(COMMAND_TIMEOUT, reader.read_line(&mut line)).await??;
-    let answer = match serde_json::from_str(&line) {
-        Ok(command) => match execute(gateway, command).await {
-            Ok(value) => Answer::Done(value),
-            Err(error) => Answer::Refused(serde_json::to_value(error.body())?),
-        },
-        Err(error) => Answer::Refused(json!({ "message": format!("not a command of this version: {error}") })),
-    };
-    writing.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await?;
-    Ok(())
-}
-
-/// Why a server did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// Nobody listens on the socket.
-    #[error("no server answers on {0}")]
-    NobodyThere(String),
-    /// It said no, and why.
-    #[error("{0}")]
-    Refused(String),
-    /// The conversation broke off; what was asked may have been done.
-    #[error("the server gave no answer ({0}); is it of another version?")]
-    NoAnswer(String),
-}
-
-/// Has a running server carry a command out.
-pub async fn ask(data_dir: &Path, command: &Command) -> Result<Value, AskError> {
-    let path = data_dir.join(SOCKET_FILE);
-    let stream = UnixStream::connect(&path).await;
-    let mut stream = stream.map_err(|error| AskError::NobodyThere(format!("{}: {error}", path.display())))?;
-    match exchange(&mut stream, command).await.map_err(|error| AskError::NoAnswer(error.to_string()))? {
-        Answer::Done(value) => Ok(value),
-        Answer::Refused(error) => Err(AskError::Refused(explain(&error))),
-    }
-}
-
-async fn exchange(stream: &mut UnixStream, command: &Command) -> Result<Answer> {
-    stream.write_all(format!("{}\n", serde_json::to_string(command)?).as_bytes()).await?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).await?;
-    Ok(serde_json::from_str(&line)?)
 }
 
 /// An error of the API in lines for a person.

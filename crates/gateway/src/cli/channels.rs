@@ -92,8 +92,7 @@ impl Command {
             }
         };
         let value = operate(&common.data_dir.data_dir, command).await?;
-        output::show(&common.output, &value);
-        Ok(())
+        output::show(&common.output, &value)
     }
 }
 

@@ -9,11 +9,13 @@ use clap::Args;
 use recado_domain::api_key::DEFAULT_RATE_LIMIT;
 use serde_json::json;
 
-use super::{Common, output, refused};
+use super::{Common, output};
 use crate::config::Behaviour;
+use crate::control::AskError;
 use crate::gateway::{Gateway, STORE_FILE};
 use crate::lock::DataDirLock;
 use crate::operations::institutions::{self, Founded};
+use crate::shutdown::Signals;
 
 #[derive(Debug, Args)]
 pub struct Init {
@@ -34,6 +36,8 @@ impl Init {
             .mode(0o700)
             .create(dir)
             .with_context(|| format!("cannot make {}", dir.display()))?;
+        // From here on Ctrl-C waits: half an institution would stand in the way of the next try.
+        let _signals = Signals::listen()?;
         let _lock = DataDirLock::take(dir).await?;
         let store = dir.join(STORE_FILE);
         if store.exists() {
@@ -44,23 +48,22 @@ impl Init {
             // Nothing of use is in it, and it would stand in the way of the next try.
             let _ = std::fs::remove_file(store);
         }
-        self.show(&made?);
-        Ok(())
+        self.show(&made?)
     }
 
-    fn show(&self, made: &Founded) {
+    fn show(&self, made: &Founded) -> Result<()> {
         let value = json!({
             "institutionId": made.id, "testKey": made.test_key, "liveKey": made.live_key,
             "sandboxChannel": made.sandbox_channel,
         });
         output::print(&self.common.output, &value, || {
             let dir = self.common.data_dir.data_dir.display();
-            println!("institution      {}", made.id);
-            println!("test key         {}", made.test_key);
-            println!("live key         {}", made.live_key);
-            println!("sandbox channel  {}", made.sandbox_channel);
-            println!("\nThe keys are shown this once. Next: recado serve --data-dir {dir}");
-        });
+            format!(
+                "institution      {}\ntest key         {}\nlive key         {}\nsandbox channel  {}\n\n\
+                 The keys are shown this once. Next: recado serve --data-dir {dir}",
+                made.id, made.test_key, made.live_key, made.sandbox_channel
+            )
+        })
     }
 }
 
@@ -68,5 +71,5 @@ async fn found(dir: &Path, name: &str) -> Result<Founded> {
     let gateway = Gateway::open(dir, Behaviour::from_environment()).await?;
     let made = institutions::found(&gateway, name, Some(DEFAULT_RATE_LIMIT)).await;
     gateway.close().await;
-    made.map_err(|error| refused(&error))
+    made.map_err(|error| AskError::from(&error).into())
 }

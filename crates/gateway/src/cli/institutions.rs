@@ -35,7 +35,6 @@ impl Command {
             Self::List { common } => (common, Control::ListInstitutions),
         };
         let value = operate(&common.data_dir.data_dir, command).await?;
-        output::show(&common.output, &value);
-        Ok(())
+        output::show(&common.output, &value)
     }
 }

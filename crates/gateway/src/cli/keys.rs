@@ -64,8 +64,7 @@ impl Command {
             Self::Revoke { id, institution, common } => (common, Control::RevokeKey { institution, id }),
         };
         let value = operate(&common.data_dir.data_dir, command).await?;
-        output::show(&common.output, &value);
-        Ok(())
+        output::show(&common.output, &value)
     }
 }
 

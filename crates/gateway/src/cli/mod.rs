@@ -1,25 +1,31 @@
 //! The command line: a file a command.
 
+mod api;
 mod channels;
+mod exit;
 mod init;
 mod institutions;
 mod keys;
+mod local;
+mod messages;
 mod openapi;
 mod output;
+mod sandbox;
+mod send;
 mod serve;
 
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use recado_domain::api_key::{Environment, RateLimit};
 use serde_json::Value;
 
-use crate::config::{Behaviour, Config, DataDir};
-use crate::control::{self, Command as Control};
-use crate::gateway::{Gateway, STORE_FILE};
-use crate::lock::DataDirLock;
+pub use exit::{Exit, end};
+
+use crate::config::{Config, DataDir};
+use crate::control::Command as Control;
+use local::Local;
 
 /// A self-hosted WhatsApp gateway: one HTTP call, and a contact card lands on a phone.
 #[derive(Debug, Parser)]
@@ -50,6 +56,21 @@ enum Command {
         #[command(subcommand)]
         command: channels::Command,
     },
+    /// Messages and their fate
+    Messages {
+        #[command(subcommand)]
+        command: messages::Command,
+    },
+    /// Send messages
+    Send {
+        #[command(subcommand)]
+        command: send::Command,
+    },
+    /// The sandbox's phone
+    Sandbox {
+        #[command(subcommand)]
+        command: sandbox::Command,
+    },
     /// Print the OpenAPI document of the API
     Openapi,
     /// Print the version
@@ -76,48 +97,31 @@ struct Output {
 }
 
 /// Runs the command that was asked for.
-pub async fn run(cli: Cli) -> Result<()> {
+pub async fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
-        Command::Init(init) => init.run().await,
-        Command::Serve(config) => serve::run(*config).await,
-        Command::Institutions { command } => command.run().await,
-        Command::Keys { command } => command.run().await,
-        Command::Channels { command } => command.run().await,
-        Command::Openapi => openapi::run(),
+        Command::Init(init) => init.run().await.map(Exit::done),
+        Command::Serve(config) => serve::run(*config).await.map(Exit::done),
+        Command::Institutions { command } => command.run().await.map(Exit::done),
+        Command::Keys { command } => command.run().await.map(Exit::done),
+        Command::Channels { command } => command.run().await.map(Exit::done),
+        Command::Messages { command } => command.run().await,
+        Command::Send { command } => command.run().await,
+        Command::Sandbox { command } => command.run().await.map(Exit::done),
+        Command::Openapi => openapi::run().map(Exit::done),
         Command::Version { output } => {
             let version = env!("CARGO_PKG_VERSION");
-            output::print(&output, &serde_json::json!({ "version": version }), || println!("recado {version}"));
-            Ok(())
+            output::print(&output, &serde_json::json!({ "version": version }), || format!("recado {version}"))?;
+            Ok(Exit::Done)
         }
     }
 }
 
 /// Carries a command out: by the server when one runs on the directory, by ourselves when none does.
 async fn operate(data_dir: &Path, command: Control) -> Result<Value> {
-    if !data_dir.join(STORE_FILE).exists() {
-        bail!("there is no store in {}: make one with `recado init --data-dir {0}`", data_dir.display());
-    }
-    let mut tries = 0;
-    let _lock = loop {
-        if let Some(lock) = DataDirLock::try_take(data_dir)? {
-            break lock;
-        }
-        match control::ask(data_dir, &command).await {
-            // Another command holds the lock, or a server that has not opened its socket yet: both for a moment only.
-            Err(control::AskError::NobodyThere(_)) if tries < 50 => tries += 1,
-            answer => return answer.map_err(Into::into),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    let gateway = Gateway::open(data_dir, Behaviour::from_environment()).await?;
-    let done = control::execute(&gateway, command).await;
-    gateway.close().await;
-    done.map_err(|error| refused(&error))
-}
-
-fn refused(error: &crate::api::error::ApiError) -> anyhow::Error {
-    let body = serde_json::to_value(error.body()).unwrap_or_default();
-    anyhow!(control::explain(&body))
+    let local = Local::open(data_dir).await?;
+    let done = local.execute(command).await;
+    local.close().await;
+    Ok(done?)
 }
 
 fn parse_environment(text: &str) -> Result<Environment, String> {

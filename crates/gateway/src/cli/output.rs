@@ -1,36 +1,48 @@
 //! What commands print: JSON for programs, lines and tables for people.
 
+use std::io::Write;
+
+use anyhow::Result;
 use serde_json::{Map, Value};
 
 use super::Output;
 
-/// Prints `value` as JSON where that was asked for, else whatever `text` prints.
-pub fn print(output: &Output, value: &Value, text: impl FnOnce()) {
-    if output.json { println!("{value}") } else { text() }
+/// Prints `value` as JSON where that was asked for, else `text`.
+pub fn print(output: &Output, value: &Value, text: impl FnOnce() -> String) -> Result<()> {
+    line(&if output.json { value.to_string() } else { text() })
 }
 
 /// Prints a result.
-pub fn show(output: &Output, value: &Value) {
+pub fn show(output: &Output, value: &Value) -> Result<()> {
     print(output, value, || match value {
         Value::Array(rows) => table(rows),
         Value::Object(fields) => lines(fields),
-        other => println!("{}", cell(other)),
-    });
+        other => cell(other),
+    })
 }
 
-fn lines(fields: &Map<String, Value>) {
+/// Prints text and the end of its line at once. Unlike `println!` it does not panic when the reader has gone (`| head`):
+/// the error ends the command, see [`super::exit::Exit::of`].
+pub fn line(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("{text}\n").as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// A line for the person, beside what the command prints for others; nobody may be there to read it.
+pub fn note(text: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+}
+
+fn lines(fields: &Map<String, Value>) -> String {
     let width = fields.keys().map(String::len).max().unwrap_or(0);
-    for (name, value) in fields {
-        println!("{name:width$}  {}", cell(value));
-    }
+    let line = |(name, value)| format!("{name:width$}  {}", cell(value));
+    fields.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Columns from the rows' fields, in the order of the first row.
-fn table(rows: &[Value]) {
-    let Some(Value::Object(first)) = rows.first() else {
-        println!("(none)");
-        return;
-    };
+fn table(rows: &[Value]) -> String {
+    let Some(Value::Object(first)) = rows.first() else { return "(none)".to_owned() };
     let names: Vec<&String> = first.keys().collect();
     let cells: Vec<Vec<String>> = rows.iter().map(|row| names.iter().map(|name| cell(&row[*name])).collect()).collect();
     let widths: Vec<usize> = (0..names.len())
@@ -40,16 +52,18 @@ fn table(rows: &[Value]) {
         .collect();
     let line = |row: Vec<&str>| {
         let padded = row.iter().zip(&widths).map(|(text, width)| format!("{text:width$}", width = *width));
-        println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    line(names.iter().map(|name| name.as_str()).collect());
-    cells.iter().for_each(|row| line(row.iter().map(String::as_str).collect()));
+    let head = line(names.iter().map(|name| name.as_str()).collect());
+    let rows = cells.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    [head].into_iter().chain(rows).collect::<Vec<_>>().join("\n")
 }
 
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        // What a stranger wrote must not command the terminal.
+        Value::String(text) => text.replace(char::is_control, "\u{fffd}"),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }

@@ -1,5 +1,8 @@
 //! The command line: what it prints, refuses and leaves behind, with a running server and without.
 
+mod messages;
+mod remote;
+mod send;
 mod serve;
 
 use std::os::unix::fs::PermissionsExt;
@@ -225,6 +228,10 @@ fn help_shows_no_values_of_variables() {
         &["channels"],
         &["channels", "create"],
         &["channels", "delete"],
+        &["messages", "list"],
+        &["messages", "watch"],
+        &["send", "contact"],
+        &["sandbox", "messages"],
         &["version"],
     ];
     let serve = recado().args(["serve", "--help"]).output().expect("the binary starts");

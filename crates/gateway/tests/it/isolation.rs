@@ -236,6 +236,40 @@ fn a_bad_key_opens_no_route() {
     assert_eq!(stage.state(&server), before);
 }
 
+/// The command line calls the API without a key, by the control socket. What it says there opens nothing on the wire.
+#[test]
+fn nothing_on_the_wire_makes_an_operator() {
+    let (stage, server) = Stage::set();
+    let before = stage.state(&server);
+    let whose = json!({"institution": stage.home.institution, "environment": "test"}).to_string();
+    let grant = json!({"institution": stage.home.institution, "grant": {"environment": "test"}}).to_string();
+    let smuggled = [
+        ("Known", &*grant),
+        ("X-Known", &grant),
+        ("Whose", &whose),
+        ("X-Institution", &stage.home.institution),
+        ("X-Environment", "test"),
+        ("X-Operator", "true"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("Proxy-Authorization", "Bearer operator"),
+    ];
+    for route in &ROUTES {
+        let what = format!("{} {} with smuggled headers", route.method, route.path);
+        let body = (!route.body.is_empty()).then_some(route.body.as_bytes());
+        let headers = [&smuggled[..], &[("Content-Type", "application/json")]].concat();
+        assert_refused(
+            &what,
+            &server.call(route.method, &stage.path(route.path), None, &headers, body),
+            401,
+            UNAUTHORIZED,
+        );
+    }
+    // A command as it stands on the socket is no call of the API.
+    let call = json!({"call": {"whose": {}, "method": "GET", "path": "/v1/channels", "headers": [], "body": ""}});
+    server.call("POST", "/", None, &[], Some(call.to_string().as_bytes())).expect(404);
+    assert_eq!(stage.state(&server), before);
+}
+
 #[test]
 fn another_institution_finds_nothing() {
     let (stage, server) = Stage::set();

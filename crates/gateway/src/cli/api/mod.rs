@@ -1,0 +1,190 @@
+//! The API as commands call it: with a data directory, as its operator and without a key; with `--url`, over HTTP.
+
+mod remote;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use recado_domain::api_key::Environment;
+use serde_json::{Value, json};
+
+use super::local::Local;
+use super::parse_environment;
+use crate::api::error::ApiError;
+use crate::api::json::BODY_LIMIT;
+use crate::config::DataDir;
+use crate::control::{AskError, Call, Command, Reply, Whose};
+use remote::Remote;
+
+/// Rows that a list is asked for at once: the most that the API gives.
+const PAGE: usize = 100;
+
+/// Whose API it is.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    #[command(flatten)]
+    data_dir: DataDir,
+    #[arg(
+        long,
+        env = "RECADO_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        help = "A Recado elsewhere (https://recado.example.com) in place of a data directory. Its API key is read \
+                  from RECADO_API_KEY, or from a file"
+    )]
+    url: Option<String>,
+    /// File whose first line is the API key for --url
+    #[arg(long, value_name = "FILE", requires = "url")]
+    api_key_file: Option<PathBuf>,
+    /// test or live; needed when both have a channel of this id
+    #[arg(long, value_parser = parse_environment, conflicts_with = "url")]
+    environment: Option<Environment>,
+    /// For whom; needed when there is more than one institution
+    #[arg(long, value_name = "ID", conflicts_with = "url")]
+    institution: Option<String>,
+}
+
+/// A call, before it is known which way it goes.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    pub method: &'static str,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Request {
+    pub fn get(path: String) -> Self {
+        Self { method: "GET", path, ..Self::default() }
+    }
+
+    pub fn delete(path: String) -> Self {
+        Self { method: "DELETE", path, ..Self::default() }
+    }
+}
+
+/// The API, and the way to it.
+pub struct Api {
+    way: Way,
+    whose: Whose,
+}
+
+enum Way {
+    Local(Local),
+    Remote(Box<Remote>),
+}
+
+impl Api {
+    /// Finds the way. The channel that the calls are about tells the environment.
+    pub async fn open(target: &Target, channel: Option<&str>) -> Result<Self> {
+        let way = match &target.url {
+            Some(url) => Way::Remote(Box::new(Remote::new(url, target.api_key_file.as_deref())?)),
+            None => Way::Local(Local::open(&target.data_dir.data_dir).await?),
+        };
+        let (institution, environment) = (target.institution.clone(), target.environment);
+        Ok(Self { way, whose: Whose { institution, environment, channel: channel.map(str::to_owned) } })
+    }
+
+    /// Whether somebody sends what is accepted; without a server it only waits in the store.
+    pub fn is_served(&self) -> bool {
+        !matches!(self.way, Way::Local(Local::Own(_)))
+    }
+
+    /// How long to wait before looking again: a key far away has a limit, our own server has none.
+    pub fn pause(&self) -> Duration {
+        Duration::from_millis(if matches!(self.way, Way::Remote(_)) { 1_000 } else { 200 })
+    }
+
+    /// One call, and whatever was answered.
+    pub async fn call(&self, request: Request) -> Result<Reply, AskError> {
+        if request.body.len() > BODY_LIMIT {
+            // It would be cut off in the middle, and the reason with it.
+            let body = serde_json::to_string(&ApiError::PayloadTooLarge.body()).unwrap_or_default();
+            return Ok(Reply { status: 413, headers: BTreeMap::new(), body });
+        }
+        match &self.way {
+            Way::Remote(remote) => remote.call(request).await,
+            Way::Local(local) => {
+                let Request { method, path, headers, body } = request;
+                let call = Call { whose: self.whose.clone(), method: method.to_owned(), path, headers, body };
+                let value = local.execute(Command::Call(call)).await?;
+                serde_json::from_value(value).map_err(|error| AskError::NoAnswer(error.to_string()))
+            }
+        }
+    }
+
+    /// One call that must succeed. A limit on the key is waited out.
+    pub async fn ask(&self, request: Request) -> Result<Value, AskError> {
+        loop {
+            let reply = self.call(request.clone()).await?;
+            match reply.retry_after() {
+                Some(wait) if reply.status == 429 => tokio::time::sleep(wait).await,
+                _ => return reply.success(),
+            }
+        }
+    }
+
+    /// The rows of a list, page by page, until there are `most`.
+    pub async fn list(
+        &self,
+        path: &str,
+        filters: &[(&str, Option<&str>)],
+        most: usize,
+    ) -> Result<Vec<Value>, AskError> {
+        let given = filters.iter().filter_map(|(name, value)| Some(format!("&{name}={}", encoded((*value)?))));
+        let filters: String = given.collect();
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        while rows.len() < most {
+            let limit = PAGE.min(most - rows.len());
+            let mut page = self.ask(Request::get(format!("{path}?limit={limit}{filters}{cursor}"))).await?;
+            if let Value::Array(more) = page["data"].take() {
+                rows.extend(more);
+            }
+            let Some(next) = page["pagination"]["nextCursor"].as_str() else { break };
+            cursor = format!("&cursor={}", encoded(next));
+        }
+        Ok(rows)
+    }
+
+    /// Closes what was opened.
+    pub async fn close(self) {
+        if let Way::Local(local) = self.way {
+            local.close().await;
+        }
+    }
+}
+
+impl Reply {
+    /// How long to wait, where the answer says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.headers.get("retry-after")?.parse().ok().map(Duration::from_secs)
+    }
+
+    /// The answer of a call that succeeded.
+    pub fn success(&self) -> Result<Value, AskError> {
+        match serde_json::from_str(&self.body) {
+            Ok(body @ Value::Object(_)) if (200..300).contains(&self.status) => Ok(body),
+            _ => Err(AskError::refused(&self.error())),
+        }
+    }
+
+    /// The body of a refusal. What is none (from a proxy, say) is put into the same form.
+    pub fn error(&self) -> Value {
+        let strange = || json!({ "message": format!("answer {} without JSON: is a Recado there?", self.status) });
+        serde_json::from_str(&self.body).ok().filter(Value::is_object).unwrap_or_else(strange)
+    }
+}
+
+/// A path of a channel's messages.
+pub fn messages_path(channel: &str, rest: &str) -> String {
+    format!("/v1/channels/{}/messages{rest}", encoded(channel))
+}
+
+/// Text as one part of a path or a query.
+pub fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'~');
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}

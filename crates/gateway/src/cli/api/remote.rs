@@ -1,0 +1,138 @@
+//! A Recado elsewhere, over HTTP with a key.
+
+use std::io::BufRead;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{self, HeaderName, HeaderValue, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use recado_domain::api_key::SecretKey;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::Request;
+use crate::cli::output::note;
+use crate::control::{AskError, Reply};
+
+/// The time that a call may take as a whole.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of an answer.
+const ANSWER_LIMIT: usize = 16 << 20;
+
+pub struct Remote {
+    /// Scheme, host, and a path in front of the API's where there is one.
+    base: String,
+    authorization: HeaderValue,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Remote {
+    /// The Recado at `url`. The key comes from the environment or a file: a command line can be read by every user of
+    /// the machine.
+    pub fn new(url: &str, key_file: Option<&Path>) -> Result<Self> {
+        let base = url.trim_end_matches('/');
+        let uri: Uri = base.parse().with_context(|| format!("{url} is no URL"))?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => bail!("--url must begin with https:// or http://"),
+        };
+        let host = uri.host().unwrap_or_default();
+        if host.is_empty() || uri.query().is_some() || uri.authority().is_some_and(|part| part.as_str().contains('@')) {
+            bail!("--url is a scheme, a host and perhaps a port and a path: https://recado.example.com");
+        }
+        let loopback = host == "localhost" || host.starts_with("127.") || host == "[::1]";
+        if !secure && !loopback {
+            note(&format!("recado: warning: the key and the messages go to {host} in clear; use https"));
+        }
+        let key = read_key(key_file)?;
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))?;
+        authorization.set_sensitive(true);
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls(secure)?).https_or_http().enable_http1().build();
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { base: base.to_owned(), authorization, client })
+    }
+
+    pub async fn call(&self, request: Request) -> Result<Reply, AskError> {
+        let request = self.request(request).map_err(|error| AskError::Refused(format!("{error:#}")))?;
+        let answered = tokio::time::timeout(TIMEOUT, async {
+            let response = self.client.request(request).await.map_err(|error| {
+                let causes = causes(&error);
+                if error.is_connect() {
+                    AskError::NobodyThere(format!("{}: {causes}", self.base))
+                } else {
+                    AskError::NoAnswer(causes)
+                }
+            })?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_LIMIT).collect().await;
+            let body = body.map_err(|error| AskError::NoAnswer(causes(&*error)))?.to_bytes();
+            Ok::<_, AskError>((parts, body))
+        });
+        let (parts, body) =
+            answered.await.map_err(|_| AskError::NoAnswer(format!("{} s have passed", TIMEOUT.as_secs())))??;
+        let text =
+            |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+        Ok(Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers.iter().filter_map(text).collect(),
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+    }
+
+    fn request(&self, request: Request) -> Result<http::Request<Full<Bytes>>> {
+        let mut built = http::Request::builder()
+            .method(request.method)
+            .uri(format!("{}{}", self.base, request.path))
+            .header(AUTHORIZATION, self.authorization.clone());
+        for (name, value) in request.headers {
+            built = built.header(name, value);
+        }
+        Ok(built.body(Full::from(request.body))?)
+    }
+}
+
+fn read_key(file: Option<&Path>) -> Result<SecretKey> {
+    let (place, text) = if let Some(path) = file {
+        let shown = path.display().to_string();
+        let mut line = String::new();
+        let read = std::fs::File::open(path).and_then(|file| std::io::BufReader::new(file).read_line(&mut line));
+        read.with_context(|| format!("cannot read {shown}"))?;
+        (shown, line)
+    } else {
+        let key = std::env::var("RECADO_API_KEY");
+        let key =
+            key.map_err(|_| anyhow!("--url needs a key: set RECADO_API_KEY, or name a file by --api-key-file"))?;
+        ("RECADO_API_KEY".to_owned(), key)
+    };
+    // Not shown: what was pasted there instead may be another secret.
+    SecretKey::parse(text.trim()).ok_or_else(|| anyhow!("what stands in {place} is no API key, or has a typing error"))
+}
+
+/// TLS with the system's certificate authorities.
+fn tls(secure: bool) -> Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    if secure {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            bail!("this system has no CA certificates (package ca-certificates): no https without them");
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// An error with its causes: hyper's own words alone say little.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,68 @@
+//! The way to a data directory: by the server that works on it, by ourselves when none does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use crate::config::Behaviour;
+use crate::control::{AskError, Client, Command, Desk};
+use crate::gateway::{Gateway, STORE_FILE};
+use crate::lock::DataDirLock;
+use crate::shutdown::Signals;
+
+/// Whoever carries commands out on a data directory; the same one until it is dropped.
+pub enum Local {
+    /// A running server.
+    Server(Client),
+    /// Ourselves. No server can start meanwhile.
+    Own(Own),
+}
+
+/// The opened files of a data directory.
+pub struct Own {
+    desk: Desk,
+    _lock: DataDirLock,
+}
+
+impl Local {
+    /// Finds the server, or opens the files.
+    pub async fn open(data_dir: &Path) -> Result<Self> {
+        if !data_dir.join(STORE_FILE).exists() {
+            bail!("there is no store in {}: make one with `recado init --data-dir {0}`", data_dir.display());
+        }
+        let mut tries = 0;
+        let lock = loop {
+            if let Some(lock) = DataDirLock::try_take(data_dir)? {
+                break lock;
+            }
+            match Client::connect(data_dir).await {
+                // Another command holds the lock, or a server that has not opened its socket yet: both for a moment
+                // only.
+                Err(AskError::NobodyThere(_)) if tries < 50 => tries += 1,
+                client => return Ok(Self::Server(client?)),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        // From here on Ctrl-C is not the end: a command that has begun is carried out whole.
+        let _signals = Signals::listen()?;
+        let gateway = Gateway::open(data_dir, Behaviour::from_environment()).await?;
+        Ok(Self::Own(Own { desk: Desk::new(gateway), _lock: lock }))
+    }
+
+    /// Carries a command out.
+    pub async fn execute(&self, command: Command) -> Result<Value, AskError> {
+        match self {
+            Self::Server(client) => client.ask(&command).await,
+            Self::Own(own) => own.desk.execute(command).await.map_err(|error| (&error).into()),
+        }
+    }
+
+    /// Closes what was opened.
+    pub async fn close(self) {
+        if let Self::Own(own) = self {
+            own.desk.close().await;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Follows messages by looking again and again. Each state that a message reached is printed with the time at which it
+//! did, also those that came and went between two looks.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use recado_domain::status::MessageStatus;
+use serde_json::{Value, json};
+
+use super::{Output, Request, encoded, messages_path, output};
+use crate::cli::Exit;
+use crate::cli::api::Api;
+use crate::cli::exit::unavailable;
+use crate::control::AskError;
+use crate::shutdown::Signals;
+
+/// How often in a row nobody may answer before we give up: a server that is started anew is waited for.
+const SILENCES: u32 = 60;
+/// Messages that are looked at one by one in one round, when they are too old for the first page.
+const OLD_ONES: usize = 20;
+/// Messages that are known when a channel begins to be watched: one page.
+const NEWEST: usize = 100;
+
+/// How far a message is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Its last state.
+    End,
+    /// What a sender wants to know: it has arrived, it will not, or nobody can tell.
+    Fate,
+}
+
+impl Until {
+    fn is_reached(self, status: MessageStatus) -> bool {
+        use MessageStatus::{Cancelled, Delivered, Expired, Failed, Read, Unknown};
+        match status {
+            Read | Failed | Expired | Cancelled => true,
+            Delivered | Unknown => self == Self::Fate,
+            _ => false,
+        }
+    }
+}
+
+/// Follows one message, and prints its states where there is an output for them. The exit code tells its fate.
+pub async fn watch_message(api: &Api, channel: &str, id: &str, until: Until, output: Option<&Output>) -> Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let path = messages_path(channel, &format!("/{}", encoded(id)));
+    let mut told = Told::default();
+    loop {
+        let message = tokio::select! {
+            () = signals.next() => return Ok(Exit::Interrupted),
+            message = look(api, &path) => message?,
+        };
+        if let Some(output) = output {
+            told.tell(&message["data"], output, false)?;
+        }
+        let status = status_of(&message["data"]);
+        if let Some(status) = status.filter(|status| until.is_reached(*status)) {
+            let arrived = matches!(status, MessageStatus::Delivered | MessageStatus::Read);
+            return Ok(if arrived { Exit::Done } else { Exit::Failed });
+        }
+        nobody_sends(api)?;
+        tokio::select! {
+            () = signals.next() => return Ok(Exit::Interrupted),
+            () = tokio::time::sleep(api.pause()) => {}
+        }
+    }
+}
+
+/// Follows a channel until Ctrl-C.
+pub async fn watch_channel(api: &Api, channel: &str, output: &Output) -> Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let mut watched = Watched { channel, newest: None, open: HashMap::new(), turn: 0 };
+    loop {
+        let round = async {
+            watched.round(api, output).await?;
+            nobody_sends(api)?;
+            tokio::time::sleep(api.pause()).await;
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            () = signals.next() => return Ok(Exit::Interrupted),
+            done = round => done?,
+        }
+    }
+}
+
+fn nobody_sends(api: &Api) -> Result<()> {
+    if api.is_served() {
+        return Ok(());
+    }
+    Err(unavailable("no server runs on this data directory, so nothing moves: start one with `recado serve`"))
+}
+
+/// A look that outlives a restart of the server.
+async fn look(api: &Api, path: &str) -> Result<Value, AskError> {
+    let mut silences = 0;
+    loop {
+        match api.ask(Request::get(path.to_owned())).await {
+            Err(error @ AskError::Refused(_)) => return Err(error),
+            Err(_) if silences < SILENCES => silences += 1,
+            answer => return answer,
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+struct Watched<'a> {
+    channel: &'a str,
+    /// The newest message that was seen.
+    newest: Option<String>,
+    /// What may still change.
+    open: HashMap<String, Told>,
+    /// Where among those the next round begins to look.
+    turn: usize,
+}
+
+impl Watched<'_> {
+    async fn round(&mut self, api: &Api, output: &Output) -> Result<()> {
+        let first = self.newest.is_none();
+        let mut seen = self.newer(api).await?;
+        if first {
+            seen.truncate(NEWEST);
+            self.newest = Some(String::new());
+        }
+        if let Some(newest) = seen.first().and_then(|message| message["id"].as_str()) {
+            self.newest = Some(newest.to_owned());
+        }
+        let old: Vec<_> = self.open.keys().skip(self.turn).take(OLD_ONES).cloned().collect();
+        self.turn = if old.len() < OLD_ONES { 0 } else { self.turn + OLD_ONES };
+        for id in old {
+            if !seen.iter().any(|message| message["id"] == *id) {
+                match look(api, &messages_path(self.channel, &format!("/{id}"))).await {
+                    Ok(mut answer) => seen.push(answer["data"].take()),
+                    // Purged meanwhile.
+                    Err(_) => drop(self.open.remove(&id)),
+                }
+            }
+        }
+        for message in seen.iter().rev() {
+            let id = message["id"].as_str().unwrap_or_default().to_owned();
+            let ends = status_of(message).is_some_and(|status| Until::End.is_reached(status));
+            let mut told =
+                self.open.remove(&id).unwrap_or_else(|| if first { Told::all(message) } else { Told::default() });
+            told.tell(message, output, true)?;
+            if !ends {
+                self.open.insert(id, told);
+            }
+        }
+        Ok(())
+    }
+
+    /// The messages down to the newest that is known, newest first.
+    async fn newer(&self, api: &Api) -> Result<Vec<Value>, AskError> {
+        let known = self.newest.as_deref();
+        let path = messages_path(self.channel, "");
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let mut page = look(api, &format!("{path}?limit={NEWEST}{cursor}")).await?;
+            let Value::Array(more) = page["data"].take() else { return Ok(rows) };
+            let end = more.iter().position(|message| message["id"].as_str() == known);
+            rows.extend(more.into_iter().take(end.unwrap_or(usize::MAX)));
+            match page["pagination"]["nextCursor"].as_str() {
+                Some(next) if end.is_none() && known.is_some() => cursor = format!("&cursor={}", encoded(next)),
+                _ => return Ok(rows),
+            }
+        }
+    }
+}
+
+/// What was printed of a message: the time of each state.
+#[derive(Default)]
+struct Told(HashMap<&'static str, String>);
+
+impl Told {
+    fn all(message: &Value) -> Self {
+        Self(reached(message).map(|(at, status)| (status, at)).collect())
+    }
+
+    /// Prints the states that were reached since.
+    fn tell(&mut self, message: &Value, output: &Output, with_id: bool) -> Result<()> {
+        let mut news: Vec<_> =
+            reached(message).filter(|(at, status)| self.0.get(status).is_none_or(|told| told != at)).collect();
+        // Stable: within one millisecond the order of the states stands.
+        news.sort_by(|(at, _), (other, _)| at.cmp(other));
+        let last = news.len().saturating_sub(1);
+        for (number, (at, status)) in news.into_iter().enumerate() {
+            let id = message["id"].as_str().unwrap_or_default();
+            // The reason belongs to the state in which the message is now.
+            let error = &message["error"];
+            let error = if number == last && message["status"] == status { error } else { &Value::Null };
+            let change = json!({ "at": at, "id": id, "status": status, "to": message["to"], "error": error });
+            output::print(output, &change, || {
+                let who = if with_id { format!("{id}  ") } else { String::new() };
+                let why = error["message"].as_str().map(|text| format!("  {text}")).unwrap_or_default();
+                format!("{at}  {who}{status}{}", why.replace(char::is_control, "\u{fffd}"))
+            })?;
+            self.0.insert(status, at);
+        }
+        Ok(())
+    }
+}
+
+/// The states that a message has reached, with their times.
+fn reached(message: &Value) -> impl Iterator<Item = (String, &'static str)> {
+    MessageStatus::ALL.into_iter().filter_map(|status| {
+        let at = message[format!("{}At", status.name().to_lowercase())].as_str()?;
+        Some((at.to_owned(), status.name()))
+    })
+}
+
+fn status_of(message: &Value) -> Option<MessageStatus> {
+    MessageStatus::from_name(message["status"].as_str()?)
+}

@@ -1,0 +1,85 @@
+//! A call of the API as a command: the operator gets every check, text and promise of the contract without a key.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::BodyExt;
+use recado_domain::api_key::Environment;
+use recado_domain::ids::InstitutionId;
+use serde::{Deserialize, Serialize};
+use tower::ServiceExt;
+
+use super::{Desk, find_institution};
+use crate::api::auth::vouch;
+use crate::api::error::ApiError;
+use crate::gateway::Gateway;
+
+/// A call of the API.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Call {
+    pub whose: Whose,
+    pub method: String,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+/// For whom a call is made; what is left out is found where there is only one answer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Whose {
+    pub institution: Option<String>,
+    pub environment: Option<Environment>,
+    /// The channel that the call is about: it tells the environment.
+    pub channel: Option<String>,
+}
+
+/// What the API answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reply {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+pub(super) async fn answer(desk: &Desk, call: Call) -> Result<Reply, ApiError> {
+    let institution = find_institution(&desk.gateway, call.whose.institution.as_deref()).await?;
+    let environment = environment(&desk.gateway, institution, &call.whose)?;
+    let mut request = request(call).ok_or_else(|| ApiError::field("call", "Chamada invalida."))?;
+    vouch(&mut request, institution, environment);
+    let Ok(response) = desk.router.clone().oneshot(request).await;
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(|_| ApiError::Internal)?.to_bytes();
+    let body = String::from_utf8(body.into()).map_err(|_| ApiError::Internal)?;
+    let header = |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+    Ok(Reply { status: parts.status.as_u16(), headers: parts.headers.iter().filter_map(header).collect(), body })
+}
+
+fn request(call: Call) -> Option<Request<Body>> {
+    let mut request = Request::new(Body::from(call.body));
+    *request.method_mut() = call.method.parse::<Method>().ok()?;
+    *request.uri_mut() = call.path.parse::<Uri>().ok()?;
+    for (name, value) in call.headers {
+        request.headers_mut().append(name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?);
+    }
+    Some(request)
+}
+
+/// The environment that was named, or the one that has the channel. A channel that is nowhere is the API's to refuse.
+fn environment(gateway: &Gateway, institution: InstitutionId, whose: &Whose) -> Result<Environment, ApiError> {
+    if let (Some(named), _) | (None, Some(named)) =
+        (whose.environment, whose.channel.is_none().then_some(Environment::Test))
+    {
+        return Ok(named);
+    }
+    let id = whose.channel.as_deref().unwrap_or_default();
+    let found = |environment| gateway.directory.find(institution, environment, id);
+    match (found(Environment::Test), found(Environment::Live)) {
+        (Some(test), Some(live)) if test.is_deleted() == live.is_deleted() => {
+            Err(ApiError::field("environment", "Ha um canal com este id em cada ambiente: informe --environment."))
+        }
+        (test, Some(live)) if !live.is_deleted() || test.is_none() => Ok(Environment::Live),
+        _ => Ok(Environment::Test),
+    }
+}

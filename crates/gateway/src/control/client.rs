@@ -1,0 +1,96 @@
+//! The command's end of the control socket.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use super::socket::{Answer, SOCKET_FILE};
+use super::{Command, explain};
+use crate::api::error::ApiError;
+
+/// Why nothing was done, or may not have been.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens on the socket.
+    #[error("no server answers on {0}")]
+    NobodyThere(String),
+    /// It said no, and why.
+    #[error("{0}")]
+    Refused(String),
+    /// Not now: the store takes no writes, or a queue is full.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The conversation broke off; what was asked may have been done.
+    #[error("the server gave no answer ({0}); is it of another version?")]
+    NoAnswer(String),
+}
+
+impl AskError {
+    /// A refusal, from an error's body of the API.
+    pub fn refused(error: &Value) -> Self {
+        let text = explain(error);
+        let may_pass =
+            [ApiError::Unavailable, ApiError::QueueFull].iter().any(|known| error["code"] == known.parts().1);
+        if may_pass { Self::Unavailable(text) } else { Self::Refused(text) }
+    }
+}
+
+impl From<&ApiError> for AskError {
+    fn from(error: &ApiError) -> Self {
+        Self::refused(&serde_json::to_value(error.body()).unwrap_or_default())
+    }
+}
+
+/// Connections to a running server, opened as they are needed and kept for the next command.
+pub struct Client {
+    path: PathBuf,
+    idle: Mutex<Vec<BufReader<UnixStream>>>,
+}
+
+impl Client {
+    /// Looks whether a server is there.
+    pub async fn connect(data_dir: &Path) -> Result<Self, AskError> {
+        let client = Self { path: data_dir.join(SOCKET_FILE), idle: Mutex::default() };
+        let first = client.dial().await?;
+        client.keep(first);
+        Ok(client)
+    }
+
+    /// Has the server carry a command out.
+    pub async fn ask(&self, command: &Command) -> Result<Value, AskError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut stream = match idle {
+            Some(stream) => stream,
+            None => self.dial().await?,
+        };
+        let answer = exchange(&mut stream, command).await.map_err(|error| {
+            // Most likely the server is gone, and with it the other end of all of them.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            AskError::NoAnswer(error.to_string())
+        })?;
+        self.keep(stream);
+        match answer {
+            Answer::Done(value) => Ok(value),
+            Answer::Refused(error) => Err(AskError::refused(&error)),
+        }
+    }
+
+    async fn dial(&self) -> Result<BufReader<UnixStream>, AskError> {
+        let stream = UnixStream::connect(&self.path).await;
+        stream.map(BufReader::new).map_err(|error| AskError::NobodyThere(format!("{}: {error}", self.path.display())))
+    }
+
+    fn keep(&self, stream: BufReader<UnixStream>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+    }
+}
+
+async fn exchange(stream: &mut BufReader<UnixStream>, command: &Command) -> anyhow::Result<Answer> {
+    stream.write_all(format!("{}\n", serde_json::to_string(command)?).as_bytes()).await?;
+    let mut line = String::new();
+    stream.read_line(&mut line).await?;
+    Ok(serde_json::from_str(&line)?)
+}

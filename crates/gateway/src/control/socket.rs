@@ -1,0 +1,101 @@
+//! The server's end of the control socket: JSON lines, each answered by one, as many as the client likes.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::task::TaskTracker;
+
+use super::Desk;
+use crate::gateway::Gateway;
+
+pub(super) const SOCKET_FILE: &str = "recado.sock";
+/// Most bytes of a command: the largest body of the API (64 KiB) with every byte escaped, and room for the rest.
+const COMMAND_LIMIT: u64 = 512 * 1024;
+/// The time a command has to arrive, from its first byte on.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The answer on the socket.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    Done(Value),
+    Refused(Value),
+}
+
+/// The socket of a data directory; it goes with the server.
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Opens the socket. The caller holds the directory's lock, so one that is there is left over from a crash.
+    pub fn open(data_dir: &Path) -> Result<Self> {
+        let path = data_dir.join(SOCKET_FILE);
+        if path.exists() {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        let listener = UnixListener::bind(&path)
+            .with_context(|| format!("cannot open {} (a path of over 100 characters is too long)", path.display()))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path })
+    }
+
+    /// Answers commands until the server stops; those in hand are finished.
+    pub async fn serve(self, gateway: Arc<Gateway>) {
+        let desk = Arc::new(Desk::new(gateway));
+        let tracker = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = desk.gateway.stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            if let Ok((stream, _)) = accepted {
+                let desk = desk.clone();
+                tracker.spawn(async move {
+                    if let Err(error) = converse(stream, &desk).await {
+                        tracing::warn!(%error, "a command broke off");
+                    }
+                });
+            }
+        }
+        // A leftover is removed at the next start.
+        let _ = std::fs::remove_file(&self.path);
+        drop(self.listener);
+        tracker.close();
+        tracker.wait().await;
+    }
+}
+
+async fn converse(mut stream: UnixStream, desk: &Desk) -> Result<()> {
+    let (reading, mut writing) = stream.split();
+    let mut reader = BufReader::new(reading);
+    let mut line = String::new();
+    loop {
+        let more = tokio::select! {
+            () = desk.gateway.stop.cancelled() => return Ok(()),
+            read = reader.fill_buf() => !read?.is_empty(),
+        };
+        if !more {
+            return Ok(());
+        }
+        line.clear();
+        tokio::time::timeout(COMMAND_TIMEOUT, (&mut reader).take(COMMAND_LIMIT).read_line(&mut line)).await??;
+        let answer = match serde_json::from_str(&line) {
+            Ok(command) => match desk.execute(command).await {
+                Ok(value) => Answer::Done(value),
+                Err(error) => Answer::Refused(serde_json::to_value(error.body())?),
+            },
+            Err(error) => Answer::Refused(json!({ "message": format!("not a command of this version: {error}") })),
+        };
+        writing.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await?;
+    }
+}

@@ -1,0 +1,51 @@
+//! `recado send`.
+
+use serde_json::json;
+
+use super::{assert_fails, run_in};
+use crate::harness::Home;
+use crate::v1::Stage;
+
+const CARD: [&str; 8] =
+    ["send", "contact", "--name", "Maria Silva", "--phone", "5511988887777", "--channel", "sandbox"];
+
+#[test]
+fn a_card_is_sent_and_waited_for() {
+    let stage = Stage::set();
+    let send = |more: &[&str]| run_in(stage.home.dir(), &[&CARD, more].concat());
+    let more = ["--to", "+55 (11) 99999-8888", "--email", "maria@exemplo.com.br", "--organization", "Exemplo"];
+    let output = send(&[&more[..], &["--wait"]].concat());
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(printed.contains("QUEUED") && printed.contains("DELIVERED"), "{printed}");
+    let id = printed.lines().next().expect("an id");
+    let shown = stage.home.cli(&["messages", "show", id, "--channel", "sandbox"]);
+    let contact = json!({"name": "Maria Silva", "phone": "5511988887777", "email": "maria@exemplo.com.br", "organization": "Exemplo"});
+    assert_eq!(shown["contact"], contact);
+    let failed = send(&["--to", "5511999998888", "--scenario", "number_not_on_whatsapp", "--wait", "--json"]);
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    let failed: serde_json::Value = serde_json::from_slice(&failed.stdout).expect("one JSON object");
+    assert_eq!(failed["error"]["code"], "NUMBER_NOT_ON_WHATSAPP");
+    // The same key is the same message.
+    let twice = || stage.home.cli(&[&CARD[..], &["--to", "5511999998888", "--idempotency-key", "k1"]].concat());
+    assert_eq!(twice()["id"], twice()["id"]);
+}
+
+#[test]
+fn a_card_that_is_refused_says_why() {
+    let home = Home::init();
+    let send = |args: &[&str]| run_in(home.dir(), &[&["send", "contact"], args].concat());
+    let bad = send(&["--to", "99", "--name", "", "--phone", "1", "--channel", "sandbox"]);
+    assert_fails(&bad, 1, &["to: O numero", "name: O nome", "phone: O telefone"]);
+    let scenario = ["--to", "5511999998888", "--name", "x", "--phone", "5511988887777", "--scenario", "x"];
+    assert_fails(&send(&[&scenario[..], &["--channel", "sandbox"]].concat()), 1, &["Cenario"]);
+    assert_fails(&send(&[&scenario[..6], &["--channel", "none"]].concat()), 1, &["Canal nao encontrado"]);
+    let large = "x".repeat(70_000);
+    let large = send(&["--to", "5511999998888", "--name", &large, "--phone", "1", "--channel", "sandbox"]);
+    assert_fails(&large, 1, &["excede o limite"]);
+    // It waits in the store where no server runs, and does not wait for ever.
+    let output = send(&[&scenario[..6], &["--channel", "sandbox", "--wait"]].concat());
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("recado serve"), "{output:?}");
+    assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"])[0]["status"], "QUEUED");
+}
