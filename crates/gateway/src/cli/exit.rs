@@ -31,6 +31,7 @@ impl Exit {
 
     /// The code of a failure. `None` where it is none: who reads what we print has seen enough and gone.
     fn of(error: &anyhow::Error) -> Option<Self> {
+        // `downcast_ref` finds what stands behind a context, too.
         if let Some(Failure { exit, .. }) = error.downcast_ref() {
             return Some(*exit);
         }

@@ -1,5 +1,6 @@
 //! The command line: what it prints, refuses and leaves behind, with a running server and without.
 
+mod csv;
 mod messages;
 mod remote;
 mod send;

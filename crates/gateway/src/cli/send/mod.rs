@@ -1,6 +1,10 @@
 //! `recado send`.
 
+mod csv;
 mod one;
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -19,14 +23,14 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Contact {
     /// The recipient's number, DDI+DDD+NUM
-    #[arg(long, value_name = "NUMBER")]
-    to: String,
+    #[arg(long, value_name = "NUMBER", required_unless_present = "csv")]
+    to: Option<String>,
     /// The name on the card
-    #[arg(long)]
-    name: String,
+    #[arg(long, required_unless_present = "csv")]
+    name: Option<String>,
     /// The number on the card
-    #[arg(long, value_name = "NUMBER")]
-    phone: String,
+    #[arg(long, value_name = "NUMBER", required_unless_present = "csv")]
+    phone: Option<String>,
     /// The email address on the card
     #[arg(long)]
     email: Option<String>,
@@ -46,19 +50,51 @@ pub struct Contact {
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
+    bulk: Bulk,
+    #[command(flatten)]
     place: Where,
+}
+
+/// Many cards at once.
+#[derive(Debug, Args)]
+struct Bulk {
+    /// Send every line of a CSV file with the columns to, name, phone, and perhaps email and organization
+    ///
+    /// The same command again goes on where it was interrupted, and sends what was mended.
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["to", "name", "phone", "email", "organization", "idempotency_key", "wait"])]
+    csv: Option<PathBuf>,
+    /// Where to write what became of each line; made of the CSV file's name without it
+    #[arg(long, value_name = "FILE", requires = "csv")]
+    results: Option<PathBuf>,
+    /// Lines on their way at a time; 1 keeps their order
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=128),
+          requires = "csv")]
+    parallel: u8,
+    /// Name of the run: with another one the same lines are sent once more; the CSV file's name without it
+    #[arg(long, value_name = "NAME", requires = "csv")]
+    batch: Option<String>,
+    /// How long nobody may answer before the run is given up
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration, requires = "csv")]
+    patience: Duration,
 }
 
 impl Command {
     pub async fn run(self) -> Result<Exit> {
         match self {
-            Self::Contact(contact) => one::send(&contact).await,
+            Self::Contact(contact) => match &contact.bulk.csv {
+                Some(file) => csv::send(&contact, file).await,
+                None => one::send(&contact).await,
+            },
         }
     }
 }
 
 /// The fields of a card, as the contract names and orders them.
 pub const FIELDS: [&str; 5] = ["to", "name", "phone", "email", "organization"];
+
+/// The header that orders trouble.
+const SCENARIO: &str = "x-ogmma-sandbox-scenario";
 
 /// The contact call.
 fn request(channel: &str, fields: [Option<&str>; 5], key: &str, scenario: Option<&str>) -> Request {
@@ -67,7 +103,7 @@ fn request(channel: &str, fields: [Option<&str>; 5], key: &str, scenario: Option
         ("content-type".to_owned(), "application/json".to_owned()),
         ("idempotency-key".to_owned(), key.to_owned()),
     ];
-    headers.extend(scenario.map(|scenario| ("x-ogmma-sandbox-scenario".to_owned(), scenario.to_owned())));
+    headers.extend(scenario.map(|scenario| (SCENARIO.to_owned(), scenario.to_owned())));
     let body = Value::from(given.collect::<Map<_, _>>()).to_string();
     Request { method: "POST", path: messages_path(channel, "/contact"), headers, body }
 }

@@ -21,7 +21,7 @@ async fn send_by(api: &Api, contact: &Contact) -> Result<Exit> {
     let made_up = || format!("{:032x}", u128::from_be_bytes(random(&SystemEntropy)));
     let key = contact.idempotency_key.clone().unwrap_or_else(made_up);
     let Contact { to, name, phone, email, organization, scenario, .. } = contact;
-    let fields = [Some(&**to), Some(name), Some(phone), email.as_deref(), organization.as_deref()];
+    let fields = [to, name, phone, email, organization].map(|field| field.as_deref());
     let mut request = request(&contact.place.channel, fields, &key, scenario.as_deref());
     request.headers.push(("prefer".to_owned(), "return=representation".to_owned()));
     let answer = api.ask(request).await.map_err(|error| {

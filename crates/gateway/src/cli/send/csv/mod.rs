@@ -1,0 +1,186 @@
+//! A CSV file of cards: `recado send contact --csv`.
+
+mod deliver;
+mod input;
+mod progress;
+mod results;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures_util::{FutureExt, StreamExt, stream};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Bulk, Contact, request};
+use crate::cli::api::Api;
+use crate::cli::output::{self, note};
+use crate::cli::{Exit, Output};
+use crate::shutdown::Signals;
+use deliver::Sender;
+use input::{Input, Line, hex};
+use progress::{Count, Progress};
+use results::{Fate, Results};
+
+/// The code of a line that the file itself shows to be none.
+const BAD_LINE: &str = "CSV_LINE";
+/// Refused lines that are named at the end; all of them stand in the result file.
+const NAMED: usize = 5;
+/// Answers that are written to the result file at once, at most.
+const CHUNK: usize = 256;
+/// How long answers may be in the result file before they are brought to the disk.
+const SYNC: Duration = Duration::from_secs(1);
+
+/// Sends every line that no earlier run has sent.
+pub async fn send(contact: &Contact, file: &Path) -> Result<Exit> {
+    let Bulk { results, batch, .. } = &contact.bulk;
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let batch = batch.as_deref().unwrap_or(&name);
+    let input = Input::read(file, [batch, &contact.place.channel])?;
+    let place = results.clone().unwrap_or_else(|| file.with_extension("results.csv"));
+    if place == file {
+        anyhow::bail!("the result file must be another file than {}", file.display());
+    }
+    let results = Results::open(&place, input.separator)?;
+    let api = Api::open(&contact.place.target, Some(&contact.place.channel)).await?;
+    let done = Run::new(contact, &input, results, place).go(&api).await;
+    api.close().await;
+    done
+}
+
+struct Run<'a> {
+    contact: &'a Contact,
+    input: &'a Input,
+    results: Results,
+    place: PathBuf,
+    count: Count,
+    /// The first refused lines.
+    named: Vec<String>,
+}
+
+impl<'a> Run<'a> {
+    fn new(contact: &'a Contact, input: &'a Input, results: Results, place: PathBuf) -> Self {
+        let already = input.lines.iter().filter(|line| results.has(&line.key)).count();
+        let count = Count { lines: input.lines.len(), already, ..Count::default() };
+        Self { contact, input, results, place, count, named: Vec::new() }
+    }
+
+    async fn go(mut self, api: &Api) -> Result<Exit> {
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn(obey_signals(Signals::listen()?, stop.clone()));
+        let sender = Sender::new(api, self.contact.bulk.patience, stop.clone());
+        let mut progress = Progress::new(self.count, self.contact.place.output.json);
+        let ended = self.send_all(&sender, &mut progress).await;
+        progress.end();
+        watching.abort();
+        self.results.sync()?;
+        let interrupted = stop.is_cancelled() && ended.is_ok();
+        self.tell(&self.contact.place.output, interrupted || ended.is_err())?;
+        ended?;
+        Ok(match (interrupted, self.count.refused) {
+            (true, _) => Exit::Interrupted,
+            (false, 0) => Exit::Done,
+            (false, _) => Exit::SomeRefused,
+        })
+    }
+
+    /// Starts the lines in the file's order, some at a time, and notes each answer as it comes. After a stop or an error
+    /// those in hand are finished.
+    async fn send_all(&mut self, sender: &Sender<'_>, progress: &mut Progress) -> Result<()> {
+        let (input, contact) = (self.input, self.contact);
+        let open: Vec<&Line> = input.lines.iter().filter(|line| !self.results.has(&line.key)).collect();
+        let calls = stream::iter(open).map(|line| answer(contact, input, line, sender).map(move |fate| (line, fate)));
+        let mut answers = calls.buffer_unordered(contact.bulk.parallel.into()).ready_chunks(CHUNK);
+        let (mut synced, mut ended, mut told) = (Instant::now(), Ok(()), false);
+        loop {
+            let tick = tokio::time::sleep(Duration::from_millis(500));
+            let answered = tokio::select! {
+                answered = answers.next() => answered,
+                () = tick => Some(Vec::new()),
+            };
+            let Some(answered) = answered else { return ended };
+            let mut fates = Vec::with_capacity(answered.len());
+            for (line, fate) in answered {
+                match fate {
+                    Ok(fate) => fates.extend(fate.map(|fate| (line, fate))),
+                    Err(error) => {
+                        sender.stop.cancel();
+                        ended = ended.and(Err(error));
+                    }
+                }
+            }
+            self.note(&fates)?;
+            if synced.elapsed() > SYNC {
+                self.results.sync()?;
+                synced = Instant::now();
+            }
+            progress.show(self.count, sender.waits_for().as_deref());
+            if sender.stop.is_cancelled() && !told {
+                progress.say("stopping: what is in hand is finished; Ctrl-C again ends at once");
+                told = true;
+            }
+        }
+    }
+
+    fn note(&mut self, fates: &[(&Line, Fate)]) -> Result<()> {
+        let input = self.input;
+        self.results.add(fates.iter().map(|(line, fate)| (line.number, &line.key, input.fields(line), fate)))?;
+        for (line, fate) in fates {
+            match fate {
+                Fate::Accepted { .. } => self.count.accepted += 1,
+                Fate::Replayed { .. } => self.count.already += 1,
+                Fate::Refused { reason, .. } => {
+                    self.count.refused += 1;
+                    if self.named.len() < NAMED {
+                        self.named.push(format!("line {}: {reason}", line.number));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, output: &Output, unfinished: bool) -> Result<()> {
+        let Count { lines, accepted, already, refused } = self.count;
+        let place = self.place.display().to_string();
+        if !output.json {
+            self.named.iter().for_each(|line| note(line));
+            if refused > self.named.len() && !self.named.is_empty() {
+                note(&format!("... and {} more refused lines, in {place}", refused - self.named.len()));
+            }
+            if unfinished {
+                note("not finished; the same command goes on where this one ended");
+            } else if refused > 0 {
+                note("mend the refused lines in the CSV file and run the same command: it sends those alone");
+            }
+        }
+        let remaining = lines - self.count.done();
+        let value = json!({
+            "lines": lines, "accepted": accepted, "alreadySent": already, "refused": refused, "remaining": remaining,
+            "results": place,
+        });
+        output::show(output, &value)
+    }
+}
+
+/// What becomes of a line; `None` when it was not sent because the run stopped.
+async fn answer(contact: &Contact, input: &Input, line: &Line, sender: &Sender<'_>) -> Result<Option<Fate>> {
+    if sender.stop.is_cancelled() {
+        return Ok(None);
+    }
+    if let Some(reason) = &line.fault {
+        return Ok(Some(Fate::Refused { code: BAD_LINE.to_owned(), reason: reason.clone() }));
+    }
+    let call = request(&contact.place.channel, input.fields(line), &hex(&line.key), contact.scenario.as_deref());
+    sender.deliver(call).await.with_context(|| format!("stopped at line {}", line.number))
+}
+
+/// The first signal asks, the second one insists.
+async fn obey_signals(mut signals: Signals, stop: CancellationToken) {
+    signals.next().await;
+    stop.cancel();
+    signals.next().await;
+    // The result file has every answer that came, and the keys stand for those that did not.
+    std::process::exit(Exit::Interrupted as i32);
+}

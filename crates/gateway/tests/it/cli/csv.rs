@@ -1,0 +1,317 @@
+//! `recado send contact --csv`.
+//!
+//! `RECADO_TEST_CSV_LINES` sets how many lines the interrupted run has (2,000).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{assert_fails, mode, run_in};
+use crate::harness::{Home, recado, wait_for};
+use crate::v1::{Stage, create_key, text};
+
+const HEAD: &str = "to,name,phone,email,organization";
+
+struct Batch {
+    file: PathBuf,
+    results: PathBuf,
+}
+
+impl Batch {
+    fn new(home: &Home, content: impl AsRef<[u8]>) -> Self {
+        let (file, results) = (home.dir.join("cards.csv"), home.dir.join("cards.results.csv"));
+        std::fs::write(&file, content).expect("a file");
+        Self { file, results }
+    }
+
+    fn args<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let args = ["send", "contact", "--channel", "sandbox", "--json", "--csv", path(&self.file)];
+        [&args[..], more].concat()
+    }
+
+    fn run(&self, home: &Home, more: &[&str]) -> Output {
+        run_in(home.dir(), &self.args(more))
+    }
+
+    /// Runs to the end with this exit code; gives the summary.
+    #[track_caller]
+    fn summary(&self, home: &Home, more: &[&str], code: i32) -> Value {
+        let output = self.run(home, more);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    fn start(&self, home: &Home, more: &[&str]) -> Child {
+        let mut command = recado();
+        command.args(self.args(more)).args(["--data-dir", home.dir()]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+    }
+
+    /// The rows of the result file: line, status, code, reason.
+    fn rows(&self) -> Vec<[String; 4]> {
+        let text = std::fs::read_to_string(&self.results).expect("a result file");
+        let mut reader = csv::ReaderBuilder::new().delimiter(separator(&text)).from_reader(text.as_bytes());
+        reader
+            .records()
+            .map(|row| {
+                let row = row.expect("a row");
+                [&row[0], &row[1], &row[3], &row[4]].map(str::to_owned)
+            })
+            .collect()
+    }
+}
+
+fn separator(text: &str) -> u8 {
+    if text.lines().next().unwrap_or_default().contains(';') { b';' } else { b',' }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill runs").success());
+}
+
+fn phone(home: &Home) -> Vec<Value> {
+    home.cli(&["sandbox", "messages", "--limit", "1000000"]).as_array().expect("a list").clone()
+}
+
+/// Cards to numbers of their own, none of which orders trouble; every hundredth is bad in one of four ways. With the numbers of the bad lines.
+fn cards(count: usize) -> (String, BTreeMap<u64, &'static str>) {
+    let (mut text, mut bad) = (format!("{HEAD}\r\n"), BTreeMap::new());
+    for number in 0..count {
+        let (to, mail) = (format!("55219{number:08}"), "a@example.com");
+        let faults = ["to: O numero", "name: O nome", "email: O email", "the line has 3 values"];
+        let fault = (number % 100 == 50).then_some(number / 100 % 4);
+        text += &match fault {
+            Some(0) => format!("12,Card {number},5511988887777,{mail},\r\n"),
+            Some(1) => format!("{to},,5511988887777,{mail},\r\n"),
+            Some(2) => format!("{to},Card {number},5511988887777,nope,\r\n"),
+            Some(_) => format!("{to},Card {number},5511988887777\r\n"),
+            None => format!("{to},\"Card, {number}\",5511988887777,{mail},\r\n"),
+        };
+        fault.map(|fault| bad.insert(number as u64 + 2, faults[fault]));
+    }
+    (text, bad)
+}
+
+/// Ctrl-C, `kill -9` and a killed server at random moments: each good line is on the phone once, each bad one explained.
+#[test]
+fn interrupted_at_random_moments_it_sends_each_line_once() {
+    let count = std::env::var("RECADO_TEST_CSV_LINES").map_or(2_000, |text| text.parse().expect("a number"));
+    let mut stage = Stage::set();
+    let (content, bad) = cards(count);
+    let batch = Batch::new(&stage.home, content);
+    let mut ends = HashMap::<&str, u32>::new();
+    for round in 0.. {
+        let mut child = batch.start(&stage.home, &["--parallel", "4"]);
+        let pause = 30 + RandomState::new().hash_one(round) % (100 + count as u64 / 20);
+        std::thread::sleep(Duration::from_millis(pause));
+        match round % 3 {
+            _ if child.try_wait().expect("it can be waited for").is_some() => {}
+            0 => signal(&child, "-INT"),
+            1 => signal(&child, "-KILL"),
+            _ => {
+                stage = stage.crash(&[]);
+                *ends.entry("server killed").or_default() += 1;
+            }
+        }
+        let output = child.wait_with_output().expect("it ends");
+        match output.status.code() {
+            Some(130) => *ends.entry("interrupted").or_default() += 1,
+            None => *ends.entry("killed").or_default() += 1,
+            Some(3) => {
+                let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                assert_eq!((&summary["refused"], &summary["remaining"]), (&json!(bad.len()), &json!(0)));
+                break;
+            }
+            _ => panic!("{output:?}"),
+        }
+    }
+    println!("{count} lines, {} bad; {ends:?}", bad.len());
+    assert!(ends.len() == 3, "this run shows too little: {ends:?}");
+
+    let rows = batch.rows();
+    let refused: BTreeMap<u64, &str> = rows
+        .iter()
+        .filter(|row| row[1] == "refused")
+        .map(|row| (row[0].parse().expect("a number"), &*row[3]))
+        .collect();
+    assert_eq!(refused.keys().collect::<Vec<_>>(), bad.keys().collect::<Vec<_>>());
+    for (line, fault) in &bad {
+        assert!(refused[line].contains(fault), "line {line}: {}", refused[line]);
+    }
+    assert_eq!(rows.len(), count, "a row for each line");
+    let good = count - bad.len();
+    wait_for("all to be read", || {
+        let open = |state: &str| {
+            stage.home.cli(&["messages", "list", "--channel", "sandbox", "--limit", "1", "--status", state])
+        };
+        ["QUEUED", "SENDING", "SENT"].into_iter().all(|state| open(state) == json!([]))
+    });
+    let shown = phone(&stage.home);
+    let numbers: HashSet<_> = shown.iter().map(|card| text(card, "to")).collect();
+    assert_eq!((shown.len(), numbers.len()), (good, good), "each once");
+}
+
+#[test]
+fn a_file_is_sent_and_mended_lines_are_sent_alone() {
+    let stage = Stage::set();
+    // As a spreadsheet in Brazil writes it: a mark, semicolons, its own order, an empty row at the end.
+    let text = "\u{feff}Name;TO;phone;organization\r\nMaria Ção;5511999990001;5511988887777;\"Loja; Cia\"\r\n\
+                ;5511999990002;5511988887777;\r\n;;;\r\nIgual;5511999990003;5511988887777;\r\n\
+                Igual;5511999990003;5511988887777;\r\n\"Aberta;5511999990004;5511988887777;\r\nx;5511999990005;5511988887777;\r\n";
+    let batch = Batch::new(&stage.home, text);
+    let summary = batch.summary(&stage.home, &["--parallel", "1"], 3);
+    let expected = json!({"lines": 5, "accepted": 3, "alreadySent": 0, "refused": 2, "remaining": 0, "results": path(&batch.results)});
+    assert_eq!(summary, expected);
+    let rows = batch.rows();
+    assert_eq!(
+        rows.iter().map(|row| (&*row[0], &*row[1])).collect::<Vec<_>>(),
+        [("2", "accepted"), ("3", "refused"), ("5", "accepted"), ("6", "accepted"), ("7", "refused")]
+    );
+    assert_eq!((&*rows[1][2], &*rows[1][3]), ("VALIDATION_ERROR", "name: O nome do contato e obrigatorio."));
+    assert!(rows[4][2] == "CSV_LINE" && rows[4][3].contains("quote"), "{:?}", rows[4]);
+    assert_eq!(mode(&batch.results), 0o600);
+    wait_for("three cards", || phone(&stage.home).len() == 3);
+    let first = phone(&stage.home).into_iter().find(|card| card["to"] == "5511999990001").expect("the first");
+    assert_eq!(
+        (&first["contact"]["name"], &first["contact"]["organization"]),
+        (&json!("Maria Ção"), &json!("Loja; Cia"))
+    );
+
+    // Mended, and moved to the front.
+    let text = "Name;TO;phone;organization\nNovo;5511999990002;5511988887777;\nMaria Ção;5511999990001;5511988887777;\"Loja; Cia\"\n\
+                Igual;5511999990003;5511988887777;\nIgual;5511999990003;5511988887777;\n";
+    let batch = Batch::new(&stage.home, text);
+    let summary = batch.summary(&stage.home, &[], 0);
+    assert_eq!((&summary["accepted"], &summary["alreadySent"]), (&json!(1), &json!(3)));
+    assert!(batch.rows().iter().all(|row| row[1] == "accepted"));
+    wait_for("four cards", || phone(&stage.home).len() == 4);
+    // Once more only under another name; without the result file the keys stand in for it.
+    std::fs::remove_file(&batch.results).expect("it is there");
+    assert_eq!(batch.summary(&stage.home, &[], 0)["alreadySent"], 4);
+    assert_eq!(
+        batch.summary(&stage.home, &["--batch", "again", "--results", path(&stage.home.dir.join("r"))], 0)["accepted"],
+        4
+    );
+    wait_for("eight cards", || phone(&stage.home).len() == 8);
+}
+
+#[test]
+fn a_file_that_is_none_is_refused_before_anything_is_sent() {
+    let home = Home::init();
+    let latin =
+        [HEAD.as_bytes(), b"\n5511999990001,Ana,5511988887777,,\n5511999990002,Jo\xe3o,5511988887777,,\n"].concat();
+    let cases: [(&[u8], &[&str]); 9] = [
+        (&latin, &["cards.csv, line 3", "not UTF-8", "Nothing was sent"]),
+        (b"\xff\xfet\0o\0", &["line 1", "UTF-16"]),
+        (b"", &["no column to, name, phone"]),
+        (b"to,name,phone\n", &["no cards"]),
+        (b"to,nome,phone\n1,2,3\n", &["unknown column \"nome\""]),
+        (b"to,name\n1,2\n", &["no column phone"]),
+        (b"to,name,phone,to\n1,2,3,4\n", &["twice"]),
+        (b"5511999990001,Ana,5511988887777\n", &["unknown column", "first line names the columns"]),
+        (b"to name phone\n1 2 3\n", &["unknown column"]),
+    ];
+    for (content, words) in cases {
+        let batch = Batch::new(&home, content);
+        assert_fails(&batch.run(&home, &[]), 1, words);
+        assert!(!batch.results.exists());
+    }
+    let batch = Batch::new(&home, format!("{HEAD}\n5511999990001,Ana,5511988887777,,\n"));
+    assert_fails(&batch.run(&home, &["--results", path(&batch.file)]), 1, &["another file"]);
+    let other = home.dir.join("other");
+    std::fs::write(&other, "somebody's notes\n").expect("a file");
+    assert_fails(&batch.run(&home, &["--results", path(&other)]), 1, &["no result file"]);
+    assert_eq!(std::fs::read(&other).expect("a file"), b"somebody's notes\n");
+    assert_fails(&batch.run(&home, &["--to", "1"]), 2, &["--to"]);
+    let scenario = batch.run(&home, &["--scenario", "x"]);
+    assert_eq!(scenario.status.code(), Some(1), "{scenario:?}");
+    let said = String::from_utf8_lossy(&scenario.stderr);
+    assert!(said.contains("stopped at line 2") && said.contains("Cenario"), "{said}");
+    assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]), json!([]));
+}
+
+/// What a kill or two runs at once can leave behind.
+#[test]
+fn a_torn_result_file_is_mended_and_one_run_writes_it() {
+    let home = Home::init();
+    let (content, _) = cards(40);
+    let batch = Batch::new(&home, content);
+    assert_eq!(batch.summary(&home, &[], 0)["accepted"], 40);
+    let whole = std::fs::read(&batch.results).expect("a file");
+    // Torn anywhere: what is lost is asked for again, and was there already.
+    for cut in [0, 1, 30, 200, 500, whole.len() - 1] {
+        std::fs::write(&batch.results, &whole[..cut]).expect("a file");
+        let summary = batch.summary(&home, &[], 0);
+        assert_eq!((&summary["accepted"], &summary["alreadySent"]), (&json!(0), &json!(40)), "cut at {cut}");
+        assert_eq!(batch.rows().len(), 40, "cut at {cut}");
+    }
+    let text = String::from_utf8(whole).expect("UTF-8");
+    std::fs::write(&batch.results, text.replacen("accepted", "acc\"\n\"epted,x", 1)).expect("a file");
+    assert_fails(&batch.run(&home, &[]), 1, &["damaged"]);
+    std::fs::write(&batch.results, &text).expect("a file");
+    let held = std::fs::File::open(&batch.results).expect("a file");
+    held.lock().expect("a lock");
+    assert_fails(&batch.run(&home, &[]), 1, &["another run"]);
+}
+
+#[test]
+fn a_full_queue_and_a_limit_are_waited_out() {
+    let stage = Stage::with(&["--backlog-cap", "5", "--sandbox-delay-min", "100ms", "--sandbox-delay-max", "100ms"]);
+    let (content, _) = cards(20);
+    let batch = Batch::new(&stage.home, content);
+    assert_eq!(batch.summary(&stage.home, &["--patience", "1s"], 0)["accepted"], 20);
+    // Over HTTP, with a key that allows 60 a minute.
+    let key = create_key(&stage.home, "test", "messages.send", "60");
+    let (content, _) = cards(45);
+    let batch = Batch::new(&stage.home, content);
+    for _ in 0..40 {
+        stage.server.delete("/v1/channels/sandbox/messages/x", Some(&key));
+    }
+    let mut command = recado();
+    command.args(batch.args(&["--patience", "1s"])).args(["--url", &stage.server.url("")]).env("RECADO_API_KEY", key);
+    let output = command.output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn a_run_ends_when_going_on_is_no_use() {
+    let stage = Stage::set();
+    stage.open("idle", &[]);
+    let (content, _) = cards(40);
+    let batch = Batch::new(&stage.home, content);
+    // What holds for every line is no line's fault.
+    let output = batch.run(&stage.home, &["--channel", "idle"]);
+    assert_eq!(output.status.code(), Some(2), "the channel is given twice: {output:?}");
+    stage.act("sandbox", "pause");
+    stage.home.cli(&["channels", "create", "--name", "x", "--type", "SANDBOX", "--id", "x"]);
+    let args = ["send", "contact", "--channel", "x", "--json", "--csv", path(&batch.file)];
+    let output = run_in(stage.home.dir(), &args);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Canal nao conectado"), "{output:?}");
+    assert_eq!(batch.rows(), Vec::<[String; 4]>::new());
+    // Nobody answers.
+    let url = stage.server.url("");
+    let key = stage.key.clone();
+    let Stage { server, home, .. } = stage;
+    server.kill();
+    let mut command = recado();
+    command.args(batch.args(&["--patience", "1s"])).args(["--url", &url]).env("RECADO_API_KEY", key);
+    let output = command.output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no server answers"), "{output:?}");
+    // Without a server the lines go into the store, as far as its queue takes them.
+    let mut command = recado();
+    command.args(batch.args(&["--data-dir", home.dir()])).env("RECADO_BACKLOG_CAP", "7");
+    let output = command.output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("recado serve"), "{output:?}");
+    assert_eq!(batch.summary(&home, &[], 0)["accepted"], 33);
+}
