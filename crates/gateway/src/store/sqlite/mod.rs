@@ -36,6 +36,8 @@ use readers::Readers;
 pub use writer::WAITING;
 use writer::{Owned, Writer};
 
+/// How long a connection waits for another one's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A log that is reset is cut to this size, in bytes.
 const LOG_SIZE_LIMIT: i64 = 64 << 20;
 
@@ -98,7 +100,7 @@ fn make_private(path: &Path) -> rusqlite::Result<()> {
 pub(crate) fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
     make_private(path)?;
     let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", synchronous)?;

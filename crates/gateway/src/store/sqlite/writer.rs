@@ -16,6 +16,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::BUSY_TIMEOUT;
 use crate::store::rows::{Health, StoreError};
 
 /// Most calls in one commit.
@@ -26,6 +27,9 @@ pub const WAITING: usize = 8192;
 const CHECKPOINT_AT: i32 = 2_000;
 /// Pages in the log before the writer waits for readers to let it start over: the bound of the log's size.
 const RESTART_AT: i32 = 32_000;
+/// How long the writer waits for readers then. Ordinary ones are gone by it; a copy of the whole file (`recado backup`)
+/// is not waited for: the log grows meanwhile, and the next try comes when it has grown by a quarter of its bound.
+const RESTART_WAIT: Duration = Duration::from_millis(250);
 /// The pause between two tries to come back.
 const COMEBACK: Duration = Duration::from_millis(500);
 
@@ -165,6 +169,8 @@ fn ends_the_batch(error: &rusqlite::Error, connection: &Connection) -> bool {
 thread_local! {
     /// Pages in the log after the last commit of this thread, as SQLite told its hook.
     static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
+    /// Pages in the log before it is to start over; more than [`RESTART_AT`] after readers stood in the way.
+    static RESTART_NEXT: Cell<i32> = const { Cell::new(RESTART_AT) };
 }
 
 struct Thread<S> {
@@ -306,11 +312,28 @@ fn bound_log(connection: &Connection) {
     if pages < CHECKPOINT_AT {
         return;
     }
-    let sql = if pages < RESTART_AT { "pragma wal_checkpoint(passive)" } else { "pragma wal_checkpoint(restart)" };
-    match connection.query_row(sql, [], |_| Ok(())) {
+    let checkpoint = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0));
+    let done = if pages < RESTART_NEXT.get() {
+        checkpoint("pragma wal_checkpoint(passive)").map(drop)
+    } else {
+        restart_log(connection, pages, checkpoint)
+    };
+    match done {
         Ok(()) => LOG_PAGES.set(0),
         Err(error) => tracing::warn!(%error, "the log could not be written into the database"),
     }
+}
+
+fn restart_log(
+    connection: &Connection,
+    pages: i32,
+    checkpoint: impl Fn(&'static str) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    connection.busy_timeout(RESTART_WAIT)?;
+    let busy = checkpoint("pragma wal_checkpoint(restart)");
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    RESTART_NEXT.set(if busy? { pages.saturating_add(RESTART_AT / 4) } else { RESTART_AT });
+    Ok(())
 }
 
 #[cfg(test)]

@@ -263,6 +263,28 @@ async fn readers_without_a_gap_are_waited_for() {
     assert!(waited > 0, "the bound was met");
 }
 
+/// One that stays (a copy of the whole file) makes nobody wait for long: the log grows, and is bounded again after it.
+#[tokio::test]
+async fn a_reader_that_stays_is_not_waited_for() {
+    let bound = 4096 * u64::try_from(RESTART_AT).expect("positive");
+    let file = File::new();
+    let reader = file.reader();
+    reader.execute_batch("begin; select count(*) from numbers").expect("a read");
+    let mut longest = Duration::ZERO;
+    for n in 0..450 {
+        let started = std::time::Instant::now();
+        file.writer.run(move |rows: &mut Rows| insert_text(rows, n, 400_000)).await.expect("written");
+        longest = longest.max(started.elapsed());
+    }
+    assert!(file.log_size() > bound + bound / 4, "the reader did hold the log: it has {} bytes", file.log_size());
+    assert!(longest < Duration::from_secs(2), "a call waited {longest:?}");
+    drop(reader);
+    for n in 450..600 {
+        file.writer.run(move |rows: &mut Rows| insert_text(rows, n, 400_000)).await.expect("written");
+    }
+    assert!(file.log_size() <= bound, "the log still has {} bytes", file.log_size());
+}
+
 #[tokio::test]
 async fn a_full_disk_is_survived_without_a_restart() {
     let file = File::new();
