@@ -37,6 +37,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Connections that the kernel holds until they are accepted. A burst over it waits a second for its next try.
 const BACKLOG: u32 = 4_096;
 
+/// Files that a server has open besides its connections, at most.
+pub const OTHER_FILES: u64 = 256;
+
 /// Opens the listening socket.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

@@ -1,7 +1,10 @@
 //! The command line: a file a command.
 
 mod api;
+mod backup;
 mod channels;
+mod completions;
+mod doctor;
 mod exit;
 mod init;
 mod institutions;
@@ -71,6 +74,12 @@ enum Command {
         #[command(subcommand)]
         command: sandbox::Command,
     },
+    /// Copy the store and the sandbox, also while a server runs
+    Backup(backup::Backup),
+    /// Look whether this machine and the data directory are in order, and say what to do
+    Doctor(doctor::Doctor),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Completions),
     /// Print the OpenAPI document of the API
     Openapi,
     /// Print the version
@@ -107,6 +116,9 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Command::Messages { command } => command.run().await,
         Command::Send { command } => command.run().await,
         Command::Sandbox { command } => command.run().await.map(Exit::done),
+        Command::Backup(backup) => backup.run().await,
+        Command::Doctor(doctor) => doctor.run().await,
+        Command::Completions(completions) => completions.run().map(Exit::done),
         Command::Openapi => openapi::run().map(Exit::done),
         Command::Version { output } => {
             let version = env!("CARGO_PKG_VERSION");

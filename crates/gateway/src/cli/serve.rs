@@ -105,7 +105,7 @@ fn announce(listener: &TcpListener) -> Result<()> {
 
 /// Systems start programs with room for 1,024 files; each connection is one.
 fn raise_file_limit(connections: u32) {
-    let wanted = u64::from(connections) + 256;
+    let wanted = u64::from(connections) + server::OTHER_FILES;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(limit) if limit < wanted => {
             tracing::warn!(limit, wanted, "the system allows fewer open files than max_connections needs");

@@ -1,6 +1,9 @@
 //! The command line: what it prints, refuses and leaves behind, with a running server and without.
 
+mod backup;
+mod completions;
 mod csv;
+mod doctor;
 mod messages;
 mod remote;
 mod send;

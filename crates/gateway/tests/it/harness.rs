@@ -36,7 +36,7 @@ pub fn run(args: &[&str]) -> String {
 /// A data directory made by `recado init`, with what that printed.
 pub struct Home {
     /// Held for its removal on drop; `None` when the test owns the directory.
-    temporary: Option<tempfile::TempDir>,
+    pub temporary: Option<tempfile::TempDir>,
     pub dir: PathBuf,
     pub institution: String,
     pub test_key: String,

@@ -3,6 +3,7 @@
 mod accounts;
 mod channels;
 mod claim;
+pub mod copy;
 mod enqueue;
 mod messages;
 mod purge;
@@ -42,6 +43,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_SIZE_LIMIT: i64 = 64 << 20;
 
 const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../migrations/sqlite/0001_first.sql"))];
+
+/// The version of the tables that this build makes, as SQLite's `user_version` counts it.
+pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 
 /// What the writing thread knows of a channel, so that accepting a message asks no further table.
 #[derive(Debug, Clone, Copy)]

@@ -56,7 +56,7 @@ struct Run<'a> {
     place: PathBuf,
     count: Count,
     /// The first refused lines.
-    named: Vec<String>,
+    named: Vec<(u64, String)>,
 }
 
 impl<'a> Run<'a> {
@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
                 Fate::Refused { reason, .. } => {
                     self.count.refused += 1;
                     if self.named.len() < NAMED {
-                        self.named.push(format!("line {}: {reason}", line.number));
+                        self.named.push((line.number, reason.clone()));
                     }
                 }
             }
@@ -141,11 +141,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn tell(&self, output: &Output, unfinished: bool) -> Result<()> {
+    fn tell(&mut self, output: &Output, unfinished: bool) -> Result<()> {
         let Count { lines, accepted, already, refused } = self.count;
         let place = self.place.display().to_string();
         if !output.json {
-            self.named.iter().for_each(|line| note(line));
+            self.named.sort_unstable();
+            self.named.iter().for_each(|(number, reason)| note(&format!("line {number}: {reason}")));
             if refused > self.named.len() && !self.named.is_empty() {
                 note(&format!("... and {} more refused lines, in {place}", refused - self.named.len()));
             }

@@ -1,0 +1,104 @@
+//! `recado doctor`: looks at what a server stands on, and says what to do where something is wrong.
+
+mod files;
+mod store;
+mod system;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Common, Exit, output};
+use crate::control::Client;
+
+/// Look whether this machine and the data directory are in order, and say what to do
+///
+/// Works beside a running server. Exits with 1 when something fails, with 0 when there are only warnings.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Address that the server listens on, or is to
+    #[arg(long, env = "RECADO_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Connections that the server is to take at a time
+    #[arg(long, env = "RECADO_MAX_CONNECTIONS", hide_env_values = true, default_value_t = 16_384, value_name = "N")]
+    max_connections: u32,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// What was looked at, and how it is.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Check {
+    name: &'static str,
+    status: Status,
+    found: String,
+    /// What a person should do.
+    to_do: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, status: Status::Ok, found: found.into(), to_do: None }
+    }
+
+    fn warn(name: &'static str, found: impl Into<String>, to_do: impl Into<String>) -> Self {
+        Self { name, status: Status::Warn, found: found.into(), to_do: Some(to_do.into()) }
+    }
+
+    fn fail(name: &'static str, found: impl Into<String>, to_do: impl Into<String>) -> Self {
+        Self { name, status: Status::Fail, found: found.into(), to_do: Some(to_do.into()) }
+    }
+}
+
+impl Doctor {
+    pub async fn run(self) -> Result<Exit> {
+        let dir = &self.common.data_dir.data_dir;
+        let served = Client::connect(dir).await.is_ok();
+        let mut checks = vec![if served {
+            Check::ok("server", "one runs on this directory")
+        } else {
+            Check::ok("server", "none runs on this directory")
+        }];
+        if dir.is_dir() {
+            checks.extend(files::checks(dir, served));
+            let dir = dir.clone();
+            checks.extend(tokio::task::spawn_blocking(move || store::checks(&dir)).await?);
+        } else {
+            checks.push(no_directory(dir));
+        }
+        checks.push(system::clock());
+        checks.push(system::port(self.listen, served).await);
+        checks.push(system::open_files(self.max_connections));
+        let failed = checks.iter().any(|check| check.status == Status::Fail);
+        let value = serde_json::to_value(&checks)?;
+        output::print(&self.common.output, &value, || checks.iter().map(told).collect::<Vec<_>>().join("\n"))?;
+        Ok(if failed { Exit::Failed } else { Exit::Done })
+    }
+}
+
+fn no_directory(dir: &Path) -> Check {
+    Check::fail(
+        "data directory",
+        format!("{} is no directory that can be read", dir.display()),
+        format!("make one with `recado init --data-dir {}`, or name the right one", dir.display()),
+    )
+}
+
+fn told(check: &Check) -> String {
+    let status = serde_json::to_value(check.status).unwrap_or(Value::Null);
+    let line = format!("{:4}  {:14}  {}", status.as_str().unwrap_or_default(), check.name, check.found);
+    check.to_do.iter().fold(line, |line, to_do| format!("{line}\n{:22}-> {to_do}", ""))
+}

@@ -1,0 +1,131 @@
+//! `recado doctor`.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::run_in;
+use crate::harness::Home;
+use crate::v1::{CARD, Stage, text};
+
+struct Report(Vec<Value>);
+
+impl Report {
+    fn of(output: &Output, code: i32) -> Self {
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        Self(serde_json::from_slice(&output.stdout).expect("JSON"))
+    }
+
+    #[track_caller]
+    fn assert(&self, name: &str, status: &str, words: &str) {
+        let check =
+            self.0.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name}: {:?}", self.0));
+        let said = format!("{} {}", text(check, "found"), check["toDo"]);
+        assert!(check["status"] == status && said.contains(words), "{check}");
+        assert_eq!(check["toDo"].is_null(), status == "ok", "{check}");
+    }
+}
+
+fn doctor(dir: &str, more: &[&str]) -> Output {
+    run_in(dir, &[&["doctor", "--json"], more].concat())
+}
+
+#[test]
+fn a_healthy_directory_is_told_beside_a_server_and_without() {
+    let home = Home::init();
+    let report = Report::of(&doctor(home.dir(), &["--listen", "127.0.0.1:0"]), 0);
+    for name in ["server", "permissions", "fsync", "control socket", "store", "store version", "clock", "port"] {
+        assert!(
+            report.0.iter().any(|check| check["name"] == name && check["status"] != "fail"),
+            "{name}: {:?}",
+            report.0
+        );
+    }
+    report.assert("server", "ok", "none runs");
+    let stage = Stage::set();
+    stage.until(&stage.accept("sandbox", &[], CARD), "READ");
+    let report = Report::of(&doctor(stage.home.dir(), &["--listen", &stage.server.address]), 0);
+    report.assert("server", "ok", "one runs");
+    report.assert("port", "ok", "a Recado answers");
+    report.assert("sandbox", "ok", "whole");
+    // Nothing is left behind, and nothing was disturbed.
+    let left = std::fs::read_dir(&stage.home.dir).expect("a directory").flatten();
+    assert!(left.into_iter().all(|entry| !entry.file_name().to_string_lossy().contains("doctor")));
+    stage.until(&stage.accept("sandbox", &[], CARD), "READ");
+    let people = run_in(stage.home.dir(), &["doctor", "--listen", "127.0.0.1:0"]);
+    assert!(String::from_utf8_lossy(&people.stdout).contains("fsync"), "{people:?}");
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_to_do() {
+    let home = Home::init();
+    let report = |code, more: &[&str]| Report::of(&doctor(home.dir(), more), code);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = listener.local_addr().expect("an address").to_string();
+    report(1, &["--listen", &taken]).assert("port", "fail", "another program");
+    let free = ["--listen", "127.0.0.1:0"];
+    report(0, &[&free[..], &["--max-connections", "999999999"]].concat()).assert("open files", "warn", "LimitNOFILE");
+    let other = Stage::set();
+    report(1, &["--listen", &other.server.address]).assert("port", "fail", "another directory");
+
+    let mode =
+        |path: &std::path::Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("a mode");
+    let store = home.dir.join("recado.db");
+    mode(&store, 0o644);
+    report(1, &free).assert("permissions", "fail", "chmod 600");
+    mode(&store, 0o600);
+    mode(&home.dir, 0o755);
+    report(0, &free).assert("permissions", "warn", "chmod 700");
+    mode(&home.dir, 0o700);
+
+    let sql = |text: &str| {
+        let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute(sys.argv[2])\nc.commit()";
+        assert!(
+            Command::new("python3").args(["-c", script]).arg(&store).arg(text).status().expect("python runs").success()
+        );
+    };
+    home.cli(&[
+        "send",
+        "contact",
+        "--channel",
+        "sandbox",
+        "--to",
+        "5511999998888",
+        "--name",
+        "x",
+        "--phone",
+        "5511988887777",
+    ]);
+    sql("update messages set queued_at = queued_at + 3600000");
+    report(1, &free).assert("store's clock", "fail", "set the clock");
+    sql("update messages set queued_at = queued_at - 3600000");
+    sql("pragma user_version = 99");
+    report(1, &free).assert("store version", "fail", "newer Recado");
+    sql("pragma user_version = 1");
+    let mut bytes = std::fs::read(&store).expect("a store");
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0x55);
+    std::fs::write(&store, bytes).expect("a store");
+    report(1, &free).assert("store", "fail", "back-up");
+    std::fs::remove_file(&store).expect("it is there");
+    report(1, &free).assert("store", "fail", "recado init");
+    let long = home.dir.join("x".repeat(100));
+    std::fs::create_dir(&long).expect("a directory");
+    Report::of(&doctor(long.to_str().expect("UTF-8"), &free), 1).assert("control socket", "fail", "shorter path");
+    let nowhere = home.dir.join("nowhere");
+    Report::of(&doctor(nowhere.to_str().expect("UTF-8"), &free), 1).assert("data directory", "fail", "recado init");
+}
+
+/// `/dev/shm` is there on every Linux.
+#[test]
+fn a_file_system_in_memory_is_a_warning() {
+    let place = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+    let home = Home::init_in(&place.path().join("data"));
+    Report::of(&doctor(home.dir(), &["--listen", "127.0.0.1:0"]), 0).assert(
+        "file system",
+        "warn",
+        "tmpfs lies in memory",
+    );
+}
