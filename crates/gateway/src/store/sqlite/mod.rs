@@ -144,7 +144,7 @@ impl SqliteStore {
     async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Writing) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&mut Writing) -> rusqlite::Result<T> + Send + 'static,
     {
         self.writer.run(work).await
     }

@@ -1,8 +1,9 @@
 //! One thread writes a SQLite file; what waits for it shares a commit.
 //!
 //! A commit costs a sync of the disk, whatever it holds. So the thread takes all calls that wait (at most
-//! [`BATCH`]), runs each in a savepoint of one transaction, commits, and only then answers them: an answer means that
-//! the disk has it. A call that fails rolls back to its savepoint and leaves its neighbours alone.
+//! [`BATCH`]), runs them in one transaction, commits, and only then answers them: an answer means that the disk has it.
+//! When one fails, which is rare, all is undone and run again, each call in a savepoint, so that the one that fails
+//! leaves its neighbours alone.
 //!
 //! After a failed commit nobody knows what the disk kept (a failed sync is not repeated by the kernel). The thread then
 //! refuses everything, opens the file anew, and has all of the log written into the database and synced: what is read
@@ -45,23 +46,29 @@ pub(crate) trait Owned: Sized + Send + 'static {
 }
 
 trait Call<S>: Send {
+    /// Does the work. After an error nobody knows which of its writes were made.
+    fn run(&mut self, state: &mut S) -> rusqlite::Result<()>;
     /// Does the work inside a savepoint; an error is kept for the caller unless it ends the whole batch.
-    fn run(&mut self, state: &mut S) -> Result<(), rusqlite::Error>;
+    fn run_apart(&mut self, state: &mut S) -> rusqlite::Result<()>;
     /// Answers the caller.
     fn answer(self: Box<Self>, batch: Result<(), StoreError>);
 }
 
 struct Asked<F, T> {
-    work: Option<F>,
+    work: F,
     result: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<S: Owned, T: Send, F: FnOnce(&mut S) -> rusqlite::Result<T> + Send> Call<S> for Asked<F, T> {
-    fn run(&mut self, state: &mut S) -> Result<(), rusqlite::Error> {
-        let Some(work) = self.work.take() else { return Ok(()) };
+impl<S: Owned, T: Send, F: FnMut(&mut S) -> rusqlite::Result<T> + Send> Call<S> for Asked<F, T> {
+    fn run(&mut self, state: &mut S) -> rusqlite::Result<()> {
+        self.result = Some(Ok((self.work)(state)?));
+        Ok(())
+    }
+
+    fn run_apart(&mut self, state: &mut S) -> rusqlite::Result<()> {
         state.connection().prepare_cached("savepoint one_call")?.execute([])?;
-        self.result = Some(match work(state) {
+        self.result = Some(match (self.work)(state) {
             Ok(value) => Ok(value),
             Err(error) if ends_the_batch(&error, state.connection()) => return Err(error),
             Err(error) => {
@@ -118,13 +125,13 @@ impl<S: Owned> Writer<S> {
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut S) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&mut S) -> rusqlite::Result<T> + Send + 'static,
     {
         if let Health::Down(reason) = &*self.health.borrow() {
             return Err(StoreError::Unavailable(reason.clone()));
         }
         let (answer, answered) = oneshot::channel();
-        let call = Box::new(Asked { work: Some(work), result: None, answer });
+        let call = Box::new(Asked { work, result: None, answer });
         self.queue.try_send(Item::Call(call)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => closed(),
@@ -285,7 +292,16 @@ fn reopen<S: Owned>(path: &Path) -> rusqlite::Result<S> {
 fn commit<S: Owned>(state: &mut S, batch: &mut [Box<dyn Call<S>>]) -> Result<(), String> {
     let run = || -> rusqlite::Result<()> {
         state.connection().prepare_cached("begin immediate")?.execute([])?;
-        batch.iter_mut().try_for_each(|call| call.run(state))?;
+        match batch.iter_mut().try_for_each(|call| call.run(state)) {
+            Ok(()) => {}
+            Err(error) if ends_the_batch(&error, state.connection()) => return Err(error),
+            Err(_) => {
+                state.connection().prepare_cached("rollback")?.execute([])?;
+                state.rolled_back()?;
+                state.connection().prepare_cached("begin immediate")?.execute([])?;
+                batch.iter_mut().try_for_each(|call| call.run_apart(state))?;
+            }
+        }
         state.connection().prepare_cached("commit")?.execute([])?;
         Ok(())
     };
