@@ -1,0 +1,37 @@
+//! What Recado is compared with: a handler that reads the same JSON and gives the same answer, and keeps nothing. It
+//! serves on a free port, which its first line names, until it is killed.
+
+use anyhow::Result;
+use axum::Json;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::post;
+use serde::Deserialize;
+
+const ACCEPTED: &str = r#"{"success":true,"message":"Mensagem enfileirada para envio"}"#;
+
+#[derive(Deserialize)]
+struct Contact {
+    to: String,
+    name: String,
+    phone: String,
+    email: Option<String>,
+    organization: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let router = axum::Router::new().route("/v1/channels/{channel}/messages/contact", post(accept));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    println!("http://{}", listener.local_addr()?);
+    axum::serve(listener, router).await?;
+    Ok(())
+}
+
+async fn accept(Json(contact): Json<Contact>) -> impl IntoResponse {
+    let Contact { to, name, phone, email, organization } = contact;
+    // As much as reading the fields: without it the compiler might leave them unread.
+    std::hint::black_box((to, name, phone, email, organization));
+    (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], ACCEPTED)
+}

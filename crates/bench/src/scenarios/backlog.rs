@@ -1,0 +1,104 @@
+//! Many messages waiting, beside none: accepts, dispatch, memory and the time to start.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{CHANNELS, Numbered, arrival_rate, median, shown, wait_until_shown};
+use crate::load::Until;
+use crate::report::{Goal, Report};
+use crate::server::{Home, size};
+use crate::{Setting, check};
+
+const NAME: &str = "backlog";
+/// How long a server rests before its memory is read.
+const SETTLE: Duration = Duration::from_secs(2);
+
+pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
+    let full = Numbered::new(Home::make(setting, CHANNELS).await?);
+    let server = full.home.serve()?;
+    tokio::time::sleep(SETTLE).await;
+    report.goal(NAME, "memory when idle", (server.memory()?.0, "MB"), Goal::AtMost(20.0));
+    server.stop()?;
+    full.home.set_channels("PAUSED")?;
+    let server = full.home.serve()?;
+    let mut accepted = full.load(&server, 256, Until::Count(setting.backlog)).await?.accepted;
+    tokio::time::sleep(SETTLE).await;
+    let (resident, most) = server.memory()?;
+    let waiting = format!("{} waiting", setting.backlog);
+    report.goal(NAME, format!("memory, {waiting}"), (resident, "MB"), Goal::AtMost(60.0));
+    report.note(NAME, format!("memory at most while they came, {waiting}"), most, "MB");
+    report.note(NAME, format!("the store's files, {waiting}"), size(&full.home.store()), "MB");
+    server.stop()?;
+    start(&full.home, report, &waiting).await?;
+    accepted.extend(accepts(setting, &full, report, &waiting).await?);
+    check::stored(&full.home.store(), &accepted)?;
+    dispatch(setting, &full, report, &waiting).await
+}
+
+async fn start(home: &Home, report: &mut Report, waiting: &str) -> Result<()> {
+    let server = home.serve()?;
+    let ready = server.ready_after.as_secs_f64() * 1_000.0;
+    report.goal(NAME, format!("ready after start, {waiting}"), (ready, "ms"), Goal::AtMost(300.0));
+    tokio::time::sleep(SETTLE).await;
+    let (resident, _) = server.memory()?;
+    report.goal(NAME, format!("memory after start, {waiting}"), (resident, "MB"), Goal::AtMost(60.0));
+    server.stop()
+}
+
+/// Accepts on the full store and on an empty one, in turn. The empty one is a new one each time.
+async fn accepts(setting: &Setting, full: &Numbered, report: &mut Report, waiting: &str) -> Result<Vec<u128>> {
+    let until = Until::Time(setting.time);
+    let (mut rates, mut accepted) = (Vec::new(), Vec::new());
+    for _ in 0..setting.rounds {
+        let empty = Numbered::new(Home::make(setting, CHANNELS).await?);
+        empty.home.set_channels("PAUSED")?;
+        let server = empty.home.serve()?;
+        let with_none = empty.load(&server, 256, until).await?.rate;
+        server.stop()?;
+        let server = full.home.serve()?;
+        let outcome = full.load(&server, 256, until).await?;
+        server.stop()?;
+        rates.push((with_none, outcome.rate));
+        accepted.extend(outcome.accepted);
+    }
+    tell(report, "accepts", waiting, &rates);
+    Ok(accepted)
+}
+
+/// Dispatch of the first messages of the full store, and of as many that are all there is, in turn.
+async fn dispatch(setting: &Setting, full: &Numbered, report: &mut Report, waiting: &str) -> Result<()> {
+    let mut rates = Vec::new();
+    for _ in 0..setting.rounds {
+        let few = Numbered::new(Home::make(setting, CHANNELS).await?);
+        few.home.set_channels("PAUSED")?;
+        let server = few.home.serve()?;
+        few.load(&server, 256, Until::Count(setting.dispatched)).await?;
+        server.stop()?;
+        let rate = dispatched(&few.home, setting.dispatched).await?;
+        check::all_arrived(&few.home.store(), &few.home.sandbox())?;
+        rates.push((rate, dispatched(&full.home, setting.dispatched).await?));
+    }
+    tell(report, "dispatch", waiting, &rates);
+    Ok(())
+}
+
+/// Lets that many messages go, and gives how many went a second.
+async fn dispatched(home: &Home, count: u64) -> Result<f64> {
+    let before = shown(home)?;
+    home.set_channels("CONNECTED")?;
+    let server = home.serve()?;
+    wait_until_shown(home, before + count).await?;
+    server.stop()?;
+    home.set_channels("PAUSED")?;
+    check::in_order(&home.sandbox())?;
+    arrival_rate(home, before)
+}
+
+fn tell(report: &mut Report, what: &str, waiting: &str, rates: &[(f64, f64)]) {
+    let of = |figure: &dyn Fn(&(f64, f64)) -> f64| median(rates.iter().map(figure).collect());
+    report.note(NAME, format!("{what}, none waiting"), of(&|(none, _)| *none), "/s");
+    report.note(NAME, format!("{what}, {waiting}"), of(&|(_, many)| *many), "/s");
+    let ratio = of(&|(none, many)| many / none);
+    report.goal(NAME, format!("{what}, {waiting}, share of none waiting"), (ratio, ""), Goal::AtLeast(0.95));
+}

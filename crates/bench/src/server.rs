@@ -1,0 +1,208 @@
+//! The processes under test.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::Setting;
+use crate::load::{Client, Keys};
+
+/// Keys that calls take turns with. Each has the largest rate limit that there is, so that limits are checked and none
+/// is reached.
+const KEYS: usize = 256;
+const RATE_LIMIT: u32 = 10_000;
+
+/// A data directory with keys and channels.
+pub struct Home {
+    recado: PathBuf,
+    dir: TempDir,
+    pub keys: Keys,
+    pub channels: u64,
+}
+
+impl Home {
+    /// A store with that many sandbox channels, `c0`, `c1` and so on, all of them connected.
+    pub async fn make(setting: &Setting, channels: u64) -> Result<Self> {
+        std::fs::create_dir_all(&setting.dir)?;
+        let dir = tempfile::tempdir_in(&setting.dir)?;
+        let recado = setting.recado.clone();
+        run(Command::new(&recado).arg("init").arg("--data-dir").arg(dir.path()))?;
+        let mut create = Command::new(&recado);
+        create.args(["keys", "create", "--name", "bench", "--environment", "test", "--rate-limit", "unlimited"]);
+        create.args(["--scopes", "messages.send,channels.write,keys.write", "--json", "--data-dir"]).arg(dir.path());
+        let made: Value = serde_json::from_str(&run(&mut create)?)?;
+        let maker = made["key"].as_str().context("keys create printed no key")?.to_owned();
+        let mut home = Self { recado, dir, keys: Keys::default(), channels };
+        let server = home.serve()?;
+        home.keys = make_keys(server.address, &maker).await?;
+        make_channels(server.address, &maker, channels).await?;
+        server.stop()?;
+        home.set_channels("CONNECTED")?;
+        Ok(home)
+    }
+
+    /// Starts a server on it.
+    pub fn serve(&self) -> Result<Server> {
+        let mut command = Command::new(&self.recado);
+        command.arg("serve").args(["--listen", "127.0.0.1:0", "--log", "warn", "--backlog-cap", "100000000"]);
+        Server::start(command.arg("--data-dir").arg(self.dir.path()))
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("recado.db")
+    }
+
+    pub fn sandbox(&self) -> PathBuf {
+        self.dir.path().join("sandbox.db")
+    }
+
+    /// Pauses or connects every channel at once, in the file: ten thousand calls would be in the way of what is
+    /// measured. Only while no server runs.
+    pub fn set_channels(&self, state: &str) -> Result<()> {
+        let sql = "update channels set state = ?1, connected_at = coalesce(connected_at, created_at)";
+        Connection::open(self.store())?.execute(sql, [state])?;
+        Ok(())
+    }
+}
+
+async fn make_keys(address: SocketAddr, maker: &str) -> Result<Keys> {
+    let mut client = Client::connect(address).await?;
+    let mut keys = Keys::default();
+    for number in 0..KEYS {
+        let body = serde_json::json!({
+            "name": format!("bench {number}"), "environment": "test", "permissions": ["messages.send"],
+            "rateLimit": RATE_LIMIT,
+        });
+        let answer = client.post("/v1/api-keys", maker, body.to_string()).await?;
+        if answer.status != 201 {
+            bail!("no key was made: {}", String::from_utf8_lossy(&answer.body));
+        }
+        let made: Value = serde_json::from_slice(&answer.body)?;
+        keys.add(made["data"]["key"].as_str().ok_or_else(|| anyhow!("no key in {made}"))?);
+    }
+    Ok(keys)
+}
+
+async fn make_channels(address: SocketAddr, maker: &str, channels: u64) -> Result<()> {
+    let connections = 64_u64;
+    let make = async |first: u64| -> Result<()> {
+        let mut client = Client::connect(address).await?;
+        for number in (first..channels).step_by(usize::try_from(connections)?) {
+            let body = serde_json::json!({ "type": "SANDBOX", "name": "bench", "id": format!("c{number}") });
+            let answer = client.post("/v1/channels", maker, body.to_string()).await?;
+            if answer.status != 201 {
+                bail!("no channel was made: {}", String::from_utf8_lossy(&answer.body));
+            }
+        }
+        Ok(())
+    };
+    futures_util::future::try_join_all((0..connections).map(make)).await?;
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let done = command.stderr(Stdio::inherit()).output().with_context(|| format!("{command:?}"))?;
+    if !done.status.success() {
+        bail!("{command:?} failed");
+    }
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// A running process, killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    /// From the start of the process to its first word that it is ready.
+    pub ready_after: Duration,
+}
+
+impl Server {
+    /// The bare handler.
+    pub fn bare() -> Result<Self> {
+        let bare = std::env::current_exe()?.with_file_name("bare");
+        Self::start(&mut Command::new(bare))
+    }
+
+    /// Starts a process that names its address in its first line, and waits until it answers.
+    fn start(command: &mut Command) -> Result<Self> {
+        let started = Instant::now();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("no standard output")?).read_line(&mut line)?;
+        let address = line.trim().rsplit("http://").next().unwrap_or_default().parse();
+        let address = address.with_context(|| format!("no address in {line:?}"))?;
+        while !is_ready(address) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Self { child, address, ready_after: started.elapsed() })
+    }
+
+    /// Megabytes of memory that are resident now, and at most since the start.
+    pub fn memory(&self) -> Result<(f64, f64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let of = |name: &str| -> Result<f64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no memory in the status")?;
+            let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+            Ok(kilobytes * 1_024.0 / 1e6)
+        };
+        Ok((of("VmRSS:")?, of("VmHWM:")?))
+    }
+
+    /// The seconds of processor time that the process has used. Less noisy than a rate.
+    pub fn busy(&self) -> Result<f64> {
+        // Of /proc's ticks there are a hundred a second on every Linux (`USER_HZ`).
+        const TICK: f64 = 0.01;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = stat.rsplit_once(')').context("a status has a name")?;
+        let ticks = |place: usize| fields.split_whitespace().nth(place).unwrap_or_default().parse::<f64>();
+        Ok(TICK * (ticks(11)? + ticks(12)?))
+    }
+
+    /// Ends the process in good order.
+    pub fn stop(mut self) -> Result<()> {
+        run(Command::new("kill").arg(self.child.id().to_string()))?;
+        if !self.child.wait()?.success() {
+            bail!("the server did not end in good order");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether something answers there; the bare handler knows no such path, and says so.
+fn is_ready(address: SocketAddr) -> bool {
+    use std::io::{Read, Write};
+    let ask = || -> std::io::Result<[u8; 12]> {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.write_all(b"GET /health/ready HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        Ok(head)
+    };
+    ask().is_ok_and(|head| head.ends_with(b" 200") || head.ends_with(b" 404"))
+}
+
+/// The size of a store with its log, in megabytes.
+pub fn size(path: &Path) -> f64 {
+    let of = |suffix: &str| {
+        let name = format!("{}{suffix}", path.display());
+        std::fs::metadata(name).map_or(0, |file| file.len())
+    };
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let bytes = (of("") + of("-wal")) as f64;
+    bytes / 1e6
+}
