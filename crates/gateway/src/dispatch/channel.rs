@@ -74,6 +74,9 @@ impl Line {
     /// Records what has become of sent messages and claims the next, in one commit of the store where possible. Gives when
     /// to look again, where a message waits for a time.
     async fn turn(&mut self, outcomes: &mut Vec<(Id, Settlement)>) -> Result<Option<Millis>, StoreError> {
+        // Nobody closes it.
+        let shared = self.shared.clone();
+        let _turn = shared.turns.acquire().await;
         let now = self.shared.clock.now();
         let free = self.provider.max_in_flight().saturating_sub(self.in_hand.len() - outcomes.len());
         // Both are asked before either is answered, in this order, so they share a commit. The messages that are being

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +20,10 @@ use crate::directory::Directory;
 use crate::provider::Providers;
 use crate::store::Store;
 use crate::store::rows::{ChannelKey, StoreError};
+
+/// Tasks that may ask the store for something at a time. Ten thousand channels that start together wait for each other,
+/// instead of filling the store's queue, in which accepted messages wait as well.
+const TURNS: usize = 512;
 
 /// What the tasks of all channels share.
 struct Shared {
@@ -31,6 +35,7 @@ struct Shared {
     lines: Mutex<HashMap<ChannelKey, Task>>,
     /// Whether anything is sent at all: a command that only changes the store sends nothing.
     started: AtomicBool,
+    turns: Semaphore,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -64,8 +69,9 @@ impl Dispatcher {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let (lines, started) = (Mutex::default(), AtomicBool::new(false));
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Self { shared: Arc::new(Shared { store, providers, directory, clock, entropy, lines, started, tasks, stop }) }
+        let (turns, tasks, stop) = (Semaphore::new(TURNS), TaskTracker::new(), CancellationToken::new());
+        let shared = Shared { store, providers, directory, clock, entropy, lines, started, turns, tasks, stop };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Takes up what an earlier run left: every channel that has open messages.

@@ -115,6 +115,21 @@ fn ids(sent: &[Claimed]) -> Vec<MessageId> {
     sent.iter().map(|message| message.id).collect()
 }
 
+/// Each channel's task asks the store on its own; all at once they would fill its queue.
+#[tokio::test]
+async fn many_channels_that_start_together_take_turns() {
+    let ground = Ground::on(SqliteFile::new()).await;
+    let mut last = 0;
+    for n in 0..TURNS + 100 {
+        last = ground.channel(&format!("loja-{n}")).await;
+        ground.accept(last, "551").await;
+    }
+    let stand = Stand::over(ground, last, Network::one_by_one(), None).await;
+    stand.dispatcher.start().await.expect("the store works");
+    stand.store.until_settled(TURNS + 100).await;
+    assert!(stand.store.most_claiming() <= TURNS, "{} at a time", stand.store.most_claiming());
+}
+
 #[tokio::test]
 async fn a_line_is_sent_in_the_order_of_acceptance() {
     let stand = Stand::new(Network::one_by_one()).await;

@@ -1,5 +1,6 @@
 //! A store that fails when a test says so, and tells what the dispatcher asked of it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -42,11 +43,15 @@ pub(super) struct Shaky {
     troubles: Mutex<Vec<Trouble>>,
     meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
     done: watch::Sender<Vec<Done>>,
+    claiming: AtomicUsize,
+    most_claiming: AtomicUsize,
 }
 
 impl Shaky {
     pub(super) fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, troubles: Mutex::default(), meanwhile: Mutex::default(), done: watch::Sender::default() }
+        let (troubles, meanwhile, done) = (Mutex::default(), Mutex::default(), watch::Sender::default());
+        let (claiming, most_claiming) = (AtomicUsize::default(), AtomicUsize::default());
+        Self { inner, troubles, meanwhile, done, claiming, most_claiming }
     }
 
     pub(super) fn trouble(&self, troubles: impl IntoIterator<Item = Trouble>) {
@@ -84,6 +89,11 @@ impl Shaky {
         self.until(|done| done.iter().rev().find_map(last_claim) == Some(true)).await;
     }
 
+    /// The most claims that were asked for at a time.
+    pub(super) fn most_claiming(&self) -> usize {
+        self.most_claiming.load(Ordering::SeqCst)
+    }
+
     fn meets(&self, trouble: Trouble) -> bool {
         let mut troubles = self.troubles.lock().expect("no panic");
         let place = troubles.iter().position(|next| *next == trouble);
@@ -105,7 +115,11 @@ impl Store for Shaky {
         if self.meets(Trouble::ClaimFails) {
             return down();
         }
-        let claim = self.inner.claim(request).await?;
+        let claiming = self.claiming.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_claiming.fetch_max(claiming, Ordering::SeqCst);
+        let claim = self.inner.claim(request).await;
+        self.claiming.fetch_sub(1, Ordering::SeqCst);
+        let claim = claim?;
         if !claim.messages.is_empty() && self.meets(Trouble::ClaimUntold) {
             return down();
         }

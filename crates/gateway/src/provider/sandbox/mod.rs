@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, millis};
@@ -32,6 +32,8 @@ const RECEIPT_RETRY: Duration = Duration::from_millis(500);
 const LINE_DOWN: Duration = Duration::from_secs(5);
 /// How long "too fast" means to wait in `rate_limit`.
 const TOO_FAST: Duration = Duration::from_secs(1);
+/// Arrivals that are written at a time; the file's queue is no place for the sends of ten thousand channels.
+const ARRIVALS: usize = 1_024;
 /// How long the network is let alone when its file cannot be written.
 const NETWORK_DOWN: Duration = Duration::from_secs(1);
 
@@ -42,12 +44,19 @@ pub struct Sandbox {
     clock: Arc<dyn Clock>,
     /// Something arrived: receipts are due soon.
     arrived: Notify,
+    arriving: Semaphore,
 }
 
 impl Sandbox {
     /// Opens the network's own file.
     pub fn open(path: &Path, pacing: Pacing, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Ok(Self { network: Network::open(path)?, pacing, clock, arrived: Notify::new() })
+        Ok(Self {
+            network: Network::open(path)?,
+            pacing,
+            clock,
+            arrived: Notify::new(),
+            arriving: Semaphore::new(ARRIVALS),
+        })
     }
 
     /// What the phone shows, newest first.
@@ -103,6 +112,8 @@ impl Sandbox {
 
     async fn arrive(&self, via: &Via, message: &Claimed, receipts: bool) -> Result<(), StoreError> {
         let arrival = Arrival { via: via.clone(), message: message.clone(), at: self.clock.now(), receipts };
+        // Nobody closes it.
+        let _turn = self.arriving.acquire().await;
         self.network.arrive(arrival).await?;
         // As a stored permit: one who is not waiting yet will find it.
         self.arrived.notify_one();
