@@ -101,6 +101,7 @@ suite! {
     reading:
         a_message_is_read_through_its_channel_only,
         pages_are_newest_first_and_complete,
+        waiting_and_finished_messages_are_one_list,
         filters_narrow_a_page,
         a_foreign_cursor_is_no_cursor,
         a_page_looks_through_a_bounded_part;

@@ -48,6 +48,57 @@ pub(super) fn one(connection: &Connection, channel: ChannelKey, id: MessageId) -
     connection.prepare_cached(&sql)?.query_row(params![id.as_bytes(), channel], message).optional()
 }
 
+/// A channel's messages lie in two indexes: the waiting ones in one, all others in the other.
+#[derive(Clone, Copy)]
+enum Part {
+    Open,
+    Past,
+}
+
+impl Part {
+    /// The messages of this part before a place in the list.
+    fn select(self, columns: &str, query: &MessageQuery) -> String {
+        let (index, condition) = match self {
+            Self::Open => ("messages_open", "status <= 1"),
+            Self::Past if query.recipient.is_some() => ("messages_past_by_recipient", "status > 1"),
+            Self::Past => ("messages_past", "status > 1"),
+        };
+        format!("select {columns} from messages indexed by {index} where channel_key = ?1 and {condition} and seq < ?2")
+    }
+}
+
+/// The row below which a page does not look, counted in the index that each part walks: the higher one of the two.
+fn floor(connection: &Connection, query: &MessageQuery, before: Seq) -> rusqlite::Result<Option<(Seq, [u8; 16])>> {
+    let of = |part: Part| {
+        let recipient = match part {
+            // Its index has no recipients, so every row counts. (Always true; a value that is given has to be named.)
+            Part::Open => "?4 is ?4",
+            Part::Past => recipient(query),
+        };
+        let sql = format!("{} and {recipient} order by seq desc limit 1 offset ?3", part.select("seq, id", query));
+        connection
+            .prepare_cached(&sql)?
+            .query_row(params![query.channel, before, LOOK_THROUGH, query.recipient], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()
+    };
+    Ok(of(Part::Open)?.max(of(Part::Past)?))
+}
+
+/// Each part comes in the order of the list, so the two are merged and not sorted.
+pub(super) fn page_sql(query: &MessageQuery) -> String {
+    let part = |part: Part| {
+        let (select, recipient) = (part.select(&columns(), query), recipient(query));
+        format!("{select} and seq >= ?3 and {recipient} and (?5 is null or status = ?5)")
+    };
+    format!("{} union all {} order by seq desc limit ?6", part(Part::Open), part(Part::Past))
+}
+
+fn recipient(query: &MessageQuery) -> &'static str {
+    if query.recipient.is_some() { "recipient = ?4" } else { "?4 is null" }
+}
+
 pub(super) fn page(connection: &Connection, query: &MessageQuery) -> rusqlite::Result<Option<Page>> {
     let before = match query.before {
         None => Seq::MAX,
@@ -62,29 +113,13 @@ pub(super) fn page(connection: &Connection, query: &MessageQuery) -> rusqlite::R
             }
         }
     };
-    // How far down this page may look: counted in the index that the filter walks.
-    let floor: Option<(Seq, [u8; 16])> = connection
-        .prepare_cached(
-            "select seq, id from messages
-             where channel_key = ?1 and seq < ?2 and (?3 is null or recipient = ?3)
-             order by seq desc limit 1 offset ?4",
-        )?
-        .query_row(params![query.channel, before, query.recipient, LOOK_THROUGH], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let index = if query.recipient.is_some() { "messages_by_recipient" } else { "messages_by_channel" };
-    let sql = format!(
-        "select {} from messages indexed by {index}
-         where channel_key = ?1 and seq < ?2 and seq >= ?3 {} and (?5 is null or status = ?5)
-         order by seq desc limit ?6",
-        columns(),
-        if query.recipient.is_some() { "and recipient = ?4" } else { "and ?4 is null" },
-    );
+    let floor = floor(connection, query, before)?;
     let lowest = floor.map_or(0, |(seq, _)| seq);
     // One more than asked tells whether there is a next page.
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX - 1) + 1;
     let status = query.status.map(MessageStatus::number);
     let mut messages: Vec<Message> = connection
-        .prepare_cached(&sql)?
+        .prepare_cached(&page_sql(query))?
         .query_map(params![query.channel, before, lowest, query.recipient, status, limit], message)?
         .collect::<rusqlite::Result<_>>()?;
     let next = if messages.len() > query.limit {

@@ -42,7 +42,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A log that is reset is cut to this size, in bytes.
 const LOG_SIZE_LIMIT: i64 = 64 << 20;
 
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../migrations/sqlite/0001_first.sql"))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("../../../../../migrations/sqlite/0001_first.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0002_finished.sql")),
+];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();

@@ -57,6 +57,27 @@ async fn what_is_kept_beside_the_file_is_what_the_file_says() {
     assert!(!differs.await.expect("read"));
 }
 
+/// Neither by sorting a history nor by walking all channels.
+#[tokio::test]
+async fn a_page_is_read_in_the_order_of_its_indexes() {
+    let file = SqliteFile::new();
+    let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
+    for (recipient, index) in [(None, "messages_past"), (Some("551".to_owned()), "messages_past_by_recipient")] {
+        let query = MessageQuery { channel: 1, status: None, recipient, before: None, limit: 20 };
+        let sql = format!("explain query plan {}", messages::page_sql(&query));
+        let plan = store.readers.read(move |connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let bound = (1..=statement.parameter_count()).map(|_| 1_i64);
+            let steps = statement.query_map(rusqlite::params_from_iter(bound), |row| row.get::<_, String>(3))?;
+            steps.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        let plan = plan.await.expect("a plan").join("; ");
+        assert!(plan.contains("MERGE (UNION ALL)") && !plan.contains("TEMP B-TREE"), "{plan}");
+        assert!(plan.contains("USING INDEX messages_open (channel_key=? AND rowid"), "{plan}");
+        assert!(plan.contains(&format!("USING INDEX {index} (channel_key=?")), "{plan}");
+    }
+}
+
 fn sorted(lines: &HashMap<ChannelKey, Line>) -> Vec<(ChannelKey, Line)> {
     let mut sorted: Vec<_> = lines.iter().map(|(key, line)| (*key, *line)).collect();
     sorted.sort_unstable_by_key(|(key, _)| *key);
