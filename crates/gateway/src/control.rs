@@ -10,7 +10,6 @@ mod socket;
 
 use std::sync::Arc;
 
-use axum::Router;
 use recado_domain::api_key::{Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
 use recado_domain::channel::ChannelAction;
 use recado_domain::field_errors::FieldErrors;
@@ -22,6 +21,7 @@ pub use call::{Call, Reply, Whose};
 pub use client::{AskError, Client};
 pub use socket::Socket;
 
+use crate::api::Api;
 use crate::api::api_keys::{ApiKeyView, parse_time};
 use crate::api::channels::ChannelView;
 use crate::api::error::ApiError;
@@ -93,13 +93,13 @@ pub struct WhichChannel {
 /// What carries commands out.
 pub struct Desk {
     gateway: Arc<Gateway>,
-    router: Router,
+    api: Api,
 }
 
 impl Desk {
     /// A desk of this gateway.
     pub fn new(gateway: Arc<Gateway>) -> Self {
-        Self { router: crate::api::router(gateway.clone()), gateway }
+        Self { api: Api::new(gateway.clone()), gateway }
     }
 
     /// Carries a command out.

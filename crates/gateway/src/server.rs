@@ -1,12 +1,10 @@
 //! Accepts connections and ends them in good order.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
@@ -18,8 +16,8 @@ use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
+use crate::api::Api;
 use crate::api::auth::Peer;
 use crate::api::error::CloseConnection;
 
@@ -52,7 +50,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves until `stop`, then lets the calls in hand finish; those still unfinished at `hurry` are cut off.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    api: Api,
     connections: u32,
     stop: CancellationToken,
     hurry: impl Future<Output = ()>,
@@ -66,9 +64,9 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let (router, stop) = (router.clone(), stop.clone());
+                let (api, stop) = (api.clone(), stop.clone());
                 tracker.spawn(async move {
-                    connection(stream, peer, router, stop).await;
+                    connection(stream, peer, api, stop).await;
                     drop(permit);
                 });
             }
@@ -97,8 +95,8 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<
     Ok((stream, peer, permit))
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
-    let service = service_fn(|request| answer(router.clone(), peer, request));
+async fn connection(stream: TcpStream, peer: SocketAddr, api: Api, stop: CancellationToken) {
+    let service = service_fn(|request| answer(&api, peer, request));
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let mut stream = std::pin::pin!(stream);
@@ -121,11 +119,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
     }
 }
 
-async fn answer(router: Router, peer: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
+async fn answer(api: &Api, peer: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Peer(peer.ip()));
-    let answered: Result<Response<Body>, Infallible> = router.oneshot(request).await;
-    let Ok(response) = answered;
+    let response = api.answer(request).await;
     if response.extensions().get::<CloseConnection>().is_some() {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "the client was too slow"));
     }

@@ -19,7 +19,9 @@ mod sandbox;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::Request;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
 
 use crate::gateway::Gateway;
 use docs::Docs;
@@ -63,22 +65,40 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-/// The routes, ready to serve.
-pub fn router(gateway: Arc<Gateway>) -> Router {
+/// The API, ready to serve.
+#[derive(Clone)]
+pub struct Api {
+    gateway: Arc<Gateway>,
+    router: Router,
+}
+
+impl Api {
+    /// All routes of a gateway.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self { router: router(gateway.clone()), gateway }
+    }
+
+    /// Answers a request, whatever it asks.
+    pub async fn answer(&self, request: Request) -> Response {
+        request_id::identify(&self.gateway, request, self.router.clone()).await
+    }
+}
+
+fn router(gateway: Arc<Gateway>) -> Router {
     let pages = gateway.behaviour.docs == Docs::On;
     let routes = routes().into_iter().filter(|route| pages || route.access != Access::Page);
+    let logged = tracing::enabled!(tracing::Level::DEBUG);
     let add = |router: Router<Arc<Gateway>>, route: Route| {
         // On the methods that exist only: a wrong path or method is told before anybody is asked for a key.
         let methods = match route.access {
             Access::Keyed => route.methods.route_layer(from_fn_with_state(gateway.clone(), auth::authenticate)),
             Access::Open | Access::Page => route.methods,
         };
-        router.route(route.path, methods)
+        router.route(route.path, if logged { methods.route_layer(from_fn(request_id::name_route)) } else { methods })
     };
     routes
         .fold(Router::new(), add)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async || ApiError::NotFound)
-        .layer(from_fn_with_state(gateway.clone(), request_id::identify))
         .with_state(gateway)
 }

@@ -1,41 +1,54 @@
-//! The outermost layer: gives every answer its `X-Request-Id`, turns a panic into a 500, and writes the log's line.
+//! Around everything: gives every answer its `X-Request-Id`, turns a panic into a 500, and writes the log's line.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
 use axum::http::header::HeaderValue;
 use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use tower::ServiceExt;
 
 use super::error::ApiError;
 use crate::gateway::Gateway;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Names the request, runs it, and names the answer.
-pub async fn identify(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
-    let id = own_id(request.headers()).unwrap_or_else(|| new_id(&gateway));
+/// Names the request, has it answered, and names the answer.
+pub async fn identify(gateway: &Gateway, request: Request, router: Router) -> Response {
+    let id = own_id(request.headers()).unwrap_or_else(|| new_id(gateway));
     let started = Instant::now();
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
+    let answered: Result<Result<Response, Infallible>, _> =
+        AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
         Err(_) => ApiError::Internal.into_response(),
     };
     tracing::debug!(
         %method,
         // The pattern, not the path: ids may be anything a stranger typed.
-        route = route.as_ref().map(MatchedPath::as_str),
+        route = response.extensions().get().map(MatchedPath::as_str),
         status = response.status().as_u16(),
         request.id = id.to_str().unwrap_or_default(),
         elapsed_us = started.elapsed().as_micros(),
         "request"
     );
     response.headers_mut().insert(X_REQUEST_ID, id);
+    response
+}
+
+/// Tells the log which route answered. A layer on every route, so it is there only when the log wants it.
+pub async fn name_route(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
     response
 }
 

@@ -8,12 +8,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::Api;
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::control::Socket;
 use crate::gateway::{Gateway, STORE_FILE};
 use crate::lock::DataDirLock;
 use crate::shutdown::Signals;
-use crate::{api, housekeeping, server};
+use crate::{housekeeping, server};
 
 pub async fn run(config: Config) -> Result<()> {
     start_log(&config.log);
@@ -46,8 +47,8 @@ pub async fn run(config: Config) -> Result<()> {
 
     let hurry = CancellationToken::new();
     let serving = tokio::spawn({
-        let (router, stop, hurry) = (api::router(gateway.clone()), gateway.stop.clone(), hurry.clone());
-        async move { server::serve(listener, router, config.max_connections, stop, hurry.cancelled()).await }
+        let (api, stop, hurry) = (Api::new(gateway.clone()), gateway.stop.clone(), hurry.clone());
+        async move { server::serve(listener, api, config.max_connections, stop, hurry.cancelled()).await }
     });
     signals.next().await;
     tracing::info!("stopping: calls and sends in hand finish first");

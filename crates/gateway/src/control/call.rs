@@ -8,7 +8,6 @@ use http_body_util::BodyExt;
 use recado_domain::api_key::Environment;
 use recado_domain::ids::InstitutionId;
 use serde::{Deserialize, Serialize};
-use tower::ServiceExt;
 
 use super::{Desk, find_institution};
 use crate::api::auth::vouch;
@@ -48,7 +47,7 @@ pub(super) async fn answer(desk: &Desk, call: Call) -> Result<Reply, ApiError> {
     let environment = environment(&desk.gateway, institution, &call.whose)?;
     let mut request = request(call).ok_or_else(|| ApiError::field("call", "Chamada invalida."))?;
     vouch(&mut request, institution, environment);
-    let Ok(response) = desk.router.clone().oneshot(request).await;
+    let response = desk.api.answer(request).await;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|_| ApiError::Internal)?.to_bytes();
     let body = String::from_utf8(body.into()).map_err(|_| ApiError::Internal)?;
