@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{BUSY_TIMEOUT, make_private};
+use super::BUSY_TIMEOUT;
 
 /// Pages that are copied before we look whether to stop: 8 MiB.
 const STEP: i32 = 2_048;
@@ -36,10 +38,8 @@ pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(),
     source.execute_batch("begin")?;
     // The transaction begins with its first look.
     let _: i64 = source.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;
-    if target.exists() {
-        return Err(io::Error::from(io::ErrorKind::AlreadyExists).into());
-    }
-    make_private(target)?;
+    // Made anew or not at all: what is there already, a link that leads nowhere too, is never written through.
+    File::options().write(true).create_new(true).mode(0o600).open(target)?;
     let mut copied = Connection::open(target)?;
     {
         let backup = Backup::new(&source, &mut copied)?;
@@ -65,12 +65,18 @@ pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(),
     Ok(File::open(target)?.sync_all()?)
 }
 
-/// Opens a file to read it, whoever writes it.
+/// Opens a file to read it, whoever writes it. A log that a crash left stays as it is: whoever closes a file last folds
+/// the log into it, and a look must not change what it looks at.
 pub fn look_at(path: &Path) -> rusqlite::Result<Connection> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let keep_log = Path::new(&log).metadata().is_ok_and(|log| log.len() > 0);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "query_only", true)?;
+    // Without a log the usual way is right: it takes away the empty one that is made for the look.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep_log)?;
     Ok(connection)
 }
 

@@ -1,5 +1,6 @@
 //! `recado backup`, and the way back.
 
+use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -80,9 +81,22 @@ fn a_backup_overwrites_nothing_and_leaves_no_half() {
     let dir = to.to_str().expect("UTF-8");
     assert_eq!(back_up(dir).status.code(), Some(0));
     let before = std::fs::read(to.join("recado.db")).expect("a copy");
-    assert_fails(&back_up(dir), 1, &["recado.db is there already"]);
+    assert_fails(&back_up(dir), 1, &["is there already"]);
     assert_fails(&back_up(home.dir()), 1, &["is there already"]);
     assert_eq!(std::fs::read(to.join("recado.db")).expect("a copy"), before);
+    // What would be read as part of the copy, and a link that leads the copy elsewhere.
+    for (name, text) in
+        [("recado.db-wal", "old"), ("sandbox.db-shm", "old"), ("recado.db", "link"), ("sandbox.db", "link")]
+    {
+        let stale = tempfile::tempdir().expect("a temporary directory");
+        let (path, elsewhere) = (stale.path().join(name), stale.path().join("elsewhere"));
+        match text {
+            "link" => std::os::unix::fs::symlink(&elsewhere, &path).expect("a link"),
+            _ => std::fs::write(&path, text).expect("a file"),
+        }
+        assert_fails(&back_up(stale.path().to_str().expect("UTF-8")), 1, &[name, "is there already"]);
+        assert_eq!((stale.path().read_dir().expect("a directory").count(), elsewhere.exists()), (1, false), "{name}");
+    }
     let nowhere = place.path().join("nowhere");
     assert_fails(&run_in(nowhere.to_str().expect("UTF-8"), &["backup", "--to", dir]), 1, &["no store"]);
     // No room for it: a limit on the size of files stands for a full disk.
@@ -107,6 +121,65 @@ fn a_backup_overwrites_nothing_and_leaves_no_half() {
     assert!(!small.exists(), "a damaged copy");
 }
 
+/// A copy that fills the disk would stop the server. The sandbox is a file with a hole of 8 TiB.
+#[test]
+fn a_backup_that_has_no_room_is_not_begun() {
+    let home = Home::init();
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let to = place.path().join("copy");
+    let sandbox = std::fs::File::create(home.dir.join("sandbox.db")).expect("a file");
+    sandbox.set_len(8 << 40).expect("a file with a hole");
+    let output = run_in(home.dir(), &["backup", "--to", to.to_str().expect("UTF-8")]);
+    assert_fails(&output, 1, &["no room in", "MiB are needed"]);
+    assert!(!to.exists(), "something is left");
+}
+
+/// A power cut after it said so takes neither the files nor the directories that were made for them.
+#[test]
+fn a_backup_is_on_the_disk_with_all_its_names() {
+    let home = Home::init();
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let (to, trace) = (place.path().join("made/too"), place.path().join("trace"));
+    let status = Command::new("strace")
+        .args(["-f", "-y", "-e", "trace=fsync", "-o"])
+        .arg(&trace)
+        .arg(env!("CARGO_BIN_EXE_recado"))
+        .args(["backup", "--data-dir", home.dir(), "--to"])
+        .arg(&to)
+        .stdout(Stdio::null())
+        .status()
+        .expect("strace is installed");
+    assert!(status.success());
+    let trace = std::fs::read_to_string(&trace).expect("strace wrote its file");
+    for dir in [&*to, &place.path().join("made"), place.path()] {
+        assert!(trace.contains(&format!("<{}>) ", dir.display())), "{} is not synced: {trace}", dir.display());
+    }
+}
+
+/// Who looks at a store that a crash left, to copy it or to tell how it is, leaves it as it was.
+#[test]
+fn a_look_changes_nothing() {
+    let stage = Stage::set();
+    stage.until(&stage.accept("sandbox", &[], CARD), "READ");
+    stage.server.kill();
+    let read = |name: &str| std::fs::read(stage.home.dir.join(name)).expect("a file");
+    let files = || ["recado.db", "recado.db-wal", "sandbox.db", "sandbox.db-wal"].map(read);
+    let before = files();
+    assert!(!before[1].is_empty(), "the crash left a log");
+    let place = tempfile::tempdir().expect("a temporary directory");
+    assert!(run_in(stage.home.dir(), &["doctor", "--listen", "127.0.0.1:0"]).status.success());
+    assert!(before == files(), "doctor has changed it");
+    let to = place.path().join("copy");
+    assert!(run_in(stage.home.dir(), &["backup", "--to", to.to_str().expect("UTF-8")]).status.success());
+    assert!(before == files(), "backup has changed it");
+    // Nor does it leave anything in a store that was closed.
+    let home = Home::init();
+    let names = || home.dir.read_dir().expect("a directory").map(|entry| entry.expect("an entry").file_name());
+    let before: BTreeSet<_> = names().collect();
+    assert!(run_in(home.dir(), &["doctor", "--listen", "127.0.0.1:0"]).status.success());
+    assert_eq!(names().collect::<BTreeSet<_>>(), before);
+}
+
 /// Ctrl-C leaves nothing behind.
 #[test]
 fn an_interrupted_backup_leaves_nothing() {
@@ -120,7 +193,9 @@ fn an_interrupted_backup_leaves_nothing() {
     let mut command = recado();
     command.args(["backup", "--data-dir", home.dir(), "--to"]).arg(&to).stdout(Stdio::null()).process_group(0);
     let child = command.spawn().expect("the binary starts");
-    wait_for("the copy to grow", || to.join("recado.db.unfinished").metadata().is_ok_and(|file| file.len() > 0));
+    wait_for("the copy to grow", || {
+        to.join("recado.db.unfinished/recado.db").metadata().is_ok_and(|file| file.len() > 0)
+    });
     std::thread::sleep(Duration::from_millis(20));
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs").success());
     let output = child.wait_with_output().expect("it ends");
