@@ -20,10 +20,12 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Millis;
 }
 
-/// Gives random bytes, fit for secrets.
+/// Gives random bytes.
 pub trait Entropy: Send + Sync {
-    /// Fills the bytes.
+    /// Fills the bytes: for ids, of which many are made. Not for secrets.
     fn fill(&self, bytes: &mut [u8]);
+    /// Fills the bytes of a secret, which nobody else may ever be given.
+    fn fill_secret(&self, bytes: &mut [u8]);
 }
 
 /// The system's clock.
@@ -37,13 +39,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// The system's random source, asked for some at a time: three ids a request would be three calls of the system.
+/// The system's random source. For ids it is asked for some at a time: three ids a request would be three calls of the
+/// system. For secrets it is not: a virtual machine that is started twice from one snapshot has the same pool twice.
 pub struct SystemEntropy;
 
 /// Bytes that are asked for at a time.
 const POOL: usize = 1_024;
 
-/// Random bytes of which the first so many are used up, and zero.
+/// Random bytes of which the first so many are used up.
 struct Pool([u8; POOL], usize);
 
 thread_local! {
@@ -54,29 +57,37 @@ impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         RANDOM.with_borrow_mut(|pool| bytes.chunks_mut(POOL).for_each(|bytes| pool.fill(bytes)));
     }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
+    fn fill_secret(&self, bytes: &mut [u8]) {
+        // Without randomness there are no safe keys and no unique ids: going on would be worse than ending.
+        getrandom::fill(bytes).expect("the system has a random source");
+    }
 }
 
 impl Pool {
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
     fn fill(&mut self, bytes: &mut [u8]) {
         let Self(random, used) = self;
         if random.len() - *used < bytes.len() {
-            // Without randomness there are no safe keys and no unique ids: going on would be worse than ending.
-            getrandom::fill(random).expect("the system has a random source");
+            SystemEntropy.fill_secret(random);
             *used = 0;
         }
-        let taken = &mut random[*used..*used + bytes.len()];
-        bytes.copy_from_slice(taken);
-        // A secret must not be found a second time.
-        taken.fill(0);
+        bytes.copy_from_slice(&random[*used..*used + bytes.len()]);
         *used += bytes.len();
     }
 }
 
-/// An array of random bytes.
+/// An array of random bytes, for ids.
 pub fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     let mut bytes = [0; N];
     entropy.fill(&mut bytes);
+    bytes
+}
+
+/// An array of random bytes, for a secret.
+pub fn secret<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
+    let mut bytes = [0; N];
+    entropy.fill_secret(&mut bytes);
     bytes
 }
 
@@ -116,5 +127,19 @@ pub fn rfc3339(millis: Millis) -> String {
         Ok(time) => format!("{time:.3}"),
         // Out of the calendar: only a broken clock gets here.
         Err(_) => millis.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_of_the_pool_and_secrets_do_not() {
+        let used = || RANDOM.with_borrow(|pool| pool.1);
+        let _: [u8; 10] = random(&SystemEntropy);
+        assert_eq!(used(), 10);
+        assert_ne!(secret::<64>(&SystemEntropy), secret::<64>(&SystemEntropy));
+        assert_eq!(used(), 10);
     }
 }

@@ -7,7 +7,7 @@ use recado_domain::ids::InstitutionId;
 use recado_domain::text;
 
 use crate::api::error::ApiError;
-use crate::clock::random;
+use crate::clock::secret;
 use crate::directory::KeyEntry;
 use crate::gateway::Gateway;
 use crate::store::rows::ApiKey;
@@ -37,7 +37,7 @@ pub async fn create(
 ) -> Result<(ApiKey, SecretKey), ApiError> {
     let secret = loop {
         // Too few usable bytes among 64 happens about never; then others are drawn.
-        if let Some(secret) = SecretKey::new(new.grant.environment, &random::<64>(&*gateway.entropy)) {
+        if let Some(secret) = SecretKey::new(new.grant.environment, &secret::<64>(&*gateway.entropy)) {
             break secret;
         }
     };
