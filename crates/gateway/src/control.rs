@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 pub use call::{Call, Reply, Whose};
 pub use client::{AskError, Client};
-pub use socket::Socket;
+pub use socket::{SOCKET_FILE, Socket};
 
 use crate::api::Api;
 use crate::api::api_keys::{ApiKeyView, parse_time};

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 /// The lock's file in the data directory. It stays when the lock is given back: the kernel, not the file, tells who
 /// holds it, so a crash leaves nothing to clean up.
-const LOCK_FILE: &str = "recado.lock";
+pub const LOCK_FILE: &str = "recado.lock";
 
 /// The right to write a data directory, given back on drop.
 pub struct DataDirLock {
@@ -29,6 +29,13 @@ impl DataDirLock {
                 Err(error).with_context(|| format!("cannot lock {}: does the file system know locks?", path.display()))
             }
         }
+    }
+
+    /// Whether a process holds the lock of this directory. Makes no file where there is none.
+    pub fn is_held(data_dir: &Path) -> bool {
+        let file = File::open(data_dir.join(LOCK_FILE));
+        // A shared lock: two that look do not see each other.
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// Takes the lock, waiting a moment for a command that is about to end.

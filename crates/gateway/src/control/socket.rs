@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::Desk;
 use crate::gateway::Gateway;
 
-pub(super) const SOCKET_FILE: &str = "recado.sock";
+pub const SOCKET_FILE: &str = "recado.sock";
 /// Most bytes of a command: the largest body of the API (64 KiB) with every byte escaped, and room for the rest.
 const COMMAND_LIMIT: u64 = 512 * 1024;
 /// The time a command has to arrive, from its first byte on.

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Check;
+use crate::control::SOCKET_FILE;
+use crate::lock::LOCK_FILE;
 
 /// Syncs that are measured.
 const SYNCS: usize = 40;
@@ -37,37 +39,57 @@ pub fn checks(dir: &Path, served: bool) -> Vec<Check> {
 fn permissions(dir: &Path) -> Check {
     let name = "permissions";
     let shown = dir.display();
-    let Ok(metadata) = dir.metadata() else {
-        return Check::fail(name, format!("{shown} cannot be looked at"), "run this as the user of the server");
-    };
     let me = rustix::process::geteuid().as_raw();
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let entries: Vec<_> = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?))).collect();
-    let ours = entries.iter().filter(|(path, _)| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("recado.") || name.starts_with("sandbox.db") || name == "dev-key"
-    });
-    for (path, metadata) in ours {
-        // The lock's file is empty: there is nothing to read.
-        if metadata.mode() & 0o077 != 0 && metadata.len() > 0 {
-            let mode = metadata.permissions().mode() & 0o777;
-            let found = format!("{} has mode {mode:o}: others may read numbers and keys' hashes", path.display());
-            return Check::fail(name, found, format!("chmod 600 {}", path.display()));
+    let looked = || -> std::io::Result<_> {
+        let entries = std::fs::read_dir(dir)?.collect::<std::io::Result<Vec<_>>>()?;
+        Ok((dir.metadata()?.mode() & 0o777, entries))
+    };
+    let (mode, entries) = match looked() {
+        Ok(looked) => looked,
+        Err(error) => {
+            return Check::fail(name, format!("{shown}: {error}"), "run this as the user of the server");
         }
-        if metadata.uid() != me {
-            let found = format!("{} belongs to user {}, this is user {me}", path.display(), metadata.uid());
-            return Check::fail(name, found, "run server and commands as one user, or give it the files: chown");
+    };
+    for entry in entries {
+        let file_name = entry.file_name();
+        let known = file_name.to_str().unwrap_or_default();
+        let ours = known.starts_with("recado.") || known.starts_with("sandbox.db") || known == "dev-key";
+        // One that is gone by now was a file beside a database.
+        let Some(metadata) = entry.metadata().ok().filter(|_| ours) else { continue };
+        if let Some(wrong) = file_check(&entry.path(), metadata.mode() & 0o777, metadata.uid(), me) {
+            return wrong;
         }
     }
-    match metadata.mode() & 0o777 {
-        mode @ (0o700 | 0o500) => Check::ok(name, format!("the directory has mode {mode:o}, its files 600")),
+    match mode {
+        0o700 | 0o500 => Check::ok(name, format!("the directory has mode {mode:o}, its files 600")),
         mode => Check::warn(name, format!("{shown} has mode {mode:o}"), format!("chmod 700 {shown}")),
     }
 }
 
+/// What is wrong with the mode or the owner of a file of ours; `me` is who asks.
+fn file_check(path: &Path, mode: u32, owner: u32, me: u32) -> Option<Check> {
+    let (name, shown) = ("permissions", path.display());
+    if owner != me {
+        let found = format!("{shown} belongs to user {owner}, this is user {me}");
+        return Some(Check::fail(name, found, "run server and commands as one user, or give it the files: chown"));
+    }
+    // Of the lock's file nothing can be read: it is empty.
+    if mode & 0o077 != 0 && !path.ends_with(LOCK_FILE) {
+        let found = format!("{shown} has mode {mode:o}: others may read numbers and keys' hashes, or give commands");
+        return Some(Check::fail(name, found, format!("chmod 600 {shown}")));
+    }
+    None
+}
+
 fn file_system(dir: &Path) -> Check {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let dir = dir.canonicalize().unwrap_or_default();
+    kind_check(kind(&dir, &mounts))
+}
+
+fn kind_check(kind: Option<&str>) -> Check {
     let name = "file system";
-    match kind(dir).as_deref() {
+    match kind {
         None => Check::warn(name, "which one it is cannot be told", "see to it that it is a local disk"),
         Some(kind) if NETWORK.contains(&kind) => Check::fail(
             name,
@@ -88,14 +110,13 @@ fn file_system(dir: &Path) -> Check {
     }
 }
 
-/// The type of the file system: that of the mount point which is the longest beginning of the path.
-fn kind(dir: &Path) -> Option<String> {
-    let dir = dir.canonicalize().ok()?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mount = |line: &str| {
+/// The type of the file system: that of the mount point which is the longest beginning of the path. `mounts` is what
+/// the kernel says in `/proc/self/mountinfo`.
+fn kind<'a>(dir: &Path, mounts: &'a str) -> Option<&'a str> {
+    let mount = |line: &'a str| {
         let (front, back) = line.split_once(" - ")?;
         let point = front.split(' ').nth(4)?.replace("\\040", " ");
-        dir.starts_with(&point).then(|| Some((point.len(), back.split(' ').next()?.to_owned())))?
+        dir.starts_with(&point).then(|| Some((point.len(), back.split(' ').next()?)))?
     };
     // The last of equals: it was mounted over the others.
     mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
@@ -155,7 +176,7 @@ fn measure(dir: &Path) -> std::io::Result<Vec<Duration>> {
 
 fn socket(dir: &Path, served: bool) -> Check {
     let name = "control socket";
-    let path = dir.join("recado.sock");
+    let path = dir.join(SOCKET_FILE);
     let length = path.as_os_str().len();
     if length > SOCKET_PATH {
         let found = format!("its path has {length} bytes; the system takes {SOCKET_PATH}");
@@ -165,4 +186,44 @@ fn socket(dir: &Path, served: bool) -> Check {
         return Check::ok(name, "left over from a crash; the next start removes it");
     }
     Check::ok(name, format!("its path has {length} bytes of {SOCKET_PATH}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::Status;
+
+    #[test]
+    fn a_file_of_ours_is_the_users_own_and_closed_to_others() {
+        let status = |path: &str, mode, owner| file_check(Path::new(path), mode, owner, 7).map(|check| check.status);
+        assert_eq!(status("d/recado.db", 0o600, 7), None);
+        assert_eq!(status("d/recado.db", 0o600, 0), Some(Status::Fail));
+        assert_eq!(status("d/recado.lock", 0o600, 0), Some(Status::Fail));
+        for mode in [0o640, 0o604, 0o777] {
+            assert_eq!(status("d/recado.sock", mode, 7), Some(Status::Fail), "{mode:o}");
+        }
+        assert_eq!(status("d/recado.lock", 0o644, 7), None);
+    }
+
+    #[test]
+    fn the_file_system_is_that_of_the_nearest_mount() {
+        let mounts = "\
+            22 1 0:20 / / rw,relatime shared:1 - overlay overlay rw,lowerdir=/a\n\
+            23 22 8:1 / /var/lib rw master:1 - ext4 /dev/sda1 rw\n\
+            24 23 0:50 / /var/lib/with\\040space rw - nfs4 host:/x rw\n\
+            25 22 0:51 / /srv rw - ext4 /dev/sdb rw\n\
+            26 22 0:52 / /srv rw - fuse.sshfs host: rw\n";
+        for (dir, expected, status) in [
+            ("/home/recado", Some("overlay"), Status::Warn),
+            ("/var/lib/recado", Some("ext4"), Status::Ok),
+            ("/var/library", Some("overlay"), Status::Warn),
+            ("/var/lib/with space/recado", Some("nfs4"), Status::Fail),
+            ("/srv/recado", Some("fuse.sshfs"), Status::Fail),
+            ("", None, Status::Warn),
+        ] {
+            let found = kind(Path::new(dir), mounts);
+            assert_eq!((found, kind_check(found).status), (expected, status), "{dir}");
+        }
+        assert_eq!(kind_check(Some("tmpfs")).status, Status::Warn);
+    }
 }

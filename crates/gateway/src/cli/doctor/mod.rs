@@ -6,6 +6,7 @@ mod system;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -13,7 +14,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Common, Exit, output};
-use crate::control::Client;
+use crate::control::{Client, SOCKET_FILE};
+use crate::lock::DataDirLock;
 
 /// Look whether this machine and the data directory are in order, and say what to do
 ///
@@ -66,12 +68,8 @@ impl Check {
 impl Doctor {
     pub async fn run(self) -> Result<Exit> {
         let dir = &self.common.data_dir.data_dir;
-        let served = Client::connect(dir).await.is_ok();
-        let mut checks = vec![if served {
-            Check::ok("server", "one runs on this directory")
-        } else {
-            Check::ok("server", "none runs on this directory")
-        }];
+        let (first, served) = server(dir).await;
+        let mut checks = vec![first];
         if dir.is_dir() {
             checks.extend(files::checks(dir, served));
             let dir = dir.clone();
@@ -87,6 +85,30 @@ impl Doctor {
         output::print(&self.common.output, &value, || checks.iter().map(told).collect::<Vec<_>>().join("\n"))?;
         Ok(if failed { Exit::Failed } else { Exit::Done })
     }
+}
+
+/// Whether a server runs on the directory. One does, too, when its socket is gone: commands do not reach it then.
+async fn server(dir: &Path) -> (Check, bool) {
+    let name = "server";
+    // Another command holds the lock, or a server that has not opened its socket yet: both for a moment only.
+    for _ in 0..20 {
+        if Client::connect(dir).await.is_ok() {
+            return (Check::ok(name, "one runs on this directory"), true);
+        }
+        if !DataDirLock::is_held(dir) {
+            return (Check::ok(name, "none runs on this directory"), false);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let found = format!("a process works on this directory, but nobody answers on {}", dir.join(SOCKET_FILE).display());
+    (
+        Check::fail(
+            name,
+            found,
+            "a command that takes long? Wait for it. A server whose socket is gone? Start it anew",
+        ),
+        true,
+    )
 }
 
 fn no_directory(dir: &Path) -> Check {

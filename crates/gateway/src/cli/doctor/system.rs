@@ -8,27 +8,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Check;
-use crate::clock::{Clock, SystemClock, rfc3339};
+use crate::clock::{Clock, Millis, SystemClock, rfc3339};
 use crate::server;
 
 /// Before this was written, and long after: no clock that is right says so. In milliseconds.
 const SENSIBLE: std::ops::Range<i64> = 1_790_000_000_000..4_102_444_800_000;
 /// How long the clock is compared with one that cannot be set.
 const WATCHED: Duration = Duration::from_millis(100);
+/// How far it may go beyond the time that passed, in milliseconds: we may have been kept waiting.
+const JUMP: Millis = 50;
 
 pub fn clock() -> Check {
-    let name = "clock";
     let (now, started) = (SystemClock.now(), Instant::now());
-    if !SENSIBLE.contains(&now) {
-        return Check::fail(name, format!("it says {}", rfc3339(now)), "set it, and keep it by NTP");
-    }
     std::thread::sleep(WATCHED);
     let passed = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let jump = SystemClock.now() - now - passed;
-    if jump.abs() > 50 {
-        return Check::warn(name, format!("it jumped by {jump} ms while we looked"), "keep it by NTP, in small steps");
+    clock_check(now, SystemClock.now() - now - passed)
+}
+
+/// `jump`: how far the clock went, in milliseconds, beyond the time that passed.
+fn clock_check(now: Millis, jump: Millis) -> Check {
+    let name = "clock";
+    if !SENSIBLE.contains(&now) {
+        Check::fail(name, format!("it says {}", rfc3339(now)), "set it, and keep it by NTP")
+    } else if jump.abs() > JUMP {
+        Check::warn(name, format!("it jumped by {jump} ms while we looked"), "keep it by NTP, in small steps")
+    } else {
+        Check::ok(name, rfc3339(now))
     }
-    Check::ok(name, rfc3339(now))
 }
 
 /// Whether the server can listen, or does.
@@ -41,6 +47,7 @@ pub async fn port(address: SocketAddr, served: bool) -> Check {
         }
         Ok(_) => Check::ok(name, format!("{address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => match answers_as_recado(address).await {
+            // Whether it is the one of this directory cannot be told from outside.
             true if served => Check::ok(name, format!("a Recado answers on {address}")),
             true => Check::fail(name, format!("a Recado of another directory answers on {address}"), "choose another"),
             false => {
@@ -73,5 +80,26 @@ pub fn open_files(connections: u32) -> Check {
         ),
         Ok((_, hard)) => Check::ok(name, format!("the system allows {hard}, {wanted} are needed")),
         Err(error) => Check::warn(name, format!("the limit cannot be asked for: {error}"), "look at `ulimit -Hn`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::Status;
+
+    #[test]
+    fn a_clock_is_judged_by_its_time_and_by_its_steps() {
+        let now = SENSIBLE.start;
+        for (now, jump, status) in [
+            (now, 0, Status::Ok),
+            (now, JUMP, Status::Ok),
+            (now, JUMP + 1, Status::Warn),
+            (now, -3_600_000, Status::Warn),
+            (0, 0, Status::Fail),
+            (SENSIBLE.end, 0, Status::Fail),
+        ] {
+            assert_eq!(clock_check(now, jump).status, status, "{now} {jump}");
+        }
     }
 }

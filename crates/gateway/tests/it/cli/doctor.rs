@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -76,6 +77,12 @@ fn what_is_wrong_is_told_with_what_to_do() {
     mode(&store, 0o644);
     report(1, &free).assert("permissions", "fail", "chmod 600");
     mode(&store, 0o600);
+    let socket = home.dir.join("recado.sock");
+    let left = UnixListener::bind(&socket).expect("a socket");
+    drop(left);
+    mode(&socket, 0o777);
+    report(1, &free).assert("permissions", "fail", "give commands");
+    std::fs::remove_file(&socket).expect("it is there");
     mode(&home.dir, 0o755);
     report(0, &free).assert("permissions", "warn", "chmod 700");
     mode(&home.dir, 0o700);
@@ -116,6 +123,16 @@ fn what_is_wrong_is_told_with_what_to_do() {
     Report::of(&doctor(long.to_str().expect("UTF-8"), &free), 1).assert("control socket", "fail", "shorter path");
     let nowhere = home.dir.join("nowhere");
     Report::of(&doctor(nowhere.to_str().expect("UTF-8"), &free), 1).assert("data directory", "fail", "recado init");
+}
+
+/// Without its socket a server is there all the same, and on its own port.
+#[test]
+fn a_server_that_no_command_reaches_is_told() {
+    let stage = Stage::set();
+    std::fs::remove_file(stage.home.dir.join("recado.sock")).expect("it is there");
+    let report = Report::of(&doctor(stage.home.dir(), &["--listen", &stage.server.address]), 1);
+    report.assert("server", "fail", "nobody answers on");
+    report.assert("port", "ok", "a Recado answers");
 }
 
 /// `/dev/shm` is there on every Linux.
