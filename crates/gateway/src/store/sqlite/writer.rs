@@ -315,6 +315,7 @@ fn commit<S: Owned>(state: &mut S, batch: &mut [Box<dyn Call<S>>]) -> Result<(),
 /// Has SQLite tell the log's length after each commit; this takes the place of its own checkpoints.
 fn watch_log(connection: &Connection) {
     LOG_PAGES.set(0);
+    RESTART_NEXT.set(RESTART_AT);
     connection.wal_hook(Some(|_, pages| {
         LOG_PAGES.set(pages);
         Ok(())
@@ -327,6 +328,10 @@ fn bound_log(connection: &Connection) {
     let pages = LOG_PAGES.get();
     if pages < CHECKPOINT_AT {
         return;
+    }
+    if pages < RESTART_AT {
+        // It has started over: whoever stood in the way is gone.
+        RESTART_NEXT.set(RESTART_AT);
     }
     let checkpoint = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0));
     let done = if pages < RESTART_NEXT.get() {

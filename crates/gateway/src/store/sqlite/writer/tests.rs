@@ -287,6 +287,8 @@ async fn a_reader_that_stays_is_not_waited_for() {
         file.writer.run(move |rows: &mut Rows| insert_text(rows, n, 400_000)).await.expect("written");
     }
     assert!(file.log_size() <= bound, "the log still has {} bytes", file.log_size());
+    let next = file.writer.run(|_| Ok(RESTART_NEXT.get())).await.expect("the file works");
+    assert_eq!(next, RESTART_AT, "the next one is waited for at the usual bound");
 }
 
 #[tokio::test]
