@@ -2,6 +2,7 @@
 //! page works where nothing but the server can be reached.
 
 use std::fmt::Write;
+use std::sync::OnceLock;
 
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH,
@@ -30,12 +31,22 @@ struct File {
     kind: &'static str,
     bytes: &'static [u8],
     gzip: bool,
+    tag: OnceLock<String>,
 }
 
 impl File {
+    const fn new(kind: &'static str, bytes: &'static [u8]) -> Self {
+        Self { kind, bytes, gzip: false, tag: OnceLock::new() }
+    }
+
+    const fn compressed(kind: &'static str, bytes: &'static [u8]) -> Self {
+        Self { kind, bytes, gzip: true, tag: OnceLock::new() }
+    }
+
     /// Sends the file, or says that the caller has it already.
     fn send(&self, asked: &HeaderMap) -> Response {
-        let tag = self.tag();
+        // Once: anybody may ask, as often as they like.
+        let tag = self.tag.get_or_init(|| tag_of(self.bytes));
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -46,7 +57,7 @@ impl File {
             tags.to_str().is_ok_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag))
         });
         // Quotes and hexadecimal digits always make a header value.
-        headers.insert(ETAG, HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\"")));
+        headers.insert(ETAG, HeaderValue::from_str(tag).unwrap_or(HeaderValue::from_static("\"\"")));
         if known {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
@@ -57,41 +68,49 @@ impl File {
         }
         (headers, self.bytes).into_response()
     }
-
-    fn tag(&self) -> String {
-        let mut tag = String::from("\"");
-        for byte in &Sha256::digest(self.bytes)[..8] {
-            // Writing to a string does not fail.
-            let _ = write!(tag, "{byte:02x}");
-        }
-        tag + "\""
-    }
 }
+
+fn tag_of(bytes: &[u8]) -> String {
+    let mut tag = String::from("\"");
+    for byte in &Sha256::digest(bytes)[..8] {
+        // Writing to a string does not fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag + "\""
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+static OPENAPI: File = File::new("application/json", include_bytes!("../../../../../openapi.json"));
+static INDEX: File = File::new(HTML, include_bytes!("index.html"));
+static START: File = File::new(JAVASCRIPT, include_bytes!("start.js"));
+static STYLE: File = File::compressed(CSS, include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")));
+static SCRIPT: File =
+    File::compressed(JAVASCRIPT, include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js.gz")));
 
 /// `GET /openapi.json`: the committed document.
 pub async fn openapi(headers: HeaderMap) -> Response {
-    let bytes = include_bytes!("../../../../../openapi.json");
-    File { kind: "application/json", bytes, gzip: false }.send(&headers)
+    OPENAPI.send(&headers)
 }
 
 /// `GET /docs`: the page.
 pub async fn index(headers: HeaderMap) -> Response {
-    File { kind: "text/html; charset=utf-8", bytes: include_bytes!("index.html"), gzip: false }.send(&headers)
+    INDEX.send(&headers)
 }
 
 /// `GET /docs/start.js`: what the page does first.
 pub async fn start(headers: HeaderMap) -> Response {
-    File { kind: "text/javascript; charset=utf-8", bytes: include_bytes!("start.js"), gzip: false }.send(&headers)
+    START.send(&headers)
 }
 
 /// `GET /docs/swagger-ui.css`.
 pub async fn style(headers: HeaderMap) -> Response {
-    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz"));
-    File { kind: "text/css; charset=utf-8", bytes, gzip: true }.send(&headers)
+    STYLE.send(&headers)
 }
 
 /// `GET /docs/swagger-ui-bundle.js`.
 pub async fn script(headers: HeaderMap) -> Response {
-    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js.gz"));
-    File { kind: "text/javascript; charset=utf-8", bytes, gzip: true }.send(&headers)
+    SCRIPT.send(&headers)
 }
