@@ -20,7 +20,7 @@ use crate::clock::Millis;
 use crate::gateway::Gateway;
 use crate::operations::api_keys::{self, BAD_NAME, NAME_LIMIT, NewKey};
 
-const FIELDS: [&str; 5] = ["name", "permissions", "rateLimit", "expiresAt", "environment"];
+pub const FIELDS: [&str; 5] = ["name", "permissions", "rateLimit", "expiresAt", "environment"];
 
 /// A key, and the key itself.
 #[derive(Serialize, JsonSchema)]

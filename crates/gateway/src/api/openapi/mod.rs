@@ -71,3 +71,25 @@ pub fn text() -> String {
     // A JSON value always writes.
     format!("{:#}\n", document(&super::routes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use recado_domain::contact;
+
+    use super::*;
+    use crate::api::api_keys::create as api_key;
+    use crate::operations::channels;
+
+    #[test]
+    fn a_body_is_described_with_the_fields_that_are_read_of_it() {
+        let schemas = document(&crate::api::routes())["components"]["schemas"].take();
+        for (body, fields) in [
+            ("ContactCall", &contact::FIELDS[..]),
+            ("NewChannel", &channels::FIELDS[..]),
+            ("NewApiKey", &api_key::FIELDS[..]),
+        ] {
+            let properties = schemas[body]["properties"].as_object().expect("properties");
+            assert_eq!(properties.keys().collect::<Vec<_>>(), fields, "{body}");
+        }
+    }
+}
