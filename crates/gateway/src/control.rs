@@ -80,6 +80,10 @@ pub enum Command {
     },
     /// A call of the API.
     Call(Call),
+    /// For whom a call would be made.
+    Resolve {
+        whose: Whose,
+    },
 }
 
 /// A channel on the command line.
@@ -106,6 +110,10 @@ impl Desk {
     pub async fn execute(&self, command: Command) -> Result<Value, ApiError> {
         match command {
             Command::Call(call) => as_value(call::answer(self, call).await?),
+            Command::Resolve { whose } => {
+                let (institution, environment) = call::resolve(&self.gateway, &whose).await?;
+                Ok(json!({ "institution": institution, "environment": environment.name() }))
+            }
             command => manage(&self.gateway, command).await,
         }
     }
@@ -174,7 +182,7 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
             channels::delete(gateway, &entry).await?;
             Ok(json!({ "id": entry.via.id, "deleted": true }))
         }
-        Command::Call(_) => Err(ApiError::Internal),
+        Command::Call(_) | Command::Resolve { .. } => Err(ApiError::Internal),
     }
 }
 

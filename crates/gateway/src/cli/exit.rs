@@ -29,20 +29,30 @@ impl Exit {
         Self::Done
     }
 
+    /// This code, after the result was printed: a reader who has gone changes nothing in how the work ended.
+    pub fn after(self, printed: anyhow::Result<()>) -> anyhow::Result<Self> {
+        printed.map_or_else(|error| if is_gone(&error) { Ok(self) } else { Err(error) }, |()| Ok(self))
+    }
+
     /// The code of a failure. `None` where it is none: who reads what we print has seen enough and gone.
     fn of(error: &anyhow::Error) -> Option<Self> {
         // `downcast_ref` finds what stands behind a context, too.
         if let Some(Failure { exit, .. }) = error.downcast_ref() {
             return Some(*exit);
         }
-        match (error.downcast_ref(), error.downcast_ref::<io::Error>()) {
-            (Some(AskError::NobodyThere(_) | AskError::Unavailable(_) | AskError::NoAnswer(_)), _) => {
+        match error.downcast_ref() {
+            Some(AskError::NobodyThere(_) | AskError::Unavailable(_) | AskError::NoAnswer(_)) => {
                 Some(Self::Unavailable)
             }
-            (_, Some(error)) if error.kind() == io::ErrorKind::BrokenPipe => None,
+            _ if is_gone(error) => None,
             _ => Some(Self::Failed),
         }
     }
+}
+
+/// Whether it failed because nobody reads what we print.
+fn is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 impl From<Exit> for ExitCode {

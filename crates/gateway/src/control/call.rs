@@ -43,8 +43,7 @@ pub struct Reply {
 }
 
 pub(super) async fn answer(desk: &Desk, call: Call) -> Result<Reply, ApiError> {
-    let institution = find_institution(&desk.gateway, call.whose.institution.as_deref()).await?;
-    let environment = environment(&desk.gateway, institution, &call.whose)?;
+    let (institution, environment) = resolve(&desk.gateway, &call.whose).await?;
     let mut request = request(call).ok_or_else(|| ApiError::field("call", "Chamada invalida."))?;
     vouch(&mut request, institution, environment);
     let response = desk.api.answer(request).await;
@@ -53,6 +52,12 @@ pub(super) async fn answer(desk: &Desk, call: Call) -> Result<Reply, ApiError> {
     let body = String::from_utf8(body.into()).map_err(|_| ApiError::Internal)?;
     let header = |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
     Ok(Reply { status: parts.status.as_u16(), headers: parts.headers.iter().filter_map(header).collect(), body })
+}
+
+/// For whom a call is made.
+pub(super) async fn resolve(gateway: &Gateway, whose: &Whose) -> Result<(InstitutionId, Environment), ApiError> {
+    let institution = find_institution(gateway, whose.institution.as_deref()).await?;
+    Ok((institution, environment(gateway, institution, whose)?))
 }
 
 fn request(call: Call) -> Option<Request<Body>> {

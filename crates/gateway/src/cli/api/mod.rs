@@ -93,6 +93,18 @@ impl Api {
         !matches!(self.way, Way::Local(Local::Own(_)))
     }
 
+    /// Whose messages these are, in words that no other institution, environment or server shares.
+    pub async fn account(&self) -> Result<String, AskError> {
+        match &self.way {
+            Way::Remote(remote) => Ok(remote.account.clone()),
+            Way::Local(local) => {
+                let whose = local.execute(Command::Resolve { whose: self.whose.clone() }).await?;
+                let part = |name: &str| whose[name].as_str().unwrap_or_default();
+                Ok(format!("{} {}", part("institution"), part("environment")))
+            }
+        }
+    }
+
     /// How long to wait before looking again: a key far away has a limit, our own server has none.
     pub fn pause(&self) -> Duration {
         Duration::from_millis(if matches!(self.way, Way::Remote(_)) { 1_000 } else { 200 })

@@ -29,6 +29,8 @@ const ANSWER_LIMIT: usize = 16 << 20;
 pub struct Remote {
     /// Scheme, host, and a path in front of the API's where there is one.
     base: String,
+    /// The address, and the part of the key that may be shown.
+    pub account: String,
     authorization: HeaderValue,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
@@ -58,7 +60,8 @@ impl Remote {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls(secure)?).https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { base: base.to_owned(), authorization, client })
+        let account = format!("{base} {}", key.visible_prefix());
+        Ok(Self { base: base.to_owned(), account, authorization, client })
     }
 
     pub async fn call(&self, request: Request) -> Result<Reply, AskError> {

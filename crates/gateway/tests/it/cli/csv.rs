@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -267,11 +268,22 @@ fn a_full_queue_and_a_limit_are_waited_out() {
     let stage = Stage::with(&["--backlog-cap", "5", "--sandbox-delay-min", "100ms", "--sandbox-delay-max", "100ms"]);
     let (content, _) = cards(20);
     let batch = Batch::new(&stage.home, content);
-    assert_eq!(batch.summary(&stage.home, &["--patience", "1s"], 0)["accepted"], 20);
+    // Full for longer than a silence may last.
+    stage.act("sandbox", "pause");
+    let mut command = recado();
+    command.args(["send", "contact", "--channel", "sandbox", "--patience", "1s", "--csv", path(&batch.file)]);
+    command.args(["--data-dir", stage.home.dir()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let said = BufReader::new(child.stderr.take().expect("piped")).lines().next().expect("a line").expect("a line");
+    assert!(said.starts_with("5 of 20 lines") && said.contains("waits: Fila"), "{said}");
+    stage.act("sandbox", "resume");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), batch.rows().len()), (Some(0), 20), "{output:?}");
     // Over HTTP, with a key that allows 60 a minute.
     let key = create_key(&stage.home, "test", "messages.send", "60");
     let (content, _) = cards(45);
     let batch = Batch::new(&stage.home, content);
+    std::fs::remove_file(&batch.results).expect("it is there");
     for _ in 0..40 {
         stage.server.delete("/v1/channels/sandbox/messages/x", Some(&key));
     }
@@ -297,6 +309,15 @@ fn a_run_ends_when_going_on_is_no_use() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("Canal nao conectado"), "{output:?}");
     assert_eq!(batch.rows(), Vec::<[String; 4]>::new());
+    let output = run_in(stage.home.dir(), &["send", "contact", "--channel", "x", "--csv", path(&batch.file)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("stopped at line") && !said.contains("Ctrl-C"), "nobody pressed it: {said}");
+    // A reader who has gone makes no success of it.
+    let run = format!("{} {}", env!("CARGO_BIN_EXE_recado"), args.join(" "));
+    let script = format!("set -o pipefail; {run} --data-dir {} | true", stage.home.dir());
+    let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Canal nao conectado"), "{output:?}");
     // Nobody answers.
     let url = stage.server.url("");
     let key = stage.key.clone();
@@ -314,4 +335,68 @@ fn a_run_ends_when_going_on_is_no_use() {
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("recado serve"), "{output:?}");
     assert_eq!(batch.summary(&home, &[], 0)["accepted"], 33);
+}
+
+/// What was sent for one was not sent for the other.
+#[test]
+fn a_result_file_is_of_one_account() {
+    let home = Home::init();
+    let batch = Batch::new(&home, cards(3).0);
+    assert_eq!(batch.summary(&home, &["--institution", &home.institution], 0)["accepted"], 3);
+    let whole = std::fs::read(&batch.results).expect("a file");
+    let other = home.cli(&["institutions", "create", "--name", "Other"]);
+    let other = text(&other, "id");
+    assert_fails(&batch.run(&home, &["--institution", other]), 1, &["cards.results.csv", other, "--results"]);
+    let mut command = recado();
+    command.args(batch.args(&["--url", "http://127.0.0.1:1"])).env("RECADO_API_KEY", &home.test_key);
+    assert_fails(&command.output().expect("the binary starts"), 1, &["http://127.0.0.1:1 oapi_sk_test_", "--results"]);
+    assert_eq!(std::fs::read(&batch.results).expect("a file"), whole);
+    let results = home.dir.join("other.csv");
+    assert_eq!(batch.summary(&home, &["--institution", other, "--results", path(&results)], 0)["accepted"], 3);
+}
+
+#[test]
+fn another_scenario_is_another_message_and_a_used_key_ends_the_run() {
+    let home = Home::init();
+    let batch = Batch::new(&home, cards(2).0);
+    assert_eq!(batch.summary(&home, &["--scenario", "timeout"], 0)["accepted"], 2);
+    assert_eq!(batch.summary(&home, &[], 0)["accepted"], 2);
+    // Somebody else used the key of a line.
+    let second = Home::init();
+    let text = std::fs::read_to_string(&batch.results).expect("a file");
+    let key = text.lines().nth(3).and_then(|row| row.rsplit(',').next()).expect("a key");
+    let card = ["--channel", "sandbox", "--to", "5511999998888", "--name", "x", "--phone", "5511988887777"];
+    second.cli(&[&["send", "contact", "--idempotency-key", key], &card[..]].concat());
+    let output = batch.run(&second, &["--results", path(&second.dir.join("r.csv")), "--parallel", "1"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stopped at line 2"), "{output:?}");
+}
+
+#[test]
+fn refused_rows_stay_until_somebody_answers_and_no_cell_is_a_formula() {
+    let home = Home::init();
+    let batch = Batch::new(&home, format!("{HEAD}\n+5511999990001,=1+1,5511988887777,,\n12,Ana,@1,,\n"));
+    assert_eq!(batch.summary(&home, &[], 3)["refused"], 1);
+    let text = std::fs::read_to_string(&batch.results).expect("a file");
+    assert!(text.contains(",'+5511999990001,'=1+1,") && text.contains(",'@1,"), "{text}");
+    let nowhere = ["send", "contact", "--channel", "none", "--parallel", "1", "--csv", path(&batch.file)];
+    assert_eq!(run_in(home.dir(), &nowhere).status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&batch.results).expect("a file"), text);
+    assert_eq!(batch.summary(&home, &[], 3)["alreadySent"], 1);
+}
+
+/// Only the result file itself is written, and only a file.
+#[test]
+fn a_link_stays_a_link_and_a_pipe_is_refused() {
+    let home = Home::init();
+    let batch = Batch::new(&home, cards(2).0);
+    let [real, link, theirs, pipe] = ["real", "link", "real.new", "pipe"].map(|name| home.dir.join(name));
+    std::fs::write(&theirs, "theirs").expect("a file");
+    std::os::unix::fs::symlink(&real, &link).expect("a link");
+    assert_eq!(batch.summary(&home, &["--results", path(&link)], 0)["accepted"], 2);
+    assert!(link.symlink_metadata().expect("metadata").is_symlink());
+    assert_eq!(std::fs::read_to_string(&real).expect("a file").lines().count(), 3);
+    assert_eq!(std::fs::read_to_string(&theirs).expect("it stays"), "theirs");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    assert_fails(&batch.run(&home, &["--results", path(&pipe)]), 1, &["no regular file"]);
 }

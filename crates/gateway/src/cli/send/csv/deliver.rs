@@ -112,15 +112,15 @@ impl<'a> Sender<'a> {
             Err(error @ AskError::Refused(_)) => return Next::End(error.into()),
             Err(error) => return Next::Silence(error.to_string()),
         };
-        if let (202, Some(id)) = (reply.status, reply.headers.get("x-message-id")) {
-            let id = id.clone();
+        if let (202, Some(id)) = (reply.status, reply.headers.get("x-message-id").and_then(|id| id.parse().ok())) {
             let replayed = reply.headers.contains_key("idempotent-replayed");
             return Next::Done(if replayed { Fate::Replayed { id } } else { Fate::Accepted { id } });
         }
         let error = reply.error();
         let text = explain(&error).replace('\n', "");
         let wait = reply.retry_after().unwrap_or(Duration::from_secs(1));
-        let full = error["code"] == ApiError::QueueFull.parts().1;
+        let is = |known: ApiError| error["code"] == known.parts().1;
+        let full = is(ApiError::QueueFull);
         match reply.status {
             503 if full && !self.api.is_served() => Next::End(unavailable(format!(
                 "{text} No server runs on this data directory, so nothing leaves the queue: start `recado serve`"
@@ -128,6 +128,8 @@ impl<'a> Sender<'a> {
             503 if full => Next::Wait(wait, text),
             429 => Next::Wait(wait, text),
             400 if is_of_the_run(&error) => Next::End(AskError::refused(&error).into()),
+            // The key was made of all that the call says: another program wrote the line's, or another version.
+            422 if is(ApiError::IdempotencyKeyReused) => Next::End(AskError::refused(&error).into()),
             400 | 413 | 422 => Next::Done(refused(&error)),
             500.. => Next::Silence(text),
             _ => Next::End(AskError::refused(&error).into()),

@@ -33,7 +33,7 @@ pub struct Line {
 
 impl Input {
     /// Reads the file. `scope` is what the lines' keys are to be told apart by besides their content.
-    pub fn read(path: &Path, scope: [&str; 2]) -> Result<Self> {
+    pub fn read(path: &Path, scope: [&str; 3]) -> Result<Self> {
         let shown = path.display();
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
         let text = as_text(&bytes).map_err(|text| anyhow::anyhow!("{shown}, {text}. Nothing was sent"))?;
@@ -156,7 +156,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(scope: [&str; 2]) -> Self {
+    fn new(scope: [&str; 3]) -> Self {
         Self { scope: scope.into_iter().fold(Sha256::new(), with_text), seen: HashMap::new() }
     }
 

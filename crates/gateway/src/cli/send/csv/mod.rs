@@ -37,14 +37,18 @@ pub async fn send(contact: &Contact, file: &Path) -> Result<Exit> {
     let Bulk { results, batch, .. } = &contact.bulk;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let batch = batch.as_deref().unwrap_or(&name);
-    let input = Input::read(file, [batch, &contact.place.channel])?;
+    let scenario = contact.scenario.as_deref().unwrap_or_default();
+    let input = Input::read(file, [batch, &contact.place.channel, scenario])?;
     let place = results.clone().unwrap_or_else(|| file.with_extension("results.csv"));
     if place == file {
         anyhow::bail!("the result file must be another file than {}", file.display());
     }
-    let results = Results::open(&place, input.separator)?;
     let api = Api::open(&contact.place.target, Some(&contact.place.channel)).await?;
-    let done = Run::new(contact, &input, results, place).go(&api).await;
+    let done = async {
+        let results = Results::open(&place, input.separator, api.account().await?)?;
+        Run::new(contact, &input, results, place).go(&api).await
+    };
+    let done = done.await;
     api.close().await;
     done
 }
@@ -74,15 +78,16 @@ impl<'a> Run<'a> {
         let ended = self.send_all(&sender, &mut progress).await;
         progress.end();
         watching.abort();
-        self.results.sync()?;
+        let ended = ended.and(self.results.sync());
         let interrupted = stop.is_cancelled() && ended.is_ok();
-        self.tell(&self.contact.place.output, interrupted || ended.is_err())?;
+        let printed = self.tell(&self.contact.place.output, interrupted || ended.is_err());
         ended?;
-        Ok(match (interrupted, self.count.refused) {
+        let exit = match (interrupted, self.count.refused) {
             (true, _) => Exit::Interrupted,
             (false, 0) => Exit::Done,
             (false, _) => Exit::SomeRefused,
-        })
+        };
+        exit.after(printed)
     }
 
     /// Starts the lines in the file's order, some at a time, and notes each answer as it comes. After a stop or an error
@@ -104,10 +109,7 @@ impl<'a> Run<'a> {
             for (line, fate) in answered {
                 match fate {
                     Ok(fate) => fates.extend(fate.map(|fate| (line, fate))),
-                    Err(error) => {
-                        sender.stop.cancel();
-                        ended = ended.and(Err(error));
-                    }
+                    Err(error) => ended = ended.and(Err(error)),
                 }
             }
             self.note(&fates)?;
@@ -116,7 +118,7 @@ impl<'a> Run<'a> {
                 synced = Instant::now();
             }
             progress.show(self.count, sender.waits_for().as_deref());
-            if sender.stop.is_cancelled() && !told {
+            if sender.stop.is_cancelled() && ended.is_ok() && !told {
                 progress.say("stopping: what is in hand is finished; Ctrl-C again ends at once");
                 told = true;
             }
@@ -174,7 +176,11 @@ async fn answer(contact: &Contact, input: &Input, line: &Line, sender: &Sender<'
         return Ok(Some(Fate::Refused { code: BAD_LINE.to_owned(), reason: reason.clone() }));
     }
     let call = request(&contact.place.channel, input.fields(line), &hex(&line.key), contact.scenario.as_deref());
-    sender.deliver(call).await.with_context(|| format!("stopped at line {}", line.number))
+    let fate = sender.deliver(call).await;
+    if fate.is_err() {
+        sender.stop.cancel();
+    }
+    fate.with_context(|| format!("stopped at line {}", line.number))
 }
 
 /// The first signal asks, the second one insists.

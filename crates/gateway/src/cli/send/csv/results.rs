@@ -11,23 +11,38 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use csv::StringRecord;
+use recado_domain::ids::MessageId;
 
 use super::input::{hex, reader, separator};
+use crate::clock::{SystemEntropy, random};
 
-const COLUMNS: [&str; 11] =
-    ["line", "status", "messageId", "code", "reason", "to", "name", "phone", "email", "organization", "idempotencyKey"];
+const COLUMNS: [&str; 12] = [
+    "line",
+    "status",
+    "messageId",
+    "code",
+    "reason",
+    "to",
+    "name",
+    "phone",
+    "email",
+    "organization",
+    "account",
+    "idempotencyKey",
+];
 const STATUS: usize = 1;
-const KEY: usize = 10;
+const ACCOUNT: usize = 10;
+const KEY: usize = 11;
 
 /// What became of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     Accepted {
-        id: String,
+        id: MessageId,
     },
     /// An earlier run had sent it, and did not come to note it.
     Replayed {
-        id: String,
+        id: MessageId,
     },
     Refused {
         code: String,
@@ -40,29 +55,39 @@ pub struct Results {
     file: File,
     path: PathBuf,
     separator: u8,
+    /// Whose messages the rows are about.
+    account: String,
     done: HashSet<String>,
+    /// What is to stand in the file before the first row of this run.
+    anew: Option<Vec<u8>>,
 }
 
 impl Results {
-    /// Opens the file, or makes it. Rows of refused lines go: those are tried again.
-    pub fn open(path: &Path, separator_of_new: u8) -> Result<Self> {
+    /// Opens the file, or makes it. Rows of refused lines go with the first answer: those are tried again.
+    pub fn open(path: &Path, separator_of_new: u8, account: String) -> Result<Self> {
         let shown = path.display();
         let mut file = lock(path)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).with_context(|| format!("cannot read {shown}"))?;
-        let (separator, rows) = match parse(&text) {
+        // What stands behind a link is replaced, not the link.
+        let path = path.canonicalize().with_context(|| format!("cannot open {shown}"))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).with_context(|| format!("cannot read {shown}"))?;
+        let (separator, rows) = match parse(&bytes) {
             Ok(None) => (separator_of_new, Vec::new()),
             Ok(Some(parsed)) => parsed,
             Err(reason) => bail!("{shown} is there already, and {reason}: name another by --results, or move it away"),
         };
+        if let Some(other) = rows.iter().map(|row| &row[ACCOUNT]).find(|other| *other != account) {
+            bail!(
+                "{shown} tells of a run to {other:?}, and this one goes to {account:?}: nothing was sent. To send the \
+                 lines there too, name another file by --results"
+            );
+        }
         let rows: Vec<_> = rows.into_iter().filter(|row| &row[STATUS] != "refused").collect();
         let done = rows.iter().map(|row| row[KEY].to_owned()).collect();
-        let mut bytes = written(separator, &[StringRecord::from(COLUMNS.to_vec())])?;
-        bytes.extend(written(separator, &rows)?);
-        if bytes != text.as_bytes() {
-            file = replace(path, &bytes).with_context(|| format!("cannot write {shown}"))?;
-        }
-        Ok(Self { file, path: path.to_owned(), separator, done })
+        let mut kept = written(separator, &[StringRecord::from(COLUMNS.to_vec())])?;
+        kept.extend(written(separator, &rows)?);
+        let anew = (kept != bytes).then_some(kept);
+        Ok(Self { file, path, separator, account, done, anew })
     }
 
     /// Whether an earlier run has sent the line.
@@ -75,9 +100,17 @@ impl Results {
         &mut self,
         rows: impl Iterator<Item = (u64, &'a [u8; 32], [Option<&'a str>; 5], &'a Fate)>,
     ) -> Result<()> {
-        let rows: Vec<_> = rows.map(|(number, key, fields, fate)| row(number, key, fields, fate)).collect();
+        let rows: Vec<_> =
+            rows.map(|(number, key, fields, fate)| row(number, key, fields, fate, &self.account)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let failed = || format!("cannot write {}", self.path.display());
+        if let Some(bytes) = self.anew.take() {
+            self.file = replace(&self.path, &bytes).with_context(failed)?;
+        }
         let bytes = written(self.separator, &rows)?;
-        self.file.write_all(&bytes).with_context(|| format!("cannot write {}", self.path.display()))
+        self.file.write_all(&bytes).with_context(failed)
     }
 
     /// Brings what was appended to the disk.
@@ -86,36 +119,42 @@ impl Results {
     }
 }
 
-fn row(number: u64, key: &[u8; 32], fields: [Option<&str>; 5], fate: &Fate) -> StringRecord {
+fn row(number: u64, key: &[u8; 32], fields: [Option<&str>; 5], fate: &Fate, account: &str) -> StringRecord {
     let (status, id, code, reason) = match fate {
-        Fate::Accepted { id } => ("accepted", &**id, "", ""),
-        Fate::Replayed { id } => ("replayed", &**id, "", ""),
-        Fate::Refused { code, reason } => ("refused", "", &**code, &**reason),
+        Fate::Accepted { id } => ("accepted", id.to_string(), "", ""),
+        Fate::Replayed { id } => ("replayed", id.to_string(), "", ""),
+        Fate::Refused { code, reason } => ("refused", String::new(), &**code, &**reason),
     };
-    let number = number.to_string();
-    let key = hex(key);
-    let front = [&*number, status, id, code, reason];
-    front.into_iter().chain(fields.into_iter().map(Option::unwrap_or_default)).chain([&*key]).collect()
+    let front = [number.to_string(), status.to_owned(), id, plain(code), plain(reason)];
+    let fields = fields.into_iter().map(|field| plain(field.unwrap_or_default()));
+    front.into_iter().chain(fields).chain([account.to_owned(), hex(key)]).collect()
+}
+
+/// Text that no spreadsheet takes for a formula.
+fn plain(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
 
 /// The rows of a result file, and its separator; `None` when it is empty. A last row that is not whole is left out.
-fn parse(text: &str) -> Result<Option<(u8, Vec<StringRecord>)>, String> {
+fn parse(bytes: &[u8]) -> Result<Option<(u8, Vec<StringRecord>)>, String> {
+    let no_result_file = || "is no result file".to_owned();
+    // A kill can tear the last row, also within a letter.
+    let (whole, torn) = bytes.split_at(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    let text = std::str::from_utf8(whole).map_err(|_| no_result_file())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let head = text.lines().next().unwrap_or_default();
-    // A kill can also tear the first line.
-    if COLUMNS.join(",").starts_with(&head.replace([';', '\t'], ",")) && !text.contains('\n') {
-        return Ok(None);
+    if text.is_empty() {
+        let head = String::from_utf8_lossy(torn).replace([';', '\t'], ",");
+        return if COLUMNS.join(",").starts_with(&head) { Ok(None) } else { Err(no_result_file()) };
     }
-    let separator = separator(head, |name| COLUMNS.contains(&name));
+    let separator = separator(text.lines().next().unwrap_or_default(), |name| COLUMNS.contains(&name));
     let mut reader = reader(text, separator);
     if reader.headers().is_ok_and(|head| head != COLUMNS.as_slice()) {
-        return Err("is no result file".to_owned());
+        return Err(no_result_file());
     }
-    let mut rows: Vec<StringRecord> = Vec::new();
-    for record in reader.into_records() {
-        rows.push(record.map_err(|error| error.to_string())?);
-    }
-    if rows.last().is_some_and(|row| row.len() != COLUMNS.len()) || !text.ends_with('\n') {
+    let rows = reader.into_records().collect::<Result<Vec<_>, _>>();
+    let mut rows = rows.map_err(|error| error.to_string())?;
+    // Torn behind a line break within a value.
+    if rows.last().is_some_and(|row| row.len() != COLUMNS.len()) {
         rows.pop();
     }
     match rows.iter().find(|row| row.len() != COLUMNS.len()) {
@@ -137,6 +176,10 @@ fn lock(path: &Path) -> Result<File> {
         // Numbers and names stand in it: nobody else's business.
         let file = File::options().read(true).append(true).create(true).mode(0o600).open(path);
         let file = file.with_context(|| format!("cannot open {shown}"))?;
+        // A device or a pipe cannot be read back, and must not be replaced.
+        if !file.metadata()?.is_file() {
+            bail!("{shown} is no regular file");
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!("another run is sending, and writes {shown}"),
@@ -150,15 +193,36 @@ fn lock(path: &Path) -> Result<File> {
 }
 
 /// Puts a new file in the place of one that we hold, whole or not at all. It is locked before it can be found.
-fn replace(path: &Path, bytes: &[u8]) -> Result<File> {
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    // A leftover of a kill.
-    let _ = std::fs::remove_file(&name);
+    name.push(format!(".{:032x}.new", u128::from_be_bytes(random(&SystemEntropy))));
     let mut file = File::options().append(true).create_new(true).mode(0o600).open(&name)?;
     file.lock()?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&name, path)?;
+    // Without it a power cut can take the name.
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_torn_anywhere_keeps_its_whole_rows() {
+        let fate = Fate::Refused { code: "CSV_LINE".to_owned(), reason: "João\ndisse: \"não\"".to_owned() };
+        let fields = [Some("5511999990001"), Some("João"), None, None, None];
+        let rows: Vec<_> = (2..4).map(|number| row(number, &[7; 32], fields, &fate, "an account")).collect();
+        let head = written(b';', &[StringRecord::from(COLUMNS.to_vec())]).expect("a head");
+        let bytes = [&head[..], &written(b';', &rows).expect("rows")].concat();
+        let first = head.len() + (bytes.len() - head.len()) / 2;
+        for cut in 0..=bytes.len() {
+            let whole = parse(&bytes[..cut]).unwrap_or_else(|reason| panic!("cut at {cut}: {reason}"));
+            let found = whole.map(|(_, rows)| rows.len());
+            let expected = (cut >= head.len()).then(|| usize::from(cut >= first) + usize::from(cut == bytes.len()));
+            assert_eq!(found, expected, "cut at {cut}");
+        }
+    }
 }
