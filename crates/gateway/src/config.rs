@@ -16,8 +16,18 @@ use crate::api::json::UnknownFields;
 #[derive(Debug, Clone, Args)]
 pub struct DataDir {
     /// Directory of the store, the sandbox and the control socket
-    #[arg(long, env = "RECADO_DATA_DIR", hide_env_values = true, default_value = "data", value_name = "DIR")]
+    #[arg(long, env = DATA_DIR.0, hide_env_values = true, default_value = DATA_DIR.1, value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+/// The variable that names the data directory, and the one that is meant where nothing does.
+const DATA_DIR: (&str, &str) = ("RECADO_DATA_DIR", "data");
+
+impl DataDir {
+    /// The directory that is meant where none was typed.
+    pub fn untyped() -> PathBuf {
+        std::env::var_os(DATA_DIR.0).unwrap_or_else(|| DATA_DIR.1.into()).into()
+    }
 }
 
 /// The settings of `recado serve`.

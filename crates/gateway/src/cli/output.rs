@@ -9,7 +9,7 @@ use super::Output;
 
 /// Prints `value` as JSON where that was asked for, else `text`.
 pub fn print(output: &Output, value: &Value, text: impl FnOnce() -> String) -> Result<()> {
-    line(&if output.json { value.to_string() } else { text() })
+    line(&if output.json { value.to_string() } else { tame(&text()) })
 }
 
 /// Prints a result.
@@ -31,7 +31,14 @@ pub fn line(text: &str) -> Result<()> {
 
 /// A line for the person, beside what the command prints for others; nobody may be there to read it.
 pub fn note(text: &str) {
-    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+    let _ = std::io::stderr().lock().write_all(format!("{}\n", tame(text)).as_bytes());
+}
+
+/// What a stranger wrote must not command the terminal, nor turn round what stands beside it.
+pub fn tame(text: &str) -> String {
+    let turns =
+        |sign| matches!(sign, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(|sign: char| (sign.is_control() && sign != '\n') || turns(sign), "\u{fffd}")
 }
 
 fn lines(fields: &Map<String, Value>) -> String {
@@ -59,11 +66,11 @@ fn table(rows: &[Value]) -> String {
     [head].into_iter().chain(rows).collect::<Vec<_>>().join("\n")
 }
 
-fn cell(value: &Value) -> String {
+pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        // What a stranger wrote must not command the terminal.
-        Value::String(text) => text.replace(char::is_control, "\u{fffd}"),
+        // Nor may it begin a row of its own.
+        Value::String(text) => tame(text).replace('\n', "\u{fffd}"),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }

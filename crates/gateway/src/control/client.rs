@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -10,6 +11,9 @@ use tokio::net::UnixStream;
 use super::socket::{Answer, SOCKET_FILE};
 use super::{Command, explain};
 use crate::api::error::ApiError;
+
+/// The time that a command may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why nothing was done, or may not have been.
 #[derive(Debug, thiserror::Error)]
@@ -20,11 +24,11 @@ pub enum AskError {
     /// It said no, and why.
     #[error("{0}")]
     Refused(String),
-    /// Not now: the store takes no writes, or a queue is full.
+    /// Not now, and nothing was done: a queue is full.
     #[error("{0}")]
     Unavailable(String),
-    /// The conversation broke off; what was asked may have been done.
-    #[error("the server gave no answer ({0}); is it of another version?")]
+    /// No answer, or one of trouble; what was asked may have been done.
+    #[error("{0}")]
     NoAnswer(String),
 }
 
@@ -32,9 +36,14 @@ impl AskError {
     /// A refusal, from an error's body of the API.
     pub fn refused(error: &Value) -> Self {
         let text = explain(error);
-        let may_pass =
-            [ApiError::Unavailable, ApiError::QueueFull].iter().any(|known| error["code"] == known.parts().1);
-        if may_pass { Self::Unavailable(text) } else { Self::Refused(text) }
+        let is = |known: ApiError| error["code"] == known.parts().1;
+        if is(ApiError::QueueFull) {
+            Self::Unavailable(text)
+        } else if is(ApiError::Unavailable) || is(ApiError::Internal) {
+            Self::NoAnswer(text)
+        } else {
+            Self::Refused(text)
+        }
     }
 }
 
@@ -66,10 +75,13 @@ impl Client {
             Some(stream) => stream,
             None => self.dial().await?,
         };
-        let answer = exchange(&mut stream, command).await.map_err(|error| {
+        let answer = tokio::time::timeout(TIMEOUT, exchange(&mut stream, command)).await;
+        let answer = answer.map_err(anyhow::Error::from).flatten().map_err(|error| {
             // Most likely the server is gone, and with it the other end of all of them.
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            AskError::NoAnswer(error.to_string())
+            AskError::NoAnswer(format!(
+                "the server gave no answer ({error}); does it hang, or is it of another version?"
+            ))
         })?;
         self.keep(stream);
         match answer {

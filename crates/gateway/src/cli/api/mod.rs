@@ -11,6 +11,7 @@ use clap::Args;
 use recado_domain::api_key::Environment;
 use serde_json::{Value, json};
 
+use super::exit::{Exit, Failure};
 use super::local::Local;
 use super::parse_environment;
 use crate::api::error::ApiError;
@@ -25,19 +26,23 @@ const PAGE: usize = 100;
 /// Whose API it is.
 #[derive(Debug, Clone, Args)]
 pub struct Target {
-    #[command(flatten)]
-    data_dir: DataDir,
+    // The variables are read by `elsewhere`: clap cannot tell what was typed from what stands in one.
     #[arg(
         long,
-        env = "RECADO_URL",
-        hide_env_values = true,
+        value_name = "DIR",
+        conflicts_with = "url",
+        help = "Directory of the store, the sandbox and the control socket [env: RECADO_DATA_DIR] [default: data]"
+    )]
+    data_dir: Option<PathBuf>,
+    #[arg(
+        long,
         value_name = "URL",
         help = "A Recado elsewhere (https://recado.example.com) in place of a data directory. Its API key is read \
-                  from RECADO_API_KEY, or from a file"
+                  from RECADO_API_KEY, or from a file [env: RECADO_URL]"
     )]
     url: Option<String>,
     /// File whose first line is the API key for --url
-    #[arg(long, value_name = "FILE", requires = "url")]
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
     api_key_file: Option<PathBuf>,
     /// test or live; needed when both have a channel of this id
     #[arg(long, value_parser = parse_environment, conflicts_with = "url")]
@@ -45,6 +50,23 @@ pub struct Target {
     /// For whom; needed when there is more than one institution
     #[arg(long, value_name = "ID", conflicts_with = "url")]
     institution: Option<String>,
+}
+
+impl Target {
+    /// The address, where it is elsewhere. What was typed counts before what stands in a variable.
+    fn elsewhere(&self) -> Result<Option<String>> {
+        let variable = || std::env::var("RECADO_URL").ok().filter(|_| self.data_dir.is_none());
+        let url = self.url.clone().or_else(variable);
+        let text = match &url {
+            Some(_) if self.institution.is_some() || self.environment.is_some() => {
+                "--institution and --environment are for a data directory, and RECADO_URL is set: name the directory \
+                 by --data-dir"
+            }
+            None if self.api_key_file.is_some() => "--api-key-file goes with --url",
+            _ => return Ok(url),
+        };
+        Err(Failure { exit: Exit::Usage, text: text.to_owned() }.into())
+    }
 }
 
 /// A call, before it is known which way it goes.
@@ -80,9 +102,9 @@ enum Way {
 impl Api {
     /// Finds the way. The channel that the calls are about tells the environment.
     pub async fn open(target: &Target, channel: Option<&str>) -> Result<Self> {
-        let way = match &target.url {
-            Some(url) => Way::Remote(Box::new(Remote::new(url, target.api_key_file.as_deref())?)),
-            None => Way::Local(Local::open(&target.data_dir.data_dir).await?),
+        let way = match target.elsewhere()? {
+            Some(url) => Way::Remote(Box::new(Remote::new(&url, target.api_key_file.as_deref())?)),
+            None => Way::Local(Local::open(&target.data_dir.clone().unwrap_or_else(DataDir::untyped)).await?),
         };
         let (institution, environment) = (target.institution.clone(), target.environment);
         Ok(Self { way, whose: Whose { institution, environment, channel: channel.map(str::to_owned) } })
@@ -107,7 +129,7 @@ impl Api {
 
     /// How long to wait before looking again: a key far away has a limit, our own server has none.
     pub fn pause(&self) -> Duration {
-        Duration::from_millis(if matches!(self.way, Way::Remote(_)) { 1_000 } else { 200 })
+        Duration::from_millis(if matches!(self.way, Way::Remote(_)) { 3_000 } else { 200 })
     }
 
     /// One call, and whatever was answered.
@@ -123,7 +145,8 @@ impl Api {
                 let Request { method, path, headers, body } = request;
                 let call = Call { whose: self.whose.clone(), method: method.to_owned(), path, headers, body };
                 let value = local.execute(Command::Call(call)).await?;
-                serde_json::from_value(value).map_err(|error| AskError::NoAnswer(error.to_string()))
+                let strange = |error| AskError::NoAnswer(format!("{error}: is the server of another version?"));
+                serde_json::from_value(value).map_err(strange)
             }
         }
     }
@@ -152,8 +175,10 @@ impl Api {
         while rows.len() < most {
             let limit = PAGE.min(most - rows.len());
             let mut page = self.ask(Request::get(format!("{path}?limit={limit}{filters}{cursor}"))).await?;
-            if let Value::Array(more) = page["data"].take() {
-                rows.extend(more);
+            match page["data"].take() {
+                Value::Array(more) if !more.is_empty() => rows.extend(more),
+                // Whatever it says of a next page: each one brings us nearer to the end, or is the last.
+                _ => break,
             }
             let Some(next) = page["pagination"]["nextCursor"].as_str() else { break };
             cursor = format!("&cursor={}", encoded(next));
@@ -170,23 +195,28 @@ impl Api {
 }
 
 impl Reply {
-    /// How long to wait, where the answer says so.
+    /// How long to wait, where the answer says so: not for ever, and not without a rest.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.headers.get("retry-after")?.parse().ok().map(Duration::from_secs)
+        let seconds: u64 = self.headers.get("retry-after")?.parse().ok()?;
+        Some(Duration::from_secs(seconds.clamp(1, 3_600)))
     }
 
     /// The answer of a call that succeeded.
     pub fn success(&self) -> Result<Value, AskError> {
         match serde_json::from_str(&self.body) {
             Ok(body @ Value::Object(_)) if (200..300).contains(&self.status) => Ok(body),
-            _ => Err(AskError::refused(&self.error())),
+            _ => Err(match AskError::refused(&self.error()) {
+                // A proxy's 502, say: the Recado behind it may have done it.
+                AskError::Refused(text) if self.status >= 500 => AskError::NoAnswer(text),
+                error => error,
+            }),
         }
     }
 
     /// The body of a refusal. What is none (from a proxy, say) is put into the same form.
     pub fn error(&self) -> Value {
-        let strange = || json!({ "message": format!("answer {} without JSON: is a Recado there?", self.status) });
-        serde_json::from_str(&self.body).ok().filter(Value::is_object).unwrap_or_else(strange)
+        let strange = || json!({ "message": format!("answer {} of another form: is a Recado there?", self.status) });
+        serde_json::from_str(&self.body).ok().filter(|body: &Value| body["message"].is_string()).unwrap_or_else(strange)
     }
 }
 
@@ -199,4 +229,19 @@ pub fn messages_path(channel: &str, rest: &str) -> String {
 pub fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'~');
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_neither_endless_nor_none() {
+        let told = |time: &str| {
+            let headers = BTreeMap::from([("retry-after".to_owned(), time.to_owned())]);
+            Reply { status: 429, headers, body: String::new() }.retry_after().map(|wait| wait.as_secs())
+        };
+        let times = ["0", "7", "18446744073709551615", "Mon, 23 Nov 2026 12:00:00 GMT"].map(told);
+        assert_eq!(times, [Some(1), Some(7), Some(3_600), None]);
+    }
 }

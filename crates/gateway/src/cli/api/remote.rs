@@ -1,6 +1,7 @@
 //! A Recado elsewhere, over HTTP with a key.
 
 use std::io::BufRead;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,8 @@ impl Remote {
         if host.is_empty() || uri.query().is_some() || uri.authority().is_some_and(|part| part.as_str().contains('@')) {
             bail!("--url is a scheme, a host and perhaps a port and a path: https://recado.example.com");
         }
-        let loopback = host == "localhost" || host.starts_with("127.") || host == "[::1]";
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
         if !secure && !loopback {
             note(&format!("recado: warning: the key and the messages go to {host} in clear; use https"));
         }
@@ -72,16 +74,17 @@ impl Remote {
                 if error.is_connect() {
                     AskError::NobodyThere(format!("{}: {causes}", self.base))
                 } else {
-                    AskError::NoAnswer(causes)
+                    AskError::NoAnswer(format!("{} gave no answer: {causes}", self.base))
                 }
             })?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_LIMIT).collect().await;
-            let body = body.map_err(|error| AskError::NoAnswer(causes(&*error)))?.to_bytes();
+            let body =
+                body.map_err(|error| AskError::NoAnswer(format!("half an answer: {}", causes(&*error))))?.to_bytes();
             Ok::<_, AskError>((parts, body))
         });
         let (parts, body) =
-            answered.await.map_err(|_| AskError::NoAnswer(format!("{} s have passed", TIMEOUT.as_secs())))??;
+            answered.await.map_err(|_| AskError::NoAnswer(format!("no answer in {} s", TIMEOUT.as_secs())))??;
         let text =
             |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
         Ok(Reply {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, Request, Target, encoded, messages_path};
 use super::{Exit, Output, output};
-pub use watch::{Until, watch_message};
+pub use watch::{nobody_sends, watch_message};
 
 #[derive(Debug, Clone, Args)]
 pub struct Where {
@@ -45,10 +45,10 @@ pub enum Command {
         #[command(flatten)]
         place: Where,
     },
-    /// Follow a message to its end, or without an id whatever happens on a channel
+    /// Follow a message to its fate, or without an id whatever happens on a channel
     ///
-    /// With an id: exits with 0 when the message was delivered or read, with 1 when it failed, expired or was
-    /// cancelled. Without one: prints each change of the newest messages and of new ones, until Ctrl-C.
+    /// With an id: exits with 0 when the message was delivered or read, with 1 when it failed, expired, was cancelled
+    /// or is unknown. Without one: prints each change of the newest messages and of new ones, until Ctrl-C.
     Watch {
         /// The message's id
         id: Option<String>,
@@ -89,7 +89,7 @@ impl Command {
                 show(&place.output, &api.ask(asked).await?["data"])?;
             }
             Self::Watch { id: Some(id), place } => {
-                return watch_message(api, &place.channel, id, Until::End, Some(&place.output)).await;
+                return watch_message(api, &place.channel, id, Some(&place.output), &mut Value::Null).await;
             }
             Self::Watch { id: None, place } => return watch::watch_channel(api, &place.channel, &place.output).await,
             Self::Cancel { id, place } => {

@@ -22,43 +22,43 @@ const OLD_ONES: usize = 20;
 /// Messages that are known when a channel begins to be watched: one page.
 const NEWEST: usize = 100;
 
-/// How far a message is followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// Its last state.
-    End,
-    /// What a sender wants to know: it has arrived, it will not, or nobody can tell.
-    Fate,
-}
-
-impl Until {
-    fn is_reached(self, status: MessageStatus) -> bool {
-        use MessageStatus::{Cancelled, Delivered, Expired, Failed, Read, Unknown};
-        match status {
-            Read | Failed | Expired | Cancelled => true,
-            Delivered | Unknown => self == Self::Fate,
-            _ => false,
-        }
+/// What a sender wants to know: it has arrived, it will not, or nobody can tell.
+fn fate(status: MessageStatus) -> Option<Exit> {
+    use MessageStatus::{Cancelled, Delivered, Expired, Failed, Read, Unknown};
+    match status {
+        Delivered | Read => Some(Exit::Done),
+        Failed | Expired | Cancelled | Unknown => Some(Exit::Failed),
+        _ => None,
     }
 }
 
-/// Follows one message, and prints its states where there is an output for them. The exit code tells its fate.
-pub async fn watch_message(api: &Api, channel: &str, id: &str, until: Until, output: Option<&Output>) -> Result<Exit> {
+/// Whether no other state follows.
+fn is_last(status: MessageStatus) -> bool {
+    fate(status).is_some() && !matches!(status, MessageStatus::Delivered | MessageStatus::Unknown)
+}
+
+/// Follows one message, and prints its states where there is an output for them. The exit code tells its fate; `last` is
+/// the message as it was seen last, also after an error.
+pub async fn watch_message(
+    api: &Api,
+    channel: &str,
+    id: &str,
+    output: Option<&Output>,
+    last: &mut Value,
+) -> Result<Exit> {
     let mut signals = Signals::listen()?;
     let path = messages_path(channel, &format!("/{}", encoded(id)));
     let mut told = Told::default();
     loop {
-        let message = tokio::select! {
+        *last = tokio::select! {
             () = signals.next() => return Ok(Exit::Interrupted),
-            message = look(api, &path) => message?,
+            answer = look(api, &path) => answer?["data"].take(),
         };
         if let Some(output) = output {
-            told.tell(&message["data"], output, false)?;
+            told.tell(last, output, false)?;
         }
-        let status = status_of(&message["data"]);
-        if let Some(status) = status.filter(|status| until.is_reached(*status)) {
-            let arrived = matches!(status, MessageStatus::Delivered | MessageStatus::Read);
-            return Ok(if arrived { Exit::Done } else { Exit::Failed });
+        if let Some(exit) = status_of(last).and_then(fate) {
+            return Ok(exit);
         }
         nobody_sends(api)?;
         tokio::select! {
@@ -71,7 +71,7 @@ pub async fn watch_message(api: &Api, channel: &str, id: &str, until: Until, out
 /// Follows a channel until Ctrl-C.
 pub async fn watch_channel(api: &Api, channel: &str, output: &Output) -> Result<Exit> {
     let mut signals = Signals::listen()?;
-    let mut watched = Watched { channel, newest: None, open: HashMap::new(), turn: 0 };
+    let mut watched = Watched { channel, known: None, open: HashMap::new(), turn: 0 };
     loop {
         let round = async {
             watched.round(api, output).await?;
@@ -86,7 +86,8 @@ pub async fn watch_channel(api: &Api, channel: &str, output: &Output) -> Result<
     }
 }
 
-fn nobody_sends(api: &Api) -> Result<()> {
+/// An error where nothing moves.
+pub fn nobody_sends(api: &Api) -> Result<()> {
     if api.is_served() {
         return Ok(());
     }
@@ -108,8 +109,8 @@ async fn look(api: &Api, path: &str) -> Result<Value, AskError> {
 
 struct Watched<'a> {
     channel: &'a str,
-    /// The newest message that was seen.
-    newest: Option<String>,
+    /// The newest messages that were seen, newest first. One alone may be purged.
+    known: Option<Vec<String>>,
     /// What may still change.
     open: HashMap<String, Told>,
     /// Where among those the next round begins to look.
@@ -118,15 +119,10 @@ struct Watched<'a> {
 
 impl Watched<'_> {
     async fn round(&mut self, api: &Api, output: &Output) -> Result<()> {
-        let first = self.newest.is_none();
+        let first = self.known.is_none();
         let mut seen = self.newer(api).await?;
-        if first {
-            seen.truncate(NEWEST);
-            self.newest = Some(String::new());
-        }
-        if let Some(newest) = seen.first().and_then(|message| message["id"].as_str()) {
-            self.newest = Some(newest.to_owned());
-        }
+        let ids = seen.iter().filter_map(|message| message["id"].as_str()).map(str::to_owned);
+        self.known = Some(ids.chain(self.known.take().unwrap_or_default()).take(NEWEST).collect());
         let old: Vec<_> = self.open.keys().skip(self.turn).take(OLD_ONES).cloned().collect();
         self.turn = if old.len() < OLD_ONES { 0 } else { self.turn + OLD_ONES };
         for id in old {
@@ -140,7 +136,7 @@ impl Watched<'_> {
         }
         for message in seen.iter().rev() {
             let id = message["id"].as_str().unwrap_or_default().to_owned();
-            let ends = status_of(message).is_some_and(|status| Until::End.is_reached(status));
+            let ends = status_of(message).is_some_and(is_last);
             let mut told =
                 self.open.remove(&id).unwrap_or_else(|| if first { Told::all(message) } else { Told::default() });
             told.tell(message, output, true)?;
@@ -151,18 +147,21 @@ impl Watched<'_> {
         Ok(())
     }
 
-    /// The messages down to the newest that is known, newest first.
+    /// The messages down to one that is known, newest first.
     async fn newer(&self, api: &Api) -> Result<Vec<Value>, AskError> {
-        let known = self.newest.as_deref();
+        let is_known = |message: &Value| {
+            let id = message["id"].as_str().unwrap_or_default();
+            self.known.iter().flatten().any(|known| known == id)
+        };
         let path = messages_path(self.channel, "");
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
             let mut page = look(api, &format!("{path}?limit={NEWEST}{cursor}")).await?;
             let Value::Array(more) = page["data"].take() else { return Ok(rows) };
-            let end = more.iter().position(|message| message["id"].as_str() == known);
+            let end = more.iter().position(is_known);
             rows.extend(more.into_iter().take(end.unwrap_or(usize::MAX)));
             match page["pagination"]["nextCursor"].as_str() {
-                Some(next) if end.is_none() && known.is_some() => cursor = format!("&cursor={}", encoded(next)),
+                Some(next) if end.is_none() && self.known.is_some() => cursor = format!("&cursor={}", encoded(next)),
                 _ => return Ok(rows),
             }
         }
@@ -194,7 +193,7 @@ impl Told {
             output::print(output, &change, || {
                 let who = if with_id { format!("{id}  ") } else { String::new() };
                 let why = error["message"].as_str().map(|text| format!("  {text}")).unwrap_or_default();
-                format!("{at}  {who}{status}{}", why.replace(char::is_control, "\u{fffd}"))
+                output::cell(&format!("{at}  {who}{status}{why}").into())
             })?;
             self.0.insert(status, at);
         }

@@ -1,11 +1,13 @@
 //! One card.
 
 use anyhow::{Context, Result};
+use recado_domain::ids::MessageId;
 use serde_json::json;
 
 use super::{Contact, request};
-use crate::cli::api::{Api, Request, encoded, messages_path};
-use crate::cli::messages::{Until, show, watch_message};
+use crate::cli::api::Api;
+use crate::cli::exit::Failure;
+use crate::cli::messages::{nobody_sends, show, watch_message};
 use crate::cli::{Exit, output};
 use crate::clock::{SystemEntropy, random};
 use crate::control::AskError;
@@ -18,36 +20,48 @@ pub async fn send(contact: &Contact) -> Result<Exit> {
 }
 
 async fn send_by(api: &Api, contact: &Contact) -> Result<Exit> {
+    if contact.wait {
+        nobody_sends(api)?;
+    }
     let made_up = || format!("{:032x}", u128::from_be_bytes(random(&SystemEntropy)));
     let key = contact.idempotency_key.clone().unwrap_or_else(made_up);
     let Contact { to, name, phone, email, organization, scenario, .. } = contact;
     let fields = [to, name, phone, email, organization].map(|field| field.as_deref());
     let mut request = request(&contact.place.channel, fields, &key, scenario.as_deref());
     request.headers.push(("prefer".to_owned(), "return=representation".to_owned()));
-    let answer = api.ask(request).await.map_err(|error| {
-        let unknown = matches!(error, AskError::NoAnswer(_) | AskError::Unavailable(_));
-        let error = anyhow::Error::from(error);
-        if unknown {
-            error.context(format!("whether it was accepted is not known; to repeat safely: --idempotency-key {key}"))
-        } else {
-            error
+    let repeat = format!("to repeat safely: --idempotency-key {key}");
+    let mut answer = api.ask(request).await.map_err(|error| match error {
+        // Without the key the same command is another message: that is no code to try again by.
+        AskError::NoAnswer(_) => Failure {
+            exit: if contact.idempotency_key.is_some() { Exit::Unavailable } else { Exit::Failed },
+            text: format!("whether it was accepted is not known; {repeat}: {error}"),
         }
+        .into(),
+        error => anyhow::Error::from(error),
     })?;
-    let message = &answer["data"];
-    let id = message["id"].as_str().context("the answer names no message")?;
+    let mut message = answer["data"].take();
+    let id = message["id"].as_str().and_then(|id| id.parse::<MessageId>().ok());
+    let id = id.with_context(|| format!("the answer names no message; {repeat}"))?.to_string();
+    let output = &contact.place.output;
     if !contact.wait {
         let short = json!({ "id": id, "status": message["status"] });
-        output::show(&contact.place.output, if contact.place.output.json { message } else { &short })?;
+        output::show(output, if output.json { &message } else { &short })?;
         return Ok(Exit::Done);
     }
-    let output = &contact.place.output;
     // A program gets one object: the message as it is in the end.
-    if output.json {
-        let exit = watch_message(api, &contact.place.channel, id, Until::Fate, None).await?;
-        let path = messages_path(&contact.place.channel, &format!("/{}", encoded(id)));
-        show(output, &api.ask(Request::get(path)).await?["data"])?;
-        return Ok(exit);
+    let told = (!output.json).then_some(output);
+    if told.is_some() {
+        output::line(&id)?;
     }
-    output::line(id)?;
-    watch_message(api, &contact.place.channel, id, Until::Fate, Some(output)).await
+    let ended = watch_message(api, &contact.place.channel, &id, told, &mut message).await;
+    let printed = if output.json { show(output, &message) } else { Ok(()) };
+    match ended {
+        Ok(exit) => exit.after(printed),
+        // Not the code of a silence: the same command would send it again.
+        Err(error) if error.is::<AskError>() => {
+            let text = format!("it was accepted as {id}, and what became of it is not known; {repeat}: {error:#}");
+            Err(Failure { exit: Exit::Failed, text }.into())
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -1,8 +1,8 @@
 //! Commands on a Recado elsewhere: `--url`.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use super::assert_fails;
 use crate::harness::recado;
@@ -91,4 +91,113 @@ fn a_limit_is_waited_out() {
     }
     stage.server.get("/v1/channels/sandbox/messages", Some(&key)).expect(429);
     assert_eq!(run_at(&stage.server.url(""), Some(&key), &LIST).status.code(), Some(0));
+}
+
+const ID: &str = "01a2090a-81ac-7890-bd31-38af75b598c4";
+const SEND: [&str; 10] =
+    ["send", "contact", "--channel", "sandbox", "--to", "5511999998888", "--name", "Ana", "--phone", "5511988887777"];
+
+/// Something that gives these answers one after the other, and the last one from then on. Its address.
+fn stranger(answers: &[(&str, &str)]) -> String {
+    let answers: Vec<_> = answers
+        .iter()
+        .map(|(head, body)| {
+            format!("HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        })
+        .collect();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let last = answers.last().cloned().into_iter().cycle();
+        for (answer, stream) in answers.into_iter().chain(last).zip(listener.incoming()) {
+            let mut stream = stream.expect("a caller");
+            let _ = stream.read(&mut vec![0; 65_536]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+fn run_with_key(stage: &Stage, answers: &[(&str, &str)], args: &[&str]) -> Output {
+    run_at(&stranger(answers), Some(&stage.key), args)
+}
+
+/// A proxy's word on the Recado behind it is no refusal, and its key is needed to repeat.
+#[test]
+fn an_answer_of_trouble_leaves_open_what_was_done() {
+    let stage = Stage::set();
+    let run = |answers: &[(&str, &str)], args: &[&str]| run_with_key(&stage, answers, args);
+    let open = ["not known", "--idempotency-key", "502"];
+    assert_fails(&run(&[("502 Bad Gateway", "<html>")], &SEND), 1, &open);
+    let own = [&SEND[..], &["--idempotency-key", "mine"]].concat();
+    assert_fails(&run(&[("502 Bad Gateway", "<html>")], &own), 4, &["--idempotency-key mine"]);
+    let full = run(&[("503 Full", r#"{"message":"Fila cheia.","code":"QUEUE_FULL"}"#)], &SEND);
+    assert_fails(&full, 4, &["Fila cheia"]);
+    assert!(!String::from_utf8_lossy(&full.stderr).contains("not known"), "{full:?}");
+    // A restart behind a proxy is waited for.
+    let message = format!(r#"{{"data":{{"id":"{ID}","status":"DELIVERED"}}}}"#);
+    let watch = ["messages", "watch", ID, "--channel", "sandbox"];
+    assert_eq!(run(&[("502 x", "<html>"), ("200 OK", &message)], &watch).status.code(), Some(0));
+    // What was accepted is named whatever comes then.
+    let accepted = format!(r#"{{"data":{{"id":"{ID}","status":"QUEUED"}}}}"#);
+    let refused = ("403 Forbidden", r#"{"message":"Permissao insuficiente"}"#);
+    let lost = run(&[("202 Accepted", &accepted), refused], &[&SEND[..], &["--wait", "--json"]].concat());
+    assert_eq!(lost.status.code(), Some(1), "{lost:?}");
+    assert!(String::from_utf8_lossy(&lost.stdout).contains(ID), "{lost:?}");
+    assert!(String::from_utf8_lossy(&lost.stderr).contains("--idempotency-key"), "{lost:?}");
+}
+
+#[test]
+fn a_server_that_is_none_is_not_believed() {
+    let stage = Stage::set();
+    let run = |answers: &[(&str, &str)], args: &[&str]| run_with_key(&stage, answers, args);
+    // A list without an end.
+    let endless = r#"{"data":[],"pagination":{"nextCursor":"x"}}"#;
+    assert_eq!(run(&[("200 OK", endless)], &LIST).status.code(), Some(0));
+    // Words for the terminal.
+    let evil = run(&[("400 x", "{\"message\":\"a\\u001b]0;b\\u0007\\u009b\\u202ec\"}")], &LIST);
+    assert_fails(&evil, 1, &["a\u{fffd}]0;b\u{fffd}\u{fffd}\u{fffd}c"]);
+    // A 202 that names no message.
+    let file = stage.home.dir.join("cards.csv");
+    std::fs::write(&file, "to,name,phone\n5511999998888,Ana,5511988887777\n").expect("a file");
+    let csv = ["send", "contact", "--channel", "sandbox", "--csv", file.to_str().expect("UTF-8")];
+    for id in ["", "X-Message-Id: =1+1\r\n"] {
+        let output = run(&[(&format!("202 Accepted\r\n{id}X: y"), "{}")], &csv);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("line 2: answer 202"), "{output:?}");
+    }
+    // Loopback by its name's first letters only.
+    assert_fails(&run_at("http://127.evil.invalid", Some(&stage.key), &LIST), 4, &["in clear"]);
+}
+
+/// What was typed counts before a variable.
+#[test]
+fn a_typed_data_directory_is_the_one() {
+    let stage = Stage::set();
+    let run = |args: &[&str]| {
+        let mut command = recado();
+        command.args(LIST).args(args).env("RECADO_URL", "http://127.0.0.1:1").env("RECADO_API_KEY", &stage.key);
+        command.output().expect("the binary starts")
+    };
+    let here = ["--data-dir", stage.home.dir()];
+    assert_eq!(run(&here).status.code(), Some(0));
+    assert_eq!(run(&[&here[..], &["--institution", &stage.home.institution]].concat()).status.code(), Some(0));
+    assert_fails(&run(&[]), 4, &["127.0.0.1:1"]);
+    assert_fails(&run(&["--environment", "test"]), 2, &["RECADO_URL", "--data-dir"]);
+    assert_fails(&run_at("http://127.0.0.1:1", None, &[&LIST[..], &here].concat()), 2, &["--data-dir"]);
+}
+
+/// When the newest known message was purged, the older ones are no news.
+#[test]
+fn a_purge_is_no_news() {
+    let stage = Stage::set();
+    let row = |id: &str| format!(r#"{{"id":"{id}","status":"READ","readAt":"2026-11-23T12:00:00.000Z"}}"#);
+    let page = |rows: [&str; 2]| format!(r#"{{"data":[{}],"pagination":{{}}}}"#, rows.map(row).join(","));
+    let url = stranger(&[("200 OK", &page(["b", "a"])), ("200 OK", &page(["c", "a"]))]);
+    let mut command = recado();
+    command.args(["messages", "watch", "--channel", "sandbox", "--url", &url]).env("RECADO_API_KEY", &stage.key);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+    let line = BufReader::new(child.stdout.take().expect("piped")).lines().next().expect("a line").expect("a line");
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+    assert!(line.contains("  c  READ"), "{line}");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::output::note;
+use crate::cli::output::{note, tame};
 
 /// The pause between two lines in a log.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ impl Progress {
     pub fn show(&mut self, count: Count, waits_for: Option<&str>) {
         let (rate, left) = self.pace(count);
         let fate = format!("{} accepted, {} refused", count.accepted + count.already, count.refused);
-        let wait = waits_for.map(|what| format!("  waits: {what}")).unwrap_or_default();
+        let wait = waits_for.map(|what| format!("  waits: {}", tame(what))).unwrap_or_default();
         match &mut self.way {
             Way::Silent => {}
             Way::Lines { last } if last.elapsed() < PAUSE => {}
