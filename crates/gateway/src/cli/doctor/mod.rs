@@ -82,8 +82,9 @@ impl Doctor {
         checks.push(system::open_files(self.max_connections));
         let failed = checks.iter().any(|check| check.status == Status::Fail);
         let value = serde_json::to_value(&checks)?;
-        output::print(&self.common.output, &value, || checks.iter().map(told).collect::<Vec<_>>().join("\n"))?;
-        Ok(if failed { Exit::Failed } else { Exit::Done })
+        let text = || checks.iter().map(told).collect::<Vec<_>>().join("\n");
+        let printed = output::print(&self.common.output, &value, text);
+        if failed { Exit::Failed } else { Exit::Done }.after(printed)
     }
 }
 

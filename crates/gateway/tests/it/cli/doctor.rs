@@ -146,3 +146,12 @@ fn a_file_system_in_memory_is_a_warning() {
         "tmpfs lies in memory",
     );
 }
+
+#[test]
+fn a_reader_who_has_gone_makes_no_success_of_a_failure() {
+    let home = Home::init();
+    let nowhere = home.dir.join("nowhere");
+    let run = format!("{} doctor --data-dir {}", env!("CARGO_BIN_EXE_recado"), nowhere.display());
+    let output = Command::new("bash").args(["-c", &format!("set -o pipefail; {run} | true")]).output();
+    assert_eq!(output.expect("bash runs").status.code(), Some(1));
+}
