@@ -24,7 +24,7 @@ pub struct Input {
 pub struct Line {
     /// Where it begins in the file, from 1.
     pub number: u64,
-    /// What makes it the same line in every run, wherever it stands: see [`keys`].
+    /// What makes it the same line in every run, wherever it stands.
     pub key: [u8; 32],
     /// Why it cannot be a card, where the file itself tells.
     pub fault: Option<String>,
