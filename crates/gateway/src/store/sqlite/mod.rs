@@ -24,7 +24,7 @@ use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelState;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use rusqlite::Connection;
-use rusqlite_migration::{M, Migrations};
+use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::watch;
 
 use super::rows::{
@@ -120,6 +120,10 @@ pub(crate) fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connec
 pub(crate) fn migrate(connection: &mut Connection, migrations: &'static [M<'static>]) -> rusqlite::Result<()> {
     Migrations::from_slice(migrations).to_latest(connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => err,
+        rusqlite_migration::Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
+            let found = "a newer version of Recado has worked on this store: start that one, there is no way back";
+            rusqlite::Error::ToSqlConversionFailure(found.into())
+        }
         other => rusqlite::Error::ToSqlConversionFailure(Box::new(other)),
     })
 }

@@ -57,6 +57,18 @@ async fn what_is_kept_beside_the_file_is_what_the_file_says() {
     assert!(!differs.await.expect("read"));
 }
 
+#[test]
+fn a_store_of_a_newer_version_is_refused_and_left_alone() {
+    let file = SqliteFile::new();
+    drop(SqliteStore::open(&file.path()).expect("the store opens"));
+    let connection = Connection::open(file.path()).expect("it opens");
+    connection.pragma_update(None, "user_version", 99).expect("written");
+    let error = SqliteStore::open(&file.path()).err().expect("refused").to_string();
+    assert!(error.contains("a newer version of Recado"), "{error}");
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("read");
+    assert_eq!(version, 99);
+}
+
 /// Neither by sorting a history nor by walking all channels.
 #[tokio::test]
 async fn a_page_is_read_in_the_order_of_its_indexes() {
