@@ -265,16 +265,23 @@ async fn find_channel(gateway: &Gateway, which: &WhichChannel) -> Result<Arc<Cha
     match (found.next(), found.next()) {
         (None, _) => Err(ApiError::ChannelNotFound),
         (Some(entry), None) => Ok(entry),
-        (Some(_), Some(_)) => {
-            Err(ApiError::field("environment", "Ha um canal com este id em cada ambiente: informe --environment."))
-        }
+        (Some(_), Some(_)) => Err(in_both_environments()),
     }
+}
+
+fn in_both_environments() -> ApiError {
+    ApiError::field("environment", "Ha um canal com este id em cada ambiente: informe --environment.")
 }
 
 /// An error of the API in lines for a person.
 pub fn explain(error: &Value) -> String {
+    let fields = faults(error).map(|fault| format!("\n  {fault}"));
+    format!("{}{}", error["message"].as_str().unwrap_or_default(), fields.collect::<String>())
+}
+
+/// The faulty fields of an error of the API, each with what is wrong.
+pub fn faults(error: &Value) -> impl Iterator<Item = String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let fields = error["errors"].as_array().into_iter().flatten();
-    let fields = fields.map(|one| format!("\n  {}: {}", text(&one["field"]), text(&one["message"])));
-    format!("{}{}", text(&error["message"]), fields.collect::<String>())
+    let faults = error["errors"].as_array().into_iter().flatten();
+    faults.map(move |one| format!("{}: {}", text(&one["field"]), text(&one["message"])))
 }

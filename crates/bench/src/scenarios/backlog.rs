@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{CHANNELS, Numbered, arrival_rate, median, shown, wait_until_shown};
+use super::{CHANNELS, Numbered, median};
 use crate::load::Until;
 use crate::report::{Goal, Report};
 use crate::server::{Home, size};
@@ -70,29 +70,14 @@ async fn accepts(setting: &Setting, full: &Numbered, report: &mut Report, waitin
 async fn dispatch(setting: &Setting, full: &Numbered, report: &mut Report, waiting: &str) -> Result<()> {
     let mut rates = Vec::new();
     for _ in 0..setting.rounds {
-        let few = Numbered::new(Home::make(setting, CHANNELS).await?);
-        few.home.set_channels("PAUSED")?;
-        let server = few.home.serve()?;
-        few.load(&server, 256, Until::Count(setting.dispatched)).await?;
-        server.stop()?;
-        let rate = dispatched(&few.home, setting.dispatched).await?;
-        check::all_arrived(&few.home.store(), &few.home.sandbox())?;
-        rates.push((rate, dispatched(&full.home, setting.dispatched).await?));
+        let few = super::waiting(setting, CHANNELS, setting.dispatched).await?.home;
+        let rate = super::dispatch(&few, setting.dispatched).await?.rate;
+        check::all_arrived(&few.store(), &few.sandbox())?;
+        rates.push((rate, super::dispatch(&full.home, setting.dispatched).await?.rate));
+        check::in_order(&full.home.sandbox())?;
     }
     tell(report, "dispatch", waiting, &rates);
     Ok(())
-}
-
-/// Lets that many messages go, and gives how many went a second.
-async fn dispatched(home: &Home, count: u64) -> Result<f64> {
-    let before = shown(home)?;
-    home.set_channels("CONNECTED")?;
-    let server = home.serve()?;
-    wait_until_shown(home, before + count).await?;
-    server.stop()?;
-    home.set_channels("PAUSED")?;
-    check::in_order(&home.sandbox())?;
-    arrival_rate(home, before)
 }
 
 fn tell(report: &mut Report, what: &str, waiting: &str, rates: &[(f64, f64)]) {

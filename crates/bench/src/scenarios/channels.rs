@@ -2,23 +2,13 @@
 
 use anyhow::Result;
 
-use super::{CHANNELS, Numbered, arrival_rate, median, wait_until_shown};
-use crate::load::Until;
+use super::{CHANNELS, Dispatched, dispatch, median, waiting};
 use crate::report::{Goal, Report};
-use crate::server::Home;
 use crate::{Setting, check};
 
 const NAME: &str = "channels";
 /// Messages on each of the many channels.
 const EACH: u64 = 5;
-
-/// What one dispatch showed.
-struct Turn {
-    /// Arrivals a second.
-    rate: f64,
-    /// Most memory, in megabytes.
-    memory: f64,
-}
 
 pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     let messages = setting.channels * EACH;
@@ -28,7 +18,7 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
         let many = dispatched(setting, setting.channels, messages).await?;
         turns.push((few, many));
     }
-    let of = |figure: &dyn Fn(&(Turn, Turn)) -> f64| median(turns.iter().map(figure).collect());
+    let of = |figure: &dyn Fn(&(Dispatched, Dispatched)) -> f64| median(turns.iter().map(figure).collect());
     let at = |what: &str, channels: u64| format!("{what}, {channels} channels, {messages} messages");
     report.note(NAME, at("dispatch", CHANNELS), of(&|(few, _)| few.rate), "/s");
     report.note(NAME, at("dispatch", setting.channels), of(&|(_, many)| many.rate), "/s");
@@ -39,18 +29,9 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Lets so many messages go out over so many channels.
-async fn dispatched(setting: &Setting, channels: u64, messages: u64) -> Result<Turn> {
-    let home = Numbered::new(Home::make(setting, channels).await?);
-    home.home.set_channels("PAUSED")?;
-    let server = home.home.serve()?;
-    home.load(&server, 256, Until::Count(messages)).await?;
-    server.stop()?;
-    home.home.set_channels("CONNECTED")?;
-    let server = home.home.serve()?;
-    wait_until_shown(&home.home, messages).await?;
-    let (_, memory) = server.memory()?;
-    server.stop()?;
-    check::all_arrived(&home.home.store(), &home.home.sandbox())?;
-    Ok(Turn { rate: arrival_rate(&home.home, 0)?, memory })
+async fn dispatched(setting: &Setting, channels: u64, messages: u64) -> Result<Dispatched> {
+    let home = waiting(setting, channels, messages).await?.home;
+    let dispatched = dispatch(&home, messages).await?;
+    check::all_arrived(&home.store(), &home.sandbox())?;
+    Ok(dispatched)
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::Setting;
 use crate::check::read_only;
 use crate::load::{self, Outcome, Target, Until};
 use crate::server::{Home, Server};
@@ -36,6 +37,36 @@ impl Numbered {
     async fn load(&self, server: &Server, connections: u32, until: Until) -> Result<Outcome> {
         load::run(&self.target(server), connections, until).await
     }
+}
+
+/// A store with so many messages waiting on paused channels; no server runs on it.
+async fn waiting(setting: &Setting, channels: u64, messages: u64) -> Result<Numbered> {
+    let waiting = Numbered::new(Home::make(setting, channels).await?);
+    waiting.home.set_channels("PAUSED")?;
+    let server = waiting.home.serve()?;
+    waiting.load(&server, 256, Until::Count(messages)).await?;
+    server.stop()?;
+    Ok(waiting)
+}
+
+/// What one dispatch showed.
+struct Dispatched {
+    /// Arrivals a second.
+    rate: f64,
+    /// Most memory, in megabytes.
+    memory: f64,
+}
+
+/// Lets that many messages go, and has what is left wait again.
+async fn dispatch(home: &Home, count: u64) -> Result<Dispatched> {
+    let before = shown(home)?;
+    home.set_channels("CONNECTED")?;
+    let server = home.serve()?;
+    wait_until_shown(home, before + count).await?;
+    let (_, memory) = server.memory()?;
+    server.stop()?;
+    home.set_channels("PAUSED")?;
+    Ok(Dispatched { rate: arrival_rate(home, before)?, memory })
 }
 
 /// How many messages the sandbox phone shows. Cheap on purpose: it is asked while something is measured.

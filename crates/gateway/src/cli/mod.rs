@@ -26,6 +26,7 @@ use serde_json::Value;
 
 pub use exit::{Exit, end};
 
+use crate::clock::{SystemEntropy, random};
 use crate::config::{Config, DataDir};
 use crate::control::Command as Control;
 use local::Local;
@@ -134,6 +135,11 @@ async fn operate(data_dir: &Path, command: Control) -> Result<Value> {
     let done = local.execute(command).await;
     local.close().await;
     Ok(done?)
+}
+
+/// A name that nothing else has.
+fn made_up() -> String {
+    format!("{:032x}", u128::from_be_bytes(random(&SystemEntropy)))
 }
 
 fn parse_environment(text: &str) -> Result<Environment, String> {

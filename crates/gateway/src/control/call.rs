@@ -9,7 +9,7 @@ use recado_domain::api_key::Environment;
 use recado_domain::ids::InstitutionId;
 use serde::{Deserialize, Serialize};
 
-use super::{Desk, find_institution};
+use super::{Desk, find_institution, in_both_environments};
 use crate::api::auth::vouch;
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;
@@ -80,9 +80,7 @@ fn environment(gateway: &Gateway, institution: InstitutionId, whose: &Whose) -> 
     let id = whose.channel.as_deref().unwrap_or_default();
     let found = |environment| gateway.directory.find(institution, environment, id);
     match (found(Environment::Test), found(Environment::Live)) {
-        (Some(test), Some(live)) if test.is_deleted() == live.is_deleted() => {
-            Err(ApiError::field("environment", "Ha um canal com este id em cada ambiente: informe --environment."))
-        }
+        (Some(test), Some(live)) if test.is_deleted() == live.is_deleted() => Err(in_both_environments()),
         (test, Some(live)) if !live.is_deleted() || test.is_none() => Ok(Environment::Live),
         _ => Ok(Environment::Test),
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use recado_domain::contact::FIELDS;
 use serde_json::{Map, Value};
 
 use super::Exit;
@@ -89,9 +90,6 @@ impl Command {
         }
     }
 }
-
-/// The fields of a card, as the contract names and orders them.
-pub const FIELDS: [&str; 5] = ["to", "name", "phone", "email", "organization"];
 
 /// The header that orders trouble.
 const SCENARIO: &str = "x-ogmma-sandbox-scenario";

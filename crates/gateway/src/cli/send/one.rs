@@ -8,8 +8,7 @@ use super::{Contact, request};
 use crate::cli::api::Api;
 use crate::cli::exit::Failure;
 use crate::cli::messages::{nobody_sends, show, watch_message};
-use crate::cli::{Exit, output};
-use crate::clock::{SystemEntropy, random};
+use crate::cli::{Exit, made_up, output};
 use crate::control::AskError;
 
 pub async fn send(contact: &Contact) -> Result<Exit> {
@@ -23,7 +22,6 @@ async fn send_by(api: &Api, contact: &Contact) -> Result<Exit> {
     if contact.wait {
         nobody_sends(api)?;
     }
-    let made_up = || format!("{:032x}", u128::from_be_bytes(random(&SystemEntropy)));
     let key = contact.idempotency_key.clone().unwrap_or_else(made_up);
     let Contact { to, name, phone, email, organization, scenario, .. } = contact;
     let fields = [to, name, phone, email, organization].map(|field| field.as_deref());

@@ -13,7 +13,7 @@ use crate::api::error::ApiError;
 use crate::cli::api::{Api, Request};
 use crate::cli::exit::unavailable;
 use crate::cli::send::SCENARIO;
-use crate::control::{AskError, Reply, explain};
+use crate::control::{AskError, Reply, explain, faults};
 
 /// The longest wait between two tries when nobody answers.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -145,8 +145,7 @@ fn is_of_the_run(error: &Value) -> bool {
 
 fn refused(error: &Value) -> Fate {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let faults = error["errors"].as_array().into_iter().flatten();
-    let faults: Vec<_> = faults.map(|one| format!("{}: {}", text(&one["field"]), text(&one["message"]))).collect();
+    let faults: Vec<_> = faults(error).collect();
     let reason = if faults.is_empty() { text(&error["message"]) } else { faults.join(" ") };
     Fate::Refused { code: text(&error["code"]), reason }
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use csv::StringRecord;
+use recado_domain::contact::FIELDS;
 use sha2::{Digest, Sha256};
-
-use crate::cli::send::FIELDS;
 
 /// Separators that spreadsheets write. Where a comma is the decimal sign, as in Brazil, it is `;`.
 const SEPARATORS: [u8; 3] = *b",;\t";

@@ -14,7 +14,7 @@ use csv::StringRecord;
 use recado_domain::ids::MessageId;
 
 use super::input::{hex, reader, separator};
-use crate::clock::{SystemEntropy, random};
+use crate::cli::made_up;
 
 const COLUMNS: [&str; 12] = [
     "line",
@@ -195,7 +195,7 @@ fn lock(path: &Path) -> Result<File> {
 /// Puts a new file in the place of one that we hold, whole or not at all. It is locked before it can be found.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<File> {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{:032x}.new", u128::from_be_bytes(random(&SystemEntropy))));
+    name.push(format!(".{}.new", made_up()));
     let mut file = File::options().append(true).create_new(true).mode(0o600).open(&name)?;
     file.lock()?;
     file.write_all(bytes)?;
