@@ -1,4 +1,6 @@
-//! Channels: their types, the states of the contract's table, and who may move between them.
+//! Channels: their types, the states of the contract's table, who may move between them, and their settings.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,84 @@ impl ChannelType {
             Self::Sandbox => Environment::Test,
             Self::CloudApi | Self::WhatsAppWeb => Environment::Live,
         }
+    }
+
+    /// What may be sent side by side on such a channel.
+    pub fn ordering(self) -> Ordering {
+        match self {
+            Self::Sandbox | Self::WhatsAppWeb => Ordering::Channel,
+            Self::CloudApi => Ordering::Recipient,
+        }
+    }
+}
+
+/// What may be sent side by side on a channel: the key of the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ordering {
+    /// One message after another.
+    Channel,
+    /// One after another for each recipient.
+    Recipient,
+}
+
+/// What a person may set on a channel. Stored as JSON, so that further settings need no new columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChannelSettings {
+    /// Messages that may be on their way at once, where the network takes several.
+    pub pipeline: u16,
+    /// What becomes of a message whose answer was lost, where the network would not recognise a re-send.
+    pub unknown_policy: UnknownPolicy,
+    /// How long the network's word is waited for before such a message is sent again.
+    pub unknown_wait_seconds: u32,
+}
+
+/// What becomes of an `UNKNOWN` message of which the network says nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownPolicy {
+    /// It stays as it is: never a second card, perhaps none.
+    #[default]
+    Leave,
+    /// It is sent again: never none, perhaps two.
+    Resend,
+}
+
+impl UnknownPolicy {
+    /// Every policy.
+    pub const ALL: [Self; 2] = [Self::Leave, Self::Resend];
+
+    /// The policy's name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leave => "leave",
+            Self::Resend => "resend",
+        }
+    }
+
+    /// The policy with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+}
+
+impl Default for ChannelSettings {
+    fn default() -> Self {
+        Self { pipeline: 16, unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 600 }
+    }
+}
+
+impl ChannelSettings {
+    /// Least and most messages on their way at once. Meta takes 80 a second for a number, answered within a second or
+    /// two: more than this would only wait elsewhere.
+    pub const PIPELINE: (u16, u16) = (1, 256);
+    /// The shortest and the longest wait for the network's word, in seconds. After a day messages expire by default.
+    pub const UNKNOWN_WAIT: (u32, u32) = (5, 86_400);
+
+    /// How long the network's word is waited for before an `UNKNOWN` message is sent again; `None`: for ever.
+    pub fn resend_after(&self) -> Option<Duration> {
+        (self.unknown_policy == UnknownPolicy::Resend)
+            .then(|| Duration::from_secs(u64::from(self.unknown_wait_seconds)))
     }
 }
 

@@ -1,4 +1,5 @@
-//! How long a channel rests between two sends, so that its number does not look like a machine.
+//! How long a channel rests between two sends, so that its number does not look like a machine, and how often one
+//! recipient is written to.
 
 use std::time::Duration;
 
@@ -19,6 +20,15 @@ impl Pacing {
         let part = (u128::from(random) * (spread + 1)) >> 64;
         self.min + Duration::from_millis(u64::try_from(part).unwrap_or(u64::MAX))
     }
+}
+
+/// How often a network takes a message for one recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecipientPacing {
+    /// So many at once.
+    pub burst: u32,
+    /// Then one in that time; as long without a message gives one of the burst back.
+    pub every: Duration,
 }
 
 #[cfg(test)]

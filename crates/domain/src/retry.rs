@@ -1,6 +1,8 @@
-//! When a message that met transient trouble is tried again.
+//! When a message, a recipient or a channel that met trouble is tried again.
 
 use std::time::Duration;
+
+use crate::pacing::Pacing;
 
 /// The waits between the attempts of one message. It keeps its place in the line meanwhile.
 const DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
@@ -11,9 +13,40 @@ pub fn delay_after(failures: u32) -> Option<Duration> {
     DELAYS.get(usize::try_from(failures.checked_sub(1)?).ok()?).copied()
 }
 
+/// The shortest and the longest wait of a channel whose network does not say how long its trouble lasts.
+const CHANNEL_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+
+/// The wait of a channel after so many troubles in a row, at least one: doubled each time, and up to a quarter longer
+/// by a random number drawn evenly from all of `u64`, so that channels in the same trouble do not come back as one.
+pub fn channel_delay(troubles: u32, random: u64) -> Duration {
+    let (shortest, longest) = CHANNEL_DELAYS;
+    let wait = shortest.saturating_mul(1 << troubles.saturating_sub(1).min(16)).min(longest);
+    Pacing { min: wait, max: wait + wait / 4 }.rest(random)
+}
+
+/// The wait before the next attempt for a recipient that the network takes nothing more for, after the message's so
+/// many attempts: 4, 16, 64, then 256 seconds. Meta: 4^n seconds after error 131056.
+pub fn recipient_delay(attempts: u32) -> Duration {
+    Duration::from_secs(4_u64.pow(attempts.clamp(1, 4)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_channels_waits_double_up_to_five_minutes() {
+        let waits: Vec<_> = (1..=11).map(|troubles| channel_delay(troubles, 0).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(channel_delay(3, u64::MAX), Duration::from_secs(5), "a quarter more at most");
+        assert_eq!(channel_delay(u32::MAX, 0).as_secs(), 300);
+    }
+
+    #[test]
+    fn a_recipients_waits_are_powers_of_four() {
+        let waits: Vec<_> = (0..=5).map(|attempts| recipient_delay(attempts).as_secs()).collect();
+        assert_eq!(waits, [4, 4, 16, 64, 256, 256]);
+    }
 
     #[test]
     fn three_waits_then_the_end() {

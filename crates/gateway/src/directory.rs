@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::ChannelType;
+use recado_domain::channel::{ChannelSettings, ChannelType};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 
 use crate::api::rate_limit::Bucket;
@@ -58,10 +58,16 @@ pub struct ChannelEntry {
     pub via: Via,
     pub environment: Environment,
     pub kind: ChannelType,
+    settings: RwLock<ChannelSettings>,
     deleted: AtomicBool,
 }
 
 impl ChannelEntry {
+    /// What a person has set.
+    pub fn settings(&self) -> ChannelSettings {
+        *self.settings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether it was deleted; its history can still be read.
     pub fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
@@ -139,19 +145,26 @@ impl Directory {
         names.get(&(institution, environment))?.get(id).cloned()
     }
 
-    /// Adds a channel, or takes up one that was deleted.
+    /// Adds a channel, or takes up one that was deleted or changed.
     pub fn add_channel(&self, channel: &Channel) {
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
         // The same entry as before: a dispatcher's task that still settles what was in flight may hold it.
         let entry = channels.entry(channel.key).or_insert_with(|| {
             let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
             let (environment, kind) = (channel.environment, channel.kind);
-            Arc::new(ChannelEntry { via, environment, kind, deleted: AtomicBool::new(false) })
+            Arc::new(ChannelEntry { via, environment, kind, settings: RwLock::default(), deleted: false.into() })
         });
+        *entry.settings.write().unwrap_or_else(PoisonError::into_inner) = channel.settings;
         entry.deleted.store(channel.deleted_at.is_some(), Ordering::Release);
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let place = (channel.institution, channel.environment);
         names.entry(place).or_default().insert(channel.id.to_string(), entry.clone());
+    }
+
+    /// All channels that are not deleted.
+    pub fn channels(&self) -> Vec<Arc<ChannelEntry>> {
+        let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
+        channels.values().filter(|entry| !entry.is_deleted()).cloned().collect()
     }
 
     /// Marks a channel deleted.

@@ -30,6 +30,7 @@ pub async fn purge(gateway: Arc<Gateway>) {
 async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
     let now = gateway.clock.now();
     let mut request = PurgeRequest {
+        now,
         finished_before: now - millis(gateway.behaviour.keep_messages),
         used_before: now - millis(gateway.behaviour.keep_idempotency),
         after: 0,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Millis;
 use crate::store::Store;
 use crate::store::rows::{Receipt, StoreError};
 
@@ -19,7 +20,7 @@ impl Receipts {
 
     /// Records receipts. They are on disk when this returns `Ok`; only then may the network forget them. Late, repeated
     /// and unknown ones change nothing.
-    pub async fn record(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
-        self.store.apply_receipts(receipts).await
+    pub async fn record(&self, receipts: Vec<Receipt>, now: Millis) -> Result<(), StoreError> {
+        self.store.apply_receipts(receipts, now).await
     }
 }

@@ -12,7 +12,9 @@ use super::{Shared, Signal};
 use crate::clock::{Millis, millis, random};
 use crate::directory::ChannelEntry;
 use crate::provider::{Provider, SendOutcome};
-use crate::store::rows::{ChannelKey, Claim, ClaimRequest, Claimed, Health, Orphans, Seq, Settlement, StoreError};
+use crate::store::rows::{
+    ChannelKey, Claim, ClaimRequest, Claimed, Health, Orphans, Seq, Settlement, StoreError, Unanswered,
+};
 
 /// The longest a network may take for one send. What is not answered by then has no answer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(45);
@@ -29,8 +31,8 @@ pub(super) async fn run(shared: Arc<Shared>, key: ChannelKey, signal: Arc<Signal
     let provider = entry.as_ref().and_then(|entry| shared.providers.of(entry.kind));
     if let Some((entry, provider)) = entry.zip(provider) {
         let first = Orphans::OfTheDead;
-        let line =
-            Line { shared, signal, entry, provider, sends: JoinSet::new(), in_hand: HashMap::new(), orphans: first };
+        let (sends, in_hand, back_off) = (JoinSet::new(), HashMap::new(), BackOff::default());
+        let line = Line { shared, signal, entry, provider, sends, in_hand, orphans: first, back_off };
         line.work().await;
     } else {
         tracing::warn!(channel = key, "nothing in this build sends for this channel; its messages wait");
@@ -46,6 +48,33 @@ struct Line {
     /// What was claimed and not yet recorded.
     in_hand: HashMap<Id, Claimed>,
     orphans: Orphans,
+    back_off: BackOff,
+}
+
+/// The troubles of a channel whose network does not say how long they last.
+#[derive(Default)]
+struct BackOff {
+    /// In a row.
+    troubles: u32,
+    until: Millis,
+}
+
+impl BackOff {
+    /// One more; gives until when the channel waits. Messages that were on their way together meet one trouble.
+    fn trouble(&mut self, now: Millis, random: u64) -> Millis {
+        if now >= self.until {
+            self.troubles += 1;
+            self.until = now + millis(retry::channel_delay(self.troubles, random));
+        }
+        self.until
+    }
+
+    /// The network takes messages. One that was on its way when the trouble began says nothing.
+    fn well(&mut self, now: Millis) {
+        if now >= self.until {
+            self.troubles = 0;
+        }
+    }
 }
 
 impl Line {
@@ -78,10 +107,14 @@ impl Line {
         let shared = self.shared.clone();
         let _turn = shared.turns.acquire().await;
         let now = self.shared.clock.now();
-        let free = self.provider.max_in_flight().saturating_sub(self.in_hand.len() - outcomes.len());
+        let most = self.provider.max_in_flight(&self.entry.settings());
+        let free = most.saturating_sub(self.in_hand.len() - outcomes.len());
+        // Where a re-send may double, the first claim looks after what the dead left and takes nothing: should its
+        // answer be lost, what it took could not be told from theirs.
+        let only_orphans = self.orphans == Orphans::OfTheDead && self.unanswered() != Unanswered::SendAgain;
         // Both are asked before either is answered, in this order, so they share a commit. The messages that are being
         // settled still count as held: should that fail, nobody takes them for orphans.
-        let (settled, claim) = tokio::join!(self.settle(outcomes, now), self.claim(free, now));
+        let (settled, claim) = tokio::join!(self.settle(outcomes, now), self.claim((free, only_orphans), now));
         if (settled.is_err() || claim.is_err()) && self.orphans == Orphans::Claimed {
             // What the claim took, if it took something, will not be sent by anyone.
             self.orphans = Orphans::NeverSent;
@@ -93,7 +126,7 @@ impl Line {
         let Some(claim) = claim? else { return Ok(None) };
         self.orphans = Orphans::Claimed;
         claim.messages.into_iter().for_each(|message| self.send(message));
-        Ok(claim.next_at)
+        Ok(if only_orphans { claim.next_at.map(|_| now) } else { claim.next_at })
     }
 
     async fn settle(&self, outcomes: &[(Id, Settlement)], now: Millis) -> Result<(), StoreError> {
@@ -111,27 +144,35 @@ impl Line {
     }
 
     /// Asks for work; `None` when there is no hand free for it.
-    async fn claim(&self, free: usize, now: Millis) -> Result<Option<Claim>, StoreError> {
+    async fn claim(&self, (free, only_orphans): (usize, bool), now: Millis) -> Result<Option<Claim>, StoreError> {
         if self.shared.stop.is_cancelled() || free == 0 {
             return Ok(None);
         }
         let request = ClaimRequest {
             channel: self.entry.via.key,
-            ordering: self.provider.ordering(),
-            limit: free,
+            limit: if only_orphans { 0 } else { free },
             held: self.held(),
             orphans: self.orphans,
-            resend: self.provider.recognises_resends(),
+            unanswered: self.unanswered(),
             now,
             claimed_until: now + millis(CLAIM),
             rest: self.rest(),
+            recipient_pacing: self.provider.recipient_pacing(),
         };
         self.shared.store.claim(request).await.map(Some)
     }
 
+    fn unanswered(&self) -> Unanswered {
+        self.provider.unanswered(&self.entry.settings())
+    }
+
+    fn random(&self) -> u64 {
+        u64::from_le_bytes(random(&*self.shared.entropy))
+    }
+
     /// A rest between two sends, drawn anew, in milliseconds.
     fn rest(&self) -> Millis {
-        millis(self.provider.pacing().rest(u64::from_le_bytes(random(&*self.shared.entropy))))
+        millis(self.provider.pacing().rest(self.random()))
     }
 
     fn held(&self) -> Vec<Seq> {
@@ -164,36 +205,55 @@ impl Line {
         }
     }
 
-    fn note(&self, done: Result<(Id, SendOutcome), JoinError>, outcomes: &mut Vec<(Id, Settlement)>) {
+    fn note(&mut self, done: Result<(Id, SendOutcome), JoinError>, outcomes: &mut Vec<(Id, Settlement)>) {
         let (id, outcome) = done.unwrap_or_else(|error| {
             // A panic in a provider: nobody knows how far it came.
             tracing::error!(channel.id = %self.entry.via.id, %error, "a send broke off");
             (error.id(), SendOutcome::NoAnswer)
         });
         if let Some(message) = self.in_hand.get(&id) {
-            outcomes.push((id, self.settlement(message, outcome)));
+            let (attempts, failures) = (message.attempts, message.failures);
+            let settlement = self.settlement(attempts, failures, outcome);
+            outcomes.push((id, settlement));
         }
     }
 
     /// What an outcome means for a message.
-    fn settlement(&self, message: &Claimed, outcome: SendOutcome) -> Settlement {
+    fn settlement(&mut self, attempts: u32, failures: u32, outcome: SendOutcome) -> Settlement {
         let now = self.shared.clock.now();
-        let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
+        let next_try = retry::delay_after(failures + 1).map(|delay| now + millis(delay));
         let fail = |code: &str, message: String| Settlement::Failed { code: code.to_owned(), message };
         match outcome {
-            SendOutcome::Accepted { account } => Settlement::Sent { account },
+            SendOutcome::Accepted { account, remote_id } => {
+                self.back_off.well(now);
+                Settlement::Sent { account, remote_id }
+            }
             SendOutcome::Rejected { code, message } => fail(code, message),
             SendOutcome::TryAgain { code, message } => match next_try {
                 Some(run_at) => Settlement::Retry { run_at },
                 None => fail(code, message),
             },
+            SendOutcome::RecipientBusy => {
+                Settlement::HoldRecipient { until: now + millis(retry::recipient_delay(attempts)) }
+            }
             SendOutcome::ChannelTrouble { wait } => Settlement::HoldChannel { until: now + millis(wait) },
-            // The same network id makes another try harmless; without one it might double the card.
-            SendOutcome::NoAnswer if self.provider.recognises_resends() => match next_try {
-                Some(run_at) => Settlement::RetryUnanswered { run_at },
-                None => fail("TIMEOUT", "A rede nao respondeu a tempo.".to_owned()),
+            SendOutcome::ChannelBusy => {
+                let random = self.random();
+                Settlement::HoldChannel { until: self.back_off.trouble(now, random) }
+            }
+            SendOutcome::ChannelRefused { reason } => {
+                tracing::warn!(channel.id = %self.entry.via.id, reason, "a channel was paused by its network");
+                Settlement::PauseChannel { reason }
+            }
+            SendOutcome::NoAnswer => match self.unanswered() {
+                // The same network id makes another try harmless.
+                Unanswered::SendAgain => match next_try {
+                    Some(run_at) => Settlement::RetryUnanswered { run_at },
+                    None => fail("TIMEOUT", "A rede nao respondeu a tempo.".to_owned()),
+                },
+                // Without one it might double the card.
+                unanswered @ Unanswered::Unknown(_) => Settlement::Unknown { resend_at: unanswered.resend_at(now) },
             },
-            SendOutcome::NoAnswer => Settlement::Unknown,
         }
     }
 

@@ -74,10 +74,13 @@ impl Dispatcher {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes up what an earlier run left: every channel that has open messages.
+    /// Takes up what an earlier run left: every channel that has open messages, or may send unknown ones again.
     pub async fn start(&self) -> Result<(), StoreError> {
         self.shared.started.store(true, Ordering::Release);
         self.shared.store.open_channels().await?.into_iter().for_each(|channel| self.wake(channel));
+        let channels = self.shared.directory.channels();
+        let resend = channels.iter().filter(|entry| entry.settings().resend_after().is_some());
+        resend.for_each(|entry| self.wake(entry.via.key));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod network;
 mod shaky;
+mod troubles;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,18 +10,18 @@ use std::sync::atomic::{AtomicI64, Ordering as Atomic};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, poll_immediate};
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::ChannelState;
 use recado_domain::ids::MessageId;
 use recado_domain::pacing::Pacing;
 use recado_domain::status::MessageStatus;
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::{Millis, SystemEntropy};
+use crate::clock::{Millis, SystemEntropy, millis};
 use crate::provider::SendOutcome;
 use crate::provider::sandbox::Sandbox;
-use crate::store::fixtures::{DAY, Ground, NOW, SqliteFile, request};
-use crate::store::rows::{Claim, Claimed, Enqueued, NewMessage, Settlement};
+use crate::store::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
+use crate::store::rows::{Claim, Claimed, Enqueued, NewMessage};
 use network::{Act, Network, channel_trouble, no_answer, try_again};
 use shaky::{Done, Shaky, Trouble};
 
@@ -57,7 +58,7 @@ struct Stand {
 impl Stand {
     async fn new(network: Network) -> Self {
         let ground = Ground::on(SqliteFile::new()).await;
-        let channel = ground.channel("loja").await;
+        let channel = ground.channel_of(network.kind(), "loja").await;
         let stand = Self::over(ground, channel, network, None).await;
         stand.dispatcher.start().await.expect("the store works");
         stand
@@ -70,7 +71,7 @@ impl Stand {
         let directory = Arc::new(Directory::new(vec![], &store.channels().await.expect("read")));
         let dir = tempfile::tempdir().expect("a directory");
         let sandbox = Sandbox::open(&dir.path().join("sandbox.db"), Pacing::default(), clock.clone()).expect("opens");
-        let providers = Providers::new(Arc::new(sandbox)).with(ChannelType::CloudApi, network.clone());
+        let providers = Providers::new(Arc::new(sandbox)).with(network.kind(), network.clone());
         let (store_, clock_) = (store.clone(), clock.clone());
         let dispatcher =
             Dispatcher::new(store_, Arc::new(providers), directory.clone(), clock_, Arc::new(SystemEntropy));
@@ -451,7 +452,7 @@ async fn a_start_takes_up_what_an_earlier_run_left() {
         [(Network::one_by_one(), MessageStatus::Sent, 2), (Network::side_by_side(1), MessageStatus::Unknown, 1)]
     {
         let mut ground = Ground::on(SqliteFile::new()).await;
-        let channel = ground.channel("loja").await;
+        let channel = ground.channel_of(network.kind(), "loja").await;
         let (in_hand, waiting) = (ground.accept(channel, "551").await, ground.accept(channel, "551").await);
         assert_eq!(ground.claim(request(channel)).await.messages.len(), 1);
         ground.reopen().await;
@@ -505,8 +506,7 @@ async fn a_deleted_channel_sends_nothing_more() {
     stand.store.delete_channel(stand.channel, NOW).await.expect("stored");
     stand.directory.delete_channel(&stand.directory.channel(stand.channel).expect("known"));
     stand.network.answer(true);
-    let settled =
-        |done: &Done| matches!(done, Done::Settled(outcomes) if outcomes[0].1 == Settlement::Sent { account: None });
+    let settled = |done: &Done| matches!(done, Done::Settled(outcomes) if outcomes[0].1 == sent());
     stand.store.until(|done| done.iter().any(settled)).await;
     in_time(stand.dispatcher.stop()).await;
     assert_eq!(stand.status(in_flight).await, MessageStatus::Sent);

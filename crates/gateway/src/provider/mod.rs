@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::ChannelType;
+use recado_domain::channel::{ChannelSettings, ChannelType};
 use recado_domain::ids::{ChannelId, InstitutionId};
-use recado_domain::pacing::Pacing;
+use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::PhoneNumber;
 
-use crate::store::rows::{ChannelKey, Claimed, Ordering};
+use crate::store::rows::{ChannelKey, Claimed, Unanswered};
 
 /// The channel that a message leaves by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +25,21 @@ pub struct Via {
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// The network acknowledged it. The account is the recipient as the network knows it.
-    Accepted { account: Option<String> },
+    /// The network acknowledged it. The account is the recipient as the network knows it, the remote id the message as
+    /// the network calls it, where it takes no id of ours.
+    Accepted { account: Option<String>, remote_id: Option<String> },
     /// The network refused it for good.
     Rejected { code: &'static str, message: String },
     /// The network refused it for now; the trouble is this message's own.
     TryAgain { code: &'static str, message: String },
+    /// The network takes nothing more for this recipient for now; others are as good as ever.
+    RecipientBusy,
     /// Nothing can be sent on this channel for that long; this message is as good as any.
     ChannelTrouble { wait: Duration },
+    /// The same, and nobody says for how long.
+    ChannelBusy,
+    /// The network takes nothing from this channel until a person has done something: what, in words for them.
+    ChannelRefused { reason: String },
     /// It was handed over, and no answer came.
     NoAnswer,
 }
@@ -40,20 +47,22 @@ pub enum SendOutcome {
 /// A network.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// What may be sent side by side.
-    fn ordering(&self) -> Ordering;
-
     /// How many messages of one channel may be on their way at once.
-    fn max_in_flight(&self) -> usize;
+    fn max_in_flight(&self, settings: &ChannelSettings) -> usize;
 
     /// The rest of a channel between two sends.
     fn pacing(&self) -> Pacing;
 
-    /// Whether the network takes our network id, so that it recognises a re-send and shows it once.
-    fn recognises_resends(&self) -> bool;
+    /// How often one recipient of a channel is written to.
+    fn recipient_pacing(&self) -> Option<RecipientPacing> {
+        None
+    }
+
+    /// What becomes of a message whose answer was lost.
+    fn unanswered(&self, settings: &ChannelSettings) -> Unanswered;
 
     /// The account behind a number, when it is known without asking the network.
-    fn known_account(&self, phone: &PhoneNumber) -> Option<String>;
+    async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String>;
 
     /// Hands a message over. Ends by itself in bounded time.
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome;

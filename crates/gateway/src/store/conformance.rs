@@ -9,6 +9,8 @@ mod orphans;
 mod outcomes;
 mod purge;
 mod reading;
+mod recipients;
+mod remote;
 
 /// The suite on one engine.
 macro_rules! suite {
@@ -111,4 +113,24 @@ suite! {
         a_purge_goes_in_batches,
         used_keys_are_forgotten,
         a_restart_keeps_everything;
+    recipients:
+        a_burst_then_one_in_a_time,
+        a_held_recipient_holds_nobody_else,
+        an_unknown_message_is_queued_again_in_time,
+        an_unknown_message_that_is_too_old_stays,
+        a_receipt_settles_an_unknown_message,
+        one_queued_again_waits_for_the_one_on_its_way,
+        orphans_of_the_dead_are_sent_again_by_policy,
+        a_pause_by_the_network_keeps_every_place,
+        a_pause_by_the_network_finds_only_what_is_up,
+        settings_are_kept;
+    remote:
+        our_own_id_finds_a_message_in_any_state,
+        a_receipt_for_what_waits_for_its_next_attempt_counts,
+        anothers_id_means_nothing,
+        receipts_that_come_before_the_answer_wait_for_it,
+        an_early_receipt_is_kept_for_a_while_only,
+        early_receipts_are_bounded,
+        only_the_last_sending_can_fail,
+        an_account_is_remembered_by_channel;
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::Store;
 use super::rows::{
     CardAccount, ChannelKey, Claim, ClaimRequest, Claimed, Enqueued, Idempotency, Institution, Message, MessageQuery,
-    NewChannel, NewMessage, Ordering, Orphans, Receipt, Seq, Settlement,
+    Named, NewChannel, NewMessage, Orphans, Receipt, Seq, Settlement, Unanswered,
 };
 use super::sqlite::SqliteStore;
 use crate::clock::Millis;
@@ -82,7 +82,7 @@ impl Ground {
             environment: Environment::Live,
             id: id.parse().expect("a channel id"),
             name: format!("Canal {id}"),
-            kind: ChannelType::CloudApi,
+            kind: ChannelType::Sandbox,
             state,
             now: NOW,
         }
@@ -96,6 +96,17 @@ impl Ground {
     /// A new channel whose line is up.
     pub(crate) async fn channel(&self, id: &str) -> ChannelKey {
         self.channel_in(id, ChannelState::Connected).await
+    }
+
+    /// A new channel of this type whose line is up.
+    pub(crate) async fn channel_of(&self, kind: ChannelType, id: &str) -> ChannelKey {
+        let new = NewChannel { kind, ..self.new_channel(id, ChannelState::Connected) };
+        self.store.create_channel(new).await.expect("stored").expect("a free id").key
+    }
+
+    /// A new channel on which each recipient is a line.
+    pub(crate) async fn channel_by_recipient(&self, id: &str) -> ChannelKey {
+        self.channel_of(ChannelType::CloudApi, id).await
     }
 
     pub(crate) async fn move_channel(&self, key: ChannelKey, from: ChannelState, to: ChannelState) {
@@ -161,8 +172,12 @@ impl Ground {
     }
 
     pub(crate) async fn receipt(&self, channel: ChannelKey, network_id: &str, status: MessageStatus) {
-        let receipt = Receipt { channel, network_id: network_id.to_owned(), status, at: NOW };
-        self.store.apply_receipts(vec![receipt]).await.expect("the store works");
+        let of = Named::NetworkId(network_id.to_owned());
+        self.apply(Receipt { channel, of, status, at: NOW, account: None, error: None }).await;
+    }
+
+    pub(crate) async fn apply(&self, receipt: Receipt) {
+        self.store.apply_receipts(vec![receipt], NOW).await.expect("the store works");
     }
 
     pub(crate) async fn message(&self, channel: ChannelKey, id: MessageId) -> Message {
@@ -182,19 +197,27 @@ impl Ground {
     }
 }
 
+/// Lost answers stay `UNKNOWN`.
+pub(crate) const LEAVE: Unanswered = Unanswered::Unknown(None);
+
 /// A claim of one message by somebody who holds none.
 pub(crate) fn request(channel: ChannelKey) -> ClaimRequest {
     ClaimRequest {
         channel,
-        ordering: Ordering::Channel,
         limit: 1,
         held: Vec::new(),
         orphans: Orphans::Claimed,
-        resend: true,
+        unanswered: Unanswered::SendAgain,
         now: NOW,
         claimed_until: NOW + MINUTE,
         rest: 0,
+        recipient_pacing: None,
     }
+}
+
+/// A message that the network acknowledged, without a word more.
+pub(crate) fn sent() -> Settlement {
+    Settlement::Sent { account: None, remote_id: None }
 }
 
 /// The ids of claimed messages, in the order of the claim.

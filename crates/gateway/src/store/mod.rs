@@ -14,7 +14,7 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use tokio::sync::watch;
 
@@ -69,6 +69,8 @@ pub trait Store: Send + Sync + 'static {
         reason: Option<String>,
         now: Millis,
     ) -> Result<bool>;
+    /// Changes a channel's name and settings; `false` when it is deleted.
+    async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool>;
     /// Marks a channel deleted: it neither accepts nor dispatches from then on.
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()>;
     /// Cancels what is queued on a channel, oldest first, at most `limit`; how many there were.
@@ -84,7 +86,9 @@ pub trait Store: Send + Sync + 'static {
     /// Sends nothing on the channel before this time; a later one that was set before stands.
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()>;
     /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing.
-    async fn apply_receipts(&self, receipts: Vec<Receipt>) -> Result<()>;
+    /// One that a network names by an id of its own which no message has yet is kept for a while: the answer that tells
+    /// whose it is may be still on its way.
+    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()>;
     /// Calls back a message that is still queued.
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled>;
     /// The channels that have open messages.
@@ -94,6 +98,9 @@ pub trait Store: Send + Sync + 'static {
     async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>>;
     /// A page of a channel's messages; `None` when `before` names none of the channel's.
     async fn messages(&self, query: MessageQuery) -> Result<Option<Page>>;
+
+    /// The account behind a number, as the network named it when a message was last sent there.
+    async fn account(&self, channel: ChannelKey, recipient: String) -> Result<Option<String>>;
 
     /// Deletes a batch of what is old enough. Gives where the next batch begins; `None` when there is no more.
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>>;

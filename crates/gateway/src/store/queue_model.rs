@@ -5,17 +5,20 @@
 //! believes what it saw. All other operations it foretells in full.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelState, ChannelType, Ordering};
 use recado_domain::ids::MessageId;
+use recado_domain::pacing::RecipientPacing;
 use recado_domain::status::MessageStatus;
 
-use super::fixtures::{Ground, MINUTE, NOW, SqliteFile, request};
+use super::fixtures::{Ground, LEAVE, MINUTE, NOW, SqliteFile, request, sent};
 use super::rows::{
-    Cancelled, ChannelKey, Claim, ClaimRequest, Enqueued, Message, NewMessage, Ordering, Orphans, Receipt, Settlement,
+    Cancelled, ChannelKey, Claim, ClaimRequest, Enqueued, Message, Named, NewMessage, Orphans, Receipt, Settlement,
+    Unanswered,
 };
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
 
 const RECIPIENTS: [&str; 3] = ["551", "552", "553"];
 /// Small enough to be met.
@@ -41,17 +44,19 @@ enum How {
     /// The answer was lost, or the network refused for now.
     Retry(Millis),
     Hold(Millis),
+    HoldRecipient(Millis),
     Unknown,
 }
 
 impl How {
-    fn at(self, now: Millis) -> Settlement {
+    fn at(self, now: Millis, unanswered: Unanswered) -> Settlement {
         match self {
-            How::Sent => Settlement::Sent { account: None },
+            How::Sent => sent(),
             How::Failed => Settlement::Failed { code: "X".to_owned(), message: "x".to_owned() },
             How::Retry(wait) => Settlement::Retry { run_at: now + wait },
             How::Hold(wait) => Settlement::HoldChannel { until: now + wait },
-            How::Unknown => Settlement::Unknown,
+            How::HoldRecipient(wait) => Settlement::HoldRecipient { until: now + wait },
+            How::Unknown => Settlement::Unknown { resend_at: unanswered.resend_at(now) },
         }
     }
 }
@@ -64,7 +69,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(How::Failed),
         2 => (0..800_i64).prop_map(How::Retry),
         1 => (0..500_i64).prop_map(How::Hold),
-        1 => Just(How::Unknown),
+        1 => (0..800_i64).prop_map(How::HoldRecipient),
+        2 => Just(How::Unknown),
     ];
     let receipt = prop_oneof![Just(MessageStatus::Delivered), Just(MessageStatus::Read), Just(MessageStatus::Failed)];
     let lives = prop_oneof![2 => 1..2_000_i64, 3 => Just(100_000_i64)];
@@ -88,15 +94,24 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 /// What a channel's provider is like.
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
-    let ordering = prop_oneof![Just(Ordering::Channel), Just(Ordering::Recipient)];
-    let rule = (ordering, any::<bool>()).prop_map(|(ordering, resend)| Rule { ordering, resend });
+    let kind = prop_oneof![Just(ChannelType::Sandbox), Just(ChannelType::CloudApi)];
+    let unanswered = prop_oneof![Just(Unanswered::SendAgain), Just(LEAVE), Just(Unanswered::Unknown(Some(700)))];
+    let pacing = prop::option::of((1..4_u32, 1..900_u64));
+    let rule = (kind, unanswered, pacing).prop_map(|(kind, unanswered, pacing)| {
+        let every = |(burst, every)| RecipientPacing { burst, every: Duration::from_millis(every) };
+        let by_recipient = kind.ordering() == Ordering::Recipient;
+        // Unknown messages are queued again where each recipient is a line.
+        let unanswered = if by_recipient || unanswered == Unanswered::SendAgain { unanswered } else { LEAVE };
+        Rule { kind, unanswered, pacing: pacing.map(every).filter(|_| by_recipient) }
+    });
     prop::collection::vec(rule, 3)
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Rule {
-    ordering: Ordering,
-    resend: bool,
+    kind: ChannelType,
+    unanswered: Unanswered,
+    pacing: Option<RecipientPacing>,
 }
 
 /// Who has a claimed message.
@@ -121,6 +136,10 @@ struct Known {
     hand: Hand,
     /// Handed over, and nothing said since that it was not taken.
     maybe_taken: bool,
+    /// It is `UNKNOWN`, and queued again then.
+    resend_at: Option<Millis>,
+    /// It was, so that it may stand before others of its line that were sent meanwhile.
+    queued_again: bool,
     /// An orphan of the dead: its card may have arrived, so its end is never said to be one unsent.
     unanswered: bool,
 }
@@ -131,6 +150,8 @@ struct Line {
     orphans: Orphans,
     paused: bool,
     next_send_at: Millis,
+    /// When what was sent to each recipient went out.
+    sends: [Vec<Millis>; RECIPIENTS.len()],
 }
 
 struct World {
@@ -147,8 +168,8 @@ impl World {
         let ground = Ground::on(SqliteFile::new()).await;
         let mut lines = Vec::new();
         for (n, rule) in rules.iter().enumerate() {
-            let key = ground.channel(&format!("canal-{n}")).await;
-            lines.push(Line { key, rule: *rule, orphans: Orphans::OfTheDead, paused: false, next_send_at: 0 });
+            let (key, sends) = (ground.channel_of(rule.kind, &format!("canal-{n}")).await, Default::default());
+            lines.push(Line { key, rule: *rule, orphans: Orphans::OfTheDead, paused: false, next_send_at: 0, sends });
         }
         Self { ground, now: NOW, lines, messages: Vec::new(), keys: HashMap::new() }
     }
@@ -220,6 +241,8 @@ impl World {
                 claims: 0,
                 hand,
                 maybe_taken: false,
+                resend_at: None,
+                queued_again: false,
                 unanswered: false,
             };
             self.messages.push(known);
@@ -232,14 +255,14 @@ impl World {
         let held = self.held(|known| known.channel == channel).into_iter().map(|n| seq_of(self.messages[n].id));
         let line = &self.lines[channel];
         let request = ClaimRequest {
-            ordering: line.rule.ordering,
             limit,
             held: held.collect(),
             orphans: line.orphans,
-            resend: line.rule.resend,
+            unanswered: line.rule.unanswered,
             now: self.now,
             claimed_until: self.now + MINUTE,
             rest,
+            recipient_pacing: line.rule.pacing,
             ..request(line.key)
         };
         let claim = self.ground.claim(request.clone()).await;
@@ -251,6 +274,15 @@ impl World {
             }
         }
         let line = &mut self.lines[channel];
+        for claimed in &claim.messages {
+            let recipient = RECIPIENTS.iter().position(|known| *known == claimed.recipient).expect("known");
+            line.sends[recipient].push(self.now);
+            if let Some(RecipientPacing { burst, every }) = line.rule.pacing {
+                let (sends, burst) = (&line.sends[recipient], usize::try_from(burst).expect("small"));
+                let before = sends.len().checked_sub(burst + 1).map(|n| sends[n]);
+                assert!(before.is_none_or(|before| self.now - before >= millis(every)), "more than a burst: {sends:?}");
+            }
+        }
         let could_send = !line.paused && line.next_send_at <= self.now;
         assert!(could_send || claim.messages.is_empty(), "the channel does not send now: {claim:?}");
         if rest > 0 && !claim.messages.is_empty() {
@@ -273,12 +305,19 @@ impl World {
     fn judge(&mut self, n: usize, claim: &Claim, rows: &[Message], answered: bool) {
         let (now, line) = (self.now, &self.lines[self.messages[n].channel]);
         let known = &mut self.messages[n];
+        let resent = known.status == MessageStatus::Unknown
+            && known.resend_at.is_some_and(|at| at <= now)
+            && known.expires_at > now;
+        if resent {
+            (known.status, known.hand) = (MessageStatus::Queued, Hand::Nobody);
+            (known.queued_again, known.unanswered, known.maybe_taken, known.resend_at) = (true, true, false, None);
+        }
         let (before, after) = (known.status, rows.iter().find(|row| row.id == known.id).expect("not lost").status);
         let told = format!("message {n}, {before:?} in {:?} hand -> {after:?} by {:?}", known.hand, line.orphans);
         let orphan = before == MessageStatus::Sending && known.hand != Hand::Held && line.orphans != Orphans::Claimed;
         let free = before == MessageStatus::Queued || orphan;
         // Where the network does not know a re-send for one, nothing that it may have goes out again.
-        let may_go = line.rule.resend || !known.maybe_taken;
+        let may_go = line.rule.unanswered == Unanswered::SendAgain || !known.maybe_taken;
         let taken = claim.messages.iter().any(|claimed| claimed.id == known.id);
         if orphan && line.orphans == Orphans::NeverSent {
             // Its claim was no attempt.
@@ -299,7 +338,11 @@ impl World {
                 MessageStatus::Queued => orphan && may_go,
                 MessageStatus::Expired => free && may_go && !known.unanswered && known.expires_at <= now,
                 MessageStatus::Unknown if known.unanswered && known.expires_at <= now => free,
-                MessageStatus::Unknown => orphan && !line.rule.resend && line.orphans == Orphans::OfTheDead,
+                MessageStatus::Unknown => {
+                    let given_up = line.rule.unanswered != Unanswered::SendAgain;
+                    known.resend_at = line.rule.unanswered.resend_at(now);
+                    orphan && given_up && line.orphans == Orphans::OfTheDead
+                }
                 _ => false,
             };
             assert!(allowed, "{told}");
@@ -310,17 +353,22 @@ impl World {
         known.status = after;
     }
 
-    /// The head of each line; everything open behind it waits.
+    /// The head of each line; everything open behind it waits. One that was queued again waits for the one that is on
+    /// its way.
     fn heads(&self, channel: usize) -> Vec<&Known> {
         let mut heads: Vec<&Known> = Vec::new();
         for known in self.open(channel) {
-            let same_line = |head: &&Known| {
-                self.lines[channel].rule.ordering == Ordering::Channel || head.recipient == known.recipient
+            let same_line = |head: &&mut &Known| {
+                self.lines[channel].rule.kind.ordering() == Ordering::Channel || head.recipient == known.recipient
             };
-            if heads.iter().any(same_line) {
-                assert_eq!(known.status, MessageStatus::Queued, "handed out past its elders");
-            } else {
-                heads.push(known);
+            match heads.iter_mut().find(same_line) {
+                Some(head) if known.status == MessageStatus::Sending => {
+                    let elder = head.queued_again && head.status == MessageStatus::Queued;
+                    assert!(elder, "handed out past its elders");
+                    *head = known;
+                }
+                Some(_) => {}
+                None => heads.push(known),
             }
         }
         heads
@@ -328,20 +376,21 @@ impl World {
 
     fn nothing_idle(&self, channel: usize, hands_free: bool, claim: &Claim) {
         for head in self.heads(channel) {
-            let moves = head.status == MessageStatus::Sending || head.run_at > self.now;
+            let paced = claim.next_at.is_some() && self.lines[channel].rule.pacing.is_some();
+            let moves = head.status == MessageStatus::Sending || head.run_at > self.now || paced;
             assert!(moves || !hands_free, "a line stands still: {claim:?}");
         }
         let waits = self.open(channel).next().is_some() && self.held(|known| known.channel == channel).is_empty();
         let lost = self.open(channel).any(|known| known.hand == Hand::Lost);
         assert!(!waits || lost || claim.next_at.is_some(), "nobody would look again");
-        assert!(claim.next_at.is_none_or(|at| at > self.now), "looking again at once");
+        assert!(claim.next_at.is_none_or(|at| at > self.now), "looking again at once: {claim:?}");
     }
 
     async fn settle(&mut self, n: usize, how: How) {
         let line = &mut self.lines[self.messages[n].channel];
         let known = &mut self.messages[n];
         let seq = self.ground.message(line.key, known.id).await.seq;
-        let outcomes = vec![(seq, how.at(self.now))];
+        let outcomes = vec![(seq, how.at(self.now, line.rule.unanswered))];
         self.ground.store.settle(line.key, outcomes, self.now).await.expect("the store works");
         known.hand = Hand::Nobody;
         if let How::Hold(wait) = how {
@@ -351,12 +400,14 @@ impl World {
             known.status = match how {
                 How::Sent => MessageStatus::Sent,
                 How::Failed => MessageStatus::Failed,
-                How::Retry(_) | How::Hold(_) => MessageStatus::Queued,
+                How::Retry(_) | How::Hold(_) | How::HoldRecipient(_) => MessageStatus::Queued,
                 How::Unknown => MessageStatus::Unknown,
             };
             known.maybe_taken = known.status != MessageStatus::Queued;
-            if let How::Retry(wait) = how {
-                known.run_at = self.now + wait;
+            match how {
+                How::Retry(wait) | How::HoldRecipient(wait) => known.run_at = self.now + wait,
+                How::Unknown => known.resend_at = line.rule.unanswered.resend_at(self.now),
+                How::Sent | How::Failed | How::Hold(_) => {}
             }
         }
     }
@@ -366,8 +417,8 @@ impl World {
         let message = self.ground.message(self.lines[known.channel].key, known.id).await;
         let channel = if astray { (known.channel + 1) % self.lines.len() } else { known.channel };
         let channel = self.lines[channel].key;
-        let receipt = Receipt { channel, network_id: message.network_id, status, at: self.now };
-        self.ground.store.apply_receipts(vec![receipt]).await.expect("the store works");
+        let of = Named::NetworkId(message.network_id);
+        self.ground.apply(Receipt { channel, of, status, at: self.now, account: None, error: None }).await;
         if !astray && known.status.awaits_receipts() && known.status.may_become(status) {
             known.status = status;
         }

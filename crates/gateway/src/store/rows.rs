@@ -1,8 +1,9 @@
 //! What the store takes and gives.
 
 use recado_domain::api_key::{Environment, Grant};
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId};
+use recado_domain::pacing::RecipientPacing;
 use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
@@ -60,6 +61,7 @@ pub struct Channel {
     pub kind: ChannelType,
     pub state: ChannelState,
     pub state_reason: Option<String>,
+    pub settings: ChannelSettings,
     /// When its line was first up.
     pub connected_at: Option<Millis>,
     pub created_at: Millis,
@@ -134,13 +136,24 @@ pub enum Enqueued {
     NoChannel,
 }
 
-/// What may be sent side by side on a channel: the key of the order.
+/// What becomes of a message whose answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ordering {
-    /// One message after another.
-    Channel,
-    /// One after another for each recipient.
-    Recipient,
+pub enum Unanswered {
+    /// It is sent again: the network recognises a re-send, so that what became of the lost one does not matter.
+    SendAgain,
+    /// It is `UNKNOWN`; after that many milliseconds without word of the network it is queued again, though it may
+    /// double. `None`: never.
+    Unknown(Option<Millis>),
+}
+
+impl Unanswered {
+    /// When a message that becomes `UNKNOWN` now is queued again.
+    pub fn resend_at(self, now: Millis) -> Option<Millis> {
+        match self {
+            Self::SendAgain => None,
+            Self::Unknown(wait) => wait.map(|wait| now + wait),
+        }
+    }
 }
 
 /// What a claim knows of `SENDING` rows that its asker does not hold.
@@ -158,18 +171,25 @@ pub enum Orphans {
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
     pub channel: ChannelKey,
-    pub ordering: Ordering,
     /// At most so many messages.
     pub limit: usize,
     /// Messages of this channel that the asker has in hand; any other `SENDING` row is an orphan.
     pub held: Vec<Seq>,
     pub orphans: Orphans,
-    /// The network recognises a re-send, so that what an orphan met does not matter; else its fate is `UNKNOWN`.
-    pub resend: bool,
+    pub unanswered: Unanswered,
     pub now: Millis,
     pub claimed_until: Millis,
     /// The channel's rest after this claim, in milliseconds.
     pub rest: Millis,
+    /// How often one recipient is written to, where each is a line of its own.
+    pub recipient_pacing: Option<RecipientPacing>,
+}
+
+impl ClaimRequest {
+    /// Whether orphans are queued again; else their fate is `UNKNOWN`.
+    pub fn gives_back_orphans(&self) -> bool {
+        self.orphans == Orphans::NeverSent || self.unanswered == Unanswered::SendAgain
+    }
 }
 
 /// The answer to a [`ClaimRequest`].
@@ -192,6 +212,8 @@ pub struct Claimed {
     pub recipient: String,
     pub payload: String,
     pub card: String,
+    /// The account of the card's phone, where the network named it.
+    pub card_account: Option<String>,
     pub scenario: Option<String>,
     /// This attempt's number, from 1.
     pub attempts: u32,
@@ -202,9 +224,11 @@ pub struct Claimed {
 /// What a claimed message becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// The network acknowledged it; the account is the recipient as the network knows it.
+    /// The network acknowledged it; the account is the recipient as the network knows it, and the remote id the
+    /// message as the network calls it.
     Sent {
         account: Option<String>,
+        remote_id: Option<String>,
     },
     Failed {
         code: String,
@@ -218,22 +242,46 @@ pub enum Settlement {
     RetryUnanswered {
         run_at: Millis,
     },
+    /// The network takes nothing more for this recipient for now; that is no fault of the message.
+    HoldRecipient {
+        until: Millis,
+    },
     /// The channel is in trouble: hold its line, and try this message again then.
     HoldChannel {
         until: Millis,
     },
-    /// Handed over, and nobody can tell.
-    Unknown,
+    /// The network takes nothing from the channel until a person has done something: pause it, for this reason. The
+    /// message keeps its place.
+    PauseChannel {
+        reason: String,
+    },
+    /// Handed over, and nobody can tell; at that time it is queued again.
+    Unknown {
+        resend_at: Option<Millis>,
+    },
 }
 
 /// The network's word on a message that it took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     pub channel: ChannelKey,
-    pub network_id: String,
-    /// `Delivered`, `Read`, or `Failed`.
+    pub of: Named,
+    /// `Sent`, `Delivered`, `Read`, or `Failed`.
     pub status: MessageStatus,
     pub at: Millis,
+    /// The recipient as the network knows it.
+    pub account: Option<String>,
+    /// Code and text, where it failed.
+    pub error: Option<(String, String)>,
+}
+
+/// How a network names a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// By the network id that we gave it.
+    NetworkId(String),
+    /// By an id of its own, and by our message id where it hands that back.
+    RemoteId { remote_id: String, ours: Option<MessageId> },
 }
 
 /// A message with all that is known of it.
@@ -243,6 +291,8 @@ pub struct Message {
     pub id: MessageId,
     pub channel: ChannelKey,
     pub network_id: String,
+    /// The network's own id, where it takes none of ours.
+    pub remote_id: Option<String>,
     pub status: MessageStatus,
     pub recipient: String,
     pub account: Option<String>,
@@ -294,6 +344,8 @@ pub enum Health {
 /// Which old rows go.
 #[derive(Debug, Clone, Copy)]
 pub struct PurgeRequest {
+    /// The time of the purge.
+    pub now: Millis,
     /// Messages that reached their last state before this time.
     pub finished_before: Millis,
     /// Idempotency keys used before this time.

@@ -49,7 +49,7 @@ pub async fn send_contact(
 ) -> Result<Response, ApiError> {
     let call = Call::parse(&gateway, &caller, &headers, &body)?;
     let entry = caller.channel(&gateway, &channel)?;
-    let message = call.message(&gateway, &caller, &entry)?;
+    let message = call.message(&gateway, &caller, &entry).await?;
     let id = message.id;
     let (id, replayed) = match gateway.store.enqueue(message).await? {
         Enqueued::Accepted => (id, false),
@@ -180,7 +180,7 @@ impl Call {
     }
 
     /// The message to be stored.
-    fn message(
+    async fn message(
         &self,
         gateway: &Gateway,
         caller: &Caller<scope::MessagesSend>,
@@ -188,7 +188,10 @@ impl Call {
     ) -> Result<NewMessage, ApiError> {
         let (behaviour, now, ids) = (&gateway.behaviour, gateway.clock.now(), gateway.new_ids());
         let card = &self.contact.card;
-        let known = gateway.providers.of(entry.kind).and_then(|network| network.known_account(&card.phone.number));
+        let known = match gateway.providers.of(entry.kind) {
+            Some(network) => network.known_account(&entry.via, &card.phone.number).await,
+            None => None,
+        };
         let card_account = CardAccount {
             known: known.is_some(),
             digits: known.unwrap_or_else(|| card.phone.number.digits().to_owned()),

@@ -89,7 +89,7 @@ impl MessageView {
             account: message.account,
             contact,
             card: CardView { waid: message.card_account.digits, source },
-            network_id: message.network_id,
+            network_id: message.remote_id.unwrap_or(message.network_id),
             attempts: message.attempts,
             error: message.error.map(|(code, message)| ErrorView { code, message }),
             expires_at: rfc3339(message.expires_at),

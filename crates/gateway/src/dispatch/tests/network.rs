@@ -5,13 +5,15 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recado_domain::channel::{ChannelSettings, ChannelType};
 use recado_domain::ids::MessageId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use tokio::sync::watch;
 
+use crate::clock::millis;
 use crate::provider::{Provider, SendOutcome, Via};
-use crate::store::rows::{Claimed, Ordering};
+use crate::store::rows::{Claimed, Unanswered};
 
 /// What happens to one send.
 pub(super) enum Act {
@@ -20,9 +22,9 @@ pub(super) enum Act {
 }
 
 pub(super) struct Network {
-    ordering: Ordering,
+    kind: ChannelType,
     max_in_flight: usize,
-    recognises_resends: bool,
+    unanswered: Unanswered,
     rest: Duration,
     /// By recipient; where nothing is written, the network takes the message.
     script: Mutex<HashMap<String, VecDeque<Act>>>,
@@ -43,9 +45,9 @@ impl Network {
     /// A network like WhatsApp Web: one after another, re-sends recognised.
     pub(super) fn one_by_one() -> Self {
         Self {
-            ordering: Ordering::Channel,
+            kind: ChannelType::Sandbox,
             max_in_flight: 1,
-            recognises_resends: true,
+            unanswered: Unanswered::SendAgain,
             rest: Duration::ZERO,
             script: Mutex::default(),
             sent: watch::Sender::default(),
@@ -56,7 +58,18 @@ impl Network {
 
     /// A network like the Cloud API: several recipients side by side, re-sends double.
     pub(super) fn side_by_side(max_in_flight: usize) -> Self {
-        Self { ordering: Ordering::Recipient, max_in_flight, recognises_resends: false, ..Self::one_by_one() }
+        let unanswered = Unanswered::Unknown(None);
+        Self { kind: ChannelType::CloudApi, max_in_flight, unanswered, ..Self::one_by_one() }
+    }
+
+    /// The same, with unknown messages sent again after a while.
+    pub(super) fn sending_again_after(self, wait: Duration) -> Self {
+        Self { unanswered: Unanswered::Unknown(Some(millis(wait))), ..self }
+    }
+
+    /// The type of its channels.
+    pub(super) fn kind(&self) -> ChannelType {
+        self.kind
     }
 
     /// A rest between two sends.
@@ -116,11 +129,7 @@ impl Drop for Flight<'_> {
 
 #[async_trait]
 impl Provider for Network {
-    fn ordering(&self) -> Ordering {
-        self.ordering
-    }
-
-    fn max_in_flight(&self) -> usize {
+    fn max_in_flight(&self, _: &ChannelSettings) -> usize {
         self.max_in_flight
     }
 
@@ -128,11 +137,11 @@ impl Provider for Network {
         Pacing { min: self.rest, max: self.rest }
     }
 
-    fn recognises_resends(&self) -> bool {
-        self.recognises_resends
+    fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
+        self.unanswered
     }
 
-    fn known_account(&self, _: &PhoneNumber) -> Option<String> {
+    async fn known_account(&self, _: &Via, _: &PhoneNumber) -> Option<String> {
         None
     }
 
@@ -145,7 +154,7 @@ impl Provider for Network {
         match act {
             Some(Act::Answer(outcome)) => outcome,
             Some(Act::Panic) => panic!("a bug in a provider"),
-            None => SendOutcome::Accepted { account: None },
+            None => SendOutcome::Accepted { account: None, remote_id: None },
         }
     }
 }

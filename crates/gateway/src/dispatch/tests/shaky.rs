@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use tokio::sync::watch;
 
@@ -215,8 +215,16 @@ impl Store for Shaky {
         self.inner.enqueue(message).await
     }
 
-    async fn apply_receipts(&self, receipts: Vec<Receipt>) -> Result<()> {
-        self.inner.apply_receipts(receipts).await
+    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
+        self.inner.apply_receipts(receipts, now).await
+    }
+
+    async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
+        self.inner.update_channel(key, name, settings).await
+    }
+
+    async fn account(&self, channel: ChannelKey, recipient: String) -> Result<Option<String>> {
+        self.inner.account(channel, recipient).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recado_domain::channel::ChannelSettings;
 use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, millis};
 use crate::provider::{Provider, SendOutcome, Via};
 use crate::receipts::Receipts;
-use crate::store::rows::{Claimed, Ordering, StoreError};
+use crate::store::rows::{Claimed, StoreError, Unanswered};
 use network::{Arrival, Network, PhoneQuery, Shown};
 pub use scenario::{CARD_SCENARIOS, Scenario};
 
@@ -105,7 +106,7 @@ impl Sandbox {
         if due.is_empty() {
             return Ok(more.then_some(RECEIPT_DELAY / 2));
         }
-        receipts.record(due.iter().map(|due| due.receipt.clone()).collect()).await?;
+        receipts.record(due.iter().map(|due| due.receipt.clone()).collect(), self.clock.now()).await?;
         self.network.taken(due).await?;
         Ok(Some(Duration::ZERO))
     }
@@ -123,11 +124,7 @@ impl Sandbox {
 
 #[async_trait]
 impl Provider for Sandbox {
-    fn ordering(&self) -> Ordering {
-        Ordering::Channel
-    }
-
-    fn max_in_flight(&self) -> usize {
+    fn max_in_flight(&self, _: &ChannelSettings) -> usize {
         1
     }
 
@@ -135,11 +132,11 @@ impl Provider for Sandbox {
         self.pacing
     }
 
-    fn recognises_resends(&self) -> bool {
-        true
+    fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
+        Unanswered::SendAgain
     }
 
-    fn known_account(&self, phone: &PhoneNumber) -> Option<String> {
+    async fn known_account(&self, _: &Via, phone: &PhoneNumber) -> Option<String> {
         let absent = Scenario::of_number(phone.digits()) == Some(Scenario::NumberNotOnWhatsapp);
         (!absent).then(|| phone.digits().to_owned())
     }
@@ -159,7 +156,7 @@ impl Provider for Sandbox {
             (Some(Scenario::RateLimit), 1 | 2) => (false, SendOutcome::ChannelTrouble { wait: TOO_FAST }),
             (Some(Scenario::Timeout), _) => (false, SendOutcome::NoAnswer),
             (Some(Scenario::LostAnswer), 1) => (true, SendOutcome::NoAnswer),
-            _ => (true, SendOutcome::Accepted { account: Some(message.recipient.clone()) }),
+            _ => (true, SendOutcome::Accepted { account: Some(message.recipient.clone()), remote_id: None }),
         };
         if !arrives {
             return outcome;

@@ -13,7 +13,7 @@ use rusqlite_migration::M;
 
 use crate::clock::Millis;
 use crate::provider::Via;
-use crate::store::rows::{Claimed, Receipt, StoreError};
+use crate::store::rows::{Claimed, Named, Receipt, StoreError};
 use crate::store::sqlite::readers::Readers;
 use crate::store::sqlite::writer::{Owned, Writer};
 use crate::store::sqlite::{connect, migrate};
@@ -164,7 +164,8 @@ fn due(connection: &Connection, now: Millis, delay: Millis) -> rusqlite::Result<
     let rows = statement.query_map(params![now, delay, RECEIPTS_AT_ONCE], |row| {
         let taken = row.get(1)?;
         let status = if taken == NONE_TAKEN { MessageStatus::Delivered } else { MessageStatus::Read };
-        let receipt = Receipt { channel: row.get(2)?, network_id: row.get(3)?, status, at: now };
+        let of = Named::NetworkId(row.get(3)?);
+        let receipt = Receipt { channel: row.get(2)?, of, status, at: now, account: None, error: None };
         Ok(Due { row: row.get(0)?, taken, receipt })
     })?;
     let due = rows.collect::<rusqlite::Result<_>>()?;

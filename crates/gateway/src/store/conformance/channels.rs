@@ -1,7 +1,7 @@
 //! Channels.
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use recado_domain::status::MessageStatus;
 
@@ -12,6 +12,7 @@ pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
     let new = ground.new_channel("loja", ChannelState::Created);
     let made = ground.store.create_channel(new.clone()).await.expect("stored").expect("a free id");
     let expected = Channel {
+        settings: ChannelSettings::default(),
         key: made.key,
         institution: new.institution,
         environment: new.environment,
@@ -76,7 +77,7 @@ pub(super) async fn a_deleted_channel_of_another_type_keeps_its_id(ground: Groun
     let other = NewChannel { kind: ChannelType::WhatsAppWeb, ..ground.new_channel("loja", ChannelState::Connected) };
     assert_eq!(ground.store.create_channel(other).await.expect("answered"), None);
     let kept = ground.store.channel(key).await.expect("read").expect("there");
-    assert_eq!((kept.kind, kept.deleted_at), (ChannelType::CloudApi, Some(NOW)));
+    assert_eq!((kept.kind, kept.deleted_at), (ChannelType::Sandbox, Some(NOW)));
 }
 
 pub(super) async fn a_channel_moves_only_from_the_expected_state(ground: Ground) {

@@ -5,8 +5,8 @@ use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
-use crate::store::fixtures::{DAY, Ground, MINUTE, NOW, ids, request};
-use crate::store::rows::{ChannelKey, Claim, ClaimRequest, NewMessage, Ordering, Settlement};
+use crate::store::fixtures::{DAY, Ground, MINUTE, NOW, ids, request, sent};
+use crate::store::rows::{ChannelKey, Claim, ClaimRequest, NewMessage, Settlement};
 
 /// Messages to these recipients, in this order.
 async fn accept_all(ground: &Ground, channel: ChannelKey, recipients: &[&str]) -> Vec<MessageId> {
@@ -17,8 +17,8 @@ async fn accept_all(ground: &Ground, channel: ChannelKey, recipients: &[&str]) -
     accepted
 }
 
-fn by_recipient(channel: ChannelKey, limit: usize) -> ClaimRequest {
-    ClaimRequest { ordering: Ordering::Recipient, limit, ..request(channel) }
+fn up_to(limit: usize, channel: ChannelKey) -> ClaimRequest {
+    ClaimRequest { limit, ..request(channel) }
 }
 
 /// A claim at another time.
@@ -44,49 +44,49 @@ pub(super) async fn a_channel_is_one_line(ground: Ground) {
         let seq = claim.messages[0].seq;
         let held = ClaimRequest { held: vec![seq], ..greedy.clone() };
         assert_eq!(ground.claim(held).await.messages, [], "the line waits for the one in hand");
-        ground.settle(channel, seq, Settlement::Sent { account: None }).await;
+        ground.settle(channel, seq, sent()).await;
     }
     assert_eq!(ground.claim(greedy).await, Claim::default());
     assert_eq!(ground.claim_one(neighbour).await.id, other, "the neighbour has its own line");
 }
 
 pub(super) async fn each_recipient_is_a_line(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "551", "552", "552", "553", "551"]).await;
-    let first = ground.claim(by_recipient(channel, 10)).await;
+    let first = ground.claim(up_to(10, channel)).await;
     assert_eq!(ids(&first), [accepted[0], accepted[2], accepted[4]]);
     let seqs: Vec<_> = first.messages.iter().map(|message| message.seq).collect();
 
-    ground.settle(channel, seqs[1], Settlement::Sent { account: None }).await;
+    ground.settle(channel, seqs[1], sent()).await;
     let held = vec![seqs[0], seqs[2]];
-    let second = ground.claim(ClaimRequest { held, ..by_recipient(channel, 10) }).await;
+    let second = ground.claim(ClaimRequest { held, ..up_to(10, channel) }).await;
     assert_eq!(ids(&second), [accepted[3]], "only the line that came free goes on");
 
-    ground.settle(channel, seqs[0], Settlement::Sent { account: None }).await;
+    ground.settle(channel, seqs[0], sent()).await;
     let held = vec![seqs[2], second.messages[0].seq];
-    let third = ground.claim(ClaimRequest { held, ..by_recipient(channel, 10) }).await;
+    let third = ground.claim(ClaimRequest { held, ..up_to(10, channel) }).await;
     assert_eq!(ids(&third), [accepted[1]]);
 }
 
 pub(super) async fn a_limit_holds(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "552", "553"]).await;
-    assert_eq!(ground.claim(by_recipient(channel, 0)).await.messages, []);
-    assert_eq!(ids(&ground.claim(by_recipient(channel, 2)).await), accepted[..2], "the oldest first");
+    assert_eq!(ground.claim(up_to(0, channel)).await.messages, []);
+    assert_eq!(ids(&ground.claim(up_to(2, channel)).await), accepted[..2], "the oldest first");
 }
 
 pub(super) async fn a_claim_counts_what_is_open(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     assert_eq!(ground.claim(request(channel)).await.open, 0);
     let accepted = accept_all(&ground, channel, &["551", "552", "553"]).await;
-    let claim = ground.claim(by_recipient(channel, 2)).await;
+    let claim = ground.claim(up_to(2, channel)).await;
     assert_eq!(claim.open, 3, "those just claimed included");
     ground.settle(channel, claim.messages[0].seq, Settlement::Retry { run_at: NOW }).await;
     let held = vec![claim.messages[1].seq];
-    assert_eq!(ground.claim(ClaimRequest { held, ..by_recipient(channel, 0) }).await.open, 3);
-    ground.settle(channel, claim.messages[1].seq, Settlement::Unknown).await;
+    assert_eq!(ground.claim(ClaimRequest { held, ..up_to(0, channel) }).await.open, 3);
+    ground.settle(channel, claim.messages[1].seq, Settlement::Unknown { resend_at: None }).await;
     ground.store.cancel(channel, accepted[2], NOW).await.expect("stored");
-    assert_eq!(ground.claim(by_recipient(channel, 0)).await.open, 1);
+    assert_eq!(ground.claim(up_to(0, channel)).await.open, 1);
 }
 
 pub(super) async fn an_attempt_is_counted_and_the_first_time_stands(ground: Ground) {
@@ -128,19 +128,19 @@ pub(super) async fn a_message_waits_for_its_time(ground: Ground) {
 }
 
 pub(super) async fn a_waiting_message_holds_only_its_own_line(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "551", "552"]).await;
     let seq = ground.claim_one(channel).await.seq;
     ground.settle(channel, seq, Settlement::Retry { run_at: NOW + 1_000 }).await;
-    let claim = ground.claim(by_recipient(channel, 10)).await;
+    let claim = ground.claim(up_to(10, channel)).await;
     assert_eq!(ids(&claim), accepted[2..]);
     assert_eq!(claim.next_at, Some(NOW + 1_000));
 }
 
 pub(super) async fn a_rest_holds_the_channel(mut ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "552"]).await;
-    let resting = ClaimRequest { rest: 500, ..by_recipient(channel, 10) };
+    let resting = ClaimRequest { rest: 500, ..up_to(10, channel) };
     let first = ground.claim(resting.clone()).await;
     assert_eq!(ids(&first), accepted[..1], "with a rest between sends, one at a time");
     let held = vec![first.messages[0].seq];
@@ -153,39 +153,39 @@ pub(super) async fn a_rest_holds_the_channel(mut ground: Ground) {
 
 /// Else the second of two free hands would stay idle until the first is free again.
 pub(super) async fn a_rest_says_when_it_ends(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     accept_all(&ground, channel, &["551", "552"]).await;
-    let claim = ground.claim(ClaimRequest { rest: 500, ..by_recipient(channel, 2) }).await;
+    let claim = ground.claim(ClaimRequest { rest: 500, ..up_to(2, channel) }).await;
     assert_eq!((claim.messages.len(), claim.next_at), (1, Some(NOW + 500)));
 }
 
 pub(super) async fn a_held_channel_waits_for_all(mut ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "552"]).await;
     let seq = ground.claim_one(channel).await.seq;
     ground.settle(channel, seq, Settlement::HoldChannel { until: NOW + 5_000 }).await;
     for _ in 0..2 {
-        let early = ground.claim(ClaimRequest { now: NOW + 4_999, ..by_recipient(channel, 10) }).await;
+        let early = ground.claim(ClaimRequest { now: NOW + 4_999, ..up_to(10, channel) }).await;
         assert_eq!((early.messages, early.next_at), (vec![], Some(NOW + 5_000)));
         ground.reopen().await;
     }
-    let due = ground.claim(ClaimRequest { now: NOW + 5_000, ..by_recipient(channel, 10) }).await;
+    let due = ground.claim(ClaimRequest { now: NOW + 5_000, ..up_to(10, channel) }).await;
     assert_eq!(ids(&due), accepted);
     assert_eq!(due.messages[0].failures, 0, "the trouble was not the message's own");
 }
 
 pub(super) async fn a_hold_never_gets_shorter(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     accept_all(&ground, channel, &["551", "552"]).await;
-    let claim = ground.claim(by_recipient(channel, 2)).await;
+    let claim = ground.claim(up_to(2, channel)).await;
     for (message, wait) in claim.messages.iter().zip([5_000, 100]) {
         ground.settle(channel, message.seq, Settlement::HoldChannel { until: NOW + wait }).await;
     }
-    assert_eq!(ground.claim(by_recipient(channel, 2)).await.next_at, Some(NOW + 5_000));
+    assert_eq!(ground.claim(up_to(2, channel)).await.next_at, Some(NOW + 5_000));
 }
 
 pub(super) async fn a_channel_can_be_held_by_itself(mut ground: Ground) {
-    let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
+    let (channel, neighbour) = (ground.channel_by_recipient("loja").await, ground.channel_by_recipient("outra").await);
     let accepted = accept_all(&ground, channel, &["551", "552"]).await;
     let theirs = ground.accept(neighbour, "551").await;
     for until in [NOW + 500, NOW + 100] {
@@ -193,12 +193,12 @@ pub(super) async fn a_channel_can_be_held_by_itself(mut ground: Ground) {
     }
     ground.store.hold_channel(99, NOW + DAY).await.expect("nobody to hold is no error");
     for _ in 0..2 {
-        let early = ground.claim(ClaimRequest { now: NOW + 499, ..by_recipient(channel, 10) }).await;
+        let early = ground.claim(ClaimRequest { now: NOW + 499, ..up_to(10, channel) }).await;
         assert_eq!((early.messages, early.next_at), (vec![], Some(NOW + 500)), "the later time stands");
         ground.reopen().await;
     }
     assert_eq!(ground.claim_one(neighbour).await.id, theirs);
-    assert_eq!(ids(&ground.claim(ClaimRequest { now: NOW + 500, ..by_recipient(channel, 10) }).await), accepted);
+    assert_eq!(ids(&ground.claim(ClaimRequest { now: NOW + 500, ..up_to(10, channel) }).await), accepted);
 }
 
 pub(super) async fn what_is_too_old_expires(ground: Ground) {
@@ -233,7 +233,7 @@ pub(super) async fn many_expire_a_batch_at_a_time(ground: Ground) {
 }
 
 pub(super) async fn a_channel_that_does_not_dispatch_only_lets_expire(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     let old = expiring(&ground, channel, "551", NOW + 10).await;
     let young = ground.accept(channel, "552").await;
     let mut state = ChannelState::Connected;
@@ -246,10 +246,10 @@ pub(super) async fn a_channel_that_does_not_dispatch_only_lets_expire(ground: Gr
     ] {
         ground.move_channel(channel, state, next).await;
         state = next;
-        let claim = ground.claim(by_recipient(channel, 10)).await;
+        let claim = ground.claim(up_to(10, channel)).await;
         assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 10)), "{state:?}");
     }
-    let claim = ground.claim(ClaimRequest { now: NOW + 10, ..by_recipient(channel, 10) }).await;
+    let claim = ground.claim(ClaimRequest { now: NOW + 10, ..up_to(10, channel) }).await;
     assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + DAY)));
     assert_eq!(ground.status(channel, old).await, MessageStatus::Expired);
     for next in [ChannelState::Restricted, ChannelState::Connected] {
@@ -262,14 +262,14 @@ pub(super) async fn a_channel_that_does_not_dispatch_only_lets_expire(ground: Gr
 }
 
 pub(super) async fn a_claim_on_a_deleted_channel_cancels_what_waits(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "551", "552"]).await;
     let sending = ground.claim_one(channel).await;
     ground.store.delete_channel(channel, NOW).await.expect("stored");
     let held = vec![sending.seq];
-    let claim = ground.claim(ClaimRequest { held, ..by_recipient(channel, 10) }).await;
+    let claim = ground.claim(ClaimRequest { held, ..up_to(10, channel) }).await;
     assert_eq!(claim, Claim { messages: vec![], next_at: None, open: 1 });
-    ground.settle(channel, sending.seq, Settlement::Sent { account: None }).await;
+    ground.settle(channel, sending.seq, sent()).await;
     let statuses = ground.all(channel).await.into_iter().map(|message| (message.id, message.status));
     let ends = [MessageStatus::Sent, MessageStatus::Cancelled, MessageStatus::Cancelled];
     assert_eq!(statuses.collect::<Vec<_>>(), accepted.into_iter().zip(ends).collect::<Vec<_>>());

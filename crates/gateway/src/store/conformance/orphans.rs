@@ -4,8 +4,8 @@ use recado_domain::channel::ChannelState;
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 
-use crate::store::fixtures::{DAY, Ground, MINUTE, NOW, ids, request};
-use crate::store::rows::{Cancelled, ChannelKey, ClaimRequest, Claimed, NewMessage, Ordering, Orphans, Settlement};
+use crate::store::fixtures::{DAY, Ground, LEAVE, MINUTE, NOW, ids, request};
+use crate::store::rows::{Cancelled, ChannelKey, ClaimRequest, Claimed, NewMessage, Orphans, Settlement, Unanswered};
 
 /// A claimed message, with another one behind it.
 async fn claimed_and_waiting(ground: &Ground) -> (ChannelKey, Claimed, MessageId) {
@@ -20,11 +20,11 @@ async fn claimed_and_waiting(ground: &Ground) -> (ChannelKey, Claimed, MessageId
 pub(super) async fn what_is_held_is_not_claimed_twice(ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
     for orphans in [Orphans::Claimed, Orphans::OfTheDead, Orphans::NeverSent] {
-        for resend in [true, false] {
+        for unanswered in [Unanswered::SendAgain, LEAVE] {
             let now = NOW + 2 * MINUTE;
-            let claim = ClaimRequest { held: vec![claimed.seq], orphans, resend, now, ..request(channel) };
+            let claim = ClaimRequest { held: vec![claimed.seq], orphans, unanswered, now, ..request(channel) };
             let claim = ground.claim(claim).await;
-            assert_eq!((claim.messages, claim.next_at, claim.open), (vec![], None, 2), "{orphans:?} {resend}");
+            assert_eq!((claim.messages, claim.next_at, claim.open), (vec![], None, 2), "{orphans:?} {unanswered:?}");
         }
     }
     assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Sending);
@@ -32,8 +32,8 @@ pub(super) async fn what_is_held_is_not_claimed_twice(ground: Ground) {
 
 pub(super) async fn anothers_claim_holds_until_it_runs_out(ground: Ground) {
     let (channel, ..) = claimed_and_waiting(&ground).await;
-    for resend in [true, false] {
-        let claim = ground.claim(ClaimRequest { resend, now: NOW + MINUTE - 1, ..request(channel) }).await;
+    for unanswered in [Unanswered::SendAgain, LEAVE] {
+        let claim = ground.claim(ClaimRequest { unanswered, now: NOW + MINUTE - 1, ..request(channel) }).await;
         assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + MINUTE)));
     }
 }
@@ -47,7 +47,7 @@ pub(super) async fn a_claim_that_ran_out_is_given_back(ground: Ground) {
 
 pub(super) async fn a_claim_that_ran_out_is_given_up_where_resends_double(ground: Ground) {
     let (channel, claimed, second) = claimed_and_waiting(&ground).await;
-    let claim = ground.claim(ClaimRequest { resend: false, now: NOW + MINUTE, ..request(channel) }).await;
+    let claim = ground.claim(ClaimRequest { unanswered: LEAVE, now: NOW + MINUTE, ..request(channel) }).await;
     assert_eq!((ids(&claim), claim.open), (vec![second], 1));
     assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Unknown);
 }
@@ -63,7 +63,7 @@ pub(super) async fn what_the_dead_held_is_given_back(mut ground: Ground) {
 pub(super) async fn what_the_dead_held_is_given_up_where_resends_double(mut ground: Ground) {
     let (channel, claimed, second) = claimed_and_waiting(&ground).await;
     ground.reopen().await;
-    let claim = ClaimRequest { orphans: Orphans::OfTheDead, resend: false, ..request(channel) };
+    let claim = ClaimRequest { orphans: Orphans::OfTheDead, unanswered: LEAVE, ..request(channel) };
     let claim = ground.claim(claim).await;
     assert_eq!((ids(&claim), claim.open), (vec![second], 1));
     let unknown = ground.message(channel, claimed.id).await;
@@ -73,8 +73,8 @@ pub(super) async fn what_the_dead_held_is_given_up_where_resends_double(mut grou
 
 pub(super) async fn what_was_never_sent_is_given_back_in_any_case(ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
-    for resend in [true, false] {
-        let claim = ground.claim(ClaimRequest { orphans: Orphans::NeverSent, resend, ..request(channel) }).await;
+    for unanswered in [Unanswered::SendAgain, LEAVE] {
+        let claim = ground.claim(ClaimRequest { orphans: Orphans::NeverSent, unanswered, ..request(channel) }).await;
         assert_eq!((ids(&claim), claim.open), (vec![claimed.id], 2));
         assert_eq!(claim.messages[0].attempts, 1, "what was never sent was no attempt");
     }
@@ -83,31 +83,31 @@ pub(super) async fn what_was_never_sent_is_given_back_in_any_case(ground: Ground
 /// An orphan that stays behind is not known for one by the next claim: that one would take it for somebody's, or for
 /// one of another kind.
 pub(super) async fn orphans_behind_the_limit_are_dealt_with_too(ground: Ground) {
-    for (orphans, resend, expected) in [
-        (Orphans::OfTheDead, false, MessageStatus::Unknown),
-        (Orphans::OfTheDead, true, MessageStatus::Queued),
-        (Orphans::NeverSent, false, MessageStatus::Queued),
+    for (orphans, unanswered, expected) in [
+        (Orphans::OfTheDead, LEAVE, MessageStatus::Unknown),
+        (Orphans::OfTheDead, Unanswered::SendAgain, MessageStatus::Queued),
+        (Orphans::NeverSent, LEAVE, MessageStatus::Queued),
     ] {
-        let channel = ground.channel(&format!("{}", ground.unique()[7])).await;
+        let channel = ground.channel_by_recipient(&format!("{}", ground.unique()[7])).await;
         let first = ground.accept(channel, "551").await;
         let second = ground.accept(channel, "552").await;
         let third = ground.accept(channel, "552").await;
-        let all = ClaimRequest { ordering: Ordering::Recipient, limit: 2, ..request(channel) };
+        let all = ClaimRequest { limit: 2, ..request(channel) };
         let claim = ground.claim(all.clone()).await;
         // Earlier in the line, and due again.
         ground.settle(channel, claim.messages[0].seq, Settlement::Retry { run_at: NOW }).await;
-        let claim = ground.claim(ClaimRequest { limit: 1, orphans, resend, ..all }).await;
+        let claim = ground.claim(ClaimRequest { limit: 1, orphans, unanswered, ..all }).await;
         assert_eq!((ids(&claim), claim.messages.len()), (vec![first], 1));
-        assert_eq!(ground.status(channel, second).await, expected, "{orphans:?}, resend: {resend}");
+        assert_eq!(ground.status(channel, second).await, expected, "{orphans:?}, {unanswered:?}");
         assert_eq!(ground.status(channel, third).await, MessageStatus::Queued);
     }
 }
 
 pub(super) async fn orphans_of_a_paused_channel_are_dealt_with_too(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     let first = ground.accept(channel, "551").await;
     let second = ground.accept(channel, "552").await;
-    let all = ClaimRequest { ordering: Ordering::Recipient, limit: 2, resend: false, ..request(channel) };
+    let all = ClaimRequest { limit: 2, unanswered: LEAVE, ..request(channel) };
     let claim = ground.claim(all.clone()).await;
     ground.settle(channel, claim.messages[0].seq, Settlement::Retry { run_at: NOW }).await;
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
@@ -133,7 +133,7 @@ pub(super) async fn an_orphan_that_is_too_old_expires(ground: Ground) {
     let id = message.id;
     ground.enqueue(message).await;
     ground.claim_one(channel).await;
-    let claim = ClaimRequest { now: NOW + 1, orphans: Orphans::NeverSent, resend: false, ..request(channel) };
+    let claim = ClaimRequest { now: NOW + 1, orphans: Orphans::NeverSent, unanswered: LEAVE, ..request(channel) };
     assert_eq!(ground.claim(claim).await.open, 0);
     assert_eq!(ground.status(channel, id).await, MessageStatus::Expired);
 }

@@ -3,8 +3,9 @@
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 
-use crate::store::fixtures::{Ground, NOW, ids, request};
-use crate::store::rows::{Cancelled, ChannelKey, Claim, ClaimRequest, NewMessage, Ordering, Receipt, Settlement};
+use crate::clock::Millis;
+use crate::store::fixtures::{Ground, NOW, ids, request, sent};
+use crate::store::rows::{Cancelled, ChannelKey, Claim, ClaimRequest, Named, NewMessage, Receipt, Settlement};
 
 fn failed() -> Settlement {
     Settlement::Failed { code: "TIMEOUT".to_owned(), message: "A rede nao respondeu.".to_owned() }
@@ -27,8 +28,8 @@ async fn message_in(ground: &Ground, status: MessageStatus) -> (ChannelKey, Mess
         _ => {
             let claim = ground.claim(request(channel)).await;
             let settlement = match status {
-                Sent | Delivered | Read => Some(Settlement::Sent { account: None }),
-                Unknown => Some(Settlement::Unknown),
+                Sent | Delivered | Read => Some(sent()),
+                Unknown => Some(Settlement::Unknown { resend_at: None }),
                 Failed => Some(failed()),
                 Queued | Sending | Expired | MessageStatus::Cancelled => None,
             };
@@ -46,11 +47,13 @@ async fn message_in(ground: &Ground, status: MessageStatus) -> (ChannelKey, Mess
 
 pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) {
     let settlements = [
-        (Settlement::Sent { account: None }, MessageStatus::Sent),
+        (sent(), MessageStatus::Sent),
         (failed(), MessageStatus::Failed),
         (Settlement::Retry { run_at: NOW }, MessageStatus::Queued),
+        (Settlement::HoldRecipient { until: NOW }, MessageStatus::Queued),
         (Settlement::HoldChannel { until: NOW }, MessageStatus::Queued),
-        (Settlement::Unknown, MessageStatus::Unknown),
+        (Settlement::PauseChannel { reason: "Autorize.".to_owned() }, MessageStatus::Queued),
+        (Settlement::Unknown { resend_at: None }, MessageStatus::Unknown),
     ];
     for from in MessageStatus::ALL {
         for (settlement, to) in &settlements {
@@ -72,7 +75,7 @@ pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) 
 pub(super) async fn a_settlement_leaves_its_traces(ground: Ground) {
     let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
     let seq = ground.message(channel, id).await.seq;
-    let sent = Settlement::Sent { account: Some("5511888".to_owned()) };
+    let sent = Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None };
     ground.store.settle(channel, vec![(seq, sent)], NOW + 7).await.expect("stored");
     let message = ground.message(channel, id).await;
     assert_eq!(message.account.as_deref(), Some("5511888"));
@@ -85,13 +88,13 @@ pub(super) async fn a_settlement_leaves_its_traces(ground: Ground) {
 }
 
 pub(super) async fn several_outcomes_are_recorded_together(ground: Ground) {
-    let channel = ground.channel("loja").await;
+    let channel = ground.channel_by_recipient("loja").await;
     for recipient in ["551", "552", "553"] {
         ground.accept(channel, recipient).await;
     }
-    let all = ClaimRequest { ordering: Ordering::Recipient, limit: 3, ..request(channel) };
+    let all = ClaimRequest { limit: 3, ..request(channel) };
     let claim = ground.claim(all.clone()).await;
-    let settlements = [Settlement::Sent { account: None }, Settlement::Retry { run_at: NOW + 9 }, Settlement::Unknown];
+    let settlements = [sent(), Settlement::Retry { run_at: NOW + 9 }, Settlement::Unknown { resend_at: None }];
     let outcomes = claim.messages.iter().map(|message| message.seq).zip(settlements).collect();
     ground.store.settle(channel, outcomes, NOW).await.expect("stored");
     let statuses = ground.all(channel).await.into_iter().map(|message| message.status);
@@ -102,9 +105,11 @@ pub(super) async fn several_outcomes_are_recorded_together(ground: Ground) {
 
 pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
     for overtook in [MessageStatus::Delivered, MessageStatus::Read, MessageStatus::Failed] {
-        for settlement in
-            [Settlement::Sent { account: Some("5511888".to_owned()) }, Settlement::Retry { run_at: NOW + 9 }, failed()]
-        {
+        for settlement in [
+            Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None },
+            Settlement::Retry { run_at: NOW + 9 },
+            failed(),
+        ] {
             let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
             let sending = ground.message(channel, id).await;
             ground.receipt(channel, &sending.network_id, overtook).await;
@@ -126,14 +131,17 @@ pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
     assert_eq!(ids(&ground.claim(ClaimRequest { now: NOW + 9, ..request(channel) }).await), [next]);
 }
 
+fn receipt(channel: ChannelKey, network_id: &str, status: MessageStatus, at: Millis) -> Receipt {
+    Receipt { channel, of: Named::NetworkId(network_id.to_owned()), status, at, account: None, error: None }
+}
+
 pub(super) async fn every_receipt_makes_only_legal_moves(ground: Ground) {
     use MessageStatus::{Delivered, Failed, Read, Sent};
     for from in MessageStatus::ALL {
         for to in [Sent, Delivered, Read, Failed] {
             let (channel, id) = message_in(&ground, from).await;
             let before = ground.message(channel, id).await;
-            let receipt = Receipt { channel, network_id: before.network_id.clone(), status: to, at: NOW + 3 };
-            ground.store.apply_receipts(vec![receipt]).await.expect("stored");
+            ground.apply(receipt(channel, &before.network_id, to, NOW + 3)).await;
             let after = ground.message(channel, id).await;
             let moves = from.awaits_receipts() && from.may_become(to);
             assert_eq!(after.status, if moves { to } else { from }, "{from:?} -> {to:?}");
@@ -167,16 +175,16 @@ pub(super) async fn a_receipt_for_another_channel_means_nothing(ground: Ground) 
 pub(super) async fn repeated_and_late_receipts_change_nothing(ground: Ground) {
     let (channel, id) = message_in(&ground, MessageStatus::Sent).await;
     let network_id = ground.message(channel, id).await.network_id;
-    let receipt = |status, at| Receipt { channel, network_id: network_id.clone(), status, at };
+    let receipt = |status, at| receipt(channel, &network_id, status, at);
     let (delivered, read) = (MessageStatus::Delivered, MessageStatus::Read);
     let together = vec![receipt(delivered, NOW + 1), receipt(read, NOW + 2), receipt(delivered, NOW + 3)];
-    ground.store.apply_receipts(together).await.expect("stored");
+    ground.store.apply_receipts(together, NOW).await.expect("stored");
     let after = ground.message(channel, id).await;
     assert_eq!(after.status, read);
     assert_eq!(after.reached[usize::from(delivered.number())], Some(NOW + 1));
     assert_eq!(after.reached[usize::from(read.number())], Some(NOW + 2));
     let late = vec![receipt(read, NOW + 4), receipt(delivered, NOW + 5), receipt(MessageStatus::Failed, NOW + 6)];
-    ground.store.apply_receipts(late).await.expect("stored");
+    ground.store.apply_receipts(late, NOW).await.expect("stored");
     assert_eq!(ground.message(channel, id).await, after);
 }
 
@@ -227,7 +235,7 @@ pub(super) async fn open_channels_are_those_with_work(mut ground: Ground) {
     }
     ground.claim_one(sending).await;
     let seq = ground.claim_one(done).await.seq;
-    ground.settle(done, seq, Settlement::Unknown).await;
+    ground.settle(done, seq, Settlement::Unknown { resend_at: None }).await;
     for _ in 0..2 {
         let mut open = ground.store.open_channels().await.expect("read");
         open.sort_unstable();

@@ -5,10 +5,11 @@ use recado_domain::api_key::Environment;
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 
-use crate::store::fixtures::{DAY, Ground, NOW, request};
-use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, NewMessage, PurgeRequest, Seq, Settlement};
+use crate::store::fixtures::{DAY, Ground, NOW, request, sent};
+use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, NewMessage, PurgeRequest, Seq};
 
-const EVERYTHING: PurgeRequest = PurgeRequest { finished_before: NOW + 9 * DAY, used_before: NOW + 9 * DAY, after: 0 };
+const EVERYTHING: PurgeRequest =
+    PurgeRequest { now: NOW + 9 * DAY, finished_before: NOW + 9 * DAY, used_before: NOW + 9 * DAY, after: 0 };
 
 /// Purges to the end; where each batch ended.
 async fn purge(ground: &Ground, mut request: PurgeRequest) -> Vec<Seq> {
@@ -31,8 +32,7 @@ pub(super) async fn old_finished_messages_go(ground: Ground) {
     for at in [NOW + 1, NOW + 2, NOW + 3] {
         let id = ground.accept(channel, "551").await;
         let claimed = ground.claim_one(channel).await;
-        let sent = Settlement::Sent { account: None };
-        ground.store.settle(channel, vec![(claimed.seq, sent)], at).await.expect("stored");
+        ground.store.settle(channel, vec![(claimed.seq, sent())], at).await.expect("stored");
         ended.push(id);
     }
     purge(&ground, PurgeRequest { finished_before: NOW + 2, ..EVERYTHING }).await;
@@ -68,7 +68,7 @@ pub(super) async fn a_purge_goes_in_batches(ground: Ground) {
 
     // What is young is left alone, and not walked through each time.
     join_all((0..1_200).map(|_| ground.accept(channel, "551"))).await;
-    let young = PurgeRequest { finished_before: NOW, used_before: NOW, after: 0 };
+    let young = PurgeRequest { finished_before: NOW, used_before: NOW, ..EVERYTHING };
     assert_eq!(ground.store.purge(young).await.expect("stored"), None);
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn used_keys_are_forgotten(ground: Ground) {
     };
     join_all((0..1_100).map(|n| ground.enqueue(call(n, NOW)))).await;
     ground.enqueue(call(2_000, NOW + 1)).await;
-    let ends = purge(&ground, PurgeRequest { finished_before: 0, used_before: NOW + 1, after: 0 }).await;
+    let ends = purge(&ground, PurgeRequest { finished_before: 0, used_before: NOW + 1, ..EVERYTHING }).await;
     assert!(ends.len() > 1, "in batches: {ends:?}");
     let answers = join_all([0, 600, 1_099].map(|n| ground.enqueue(call(n, NOW)))).await;
     assert_eq!(answers, [Enqueued::Accepted; 3], "forgotten");
@@ -98,7 +98,7 @@ pub(super) async fn a_restart_keeps_everything(mut ground: Ground) {
     let keyed = NewMessage { idempotency: Some(ground.idempotency("chave", 1)), ..ground.new_message(loja, "552") };
     ground.enqueue(keyed.clone()).await;
     let claimed = ground.claim_one(loja).await;
-    ground.settle(loja, claimed.seq, Settlement::Sent { account: None }).await;
+    ground.settle(loja, claimed.seq, sent()).await;
     let sending = ground.claim_one(loja).await;
     ground.store.delete_channel(outra, NOW).await.expect("stored");
 

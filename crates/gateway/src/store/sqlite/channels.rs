@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -12,7 +12,7 @@ use crate::clock::Millis;
 use crate::store::rows::{Channel, ChannelKey, NewChannel};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
-                       deleted_at, next_send_at";
+                       deleted_at, settings, next_send_at";
 
 fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
     let id: String = row.get(3)?;
@@ -28,11 +28,13 @@ fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
         connected_at: row.get(8)?,
         created_at: row.get(9)?,
         deleted_at: row.get(10)?,
+        settings: serde_json::from_str(&row.get::<_, String>(11)?).map_err(|_| not_understood("channel setting"))?,
     })
 }
 
 fn line(channel: &Channel, next_send_at: Millis) -> Line {
     Line {
+        ordering: channel.kind.ordering(),
         state: channel.state,
         was_connected: channel.connected_at.is_some(),
         deleted: channel.deleted_at.is_some(),
@@ -46,7 +48,7 @@ pub(super) fn lines(connection: &Connection) -> rusqlite::Result<HashMap<Channel
     let mut statement = connection.prepare(&format!("select {COLUMNS} from channels"))?;
     let rows = statement.query_map([], |row| {
         let channel = channel(row)?;
-        Ok((channel.key, line(&channel, row.get(11)?)))
+        Ok((channel.key, line(&channel, row.get(12)?)))
     })?;
     let mut lines: HashMap<ChannelKey, Line> = rows.collect::<rusqlite::Result<_>>()?;
     let mut statement =
@@ -94,7 +96,7 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
          on conflict (institution_id, environment, id) do update
              set name = excluded.name, state = excluded.state, state_reason = null,
                  connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
-                 deleted_at = null
+                 settings = excluded.settings, deleted_at = null
              -- Another type would find the former one's messages in its history.
              where deleted_at is not null and type = excluded.type
          returning {COLUMNS}"
@@ -144,6 +146,25 @@ pub(super) fn move_to(
         line.was_connected |= connected_at.is_some();
     }
     Ok(moved == 1)
+}
+
+/// Pauses a channel that sends, because its network takes nothing more.
+pub(super) fn pause(writing: &mut Writing, key: ChannelKey, reason: &str) -> rusqlite::Result<()> {
+    for state in [ChannelState::Connected, ChannelState::Restricted] {
+        move_to(writing, key, (state, ChannelState::Paused), Some(reason), 0)?;
+    }
+    Ok(())
+}
+
+pub(super) fn update(
+    writing: &mut Writing,
+    key: ChannelKey,
+    name: &str,
+    settings: ChannelSettings,
+) -> rusqlite::Result<bool> {
+    let settings = serde_json::to_string(&settings).map_err(|_| not_understood("channel setting"))?;
+    let sql = "update channels set name = ?2, settings = ?3 where key = ?1 and deleted_at is null";
+    Ok(writing.connection.prepare_cached(sql)?.execute(params![key, name, settings])? == 1)
 }
 
 pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rusqlite::Result<()> {

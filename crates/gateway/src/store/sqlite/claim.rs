@@ -1,152 +1,145 @@
-//! Claims: the next messages of a line, in its order.
+//! Claims: the next messages of a channel, in its order.
 
-use std::collections::HashSet;
-
+use recado_domain::channel::Ordering;
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 use rusqlite::{Row, params};
 
 use super::queue::{Details, end_queued, hold, move_message, note_unanswered, status};
-use super::{Line, Writing};
+use super::{Line, Writing, recipients};
 use crate::clock::Millis;
-use crate::store::rows::{Claim, ClaimRequest, Claimed, Ordering, Orphans, Seq};
+use crate::store::rows::{Claim, ClaimRequest, Claimed, Orphans, Seq};
 
 /// Most messages that one claim ends unsent: others wait for the writer too.
-const END_AT_ONCE: usize = 500;
+pub(super) const END_AT_ONCE: usize = 500;
+
+/// When to look at a channel again.
+#[derive(Default)]
+pub(super) struct Look {
+    pub next_at: Option<Millis>,
+}
+
+impl Look {
+    /// At this time, if not earlier.
+    pub fn again(&mut self, at: Millis) {
+        self.next_at = Some(self.next_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Claim> {
+    let Some(line) = writing.lines.get(&request.channel) else { return Ok(Claim::default()) };
+    let (messages, look) = match line.ordering {
+        Ordering::Channel => one_line(writing, request)?,
+        Ordering::Recipient => recipients::claim(writing, request)?,
+    };
+    if request.rest > 0 && !messages.is_empty() {
+        hold(writing, request.channel, request.now + request.rest)?;
+    }
+    let open = writing.lines.get(&request.channel).map_or(0, |line| line.open);
+    Ok(Claim { messages, next_at: look.next_at, open })
+}
 
 /// What a claim decides about the rows of a line, before it changes any.
 #[derive(Default)]
 struct Plan {
-    moves: Vec<(Seq, (MessageStatus, MessageStatus))>,
-    take: Vec<Seq>,
-    next_at: Option<Millis>,
-    /// How many end unsent.
-    ends: usize,
-    /// Recipients whose next message waits for an earlier one.
-    busy: HashSet<String>,
-    /// Nothing that stands behind is sent or ended by this claim.
-    closed: bool,
+    /// What is not to be sent any more, with the time at which it expires.
+    ends: Vec<(Seq, Millis)>,
+    /// Orphans, and whether they are queued again.
+    orphans: Vec<(Seq, bool)>,
+    take: Option<Seq>,
+    look: Look,
 }
 
-pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Claim> {
+/// A claim on a channel that is one line.
+fn one_line(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<(Vec<Claimed>, Look)> {
     let plan = plan(writing, request)?;
-    for (seq, step) in plan.moves {
-        let place = (request.channel, seq);
-        if step.0 == MessageStatus::Queued {
-            end_queued(writing, place, step.1, request.now)?;
-            continue;
-        }
-        move_message(writing, place, step, &Details::default(), request.now)?;
-        if request.orphans == Orphans::NeverSent {
-            uncount(writing, seq)?;
-        } else {
-            note_unanswered(writing, seq)?;
-        }
+    for (seq, again) in plan.orphans {
+        settle_orphan(writing, seq, again, request)?;
     }
-    let messages = plan.take.iter().map(|seq| take(writing, *seq, request)).collect::<rusqlite::Result<Vec<_>>>()?;
-    if request.rest > 0 && !messages.is_empty() {
-        hold(writing, request.channel, request.now + request.rest)?;
+    for (seq, expires_at) in plan.ends {
+        end(writing, seq, expires_at, request)?;
     }
-    let open = writing.line(request.channel).map_or(0, |line| line.open);
-    Ok(Claim { messages, next_at: plan.next_at, open })
+    let taken = plan.take.map(|seq| take(writing, seq, request)).transpose()?;
+    Ok((taken.into_iter().collect(), plan.look))
+}
+
+/// Ends a message that is queued: it is too old, or its channel is gone.
+pub(super) fn end(writing: &mut Writing, seq: Seq, expires_at: Millis, request: &ClaimRequest) -> rusqlite::Result<()> {
+    let end = if expires_at <= request.now { MessageStatus::Expired } else { MessageStatus::Cancelled };
+    end_queued(writing, (request.channel, seq), end, request.now)
+}
+
+/// Ends the sending of a message that nobody has in hand: it is queued again, or its fate is `UNKNOWN`.
+pub(super) fn settle_orphan(
+    writing: &mut Writing,
+    seq: Seq,
+    again: bool,
+    request: &ClaimRequest,
+) -> rusqlite::Result<()> {
+    let resend_at = if again { None } else { request.unanswered.resend_at(request.now) };
+    let next = if again { MessageStatus::Queued } else { MessageStatus::Unknown };
+    let details = Details { resend_at, ..Details::default() };
+    move_message(writing, (request.channel, seq), (MessageStatus::Sending, next), &details, request.now)?;
+    if request.orphans == Orphans::NeverSent { uncount(writing, seq) } else { note_unanswered(writing, seq) }
 }
 
 /// Walks the line from its head and decides what to do with each row, until one holds all that stand behind it.
 fn plan(writing: &Writing, request: &ClaimRequest) -> rusqlite::Result<Plan> {
     let mut plan = Plan::default();
     let Some(line) = writing.lines.get(&request.channel) else { return Ok(plan) };
-    let mut statement = writing.connection.prepare_cached(
-        "select seq, status, recipient, run_at, expires_at, claimed_until
-         from messages indexed by messages_open
-         where channel_key = ?1 and status <= 1
-         order by seq",
-    )?;
+    let mut statement = writing.connection.prepare_cached(OPEN)?;
     let mut rows = statement.query([request.channel])?;
     while let Some(row) = rows.next()? {
         let row = OpenRow::read(row)?;
-        let waits = row.status == MessageStatus::Queued || plan.takes_back(&row, request);
-        if waits && !plan.closed {
-            plan.decide(&row, request, line);
+        if row.status == MessageStatus::Sending {
+            match row.as_orphan(request) {
+                Orphan::Held(until) => {
+                    until.into_iter().for_each(|at| plan.look.again(at));
+                    break;
+                }
+                Orphan::GiveUp => {
+                    plan.orphans.push((row.seq, false));
+                    continue;
+                }
+                // To be looked at like any other that waits.
+                Orphan::GiveBack => plan.orphans.push((row.seq, true)),
+            }
         }
-        // Who knows of orphans goes on to the last one: later nobody could tell it from a message in hand. Where one
-        // message is sent after another there is none but the first.
-        if plan.closed && (request.orphans == Orphans::Claimed || request.ordering == Ordering::Channel) {
-            break;
+        match row.decide(request, line) {
+            Decision::End if plan.ends.len() < END_AT_ONCE => plan.ends.push((row.seq, row.expires_at)),
+            Decision::End => {
+                plan.look.again(request.now);
+                break;
+            }
+            Decision::Wait(until) => {
+                plan.look.again(until);
+                break;
+            }
+            Decision::Take => {
+                plan.take = Some(row.seq);
+                // With a rest between sends, the claim after it is the next send.
+                if request.rest > 0 {
+                    plan.look.again(request.now + request.rest);
+                }
+                break;
+            }
         }
     }
     Ok(plan)
 }
 
-impl Plan {
-    fn look_again(&mut self, at: Millis) {
-        self.next_at = Some(self.next_at.map_or(at, |earlier| earlier.min(at)));
-    }
+/// A channel's open messages, in the order of the queue.
+pub(super) const OPEN: &str = "select seq, status, run_at, expires_at, claimed_until
+     from messages indexed by messages_open
+     where channel_key = ?1 and status <= 1
+     order by seq";
 
-    /// Holds what stands behind a message on its line; `false` when an earlier message does so already.
-    fn holds_its_line(&mut self, recipient: &str, ordering: Ordering) -> bool {
-        self.closed |= ordering == Ordering::Channel;
-        self.busy.insert(recipient.to_owned())
-    }
-
-    /// Decides about a row that is `SENDING`: whether it is queued again, to be looked at like any other.
-    fn takes_back(&mut self, row: &OpenRow, request: &ClaimRequest) -> bool {
-        match row.as_orphan(request) {
-            Orphan::Held(until) => {
-                until.into_iter().for_each(|at| self.look_again(at));
-                self.holds_its_line(&row.recipient, request.ordering);
-                false
-            }
-            Orphan::GiveUp => {
-                self.moves.push((row.seq, (MessageStatus::Sending, MessageStatus::Unknown)));
-                false
-            }
-            Orphan::GiveBack => {
-                self.moves.push((row.seq, (MessageStatus::Sending, MessageStatus::Queued)));
-                true
-            }
-        }
-    }
-
-    /// Decides about a row that is queued.
-    fn decide(&mut self, row: &OpenRow, request: &ClaimRequest, line: &Line) {
-        match row.decide(request, line) {
-            Decision::End(_) if self.ends == END_AT_ONCE => {
-                self.look_again(request.now);
-                self.closed = true;
-            }
-            Decision::End(status) => {
-                self.moves.push((row.seq, (MessageStatus::Queued, status)));
-                self.ends += 1;
-            }
-            Decision::HoldAll(at) => {
-                self.look_again(at);
-                self.closed = true;
-            }
-            Decision::Hold(at) => {
-                self.look_again(at);
-                self.holds_its_line(&row.recipient, request.ordering);
-            }
-            Decision::Take => {
-                if self.holds_its_line(&row.recipient, request.ordering) {
-                    self.take.push(row.seq);
-                    // With a rest between sends, the claim after it is the next send.
-                    if request.rest > 0 {
-                        self.look_again(request.now + request.rest);
-                    }
-                }
-                let most = if request.rest > 0 { 1 } else { request.limit };
-                self.closed |= self.take.len() >= most;
-            }
-        }
-    }
-}
-
-struct OpenRow {
-    seq: Seq,
-    status: MessageStatus,
-    recipient: String,
+/// A row of [`OPEN`].
+pub(super) struct OpenRow {
+    pub seq: Seq,
+    pub status: MessageStatus,
     run_at: Millis,
-    expires_at: Millis,
+    pub expires_at: Millis,
     claimed_until: Option<Millis>,
 }
 
@@ -159,25 +152,23 @@ enum Orphan {
     GiveBack,
 }
 
+/// What to do with a row that is queued.
 enum Decision {
     /// It is not sent any more: it expired, or its channel is gone.
-    End(MessageStatus),
+    End,
     /// Nothing more can be taken from this channel before then.
-    HoldAll(Millis),
-    /// Nothing more on this row's line before then.
-    Hold(Millis),
+    Wait(Millis),
     Take,
 }
 
 impl OpenRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             seq: row.get(0)?,
             status: status(row.get(1)?)?,
-            recipient: row.get(2)?,
-            run_at: row.get(3)?,
-            expires_at: row.get(4)?,
-            claimed_until: row.get(5)?,
+            run_at: row.get(2)?,
+            expires_at: row.get(3)?,
+            claimed_until: row.get(4)?,
         })
     }
 
@@ -187,7 +178,7 @@ impl OpenRow {
             Orphan::Held(None)
         } else if request.orphans == Orphans::Claimed && ends > request.now {
             Orphan::Held(Some(ends))
-        } else if request.resend || request.orphans == Orphans::NeverSent {
+        } else if request.gives_back_orphans() {
             Orphan::GiveBack
         } else {
             Orphan::GiveUp
@@ -196,28 +187,25 @@ impl OpenRow {
 
     fn decide(&self, request: &ClaimRequest, line: &Line) -> Decision {
         let now = request.now;
-        if self.expires_at <= now {
-            Decision::End(MessageStatus::Expired)
-        } else if line.deleted {
-            Decision::End(MessageStatus::Cancelled)
+        if self.expires_at <= now || line.deleted {
+            Decision::End
         } else if !line.state.dispatches() || request.limit == 0 {
-            Decision::HoldAll(self.expires_at)
-        } else if line.next_send_at > now {
-            Decision::HoldAll(line.next_send_at.min(self.expires_at))
-        } else if self.run_at > now {
-            Decision::Hold(self.run_at.min(self.expires_at))
+            Decision::Wait(self.expires_at)
+        } else if line.next_send_at.max(self.run_at) > now {
+            Decision::Wait(line.next_send_at.max(self.run_at).min(self.expires_at))
         } else {
             Decision::Take
         }
     }
 }
 
-fn take(writing: &mut Writing, seq: Seq, request: &ClaimRequest) -> rusqlite::Result<Claimed> {
+pub(super) fn take(writing: &mut Writing, seq: Seq, request: &ClaimRequest) -> rusqlite::Result<Claimed> {
     let mut statement = writing.connection.prepare_cached(
         "update messages
          set status = 1, attempts = attempts + 1, sending_at = coalesce(sending_at, ?2), claimed_until = ?3
          where seq = ?1 and status = 0
-         returning id, network_id, recipient, payload, card, scenario, attempts, failures",
+         returning id, network_id, recipient, payload, card, scenario, attempts, failures,
+                   iif(card_account_known, card_account, null)",
     )?;
     statement.query_row(params![seq, request.now, request.claimed_until], |row| {
         Ok(Claimed {
@@ -230,6 +218,7 @@ fn take(writing: &mut Writing, seq: Seq, request: &ClaimRequest) -> rusqlite::Re
             scenario: row.get(5)?,
             attempts: row.get(6)?,
             failures: row.get(7)?,
+            card_account: row.get(8)?,
         })
     })
 }

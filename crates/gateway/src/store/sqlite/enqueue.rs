@@ -3,7 +3,7 @@
 use recado_domain::ids::MessageId;
 use rusqlite::{OptionalExtension, params};
 
-use super::Writing;
+use super::{Writing, recipients};
 use crate::store::rows::{Enqueued, Idempotency, NewMessage};
 
 pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::Result<Enqueued> {
@@ -20,7 +20,8 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
     if line.open >= message.backlog_cap {
         return Ok(Enqueued::QueueFull);
     }
-    insert(writing, message)?;
+    let head = recipients::seat_of_new(&writing.connection, line.ordering, message.channel, &message.recipient)?;
+    insert(writing, message, head)?;
     if let Some(key) = &message.idempotency {
         note_use(writing, key, message)?;
     }
@@ -67,11 +68,11 @@ fn note_use(writing: &Writing, key: &Idempotency, message: &NewMessage) -> rusql
     Ok(())
 }
 
-fn insert(writing: &Writing, message: &NewMessage) -> rusqlite::Result<()> {
+fn insert(writing: &Writing, message: &NewMessage, head: Option<bool>) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
         "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
-                               card_account_known, scenario, expires_at, queued_at)
-         values (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                               card_account_known, scenario, expires_at, queued_at, head)
+         values (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
     statement.execute(params![
         message.id.as_bytes(),
@@ -85,6 +86,7 @@ fn insert(writing: &Writing, message: &NewMessage) -> rusqlite::Result<()> {
         message.scenario,
         message.expires_at,
         message.accepted_at,
+        head,
     ])?;
     Ok(())
 }

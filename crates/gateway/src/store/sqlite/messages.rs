@@ -15,14 +15,14 @@ fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");
     format!(
         "seq, id, channel_key, network_id, status, recipient, account, payload, card, card_account, card_account_known,
-         attempts, error_code, error_message, expires_at, {reached}"
+         attempts, error_code, error_message, expires_at, remote_id, {reached}"
     )
 }
 
 fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     let mut reached = [None; MessageStatus::ALL.len()];
     for (number, at) in reached.iter_mut().enumerate() {
-        *at = row.get(15 + number)?;
+        *at = row.get(16 + number)?;
     }
     let code: Option<String> = row.get(12)?;
     Ok(Message {
@@ -39,6 +39,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         attempts: row.get(11)?,
         error: code.zip(row.get(13)?),
         expires_at: row.get(14)?,
+        remote_id: row.get(15)?,
         reached,
     })
 }
@@ -46,6 +47,21 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
 pub(super) fn one(connection: &Connection, channel: ChannelKey, id: MessageId) -> rusqlite::Result<Option<Message>> {
     let sql = format!("select {} from messages where id = ?1 and channel_key = ?2", columns());
     connection.prepare_cached(&sql)?.query_row(params![id.as_bytes(), channel], message).optional()
+}
+
+/// The account of the last message to a recipient that has one. Of many without, as when all have failed, only some are
+/// looked at.
+pub(super) fn account(
+    connection: &Connection,
+    channel: ChannelKey,
+    recipient: &str,
+) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare_cached(
+        "select account from (select account, seq from messages indexed by messages_past_by_recipient
+                              where channel_key = ?1 and recipient = ?2 and status > 1 order by seq desc limit 20)
+         where account is not null order by seq desc limit 1",
+    )?;
+    statement.query_row(params![channel, recipient], |row| row.get(0)).optional()
 }
 
 /// A channel's messages lie in two indexes: the waiting ones in one, all others in the other.

@@ -9,6 +9,8 @@ mod messages;
 mod purge;
 mod queue;
 pub(crate) mod readers;
+mod receipts;
+mod recipients;
 pub(crate) mod writer;
 
 use std::collections::HashMap;
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelSettings, ChannelState, Ordering};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use rusqlite::Connection;
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
@@ -45,6 +47,7 @@ const LOG_SIZE_LIMIT: i64 = 64 << 20;
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/0001_first.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0002_finished.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0004_recipients.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
@@ -53,6 +56,7 @@ pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 /// What the writing thread knows of a channel, so that accepting a message asks no further table.
 #[derive(Debug, Clone, Copy)]
 struct Line {
+    ordering: Ordering,
     state: ChannelState,
     was_connected: bool,
     deleted: bool,
@@ -219,6 +223,10 @@ impl Store for SqliteStore {
         self.write(move |writing| channels::move_to(writing, key, (expected, next), reason.as_deref(), now)).await
     }
 
+    async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
+        self.write(move |writing| channels::update(writing, key, &name, settings)).await
+    }
+
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
         self.write(move |writing| channels::delete(writing, key, now)).await
     }
@@ -246,8 +254,8 @@ impl Store for SqliteStore {
         self.write(move |writing| queue::hold(writing, channel, until)).await
     }
 
-    async fn apply_receipts(&self, receipts: Vec<Receipt>) -> Result<()> {
-        self.write(move |writing| queue::apply_receipts(writing, &receipts)).await
+    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
+        self.write(move |writing| receipts::apply(writing, &receipts, now)).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
@@ -264,6 +272,10 @@ impl Store for SqliteStore {
 
     async fn messages(&self, query: MessageQuery) -> Result<Option<Page>> {
         self.readers.read(move |connection| messages::page(connection, &query)).await
+    }
+
+    async fn account(&self, channel: ChannelKey, recipient: String) -> Result<Option<String>> {
+        self.readers.read(move |connection| messages::account(connection, channel, &recipient)).await
     }
 
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>> {

@@ -1,13 +1,18 @@
 //! Deleting what is old, a little at a time, so that nobody waits behind it.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::Writing;
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
 use crate::store::rows::{PurgeRequest, Seq};
 
 /// Rows that one call looks at.
 const BATCH: i64 = 500;
+/// How long a receipt waits for the answer that tells whose it is. An answer takes seconds; one that comes later than
+/// this was another program's.
+const KEEP_EARLY_RECEIPTS: Duration = Duration::from_hours(1);
 
 pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::Result<Option<Seq>> {
     let keys = writing
@@ -38,11 +43,25 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
             )?
             .execute(params![request.after, last, request.finished_before])?;
     }
-    let more_keys = i64::try_from(keys).is_ok_and(|keys| keys == BATCH);
+    let early = writing
+        .connection
+        .prepare_cached(
+            "delete from early_receipts
+             where n in (select n from early_receipts order by n limit ?1) and received_at < ?2",
+        )?
+        .execute(params![BATCH, request.now - millis(KEEP_EARLY_RECEIPTS)])?;
+    let paces = writing
+        .connection
+        .prepare_cached(
+            "delete from recipient_pace where (channel_key, recipient) in
+                 (select channel_key, recipient from recipient_pace where used_until < ?2 limit ?1)",
+        )?
+        .execute(params![BATCH, request.now])?;
+    let more = i64::try_from(keys.max(early).max(paces)).is_ok_and(|most| most == BATCH);
     Ok(match last {
         // Behind the first message that was accepted too late, none was finished early enough.
         Some((last, queued_at)) if queued_at < request.finished_before => Some(last),
-        _ if more_keys => Some(request.after),
+        _ if more => Some(request.after),
         _ => None,
     })
 }

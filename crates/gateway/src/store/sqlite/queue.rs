@@ -1,19 +1,22 @@
-//! The queue: outcomes, receipts, cancellations. Every change of state goes through [`move_message`], but for a claim's
-//! own.
+//! The queue: outcomes and cancellations. Every change of state goes through [`move_message`], but for a claim's own.
 
+use recado_domain::channel::Ordering;
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, params};
 
-use super::{Writing, not_understood};
+use super::{Writing, channels, not_understood, receipts, recipients};
 use crate::clock::Millis;
-use crate::store::rows::{Cancelled, ChannelKey, Receipt, Seq, Settlement};
+use crate::store::rows::{Cancelled, ChannelKey, Seq, Settlement};
 
 /// What a change of state brings along.
 #[derive(Default)]
 pub(super) struct Details<'a> {
-    account: Option<&'a str>,
-    error: Option<(&'a str, &'a str)>,
+    /// The first one stands.
+    pub account: Option<&'a str>,
+    pub error: Option<(&'a str, &'a str)>,
+    /// When an `UNKNOWN` message is queued again.
+    pub resend_at: Option<Millis>,
 }
 
 /// Moves a message from one state to another; `false` when the move is not legal or the message was elsewhere.
@@ -32,8 +35,10 @@ pub(super) fn move_message(
     let sql = format!(
         "update messages
          set status = ?3, {reached} = coalesce({reached}, ?4), claimed_until = null,
-             account = coalesce(?5, account), error_code = ?6, error_message = ?7
-         where seq = ?1 and status = ?2"
+             account = coalesce(account, ?5), error_code = ?6, error_message = ?7, resend_at = ?8,
+             -- One that comes back stands behind the others until it is given its seat.
+             head = iif(status > 1, min(head, 0), head)
+         where seq = ?1 and status = ?2 and channel_key = ?9"
     );
     let (code, message) = details.error.unzip();
     let changed = writing.connection.prepare_cached(&sql)?.execute(params![
@@ -43,18 +48,24 @@ pub(super) fn move_message(
         now,
         details.account,
         code,
-        message
+        message,
+        details.resend_at,
+        channel
     ])?;
-    if changed == 1
-        && let Some(line) = writing.line(channel)
-    {
+    if changed == 0 {
+        return Ok(false);
+    }
+    if let Some(line) = writing.line(channel) {
         match (from.is_open(), to.is_open()) {
             (true, false) => line.open -= 1,
             (false, true) => line.open += 1,
             _ => {}
         }
+        if line.ordering == Ordering::Recipient {
+            recipients::seat(writing, channel, seq)?;
+        }
     }
-    Ok(changed == 1)
+    Ok(true)
 }
 
 /// The column that keeps when a state was reached.
@@ -95,17 +106,18 @@ pub(super) fn settle(
     settlement: &Settlement,
     now: Millis,
 ) -> rusqlite::Result<()> {
+    let plain = Details::default();
     let (to, details) = match settlement {
-        Settlement::Sent { account } => {
-            (MessageStatus::Sent, Details { account: account.as_deref(), ..Details::default() })
-        }
+        Settlement::Sent { account, .. } => (MessageStatus::Sent, Details { account: account.as_deref(), ..plain }),
         Settlement::Failed { code, message } => {
-            (MessageStatus::Failed, Details { error: Some((code, message)), ..Details::default() })
+            (MessageStatus::Failed, Details { error: Some((code, message)), ..plain })
         }
-        Settlement::Retry { .. } | Settlement::RetryUnanswered { .. } | Settlement::HoldChannel { .. } => {
-            (MessageStatus::Queued, Details::default())
-        }
-        Settlement::Unknown => (MessageStatus::Unknown, Details::default()),
+        Settlement::Retry { .. }
+        | Settlement::RetryUnanswered { .. }
+        | Settlement::HoldRecipient { .. }
+        | Settlement::HoldChannel { .. }
+        | Settlement::PauseChannel { .. } => (MessageStatus::Queued, plain),
+        Settlement::Unknown { resend_at } => (MessageStatus::Unknown, Details { resend_at: *resend_at, ..plain }),
     };
     let moved = move_message(writing, (channel, seq), (MessageStatus::Sending, to), &details, now)?;
     match settlement {
@@ -114,14 +126,21 @@ pub(super) fn settle(
             retry(writing, seq, *run_at)?;
             note_unanswered(writing, seq)?;
         }
+        Settlement::HoldRecipient { until } if moved => wait(writing, seq, *until)?,
         // The trouble is the channel's, whatever became of this message meanwhile.
         Settlement::HoldChannel { until } => hold(writing, channel, *until)?,
-        // A receipt was faster than the acknowledgement; only the account is news.
-        Settlement::Sent { account: Some(account) } if !moved => {
-            writing
-                .connection
-                .prepare_cached("update messages set account = ?2 where seq = ?1 and account is null")?
-                .execute(params![seq, account])?;
+        Settlement::PauseChannel { reason } => channels::pause(writing, channel, reason)?,
+        Settlement::Sent { account, remote_id } => {
+            if let Some(account) = account.as_ref().filter(|_| !moved) {
+                // A receipt was faster than the acknowledgement; only the account is news.
+                writing
+                    .connection
+                    .prepare_cached("update messages set account = ?2 where seq = ?1 and account is null")?
+                    .execute(params![seq, account])?;
+            }
+            if let Some(remote_id) = remote_id {
+                receipts::name(writing, (channel, seq), remote_id)?;
+            }
         }
         _ => {}
     }
@@ -129,8 +148,17 @@ pub(super) fn settle(
 }
 
 fn retry(writing: &Writing, seq: Seq, run_at: Millis) -> rusqlite::Result<()> {
-    let sql = "update messages set run_at = ?2, failures = failures + 1 where seq = ?1";
-    writing.connection.prepare_cached(sql)?.execute(params![seq, run_at])?;
+    let sql = "update messages set failures = failures + 1 where seq = ?1";
+    writing.connection.prepare_cached(sql)?.execute([seq])?;
+    wait(writing, seq, run_at)
+}
+
+/// The message is not tried before this time.
+pub(super) fn wait(writing: &Writing, seq: Seq, run_at: Millis) -> rusqlite::Result<()> {
+    writing
+        .connection
+        .prepare_cached("update messages set run_at = ?2 where seq = ?1")?
+        .execute(params![seq, run_at])?;
     Ok(())
 }
 
@@ -157,27 +185,6 @@ pub(super) fn end_queued(
         move_message(writing, place, (sending, MessageStatus::Unknown), &Details::default(), now)?;
     } else {
         move_message(writing, place, (queued, end), &Details::default(), now)?;
-    }
-    Ok(())
-}
-
-pub(super) fn apply_receipts(writing: &mut Writing, receipts: &[Receipt]) -> rusqlite::Result<()> {
-    for receipt in receipts {
-        let found = writing
-            .connection
-            .prepare_cached(
-                // Only the channel's own messages: another's id in a receipt means nothing.
-                "select seq, status from messages indexed by messages_in_network
-                 where network_id = ?1 and status between 1 and 4 and channel_key = ?2",
-            )?
-            .query_row(params![receipt.network_id, receipt.channel], |row| {
-                Ok((row.get::<_, Seq>(0)?, row.get::<_, u8>(1)?))
-            })
-            .optional()?;
-        if let Some((seq, number)) = found {
-            let step = (status(number)?, receipt.status);
-            move_message(writing, (receipt.channel, seq), step, &Details::default(), receipt.at)?;
-        }
     }
     Ok(())
 }

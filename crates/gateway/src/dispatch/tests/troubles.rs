@@ -1,0 +1,122 @@
+//! Troubles of a recipient, of a channel, and of answers, where several messages are on their way.
+
+use recado_domain::channel::ChannelState;
+
+use super::*;
+
+fn answer(outcome: SendOutcome) -> Act {
+    Act::Answer(outcome)
+}
+
+#[tokio::test]
+async fn a_busy_recipient_slows_nobody_else() {
+    let stand = Stand::new(Network::side_by_side(2)).await;
+    stand.network.act("551", [answer(SendOutcome::RecipientBusy)]);
+    let busy = [stand.accept("551").await, stand.accept("551").await];
+    for n in 0..50 {
+        stand.accept(&format!("56{n}")).await;
+    }
+    stand.store.until_settled(51).await;
+    assert_eq!(stand.sent().len(), 51, "all but one, and that one waits");
+    stand.store.until_waiting(NOW + 4_000).await;
+    stand.pass(4_000);
+    stand.store.until_settled(53).await;
+    assert_eq!(stand.sent()[51..], busy, "in their order");
+    assert_eq!(stand.network.sent()[51].failures, 0);
+}
+
+#[tokio::test]
+async fn a_busy_recipient_is_let_be_longer_each_time() {
+    let stand = Stand::new(Network::side_by_side(2)).await;
+    stand.network.act("551", (0..3).map(|_| answer(SendOutcome::RecipientBusy)));
+    stand.accept("551").await;
+    let mut at = NOW;
+    for wait in [4_000, 16_000, 64_000] {
+        at += wait;
+        stand.store.until_waiting(at).await;
+        stand.pass(wait);
+    }
+    stand.store.until_settled(4).await;
+}
+
+/// When the last hold of the channel ends.
+async fn held_until(stand: &Stand, settled: usize) -> Millis {
+    stand.store.until_settled(settled).await;
+    stand.look().await.next_at.expect("it waits")
+}
+
+#[tokio::test]
+async fn a_busy_channel_backs_off_until_something_is_taken() {
+    let stand = Stand::new(Network::side_by_side(3)).await;
+    for recipient in ["551", "552", "553"] {
+        stand.network.act(recipient, (0..2).map(|_| answer(SendOutcome::ChannelBusy)));
+    }
+    stand.network.answer(false);
+    for recipient in ["551", "552", "553"] {
+        stand.accept(recipient).await;
+    }
+    stand.network.until_sent(3).await;
+    stand.network.answer(true);
+    let first = held_until(&stand, 3).await;
+    assert!((NOW + 1_000..=NOW + 1_250).contains(&first), "three that were on their way met one trouble: {first}");
+    stand.pass(first - NOW);
+    let second = held_until(&stand, 6).await;
+    assert!((first + 2_000..=first + 2_500).contains(&second), "twice as long: {}", second - first);
+    stand.pass(second - first);
+    stand.store.until_settled(9).await;
+    stand.network.act("554", [answer(SendOutcome::ChannelBusy)]);
+    stand.accept("554").await;
+    let third = held_until(&stand, 10).await;
+    assert!((second + 1_000..=second + 1_250).contains(&third), "from the start again: {}", third - second);
+}
+
+#[tokio::test]
+async fn a_refused_channel_is_paused_and_loses_nothing() {
+    let stand = Stand::new(Network::side_by_side(2)).await;
+    let reason = "Conecte de novo com um accessToken valido.".to_owned();
+    stand.network.act("551", [answer(SendOutcome::ChannelRefused { reason: reason.clone() })]);
+    let refused = stand.accept("551").await;
+    stand.store.until_settled(1).await;
+    let waiting = stand.accept("552").await;
+    assert_eq!(stand.look().await.messages, []);
+    let channel = stand.store.channel(stand.channel).await.expect("read").expect("there");
+    assert_eq!((channel.state, channel.state_reason), (ChannelState::Paused, Some(reason)));
+    stand.ground.move_channel(stand.channel, ChannelState::Paused, ChannelState::Connected).await;
+    stand.dispatcher.wake(stand.channel);
+    stand.store.until_settled(3).await;
+    assert_eq!(stand.status(refused).await, MessageStatus::Sent);
+    assert_eq!(stand.status(waiting).await, MessageStatus::Sent);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_sent_again_only_by_policy() {
+    let hour = Duration::from_hours(1);
+    for (network, sends) in [(Network::side_by_side(1), 1), (Network::side_by_side(1).sending_again_after(hour), 2)] {
+        let stand = Stand::new(network).await;
+        stand.network.act("551", [no_answer()]);
+        let id = stand.accept("551").await;
+        stand.store.until_settled(1).await;
+        assert_eq!(stand.status(id).await, MessageStatus::Unknown);
+        stand.pass(millis(hour));
+        if sends == 2 {
+            stand.store.until_settled(2).await;
+            assert_eq!(stand.status(id).await, MessageStatus::Sent);
+        } else {
+            stand.look().await;
+        }
+        assert_eq!(stand.sent().len(), sends);
+    }
+}
+
+/// What the first claim took and nobody was told of was never sent: it is not unknown.
+#[tokio::test]
+async fn the_first_claims_lost_answer_makes_nothing_unknown() {
+    let stand = Stand::new(Network::side_by_side(2)).await;
+    stand.store.trouble([Trouble::ClaimUntold]);
+    let ids = [stand.accept("551").await, stand.accept("552").await];
+    stand.store.until_settled(2).await;
+    assert_eq!(stand.store.troubles_left(), 0);
+    for id in ids {
+        assert_eq!(stand.status(id).await, MessageStatus::Sent);
+    }
+}

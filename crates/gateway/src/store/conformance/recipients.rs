@@ -1,0 +1,174 @@
+//! Channels on which each recipient is a line of its own: pacing, unknown messages, pauses.
+
+use std::time::Duration;
+
+use recado_domain::channel::{ChannelSettings, ChannelState, UnknownPolicy};
+use recado_domain::ids::MessageId;
+use recado_domain::pacing::RecipientPacing;
+use recado_domain::status::MessageStatus;
+
+use crate::clock::Millis;
+use crate::store::fixtures::{DAY, Ground, LEAVE, NOW, ids, request, sent};
+use crate::store::rows::{Cancelled, ChannelKey, Claim, ClaimRequest, NewMessage, Orphans, Settlement, Unanswered};
+
+const AGAIN: Unanswered = Unanswered::Unknown(Some(600));
+
+fn at(now: Millis, channel: ChannelKey) -> ClaimRequest {
+    ClaimRequest { now, limit: 10, unanswered: AGAIN, ..request(channel) }
+}
+
+/// A message that was sent at the tests' time and had no answer.
+async fn unknown(ground: &Ground, channel: ChannelKey, expires_at: Millis) -> MessageId {
+    let message = NewMessage { expires_at, ..ground.new_message(channel, "551") };
+    let id = message.id;
+    ground.enqueue(message).await;
+    let claimed = ground.claim_one(channel).await;
+    assert_eq!(claimed.id, id);
+    ground.settle(channel, claimed.seq, Settlement::Unknown { resend_at: AGAIN.resend_at(NOW) }).await;
+    id
+}
+
+pub(super) async fn a_burst_then_one_in_a_time(mut ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let pacing = Some(RecipientPacing { burst: 2, every: Duration::from_secs(6) });
+    let mut accepted = Vec::new();
+    for _ in 0..4 {
+        accepted.push(ground.accept(channel, "551").await);
+    }
+    let other = ground.accept(channel, "552").await;
+    let claim = |now| ClaimRequest { now, limit: 1, recipient_pacing: pacing, ..request(channel) };
+    for (id, now) in [(accepted[0], NOW), (accepted[1], NOW + 1)] {
+        let claim = ground.claim(claim(now)).await;
+        assert_eq!(ids(&claim), [id]);
+        ground.settle(channel, claim.messages[0].seq, sent()).await;
+    }
+    let third = ground.claim(claim(NOW + 2)).await;
+    assert_eq!(ids(&third), [other], "the others go on");
+    ground.settle(channel, third.messages[0].seq, sent()).await;
+    ground.reopen().await;
+    for now in [NOW + 2, NOW + 5_999] {
+        let claim = ground.claim(claim(now)).await;
+        assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 6_000)), "a restart does not forget it");
+    }
+    let claim_ = ground.claim(claim(NOW + 6_000)).await;
+    assert_eq!(ids(&claim_), [accepted[2]]);
+    ground.settle(channel, claim_.messages[0].seq, sent()).await;
+    assert_eq!(ground.claim(claim(NOW + 6_001)).await.next_at, Some(NOW + 12_000));
+    // Who is let be for long enough has his burst again.
+    let later = NOW + 60_000;
+    let claim_ = ground.claim(claim(later)).await;
+    assert_eq!(ids(&claim_), [accepted[3]]);
+    ground.settle(channel, claim_.messages[0].seq, sent()).await;
+    let next = ground.accept(channel, "551").await;
+    assert_eq!(ids(&ground.claim(claim(later)).await), [next]);
+}
+
+pub(super) async fn a_held_recipient_holds_nobody_else(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let (first, second) = (ground.accept(channel, "551").await, ground.accept(channel, "551").await);
+    let claimed = ground.claim_one(channel).await;
+    ground.settle(channel, claimed.seq, Settlement::HoldRecipient { until: NOW + 4_000 }).await;
+    let other = ground.accept(channel, "552").await;
+    let claim = ground.claim(at(NOW, channel)).await;
+    assert_eq!((ids(&claim), claim.next_at), (vec![other], Some(NOW + 4_000)));
+    let claim = ground.claim(ClaimRequest { held: vec![claim.messages[0].seq], ..at(NOW + 4_000, channel) }).await;
+    assert_eq!(ids(&claim), [first], "in its place, before {second}");
+    assert_eq!((claim.messages[0].attempts, claim.messages[0].failures), (2, 0), "no fault of the message");
+}
+
+pub(super) async fn an_unknown_message_is_queued_again_in_time(mut ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let id = unknown(&ground, channel, NOW + DAY).await;
+    let claim = ground.claim(at(NOW + 599, channel)).await;
+    assert_eq!((claim.messages, claim.next_at, claim.open), (vec![], Some(NOW + 600), 0));
+    ground.reopen().await;
+    let left = ground.claim(ClaimRequest { unanswered: LEAVE, ..at(NOW + 600, channel) }).await;
+    assert_eq!(left, Claim::default(), "the policy was changed meanwhile");
+    let claim = ground.claim(at(NOW + 600, channel)).await;
+    assert_eq!((ids(&claim), claim.open), (vec![id], 1));
+    assert_eq!(claim.messages[0].attempts, 2);
+    ground.settle(channel, claim.messages[0].seq, Settlement::Retry { run_at: NOW + 700 }).await;
+    assert_eq!(ground.store.cancel(channel, id, NOW).await.expect("works"), Cancelled::TooLate, "it may have arrived");
+}
+
+pub(super) async fn an_unknown_message_that_is_too_old_stays(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let id = unknown(&ground, channel, NOW + 600).await;
+    assert_eq!(ground.claim(at(NOW + 600, channel)).await, Claim::default());
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
+}
+
+pub(super) async fn a_receipt_settles_an_unknown_message(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let id = unknown(&ground, channel, NOW + DAY).await;
+    ground.receipt(channel, &ground.message(channel, id).await.network_id, MessageStatus::Sent).await;
+    assert_eq!(ground.claim(at(NOW + 600, channel)).await, Claim::default());
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Sent);
+}
+
+pub(super) async fn one_queued_again_waits_for_the_one_on_its_way(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let elder = unknown(&ground, channel, NOW + DAY).await;
+    let younger = ground.accept(channel, "551").await;
+    let third = ground.accept(channel, "551").await;
+    let claim = ground.claim(at(NOW, channel)).await;
+    assert_eq!(ids(&claim), [younger], "what is unknown holds nobody");
+    let seq = claim.messages[0].seq;
+    let held = ClaimRequest { held: vec![seq], ..at(NOW + 600, channel) };
+    assert_eq!(ground.claim(held).await.messages, [], "one of a recipient at a time");
+    ground.settle(channel, seq, sent()).await;
+    assert_eq!(ids(&ground.claim(at(NOW + 600, channel)).await), [elder], "before {third}");
+}
+
+pub(super) async fn orphans_of_the_dead_are_sent_again_by_policy(mut ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let id = ground.accept(channel, "551").await;
+    ground.claim_one(channel).await;
+    ground.reopen().await;
+    let claim = ground.claim(ClaimRequest { orphans: Orphans::OfTheDead, limit: 0, ..at(NOW, channel) }).await;
+    assert_eq!((claim.messages, claim.next_at, claim.open), (vec![], Some(NOW + 600), 0));
+    assert_eq!(ids(&ground.claim(at(NOW + 600, channel)).await), [id]);
+}
+
+pub(super) async fn a_pause_by_the_network_keeps_every_place(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let accepted = [ground.accept(channel, "551").await, ground.accept(channel, "552").await];
+    let claim = ground.claim(at(NOW, channel)).await;
+    for message in &claim.messages {
+        ground.settle(channel, message.seq, Settlement::PauseChannel { reason: "Autorize.".to_owned() }).await;
+    }
+    let paused = ground.store.channel(channel).await.expect("read").expect("there");
+    assert_eq!((paused.state, paused.state_reason.as_deref()), (ChannelState::Paused, Some("Autorize.")));
+    assert_eq!(ground.claim(at(NOW, channel)).await.messages, []);
+    // Which a paused channel still does.
+    ground.accept(channel, "553").await;
+    ground.move_channel(channel, ChannelState::Paused, ChannelState::Connected).await;
+    let claim = ground.claim(ClaimRequest { limit: 2, ..at(NOW, channel) }).await;
+    assert_eq!(ids(&claim), accepted);
+    assert_eq!(claim.messages[0].failures, 0);
+}
+
+/// A person's word stands: what was put down is not paused, and needs no new authorisation to come up again.
+pub(super) async fn a_pause_by_the_network_finds_only_what_is_up(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    ground.accept(channel, "551").await;
+    let seq = ground.claim_one(channel).await.seq;
+    ground.move_channel(channel, ChannelState::Connected, ChannelState::Disconnected).await;
+    ground.settle(channel, seq, Settlement::PauseChannel { reason: "Autorize.".to_owned() }).await;
+    let channel = ground.store.channel(channel).await.expect("read").expect("there");
+    assert_eq!((channel.state, channel.state_reason), (ChannelState::Disconnected, None));
+}
+
+pub(super) async fn settings_are_kept(mut ground: Ground) {
+    let key = ground.channel_by_recipient("loja").await;
+    let settings = ChannelSettings { pipeline: 3, unknown_policy: UnknownPolicy::Resend, unknown_wait_seconds: 60 };
+    assert!(ground.store.update_channel(key, "Outro".to_owned(), settings).await.expect("stored"));
+    ground.reopen().await;
+    let channel = ground.store.channel(key).await.expect("read").expect("there");
+    assert_eq!((channel.name.as_str(), channel.settings), ("Outro", settings));
+    ground.store.delete_channel(key, NOW).await.expect("stored");
+    assert!(!ground.store.update_channel(key, "X".to_owned(), settings).await.expect("answered"));
+    let again = ground.channel_by_recipient("loja").await;
+    let made = ground.store.channel(again).await.expect("read").expect("there");
+    assert_eq!(made.settings, ChannelSettings::default(), "a channel made anew has none of the former one's");
+}
