@@ -1,0 +1,53 @@
+//! What a gateway asked for, and what became of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+/// A call of `POST /{version}/{phone number id}/messages`, also one that was refused.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The id of the sending number, as the path has it.
+    pub number_id: String,
+    /// The recipient, as the body has it; empty when it has none.
+    pub to: String,
+    /// `biz_opaque_callback_data`.
+    pub opaque_id: Option<String>,
+    /// The body; one that is no JSON is a string here.
+    pub body: Arc<Value>,
+    /// What is wrong with the body; nothing, as a rule.
+    pub faults: Vec<String>,
+    /// The id of the message, when it was accepted.
+    pub wamid: Option<String>,
+    /// The status of the answer. `None`: none was given yet, or the client was gone, or the answer was lost.
+    pub answered: Option<u16>,
+    /// When the body was there.
+    pub at: Instant,
+    pub http2: bool,
+    /// Counts the connections: calls with the same number shared one.
+    pub connection: u64,
+}
+
+/// The WhatsApp account behind a number, which is the `wa_id` that is answered: for Brazilian numbers of 13 digits with
+/// an area code beyond 28, that is the number without its ninth digit.
+pub fn account(digits: &str) -> String {
+    let short = digits.len() == 13
+        && digits.starts_with("55")
+        && digits.get(2..4).and_then(|area| area.parse().ok()).is_some_and(|area: u8| area > 28);
+    if short { format!("{}{}", &digits[..4], &digits[5..]) } else { digits.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::account;
+
+    #[test]
+    fn an_account_can_lack_the_ninth_digit() {
+        assert_eq!(account("5511999998888"), "5511999998888");
+        assert_eq!(account("5528999998888"), "5528999998888");
+        assert_eq!(account("5531999998888"), "553199998888");
+        assert_eq!(account("553199998888"), "553199998888");
+        assert_eq!(account("4915112345678"), "4915112345678");
+    }
+}

@@ -1,0 +1,74 @@
+//! What the server knows. Every lock is held for a few lines, none across a wait.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jsonschema::Validator;
+use tokio::sync::{Semaphore, watch};
+
+use crate::callbacks::{Client, client};
+use crate::clock::unix_seconds;
+use crate::{Attempt, Behaviour, GraphError, Number, RefusedCallback};
+
+/// Callbacks that are posted at a time, as any sender has a bound.
+const POSTS_AT_A_TIME: usize = 64;
+
+type Behave = Box<dyn FnMut(&Attempt) -> Behaviour + Send>;
+
+/// The networks of this process.
+static NETWORKS: AtomicU32 = AtomicU32::new(0);
+
+pub struct Network {
+    /// What the ids of messages begin with: no other network, of this process or the next, gives the same.
+    pub id: u128,
+    pub numbers: Mutex<HashMap<String, Number>>,
+    pub behave: Mutex<Behave>,
+    pub attempts: Mutex<Vec<Attempt>>,
+    pub accepted: AtomicU64,
+    pub contact: Validator,
+
+    pub callbacks_to: watch::Sender<Option<String>>,
+    pub callbacks_waiting: AtomicU64,
+    pub callbacks_taken: AtomicU64,
+    pub refused: Mutex<Vec<RefusedCallback>>,
+    pub client: Client,
+    pub posts: Semaphore,
+}
+
+impl Network {
+    pub fn new() -> Self {
+        let networks = u128::from(NETWORKS.fetch_add(1, Relaxed));
+        Self {
+            id: u128::from(unix_seconds()) << 96 | u128::from(std::process::id()) << 64 | networks << 32,
+            numbers: Mutex::default(),
+            behave: Mutex::new(Box::new(|_| Behaviour::accept())),
+            attempts: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            contact: crate::body::schema("ContactObject"),
+            callbacks_to: watch::Sender::new(None),
+            callbacks_waiting: AtomicU64::new(0),
+            callbacks_taken: AtomicU64::new(0),
+            refused: Mutex::default(),
+            client: client(),
+            posts: Semaphore::new(POSTS_AT_A_TIME),
+        }
+    }
+
+    /// The number with this id, if `token` opens it. The token is looked at first, as Graph does.
+    pub fn authorised(&self, method: &str, id: &str, token: Option<&str>) -> Result<Number, GraphError> {
+        let numbers = lock(&self.numbers);
+        let opens = |number: &Number| Some(&*number.access_token) == token;
+        if !numbers.values().any(opens) {
+            return Err(GraphError::token());
+        }
+        let number = numbers.get(id).filter(|number| opens(number)).cloned();
+        number.ok_or_else(|| GraphError::no_such_object(method, id))
+    }
+}
+
+/// Takes a lock. A test's closure that panicked must not make every later call panic too.
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
