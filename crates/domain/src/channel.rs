@@ -46,6 +46,11 @@ impl ChannelType {
         }
     }
 
+    /// Whether [`ChannelSettings`] say anything of such a channel.
+    pub fn has_settings(self) -> bool {
+        self == Self::CloudApi
+    }
+
     /// What may be sent side by side on such a channel.
     pub fn ordering(self) -> Ordering {
         match self {

@@ -28,7 +28,7 @@ use crate::api::error::ApiError;
 use crate::clock::rfc3339;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::operations::channels::ChannelWish;
+use crate::operations::channels::{ChannelChange, ChannelWish};
 use crate::operations::{api_keys, channels, institutions};
 
 /// Rows that a listing fetches at once.
@@ -74,6 +74,10 @@ pub enum Command {
     ActOnChannel {
         which: WhichChannel,
         action: ChannelAction,
+    },
+    UpdateChannel {
+        which: WhichChannel,
+        change: ChannelChange,
     },
     DeleteChannel {
         which: WhichChannel,
@@ -176,6 +180,10 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
         Command::ActOnChannel { which, action } => {
             let entry = find_channel(gateway, &which).await?;
             as_value(ChannelView::from(channels::act(gateway, &entry, action).await?))
+        }
+        Command::UpdateChannel { which, change } => {
+            let entry = find_channel(gateway, &which).await?;
+            as_value(ChannelView::from(channels::update(gateway, &entry, change, FieldErrors::default()).await?))
         }
         Command::DeleteChannel { which } => {
             let entry = find_channel(gateway, &which).await?;

@@ -142,6 +142,19 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The one object under a name.
+    pub fn child(&self, name: &'static str) -> Result<Option<Object<'a>>, Cow<'static, str>> {
+        let wrong_type = || Cow::Owned(format!("O campo {name} deve ser um objeto."));
+        match self.raw(name) {
+            Raw::Absent => Ok(None),
+            Raw::Repeated => Err(REPEATED.into()),
+            Raw::Value(value) => {
+                let fields = serde_json::Deserializer::from_str(value.get()).deserialize_map(Fields);
+                fields.map(|fields| Some(Object { fields })).map_err(|_| wrong_type())
+            }
+        }
+    }
+
     /// Whether the field is given as `null`.
     pub fn is_null(&self, name: &str) -> bool {
         self.fields.iter().any(|(field, value)| field == name && value.get() == "null")

@@ -44,6 +44,7 @@ pub fn routes() -> Vec<Route> {
             .post(channels::create::create, channels::create::describe),
         keyed("/v1/channels/{channelId}")
             .get(channels::get::get, channels::get::describe)
+            .put(channels::update::update, channels::update::describe)
             .delete(channels::delete::delete, channels::delete::describe),
         keyed("/v1/channels/{channelId}/connect").post(act::connect, act::describe_connect),
         keyed("/v1/channels/{channelId}/disconnect").post(act::disconnect, act::describe_disconnect),

@@ -54,6 +54,11 @@ impl Route {
         self.on(MethodFilter::POST, "post", handler, describe)
     }
 
+    /// `PUT`.
+    pub fn put<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+        self.on(MethodFilter::PUT, "put", handler, describe)
+    }
+
     /// `DELETE`.
     pub fn delete<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
         self.on(MethodFilter::DELETE, "delete", handler, describe)

@@ -1,12 +1,15 @@
 //! `recado channels`.
 
+use std::time::Duration;
+
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelAction, ChannelType};
+use recado_domain::channel::{ChannelAction, ChannelType, UnknownPolicy};
 
 use super::{Common, operate, output, parse_environment};
 use crate::control::{Command as Control, WhichChannel};
+use crate::operations::channels::ChannelChange;
 
 #[derive(Debug, Args)]
 pub struct Which {
@@ -51,6 +54,23 @@ pub enum Command {
     },
     /// Show a channel
     Show(Which),
+    /// Change a channel's name or settings; what is not named stays as it is
+    Update {
+        #[command(flatten)]
+        which: Which,
+        /// Its name, for people
+        #[arg(long)]
+        name: Option<String>,
+        /// Messages that may be on their way at once (WHATSAPP_WABA)
+        #[arg(long, value_name = "N")]
+        pipeline: Option<u32>,
+        /// What becomes of a message whose answer was lost: leave it UNKNOWN, or resend it, perhaps twice (WHATSAPP_WABA)
+        #[arg(long, value_name = "WHAT", value_parser = parse_policy)]
+        unknown_policy: Option<UnknownPolicy>,
+        /// How long the network's word is waited for before a message is sent again (WHATSAPP_WABA)
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        unknown_wait: Option<Duration>,
+    },
     /// Bring a channel's line up
     Connect(Which),
     /// Put a channel's line down; what waits is held
@@ -82,6 +102,12 @@ impl Command {
                 let (common, which) = which.split();
                 (common, Control::ShowChannel { which })
             }
+            Self::Update { which, name, pipeline, unknown_policy, unknown_wait } => {
+                let (common, which) = which.split();
+                let seconds = unknown_wait.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
+                let change = ChannelChange { name, pipeline, unknown_policy, unknown_wait_seconds: seconds };
+                (common, Control::UpdateChannel { which, change })
+            }
             Self::Connect(which) => act(which, ChannelAction::Connect),
             Self::Disconnect(which) => act(which, ChannelAction::Disconnect),
             Self::Pause(which) => act(which, ChannelAction::Pause),
@@ -94,6 +120,10 @@ impl Command {
         let value = operate(&common.data_dir.data_dir, command).await?;
         output::show(&common.output, &value)
     }
+}
+
+fn parse_policy(name: &str) -> Result<UnknownPolicy, &'static str> {
+    UnknownPolicy::from_name(name).ok_or("leave or resend")
 }
 
 impl Which {

@@ -1,12 +1,14 @@
 //! Channels: made, moved between states, deleted.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelAction, ChannelState, ChannelType};
+use recado_domain::channel::{ChannelAction, ChannelSettings, ChannelState, ChannelType, UnknownPolicy};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
 use recado_domain::text;
+use serde::{Deserialize, Serialize};
 
 use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
@@ -20,6 +22,12 @@ const CANCEL_AT_ONCE: usize = 500;
 
 /// The fields of a new channel, in the order in which their errors are reported.
 pub const FIELDS: [&str; 3] = ["name", "type", "id"];
+
+const BAD_NAME: &str = "O nome do canal deve ter de 1 a 100 caracteres.";
+
+/// The fields of a change, in the order in which their errors are reported.
+const CHANGE_FIELDS: [&str; 5] =
+    ["name", "settings", "settings.pipeline", "settings.unknownPolicy", "settings.unknownWaitSeconds"];
 
 /// Most code points in a name.
 pub const NAME_LIMIT: usize = 100;
@@ -42,7 +50,7 @@ pub async fn create(
     let name = wish.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
     match name.map(|name| text::check_name(name, NAME_LIMIT)) {
         None if !names(&errors, "name") => errors.push("name", "O nome do canal e obrigatorio."),
-        Some(Err(_)) => errors.push("name", "O nome do canal deve ter de 1 a 100 caracteres."),
+        Some(Err(_)) => errors.push("name", BAD_NAME),
         _ => {}
     }
     let kind = wish.kind.as_deref().map(ChannelType::from_name);
@@ -73,6 +81,76 @@ pub async fn create(
 
 fn names(errors: &FieldErrors, field: &str) -> bool {
     errors.as_slice().iter().any(|error| error.field == field)
+}
+
+/// What is to change on a channel.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ChannelChange {
+    pub name: Option<String>,
+    pub pipeline: Option<u32>,
+    pub unknown_policy: Option<UnknownPolicy>,
+    pub unknown_wait_seconds: Option<u32>,
+}
+
+impl ChannelChange {
+    fn changes_settings(&self) -> bool {
+        self.pipeline.is_some() || self.unknown_policy.is_some() || self.unknown_wait_seconds.is_some()
+    }
+
+    /// The settings with the change in them.
+    fn of(&self, now: ChannelSettings, errors: &mut FieldErrors) -> ChannelSettings {
+        let (pipeline, wait) = (ChannelSettings::PIPELINE, ChannelSettings::UNKNOWN_WAIT);
+        let mut settings = now;
+        match self.pipeline.map(u16::try_from) {
+            Some(Ok(given)) if (pipeline.0..=pipeline.1).contains(&given) => settings.pipeline = given,
+            Some(_) => errors.push("settings.pipeline", out_of_range("settings.pipeline", pipeline)),
+            None => {}
+        }
+        settings.unknown_policy = self.unknown_policy.unwrap_or(settings.unknown_policy);
+        match self.unknown_wait_seconds {
+            Some(given) if (wait.0..=wait.1).contains(&given) => settings.unknown_wait_seconds = given,
+            Some(_) => {
+                errors.push("settings.unknownWaitSeconds", out_of_range("settings.unknownWaitSeconds", wait));
+            }
+            None => {}
+        }
+        settings
+    }
+}
+
+/// What is said of a number that is none, or out of its range.
+pub fn out_of_range<N: Display>(field: &str, (first, last): (N, N)) -> String {
+    format!("O campo {field} deve ser um numero de {first} a {last}.")
+}
+
+/// Changes a channel's name and settings.
+pub async fn update(
+    gateway: &Gateway,
+    entry: &ChannelEntry,
+    change: ChannelChange,
+    mut errors: FieldErrors,
+) -> Result<Channel, ApiError> {
+    let _one_at_a_time = gateway.changes.lock().await;
+    let channel = get(gateway, entry).await?;
+    let name = change.name.as_deref().map_or(channel.name.as_str(), str::trim);
+    if name.is_empty() || text::check_name(name, NAME_LIMIT).is_err() {
+        errors.push("name", BAD_NAME);
+    }
+    if change.changes_settings() && !entry.kind.has_settings() {
+        errors.push("settings", "Canais deste tipo nao tem configuracoes.");
+    }
+    let settings = change.of(channel.settings, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors.in_order_of(&CHANGE_FIELDS).into());
+    }
+    if !gateway.store.update_channel(entry.via.key, name.to_owned(), settings).await? {
+        return Err(ApiError::ChannelNotFound);
+    }
+    let channel = get(gateway, entry).await?;
+    gateway.directory.add_channel(&channel);
+    // More may be sent at once now, or something again.
+    gateway.dispatcher.wake(entry.via.key);
+    Ok(channel)
 }
 
 /// Stores a channel and makes it known.

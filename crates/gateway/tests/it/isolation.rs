@@ -18,12 +18,13 @@ const NO_MESSAGE: &str = r#"{"message":"Mensagem nao encontrada.","code":"MESSAG
 
 const CARD: &str = r#"{"to":"5511999998888","name":"Guarded Card","phone":"5511988887777"}"#;
 const NEW_CHANNEL: &str = r#"{"name":"one more","type":"SANDBOX"}"#;
+const NEW_NAME: &str = r#"{"name":"guarded as before"}"#;
 const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 
 /// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, see [`Stage`].
 ///
 /// The order matters to the last loop alone: there every line succeeds, and none spoils a later one.
-pub const ROUTES: [Route; 18] = [
+pub const ROUTES: [Route; 19] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("GET", "/v1/channels/guarded-open/messages", "messages.read", ""),
     route("GET", "/v1/channels/guarded-open/messages/{read}", "messages.read", ""),
@@ -31,6 +32,7 @@ pub const ROUTES: [Route; 18] = [
     route("DELETE", "/v1/channels/guarded-held/messages/{queued}", "messages.send", ""),
     route("GET", "/v1/channels", "channels.read", ""),
     route("GET", "/v1/channels/guarded-open", "channels.read", ""),
+    route("PUT", "/v1/channels/guarded-open", "channels.write", NEW_NAME),
     route("POST", "/v1/channels", "channels.write", NEW_CHANNEL),
     route("POST", "/v1/channels/guarded-fresh/connect", "channels.write", ""),
     route("POST", "/v1/channels/guarded-idle/disconnect", "channels.write", ""),

@@ -1,7 +1,7 @@
 //! A channel as the API shows it.
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType, UnknownPolicy};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -29,10 +29,32 @@ pub struct ChannelView {
     state_reason: Option<String>,
     /// Whether a send is taken in this state.
     accepts: bool,
+    /// What can be set on a channel of this type; `null` where nothing can.
+    settings: Option<SettingsView>,
     #[schemars(with = "Option<Time>")]
     connected_at: Option<String>,
     #[schemars(with = "Time")]
     created_at: String,
+}
+
+/// What a person may set on a channel.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "ChannelSettings")]
+struct SettingsView {
+    /// Messages that may be on their way at once.
+    pipeline: u16,
+    #[schemars(with = "schemas::UnknownPolicies")]
+    unknown_policy: UnknownPolicy,
+    /// How long the network's word is waited for before an `UNKNOWN` message is sent again.
+    unknown_wait_seconds: u32,
+}
+
+impl From<ChannelSettings> for SettingsView {
+    fn from(settings: ChannelSettings) -> Self {
+        let ChannelSettings { pipeline, unknown_policy, unknown_wait_seconds } = settings;
+        Self { pipeline, unknown_policy, unknown_wait_seconds }
+    }
 }
 
 impl From<Channel> for ChannelView {
@@ -45,6 +67,7 @@ impl From<Channel> for ChannelView {
             environment: channel.environment,
             state: channel.state,
             state_reason: channel.state_reason,
+            settings: channel.kind.has_settings().then(|| channel.settings.into()),
             connected_at: channel.connected_at.map(rfc3339),
             created_at: rfc3339(channel.created_at),
         }
@@ -61,6 +84,7 @@ pub fn example(state: ChannelState) -> Value {
         "state": state.name(),
         "stateReason": null,
         "accepts": state.accepts(state != ChannelState::Created),
+        "settings": null,
         "connectedAt": (state != ChannelState::Created).then_some("2026-11-23T12:27:01.739Z"),
         "createdAt": "2026-11-23T12:27:01.728Z",
     })

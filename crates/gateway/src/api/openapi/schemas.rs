@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use recado_domain::api_key::{Environment, Scope};
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelState, ChannelType, UnknownPolicy};
 use recado_domain::status::MessageStatus;
 use recado_domain::text;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -32,9 +32,9 @@ pub fn uuid() -> Value {
     json!({"type": "string", "format": "uuid"})
 }
 
-/// A network's id of a message.
+/// A network's id of a message: 22 hexadecimal digits where we give it, the network's own where that gives one.
 pub fn network_id() -> Value {
-    json!({"type": "string", "pattern": "^3EB0[0-9A-F]{18}$"})
+    json!({"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["3EB0459984FC15DDAB10A5"]})
 }
 
 /// A phone number as `PhoneNumber::parse` reads it, but with at most three signs in a row: fifteen digits then stay
@@ -123,6 +123,8 @@ words! {
     ChannelStates as "ChannelState": ChannelState::ALL.map(ChannelState::name);
     /// The types of channels.
     ChannelTypes as "ChannelType": ChannelType::ALL.map(ChannelType::name);
+    /// What becomes of an `UNKNOWN` message of which the network says nothing more.
+    UnknownPolicies as "UnknownPolicy": UnknownPolicy::ALL.map(UnknownPolicy::name);
     /// The environments of keys and channels.
     Environments as "Environment": Environment::ALL.map(Environment::name);
     /// What a key may do.

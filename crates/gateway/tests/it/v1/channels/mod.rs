@@ -3,3 +3,4 @@
 mod create;
 mod lifecycle;
 mod messages;
+mod update;

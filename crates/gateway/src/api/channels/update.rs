@@ -1,0 +1,132 @@
+//! `PUT /v1/channels/{channelId}`: changes a channel's name and settings. What is left out stays as it is.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use recado_domain::api_key::Scope;
+use recado_domain::channel::{ChannelSettings, ChannelState, UnknownPolicy};
+use recado_domain::field_errors::FieldErrors;
+use serde_json::{Value, json};
+
+use super::{ChannelView, example};
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::{self, Data, JsonBody, Object};
+use crate::api::openapi::{Operation, schemas};
+use crate::api::path::Ids;
+use crate::gateway::Gateway;
+use crate::operations::channels::{self, ChannelChange, NAME_LIMIT};
+
+const FIELDS: [&str; 2] = ["name", "settings"];
+const SETTINGS: [&str; 3] = ["pipeline", "unknownPolicy", "unknownWaitSeconds"];
+
+/// Changes a channel.
+pub async fn update(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::ChannelsWrite>,
+    Ids([channel]): Ids<1>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let (change, errors) = parse(&body.object()?)?;
+    let entry = caller.channel(&gateway, &channel)?;
+    let channel = channels::update(&gateway, &entry, change, errors).await?;
+    Ok(json::answer(StatusCode::OK, &Data { data: ChannelView::from(channel) }))
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    operation
+        .named("Channels", "updateChannel", "Change a channel")
+        .about("What is left out stays as it is. Channels of type `SANDBOX` have no settings.")
+        .needs(Scope::ChannelsWrite)
+        .body("ChannelChange", body_schema(), json!({"name": "Vendas"}))
+        .answers::<Data<ChannelView>>(
+            200,
+            "The channel as it is now.",
+            json!({"data": example(ChannelState::Connected)}),
+        )
+        .refuses([
+            ApiError::field("settings.pipeline", "O campo settings.pipeline deve ser um numero de 1 a 256."),
+            ApiError::ChannelNotFound,
+            ApiError::Unavailable,
+        ])
+}
+
+fn body_schema() -> Value {
+    let ((least, most), (shortest, longest)) = (ChannelSettings::PIPELINE, ChannelSettings::UNKNOWN_WAIT);
+    let mut policy = schemas::one_of(UnknownPolicy::ALL.map(UnknownPolicy::name));
+    policy["description"] = "What becomes of a message whose answer was lost, when the network says nothing more: it \
+                             stays `UNKNOWN`, or is sent again and may be there twice."
+        .into();
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "name": schemas::name(NAME_LIMIT, true),
+            "settings": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "pipeline": {
+                        "type": "integer",
+                        "minimum": least,
+                        "maximum": most,
+                        "description": "Messages that may be on their way at once.",
+                    },
+                    "unknownPolicy": policy,
+                    "unknownWaitSeconds": {
+                        "type": "integer",
+                        "minimum": shortest,
+                        "maximum": longest,
+                        "description": "How long the network's word is waited for before a message is sent again.",
+                    },
+                },
+            },
+        },
+    })
+}
+
+fn parse(object: &Object<'_>) -> Result<(ChannelChange, FieldErrors), ApiError> {
+    let mut errors = FieldErrors::default();
+    let given = object.text("name")?;
+    let name = errors.take("name", given.text("name").map(|name| name.map(str::to_owned))).flatten();
+    let mut change = ChannelChange { name, ..ChannelChange::default() };
+    if let Some(settings) = errors.take("settings", object.child("settings")).flatten() {
+        let pipeline = number(&settings, "pipeline", ChannelSettings::PIPELINE);
+        change.pipeline = errors.take("settings.pipeline", pipeline).flatten();
+        let policy = settings
+            .value::<String>("unknownPolicy", BAD_POLICY)
+            .and_then(|name| name.map(|name| UnknownPolicy::from_name(&name).ok_or(BAD_POLICY.into())).transpose());
+        change.unknown_policy = errors.take("settings.unknownPolicy", policy).flatten();
+        let wait = number(&settings, "unknownWaitSeconds", ChannelSettings::UNKNOWN_WAIT);
+        change.unknown_wait_seconds = errors.take("settings.unknownWaitSeconds", wait).flatten();
+        for unknown in settings.unknown(&SETTINGS) {
+            errors.push(format!("settings.{unknown}"), recado_domain::field_errors::UNKNOWN);
+        }
+    }
+    errors.append(object.refuse_unknown(&FIELDS));
+    Ok((change, errors))
+}
+
+const BAD_POLICY: &str = "O campo settings.unknownPolicy deve ser leave ou resend.";
+
+/// A whole number; its range is checked with the change. JSON has one kind of number: 60.0 is 60.
+fn number<N: Display>(
+    settings: &Object<'_>,
+    name: &'static str,
+    range: (N, N),
+) -> Result<Option<u32>, Cow<'static, str>> {
+    match settings.value::<f64>(name, "") {
+        Ok(None) => Ok(None),
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and in range")]
+        Ok(Some(given)) if given.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&given) => {
+            Ok(Some(given as u32))
+        }
+        Err(error) if !error.is_empty() => Err(error),
+        _ => Err(channels::out_of_range(&format!("settings.{name}"), range).into()),
+    }
+}
