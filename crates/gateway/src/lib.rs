@@ -18,4 +18,5 @@ pub mod control;
 pub mod gateway;
 pub mod housekeeping;
 pub mod lock;
+pub mod sealed;
 pub mod shutdown;

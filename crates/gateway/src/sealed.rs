@@ -1,0 +1,408 @@
+//! Secrets at rest: what lies sealed in the store opens only with a key that is kept elsewhere.
+//!
+//! ```text
+//! version 1 byte | key id 8 bytes | nonce 24 bytes | ciphertext | tag 16 bytes
+//! ```
+//!
+//! XChaCha20-Poly1305. Version, key id and [`Place`] are authenticated with it, so that what is sealed can neither be
+//! changed nor moved to another row. Why so: `docs/adr/0007-sealed-secrets.md`.
+
+use std::fmt;
+
+use base64ct::{Base64Unpadded, Encoding};
+use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretSlice, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::clock::{Entropy, secret};
+use crate::store::rows::ChannelKey;
+
+/// The form that is written, and the only one so far.
+const VERSION: u8 = 1;
+const KEY: usize = 32;
+const ID: usize = 8;
+const NONCE: usize = 24;
+const TAG: usize = 16;
+/// Where the nonce begins.
+const HEAD: usize = 1 + ID;
+/// What the key id is a hash of begins with this, so that it is no hash that anybody else makes of the key.
+const ID_LABEL: &[u8] = b"recado secret key id\0";
+
+/// The row that something sealed belongs to. What it is called is part of what is sealed: never change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// How a channel is linked to its network.
+    Link(ChannelKey),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(channel) => write!(f, "links/{channel}"),
+        }
+    }
+}
+
+/// Tells keys apart without saying anything of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyId([u8; ID]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why something was not sealed or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    #[error("there is no secret key: set RECADO_SECRET_KEY_FILE or RECADO_SECRET_KEY")]
+    NoKey,
+    #[error("the secret key with the id {0} is missing: it sealed this")]
+    KeyMissing(KeyId),
+    #[error("what is sealed was changed, or belongs to another place")]
+    Tampered,
+    #[error("a newer version of Recado sealed this")]
+    UnknownForm,
+}
+
+impl SealError {
+    /// The same for a channel's `stateReason`.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NoKey => "O servidor nao tem RECADO_SECRET_KEY para abrir os segredos do canal.".to_owned(),
+            Self::KeyMissing(id) => format!("Falta a chave {id} em RECADO_SECRET_KEY para abrir os segredos do canal."),
+            Self::Tampered => "Os segredos do canal foram alterados ou sao de outro canal.".to_owned(),
+            Self::UnknownForm => "Os segredos do canal sao de uma versao mais nova do Recado.".to_owned(),
+        }
+    }
+}
+
+/// What was given is no key. It says nothing of the text, which may be most of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadKey {
+    #[error("it holds no key")]
+    None,
+    #[error(
+        "its key number {0} is no key: 64 hexadecimal digits, or base64 of 32 bytes; `recado secrets new-key` makes one"
+    )]
+    Malformed(usize),
+}
+
+#[derive(Debug)]
+struct Key {
+    id: KeyId,
+    bytes: SecretBox<[u8; KEY]>,
+}
+
+impl Key {
+    fn new(bytes: SecretBox<[u8; KEY]>) -> Self {
+        let hash = Sha256::new().chain_update(ID_LABEL).chain_update(bytes.expose_secret()).finalize();
+        let mut id = [0; ID];
+        id.copy_from_slice(&hash[..ID]);
+        Self { id: KeyId(id), bytes }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut bytes = SecretBox::new(Box::new([0; KEY]));
+        let filled = if text.len() == 2 * KEY {
+            read_hex(text, bytes.expose_secret_mut())
+        } else {
+            let digits = text.strip_suffix('=').unwrap_or(text);
+            Base64Unpadded::decode(digits, bytes.expose_secret_mut()).is_ok_and(|filled| filled.len() == KEY)
+        };
+        filled.then(|| Self::new(bytes))
+    }
+
+    /// Encrypts or decrypts. Made for each use: a cipher holds a copy of the key, which it zeroes when it goes.
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(self.bytes.expose_secret().into())
+    }
+}
+
+/// A new key, as [`KeyRing::parse`] reads it.
+pub fn new_key(entropy: &dyn Entropy) -> SecretString {
+    let mut bytes = SecretBox::new(Box::new([0; KEY]));
+    entropy.fill_secret(bytes.expose_secret_mut());
+    // With room for all of it: a text that grows leaves copies behind.
+    let mut text = String::with_capacity(2 * KEY);
+    write_hex(bytes.expose_secret(), &mut text).expect("a text takes all");
+    text.into()
+}
+
+fn write_hex(bytes: &[u8], to: &mut dyn fmt::Write) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(to, "{byte:02x}"))
+}
+
+/// Reads hexadecimal digits into bytes; whether they are some, and as many.
+fn read_hex(text: &str, bytes: &mut [u8]) -> bool {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pairs = text.as_bytes().chunks_exact(2);
+    text.len() == 2 * bytes.len()
+        && bytes.iter_mut().zip(pairs).all(|(byte, pair)| match (digit(pair[0]), digit(pair[1])) {
+            (Some(high), Some(low)) => {
+                // Both are below 16.
+                *byte = u8::try_from(high << 4 | low).unwrap_or_default();
+                true
+            }
+            _ => false,
+        })
+}
+
+/// The server's keys: the first one seals, each of them opens what it sealed. May be empty: then nothing is sealed.
+#[derive(Debug, Default)]
+pub struct KeyRing(Vec<Key>);
+
+impl KeyRing {
+    /// Keys as a person gives them: 64 hexadecimal digits or base64 each, with commas or white space between them.
+    pub fn parse(text: &str) -> Result<Self, BadKey> {
+        let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+        let keys = words.enumerate().map(|(place, word)| Key::parse(word).ok_or(BadKey::Malformed(place + 1)));
+        let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
+        if keys.is_empty() { Err(BadKey::None) } else { Ok(Self(keys)) }
+    }
+
+    /// The key that seals.
+    pub fn first(&self) -> Result<KeyId, SealError> {
+        self.0.first().map(|key| key.id).ok_or(SealError::NoKey)
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Seals a secret for its place, with the first key.
+    pub fn seal(&self, place: Place, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
+        let key = self.0.first().ok_or(SealError::NoKey)?;
+        let nonce: [u8; NONCE] = secret(entropy);
+        let mut sealed = Vec::with_capacity(HEAD + NONCE + plain.len() + TAG);
+        sealed.push(VERSION);
+        sealed.extend(key.id.0);
+        let bound = bound(&sealed, place);
+        sealed.extend(nonce);
+        sealed.extend(plain);
+        let tag = key
+            .cipher()
+            .encrypt_inout_detached(&XNonce::from(nonce), &bound, (&mut sealed[HEAD + NONCE..]).into())
+            .expect("only what has over 256 GiB is refused");
+        sealed.extend(tag);
+        Ok(sealed)
+    }
+
+    /// Opens what was sealed for this place.
+    pub fn open(&self, place: Place, sealed: &[u8]) -> Result<SecretSlice<u8>, SealError> {
+        let key = self.key_of(sealed)?;
+        let (head, rest) = sealed.split_at(HEAD);
+        let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(SealError::Tampered)?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(SealError::Tampered)?;
+        // In place, in memory that is zeroed when it goes.
+        let mut plain = SecretSlice::from(ciphertext.to_vec());
+        key.cipher()
+            .decrypt_inout_detached(
+                &XNonce::from(*nonce),
+                &bound(head, place),
+                plain.expose_secret_mut().into(),
+                &Tag::from(*tag),
+            )
+            .map_err(|_| SealError::Tampered)?;
+        Ok(plain)
+    }
+
+    /// Seals with the first key what another one sealed. `None` when the first one did.
+    pub fn seal_anew(&self, place: Place, sealed: &[u8], entropy: &dyn Entropy) -> Result<Option<Vec<u8>>, SealError> {
+        let plain = self.open(place, sealed)?;
+        if self.key_of(sealed)?.id == self.first()? {
+            return Ok(None);
+        }
+        self.seal(place, plain.expose_secret(), entropy).map(Some)
+    }
+
+    /// The key that sealed this.
+    fn key_of(&self, sealed: &[u8]) -> Result<&Key, SealError> {
+        self.first()?;
+        let (version, rest) = sealed.split_first().ok_or(SealError::Tampered)?;
+        if *version != VERSION {
+            return Err(SealError::UnknownForm);
+        }
+        let id = KeyId(*rest.first_chunk().ok_or(SealError::Tampered)?);
+        self.0.iter().find(|key| key.id == id).ok_or(SealError::KeyMissing(id))
+    }
+}
+
+/// What is authenticated and not encrypted: a head of fixed length, and the place.
+fn bound(head: &[u8], place: Place) -> Vec<u8> {
+    [head, place.to_string().as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemEntropy;
+
+    const HERE: Place = Place::Link(7);
+    const OLD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    const NEW: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+
+    fn ring(text: &str) -> KeyRing {
+        KeyRing::parse(text).expect("keys")
+    }
+
+    fn seal(ring: &KeyRing, plain: &[u8]) -> Vec<u8> {
+        ring.seal(HERE, plain, &SystemEntropy).expect("a key")
+    }
+
+    fn error(result: Result<SecretSlice<u8>, SealError>) -> SealError {
+        result.expect_err("it must not open")
+    }
+
+    /// Always the same bytes, so that what is sealed can be compared.
+    struct Sevens;
+
+    impl Entropy for Sevens {
+        fn fill(&self, _: &mut [u8]) {
+            panic!("a nonce is drawn as a secret is");
+        }
+
+        fn fill_secret(&self, bytes: &mut [u8]) {
+            bytes.fill(7);
+        }
+    }
+
+    /// The bytes are of another implementation, written from draft-irtf-cfrg-xchacha and RFC 8439.
+    #[test]
+    fn the_form_stays() {
+        let sealed = ring(OLD).seal(HERE, b"token", &Sevens).expect("a key");
+        let mut shown = String::new();
+        write_hex(&sealed, &mut shown).expect("a text takes all");
+        assert_eq!(
+            shown,
+            "01c0ff1ad08bd9c33b07070707070707070707070707070707070707070707070792d030bd30e4aff4272aeb029aa14ce6b5774695b1"
+        );
+    }
+
+    #[test]
+    fn what_was_sealed_opens() {
+        let ring = ring(NEW);
+        for plain in [&b""[..], b"x", &[0; 10_000]] {
+            let sealed = seal(&ring, plain);
+            assert_eq!(sealed.len(), HEAD + NONCE + plain.len() + TAG);
+            assert_eq!(ring.open(HERE, &sealed).expect("it opens").expose_secret(), plain);
+        }
+        assert_ne!(seal(&ring, b"twice"), seal(&ring, b"twice"), "a nonce is used once");
+    }
+
+    #[test]
+    fn no_bit_of_it_may_change() {
+        let ring = ring(NEW);
+        let sealed = seal(&ring, b"token");
+        for place in 0..sealed.len() {
+            for bit in 0..8 {
+                let mut changed = sealed.clone();
+                changed[place] ^= 1 << bit;
+                let refused = error(ring.open(HERE, &changed));
+                match place {
+                    0 => assert_eq!(refused, SealError::UnknownForm),
+                    1..HEAD => assert!(matches!(refused, SealError::KeyMissing(_)), "{refused:?}"),
+                    _ => assert_eq!(refused, SealError::Tampered),
+                }
+            }
+        }
+        for length in 0..sealed.len() {
+            assert_eq!(error(ring.open(HERE, &sealed[..length])), SealError::Tampered, "{length}");
+        }
+        assert_eq!(error(ring.open(HERE, &[&sealed[..], &[0]].concat())), SealError::Tampered);
+    }
+
+    #[test]
+    fn what_was_moved_does_not_open() {
+        let ring = ring(NEW);
+        let sealed = seal(&ring, b"token");
+        for elsewhere in [Place::Link(8), Place::Link(70), Place::Link(-7)] {
+            assert_eq!(error(ring.open(elsewhere, &sealed)), SealError::Tampered, "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn the_first_key_seals_and_all_of_them_open() {
+        let (old, both) = (ring(OLD), ring(&format!("{NEW} {OLD}")));
+        let sealed = seal(&old, b"token");
+        assert_eq!(both.open(HERE, &sealed).expect("the old key is there").expose_secret(), b"token");
+        assert_eq!(both.first(), ring(NEW).first());
+
+        let anew = both.seal_anew(HERE, &sealed, &SystemEntropy).expect("it opens").expect("it is of the old key");
+        assert_eq!(ring(NEW).open(HERE, &anew).expect("the new key alone").expose_secret(), b"token");
+        assert_eq!(both.seal_anew(HERE, &anew, &SystemEntropy), Ok(None), "it is done");
+        assert_eq!(error(old.open(HERE, &anew)), SealError::KeyMissing(both.first().expect("a key")));
+    }
+
+    #[test]
+    fn a_missing_key_is_named() {
+        let id = ring(OLD).first().expect("a key");
+        assert_eq!(id.to_string().len(), 16);
+        let refused = error(ring(NEW).open(HERE, &seal(&ring(OLD), b"token")));
+        assert_eq!(refused, SealError::KeyMissing(id));
+        assert!(refused.to_string().contains(&id.to_string()) && refused.reason().contains(&id.to_string()));
+
+        let none = KeyRing::default();
+        assert!(none.is_empty());
+        assert_eq!(none.seal(HERE, b"", &SystemEntropy), Err(SealError::NoKey));
+        assert_eq!(error(none.open(HERE, &seal(&ring(OLD), b"token"))), SealError::NoKey);
+    }
+
+    #[test]
+    fn keys_are_read_as_people_write_them() {
+        let id = |text: &str| ring(text).0.iter().map(|key| key.id).collect::<Vec<_>>();
+        let old = id(OLD);
+        for same in [
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+            &OLD.to_uppercase(),
+            &format!("\n {OLD}\r\n"),
+            &format!(",{OLD},"),
+        ] {
+            assert_eq!(id(same), old, "{same}");
+        }
+        let two = [id(NEW), old].concat();
+        for between in [",", " ", "\n", ", ", "\t,\r\n"] {
+            assert_eq!(id(&format!("{NEW}{between}{OLD}")), two, "{between:?}");
+        }
+        for (text, refused) in [
+            ("", BadKey::None),
+            (" ,\n", BadKey::None),
+            ("secret", BadKey::Malformed(1)),
+            (&OLD[1..], BadKey::Malformed(1)),
+            (&format!("{OLD}0"), BadKey::Malformed(1)),
+            (&OLD.replace('a', "g"), BadKey::Malformed(1)),
+            (&OLD.replace("00", "+0"), BadKey::Malformed(1)),
+            (&OLD.replace("00", "é"), BadKey::Malformed(1)),
+            (&format!("{OLD};{NEW}"), BadKey::Malformed(1)),
+            (&format!("{NEW},AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHg=="), BadKey::Malformed(2)),
+            ("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9=", BadKey::Malformed(1)),
+        ] {
+            assert_eq!(KeyRing::parse(text).expect_err(text), refused, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_new_key_is_one() {
+        let [one, two] = [(); 2].map(|()| new_key(&SystemEntropy));
+        assert_ne!(ring(one.expose_secret()).first(), ring(two.expose_secret()).first());
+        assert_eq!(new_key(&Sevens).expose_secret(), "07".repeat(KEY));
+    }
+
+    #[test]
+    fn debug_shows_no_key_and_no_secret() {
+        let ring = ring(OLD);
+        let plain = ring.open(HERE, &seal(&ring, b"token")).expect("it opens");
+        let shown = format!("{ring:?} {plain:?}");
+        assert!(shown.contains("REDACTED") && shown.contains(&ring.first().expect("a key").to_string()), "{shown}");
+        assert!(!shown.contains("0, 1, 2") && !shown.contains("116, 111") && !shown.contains("token"), "{shown}");
+    }
+}
