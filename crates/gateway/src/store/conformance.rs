@@ -5,6 +5,7 @@ mod accounts;
 mod channels;
 mod claim;
 mod enqueue;
+mod links;
 mod orphans;
 mod outcomes;
 mod purge;
@@ -44,6 +45,13 @@ suite! {
         the_first_connection_is_remembered,
         deleting_twice_keeps_the_first_time,
         pages_of_channels_hold_only_the_owners;
+    links:
+        a_link_comes_back_as_it_was_written,
+        a_link_needs_the_expected_state,
+        a_linked_channel_is_up_at_once,
+        a_link_can_be_replaced,
+        only_what_is_still_the_same_is_sealed_anew,
+        a_deleted_channel_has_no_link;
     enqueue:
         an_accepted_message_is_stored_as_given,
         a_repeated_call_is_replayed,

@@ -20,8 +20,8 @@ use tokio::sync::watch;
 
 use crate::clock::Millis;
 use rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Message, MessageQuery,
-    NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Link, Message,
+    MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
 };
 
 /// The result of a store operation.
@@ -71,8 +71,15 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<bool>;
     /// Changes a channel's name and settings; `false` when it is deleted.
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool>;
-    /// Marks a channel deleted: it neither accepts nor dispatches from then on.
+    /// Marks a channel deleted: it neither accepts nor dispatches from then on. Its link goes.
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()>;
+    /// How channels are linked to their networks, oldest channel first; of those that are not deleted.
+    async fn links(&self) -> Result<Vec<Link>>;
+    /// Writes a channel's link, or replaces it, and moves the channel from the expected state to `Connected`; `false`,
+    /// and nothing written, when it was in another, or is deleted.
+    async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool>;
+    /// Replaces a link's sealed bytes where they are still these; `false` when they are not, or there is no link.
+    async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool>;
     /// Cancels what is queued on a channel, oldest first, at most `limit`; how many there were.
     async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize>;
 

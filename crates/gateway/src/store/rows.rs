@@ -1,5 +1,7 @@
 //! What the store takes and gives.
 
+use std::fmt;
+
 use recado_domain::api_key::{Environment, Grant};
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId};
@@ -78,6 +80,22 @@ pub struct NewChannel {
     pub kind: ChannelType,
     pub state: ChannelState,
     pub now: Millis,
+}
+
+/// How a channel is linked to its network.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Link {
+    pub channel: ChannelKey,
+    /// What may be shown, as JSON.
+    pub details: String,
+    /// The secrets, as [`KeyRing::seal`](crate::sealed::KeyRing::seal) gives them.
+    pub sealed: Vec<u8>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("channel", &self.channel).field("details", &self.details).finish_non_exhaustive()
+    }
 }
 
 /// A message to be stored and queued.

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use crate::clock::Millis;
 use crate::store::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Message, MessageQuery,
-    NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Link, Message,
+    MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
 };
 use crate::store::{Result, Store};
 
@@ -205,6 +205,18 @@ impl Store for Shaky {
 
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
         self.inner.delete_channel(key, now).await
+    }
+
+    async fn links(&self) -> Result<Vec<Link>> {
+        self.inner.links().await
+    }
+
+    async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
+        self.inner.link_channel(link, expected, now).await
+    }
+
+    async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
+        self.inner.reseal_link(channel, old, new).await
     }
 
     async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {

@@ -7,7 +7,7 @@ use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Line, Writing, accounts, not_understood};
+use super::{Line, Writing, accounts, links, not_understood};
 use crate::clock::Millis;
 use crate::store::rows::{Channel, ChannelKey, NewChannel};
 
@@ -171,6 +171,7 @@ pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rus
     writing
         .connection
         .execute("update channels set deleted_at = coalesce(deleted_at, ?2) where key = ?1", params![key, now])?;
+    links::delete(writing, key)?;
     if let Some(line) = writing.line(key) {
         line.deleted = true;
     }

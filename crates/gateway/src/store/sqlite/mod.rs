@@ -5,6 +5,7 @@ mod channels;
 mod claim;
 pub mod copy;
 mod enqueue;
+mod links;
 mod messages;
 mod purge;
 mod queue;
@@ -30,8 +31,8 @@ use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::watch;
 
 use super::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Message, MessageQuery,
-    NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Link, Message,
+    MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
 };
 use super::{Result, Store};
 use crate::clock::Millis;
@@ -47,6 +48,7 @@ const LOG_SIZE_LIMIT: i64 = 64 << 20;
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/0001_first.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0002_finished.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0003_links.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0004_recipients.sql")),
 ];
 
@@ -229,6 +231,18 @@ impl Store for SqliteStore {
 
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
         self.write(move |writing| channels::delete(writing, key, now)).await
+    }
+
+    async fn links(&self) -> Result<Vec<Link>> {
+        self.readers.read(links::all).await
+    }
+
+    async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
+        self.write(move |writing| links::link(writing, &link, expected, now)).await
+    }
+
+    async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
+        self.write(move |writing| links::reseal(writing, channel, &old, &new)).await
     }
 
     async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {

@@ -41,7 +41,9 @@ async fn what_is_kept_beside_the_file_is_what_the_file_says() {
     let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
     let ground = Ground::on(Shared(store.clone())).await;
     let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
-    ground.channel_in("nova", ChannelState::Created).await;
+    let linked = ground.channel_in("nova", ChannelState::Created).await;
+    let link = crate::store::rows::Link { channel: linked, details: "{}".to_owned(), sealed: vec![1] };
+    assert!(ground.store.link_channel(link, ChannelState::Created, NOW).await.expect("stored"));
     for _ in 0..3 {
         ground.accept(channel, "551").await;
         ground.accept(neighbour, "551").await;

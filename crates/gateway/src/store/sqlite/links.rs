@@ -1,0 +1,48 @@
+//! How channels are linked to their networks.
+
+use recado_domain::channel::ChannelState;
+use rusqlite::{Connection, params};
+
+use super::{Writing, channels};
+use crate::clock::Millis;
+use crate::store::rows::{ChannelKey, Link};
+
+pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
+    let mut statement = connection.prepare_cached(
+        "select channel_key, details, sealed from links join channels on key = channel_key
+         where deleted_at is null
+         order by channel_key",
+    )?;
+    let links =
+        statement.query_map([], |row| Ok(Link { channel: row.get(0)?, details: row.get(1)?, sealed: row.get(2)? }))?;
+    links.collect()
+}
+
+pub(super) fn link(writing: &mut Writing, link: &Link, expected: ChannelState, now: Millis) -> rusqlite::Result<bool> {
+    let linked = writing
+        .connection
+        .prepare_cached(
+            "insert into links (channel_key, details, sealed)
+             -- No row where the channel is in another state: nothing is written then.
+             select key, ?2, ?3 from channels where key = ?1 and state = ?4 and deleted_at is null
+             on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed",
+        )?
+        .execute(params![link.channel, link.details, link.sealed, expected.name()])?;
+    if linked == 0 {
+        return Ok(false);
+    }
+    channels::move_to(writing, link.channel, (expected, ChannelState::Connected), None, now)
+}
+
+pub(super) fn reseal(writing: &mut Writing, channel: ChannelKey, old: &[u8], new: &[u8]) -> rusqlite::Result<bool> {
+    let resealed = writing
+        .connection
+        .prepare_cached("update links set sealed = ?3 where channel_key = ?1 and sealed = ?2")?
+        .execute(params![channel, old, new])?;
+    Ok(resealed == 1)
+}
+
+pub(super) fn delete(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {
+    writing.connection.execute("delete from links where channel_key = ?1", [channel])?;
+    Ok(())
+}
