@@ -2,15 +2,20 @@
 //!
 //! The texts are those of `--help`, and of the table in `docs/operations.md`, which a test writes from here.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use recado_domain::pacing::Pacing;
+use secrecy::zeroize::Zeroizing;
 
 use crate::api::docs::Docs;
 use crate::api::json::UnknownFields;
+use crate::sealed::KeyRing;
 
 /// Where the files are.
 #[derive(Debug, Clone, Args)]
@@ -55,6 +60,44 @@ pub struct Config {
 
     #[command(flatten)]
     pub behaviour: Behaviour,
+}
+
+/// Where the keys come from that seal secrets in the store.
+#[derive(Debug, Clone, Args)]
+pub struct SecretKey {
+    /// File with the key that seals secrets in the store, as `recado secrets new-key` prints it; further keys in it only
+    /// open. The variable `RECADO_SECRET_KEY` holds the key itself, in place of a file
+    #[arg(long, env = "RECADO_SECRET_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub secret_key_file: Option<PathBuf>,
+}
+
+/// The variable with the key itself. There is no flag for it: every user of a machine can read a command line.
+const SECRET_KEY: &str = "RECADO_SECRET_KEY";
+/// Most bytes of a file with keys.
+const SECRET_KEY_LIMIT: usize = 64 << 10;
+
+impl SecretKey {
+    /// Reads the keys; an empty ring where none is given.
+    pub fn read(&self) -> Result<KeyRing> {
+        let (place, text) = match (&self.secret_key_file, std::env::var_os(SECRET_KEY)) {
+            (None, None) => return Ok(KeyRing::default()),
+            (Some(_), Some(_)) => {
+                bail!("{SECRET_KEY} and RECADO_SECRET_KEY_FILE (--secret-key-file) are both given: take one away")
+            }
+            (None, Some(key)) => (SECRET_KEY.to_owned(), Zeroizing::new(key.into_encoded_bytes())),
+            (Some(path), None) => {
+                let shown = path.display().to_string();
+                // With room for all of it: a buffer that grows leaves copies behind.
+                let mut text = Zeroizing::new(Vec::with_capacity(SECRET_KEY_LIMIT));
+                let read = File::open(path).and_then(|file| file.take(SECRET_KEY_LIMIT as u64).read_to_end(&mut text));
+                read.with_context(|| format!("cannot read the secret key from {shown}"))?;
+                (shown, text)
+            }
+        };
+        // What is no text is no key either, and told so.
+        let ring = KeyRing::parse(std::str::from_utf8(&text).unwrap_or("?"));
+        ring.with_context(|| format!("no secret key can be read from {place}"))
+    }
 }
 
 /// What is logged, to standard error.
@@ -122,6 +165,9 @@ pub struct Behaviour {
     #[arg(long, env = "RECADO_SANDBOX_DELAY_MAX", hide_env_values = true, default_value = "0s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub sandbox_delay_max: Duration,
+
+    #[command(flatten)]
+    pub secret_key: SecretKey,
 }
 
 /// For reading the variables alone.

@@ -29,7 +29,7 @@ use crate::clock::rfc3339;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels::{ChannelChange, ChannelWish};
-use crate::operations::{api_keys, channels, institutions};
+use crate::operations::{api_keys, channels, institutions, secrets};
 
 /// Rows that a listing fetches at once.
 const PAGE: usize = 500;
@@ -82,6 +82,7 @@ pub enum Command {
     DeleteChannel {
         which: WhichChannel,
     },
+    RotateSecrets,
     /// A call of the API.
     Call(Call),
     /// For whom a call would be made.
@@ -117,6 +118,10 @@ impl Desk {
             Command::Resolve { whose } => {
                 let (institution, environment) = call::resolve(&self.gateway, &whose).await?;
                 Ok(json!({ "institution": institution, "environment": environment.name() }))
+            }
+            Command::RotateSecrets => {
+                let done = secrets::rotate(&self.gateway).await?;
+                Ok(rotation(&self.gateway, &done))
             }
             command => manage(&self.gateway, command).await,
         }
@@ -190,8 +195,23 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
             channels::delete(gateway, &entry).await?;
             Ok(json!({ "id": entry.via.id, "deleted": true }))
         }
-        Command::Call(_) | Command::Resolve { .. } => Err(ApiError::Internal),
+        Command::RotateSecrets | Command::Call(_) | Command::Resolve { .. } => Err(ApiError::Internal),
     }
+}
+
+fn rotation(gateway: &Gateway, done: &secrets::Rotation) -> Value {
+    let failed = done.failed.iter().map(|(channel, error)| {
+        let entry = gateway.directory.channel(*channel);
+        json!({
+            "institutionId": entry.as_ref().map(|entry| entry.via.institution),
+            "channelId": entry.as_ref().map(|entry| &entry.via.id),
+            "error": error.to_string(),
+        })
+    });
+    json!({
+        "keyId": done.key.to_string(), "sealedAnew": done.sealed_anew, "already": done.already,
+        "failed": failed.collect::<Vec<_>>(),
+    })
 }
 
 fn as_value(view: impl Serialize) -> Result<Value, ApiError> {

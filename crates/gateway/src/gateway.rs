@@ -14,6 +14,7 @@ use crate::dispatch::Dispatcher;
 use crate::provider::Providers;
 use crate::provider::sandbox::Sandbox;
 use crate::receipts::Receipts;
+use crate::sealed::KeyRing;
 use crate::store::Store;
 use crate::store::rows::StoreError;
 use crate::store::sqlite::SqliteStore;
@@ -32,6 +33,8 @@ pub struct Gateway {
     pub dispatcher: Dispatcher,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    /// Seals and opens secrets; empty where no key was given.
+    pub secrets: Arc<KeyRing>,
     pub failed_logins: FailedLogins,
     /// Keys and channels are changed one at a time, so that the directory hears of changes in the order of the store.
     pub changes: Mutex<()>,
@@ -43,7 +46,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Opens the files of a data directory; nothing runs yet.
-    pub async fn open(data_dir: &Path, behaviour: Behaviour) -> Result<Arc<Self>, StoreError> {
+    pub async fn open(data_dir: &Path, behaviour: Behaviour, secrets: KeyRing) -> Result<Arc<Self>, StoreError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE))?);
@@ -61,6 +64,7 @@ impl Gateway {
             dispatcher,
             clock,
             entropy,
+            secrets: Arc::new(secrets),
             changes: Mutex::default(),
             key_used: Notify::new(),
             stop: CancellationToken::new(),

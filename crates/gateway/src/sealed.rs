@@ -218,10 +218,15 @@ impl KeyRing {
     /// Seals with the first key what another one sealed. `None` when the first one did.
     pub fn seal_anew(&self, place: Place, sealed: &[u8], entropy: &dyn Entropy) -> Result<Option<Vec<u8>>, SealError> {
         let plain = self.open(place, sealed)?;
-        if self.key_of(sealed)?.id == self.first()? {
+        if self.is_first_of(sealed)? {
             return Ok(None);
         }
         self.seal(place, plain.expose_secret(), entropy).map(Some)
+    }
+
+    /// Whether the first key sealed this; as it says of itself, so open it as well.
+    pub fn is_first_of(&self, sealed: &[u8]) -> Result<bool, SealError> {
+        Ok(self.key_of(sealed)?.id == self.first()?)
     }
 
     /// The key that sealed this.

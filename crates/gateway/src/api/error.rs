@@ -33,6 +33,7 @@ pub enum ApiError {
     /// With the seconds until another call may go on.
     RateLimited(u64),
     NotImplemented,
+    SecretKeyMissing,
     QueueFull,
     Unavailable,
     Internal,
@@ -92,6 +93,11 @@ impl ApiError {
                 "Limite de requisicoes excedido. Tente novamente em alguns segundos.",
             ),
             Self::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "Recurso ainda nao disponivel."),
+            Self::SecretKeyMissing => (
+                StatusCode::NOT_IMPLEMENTED,
+                "SECRET_KEY_MISSING",
+                "O servidor nao tem RECADO_SECRET_KEY: canais deste tipo exigem uma chave para guardar segredos.",
+            ),
             Self::QueueFull => {
                 (StatusCode::SERVICE_UNAVAILABLE, "QUEUE_FULL", "Fila do canal cheia. Tente novamente mais tarde.")
             }

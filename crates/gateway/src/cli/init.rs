@@ -68,7 +68,9 @@ impl Init {
 }
 
 async fn found(dir: &Path, name: &str) -> Result<Founded> {
-    let gateway = Gateway::open(dir, Behaviour::from_environment()).await?;
+    let behaviour = Behaviour::from_environment();
+    let secrets = behaviour.secret_key.read()?;
+    let gateway = Gateway::open(dir, behaviour, secrets).await?;
     let made = institutions::found(&gateway, name, Some(DEFAULT_RATE_LIMIT)).await;
     gateway.close().await;
     made.map_err(|error| AskError::from(&error).into())

@@ -47,7 +47,9 @@ impl Local {
         };
         // From here on Ctrl-C is not the end: a command that has begun is carried out whole.
         let _signals = Signals::listen()?;
-        let gateway = Gateway::open(data_dir, Behaviour::from_environment()).await?;
+        let behaviour = Behaviour::from_environment();
+        let secrets = behaviour.secret_key.read()?;
+        let gateway = Gateway::open(data_dir, behaviour, secrets).await?;
         Ok(Self::Own(Own { desk: Desk::new(gateway), _lock: lock }))
     }
 

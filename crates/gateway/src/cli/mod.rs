@@ -14,6 +14,7 @@ mod messages;
 mod openapi;
 mod output;
 mod sandbox;
+mod secrets;
 mod send;
 mod serve;
 
@@ -75,6 +76,11 @@ enum Command {
         #[command(subcommand)]
         command: sandbox::Command,
     },
+    /// The key that seals secrets in the store
+    Secrets {
+        #[command(subcommand)]
+        command: secrets::Command,
+    },
     /// Copy the store and the sandbox, also while a server runs
     Backup(backup::Backup),
     /// Look whether this machine and the data directory are in order, and say what to do
@@ -117,6 +123,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Command::Messages { command } => command.run().await,
         Command::Send { command } => command.run().await,
         Command::Sandbox { command } => command.run().await.map(Exit::done),
+        Command::Secrets { command } => command.run().await,
         Command::Backup(backup) => backup.run().await,
         Command::Doctor(doctor) => doctor.run().await,
         Command::Completions(completions) => completions.run().map(Exit::done),

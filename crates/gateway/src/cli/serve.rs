@@ -26,11 +26,12 @@ pub async fn run(config: Config) -> Result<()> {
     if !dir.join(STORE_FILE).exists() {
         bail!("there is no store in {}: make one with `recado init --data-dir {0}`", dir.display());
     }
+    let secrets = config.behaviour.secret_key.read()?;
     let lock = DataDirLock::take(dir).await?;
     let listener = server::listen(config.listen);
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
-    let gateway = Gateway::open(dir, config.behaviour.clone()).await.context("cannot open the store")?;
+    let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await.context("cannot open the store")?;
     let socket = Socket::open(dir)?;
     let background = TaskTracker::new();
     // Receipts come last to an end: what was sent while stopping may still be acknowledged.

@@ -3,3 +3,4 @@
 pub mod api_keys;
 pub mod channels;
 pub mod institutions;
+pub mod secrets;

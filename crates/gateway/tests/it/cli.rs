@@ -6,6 +6,7 @@ mod csv;
 mod doctor;
 mod messages;
 mod remote;
+mod secrets;
 mod send;
 mod serve;
 
@@ -236,6 +237,8 @@ fn help_shows_no_values_of_variables() {
         &["messages", "watch"],
         &["send", "contact"],
         &["sandbox", "messages"],
+        &["secrets", "rotate"],
+        &["doctor"],
         &["version"],
     ];
     let serve = recado().args(["serve", "--help"]).output().expect("the binary starts");

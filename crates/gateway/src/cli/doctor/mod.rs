@@ -1,6 +1,7 @@
 //! `recado doctor`: looks at what a server stands on, and says what to do where something is wrong.
 
 mod files;
+mod secrets;
 mod store;
 mod system;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Common, Exit, output};
+use crate::config::SecretKey;
 use crate::control::{Client, SOCKET_FILE};
 use crate::lock::DataDirLock;
 
@@ -28,6 +30,8 @@ pub struct Doctor {
     /// Connections that the server is to take at a time
     #[arg(long, env = "RECADO_MAX_CONNECTIONS", hide_env_values = true, default_value_t = 16_384, value_name = "N")]
     max_connections: u32,
+    #[command(flatten)]
+    secret_key: SecretKey,
     #[command(flatten)]
     common: Common,
 }
@@ -72,8 +76,8 @@ impl Doctor {
         let mut checks = vec![first];
         if dir.is_dir() {
             checks.extend(files::checks(dir, served));
-            let dir = dir.clone();
-            checks.extend(tokio::task::spawn_blocking(move || store::checks(&dir)).await?);
+            let (dir, secret_key) = (dir.clone(), self.secret_key);
+            checks.extend(tokio::task::spawn_blocking(move || store::checks(&dir, &secret_key)).await?);
         } else {
             checks.push(no_directory(dir));
         }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::Check;
+use super::{Check, secrets};
 use crate::clock::{Clock, SystemClock, rfc3339};
+use crate::config::SecretKey;
 use crate::gateway::{SANDBOX_FILE, STORE_FILE};
 use crate::store::sqlite::SCHEMA_VERSION;
 use crate::store::sqlite::copy::{check, look_at, version_and_newest};
@@ -13,7 +14,7 @@ const LOG: u64 = 512 << 20;
 /// How far the clock may be behind the newest message, in milliseconds: it is set by small steps.
 const BEHIND: i64 = 1_000;
 
-pub fn checks(dir: &Path) -> Vec<Check> {
+pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
     let store = dir.join(STORE_FILE);
     if !store.exists() {
         let to_do = format!("make one with `recado init --data-dir {}`, or name the right directory", dir.display());
@@ -25,6 +26,7 @@ pub fn checks(dir: &Path) -> Vec<Check> {
     if sandbox.exists() {
         checks.push(whole("sandbox", &sandbox));
     }
+    checks.push(secrets::check(dir, secret_key));
     checks.push(log(&dir.join(format!("{STORE_FILE}-wal"))));
     checks
 }

@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::BUSY_TIMEOUT;
+use crate::store::rows::Link;
 
 /// Pages that are copied before we look whether to stop: 8 MiB.
 const STEP: i32 = 2_048;
@@ -91,4 +92,9 @@ pub fn version_and_newest(connection: &Connection) -> rusqlite::Result<(usize, O
     // `seq` ascends with time.
     let newest = "select (select queued_at from messages order by seq desc limit 1)";
     Ok((usize::try_from(version).unwrap_or(usize::MAX), connection.query_row(newest, [], |row| row.get(0))?))
+}
+
+/// The links in a store; none where its tables are older than links are.
+pub fn links(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
+    if connection.table_exists(None, "links")? { super::links::all(connection) } else { Ok(Vec::new()) }
 }

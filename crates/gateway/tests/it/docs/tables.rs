@@ -21,7 +21,9 @@ fn the_settings_are_those_of_the_code() {
     for setting in settings() {
         let (flag, variable) = (setting.get_long().expect("a flag"), setting.get_env().expect("a variable"));
         let variable = variable.to_string_lossy();
-        table += &format!("| `--{flag}` | `{variable}` | `{}` | {} |\n", default_of(&setting), meaning(&setting));
+        let default = Some(default_of(&setting)).filter(|default| !default.is_empty());
+        let default = default.map_or("none".to_owned(), |default| format!("`{default}`"));
+        table += &format!("| `--{flag}` | `{variable}` | {default} | {} |\n", meaning(&setting));
     }
     assert_table("docs/operations.md", "settings", &table);
 }
