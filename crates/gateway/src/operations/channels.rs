@@ -57,8 +57,9 @@ pub async fn create(
     match kind {
         None if !names(&errors, "type") => errors.push("type", "O tipo do canal e obrigatorio."),
         Some(None) => errors.push("type", "O tipo do canal deve ser SANDBOX, WHATSAPP_WABA ou WHATSAPP_BAILEYS."),
-        Some(Some(ChannelType::Sandbox)) if environment == Environment::Live => {
-            errors.push("type", "Um canal SANDBOX exige uma chave de teste.");
+        Some(Some(kind)) if kind.environment() != environment => {
+            let wanted = if kind == ChannelType::Sandbox { "de teste" } else { "live" };
+            errors.push("type", format!("Um canal {} exige uma chave {wanted}.", kind.name()));
         }
         _ => {}
     }
@@ -71,6 +72,9 @@ pub async fn create(
     let (Some(name), Some(Some(kind)), true) = (name, kind, errors.is_empty()) else {
         return Err(errors.in_order_of(&FIELDS).into());
     };
+    if kind == ChannelType::CloudApi && gateway.secrets.is_empty() {
+        return Err(ApiError::SecretKeyMissing);
+    }
     if gateway.providers.of(kind).is_none() {
         return Err(ApiError::NotImplemented);
     }

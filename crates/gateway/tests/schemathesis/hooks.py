@@ -18,6 +18,9 @@ def before_call(context, case, kwargs):
     # A cursor is one of the list's own; an invented one is refused.
     if isinstance(case.query, dict):
         case.query.pop("cursor", None)
+    # It asks with a test key, and a schema knows no environment.
+    if isinstance(case.body, dict) and "type" in case.body:
+        case.body["type"] = "SANDBOX"
     # A schema knows no "now".
     if isinstance(case.body, dict) and case.body.get("expiresAt"):
         case.body["expiresAt"] = "2999-12-31T23:59:59Z"

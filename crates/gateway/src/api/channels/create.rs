@@ -48,6 +48,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
             ApiError::field("name", "O nome do canal e obrigatorio."),
             ApiError::ChannelExists,
             ApiError::NotImplemented,
+            ApiError::SecretKeyMissing,
             ApiError::Unavailable,
         ])
 }
@@ -65,7 +66,7 @@ fn body_schema() -> Value {
             "type": {
                 "type": "string",
                 "enum": ChannelType::ALL.map(ChannelType::name),
-                "description": "`SANDBOX` needs a test key; this build answers 501 to the others.",
+                "description": "`SANDBOX` needs a test key, the others a live one. This build answers 501 to those.",
             },
             "id": {
                 "anyOf": [id, {"const": ""}, {"type": "null"}],

@@ -268,4 +268,8 @@ fn a_key_that_cannot_be_had_is_told_and_not_shown() {
 fn without_a_key_nothing_is_sealed() {
     let home = Home::init();
     assert_fails(&run_with(&home, None, &["secrets", "rotate"]), 1, &["RECADO_SECRET_KEY"]);
+    let create = ["channels", "create", "--name", "x", "--type", "WHATSAPP_WABA"];
+    assert_fails(&run_with(&home, None, &create), 1, &["RECADO_SECRET_KEY"]);
+    // With one it is up to the provider.
+    assert_fails(&run_with(&home, Some(NEW), &create), 1, &["ainda nao disponivel"]);
 }

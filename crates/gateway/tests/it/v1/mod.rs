@@ -42,6 +42,10 @@ pub const TOO_MANY: Refusal = (
     r#"{"message":"Limite de requisicoes excedido. Tente novamente em alguns segundos.","code":"RATE_LIMIT_EXCEEDED"}"#,
 );
 pub const NOT_YET: Refusal = (501, r#"{"message":"Recurso ainda nao disponivel.","code":"NOT_IMPLEMENTED"}"#);
+pub const NO_SECRET_KEY: Refusal = (
+    501,
+    r#"{"message":"O servidor nao tem RECADO_SECRET_KEY: canais deste tipo exigem uma chave para guardar segredos.","code":"SECRET_KEY_MISSING"}"#,
+);
 pub const QUEUE_FULL: Refusal =
     (503, r#"{"message":"Fila do canal cheia. Tente novamente mais tarde.","code":"QUEUE_FULL"}"#);
 

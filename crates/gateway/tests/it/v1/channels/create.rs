@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::harness::Answer;
-use crate::v1::{CARD, JSON, NO_JSON, NOT_YET, Stage, TOO_LARGE, assert_faults, assert_refused, create_key, text};
+use crate::v1::{
+    CARD, JSON, NO_JSON, NO_SECRET_KEY, NOT_YET, Stage, TOO_LARGE, assert_faults, assert_refused, create_key, text,
+};
 
 const EXISTS: (u16, &str) = (409, r#"{"message":"Ja existe um canal com este id.","code":"CHANNEL_ALREADY_EXISTS"}"#);
 const NO_NAME: (&str, &str) = ("name", "O nome do canal e obrigatorio.");
@@ -113,9 +115,14 @@ fn types_belong_to_an_environment() {
     };
     let refused = [("type", "Um canal SANDBOX exige uma chave de teste.")];
     assert_faults("SANDBOX live", &create(&live, "SANDBOX", "a"), &refused);
-    for kind in ["WHATSAPP_WABA", "WHATSAPP_BAILEYS"] {
-        assert_refused(kind, &create(&live, kind, "a"), NOT_YET);
+    for (kind, refused) in [
+        ("WHATSAPP_WABA", "Um canal WHATSAPP_WABA exige uma chave live."),
+        ("WHATSAPP_BAILEYS", "Um canal WHATSAPP_BAILEYS exige uma chave live."),
+    ] {
+        assert_faults(kind, &create(&stage.key, kind, "a"), &[("type", refused)]);
     }
+    assert_refused("no key to seal with", &create(&live, "WHATSAPP_WABA", "a"), NO_SECRET_KEY);
+    assert_refused("no provider", &create(&live, "WHATSAPP_BAILEYS", "a"), NOT_YET);
     assert_faults("reserved", &create(&live, "WHATSAPP_WABA", "sandbox"), &[RESERVED]);
     assert_eq!(stage.server.get("/v1/channels", Some(&live)).expect(200).json()["data"], json!([]));
 }
