@@ -19,4 +19,5 @@ pub mod gateway;
 pub mod housekeeping;
 pub mod lock;
 pub mod sealed;
+pub mod outbound;
 pub mod shutdown;

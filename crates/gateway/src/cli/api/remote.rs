@@ -1,14 +1,12 @@
 //! A Recado elsewhere, over HTTP with a key.
 
 use std::io::BufRead;
-use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use axum::http::header::AUTHORIZATION;
-use axum::http::{self, HeaderName, HeaderValue, Uri};
+use axum::http::{self, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -16,11 +14,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use recado_domain::api_key::SecretKey;
-use rustls::{ClientConfig, RootCertStore};
 
 use super::Request;
 use crate::cli::output::note;
 use crate::control::{AskError, Reply};
+use crate::outbound::{BaseUrl, causes};
 
 /// The time that a call may take as a whole.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,30 +38,18 @@ impl Remote {
     /// The Recado at `url`. The key comes from the environment or a file: a command line can be read by every user of
     /// the machine.
     pub fn new(url: &str, key_file: Option<&Path>) -> Result<Self> {
-        let base = url.trim_end_matches('/');
-        let uri: Uri = base.parse().with_context(|| format!("{url} is no URL"))?;
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => bail!("--url must begin with https:// or http://"),
-        };
-        let host = uri.host().unwrap_or_default();
-        if host.is_empty() || uri.query().is_some() || uri.authority().is_some_and(|part| part.as_str().contains('@')) {
-            bail!("--url is a scheme, a host and perhaps a port and a path: https://recado.example.com");
-        }
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-        if !secure && !loopback {
-            note(&format!("recado: warning: the key and the messages go to {host} in clear; use https"));
+        let base = BaseUrl::parse("--url", url)?;
+        if !base.secure && !base.loopback {
+            note(&format!("recado: warning: the key and the messages go to {} in clear; use https", base.host));
         }
         let key = read_key(key_file)?;
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))?;
         authorization.set_sensitive(true);
         let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls(secure)?).https_or_http().enable_http1().build();
+            HttpsConnectorBuilder::new().with_tls_config(base.tls()?).https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        let account = format!("{base} {}", key.visible_prefix());
-        Ok(Self { base: base.to_owned(), account, authorization, client })
+        let account = format!("{} {}", base.text, key.visible_prefix());
+        Ok(Self { base: base.text, account, authorization, client })
     }
 
     pub async fn call(&self, request: Request) -> Result<Reply, AskError> {
@@ -121,24 +107,4 @@ fn read_key(file: Option<&Path>) -> Result<SecretKey> {
     };
     // Not shown: what was pasted there instead may be another secret.
     SecretKey::parse(text.trim()).ok_or_else(|| anyhow!("what stands in {place} is no API key, or has a typing error"))
-}
-
-/// TLS with the system's certificate authorities.
-fn tls(secure: bool) -> Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    if secure {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            bail!("this system has no CA certificates (package ca-certificates): no https without them");
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(versions.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// An error with its causes: hyper's own words alone say little.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,0 +1,65 @@
+//! What calls to other servers have in common: the address, TLS, and the words of an error.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use axum::http::Uri;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Where another server's calls begin: a scheme, a host, and perhaps a port and a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// Without a slash at the end.
+    pub text: String,
+    /// Without the port.
+    pub host: String,
+    /// By https.
+    pub secure: bool,
+    /// On this machine, so that nothing crosses a network.
+    pub loopback: bool,
+}
+
+impl BaseUrl {
+    /// Reads what was typed; `name` is what the errors call it, such as the flag.
+    pub fn parse(name: &str, typed: &str) -> Result<Self> {
+        let text = typed.trim_end_matches('/');
+        let uri: Uri = text.parse().with_context(|| format!("{typed} is no URL"))?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => bail!("{name} must begin with https:// or http://"),
+        };
+        let host = uri.host().unwrap_or_default();
+        if host.is_empty()
+            || uri.query().is_some()
+            || text.contains('#')
+            || uri.authority().is_some_and(|part| part.as_str().contains('@'))
+        {
+            bail!("{name} is a scheme, a host and perhaps a port and a path: https://recado.example.com");
+        }
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        Ok(Self { text: text.to_owned(), host: host.to_owned(), secure, loopback })
+    }
+
+    /// TLS with the system's certificate authorities.
+    pub fn tls(&self) -> Result<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        if self.secure {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                bail!("this system has no CA certificates (package ca-certificates): no https without them");
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(versions.with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+/// An error with its causes: hyper's own words alone say little.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
