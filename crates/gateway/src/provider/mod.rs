@@ -1,5 +1,6 @@
 //! What stands behind a channel: the networks, and what the dispatcher needs to know of each.
 
+pub mod cloud_api;
 pub mod sandbox;
 
 use std::collections::HashMap;

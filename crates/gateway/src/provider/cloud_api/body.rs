@@ -1,0 +1,97 @@
+//! The body of `POST /{version}/{phone number id}/messages` for a stored message.
+//!
+//! Form: `ContactObject` in Meta's OpenAPI file (MIT), `business-messaging-api_v23.0.yaml`. Its `ContactsMessage`, which
+//! stands around it, refuses every real message (`additionalProperties: false` beside `allOf`), so it is not a measure.
+
+#[cfg(test)]
+mod tests;
+
+use recado_domain::message::{Content, GivenContact, Stored};
+use recado_domain::phone::PhoneNumber;
+use serde::Serialize;
+
+use crate::store::rows::Claimed;
+
+/// A stored message that this version does not understand.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Without serde's words, which may quote what stands there.
+    #[error("its content is not in its form")]
+    Content,
+    #[error("its card's phone is none")]
+    Phone,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    messaging_product: &'static str,
+    recipient_type: &'static str,
+    to: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    contacts: [Contact<'a>; 1],
+    /// Comes back in the callbacks of this message: by it a message is found whose answer was lost.
+    biz_opaque_callback_data: String,
+}
+
+#[derive(Serialize)]
+struct Contact<'a> {
+    name: Name<'a>,
+    phones: [Phone<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emails: Option<[Email<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<Organization<'a>>,
+}
+
+/// Meta wants one part of the name beside the whole (docs of d7networks, contacts-message). Where a name divides nobody
+/// can tell, so the first name is all of it, as on the card.
+#[derive(Serialize)]
+struct Name<'a> {
+    formatted_name: &'a str,
+    first_name: &'a str,
+}
+
+/// Without a `type`: Meta's list has only HOME and WORK.
+#[derive(Serialize)]
+struct Phone<'a> {
+    phone: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wa_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Email<'a> {
+    email: &'a str,
+}
+
+#[derive(Serialize)]
+struct Organization<'a> {
+    company: &'a str,
+}
+
+/// The body as JSON. The card's account goes along only where the network named it: a guess would show "invite to
+/// WhatsApp" to the recipient, no account shows the number alone.
+pub fn of(message: &Claimed) -> Result<Vec<u8>, Unreadable> {
+    let stored: Stored = serde_json::from_str(&message.payload).map_err(|_| Unreadable::Content)?;
+    let Content::Contact { contact } = &stored.content;
+    let body = Body {
+        messaging_product: "whatsapp",
+        recipient_type: "individual",
+        to: &message.recipient,
+        kind: "contacts",
+        contacts: [card(contact, message.card_account.as_deref())?],
+        biz_opaque_callback_data: message.id.to_string(),
+    };
+    Ok(serde_json::to_vec(&body).expect("texts can be written as JSON"))
+}
+
+fn card<'a>(contact: &'a GivenContact, account: Option<&'a str>) -> Result<Contact<'a>, Unreadable> {
+    let number = PhoneNumber::parse(&contact.phone).map_err(|_| Unreadable::Phone)?;
+    Ok(Contact {
+        name: Name { formatted_name: &contact.name, first_name: &contact.name },
+        phones: [Phone { phone: format!("+{}", number.digits()), wa_id: account }],
+        emails: contact.email.as_deref().map(|email| [Email { email }]),
+        org: contact.organization.as_deref().map(|company| Organization { company }),
+    })
+}

@@ -1,0 +1,213 @@
+//! What a channel needs to speak for a number of the Cloud API.
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
+use recado_domain::field_errors::{Field, FieldErrors};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+/// The fields of a link, in the order in which their errors are reported.
+pub const FIELDS: [&str; 5] = ["phoneNumberId", "businessAccountId", "accessToken", "verifyToken", "appSecret"];
+
+/// Most digits of an id of Meta's; those of today have 15 to 17.
+pub const ID_LIMIT: usize = 32;
+/// Most characters of an access token; those of today have some 200.
+pub const TOKEN_LIMIT: usize = 2_048;
+/// Most characters of the verify token and of the app's secret.
+pub const SECRET_LIMIT: usize = 255;
+
+/// A number of the Cloud API and the right to speak for it. The ids are digits and nothing else: they go into URLs.
+#[derive(Debug, Clone)]
+pub struct Link {
+    phone_number_id: String,
+    business_account_id: String,
+    number: NumberInfo,
+    access_token: SecretString,
+    verify_token: SecretString,
+    app_secret: Option<SecretString>,
+}
+
+/// What Meta says of a number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberInfo {
+    /// As Meta writes it for people, `+55 11 99999-8888`.
+    #[serde(rename = "phone")]
+    pub phone: Option<String>,
+    /// The name that Meta verified.
+    #[serde(rename = "name")]
+    pub name: Option<String>,
+}
+
+/// What is stored of a link in clear. Fields that a later version wrote are passed over.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Details<'a> {
+    #[serde(borrow)]
+    phone_number_id: Cow<'a, str>,
+    #[serde(borrow)]
+    business_account_id: Cow<'a, str>,
+    #[serde(flatten)]
+    number: Cow<'a, NumberInfo>,
+}
+
+/// What is stored of it sealed.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Secrets<'a> {
+    #[serde(borrow)]
+    access_token: Cow<'a, str>,
+    #[serde(borrow)]
+    verify_token: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    app_secret: Option<Cow<'a, str>>,
+}
+
+/// Why a stored link cannot be read. Says nothing of what stood there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableLink {
+    #[error("the link's details are not in their form")]
+    Details,
+    #[error("the link's secrets are not in their form")]
+    Secrets,
+}
+
+impl Link {
+    /// Reads the values of [`FIELDS`], in that order, or names every faulty one.
+    pub fn parse(values: &[Field<'_>; 5]) -> Result<Self, FieldErrors> {
+        let [phone_number_id, business_account_id, access_token, verify_token, app_secret] = values;
+        let mut errors = FieldErrors::default();
+        let phone_number_id = errors.take(FIELDS[0], required(FIELDS[0], phone_number_id, &ID));
+        let business_account_id = errors.take(FIELDS[1], required(FIELDS[1], business_account_id, &ID));
+        let access_token = errors.take(FIELDS[2], required(FIELDS[2], access_token, &TOKEN));
+        let verify_token = errors.take(FIELDS[3], required(FIELDS[3], verify_token, &SECRET));
+        let app_secret = errors.take(FIELDS[4], optional(FIELDS[4], app_secret, &SECRET));
+        match (phone_number_id, business_account_id, access_token, verify_token, app_secret) {
+            (Some(phone), Some(account), Some(token), Some(verify), Some(app_secret)) => Ok(Self {
+                phone_number_id: phone.to_owned(),
+                business_account_id: account.to_owned(),
+                number: NumberInfo::default(),
+                access_token: token.into(),
+                verify_token: verify.into(),
+                app_secret: app_secret.map(SecretString::from),
+            }),
+            _ => Err(errors),
+        }
+    }
+
+    /// The same link, with what Meta says of its number.
+    #[must_use]
+    pub fn with_number(self, number: NumberInfo) -> Self {
+        Self { number, ..self }
+    }
+
+    /// Reads [`Link::details`] and [`Link::secrets`] back.
+    pub fn from_stored(details: &str, secrets: &SecretString) -> Result<Self, UnreadableLink> {
+        let details: Details<'_> = serde_json::from_str(details).map_err(|_| UnreadableLink::Details)?;
+        let secrets: Secrets<'_> =
+            serde_json::from_str(secrets.expose_secret()).map_err(|_| UnreadableLink::Secrets)?;
+        let ids_fit = ID.fits(&details.phone_number_id) && ID.fits(&details.business_account_id);
+        let secrets_fit = TOKEN.fits(&secrets.access_token)
+            && SECRET.fits(&secrets.verify_token)
+            && secrets.app_secret.as_ref().is_none_or(|secret| SECRET.fits(secret));
+        match (ids_fit, secrets_fit) {
+            (false, _) => Err(UnreadableLink::Details),
+            (_, false) => Err(UnreadableLink::Secrets),
+            (true, true) => Ok(Self {
+                phone_number_id: details.phone_number_id.into_owned(),
+                business_account_id: details.business_account_id.into_owned(),
+                number: details.number.into_owned(),
+                access_token: secrets.access_token.into_owned().into(),
+                verify_token: secrets.verify_token.into_owned().into(),
+                app_secret: secrets.app_secret.map(|secret| secret.into_owned().into()),
+            }),
+        }
+    }
+
+    /// What may be stored in clear, as JSON.
+    pub fn details(&self) -> String {
+        json(&Details {
+            phone_number_id: Cow::Borrowed(&self.phone_number_id),
+            business_account_id: Cow::Borrowed(&self.business_account_id),
+            number: Cow::Borrowed(&self.number),
+        })
+    }
+
+    /// What is stored sealed, as JSON.
+    pub fn secrets(&self) -> SecretString {
+        let secrets = Secrets {
+            access_token: Cow::Borrowed(self.access_token.expose_secret()),
+            verify_token: Cow::Borrowed(self.verify_token.expose_secret()),
+            app_secret: self.app_secret.as_ref().map(|secret| Cow::Borrowed(secret.expose_secret())),
+        };
+        json(&secrets).into()
+    }
+
+    /// Meta's id of the number.
+    pub fn phone_number_id(&self) -> &str {
+        &self.phone_number_id
+    }
+
+    /// Meta's id of the WhatsApp business account (WABA) that the number is of.
+    pub fn business_account_id(&self) -> &str {
+        &self.business_account_id
+    }
+
+    /// What Meta said of the number when the link was checked.
+    pub fn number(&self) -> &NumberInfo {
+        &self.number
+    }
+
+    /// For calls of the Graph API.
+    pub fn access_token(&self) -> &SecretString {
+        &self.access_token
+    }
+
+    /// By which Meta's first call of our callback address is known.
+    pub fn verify_token(&self) -> &SecretString {
+        &self.verify_token
+    }
+
+    /// The secret of Meta's app, by which callbacks are signed.
+    pub fn app_secret(&self) -> Option<&SecretString> {
+        self.app_secret.as_ref()
+    }
+}
+
+/// Which texts a field takes.
+struct Rule {
+    length: RangeInclusive<usize>,
+    of: fn(&u8) -> bool,
+    what: &'static str,
+}
+
+const ID: Rule = Rule { length: 1..=ID_LIMIT, of: u8::is_ascii_digit, what: "digitos" };
+const VISIBLE: &str = "caracteres ASCII visiveis, sem espacos";
+const TOKEN: Rule = Rule { length: 1..=TOKEN_LIMIT, of: u8::is_ascii_graphic, what: VISIBLE };
+const SECRET: Rule = Rule { length: 1..=SECRET_LIMIT, of: u8::is_ascii_graphic, what: VISIBLE };
+
+impl Rule {
+    fn fits(&self, text: &str) -> bool {
+        self.length.contains(&text.len()) && text.as_bytes().iter().all(self.of)
+    }
+}
+
+fn required<'a>(name: &str, value: &'a Field<'_>, rule: &Rule) -> Result<&'a str, Cow<'static, str>> {
+    optional(name, value, rule)?.ok_or_else(|| format!("O campo {name} e obrigatorio.").into())
+}
+
+fn optional<'a>(name: &str, value: &'a Field<'_>, rule: &Rule) -> Result<Option<&'a str>, Cow<'static, str>> {
+    match value.text(name)? {
+        Some(text) if !rule.fits(text) => {
+            Err(format!("O campo {name} deve ter de 1 a {} {}.", rule.length.end(), rule.what).into())
+        }
+        text => Ok(text),
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts can be written as JSON")
+}
