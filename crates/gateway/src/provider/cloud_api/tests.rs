@@ -1,6 +1,10 @@
-use recado_domain::ids::MessageId;
+pub(super) mod peer;
 
-use crate::store::rows::Claimed;
+use recado_domain::field_errors::Field;
+use recado_domain::ids::{InstitutionId, MessageId};
+
+use super::*;
+use peer::{Peer, json};
 
 /// The card of the published example, claimed for the first time.
 pub(super) fn claimed() -> Claimed {
@@ -17,4 +21,81 @@ pub(super) fn claimed() -> Claimed {
         attempts: 1,
         failures: 0,
     }
+}
+
+pub(super) fn link(token: &str) -> Link {
+    Link::parse(&["106540352242922", "102290129340398", token, "palavra", ""].map(Field::from)).expect("a good link")
+}
+
+fn via() -> Via {
+    Via { key: 7, institution: InstitutionId::new(1, [0; 10]), id: "loja".parse().expect("a channel id") }
+}
+
+const EXPIRED: &str = r#"{"error":{"message":"Session has expired","type":"OAuthException","code":190}}"#;
+
+async fn cloud_api() -> (Arc<CloudApi>, Peer) {
+    let peer = Peer::answering(json(401, EXPIRED)).await;
+    let cloud_api = CloudApi::new(Graph::new(&peer.url, "v23.0").expect("a good address"));
+    (Arc::new(cloud_api), peer)
+}
+
+#[tokio::test]
+async fn a_channel_without_a_link_is_refused() {
+    let (cloud_api, peer) = cloud_api().await;
+    let outcome = cloud_api.send(&via(), &claimed()).await;
+    assert!(matches!(&outcome, SendOutcome::ChannelRefused { reason } if reason.contains("Conecte-o")), "{outcome:?}");
+    assert_eq!(peer.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_token_stops_the_channel() {
+    let (cloud_api, _peer) = cloud_api().await;
+    cloud_api.set(7, link("velho"));
+    let outcome = cloud_api.send(&via(), &claimed()).await;
+    assert!(
+        matches!(&outcome, SendOutcome::ChannelRefused { reason } if reason.ends_with("(Meta 190)")),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_of_an_access_that_was_replaced_does_not_stop_the_channel() {
+    let (cloud_api, peer) = cloud_api().await;
+    let changes: [fn(&CloudApi); 2] = [|cloud_api| cloud_api.set(7, link("novo")), |cloud_api| cloud_api.remove(7)];
+    for change in changes {
+        cloud_api.set(7, link("velho"));
+        peer.hold();
+        let before = peer.requests().len();
+        let sending = tokio::spawn({
+            let cloud_api = cloud_api.clone();
+            async move { cloud_api.send(&via(), &claimed()).await }
+        });
+        peer.until_asked(before + 1).await;
+        change(&cloud_api);
+        peer.let_go();
+        assert_eq!(sending.await.expect("no panic"), SendOutcome::ChannelTrouble { wait: Duration::ZERO });
+    }
+}
+
+#[tokio::test]
+async fn links_are_found_by_channel_and_by_number() {
+    let (cloud_api, _peer) = cloud_api().await;
+    cloud_api.set(7, link("a"));
+    cloud_api.set(8, link("b"));
+    let mut keys: Vec<_> = cloud_api.with_phone_number_id("106540352242922").into_iter().map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, [7, 8]);
+    cloud_api.remove(7);
+    assert!(cloud_api.get(7).is_none() && cloud_api.get(8).is_some());
+    assert_eq!(cloud_api.with_phone_number_id("1").len(), 0);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_sent_again_only_where_a_person_chose_so() {
+    let (cloud_api, _peer) = cloud_api().await;
+    let leave = ChannelSettings { unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 60, pipeline: 3 };
+    assert_eq!(cloud_api.unanswered(&leave), Unanswered::Unknown(None));
+    let resend = ChannelSettings { unknown_policy: UnknownPolicy::Resend, ..leave };
+    assert_eq!(cloud_api.unanswered(&resend), Unanswered::Unknown(Some(60_000)));
+    assert_eq!(cloud_api.max_in_flight(&leave), 3);
 }
