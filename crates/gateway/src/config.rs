@@ -166,6 +166,20 @@ pub struct Behaviour {
           value_parser = humantime::parse_duration)]
     pub sandbox_delay_max: Duration,
 
+    /// Address of Meta's Graph API; by http on this machine only
+    #[arg(
+        long,
+        env = "RECADO_GRAPH_URL",
+        hide_env_values = true,
+        default_value = "https://graph.facebook.com",
+        value_name = "URL"
+    )]
+    pub graph_url: String,
+
+    /// Version of the Graph API
+    #[arg(long, env = "RECADO_GRAPH_VERSION", hide_env_values = true, default_value = "v23.0", value_name = "VERSION")]
+    pub graph_version: String,
+
     #[command(flatten)]
     pub secret_key: SecretKey,
 }

@@ -8,11 +8,12 @@ mod call;
 mod client;
 mod socket;
 
+use std::fmt;
 use std::sync::Arc;
 
 use recado_domain::api_key::{Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
-use recado_domain::channel::ChannelAction;
-use recado_domain::field_errors::FieldErrors;
+use recado_domain::channel::{ChannelAction, ChannelType};
+use recado_domain::field_errors::{Field, FieldErrors};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -29,7 +30,8 @@ use crate::clock::rfc3339;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels::{ChannelChange, ChannelWish};
-use crate::operations::{api_keys, channels, institutions, secrets};
+use crate::operations::{api_keys, channels, institutions, links, secrets};
+use crate::provider::cloud_api::Link;
 
 /// Rows that a listing fetches at once.
 const PAGE: usize = 500;
@@ -71,6 +73,11 @@ pub enum Command {
     ShowChannel {
         which: WhichChannel,
     },
+    ConnectChannel {
+        which: WhichChannel,
+        /// What links a channel of the Cloud API; none: the link that it has.
+        credentials: Option<Credentials>,
+    },
     ActOnChannel {
         which: WhichChannel,
         action: ChannelAction,
@@ -89,6 +96,16 @@ pub enum Command {
     Resolve {
         whose: Whose,
     },
+}
+
+/// The fields that link a channel, in the order of `provider::cloud_api::link::FIELDS`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Credentials(pub [Option<String>; 5]);
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Credentials")
+    }
 }
 
 /// A channel on the command line.
@@ -168,6 +185,12 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
             api_keys::revoke(gateway, entry.ok_or(ApiError::ApiKeyNotFound)?).await?;
             Ok(json!({ "id": id, "revoked": true }))
         }
+        command => manage_channels(gateway, command).await,
+    }
+}
+
+async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, ApiError> {
+    match command {
         Command::CreateChannel { institution, environment, name, kind, id } => {
             let institution = find_institution(gateway, institution.as_deref()).await?;
             let wish = ChannelWish { name: Some(name), kind: Some(kind), id };
@@ -182,6 +205,19 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
             let entry = find_channel(gateway, &which).await?;
             as_value(ChannelView::from(channels::get(gateway, &entry).await?))
         }
+        Command::ConnectChannel { which, credentials: Some(Credentials(values)) } => {
+            let entry = find_channel(gateway, &which).await?;
+            if entry.kind != ChannelType::CloudApi {
+                return Err(ApiError::field("type", "Canais deste tipo nao precisam de credenciais."));
+            }
+            let link =
+                Link::parse(&values.each_ref().map(|value| value.as_deref().map_or(Field::Absent, Field::from)))?;
+            as_value(ChannelView::from(links::connect(gateway, &entry, Some(link)).await?))
+        }
+        Command::ConnectChannel { which, credentials: None } => {
+            let entry = find_channel(gateway, &which).await?;
+            as_value(ChannelView::from(channels::act(gateway, &entry, ChannelAction::Connect).await?))
+        }
         Command::ActOnChannel { which, action } => {
             let entry = find_channel(gateway, &which).await?;
             as_value(ChannelView::from(channels::act(gateway, &entry, action).await?))
@@ -195,7 +231,7 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
             channels::delete(gateway, &entry).await?;
             Ok(json!({ "id": entry.via.id, "deleted": true }))
         }
-        Command::RotateSecrets | Command::Call(_) | Command::Resolve { .. } => Err(ApiError::Internal),
+        _ => Err(ApiError::Internal),
     }
 }
 

@@ -145,6 +145,12 @@ impl Directory {
         names.get(&(institution, environment))?.get(id).cloned()
     }
 
+    /// The channels with this id, whosever they are, deleted or not.
+    pub fn named(&self, id: &str) -> Vec<Arc<ChannelEntry>> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.values().filter_map(|own| own.get(id)).cloned().collect()
+    }
+
     /// Adds a channel, or takes up one that was deleted or changed.
     pub fn add_channel(&self, channel: &Channel) {
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);

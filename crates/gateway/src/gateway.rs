@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, Notify};
+use anyhow::Context;
+use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::rate_limit::FailedLogins;
@@ -11,18 +12,22 @@ use crate::clock::{Clock, Entropy, NewIds, SystemClock, SystemEntropy};
 use crate::config::Behaviour;
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
+use crate::operations::links;
 use crate::provider::Providers;
+use crate::provider::cloud_api::{CloudApi, Graph};
 use crate::provider::sandbox::Sandbox;
 use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
 use crate::store::Store;
-use crate::store::rows::StoreError;
 use crate::store::sqlite::SqliteStore;
 
 /// The store's file in the data directory.
 pub const STORE_FILE: &str = "recado.db";
 /// The simulated network's file beside it.
 pub const SANDBOX_FILE: &str = "sandbox.db";
+
+/// Large callbacks that are read at a time: with three megabytes each, 24.
+const LARGE_CALLBACKS: usize = 8;
 
 /// Everything that a request or a command works with.
 pub struct Gateway {
@@ -36,6 +41,8 @@ pub struct Gateway {
     /// Seals and opens secrets; empty where no key was given.
     pub secrets: Arc<KeyRing>,
     pub failed_logins: FailedLogins,
+    /// Turns for reading large bodies of those whom nobody knows yet.
+    pub large_callbacks: Semaphore,
     /// Keys and channels are changed one at a time, so that the directory hears of changes in the order of the store.
     pub changes: Mutex<()>,
     /// A key was used for the first time since uses were written down.
@@ -46,17 +53,22 @@ pub struct Gateway {
 
 impl Gateway {
     /// Opens the files of a data directory; nothing runs yet.
-    pub async fn open(data_dir: &Path, behaviour: Behaviour, secrets: KeyRing) -> Result<Arc<Self>, StoreError> {
+    pub async fn open(data_dir: &Path, behaviour: Behaviour, secrets: KeyRing) -> anyhow::Result<Arc<Self>> {
+        let graph = Graph::new(&behaviour.graph_url, &behaviour.graph_version)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE))?);
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
         let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), behaviour.sandbox_pacing(), clock.clone())?;
-        let providers = Arc::new(Providers::new(Arc::new(sandbox)));
+        let cloud_api = Arc::new(CloudApi::new(graph, store.clone()));
+        links::take_up(&cloud_api, &*store, &secrets, clock.now()).await?;
+        let providers = Arc::new(Providers::new(Arc::new(sandbox)).with_cloud_api(cloud_api));
         let directory = Arc::new(Directory::new(store.api_keys().await?, &store.channels().await?));
         let dispatcher =
             Dispatcher::new(store.clone(), providers.clone(), directory.clone(), clock.clone(), entropy.clone());
         Ok(Arc::new(Self {
             failed_logins: FailedLogins::new(behaviour.auth_failures),
+            large_callbacks: Semaphore::new(LARGE_CALLBACKS),
             behaviour,
             store,
             directory,

@@ -18,6 +18,6 @@ pub mod control;
 pub mod gateway;
 pub mod housekeeping;
 pub mod lock;
-pub mod sealed;
 pub mod outbound;
+pub mod sealed;
 pub mod shutdown;

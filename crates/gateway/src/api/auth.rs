@@ -17,6 +17,7 @@ use recado_domain::ids::InstitutionId;
 
 use super::error::ApiError;
 use super::rate_limit::Quota;
+use crate::clock::Millis;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 
@@ -48,7 +49,8 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         .and_then(|secret| gateway.directory.key(&secret.hash()))
         .filter(|entry| entry.is_valid(now));
     let Some(entry) = valid else {
-        return refuse(&gateway, request.extensions().get::<Peer>().copied(), now).into_response();
+        let peer = request.extensions().get::<Peer>().copied();
+        return refuse(&gateway, peer, now, ApiError::Unauthorized).into_response();
     };
     if entry.touch(now) {
         gateway.key_used.notify_one();
@@ -71,11 +73,12 @@ fn looks_only(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn refuse(gateway: &Gateway, peer: Option<Peer>, now: i64) -> ApiError {
+/// Refuses who could not prove who calls, and counts it: too many from one address are told so.
+pub fn refuse(gateway: &Gateway, peer: Option<Peer>, now: Millis, otherwise: ApiError) -> ApiError {
     let quota = peer.and_then(|Peer(address)| gateway.failed_logins.note(address, now));
     match quota {
         Some(Quota { allowed: false, retry_after, .. }) => ApiError::RateLimited(retry_after),
-        _ => ApiError::Unauthorized,
+        _ => otherwise,
     }
 }
 

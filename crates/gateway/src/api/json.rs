@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -35,16 +35,31 @@ impl<S: Sync> FromRequest<S> for JsonBody {
         if !is_plain_json(request.headers()) {
             return Err(ApiError::UnsupportedMediaType);
         }
-        read(request.into_body()).await.map(Self)
+        read(request.into_body(), BODY_LIMIT).await.map(Self)
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, ApiError> {
+/// The same where a call may come without a body: an empty one is none, whatever the headers say of it.
+impl<S: Sync> OptionalFromRequest<S> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Option<Self>, ApiError> {
+        let (head, body) = request.into_parts();
+        let bytes = read(body, BODY_LIMIT).await?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        if is_plain_json(&head.headers) { Ok(Some(Self(bytes))) } else { Err(ApiError::UnsupportedMediaType) }
+    }
+}
+
+/// Reads a body of at most so many bytes, in bounded time.
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     // What announces itself as too large need not be sent.
-    if body.size_hint().lower() > BODY_LIMIT as u64 {
+    if body.size_hint().lower() > limit as u64 {
         return Err(ApiError::PayloadTooLarge);
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await {
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::PayloadTooLarge),
         // Broken off by the client, or too slow: nobody waits for an answer, or nobody should.

@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod auth;
+mod callbacks;
 pub mod channels;
 pub mod docs;
 pub mod error;
@@ -31,7 +32,7 @@ use route::{Access, Route, keyed, open, page};
 /// Every route, with its handlers and what the OpenAPI document says of them.
 pub fn routes() -> Vec<Route> {
     use messages::{cancel, send_contact, vcard};
-    use {api_keys as keys, channels::act};
+    use {api_keys as keys, channels::act, channels::connect};
     vec![
         keyed("/v1/channels/{channelId}/messages/contact").post(send_contact::send_contact, send_contact::describe),
         keyed("/v1/channels/{channelId}/messages").get(messages::list::list, messages::list::describe),
@@ -46,7 +47,7 @@ pub fn routes() -> Vec<Route> {
             .get(channels::get::get, channels::get::describe)
             .put(channels::update::update, channels::update::describe)
             .delete(channels::delete::delete, channels::delete::describe),
-        keyed("/v1/channels/{channelId}/connect").post(act::connect, act::describe_connect),
+        keyed("/v1/channels/{channelId}/connect").post(connect::connect, connect::describe),
         keyed("/v1/channels/{channelId}/disconnect").post(act::disconnect, act::describe_disconnect),
         keyed("/v1/channels/{channelId}/pause").post(act::pause, act::describe_pause),
         keyed("/v1/channels/{channelId}/resume").post(act::resume, act::describe_resume),
@@ -56,6 +57,12 @@ pub fn routes() -> Vec<Route> {
         keyed("/v1/api-keys/{keyId}").delete(keys::revoke::revoke, keys::revoke::describe),
         keyed("/v1/sandbox/messages").get(sandbox::messages::messages, sandbox::messages::describe),
         keyed("/v1/sandbox/data").delete(sandbox::clear::clear, sandbox::clear::describe),
+        open("/v1/callbacks/meta")
+            .get(callbacks::verify::of_app, callbacks::verify::describe_of_app)
+            .post(callbacks::statuses::of_app, callbacks::statuses::describe_of_app),
+        open("/v1/callbacks/meta/{channelId}")
+            .get(callbacks::verify::of_channel, callbacks::verify::describe_of_channel)
+            .post(callbacks::statuses::of_channel, callbacks::statuses::describe_of_channel),
         open("/health/live").get(health::live, health::describe_live),
         open("/health/ready").get(health::ready, health::describe_ready),
         page("/openapi.json", docs::openapi),

@@ -1,14 +1,15 @@
 //! `recado channels`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelAction, ChannelType, UnknownPolicy};
 
 use super::{Common, operate, output, parse_environment};
-use crate::control::{Command as Control, WhichChannel};
+use crate::control::{Command as Control, Credentials, WhichChannel};
 use crate::operations::channels::ChannelChange;
 
 #[derive(Debug, Args)]
@@ -71,8 +72,27 @@ pub enum Command {
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         unknown_wait: Option<Duration>,
     },
-    /// Bring a channel's line up
-    Connect(Which),
+    /// Bring a channel's line up. A channel of type WHATSAPP_WABA is linked by these flags the first time, and by its link
+    /// afterwards
+    Connect {
+        #[command(flatten)]
+        which: Which,
+        /// Meta's id of the number
+        #[arg(long, value_name = "ID")]
+        phone_number_id: Option<String>,
+        /// Meta's id of the WhatsApp business account
+        #[arg(long, value_name = "ID")]
+        business_account_id: Option<String>,
+        /// File with a permanent token of the Graph API; the variable `RECADO_ACCESS_TOKEN` holds the token itself
+        #[arg(long, value_name = "FILE")]
+        access_token_file: Option<PathBuf>,
+        /// File with the token that Meta sends to verify the callback address; or `RECADO_VERIFY_TOKEN`
+        #[arg(long, value_name = "FILE")]
+        verify_token_file: Option<PathBuf>,
+        /// File with the secret of Meta's app, without which there are no receipts; or `RECADO_APP_SECRET`
+        #[arg(long, value_name = "FILE")]
+        app_secret_file: Option<PathBuf>,
+    },
     /// Put a channel's line down; what waits is held
     Disconnect(Which),
     /// Hold what waits on a channel
@@ -108,7 +128,25 @@ impl Command {
                 let change = ChannelChange { name, pipeline, unknown_policy, unknown_wait_seconds: seconds };
                 (common, Control::UpdateChannel { which, change })
             }
-            Self::Connect(which) => act(which, ChannelAction::Connect),
+            Self::Connect {
+                which,
+                phone_number_id,
+                business_account_id,
+                access_token_file,
+                verify_token_file,
+                app_secret_file,
+            } => {
+                let (common, which) = which.split();
+                let fields = [
+                    phone_number_id,
+                    business_account_id,
+                    secret(access_token_file, "RECADO_ACCESS_TOKEN")?,
+                    secret(verify_token_file, "RECADO_VERIFY_TOKEN")?,
+                    secret(app_secret_file, "RECADO_APP_SECRET")?,
+                ];
+                let credentials = fields.iter().any(Option::is_some).then_some(Credentials(fields));
+                (common, Control::ConnectChannel { which, credentials })
+            }
             Self::Disconnect(which) => act(which, ChannelAction::Disconnect),
             Self::Pause(which) => act(which, ChannelAction::Pause),
             Self::Resume(which) => act(which, ChannelAction::Resume),
@@ -119,6 +157,18 @@ impl Command {
         };
         let value = operate(&common.data_dir.data_dir, command).await?;
         output::show(&common.output, &value)
+    }
+}
+
+/// A secret from its file, or from the variable. There are no flags for secrets: every user of a machine can read a command
+/// line.
+fn secret(file: Option<PathBuf>, variable: &str) -> Result<Option<String>> {
+    match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(Some(text.trim().to_owned()))
+        }
+        None => Ok(std::env::var(variable).ok()),
     }
 }
 

@@ -31,7 +31,7 @@ pub async fn run(config: Config) -> Result<()> {
     let listener = server::listen(config.listen);
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
-    let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await.context("cannot open the store")?;
+    let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await?;
     let socket = Socket::open(dir)?;
     let background = TaskTracker::new();
     // Receipts come last to an end: what was sent while stopping may still be acknowledged.

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
+use crate::operations::links;
 use crate::store::rows::{Channel, NewChannel};
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 /// Messages that are cancelled at once when a channel is deleted.
 const CANCEL_AT_ONCE: usize = 500;
 
@@ -173,6 +174,9 @@ pub async fn get(gateway: &Gateway, entry: &ChannelEntry) -> Result<Channel, Api
 
 /// Connects, disconnects, pauses or resumes a channel.
 pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction) -> Result<Channel, ApiError> {
+    if (entry.kind, action) == (ChannelType::CloudApi, ChannelAction::Connect) {
+        return links::connect(gateway, entry, None).await;
+    }
     for _ in 0..TRIES {
         let channel = get(gateway, entry).await?;
         let next = channel.state.after(action).ok_or(ApiError::ChannelNotConnected)?;
@@ -203,6 +207,9 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
     let (key, now) = (entry.via.key, gateway.clock.now());
     gateway.store.delete_channel(key, now).await?;
     gateway.directory.delete_channel(entry);
+    if let Some(cloud_api) = gateway.providers.cloud_api() {
+        cloud_api.remove(key);
+    }
     // Should this break off, the dispatcher does the rest when it next looks at the channel.
     while gateway.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {}
     gateway.dispatcher.wake(key);

@@ -3,4 +3,5 @@
 pub mod api_keys;
 pub mod channels;
 pub mod institutions;
+pub mod links;
 pub mod secrets;

@@ -72,6 +72,7 @@ pub trait Provider: Send + Sync {
 /// The provider of each channel type.
 pub struct Providers {
     sandbox: Arc<sandbox::Sandbox>,
+    cloud_api: Option<Arc<cloud_api::CloudApi>>,
     by_type: HashMap<ChannelType, Arc<dyn Provider>>,
 }
 
@@ -79,7 +80,13 @@ impl Providers {
     /// The simulated network alone.
     pub fn new(sandbox: Arc<sandbox::Sandbox>) -> Self {
         let by_type = HashMap::default();
-        Self { sandbox: sandbox.clone(), by_type }.with(ChannelType::Sandbox, sandbox)
+        Self { sandbox: sandbox.clone(), cloud_api: None, by_type }.with(ChannelType::Sandbox, sandbox)
+    }
+
+    /// And Meta's Cloud API.
+    #[must_use]
+    pub fn with_cloud_api(self, cloud_api: Arc<cloud_api::CloudApi>) -> Self {
+        Self { cloud_api: Some(cloud_api.clone()), ..self }.with(ChannelType::CloudApi, cloud_api)
     }
 
     /// And this one for channels of that type.
@@ -92,6 +99,11 @@ impl Providers {
     /// The provider of a type; `None` where this build has none.
     pub fn of(&self, kind: ChannelType) -> Option<Arc<dyn Provider>> {
         self.by_type.get(&kind).cloned()
+    }
+
+    /// Meta's Cloud API; only tests go without.
+    pub fn cloud_api(&self) -> Option<&Arc<cloud_api::CloudApi>> {
+        self.cloud_api.as_ref()
     }
 
     /// The simulated network.

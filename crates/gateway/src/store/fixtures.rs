@@ -173,7 +173,7 @@ impl Ground {
 
     pub(crate) async fn receipt(&self, channel: ChannelKey, network_id: &str, status: MessageStatus) {
         let of = Named::NetworkId(network_id.to_owned());
-        self.apply(Receipt { channel, of, status, at: NOW, account: None, error: None }).await;
+        self.apply(Receipt { channel, of, status, at: NOW, account: None, error: None, pauses: None }).await;
     }
 
     pub(crate) async fn apply(&self, receipt: Receipt) {

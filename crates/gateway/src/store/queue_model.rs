@@ -418,7 +418,9 @@ impl World {
         let channel = if astray { (known.channel + 1) % self.lines.len() } else { known.channel };
         let channel = self.lines[channel].key;
         let of = Named::NetworkId(message.network_id);
-        self.ground.apply(Receipt { channel, of, status, at: self.now, account: None, error: None }).await;
+        self.ground
+            .apply(Receipt { channel, of, status, at: self.now, account: None, error: None, pauses: None })
+            .await;
         if !astray && known.status.awaits_receipts() && known.status.may_become(status) {
             known.status = status;
         }

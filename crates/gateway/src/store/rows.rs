@@ -64,6 +64,8 @@ pub struct Channel {
     pub state: ChannelState,
     pub state_reason: Option<String>,
     pub settings: ChannelSettings,
+    /// How it is linked to its network: JSON, nothing secret.
+    pub link: Option<String>,
     /// When its line was first up.
     pub connected_at: Option<Millis>,
     pub created_at: Millis,
@@ -291,6 +293,9 @@ pub struct Receipt {
     pub account: Option<String>,
     /// Code and text, where it failed.
     pub error: Option<(String, String)>,
+    /// Why the channel is paused with it: the network takes nothing more until a person has done something. A receipt
+    /// that moves no message pauses nothing.
+    pub pauses: Option<String>,
 }
 
 /// How a network names a message.

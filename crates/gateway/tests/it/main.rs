@@ -4,6 +4,7 @@
 //! tests of a route live where its URL says (`v1/...`).
 
 mod cli;
+mod cloud_api;
 mod disk;
 mod docs;
 mod harness;

@@ -21,6 +21,11 @@ def before_call(context, case, kwargs):
     # It asks with a test key, and a schema knows no environment.
     if isinstance(case.body, dict) and "type" in case.body:
         case.body["type"] = "SANDBOX"
+    # A channel of the sandbox has no settings and is linked to nothing, and a schema knows no types of channels.
+    if isinstance(case.body, dict) and "settings" in case.body:
+        del case.body["settings"]
+    if isinstance(case.body, dict) and case.path.endswith("/connect"):
+        case.body = {}
     # A schema knows no "now".
     if isinstance(case.body, dict) and case.body.get("expiresAt"):
         case.body["expiresAt"] = "2999-12-31T23:59:59Z"

@@ -1,4 +1,4 @@
-//! `POST /v1/channels/{channelId}/connect`, `disconnect`, `pause`, `resume`.
+//! `POST /v1/channels/{channelId}/disconnect`, `pause`, `resume`.
 
 use std::sync::Arc;
 
@@ -26,15 +26,6 @@ async fn act(gateway: &Gateway, caller: &Caller<scope::ChannelsWrite>, id: &str,
     Ok(json::answer(StatusCode::OK, &Data { data: ChannelView::from(channel) }))
 }
 
-/// Brings the line up.
-pub async fn connect(
-    State(gateway): State<Arc<Gateway>>,
-    caller: Caller<scope::ChannelsWrite>,
-    Ids([channel]): Ids<1>,
-) -> Answer {
-    act(&gateway, &caller, &channel, ChannelAction::Connect).await
-}
-
 /// Puts the line down; what waits is held.
 pub async fn disconnect(
     State(gateway): State<Arc<Gateway>>,
@@ -60,11 +51,6 @@ pub async fn resume(
     Ids([channel]): Ids<1>,
 ) -> Answer {
     act(&gateway, &caller, &channel, ChannelAction::Resume).await
-}
-
-/// What the OpenAPI document says of it.
-pub fn describe_connect(operation: Operation<'_>) -> Operation<'_> {
-    describe(operation.named("Channels", "connectChannel", "Bring the line up"), ChannelState::Connected)
 }
 
 /// What the OpenAPI document says of it.

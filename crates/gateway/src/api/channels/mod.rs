@@ -1,6 +1,7 @@
 //! Channels.
 
 pub mod act;
+pub mod connect;
 pub mod create;
 pub mod delete;
 pub mod get;

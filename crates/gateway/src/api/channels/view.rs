@@ -2,12 +2,14 @@
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType, UnknownPolicy};
+use recado_domain::ids::ChannelId;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::openapi::schemas::{self, Time};
 use crate::clock::rfc3339;
+use crate::provider::cloud_api::link::LinkDetails;
 use crate::store::rows::Channel;
 
 /// A channel with its state.
@@ -29,12 +31,46 @@ pub struct ChannelView {
     state_reason: Option<String>,
     /// Whether a send is taken in this state.
     accepts: bool,
+    /// How it is linked to its network; `null` where it is not, or needs no link.
+    link: Option<LinkView>,
     /// What can be set on a channel of this type; `null` where nothing can.
     settings: Option<SettingsView>,
     #[schemars(with = "Option<Time>")]
     connected_at: Option<String>,
     #[schemars(with = "Time")]
     created_at: String,
+}
+
+/// The link of a channel to Meta's Cloud API, without its secrets.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "ChannelLink")]
+struct LinkView {
+    phone_number_id: String,
+    business_account_id: String,
+    /// The number as Meta writes it for people.
+    phone: Option<String>,
+    /// The name that Meta verified.
+    name: Option<String>,
+    /// `OFF` where no `appSecret` is known: callbacks are refused then, and no message goes further than `SENT`.
+    #[schemars(extend("enum" = ["ON", "OFF"]))]
+    receipts: &'static str,
+    /// The path of the address to enter in Meta's dashboard.
+    callback_path: String,
+}
+
+impl LinkView {
+    fn new(details: &str, channel: &ChannelId) -> Option<Self> {
+        let details = LinkDetails::parse(details)?;
+        Some(Self {
+            phone_number_id: details.phone_number_id,
+            business_account_id: details.business_account_id,
+            phone: details.number.phone,
+            name: details.number.name,
+            receipts: if details.receipts { "ON" } else { "OFF" },
+            callback_path: format!("/v1/callbacks/meta/{channel}"),
+        })
+    }
 }
 
 /// What a person may set on a channel.
@@ -61,6 +97,7 @@ impl From<Channel> for ChannelView {
     fn from(channel: Channel) -> Self {
         Self {
             accepts: channel.state.accepts(channel.connected_at.is_some()),
+            link: channel.link.and_then(|details| LinkView::new(&details, &channel.id)),
             id: channel.id.to_string(),
             name: channel.name,
             kind: channel.kind,
@@ -84,6 +121,7 @@ pub fn example(state: ChannelState) -> Value {
         "state": state.name(),
         "stateReason": null,
         "accepts": state.accepts(state != ChannelState::Created),
+        "link": null,
         "settings": null,
         "connectedAt": (state != ChannelState::Created).then_some("2026-11-23T12:27:01.739Z"),
         "createdAt": "2026-11-23T12:27:01.728Z",

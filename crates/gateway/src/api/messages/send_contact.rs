@@ -7,6 +7,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use recado_domain::api_key::{Environment, Scope};
+use recado_domain::channel::ChannelType;
 use recado_domain::contact::{ContactMessage, FIELDS, NAME_LIMIT};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::MessageId;
@@ -204,10 +205,13 @@ impl Call {
             fingerprint: self.fingerprint(entry),
             forget_before: now - millis(behaviour.keep_idempotency),
         });
+        let id = ids.message();
+        // The Cloud API takes no id but one that it hands back with its statuses.
+        let network_id = if entry.kind == ChannelType::CloudApi { id.to_string() } else { ids.network() };
         Ok(NewMessage {
-            id: ids.message(),
+            id,
             channel: entry.via.key,
-            network_id: ids.network(),
+            network_id,
             recipient: self.contact.to.number.digits().to_owned(),
             payload: serde_json::to_string(&Stored::from(&self.contact)).map_err(|_| ApiError::Internal)?,
             card: vcard::render(card, &card_account.digits),

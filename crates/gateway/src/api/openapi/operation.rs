@@ -99,11 +99,20 @@ impl<'a> Operation<'a> {
     }
 
     /// The JSON object that it takes.
-    pub fn body(mut self, schema_name: &'static str, schema: Value, example: Value) -> Self {
+    pub fn body(self, schema_name: &'static str, schema: Value, example: Value) -> Self {
+        self.takes(true, schema_name, schema, example)
+    }
+
+    /// The JSON object that it takes where there is one.
+    pub fn optional_body(self, schema_name: &'static str, schema: Value, example: Value) -> Self {
+        self.takes(false, schema_name, schema, example)
+    }
+
+    fn takes(mut self, required: bool, schema_name: &'static str, schema: Value, example: Value) -> Self {
         let definition = json!({"$ref": format!("#/components/schemas/{schema_name}")});
         self.components.schemas.definitions_mut().insert(schema_name.to_owned(), schema);
         let content = object([("application/json", object([("schema", definition), ("example", example)]))]);
-        self.fields.insert("requestBody".to_owned(), object([("required", true.into()), ("content", content)]));
+        self.fields.insert("requestBody".to_owned(), object([("required", required.into()), ("content", content)]));
         self.refuses([ApiError::UnsupportedMediaType, ApiError::PayloadTooLarge])
     }
 

@@ -120,7 +120,9 @@ fn when(error: &ApiError) -> &'static str {
     match error {
         ApiError::Validation(_) => "A field, a header or a parameter is at fault; `errors` names each.",
         ApiError::Unauthorized => "No key, or a malformed, unknown, expired or revoked one.",
-        ApiError::Forbidden => "The key may not do this: a scope is missing, or it is of the wrong environment.",
+        ApiError::Forbidden => {
+            "The key may not do this: a scope is missing, or it is of the wrong environment. A callback is not Meta's."
+        }
         ApiError::ChannelNotFound => "No such channel for this key.",
         ApiError::MessageNotFound => "No such message on this channel.",
         ApiError::ApiKeyNotFound => "No such key for this key, or it is revoked.",

@@ -93,12 +93,15 @@ impl Graph {
     /// The Graph API at that address: `https://graph.facebook.com`, or by http on this machine alone. The version is
     /// `v23.0` or the like.
     pub fn new(base_url: &str, version: &str) -> Result<Self> {
-        let base = BaseUrl::parse("the Graph API's URL", base_url)?;
+        let base = BaseUrl::parse("--graph-url (RECADO_GRAPH_URL)", base_url)?;
         if !base.secure && !base.loopback {
-            bail!("the Graph API's URL must begin with https://: tokens do not go to {} in clear", base.host);
+            bail!(
+                "--graph-url (RECADO_GRAPH_URL) must begin with https://: tokens do not go to {} in clear",
+                base.host
+            );
         }
         if !is_version(version) {
-            bail!("the Graph API's version looks like v23.0, not like {version:?}");
+            bail!("--graph-version (RECADO_GRAPH_VERSION) looks like v23.0, not like {version:?}");
         }
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())

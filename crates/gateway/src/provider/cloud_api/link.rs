@@ -45,13 +45,21 @@ pub struct NumberInfo {
 /// What is stored of a link in clear. Fields that a later version wrote are passed over.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Details<'a> {
-    #[serde(borrow)]
-    phone_number_id: Cow<'a, str>,
-    #[serde(borrow)]
-    business_account_id: Cow<'a, str>,
+pub struct LinkDetails {
+    pub phone_number_id: String,
+    pub business_account_id: String,
     #[serde(flatten)]
-    number: Cow<'a, NumberInfo>,
+    pub number: NumberInfo,
+    /// Whether there is an app secret, so that callbacks can be believed.
+    #[serde(default)]
+    pub receipts: bool,
+}
+
+impl LinkDetails {
+    /// Reads [`Link::details`] back.
+    pub fn parse(details: &str) -> Option<Self> {
+        serde_json::from_str(details).ok()
+    }
 }
 
 /// What is stored of it sealed.
@@ -106,7 +114,7 @@ impl Link {
 
     /// Reads [`Link::details`] and [`Link::secrets`] back.
     pub fn from_stored(details: &str, secrets: &SecretString) -> Result<Self, UnreadableLink> {
-        let details: Details<'_> = serde_json::from_str(details).map_err(|_| UnreadableLink::Details)?;
+        let details = LinkDetails::parse(details).ok_or(UnreadableLink::Details)?;
         let secrets: Secrets<'_> =
             serde_json::from_str(secrets.expose_secret()).map_err(|_| UnreadableLink::Secrets)?;
         let ids_fit = ID.fits(&details.phone_number_id) && ID.fits(&details.business_account_id);
@@ -117,9 +125,9 @@ impl Link {
             (false, _) => Err(UnreadableLink::Details),
             (_, false) => Err(UnreadableLink::Secrets),
             (true, true) => Ok(Self {
-                phone_number_id: details.phone_number_id.into_owned(),
-                business_account_id: details.business_account_id.into_owned(),
-                number: details.number.into_owned(),
+                phone_number_id: details.phone_number_id,
+                business_account_id: details.business_account_id,
+                number: details.number,
                 access_token: secrets.access_token.into_owned().into(),
                 verify_token: secrets.verify_token.into_owned().into(),
                 app_secret: secrets.app_secret.map(|secret| secret.into_owned().into()),
@@ -129,10 +137,11 @@ impl Link {
 
     /// What may be stored in clear, as JSON.
     pub fn details(&self) -> String {
-        json(&Details {
-            phone_number_id: Cow::Borrowed(&self.phone_number_id),
-            business_account_id: Cow::Borrowed(&self.business_account_id),
-            number: Cow::Borrowed(&self.number),
+        json(&LinkDetails {
+            phone_number_id: self.phone_number_id.clone(),
+            business_account_id: self.business_account_id.clone(),
+            number: self.number.clone(),
+            receipts: self.app_secret.is_some(),
         })
     }
 

@@ -28,7 +28,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::{ChannelSettings, UnknownPolicy};
+use recado_domain::channel::ChannelSettings;
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::PhoneNumber;
 
@@ -37,6 +37,7 @@ pub use link::Link;
 
 use crate::clock::millis;
 use crate::provider::{Provider, SendOutcome, Via};
+use crate::store::Store;
 use crate::store::rows::{ChannelKey, Claimed, Unanswered};
 
 /// What Meta takes for one recipient: 45 at once, and then one in six seconds (error 131056;
@@ -46,13 +47,14 @@ const PAIR_LIMIT: RecipientPacing = RecipientPacing { burst: 45, every: Duration
 /// The Cloud API, with the links of all channels that are connected to it.
 pub struct CloudApi {
     graph: Graph,
+    store: Arc<dyn Store>,
     links: RwLock<HashMap<ChannelKey, Arc<Link>>>,
 }
 
 impl CloudApi {
     /// Without links yet.
-    pub fn new(graph: Graph) -> Self {
-        Self { graph, links: RwLock::default() }
+    pub fn new(graph: Graph, store: Arc<dyn Store>) -> Self {
+        Self { graph, store, links: RwLock::default() }
     }
 
     /// For checking a link before it is taken into use.
@@ -61,8 +63,8 @@ impl CloudApi {
     }
 
     /// Takes a channel's link into use, in the place of an earlier one.
-    pub fn set(&self, channel: ChannelKey, link: Link) {
-        self.links.write().unwrap_or_else(PoisonError::into_inner).insert(channel, Arc::new(link));
+    pub fn set(&self, channel: ChannelKey, link: Arc<Link>) {
+        self.links.write().unwrap_or_else(PoisonError::into_inner).insert(channel, link);
     }
 
     /// Forgets a channel's link.
@@ -75,10 +77,10 @@ impl CloudApi {
         self.links.read().unwrap_or_else(PoisonError::into_inner).get(&channel).cloned()
     }
 
-    /// The channels of a number: more than one where two of them share it.
-    pub fn with_phone_number_id(&self, id: &str) -> Vec<(ChannelKey, Arc<Link>)> {
+    /// All links.
+    pub fn all(&self) -> Vec<(ChannelKey, Arc<Link>)> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-        links.iter().filter(|(_, link)| link.phone_number_id() == id).map(|(key, link)| (*key, link.clone())).collect()
+        links.iter().map(|(key, link)| (*key, link.clone())).collect()
     }
 }
 
@@ -97,12 +99,13 @@ impl Provider for CloudApi {
     }
 
     fn unanswered(&self, settings: &ChannelSettings) -> Unanswered {
-        let wait = millis(Duration::from_secs(settings.unknown_wait_seconds.into()));
-        Unanswered::Unknown((settings.unknown_policy == UnknownPolicy::Resend).then_some(wait))
+        Unanswered::Unknown(settings.resend_after().map(millis))
     }
 
-    async fn known_account(&self, _: &Via, _: &PhoneNumber) -> Option<String> {
-        None
+    async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String> {
+        // Meta tells the account of a number only when a message is sent there. Where the store cannot say now, the card
+        // goes without it.
+        self.store.account(via.key, phone.digits().to_owned()).await.ok().flatten()
     }
 
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {

@@ -1,9 +1,11 @@
 pub(super) mod peer;
 
+use recado_domain::channel::UnknownPolicy;
 use recado_domain::field_errors::Field;
 use recado_domain::ids::{InstitutionId, MessageId};
 
 use super::*;
+use crate::store::fixtures::{Ground, SqliteFile};
 use peer::{Peer, json};
 
 /// The card of the published example, claimed for the first time.
@@ -35,8 +37,9 @@ const EXPIRED: &str = r#"{"error":{"message":"Session has expired","type":"OAuth
 
 async fn cloud_api() -> (Arc<CloudApi>, Peer) {
     let peer = Peer::answering(json(401, EXPIRED)).await;
-    let cloud_api = CloudApi::new(Graph::new(&peer.url, "v23.0").expect("a good address"));
-    (Arc::new(cloud_api), peer)
+    let graph = Graph::new(&peer.url, "v23.0").expect("a good address");
+    let store = Ground::on(SqliteFile::new()).await.store;
+    (Arc::new(CloudApi::new(graph, store)), peer)
 }
 
 #[tokio::test]
@@ -50,7 +53,7 @@ async fn a_channel_without_a_link_is_refused() {
 #[tokio::test]
 async fn a_refused_token_stops_the_channel() {
     let (cloud_api, _peer) = cloud_api().await;
-    cloud_api.set(7, link("velho"));
+    cloud_api.set(7, link("velho").into());
     let outcome = cloud_api.send(&via(), &claimed()).await;
     assert!(
         matches!(&outcome, SendOutcome::ChannelRefused { reason } if reason.ends_with("(Meta 190)")),
@@ -61,9 +64,10 @@ async fn a_refused_token_stops_the_channel() {
 #[tokio::test]
 async fn a_refusal_of_an_access_that_was_replaced_does_not_stop_the_channel() {
     let (cloud_api, peer) = cloud_api().await;
-    let changes: [fn(&CloudApi); 2] = [|cloud_api| cloud_api.set(7, link("novo")), |cloud_api| cloud_api.remove(7)];
+    let changes: [fn(&CloudApi); 2] =
+        [|cloud_api| cloud_api.set(7, link("novo").into()), |cloud_api| cloud_api.remove(7)];
     for change in changes {
-        cloud_api.set(7, link("velho"));
+        cloud_api.set(7, link("velho").into());
         peer.hold();
         let before = peer.requests().len();
         let sending = tokio::spawn({
@@ -78,16 +82,15 @@ async fn a_refusal_of_an_access_that_was_replaced_does_not_stop_the_channel() {
 }
 
 #[tokio::test]
-async fn links_are_found_by_channel_and_by_number() {
+async fn links_are_kept_by_channel() {
     let (cloud_api, _peer) = cloud_api().await;
-    cloud_api.set(7, link("a"));
-    cloud_api.set(8, link("b"));
-    let mut keys: Vec<_> = cloud_api.with_phone_number_id("106540352242922").into_iter().map(|(key, _)| key).collect();
+    cloud_api.set(7, link("a").into());
+    cloud_api.set(8, link("b").into());
+    let mut keys: Vec<_> = cloud_api.all().into_iter().map(|(key, _)| key).collect();
     keys.sort_unstable();
     assert_eq!(keys, [7, 8]);
     cloud_api.remove(7);
     assert!(cloud_api.get(7).is_none() && cloud_api.get(8).is_some());
-    assert_eq!(cloud_api.with_phone_number_id("1").len(), 0);
 }
 
 #[tokio::test]

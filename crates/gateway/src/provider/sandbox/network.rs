@@ -165,7 +165,7 @@ fn due(connection: &Connection, now: Millis, delay: Millis) -> rusqlite::Result<
         let taken = row.get(1)?;
         let status = if taken == NONE_TAKEN { MessageStatus::Delivered } else { MessageStatus::Read };
         let of = Named::NetworkId(row.get(3)?);
-        let receipt = Receipt { channel: row.get(2)?, of, status, at: now, account: None, error: None };
+        let receipt = Receipt { channel: row.get(2)?, of, status, at: now, account: None, error: None, pauses: None };
         Ok(Due { row: row.get(0)?, taken, receipt })
     })?;
     let due = rows.collect::<rusqlite::Result<_>>()?;

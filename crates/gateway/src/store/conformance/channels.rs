@@ -13,6 +13,7 @@ pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
     let made = ground.store.create_channel(new.clone()).await.expect("stored").expect("a free id");
     let expected = Channel {
         settings: ChannelSettings::default(),
+        link: None,
         key: made.key,
         institution: new.institution,
         environment: new.environment,

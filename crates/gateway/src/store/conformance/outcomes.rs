@@ -132,7 +132,15 @@ pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
 }
 
 fn receipt(channel: ChannelKey, network_id: &str, status: MessageStatus, at: Millis) -> Receipt {
-    Receipt { channel, of: Named::NetworkId(network_id.to_owned()), status, at, account: None, error: None }
+    Receipt {
+        channel,
+        of: Named::NetworkId(network_id.to_owned()),
+        status,
+        at,
+        account: None,
+        error: None,
+        pauses: None,
+    }
 }
 
 pub(super) async fn every_receipt_makes_only_legal_moves(ground: Ground) {

@@ -12,7 +12,7 @@ use crate::clock::Millis;
 use crate::store::rows::{Channel, ChannelKey, NewChannel};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
-                       deleted_at, settings, next_send_at";
+                       deleted_at, settings, (select details from links where channel_key = key), next_send_at";
 
 fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
     let id: String = row.get(3)?;
@@ -29,6 +29,7 @@ fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
         created_at: row.get(9)?,
         deleted_at: row.get(10)?,
         settings: serde_json::from_str(&row.get::<_, String>(11)?).map_err(|_| not_understood("channel setting"))?,
+        link: row.get(12)?,
     })
 }
 
@@ -48,7 +49,7 @@ pub(super) fn lines(connection: &Connection) -> rusqlite::Result<HashMap<Channel
     let mut statement = connection.prepare(&format!("select {COLUMNS} from channels"))?;
     let rows = statement.query_map([], |row| {
         let channel = channel(row)?;
-        Ok((channel.key, line(&channel, row.get(12)?)))
+        Ok((channel.key, line(&channel, row.get(13)?)))
     })?;
     let mut lines: HashMap<ChannelKey, Line> = rows.collect::<rusqlite::Result<_>>()?;
     let mut statement =

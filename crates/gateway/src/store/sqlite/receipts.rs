@@ -3,8 +3,8 @@
 use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::Writing;
 use super::queue::{Details, move_message, status};
+use super::{Writing, channels};
 use crate::clock::Millis;
 use crate::store::rows::{ChannelKey, Named, Receipt, Seq};
 
@@ -92,8 +92,11 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
     }
     let error = receipt.error.as_ref().map(|(code, message)| (&**code, &**message));
     let details = Details { account: receipt.account.as_deref(), error, ..Details::default() };
-    move_message(writing, place, (from, receipt.status), &details, receipt.at)?;
-    Ok(())
+    let moved = move_message(writing, place, (from, receipt.status), &details, receipt.at)?;
+    match &receipt.pauses {
+        Some(reason) if moved => channels::pause(writing, receipt.channel, reason),
+        _ => Ok(()),
+    }
 }
 
 /// Notes the network's own id of a message, and applies the receipts that came under it before.
@@ -111,7 +114,8 @@ pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &
         let code: Option<String> = row.get(2)?;
         let (number, of) = (row.get(0)?, Named::RemoteId { remote_id: remote_id.to_owned(), ours: None });
         let error = code.zip(row.get(3)?);
-        let receipt = Receipt { channel, of, status: status(number)?, at: row.get(1)?, account: None, error };
+        let receipt =
+            Receipt { channel, of, status: status(number)?, at: row.get(1)?, account: None, error, pauses: None };
         Ok((row.get::<_, i64>(4)?, receipt))
     })?;
     let mut early = early.collect::<rusqlite::Result<Vec<_>>>()?;

@@ -42,7 +42,7 @@ fn a_method_that_the_path_does_not_know() {
         ("/v1/channels/sandbox/messages/x", &["DELETE", "GET", "HEAD"]),
         ("/v1/channels/sandbox/messages/x/vcard", &["GET", "HEAD"]),
         ("/v1/channels", &["GET", "HEAD", "POST"]),
-        ("/v1/channels/sandbox", &["DELETE", "GET", "HEAD"]),
+        ("/v1/channels/sandbox", &["DELETE", "GET", "HEAD", "PUT"]),
         ("/v1/channels/sandbox/connect", &["POST"]),
         ("/v1/channels/sandbox/disconnect", &["POST"]),
         ("/v1/channels/sandbox/pause", &["POST"]),
@@ -51,6 +51,8 @@ fn a_method_that_the_path_does_not_know() {
         ("/v1/api-keys/x", &["DELETE"]),
         ("/v1/sandbox/messages", &["GET", "HEAD"]),
         ("/v1/sandbox/data", &["DELETE"]),
+        ("/v1/callbacks/meta", &["GET", "HEAD", "POST"]),
+        ("/v1/callbacks/meta/x", &["GET", "HEAD", "POST"]),
         ("/health/live", &["GET", "HEAD"]),
         ("/health/ready", &["GET", "HEAD"]),
     ] {

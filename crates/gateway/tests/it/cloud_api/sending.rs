@@ -1,0 +1,58 @@
+//! A card on its way: what is sent, and what comes back.
+
+use fake_graph::{Behaviour, FakeGraph, Status};
+use serde_json::json;
+
+use super::{NUMBER, Stage};
+
+#[test]
+fn a_card_is_sent_delivered_and_read() {
+    let stage = Stage::linked();
+    stage.graph.behave(|_| Behaviour::accept().calling_back([Status::Sent, Status::Delivered, Status::Read]));
+    let id = stage.accept("vendas", "5531999998888");
+    let message = stage.until("vendas", &id, "READ");
+    let attempts = stage.graph.attempts();
+    assert_eq!(attempts.len(), 1);
+    assert!(attempts[0].faults.is_empty(), "{:?}", attempts[0].faults);
+    assert_eq!(attempts[0].opaque_id.as_deref(), Some(&*id));
+    assert_eq!(message["account"], "553199998888", "as Meta names the recipient");
+    assert_eq!(message["networkId"], json!(attempts[0].wamid));
+    assert_eq!(message["attempts"], 1);
+    for time in ["queuedAt", "sendingAt", "sentAt", "deliveredAt", "readAt"] {
+        assert!(message[time].is_string(), "{time}: {message}");
+    }
+}
+
+/// The account of a number is known once a card was sent to it.
+#[test]
+fn a_cards_account_is_sent_when_it_is_known() {
+    let stage = Stage::set();
+    stage.link("vendas", NUMBER);
+    let to = |stage: &Stage, to: &str, phone: &str| {
+        let body = json!({"to": to, "name": "Maria", "phone": phone});
+        let answer = stage.server.post("/v1/channels/vendas/messages/contact", &stage.key, &body).expect(202);
+        let id = answer.header("X-Message-Id").expect("an id").to_owned();
+        stage.until("vendas", &id, "SENT")
+    };
+    let unknown = to(&stage, "5531999998888", "5531977776666");
+    assert_eq!(unknown["card"], json!({"waid": "5531977776666", "source": "TYPED"}));
+    let known = to(&stage, "5531955554444", "5531999998888");
+    assert_eq!(known["card"], json!({"waid": "553199998888", "source": "NETWORK"}));
+    let attempts = stage.graph.attempts();
+    let phone = |n: usize| &attempts[n].body["contacts"][0]["phones"][0];
+    assert_eq!(phone(0), &json!({"phone": "+5531977776666"}));
+    assert_eq!(phone(1), &json!({"phone": "+5531999998888", "wa_id": "553199998888"}));
+}
+
+/// Over TLS the connection is one of HTTP/2, shared by the sends of all channels.
+#[test]
+fn https_is_http2_on_one_connection() {
+    let stage = Stage::with(FakeGraph::start_with_tls());
+    stage.link("vendas", NUMBER);
+    let ids: Vec<_> = (0..40).map(|n| stage.accept("vendas", &format!("55119{n:08}"))).collect();
+    ids.iter().for_each(|id| drop(stage.until("vendas", id, "SENT")));
+    let attempts = stage.graph.attempts();
+    assert!(attempts.iter().all(|attempt| attempt.http2));
+    let connections: std::collections::HashSet<_> = attempts.iter().map(|attempt| attempt.connection).collect();
+    assert_eq!(connections.len(), 1, "{connections:?}");
+}
