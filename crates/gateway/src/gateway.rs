@@ -12,7 +12,6 @@ use crate::clock::{Clock, Entropy, NewIds, SystemClock, SystemEntropy};
 use crate::config::Behaviour;
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
-use crate::operations::links;
 use crate::provider::Providers;
 use crate::provider::cloud_api::{CloudApi, Graph};
 use crate::provider::sandbox::Sandbox;
@@ -61,7 +60,6 @@ impl Gateway {
             Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
         let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), behaviour.sandbox_pacing(), clock.clone())?;
         let cloud_api = Arc::new(CloudApi::new(graph, store.clone()));
-        links::take_up(&cloud_api, &*store, &secrets, clock.now()).await?;
         let providers = Arc::new(Providers::new(Arc::new(sandbox)).with_cloud_api(cloud_api));
         let directory = Arc::new(Directory::new(store.api_keys().await?, &store.channels().await?));
         let dispatcher =

@@ -185,6 +185,11 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Whether there is no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     /// The names that are not among the known ones, in their order, each once.
     pub fn unknown(&self, known: &[&str]) -> Vec<&str> {
         let mut seen = HashSet::new();

@@ -13,6 +13,7 @@ use crate::config::{Config, LogConfig, LogFormat};
 use crate::control::Socket;
 use crate::gateway::{Gateway, STORE_FILE};
 use crate::lock::DataDirLock;
+use crate::operations::links;
 use crate::shutdown::Signals;
 use crate::{housekeeping, server};
 
@@ -32,6 +33,7 @@ pub async fn run(config: Config) -> Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
     let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await?;
+    links::take_up(&gateway).await.context("cannot read how channels are linked")?;
     let socket = Socket::open(dir)?;
     let background = TaskTracker::new();
     // Receipts come last to an end: what was sent while stopping may still be acknowledged.

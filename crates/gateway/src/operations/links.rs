@@ -7,30 +7,28 @@ use recado_domain::field_errors::Field;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::error::ApiError;
-use crate::clock::Millis;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels;
 use crate::provider::cloud_api::link::UnreadableLink;
-use crate::provider::cloud_api::{CheckError, CloudApi, Link};
+use crate::provider::cloud_api::{CheckError, Link};
 use crate::sealed::{KeyRing, Place, SealError};
-use crate::store::rows::{self, Channel, StoreError};
-use crate::store::{self, Store};
+use crate::store::rows::{self, Channel, ChannelKey, StoreError};
 
 /// Links a channel to its number and brings its line up. Meta is asked first whether the token may speak for the number.
 /// Without a new link the one is used that the channel has.
 pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: Option<Link>) -> Result<Channel, ApiError> {
     let Some(cloud_api) = gateway.providers.cloud_api() else { return Err(ApiError::NotImplemented) };
     let key = entry.via.key;
-    let link = match given {
-        Some(link) => link,
-        None => cloud_api.get(key).map(|link| (*link).clone()).ok_or_else(nothing_given)?,
-    };
     if gateway.secrets.is_empty() {
         return Err(ApiError::SecretKeyMissing);
     }
     // Before Meta is asked: a channel that cannot be connected, or is gone, costs no call.
     next(&channels::get(gateway, entry).await?)?;
+    let link = match given {
+        Some(link) => link,
+        None => stored(gateway, key).await?,
+    };
     let number = cloud_api.graph().check(&link).await.map_err(refusal)?;
     let link = Arc::new(link.with_number(number));
     let sealed = gateway.secrets.seal(Place::Link(key), link.secrets().expose_secret().as_bytes(), &*gateway.entropy);
@@ -60,10 +58,13 @@ fn next(channel: &Channel) -> Result<ChannelState, ApiError> {
     channel.state.after(ChannelAction::Connect).ok_or(ApiError::ChannelNotConnected)
 }
 
-/// The errors of a first connect that names nothing.
-fn nothing_given() -> ApiError {
+/// The link that a channel has.
+async fn stored(gateway: &Gateway, channel: ChannelKey) -> Result<Link, ApiError> {
     const NOTHING: [Field<'_>; 5] = [Field::Absent, Field::Absent, Field::Absent, Field::Absent, Field::Absent];
-    Link::parse(&NOTHING).map_or_else(Into::into, |_| ApiError::Internal)
+    let links = gateway.store.links().await?;
+    let link = links.iter().find(|row| row.channel == channel).map(|row| open(&gateway.secrets, row));
+    // One that cannot be opened is none: the errors are those of a first connect that names nothing.
+    link.and_then(Result::ok).map_or_else(|| Link::parse(&NOTHING).map_err(Into::into), Ok)
 }
 
 fn refusal(error: CheckError) -> ApiError {
@@ -82,24 +83,49 @@ enum Unusable {
 impl Unusable {
     /// For a channel's `stateReason`.
     fn reason(&self) -> String {
-        match self {
+        let why = match self {
             Self::Sealed(error) => error.reason(),
             Self::Unreadable(_) => "A ligacao guardada do canal nao pode ser lida. Conecte-o de novo.".to_owned(),
-        }
+        };
+        format!("{UNUSABLE}{why}")
     }
 }
 
-/// Takes all stored links into use. A channel whose link cannot be opened is paused with the reason; the others go on.
-pub async fn take_up(cloud_api: &CloudApi, store: &dyn Store, secrets: &KeyRing, now: Millis) -> store::Result<()> {
-    for row in store.links().await? {
-        match open(secrets, &row) {
-            Ok(link) => cloud_api.set(row.channel, Arc::new(link)),
+/// How the reason of a pause begins that ends by itself when the link can be used again.
+const UNUSABLE: &str = "Ligacao indisponivel: ";
+
+/// Takes all stored links into use. A channel whose link cannot be used (a server that was started without its secret key)
+/// is paused with the reason, and goes on at the start that finds it usable again; the others are not touched by it.
+pub async fn take_up(gateway: &Gateway) -> Result<(), StoreError> {
+    let Some(cloud_api) = gateway.providers.cloud_api() else { return Ok(()) };
+    let mut usable = Vec::new();
+    for row in gateway.store.links().await? {
+        let channel = row.channel;
+        match open(&gateway.secrets, &row) {
+            Ok(link) => {
+                usable.push((channel, Arc::new(link)));
+                move_at_start(gateway, channel, None).await?;
+            }
             Err(error) => {
-                tracing::warn!(channel = row.channel, %error, "a channel's link cannot be used; the channel is paused");
-                pause(store, row.channel, &error.reason(), now).await?;
+                tracing::warn!(channel, %error, "a channel's link cannot be used; the channel is paused");
+                move_at_start(gateway, channel, Some(error.reason())).await?;
             }
         }
     }
+    cloud_api.set_all(usable);
+    Ok(())
+}
+
+/// Pauses a channel that is up for this reason; without one ends a pause that had such a reason.
+async fn move_at_start(gateway: &Gateway, channel: ChannelKey, reason: Option<String>) -> Result<(), StoreError> {
+    let Some(found) = gateway.store.channel(channel).await? else { return Ok(()) };
+    let was_unusable = found.state_reason.is_some_and(|reason| reason.starts_with(UNUSABLE));
+    let next = match (found.state, &reason) {
+        (ChannelState::Connected | ChannelState::Restricted, Some(_)) => ChannelState::Paused,
+        (ChannelState::Paused, None) if was_unusable => ChannelState::Connected,
+        _ => return Ok(()),
+    };
+    gateway.store.move_channel(channel, found.state, next, reason, gateway.clock.now()).await?;
     Ok(())
 }
 
@@ -107,11 +133,4 @@ fn open(secrets: &KeyRing, row: &rows::Link) -> Result<Link, Unusable> {
     let opened = secrets.open(Place::Link(row.channel), &row.sealed)?;
     let text = std::str::from_utf8(opened.expose_secret()).map_err(|_| UnreadableLink::Secrets)?;
     Ok(Link::from_stored(&row.details, &SecretString::from(text))?)
-}
-
-async fn pause(store: &dyn Store, channel: rows::ChannelKey, reason: &str, now: Millis) -> Result<(), StoreError> {
-    for state in [ChannelState::Connected, ChannelState::Restricted] {
-        store.move_channel(channel, state, ChannelState::Paused, Some(reason.to_owned()), now).await?;
-    }
-    Ok(())
 }

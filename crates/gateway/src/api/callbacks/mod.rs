@@ -7,46 +7,72 @@
 pub mod statuses;
 pub mod verify;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::http::Extensions;
-use secrecy::ExposeSecret;
 
 use super::auth::{self, Peer};
 use super::error::ApiError;
 use crate::gateway::Gateway;
-use crate::provider::cloud_api::Link;
-use crate::store::rows::ChannelKey;
+use crate::provider::cloud_api::{CloudApi, Link, Linked};
 
-/// Most app secrets that are tried on a callback to the address of the app. More apps than that have an address for each
-/// channel.
-pub const APPS: usize = 64;
-
-type Linked = (ChannelKey, Arc<Link>);
-
-/// The linked channels of this id, in all institutions: ids are unique only within one.
-fn channels_of_id(gateway: &Gateway, id: &str) -> Vec<Linked> {
-    let Some(cloud_api) = gateway.providers.cloud_api() else { return Vec::new() };
-    let named = gateway.directory.named(id).into_iter().filter(|entry| !entry.is_deleted());
-    let linked = named.filter_map(|entry| Some((entry.via.key, cloud_api.get(entry.via.key)?)));
-    linked.filter(|(_, link)| link.app_secret().is_some()).collect()
+/// Which address was called.
+enum Address {
+    /// That of an app: what it tells goes to the channels of its numbers.
+    App(Arc<CloudApi>),
+    /// That of the channels of one id, in all institutions: ids are unique only within one.
+    Channel(Vec<Linked>),
 }
 
-/// All linked channels whose callbacks can be believed, of the first so many apps.
-fn channels_of_apps(gateway: &Gateway) -> Vec<Linked> {
-    let Some(cloud_api) = gateway.providers.cloud_api() else { return Vec::new() };
-    let mut all = cloud_api.all();
-    // The eldest apps stay among the first, whatever is added.
-    all.sort_unstable_by_key(|(channel, _)| *channel);
-    let mut apps = HashSet::new();
-    all.retain(|(_, link)| {
-        link.app_secret().is_some_and(|secret| {
-            let secret = secret.expose_secret();
-            apps.contains(secret) || (apps.len() < APPS && apps.insert(secret.to_owned()))
-        })
-    });
-    all
+impl Address {
+    fn app(gateway: &Gateway) -> Self {
+        gateway
+            .providers
+            .cloud_api()
+            .map_or_else(|| Self::Channel(Vec::new()), |cloud_api| Self::App(cloud_api.clone()))
+    }
+
+    fn channel(gateway: &Gateway, id: &str) -> Self {
+        let Some(cloud_api) = gateway.providers.cloud_api() else { return Self::Channel(Vec::new()) };
+        let named = gateway.directory.named(id).into_iter().filter(|entry| !entry.is_deleted());
+        let linked = named.filter_map(|entry| Some((entry.via.key, cloud_api.get(entry.via.key)?)));
+        Self::Channel(linked.filter(|(_, link)| link.app_secret().is_some()).collect())
+    }
+
+    /// The links whose verify token opens it.
+    fn verified_by(&self) -> Vec<Arc<Link>> {
+        match self {
+            Self::App(cloud_api) => cloud_api.with_callbacks(),
+            Self::Channel(channels) => channels.iter().map(|(_, link)| link.clone()).collect(),
+        }
+    }
+
+    /// The links whose app may sign what is sent to it.
+    fn signed_by(&self) -> Vec<Arc<Link>> {
+        match self {
+            Self::App(cloud_api) => cloud_api.apps().to_vec(),
+            Self::Channel(channels) => {
+                let mut apps: Vec<Arc<Link>> = Vec::new();
+                for (_, link) in channels {
+                    if !apps.iter().any(|app| app.is_of_the_app_of(link)) {
+                        apps.push(link.clone());
+                    }
+                }
+                apps
+            }
+        }
+    }
+
+    /// The channels of a number.
+    fn of_number(&self, phone_number_id: &str) -> Vec<Linked> {
+        match self {
+            Self::App(cloud_api) => cloud_api.of_number(phone_number_id),
+            Self::Channel(channels) => {
+                let own = channels.iter().filter(|(_, link)| link.phone_number_id() == phone_number_id);
+                own.cloned().collect()
+            }
+        }
+    }
 }
 
 /// Refuses who did not prove to be Meta; too many tries from one address are told so.

@@ -1,36 +1,38 @@
 //! `POST /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: what became of messages. A 200 means that it is on disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use recado_domain::field_errors::INVALID_JSON;
 use recado_domain::status::MessageStatus;
 use serde_json::json;
 
-use super::{Linked, channels_of_apps, channels_of_id, refuse};
+use super::{Address, refuse};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Done};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::clock::{Millis, millis};
 use crate::gateway::Gateway;
-use crate::provider::cloud_api::callback::{self, SIGNATURE_HEADER, Stage, Status};
+use crate::provider::cloud_api::Link;
+use crate::provider::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER, Stage, Status};
 use crate::provider::cloud_api::errors::Class;
-use crate::store::rows::{Named, Receipt};
+use crate::store::rows::{ChannelKey, Named, Receipt};
 
 /// Most bytes of a callback's body: Meta's own limit.
 pub const BODY_LIMIT: usize = 3 << 20;
 /// Bodies over this size are read only so many at a time: whoever sends them is not known yet.
 const LARGE: u64 = 64 << 10;
 /// How old a refusal may be that pauses a channel. An older one may have been mended since.
-const FRESH: std::time::Duration = std::time::Duration::from_hours(1);
+const FRESH: Duration = Duration::from_hours(1);
 
 /// For the address of an app: what is told goes to the channels of its numbers.
 pub async fn of_app(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
-    let channels = channels_of_apps(&gateway);
-    take(&gateway, channels, request).await
+    take(&gateway, Address::app(&gateway), request).await
 }
 
 /// For the address of a channel.
@@ -39,27 +41,29 @@ pub async fn of_channel(
     Ids([channel]): Ids<1>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let channels = channels_of_id(&gateway, &channel);
-    take(&gateway, channels, request).await
+    take(&gateway, Address::channel(&gateway, &channel), request).await
 }
 
-async fn take(gateway: &Arc<Gateway>, channels: Vec<Linked>, request: Request) -> Result<Response, ApiError> {
-    let Some(signature) = signature(request.headers()).filter(|_| !channels.is_empty()) else {
-        return Err(refuse(gateway, request.extensions()));
-    };
+async fn take(gateway: &Arc<Gateway>, address: Address, request: Request) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
+    let apps = address.signed_by();
+    let Some(signature) = signature(&head.headers).filter(|_| !apps.is_empty()) else {
+        return Err(refuse(gateway, &head.extensions));
+    };
     let large = body.size_hint().upper().is_none_or(|most| most > LARGE);
     let _turn =
         if large { Some(gateway.large_callbacks.try_acquire().map_err(|_| ApiError::Unavailable)?) } else { None };
     let body = json::read(body, BODY_LIMIT).await?;
     let now = gateway.clock.now();
     // Off the threads that answer: three megabytes take a while.
-    let read = tokio::task::spawn_blocking(move || read(channels, &signature, &body, now)).await;
-    let receipts = match read.map_err(|_| ApiError::Internal)? {
-        Ok(receipts) => receipts,
-        Err(Refusal::Unsigned) => return Err(refuse(gateway, &head.extensions)),
-        Err(Refusal::NotJson) => return Err(ApiError::field("body", recado_domain::field_errors::INVALID_JSON)),
+    let receipts = tokio::task::spawn_blocking(move || {
+        let app = apps.into_iter().find(|app| app.signed(&signature, &body));
+        app.map(|app| receipts(&address, &app, &body, now))
+    });
+    let Some(receipts) = receipts.await.map_err(|_| ApiError::Internal)? else {
+        return Err(refuse(gateway, &head.extensions));
     };
+    let receipts = receipts.map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
     if !receipts.is_empty() {
         gateway.receipts().record(receipts, now).await?;
     }
@@ -73,51 +77,25 @@ fn signature(headers: &HeaderMap) -> Option<String> {
     value.to_str().ok().map(str::to_owned)
 }
 
-enum Refusal {
-    Unsigned,
-    NotJson,
-}
-
-/// The receipts in a body that is signed by the app of one of the channels, for the channels of that app.
-fn read(mut channels: Vec<Linked>, signature: &str, body: &Bytes, now: Millis) -> Result<Vec<Receipt>, Refusal> {
-    use secrecy::ExposeSecret;
-    let secret = |linked: &Linked| linked.1.app_secret().map(|secret| secret.expose_secret().to_owned());
-    let mut tried: Vec<(Option<String>, bool)> = Vec::new();
-    // Each secret once: many channels share an app.
-    channels.retain(|linked| {
-        let secret_ = secret(linked);
-        if let Some((_, signed)) = tried.iter().find(|(known, _)| *known == secret_) {
-            return *signed;
-        }
-        let signed = linked.1.app_secret().is_some_and(|secret| callback::is_signed(secret, signature, body));
-        tried.push((secret_, signed));
-        signed
-    });
-    if channels.is_empty() {
-        return Err(Refusal::Unsigned);
-    }
-    let told = callback::parse(body, now).map_err(|_| Refusal::NotJson)?;
+/// The receipts in a body, for the channels whose app signed it.
+fn receipts(address: &Address, app: &Link, body: &Bytes, now: Millis) -> Result<Vec<Receipt>, NotJson> {
+    let told = callback::parse(body, now)?;
     if told.skipped > 0 {
         tracing::warn!(skipped = told.skipped, "a callback of Meta held statuses in an unknown form");
     }
-    let of_its_number = |status: &Status| {
-        let number = status.phone_number_id.clone();
-        channels.iter().filter(move |(_, link)| link.phone_number_id() == &*number).map(|(channel, _)| *channel)
-    };
     let mut receipts = Vec::new();
     for status in &told.statuses {
-        // What another program sent along with its message.
-        let ours = status.opaque.as_deref().map(str::parse).transpose();
-        let Ok(ours) = ours else { continue };
-        receipts.extend(of_its_number(status).map(|channel| {
-            let of = Named::RemoteId { remote_id: status.remote_id.clone(), ours };
-            receipt(channel, of, status, now)
-        }));
+        // Else it is what another program sent along with its message.
+        let Ok(ours) = status.opaque.as_deref().map(str::parse).transpose() else { continue };
+        let of = Named::RemoteId { remote_id: status.remote_id.clone(), ours };
+        let channels = address.of_number(&status.phone_number_id).into_iter();
+        let own = channels.filter(|(_, link)| link.is_of_the_app_of(app));
+        receipts.extend(own.map(|(channel, _)| receipt(channel, of.clone(), status, now)));
     }
     Ok(receipts)
 }
 
-fn receipt(channel: i64, of: Named, status: &Status, now: Millis) -> Receipt {
+fn receipt(channel: ChannelKey, of: Named, status: &Status, now: Millis) -> Receipt {
     let fault = status.fault.as_ref();
     let pauses = fault.filter(|fault| fault.class == Class::PauseChannel && status.at > now - millis(FRESH));
     Receipt {
@@ -160,7 +138,7 @@ fn describe(operation: Operation<'_>) -> Operation<'_> {
         )
         .answers::<Done>(200, "Taken.", example)
         .refuses([
-            ApiError::field("body", recado_domain::field_errors::INVALID_JSON),
+            ApiError::field("body", INVALID_JSON),
             ApiError::Forbidden,
             ApiError::PayloadTooLarge,
             ApiError::RateLimited(1),

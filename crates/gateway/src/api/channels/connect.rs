@@ -27,7 +27,8 @@ pub async fn connect(
     Ids([channel]): Ids<1>,
     body: Option<JsonBody>,
 ) -> Result<Response, ApiError> {
-    let object = body.as_ref().map(JsonBody::object).transpose()?;
+    // Many clients send `{}` where there is nothing to say.
+    let object = body.as_ref().map(JsonBody::object).transpose()?.filter(|object| !object.is_empty());
     let entry = caller.channel(&gateway, &channel)?;
     let channel = match (entry.kind, object) {
         (ChannelType::CloudApi, Some(object)) => links::connect(&gateway, &entry, Some(link(&object)?)).await?,
@@ -85,7 +86,7 @@ fn body_example() -> Value {
     json!({
         "phoneNumberId": "106540352242922",
         "businessAccountId": "102290129340398",
-        "accessToken": "EAAJB…",
+        "accessToken": "EAAJB-um-token-permanente",
         "verifyToken": "uma-senha-que-voce-escolhe",
         "appSecret": "0123456789abcdef0123456789abcdef",
     })
@@ -102,9 +103,8 @@ fn body_schema() -> Value {
     };
     let app_secret =
         secret(SECRET_LIMIT, "The secret of Meta's app. Without it callbacks cannot be believed: no receipts.");
-    json!({
+    let link = json!({
         "type": "object",
-        "description": "How a channel speaks for a number of Meta's Cloud API. None of it but the ids is ever shown again.",
         "required": &FIELDS[..4],
         "additionalProperties": false,
         "properties": {
@@ -114,5 +114,9 @@ fn body_schema() -> Value {
             "verifyToken": secret(SECRET_LIMIT, "Chosen by you, and entered in Meta's dashboard with the callback address."),
             "appSecret": {"anyOf": [app_secret, {"const": ""}, {"type": "null"}]},
         },
+    });
+    json!({
+        "description": "How a channel speaks for a number of Meta's Cloud API. None of it but the ids is ever shown again.",
+        "anyOf": [link, {"type": "object", "maxProperties": 0}],
     })
 }

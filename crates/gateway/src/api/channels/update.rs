@@ -58,7 +58,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
 
 fn body_schema() -> Value {
     let ((least, most), (shortest, longest)) = (ChannelSettings::PIPELINE, ChannelSettings::UNKNOWN_WAIT);
-    let mut policy = schemas::one_of(UnknownPolicy::ALL.map(UnknownPolicy::name));
+    let mut policy = json!({"enum": [UnknownPolicy::Leave.name(), UnknownPolicy::Resend.name(), null]});
     policy["description"] = "What becomes of a message whose answer was lost, when the network says nothing more: it \
                              stays `UNKNOWN`, or is sent again and may be there twice."
         .into();
@@ -66,20 +66,20 @@ fn body_schema() -> Value {
         "type": "object",
         "additionalProperties": false,
         "properties": {
-            "name": schemas::name(NAME_LIMIT, true),
+            "name": schemas::name(NAME_LIMIT, false),
             "settings": {
-                "type": "object",
+                "type": ["object", "null"],
                 "additionalProperties": false,
                 "properties": {
                     "pipeline": {
-                        "type": "integer",
+                        "type": ["integer", "null"],
                         "minimum": least,
                         "maximum": most,
                         "description": "Messages that may be on their way at once.",
                     },
                     "unknownPolicy": policy,
                     "unknownWaitSeconds": {
-                        "type": "integer",
+                        "type": ["integer", "null"],
                         "minimum": shortest,
                         "maximum": longest,
                         "description": "How long the network's word is waited for before a message is sent again.",

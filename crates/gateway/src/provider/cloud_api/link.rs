@@ -9,6 +9,9 @@ use std::ops::RangeInclusive;
 use recado_domain::field_errors::{Field, FieldErrors};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::callback::is_signed;
 
 /// The fields of a link, in the order in which their errors are reported.
 pub const FIELDS: [&str; 5] = ["phoneNumberId", "businessAccountId", "accessToken", "verifyToken", "appSecret"];
@@ -153,6 +156,18 @@ impl Link {
             app_secret: self.app_secret.as_ref().map(|secret| Cow::Borrowed(secret.expose_secret())),
         };
         json(&secrets).into()
+    }
+
+    /// Whether the app signed the raw bytes of a callback.
+    pub fn signed(&self, header: &str, body: &[u8]) -> bool {
+        self.app_secret.as_ref().is_some_and(|secret| is_signed(secret, header, body))
+    }
+
+    /// Whether the same app signs the callbacks of both.
+    pub fn is_of_the_app_of(&self, other: &Self) -> bool {
+        let secret = |link: &Self| link.app_secret.as_ref().map(|secret| Sha256::digest(secret.expose_secret()));
+        // The hashes are compared: the time of that tells nothing.
+        self.app_secret.is_some() && secret(self) == secret(other)
     }
 
     /// Meta's id of the number.

@@ -23,7 +23,7 @@ pub mod link;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -48,7 +48,39 @@ const PAIR_LIMIT: RecipientPacing = RecipientPacing { burst: 45, every: Duration
 pub struct CloudApi {
     graph: Graph,
     store: Arc<dyn Store>,
-    links: RwLock<HashMap<ChannelKey, Arc<Link>>>,
+    links: RwLock<Links>,
+}
+
+/// A channel with its link.
+pub type Linked = (ChannelKey, Arc<Link>);
+
+/// Most app secrets that are tried on a callback to the address of the app. More apps than that have an address for each
+/// channel.
+pub const APPS: usize = 64;
+
+#[derive(Default)]
+struct Links {
+    of_channel: BTreeMap<ChannelKey, Arc<Link>>,
+    /// What every callback asks for, made anew when a link changes.
+    of_number: HashMap<String, Vec<Linked>>,
+    /// A link of each app, the eldest first.
+    apps: Arc<[Arc<Link>]>,
+}
+
+impl Links {
+    fn change(&mut self, change: impl FnOnce(&mut BTreeMap<ChannelKey, Arc<Link>>)) {
+        change(&mut self.of_channel);
+        self.of_number.clear();
+        let mut apps: Vec<Arc<Link>> = Vec::new();
+        for (key, link) in self.of_channel.iter().filter(|(_, link)| link.app_secret().is_some()) {
+            let numbers = self.of_number.entry(link.phone_number_id().to_owned()).or_default();
+            numbers.push((*key, link.clone()));
+            if apps.len() < APPS && !apps.iter().any(|app| app.is_of_the_app_of(link)) {
+                apps.push(link.clone());
+            }
+        }
+        self.apps = apps.into();
+    }
 }
 
 impl CloudApi {
@@ -62,25 +94,41 @@ impl CloudApi {
         &self.graph
     }
 
+    /// Takes links into use, in the place of earlier ones.
+    pub fn set_all(&self, links: Vec<Linked>) {
+        self.links.write().unwrap_or_else(PoisonError::into_inner).change(|all| all.extend(links));
+    }
+
     /// Takes a channel's link into use, in the place of an earlier one.
     pub fn set(&self, channel: ChannelKey, link: Arc<Link>) {
-        self.links.write().unwrap_or_else(PoisonError::into_inner).insert(channel, link);
+        self.set_all(vec![(channel, link)]);
     }
 
     /// Forgets a channel's link.
     pub fn remove(&self, channel: ChannelKey) {
-        self.links.write().unwrap_or_else(PoisonError::into_inner).remove(&channel);
+        self.links.write().unwrap_or_else(PoisonError::into_inner).change(|all| drop(all.remove(&channel)));
     }
 
     /// A channel's link.
     pub fn get(&self, channel: ChannelKey) -> Option<Arc<Link>> {
-        self.links.read().unwrap_or_else(PoisonError::into_inner).get(&channel).cloned()
+        self.links.read().unwrap_or_else(PoisonError::into_inner).of_channel.get(&channel).cloned()
     }
 
-    /// All links.
-    pub fn all(&self) -> Vec<(ChannelKey, Arc<Link>)> {
+    /// The channels of a number whose callbacks can be believed: more than one where they share it.
+    pub fn of_number(&self, phone_number_id: &str) -> Vec<Linked> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-        links.iter().map(|(key, link)| (*key, link.clone())).collect()
+        links.of_number.get(phone_number_id).cloned().unwrap_or_default()
+    }
+
+    /// A link of each app whose callbacks can be believed, of [`APPS`] at most.
+    pub fn apps(&self) -> Arc<[Arc<Link>]> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).apps.clone()
+    }
+
+    /// The links by which an address of callbacks can be verified.
+    pub fn with_callbacks(&self) -> Vec<Arc<Link>> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.of_channel.values().filter(|link| link.app_secret().is_some()).cloned().collect()
     }
 }
 

@@ -82,15 +82,24 @@ async fn a_refusal_of_an_access_that_was_replaced_does_not_stop_the_channel() {
 }
 
 #[tokio::test]
-async fn links_are_kept_by_channel() {
+async fn links_are_found_by_channel_number_and_app() {
+    let link = |number: &str, secret: &str| {
+        let fields = [number, "102290129340398", "token", "palavra", secret].map(Field::from);
+        Arc::new(Link::parse(&fields).expect("a good link"))
+    };
     let (cloud_api, _peer) = cloud_api().await;
-    cloud_api.set(7, link("a").into());
-    cloud_api.set(8, link("b").into());
-    let mut keys: Vec<_> = cloud_api.all().into_iter().map(|(key, _)| key).collect();
-    keys.sort_unstable();
-    assert_eq!(keys, [7, 8]);
-    cloud_api.remove(7);
-    assert!(cloud_api.get(7).is_none() && cloud_api.get(8).is_some());
+    cloud_api.set_all(vec![(7, link("1", "a")), (8, link("1", "b")), (9, link("2", "a")), (10, link("2", ""))]);
+    let of_number = |number| cloud_api.of_number(number).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!((of_number("1"), of_number("2"), of_number("3")), (vec![7, 8], vec![9], vec![]));
+    assert_eq!((cloud_api.apps().len(), cloud_api.with_callbacks().len()), (2, 3));
+    cloud_api.remove(8);
+    cloud_api.set(9, link("1", "a"));
+    assert!(cloud_api.get(8).is_none() && cloud_api.get(7).is_some());
+    assert_eq!((of_number("1"), of_number("2"), cloud_api.apps().len()), (vec![7, 9], vec![], 1));
+    let many = (0..100).map(|n: i64| (100 + n, link("5", &format!("app-{n}")))).collect();
+    cloud_api.set_all(many);
+    assert_eq!(cloud_api.apps().len(), APPS);
+    assert!(cloud_api.apps()[0].is_of_the_app_of(&link("1", "a")), "the eldest stay");
 }
 
 #[tokio::test]
