@@ -97,26 +97,21 @@ fn end_orphans(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Resul
     Ok(())
 }
 
-/// Queues again what was `UNKNOWN` for long enough. What has expired meanwhile stays `UNKNOWN`.
+/// Queues again what was `UNKNOWN` for long enough. What has expired meanwhile ends as `UNKNOWN` with the others that are
+/// too old, because its card may have arrived.
 fn queue_unknown(writing: &mut Writing, request: &ClaimRequest, look: &mut Look) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
-        "select seq, resend_at, expires_at from messages indexed by messages_to_resend
+        "select seq, resend_at from messages indexed by messages_to_resend
          where channel_key = ?1 and resend_at is not null order by resend_at limit ?2",
     )?;
     let most = i64::try_from(END_AT_ONCE).unwrap_or(i64::MAX);
-    let rows =
-        statement.query_map(params![request.channel, most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let rows = rows.collect::<rusqlite::Result<Vec<(Seq, Millis, Millis)>>>()?;
+    let rows = statement.query_map(params![request.channel, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = rows.collect::<rusqlite::Result<Vec<(Seq, Millis)>>>()?;
     drop(statement);
-    for (seq, resend_at, expires_at) in rows {
+    for (seq, resend_at) in rows {
         if resend_at > request.now {
             look.again(resend_at);
             return Ok(());
-        }
-        if expires_at <= request.now {
-            let sql = "update messages set resend_at = null where seq = ?1";
-            writing.connection.prepare_cached(sql)?.execute([seq])?;
-            continue;
         }
         let step = (MessageStatus::Unknown, MessageStatus::Queued);
         move_message(writing, (request.channel, seq), step, &Details::default(), request.now)?;
