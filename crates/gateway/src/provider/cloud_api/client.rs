@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -52,7 +53,9 @@ type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, 
 pub struct Graph {
     /// Address and version, to which a path is added.
     base: String,
-    client: Client<Connector, Full<Bytes>>,
+    url: BaseUrl,
+    /// Made at the first call: it reads the system's certificates, which a server without such channels need not have.
+    client: OnceLock<Client<Connector, Full<Bytes>>>,
     timeout: Duration,
 }
 
@@ -103,6 +106,15 @@ impl Graph {
         if !is_version(version) {
             bail!("--graph-version (RECADO_GRAPH_VERSION) looks like v23.0, not like {version:?}");
         }
+        let text = format!("{}/{version}", base.text);
+        Ok(Self { base: text, url: base, client: OnceLock::new(), timeout: TIMEOUT })
+    }
+
+    fn client(&self) -> Result<&Client<Connector, Full<Bytes>>> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let connector = connector(&self.url, CONNECT)?;
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -110,8 +122,8 @@ impl Graph {
             .http2_keep_alive_interval(PING)
             .http2_keep_alive_timeout(PONG)
             .http2_keep_alive_while_idle(true)
-            .build(connector(&base, CONNECT)?);
-        Ok(Self { base: format!("{}/{version}", base.text), client, timeout: TIMEOUT })
+            .build(connector);
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// Asks for the link's number: whether it is there, and whether the token may speak for it. One call, which changes
@@ -162,8 +174,12 @@ impl Graph {
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let request = self.request(link, method, path, body);
+        let client = self.client().map_err(|error| {
+            tracing::warn!(error = format!("{error:#}"), "Graph cannot be called");
+            Failure::NotSent
+        })?;
         let answered = tokio::time::timeout(self.timeout, async {
-            let response = self.client.request(request).await.map_err(|error| {
+            let response = client.request(request).await.map_err(|error| {
                 let sent = if never_left(&error) { Failure::NotSent } else { Failure::Unknown };
                 tracing::warn!(error = causes(&error), "Graph did not answer");
                 sent

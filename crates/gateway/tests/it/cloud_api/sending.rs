@@ -3,7 +3,8 @@
 use fake_graph::{Behaviour, FakeGraph, Status};
 use serde_json::json;
 
-use super::{NUMBER, Stage};
+use super::{NUMBER, Stage, credentials};
+use crate::harness::wait_for;
 
 #[test]
 fn a_card_is_sent_delivered_and_read() {
@@ -55,4 +56,25 @@ fn https_is_http2_on_one_connection() {
     assert!(attempts.iter().all(|attempt| attempt.http2));
     let connections: std::collections::HashSet<_> = attempts.iter().map(|attempt| attempt.connection).collect();
     assert_eq!(connections.len(), 1, "{connections:?}");
+}
+
+/// Who uses no such channel needs no certificates; who does is told what is missing, and loses nothing.
+#[test]
+fn a_system_without_certificates_serves_all_the_same() {
+    let graph = FakeGraph::start_with_tls();
+    let stage = Stage::with(graph);
+    stage.link("vendas", NUMBER);
+    let Stage { home, server, graph, key } = stage;
+    server.kill();
+    let mut command = super::command(&home, &graph);
+    command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+    command.args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0"]);
+    let server = crate::harness::Server::start(command, &home);
+    let stage = Stage { home, server, graph, key };
+    let id = stage.accept("vendas", "5511999998888");
+    wait_for("the log to tell", || stage.server.log().contains("no CA certificates"));
+    assert_eq!(stage.message("vendas", &id)["status"], "QUEUED");
+    stage.connect("vendas", &credentials(NUMBER)).expect(503);
+    let stage = stage.crash();
+    stage.until("vendas", &id, "READ");
 }

@@ -137,7 +137,7 @@ async fn what_could_not_connect_was_not_sent() {
 fn by_tls(address: std::net::SocketAddr, limit: Duration) -> Graph {
     let base = BaseUrl::parse("url", &format!("https://{address}")).expect("a good address");
     let client = Client::builder(TokioExecutor::new()).build(connector(&base, limit).expect("certificate authorities"));
-    Graph { base: format!("{}/v23.0", base.text), client, timeout: TIMEOUT }
+    Graph { base: format!("{}/v23.0", base.text), url: base, client: client.into(), timeout: TIMEOUT }
 }
 
 #[tokio::test]
