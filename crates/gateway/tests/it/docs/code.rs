@@ -5,10 +5,12 @@ use std::process::{Command, Output};
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use fake_graph::{FakeGraph, Number};
 use recado_gateway::cli::Cli;
 use serde_json::Value;
 
 use super::markdown::{Block, Page, pages};
+use crate::cloud_api::{NUMBER, VERIFY_TOKEN, serve};
 use crate::harness::{Home, Server, recado};
 use crate::v1::ALL_SCOPES;
 
@@ -105,26 +107,41 @@ fn command_lines_are_found_and_split() {
 
 // --- Examples that run ---
 
-/// A server, and a directory like that of somebody who followed the README: `data` with its `dev-key` in it.
+/// A server, and a directory like that of somebody who followed the README: `data` with its `dev-key` in it. Beside them
+/// what Meta gave, in files; Meta itself is played on loopback.
 struct Reader {
     /// Before the folder: it ends before its files go.
     server: Server,
     folder: tempfile::TempDir,
     key: String,
+    live_key: String,
+    _graph: FakeGraph,
 }
 
 impl Reader {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let home = Home::init_in(&folder.path().join("data"));
-        let made =
-            ["keys", "create", "--name", "docs", "--environment", "test", "--rate-limit", "unlimited", "--scopes"];
-        let key = home.cli(&[&made[..], &[ALL_SCOPES]].concat())["key"].as_str().expect("a key").to_owned();
+        let key = |environment| {
+            let made = ["keys", "create", "--name", "docs", "--rate-limit", "unlimited", "--scopes", ALL_SCOPES];
+            home.cli(&[&made[..], &["--environment", environment]].concat())["key"].as_str().expect("a key").to_owned()
+        };
+        let (key, live_key) = (key("test"), key("live"));
         std::fs::write(home.dir.join("dev-key"), &key).expect("a file");
+        let (access_token, app_secret) = ("EAAJB...", "0123456789abcdef0123456789abcdef");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+        write("access-token", access_token);
+        write("verify-token", VERIFY_TOKEN);
+        write("app-secret", app_secret);
         // A status of 400 or more fails the command, and with it the block.
-        std::fs::write(folder.path().join(".curlrc"), "fail\nsilent\nshow-error\nnoproxy = \"*\"\n").expect("a file");
+        write(".curlrc", "fail\nsilent\nshow-error\nnoproxy = \"*\"\n");
         std::os::unix::fs::symlink(recado().get_program(), folder.path().join("recado")).expect("a link");
-        Self { server: home.serve(), folder, key }
+        let graph = FakeGraph::start();
+        let (access_token, app_secret) = (access_token.to_owned(), Some(app_secret.to_owned()));
+        graph.add_number(Number { access_token, app_secret, ..Number::example(NUMBER) });
+        let server = serve(&home, &graph);
+        graph.send_callbacks_to(Some(server.url("/v1/callbacks/meta")));
+        Self { server, folder, key, live_key, _graph: graph }
     }
 
     /// Runs a block as it stands, but for address and key.
@@ -138,7 +155,12 @@ impl Reader {
         let mut command = Command::new(program);
         command.args(flags).arg(text);
         let path = format!("{}:{}", self.folder.path().display(), std::env::var("PATH").expect("a PATH"));
-        command.env("PATH", path).env("CURL_HOME", self.folder.path()).env("KEY", &self.key).env("NO_PROXY", "*");
+        command
+            .env("PATH", path)
+            .env("CURL_HOME", self.folder.path())
+            .env("KEY", &self.key)
+            .env("LIVE_KEY", &self.live_key)
+            .env("NO_PROXY", "*");
         command.current_dir(self.folder.path()).output().expect("it starts")
     }
 }

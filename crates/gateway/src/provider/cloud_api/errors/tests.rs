@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn fault(code: i64) -> Fault {
@@ -108,5 +110,44 @@ fn the_rows_are_in_form() {
             "{}",
             row.text
         );
+    }
+}
+
+/// The page tells of every row what happens, and what to do.
+#[test]
+fn the_page_has_the_table() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/channels-cloud-api.md"));
+    let (_, part) = page.split_once("<!-- codes: held to the code by a test -->").expect("the table's beginning");
+    let (part, _) = part.split_once("<!-- end of codes -->").expect("the table's end");
+    let mut told = BTreeSet::new();
+    let mut heading = "";
+    for line in part.lines() {
+        heading = line.strip_prefix("### ").unwrap_or(heading);
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let name = cells.next().and_then(|name| name.strip_prefix('`')?.strip_suffix('`'));
+        let numbers = name.and_then(|_| cells.next()).into_iter().flat_map(|numbers| numbers.split(", "));
+        told.extend(numbers.map(|number| (heading, name.unwrap_or_default(), number.to_owned())));
+    }
+    let rows = TABLE.iter().map(|row| {
+        let number = match (row.codes.start(), row.codes.end(), row.subcode) {
+            (first, last, None) if first < last => format!("{first}–{last}"),
+            (code, _, None) => code.to_string(),
+            (code, _, Some(subcode)) => format!("{code}/{subcode}"),
+        };
+        (row.class, row.name, number)
+    });
+    let unknown = fault(999_999);
+    let rows = rows.chain([(unknown.class, unknown.name, "any other".to_owned())]);
+    let rows: BTreeSet<_> = rows.map(|(class, name, number)| (heading_of(class), name, number)).collect();
+    assert_eq!(told, rows);
+}
+
+fn heading_of(class: Class) -> &'static str {
+    match class {
+        Class::TryAgain => "The message is tried again",
+        Class::RecipientBusy => "The recipient waits",
+        Class::ChannelBusy => "The channel waits",
+        Class::Refused => "The message failed",
+        Class::PauseChannel => "The channel is paused",
     }
 }
