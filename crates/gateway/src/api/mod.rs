@@ -2,7 +2,7 @@
 
 pub mod api_keys;
 pub mod auth;
-mod callbacks;
+pub mod callbacks;
 pub mod channels;
 pub mod docs;
 pub mod error;

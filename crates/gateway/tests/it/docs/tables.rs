@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Arg, Args, Command};
 use recado_domain::api_key::{DEFAULT_RATE_LIMIT, MAX_RATE_LIMIT};
 use recado_domain::contact::NAME_LIMIT;
+use recado_gateway::api::callbacks::statuses::BODY_LIMIT as CALLBACK_LIMIT;
 use recado_gateway::api::json::{BODY_LIMIT, BODY_TIMEOUT};
 use recado_gateway::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
 use recado_gateway::config::Config;
@@ -41,6 +42,7 @@ fn the_limits_are_those_of_the_code() {
     let closed = "connection closed";
     let rows = [
         ("body", kib(BODY_LIMIT), "413"),
+        ("body of a callback of Meta", format!("{} MiB", CALLBACK_LIMIT >> 20), "413"),
         ("head of a request", format!("{}, {HEADERS} headers", kib(HEAD_LIMIT)), "431, empty body, connection closed"),
         ("time for the head, from the connection or the last answer", seconds(HEADER_TIMEOUT), closed),
         ("time for the body", seconds(BODY_TIMEOUT), closed),
