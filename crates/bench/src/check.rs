@@ -49,6 +49,24 @@ pub fn in_order(sandbox: &Path) -> Result<u32> {
     Ok(messages)
 }
 
+/// Every message that a network took was taken once and is READ, under the id that the network gave it; every other one
+/// waits, untouched.
+pub fn read_once(store: &Path, taken: &[String]) -> Result<()> {
+    let connection = read_only(store)?;
+    let distinct: HashSet<&str> = taken.iter().map(String::as_str).collect();
+    ensure!(distinct.len() == taken.len(), "the network gave an id twice");
+    let waiting = "attempts = 0 and sending_at is null";
+    let stray = format!("select count(*) from messages where read_at is null and not ({waiting})");
+    let stray: u32 = connection.query_row(&stray, [], |row| row.get(0))?;
+    ensure!(stray == 0, "{stray} messages were sent and are not READ");
+    let mut statement = connection.prepare("select remote_id from messages where read_at is not null")?;
+    let read = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let known = read.iter().filter(|id| distinct.contains(id.as_str())).count();
+    ensure!(known == read.len(), "{} messages have an id that the network never gave", read.len() - known);
+    ensure!(read.len() == taken.len(), "the network took {} times what are {} messages", taken.len(), read.len());
+    Ok(())
+}
+
 /// Opens a server's file without any say in it.
 pub fn read_only(path: &Path) -> Result<Connection> {
     Ok(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)
@@ -86,8 +104,10 @@ mod tests {
         /// A store with these contacts on one channel, in this order, all of which arrived in the same order.
         fn with(contacts: &[(u32, u64)]) -> Self {
             let files = Self(tempfile::tempdir().unwrap());
-            let tables = "create table messages (seq integer primary key, id blob, channel_key integer, payload text)";
-            files.store(tables);
+            files.store(
+                "create table messages (seq integer primary key, id blob, channel_key integer, payload text,
+                                        attempts integer default 0, sending_at integer, read_at integer, remote_id text)",
+            );
             files.sandbox("create table arrivals (n integer primary key, network_id text)");
             files.sandbox("create table phone (n integer primary key, channel_key integer, contact text)");
             for (connection, number) in contacts {
@@ -152,5 +172,23 @@ mod tests {
     fn disorder_is_noticed() {
         let files = Files::with(&[(0, 2), (0, 1)]);
         assert!(!files.stored(&[1, 2]) && !files.all_arrived());
+    }
+
+    #[test]
+    fn what_a_network_took_is_read_once() {
+        let files = Files::with(&[(0, 1), (0, 2), (0, 3)]);
+        let read = |taken: &[&str]| {
+            let taken: Vec<_> = taken.iter().map(|&id| id.to_owned()).collect();
+            read_once(&files.path("recado.db"), &taken).is_ok()
+        };
+        let sent = "update messages set attempts = 1, sending_at = 1, read_at = 2";
+        files.store(&format!("{sent}, remote_id = 'a' where seq = 1"));
+        files.store(&format!("{sent}, remote_id = 'b' where seq = 2"));
+        assert!(read(&["a", "b"]), "the third waits");
+        assert!(!read(&["a", "b", "c"]), "sent twice");
+        assert!(!read(&["a", "c"]), "an id of nobody");
+        assert!(!read(&["a", "b", "b"]));
+        files.store("update messages set read_at = null where seq = 2");
+        assert!(!read(&["a"]), "sent, and not read");
     }
 }

@@ -25,6 +25,16 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+impl Answer {
+    /// Itself, if it has this status.
+    pub fn expect(self, status: u16) -> Result<Self> {
+        if self.status != status {
+            bail!("{} instead of {status}: {}", self.status, String::from_utf8_lossy(&self.body));
+        }
+        Ok(self)
+    }
+}
+
 impl Client {
     pub async fn connect(address: SocketAddr) -> Result<Self> {
         let stream = tokio::net::TcpStream::connect(address).await?;

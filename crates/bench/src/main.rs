@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
 use report::Report;
-use scenarios::{accept, backlog, channels, dispatch};
+use scenarios::{accept, backlog, channels, cloud_api, dispatch};
 
 /// Measures Recado beside a bare handler.
 #[derive(Debug, Parser)]
@@ -75,6 +75,8 @@ enum Scenario {
     Backlog,
     /// Dispatch over many channels beside that over twenty
     Channels,
+    /// Sends on one channel of Meta's Cloud API beside what its pipeline allows, with few and with many messages waiting
+    CloudApi,
 }
 
 #[tokio::main]
@@ -90,6 +92,7 @@ async fn main() -> Result<()> {
             Scenario::Dispatch => dispatch::run(&setting, &mut report).await,
             Scenario::Backlog => backlog::run(&setting, &mut report).await,
             Scenario::Channels => channels::run(&setting, &mut report).await,
+            Scenario::CloudApi => cloud_api::run(&setting, &mut report).await,
         }?;
     }
     report.print();

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
+use fake_graph::{FakeGraph, Number};
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::Setting;
@@ -19,10 +20,17 @@ use crate::load::{Client, Keys};
 const KEYS: usize = 256;
 const RATE_LIMIT: u32 = 10_000;
 
+/// Seals the secrets of a channel.
+const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
 /// A data directory with keys and channels.
 pub struct Home {
     recado: PathBuf,
     dir: TempDir,
+    /// Where the Graph API is, if a channel needs one.
+    graph: Option<String>,
+    /// The key that made the rest.
+    pub maker: String,
     pub keys: Keys,
     pub channels: u64,
 }
@@ -30,28 +38,56 @@ pub struct Home {
 impl Home {
     /// A store with that many sandbox channels, `c0`, `c1` and so on, all of them connected.
     pub async fn make(setting: &Setting, channels: u64) -> Result<Self> {
+        let mut home = Self::init(setting, "test", None)?;
+        home.channels = channels;
+        let server = home.serve()?;
+        home.keys = make_keys(server.address, &home.maker).await?;
+        make_channels(server.address, &home.maker, channels).await?;
+        server.stop()?;
+        home.set_channels("CONNECTED")?;
+        Ok(home)
+    }
+
+    /// A store with one channel of Meta's Cloud API, `c0`, linked to a number of this network.
+    pub async fn linked(setting: &Setting, graph: &FakeGraph) -> Result<Self> {
+        let number = Number::example("106540352242922");
+        graph.add_number(number.clone());
+        let mut home = Self::init(setting, "live", Some(graph.url()))?;
+        home.channels = 1;
+        home.keys.add(&home.maker);
+        let server = home.serve()?;
+        let mut client = Client::connect(server.address).await?;
+        make_channel(&mut client, &home.maker, "WHATSAPP_WABA", 0).await?;
+        let link = json!({
+            "phoneNumberId": number.id, "businessAccountId": number.business_account_id,
+            "accessToken": number.access_token, "verifyToken": "bench", "appSecret": number.app_secret,
+        });
+        client.post("/v1/channels/c0/connect", &home.maker, link.to_string()).await?.expect(200)?;
+        server.stop()?;
+        Ok(home)
+    }
+
+    /// A store with one key, and no channel.
+    fn init(setting: &Setting, environment: &str, graph: Option<String>) -> Result<Self> {
         std::fs::create_dir_all(&setting.dir)?;
         let dir = tempfile::tempdir_in(&setting.dir)?;
         let recado = setting.recado.clone();
         run(Command::new(&recado).arg("init").arg("--data-dir").arg(dir.path()))?;
         let mut create = Command::new(&recado);
-        create.args(["keys", "create", "--name", "bench", "--environment", "test", "--rate-limit", "unlimited"]);
+        create.args(["keys", "create", "--name", "bench", "--environment", environment, "--rate-limit", "unlimited"]);
         create.args(["--scopes", "messages.send,channels.write,keys.write", "--json", "--data-dir"]).arg(dir.path());
         let made: Value = serde_json::from_str(&run(&mut create)?)?;
         let maker = made["key"].as_str().context("keys create printed no key")?.to_owned();
-        let mut home = Self { recado, dir, keys: Keys::default(), channels };
-        let server = home.serve()?;
-        home.keys = make_keys(server.address, &maker).await?;
-        make_channels(server.address, &maker, channels).await?;
-        server.stop()?;
-        home.set_channels("CONNECTED")?;
-        Ok(home)
+        Ok(Self { recado, dir, graph, maker, keys: Keys::default(), channels: 0 })
     }
 
     /// Starts a server on it.
     pub fn serve(&self) -> Result<Server> {
         let mut command = Command::new(&self.recado);
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--log", "warn", "--backlog-cap", "100000000"]);
+        if let Some(graph) = &self.graph {
+            command.env("RECADO_SECRET_KEY", SECRET_KEY).env("RECADO_GRAPH_URL", graph);
+        }
         Server::start(command.arg("--data-dir").arg(self.dir.path()))
     }
 
@@ -76,16 +112,13 @@ async fn make_keys(address: SocketAddr, maker: &str) -> Result<Keys> {
     let mut client = Client::connect(address).await?;
     let mut keys = Keys::default();
     for number in 0..KEYS {
-        let body = serde_json::json!({
+        let body = json!({
             "name": format!("bench {number}"), "environment": "test", "permissions": ["messages.send"],
             "rateLimit": RATE_LIMIT,
         });
-        let answer = client.post("/v1/api-keys", maker, body.to_string()).await?;
-        if answer.status != 201 {
-            bail!("no key was made: {}", String::from_utf8_lossy(&answer.body));
-        }
+        let answer = client.post("/v1/api-keys", maker, body.to_string()).await?.expect(201)?;
         let made: Value = serde_json::from_slice(&answer.body)?;
-        keys.add(made["data"]["key"].as_str().ok_or_else(|| anyhow!("no key in {made}"))?);
+        keys.add(made["data"]["key"].as_str().with_context(|| format!("no key in {made}"))?);
     }
     Ok(keys)
 }
@@ -95,15 +128,17 @@ async fn make_channels(address: SocketAddr, maker: &str, channels: u64) -> Resul
     let make = async |first: u64| -> Result<()> {
         let mut client = Client::connect(address).await?;
         for number in (first..channels).step_by(usize::try_from(connections)?) {
-            let body = serde_json::json!({ "type": "SANDBOX", "name": "bench", "id": format!("c{number}") });
-            let answer = client.post("/v1/channels", maker, body.to_string()).await?;
-            if answer.status != 201 {
-                bail!("no channel was made: {}", String::from_utf8_lossy(&answer.body));
-            }
+            make_channel(&mut client, maker, "SANDBOX", number).await?;
         }
         Ok(())
     };
     futures_util::future::try_join_all((0..connections).map(make)).await?;
+    Ok(())
+}
+
+async fn make_channel(client: &mut Client, maker: &str, kind: &str, number: u64) -> Result<()> {
+    let body = json!({ "type": kind, "name": "bench", "id": format!("c{number}") });
+    client.post("/v1/channels", maker, body.to_string()).await?.expect(201)?;
     Ok(())
 }
 

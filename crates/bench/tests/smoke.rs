@@ -27,7 +27,7 @@ fn a_short_run_of_everything() {
     assert!(done.status.success(), "{out}\n{err}");
     let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     let figures = report["figures"].as_array().unwrap();
-    for scenario in ["accept", "dispatch", "backlog", "channels"] {
+    for scenario in ["accept", "dispatch", "backlog", "channels", "cloud-api"] {
         let of = figures.iter().filter(|figure| figure["scenario"] == scenario);
         assert!(of.clone().count() > 3, "{scenario}: {out}");
         for figure in of {

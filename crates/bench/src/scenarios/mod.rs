@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod backlog;
 pub mod channels;
+pub mod cloud_api;
 pub mod dispatch;
 
 use std::sync::atomic::AtomicU64;

@@ -1,0 +1,165 @@
+//! One channel of Meta's Cloud API, whose network answers late: does it keep as many sends on their way as it may? And
+//! does it still when many messages wait?
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use fake_graph::{Behaviour, FakeGraph};
+use tokio::time::sleep;
+
+use super::{Numbered, median};
+use crate::load::{Client, Until};
+use crate::report::{Goal, Report};
+use crate::server::{Home, Server};
+use crate::{Setting, check};
+
+const NAME: &str = "cloud-api";
+/// How late the network answers.
+const ANSWERS_AFTER: Duration = Duration::from_millis(50);
+/// How many sends such a channel has on their way at once, if nobody says otherwise.
+const PIPELINE: u32 = 16;
+/// The most that waits on a channel, if nobody says otherwise.
+const BACKLOG_CAP: u64 = 100_000;
+
+pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
+    let bound = f64::from(PIPELINE) / ANSWERS_AFTER.as_secs_f64();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
+    let count = (bound * setting.time.as_secs_f64()).ceil() as u64 + u64::from(PIPELINE);
+    let waiting = setting.backlog.min(BACKLOG_CAP).max(count);
+    let mut few = Stage::set(setting).await?;
+    let mut many = Stage::set(setting).await?;
+    many.load(waiting).await?;
+    let (mut with_few, mut with_many) = (Vec::new(), Vec::new());
+    for _ in 0..setting.rounds {
+        few.load(count).await?;
+        with_few.push(few.send(count).await?);
+        with_many.push(many.send(count).await?);
+        // As many as before for the next turn.
+        many.load(count).await?;
+    }
+    let what = format!("bound: {PIPELINE} on their way, answers after {} ms", ANSWERS_AFTER.as_millis());
+    report.note(NAME, what, bound, "/s");
+    tell(report, bound, count, &with_few);
+    tell(report, bound, waiting, &with_many);
+    let ratio = median(with_few.iter().zip(&with_many).map(|(few, many)| many.rate / few.rate).collect());
+    let what = format!("sends, {waiting} waiting, share of {count} waiting");
+    report.goal(NAME, what, (ratio, ""), Goal::AtLeast(0.95));
+    few.end()?;
+    many.end()
+}
+
+fn tell(report: &mut Report, bound: f64, waiting: u64, turns: &[Sent]) {
+    let of = |figure: &dyn Fn(&Sent) -> f64| median(turns.iter().map(figure).collect());
+    let at = |what: &str| format!("{what}, {waiting} waiting");
+    let rate = of(&|sent| sent.rate);
+    report.note(NAME, at("sends"), rate, "/s");
+    report.goal(NAME, at("sends, share of the bound"), (rate / bound, ""), Goal::AtLeast(0.9));
+    report.note(NAME, at("from resume to the first send"), of(&|sent| sent.first), "ms");
+    report.note(NAME, at("processor time each, with receipts"), of(&|sent| sent.busy), "us");
+    report.note(NAME, at("memory at most"), of(&|sent| sent.memory), "MB");
+}
+
+/// What the network saw of some sends.
+struct Sent {
+    /// Sends a second, from the first to the last.
+    rate: f64,
+    /// Milliseconds from the channel's resumption to the first.
+    first: f64,
+    /// Microseconds of the server's processor time for each.
+    busy: f64,
+    /// Most memory, in megabytes.
+    memory: f64,
+}
+
+/// A server, its one channel, which is paused, and the network that the channel is linked to.
+struct Stage {
+    graph: FakeGraph,
+    server: Server,
+    numbered: Numbered,
+    accepted: Vec<u128>,
+}
+
+impl Stage {
+    async fn set(setting: &Setting) -> Result<Self> {
+        let graph = FakeGraph::start();
+        graph.behave(|_| Behaviour::accept().after(ANSWERS_AFTER));
+        let numbered = Numbered::new(Home::linked(setting, &graph).await?);
+        let server = numbered.home.serve()?;
+        graph.send_callbacks_to(Some(format!("http://{}/v1/callbacks/meta", server.address)));
+        let stage = Self { graph, server, numbered, accepted: Vec::new() };
+        stage.act("pause").await?;
+        Ok(stage)
+    }
+
+    async fn act(&self, action: &str) -> Result<()> {
+        let mut client = Client::connect(self.server.address).await?;
+        let path = format!("/v1/channels/c0/{action}");
+        client.post(&path, &self.numbered.home.maker, String::new()).await?.expect(200)?;
+        Ok(())
+    }
+
+    /// Has that many messages accepted, each to another number.
+    async fn load(&mut self, count: u64) -> Result<()> {
+        self.accepted.extend(self.numbered.load(&self.server, 64, Until::Count(count)).await?.accepted);
+        Ok(())
+    }
+
+    /// Lets at least that many messages go, and waits until they are read.
+    async fn send(&self, count: u64) -> Result<Sent> {
+        let (before, busy) = (self.graph.accepted(), self.server.busy()?);
+        let resumed = Instant::now();
+        self.act("resume").await?;
+        self.wait("not all were sent", || Ok(self.graph.accepted() >= before + count)).await?;
+        self.act("pause").await?;
+        self.wait("not every receipt was taken", || self.settled()).await?;
+        let busy = self.server.busy()? - busy;
+        let (_, memory) = self.server.memory()?;
+        let sends = self.graph.attempts().into_iter().filter(|attempt| attempt.wamid.is_some());
+        let times: Vec<_> = sends.skip(usize::try_from(before)?).map(|attempt| attempt.at).collect();
+        let measured = times.get(..usize::try_from(count)?).unwrap_or(&times);
+        let [first, .., last] = measured else { bail!("{} sends are no rate", times.len()) };
+        // The first ones leave at once: the time between first and last is that of the others.
+        let others = f64::from(u32::try_from(measured.len())? - PIPELINE);
+        Ok(Sent {
+            rate: others / last.duration_since(*first).as_secs_f64(),
+            first: first.duration_since(resumed).as_secs_f64() * 1_000.0,
+            busy: busy * 1e6 / f64::from(u32::try_from(times.len())?),
+            memory,
+        })
+    }
+
+    /// Whether nothing is on its way, and everything that was sent is read.
+    fn settled(&self) -> Result<bool> {
+        // The network's own count would miss a message that is just about to leave.
+        let sql =
+            "select not exists (select 1 from messages indexed by messages_in_network where status between 1 and 4)";
+        Ok(check::read_only(&self.numbered.home.store())?.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// Waits until it is so, for as long as the network sees something happen.
+    async fn wait(&self, trouble: &str, done: impl Fn() -> Result<bool>) -> Result<()> {
+        let seen = || (self.graph.accepted(), self.graph.callbacks_taken());
+        let (mut before, mut moved) = (seen(), Instant::now());
+        while !done()? {
+            sleep(Duration::from_millis(20)).await;
+            if seen() != before {
+                (before, moved) = (seen(), Instant::now());
+            } else if moved.elapsed() > Duration::from_secs(30) {
+                bail!("{trouble}: {} messages, {} receipts, and no more come", before.0, before.1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the server, and looks at what it left.
+    fn end(self) -> Result<()> {
+        self.server.stop()?;
+        if let [attempt, ..] = &*self.graph.invalid_bodies() {
+            bail!("Meta would not take a body: {}", attempt.faults.join("; "));
+        }
+        let store = self.numbered.home.store();
+        check::stored(&store, &self.accepted)?;
+        let taken: Vec<_> = self.graph.attempts().into_iter().filter_map(|attempt| attempt.wamid).collect();
+        check::read_once(&store, &taken)
+    }
+}
