@@ -1,6 +1,7 @@
 //! Channels of Meta's Cloud API: the real binary against a Graph API on loopback.
 
 mod sending;
+mod storm;
 
 use std::path::PathBuf;
 use std::process::Command;
