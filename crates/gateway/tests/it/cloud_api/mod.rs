@@ -1,5 +1,6 @@
 //! Channels of Meta's Cloud API: the real binary against a Graph API on loopback.
 
+mod callbacks;
 mod sending;
 mod storm;
 

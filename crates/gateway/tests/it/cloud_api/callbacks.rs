@@ -1,0 +1,293 @@
+//! `/v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: who is believed, and what is made of it.
+
+use fake_graph::{Answer as Reply, Behaviour, Callback, FakeGraph, GraphError, Number, Status, signature};
+use serde_json::{Value, json};
+
+use super::{NUMBER, Stage, VERIFY_TOKEN, command, credentials};
+use crate::harness::{Answer, Home, Server, wait_for};
+use crate::v1::{FORBIDDEN, JSON, NO_JSON, TOO_LARGE, TOO_MANY, assert_faults, assert_refused, create_key, wire};
+
+const APP: &str = "/v1/callbacks/meta";
+const CHANNEL: &str = "/v1/callbacks/meta/vendas";
+const HEADER: &str = "X-Hub-Signature-256";
+const INVALID_JSON: (&str, &str) = ("body", "JSON invalido.");
+
+fn secret() -> String {
+    Number::example(NUMBER).app_secret.expect("one")
+}
+
+/// What Meta would post of these statuses.
+fn payload(number: &str, statuses: &[Value]) -> Vec<u8> {
+    let value = json!({"messaging_product": "whatsapp", "metadata": {"phone_number_id": number}, "statuses": statuses});
+    let entry = json!([{"id": "1", "changes": [{"value": value, "field": "messages"}]}]);
+    json!({"object": "whatsapp_business_account", "entry": entry}).to_string().into_bytes()
+}
+
+fn status(status: &str, remote_id: &str, ours: &str) -> Value {
+    json!({"id": remote_id, "status": status, "timestamp": "1790000000", "recipient_id": "5511999998888",
+           "biz_opaque_callback_data": ours})
+}
+
+fn post(stage: &Stage, path: &str, signature: &str, body: &[u8]) -> Answer {
+    stage.server.call("POST", path, None, &[JSON, (HEADER, signature)], Some(body))
+}
+
+/// Posted as Meta does, by the app of [`NUMBER`].
+fn post_signed(stage: &Stage, path: &str, body: &[u8]) -> Answer {
+    post(stage, path, &signature(&secret(), body), body)
+}
+
+/// A channel `vendas` whose message was sent, and of which nothing was told yet.
+fn sent() -> (Stage, String) {
+    let stage = Stage::linked();
+    stage.graph.behave(|_| Behaviour::accept().calling_back([] as [Status; 0]));
+    let id = stage.accept("vendas", "5511999998888");
+    stage.until("vendas", &id, "SENT");
+    (stage, id)
+}
+
+#[test]
+fn metas_check_of_the_address_is_answered() {
+    let stage = Stage::linked();
+    let asked = |path: &str, mode: &str, token: &str, challenge: &str| {
+        let query = format!("hub.mode={mode}&hub.challenge={challenge}&hub.verify_token={token}");
+        stage.server.get(&format!("{path}?{query}"), None)
+    };
+    for path in [APP, CHANNEL] {
+        let answer = asked(path, "subscribe", VERIFY_TOKEN, "1158201444").expect(200);
+        assert_eq!((answer.text(), answer.header("Content-Type")), ("1158201444", Some("text/plain; charset=utf-8")));
+        for (mode, token, challenge) in [
+            ("subscribe", "outra", "1"),
+            ("subscribe", "", "1"),
+            ("subscribe", "uma-senha-noss", "1"),
+            ("unsubscribe", VERIFY_TOKEN, "1"),
+            ("", VERIFY_TOKEN, "1"),
+            ("subscribe", VERIFY_TOKEN, ""),
+            ("subscribe", VERIFY_TOKEN, "%3Cscript%3E%20"),
+            ("subscribe", VERIFY_TOKEN, &"1".repeat(300)),
+        ] {
+            assert_refused(token, &asked(path, mode, token, challenge), FORBIDDEN);
+        }
+        assert_refused("nothing", &stage.server.get(path, None), FORBIDDEN);
+    }
+    for path in ["/v1/callbacks/meta/nada", "/v1/callbacks/meta/sandbox", "/v1/callbacks/meta/%FF"] {
+        assert_refused(path, &asked(path, "subscribe", VERIFY_TOKEN, "1"), FORBIDDEN);
+    }
+    // Without the app's secret no callback can be believed, so the address is refused to begin with.
+    let mut body = credentials(NUMBER);
+    body["appSecret"] = Value::Null;
+    stage.connect("vendas", &body).expect(200);
+    let statuses = payload(NUMBER, &[]);
+    for path in [APP, CHANNEL] {
+        assert_refused(path, &asked(path, "subscribe", VERIFY_TOKEN, "1"), FORBIDDEN);
+        assert_refused(path, &post_signed(&stage, path, &statuses), FORBIDDEN);
+        assert_refused(path, &post(&stage, path, &signature("", &statuses), &statuses), FORBIDDEN);
+    }
+}
+
+#[test]
+fn only_what_the_app_signed_is_believed() {
+    let (stage, id) = sent();
+    let body = payload(NUMBER, &[status("read", "wamid.x", &id)]);
+    let right = signature(&secret(), &body);
+    let mut altered = body.clone();
+    *altered.last_mut().expect("a byte") = b' ';
+    for path in [APP, CHANNEL] {
+        for (what, given) in [
+            ("another app's", signature("outro", &body)),
+            ("no scheme", right.trim_start_matches("sha256=").to_owned()),
+            ("SHA-1", right.replace("sha256=", "sha1=")),
+            ("cut", right[..right.len() - 2].to_owned()),
+            ("longer", format!("{right}00")),
+            ("empty", String::new()),
+            ("no digits", format!("sha256={}", "g".repeat(64))),
+            ("of another body", signature(&secret(), b"{}")),
+        ] {
+            assert_refused(what, &post(&stage, path, &given, &body), FORBIDDEN);
+        }
+        assert_refused("altered", &post(&stage, path, &right, &altered), FORBIDDEN);
+        assert_refused("none", &stage.server.call("POST", path, None, &[JSON], Some(&body)), FORBIDDEN);
+        let two = [JSON, (HEADER, "sha256=00"), (HEADER, &*right)];
+        assert_refused("two", &stage.server.call("POST", path, None, &two, Some(&body)), FORBIDDEN);
+        // A key is no proof of being Meta.
+        assert_refused("a key", &stage.server.call("POST", path, Some(&stage.key), &[JSON], Some(&body)), FORBIDDEN);
+    }
+    assert_refused("no such channel", &post(&stage, "/v1/callbacks/meta/nada", &right, &body), FORBIDDEN);
+    assert_eq!(stage.message("vendas", &id)["status"], "SENT");
+    // Hexadecimal digits are the same in either case.
+    let upper = format!("sha256={}", right.trim_start_matches("sha256=").to_uppercase());
+    post(&stage, CHANNEL, &upper, &body).expect(200);
+    assert_eq!(stage.message("vendas", &id)["status"], "READ");
+}
+
+#[test]
+fn odd_bodies_harm_nobody() {
+    let (stage, id) = sent();
+    for path in [APP, CHANNEL] {
+        let large = vec![b' '; (3 << 20) + 1];
+        let signature = signature(&secret(), &large);
+        let answer = wire(&stage.server, &format!("POST {path}"), &[(HEADER, signature.as_bytes())], &large);
+        assert_refused("large", &answer, TOO_LARGE);
+        assert_faults("empty", &post_signed(&stage, path, b""), &[INVALID_JSON]);
+        assert_faults("no JSON", &post_signed(&stage, path, b"<xml/>"), &[INVALID_JSON]);
+        assert_faults("no text", &post_signed(&stage, path, b"\"\xff\""), &[INVALID_JSON]);
+        assert_faults("deep", &post_signed(&stage, path, "[".repeat(1 << 20).as_bytes()), &[INVALID_JSON]);
+        for body in [json!(null), json!([]), json!("x"), json!({}), json!({"entry": 7}), json!({"entry": [null, 7]})] {
+            post_signed(&stage, path, body.to_string().as_bytes()).expect(200);
+        }
+        for statuses in [
+            vec![],
+            vec![json!(null), json!(7), json!({})],
+            vec![status("warning", "wamid.x", &id), status("READ", "wamid.x", &id), status("", "wamid.x", &id)],
+            vec![status("read", "", &id), status("read", &"x".repeat(300), &id), status("read", "wamid ção", &id)],
+            vec![status("read", "wamid.x", "msg_0"), status("read", "wamid.x", "' or 1=1 --"), status("read", "w", "")],
+        ] {
+            post_signed(&stage, path, &payload(NUMBER, &statuses)).expect(200);
+        }
+    }
+    assert_eq!(stage.message("vendas", &id)["status"], "SENT");
+    // An odd one among good ones, in the largest body that is taken.
+    let odd = json!({"id": 7, "status": {}, "strange": ["x"]});
+    let mut delivered = status("delivered", "wamid.x", &id);
+    delivered["timestamp"] = json!({"strange": true});
+    let mut body = payload(NUMBER, &[odd, delivered]);
+    body.resize(3 << 20, b' ');
+    post_signed(&stage, CHANNEL, &body).expect(200);
+    assert_eq!(stage.message("vendas", &id)["status"], "DELIVERED");
+    let plain = [("Content-Type", "text/plain"), (HEADER, "x")];
+    let answer = stage.server.call("POST", CHANNEL, None, &plain, Some(b"{}"));
+    assert!([FORBIDDEN, NO_JSON].contains(&(answer.status, answer.text())), "{}", answer.text());
+}
+
+#[test]
+fn a_status_moves_only_messages_of_its_number() {
+    let (stage, id) = sent();
+    // Of the same app, as is usual.
+    stage.graph.add_number(Number::example("2"));
+    stage.link("balcao", "2");
+    let other = "/v1/callbacks/meta/balcao";
+    let (read, remote) = (json!("READ"), "wamid.x");
+    for path in [APP, other] {
+        post_signed(&stage, path, &payload("2", &[status("read", remote, &id)])).expect(200);
+        post_signed(&stage, path, &payload("3", &[status("read", remote, &id)])).expect(200);
+    }
+    post_signed(&stage, other, &payload(NUMBER, &[status("read", remote, &id)])).expect(200);
+    assert_eq!(stage.message("vendas", &id)["status"], "SENT");
+    post_signed(&stage, APP, &payload(NUMBER, &[status("read", remote, &id)])).expect(200);
+    assert_eq!(stage.message("vendas", &id)["status"], read);
+}
+
+/// Ids of channels are unique only within an institution, and their address has no institution in it.
+#[test]
+fn another_institution_moves_nothing() {
+    let (stage, id) = sent();
+    let home = &stage.home;
+    let stranger = home.cli(&["institutions", "create", "--name", "Outra"])["id"].as_str().expect("an id").to_owned();
+    let scopes = "messages.send,messages.read,channels.read,channels.write";
+    let args = ["keys", "create", "--institution", &stranger, "--name", "tests", "--environment", "live"];
+    let key = home.cli(&[&args[..], &["--rate-limit", "unlimited", "--scopes", scopes]].concat());
+    let key = key["key"].as_str().expect("a key");
+    stage.graph.add_number(Number { app_secret: Some("outro-segredo".to_owned()), ..Number::example("2") });
+    let new = json!({"name": "vendas", "type": "WHATSAPP_WABA", "id": "vendas"});
+    stage.server.post("/v1/channels", key, &new).expect(201);
+    let mut link = credentials("2");
+    link["appSecret"] = "outro-segredo".into();
+    link["verifyToken"] = "outra-senha".into();
+    stage.server.post("/v1/channels/vendas/connect", key, &link).expect(200);
+    let card = json!({"to": "5511999998888", "name": "Maria", "phone": "5511988887777"});
+    let theirs = stage.server.post("/v1/channels/vendas/messages/contact", key, &card).expect(202);
+    let theirs = theirs.header("X-Message-Id").expect("an id").to_owned();
+    let of_theirs = || {
+        let path = format!("/v1/channels/vendas/messages/{theirs}");
+        stage.server.get(&path, Some(key)).expect(200).json()["data"]["status"].clone()
+    };
+    wait_for("their message to be sent", || of_theirs() == "SENT");
+    for path in [APP, CHANNEL] {
+        // Their app speaks of our message and our number, of our message and their number, ours of theirs.
+        for (number, ours, app) in [
+            (NUMBER, &id, "outro-segredo"),
+            ("2", &id, "outro-segredo"),
+            ("2", &theirs, &secret()),
+            (NUMBER, &theirs, &secret()),
+        ] {
+            let body = payload(number, &[status("read", "wamid.x", ours)]);
+            post(&stage, path, &signature(app, &body), &body).expect(200);
+        }
+        assert_eq!((stage.message("vendas", &id)["status"].as_str(), of_theirs()), (Some("SENT"), json!("SENT")));
+        for token in [VERIFY_TOKEN, "outra-senha"] {
+            let query = format!("hub.mode=subscribe&hub.verify_token={token}&hub.challenge=7");
+            stage.server.get(&format!("{path}?{query}"), None).expect(200);
+        }
+    }
+    let body = payload("2", &[status("delivered", "wamid.x", &theirs)]);
+    post(&stage, CHANNEL, &signature("outro-segredo", &body), &body).expect(200);
+    assert_eq!((stage.message("vendas", &id)["status"].as_str(), of_theirs()), (Some("SENT"), json!("DELIVERED")));
+}
+
+#[test]
+fn repeated_and_late_statuses_change_nothing() {
+    let (stage, id) = sent();
+    let remote = stage.message("vendas", &id)["networkId"].as_str().expect("an id").to_owned();
+    let tell = |what: &str| post_signed(&stage, APP, &payload(NUMBER, &[status(what, &remote, &id)])).expect(200);
+    tell("read");
+    let read = stage.message("vendas", &id);
+    assert_eq!(read["status"], "READ");
+    for late in ["sent", "delivered", "read", "failed", "sent"] {
+        tell(late);
+        assert_eq!(stage.message("vendas", &id), read, "{late}");
+    }
+    let all: Vec<_> = ["failed", "read", "delivered", "sent"].map(|what| status(what, &remote, &id)).to_vec();
+    post_signed(&stage, CHANNEL, &payload(NUMBER, &all)).expect(200);
+    assert_eq!(stage.message("vendas", &id), read);
+}
+
+#[test]
+fn a_failure_that_overtakes_the_answer_is_kept() {
+    let stage = Stage::linked();
+    let window = GraphError::new(0, 131_047, "Re-engagement message");
+    let failed = Callback::from(Status::Failed(vec![window])).without_opaque_id();
+    stage.graph.behave(move |_| Behaviour::accept().calling_back([failed.clone()]).callbacks_first());
+    let id = stage.accept("vendas", "5511999998888");
+    let message = stage.until("vendas", &id, "FAILED");
+    assert_eq!(message["error"]["code"], "WINDOW_CLOSED");
+    assert!(message["error"]["message"].as_str().expect("a text").contains("131047"), "{message}");
+    assert_eq!(message["networkId"], json!(stage.graph.attempts()[0].wamid));
+}
+
+#[test]
+fn a_status_settles_what_nobody_knew() {
+    let stage = Stage::linked();
+    stage.graph.behave(|_| Behaviour::accept().answering(Reply::Lost).calling_back([] as [Status; 0]));
+    for (told, state) in [("sent", "SENT"), ("delivered", "DELIVERED"), ("read", "READ"), ("failed", "FAILED")] {
+        let id = stage.accept("vendas", "5511999998888");
+        stage.until("vendas", &id, "UNKNOWN");
+        post_signed(&stage, APP, &payload(NUMBER, &[status(told, "wamid.x", &id)])).expect(200);
+        let message = stage.message("vendas", &id);
+        assert_eq!((&message["status"], &message["networkId"]), (&json!(state), &json!("wamid.x")));
+    }
+    assert_eq!(stage.graph.attempts().len(), 4);
+}
+
+#[test]
+fn too_many_strangers_are_told_so() {
+    let graph = FakeGraph::start();
+    graph.add_number(Number::example(NUMBER));
+    let home = Home::init();
+    let mut strict = command(&home, &graph);
+    strict.args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0", "--auth-failures", "5"]);
+    let key = create_key(&home, "live", "messages.send,messages.read,channels.read,channels.write", "unlimited");
+    let stage = Stage { server: Server::start(strict, &home), home, graph, key };
+    stage.link("vendas", NUMBER);
+    let body = payload(NUMBER, &[]);
+    for n in 0..5 {
+        let path = [APP, CHANNEL, "/v1/callbacks/meta/nada"][n % 3];
+        assert_refused(path, &post(&stage, path, "sha256=00", &body), FORBIDDEN);
+    }
+    for path in [APP, CHANNEL, "/v1/callbacks/meta/nada"] {
+        assert_refused(path, &post(&stage, path, "sha256=00", &body), TOO_MANY);
+        assert_refused(path, &stage.server.get(&format!("{path}?hub.mode=subscribe"), None), TOO_MANY);
+    }
+    // Meta itself, and callers with a key, go on from the same address.
+    post_signed(&stage, APP, &body).expect(200);
+    stage.channel("vendas");
+}
