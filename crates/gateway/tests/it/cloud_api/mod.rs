@@ -1,6 +1,8 @@
 //! Channels of Meta's Cloud API: the real binary against a Graph API on loopback.
 
 mod callbacks;
+mod connect;
+mod secrets;
 mod sending;
 mod storm;
 
