@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod connect;
+mod outcomes;
 mod secrets;
 mod sending;
 mod storm;
