@@ -165,11 +165,12 @@ impl Dice {
 fn accept(stage: &Stage, round: usize) -> Vec<String> {
     let send = |sender: usize| {
         let agent = agent();
-        let numbers = (0..MESSAGES).filter(|number| number % ROUNDS == round && number / ROUNDS % SENDERS == sender);
+        // A message's place in its channel picks its round and its recipient.
+        let place = |number: usize| number / CHANNELS;
+        let numbers = (0..MESSAGES).filter(|n| place(*n) % ROUNDS == round && n % SENDERS == sender);
         let sent = numbers.map(|number| {
-            // The message's place in its channel picks the recipient.
-            let (channel, place) = (number / ROUNDS % CHANNELS, number / CHANNELS);
-            let to = format!("55119{:08}", place % RECIPIENTS);
+            let channel = number % CHANNELS;
+            let to = format!("55119{:08}", place(number) % RECIPIENTS);
             let body = json!({"to": to, "name": format!("Maria {number}"), "phone": "5511988887777"}).to_string();
             let url = stage.server.url(&format!("/v1/channels/{}/messages/contact", channel_id(channel)));
             let headers = [("Content-Type", "application/json")];
