@@ -10,7 +10,7 @@ use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels;
-use crate::provider::cloud_api::link::UnreadableLink;
+use crate::provider::cloud_api::link::{UNUSABLE, UnreadableLink};
 use crate::provider::cloud_api::{CheckError, Link};
 use crate::sealed::{KeyRing, Place, SealError};
 use crate::store::rows::{self, Channel, ChannelKey, StoreError};
@@ -90,9 +90,6 @@ impl Unusable {
         format!("{UNUSABLE}{why}")
     }
 }
-
-/// How the reason of a pause begins that ends by itself when the link can be used again.
-const UNUSABLE: &str = "Ligacao indisponivel: ";
 
 /// Takes all stored links into use. A channel whose link cannot be used (a server that was started without its secret key)
 /// is paused with the reason, and goes on at the start that finds it usable again; the others are not touched by it.

@@ -77,6 +77,9 @@ struct Secrets<'a> {
     app_secret: Option<Cow<'a, str>>,
 }
 
+/// How the reason of a pause begins that ends by itself when the link can be used again.
+pub const UNUSABLE: &str = "Ligacao indisponivel: ";
+
 /// Why a stored link cannot be read. Says nothing of what stood there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableLink {

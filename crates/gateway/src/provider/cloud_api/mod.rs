@@ -34,6 +34,7 @@ use recado_domain::phone::PhoneNumber;
 
 pub use client::{CheckError, Graph};
 pub use link::Link;
+use link::UNUSABLE;
 
 use crate::clock::millis;
 use crate::provider::{Provider, SendOutcome, Via};
@@ -158,7 +159,9 @@ impl Provider for CloudApi {
 
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
         let Some(link) = self.get(via.key) else {
-            let reason = "O canal nao tem ligacao com a Meta. Conecte-o de novo.".to_owned();
+            // It was resumed although its link could not be opened at the start.
+            let reason =
+                format!("{UNUSABLE}confira RECADO_SECRET_KEY e reinicie o servidor, ou conecte o canal de novo.");
             return SendOutcome::ChannelRefused { reason };
         };
         let outcome = self.graph.send(&link, message).await;

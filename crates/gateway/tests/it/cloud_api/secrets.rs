@@ -101,7 +101,7 @@ fn a_wrong_secret_key_pauses_such_channels_and_no_other() {
     let channel = stage.channel("vendas");
     assert_eq!(channel["state"], "PAUSED");
     let reason = channel["stateReason"].as_str().expect("a reason");
-    assert!(reason.starts_with("Falta a chave ") && reason.contains("RECADO_SECRET_KEY"), "{reason}");
+    assert!(reason.contains("Falta a chave ") && reason.contains("RECADO_SECRET_KEY"), "{reason}");
     assert!(!reason.contains(ANOTHER_KEY) && !reason.contains(super::SECRET_KEY), "{reason}");
     let waits = stage.accept("vendas", "5511999998888");
     let card = json!({"to": "5511999998888", "name": "Maria", "phone": "5511988887777"});
@@ -113,11 +113,10 @@ fn a_wrong_secret_key_pauses_such_channels_and_no_other() {
     stage.server.call("POST", "/v1/channels/vendas/resume", Some(&stage.key), &[], None).expect(200);
     wait_for("the channel to be paused again", || stage.channel("vendas")["state"] == "PAUSED");
     assert_eq!(stage.message("vendas", &waits)["status"], "QUEUED");
-    // With the right key back, one resume is enough.
+    // With the right key back it goes on by itself.
     let stage = stage.crash();
-    assert_eq!(stage.channel("vendas")["state"], "PAUSED");
-    stage.server.call("POST", "/v1/channels/vendas/resume", Some(&stage.key), &[], None).expect(200);
     stage.until("vendas", &waits, "READ");
+    assert_eq!(stage.channel("vendas")["state"], "CONNECTED");
 }
 
 /// Runs a command, and looks that it shows no secret.
