@@ -3,6 +3,7 @@
 -- backlog is.
 alter table messages add column head integer;
 create index messages_of_recipient on messages (channel_key, recipient, head) where head is not null and status <= 1;
+create index messages_on_their_way on messages (channel_key) where head is not null and status = 1;
 create index messages_ready on messages (channel_key, run_at) where head = 1 and status = 0;
 
 -- Until when a recipient's share of a channel is used up, where the network limits messages to one recipient.
@@ -12,6 +13,9 @@ create table recipient_pace (
     used_until  integer not null,
     primary key (channel_key, recipient)
 ) strict, without rowid;
+
+-- How often the network took nothing more for the recipient when it was tried: the next wait is by that.
+alter table messages add column recipient_holds integer not null default 0;
 
 -- The network's own id of a message, where it takes none of ours.
 alter table messages add column remote_id text;

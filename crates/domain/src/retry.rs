@@ -24,10 +24,10 @@ pub fn channel_delay(troubles: u32, random: u64) -> Duration {
     Pacing { min: wait, max: wait + wait / 4 }.rest(random)
 }
 
-/// The wait before the next attempt for a recipient that the network takes nothing more for, after the message's so
-/// many attempts: 4, 16, 64, then 256 seconds. Meta: 4^n seconds after error 131056.
-pub fn recipient_delay(attempts: u32) -> Duration {
-    Duration::from_secs(4_u64.pow(attempts.clamp(1, 4)))
+/// The wait before the next attempt for a recipient that the network takes nothing more for, said of a message for the
+/// so manyth time: 4, 16, 64, then 256 seconds. Meta: 4^n seconds after error 131056.
+pub fn recipient_delay(times: u32) -> Duration {
+    Duration::from_secs(4_u64.pow(times.clamp(1, 4)))
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_recipients_waits_are_powers_of_four() {
-        let waits: Vec<_> = (0..=5).map(|attempts| recipient_delay(attempts).as_secs()).collect();
+        let waits: Vec<_> = (0..=5).map(|times| recipient_delay(times).as_secs()).collect();
         assert_eq!(waits, [4, 4, 16, 64, 256, 256]);
     }
 

@@ -31,7 +31,6 @@ use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels::{ChannelChange, ChannelWish};
 use crate::operations::{api_keys, channels, institutions, links, secrets};
-use crate::provider::cloud_api::Link;
 
 /// Rows that a listing fetches at once.
 const PAGE: usize = 500;
@@ -210,9 +209,8 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
             if entry.kind != ChannelType::CloudApi {
                 return Err(ApiError::field("type", "Canais deste tipo nao precisam de credenciais."));
             }
-            let link =
-                Link::parse(&values.each_ref().map(|value| value.as_deref().map_or(Field::Absent, Field::from)))?;
-            as_value(ChannelView::from(links::connect(gateway, &entry, Some(link)).await?))
+            let given = values.each_ref().map(|value| value.as_deref().map_or(Field::Absent, Field::from));
+            as_value(ChannelView::from(links::connect(gateway, &entry, &given).await?))
         }
         Command::ConnectChannel { which, credentials: None } => {
             let entry = find_channel(gateway, &which).await?;

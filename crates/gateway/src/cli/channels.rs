@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Subcommand};
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelAction, ChannelType, UnknownPolicy};
@@ -124,7 +124,10 @@ impl Command {
             }
             Self::Update { which, name, pipeline, unknown_policy, unknown_wait } => {
                 let (common, which) = which.split();
-                let seconds = unknown_wait.map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
+                let seconds =
+                    unknown_wait.map(|wait| u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX));
+                let nothing = name.is_none() && pipeline.is_none() && unknown_policy.is_none() && seconds.is_none();
+                ensure!(!nothing, "say what to change: --name, --pipeline, --unknown-policy or --unknown-wait");
                 let change = ChannelChange { name, pipeline, unknown_policy, unknown_wait_seconds: seconds };
                 (common, Control::UpdateChannel { which, change })
             }
@@ -166,6 +169,8 @@ fn secret(file: Option<PathBuf>, variable: &str) -> Result<Option<String>> {
     match file {
         Some(path) => {
             let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            // Taken for none, it would link the channel without it, and say nothing.
+            ensure!(!text.trim().is_empty(), "{} is empty", path.display());
             Ok(Some(text.trim().to_owned()))
         }
         None => Ok(std::env::var(variable).ok()),

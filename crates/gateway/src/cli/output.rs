@@ -42,15 +42,23 @@ pub fn tame(text: &str) -> String {
 }
 
 fn lines(fields: &Map<String, Value>) -> String {
-    let width = fields.keys().map(String::len).max().unwrap_or(0);
-    let line = |(name, value)| format!("{name:width$}  {}", cell(value));
-    fields.iter().map(line).collect::<Vec<_>>().join("\n")
+    let mut all = Vec::new();
+    for (name, value) in fields {
+        match value {
+            Value::Object(parts) => all.extend(parts.iter().map(|(part, value)| (format!("{name}.{part}"), value))),
+            value => all.push((name.clone(), value)),
+        }
+    }
+    let width = all.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): &(String, &Value)| format!("{name:width$}  {}", cell(value));
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Columns from the rows' fields, in the order of the first row.
+/// Columns from the rows' fields, in the order of the first row. What has parts of its own is for `--json` and for the
+/// commands that show one thing.
 fn table(rows: &[Value]) -> String {
     let Some(Value::Object(first)) = rows.first() else { return "(none)".to_owned() };
-    let names: Vec<&String> = first.keys().collect();
+    let names: Vec<&String> = first.keys().filter(|name| !rows.iter().any(|row| row[*name].is_object())).collect();
     let cells: Vec<Vec<String>> = rows.iter().map(|row| names.iter().map(|name| cell(&row[*name])).collect()).collect();
     let widths: Vec<usize> = (0..names.len())
         .map(|column| {

@@ -212,14 +212,14 @@ impl Line {
             (error.id(), SendOutcome::NoAnswer)
         });
         if let Some(message) = self.in_hand.get(&id) {
-            let (attempts, failures) = (message.attempts, message.failures);
-            let settlement = self.settlement(attempts, failures, outcome);
+            let (failures, holds) = (message.failures, message.recipient_holds);
+            let settlement = self.settlement(failures, holds, outcome);
             outcomes.push((id, settlement));
         }
     }
 
     /// What an outcome means for a message.
-    fn settlement(&mut self, attempts: u32, failures: u32, outcome: SendOutcome) -> Settlement {
+    fn settlement(&mut self, failures: u32, holds: u32, outcome: SendOutcome) -> Settlement {
         let now = self.shared.clock.now();
         let next_try = retry::delay_after(failures + 1).map(|delay| now + millis(delay));
         let fail = |code: &str, message: String| Settlement::Failed { code: code.to_owned(), message };
@@ -234,7 +234,7 @@ impl Line {
                 None => fail(code, message),
             },
             SendOutcome::RecipientBusy => {
-                Settlement::HoldRecipient { until: now + millis(retry::recipient_delay(attempts)) }
+                Settlement::HoldRecipient { until: now + millis(retry::recipient_delay(holds + 1)) }
             }
             SendOutcome::ChannelTrouble { wait } => Settlement::HoldChannel { until: now + millis(wait) },
             SendOutcome::ChannelBusy => {

@@ -175,7 +175,7 @@ pub async fn get(gateway: &Gateway, entry: &ChannelEntry) -> Result<Channel, Api
 /// Connects, disconnects, pauses or resumes a channel.
 pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction) -> Result<Channel, ApiError> {
     if (entry.kind, action) == (ChannelType::CloudApi, ChannelAction::Connect) {
-        return links::connect(gateway, entry, None).await;
+        return links::connect(gateway, entry, &links::NOTHING).await;
     }
     for _ in 0..TRIES {
         let channel = get(gateway, entry).await?;

@@ -15,9 +15,15 @@ use crate::provider::cloud_api::{CheckError, Link};
 use crate::sealed::{KeyRing, Place, SealError};
 use crate::store::rows::{self, Channel, ChannelKey, StoreError};
 
+/// What links a channel, not checked yet: the values of [`FIELDS`](crate::provider::cloud_api::link::FIELDS).
+pub type Given<'a> = [Field<'a>; 5];
+
+/// Nothing that is new.
+pub const NOTHING: Given<'static> = [Field::Absent, Field::Absent, Field::Absent, Field::Absent, Field::Absent];
+
 /// Links a channel to its number and brings its line up. Meta is asked first whether the token may speak for the number.
-/// Without a new link the one is used that the channel has.
-pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: Option<Link>) -> Result<Channel, ApiError> {
+/// What is not given is as in the link that the channel has.
+pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &Given<'_>) -> Result<Channel, ApiError> {
     let Some(cloud_api) = gateway.providers.cloud_api() else { return Err(ApiError::NotImplemented) };
     let key = entry.via.key;
     if gateway.secrets.is_empty() {
@@ -25,10 +31,7 @@ pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: Option<Link
     }
     // Before Meta is asked: a channel that cannot be connected, or is gone, costs no call.
     next(&channels::get(gateway, entry).await?)?;
-    let link = match given {
-        Some(link) => link,
-        None => stored(gateway, key).await?,
-    };
+    let link = Link::parse(given, stored(gateway, key).await?.as_ref())?;
     let number = cloud_api.graph().check(&link).await.map_err(refusal)?;
     let link = Arc::new(link.with_number(number));
     let sealed = gateway.secrets.seal(Place::Link(key), link.secrets().expose_secret().as_bytes(), &*gateway.entropy);
@@ -58,13 +61,11 @@ fn next(channel: &Channel) -> Result<ChannelState, ApiError> {
     channel.state.after(ChannelAction::Connect).ok_or(ApiError::ChannelNotConnected)
 }
 
-/// The link that a channel has.
-async fn stored(gateway: &Gateway, channel: ChannelKey) -> Result<Link, ApiError> {
-    const NOTHING: [Field<'_>; 5] = [Field::Absent, Field::Absent, Field::Absent, Field::Absent, Field::Absent];
+/// The link that a channel has. One that cannot be opened is none: it has to be made anew.
+async fn stored(gateway: &Gateway, channel: ChannelKey) -> Result<Option<Link>, ApiError> {
     let links = gateway.store.links().await?;
-    let link = links.iter().find(|row| row.channel == channel).map(|row| open(&gateway.secrets, row));
-    // One that cannot be opened is none: the errors are those of a first connect that names nothing.
-    link.and_then(Result::ok).map_or_else(|| Link::parse(&NOTHING).map_err(Into::into), Ok)
+    let found = links.iter().find(|row| row.channel == channel);
+    Ok(found.and_then(|row| open(&gateway.secrets, row).ok()))
 }
 
 fn refusal(error: CheckError) -> ApiError {

@@ -239,6 +239,8 @@ pub struct Claimed {
     pub attempts: u32,
     /// How many earlier attempts failed by the message's own trouble.
     pub failures: u32,
+    /// How many met a recipient for whom the network took nothing more.
+    pub recipient_holds: u32,
 }
 
 /// What a claimed message becomes.

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::channel::{ChannelAction, ChannelState, ChannelType};
+use recado_domain::field_errors::Field;
 use serde_json::{Value, json};
 
 use super::{ChannelView, example};
@@ -15,10 +16,12 @@ use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody, Object};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
+use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::{channels, links};
 use crate::provider::cloud_api::Link;
 use crate::provider::cloud_api::link::{FIELDS, ID_LIMIT, SECRET_LIMIT, TOKEN_LIMIT};
+use crate::store::rows::Channel;
 
 /// Brings the line up.
 pub async fn connect(
@@ -31,7 +34,7 @@ pub async fn connect(
     let object = body.as_ref().map(JsonBody::object).transpose()?.filter(|object| !object.is_empty());
     let entry = caller.channel(&gateway, &channel)?;
     let channel = match (entry.kind, object) {
-        (ChannelType::CloudApi, Some(object)) => links::connect(&gateway, &entry, Some(link(&object)?)).await?,
+        (ChannelType::CloudApi, Some(object)) => link(&gateway, &entry, &object).await?,
         (_, object) => {
             let strange = object.map(|object| object.refuse_unknown(&[])).unwrap_or_default();
             if !strange.is_empty() {
@@ -43,18 +46,19 @@ pub async fn connect(
     Ok(json::answer(StatusCode::OK, &Data { data: ChannelView::from(channel) }))
 }
 
-fn link(object: &Object<'_>) -> Result<Link, ApiError> {
+async fn link(gateway: &Gateway, entry: &ChannelEntry, object: &Object<'_>) -> Result<Channel, ApiError> {
     let [phone_number_id, account, access, verify, app] = FIELDS.map(|field| object.text(field));
-    let parsed = Link::parse(&[phone_number_id?, account?, access?, verify?, app?]);
+    // `null` takes it away.
+    let app = if object.is_null(FIELDS[4]) { Field::from("") } else { app? };
+    let given = [phone_number_id?, account?, access?, verify?, app];
     let strange = object.refuse_unknown(&FIELDS);
-    match parsed {
-        Ok(link) if strange.is_empty() => Ok(link),
-        parsed => {
-            let mut errors = parsed.err().unwrap_or_default();
-            errors.append(strange);
-            Err(errors.into())
-        }
+    if strange.is_empty() {
+        return links::connect(gateway, entry, &given).await;
     }
+    // The faults of the other fields are told with them.
+    let mut errors = Link::parse(&given, None).err().unwrap_or_default();
+    errors.append(strange);
+    Err(errors.into())
 }
 
 /// What the OpenAPI document says of it.
@@ -63,8 +67,9 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .named("Channels", "connectChannel", "Bring the line up")
         .about(
             "A channel of type `SANDBOX` takes no body. One of type `WHATSAPP_WABA` is linked by what the body names; \
-             Meta is asked first whether the token may speak for the number. Without a body it comes up with the link \
-             that it has.",
+             Meta is asked first whether the token may speak for the number. All fields but `appSecret` are required the \
+             first time; afterwards what is left out stays as it is, so that a new token needs nothing else; an `appSecret` of \
+             `null` is taken away.",
         )
         .needs(Scope::ChannelsWrite)
         .optional_body("CloudApiLink", body_schema(), body_example())
@@ -103,9 +108,9 @@ fn body_schema() -> Value {
     };
     let app_secret =
         secret(SECRET_LIMIT, "The secret of Meta's app. Without it callbacks cannot be believed: no receipts.");
-    let link = json!({
+    json!({
         "type": "object",
-        "required": &FIELDS[..4],
+        "description": "How a channel speaks for a number of Meta's Cloud API. None of it but the ids is ever shown again.",
         "additionalProperties": false,
         "properties": {
             "phoneNumberId": id("Meta's id of the number."),
@@ -114,9 +119,5 @@ fn body_schema() -> Value {
             "verifyToken": secret(SECRET_LIMIT, "Chosen by you, and entered in Meta's dashboard with the callback address."),
             "appSecret": {"anyOf": [app_secret, {"const": ""}, {"type": "null"}]},
         },
-    });
-    json!({
-        "description": "How a channel speaks for a number of Meta's Cloud API. None of it but the ids is ever shown again.",
-        "anyOf": [link, {"type": "object", "maxProperties": 0}],
     })
 }

@@ -49,6 +49,7 @@ pub async fn watch_message(
     let mut signals = Signals::listen()?;
     let path = messages_path(channel, &format!("/{}", encoded(id)));
     let mut told = Told::default();
+    let mut receipts = None;
     loop {
         *last = tokio::select! {
             () = signals.next() => return Ok(Exit::Interrupted),
@@ -61,11 +62,24 @@ pub async fn watch_message(
             return Ok(exit);
         }
         nobody_sends(api)?;
+        if status_of(last) == Some(MessageStatus::Sent) && receipts.is_none() {
+            receipts = Some(!has_no_receipts(api, channel).await);
+        }
+        if receipts == Some(false) {
+            output::note("the channel has no receipts: that it was sent is all that will be known");
+            return Ok(Exit::Done);
+        }
         tokio::select! {
             () = signals.next() => return Ok(Exit::Interrupted),
             () = tokio::time::sleep(api.pause()) => {}
         }
     }
+}
+
+/// Whether nothing is told of the channel's messages once they were sent. Who may not look is not told so, and waits.
+async fn has_no_receipts(api: &Api, channel: &str) -> bool {
+    let answer = api.ask(Request::get(format!("/v1/channels/{}", encoded(channel)))).await;
+    answer.is_ok_and(|answer| answer["data"]["link"]["receipts"] == "OFF")
 }
 
 /// Follows a channel until Ctrl-C.

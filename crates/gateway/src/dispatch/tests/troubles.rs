@@ -28,15 +28,22 @@ async fn a_busy_recipient_slows_nobody_else() {
 #[tokio::test]
 async fn a_busy_recipient_is_let_be_longer_each_time() {
     let stand = Stand::new(Network::side_by_side(2)).await;
+    // Other troubles before it do not count.
+    let trouble = || answer(SendOutcome::ChannelTrouble { wait: Duration::from_millis(1) });
+    stand.network.act("551", (0..3).map(|_| trouble()));
     stand.network.act("551", (0..3).map(|_| answer(SendOutcome::RecipientBusy)));
     stand.accept("551").await;
-    let mut at = NOW;
+    for attempt in 1..=3 {
+        stand.store.until_waiting(NOW + attempt).await;
+        stand.pass(1);
+    }
+    let mut at = NOW + 3;
     for wait in [4_000, 16_000, 64_000] {
         at += wait;
         stand.store.until_waiting(at).await;
         stand.pass(wait);
     }
-    stand.store.until_settled(4).await;
+    stand.store.until_settled(7).await;
 }
 
 /// When the last hold of the channel ends.

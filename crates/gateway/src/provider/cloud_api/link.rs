@@ -90,23 +90,33 @@ pub enum UnreadableLink {
 }
 
 impl Link {
-    /// Reads the values of [`FIELDS`], in that order, or names every faulty one.
-    pub fn parse(values: &[Field<'_>; 5]) -> Result<Self, FieldErrors> {
-        let [phone_number_id, business_account_id, access_token, verify_token, app_secret] = values;
+    /// Reads the values of [`FIELDS`], in that order, or names every faulty one. What is not given stays as it is in the
+    /// link that a channel has, so that a new token needs nothing else.
+    pub fn parse(values: &[Field<'_>; 5], former: Option<&Self>) -> Result<Self, FieldErrors> {
         let mut errors = FieldErrors::default();
-        let phone_number_id = errors.take(FIELDS[0], required(FIELDS[0], phone_number_id, &ID));
-        let business_account_id = errors.take(FIELDS[1], required(FIELDS[1], business_account_id, &ID));
-        let access_token = errors.take(FIELDS[2], required(FIELDS[2], access_token, &TOKEN));
-        let verify_token = errors.take(FIELDS[3], required(FIELDS[3], verify_token, &SECRET));
-        let app_secret = errors.take(FIELDS[4], optional(FIELDS[4], app_secret, &SECRET));
-        match (phone_number_id, business_account_id, access_token, verify_token, app_secret) {
-            (Some(phone), Some(account), Some(token), Some(verify), Some(app_secret)) => Ok(Self {
-                phone_number_id: phone.to_owned(),
-                business_account_id: account.to_owned(),
+        let mut given = |n: usize, rule: &Rule, former: Option<&str>, required: bool| -> Option<String> {
+            let given = errors.take(FIELDS[n], optional(FIELDS[n], &values[n], rule))?;
+            let value = given.or(former).map(str::to_owned);
+            if value.is_none() && required {
+                errors.push(FIELDS[n], format!("O campo {} e obrigatorio.", FIELDS[n]));
+            }
+            value
+        };
+        let phone = given(0, &ID, former.map(Self::phone_number_id), true);
+        let account = given(1, &ID, former.map(Self::business_account_id), true);
+        let token = given(2, &TOKEN, former.map(|link| link.access_token.expose_secret()), true);
+        let verify = given(3, &SECRET, former.map(|link| link.verify_token.expose_secret()), true);
+        // An empty one takes the former away.
+        let kept = former.filter(|_| values[4] == Field::Absent).and_then(Self::app_secret);
+        let app = given(4, &SECRET, kept.map(ExposeSecret::expose_secret), false);
+        match (phone, account, token, verify, errors.is_empty()) {
+            (Some(phone_number_id), Some(business_account_id), Some(token), Some(verify), true) => Ok(Self {
+                phone_number_id,
+                business_account_id,
                 number: NumberInfo::default(),
                 access_token: token.into(),
                 verify_token: verify.into(),
-                app_secret: app_secret.map(SecretString::from),
+                app_secret: app.map(SecretString::from),
             }),
             _ => Err(errors),
         }
@@ -220,10 +230,6 @@ impl Rule {
     fn fits(&self, text: &str) -> bool {
         self.length.contains(&text.len()) && text.as_bytes().iter().all(self.of)
     }
-}
-
-fn required<'a>(name: &str, value: &'a Field<'_>, rule: &Rule) -> Result<&'a str, Cow<'static, str>> {
-    optional(name, value, rule)?.ok_or_else(|| format!("O campo {name} e obrigatorio.").into())
 }
 
 fn optional<'a>(name: &str, value: &'a Field<'_>, rule: &Rule) -> Result<Option<&'a str>, Cow<'static, str>> {

@@ -22,11 +22,13 @@ pub(super) fn claimed() -> Claimed {
         scenario: None,
         attempts: 1,
         failures: 0,
+        recipient_holds: 0,
     }
 }
 
 pub(super) fn link(token: &str) -> Link {
-    Link::parse(&["106540352242922", "102290129340398", token, "palavra", ""].map(Field::from)).expect("a good link")
+    Link::parse(&["106540352242922", "102290129340398", token, "palavra", ""].map(Field::from), None)
+        .expect("a good link")
 }
 
 fn via() -> Via {
@@ -85,7 +87,7 @@ async fn a_refusal_of_an_access_that_was_replaced_does_not_stop_the_channel() {
 async fn links_are_found_by_channel_number_and_app() {
     let link = |number: &str, secret: &str| {
         let fields = [number, "102290129340398", "token", "palavra", secret].map(Field::from);
-        Arc::new(Link::parse(&fields).expect("a good link"))
+        Arc::new(Link::parse(&fields, None).expect("a good link"))
     };
     let (cloud_api, _peer) = cloud_api().await;
     cloud_api.set_all(vec![(7, link("1", "a")), (8, link("1", "b")), (9, link("2", "a")), (10, link("2", ""))]);

@@ -126,7 +126,11 @@ pub(super) fn settle(
             retry(writing, seq, *run_at)?;
             note_unanswered(writing, seq)?;
         }
-        Settlement::HoldRecipient { until } if moved => wait(writing, seq, *until)?,
+        Settlement::HoldRecipient { until } if moved => {
+            let sql = "update messages set recipient_holds = recipient_holds + 1 where seq = ?1";
+            writing.connection.prepare_cached(sql)?.execute([seq])?;
+            wait(writing, seq, *until)?;
+        }
         // The trouble is the channel's, whatever became of this message meanwhile.
         Settlement::HoldChannel { until } => hold(writing, channel, *until)?,
         Settlement::PauseChannel { reason } => channels::pause(writing, channel, reason)?,

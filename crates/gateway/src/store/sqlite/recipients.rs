@@ -83,11 +83,11 @@ pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::
     Ok((taken, look))
 }
 
-/// Deals with all that is `SENDING` and in nobody's hand. The whole backlog is walked: this is done once, when a
-/// channel's task starts or a claim's answer was lost.
+/// Deals with all that is `SENDING` and in nobody's hand.
 fn end_orphans(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
-        "select seq from messages indexed by messages_open where channel_key = ?1 and status <= 1 and status = 1",
+        "select seq from messages indexed by messages_on_their_way
+         where channel_key = ?1 and head is not null and status = 1",
     )?;
     let sending = statement.query_map([request.channel], |row| row.get(0))?.collect::<rusqlite::Result<Vec<Seq>>>()?;
     drop(statement);

@@ -186,7 +186,9 @@ fn a_channel_shows_its_link() {
     assert_eq!(stage.channel("vendas"), answer);
     let list = stage.server.get("/v1/channels", Some(&stage.key)).expect(200).json();
     assert_eq!(list["data"], json!([answer]));
-    // Connected again without the secret of the app: the former one is not kept.
+    // A new token needs nothing else; the secret of the app goes only when that is said.
+    let token = json!({"accessToken": credentials(NUMBER)["accessToken"]});
+    assert_eq!(stage.connect("vendas", &token).expect(200).json()["data"]["link"], link);
     link["receipts"] = "OFF".into();
     for nothing in [Value::Null, json!("")] {
         let answer = stage.connect("vendas", &with("appSecret", nothing)).expect(200).json();

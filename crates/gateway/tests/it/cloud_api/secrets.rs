@@ -160,21 +160,25 @@ fn the_command_line_connects_beside_a_server_and_without_one() {
     assert_eq!(stage.channel("vendas"), shown);
     let id = stage.accept("vendas", "5511999998888");
     stage.until("vendas", &id, "SENT");
-    // Without a server, by the variables: half of it is refused, and names what is missing.
+    // Without a server, by the variables.
     let Stage { home, server, graph, key } = stage;
     server.terminate();
     server.wait();
     let [token, secret, verify] = secrets();
-    let mut half = command(&home, &graph);
-    half.env("RECADO_ACCESS_TOKEN", &token);
-    let half = run(half, &home, &IDS[..3]);
-    assert!(!half.status.success());
-    let error = String::from_utf8_lossy(&half.stderr).into_owned() + &String::from_utf8_lossy(&half.stdout);
-    assert!(["phoneNumberId", "verifyToken"].iter().all(|field| error.contains(field)), "{error}");
     printed(&run(command(&home, &graph), &home, &["channels", "disconnect", "vendas"]));
     graph.set_access_token(NUMBER, "EAAGnovo");
     let refused = run(command(&home, &graph), &home, &IDS[..3]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("accessToken"), "{refused:?}");
+    // A new token needs nothing else.
+    let mut renewed = command(&home, &graph);
+    renewed.env("RECADO_ACCESS_TOKEN", "EAAGnovo");
+    let shown = printed(&run(renewed, &home, &IDS[..3]));
+    assert_eq!((&shown["state"], &shown["link"]["receipts"]), (&json!("CONNECTED"), &json!("ON")));
+    let empty = home.dir.with_extension("empty");
+    std::fs::write(&empty, "\n").expect("a file");
+    let empty = empty.to_str().expect("UTF-8");
+    let refused = run(command(&home, &graph), &home, &[&IDS[..3], &["--app-secret-file", empty]].concat());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is empty"), "{refused:?}");
     graph.set_access_token(NUMBER, &token);
     let mut whole = command(&home, &graph);
     whole.env("RECADO_ACCESS_TOKEN", &token).env("RECADO_APP_SECRET", &secret).env("RECADO_VERIFY_TOKEN", &verify);

@@ -3,18 +3,22 @@ use super::*;
 const GOOD: [&str; 5] = ["106540352242922", "102290129340398", "EAAJB-token", "palavra-secreta", "0123456789abcdef"];
 
 fn link() -> Link {
-    Link::parse(&GOOD.map(Field::from)).expect("a good link")
+    Link::parse(&GOOD.map(Field::from), None).expect("a good link")
 }
 
 fn faults(values: &[Field<'_>; 5]) -> Vec<(String, String)> {
-    let errors = Link::parse(values).expect_err("faulty");
+    let errors = Link::parse(values, None).expect_err("faulty");
     errors.as_slice().iter().map(|error| (error.field.to_string(), error.message.to_string())).collect()
 }
 
 fn with(index: usize, value: &str) -> Result<Link, Vec<(String, String)>> {
     let mut values = GOOD.map(Field::from);
     values[index] = Field::Text(value.into());
-    if Link::parse(&values).is_ok() { Ok(Link::parse(&values).expect("just read")) } else { Err(faults(&values)) }
+    if Link::parse(&values, None).is_ok() {
+        Ok(Link::parse(&values, None).expect("just read"))
+    } else {
+        Err(faults(&values))
+    }
 }
 
 #[test]
@@ -46,7 +50,7 @@ fn the_app_secret_may_be_left_out() {
     for none in [Field::Absent, Field::from(""), Field::from("  ")] {
         let mut values = GOOD.map(Field::from);
         values[4] = none;
-        assert!(Link::parse(&values).expect("a good link").app_secret().is_none());
+        assert!(Link::parse(&values, None).expect("a good link").app_secret().is_none());
     }
 }
 
@@ -112,4 +116,21 @@ fn debug_shows_no_secret() {
     for secret in &GOOD[2..] {
         assert!(!shown.contains(secret), "{shown}");
     }
+}
+
+#[test]
+fn what_is_not_given_stays_as_it_was() {
+    let former = link();
+    let mut values = [Field::Absent, Field::Absent, Field::Absent, Field::Absent, Field::Absent];
+    let same = Link::parse(&values, Some(&former)).expect("a good link");
+    assert_eq!(same.details(), former.with_number(NumberInfo::default()).details(), "the number is asked for anew");
+    let former = link();
+    assert_eq!(same.secrets().expose_secret(), former.secrets().expose_secret());
+    values[2] = Field::from("outro");
+    let renewed = Link::parse(&values, Some(&former)).expect("a good link");
+    assert_eq!(renewed.access_token().expose_secret(), "outro");
+    assert_eq!(renewed.verify_token().expose_secret(), former.verify_token().expose_secret());
+    assert!(renewed.is_of_the_app_of(&former), "a new token does not turn receipts off");
+    values[2] = Field::from("com espaço");
+    assert!(Link::parse(&values, Some(&former)).is_err(), "a bad one does not fall back to the former");
 }
