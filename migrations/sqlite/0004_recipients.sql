@@ -31,13 +31,20 @@ create table early_receipts (
     at            integer not null,
     error_code    text,
     error_message text,
+    -- Why the channel is paused with it.
+    pauses        text,
     received_at   integer not null
 ) strict;
 create index early_receipts_of on early_receipts (channel_key, remote_id);
 
 -- When an UNKNOWN message is queued again, by the channel's policy.
 alter table messages add column resend_at integer;
+-- Whether it was: then the network may have it twice, and that one sending failed says nothing of the other.
+alter table messages add column resent integer not null default 0;
 create index messages_to_resend on messages (channel_key, resend_at) where resend_at is not null;
 
 -- JSON; what is not there has its default.
 alter table channels add column settings text not null default '{}';
+
+-- When its line last came up: what a network refused before that pauses it no more.
+alter table channels add column up_since integer not null default 0;

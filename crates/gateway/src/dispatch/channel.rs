@@ -46,10 +46,20 @@ struct Line {
     provider: Arc<dyn Provider>,
     sends: JoinSet<SendOutcome>,
     /// What was claimed and not yet recorded.
-    in_hand: HashMap<Id, Claimed>,
+    in_hand: HashMap<Id, InHand>,
     orphans: Orphans,
     back_off: BackOff,
 }
+
+/// A message on its way.
+struct InHand {
+    message: Claimed,
+    sent_at: Millis,
+}
+
+/// Answers that may be lost in a row before the channel is held: one or two are bad luck, more are an outage, in which
+/// every further message would become `UNKNOWN`.
+const SILENT: u32 = 3;
 
 /// The troubles of a channel whose network does not say how long they last.
 #[derive(Default)]
@@ -57,6 +67,8 @@ struct BackOff {
     /// In a row.
     troubles: u32,
     until: Millis,
+    /// Answers that were lost in a row.
+    silences: u32,
 }
 
 impl BackOff {
@@ -69,11 +81,25 @@ impl BackOff {
         self.until
     }
 
-    /// The network takes messages. One that was on its way when the trouble began says nothing.
+    /// The network answers. To what was on its way when a trouble began, that says nothing of the trouble.
     fn well(&mut self, now: Millis) {
+        self.silences = 0;
         if now >= self.until {
             self.troubles = 0;
         }
+    }
+}
+
+impl BackOff {
+    /// An answer was lost; gives until when the channel waits.
+    fn silence(&mut self, now: Millis, random: u64) -> Option<Millis> {
+        self.silences += 1;
+        (self.silences >= SILENT).then(|| self.trouble(now, random))
+    }
+
+    /// Whether one message at a time finds out if anybody answers.
+    fn probes(&self) -> bool {
+        self.silences >= SILENT
     }
 }
 
@@ -107,7 +133,7 @@ impl Line {
         let shared = self.shared.clone();
         let _turn = shared.turns.acquire().await;
         let now = self.shared.clock.now();
-        let most = self.provider.max_in_flight(&self.entry.settings());
+        let most = if self.back_off.probes() { 1 } else { self.provider.max_in_flight(&self.entry.settings()) };
         let free = most.saturating_sub(self.in_hand.len() - outcomes.len());
         // Where a re-send may double, the first claim looks after what the dead left and takes nothing: should its
         // answer be lost, what it took could not be told from theirs.
@@ -134,7 +160,7 @@ impl Line {
             return Ok(());
         }
         let key = self.entry.via.key;
-        let seq = |id: &Id| self.in_hand.get(id).map(|message| message.seq);
+        let seq = |id: &Id| self.in_hand.get(id).map(|held| held.message.seq);
         let known = outcomes.iter().filter_map(|(id, settlement)| Some((seq(id)?, settlement.clone())));
         // The claim's rest began before its commit; counted anew from here, no slow disk shortens it.
         let rest = self.rest();
@@ -176,7 +202,7 @@ impl Line {
     }
 
     fn held(&self) -> Vec<Seq> {
-        self.in_hand.values().map(|message| message.seq).collect()
+        self.in_hand.values().map(|held| held.message.seq).collect()
     }
 
     /// Hands a message to the network, beside this task.
@@ -186,7 +212,8 @@ impl Line {
             let sending = provider.send(&entry.via, &sent);
             tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or(SendOutcome::NoAnswer)
         });
-        self.in_hand.insert(handle.id(), message);
+        let sent_at = self.shared.clock.now();
+        self.in_hand.insert(handle.id(), InHand { message, sent_at });
     }
 
     /// Waits for news, for an outcome, or until it is time to look again.
@@ -211,39 +238,44 @@ impl Line {
             tracing::error!(channel.id = %self.entry.via.id, %error, "a send broke off");
             (error.id(), SendOutcome::NoAnswer)
         });
-        if let Some(message) = self.in_hand.get(&id) {
-            let (failures, holds) = (message.failures, message.recipient_holds);
-            let settlement = self.settlement(failures, holds, outcome);
-            outcomes.push((id, settlement));
+        // Put back until it is recorded.
+        if let Some(held) = self.in_hand.remove(&id) {
+            outcomes.push((id, self.settlement(&held, outcome)));
+            self.in_hand.insert(id, held);
         }
     }
 
     /// What an outcome means for a message.
-    fn settlement(&mut self, failures: u32, holds: u32, outcome: SendOutcome) -> Settlement {
-        let now = self.shared.clock.now();
-        let next_try = retry::delay_after(failures + 1).map(|delay| now + millis(delay));
-        let fail = |code: &str, message: String| Settlement::Failed { code: code.to_owned(), message };
-        match outcome {
-            SendOutcome::Accepted { account, remote_id } => {
-                self.back_off.well(now);
-                Settlement::Sent { account, remote_id }
+    fn settlement(&mut self, held: &InHand, outcome: SendOutcome) -> Settlement {
+        let (now, message) = (self.shared.clock.now(), &held.message);
+        let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
+        let fail = |code: &str, text: String| {
+            if message.resent {
+                // This sending failed; the one before may be there.
+                return Settlement::Unknown { resend_at: None, hold: None };
             }
+            Settlement::Failed { code: code.to_owned(), message: text }
+        };
+        let random = self.random();
+        if !matches!(outcome, SendOutcome::NoAnswer | SendOutcome::ChannelBusy | SendOutcome::ChannelTrouble { .. }) {
+            self.back_off.well(now);
+        }
+        match outcome {
+            SendOutcome::Accepted { account, remote_id } => Settlement::Sent { account, remote_id },
             SendOutcome::Rejected { code, message } => fail(code, message),
             SendOutcome::TryAgain { code, message } => match next_try {
                 Some(run_at) => Settlement::Retry { run_at },
                 None => fail(code, message),
             },
             SendOutcome::RecipientBusy => {
-                Settlement::HoldRecipient { until: now + millis(retry::recipient_delay(holds + 1)) }
+                let wait = retry::recipient_delay(message.recipient_holds + 1);
+                Settlement::HoldRecipient { until: now + millis(wait) }
             }
             SendOutcome::ChannelTrouble { wait } => Settlement::HoldChannel { until: now + millis(wait) },
-            SendOutcome::ChannelBusy => {
-                let random = self.random();
-                Settlement::HoldChannel { until: self.back_off.trouble(now, random) }
-            }
+            SendOutcome::ChannelBusy => Settlement::HoldChannel { until: self.back_off.trouble(now, random) },
             SendOutcome::ChannelRefused { reason } => {
                 tracing::warn!(channel.id = %self.entry.via.id, reason, "a channel was paused by its network");
-                Settlement::PauseChannel { reason }
+                Settlement::PauseChannel { reason, sent_at: held.sent_at }
             }
             SendOutcome::NoAnswer => match self.unanswered() {
                 // The same network id makes another try harmless.
@@ -252,7 +284,10 @@ impl Line {
                     None => fail("TIMEOUT", "A rede nao respondeu a tempo.".to_owned()),
                 },
                 // Without one it might double the card.
-                unanswered @ Unanswered::Unknown(_) => Settlement::Unknown { resend_at: unanswered.resend_at(now) },
+                unanswered @ Unanswered::Unknown(_) => Settlement::Unknown {
+                    resend_at: unanswered.resend_at(now),
+                    hold: self.back_off.silence(now, random),
+                },
             },
         }
     }

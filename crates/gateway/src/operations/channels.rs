@@ -180,14 +180,15 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
     for _ in 0..TRIES {
         let channel = get(gateway, entry).await?;
         let next = channel.state.after(action).ok_or(ApiError::ChannelNotConnected)?;
-        if next == channel.state {
-            return Ok(channel);
-        }
         let reason = match action {
             ChannelAction::Connect | ChannelAction::Resume => None,
             ChannelAction::Disconnect => Some("Desconectado a pedido.".to_owned()),
             ChannelAction::Pause => Some("Pausado a pedido.".to_owned()),
         };
+        // A pause that the network or a missing key made becomes the person's: it does not end by itself then.
+        if next == channel.state && (reason.is_none() || reason == channel.state_reason) {
+            return Ok(channel);
+        }
         let now = gateway.clock.now();
         if gateway.store.move_channel(entry.via.key, channel.state, next, reason, now).await? {
             tracing::info!(channel.id = %entry.via.id, from = channel.state.name(), to = next.name(), "channel moved");

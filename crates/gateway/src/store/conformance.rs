@@ -131,7 +131,12 @@ suite! {
         orphans_of_the_dead_are_sent_again_by_policy,
         a_pause_by_the_network_keeps_every_place,
         a_pause_by_the_network_finds_only_what_is_up,
-        settings_are_kept;
+        settings_are_kept,
+        a_policy_that_was_taken_back_sends_nothing_again,
+        a_channel_made_anew_sends_nothing_of_the_former,
+        a_channel_that_does_not_send_queues_nothing_again,
+        a_refusal_of_before_pauses_nothing,
+        what_was_sent_again_does_not_fail;
     remote:
         our_own_id_finds_a_message_in_any_state,
         a_receipt_for_what_waits_for_its_next_attempt_counts,

@@ -56,7 +56,7 @@ impl How {
             How::Retry(wait) => Settlement::Retry { run_at: now + wait },
             How::Hold(wait) => Settlement::HoldChannel { until: now + wait },
             How::HoldRecipient(wait) => Settlement::HoldRecipient { until: now + wait },
-            How::Unknown => Settlement::Unknown { resend_at: unanswered.resend_at(now) },
+            How::Unknown => Settlement::Unknown { resend_at: unanswered.resend_at(now), hold: None },
         }
     }
 }
@@ -306,6 +306,7 @@ impl World {
         let (now, line) = (self.now, &self.lines[self.messages[n].channel]);
         let known = &mut self.messages[n];
         let resent = known.status == MessageStatus::Unknown
+            && !line.paused
             && known.resend_at.is_some_and(|at| at <= now)
             && known.expires_at > now;
         if resent {
@@ -421,7 +422,9 @@ impl World {
         self.ground
             .apply(Receipt { channel, of, status, at: self.now, account: None, error: None, pauses: None })
             .await;
-        if !astray && known.status.awaits_receipts() && known.status.may_become(status) {
+        // That one of two sendings failed says nothing of the other.
+        let doubtful = known.queued_again && status == MessageStatus::Failed;
+        if !astray && !doubtful && known.status.awaits_receipts() && known.status.may_become(status) {
             known.status = status;
         }
     }

@@ -241,6 +241,8 @@ pub struct Claimed {
     pub failures: u32,
     /// How many met a recipient for whom the network took nothing more.
     pub recipient_holds: u32,
+    /// It is sent again though the network may have it, by the channel's policy.
+    pub resent: bool,
 }
 
 /// What a claimed message becomes.
@@ -276,10 +278,14 @@ pub enum Settlement {
     /// message keeps its place.
     PauseChannel {
         reason: String,
+        /// When what was refused was sent: a channel that came up since is not paused.
+        sent_at: Millis,
     },
-    /// Handed over, and nobody can tell; at that time it is queued again.
+    /// Handed over, and nobody can tell; at that time it is queued again. The channel may be held for a while, because
+    /// nothing is answered any more.
     Unknown {
         resend_at: Option<Millis>,
+        hold: Option<Millis>,
     },
 }
 

@@ -1,9 +1,8 @@
 //! `POST /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: what became of messages. A 200 means that it is on disk.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -16,7 +15,7 @@ use crate::api::error::ApiError;
 use crate::api::json::{self, Done};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
-use crate::clock::{Millis, millis};
+use crate::clock::Millis;
 use crate::gateway::Gateway;
 use crate::provider::cloud_api::Link;
 use crate::provider::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER, Stage, Status};
@@ -27,8 +26,12 @@ use crate::store::rows::{ChannelKey, Named, Receipt};
 pub const BODY_LIMIT: usize = 3 << 20;
 /// Bodies over this size are read only so many at a time: whoever sends them is not known yet.
 const LARGE: u64 = 64 << 10;
-/// How old a refusal may be that pauses a channel. An older one may have been mended since.
-const FRESH: Duration = Duration::from_hours(1);
+/// `sha256=` and 64 hexadecimal digits.
+const SIGNATURE_LENGTH: usize = 71;
+/// Receipts that are written together.
+const RECEIPTS_AT_ONCE: usize = 250;
+/// Most receipts of one callback.
+const MOST_RECEIPTS: usize = 10_000;
 
 /// For the address of an app: what is told goes to the channels of its numbers.
 pub async fn of_app(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
@@ -46,15 +49,10 @@ pub async fn of_channel(
 
 async fn take(gateway: &Arc<Gateway>, address: Address, request: Request) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let apps = address.signed_by();
-    let Some(signature) = signature(&head.headers).filter(|_| !apps.is_empty()) else {
-        return Err(refuse(gateway, &head.extensions));
-    };
-    let large = body.size_hint().upper().is_none_or(|most| most > LARGE);
-    let _turn =
-        if large { Some(gateway.large_callbacks.try_acquire().map_err(|_| ApiError::Unavailable)?) } else { None };
-    let body = json::read(body, BODY_LIMIT).await?;
-    let now = gateway.clock.now();
+    let Some(signature) = signature(&head.headers) else { return Err(refuse(gateway, &head.extensions)) };
+    // Read before it is asked whether there is such a channel: a stranger learns nothing by what becomes of a body.
+    let body = body_of(gateway, body).await.inspect_err(|_| drop(refuse(gateway, &head.extensions)))?;
+    let (apps, now) = (address.signed_by(), gateway.clock.now());
     // Off the threads that answer: three megabytes take a while.
     let receipts = tokio::task::spawn_blocking(move || {
         let app = apps.into_iter().find(|app| app.signed(&signature, &body));
@@ -63,23 +61,31 @@ async fn take(gateway: &Arc<Gateway>, address: Address, request: Request) -> Res
     let Some(receipts) = receipts.await.map_err(|_| ApiError::Internal)? else {
         return Err(refuse(gateway, &head.extensions));
     };
-    let receipts = receipts.map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
-    if !receipts.is_empty() {
-        gateway.receipts().record(receipts, now).await?;
+    // Some at a time: what others have to write goes in between.
+    for some in receipts?.chunks(RECEIPTS_AT_ONCE) {
+        gateway.receipts().record(some.to_vec(), now).await?;
     }
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Recebido." }))
+}
+
+/// Reads a body; large ones of those whom nobody knows yet only so many at a time.
+async fn body_of(gateway: &Gateway, body: Body) -> Result<Bytes, ApiError> {
+    let large = body.size_hint().upper().is_none_or(|most| most > LARGE);
+    let turn = async { if large { gateway.large_callbacks.acquire().await.ok() } else { None } };
+    let Ok(_turn) = tokio::time::timeout(json::BODY_TIMEOUT, turn).await else { return Err(ApiError::Unavailable) };
+    json::read(body, BODY_LIMIT).await
 }
 
 /// The one signature.
 fn signature(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
-    value.to_str().ok().map(str::to_owned)
+    value.to_str().ok().filter(|value| value.len() == SIGNATURE_LENGTH).map(str::to_owned)
 }
 
 /// The receipts in a body, for the channels whose app signed it.
-fn receipts(address: &Address, app: &Link, body: &Bytes, now: Millis) -> Result<Vec<Receipt>, NotJson> {
-    let told = callback::parse(body, now)?;
+fn receipts(address: &Address, app: &Link, body: &Bytes, now: Millis) -> Result<Vec<Receipt>, ApiError> {
+    let told = callback::parse(body, now).map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
     if told.skipped > 0 {
         tracing::warn!(skipped = told.skipped, "a callback of Meta held statuses in an unknown form");
     }
@@ -90,14 +96,18 @@ fn receipts(address: &Address, app: &Link, body: &Bytes, now: Millis) -> Result<
         let of = Named::RemoteId { remote_id: status.remote_id.clone(), ours };
         let channels = address.of_number(&status.phone_number_id).into_iter();
         let own = channels.filter(|(_, link)| link.is_of_the_app_of(app));
-        receipts.extend(own.map(|(channel, _)| receipt(channel, of.clone(), status, now)));
+        receipts.extend(own.map(|(channel, _)| receipt(channel, of.clone(), status)));
+        // Meta puts 1,000 into a callback at most; a number that ten channels share may take as many times that.
+        if receipts.len() > MOST_RECEIPTS {
+            return Err(ApiError::PayloadTooLarge);
+        }
     }
     Ok(receipts)
 }
 
-fn receipt(channel: ChannelKey, of: Named, status: &Status, now: Millis) -> Receipt {
+fn receipt(channel: ChannelKey, of: Named, status: &Status) -> Receipt {
     let fault = status.fault.as_ref();
-    let pauses = fault.filter(|fault| fault.class == Class::PauseChannel && status.at > now - millis(FRESH));
+    let pauses = fault.filter(|fault| fault.class == Class::PauseChannel);
     Receipt {
         channel,
         of,

@@ -127,3 +127,46 @@ async fn the_first_claims_lost_answer_makes_nothing_unknown() {
         assert_eq!(stand.status(id).await, MessageStatus::Sent);
     }
 }
+
+/// Else an hour's outage would make the whole backlog unknown, and none of it would be sent again.
+#[tokio::test]
+async fn a_network_that_answers_nothing_is_asked_by_one_message_at_a_time() {
+    let stand = Stand::new(Network::side_by_side(4)).await;
+    let recipients: Vec<_> = (0..30).map(|n| format!("55{n}")).collect();
+    for recipient in &recipients[..6] {
+        stand.network.act(recipient, [no_answer()]);
+    }
+    stand.network.answer(false);
+    let mut accepted = Vec::new();
+    for recipient in &recipients {
+        accepted.push(stand.accept(recipient).await);
+    }
+    stand.network.until_sent(4).await;
+    stand.network.answer(true);
+    let mut at = NOW;
+    for settled in [4, 5, 6] {
+        let next = held_until(&stand, settled).await;
+        assert_eq!(stand.sent().len(), settled, "one more, to find out");
+        stand.pass(next - at);
+        at = next;
+    }
+    stand.store.until_settled(30).await;
+    for (n, id) in accepted.into_iter().enumerate() {
+        let expected = if n < 6 { MessageStatus::Unknown } else { MessageStatus::Sent };
+        assert_eq!(stand.status(id).await, expected, "{n}");
+    }
+    assert_eq!(stand.network.most_in_flight(), 4);
+}
+
+#[tokio::test]
+async fn a_second_sending_that_is_refused_leaves_the_first_unknown() {
+    let wait = Duration::from_mins(1);
+    let stand = Stand::new(Network::side_by_side(1).sending_again_after(wait)).await;
+    let refused = SendOutcome::Rejected { code: "UNDELIVERABLE", message: "Nao.".to_owned() };
+    stand.network.act("551", [no_answer(), answer(refused)]);
+    let id = stand.accept("551").await;
+    stand.store.until_settled(1).await;
+    stand.pass(millis(wait));
+    stand.store.until_settled(2).await;
+    assert_eq!(stand.status(id).await, MessageStatus::Unknown);
+}

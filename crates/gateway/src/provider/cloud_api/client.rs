@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use recado_domain::field_errors::FieldErrors;
 use secrecy::ExposeSecret;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, service_fn};
 
@@ -54,10 +55,25 @@ pub struct Graph {
     /// Address and version, to which a path is added.
     base: String,
     url: BaseUrl,
-    /// Made at the first call: it reads the system's certificates, which a server without such channels need not have.
-    client: OnceLock<Client<Connector, Full<Bytes>>>,
+    /// Made at the first call: they read the system's certificates, which a server without such channels need not have.
+    lanes: OnceLock<Vec<Lane>>,
     timeout: Duration,
+    turn: Duration,
 }
+
+/// A connection of HTTP/2, or the connections of HTTP/1.1, with the calls that it takes at a time.
+struct Lane {
+    client: Client<Connector, Full<Bytes>>,
+    /// More than the server's limit of streams would wait inside the client, with nobody to tell whether they left.
+    calls: Semaphore,
+}
+
+/// Connections by HTTP/2; a number's calls share one.
+const LANES: usize = 16;
+/// Calls on one at a time. RFC 9113 (6.5.2) advises servers to take no fewer than 100.
+const CALLS: usize = 100;
+/// How long a call waits for its turn, in which nothing has left.
+const TURN: Duration = Duration::from_secs(10);
 
 /// Why a number could not be taken into use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -107,23 +123,19 @@ impl Graph {
             bail!("--graph-version (RECADO_GRAPH_VERSION) looks like v23.0, not like {version:?}");
         }
         let text = format!("{}/{version}", base.text);
-        Ok(Self { base: text, url: base, client: OnceLock::new(), timeout: TIMEOUT })
+        Ok(Self { base: text, url: base, lanes: OnceLock::new(), timeout: TIMEOUT, turn: TURN })
     }
 
-    fn client(&self) -> Result<&Client<Connector, Full<Bytes>>> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
+    fn lane(&self, link: &Link) -> Result<&Lane> {
+        if self.lanes.get().is_none() {
+            let connector = connector(&self.url, CONNECT)?;
+            let lanes = (0..LANES).map(|_| Lane::new(connector.clone())).collect();
+            // Somebody else's are as good.
+            let _ = self.lanes.set(lanes);
         }
-        let connector = connector(&self.url, CONNECT)?;
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .http2_keep_alive_interval(PING)
-            .http2_keep_alive_timeout(PONG)
-            .http2_keep_alive_while_idle(true)
-            .build(connector);
-        Ok(self.client.get_or_init(|| client))
+        let lanes = self.lanes.get().context("they were just made")?;
+        let place = link.phone_number_id().bytes().fold(0_usize, |place, digit| place * 31 % 997 + usize::from(digit));
+        Ok(&lanes[place % lanes.len()])
     }
 
     /// Asks for the link's number: whether it is there, and whether the token may speak for it. One call, which changes
@@ -174,12 +186,15 @@ impl Graph {
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let request = self.request(link, method, path, body);
-        let client = self.client().map_err(|error| {
+        let lane = self.lane(link).map_err(|error| {
             tracing::warn!(error = format!("{error:#}"), "Graph cannot be called");
             Failure::NotSent
         })?;
+        let Ok(_turn) = tokio::time::timeout(self.turn, lane.calls.acquire()).await else {
+            return Err(Failure::NotSent);
+        };
         let answered = tokio::time::timeout(self.timeout, async {
-            let response = client.request(request).await.map_err(|error| {
+            let response = lane.client.request(request).await.map_err(|error| {
                 let sent = if never_left(&error) { Failure::NotSent } else { Failure::Unknown };
                 tracing::warn!(error = causes(&error), "Graph did not answer");
                 sent
@@ -209,6 +224,20 @@ impl Graph {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::from(body))
             .expect("an address that was read before")
+    }
+}
+
+impl Lane {
+    fn new(connector: Connector) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PONG)
+            .http2_keep_alive_while_idle(true)
+            .build(connector);
+        Self { client, calls: Semaphore::new(CALLS) }
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) async fn a_claim_counts_what_is_open(ground: Ground) {
     ground.settle(channel, claim.messages[0].seq, Settlement::Retry { run_at: NOW }).await;
     let held = vec![claim.messages[1].seq];
     assert_eq!(ground.claim(ClaimRequest { held, ..up_to(0, channel) }).await.open, 3);
-    ground.settle(channel, claim.messages[1].seq, Settlement::Unknown { resend_at: None }).await;
+    ground.settle(channel, claim.messages[1].seq, Settlement::Unknown { resend_at: None, hold: None }).await;
     ground.store.cancel(channel, accepted[2], NOW).await.expect("stored");
     assert_eq!(ground.claim(up_to(0, channel)).await.open, 1);
 }

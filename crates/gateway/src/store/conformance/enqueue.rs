@@ -165,7 +165,7 @@ pub(super) async fn the_backlog_has_a_cap(ground: Ground) {
     ground.accept(neighbour, "551").await;
     let claimed = ground.claim_one(channel).await;
     assert_eq!(ground.enqueue(capped()).await, Enqueued::QueueFull, "what is being sent still counts");
-    ground.settle(channel, claimed.seq, crate::store::rows::Settlement::Unknown { resend_at: None }).await;
+    ground.settle(channel, claimed.seq, crate::store::rows::Settlement::Unknown { resend_at: None, hold: None }).await;
     assert_eq!(ground.enqueue(capped()).await, Enqueued::Accepted, "a place came free");
     assert_eq!(ground.enqueue(capped()).await, Enqueued::QueueFull);
     let id = ground.all(channel).await[1].id;

@@ -29,7 +29,7 @@ async fn message_in(ground: &Ground, status: MessageStatus) -> (ChannelKey, Mess
             let claim = ground.claim(request(channel)).await;
             let settlement = match status {
                 Sent | Delivered | Read => Some(sent()),
-                Unknown => Some(Settlement::Unknown { resend_at: None }),
+                Unknown => Some(Settlement::Unknown { resend_at: None, hold: None }),
                 Failed => Some(failed()),
                 Queued | Sending | Expired | MessageStatus::Cancelled => None,
             };
@@ -52,8 +52,8 @@ pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) 
         (Settlement::Retry { run_at: NOW }, MessageStatus::Queued),
         (Settlement::HoldRecipient { until: NOW }, MessageStatus::Queued),
         (Settlement::HoldChannel { until: NOW }, MessageStatus::Queued),
-        (Settlement::PauseChannel { reason: "Autorize.".to_owned() }, MessageStatus::Queued),
-        (Settlement::Unknown { resend_at: None }, MessageStatus::Unknown),
+        (Settlement::PauseChannel { reason: "Autorize.".to_owned(), sent_at: NOW + 1 }, MessageStatus::Queued),
+        (Settlement::Unknown { resend_at: None, hold: None }, MessageStatus::Unknown),
     ];
     for from in MessageStatus::ALL {
         for (settlement, to) in &settlements {
@@ -94,7 +94,8 @@ pub(super) async fn several_outcomes_are_recorded_together(ground: Ground) {
     }
     let all = ClaimRequest { limit: 3, ..request(channel) };
     let claim = ground.claim(all.clone()).await;
-    let settlements = [sent(), Settlement::Retry { run_at: NOW + 9 }, Settlement::Unknown { resend_at: None }];
+    let settlements =
+        [sent(), Settlement::Retry { run_at: NOW + 9 }, Settlement::Unknown { resend_at: None, hold: None }];
     let outcomes = claim.messages.iter().map(|message| message.seq).zip(settlements).collect();
     ground.store.settle(channel, outcomes, NOW).await.expect("stored");
     let statuses = ground.all(channel).await.into_iter().map(|message| message.status);
@@ -243,7 +244,7 @@ pub(super) async fn open_channels_are_those_with_work(mut ground: Ground) {
     }
     ground.claim_one(sending).await;
     let seq = ground.claim_one(done).await.seq;
-    ground.settle(done, seq, Settlement::Unknown { resend_at: None }).await;
+    ground.settle(done, seq, Settlement::Unknown { resend_at: None, hold: None }).await;
     for _ in 0..2 {
         let mut open = ground.store.open_channels().await.expect("read");
         open.sort_unstable();

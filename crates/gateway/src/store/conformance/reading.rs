@@ -86,7 +86,7 @@ pub(super) async fn filters_narrow_a_page(ground: Ground) {
         accepted.push(ground.accept(channel, recipient).await);
     }
     let seq = ground.claim_one(channel).await.seq;
-    ground.settle(channel, seq, Settlement::Unknown { resend_at: None }).await;
+    ground.settle(channel, seq, Settlement::Unknown { resend_at: None, hold: None }).await;
     let narrowed = async |status, recipient: Option<&str>| {
         let query = MessageQuery { status, recipient: recipient.map(str::to_owned), ..query(channel, 1) };
         walk(&ground, query).await.0

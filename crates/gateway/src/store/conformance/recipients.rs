@@ -9,7 +9,9 @@ use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
 use crate::store::fixtures::{DAY, Ground, LEAVE, NOW, ids, request, sent};
-use crate::store::rows::{Cancelled, ChannelKey, Claim, ClaimRequest, NewMessage, Orphans, Settlement, Unanswered};
+use crate::store::rows::{
+    Cancelled, ChannelKey, Claim, ClaimRequest, Named, NewMessage, Orphans, Receipt, Settlement, Unanswered,
+};
 
 const AGAIN: Unanswered = Unanswered::Unknown(Some(600));
 
@@ -24,7 +26,7 @@ async fn unknown(ground: &Ground, channel: ChannelKey, expires_at: Millis) -> Me
     ground.enqueue(message).await;
     let claimed = ground.claim_one(channel).await;
     assert_eq!(claimed.id, id);
-    ground.settle(channel, claimed.seq, Settlement::Unknown { resend_at: AGAIN.resend_at(NOW) }).await;
+    ground.settle(channel, claimed.seq, Settlement::Unknown { resend_at: AGAIN.resend_at(NOW), hold: None }).await;
     id
 }
 
@@ -135,7 +137,9 @@ pub(super) async fn a_pause_by_the_network_keeps_every_place(ground: Ground) {
     let accepted = [ground.accept(channel, "551").await, ground.accept(channel, "552").await];
     let claim = ground.claim(at(NOW, channel)).await;
     for message in &claim.messages {
-        ground.settle(channel, message.seq, Settlement::PauseChannel { reason: "Autorize.".to_owned() }).await;
+        ground
+            .settle(channel, message.seq, Settlement::PauseChannel { reason: "Autorize.".to_owned(), sent_at: NOW + 1 })
+            .await;
     }
     let paused = ground.store.channel(channel).await.expect("read").expect("there");
     assert_eq!((paused.state, paused.state_reason.as_deref()), (ChannelState::Paused, Some("Autorize.")));
@@ -154,7 +158,7 @@ pub(super) async fn a_pause_by_the_network_finds_only_what_is_up(ground: Ground)
     ground.accept(channel, "551").await;
     let seq = ground.claim_one(channel).await.seq;
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Disconnected).await;
-    ground.settle(channel, seq, Settlement::PauseChannel { reason: "Autorize.".to_owned() }).await;
+    ground.settle(channel, seq, Settlement::PauseChannel { reason: "Autorize.".to_owned(), sent_at: NOW + 1 }).await;
     let channel = ground.store.channel(channel).await.expect("read").expect("there");
     assert_eq!((channel.state, channel.state_reason), (ChannelState::Disconnected, None));
 }
@@ -171,4 +175,87 @@ pub(super) async fn settings_are_kept(mut ground: Ground) {
     let again = ground.channel_by_recipient("loja").await;
     let made = ground.store.channel(again).await.expect("read").expect("there");
     assert_eq!(made.settings, ChannelSettings::default(), "a channel made anew has none of the former one's");
+}
+
+/// Waits for its second sending already, on a channel whose policy was `resend`.
+async fn queued_again(ground: &Ground, channel: ChannelKey) -> MessageId {
+    let id = unknown(ground, channel, NOW + DAY).await;
+    ground.claim(ClaimRequest { limit: 0, ..at(NOW + 600, channel) }).await;
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Queued);
+    id
+}
+
+pub(super) async fn a_policy_that_was_taken_back_sends_nothing_again(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let id = queued_again(&ground, channel).await;
+    let claim = ground.claim(ClaimRequest { unanswered: LEAVE, ..at(NOW + 600, channel) }).await;
+    assert_eq!((claim.messages, claim.open), (vec![], 0));
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
+
+    // Nor does one that is given anew send what was unknown before.
+    let channel = ground.channel_by_recipient("outra").await;
+    unknown(&ground, channel, NOW + DAY).await;
+    let leave = ChannelSettings::default();
+    assert!(ground.store.update_channel(channel, "Outra".to_owned(), leave).await.expect("stored"));
+    assert_eq!(ground.claim(at(NOW + 600, channel)).await, Claim::default());
+}
+
+pub(super) async fn a_channel_made_anew_sends_nothing_of_the_former(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    unknown(&ground, channel, NOW + DAY).await;
+    ground.store.delete_channel(channel, NOW).await.expect("stored");
+    assert_eq!(ground.channel_by_recipient("loja").await, channel);
+    assert_eq!(ground.claim(at(NOW + 600, channel)).await, Claim::default());
+}
+
+pub(super) async fn a_channel_that_does_not_send_queues_nothing_again(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let id = unknown(&ground, channel, NOW + DAY).await;
+    ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
+    assert_eq!(ground.claim(at(NOW + 600, channel)).await, Claim::default());
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
+}
+
+/// Who mends the access and brings the channel up must not be paused by what was refused before.
+pub(super) async fn a_refusal_of_before_pauses_nothing(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    for recipient in ["551", "552"] {
+        ground.accept(channel, recipient).await;
+    }
+    let claim = ground.claim(at(NOW, channel)).await;
+    ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
+    ground.move_channel(channel, ChannelState::Paused, ChannelState::Connected).await;
+    let state = async || ground.store.channel(channel).await.expect("read").expect("there").state;
+    for (message, sent_at, expected) in
+        [(&claim.messages[0], NOW, ChannelState::Connected), (&claim.messages[1], NOW + 1, ChannelState::Paused)]
+    {
+        let reason = "Autorize.".to_owned();
+        ground.settle(channel, message.seq, Settlement::PauseChannel { reason, sent_at }).await;
+        assert_eq!(state().await, expected);
+        assert_eq!(ground.status(channel, message.id).await, MessageStatus::Queued, "in its place in any case");
+    }
+}
+
+/// The network may have it twice: a card that is there must not be told as failed.
+pub(super) async fn what_was_sent_again_does_not_fail(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let id = queued_again(&ground, channel).await;
+    let claimed = ground.claim(at(NOW + 600, channel)).await.messages.remove(0);
+    assert!(claimed.resent);
+    let receipt = |remote_id: &str, status| Receipt {
+        channel,
+        of: Named::RemoteId { remote_id: remote_id.to_owned(), ours: Some(id) },
+        status,
+        at: NOW + 700,
+        account: None,
+        error: None,
+        pauses: None,
+    };
+    ground.apply(receipt("wamid.1", MessageStatus::Failed)).await;
+    let taken = Settlement::Sent { account: None, remote_id: Some("wamid.2".to_owned()) };
+    ground.settle(channel, claimed.seq, taken).await;
+    ground.apply(receipt("wamid.2", MessageStatus::Failed)).await;
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Sent);
+    ground.apply(receipt("wamid.1", MessageStatus::Delivered)).await;
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Delivered);
 }

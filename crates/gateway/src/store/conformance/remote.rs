@@ -36,7 +36,7 @@ pub(super) async fn our_own_id_finds_a_message_in_any_state(ground: Ground) {
     assert_eq!(ground.message(channel, id).await, message);
 
     let (lost, seq) = sending(&ground, channel).await;
-    ground.settle(channel, seq, Settlement::Unknown { resend_at: None }).await;
+    ground.settle(channel, seq, Settlement::Unknown { resend_at: None, hold: None }).await;
     ground.apply(receipt(channel, "wamid.2", Some(lost), DELIVERED)).await;
     assert_eq!(ground.status(channel, lost).await, DELIVERED);
     ground.apply(receipt(channel, "wamid.2", None, MessageStatus::Read)).await;

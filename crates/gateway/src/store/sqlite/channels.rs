@@ -7,7 +7,7 @@ use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Line, Writing, accounts, links, not_understood};
+use super::{Line, Writing, accounts, links, not_understood, recipients};
 use crate::clock::Millis;
 use crate::store::rows::{Channel, ChannelKey, NewChannel};
 
@@ -138,7 +138,8 @@ pub(super) fn move_to(
         .connection
         .prepare_cached(
             "update channels
-             set state = ?3, state_reason = ?4, connected_at = coalesce(connected_at, ?5)
+             set state = ?3, state_reason = ?4, connected_at = coalesce(connected_at, ?5),
+                 up_since = coalesce(?5, up_since)
              where key = ?1 and state = ?2 and deleted_at is null",
         )?
         .execute(params![key, expected.name(), next.name(), reason, connected_at])?;
@@ -149,10 +150,25 @@ pub(super) fn move_to(
     Ok(moved == 1)
 }
 
-/// Pauses a channel that sends, because its network takes nothing more.
-pub(super) fn pause(writing: &mut Writing, key: ChannelKey, reason: &str) -> rusqlite::Result<()> {
+/// Pauses a channel that sends, because its network took nothing more at that time; not one that a person has brought up
+/// since.
+pub(super) fn pause(writing: &mut Writing, key: ChannelKey, reason: &str, at: Millis) -> rusqlite::Result<()> {
+    let sql = "select up_since from channels where key = ?1";
+    let up_since: Millis = writing.connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?;
+    if at <= up_since {
+        return Ok(());
+    }
     for state in [ChannelState::Connected, ChannelState::Restricted] {
         move_to(writing, key, (state, ChannelState::Paused), Some(reason), 0)?;
+    }
+    Ok(())
+}
+
+/// Ends a hold of the channel: what its network said before it was linked anew holds no more.
+pub(super) fn let_go(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
+    writing.connection.prepare_cached("update channels set next_send_at = 0 where key = ?1")?.execute([key])?;
+    if let Some(line) = writing.line(key) {
+        line.next_send_at = 0;
     }
     Ok(())
 }
@@ -163,6 +179,9 @@ pub(super) fn update(
     name: &str,
     settings: ChannelSettings,
 ) -> rusqlite::Result<bool> {
+    if settings.resend_after().is_none() {
+        recipients::leave_unknown(writing, key)?;
+    }
     let settings = serde_json::to_string(&settings).map_err(|_| not_understood("channel setting"))?;
     let sql = "update channels set name = ?2, settings = ?3 where key = ?1 and deleted_at is null";
     Ok(writing.connection.prepare_cached(sql)?.execute(params![key, name, settings])? == 1)
@@ -173,6 +192,7 @@ pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rus
         .connection
         .execute("update channels set deleted_at = coalesce(deleted_at, ?2) where key = ?1", params![key, now])?;
     links::delete(writing, key)?;
+    recipients::leave_unknown(writing, key)?;
     if let Some(line) = writing.line(key) {
         line.deleted = true;
     }

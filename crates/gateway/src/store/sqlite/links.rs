@@ -31,6 +31,7 @@ pub(super) fn link(writing: &mut Writing, link: &Link, expected: ChannelState, n
     if linked == 0 {
         return Ok(false);
     }
+    channels::let_go(writing, link.channel)?;
     channels::move_to(writing, link.channel, (expected, ChannelState::Connected), None, now)
 }
 

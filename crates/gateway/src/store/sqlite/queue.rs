@@ -117,7 +117,7 @@ pub(super) fn settle(
         | Settlement::HoldRecipient { .. }
         | Settlement::HoldChannel { .. }
         | Settlement::PauseChannel { .. } => (MessageStatus::Queued, plain),
-        Settlement::Unknown { resend_at } => (MessageStatus::Unknown, Details { resend_at: *resend_at, ..plain }),
+        Settlement::Unknown { resend_at, .. } => (MessageStatus::Unknown, Details { resend_at: *resend_at, ..plain }),
     };
     let moved = move_message(writing, (channel, seq), (MessageStatus::Sending, to), &details, now)?;
     match settlement {
@@ -131,9 +131,10 @@ pub(super) fn settle(
             writing.connection.prepare_cached(sql)?.execute([seq])?;
             wait(writing, seq, *until)?;
         }
+        Settlement::Unknown { hold: Some(until), .. } => hold(writing, channel, *until)?,
         // The trouble is the channel's, whatever became of this message meanwhile.
         Settlement::HoldChannel { until } => hold(writing, channel, *until)?,
-        Settlement::PauseChannel { reason } => channels::pause(writing, channel, reason)?,
+        Settlement::PauseChannel { reason, sent_at } => channels::pause(writing, channel, reason, *sent_at)?,
         Settlement::Sent { account, remote_id } => {
             if let Some(account) = account.as_ref().filter(|_| !moved) {
                 // A receipt was faster than the acknowledgement; only the account is news.

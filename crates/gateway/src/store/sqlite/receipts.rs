@@ -18,11 +18,19 @@ struct Found {
     status: MessageStatus,
     attempts: u32,
     remote_id: Option<String>,
+    /// It was sent again by the channel's policy.
+    resent: bool,
 }
 
 impl Found {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { seq: row.get(0)?, status: status(row.get(1)?)?, attempts: row.get(2)?, remote_id: row.get(3)? })
+        Ok(Self {
+            seq: row.get(0)?,
+            status: status(row.get(1)?)?,
+            attempts: row.get(2)?,
+            remote_id: row.get(3)?,
+            resent: row.get(4)?,
+        })
     }
 }
 
@@ -32,7 +40,7 @@ pub(super) fn apply(writing: &mut Writing, receipts: &[Receipt], now: Millis) ->
     for receipt in receipts {
         match &receipt.of {
             Named::NetworkId(id) => {
-                let sql = "select seq, status, attempts, null from messages indexed by messages_in_network
+                let sql = "select seq, status, attempts, null, resent from messages indexed by messages_in_network
                            where network_id = ?1 and status between 1 and 4 and channel_key = ?2";
                 let mut statement = writing.connection.prepare_cached(sql)?;
                 let found = statement.query_row(params![id, receipt.channel], Found::read).optional()?;
@@ -43,7 +51,8 @@ pub(super) fn apply(writing: &mut Writing, receipts: &[Receipt], now: Millis) ->
             }
             Named::RemoteId { remote_id, ours: None } => by_remote_id(writing, remote_id, receipt, now)?,
             Named::RemoteId { remote_id, ours: Some(id) } => {
-                let sql = "select seq, status, attempts, remote_id from messages where id = ?1 and channel_key = ?2";
+                let sql =
+                    "select seq, status, attempts, remote_id, resent from messages where id = ?1 and channel_key = ?2";
                 let mut statement = writing.connection.prepare_cached(sql)?;
                 let found = statement.query_row(params![id.as_bytes(), receipt.channel], Found::read).optional()?;
                 drop(statement);
@@ -58,7 +67,7 @@ pub(super) fn apply(writing: &mut Writing, receipts: &[Receipt], now: Millis) ->
 
 fn by_our_id(writing: &mut Writing, found: &Found, remote_id: &str, receipt: &Receipt) -> rusqlite::Result<()> {
     let another = found.remote_id.as_deref().is_some_and(|known| known != remote_id);
-    // A message that was sent twice, by the channel's policy, has failed only when its last sending has.
+    // That another sending of it failed says nothing of the one that was acknowledged.
     if !(another && receipt.status == MessageStatus::Failed) {
         advance(writing, found, receipt)?;
     }
@@ -69,7 +78,7 @@ fn by_our_id(writing: &mut Writing, found: &Found, remote_id: &str, receipt: &Re
 }
 
 fn by_remote_id(writing: &mut Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
-    let sql = "select seq, status, attempts, remote_id from messages indexed by messages_by_remote_id
+    let sql = "select seq, status, attempts, remote_id, resent from messages indexed by messages_by_remote_id
                where channel_key = ?1 and remote_id = ?2 and status between 1 and 4";
     let mut statement = writing.connection.prepare_cached(sql)?;
     let found = statement.query_row(params![receipt.channel, remote_id], Found::read).optional()?;
@@ -82,6 +91,11 @@ fn by_remote_id(writing: &mut Writing, remote_id: &str, receipt: &Receipt, now: 
 
 /// Moves a message on.
 fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite::Result<()> {
+    // The network may have one that was sent again twice. That one sending failed says nothing of the other, and a card
+    // that is there must not be told as failed: it stays where it is until more is known.
+    if found.resent && receipt.status == MessageStatus::Failed {
+        return Ok(());
+    }
     let place = (receipt.channel, found.seq);
     let mut from = found.status;
     if from == MessageStatus::Queued && found.attempts > 0 && MessageStatus::Sending.may_become(receipt.status) {
@@ -94,7 +108,7 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
     let details = Details { account: receipt.account.as_deref(), error, ..Details::default() };
     let moved = move_message(writing, place, (from, receipt.status), &details, receipt.at)?;
     match &receipt.pauses {
-        Some(reason) if moved => channels::pause(writing, receipt.channel, reason),
+        Some(reason) if moved => channels::pause(writing, receipt.channel, reason, receipt.at),
         _ => Ok(()),
     }
 }
@@ -108,21 +122,28 @@ pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &
         .execute(params![seq, remote_id])?;
     let mut statement = writing.connection.prepare_cached(
         "delete from early_receipts where channel_key = ?1 and remote_id = ?2
-         returning status, at, error_code, error_message, n",
+         returning status, at, error_code, error_message, n, pauses",
     )?;
     let early = statement.query_map(params![channel, remote_id], |row| {
         let code: Option<String> = row.get(2)?;
         let (number, of) = (row.get(0)?, Named::RemoteId { remote_id: remote_id.to_owned(), ours: None });
         let error = code.zip(row.get(3)?);
-        let receipt =
-            Receipt { channel, of, status: status(number)?, at: row.get(1)?, account: None, error, pauses: None };
+        let receipt = Receipt {
+            channel,
+            of,
+            status: status(number)?,
+            at: row.get(1)?,
+            account: None,
+            error,
+            pauses: row.get(5)?,
+        };
         Ok((row.get::<_, i64>(4)?, receipt))
     })?;
     let mut early = early.collect::<rusqlite::Result<Vec<_>>>()?;
     drop(statement);
     early.sort_unstable_by_key(|(n, _)| *n);
     for (_, receipt) in early {
-        let sql = "select seq, status, attempts, remote_id from messages where seq = ?1";
+        let sql = "select seq, status, attempts, remote_id, resent from messages where seq = ?1";
         let found = writing.connection.prepare_cached(sql)?.query_row([seq], Found::read)?;
         advance(writing, &found, &receipt)?;
     }
@@ -133,8 +154,8 @@ pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &
 fn keep(writing: &Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
     let (code, message) = receipt.error.as_ref().map(|(code, message)| (code, message)).unzip();
     let mut statement = writing.connection.prepare_cached(
-        "insert into early_receipts (channel_key, remote_id, status, at, error_code, error_message, received_at)
-         select ?1, ?2, ?3, ?4, ?5, ?6, ?7
+        "insert into early_receipts (channel_key, remote_id, status, at, error_code, error_message, received_at, pauses)
+         select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9
          where (select count(*) from early_receipts where channel_key = ?1) < ?8
            and exists (select 1 from channels where key = ?1)
            -- A repeated one is one.
@@ -148,7 +169,8 @@ fn keep(writing: &Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> r
         code,
         message,
         now,
-        EARLY
+        EARLY,
+        receipt.pauses
     ])?;
     Ok(())
 }

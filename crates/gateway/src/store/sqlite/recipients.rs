@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Writing;
 use super::claim::{END_AT_ONCE, Look, OPEN, OpenRow, end, settle_orphan, take};
-use super::queue::{Details, move_message, note_unanswered, status, wait};
+use super::queue::{Details, move_message, status, wait};
 use crate::clock::{Millis, millis};
 use crate::store::rows::{ChannelKey, ClaimRequest, Claimed, Orphans, Seq, Unanswered};
 
@@ -65,7 +65,8 @@ pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::
     if request.orphans != Orphans::Claimed {
         end_orphans(writing, request)?;
     }
-    if matches!(request.unanswered, Unanswered::Unknown(Some(_))) {
+    let dispatches = writing.lines.get(&request.channel).is_some_and(|line| line.state.dispatches() && !line.deleted);
+    if dispatches && matches!(request.unanswered, Unanswered::Unknown(Some(_))) {
         queue_unknown(writing, request, &mut look)?;
     }
     let Some(front) = end_old(writing, request, &mut look)? else { return Ok((Vec::new(), look)) };
@@ -78,6 +79,8 @@ pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::
         look.again(line.next_send_at.min(front));
         return Ok((Vec::new(), look));
     }
+    // What is held for a time may grow too old before.
+    look.again(front);
     let taken = take_ready(writing, request, &mut look)?;
     look_for_waiting(writing, request, &mut look)?;
     Ok((taken, look))
@@ -97,26 +100,43 @@ fn end_orphans(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Resul
     Ok(())
 }
 
-/// Queues again what was `UNKNOWN` for long enough. What has expired meanwhile ends as `UNKNOWN` with the others that are
-/// too old, because its card may have arrived.
+/// Queues again what was `UNKNOWN` for long enough. What has expired meanwhile stays `UNKNOWN`.
 fn queue_unknown(writing: &mut Writing, request: &ClaimRequest, look: &mut Look) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
-        "select seq, resend_at from messages indexed by messages_to_resend
+        "select seq, resend_at, expires_at from messages indexed by messages_to_resend
          where channel_key = ?1 and resend_at is not null order by resend_at limit ?2",
     )?;
     let most = i64::try_from(END_AT_ONCE).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![request.channel, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let rows = rows.collect::<rusqlite::Result<Vec<(Seq, Millis)>>>()?;
+    let rows =
+        statement.query_map(params![request.channel, most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows = rows.collect::<rusqlite::Result<Vec<(Seq, Millis, Millis)>>>()?;
     drop(statement);
-    for (seq, resend_at) in rows {
+    if rows.len() == END_AT_ONCE {
+        look.again(request.now);
+    }
+    for (seq, resend_at, expires_at) in rows {
         if resend_at > request.now {
             look.again(resend_at);
             return Ok(());
         }
+        if expires_at <= request.now {
+            let sql = "update messages set resend_at = null where seq = ?1";
+            writing.connection.prepare_cached(sql)?.execute([seq])?;
+            continue;
+        }
         let step = (MessageStatus::Unknown, MessageStatus::Queued);
         move_message(writing, (request.channel, seq), step, &Details::default(), request.now)?;
-        note_unanswered(writing, seq)?;
+        let sql = "update messages set unanswered = 1, resent = 1 where seq = ?1";
+        writing.connection.prepare_cached(sql)?.execute([seq])?;
     }
+    Ok(())
+}
+
+/// Leaves what is `UNKNOWN` as it is from now on: the policy was changed, or the channel is gone.
+pub(super) fn leave_unknown(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {
+    let sql = "update messages indexed by messages_to_resend set resend_at = null
+               where channel_key = ?1 and resend_at is not null";
+    writing.connection.prepare_cached(sql)?.execute([channel])?;
     Ok(())
 }
 
@@ -154,27 +174,27 @@ fn end_old(writing: &mut Writing, request: &ClaimRequest, look: &mut Look) -> ru
 /// Takes first messages: those whose time has come, then those that never had to wait, in the order of the queue.
 fn take_ready(writing: &mut Writing, request: &ClaimRequest, look: &mut Look) -> rusqlite::Result<Vec<Claimed>> {
     let most = if request.rest > 0 { 1 } else { request.limit };
-    let mut taken = Vec::new();
-    for round in 0.. {
+    let (mut taken, mut passed) = (Vec::new(), 0);
+    while taken.len() < most {
         let ready = ready(writing, request, most - taken.len())?;
         if ready.is_empty() {
             break;
         }
-        if round == END_AT_ONCE {
+        if passed >= END_AT_ONCE {
             look.again(request.now);
             break;
         }
-        for (seq, recipient, expires_at) in ready {
-            if expires_at <= request.now {
+        for Ready { seq, recipient, expires_at, resent } in ready {
+            // The policy that queued it again was taken back: it ends as UNKNOWN, like all whose card may have arrived.
+            if expires_at <= request.now || (resent && request.unanswered == Unanswered::Unknown(None)) {
                 end(writing, seq, expires_at, request)?;
+                passed += 1;
             } else if let Some(free_at) = paced_until(writing, request, &recipient)? {
                 wait(writing, seq, free_at)?;
+                passed += 1;
             } else {
                 taken.push(take(writing, seq, request)?);
             }
-        }
-        if taken.len() == most {
-            break;
         }
     }
     taken.sort_unstable_by_key(|message| message.seq);
@@ -185,18 +205,23 @@ fn take_ready(writing: &mut Writing, request: &ClaimRequest, look: &mut Look) ->
     Ok(taken)
 }
 
-type Ready = (Seq, String, Millis);
+struct Ready {
+    seq: Seq,
+    recipient: String,
+    expires_at: Millis,
+    resent: bool,
+}
 
 fn ready(writing: &Writing, request: &ClaimRequest, most: usize) -> rusqlite::Result<Vec<Ready>> {
     let mut ready = Vec::new();
     for times in ["run_at between 1 and ?2 order by run_at, seq", "run_at = 0 and ?2 > 0 order by seq"] {
         let mut statement = writing.connection.prepare_cached(&format!(
-            "select seq, recipient, expires_at from messages indexed by messages_ready
+            "select seq, recipient, expires_at, resent from messages indexed by messages_ready
              where channel_key = ?1 and head = 1 and status = 0 and {times} limit ?3"
         ))?;
         let limit = i64::try_from(most - ready.len()).unwrap_or(i64::MAX);
         let rows = statement.query_map(params![request.channel, request.now, limit], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok(Ready { seq: row.get(0)?, recipient: row.get(1)?, expires_at: row.get(2)?, resent: row.get(3)? })
         })?;
         for row in rows {
             ready.push(row?);

@@ -85,6 +85,32 @@ fn metas_check_of_the_address_is_answered() {
     }
 }
 
+/// What becomes of a stranger's body must not tell which channels there are.
+#[test]
+fn a_strangers_body_tells_nothing() {
+    let stage = Stage::linked();
+    for path in [APP, CHANNEL, "/v1/callbacks/meta/nada"] {
+        let forged = signature("nobody", b"{}");
+        assert_refused(path, &post(&stage, path, &forged, b"{}"), FORBIDDEN);
+        assert_refused(path, &post(&stage, path, "sha256=00", b"{}"), FORBIDDEN);
+        let large = vec![b' '; (3 << 20) + 1];
+        let answer = wire(&stage.server, &format!("POST {path}"), &[(HEADER, forged.as_bytes())], &large);
+        assert_refused(path, &answer, TOO_LARGE);
+    }
+}
+
+/// One callback must not keep the store from everybody else.
+#[test]
+fn a_callback_of_very_many_statuses_is_refused() {
+    let stage = Stage::linked();
+    let many = |count: usize| {
+        let statuses: Vec<_> = (0..count).map(|n| json!({"id": format!("w{n}"), "status": "sent"})).collect();
+        post_signed(&stage, APP, &payload(NUMBER, &statuses))
+    };
+    many(10_000).expect(200);
+    assert_refused("too many", &many(10_001), TOO_LARGE);
+}
+
 #[test]
 fn only_what_the_app_signed_is_believed() {
     let (stage, id) = sent();

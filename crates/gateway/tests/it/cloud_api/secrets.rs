@@ -119,6 +119,21 @@ fn a_wrong_secret_key_pauses_such_channels_and_no_other() {
     assert_eq!(stage.channel("vendas")["state"], "CONNECTED");
 }
 
+#[test]
+fn a_persons_pause_outlives_a_missing_key() {
+    let stage = Stage::linked();
+    let Stage { home, server, graph, key } = stage;
+    server.terminate();
+    server.wait();
+    let mut wrong = command(&home, &graph);
+    wrong.env("RECADO_SECRET_KEY", ANOTHER_KEY).args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0"]);
+    let stage = Stage { server: Server::start(wrong, &home), home, graph, key };
+    stage.server.call("POST", "/v1/channels/vendas/pause", Some(&stage.key), &[], None).expect(200);
+    assert_eq!(stage.channel("vendas")["stateReason"], "Pausado a pedido.");
+    let stage = stage.crash();
+    assert_eq!(stage.channel("vendas")["state"], "PAUSED");
+}
+
 /// Runs a command, and looks that it shows no secret.
 fn run(mut command: Command, home: &Home, args: &[&str]) -> Output {
     let output = command.args(args).args(["--data-dir", home.dir(), "--json"]).output().expect("the binary starts");

@@ -136,8 +136,8 @@ async fn what_could_not_connect_was_not_sent() {
 /// A client whose connections come up within that time, by TLS.
 fn by_tls(address: std::net::SocketAddr, limit: Duration) -> Graph {
     let base = BaseUrl::parse("url", &format!("https://{address}")).expect("a good address");
-    let client = Client::builder(TokioExecutor::new()).build(connector(&base, limit).expect("certificate authorities"));
-    Graph { base: format!("{}/v23.0", base.text), url: base, client: client.into(), timeout: TIMEOUT }
+    let lanes = vec![Lane::new(connector(&base, limit).expect("certificate authorities"))];
+    Graph { base: format!("{}/v23.0", base.text), url: base, lanes: lanes.into(), timeout: TIMEOUT, turn: TURN }
 }
 
 #[tokio::test]
@@ -231,4 +231,14 @@ fn a_token_goes_nowhere_in_clear() {
     for version in ["", "23.0", "v23", "v23.", "v.0", "v23.0/", "v23.0.1", "v2 3.0", "v٢.0", "v12345.0", "V23.0"] {
         assert!(error("https://graph.facebook.com", version).is_some_and(|told| told.contains("v23.0")), "{version}");
     }
+}
+
+/// What waits for its turn has not left, however long the others take.
+#[tokio::test]
+async fn what_never_had_a_turn_was_not_sent() {
+    let graph = Graph { turn: Duration::from_millis(50), ..graph("http://127.0.0.1:1") };
+    let link = link("token");
+    let lane = graph.lane(&link).expect("a lane");
+    let _all = lane.calls.acquire_many(u32::try_from(CALLS).expect("few")).await.expect("open");
+    assert_eq!(graph.send(&link, &claimed()).await, SendOutcome::ChannelBusy);
 }
