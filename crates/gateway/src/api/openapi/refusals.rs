@@ -133,7 +133,9 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::ChannelExists => "The id is taken, or was by a channel of another type.",
         ApiError::ChannelReserved => "The channel `sandbox` stays.",
         ApiError::MessageNotCancellable => "It is not queued any more, or its card may have arrived.",
-        ApiError::PayloadTooLarge => "The body is over 64 KiB; that of a callback over 3 MiB, or with more than 10,000 receipts in it.",
+        ApiError::PayloadTooLarge => {
+            "The body is over 64 KiB; that of a callback over 3 MiB, or with more than 10,000 receipts in it."
+        }
         ApiError::UnsupportedMediaType => "The body is not announced as plain JSON in UTF-8.",
         ApiError::IdempotencyKeyReused => "The `Idempotency-Key` was used for another call.",
         ApiError::RateLimited(_) => "Too many calls by this key, or too many failed ones from this address.",

@@ -88,16 +88,21 @@ fn look_for_secrets(graph: FakeGraph) {
     assert_files_have_no_secret(&home);
 }
 
-#[test]
-fn a_wrong_secret_key_pauses_such_channels_and_no_other() {
-    let stage = Stage::linked();
-    let sandbox = stage.home.unlimited_key();
+/// The next server has a key that sealed nothing.
+fn with_another_key(stage: Stage) -> Stage {
     let Stage { home, server, graph, key } = stage;
     server.terminate();
     server.wait();
     let mut wrong = command(&home, &graph);
     wrong.env("RECADO_SECRET_KEY", ANOTHER_KEY).args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0"]);
-    let stage = Stage { server: Server::start(wrong, &home), home, graph, key };
+    Stage { server: Server::start(wrong, &home), home, graph, key }
+}
+
+#[test]
+fn a_wrong_secret_key_pauses_such_channels_and_no_other() {
+    let stage = Stage::linked();
+    let sandbox = stage.home.unlimited_key();
+    let stage = with_another_key(stage);
     let channel = stage.channel("vendas");
     assert_eq!(channel["state"], "PAUSED");
     let reason = channel["stateReason"].as_str().expect("a reason");
@@ -122,12 +127,7 @@ fn a_wrong_secret_key_pauses_such_channels_and_no_other() {
 #[test]
 fn a_persons_pause_outlives_a_missing_key() {
     let stage = Stage::linked();
-    let Stage { home, server, graph, key } = stage;
-    server.terminate();
-    server.wait();
-    let mut wrong = command(&home, &graph);
-    wrong.env("RECADO_SECRET_KEY", ANOTHER_KEY).args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0"]);
-    let stage = Stage { server: Server::start(wrong, &home), home, graph, key };
+    let stage = with_another_key(stage);
     stage.server.call("POST", "/v1/channels/vendas/pause", Some(&stage.key), &[], None).expect(200);
     assert_eq!(stage.channel("vendas")["stateReason"], "Pausado a pedido.");
     let stage = stage.crash();
