@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -155,6 +156,21 @@ impl<'a> Object<'a> {
             Raw::Repeated => Err(REPEATED.into()),
             Raw::Value(value) => serde_json::from_str(value.get()).map(Some).map_err(|_| wrong_type.into()),
         }
+    }
+
+    /// The one whole number under a name, in this range. JSON has one kind of number: 60.0 is 60.
+    pub fn whole(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<u32>,
+        wrong: &'static str,
+    ) -> Result<Option<u32>, Cow<'static, str>> {
+        let Some(given) = self.value::<f64>(name, wrong)? else { return Ok(None) };
+        if given.fract() != 0.0 || !(f64::from(*range.start())..=f64::from(*range.end())).contains(&given) {
+            return Err(wrong.into());
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in the range")]
+        Ok(Some(given as u32))
     }
 
     /// The one object under a name.

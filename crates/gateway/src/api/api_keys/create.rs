@@ -145,18 +145,6 @@ fn rate_limit(object: &Object<'_>, own: RateLimit) -> Result<RateLimit, std::bor
     if object.is_null("rateLimit") {
         return Ok(None);
     }
-    // JSON has one kind of number: 60.0 is 60.
-    match object.value::<f64>("rateLimit", BAD_RATE_LIMIT)? {
-        Some(limit) if (1.0..=f64::from(MAX_RATE_LIMIT)).contains(&limit) && limit.fract() == 0.0 =>
-        {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a whole number within the limits"
-            )]
-            Ok(Some(limit as u32))
-        }
-        Some(_) => Err(BAD_RATE_LIMIT.into()),
-        None => Ok(Some(own.map_or(DEFAULT_RATE_LIMIT, |own| own.min(DEFAULT_RATE_LIMIT)))),
-    }
+    let given = object.whole("rateLimit", 1..=MAX_RATE_LIMIT, BAD_RATE_LIMIT)?;
+    Ok(Some(given.unwrap_or_else(|| own.map_or(DEFAULT_RATE_LIMIT, |own| own.min(DEFAULT_RATE_LIMIT)))))
 }

@@ -14,7 +14,7 @@ use axum::http::Extensions;
 use super::auth::{self, Peer};
 use super::error::ApiError;
 use crate::gateway::Gateway;
-use crate::provider::cloud_api::{CloudApi, Link, Linked};
+use crate::provider::cloud_api::{CloudApi, Link, Linked, one_of_each_app};
 
 /// Which address was called.
 enum Address {
@@ -51,15 +51,7 @@ impl Address {
     fn signed_by(&self) -> Vec<Arc<Link>> {
         match self {
             Self::App(cloud_api) => cloud_api.apps().to_vec(),
-            Self::Channel(channels) => {
-                let mut apps: Vec<Arc<Link>> = Vec::new();
-                for (_, link) in channels {
-                    if !apps.iter().any(|app| app.is_of_the_app_of(link)) {
-                        apps.push(link.clone());
-                    }
-                }
-                apps
-            }
+            Self::Channel(channels) => one_of_each_app(channels.iter().map(|(_, link)| link)),
         }
     }
 

@@ -114,19 +114,15 @@ fn parse(object: &Object<'_>) -> Result<(ChannelChange, FieldErrors), ApiError> 
 
 const BAD_POLICY: &str = "O campo settings.unknownPolicy deve ser leave ou resend.";
 
-/// A whole number; its range is checked with the change. JSON has one kind of number: 60.0 is 60.
+/// A whole number; its range is checked with the change, as on the command line.
 fn number<N: Display>(
     settings: &Object<'_>,
     name: &'static str,
     range: (N, N),
 ) -> Result<Option<u32>, Cow<'static, str>> {
-    match settings.value::<f64>(name, "") {
-        Ok(None) => Ok(None),
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and in range")]
-        Ok(Some(given)) if given.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&given) => {
-            Ok(Some(given as u32))
-        }
-        Err(error) if !error.is_empty() => Err(error),
-        _ => Err(channels::out_of_range(&format!("settings.{name}"), range).into()),
-    }
+    // No text of ours yet: an error without one is of the number, one with a text is of the field.
+    settings.whole(name, 0..=u32::MAX, "").map_err(|error| match &*error {
+        "" => channels::out_of_range(&format!("settings.{name}"), range).into(),
+        _ => error,
+    })
 }

@@ -72,16 +72,24 @@ impl Links {
     fn change(&mut self, change: impl FnOnce(&mut BTreeMap<ChannelKey, Arc<Link>>)) {
         change(&mut self.of_channel);
         self.of_number.clear();
-        let mut apps: Vec<Arc<Link>> = Vec::new();
-        for (key, link) in self.of_channel.iter().filter(|(_, link)| link.app_secret().is_some()) {
+        let believed = || self.of_channel.iter().filter(|(_, link)| link.app_secret().is_some());
+        for (key, link) in believed() {
             let numbers = self.of_number.entry(link.phone_number_id().to_owned()).or_default();
             numbers.push((*key, link.clone()));
-            if apps.len() < APPS && !apps.iter().any(|app| app.is_of_the_app_of(link)) {
-                apps.push(link.clone());
-            }
         }
-        self.apps = apps.into();
+        self.apps = one_of_each_app(believed().map(|(_, link)| link)).into();
     }
+}
+
+/// The first link of each app, of [`APPS`] at most.
+pub fn one_of_each_app<'a>(links: impl IntoIterator<Item = &'a Arc<Link>>) -> Vec<Arc<Link>> {
+    let mut apps: Vec<Arc<Link>> = Vec::new();
+    for link in links {
+        if apps.len() < APPS && !apps.iter().any(|app| app.is_of_the_app_of(link)) {
+            apps.push(link.clone());
+        }
+    }
+    apps
 }
 
 impl CloudApi {

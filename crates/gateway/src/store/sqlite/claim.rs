@@ -27,10 +27,10 @@ impl Look {
 }
 
 pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Claim> {
-    let Some(line) = writing.lines.get(&request.channel) else { return Ok(Claim::default()) };
+    let Some(line) = writing.lines.get(&request.channel).copied() else { return Ok(Claim::default()) };
     let (messages, look) = match line.ordering {
-        Ordering::Channel => one_line(writing, request)?,
-        Ordering::Recipient => recipients::claim(writing, request)?,
+        Ordering::Channel => one_line(writing, line, request)?,
+        Ordering::Recipient => recipients::claim(writing, line, request)?,
     };
     if request.rest > 0 && !messages.is_empty() {
         hold(writing, request.channel, request.now + request.rest)?;
@@ -51,8 +51,8 @@ struct Plan {
 }
 
 /// A claim on a channel that is one line.
-fn one_line(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<(Vec<Claimed>, Look)> {
-    let plan = plan(writing, request)?;
+fn one_line(writing: &mut Writing, line: Line, request: &ClaimRequest) -> rusqlite::Result<(Vec<Claimed>, Look)> {
+    let plan = plan(writing, line, request)?;
     for (seq, again) in plan.orphans {
         settle_orphan(writing, seq, again, request)?;
     }
@@ -84,9 +84,8 @@ pub(super) fn settle_orphan(
 }
 
 /// Walks the line from its head and decides what to do with each row, until one holds all that stand behind it.
-fn plan(writing: &Writing, request: &ClaimRequest) -> rusqlite::Result<Plan> {
+fn plan(writing: &Writing, line: Line, request: &ClaimRequest) -> rusqlite::Result<Plan> {
     let mut plan = Plan::default();
-    let Some(line) = writing.lines.get(&request.channel) else { return Ok(plan) };
     let mut statement = writing.connection.prepare_cached(OPEN)?;
     let mut rows = statement.query([request.channel])?;
     while let Some(row) = rows.next()? {
@@ -185,7 +184,7 @@ impl OpenRow {
         }
     }
 
-    fn decide(&self, request: &ClaimRequest, line: &Line) -> Decision {
+    fn decide(&self, request: &ClaimRequest, line: Line) -> Decision {
         let now = request.now;
         if self.expires_at <= now || line.deleted {
             Decision::End

@@ -127,9 +127,8 @@ pub(super) fn settle(
             note_unanswered(writing, seq)?;
         }
         Settlement::HoldRecipient { until } if moved => {
-            let sql = "update messages set recipient_holds = recipient_holds + 1 where seq = ?1";
-            writing.connection.prepare_cached(sql)?.execute([seq])?;
-            wait(writing, seq, *until)?;
+            let sql = "update messages set run_at = ?2, recipient_holds = recipient_holds + 1 where seq = ?1";
+            writing.connection.prepare_cached(sql)?.execute(params![seq, until])?;
         }
         Settlement::Unknown { hold: Some(until), .. } => hold(writing, channel, *until)?,
         // The trouble is the channel's, whatever became of this message meanwhile.
@@ -153,17 +152,8 @@ pub(super) fn settle(
 }
 
 fn retry(writing: &Writing, seq: Seq, run_at: Millis) -> rusqlite::Result<()> {
-    let sql = "update messages set failures = failures + 1 where seq = ?1";
-    writing.connection.prepare_cached(sql)?.execute([seq])?;
-    wait(writing, seq, run_at)
-}
-
-/// The message is not tried before this time.
-pub(super) fn wait(writing: &Writing, seq: Seq, run_at: Millis) -> rusqlite::Result<()> {
-    writing
-        .connection
-        .prepare_cached("update messages set run_at = ?2 where seq = ?1")?
-        .execute(params![seq, run_at])?;
+    let sql = "update messages set run_at = ?2, failures = failures + 1 where seq = ?1";
+    writing.connection.prepare_cached(sql)?.execute(params![seq, run_at])?;
     Ok(())
 }
 

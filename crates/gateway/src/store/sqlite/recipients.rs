@@ -6,9 +6,9 @@ use recado_domain::pacing::RecipientPacing;
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Writing;
 use super::claim::{END_AT_ONCE, Look, OPEN, OpenRow, end, settle_orphan, take};
-use super::queue::{Details, move_message, status, wait};
+use super::queue::{Details, move_message, status};
+use super::{Line, Writing};
 use crate::clock::{Millis, millis};
 use crate::store::rows::{ChannelKey, ClaimRequest, Claimed, Orphans, Seq, Unanswered};
 
@@ -60,27 +60,29 @@ pub(super) fn seat(writing: &Writing, channel: ChannelKey, seq: Seq) -> rusqlite
 }
 
 /// A claim on such a channel.
-pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<(Vec<Claimed>, Look)> {
+pub(super) fn claim(
+    writing: &mut Writing,
+    line: Line,
+    request: &ClaimRequest,
+) -> rusqlite::Result<(Vec<Claimed>, Look)> {
     let mut look = Look::default();
     if request.orphans != Orphans::Claimed {
         end_orphans(writing, request)?;
     }
-    let dispatches = writing.lines.get(&request.channel).is_some_and(|line| line.state.dispatches() && !line.deleted);
+    let dispatches = line.state.dispatches() && !line.deleted;
     if dispatches && matches!(request.unanswered, Unanswered::Unknown(Some(_))) {
         queue_unknown(writing, request, &mut look)?;
     }
-    let Some(front) = end_old(writing, request, &mut look)? else { return Ok((Vec::new(), look)) };
-    let Some(line) = writing.lines.get(&request.channel) else { return Ok((Vec::new(), look)) };
-    if !line.state.dispatches() || request.limit == 0 {
-        look.again(front);
+    let Some(front) = end_old(writing, request, line.deleted, &mut look)? else { return Ok((Vec::new(), look)) };
+    // What waits for whatever may grow too old before.
+    look.again(front);
+    if !dispatches || request.limit == 0 {
         return Ok((Vec::new(), look));
     }
     if line.next_send_at > request.now {
-        look.again(line.next_send_at.min(front));
+        look.again(line.next_send_at);
         return Ok((Vec::new(), look));
     }
-    // What is held for a time may grow too old before.
-    look.again(front);
     let taken = take_ready(writing, request, &mut look)?;
     look_for_waiting(writing, request, &mut look)?;
     Ok((taken, look))
@@ -143,8 +145,12 @@ pub(super) fn leave_unknown(writing: &Writing, channel: ChannelKey) -> rusqlite:
 /// Ends what is too old, or all of a deleted channel, from the front of the backlog; gives when the first of what is
 /// left will be too old. Messages expire in the order of their acceptance, unless the setting was changed meanwhile;
 /// those out of order are found when their turn comes.
-fn end_old(writing: &mut Writing, request: &ClaimRequest, look: &mut Look) -> rusqlite::Result<Option<Millis>> {
-    let deleted = writing.lines.get(&request.channel).is_none_or(|line| line.deleted);
+fn end_old(
+    writing: &mut Writing,
+    request: &ClaimRequest,
+    deleted: bool,
+    look: &mut Look,
+) -> rusqlite::Result<Option<Millis>> {
     let mut statement = writing.connection.prepare_cached(OPEN)?;
     let mut rows = statement.query([request.channel])?;
     let (mut old, mut front) = (Vec::new(), None);
@@ -190,7 +196,8 @@ fn take_ready(writing: &mut Writing, request: &ClaimRequest, look: &mut Look) ->
                 end(writing, seq, expires_at, request)?;
                 passed += 1;
             } else if let Some(free_at) = paced_until(writing, request, &recipient)? {
-                wait(writing, seq, free_at)?;
+                let sql = "update messages set run_at = ?2 where seq = ?1";
+                writing.connection.prepare_cached(sql)?.execute(params![seq, free_at])?;
                 passed += 1;
             } else {
                 taken.push(take(writing, seq, request)?);
