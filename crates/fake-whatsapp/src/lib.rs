@@ -1,0 +1,3 @@
+//! A WhatsApp Web server on loopback.
+pub mod phone;
+pub mod server;
