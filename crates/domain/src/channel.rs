@@ -51,6 +51,11 @@ impl ChannelType {
         self == Self::CloudApi
     }
 
+    /// Whether writing to somebody new opens a chat, which the network watches and limits.
+    pub fn opens_chats(self) -> bool {
+        self == Self::WhatsAppWeb
+    }
+
     /// What may be sent side by side on such a channel.
     pub fn ordering(self) -> Ordering {
         match self {
@@ -79,6 +84,14 @@ pub struct ChannelSettings {
     pub unknown_policy: UnknownPolicy,
     /// How long the network's word is waited for before such a message is sent again.
     pub unknown_wait_seconds: u32,
+    /// The shortest rest between two messages, where a linked phone sends them.
+    pub delay_min_seconds: u16,
+    /// The longest.
+    pub delay_max_seconds: u16,
+    /// Whether the recipient is shown that something is being typed.
+    pub typing: bool,
+    /// Chats that may be opened within 24 hours; further new recipients wait. `None`: no limit.
+    pub new_recipients_per_day: Option<u32>,
 }
 
 /// What becomes of an `UNKNOWN` message of which the network says nothing more.
@@ -112,7 +125,15 @@ impl UnknownPolicy {
 
 impl Default for ChannelSettings {
     fn default() -> Self {
-        Self { pipeline: 16, unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 600 }
+        Self {
+            pipeline: 16,
+            unknown_policy: UnknownPolicy::Leave,
+            unknown_wait_seconds: 600,
+            delay_min_seconds: 1,
+            delay_max_seconds: 3,
+            typing: false,
+            new_recipients_per_day: None,
+        }
     }
 }
 
@@ -122,6 +143,10 @@ impl ChannelSettings {
     pub const PIPELINE: (u16, u16) = (1, 256);
     /// The shortest and the longest wait for the network's word, in seconds. After a day messages expire by default.
     pub const UNKNOWN_WAIT: (u32, u32) = (5, 86_400);
+    /// The shortest and the longest rest between two messages, in seconds.
+    pub const DELAY: (u16, u16) = (0, 600);
+    /// Fewest and most chats that may be opened within 24 hours.
+    pub const NEW_RECIPIENTS: (u32, u32) = (1, 10_000);
 
     /// How long the network's word is waited for before an `UNKNOWN` message is sent again; `None`: for ever.
     pub fn resend_after(&self) -> Option<Duration> {

@@ -184,6 +184,7 @@ impl Line {
             claimed_until: now + millis(CLAIM),
             rest: self.rest(),
             recipient_pacing: self.provider.recipient_pacing(),
+            new_recipients_per_day: self.entry.settings().new_recipients_per_day,
         };
         self.shared.store.claim(request).await.map(Some)
     }
@@ -198,7 +199,7 @@ impl Line {
 
     /// A rest between two sends, drawn anew, in milliseconds.
     fn rest(&self) -> Millis {
-        millis(self.provider.pacing().rest(self.random()))
+        millis(self.provider.pacing(&self.entry.settings()).rest(self.random()))
     }
 
     fn held(&self) -> Vec<Seq> {
@@ -261,7 +262,7 @@ impl Line {
             self.back_off.well(now);
         }
         match outcome {
-            SendOutcome::Accepted { account, remote_id } => Settlement::Sent { account, remote_id },
+            SendOutcome::Accepted { account, remote_id, card } => Settlement::Sent { account, remote_id, card },
             SendOutcome::Rejected { code, message } => fail(code, message),
             SendOutcome::TryAgain { code, message } => match next_try {
                 Some(run_at) => Settlement::Retry { run_at },
@@ -277,11 +278,19 @@ impl Line {
                 tracing::warn!(channel.id = %self.entry.via.id, reason, "a channel was paused by its network");
                 Settlement::PauseChannel { reason, sent_at: held.sent_at }
             }
+            SendOutcome::ChatRefused { until, reason } => {
+                tracing::warn!(channel.id = %self.entry.via.id, reason, "a channel was restricted by its network");
+                Settlement::ChatRefused { until, reason }
+            }
+            SendOutcome::Interrupted => Settlement::Interrupted { run_at: now },
             SendOutcome::NoAnswer => match self.unanswered() {
                 // The same network id makes another try harmless.
                 Unanswered::SendAgain => match next_try {
                     Some(run_at) => Settlement::RetryUnanswered { run_at },
-                    None => fail("TIMEOUT", "A rede nao respondeu a tempo.".to_owned()),
+                    None if self.provider.silence_is_failure() => {
+                        fail("TIMEOUT", "A rede nao respondeu a tempo.".to_owned())
+                    }
+                    None => Settlement::Unknown { resend_at: None, hold: None },
                 },
                 // Without one it might double the card.
                 unanswered @ Unanswered::Unknown(_) => Settlement::Unknown {

@@ -13,7 +13,8 @@ use recado_domain::ids::{ChannelId, InstitutionId};
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::PhoneNumber;
 
-use crate::store::rows::{ChannelKey, Claimed, Unanswered};
+use crate::clock::Millis;
+use crate::store::rows::{ChannelKey, Claimed, SentCard, Unanswered};
 
 /// The channel that a message leaves by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub struct Via {
 pub enum SendOutcome {
     /// The network acknowledged it. The account is the recipient as the network knows it, the remote id the message as
     /// the network calls it, where it takes no id of ours.
-    Accepted { account: Option<String>, remote_id: Option<String> },
+    /// The card is the one that was sent, where it is not the one that the message has.
+    Accepted { account: Option<String>, remote_id: Option<String>, card: Option<SentCard> },
     /// The network refused it for good.
     Rejected { code: &'static str, message: String },
     /// The network refused it for now; the trouble is this message's own.
@@ -41,6 +43,10 @@ pub enum SendOutcome {
     ChannelBusy,
     /// The network takes nothing from this channel until a person has done something: what, in words for them.
     ChannelRefused { reason: String },
+    /// The network lets this channel open no chats, with this recipient or others, until then: why, in words for people.
+    ChatRefused { until: Millis, reason: String },
+    /// The line broke before the answer: it is sent again as soon as it can.
+    Interrupted,
     /// It was handed over, and no answer came.
     NoAnswer,
 }
@@ -52,7 +58,7 @@ pub trait Provider: Send + Sync {
     fn max_in_flight(&self, settings: &ChannelSettings) -> usize;
 
     /// The rest of a channel between two sends.
-    fn pacing(&self) -> Pacing;
+    fn pacing(&self, settings: &ChannelSettings) -> Pacing;
 
     /// How often one recipient of a channel is written to.
     fn recipient_pacing(&self) -> Option<RecipientPacing> {
@@ -61,6 +67,12 @@ pub trait Provider: Send + Sync {
 
     /// What becomes of a message whose answer was lost.
     fn unanswered(&self, settings: &ChannelSettings) -> Unanswered;
+
+    /// Whether a message that had no answer at its last try has failed. On a real network nobody can know: it is
+    /// `UNKNOWN`.
+    fn silence_is_failure(&self) -> bool {
+        false
+    }
 
     /// The account behind a number, when it is known without asking the network.
     async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String>;

@@ -12,6 +12,7 @@ mod purge;
 mod reading;
 mod recipients;
 mod remote;
+mod sessions;
 
 /// The suite on one engine.
 macro_rules! suite {
@@ -52,6 +53,13 @@ suite! {
         a_link_can_be_replaced,
         only_what_is_still_the_same_is_sealed_anew,
         a_deleted_channel_has_no_link;
+    sessions:
+        a_session_comes_back_as_it_was_written,
+        a_session_is_listed_by_prefix,
+        deleted_rows_are_counted,
+        a_session_ends_with_its_channel,
+        all_sessions_are_read_in_pages,
+        only_what_a_row_still_is_is_sealed_anew;
     enqueue:
         an_accepted_message_is_stored_as_given,
         a_repeated_call_is_replayed,

@@ -212,12 +212,13 @@ pub(crate) fn request(channel: ChannelKey) -> ClaimRequest {
         claimed_until: NOW + MINUTE,
         rest: 0,
         recipient_pacing: None,
+        new_recipients_per_day: None,
     }
 }
 
 /// A message that the network acknowledged, without a word more.
 pub(crate) fn sent() -> Settlement {
-    Settlement::Sent { account: None, remote_id: None }
+    Settlement::Sent { account: None, remote_id: None, card: None }
 }
 
 /// The ids of claimed messages, in the order of the claim.

@@ -20,8 +20,9 @@ use tokio::sync::watch;
 
 use crate::clock::Millis;
 use rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Link, Message,
-    MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
+    Message, MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, SessionChange, SessionKey,
+    SessionRow, Settlement, StoreError,
 };
 
 /// The result of a store operation.
@@ -60,7 +61,9 @@ pub trait Store: Send + Sync + 'static {
     async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>>;
     /// Adds a channel, or takes up a deleted one of the same id and type; `None` when the id is taken.
     async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>>;
-    /// Moves a channel from the expected state; `false` when it was in another, or is deleted.
+    /// Moves a channel from the expected state; `false` when it was in another, or is deleted. A restriction outlasts a
+    /// pause and a lost line, and is forgotten in any other state than `Restricted`: whoever brings the line up asks for
+    /// `Restricted` while the time that was stated is not over.
     async fn move_channel(
         &self,
         key: ChannelKey,
@@ -71,7 +74,12 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<bool>;
     /// Changes a channel's name and settings; `false` when it is deleted.
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool>;
-    /// Marks a channel deleted: it neither accepts nor dispatches from then on. Its link goes.
+    /// Restricts a channel: until then it opens no chats. A later time that was stated before stands. One that is up
+    /// becomes `Restricted` for this reason; one that is paused or down keeps its state, and remembers the time. `false`
+    /// where there is nothing to restrict.
+    async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool>;
+    /// Marks a channel deleted: it neither accepts nor dispatches from then on. Its link and its session go, and what is
+    /// known of its recipients.
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()>;
     /// How channels are linked to their networks, oldest channel first; of those that are not deleted.
     async fn links(&self) -> Result<Vec<Link>>;
@@ -80,6 +88,34 @@ pub trait Store: Send + Sync + 'static {
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool>;
     /// Replaces a link's sealed bytes where they are still these; `false` when they are not, or there is no link.
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool>;
+
+    /// Values of a session, as sealed, in the order of the keys.
+    async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>>;
+    /// Keys and sealed values of a kind whose keys begin so, by key.
+    async fn session_list(&self, channel: ChannelKey, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
+    /// Makes all of these changes or none; how many rows were deleted. Refused on a deleted channel.
+    async fn write_session(&self, channel: ChannelKey, changes: Vec<SessionChange>) -> Result<u64>;
+    /// Deletes all of a channel's session.
+    async fn end_session(&self, channel: ChannelKey) -> Result<()>;
+    /// A page of the rows of all sessions, behind this one.
+    async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>>;
+    /// Replaces a row's sealed bytes where they are still these; `false` when they are not, or there is no such row.
+    async fn reseal_session_row(&self, old: SessionRow, new: Vec<u8>) -> Result<bool>;
+
+    /// What the network last said of a number.
+    async fn known_account(&self, channel: ChannelKey, phone: String) -> Result<Option<KnownAccount>>;
+    /// Notes what the network said of a number; `None`: it is not on WhatsApp.
+    async fn note_account(
+        &self,
+        channel: ChannelKey,
+        phone: String,
+        account: Option<String>,
+        now: Millis,
+    ) -> Result<()>;
+    /// Notes that somebody wrote to us, so that they are no new recipient; whether that is news, and messages that wait
+    /// may go.
+    async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool>;
+
     /// Cancels what is queued on a channel, oldest first, at most `limit`; how many there were.
     async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize>;
 

@@ -70,6 +70,8 @@ pub struct Channel {
     pub connected_at: Option<Millis>,
     pub created_at: Millis,
     pub deleted_at: Option<Millis>,
+    /// Until when its network lets it open no chats.
+    pub restricted_until: Option<Millis>,
 }
 
 /// A channel to be made.
@@ -100,6 +102,73 @@ impl fmt::Debug for Link {
     }
 }
 
+/// What tells a row of a session from all others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionKey {
+    pub channel: ChannelKey,
+    pub kind: u8,
+    pub key: Vec<u8>,
+}
+
+/// A row of a session.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    pub of: SessionKey,
+    /// As [`KeyRing::seal`](crate::sealed::KeyRing::seal) gives it.
+    pub sealed: Vec<u8>,
+}
+
+impl fmt::Debug for SessionRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRow").field("of", &self.of).finish_non_exhaustive()
+    }
+}
+
+/// A change of a session.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SessionChange {
+    /// Writes a row, or replaces it. The stamp is in Unix seconds, 0 is never old.
+    Put {
+        kind: u8,
+        key: Vec<u8>,
+        sealed: Vec<u8>,
+        stamp: i64,
+    },
+    Delete {
+        kind: u8,
+        key: Vec<u8>,
+    },
+    DeletePrefix {
+        kind: u8,
+        prefix: Vec<u8>,
+    },
+    /// Of a kind, what has an older stamp.
+    DeleteBefore {
+        kind: u8,
+        stamp: i64,
+    },
+}
+
+impl fmt::Debug for SessionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, kind) = match self {
+            Self::Put { kind, .. } => ("Put", kind),
+            Self::Delete { kind, .. } => ("Delete", kind),
+            Self::DeletePrefix { kind, .. } => ("DeletePrefix", kind),
+            Self::DeleteBefore { kind, .. } => ("DeleteBefore", kind),
+        };
+        f.debug_struct(name).field("kind", kind).finish_non_exhaustive()
+    }
+}
+
+/// What the network said of a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownAccount {
+    /// `None`: it is not on WhatsApp.
+    pub account: Option<String>,
+    pub checked_at: Millis,
+}
+
 /// A message to be stored and queued.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
@@ -126,6 +195,13 @@ pub struct CardAccount {
     pub digits: String,
     /// The network named it; else the typed digits stand in.
     pub known: bool,
+}
+
+/// The card that was really sent, where it became another after its message was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentCard {
+    pub card: String,
+    pub account: CardAccount,
 }
 
 /// What makes a repeated call recognisable.
@@ -203,6 +279,8 @@ pub struct ClaimRequest {
     pub rest: Millis,
     /// How often one recipient is written to, where each is a line of its own.
     pub recipient_pacing: Option<RecipientPacing>,
+    /// Chats that the channel may open within 24 hours, where it opens chats.
+    pub new_recipients_per_day: Option<u32>,
 }
 
 impl ClaimRequest {
@@ -253,6 +331,8 @@ pub enum Settlement {
     Sent {
         account: Option<String>,
         remote_id: Option<String>,
+        /// The card that was sent, where it is not the one that the message has.
+        card: Option<SentCard>,
     },
     Failed {
         code: String,
@@ -265,6 +345,17 @@ pub enum Settlement {
     /// The same, but no answer came: its card may have arrived.
     RetryUnanswered {
         run_at: Millis,
+    },
+    /// The line broke before the answer, which is no fault of the message: try it again in its place. Its card may have
+    /// arrived.
+    Interrupted {
+        run_at: Millis,
+    },
+    /// The network lets the channel open no chat with this recipient, nor with others: until then new recipients wait,
+    /// and this one is new from now on.
+    ChatRefused {
+        until: Millis,
+        reason: String,
     },
     /// The network takes nothing more for this recipient for now; that is no fault of the message.
     HoldRecipient {

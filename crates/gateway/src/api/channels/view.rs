@@ -88,7 +88,7 @@ struct SettingsView {
 
 impl From<ChannelSettings> for SettingsView {
     fn from(settings: ChannelSettings) -> Self {
-        let ChannelSettings { pipeline, unknown_policy, unknown_wait_seconds } = settings;
+        let ChannelSettings { pipeline, unknown_policy, unknown_wait_seconds, .. } = settings;
         Self { pipeline, unknown_policy, unknown_wait_seconds }
     }
 }

@@ -133,12 +133,16 @@ impl Provider for Network {
         self.max_in_flight
     }
 
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, _: &ChannelSettings) -> Pacing {
         Pacing { min: self.rest, max: self.rest }
     }
 
     fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
         self.unanswered
+    }
+
+    fn silence_is_failure(&self) -> bool {
+        self.kind == ChannelType::Sandbox
     }
 
     async fn known_account(&self, _: &Via, _: &PhoneNumber) -> Option<String> {
@@ -154,7 +158,7 @@ impl Provider for Network {
         match act {
             Some(Act::Answer(outcome)) => outcome,
             Some(Act::Panic) => panic!("a bug in a provider"),
-            None => SendOutcome::Accepted { account: None, remote_id: None },
+            None => SendOutcome::Accepted { account: None, remote_id: None, card: None },
         }
     }
 }

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 
 use crate::clock::Millis;
 use crate::store::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Link, Message,
-    MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
+    Message, MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, SessionChange, SessionKey,
+    SessionRow, Settlement, StoreError,
 };
 use crate::store::{Result, Store};
 
@@ -203,6 +204,10 @@ impl Store for Shaky {
         self.inner.move_channel(key, expected, next, reason, now).await
     }
 
+    async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
+        self.inner.restrict_channel(key, until, reason, now).await
+    }
+
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
         self.inner.delete_channel(key, now).await
     }
@@ -217,6 +222,48 @@ impl Store for Shaky {
 
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
         self.inner.reseal_link(channel, old, new).await
+    }
+
+    async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
+        self.inner.session_values(channel, kind, keys).await
+    }
+
+    async fn session_list(&self, channel: ChannelKey, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.inner.session_list(channel, kind, prefix).await
+    }
+
+    async fn write_session(&self, channel: ChannelKey, changes: Vec<SessionChange>) -> Result<u64> {
+        self.inner.write_session(channel, changes).await
+    }
+
+    async fn end_session(&self, channel: ChannelKey) -> Result<()> {
+        self.inner.end_session(channel).await
+    }
+
+    async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {
+        self.inner.session_rows(after, limit).await
+    }
+
+    async fn reseal_session_row(&self, old: SessionRow, new: Vec<u8>) -> Result<bool> {
+        self.inner.reseal_session_row(old, new).await
+    }
+
+    async fn known_account(&self, channel: ChannelKey, phone: String) -> Result<Option<KnownAccount>> {
+        self.inner.known_account(channel, phone).await
+    }
+
+    async fn note_account(
+        &self,
+        channel: ChannelKey,
+        phone: String,
+        account: Option<String>,
+        now: Millis,
+    ) -> Result<()> {
+        self.inner.note_account(channel, phone, account, now).await
+    }
+
+    async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool> {
+        self.inner.note_chat(channel, account).await
     }
 
     async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {

@@ -169,7 +169,9 @@ impl Graph {
             Err(Failure::Unknown) => return SendOutcome::NoAnswer,
         };
         match answer::sent(status, &body) {
-            Answer::Good(sent) => SendOutcome::Accepted { account: sent.account, remote_id: Some(sent.remote_id) },
+            Answer::Good(sent) => {
+                SendOutcome::Accepted { account: sent.account, remote_id: Some(sent.remote_id), card: None }
+            }
             Answer::Refused(error) => error.fault(Some(status.as_u16())).outcome(),
             Answer::Unreadable => {
                 tracing::warn!(message.id = %message.id, status = status.as_u16(), "Graph gave an answer that is none");

@@ -147,7 +147,7 @@ impl Provider for CloudApi {
         settings.pipeline.into()
     }
 
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, _: &ChannelSettings) -> Pacing {
         Pacing::default()
     }
 

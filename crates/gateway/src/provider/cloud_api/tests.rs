@@ -108,7 +108,12 @@ async fn links_are_found_by_channel_number_and_app() {
 #[tokio::test]
 async fn a_lost_answer_is_sent_again_only_where_a_person_chose_so() {
     let (cloud_api, _peer) = cloud_api().await;
-    let leave = ChannelSettings { unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 60, pipeline: 3 };
+    let leave = ChannelSettings {
+        unknown_policy: UnknownPolicy::Leave,
+        unknown_wait_seconds: 60,
+        pipeline: 3,
+        ..ChannelSettings::default()
+    };
     assert_eq!(cloud_api.unanswered(&leave), Unanswered::Unknown(None));
     let resend = ChannelSettings { unknown_policy: UnknownPolicy::Resend, ..leave };
     assert_eq!(cloud_api.unanswered(&resend), Unanswered::Unknown(Some(60_000)));

@@ -128,12 +128,17 @@ impl Provider for Sandbox {
         1
     }
 
-    fn pacing(&self) -> Pacing {
+    fn pacing(&self, _: &ChannelSettings) -> Pacing {
         self.pacing
     }
 
     fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
         Unanswered::SendAgain
+    }
+
+    fn silence_is_failure(&self) -> bool {
+        // What the contract says of its scenario `timeout`.
+        true
     }
 
     async fn known_account(&self, _: &Via, phone: &PhoneNumber) -> Option<String> {
@@ -156,7 +161,10 @@ impl Provider for Sandbox {
             (Some(Scenario::RateLimit), 1 | 2) => (false, SendOutcome::ChannelTrouble { wait: TOO_FAST }),
             (Some(Scenario::Timeout), _) => (false, SendOutcome::NoAnswer),
             (Some(Scenario::LostAnswer), 1) => (true, SendOutcome::NoAnswer),
-            _ => (true, SendOutcome::Accepted { account: Some(message.recipient.clone()), remote_id: None }),
+            _ => {
+                let account = Some(message.recipient.clone());
+                (true, SendOutcome::Accepted { account, remote_id: None, card: None })
+            }
         };
         if !arrives {
             return outcome;

@@ -25,6 +25,7 @@ pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
         connected_at: None,
         created_at: NOW,
         deleted_at: None,
+        restricted_until: None,
     };
     assert_eq!(made, expected);
     assert_eq!(ground.store.channel(made.key).await.expect("read"), Some(expected.clone()));

@@ -75,7 +75,7 @@ pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) 
 pub(super) async fn a_settlement_leaves_its_traces(ground: Ground) {
     let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
     let seq = ground.message(channel, id).await.seq;
-    let sent = Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None };
+    let sent = Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None, card: None };
     ground.store.settle(channel, vec![(seq, sent)], NOW + 7).await.expect("stored");
     let message = ground.message(channel, id).await;
     assert_eq!(message.account.as_deref(), Some("5511888"));
@@ -107,7 +107,7 @@ pub(super) async fn several_outcomes_are_recorded_together(ground: Ground) {
 pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
     for overtook in [MessageStatus::Delivered, MessageStatus::Read, MessageStatus::Failed] {
         for settlement in [
-            Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None },
+            Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None, card: None },
             Settlement::Retry { run_at: NOW + 9 },
             failed(),
         ] {

@@ -165,7 +165,12 @@ pub(super) async fn a_pause_by_the_network_finds_only_what_is_up(ground: Ground)
 
 pub(super) async fn settings_are_kept(mut ground: Ground) {
     let key = ground.channel_by_recipient("loja").await;
-    let settings = ChannelSettings { pipeline: 3, unknown_policy: UnknownPolicy::Resend, unknown_wait_seconds: 60 };
+    let settings = ChannelSettings {
+        pipeline: 3,
+        unknown_policy: UnknownPolicy::Resend,
+        unknown_wait_seconds: 60,
+        ..ChannelSettings::default()
+    };
     assert!(ground.store.update_channel(key, "Outro".to_owned(), settings).await.expect("stored"));
     ground.reopen().await;
     let channel = ground.store.channel(key).await.expect("read").expect("there");
@@ -252,7 +257,7 @@ pub(super) async fn what_was_sent_again_does_not_fail(ground: Ground) {
         pauses: None,
     };
     ground.apply(receipt("wamid.1", MessageStatus::Failed)).await;
-    let taken = Settlement::Sent { account: None, remote_id: Some("wamid.2".to_owned()) };
+    let taken = Settlement::Sent { account: None, remote_id: Some("wamid.2".to_owned()), card: None };
     ground.settle(channel, claimed.seq, taken).await;
     ground.apply(receipt("wamid.2", MessageStatus::Failed)).await;
     assert_eq!(ground.status(channel, id).await, MessageStatus::Sent);

@@ -22,7 +22,7 @@ async fn sending(ground: &Ground, channel: ChannelKey) -> (MessageId, Seq) {
 }
 
 fn sent_as(remote_id: &str) -> Settlement {
-    Settlement::Sent { account: None, remote_id: Some(remote_id.to_owned()) }
+    Settlement::Sent { account: None, remote_id: Some(remote_id.to_owned()), card: None }
 }
 
 pub(super) async fn our_own_id_finds_a_message_in_any_state(ground: Ground) {
@@ -124,7 +124,9 @@ pub(super) async fn an_account_is_remembered_by_channel(ground: Ground) {
     let account = async |channel| ground.store.account(channel, "551".to_owned()).await.expect("read");
     assert_eq!(account(channel).await, None);
     let (_, seq) = sending(&ground, channel).await;
-    ground.settle(channel, seq, Settlement::Sent { account: Some("5518".to_owned()), remote_id: None }).await;
+    ground
+        .settle(channel, seq, Settlement::Sent { account: Some("5518".to_owned()), remote_id: None, card: None })
+        .await;
     let (_, seq) = sending(&ground, channel).await;
     ground.settle(channel, seq, sent()).await;
     assert_eq!(account(channel).await.as_deref(), Some("5518"));

@@ -7,12 +7,13 @@ use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Line, Writing, accounts, links, not_understood, recipients};
+use super::{Line, Writing, accounts, chats, links, not_understood, recipients, sessions};
 use crate::clock::Millis;
 use crate::store::rows::{Channel, ChannelKey, NewChannel};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
-                       deleted_at, settings, (select details from links where channel_key = key), next_send_at";
+                       deleted_at, settings, (select details from links where channel_key = key), next_send_at, \
+                       restricted_until";
 
 fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
     let id: String = row.get(3)?;
@@ -30,6 +31,7 @@ fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
         deleted_at: row.get(10)?,
         settings: serde_json::from_str(&row.get::<_, String>(11)?).map_err(|_| not_understood("channel setting"))?,
         link: row.get(12)?,
+        restricted_until: row.get(14)?,
     })
 }
 
@@ -41,6 +43,8 @@ fn line(channel: &Channel, next_send_at: Millis) -> Line {
         deleted: channel.deleted_at.is_some(),
         open: 0,
         next_send_at,
+        opens_chats: channel.kind.opens_chats(),
+        restricted_until: channel.restricted_until,
     }
 }
 
@@ -97,7 +101,7 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
          on conflict (institution_id, environment, id) do update
              set name = excluded.name, state = excluded.state, state_reason = null,
                  connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
-                 settings = excluded.settings, deleted_at = null
+                 settings = excluded.settings, restricted_until = null, deleted_at = null
              -- Another type would find the former one's messages in its history.
              where deleted_at is not null and type = excluded.type
          returning {COLUMNS}"
@@ -134,20 +138,58 @@ pub(super) fn move_to(
     now: Millis,
 ) -> rusqlite::Result<bool> {
     let connected_at = (next == ChannelState::Connected).then_some(now);
+    let keeps_restriction = keeps_restriction(next);
     let moved = writing
         .connection
         .prepare_cached(
             "update channels
              set state = ?3, state_reason = ?4, connected_at = coalesce(connected_at, ?5),
-                 up_since = coalesce(?5, up_since)
+                 up_since = coalesce(?5, up_since), restricted_until = iif(?6, restricted_until, null)
              where key = ?1 and state = ?2 and deleted_at is null",
         )?
-        .execute(params![key, expected.name(), next.name(), reason, connected_at])?;
+        .execute(params![key, expected.name(), next.name(), reason, connected_at, keeps_restriction])?;
     if let Some(line) = writing.line(key).filter(|_| moved == 1) {
         line.state = next;
         line.was_connected |= connected_at.is_some();
+        line.restricted_until = line.restricted_until.filter(|_| keeps_restriction);
     }
     Ok(moved == 1)
+}
+
+/// Whether a restriction is remembered in this state: it outlasts a pause, and a line that is lost and comes back.
+fn keeps_restriction(state: ChannelState) -> bool {
+    use ChannelState::{Banned, Connected, Connecting, Created, Disconnected, LoggedOut, Paused, Restricted};
+    match state {
+        Restricted | Paused | Disconnected | Connecting => true,
+        Created | Connected | LoggedOut | Banned => false,
+    }
+}
+
+/// Lets a channel open no chats until then, unless a later time stands.
+pub(super) fn restrict(
+    writing: &mut Writing,
+    key: ChannelKey,
+    until: Millis,
+    reason: &str,
+    now: Millis,
+) -> rusqlite::Result<bool> {
+    let Some(line) = writing.lines.get(&key).copied().filter(|line| !line.deleted) else { return Ok(false) };
+    // In any other state there is no line that the network could restrict.
+    if line.state != ChannelState::Connected && !keeps_restriction(line.state) {
+        return Ok(false);
+    }
+    if line.state.dispatches() {
+        move_to(writing, key, (line.state, ChannelState::Restricted), Some(reason), now)?;
+    }
+    let until = line.restricted_until.map_or(until, |earlier| earlier.max(until));
+    writing
+        .connection
+        .prepare_cached("update channels set restricted_until = ?2 where key = ?1")?
+        .execute(params![key, until])?;
+    if let Some(line) = writing.line(key) {
+        line.restricted_until = Some(until);
+    }
+    Ok(true)
 }
 
 /// Pauses a channel that sends, because its network took nothing more at that time; not one that a person has brought up
@@ -192,6 +234,8 @@ pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rus
         .connection
         .execute("update channels set deleted_at = coalesce(deleted_at, ?2) where key = ?1", params![key, now])?;
     links::delete(writing, key)?;
+    sessions::end(writing, key)?;
+    chats::forget_all(writing, key)?;
     recipients::leave_unknown(writing, key)?;
     if let Some(line) = writing.line(key) {
         line.deleted = true;

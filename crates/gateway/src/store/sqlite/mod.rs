@@ -2,6 +2,7 @@
 
 mod accounts;
 mod channels;
+mod chats;
 mod claim;
 pub mod copy;
 mod enqueue;
@@ -12,6 +13,7 @@ mod queue;
 pub(crate) mod readers;
 mod receipts;
 mod recipients;
+mod sessions;
 pub(crate) mod writer;
 
 use std::collections::HashMap;
@@ -31,8 +33,9 @@ use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::watch;
 
 use super::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, Link, Message,
-    MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, Settlement, StoreError,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
+    Message, MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, SessionChange, SessionKey,
+    SessionRow, Settlement, StoreError,
 };
 use super::{Result, Store};
 use crate::clock::Millis;
@@ -50,6 +53,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/0002_finished.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0003_links.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0004_recipients.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0005_whatsapp_web.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
@@ -65,6 +69,9 @@ struct Line {
     /// Open messages: the backlog.
     open: usize,
     next_send_at: Millis,
+    /// Writing to somebody new opens a chat.
+    opens_chats: bool,
+    restricted_until: Option<Millis>,
 }
 
 /// What the writing thread owns.
@@ -229,6 +236,10 @@ impl Store for SqliteStore {
         self.write(move |writing| channels::update(writing, key, &name, settings)).await
     }
 
+    async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
+        self.write(move |writing| channels::restrict(writing, key, until, &reason, now)).await
+    }
+
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
         self.write(move |writing| channels::delete(writing, key, now)).await
     }
@@ -243,6 +254,48 @@ impl Store for SqliteStore {
 
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
         self.write(move |writing| links::reseal(writing, channel, &old, &new)).await
+    }
+
+    async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
+        self.readers.read(move |connection| sessions::values(connection, (channel, kind), &keys)).await
+    }
+
+    async fn session_list(&self, channel: ChannelKey, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.readers.read(move |connection| sessions::list(connection, (channel, kind), &prefix)).await
+    }
+
+    async fn write_session(&self, channel: ChannelKey, changes: Vec<SessionChange>) -> Result<u64> {
+        self.write(move |writing| sessions::write(writing, channel, &changes)).await
+    }
+
+    async fn end_session(&self, channel: ChannelKey) -> Result<()> {
+        self.write(move |writing| sessions::end(writing, channel)).await
+    }
+
+    async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {
+        self.readers.read(move |connection| sessions::page(connection, after.as_ref(), limit)).await
+    }
+
+    async fn reseal_session_row(&self, old: SessionRow, new: Vec<u8>) -> Result<bool> {
+        self.write(move |writing| sessions::reseal(writing, &old, &new)).await
+    }
+
+    async fn known_account(&self, channel: ChannelKey, phone: String) -> Result<Option<KnownAccount>> {
+        self.readers.read(move |connection| chats::known_account(connection, channel, &phone)).await
+    }
+
+    async fn note_account(
+        &self,
+        channel: ChannelKey,
+        phone: String,
+        account: Option<String>,
+        now: Millis,
+    ) -> Result<()> {
+        self.write(move |writing| chats::note_account(writing, (channel, &phone), account.as_deref(), now)).await
+    }
+
+    async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool> {
+        self.write(move |writing| chats::note(writing, (channel, &account), None)).await
     }
 
     async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {

@@ -5,9 +5,9 @@ use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, params};
 
-use super::{Writing, channels, not_understood, receipts, recipients};
+use super::{Writing, channels, chats, not_understood, receipts, recipients};
 use crate::clock::Millis;
-use crate::store::rows::{Cancelled, ChannelKey, Seq, Settlement};
+use crate::store::rows::{Cancelled, ChannelKey, SentCard, Seq, Settlement};
 
 /// What a change of state brings along.
 #[derive(Default)]
@@ -114,6 +114,8 @@ pub(super) fn settle(
         }
         Settlement::Retry { .. }
         | Settlement::RetryUnanswered { .. }
+        | Settlement::Interrupted { .. }
+        | Settlement::ChatRefused { .. }
         | Settlement::HoldRecipient { .. }
         | Settlement::HoldChannel { .. }
         | Settlement::PauseChannel { .. } => (MessageStatus::Queued, plain),
@@ -126,6 +128,10 @@ pub(super) fn settle(
             retry(writing, seq, *run_at)?;
             note_unanswered(writing, seq)?;
         }
+        Settlement::Interrupted { run_at } if moved => {
+            let sql = "update messages set run_at = ?2, unanswered = 1 where seq = ?1";
+            writing.connection.prepare_cached(sql)?.execute(params![seq, run_at])?;
+        }
         Settlement::HoldRecipient { until } if moved => {
             let sql = "update messages set run_at = ?2, recipient_holds = recipient_holds + 1 where seq = ?1";
             writing.connection.prepare_cached(sql)?.execute(params![seq, until])?;
@@ -134,13 +140,20 @@ pub(super) fn settle(
         // The trouble is the channel's, whatever became of this message meanwhile.
         Settlement::HoldChannel { until } => hold(writing, channel, *until)?,
         Settlement::PauseChannel { reason, sent_at } => channels::pause(writing, channel, reason, *sent_at)?,
-        Settlement::Sent { account, remote_id } => {
-            if let Some(account) = account.as_ref().filter(|_| !moved) {
-                // A receipt was faster than the acknowledgement; only the account is news.
-                writing
-                    .connection
-                    .prepare_cached("update messages set account = ?2 where seq = ?1 and account is null")?
-                    .execute(params![seq, account])?;
+        Settlement::ChatRefused { until, reason } => {
+            chats::forget(writing, (channel, seq))?;
+            channels::restrict(writing, channel, *until, reason, now)?;
+        }
+        Settlement::Sent { account, remote_id, card } => {
+            if !moved {
+                // A receipt was faster than the acknowledgement; only what that adds is news.
+                note_account(writing, seq, account.as_deref())?;
+            }
+            if let Some(card) = card {
+                note_card(writing, seq, card)?;
+            }
+            if writing.lines.get(&channel).is_some_and(|line| line.opens_chats) {
+                chats::open(writing, (channel, seq), account.as_deref(), now)?;
             }
             if let Some(remote_id) = remote_id {
                 receipts::name(writing, (channel, seq), remote_id)?;
@@ -148,6 +161,20 @@ pub(super) fn settle(
         }
         _ => {}
     }
+    Ok(())
+}
+
+fn note_account(writing: &Writing, seq: Seq, account: Option<&str>) -> rusqlite::Result<()> {
+    let sql = "update messages set account = coalesce(account, ?2) where seq = ?1";
+    writing.connection.prepare_cached(sql)?.execute(params![seq, account])?;
+    Ok(())
+}
+
+/// Keeps the card that was sent.
+fn note_card(writing: &Writing, seq: Seq, sent: &SentCard) -> rusqlite::Result<()> {
+    let sql = "update messages set card = ?2, card_account = ?3, card_account_known = ?4 where seq = ?1";
+    let SentCard { card, account } = sent;
+    writing.connection.prepare_cached(sql)?.execute(params![seq, card, account.digits, account.known])?;
     Ok(())
 }
 

@@ -1,0 +1,114 @@
+//! Who may be written to freely, and what the network said of their numbers.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Writing;
+use crate::clock::Millis;
+use crate::store::rows::{ChannelKey, KnownAccount, Seq};
+
+/// A recipient of a channel, by digits.
+type Who<'a> = (ChannelKey, &'a str);
+
+pub(super) fn known_account(
+    connection: &Connection,
+    channel: ChannelKey,
+    phone: &str,
+) -> rusqlite::Result<Option<KnownAccount>> {
+    let sql = "select account, checked_at from accounts where channel_key = ?1 and phone = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let known = |row: &rusqlite::Row<'_>| Ok(KnownAccount { account: row.get(0)?, checked_at: row.get(1)? });
+    statement.query_row(params![channel, phone], known).optional()
+}
+
+pub(super) fn note_account(
+    writing: &mut Writing,
+    (channel, phone): Who<'_>,
+    account: Option<&str>,
+    now: Millis,
+) -> rusqlite::Result<()> {
+    writing
+        .connection
+        .prepare_cached(
+            "insert into accounts (channel_key, phone, account, checked_at)
+             select key, ?2, ?3, ?4 from channels where key = ?1 and deleted_at is null
+             on conflict (channel_key, phone) do update
+                 set account = excluded.account, checked_at = excluded.checked_at",
+        )?
+        .execute(params![channel, phone, account, now])?;
+    Ok(())
+}
+
+/// Notes a chat; whether it was not there yet. `opened_at`: we opened it, then.
+pub(super) fn note(
+    writing: &mut Writing,
+    (channel, account): Who<'_>,
+    opened_at: Option<Millis>,
+) -> rusqlite::Result<bool> {
+    let noted = writing
+        .connection
+        .prepare_cached(
+            "insert into chats (channel_key, account, opened_at)
+             select key, ?2, ?3 from channels where key = ?1 and deleted_at is null
+             on conflict do nothing",
+        )?
+        .execute(params![channel, account, opened_at])?;
+    Ok(noted == 1)
+}
+
+/// Whether a recipient is no new one: by the typed digits, or by the account that the network named for them.
+pub(super) fn is_known(connection: &Connection, who: Who<'_>) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "select 1 from chats where channel_key = ?1 and account = ?2
+         union all
+         select 1 from accounts a join chats c on c.channel_key = a.channel_key and c.account = a.account
+         where a.channel_key = ?1 and a.phone = ?2",
+    )?;
+    statement.exists(params![who.0, who.1])
+}
+
+/// Notes that a message was taken for its recipient: under the typed digits and the account, as one chat.
+pub(super) fn open(
+    writing: &mut Writing,
+    (channel, seq): (ChannelKey, Seq),
+    account: Option<&str>,
+    now: Millis,
+) -> rusqlite::Result<()> {
+    let recipient = recipient(writing, seq)?;
+    let known_by_account = match account {
+        Some(account) => is_known(&writing.connection, (channel, account))?,
+        None => false,
+    };
+    let mut opened_at = (!known_by_account && !is_known(&writing.connection, (channel, &recipient))?).then_some(now);
+    for digits in account.into_iter().chain([&*recipient]) {
+        note(writing, (channel, digits), opened_at)?;
+        // Counted once.
+        opened_at = None;
+    }
+    Ok(())
+}
+
+/// Makes a message's recipient a new one.
+pub(super) fn forget(writing: &mut Writing, (channel, seq): (ChannelKey, Seq)) -> rusqlite::Result<()> {
+    let recipient = recipient(writing, seq)?;
+    writing
+        .connection
+        .prepare_cached(
+            "delete from chats where channel_key = ?1
+             and (account = ?2 or account = (select account from accounts where channel_key = ?1 and phone = ?2))",
+        )?
+        .execute(params![channel, recipient])?;
+    Ok(())
+}
+
+fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<String> {
+    let sql = "select recipient from messages where seq = ?1";
+    writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0))
+}
+
+/// Deletes what is known of a channel's recipients.
+pub(super) fn forget_all(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {
+    for table in ["accounts", "chats"] {
+        writing.connection.execute(&format!("delete from {table} where channel_key = ?1"), [channel])?;
+    }
+    Ok(())
+}
