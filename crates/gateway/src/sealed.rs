@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretSlice, SecretStrin
 use sha2::{Digest, Sha256};
 
 use crate::clock::{Entropy, secret};
-use crate::store::rows::ChannelKey;
+use crate::store::rows::{ChannelKey, SessionKey};
 
 /// The form that is written, and the only one so far.
 const VERSION: u8 = 1;
@@ -33,15 +33,27 @@ const ID_LABEL: &[u8] = b"recado secret key id\0";
 
 /// The row that something sealed belongs to. What it is called is part of what is sealed: never change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Place<'a> {
     /// How a channel is linked to its network.
     Link(ChannelKey),
+    /// A row of a linked device's session.
+    Session { channel: ChannelKey, kind: u8, key: &'a [u8] },
 }
 
-impl fmt::Display for Place {
+impl<'a> From<&'a SessionKey> for Place<'a> {
+    fn from(SessionKey { channel, kind, key }: &'a SessionKey) -> Self {
+        Self::Session { channel: *channel, kind: *kind, key }
+    }
+}
+
+impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(channel) => write!(f, "links/{channel}"),
+            Self::Session { channel, kind, key } => {
+                write!(f, "session_rows/{channel}/{kind}/")?;
+                write_hex(key, f)
+            }
         }
     }
 }
@@ -182,7 +194,7 @@ impl KeyRing {
     }
 
     /// Seals a secret for its place, with the first key.
-    pub fn seal(&self, place: Place, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
+    pub fn seal(&self, place: Place<'_>, plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
         let key = self.0.first().ok_or(SealError::NoKey)?;
         let nonce: [u8; NONCE] = secret(entropy);
         let mut sealed = Vec::with_capacity(HEAD + NONCE + plain.len() + TAG);
@@ -200,7 +212,7 @@ impl KeyRing {
     }
 
     /// Opens what was sealed for this place.
-    pub fn open(&self, place: Place, sealed: &[u8]) -> Result<SecretSlice<u8>, SealError> {
+    pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<SecretSlice<u8>, SealError> {
         let key = self.key_of(sealed)?;
         let (head, rest) = sealed.split_at(HEAD);
         let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(SealError::Tampered)?;
@@ -219,7 +231,12 @@ impl KeyRing {
     }
 
     /// Seals with the first key what another one sealed. `None` when the first one did.
-    pub fn seal_anew(&self, place: Place, sealed: &[u8], entropy: &dyn Entropy) -> Result<Option<Vec<u8>>, SealError> {
+    pub fn seal_anew(
+        &self,
+        place: Place<'_>,
+        sealed: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Option<Vec<u8>>, SealError> {
         let plain = self.open(place, sealed)?;
         if self.is_first_of(sealed)? {
             return Ok(None);
@@ -245,6 +262,6 @@ impl KeyRing {
 }
 
 /// What is authenticated and not encrypted: a head of fixed length, and the place.
-fn bound(head: &[u8], place: Place) -> Vec<u8> {
+fn bound(head: &[u8], place: Place<'_>) -> Vec<u8> {
     [head, place.to_string().as_bytes()].concat()
 }

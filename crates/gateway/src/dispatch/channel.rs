@@ -258,7 +258,8 @@ impl Line {
             Settlement::Failed { code: code.to_owned(), message: text }
         };
         let random = self.random();
-        if !matches!(outcome, SendOutcome::NoAnswer | SendOutcome::ChannelBusy | SendOutcome::ChannelTrouble { .. }) {
+        let says_nothing = matches!(outcome, SendOutcome::NoAnswer | SendOutcome::Interrupted);
+        if !says_nothing && !matches!(outcome, SendOutcome::ChannelBusy | SendOutcome::ChannelTrouble { .. }) {
             self.back_off.well(now);
         }
         match outcome {

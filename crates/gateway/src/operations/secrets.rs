@@ -1,14 +1,16 @@
 //! Sealed secrets: sealed anew when the key changes.
 
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;
 use crate::sealed::{KeyId, Place, SealError};
-use crate::store::rows::{ChannelKey, Link, StoreError};
+use crate::store::rows::{ChannelKey, Link, SessionRow, StoreError};
 
 /// Rows that are written side by side, so that they share commits.
 const AT_ONCE: usize = 64;
+/// Rows of sessions that are held at a time.
+const PAGE: usize = 1_000;
 
 /// What a rotation found and did.
 pub struct Rotation {
@@ -29,19 +31,36 @@ enum Outcome {
 /// Seals with the first key what older keys sealed. It may break off anywhere: run again, it does the rest.
 pub async fn rotate(gateway: &Gateway) -> Result<Rotation, ApiError> {
     let key = gateway.secrets.first().map_err(|_| ApiError::SecretKeyMissing)?;
-    let links = gateway.store.links().await?;
-    let rotated = stream::iter(links).map(|link| async move { (link.channel, rotate_link(gateway, link).await) });
-    let mut rotated = rotated.buffer_unordered(AT_ONCE);
     let mut done = Rotation { key, sealed_anew: 0, already: 0, failed: Vec::new() };
-    while let Some((channel, outcome)) = rotated.next().await {
-        match outcome? {
-            Outcome::SealedAnew => done.sealed_anew += 1,
-            Outcome::Already => done.already += 1,
-            Outcome::Failed(error) => done.failed.push((channel, error)),
-        }
+    let links = gateway.store.links().await?;
+    let links = links.into_iter().map(|link| async move { (link.channel, rotate_link(gateway, link).await) });
+    done.note(stream::iter(links).buffer_unordered(AT_ONCE)).await?;
+    let mut page = gateway.store.session_rows(None, PAGE).await?;
+    while let Some(last) = page.last().map(|row| row.of.clone()) {
+        let rows = page.into_iter().map(|row| async move { (row.of.channel, rotate_row(gateway, row).await) });
+        done.note(stream::iter(rows).buffer_unordered(AT_ONCE)).await?;
+        page = gateway.store.session_rows(Some(last), PAGE).await?;
     }
     done.failed.sort_unstable_by_key(|(channel, _)| *channel);
     Ok(done)
+}
+
+impl Rotation {
+    async fn note(
+        &mut self,
+        mut rotated: impl Stream<Item = (ChannelKey, Result<Outcome, StoreError>)> + Unpin,
+    ) -> Result<(), StoreError> {
+        while let Some((channel, outcome)) = rotated.next().await {
+            match outcome? {
+                Outcome::SealedAnew => self.sealed_anew += 1,
+                Outcome::Already => self.already += 1,
+                // Many rows of one session that cannot be opened are one thing to be told.
+                Outcome::Failed(error) if self.failed.last() == Some(&(channel, error)) => {}
+                Outcome::Failed(error) => self.failed.push((channel, error)),
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn rotate_link(gateway: &Gateway, link: Link) -> Result<Outcome, StoreError> {
@@ -51,6 +70,18 @@ async fn rotate_link(gateway: &Gateway, link: Link) -> Result<Outcome, StoreErro
         Ok(Some(anew)) => {
             // Where it was changed meanwhile, it was with the first key, or its channel was deleted.
             let written = gateway.store.reseal_link(link.channel, link.sealed, anew).await?;
+            Ok(if written { Outcome::SealedAnew } else { Outcome::Already })
+        }
+    }
+}
+
+async fn rotate_row(gateway: &Gateway, row: SessionRow) -> Result<Outcome, StoreError> {
+    match gateway.secrets.seal_anew((&row.of).into(), &row.sealed, &*gateway.entropy) {
+        Err(error) => Ok(Outcome::Failed(error)),
+        Ok(None) => Ok(Outcome::Already),
+        Ok(Some(anew)) => {
+            // Where it was written meanwhile, it was with the first key, or it was deleted.
+            let written = gateway.store.reseal_session_row(row, anew).await?;
             Ok(if written { Outcome::SealedAnew } else { Outcome::Already })
         }
     }

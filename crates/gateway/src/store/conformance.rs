@@ -6,6 +6,7 @@ mod channels;
 mod claim;
 mod enqueue;
 mod links;
+mod new_recipients;
 mod orphans;
 mod outcomes;
 mod purge;
@@ -45,7 +46,10 @@ suite! {
         a_channel_moves_only_from_the_expected_state,
         the_first_connection_is_remembered,
         deleting_twice_keeps_the_first_time,
-        pages_of_channels_hold_only_the_owners;
+        pages_of_channels_hold_only_the_owners,
+        a_restriction_outlasts_a_pause_and_a_lost_line,
+        the_later_end_of_a_restriction_stands,
+        what_the_network_said_of_a_number_is_remembered;
     links:
         a_link_comes_back_as_it_was_written,
         a_link_needs_the_expected_state,
@@ -53,6 +57,21 @@ suite! {
         a_link_can_be_replaced,
         only_what_is_still_the_same_is_sealed_anew,
         a_deleted_channel_has_no_link;
+    new_recipients:
+        a_restricted_channel_writes_to_whom_it_knows,
+        a_restriction_that_is_lifted_holds_nobody,
+        who_became_known_takes_their_place,
+        an_account_is_known_by_its_number,
+        only_so_many_chats_are_opened_in_a_day,
+        another_limit_holds_at_once,
+        a_chat_is_counted_once,
+        an_acknowledgement_that_was_overtaken_opens_the_chat,
+        who_waits_expires_in_time,
+        many_who_wait_are_passed_a_part_at_a_time,
+        a_refused_chat_waits_like_any_new_one,
+        other_channels_ask_nobody,
+        a_paused_channel_lets_who_waits_expire,
+        a_deleted_channel_forgets_its_recipients;
     sessions:
         a_session_comes_back_as_it_was_written,
         a_session_is_listed_by_prefix,
@@ -110,6 +129,9 @@ suite! {
         a_settlement_leaves_its_traces,
         several_outcomes_are_recorded_together,
         a_receipt_that_overtook_stands,
+        a_broken_line_is_no_failure,
+        the_card_that_was_sent_is_kept,
+        a_receipt_finds_what_waits_for_another_try,
         every_receipt_makes_only_legal_moves,
         a_receipt_for_another_channel_means_nothing,
         repeated_and_late_receipts_change_nothing,
@@ -128,6 +150,7 @@ suite! {
         open_messages_stay_however_old,
         a_purge_goes_in_batches,
         used_keys_are_forgotten,
+        what_was_said_of_numbers_is_forgotten,
         a_restart_keeps_everything;
     recipients:
         a_burst_then_one_in_a_time,

@@ -3,14 +3,17 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::Check;
 use crate::config::SecretKey;
 use crate::gateway::STORE_FILE;
 use crate::sealed::{KeyRing, Place, SealError};
-use crate::store::rows::Link;
-use crate::store::sqlite::copy::{links, look_at};
+use crate::store::sqlite::copy::{links, look_at, session_rows};
 
 const NAME: &str = "secret key";
+/// Rows of sessions that are held at a time.
+const PAGE: usize = 1_000;
 const ROTATE: &str = "run `recado secrets rotate`, and only then take the old key away";
 
 pub fn check(dir: &Path, from: &SecretKey) -> Check {
@@ -18,12 +21,12 @@ pub fn check(dir: &Path, from: &SecretKey) -> Check {
         Ok(keys) => keys,
         Err(error) => return Check::fail(NAME, format!("{error:#}"), "give the key as the server has it"),
     };
-    let links = match look_at(&dir.join(STORE_FILE)).and_then(|connection| links(&connection)) {
-        Ok(links) => links,
-        Err(error) => return Check::fail(NAME, format!("what is sealed cannot be read: {error}"), "see the store"),
-    };
+    let mut found = Found::default();
+    if let Err(error) = look_at(&dir.join(STORE_FILE)).and_then(|connection| found.look(&connection, &keys)) {
+        return Check::fail(NAME, format!("what is sealed cannot be read: {error}"), "see the store");
+    }
     let readable = from.secret_key_file.as_deref().filter(|file| is_open_to_all(file));
-    match (judge(&keys, &links), readable) {
+    match (found.judge(&keys), readable) {
         (Ok(found), Some(file)) => {
             let shown = file.display();
             Check::warn(NAME, format!("{found}; every user can read {shown}"), format!("chmod 640 {shown}"))
@@ -33,34 +36,62 @@ pub fn check(dir: &Path, from: &SecretKey) -> Check {
     }
 }
 
-/// What is found where nothing is wrong.
-fn judge(keys: &KeyRing, links: &[Link]) -> Result<String, Check> {
-    if links.is_empty() {
-        return Ok(keys
-            .first()
-            .map_or("none, and nothing is sealed".to_owned(), |key| format!("{key}; nothing is sealed")));
+/// What is sealed in a store, counted.
+#[derive(Default)]
+struct Found {
+    all: usize,
+    older: usize,
+    unopened: usize,
+    /// The first of them.
+    error: Option<SealError>,
+}
+
+impl Found {
+    fn look(&mut self, connection: &Connection, keys: &KeyRing) -> rusqlite::Result<()> {
+        links(connection)?.iter().for_each(|link| self.try_open(keys, Place::Link(link.channel), &link.sealed));
+        let mut page = session_rows(connection, None, PAGE)?;
+        while let Some(last) = page.last() {
+            page.iter().for_each(|row| self.try_open(keys, (&row.of).into(), &row.sealed));
+            page = session_rows(connection, Some(&last.of), PAGE)?;
+        }
+        Ok(())
     }
-    let (mut older, mut unopened) = (0, Vec::new());
-    for link in links {
-        match keys.open(Place::Link(link.channel), &link.sealed).and_then(|_| keys.is_first_of(&link.sealed)) {
+
+    fn try_open(&mut self, keys: &KeyRing, place: Place<'_>, sealed: &[u8]) {
+        self.all += 1;
+        match keys.open(place, sealed).and_then(|_| keys.is_first_of(sealed)) {
             Ok(true) => {}
-            Ok(false) => older += 1,
-            Err(error) => unopened.push(error),
+            Ok(false) => self.older += 1,
+            Err(error) => {
+                self.unopened += 1;
+                self.error.get_or_insert(error);
+            }
         }
     }
-    let all = links.len();
-    if let Some(error) = unopened.first() {
-        let to_do = match error {
-            SealError::NoKey => "set RECADO_SECRET_KEY_FILE (or --secret-key-file) as for the server",
-            SealError::KeyMissing(_) => "put that key behind the others; without it those channels must be linked anew",
-            SealError::Tampered | SealError::UnknownForm => "link those channels anew, or restore a back-up",
-        };
-        return Err(Check::fail(NAME, format!("{} of {all} links cannot be opened: {error}", unopened.len()), to_do));
+
+    /// What is said where nothing is wrong.
+    fn judge(&self, keys: &KeyRing) -> Result<String, Check> {
+        let Self { all, older, unopened, error } = self;
+        if *all == 0 {
+            return Ok(keys
+                .first()
+                .map_or("none, and nothing is sealed".to_owned(), |key| format!("{key}; nothing is sealed")));
+        }
+        if let Some(error) = error {
+            let to_do = match error {
+                SealError::NoKey => "set RECADO_SECRET_KEY_FILE (or --secret-key-file) as for the server",
+                SealError::KeyMissing(_) => {
+                    "put that key behind the others; without it those channels must be linked anew"
+                }
+                SealError::Tampered | SealError::UnknownForm => "link those channels anew, or restore a back-up",
+            };
+            return Err(Check::fail(NAME, format!("{unopened} of {all} secrets cannot be opened: {error}"), to_do));
+        }
+        if *older > 0 {
+            return Err(Check::warn(NAME, format!("{older} of {all} secrets are sealed with an older key"), ROTATE));
+        }
+        Ok(keys.first().map_or(String::new(), |key| format!("{key} opens all that is sealed ({all})")))
     }
-    if older > 0 {
-        return Err(Check::warn(NAME, format!("{older} of {all} links are sealed with an older key"), ROTATE));
-    }
-    Ok(keys.first().map_or(String::new(), |key| format!("{key} opens all that is sealed ({all})")))
 }
 
 fn is_open_to_all(file: &Path) -> bool {

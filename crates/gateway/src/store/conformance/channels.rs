@@ -6,7 +6,7 @@ use recado_domain::ids::InstitutionId;
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{Ground, NOW, request};
-use crate::store::rows::{Channel, Institution, NewChannel, Settlement};
+use crate::store::rows::{Channel, Institution, KnownAccount, NewChannel, Settlement};
 
 pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
     let new = ground.new_channel("loja", ChannelState::Created);
@@ -145,4 +145,61 @@ pub(super) async fn pages_of_channels_hold_only_the_owners(ground: Ground) {
     assert!(page(own[3], 2).await.is_empty());
     let stranger = (InstitutionId::new(NOW, [8; 10]), Environment::Live);
     assert_eq!(ground.store.channels_of(stranger, 0, 10).await.expect("read"), []);
+}
+
+pub(super) async fn a_restriction_outlasts_a_pause_and_a_lost_line(ground: Ground) {
+    use ChannelState::{Banned, Connected, Connecting, Created, Disconnected, LoggedOut, Paused, Restricted};
+    let (until, reason) = (NOW + 9, "Restrito pelo WhatsApp.".to_owned());
+    for (n, next) in ChannelState::ALL.into_iter().enumerate() {
+        let key = ground.channel(&format!("canal-{n}")).await;
+        assert!(ground.store.restrict_channel(key, until, reason.clone(), NOW).await.expect("stored"));
+        ground.move_channel(key, Restricted, next).await;
+        let kept = ground.store.channel(key).await.expect("read").expect("there").restricted_until;
+        let expected = matches!(next, Restricted | Paused | Disconnected | Connecting).then_some(until);
+        assert_eq!(kept, expected, "{next:?}");
+    }
+    for (n, state) in ChannelState::ALL.into_iter().enumerate() {
+        let key = ground.channel_in(&format!("outro-{n}"), state).await;
+        let restricted = ground.store.restrict_channel(key, until, reason.clone(), NOW).await.expect("answered");
+        let after = ground.store.channel(key).await.expect("read").expect("there");
+        let (next, noted) = match state {
+            Connected | Restricted => (Restricted, Some(until)),
+            Paused | Disconnected | Connecting => (state, Some(until)),
+            Created | LoggedOut | Banned => (state, None),
+        };
+        assert_eq!((after.state, after.restricted_until, restricted), (next, noted, noted.is_some()), "{state:?}");
+        let said = after.state_reason.as_ref() == Some(&reason);
+        assert_eq!(said, next == Restricted, "{state:?}");
+    }
+}
+
+pub(super) async fn the_later_end_of_a_restriction_stands(mut ground: Ground) {
+    let key = ground.channel("loja").await;
+    for (until, reason, stands) in [(NOW + 9, "um", NOW + 9), (NOW + 5, "dois", NOW + 9), (NOW + 12, "tres", NOW + 12)]
+    {
+        assert!(ground.store.restrict_channel(key, until, reason.to_owned(), NOW).await.expect("stored"));
+        ground.reopen().await;
+        let after = ground.store.channel(key).await.expect("read").expect("there");
+        assert_eq!((after.restricted_until, after.state_reason.as_deref()), (Some(stands), Some(reason)));
+    }
+    ground.store.delete_channel(key, NOW).await.expect("stored");
+    for gone in [key, key + 1] {
+        assert!(!ground.store.restrict_channel(gone, NOW, String::new(), NOW).await.expect("answered"));
+    }
+}
+
+pub(super) async fn what_the_network_said_of_a_number_is_remembered(mut ground: Ground) {
+    let (key, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
+    let note = async |ground: &Ground, account: Option<&str>, now| {
+        let account = account.map(str::to_owned);
+        ground.store.note_account(key, "5511999".to_owned(), account, now).await.expect("stored");
+    };
+    note(&ground, None, NOW).await;
+    let known = async |ground: &Ground, key| ground.store.known_account(key, "5511999".to_owned()).await.expect("read");
+    assert_eq!(known(&ground, key).await, Some(KnownAccount { account: None, checked_at: NOW }), "not on WhatsApp");
+    note(&ground, Some("551199"), NOW + 1).await;
+    ground.reopen().await;
+    let expected = KnownAccount { account: Some("551199".to_owned()), checked_at: NOW + 1 };
+    assert_eq!(known(&ground, key).await, Some(expected));
+    assert_eq!(known(&ground, neighbour).await, None, "each channel asks for itself");
 }

@@ -5,7 +5,9 @@ use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
 use crate::store::fixtures::{Ground, NOW, ids, request, sent};
-use crate::store::rows::{Cancelled, ChannelKey, Claim, ClaimRequest, Named, NewMessage, Receipt, Settlement};
+use crate::store::rows::{
+    Cancelled, CardAccount, ChannelKey, Claim, ClaimRequest, Named, NewMessage, Receipt, SentCard, Settlement,
+};
 
 fn failed() -> Settlement {
     Settlement::Failed { code: "TIMEOUT".to_owned(), message: "A rede nao respondeu.".to_owned() }
@@ -130,6 +132,62 @@ pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
     let claim = ground.claim(request(channel)).await;
     assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 9)), "the channel's trouble is the channel's");
     assert_eq!(ids(&ground.claim(ClaimRequest { now: NOW + 9, ..request(channel) }).await), [next]);
+}
+
+pub(super) async fn a_broken_line_is_no_failure(ground: Ground) {
+    let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
+    let (seq, behind) = (ground.message(channel, id).await.seq, ground.accept(channel, "552").await);
+    ground.settle(channel, seq, Settlement::Interrupted { run_at: NOW + 5 }).await;
+    let claim = ground.claim(request(channel)).await;
+    assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 5)), "it keeps its place");
+    let claim = ground.claim(ClaimRequest { now: NOW + 5, ..request(channel) }).await;
+    assert_eq!((ids(&claim), claim.messages[0].failures, claim.messages[0].attempts), (vec![id], 0, 2));
+    ground.settle(channel, seq, Settlement::Interrupted { run_at: NOW + 5 }).await;
+    assert_eq!(ground.store.cancel(channel, id, NOW).await.expect("answered"), Cancelled::TooLate, "it may be there");
+    let old = NOW + 2_000_000_000;
+    ground.claim(ClaimRequest { now: old, ..request(channel) }).await;
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
+    assert_eq!(ground.status(channel, behind).await, MessageStatus::Expired);
+}
+
+pub(super) async fn the_card_that_was_sent_is_kept(ground: Ground) {
+    for overtook in [None, Some(MessageStatus::Delivered)] {
+        let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
+        let sending = ground.message(channel, id).await;
+        if let Some(status) = overtook {
+            ground.receipt(channel, &sending.network_id, status).await;
+        }
+        let account = CardAccount { digits: "5511888".to_owned(), known: false };
+        let card = SentCard { card: "BEGIN:VCARD as sent".to_owned(), account: account.clone() };
+        let settlement = Settlement::Sent { account: None, remote_id: None, card: Some(card) };
+        ground.settle(channel, sending.seq, settlement).await;
+        let message = ground.message(channel, id).await;
+        assert_eq!((message.card.as_str(), message.card_account), ("BEGIN:VCARD as sent", account), "{overtook:?}");
+        assert_eq!(message.status, overtook.unwrap_or(MessageStatus::Sent));
+    }
+}
+
+pub(super) async fn a_receipt_finds_what_waits_for_another_try(ground: Ground) {
+    use MessageStatus::{Delivered, Failed, Queued, Read, Sent};
+    let unanswered = [Settlement::Interrupted { run_at: NOW }, Settlement::RetryUnanswered { run_at: NOW }];
+    for settlement in unanswered.into_iter().chain([Settlement::Retry { run_at: NOW }]) {
+        for status in [Sent, Delivered, Read, Failed] {
+            let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
+            let sending = ground.message(channel, id).await;
+            ground.settle(channel, sending.seq, settlement.clone()).await;
+            let stranger = ground.channel(&format!("vizinha-{id}")).await;
+            ground.receipt(stranger, &sending.network_id, status).await;
+            assert_eq!(ground.status(channel, id).await, Queued, "of another channel");
+            ground.apply(receipt(channel, &sending.network_id, status, NOW + 3)).await;
+            let arrived = matches!(status, Delivered | Read) && !matches!(settlement, Settlement::Retry { .. });
+            let message = ground.message(channel, id).await;
+            assert_eq!(message.status, if arrived { status } else { Queued }, "{settlement:?} {status:?}");
+            if arrived {
+                assert_eq!(message.reached[usize::from(status.number())], Some(NOW + 3));
+                assert_eq!(ground.claim(request(channel)).await, Claim::default(), "it is not sent again");
+            }
+        }
+    }
 }
 
 fn receipt(channel: ChannelKey, network_id: &str, status: MessageStatus, at: Millis) -> Receipt {

@@ -88,6 +88,18 @@ pub(super) async fn used_keys_are_forgotten(ground: Ground) {
     assert!(matches!(kept, Enqueued::Replayed(_)), "{kept:?}");
 }
 
+pub(super) async fn what_was_said_of_numbers_is_forgotten(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let month = 30 * DAY;
+    let note = |n: usize, now| ground.store.note_account(channel, format!("55{n}"), Some("551".to_owned()), now);
+    join_all((0..1_100).map(|n| note(n, NOW - month - 1))).await;
+    note(2_000, NOW - month).await.expect("stored");
+    let ends = purge(&ground, PurgeRequest { now: NOW, finished_before: 0, used_before: 0, after: 0 }).await;
+    assert!(ends.len() > 1, "in batches: {ends:?}");
+    let known = async |n: usize| ground.store.known_account(channel, format!("55{n}")).await.expect("read").is_some();
+    assert_eq!([known(0).await, known(1_099).await, known(2_000).await], [false, false, true]);
+}
+
 pub(super) async fn a_restart_keeps_everything(mut ground: Ground) {
     let (loja, outra) = (ground.channel("loja").await, ground.channel("outra").await);
     for channel in [loja, outra] {

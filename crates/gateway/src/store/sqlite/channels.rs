@@ -7,6 +7,7 @@ use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::gate::Front;
 use super::{Line, Writing, accounts, chats, links, not_understood, recipients, sessions};
 use crate::clock::Millis;
 use crate::store::rows::{Channel, ChannelKey, NewChannel};
@@ -45,6 +46,7 @@ fn line(channel: &Channel, next_send_at: Millis) -> Line {
         next_send_at,
         opens_chats: channel.kind.opens_chats(),
         restricted_until: channel.restricted_until,
+        front: Front::default(),
     }
 }
 
@@ -152,6 +154,7 @@ pub(super) fn move_to(
         line.state = next;
         line.was_connected |= connected_at.is_some();
         line.restricted_until = line.restricted_until.filter(|_| keeps_restriction);
+        line.front = Front::default();
     }
     Ok(moved == 1)
 }
@@ -188,6 +191,7 @@ pub(super) fn restrict(
         .execute(params![key, until])?;
     if let Some(line) = writing.line(key) {
         line.restricted_until = Some(until);
+        line.front = Front::default();
     }
     Ok(true)
 }
@@ -239,6 +243,7 @@ pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rus
     recipients::leave_unknown(writing, key)?;
     if let Some(line) = writing.line(key) {
         line.deleted = true;
+        line.front = Front::default();
     }
     Ok(())
 }

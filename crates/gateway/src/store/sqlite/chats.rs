@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Writing;
+use super::gate::Front;
 use crate::clock::Millis;
 use crate::store::rows::{ChannelKey, KnownAccount, Seq};
 
@@ -35,6 +36,9 @@ pub(super) fn note_account(
                  set account = excluded.account, checked_at = excluded.checked_at",
         )?
         .execute(params![channel, phone, account, now])?;
+    if account.is_some() {
+        look_again(writing, channel);
+    }
     Ok(())
 }
 
@@ -52,7 +56,17 @@ pub(super) fn note(
              on conflict do nothing",
         )?
         .execute(params![channel, account, opened_at])?;
+    if noted == 1 {
+        look_again(writing, channel);
+    }
     Ok(noted == 1)
+}
+
+/// Somebody may be known who was not: messages for them take their places in the line again.
+fn look_again(writing: &mut Writing, channel: ChannelKey) {
+    if let Some(line) = writing.line(channel) {
+        line.front = Front::default();
+    }
 }
 
 /// Whether a recipient is no new one: by the typed digits, or by the account that the network named for them.

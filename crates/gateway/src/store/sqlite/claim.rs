@@ -6,7 +6,7 @@ use recado_domain::status::MessageStatus;
 use rusqlite::{Row, params};
 
 use super::queue::{Details, end_queued, hold, move_message, note_unanswered, status};
-use super::{Line, Writing, recipients};
+use super::{Line, Writing, gate, recipients};
 use crate::clock::Millis;
 use crate::store::rows::{Claim, ClaimRequest, Claimed, Orphans, Seq};
 
@@ -29,7 +29,16 @@ impl Look {
 pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Claim> {
     let Some(line) = writing.lines.get(&request.channel).copied() else { return Ok(Claim::default()) };
     let (messages, look) = match line.ordering {
-        Ordering::Channel => one_line(writing, line, request)?,
+        Ordering::Channel if line.opens_chats => {
+            let (plan, front) = gate::plan(writing, line, request)?;
+            let done = carry_out(writing, plan, request)?;
+            writing.line(request.channel).into_iter().for_each(|line| line.front = front);
+            done
+        }
+        Ordering::Channel => {
+            let plan = plan(writing, line, request)?;
+            carry_out(writing, plan, request)?
+        }
         Ordering::Recipient => recipients::claim(writing, line, request)?,
     };
     if request.rest > 0 && !messages.is_empty() {
@@ -41,18 +50,19 @@ pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::
 
 /// What a claim decides about the rows of a line, before it changes any.
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     /// What is not to be sent any more, with the time at which it expires.
     ends: Vec<(Seq, Millis)>,
     /// Orphans, and whether they are queued again.
     orphans: Vec<(Seq, bool)>,
     take: Option<Seq>,
-    look: Look,
+    pub look: Look,
+    /// Rows that were looked at, where that has a bound.
+    pub walked: usize,
 }
 
-/// A claim on a channel that is one line.
-fn one_line(writing: &mut Writing, line: Line, request: &ClaimRequest) -> rusqlite::Result<(Vec<Claimed>, Look)> {
-    let plan = plan(writing, line, request)?;
+/// Does what a claim on a channel that is one line has decided.
+fn carry_out(writing: &mut Writing, plan: Plan, request: &ClaimRequest) -> rusqlite::Result<(Vec<Claimed>, Look)> {
     for (seq, again) in plan.orphans {
         settle_orphan(writing, seq, again, request)?;
     }
@@ -90,41 +100,55 @@ fn plan(writing: &Writing, line: Line, request: &ClaimRequest) -> rusqlite::Resu
     let mut rows = statement.query([request.channel])?;
     while let Some(row) = rows.next()? {
         let row = OpenRow::read(row)?;
-        if row.status == MessageStatus::Sending {
-            match row.as_orphan(request) {
-                Orphan::Held(until) => {
-                    until.into_iter().for_each(|at| plan.look.again(at));
-                    break;
-                }
-                Orphan::GiveUp => {
-                    plan.orphans.push((row.seq, false));
-                    continue;
-                }
-                // To be looked at like any other that waits.
-                Orphan::GiveBack => plan.orphans.push((row.seq, true)),
-            }
-        }
-        match row.decide(request, line) {
-            Decision::End if plan.ends.len() < END_AT_ONCE => plan.ends.push((row.seq, row.expires_at)),
-            Decision::End => {
-                plan.look.again(request.now);
-                break;
-            }
-            Decision::Wait(until) => {
-                plan.look.again(until);
-                break;
-            }
-            Decision::Take => {
-                plan.take = Some(row.seq);
-                // With a rest between sends, the claim after it is the next send.
-                if request.rest > 0 {
-                    plan.look.again(request.now + request.rest);
-                }
-                break;
-            }
+        if !plan.on_its_way(&row, request).unwrap_or_else(|| plan.queued(&row, line, request)) {
+            break;
         }
     }
     Ok(plan)
+}
+
+impl Plan {
+    /// Decides what to do with a row that is `SENDING`: whether to look behind it; `None` when it waits like any other.
+    pub fn on_its_way(&mut self, row: &OpenRow, request: &ClaimRequest) -> Option<bool> {
+        if row.status != MessageStatus::Sending {
+            return None;
+        }
+        match row.as_orphan(request) {
+            Orphan::Held(until) => {
+                until.into_iter().for_each(|at| self.look.again(at));
+                Some(false)
+            }
+            Orphan::GiveUp => {
+                self.orphans.push((row.seq, false));
+                Some(true)
+            }
+            // To be looked at like any other that waits.
+            Orphan::GiveBack => {
+                self.orphans.push((row.seq, true));
+                None
+            }
+        }
+    }
+
+    /// Decides what to do with a row that is queued, and whether to look behind it.
+    pub fn queued(&mut self, row: &OpenRow, line: Line, request: &ClaimRequest) -> bool {
+        match row.decide(request, line) {
+            Decision::End if self.ends.len() < END_AT_ONCE => {
+                self.ends.push((row.seq, row.expires_at));
+                return true;
+            }
+            Decision::End => self.look.again(request.now),
+            Decision::Wait(until) => self.look.again(until),
+            Decision::Take => {
+                self.take = Some(row.seq);
+                // With a rest between sends, the claim after it is the next send.
+                if request.rest > 0 {
+                    self.look.again(request.now + request.rest);
+                }
+            }
+        }
+        false
+    }
 }
 
 /// A channel's open messages, in the order of the queue.

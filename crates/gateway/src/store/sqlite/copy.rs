@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::BUSY_TIMEOUT;
-use crate::store::rows::Link;
+use crate::store::rows::{Link, SessionKey, SessionRow};
 
 /// Pages that are copied before we look whether to stop: 8 MiB.
 const STEP: i32 = 2_048;
@@ -97,4 +97,14 @@ pub fn version_and_newest(connection: &Connection) -> rusqlite::Result<(usize, O
 /// The links in a store; none where its tables are older than links are.
 pub fn links(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
     if connection.table_exists(None, "links")? { super::links::all(connection) } else { Ok(Vec::new()) }
+}
+
+/// A page of the rows of all sessions behind this one; none where its tables are older than sessions are.
+pub fn session_rows(
+    connection: &Connection,
+    after: Option<&SessionKey>,
+    limit: usize,
+) -> rusqlite::Result<Vec<SessionRow>> {
+    let there = connection.table_exists(None, "session_rows")?;
+    if there { super::sessions::page(connection, after, limit) } else { Ok(Vec::new()) }
 }

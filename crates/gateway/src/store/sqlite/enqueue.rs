@@ -4,7 +4,7 @@ use recado_domain::ids::MessageId;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Writing, recipients};
-use crate::store::rows::{Enqueued, Idempotency, NewMessage};
+use crate::store::rows::{Enqueued, Idempotency, NewMessage, Seq};
 
 pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::Result<Enqueued> {
     let Some(line) = writing.lines.get(&message.channel).copied().filter(|line| !line.deleted) else {
@@ -21,12 +21,13 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
         return Ok(Enqueued::QueueFull);
     }
     let head = recipients::seat_of_new(&writing.connection, line.ordering, message.channel, &message.recipient)?;
-    insert(writing, message, head)?;
+    let seq = insert(writing, message, head)?;
     if let Some(key) = &message.idempotency {
         note_use(writing, key, message)?;
     }
     if let Some(line) = writing.line(message.channel) {
         line.open += 1;
+        line.front.make_room_for(seq);
     }
     Ok(Enqueued::Accepted)
 }
@@ -68,7 +69,7 @@ fn note_use(writing: &Writing, key: &Idempotency, message: &NewMessage) -> rusql
     Ok(())
 }
 
-fn insert(writing: &Writing, message: &NewMessage, head: Option<bool>) -> rusqlite::Result<()> {
+fn insert(writing: &Writing, message: &NewMessage, head: Option<bool>) -> rusqlite::Result<Seq> {
     let mut statement = writing.connection.prepare_cached(
         "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
                                card_account_known, scenario, expires_at, queued_at, head)
@@ -88,5 +89,5 @@ fn insert(writing: &Writing, message: &NewMessage, head: Option<bool>) -> rusqli
         message.accepted_at,
         head,
     ])?;
-    Ok(())
+    Ok(writing.connection.last_insert_rowid())
 }

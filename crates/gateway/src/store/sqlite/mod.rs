@@ -6,6 +6,7 @@ mod chats;
 mod claim;
 pub mod copy;
 mod enqueue;
+mod gate;
 mod links;
 mod messages;
 mod purge;
@@ -39,6 +40,7 @@ use super::rows::{
 };
 use super::{Result, Store};
 use crate::clock::Millis;
+use gate::Front;
 use readers::Readers;
 pub use writer::WAITING;
 use writer::{Owned, Writer};
@@ -72,6 +74,7 @@ struct Line {
     /// Writing to somebody new opens a chat.
     opens_chats: bool,
     restricted_until: Option<Millis>,
+    front: Front,
 }
 
 /// What the writing thread owns.

@@ -14,6 +14,9 @@ const BATCH: i64 = 500;
 /// this was another program's.
 const KEEP_EARLY_RECEIPTS: Duration = Duration::from_hours(1);
 
+/// How long what the network said of a number is kept.
+const KEEP_ACCOUNTS: Duration = Duration::from_hours(30 * 24);
+
 pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::Result<Option<Seq>> {
     let keys = writing
         .connection
@@ -57,7 +60,14 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
                  (select channel_key, recipient from recipient_pace where used_until < ?2 limit ?1)",
         )?
         .execute(params![BATCH, request.now])?;
-    let more = i64::try_from(keys.max(early).max(paces)).is_ok_and(|most| most == BATCH);
+    let accounts = writing
+        .connection
+        .prepare_cached(
+            "delete from accounts where (channel_key, phone) in
+                 (select channel_key, phone from accounts indexed by accounts_by_age where checked_at < ?2 limit ?1)",
+        )?
+        .execute(params![BATCH, request.now - millis(KEEP_ACCOUNTS)])?;
+    let more = i64::try_from(keys.max(early).max(paces).max(accounts)).is_ok_and(|most| most == BATCH);
     Ok(match last {
         // Behind the first message that was accepted too late, none was finished early enough.
         Some((last, queued_at)) if queued_at < request.finished_before => Some(last),

@@ -4,7 +4,7 @@ use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::queue::{Details, move_message, status};
-use super::{Writing, channels};
+use super::{Writing, channels, chats};
 use crate::clock::Millis;
 use crate::store::rows::{ChannelKey, Named, Receipt, Seq};
 
@@ -39,16 +39,7 @@ impl Found {
 pub(super) fn apply(writing: &mut Writing, receipts: &[Receipt], now: Millis) -> rusqlite::Result<()> {
     for receipt in receipts {
         match &receipt.of {
-            Named::NetworkId(id) => {
-                let sql = "select seq, status, attempts, null, resent from messages indexed by messages_in_network
-                           where network_id = ?1 and status between 1 and 4 and channel_key = ?2";
-                let mut statement = writing.connection.prepare_cached(sql)?;
-                let found = statement.query_row(params![id, receipt.channel], Found::read).optional()?;
-                drop(statement);
-                if let Some(found) = found {
-                    advance(writing, &found, receipt)?;
-                }
-            }
+            Named::NetworkId(id) => by_network_id(writing, id, receipt, now)?,
             Named::RemoteId { remote_id, ours: None } => by_remote_id(writing, remote_id, receipt, now)?,
             Named::RemoteId { remote_id, ours: Some(id) } => {
                 let sql =
@@ -61,6 +52,26 @@ pub(super) fn apply(writing: &mut Writing, receipts: &[Receipt], now: Millis) ->
                 }
             }
         }
+    }
+    Ok(())
+}
+
+fn by_network_id(writing: &mut Writing, id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
+    let find = |from: &str| {
+        let sql = format!("select seq, status, attempts, null, resent from messages {from} and channel_key = ?2");
+        let mut statement = writing.connection.prepare_cached(&sql)?;
+        statement.query_row(params![id, receipt.channel], Found::read).optional()
+    };
+    let mut found = find("indexed by messages_in_network where network_id = ?1 and status between 1 and 4")?;
+    if found.is_none() && matches!(receipt.status, MessageStatus::Delivered | MessageStatus::Read) {
+        // An attempt without an answer arrived all the same.
+        found = find("indexed by messages_unanswered where network_id = ?1 and status = 0 and unanswered = 1")?;
+    }
+    let Some(found) = found else { return Ok(()) };
+    let moved = advance(writing, &found, receipt)?;
+    let opens_chats = writing.lines.get(&receipt.channel).is_some_and(|line| line.opens_chats);
+    if moved && opens_chats && receipt.status != MessageStatus::Failed {
+        chats::open(writing, (receipt.channel, found.seq), receipt.account.as_deref(), now)?;
     }
     Ok(())
 }
@@ -84,17 +95,17 @@ fn by_remote_id(writing: &mut Writing, remote_id: &str, receipt: &Receipt, now: 
     let found = statement.query_row(params![receipt.channel, remote_id], Found::read).optional()?;
     drop(statement);
     match found {
-        Some(found) => advance(writing, &found, receipt),
+        Some(found) => advance(writing, &found, receipt).map(drop),
         None => keep(writing, remote_id, receipt, now),
     }
 }
 
-/// Moves a message on.
-fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite::Result<()> {
+/// Moves a message on; whether it did.
+fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite::Result<bool> {
     // The network may have one that was sent again twice. That one sending failed says nothing of the other, and a card
     // that is there must not be told as failed: it stays where it is until more is known.
     if found.resent && receipt.status == MessageStatus::Failed {
-        return Ok(());
+        return Ok(false);
     }
     let place = (receipt.channel, found.seq);
     let mut from = found.status;
@@ -107,10 +118,10 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
     let error = receipt.error.as_ref().map(|(code, message)| (&**code, &**message));
     let details = Details { account: receipt.account.as_deref(), error, ..Details::default() };
     let moved = move_message(writing, place, (from, receipt.status), &details, receipt.at)?;
-    match &receipt.pauses {
-        Some(reason) if moved => channels::pause(writing, receipt.channel, reason, receipt.at),
-        _ => Ok(()),
+    if let Some(reason) = receipt.pauses.as_ref().filter(|_| moved) {
+        channels::pause(writing, receipt.channel, reason, receipt.at)?;
     }
+    Ok(moved)
 }
 
 /// Notes the network's own id of a message, and applies the receipts that came under it before.

@@ -1,9 +1,9 @@
 //! What only this engine has: counts kept beside the file.
 
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelState, ChannelType};
 
 use super::*;
-use crate::store::fixtures::{Engine, Ground, NOW, SqliteFile, request};
+use crate::store::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
 
 /// A store that is held by the test as well.
 struct Shared(Arc<SqliteStore>);
@@ -90,6 +90,54 @@ async fn a_page_is_read_in_the_order_of_its_indexes() {
         assert!(plan.contains("USING INDEX messages_open (channel_key=? AND rowid"), "{plan}");
         assert!(plan.contains(&format!("USING INDEX {index} (channel_key=?")), "{plan}");
     }
+}
+
+/// Rows that the next claim looks at.
+async fn rows_of_next_claim(store: &SqliteStore, claim: ClaimRequest) -> usize {
+    let walked = store.write(move |writing| {
+        let line = writing.lines[&claim.channel];
+        Ok(gate::plan(writing, line, &claim)?.0.walked)
+    });
+    walked.await.expect("read")
+}
+
+#[tokio::test]
+async fn those_who_wait_at_the_front_are_not_walked_by_each_claim() {
+    let mut looked_at = Vec::new();
+    for waiting in [20, 20_000] {
+        let file = SqliteFile::new();
+        let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
+        let ground = Ground::on(Shared(store.clone())).await;
+        let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
+        ground.store.restrict_channel(channel, NOW + 1_000_000, String::new(), NOW).await.expect("stored");
+        ground.store.note_chat(channel, "77".to_owned()).await.expect("stored");
+        let accepts = (0..waiting).map(|n| {
+            let message =
+                NewMessage { expires_at: NOW + 100_000 + n, ..ground.new_message(channel, &format!("55{n}")) };
+            store.enqueue(message)
+        });
+        for accept in accepts {
+            accept.await.expect("stored");
+        }
+        while ground.claim(request(channel)).await.next_at == Some(NOW) {}
+        let mut rows = Vec::new();
+        // To one who is known, and whatever happens between two of them.
+        for n in 0..10 {
+            ground.accept(channel, "77").await;
+            rows.push(rows_of_next_claim(&store, request(channel)).await);
+            let claimed = ground.claim_one(channel).await;
+            ground.settle(channel, claimed.seq, sent()).await;
+            ground.accept(channel, &format!("56{n}")).await;
+            // One after another grows too old.
+            let later = ClaimRequest { now: NOW + 100_000 + n, ..request(channel) };
+            rows.push(rows_of_next_claim(&store, later.clone()).await);
+            assert_eq!(ground.claim(later).await.messages, []);
+        }
+        looked_at.push(rows);
+    }
+    println!("rows looked at: {:?}", looked_at[0]);
+    assert_eq!(looked_at[1], looked_at[0], "a thousand times as many wait");
+    assert!(looked_at[0].iter().all(|rows| *rows <= 5), "{:?}", looked_at[0]);
 }
 
 fn sorted(lines: &HashMap<ChannelKey, Line>) -> Vec<(ChannelKey, Line)> {

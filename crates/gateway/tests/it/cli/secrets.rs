@@ -146,7 +146,7 @@ fn keys_are_rotated_beside_a_server() {
     let home = Home::init();
     linked(&home, &[("a", OLD), ("b", NEW), ("c", OLD)]);
     let both = format!("{NEW},{OLD}");
-    assert_told(doctor(&home, Some(&both)), "warn", "2 of 3 links are sealed with an older key");
+    assert_told(doctor(&home, Some(&both)), "warn", "2 of 3 secrets are sealed with an older key");
 
     let server = serve(&home, &both);
     let expected =
@@ -205,11 +205,11 @@ fn doctor_tries_the_key() {
     assert_told(doctor(&home, None), "ok", "none, and nothing is sealed");
     assert_told(doctor(&home, Some(NEW)), "ok", &key_id(NEW));
     linked(&home, &[("a", OLD), ("b", NEW)]);
-    assert_told(doctor(&home, None), "fail", "2 of 2 links cannot be opened: there is no secret key");
+    assert_told(doctor(&home, None), "fail", "2 of 2 secrets cannot be opened: there is no secret key");
     assert_told(
         doctor(&home, Some(NEW)),
         "fail",
-        &format!("1 of 2 links cannot be opened: the secret key with the id {}", key_id(OLD)),
+        &format!("1 of 2 secrets cannot be opened: the secret key with the id {}", key_id(OLD)),
     );
     assert_told(doctor(&home, Some("x")), "fail", "no secret key can be read from RECADO_SECRET_KEY");
     home.cli(&["channels", "delete", "a"]);
