@@ -1,3 +1,292 @@
-//! A WhatsApp Web server on loopback.
-pub mod phone;
-pub mod server;
+//! Plays the WhatsApp Web network on loopback: for the tests of the driver and the gateway, and for the bench. The client
+//! under test connects to [`FakeWhatsApp::url`]; what people and the network do is said by the test, in process:
+//!
+//! ```
+//! use fake_whatsapp::{Account, FakeWhatsApp, Refusal};
+//!
+//! let whatsapp = FakeWhatsApp::start();
+//! whatsapp.add_contact("553199990001", "900000000000002");
+//! // Asked for with the ninth digit, known without it.
+//! whatsapp.add_alias("5531999990001", "553199990001");
+//! // A device that is linked already: save it where the client under test looks for its own.
+//! let device = whatsapp.linked_device(&Account::new("551140001000", "900000000000001"));
+//! // The next message to anybody is refused.
+//! whatsapp.faults(|faults| faults.refusal = Some(Refusal { code: 463, times: 1, to: vec![] }));
+//! assert!(whatsapp.inbox().is_empty());
+//! ```
+//!
+//! Phones have real Signal keys, read what they are sent, and say that they did. Linked devices are the clients under
+//! test, several an account if need be. What is written here of the protocol comes from whatsapp-rust 0.7 (`wacore`) and
+//! was tried with Baileys 7.0.0-rc14, whose code is another's; the network of WhatsApp itself never saw it. Not played:
+//! groups, media, history, retry receipts, privacy tokens, contacts with several devices unless those are clients too.
+
+mod clock;
+mod connection;
+mod faults;
+mod iq;
+mod keys;
+mod login;
+mod messages;
+mod network;
+mod noise;
+mod pair_code;
+mod pairing;
+mod phone;
+mod receipts;
+mod say;
+mod server;
+mod stanza;
+mod usync;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use wacore::pair::{DeviceState, PairUtils};
+use wacore::store::device::{CachedNoiseCert, CachedServerCertChain};
+use wacore_binary::Jid;
+use waproto::buffa::{Message as _, MessageField};
+
+use network::{Network, Slot, State};
+use server::Server;
+
+pub use faults::{ALL, ConnectFailure, Faults, Refusal};
+pub use network::{Counters, Received, Typing};
+pub use wacore::store::Device;
+pub use waproto::whatsapp as proto;
+
+/// An account that a device is linked to, and the device's place in it.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// As digits.
+    pub phone: String,
+    pub lid: String,
+    /// 1 and up; the phone itself is 0.
+    pub device: u16,
+    /// The name that the owner gave themself.
+    pub name: String,
+}
+
+impl Account {
+    /// For its first linked device.
+    pub fn new(phone: &str, lid: &str) -> Self {
+        Self { phone: phone.to_owned(), lid: lid.to_owned(), device: 1, name: "Recado".to_owned() }
+    }
+
+    /// The same account, for another linked device.
+    #[must_use]
+    pub fn at(mut self, device: u16) -> Self {
+        self.device = device;
+        self
+    }
+
+    fn slot(&self) -> Slot {
+        Slot { phone: self.phone.clone(), device: self.device }
+    }
+}
+
+/// The running network. It ends when dropped, with its connections.
+pub struct FakeWhatsApp {
+    // Before the rest: nothing may run on when the rest goes.
+    server: Server,
+    network: Arc<Network>,
+}
+
+impl FakeWhatsApp {
+    /// On a free port of loopback.
+    pub fn start() -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into()).expect("loopback has a free port")
+    }
+
+    /// At an address of loopback; any other one is refused.
+    pub fn start_at(address: SocketAddr) -> Result<Self> {
+        let network = Arc::new(Network::new()?);
+        Ok(Self { server: Server::start(network.clone(), address)?, network })
+    }
+
+    /// Where it listens, as a client wants it: `ws://127.0.0.1:PORT/ws/chat`.
+    pub fn url(&self) -> String {
+        format!("ws://{}/ws/chat", self.server.address)
+    }
+
+    /// The key at the top of our certificates: a client that can be told another root verifies them for real.
+    pub fn certificate_root(&self) -> [u8; 32] {
+        self.network.root
+    }
+
+    /// The key that a linked device knows the network by.
+    pub fn noise_key(&self) -> [u8; 32] {
+        self.network.noise_public().expect("it was measured when the network started")
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.network.lock()
+    }
+
+    // --- People, and what they do ---
+
+    /// Somebody on WhatsApp. One who is there stays as they are.
+    pub fn add_contact(&self, phone: &str, lid: &str) {
+        self.state().add_person(phone, lid).expect("keys can be made");
+    }
+
+    /// Who asks for the first number is told the second.
+    pub fn add_alias(&self, asked: &str, canonical: &str) {
+        self.state().aliases.insert(asked.to_owned(), canonical.to_owned());
+    }
+
+    /// The account's owner points the phone at a QR code.
+    pub fn scan(&self, qr: &str, account: &Account) -> Result<()> {
+        self.state().scan(qr, account)
+    }
+
+    /// The account's owner types the code on the phone. That it was wrong shows only in [`Counters::wrong_codes`].
+    pub fn type_code(&self, code: &str, account: &Account) -> Result<()> {
+        pair_code::type_code(&self.network, code, account)
+    }
+
+    /// Links a device that gives its keys, without a conversation: what the phone would have sent it then
+    /// (`ADVSignedDeviceIdentityHMAC`). `secret` is the device's adv secret.
+    pub fn link_offline(&self, account: &Account, identity: &[u8; 32], secret: &[u8]) -> Result<Vec<u8>> {
+        self.state().add_device(account, identity, secret)
+    }
+
+    /// A device as whatsapp-rust keeps it once it is linked. It knows our key, so that it logs in by it and looks at no
+    /// certificate: a client without `danger-skip-cert-chain-verify` works with it.
+    pub fn linked_device(&self, account: &Account) -> Device {
+        self.try_linked_device(account).expect("a device of our own making can be linked")
+    }
+
+    fn try_linked_device(&self, account: &Account) -> Result<Device> {
+        let mut device = Device::new();
+        let identity: [u8; 32] = device.identity_key.public_key.public_key_bytes().try_into()?;
+        let container = self.link_offline(account, &identity, &device.adv_secret_key)?;
+        let keys = DeviceState {
+            identity_key: device.identity_key.clone(),
+            noise_key: device.noise_key.clone(),
+            adv_secret_key: device.adv_secret_key,
+        };
+        let (proof, _) = PairUtils::do_pair_crypto(&keys, &container).map_err(|e| anyhow!("{e}"))?;
+        let certificate =
+            |key| CachedNoiseCert { key, not_before: noise::NOT_BEFORE.into(), not_after: noise::NOT_AFTER.into() };
+        device.pn = Some(Jid::pn_device(account.phone.as_str(), account.device));
+        device.lid = Some(Jid::lid_device(account.lid.as_str(), account.device));
+        device.account = Some(Arc::new(proto::ADVSignedDeviceIdentity::decode_from_slice(&proof)?));
+        device.push_name.clone_from(&account.name);
+        device.server_cert_chain =
+            Some(CachedServerCertChain { intermediate: certificate([3; 32]), leaf: certificate(self.noise_key()) });
+        let mut state = self.state();
+        let linked = state.devices.get_mut(&account.slot()).context("unlinked meanwhile")?;
+        linked.proof = Some(proof);
+        Ok(device)
+    }
+
+    /// A contact writes a text to the devices linked to an account; they must have logged in once. Gives its id.
+    pub fn say(&self, contact: &str, account: &str, text: &str) -> Result<String> {
+        let message = proto::Message { conversation: Some(text.to_owned()), ..Default::default() };
+        self.say_message(contact, account, &message)
+    }
+
+    /// The same with a contact card.
+    pub fn say_card(&self, contact: &str, account: &str, name: &str, vcard: &str) -> Result<String> {
+        let card = proto::message::ContactMessage {
+            display_name: Some(name.to_owned()),
+            vcard: Some(vcard.to_owned()),
+            ..Default::default()
+        };
+        let message = proto::Message { contact_message: MessageField::some(card), ..Default::default() };
+        self.say_message(contact, account, &message)
+    }
+
+    /// The same with any message.
+    pub fn say_message(&self, contact: &str, account: &str, message: &proto::Message) -> Result<String> {
+        self.state().say(contact, account, message)
+    }
+
+    // --- What the network does ---
+
+    /// Changes how messages and connections are treated from now on.
+    pub fn faults<T>(&self, change: impl FnOnce(&mut Faults) -> T) -> T {
+        change(&mut self.state().faults)
+    }
+
+    /// Until when accounts may open no new chats, in Unix seconds, as they are told when they ask; `None` when they may.
+    /// It refuses nothing by itself: [`Faults::refusal`] with 463 does.
+    pub fn restrict(&self, until: Option<i64>) {
+        self.state().restricted_until = until;
+    }
+
+    /// Ends the connections of an account's linked devices without a word.
+    pub fn drop_connections(&self, account: &str) {
+        self.state().end_connections(account, None);
+    }
+
+    /// Tells them that they were replaced by another connection.
+    pub fn replace(&self, account: &str) {
+        self.state().end_connections(account, Some(&connection::conflict(None, "replaced")));
+    }
+
+    /// Unlinks an account's devices, as its owner does on the phone: those that are there hear it, and none can log in.
+    pub fn log_out(&self, account: &str) {
+        let mut state = self.state();
+        state.end_connections(account, Some(&connection::conflict(Some("401"), "device_removed")));
+        state.devices.retain(|slot, _| slot.phone != account);
+    }
+
+    // --- What happened ---
+
+    /// Every message that a recipient's phone read, in order. One that was sent twice under an id is in it twice.
+    pub fn inbox(&self) -> Vec<Received> {
+        self.state().inbox.clone()
+    }
+
+    /// How often a recipient's phone read a message with this id.
+    pub fn copies(&self, id: &str) -> usize {
+        self.state().inbox.iter().filter(|received| received.id == id).count()
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.state().counters.clone()
+    }
+
+    /// The numbers somebody asked for, as they asked, with how often.
+    pub fn lookups(&self) -> BTreeMap<String, u64> {
+        self.state().lookups.clone()
+    }
+
+    /// Every sign that an account types, or stopped to, in order.
+    pub fn typing(&self) -> Vec<Typing> {
+        self.state().typing.clone()
+    }
+
+    /// Whether a device of the account is connected and takes messages.
+    pub fn is_online(&self, account: &str) -> bool {
+        self.state().devices_of(account).any(|(_, device)| device.active)
+    }
+
+    /// How many messages its linked devices have not confirmed.
+    pub fn unconfirmed(&self, account: &str) -> usize {
+        self.state().devices_of(account).map(|(_, device)| device.queue.len()).sum()
+    }
+
+    /// How many one-time keys are left of each linked device of the account.
+    pub fn one_time_keys(&self, account: &str) -> Vec<usize> {
+        let mut state = self.state();
+        state
+            .devices_of(account)
+            .map(|(_, device)| device.keys.as_ref().map_or(0, keys::UploadedKeys::one_time_left))
+            .collect()
+    }
+
+    /// Notes every stanza of linked devices from now on, in short form.
+    pub fn start_trace(&self) {
+        self.state().trace = Some(Vec::new());
+    }
+
+    /// What was noted, in order.
+    pub fn trace(&self) -> Vec<String> {
+        self.state().trace.clone().unwrap_or_default()
+    }
+}

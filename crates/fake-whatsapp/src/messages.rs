@@ -1,0 +1,152 @@
+//! Messages of linked devices: taken, refused or lost, and read by their recipients.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use wacore::types::jid::JidExt as _;
+use wacore_binary::builder::NodeBuilder;
+use wacore_binary::{Jid, NodeRef};
+
+use crate::clock::unix_seconds;
+use crate::faults::Verdict;
+use crate::network::{Line, Network, Received, Slot, State};
+use crate::receipts;
+use crate::stanza::attr;
+
+/// What becomes of the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Then {
+    GoOn,
+    HangUp,
+}
+
+/// Takes a message stanza. It is with its recipients before its ack is sent.
+pub fn take(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Slot) -> Result<Then> {
+    let to: Jid = attr(node, "to").parse().map_err(|_| anyhow!("a message to nobody"))?;
+    let mut state = network.lock();
+    let account = state.number_of(&to).unwrap_or_default();
+    // To the own phone, from the device itself: no message of the account's owner.
+    let verdict = if attr(node, "category") == "peer" {
+        Verdict::Take
+    } else {
+        state.counters.messages += 1;
+        state.faults.judge(&account)
+    };
+    match verdict {
+        Verdict::Take => {
+            let read = state.deliver(node, &to, slot)?;
+            send_ack(&state, node, line, None);
+            if read {
+                receipts::announce(network, &mut state, node, slot);
+            }
+        }
+        Verdict::Refuse(code) => send_ack(&state, node, line, Some(code)),
+        Verdict::NoAck { taken, hang_up } => {
+            if hang_up && let Some(device) = state.devices.get_mut(slot) {
+                // What follows waits for the next connection.
+                device.active = false;
+            }
+            if taken && state.deliver(node, &to, slot)? {
+                receipts::announce(network, &mut state, node, slot);
+            }
+            return Ok(if hang_up { Then::HangUp } else { Then::GoOn });
+        }
+    }
+    Ok(Then::GoOn)
+}
+
+/// At once, or later on the same connection.
+fn send_ack(state: &State, node: &NodeRef<'_>, line: &Line, refused_with: Option<u16>) {
+    let ack = NodeBuilder::new("ack")
+        .attr("class", "message")
+        .attr("id", attr(node, "id"))
+        .attr("from", attr(node, "to"))
+        .attr("t", unix_seconds().to_string());
+    let ack = match refused_with {
+        Some(code) => ack.attr("error", code.to_string()).build(),
+        None => ack.build(),
+    };
+    let (delay, line) = (state.faults.ack_delay, line.clone());
+    if delay.is_zero() {
+        line.send(ack);
+    } else {
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            line.send(ack);
+        });
+    }
+}
+
+/// A cipher text for one device.
+struct Copy {
+    to: Jid,
+    kind: String,
+    data: Vec<u8>,
+}
+
+impl State {
+    /// Hands every copy to its device. Whether the recipient's phone read one.
+    fn deliver(&mut self, node: &NodeRef<'_>, to: &Jid, slot: &Slot) -> Result<bool> {
+        let id = attr(node, "id");
+        let sender = self.devices.get(slot).context("the device was unlinked")?.number.to_protocol_address();
+        self.senders.insert(id.clone(), slot.clone());
+        let mut read = None;
+        let mut own_phone_saw_it = false;
+        for copy in copies(node, to) {
+            let Some(number) = self.number_of(&copy.to) else { continue };
+            if copy.to.device != 0 {
+                self.forward(node, slot, &Slot { phone: number, device: copy.to.device }, copy);
+                continue;
+            }
+            let Some(phone) = self.people.get_mut(&number) else { continue };
+            match phone.decrypt(&sender, &copy.kind, &copy.data) {
+                Ok(message) if number == slot.phone => own_phone_saw_it |= message.device_sent_message.is_set(),
+                Ok(message) => read = Some((number, message)),
+                Err(e) => {
+                    self.counters.undecryptable += 1;
+                    tracing::warn!(id, error = format!("{e:#}"), "a message that its recipient cannot read");
+                }
+            }
+        }
+        let Some((number, message)) = read else { return Ok(false) };
+        self.inbox.push(Received { id, from: slot.phone.clone(), to: number, message, own_phone_saw_it });
+        Ok(true)
+    }
+
+    /// Passes a copy on to a linked device.
+    fn forward(&mut self, node: &NodeRef<'_>, from: &Slot, to: &Slot, copy: Copy) {
+        let Some(sender) = self.devices.get(from) else { return };
+        let mut message = NodeBuilder::new("message")
+            .attr("from", sender.number.clone())
+            .attr("sender_lid", sender.lid.clone())
+            .attr("id", attr(node, "id"))
+            .attr("type", attr(node, "type"))
+            .attr("t", unix_seconds().to_string())
+            .attr("notify", "Peer");
+        if to.phone == from.phone {
+            message = message.attr("recipient", attr(node, "to"));
+        }
+        let sealed = NodeBuilder::new("enc").attr("v", "2").attr("type", copy.kind).bytes(copy.data).build();
+        let mut inside = vec![sealed];
+        if let Some(proof) = node.get_optional_child("device-identity").and_then(NodeRef::content_bytes) {
+            inside.push(NodeBuilder::new("device-identity").bytes(proof.to_vec()).build());
+        }
+        self.send(to, message.children(inside).build());
+    }
+}
+
+/// The copies in a message stanza: one for all that it is to, or one a device.
+fn copies(node: &NodeRef<'_>, to: &Jid) -> Vec<Copy> {
+    let copy = |to: Jid, sealed: &NodeRef<'_>| Copy {
+        to,
+        kind: attr(sealed, "type"),
+        data: sealed.content_bytes().unwrap_or_default().to_vec(),
+    };
+    let direct = node.get_optional_child("enc").map(|sealed| copy(to.clone(), sealed));
+    let listed = node.get_optional_child("participants").into_iter().flat_map(|list| list.get_children_by_tag("to"));
+    let listed = listed.filter_map(|to| {
+        let jid = to.get_attr("jid").and_then(wacore_binary::node::ValueRef::to_jid)?;
+        Some(copy(jid, to.get_optional_child("enc")?))
+    });
+    direct.into_iter().chain(listed).collect()
+}

@@ -1,0 +1,71 @@
+//! That a message was delivered and read.
+
+use std::sync::Arc;
+
+use wacore_binary::builder::NodeBuilder;
+use wacore_binary::{Jid, Node, NodeRef};
+
+use crate::clock::unix_seconds;
+use crate::network::{Line, Network, Slot, State};
+use crate::stanza::attr;
+
+/// The recipient's phone confirms to the device that sent: delivered, then read; now or later.
+pub fn announce(network: &Arc<Network>, state: &mut State, node: &NodeRef<'_>, slot: &Slot) {
+    let faults = &state.faults;
+    let (delay, each) = (faults.receipt_delay, faults.extra_receipts as usize + 1);
+    // One without a type says that it was delivered.
+    let kinds: &[&str] = match (faults.no_receipts, faults.no_read) {
+        (true, _) => &[],
+        (false, true) => &[""],
+        (false, false) => &["", "read"],
+    };
+    let (from, id) = (attr(node, "to"), attr(node, "id"));
+    let receipts = kinds.iter().flat_map(|kind| vec![receipt(&from, &id, kind); each]);
+    if delay.is_zero() {
+        receipts.for_each(|receipt| _ = state.send(slot, receipt));
+        return;
+    }
+    let (network, slot, receipts) = (network.clone(), slot.clone(), receipts.collect::<Vec<_>>());
+    tokio::spawn(async move {
+        tokio::time::sleep(delay).await;
+        let mut state = network.lock();
+        for receipt in receipts {
+            state.send(&slot, receipt);
+        }
+    });
+}
+
+fn receipt(from: &str, id: &str, kind: &str) -> Node {
+    let mut receipt =
+        NodeBuilder::new("receipt").attr("from", from).attr("id", id).attr("t", unix_seconds().to_string());
+    if !kind.is_empty() {
+        receipt = receipt.attr("type", kind);
+    }
+    receipt.build()
+}
+
+/// A linked device confirms what it was sent.
+pub fn take(state: &mut State, node: &NodeRef<'_>, line: &Line, slot: &Slot) {
+    let mut ids = vec![attr(node, "id")];
+    if let Some(list) = node.get_optional_child("list") {
+        ids.extend(list.get_children_by_tag("item").map(|item| attr(item, "id")));
+    }
+    if let Some(device) = state.devices.get_mut(slot) {
+        device.queue.retain(|sent| {
+            let id = sent.attrs.get("id").map(ToString::to_string);
+            sent.tag != "message" || id.is_none_or(|id| !ids.contains(&id))
+        });
+    }
+    // On to the linked device that sent it, where one did; not to another one of the same account.
+    let from = Jid::pn_device(slot.phone.as_str(), slot.device).to_string();
+    for id in ids {
+        if let Some(sender) = state.senders.get(&id).cloned()
+            && sender.phone != slot.phone
+        {
+            state.send(&sender, receipt(&from, &id, &attr(node, "type")));
+        }
+    }
+    let ack =
+        NodeBuilder::new("ack").attr("class", "receipt").attr("id", attr(node, "id")).attr("from", attr(node, "to"));
+    line.send(ack.build());
+}
