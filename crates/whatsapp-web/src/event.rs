@@ -1,0 +1,78 @@
+//! What a session tells.
+
+use std::time::Duration;
+
+/// What happened on a session. Texts and codes are fit for a log; phones and accounts are not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// To be shown as a QR code until the next one comes.
+    Qr {
+        code: String,
+        valid_for: Duration,
+    },
+    /// No QR code is left: open another session for more. A code typed on the phone may still be under way.
+    QrExhausted,
+    /// To be typed on the phone, after [`Session::pair_by_phone`](crate::Session::pair_by_phone).
+    PairingCode {
+        code: String,
+        valid_for: Duration,
+    },
+    PairingFailed {
+        reason: String,
+    },
+    /// A phone has linked this device. The line comes [`Up`](Self::Up) after that.
+    Linked {
+        phone: String,
+        lid: Option<String>,
+    },
+    /// Messages can be sent.
+    Up,
+    /// The line is lost. The session connects again by itself, unless an event before this one said why it ended.
+    Down,
+    /// The phone has unlinked this device, or (`code` 401) the network has. Final.
+    LoggedOut {
+        code: Option<u16>,
+    },
+    /// Another process uses the same session. Final.
+    Replaced,
+    /// Final for this session; another may be opened when the ban is over.
+    TemporarilyBanned {
+        code: u32,
+        expires_in: Option<Duration>,
+    },
+    /// The network has locked the account. Final.
+    Banned {
+        code: u16,
+    },
+    /// The network takes no client of this version any more. Final.
+    Outdated,
+    /// The session has ended and none of the final events said why. Open another one after a while.
+    Stopped,
+    /// Something failed that the session tries again by itself.
+    Trouble {
+        text: String,
+    },
+    /// The network has taken the message.
+    Acked {
+        id: String,
+    },
+    /// The network has refused the message: 463 new chats are closed to this account, 479 malformed, 404 nobody there.
+    Nacked {
+        id: String,
+        code: String,
+    },
+    /// `at`: Unix seconds. May come before the [`Acked`](Self::Acked) of the same message, and more than once.
+    Delivered {
+        ids: Vec<String>,
+        at: i64,
+    },
+    /// As [`Delivered`](Self::Delivered).
+    Read {
+        ids: Vec<String>,
+        at: i64,
+    },
+    /// Somebody wrote to us: `account` is who, in digits, where the number is known.
+    Wrote {
+        account: String,
+    },
+}

@@ -1,0 +1,27 @@
+//! Unlinks this device.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use whatsapp_rust::wacore::iq::devices::RemoveCompanionDeviceSpec;
+
+use super::bounded::within;
+use super::{Session, SubmitError};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// Takes this device off the phone's list, and stops. On an error the session goes on as it was. The rows are the
+    /// caller's to delete.
+    pub async fn log_out(&self) -> Result<(), SubmitError> {
+        let account = self.client.persistence_manager().get_device_snapshot().pn.clone();
+        let Some(account) = account.filter(|_| self.is_up()) else { return Err(SubmitError::Down) };
+        let client = Arc::clone(&self.client);
+        // Not the library's own `logout`: that tells nobody whether it succeeded.
+        let answer = within(LIMIT, async move { client.execute(RemoveCompanionDeviceSpec::new(&account)).await }).await;
+        let other = |error: &dyn ToString| SubmitError::Other(error.to_string());
+        answer.map_err(|error| other(&error))?.map_err(|error| other(&error))?;
+        self.stop().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! Asks whether a number is on WhatsApp.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use whatsapp_rust::wacore_binary::Jid;
+
+use super::Session;
+use super::bounded::within;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a question to the network has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookUpError {
+    #[error("the line is down")]
+    Down,
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Session {
+    /// The account of a number, in digits as the network knows it: in Brazil often without the ninth digit. None: the
+    /// number is not on WhatsApp. The network watches who asks for many: keep the answer.
+    pub async fn look_up(&self, digits: &str) -> Result<Option<String>, LookUpError> {
+        if !self.is_up() {
+            return Err(LookUpError::Down);
+        }
+        let (client, asked) = (Arc::clone(&self.client), Jid::pn(digits));
+        // One number a question: the answer does not say which number it is for.
+        let answer = within(LIMIT, async move { client.contacts().is_on_whatsapp(&[asked]).await }).await;
+        let found = answer.map_err(other)?.map_err(other)?;
+        let Some(account) = found.into_iter().next() else { return Ok(None) };
+        if let Some(error) = account.contact_error {
+            return Err(LookUpError::Other(format!("the network did not look the number up: {error:?}")));
+        }
+        if !account.is_registered {
+            return Ok(None);
+        }
+        let phone = [Some(account.jid), account.pn_jid].into_iter().flatten().find(Jid::is_pn);
+        // Known by its hidden id alone: the number asked for leads there.
+        Ok(Some(phone.map_or_else(|| digits.to_owned(), |jid| jid.user.to_string())))
+    }
+}
+
+pub fn other(error: impl ToString) -> LookUpError {
+    LookUpError::Other(error.to_string())
+}

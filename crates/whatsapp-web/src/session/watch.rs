@@ -1,0 +1,195 @@
+//! Follows the library, and tells what happens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use whatsapp_rust::Client;
+use whatsapp_rust::bot::Bot;
+use whatsapp_rust::wacore::types::events::{self as library, EventHandler, EventInterest, EventKind};
+
+use super::tasks::Tasks;
+use super::translate;
+use crate::Event;
+
+/// A line that breaks while it is being opened, or is opened anew on purpose, breaks without a word of the library.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The library shows us online when it learns the account's name, a moment after it tells of the name.
+const ONLINE_BY_ITSELF: Duration = Duration::from_secs(2);
+
+/// What is known of the line, and who is told.
+pub struct Line {
+    events: mpsc::UnboundedSender<Event>,
+    up: Arc<AtomicBool>,
+    typing: Arc<AtomicBool>,
+    /// An event has said why the session ended.
+    ended: bool,
+    told_of_storage: bool,
+}
+
+impl Line {
+    pub fn new(events: mpsc::UnboundedSender<Event>, up: &Arc<AtomicBool>, typing: &Arc<AtomicBool>) -> Self {
+        Self { events, up: Arc::clone(up), typing: Arc::clone(typing), ended: false, told_of_storage: false }
+    }
+
+    fn tell(&self, event: Event) {
+        // Who does not listen does not want to know.
+        let _ = self.events.send(event);
+    }
+
+    /// Tells of a change only.
+    fn set_up(&self, up: bool) {
+        if self.up.swap(up, Ordering::Relaxed) != up {
+            self.tell(if up { Event::Up } else { Event::Down });
+        }
+    }
+}
+
+/// Runs the library, and follows it until the session ends.
+pub fn start(bot: Bot, tasks: &Arc<Tasks>, line: Line) {
+    let client = bot.client();
+    let (sender, heard) = mpsc::unbounded_channel();
+    client.subscribe_handler(Arc::new(Ear(sender))).detach();
+    // A panic in `run` drops its end of the channel too.
+    let (running, ran) = mpsc::channel::<()>(1);
+    tasks.spawn(async move {
+        let _running = running;
+        bot.run().await;
+    });
+    let follower = Follower { client, tasks: Arc::clone(tasks), line };
+    tasks.spawn(follower.follow(heard, ran));
+}
+
+struct Follower {
+    client: Arc<Client>,
+    tasks: Arc<Tasks>,
+    line: Line,
+}
+
+impl Follower {
+    async fn follow(mut self, mut heard: mpsc::UnboundedReceiver<Arc<library::Event>>, mut ran: mpsc::Receiver<()>) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let tasks = Arc::clone(&self.tasks);
+        loop {
+            tokio::select! {
+                // What was heard before the end is told before it.
+                biased;
+                Some(event) = heard.recv() => self.hear(&event).await,
+                () = tasks.panicked() => {
+                    self.line.tell(Event::Trouble { text: "the library panicked".into() });
+                    self.line.ended = false;
+                    break;
+                }
+                _ = ran.recv() => break,
+                _ = look.tick() => self.look(),
+            }
+        }
+        self.line.set_up(false);
+        if !self.line.ended {
+            self.line.tell(Event::Stopped);
+        }
+        // Nothing of the library may go on when the session is over.
+        self.tasks.end();
+    }
+
+    async fn hear(&mut self, event: &library::Event) {
+        match event {
+            library::Event::Connected(_) => {
+                self.line.set_up(true);
+                self.go_offline(Duration::ZERO);
+            }
+            library::Event::Disconnected(_) => self.line.set_up(false),
+            library::Event::SelfPushNameUpdated(_) => self.go_offline(ONLINE_BY_ITSELF),
+            library::Event::PairSuccess(_) => {
+                // The device is stored from here on, and not when the library's saver wakes.
+                if let Err(error) = self.client.persistence_manager().flush().await {
+                    self.line.tell(Event::Trouble { text: format!("the linked device could not be stored: {error}") });
+                }
+            }
+            _ => {}
+        }
+        for event in translate::events(&self.client, event).await {
+            if is_final(&event) {
+                self.line.ended = true;
+                self.line.set_up(false);
+            }
+            self.line.tell(event);
+        }
+    }
+
+    fn look(&mut self) {
+        if !(self.client.is_connected() && self.client.is_logged_in()) {
+            self.line.set_up(false);
+        }
+        if self.client.persistence_manager().is_saver_halted() && !self.line.told_of_storage {
+            self.line.told_of_storage = true;
+            self.line
+                .tell(Event::Trouble { text: "the device could not be stored ten times, and is not any more".into() });
+        }
+    }
+
+    /// The library shows us online at every login. Whoever is online on the web gets no notification on the phone.
+    fn go_offline(&self, after: Duration) {
+        let (client, typing) = (Arc::clone(&self.client), Arc::clone(&self.line.typing));
+        self.tasks.spawn(async move {
+            sleep(after).await;
+            if !typing.load(Ordering::Relaxed) {
+                // Refused as long as the account has no name; then we are not online either.
+                let _ = client.presence().set_unavailable().await;
+            }
+        });
+    }
+}
+
+/// The library does not connect again after these.
+fn is_final(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::LoggedOut { .. }
+            | Event::Replaced
+            | Event::TemporarilyBanned { .. }
+            | Event::Banned { .. }
+            | Event::Outdated
+            | Event::QrExhausted
+    )
+}
+
+/// Hears the library's events in their order. It is called where they happen, and must not wait.
+struct Ear(mpsc::UnboundedSender<Arc<library::Event>>);
+
+impl EventHandler for Ear {
+    fn handle_event(&self, event: Arc<library::Event>) {
+        let _ = self.0.send(event);
+    }
+
+    fn interest(&self) -> EventInterest {
+        EventInterest::of(&[
+            EventKind::Connected,
+            EventKind::Disconnected,
+            EventKind::PairSuccess,
+            EventKind::PairError,
+            EventKind::LoggedOut,
+            EventKind::PairingQrCode,
+            EventKind::PairingCode,
+            EventKind::PairingCodeRefresh,
+            EventKind::PairingCodeError,
+            EventKind::PairingQrCodesExhausted,
+            EventKind::QrScannedWithoutMultidevice,
+            EventKind::PairPasskeyRequest,
+            EventKind::PairPasskeyError,
+            EventKind::ClientOutdated,
+            EventKind::Messages,
+            EventKind::Receipt,
+            EventKind::ServerAck,
+            EventKind::SelfPushNameUpdated,
+            EventKind::StreamReplaced,
+            EventKind::TemporaryBan,
+            EventKind::ConnectFailure,
+            EventKind::StreamError,
+        ])
+    }
+}

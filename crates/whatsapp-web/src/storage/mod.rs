@@ -1,0 +1,89 @@
+//! The library's storage over [`Rows`]: a file for each of its five traits.
+//!
+//! A call of the library that writes is one [`Rows::write`]: durable when it returns, and never half done.
+
+mod app_sync;
+mod device;
+mod key;
+mod protocol;
+mod secrets;
+mod signal;
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, MutexGuard};
+use whatsapp_rust::serde::{Serialize, de::DeserializeOwned};
+use whatsapp_rust::wacore::store::error::{Result, StoreError};
+
+use crate::{Change, Kind, Rows, RowsError};
+
+pub(crate) use device::is_linked;
+
+pub struct Storage {
+    rows: Arc<dyn Rows>,
+    /// Held from the read to the write of a change that depends on what is stored.
+    turn: Mutex<()>,
+}
+
+impl Storage {
+    pub fn new(rows: Arc<dyn Rows>) -> Self {
+        Self { rows, turn: Mutex::new(()) }
+    }
+
+    async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    async fn get(&self, kind: Kind, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        Ok(self.get_all(kind, vec![key]).await?.pop().flatten())
+    }
+
+    /// One value for each key, in their order.
+    async fn get_all(&self, kind: Kind, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows.get(kind, keys).await.map_err(store_error)
+    }
+
+    async fn list(&self, kind: Kind, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.rows.list(kind, prefix).await.map_err(store_error)
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Result<u64> {
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        self.rows.write(changes).await.map_err(store_error)
+    }
+
+    async fn change(&self, change: Change) -> Result<()> {
+        self.write(vec![change]).await.map(drop)
+    }
+}
+
+/// A row that never ages.
+fn put(kind: Kind, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Change {
+    Change::Put { kind, key: key.into(), value: value.into(), stamp: 0 }
+}
+
+fn delete(kind: Kind, key: impl Into<Vec<u8>>) -> Change {
+    Change::Delete { kind, key: key.into() }
+}
+
+fn store_error(error: RowsError) -> StoreError {
+    StoreError::Database(Box::new(error))
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| StoreError::Serialization(Box::new(error)))
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::Serialization(Box::new(error)))
+}
+
+/// How many rows went, as the library counts them.
+fn count(deleted: u64) -> u32 {
+    u32::try_from(deleted).unwrap_or(u32::MAX)
+}
