@@ -6,6 +6,10 @@
 //! The library writes to the `log` facade, phone numbers and stanzas included. The gateway's subscriber takes `tracing`
 //! alone, and must not be given `log`'s records (`tracing-log`): nothing personal may reach a log.
 
+// The tests of the storage and those of the session share a file, which names this crate.
+#[cfg(test)]
+extern crate self as recado_whatsapp_web;
+
 mod event;
 mod options;
 mod rows;

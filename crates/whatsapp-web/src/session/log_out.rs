@@ -6,6 +6,7 @@ use std::time::Duration;
 use whatsapp_rust::wacore::iq::devices::RemoveCompanionDeviceSpec;
 
 use super::bounded::within;
+use super::typing::other;
 use super::{Session, SubmitError};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -19,8 +20,7 @@ impl Session {
         let client = Arc::clone(&self.client);
         // Not the library's own `logout`: that tells nobody whether it succeeded.
         let answer = within(LIMIT, async move { client.execute(RemoveCompanionDeviceSpec::new(&account)).await }).await;
-        let other = |error: &dyn ToString| SubmitError::Other(error.to_string());
-        answer.map_err(|error| other(&error))?.map_err(|error| other(&error))?;
+        answer.map_err(other)?.map_err(other)?;
         self.stop().await;
         Ok(())
     }

@@ -43,6 +43,7 @@ impl Session {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
 pub fn other(error: impl ToString) -> LookUpError {
     LookUpError::Other(error.to_string())
 }

@@ -32,7 +32,7 @@ fn simple(event: &library::Event) -> Option<Event> {
             Event::TemporarilyBanned { code: ban.code.code().unsigned_abs(), expires_in: ban.expire.to_std().ok() }
         }
         library::Event::ClientOutdated(_) => Event::Outdated,
-        library::Event::ConnectFailure(failure) => refused(&failure.reason),
+        library::Event::ConnectFailure(failure) => refused(failure.reason),
         library::Event::StreamError(error) => trouble(format!("the network ended the stream: {}", code(&error.code))),
         library::Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => match &ack.error {
             None => Event::Acked { id: ack.id.clone() },
@@ -75,7 +75,7 @@ fn logged_out(out: &library::LoggedOut) -> Event {
 }
 
 /// A refusal with no event of its own. The library tries again after 500 and 503 alone.
-fn refused(reason: &ConnectFailureReason) -> Event {
+fn refused(reason: ConnectFailureReason) -> Event {
     match reason {
         // Without the code of the ban, or its end.
         ConnectFailureReason::TempBanned => Event::TemporarilyBanned { code: 0, expires_in: None },

@@ -33,6 +33,7 @@ impl Session {
     }
 }
 
-fn other(error: impl ToString) -> SubmitError {
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+pub fn other(error: impl ToString) -> SubmitError {
     SubmitError::Other(error.to_string())
 }

@@ -3,6 +3,8 @@
 //! A call of the library that writes is one [`Rows::write`]: durable when it returns, and never half done.
 
 mod app_sync;
+#[cfg(test)]
+mod conformance;
 mod device;
 mod key;
 mod protocol;

@@ -1,0 +1,127 @@
+//! A session against the loopback server, linked without pairing: its device is written into the rows as a phone would
+//! have left it. Logins then know the server's key, and check no certificate: the build is the shipped one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use fake_whatsapp::server::Server;
+use recado_whatsapp_web::{Change, Event, Kind, Options, Outgoing, Rows, Session};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use wacore::pair::{DeviceState, PairUtils};
+use wacore::store::Device;
+use wacore::store::device::{CachedNoiseCert, CachedServerCertChain};
+use waproto::buffa::Message as _;
+use waproto::whatsapp::ADVSignedDeviceIdentity;
+use whatsapp_rust::Jid;
+
+pub const ACCOUNT: &str = "551140001000";
+pub const ACCOUNT_LID: &str = "900000000000001";
+pub const DEVICE: u16 = 12;
+pub const PEER: &str = "553199990001";
+pub const PEER_LID: &str = "900000000000002";
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn options(url: &str) -> Options {
+    Options { url: Some(url.into()), version: None, device_name: "Recado".into() }
+}
+
+/// A server that knows one contact.
+pub async fn server() -> Result<Arc<Server>> {
+    let server = Server::start().await?;
+    server.add_contact(PEER, PEER_LID)?;
+    Ok(server)
+}
+
+/// Writes a linked device into the rows.
+pub async fn link(server: &Server, rows: &dyn Rows) -> Result<()> {
+    link_as(server, rows, ACCOUNT, ACCOUNT_LID).await
+}
+
+pub async fn link_as(server: &Server, rows: &dyn Rows, account: &str, lid: &str) -> Result<()> {
+    let mut device = Device::new();
+    let identity: [u8; 32] = device.identity_key.public_key.public_key_bytes().try_into()?;
+    let container = server.link_offline(account, lid, DEVICE, &identity, &device.adv_secret_key)?;
+    let state = DeviceState {
+        identity_key: device.identity_key.clone(),
+        noise_key: device.noise_key.clone(),
+        adv_secret_key: device.adv_secret_key,
+    };
+    let (signed, _) = PairUtils::do_pair_crypto(&state, &container).map_err(|error| anyhow!("{error}"))?;
+    let certificate = |key| CachedNoiseCert { key, not_before: 1_600_000_000, not_after: 4_000_000_000 };
+    device.pn = Some(Jid::pn_device(account, DEVICE));
+    device.lid = Some(Jid::lid_device(lid, DEVICE));
+    device.account = Some(Arc::new(ADVSignedDeviceIdentity::decode_from_slice(&signed)?));
+    device.push_name = "Test".into();
+    device.server_cert_chain =
+        Some(CachedServerCertChain { intermediate: certificate([3; 32]), leaf: certificate(server.noise_public()) });
+    let value = serde_json::to_vec(&device)?;
+    rows.write(vec![Change::Put { kind: Kind::Device, key: Vec::new(), value, stamp: 0 }]).await?;
+    Ok(())
+}
+
+/// A session and what it told.
+pub struct Line {
+    pub session: Session,
+    pub events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Line {
+    pub async fn open(server: &Server, rows: Arc<dyn Rows>) -> Result<Self> {
+        Self::open_at(&server.url(), rows).await
+    }
+
+    async fn open_at(url: &str, rows: Arc<dyn Rows>) -> Result<Self> {
+        let (sender, events) = mpsc::unbounded_channel();
+        let session = Session::open(rows, &options(url), sender).await?;
+        Ok(Self { session, events })
+    }
+
+    /// Opens, and waits for the line.
+    pub async fn up(server: &Server, rows: Arc<dyn Rows>) -> Result<Self> {
+        Self::up_at(&server.url(), rows).await
+    }
+
+    pub async fn up_at(url: &str, rows: Arc<dyn Rows>) -> Result<Self> {
+        let mut line = Self::open_at(url, rows).await?;
+        line.until(|event| *event == Event::Up).await?;
+        Ok(line)
+    }
+
+    /// The first event that fits; the others are passed over.
+    pub async fn until(&mut self, fits: impl Fn(&Event) -> bool) -> Result<Event> {
+        let mut passed = Vec::new();
+        let found = async {
+            while let Some(event) = self.events.recv().await {
+                if fits(&event) {
+                    return Ok(event);
+                }
+                passed.push(event);
+            }
+            bail!("the events ended")
+        };
+        let found = timeout(PATIENCE, found).await;
+        found.map_err(anyhow::Error::from).flatten().with_context(|| format!("after {passed:?}"))
+    }
+
+    pub async fn acked(&mut self, id: &str) -> Result<()> {
+        self.until(|event| *event == Event::Acked { id: id.into() }).await.map(drop)
+    }
+
+    pub async fn send(&mut self, id: &str) -> Result<()> {
+        self.session.submit(&card(id)).await?;
+        self.acked(id).await
+    }
+}
+
+/// A card for the contact.
+pub fn card(id: &str) -> Outgoing {
+    Outgoing {
+        id: id.into(),
+        account: PEER.into(),
+        display_name: "Maria".into(),
+        vcard: "BEGIN:VCARD\nVERSION:3.0\nFN:Maria\nTEL;waid=5531988887777:+5531988887777\nEND:VCARD".into(),
+    }
+}

@@ -1,0 +1,12 @@
+//! The driver against a server that plays WhatsApp on loopback.
+
+mod crash;
+mod end;
+mod harness;
+mod memory;
+#[path = "../memory_rows.rs"]
+mod memory_rows;
+#[cfg(feature = "danger-loopback")]
+mod pair;
+mod rows;
+mod send;

@@ -1,0 +1,58 @@
+//! Linking by QR code. The server's certificate is not WhatsApp's: these need the feature `danger-loopback`.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use recado_whatsapp_web::{Event, OpenError, PairError, Rows, Session};
+use tokio::sync::mpsc;
+
+use crate::harness::{ACCOUNT, ACCOUNT_LID, DEVICE, Line, options, server};
+use crate::memory_rows::MemoryRows;
+
+#[tokio::test]
+async fn a_phone_links_by_qr_code_and_stays_linked() -> Result<()> {
+    let server = server().await?;
+    let rows: Arc<dyn Rows> = Arc::new(MemoryRows::default());
+    let mut line = Line::open(&server, Arc::clone(&rows)).await?;
+    let qr = line.until(|event| matches!(event, Event::Qr { .. })).await?;
+    let Event::Qr { code, .. } = qr else { unreachable!() };
+    assert!(!Session::is_linked(&rows).await?);
+    server.scan_qr(&code, ACCOUNT, ACCOUNT_LID, DEVICE, "Test")?;
+    let linked = line.until(|event| matches!(event, Event::Linked { .. })).await?;
+    assert_eq!(linked, Event::Linked { phone: ACCOUNT.into(), lid: Some(ACCOUNT_LID.into()) });
+    // Before the line is up, and before anything else could have stored it.
+    assert!(Session::is_linked(&rows).await?);
+    line.until(|event| *event == Event::Up).await?;
+    line.send("3EB0P1").await?;
+    assert_eq!(line.session.pair_by_phone(ACCOUNT).await, Err(PairError::Linked));
+    line.session.stop().await;
+
+    let mut line = Line::open(&server, rows).await?;
+    let first = line.until(|event| matches!(event, Event::Up | Event::Qr { .. })).await?;
+    assert_eq!(first, Event::Up);
+    line.send("3EB0P2").await?;
+    line.session.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_phone_is_given_a_code() -> Result<()> {
+    let server = server().await?;
+    let mut line = Line::open(&server, Arc::new(MemoryRows::default())).await?;
+    line.until(|event| matches!(event, Event::Qr { .. })).await?;
+    for _ in 0..2 {
+        line.session.pair_by_phone(ACCOUNT).await?;
+        let code = line.until(|event| matches!(event, Event::PairingCode { .. })).await?;
+        assert!(matches!(code, Event::PairingCode { code, .. } if code.len() == 8));
+    }
+    line.session.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn such_a_build_does_not_reach_whatsapp() {
+    let (sender, _events) = mpsc::unbounded_channel();
+    let whatsapp = recado_whatsapp_web::Options { url: None, ..options("") };
+    let opened = Session::open(Arc::new(MemoryRows::default()), &whatsapp, sender).await;
+    assert_eq!(opened.err(), Some(OpenError::LoopbackOnly));
+}
