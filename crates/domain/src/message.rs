@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::contact::ContactMessage;
+use crate::contact::{ContactCard, ContactMessage, GivenPhone};
+use crate::phone::{InvalidPhone, PhoneNumber};
 
 /// A message's content with the recipient as the caller wrote it. Stored as JSON, so that further kinds and fields need
 /// no new columns.
@@ -34,6 +35,15 @@ pub struct GivenContact {
     pub phone: String,
     pub email: Option<String>,
     pub organization: Option<String>,
+}
+
+impl GivenContact {
+    /// The card of these fields, which were valid when they were stored.
+    pub fn card(&self) -> Result<ContactCard, InvalidPhone> {
+        let phone = GivenPhone { given: self.phone.clone(), number: PhoneNumber::parse(&self.phone)? };
+        let (email, organization) = (self.email.clone(), self.organization.clone());
+        Ok(ContactCard { name: self.name.clone(), phone, email, organization })
+    }
 }
 
 impl From<&ContactMessage> for Stored {

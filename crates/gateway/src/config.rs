@@ -181,7 +181,41 @@ pub struct Behaviour {
     pub graph_version: String,
 
     #[command(flatten)]
+    pub whatsapp_web: WhatsAppWebConfig,
+
+    #[command(flatten)]
     pub secret_key: SecretKey,
+}
+
+/// How channels reach WhatsApp that are linked by a phone; a build without WhatsApp Web does not look at it.
+#[derive(Debug, Clone, Args)]
+pub struct WhatsAppWebConfig {
+    /// Version of WhatsApp Web to speak as, such as 2.3000.1012345678; without it WhatsApp is asked for its own. For when
+    /// that cannot be had, or is refused
+    #[arg(long, env = "RECADO_WHATSAPP_WEB_VERSION", hide_env_values = true, value_name = "VERSION",
+          value_parser = three_numbers)]
+    pub whatsapp_web_version: Option<(u32, u32, u32)>,
+
+    /// Another network than WhatsApp's, on this machine: for tests
+    #[arg(long, env = "RECADO_WHATSAPP_WEB_URL", hide_env_values = true, hide = true, value_name = "URL")]
+    pub whatsapp_web_url: Option<String>,
+}
+
+impl WhatsAppWebConfig {
+    /// The same for the driver.
+    #[cfg(feature = "whatsapp-web")]
+    pub fn options(&self) -> recado_whatsapp_web::Options {
+        recado_whatsapp_web::Options {
+            url: self.whatsapp_web_url.clone(),
+            version: self.whatsapp_web_version,
+            device_name: "Recado".to_owned(),
+        }
+    }
+}
+
+fn three_numbers(text: &str) -> Result<(u32, u32, u32), String> {
+    let numbers: Vec<u32> = text.split('.').map(str::parse).collect::<Result<_, _>>().unwrap_or_default();
+    <[u32; 3]>::try_from(numbers).map(Into::into).map_err(|_| "three numbers with points between them".to_owned())
 }
 
 /// For reading the variables alone.

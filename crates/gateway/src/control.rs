@@ -15,6 +15,7 @@ use recado_domain::api_key::{Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scop
 use recado_domain::channel::{ChannelAction, ChannelType};
 use recado_domain::field_errors::{Field, FieldErrors};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::phone::PhoneNumber;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -25,12 +26,14 @@ pub use socket::{SOCKET_FILE, Socket};
 use crate::api::Api;
 use crate::api::api_keys::{ApiKeyView, parse_time};
 use crate::api::channels::ChannelView;
+use crate::api::channels::connect::{BAD_PHONE, ConnectedView};
+use crate::api::channels::pairing::PairingView;
 use crate::api::error::ApiError;
 use crate::clock::rfc3339;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels::{ChannelChange, ChannelWish};
-use crate::operations::{api_keys, channels, institutions, links, secrets};
+use crate::operations::{api_keys, channels, institutions, links, pairing, secrets};
 
 /// Rows that a listing fetches at once.
 const PAGE: usize = 500;
@@ -76,6 +79,11 @@ pub enum Command {
         which: WhichChannel,
         /// What links a channel of the Cloud API; none: the link that it has.
         credentials: Option<Credentials>,
+        /// The phone on which a code is to be typed that links the channel.
+        phone: Option<String>,
+    },
+    ShowPairing {
+        which: WhichChannel,
     },
     ActOnChannel {
         which: WhichChannel,
@@ -204,7 +212,7 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
             let entry = find_channel(gateway, &which).await?;
             as_value(ChannelView::from(channels::get(gateway, &entry).await?))
         }
-        Command::ConnectChannel { which, credentials: Some(Credentials(values)) } => {
+        Command::ConnectChannel { which, credentials: Some(Credentials(values)), .. } => {
             let entry = find_channel(gateway, &which).await?;
             if entry.kind != ChannelType::CloudApi {
                 return Err(ApiError::field("type", "Canais deste tipo nao precisam de credenciais."));
@@ -212,9 +220,23 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
             let given = values.each_ref().map(|value| value.as_deref().map_or(Field::Absent, Field::from));
             as_value(ChannelView::from(links::connect(gateway, &entry, &given).await?))
         }
-        Command::ConnectChannel { which, credentials: None } => {
+        Command::ConnectChannel { which, credentials: None, phone } => {
             let entry = find_channel(gateway, &which).await?;
-            as_value(ChannelView::from(channels::act(gateway, &entry, ChannelAction::Connect).await?))
+            let phone = phone.as_deref().map(PhoneNumber::parse).transpose();
+            let phone = phone.map_err(|_| ApiError::field("phone", BAD_PHONE))?;
+            if entry.kind == ChannelType::WhatsAppWeb {
+                let (channel, pairing) = pairing::connect(gateway, &entry, phone.as_ref()).await?;
+                return as_value(ConnectedView::new(channel, Some(pairing)));
+            }
+            if phone.is_some() {
+                return Err(ApiError::field("phone", "Canais deste tipo nao sao ligados por um telefone."));
+            }
+            as_value(ConnectedView::new(channels::act(gateway, &entry, ChannelAction::Connect).await?, None))
+        }
+        Command::ShowPairing { which } => {
+            let entry = find_channel(gateway, &which).await?;
+            let pairing = pairing::follow(gateway, &entry)?.borrow().clone();
+            as_value(PairingView::from(pairing))
         }
         Command::ActOnChannel { which, action } => {
             let entry = find_channel(gateway, &which).await?;

@@ -15,6 +15,8 @@ use crate::dispatch::Dispatcher;
 use crate::provider::Providers;
 use crate::provider::cloud_api::{CloudApi, Graph};
 use crate::provider::sandbox::Sandbox;
+#[cfg(feature = "whatsapp-web")]
+use crate::provider::whatsapp_web::WhatsAppWeb;
 use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
 use crate::store::Store;
@@ -27,6 +29,9 @@ pub const SANDBOX_FILE: &str = "sandbox.db";
 
 /// Large callbacks that are read at a time: with three megabytes each, 24.
 const LARGE_CALLBACKS: usize = 8;
+
+/// Connections that follow events at a time.
+const FOLLOWERS: usize = 256;
 
 /// Everything that a request or a command works with.
 pub struct Gateway {
@@ -42,6 +47,8 @@ pub struct Gateway {
     pub failed_logins: FailedLogins,
     /// Turns for reading large bodies of those whom nobody knows yet.
     pub large_callbacks: Semaphore,
+    /// Seats for those who follow events.
+    pub followers: Arc<Semaphore>,
     /// Keys and channels are changed one at a time, so that the directory hears of changes in the order of the store.
     pub changes: Mutex<()>,
     /// A key was used for the first time since uses were written down.
@@ -60,7 +67,16 @@ impl Gateway {
             Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
         let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), behaviour.sandbox_pacing(), clock.clone())?;
         let cloud_api = Arc::new(CloudApi::new(graph, store.clone()));
-        let providers = Arc::new(Providers::new(Arc::new(sandbox)).with_cloud_api(cloud_api));
+        let secrets = Arc::new(secrets);
+        let providers = Providers::new(Arc::new(sandbox)).with_cloud_api(cloud_api);
+        #[cfg(feature = "whatsapp-web")]
+        let providers = providers.with_whatsapp_web(Arc::new(WhatsAppWeb::new(
+            store.clone(),
+            secrets.clone(),
+            (clock.clone(), entropy.clone()),
+            behaviour.whatsapp_web.options(),
+        )));
+        let providers = Arc::new(providers);
         let directory = Arc::new(Directory::new(store.api_keys().await?, &store.channels().await?));
         let dispatcher =
             Dispatcher::new(store.clone(), providers.clone(), directory.clone(), clock.clone(), entropy.clone());
@@ -74,7 +90,8 @@ impl Gateway {
             dispatcher,
             clock,
             entropy,
-            secrets: Arc::new(secrets),
+            secrets,
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
             changes: Mutex::default(),
             key_used: Notify::new(),
             stop: CancellationToken::new(),

@@ -33,6 +33,7 @@ pub enum ApiError {
     /// With the seconds until another call may go on.
     RateLimited(u64),
     NotImplemented,
+    WhatsAppWebMissing,
     SecretKeyMissing,
     QueueFull,
     Unavailable,
@@ -93,6 +94,12 @@ impl ApiError {
                 "Limite de requisicoes excedido. Tente novamente em alguns segundos.",
             ),
             Self::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "Recurso ainda nao disponivel."),
+            Self::WhatsAppWebMissing => (
+                StatusCode::NOT_IMPLEMENTED,
+                "WHATSAPP_WEB_MISSING",
+                "Este servidor foi compilado sem WhatsApp Web: compile com --features whatsapp-web, ou inicie com \
+                 ./dev run --whatsapp-web.",
+            ),
             Self::SecretKeyMissing => (
                 StatusCode::NOT_IMPLEMENTED,
                 "SECRET_KEY_MISSING",

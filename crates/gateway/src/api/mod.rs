@@ -48,6 +48,8 @@ pub fn routes() -> Vec<Route> {
             .put(channels::update::update, channels::update::describe)
             .delete(channels::delete::delete, channels::delete::describe),
         keyed("/v1/channels/{channelId}/connect").post(connect::connect, connect::describe),
+        keyed("/v1/channels/{channelId}/pairing").get(channels::pairing::get, channels::pairing::describe),
+        keyed("/v1/channels/{channelId}/accounts/{phone}").get(channels::account::get, channels::account::describe),
         keyed("/v1/channels/{channelId}/disconnect").post(act::disconnect, act::describe_disconnect),
         keyed("/v1/channels/{channelId}/pause").post(act::pause, act::describe_pause),
         keyed("/v1/channels/{channelId}/resume").post(act::resume, act::describe_resume),

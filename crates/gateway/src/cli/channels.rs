@@ -73,7 +73,7 @@ pub enum Command {
         unknown_wait: Option<Duration>,
     },
     /// Bring a channel's line up. A channel of type WHATSAPP_WABA is linked by these flags the first time, and by its link
-    /// afterwards
+    /// afterwards. For one of type WHATSAPP_BAILEYS a QR code is drawn, to be scanned with the phone
     Connect {
         #[command(flatten)]
         which: Which,
@@ -92,6 +92,9 @@ pub enum Command {
         /// File with the secret of Meta's app, without which there are no receipts; or `RECADO_APP_SECRET`
         #[arg(long, value_name = "FILE")]
         app_secret_file: Option<PathBuf>,
+        /// Link by a code to type on the phone of this number, in place of a QR code (WHATSAPP_BAILEYS)
+        #[arg(long, value_name = "NUMBER")]
+        phone: Option<String>,
     },
     /// Put a channel's line down; what waits is held
     Disconnect(Which),
@@ -138,6 +141,7 @@ impl Command {
                 access_token_file,
                 verify_token_file,
                 app_secret_file,
+                phone,
             } => {
                 let (common, which) = which.split();
                 let fields = [
@@ -148,7 +152,12 @@ impl Command {
                     secret(app_secret_file, "RECADO_APP_SECRET")?,
                 ];
                 let credentials = fields.iter().any(Option::is_some).then_some(Credentials(fields));
-                (common, Control::ConnectChannel { which, credentials })
+                let show = Control::ShowChannel { which: which.clone() };
+                let channel = operate(&common.data_dir.data_dir, show).await?;
+                if channel["type"] == ChannelType::WhatsAppWeb.name() && credentials.is_none() {
+                    return super::pairing::connect(&common, which, phone).await;
+                }
+                (common, Control::ConnectChannel { which, credentials, phone })
             }
             Self::Disconnect(which) => act(which, ChannelAction::Disconnect),
             Self::Pause(which) => act(which, ChannelAction::Pause),

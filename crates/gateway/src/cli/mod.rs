@@ -13,6 +13,7 @@ mod local;
 mod messages;
 mod openapi;
 mod output;
+mod pairing;
 mod sandbox;
 mod secrets;
 mod send;
@@ -129,10 +130,24 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Command::Completions(completions) => completions.run().map(Exit::done),
         Command::Openapi => openapi::run().map(Exit::done),
         Command::Version { output } => {
-            let version = env!("CARGO_PKG_VERSION");
-            output::print(&output, &serde_json::json!({ "version": version }), || format!("recado {version}"))?;
+            let (version, licence) = (env!("CARGO_PKG_VERSION"), licence());
+            let value = serde_json::json!({ "version": version, "whatsappWeb": WHATSAPP_WEB, "license": licence });
+            let about = if WHATSAPP_WEB { "with" } else { "without" };
+            output::print(&output, &value, || format!("recado {version}, {about} WhatsApp Web\nlicence: {licence}"))?;
             Ok(Exit::Done)
         }
+    }
+}
+
+/// Whether this build has channels that are linked by QR code.
+const WHATSAPP_WEB: bool = cfg!(feature = "whatsapp-web");
+
+/// Under which licence this binary is to be passed on; see NOTICE and ADR 10.
+fn licence() -> &'static str {
+    if WHATSAPP_WEB {
+        "AGPL-3.0-only, by the encryption library of WhatsApp Web; Recado's own code is MIT OR Apache-2.0 (see NOTICE)"
+    } else {
+        "MIT OR Apache-2.0"
     }
 }
 

@@ -46,6 +46,9 @@ pub async fn run(config: Config) -> Result<()> {
     background.spawn(socket.serve(gateway.clone()));
     background.close();
     gateway.dispatcher.start().await.context("cannot read the queue")?;
+    if let Some(web) = gateway.providers.whatsapp_web() {
+        web.start(&gateway.directory, &gateway.dispatcher).await.context("cannot read the channels")?;
+    }
     announce(&listener)?;
 
     let hurry = CancellationToken::new();
@@ -87,6 +90,9 @@ async fn end(
         tracing::error!(%error, "the server broke off");
     }
     gateway.dispatcher.stop().await;
+    if let Some(web) = gateway.providers.whatsapp_web() {
+        web.stop().await;
+    }
     receipts_stop.cancel();
     housekeeping::write_key_uses(gateway).await;
     background.wait().await;

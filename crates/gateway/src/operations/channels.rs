@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::operations::links;
+use crate::operations::{links, pairing};
 use crate::store::rows::{Channel, NewChannel};
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
@@ -73,11 +73,15 @@ pub async fn create(
     let (Some(name), Some(Some(kind)), true) = (name, kind, errors.is_empty()) else {
         return Err(errors.in_order_of(&FIELDS).into());
     };
-    if kind == ChannelType::CloudApi && gateway.secrets.is_empty() {
-        return Err(ApiError::SecretKeyMissing);
-    }
     if gateway.providers.of(kind).is_none() {
-        return Err(ApiError::NotImplemented);
+        return Err(if kind == ChannelType::WhatsAppWeb {
+            ApiError::WhatsAppWebMissing
+        } else {
+            ApiError::NotImplemented
+        });
+    }
+    if kind != ChannelType::Sandbox && gateway.secrets.is_empty() {
+        return Err(ApiError::SecretKeyMissing);
     }
     let id = id.and_then(Result::ok).unwrap_or_else(|| gateway.new_ids().channel());
     let (name, state, now) = (name.to_owned(), ChannelState::Created, gateway.clock.now());
@@ -177,9 +181,20 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
     if (entry.kind, action) == (ChannelType::CloudApi, ChannelAction::Connect) {
         return links::connect(gateway, entry, &links::NOTHING).await;
     }
+    let web = gateway.providers.whatsapp_web().filter(|_| entry.kind == ChannelType::WhatsAppWeb);
+    match (web, action) {
+        (_, ChannelAction::Connect) if entry.kind == ChannelType::WhatsAppWeb => {
+            return Ok(pairing::connect(gateway, entry, None).await?.0);
+        }
+        (Some(web), ChannelAction::Disconnect) => web.disconnect(entry.via.key).await,
+        _ => {}
+    }
     for _ in 0..TRIES {
         let channel = get(gateway, entry).await?;
         let next = channel.state.after(action).ok_or(ApiError::ChannelNotConnected)?;
+        // A pause does not bring a line up.
+        let resumed = web.filter(|_| (channel.state, next) == (ChannelState::Paused, ChannelState::Connected));
+        let next = resumed.map_or(next, |web| web.line_state(entry.via.key));
         let reason = match action {
             ChannelAction::Connect | ChannelAction::Resume => None,
             ChannelAction::Disconnect => Some("Desconectado a pedido.".to_owned()),
@@ -210,6 +225,9 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
     gateway.directory.delete_channel(entry);
     if let Some(cloud_api) = gateway.providers.cloud_api() {
         cloud_api.remove(key);
+    }
+    if let Some(web) = gateway.providers.whatsapp_web() {
+        web.forget(key).await;
     }
     // Should this break off, the dispatcher does the rest when it next looks at the channel.
     while gateway.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use recado_domain::channel::{ChannelAction, ChannelState};
+use recado_domain::channel::{ChannelAction, ChannelState, ChannelType};
 use recado_domain::field_errors::Field;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -99,6 +99,10 @@ pub async fn take_up(gateway: &Gateway) -> Result<(), StoreError> {
     let mut usable = Vec::new();
     for row in gateway.store.links().await? {
         let channel = row.channel;
+        // A phone's channel has its secrets in its session.
+        if gateway.directory.channel(channel).is_none_or(|entry| entry.kind != ChannelType::CloudApi) {
+            continue;
+        }
         match open(&gateway.secrets, &row) {
             Ok(link) => {
                 usable.push((channel, Arc::new(link)));

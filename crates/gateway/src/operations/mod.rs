@@ -4,4 +4,5 @@ pub mod api_keys;
 pub mod channels;
 pub mod institutions;
 pub mod links;
+pub mod pairing;
 pub mod secrets;

@@ -1,7 +1,10 @@
 //! What stands behind a channel: the networks, and what the dispatcher needs to know of each.
 
 pub mod cloud_api;
+pub mod pairing;
 pub mod sandbox;
+#[cfg(feature = "whatsapp-web")]
+pub mod whatsapp_web;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,6 +88,7 @@ pub trait Provider: Send + Sync {
 pub struct Providers {
     sandbox: Arc<sandbox::Sandbox>,
     cloud_api: Option<Arc<cloud_api::CloudApi>>,
+    whatsapp_web: Option<Arc<dyn pairing::Pairs>>,
     by_type: HashMap<ChannelType, Arc<dyn Provider>>,
 }
 
@@ -92,13 +96,20 @@ impl Providers {
     /// The simulated network alone.
     pub fn new(sandbox: Arc<sandbox::Sandbox>) -> Self {
         let by_type = HashMap::default();
-        Self { sandbox: sandbox.clone(), cloud_api: None, by_type }.with(ChannelType::Sandbox, sandbox)
+        Self { sandbox: sandbox.clone(), cloud_api: None, whatsapp_web: None, by_type }
+            .with(ChannelType::Sandbox, sandbox)
     }
 
     /// And Meta's Cloud API.
     #[must_use]
     pub fn with_cloud_api(self, cloud_api: Arc<cloud_api::CloudApi>) -> Self {
         Self { cloud_api: Some(cloud_api.clone()), ..self }.with(ChannelType::CloudApi, cloud_api)
+    }
+
+    /// And WhatsApp Web.
+    #[must_use]
+    pub fn with_whatsapp_web<P: pairing::Pairs + 'static>(self, whatsapp_web: Arc<P>) -> Self {
+        Self { whatsapp_web: Some(whatsapp_web.clone()), ..self }.with(ChannelType::WhatsAppWeb, whatsapp_web)
     }
 
     /// And this one for channels of that type.
@@ -116,6 +127,11 @@ impl Providers {
     /// Meta's Cloud API; only tests go without.
     pub fn cloud_api(&self) -> Option<&Arc<cloud_api::CloudApi>> {
         self.cloud_api.as_ref()
+    }
+
+    /// WhatsApp Web, where this build has it.
+    pub fn whatsapp_web(&self) -> Option<&Arc<dyn pairing::Pairs>> {
+        self.whatsapp_web.as_ref()
     }
 
     /// The simulated network.

@@ -146,7 +146,8 @@ fn commands_refuse(home: &Home) {
     assert_fails(&channel(&["create", "--name", "x", "--type", "SANDBOX", "--id", "sandbox"]), 1, &["reservado"]);
     assert_fails(&channel(&["create", "--name", "x", "--type", "TELEGRAM"]), 1, &["WHATSAPP_WABA"]);
     assert_fails(&channel(&["create", "--name", "x", "--type", "WHATSAPP_WABA"]), 1, &["RECADO_SECRET_KEY"]);
-    assert_fails(&channel(&["create", "--name", "x", "--type", "WHATSAPP_BAILEYS"]), 1, &["ainda nao disponivel"]);
+    let missing = if cfg!(feature = "whatsapp-web") { "RECADO_SECRET_KEY" } else { "./dev run --whatsapp-web" };
+    assert_fails(&channel(&["create", "--name", "x", "--type", "WHATSAPP_BAILEYS"]), 1, &[missing]);
     assert_fails(&channel(&["delete", "sandbox"]), 1, &["nao pode ser removido"]);
     assert_fails(&channel(&["show", "nowhere"]), 1, &["Canal nao encontrado"]);
     let revoke = run_in(home.dir(), &[&["keys", "revoke", "x"], &first[..]].concat());

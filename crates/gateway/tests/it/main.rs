@@ -16,3 +16,5 @@ mod seed;
 mod slow;
 mod trace;
 mod v1;
+#[cfg(feature = "danger-loopback")]
+mod whatsapp_web;

@@ -97,6 +97,11 @@ impl Session {
         self.up.load(Ordering::Relaxed)
     }
 
+    /// The phone number of the account that the device is linked to, in digits.
+    pub fn phone(&self) -> Option<String> {
+        self.client.pn().map(|jid| jid.user.to_string())
+    }
+
     /// Closes the line, writes what is held back and ends every task of the session, in 20 seconds at most. No event
     /// comes after it.
     pub async fn stop(&self) {

@@ -8,20 +8,28 @@ use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::channel::{ChannelAction, ChannelState, ChannelType};
 use recado_domain::field_errors::Field;
+use recado_domain::phone::PhoneNumber;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::pairing::PairingView;
 use super::{ChannelView, example};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody, Object};
-use crate::api::openapi::Operation;
+use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::operations::{channels, links};
+use crate::operations::{channels, links, pairing};
 use crate::provider::cloud_api::Link;
 use crate::provider::cloud_api::link::{FIELDS, ID_LIMIT, SECRET_LIMIT, TOKEN_LIMIT};
+use crate::provider::pairing::Pairing;
 use crate::store::rows::Channel;
+
+/// What is said of a number that is none.
+pub const BAD_PHONE: &str = "O telefone deve estar no formato DDI+DDD+NUM.";
 
 /// Brings the line up.
 pub async fn connect(
@@ -35,6 +43,7 @@ pub async fn connect(
     let entry = caller.channel(&gateway, &channel)?;
     let channel = match (entry.kind, object) {
         (ChannelType::CloudApi, Some(object)) => link(&gateway, &entry, &object).await?,
+        (ChannelType::WhatsAppWeb, object) => return pair(&gateway, &entry, object.as_ref()).await,
         (_, object) => {
             let strange = object.map(|object| object.refuse_unknown(&[])).unwrap_or_default();
             if !strange.is_empty() {
@@ -43,7 +52,51 @@ pub async fn connect(
             channels::act(&gateway, &entry, ChannelAction::Connect).await?
         }
     };
-    Ok(json::answer(StatusCode::OK, &Data { data: ChannelView::from(channel) }))
+    Ok(answer(channel, None))
+}
+
+/// A channel, and how far its linking has come.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ConnectedChannel")]
+pub struct ConnectedView {
+    #[serde(flatten)]
+    channel: ChannelView,
+    /// The code to scan or to type, for channels that a phone links; `null` for others, and where the session goes on.
+    pairing: Option<PairingView>,
+}
+
+impl ConnectedView {
+    /// What a channel was answered with when it was asked to connect.
+    pub fn new(channel: Channel, pairing: Option<Pairing>) -> Self {
+        let pairing = pairing.filter(|pairing| *pairing != Pairing::Idle);
+        Self { channel: channel.into(), pairing: pairing.map(Into::into) }
+    }
+}
+
+fn answer(channel: Channel, pairing: Option<Pairing>) -> Response {
+    json::answer(StatusCode::OK, &Data { data: ConnectedView::new(channel, pairing) })
+}
+
+/// Links a channel by a phone.
+async fn pair(gateway: &Gateway, entry: &ChannelEntry, object: Option<&Object<'_>>) -> Result<Response, ApiError> {
+    let mut phone = None;
+    if let Some(object) = object {
+        let given = object.text("phone")?;
+        let mut errors = object.refuse_unknown(&["phone"]);
+        match given.text("phone") {
+            Ok(None) => {}
+            Ok(Some(given)) => match PhoneNumber::parse(given) {
+                Ok(number) => phone = Some(number),
+                Err(_) => errors.push("phone", BAD_PHONE),
+            },
+            Err(fault) => errors.push("phone", fault),
+        }
+        if !errors.is_empty() {
+            return Err(errors.into());
+        }
+    }
+    let (channel, pairing) = pairing::connect(gateway, entry, phone.as_ref()).await?;
+    Ok(answer(channel, Some(pairing)))
 }
 
 async fn link(gateway: &Gateway, entry: &ChannelEntry, object: &Object<'_>) -> Result<Channel, ApiError> {
@@ -69,22 +122,29 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
             "A channel of type `SANDBOX` takes no body. One of type `WHATSAPP_WABA` is linked by what the body names; \
              Meta is asked first whether the token may speak for the number. All fields but `appSecret` are required the \
              first time; afterwards what is left out stays as it is, so that a new token needs nothing else; an `appSecret` of \
-             `null` is taken away.",
+             `null` is taken away.\n\nOne of type `WHATSAPP_BAILEYS` is linked by a phone: the answer has the QR code to scan, \
+             or, with the account's own number as `phone` in the body, a code to type on the phone. Codes are replaced by new ones \
+             (`GET …/pairing` tells them). One that was linked before goes on with its session, without a code.",
         )
         .needs(Scope::ChannelsWrite)
-        .optional_body("CloudApiLink", body_schema(), body_example())
-        .answers::<Data<ChannelView>>(
-            200,
-            "The channel as it is now.",
-            json!({"data": example(ChannelState::Connected)}),
-        )
+        .optional_body("ConnectBody", body_schema(), body_example())
+        .answers::<Data<ConnectedView>>(200, "The channel as it is now.", json!({"data": answer_example()}))
         .refuses([
             ApiError::field("accessToken", "A Meta recusou o accessToken."),
             ApiError::ChannelNotFound,
             ApiError::ChannelNotConnected,
             ApiError::SecretKeyMissing,
+            ApiError::WhatsAppWebMissing,
             ApiError::Unavailable,
         ])
+}
+
+fn answer_example() -> Value {
+    let mut answer = example(ChannelState::Connecting);
+    answer["type"] = json!("WHATSAPP_BAILEYS");
+    answer["environment"] = json!("live");
+    answer["pairing"] = super::pairing::example();
+    answer
 }
 
 fn body_example() -> Value {
@@ -110,13 +170,14 @@ fn body_schema() -> Value {
         secret(SECRET_LIMIT, "The secret of Meta's app. Without it callbacks cannot be believed: no receipts.");
     json!({
         "type": "object",
-        "description": "How a channel speaks for a number of Meta's Cloud API. None of it but the ids is ever shown again.",
+        "description": "How a channel speaks for a number of Meta's Cloud API (none of it but the ids is ever shown again), or the phone that links it.",
         "additionalProperties": false,
         "properties": {
             "phoneNumberId": id("Meta's id of the number."),
             "businessAccountId": id("Meta's id of the WhatsApp business account."),
             "accessToken": secret(TOKEN_LIMIT, "A permanent token of the Graph API."),
             "verifyToken": secret(SECRET_LIMIT, "Chosen by you, and entered in Meta's dashboard with the callback address."),
+            "phone": schemas::phone("`WHATSAPP_BAILEYS`: the number of the phone on which a code is to be typed."),
             "appSecret": {"anyOf": [app_secret, {"const": ""}, {"type": "null"}]},
         },
     })

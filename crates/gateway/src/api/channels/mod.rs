@@ -1,11 +1,13 @@
 //! Channels.
 
+pub mod account;
 pub mod act;
 pub mod connect;
 pub mod create;
 pub mod delete;
 pub mod get;
 pub mod list;
+pub mod pairing;
 pub mod update;
 mod view;
 

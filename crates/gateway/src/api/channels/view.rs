@@ -4,7 +4,7 @@ use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType, UnknownPolicy};
 use recado_domain::ids::ChannelId;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::openapi::schemas::{self, Time};
@@ -41,11 +41,29 @@ pub struct ChannelView {
     created_at: String,
 }
 
+/// How a channel is linked.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "ChannelLink")]
+enum LinkView {
+    CloudApi(CloudApiLinkView),
+    Phone(PhoneLinkView),
+}
+
+/// The phone that has linked the channel.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PhoneLink")]
+struct PhoneLinkView {
+    /// The digits of its number, which is the channel's.
+    #[schemars(with = "schemas::Digits")]
+    phone: String,
+}
+
 /// The link of a channel to Meta's Cloud API, without its secrets.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "ChannelLink")]
-struct LinkView {
+#[schemars(rename = "CloudApiLinkDetails")]
+struct CloudApiLinkView {
     phone_number_id: String,
     business_account_id: String,
     /// The number as Meta writes it for people.
@@ -60,6 +78,15 @@ struct LinkView {
 }
 
 impl LinkView {
+    fn new(kind: ChannelType, details: &str, channel: &ChannelId) -> Option<Self> {
+        match kind {
+            ChannelType::WhatsAppWeb => serde_json::from_str(details).ok().map(Self::Phone),
+            ChannelType::CloudApi | ChannelType::Sandbox => CloudApiLinkView::new(details, channel).map(Self::CloudApi),
+        }
+    }
+}
+
+impl CloudApiLinkView {
     fn new(details: &str, channel: &ChannelId) -> Option<Self> {
         let details = LinkDetails::parse(details)?;
         Some(Self {
@@ -97,7 +124,7 @@ impl From<Channel> for ChannelView {
     fn from(channel: Channel) -> Self {
         Self {
             accepts: channel.state.accepts(channel.connected_at.is_some()),
-            link: channel.link.and_then(|details| LinkView::new(&details, &channel.id)),
+            link: channel.link.and_then(|details| LinkView::new(channel.kind, &details, &channel.id)),
             id: channel.id.to_string(),
             name: channel.name,
             kind: channel.kind,

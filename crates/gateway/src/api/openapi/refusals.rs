@@ -140,6 +140,7 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::IdempotencyKeyReused => "The `Idempotency-Key` was used for another call.",
         ApiError::RateLimited(_) => "Too many calls by this key, or too many failed ones from this address.",
         ApiError::NotImplemented => "This build cannot serve the channel type.",
+        ApiError::WhatsAppWebMissing => "This server was built without WhatsApp Web.",
         ApiError::SecretKeyMissing => "The server has no key to seal the secrets of such a channel with.",
         ApiError::QueueFull => "Too many messages wait on the channel.",
         ApiError::Unavailable | ApiError::TooSlow => {

@@ -17,6 +17,7 @@ pub fn path_id(name: &str) -> (&'static str, Value) {
     match name {
         "channelId" => ("The channel's id; `sandbox` is the institution's own sandbox channel.", channel_id()),
         "messageId" => ("The message's id.", uuid()),
+        "phone" => ("The number: country, area, number.", phone("DDI+DDD+NUM, in digits.")),
         "keyId" => ("The key's id.", uuid()),
         other => panic!("the document does not know the path parameter {other}"),
     }

@@ -41,7 +41,11 @@ pub const TOO_MANY: Refusal = (
     429,
     r#"{"message":"Limite de requisicoes excedido. Tente novamente em alguns segundos.","code":"RATE_LIMIT_EXCEEDED"}"#,
 );
-pub const NOT_YET: Refusal = (501, r#"{"message":"Recurso ainda nao disponivel.","code":"NOT_IMPLEMENTED"}"#);
+#[cfg(not(feature = "whatsapp-web"))]
+pub const NO_WHATSAPP_WEB: Refusal = (
+    501,
+    r#"{"message":"Este servidor foi compilado sem WhatsApp Web: compile com --features whatsapp-web, ou inicie com ./dev run --whatsapp-web.","code":"WHATSAPP_WEB_MISSING"}"#,
+);
 pub const NO_SECRET_KEY: Refusal = (
     501,
     r#"{"message":"O servidor nao tem RECADO_SECRET_KEY: canais deste tipo exigem uma chave para guardar segredos.","code":"SECRET_KEY_MISSING"}"#,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Answer;
 use crate::v1::{
-    CARD, JSON, NO_JSON, NO_SECRET_KEY, NOT_YET, Stage, TOO_LARGE, assert_faults, assert_refused, create_key, text,
+    CARD, JSON, NO_JSON, NO_SECRET_KEY, Stage, TOO_LARGE, assert_faults, assert_refused, create_key, text,
 };
 
 const EXISTS: (u16, &str) = (409, r#"{"message":"Ja existe um canal com este id.","code":"CHANNEL_ALREADY_EXISTS"}"#);
@@ -122,7 +122,10 @@ fn types_belong_to_an_environment() {
         assert_faults(kind, &create(&stage.key, kind, "a"), &[("type", refused)]);
     }
     assert_refused("no key to seal with", &create(&live, "WHATSAPP_WABA", "a"), NO_SECRET_KEY);
-    assert_refused("no provider", &create(&live, "WHATSAPP_BAILEYS", "a"), NOT_YET);
+    #[cfg(not(feature = "whatsapp-web"))]
+    assert_refused("not built", &create(&live, "WHATSAPP_BAILEYS", "a"), crate::v1::NO_WHATSAPP_WEB);
+    #[cfg(feature = "whatsapp-web")]
+    assert_refused("no key to seal with", &create(&live, "WHATSAPP_BAILEYS", "a"), NO_SECRET_KEY);
     assert_faults("reserved", &create(&live, "WHATSAPP_WABA", "sandbox"), &[RESERVED]);
     assert_eq!(stage.server.get("/v1/channels", Some(&live)).expect(200).json()["data"], json!([]));
 }

@@ -1,0 +1,90 @@
+//! Channels that a person's phone links: connected, followed, asked for accounts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use recado_domain::channel::{ChannelAction, ChannelType};
+use recado_domain::phone::PhoneNumber;
+use tokio::sync::watch;
+
+use crate::api::error::ApiError;
+use crate::directory::ChannelEntry;
+use crate::gateway::Gateway;
+use crate::operations::channels;
+use crate::provider::Provider;
+use crate::provider::pairing::{LineError, Pairing, Pairs};
+use crate::store::rows::{Channel, KnownAccount};
+
+/// How long a call waits for the network's first code. What takes longer is to be followed.
+const FIRST_CODE: Duration = Duration::from_secs(10);
+
+/// The network of such channels.
+fn network(gateway: &Gateway) -> Result<&Arc<dyn Pairs>, ApiError> {
+    gateway.providers.whatsapp_web().ok_or(ApiError::WhatsAppWebMissing)
+}
+
+/// Brings a channel's line up, by its session or by pairing; with a phone number by a code that is typed on that phone.
+/// Gives the channel and how far its linking has come.
+pub async fn connect(
+    gateway: &Gateway,
+    entry: &ChannelEntry,
+    phone: Option<&PhoneNumber>,
+) -> Result<(Channel, Pairing), ApiError> {
+    let network = network(gateway)?;
+    if gateway.secrets.is_empty() {
+        return Err(ApiError::SecretKeyMissing);
+    }
+    let channel = {
+        let _one_at_a_time = gateway.changes.lock().await;
+        let channel = channels::get(gateway, entry).await?;
+        channel.state.after(ChannelAction::Connect).ok_or(ApiError::ChannelNotConnected)?;
+        network.connect(&channel, phone).await?;
+        channel
+    };
+    let mut pairing = network.pairing(channel.key);
+    let code = |pairing: &Pairing| match pairing {
+        Pairing::Waiting => false,
+        // A code for a phone was asked for while codes to scan were shown.
+        Pairing::QrCode { .. } => phone.is_none(),
+        _ => true,
+    };
+    // It is there, or it is told as it stands.
+    drop(tokio::time::timeout(FIRST_CODE, pairing.wait_for(code)).await);
+    let pairing = pairing.borrow().clone();
+    Ok((channels::get(gateway, entry).await?, pairing))
+}
+
+/// How far a channel's linking has come, now and from now on. One that no phone links stays idle.
+pub fn follow(gateway: &Gateway, entry: &ChannelEntry) -> Result<watch::Receiver<Pairing>, ApiError> {
+    match entry.kind {
+        ChannelType::WhatsAppWeb => Ok(network(gateway)?.pairing(entry.via.key)),
+        ChannelType::Sandbox | ChannelType::CloudApi => Ok(watch::channel(Pairing::Idle).1),
+    }
+}
+
+/// The account behind a number.
+pub async fn look_up(gateway: &Gateway, entry: &ChannelEntry, phone: &PhoneNumber) -> Result<KnownAccount, ApiError> {
+    match entry.kind {
+        ChannelType::WhatsAppWeb => Ok(network(gateway)?.look_up(&entry.via, phone).await?),
+        ChannelType::Sandbox => {
+            let account = gateway.providers.sandbox().known_account(&entry.via, phone).await;
+            Ok(KnownAccount { account, checked_at: gateway.clock.now() })
+        }
+        // Meta answers no such question.
+        ChannelType::CloudApi => Err(ApiError::NotImplemented),
+    }
+}
+
+impl From<LineError> for ApiError {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Down => Self::ChannelNotConnected,
+            LineError::NoAnswer(reason) => {
+                tracing::warn!(reason, "the network did not answer a question");
+                Self::Unavailable
+            }
+            LineError::TooMany(seconds) => Self::RateLimited(seconds),
+            LineError::Store(error) => error.into(),
+        }
+    }
+}

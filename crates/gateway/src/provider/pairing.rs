@@ -1,0 +1,82 @@
+//! Networks whose channels are linked by a person's phone: by a QR code, or by a code that is typed there.
+
+use async_trait::async_trait;
+use recado_domain::channel::ChannelState;
+use recado_domain::phone::PhoneNumber;
+use tokio::sync::watch;
+
+use super::{Provider, Via};
+use crate::clock::Millis;
+use crate::directory::Directory;
+use crate::dispatch::Dispatcher;
+use crate::store::rows::{Channel, ChannelKey, KnownAccount, StoreError};
+
+/// How far the linking of a channel has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Pairing {
+    /// Nobody has asked for it.
+    #[default]
+    Idle,
+    /// Asked for; the network has not given a code yet.
+    Waiting,
+    /// To be scanned with the phone.
+    QrCode { code: String, expires_at: Millis },
+    /// To be typed on the phone.
+    PhoneCode { code: String, expires_at: Millis },
+    /// The phone has linked the channel.
+    Linked,
+    /// It came to nothing, for this reason.
+    Ended { reason: String },
+}
+
+impl Pairing {
+    /// Whether nothing follows before somebody asks anew.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Idle | Self::Linked | Self::Ended { .. })
+    }
+}
+
+/// Why a network of this kind did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LineError {
+    /// The channel's line is not up.
+    #[error("the line is down")]
+    Down,
+    /// The network did not answer in time, or with nonsense.
+    #[error("the network does not answer: {0}")]
+    NoAnswer(String),
+    /// Numbers were looked up too often; with the seconds to wait.
+    #[error("too many numbers were looked up")]
+    TooMany(u64),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A network whose channels are linked by a person's phone.
+#[async_trait]
+pub trait Pairs: Provider {
+    /// Takes up, when the server starts, the lines that were up when it ended.
+    async fn start(&self, directory: &Directory, dispatcher: &Dispatcher) -> Result<(), StoreError>;
+
+    /// Puts all lines down when the server ends; the sessions stay.
+    async fn stop(&self);
+
+    /// Brings a channel's line up: with the session that it has, else by pairing. With a phone number, which is the
+    /// account's own, the code is one to type on the phone. Does not wait for the phone.
+    async fn connect(&self, channel: &Channel, phone: Option<&PhoneNumber>) -> Result<(), LineError>;
+
+    /// How far the channel's linking has come.
+    fn pairing(&self, channel: ChannelKey) -> watch::Receiver<Pairing>;
+
+    /// Puts the line down, and keeps the session.
+    async fn disconnect(&self, channel: ChannelKey);
+
+    /// Ends the session, also on the phone if it can be told, and forgets it.
+    async fn forget(&self, channel: ChannelKey);
+
+    /// The state that a channel has by its line alone.
+    fn line_state(&self, channel: ChannelKey) -> ChannelState;
+
+    /// The account behind a number: as it was found not long ago, else by asking the network.
+    async fn look_up(&self, via: &Via, phone: &PhoneNumber) -> Result<KnownAccount, LineError>;
+}
