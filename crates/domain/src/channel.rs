@@ -46,9 +46,18 @@ impl ChannelType {
         }
     }
 
-    /// Whether [`ChannelSettings`] say anything of such a channel.
+    /// Which of [`ChannelSettings`] say anything of such a channel, by their names on the wire.
+    pub fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Sandbox => &[],
+            Self::CloudApi => &["pipeline", "unknownPolicy", "unknownWaitSeconds"],
+            Self::WhatsAppWeb => &["delayMinSeconds", "delayMaxSeconds", "typing", "newRecipientsPerDay"],
+        }
+    }
+
+    /// Whether there are any.
     pub fn has_settings(self) -> bool {
-        self == Self::CloudApi
+        !self.settings().is_empty()
     }
 
     /// Whether writing to somebody new opens a chat, which the network watches and limits.

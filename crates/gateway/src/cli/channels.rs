@@ -10,7 +10,7 @@ use recado_domain::channel::{ChannelAction, ChannelType, UnknownPolicy};
 
 use super::{Common, operate, output, parse_environment};
 use crate::control::{Command as Control, Credentials, WhichChannel};
-use crate::operations::channels::ChannelChange;
+use crate::operations::channels::{ChannelChange, NewRecipients};
 
 #[derive(Debug, Args)]
 pub struct Which {
@@ -24,6 +24,50 @@ pub struct Which {
     institution: Option<String>,
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct Changes {
+    /// Its name, for people
+    #[arg(long)]
+    name: Option<String>,
+    /// Messages that may be on their way at once (WHATSAPP_WABA)
+    #[arg(long, value_name = "N")]
+    pipeline: Option<u32>,
+    /// What becomes of a message whose answer was lost: leave it UNKNOWN, or resend it, perhaps twice (WHATSAPP_WABA)
+    #[arg(long, value_name = "WHAT", value_parser = parse_policy)]
+    unknown_policy: Option<UnknownPolicy>,
+    /// How long the network's word is waited for before a message is sent again (WHATSAPP_WABA)
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    unknown_wait: Option<Duration>,
+    /// The shortest rest between two messages (WHATSAPP_BAILEYS)
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    delay_min: Option<Duration>,
+    /// The longest rest between two messages (WHATSAPP_BAILEYS)
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    delay_max: Option<Duration>,
+    /// Whether the recipient is shown that something is being typed (WHATSAPP_BAILEYS)
+    #[arg(long, value_name = "true|false")]
+    typing: Option<bool>,
+    /// Chats that may be opened within 24 hours, or `unlimited` (WHATSAPP_BAILEYS)
+    #[arg(long, value_name = "N", value_parser = parse_new_recipients)]
+    new_recipients_per_day: Option<NewRecipients>,
+}
+
+impl From<Changes> for ChannelChange {
+    fn from(changes: Changes) -> Self {
+        let seconds = |time: Duration| u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+        Self {
+            name: changes.name,
+            pipeline: changes.pipeline,
+            unknown_policy: changes.unknown_policy,
+            unknown_wait_seconds: changes.unknown_wait.map(seconds),
+            delay_min_seconds: changes.delay_min.map(seconds),
+            delay_max_seconds: changes.delay_max.map(seconds),
+            typing: changes.typing,
+            new_recipients_per_day: changes.new_recipients_per_day,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,18 +103,8 @@ pub enum Command {
     Update {
         #[command(flatten)]
         which: Which,
-        /// Its name, for people
-        #[arg(long)]
-        name: Option<String>,
-        /// Messages that may be on their way at once (WHATSAPP_WABA)
-        #[arg(long, value_name = "N")]
-        pipeline: Option<u32>,
-        /// What becomes of a message whose answer was lost: leave it UNKNOWN, or resend it, perhaps twice (WHATSAPP_WABA)
-        #[arg(long, value_name = "WHAT", value_parser = parse_policy)]
-        unknown_policy: Option<UnknownPolicy>,
-        /// How long the network's word is waited for before a message is sent again (WHATSAPP_WABA)
-        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-        unknown_wait: Option<Duration>,
+        #[command(flatten)]
+        changes: Changes,
     },
     /// Bring a channel's line up. A channel of type WHATSAPP_WABA is linked by these flags the first time, and by its link
     /// afterwards. For one of type WHATSAPP_BAILEYS a QR code is drawn, to be scanned with the phone
@@ -125,13 +159,10 @@ impl Command {
                 let (common, which) = which.split();
                 (common, Control::ShowChannel { which })
             }
-            Self::Update { which, name, pipeline, unknown_policy, unknown_wait } => {
+            Self::Update { which, changes } => {
                 let (common, which) = which.split();
-                let seconds =
-                    unknown_wait.map(|wait| u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX));
-                let nothing = name.is_none() && pipeline.is_none() && unknown_policy.is_none() && seconds.is_none();
-                ensure!(!nothing, "say what to change: --name, --pipeline, --unknown-policy or --unknown-wait");
-                let change = ChannelChange { name, pipeline, unknown_policy, unknown_wait_seconds: seconds };
+                let change = ChannelChange::from(changes);
+                ensure!(!change.is_empty(), "say what to change; `recado channels update --help` tells what there is");
                 (common, Control::UpdateChannel { which, change })
             }
             Self::Connect {
@@ -188,6 +219,13 @@ fn secret(file: Option<PathBuf>, variable: &str) -> Result<Option<String>> {
 
 fn parse_policy(name: &str) -> Result<UnknownPolicy, &'static str> {
     UnknownPolicy::from_name(name).ok_or("leave or resend")
+}
+
+fn parse_new_recipients(given: &str) -> Result<NewRecipients, &'static str> {
+    match given {
+        "unlimited" => Ok(NewRecipients::Unlimited),
+        number => number.parse().map(NewRecipients::AtMost).map_err(|_| "a number, or unlimited"),
+    }
 }
 
 impl Which {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelAction, ChannelSettings, ChannelState, ChannelType, UnknownPolicy};
-use recado_domain::field_errors::FieldErrors;
+use recado_domain::field_errors::{FieldErrors, UNKNOWN};
 use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
 use recado_domain::text;
 use serde::{Deserialize, Serialize};
@@ -24,11 +24,23 @@ const CANCEL_AT_ONCE: usize = 500;
 /// The fields of a new channel, in the order in which their errors are reported.
 pub const FIELDS: [&str; 3] = ["name", "type", "id"];
 
+/// Why a channel is restricted that was paused meanwhile.
+const RESTRICTED: &str = "O WhatsApp nao aceita conversas novas deste numero por enquanto.";
+
 const BAD_NAME: &str = "O nome do canal deve ter de 1 a 100 caracteres.";
 
 /// The fields of a change, in the order in which their errors are reported.
-const CHANGE_FIELDS: [&str; 5] =
-    ["name", "settings", "settings.pipeline", "settings.unknownPolicy", "settings.unknownWaitSeconds"];
+const CHANGE_FIELDS: [&str; 9] = [
+    "name",
+    "settings",
+    "settings.pipeline",
+    "settings.unknownPolicy",
+    "settings.unknownWaitSeconds",
+    "settings.delayMinSeconds",
+    "settings.delayMaxSeconds",
+    "settings.typing",
+    "settings.newRecipientsPerDay",
+];
 
 /// Most code points in a name.
 pub const NAME_LIMIT: usize = 100;
@@ -99,31 +111,92 @@ pub struct ChannelChange {
     pub pipeline: Option<u32>,
     pub unknown_policy: Option<UnknownPolicy>,
     pub unknown_wait_seconds: Option<u32>,
+    pub delay_min_seconds: Option<u32>,
+    pub delay_max_seconds: Option<u32>,
+    pub typing: Option<bool>,
+    pub new_recipients_per_day: Option<NewRecipients>,
+}
+
+/// How many chats a channel may open within 24 hours.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum NewRecipients {
+    Unlimited,
+    AtMost(u32),
 }
 
 impl ChannelChange {
-    fn changes_settings(&self) -> bool {
-        self.pipeline.is_some() || self.unknown_policy.is_some() || self.unknown_wait_seconds.is_some()
+    /// The settings that change, by their names on the wire.
+    fn settings(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("pipeline", self.pipeline.is_some()),
+            ("unknownPolicy", self.unknown_policy.is_some()),
+            ("unknownWaitSeconds", self.unknown_wait_seconds.is_some()),
+            ("delayMinSeconds", self.delay_min_seconds.is_some()),
+            ("delayMaxSeconds", self.delay_max_seconds.is_some()),
+            ("typing", self.typing.is_some()),
+            ("newRecipientsPerDay", self.new_recipients_per_day.is_some()),
+        ];
+        given.into_iter().filter_map(|(name, given)| given.then_some(name))
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.name.is_none() && self.settings().next().is_none()
+    }
+
+    /// Names what a channel of this type does not have.
+    fn refuse_others(&self, kind: ChannelType, errors: &mut FieldErrors) {
+        let mut others = self.settings().filter(|name| !kind.settings().contains(name)).peekable();
+        if kind.has_settings() {
+            others.for_each(|name| errors.push(format!("settings.{name}"), UNKNOWN));
+        } else if others.peek().is_some() {
+            errors.push("settings", "Canais deste tipo nao tem configuracoes.");
+        }
     }
 
     /// The settings with the change in them.
     fn of(&self, now: ChannelSettings, errors: &mut FieldErrors) -> ChannelSettings {
-        let (pipeline, wait) = (ChannelSettings::PIPELINE, ChannelSettings::UNKNOWN_WAIT);
+        use ChannelSettings as Settings;
         let mut settings = now;
-        match self.pipeline.map(u16::try_from) {
-            Some(Ok(given)) if (pipeline.0..=pipeline.1).contains(&given) => settings.pipeline = given,
-            Some(_) => errors.push("settings.pipeline", out_of_range("settings.pipeline", pipeline)),
-            None => {}
+        settings.unknown_policy = self.unknown_policy.unwrap_or(now.unknown_policy);
+        settings.typing = self.typing.unwrap_or(now.typing);
+        set("settings.pipeline", self.pipeline, Settings::PIPELINE, &mut settings.pipeline, errors);
+        let wait = &mut settings.unknown_wait_seconds;
+        set("settings.unknownWaitSeconds", self.unknown_wait_seconds, Settings::UNKNOWN_WAIT, wait, errors);
+        let (least, most) = (&mut settings.delay_min_seconds, &mut settings.delay_max_seconds);
+        set("settings.delayMinSeconds", self.delay_min_seconds, Settings::DELAY, least, errors);
+        set("settings.delayMaxSeconds", self.delay_max_seconds, Settings::DELAY, most, errors);
+        if settings.delay_min_seconds > settings.delay_max_seconds {
+            errors.push("settings.delayMinSeconds", BAD_DELAYS);
         }
-        settings.unknown_policy = self.unknown_policy.unwrap_or(settings.unknown_policy);
-        match self.unknown_wait_seconds {
-            Some(given) if (wait.0..=wait.1).contains(&given) => settings.unknown_wait_seconds = given,
-            Some(_) => {
-                errors.push("settings.unknownWaitSeconds", out_of_range("settings.unknownWaitSeconds", wait));
+        match self.new_recipients_per_day {
+            Some(NewRecipients::Unlimited) => settings.new_recipients_per_day = None,
+            Some(NewRecipients::AtMost(given)) => {
+                let field = "settings.newRecipientsPerDay";
+                let mut most = given;
+                set(field, Some(given), Settings::NEW_RECIPIENTS, &mut most, errors);
+                settings.new_recipients_per_day = Some(most);
             }
             None => {}
         }
         settings
+    }
+}
+
+const BAD_DELAYS: &str = "O campo settings.delayMinSeconds deve ser no maximo settings.delayMaxSeconds.";
+
+/// Sets what is given and in its range.
+fn set<N: TryFrom<u32> + PartialOrd + Display + Copy>(
+    field: &'static str,
+    given: Option<u32>,
+    (first, last): (N, N),
+    to: &mut N,
+    errors: &mut FieldErrors,
+) {
+    match given.map(N::try_from) {
+        Some(Ok(given)) if (first..=last).contains(&given) => *to = given,
+        Some(_) => errors.push(field, out_of_range(field, (first, last))),
+        None => {}
     }
 }
 
@@ -145,9 +218,7 @@ pub async fn update(
     if name.is_empty() || text::check_name(name, NAME_LIMIT).is_err() {
         errors.push("name", BAD_NAME);
     }
-    if change.changes_settings() && !entry.kind.has_settings() {
-        errors.push("settings", "Canais deste tipo nao tem configuracoes.");
-    }
+    change.refuse_others(entry.kind, &mut errors);
     let settings = change.of(channel.settings, &mut errors);
     if !errors.is_empty() {
         return Err(errors.in_order_of(&CHANGE_FIELDS).into());
@@ -191,20 +262,12 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
     }
     for _ in 0..TRIES {
         let channel = get(gateway, entry).await?;
-        let next = channel.state.after(action).ok_or(ApiError::ChannelNotConnected)?;
-        // A pause does not bring a line up.
-        let resumed = web.filter(|_| (channel.state, next) == (ChannelState::Paused, ChannelState::Connected));
-        let next = resumed.map_or(next, |web| web.line_state(entry.via.key));
-        let reason = match action {
-            ChannelAction::Connect | ChannelAction::Resume => None,
-            ChannelAction::Disconnect => Some("Desconectado a pedido.".to_owned()),
-            ChannelAction::Pause => Some("Pausado a pedido.".to_owned()),
-        };
+        let now = gateway.clock.now();
+        let (next, reason) = after(&channel, action, web, now).ok_or(ApiError::ChannelNotConnected)?;
         // A pause that the network or a missing key made becomes the person's: it does not end by itself then.
         if next == channel.state && (reason.is_none() || reason == channel.state_reason) {
             return Ok(channel);
         }
-        let now = gateway.clock.now();
         if gateway.store.move_channel(entry.via.key, channel.state, next, reason, now).await? {
             tracing::info!(channel.id = %entry.via.id, from = channel.state.name(), to = next.name(), "channel moved");
             gateway.dispatcher.wake(entry.via.key);
@@ -212,6 +275,30 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
         }
     }
     Err(ApiError::Unavailable)
+}
+
+/// Where an action leads, and why.
+fn after(
+    channel: &Channel,
+    action: ChannelAction,
+    web: Option<&Arc<dyn Pairs>>,
+    now: Millis,
+) -> Option<(ChannelState, Option<String>)> {
+    let next = channel.state.after(action)?;
+    let restricted = next == ChannelState::Connected && channel.restricted_until.is_some_and(|until| until > now);
+    Some(match action {
+        ChannelAction::Disconnect => (next, Some("Desconectado a pedido.".to_owned())),
+        ChannelAction::Pause => (next, Some("Pausado a pedido.".to_owned())),
+        // A pause that ends does not bring a line up.
+        ChannelAction::Resume if let Some(reason) = web.and_then(|web| web.why_down(channel.key)) => {
+            (ChannelState::Disconnected, Some(reason))
+        }
+        // What the network restricted does not become free by a pause.
+        ChannelAction::Connect | ChannelAction::Resume if restricted => {
+            (ChannelState::Restricted, Some(RESTRICTED.to_owned()))
+        }
+        ChannelAction::Connect | ChannelAction::Resume => (next, None),
+    })
 }
 
 /// Deletes a channel: what is queued is cancelled, what is in flight settles, the history stays readable.

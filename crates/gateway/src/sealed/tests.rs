@@ -160,3 +160,16 @@ fn debug_shows_no_key_and_no_secret() {
     assert!(shown.contains("REDACTED") && shown.contains(&ring.first().expect("a key").to_string()), "{shown}");
     assert!(!shown.contains("0, 1, 2") && !shown.contains("116, 111") && !shown.contains("token"), "{shown}");
 }
+
+#[test]
+fn a_row_of_a_session_has_its_place() {
+    let place = Place::Session { channel: 7, kind: 3, key: b"a/\xff" };
+    assert_eq!(place.to_string(), "session_rows/7/3/612fff", "it is part of what is sealed");
+    let ring = ring(NEW);
+    let sealed = ring.seal(place, b"session", &SystemEntropy).expect("a key");
+    assert_eq!(ring.open(place, &sealed).expect("it opens").expose_secret(), b"session");
+    let others = [(8, 3, &b"a/\xff"[..]), (7, 4, b"a/\xff"), (7, 3, b"a/"), (7, 3, b"")];
+    for (channel, kind, key) in others {
+        assert_eq!(error(ring.open(Place::Session { channel, kind, key }, &sealed)), SealError::Tampered);
+    }
+}

@@ -19,10 +19,18 @@ use crate::api::json::{self, Data, JsonBody, Object};
 use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
-use crate::operations::channels::{self, ChannelChange, NAME_LIMIT};
+use crate::operations::channels::{self, ChannelChange, NAME_LIMIT, NewRecipients};
 
 const FIELDS: [&str; 2] = ["name", "settings"];
-const SETTINGS: [&str; 3] = ["pipeline", "unknownPolicy", "unknownWaitSeconds"];
+const SETTINGS: [&str; 7] = [
+    "pipeline",
+    "unknownPolicy",
+    "unknownWaitSeconds",
+    "delayMinSeconds",
+    "delayMaxSeconds",
+    "typing",
+    "newRecipientsPerDay",
+];
 
 /// Changes a channel.
 pub async fn update(
@@ -41,7 +49,7 @@ pub async fn update(
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Channels", "updateChannel", "Change a channel")
-        .about("What is left out stays as it is. Channels of type `SANDBOX` have no settings.")
+        .about("What is left out stays as it is. Each type has settings of its own, channels of type `SANDBOX` none.")
         .needs(Scope::ChannelsWrite)
         .body("ChannelChange", body_schema(), json!({"name": "Vendas"}))
         .answers::<Data<ChannelView>>(
@@ -58,6 +66,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
 
 fn body_schema() -> Value {
     let ((least, most), (shortest, longest)) = (ChannelSettings::PIPELINE, ChannelSettings::UNKNOWN_WAIT);
+    let (fewest, chats) = ChannelSettings::NEW_RECIPIENTS;
     let mut policy = json!({"enum": [UnknownPolicy::Leave.name(), UnknownPolicy::Resend.name(), null]});
     policy["description"] = "What becomes of a message whose answer was lost, when the network says nothing more: it \
                              stays `UNKNOWN`, or is sent again and may be there twice."
@@ -84,10 +93,27 @@ fn body_schema() -> Value {
                         "maximum": longest,
                         "description": "How long the network's word is waited for before a message is sent again.",
                     },
+                    "delayMinSeconds": delay("The shortest rest between two messages."),
+                    "delayMaxSeconds": delay("The longest rest between two messages."),
+                    "typing": {
+                        "type": ["boolean", "null"],
+                        "description": "Whether the recipient is shown that something is being typed.",
+                    },
+                    "newRecipientsPerDay": {
+                        "type": ["integer", "null"],
+                        "minimum": fewest,
+                        "maximum": chats,
+                        "description": "Chats that may be opened within 24 hours; `null`: no limit.",
+                    },
                 },
             },
         },
     })
+}
+
+fn delay(description: &str) -> Value {
+    let (least, most) = ChannelSettings::DELAY;
+    json!({"type": ["integer", "null"], "minimum": least, "maximum": most, "description": description})
 }
 
 fn parse(object: &Object<'_>) -> Result<(ChannelChange, FieldErrors), ApiError> {
@@ -104,12 +130,27 @@ fn parse(object: &Object<'_>) -> Result<(ChannelChange, FieldErrors), ApiError> 
         change.unknown_policy = errors.take("settings.unknownPolicy", policy).flatten();
         let wait = number(&settings, "unknownWaitSeconds", ChannelSettings::UNKNOWN_WAIT);
         change.unknown_wait_seconds = errors.take("settings.unknownWaitSeconds", wait).flatten();
+        parse_web(&settings, &mut change, &mut errors);
         for unknown in settings.unknown(&SETTINGS) {
             errors.push(format!("settings.{unknown}"), recado_domain::field_errors::UNKNOWN);
         }
     }
     errors.append(object.refuse_unknown(&FIELDS));
     Ok((change, errors))
+}
+
+/// What channels of type `WHATSAPP_BAILEYS` have.
+fn parse_web(settings: &Object<'_>, change: &mut ChannelChange, errors: &mut FieldErrors) {
+    let least = number(settings, "delayMinSeconds", ChannelSettings::DELAY);
+    change.delay_min_seconds = errors.take("settings.delayMinSeconds", least).flatten();
+    let most = number(settings, "delayMaxSeconds", ChannelSettings::DELAY);
+    change.delay_max_seconds = errors.take("settings.delayMaxSeconds", most).flatten();
+    let typing = settings.value("typing", "O campo settings.typing deve ser true ou false.");
+    change.typing = errors.take("settings.typing", typing).flatten();
+    let chats = number(settings, "newRecipientsPerDay", ChannelSettings::NEW_RECIPIENTS);
+    let chats = errors.take("settings.newRecipientsPerDay", chats).flatten();
+    let unlimited = settings.is_null("newRecipientsPerDay").then_some(NewRecipients::Unlimited);
+    change.new_recipients_per_day = chats.map(NewRecipients::AtMost).or(unlimited);
 }
 
 const BAD_POLICY: &str = "O campo settings.unknownPolicy deve ser leave ou resend.";

@@ -29,6 +29,9 @@ pub struct ChannelView {
     state: ChannelState,
     /// Why it is in this state, where there is something to say.
     state_reason: Option<String>,
+    /// Until when its network lets it write to nobody new.
+    #[schemars(with = "Option<Time>")]
+    restricted_until: Option<String>,
     /// Whether a send is taken in this state.
     accepts: bool,
     /// How it is linked to its network; `null` where it is not, or needs no link.
@@ -100,11 +103,19 @@ impl CloudApiLinkView {
     }
 }
 
-/// What a person may set on a channel.
+/// What a person may set on a channel, by its type.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "ChannelSettings")]
+enum SettingsView {
+    CloudApi(CloudApiSettings),
+    WhatsAppWeb(WhatsAppWebSettings),
+}
+
+/// Settings of a channel of type `WHATSAPP_WABA`.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "ChannelSettings")]
-struct SettingsView {
+struct CloudApiSettings {
     /// Messages that may be on their way at once.
     pipeline: u16,
     #[schemars(with = "schemas::UnknownPolicies")]
@@ -113,10 +124,36 @@ struct SettingsView {
     unknown_wait_seconds: u32,
 }
 
-impl From<ChannelSettings> for SettingsView {
-    fn from(settings: ChannelSettings) -> Self {
+/// Settings of a channel of type `WHATSAPP_BAILEYS`.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct WhatsAppWebSettings {
+    /// The shortest rest between two messages.
+    delay_min_seconds: u16,
+    /// The longest.
+    delay_max_seconds: u16,
+    /// Whether the recipient is shown that something is being typed.
+    typing: bool,
+    /// Chats that may be opened within 24 hours; `null`: no limit.
+    new_recipients_per_day: Option<u32>,
+}
+
+impl SettingsView {
+    fn of(kind: ChannelType, settings: ChannelSettings) -> Option<Self> {
         let ChannelSettings { pipeline, unknown_policy, unknown_wait_seconds, .. } = settings;
-        Self { pipeline, unknown_policy, unknown_wait_seconds }
+        let ChannelSettings { delay_min_seconds, delay_max_seconds, typing, new_recipients_per_day, .. } = settings;
+        match kind {
+            ChannelType::Sandbox => None,
+            ChannelType::CloudApi => {
+                Some(Self::CloudApi(CloudApiSettings { pipeline, unknown_policy, unknown_wait_seconds }))
+            }
+            ChannelType::WhatsAppWeb => Some(Self::WhatsAppWeb(WhatsAppWebSettings {
+                delay_min_seconds,
+                delay_max_seconds,
+                typing,
+                new_recipients_per_day,
+            })),
+        }
     }
 }
 
@@ -131,7 +168,8 @@ impl From<Channel> for ChannelView {
             environment: channel.environment,
             state: channel.state,
             state_reason: channel.state_reason,
-            settings: channel.kind.has_settings().then(|| channel.settings.into()),
+            restricted_until: channel.restricted_until.map(rfc3339),
+            settings: SettingsView::of(channel.kind, channel.settings),
             connected_at: channel.connected_at.map(rfc3339),
             created_at: rfc3339(channel.created_at),
         }
@@ -147,6 +185,7 @@ pub fn example(state: ChannelState) -> Value {
         "environment": "test",
         "state": state.name(),
         "stateReason": null,
+        "restrictedUntil": null,
         "accepts": state.accepts(state != ChannelState::Created),
         "link": null,
         "settings": null,

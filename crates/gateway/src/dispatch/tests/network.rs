@@ -56,6 +56,11 @@ impl Network {
         }
     }
 
+    /// WhatsApp Web itself: nobody can know what became of a message without an answer.
+    pub(super) fn web() -> Self {
+        Self { kind: ChannelType::WhatsAppWeb, ..Self::one_by_one() }
+    }
+
     /// A network like the Cloud API: several recipients side by side, re-sends double.
     pub(super) fn side_by_side(max_in_flight: usize) -> Self {
         let unanswered = Unanswered::Unknown(None);

@@ -170,3 +170,44 @@ async fn a_second_sending_that_is_refused_leaves_the_first_unknown() {
     stand.store.until_settled(2).await;
     assert_eq!(stand.status(id).await, MessageStatus::Unknown);
 }
+
+#[tokio::test]
+async fn a_broken_line_sends_again_and_counts_no_failure() {
+    let stand = Stand::new(Network::web()).await;
+    stand.network.act("551", (0..6).map(|_| answer(SendOutcome::Interrupted)));
+    let (first, second) = (stand.accept("551").await, stand.accept("552").await);
+    stand.store.until_settled(8).await;
+    let sent = stand.network.sent();
+    assert_eq!(ids(&sent), [[first; 7].as_slice(), &[second]].concat(), "more often than anything is tried");
+    assert!(sent[..7].iter().all(|message| (message.failures, &message.network_id) == (0, &sent[0].network_id)));
+}
+
+#[tokio::test]
+async fn without_any_answer_a_real_network_leaves_it_unknown() {
+    let stand = Stand::new(Network::web()).await;
+    stand.network.act("551", (0..4).map(|_| no_answer()));
+    let first = stand.accept("551").await;
+    for (wait, at) in [(1_000, 1_000), (5_000, 6_000), (15_000, 21_000)] {
+        stand.store.until_waiting(NOW + at).await;
+        stand.pass(wait);
+    }
+    stand.store.until_settled(4).await;
+    assert_eq!(stand.status(first).await, MessageStatus::Unknown);
+}
+
+#[tokio::test]
+async fn a_refused_chat_restricts_the_channel_and_holds_only_new_recipients() {
+    let stand = Stand::new(Network::web()).await;
+    stand.ground.store.note_chat(stand.channel, "552".to_owned()).await.expect("stored");
+    let until = NOW + 60_000;
+    stand.network.act("551", [answer(SendOutcome::ChatRefused { until, reason: "Espere.".to_owned() })]);
+    let (new, known) = (stand.accept("551").await, stand.accept("552").await);
+    stand.store.until_waiting(until).await;
+    assert_eq!(stand.sent(), [new, known]);
+    let row = stand.ground.store.channel(stand.channel).await.expect("read").expect("there");
+    assert_eq!((row.state, row.restricted_until), (ChannelState::Restricted, Some(until)));
+    stand.pass(60_000);
+    stand.store.until_settled(3).await;
+    assert_eq!(stand.sent(), [new, known, new]);
+    assert_eq!(stand.network.sent()[2].failures, 0);
+}
