@@ -11,9 +11,11 @@ use recado_domain::text;
 use serde::{Deserialize, Serialize};
 
 use crate::api::error::ApiError;
+use crate::clock::Millis;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::{links, pairing};
+use crate::provider::pairing::Pairs;
 use crate::store::rows::{Channel, NewChannel};
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
@@ -286,13 +288,14 @@ fn after(
 ) -> Option<(ChannelState, Option<String>)> {
     let next = channel.state.after(action)?;
     let restricted = next == ChannelState::Connected && channel.restricted_until.is_some_and(|until| until > now);
+    // A pause that ends does not bring a line up.
+    let down = web.filter(|_| action == ChannelAction::Resume && channel.state == ChannelState::Paused);
+    if let Some(reason) = down.and_then(|web| web.why_down(channel.key)) {
+        return Some((ChannelState::Disconnected, Some(reason)));
+    }
     Some(match action {
         ChannelAction::Disconnect => (next, Some("Desconectado a pedido.".to_owned())),
         ChannelAction::Pause => (next, Some("Pausado a pedido.".to_owned())),
-        // A pause that ends does not bring a line up.
-        ChannelAction::Resume if let Some(reason) = web.and_then(|web| web.why_down(channel.key)) => {
-            (ChannelState::Disconnected, Some(reason))
-        }
         // What the network restricted does not become free by a pause.
         ChannelAction::Connect | ChannelAction::Resume if restricted => {
             (ChannelState::Restricted, Some(RESTRICTED.to_owned()))

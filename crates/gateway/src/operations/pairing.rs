@@ -79,10 +79,7 @@ impl From<LineError> for ApiError {
     fn from(error: LineError) -> Self {
         match error {
             LineError::Down => Self::ChannelNotConnected,
-            LineError::NoAnswer(reason) => {
-                tracing::warn!(reason, "the network did not answer a question");
-                Self::Unavailable
-            }
+            LineError::NoAnswer => Self::Unavailable,
             LineError::TooMany(seconds) => Self::RateLimited(seconds),
             LineError::Store(error) => error.into(),
         }

@@ -1,7 +1,6 @@
 //! Networks whose channels are linked by a person's phone: by a QR code, or by a code that is typed there.
 
 use async_trait::async_trait;
-use recado_domain::channel::ChannelState;
 use recado_domain::phone::PhoneNumber;
 use tokio::sync::watch;
 
@@ -42,9 +41,9 @@ pub enum LineError {
     /// The channel's line is not up.
     #[error("the line is down")]
     Down,
-    /// The network did not answer in time, or with nonsense.
-    #[error("the network does not answer: {0}")]
-    NoAnswer(String),
+    /// The network did not answer in time, or with nonsense. Without its words, in which a number may stand.
+    #[error("the network does not answer")]
+    NoAnswer,
     /// Numbers were looked up too often; with the seconds to wait.
     #[error("too many numbers were looked up")]
     TooMany(u64),
@@ -74,8 +73,8 @@ pub trait Pairs: Provider {
     /// Ends the session, also on the phone if it can be told, and forgets it.
     async fn forget(&self, channel: ChannelKey);
 
-    /// The state that a channel has by its line alone.
-    fn line_state(&self, channel: ChannelKey) -> ChannelState;
+    /// Why the channel's line is down; `None`: it is up.
+    fn why_down(&self, channel: ChannelKey) -> Option<String>;
 
     /// The account behind a number: as it was found not long ago, else by asking the network.
     async fn look_up(&self, via: &Via, phone: &PhoneNumber) -> Result<KnownAccount, LineError>;

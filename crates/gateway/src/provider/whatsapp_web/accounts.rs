@@ -1,0 +1,63 @@
+//! Which account is behind a number: as it was found not long ago, else as the network says. Many questions are a sign of
+//! abuse to WhatsApp, so that each number is asked for once in a while only, and not too many in a minute.
+
+use std::time::Duration;
+
+use recado_whatsapp_web::LookUpError;
+
+use super::line::Line;
+use crate::clock::{Millis, millis};
+use crate::provider::pairing::LineError;
+use crate::store::rows::KnownAccount;
+
+/// How long it is believed that a number has an account.
+const FOUND: Duration = Duration::from_hours(30 * 24);
+/// How long it is believed that a number has none: people join.
+const NOT_FOUND: Duration = Duration::from_hours(24);
+/// Questions a minute on one channel.
+pub const QUESTIONS: u32 = 30;
+
+/// Whether what was found needs not be asked again.
+pub fn is_fresh(known: &KnownAccount, now: Millis) -> bool {
+    let kept = if known.account.is_some() { FOUND } else { NOT_FOUND };
+    // A clock that was set back makes nothing older.
+    now - known.checked_at < millis(kept)
+}
+
+impl Line {
+    /// The account behind a number.
+    pub async fn look_up(&self, digits: &str) -> Result<KnownAccount, LineError> {
+        let (store, key) = (&self.shared.store, self.via.key);
+        let known = store.known_account(key, digits.to_owned()).await?;
+        if let Some(known) = known.filter(|known| is_fresh(known, self.shared.clock.now())) {
+            return Ok(known);
+        }
+        let session = self.session().ok_or(LineError::Down)?;
+        if let Some(quota) = self.questions.take(self.shared.clock.now()).filter(|quota| !quota.allowed) {
+            return Err(LineError::TooMany(quota.retry_after));
+        }
+        let account = session.look_up(digits).await.map_err(|error| match error {
+            LookUpError::Down => LineError::Down,
+            LookUpError::Other(_) => LineError::NoAnswer,
+        })?;
+        let checked_at = self.shared.clock.now();
+        store.note_account(key, digits.to_owned(), account.clone(), checked_at).await?;
+        Ok(KnownAccount { account, checked_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_found_is_asked_for_sooner() {
+        let known = |account: Option<&str>| KnownAccount { account: account.map(str::to_owned), checked_at: 1_000 };
+        let day = 24 * 60 * 60 * 1_000;
+        for (account, days) in [(Some("551199998888"), 30), (None, 1)] {
+            assert!(is_fresh(&known(account), 1_000 + days * day - 1), "{account:?}");
+            assert!(!is_fresh(&known(account), 1_000 + days * day), "{account:?}");
+            assert!(is_fresh(&known(account), 0), "{account:?}, and the clock was set back");
+        }
+    }
+}

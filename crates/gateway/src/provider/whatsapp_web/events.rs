@@ -1,0 +1,188 @@
+//! What a session tells, one after another: codes for the pairing, the line's ups and downs, answers and receipts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use recado_domain::phone::PhoneNumber;
+use recado_domain::status::MessageStatus;
+use recado_whatsapp_web::{Event, Session};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::line::{Answer, Line};
+use crate::clock::{Millis, millis};
+use crate::provider::pairing::Pairing;
+use crate::store::rows::{Named, Receipt};
+
+/// The wait before the store is asked again to take receipts. The network does not tell them twice.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+/// How long an account rests that is banned for a time, where the network does not say for how long.
+const BAN: Duration = Duration::from_hours(1);
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The line was put down here.
+    Stopped,
+    /// It could not be opened.
+    NotOpened(String),
+    /// The phone, or the network, ended it.
+    LoggedOut,
+    /// Somebody else opened it.
+    Replaced,
+    /// The account is banned until then.
+    TemporarilyBanned { until: Millis },
+    /// The account is banned.
+    Banned { code: u16 },
+    /// The network takes this version of the protocol no more.
+    Outdated,
+    /// No phone linked it.
+    NotLinked { reason: String },
+}
+
+/// The events of one session.
+pub struct Events<'a> {
+    line: Arc<Line>,
+    receiver: mpsc::UnboundedReceiver<Event>,
+    session: Arc<Session>,
+    /// For whose phone a code to type is asked for, and was not yet.
+    phone: Option<&'a PhoneNumber>,
+    begun: bool,
+}
+
+impl<'a> Events<'a> {
+    pub fn new(
+        line: Arc<Line>,
+        receiver: mpsc::UnboundedReceiver<Event>,
+        session: Arc<Session>,
+        phone: Option<&'a PhoneNumber>,
+    ) -> Self {
+        Self { line, receiver, session, phone, begun: false }
+    }
+
+    /// Takes events until the line is up, or there is a code to scan, or the session has ended.
+    pub async fn until_begun(&mut self, stop: &CancellationToken) -> Option<End> {
+        while !self.begun {
+            if let Some(end) = self.one(stop).await {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// Takes events until the session has ended.
+    pub async fn until_ended(&mut self, stop: &CancellationToken) -> End {
+        loop {
+            if let Some(end) = self.one(stop).await {
+                return end;
+            }
+        }
+    }
+
+    async fn one(&mut self, stop: &CancellationToken) -> Option<End> {
+        let mut restriction = self.line.restriction.subscribe();
+        let until = *restriction.borrow_and_update();
+        let restriction_ends = async {
+            match until {
+                Some(until) => self.line.until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let event = tokio::select! {
+            () = stop.cancelled() => return Some(End::Stopped),
+            event = self.receiver.recv() => event,
+            _ = restriction.changed() => return None,
+            () = restriction_ends => {
+                self.line.restriction_ended().await;
+                return None;
+            }
+        };
+        match event {
+            Some(event) => self.take(event, stop).await,
+            None => Some(End::NotOpened("the session has broken off".to_owned())),
+        }
+    }
+
+    async fn take(&mut self, event: Event, stop: &CancellationToken) -> Option<End> {
+        let line = &self.line;
+        let now = line.shared.clock.now();
+        match event {
+            Event::Qr { code, valid_for } => self.code_to_scan(code, now + millis(valid_for)).await,
+            Event::PairingCode { code, valid_for } => {
+                line.pairing.send_replace(Pairing::PhoneCode { code, expires_at: now + millis(valid_for) });
+            }
+            Event::QrExhausted => return not_linked("Nenhum telefone leu o codigo a tempo. Conecte de novo."),
+            // Without the library's words, in which a number may stand.
+            Event::PairingFailed { .. } => {
+                tracing::warn!(channel.id = %line.via.id, "a channel was not linked");
+                return not_linked("O WhatsApp nao ligou o canal ao telefone. Conecte de novo.");
+            }
+            Event::Linked { .. } => drop(line.pairing.send_replace(Pairing::Linked)),
+            Event::Up => {
+                self.begun = true;
+                line.is_now_up(self.session.phone()).await;
+            }
+            Event::Down => line.is_now_down().await,
+            Event::LoggedOut { .. } => return Some(End::LoggedOut),
+            Event::Replaced => return Some(End::Replaced),
+            Event::TemporarilyBanned { expires_in, .. } => {
+                return Some(End::TemporarilyBanned { until: now + millis(expires_in.unwrap_or(BAN)) });
+            }
+            Event::Banned { code } => return Some(End::Banned { code }),
+            Event::Outdated => return Some(End::Outdated),
+            Event::Stopped => return Some(End::NotOpened("the session has broken off".to_owned())),
+            Event::Trouble { text } => tracing::debug!(channel.id = %line.via.id, text, "a line meets trouble"),
+            Event::Acked { id } => line.answered(&id, Answer::Taken),
+            Event::Nacked { id, code } => line.answered(&id, Answer::Refused { code }),
+            Event::Delivered { ids, at } => self.receipts(ids, MessageStatus::Delivered, at, stop).await,
+            Event::Read { ids, at } => self.receipts(ids, MessageStatus::Read, at, stop).await,
+            Event::Wrote { account } => line.was_written_to(account).await,
+        }
+        None
+    }
+
+    async fn code_to_scan(&mut self, code: String, expires_at: Millis) {
+        self.begun = true;
+        match self.phone.take() {
+            // The network talks to us now: it can be asked for a code to type. The answer is an event.
+            Some(phone) => {
+                if self.session.pair_by_phone(phone.digits()).await.is_err() {
+                    let reason = "O WhatsApp nao deu um codigo para este telefone. Confira o numero, ou use o QR code.";
+                    tracing::warn!(channel.id = %self.line.via.id, "no code to type was given");
+                    self.line.pairing.send_replace(Pairing::Ended { reason: reason.to_owned() });
+                }
+            }
+            // One who types is not shown codes to scan.
+            None if matches!(*self.line.pairing.borrow(), Pairing::PhoneCode { .. } | Pairing::Ended { .. }) => {}
+            None => drop(self.line.pairing.send_replace(Pairing::QrCode { code, expires_at })),
+        }
+    }
+
+    /// Hands receipts in, however long the store takes: they are not told twice.
+    async fn receipts(&self, ids: Vec<String>, status: MessageStatus, at: i64, stop: &CancellationToken) {
+        let line = &self.line;
+        let receipts: Vec<_> = ids
+            .into_iter()
+            .map(|id| Receipt {
+                channel: line.via.key,
+                of: Named::NetworkId(id),
+                status,
+                at: at.saturating_mul(1_000),
+                account: None,
+                error: None,
+                pauses: None,
+            })
+            .collect();
+        while let Err(error) = line.shared.receipts.record(receipts.clone(), line.shared.clock.now()).await {
+            tracing::warn!(channel.id = %line.via.id, %error, "receipts wait for the store");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(STORE_RETRY) => {}
+            }
+        }
+    }
+}
+
+fn not_linked(reason: &str) -> Option<End> {
+    Some(End::NotLinked { reason: reason.to_owned() })
+}

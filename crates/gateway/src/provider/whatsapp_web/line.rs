@@ -1,0 +1,282 @@
+//! One channel's line: its session, held open by a task.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use recado_domain::channel::ChannelState;
+use recado_domain::phone::PhoneNumber;
+use recado_whatsapp_web::{Rows, RowsError, Session};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::accounts::QUESTIONS;
+use super::events::{End, Events};
+use super::session_rows::SessionRows;
+use crate::api::rate_limit::Bucket;
+use crate::clock::Millis;
+use crate::provider::Via;
+use crate::provider::pairing::{LineError, Pairing};
+use crate::store::rows::Channel;
+
+/// What a message waits for that meets a line which is down. The line wakes the dispatcher when it comes up.
+pub const DOWN: Duration = Duration::from_secs(5);
+/// How long a message in hand waits for a line that is about to come up.
+const COMING_UP: Duration = Duration::from_secs(2);
+/// The longest for telling the phone that the device is gone.
+const LOG_OUT: Duration = Duration::from_secs(5);
+/// The longest that a line which is coming up keeps others from it.
+const START: Duration = Duration::from_secs(20);
+
+/// Why a line is down that comes back by itself. Such a line is taken up again when the server starts.
+pub const LOST: &str = "A linha caiu; o Recado esta religando.";
+
+/// Whether a channel's line is to be brought up when the server starts: it was up, or about to be, when that ended.
+pub fn comes_back(channel: &Channel) -> bool {
+    match channel.state {
+        ChannelState::Connected | ChannelState::Restricted | ChannelState::Paused => true,
+        ChannelState::Connecting => channel.connected_at.is_some(),
+        ChannelState::Disconnected => channel.state_reason.as_deref().is_some_and(|reason| reason.starts_with(LOST)),
+        ChannelState::Created | ChannelState::LoggedOut | ChannelState::Banned => false,
+    }
+}
+
+/// A session that cannot be read is no fault of the network's, but nobody can go on without it.
+fn unreadable(error: RowsError) -> LineError {
+    tracing::error!(%error, "a session cannot be read");
+    LineError::NoAnswer
+}
+
+/// The network's answer to a message.
+pub enum Answer {
+    Taken,
+    Refused { code: String },
+}
+
+type Answers = Mutex<HashMap<String, oneshot::Sender<Answer>>>;
+
+/// An answer that somebody waits for; nobody waits for it any more when this goes.
+pub struct Awaited<'a> {
+    pub receiver: oneshot::Receiver<Answer>,
+    id: String,
+    answers: &'a Answers,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// A channel's line.
+pub struct Line {
+    pub(super) shared: Arc<Shared>,
+    pub(super) via: Via,
+    /// How often numbers may be looked up.
+    pub(super) questions: Bucket,
+    pub(super) pairing: watch::Sender<Pairing>,
+    pub(super) up: watch::Sender<bool>,
+    /// Until when the network restricts the channel.
+    pub(super) restriction: watch::Sender<Option<Millis>>,
+    session: RwLock<Option<Arc<Session>>>,
+    answers: Answers,
+    /// The task that holds the session open. Locked while that is started or stopped.
+    run: tokio::sync::Mutex<Option<Run>>,
+}
+
+struct Run {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Line {
+    pub fn new(shared: Arc<Shared>, via: Via) -> Self {
+        Self {
+            shared,
+            via,
+            questions: Bucket::new(Some(QUESTIONS)),
+            pairing: watch::Sender::new(Pairing::Idle),
+            up: watch::Sender::new(false),
+            restriction: watch::Sender::new(None),
+            session: RwLock::default(),
+            answers: Answers::default(),
+            run: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub fn pairing(&self) -> watch::Receiver<Pairing> {
+        self.pairing.subscribe()
+    }
+
+    pub fn is_up(&self) -> bool {
+        *self.up.borrow()
+    }
+
+    /// Waits a little for a line that may be about to come up.
+    pub async fn until_up(&self) {
+        drop(tokio::time::timeout(COMING_UP, self.up.subscribe().wait_for(|up| *up)).await);
+    }
+
+    pub async fn until_down(&self) {
+        // The sender is ours: it does not go.
+        drop(self.up.subscribe().wait_for(|up| !*up).await);
+    }
+
+    /// The session, while the line is up.
+    pub fn session(&self) -> Option<Arc<Session>> {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| self.is_up())
+    }
+
+    fn set_session(&self, session: Option<Arc<Session>>) {
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
+    /// Waits for the answer to a message from now on.
+    pub fn expect(&self, id: &str) -> Awaited<'_> {
+        let (sender, receiver) = oneshot::channel();
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), sender);
+        Awaited { receiver, id: id.to_owned(), answers: &self.answers }
+    }
+
+    /// An answer came. One that nobody waits for any more is no news: the message is sent again, and answered again.
+    pub(super) fn answered(&self, id: &str, answer: Answer) {
+        if let Some(waiting) = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
+            drop(waiting.send(answer));
+        }
+    }
+
+    /// Restricts the channel, and shows why.
+    pub async fn restrict(&self, until: Millis, reason: String) {
+        let now = self.shared.clock.now();
+        match self.shared.store.restrict_channel(self.via.key, until, reason, now).await {
+            Ok(_) => self.restricted(until),
+            Err(error) => tracing::warn!(channel.id = %self.via.id, %error, "a restriction could not be noted"),
+        }
+    }
+
+    /// Remembers to end a restriction in time.
+    pub fn restricted(&self, until: Millis) {
+        self.restriction.send_modify(|known| *known = Some(known.map_or(until, |known| known.max(until))));
+    }
+
+    /// Brings the line up, by the session or by pairing. One that is up, or coming up, stays as it is.
+    pub async fn connect(self: &Arc<Self>, channel: &Channel, phone: Option<&PhoneNumber>) -> Result<(), LineError> {
+        let running = self.run.lock().await.as_ref().is_some_and(|run| !run.task.is_finished());
+        let pairs =
+            matches!(*self.pairing.borrow(), Pairing::Waiting | Pairing::QrCode { .. } | Pairing::PhoneCode { .. });
+        if running && pairs && phone.is_some() {
+            // Codes to scan are shown now; one to type was asked for.
+            self.stop().await;
+        } else if running {
+            self.keeps_up().await;
+            return Ok(());
+        }
+        let rows: Arc<dyn Rows> = self.rows();
+        let linked = Session::is_linked(&rows).await.map_err(unreadable)?;
+        // Before the state: who sees that it is connecting finds how far it has come.
+        self.pairing.send_replace(if linked { Pairing::Idle } else { Pairing::Waiting });
+        let next = ChannelState::Connecting;
+        let now = self.shared.clock.now();
+        if channel.state != next && channel.state != ChannelState::Restricted {
+            self.shared.store.move_channel(self.via.key, channel.state, next, None, now).await?;
+        }
+        self.start(phone.cloned()).await;
+        Ok(())
+    }
+
+    /// The line runs: the channel's state says so, whatever held it.
+    async fn keeps_up(&self) {
+        if self.is_up() {
+            self.shows_up(true).await;
+        }
+    }
+
+    pub(super) fn rows(self: &Arc<Self>) -> Arc<SessionRows> {
+        Arc::new(SessionRows { shared: self.shared.clone(), channel: self.via.key })
+    }
+
+    /// Holds the session open from now on.
+    pub async fn start(self: &Arc<Self>, phone: Option<PhoneNumber>) {
+        let mut run = self.run.lock().await;
+        if run.as_ref().is_some_and(|run| !run.task.is_finished()) {
+            return;
+        }
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(self.clone().hold(stop.clone(), phone));
+        *run = Some(Run { stop, task });
+    }
+
+    /// Puts the line down, and waits until it is. The session stays.
+    pub async fn stop(&self) {
+        let run = self.run.lock().await.take();
+        if let Some(run) = run {
+            run.stop.cancel();
+            drop(run.task.await);
+        }
+    }
+
+    /// Ends the session, also on the phone if it can be told.
+    pub async fn log_out(&self) {
+        if let Some(session) = self.session() {
+            let told = tokio::time::timeout(LOG_OUT, session.log_out()).await;
+            if !matches!(told, Ok(Ok(()))) {
+                tracing::warn!(channel.id = %self.via.id, "the phone could not be told that its device is gone");
+            }
+        }
+        self.stop().await;
+    }
+
+    /// Opens the session again and again, until it has ended for good.
+    async fn hold(self: Arc<Self>, stop: CancellationToken, phone: Option<PhoneNumber>) {
+        loop {
+            let end = self.open(&stop, phone.as_ref()).await;
+            self.up.send_replace(false);
+            self.set_session(None);
+            match self.ended(end).await {
+                Some(until) if !stop.is_cancelled() => {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = self.until(until) => {}
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Opens the session and lives with it, until it ends.
+    async fn open(self: &Arc<Self>, stop: &CancellationToken, phone: Option<&PhoneNumber>) -> End {
+        let turn = tokio::select! {
+            () = stop.cancelled() => return End::Stopped,
+            // Nobody closes it.
+            turn = self.shared.starts.acquire() => turn.ok(),
+        };
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let session = match Session::open(self.rows(), &self.shared.options, sender).await {
+            Ok(session) => Arc::new(session),
+            Err(error) => return End::NotOpened(error.to_string()),
+        };
+        self.set_session(Some(session.clone()));
+        let mut events = Events::new(self.clone(), receiver, session.clone(), phone);
+        let began = tokio::time::timeout(START, events.until_begun(stop)).await;
+        drop(turn);
+        let end = match began {
+            Ok(Some(end)) => end,
+            _ => events.until_ended(stop).await,
+        };
+        self.set_session(None);
+        // Answers cannot come any more.
+        self.up.send_replace(false);
+        drop(events);
+        session.stop().await;
+        end
+    }
+
+    /// Waits for a time of day.
+    pub(super) async fn until(&self, at: Millis) {
+        let wait = u64::try_from(at - self.shared.clock.now()).unwrap_or(0);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+}

@@ -1,0 +1,184 @@
+//! WhatsApp Web: channels that a person's phone links. The protocol is in the driver crate; here its sessions become lines of
+//! channels.
+//!
+//! | File | |
+//! |---|---|
+//! | `line` | one channel's line: its session, held open |
+//! | `events` | what a session tells: codes, answers, receipts |
+//! | `state` | a line's ups, downs and ends, as the channel's state shows them |
+//! | `send` | one message: the accounts looked up, handed over, the network's answer awaited |
+//! | `refusal` | what the network's codes of refusal mean, in one table |
+//! | `accounts` | which account is behind a number: kept, and asked for sparingly |
+//! | `session_rows` | a session's rows in the store, sealed |
+
+mod accounts;
+mod events;
+mod line;
+mod refusal;
+mod send;
+mod session_rows;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use recado_domain::channel::{ChannelSettings, ChannelType};
+use recado_domain::pacing::Pacing;
+use recado_domain::phone::PhoneNumber;
+use recado_whatsapp_web::Options;
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock::{Clock, Entropy};
+use crate::directory::Directory;
+use crate::dispatch::Dispatcher;
+use crate::provider::pairing::{LineError, Pairing, Pairs};
+use crate::provider::{Provider, SendOutcome, Via};
+use crate::receipts::Receipts;
+use crate::sealed::KeyRing;
+use crate::store::Store;
+use crate::store::rows::{Channel, ChannelKey, Claimed, KnownAccount, StoreError, Unanswered};
+use line::Line;
+
+/// Lines that are brought up at a time. Two hundred that start together would ask for as many handshakes.
+const STARTS: usize = 8;
+
+/// The network, with the lines of all channels.
+pub struct WhatsAppWeb {
+    shared: Arc<Shared>,
+    lines: Mutex<HashMap<ChannelKey, Arc<Line>>>,
+}
+
+/// What all lines work with.
+struct Shared {
+    store: Arc<dyn Store>,
+    secrets: Arc<KeyRing>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    receipts: Receipts,
+    options: Options,
+    starts: Semaphore,
+    /// Told of lines that come up; there once the server runs.
+    dispatcher: OnceLock<Dispatcher>,
+}
+
+impl Shared {
+    fn wake(&self, channel: ChannelKey) {
+        if let Some(dispatcher) = self.dispatcher.get() {
+            dispatcher.wake(channel);
+        }
+    }
+}
+
+impl WhatsAppWeb {
+    /// Without lines yet.
+    pub fn new(
+        store: Arc<dyn Store>,
+        secrets: Arc<KeyRing>,
+        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
+        options: Options,
+    ) -> Self {
+        let (receipts, starts, dispatcher) = (Receipts::new(store.clone()), Semaphore::new(STARTS), OnceLock::new());
+        let shared = Shared { store, secrets, clock, entropy, receipts, options, starts, dispatcher };
+        Self { shared: Arc::new(shared), lines: Mutex::default() }
+    }
+
+    /// A channel's line, up or not.
+    fn line(&self, via: &Via) -> Arc<Line> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.entry(via.key).or_insert_with(|| Arc::new(Line::new(self.shared.clone(), via.clone()))).clone()
+    }
+
+    fn known_line(&self, key: ChannelKey) -> Option<Arc<Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+}
+
+#[async_trait]
+impl Provider for WhatsAppWeb {
+    fn max_in_flight(&self, _: &ChannelSettings) -> usize {
+        1
+    }
+
+    fn pacing(&self, settings: &ChannelSettings) -> Pacing {
+        let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+        Pacing { min: seconds(settings.delay_min_seconds), max: seconds(settings.delay_max_seconds) }
+    }
+
+    fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
+        Unanswered::SendAgain
+    }
+
+    async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String> {
+        let known = self.shared.store.known_account(via.key, phone.digits().to_owned()).await.ok().flatten();
+        known.filter(|known| accounts::is_fresh(known, self.shared.clock.now()))?.account
+    }
+
+    async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
+        match self.known_line(via.key) {
+            Some(line) => line.send(message).await,
+            None => SendOutcome::ChannelTrouble { wait: line::DOWN },
+        }
+    }
+}
+
+#[async_trait]
+impl Pairs for WhatsAppWeb {
+    async fn start(&self, directory: &Directory, dispatcher: &Dispatcher) -> Result<(), StoreError> {
+        // Nobody else sets it.
+        let _ = self.shared.dispatcher.set(dispatcher.clone());
+        let channels = directory.channels();
+        for entry in channels.iter().filter(|entry| entry.kind == ChannelType::WhatsAppWeb) {
+            let Some(channel) = self.shared.store.channel(entry.via.key).await? else { continue };
+            if line::comes_back(&channel) {
+                let line = self.line(&entry.via);
+                line.was_cut(&channel).await?;
+                line.start(None).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop(&self) {
+        let lines: Vec<_> = self.lines.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        join_all(lines.iter().map(|line| line.stop())).await;
+    }
+
+    async fn connect(&self, channel: &Channel, phone: Option<&PhoneNumber>) -> Result<(), LineError> {
+        let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
+        self.line(&via).connect(channel, phone).await
+    }
+
+    fn pairing(&self, channel: ChannelKey) -> watch::Receiver<Pairing> {
+        match self.known_line(channel) {
+            Some(line) => line.pairing(),
+            // Nobody has asked; there is nobody to change that either.
+            None => watch::channel(Pairing::Idle).1,
+        }
+    }
+
+    async fn disconnect(&self, channel: ChannelKey) {
+        if let Some(line) = self.known_line(channel) {
+            line.stop().await;
+        }
+    }
+
+    async fn forget(&self, channel: ChannelKey) {
+        let line = self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&channel);
+        if let Some(line) = line {
+            line.log_out().await;
+        }
+    }
+
+    fn why_down(&self, channel: ChannelKey) -> Option<String> {
+        let up = self.known_line(channel).is_some_and(|line| line.is_up());
+        (!up).then(|| line::LOST.to_owned())
+    }
+
+    async fn look_up(&self, via: &Via, phone: &PhoneNumber) -> Result<KnownAccount, LineError> {
+        let line = self.known_line(via.key).ok_or(LineError::Down)?;
+        line.look_up(phone.digits()).await
+    }
+}

@@ -1,0 +1,194 @@
+//! One message: the accounts looked up, handed over, the network's answer awaited.
+
+use std::time::Duration;
+
+use recado_domain::channel::ChannelSettings;
+use recado_domain::message::{Content, GivenContact, Stored};
+use recado_domain::pacing::Pacing;
+use recado_domain::vcard;
+use recado_whatsapp_web::{Outgoing, Session, SubmitError};
+use tokio::time::timeout;
+
+use super::line::{Answer, Awaited, DOWN, Line};
+use super::refusal::{self, Refusal};
+use crate::clock::{millis, random, rfc3339};
+use crate::provider::SendOutcome;
+use crate::provider::pairing::LineError;
+use crate::store::rows::{CardAccount, Claimed, SentCard};
+
+/// The longest for all that comes before a message is handed over.
+const PREPARE: Duration = Duration::from_secs(8);
+/// The longest wait for the network's answer, while the line is up. With what comes before it, a send stays below the
+/// dispatcher's own limit of 45 seconds.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long somebody types.
+const TYPING: Pacing = Pacing { min: Duration::from_millis(800), max: Duration::from_millis(2_500) };
+
+/// What is known before a message is handed over.
+struct Prepared {
+    account: String,
+    outgoing: Outgoing,
+    /// The card, where it is not the one that was accepted.
+    card: Option<SentCard>,
+}
+
+impl Line {
+    /// Sends a message.
+    pub async fn send(&self, message: &Claimed) -> SendOutcome {
+        let prepared = match timeout(PREPARE, self.prepare(message)).await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(outcome)) => return outcome,
+            // The network is slow to say which account it is. Nothing was sent.
+            Err(_) => return SendOutcome::ChannelBusy,
+        };
+        let Some(session) = self.session() else { return SendOutcome::ChannelTrouble { wait: DOWN } };
+        let awaited = self.expect(&message.network_id);
+        match session.submit(&prepared.outgoing).await {
+            Ok(()) => {}
+            Err(SubmitError::Down) => return SendOutcome::Interrupted,
+            Err(SubmitError::NoDevice) => {
+                return SendOutcome::TryAgain {
+                    code: "RECIPIENT_UNREACHABLE",
+                    message: "O destinatario nao tem nenhum aparelho que possa receber a mensagem.".to_owned(),
+                };
+            }
+            // Without the library's words, in which a number may stand.
+            Err(SubmitError::Other(_)) => {
+                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "nobody knows whether a message was handed over");
+                return SendOutcome::NoAnswer;
+            }
+        }
+        match self.answer(awaited).await {
+            Ok(Answer::Taken) => {
+                SendOutcome::Accepted { account: Some(prepared.account), remote_id: None, card: prepared.card }
+            }
+            Ok(Answer::Refused { code }) => self.refused(&session, message, &code).await,
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Finds the accounts, writes the one of the card's phone into the card, and shows that something is typed.
+    async fn prepare(&self, message: &Claimed) -> Result<Prepared, SendOutcome> {
+        self.until_up().await;
+        let Content::Contact { contact } =
+            serde_json::from_str::<Stored>(&message.payload).map_err(unreadable)?.content;
+        let recipient = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
+        let Some(account) = recipient.account else {
+            return Err(not_on_whatsapp());
+        };
+        let card = self.card(message, &contact).await?;
+        let vcard = card.as_ref().map_or(&message.card, |card| &card.card).clone();
+        if self.settings().await?.typing {
+            self.type_a_while(&account).await;
+        }
+        let (id, display_name) = (message.network_id.clone(), contact.name);
+        let outgoing = Outgoing { id, account: account.clone(), display_name, vcard };
+        Ok(Prepared { account, outgoing, card })
+    }
+
+    /// The card with the account that the network names for its phone. `None`: the card is as it was accepted, also where
+    /// its phone has no account; the message says so by the source of its `waid`.
+    async fn card(&self, message: &Claimed, contact: &GivenContact) -> Result<Option<SentCard>, SendOutcome> {
+        if message.card_account.is_some() {
+            return Ok(None);
+        }
+        let card = contact.card().map_err(unreadable)?;
+        let known = self.look_up(card.phone.number.digits()).await.map_err(|error| self.trouble(error))?;
+        Ok(known.account.map(|digits| SentCard {
+            card: vcard::render(&card, &digits),
+            account: CardAccount { digits, known: true },
+        }))
+    }
+
+    async fn settings(&self) -> Result<ChannelSettings, SendOutcome> {
+        let channel = self.shared.store.channel(self.via.key).await.map_err(|error| self.trouble(error.into()))?;
+        Ok(channel.map(|channel| channel.settings).unwrap_or_default())
+    }
+
+    async fn type_a_while(&self, account: &str) {
+        let Some(session) = self.session() else { return };
+        // That nobody saw it harms nothing.
+        if session.typing(account, true).await.is_ok() {
+            let random = u64::from_le_bytes(random(&*self.shared.entropy));
+            tokio::time::sleep(TYPING.rest(random)).await;
+            drop(session.typing(account, false).await);
+        }
+    }
+
+    /// Waits for the network's answer, as long as the line is up.
+    async fn answer(&self, mut answer: Awaited<'_>) -> Result<Answer, SendOutcome> {
+        tokio::select! {
+            // What has come is taken before the line's end is looked at.
+            biased;
+            answer = &mut answer.receiver => answer.map_err(|_| SendOutcome::Interrupted),
+            () = self.until_down() => Err(SendOutcome::Interrupted),
+            () = tokio::time::sleep(ANSWER) => Err(SendOutcome::NoAnswer),
+        }
+    }
+
+    async fn refused(&self, session: &Session, message: &Claimed, code: &str) -> SendOutcome {
+        tracing::warn!(channel.id = %self.via.id, code, "the network refused a message");
+        let now = self.shared.clock.now();
+        match refusal::of(code) {
+            Refusal::NoNewChats => {
+                let told = session.restriction().await.ok().flatten().map(|seconds| seconds.saturating_mul(1_000));
+                let until = told.filter(|until| *until > now).unwrap_or(now + millis(refusal::NO_NEW_CHATS));
+                let reason = format!(
+                    "O WhatsApp nao deixa esta conta abrir conversas novas (erro {code}). Nova tentativa em {}.",
+                    rfc3339(until)
+                );
+                self.restricted(until);
+                SendOutcome::ChatRefused { until, reason }
+            }
+            Refusal::TooMuch => {
+                let until = now + millis(refusal::TOO_MUCH);
+                let reason =
+                    format!("O WhatsApp limita esta conta (erro {code}). Nova tentativa em {}.", rfc3339(until));
+                self.restrict(until, reason).await;
+                SendOutcome::ChannelTrouble { wait: refusal::TOO_MUCH }
+            }
+            Refusal::Trouble => SendOutcome::ChannelBusy,
+            Refusal::NoRecipient => {
+                // What was believed of the number is asked for anew.
+                let forgotten =
+                    self.shared.store.note_account(self.via.key, message.recipient.clone(), None, now).await;
+                forgotten.map_or_else(|error| self.trouble(error.into()), |()| not_on_whatsapp())
+            }
+            Refusal::Message => SendOutcome::Rejected {
+                code: "WHATSAPP_REFUSED",
+                message: format!("O WhatsApp recusou a mensagem (erro {code})."),
+            },
+        }
+    }
+
+    /// What a question without an answer means for the message that needed it: it waits, and nothing was sent.
+    fn trouble(&self, error: LineError) -> SendOutcome {
+        match error {
+            LineError::Down => SendOutcome::ChannelTrouble { wait: DOWN },
+            LineError::TooMany(seconds) => SendOutcome::ChannelTrouble { wait: Duration::from_secs(seconds) },
+            LineError::NoAnswer => {
+                tracing::warn!(channel.id = %self.via.id, "a number could not be looked up");
+                SendOutcome::ChannelBusy
+            }
+            LineError::Store(error) => {
+                tracing::warn!(channel.id = %self.via.id, %error, "a channel waits for the store");
+                SendOutcome::ChannelTrouble { wait: DOWN }
+            }
+        }
+    }
+}
+
+fn not_on_whatsapp() -> SendOutcome {
+    SendOutcome::Rejected {
+        code: "NUMBER_NOT_ON_WHATSAPP",
+        message: "O numero do destinatario nao esta no WhatsApp.".to_owned(),
+    }
+}
+
+/// A newer version stored it in another form.
+fn unreadable(_: impl std::error::Error) -> SendOutcome {
+    SendOutcome::Rejected {
+        code: "UNREADABLE_MESSAGE",
+        message: "O conteudo guardado da mensagem nao pode ser lido por esta versao.".to_owned(),
+    }
+}

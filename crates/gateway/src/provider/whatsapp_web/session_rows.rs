@@ -1,0 +1,65 @@
+//! A session's rows in the store, each sealed for its place.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use recado_whatsapp_web::{Change, Kind, Rows, RowsError};
+use secrecy::ExposeSecret;
+
+use super::Shared;
+use crate::sealed::Place;
+use crate::store::rows::{ChannelKey, SessionChange};
+
+/// The rows of one channel's session.
+pub struct SessionRows {
+    pub shared: Arc<Shared>,
+    pub channel: ChannelKey,
+}
+
+impl SessionRows {
+    fn place<'a>(&self, kind: Kind, key: &'a [u8]) -> Place<'a> {
+        Place::Session { channel: self.channel, kind: kind.number(), key }
+    }
+
+    fn open(&self, kind: Kind, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, RowsError> {
+        let opened = self.shared.secrets.open(self.place(kind, key), sealed).map_err(refusal)?;
+        // The library keeps what it reads for as long as it likes: that memory is not zeroed.
+        Ok(opened.expose_secret().to_vec())
+    }
+
+    fn change(&self, change: Change) -> Result<SessionChange, RowsError> {
+        Ok(match change {
+            Change::Put { kind, key, value, stamp } => {
+                let sealed = self.shared.secrets.seal(self.place(kind, &key), &value, &*self.shared.entropy);
+                SessionChange::Put { kind: kind.number(), key, sealed: sealed.map_err(refusal)?, stamp }
+            }
+            Change::Delete { kind, key } => SessionChange::Delete { kind: kind.number(), key },
+            Change::DeletePrefix { kind, prefix } => SessionChange::DeletePrefix { kind: kind.number(), prefix },
+            Change::DeleteBefore { kind, stamp } => SessionChange::DeleteBefore { kind: kind.number(), stamp },
+        })
+    }
+}
+
+fn refusal(error: impl ToString) -> RowsError {
+    RowsError(error.to_string())
+}
+
+#[async_trait]
+impl Rows for SessionRows {
+    async fn get(&self, kind: Kind, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, RowsError> {
+        let sealed = self.shared.store.session_values(self.channel, kind.number(), keys.clone()).await;
+        let values = keys.iter().zip(sealed.map_err(refusal)?);
+        values.map(|(key, value)| value.map(|sealed| self.open(kind, key, &sealed)).transpose()).collect()
+    }
+
+    async fn list(&self, kind: Kind, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError> {
+        let sealed = self.shared.store.session_list(self.channel, kind.number(), prefix).await.map_err(refusal)?;
+        let rows = sealed.into_iter();
+        rows.map(|(key, sealed)| self.open(kind, &key, &sealed).map(|value| (key, value))).collect()
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
+        let sealed = changes.into_iter().map(|change| self.change(change)).collect::<Result<_, _>>()?;
+        self.shared.store.write_session(self.channel, sealed).await.map_err(refusal)
+    }
+}

@@ -1,0 +1,221 @@
+//! A line's ups, downs and ends, as the channel's state shows them: each with what a person is to do.
+
+use std::time::Duration;
+
+use recado_domain::channel::ChannelState;
+use serde_json::json;
+
+use super::events::End;
+use super::line::{LOST, Line};
+use crate::clock::{Millis, millis, rfc3339};
+use crate::provider::pairing::Pairing;
+use crate::sealed::Place;
+use crate::store::rows::{Channel, Link, StoreError};
+
+/// How often a move is tried again when somebody else moved the channel meanwhile, or the store did not take it.
+const TRIES: usize = 20;
+/// The wait between two tries.
+const RETRY: Duration = Duration::from_millis(250);
+/// The wait before a session is opened again that could not be opened.
+const REOPEN: Duration = Duration::from_secs(30);
+
+const REPLACED: &str = "Outro programa abriu esta sessao do WhatsApp (uma copia do Recado?). Pare-o e conecte de novo.";
+const LOGGED_OUT: &str = "O telefone desconectou este aparelho, ou o WhatsApp o fez. Conecte de novo e leia o QR code.";
+const OUTDATED: &str = "O WhatsApp nao aceita mais esta versao do protocolo. Atualize o Recado, ou ajuste \
+                        RECADO_WHATSAPP_WEB_VERSION, e conecte de novo.";
+
+/// A state, and why.
+type Next = (ChannelState, Option<String>);
+
+impl Line {
+    /// Moves the channel to what `next` says of it; `None` leaves it as it is. A store that does not take it is asked
+    /// again for a while: a state that is not told would be a lie until the next one.
+    async fn moves(&self, next: impl Fn(&Channel) -> Option<Next>) {
+        for _ in 0..TRIES {
+            match self.try_move(&next).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(channel.id = %self.via.id, %error, "a channel's state waits for the store");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn try_move(&self, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
+        let (store, key) = (&self.shared.store, self.via.key);
+        let Some(channel) = store.channel(key).await?.filter(|channel| channel.deleted_at.is_none()) else {
+            return Ok(true);
+        };
+        let Some((state, reason)) = next(&channel) else { return Ok(true) };
+        let now = self.shared.clock.now();
+        let moved = store.move_channel(key, channel.state, state, reason, now).await?;
+        if moved {
+            tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = state.name(), "channel moved");
+        }
+        Ok(moved)
+    }
+
+    /// The server was started anew: nobody knows yet whether the line comes up.
+    pub async fn was_cut(&self, channel: &Channel) -> Result<(), StoreError> {
+        self.restriction.send_replace(channel.restricted_until);
+        let was_up = |channel: &Channel| matches!(channel.state, ChannelState::Connected | ChannelState::Connecting);
+        let next = |channel: &Channel| was_up(channel).then(|| (ChannelState::Disconnected, Some(LOST.to_owned())));
+        self.try_move(next).await.map(drop)
+    }
+
+    /// The line is up, for the account of this phone.
+    pub async fn is_now_up(&self, phone: Option<String>) {
+        self.up.send_replace(true);
+        if *self.pairing.borrow() != Pairing::Linked {
+            self.pairing.send_replace(Pairing::Idle);
+        }
+        if let Some(phone) = phone {
+            self.note_link(&json!({ "phone": phone }).to_string()).await;
+        }
+        self.shows_up(false).await;
+    }
+
+    /// Shows whose phone links the channel.
+    async fn note_link(&self, details: &str) {
+        let (shared, key) = (&self.shared, self.via.key);
+        let noted = async {
+            let Some(channel) = shared.store.channel(key).await? else { return Ok(()) };
+            let linked = channel.link.as_deref() == Some(details);
+            // Where the line came up. In other states it is noted the next time.
+            if linked || !matches!(channel.state, ChannelState::Connecting | ChannelState::Disconnected) {
+                return Ok(());
+            }
+            // The secrets are in the session's rows; here are none.
+            let Ok(sealed) = shared.secrets.seal(Place::Link(key), b"{}", &*shared.entropy) else { return Ok(()) };
+            let link = Link { channel: key, details: details.to_owned(), sealed };
+            shared.store.link_channel(link, channel.state, shared.clock.now()).await.map(drop)
+        };
+        let noted: Result<(), StoreError> = noted.await;
+        if let Err(error) = noted {
+            tracing::warn!(channel.id = %self.via.id, %error, "a channel's phone could not be noted");
+        }
+    }
+
+    /// The channel's state says that the line is up. A pause ends only where somebody has asked for it.
+    pub async fn shows_up(&self, ends_pause: bool) {
+        let now = self.shared.clock.now();
+        let next = |channel: &Channel| {
+            let restricted = channel.restricted_until.is_some_and(|until| until > now);
+            match channel.state {
+                ChannelState::Paused if !ends_pause => None,
+                ChannelState::Restricted if restricted => None,
+                _ if restricted => Some((ChannelState::Restricted, channel.state_reason.clone())),
+                ChannelState::Connected => None,
+                ChannelState::Banned => None,
+                _ => Some((ChannelState::Connected, None)),
+            }
+        };
+        self.moves(next).await;
+        self.shared.wake(self.via.key);
+    }
+
+    pub async fn is_now_down(&self) {
+        self.up.send_replace(false);
+        self.moves(|channel| {
+            let was_up = matches!(channel.state, ChannelState::Connected);
+            was_up.then(|| (ChannelState::Disconnected, Some(LOST.to_owned())))
+        })
+        .await;
+    }
+
+    /// The time until which the network restricted the channel is over.
+    pub async fn restriction_ended(&self) {
+        let now = self.shared.clock.now();
+        // A later one may have been stated meanwhile.
+        self.restriction.send_if_modified(|until| until.take_if(|until| *until <= now).is_some());
+        if self.is_up() {
+            self.shows_up(false).await;
+        }
+    }
+
+    /// Somebody wrote to us: they are no new recipient.
+    pub async fn was_written_to(&self, account: String) {
+        match self.shared.store.note_chat(self.via.key, account).await {
+            Ok(true) => self.shared.wake(self.via.key),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(channel.id = %self.via.id, %error, "a chat could not be noted"),
+        }
+    }
+
+    /// The session has ended. Gives when it is to be opened again, where that is not for a person to say.
+    pub async fn ended(&self, end: End) -> Option<Millis> {
+        let now = self.shared.clock.now();
+        match &end {
+            End::Stopped => {}
+            End::NotOpened(reason) => tracing::warn!(channel.id = %self.via.id, reason, "a session cannot be opened"),
+            end => tracing::warn!(channel.id = %self.via.id, ?end, "a channel's session has ended"),
+        }
+        if !matches!(end, End::NotLinked { .. }) {
+            self.pairing.send_replace(Pairing::Idle);
+        }
+        let down = |reason: &str| (ChannelState::Disconnected, Some(reason.to_owned()));
+        match end {
+            End::Stopped => None,
+            End::NotOpened(_) => {
+                let reason = format!("{LOST} A sessao guardada nao pode ser aberta: veja o log do servidor.");
+                self.moves(|channel| (channel.state != ChannelState::Paused).then(|| down(&reason))).await;
+                Some(now + millis(REOPEN))
+            }
+            End::LoggedOut => {
+                self.forget_session().await;
+                self.moves(|_| Some((ChannelState::LoggedOut, Some(LOGGED_OUT.to_owned())))).await;
+                None
+            }
+            End::Replaced => {
+                self.moves(|_| Some(down(REPLACED))).await;
+                None
+            }
+            End::Outdated => {
+                self.moves(|_| Some(down(OUTDATED))).await;
+                None
+            }
+            End::Banned { code } => {
+                let reason = format!("O WhatsApp baniu este numero (erro {code}). Recorra no aplicativo do telefone.");
+                self.moves(|_| Some((ChannelState::Banned, Some(reason.clone())))).await;
+                None
+            }
+            End::TemporarilyBanned { until } => {
+                self.banned_until(until).await;
+                Some(until)
+            }
+            End::NotLinked { reason } => {
+                self.moves(|channel| {
+                    let never = channel.connected_at.is_none();
+                    let state = if never { ChannelState::Created } else { ChannelState::LoggedOut };
+                    (channel.state == ChannelState::Connecting).then(|| (state, Some(reason.clone())))
+                })
+                .await;
+                self.pairing.send_replace(Pairing::Ended { reason });
+                None
+            }
+        }
+    }
+
+    /// Nothing goes until then, not even to those who wrote first.
+    async fn banned_until(&self, until: Millis) {
+        let reason = format!("O WhatsApp suspendeu este numero ate {}. O Recado religa depois disso.", rfc3339(until));
+        if let Err(error) = self.shared.store.hold_channel(self.via.key, until).await {
+            tracing::warn!(channel.id = %self.via.id, %error, "a channel could not be held");
+        }
+        self.restrict(until, reason.clone()).await;
+        self.moves(|channel| {
+            let shown = matches!(channel.state, ChannelState::Restricted | ChannelState::Paused);
+            (!shown).then(|| (ChannelState::Restricted, Some(reason.clone())))
+        })
+        .await;
+    }
+
+    async fn forget_session(&self) {
+        if let Err(error) = self.shared.store.end_session(self.via.key).await {
+            // What is left opens nothing: the network has ended it.
+            tracing::warn!(channel.id = %self.via.id, %error, "a session that has ended could not be deleted");
+        }
+    }
+}

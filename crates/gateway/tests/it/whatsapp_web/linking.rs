@@ -1,0 +1,79 @@
+//! `connect`, `GET …/pairing`, and what ends a link.
+
+use fake_whatsapp::ConnectFailure;
+
+use super::{OWNER, Stage, owner};
+use crate::harness::wait_for;
+
+#[test]
+fn a_scan_links_the_channel_and_a_restart_needs_no_other() {
+    let stage = Stage::set();
+    stage.create("vendas");
+    assert_eq!(stage.channel("vendas")["state"], "CREATED");
+    assert_eq!(stage.pairing("vendas")["status"], "IDLE");
+
+    let pairing = stage.connect("vendas");
+    assert_eq!(pairing["status"], "QR_CODE");
+    assert!(pairing["qrCode"].as_str().expect("an image").starts_with("data:image/svg+xml;base64,"), "{pairing}");
+    assert!(pairing["expiresAt"].is_string(), "{pairing}");
+    assert_eq!(stage.channel("vendas")["state"], "CONNECTING");
+    assert_eq!(stage.channel("vendas")["accepts"], false, "it never was up");
+    // Asked twice, it shows the same code.
+    assert_eq!(stage.connect("vendas")["code"], pairing["code"]);
+
+    stage.whatsapp.scan(pairing["code"].as_str().expect("a code"), &owner()).expect("it can be scanned");
+    let channel = stage.until_state("vendas", "CONNECTED");
+    assert_eq!(channel["link"]["phone"], OWNER);
+    assert_eq!(stage.pairing("vendas")["status"], "LINKED");
+
+    let stage = stage.crash();
+    wait_for("the session to be back", || stage.channel("vendas")["state"] == "CONNECTED");
+    assert_eq!(stage.pairing("vendas")["status"], "IDLE", "no code was asked for");
+    assert_eq!(stage.act("vendas", "connect").expect(200).json()["data"]["pairing"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_phone_that_logs_out_leaves_a_channel_to_be_linked_anew() {
+    let stage = Stage::linked();
+    stage.whatsapp.log_out(OWNER);
+    let channel = stage.until_state("vendas", "LOGGED_OUT");
+    assert!(channel["stateReason"].as_str().expect("a reason").contains("QR code"), "{channel}");
+    assert_eq!(channel["accepts"], false);
+
+    let pairing = stage.connect("vendas");
+    stage.whatsapp.scan(pairing["code"].as_str().expect("a code"), &owner().at(2)).expect("it can be scanned");
+    stage.until_state("vendas", "CONNECTED");
+}
+
+#[test]
+fn a_session_that_another_program_took_waits_for_a_person() {
+    let stage = Stage::linked();
+    stage.whatsapp.replace(OWNER);
+    let channel = stage.until_state("vendas", "DISCONNECTED");
+    wait_for("the reason", || {
+        stage.channel("vendas")["stateReason"].as_str().unwrap_or_default().contains("Outro programa")
+    });
+    assert_eq!(channel["accepts"], true, "what is sent meanwhile waits");
+    // It does not come back by itself, also not at the next start.
+    let stage = stage.crash();
+    assert_eq!(stage.channel("vendas")["state"], "DISCONNECTED");
+    stage.act("vendas", "connect").expect(200);
+    stage.until_state("vendas", "CONNECTED");
+}
+
+#[test]
+fn bans_are_shown_and_one_with_an_end_ends() {
+    let stage = Stage::linked();
+    stage.whatsapp.faults(|faults| faults.connect_failure = Some(ConnectFailure::ban_for(3)));
+    stage.whatsapp.drop_connections(OWNER);
+    let channel = stage.until_state("vendas", "RESTRICTED");
+    assert!(channel["restrictedUntil"].is_string(), "{channel}");
+    stage.whatsapp.faults(|faults| faults.connect_failure = None);
+    stage.until_state("vendas", "CONNECTED");
+
+    stage.whatsapp.faults(|faults| faults.connect_failure = Some(ConnectFailure::new(403)));
+    stage.whatsapp.drop_connections(OWNER);
+    let channel = stage.until_state("vendas", "BANNED");
+    assert_eq!(channel["accepts"], false);
+    stage.act("vendas", "connect").expect(409);
+}

@@ -1,0 +1,145 @@
+//! Channels that a phone links: the real binary against a WhatsApp Web server on loopback.
+
+mod linking;
+mod sending;
+
+use fake_whatsapp::{Account, FakeWhatsApp};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Home, Server, recado, wait_for};
+
+/// The phone that links the channels of the tests.
+pub const OWNER: &str = "551140001000";
+/// A recipient.
+pub const MARIA: &str = "553199990001";
+/// The contact on the cards: asked for with the ninth digit, known without it.
+pub const TYPED: &str = "5511988887777";
+pub const KNOWN: &str = "551188887777";
+/// Seals the sessions of the tests.
+const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// A gateway, and the network that it reaches.
+pub struct Stage {
+    pub home: Home,
+    pub server: Server,
+    pub whatsapp: FakeWhatsApp,
+    /// A live key without a rate limit.
+    pub key: String,
+}
+
+impl Stage {
+    /// With some people on WhatsApp, and no channel.
+    pub fn set() -> Self {
+        let whatsapp = FakeWhatsApp::start();
+        whatsapp.add_contact(MARIA, "900000000000002");
+        whatsapp.add_contact(KNOWN, "900000000000003");
+        whatsapp.add_alias(TYPED, KNOWN);
+        let home = Home::init();
+        let scopes = "messages.send,messages.read,channels.read,channels.write";
+        let args = ["keys", "create", "--name", "tests", "--environment", "live", "--rate-limit", "unlimited"];
+        let key = home.cli(&[&args[..], &["--scopes", scopes]].concat())["key"].as_str().expect("a key").to_owned();
+        let server = serve(&home, &whatsapp);
+        Self { home, server, whatsapp, key }
+    }
+
+    /// With one channel `vendas`, linked by the phone of [`OWNER`], that does not rest between two messages.
+    pub fn linked() -> Self {
+        let stage = Self::set();
+        stage.link("vendas", &owner());
+        stage
+    }
+
+    /// `SIGKILL`, and a new server on another port.
+    pub fn crash(self) -> Self {
+        let Self { home, server, whatsapp, key } = self;
+        server.kill();
+        let server = serve(&home, &whatsapp);
+        Self { home, server, whatsapp, key }
+    }
+
+    pub fn create(&self, channel: &str) {
+        let body = json!({"name": channel, "type": "WHATSAPP_BAILEYS", "id": channel});
+        self.server.post("/v1/channels", &self.key, &body).expect(201);
+        self.settings(channel, &json!({"delayMinSeconds": 0, "delayMaxSeconds": 0}));
+    }
+
+    pub fn settings(&self, channel: &str, settings: &Value) {
+        let (path, body) = (format!("/v1/channels/{channel}"), json!({"settings": settings}));
+        let headers = [("Content-Type", "application/json")];
+        self.server.call("PUT", &path, Some(&self.key), &headers, Some(body.to_string().as_bytes())).expect(200);
+    }
+
+    pub fn act(&self, channel: &str, action: &str) -> Answer {
+        self.server.post(&format!("/v1/channels/{channel}/{action}"), &self.key, &json!({}))
+    }
+
+    /// Asks for a code to scan; what the answer says of the pairing.
+    pub fn connect(&self, channel: &str) -> Value {
+        self.act(channel, "connect").expect(200).json()["data"]["pairing"].clone()
+    }
+
+    /// Makes a channel, and links it by a phone.
+    pub fn link(&self, channel: &str, account: &Account) {
+        self.create(channel);
+        let pairing = self.connect(channel);
+        self.whatsapp.scan(pairing["code"].as_str().expect("a code"), account).expect("it can be scanned");
+        self.until_state(channel, "CONNECTED");
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.server.get(path, Some(&self.key))
+    }
+
+    pub fn channel(&self, channel: &str) -> Value {
+        self.get(&format!("/v1/channels/{channel}")).expect(200).json()["data"].clone()
+    }
+
+    pub fn pairing(&self, channel: &str) -> Value {
+        self.get(&format!("/v1/channels/{channel}/pairing")).expect(200).json()["data"].clone()
+    }
+
+    /// Waits until a channel has this state.
+    #[track_caller]
+    pub fn until_state(&self, channel: &str, state: &str) -> Value {
+        let mut shown = Value::Null;
+        wait_for(&format!("{channel} to be {state}"), || {
+            shown = self.channel(channel);
+            shown["state"] == state
+        });
+        shown
+    }
+
+    /// Has the card of [`TYPED`] accepted; its message's id.
+    pub fn accept(&self, channel: &str, to: &str) -> String {
+        let body = json!({"to": to, "name": "Maria Silva - Suporte", "phone": TYPED});
+        let path = format!("/v1/channels/{channel}/messages/contact");
+        self.server.post(&path, &self.key, &body).expect(202).header("X-Message-Id").expect("an id").to_owned()
+    }
+
+    pub fn message(&self, channel: &str, id: &str) -> Value {
+        self.get(&format!("/v1/channels/{channel}/messages/{id}")).expect(200).json()["data"].clone()
+    }
+
+    /// Waits until a message has this status.
+    #[track_caller]
+    pub fn until(&self, channel: &str, id: &str, status: &str) -> Value {
+        let mut message = Value::Null;
+        wait_for(&format!("{status} of {id}"), || {
+            message = self.message(channel, id);
+            message["status"] == status
+        });
+        message
+    }
+}
+
+pub fn owner() -> Account {
+    Account::new(OWNER, "900000000000001")
+}
+
+/// A server of this home that reaches this network.
+pub fn serve(home: &Home, whatsapp: &FakeWhatsApp) -> Server {
+    let mut command = recado();
+    command.env("RECADO_SECRET_KEY", SECRET_KEY).env("RECADO_WHATSAPP_WEB_URL", whatsapp.url());
+    command.args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0"]);
+    Server::start(command, home)
+}
