@@ -22,6 +22,7 @@
 
 mod clock;
 mod connection;
+pub mod control;
 mod faults;
 mod iq;
 mod keys;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, anyhow};
+use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wacore::libsignal::protocol::KeyPair;
 use wacore_binary::{Jid, Node};
@@ -151,29 +152,32 @@ pub struct Received {
 }
 
 impl Received {
-    /// The name on the card; of several, over them.
-    pub fn display_name(&self) -> Option<&str> {
-        let message = &self.message;
-        message.contact_message.display_name.as_deref().or(message.contacts_array_message.display_name.as_deref())
+    /// The cards in it.
+    pub fn cards(&self) -> Vec<&wa::message::ContactMessage> {
+        let one = self.message.contact_message.as_option();
+        one.into_iter().chain(&self.message.contacts_array_message.contacts).collect()
     }
 
-    /// The card; of several, the first.
+    /// The name on the first card.
+    pub fn display_name(&self) -> Option<&str> {
+        self.cards().first().and_then(|card| card.display_name.as_deref())
+    }
+
+    /// The first card.
     pub fn vcard(&self) -> Option<&str> {
-        let message = &self.message;
-        let first = message.contacts_array_message.contacts.first();
-        message.contact_message.vcard.as_deref().or_else(|| first.and_then(|card| card.vcard.as_deref()))
+        self.cards().first().and_then(|card| card.vcard.as_deref())
     }
 }
 
 /// A sign that someone types, or stopped to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Typing {
     pub from: String,
     pub to: String,
     pub on: bool,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Counters {
     pub connections: u64,
     /// Logins, and connections to be linked, of clients that did not know our key.

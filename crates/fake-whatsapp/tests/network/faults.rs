@@ -168,6 +168,7 @@ async fn receipts_come_late() {
     let mut line = Line::up(&whatsapp).await;
     whatsapp.faults(|faults| faults.receipt_delay = Duration::from_millis(500));
     line.send(CONTACT, "3EB001").await;
+    assert_eq!(line.ack("3EB001").await, None);
     whatsapp.faults(|faults| faults.receipt_delay = Duration::ZERO);
     line.send(CONTACT, "3EB002").await;
     let mut order = Vec::new();

@@ -105,10 +105,8 @@ impl Line {
                 seen.push(format!("{event:?}").chars().take(60).collect::<String>());
             }
         };
-        match tokio::time::timeout(PATIENCE, wanted).await {
-            Ok(found) => found,
-            Err(_) => panic!("waited in vain for {what}; there were {seen:#?}"),
-        }
+        let found = tokio::time::timeout(PATIENCE, wanted).await;
+        found.unwrap_or_else(|_| panic!("waited in vain for {what}; there were {seen:#?}"))
     }
 
     /// Sends a card to a number under an id. That it is on its way says nothing of its fate.
