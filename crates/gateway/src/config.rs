@@ -204,12 +204,16 @@ pub struct WhatsAppWebConfig {
 impl WhatsAppWebConfig {
     /// The same for the driver.
     #[cfg(feature = "whatsapp-web")]
-    pub fn options(&self) -> recado_whatsapp_web::Options {
-        recado_whatsapp_web::Options {
+    pub fn options(&self) -> Result<recado_whatsapp_web::Options> {
+        let options = recado_whatsapp_web::Options {
             url: self.whatsapp_web_url.clone(),
             version: self.whatsapp_web_version,
             device_name: "Recado".to_owned(),
+        };
+        if self.whatsapp_web_url.is_some() {
+            options.check().context("RECADO_WHATSAPP_WEB_URL")?;
         }
+        Ok(options)
     }
 }
 

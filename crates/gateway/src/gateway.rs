@@ -74,7 +74,7 @@ impl Gateway {
             store.clone(),
             secrets.clone(),
             (clock.clone(), entropy.clone()),
-            behaviour.whatsapp_web.options(),
+            behaviour.whatsapp_web.options()?,
         )));
         let providers = Arc::new(providers);
         let directory = Arc::new(Directory::new(store.api_keys().await?, &store.channels().await?));

@@ -28,6 +28,11 @@ pub enum OpenError {
 }
 
 impl Options {
+    /// Whether a session can be opened with this.
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.endpoint().map(drop)
+    }
+
     /// The address to dial; none is the library's own.
     pub(crate) fn endpoint(&self) -> Result<Option<&str>, OpenError> {
         match self.url.as_deref() {

@@ -284,18 +284,20 @@ fn wrong_usage_is_told_from_failure() {
 #[test]
 fn version_is_told_in_two_ways() {
     let version = env!("CARGO_PKG_VERSION");
-    for (args, printed) in [
-        (&["version"][..], format!("recado {version}\n")),
-        (&["--version"], format!("recado {version}\n")),
-        (&["version", "--json"], format!("{{\"version\":\"{version}\"}}\n")),
-    ] {
+    let printed = |args: &[&str]| {
         let output = recado().args(args).output().expect("the binary starts");
-        assert_eq!(
-            (output.status.code(), String::from_utf8_lossy(&output.stdout)),
-            (Some(0), printed.into()),
-            "{args:?}"
-        );
-    }
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    assert_eq!(printed(&["--version"]), format!("recado {version}\n"));
+    let json: Value = serde_json::from_str(&printed(&["version", "--json"])).expect("JSON");
+    assert_eq!((&json["version"], &json["whatsappWeb"]), (&version.into(), &cfg!(feature = "whatsapp-web").into()));
+    let licence = json["license"].as_str().expect("a licence");
+    // A binary with the protocol of WhatsApp Web in it is another one to pass on.
+    assert_eq!(licence.starts_with("AGPL-3.0-only"), cfg!(feature = "whatsapp-web"), "{licence}");
+    assert!(licence.contains("MIT OR Apache-2.0"), "{licence}");
+    let with = if cfg!(feature = "whatsapp-web") { "with" } else { "without" };
+    assert_eq!(printed(&["version"]), format!("recado {version}, {with} WhatsApp Web\nlicence: {licence}\n"));
 }
 
 /// They take turns; none is told that there is no server.

@@ -61,7 +61,8 @@ pub async fn connect(
 pub struct ConnectedView {
     #[serde(flatten)]
     channel: ChannelView,
-    /// The code to scan or to type, for channels that a phone links; `null` for others, and where the session goes on.
+    /// How far the linking by a phone has come, where one is under way or was.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pairing: Option<PairingView>,
 }
 

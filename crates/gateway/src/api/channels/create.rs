@@ -47,7 +47,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .refuses([
             ApiError::field("name", "O nome do canal e obrigatorio."),
             ApiError::ChannelExists,
-            ApiError::NotImplemented,
+            ApiError::WhatsAppWebMissing,
             ApiError::SecretKeyMissing,
             ApiError::Unavailable,
         ])

@@ -19,7 +19,7 @@ use crate::api::rate_limit::Bucket;
 use crate::clock::Millis;
 use crate::provider::Via;
 use crate::provider::pairing::{LineError, Pairing};
-use crate::store::rows::Channel;
+use crate::store::rows::{Channel, StoreError};
 
 /// What a message waits for that meets a line which is down. The line wakes the dispatcher when it comes up.
 pub const DOWN: Duration = Duration::from_secs(5);
@@ -33,11 +33,10 @@ const START: Duration = Duration::from_secs(20);
 /// Why a line is down that comes back by itself. Such a line is taken up again when the server starts.
 pub const LOST: &str = "A linha caiu; o Recado esta religando.";
 
-/// Whether a channel's line is to be brought up when the server starts: it was up, or about to be, when that ended.
-pub fn comes_back(channel: &Channel) -> bool {
+/// Whether a channel's line is to be looked after when the server starts: it was up, or about to be, when that ended.
+pub fn is_open(channel: &Channel) -> bool {
     match channel.state {
-        ChannelState::Connected | ChannelState::Restricted | ChannelState::Paused => true,
-        ChannelState::Connecting => channel.connected_at.is_some(),
+        ChannelState::Connecting | ChannelState::Connected | ChannelState::Restricted | ChannelState::Paused => true,
         ChannelState::Disconnected => channel.state_reason.as_deref().is_some_and(|reason| reason.starts_with(LOST)),
         ChannelState::Created | ChannelState::LoggedOut | ChannelState::Banned => false,
     }
@@ -183,6 +182,24 @@ impl Line {
             self.shared.store.move_channel(self.via.key, channel.state, next, None, now).await?;
         }
         self.start(phone.cloned()).await;
+        Ok(())
+    }
+
+    /// Takes up, when the server starts, what was under way when it ended. A linking is not: its code has gone.
+    pub async fn take_up(self: &Arc<Self>, channel: &Channel) -> Result<(), StoreError> {
+        let rows: Arc<dyn Rows> = self.rows();
+        match Session::is_linked(&rows).await {
+            Ok(false) if channel.state == ChannelState::Connecting => {
+                let reason = "O servidor foi reiniciado antes de um telefone ler o codigo. Conecte de novo.".to_owned();
+                drop(self.ended(End::NotLinked { reason }).await);
+            }
+            Ok(false) => drop(self.ended(End::LoggedOut).await),
+            // One that cannot be read now is opened again and again.
+            Ok(true) | Err(_) => {
+                self.was_cut(channel).await?;
+                self.start(None).await;
+            }
+        }
         Ok(())
     }
 

@@ -132,10 +132,8 @@ impl Pairs for WhatsAppWeb {
         let channels = directory.channels();
         for entry in channels.iter().filter(|entry| entry.kind == ChannelType::WhatsAppWeb) {
             let Some(channel) = self.shared.store.channel(entry.via.key).await? else { continue };
-            if line::comes_back(&channel) {
-                let line = self.line(&entry.via);
-                line.was_cut(&channel).await?;
-                line.start(None).await;
+            if line::is_open(&channel) {
+                self.line(&entry.via).take_up(&channel).await?;
             }
         }
         Ok(())
