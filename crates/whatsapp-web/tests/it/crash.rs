@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{self, card, link, server};
+use crate::harness::{self, card, link, network};
 use crate::rows::SqliteRows;
 
 const ROUNDS: u64 = 8;
@@ -22,21 +21,21 @@ fn id(number: usize) -> String {
 
 #[tokio::test]
 async fn nothing_is_lost_when_the_process_is_killed() -> Result<()> {
-    let server = server().await?;
+    let whatsapp = network();
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("session.db");
-    link(&server, &SqliteRows::at(&file)).await?;
+    link(&whatsapp, &SqliteRows::at(&file)).await?;
     let mut next = 1;
     for round in 0..ROUNDS {
-        next = killed_while_sending(&server.url(), &file, next, round).await?;
+        next = killed_while_sending(&whatsapp.url(), &file, next, round).await?;
     }
     let mut copies: HashMap<String, usize> = HashMap::new();
-    for received in server.inbox() {
+    for received in whatsapp.inbox() {
         *copies.entry(received.id).or_default() += 1;
     }
     let missing: Vec<_> = (1..next).map(id).filter(|id| !copies.contains_key(id)).collect();
     let twice = copies.values().filter(|count| **count > 1).count();
-    let unreadable = server.decrypt_failures.load(Ordering::Relaxed);
+    let unreadable = whatsapp.counters().undecryptable;
     println!("{ROUNDS} kills: {} cards acknowledged, {twice} received twice", next - 1);
     assert_eq!((missing, unreadable), (Vec::new(), 0));
     Ok(())

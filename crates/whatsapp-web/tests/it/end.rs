@@ -4,20 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use fake_whatsapp::FakeWhatsApp;
 use recado_whatsapp_web::{Event, Rows};
 use tokio::runtime::Builder;
-use wacore_binary::Node;
-use wacore_binary::builder::NodeBuilder;
 
-use crate::harness::{ACCOUNT, DEVICE, Line, link, server};
+use crate::harness::{ACCOUNT, Line, link, network};
 use crate::memory_rows::MemoryRows;
 
-async fn ended_by(stanza: Node) -> Result<Vec<Event>> {
-    let server = server().await?;
+async fn ended_by(end: impl FnOnce(&FakeWhatsApp)) -> Result<Vec<Event>> {
+    let whatsapp = network();
     let rows: Arc<dyn Rows> = Arc::new(MemoryRows::default());
-    link(&server, &*rows).await?;
-    let mut line = Line::up(&server, rows).await?;
-    assert!(server.send_stanza(ACCOUNT, DEVICE, stanza));
+    link(&whatsapp, &*rows).await?;
+    let mut line = Line::up(&whatsapp, rows).await?;
+    end(&whatsapp);
     let mut events = Vec::new();
     while let Some(event) = line.events.recv().await {
         let last = !matches!(event, Event::Down | Event::Trouble { .. });
@@ -33,15 +32,14 @@ async fn ended_by(stanza: Node) -> Result<Vec<Event>> {
 
 #[tokio::test]
 async fn replaced() -> Result<()> {
-    let conflict = NodeBuilder::new("conflict").attr("type", "replaced").build();
-    let events = ended_by(NodeBuilder::new("stream:error").children([conflict]).build()).await?;
+    let events = ended_by(|whatsapp| whatsapp.replace(ACCOUNT)).await?;
     assert_eq!(events, [Event::Down, Event::Replaced]);
     Ok(())
 }
 
 #[tokio::test]
 async fn logged_out() -> Result<()> {
-    let events = ended_by(NodeBuilder::new("stream:error").attr("code", "516").build()).await?;
+    let events = ended_by(|whatsapp| whatsapp.log_out(ACCOUNT)).await?;
     assert_eq!(events, [Event::Down, Event::LoggedOut { code: Some(401) }]);
     Ok(())
 }
@@ -49,13 +47,12 @@ async fn logged_out() -> Result<()> {
 #[test]
 fn no_task_outlives_the_session() -> Result<()> {
     // The session has a runtime of its own: whatever is alive there is the session's.
-    let (servers, sessions) =
-        (Builder::new_multi_thread().enable_all().build()?, Builder::new_multi_thread().enable_all().build()?);
-    let server = servers.block_on(server())?;
+    let sessions = Builder::new_multi_thread().enable_all().build()?;
+    let whatsapp = network();
     let line = sessions.block_on(async {
         let rows: Arc<dyn Rows> = Arc::new(MemoryRows::default());
-        link(&server, &*rows).await?;
-        let mut line = Line::up(&server, rows).await?;
+        link(&whatsapp, &*rows).await?;
+        let mut line = Line::up(&whatsapp, rows).await?;
         line.send("3EB0T1").await?;
         anyhow::Ok(line)
     })?;

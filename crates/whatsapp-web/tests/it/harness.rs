@@ -4,21 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use fake_whatsapp::server::Server;
+use anyhow::{Context, Result, bail};
+use fake_whatsapp::{Account, FakeWhatsApp};
 use recado_whatsapp_web::{Change, Event, Kind, Options, Outgoing, Rows, Session};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use wacore::pair::{DeviceState, PairUtils};
-use wacore::store::Device;
-use wacore::store::device::{CachedNoiseCert, CachedServerCertChain};
-use waproto::buffa::Message as _;
-use waproto::whatsapp::ADVSignedDeviceIdentity;
-use whatsapp_rust::Jid;
 
 pub const ACCOUNT: &str = "551140001000";
 pub const ACCOUNT_LID: &str = "900000000000001";
-pub const DEVICE: u16 = 12;
 pub const PEER: &str = "553199990001";
 pub const PEER_LID: &str = "900000000000002";
 
@@ -28,36 +21,24 @@ pub fn options(url: &str) -> Options {
     Options { url: Some(url.into()), version: None, device_name: "Recado".into() }
 }
 
-/// A server that knows one contact.
-pub async fn server() -> Result<Arc<Server>> {
-    let server = Server::start().await?;
-    server.add_contact(PEER, PEER_LID)?;
-    Ok(server)
+/// A network that knows one contact.
+pub fn network() -> FakeWhatsApp {
+    let whatsapp = FakeWhatsApp::start();
+    whatsapp.add_contact(PEER, PEER_LID);
+    whatsapp
+}
+
+pub fn account() -> Account {
+    Account::new(ACCOUNT, ACCOUNT_LID)
 }
 
 /// Writes a linked device into the rows.
-pub async fn link(server: &Server, rows: &dyn Rows) -> Result<()> {
-    link_as(server, rows, ACCOUNT, ACCOUNT_LID).await
+pub async fn link(whatsapp: &FakeWhatsApp, rows: &dyn Rows) -> Result<()> {
+    link_as(whatsapp, rows, &account()).await
 }
 
-pub async fn link_as(server: &Server, rows: &dyn Rows, account: &str, lid: &str) -> Result<()> {
-    let mut device = Device::new();
-    let identity: [u8; 32] = device.identity_key.public_key.public_key_bytes().try_into()?;
-    let container = server.link_offline(account, lid, DEVICE, &identity, &device.adv_secret_key)?;
-    let state = DeviceState {
-        identity_key: device.identity_key.clone(),
-        noise_key: device.noise_key.clone(),
-        adv_secret_key: device.adv_secret_key,
-    };
-    let (signed, _) = PairUtils::do_pair_crypto(&state, &container).map_err(|error| anyhow!("{error}"))?;
-    let certificate = |key| CachedNoiseCert { key, not_before: 1_600_000_000, not_after: 4_000_000_000 };
-    device.pn = Some(Jid::pn_device(account, DEVICE));
-    device.lid = Some(Jid::lid_device(lid, DEVICE));
-    device.account = Some(Arc::new(ADVSignedDeviceIdentity::decode_from_slice(&signed)?));
-    device.push_name = "Test".into();
-    device.server_cert_chain =
-        Some(CachedServerCertChain { intermediate: certificate([3; 32]), leaf: certificate(server.noise_public()) });
-    let value = serde_json::to_vec(&device)?;
+pub async fn link_as(whatsapp: &FakeWhatsApp, rows: &dyn Rows, account: &Account) -> Result<()> {
+    let value = serde_json::to_vec(&whatsapp.linked_device(account))?;
     rows.write(vec![Change::Put { kind: Kind::Device, key: Vec::new(), value, stamp: 0 }]).await?;
     Ok(())
 }
@@ -69,8 +50,8 @@ pub struct Line {
 }
 
 impl Line {
-    pub async fn open(server: &Server, rows: Arc<dyn Rows>) -> Result<Self> {
-        Self::open_at(&server.url(), rows).await
+    pub async fn open(whatsapp: &FakeWhatsApp, rows: Arc<dyn Rows>) -> Result<Self> {
+        Self::open_at(&whatsapp.url(), rows).await
     }
 
     async fn open_at(url: &str, rows: Arc<dyn Rows>) -> Result<Self> {
@@ -80,8 +61,8 @@ impl Line {
     }
 
     /// Opens, and waits for the line.
-    pub async fn up(server: &Server, rows: Arc<dyn Rows>) -> Result<Self> {
-        Self::up_at(&server.url(), rows).await
+    pub async fn up(whatsapp: &FakeWhatsApp, rows: Arc<dyn Rows>) -> Result<Self> {
+        Self::up_at(&whatsapp.url(), rows).await
     }
 
     pub async fn up_at(url: &str, rows: Arc<dyn Rows>) -> Result<Self> {

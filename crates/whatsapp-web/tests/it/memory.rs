@@ -4,8 +4,9 @@ use std::fs::read_to_string;
 use std::sync::Arc;
 
 use anyhow::Result;
+use fake_whatsapp::Account;
 
-use crate::harness::{Line, link_as, server};
+use crate::harness::{Line, link_as, network};
 use crate::memory_rows::MemoryRows;
 
 const SESSIONS: u64 = 50;
@@ -13,13 +14,14 @@ const SESSIONS: u64 = 50;
 /// The server's side of each session is in the figure, and so are its rows.
 #[tokio::test]
 async fn idle_sessions_are_small() -> Result<()> {
-    let server = server().await?;
+    let whatsapp = network();
     let mut lines = Vec::new();
     let (mut first, mut writes) = (0, 0);
     for number in 0..SESSIONS {
         let rows = Arc::new(MemoryRows::default());
-        link_as(&server, &*rows, &format!("5511400{number:05}"), &format!("9000000001{number:05}")).await?;
-        lines.push(Line::up(&server, rows.clone()).await?);
+        let account = Account::new(&format!("5511400{number:05}"), &format!("9000000001{number:05}"));
+        link_as(&whatsapp, &*rows, &account).await?;
+        lines.push(Line::up(&whatsapp, rows.clone()).await?);
         writes = rows.writes();
         if number == 9 {
             first = resident();

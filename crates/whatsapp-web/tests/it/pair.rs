@@ -6,18 +6,18 @@ use anyhow::Result;
 use recado_whatsapp_web::{Event, OpenError, PairError, Rows, Session};
 use tokio::sync::mpsc;
 
-use crate::harness::{ACCOUNT, ACCOUNT_LID, DEVICE, Line, options, server};
+use crate::harness::{ACCOUNT, ACCOUNT_LID, Line, account, network, options};
 use crate::memory_rows::MemoryRows;
 
 #[tokio::test]
 async fn a_phone_links_by_qr_code_and_stays_linked() -> Result<()> {
-    let server = server().await?;
+    let whatsapp = network();
     let rows: Arc<dyn Rows> = Arc::new(MemoryRows::default());
-    let mut line = Line::open(&server, Arc::clone(&rows)).await?;
+    let mut line = Line::open(&whatsapp, Arc::clone(&rows)).await?;
     let qr = line.until(|event| matches!(event, Event::Qr { .. })).await?;
     let Event::Qr { code, .. } = qr else { unreachable!() };
     assert!(!Session::is_linked(&rows).await?);
-    server.scan_qr(&code, ACCOUNT, ACCOUNT_LID, DEVICE, "Test")?;
+    whatsapp.scan(&code, &account())?;
     let linked = line.until(|event| matches!(event, Event::Linked { .. })).await?;
     assert_eq!(linked, Event::Linked { phone: ACCOUNT.into(), lid: Some(ACCOUNT_LID.into()) });
     // Before the line is up, and before anything else could have stored it.
@@ -27,7 +27,7 @@ async fn a_phone_links_by_qr_code_and_stays_linked() -> Result<()> {
     assert_eq!(line.session.pair_by_phone(ACCOUNT).await, Err(PairError::Linked));
     line.session.stop().await;
 
-    let mut line = Line::open(&server, rows).await?;
+    let mut line = Line::open(&whatsapp, rows).await?;
     let first = line.until(|event| matches!(event, Event::Up | Event::Qr { .. })).await?;
     assert_eq!(first, Event::Up);
     line.send("3EB0P2").await?;
@@ -37,8 +37,8 @@ async fn a_phone_links_by_qr_code_and_stays_linked() -> Result<()> {
 
 #[tokio::test]
 async fn a_phone_is_given_a_code() -> Result<()> {
-    let server = server().await?;
-    let mut line = Line::open(&server, Arc::new(MemoryRows::default())).await?;
+    let whatsapp = network();
+    let mut line = Line::open(&whatsapp, Arc::new(MemoryRows::default())).await?;
     line.until(|event| matches!(event, Event::Qr { .. })).await?;
     for _ in 0..2 {
         line.session.pair_by_phone(ACCOUNT).await?;

@@ -1,27 +1,27 @@
 //! Cards: sent, refused, lost on the way, sent again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::Result;
+use fake_whatsapp::{FakeWhatsApp, Refusal};
 use recado_whatsapp_web::{Event, Outgoing, Rows, Session, SubmitError};
 
-use crate::harness::{ACCOUNT, DEVICE, Line, PEER, card, link, server};
+use crate::harness::{ACCOUNT, Line, PEER, card, link, network};
 use crate::memory_rows::MemoryRows;
 
-async fn up() -> Result<(Arc<fake_whatsapp::server::Server>, Arc<dyn Rows>, Line)> {
-    let server = server().await?;
+async fn up() -> Result<(FakeWhatsApp, Arc<dyn Rows>, Line)> {
+    let whatsapp = network();
     let rows: Arc<dyn Rows> = Arc::new(MemoryRows::default());
     assert!(!Session::is_linked(&rows).await?);
-    link(&server, &*rows).await?;
+    link(&whatsapp, &*rows).await?;
     assert!(Session::is_linked(&rows).await?);
-    let line = Line::up(&server, Arc::clone(&rows)).await?;
-    Ok((server, rows, line))
+    let line = Line::up(&whatsapp, Arc::clone(&rows)).await?;
+    Ok((whatsapp, rows, line))
 }
 
 #[tokio::test]
 async fn a_card_is_read_by_its_recipient() -> Result<()> {
-    let (server, _, mut line) = up().await?;
+    let (whatsapp, _, mut line) = up().await?;
     line.session.submit(&card("3EB0A1")).await?;
     let (mut acked, mut delivered, mut read) = (false, false, false);
     while !(acked && delivered && read) {
@@ -32,12 +32,11 @@ async fn a_card_is_read_by_its_recipient() -> Result<()> {
             other => panic!("{other:?}"),
         }
     }
-    let inbox = server.inbox();
+    let inbox = whatsapp.inbox();
     let [received] = inbox.as_slice() else { panic!("{inbox:?}") };
     assert_eq!((received.id.as_str(), received.own_phone_saw_it), ("3EB0A1", true));
-    let contact = &received.peer_message.contact_message;
-    assert_eq!(contact.display_name.as_deref(), Some("Maria"));
-    assert_eq!(contact.vcard.as_deref(), Some(card("").vcard.as_str()));
+    assert_eq!(received.display_name(), Some("Maria"));
+    assert_eq!(received.vcard(), Some(card("").vcard.as_str()));
     line.session.stop().await;
     assert_eq!(line.session.submit(&card("3EB0A2")).await, Err(SubmitError::Down));
     Ok(())
@@ -45,8 +44,8 @@ async fn a_card_is_read_by_its_recipient() -> Result<()> {
 
 #[tokio::test]
 async fn a_refusal_is_told_with_its_code() -> Result<()> {
-    let (server, _, mut line) = up().await?;
-    server.faults.nack_code.store(463, Ordering::Relaxed);
+    let (whatsapp, _, mut line) = up().await?;
+    whatsapp.faults(|faults| faults.refusal = Some(Refusal { code: 463, times: 1, to: vec![] }));
     line.session.submit(&card("3EB0B1")).await?;
     let nacked = Event::Nacked { id: "3EB0B1".into(), code: "463".into() };
     line.until(|event| *event == nacked).await?;
@@ -56,30 +55,29 @@ async fn a_refusal_is_told_with_its_code() -> Result<()> {
 
 #[tokio::test]
 async fn a_card_lost_before_its_answer_is_sent_again_after_a_restart() -> Result<()> {
-    let (server, rows, mut line) = up().await?;
+    let (whatsapp, rows, mut line) = up().await?;
     line.send("3EB0C1").await?;
-    server.faults.hang_up_before_ack.store(true, Ordering::Relaxed);
+    whatsapp.faults(|faults| faults.hang_up_before_ack = 1);
     // The line breaks on the way: the answer may be either.
     let _ = line.session.submit(&card("3EB0C2")).await;
     line.until(|event| *event == Event::Down).await?;
     line.session.stop().await;
-    server.faults.hang_up_before_ack.store(false, Ordering::Relaxed);
 
-    let mut line = Line::up(&server, rows).await?;
+    let mut line = Line::up(&whatsapp, rows).await?;
     line.send("3EB0C2").await?;
     line.send("3EB0C3").await?;
     line.session.stop().await;
-    let mut ids: Vec<_> = server.inbox().into_iter().map(|received| received.id).collect();
+    let mut ids: Vec<_> = whatsapp.inbox().into_iter().map(|received| received.id).collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids, ["3EB0C1", "3EB0C2", "3EB0C3"]);
-    assert_eq!(server.decrypt_failures.load(Ordering::Relaxed), 0);
+    assert_eq!(whatsapp.counters().undecryptable, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_number_without_a_device_is_no_success() -> Result<()> {
-    let (_server, _, line) = up().await?;
+    let (_whatsapp, _, line) = up().await?;
     let ghost = Outgoing { account: "15550000000".into(), ..card("3EB0D1") };
     assert_eq!(line.session.submit(&ghost).await, Err(SubmitError::NoDevice));
     line.session.stop().await;
@@ -88,8 +86,8 @@ async fn a_number_without_a_device_is_no_success() -> Result<()> {
 
 #[tokio::test]
 async fn a_number_is_looked_up() -> Result<()> {
-    let (server, _, mut line) = up().await?;
-    server.add_alias("5531999990001", PEER);
+    let (whatsapp, _, mut line) = up().await?;
+    whatsapp.add_alias("5531999990001", PEER);
     assert_eq!(line.session.look_up("5531999990001").await?.as_deref(), Some(PEER));
     assert_eq!(line.session.look_up(PEER).await?.as_deref(), Some(PEER));
     assert_eq!(line.session.look_up("15550000000").await?, None);
@@ -100,12 +98,12 @@ async fn a_number_is_looked_up() -> Result<()> {
 
 #[tokio::test]
 async fn who_writes_is_told() -> Result<()> {
-    let (server, _, mut line) = up().await?;
+    let (whatsapp, _, mut line) = up().await?;
     // Who writes needs the session's keys, which go up after the line is.
-    while server.one_time_keys_left(ACCOUNT, DEVICE).is_none_or(|left| left == 0) {
+    while whatsapp.one_time_keys(ACCOUNT) == [0] {
         tokio::task::yield_now().await;
     }
-    server.contact_says(PEER, ACCOUNT, DEVICE, "oi").await?;
+    whatsapp.say(PEER, ACCOUNT, "oi")?;
     line.until(|event| *event == Event::Wrote { account: PEER.into() }).await?;
     line.session.stop().await;
     Ok(())
@@ -113,7 +111,7 @@ async fn who_writes_is_told() -> Result<()> {
 
 #[tokio::test]
 async fn typing_is_shown_and_ends() -> Result<()> {
-    let (_server, _, mut line) = up().await?;
+    let (_whatsapp, _, mut line) = up().await?;
     line.session.typing(PEER, true).await?;
     line.session.typing(PEER, false).await?;
     line.send("3EB0F1").await?;
@@ -124,7 +122,7 @@ async fn typing_is_shown_and_ends() -> Result<()> {
 /// A recipient's own number: the card goes to the sender's other devices alone, and that is right.
 #[tokio::test]
 async fn a_card_to_oneself_is_sent() -> Result<()> {
-    let (_server, _, line) = up().await?;
+    let (_whatsapp, _, line) = up().await?;
     let own = Outgoing { account: ACCOUNT.into(), ..card("3EB0G1") };
     assert_eq!(line.session.submit(&own).await, Ok(()));
     line.session.stop().await;
