@@ -46,7 +46,7 @@ pub async fn get(
     Ids([channel, phone]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let malformed = |_| ApiError::field("phone", BAD_PHONE);
-    let phone = PhoneNumber::parse(&phone).map_err(malformed)?;
+    let phone = PhoneNumber::parse(phone.trim()).map_err(malformed)?;
     let entry = caller.channel(&gateway, &channel)?;
     let found = pairing::look_up(&gateway, &entry, &phone).await?;
     let data = AccountView {
