@@ -20,6 +20,7 @@
 //! was tried with Baileys 7.0.0-rc14, whose code is another's; the network of WhatsApp itself never saw it. Not played:
 //! groups, media, history, retry receipts, privacy tokens, contacts with several devices unless those are clients too.
 
+pub mod baileys;
 mod clock;
 mod connection;
 pub mod control;

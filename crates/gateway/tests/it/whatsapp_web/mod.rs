@@ -1,7 +1,10 @@
 //! Channels that a phone links: the real binary against a WhatsApp Web server on loopback.
 
+mod baileys;
 mod linking;
 mod sending;
+
+use std::sync::Arc;
 
 use fake_whatsapp::{Account, FakeWhatsApp};
 use serde_json::{Value, json};
@@ -22,7 +25,7 @@ const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a
 pub struct Stage {
     pub home: Home,
     pub server: Server,
-    pub whatsapp: FakeWhatsApp,
+    pub whatsapp: Arc<FakeWhatsApp>,
     /// A live key without a rate limit.
     pub key: String,
 }
@@ -30,7 +33,7 @@ pub struct Stage {
 impl Stage {
     /// With some people on WhatsApp, and no channel.
     pub fn set() -> Self {
-        let whatsapp = FakeWhatsApp::start();
+        let whatsapp = Arc::new(FakeWhatsApp::start());
         whatsapp.add_contact(MARIA, "900000000000002");
         whatsapp.add_contact(KNOWN, "900000000000003");
         whatsapp.add_alias(TYPED, KNOWN);

@@ -1,0 +1,88 @@
+//! Runs the scripts of `clients/baileys` in Node against a network of this process: another implementation of the protocol,
+//! for the tests of whoever speaks to that network.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::{FakeWhatsApp, control};
+
+/// The variable that names where Baileys is installed.
+const INSTALLED: &str = "RECADO_TEST_BAILEYS";
+const SCRIPTS: [&str; 3] = ["control.mjs", "driver.mjs", "mem.mjs"];
+
+/// A script that runs; it ends with this.
+pub struct Baileys {
+    node: Child,
+    /// What it prints, line by line.
+    pub said: UnboundedReceiver<Value>,
+    _folder: TempDir,
+}
+
+impl Baileys {
+    /// Runs a script against the network: `flags` for Node, the script's name, and what follows the network's address.
+    pub fn run(whatsapp: &Arc<FakeWhatsApp>, flags: &[&str], script: &str, arguments: &[&str]) -> Self {
+        let folder = with_packages();
+        let mut node = Command::new("node");
+        node.current_dir(folder.path()).args(flags).arg(script).arg(control_port(whatsapp)).args(arguments);
+        let mut node = node.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("node is installed");
+        let out = node.stdout.take().expect("piped");
+        let (tell, said) = unbounded_channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines() {
+                let line = line.expect("what node prints is text");
+                let value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+                drop(tell.send(value));
+            }
+        });
+        Self { node, said, _folder: folder }
+    }
+}
+
+impl Drop for Baileys {
+    fn drop(&mut self) {
+        // Already gone is fine.
+        let _ = self.node.kill();
+        let _ = self.node.wait();
+    }
+}
+
+/// Node looks for packages beside the script, so the scripts are put where the packages are shown.
+fn with_packages() -> TempDir {
+    let installed = std::env::var(INSTALLED).unwrap_or_else(|_| {
+        panic!(
+            "{INSTALLED} is not set. It names a folder with Baileys in node_modules: `./dev test` installs it, \
+             crates/fake-whatsapp/clients/baileys/README.md says how"
+        )
+    });
+    let packages = PathBuf::from(installed).join("node_modules");
+    assert!(packages.join("baileys").is_dir(), "no Baileys in {}", packages.display());
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/baileys");
+    for script in SCRIPTS {
+        std::fs::copy(scripts.join(script), folder.path().join(script)).expect("a script is copied");
+    }
+    std::os::unix::fs::symlink(packages, folder.path().join("node_modules")).expect("a link");
+    folder
+}
+
+/// The control port of a network, on a thread of its own; it ends with the process.
+fn control_port(whatsapp: &Arc<FakeWhatsApp>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let router = control::router(whatsapp.clone());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+            axum::serve(listener, router).await.expect("it serves");
+        });
+    });
+    format!("http://{address}")
+}
