@@ -2,8 +2,11 @@
 
 mod baileys;
 mod linking;
+mod secrets;
 mod sending;
+mod settings;
 
+use std::process::Command;
 use std::sync::Arc;
 
 use fake_whatsapp::{Account, FakeWhatsApp};
@@ -141,8 +144,14 @@ pub fn owner() -> Account {
 
 /// A server of this home that reaches this network.
 pub fn serve(home: &Home, whatsapp: &FakeWhatsApp) -> Server {
-    let mut command = recado();
-    command.env("RECADO_SECRET_KEY", SECRET_KEY).env("RECADO_WHATSAPP_WEB_URL", whatsapp.url());
+    let mut command = command(whatsapp);
     command.args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0"]);
     Server::start(command, home)
+}
+
+/// The binary, with the settings that a server with such channels has.
+pub fn command(whatsapp: &FakeWhatsApp) -> Command {
+    let mut command = recado();
+    command.env("RECADO_SECRET_KEY", SECRET_KEY).env("RECADO_WHATSAPP_WEB_URL", whatsapp.url());
+    command
 }
