@@ -252,7 +252,8 @@ impl ChannelState {
         let up =
             matches!(self, Self::Connecting | Self::Connected | Self::Disconnected | Self::Restricted | Self::Paused);
         match action {
-            ChannelAction::Connect => (self != Self::Banned).then_some(Self::Connected),
+            // A ban may have been lifted: the network says so, or bans again.
+            ChannelAction::Connect => Some(Self::Connected),
             ChannelAction::Disconnect => up.then_some(Self::Disconnected),
             ChannelAction::Pause => up.then_some(Self::Paused),
             ChannelAction::Resume => match self {
@@ -305,6 +306,6 @@ mod tests {
         assert_eq!(ChannelState::Connected.after(ChannelAction::Pause), Some(ChannelState::Paused));
         assert_eq!(ChannelState::Paused.after(ChannelAction::Resume), Some(ChannelState::Connected));
         assert_eq!(ChannelState::Disconnected.after(ChannelAction::Resume), None);
-        assert_eq!(ChannelState::Banned.after(ChannelAction::Connect), None);
+        assert_eq!(ChannelState::Banned.after(ChannelAction::Connect), Some(ChannelState::Connected));
     }
 }

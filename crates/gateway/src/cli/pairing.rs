@@ -9,7 +9,7 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::Value;
 
-use super::exit::unavailable;
+use super::exit::{Exit, Failure, unavailable};
 use super::local::Local;
 use super::{Common, output};
 use crate::control::{Command as Control, WhichChannel};
@@ -38,10 +38,15 @@ pub async fn connect(common: &Common, which: WhichChannel, phone: Option<String>
     }
     let mut signals = Signals::listen()?;
     tokio::select! {
-        () = signals.next() => bail!("interrupted: the channel was not linked"),
+        () = signals.next() => return Err(interrupted()),
         linked = follow(&local, &which, pairing) => linked?,
     }
     output::show(&common.output, &connected(&local, &which).await?)
+}
+
+/// What was begun goes on in the server until its codes run out.
+fn interrupted() -> anyhow::Error {
+    Failure { exit: Exit::Interrupted, text: "interrupted: the channel is not linked yet".to_owned() }.into()
 }
 
 async fn follow(local: &Local, which: &WhichChannel, mut pairing: Value) -> Result<()> {
