@@ -32,6 +32,10 @@ pub struct Faults {
     /// Receipts come this much later, on whatever connection the sender then has.
     #[serde(with = "millis", rename = "receipt_delay_ms")]
     pub receipt_delay: Duration,
+    /// How many codes to scan a connection may show, one after the other; a real network gives six.
+    pub codes: Option<usize>,
+    /// The error that is answered to who asks for a code to type.
+    pub phone_code_error: Option<u16>,
     /// Connections are refused.
     pub connect_failure: Option<ConnectFailure>,
     /// A pause before the first stanza of a connection and before the end of the offline queue. Not a fault, but what a

@@ -33,8 +33,13 @@ struct Typed {
 
 /// A step that the device takes.
 pub fn step(state: &mut State, id: &str, step: &NodeRef<'_>, line: &Line) -> Result<()> {
-    match attr(step, "stage").as_str() {
-        "companion_hello" => {
+    match (attr(step, "stage").as_str(), state.faults.phone_code_error) {
+        ("companion_hello", Some(code)) => {
+            let error = NodeBuilder::new("error").attr("code", code.to_string()).attr("text", "bad-request").build();
+            let reply = NodeBuilder::new("iq").attr("from", HOST).attr("id", id).attr("type", "error");
+            line.send(reply.children([error]).build());
+        }
+        ("companion_hello", None) => {
             let jid: Jid = attr(step, "jid").parse().map_err(|_| anyhow!("a code for no number"))?;
             let reference = state.next_id("CODEREF").into_bytes();
             let body = NodeBuilder::new("link_code_companion_reg")
@@ -49,7 +54,7 @@ pub fn step(state: &mut State, id: &str, step: &NodeRef<'_>, line: &Line) -> Res
                 typed: None,
             });
         }
-        "companion_finish" => {
+        ("companion_finish", _) => {
             line.send(result(id).build());
             let reference = content(step.get_optional_child("link_code_pairing_ref"));
             let bundle = content(step.get_optional_child("link_code_pairing_wrapped_key_bundle"));
@@ -66,7 +71,7 @@ pub fn step(state: &mut State, id: &str, step: &NodeRef<'_>, line: &Line) -> Res
                 Err(_) => state.counters.wrong_codes += 1,
             }
         }
-        other => tracing::debug!(other, "a step of linking that is not known"),
+        (other, _) => tracing::debug!(other, "a step of linking that is not known"),
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::clock::Millis;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::{links, pairing};
-use crate::provider::pairing::Pairs;
+use crate::provider::pairing::{Pairs, RESTRICTED};
 use crate::store::rows::{Channel, NewChannel};
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
@@ -26,8 +26,7 @@ const CANCEL_AT_ONCE: usize = 500;
 /// The fields of a new channel, in the order in which their errors are reported.
 pub const FIELDS: [&str; 3] = ["name", "type", "id"];
 
-/// Why a channel is restricted that was paused meanwhile.
-const RESTRICTED: &str = "O WhatsApp nao aceita conversas novas deste numero por enquanto.";
+const PUT_DOWN: &str = "Desconectado a pedido.";
 
 const BAD_NAME: &str = "O nome do canal deve ter de 1 a 100 caracteres.";
 
@@ -262,10 +261,19 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
         (Some(web), ChannelAction::Disconnect) => web.disconnect(entry.via.key).await,
         _ => {}
     }
+    let linked = match web {
+        Some(web) => web.is_linked(&entry.via).await,
+        None => true,
+    };
     for _ in 0..TRIES {
         let channel = get(gateway, entry).await?;
         let now = gateway.clock.now();
-        let (next, reason) = after(&channel, action, web, now).ok_or(ApiError::ChannelNotConnected)?;
+        let next = if channel.state == ChannelState::Connecting && !linked {
+            after_linking(&channel, action)
+        } else {
+            after(&channel, action, web, now)
+        };
+        let (next, reason) = next.ok_or(ApiError::ChannelNotConnected)?;
         // A pause that the network or a missing key made becomes the person's: it does not end by itself then.
         if next == channel.state && (reason.is_none() || reason == channel.state_reason) {
             return Ok(channel);
@@ -277,6 +285,11 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
         }
     }
     Err(ApiError::Unavailable)
+}
+
+/// Where an action leads while a phone is to link the channel: that can be given up, and there is nothing to hold.
+fn after_linking(channel: &Channel, action: ChannelAction) -> Option<(ChannelState, Option<String>)> {
+    (action == ChannelAction::Disconnect).then(|| (channel.unlinked(), Some(PUT_DOWN.to_owned())))
 }
 
 /// Where an action leads, and why.
@@ -294,7 +307,7 @@ fn after(
         return Some((ChannelState::Disconnected, Some(reason)));
     }
     Some(match action {
-        ChannelAction::Disconnect => (next, Some("Desconectado a pedido.".to_owned())),
+        ChannelAction::Disconnect => (next, Some(PUT_DOWN.to_owned())),
         ChannelAction::Pause => (next, Some("Pausado a pedido.".to_owned())),
         // What the network restricted does not become free by a pause.
         ChannelAction::Connect | ChannelAction::Resume if restricted => {

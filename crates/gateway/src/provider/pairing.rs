@@ -10,6 +10,9 @@ use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
 use crate::store::rows::{Channel, ChannelKey, KnownAccount, StoreError};
 
+/// Why a channel is restricted that was paused, or down, meanwhile.
+pub const RESTRICTED: &str = "O WhatsApp nao aceita conversas novas deste numero por enquanto.";
+
 /// How far the linking of a channel has come.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Pairing {
@@ -69,6 +72,9 @@ pub trait Pairs: Provider {
 
     /// Puts the line down, and keeps the session.
     async fn disconnect(&self, channel: ChannelKey);
+
+    /// Whether a phone has linked the channel, so that its line comes up without a code.
+    async fn is_linked(&self, via: &Via) -> bool;
 
     /// Ends the session, also on the phone if it can be told, and forgets it.
     async fn forget(&self, channel: ChannelKey);

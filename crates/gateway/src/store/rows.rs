@@ -74,6 +74,13 @@ pub struct Channel {
     pub restricted_until: Option<Millis>,
 }
 
+impl Channel {
+    /// The state of a channel that no phone links, or none any more.
+    pub fn unlinked(&self) -> ChannelState {
+        if self.connected_at.is_some() { ChannelState::LoggedOut } else { ChannelState::Created }
+    }
+}
+
 /// A channel to be made.
 #[derive(Debug, Clone)]
 pub struct NewChannel {

@@ -81,21 +81,20 @@ impl<'a> Events<'a> {
 
     async fn one(&mut self, stop: &CancellationToken) -> Option<End> {
         let mut restriction = self.line.restriction.subscribe();
-        let until = *restriction.borrow_and_update();
-        let restriction_ends = async {
-            match until {
-                Some(until) => self.line.until(until).await,
-                None => std::future::pending().await,
-            }
+        let (restricted_until, typed_until) = (*restriction.borrow_and_update(), self.types());
+        let reached = async |at: Option<Millis>| match at {
+            Some(at) => self.line.until(at).await,
+            None => std::future::pending().await,
         };
         let event = tokio::select! {
             () = stop.cancelled() => return Some(End::Stopped),
             event = self.receiver.recv() => event,
             _ = restriction.changed() => return None,
-            () = restriction_ends => {
+            () = reached(restricted_until) => {
                 self.line.restriction_ended().await;
                 return None;
             }
+            () = reached(typed_until) => return not_linked("Ninguem digitou o codigo a tempo. Conecte de novo."),
         };
         match event {
             Some(event) => self.take(event, stop).await,
@@ -107,10 +106,12 @@ impl<'a> Events<'a> {
         let line = &self.line;
         let now = line.shared.clock.now();
         match event {
-            Event::Qr { code, valid_for } => self.code_to_scan(code, now + millis(valid_for)).await,
+            Event::Qr { code, valid_for } => return self.code_to_scan(code, now + millis(valid_for)).await,
             Event::PairingCode { code, valid_for } => {
                 line.pairing.send_replace(Pairing::PhoneCode { code, expires_at: now + millis(valid_for) });
             }
+            // One to type holds longer than those to scan, and is on its way to its own end.
+            Event::QrExhausted if self.types().is_some() => {}
             Event::QrExhausted => return not_linked("Nenhum telefone leu o codigo a tempo. Conecte de novo."),
             // Without the library's words, in which a number may stand.
             Event::PairingFailed { .. } => {
@@ -141,20 +142,30 @@ impl<'a> Events<'a> {
         None
     }
 
-    async fn code_to_scan(&mut self, code: String, expires_at: Millis) {
+    async fn code_to_scan(&mut self, code: String, expires_at: Millis) -> Option<End> {
         self.begun = true;
         match self.phone.take() {
             // The network talks to us now: it can be asked for a code to type. The answer is an event.
             Some(phone) => {
                 if self.session.pair_by_phone(phone.digits()).await.is_err() {
-                    let reason = "O WhatsApp nao deu um codigo para este telefone. Confira o numero, ou use o QR code.";
                     tracing::warn!(channel.id = %self.line.via.id, "no code to type was given");
-                    self.line.pairing.send_replace(Pairing::Ended { reason: reason.to_owned() });
+                    return not_linked(
+                        "O WhatsApp nao deu um codigo para este telefone. Confira o numero, ou use o QR code.",
+                    );
                 }
             }
             // One who types is not shown codes to scan.
-            None if matches!(*self.line.pairing.borrow(), Pairing::PhoneCode { .. } | Pairing::Ended { .. }) => {}
+            None if self.types().is_some() => {}
             None => drop(self.line.pairing.send_replace(Pairing::QrCode { code, expires_at })),
+        }
+        None
+    }
+
+    /// Until when the code that somebody is to type holds, where one was given.
+    fn types(&self) -> Option<Millis> {
+        match *self.line.pairing.borrow() {
+            Pairing::PhoneCode { expires_at, .. } => Some(expires_at),
+            _ => None,
         }
     }
 

@@ -33,6 +33,9 @@ const START: Duration = Duration::from_secs(20);
 /// Why a line is down that comes back by itself. Such a line is taken up again when the server starts.
 pub const LOST: &str = "A linha caiu; o Recado esta religando.";
 
+/// Why a line is down that only a person brings up.
+pub const PUT_DOWN: &str = "A linha esta desligada. Conecte o canal.";
+
 /// Whether a channel's line is to be looked after when the server starts: it was up, or about to be, when that ended.
 pub fn is_open(channel: &Channel) -> bool {
     match channel.state {
@@ -172,8 +175,7 @@ impl Line {
             self.keeps_up().await;
             return Ok(());
         }
-        let rows: Arc<dyn Rows> = self.rows();
-        let linked = Session::is_linked(&rows).await.map_err(unreadable)?;
+        let linked = self.is_linked().await.map_err(unreadable)?;
         // Before the state: who sees that it is connecting finds how far it has come.
         self.pairing.send_replace(if linked { Pairing::Idle } else { Pairing::Waiting });
         let next = ChannelState::Connecting;
@@ -187,13 +189,14 @@ impl Line {
 
     /// Takes up, when the server starts, what was under way when it ended. A linking is not: its code has gone.
     pub async fn take_up(self: &Arc<Self>, channel: &Channel) -> Result<(), StoreError> {
-        let rows: Arc<dyn Rows> = self.rows();
-        match Session::is_linked(&rows).await {
+        match self.is_linked().await {
             Ok(false) if channel.state == ChannelState::Connecting => {
                 let reason = "O servidor foi reiniciado antes de um telefone ler o codigo. Conecte de novo.".to_owned();
-                drop(self.ended(End::NotLinked { reason }).await);
+                self.ended(End::NotLinked { reason }).await;
             }
-            Ok(false) => drop(self.ended(End::LoggedOut).await),
+            Ok(false) => {
+                self.ended(End::LoggedOut).await;
+            }
             // One that cannot be read now is opened again and again.
             Ok(true) | Err(_) => {
                 self.was_cut(channel).await?;
@@ -201,6 +204,18 @@ impl Line {
             }
         }
         Ok(())
+    }
+
+    /// Whether a phone has linked the channel.
+    pub async fn is_linked(self: &Arc<Self>) -> Result<bool, RowsError> {
+        let rows: Arc<dyn Rows> = self.rows();
+        Session::is_linked(&rows).await
+    }
+
+    /// Whether the session is held open, or about to be.
+    pub fn is_running(&self) -> bool {
+        // Locked: it is being started or stopped.
+        self.run.try_lock().map_or(true, |run| run.as_ref().is_some_and(|run| !run.task.is_finished()))
     }
 
     /// The line runs: the channel's state says so, whatever held it.

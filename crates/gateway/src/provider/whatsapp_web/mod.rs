@@ -163,6 +163,11 @@ impl Pairs for WhatsAppWeb {
         }
     }
 
+    async fn is_linked(&self, via: &Via) -> bool {
+        // What cannot be read is there.
+        self.line(via).is_linked().await.unwrap_or(true)
+    }
+
     async fn forget(&self, channel: ChannelKey) {
         let line = self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&channel);
         if let Some(line) = line {
@@ -171,8 +176,11 @@ impl Pairs for WhatsAppWeb {
     }
 
     fn why_down(&self, channel: ChannelKey) -> Option<String> {
-        let up = self.known_line(channel).is_some_and(|line| line.is_up());
-        (!up).then(|| line::LOST.to_owned())
+        match self.known_line(channel) {
+            Some(line) if line.is_up() => None,
+            Some(line) if line.is_running() => Some(line::LOST.to_owned()),
+            _ => Some(line::PUT_DOWN.to_owned()),
+        }
     }
 
     async fn look_up(&self, via: &Via, phone: &PhoneNumber) -> Result<KnownAccount, LineError> {

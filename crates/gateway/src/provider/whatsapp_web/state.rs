@@ -8,7 +8,7 @@ use serde_json::json;
 use super::events::End;
 use super::line::{LOST, Line};
 use crate::clock::{Millis, millis, rfc3339};
-use crate::provider::pairing::Pairing;
+use crate::provider::pairing::{Pairing, RESTRICTED};
 use crate::sealed::Place;
 use crate::store::rows::{Channel, Link, StoreError};
 
@@ -106,7 +106,7 @@ impl Line {
             match channel.state {
                 ChannelState::Paused if !ends_pause => None,
                 ChannelState::Restricted if restricted => None,
-                _ if restricted => Some((ChannelState::Restricted, channel.state_reason.clone())),
+                _ if restricted => Some((ChannelState::Restricted, Some(RESTRICTED.to_owned()))),
                 ChannelState::Connected => None,
                 ChannelState::Banned => None,
                 _ => Some((ChannelState::Connected, None)),
@@ -186,12 +186,9 @@ impl Line {
                 Some(until)
             }
             End::NotLinked { reason } => {
-                self.moves(|channel| {
-                    let never = channel.connected_at.is_none();
-                    let state = if never { ChannelState::Created } else { ChannelState::LoggedOut };
-                    (channel.state == ChannelState::Connecting).then(|| (state, Some(reason.clone())))
-                })
-                .await;
+                // It is what it was before it was to be linked.
+                let connecting = |channel: &Channel| channel.state == ChannelState::Connecting;
+                self.moves(|channel| connecting(channel).then(|| (channel.unlinked(), Some(reason.clone())))).await;
                 self.pairing.send_replace(Pairing::Ended { reason });
                 None
             }

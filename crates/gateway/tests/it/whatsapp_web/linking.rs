@@ -77,3 +77,18 @@ fn bans_are_shown_and_one_with_an_end_ends() {
     assert_eq!(channel["accepts"], false);
     stage.act("vendas", "connect").expect(409);
 }
+
+#[test]
+fn a_version_that_the_network_takes_no_more_waits_for_a_person() {
+    let stage = Stage::linked();
+    stage.whatsapp.faults(|faults| faults.connect_failure = Some(ConnectFailure::new(405)));
+    stage.whatsapp.drop_connections(OWNER);
+    wait_for("the reason", || {
+        let channel = stage.channel("vendas");
+        let reason = channel["stateReason"].as_str().unwrap_or_default();
+        channel["state"] == "DISCONNECTED" && reason.contains("RECADO_WHATSAPP_WEB_VERSION")
+    });
+    stage.whatsapp.faults(|faults| faults.connect_failure = None);
+    stage.act("vendas", "connect").expect(200);
+    stage.until_state("vendas", "CONNECTED");
+}

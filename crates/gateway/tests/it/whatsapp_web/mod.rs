@@ -2,6 +2,7 @@
 
 mod baileys;
 mod linking;
+mod pairing;
 mod secrets;
 mod sending;
 mod settings;
@@ -18,6 +19,10 @@ use crate::harness::{Answer, Home, Server, recado, wait_for};
 pub const OWNER: &str = "551140001000";
 /// A recipient.
 pub const MARIA: &str = "553199990001";
+/// Another one.
+pub const JOAO: &str = "553199990002";
+/// A number that is not on WhatsApp.
+pub const NOBODY: &str = "5531900000000";
 /// The contact on the cards: asked for with the ninth digit, known without it.
 pub const TYPED: &str = "5511988887777";
 pub const KNOWN: &str = "551188887777";
@@ -39,6 +44,7 @@ impl Stage {
         let whatsapp = Arc::new(FakeWhatsApp::start());
         whatsapp.add_contact(MARIA, "900000000000002");
         whatsapp.add_contact(KNOWN, "900000000000003");
+        whatsapp.add_contact(JOAO, "900000000000004");
         whatsapp.add_alias(TYPED, KNOWN);
         let home = Home::init();
         let scopes = "messages.send,messages.read,channels.read,channels.write";
@@ -117,7 +123,12 @@ impl Stage {
 
     /// Has the card of [`TYPED`] accepted; its message's id.
     pub fn accept(&self, channel: &str, to: &str) -> String {
-        let body = json!({"to": to, "name": "Maria Silva - Suporte", "phone": TYPED});
+        self.accept_card(channel, to, TYPED)
+    }
+
+    /// The same with the card of another phone.
+    pub fn accept_card(&self, channel: &str, to: &str, phone: &str) -> String {
+        let body = json!({"to": to, "name": "Maria Silva - Suporte", "phone": phone});
         let path = format!("/v1/channels/{channel}/messages/contact");
         self.server.post(&path, &self.key, &body).expect(202).header("X-Message-Id").expect("an id").to_owned()
     }
@@ -140,6 +151,12 @@ impl Stage {
 
 pub fn owner() -> Account {
     Account::new(OWNER, "900000000000001")
+}
+
+/// Now, as the network counts.
+#[expect(clippy::disallowed_methods, reason = "the server under test has the machine's clock")]
+pub fn unix_seconds() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 /// A server of this home that reaches this network.
