@@ -173,10 +173,10 @@ impl<'a> Events<'a> {
     async fn receipts(&self, ids: Vec<String>, status: MessageStatus, at: i64, stop: &CancellationToken) {
         let line = &self.line;
         let receipts: Vec<_> = ids
-            .into_iter()
+            .iter()
             .map(|id| Receipt {
                 channel: line.via.key,
-                of: Named::NetworkId(id),
+                of: Named::NetworkId(id.clone()),
                 status,
                 at: at.saturating_mul(1_000),
                 account: None,
@@ -191,6 +191,8 @@ impl<'a> Events<'a> {
                 () = tokio::time::sleep(STORE_RETRY) => {}
             }
         }
+        // Who has it was sent it: an answer that is lost holds nobody behind it.
+        ids.iter().for_each(|id| line.answered(id, Answer::Taken));
     }
 }
 

@@ -1,7 +1,9 @@
 //! Channels that a phone links: the real binary against a WhatsApp Web server on loopback.
 
 mod baileys;
+mod line;
 mod linking;
+mod pacing;
 mod pairing;
 mod secrets;
 mod sending;

@@ -1,27 +1,231 @@
-//! Cards through linked phones: what arrives, and what becomes of what does not.
+//! Cards through linked phones: what arrives, under which account, and what becomes of what the network refuses.
 
-use super::{KNOWN, MARIA, Stage, TYPED};
+use fake_whatsapp::{ALL, Refusal};
+use serde_json::{Value, json};
+
+use super::{JOAO, KNOWN, MARIA, NOBODY, OWNER, Stage, TYPED, unix_seconds};
+use crate::harness::wait_for;
 
 /// The card of the document that users code against, as its recipient's phone reads it.
-fn card(account: &str) -> String {
+fn card(account: &str, typed: &str) -> String {
     format!(
         "BEGIN:VCARD\nVERSION:3.0\nN:;Maria Silva - Suporte;;;\nFN:Maria Silva - Suporte\n\
-         TEL;type=CELL;type=VOICE;waid={account}:+{TYPED}\nEND:VCARD"
+         TEL;type=CELL;type=VOICE;waid={account}:+{typed}\nEND:VCARD"
     )
+}
+
+/// The next messages to these are refused.
+fn refuse(stage: &Stage, code: u16, times: u32, to: &[&str]) {
+    let to = to.iter().map(|account| (*account).to_owned()).collect();
+    stage.whatsapp.faults(|faults| faults.refusal = Some(Refusal { code, times, to }));
+}
+
+fn take_all(stage: &Stage) {
+    stage.whatsapp.faults(|faults| faults.refusal = None);
 }
 
 #[test]
 fn the_seeds_card_arrives_with_the_account_of_its_phone() {
     let stage = Stage::linked();
+    // So that each state is reached before the next one.
+    stage
+        .whatsapp
+        .faults(|faults| (faults.no_read, faults.receipt_delay) = (true, std::time::Duration::from_millis(300)));
     let id = stage.accept("vendas", MARIA);
-    let message = stage.until("vendas", &id, "READ");
+    let sent = stage.until("vendas", &id, "SENT");
+    assert_eq!((&sent["deliveredAt"], &sent["readAt"]), (&Value::Null, &Value::Null), "{sent}");
+    let message = stage.until("vendas", &id, "DELIVERED");
     assert!(message["sentAt"].is_string() && message["deliveredAt"].is_string(), "{message}");
     let inbox = stage.whatsapp.inbox();
     let [received] = &inbox[..] else { panic!("{inbox:?}") };
     assert_eq!(received.id, message["networkId"]);
     assert_eq!(received.to, MARIA);
+    assert!(received.own_phone_saw_it, "the owner sees on the phone what was sent");
     assert_eq!(received.display_name(), Some("Maria Silva - Suporte"));
-    assert_eq!(received.vcard(), Some(&*card(KNOWN)));
+    assert_eq!(received.vcard(), Some(&*card(KNOWN, TYPED)));
     assert_eq!(message["account"], MARIA);
-    assert_eq!(message["card"], serde_json::json!({"waid": KNOWN, "source": "NETWORK"}));
+    assert_eq!(message["card"], json!({"waid": KNOWN, "source": "NETWORK"}));
+
+    stage.whatsapp.faults(|faults| faults.no_read = false);
+    let id = stage.accept("vendas", MARIA);
+    let message = stage.until("vendas", &id, "READ");
+    for reached in ["queuedAt", "sendingAt", "sentAt", "deliveredAt", "readAt"] {
+        assert!(message[reached].is_string(), "{reached} of {message}");
+    }
+    assert_eq!((&message["attempts"], &message["error"]), (&json!(1), &Value::Null));
+}
+
+#[test]
+fn a_number_is_looked_up_once_and_leads_to_its_account() {
+    let stage = Stage::linked();
+    let account = |phone: &str| stage.get(&format!("/v1/channels/vendas/accounts/{phone}"));
+    let found = account(TYPED).expect(200).json()["data"].clone();
+    assert_eq!((&found["phone"], &found["account"]), (&json!(TYPED), &json!(KNOWN)), "{found}");
+    assert_eq!(found["onWhatsapp"], true);
+    assert!(found["checkedAt"].is_string(), "{found}");
+    let nobody = account(NOBODY).expect(200).json()["data"].clone();
+    assert_eq!((&nobody["onWhatsapp"], &nobody["account"]), (&json!(false), &Value::Null), "{nobody}");
+    account("12").expect(400);
+
+    // With the ninth digit and without, typed with a plus and spaces: the same person's phone reads it.
+    for to in [TYPED, KNOWN, "+55 11 98888-7777"] {
+        let id = stage.accept("vendas", to);
+        assert_eq!(stage.until("vendas", &id, "READ")["to"], to);
+        // A receipt may be faster than the note of the answer.
+        wait_for("the account", || stage.message("vendas", &id)["account"] == KNOWN);
+        assert_eq!(stage.message("vendas", &id)["card"], json!({"waid": KNOWN, "source": "NETWORK"}));
+    }
+    assert!(stage.whatsapp.inbox().iter().all(|received| received.to == KNOWN));
+    // Kept: by the route, by three recipients and three cards, and over a restart.
+    let stage = stage.crash();
+    stage.until_state("vendas", "CONNECTED");
+    assert_eq!(stage.get(&format!("/v1/channels/vendas/accounts/{TYPED}")).expect(200).json()["data"], found);
+    let lookups = stage.whatsapp.lookups();
+    let asked: Vec<_> = [TYPED, KNOWN, NOBODY].iter().map(|number| lookups.get(*number).copied()).collect();
+    assert_eq!(asked, [Some(1), Some(1), Some(1)], "{lookups:?}");
+    // A line that is down asks nobody, but still knows.
+    stage.act("vendas", "disconnect").expect(200);
+    stage.get(&format!("/v1/channels/vendas/accounts/{TYPED}")).expect(200);
+    stage.get("/v1/channels/vendas/accounts/5531977776666").expect(409);
+}
+
+#[test]
+fn questions_have_a_limit_for_the_channel() {
+    let stage = Stage::linked();
+    let account = |number: usize| stage.get(&format!("/v1/channels/vendas/accounts/55319000{number:05}"));
+    let answers: Vec<_> = (0..40).map(account).collect();
+    let (found, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
+    // One more comes every two seconds.
+    assert!((30..=35).contains(&found.len()), "{} of 40", found.len());
+    assert_eq!(stage.whatsapp.lookups().len(), found.len());
+    for answer in refused {
+        let answer = answer.expect(429);
+        assert!(answer.header("Retry-After").is_some_and(|seconds| seconds.parse::<u32>().is_ok()), "{answer:?}");
+        assert_eq!(answer.json()["code"], "RATE_LIMIT_EXCEEDED");
+    }
+    // A message for a number that must be asked for waits for its turn, and no failure is counted.
+    let id = stage.accept("vendas", MARIA);
+    let message = stage.until("vendas", &id, "READ");
+    assert_eq!(message["error"], Value::Null, "{message}");
+}
+
+#[test]
+fn who_is_not_on_whatsapp_gets_nothing_and_a_card_of_theirs_keeps_its_digits() {
+    let stage = Stage::linked();
+    let id = stage.accept("vendas", NOBODY);
+    let message = stage.until("vendas", &id, "FAILED");
+    assert_eq!(message["error"]["code"], "NUMBER_NOT_ON_WHATSAPP", "{message}");
+    assert_eq!((&message["attempts"], &message["account"]), (&json!(1), &Value::Null), "{message}");
+    assert_eq!(stage.whatsapp.counters().messages, 0);
+
+    let id = stage.accept_card("vendas", MARIA, NOBODY);
+    let message = stage.until("vendas", &id, "READ");
+    assert_eq!(message["card"], json!({"waid": NOBODY, "source": "TYPED"}), "{message}");
+    assert_eq!(stage.whatsapp.inbox()[0].vcard(), Some(&*card(NOBODY, NOBODY)));
+}
+
+#[test]
+fn a_message_that_the_network_refuses_fails_with_its_code_and_holds_nobody() {
+    let stage = Stage::linked();
+    refuse(&stage, 479, 1, &[]);
+    let (refused, next) = (stage.accept("vendas", MARIA), stage.accept("vendas", MARIA));
+    let message = stage.until("vendas", &refused, "FAILED");
+    assert_eq!(message["error"]["code"], "WHATSAPP_REFUSED", "{message}");
+    assert!(message["error"]["message"].as_str().expect("a text").contains("479"), "{message}");
+    assert_eq!(message["attempts"], 1);
+    stage.until("vendas", &next, "READ");
+    assert_eq!(stage.whatsapp.copies(message["networkId"].as_str().expect("an id")), 0);
+    assert_eq!(stage.channel("vendas")["state"], "CONNECTED");
+}
+
+#[test]
+fn an_account_that_may_open_no_chats_goes_on_with_those_it_knows() {
+    let stage = Stage::linked();
+    let ana = "553199990003";
+    stage.whatsapp.add_contact(ana, "900000000000005");
+    let first = stage.accept("vendas", MARIA);
+    stage.until("vendas", &first, "READ");
+    let until = unix_seconds() + 8;
+    stage.whatsapp.restrict(Some(until));
+    refuse(&stage, 463, ALL, &[JOAO, ana]);
+
+    let joao = stage.accept("vendas", JOAO);
+    let channel = stage.until_state("vendas", "RESTRICTED");
+    let shown: jiff::Timestamp = channel["restrictedUntil"].as_str().expect("a time").parse().expect("a time");
+    assert_eq!(shown.as_second(), until, "as the network says: {channel}");
+    assert!(channel["stateReason"].as_str().expect("a reason").contains("463"), "{channel}");
+    assert_eq!(channel["accepts"], true);
+    let refused = stage.whatsapp.counters().messages;
+    let other = stage.accept("vendas", ana);
+    let maria = stage.accept("vendas", MARIA);
+    // Behind both, and on its way before them.
+    stage.until("vendas", &maria, "READ");
+    assert_eq!(stage.whatsapp.counters().messages, refused + 1, "no other chat was tried");
+    // A restart does not forget it.
+    let stage = stage.crash();
+    wait_for("the line to be up", || stage.whatsapp.is_online(OWNER));
+    assert_eq!(stage.channel("vendas")["restrictedUntil"], channel["restrictedUntil"]);
+    let maria = stage.accept("vendas", MARIA);
+    stage.until("vendas", &maria, "READ");
+    for waiting in [&joao, &other] {
+        let message = stage.message("vendas", waiting);
+        assert_eq!((&message["status"], &message["error"]), (&json!("QUEUED"), &Value::Null), "{message}");
+    }
+    assert!(unix_seconds() < until, "the machine is too slow for this test");
+
+    stage.whatsapp.restrict(None);
+    take_all(&stage);
+    for waiting in [&joao, &other] {
+        stage.until("vendas", waiting, "READ");
+    }
+    assert!(unix_seconds() >= until, "before its time");
+    let channel = stage.until_state("vendas", "CONNECTED");
+    assert_eq!((&channel["restrictedUntil"], &channel["stateReason"]), (&Value::Null, &Value::Null), "{channel}");
+    assert_eq!(stage.whatsapp.copies(stage.message("vendas", &joao)["networkId"].as_str().expect("an id")), 1);
+}
+
+#[test]
+fn who_wrote_first_is_no_new_recipient() {
+    let stage = Stage::linked();
+    stage.whatsapp.restrict(Some(unix_seconds() + 600));
+    refuse(&stage, 463, 1, &[]);
+    let maria = stage.accept("vendas", MARIA);
+    stage.until_state("vendas", "RESTRICTED");
+    stage.whatsapp.say(JOAO, OWNER, "oi").expect("a message");
+    wait_for("the message to be read", || stage.whatsapp.unconfirmed(OWNER) == 0);
+    let joao = stage.accept("vendas", JOAO);
+    stage.until("vendas", &joao, "READ");
+    // And the one who waits goes, once they have written.
+    assert_eq!(stage.message("vendas", &maria)["status"], "QUEUED");
+    stage.whatsapp.say(MARIA, OWNER, "oi").expect("a message");
+    stage.until("vendas", &maria, "READ");
+    let channel = stage.channel("vendas");
+    assert_eq!(channel["state"], "RESTRICTED");
+    // A line that is put down and up again is as restricted as it was, and says so.
+    stage.act("vendas", "disconnect").expect(200);
+    stage.act("vendas", "connect").expect(200);
+    let again = stage.until_state("vendas", "RESTRICTED");
+    assert_eq!(again["restrictedUntil"], channel["restrictedUntil"]);
+    assert!(again["stateReason"].is_string(), "{again}");
+}
+
+#[test]
+fn an_account_that_writes_too_much_rests() {
+    let stage = Stage::linked();
+    refuse(&stage, 429, 1, &[]);
+    let (first, second) = (stage.accept("vendas", MARIA), stage.accept("vendas", MARIA));
+    let channel = stage.until_state("vendas", "RESTRICTED");
+    assert!(channel["stateReason"].as_str().expect("a reason").contains("429"), "{channel}");
+    let until: jiff::Timestamp = channel["restrictedUntil"].as_str().expect("a time").parse().expect("a time");
+    assert!((850..=900).contains(&(until.as_second() - unix_seconds())), "{channel}");
+    // A restart does not forget it, and nothing goes meanwhile.
+    let stage = stage.crash();
+    wait_for("the line to be up", || stage.whatsapp.is_online(OWNER));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    for id in [&first, &second] {
+        assert_eq!(stage.message("vendas", id)["status"], "QUEUED");
+    }
+    assert_eq!(stage.whatsapp.counters().messages, 1);
+    // Who cancels is heard.
+    stage.server.delete(&format!("/v1/channels/vendas/messages/{first}"), Some(&stage.key)).expect(200);
 }
