@@ -30,7 +30,7 @@ fn killed_at_random_moments_it_loses_and_doubles_nothing() {
     println!("RECADO_TEST_SEED={seed} repeats the moments of these {kills} kills");
     let mut dice = Dice(seed);
     let home = Home::init();
-    let load = Load::new(home.unlimited_key(), pause(kills));
+    let load = Load::new(home.unlimited_key(), pause(kills), card);
     let mut server = home.serve();
     (0..CHANNELS).for_each(|channel| open_channel(&server, &load.key, &channel_id(channel)));
     load.enter(&server);
@@ -57,12 +57,12 @@ fn killed_at_random_moments_it_loses_and_doubles_nothing() {
 }
 
 /// What the thread gives, or its failure as one of this test.
-fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+pub fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// A number from the environment.
-fn setting(name: &str) -> Option<u64> {
+pub fn setting(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
 }
@@ -74,11 +74,11 @@ fn pause(kills: u64) -> Duration {
     Duration::from_millis(kills * u64::midpoint(LOAD.0, LOAD.1) * CHANNELS as u64 / cards)
 }
 
-fn channel_id(channel: usize) -> String {
+pub fn channel_id(channel: usize) -> String {
     format!("c{channel:02}")
 }
 
-fn card_name(channel: usize, number: usize) -> String {
+pub fn card_name(channel: usize, number: usize) -> String {
     format!("c{channel:02} n{number:06}")
 }
 
@@ -94,10 +94,10 @@ fn open_channel(server: &Server, key: &str, id: &str) {
 }
 
 /// A small generator of random numbers (splitmix64), because a run must be repeatable.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn between(&mut self, (low, high): (u64, u64)) -> Duration {
+    pub fn between(&mut self, (low, high): (u64, u64)) -> Duration {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -106,24 +106,26 @@ impl Dice {
 }
 
 /// What the senders share.
-struct Load {
-    key: String,
+pub struct Load {
+    pub key: String,
     pause: Duration,
-    stop: AtomicBool,
+    /// What a sender calls with, by its channel and the card's number.
+    card: fn(usize, usize) -> String,
+    pub stop: AtomicBool,
     /// Where the server answers now. `None` between two servers: the old port may belong to a stranger by then.
     address: RwLock<Option<String>>,
 }
 
 impl Load {
-    fn new(key: String, pause: Duration) -> Self {
-        Self { key, pause, stop: AtomicBool::new(false), address: RwLock::new(None) }
+    pub fn new(key: String, pause: Duration, card: fn(usize, usize) -> String) -> Self {
+        Self { key, pause, card, stop: AtomicBool::new(false), address: RwLock::new(None) }
     }
 
-    fn enter(&self, server: &Server) {
+    pub fn enter(&self, server: &Server) {
         *self.address.write().expect("not poisoned") = Some(server.address.clone());
     }
 
-    fn leave(&self) {
+    pub fn leave(&self) {
         *self.address.write().expect("not poisoned") = None;
     }
 
@@ -136,24 +138,24 @@ impl Load {
 }
 
 /// Sends one card after another through one channel.
-struct Sender<'a> {
+pub struct Sender<'a> {
     load: &'a Load,
-    channel: usize,
+    pub channel: usize,
     agent: ureq::Agent,
     /// The message id of every accepted card, in the order of sending.
-    ids: Vec<String>,
+    pub ids: Vec<String>,
     /// Calls that were made again with their key, because there was no answer.
-    repeated: usize,
+    pub repeated: usize,
     /// Cards whose 202 was lost: the repeat was told that the first call had been taken.
     replayed: usize,
 }
 
 impl<'a> Sender<'a> {
-    fn new(channel: usize, load: &'a Load) -> Self {
+    pub fn new(channel: usize, load: &'a Load) -> Self {
         Self { load, channel, agent: agent(), ids: Vec::new(), repeated: 0, replayed: 0 }
     }
 
-    fn run(mut self) -> Self {
+    pub fn run(mut self) -> Self {
         while !self.load.stop.load(SeqCst) {
             let number = self.ids.len();
             let repeated = self.repeated;
@@ -173,7 +175,7 @@ impl<'a> Sender<'a> {
     fn deliver(&mut self, number: usize) -> (String, bool) {
         let idempotency_key = format!("c{:02}-{number}", self.channel);
         let headers = [("Content-Type", "application/json"), ("Idempotency-Key", &idempotency_key)];
-        let card = card(self.channel, number);
+        let card = (self.load.card)(self.channel, number);
         let end = Instant::now() + 2 * PATIENCE;
         loop {
             let url = format!("http://{}/v1/channels/c{:02}/messages/contact", self.load.address(), self.channel);

@@ -1,6 +1,7 @@
 //! Channels that a phone links: the real binary against a WhatsApp Web server on loopback.
 
 mod baileys;
+mod kill;
 mod line;
 mod linking;
 mod pacing;
