@@ -117,8 +117,8 @@ fn drawn(code: &str, typed: bool, terminal: bool) -> Result<String> {
     let image = QrCode::new(code)?.render::<Dense1x2>().build();
     // Dark on light whatever the terminal's colours are: not every phone reads it the other way round.
     let (begin, end) = if terminal { ("\x1b[30;107m", "\x1b[0m") } else { ("", "") };
-    let lines: String = image.lines().map(|line| format!("{begin}{line}{end}\n")).collect();
-    Ok(format!("On the phone: WhatsApp, Linked devices, Link a device. Scan:\n\n{lines}\n"))
+    let lines: Vec<_> = image.lines().map(|line| format!("{begin}{line}{end}")).collect();
+    Ok(format!("On the phone: WhatsApp, Linked devices, Link a device. Scan:\n\n{}\n\n", lines.join("\n")))
 }
 
 #[cfg(test)]

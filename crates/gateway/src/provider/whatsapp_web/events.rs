@@ -94,7 +94,7 @@ impl<'a> Events<'a> {
                 self.line.restriction_ended().await;
                 return None;
             }
-            () = reached(typed_until) => return not_linked("Ninguem digitou o codigo a tempo. Conecte de novo."),
+            () = reached(typed_until) => return Some(not_linked("Ninguem digitou o codigo a tempo. Conecte de novo.")),
         };
         match event {
             Some(event) => self.take(event, stop).await,
@@ -112,11 +112,11 @@ impl<'a> Events<'a> {
             }
             // One to type holds longer than those to scan, and is on its way to its own end.
             Event::QrExhausted if self.types().is_some() => {}
-            Event::QrExhausted => return not_linked("Nenhum telefone leu o codigo a tempo. Conecte de novo."),
+            Event::QrExhausted => return Some(not_linked("Nenhum telefone leu o codigo a tempo. Conecte de novo.")),
             // Without the library's words, in which a number may stand.
             Event::PairingFailed { .. } => {
                 tracing::warn!(channel.id = %line.via.id, "a channel was not linked");
-                return not_linked("O WhatsApp nao ligou o canal ao telefone. Conecte de novo.");
+                return Some(not_linked("O WhatsApp nao ligou o canal ao telefone. Conecte de novo."));
             }
             Event::Linked { .. } => drop(line.pairing.send_replace(Pairing::Linked)),
             Event::Up => {
@@ -149,9 +149,9 @@ impl<'a> Events<'a> {
             Some(phone) => {
                 if self.session.pair_by_phone(phone.digits()).await.is_err() {
                     tracing::warn!(channel.id = %self.line.via.id, "no code to type was given");
-                    return not_linked(
+                    return Some(not_linked(
                         "O WhatsApp nao deu um codigo para este telefone. Confira o numero, ou use o QR code.",
-                    );
+                    ));
                 }
             }
             // One who types is not shown codes to scan.
@@ -196,6 +196,6 @@ impl<'a> Events<'a> {
     }
 }
 
-fn not_linked(reason: &str) -> Option<End> {
-    Some(End::NotLinked { reason: reason.to_owned() })
+fn not_linked(reason: &str) -> End {
+    End::NotLinked { reason: reason.to_owned() }
 }

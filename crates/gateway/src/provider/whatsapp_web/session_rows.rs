@@ -40,6 +40,7 @@ impl SessionRows {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
 fn refusal(error: impl ToString) -> RowsError {
     RowsError(error.to_string())
 }

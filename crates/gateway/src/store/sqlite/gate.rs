@@ -134,6 +134,7 @@ struct Gate<'a> {
     line: Line,
     request: &'a ClaimRequest,
     /// Asked for once, and only where somebody comes.
+    #[expect(clippy::option_option, reason = "not asked for yet, or until when, if it is closed")]
     closed_until: Option<Option<Millis>>,
 }
 
