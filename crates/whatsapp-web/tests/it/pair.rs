@@ -1,4 +1,4 @@
-//! Linking by QR code. The server's certificate is not WhatsApp's: these need the feature `danger-loopback`.
+//! Linking by QR code, and by a code that is typed on the phone. The server's certificate is not WhatsApp's: these need the feature `danger-loopback`.
 
 use std::sync::Arc;
 
@@ -36,15 +36,25 @@ async fn a_phone_links_by_qr_code_and_stays_linked() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_phone_is_given_a_code() -> Result<()> {
+async fn a_phone_links_by_a_typed_code() -> Result<()> {
     let whatsapp = network();
-    let mut line = Line::open(&whatsapp, Arc::new(MemoryRows::default())).await?;
+    let rows: Arc<dyn Rows> = Arc::new(MemoryRows::default());
+    let mut line = Line::open(&whatsapp, Arc::clone(&rows)).await?;
     line.until(|event| matches!(event, Event::Qr { .. })).await?;
+    let mut shown = String::new();
     for _ in 0..2 {
         line.session.pair_by_phone(ACCOUNT).await?;
-        let code = line.until(|event| matches!(event, Event::PairingCode { .. })).await?;
-        assert!(matches!(code, Event::PairingCode { code, .. } if code.len() == 8));
+        let told = line.until(|event| matches!(event, Event::PairingCode { .. })).await?;
+        let Event::PairingCode { code, .. } = told else { unreachable!() };
+        assert!(code.len() == 8 && code != shown);
+        shown = code;
     }
+    whatsapp.type_code(&shown, &account())?;
+    let linked = line.until(|event| matches!(event, Event::Linked { .. })).await?;
+    assert_eq!(linked, Event::Linked { phone: ACCOUNT.into(), lid: Some(ACCOUNT_LID.into()) });
+    assert!(Session::is_linked(&rows).await?);
+    line.until(|event| *event == Event::Up).await?;
+    line.send("3EB0P3").await?;
     line.session.stop().await;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use fake_whatsapp::{FakeWhatsApp, Refusal};
-use recado_whatsapp_web::{Event, Outgoing, Rows, Session, SubmitError};
+use recado_whatsapp_web::{Event, LookUpError, Outgoing, Rows, Session, SubmitError};
 
 use crate::harness::{ACCOUNT, Line, PEER, card, link, network};
 use crate::memory_rows::MemoryRows;
@@ -97,7 +97,7 @@ async fn a_number_is_looked_up() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_writes_is_told() -> Result<()> {
+async fn who_writes_is_told_and_answered() -> Result<()> {
     let (whatsapp, _, mut line) = up().await?;
     // Who writes needs the session's keys, which go up after the line is.
     while whatsapp.one_time_keys(ACCOUNT) == [0] {
@@ -105,16 +105,21 @@ async fn who_writes_is_told() -> Result<()> {
     }
     whatsapp.say(PEER, ACCOUNT, "oi")?;
     line.until(|event| *event == Event::Wrote { account: PEER.into() }).await?;
+    // Now known by the hidden id, too.
+    line.send("3EB0H1").await?;
+    assert_eq!((whatsapp.copies("3EB0H1"), whatsapp.counters().undecryptable), (1, 0));
     line.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
 async fn typing_is_shown_and_ends() -> Result<()> {
-    let (_whatsapp, _, mut line) = up().await?;
+    let (whatsapp, _, mut line) = up().await?;
     line.session.typing(PEER, true).await?;
     line.session.typing(PEER, false).await?;
     line.send("3EB0F1").await?;
+    let shown: Vec<_> = whatsapp.typing().into_iter().map(|typing| (typing.from, typing.to, typing.on)).collect();
+    assert_eq!(shown, [true, false].map(|on| (ACCOUNT.into(), PEER.into(), on)));
     line.session.stop().await;
     Ok(())
 }
@@ -126,5 +131,16 @@ async fn a_card_to_oneself_is_sent() -> Result<()> {
     let own = Outgoing { account: ACCOUNT.into(), ..card("3EB0G1") };
     assert_eq!(line.session.submit(&own).await, Ok(()));
     line.session.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restriction_is_told() -> Result<()> {
+    let (whatsapp, _, line) = up().await?;
+    assert_eq!(line.session.restriction().await, Ok(None));
+    whatsapp.restrict(Some(1_900_000_000));
+    assert_eq!(line.session.restriction().await, Ok(Some(1_900_000_000)));
+    line.session.stop().await;
+    assert_eq!(line.session.restriction().await, Err(LookUpError::Down));
     Ok(())
 }
