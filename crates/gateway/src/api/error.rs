@@ -45,6 +45,9 @@ pub enum ApiError {
 /// Seconds after which a caller may try again when the store or a queue stands in the way.
 const TRY_AGAIN: u64 = 5;
 
+const WHATSAPP_WEB_MISSING: &str = "Este servidor foi compilado sem WhatsApp Web: compile com --features whatsapp-web, \
+     ou inicie com ./dev run --whatsapp-web.";
+
 impl ApiError {
     /// A single faulty field.
     pub fn field(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
@@ -95,12 +98,7 @@ impl ApiError {
                 "Limite de requisicoes excedido. Tente novamente em alguns segundos.",
             ),
             Self::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "Recurso ainda nao disponivel."),
-            Self::WhatsAppWebMissing => (
-                StatusCode::NOT_IMPLEMENTED,
-                "WHATSAPP_WEB_MISSING",
-                "Este servidor foi compilado sem WhatsApp Web: compile com --features whatsapp-web, ou inicie com \
-                 ./dev run --whatsapp-web.",
-            ),
+            Self::WhatsAppWebMissing => (StatusCode::NOT_IMPLEMENTED, "WHATSAPP_WEB_MISSING", WHATSAPP_WEB_MISSING),
             Self::SecretKeyMissing => (
                 StatusCode::NOT_IMPLEMENTED,
                 "SECRET_KEY_MISSING",

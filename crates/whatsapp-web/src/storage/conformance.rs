@@ -175,7 +175,7 @@ async fn protocol(of: &dyn Backend, call: Call) -> Result<String> {
 async fn tokens_and_messages(of: &dyn Backend, call: Call) -> Result<String> {
     let (first, second, bytes, at) = (call.first(), call.second(), call.bytes(), i64::from(call.n));
     // One side of every stamp of this test, or the other.
-    let cutoff = now_secs() + if call.n % 2 == 0 { 1000 } else { -1000 };
+    let cutoff = now_secs() + if call.n.is_multiple_of(2) { 1000 } else { -1000 };
     let token = TcTokenEntry { token: bytes.to_vec(), token_timestamp: at, sender_timestamp: None };
     Ok(match call.method % 16 {
         0 => show(of.get_tc_token(first).await?),

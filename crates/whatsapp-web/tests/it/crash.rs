@@ -53,7 +53,7 @@ async fn killed_while_sending(url: &str, file: &Path, mut next: usize, round: u6
     let mut lines = BufReader::new(child.stdout.take().context("it has an output")?).lines();
     let wanted = next + 2 + usize::try_from(round * 7 % 9)?;
     while next < wanted {
-        let Some(line) = timeout(Duration::from_secs(60), lines.next_line()).await?? else {
+        let Some(line) = timeout(Duration::from_mins(1), lines.next_line()).await?? else {
             bail!("the child ended in round {round}")
         };
         next = acked(&line).unwrap_or(next);
