@@ -19,6 +19,7 @@ use crate::{housekeeping, server};
 
 pub async fn run(config: Config) -> Result<()> {
     start_log(&config.log);
+    log_panics();
     let mut signals = Signals::listen()?;
     if config.behaviour.sandbox_delay_max < config.behaviour.sandbox_delay_min {
         bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
@@ -106,6 +107,14 @@ fn start_log(config: &LogConfig) {
     }
 }
 
+/// A panic is told by its place alone: its text may hold what a person wrote.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, thread = std::thread::current().name(), "a panic");
+    }));
+}
+
 /// Says where the server listens, on the first line of standard output: scripts that asked for a free port read it.
 fn announce(listener: &TcpListener) -> Result<()> {
     let mut out = std::io::stdout();
@@ -122,5 +131,33 @@ fn raise_file_limit(connections: u32) {
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_panic_is_not_logged() -> Result<()> {
+        // The hook is the process's: in this one it would be every test's.
+        let child = Command::new(std::env::current_exe()?)
+            .args(["--exact", "cli::serve::tests::child", "--ignored", "--nocapture"])
+            .output()?;
+        let said = String::from_utf8([child.stdout, child.stderr].concat())?;
+        assert!(!child.status.success(), "{said}");
+        assert!(said.contains(&format!("\"place\":\"{}:", file!())), "{said}");
+        assert!(!said.contains("5531999990001"), "{said}");
+        Ok(())
+    }
+
+    #[test]
+    #[ignore = "a part of the test above, run by it in a process of its own"]
+    fn child() {
+        start_log(&LogConfig { log: tracing::level_filters::LevelFilter::INFO, log_format: LogFormat::Json });
+        log_panics();
+        panic!("no number: 5531999990001");
     }
 }
