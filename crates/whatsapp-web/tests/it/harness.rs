@@ -15,7 +15,7 @@ pub const ACCOUNT_LID: &str = "900000000000001";
 pub const PEER: &str = "553199990001";
 pub const PEER_LID: &str = "900000000000002";
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub fn options(url: &str) -> Options {
     Options { url: Some(url.into()), version: None, device_name: "Recado".into() }
@@ -34,11 +34,10 @@ pub fn account() -> Account {
 
 /// Writes a linked device into the rows.
 pub async fn link(whatsapp: &FakeWhatsApp, rows: &dyn Rows) -> Result<()> {
-    link_as(whatsapp, rows, &account()).await
+    put_device(rows, serde_json::to_vec(&whatsapp.linked_device(&account()))?).await
 }
 
-pub async fn link_as(whatsapp: &FakeWhatsApp, rows: &dyn Rows, account: &Account) -> Result<()> {
-    let value = serde_json::to_vec(&whatsapp.linked_device(account))?;
+pub async fn put_device(rows: &dyn Rows, value: Vec<u8>) -> Result<()> {
     rows.write(vec![Change::Put { kind: Kind::Device, key: Vec::new(), value, stamp: 0 }]).await?;
     Ok(())
 }
