@@ -49,8 +49,8 @@ pub fn in_order(sandbox: &Path) -> Result<u32> {
     Ok(messages)
 }
 
-/// Every message that a network took was taken once and is READ, under the id that the network gave it; every other one
-/// waits, untouched.
+/// Every message that a network took was taken once and is READ, under the id that the network gave it, or took
+/// from us; every other one waits, untouched.
 pub fn read_once(store: &Path, taken: &[String]) -> Result<()> {
     let connection = read_only(store)?;
     let distinct: HashSet<&str> = taken.iter().map(String::as_str).collect();
@@ -59,7 +59,8 @@ pub fn read_once(store: &Path, taken: &[String]) -> Result<()> {
     let stray = format!("select count(*) from messages where read_at is null and not ({waiting})");
     let stray: u32 = connection.query_row(&stray, [], |row| row.get(0))?;
     ensure!(stray == 0, "{stray} messages were sent and are not READ");
-    let mut statement = connection.prepare("select remote_id from messages where read_at is not null")?;
+    let mut statement =
+        connection.prepare("select coalesce(remote_id, network_id) from messages where read_at is not null")?;
     let read = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
     let known = read.iter().filter(|id| distinct.contains(id.as_str())).count();
     ensure!(known == read.len(), "{} messages have an id that the network never gave", read.len() - known);
@@ -106,7 +107,8 @@ mod tests {
             let files = Self(tempfile::tempdir().unwrap());
             files.store(
                 "create table messages (seq integer primary key, id blob, channel_key integer, payload text,
-                                        attempts integer default 0, sending_at integer, read_at integer, remote_id text)",
+                                        attempts integer default 0, sending_at integer, read_at integer,
+                                        network_id text, remote_id text)",
             );
             files.sandbox("create table arrivals (n integer primary key, network_id text)");
             files.sandbox("create table phone (n integer primary key, channel_key integer, contact text)");

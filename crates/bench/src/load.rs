@@ -13,6 +13,9 @@ use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 
+/// The phone on every card.
+pub const CARD_PHONE: &str = "5511988887777";
+
 /// One connection to a server.
 pub struct Client {
     sender: SendRequest<Full<Bytes>>,
@@ -167,14 +170,19 @@ pub async fn run(target: &Target<'_>, connections: u32, until: Until) -> Result<
     Ok(Outcome { rate, latencies, accepted: done.into_iter().filter_map(|(_, _, id)| id).collect() })
 }
 
+/// Whom the contact with this number goes to.
+pub fn recipient(number: u64) -> String {
+    // Clear of the numbers that stand for a scenario.
+    format!("55119{}", 10_000_000 + number % 90_000_000)
+}
+
 /// Sends the contact with this number. Its name says by which connection it went, in which order.
 async fn send(client: &mut Client, target: &Target<'_>, connection: u32, number: u64) -> Result<Option<u128>> {
     let path = format!("/v1/channels/c{}/messages/contact", number % target.channels);
     let body = format!(
-        "{{\"to\":\"55119{}\",\"name\":\"Maria Silva {connection} {number}\",\"phone\":\"5511988887777\",\
+        "{{\"to\":\"{}\",\"name\":\"Maria Silva {connection} {number}\",\"phone\":\"{CARD_PHONE}\",\
          \"email\":\"maria@empresa.com.br\",\"organization\":\"Empresa LTDA\"}}",
-        // Clear of the numbers that stand for a scenario.
-        10_000_000 + number % 90_000_000
+        recipient(number)
     );
     let answer = client.call(&path, target.keys.of(number), body).await?;
     if answer.status != StatusCode::ACCEPTED {

@@ -11,17 +11,21 @@ mod server;
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(not(feature = "whatsapp-web"))]
+use anyhow::anyhow;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
 use report::Report;
+#[cfg(feature = "whatsapp-web")]
+use scenarios::whatsapp_web;
 use scenarios::{accept, backlog, channels, cloud_api, dispatch};
 
 /// Measures Recado beside a bare handler.
 #[derive(Debug, Parser)]
 #[command(name = "bench", max_term_width = 110)]
 struct Bench {
-    /// What to measure; everything without it
+    /// What to measure; without it, everything but whatsapp-web
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
 
@@ -63,6 +67,16 @@ struct Setting {
     /// Channels, where there are many
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(20..))]
     channels: u64,
+
+    /// Channels of WhatsApp Web that are linked
+    #[cfg(feature = "whatsapp-web")]
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=10_000))]
+    sessions: u64,
+
+    /// Where Baileys is installed: a folder with its `node_modules`
+    #[cfg(feature = "whatsapp-web")]
+    #[arg(long, value_name = "DIR")]
+    baileys: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -77,6 +91,9 @@ enum Scenario {
     Channels,
     /// Sends on one channel of Meta's Cloud API beside what its pipeline allows, with few and with many messages waiting
     CloudApi,
+    /// Memory and start of idle sessions of WhatsApp Web, beside as many Baileys sockets; needs a build of its own, which
+    /// `./dev bench whatsapp-web` makes
+    WhatsappWeb,
 }
 
 #[tokio::main]
@@ -84,6 +101,8 @@ async fn main() -> Result<()> {
     let Bench { mut scenarios, setting, json } = Bench::parse();
     if scenarios.is_empty() {
         scenarios = Scenario::value_variants().to_vec();
+        // Another build than that of the others.
+        scenarios.retain(|scenario| *scenario != Scenario::WhatsappWeb);
     }
     let mut report = Report::default();
     for scenario in scenarios {
@@ -93,6 +112,12 @@ async fn main() -> Result<()> {
             Scenario::Backlog => backlog::run(&setting, &mut report).await,
             Scenario::Channels => channels::run(&setting, &mut report).await,
             Scenario::CloudApi => cloud_api::run(&setting, &mut report).await,
+            #[cfg(not(feature = "whatsapp-web"))]
+            Scenario::WhatsappWeb => {
+                Err(anyhow!("this bench was built without WhatsApp Web: `./dev bench whatsapp-web` builds it with"))
+            }
+            #[cfg(feature = "whatsapp-web")]
+            Scenario::WhatsappWeb => whatsapp_web::run(&setting, &mut report).await,
         }?;
     }
     report.print();

@@ -82,7 +82,7 @@ impl Figure {
         let goal = self.goal.map_or(String::new(), |goal| {
             format!("  {:<10} {}", goal.text(), if goal.is_met(self.value) { "met" } else { "NOT MET" })
         });
-        format!("{:<9} {:<58} {:>10} {:<8}{goal}", self.scenario, self.what, number(self.value), self.unit)
+        format!("{:<12} {:<58} {:>10} {:<8}{goal}", self.scenario, self.what, number(self.value), self.unit)
             .trim_end()
             .to_owned()
     }

@@ -21,14 +21,14 @@ const KEYS: usize = 256;
 const RATE_LIMIT: u32 = 10_000;
 
 /// Seals the secrets of a channel.
-const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// A data directory with keys and channels.
 pub struct Home {
     recado: PathBuf,
     dir: TempDir,
-    /// Where the Graph API is, if a channel needs one.
-    graph: Option<String>,
+    /// What servers on it are told of the network that its channels are linked to.
+    network: Vec<(&'static str, String)>,
     /// The key that made the rest.
     pub maker: String,
     pub keys: Keys,
@@ -38,11 +38,11 @@ pub struct Home {
 impl Home {
     /// A store with that many sandbox channels, `c0`, `c1` and so on, all of them connected.
     pub async fn make(setting: &Setting, channels: u64) -> Result<Self> {
-        let mut home = Self::init(setting, "test", None)?;
+        let mut home = Self::init(setting, "test", Vec::new())?;
         home.channels = channels;
         let server = home.serve()?;
         home.keys = make_keys(server.address, &home.maker).await?;
-        make_channels(server.address, &home.maker, channels).await?;
+        make_channels(server.address, &home.maker, "SANDBOX", channels).await?;
         server.stop()?;
         home.set_channels("CONNECTED")?;
         Ok(home)
@@ -52,7 +52,7 @@ impl Home {
     pub async fn linked(setting: &Setting, graph: &FakeGraph) -> Result<Self> {
         let number = Number::example("106540352242922");
         graph.add_number(number.clone());
-        let mut home = Self::init(setting, "live", Some(graph.url()))?;
+        let mut home = Self::init(setting, "live", secretly("RECADO_GRAPH_URL", graph.url()))?;
         home.channels = 1;
         home.keys.add(&home.maker);
         let server = home.serve()?;
@@ -67,8 +67,20 @@ impl Home {
         Ok(home)
     }
 
+    /// A store with that many channels of WhatsApp Web, `c0`, `c1` and so on, that no phone has linked yet.
+    #[cfg(feature = "whatsapp-web")]
+    pub async fn unlinked(setting: &Setting, network: String, channels: u64) -> Result<Self> {
+        let mut home = Self::init(setting, "live", secretly("RECADO_WHATSAPP_WEB_URL", network))?;
+        home.channels = channels;
+        home.keys.add(&home.maker);
+        let server = home.serve()?;
+        make_channels(server.address, &home.maker, "WHATSAPP_BAILEYS", channels).await?;
+        server.stop()?;
+        Ok(home)
+    }
+
     /// A store with one key, and no channel.
-    fn init(setting: &Setting, environment: &str, graph: Option<String>) -> Result<Self> {
+    fn init(setting: &Setting, environment: &str, network: Vec<(&'static str, String)>) -> Result<Self> {
         std::fs::create_dir_all(&setting.dir)?;
         let dir = tempfile::tempdir_in(&setting.dir)?;
         let recado = setting.recado.clone();
@@ -78,16 +90,14 @@ impl Home {
         create.args(["--scopes", "messages.send,channels.write,keys.write", "--json", "--data-dir"]).arg(dir.path());
         let made: Value = serde_json::from_str(&run(&mut create)?)?;
         let maker = made["key"].as_str().context("keys create printed no key")?.to_owned();
-        Ok(Self { recado, dir, graph, maker, keys: Keys::default(), channels: 0 })
+        Ok(Self { recado, dir, network, maker, keys: Keys::default(), channels: 0 })
     }
 
     /// Starts a server on it.
     pub fn serve(&self) -> Result<Server> {
         let mut command = Command::new(&self.recado);
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--log", "warn", "--backlog-cap", "100000000"]);
-        if let Some(graph) = &self.graph {
-            command.env("RECADO_SECRET_KEY", SECRET_KEY).env("RECADO_GRAPH_URL", graph);
-        }
+        command.envs(self.network.iter().cloned());
         Server::start(command.arg("--data-dir").arg(self.dir.path()))
     }
 
@@ -108,6 +118,11 @@ impl Home {
     }
 }
 
+/// What a server is told of a network to whose channels it keeps secrets.
+fn secretly(variable: &'static str, url: String) -> Vec<(&'static str, String)> {
+    vec![("RECADO_SECRET_KEY", SECRET_KEY.to_owned()), (variable, url)]
+}
+
 async fn make_keys(address: SocketAddr, maker: &str) -> Result<Keys> {
     let mut client = Client::connect(address).await?;
     let mut keys = Keys::default();
@@ -123,12 +138,12 @@ async fn make_keys(address: SocketAddr, maker: &str) -> Result<Keys> {
     Ok(keys)
 }
 
-async fn make_channels(address: SocketAddr, maker: &str, channels: u64) -> Result<()> {
+async fn make_channels(address: SocketAddr, maker: &str, kind: &str, channels: u64) -> Result<()> {
     let connections = 64_u64;
     let make = async |first: u64| -> Result<()> {
         let mut client = Client::connect(address).await?;
         for number in (first..channels).step_by(usize::try_from(connections)?) {
-            make_channel(&mut client, maker, "SANDBOX", number).await?;
+            make_channel(&mut client, maker, kind, number).await?;
         }
         Ok(())
     };

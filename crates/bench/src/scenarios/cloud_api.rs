@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use fake_graph::{Behaviour, FakeGraph};
 use tokio::time::sleep;
 
-use super::{Numbered, median};
+use super::{Numbered, median, settled};
 use crate::load::{Client, Until};
 use crate::report::{Goal, Report};
 use crate::server::{Home, Server};
@@ -111,7 +111,7 @@ impl Stage {
         self.act("resume").await?;
         self.wait("not all were sent", || Ok(self.graph.accepted() >= before + count)).await?;
         self.act("pause").await?;
-        self.wait("not every receipt was taken", || self.settled()).await?;
+        self.wait("not every receipt was taken", || settled(&self.numbered.home)).await?;
         let busy = self.server.busy()? - busy;
         let (_, memory) = self.server.memory()?;
         let sends = self.graph.attempts().into_iter().filter(|attempt| attempt.wamid.is_some());
@@ -126,14 +126,6 @@ impl Stage {
             busy: busy * 1e6 / f64::from(u32::try_from(times.len())?),
             memory,
         })
-    }
-
-    /// Whether nothing is on its way, and everything that was sent is read.
-    fn settled(&self) -> Result<bool> {
-        // The network's own count would miss a message that is just about to leave.
-        let sql =
-            "select not exists (select 1 from messages indexed by messages_in_network where status between 1 and 4)";
-        Ok(check::read_only(&self.numbered.home.store())?.query_row(sql, [], |row| row.get(0))?)
     }
 
     /// Waits until it is so, for as long as the network sees something happen.

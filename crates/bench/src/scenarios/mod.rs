@@ -5,6 +5,8 @@ pub mod backlog;
 pub mod channels;
 pub mod cloud_api;
 pub mod dispatch;
+#[cfg(feature = "whatsapp-web")]
+pub mod whatsapp_web;
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -80,6 +82,13 @@ fn shown(home: &Home) -> Result<u64> {
 fn has_receipts_due(home: &Home) -> Result<bool> {
     let sql = "select exists (select 1 from phone indexed by phone_pending where receipts < 2)";
     Ok(read_only(&home.sandbox())?.query_row(sql, [], |row| row.get(0))?)
+}
+
+/// Whether nothing is on its way to a network, and everything that was sent is read.
+fn settled(home: &Home) -> Result<bool> {
+    // The network's own count would miss a message that is just about to leave.
+    let sql = "select not exists (select 1 from messages indexed by messages_in_network where status between 1 and 4)";
+    Ok(read_only(&home.store())?.query_row(sql, [], |row| row.get(0))?)
 }
 
 /// Waits until the phone shows that many messages.

@@ -1,4 +1,5 @@
-// What N idle Baileys sockets cost in one process: node --expose-gc mem.mjs CONTROL_URL N
+// What idle Baileys sockets cost in one process, each further one from FIRST (1 where it is not given) to N:
+// node --expose-gc mem.mjs CONTROL_URL N [FIRST]
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -9,9 +10,10 @@ import { card, control } from './control.mjs';
 for (const chatter of ['info', 'error', 'warn']) console[chatter] = () => {};
 const { default: makeWASocket, initAuthCreds, useMultiFileAuthState, WA_CERT_DETAILS } = await import('baileys');
 
-const [controlUrl, sockets] = process.argv.slice(2);
+const [controlUrl, sockets, few] = process.argv.slice(2);
 const whatsapp = control(controlUrl);
 const count = Number(sockets);
+const first = Number(few ?? 1);
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'recado-baileys-'));
 process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
 
@@ -91,9 +93,9 @@ for (let number = 1; number <= count; number++) {
   const socket = await link(number);
   await sendOne(socket, number);
   open.push(socket);
-  if (number === 1 || number === count) measured.push(await measure(number));
+  if (number === first || number === count) measured.push(await measure(number));
 }
-const [first, last] = measured.slice(-2);
-const each = count > 1 ? Math.round((last.rss_kib - first.rss_kib) / (count - 1)) : null;
+const [before, after] = measured.slice(-2);
+const each = count > first ? Math.round((after.rss_kib - before.rss_kib) / (count - first)) : null;
 console.log(JSON.stringify({ measured, each_further_kib: each, forced_gc: Boolean(globalThis.gc), node: process.version }));
 process.exit(0);

@@ -1,0 +1,29 @@
+//! Linked devices without a phone: each is written where its channel's session looks for it, as pairing would have left it.
+//! Pairing itself would need a build that believes any server.
+
+use anyhow::Result;
+use fake_whatsapp::{Account, FakeWhatsApp};
+use recado_gateway::clock::SystemEntropy;
+use recado_gateway::sealed::{KeyRing, Place};
+use recado_gateway::store::Store;
+use recado_gateway::store::rows::SessionChange;
+use recado_gateway::store::sqlite::SqliteStore;
+use recado_whatsapp_web::Kind;
+
+use crate::server::{Home, SECRET_KEY};
+
+/// Links every channel of a store that no server runs on.
+pub async fn link(home: &Home, network: &FakeWhatsApp) -> Result<()> {
+    let secrets = KeyRing::parse(SECRET_KEY)?;
+    let store = SqliteStore::open(&home.store())?;
+    for channel in store.channels().await?.iter().filter(|channel| channel.kind.name() == "WHATSAPP_BAILEYS") {
+        let phone = format!("5521400{:05}", channel.key);
+        let device = network.linked_device(&Account::new(&phone, &format!("92{:013}", channel.key)));
+        let (kind, key) = (Kind::Device.number(), Vec::new());
+        let place = Place::Session { channel: channel.key, kind, key: &key };
+        let sealed = secrets.seal(place, &serde_json::to_vec(&device)?, &SystemEntropy)?;
+        store.write_session(channel.key, vec![SessionChange::Put { kind, key, sealed, stamp: 0 }]).await?;
+    }
+    store.close().await;
+    Ok(())
+}

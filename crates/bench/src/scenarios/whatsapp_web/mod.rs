@@ -1,0 +1,181 @@
+//! Idle sessions of WhatsApp Web in one process: what each further one holds, and how long a start takes until all are
+//! up. The network is played in this process, so that its side does not count.
+
+mod baileys;
+mod link;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use fake_whatsapp::FakeWhatsApp;
+use rusqlite::Connection;
+use tokio::time::sleep;
+
+use super::{Numbered, median, settled};
+use crate::check::read_only;
+use crate::load::{CARD_PHONE, Until, recipient};
+use crate::report::{Goal, Report};
+use crate::server::{Home, Server};
+use crate::{Setting, check};
+
+const NAME: &str = "whatsapp-web";
+/// The longest without any news.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
+    let many = setting.sessions;
+    // What the first ones cost is the process's, and no session's.
+    let few = (many / 10).max(1);
+    let network = Arc::new(FakeWhatsApp::start());
+    let mut stage = Stage::set(setting, network.clone()).await?;
+    // A device makes hundreds of keys when it is up for the first time; what is measured are the starts behind that.
+    let first = stage.start(many).await?;
+    report.note(NAME, format!("first start of {many} devices, until all are up"), first.ready + first.up, "s");
+    report.note(NAME, "memory, idle, first start", first.idle, "MB");
+    let mut turns = Vec::new();
+    for _ in 0..setting.rounds {
+        turns.push((stage.start(few).await?, stage.start(many).await?));
+    }
+    tell(report, (few, many), &turns);
+    stage.check()?;
+    let each = each_further((few, many), &turns, |started| started.used);
+    match baileys::measure(setting, &network, (few, many)).await? {
+        None => eprintln!("{NAME}: Baileys is not installed, so nothing is measured beside it"),
+        Some(baileys) => {
+            let what = format!("Baileys: memory, each further of {many}, after a card");
+            report.note(NAME, what, baileys, "MB");
+            report.note(NAME, "memory, each further, share of Baileys'", each / baileys, "");
+        }
+    }
+    Ok(())
+}
+
+fn tell(report: &mut Report, (few, many): (u64, u64), turns: &[(Started, Started)]) {
+    let of = |figure: &dyn Fn(&Started) -> f64| median(turns.iter().map(|(_, many)| figure(many)).collect());
+    let at = |what: &str| format!("{what}, {many} sessions");
+    report.note(NAME, at("from the start until it is ready"), of(&|started| started.ready), "s");
+    report.note(NAME, at("from then until all are up"), of(&|started| started.up), "s");
+    report.note(NAME, at("processor time of both"), of(&|started| started.busy), "s");
+    report.note(NAME, at("memory, idle"), of(&|started| started.idle), "MB");
+    let idle = each_further((few, many), turns, |started| started.idle);
+    let what = format!("memory, each further of {many}, idle");
+    report.goal(NAME, what, (idle, "MB"), Goal::AtMost(0.5));
+    let used = each_further((few, many), turns, |started| started.used);
+    report.note(NAME, format!("memory, each further of {many}, after a card"), used, "MB");
+}
+
+/// What each session more holds, from some to many of them: two starts of the same server.
+fn each_further((few, many): (u64, u64), turns: &[(Started, Started)], of: impl Fn(&Started) -> f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+    let further = (many - few) as f64;
+    median(turns.iter().map(|(with_few, with_many)| (of(with_many) - of(with_few)) / further).collect())
+}
+
+/// What a start showed.
+struct Started {
+    /// Seconds until the server said that it is ready. It brings sessions up from before that.
+    ready: f64,
+    /// Seconds from then until every session was up.
+    up: f64,
+    /// Seconds of processor time until then.
+    busy: f64,
+    /// Megabytes that are resident when nothing happens.
+    idle: f64,
+    /// The same when each session has sent a card.
+    used: f64,
+}
+
+/// Channels that are linked, and the network that they are linked to; no server runs.
+struct Stage<'a> {
+    setting: &'a Setting,
+    network: Arc<FakeWhatsApp>,
+    numbered: Numbered,
+    accepted: Vec<u128>,
+}
+
+impl<'a> Stage<'a> {
+    async fn set(setting: &'a Setting, network: Arc<FakeWhatsApp>) -> Result<Self> {
+        network.add_contact(CARD_PHONE, "900000000000001");
+        let home = Home::unlinked(setting, network.url(), setting.sessions).await?;
+        link::link(&home, &network).await?;
+        Ok(Self { setting, network, numbered: Numbered::new(home), accepted: Vec::new() })
+    }
+
+    /// Starts a server that brings up so many sessions, lets each send a card, and ends it.
+    async fn start(&mut self, sessions: u64) -> Result<Started> {
+        self.hold_open(sessions)?;
+        let server = self.numbered.home.serve()?;
+        let (ready, since) = (server.ready_after.as_secs_f64(), Instant::now());
+        self.wait(|| self.up(), sessions).await?;
+        let (up, busy) = (since.elapsed().as_secs_f64(), server.busy()?);
+        let idle = self.memory(&server).await?;
+        self.send(&server, sessions).await?;
+        let used = self.memory(&server).await?;
+        server.stop()?;
+        Ok(Started { ready, up, busy, idle, used })
+    }
+
+    /// Has a start bring up so many sessions, and leave the others alone.
+    fn hold_open(&mut self, sessions: u64) -> Result<()> {
+        self.numbered.home.channels = sessions;
+        let sql = "update channels set connected_at = coalesce(connected_at, created_at),
+                   state = iif(cast(substr(id, 2) as integer) < ?1, 'CONNECTING', 'LOGGED_OUT')
+                   where type = 'WHATSAPP_BAILEYS'";
+        Connection::open(self.numbered.home.store())?.execute(sql, [i64::try_from(sessions)?])?;
+        Ok(())
+    }
+
+    /// How many channels show that they are up.
+    fn up(&self) -> Result<u64> {
+        let sql = "select count(*) from channels where type = 'WHATSAPP_BAILEYS' and state = 'CONNECTED'";
+        Ok(read_only(&self.numbered.home.store())?.query_row(sql, [], |row| row.get::<_, u32>(0))?.into())
+    }
+
+    /// Resident megabytes, once what has just happened is tidied away.
+    async fn memory(&self, server: &Server) -> Result<f64> {
+        sleep(self.setting.time).await;
+        Ok(server.memory()?.0)
+    }
+
+    /// Sends a card on each channel, each to somebody new, and waits until all are read.
+    async fn send(&mut self, server: &Server, cards: u64) -> Result<()> {
+        let next = self.numbered.next.load(Ordering::Relaxed);
+        for number in next..next + cards {
+            self.network.add_contact(&recipient(number), &format!("91{number:013}"));
+        }
+        let before = self.arrived()?;
+        self.accepted.extend(self.numbered.load(server, 16, Until::Count(cards)).await?.accepted);
+        self.wait(|| self.arrived(), before + cards).await?;
+        let read = || settled(&self.numbered.home).map(u64::from);
+        self.wait(read, 1).await
+    }
+
+    fn arrived(&self) -> Result<u64> {
+        Ok(self.network.inbox().len().try_into()?)
+    }
+
+    /// Waits until it is as many, for as long as they get more.
+    async fn wait(&self, count: impl Fn() -> Result<u64>, wanted: u64) -> Result<()> {
+        let (mut before, mut moved) = (count()?, Instant::now());
+        while before < wanted {
+            sleep(Duration::from_millis(10)).await;
+            let now = count()?;
+            if now != before {
+                (before, moved) = (now, Instant::now());
+            } else if moved.elapsed() > PATIENCE {
+                bail!("{} sessions are up, {} cards arrived, and no more come", self.up()?, self.arrived()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every card that was accepted is in the store, and was read once.
+    fn check(&self) -> Result<()> {
+        let store = self.numbered.home.store();
+        check::stored(&store, &self.accepted)?;
+        let taken: Vec<_> = self.network.inbox().into_iter().map(|received| received.id).collect();
+        check::read_once(&store, &taken)
+    }
+}
