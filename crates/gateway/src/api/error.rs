@@ -55,7 +55,6 @@ impl ApiError {
     }
 
     /// Status, code and text: protocol constants, letter for letter.
-    #[expect(clippy::too_many_lines, reason = "one table, a row an error")]
     pub fn parts(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Validation(_) => (StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "Dados de entrada invalidos."),

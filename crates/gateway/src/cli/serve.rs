@@ -46,10 +46,11 @@ pub async fn run(config: Config) -> Result<()> {
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
     background.spawn(socket.serve(gateway.clone()));
     background.close();
-    gateway.dispatcher.start().await.context("cannot read the queue")?;
+    // Before the queue: until a line is up, nothing of its channel is claimed.
     if let Some(web) = gateway.providers.whatsapp_web() {
         web.start(&gateway.directory, &gateway.dispatcher).await.context("cannot read the channels")?;
     }
+    gateway.dispatcher.start().await.context("cannot read the queue")?;
     announce(&listener)?;
 
     let hurry = CancellationToken::new();

@@ -17,9 +17,13 @@ use crate::store::rows::{
 };
 
 /// The longest a network may take for one send. What is not answered by then has no answer.
-const SEND_TIMEOUT: Duration = Duration::from_secs(45);
+const SEND_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a claim holds. Longer than any send, so that what runs out was in nobody's hand.
-const CLAIM: Duration = Duration::from_mins(1);
+const CLAIM: Duration = Duration::from_secs(75);
+/// Breaks of the line at one message that are taken for bad luck.
+const INTERRUPTIONS: u32 = 4;
+/// The wait before a message is sent again at which the line broke.
+const AFTER_INTERRUPTION: Duration = Duration::from_secs(1);
 /// The wait before the store is asked again after it refused something.
 const STORE_RETRY: Duration = Duration::from_millis(200);
 /// The longest sleep: a clock that was set forward is noticed by then.
@@ -32,7 +36,8 @@ pub(super) async fn run(shared: Arc<Shared>, key: ChannelKey, signal: Arc<Signal
     if let Some((entry, provider)) = entry.zip(provider) {
         let first = Orphans::OfTheDead;
         let (sends, in_hand, back_off) = (JoinSet::new(), HashMap::new(), BackOff::default());
-        let line = Line { shared, signal, entry, provider, sends, in_hand, orphans: first, back_off };
+        let line =
+            Line { shared, signal, entry, provider, sends, in_hand, orphans: first, back_off, interruptions: None };
         line.work().await;
     } else {
         tracing::warn!(channel = key, "nothing in this build sends for this channel; its messages wait");
@@ -49,6 +54,8 @@ struct Line {
     in_hand: HashMap<Id, InHand>,
     orphans: Orphans,
     back_off: BackOff,
+    /// How often in a row the line broke at a message.
+    interruptions: Option<(Seq, u32)>,
 }
 
 /// A message on its way.
@@ -251,7 +258,7 @@ impl Line {
         let (now, message) = (self.shared.clock.now(), &held.message);
         let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
         let fail = |code: &str, text: String| {
-            if message.resent {
+            if message.resent || (message.unanswered && !self.provider.silence_is_failure()) {
                 // This sending failed; the one before may be there.
                 return Settlement::Unknown { resend_at: None, hold: None };
             }
@@ -283,7 +290,7 @@ impl Line {
                 tracing::warn!(channel.id = %self.entry.via.id, reason, "a channel was restricted by its network");
                 Settlement::ChatRefused { until, reason }
             }
-            SendOutcome::Interrupted => Settlement::Interrupted { run_at: now },
+            SendOutcome::Interrupted => self.interrupted(message, now),
             SendOutcome::NoAnswer => match self.unanswered() {
                 // The same network id makes another try harmless.
                 Unanswered::SendAgain => match next_try {
@@ -299,6 +306,19 @@ impl Line {
                     hold: self.back_off.silence(now, random),
                 },
             },
+        }
+    }
+
+    /// The line broke. Where it breaks at the same message again and again, that is the message's own trouble: it has its
+    /// tries, and then holds nobody any longer.
+    fn interrupted(&mut self, message: &Claimed, now: Millis) -> Settlement {
+        let times = self.interruptions.filter(|(seq, _)| *seq == message.seq).map_or(0, |(_, times)| times) + 1;
+        self.interruptions = Some((message.seq, times));
+        let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
+        match next_try {
+            _ if times < INTERRUPTIONS => Settlement::Interrupted { run_at: now + millis(AFTER_INTERRUPTION) },
+            Some(run_at) => Settlement::RetryUnanswered { run_at },
+            None => Settlement::Unknown { resend_at: None, hold: None },
         }
     }
 

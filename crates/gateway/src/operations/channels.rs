@@ -322,18 +322,20 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
     if entry.via.id.as_str() == SANDBOX {
         return Err(ApiError::ChannelReserved);
     }
-    let _one_at_a_time = gateway.changes.lock().await;
+    let one_at_a_time = gateway.changes.lock().await;
     let (key, now) = (entry.via.key, gateway.clock.now());
     gateway.store.delete_channel(key, now).await?;
     gateway.directory.delete_channel(entry);
     if let Some(cloud_api) = gateway.providers.cloud_api() {
         cloud_api.remove(key);
     }
-    if let Some(web) = gateway.providers.whatsapp_web() {
-        web.forget(key).await;
-    }
     // Should this break off, the dispatcher does the rest when it next looks at the channel.
     while gateway.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {}
     gateway.dispatcher.wake(key);
+    // Others do not wait for the phone to be told.
+    drop(one_at_a_time);
+    if let Some(web) = gateway.providers.whatsapp_web() {
+        web.forget(key).await;
+    }
     Ok(())
 }

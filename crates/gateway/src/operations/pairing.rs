@@ -34,13 +34,9 @@ pub async fn connect(
     if gateway.secrets.is_empty() {
         return Err(ApiError::SecretKeyMissing);
     }
-    let channel = {
-        let _one_at_a_time = gateway.changes.lock().await;
-        let channel = channels::get(gateway, entry).await?;
-        channel.state.after(ChannelAction::Connect).ok_or(ApiError::ChannelNotConnected)?;
-        network.connect(&channel, phone).await?;
-        channel
-    };
+    let channel = channels::get(gateway, entry).await?;
+    channel.state.after(ChannelAction::Connect).ok_or(ApiError::ChannelNotConnected)?;
+    network.connect(&channel, phone).await?;
     let mut pairing = network.pairing(channel.key);
     let code = |pairing: &Pairing| match pairing {
         Pairing::Waiting => false,

@@ -328,6 +328,8 @@ pub struct Claimed {
     pub recipient_holds: u32,
     /// It is sent again though the network may have it, by the channel's policy.
     pub resent: bool,
+    /// An earlier attempt had no answer: its card may have arrived.
+    pub unanswered: bool,
 }
 
 /// What a claimed message becomes.

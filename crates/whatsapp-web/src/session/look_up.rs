@@ -30,7 +30,10 @@ impl Session {
         // One number a question: the answer does not say which number it is for.
         let answer = within(LIMIT, async move { client.contacts().is_on_whatsapp(&[asked]).await }).await;
         let found = answer.map_err(other)?.map_err(other)?;
-        let Some(account) = found.into_iter().next() else { return Ok(None) };
+        // No word of the number is not the word that it has no account.
+        let Some(account) = found.into_iter().next() else {
+            return Err(other("the network did not speak of the number"));
+        };
         if let Some(error) = account.contact_error {
             return Err(LookUpError::Other(format!("the network did not look the number up: {error:?}")));
         }

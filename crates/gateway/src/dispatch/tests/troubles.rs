@@ -172,14 +172,33 @@ async fn a_second_sending_that_is_refused_leaves_the_first_unknown() {
 }
 
 #[tokio::test]
-async fn a_broken_line_sends_again_and_counts_no_failure() {
+async fn a_broken_line_sends_again_and_counts_only_where_one_message_breaks_it() {
     let stand = Stand::new(Network::web()).await;
-    stand.network.act("551", (0..6).map(|_| answer(SendOutcome::Interrupted)));
+    stand.network.act("551", (0..4).map(|_| answer(SendOutcome::Interrupted)));
     let (first, second) = (stand.accept("551").await, stand.accept("552").await);
-    stand.store.until_settled(8).await;
+    for second in 1..=4 {
+        stand.store.until_waiting(NOW + second * 1_000).await;
+        stand.pass(1_000);
+    }
+    stand.store.until_settled(6).await;
     let sent = stand.network.sent();
-    assert_eq!(ids(&sent), [[first; 7].as_slice(), &[second]].concat(), "more often than anything is tried");
-    assert!(sent[..7].iter().all(|message| (message.failures, &message.network_id) == (0, &sent[0].network_id)));
+    assert_eq!(ids(&sent), [[first; 5].as_slice(), &[second]].concat());
+    let failures: Vec<_> = sent[..5].iter().map(|message| (message.failures, message.unanswered)).collect();
+    assert_eq!(failures, [(0, false), (0, true), (0, true), (0, true), (1, true)], "the fourth in a row counts");
+    assert!(sent[..5].iter().all(|message| message.network_id == sent[0].network_id));
+}
+
+/// The first attempt may have arrived: that a later one is refused says nothing of it.
+#[tokio::test]
+async fn what_is_refused_after_a_lost_answer_is_unknown() {
+    let stand = Stand::new(Network::web()).await;
+    let refused = answer(SendOutcome::Rejected { code: "WHATSAPP_REFUSED", message: String::new() });
+    stand.network.act("551", [no_answer(), refused]);
+    let first = stand.accept("551").await;
+    stand.store.until_waiting(NOW + 1_000).await;
+    stand.pass(1_000);
+    stand.store.until_settled(2).await;
+    assert_eq!(stand.status(first).await, MessageStatus::Unknown);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ pub(super) fn claimed() -> Claimed {
         attempts: 1,
         failures: 0,
         recipient_holds: 0,
+        unanswered: false,
         resent: false,
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::status::MessageStatus;
 use recado_whatsapp_web::{Event, Session};
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{Answer, Line};
@@ -40,6 +41,11 @@ pub enum End {
     NotLinked { reason: String },
 }
 
+/// The longest that a line which is coming up keeps others from it.
+const START: Duration = Duration::from_secs(20);
+/// The longest for handing in what was told while the session ended.
+const LEFT: Duration = Duration::from_secs(3);
+
 /// The events of one session.
 pub struct Events<'a> {
     line: Arc<Line>,
@@ -47,7 +53,9 @@ pub struct Events<'a> {
     session: Arc<Session>,
     /// For whose phone a code to type is asked for, and was not yet.
     phone: Option<&'a PhoneNumber>,
-    begun: bool,
+    /// The line's turn to come up, until it is up, or there is a code to scan, or it takes too long.
+    turn: Option<SemaphorePermit<'a>>,
+    turn_ends: Instant,
 }
 
 impl<'a> Events<'a> {
@@ -56,18 +64,9 @@ impl<'a> Events<'a> {
         receiver: mpsc::UnboundedReceiver<Event>,
         session: Arc<Session>,
         phone: Option<&'a PhoneNumber>,
+        turn: Option<SemaphorePermit<'a>>,
     ) -> Self {
-        Self { line, receiver, session, phone, begun: false }
-    }
-
-    /// Takes events until the line is up, or there is a code to scan, or the session has ended.
-    pub async fn until_begun(&mut self, stop: &CancellationToken) -> Option<End> {
-        while !self.begun {
-            if let Some(end) = self.one(stop).await {
-                return Some(end);
-            }
-        }
-        None
+        Self { line, receiver, session, phone, turn, turn_ends: Instant::now() + START }
     }
 
     /// Takes events until the session has ended.
@@ -77,6 +76,19 @@ impl<'a> Events<'a> {
                 return end;
             }
         }
+    }
+
+    /// Hands in what the network told while the session ended: it tells no receipt twice.
+    pub async fn take_what_is_left(&mut self) {
+        let stop = CancellationToken::new();
+        let left = async {
+            while let Ok(event) = self.receiver.try_recv() {
+                if matches!(event, Event::Delivered { .. } | Event::Read { .. } | Event::Wrote { .. }) {
+                    self.take(event, &stop).await;
+                }
+            }
+        };
+        drop(tokio::time::timeout(LEFT, left).await);
     }
 
     async fn one(&mut self, stop: &CancellationToken) -> Option<End> {
@@ -90,6 +102,10 @@ impl<'a> Events<'a> {
             () = stop.cancelled() => return Some(End::Stopped),
             event = self.receiver.recv() => event,
             _ = restriction.changed() => return None,
+            () = tokio::time::sleep_until(self.turn_ends), if self.turn.is_some() => {
+                self.turn = None;
+                return None;
+            }
             () = reached(restricted_until) => {
                 self.line.restriction_ended().await;
                 return None;
@@ -120,7 +136,7 @@ impl<'a> Events<'a> {
             }
             Event::Linked { .. } => drop(line.pairing.send_replace(Pairing::Linked)),
             Event::Up => {
-                self.begun = true;
+                self.turn = None;
                 line.is_now_up(self.session.phone()).await;
             }
             Event::Down => line.is_now_down().await,
@@ -132,9 +148,16 @@ impl<'a> Events<'a> {
             Event::Banned { code } => return Some(End::Banned { code }),
             Event::Outdated => return Some(End::Outdated),
             Event::Stopped => return Some(End::NotOpened("the session has broken off".to_owned())),
-            Event::Trouble { text } => tracing::debug!(channel.id = %line.via.id, text, "a line meets trouble"),
-            Event::Acked { id } => line.answered(&id, Answer::Taken),
-            Event::Nacked { id, code } => line.answered(&id, Answer::Refused { code }),
+            Event::Trouble { text } => tracing::warn!(channel.id = %line.via.id, text, "a line meets trouble"),
+            Event::Acked { id } => {
+                // One that nobody waits for any more says what became of a message whose fate was not known.
+                if !line.answered(&id, Answer::Taken) {
+                    self.receipts(vec![id], MessageStatus::Sent, now / 1_000, stop).await;
+                }
+            }
+            Event::Nacked { id, code } => {
+                line.answered(&id, Answer::Refused { code });
+            }
             Event::Delivered { ids, at } => self.receipts(ids, MessageStatus::Delivered, at, stop).await,
             Event::Read { ids, at } => self.receipts(ids, MessageStatus::Read, at, stop).await,
             Event::Wrote { account } => line.was_written_to(account).await,
@@ -143,7 +166,7 @@ impl<'a> Events<'a> {
     }
 
     async fn code_to_scan(&mut self, code: String, expires_at: Millis) -> Option<End> {
-        self.begun = true;
+        self.turn = None;
         match self.phone.take() {
             // The network talks to us now: it can be asked for a code to type. The answer is an event.
             Some(phone) => {
@@ -171,14 +194,15 @@ impl<'a> Events<'a> {
 
     /// Hands receipts in, however long the store takes: they are not told twice.
     async fn receipts(&self, ids: Vec<String>, status: MessageStatus, at: i64, stop: &CancellationToken) {
-        let line = &self.line;
+        let (line, now) = (&self.line, self.line.shared.clock.now());
         let receipts: Vec<_> = ids
             .iter()
             .map(|id| Receipt {
                 channel: line.via.key,
                 of: Named::NetworkId(id.clone()),
                 status,
-                at: at.saturating_mul(1_000),
+                // The network tells whole seconds: the last millisecond of that one, so that it is not before the send.
+                at: at.saturating_mul(1_000).saturating_add(999).min(now),
                 account: None,
                 error: None,
                 pauses: None,
@@ -192,7 +216,9 @@ impl<'a> Events<'a> {
             }
         }
         // Who has it was sent it: an answer that is lost holds nobody behind it.
-        ids.iter().for_each(|id| line.answered(id, Answer::Taken));
+        for id in &ids {
+            line.answered(id, Answer::Taken);
+        }
     }
 }
 

@@ -27,9 +27,6 @@ pub const DOWN: Duration = Duration::from_secs(5);
 const COMING_UP: Duration = Duration::from_secs(2);
 /// The longest for telling the phone that the device is gone.
 const LOG_OUT: Duration = Duration::from_secs(5);
-/// The longest that a line which is coming up keeps others from it.
-const START: Duration = Duration::from_secs(20);
-
 /// Why a line is down that comes back by itself. Such a line is taken up again when the server starts.
 pub const LOST: &str = "A linha caiu; o Recado esta religando.";
 
@@ -87,11 +84,19 @@ pub struct Line {
     answers: Answers,
     /// The task that holds the session open. Locked while that is started or stopped.
     run: tokio::sync::Mutex<Option<Run>>,
+    /// Held by who brings the line up.
+    linking: tokio::sync::Mutex<()>,
 }
 
 struct Run {
     stop: CancellationToken,
     task: JoinHandle<()>,
+}
+
+impl Run {
+    fn goes_on(&self) -> bool {
+        !self.stop.is_cancelled() && !self.task.is_finished()
+    }
 }
 
 impl Line {
@@ -106,6 +111,7 @@ impl Line {
             session: RwLock::default(),
             answers: Answers::default(),
             run: tokio::sync::Mutex::default(),
+            linking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -143,11 +149,10 @@ impl Line {
         Awaited { receiver, id: id.to_owned(), answers: &self.answers }
     }
 
-    /// An answer came. One that nobody waits for any more is no news: the message is sent again, and answered again.
-    pub(super) fn answered(&self, id: &str, answer: Answer) {
-        if let Some(waiting) = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(id) {
-            drop(waiting.send(answer));
-        }
+    /// An answer came; whether somebody waited for it.
+    pub(super) fn answered(&self, id: &str, answer: Answer) -> bool {
+        let waiting = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
     }
 
     /// Restricts the channel, and shows why.
@@ -166,7 +171,9 @@ impl Line {
 
     /// Brings the line up, by the session or by pairing. One that is up, or coming up, stays as it is.
     pub async fn connect(self: &Arc<Self>, channel: &Channel, phone: Option<&PhoneNumber>) -> Result<(), LineError> {
-        let running = self.run.lock().await.as_ref().is_some_and(|run| !run.task.is_finished());
+        let _one_at_a_time = self.linking.lock().await;
+        self.restriction.send_replace(channel.restricted_until);
+        let running = self.run.lock().await.as_ref().is_some_and(Run::goes_on);
         let pairs =
             matches!(*self.pairing.borrow(), Pairing::Waiting | Pairing::QrCode { .. } | Pairing::PhoneCode { .. });
         if running && pairs && phone.is_some() {
@@ -216,7 +223,7 @@ impl Line {
     /// Whether the session is held open, or about to be.
     pub fn is_running(&self) -> bool {
         // Locked: it is being started or stopped.
-        self.run.try_lock().map_or(true, |run| run.as_ref().is_some_and(|run| !run.task.is_finished()))
+        self.run.try_lock().map_or(true, |run| run.as_ref().is_some_and(Run::goes_on))
     }
 
     /// The line runs: the channel's state says so, whatever held it.
@@ -233,8 +240,11 @@ impl Line {
     /// Holds the session open from now on.
     pub async fn start(self: &Arc<Self>, phone: Option<PhoneNumber>) {
         let mut run = self.run.lock().await;
-        if run.as_ref().is_some_and(|run| !run.task.is_finished()) {
-            return;
+        match &mut *run {
+            // It was told to stop, and who waited for that has gone. Two sessions of the same rows would harm each other.
+            Some(run) if run.stop.is_cancelled() => drop((&mut run.task).await),
+            Some(run) if !run.task.is_finished() => return,
+            _ => {}
         }
         let stop = CancellationToken::new();
         let task = tokio::spawn(self.clone().hold(stop.clone(), phone));
@@ -243,11 +253,12 @@ impl Line {
 
     /// Puts the line down, and waits until it is. The session stays.
     pub async fn stop(&self) {
-        let run = self.run.lock().await.take();
-        if let Some(run) = run {
+        let mut held = self.run.lock().await;
+        if let Some(run) = &mut *held {
             run.stop.cancel();
-            drop(run.task.await);
+            drop((&mut run.task).await);
         }
+        *held = None;
     }
 
     /// Ends the session, also on the phone if it can be told.
@@ -292,18 +303,13 @@ impl Line {
             Err(error) => return End::NotOpened(error.to_string()),
         };
         self.set_session(Some(session.clone()));
-        let mut events = Events::new(self.clone(), receiver, session.clone(), phone);
-        let began = tokio::time::timeout(START, events.until_begun(stop)).await;
-        drop(turn);
-        let end = match began {
-            Ok(Some(end)) => end,
-            _ => events.until_ended(stop).await,
-        };
+        let mut events = Events::new(self.clone(), receiver, session.clone(), phone, turn);
+        let end = events.until_ended(stop).await;
         self.set_session(None);
         // Answers cannot come any more.
         self.up.send_replace(false);
-        drop(events);
         session.stop().await;
+        events.take_what_is_left().await;
         end
     }
 

@@ -169,9 +169,10 @@ impl Pairs for WhatsAppWeb {
     }
 
     async fn forget(&self, channel: ChannelKey) {
-        let line = self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&channel);
-        if let Some(line) = line {
-            line.log_out().await;
+        // In a task of its own: who deletes the channel may hang up. The line stays in the map, so that a channel made anew
+        // under the same key waits for its end.
+        if let Some(line) = self.known_line(channel) {
+            drop(tokio::spawn(async move { line.log_out().await }).await);
         }
     }
 

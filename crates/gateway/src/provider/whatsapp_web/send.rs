@@ -18,9 +18,10 @@ use crate::store::rows::{CardAccount, Claimed, SentCard};
 
 /// The longest for all that comes before a message is handed over.
 const PREPARE: Duration = Duration::from_secs(8);
-/// The longest wait for the network's answer, while the line is up. With what comes before it, a send stays below the
-/// dispatcher's own limit of 45 seconds.
+/// The longest wait for the network's answer, while the line is up.
 const ANSWER: Duration = Duration::from_secs(30);
+/// The longest for asking until when new chats are refused.
+const ASK: Duration = Duration::from_secs(3);
 /// How long somebody types.
 const TYPING: Pacing = Pacing { min: Duration::from_millis(800), max: Duration::from_millis(2_500) };
 
@@ -131,7 +132,12 @@ impl Line {
         let now = self.shared.clock.now();
         match refusal::of(code) {
             Refusal::NoNewChats => {
-                let told = session.restriction().await.ok().flatten().map(|seconds| seconds.saturating_mul(1_000));
+                let told = timeout(ASK, session.restriction())
+                    .await
+                    .ok()
+                    .and_then(Result::ok)
+                    .flatten()
+                    .map(|seconds| seconds.saturating_mul(1_000));
                 let until = told.filter(|until| *until > now).unwrap_or(now + millis(refusal::NO_NEW_CHATS));
                 let reason = format!(
                     "O WhatsApp nao deixa esta conta abrir conversas novas (erro {code}). Nova tentativa em {}.",
@@ -149,7 +155,7 @@ impl Line {
             }
             Refusal::Trouble => SendOutcome::ChannelBusy,
             Refusal::NoRecipient => {
-                // What was believed of the number is asked for anew.
+                // As after a look-up that found nobody.
                 let forgotten =
                     self.shared.store.note_account(self.via.key, message.recipient.clone(), None, now).await;
                 forgotten.map_or_else(|error| self.trouble(error.into()), |()| not_on_whatsapp())

@@ -29,12 +29,13 @@ type Next = (ChannelState, Option<String>);
 
 impl Line {
     /// Moves the channel to what `next` says of it; `None` leaves it as it is. A store that does not take it is asked
-    /// again for a while: a state that is not told would be a lie until the next one.
+    /// again until it does: a state that is not told would be a lie, and nothing may come that corrects it.
     async fn moves(&self, next: impl Fn(&Channel) -> Option<Next>) {
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        while tries < TRIES {
             match self.try_move(&next).await {
                 Ok(true) => return,
-                Ok(false) => {}
+                Ok(false) => tries += 1,
                 Err(error) => {
                     tracing::warn!(channel.id = %self.via.id, %error, "a channel's state waits for the store");
                     tokio::time::sleep(RETRY).await;
@@ -119,7 +120,8 @@ impl Line {
     pub async fn is_now_down(&self) {
         self.up.send_replace(false);
         self.moves(|channel| {
-            let was_up = matches!(channel.state, ChannelState::Connected);
+            // A restriction outlasts it.
+            let was_up = matches!(channel.state, ChannelState::Connected | ChannelState::Restricted);
             was_up.then(|| (ChannelState::Disconnected, Some(LOST.to_owned())))
         })
         .await;

@@ -36,7 +36,10 @@ pub(super) fn note_account(
                  set account = excluded.account, checked_at = excluded.checked_at",
         )?
         .execute(params![channel, phone, account, now])?;
-    if account.is_some() {
+    // Only one who was written to under another number, or wrote to us, is known by that.
+    if let Some(account) = account
+        && is_known(&writing.connection, (channel, account))?
+    {
         look_again(writing, channel);
     }
     Ok(())

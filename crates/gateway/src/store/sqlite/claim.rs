@@ -228,7 +228,7 @@ pub(super) fn take(writing: &mut Writing, seq: Seq, request: &ClaimRequest) -> r
          set status = 1, attempts = attempts + 1, sending_at = coalesce(sending_at, ?2), claimed_until = ?3
          where seq = ?1 and status = 0
          returning id, network_id, recipient, payload, card, scenario, attempts, failures,
-                   iif(card_account_known, card_account, null), recipient_holds, resent",
+                   iif(card_account_known, card_account, null), recipient_holds, resent, unanswered",
     )?;
     statement.query_row(params![seq, request.now, request.claimed_until], |row| {
         Ok(Claimed {
@@ -244,6 +244,7 @@ pub(super) fn take(writing: &mut Writing, seq: Seq, request: &ClaimRequest) -> r
             card_account: row.get(8)?,
             recipient_holds: row.get(9)?,
             resent: row.get(10)?,
+            unanswered: row.get(11)?,
         })
     })
 }

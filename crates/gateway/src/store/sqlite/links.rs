@@ -1,9 +1,9 @@
 //! How channels are linked to their networks.
 
 use recado_domain::channel::ChannelState;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Writing, channels};
+use super::{Writing, channels, chats};
 use crate::clock::Millis;
 use crate::store::rows::{ChannelKey, Link};
 
@@ -19,6 +19,7 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
 }
 
 pub(super) fn link(writing: &mut Writing, link: &Link, expected: ChannelState, now: Millis) -> rusqlite::Result<bool> {
+    let former = details(writing, link.channel)?;
     let linked = writing
         .connection
         .prepare_cached(
@@ -31,8 +32,17 @@ pub(super) fn link(writing: &mut Writing, link: &Link, expected: ChannelState, n
     if linked == 0 {
         return Ok(false);
     }
+    if former.is_some_and(|former| former != link.details) {
+        // Whom another number may write to says nothing of this one.
+        chats::forget_all(writing, link.channel)?;
+    }
     channels::let_go(writing, link.channel)?;
     channels::move_to(writing, link.channel, (expected, ChannelState::Connected), None, now)
+}
+
+fn details(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<Option<String>> {
+    let sql = "select details from links where channel_key = ?1";
+    writing.connection.prepare_cached(sql)?.query_row([channel], |row| row.get(0)).optional()
 }
 
 pub(super) fn reseal(writing: &mut Writing, channel: ChannelKey, old: &[u8], new: &[u8]) -> rusqlite::Result<bool> {
