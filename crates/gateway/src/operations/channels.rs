@@ -261,17 +261,12 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
         (Some(web), ChannelAction::Disconnect) => web.disconnect(entry.via.key).await,
         _ => {}
     }
-    let linked = match web {
-        Some(web) => web.is_linked(&entry.via).await,
-        None => true,
-    };
     for _ in 0..TRIES {
         let channel = get(gateway, entry).await?;
         let now = gateway.clock.now();
-        let next = if channel.state == ChannelState::Connecting && !linked {
-            after_linking(&channel, action)
-        } else {
-            after(&channel, action, web, now)
+        let next = match web.filter(|_| channel.state == ChannelState::Connecting) {
+            Some(web) if !web.is_linked(&entry.via).await => after_linking(&channel, action),
+            _ => after(&channel, action, web, now),
         };
         let (next, reason) = next.ok_or(ApiError::ChannelNotConnected)?;
         // A pause that the network or a missing key made becomes the person's: it does not end by itself then.

@@ -27,6 +27,7 @@ pub const DOWN: Duration = Duration::from_secs(5);
 const COMING_UP: Duration = Duration::from_secs(2);
 /// The longest for telling the phone that the device is gone.
 const LOG_OUT: Duration = Duration::from_secs(5);
+
 /// Why a line is down that comes back by itself. Such a line is taken up again when the server starts.
 pub const LOST: &str = "A linha caiu; o Recado esta religando.";
 
@@ -276,8 +277,6 @@ impl Line {
     async fn hold(self: Arc<Self>, stop: CancellationToken, phone: Option<PhoneNumber>) {
         loop {
             let end = self.open(&stop, phone.as_ref()).await;
-            self.up.send_replace(false);
-            self.set_session(None);
             match self.ended(end).await {
                 Some(until) if !stop.is_cancelled() => {
                     tokio::select! {

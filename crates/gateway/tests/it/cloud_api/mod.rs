@@ -14,6 +14,7 @@ use fake_graph::{FakeGraph, Number};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, Server, recado, wait_for};
+use crate::v1::create_key;
 
 /// The number of the tests, as Meta's dashboard shows it.
 pub const NUMBER: &str = "106540352242922";
@@ -40,8 +41,7 @@ impl Stage {
         graph.add_number(Number::example(NUMBER));
         let home = Home::init();
         let scopes = "messages.send,messages.read,channels.read,channels.write";
-        let args = ["keys", "create", "--name", "tests", "--environment", "live", "--rate-limit", "unlimited"];
-        let key = home.cli(&[&args[..], &["--scopes", scopes]].concat())["key"].as_str().expect("a key").to_owned();
+        let key = create_key(&home, "live", scopes, "unlimited");
         let server = serve(&home, &graph);
         Self { home, server, graph, key }
     }

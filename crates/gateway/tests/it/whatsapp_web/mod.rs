@@ -17,6 +17,7 @@ use fake_whatsapp::{Account, FakeWhatsApp};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, Server, recado, wait_for};
+use crate::v1::create_key;
 
 /// The phone that links the channels of the tests.
 pub const OWNER: &str = "551140001000";
@@ -51,8 +52,7 @@ impl Stage {
         whatsapp.add_alias(TYPED, KNOWN);
         let home = Home::init();
         let scopes = "messages.send,messages.read,channels.read,channels.write";
-        let args = ["keys", "create", "--name", "tests", "--environment", "live", "--rate-limit", "unlimited"];
-        let key = home.cli(&[&args[..], &["--scopes", scopes]].concat())["key"].as_str().expect("a key").to_owned();
+        let key = create_key(&home, "live", scopes, "unlimited");
         let server = serve(&home, &whatsapp);
         Self { home, server, whatsapp, key }
     }
