@@ -175,7 +175,7 @@ impl IntoResponse for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Overloaded => Self::Unavailable,
+            StoreError::Unavailable(_) | StoreError::Overloaded | StoreError::Fenced => Self::Unavailable,
             StoreError::Refused(reason) => {
                 tracing::error!(reason, "the store refused an operation");
                 Self::Internal

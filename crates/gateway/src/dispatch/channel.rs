@@ -13,7 +13,7 @@ use crate::clock::{Millis, millis, random};
 use crate::directory::ChannelEntry;
 use crate::provider::{Provider, SendOutcome};
 use crate::store::rows::{
-    ChannelKey, Claim, ClaimRequest, Claimed, Health, Orphans, Seq, Settlement, StoreError, Unanswered,
+    ChannelKey, Claim, ClaimRequest, Claimed, Epoch, Health, Orphans, Outcomes, Seq, Settlement, StoreError, Unanswered,
 };
 
 /// The longest a network may take for one send. What is not answered by then has no answer.
@@ -36,8 +36,18 @@ pub(super) async fn run(shared: Arc<Shared>, key: ChannelKey, signal: Arc<Signal
     if let Some((entry, provider)) = entry.zip(provider) {
         let first = Orphans::OfTheDead;
         let (sends, in_hand, back_off) = (JoinSet::new(), HashMap::new(), BackOff::default());
-        let line =
-            Line { shared, signal, entry, provider, sends, in_hand, orphans: first, back_off, interruptions: None };
+        let line = Line {
+            shared,
+            signal,
+            entry,
+            epoch: 0,
+            provider,
+            sends,
+            in_hand,
+            orphans: first,
+            back_off,
+            interruptions: None,
+        };
         line.work().await;
     } else {
         tracing::warn!(channel = key, "nothing in this build sends for this channel; its messages wait");
@@ -48,6 +58,8 @@ struct Line {
     shared: Arc<Shared>,
     signal: Arc<Signal>,
     entry: Arc<ChannelEntry>,
+    /// Under which this node holds the channel.
+    epoch: Epoch,
     provider: Arc<dyn Provider>,
     sends: JoinSet<SendOutcome>,
     /// What was claimed and not yet recorded.
@@ -145,9 +157,8 @@ impl Line {
         // Where a re-send may double, the first claim looks after what the dead left and takes nothing: should its
         // answer be lost, what it took could not be told from theirs.
         let only_orphans = self.orphans == Orphans::OfTheDead && self.unanswered() != Unanswered::SendAgain;
-        // Both are asked before either is answered, in this order, so they share a commit. The messages that are being
-        // settled still count as held: should that fail, nobody takes them for orphans.
-        let (settled, claim) = tokio::join!(self.settle(outcomes, now), self.claim((free, only_orphans), now));
+        // The messages that are being settled still count as held: should that fail, nobody takes them for orphans.
+        let (settled, claim) = self.settle_and_claim(outcomes, (free, only_orphans), now).await;
         if (settled.is_err() || claim.is_err()) && self.orphans == Orphans::Claimed {
             // What the claim took, if it took something, will not be sent by anyone.
             self.orphans = Orphans::NeverSent;
@@ -162,27 +173,40 @@ impl Line {
         Ok(if only_orphans { claim.next_at.map(|_| now) } else { claim.next_at })
     }
 
-    async fn settle(&self, outcomes: &[(Id, Settlement)], now: Millis) -> Result<(), StoreError> {
-        if outcomes.is_empty() {
-            return Ok(());
+    async fn settle_and_claim(
+        &self,
+        outcomes: &[(Id, Settlement)],
+        hands: (usize, bool),
+        now: Millis,
+    ) -> (Result<(), StoreError>, Result<Option<Claim>, StoreError>) {
+        let store = &self.shared.store;
+        match ((!outcomes.is_empty()).then(|| self.outcomes(outcomes, now)), self.request(hands, now)) {
+            (Some(outcomes), Some(request)) => {
+                let (settled, claim) = store.settle_and_claim(outcomes, request).await;
+                (settled, claim.map(Some))
+            }
+            (Some(outcomes), None) => (store.settle(outcomes).await, Ok(None)),
+            (None, Some(request)) => (Ok(()), store.claim(request).await.map(Some)),
+            (None, None) => (Ok(()), Ok(None)),
         }
-        let key = self.entry.via.key;
-        let seq = |id: &Id| self.in_hand.get(id).map(|held| held.message.seq);
-        let known = outcomes.iter().filter_map(|(id, settlement)| Some((seq(id)?, settlement.clone())));
-        // The claim's rest began before its commit; counted anew from here, no slow disk shortens it.
-        let rest = self.rest();
-        let hold = async { if rest > 0 { self.shared.store.hold_channel(key, now + rest).await } else { Ok(()) } };
-        let (settled, rests) = tokio::join!(self.shared.store.settle(key, known.collect(), now), hold);
-        settled.and(rests)
     }
 
-    /// Asks for work; `None` when there is no hand free for it.
-    async fn claim(&self, (free, only_orphans): (usize, bool), now: Millis) -> Result<Option<Claim>, StoreError> {
+    fn outcomes(&self, outcomes: &[(Id, Settlement)], now: Millis) -> Outcomes {
+        let seq = |id: &Id| self.in_hand.get(id).map(|held| held.message.seq);
+        let settled = outcomes.iter().filter_map(|(id, settlement)| Some((seq(id)?, settlement.clone()))).collect();
+        // The claim's rest began before its commit; counted anew from here, no slow disk shortens it.
+        let rest_until = Some(self.rest()).filter(|rest| *rest > 0).map(|rest| now + rest);
+        Outcomes { channel: self.entry.via.key, epoch: self.epoch, settled, rest_until, now }
+    }
+
+    /// A question for work; `None` when there is no hand free for it.
+    fn request(&self, (free, only_orphans): (usize, bool), now: Millis) -> Option<ClaimRequest> {
         if self.shared.stop.is_cancelled() || free == 0 {
-            return Ok(None);
+            return None;
         }
-        let request = ClaimRequest {
+        Some(ClaimRequest {
             channel: self.entry.via.key,
+            epoch: self.epoch,
             limit: if only_orphans { 0 } else { free },
             held: self.held(),
             orphans: self.orphans,
@@ -192,8 +216,7 @@ impl Line {
             rest: self.rest(),
             recipient_pacing: self.provider.recipient_pacing(),
             new_recipients_per_day: self.entry.settings().new_recipients_per_day,
-        };
-        self.shared.store.claim(request).await.map(Some)
+        })
     }
 
     fn unanswered(&self) -> Unanswered {

@@ -96,7 +96,7 @@ suite! {
         a_channel_is_one_line,
         each_recipient_is_a_line,
         a_limit_holds,
-        a_claim_counts_what_is_open,
+        what_is_open_stays_so_until_it_ends,
         an_attempt_is_counted_and_the_first_time_stands,
         a_message_waits_for_its_time,
         a_waiting_message_holds_only_its_own_line,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 
+use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::{InstitutionId, MessageId};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 use super::Store;
 use super::rows::{
     CardAccount, ChannelKey, Claim, ClaimRequest, Claimed, Enqueued, Idempotency, Institution, Message, MessageQuery,
-    Named, NewChannel, NewMessage, Orphans, Receipt, Seq, Settlement, Unanswered,
+    Named, NewChannel, NewMessage, Orphans, Outcomes, Receipt, Seq, Settlement, Unanswered,
 };
 use super::sqlite::SqliteStore;
 use crate::clock::Millis;
@@ -23,8 +24,9 @@ pub(crate) const MINUTE: Millis = 60_000;
 pub(crate) const DAY: Millis = 24 * 60 * MINUTE;
 
 /// A place for one store, which may be opened, closed and opened again.
+#[async_trait]
 pub(crate) trait Engine: Send + Sync {
-    fn open(&self) -> Arc<dyn Store>;
+    async fn open(&self) -> Arc<dyn Store>;
 }
 
 /// A file in a directory that goes with the test.
@@ -40,8 +42,9 @@ impl SqliteFile {
     }
 }
 
+#[async_trait]
 impl Engine for SqliteFile {
-    fn open(&self) -> Arc<dyn Store> {
+    async fn open(&self) -> Arc<dyn Store> {
         Arc::new(SqliteStore::open(&self.path()).expect("the store opens"))
     }
 }
@@ -56,7 +59,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) async fn on(engine: impl Engine + 'static) -> Self {
-        let store = engine.open();
+        let store = engine.open().await;
         let institution = InstitutionId::new(NOW, [0; 10]);
         let row = Institution { id: institution, name: "Padaria".to_owned(), created_at: NOW };
         store.create_institution(row).await.expect("an institution");
@@ -66,7 +69,7 @@ impl Ground {
     /// Ends the process, as far as the store can tell, and starts the next.
     pub(crate) async fn reopen(&mut self) {
         self.store.close().await;
-        self.store = self.engine.open();
+        self.store = self.engine.open().await;
     }
 
     /// Bytes that no other call gives.
@@ -168,7 +171,12 @@ impl Ground {
     }
 
     pub(crate) async fn settle(&self, channel: ChannelKey, seq: Seq, settlement: Settlement) {
-        self.store.settle(channel, vec![(seq, settlement)], NOW).await.expect("the store works");
+        self.settle_at(channel, vec![(seq, settlement)], NOW).await;
+    }
+
+    pub(crate) async fn settle_at(&self, channel: ChannelKey, settled: Vec<(Seq, Settlement)>, now: Millis) {
+        let outcomes = Outcomes { channel, epoch: 0, settled, rest_until: None, now };
+        self.store.settle(outcomes).await.expect("the store works");
     }
 
     pub(crate) async fn receipt(&self, channel: ChannelKey, network_id: &str, status: MessageStatus) {
@@ -188,6 +196,11 @@ impl Ground {
         self.message(channel, id).await.status
     }
 
+    /// How many open messages a channel has.
+    pub(crate) async fn open(&self, channel: ChannelKey) -> usize {
+        self.all(channel).await.iter().filter(|message| message.status.is_open()).count()
+    }
+
     /// All of a channel's messages, oldest first.
     pub(crate) async fn all(&self, channel: ChannelKey) -> Vec<Message> {
         let query = MessageQuery { channel, status: None, recipient: None, before: None, limit: 10_000 };
@@ -204,6 +217,7 @@ pub(crate) const LEAVE: Unanswered = Unanswered::Unknown(None);
 pub(crate) fn request(channel: ChannelKey) -> ClaimRequest {
     ClaimRequest {
         channel,
+        epoch: 0,
         limit: 1,
         held: Vec::new(),
         orphans: Orphans::Claimed,

@@ -7,6 +7,7 @@
 mod conformance;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod postgres;
 #[cfg(test)]
 mod queue_model;
 pub mod rows;
@@ -21,8 +22,8 @@ use tokio::sync::watch;
 use crate::clock::Millis;
 use rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
-    Message, MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, SessionChange, SessionKey,
-    SessionRow, Settlement, StoreError,
+    Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
+    SessionKey, SessionRow, StoreError,
 };
 
 /// The result of a store operation.
@@ -125,7 +126,10 @@ pub trait Store: Send + Sync + 'static {
     /// cancels what waits.
     async fn claim(&self, request: ClaimRequest) -> Result<Claim>;
     /// Records what became of claimed messages. One that a receipt moved on meanwhile stays where it is.
-    async fn settle(&self, channel: ChannelKey, outcomes: Vec<(Seq, Settlement)>, now: Millis) -> Result<()>;
+    async fn settle(&self, outcomes: Outcomes) -> Result<()>;
+    /// Records and claims, in this order and with one commit where possible. Where only one of the two fails, the other is
+    /// done.
+    async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>);
     /// Sends nothing on the channel before this time; a later one that was set before stands.
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()>;
     /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing.

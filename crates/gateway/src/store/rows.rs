@@ -14,6 +14,9 @@ use crate::clock::Millis;
 pub type ChannelKey = i64;
 /// A message's place in the order of the queue.
 pub type Seq = i64;
+/// How often a channel has changed hands between nodes: what a node does under an epoch that has passed is refused. Where
+/// one process has the store to itself it is not looked at.
+pub type Epoch = i64;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -24,6 +27,9 @@ pub enum StoreError {
     /// More waits to be written than the store takes on.
     #[error("the store has too much to write")]
     Overloaded,
+    /// The channel is another node's now, and nothing was done.
+    #[error("the channel is held by another node")]
+    Fenced,
     /// This one operation failed; its neighbours did not.
     #[error("the store refused the operation: {0}")]
     Refused(String),
@@ -274,6 +280,8 @@ pub enum Orphans {
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
     pub channel: ChannelKey,
+    /// Under which the asker holds the channel.
+    pub epoch: Epoch,
     /// At most so many messages.
     pub limit: usize,
     /// Messages of this channel that the asker has in hand; any other `SENDING` row is an orphan.
@@ -304,8 +312,18 @@ pub struct Claim {
     pub messages: Vec<Claimed>,
     /// Ask again at this time, if nothing else happens before; `None` when nothing waits for a time.
     pub next_at: Option<Millis>,
-    /// How many open messages the channel has, those just claimed included.
-    pub open: usize,
+}
+
+/// What became of claimed messages of a channel.
+#[derive(Debug, Clone)]
+pub struct Outcomes {
+    pub channel: ChannelKey,
+    /// Under which whoever claimed them holds the channel.
+    pub epoch: Epoch,
+    pub settled: Vec<(Seq, Settlement)>,
+    /// The channel sends nothing before this time; a later one that was set before stands.
+    pub rest_until: Option<Millis>,
+    pub now: Millis,
 }
 
 /// A message to be sent.

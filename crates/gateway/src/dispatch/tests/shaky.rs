@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use crate::clock::Millis;
 use crate::store::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
-    Message, MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, SessionChange, SessionKey,
-    SessionRow, Settlement, StoreError,
+    Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
+    SessionKey, SessionRow, Settlement, StoreError,
 };
 use crate::store::{Result, Store};
 
@@ -124,7 +124,8 @@ impl Store for Shaky {
         if !claim.messages.is_empty() && self.meets(Trouble::ClaimUntold) {
             return down();
         }
-        let meanwhile = if claim.open == 0 { self.meanwhile.lock().expect("no panic").take() } else { None };
+        let empty = claim.messages.is_empty() && claim.next_at.is_none();
+        let meanwhile = if empty { self.meanwhile.lock().expect("no panic").take() } else { None };
         if let Some(meanwhile) = meanwhile {
             meanwhile.await;
         }
@@ -136,15 +137,19 @@ impl Store for Shaky {
         self.inner.hold_channel(channel, until).await
     }
 
-    async fn settle(&self, channel: ChannelKey, outcomes: Vec<(Seq, Settlement)>, now: Millis) -> Result<()> {
+    async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
+        tokio::join!(self.settle(outcomes), self.claim(request))
+    }
+
+    async fn settle(&self, outcomes: Outcomes) -> Result<()> {
         if self.meets(Trouble::SettleFails) {
             return down();
         }
-        self.inner.settle(channel, outcomes.clone(), now).await?;
+        self.inner.settle(outcomes.clone()).await?;
         if self.meets(Trouble::SettleUntold) {
             return down();
         }
-        self.done.send_modify(|done| done.push(Done::Settled(outcomes)));
+        self.done.send_modify(|done| done.push(Done::Settled(outcomes.settled)));
         Ok(())
     }
 

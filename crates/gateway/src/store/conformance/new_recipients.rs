@@ -48,7 +48,7 @@ async fn send_all(
         let claim = claim_at(ground, channel, now, per_day).await;
         let Some(message) = claim.messages.first() else { return (all, claim.next_at) };
         all.push(message.id);
-        ground.store.settle(channel, vec![(message.seq, sent())], now).await.expect("stored");
+        ground.settle_at(channel, vec![(message.seq, sent())], now).await;
     }
 }
 

@@ -44,8 +44,7 @@ pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::
     if request.rest > 0 && !messages.is_empty() {
         hold(writing, request.channel, request.now + request.rest)?;
     }
-    let open = writing.lines.get(&request.channel).map_or(0, |line| line.open);
-    Ok(Claim { messages, next_at: look.next_at, open })
+    Ok(Claim { messages, next_at: look.next_at })
 }
 
 /// What a claim decides about the rows of a line, before it changes any.

@@ -35,8 +35,8 @@ use tokio::sync::watch;
 
 use super::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
-    Message, MessageQuery, NewChannel, NewMessage, Page, PurgeRequest, Receipt, Seq, SessionChange, SessionKey,
-    SessionRow, Settlement, StoreError,
+    Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
+    SessionKey, SessionRow, StoreError,
 };
 use super::{Result, Store};
 use crate::clock::Millis;
@@ -313,11 +313,13 @@ impl Store for SqliteStore {
         self.write(move |writing| claim::claim(writing, &request)).await
     }
 
-    async fn settle(&self, channel: ChannelKey, outcomes: Vec<(Seq, Settlement)>, now: Millis) -> Result<()> {
-        self.write(move |writing| {
-            outcomes.iter().try_for_each(|(seq, settlement)| queue::settle(writing, channel, *seq, settlement, now))
-        })
-        .await
+    async fn settle(&self, outcomes: Outcomes) -> Result<()> {
+        self.write(move |writing| queue::record(writing, &outcomes)).await
+    }
+
+    async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
+        // Both are asked before either is answered, in this order, so they share a commit.
+        tokio::join!(self.settle(outcomes), self.claim(request))
     }
 
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {

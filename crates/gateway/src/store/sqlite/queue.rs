@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{Writing, channels, chats, not_understood, receipts, recipients};
 use crate::clock::Millis;
-use crate::store::rows::{Cancelled, ChannelKey, SentCard, Seq, Settlement};
+use crate::store::rows::{Cancelled, ChannelKey, Outcomes, SentCard, Seq, Settlement};
 
 /// What a change of state brings along.
 #[derive(Default)]
@@ -99,7 +99,13 @@ pub(super) fn hold(writing: &mut Writing, channel: ChannelKey, until: Millis) ->
     Ok(())
 }
 
-pub(super) fn settle(
+pub(super) fn record(writing: &mut Writing, outcomes: &Outcomes) -> rusqlite::Result<()> {
+    let Outcomes { channel, settled, rest_until, now, .. } = outcomes;
+    settled.iter().try_for_each(|(seq, settlement)| settle(writing, *channel, *seq, settlement, *now))?;
+    rest_until.map_or(Ok(()), |until| hold(writing, *channel, until))
+}
+
+fn settle(
     writing: &mut Writing,
     channel: ChannelKey,
     seq: Seq,

@@ -1,0 +1,373 @@
+//! Connections to PostgreSQL: borrowed for one transaction, given up when they hang, found again after a failover.
+//!
+//! No statement leaves anything behind in its connection (no prepared statements, no settings), so that a transaction
+//! pooler may stand between.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool as Connections, RecyclingMethod, Runtime};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Result;
+use crate::store::rows::{Health, StoreError};
+
+/// The longest that one transaction may take, and that a call waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The wait before a connection that was refused is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// The wait between two looks whether a database that was lost is back.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How long a host may take to answer before the next one in the list is tried.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How often a transaction is run that lost against another.
+const TRIES: usize = 4;
+
+/// Why a statement or a transaction came to nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Postgres(tokio_postgres::Error),
+    /// The channel is another node's now.
+    Fenced,
+    /// This operation cannot be done.
+    Refused(&'static str),
+}
+
+/// The result of a statement.
+pub(super) type Done<T> = std::result::Result<T, Failure>;
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+/// A value in the database that this version does not understand.
+pub(super) fn not_understood(what: &'static str) -> Failure {
+    Failure::Refused(what)
+}
+
+/// What a failure means for the connection, and for whoever asked.
+enum Verdict {
+    /// The transaction lost against another, and nothing of it was kept.
+    Again,
+    /// The connection, or the server behind it, is of no use.
+    Lost(String),
+    /// The fault is the operation's own.
+    Own(StoreError),
+}
+
+impl Failure {
+    fn verdict(self) -> Verdict {
+        let error = match self {
+            Self::Postgres(error) => error,
+            Self::Fenced => return Verdict::Own(StoreError::Fenced),
+            Self::Refused(why) => return Verdict::Own(StoreError::Refused(why.to_owned())),
+        };
+        let Some(database) = error.as_db_error() else {
+            let local = error.is_closed()
+                || std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>());
+            let text = crate::outbound::causes(&error);
+            return if local { Verdict::Lost(text) } else { Verdict::Own(StoreError::Refused(text)) };
+        };
+        // Its message alone: its detail names values, which may be somebody's number.
+        let text = format!("{} ({})", database.message(), database.code().code());
+        match database.code() {
+            code if *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE => {
+                Verdict::Again
+            }
+            // A server that was a primary and is none any more.
+            code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Verdict::Lost(text),
+            // Connection failures; out of memory, disk or connections; shut down by a person or a crash; damaged files.
+            code if ["08", "53", "57", "58", "XX"].iter().any(|class| code.code().starts_with(class)) => {
+                Verdict::Lost(text)
+            }
+            _ => Verdict::Own(StoreError::Refused(text)),
+        }
+    }
+}
+
+/// A value for a statement, with its type.
+pub(super) type Arg<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// What can be given to a statement.
+pub(super) trait Typed: ToSql + Sync {
+    /// The type by which the database knows it.
+    const TYPE: Type;
+}
+
+macro_rules! typed {
+    ($($rust:ty => $one:ident, $many:ident;)+) => {
+        $(
+            impl Typed for $rust { const TYPE: Type = Type::$one; }
+            impl Typed for Option<$rust> { const TYPE: Type = Type::$one; }
+            impl Typed for Vec<$rust> { const TYPE: Type = Type::$many; }
+            impl Typed for Vec<Option<$rust>> { const TYPE: Type = Type::$many; }
+        )+
+    };
+}
+
+typed! {
+    bool => BOOL, BOOL_ARRAY;
+    i16 => INT2, INT2_ARRAY;
+    i32 => INT4, INT4_ARRAY;
+    i64 => INT8, INT8_ARRAY;
+    f64 => FLOAT8, FLOAT8_ARRAY;
+    String => TEXT, TEXT_ARRAY;
+    &str => TEXT, TEXT_ARRAY;
+    Vec<u8> => BYTEA, BYTEA_ARRAY;
+    &[u8] => BYTEA, BYTEA_ARRAY;
+}
+
+/// A value with its type.
+pub(super) fn arg<T: Typed>(value: &T) -> Arg<'_> {
+    (value, T::TYPE)
+}
+
+/// The values of a statement, in the order of `$1`, `$2` and so on.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$($crate::store::postgres::db::arg(&$value)),*] };
+}
+pub(super) use args;
+
+/// A connection, in a transaction or not.
+#[derive(Clone, Copy)]
+pub(super) struct Db<'a>(pub &'a Client);
+
+impl Db<'_> {
+    /// All rows.
+    pub async fn rows(self, sql: &str, args: &[Arg<'_>]) -> Done<Vec<Row>> {
+        Ok(self.0.query_typed(sql, args).await?)
+    }
+
+    /// The one row, if there is one.
+    pub async fn row(self, sql: &str, args: &[Arg<'_>]) -> Done<Option<Row>> {
+        Ok(self.0.query_typed_opt(sql, args).await?)
+    }
+
+    /// How many rows were changed.
+    pub async fn run(self, sql: &str, args: &[Arg<'_>]) -> Done<u64> {
+        Ok(self.0.execute_typed(sql, args).await?)
+    }
+}
+
+/// The connections of this node, and whether they work.
+pub(super) struct Pool {
+    connections: Connections,
+    health: watch::Sender<Health>,
+    closed: CancellationToken,
+}
+
+impl Pool {
+    /// Connects nothing yet.
+    pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
+        let (config, tls) = config(url)?;
+        let recycling_method = RecyclingMethod::Fast;
+        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method });
+        let pool = Connections::builder(manager).max_size(size).runtime(Runtime::Tokio1);
+        let connections = pool.create_timeout(Some(PATIENCE)).wait_timeout(Some(PATIENCE)).build()?;
+        Ok(Self { connections, health: watch::Sender::new(Health::Up), closed: CancellationToken::new() })
+    }
+
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// A connection; waits a while for one.
+    pub async fn get(&self) -> Result<Object> {
+        if let Health::Down(why) = &*self.health.borrow() {
+            return Err(StoreError::Unavailable(why.clone()));
+        }
+        let patient_until = Instant::now() + PATIENCE;
+        loop {
+            let error = match self.connections.get().await {
+                Ok(client) => return Ok(client),
+                Err(deadpool_postgres::PoolError::Timeout(deadpool_postgres::TimeoutType::Wait)) => {
+                    return Err(StoreError::Overloaded);
+                }
+                Err(error) => crate::outbound::causes(&error),
+            };
+            if Instant::now() >= patient_until || self.closed.is_cancelled() {
+                self.lost(error.clone());
+                return Err(StoreError::Unavailable(error));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Takes a failure to heart; `None` when the work may be run again.
+    pub fn judge(&self, client: Object, failure: Option<Failure>) -> Option<StoreError> {
+        match failure.map(Failure::verdict) {
+            Some(Verdict::Again) => None,
+            Some(Verdict::Own(error)) => Some(error),
+            lost => {
+                // It is not given back: who knows in what state it is.
+                drop(Object::take(client));
+                let why = match lost {
+                    Some(Verdict::Lost(why)) => why,
+                    _ => "the database does not answer".to_owned(),
+                };
+                self.lost(why.clone());
+                Some(StoreError::Unavailable(why))
+            }
+        }
+    }
+
+    /// The database is out of reach: nothing more is asked of it until it is back.
+    fn lost(&self, why: String) {
+        let first = self.health.send_if_modified(|health| {
+            let first = *health == Health::Up;
+            if first {
+                *health = Health::Down(why.clone());
+            }
+            first
+        });
+        if first {
+            tracing::error!(why, "the database cannot be reached");
+            // What was open may lead to a server that is no primary any more.
+            self.connections.retain(|_, _| false);
+            tokio::spawn(come_back(self.connections.clone(), self.health.clone(), self.closed.clone()));
+        }
+    }
+
+    pub fn close(&self) {
+        self.closed.cancel();
+        self.connections.close();
+    }
+}
+
+/// Looks until the database is back.
+async fn come_back(connections: Connections, health: watch::Sender<Health>, closed: CancellationToken) {
+    loop {
+        let answers = async {
+            let client = connections.get().await.ok()?;
+            // A server that is still starting up refuses; a standby was not connected to.
+            client.simple_query("select 1").await.ok()
+        };
+        if let Ok(Some(_)) = tokio::time::timeout(PATIENCE, answers).await {
+            tracing::info!("the database is back");
+            health.send_replace(Health::Up);
+            return;
+        }
+        tokio::select! {
+            () = closed.cancelled() => return,
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// Runs work on a connection, once; with a limit in time.
+pub(super) async fn limited<T>(work: impl Future<Output = Done<T>>) -> std::result::Result<T, Option<Failure>> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(done) => done.map_err(Some),
+        Err(_) => Err(None),
+    }
+}
+
+/// Runs `work`, an expression that uses the connection `$db`, in one transaction: all of it is kept, or nothing.
+macro_rules! transaction {
+    ($pool:expr, $db:ident => $work:expr) => {{
+        let mut tries = $crate::store::postgres::db::tries();
+        loop {
+            let mut client = $pool.get().await?;
+            let done = $crate::store::postgres::db::limited(async {
+                let transaction = client.transaction().await?;
+                let done = {
+                    let $db = $crate::store::postgres::db::Db(transaction.client());
+                    $work?
+                };
+                transaction.commit().await?;
+                Ok(done)
+            })
+            .await;
+            let failure = match done {
+                Ok(done) => break Ok(done),
+                Err(failure) => failure,
+            };
+            match $pool.judge(client, failure) {
+                Some(error) => break Err(error),
+                None if tries.next().is_some() => {}
+                None => break Err($crate::store::rows::StoreError::Overloaded),
+            }
+        }
+    }};
+}
+pub(super) use transaction;
+
+/// Runs `work` on a connection, without a transaction: for one statement, or for several that need not agree.
+macro_rules! plainly {
+    ($pool:expr, $db:ident => $work:expr) => {{
+        let mut tries = $crate::store::postgres::db::tries();
+        loop {
+            let client = $pool.get().await?;
+            let done = {
+                let $db = $crate::store::postgres::db::Db(&client);
+                $crate::store::postgres::db::limited($work).await
+            };
+            let failure = match done {
+                Ok(done) => break Ok(done),
+                Err(failure) => failure,
+            };
+            match $pool.judge(client, failure) {
+                Some(error) => break Err(error),
+                None if tries.next().is_some() => {}
+                None => break Err($crate::store::rows::StoreError::Overloaded),
+            }
+        }
+    }};
+}
+pub(super) use plainly;
+
+/// The further tries of a transaction.
+pub(super) fn tries() -> impl Iterator<Item = usize> {
+    1..TRIES
+}
+
+/// What was typed as the database's URL, with what it leaves open filled in.
+pub(super) fn config(url: &str) -> anyhow::Result<(Config, MakeRustlsConnect)> {
+    // Its own error may repeat a part of the URL, and so the password.
+    let Ok(mut config) = url.parse::<Config>() else {
+        bail!("the database's URL cannot be read: postgres://user:password@host:5432/database")
+    };
+    if config.get_hosts().is_empty() {
+        bail!("the database's URL names no host");
+    }
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    config.connect_timeout(*config.get_connect_timeout().unwrap_or(&CONNECT));
+    config.tcp_user_timeout(PATIENCE);
+    config.keepalives_idle(PATIENCE);
+    if config.get_application_name().is_none() {
+        config.application_name("recado");
+    }
+    let here = |host: &Host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+    };
+    if config.get_ssl_mode() == SslMode::Prefer {
+        // "Prefer" would go on in clear wherever somebody in between says that there is no TLS.
+        let crosses_a_network = !config.get_hosts().iter().all(here);
+        config.ssl_mode(if crosses_a_network { SslMode::Require } else { SslMode::Disable });
+    }
+    let mut roots = RootCertStore::empty();
+    if config.get_ssl_mode() != SslMode::Disable {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            bail!("this system has no CA certificates (package ca-certificates): no TLS to the database without them");
+        }
+    }
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let tls = versions.context("TLS")?.with_root_certificates(roots).with_no_client_auth();
+    Ok((config, MakeRustlsConnect::new(tls)))
+}

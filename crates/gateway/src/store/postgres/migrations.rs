@@ -1,0 +1,83 @@
+//! The tables, made and brought up to date.
+
+use anyhow::{Context, bail};
+use tokio_postgres::Client;
+
+use super::db::{self, Pool};
+
+/// What a migration does, and which builds can work on its result.
+struct Migration {
+    number: i32,
+    sql: &'static str,
+    /// The version of the tables that a build must know at least. As long as that is lower than the number, nodes of the
+    /// version before go on working while others are upgraded.
+    works_from: i32,
+}
+
+const MIGRATIONS: &[Migration] =
+    &[Migration { number: 5, sql: include_str!("../../../../../migrations/postgres/0005_first.sql"), works_from: 5 }];
+
+/// The version of the tables that this build makes.
+pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
+
+/// One node at a time migrates. The number says nothing; it only must not be another program's.
+const LOCK: &str = "select pg_advisory_xact_lock(7201746391)";
+
+/// Makes the tables, or brings them up to date, in one transaction. Give it the database itself, not a pooler.
+pub async fn migrate(url: &str) -> anyhow::Result<()> {
+    let (config, tls) = db::config(url)?;
+    let (mut client, connection) = config.connect(tls).await.map_err(in_words)?;
+    let connection = tokio::spawn(connection);
+    let done = run(&mut client).await;
+    drop(client);
+    // It ends with its client.
+    drop(connection.await);
+    done
+}
+
+async fn run(client: &mut Client) -> anyhow::Result<()> {
+    let transaction = client.transaction().await.map_err(in_words)?;
+    transaction.batch_execute(LOCK).await.map_err(in_words)?;
+    let table = "create table if not exists recado_migrations (
+                     number integer not null primary key, works_from integer not null,
+                     at timestamptz not null default clock_timestamp())";
+    transaction.batch_execute(table).await.map_err(in_words)?;
+    let newest: Option<i32> =
+        transaction.query_one("select max(number) from recado_migrations", &[]).await.map_err(in_words)?.get(0);
+    for migration in MIGRATIONS.iter().filter(|migration| newest.is_none_or(|newest| migration.number > newest)) {
+        let number = migration.number;
+        transaction
+            .batch_execute(migration.sql)
+            .await
+            .map_err(in_words)
+            .with_context(|| format!("migration {number}"))?;
+        let note = "insert into recado_migrations (number, works_from) values ($1, $2)";
+        transaction.execute(note, &[&number, &migration.works_from]).await.map_err(in_words)?;
+    }
+    transaction.commit().await.map_err(in_words)
+}
+
+/// Looks whether this build can work on the tables.
+pub(super) async fn check(pool: &Pool) -> anyhow::Result<()> {
+    let client = pool.get().await?;
+    let there = "select to_regclass('recado_migrations') is not null";
+    if !client.query_typed_one(there, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+        bail!("there are no tables in the database: make them with `recado init --database-url …`");
+    }
+    let sql = "select max(number), max(works_from) from recado_migrations";
+    let row = client.query_typed_one(sql, &[]).await.map_err(in_words)?;
+    let (newest, works_from): (Option<i32>, Option<i32>) = (row.get(0), row.get(1));
+    if works_from.is_some_and(|works_from| works_from > SCHEMA_VERSION) {
+        bail!("a newer version of Recado has worked on this database: start that one, there is no way back");
+    }
+    if newest.is_none_or(|newest| newest < SCHEMA_VERSION) {
+        bail!("the tables in the database are older than this version of Recado");
+    }
+    Ok(())
+}
+
+/// Its own text says "db error" alone.
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+fn in_words(error: tokio_postgres::Error) -> anyhow::Error {
+    anyhow::anyhow!(crate::outbound::causes(&error))
+}

@@ -1,0 +1,248 @@
+//! The shared engine: one PostgreSQL database for any number of nodes.
+//!
+//! Nothing of the queue is kept in memory between two operations, because another node may have changed it. What would
+//! collide is ordered by the channel's row: whoever changes which of its messages is next locks that row first.
+
+mod accounts;
+mod channels;
+mod chats;
+mod claim;
+mod db;
+mod enqueue;
+mod gate;
+mod links;
+mod messages;
+mod migrations;
+mod purge;
+mod queue;
+mod receipts;
+mod recipients;
+mod sessions;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{ChannelSettings, ChannelState};
+use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use tokio::sync::watch;
+
+use super::rows::{
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
+    Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
+    SessionKey, SessionRow,
+};
+use super::{Result, Store};
+use crate::clock::Millis;
+use db::{Pool, plainly, transaction};
+use enqueue::Accepting;
+pub use migrations::{SCHEMA_VERSION, migrate};
+
+/// The store that nodes share.
+pub struct PgStore {
+    pool: Arc<Pool>,
+    accepting: Accepting,
+}
+
+impl PgStore {
+    /// Connects; the tables must be there.
+    pub async fn open(url: &str, connections: usize) -> anyhow::Result<Self> {
+        let pool = Arc::new(Pool::new(url, connections)?);
+        migrations::check(&pool).await?;
+        let accepting = Accepting::start(pool.clone());
+        Ok(Self { pool, accepting })
+    }
+}
+
+#[async_trait]
+impl Store for PgStore {
+    fn health(&self) -> watch::Receiver<Health> {
+        self.pool.health()
+    }
+
+    async fn institutions(&self) -> Result<Vec<Institution>> {
+        plainly!(self.pool, db => accounts::institutions(db))
+    }
+
+    async fn create_institution(&self, institution: Institution) -> Result<()> {
+        plainly!(self.pool, db => accounts::create_institution(db, &institution))
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>> {
+        plainly!(self.pool, db => accounts::api_keys(db))
+    }
+
+    async fn create_api_key(&self, key: ApiKey) -> Result<()> {
+        transaction!(self.pool, db => accounts::create_api_key(db, &key).await)
+    }
+
+    async fn revoke_api_key(&self, id: ApiKeyId, now: Millis) -> Result<()> {
+        transaction!(self.pool, db => accounts::revoke_api_key(db, id, now).await)
+    }
+
+    async fn touch_api_keys(&self, used: Vec<(ApiKeyId, Millis)>) -> Result<()> {
+        plainly!(self.pool, db => accounts::touch_api_keys(db, &used))
+    }
+
+    async fn channels(&self) -> Result<Vec<Channel>> {
+        plainly!(self.pool, db => channels::all(db))
+    }
+
+    async fn channels_of(
+        &self,
+        owner: (InstitutionId, Environment),
+        after: ChannelKey,
+        limit: usize,
+    ) -> Result<Vec<Channel>> {
+        plainly!(self.pool, db => channels::page(db, owner, after, limit))
+    }
+
+    async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>> {
+        plainly!(self.pool, db => channels::one(db, key))
+    }
+
+    async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>> {
+        transaction!(self.pool, db => channels::create(db, &channel).await)
+    }
+
+    async fn move_channel(
+        &self,
+        key: ChannelKey,
+        expected: ChannelState,
+        next: ChannelState,
+        reason: Option<String>,
+        now: Millis,
+    ) -> Result<bool> {
+        transaction!(self.pool, db => channels::move_to(db, key, (expected, next), reason.as_deref(), now).await)
+    }
+
+    async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
+        transaction!(self.pool, db => channels::update(db, key, &name, settings).await)
+    }
+
+    async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
+        transaction!(self.pool, db => channels::restrict(db, key, until, &reason, now).await)
+    }
+
+    async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
+        transaction!(self.pool, db => channels::delete(db, key, now).await)
+    }
+
+    async fn links(&self) -> Result<Vec<Link>> {
+        plainly!(self.pool, db => links::all(db))
+    }
+
+    async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
+        transaction!(self.pool, db => links::link(db, &link, expected, now).await)
+    }
+
+    async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
+        plainly!(self.pool, db => links::reseal(db, channel, &old, &new))
+    }
+
+    async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
+        plainly!(self.pool, db => sessions::values(db, (channel, kind), &keys))
+    }
+
+    async fn session_list(&self, channel: ChannelKey, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        plainly!(self.pool, db => sessions::list(db, (channel, kind), &prefix))
+    }
+
+    async fn write_session(&self, channel: ChannelKey, changes: Vec<SessionChange>) -> Result<u64> {
+        transaction!(self.pool, db => sessions::write(db, channel, &changes).await)
+    }
+
+    async fn end_session(&self, channel: ChannelKey) -> Result<()> {
+        plainly!(self.pool, db => sessions::end(db, channel))
+    }
+
+    async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {
+        plainly!(self.pool, db => sessions::page(db, after.as_ref(), limit))
+    }
+
+    async fn reseal_session_row(&self, old: SessionRow, new: Vec<u8>) -> Result<bool> {
+        plainly!(self.pool, db => sessions::reseal(db, &old, &new))
+    }
+
+    async fn known_account(&self, channel: ChannelKey, phone: String) -> Result<Option<KnownAccount>> {
+        plainly!(self.pool, db => chats::known_account(db, channel, &phone))
+    }
+
+    async fn note_account(
+        &self,
+        channel: ChannelKey,
+        phone: String,
+        account: Option<String>,
+        now: Millis,
+    ) -> Result<()> {
+        transaction!(self.pool, db => chats::note_account(db, (channel, &phone), account.as_deref(), now).await)
+    }
+
+    async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool> {
+        transaction!(self.pool, db => chats::note(db, (channel, &account), None).await)
+    }
+
+    async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
+        transaction!(self.pool, db => queue::cancel_queued(db, key, limit, now).await)
+    }
+
+    async fn enqueue(&self, message: NewMessage) -> Result<Enqueued> {
+        self.accepting.accept(message).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
+        transaction!(self.pool, db => claim::claim(db, &request).await)
+    }
+
+    async fn settle(&self, outcomes: Outcomes) -> Result<()> {
+        transaction!(self.pool, db => queue::record(db, &outcomes).await)
+    }
+
+    async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
+        let both = async {
+            transaction!(self.pool, db => async {
+                queue::record(db, &outcomes).await?;
+                claim::claim(db, &request).await
+            }.await)
+        };
+        let done: Result<Claim> = both.await;
+        (done.as_ref().map(drop).map_err(Clone::clone), done)
+    }
+
+    async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        plainly!(self.pool, db => queue::hold(db, channel, until))
+    }
+
+    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
+        transaction!(self.pool, db => receipts::apply(db, &receipts, now).await)
+    }
+
+    async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
+        transaction!(self.pool, db => queue::cancel(db, channel, id, now).await)
+    }
+
+    async fn open_channels(&self) -> Result<Vec<ChannelKey>> {
+        plainly!(self.pool, db => queue::open_channels(db))
+    }
+
+    async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>> {
+        plainly!(self.pool, db => messages::one(db, channel, id))
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Result<Option<Page>> {
+        plainly!(self.pool, db => messages::page(db, &query))
+    }
+
+    async fn account(&self, channel: ChannelKey, recipient: String) -> Result<Option<String>> {
+        plainly!(self.pool, db => messages::account(db, channel, &recipient))
+    }
+
+    async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>> {
+        plainly!(self.pool, db => purge::purge(db, &request))
+    }
+
+    async fn close(&self) {
+        self.accepting.close().await;
+        self.pool.close();
+    }
+}
