@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use recado_domain::pacing::Pacing;
 use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::docs::Docs;
 use crate::api::json::UnknownFields;
@@ -56,10 +57,93 @@ pub struct Config {
     pub shutdown_grace: Duration,
 
     #[command(flatten)]
+    pub node: NodeConfig,
+
+    #[command(flatten)]
     pub log: LogConfig,
 
     #[command(flatten)]
     pub behaviour: Behaviour,
+}
+
+/// What this process is among others on the same PostgreSQL.
+#[derive(Debug, Clone, Args)]
+pub struct NodeConfig {
+    /// What this process does: answer calls (api), send (dispatch), or both. Health is answered in any case
+    #[arg(
+        long,
+        env = "RECADO_ROLES",
+        hide_env_values = true,
+        default_value = "api,dispatch",
+        value_name = "ROLES",
+        value_delimiter = ','
+    )]
+    pub roles: Vec<Role>,
+
+    /// Name of this node in logs; the host's name where none is given
+    #[arg(long, env = "RECADO_NODE_NAME", hide_env_values = true, value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Where other nodes reach this one, such as http://10.0.0.5:8080. Calls about a channel that a phone links are handed
+    /// to the node that holds its line; without it they are answered 503 elsewhere
+    #[arg(long, env = "RECADO_NODE_URL", hide_env_values = true, value_name = "URL")]
+    pub node_url: Option<String>,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Answers calls.
+    Api,
+    /// Sends.
+    Dispatch,
+}
+
+impl NodeConfig {
+    /// Whether this process does this.
+    pub fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// The name that was given, or the host's.
+    pub fn name(&self) -> String {
+        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.node_name.clone().unwrap_or_else(host)
+    }
+}
+
+/// Where the store is, if not in the data directory.
+#[derive(Debug, Clone, Args)]
+pub struct Database {
+    /// PostgreSQL to work on, in place of a file in the data directory: postgres://user:password@host:5432/database. Several
+    /// hosts, with commas between, are tried until one takes writes. By TLS, unless the host is this machine or the URL
+    /// says sslmode=disable
+    #[arg(long, env = "RECADO_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<SecretString>,
+
+    /// The same database without a pooler between, for migrations and for what nodes tell each other; needed only where
+    /// the other URL leads to a transaction pooler
+    #[arg(
+        long,
+        env = "RECADO_DATABASE_DIRECT_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        requires = "database_url"
+    )]
+    pub database_direct_url: Option<SecretString>,
+
+    /// Connections of this process to PostgreSQL; four more are for leases and notices
+    #[arg(long, env = "RECADO_DATABASE_CONNECTIONS", hide_env_values = true, default_value_t = 16, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(2..=500))]
+    pub database_connections: u16,
+}
+
+impl Database {
+    /// The URL, and the one that leads to the database itself; `None` where the store is a file.
+    pub fn urls(&self) -> Option<(&str, &str)> {
+        let url = self.database_url.as_ref()?.expose_secret();
+        Some((url, self.database_direct_url.as_ref().map_or(url, |url| url.expose_secret())))
+    }
 }
 
 /// Where the keys come from that seal secrets in the store.
@@ -124,6 +208,9 @@ pub enum LogFormat {
 /// How calls and messages are treated.
 #[derive(Debug, Clone, Args)]
 pub struct Behaviour {
+    #[command(flatten)]
+    pub database: Database,
+
     /// What to do with a body field that the contact call does not know
     #[arg(long, env = "RECADO_UNKNOWN_FIELDS", hide_env_values = true, default_value = "refuse", value_name = "WHAT")]
     pub unknown_fields: UnknownFields,

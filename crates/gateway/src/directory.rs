@@ -1,7 +1,8 @@
 //! What every request asks for, kept in memory: the keys and the channels.
 //!
-//! The server alone writes the store (a lock on the data directory sees to it) and every change passes through here,
-//! so the directory is never behind: a revoked key is refused at the next call.
+//! On a store that one process has to itself (a lock on the data directory sees to it) every change passes through here,
+//! so the directory is never behind: a revoked key is refused at the next call. Where nodes share one, `cluster::changes`
+//! brings what the others changed, within a second.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -11,7 +12,7 @@ use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelType};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 
-use crate::api::rate_limit::Bucket;
+use crate::api::rate_limit::{Calls, KeyLimit};
 use crate::clock::Millis;
 use crate::provider::Via;
 use crate::store::rows::{ApiKey, Channel, ChannelKey};
@@ -21,9 +22,9 @@ pub struct KeyEntry {
     /// The key as it was made.
     pub key: ApiKey,
     /// Calls that change something.
-    pub sends: Bucket,
+    pub sends: KeyLimit,
     /// Calls that only look, so that polling does not eat the budget for sending.
-    pub reads: Bucket,
+    pub reads: KeyLimit,
     revoked: AtomicBool,
     last_used_at: AtomicI64,
     /// Used since the last use was written down.
@@ -112,14 +113,24 @@ impl Directory {
     /// Adds a key.
     pub fn add_key(&self, key: ApiKey) {
         let entry = KeyEntry {
-            sends: Bucket::new(key.grant.rate_limit),
-            reads: Bucket::new(key.grant.rate_limit),
+            sends: KeyLimit::new(key.id, Calls::Sends, key.grant.rate_limit),
+            reads: KeyLimit::new(key.id, Calls::Reads, key.grant.rate_limit),
             revoked: AtomicBool::new(key.revoked_at.is_some()),
             last_used_at: AtomicI64::new(key.last_used_at.unwrap_or(0)),
             used: AtomicBool::new(false),
             key,
         };
         self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(entry.key.hash, Arc::new(entry));
+    }
+
+    /// Adds a key that another node made, or takes over what it changed of one.
+    pub fn take_key(&self, key: ApiKey) {
+        match self.key(&key.hash) {
+            // The same entry as before, with what is left of its limit.
+            Some(known) if key.revoked_at.is_some() => self.revoke_key(&known),
+            Some(_) => {}
+            None => self.add_key(key),
+        }
     }
 
     /// Refuses the key from now on.

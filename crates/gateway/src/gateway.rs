@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::rate_limit::FailedLogins;
 use crate::clock::{Clock, Entropy, NewIds, SystemClock, SystemEntropy};
+use crate::cluster::Cluster;
+use crate::cluster::leases::Leases;
 use crate::config::Behaviour;
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
@@ -20,6 +22,7 @@ use crate::provider::whatsapp_web::WhatsAppWeb;
 use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
 use crate::store::Store;
+use crate::store::postgres::PgStore;
 use crate::store::sqlite::SqliteStore;
 
 /// The store's file in the data directory.
@@ -40,6 +43,8 @@ pub struct Gateway {
     pub directory: Arc<Directory>,
     pub providers: Arc<Providers>,
     pub dispatcher: Dispatcher,
+    /// The other nodes, where the store is one that can be shared.
+    pub cluster: Option<Arc<Cluster>>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     /// Seals and opens secrets; empty where no key was given.
@@ -58,14 +63,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Opens the files of a data directory; nothing runs yet.
+    /// Opens the files of a data directory, or the database that was named; nothing runs yet.
     pub async fn open(data_dir: &Path, behaviour: Behaviour, secrets: KeyRing) -> anyhow::Result<Arc<Self>> {
         let graph = Graph::new(&behaviour.graph_url, &behaviour.graph_version)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
-        let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), behaviour.sandbox_pacing(), clock.clone())?;
+        let Opened { store, sandbox, cluster } = open_store(data_dir, &behaviour, clock.clone()).await?;
+        let leases = cluster.as_ref().map_or_else(Leases::alone, |cluster| cluster.leases.clone());
         let cloud_api = Arc::new(CloudApi::new(graph, store.clone()));
         let secrets = Arc::new(secrets);
         let providers = Providers::new(Arc::new(sandbox)).with_cloud_api(cloud_api);
@@ -75,11 +79,12 @@ impl Gateway {
             secrets.clone(),
             (clock.clone(), entropy.clone()),
             behaviour.whatsapp_web.options()?,
+            leases.clone(),
         )));
         let providers = Arc::new(providers);
         let directory = Arc::new(Directory::new(store.api_keys().await?, &store.channels().await?));
-        let dispatcher =
-            Dispatcher::new(store.clone(), providers.clone(), directory.clone(), clock.clone(), entropy.clone());
+        let chance = (clock.clone(), entropy.clone());
+        let dispatcher = Dispatcher::new(store.clone(), providers.clone(), directory.clone(), chance, leases);
         Ok(Arc::new(Self {
             failed_logins: FailedLogins::new(behaviour.auth_failures),
             large_callbacks: Semaphore::new(LARGE_CALLBACKS),
@@ -88,6 +93,7 @@ impl Gateway {
             directory,
             providers,
             dispatcher,
+            cluster,
             clock,
             entropy,
             secrets,
@@ -110,7 +116,33 @@ impl Gateway {
 
     /// Writes what is left and closes the files.
     pub async fn close(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.close().await;
+        }
         self.store.close().await;
         self.providers.sandbox().close().await;
     }
+}
+
+/// What a gateway stands on.
+struct Opened {
+    store: Arc<dyn Store>,
+    sandbox: Sandbox,
+    cluster: Option<Arc<Cluster>>,
+}
+
+async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock>) -> anyhow::Result<Opened> {
+    let pacing = behaviour.sandbox_pacing();
+    if let Some((url, direct_url)) = behaviour.database.urls() {
+        let connections = behaviour.database.database_connections.into();
+        let store = Arc::new(PgStore::open(url, direct_url, connections).await.context("cannot open the database")?);
+        let sandbox = Sandbox::on_postgres(url, pacing, clock)?;
+        // Before keys and channels are read: what changes meanwhile is read again.
+        let seen = store.directory_version().await?;
+        let cluster = Some(Arc::new(Cluster::new(store.clone(), seen)));
+        return Ok(Opened { store, sandbox, cluster });
+    }
+    let store = Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
+    let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), pacing, clock)?;
+    Ok(Opened { store, sandbox, cluster: None })
 }

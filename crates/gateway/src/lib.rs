@@ -9,6 +9,7 @@ pub mod directory;
 pub mod operations;
 pub mod store;
 
+pub mod cluster;
 pub mod dispatch;
 pub mod provider;
 pub mod receipts;

@@ -1,7 +1,7 @@
 //! One process at a time works on a data directory.
 
-use std::fs::{File, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +10,12 @@ use anyhow::{Context, Result};
 /// The lock's file in the data directory. It stays when the lock is given back: the kernel, not the file, tells who
 /// holds it, so a crash leaves nothing to clean up.
 pub const LOCK_FILE: &str = "recado.lock";
+
+/// Makes a data directory where there is none, for its owner alone.
+pub fn make_private(data_dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+    made.with_context(|| format!("cannot make {}", data_dir.display()))
+}
 
 /// The right to write a data directory, given back on drop.
 pub struct DataDirLock {

@@ -56,7 +56,11 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         gateway.key_used.notify_one();
     }
     let bucket = if looks_only(request.method()) { &entry.reads } else { &entry.sends };
-    let quota = bucket.take(now);
+    let nodes = gateway.cluster.as_ref().map(|cluster| &*cluster.store);
+    let quota = match bucket.take(now, nodes).await {
+        Ok(quota) => quota,
+        Err(error) => return ApiError::from(error).into_response(),
+    };
     let mut response = if let Some(Quota { allowed: false, retry_after, .. }) = quota {
         ApiError::RateLimited(retry_after).into_response()
     } else {

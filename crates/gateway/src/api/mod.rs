@@ -85,7 +85,13 @@ pub struct Api {
 impl Api {
     /// All routes of a gateway.
     pub fn new(gateway: Arc<Gateway>) -> Self {
-        Self { router: router(gateway.clone()), gateway }
+        Self { router: router(gateway.clone(), routes().into_iter()), gateway }
+    }
+
+    /// Nothing but whether the process is well, for one that answers no calls.
+    pub fn health(gateway: Arc<Gateway>) -> Self {
+        let routes = routes().into_iter().filter(|route| route.path.starts_with("/health/"));
+        Self { router: router(gateway.clone(), routes), gateway }
     }
 
     /// Answers a request, whatever it asks.
@@ -94,9 +100,9 @@ impl Api {
     }
 }
 
-fn router(gateway: Arc<Gateway>) -> Router {
+fn router(gateway: Arc<Gateway>, routes: impl Iterator<Item = Route>) -> Router {
     let pages = gateway.behaviour.docs == Docs::On;
-    let routes = routes().into_iter().filter(|route| pages || route.access != Access::Page);
+    let routes = routes.filter(|route| pages || route.access != Access::Page);
     let logged = tracing::enabled!(tracing::Level::DEBUG);
     let add = |router: Router<Arc<Gateway>>, route: Route| {
         // On the methods that exist only: a wrong path or method is told before anybody is asked for a key.

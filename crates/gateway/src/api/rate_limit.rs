@@ -1,15 +1,19 @@
 //! Rate limits: what protects the API. (What protects a WhatsApp number is pacing, and lives with the dispatcher.)
 //!
 //! A token bucket in a few lines of our own rather than a crate: the answer's headers need its inside, and several nodes
-//! will have to draw from one bucket in batches.
+//! draw from one bucket in batches.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use recado_domain::api_key::RateLimit;
+use recado_domain::ids::ApiKeyId;
 
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
+use crate::store::postgres::PgStore;
+use crate::store::rows::StoreError;
 
 const MINUTE: f64 = 60_000.0;
 
@@ -83,6 +87,96 @@ impl State {
             reset: seconds_for(f64::from(limit) - self.tokens),
             retry_after: seconds_for(1.0 - self.tokens).max(1),
         }
+    }
+}
+
+/// What a key may call: a bucket of its own, or its share of the one that all nodes draw from.
+pub struct KeyLimit {
+    key: ApiKeyId,
+    /// Calls of which kind; a key has a bucket for each.
+    kind: Calls,
+    own: Bucket,
+    stock: Mutex<Stock>,
+    /// Held by who draws: the others wait for what comes of it.
+    drawing: tokio::sync::Mutex<()>,
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// It changes something.
+    Sends,
+    /// It only looks.
+    Reads,
+}
+
+/// What this node has drawn from the shared bucket and not used.
+#[derive(Default)]
+struct Stock {
+    tokens: f64,
+    /// What was left in the shared bucket when this node last drew.
+    left: f64,
+    /// The bucket is empty until then, and not asked.
+    dry_until: Millis,
+}
+
+/// Most calls that a node draws at once. So many more than its limit may a key get for each node, at worst.
+const DRAW: u32 = 50;
+/// The least time for which an empty bucket is not asked again: refused calls cost nothing.
+const DRY: Millis = 20;
+
+impl KeyLimit {
+    /// Full.
+    pub fn new(key: ApiKeyId, kind: Calls, limit: RateLimit) -> Self {
+        let (own, stock, drawing) = (Bucket::new(limit), Mutex::default(), tokio::sync::Mutex::default());
+        Self { key, kind, own, stock, drawing }
+    }
+
+    /// Takes a call; `None` when there is no limit. Where nodes share it, an error says that the shared bucket cannot be
+    /// asked.
+    pub async fn take(&self, now: Millis, nodes: Option<&PgStore>) -> Result<Option<Quota>, StoreError> {
+        let (Some(store), Some(limit)) = (nodes, self.own.capacity) else { return Ok(self.own.take(now)) };
+        if let Some(quota) = self.of_stock(limit, now) {
+            return Ok(Some(quota));
+        }
+        let _one_at_a_time = self.drawing.lock().await;
+        if let Some(quota) = self.of_stock(limit, now) {
+            return Ok(Some(quota));
+        }
+        let kind = if self.kind == Calls::Sends { 0 } else { 1 };
+        // What flows in within a second: a key that calls evenly waits for the bucket once a second.
+        let want = (limit / 60).clamp(1, DRAW);
+        let (drawn, left) = store.draw(self.key.as_bytes(), kind, limit, want).await?;
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        stock.left = left;
+        let allowed = drawn >= 1.0;
+        if allowed {
+            stock.tokens += drawn - 1.0;
+        } else {
+            let flows_in = MINUTE / f64::from(limit) * (1.0 - left).max(0.0);
+            #[expect(clippy::cast_possible_truncation, reason = "at most a minute")]
+            let wait = (flows_in as Millis).max(DRY);
+            stock.dry_until = now + wait;
+        }
+        Ok(Some(stock.quota(limit, now, allowed)))
+    }
+
+    /// What can be said without asking: a call was drawn before, or the bucket is known to be empty.
+    fn of_stock(&self, limit: u32, now: Millis) -> Option<Quota> {
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        if stock.tokens >= 1.0 {
+            stock.tokens -= 1.0;
+            return Some(stock.quota(limit, now, true));
+        }
+        // A clock that was set back must not refuse for long.
+        let dry = now < stock.dry_until && stock.dry_until - now <= millis(Duration::from_mins(1));
+        dry.then(|| stock.quota(limit, now, false))
+    }
+}
+
+impl Stock {
+    fn quota(&self, limit: u32, now: Millis, allowed: bool) -> Quota {
+        State { tokens: self.tokens + self.left, at: now }.quota(limit, allowed)
     }
 }
 

@@ -1,7 +1,5 @@
 //! `recado init`: a data directory from nothing.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -10,17 +8,21 @@ use recado_domain::api_key::DEFAULT_RATE_LIMIT;
 use serde_json::json;
 
 use super::{Common, output};
-use crate::config::Behaviour;
+use crate::config::{Behaviour, Database};
 use crate::control::AskError;
 use crate::gateway::{Gateway, STORE_FILE};
-use crate::lock::DataDirLock;
+use crate::lock::{DataDirLock, make_private};
 use crate::operations::institutions::{self, Founded};
 use crate::shutdown::Signals;
+use crate::store::postgres;
 
 #[derive(Debug, Args)]
 pub struct Init {
     #[command(flatten)]
     common: Common,
+
+    #[command(flatten)]
+    database: Database,
 
     /// Name of the first institution
     #[arg(long, default_value = "Recado", value_name = "NAME")]
@@ -31,19 +33,20 @@ impl Init {
     pub async fn run(self) -> Result<()> {
         let dir = &self.common.data_dir.data_dir;
         // Keys' hashes and people's numbers: nobody else's business.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("cannot make {}", dir.display()))?;
+        make_private(dir)?;
         // From here on Ctrl-C waits: half an institution would stand in the way of the next try.
         let _signals = Signals::listen()?;
         let _lock = DataDirLock::take(dir).await?;
+        let behaviour = Behaviour { database: self.database.clone(), ..Behaviour::from_environment() };
+        if let Some((_, direct_url)) = behaviour.database.urls() {
+            postgres::migrate(direct_url).await.context("cannot make the tables")?;
+            return self.show(&found(dir, behaviour, &self.name).await?);
+        }
         let store = dir.join(STORE_FILE);
         if store.exists() {
             bail!("{} is there already: this directory is in use", store.display());
         }
-        let made = found(dir, &self.name).await;
+        let made = found(dir, behaviour, &self.name).await;
         if made.is_err() {
             // Nothing of use is in it, and it would stand in the way of the next try.
             let _ = std::fs::remove_file(store);
@@ -67,11 +70,18 @@ impl Init {
     }
 }
 
-async fn found(dir: &Path, name: &str) -> Result<Founded> {
-    let behaviour = Behaviour::from_environment();
+async fn found(dir: &Path, behaviour: Behaviour, name: &str) -> Result<Founded> {
     let secrets = behaviour.secret_key.read()?;
     let gateway = Gateway::open(dir, behaviour, secrets).await?;
-    let made = institutions::found(&gateway, name, Some(DEFAULT_RATE_LIMIT)).await;
+    let made = async {
+        // A file is new; a database may be in use, by other nodes as well.
+        if !gateway.store.institutions().await?.is_empty() {
+            bail!("there are institutions in the database already: `recado institutions create` makes further ones");
+        }
+        let made = institutions::found(&gateway, name, Some(DEFAULT_RATE_LIMIT)).await;
+        made.map_err(|error| AskError::from(&error).into())
+    };
+    let made = made.await;
     gateway.close().await;
-    made.map_err(|error| AskError::from(&error).into())
+    made
 }

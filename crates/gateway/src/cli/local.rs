@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::config::Behaviour;
 use crate::control::{AskError, Client, Command, Desk};
 use crate::gateway::{Gateway, STORE_FILE};
-use crate::lock::DataDirLock;
+use crate::lock::{DataDirLock, make_private};
 use crate::shutdown::Signals;
 
 /// Whoever carries commands out on a data directory; the same one until it is dropped.
@@ -29,7 +29,10 @@ pub struct Own {
 impl Local {
     /// Finds the server, or opens the files.
     pub async fn open(data_dir: &Path) -> Result<Self> {
-        if !data_dir.join(STORE_FILE).exists() {
+        let behaviour = Behaviour::from_environment();
+        if behaviour.database.urls().is_some() {
+            make_private(data_dir)?;
+        } else if !data_dir.join(STORE_FILE).exists() {
             bail!("there is no store in {}: make one with `recado init --data-dir {0}`", data_dir.display());
         }
         let mut tries = 0;
@@ -47,7 +50,6 @@ impl Local {
         };
         // From here on Ctrl-C is not the end: a command that has begun is carried out whole.
         let _signals = Signals::listen()?;
-        let behaviour = Behaviour::from_environment();
         let secrets = behaviour.secret_key.read()?;
         let gateway = Gateway::open(data_dir, behaviour, secrets).await?;
         Ok(Self::Own(Own { desk: Desk::new(gateway), _lock: lock }))

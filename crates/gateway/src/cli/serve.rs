@@ -4,17 +4,21 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use recado_domain::channel::ChannelType;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
-use crate::config::{Config, LogConfig, LogFormat};
+use crate::cluster;
+use crate::config::{Config, LogConfig, LogFormat, Role};
 use crate::control::Socket;
 use crate::gateway::{Gateway, STORE_FILE};
-use crate::lock::DataDirLock;
+use crate::lock::{DataDirLock, make_private};
 use crate::operations::links;
 use crate::shutdown::Signals;
+use crate::store::postgres::{self, NewNode};
+use crate::store::rows::StoreError;
 use crate::{housekeeping, server};
 
 pub async fn run(config: Config) -> Result<()> {
@@ -25,7 +29,10 @@ pub async fn run(config: Config) -> Result<()> {
         bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
     }
     let dir = &config.data_dir.data_dir;
-    if !dir.join(STORE_FILE).exists() {
+    if let Some((_, direct_url)) = config.behaviour.database.urls() {
+        make_private(dir)?;
+        postgres::migrate(direct_url).await.context("cannot bring the database's tables up to date")?;
+    } else if !dir.join(STORE_FILE).exists() {
         bail!("there is no store in {}: make one with `recado init --data-dir {0}`", dir.display());
     }
     let secrets = config.behaviour.secret_key.read()?;
@@ -45,17 +52,24 @@ pub async fn run(config: Config) -> Result<()> {
     background.spawn(housekeeping::purge(gateway.clone()));
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
     background.spawn(socket.serve(gateway.clone()));
-    background.close();
     // Before the queue: until a line is up, nothing of its channel is claimed.
     if let Some(web) = gateway.providers.whatsapp_web() {
-        web.start(&gateway.directory, &gateway.dispatcher).await.context("cannot read the channels")?;
+        web.start(&gateway.dispatcher);
+        if gateway.cluster.is_none() {
+            take_up_lines(&gateway).await.context("cannot read the channels")?;
+        }
     }
-    gateway.dispatcher.start().await.context("cannot read the queue")?;
+    if config.node.has(Role::Dispatch) {
+        gateway.dispatcher.start().await.context("cannot read the queue")?;
+    }
+    cluster::start(&gateway, node(&config, &gateway), &background).await;
+    background.close();
     announce(&listener)?;
 
     let hurry = CancellationToken::new();
     let serving = tokio::spawn({
-        let (api, stop, hurry) = (Api::new(gateway.clone()), gateway.stop.clone(), hurry.clone());
+        let api = if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::health(gateway.clone()) };
+        let (stop, hurry) = (gateway.stop.clone(), hurry.clone());
         async move { server::serve(listener, api, config.max_connections, stop, hurry.cancelled()).await }
     });
     signals.next().await;
@@ -95,9 +109,27 @@ async fn end(
     if let Some(web) = gateway.providers.whatsapp_web() {
         web.stop().await;
     }
+    cluster::leave(gateway).await;
     receipts_stop.cancel();
     housekeeping::write_key_uses(gateway).await;
     background.wait().await;
+}
+
+/// What this process is to the other nodes. It sends for what its build knows.
+fn node(config: &Config, gateway: &Gateway) -> NewNode {
+    let all = [ChannelType::Sandbox, ChannelType::CloudApi, ChannelType::WhatsAppWeb].into_iter();
+    let types = all.filter(|kind| config.node.has(Role::Dispatch) && gateway.providers.of(*kind).is_some()).collect();
+    NewNode { name: config.node.name(), address: config.node.node_url.clone(), types }
+}
+
+/// Takes up the lines that were up when the server ended.
+async fn take_up_lines(gateway: &Gateway) -> Result<(), StoreError> {
+    let Some(web) = gateway.providers.whatsapp_web() else { return Ok(()) };
+    let channels = gateway.directory.channels();
+    for entry in channels.iter().filter(|entry| entry.kind == ChannelType::WhatsAppWeb) {
+        web.take_up(&entry.via).await?;
+    }
+    Ok(())
 }
 
 fn start_log(config: &LogConfig) {

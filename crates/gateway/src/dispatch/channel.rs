@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use recado_domain::retry;
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use super::{Shared, Signal};
 use crate::clock::{Millis, millis, random};
@@ -30,7 +31,12 @@ const STORE_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
 
 /// Runs until the line is empty or the dispatcher stops.
-pub(super) async fn run(shared: Arc<Shared>, key: ChannelKey, signal: Arc<Signal>) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    (key, epoch): (ChannelKey, Epoch),
+    signal: Arc<Signal>,
+    stop: CancellationToken,
+) {
     let entry = shared.directory.channel(key);
     let provider = entry.as_ref().and_then(|entry| shared.providers.of(entry.kind));
     if let Some((entry, provider)) = entry.zip(provider) {
@@ -39,8 +45,9 @@ pub(super) async fn run(shared: Arc<Shared>, key: ChannelKey, signal: Arc<Signal
         let line = Line {
             shared,
             signal,
+            stop,
             entry,
-            epoch: 0,
+            epoch,
             provider,
             sends,
             in_hand,
@@ -57,6 +64,8 @@ pub(super) async fn run(shared: Arc<Shared>, key: ChannelKey, signal: Arc<Signal
 struct Line {
     shared: Arc<Shared>,
     signal: Arc<Signal>,
+    /// Nothing more is to be claimed.
+    stop: CancellationToken,
     entry: Arc<ChannelEntry>,
     /// Under which this node holds the channel.
     epoch: Epoch,
@@ -129,12 +138,19 @@ impl Line {
             self.signal.news.store(false, Ordering::Release);
             let next = match self.turn(&mut outcomes).await {
                 Ok(next) => next,
+                Err(StoreError::Fenced) => {
+                    // What is in hand is the other node's to end, which knows it as left by the dead.
+                    tracing::warn!(channel.id = %self.entry.via.id, "a channel is another node's now");
+                    self.signal.news.store(false, Ordering::Release);
+                    self.shared.retire(self.entry.via.key, &self.signal);
+                    return;
+                }
                 Err(error) => {
                     self.wait_for_the_store(&error).await;
                     continue;
                 }
             };
-            let stopping = self.shared.stop.is_cancelled();
+            let stopping = self.stop.is_cancelled();
             if self.in_hand.is_empty()
                 && (stopping || next.is_none())
                 && (stopping || self.shared.retire(self.entry.via.key, &self.signal))
@@ -201,7 +217,7 @@ impl Line {
 
     /// A question for work; `None` when there is no hand free for it.
     fn request(&self, (free, only_orphans): (usize, bool), now: Millis) -> Option<ClaimRequest> {
-        if self.shared.stop.is_cancelled() || free == 0 {
+        if self.stop.is_cancelled() || free == 0 {
             return None;
         }
         Some(ClaimRequest {
@@ -239,7 +255,10 @@ impl Line {
     /// Hands a message to the network, beside this task.
     fn send(&mut self, message: Claimed) {
         let (provider, entry, sent) = (self.provider.clone(), self.entry.clone(), message.clone());
+        let leases = self.shared.leases.clone();
         let handle = self.sends.spawn(async move {
+            // Where another node may hold the channel by now, it may be sending, too.
+            leases.until_sure().await;
             let sending = provider.send(&entry.via, &sent);
             tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or(SendOutcome::NoAnswer)
         });
@@ -251,12 +270,12 @@ impl Line {
     async fn wait(&mut self, next: Option<Millis>, outcomes: &mut Vec<(Id, Settlement)>) {
         let now = self.shared.clock.now();
         let sleep = next.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0)).min(LONGEST_SLEEP));
-        let stopping = self.shared.stop.is_cancelled();
+        let stopping = self.stop.is_cancelled();
         tokio::select! {
             Some(done) = self.sends.join_next_with_id() => self.note(done, outcomes),
             () = self.signal.notify.notified() => {}
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() && !stopping => {}
-            () = self.shared.stop.cancelled(), if !stopping => {}
+            () = self.stop.cancelled(), if !stopping => {}
         }
         while let Some(done) = self.sends.try_join_next_with_id() {
             self.note(done, outcomes);

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Entropy};
+use crate::cluster::leases::Leases;
 use crate::directory::Directory;
 use crate::provider::Providers;
 use crate::store::Store;
-use crate::store::rows::{ChannelKey, StoreError};
+use crate::store::rows::{ChannelKey, Epoch, StoreError};
 
 /// Tasks that may ask the store for something at a time. Ten thousand channels that start together wait for each other,
 /// instead of filling the store's queue, in which accepted messages wait as well.
@@ -36,6 +37,8 @@ struct Shared {
     /// Whether anything is sent at all: a command that only changes the store sends nothing.
     started: AtomicBool,
     turns: Semaphore,
+    /// Which channels are this node's.
+    leases: Arc<Leases>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -51,6 +54,7 @@ struct Signal {
 struct Task {
     signal: Arc<Signal>,
     handle: JoinHandle<()>,
+    stop: CancellationToken,
 }
 
 /// Sends what is queued.
@@ -65,18 +69,22 @@ impl Dispatcher {
         store: Arc<dyn Store>,
         providers: Arc<Providers>,
         directory: Arc<Directory>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
+        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
+        leases: Arc<Leases>,
     ) -> Self {
         let (lines, started) = (Mutex::default(), AtomicBool::new(false));
         let (turns, tasks, stop) = (Semaphore::new(TURNS), TaskTracker::new(), CancellationToken::new());
-        let shared = Shared { store, providers, directory, clock, entropy, lines, started, turns, tasks, stop };
+        let shared = Shared { store, providers, directory, clock, entropy, lines, started, turns, leases, tasks, stop };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes up what an earlier run left: every channel that has open messages, or may send unknown ones again.
+    /// Takes up what an earlier run left: every channel that has open messages, or may send unknown ones again. One node
+    /// among others takes a channel up when it gets it.
     pub async fn start(&self) -> Result<(), StoreError> {
         self.shared.started.store(true, Ordering::Release);
+        if !self.shared.leases.is_alone() {
+            return Ok(());
+        }
         self.shared.store.open_channels().await?.into_iter().for_each(|channel| self.wake(channel));
         let channels = self.shared.directory.channels();
         let resend = channels.iter().filter(|entry| entry.settings().resend_after().is_some());
@@ -84,8 +92,9 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Says that a channel may have something to do.
+    /// Says that a channel may have something to do, here or at the node that holds it.
     pub fn wake(&self, channel: ChannelKey) {
+        let Some(epoch) = self.shared.leases.epoch(channel) else { return self.shared.leases.tell_holder(channel) };
         if !self.shared.started.load(Ordering::Acquire) || self.shared.stop.is_cancelled() {
             return;
         }
@@ -93,12 +102,41 @@ impl Dispatcher {
         // A task that ended without saying so broke off; a new one takes its place.
         let task = lines.entry(channel).and_modify(|task| {
             if task.handle.is_finished() {
-                *task = self.shared.clone().task(channel);
+                *task = self.shared.clone().task(channel, epoch);
             }
         });
-        let signal = &task.or_insert_with(|| self.shared.clone().task(channel)).signal;
+        let signal = &task.or_insert_with(|| self.shared.clone().task(channel, epoch)).signal;
         signal.news.store(true, Ordering::Release);
         signal.notify.notify_one();
+    }
+
+    /// The same where no task works on the channel; one that does knows when to look.
+    pub fn wake_if_idle(&self, channel: ChannelKey) {
+        if !self.works_on(channel) {
+            self.wake(channel);
+        }
+    }
+
+    /// Whether a task works on the channel.
+    pub fn works_on(&self, channel: ChannelKey) -> bool {
+        self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&channel)
+    }
+
+    /// Claims nothing more of a channel that is no longer held, and waits until what is in hand was sent and recorded.
+    pub async fn let_go(&self, channel: ChannelKey) {
+        let task = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&channel);
+        if let Some(task) = task {
+            task.stop.cancel();
+            drop(task.handle.await);
+        }
+    }
+
+    /// Breaks off what is done for channels that were lost: it is another node's now.
+    pub fn drop_all(&self, channels: &[ChannelKey]) {
+        let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        for task in channels.iter().filter_map(|channel| lines.remove(channel)) {
+            task.handle.abort();
+        }
     }
 
     /// Claims nothing more, and waits until what is in hand was sent and recorded.
@@ -110,18 +148,19 @@ impl Dispatcher {
 }
 
 impl Shared {
-    fn task(self: Arc<Self>, channel: ChannelKey) -> Task {
-        let signal = Arc::new(Signal::default());
-        let handle = self.tasks.spawn(channel::run(self.clone(), channel, signal.clone()));
-        Task { signal, handle }
+    fn task(self: Arc<Self>, channel: ChannelKey, epoch: Epoch) -> Task {
+        let (signal, stop) = (Arc::new(Signal::default()), self.stop.child_token());
+        let run = channel::run(self.clone(), (channel, epoch), signal.clone(), stop.clone());
+        Task { signal, handle: self.tasks.spawn(run), stop }
     }
 
     /// Ends a channel's task, unless there was news meanwhile.
-    fn retire(&self, channel: ChannelKey, signal: &Signal) -> bool {
+    fn retire(&self, channel: ChannelKey, signal: &Arc<Signal>) -> bool {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock that `wake` takes: news either is seen here or starts a new task.
         let quiet = !signal.news.load(Ordering::Acquire);
-        if quiet {
+        // One that was let go has given its place up, perhaps to another.
+        if quiet && lines.get(&channel).is_some_and(|task| Arc::ptr_eq(&task.signal, signal)) {
             lines.remove(&channel);
         }
         quiet

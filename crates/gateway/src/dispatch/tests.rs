@@ -73,8 +73,13 @@ impl Stand {
         let sandbox = Sandbox::open(&dir.path().join("sandbox.db"), Pacing::default(), clock.clone()).expect("opens");
         let providers = Providers::new(Arc::new(sandbox)).with(network.kind(), network.clone());
         let (store_, clock_) = (store.clone(), clock.clone());
-        let dispatcher =
-            Dispatcher::new(store_, Arc::new(providers), directory.clone(), clock_, Arc::new(SystemEntropy));
+        let dispatcher = Dispatcher::new(
+            store_,
+            Arc::new(providers),
+            directory.clone(),
+            (clock_, Arc::new(SystemEntropy)),
+            Leases::alone(),
+        );
         Self { ground, store, network, clock, directory, dispatcher, channel, _sandbox: dir }
     }
 

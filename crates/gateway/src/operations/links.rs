@@ -118,6 +118,31 @@ pub async fn take_up(gateway: &Gateway) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Takes over the links of channels that another node changed.
+pub async fn take_over(gateway: &Gateway, changed: &[ChannelKey]) -> Result<(), StoreError> {
+    let Some(cloud_api) = gateway.providers.cloud_api() else { return Ok(()) };
+    let of_meta = |key: &&ChannelKey| {
+        let entry = gateway.directory.channel(**key);
+        entry.is_some_and(|entry| entry.kind == ChannelType::CloudApi)
+    };
+    let changed: Vec<_> = changed.iter().filter(of_meta).copied().collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let links = gateway.store.links().await?;
+    for key in changed {
+        match links.iter().find(|row| row.channel == key).map(|row| open(&gateway.secrets, row)) {
+            Some(Ok(link)) => cloud_api.set(key, Arc::new(link)),
+            Some(Err(error)) => {
+                tracing::warn!(channel = key, %error, "a channel's link cannot be used; the channel is paused");
+                move_at_start(gateway, key, Some(error.reason())).await?;
+            }
+            None => cloud_api.remove(key),
+        }
+    }
+    Ok(())
+}
+
 /// Pauses a channel that is up for this reason; without one ends a pause that had such a reason.
 async fn move_at_start(gateway: &Gateway, channel: ChannelKey, reason: Option<String>) -> Result<(), StoreError> {
     let Some(found) = gateway.store.channel(channel).await? else { return Ok(()) };

@@ -6,7 +6,6 @@ use tokio::sync::watch;
 
 use super::{Provider, Via};
 use crate::clock::Millis;
-use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
 use crate::store::rows::{Channel, ChannelKey, KnownAccount, StoreError};
 
@@ -57,8 +56,11 @@ pub enum LineError {
 /// A network whose channels are linked by a person's phone.
 #[async_trait]
 pub trait Pairs: Provider {
-    /// Takes up, when the server starts, the lines that were up when it ended.
-    async fn start(&self, directory: &Directory, dispatcher: &Dispatcher) -> Result<(), StoreError>;
+    /// Says who is to be told of lines that come up.
+    fn start(&self, dispatcher: &Dispatcher);
+
+    /// Takes up a channel's line that was up when a server ended, or another node gave the channel away.
+    async fn take_up(&self, via: &Via) -> Result<(), StoreError>;
 
     /// Puts all lines down when the server ends; the sessions stay.
     async fn stop(&self);

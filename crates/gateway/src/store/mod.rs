@@ -21,8 +21,8 @@ use tokio::sync::watch;
 
 use crate::clock::Millis;
 use rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
-    Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
+    Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
     SessionKey, SessionRow, StoreError,
 };
 
@@ -94,8 +94,9 @@ pub trait Store: Send + Sync + 'static {
     async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>>;
     /// Keys and sealed values of a kind whose keys begin so, by key.
     async fn session_list(&self, channel: ChannelKey, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
-    /// Makes all of these changes or none; how many rows were deleted. Refused on a deleted channel.
-    async fn write_session(&self, channel: ChannelKey, changes: Vec<SessionChange>) -> Result<u64>;
+    /// Makes all of these changes or none; how many rows were deleted. Refused on a deleted channel, and under an epoch
+    /// that has passed.
+    async fn write_session(&self, channel: ChannelKey, epoch: Epoch, changes: Vec<SessionChange>) -> Result<u64>;
     /// Deletes all of a channel's session.
     async fn end_session(&self, channel: ChannelKey) -> Result<()>;
     /// A page of the rows of all sessions, behind this one.

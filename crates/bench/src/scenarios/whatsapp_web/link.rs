@@ -22,7 +22,7 @@ pub async fn link(home: &Home, network: &FakeWhatsApp) -> Result<()> {
         let (kind, key) = (Kind::Device.number(), Vec::new());
         let place = Place::Session { channel: channel.key, kind, key: &key };
         let sealed = secrets.seal(place, &serde_json::to_vec(&device)?, &SystemEntropy)?;
-        store.write_session(channel.key, vec![SessionChange::Put { kind, key, sealed, stamp: 0 }]).await?;
+        store.write_session(channel.key, 0, vec![SessionChange::Put { kind, key, sealed, stamp: 0 }]).await?;
     }
     store.close().await;
     Ok(())

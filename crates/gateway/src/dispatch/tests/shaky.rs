@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use crate::clock::Millis;
 use crate::store::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
-    Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
+    Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
     SessionKey, SessionRow, Settlement, StoreError,
 };
 use crate::store::{Result, Store};
@@ -237,8 +237,8 @@ impl Store for Shaky {
         self.inner.session_list(channel, kind, prefix).await
     }
 
-    async fn write_session(&self, channel: ChannelKey, changes: Vec<SessionChange>) -> Result<u64> {
-        self.inner.write_session(channel, changes).await
+    async fn write_session(&self, channel: ChannelKey, epoch: Epoch, changes: Vec<SessionChange>) -> Result<u64> {
+        self.inner.write_session(channel, epoch, changes).await
     }
 
     async fn end_session(&self, channel: ChannelKey) -> Result<()> {

@@ -60,6 +60,11 @@ impl Sandbox {
         })
     }
 
+    /// XXX stub
+    pub fn on_postgres(_url: &str, pacing: Pacing, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Self::open(&std::env::temp_dir().join(format!("sandbox-{}.db", std::process::id())), pacing, clock)
+    }
+
     /// What the phone shows, newest first.
     pub async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
         self.network.shown(query).await

@@ -25,21 +25,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use recado_domain::channel::{ChannelSettings, ChannelType};
+use recado_domain::channel::ChannelSettings;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_whatsapp_web::Options;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::{Clock, Entropy};
-use crate::directory::Directory;
+use crate::cluster::leases::Leases;
 use crate::dispatch::Dispatcher;
 use crate::provider::pairing::{LineError, Pairing, Pairs};
 use crate::provider::{Provider, SendOutcome, Via};
 use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
 use crate::store::Store;
-use crate::store::rows::{Channel, ChannelKey, Claimed, KnownAccount, StoreError, Unanswered};
+use crate::store::rows::{Channel, ChannelKey, Claimed, Epoch, KnownAccount, StoreError, Unanswered};
 use line::Line;
 
 /// Lines that are brought up at a time. Two hundred that start together would ask for as many handshakes.
@@ -59,12 +59,19 @@ struct Shared {
     entropy: Arc<dyn Entropy>,
     receipts: Receipts,
     options: Options,
+    /// A line of a channel that is another node's writes nothing.
+    leases: Arc<Leases>,
     starts: Semaphore,
     /// Told of lines that come up; there once the server runs.
     dispatcher: OnceLock<Dispatcher>,
 }
 
 impl Shared {
+    /// Under which epoch this node holds the channel; `None` where another node may.
+    fn epoch(&self, channel: ChannelKey) -> Option<Epoch> {
+        self.leases.epoch(channel).filter(|_| self.leases.is_sure())
+    }
+
     fn wake(&self, channel: ChannelKey) {
         if let Some(dispatcher) = self.dispatcher.get() {
             dispatcher.wake(channel);
@@ -79,9 +86,10 @@ impl WhatsAppWeb {
         secrets: Arc<KeyRing>,
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
         options: Options,
+        leases: Arc<Leases>,
     ) -> Self {
         let (receipts, starts, dispatcher) = (Receipts::new(store.clone()), Semaphore::new(STARTS), OnceLock::new());
-        let shared = Shared { store, secrets, clock, entropy, receipts, options, starts, dispatcher };
+        let shared = Shared { store, secrets, clock, entropy, receipts, options, leases, starts, dispatcher };
         Self { shared: Arc::new(shared), lines: Mutex::default() }
     }
 
@@ -126,17 +134,18 @@ impl Provider for WhatsAppWeb {
 
 #[async_trait]
 impl Pairs for WhatsAppWeb {
-    async fn start(&self, directory: &Directory, dispatcher: &Dispatcher) -> Result<(), StoreError> {
+    fn start(&self, dispatcher: &Dispatcher) {
         // Nobody else sets it.
         let _ = self.shared.dispatcher.set(dispatcher.clone());
-        let channels = directory.channels();
-        for entry in channels.iter().filter(|entry| entry.kind == ChannelType::WhatsAppWeb) {
-            let Some(channel) = self.shared.store.channel(entry.via.key).await? else { continue };
-            if line::is_open(&channel) {
-                self.line(&entry.via).take_up(&channel).await?;
+    }
+
+    async fn take_up(&self, via: &Via) -> Result<(), StoreError> {
+        match self.shared.store.channel(via.key).await? {
+            Some(channel) if channel.deleted_at.is_none() && line::is_open(&channel) => {
+                self.line(via).take_up(&channel).await
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn stop(&self) {

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::Shared;
 use crate::sealed::Place;
-use crate::store::rows::{ChannelKey, SessionChange};
+use crate::store::rows::{ChannelKey, SessionChange, StoreError};
 
 /// The rows of one channel's session.
 pub struct SessionRows {
@@ -61,6 +61,8 @@ impl Rows for SessionRows {
 
     async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
         let sealed = changes.into_iter().map(|change| self.change(change)).collect::<Result<_, _>>()?;
-        self.shared.store.write_session(self.channel, sealed).await.map_err(refusal)
+        // Two that write one session would ruin it.
+        let epoch = self.shared.epoch(self.channel).ok_or(StoreError::Fenced).map_err(refusal)?;
+        self.shared.store.write_session(self.channel, epoch, sealed).await.map_err(refusal)
     }
 }

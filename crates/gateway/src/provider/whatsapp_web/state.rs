@@ -46,6 +46,10 @@ impl Line {
 
     async fn try_move(&self, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
         let (store, key) = (&self.shared.store, self.via.key);
+        if self.shared.epoch(key).is_none() {
+            // What another node may hold is not this one's to tell of.
+            return Ok(true);
+        }
         let Some(channel) = store.channel(key).await?.filter(|channel| channel.deleted_at.is_none()) else {
             return Ok(true);
         };

@@ -18,7 +18,7 @@ async fn linked(ground: &Ground, id: &str) -> ChannelKey {
 }
 
 async fn write(ground: &Ground, channel: ChannelKey, changes: impl Into<Vec<SessionChange>>) -> u64 {
-    ground.store.write_session(channel, changes.into()).await.expect("stored")
+    ground.store.write_session(channel, 0, changes.into()).await.expect("stored")
 }
 
 /// The keys of a kind that begin so.
@@ -89,7 +89,7 @@ pub(super) async fn a_session_ends_with_its_channel(ground: Ground) {
     ground.store.delete_channel(channel, NOW).await.expect("stored");
     assert!(keys(&ground, channel, 1, b"").await.is_empty());
     for gone in [channel, neighbour + 1] {
-        let refused = ground.store.write_session(gone, vec![put(1, b"late", b"")]).await;
+        let refused = ground.store.write_session(gone, 0, vec![put(1, b"late", b"")]).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
         assert!(keys(&ground, gone, 1, b"").await.is_empty());
     }

@@ -11,8 +11,10 @@ mod db;
 mod enqueue;
 mod gate;
 mod links;
+mod listener;
 mod messages;
 mod migrations;
+mod nodes;
 mod purge;
 mod queue;
 mod receipts;
@@ -28,29 +30,44 @@ use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use tokio::sync::watch;
 
 use super::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
-    Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
+    Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
     SessionKey, SessionRow,
 };
 use super::{Result, Store};
 use crate::clock::Millis;
 use db::{Pool, plainly, transaction};
 use enqueue::Accepting;
+pub use listener::{Heard, listen};
 pub use migrations::{SCHEMA_VERSION, migrate};
+pub use nodes::{Changes, NewNode, Node, NodeId, Share};
 
 /// The store that nodes share.
 pub struct PgStore {
     pool: Arc<Pool>,
+    /// For what may not wait behind messages: a lease that is renewed late is lost.
+    coordination: Pool,
     accepting: Accepting,
+    direct_url: String,
 }
 
+/// Connections for leases, notices and limits.
+const COORDINATION: usize = 3;
+
 impl PgStore {
-    /// Connects; the tables must be there.
-    pub async fn open(url: &str, connections: usize) -> anyhow::Result<Self> {
+    /// Connects; the tables must be there. The direct URL leads to the database itself, where the other one leads to a
+    /// pooler.
+    pub async fn open(url: &str, direct_url: &str, connections: usize) -> anyhow::Result<Self> {
         let pool = Arc::new(Pool::new(url, connections)?);
         migrations::check(&pool).await?;
+        let coordination = Pool::new(url, COORDINATION)?;
         let accepting = Accepting::start(pool.clone());
-        Ok(Self { pool, accepting })
+        Ok(Self { pool, coordination, accepting, direct_url: direct_url.to_owned() })
+    }
+
+    /// Where the database itself is.
+    pub fn direct_url(&self) -> &str {
+        &self.direct_url
     }
 }
 
@@ -148,8 +165,8 @@ impl Store for PgStore {
         plainly!(self.pool, db => sessions::list(db, (channel, kind), &prefix))
     }
 
-    async fn write_session(&self, channel: ChannelKey, changes: Vec<SessionChange>) -> Result<u64> {
-        transaction!(self.pool, db => sessions::write(db, channel, &changes).await)
+    async fn write_session(&self, channel: ChannelKey, epoch: Epoch, changes: Vec<SessionChange>) -> Result<u64> {
+        transaction!(self.pool, db => sessions::write(db, (channel, epoch), &changes).await)
     }
 
     async fn end_session(&self, channel: ChannelKey) -> Result<()> {
@@ -244,5 +261,6 @@ impl Store for PgStore {
     async fn close(&self) {
         self.accepting.close().await;
         self.pool.close();
+        self.coordination.close();
     }
 }

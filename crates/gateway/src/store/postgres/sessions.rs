@@ -22,7 +22,11 @@ pub(super) async fn list(db: Db<'_>, of: (ChannelKey, u8), prefix: &[u8]) -> Don
     Err(Failure::Refused("not there yet"))
 }
 
-pub(super) async fn write(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]) -> Done<u64> {
+pub(super) async fn write(
+    db: Db<'_>,
+    channel: (ChannelKey, crate::store::rows::Epoch),
+    changes: &[SessionChange],
+) -> Done<u64> {
     let _ = db;
     Err(Failure::Refused("not there yet"))
 }

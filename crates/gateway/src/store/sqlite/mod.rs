@@ -34,8 +34,8 @@ use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::watch;
 
 use super::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Institution, KnownAccount, Link,
-    Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
+    Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
     SessionKey, SessionRow, StoreError,
 };
 use super::{Result, Store};
@@ -267,7 +267,7 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| sessions::list(connection, (channel, kind), &prefix)).await
     }
 
-    async fn write_session(&self, channel: ChannelKey, changes: Vec<SessionChange>) -> Result<u64> {
+    async fn write_session(&self, channel: ChannelKey, _: Epoch, changes: Vec<SessionChange>) -> Result<u64> {
         self.write(move |writing| sessions::write(writing, channel, &changes)).await
     }
 

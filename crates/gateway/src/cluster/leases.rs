@@ -1,0 +1,103 @@
+//! Which channels this node holds, and whether it can be sure of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::notices::Notices;
+use crate::store::rows::{ChannelKey, Epoch};
+
+/// The channels that this process claims, sends and settles for.
+pub struct Leases {
+    shared: Option<SharedLeases>,
+}
+
+struct SharedLeases {
+    held: RwLock<HashMap<ChannelKey, Epoch>>,
+    /// Until when nobody else can hold what this node holds; before the first lease nothing is held.
+    sure_until: watch::Sender<Instant>,
+    notices: Arc<Notices>,
+}
+
+impl Leases {
+    /// One process has the store to itself, and holds everything.
+    pub fn alone() -> Arc<Self> {
+        Arc::new(Self { shared: None })
+    }
+
+    /// One node among others, which holds nothing yet.
+    pub fn shared(notices: Arc<Notices>) -> Arc<Self> {
+        let sure_until = watch::Sender::new(Instant::now());
+        Arc::new(Self { shared: Some(SharedLeases { held: RwLock::default(), sure_until, notices }) })
+    }
+
+    /// Whether no other node can be there.
+    pub fn is_alone(&self) -> bool {
+        self.shared.is_none()
+    }
+
+    /// Under which epoch the channel is held here; `None`: it is another's, or nobody's.
+    pub fn epoch(&self, channel: ChannelKey) -> Option<Epoch> {
+        match &self.shared {
+            None => Some(0),
+            Some(shared) => shared.held.read().unwrap_or_else(PoisonError::into_inner).get(&channel).copied(),
+        }
+    }
+
+    /// Tells whoever holds the channel that it may have something to do.
+    pub fn tell_holder(&self, channel: ChannelKey) {
+        if let Some(shared) = &self.shared {
+            shared.notices.work(channel);
+        }
+    }
+
+    /// Whether what this node holds is still its own. Where that is not sure, nothing is handed to a network: another
+    /// node may be sending.
+    pub fn is_sure(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| Instant::now() < *shared.sure_until.borrow())
+    }
+
+    /// Waits until it is.
+    pub async fn until_sure(&self) {
+        let Some(shared) = &self.shared else { return };
+        // Its sender is ours: it does not go.
+        drop(shared.sure_until.subscribe().wait_for(|until| Instant::now() < *until).await);
+    }
+
+    /// Waits until it is not any more.
+    pub async fn until_unsure(&self) {
+        let Some(shared) = &self.shared else { return std::future::pending().await };
+        while self.is_sure() {
+            let until = *shared.sure_until.borrow();
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Nobody else can hold anything before this time.
+    pub(super) fn sure(&self, until: Instant) {
+        if let Some(shared) = &self.shared {
+            shared.sure_until.send_replace(until);
+        }
+    }
+
+    pub(super) fn add(&self, gained: &[(ChannelKey, Epoch)]) {
+        if let Some(shared) = &self.shared {
+            shared.held.write().unwrap_or_else(PoisonError::into_inner).extend(gained.iter().copied());
+        }
+    }
+
+    pub(super) fn remove(&self, channels: &[ChannelKey]) {
+        if let Some(shared) = &self.shared {
+            let mut held = shared.held.write().unwrap_or_else(PoisonError::into_inner);
+            channels.iter().for_each(|channel| drop(held.remove(channel)));
+        }
+    }
+
+    /// What is held, in no order.
+    pub fn held(&self) -> Vec<ChannelKey> {
+        let Some(shared) = &self.shared else { return Vec::new() };
+        shared.held.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+}

@@ -1,0 +1,147 @@
+//! What nodes tell each other: gathered, and sent at most once in a while. PostgreSQL commits whatever carries a notice
+//! one after another, so a notice with each message would cost most of the throughput.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::postgres::PgStore;
+use crate::store::rows::ChannelKey;
+
+/// The least time between two notices of a node.
+const EVERY: Duration = Duration::from_millis(25);
+/// Most channels in one notice: a payload takes 8,000 bytes, and a number up to 20.
+const CHANNELS: usize = 350;
+
+/// What is to be told.
+#[derive(Debug, Default)]
+struct Pending {
+    work: BTreeSet<ChannelKey>,
+    changed: bool,
+    free: bool,
+}
+
+/// What a notice says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// These channels may have something to do.
+    Work(Vec<ChannelKey>),
+    /// Keys or channels were changed.
+    Changed,
+    /// Channels are free, or nodes have come or gone.
+    Free,
+}
+
+impl Notice {
+    /// Reads a payload; what a newer version says is passed over.
+    pub fn parse(payload: &str) -> Vec<Self> {
+        let one = |line: &str| match line.split_once(' ') {
+            Some(("work", channels)) => {
+                Some(Self::Work(channels.split(',').filter_map(|key| key.parse().ok()).collect()))
+            }
+            None if line == "changed" => Some(Self::Changed),
+            None if line == "free" => Some(Self::Free),
+            _ => None,
+        };
+        payload.lines().filter_map(one).collect()
+    }
+}
+
+impl Pending {
+    /// Takes what fits into one payload; `None` when there is nothing to tell.
+    fn take(&mut self) -> Option<String> {
+        let mut lines = Vec::new();
+        if std::mem::take(&mut self.changed) {
+            lines.push("changed".to_owned());
+        }
+        if std::mem::take(&mut self.free) {
+            lines.push("free".to_owned());
+        }
+        let channels: Vec<_> = std::iter::from_fn(|| self.work.pop_first()).take(CHANNELS).collect();
+        if !channels.is_empty() {
+            let keys = channels.iter().map(ToString::to_string).collect::<Vec<_>>();
+            lines.push(format!("work {}", keys.join(",")));
+        }
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+}
+
+/// Gathers what other nodes should hear.
+#[derive(Default)]
+pub struct Notices {
+    pending: Mutex<Pending>,
+    some: Notify,
+}
+
+impl Notices {
+    /// A channel that is not held here may have something to do.
+    pub fn work(&self, channel: ChannelKey) {
+        self.add(|pending| drop(pending.work.insert(channel)));
+    }
+
+    /// Keys or channels were changed.
+    pub fn changed(&self) {
+        self.add(|pending| pending.changed = true);
+    }
+
+    /// Channels are free, or this node has come or goes.
+    pub fn free(&self) {
+        self.add(|pending| pending.free = true);
+    }
+
+    fn add(&self, what: impl FnOnce(&mut Pending)) {
+        what(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        self.some.notify_one();
+    }
+
+    /// Sends what is gathered, once. What cannot be sent is found when the others next look by themselves.
+    pub async fn flush(&self, store: &PgStore) {
+        loop {
+            let text = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(text) = text else { return };
+            if let Err(error) = store.notify(&text).await {
+                tracing::debug!(%error, "other nodes could not be told");
+                return;
+            }
+        }
+    }
+
+    /// Sends until it is stopped.
+    pub async fn send(self: Arc<Self>, store: Arc<PgStore>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.some.notified() => {}
+            }
+            self.flush(&store).await;
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_read_as_it_was_written_and_fits() {
+        let notices = Notices::default();
+        notices.changed();
+        notices.free();
+        (0..400).for_each(|number| notices.work(i64::MAX - number));
+        let mut pending = notices.pending.into_inner().expect("no panic");
+        let (first, second) = (pending.take().expect("some"), pending.take().expect("the rest"));
+        assert!(first.len() < 8_000, "{}", first.len());
+        let mut heard = Notice::parse(&first);
+        assert_eq!(heard[..2], [Notice::Changed, Notice::Free]);
+        heard.extend(Notice::parse(&second));
+        let work =
+            heard.iter().filter_map(|notice| if let Notice::Work(keys) = notice { Some(keys.len()) } else { None });
+        assert_eq!(work.sum::<usize>(), 400);
+        assert_eq!(pending.take(), None);
+        assert_eq!(Notice::parse("something new\nwork x,7"), [Notice::Work(vec![7])]);
+    }
+}
