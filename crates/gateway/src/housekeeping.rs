@@ -28,6 +28,12 @@ pub async fn purge(gateway: Arc<Gateway>) {
 }
 
 async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
+    // One of the nodes is enough.
+    if let Some(cluster) = &gateway.cluster
+        && !cluster.is_first().await?
+    {
+        return Ok(());
+    }
     let now = gateway.clock.now();
     let mut request = PurgeRequest {
         now,

@@ -27,9 +27,9 @@ pub struct Peer(pub IpAddr);
 
 /// Who calls. It stands among a request's extensions, which nothing on the wire reaches: only this file puts it there.
 #[derive(Clone, Copy)]
-struct Known {
-    institution: InstitutionId,
-    grant: Grant,
+pub(super) struct Known {
+    pub(super) institution: InstitutionId,
+    pub(super) grant: Grant,
 }
 
 /// Makes a request one of the operator, who may do everything in any institution without a key or a limit: whoever can

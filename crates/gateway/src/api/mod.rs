@@ -6,6 +6,7 @@ pub mod callbacks;
 pub mod channels;
 pub mod docs;
 pub mod error;
+mod forward;
 mod health;
 pub mod json;
 mod messages;
@@ -44,15 +45,18 @@ pub fn routes() -> Vec<Route> {
             .get(channels::list::list, channels::list::describe)
             .post(channels::create::create, channels::create::describe),
         keyed("/v1/channels/{channelId}")
+            .on_line()
             .get(channels::get::get, channels::get::describe)
             .put(channels::update::update, channels::update::describe)
             .delete(channels::delete::delete, channels::delete::describe),
-        keyed("/v1/channels/{channelId}/connect").post(connect::connect, connect::describe),
-        keyed("/v1/channels/{channelId}/pairing").get(channels::pairing::get, channels::pairing::describe),
-        keyed("/v1/channels/{channelId}/accounts/{phone}").get(channels::account::get, channels::account::describe),
-        keyed("/v1/channels/{channelId}/disconnect").post(act::disconnect, act::describe_disconnect),
-        keyed("/v1/channels/{channelId}/pause").post(act::pause, act::describe_pause),
-        keyed("/v1/channels/{channelId}/resume").post(act::resume, act::describe_resume),
+        keyed("/v1/channels/{channelId}/connect").on_line().post(connect::connect, connect::describe),
+        keyed("/v1/channels/{channelId}/pairing").on_line().get(channels::pairing::get, channels::pairing::describe),
+        keyed("/v1/channels/{channelId}/accounts/{phone}")
+            .on_line()
+            .get(channels::account::get, channels::account::describe),
+        keyed("/v1/channels/{channelId}/disconnect").on_line().post(act::disconnect, act::describe_disconnect),
+        keyed("/v1/channels/{channelId}/pause").on_line().post(act::pause, act::describe_pause),
+        keyed("/v1/channels/{channelId}/resume").on_line().post(act::resume, act::describe_resume),
         keyed("/v1/api-keys")
             .get(keys::list::list, keys::list::describe)
             .post(keys::create::create, keys::create::describe),
@@ -106,9 +110,11 @@ fn router(gateway: Arc<Gateway>, routes: impl Iterator<Item = Route>) -> Router 
     let logged = tracing::enabled!(tracing::Level::DEBUG);
     let add = |router: Router<Arc<Gateway>>, route: Route| {
         // On the methods that exist only: a wrong path or method is told before anybody is asked for a key.
+        let handed_on = || from_fn_with_state(gateway.clone(), forward::to_holder);
+        let methods = if route.on_line { route.methods.route_layer(handed_on()) } else { route.methods };
         let methods = match route.access {
-            Access::Keyed => route.methods.route_layer(from_fn_with_state(gateway.clone(), auth::authenticate)),
-            Access::Open | Access::Page => route.methods,
+            Access::Keyed => methods.route_layer(from_fn_with_state(gateway.clone(), auth::authenticate)),
+            Access::Open | Access::Page => methods,
         };
         router.route(route.path, if logged { methods.route_layer(from_fn(request_id::name_route)) } else { methods })
     };

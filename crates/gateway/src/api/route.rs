@@ -12,6 +12,8 @@ use crate::gateway::Gateway;
 pub struct Route {
     pub path: &'static str,
     pub access: Access,
+    /// About a channel's line, and so for the node that holds it.
+    pub on_line: bool,
     pub methods: MethodRouter<Arc<Gateway>>,
     /// Method names in lower case, as the document writes them.
     pub described: Vec<(&'static str, Describe)>,
@@ -30,7 +32,7 @@ pub enum Access {
 
 /// A path for callers with a key.
 pub fn keyed(path: &'static str) -> Route {
-    Route { path, access: Access::Keyed, methods: MethodRouter::new(), described: Vec::new() }
+    Route { path, access: Access::Keyed, on_line: false, methods: MethodRouter::new(), described: Vec::new() }
 }
 
 /// A path for everybody.
@@ -44,6 +46,11 @@ pub fn page<H: Handler<T, Arc<Gateway>>, T: 'static>(path: &'static str, handler
 }
 
 impl Route {
+    /// Calls are answered by the node that holds the channel's line, where a phone links the channel.
+    pub fn on_line(self) -> Self {
+        Self { on_line: true, ..self }
+    }
+
     /// `GET`, and with it `HEAD`.
     pub fn get<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
         self.on(MethodFilter::GET, "get", handler, describe)

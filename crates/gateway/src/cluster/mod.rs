@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
 use crate::store::postgres::{Heard, NewNode, PgStore, listen};
+use crate::store::rows::StoreError;
 use leases::Leases;
 use node::Node;
 use notices::{Notice, Notices};
@@ -162,6 +163,13 @@ impl Cluster {
         if let Some(node) = &*self.node.lock().await {
             node.balance_now();
         }
+    }
+
+    /// Whether this node is the one that has been there for longest.
+    pub async fn is_first(&self) -> Result<bool, StoreError> {
+        let nodes = self.store.nodes().await?;
+        let own = self.node_id().await;
+        Ok(nodes.first().is_some_and(|node| Some(node.id) == own))
     }
 
     async fn node_id(&self) -> Option<crate::store::postgres::NodeId> {

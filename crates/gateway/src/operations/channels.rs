@@ -253,6 +253,7 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
     if (entry.kind, action) == (ChannelType::CloudApi, ChannelAction::Connect) {
         return links::connect(gateway, entry, &links::NOTHING).await;
     }
+    pairing::line_is_here(gateway, entry).await?;
     let web = gateway.providers.whatsapp_web().filter(|_| entry.kind == ChannelType::WhatsAppWeb);
     match (web, action) {
         (_, ChannelAction::Connect) if entry.kind == ChannelType::WhatsAppWeb => {
@@ -317,6 +318,7 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
     if entry.via.id.as_str() == SANDBOX {
         return Err(ApiError::ChannelReserved);
     }
+    pairing::line_is_here(gateway, entry).await?;
     let one_at_a_time = gateway.changes.lock().await;
     let (key, now) = (entry.via.key, gateway.clock.now());
     gateway.store.delete_channel(key, now).await?;

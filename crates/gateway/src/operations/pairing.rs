@@ -23,6 +23,24 @@ fn network(gateway: &Gateway) -> Result<&Arc<dyn Pairs>, ApiError> {
     gateway.providers.whatsapp_web().ok_or(ApiError::WhatsAppWebMissing)
 }
 
+/// Refuses what only the node can do that holds the channel's line. Calls of the API come to that node by themselves; a
+/// command has to be given there.
+pub(super) async fn line_is_here(gateway: &Gateway, entry: &ChannelEntry) -> Result<(), ApiError> {
+    let Some(cluster) = gateway.cluster.as_ref().filter(|_| entry.kind == ChannelType::WhatsAppWeb) else {
+        return Ok(());
+    };
+    if cluster.leases.epoch(entry.via.key).is_some() {
+        return Ok(());
+    }
+    match cluster.store.holder(entry.via.key).await? {
+        Some(node) => {
+            Err(ApiError::field("channel", format!("A linha do canal esta no no {}: repita o comando la.", node.name)))
+        }
+        // Nobody holds it, so nobody's line is put down or taken up by this.
+        None => Ok(()),
+    }
+}
+
 /// Brings a channel's line up, by its session or by pairing; with a phone number by a code that is typed on that phone.
 /// Gives the channel and how far its linking has come.
 pub async fn connect(
@@ -31,6 +49,7 @@ pub async fn connect(
     phone: Option<&PhoneNumber>,
 ) -> Result<(Channel, Pairing), ApiError> {
     let network = network(gateway)?;
+    line_is_here(gateway, entry).await?;
     if gateway.secrets.is_empty() {
         return Err(ApiError::SecretKeyMissing);
     }
