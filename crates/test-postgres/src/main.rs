@@ -1,0 +1,49 @@
+//! `test-postgres run COMMAND…`: runs a command beside a server that its tests share, and ends with its exit code.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+
+use rustix::process::{Pid, Signal, kill_process};
+use test_postgres::{Options, Server, URL_VARIABLE};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let [word, program, rest @ ..] = &*arguments else { usage() };
+    if word != "run" {
+        usage();
+    }
+    // Before the server: from then on nothing ends this process but the end of the command.
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a signal can be caught");
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal can be caught");
+    let server = Server::start(&Options::default());
+    let mut command = Command::new(program);
+    command.args(rest).env(URL_VARIABLE, server.url("postgres"));
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    let ended = tokio::task::spawn_blocking(move || child.wait().expect("it is our child"));
+    tokio::pin!(ended);
+    let status = loop {
+        tokio::select! {
+            status = &mut ended => break status.expect("waiting does not panic"),
+            // The terminal sends it to the command, too, which decides when to end.
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {
+                let _ = kill_process(pid, Signal::TERM);
+            }
+        }
+    };
+    drop(server);
+    std::process::exit(code(status));
+}
+
+/// As a shell gives it.
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+fn usage() -> ! {
+    eprintln!("usage: test-postgres run COMMAND [ARG...]");
+    std::process::exit(2);
+}

@@ -1,0 +1,54 @@
+//! Statements, run by whoever asks, in an async test or not.
+
+use tokio_postgres::{Client, NoTls};
+
+/// Runs statements on a database; several in one text are one transaction.
+pub fn run(url: &str, sql: &str) {
+    try_run(url, sql).unwrap_or_else(|error| panic!("{sql}: {}", in_words(&error)));
+}
+
+/// The one whole number that a query gives.
+pub fn number(url: &str, sql: &str) -> i64 {
+    let row = on(url, async |client| client.query_typed_one(sql, &[]).await);
+    row.unwrap_or_else(|error| panic!("{sql}: {}", in_words(&error))).get(0)
+}
+
+/// As [`run`], where it may fail.
+pub(crate) fn try_run(url: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
+    on(url, async |client| client.batch_execute(sql).await)
+}
+
+/// Whether a query gives a row.
+pub(crate) fn exists(url: &str, sql: &str) -> bool {
+    on(url, async |client| client.query_typed(sql, &[]).await).is_ok_and(|rows| !rows.is_empty())
+}
+
+/// Does work on a connection of its own.
+pub(crate) fn on<T: Send>(
+    url: &str,
+    work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error> + Send,
+) -> Result<T, tokio_postgres::Error> {
+    on_its_own(async || {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        let connection = tokio::spawn(connection);
+        let done = work(&client).await;
+        drop(client);
+        // The server has seen the end of it: nothing stays connected to the database.
+        drop(connection.await);
+        done
+    })
+}
+
+/// Waits for async work. In a thread of its own, because a test may stand in a runtime, which must not be blocked on.
+pub(crate) fn on_its_own<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(work())
+    };
+    std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Its own text says "db error" alone.
+pub(crate) fn in_words(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}

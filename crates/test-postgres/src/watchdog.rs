@@ -1,0 +1,60 @@
+//! Ends a server when its owner is gone, however they went.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+/// Reads the server's process id, a line at each start and an empty one when it has ended. At the end of the input, which
+/// the death of its owner is, it ends that process and deletes the folder. Ended by QUIT, the server saves nothing but
+/// frees its shared memory, which one that is killed leaves behind; and its children may write a moment longer than it.
+const SCRIPT: &str = r#"
+while read -r line; do server=$line; done
+if [ -n "$server" ] && kill -QUIT "$server"; then
+    tries=0
+    while [ $tries -lt 100 ] && kill -0 "$server" && ! grep -q '^State:.Z' "/proc/$server/status"; do
+        tries=$((tries + 1))
+        sleep 0.05
+    done
+    kill -KILL "$server"
+fi
+for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$0" && break; sleep 0.2; done
+"#;
+
+/// A process that outlives its owner by a moment.
+pub struct Watchdog {
+    process: Child,
+    /// `None`: it was told to end all.
+    line: Option<ChildStdin>,
+}
+
+impl Watchdog {
+    /// Watches over a folder.
+    pub fn start(folder: &Path) -> Self {
+        let mut process = Command::new("sh")
+            .args(["-c", SCRIPT])
+            .arg(folder)
+            // What kills a test kills its process group.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            // A test whose output stays open is taken for one that leaks.
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh starts");
+        let line = process.stdin.take();
+        Self { process, line }
+    }
+
+    /// Tells it which process is to be killed at the end.
+    pub fn tell(&mut self, server: Option<u32>) {
+        let text = server.map_or_else(String::new, |pid| pid.to_string());
+        writeln!(self.line.as_mut().expect("it was not ended"), "{text}").expect("the watchdog listens");
+    }
+
+    /// Has it kill and delete now.
+    pub fn end(&mut self) {
+        drop(self.line.take());
+        self.process.wait().expect("the watchdog ends");
+    }
+}

@@ -1,0 +1,96 @@
+//! What the tests of the gateway rely on.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use test_postgres::{Database, Options, Server, number, run};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_test-postgres");
+
+#[test]
+fn databases_are_apart_and_go_with_their_tests() {
+    let (one, other) = (Database::new(), Database::new());
+    run(one.url(), "create table cards (id bigint)");
+    run(other.url(), "create table cards (id bigint)");
+
+    let name = one.url().rsplit_once('/').expect("a database").1.to_owned();
+    drop(one);
+    let there = format!("select count(*) from pg_database where datname = '{name}'");
+    assert_eq!(number(other.url(), &there), 0);
+}
+
+#[test]
+fn what_was_made_once_is_copied() {
+    let made = || {
+        Database::made_by("a text of this test's own", async |url| {
+            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("it connects");
+            tokio::spawn(connection);
+            let random = "create table mark as select (random() * 1e15)::bigint as mark";
+            client.batch_execute(random).await.expect("it is made");
+        })
+    };
+    let (one, other) = std::thread::scope(|scope| {
+        let one = scope.spawn(made);
+        (one.join().expect("made"), made())
+    });
+    let mark = |database: &Database| number(database.url(), "select mark from mark");
+    assert_eq!(mark(&one), mark(&other));
+    run(one.url(), "update mark set mark = -1");
+    assert_ne!(mark(&other), -1);
+}
+
+#[test]
+fn a_durable_server_keeps_what_was_committed_before_a_crash() {
+    let mut server = Server::start(&Options::durable());
+    let url = server.url("postgres");
+    run(&url, "create table cards (id bigint); insert into cards values (1)");
+    server.kill();
+    server.restart();
+    assert_eq!(number(&url, "select count(*) from cards"), 1);
+    server.restart();
+    assert_eq!(number(&url, "select count(*) from cards"), 1);
+}
+
+#[test]
+fn a_standby_has_what_the_primary_committed() {
+    let mut primary = Server::start(&Options::durable());
+    run(&primary.url("postgres"), "create table cards (id bigint)");
+    let standby = Server::standby_of(&primary);
+    run(&primary.url("postgres"), "insert into cards values (1)");
+    primary.kill();
+    standby.promote();
+    run(&standby.url("postgres"), "insert into cards values (2)");
+    assert_eq!(number(&standby.url("postgres"), "select count(*) from cards"), 2);
+}
+
+#[test]
+fn the_program_gives_the_exit_code_of_its_command() {
+    let url = r#"case "$RECADO_TEST_POSTGRES" in postgres://recado@127.0.0.1:*/postgres) exit 7; esac"#;
+    let status = Command::new(PROGRAM).args(["run", "sh", "-c", url]).status().expect("it starts");
+    assert_eq!(status.code(), Some(7));
+}
+
+#[test]
+fn a_server_ends_with_whoever_started_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // The one who started it is killed: no code of its own runs any more.
+    let kill = r#"kill -KILL "$PPID""#;
+    let status = Command::new(PROGRAM).args(["run", "sh", "-c", kill]).env("TMPDIR", shared(folder.path())).status();
+    assert!(!status.expect("it starts").success());
+    let until = Instant::now() + Duration::from_secs(30);
+    while std::fs::read_dir(folder.path()).expect("it is there").next().is_some() {
+        assert!(Instant::now() < until, "the server's folder is still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let name = folder.path().to_str().expect("text").to_owned();
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = processes.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok());
+    assert_eq!(lines.filter(|line| line.starts_with('/') && line.contains(&name)).collect::<Vec<_>>(), [""; 0]);
+}
+
+/// A folder that the server's user can enter.
+fn shared(folder: &std::path::Path) -> &std::path::Path {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711)).expect("it is ours");
+    folder
+}
