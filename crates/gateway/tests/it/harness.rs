@@ -23,7 +23,14 @@ pub fn recado() -> Command {
 
 /// Runs a command of the binary to its end; fails the test when it does not succeed.
 pub fn run(args: &[&str]) -> String {
-    let output = recado().args(args).output().expect("the binary starts");
+    run_on(None, args)
+}
+
+/// The same with the store in a database, where one is named.
+pub fn run_on(database: Option<&str>, args: &[&str]) -> String {
+    let mut command = recado();
+    command.envs(database.map(|url| ("RECADO_DATABASE_URL", url)));
+    let output = command.args(args).output().expect("the binary starts");
     assert!(
         output.status.success(),
         "recado {args:?} failed: {}{}",
@@ -42,6 +49,8 @@ pub struct Home {
     pub test_key: String,
     pub live_key: String,
     pub sandbox_channel: String,
+    /// Where the store is, if not in the directory.
+    pub database: Option<String>,
 }
 
 impl Home {
@@ -55,7 +64,27 @@ impl Home {
 
     /// The same in a directory of the test's own choice (another file system, say).
     pub fn init_in(dir: &Path) -> Self {
-        let printed = run(&["init", "--data-dir", dir.to_str().expect("UTF-8"), "--json"]);
+        Self::init_with(dir, None)
+    }
+
+    /// The same with the store in this database.
+    pub fn on_postgres(url: &str) -> Self {
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let mut home = Self::init_with(&temporary.path().join("data"), Some(url));
+        home.temporary = Some(temporary);
+        home
+    }
+
+    /// A further data directory for the same database: another node's.
+    pub fn node(&self, name: &str) -> Self {
+        let texts = [&self.institution, &self.test_key, &self.live_key, &self.sandbox_channel];
+        let [institution, test_key, live_key, sandbox_channel] = texts.map(Clone::clone);
+        let dir = self.dir.with_file_name(name);
+        Self { temporary: None, dir, institution, test_key, live_key, sandbox_channel, database: self.database.clone() }
+    }
+
+    fn init_with(dir: &Path, database: Option<&str>) -> Self {
+        let printed = run_on(database, &["init", "--data-dir", dir.to_str().expect("UTF-8"), "--json"]);
         let printed: Value = serde_json::from_str(&printed).expect("init --json prints JSON");
         let text = |name: &str| printed[name].as_str().unwrap_or_else(|| panic!("init prints {name}")).to_owned();
         Self {
@@ -65,6 +94,7 @@ impl Home {
             test_key: text("testKey"),
             live_key: text("liveKey"),
             sandbox_channel: text("sandboxChannel"),
+            database: database.map(ToOwned::to_owned),
         }
     }
 
@@ -74,7 +104,7 @@ impl Home {
 
     /// Runs `recado <args> --data-dir <dir> --json`.
     pub fn cli(&self, args: &[&str]) -> Value {
-        let printed = run(&[args, &["--data-dir", self.dir(), "--json"]].concat());
+        let printed = run_on(self.database.as_deref(), &[args, &["--data-dir", self.dir(), "--json"]].concat());
         serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{args:?} printed no JSON ({error}): {printed}"))
     }
 
@@ -93,6 +123,7 @@ impl Home {
     pub fn serve_with(&self, flags: &[&str]) -> Server {
         let mut command = recado();
         command.args(["serve", "--data-dir", self.dir(), "--listen", "127.0.0.1:0"]).args(flags);
+        command.envs(self.database.as_ref().map(|url| ("RECADO_DATABASE_URL", url)));
         Server::start(command, self)
     }
 }
@@ -181,8 +212,12 @@ impl Server {
 
     /// `SIGTERM`, without waiting.
     pub fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().expect("kill runs");
-        assert!(status.success(), "kill -TERM failed");
+        self.signal("TERM");
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.expect("kill runs").success(), "kill -{name} failed");
     }
 
     /// Waits for the end of the process.

@@ -5,12 +5,14 @@
 
 mod cli;
 mod cloud_api;
+mod cluster;
 mod disk;
 mod docs;
 mod harness;
 mod health;
 mod isolation;
 mod kill;
+mod load;
 mod openapi;
 mod seed;
 mod slow;

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{Stage, TYPED, serve};
 use crate::harness::wait_for;
-use crate::kill::{Dice, Load, Sender, card_name, channel_id, join, setting};
+use crate::load::{Dice, Load, Sender, card_name, channel_id, join, setting};
 
 const CHANNELS: usize = 5;
 /// Each channel writes to all of them, in turn.

@@ -1,0 +1,64 @@
+//! Several nodes on one PostgreSQL, each a process of its own.
+
+mod limits;
+mod nodes;
+mod primary;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use test_postgres::Database;
+
+use crate::harness::{Home, Server, wait_for};
+
+/// Longer than a lease of a node that says nothing, and the time until another takes what it held.
+pub const LOSS: Duration = Duration::from_secs(15);
+
+/// A database with an institution in it, and a place for nodes.
+pub struct Place {
+    pub database: Database,
+    pub home: Home,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let database = Database::new();
+        let home = Home::on_postgres(database.url());
+        Self { database, home }
+    }
+
+    /// Starts a node.
+    pub fn start(&self, name: &str, flags: &[&str]) -> Server {
+        self.home.node(name).serve_with(&[&["--node-name", name], flags].concat())
+    }
+
+    pub fn number(&self, sql: &str) -> i64 {
+        test_postgres::number(self.database.url(), sql)
+    }
+
+    /// How many channels each node holds, in the order of joining.
+    pub fn held(&self) -> Vec<i64> {
+        let nodes = self.number("select count(*) from nodes");
+        let of = |number: i64| {
+            let sql = "select count(*) from channels where lease_node =";
+            self.number(&format!("{sql} (select id from nodes order by id limit 1 offset {number})"))
+        };
+        (0..nodes).map(of).collect()
+    }
+
+    /// Waits until each of so many nodes holds its share.
+    pub fn wait_until_fair(&self, nodes: usize) {
+        let all = self.number("select count(*) from channels where deleted_at is null");
+        let share = (all + i64::try_from(nodes).expect("few") - 1) / i64::try_from(nodes).expect("few");
+        wait_for("a fair share for each node", || {
+            let held = self.held();
+            held.len() == nodes && held.iter().sum::<i64>() == all && held.iter().all(|held| *held <= share)
+        });
+    }
+}
+
+/// The status of the message under this path.
+pub fn status(server: &Server, key: &str, channel: &str, id: &str) -> Value {
+    let path = format!("/v1/channels/{channel}/messages/{id}");
+    server.get(&path, Some(key)).expect(200).json()["data"]["status"].clone()
+}
