@@ -7,6 +7,7 @@
 mod conformance;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod line;
 pub mod postgres;
 #[cfg(test)]
 mod queue_model;

@@ -7,9 +7,9 @@ use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::gate::Front;
-use super::{Line, Writing, accounts, chats, links, not_understood, recipients, sessions};
+use super::{Known, Writing, accounts, chats, links, not_understood, recipients, sessions};
 use crate::clock::Millis;
+use crate::store::line::{Front, Line};
 use crate::store::rows::{Channel, ChannelKey, NewChannel};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
@@ -38,32 +38,28 @@ fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
 
 fn line(channel: &Channel, next_send_at: Millis) -> Line {
     Line {
-        ordering: channel.kind.ordering(),
-        state: channel.state,
         was_connected: channel.connected_at.is_some(),
         deleted: channel.deleted_at.is_some(),
-        open: 0,
         next_send_at,
-        opens_chats: channel.kind.opens_chats(),
         restricted_until: channel.restricted_until,
-        front: Front::default(),
+        ..Line::of(channel.kind, channel.state)
     }
 }
 
 /// What the writing thread keeps of all channels, read from the file.
-pub(super) fn lines(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Line>> {
+pub(super) fn lines(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Known>> {
     let mut statement = connection.prepare(&format!("select {COLUMNS} from channels"))?;
     let rows = statement.query_map([], |row| {
         let channel = channel(row)?;
-        Ok((channel.key, line(&channel, row.get(13)?)))
+        Ok((channel.key, Known { line: line(&channel, row.get(13)?), open: 0 }))
     })?;
-    let mut lines: HashMap<ChannelKey, Line> = rows.collect::<rusqlite::Result<_>>()?;
+    let mut lines: HashMap<ChannelKey, Known> = rows.collect::<rusqlite::Result<_>>()?;
     let mut statement =
         connection.prepare("select channel_key, count(*) from messages where status <= 1 group by channel_key")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if let Some(line) = lines.get_mut(&row.get(0)?) {
-            line.open = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+        if let Some(known) = lines.get_mut(&row.get(0)?) {
+            known.open = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
         }
     }
     Ok(lines)
@@ -126,8 +122,8 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
     drop(statement);
     if let Some(made) = &made {
         // A channel taken up again may still have a message in flight.
-        let open = writing.lines.get(&made.key).map_or(0, |line| line.open);
-        writing.lines.insert(made.key, Line { open, ..line(made, 0) });
+        let open = writing.lines.get(&made.key).map_or(0, |known| known.open);
+        writing.lines.insert(made.key, Known { line: line(made, 0), open });
     }
     Ok(made)
 }
@@ -176,7 +172,7 @@ pub(super) fn restrict(
     reason: &str,
     now: Millis,
 ) -> rusqlite::Result<bool> {
-    let Some(line) = writing.lines.get(&key).copied().filter(|line| !line.deleted) else { return Ok(false) };
+    let Some(line) = writing.line(key).copied().filter(|line| !line.deleted) else { return Ok(false) };
     // In any other state there is no line that the network could restrict.
     if line.state != ChannelState::Connected && !keeps_restriction(line.state) {
         return Ok(false);

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Writing;
-use super::gate::Front;
 use crate::clock::Millis;
+use crate::store::line::Front;
 use crate::store::rows::{ChannelKey, KnownAccount, Seq};
 
 /// A recipient of a channel, by digits.

@@ -3,11 +3,12 @@
 use recado_domain::ids::MessageId;
 use rusqlite::{OptionalExtension, params};
 
-use super::{Writing, recipients};
+use super::{Known, Writing, recipients};
 use crate::store::rows::{Enqueued, Idempotency, NewMessage, Seq};
 
 pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::Result<Enqueued> {
-    let Some(line) = writing.lines.get(&message.channel).copied().filter(|line| !line.deleted) else {
+    let Some(Known { line, open }) = writing.lines.get(&message.channel).copied().filter(|known| !known.line.deleted)
+    else {
         return Ok(Enqueued::NoChannel);
     };
     // Before state and backlog: a repeated call gets its first answer whatever the channel has come to.
@@ -17,7 +18,7 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
     if !line.state.accepts(line.was_connected) {
         return Ok(Enqueued::NotConnected);
     }
-    if line.open >= message.backlog_cap {
+    if open >= message.backlog_cap {
         return Ok(Enqueued::QueueFull);
     }
     let head = recipients::seat_of_new(&writing.connection, line.ordering, message.channel, &message.recipient)?;
@@ -25,8 +26,8 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
     if let Some(key) = &message.idempotency {
         note_use(writing, key, message)?;
     }
-    if let Some(line) = writing.line(message.channel) {
-        line.open += 1;
+    if let Some(Known { line, open }) = writing.lines.get_mut(&message.channel) {
+        *open += 1;
         line.front.make_room_for(seq);
     }
     Ok(Enqueued::Accepted)

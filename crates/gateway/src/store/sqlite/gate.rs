@@ -3,61 +3,16 @@
 
 use std::time::Duration;
 
-use recado_domain::channel::ChannelState;
 use rusqlite::{OptionalExtension, params};
 
-use super::claim::{END_AT_ONCE, OpenRow, Plan};
-use super::{Line, Writing, chats};
+use super::claim::open_row;
+use super::{Writing, chats};
 use crate::clock::{Millis, millis};
-use crate::store::rows::{ClaimRequest, Seq};
+use crate::store::line::{END_AT_ONCE, Front, Line, Plan};
+use crate::store::rows::ClaimRequest;
 
 /// The time for which opened chats are counted.
 const COUNTED: Duration = Duration::from_hours(24);
-/// How late a message may expire that waits in front of the line and outlived none before it: all of them are looked at
-/// for that.
-const STRAYS_EXPIRE_WITHIN: Millis = 60_000;
-
-/// What waits at the front of a line, so that no claim walks it again before something has changed.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Front {
-    /// Every open message before this one is for a new recipient, and waits.
-    before: Seq,
-    /// When they are all looked at again.
-    until: Option<Millis>,
-    /// The latest time at which one of them expires: each expires no earlier than those before it, but for strays.
-    latest: Millis,
-    /// The limit by which they wait.
-    per_day: Option<u32>,
-}
-
-impl Front {
-    /// The front for this claim: all of the line is looked at where the time has come, or the limit was changed.
-    fn at(self, request: &ClaimRequest) -> Self {
-        let holds =
-            self.until.is_none_or(|until| request.now < until) && self.per_day == request.new_recipients_per_day;
-        if holds { self } else { Self { per_day: request.new_recipients_per_day, ..Self::default() } }
-    }
-
-    /// One more waits, until then.
-    fn pass(&mut self, row: &OpenRow, until: Millis) {
-        self.before = row.seq + 1;
-        self.again(until);
-        if row.expires_at < self.latest {
-            self.again(row.expires_at + STRAYS_EXPIRE_WITHIN);
-        }
-        self.latest = self.latest.max(row.expires_at);
-    }
-
-    fn again(&mut self, at: Millis) {
-        self.until = Some(self.until.map_or(at, |until| until.min(at)));
-    }
-
-    /// A message stands behind all others, unless the last ones were deleted and their numbers are given anew.
-    pub fn make_room_for(&mut self, seq: Seq) {
-        self.before = self.before.min(seq);
-    }
-}
-
 /// A channel's open messages from one on, in the order of the queue.
 const OPEN: &str = "select seq, status, run_at, expires_at, claimed_until, recipient
      from messages indexed by messages_open
@@ -72,12 +27,12 @@ pub(super) fn plan(writing: &Writing, line: Line, request: &ClaimRequest) -> rus
         end_old(writing, (line, front), request, &mut plan)?;
     }
     let now = request.now;
-    let sends = line.state.dispatches() && !line.deleted && request.limit > 0 && line.next_send_at <= now;
+    let sends = line.dispatches() && request.limit > 0 && line.next_send_at <= now;
     let mut gate = Gate { writing, line, request, closed_until: None };
     let mut statement = writing.connection.prepare_cached(OPEN)?;
     let mut rows = statement.query(params![request.channel, front.before])?;
     while let Some(row) = rows.next()? {
-        let (row, recipient) = (OpenRow::read(row)?, row.get_ref(5)?.as_str()?);
+        let (row, recipient) = (open_row(row)?, row.get_ref(5)?.as_str()?);
         plan.walked += 1;
         if let Some(goes_on) = plan.on_its_way(&row, request) {
             if goes_on {
@@ -95,7 +50,7 @@ pub(super) fn plan(writing: &Writing, line: Line, request: &ClaimRequest) -> rus
                 plan.look.again(row.expires_at);
                 front.pass(&row, until);
             }
-            None if plan.queued(&row, line, request) => {}
+            None if plan.queued(&row, &line, request) => {}
             None => break,
         }
     }
@@ -113,7 +68,7 @@ fn end_old(
     let mut statement = writing.connection.prepare_cached(OPEN)?;
     let mut rows = statement.query(params![request.channel, 0])?;
     while let Some(row) = rows.next()? {
-        let row = OpenRow::read(row)?;
+        let row = open_row(row)?;
         plan.walked += 1;
         if row.seq >= front.before {
             break;
@@ -122,7 +77,7 @@ fn end_old(
             plan.look.again(row.expires_at);
             break;
         }
-        if !plan.queued(&row, line, request) {
+        if !plan.queued(&row, &line, request) {
             break;
         }
     }
@@ -153,9 +108,7 @@ impl Gate<'_> {
 
     /// Until when no chat may be opened.
     fn closed_until(&self) -> rusqlite::Result<Option<Millis>> {
-        let restricted_until = self.line.restricted_until.filter(|_| self.line.state == ChannelState::Restricted);
-        let restricted_until = restricted_until.filter(|until| *until > self.request.now);
-        Ok(restricted_until.max(self.used_up_until()?))
+        Ok(self.line.restricted_until(self.request.now).max(self.used_up_until()?))
     }
 
     /// Until when as many chats as a day may have were opened within the last one.

@@ -27,12 +27,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState, Ordering};
+use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use rusqlite::Connection;
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::watch;
 
+use super::line::Line;
 use super::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
     Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
@@ -40,7 +41,6 @@ use super::rows::{
 };
 use super::{Result, Store};
 use crate::clock::Millis;
-use gate::Front;
 use readers::Readers;
 pub use writer::WAITING;
 use writer::{Owned, Writer};
@@ -63,24 +63,16 @@ pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 
 /// What the writing thread knows of a channel, so that accepting a message asks no further table.
 #[derive(Debug, Clone, Copy)]
-struct Line {
-    ordering: Ordering,
-    state: ChannelState,
-    was_connected: bool,
-    deleted: bool,
+struct Known {
+    line: Line,
     /// Open messages: the backlog.
     open: usize,
-    next_send_at: Millis,
-    /// Writing to somebody new opens a chat.
-    opens_chats: bool,
-    restricted_until: Option<Millis>,
-    front: Front,
 }
 
 /// What the writing thread owns.
 pub(super) struct Writing {
     connection: Connection,
-    lines: HashMap<ChannelKey, Line>,
+    lines: HashMap<ChannelKey, Known>,
 }
 
 impl Owned for Writing {
@@ -104,7 +96,11 @@ impl Owned for Writing {
 impl Writing {
     /// A channel's line. Every channel has one: the foreign key holds messages to channels.
     fn line(&mut self, key: ChannelKey) -> Option<&mut Line> {
-        self.lines.get_mut(&key)
+        self.lines.get_mut(&key).map(|known| &mut known.line)
+    }
+
+    fn opens_chats(&self, key: ChannelKey) -> bool {
+        self.lines.get(&key).is_some_and(|known| known.line.opens_chats)
     }
 }
 

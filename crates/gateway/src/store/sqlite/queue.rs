@@ -5,8 +5,9 @@ use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, params};
 
-use super::{Writing, channels, chats, not_understood, receipts, recipients};
+use super::{Known, Writing, channels, chats, not_understood, receipts, recipients};
 use crate::clock::Millis;
+use crate::store::line::reached_column;
 use crate::store::rows::{Cancelled, ChannelKey, Outcomes, SentCard, Seq, Settlement};
 
 /// What a change of state brings along.
@@ -55,10 +56,10 @@ pub(super) fn move_message(
     if changed == 0 {
         return Ok(false);
     }
-    if let Some(line) = writing.line(channel) {
+    if let Some(Known { line, open }) = writing.lines.get_mut(&channel) {
         match (from.is_open(), to.is_open()) {
-            (true, false) => line.open -= 1,
-            (false, true) => line.open += 1,
+            (true, false) => *open -= 1,
+            (false, true) => *open += 1,
             _ => {}
         }
         if line.ordering == Ordering::Recipient {
@@ -66,21 +67,6 @@ pub(super) fn move_message(
         }
     }
     Ok(true)
-}
-
-/// The column that keeps when a state was reached.
-pub(super) fn reached_column(status: MessageStatus) -> &'static str {
-    match status {
-        MessageStatus::Queued => "queued_at",
-        MessageStatus::Sending => "sending_at",
-        MessageStatus::Sent => "sent_at",
-        MessageStatus::Delivered => "delivered_at",
-        MessageStatus::Unknown => "unknown_at",
-        MessageStatus::Read => "read_at",
-        MessageStatus::Failed => "failed_at",
-        MessageStatus::Expired => "expired_at",
-        MessageStatus::Cancelled => "cancelled_at",
-    }
 }
 
 pub(super) fn status(number: u8) -> rusqlite::Result<MessageStatus> {
@@ -158,7 +144,7 @@ fn settle(
             if let Some(card) = card {
                 note_card(writing, seq, card)?;
             }
-            if writing.lines.get(&channel).is_some_and(|line| line.opens_chats) {
+            if writing.opens_chats(channel) {
                 chats::open(writing, (channel, seq), account.as_deref(), now)?;
             }
             if let Some(remote_id) = remote_id {
@@ -256,6 +242,6 @@ pub(super) fn cancel_queued(
 }
 
 pub(super) fn open_channels(writing: &Writing) -> Vec<ChannelKey> {
-    let open = writing.lines.iter().filter(|(_, line)| line.open > 0);
+    let open = writing.lines.iter().filter(|(_, known)| known.open > 0);
     open.map(|(key, _)| *key).collect()
 }

@@ -69,8 +69,7 @@ fn by_network_id(writing: &mut Writing, id: &str, receipt: &Receipt, now: Millis
     }
     let Some(found) = found else { return Ok(()) };
     let moved = advance(writing, &found, receipt)?;
-    let opens_chats = writing.lines.get(&receipt.channel).is_some_and(|line| line.opens_chats);
-    if moved && opens_chats && receipt.status != MessageStatus::Failed {
+    if moved && writing.opens_chats(receipt.channel) && receipt.status != MessageStatus::Failed {
         chats::open(writing, (receipt.channel, found.seq), receipt.account.as_deref(), now)?;
     }
     Ok(())

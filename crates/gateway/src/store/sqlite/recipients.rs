@@ -6,10 +6,11 @@ use recado_domain::pacing::RecipientPacing;
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::claim::{END_AT_ONCE, Look, OPEN, OpenRow, end, settle_orphan, take};
+use super::Writing;
+use super::claim::{OPEN, end, open_row, settle_orphan, take};
 use super::queue::{Details, move_message, status};
-use super::{Line, Writing};
 use crate::clock::{Millis, millis};
+use crate::store::line::{END_AT_ONCE, Line, Look};
 use crate::store::rows::{ChannelKey, ClaimRequest, Claimed, Orphans, Seq, Unanswered};
 
 /// Whether a new message is the first of its recipient's open ones; `None` where the channel is one line.
@@ -69,7 +70,7 @@ pub(super) fn claim(
     if request.orphans != Orphans::Claimed {
         end_orphans(writing, request)?;
     }
-    let dispatches = line.state.dispatches() && !line.deleted;
+    let dispatches = line.dispatches();
     if dispatches && matches!(request.unanswered, Unanswered::Unknown(Some(_))) {
         queue_unknown(writing, request, &mut look)?;
     }
@@ -155,7 +156,7 @@ fn end_old(
     let mut rows = statement.query([request.channel])?;
     let (mut old, mut front) = (Vec::new(), None);
     while let Some(row) = rows.next()? {
-        let row = OpenRow::read(row)?;
+        let row = open_row(row)?;
         if row.status == MessageStatus::Sending {
             continue;
         }

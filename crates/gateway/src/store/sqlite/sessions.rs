@@ -39,7 +39,7 @@ fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 pub(super) fn write(writing: &mut Writing, channel: ChannelKey, changes: &[SessionChange]) -> rusqlite::Result<u64> {
-    if writing.lines.get(&channel).is_none_or(|line| line.deleted) {
+    if writing.lines.get(&channel).is_none_or(|known| known.line.deleted) {
         return Err(rusqlite::Error::ToSqlConversionFailure("the channel was deleted".into()));
     }
     changes.iter().try_fold(0, |deleted, change| Ok(deleted + apply(&writing.connection, channel, change)?))

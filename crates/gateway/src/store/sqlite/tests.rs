@@ -96,7 +96,7 @@ async fn a_page_is_read_in_the_order_of_its_indexes() {
 /// Rows that the next claim looks at.
 async fn rows_of_next_claim(store: &SqliteStore, claim: ClaimRequest) -> usize {
     let walked = store.write(move |writing| {
-        let line = writing.lines[&claim.channel];
+        let line = writing.lines[&claim.channel].line;
         Ok(gate::plan(writing, line, &claim)?.0.walked)
     });
     walked.await.expect("read")
@@ -141,8 +141,8 @@ async fn those_who_wait_at_the_front_are_not_walked_by_each_claim() {
     assert!(looked_at[0].iter().all(|rows| *rows <= 5), "{:?}", looked_at[0]);
 }
 
-fn sorted(lines: &HashMap<ChannelKey, Line>) -> Vec<(ChannelKey, Line)> {
-    let mut sorted: Vec<_> = lines.iter().map(|(key, line)| (*key, *line)).collect();
+fn sorted(lines: &HashMap<ChannelKey, Known>) -> Vec<(ChannelKey, Known)> {
+    let mut sorted: Vec<_> = lines.iter().map(|(key, known)| (*key, *known)).collect();
     sorted.sort_unstable_by_key(|(key, _)| *key);
     sorted
 }
