@@ -238,3 +238,12 @@ pub(super) fn reached_column(status: MessageStatus) -> &'static str {
         MessageStatus::Cancelled => "cancelled_at",
     }
 }
+
+/// Whether a restriction is remembered in this state: it outlasts a pause, and a line that is lost and comes back.
+pub(super) fn keeps_restriction(state: ChannelState) -> bool {
+    use ChannelState::{Banned, Connected, Connecting, Created, Disconnected, LoggedOut, Paused, Restricted};
+    match state {
+        Restricted | Paused | Disconnected | Connecting => true,
+        Created | Connected | LoggedOut | Banned => false,
+    }
+}

@@ -123,6 +123,16 @@ pub struct SessionKey {
     pub key: Vec<u8>,
 }
 
+impl SessionKey {
+    /// The first key behind all that begin so; `None` where none is behind them.
+    pub(super) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
+        let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+        let mut behind = prefix[..=last].to_vec();
+        behind[last] += 1;
+        Some(behind)
+    }
+}
+
 /// A row of a session.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionRow {

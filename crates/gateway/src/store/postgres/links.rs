@@ -1,28 +1,49 @@
 //! How channels are linked to their networks.
-#![expect(unused, reason = "not there yet")]
 
-use super::db::{Db, Done, Failure};
+use recado_domain::channel::ChannelState;
+
+use super::db::{Db, Done, args};
+use super::{channels, chats};
 use crate::clock::Millis;
-use crate::store::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Institution, KnownAccount, Link, Message,
-    MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange, SessionKey,
-    SessionRow,
-};
-use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState};
-use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use crate::store::rows::{ChannelKey, Link};
 
 pub(super) async fn all(db: Db<'_>) -> Done<Vec<Link>> {
-    let _ = db;
-    Err(Failure::Refused("not there yet"))
+    let sql = "select channel_key, details, sealed from links join channels on key = channel_key
+               where deleted_at is null
+               order by channel_key";
+    let rows = db.rows(sql, &[]).await?;
+    Ok(rows.iter().map(|row| Link { channel: row.get(0), details: row.get(1), sealed: row.get(2) }).collect())
 }
 
 pub(super) async fn link(db: Db<'_>, link: &Link, expected: ChannelState, now: Millis) -> Done<bool> {
-    let _ = db;
-    Err(Failure::Refused("not there yet"))
+    let channel = link.channel;
+    if channels::lock(db, channel).await? != Some((None, expected)) {
+        return Ok(false);
+    }
+    let former = db.row("select details from links where channel_key = $1", args![channel]).await?;
+    let sql = "insert into links (channel_key, details, sealed) values ($1, $2, $3)
+               on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed";
+    db.run(sql, args![channel, link.details.as_str(), &link.sealed[..]]).await?;
+    if former.is_some_and(|former| former.get::<_, &str>(0) != link.details) {
+        // Whom another number may write to says nothing of this one.
+        chats::forget_all(db, channel).await?;
+    }
+    channels::let_go(db, channel).await?;
+    channels::stamp(db, channel).await?;
+    channels::move_to(db, channel, (expected, ChannelState::Connected), None, now).await
 }
 
 pub(super) async fn reseal(db: Db<'_>, channel: ChannelKey, old: &[u8], new: &[u8]) -> Done<bool> {
-    let _ = db;
-    Err(Failure::Refused("not there yet"))
+    channels::lock(db, channel).await?;
+    let sql = "update links set sealed = $3 where channel_key = $1 and sealed = $2";
+    let resealed = db.run(sql, args![channel, old, new]).await? == 1;
+    if resealed {
+        channels::stamp(db, channel).await?;
+    }
+    Ok(resealed)
+}
+
+pub(super) async fn delete(db: Db<'_>, channel: ChannelKey) -> Done<()> {
+    db.run("delete from links where channel_key = $1", args![channel]).await?;
+    Ok(())
 }

@@ -1,28 +1,154 @@
 //! Reading messages.
-#![expect(unused, reason = "not there yet")]
 
-use super::db::{Db, Done, Failure};
-use crate::clock::Millis;
-use crate::store::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Institution, KnownAccount, Link, Message,
-    MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange, SessionKey,
-    SessionRow,
-};
-use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState};
-use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::ids::MessageId;
+use recado_domain::status::MessageStatus;
+use tokio_postgres::Row;
+
+use super::accounts::bytes;
+use super::db::{Db, Done, args, not_understood};
+use crate::store::line::reached_column;
+use crate::store::rows::{CardAccount, ChannelKey, Message, MessageQuery, Page, Seq};
+
+/// Rows that one page may look through. A filter that matches little gets short pages with a cursor to go on, instead
+/// of a connection that works through a million rows.
+const LOOK_THROUGH: i64 = 20_000;
+
+fn columns() -> String {
+    let reached = MessageStatus::ALL.map(reached_column).join(", ");
+    format!(
+        "seq, id, channel_key, network_id, status, recipient, account, payload, card, card_account, card_account_known,
+         attempts, error_code, error_message, expires_at, remote_id, {reached}"
+    )
+}
+
+fn message(row: &Row) -> Done<Message> {
+    let mut reached = [None; MessageStatus::ALL.len()];
+    for (number, at) in reached.iter_mut().enumerate() {
+        *at = row.get(16 + number);
+    }
+    let code: Option<String> = row.get(12);
+    Ok(Message {
+        seq: row.get(0),
+        id: MessageId::from_bytes(bytes(row, 1)?),
+        channel: row.get(2),
+        network_id: row.get(3),
+        status: status(row.get(4))?,
+        recipient: row.get(5),
+        account: row.get(6),
+        payload: row.get(7),
+        card: row.get(8),
+        card_account: CardAccount { digits: row.get(9), known: row.get(10) },
+        attempts: u32::try_from(row.get::<_, i32>(11)).map_err(|_| not_understood("number of attempts"))?,
+        error: code.zip(row.get(13)),
+        expires_at: row.get(14),
+        remote_id: row.get(15),
+        reached,
+    })
+}
+
+fn status(number: i16) -> Done<MessageStatus> {
+    let status = u8::try_from(number).ok().and_then(MessageStatus::from_number);
+    status.ok_or_else(|| not_understood("message status"))
+}
 
 pub(super) async fn one(db: Db<'_>, channel: ChannelKey, id: MessageId) -> Done<Option<Message>> {
-    let _ = db;
-    Err(Failure::Refused("not there yet"))
+    let sql = format!("select {} from messages where id = $1 and channel_key = $2", columns());
+    db.row(&sql, args![&id.as_bytes()[..], channel]).await?.as_ref().map(message).transpose()
+}
+
+/// The account of the last message to a recipient that has one. Of many without, as when all have failed, only some are
+/// looked at.
+pub(super) async fn account(db: Db<'_>, channel: ChannelKey, recipient: &str) -> Done<Option<String>> {
+    let sql = "select account from (select account, seq from messages
+                                    where channel_key = $1 and recipient = $2 and status > 1 order by seq desc limit 20)
+                              as latest
+               where account is not null order by seq desc limit 1";
+    Ok(db.row(sql, args![channel, recipient]).await?.map(|row| row.get(0)))
+}
+
+/// A channel's messages lie in two indexes: the waiting ones in one, all others in the other.
+#[derive(Clone, Copy)]
+enum Part {
+    Open,
+    Past,
+}
+
+impl Part {
+    /// Which messages of this part come before a place in the list. So that its index is walked, and in its order.
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Open => "channel_key = $1 and status <= 1 and seq < $2",
+            Self::Past => "channel_key = $1 and status > 1 and seq < $2",
+        }
+    }
+}
+
+/// The row below which a page does not look, counted in the index that each part walks: the higher one of the two.
+async fn floor(db: Db<'_>, query: &MessageQuery, before: Seq) -> Done<Option<(Seq, MessageId)>> {
+    if query.status.is_none() && query.recipient.is_none() {
+        // Every row is one of the page's.
+        return Ok(None);
+    }
+    let of = |part: Part| {
+        let recipient = match part {
+            // Its index has no recipients, so every row counts. (Always true; a value that is given has to be named.)
+            Part::Open => "$4 is not distinct from $4",
+            Part::Past => recipient(query),
+        };
+        format!(
+            "(select seq from messages where {} and {recipient} order by seq desc limit 1 offset $3)",
+            part.condition()
+        )
+    };
+    // Found by an index alone; only the one row is read.
+    let sql = format!(
+        "select seq, id from messages
+         where seq = (select max(seq) from ({} union all {}) as floors)",
+        of(Part::Open),
+        of(Part::Past)
+    );
+    let row = db.row(&sql, args![query.channel, before, LOOK_THROUGH, query.recipient]).await?;
+    row.map(|row| Ok((row.get(0), MessageId::from_bytes(bytes(&row, 1)?)))).transpose()
+}
+
+/// Each part comes in the order of the list, so the two are merged and not sorted.
+pub(super) fn page_sql(query: &MessageQuery) -> String {
+    let part = |part: Part| {
+        let (columns, condition, recipient) = (columns(), part.condition(), recipient(query));
+        format!(
+            "(select {columns} from messages
+              where {condition} and seq >= $3 and {recipient} and ($5 is null or status = $5)
+              order by seq desc limit $6)"
+        )
+    };
+    format!("{} union all {} order by seq desc limit $6", part(Part::Open), part(Part::Past))
+}
+
+fn recipient(query: &MessageQuery) -> &'static str {
+    if query.recipient.is_some() { "recipient = $4" } else { "$4 is null" }
 }
 
 pub(super) async fn page(db: Db<'_>, query: &MessageQuery) -> Done<Option<Page>> {
-    let _ = db;
-    Err(Failure::Refused("not there yet"))
-}
-
-pub(super) async fn account(db: Db<'_>, channel: ChannelKey, recipient: &str) -> Done<Option<String>> {
-    let _ = db;
-    Err(Failure::Refused("not there yet"))
+    let before = match query.before {
+        None => Seq::MAX,
+        Some(id) => {
+            let sql = "select seq from messages where id = $1 and channel_key = $2";
+            let Some(row) = db.row(sql, args![&id.as_bytes()[..], query.channel]).await? else { return Ok(None) };
+            row.get(0)
+        }
+    };
+    let floor = floor(db, query, before).await?;
+    let lowest = floor.map_or(0, |(seq, _)| seq);
+    // One more than asked tells whether there is a next page.
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX - 1) + 1;
+    let status = query.status.map(|status| i16::from(status.number()));
+    let rows = db.rows(&page_sql(query), args![query.channel, before, lowest, query.recipient, status, limit]).await?;
+    let mut messages: Vec<Message> = rows.iter().map(message).collect::<Done<_>>()?;
+    let next = if messages.len() > query.limit {
+        messages.truncate(query.limit);
+        messages.last().map(|message| message.id)
+    } else {
+        floor.map(|(_, id)| id)
+    };
+    Ok(Some(Page { messages, next }))
 }

@@ -154,7 +154,7 @@ impl Store for PgStore {
     }
 
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
-        plainly!(self.pool, db => links::reseal(db, channel, &old, &new))
+        transaction!(self.pool, db => links::reseal(db, channel, &old, &new).await)
     }
 
     async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {

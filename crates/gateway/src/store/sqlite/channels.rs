@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Known, Writing, accounts, chats, links, not_understood, recipients, sessions};
 use crate::clock::Millis;
-use crate::store::line::{Front, Line};
+use crate::store::line::{Front, Line, keeps_restriction};
 use crate::store::rows::{Channel, ChannelKey, NewChannel};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
@@ -153,15 +153,6 @@ pub(super) fn move_to(
         line.front = Front::default();
     }
     Ok(moved == 1)
-}
-
-/// Whether a restriction is remembered in this state: it outlasts a pause, and a line that is lost and comes back.
-fn keeps_restriction(state: ChannelState) -> bool {
-    use ChannelState::{Banned, Connected, Connecting, Created, Disconnected, LoggedOut, Paused, Restricted};
-    match state {
-        Restricted | Paused | Disconnected | Connecting => true,
-        Created | Connected | LoggedOut | Banned => false,
-    }
 }
 
 /// Lets a channel open no chats until then, unless a later time stands.

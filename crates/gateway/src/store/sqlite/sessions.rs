@@ -25,17 +25,9 @@ pub(super) fn list(
         "select key, sealed from session_rows
          where channel_key = ?1 and kind = ?2 and key >= ?3 and (?4 is null or key < ?4) order by key",
     )?;
-    let rows =
-        statement.query_map(params![channel, kind, prefix, behind(prefix)], |row| Ok((row.get(0)?, row.get(1)?)));
+    let rows = statement
+        .query_map(params![channel, kind, prefix, SessionKey::behind(prefix)], |row| Ok((row.get(0)?, row.get(1)?)));
     rows?.collect()
-}
-
-/// The first key behind all that begin so; `None` where none is behind them.
-fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
-    let mut behind = prefix[..=last].to_vec();
-    behind[last] += 1;
-    Some(behind)
 }
 
 pub(super) fn write(writing: &mut Writing, channel: ChannelKey, changes: &[SessionChange]) -> rusqlite::Result<u64> {
@@ -61,7 +53,7 @@ fn apply(connection: &Connection, channel: ChannelKey, change: &SessionChange) -
         SessionChange::DeletePrefix { kind, prefix } => {
             let sql = "delete from session_rows
                        where channel_key = ?1 and kind = ?2 and key >= ?3 and (?4 is null or key < ?4)";
-            connection.prepare_cached(sql)?.execute(params![channel, kind, prefix, behind(prefix)])?
+            connection.prepare_cached(sql)?.execute(params![channel, kind, prefix, SessionKey::behind(prefix)])?
         }
         SessionChange::DeleteBefore { kind, stamp } => {
             let sql = "delete from session_rows where channel_key = ?1 and kind = ?2 and stamp > 0 and stamp < ?3";
