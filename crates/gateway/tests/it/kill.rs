@@ -6,15 +6,15 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::panic::resume_unwind;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{ScopedJoinHandle, scope, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde_json::json;
-
-use crate::harness::{Home, PATIENCE, Server, agent, call, wait_for};
+use crate::harness::{Home, PATIENCE, Server, wait_for};
+use crate::load::{
+    ACCEPTED, Dice, Load, Sender, card, card_name, channel_id, check, join, open_channel, phone, setting,
+    the_fate_can_be_asked_for, wait_until_read,
+};
 
 const CHANNELS: usize = 20;
 /// How long the load lies on the server before a kill, in milliseconds: at least and at most.

@@ -133,7 +133,11 @@ impl<'a> Sender<'a> {
         let card = (self.load.card)(self.channel, number);
         let end = Instant::now() + 2 * PATIENCE;
         loop {
-            let url = format!("http://{}/v1/channels/c{:03}/messages/contact", self.load.address(self.channel + number + self.repeated), self.channel);
+            let url = format!(
+                "http://{}/v1/channels/c{:03}/messages/contact",
+                self.load.address(self.channel + number + self.repeated),
+                self.channel
+            );
             let key = Some(self.load.key.as_str());
             let failure = match call(&self.agent, &url, "POST", key, &headers, Some(card.as_bytes())) {
                 // "Come again", as the contract allows a server to say at any time.
@@ -254,4 +258,3 @@ pub fn check(kills: u64, senders: &[Sender<'_>], shown: &[Shown]) -> u64 {
     assert!(repeated > 0, "no kill hit a call");
     resent
 }
-

@@ -32,11 +32,7 @@ pub(super) async fn list(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-pub(super) async fn write(
-    db: Db<'_>,
-    (channel, epoch): (ChannelKey, Epoch),
-    changes: &[SessionChange],
-) -> Done<u64> {
+pub(super) async fn write(db: Db<'_>, (channel, epoch): (ChannelKey, Epoch), changes: &[SessionChange]) -> Done<u64> {
     // Shared: it waits for a deletion, and for another node that takes the channel; both wait for this.
     let sql = "select lease_epoch from channels where key = $1 and deleted_at is null for share";
     match db.row(sql, args![channel]).await? {

@@ -27,12 +27,12 @@ fn one_idempotency_key_makes_one_message_on_all_nodes() {
     });
     for round in 0..30 {
         let idempotency_key = format!("round-{round}");
+        let call = |node: &Server| {
+            let headers = [("Content-Type", "application/json"), ("Idempotency-Key", idempotency_key.as_str())];
+            let body = body(round).to_string();
+            node.call("POST", "/v1/channels/c000/messages/contact", Some(&key), &headers, Some(body.as_bytes()))
+        };
         let answers: Vec<_> = scope(|scope| {
-            let call = |node: &Server| {
-                let headers = [("Content-Type", "application/json"), ("Idempotency-Key", idempotency_key.as_str())];
-                let body = body(round).to_string();
-                node.call("POST", "/v1/channels/c000/messages/contact", Some(&key), &headers, Some(body.as_bytes()))
-            };
             let call = &call;
             let threads: Vec<_> = nodes.iter().cycle().take(9).map(|node| scope.spawn(move || call(node))).collect();
             threads.into_iter().map(|thread| thread.join().expect("an answer").expect(202)).collect()
@@ -50,7 +50,16 @@ fn a_revoked_key_is_refused_on_all_nodes_within_a_second() {
     let place = Place::new();
     let nodes = nodes(&place, 3);
     for _ in 0..5 {
-        let made = place.home.cli(&["keys", "create", "--name", "tests", "--environment", "test", "--scopes", "channels.read"]);
+        let made = place.home.cli(&[
+            "keys",
+            "create",
+            "--name",
+            "tests",
+            "--environment",
+            "test",
+            "--scopes",
+            "channels.read",
+        ]);
         let (id, key) = (made["id"].as_str().expect("an id"), made["key"].as_str().expect("a key"));
         wait_for("all nodes to know the key", || {
             nodes.iter().all(|node| node.get("/v1/channels", Some(key)).status == 200)
@@ -82,17 +91,17 @@ fn a_keys_limit_holds_over_all_nodes_with_skewed_traffic_too() {
     let begun = Instant::now();
     // The third node gets a call now and then, the first as many as it can take.
     let pauses = [Duration::ZERO, Duration::from_millis(40), Duration::from_secs(2)];
+    let hammer = |node: &Server, pause: Duration| {
+        let mut taken = 0;
+        while begun.elapsed() < Duration::from_mins(1) {
+            let answer = node.post("/v1/channels", key, &json!({}));
+            taken += usize::from(answer.status == 400);
+            assert!([400, 429].contains(&answer.status), "{}", answer.text());
+            std::thread::sleep(pause.max(Duration::from_millis(5)));
+        }
+        taken
+    };
     let taken: usize = scope(|scope| {
-        let hammer = |node: &Server, pause: Duration| {
-            let mut taken = 0;
-            while begun.elapsed() < Duration::from_mins(1) {
-                let answer = node.post("/v1/channels", key, &json!({}));
-                taken += usize::from(answer.status == 400);
-                assert!([400, 429].contains(&answer.status), "{}", answer.text());
-                std::thread::sleep(pause.max(Duration::from_millis(5)));
-            }
-            taken
-        };
         let hammer = &hammer;
         let threads: Vec<_> =
             nodes.iter().zip(pauses).map(|(node, pause)| scope.spawn(move || hammer(node, pause))).collect();

@@ -131,7 +131,11 @@ fn a_message_for_another_nodes_channel_is_sent_at_once() {
     sends.get("/v1/channels", Some(&key)).expect(404);
     let mut waits = Vec::new();
     for number in 0..50 {
-        let accepted = calls.post("/v1/channels/c000/messages/contact", &key, &serde_json::from_str(&card(0, number)).expect("JSON"));
+        let accepted = calls.post(
+            "/v1/channels/c000/messages/contact",
+            &key,
+            &serde_json::from_str(&card(0, number)).expect("JSON"),
+        );
         let id = accepted.expect(202).header("X-Message-Id").expect("an id").to_owned();
         wait_for("the card to be sent", || status(&calls, &key, "c000", &id) != json!("QUEUED"));
         let sql = "select max(sending_at - queued_at) from messages where seq = (select max(seq) from messages)";

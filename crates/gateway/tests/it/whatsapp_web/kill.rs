@@ -48,8 +48,8 @@ fn killed_at_random_moments_each_card_is_read_once_and_in_order() {
         let threads: Vec<_> = (0..CHANNELS).map(|channel| scope.spawn(move || run(channel))).collect();
         for _ in 0..kills {
             sleep(dice.between(LOAD));
+            load.leave(&server.address);
             server.kill();
-            load.leave();
             server = serve(&home, &whatsapp);
             load.enter(&server);
             // A sender that ended has failed: its reason follows when it is joined.
