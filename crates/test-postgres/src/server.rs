@@ -45,12 +45,14 @@ pub struct Options {
     pub durable: bool,
     /// Lines of `postgresql.conf`.
     pub settings: Vec<String>,
+    /// IPv4 addresses of this machine on which it listens besides loopback, for hosts of the test's own.
+    pub addresses: Vec<String>,
 }
 
 impl Options {
     /// As in production.
     pub fn durable() -> Self {
-        Self { durable: true, settings: Vec::new() }
+        Self { durable: true, ..Self::default() }
     }
 }
 
@@ -62,6 +64,8 @@ pub struct Server {
     binaries: PathBuf,
     user: Option<User>,
     port: u16,
+    /// Where it listens.
+    addresses: String,
     process: Option<Child>,
     watchdog: Watchdog,
 }
@@ -73,7 +77,11 @@ impl Server {
         let arguments = ["--no-sync", "--auth=trust", "--username=recado", "--encoding=UTF8", "--locale=C.UTF-8"];
         run_to_end(server.command("initdb").args(arguments).arg("-D").arg(server.data()), &server.log());
         let durability = if options.durable { "" } else { NOT_DURABLE };
-        server.configure(&format!("{SETTINGS}{durability}{}", options.settings.join("\n")));
+        server.append("postgresql.conf", &format!("{SETTINGS}{durability}{}", options.settings.join("\n")));
+        for address in &options.addresses {
+            server.append("pg_hba.conf", &format!("host all all {address}/30 trust\n"));
+            server.addresses = format!("{},{address}", server.addresses);
+        }
         server.begin();
         server
     }
@@ -107,7 +115,8 @@ impl Server {
         let folder = TempDir::with_prefix_in("recado-postgres-", place).expect("a temporary folder").keep();
         User::own(user, &folder);
         let watchdog = Watchdog::start(&folder);
-        Self { folder, binaries: binaries::folder(), user, port: free_port(), process: None, watchdog }
+        let (port, addresses) = (free_port(), Ipv4Addr::LOCALHOST.to_string());
+        Self { folder, binaries: binaries::folder(), user, port, addresses, process: None, watchdog }
     }
 
     /// How clients reach a database of it. A new server has one, `postgres`.
@@ -166,7 +175,7 @@ impl Server {
         let log = log_file(&self.log());
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
-        command.args(["-c", "listen_addresses=127.0.0.1", "-c"]);
+        command.args(["-c", &format!("listen_addresses={}", self.addresses), "-c"]);
         command.arg(format!("unix_socket_directories={}", self.folder.display()));
         // A person's Ctrl-C is for the tests: it ends with them.
         command.process_group(0);
@@ -197,8 +206,8 @@ impl Server {
         command
     }
 
-    fn configure(&self, lines: &str) {
-        let path = self.data().join("postgresql.conf");
+    fn append(&self, file: &str, lines: &str) {
+        let path = self.data().join(file);
         let mut file = OpenOptions::new().append(true).open(path).expect("initdb made it");
         file.write_all(lines.as_bytes()).expect("written");
     }

@@ -1,5 +1,6 @@
 //! Several nodes on one PostgreSQL, each a process of its own.
 
+mod cut_off;
 mod limits;
 mod nodes;
 mod primary;

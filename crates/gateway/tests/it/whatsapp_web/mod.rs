@@ -4,6 +4,7 @@ mod baileys;
 mod kill;
 mod line;
 mod linking;
+mod nodes;
 mod pacing;
 mod pairing;
 mod secrets;
