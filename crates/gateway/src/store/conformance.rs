@@ -15,9 +15,12 @@ mod recipients;
 mod remote;
 mod sessions;
 
-/// The suite on one engine.
+/// The suite, once on each engine.
 macro_rules! suite {
-    ($engine:ident = $place:expr; $($room:ident: $($test:ident),+;)+) => {
+    ([$($engine:ident = $place:expr;)+] $list:tt) => {
+        $(suite!(@on $engine, $place, $list);)+
+    };
+    (@on $engine:ident, $place:expr, { $($room:ident: $($test:ident),+;)+ }) => {
         mod $engine {
             $($(
                 #[tokio::test]
@@ -29,9 +32,9 @@ macro_rules! suite {
     };
 }
 
-suite! {
+suite! { [
     sqlite = crate::store::fixtures::SqliteFile::new();
-
+] {
     accounts:
         institutions_are_listed_oldest_first,
         a_key_comes_back_as_it_was_made,
@@ -177,4 +180,4 @@ suite! {
         early_receipts_are_bounded,
         only_the_last_sending_can_fail,
         an_account_is_remembered_by_channel;
-}
+} }

@@ -9,8 +9,10 @@ use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::status::MessageStatus;
 use tempfile::TempDir;
+use test_postgres::Database;
 
 use super::Store;
+use super::postgres::{self, PgStore};
 use super::rows::{
     CardAccount, ChannelKey, Claim, ClaimRequest, Claimed, Enqueued, Idempotency, Institution, Message, MessageQuery,
     Named, NewChannel, NewMessage, Orphans, Outcomes, Receipt, Seq, Settlement, Unanswered,
@@ -46,6 +48,27 @@ impl SqliteFile {
 impl Engine for SqliteFile {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(SqliteStore::open(&self.path()).expect("the store opens"))
+    }
+}
+
+/// A database that goes with the test.
+pub(crate) struct PgDatabase(Database);
+
+impl PgDatabase {
+    pub(crate) fn new() -> Self {
+        Self(Database::made_by(postgres::MIGRATIONS_TEXT, async |url| postgres::migrate(&url).await.expect("migrated")))
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.0.url()
+    }
+}
+
+#[async_trait]
+impl Engine for PgDatabase {
+    async fn open(&self) -> Arc<dyn Store> {
+        // Fewer than there are tasks in the tests that do many things at once.
+        Arc::new(PgStore::open(self.url(), 8).await.expect("the store opens"))
     }
 }
 

@@ -17,6 +17,10 @@ struct Migration {
 const MIGRATIONS: &[Migration] =
     &[Migration { number: 5, sql: include_str!("../../../../../migrations/postgres/0005_first.sql"), works_from: 5 }];
 
+/// What tells these tables from others in the tests' server.
+#[cfg(test)]
+pub(crate) const MIGRATIONS_TEXT: &str = MIGRATIONS[MIGRATIONS.len() - 1].sql;
+
 /// The version of the tables that this build makes.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
 

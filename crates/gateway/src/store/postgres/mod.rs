@@ -20,6 +20,8 @@ mod queue;
 mod receipts;
 mod recipients;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -39,6 +41,8 @@ use crate::clock::Millis;
 use db::{Pool, plainly, transaction};
 use enqueue::Accepting;
 pub use listener::{Heard, listen};
+#[cfg(test)]
+pub(crate) use migrations::MIGRATIONS_TEXT;
 pub use migrations::{SCHEMA_VERSION, migrate};
 pub use nodes::{Changes, NewNode, Node, NodeId, Share};
 
