@@ -34,6 +34,7 @@ macro_rules! suite {
 
 suite! { [
     sqlite = crate::store::fixtures::SqliteFile::new();
+    postgres = crate::store::fixtures::PgDatabase::new();
 ] {
     accounts:
         institutions_are_listed_oldest_first,
