@@ -22,7 +22,7 @@ use crate::store::Result;
 use crate::store::rows::{Health, StoreError};
 
 /// The longest that one transaction may take, and that a call waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The wait before a connection that was refused is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 /// The wait between two looks whether a database that was lost is back.
@@ -111,6 +111,7 @@ macro_rules! typed {
             impl Typed for $rust { const TYPE: Type = Type::$one; }
             impl Typed for Option<$rust> { const TYPE: Type = Type::$one; }
             impl Typed for Vec<$rust> { const TYPE: Type = Type::$many; }
+            impl Typed for &[$rust] { const TYPE: Type = Type::$many; }
             impl Typed for Vec<Option<$rust>> { const TYPE: Type = Type::$many; }
         )+
     };

@@ -3,6 +3,7 @@
 //! Nothing of the queue is kept in memory between two operations, because another node may have changed it. What would
 //! collide is ordered by the channel's row: whoever changes which of its messages is next locks that row first.
 
+mod accepting;
 mod accounts;
 mod channels;
 mod chats;
@@ -12,6 +13,7 @@ mod enqueue;
 mod gate;
 mod links;
 mod listener;
+mod lock;
 mod messages;
 mod migrations;
 mod nodes;
@@ -34,12 +36,12 @@ use tokio::sync::watch;
 use super::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
     Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
-    SessionKey, SessionRow,
+    SessionKey, SessionRow, StoreError,
 };
 use super::{Result, Store};
 use crate::clock::Millis;
+use accepting::Accepting;
 use db::{Pool, plainly, transaction};
-use enqueue::Accepting;
 pub use listener::{Heard, listen};
 #[cfg(test)]
 pub(crate) use migrations::MIGRATIONS_TEXT;
@@ -200,7 +202,12 @@ impl Store for PgStore {
     }
 
     async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool> {
-        transaction!(self.pool, db => chats::note(db, (channel, &account), None).await)
+        // Most who write have written before.
+        let noted: bool = plainly!(self.pool, db => chats::is_noted(db, (channel, &account)))?;
+        if noted {
+            return Ok(false);
+        }
+        transaction!(self.pool, db => chats::note(db, (channel, &account)).await)
     }
 
     async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
@@ -216,18 +223,17 @@ impl Store for PgStore {
     }
 
     async fn settle(&self, outcomes: Outcomes) -> Result<()> {
-        transaction!(self.pool, db => queue::record(db, &outcomes).await)
+        transaction!(self.pool, db => queue::settle(db, &outcomes).await)
     }
 
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
-        let both = async {
-            transaction!(self.pool, db => async {
-                queue::record(db, &outcomes).await?;
-                claim::claim(db, &request).await
-            }.await)
-        };
-        let done: Result<Claim> = both.await;
-        (done.as_ref().map(drop).map_err(Clone::clone), done)
+        let both = async { transaction!(self.pool, db => queue::settle_and_claim(db, &outcomes, &request).await) };
+        match both.await {
+            // One of the two cannot be done, and the other must not fail with it.
+            Err(StoreError::Refused(_)) => (self.settle(outcomes).await, self.claim(request).await),
+            Err(error) => (Err(error.clone()), Err(error)),
+            Ok(claim) => (Ok(()), Ok(claim)),
+        }
     }
 
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {
@@ -235,7 +241,11 @@ impl Store for PgStore {
     }
 
     async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
-        transaction!(self.pool, db => receipts::apply(db, &receipts, now).await)
+        let left: Vec<Receipt> = plainly!(self.pool, db => receipts::apply_plain(db, &receipts))?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        transaction!(self.pool, db => receipts::apply(db, &left, now).await)
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
