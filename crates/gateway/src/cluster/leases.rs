@@ -91,7 +91,9 @@ impl Leases {
     pub(super) fn remove(&self, channels: &[ChannelKey]) {
         if let Some(shared) = &self.shared {
             let mut held = shared.held.write().unwrap_or_else(PoisonError::into_inner);
-            channels.iter().for_each(|channel| drop(held.remove(channel)));
+            for channel in channels {
+                held.remove(channel);
+            }
         }
     }
 

@@ -79,7 +79,9 @@ pub struct Notices {
 impl Notices {
     /// A channel that is not held here may have something to do.
     pub fn work(&self, channel: ChannelKey) {
-        self.add(|pending| drop(pending.work.insert(channel)));
+        self.add(|pending| {
+            pending.work.insert(channel);
+        });
     }
 
     /// Keys or channels were changed.

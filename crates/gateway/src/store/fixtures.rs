@@ -68,7 +68,7 @@ impl PgDatabase {
 impl Engine for PgDatabase {
     async fn open(&self) -> Arc<dyn Store> {
         // Fewer than there are tasks in the tests that do many things at once.
-        Arc::new(PgStore::open(self.url(), 8).await.expect("the store opens"))
+        Arc::new(PgStore::open(self.url(), self.url(), 8).await.expect("the store opens"))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::store::fixtures::PgDatabase;
 
 /// Why a store does not open; empty when it does.
 async fn refusal(url: &str) -> String {
-    PgStore::open(url, 1).await.err().map_or_else(String::new, |error| error.to_string())
+    PgStore::open(url, url, 1).await.err().map_or_else(String::new, |error| error.to_string())
 }
 
 #[tokio::test]
