@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method};
@@ -18,8 +18,10 @@ use recado_domain::ids::InstitutionId;
 use super::error::ApiError;
 use super::rate_limit::Quota;
 use crate::clock::Millis;
-use crate::directory::ChannelEntry;
+use crate::cluster::changes;
+use crate::directory::{ChannelEntry, KeyEntry};
 use crate::gateway::Gateway;
+use crate::store::rows::ApiKey;
 
 /// The client's address, put on each request by the server.
 #[derive(Debug, Clone, Copy)]
@@ -45,10 +47,11 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         return next.run(request).await;
     }
     let now = gateway.clock.now();
-    let valid = bearer(request.headers())
-        .and_then(|secret| gateway.directory.key(&secret.hash()))
-        .filter(|entry| entry.is_valid(now));
-    let Some(entry) = valid else {
+    let key = match bearer(request.headers()) {
+        Some(secret) => find(&gateway, &secret.hash()).await,
+        None => None,
+    };
+    let Some(entry) = key.filter(|entry| entry.is_valid(now)) else {
         let peer = request.extensions().get::<Peer>().copied();
         return refuse(&gateway, peer, now, ApiError::Unauthorized).into_response();
     };
@@ -64,6 +67,10 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
     let mut response = if let Some(Quota { allowed: false, retry_after, .. }) = quota {
         ApiError::RateLimited(retry_after).into_response()
     } else {
+        if gateway.cluster.is_some() && names_unknown(&gateway, &entry.key, &request) {
+            // Another node may just have made it.
+            changes::take(&gateway).await;
+        }
         request.extensions_mut().insert(Known { institution: entry.key.institution, grant: entry.key.grant });
         next.run(request).await
     };
@@ -72,6 +79,28 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
     }
     response
 }
+
+/// The key with this hash. One that another node has just made may have to be asked for.
+async fn find(gateway: &Gateway, hash: &[u8; 32]) -> Option<Arc<KeyEntry>> {
+    if gateway.directory.key(hash).is_none() && gateway.cluster.is_some() {
+        changes::take(gateway).await;
+    }
+    gateway.directory.key(hash)
+}
+
+/// Whether the call names a channel that is not known here.
+fn names_unknown(gateway: &Gateway, key: &ApiKey, request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str());
+    let named =
+        path.and_then(|path| path.split('/').zip(request.uri().path().split('/')).find(|(name, _)| *name == CHANNEL));
+    // An id in a path needs no escapes; one that has them is looked for in vain.
+    named.is_some_and(|(_, id)| {
+        gateway.directory.find(key.institution, key.grant.environment, id).is_none_or(|entry| entry.is_deleted())
+    })
+}
+
+/// How the routes name a channel.
+const CHANNEL: &str = "{channelId}";
 
 fn looks_only(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)

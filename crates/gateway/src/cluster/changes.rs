@@ -18,7 +18,7 @@ pub(super) async fn follow(gateway: Arc<Gateway>) {
 }
 
 /// Takes over what changed.
-pub(super) async fn take(gateway: &Gateway) {
+pub async fn take(gateway: &Gateway) {
     if let Err(error) = try_take(gateway).await {
         // The next look does it.
         tracing::debug!(%error, "changes of other nodes could not be read");

@@ -7,7 +7,7 @@
 //! | `changes` | keys and channels that other nodes changed |
 //! | `notices` | what nodes tell each other |
 
-mod changes;
+pub mod changes;
 pub mod leases;
 mod node;
 pub mod notices;
