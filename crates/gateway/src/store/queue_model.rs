@@ -13,7 +13,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::status::MessageStatus;
 
-use super::fixtures::{Ground, LEAVE, MINUTE, NOW, SqliteFile, request, sent};
+use super::fixtures::{Engine, Ground, LEAVE, MINUTE, NOW, PgDatabase, SqliteFile, request, sent};
 use super::rows::{
     Cancelled, ChannelKey, Claim, ClaimRequest, Enqueued, Message, Named, NewMessage, Orphans, Receipt, Settlement,
     Unanswered,
@@ -164,8 +164,8 @@ struct World {
 }
 
 impl World {
-    async fn new(rules: &[Rule]) -> Self {
-        let ground = Ground::on(SqliteFile::new()).await;
+    async fn new(engine: impl Engine + 'static, rules: &[Rule]) -> Self {
+        let ground = Ground::on(engine).await;
         let mut lines = Vec::new();
         for (n, rule) in rules.iter().enumerate() {
             let (key, sends) = (ground.channel_of(rule.kind, &format!("canal-{n}")).await, Default::default());
@@ -512,23 +512,36 @@ impl World {
     }
 }
 
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 3_000, ..ProptestConfig::default() }
+}
+
+fn keeps_its_promises(engine: impl Engine + 'static, rules: &[Rule], ops: Vec<Op>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut world = World::new(engine, rules).await;
+        for op in ops {
+            world.step(op).await;
+        }
+        world.drain().await;
+        world.ground.store.close().await;
+    });
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 200,
-        failure_persistence: None,
-        max_shrink_iters: 3_000,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(config(200))]
 
     #[test]
     fn the_queue_keeps_its_promises(rules in rules(), ops in ops()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(async {
-            let mut world = World::new(&rules).await;
-            for op in ops {
-                world.step(op).await;
-            }
-            world.drain().await;
-        });
+        keeps_its_promises(SqliteFile::new(), &rules, ops);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(20))]
+
+    #[test]
+    fn the_shared_queue_keeps_its_promises(rules in rules(), ops in ops()) {
+        keeps_its_promises(PgDatabase::new(), &rules, ops);
     }
 }

@@ -1,5 +1,6 @@
 //! New recipients wait where the network watches how many chats a channel opens.
 
+use futures_util::future::join_all;
 use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
@@ -23,8 +24,11 @@ async fn knows(ground: &Ground, channel: ChannelKey, account: &str) -> bool {
     ground.store.note_chat(channel, account.to_owned()).await.expect("stored")
 }
 
+/// Accepts a message that is there for a while already: what came just now may be looked at again by each claim, because
+/// another may yet come before it.
 async fn accept_until(ground: &Ground, channel: ChannelKey, recipient: &str, expires_at: Millis) -> MessageId {
-    let message = NewMessage { expires_at, ..ground.new_message(channel, recipient) };
+    let accepted_at = NOW - MINUTE;
+    let message = NewMessage { accepted_at, expires_at, ..ground.new_message(channel, recipient) };
     let id = message.id;
     assert_eq!(ground.enqueue(message).await, Enqueued::Accepted);
     id
@@ -204,14 +208,13 @@ pub(super) async fn who_waits_expires_in_time(ground: Ground) {
 pub(super) async fn many_who_wait_are_passed_a_part_at_a_time(ground: Ground) {
     let channel = linked(&ground).await;
     restrict(&ground, channel, UNTIL).await;
-    for n in 0..1_200 {
-        ground.accept(channel, &format!("55{n}")).await;
-    }
+    let recipients: Vec<_> = (0..1_200).map(|n| format!("55{n}")).collect();
+    join_all(recipients.iter().map(|recipient| accept_until(&ground, channel, recipient, NOW + DAY))).await;
     knows(&ground, channel, "77").await;
     let known = ground.accept(channel, "77").await;
     for _ in 0..2 {
         let claim = ground.claim(request(channel)).await;
-        assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW)), "others wait for the writer too");
+        assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW)), "others wait, too");
     }
     assert_eq!(send_all(&ground, channel, NOW, None).await, (vec![known], Some(UNTIL)));
 }
