@@ -235,6 +235,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of {}:\n{}", self.address, self.log());
+        }
         // Already gone is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
