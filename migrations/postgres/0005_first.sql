@@ -263,7 +263,9 @@ create table sandbox_phone (
     vcard          text     not null,
     received_at    bigint   not null,
     -- 0: no receipt taken by the gateway yet, 1: DELIVERED taken, 2: READ taken, 3: none will be sent.
-    receipts       smallint not null
+    receipts       smallint not null,
+    -- Until when one node has its receipts to itself.
+    reserved_until bigint   not null default 0
 );
 create index sandbox_phone_of on sandbox_phone (institution_id, n);
 create index sandbox_phone_pending on sandbox_phone (n) where receipts < 2;

@@ -22,6 +22,8 @@ use crate::clock::{Clock, millis};
 use crate::provider::{Provider, SendOutcome, Via};
 use crate::receipts::Receipts;
 use crate::store::rows::{Claimed, StoreError, Unanswered};
+use network::postgres::Tables;
+use network::sqlite::File;
 use network::{Arrival, Network, PhoneQuery, Shown};
 pub use scenario::{CARD_SCENARIOS, Scenario};
 
@@ -40,7 +42,7 @@ const NETWORK_DOWN: Duration = Duration::from_secs(1);
 
 /// The simulated network and its one phone.
 pub struct Sandbox {
-    network: Network,
+    network: Box<dyn Network>,
     pacing: Pacing,
     clock: Arc<dyn Clock>,
     /// Something arrived: receipts are due soon.
@@ -51,18 +53,17 @@ pub struct Sandbox {
 impl Sandbox {
     /// Opens the network's own file.
     pub fn open(path: &Path, pacing: Pacing, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Ok(Self {
-            network: Network::open(path)?,
-            pacing,
-            clock,
-            arrived: Notify::new(),
-            arriving: Semaphore::new(ARRIVALS),
-        })
+        Ok(Self::on(Box::new(File::open(path)?), pacing, clock))
     }
 
-    /// XXX stub
-    pub fn on_postgres(_url: &str, pacing: Pacing, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Self::open(&std::env::temp_dir().join(format!("sandbox-{}.db", std::process::id())), pacing, clock)
+    /// Takes part in the network that all nodes of a database share. Connects nothing yet.
+    pub fn on_postgres(url: &str, pacing: Pacing, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        Ok(Self::on(Box::new(Tables::new(url)?), pacing, clock))
+    }
+
+    fn on(network: Box<dyn Network>, pacing: Pacing, clock: Arc<dyn Clock>) -> Self {
+        let (arrived, arriving) = (Notify::new(), Semaphore::new(ARRIVALS));
+        Self { network, pacing, clock, arrived, arriving }
     }
 
     /// What the phone shows, newest first.
@@ -93,9 +94,10 @@ impl Sandbox {
                 }
             };
             let wait = async {
-                match wait {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => arrived.await,
+                match (wait, self.network.look_every()) {
+                    (Some(wait), _) => tokio::time::sleep(wait).await,
+                    (None, None) => arrived.await,
+                    (None, Some(every)) => drop(tokio::time::timeout(every, arrived).await),
                 }
             };
             tokio::select! {

@@ -1,29 +1,27 @@
-//! The simulated network's file: what arrived, and what the phone shows of it.
+//! The simulated network: what arrived, and what the phone shows of it.
 //!
-//! Apart from the store on purpose: after a crash the store may not know of an arrival, as with a real network, and the
-//! difference between the two is what tests look at. It survives the death of the process, not that of the machine.
+//! Apart from the store's own rows on purpose: after a crash the store may not know of an arrival, as with a real network,
+//! and the difference between the two is what tests look at.
 
-use std::path::Path;
-use std::sync::Arc;
+pub(super) mod postgres;
+pub(super) mod sqlite;
+#[cfg(test)]
+mod tests;
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use recado_domain::ids::InstitutionId;
 use recado_domain::status::MessageStatus;
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use rusqlite_migration::M;
 
 use crate::clock::Millis;
 use crate::provider::Via;
-use crate::store::rows::{Claimed, Named, Receipt, StoreError};
-use crate::store::sqlite::readers::Readers;
-use crate::store::sqlite::writer::{Owned, Writer};
-use crate::store::sqlite::{connect, migrate};
-
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../migrations/sqlite/sandbox.sql"))];
+use crate::store::rows::{ChannelKey, Claimed, Named, Receipt, StoreError};
 
 /// Receipts that are passed on together.
 const RECEIPTS_AT_ONCE: i64 = 256;
 
-/// Where the receipts of a message stand in the file.
+/// Where the receipts of a message stand.
 const NONE_TAKEN: u8 = 0;
 const READ_TAKEN: u8 = 2;
 const NONE_SENT: u8 = 3;
@@ -35,6 +33,18 @@ pub(super) struct Arrival {
     pub(super) at: Millis,
     /// Whether receipts will be sent for it.
     pub(super) receipts: bool,
+}
+
+impl Arrival {
+    /// What the phone calls it.
+    fn shown_id(&self) -> String {
+        format!("msg_sandbox_{}", self.message.id)
+    }
+
+    /// Where its receipts stand at first.
+    fn receipts_stand(&self) -> u8 {
+        if self.receipts { NONE_TAKEN } else { NONE_SENT }
+    }
 }
 
 /// A message that the phone shows.
@@ -69,163 +79,36 @@ pub(super) struct Due {
     pub(super) receipt: Receipt,
 }
 
-/// The thread's own: just the connection. A power cut may take the last arrivals but leaves the file whole; the death of
-/// the process takes nothing.
-struct Writing(Connection);
-
-impl Owned for Writing {
-    fn open(path: &Path) -> rusqlite::Result<Self> {
-        let mut connection = connect(path, "normal")?;
-        migrate(&mut connection, MIGRATIONS)?;
-        Ok(Self(connection))
-    }
-
-    fn connection(&self) -> &Connection {
-        &self.0
-    }
-}
-
-/// The file.
-pub(super) struct Network {
-    writer: Writer<Writing>,
-    readers: Arc<Readers>,
-}
-
-impl Network {
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let writer = Writer::start(path.to_owned()).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let readers = Readers::new(path.to_owned(), writer.health());
-        Ok(Self { writer, readers })
-    }
-
-    pub(super) async fn close(&self) {
-        self.readers.close();
-        self.writer.close().await;
-    }
-
-    pub(super) async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError> {
-        self.writer.run(move |writing| arrive(&writing.0, &arrival)).await
-    }
-
-    /// The receipts that are due, and whether more will be.
-    pub(super) async fn due(&self, now: Millis, delay: Millis) -> Result<(Vec<Due>, bool), StoreError> {
-        self.writer.run(move |writing| due(&writing.0, now, delay)).await
-    }
-
-    /// The gateway has taken these receipts: they need not be sent again.
-    pub(super) async fn taken(&self, due: Vec<Due>) -> Result<(), StoreError> {
-        self.writer.run(move |writing| taken(&writing.0, &due)).await
-    }
-
-    pub(super) async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError> {
-        self.writer.run(move |writing| clear(&writing.0, institution)).await
-    }
-
-    pub(super) async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
-        self.readers.read(move |connection| shown(connection, &query)).await
-    }
-}
-
-fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
-    let Arrival { via, message, at, receipts } = arrival;
-    connection
-        .prepare_cached("insert into arrivals (network_id, arrived_at) values (?1, ?2)")?
-        .execute(params![message.network_id, at])?;
-    connection
-        .prepare_cached(
-            "insert into phone (network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard,
-                                received_at, receipts)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-             -- Shown once. A phone that gets a message again sends its receipts again.
-             on conflict (network_id) do update set receipts = excluded.receipts",
-        )?
-        .execute(params![
-            message.network_id,
-            format!("msg_sandbox_{}", message.id),
-            via.institution.as_bytes(),
-            via.key,
-            via.id.as_str(),
-            message.recipient,
-            message.payload,
-            message.card,
-            at,
-            if *receipts { NONE_TAKEN } else { NONE_SENT },
-        ])?;
-    Ok(())
-}
-
-fn due(connection: &Connection, now: Millis, delay: Millis) -> rusqlite::Result<(Vec<Due>, bool)> {
-    let mut statement = connection.prepare_cached(
-        "select n, receipts, channel_key, network_id from phone indexed by phone_pending
-         -- DELIVERED one delay after the arrival, READ two.
-         where receipts < 2 and received_at + ?2 * (1 + receipts) <= ?1
-         order by n limit ?3",
-    )?;
-    let rows = statement.query_map(params![now, delay, RECEIPTS_AT_ONCE], |row| {
-        let taken = row.get(1)?;
+impl Due {
+    /// The next receipt of a row, of which so many were taken.
+    fn new((row, taken): (i64, u8), channel: ChannelKey, network_id: String, now: Millis) -> Self {
         let status = if taken == NONE_TAKEN { MessageStatus::Delivered } else { MessageStatus::Read };
-        let of = Named::NetworkId(row.get(3)?);
-        let receipt = Receipt { channel: row.get(2)?, of, status, at: now, account: None, error: None, pauses: None };
-        Ok(Due { row: row.get(0)?, taken, receipt })
-    })?;
-    let due = rows.collect::<rusqlite::Result<_>>()?;
-    let pending = "select exists (select 1 from phone indexed by phone_pending where receipts < 2)";
-    Ok((due, connection.prepare_cached(pending)?.query_row([], |row| row.get(0))?))
-}
-
-fn taken(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached("update phone set receipts = ?3 where n = ?1 and receipts = ?2")?;
-    for due in due {
-        statement.execute(params![due.row, due.taken, (due.taken + 1).min(READ_TAKEN)])?;
+        let of = Named::NetworkId(network_id);
+        let receipt = Receipt { channel, of, status, at: now, account: None, error: None, pauses: None };
+        Self { row, taken, receipt }
     }
-    Ok(())
+
+    /// Where the row's receipts stand when this one is taken.
+    fn next(&self) -> u8 {
+        (self.taken + 1).min(READ_TAKEN)
+    }
 }
 
-fn clear(connection: &Connection, institution: InstitutionId) -> rusqlite::Result<()> {
-    connection.execute(
-        "delete from arrivals where network_id in (select network_id from phone where institution_id = ?1)",
-        [institution.as_bytes()],
-    )?;
-    connection.execute("delete from phone where institution_id = ?1", [institution.as_bytes()])?;
-    Ok(())
-}
-
-fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option<Vec<Shown>>> {
-    let institution = query.institution.as_bytes();
-    let before = match &query.before {
-        None => i64::MAX,
-        Some(id) => {
-            let found = connection
-                .prepare_cached("select n from phone where network_id = ?1 and institution_id = ?2")?
-                .query_row(params![id, institution], |row| row.get(0))
-                .optional()?;
-            match found {
-                Some(n) => n,
-                None => return Ok(None),
-            }
-        }
-    };
-    let mut statement = connection.prepare_cached(
-        "select id, channel_id, network_id, recipient, contact, vcard, received_at,
-                (select count(*) from arrivals where arrivals.network_id = phone.network_id)
-         from phone
-         where institution_id = ?1 and n < ?2 and (?3 is null or recipient = ?3)
-         order by n desc limit ?4",
-    )?;
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![institution, before, query.recipient, limit], read_shown)?;
-    rows.collect::<rusqlite::Result<_>>().map(Some)
-}
-
-fn read_shown(row: &Row<'_>) -> rusqlite::Result<Shown> {
-    Ok(Shown {
-        id: row.get(0)?,
-        channel_id: row.get(1)?,
-        network_id: row.get(2)?,
-        recipient: row.get(3)?,
-        contact: row.get(4)?,
-        vcard: row.get(5)?,
-        received_at: row.get(6)?,
-        arrivals: row.get(7)?,
-    })
+/// Where the network keeps what it knows.
+#[async_trait]
+pub(super) trait Network: Send + Sync {
+    /// Takes a message; one that it has, it recognises.
+    async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError>;
+    /// The receipts that are due, and whether more will be. No other node is given them for a while.
+    async fn due(&self, now: Millis, delay: Millis) -> Result<(Vec<Due>, bool), StoreError>;
+    /// The gateway has taken these receipts: they need not be sent again.
+    async fn taken(&self, due: Vec<Due>) -> Result<(), StoreError>;
+    /// Empties what an institution's phone shows.
+    async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError>;
+    /// A page of what the phone shows; `None` when `before` names nothing of it.
+    async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError>;
+    /// How often to look for receipts of which this process has not heard; `None`: there is no other that could leave any.
+    fn look_every(&self) -> Option<Duration>;
+    /// Writes what is left and closes the file.
+    async fn close(&self);
 }

@@ -34,7 +34,7 @@ const TRIES: usize = 4;
 
 /// Why a statement or a transaction came to nothing.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Postgres(tokio_postgres::Error),
     /// The channel is another node's now.
     Fenced,
@@ -43,7 +43,7 @@ pub(super) enum Failure {
 }
 
 /// The result of a statement.
-pub(super) type Done<T> = std::result::Result<T, Failure>;
+pub(crate) type Done<T> = std::result::Result<T, Failure>;
 
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
@@ -52,7 +52,7 @@ impl From<tokio_postgres::Error> for Failure {
 }
 
 /// A value in the database that this version does not understand.
-pub(super) fn not_understood(what: &'static str) -> Failure {
+pub(crate) fn not_understood(what: &'static str) -> Failure {
     Failure::Refused(what)
 }
 
@@ -97,10 +97,10 @@ impl Failure {
 }
 
 /// A value for a statement, with its type.
-pub(super) type Arg<'a> = (&'a (dyn ToSql + Sync), Type);
+pub(crate) type Arg<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// What can be given to a statement.
-pub(super) trait Typed: ToSql + Sync {
+pub(crate) trait Typed: ToSql + Sync {
     /// The type by which the database knows it.
     const TYPE: Type;
 }
@@ -130,7 +130,7 @@ typed! {
 }
 
 /// A value with its type.
-pub(super) fn arg<T: Typed>(value: &T) -> Arg<'_> {
+pub(crate) fn arg<T: Typed>(value: &T) -> Arg<'_> {
     (value, T::TYPE)
 }
 
@@ -138,11 +138,11 @@ pub(super) fn arg<T: Typed>(value: &T) -> Arg<'_> {
 macro_rules! args {
     ($($value:expr),* $(,)?) => { &[$($crate::store::postgres::db::arg(&$value)),*] };
 }
-pub(super) use args;
+pub(crate) use args;
 
 /// A connection, in a transaction or not.
 #[derive(Clone, Copy)]
-pub(super) struct Db<'a>(pub &'a Client);
+pub(crate) struct Db<'a>(pub &'a Client);
 
 impl Db<'_> {
     /// All rows.
@@ -162,7 +162,7 @@ impl Db<'_> {
 }
 
 /// The connections of this node, and whether they work.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     connections: Connections,
     health: watch::Sender<Health>,
     closed: CancellationToken,
@@ -267,7 +267,7 @@ async fn come_back(connections: Connections, health: watch::Sender<Health>, clos
 }
 
 /// Runs work on a connection, once; with a limit in time.
-pub(super) async fn limited<T>(work: impl Future<Output = Done<T>>) -> std::result::Result<T, Option<Failure>> {
+pub(crate) async fn limited<T>(work: impl Future<Output = Done<T>>) -> std::result::Result<T, Option<Failure>> {
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => done.map_err(Some),
         Err(_) => Err(None),
@@ -302,7 +302,7 @@ macro_rules! transaction {
         }
     }};
 }
-pub(super) use transaction;
+pub(crate) use transaction;
 
 /// Runs `work` on a connection, without a transaction: for one statement, or for several that need not agree.
 macro_rules! plainly {
@@ -326,10 +326,10 @@ macro_rules! plainly {
         }
     }};
 }
-pub(super) use plainly;
+pub(crate) use plainly;
 
 /// The further tries of a transaction.
-pub(super) fn tries() -> impl Iterator<Item = usize> {
+pub(crate) fn tries() -> impl Iterator<Item = usize> {
     1..TRIES
 }
 

@@ -8,7 +8,7 @@ mod accounts;
 mod channels;
 mod chats;
 mod claim;
-mod db;
+pub(crate) mod db;
 mod enqueue;
 mod gate;
 mod links;

@@ -1,0 +1,199 @@
+//! The simulated network in the database that nodes share: one phone for all of them.
+//!
+//! It survives the death of any node, and of the database's process; its last moments may be lost with the machine.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use recado_domain::ids::InstitutionId;
+use tokio_postgres::Row;
+
+use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown};
+use crate::clock::{Millis, millis};
+use crate::store::postgres::db::{Db, Done, Pool, args, not_understood, plainly};
+use crate::store::rows::StoreError;
+
+/// Connections of this node's network, beside those of the store.
+const CONNECTIONS: usize = 4;
+/// How long a node has receipts to itself that it is passing on. When it dies, they are anybody's.
+const RESERVED: Duration = Duration::from_secs(5);
+/// How often a node looks for what others left.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Rows that are deleted at a time.
+const CLEAR_AT_ONCE: i64 = 5_000;
+
+/// The commit waits for no disk: what is told of it here is no promise to anybody.
+const FAST: &str = "fast as (select set_config('synchronous_commit', 'off', true))";
+
+/// The tables.
+pub(in crate::provider::sandbox) struct Tables(Pool);
+
+impl Tables {
+    /// Connects nothing yet.
+    pub(in crate::provider::sandbox) fn new(url: &str) -> anyhow::Result<Self> {
+        Ok(Self(Pool::new(url, CONNECTIONS)?))
+    }
+}
+
+#[async_trait]
+impl Network for Tables {
+    async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError> {
+        plainly!(self.0, db => arrive(db, &arrival))
+    }
+
+    async fn due(&self, now: Millis, delay: Millis) -> Result<(Vec<Due>, bool), StoreError> {
+        plainly!(self.0, db => due(db, now, delay))
+    }
+
+    async fn taken(&self, due: Vec<Due>) -> Result<(), StoreError> {
+        plainly!(self.0, db => taken(db, &due))
+    }
+
+    async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError> {
+        let last: Option<i64> = plainly!(self.0, db => last(db, institution))?;
+        let Some(last) = last else { return Ok(()) };
+        loop {
+            // A part at a time: no statement may take long.
+            let cleared: u64 = plainly!(self.0, db => clear(db, institution, last))?;
+            if cleared == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
+        plainly!(self.0, db => shown(db, &query))
+    }
+
+    fn look_every(&self) -> Option<Duration> {
+        Some(LOOK_EVERY)
+    }
+
+    async fn close(&self) {
+        self.0.close();
+    }
+}
+
+async fn arrive(db: Db<'_>, arrival: &Arrival) -> Done<()> {
+    let Arrival { via, message, at, .. } = arrival;
+    let sql = format!(
+        "with {FAST}, arrived as (insert into sandbox_arrivals (network_id, arrived_at) values ($1, $9))
+         insert into sandbox_phone (network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard,
+                                    received_at, receipts)
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 from fast
+         -- Shown once. A phone that gets a message again sends its receipts again.
+         on conflict (network_id) do update set receipts = excluded.receipts, reserved_until = 0"
+    );
+    db.run(
+        &sql,
+        args![
+            message.network_id.as_str(),
+            arrival.shown_id(),
+            &via.institution.as_bytes()[..],
+            via.key,
+            via.id.as_str(),
+            message.recipient.as_str(),
+            message.payload.as_str(),
+            message.card.as_str(),
+            *at,
+            i16::from(arrival.receipts_stand()),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn due(db: Db<'_>, now: Millis, delay: Millis) -> Done<(Vec<Due>, bool)> {
+    let sql = format!(
+        "with {FAST}, next as (
+             select n from sandbox_phone
+             -- DELIVERED one delay after the arrival, READ two.
+             where receipts < 2 and reserved_until <= $1 and received_at + $2 * (1 + receipts) <= $1
+             -- What another node is just reserving is not waited for.
+             order by n limit $3 for no key update skip locked
+         )
+         update sandbox_phone p set reserved_until = $4 from next, fast where p.n = next.n
+         returning p.n, p.receipts, p.channel_key, p.network_id"
+    );
+    let rows = db.rows(&sql, args![now, delay, RECEIPTS_AT_ONCE, now + millis(RESERVED)]).await?;
+    if rows.is_empty() {
+        let sql = "select from sandbox_phone where receipts < 2 and reserved_until <= $1 limit 1";
+        return Ok((Vec::new(), db.row(sql, args![now]).await?.is_some()));
+    }
+    let of = |row: &Row| {
+        let taken = u8::try_from(row.get::<_, i16>(1)).map_err(|_| not_understood("receipts of the sandbox"))?;
+        Ok(Due::new((row.get(0), taken), row.get(2), row.get(3), now))
+    };
+    let mut due = rows.iter().map(of).collect::<Done<Vec<_>>>()?;
+    due.sort_unstable_by_key(|due| due.row);
+    Ok((due, true))
+}
+
+async fn taken(db: Db<'_>, due: &[Due]) -> Done<()> {
+    let rows: Vec<i64> = due.iter().map(|due| due.row).collect();
+    let taken: Vec<i16> = due.iter().map(|due| i16::from(due.taken)).collect();
+    let next: Vec<i16> = due.iter().map(|due| i16::from(due.next())).collect();
+    let sql = format!(
+        "with {FAST}
+         update sandbox_phone p set receipts = due.next, reserved_until = 0
+         from unnest($1, $2, $3) as due (n, taken, next), fast
+         where p.n = due.n and p.receipts = due.taken"
+    );
+    db.run(&sql, args![rows, taken, next]).await?;
+    Ok(())
+}
+
+/// The last message on an institution's phone.
+async fn last(db: Db<'_>, institution: InstitutionId) -> Done<Option<i64>> {
+    let sql = "select n from sandbox_phone where institution_id = $1 order by n desc limit 1";
+    Ok(db.row(sql, args![&institution.as_bytes()[..]]).await?.map(|row| row.get(0)))
+}
+
+/// Takes messages up to this one off an institution's phone; how many.
+async fn clear(db: Db<'_>, institution: InstitutionId, last: i64) -> Done<u64> {
+    let sql = format!(
+        "with {FAST}, first as (
+             select n from sandbox_phone where institution_id = $1 and n <= $2 order by n limit $3
+         ), shown as (
+             delete from sandbox_phone where n in (select n from first) returning network_id
+         ), arrived as (
+             delete from sandbox_arrivals where network_id in (select network_id from shown)
+         )
+         select network_id from shown, fast"
+    );
+    let cleared = db.rows(&sql, args![&institution.as_bytes()[..], last, CLEAR_AT_ONCE]).await?;
+    Ok(u64::try_from(cleared.len()).unwrap_or(u64::MAX))
+}
+
+async fn shown(db: Db<'_>, query: &PhoneQuery) -> Done<Option<Vec<Shown>>> {
+    let institution = &query.institution.as_bytes()[..];
+    let before = match &query.before {
+        None => i64::MAX,
+        Some(id) => {
+            let sql = "select n from sandbox_phone where network_id = $1 and institution_id = $2";
+            let Some(row) = db.row(sql, args![id.as_str(), institution]).await? else { return Ok(None) };
+            row.get(0)
+        }
+    };
+    let sql = "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+                      (select count(*) from sandbox_arrivals a where a.network_id = p.network_id)
+               from sandbox_phone p
+               where institution_id = $1 and n < $2 and ($3 is null or recipient = $3)
+               order by n desc limit $4";
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let rows = db.rows(sql, args![institution, before, query.recipient, limit]).await?;
+    rows.iter().map(read_shown).collect::<Done<_>>().map(Some)
+}
+
+fn read_shown(row: &Row) -> Done<Shown> {
+    Ok(Shown {
+        id: row.get(0),
+        channel_id: row.get(1),
+        network_id: row.get(2),
+        recipient: row.get(3),
+        contact: row.get(4),
+        vcard: row.get(5),
+        received_at: row.get(6),
+        arrivals: u32::try_from(row.get::<_, i64>(7)).map_err(|_| not_understood("number of arrivals"))?,
+    })
+}
