@@ -24,6 +24,8 @@ mod recipients;
 mod sessions;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_nodes;
 
 use std::sync::Arc;
 
