@@ -11,6 +11,9 @@ use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, NewMessage, PurgeRe
 const EVERYTHING: PurgeRequest =
     PurgeRequest { now: NOW + 9 * DAY, finished_before: NOW + 9 * DAY, used_before: NOW + 9 * DAY, after: 0 };
 
+/// More than two batches of any engine.
+const MANY: usize = 4_100;
+
 /// Purges to the end; where each batch ended.
 async fn purge(ground: &Ground, mut request: PurgeRequest) -> Vec<Seq> {
     let mut ends = Vec::new();
@@ -20,6 +23,10 @@ async fn purge(ground: &Ground, mut request: PurgeRequest) -> Vec<Seq> {
         request.after = next;
     }
     ends
+}
+
+async fn accept_many(ground: &Ground, channel: ChannelKey) -> Vec<MessageId> {
+    join_all((0..MANY).map(|_| ground.accept(channel, "551"))).await
 }
 
 async fn left(ground: &Ground, channel: ChannelKey) -> Vec<MessageId> {
@@ -59,7 +66,7 @@ pub(super) async fn open_messages_stay_however_old(ground: Ground) {
 
 pub(super) async fn a_purge_goes_in_batches(ground: Ground) {
     let channel = ground.channel("loja").await;
-    let accepted = join_all((0..1_200).map(|_| ground.accept(channel, "551"))).await;
+    let accepted = accept_many(&ground, channel).await;
     while ground.store.cancel_queued(channel, 500, NOW).await.expect("stored") > 0 {}
     let ends = purge(&ground, EVERYTHING).await;
     assert!(ends.len() > 1, "{ends:?}");
@@ -68,7 +75,7 @@ pub(super) async fn a_purge_goes_in_batches(ground: Ground) {
     assert_eq!(ground.store.message(channel, accepted[0]).await.expect("read"), None);
 
     // What is young is left alone, and not walked through each time.
-    join_all((0..1_200).map(|_| ground.accept(channel, "551"))).await;
+    accept_many(&ground, channel).await;
     let young = PurgeRequest { finished_before: NOW, used_before: NOW, ..EVERYTHING };
     assert_eq!(ground.store.purge(young).await.expect("stored"), None);
 }
@@ -79,13 +86,13 @@ pub(super) async fn used_keys_are_forgotten(ground: Ground) {
         let idempotency = Some(ground.idempotency(&format!("chave {n}"), 1));
         NewMessage { accepted_at, idempotency, ..ground.new_message(channel, "551") }
     };
-    join_all((0..1_100).map(|n| ground.enqueue(call(n, NOW)))).await;
-    ground.enqueue(call(2_000, NOW + 1)).await;
+    join_all((0..MANY).map(|n| ground.enqueue(call(n, NOW)))).await;
+    ground.enqueue(call(MANY, NOW + 1)).await;
     let ends = purge(&ground, PurgeRequest { finished_before: 0, used_before: NOW + 1, ..EVERYTHING }).await;
     assert!(ends.len() > 1, "in batches: {ends:?}");
-    let answers = join_all([0, 600, 1_099].map(|n| ground.enqueue(call(n, NOW)))).await;
+    let answers = join_all([0, 600, MANY - 1].map(|n| ground.enqueue(call(n, NOW)))).await;
     assert_eq!(answers, [Enqueued::Accepted; 3], "forgotten");
-    let kept = ground.enqueue(call(2_000, NOW + 2)).await;
+    let kept = ground.enqueue(call(MANY, NOW + 2)).await;
     assert!(matches!(kept, Enqueued::Replayed(_)), "{kept:?}");
 }
 
@@ -93,12 +100,14 @@ pub(super) async fn what_was_said_of_numbers_is_forgotten(ground: Ground) {
     let channel = ground.channel("loja").await;
     let month = 30 * DAY;
     let note = |n: usize, now| ground.store.note_account(channel, format!("55{n}"), Some("551".to_owned()), now);
-    join_all((0..1_100).map(|n| note(n, NOW - month - 1))).await;
-    note(2_000, NOW - month).await.expect("stored");
+    for some in (0..MANY).collect::<Vec<_>>().chunks(100) {
+        join_all(some.iter().map(|n| note(*n, NOW - month - 1))).await;
+    }
+    note(MANY, NOW - month).await.expect("stored");
     let ends = purge(&ground, PurgeRequest { now: NOW, finished_before: 0, used_before: 0, after: 0 }).await;
     assert!(ends.len() > 1, "in batches: {ends:?}");
     let known = async |n: usize| ground.store.known_account(channel, format!("55{n}")).await.expect("read").is_some();
-    assert_eq!([known(0).await, known(1_099).await, known(2_000).await], [false, false, true]);
+    assert_eq!([known(0).await, known(MANY - 1).await, known(MANY).await], [false, false, true]);
 }
 
 pub(super) async fn a_restart_keeps_everything(mut ground: Ground) {
