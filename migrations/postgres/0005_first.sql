@@ -15,6 +15,11 @@ create table institutions (
 create table directory (version bigint not null);
 insert into directory values (0);
 
+-- A notice with each change, when it is committed: there are few.
+create function directory_changed() returns trigger language plpgsql as
+    $$ begin notify recado, 'changed'; return null; end $$;
+create trigger directory_changed after update on directory for each statement execute function directory_changed();
+
 create table api_keys (
     id             bytea  not null primary key,
     institution_id bytea  not null references institutions (id),

@@ -9,6 +9,8 @@ use crate::store::rows::{PurgeRequest, StoreError};
 
 /// The wait between two purges.
 const PURGE_EVERY: Duration = Duration::from_hours(1);
+/// By when a node has joined the others.
+const JOINED: Duration = Duration::from_mins(1);
 /// The pause between two batches of a purge, so that messages go first.
 const PURGE_PAUSE: Duration = Duration::from_millis(20);
 /// How long uses of keys are gathered before they are written down together.
@@ -16,6 +18,13 @@ const GATHER_USES: Duration = Duration::from_secs(5);
 
 /// Deletes what is old, once an hour, until the server stops.
 pub async fn purge(gateway: Arc<Gateway>) {
+    if gateway.cluster.is_some() {
+        // Until it is known which of the nodes does it.
+        tokio::select! {
+            () = gateway.stop.cancelled() => return,
+            () = tokio::time::sleep(JOINED) => {}
+        }
+    }
     loop {
         if let Err(error) = purge_once(&gateway).await {
             tracing::warn!(%error, "a purge broke off; the next one goes on");

@@ -21,7 +21,7 @@ use crate::clock::Millis;
 use crate::cluster::changes;
 use crate::directory::{ChannelEntry, KeyEntry};
 use crate::gateway::Gateway;
-use crate::store::rows::ApiKey;
+use crate::store::rows::{ApiKey, StoreError};
 
 /// The client's address, put on each request by the server.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,10 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
     }
     let now = gateway.clock.now();
     let key = match bearer(request.headers()) {
-        Some(secret) => find(&gateway, &secret.hash()).await,
+        Some(secret) => match find(&gateway, &secret.hash()).await {
+            Ok(key) => key,
+            Err(error) => return ApiError::from(error).into_response(),
+        },
         None => None,
     };
     let Some(entry) = key.filter(|entry| entry.is_valid(now)) else {
@@ -67,9 +70,12 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
     let mut response = if let Some(Quota { allowed: false, retry_after, .. }) = quota {
         ApiError::RateLimited(retry_after).into_response()
     } else {
-        if gateway.cluster.is_some() && names_unknown(&gateway, &entry.key, &request) {
-            // Another node may just have made it.
-            changes::take(&gateway).await;
+        // Another node may just have made it.
+        if gateway.cluster.is_some()
+            && names_unknown(&gateway, &entry.key, &request)
+            && let Err(error) = changes::try_take(&gateway).await
+        {
+            return ApiError::from(error).into_response();
         }
         request.extensions_mut().insert(Known { institution: entry.key.institution, grant: entry.key.grant });
         next.run(request).await
@@ -81,11 +87,11 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
 }
 
 /// The key with this hash. One that another node has just made may have to be asked for.
-async fn find(gateway: &Gateway, hash: &[u8; 32]) -> Option<Arc<KeyEntry>> {
-    if gateway.directory.key(hash).is_none() && gateway.cluster.is_some() {
-        changes::take(gateway).await;
+async fn find(gateway: &Gateway, hash: &[u8; 32]) -> Result<Option<Arc<KeyEntry>>, StoreError> {
+    if gateway.directory.key(hash).is_none() {
+        changes::try_take(gateway).await?;
     }
-    gateway.directory.key(hash)
+    Ok(gateway.directory.key(hash))
 }
 
 /// Whether the call names a channel that is not known here.

@@ -27,12 +27,16 @@ use crate::outbound::{BaseUrl, causes};
 use crate::store::postgres::Node;
 use crate::store::rows::{ChannelKey, StoreError};
 
-/// Stands on a call that was handed on, with the name of the node that did it. Such a call is not handed on again.
+/// Stands on a call that was handed on. Such a call is not handed on again.
 const FORWARDED: HeaderName = HeaderName::from_static("recado-forwarded-by");
 /// How long the other node may take to be reached.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long it may take to begin its answer; a call that waits for a first code takes ten seconds.
 const ANSWER: Duration = Duration::from_secs(40);
+
+/// How often it is asked who holds a channel that nobody holds, and the wait between.
+const LOOKS: usize = 30;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 type Nodes = Client<HttpsConnector<HttpConnector>, Body>;
 
@@ -41,8 +45,8 @@ pub async fn to_holder(State(gateway): State<Arc<Gateway>>, ids: Ids<1>, request
     let Some(channel) = elsewhere(&gateway, &ids, &request) else { return next.run(request).await };
     let forwarded = request.headers().contains_key(FORWARDED);
     let node = match holder(&gateway, channel).await {
-        Ok(Some(node)) if !forwarded => node,
-        // It is just changing hands; or no node sends for such channels.
+        Ok(Holder::Here) => return next.run(request).await,
+        Ok(Holder::There(node)) if !forwarded => node,
         Ok(_) => return ApiError::Unavailable.into_response(),
         Err(error) => return ApiError::from(error).into_response(),
     };
@@ -63,11 +67,27 @@ fn elsewhere(gateway: &Gateway, Ids([id]): &Ids<1>, request: &Request) -> Option
     of_line.then_some(entry.via.key)
 }
 
-async fn holder(gateway: &Gateway, channel: ChannelKey) -> Result<Option<Node>, StoreError> {
-    match &gateway.cluster {
-        Some(cluster) => cluster.store.holder(channel).await,
-        None => Ok(None),
+/// Who holds a channel.
+enum Holder {
+    Here,
+    There(Node),
+    /// No node sends for such channels.
+    Nobody,
+}
+
+/// Looks for a while: the channel may be new, or just changing hands.
+async fn holder(gateway: &Gateway, channel: ChannelKey) -> Result<Holder, StoreError> {
+    let Some(cluster) = &gateway.cluster else { return Ok(Holder::Here) };
+    for _ in 0..LOOKS {
+        if cluster.leases.epoch(channel).is_some() {
+            return Ok(Holder::Here);
+        }
+        if let Some(node) = cluster.store.holder(channel).await? {
+            return Ok(Holder::There(node));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
+    Ok(Holder::Nobody)
 }
 
 async fn hand_on(node: &Node, mut request: Request) -> Result<Response, ApiError> {

@@ -92,9 +92,10 @@ impl Api {
         Self { router: router(gateway.clone(), routes().into_iter()), gateway }
     }
 
-    /// Nothing but whether the process is well, for one that answers no calls.
-    pub fn health(gateway: Arc<Gateway>) -> Self {
-        let routes = routes().into_iter().filter(|route| route.path.starts_with("/health/"));
+    /// Whether the process is well, and what other nodes hand on about the lines that it holds: for one that answers no
+    /// calls of its own.
+    pub fn of_lines(gateway: Arc<Gateway>) -> Self {
+        let routes = routes().into_iter().filter(|route| route.on_line || route.path.starts_with("/health/"));
         Self { router: router(gateway.clone(), routes), gateway }
     }
 

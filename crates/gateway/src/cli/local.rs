@@ -32,7 +32,7 @@ impl Local {
         let behaviour = Behaviour::from_environment();
         if behaviour.database.urls().is_some() {
             make_private(data_dir)?;
-        } else if !data_dir.join(STORE_FILE).exists() {
+        } else if !data_dir.join(STORE_FILE).exists() && !DataDirLock::is_held(data_dir) {
             bail!("there is no store in {}: make one with `recado init --data-dir {0}`", data_dir.display());
         }
         let mut tries = 0;

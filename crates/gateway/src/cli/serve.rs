@@ -41,7 +41,7 @@ pub async fn run(config: Config) -> Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
     let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await?;
-    links::take_up(&gateway).await.context("cannot read how channels are linked")?;
+    let opens = links::take_up(&gateway).await.context("cannot read how channels are linked")?;
     let socket = Socket::open(dir)?;
     let background = TaskTracker::new();
     // Receipts come last to an end: what was sent while stopping may still be acknowledged.
@@ -62,13 +62,13 @@ pub async fn run(config: Config) -> Result<()> {
     if config.node.has(Role::Dispatch) {
         gateway.dispatcher.start().await.context("cannot read the queue")?;
     }
-    cluster::start(&gateway, node(&config, &gateway), &background).await;
+    cluster::start(&gateway, node(&config, &gateway, opens), &background).await;
     background.close();
     announce(&listener)?;
 
     let hurry = CancellationToken::new();
     let serving = tokio::spawn({
-        let api = if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::health(gateway.clone()) };
+        let api = if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::of_lines(gateway.clone()) };
         let (stop, hurry) = (gateway.stop.clone(), hurry.clone());
         async move { server::serve(listener, api, config.max_connections, stop, hurry.cancelled()).await }
     });
@@ -115,10 +115,12 @@ async fn end(
     background.wait().await;
 }
 
-/// What this process is to the other nodes. It sends for what its build knows.
-fn node(config: &Config, gateway: &Gateway) -> NewNode {
+/// What this process is to the other nodes. It sends for what its build knows; where it could not open all links, only
+/// for what needs none.
+fn node(config: &Config, gateway: &Gateway, opens: bool) -> NewNode {
     let all = [ChannelType::Sandbox, ChannelType::CloudApi, ChannelType::WhatsAppWeb].into_iter();
-    let types = all.filter(|kind| config.node.has(Role::Dispatch) && gateway.providers.of(*kind).is_some()).collect();
+    let sends = |kind: &ChannelType| gateway.providers.of(*kind).is_some() && (opens || *kind == ChannelType::Sandbox);
+    let types = all.filter(|kind| config.node.has(Role::Dispatch) && sends(kind)).collect();
     NewNode { name: config.node.name(), address: config.node.node_url.clone(), types }
 }
 

@@ -1,6 +1,7 @@
 //! Keys and channels that other nodes changed, taken over into what this one keeps in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use super::CHANGES;
 use crate::gateway::Gateway;
@@ -18,16 +19,23 @@ pub(super) async fn follow(gateway: Arc<Gateway>) {
 }
 
 /// Takes over what changed.
-pub async fn take(gateway: &Gateway) {
+pub(super) async fn take(gateway: &Gateway) {
     if let Err(error) = try_take(gateway).await {
         // The next look does it.
         tracing::debug!(%error, "changes of other nodes could not be read");
     }
 }
 
-async fn try_take(gateway: &Gateway) -> Result<(), StoreError> {
+/// Takes over what changed until now. Many that ask at a time share one question.
+pub async fn try_take(gateway: &Gateway) -> Result<(), StoreError> {
     let Some(cluster) = &gateway.cluster else { return Ok(()) };
+    let asked = cluster.looks.load(SeqCst);
     let mut seen = cluster.seen.lock().await;
+    if cluster.looks.load(SeqCst) > asked {
+        // Somebody began to look after this one came, and has done it.
+        return Ok(());
+    }
+    cluster.looks.fetch_add(1, SeqCst);
     if cluster.store.directory_version().await? == *seen {
         return Ok(());
     }

@@ -16,6 +16,8 @@ pub struct Leases {
 
 struct SharedLeases {
     held: RwLock<HashMap<ChannelKey, Epoch>>,
+    /// What is about to be given back: nothing more is claimed of it, and what is in hand is brought to its end.
+    leaving: RwLock<HashMap<ChannelKey, Epoch>>,
     /// Until when nobody else can hold what this node holds; before the first lease nothing is held.
     sure_until: watch::Sender<Instant>,
     notices: Arc<Notices>,
@@ -30,7 +32,8 @@ impl Leases {
     /// One node among others, which holds nothing yet.
     pub fn shared(notices: Arc<Notices>) -> Arc<Self> {
         let sure_until = watch::Sender::new(Instant::now());
-        Arc::new(Self { shared: Some(SharedLeases { held: RwLock::default(), sure_until, notices }) })
+        let (held, leaving) = (RwLock::default(), RwLock::default());
+        Arc::new(Self { shared: Some(SharedLeases { held, leaving, sure_until, notices }) })
     }
 
     /// Whether no other node can be there.
@@ -44,6 +47,15 @@ impl Leases {
             None => Some(0),
             Some(shared) => shared.held.read().unwrap_or_else(PoisonError::into_inner).get(&channel).copied(),
         }
+    }
+
+    /// The same, also while the channel is about to be given back: its line still writes.
+    pub fn epoch_of_line(&self, channel: ChannelKey) -> Option<Epoch> {
+        let leaving = || {
+            let shared = self.shared.as_ref()?;
+            shared.leaving.read().unwrap_or_else(PoisonError::into_inner).get(&channel).copied()
+        };
+        self.epoch(channel).or_else(leaving)
     }
 
     /// Tells whoever holds the channel that it may have something to do.
@@ -88,13 +100,33 @@ impl Leases {
         }
     }
 
+    /// These are about to be given back.
+    pub(super) fn leave(&self, channels: &[ChannelKey]) {
+        if let Some(shared) = &self.shared {
+            let mut held = shared.held.write().unwrap_or_else(PoisonError::into_inner);
+            let mut leaving = shared.leaving.write().unwrap_or_else(PoisonError::into_inner);
+            leaving.extend(channels.iter().filter_map(|channel| held.remove_entry(channel)));
+        }
+    }
+
     pub(super) fn remove(&self, channels: &[ChannelKey]) {
         if let Some(shared) = &self.shared {
             let mut held = shared.held.write().unwrap_or_else(PoisonError::into_inner);
+            let mut leaving = shared.leaving.write().unwrap_or_else(PoisonError::into_inner);
             for channel in channels {
                 held.remove(channel);
+                leaving.remove(channel);
             }
         }
+    }
+
+    /// What is held, and what is about to be given back.
+    pub(super) fn all(&self) -> Vec<ChannelKey> {
+        let Some(shared) = &self.shared else { return Vec::new() };
+        let leaving = shared.leaving.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.held();
+        all.extend(leaving.keys().copied());
+        all
     }
 
     /// What is held, in no order.

@@ -13,6 +13,7 @@ mod node;
 pub mod notices;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -43,6 +44,8 @@ pub struct Cluster {
     pub notices: Arc<Notices>,
     /// The last change of keys and channels that the directory has; locked while it is brought up to date.
     seen: Mutex<i64>,
+    /// How often that was begun.
+    looks: AtomicU64,
     /// This node, while it dispatches.
     node: Mutex<Option<Node>>,
 }
@@ -52,7 +55,8 @@ impl Cluster {
     pub fn new(store: Arc<PgStore>, seen: i64) -> Self {
         let notices = Arc::new(Notices::default());
         let leases = Leases::shared(notices.clone());
-        Self { store, leases, notices, seen: Mutex::new(seen), node: Mutex::default() }
+        let (seen, looks, node) = (Mutex::new(seen), AtomicU64::new(0), Mutex::default());
+        Self { store, leases, notices, seen, looks, node }
     }
 
     /// Tells what was not told yet.
@@ -167,8 +171,8 @@ impl Cluster {
 
     /// Whether this node is the one that has been there for longest.
     pub async fn is_first(&self) -> Result<bool, StoreError> {
-        let nodes = self.store.nodes().await?;
         let own = self.node_id().await;
+        let nodes = self.store.nodes(own).await?;
         Ok(nodes.first().is_some_and(|node| Some(node.id) == own))
     }
 

@@ -117,7 +117,7 @@ impl Shared {
         // Nothing that it held is its own any more.
         tracing::error!(node = id, "taken for dead by the others: what this node held is theirs now");
         self.set_id(None);
-        let held = self.cluster.leases.held();
+        let held = self.cluster.leases.all();
         self.cluster.leases.remove(&held);
         self.gateway.dispatcher.drop_all(&held);
         self.put_down(&held).await;
@@ -175,9 +175,9 @@ impl Shared {
 
     /// Takes and gives back, until this node has its share.
     async fn balance(&self, id: NodeId) -> Result<(), StoreError> {
-        self.cluster.store.nodes().await?;
+        self.cluster.store.nodes(Some(id)).await?;
         let shares = self.cluster.store.shares(id).await?;
-        if shares.iter().map(|share| share.held).sum::<usize>() != self.cluster.leases.held().len() {
+        if shares.iter().map(|share| share.held).sum::<usize>() != self.cluster.leases.all().len() {
             // An answer was lost.
             self.reconcile(id).await?;
         }
@@ -197,7 +197,7 @@ impl Shared {
         let leases = &self.cluster.leases;
         let told = self.cluster.store.held(id).await?;
         let known: HashSet<_> = told.iter().map(|(key, _)| *key).collect();
-        let lost: Vec<_> = leases.held().into_iter().filter(|key| !known.contains(key)).collect();
+        let lost: Vec<_> = leases.all().into_iter().filter(|key| !known.contains(key)).collect();
         leases.remove(&lost);
         self.gateway.dispatcher.drop_all(&lost);
         self.put_down(&lost).await;
@@ -230,17 +230,23 @@ impl Shared {
         let kind = |key: &ChannelKey| directory.channel(*key).map(|entry| entry.kind);
         let mut surplus: Vec<_> =
             self.cluster.leases.held().into_iter().filter(|key| kind(key) == Some(share.kind)).collect();
-        // Those without work first: nobody waits for them.
-        surplus.sort_by_key(|key| self.gateway.dispatcher.works_on(*key));
+        // Those without work first: nobody waits for them. A person waits for one that is just being linked.
+        surplus.sort_by_key(|key| (self.is_being_linked(*key), self.gateway.dispatcher.works_on(*key)));
         surplus.truncate(share.mine - share.fair());
         tracing::info!(node = id, channels = surplus.len(), "channels given back");
-        self.cluster.leases.remove(&surplus);
+        self.cluster.leases.leave(&surplus);
         // What is in hand is sent and settled first, and lines are closed here before they are opened there.
         join_all(surplus.iter().map(|key| self.gateway.dispatcher.let_go(*key))).await;
         self.put_down(&surplus).await;
+        self.cluster.leases.remove(&surplus);
         self.cluster.store.give_back(id, surplus).await?;
         self.cluster.notices.free();
         Ok(())
+    }
+
+    fn is_being_linked(&self, channel: ChannelKey) -> bool {
+        let web = self.gateway.providers.whatsapp_web();
+        web.is_some_and(|web| !web.pairing(channel).borrow().is_over())
     }
 
     fn lines(&self, channels: &[ChannelKey]) -> Vec<Via> {

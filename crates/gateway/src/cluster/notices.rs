@@ -20,7 +20,6 @@ const CHANNELS: usize = 350;
 #[derive(Debug, Default)]
 struct Pending {
     work: BTreeSet<ChannelKey>,
-    changed: bool,
     free: bool,
 }
 
@@ -29,7 +28,7 @@ struct Pending {
 pub enum Notice {
     /// These channels may have something to do.
     Work(Vec<ChannelKey>),
-    /// Keys or channels were changed.
+    /// Keys or channels were changed. The database says so itself, when the change is committed.
     Changed,
     /// Channels are free, or nodes have come or gone.
     Free,
@@ -54,9 +53,6 @@ impl Pending {
     /// Takes what fits into one payload; `None` when there is nothing to tell.
     fn take(&mut self) -> Option<String> {
         let mut lines = Vec::new();
-        if std::mem::take(&mut self.changed) {
-            lines.push("changed".to_owned());
-        }
         if std::mem::take(&mut self.free) {
             lines.push("free".to_owned());
         }
@@ -82,11 +78,6 @@ impl Notices {
         self.add(|pending| {
             pending.work.insert(channel);
         });
-    }
-
-    /// Keys or channels were changed.
-    pub fn changed(&self) {
-        self.add(|pending| pending.changed = true);
     }
 
     /// Channels are free, or this node has come or goes.
@@ -131,19 +122,18 @@ mod tests {
     #[test]
     fn a_notice_is_read_as_it_was_written_and_fits() {
         let notices = Notices::default();
-        notices.changed();
         notices.free();
         (0..400).for_each(|number| notices.work(i64::MAX - number));
         let mut pending = notices.pending.into_inner().expect("no panic");
         let (first, second) = (pending.take().expect("some"), pending.take().expect("the rest"));
         assert!(first.len() < 8_000, "{}", first.len());
         let mut heard = Notice::parse(&first);
-        assert_eq!(heard[..2], [Notice::Changed, Notice::Free]);
+        assert_eq!(heard[0], Notice::Free);
         heard.extend(Notice::parse(&second));
         let work =
             heard.iter().filter_map(|notice| if let Notice::Work(keys) = notice { Some(keys.len()) } else { None });
         assert_eq!(work.sum::<usize>(), 400);
         assert_eq!(pending.take(), None);
-        assert_eq!(Notice::parse("something new\nwork x,7"), [Notice::Work(vec![7])]);
+        assert_eq!(Notice::parse("something new\nwork x,7\nchanged"), [Notice::Work(vec![7]), Notice::Changed]);
     }
 }

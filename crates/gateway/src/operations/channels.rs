@@ -239,6 +239,10 @@ pub(super) async fn add(gateway: &Gateway, channel: NewChannel) -> Result<Channe
     let _one_at_a_time = gateway.changes.lock().await;
     let channel = gateway.store.create_channel(channel).await?.ok_or(ApiError::ChannelExists)?;
     gateway.directory.add_channel(&channel);
+    if let Some(cluster) = &gateway.cluster {
+        // Some node takes it.
+        cluster.notices.free();
+    }
     Ok(channel)
 }
 

@@ -92,11 +92,12 @@ impl Unusable {
     }
 }
 
-/// Takes all stored links into use. A channel whose link cannot be used (a server that was started without its secret key)
-/// is paused with the reason, and goes on at the start that finds it usable again; the others are not touched by it.
-pub async fn take_up(gateway: &Gateway) -> Result<(), StoreError> {
-    let Some(cloud_api) = gateway.providers.cloud_api() else { return Ok(()) };
-    let mut usable = Vec::new();
+/// Takes all stored links into use; whether it could. A channel whose link cannot be used (a server that was started
+/// without its secret key) is paused with the reason, and goes on at the start that finds it usable again; the others are
+/// not touched by it. One node among others pauses nothing: another may have the right key.
+pub async fn take_up(gateway: &Gateway) -> Result<bool, StoreError> {
+    let Some(cloud_api) = gateway.providers.cloud_api() else { return Ok(true) };
+    let (mut usable, mut all) = (Vec::new(), true);
     for row in gateway.store.links().await? {
         let channel = row.channel;
         // A phone's channel has its secrets in its session.
@@ -108,6 +109,10 @@ pub async fn take_up(gateway: &Gateway) -> Result<(), StoreError> {
                 usable.push((channel, Arc::new(link)));
                 move_at_start(gateway, channel, None).await?;
             }
+            Err(error) if gateway.cluster.is_some() => {
+                tracing::error!(channel, %error, "a channel's link cannot be used: give every node the same secret key");
+                all = false;
+            }
             Err(error) => {
                 tracing::warn!(channel, %error, "a channel's link cannot be used; the channel is paused");
                 move_at_start(gateway, channel, Some(error.reason())).await?;
@@ -115,7 +120,7 @@ pub async fn take_up(gateway: &Gateway) -> Result<(), StoreError> {
         }
     }
     cloud_api.set_all(usable);
-    Ok(())
+    Ok(all)
 }
 
 /// Takes over the links of channels that another node changed.
@@ -134,8 +139,7 @@ pub async fn take_over(gateway: &Gateway, changed: &[ChannelKey]) -> Result<(), 
         match links.iter().find(|row| row.channel == key).map(|row| open(&gateway.secrets, row)) {
             Some(Ok(link)) => cloud_api.set(key, Arc::new(link)),
             Some(Err(error)) => {
-                tracing::warn!(channel = key, %error, "a channel's link cannot be used; the channel is paused");
-                move_at_start(gateway, key, Some(error.reason())).await?;
+                tracing::error!(channel = key, %error, "a channel's link cannot be used: give every node the same secret key");
             }
             None => cloud_api.remove(key),
         }

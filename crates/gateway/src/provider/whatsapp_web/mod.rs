@@ -67,9 +67,9 @@ struct Shared {
 }
 
 impl Shared {
-    /// Under which epoch this node holds the channel; `None` where another node may.
+    /// Under which epoch this node holds the channel.
     fn epoch(&self, channel: ChannelKey) -> Option<Epoch> {
-        self.leases.epoch(channel).filter(|_| self.leases.is_sure())
+        self.leases.epoch_of_line(channel)
     }
 
     fn wake(&self, channel: ChannelKey) {

@@ -46,7 +46,7 @@ impl Line {
 
     async fn try_move(&self, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
         let (store, key) = (&self.shared.store, self.via.key);
-        if self.shared.epoch(key).is_none() {
+        if self.shared.epoch(key).is_none() || !self.shared.leases.is_sure() {
             // What another node may hold is not this one's to tell of.
             return Ok(true);
         }

@@ -4,6 +4,7 @@
 //! pooler may stand between.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -29,6 +30,9 @@ const RETRY: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a host may take to answer before the next one in the list is tried.
 const CONNECT: Duration = Duration::from_secs(2);
+/// What holds for each transaction: how long it waits for a lock, so that one that is held for long harms only who waits
+/// for it; and how long it may stand still, so that a node that does so keeps no lock for long.
+pub(crate) const LIMITS: &str = "set local lock_timeout = '2s'; set local idle_in_transaction_session_timeout = '3s'";
 /// How often a transaction is run that lost against another.
 const TRIES: usize = 4;
 
@@ -85,6 +89,12 @@ impl Failure {
             code if *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE => {
                 Verdict::Again
             }
+            // Somebody holds a lock for long, or the server's own limit is shorter.
+            code if *code == SqlState::LOCK_NOT_AVAILABLE || *code == SqlState::QUERY_CANCELED => {
+                Verdict::Own(StoreError::Overloaded)
+            }
+            // The server gave the connection up: this node stood still in a transaction.
+            code if *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Verdict::Lost(text),
             // A server that was a primary and is none any more.
             code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Verdict::Lost(text),
             // Connection failures; out of memory, disk or connections; shut down by a person or a crash; damaged files.
@@ -162,8 +172,12 @@ impl Db<'_> {
 }
 
 /// The connections of this node, and whether they work.
+#[derive(Clone)]
 pub(crate) struct Pool {
     connections: Connections,
+    /// For a connection outside of the pool.
+    config: Arc<Config>,
+    tls: MakeRustlsConnect,
     health: watch::Sender<Health>,
     closed: CancellationToken,
 }
@@ -173,10 +187,11 @@ impl Pool {
     pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
         let (config, tls) = config(url)?;
         let recycling_method = RecyclingMethod::Fast;
-        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method });
+        let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method });
         let pool = Connections::builder(manager).max_size(size).runtime(Runtime::Tokio1);
         let connections = pool.create_timeout(Some(PATIENCE)).wait_timeout(Some(PATIENCE)).build()?;
-        Ok(Self { connections, health: watch::Sender::new(Health::Up), closed: CancellationToken::new() })
+        let (health, closed) = (watch::Sender::new(Health::Up), CancellationToken::new());
+        Ok(Self { connections, config: Arc::new(config), tls, health, closed })
     }
 
     pub fn health(&self) -> watch::Receiver<Health> {
@@ -210,17 +225,42 @@ impl Pool {
         match failure.map(Failure::verdict) {
             Some(Verdict::Again) => None,
             Some(Verdict::Own(error)) => Some(error),
-            lost => {
-                // It is not given back: who knows in what state it is.
+            // It is not given back: who knows in what state it is.
+            Some(Verdict::Lost(why)) => {
                 drop(Object::take(client));
-                let why = match lost {
-                    Some(Verdict::Lost(why)) => why,
-                    _ => "the database does not answer".to_owned(),
-                };
                 self.lost(why.clone());
                 Some(StoreError::Unavailable(why))
             }
+            // It took too long, which may be this statement's own fault.
+            None => {
+                drop(Object::take(client));
+                self.suspect();
+                Some(StoreError::Unavailable(SILENT.to_owned()))
+            }
         }
+    }
+
+    /// Looks whether the database still answers.
+    fn suspect(&self) {
+        let pool = self.clone();
+        tokio::spawn(async move {
+            if !pool.answers().await {
+                pool.lost(SILENT.to_owned());
+            }
+        });
+    }
+
+    /// Whether the database answers, on a connection of its own: those of the pool may all be waiting.
+    async fn answers(&self) -> bool {
+        let answers = async {
+            // A server that is still starting up refuses; a standby is not connected to.
+            let (client, connection) = self.config.connect(self.tls.clone()).await.ok()?;
+            let connection = tokio::spawn(connection);
+            let answer = client.simple_query("select 1").await.ok();
+            connection.abort();
+            answer
+        };
+        tokio::time::timeout(CONNECT, answers).await.is_ok_and(|answer| answer.is_some())
     }
 
     /// The database is out of reach: nothing more is asked of it until it is back.
@@ -236,8 +276,20 @@ impl Pool {
             tracing::error!(why, "the database cannot be reached");
             // What was open may lead to a server that is no primary any more.
             self.connections.retain(|_, _| false);
-            tokio::spawn(come_back(self.connections.clone(), self.health.clone(), self.closed.clone()));
+            tokio::spawn(self.clone().come_back());
         }
+    }
+
+    /// Looks until the database is back.
+    async fn come_back(self) {
+        while !self.answers().await {
+            tokio::select! {
+                () = self.closed.cancelled() => return,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+        tracing::info!("the database is back");
+        self.health.send_replace(Health::Up);
     }
 
     pub fn close(&self) {
@@ -246,25 +298,8 @@ impl Pool {
     }
 }
 
-/// Looks until the database is back.
-async fn come_back(connections: Connections, health: watch::Sender<Health>, closed: CancellationToken) {
-    loop {
-        let answers = async {
-            let client = connections.get().await.ok()?;
-            // A server that is still starting up refuses; a standby was not connected to.
-            client.simple_query("select 1").await.ok()
-        };
-        if let Ok(Some(_)) = tokio::time::timeout(PATIENCE, answers).await {
-            tracing::info!("the database is back");
-            health.send_replace(Health::Up);
-            return;
-        }
-        tokio::select! {
-            () = closed.cancelled() => return,
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-        }
-    }
-}
+/// What is said of a database that says nothing.
+const SILENT: &str = "the database does not answer";
 
 /// Runs work on a connection, once; with a limit in time.
 pub(crate) async fn limited<T>(work: impl Future<Output = Done<T>>) -> std::result::Result<T, Option<Failure>> {
@@ -284,7 +319,11 @@ macro_rules! transaction {
                 let transaction = client.transaction().await?;
                 let done = {
                     let $db = $crate::store::postgres::db::Db(transaction.client());
-                    $work?
+                    // Sent together with the first statement: it costs no time.
+                    let limits = transaction.batch_execute($crate::store::postgres::db::LIMITS);
+                    let (limits, done) = tokio::join!(limits, async { $work });
+                    limits?;
+                    done?
                 };
                 transaction.commit().await?;
                 Ok(done)
@@ -367,7 +406,7 @@ pub(super) fn config(url: &str) -> anyhow::Result<(Config, MakeRustlsConnect)> {
             bail!("this system has no CA certificates (package ca-certificates): no TLS to the database without them");
         }
     }
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let tls = versions.context("TLS")?.with_root_certificates(roots).with_no_client_auth();
     Ok((config, MakeRustlsConnect::new(tls)))

@@ -94,9 +94,11 @@ impl PgStore {
 
     /// The nodes that are there, oldest first. Those whose time ran out are told so by this: a renewal that comes later
     /// finds no row.
-    pub async fn nodes(&self) -> Result<Vec<Node>> {
+    /// The asking node is not among these: what nobody took is still its own.
+    pub async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>> {
         plainly!(self.coordination, db => async {
-            db.run("delete from nodes where lease_until < clock_timestamp()", args![]).await?;
+            let sql = "delete from nodes where lease_until < clock_timestamp() and id is distinct from $1";
+            db.run(sql, args![own]).await?;
             let rows = db.rows("select id, name, address from nodes order by id", args![]).await?;
             Ok(rows.iter().map(|row| Node { id: row.get(0), name: row.get(1), address: row.get(2) }).collect())
         })
