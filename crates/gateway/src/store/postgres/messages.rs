@@ -59,11 +59,13 @@ pub(super) async fn one(db: Db<'_>, channel: ChannelKey, id: MessageId) -> Done<
 /// The account of the last message to a recipient that has one. Of many without, as when all have failed, only some are
 /// looked at.
 pub(super) async fn account(db: Db<'_>, channel: ChannelKey, recipient: &str) -> Done<Option<String>> {
+    // In the order of its index, as for a page.
     let sql = "select account from (select account, seq from messages
-                                    where channel_key = $1 and recipient = $2 and status > 1 order by seq desc limit 20)
-                              as latest
+                                    where (channel_key, recipient, seq) >= ($1, $2, 0)
+                                      and (channel_key, recipient, seq) < ($1, $2, $3) and status > 1
+                                    order by channel_key desc, recipient desc, seq desc limit 20) as latest
                where account is not null order by seq desc limit 1";
-    Ok(db.row(sql, args![channel, recipient]).await?.map(|row| row.get(0)))
+    Ok(db.row(sql, args![channel, recipient, Seq::MAX]).await?.map(|row| row.get(0)))
 }
 
 /// A channel's messages lie in two indexes: the waiting ones in one, all others in the other.
@@ -73,14 +75,25 @@ enum Part {
     Past,
 }
 
-impl Part {
-    /// Which messages of this part come before a place in the list. So that its index is walked, and in its order.
-    fn condition(self) -> &'static str {
-        match self {
-            Self::Open => "channel_key = $1 and status <= 1 and seq < $2",
-            Self::Past => "channel_key = $1 and status > 1 and seq < $2",
-        }
-    }
+/// The messages of a part from `$3` on and before `$2`, latest first.
+///
+/// Written so that no other index can give this order. Of a channel that equals `$1` the planner would know that its
+/// messages have the order of their `seq`, and might walk through those of all channels by the primary key.
+fn walk(part: Part, query: &MessageQuery, columns: &str, from: &str, filter: &str) -> String {
+    let (index, place) = match part {
+        Part::Past if query.recipient.is_some() => ("channel_key, recipient, seq", "$1, $4"),
+        Part::Open | Part::Past => ("channel_key, seq", "$1"),
+    };
+    let status = match part {
+        Part::Open => "status <= 1",
+        Part::Past => "status > 1",
+    };
+    let order = index.replace(',', " desc,");
+    format!(
+        "select {columns} from messages
+         where ({index}) >= ({place}, {from}) and ({index}) < ({place}, $2) and {status} and {filter}
+         order by {order} desc"
+    )
 }
 
 /// The row below which a page does not look, counted in the index that each part walks: the higher one of the two.
@@ -89,21 +102,12 @@ async fn floor(db: Db<'_>, query: &MessageQuery, before: Seq) -> Done<Option<(Se
         // Every row is one of the page's.
         return Ok(None);
     }
-    let of = |part: Part| {
-        let recipient = match part {
-            // Its index has no recipients, so every row counts. (Always true; a value that is given has to be named.)
-            Part::Open => "$4 is not distinct from $4",
-            Part::Past => recipient(query),
-        };
-        format!(
-            "(select seq from messages where {} and {recipient} order by seq desc limit 1 offset $3)",
-            part.condition()
-        )
-    };
-    // Found by an index alone; only the one row is read.
+    // (Always true; a value that is given has to be named.)
+    let of = |part| walk(part, query, "seq", "0", "$4 is not distinct from $4");
+    // Found in the indexes alone; only the one row is read.
     let sql = format!(
         "select seq, id from messages
-         where seq = (select max(seq) from ({} union all {}) as floors)",
+         where seq = (select max(seq) from (({} limit 1 offset $3) union all ({} limit 1 offset $3)) as floors)",
         of(Part::Open),
         of(Part::Past)
     );
@@ -111,21 +115,11 @@ async fn floor(db: Db<'_>, query: &MessageQuery, before: Seq) -> Done<Option<(Se
     row.map(|row| Ok((row.get(0), MessageId::from_bytes(bytes(&row, 1)?)))).transpose()
 }
 
-/// Each part comes in the order of the list, so the two are merged and not sorted.
-pub(super) fn page_sql(query: &MessageQuery) -> String {
-    let part = |part: Part| {
-        let (columns, condition, recipient) = (columns(), part.condition(), recipient(query));
-        format!(
-            "(select {columns} from messages
-              where {condition} and seq >= $3 and {recipient} and ($5 is null or status = $5)
-              order by seq desc limit $6)"
-        )
-    };
-    format!("{} union all {} order by seq desc limit $6", part(Part::Open), part(Part::Past))
-}
-
-fn recipient(query: &MessageQuery) -> &'static str {
-    if query.recipient.is_some() { "recipient = $4" } else { "$4 is null" }
+fn page_sql(query: &MessageQuery) -> String {
+    let recipient = if query.recipient.is_some() { "recipient = $4" } else { "$4 is null" };
+    let filter = format!("{recipient} and ($5 is null or status = $5)");
+    let of = |part| walk(part, query, &columns(), "$3", &filter);
+    format!("({} limit $6) union all ({} limit $6) order by seq desc limit $6", of(Part::Open), of(Part::Past))
 }
 
 pub(super) async fn page(db: Db<'_>, query: &MessageQuery) -> Done<Option<Page>> {

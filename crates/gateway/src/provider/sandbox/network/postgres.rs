@@ -148,15 +148,17 @@ async fn taken(db: Db<'_>, due: &[Due]) -> Done<()> {
 
 /// The last message on an institution's phone.
 async fn last(db: Db<'_>, institution: InstitutionId) -> Done<Option<i64>> {
-    let sql = "select n from sandbox_phone where institution_id = $1 order by n desc limit 1";
-    Ok(db.row(sql, args![&institution.as_bytes()[..]]).await?.map(|row| row.get(0)))
+    let sql = "select max(n) from sandbox_phone where institution_id = $1";
+    Ok(db.row(sql, args![&institution.as_bytes()[..]]).await?.and_then(|row| row.get(0)))
 }
 
 /// Takes messages up to this one off an institution's phone; how many.
 async fn clear(db: Db<'_>, institution: InstitutionId, last: i64) -> Done<u64> {
     let sql = format!(
         "with {FAST}, first as (
-             select n from sandbox_phone where institution_id = $1 and n <= $2 order by n limit $3
+             select n from sandbox_phone
+             -- In the order of its index, which the primary key does not have.
+             where (institution_id, n) > ($1, 0) and (institution_id, n) <= ($1, $2) order by institution_id, n limit $3
          ), shown as (
              delete from sandbox_phone where n in (select n from first) returning network_id
          ), arrived as (
@@ -181,8 +183,9 @@ async fn shown(db: Db<'_>, query: &PhoneQuery) -> Done<Option<Vec<Shown>>> {
     let sql = "select id, channel_id, network_id, recipient, contact, vcard, received_at,
                       (select count(*) from sandbox_arrivals a where a.network_id = p.network_id)
                from sandbox_phone p
-               where institution_id = $1 and n < $2 and ($3 is null or recipient = $3)
-               order by n desc limit $4";
+               where (institution_id, n) >= ($1, 0) and (institution_id, n) < ($1, $2)
+                 and ($3 is null or recipient = $3)
+               order by institution_id desc, n desc limit $4";
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let rows = db.rows(sql, args![institution, before, query.recipient, limit]).await?;
     rows.iter().map(read_shown).collect::<Done<_>>().map(Some)
