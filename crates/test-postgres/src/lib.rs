@@ -18,10 +18,12 @@
 
 mod binaries;
 mod database;
+mod pooler;
 mod server;
 mod sql;
 mod watchdog;
 
 pub use database::{Database, URL_VARIABLE};
+pub use pooler::Pooler;
 pub use server::{Options, Server};
 pub use sql::{number, run};

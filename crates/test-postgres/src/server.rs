@@ -112,8 +112,7 @@ impl Server {
     /// A folder with nothing in it yet.
     fn prepare(place: &Path) -> Self {
         let user = User::instead_of_root();
-        let folder = TempDir::with_prefix_in("recado-postgres-", place).expect("a temporary folder").keep();
-        User::own(user, &folder);
+        let folder = temporary_folder(place, user);
         let watchdog = Watchdog::start(&folder);
         let (port, addresses) = (free_port(), Ipv4Addr::LOCALHOST.to_string());
         Self { folder, binaries: binaries::folder(), user, port, addresses, process: None, watchdog }
@@ -232,13 +231,20 @@ fn place(durable: bool) -> PathBuf {
     if in_memory { PathBuf::from(MEMORY) } else { std::env::temp_dir() }
 }
 
+/// A folder of this user's, which the watchdog deletes.
+pub fn temporary_folder(place: &Path, user: Option<User>) -> PathBuf {
+    let folder = TempDir::with_prefix_in("recado-postgres-", place).expect("a temporary folder").keep();
+    User::own(user, &folder);
+    folder
+}
+
 /// A port that nobody listens on.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
     listener.local_addr().expect("it is bound").port()
 }
 
-fn log_file(path: &Path) -> File {
+pub fn log_file(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).expect("a log")
 }
 
@@ -249,7 +255,7 @@ fn run_to_end(command: &mut Command, log: &Path) {
     assert!(status.success(), "{command:?}: {status}\n{}", std::fs::read_to_string(log).unwrap_or_default());
 }
 
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < until, "PostgreSQL: waited in vain until {what}");

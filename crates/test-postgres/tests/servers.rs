@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use test_postgres::{Database, Options, Server, number, run};
+use test_postgres::{Database, Options, Pooler, Server, number, run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_test-postgres");
 
@@ -93,4 +93,13 @@ fn shared(folder: &std::path::Path) -> &std::path::Path {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711)).expect("it is ours");
     folder
+}
+
+#[test]
+fn a_pooler_stands_before_a_database() {
+    let database = Database::new();
+    run(database.url(), "create table cards (id bigint)");
+    let pooler = Pooler::before(database.url());
+    run(pooler.url(), "insert into cards values (1)");
+    assert_eq!(number(database.url(), "select count(*) from cards"), 1);
 }

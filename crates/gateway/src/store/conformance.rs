@@ -182,3 +182,20 @@ suite! { [
         only_the_last_sending_can_fail,
         an_account_is_remembered_by_channel;
 } }
+
+// A transaction pooler may stand before the database. Of each way to ask it something, one test is run through one here;
+// the whole suite, with RECADO_TEST_POOLER set.
+suite! { [
+    pooled = crate::store::fixtures::PgDatabase::behind_a_pooler();
+] {
+    accounts: uses_of_keys_are_noted;
+    channels: a_deleted_channel_is_taken_up_again_with_its_history;
+    links: a_link_can_be_replaced;
+    sessions: a_session_comes_back_as_it_was_written;
+    enqueue: twins_make_one_message;
+    orphans: what_the_dead_held_is_given_back;
+    outcomes: several_outcomes_are_recorded_together;
+    reading: filters_narrow_a_page;
+    recipients: a_burst_then_one_in_a_time;
+    remote: receipts_that_come_before_the_answer_wait_for_it;
+} }

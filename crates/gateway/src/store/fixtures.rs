@@ -9,7 +9,7 @@ use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::status::MessageStatus;
 use tempfile::TempDir;
-use test_postgres::Database;
+use test_postgres::{Database, Pooler};
 
 use super::Store;
 use super::postgres::{self, PgStore};
@@ -52,15 +52,29 @@ impl Engine for SqliteFile {
 }
 
 /// A database that goes with the test.
-pub(crate) struct PgDatabase(Database);
+pub(crate) struct PgDatabase {
+    database: Database,
+    /// What stands between the store and the database.
+    pooler: Option<Pooler>,
+}
 
 impl PgDatabase {
     pub(crate) fn new() -> Self {
-        Self(Database::made_by(postgres::MIGRATIONS_TEXT, async |url| postgres::migrate(&url).await.expect("migrated")))
+        let make = async |url: String| postgres::migrate(&url).await.expect("migrated");
+        let database = Database::made_by(postgres::MIGRATIONS_TEXT, make);
+        let pooler = std::env::var_os("RECADO_TEST_POOLER").map(|_| Pooler::before(database.url()));
+        Self { database, pooler }
+    }
+
+    /// One that is reached through a transaction pooler, where each transaction gets any connection.
+    pub(crate) fn behind_a_pooler() -> Self {
+        let Self { database, .. } = Self::new();
+        let pooler = Some(Pooler::before(database.url()));
+        Self { database, pooler }
     }
 
     pub(crate) fn url(&self) -> &str {
-        self.0.url()
+        self.pooler.as_ref().map_or(self.database.url(), Pooler::url)
     }
 }
 
@@ -68,7 +82,7 @@ impl PgDatabase {
 impl Engine for PgDatabase {
     async fn open(&self) -> Arc<dyn Store> {
         // Fewer than there are tasks in the tests that do many things at once.
-        Arc::new(PgStore::open(self.url(), self.url(), 8).await.expect("the store opens"))
+        Arc::new(PgStore::open(self.url(), self.database.url(), 8).await.expect("the store opens"))
     }
 }
 
