@@ -141,7 +141,7 @@ impl Acceptor {
             }
             for item in items.drain(..) {
                 match item {
-                    Item::Message(message) => batch.push(message),
+                    Item::Message(message) => batch.push(*message),
                     Item::Close(done) => closing = Some(done),
                 }
             }
@@ -150,7 +150,7 @@ impl Acceptor {
     }
 
     /// Stores a batch and answers; gives those back that have to be looked at again.
-    async fn store(&mut self, batch: Vec<Box<Waiting>>) -> Vec<Box<Waiting>> {
+    async fn store(&mut self, batch: Vec<Waiting>) -> Vec<Waiting> {
         let messages: Vec<_> = batch.iter().map(|waiting| &waiting.message).collect();
         let answers = match self.together(&messages).await {
             Ok(answers) => answers,

@@ -14,8 +14,13 @@ use crate::clock::Millis;
 use crate::store::line::{Look, OpenRow, Plan};
 use crate::store::rows::{ChannelKey, Claim, ClaimRequest, Claimed, Seq};
 
-/// Messages that are looked at first, and then at a time. A claim seldom looks behind the first few.
-const PAGES: (usize, usize) = (64, 500);
+/// Messages that are looked at first, and then at a time. A claim seldom looks behind the first one.
+const PAGES: (usize, usize) = (8, 500);
+
+/// Known by the typed digits, or by the account that the network named for them.
+const IS_NEW: &str = "not exists (select 1 from chats c where c.channel_key = $1 and c.account = recipient)
+     and not exists (select 1 from accounts a join chats c on c.channel_key = a.channel_key and c.account = a.account
+                     where a.channel_key = $1 and a.phone = recipient)";
 
 pub(super) async fn claim(db: Db<'_>, request: &ClaimRequest) -> Done<Claim> {
     let Some(mut locked) = lock(db, request.channel).await? else { return Ok(Claim::default()) };
@@ -93,17 +98,15 @@ impl<'a> Walk<'a> {
 
     pub async fn next(&mut self) -> Done<Option<Seen>> {
         if self.read.len() == 0 && self.most > 0 {
-            let sql = "select seq, status, run_at, expires_at, claimed_until, queued_at,
-                           -- Known by the typed digits, or by the account that the network named for them.
-                           $4 and not exists (select 1 from chats c where c.channel_key = $1 and c.account = recipient)
-                              and not exists (select 1 from accounts a
-                                              join chats c on c.channel_key = a.channel_key and c.account = a.account
-                                              where a.channel_key = $1 and a.phone = recipient)
-                       from messages
-                       where channel_key = $1 and seq >= $2 and status <= 1
-                       order by seq limit $3";
+            let is_new = if self.asks { IS_NEW } else { "false" };
+            let sql = format!(
+                "select seq, status, run_at, expires_at, claimed_until, queued_at, {is_new}
+                 from messages
+                 where channel_key = $1 and seq >= $2 and status <= 1
+                 order by seq limit $3"
+            );
             let most = i64::try_from(self.most).unwrap_or(i64::MAX);
-            let rows = self.db.rows(sql, args![self.channel, self.from, most, self.asks]).await?;
+            let rows = self.db.rows(&sql, args![self.channel, self.from, most]).await?;
             self.most = if rows.len() < self.most { 0 } else { PAGES.1 };
             self.read = rows.into_iter();
         }

@@ -51,9 +51,12 @@ async fn earlier_uses(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<usiz
     let column = |value: fn(&Idempotency) -> &str| keyed.iter().map(|(_, key)| value(key)).collect::<Vec<_>>();
     let sql = "select asked.n, used.fingerprint, used.message_id
                from unnest($1, $2, $3, $4, $5) with ordinality
-                    as asked(institution_id, environment, route, key, forget_before, n)
-               join idempotency_keys used using (institution_id, environment, route, key)
-               where used.created_at >= asked.forget_before";
+                    as asked(institution_id, environment, route, key, forget_before, n),
+               -- With its limit each is looked up in the index, however many there are.
+               lateral (select fingerprint, message_id from idempotency_keys k
+                        where k.institution_id = asked.institution_id and k.environment = asked.environment
+                          and k.route = asked.route and k.key = asked.key and k.created_at >= asked.forget_before
+                        limit 1) used";
     let rows = db
         .rows(
             sql,
@@ -95,41 +98,42 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
     Ok(rows.iter().map(|row| usize::try_from(row.get::<_, i64>(0)).unwrap_or(0)).collect())
 }
 
+/// Stores messages and the uses of their keys.
+const INSERT: &str = "with new as (
+        select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            with ordinality
+            as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
+                   expires_at, queued_at, head, institution_id, environment, route, key, fingerprint, forget_before, n)
+    ), used as (
+        insert into idempotency_keys as earlier
+            (institution_id, environment, route, key, fingerprint, message_id, created_at)
+        select institution_id, environment, route, key, fingerprint, id, queued_at from new
+        where key is not null
+        -- By one order on all nodes, so that two never wait for each other.
+        order by institution_id, environment, route, key
+        on conflict (institution_id, environment, route, key) do update
+            set n = default, fingerprint = excluded.fingerprint, message_id = excluded.message_id,
+                created_at = excluded.created_at
+            -- A use that is old enough to be forgotten, but not purged yet, gives way.
+            where earlier.created_at < (select forget_before from new where id = excluded.message_id)
+        returning message_id
+    )
+    insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
+                          card_account_known, scenario, expires_at, queued_at, head)
+    select id, channel_key, 0, network_id, recipient, payload, card, card_account, card_account_known,
+           scenario, expires_at, queued_at, head
+    from new
+    where key is null or id in (select message_id from used)
+    -- The order of the queue is that of the answers.
+    order by n
+    returning id";
+
 /// Stores messages with their keys: which ones. One whose key was used by another node meanwhile is not stored.
 pub(super) async fn insert(
     db: Db<'_>,
     new: &[&NewMessage],
     lines: &HashMap<ChannelKey, Line>,
 ) -> Done<HashSet<MessageId>> {
-    let sql = "with new as (
-                   select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-                       with ordinality
-                       as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known,
-                              scenario, expires_at, queued_at, head, institution_id, environment, route, key,
-                              fingerprint, forget_before, n)
-               ), used as (
-                   insert into idempotency_keys as earlier
-                       (institution_id, environment, route, key, fingerprint, message_id, created_at)
-                   select institution_id, environment, route, key, fingerprint, id, queued_at from new
-                   where key is not null
-                   -- By one order on all nodes, so that two never wait for each other.
-                   order by institution_id, environment, route, key
-                   on conflict (institution_id, environment, route, key) do update
-                       set n = default, fingerprint = excluded.fingerprint, message_id = excluded.message_id,
-                           created_at = excluded.created_at
-                       -- A use that is old enough to be forgotten, but not purged yet, gives way.
-                       where earlier.created_at < (select forget_before from new where id = excluded.message_id)
-                   returning message_id
-               )
-               insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
-                                     card_account_known, scenario, expires_at, queued_at, head)
-               select id, channel_key, 0, network_id, recipient, payload, card, card_account, card_account_known,
-                      scenario, expires_at, queued_at, head
-               from new
-               where key is null or id in (select message_id from used)
-               -- The order of the queue is that of the answers.
-               order by n
-               returning id";
     // Where each recipient is a line, the next claim gives the seats.
     let head = |message: &NewMessage| {
         lines.get(&message.channel).filter(|line| line.ordering == Ordering::Recipient).map(|_| 2_i16)
@@ -137,7 +141,7 @@ pub(super) async fn insert(
     let keys = column(new, |message| message.idempotency.as_ref());
     let rows = db
         .rows(
-            sql,
+            INSERT,
             args![
                 column(new, |message| message.id.as_bytes().as_slice()),
                 column(new, |message| message.channel),

@@ -125,7 +125,7 @@ async fn record(db: Db<'_>, locked: &mut Locked, outcomes: &Outcomes) -> Done<()
         Settlement::Sent { remote_id: Some(remote_id), .. } => Some((*seq, remote_id.as_str())),
         _ => None,
     });
-    receipts::apply_early(db, locked, &named.collect()).await?;
+    receipts::apply_early(db, locked, &named.collect::<Vec<_>>()).await?;
     match rest_until {
         Some(until) => locked.hold(db, until).await,
         None => Ok(()),

@@ -114,19 +114,19 @@ async fn find(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Option<Found>>> {
 struct Names<'a, T> {
     n: Vec<i64>,
     channels: Vec<ChannelKey>,
-    names: Vec<T>,
+    given: Vec<T>,
     accounts: Vec<Option<&'a str>>,
     arrived: Vec<bool>,
 }
 
 fn names<'a, T>(receipts: &'a [Receipt], name: impl Fn(&'a Named) -> Option<T>) -> Names<'a, T> {
     let mut all =
-        Names { n: Vec::new(), channels: Vec::new(), names: Vec::new(), accounts: Vec::new(), arrived: Vec::new() };
+        Names { n: Vec::new(), channels: Vec::new(), given: Vec::new(), accounts: Vec::new(), arrived: Vec::new() };
     for (n, receipt) in (0..).zip(receipts) {
         if let Some(name) = name(&receipt.of) {
             all.n.push(n);
             all.channels.push(receipt.channel);
-            all.names.push(name);
+            all.given.push(name);
             all.accounts.push(receipt.account.as_deref());
             all.arrived.push(matches!(receipt.status, MessageStatus::Delivered | MessageStatus::Read));
         }
@@ -142,7 +142,7 @@ where
         if self.n.is_empty() {
             return Ok(Vec::new());
         }
-        db.rows(&sql, args![self.n, self.channels, self.names, self.accounts, self.arrived]).await
+        db.rows(&sql, args![self.n, self.channels, self.given, self.accounts, self.arrived]).await
     }
 }
 
@@ -323,21 +323,21 @@ async fn advance(db: Db<'_>, locked: &Locked, found: &Found, receipt: &Receipt) 
 /// Notes the network's own id of a message, and applies the receipts that came under it before.
 async fn name(db: Db<'_>, locked: &Locked, seq: Seq, remote_id: &str) -> Done<()> {
     db.run("update messages set remote_id = $2 where seq = $1", args![seq, remote_id]).await?;
-    apply_early(db, locked, &vec![(seq, remote_id)]).await
+    apply_early(db, locked, &[(seq, remote_id)]).await
 }
 
 /// Applies the receipts that came before these messages had their names.
-pub(super) async fn apply_early(db: Db<'_>, locked: &Locked, named: &Vec<(Seq, &str)>) -> Done<()> {
+pub(super) async fn apply_early(db: Db<'_>, locked: &Locked, named: &[(Seq, &str)]) -> Done<()> {
     if named.is_empty() {
         return Ok(());
     }
-    let names: HashMap<&str, Seq> = named.iter().map(|(seq, remote_id)| (*remote_id, *seq)).collect();
+    let called: HashMap<&str, Seq> = named.iter().map(|(seq, remote_id)| (*remote_id, *seq)).collect();
     let sql = "delete from early_receipts where channel_key = $1 and remote_id = any($2)
                returning n, remote_id, status, at, error_code, error_message, pauses";
-    let mut rows = db.rows(sql, args![locked.key, names.keys().copied().collect::<Vec<_>>()]).await?;
+    let mut rows = db.rows(sql, args![locked.key, called.keys().copied().collect::<Vec<_>>()]).await?;
     rows.sort_unstable_by_key(|row| row.get::<_, i64>(0));
     for row in rows {
-        let Some(seq) = names.get(row.get::<_, &str>(1)) else { continue };
+        let Some(seq) = called.get(row.get::<_, &str>(1)) else { continue };
         let code: Option<String> = row.get(4);
         let receipt = Receipt {
             channel: locked.key,

@@ -280,13 +280,13 @@ async fn shares(db: Db<'_>, request: &ClaimRequest, ready: Vec<Ready>) -> Done<V
         let sql = "update messages m set run_at = s.run_at from unnest($1, $2) as s(seq, run_at) where m.seq = s.seq";
         if waiting.is_empty() { Ok(0) } else { db.run(sql, args![waiting, free_at]).await }
     };
-    let uses = async {
+    let takes = async {
         let sql = "insert into recipient_pace (channel_key, recipient, used_until)
                    select $1, s.recipient, s.used_until from unnest($2, $3) as s(recipient, used_until)
                    on conflict (channel_key, recipient) do update set used_until = excluded.used_until";
         if free.is_empty() { Ok(0) } else { db.run(sql, args![channel, written_to, used_until]).await }
     };
-    try_join(waits, uses).await?;
+    try_join(waits, takes).await?;
     Ok(free)
 }
 

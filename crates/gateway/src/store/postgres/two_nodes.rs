@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use recado_domain::channel::ChannelType;
@@ -104,7 +105,7 @@ async fn nobody_is_forgotten(kind: ChannelType) {
         }
         claimed
     };
-    let sent_all = async { tokio::time::timeout(std::time::Duration::from_secs(60), sender).await };
+    let sent_all = async { tokio::time::timeout(Duration::from_mins(1), sender).await };
     let (accepted, claimed) = join(join_all(callers), sent_all).await;
     let claimed = claimed.expect("all are claimed");
     let places: HashMap<_, _> = claimed.iter().enumerate().map(|(place, id)| (*id, place)).collect();
