@@ -38,6 +38,15 @@ impl PhoneNumber {
     pub fn digits(&self) -> &str {
         &self.0
     }
+
+    /// A Brazilian mobile's other form, without its ninth digit or with it: networks know one person by either. `None`
+    /// where eight digits begin with 2 to 5, because without the ninth they are somebody's landline.
+    pub fn twin(&self) -> Option<Self> {
+        let (area, local) = self.0.strip_prefix("55")?.split_at_checked(2)?;
+        let eight = if local.len() == 9 { &local[1..] } else { local };
+        let ninth = if local.len() == 9 { "" } else { "9" };
+        eight.starts_with(['6', '7', '8', '9']).then(|| Self(format!("55{area}{ninth}{eight}")))
+    }
 }
 
 fn follows_a_plan(digits: &[u8]) -> bool {
@@ -106,6 +115,17 @@ mod tests {
         ];
         for typed in bad {
             assert_eq!(PhoneNumber::parse(typed), Err(InvalidPhone), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_mobile_of_brazil_has_two_forms() {
+        let twin = |digits: &str| PhoneNumber::parse(digits).unwrap().twin().map(|twin| twin.0);
+        assert_eq!(twin("5511999998888"), Some("551199998888".to_owned()));
+        assert_eq!(twin("551199998888"), Some("5511999998888".to_owned()));
+        // The shorter form is a landline's number, and another person's.
+        for alone in ["5511933334444", "551133334444", "12125550123", "351912345678", "999999999999999"] {
+            assert_eq!(twin(alone), None, "{alone}");
         }
     }
 

@@ -33,7 +33,8 @@ use crate::clock::rfc3339;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels::{ChannelChange, ChannelWish};
-use crate::operations::{api_keys, channels, institutions, links, pairing, secrets};
+use crate::operations::{api_keys, channels, institutions, links, pairing, person, secrets};
+use crate::store::person::{Erasure, Person, PersonQuery};
 
 /// Rows that a listing fetches at once.
 const PAGE: usize = 500;
@@ -97,6 +98,26 @@ pub enum Command {
         which: WhichChannel,
     },
     RotateSecrets,
+    /// A page of what is kept of a person.
+    ShowPerson {
+        query: PersonQuery,
+    },
+    /// A page of what the sandbox's phone shows of a person.
+    ShowPersonOnSandbox {
+        person: Person,
+        after: i64,
+    },
+    /// Erases a batch of what is kept of a person.
+    ErasePerson {
+        erasure: Erasure,
+    },
+    /// Erases a batch of what the sandbox's phone shows of a person.
+    ErasePersonOnSandbox {
+        person: Person,
+        after: i64,
+    },
+    /// Takes what was erased out of the logs of the store's files.
+    ForgetErased,
     /// A call of the API.
     Call(Call),
     /// For whom a call would be made.
@@ -147,6 +168,13 @@ impl Desk {
                 let done = secrets::rotate(&self.gateway).await?;
                 Ok(rotation(&self.gateway, &done))
             }
+            Command::ShowPerson { query } => person::page(&self.gateway, query).await,
+            Command::ShowPersonOnSandbox { person, after } => person::on_sandbox(&self.gateway, person, after).await,
+            Command::ErasePerson { erasure } => person::erase(&self.gateway, erasure).await,
+            Command::ErasePersonOnSandbox { person, after } => {
+                person::erase_on_sandbox(&self.gateway, person, after).await
+            }
+            Command::ForgetErased => person::forget_erased(&self.gateway).await,
             command => manage(&self.gateway, command).await,
         }
     }

@@ -4,6 +4,7 @@ mod api;
 mod backup;
 mod channels;
 mod completions;
+mod data;
 mod doctor;
 mod exit;
 mod init;
@@ -82,6 +83,11 @@ enum Command {
         #[command(subcommand)]
         command: secrets::Command,
     },
+    /// A person's data: what is kept of a recipient, shown or erased
+    Data {
+        #[command(subcommand)]
+        command: data::Command,
+    },
     /// Copy the store and the sandbox, also while a server runs
     Backup(backup::Backup),
     /// Look whether this machine and the data directory are in order, and say what to do
@@ -125,6 +131,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Command::Send { command } => command.run().await,
         Command::Sandbox { command } => command.run().await.map(Exit::done),
         Command::Secrets { command } => command.run().await,
+        Command::Data { command } => command.run().await,
         Command::Backup(backup) => backup.run().await,
         Command::Doctor(doctor) => doctor.run().await,
         Command::Completions(completions) => completions.run().map(Exit::done),

@@ -5,4 +5,5 @@ pub mod channels;
 pub mod institutions;
 pub mod links;
 pub mod pairing;
+pub mod person;
 pub mod secrets;

@@ -9,6 +9,7 @@ mod links;
 mod new_recipients;
 mod orphans;
 mod outcomes;
+mod person;
 mod purge;
 mod reading;
 mod recipients;
@@ -156,6 +157,18 @@ suite! { [
         used_keys_are_forgotten,
         what_was_said_of_numbers_is_forgotten,
         a_restart_keeps_everything;
+    person:
+        a_person_is_found_by_number_and_account,
+        a_person_is_shown_with_all_that_is_kept,
+        only_one_institutions_person_is_shown_and_erased,
+        what_waits_is_cancelled_and_erased,
+        what_waits_without_an_answer_is_erased_too,
+        every_finished_message_goes_and_others_stay,
+        an_erased_key_is_as_new,
+        contacts_are_erased_on_every_channel,
+        what_was_erased_is_settled_without_harm,
+        receipts_of_what_is_erased_go_too,
+        a_page_of_a_person_is_bounded;
     recipients:
         a_burst_then_one_in_a_time,
         a_held_recipient_holds_nobody_else,

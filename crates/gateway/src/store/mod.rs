@@ -8,6 +8,7 @@ mod conformance;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod line;
+pub mod person;
 pub mod postgres;
 #[cfg(test)]
 mod queue_model;
@@ -21,6 +22,7 @@ use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use tokio::sync::watch;
 
 use crate::clock::Millis;
+use person::{Erased, Erasure, PersonPage, PersonQuery};
 use rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
     Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
@@ -153,6 +155,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes a batch of what is old enough. Gives where the next batch begins; `None` when there is no more.
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>>;
+
+    /// A page of what is kept of a person.
+    async fn person(&self, query: PersonQuery) -> Result<PersonPage>;
+    /// Erases a batch of what is kept of a person. What is not there any more counts as nothing.
+    async fn erase_person(&self, erasure: Erasure, now: Millis) -> Result<Erased>;
+    /// Takes what was erased out of what the engine keeps beside its tables; `false` where somebody who reads stands in
+    /// the way, or where it is not in the engine's hand.
+    async fn forget_erased(&self) -> Result<bool>;
 
     /// Writes what is left and closes the files.
     async fn close(&self);

@@ -3,6 +3,7 @@
 mod backup;
 mod completions;
 mod csv;
+mod data;
 mod doctor;
 mod messages;
 mod remote;

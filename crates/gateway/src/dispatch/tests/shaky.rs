@@ -12,6 +12,7 @@ use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use tokio::sync::watch;
 
 use crate::clock::Millis;
+use crate::store::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::store::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
     Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
@@ -309,6 +310,18 @@ impl Store for Shaky {
 
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>> {
         self.inner.purge(request).await
+    }
+
+    async fn person(&self, query: PersonQuery) -> Result<PersonPage> {
+        self.inner.person(query).await
+    }
+
+    async fn erase_person(&self, erasure: Erasure, now: Millis) -> Result<Erased> {
+        self.inner.erase_person(erasure, now).await
+    }
+
+    async fn forget_erased(&self) -> Result<bool> {
+        self.inner.forget_erased().await
     }
 
     async fn close(&self) {

@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, millis};
 use crate::provider::{Provider, SendOutcome, Via};
 use crate::receipts::Receipts;
+use crate::store::person::Person;
 use crate::store::rows::{Claimed, StoreError, Unanswered};
 use network::postgres::Tables;
 use network::sqlite::File;
-use network::{Arrival, Network, PhoneQuery, Shown};
+use network::{Arrival, Network, PhoneQuery, Shown, ShownOfPerson};
 pub use scenario::{CARD_SCENARIOS, Scenario};
 
 /// The wait between an arrival and its DELIVERED, and between that and its READ: together well under a second.
@@ -74,6 +75,21 @@ impl Sandbox {
     /// Empties what an institution's phone shows.
     pub async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError> {
         self.network.clear(institution).await
+    }
+
+    /// A page of what the phone shows of a person, in the order of its arrival.
+    pub async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
+        self.network.person(person, after).await
+    }
+
+    /// Erases a page of that; how many messages, and where the next page begins.
+    pub async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
+        self.network.erase(person, after).await
+    }
+
+    /// Takes what was erased out of the file's log; `false` where somebody who reads stands in the way.
+    pub async fn forget_erased(&self) -> Result<bool, StoreError> {
+        self.network.forget_erased().await
     }
 
     /// Writes what is left and closes the file.

@@ -16,6 +16,7 @@ use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
 use crate::provider::Via;
+use crate::store::person::Person;
 use crate::store::rows::{ChannelKey, Claimed, Named, Receipt, StoreError};
 
 /// Receipts that are passed on together.
@@ -72,6 +73,14 @@ pub struct PhoneQuery {
     pub limit: usize,
 }
 
+/// Messages that the phone shows of one person, each with its institution, in the order of their arrival.
+#[derive(Debug)]
+pub struct ShownOfPerson {
+    pub shown: Vec<(InstitutionId, Shown)>,
+    /// Where the next page begins; a page looks through a bounded part, and may be empty.
+    pub next: Option<i64>,
+}
+
 /// A receipt to be passed on, and the row that it is of.
 pub(super) struct Due {
     row: i64,
@@ -107,6 +116,12 @@ pub(super) trait Network: Send + Sync {
     async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError>;
     /// A page of what the phone shows; `None` when `before` names nothing of it.
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError>;
+    /// A page of what the phone shows of a person.
+    async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError>;
+    /// Erases such a page; how many messages, and where the next page begins.
+    async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError>;
+    /// Takes what was erased out of what is kept beside the rows; see `Store::forget_erased`.
+    async fn forget_erased(&self) -> Result<bool, StoreError>;
     /// How often to look for receipts of which this process has not heard; `None`: there is no other that could leave any.
     fn look_every(&self) -> Option<Duration>;
     /// Writes what is left and closes the file.

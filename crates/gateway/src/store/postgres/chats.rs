@@ -67,9 +67,10 @@ pub(super) async fn open(db: Db<'_>, locked: &mut Locked, seq: Seq, account: Opt
         return Ok(());
     }
     let sql = "with who as (
+                   -- A message that was erased meanwhile is nobody's.
                    select digits, n
-                   from unnest(array_remove(array[$3, (select recipient from messages where seq = $2)], null))
-                       with ordinality as who(digits, n)
+                   from messages m, unnest(array_remove(array[$3, m.recipient], null)) with ordinality as who(digits, n)
+                   where m.seq = $2
                ), known as (
                    select 1 from chats where channel_key = $1 and account in (select digits from who)
                    union all

@@ -13,7 +13,7 @@ use crate::store::rows::{CardAccount, ChannelKey, Message, MessageQuery, Page, S
 /// of a connection that works through a million rows.
 const LOOK_THROUGH: i64 = 20_000;
 
-fn columns() -> String {
+pub(super) fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");
     format!(
         "seq, id, channel_key, network_id, status, recipient, account, payload, card, card_account, card_account_known,
@@ -21,7 +21,7 @@ fn columns() -> String {
     )
 }
 
-fn message(row: &Row) -> Done<Message> {
+pub(super) fn message(row: &Row) -> Done<Message> {
     let mut reached = [None; MessageStatus::ALL.len()];
     for (number, at) in reached.iter_mut().enumerate() {
         *at = row.get(16 + number);

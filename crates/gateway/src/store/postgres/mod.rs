@@ -17,6 +17,7 @@ mod lock;
 mod messages;
 mod migrations;
 mod nodes;
+mod person;
 mod purge;
 mod queue;
 mod receipts;
@@ -35,6 +36,7 @@ use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use tokio::sync::watch;
 
+use super::person::{Erased, Erasure, PersonPage, PersonQuery};
 use super::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
     Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
@@ -272,6 +274,19 @@ impl Store for PgStore {
 
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>> {
         plainly!(self.pool, db => purge::purge(db, &request))
+    }
+
+    async fn person(&self, query: PersonQuery) -> Result<PersonPage> {
+        plainly!(self.pool, db => person::page(db, &query))
+    }
+
+    async fn erase_person(&self, erasure: Erasure, now: Millis) -> Result<Erased> {
+        transaction!(self.pool, db => person::erase(db, &erasure, now).await)
+    }
+
+    async fn forget_erased(&self) -> Result<bool> {
+        // The database's own clearing away comes in its time.
+        Ok(false)
     }
 
     async fn close(&self) {

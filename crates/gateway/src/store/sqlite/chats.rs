@@ -90,7 +90,8 @@ pub(super) fn open(
     account: Option<&str>,
     now: Millis,
 ) -> rusqlite::Result<()> {
-    let recipient = recipient(writing, seq)?;
+    // One that was erased meanwhile is nobody's.
+    let Some(recipient) = recipient(writing, seq)? else { return Ok(()) };
     let known_by_account = match account {
         Some(account) => is_known(&writing.connection, (channel, account))?,
         None => false,
@@ -106,7 +107,7 @@ pub(super) fn open(
 
 /// Makes a message's recipient a new one.
 pub(super) fn forget(writing: &mut Writing, (channel, seq): (ChannelKey, Seq)) -> rusqlite::Result<()> {
-    let recipient = recipient(writing, seq)?;
+    let Some(recipient) = recipient(writing, seq)? else { return Ok(()) };
     writing
         .connection
         .prepare_cached(
@@ -117,9 +118,9 @@ pub(super) fn forget(writing: &mut Writing, (channel, seq): (ChannelKey, Seq)) -
     Ok(())
 }
 
-fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<String> {
+fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<Option<String>> {
     let sql = "select recipient from messages where seq = ?1";
-    writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0))
+    writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()
 }
 
 /// Deletes what is known of a channel's recipients.

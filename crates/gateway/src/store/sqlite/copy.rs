@@ -66,6 +66,15 @@ pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(),
     Ok(File::open(target)?.sync_all()?)
 }
 
+/// Writes the file anew without what lies unused in it: a page that was split may hold bytes of rows that are gone. Nobody
+/// else may have it open; it needs as much room again.
+pub fn compact(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.execute_batch("vacuum")?;
+    // The log goes into the database, and away, with the last connection.
+    connection.close().map_err(|(_, error)| error)
+}
+
 /// Opens a file to read it, whoever writes it. A log that a crash left stays as it is: whoever closes a file last folds
 /// the log into it, and a look must not change what it looks at.
 pub fn look_at(path: &Path) -> rusqlite::Result<Connection> {

@@ -70,11 +70,12 @@ fn note_use(writing: &Writing, key: &Idempotency, message: &NewMessage) -> rusql
     Ok(())
 }
 
-fn insert(writing: &Writing, message: &NewMessage, head: Option<bool>) -> rusqlite::Result<Seq> {
+fn insert(writing: &mut Writing, message: &NewMessage, head: Option<bool>) -> rusqlite::Result<Seq> {
+    let seq = writing.last_seq + 1;
     let mut statement = writing.connection.prepare_cached(
         "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
-                               card_account_known, scenario, expires_at, queued_at, head)
-         values (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                               card_account_known, scenario, expires_at, queued_at, head, seq)
+         values (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?;
     statement.execute(params![
         message.id.as_bytes(),
@@ -89,6 +90,8 @@ fn insert(writing: &Writing, message: &NewMessage, head: Option<bool>) -> rusqli
         message.expires_at,
         message.accepted_at,
         head,
+        seq,
     ])?;
-    Ok(writing.connection.last_insert_rowid())
+    writing.last_seq = seq;
+    Ok(seq)
 }

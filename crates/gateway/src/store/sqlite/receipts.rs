@@ -154,8 +154,10 @@ pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &
     early.sort_unstable_by_key(|(n, _)| *n);
     for (_, receipt) in early {
         let sql = "select seq, status, attempts, remote_id, resent from messages where seq = ?1";
-        let found = writing.connection.prepare_cached(sql)?.query_row([seq], Found::read)?;
-        advance(writing, &found, &receipt)?;
+        let found = writing.connection.prepare_cached(sql)?.query_row([seq], Found::read).optional()?;
+        if let Some(found) = found {
+            advance(writing, &found, &receipt)?;
+        }
     }
     Ok(())
 }

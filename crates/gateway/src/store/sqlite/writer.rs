@@ -94,6 +94,7 @@ impl<S: Owned, T: Send, F: FnMut(&mut S) -> rusqlite::Result<T> + Send> Call<S> 
 
 enum Item<S> {
     Call(Box<dyn Call<S>>),
+    EmptyLog(oneshot::Sender<Result<bool, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -136,6 +137,13 @@ impl<S: Owned> Writer<S> {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => closed(),
         })?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Writes all of the log into the database and cuts it to nothing; `false` where a reader stands in the way.
+    pub(crate) async fn empty_log(&self) -> Result<bool, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Item::EmptyLog(answer)).await.map_err(|_| closed())?;
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -216,15 +224,23 @@ impl<S: Owned> Thread<S> {
     fn serve(&mut self, state: &mut S) -> Result<Option<oneshot::Sender<()>>, String> {
         let mut batch: Vec<Box<dyn Call<S>>> = Vec::new();
         loop {
-            let mut closing = None;
+            let (mut closing, mut emptying) = (None, None);
             match self.waiting.blocking_recv() {
                 Some(Item::Call(call)) => batch.push(call),
+                Some(Item::EmptyLog(answer)) => {
+                    let _ = answer.send(empty_log(state.connection()));
+                    continue;
+                }
                 Some(Item::Close(done)) => return Ok(Some(done)),
                 None => return Ok(None),
             }
             while batch.len() < BATCH {
                 match self.waiting.try_recv() {
                     Ok(Item::Call(call)) => batch.push(call),
+                    Ok(Item::EmptyLog(answer)) => {
+                        emptying = Some(answer);
+                        break;
+                    }
                     Ok(Item::Close(done)) => {
                         closing = Some(done);
                         break;
@@ -241,6 +257,9 @@ impl<S: Owned> Thread<S> {
             batch.drain(..).for_each(|call| call.answer(outcome.clone()));
             committed?;
             bound_log(state.connection());
+            if let Some(answer) = emptying {
+                let _ = answer.send(empty_log(state.connection()));
+            }
             if closing.is_some() {
                 return Ok(closing);
             }
@@ -260,6 +279,7 @@ impl<S: Owned> Thread<S> {
             loop {
                 match self.waiting.try_recv() {
                     Ok(Item::Call(call)) => call.answer(Err(StoreError::Unavailable(reason.clone()))),
+                    Ok(Item::EmptyLog(answer)) => drop(answer.send(Err(StoreError::Unavailable(reason.clone())))),
                     Ok(Item::Close(done)) => {
                         let _ = done.send(());
                         return None;
@@ -343,6 +363,18 @@ fn bound_log(connection: &Connection) {
         Ok(()) => LOG_PAGES.set(0),
         Err(error) => tracing::warn!(%error, "the log could not be written into the database"),
     }
+}
+
+fn empty_log(connection: &Connection) -> Result<bool, StoreError> {
+    let empty = || -> rusqlite::Result<bool> {
+        connection.busy_timeout(RESTART_WAIT)?;
+        let busy: rusqlite::Result<bool> =
+            connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0));
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        LOG_PAGES.set(0);
+        Ok(!busy?)
+    };
+    empty().map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 fn restart_log(

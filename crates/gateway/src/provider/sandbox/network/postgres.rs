@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use recado_domain::ids::InstitutionId;
 use tokio_postgres::Row;
 
-use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown};
+use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
 use crate::clock::{Millis, millis};
+use crate::store::person::{LOOK_THROUGH, MESSAGES, Person};
 use crate::store::postgres::db::{Db, Done, Pool, args, not_understood, plainly};
 use crate::store::rows::StoreError;
 
@@ -66,6 +67,19 @@ impl Network for Tables {
 
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
         plainly!(self.0, db => shown(db, &query))
+    }
+
+    async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
+        plainly!(self.0, db => of_person(db, &person, after))
+    }
+
+    async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
+        plainly!(self.0, db => erase(db, &person, after))
+    }
+
+    async fn forget_erased(&self) -> Result<bool, StoreError> {
+        // The database's own clearing away comes in its time.
+        Ok(false)
     }
 
     fn look_every(&self) -> Option<Duration> {
@@ -189,6 +203,49 @@ async fn shown(db: Db<'_>, query: &PhoneQuery) -> Done<Option<Vec<Shown>>> {
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let rows = db.rows(sql, args![institution, before, query.recipient, limit]).await?;
     rows.iter().map(read_shown).collect::<Done<_>>().map(Some)
+}
+
+/// A person's rows in a range of the phone.
+const THEIRS: &str = "n > $3 and n <= $4 and recipient = any($1) and ($2 is null or institution_id = $2)";
+
+/// The last row of the range behind this one.
+async fn end(db: Db<'_>, after: i64) -> Done<Option<i64>> {
+    let sql = "select max(n) from (select n from sandbox_phone where n > $1 order by n limit $2) p";
+    Ok(db.row(sql, args![after, LOOK_THROUGH]).await?.and_then(|row| row.get(0)))
+}
+
+fn institution(person: &Person) -> Option<Vec<u8>> {
+    person.institution.map(|institution| institution.as_bytes().to_vec())
+}
+
+async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerson> {
+    let Some(end) = end(db, after).await? else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
+    let sql = format!(
+        "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+                (select count(*) from sandbox_arrivals a where a.network_id = p.network_id), institution_id, n
+         from sandbox_phone p where {THEIRS} order by n limit $5"
+    );
+    let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
+    let rows = db.rows(&sql, args![person.numbers, institution(person), after, end, most]).await?;
+    let of = |row: &Row| {
+        let institution = row.get::<_, &[u8]>(8).try_into().map_err(|_| not_understood("institution id"))?;
+        Ok((InstitutionId::from_bytes(institution), read_shown(row)?))
+    };
+    let shown = rows.iter().map(of).collect::<Done<Vec<_>>>()?;
+    let next = if shown.len() == MESSAGES { rows.last().map(|row| row.get(9)) } else { Some(end) };
+    Ok(ShownOfPerson { shown, next })
+}
+
+async fn erase(db: Db<'_>, person: &Person, after: i64) -> Done<(u64, Option<i64>)> {
+    let Some(end) = end(db, after).await? else { return Ok((0, None)) };
+    let sql = format!(
+        "with shown as (delete from sandbox_phone where {THEIRS} returning network_id),
+              arrived as (delete from sandbox_arrivals where network_id in (select network_id from shown))
+         select count(*) from shown"
+    );
+    let row = db.row(&sql, args![person.numbers, institution(person), after, end]).await?;
+    let erased = row.map_or(0, |row| row.get::<_, i64>(0));
+    Ok((u64::try_from(erased).unwrap_or(0), Some(end)))
 }
 
 fn read_shown(row: &Row) -> Done<Shown> {

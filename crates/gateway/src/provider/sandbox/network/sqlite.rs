@@ -9,8 +9,9 @@ use recado_domain::ids::InstitutionId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use rusqlite_migration::M;
 
-use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown};
+use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
 use crate::clock::Millis;
+use crate::store::person::{LOOK_THROUGH, MESSAGES, Person};
 use crate::store::rows::StoreError;
 use crate::store::sqlite::readers::Readers;
 use crate::store::sqlite::writer::{Owned, Writer};
@@ -68,6 +69,18 @@ impl Network for File {
 
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
         self.readers.read(move |connection| shown(connection, &query)).await
+    }
+
+    async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
+        self.readers.read(move |connection| of_person(connection, &person, after)).await
+    }
+
+    async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
+        self.writer.run(move |writing| erase(&writing.0, &person, after)).await
+    }
+
+    async fn forget_erased(&self) -> Result<bool, StoreError> {
+        self.writer.empty_log().await
     }
 
     fn look_every(&self) -> Option<Duration> {
@@ -166,6 +179,55 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![institution, before, query.recipient, limit], read_shown)?;
     rows.collect::<rusqlite::Result<_>>().map(Some)
+}
+
+/// A person's rows in a range of the phone.
+const THEIRS: &str = "n > ?3 and n <= ?4 and recipient in (select value from json_each(?1))
+     and (?2 is null or institution_id = ?2)";
+
+/// A person's numbers and institution, as statements take them, and the last row of the range.
+type Theirs = (String, Option<[u8; 16]>, Option<i64>);
+
+fn theirs(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<Theirs> {
+    let numbers = serde_json::to_string(&person.numbers);
+    let numbers = numbers.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let sql = "select max(n) from (select n from phone where n > ?1 order by n limit ?2)";
+    let end = connection.prepare_cached(sql)?.query_row([after, LOOK_THROUGH], |row| row.get(0))?;
+    Ok((numbers, person.institution.map(|institution| *institution.as_bytes()), end))
+}
+
+fn of_person(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<ShownOfPerson> {
+    let (numbers, institution, end) = theirs(connection, person, after)?;
+    let Some(end) = end else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
+    let mut statement = connection.prepare_cached(&format!(
+        "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+                (select count(*) from arrivals where arrivals.network_id = phone.network_id), institution_id, n
+         from phone where {THEIRS} order by n limit ?5"
+    ))?;
+    let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![numbers, institution, after, end, most], |row| {
+        Ok((row.get::<_, i64>(9)?, (InstitutionId::from_bytes(row.get(8)?), read_shown(row)?)))
+    })?;
+    let (places, shown): (Vec<i64>, Vec<_>) = rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
+    let next = if shown.len() == MESSAGES { places.last().copied() } else { Some(end) };
+    Ok(ShownOfPerson { shown, next })
+}
+
+fn erase(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<(u64, Option<i64>)> {
+    let (numbers, institution, end) = theirs(connection, person, after)?;
+    let Some(end) = end else { return Ok((0, None)) };
+    connection
+        .prepare_cached(&format!(
+            "delete from arrivals where network_id in (select network_id from phone where {THEIRS})"
+        ))?
+        .execute(params![numbers, institution, after, end])?;
+    let erased = connection.prepare_cached(&format!("delete from phone where {THEIRS}"))?.execute(params![
+        numbers,
+        institution,
+        after,
+        end
+    ])?;
+    Ok((erased as u64, Some(end)))
 }
 
 fn read_shown(row: &Row<'_>) -> rusqlite::Result<Shown> {

@@ -140,6 +140,30 @@ async fn a_phone_is_emptied_for_itself(network: Box<dyn Network>) {
     network.clear(institution(3)).await.expect("nothing to clear is no error");
 }
 
+async fn a_person_is_shown_and_erased(network: Box<dyn Network>) {
+    // Even numbers are for one person, odd ones for another.
+    for (owner, number) in [(1, 2), (2, 4), (1, 5), (1, 2)] {
+        network.arrive(arrival(owner, number)).await.expect("taken");
+    }
+    let person = |institution| Person { numbers: vec!["55110".to_owned(), "55119".to_owned()], institution };
+    let of = async |person: Person| {
+        let page = network.person(person.clone(), 0).await.expect("read");
+        let last = network.person(person, page.next.expect("a range")).await.expect("read");
+        assert!(last.next.is_none() && last.shown.is_empty());
+        page.shown.into_iter().map(|(owner, shown)| (owner, shown.network_id, shown.arrivals)).collect::<Vec<_>>()
+    };
+    let (first, second) = ((institution(1), "3EB02".to_owned(), 2), (institution(2), "3EB04".to_owned(), 1));
+    assert_eq!(of(person(None)).await, [first.clone(), second.clone()]);
+    assert_eq!(of(person(Some(institution(2)))).await, [second]);
+    let (erased, _) = network.erase(person(Some(institution(2))), 0).await.expect("erased");
+    assert_eq!((erased, of(person(None)).await), (1, vec![first]));
+    let (erased, next) = network.erase(person(None), 0).await.expect("erased");
+    assert_eq!((erased, network.erase(person(None), next.expect("a range")).await.expect("erased")), (1, (0, None)));
+    assert_eq!(shown(&*network, query(1)).await, [("3EB05".to_owned(), 1)]);
+    network.arrive(arrival(1, 2)).await.expect("taken");
+    assert_eq!(shown(&*network, query(1)).await[0], ("3EB02".to_owned(), 1), "its former arrivals are forgotten");
+}
+
 macro_rules! on_both {
     ($($test:ident),+) => { on_both!(@ sqlite: SqliteFile, $($test),+); on_both!(@ postgres: PgDatabase, $($test),+); };
     (@ $engine:ident: $place:ident, $($test:ident),+) => {
@@ -155,7 +179,10 @@ macro_rules! on_both {
     };
 }
 
-on_both! { a_card_is_shown_once, receipts_are_sent_until_they_are_taken, a_phone_is_emptied_for_itself }
+on_both! {
+    a_card_is_shown_once, receipts_are_sent_until_they_are_taken, a_phone_is_emptied_for_itself,
+    a_person_is_shown_and_erased
+}
 
 #[tokio::test]
 async fn nodes_have_one_phone_and_share_its_receipts() {

@@ -1,0 +1,128 @@
+//! A person's rights: what is kept of one recipient, shown and erased. Page by page, so that neither a person with a
+//! hundred thousand messages fills the memory, nor anybody waits behind them.
+
+use recado_domain::status::MessageStatus;
+use serde_json::{Value, json};
+
+use crate::api::error::ApiError;
+use crate::clock::rfc3339;
+use crate::gateway::Gateway;
+use crate::store::person::{EarlyReceipt, Erasure, Person, PersonQuery, PersonRow};
+use crate::store::rows::{ChannelKey, Message};
+
+/// A page of what the store keeps.
+pub async fn page(gateway: &Gateway, query: PersonQuery) -> Result<Value, ApiError> {
+    let page = gateway.store.person(query).await?;
+    let rows: Vec<Value> = page.rows.into_iter().map(|row| view(gateway, row)).collect();
+    Ok(json!({ "rows": rows, "next": page.next }))
+}
+
+/// A page of what the sandbox's phone shows.
+pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, ApiError> {
+    let page = gateway.providers.sandbox().person(person, after).await?;
+    let rows = page.shown.into_iter().map(|(institution, shown)| {
+        json!({
+            "institutionId": institution, "channelId": shown.channel_id, "id": shown.id,
+            "networkId": shown.network_id, "recipient": shown.recipient, "payload": as_json(&shown.contact),
+            "card": shown.vcard, "receivedAt": rfc3339(shown.received_at), "arrivals": shown.arrivals,
+        })
+    });
+    Ok(json!({ "rows": rows.collect::<Vec<_>>(), "next": page.next }))
+}
+
+/// Erases a batch of what the store keeps.
+pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, ApiError> {
+    let channels: Vec<ChannelKey> = match &erasure {
+        Erasure::Messages(places) => places.iter().map(|place| place.channel).collect(),
+        Erasure::Contacts { .. } => Vec::new(),
+    };
+    let erased = gateway.store.erase_person(erasure, gateway.clock.now()).await?;
+    if erased.cancelled > 0 {
+        // Their lines may have waited for what is gone.
+        channels.into_iter().for_each(|channel| gateway.dispatcher.wake(channel));
+    }
+    let next = erased.next;
+    Ok(json!({ "erased": erased, "next": next }))
+}
+
+/// Erases a batch of what the sandbox's phone shows.
+pub async fn erase_on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, ApiError> {
+    let (shown, next) = gateway.providers.sandbox().erase(person, after).await?;
+    Ok(json!({ "erased": { "sandbox": shown }, "next": next }))
+}
+
+/// Takes what was erased out of the logs of the store's files; whether that could be done.
+pub async fn forget_erased(gateway: &Gateway) -> Result<Value, ApiError> {
+    let sandbox = gateway.providers.sandbox().forget_erased().await?;
+    Ok(json!({ "forgotten": gateway.store.forget_erased().await? && sandbox }))
+}
+
+fn view(gateway: &Gateway, row: PersonRow) -> Value {
+    match row {
+        PersonRow::Name(number) => number.into(),
+        PersonRow::Place(place) => json!(place),
+        PersonRow::Message { message, scenario, early } => show(gateway, &message, scenario.as_deref(), &early),
+        PersonRow::Key { n, message, route, key, used_at } => {
+            json!({ "n": n, "messageId": message, "route": route, "key": key, "usedAt": rfc3339(used_at) })
+        }
+        PersonRow::Account { channel, phone, account, checked_at } => {
+            let known = json!({ "phone": phone, "account": account, "checkedAt": rfc3339(checked_at) });
+            with_channel(gateway, channel, "ACCOUNT", known)
+        }
+        PersonRow::Chat { channel, account, opened_at } => {
+            with_channel(gateway, channel, "CHAT", json!({ "account": account, "openedAt": opened_at.map(rfc3339) }))
+        }
+        PersonRow::Pace { channel, recipient, used_until } => {
+            let pace = json!({ "recipient": recipient, "usedUntil": rfc3339(used_until) });
+            with_channel(gateway, channel, "RECIPIENT_PACE", pace)
+        }
+    }
+}
+
+/// A row behind its kind and its channel.
+fn with_channel(gateway: &Gateway, channel: ChannelKey, kind: &str, row: Value) -> Value {
+    let entry = gateway.directory.channel(channel);
+    let mut shown = json!({
+        "type": kind,
+        "institutionId": entry.as_ref().map(|entry| entry.via.institution),
+        "environment": entry.as_ref().map(|entry| entry.environment.name()),
+        "channelId": entry.as_ref().map(|entry| &entry.via.id),
+    });
+    if let (Value::Object(shown), Value::Object(row)) = (&mut shown, row) {
+        shown.extend(row);
+    }
+    shown
+}
+
+fn show(gateway: &Gateway, message: &Message, scenario: Option<&str>, early: &[EarlyReceipt]) -> Value {
+    let error = |error: &Option<(String, String)>| {
+        error.as_ref().map(|(code, message)| json!({ "code": code, "message": message }))
+    };
+    let early: Vec<Value> = early
+        .iter()
+        .map(|receipt| {
+            let status = MessageStatus::from_number(receipt.status).map(MessageStatus::name);
+            json!({ "status": status, "at": rfc3339(receipt.at), "error": error(&receipt.error) })
+        })
+        .collect();
+    let mut shown = json!({
+        "id": message.id, "status": message.status, "recipient": message.recipient, "account": message.account,
+        "payload": as_json(&message.payload), "card": message.card,
+        "cardAccount": {
+            "digits": message.card_account.digits,
+            "source": if message.card_account.known { "NETWORK" } else { "TYPED" },
+        },
+        "networkId": message.network_id, "remoteId": message.remote_id, "scenario": scenario,
+        "attempts": message.attempts, "error": error(&message.error), "expiresAt": rfc3339(message.expires_at),
+        "receiptsOfItsRemoteId": early,
+    });
+    for (status, at) in MessageStatus::ALL.into_iter().zip(message.reached) {
+        shown[format!("{}At", status.name().to_lowercase())] = at.map(rfc3339).into();
+    }
+    with_channel(gateway, message.channel, "MESSAGE", shown)
+}
+
+/// What is stored as JSON; what is none is shown as it is.
+fn as_json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}

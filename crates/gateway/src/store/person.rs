@@ -1,0 +1,151 @@
+//! What the store is asked of one person, and what it gives.
+
+use std::fmt;
+
+use recado_domain::ids::{InstitutionId, MessageId};
+use serde::{Deserialize, Serialize};
+
+use super::rows::{ChannelKey, Message, Seq};
+use crate::clock::Millis;
+
+/// Rows that one question looks through: nobody waits long behind it, however much the store holds.
+pub const LOOK_THROUGH: i64 = 20_000;
+/// Messages on a page; each with its payload and card.
+pub const MESSAGES: usize = 100;
+/// Places on a page, and most of them that are erased at once.
+pub const PLACES: usize = 200;
+/// Channels whose contacts are on a page.
+pub const CHANNELS: i64 = 200;
+
+/// A person as a recipient: every number under which the store may know them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Digits.
+    pub numbers: Vec<String>,
+    /// Whose channels are looked at; `None`: everybody's.
+    pub institution: Option<InstitutionId>,
+}
+
+/// What is logged must not have a person's number in it.
+impl fmt::Debug for Person {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Person")
+    }
+}
+
+/// What is asked of a person, each in an order of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonPart {
+    /// Further numbers of theirs, by what the network said: an account's other number.
+    Names,
+    /// Messages to them, oldest first.
+    Messages,
+    /// Where these messages are.
+    Places,
+    /// Idempotency keys that made them.
+    Keys,
+    /// What channels know of them as a recipient.
+    Contacts,
+}
+
+/// A question for a page.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PersonQuery {
+    pub person: Person,
+    pub part: PersonPart,
+    /// Behind this one; 0 at first, and then what the last page says.
+    pub after: i64,
+}
+
+/// A page. It may be empty and not the last one: each looks through a bounded part of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonPage {
+    pub rows: Vec<PersonRow>,
+    /// Where the next page begins; `None` when there is no more.
+    pub next: Option<i64>,
+}
+
+/// A row of a page.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PersonRow {
+    Name(String),
+    Message { message: Box<Message>, scenario: Option<String>, early: Vec<EarlyReceipt> },
+    Place(Place),
+    Key { n: i64, message: MessageId, route: String, key: String, used_at: Millis },
+    Account { channel: ChannelKey, phone: String, account: Option<String>, checked_at: Millis },
+    Chat { channel: ChannelKey, account: String, opened_at: Option<Millis> },
+    Pace { channel: ChannelKey, recipient: String, used_until: Millis },
+}
+
+impl fmt::Debug for PersonRow {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("PersonRow")
+    }
+}
+
+#[cfg(test)]
+impl PersonRow {
+    /// All of it, to be compared; `Debug` hides it.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Message { message, scenario, early } => format!("{message:?} {scenario:?} {early:?}"),
+            Self::Name(name) => name.clone(),
+            Self::Place(place) => format!("{place:?}"),
+            Self::Key { n, message, route, key, used_at } => format!("{n} {message} {route} {key} {used_at}"),
+            Self::Account { channel, phone, account, checked_at } => {
+                format!("account {channel} {phone} {account:?} {checked_at}")
+            }
+            Self::Chat { channel, account, opened_at } => format!("chat {channel} {account} {opened_at:?}"),
+            Self::Pace { channel, recipient, used_until } => format!("pace {channel} {recipient} {used_until}"),
+        }
+    }
+}
+
+/// A receipt that is kept under a network's own id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlyReceipt {
+    /// The position in `MessageStatus::ALL`.
+    pub status: u8,
+    pub at: Millis,
+    pub error: Option<(String, String)>,
+}
+
+/// A message to be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub channel: ChannelKey,
+    pub seq: Seq,
+    pub id: MessageId,
+    /// The row of its idempotency key, where it has one.
+    pub key: Option<i64>,
+}
+
+/// What is to be erased.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Erasure {
+    /// These messages, at most [`PLACES`]. What waits is cancelled first; what is `SENDING` stays.
+    Messages(Vec<Place>),
+    /// What a page of channels behind this one knows of the person.
+    Contacts { person: Person, after: ChannelKey },
+}
+
+/// What was erased.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Erased {
+    pub messages: u64,
+    /// Of the messages, those that were waiting, and are not sent any more.
+    pub cancelled: u64,
+    pub idempotency_keys: u64,
+    pub early_receipts: u64,
+    pub accounts: u64,
+    pub chats: u64,
+    pub recipient_paces: u64,
+    /// Messages on their way to the network, which were left.
+    pub sending: u64,
+    /// Where the next page of channels begins.
+    #[serde(skip)]
+    pub next: Option<ChannelKey>,
+}
