@@ -12,6 +12,7 @@ mod institutions;
 mod keys;
 mod local;
 mod messages;
+mod migrate_store;
 mod openapi;
 mod output;
 mod pairing;
@@ -90,6 +91,8 @@ enum Command {
     },
     /// Copy the store and the sandbox, also while a server runs
     Backup(backup::Backup),
+    /// Copy a data directory's store into a PostgreSQL database, and compare the two
+    MigrateStore(migrate_store::MigrateStore),
     /// Look whether this machine and the data directory are in order, and say what to do
     Doctor(doctor::Doctor),
     /// Print a script that completes commands in a shell
@@ -133,6 +136,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Command::Secrets { command } => command.run().await,
         Command::Data { command } => command.run().await,
         Command::Backup(backup) => backup.run().await,
+        Command::MigrateStore(migration) => migration.run().await,
         Command::Doctor(doctor) => doctor.run().await,
         Command::Completions(completions) => completions.run().map(Exit::done),
         Command::Openapi => openapi::run().map(Exit::done),

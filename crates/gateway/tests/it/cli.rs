@@ -6,6 +6,7 @@ mod csv;
 mod data;
 mod doctor;
 mod messages;
+mod migrate_store;
 mod remote;
 mod secrets;
 mod send;

@@ -24,6 +24,9 @@ pub(crate) const MIGRATIONS_TEXT: &str = MIGRATIONS[MIGRATIONS.len() - 1].sql;
 /// The version of the tables that this build makes.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
 
+/// The table that is there while another store is copied into the database, with how far that is.
+pub(super) const IMPORTING: &str = "recado_import";
+
 /// One node at a time migrates. The number says nothing; it only must not be another program's.
 const LOCK: &str = "select pg_advisory_xact_lock(7201746391)";
 
@@ -68,6 +71,10 @@ pub(super) async fn check(pool: &Pool) -> anyhow::Result<()> {
     if !client.query_typed_one(there, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
         bail!("there are no tables in the database: make them with `recado init --database-url …`");
     }
+    let filled = format!("select to_regclass('{IMPORTING}') is not null");
+    if client.query_typed_one(&filled, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+        bail!("a store is being copied into this database: let `recado migrate-store` end first");
+    }
     let sql = "select max(number), max(works_from) from recado_migrations";
     let row = client.query_typed_one(sql, &[]).await.map_err(in_words)?;
     let (newest, works_from): (Option<i32>, Option<i32>) = (row.get(0), row.get(1));
@@ -82,6 +89,6 @@ pub(super) async fn check(pool: &Pool) -> anyhow::Result<()> {
 
 /// Its own text says "db error" alone.
 #[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
-fn in_words(error: tokio_postgres::Error) -> anyhow::Error {
+pub(super) fn in_words(error: tokio_postgres::Error) -> anyhow::Error {
     anyhow::anyhow!(crate::outbound::causes(&error))
 }

@@ -11,6 +11,7 @@ mod claim;
 pub(crate) mod db;
 mod enqueue;
 mod gate;
+pub mod import;
 mod links;
 mod listener;
 mod lock;

@@ -19,7 +19,7 @@ fn bash_completes_commands_and_flags() {
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
         String::from_utf8(output.stdout).expect("UTF-8")
     };
-    let commands = complete("recado m");
+    let commands = complete("recado me");
     assert!(commands.starts_with("messages\n") && commands.contains("-F _recado recado"), "{commands}");
     assert!(complete("recado send contact --cs").starts_with("--csv\n"));
     for shell in ["zsh", "fish", "elvish", "powershell"] {

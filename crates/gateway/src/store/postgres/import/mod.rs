@@ -1,0 +1,145 @@
+//! A SQLite store copied into this engine's tables: batch by batch, each with its place in one transaction, so that it goes
+//! on where it was broken off; and compared at the end, row by row.
+
+mod cell;
+mod source;
+mod target;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use cell::{Cell, Hash};
+use source::Source;
+use target::Target;
+
+/// Batches that are read ahead.
+const AHEAD: usize = 2;
+
+/// A table, as both engines have it.
+struct Table {
+    name: &'static str,
+    /// What tells its rows apart, and their order.
+    key: &'static [&'static str],
+    /// The column whose numbers the database gives to new rows.
+    numbered: Option<&'static str>,
+    /// Its rows have a `version` that SQLite's do not.
+    versioned: bool,
+}
+
+/// All tables that hold something, each behind those that it refers to. Not SQLite's `probe`, which holds nothing, and
+/// nothing of the shared engine's own, as nodes and leases.
+const TABLES: [Table; 11] = [
+    Table { name: "institutions", key: &["id"], numbered: None, versioned: false },
+    Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
+    Table { name: "channels", key: &["key"], numbered: Some("key"), versioned: true },
+    Table { name: "links", key: &["channel_key"], numbered: None, versioned: false },
+    Table { name: "session_rows", key: &["channel_key", "kind", "key"], numbered: None, versioned: false },
+    Table { name: "messages", key: &["seq"], numbered: Some("seq"), versioned: false },
+    Table { name: "idempotency_keys", key: &["n"], numbered: Some("n"), versioned: false },
+    Table { name: "recipient_pace", key: &["channel_key", "recipient"], numbered: None, versioned: false },
+    Table { name: "early_receipts", key: &["n"], numbered: Some("n"), versioned: false },
+    Table { name: "accounts", key: &["channel_key", "phone"], numbered: None, versioned: false },
+    Table { name: "chats", key: &["channel_key", "account"], numbered: None, versioned: false },
+];
+
+/// A row, in the order of its table's columns.
+type Cells = Vec<Cell>;
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows in the store.
+    pub rows: u64,
+    /// Of these, in the database.
+    pub copied: u64,
+    /// Of these, compared.
+    pub compared: u64,
+}
+
+/// A table, and how many rows it has.
+pub type Count = (&'static str, u64);
+
+/// Copies the store in this file, which nobody may have open, into the database with this URL: an empty one, or one that
+/// this was begun in. Gives what was copied and compared.
+pub async fn import(from: &Path, url: &str, mut progress: impl FnMut(Progress)) -> Result<Vec<Count>> {
+    let source = Source::open(from)?;
+    let mut target = Target::open(url).await?;
+    let mut so_far = Progress { rows: source.rows()?, ..Progress::default() };
+    for table in &TABLES {
+        let columns = source.columns(table)?;
+        let mut place = target.place(table, &columns).await?;
+        so_far.copied += place.rows;
+        progress(so_far);
+        let (mut batches, reading) = read(from, table, columns, place.after.take());
+        while let Some(batch) = batches.recv().await {
+            target.insert(&mut place, &batch).await?;
+            so_far.copied += batch.len() as u64;
+            progress(so_far);
+        }
+        reading.await??;
+    }
+    let mut counts = Vec::new();
+    for table in &TABLES {
+        let count = compare(from, &source, &mut target, table, |rows| {
+            so_far.compared += rows;
+            progress(so_far);
+        });
+        counts.push((table.name, count.await?));
+    }
+    target.finish().await?;
+    Ok(counts)
+}
+
+/// Reads a table's rows behind a key, on a thread that may block.
+fn read(
+    from: &Path,
+    table: &'static Table,
+    columns: Vec<String>,
+    after: Option<Cells>,
+) -> (mpsc::Receiver<Vec<Cells>>, JoinHandle<Result<()>>) {
+    let (sender, batches) = mpsc::channel(AHEAD);
+    let from = from.to_owned();
+    let reading = tokio::task::spawn_blocking(move || {
+        // Who does not want more has been told why.
+        Source::open(&from)?.read(table, &columns, after.as_deref(), |batch| sender.blocking_send(batch).is_ok())
+    });
+    (batches, reading)
+}
+
+/// Compares a table's rows in both places.
+async fn compare(
+    from: &Path,
+    source: &Source,
+    target: &mut Target,
+    table: &'static Table,
+    mut progress: impl FnMut(u64),
+) -> Result<u64> {
+    let columns = source.columns(table)?;
+    let here = async {
+        let (mut batches, reading) = read(from, table, columns.clone(), None);
+        let mut hash = Hash::default();
+        while let Some(batch) = batches.recv().await {
+            batch.iter().for_each(|row| hash.add(row));
+            progress(batch.len() as u64);
+        }
+        reading.await??;
+        anyhow::Ok(hash.end())
+    };
+    let (here, there) = tokio::try_join!(here, target.hash(table, &columns))?;
+    if here != there {
+        bail!(
+            "{} in the database are not those in the store ({} rows here, {} there): was the store used, or the database \
+             changed, since this was begun? Make the database anew and run it again",
+            table.name,
+            here.0,
+            there.0
+        );
+    }
+    Ok(here.0)
+}
+
+#[cfg(test)]
+mod tests;
