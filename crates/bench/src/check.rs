@@ -1,76 +1,69 @@
-//! Nothing lost, nothing doubled, and the order kept: read from the files of a server that has ended.
-
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+//! Nothing lost, nothing doubled, and the order kept: read from the tables of a server that has ended.
 
 use anyhow::{Context, Result, bail, ensure};
-use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+
+use crate::tables::Tables;
 
 /// Every accepted message is in the store, once, and on its channel's line in the order in which its connection sent it.
-pub fn stored(store: &Path, accepted: &[u128]) -> Result<()> {
-    let connection = read_only(store)?;
+pub fn stored(tables: &Tables, accepted: &[u128]) -> Result<()> {
     let distinct: HashSet<u128> = accepted.iter().copied().collect();
     ensure!(distinct.len() == accepted.len(), "an id was given twice");
     let mut order = Order::default();
     let mut found = 0;
-    let mut statement = connection.prepare("select id, channel_key, payload from messages order by seq")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let id = u128::from_be_bytes(row.get(0)?);
+    tables.each("select id, channel_key, payload from messages order by seq", |row| {
         // A message that was stored without an answer that says so is no loss.
-        found += usize::from(distinct.contains(&id));
-        order.next(row.get(1)?, row.get_ref(2)?.as_str()?)?;
-    }
+        found += usize::from(distinct.contains(&row.id(0)?));
+        order.next(row.number(1)?, row.text(2)?)
+    })?;
     ensure!(found == distinct.len(), "{} of {} accepted messages are not in the store", distinct.len() - found, found);
     Ok(())
 }
 
 /// Every message in the store arrived, once, in the order of its channel.
-pub fn all_arrived(store: &Path, sandbox: &Path) -> Result<()> {
-    let stored: u32 = read_only(store)?.query_row("select count(*) from messages", [], |row| row.get(0))?;
-    let arrived = in_order(sandbox)?;
+pub fn all_arrived(tables: &Tables) -> Result<()> {
+    let stored = tables.number("select count(*) from messages")?;
+    let arrived = in_order(tables)?;
     ensure!(arrived == stored, "{stored} messages are in the store, {arrived} arrived");
     Ok(())
 }
 
 /// What arrived did so once, in the order of its channel; gives how many messages did.
-pub fn in_order(sandbox: &Path) -> Result<u32> {
-    let connection = read_only(sandbox)?;
-    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u32>(0));
-    let (arrivals, messages) = (count("select count(*) from arrivals")?, count("select count(*) from phone")?);
+pub fn in_order(tables: &Tables) -> Result<i64> {
+    let arrivals = tables.number("select count(*) from sandbox_arrivals")?;
+    let messages = shown_in_order(tables)?;
     ensure!(arrivals == messages, "{messages} messages arrived {arrivals} times");
-    let mut order = Order::default();
-    let mut statement = connection.prepare("select channel_key, contact from phone order by n")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        order.next(row.get(0)?, row.get_ref(1)?.as_str()?)?;
-    }
     Ok(messages)
+}
+
+/// What the phone shows it shows in the order of its channel; gives how many messages that are.
+pub fn shown_in_order(tables: &Tables) -> Result<i64> {
+    let mut order = Order::default();
+    tables.each("select channel_key, contact from sandbox_phone order by n", |row| {
+        order.next(row.number(0)?, row.text(1)?)
+    })?;
+    tables.number("select count(*) from sandbox_phone")
 }
 
 /// Every message that a network took was taken once and is READ, under the id that the network gave it, or took
 /// from us; every other one waits, untouched.
-pub fn read_once(store: &Path, taken: &[String]) -> Result<()> {
-    let connection = read_only(store)?;
+pub fn read_once(tables: &Tables, taken: &[String]) -> Result<()> {
     let distinct: HashSet<&str> = taken.iter().map(String::as_str).collect();
     ensure!(distinct.len() == taken.len(), "the network gave an id twice");
     let waiting = "attempts = 0 and sending_at is null";
     let stray = format!("select count(*) from messages where read_at is null and not ({waiting})");
-    let stray: u32 = connection.query_row(&stray, [], |row| row.get(0))?;
+    let stray = tables.number(&stray)?;
     ensure!(stray == 0, "{stray} messages were sent and are not READ");
-    let mut statement =
-        connection.prepare("select coalesce(remote_id, network_id) from messages where read_at is not null")?;
-    let read = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
-    let known = read.iter().filter(|id| distinct.contains(id.as_str())).count();
-    ensure!(known == read.len(), "{} messages have an id that the network never gave", read.len() - known);
-    ensure!(read.len() == taken.len(), "the network took {} times what are {} messages", taken.len(), read.len());
+    let (mut read, mut known) = (0, 0);
+    tables.each("select coalesce(remote_id, network_id) from messages where read_at is not null", |row| {
+        read += 1;
+        known += usize::from(distinct.contains(row.text(0)?));
+        Ok(())
+    })?;
+    ensure!(known == read, "{} messages have an id that the network never gave", read - known);
+    ensure!(read == taken.len(), "the network took {} times what are {read} messages", taken.len());
     Ok(())
-}
-
-/// Opens a server's file without any say in it.
-pub fn read_only(path: &Path) -> Result<Connection> {
-    Ok(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)
 }
 
 /// The last number seen of each connection on each channel.
@@ -96,6 +89,8 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::Connection;
+
     use super::*;
 
     /// Files as a server leaves them, with just what is looked at.
@@ -128,6 +123,10 @@ mod tests {
             self.0.path().join(name)
         }
 
+        fn tables(&self) -> Tables {
+            Tables::Files(self.0.path().to_owned())
+        }
+
         fn store(&self, sql: &str) {
             Connection::open(self.path("recado.db")).unwrap().execute(sql, []).unwrap();
         }
@@ -137,11 +136,11 @@ mod tests {
         }
 
         fn stored(&self, accepted: &[u128]) -> bool {
-            stored(&self.path("recado.db"), accepted).is_ok()
+            stored(&self.tables(), accepted).is_ok()
         }
 
         fn all_arrived(&self) -> bool {
-            all_arrived(&self.path("recado.db"), &self.path("sandbox.db")).is_ok()
+            all_arrived(&self.tables()).is_ok()
         }
     }
 
@@ -181,7 +180,7 @@ mod tests {
         let files = Files::with(&[(0, 1), (0, 2), (0, 3)]);
         let read = |taken: &[&str]| {
             let taken: Vec<_> = taken.iter().map(|&id| id.to_owned()).collect();
-            read_once(&files.path("recado.db"), &taken).is_ok()
+            read_once(&files.tables(), &taken).is_ok()
         };
         let sent = "update messages set attempts = 1, sending_at = 1, read_at = 2";
         files.store(&format!("{sent}, remote_id = 'a' where seq = 1"));

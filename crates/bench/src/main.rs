@@ -4,28 +4,31 @@
 
 mod check;
 mod load;
+mod postgres;
 mod report;
 mod scenarios;
 mod server;
+mod tables;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 #[cfg(not(feature = "whatsapp-web"))]
 use anyhow::anyhow;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
+use postgres::Postgres;
 use report::Report;
 #[cfg(feature = "whatsapp-web")]
 use scenarios::whatsapp_web;
-use scenarios::{accept, backlog, channels, cloud_api, dispatch};
+use scenarios::{accept, backlog, channels, cloud_api, dispatch, nodes};
 
 /// Measures Recado beside a bare handler.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "bench", max_term_width = 110)]
 struct Bench {
-    /// What to measure; without it, everything but whatsapp-web
+    /// What to measure; without it, everything that the engine has, but for whatsapp-web
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
 
@@ -38,8 +41,15 @@ struct Bench {
 }
 
 /// How everything is measured.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 struct Setting {
+    /// What keeps the messages
+    #[arg(long, value_enum, default_value_t = Engine::Sqlite, value_name = "ENGINE")]
+    engine: Engine,
+
+    #[arg(skip)]
+    postgres: Postgres,
+
     /// The binary under test
     #[arg(long, value_name = "FILE")]
     recado: PathBuf,
@@ -80,6 +90,24 @@ struct Setting {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// Files of the one process that serves
+    Sqlite,
+    /// A durable PostgreSQL that is installed on this machine; it is started for the run, in the folder for temporary files
+    Postgres,
+}
+
+impl Engine {
+    /// One of two values, of which the second is for PostgreSQL.
+    fn pick<T>(self, sqlite: T, postgres: T) -> T {
+        match self {
+            Self::Sqlite => sqlite,
+            Self::Postgres => postgres,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     /// Durable accepts beside a bare handler's answers, with the dispatch paused
     Accept,
@@ -87,13 +115,25 @@ enum Scenario {
     Dispatch,
     /// Memory, start, accepts and dispatch with many messages waiting
     Backlog,
-    /// Dispatch over many channels beside that over twenty
+    /// Dispatch over many channels beside that over twenty; in PostgreSQL by three nodes beside one
     Channels,
     /// Sends on one channel of Meta's Cloud API beside what its pipeline allows, with few and with many messages waiting
     CloudApi,
+    /// PostgreSQL: dispatch by one, two and three nodes; and how long after a node's death others send for it
+    Nodes,
     /// Memory and start of idle sessions of WhatsApp Web, beside as many Baileys sockets; needs a build of its own, which
     /// `./dev bench whatsapp-web` makes
     WhatsappWeb,
+}
+
+impl Scenario {
+    fn is_of(self, engine: Engine) -> bool {
+        match self {
+            Self::Nodes => engine == Engine::Postgres,
+            Self::WhatsappWeb => engine == Engine::Sqlite,
+            _ => true,
+        }
+    }
 }
 
 #[tokio::main]
@@ -102,16 +142,21 @@ async fn main() -> Result<()> {
     if scenarios.is_empty() {
         scenarios = Scenario::value_variants().to_vec();
         // Another build than that of the others.
-        scenarios.retain(|scenario| *scenario != Scenario::WhatsappWeb);
+        scenarios.retain(|scenario| scenario.is_of(setting.engine) && *scenario != Scenario::WhatsappWeb);
     }
     let mut report = Report::default();
+    if setting.engine == Engine::Postgres {
+        report.says(&format!("PostgreSQL, every commit on disk: {}", postgres::SETTINGS.join(", ")));
+    }
     for scenario in scenarios {
+        ensure!(scenario.is_of(setting.engine), "{scenario:?} is not measured on {:?}", setting.engine);
         match scenario {
             Scenario::Accept => accept::run(&setting, &mut report).await,
             Scenario::Dispatch => dispatch::run(&setting, &mut report).await,
             Scenario::Backlog => backlog::run(&setting, &mut report).await,
             Scenario::Channels => channels::run(&setting, &mut report).await,
             Scenario::CloudApi => cloud_api::run(&setting, &mut report).await,
+            Scenario::Nodes => nodes::run(&setting, &mut report).await,
             #[cfg(not(feature = "whatsapp-web"))]
             Scenario::WhatsappWeb => {
                 Err(anyhow!("this bench was built without WhatsApp Web: `./dev bench whatsapp-web` builds it with"))

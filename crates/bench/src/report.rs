@@ -41,10 +41,18 @@ impl Goal {
 /// All figures of a run. Each is also printed when it is known: a run takes minutes.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
+    /// What the figures were measured on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<String>,
     figures: Vec<Figure>,
 }
 
 impl Report {
+    /// Says what the figures are measured on.
+    pub fn says(&mut self, on: &str) {
+        self.on = Some(on.to_owned());
+    }
+
     /// A figure without a goal.
     pub fn note(&mut self, scenario: &'static str, what: impl Into<String>, value: f64, unit: &'static str) {
         self.add(Figure { scenario, what: what.into(), value, unit, goal: None });
@@ -68,6 +76,7 @@ impl Report {
 
     /// Prints all figures as one table.
     pub fn print(&self) {
+        self.on.iter().for_each(|on| println!("{on}"));
         self.figures.iter().for_each(|figure| println!("{}", figure.line()));
     }
 

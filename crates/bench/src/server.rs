@@ -2,18 +2,19 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fake_graph::{FakeGraph, Number};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::Setting;
 use crate::load::{Client, Keys};
+use crate::postgres::Database;
+use crate::tables::Tables;
+use crate::{Engine, Setting};
 
 /// Keys that calls take turns with. Each has the largest rate limit that there is, so that limits are checked and none
 /// is reached.
@@ -23,12 +24,15 @@ const RATE_LIMIT: u32 = 10_000;
 /// Seals the secrets of a channel.
 pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-/// A data directory with keys and channels.
+/// A store with keys and channels, and a data directory for each server on it.
 pub struct Home {
     recado: PathBuf,
     dir: TempDir,
-    /// What servers on it are told of the network that its channels are linked to.
-    network: Vec<(&'static str, String)>,
+    /// What servers on it are told of the network that its channels are linked to, and of its database.
+    variables: Vec<(&'static str, String)>,
+    pub tables: Tables,
+    /// Behind the connection to it.
+    database: Option<Database>,
     /// The key that made the rest.
     pub maker: String,
     pub keys: Keys,
@@ -38,7 +42,7 @@ pub struct Home {
 impl Home {
     /// A store with that many sandbox channels, `c0`, `c1` and so on, all of them connected.
     pub async fn make(setting: &Setting, channels: u64) -> Result<Self> {
-        let mut home = Self::init(setting, "test", Vec::new())?;
+        let mut home = Self::init(setting, "test", Vec::new()).await?;
         home.channels = channels;
         let server = home.serve()?;
         home.keys = make_keys(server.address, &home.maker).await?;
@@ -52,7 +56,7 @@ impl Home {
     pub async fn linked(setting: &Setting, graph: &FakeGraph) -> Result<Self> {
         let number = Number::example("106540352242922");
         graph.add_number(number.clone());
-        let mut home = Self::init(setting, "live", secretly("RECADO_GRAPH_URL", graph.url()))?;
+        let mut home = Self::init(setting, "live", secretly("RECADO_GRAPH_URL", graph.url())).await?;
         home.channels = 1;
         home.keys.add(&home.maker);
         let server = home.serve()?;
@@ -70,7 +74,7 @@ impl Home {
     /// A store with that many channels of WhatsApp Web, `c0`, `c1` and so on, that no phone has linked yet.
     #[cfg(feature = "whatsapp-web")]
     pub async fn unlinked(setting: &Setting, network: String, channels: u64) -> Result<Self> {
-        let mut home = Self::init(setting, "live", secretly("RECADO_WHATSAPP_WEB_URL", network))?;
+        let mut home = Self::init(setting, "live", secretly("RECADO_WHATSAPP_WEB_URL", network)).await?;
         home.channels = channels;
         home.keys.add(&home.maker);
         let server = home.serve()?;
@@ -80,42 +84,102 @@ impl Home {
     }
 
     /// A store with one key, and no channel.
-    fn init(setting: &Setting, environment: &str, network: Vec<(&'static str, String)>) -> Result<Self> {
+    async fn init(setting: &Setting, environment: &str, mut variables: Vec<(&'static str, String)>) -> Result<Self> {
         std::fs::create_dir_all(&setting.dir)?;
         let dir = tempfile::tempdir_in(&setting.dir)?;
         let recado = setting.recado.clone();
-        run(Command::new(&recado).arg("init").arg("--data-dir").arg(dir.path()))?;
-        let mut create = Command::new(&recado);
+        let database = (setting.engine == Engine::Postgres).then(|| setting.postgres.database());
+        variables.extend(database.iter().map(|database| ("RECADO_DATABASE_URL", database.url())));
+        let of_first = node_dir(&dir, 0);
+        let command = || {
+            let mut command = Command::new(&recado);
+            command.envs(variables.iter().cloned());
+            command
+        };
+        run(command().arg("init").arg("--data-dir").arg(&of_first))?;
+        let mut create = command();
         create.args(["keys", "create", "--name", "bench", "--environment", environment, "--rate-limit", "unlimited"]);
-        create.args(["--scopes", "messages.send,channels.write,keys.write", "--json", "--data-dir"]).arg(dir.path());
+        create.args(["--scopes", "messages.send,channels.write,keys.write", "--json", "--data-dir"]).arg(&of_first);
         let made: Value = serde_json::from_str(&run(&mut create)?)?;
         let maker = made["key"].as_str().context("keys create printed no key")?.to_owned();
-        Ok(Self { recado, dir, network, maker, keys: Keys::default(), channels: 0 })
+        let tables = match &database {
+            Some(database) => Tables::in_postgres(&database.url()).await?,
+            None => Tables::Files(of_first),
+        };
+        Ok(Self { recado, dir, variables, tables, database, maker, keys: Keys::default(), channels: 0 })
     }
 
     /// Starts a server on it.
     pub fn serve(&self) -> Result<Server> {
+        self.node(0)
+    }
+
+    /// Starts a further one beside others, or the first.
+    pub fn node(&self, number: usize) -> Result<Server> {
         let mut command = Command::new(&self.recado);
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--log", "warn", "--backlog-cap", "100000000"]);
-        command.envs(self.network.iter().cloned());
-        Server::start(command.arg("--data-dir").arg(self.dir.path()))
+        command.envs(self.variables.iter().cloned());
+        if self.is_shared() {
+            command.args(["--node-name", &format!("node{number}")]);
+        }
+        Server::start(command.arg("--data-dir").arg(node_dir(&self.dir, number)))
     }
 
+    /// Whether several servers may work on it.
+    pub fn is_shared(&self) -> bool {
+        self.database.is_some()
+    }
+
+    #[cfg(feature = "whatsapp-web")]
     pub fn store(&self) -> PathBuf {
-        self.dir.path().join("recado.db")
+        node_dir(&self.dir, 0).join(crate::tables::STORE)
     }
 
-    pub fn sandbox(&self) -> PathBuf {
-        self.dir.path().join("sandbox.db")
-    }
-
-    /// Pauses or connects every channel at once, in the file: ten thousand calls would be in the way of what is
+    /// Pauses or connects every channel at once, in the tables: ten thousand calls would be in the way of what is
     /// measured. Only while no server runs.
     pub fn set_channels(&self, state: &str) -> Result<()> {
-        let sql = "update channels set state = ?1, connected_at = coalesce(connected_at, created_at)";
-        Connection::open(self.store())?.execute(sql, [state])?;
+        let sql = format!("update channels set state = '{state}', connected_at = coalesce(connected_at, created_at)");
+        self.tables.change(&sql)
+    }
+
+    /// Starts so many servers, and lets what waits go once the channels are spread over them.
+    pub async fn send_from(&self, nodes: usize) -> Result<Vec<Server>> {
+        if !self.is_shared() {
+            self.set_channels("CONNECTED")?;
+            return Ok(vec![self.serve()?]);
+        }
+        let servers = (0..nodes).map(|number| self.node(number)).collect::<Result<_>>()?;
+        self.wait_until_spread(nodes).await?;
+        self.set_channels("CONNECTED")?;
+        // Told as one node tells the others.
+        self.tables.change(
+            "select pg_notify('recado', 'work ' || string_agg(key::text, ','))
+             from channels group by key / 300",
+        )?;
+        Ok(servers)
+    }
+
+    /// Waits until each of so many nodes holds its share of the channels.
+    pub async fn wait_until_spread(&self, nodes: usize) -> Result<()> {
+        let sql = format!(
+            "select count(*) = {nodes} and sum(held) = (select count(*) from channels)
+                    and max(held) <= ceil(sum(held) / {nodes})
+             from (select count(*) as held from channels where lease_node is not null group by lease_node) as shares"
+        );
+        let until = Instant::now() + Duration::from_mins(1);
+        while self.tables.number(&sql)? == 0 {
+            if Instant::now() > until {
+                bail!("the channels are not spread over {nodes} nodes after a minute");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         Ok(())
     }
+}
+
+/// Where a node keeps what is its own.
+fn node_dir(dir: &TempDir, number: usize) -> PathBuf {
+    dir.path().join(format!("node{number}"))
 }
 
 /// What a server is told of a network to whose channels it keeps secrets.
@@ -244,15 +308,4 @@ fn is_ready(address: SocketAddr) -> bool {
         Ok(head)
     };
     ask().is_ok_and(|head| head.ends_with(b" 200") || head.ends_with(b" 404"))
-}
-
-/// The size of a store with its log, in megabytes.
-pub fn size(path: &Path) -> f64 {
-    let of = |suffix: &str| {
-        let name = format!("{}{suffix}", path.display());
-        std::fs::metadata(name).map_or(0, |file| file.len())
-    };
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
-    let bytes = (of("") + of("-wal")) as f64;
-    bytes / 1e6
 }

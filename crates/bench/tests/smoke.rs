@@ -38,6 +38,19 @@ fn a_short_run_of_everything() {
     }
 }
 
+#[test]
+fn a_short_run_on_postgres() {
+    let few = ["--backlog", "21000", "--dispatched", "300", "--channels", "40"];
+    let figures = measure(&[&["--engine", "postgres", "backlog", "channels", "nodes"], &few[..]].concat());
+    for scenario in ["backlog", "channels", "nodes"] {
+        let of = figures.iter().filter(|figure| figure["scenario"] == scenario);
+        assert!(of.clone().count() > 3, "{scenario}: {figures:#?}");
+        for figure in of {
+            assert!(figure["value"].as_f64().is_some_and(|value| value > 0.0), "{figure}");
+        }
+    }
+}
+
 #[cfg(not(feature = "whatsapp-web"))]
 #[test]
 fn a_build_without_whatsapp_web_says_so() {

@@ -149,9 +149,9 @@ impl Stage {
         if let [attempt, ..] = &*self.graph.invalid_bodies() {
             bail!("Meta would not take a body: {}", attempt.faults.join("; "));
         }
-        let store = self.numbered.home.store();
-        check::stored(&store, &self.accepted)?;
+        let tables = &self.numbered.home.tables;
+        check::stored(tables, &self.accepted)?;
         let taken: Vec<_> = self.graph.attempts().into_iter().filter_map(|attempt| attempt.wamid).collect();
-        check::read_once(&store, &taken)
+        check::read_once(tables, &taken)
     }
 }

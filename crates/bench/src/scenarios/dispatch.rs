@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{CHANNELS, Numbered, median, wait_until_read};
-use crate::check::read_only;
+use super::{CHANNELS, Numbered, median, rate, wait_until_read};
 use crate::load::Until;
 use crate::report::{Goal, Report};
 use crate::server::Home;
@@ -20,6 +19,7 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     single(setting, report).await?;
     let home = Numbered::new(Home::make(setting, CHANNELS).await?);
     let server = home.home.serve()?;
+    let before = Used::of(&home.home)?;
     let outcome = home.load(&server, 256, Until::Time(setting.time * setting.rounds)).await?;
     let total = u64::try_from(outcome.accepted.len())?;
     report.note(NAME, "accepts while dispatching, 256 connections", outcome.rate, "/s");
@@ -29,15 +29,53 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     server.stop()?;
     report.note(NAME, "from the first call to the last READ", whole_way(&home.home)?, "/s");
     report.note(NAME, "memory after it", rss, "MB");
-    check::stored(&home.home.store(), &outcome.accepted)?;
-    check::all_arrived(&home.home.store(), &home.home.sandbox())
+    if let Some(before) = before {
+        before.tell(report, &home.home, total)?;
+    }
+    check::stored(&home.home.tables, &outcome.accepted)?;
+    check::all_arrived(&home.home.tables)
 }
 
 /// Messages a second, from the acceptance of the first to the reading of the last.
 fn whole_way(home: &Home) -> Result<f64> {
-    let store = read_only(&home.store())?;
-    let sql = "select count(*) * 1000.0 / (max(read_at) - min(queued_at)) from messages";
-    Ok(store.query_row(sql, [], |row| row.get(0))?)
+    let sql = "select count(*), max(read_at) - min(queued_at) from messages";
+    home.tables.one(sql, |row| rate(row.number(0)?, row.number(1)?))
+}
+
+/// What PostgreSQL has written to its log, and the bytes of the messages and of the sandbox network.
+struct Used {
+    log: i64,
+    messages: i64,
+    network: i64,
+}
+
+impl Used {
+    /// `None` for files.
+    fn of(home: &Home) -> Result<Option<Self>> {
+        if !home.is_shared() {
+            return Ok(None);
+        }
+        let sql = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint,
+                          pg_total_relation_size('messages'),
+                          pg_total_relation_size('sandbox_phone') + pg_total_relation_size('sandbox_arrivals')";
+        let used = home
+            .tables
+            .one(sql, |row| Ok(Self { log: row.number(0)?, messages: row.number(1)?, network: row.number(2)? }));
+        used.map(Some)
+    }
+
+    /// Tells what has come since, for each message.
+    fn tell(&self, report: &mut Report, home: &Home, messages: u64) -> Result<()> {
+        let Some(now) = Self::of(home)? else { return Ok(()) };
+        let each = |before: i64, now: i64| Ok::<_, anyhow::Error>((now - before) / i64::try_from(messages)?);
+        let mut note = |what: &str, bytes: i64| -> Result<()> {
+            report.note(NAME, format!("{what}, each message"), i32::try_from(bytes)?.into(), "bytes");
+            Ok(())
+        };
+        note("written to PostgreSQL's log", each(self.log, now.log)?)?;
+        note("on disk, read, indexes included", each(self.messages, now.messages)?)?;
+        note("on disk, of the sandbox network", each(self.network, now.network)?)
+    }
 }
 
 async fn single(setting: &Setting, report: &mut Report) -> Result<()> {
@@ -59,17 +97,18 @@ async fn single(setting: &Setting, report: &mut Report) -> Result<()> {
     let p99 = delays.get(delays.len() * 99 / 100).copied().unwrap_or(f64::NAN);
     report.goal(NAME, "accept to sandbox phone when idle, p50", (median(delays), "ms"), Goal::AtMost(5.0));
     report.note(NAME, "accept to sandbox phone when idle, p99", p99, "ms");
-    check::stored(&home.home.store(), &accepted)?;
-    check::all_arrived(&home.home.store(), &home.home.sandbox())
+    check::stored(&home.home.tables, &accepted)?;
+    check::all_arrived(&home.home.tables)
 }
 
 /// Milliseconds between acceptance and arrival, of every message.
 fn delays(home: &Home) -> Result<Vec<f64>> {
-    let store = read_only(&home.store())?;
-    let sandbox = home.sandbox();
-    store.execute("attach database ?1 as sandbox", [sandbox.to_string_lossy()])?;
-    let sql = "select cast(received_at - queued_at as real)
-               from messages join sandbox.phone on phone.network_id = messages.network_id";
-    let mut statement = store.prepare(sql)?;
-    Ok(statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+    let sql = "select received_at - queued_at
+               from messages join sandbox_phone on sandbox_phone.network_id = messages.network_id";
+    let mut delays = Vec::new();
+    home.tables.each(sql, |row| {
+        delays.push(i32::try_from(row.number(0)?)?.into());
+        Ok(())
+    })?;
+    Ok(delays)
 }

@@ -5,6 +5,7 @@ pub mod backlog;
 pub mod channels;
 pub mod cloud_api;
 pub mod dispatch;
+pub mod nodes;
 #[cfg(feature = "whatsapp-web")]
 pub mod whatsapp_web;
 
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::Setting;
-use crate::check::read_only;
 use crate::load::{self, Outcome, Target, Until};
 use crate::server::{Home, Server};
 
@@ -40,14 +40,43 @@ impl Numbered {
     async fn load(&self, server: &Server, connections: u32, until: Until) -> Result<Outcome> {
         load::run(&self.target(server), connections, until).await
     }
+
+    /// Has so many messages wait; gives the ids of those that were accepted. Where the store can multiply messages by
+    /// itself, it does so from [`SOME`] on: a million calls take minutes.
+    async fn fill(&self, server: &Server, messages: u64) -> Result<Vec<u128>> {
+        let by_calls = if self.home.is_shared() { messages.min(SOME) } else { messages };
+        let accepted = self.load(server, 256, Until::Count(by_calls)).await?.accepted;
+        if messages > by_calls {
+            self.home.tables.change(&format!(
+                "insert into messages (id, channel_key, status, head, card_account_known, expires_at, queued_at,
+                                       network_id, recipient, card_account, payload, card)
+                 select substring(id for 8) || int8send(n), channel_key, 0, head, card_account_known, expires_at,
+                        queued_at, '3EB0' || upper(substring(md5(n::text) for 18)), '55119' || 10000000 + n,
+                        card_account, regexp_replace(payload, '(Maria Silva) \\d+ \\d+', '\\1 1000000 ' || n, 'g'),
+                        regexp_replace(card, '(Maria Silva) \\d+ \\d+', '\\1 1000000 ' || n, 'g')
+                 from generate_series(1, {}) as n
+                 join (select distinct on (channel_key) * from messages) as first
+                      on channel_key = (array(select distinct channel_key from messages))[1 + n % {}]
+                 order by n",
+                messages - by_calls,
+                self.home.channels,
+            ))?;
+            // As the database would by itself, in its own time.
+            self.home.tables.change("vacuum (analyze) messages")?;
+        }
+        Ok(accepted)
+    }
 }
+
+/// Messages that come by calls in any case.
+const SOME: u64 = 20_000;
 
 /// A store with so many messages waiting on paused channels; no server runs on it.
 async fn waiting(setting: &Setting, channels: u64, messages: u64) -> Result<Numbered> {
     let waiting = Numbered::new(Home::make(setting, channels).await?);
     waiting.home.set_channels("PAUSED")?;
     let server = waiting.home.serve()?;
-    waiting.load(&server, 256, Until::Count(messages)).await?;
+    waiting.fill(&server, messages).await?;
     server.stop()?;
     Ok(waiting)
 }
@@ -56,39 +85,38 @@ async fn waiting(setting: &Setting, channels: u64, messages: u64) -> Result<Numb
 struct Dispatched {
     /// Arrivals a second.
     rate: f64,
-    /// Most memory, in megabytes.
+    /// Most memory of a server, in megabytes.
     memory: f64,
 }
 
-/// Lets that many messages go, and has what is left wait again.
-async fn dispatch(home: &Home, count: u64) -> Result<Dispatched> {
+/// Lets so many servers send that many messages, and has what is left wait again.
+async fn dispatch(home: &Home, nodes: usize, count: u64) -> Result<Dispatched> {
     let before = shown(home)?;
-    home.set_channels("CONNECTED")?;
-    let server = home.serve()?;
+    let servers = home.send_from(nodes).await?;
     wait_until_shown(home, before + count).await?;
-    let (_, memory) = server.memory()?;
-    server.stop()?;
+    let mut memory = 0.0_f64;
+    for server in servers {
+        memory = memory.max(server.memory()?.1);
+        server.stop()?;
+    }
     home.set_channels("PAUSED")?;
-    Ok(Dispatched { rate: arrival_rate(home, before)?, memory })
+    Ok(Dispatched { rate: arrival_rate(home, before, count)?, memory })
 }
 
 /// How many messages the sandbox phone shows. Cheap on purpose: it is asked while something is measured.
 fn shown(home: &Home) -> Result<u64> {
-    let sql = "select coalesce(max(n), 0) from phone";
-    Ok(read_only(&home.sandbox())?.query_row(sql, [], |row| row.get::<_, u32>(0))?.into())
+    Ok(home.tables.number("select coalesce(max(n), 0) from sandbox_phone")?.try_into()?)
 }
 
 /// Whether receipts are due that the gateway has not taken.
 fn has_receipts_due(home: &Home) -> Result<bool> {
-    let sql = "select exists (select 1 from phone indexed by phone_pending where receipts < 2)";
-    Ok(read_only(&home.sandbox())?.query_row(sql, [], |row| row.get(0))?)
+    Ok(home.tables.number("select exists (select 1 from sandbox_phone where receipts < 2)")? == 1)
 }
 
 /// Whether nothing is on its way to a network, and everything that was sent is read.
 fn settled(home: &Home) -> Result<bool> {
     // The network's own count would miss a message that is just about to leave.
-    let sql = "select not exists (select 1 from messages indexed by messages_in_network where status between 1 and 4)";
-    Ok(read_only(&home.store())?.query_row(sql, [], |row| row.get(0))?)
+    Ok(home.tables.number("select not exists (select 1 from messages where status between 1 and 4)")? == 1)
 }
 
 /// Waits until the phone shows that many messages.
@@ -115,10 +143,18 @@ async fn wait_until_read(home: &Home, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Arrivals a second, of the messages that the phone shows behind the first `before`.
-fn arrival_rate(home: &Home, before: u64) -> Result<f64> {
-    let sql = "select count(*) * 1000.0 / max(max(received_at) - min(received_at), 1) from phone where n > ?1";
-    Ok(read_only(&home.sandbox())?.query_row(sql, [i64::try_from(before)?], |row| row.get(0))?)
+/// Arrivals a second, of so many messages that the phone shows behind the first `before`.
+fn arrival_rate(home: &Home, before: u64, count: u64) -> Result<f64> {
+    let (first, last) = (before + 1, before + count);
+    let sql = format!(
+        "select count(*), max(received_at) - min(received_at) from sandbox_phone where n between {first} and {last}"
+    );
+    home.tables.one(&sql, |row| rate(row.number(0)?, row.number(1)?))
+}
+
+/// So many in so many milliseconds, a second.
+fn rate(count: i64, millis: i64) -> Result<f64> {
+    Ok(f64::from(u32::try_from(count)?) * 1_000.0 / f64::from(u32::try_from(millis)?.max(1)))
 }
 
 /// The middle value, or the upper one of two.

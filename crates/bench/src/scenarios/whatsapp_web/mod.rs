@@ -14,7 +14,6 @@ use rusqlite::Connection;
 use tokio::time::sleep;
 
 use super::{Numbered, median, settled};
-use crate::check::read_only;
 use crate::load::{CARD_PHONE, Until, recipient};
 use crate::report::{Goal, Report};
 use crate::server::{Home, Server};
@@ -130,7 +129,7 @@ impl<'a> Stage<'a> {
     /// How many channels show that they are up.
     fn up(&self) -> Result<u64> {
         let sql = "select count(*) from channels where type = 'WHATSAPP_BAILEYS' and state = 'CONNECTED'";
-        Ok(read_only(&self.numbered.home.store())?.query_row(sql, [], |row| row.get::<_, u32>(0))?.into())
+        Ok(self.numbered.home.tables.number(sql)?.try_into()?)
     }
 
     /// Resident megabytes, once what has just happened is tidied away.
@@ -173,9 +172,9 @@ impl<'a> Stage<'a> {
 
     /// Every card that was accepted is in the store, and was read once.
     fn check(&self) -> Result<()> {
-        let store = self.numbered.home.store();
-        check::stored(&store, &self.accepted)?;
+        let tables = &self.numbered.home.tables;
+        check::stored(tables, &self.accepted)?;
         let taken: Vec<_> = self.network.inbox().into_iter().map(|received| received.id).collect();
-        check::read_once(&store, &taken)
+        check::read_once(tables, &taken)
     }
 }

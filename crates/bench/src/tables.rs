@@ -1,0 +1,140 @@
+//! The tables of a store and of the sandbox network, whichever engine keeps them: asked from outside, in the same words.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use futures_util::TryStreamExt;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, NoTls};
+
+/// Where they are. Their names are those that they have in PostgreSQL.
+pub enum Tables {
+    /// In the files of a data directory.
+    Files(PathBuf),
+    Postgres(Client),
+}
+
+/// A row of an answer.
+pub struct Row(Vec<Value>);
+
+impl Row {
+    pub fn number(&self, column: usize) -> Result<i64> {
+        let Value::Integer(number) = &self.0[column] else { anyhow::bail!("no number: {:?}", self.0[column]) };
+        Ok(*number)
+    }
+
+    pub fn text(&self, column: usize) -> Result<&str> {
+        let Value::Text(text) = &self.0[column] else { anyhow::bail!("no text: {:?}", self.0[column]) };
+        Ok(text)
+    }
+
+    /// A message's id.
+    pub fn id(&self, column: usize) -> Result<u128> {
+        let Value::Blob(bytes) = &self.0[column] else { anyhow::bail!("no id: {:?}", self.0[column]) };
+        Ok(u128::from_be_bytes(bytes.as_slice().try_into()?))
+    }
+}
+
+impl Tables {
+    pub async fn in_postgres(url: &str) -> Result<Self> {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        tokio::spawn(connection);
+        Ok(Self::Postgres(client))
+    }
+
+    /// Gives every row of an answer to `take`.
+    pub fn each(&self, sql: &str, mut take: impl FnMut(&Row) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Files(dir) => {
+                let connection = read_only(dir)?;
+                let mut statement = connection.prepare(sql)?;
+                let columns = statement.column_count();
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    take(&Row((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?))?;
+                }
+                Ok(())
+            }
+            Self::Postgres(client) => wait_for(async {
+                // As they come: a million messages need not be here at once.
+                let rows = client.query_raw(sql, std::iter::empty::<i64>()).await?;
+                let mut rows = std::pin::pin!(rows);
+                while let Some(row) = rows.try_next().await? {
+                    take(&Row((0..row.len()).map(|column| value(&row, column)).collect::<Result<_>>()?))?;
+                }
+                Ok(())
+            }),
+        }
+    }
+
+    /// What `read` makes of the one row of an answer.
+    pub fn one<T>(&self, sql: &str, read: impl Fn(&Row) -> Result<T>) -> Result<T> {
+        let mut found = None;
+        self.each(sql, |row| {
+            found = Some(read(row)?);
+            Ok(())
+        })?;
+        found.with_context(|| format!("no row: {sql}"))
+    }
+
+    pub fn number(&self, sql: &str) -> Result<i64> {
+        self.one(sql, |row| row.number(0))
+    }
+
+    /// Changes something behind the server's back. A file must not be in use.
+    pub fn change(&self, sql: &str) -> Result<()> {
+        match self {
+            Self::Files(dir) => Ok(Connection::open(dir.join(STORE))?.execute_batch(sql)?),
+            Self::Postgres(client) => wait_for(async { Ok(client.batch_execute(sql).await?) }),
+        }
+    }
+
+    /// The megabytes that the store takes on disk; in PostgreSQL with the sandbox network, and without the log.
+    pub fn size(&self) -> Result<f64> {
+        let bytes = match self {
+            Self::Files(dir) => {
+                let of = |name| std::fs::metadata(dir.join(name)).map_or(0, |file| file.len());
+                i64::try_from(of(STORE) + of("recado.db-wal"))?
+            }
+            Self::Postgres(_) => self.number("select pg_database_size(current_database())")?,
+        };
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        Ok(bytes as f64 / 1e6)
+    }
+}
+
+pub const STORE: &str = "recado.db";
+
+/// Opens a server's files without any say in them.
+fn read_only(dir: &Path) -> Result<Connection> {
+    let connection = Connection::open_with_flags(dir.join(STORE), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let sandbox = dir.join("sandbox.db");
+    // Made by the first server that runs.
+    if sandbox.exists() {
+        connection.execute("attach database ?1 as sandbox", [sandbox.to_string_lossy()])?;
+        connection.execute_batch(
+            "create temp view sandbox_phone as select * from sandbox.phone;
+             create temp view sandbox_arrivals as select * from sandbox.arrivals",
+        )?;
+    }
+    Ok(connection)
+}
+
+fn value(row: &tokio_postgres::Row, column: usize) -> Result<Value> {
+    let value = match *row.columns()[column].type_() {
+        Type::INT8 => row.try_get::<_, Option<i64>>(column)?.map(Value::Integer),
+        Type::BOOL => row.try_get::<_, Option<bool>>(column)?.map(|is| Value::Integer(is.into())),
+        Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(column)?.map(Value::Blob),
+        _ => row.try_get::<_, Option<String>>(column)?.map(Value::Text),
+    };
+    Ok(value.unwrap_or(Value::Null))
+}
+
+/// Waits for an answer where it is asked for: whoever asks has nothing else to do.
+fn wait_for<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+    block_in_place(|| Handle::current().block_on(answer))
+}
