@@ -29,6 +29,9 @@ const AFTER_INTERRUPTION: Duration = Duration::from_secs(1);
 const STORE_RETRY: Duration = Duration::from_millis(200);
 /// The longest sleep: a clock that was set forward is noticed by then.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
+/// The least time between two looks at a line whose first message waits. What is accepted behind it changes nothing, and
+/// with many calls a second most of the database's time would go into finding that out.
+const WAITS: Duration = Duration::from_millis(25);
 
 /// Runs until the line is empty or the dispatcher stops.
 pub(super) async fn run(
@@ -273,7 +276,10 @@ impl Line {
         let stopping = self.stop.is_cancelled();
         tokio::select! {
             Some(done) = self.sends.join_next_with_id() => self.note(done, outcomes),
-            () = self.signal.notify.notified() => {}
+            () = self.signal.notify.notified() => if self.in_hand.is_empty() && !stopping {
+                let rest = sleep.unwrap_or_default().min(WAITS);
+                let _ = tokio::time::timeout(rest, self.stop.cancelled()).await;
+            },
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() && !stopping => {}
             () = self.stop.cancelled(), if !stopping => {}
         }
