@@ -1,21 +1,24 @@
 //! Connections to PostgreSQL: borrowed for one transaction, given up when they hang, found again after a failover.
 //!
-//! No statement leaves anything behind in its connection (no prepared statements, no settings), so that a transaction
-//! pooler may stand between.
+//! Where a transaction pooler stands between, no statement leaves anything behind in its connection. Where none does,
+//! statements are prepared once for each connection, which saves parsing them; each run is planned for its own values,
+//! because a plan for any would walk a channel of a million messages as if it had five.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool as Connections, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool as Connections, RecyclingMethod, Runtime, StatementCache,
+};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Row};
+use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
@@ -152,23 +155,46 @@ pub(crate) use args;
 
 /// A connection, in a transaction or not.
 #[derive(Clone, Copy)]
-pub(crate) struct Db<'a>(pub &'a Client);
+pub(crate) struct Db<'a> {
+    pub client: &'a Client,
+    /// What is prepared in it; `None` where nothing may be.
+    pub prepared: Option<&'a StatementCache>,
+}
 
 impl Db<'_> {
     /// All rows.
     pub async fn rows(self, sql: &str, args: &[Arg<'_>]) -> Done<Vec<Row>> {
-        Ok(self.0.query_typed(sql, args).await?)
+        match self.prepare(sql, args).await? {
+            Some(statement) => Ok(self.client.query(&statement, &values(args)).await?),
+            None => Ok(self.client.query_typed(sql, args).await?),
+        }
     }
 
     /// The one row, if there is one.
     pub async fn row(self, sql: &str, args: &[Arg<'_>]) -> Done<Option<Row>> {
-        Ok(self.0.query_typed_opt(sql, args).await?)
+        match self.prepare(sql, args).await? {
+            Some(statement) => Ok(self.client.query_opt(&statement, &values(args)).await?),
+            None => Ok(self.client.query_typed_opt(sql, args).await?),
+        }
     }
 
     /// How many rows were changed.
     pub async fn run(self, sql: &str, args: &[Arg<'_>]) -> Done<u64> {
-        Ok(self.0.execute_typed(sql, args).await?)
+        match self.prepare(sql, args).await? {
+            Some(statement) => Ok(self.client.execute(&statement, &values(args)).await?),
+            None => Ok(self.client.execute_typed(sql, args).await?),
+        }
     }
+
+    async fn prepare(self, sql: &str, args: &[Arg<'_>]) -> Done<Option<Statement>> {
+        let Some(prepared) = self.prepared else { return Ok(None) };
+        let types: Vec<_> = args.iter().map(|(_, its)| its.clone()).collect();
+        Ok(Some(prepared.prepare_typed(self.client, sql, &types).await?))
+    }
+}
+
+fn values<'a>(args: &[Arg<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    args.iter().map(|(value, _)| *value).collect()
 }
 
 /// The connections of this node, and whether they work.
@@ -178,20 +204,31 @@ pub(crate) struct Pool {
     /// For a connection outside of the pool.
     config: Arc<Config>,
     tls: MakeRustlsConnect,
+    /// Whether a connection is the same for as long as we have it.
+    prepares: bool,
     health: watch::Sender<Health>,
     closed: CancellationToken,
 }
 
 impl Pool {
     /// Connects nothing yet.
-    pub fn new(url: &str, size: usize) -> anyhow::Result<Self> {
-        let (config, tls) = config(url)?;
+    pub fn new(url: &str, size: usize, prepares: bool) -> anyhow::Result<Self> {
+        let (mut config, tls) = config(url)?;
+        if prepares {
+            let options = config.get_options().unwrap_or_default();
+            config.options(format!("{options} -c plan_cache_mode=force_custom_plan").trim());
+        }
         let recycling_method = RecyclingMethod::Fast;
         let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method });
         let pool = Connections::builder(manager).max_size(size).runtime(Runtime::Tokio1);
         let connections = pool.create_timeout(Some(PATIENCE)).wait_timeout(Some(PATIENCE)).build()?;
         let (health, closed) = (watch::Sender::new(Health::Up), CancellationToken::new());
-        Ok(Self { connections, config: Arc::new(config), tls, health, closed })
+        Ok(Self { connections, config: Arc::new(config), tls, prepares, health, closed })
+    }
+
+    /// What is prepared in a connection.
+    pub fn prepared(&self, client: &Object) -> Option<Arc<StatementCache>> {
+        self.prepares.then(|| client.statement_cache.clone())
     }
 
     pub fn health(&self) -> watch::Receiver<Health> {
@@ -315,10 +352,12 @@ macro_rules! transaction {
         let mut tries = $crate::store::postgres::db::tries();
         loop {
             let mut client = $pool.get().await?;
+            let prepared = $pool.prepared(&client);
             let done = $crate::store::postgres::db::limited(async {
                 let transaction = client.transaction().await?;
                 let done = {
-                    let $db = $crate::store::postgres::db::Db(transaction.client());
+                    let $db =
+                        $crate::store::postgres::db::Db { client: transaction.client(), prepared: prepared.as_deref() };
                     // Sent together with the first statement: it costs no time.
                     let limits = transaction.batch_execute($crate::store::postgres::db::LIMITS);
                     let (limits, done) = tokio::join!(limits, async { $work });
@@ -349,8 +388,9 @@ macro_rules! plainly {
         let mut tries = $crate::store::postgres::db::tries();
         loop {
             let client = $pool.get().await?;
+            let prepared = $pool.prepared(&client);
             let done = {
-                let $db = $crate::store::postgres::db::Db(&client);
+                let $db = $crate::store::postgres::db::Db { client: &client, prepared: prepared.as_deref() };
                 $crate::store::postgres::db::limited($work).await
             };
             let failure = match done {

@@ -67,11 +67,12 @@ const COORDINATION: usize = 3;
 
 impl PgStore {
     /// Connects; the tables must be there. The direct URL leads to the database itself, where the other one leads to a
-    /// pooler.
+    /// pooler; where both are the same there is none between.
     pub async fn open(url: &str, direct_url: &str, connections: usize) -> anyhow::Result<Self> {
-        let pool = Arc::new(Pool::new(url, connections)?);
+        let prepares = url == direct_url;
+        let pool = Arc::new(Pool::new(url, connections, prepares)?);
         migrations::check(&pool).await?;
-        let coordination = Pool::new(url, COORDINATION)?;
+        let coordination = Pool::new(url, COORDINATION, prepares)?;
         let accepting = Accepting::start(pool.clone());
         Ok(Self { pool, coordination, accepting, direct_url: direct_url.to_owned() })
     }

@@ -35,7 +35,7 @@ pub(in crate::provider::sandbox) struct Tables(Pool);
 impl Tables {
     /// Connects nothing yet.
     pub(in crate::provider::sandbox) fn new(url: &str) -> anyhow::Result<Self> {
-        Ok(Self(Pool::new(url, CONNECTIONS)?))
+        Ok(Self(Pool::new(url, CONNECTIONS, false)?))
     }
 }
 
