@@ -148,7 +148,8 @@ async fn settle_all(db: Db<'_>, locked: &Locked, changes: &[Change<'_>], now: Mi
          from unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
               as s(seq, status, account, remote_id, error_code, error_message, resend_at, run_at, failed, held,
                    unanswered)
-         where m.seq = s.seq and m.channel_key = $1 and m.status = 1
+         -- `+ 0`: so few are SENDING that the planner would rather read the whole index of those in the network.
+         where m.seq = s.seq and m.channel_key = $1 and m.status + 0 = 1
          returning m.seq, m.recipient"
     );
     let rows = db
