@@ -12,8 +12,12 @@ create table institutions (
 
 -- Counts the changes that every node has to hear of. Its one row is locked by whoever makes one, so that the numbers
 -- ascend in the order of the commits: who has read up to one has missed nothing before it.
-create table directory (version bigint not null);
-insert into directory values (0);
+create table directory (
+    version bigint not null,
+    -- By it nodes know each other's calls: nobody can read it who is not let into this database.
+    secret  text   not null default gen_random_uuid()::text || gen_random_uuid()::text
+);
+insert into directory (version) values (0);
 
 -- A notice with each change, when it is committed: there are few.
 create function directory_changed() returns trigger language plpgsql as

@@ -84,7 +84,7 @@ pub struct NodeConfig {
     #[arg(long, env = "RECADO_NODE_NAME", hide_env_values = true, value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// Where other nodes reach this one, such as http://10.0.0.5:8080. Calls about a channel that a phone links are handed
+    /// Where other nodes reach this one, such as `http://10.0.0.5:8080`. Calls about a channel that a phone links are handed
     /// to the node that holds its line; without it they are answered 503 elsewhere
     #[arg(long, env = "RECADO_NODE_URL", hide_env_values = true, value_name = "URL")]
     pub node_url: Option<String>,
@@ -115,7 +115,7 @@ impl NodeConfig {
 /// Where the store is, if not in the data directory.
 #[derive(Debug, Clone, Args)]
 pub struct Database {
-    /// PostgreSQL to work on, in place of a file in the data directory: postgres://user:password@host:5432/database. Several
+    /// PostgreSQL to work on, in place of a file in the data directory: `postgres://user:password@host:5432/database`. Several
     /// hosts, with commas between, are tried until one takes writes. By TLS, unless the host is this machine or the URL
     /// says sslmode=disable
     #[arg(long, env = "RECADO_DATABASE_URL", hide_env_values = true, value_name = "URL")]

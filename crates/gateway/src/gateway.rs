@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use secrecy::SecretString;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +71,7 @@ impl Gateway {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let Opened { store, sandbox, cluster } = open_store(data_dir, &behaviour, clock.clone()).await?;
         let leases = cluster.as_ref().map_or_else(Leases::alone, |cluster| cluster.leases.clone());
-        let cloud_api = Arc::new(CloudApi::new(graph, store.clone()));
+        let cloud_api = Arc::new(CloudApi::new(graph, store.clone(), leases.clone()));
         let secrets = Arc::new(secrets);
         let providers = Providers::new(Arc::new(sandbox)).with_cloud_api(cloud_api);
         #[cfg(feature = "whatsapp-web")]
@@ -136,10 +137,11 @@ async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock
     if let Some((url, direct_url)) = behaviour.database.urls() {
         let connections = behaviour.database.database_connections.into();
         let store = Arc::new(PgStore::open(url, direct_url, connections).await.context("cannot open the database")?);
-        let sandbox = Sandbox::on_postgres(url, pacing, clock)?;
+        let sandbox = Sandbox::on_postgres(store.database(), pacing, clock)?;
         // Before keys and channels are read: what changes meanwhile is read again.
         let seen = store.directory_version().await?;
-        let cluster = Some(Arc::new(Cluster::new(store.clone(), seen)));
+        let secret = SecretString::from(store.secret().await?);
+        let cluster = Some(Arc::new(Cluster::new(store.clone(), seen, secret)));
         return Ok(Opened { store, sandbox, cluster });
     }
     let store = Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);

@@ -16,6 +16,7 @@ use recado_domain::api_key::{Environment, Grant, Scope, Scopes, SecretKey};
 use recado_domain::ids::InstitutionId;
 
 use super::error::ApiError;
+use super::forward;
 use super::rate_limit::Quota;
 use crate::clock::Millis;
 use crate::cluster::changes;
@@ -63,7 +64,9 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
     }
     let bucket = if looks_only(request.method()) { &entry.reads } else { &entry.sends };
     let nodes = gateway.cluster.as_ref().map(|cluster| &*cluster.store);
-    let quota = match bucket.take(now, nodes).await {
+    // A call that another node has handed on was counted there.
+    let counted = forward::is_from_node(&gateway, request.headers());
+    let quota = match if counted { Ok(None) } else { bucket.take(now, nodes).await } {
         Ok(quota) => quota,
         Err(error) => return ApiError::from(error).into_response(),
     };
@@ -96,7 +99,7 @@ async fn find(gateway: &Gateway, hash: &[u8; 32]) -> Result<Option<Arc<KeyEntry>
 
 /// Whether the call names a channel that is not known here.
 fn names_unknown(gateway: &Gateway, key: &ApiKey, request: &Request) -> bool {
-    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str());
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let named =
         path.and_then(|path| path.split('/').zip(request.uri().path().split('/')).find(|(name, _)| *name == CHANNEL));
     // An id in a path needs no escapes; one that has them is looked for in vain.

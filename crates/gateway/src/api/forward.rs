@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONNECTION, HOST};
+use axum::http::header::{CONNECTION, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use recado_domain::channel::ChannelType;
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
 
 use super::auth::Known;
 use super::error::ApiError;
@@ -27,8 +30,20 @@ use crate::outbound::{BaseUrl, causes};
 use crate::store::postgres::Node;
 use crate::store::rows::{ChannelKey, StoreError};
 
-/// Stands on a call that was handed on. Such a call is not handed on again.
-const FORWARDED: HeaderName = HeaderName::from_static("recado-forwarded-by");
+/// Stands on a call that was handed on, with what the nodes of one database alone know. Such a call is not handed on
+/// again, and has been counted where it came in.
+const FORWARDED: HeaderName = HeaderName::from_static("recado-forwarded");
+/// What is of one connection, and not of the call (RFC 9110, 7.6.1).
+const OF_A_CONNECTION: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    EXPECT,
+];
 /// How long the other node may take to be reached.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long it may take to begin its answer; a call that waits for a first code takes ten seconds.
@@ -43,14 +58,21 @@ type Nodes = Client<HttpsConnector<HttpConnector>, Body>;
 /// Hands the call on where another node holds the channel's line.
 pub async fn to_holder(State(gateway): State<Arc<Gateway>>, ids: Ids<1>, request: Request, next: Next) -> Response {
     let Some(channel) = elsewhere(&gateway, &ids, &request) else { return next.run(request).await };
-    let forwarded = request.headers().contains_key(FORWARDED);
+    let forwarded = is_from_node(&gateway, request.headers());
     let node = match holder(&gateway, channel).await {
         Ok(Holder::Here) => return next.run(request).await,
         Ok(Holder::There(node)) if !forwarded => node,
         Ok(_) => return ApiError::Unavailable.into_response(),
         Err(error) => return ApiError::from(error).into_response(),
     };
-    hand_on(&node, request).await.unwrap_or_else(IntoResponse::into_response)
+    hand_on(&gateway, &node, request).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Whether another node has handed the call on.
+pub(super) fn is_from_node(gateway: &Gateway, headers: &HeaderMap) -> bool {
+    let Some((cluster, given)) = gateway.cluster.as_ref().zip(headers.get(FORWARDED)) else { return false };
+    // By their hashes, so that the time it takes says nothing of the secret.
+    Sha256::digest(given) == Sha256::digest(cluster.secret.expose_secret())
 }
 
 /// The channel of a call about its line, where this node does not hold it.
@@ -90,7 +112,8 @@ async fn holder(gateway: &Gateway, channel: ChannelKey) -> Result<Holder, StoreE
     Ok(Holder::Nobody)
 }
 
-async fn hand_on(node: &Node, mut request: Request) -> Result<Response, ApiError> {
+async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result<Response, ApiError> {
+    let Some(cluster) = &gateway.cluster else { return Err(ApiError::Unavailable) };
     let Some(address) = node.address.as_deref().and_then(|address| BaseUrl::parse("node_url", address).ok()) else {
         tracing::warn!(node = node.id, "a call is another node's, which says no address (RECADO_NODE_URL)");
         return Err(ApiError::Unavailable);
@@ -98,19 +121,34 @@ async fn hand_on(node: &Node, mut request: Request) -> Result<Response, ApiError
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     *request.uri_mut() = format!("{}{path}", address.text).parse::<Uri>().map_err(|_| ApiError::Unavailable)?;
     let headers = request.headers_mut();
-    // They were of the connection to this node.
+    leave_connection(headers);
     headers.remove(HOST);
-    headers.remove(CONNECTION);
-    headers.insert(FORWARDED, HeaderValue::from_static("node"));
+    let secret = HeaderValue::from_str(cluster.secret.expose_secret()).map_err(|_| ApiError::Unavailable)?;
+    headers.insert(FORWARDED, secret);
     let answer = tokio::time::timeout(ANSWER, client(&address)?.request(request)).await;
     let answer =
         answer.map_err(|_| "it takes too long".to_owned()).and_then(|answer| answer.map_err(|error| causes(&error)));
     match answer {
-        Ok(answer) => Ok(answer.map(Body::new)),
+        Ok(mut answer) => {
+            leave_connection(answer.headers_mut());
+            let stop = gateway.stop.clone().cancelled_owned();
+            // An answer that goes on and on must not keep this node from its end.
+            Ok(answer.map(|body| Body::from_stream(Body::new(body).into_data_stream().take_until(stop))))
+        }
         Err(error) => {
             tracing::warn!(node = node.id, error, "another node cannot be reached");
             Err(ApiError::Unavailable)
         }
+    }
+}
+
+/// Takes out what was of the connection by which it came.
+fn leave_connection(headers: &mut HeaderMap) {
+    let named: Vec<_> = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).collect();
+    let named =
+        named.iter().flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    for name in OF_A_CONNECTION.into_iter().chain(named.collect::<Vec<_>>()) {
+        headers.remove(name);
     }
 }
 

@@ -143,7 +143,7 @@ impl KeyLimit {
         if let Some(quota) = self.of_stock(limit, now) {
             return Ok(Some(quota));
         }
-        let kind = if self.kind == Calls::Sends { 0 } else { 1 };
+        let kind = i16::from(self.kind == Calls::Reads);
         // What flows in within a second: a key that calls evenly waits for the bucket once a second.
         let want = (limit / 60).clamp(1, DRAW);
         let (drawn, left) = store.draw(self.key.as_bytes(), kind, limit, want).await?;
@@ -155,8 +155,8 @@ impl KeyLimit {
         } else {
             let flows_in = MINUTE / f64::from(limit) * (1.0 - left).max(0.0);
             #[expect(clippy::cast_possible_truncation, reason = "at most a minute")]
-            let wait = (flows_in as Millis).max(DRY);
-            stock.dry_until = now + wait;
+            let dry = (flows_in as Millis).max(DRY);
+            stock.dry_until = now + dry;
         }
         Ok(Some(stock.quota(limit, now, allowed)))
     }

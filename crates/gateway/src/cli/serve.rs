@@ -16,6 +16,7 @@ use crate::control::Socket;
 use crate::gateway::{Gateway, STORE_FILE};
 use crate::lock::{DataDirLock, make_private};
 use crate::operations::links;
+use crate::sealed::KeyRing;
 use crate::shutdown::Signals;
 use crate::store::postgres::{self, NewNode};
 use crate::store::rows::StoreError;
@@ -25,44 +26,21 @@ pub async fn run(config: Config) -> Result<()> {
     start_log(&config.log);
     log_panics();
     let mut signals = Signals::listen()?;
-    if config.behaviour.sandbox_delay_max < config.behaviour.sandbox_delay_min {
-        bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
-    }
+    let secrets = prepare(&config).await?;
     let dir = &config.data_dir.data_dir;
-    if let Some((_, direct_url)) = config.behaviour.database.urls() {
-        make_private(dir)?;
-        postgres::migrate(direct_url).await.context("cannot bring the database's tables up to date")?;
-    } else if !dir.join(STORE_FILE).exists() {
-        bail!("there is no store in {}: make one with `recado init --data-dir {0}`", dir.display());
-    }
-    let secrets = config.behaviour.secret_key.read()?;
     let lock = DataDirLock::take(dir).await?;
     let listener = server::listen(config.listen);
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
     let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await?;
-    let opens = links::take_up(&gateway).await.context("cannot read how channels are linked")?;
-    let socket = Socket::open(dir)?;
     let background = TaskTracker::new();
     // Receipts come last to an end: what was sent while stopping may still be acknowledged.
     let receipts_stop = CancellationToken::new();
     let sandbox = gateway.providers.sandbox().clone();
     let (receipts, stop) = (gateway.receipts(), receipts_stop.clone());
     background.spawn(async move { sandbox.send_receipts(receipts, stop).await });
-    background.spawn(housekeeping::purge(gateway.clone()));
-    background.spawn(housekeeping::note_key_uses(gateway.clone()));
-    background.spawn(socket.serve(gateway.clone()));
-    // Before the queue: until a line is up, nothing of its channel is claimed.
-    if let Some(web) = gateway.providers.whatsapp_web() {
-        web.start(&gateway.dispatcher);
-        if gateway.cluster.is_none() {
-            take_up_lines(&gateway).await.context("cannot read the channels")?;
-        }
-    }
-    if config.node.has(Role::Dispatch) {
-        gateway.dispatcher.start().await.context("cannot read the queue")?;
-    }
-    cluster::start(&gateway, node(&config, &gateway, opens), &background).await;
+    background.spawn(Socket::open(dir)?.serve(gateway.clone()));
+    start(&config, &gateway, &background).await?;
     background.close();
     announce(&listener)?;
 
@@ -82,34 +60,74 @@ pub async fn run(config: Config) -> Result<()> {
         }
     };
     let ending = end(&gateway, serving, &background, &receipts_stop);
-    tokio::select! {
-        () = ending => {}
-        () = insist => {
-            // What was cut off is taken up at the next start, as after a crash.
-            tracing::warn!("stopping took too long");
-            hurry.cancel();
-        }
+    let in_time = tokio::select! {
+        () = ending => true,
+        () = insist => false,
+    };
+    if !in_time {
+        // What was cut off is taken up at the next start, or by another node, as after a crash.
+        tracing::warn!("stopping took too long");
+        hurry.cancel();
+        cluster::abandon(&gateway).await;
     }
     gateway.close().await;
     drop(lock);
     Ok(())
 }
 
-/// Calls first, because they may still enqueue; then sends; then what came back of them.
+/// What has to be right before anything is opened.
+async fn prepare(config: &Config) -> Result<KeyRing> {
+    if config.behaviour.sandbox_delay_max < config.behaviour.sandbox_delay_min {
+        bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
+    }
+    let dir = &config.data_dir.data_dir;
+    if let Some((_, direct_url)) = config.behaviour.database.urls() {
+        make_private(dir)?;
+        postgres::migrate(direct_url).await.context("cannot bring the database's tables up to date")?;
+    } else if !dir.join(STORE_FILE).exists() {
+        bail!("there is no store in {}: make one with `recado init --data-dir {0}`", dir.display());
+    }
+    config.behaviour.secret_key.read()
+}
+
+/// Starts what works without being asked.
+async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker) -> Result<()> {
+    let opens = links::take_up(gateway).await.context("cannot read how channels are linked")?;
+    background.spawn(housekeeping::purge(gateway.clone()));
+    background.spawn(housekeeping::note_key_uses(gateway.clone()));
+    // Before the queue: until a line is up, nothing of its channel is claimed.
+    if let Some(web) = gateway.providers.whatsapp_web() {
+        web.start(&gateway.dispatcher);
+        if gateway.cluster.is_none() {
+            take_up_lines(gateway).await.context("cannot read the channels")?;
+        }
+    }
+    if config.node.has(Role::Dispatch) {
+        gateway.dispatcher.start().await.context("cannot read the queue")?;
+    }
+    cluster::start(gateway, node(config, gateway, opens), background);
+    Ok(())
+}
+
+/// Calls first, because they may still enqueue; then sends; then what came back of them. Channels go to other nodes at
+/// once.
 async fn end(
     gateway: &Arc<Gateway>,
     serving: tokio::task::JoinHandle<()>,
     background: &TaskTracker,
     receipts_stop: &CancellationToken,
 ) {
-    if let Err(error) = serving.await {
+    let (served, ()) = tokio::join!(serving, cluster::leave(gateway));
+    if let Err(error) = served {
         tracing::error!(%error, "the server broke off");
     }
     gateway.dispatcher.stop().await;
     if let Some(web) = gateway.providers.whatsapp_web() {
         web.stop().await;
     }
-    cluster::leave(gateway).await;
+    if let Some(cluster) = &gateway.cluster {
+        cluster.close().await;
+    }
     receipts_stop.cancel();
     housekeeping::write_key_uses(gateway).await;
     background.wait().await;

@@ -8,20 +8,46 @@ use crate::gateway::Gateway;
 use crate::operations::links;
 use crate::store::rows::StoreError;
 
+/// Where the directory stands.
+pub(super) struct Seen {
+    /// The last change that it has.
+    version: i64,
+    /// Of the looks that were begun, the last one that came to its end.
+    look: u64,
+}
+
+impl Seen {
+    pub fn at(version: i64) -> Self {
+        Self { version, look: 0 }
+    }
+}
+
+/// Looks that fail in a row before that is told: together they take about as long as a revoked key may still be taken.
+const FAILURES: u32 = 3;
+
 /// Looks now and then, until the server stops. Notices make it faster; this makes it certain.
 pub(super) async fn follow(gateway: Arc<Gateway>) {
+    let mut failures = 0;
     loop {
         tokio::select! {
             () = gateway.stop.cancelled() => return,
-            () = tokio::time::sleep(CHANGES) => take(&gateway).await,
+            () = tokio::time::sleep(CHANGES) => {}
+        }
+        match try_take(&gateway).await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                failures += 1;
+                if failures == FAILURES {
+                    tracing::warn!(%error, "changes of other nodes cannot be read: a key that was revoked there is still taken here");
+                }
+            }
         }
     }
 }
 
-/// Takes over what changed.
+/// Takes over what changed; what fails is done by the next look.
 pub(super) async fn take(gateway: &Gateway) {
     if let Err(error) = try_take(gateway).await {
-        // The next look does it.
         tracing::debug!(%error, "changes of other nodes could not be read");
     }
 }
@@ -29,29 +55,30 @@ pub(super) async fn take(gateway: &Gateway) {
 /// Takes over what changed until now. Many that ask at a time share one question.
 pub async fn try_take(gateway: &Gateway) -> Result<(), StoreError> {
     let Some(cluster) = &gateway.cluster else { return Ok(()) };
-    let asked = cluster.looks.load(SeqCst);
+    let begun = cluster.looks.load(SeqCst);
     let mut seen = cluster.seen.lock().await;
-    if cluster.looks.load(SeqCst) > asked {
+    if seen.look > begun {
         // Somebody began to look after this one came, and has done it.
         return Ok(());
     }
-    cluster.looks.fetch_add(1, SeqCst);
-    if cluster.store.directory_version().await? == *seen {
+    let look = cluster.looks.fetch_add(1, SeqCst) + 1;
+    if cluster.store.directory_version().await? == seen.version {
+        seen.look = look;
         return Ok(());
     }
     // What this node changes meanwhile reaches its directory in the order of the store, too.
     let _one_at_a_time = gateway.changes.lock().await;
-    let changes = cluster.store.changes_since(*seen).await?;
+    let changes = cluster.store.changes_since(seen.version).await?;
     changes.keys.into_iter().for_each(|key| gateway.directory.take_key(key));
     for channel in &changes.channels {
         gateway.directory.add_channel(channel);
     }
-    let changed: Vec<_> = changes.channels.iter().map(|channel| channel.key).collect();
-    links::take_over(gateway, &changed).await?;
+    let keys: Vec<_> = changes.channels.iter().map(|channel| channel.key).collect();
+    links::take_over(gateway, &keys).await?;
     // What was set may let more be sent, or again.
-    changed.into_iter().filter(|channel| cluster.leases.epoch(*channel).is_some()).for_each(|channel| {
+    keys.into_iter().filter(|channel| cluster.leases.epoch(*channel).is_some()).for_each(|channel| {
         gateway.dispatcher.wake(channel);
     });
-    *seen = changes.version;
+    *seen = Seen { version: changes.version, look };
     Ok(())
 }

@@ -3,20 +3,24 @@
 //! | File | |
 //! |---|---|
 //! | `leases` | which channels this node holds, and whether it can be sure of it |
+//! | `lines` | the lines of those channels |
 //! | `node` | joins, renews, takes and gives back channels |
 //! | `changes` | keys and channels that other nodes changed |
 //! | `notices` | what nodes tell each other |
 
 pub mod changes;
 pub mod leases;
+mod lines;
 mod node;
 pub mod notices;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
@@ -42,52 +46,63 @@ pub struct Cluster {
     pub store: Arc<PgStore>,
     pub leases: Arc<Leases>,
     pub notices: Arc<Notices>,
-    /// The last change of keys and channels that the directory has; locked while it is brought up to date.
-    seen: Mutex<i64>,
+    /// Where the directory stands; locked while it is brought up to date.
+    seen: Mutex<changes::Seen>,
     /// How often that was begun.
     looks: AtomicU64,
-    /// This node, while it dispatches.
-    node: Mutex<Option<Node>>,
+    /// What nodes show each other on the calls that they hand on.
+    pub secret: SecretString,
+    /// This node, from its start on.
+    node: OnceLock<Node>,
+    closed: CancellationToken,
 }
 
 impl Cluster {
     /// A node that holds nothing yet. `seen` is the number of the last change that the directory has.
-    pub fn new(store: Arc<PgStore>, seen: i64) -> Self {
+    pub fn new(store: Arc<PgStore>, version: i64, secret: SecretString) -> Self {
         let notices = Arc::new(Notices::default());
         let leases = Leases::shared(notices.clone());
-        let (seen, looks, node) = (Mutex::new(seen), AtomicU64::new(0), Mutex::default());
-        Self { store, leases, notices, seen, looks, node }
+        let seen = Mutex::new(changes::Seen::at(version));
+        let (looks, node) = (AtomicU64::new(0), OnceLock::new());
+        let closed = CancellationToken::new();
+        Self { store, leases, notices, seen, looks, secret, node, closed }
     }
 
-    /// Tells what was not told yet.
+    /// Tells what was not told yet, and then nothing more.
     pub async fn close(&self) {
+        self.closed.cancel();
         self.notices.flush(&self.store).await;
     }
 }
 
 /// Starts what makes this process a node; `dispatches` where it sends.
-pub async fn start(gateway: &Arc<Gateway>, node: NewNode, tasks: &TaskTracker) {
+pub fn start(gateway: &Arc<Gateway>, node: NewNode, tasks: &TaskTracker) {
     let Some(cluster) = &gateway.cluster else { return };
-    let stop = &gateway.stop;
-    tasks.spawn(cluster.notices.clone().send(cluster.store.clone(), stop.clone()));
-    let (sender, heard) = mpsc::channel(HEARD);
+    tasks.spawn(cluster.notices.clone().send(cluster.store.clone(), cluster.closed.clone()));
+    let (sender, receiver) = mpsc::channel(HEARD);
     let url = cluster.store.direct_url().to_owned();
     tasks.spawn(async move { listen(url, sender).await });
-    tasks.spawn(hear(gateway.clone(), heard));
+    tasks.spawn(hear(gateway.clone(), receiver));
     tasks.spawn(changes::follow(gateway.clone()));
-    *cluster.node.lock().await = Some(Node::start(gateway.clone(), cluster.clone(), node));
+    cluster.node.get_or_init(|| Node::start(gateway.clone(), cluster.clone(), node));
 }
 
-/// Gives everything back at once. The dispatcher and the lines have stopped.
+/// Gives everything back: what has nothing in hand at once, and the rest as soon as that is sent and recorded.
 pub async fn leave(gateway: &Gateway) {
-    let Some(cluster) = &gateway.cluster else { return };
-    if let Some(node) = cluster.node.lock().await.take() {
+    if let Some(node) = gateway.cluster.as_ref().and_then(|cluster| cluster.node.get()) {
         node.leave().await;
     }
 }
 
+/// Gives everything back that is left, and breaks off what is in hand, as a crash would.
+pub async fn abandon(gateway: &Gateway) {
+    if let Some(node) = gateway.cluster.as_ref().and_then(|cluster| cluster.node.get()) {
+        node.abandon().await;
+    }
+}
+
 /// Acts on what other nodes tell, and looks by itself now and then.
-async fn hear(gateway: Arc<Gateway>, mut heard: mpsc::Receiver<Heard>) {
+async fn hear(gateway: Arc<Gateway>, mut notices: mpsc::Receiver<Heard>) {
     let Some(cluster) = &gateway.cluster else { return };
     let mut look = Look::default();
     let mut hears = false;
@@ -96,7 +111,7 @@ async fn hear(gateway: Arc<Gateway>, mut heard: mpsc::Receiver<Heard>) {
         tokio::select! {
             () = gateway.stop.cancelled() => return,
             () = tokio::time::sleep_until(look.at + wait) => look.go(&gateway, hears).await,
-            said = heard.recv() => match said {
+            said = notices.recv() => match said {
                 None => return,
                 Some(Heard::End) => hears = false,
                 Some(Heard::Begin) => {
@@ -104,7 +119,7 @@ async fn hear(gateway: Arc<Gateway>, mut heard: mpsc::Receiver<Heard>) {
                     // What was said before is lost.
                     look.thorough = 0;
                     look.go(&gateway, hears).await;
-                    cluster.balance().await;
+                    cluster.balance();
                 }
                 Some(Heard::Text(text)) => {
                     for notice in Notice::parse(&text) {
@@ -125,7 +140,7 @@ async fn act_on(gateway: &Arc<Gateway>, notice: Notice) {
             held.for_each(|channel| gateway.dispatcher.wake(channel));
         }
         Notice::Changed => changes::take(gateway).await,
-        Notice::Free => cluster.balance().await,
+        Notice::Free => cluster.balance(),
     }
 }
 
@@ -147,7 +162,7 @@ impl Look {
     async fn go(&mut self, gateway: &Gateway, hears: bool) {
         self.at = tokio::time::Instant::now();
         let Some(cluster) = &gateway.cluster else { return };
-        if let Some(id) = cluster.node_id().await
+        if let Some(id) = cluster.node_id()
             && (self.thorough == 0 || !hears)
             && let Ok(channels) = cluster.store.held_with_work(id).await
         {
@@ -163,20 +178,20 @@ impl Look {
 }
 
 impl Cluster {
-    async fn balance(&self) {
-        if let Some(node) = &*self.node.lock().await {
+    fn balance(&self) {
+        if let Some(node) = self.node.get() {
             node.balance_now();
         }
     }
 
     /// Whether this node is the one that has been there for longest.
     pub async fn is_first(&self) -> Result<bool, StoreError> {
-        let own = self.node_id().await;
+        let own = self.node_id();
         let nodes = self.store.nodes(own).await?;
         Ok(nodes.first().is_some_and(|node| Some(node.id) == own))
     }
 
-    async fn node_id(&self) -> Option<crate::store::postgres::NodeId> {
-        self.node.lock().await.as_ref().and_then(Node::id)
+    fn node_id(&self) -> Option<crate::store::postgres::NodeId> {
+        self.node.get().and_then(Node::id)
     }
 }

@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use recado_domain::channel::ChannelType;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::lines::Lines;
 use super::{Cluster, changes};
 use crate::gateway::Gateway;
-use crate::provider::Via;
 use crate::store::postgres::{NewNode, NodeId, Share};
 use crate::store::rows::{ChannelKey, Epoch, StoreError};
 
@@ -22,12 +22,21 @@ const LEASE: Duration = Duration::from_secs(10);
 /// What a node stops before that, by its own clock from before it asked for the renewal: for clocks that run apart, and
 /// for a send that has just begun.
 const MARGIN: Duration = Duration::from_secs(2);
+/// So long a node is sure of what it holds.
+const SURE: Duration = Duration::from_secs(LEASE.as_secs() - MARGIN.as_secs());
 /// How often it renews.
 const RENEW: Duration = Duration::from_millis(2_500);
 /// The wait before a renewal is tried again that failed.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often it looks whether the channels are spread fairly. With the lease: what a lost node held is taken within 12 s.
 const BALANCE: Duration = Duration::from_secs(2);
+
+/// How long leaving may take that comes in a hurry.
+const HURRY: Duration = Duration::from_secs(3);
+/// Channels that are given back by one statement at most.
+const AT_ONCE: usize = 1_000;
+/// At each of so many looks, channels are looked for that were deleted with messages which nobody has ended.
+const DELETED: u32 = 5;
 
 /// This node.
 pub(super) struct Node {
@@ -38,16 +47,21 @@ pub(super) struct Node {
 struct Shared {
     gateway: Arc<Gateway>,
     cluster: Arc<Cluster>,
+    lines: Lines,
     new: NewNode,
     id: Mutex<Option<NodeId>>,
     balance: Notify,
-    stop: CancellationToken,
+    /// All is given back.
+    leaving: CancellationToken,
+    ended: CancellationToken,
 }
 
 impl Node {
     pub fn start(gateway: Arc<Gateway>, cluster: Arc<Cluster>, new: NewNode) -> Self {
-        let (id, balance, stop) = (Mutex::default(), Notify::new(), CancellationToken::new());
-        let shared = Arc::new(Shared { gateway, cluster, new, id, balance, stop });
+        let lines = Lines::new(gateway.clone(), cluster.leases.clone());
+        let (id, balance) = (Mutex::default(), Notify::new());
+        let (leaving, ended) = (CancellationToken::new(), CancellationToken::new());
+        let shared = Arc::new(Shared { gateway, cluster, lines, new, id, balance, leaving, ended });
         let task = tokio::spawn(shared.clone().live());
         Self { shared, task }
     }
@@ -61,16 +75,19 @@ impl Node {
         self.shared.balance.notify_one();
     }
 
-    /// Gives all back.
-    pub async fn leave(self) {
-        self.shared.stop.cancel();
-        drop(self.task.await);
-        let Some(id) = self.shared.id() else { return };
-        if let Err(error) = self.shared.cluster.store.leave(id).await {
-            tracing::warn!(%error, "channels could not be given back; other nodes take them when the lease ends");
-        }
-        self.shared.cluster.notices.free();
-        self.shared.cluster.close().await;
+    /// Gives all back: what has nothing in hand at once, and the rest as soon as that is sent and recorded.
+    pub async fn leave(&self) {
+        self.shared.leaving.cancel();
+        self.shared.ended.cancelled().await;
+        self.shared.leave().await;
+    }
+
+    /// The same in a hurry: what is in hand is broken off, and left to whoever takes the channel.
+    pub async fn abandon(&self) {
+        self.task.abort();
+        // A line that does not close in time ends with this process.
+        drop(tokio::time::timeout(HURRY, self.shared.break_off()).await);
+        self.shared.leave().await;
     }
 }
 
@@ -83,44 +100,61 @@ impl Shared {
         *self.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 
-    /// Joins again and again, until it is stopped.
+    /// Joins again and again, until it leaves.
     async fn live(self: Arc<Self>) {
-        while !self.stop.is_cancelled() {
+        let _ended = self.ended.clone().drop_guard();
+        while !self.leaving.is_cancelled() {
             let asked = Instant::now();
             match self.cluster.store.join(&self.new, LEASE).await {
                 Ok(id) => {
                     self.set_id(Some(id));
-                    self.cluster.leases.sure(asked + LEASE - MARGIN);
+                    self.cluster.leases.sure(asked + SURE);
                     self.cluster.notices.free();
                     tracing::info!(node = id, "joined the nodes");
                     self.member(id).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the nodes cannot be joined");
-                    tokio::time::sleep(RETRY).await;
+                    tokio::select! {
+                        () = self.leaving.cancelled() => {}
+                        () = tokio::time::sleep(RETRY) => {}
+                    }
                 }
             }
         }
     }
 
-    /// Is one of the nodes, until it is stopped or taken for dead.
-    async fn member(self: &Arc<Self>, id: NodeId) {
-        let renews = self.renews(id);
-        let balances = self.balances(id);
-        let watches = self.watches();
+    /// Is one of the nodes, until it has given all back or is taken for dead.
+    async fn member(&self, id: NodeId) {
         tokio::select! {
-            () = self.stop.cancelled() => return,
-            () = renews => {}
-            () = balances => {}
-            () = watches => {}
+            () = self.balances(id) => return,
+            () = self.renews(id) => {}
+            () = self.watches() => {}
         }
         // Nothing that it held is its own any more.
         tracing::error!(node = id, "taken for dead by the others: what this node held is theirs now");
         self.set_id(None);
+        self.break_off().await;
+    }
+
+    /// Has nothing in hand any more.
+    async fn break_off(&self) {
         let held = self.cluster.leases.all();
         self.cluster.leases.remove(&held);
         self.gateway.dispatcher.drop_all(&held);
-        self.put_down(&held).await;
+        self.lines.put_down(&held).await;
+    }
+
+    /// Is no node any more.
+    async fn leave(&self) {
+        let Some(id) = self.id() else { return };
+        self.set_id(None);
+        let left = tokio::time::timeout(HURRY, self.cluster.store.leave(id)).await;
+        if let Ok(Err(error)) = left {
+            tracing::warn!(%error, "channels could not be given back; other nodes take them when the lease ends");
+        }
+        self.cluster.notices.free();
+        self.cluster.notices.flush(&self.cluster.store).await;
     }
 
     /// Renews, until it is taken for dead.
@@ -130,9 +164,9 @@ impl Shared {
             tokio::time::sleep(wait).await;
             let asked = Instant::now();
             // A renewal whose answer takes longer than that is worth nothing.
-            match tokio::time::timeout(LEASE - MARGIN, self.cluster.store.renew(id, LEASE)).await {
+            match tokio::time::timeout(SURE, self.cluster.store.renew(id, LEASE)).await {
                 Ok(Ok(true)) => {
-                    self.cluster.leases.sure(asked + LEASE - MARGIN);
+                    self.cluster.leases.sure(asked + SURE);
                     wait = RENEW;
                 }
                 Ok(Ok(false)) => return,
@@ -150,46 +184,62 @@ impl Shared {
         loop {
             self.cluster.leases.until_unsure().await;
             tracing::error!("the lease may have ended: nothing is sent until the database answers");
-            let held = self.cluster.leases.held();
-            self.put_down(&held).await;
+            self.lines.put_down(&self.cluster.leases.all()).await;
             self.cluster.leases.until_sure().await;
             tracing::info!("the lease is renewed: sending goes on");
-            self.take_up(&self.cluster.leases.held()).await;
+            self.lines.take_up(&self.cluster.leases.held()).await;
         }
     }
 
+    /// Takes and gives back, until this node leaves and has given everything back.
     async fn balances(&self, id: NodeId) {
-        loop {
-            match self.balance(id).await {
-                Ok(()) => {}
+        // Beside the looks: a send in hand may take its time, and no other channel waits for it.
+        let mut hand_overs = FuturesUnordered::new();
+        // Nodes that were started together look at different moments.
+        let jitter = Duration::from_millis(u64::try_from(id % 7).unwrap_or(0) * 50);
+        for look in 0_u32.. {
+            if self.leaving.is_cancelled() {
+                break;
+            }
+            match self.balance(id, look % DELETED == 0).await {
+                Ok(surplus) if surplus.is_empty() => {}
+                Ok(surplus) => hand_overs.push(self.hand_over(id, surplus)),
                 Err(error) => tracing::warn!(%error, "channels could not be taken or given back"),
             }
-            // Nodes that were started together look at different moments.
-            let jitter = Duration::from_millis(u64::try_from(id % 7).unwrap_or(0) * 50);
             tokio::select! {
                 () = self.balance.notified() => {}
                 () = tokio::time::sleep(BALANCE + jitter) => {}
+                () = self.leaving.cancelled() => {}
+                () = until_all(&mut hand_overs) => {}
             }
         }
+        hand_overs.push(self.hand_over(id, self.cluster.leases.held()));
+        while hand_overs.next().await.is_some() {}
     }
 
-    /// Takes and gives back, until this node has its share.
-    async fn balance(&self, id: NodeId) -> Result<(), StoreError> {
+    /// Takes what is missing of this node's share, and gives what is over it.
+    async fn balance(&self, id: NodeId, deleted: bool) -> Result<Vec<ChannelKey>, StoreError> {
         self.cluster.store.nodes(Some(id)).await?;
         let shares = self.cluster.store.shares(id).await?;
         if shares.iter().map(|share| share.held).sum::<usize>() != self.cluster.leases.all().len() {
             // An answer was lost.
             self.reconcile(id).await?;
         }
+        let mut surplus = Vec::new();
         for share in shares.into_iter().filter(|share| self.new.types.contains(&share.kind)) {
-            if share.mine > share.fair() {
-                self.give_back(id, share).await?;
-            } else if share.mine < share.fair() {
-                let gained = self.cluster.store.take(id, share.kind, share.fair() - share.mine).await?;
+            if deleted {
+                let gained = self.cluster.store.take_deleted(id, share.kind).await?;
                 self.gained(id, &gained).await?;
             }
+            if share.mine < share.fair() {
+                let gained = self.cluster.store.take(id, share.kind, share.fair() - share.mine).await?;
+                self.gained(id, &gained).await?;
+            } else {
+                surplus.extend(self.surplus(share));
+            }
         }
-        Ok(())
+        self.lines.raise().await;
+        Ok(surplus)
     }
 
     /// What the database says that this node holds is what it holds.
@@ -200,9 +250,9 @@ impl Shared {
         let lost: Vec<_> = leases.all().into_iter().filter(|key| !known.contains(key)).collect();
         leases.remove(&lost);
         self.gateway.dispatcher.drop_all(&lost);
-        self.put_down(&lost).await;
-        let gained: Vec<_> = told.into_iter().filter(|(key, epoch)| leases.epoch(*key) != Some(*epoch)).collect();
-        self.gained(id, &gained).await
+        self.lines.put_down(&lost).await;
+        let gained = told.into_iter().filter(|(key, epoch)| leases.epoch_of_line(*key) != Some(*epoch));
+        self.gained(id, &gained.collect::<Vec<_>>()).await
     }
 
     async fn gained(&self, id: NodeId, gained: &[(ChannelKey, Epoch)]) -> Result<(), StoreError> {
@@ -214,7 +264,7 @@ impl Shared {
         changes::take(&self.gateway).await;
         self.cluster.leases.add(gained);
         let keys: Vec<_> = gained.iter().map(|(key, _)| *key).collect();
-        self.take_up(&keys).await;
+        self.lines.take_up(&keys).await;
         let resends = |key: &&ChannelKey| {
             let entry = self.gateway.directory.channel(**key);
             entry.is_some_and(|entry| entry.settings().resend_after().is_some())
@@ -225,47 +275,47 @@ impl Shared {
         Ok(())
     }
 
-    async fn give_back(&self, id: NodeId, share: Share) -> Result<(), StoreError> {
-        let directory = &self.gateway.directory;
-        let kind = |key: &ChannelKey| directory.channel(*key).map(|entry| entry.kind);
-        let mut surplus: Vec<_> =
-            self.cluster.leases.held().into_iter().filter(|key| kind(key) == Some(share.kind)).collect();
+    /// What this node holds over its share, beside what it is already giving back.
+    fn surplus(&self, share: Share) -> Vec<ChannelKey> {
+        let counts = |key: &ChannelKey| {
+            let entry = self.gateway.directory.channel(*key);
+            entry.is_some_and(|entry| entry.kind == share.kind && !entry.is_deleted())
+        };
+        let mut surplus: Vec<_> = self.cluster.leases.held().into_iter().filter(counts).collect();
         // Those without work first: nobody waits for them. A person waits for one that is just being linked.
-        surplus.sort_by_key(|key| (self.is_being_linked(*key), self.gateway.dispatcher.works_on(*key)));
-        surplus.truncate(share.mine - share.fair());
-        tracing::info!(node = id, channels = surplus.len(), "channels given back");
-        self.cluster.leases.leave(&surplus);
-        // What is in hand is sent and settled first, and lines are closed here before they are opened there.
-        join_all(surplus.iter().map(|key| self.gateway.dispatcher.let_go(*key))).await;
-        self.put_down(&surplus).await;
-        self.cluster.leases.remove(&surplus);
-        self.cluster.store.give_back(id, surplus).await?;
-        self.cluster.notices.free();
-        Ok(())
+        surplus.sort_by_cached_key(|key| (self.lines.is_being_linked(*key), self.gateway.dispatcher.works_on(*key)));
+        surplus.truncate(surplus.len().saturating_sub(share.fair()));
+        surplus
     }
 
-    fn is_being_linked(&self, channel: ChannelKey) -> bool {
-        let web = self.gateway.providers.whatsapp_web();
-        web.is_some_and(|web| !web.pairing(channel).borrow().is_over())
-    }
-
-    fn lines(&self, channels: &[ChannelKey]) -> Vec<Via> {
-        let entries = channels.iter().filter_map(|key| self.gateway.directory.channel(*key));
-        entries.filter(|entry| entry.kind == ChannelType::WhatsAppWeb).map(|entry| entry.via.clone()).collect()
-    }
-
-    async fn put_down(&self, channels: &[ChannelKey]) {
-        if let Some(web) = self.gateway.providers.whatsapp_web() {
-            join_all(self.lines(channels).iter().map(|via| web.disconnect(via.key))).await;
-        }
-    }
-
-    async fn take_up(&self, channels: &[ChannelKey]) {
-        let Some(web) = self.gateway.providers.whatsapp_web() else { return };
-        for via in self.lines(channels) {
-            if let Err(error) = web.take_up(&via).await {
-                tracing::warn!(channel.id = %via.id, %error, "a line could not be taken up");
+    /// Gives channels back, each as soon as what is in hand is sent and recorded. Lines are closed here before they are
+    /// opened there.
+    async fn hand_over(&self, id: NodeId, channels: Vec<ChannelKey>) {
+        let (leases, store) = (&self.cluster.leases, &self.cluster.store);
+        leases.leave(&channels);
+        let idle = |key| async move {
+            self.gateway.dispatcher.let_go(key).await;
+            self.lines.put_down(&[key]).await;
+            key
+        };
+        let mut idle = channels.into_iter().map(idle).collect::<FuturesUnordered<_>>().ready_chunks(AT_ONCE);
+        while let Some(keys) = idle.next().await {
+            while let Err(error) = store.give_back(id, &keys).await {
+                tracing::warn!(%error, "channels could not be taken or given back");
+                tokio::time::sleep(RETRY).await;
             }
+            tracing::info!(node = id, channels = keys.len(), "channels given back");
+            // Only now: until then the database has them as this node's.
+            leases.remove(&keys);
+            self.cluster.notices.free();
         }
     }
+}
+
+/// Waits for all of them; where there are none, for ever.
+async fn until_all(futures: &mut FuturesUnordered<impl Future<Output = ()>>) {
+    if futures.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    while futures.next().await.is_some() {}
 }

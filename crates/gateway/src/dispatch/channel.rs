@@ -144,8 +144,6 @@ impl Line {
                 Err(StoreError::Fenced) => {
                     // What is in hand is the other node's to end, which knows it as left by the dead.
                     tracing::warn!(channel.id = %self.entry.via.id, "a channel is another node's now");
-                    self.signal.news.store(false, Ordering::Release);
-                    self.shared.retire(self.entry.via.key, &self.signal);
                     return;
                 }
                 Err(error) => {
@@ -258,10 +256,14 @@ impl Line {
     /// Hands a message to the network, beside this task.
     fn send(&mut self, message: Claimed) {
         let (provider, entry, sent) = (self.provider.clone(), self.entry.clone(), message.clone());
-        let leases = self.shared.leases.clone();
+        let (leases, epoch) = (self.shared.leases.clone(), self.epoch);
         let handle = self.sends.spawn(async move {
             // Where another node may hold the channel by now, it may be sending, too.
             leases.until_sure().await;
+            if leases.epoch_of_line(entry.via.key) != Some(epoch) {
+                // It is. What is said here reaches no store.
+                return SendOutcome::Interrupted;
+            }
             let sending = provider.send(&entry.via, &sent);
             tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or(SendOutcome::NoAnswer)
         });

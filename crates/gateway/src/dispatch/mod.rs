@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,8 +53,11 @@ struct Signal {
 
 struct Task {
     signal: Arc<Signal>,
-    handle: JoinHandle<()>,
+    abort: AbortHandle,
+    /// Has it claim nothing more.
     stop: CancellationToken,
+    /// Set when it is over, however that came.
+    ended: CancellationToken,
 }
 
 /// Sends what is queued.
@@ -94,14 +97,15 @@ impl Dispatcher {
 
     /// Says that a channel may have something to do, here or at the node that holds it.
     pub fn wake(&self, channel: ChannelKey) {
+        let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under this lock: whoever gives the channel back ends the task that he then finds.
         let Some(epoch) = self.shared.leases.epoch(channel) else { return self.shared.leases.tell_holder(channel) };
         if !self.shared.started.load(Ordering::Acquire) || self.shared.stop.is_cancelled() {
             return;
         }
-        let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // A task that ended without saying so broke off; a new one takes its place.
         let task = lines.entry(channel).and_modify(|task| {
-            if task.handle.is_finished() {
+            if task.abort.is_finished() {
                 *task = self.shared.clone().task(channel, epoch);
             }
         });
@@ -119,15 +123,22 @@ impl Dispatcher {
 
     /// Whether a task works on the channel.
     pub fn works_on(&self, channel: ChannelKey) -> bool {
-        self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&channel)
+        let lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.get(&channel).is_some_and(|task| !task.abort.is_finished())
     }
 
     /// Claims nothing more of a channel that is no longer held, and waits until what is in hand was sent and recorded.
     pub async fn let_go(&self, channel: ChannelKey) {
-        let task = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&channel);
-        if let Some(task) = task {
-            task.stop.cancel();
-            drop(task.handle.await);
+        // It stays among the tasks until it has ended: should the channel be lost meanwhile, it is broken off.
+        let ended = {
+            let lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.get(&channel).map(|task| {
+                task.stop.cancel();
+                task.ended.clone()
+            })
+        };
+        if let Some(ended) = ended {
+            ended.cancelled().await;
         }
     }
 
@@ -135,7 +146,7 @@ impl Dispatcher {
     pub fn drop_all(&self, channels: &[ChannelKey]) {
         let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
         for task in channels.iter().filter_map(|channel| lines.remove(channel)) {
-            task.handle.abort();
+            task.abort.abort();
         }
     }
 
@@ -150,8 +161,24 @@ impl Dispatcher {
 impl Shared {
     fn task(self: Arc<Self>, channel: ChannelKey, epoch: Epoch) -> Task {
         let (signal, stop) = (Arc::new(Signal::default()), self.stop.child_token());
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
         let run = channel::run(self.clone(), (channel, epoch), signal.clone(), stop.clone());
-        Task { signal, handle: self.tasks.spawn(run), stop }
+        let (shared, own) = (self.clone(), signal.clone());
+        let run = async move {
+            let _end = end;
+            run.await;
+            shared.remove(channel, &own);
+        };
+        Task { signal, abort: self.tasks.spawn(run).abort_handle(), stop, ended }
+    }
+
+    /// Takes a task out that is over, unless another has its place.
+    fn remove(&self, channel: ChannelKey, signal: &Arc<Signal>) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.get(&channel).is_some_and(|task| Arc::ptr_eq(&task.signal, signal)) {
+            lines.remove(&channel);
+        }
     }
 
     /// Ends a channel's task, unless there was news meanwhile.
@@ -159,7 +186,7 @@ impl Shared {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock that `wake` takes: news either is seen here or starts a new task.
         let quiet = !signal.news.load(Ordering::Acquire);
-        // One that was let go has given its place up, perhaps to another.
+        // One that was broken off has given its place up, perhaps to another.
         if quiet && lines.get(&channel).is_some_and(|task| Arc::ptr_eq(&task.signal, signal)) {
             lines.remove(&channel);
         }

@@ -63,9 +63,8 @@ fn next(channel: &Channel) -> Result<ChannelState, ApiError> {
 
 /// The link that a channel has. One that cannot be opened is none: it has to be made anew.
 async fn stored(gateway: &Gateway, channel: ChannelKey) -> Result<Option<Link>, ApiError> {
-    let links = gateway.store.links().await?;
-    let found = links.iter().find(|row| row.channel == channel);
-    Ok(found.and_then(|row| open(&gateway.secrets, row).ok()))
+    let row = gateway.store.link(channel).await?;
+    Ok(row.and_then(|row| open(&gateway.secrets, &row).ok()))
 }
 
 fn refusal(error: CheckError) -> ApiError {
@@ -96,8 +95,9 @@ impl Unusable {
 /// without its secret key) is paused with the reason, and goes on at the start that finds it usable again; the others are
 /// not touched by it. One node among others pauses nothing: another may have the right key.
 pub async fn take_up(gateway: &Gateway) -> Result<bool, StoreError> {
-    let Some(cloud_api) = gateway.providers.cloud_api() else { return Ok(true) };
-    let (mut usable, mut all) = (Vec::new(), true);
+    let mut all = gateway.cluster.is_none() || opens_sessions(gateway).await?;
+    let Some(cloud_api) = gateway.providers.cloud_api() else { return Ok(all) };
+    let mut usable = Vec::new();
     for row in gateway.store.links().await? {
         let channel = row.channel;
         // A phone's channel has its secrets in its session.
@@ -110,7 +110,7 @@ pub async fn take_up(gateway: &Gateway) -> Result<bool, StoreError> {
                 move_at_start(gateway, channel, None).await?;
             }
             Err(error) if gateway.cluster.is_some() => {
-                tracing::error!(channel, %error, "a channel's link cannot be used: give every node the same secret key");
+                tell_of_key(channel, &error);
                 all = false;
             }
             Err(error) => {
@@ -123,6 +123,17 @@ pub async fn take_up(gateway: &Gateway) -> Result<bool, StoreError> {
     Ok(all)
 }
 
+/// Whether this node's key opens what linked phones keep, as far as one row can tell.
+async fn opens_sessions(gateway: &Gateway) -> Result<bool, StoreError> {
+    let Some(row) = gateway.store.session_rows(None, 1).await?.pop() else { return Ok(true) };
+    let opened = gateway.secrets.open((&row.of).into(), &row.sealed);
+    Ok(opened.inspect_err(|error| tell_of_key(row.of.channel, error)).is_ok())
+}
+
+fn tell_of_key(channel: ChannelKey, error: &dyn std::error::Error) {
+    tracing::error!(channel, %error, "a channel's link cannot be used: give every node the same secret key");
+}
+
 /// Takes over the links of channels that another node changed.
 pub async fn take_over(gateway: &Gateway, changed: &[ChannelKey]) -> Result<(), StoreError> {
     let Some(cloud_api) = gateway.providers.cloud_api() else { return Ok(()) };
@@ -130,17 +141,10 @@ pub async fn take_over(gateway: &Gateway, changed: &[ChannelKey]) -> Result<(), 
         let entry = gateway.directory.channel(**key);
         entry.is_some_and(|entry| entry.kind == ChannelType::CloudApi)
     };
-    let changed: Vec<_> = changed.iter().filter(of_meta).copied().collect();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let links = gateway.store.links().await?;
-    for key in changed {
-        match links.iter().find(|row| row.channel == key).map(|row| open(&gateway.secrets, row)) {
+    for key in changed.iter().filter(of_meta).copied() {
+        match gateway.store.link(key).await?.map(|row| open(&gateway.secrets, &row)) {
             Some(Ok(link)) => cloud_api.set(key, Arc::new(link)),
-            Some(Err(error)) => {
-                tracing::error!(channel = key, %error, "a channel's link cannot be used: give every node the same secret key");
-            }
+            Some(Err(error)) => tell_of_key(key, &error),
             None => cloud_api.remove(key),
         }
     }

@@ -73,6 +73,11 @@ impl PgDatabase {
         Self { database, pooler }
     }
 
+    /// Connections to it, without a store.
+    pub(crate) fn connect(&self) -> Arc<postgres::pool::Database> {
+        postgres::pool::Database::new(self.url(), false).expect("a URL")
+    }
+
     pub(crate) fn url(&self) -> &str {
         self.pooler.as_ref().map_or(self.database.url(), Pooler::url)
     }

@@ -87,6 +87,8 @@ pub trait Store: Send + Sync + 'static {
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()>;
     /// How channels are linked to their networks, oldest channel first; of those that are not deleted.
     async fn links(&self) -> Result<Vec<Link>>;
+    /// How a channel is linked.
+    async fn link(&self, channel: ChannelKey) -> Result<Option<Link>>;
     /// Writes a channel's link, or replaces it, and moves the channel from the expected state to `Connected`; `false`,
     /// and nothing written, when it was in another, or is deleted.
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool>;
@@ -100,8 +102,8 @@ pub trait Store: Send + Sync + 'static {
     /// Makes all of these changes or none; how many rows were deleted. Refused on a deleted channel, and under an epoch
     /// that has passed.
     async fn write_session(&self, channel: ChannelKey, epoch: Epoch, changes: Vec<SessionChange>) -> Result<u64>;
-    /// Deletes all of a channel's session.
-    async fn end_session(&self, channel: ChannelKey) -> Result<()>;
+    /// Deletes all of a channel's session. Refused under an epoch that has passed.
+    async fn end_session(&self, channel: ChannelKey, epoch: Epoch) -> Result<()>;
     /// A page of the rows of all sessions, behind this one.
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>>;
     /// Replaces a row's sealed bytes where they are still these; `false` when they are not, or there is no such row.

@@ -222,6 +222,10 @@ impl Store for Shaky {
         self.inner.links().await
     }
 
+    async fn link(&self, channel: ChannelKey) -> Result<Option<Link>> {
+        self.inner.link(channel).await
+    }
+
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
         self.inner.link_channel(link, expected, now).await
     }
@@ -242,8 +246,8 @@ impl Store for Shaky {
         self.inner.write_session(channel, epoch, changes).await
     }
 
-    async fn end_session(&self, channel: ChannelKey) -> Result<()> {
-        self.inner.end_session(channel).await
+    async fn end_session(&self, channel: ChannelKey, epoch: Epoch) -> Result<()> {
+        self.inner.end_session(channel, epoch).await
     }
 
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {

@@ -37,6 +37,7 @@ pub use link::Link;
 use link::UNUSABLE;
 
 use crate::clock::millis;
+use crate::cluster::leases::Leases;
 use crate::provider::{Provider, SendOutcome, Via};
 use crate::store::Store;
 use crate::store::rows::{ChannelKey, Claimed, Unanswered};
@@ -49,6 +50,7 @@ const PAIR_LIMIT: RecipientPacing = RecipientPacing { burst: 45, every: Duration
 pub struct CloudApi {
     graph: Graph,
     store: Arc<dyn Store>,
+    leases: Arc<Leases>,
     links: RwLock<Links>,
 }
 
@@ -58,6 +60,8 @@ pub type Linked = (ChannelKey, Arc<Link>);
 /// Most app secrets that are tried on a callback to the address of the app. More apps than that have an address for each
 /// channel.
 pub const APPS: usize = 64;
+/// The wait of a channel whose link this node cannot open, one among others.
+const NO_LINK: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Links {
@@ -94,8 +98,8 @@ pub fn one_of_each_app<'a>(links: impl IntoIterator<Item = &'a Arc<Link>>) -> Ve
 
 impl CloudApi {
     /// Without links yet.
-    pub fn new(graph: Graph, store: Arc<dyn Store>) -> Self {
-        Self { graph, store, links: RwLock::default() }
+    pub fn new(graph: Graph, store: Arc<dyn Store>, leases: Arc<Leases>) -> Self {
+        Self { graph, store, leases, links: RwLock::default() }
     }
 
     /// For checking a link before it is taken into use.
@@ -167,6 +171,10 @@ impl Provider for CloudApi {
 
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
         let Some(link) = self.get(via.key) else {
+            if !self.leases.is_alone() {
+                // Another node may have the right key, or the link is just being read.
+                return SendOutcome::ChannelTrouble { wait: NO_LINK };
+            }
             // It was resumed although its link could not be opened at the start.
             let reason =
                 format!("{UNUSABLE}confira RECADO_SECRET_KEY e reinicie o servidor, ou conecte o canal de novo.");

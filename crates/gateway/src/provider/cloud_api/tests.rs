@@ -43,7 +43,7 @@ async fn cloud_api() -> (Arc<CloudApi>, Peer) {
     let peer = Peer::answering(json(401, EXPIRED)).await;
     let graph = Graph::new(&peer.url, "v23.0").expect("a good address");
     let store = Ground::on(SqliteFile::new()).await.store;
-    (Arc::new(CloudApi::new(graph, store)), peer)
+    (Arc::new(CloudApi::new(graph, store, Leases::alone())), peer)
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use crate::clock::{Clock, millis};
 use crate::provider::{Provider, SendOutcome, Via};
 use crate::receipts::Receipts;
 use crate::store::person::Person;
+use crate::store::postgres::pool::Database;
 use crate::store::rows::{Claimed, StoreError, Unanswered};
 use network::postgres::Tables;
 use network::sqlite::File;
@@ -58,8 +59,8 @@ impl Sandbox {
     }
 
     /// Takes part in the network that all nodes of a database share. Connects nothing yet.
-    pub fn on_postgres(url: &str, pacing: Pacing, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        Ok(Self::on(Box::new(Tables::new(url)?), pacing, clock))
+    pub(crate) fn on_postgres(database: &Arc<Database>, pacing: Pacing, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        Ok(Self::on(Box::new(Tables::new(database)?), pacing, clock))
     }
 
     fn on(network: Box<dyn Network>, pacing: Pacing, clock: Arc<dyn Clock>) -> Self {

@@ -216,7 +216,9 @@ impl Line {
     }
 
     async fn forget_session(&self) {
-        if let Err(error) = self.shared.store.end_session(self.via.key).await {
+        // Where another node has the channel by now, it may have a session of its own.
+        let Some(epoch) = self.shared.epoch(self.via.key) else { return };
+        if let Err(error) = self.shared.store.end_session(self.via.key, epoch).await {
             // What is left opens nothing: the network has ended it.
             tracing::warn!(channel.id = %self.via.id, %error, "a session that has ended could not be deleted");
         }

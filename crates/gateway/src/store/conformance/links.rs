@@ -26,6 +26,8 @@ pub(super) async fn a_link_comes_back_as_it_was_written(mut ground: Ground) {
         assert!(write(&ground, &link(key, "um"), ChannelState::Created).await);
     }
     let expected = [link(first, "um"), link(second, "um")];
+    assert_eq!(ground.store.link(second).await.expect("read").as_ref(), Some(&expected[1]));
+    assert_eq!(ground.store.link(second + 1).await.expect("read"), None, "it is not linked");
     assert_eq!(links(&ground).await, expected, "oldest channel first");
     ground.reopen().await;
     assert_eq!(links(&ground).await, expected);

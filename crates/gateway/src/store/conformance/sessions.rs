@@ -83,7 +83,7 @@ pub(super) async fn a_session_ends_with_its_channel(ground: Ground) {
     for channel in [channel, neighbour] {
         write(&ground, channel, [put(1, b"a", b"1"), put(2, b"b", b"2")]).await;
     }
-    ground.store.end_session(channel).await.expect("stored");
+    ground.store.end_session(channel, 0).await.expect("stored");
     assert_eq!(ground.store.session_rows(None, 10).await.expect("read").len(), 2, "the neighbour's");
     write(&ground, channel, [put(1, b"c", b"3")]).await;
     ground.store.delete_channel(channel, NOW).await.expect("stored");

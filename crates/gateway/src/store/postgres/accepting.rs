@@ -6,20 +6,22 @@
 //! message wait for a claim.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::ids::MessageId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::db::{PATIENCE, Pool, plainly};
+use super::db::{PATIENCE, plainly};
 use super::enqueue::{Known, find, insert, look};
+use super::pool::Pool;
 use crate::store::Result;
 use crate::store::rows::{ChannelKey, Enqueued, Health, Idempotency, NewMessage, StoreError};
 
 /// Most messages in one commit.
 const BATCH: usize = 512;
+/// The wait before a database that lost a batch's answer is asked again what it kept of it.
+const RETRY: Duration = Duration::from_millis(100);
 /// Most messages that wait; more are refused, so that memory stays bounded when the database is slow.
 const WAITING: usize = 8_192;
 
@@ -40,7 +42,7 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    pub fn start(pool: Arc<Pool>) -> Self {
+    pub fn start(pool: Pool) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
         let health = pool.health();
         tokio::spawn(Acceptor { pool, backlogs: HashMap::new() }.run(waiting));
@@ -76,7 +78,7 @@ fn closed() -> StoreError {
 
 /// How many messages of a channel are open, as far as this node knows. What it accepts is counted at once, and what
 /// others accept when it counts anew: alone, it keeps the cap to the message, and several may overshoot it by what the
-/// others accept in [`STALE`].
+/// others accept in [`STALE`], or a [`SMALL`] part of it each.
 struct Backlog {
     counted: usize,
     /// It was not counted further than that.
@@ -86,8 +88,10 @@ struct Backlog {
     at: Instant,
 }
 
-/// The age of a count at which it is made anew, where the backlog is more than half full.
+/// The age of a count at which it is made anew, where the backlog may be filling up.
 const STALE: Duration = Duration::from_secs(5);
+/// The part of the cap that a node may accept without counting anew, as others may, too.
+const SMALL: usize = 64;
 /// A cap beyond which counting takes so long that a full backlog is counted only once in [`AGAIN`].
 const LARGE: usize = 1_000;
 const AGAIN: Duration = Duration::from_secs(1);
@@ -102,7 +106,8 @@ impl Backlog {
         let age = self.at.elapsed();
         let cut_short = self.counted >= self.limit && self.limit < cap;
         let fills = self.open() + coming > cap && (cap <= LARGE || age >= AGAIN);
-        cut_short || fills || age >= STALE && self.open() > cap / 2
+        let grows = self.since > cap / SMALL || self.open() > cap / 2;
+        cut_short || fills || age >= STALE && grows
     }
 }
 
@@ -120,7 +125,7 @@ enum Verdict {
 type Answer = Result<Option<Enqueued>>;
 
 struct Acceptor {
-    pool: Arc<Pool>,
+    pool: Pool,
     backlogs: HashMap<ChannelKey, Backlog>,
 }
 
@@ -259,13 +264,24 @@ impl Acceptor {
         };
         // Nobody knows what was kept. Once the database is back, what is there was.
         self.backlogs.clear();
-        let mut health = self.pool.health();
-        let is_back = async { health.wait_for(|health| *health == Health::Up).await.is_ok() };
-        if !matches!(tokio::time::timeout(PATIENCE, is_back).await, Ok(true)) {
-            return Err(lost);
+        match tokio::time::timeout(PATIENCE, self.stored(new)).await {
+            Ok(stored) => Ok((stored, Some(lost))),
+            Err(_) => Err(lost),
         }
-        let stored: Result<HashSet<MessageId>> = async { plainly!(self.pool, db => find(db, new)) }.await;
-        Ok((stored.map_err(|_| lost.clone())?, Some(lost)))
+    }
+
+    /// Which of them are there, as soon as the database says so.
+    async fn stored(&self, new: &[&NewMessage]) -> HashSet<MessageId> {
+        let mut health = self.pool.health();
+        loop {
+            // Its sender lives as long as the pool.
+            let _ = health.wait_for(|health| *health == Health::Up).await;
+            let stored: Result<HashSet<MessageId>> = async { plainly!(self.pool, db => find(db, new)) }.await;
+            match stored {
+                Ok(stored) => return stored,
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
     }
 }
 

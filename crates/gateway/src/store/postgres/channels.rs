@@ -5,7 +5,7 @@ use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use tokio_postgres::Row;
 
-use super::db::{Db, Done, args, not_understood};
+use super::db::{Db, Done, Failure, args, not_understood};
 use super::{accounts, chats, links, recipients, sessions};
 use crate::clock::Millis;
 use crate::store::line::keeps_restriction;
@@ -43,7 +43,7 @@ pub(super) fn state(name: &str) -> Done<ChannelState> {
 
 pub(super) async fn all(db: Db<'_>) -> Done<Vec<Channel>> {
     let sql = format!("select {COLUMNS} from channels order by key");
-    db.rows(&sql, &[]).await?.iter().map(channel).collect()
+    Ok(known(&db.rows(&sql, &[]).await?))
 }
 
 pub(super) async fn page(
@@ -200,5 +200,22 @@ pub(super) async fn delete(db: Db<'_>, key: ChannelKey, now: Millis) -> Done<()>
 /// Those that were changed behind this version of the directory.
 pub(super) async fn since(db: Db<'_>, version: i64) -> Done<Vec<Channel>> {
     let sql = format!("select {COLUMNS} from channels where version > $1 order by key");
-    db.rows(&sql, args![version]).await?.iter().map(channel).collect()
+    Ok(known(&db.rows(&sql, args![version]).await?))
+}
+
+/// What a newer version has made, while nodes are upgraded one after another, is no matter of this node; and it must not
+/// keep it from the rest.
+fn known(rows: &[Row]) -> Vec<Channel> {
+    let one = |row: &Row| {
+        let read = channel(row);
+        if let Err(Failure::Refused(what)) = &read {
+            tracing::warn!(
+                channel = row.get::<_, ChannelKey>(0),
+                what,
+                "a channel is passed over: this version does not know its kind"
+            );
+        }
+        read.ok()
+    };
+    rows.iter().filter_map(one).collect()
 }

@@ -1,6 +1,7 @@
 //! How channels are linked to their networks.
 
 use recado_domain::channel::ChannelState;
+use tokio_postgres::Row;
 
 use super::db::{Db, Done, args};
 use super::{channels, chats};
@@ -11,8 +12,16 @@ pub(super) async fn all(db: Db<'_>) -> Done<Vec<Link>> {
     let sql = "select channel_key, details, sealed from links join channels on key = channel_key
                where deleted_at is null
                order by channel_key";
-    let rows = db.rows(sql, &[]).await?;
-    Ok(rows.iter().map(|row| Link { channel: row.get(0), details: row.get(1), sealed: row.get(2) }).collect())
+    Ok(db.rows(sql, &[]).await?.iter().map(row).collect())
+}
+
+pub(super) async fn one(db: Db<'_>, channel: ChannelKey) -> Done<Option<Link>> {
+    let sql = "select channel_key, details, sealed from links where channel_key = $1";
+    Ok(db.row(sql, args![channel]).await?.as_ref().map(row))
+}
+
+fn row(row: &Row) -> Link {
+    Link { channel: row.get(0), details: row.get(1), sealed: row.get(2) }
 }
 
 pub(super) async fn link(db: Db<'_>, link: &Link, expected: ChannelState, now: Millis) -> Done<bool> {

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_postgres::AsyncMessage;
 
-use super::db;
+use super::hosts::Hosts;
 
 /// The wait before a lost connection is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -39,8 +39,8 @@ pub async fn listen(url: String, heard: mpsc::Sender<Heard>) {
 
 async fn once(url: &str, heard: &mpsc::Sender<Heard>) -> Result<(), String> {
     let in_words = |error: tokio_postgres::Error| crate::outbound::causes(&error);
-    let (config, tls) = db::config(url).map_err(|error| error.to_string())?;
-    let (client, mut connection) = config.connect(tls).await.map_err(in_words)?;
+    let hosts = Hosts::parse(url, "").map_err(|error| error.to_string())?;
+    let (client, mut connection) = hosts.connect().await.map_err(|error| format!("{error:#}"))?;
     let mut messages = Box::pin(stream::poll_fn(move |context| connection.poll_message(context)));
     let asks = async {
         client.batch_execute("listen recado").await.map_err(in_words)?;
@@ -51,7 +51,7 @@ async fn once(url: &str, heard: &mpsc::Sender<Heard>) -> Result<(), String> {
             answer.map_err(|_| "no answer".to_owned())?.map_err(in_words)?;
         }
     };
-    let hears = async {
+    let receives = async {
         while let Some(message) = messages.next().await {
             if let AsyncMessage::Notification(note) = message.map_err(in_words)?
                 && heard.send(Heard::Text(note.payload().to_owned())).await.is_err()
@@ -63,7 +63,7 @@ async fn once(url: &str, heard: &mpsc::Sender<Heard>) -> Result<(), String> {
     };
     tokio::select! {
         ended = asks => ended,
-        ended = hears => ended,
+        ended = receives => ended,
         () = heard.closed() => Ok(()),
     }
 }

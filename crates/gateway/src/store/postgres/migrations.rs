@@ -3,7 +3,8 @@
 use anyhow::{Context, bail};
 use tokio_postgres::Client;
 
-use super::db::{self, Pool};
+use super::hosts::Hosts;
+use super::pool::Pool;
 
 /// What a migration does, and which builds can work on its result.
 struct Migration {
@@ -32,8 +33,7 @@ const LOCK: &str = "select pg_advisory_xact_lock(7201746391)";
 
 /// Makes the tables, or brings them up to date, in one transaction. Give it the database itself, not a pooler.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
-    let (config, tls) = db::config(url)?;
-    let (mut client, connection) = config.connect(tls).await.map_err(in_words)?;
+    let (mut client, connection) = Hosts::parse(url, "")?.connect().await?;
     let connection = tokio::spawn(connection);
     let done = run(&mut client).await;
     drop(client);

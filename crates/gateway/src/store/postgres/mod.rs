@@ -10,7 +10,9 @@ mod chats;
 mod claim;
 pub(crate) mod db;
 mod enqueue;
+mod failure;
 mod gate;
+mod hosts;
 pub mod import;
 mod links;
 mod listener;
@@ -19,6 +21,7 @@ mod messages;
 mod migrations;
 mod nodes;
 mod person;
+pub(crate) mod pool;
 mod purge;
 mod queue;
 mod receipts;
@@ -46,35 +49,46 @@ use super::rows::{
 use super::{Result, Store};
 use crate::clock::Millis;
 use accepting::Accepting;
-use db::{Pool, plainly, transaction};
+use db::{plainly, transaction};
 pub use listener::{Heard, listen};
 #[cfg(test)]
 pub(crate) use migrations::MIGRATIONS_TEXT;
 pub use migrations::{SCHEMA_VERSION, migrate};
 pub use nodes::{Changes, NewNode, Node, NodeId, Share};
+use pool::{Database, Pool};
 
 /// The store that nodes share.
 pub struct PgStore {
-    pool: Arc<Pool>,
-    /// For what may not wait behind messages: a lease that is renewed late is lost.
+    database: Arc<Database>,
+    pool: Pool,
+    /// For what may not wait behind messages: channels that change hands, notices, limits.
     coordination: Pool,
+    /// For the lease alone: one that is renewed late is lost.
+    lease: Pool,
     accepting: Accepting,
     direct_url: String,
 }
 
-/// Connections for leases, notices and limits.
+/// Connections for what nodes have to agree on.
 const COORDINATION: usize = 3;
+/// A node renews its lease by one, and stores what it accepts by another.
+const ONE: usize = 1;
 
 impl PgStore {
     /// Connects; the tables must be there. The direct URL leads to the database itself, where the other one leads to a
     /// pooler; where both are the same there is none between.
     pub async fn open(url: &str, direct_url: &str, connections: usize) -> anyhow::Result<Self> {
-        let prepares = url == direct_url;
-        let pool = Arc::new(Pool::new(url, connections, prepares)?);
+        let database = Database::new(url, url == direct_url)?;
+        let pool = database.pool(connections)?;
         migrations::check(&pool).await?;
-        let coordination = Pool::new(url, COORDINATION, prepares)?;
-        let accepting = Accepting::start(pool.clone());
-        Ok(Self { pool, coordination, accepting, direct_url: direct_url.to_owned() })
+        let (coordination, lease) = (database.pool(COORDINATION)?, database.pool(ONE)?);
+        let accepting = Accepting::start(database.pool(ONE)?);
+        Ok(Self { database, pool, coordination, lease, accepting, direct_url: direct_url.to_owned() })
+    }
+
+    /// The database, for connections of the sandbox's network.
+    pub(crate) fn database(&self) -> &Arc<Database> {
+        &self.database
     }
 
     /// Where the database itself is.
@@ -86,7 +100,7 @@ impl PgStore {
 #[async_trait]
 impl Store for PgStore {
     fn health(&self) -> watch::Receiver<Health> {
-        self.pool.health()
+        self.database.health()
     }
 
     async fn institutions(&self) -> Result<Vec<Institution>> {
@@ -161,6 +175,10 @@ impl Store for PgStore {
         plainly!(self.pool, db => links::all(db))
     }
 
+    async fn link(&self, channel: ChannelKey) -> Result<Option<Link>> {
+        plainly!(self.pool, db => links::one(db, channel))
+    }
+
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
         transaction!(self.pool, db => links::link(db, &link, expected, now).await)
     }
@@ -181,8 +199,8 @@ impl Store for PgStore {
         transaction!(self.pool, db => sessions::write(db, (channel, epoch), &changes).await)
     }
 
-    async fn end_session(&self, channel: ChannelKey) -> Result<()> {
-        plainly!(self.pool, db => sessions::end(db, channel))
+    async fn end_session(&self, channel: ChannelKey, epoch: Epoch) -> Result<()> {
+        transaction!(self.pool, db => sessions::end_held(db, (channel, epoch)).await)
     }
 
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {
@@ -293,7 +311,6 @@ impl Store for PgStore {
 
     async fn close(&self) {
         self.accepting.close().await;
-        self.pool.close();
-        self.coordination.close();
+        self.database.close();
     }
 }

@@ -17,6 +17,9 @@ use crate::store::rows::{ApiKey, Channel, ChannelKey, Epoch};
 /// A node's number: a new one each time it joins.
 pub type NodeId = i64;
 
+/// Deleted channels that are taken at a time.
+const DELETED: i64 = 100;
+
 /// A node that joins.
 #[derive(Debug, Clone)]
 pub struct NewNode {
@@ -39,9 +42,9 @@ pub struct Node {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     pub kind: ChannelType,
-    /// Those that the asking node holds and that count.
+    /// Those that the asking node holds, without deleted ones.
     pub mine: usize,
-    /// And those that are deleted.
+    /// With them.
     pub held: usize,
     /// Those that are there.
     pub all: usize,
@@ -73,13 +76,13 @@ impl PgStore {
     /// Joins the nodes, until the time runs out without a renewal.
     pub async fn join(&self, node: &NewNode, lease: Duration) -> Result<NodeId> {
         let types = node.types.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" ");
-        plainly!(self.coordination, db => join(db, node, &types, milliseconds(lease)))
+        plainly!(self.lease, db => join(db, node, &types, milliseconds(lease)))
     }
 
     /// Renews what a node holds, all of it at once; `false` when it is taken for dead, and holds nothing any more.
     pub async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool> {
         let lease = milliseconds(lease);
-        plainly!(self.coordination, db => async {
+        plainly!(self.lease, db => async {
             let sql = "update nodes set lease_until = clock_timestamp() + $2 * interval '1 millisecond' where id = $1";
             Ok(db.run(sql, args![node, lease]).await? == 1)
         })
@@ -87,7 +90,7 @@ impl PgStore {
 
     /// Leaves: all that the node held is free.
     pub async fn leave(&self, node: NodeId) -> Result<()> {
-        plainly!(self.coordination, db => async {
+        plainly!(self.lease, db => async {
             db.run("delete from nodes where id = $1", args![node]).await.map(drop)
         })
     }
@@ -96,7 +99,7 @@ impl PgStore {
     /// finds no row.
     /// The asking node is not among these: what nobody took is still its own.
     pub async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>> {
-        plainly!(self.coordination, db => async {
+        plainly!(self.lease, db => async {
             let sql = "delete from nodes where lease_until < clock_timestamp() and id is distinct from $1";
             db.run(sql, args![own]).await?;
             let rows = db.rows("select id, name, address from nodes order by id", args![]).await?;
@@ -111,7 +114,15 @@ impl PgStore {
 
     /// Takes free channels of a type, at most so many.
     pub async fn take(&self, node: NodeId, kind: ChannelType, limit: usize) -> Result<Vec<(ChannelKey, Epoch)>> {
-        plainly!(self.coordination, db => take(db, node, kind, limit))
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        transaction!(self.coordination, db => take(db, node, kind, "deleted_at is null", limit).await)
+    }
+
+    /// Takes deleted channels of a type which have messages that are to be ended. They count in nobody's share.
+    pub async fn take_deleted(&self, node: NodeId, kind: ChannelType) -> Result<Vec<(ChannelKey, Epoch)>> {
+        let which = "deleted_at is not null
+                     and exists (select 1 from messages m where m.channel_key = key and m.status <= 1)";
+        transaction!(self.coordination, db => take(db, node, kind, which, DELETED).await)
     }
 
     /// What a node holds.
@@ -122,10 +133,11 @@ impl PgStore {
         })
     }
 
-    /// Gives channels back that the node holds.
-    pub async fn give_back(&self, node: NodeId, channels: Vec<ChannelKey>) -> Result<()> {
+    /// Gives channels back that the node holds. What it might still do under its epoch is refused from now on.
+    pub async fn give_back(&self, node: NodeId, channels: &[ChannelKey]) -> Result<()> {
         plainly!(self.coordination, db => async {
-            let sql = "update channels set lease_node = null where lease_node = $1 and key = any($2)";
+            let sql = "update channels set lease_node = null, lease_epoch = lease_epoch + 1
+                       where lease_node = $1 and key = any($2)";
             db.run(sql, args![node, channels]).await.map(drop)
         })
     }
@@ -164,6 +176,13 @@ impl PgStore {
     pub async fn notify(&self, text: &str) -> Result<()> {
         plainly!(self.coordination, db => async {
             db.run("select pg_notify('recado', $1)", args![text]).await.map(drop)
+        })
+    }
+
+    /// What nodes show each other on the calls that they hand on.
+    pub async fn secret(&self) -> Result<String> {
+        plainly!(self.coordination, db => async {
+            Ok(db.row("select secret from directory", args![]).await?.map_or_else(String::new, |row| row.get(0)))
         })
     }
 
@@ -208,24 +227,23 @@ async fn shares(db: Db<'_>, node: NodeId) -> Done<Vec<Share>> {
     Ok(db.rows(sql, args![node]).await?.iter().filter_map(share).collect())
 }
 
-async fn take(db: Db<'_>, node: NodeId, kind: ChannelType, limit: usize) -> Done<Vec<(ChannelKey, Epoch)>> {
-    let sql = "update channels set lease_node = $1, lease_epoch = lease_epoch + 1
-               where key in (
-                   select key from channels
-                   where type = $2
-                     -- Of a deleted channel there may still be messages to be ended.
-                     and (deleted_at is null
-                          or exists (select 1 from messages m where m.channel_key = key and m.status <= 1))
-                     and (lease_node is null or lease_node not in (select id from nodes))
-                   -- Deleted ones first: they count in nobody's share.
-                   order by deleted_at is null, key limit $3
-                   -- What another node is just taking is no longer free.
-                   for no key update skip locked)
-                 -- Who is taken for dead takes nothing.
-                 and exists (select 1 from nodes where id = $1 and lease_until > clock_timestamp())
-               returning key, lease_epoch";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = db.rows(sql, args![node, kind.name(), limit]).await?;
+async fn take(db: Db<'_>, node: NodeId, kind: ChannelType, which: &str, limit: i64) -> Done<Vec<(ChannelKey, Epoch)>> {
+    // One at a time, and what follows sees all nodes that are there by then: to a statement that began earlier, what has
+    // just been taken by a node that has just joined would look like a dead one's.
+    db.rows("select pg_advisory_xact_lock(7201746393)", args![]).await?;
+    let sql = format!(
+        "update channels set lease_node = $1, lease_epoch = lease_epoch + 1
+         where key in (
+             select key from channels
+             where type = $2 and {which} and (lease_node is null or lease_node not in (select id from nodes))
+             order by key limit $3
+             -- Who claims under a lease that has ended is to end first; the next look takes it.
+             for no key update skip locked)
+           -- Who is taken for dead takes nothing.
+           and exists (select 1 from nodes where id = $1 and lease_until > clock_timestamp())
+         returning key, lease_epoch"
+    );
+    let rows = db.rows(&sql, args![node, kind.name(), limit]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

@@ -35,10 +35,8 @@ pub(super) async fn list(
 pub(super) async fn write(db: Db<'_>, (channel, epoch): (ChannelKey, Epoch), changes: &[SessionChange]) -> Done<u64> {
     // Shared: it waits for a deletion, and for another node that takes the channel; both wait for this.
     let sql = "select lease_epoch from channels where key = $1 and deleted_at is null for share";
-    match db.row(sql, args![channel]).await? {
-        None => return Err(Failure::Refused("the channel was deleted")),
-        Some(row) if row.get::<_, Epoch>(0) != epoch => return Err(Failure::Fenced),
-        Some(_) => {}
+    if !is_held(db, (channel, epoch), sql).await? {
+        return Err(Failure::Refused("the channel was deleted"));
     }
     let mut deleted = 0;
     // A session is written many rows at a time: those of one sort that stand together are one statement.
@@ -105,6 +103,20 @@ async fn delete_many(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange])
         };
     }
     Ok(deleted)
+}
+
+/// Whether there is such a channel; refuses a node whose time with it has passed.
+async fn is_held(db: Db<'_>, (channel, epoch): (ChannelKey, Epoch), sql: &str) -> Done<bool> {
+    match db.row(sql, args![channel]).await? {
+        Some(row) if row.get::<_, Epoch>(0) != epoch => Err(Failure::Fenced),
+        row => Ok(row.is_some()),
+    }
+}
+
+/// Ends the session that a node knows. Another node may have another one by now, which stays.
+pub(super) async fn end_held(db: Db<'_>, of: (ChannelKey, Epoch)) -> Done<()> {
+    is_held(db, of, "select lease_epoch from channels where key = $1 for share").await?;
+    end(db, of.0).await
 }
 
 pub(super) async fn end(db: Db<'_>, channel: ChannelKey) -> Done<()> {

@@ -1,7 +1,7 @@
 //! How channels are linked to their networks.
 
 use recado_domain::channel::ChannelState;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Writing, channels, chats};
 use crate::clock::Millis;
@@ -13,9 +13,17 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
          where deleted_at is null
          order by channel_key",
     )?;
-    let links =
-        statement.query_map([], |row| Ok(Link { channel: row.get(0)?, details: row.get(1)?, sealed: row.get(2)? }))?;
-    links.collect()
+    statement.query_map([], row)?.collect()
+}
+
+pub(super) fn one(connection: &Connection, channel: ChannelKey) -> rusqlite::Result<Option<Link>> {
+    let mut statement =
+        connection.prepare_cached("select channel_key, details, sealed from links where channel_key = ?1")?;
+    statement.query_row([channel], row).optional()
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<Link> {
+    Ok(Link { channel: row.get(0)?, details: row.get(1)?, sealed: row.get(2)? })
 }
 
 pub(super) fn link(writing: &mut Writing, link: &Link, expected: ChannelState, now: Millis) -> rusqlite::Result<bool> {

@@ -257,6 +257,10 @@ impl Store for SqliteStore {
         self.readers.read(links::all).await
     }
 
+    async fn link(&self, channel: ChannelKey) -> Result<Option<Link>> {
+        self.readers.read(move |connection| links::one(connection, channel)).await
+    }
+
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
         self.write(move |writing| links::link(writing, &link, expected, now)).await
     }
@@ -277,7 +281,7 @@ impl Store for SqliteStore {
         self.write(move |writing| sessions::write(writing, channel, &changes)).await
     }
 
-    async fn end_session(&self, channel: ChannelKey) -> Result<()> {
+    async fn end_session(&self, channel: ChannelKey, _: Epoch) -> Result<()> {
         self.write(move |writing| sessions::end(writing, channel)).await
     }
 

@@ -2,6 +2,7 @@
 //!
 //! It survives the death of any node, and of the database's process; its last moments may be lost with the machine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +12,8 @@ use tokio_postgres::Row;
 use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
 use crate::clock::{Millis, millis};
 use crate::store::person::{LOOK_THROUGH, MESSAGES, Person};
-use crate::store::postgres::db::{Db, Done, Pool, args, not_understood, plainly};
+use crate::store::postgres::db::{Db, Done, args, not_understood, plainly};
+use crate::store::postgres::pool::{Database, Pool};
 use crate::store::rows::StoreError;
 
 /// Connections of this node's network, beside those of the store.
@@ -34,8 +36,8 @@ pub(in crate::provider::sandbox) struct Tables(Pool);
 
 impl Tables {
     /// Connects nothing yet.
-    pub(in crate::provider::sandbox) fn new(url: &str) -> anyhow::Result<Self> {
-        Ok(Self(Pool::new(url, CONNECTIONS, false)?))
+    pub(in crate::provider::sandbox) fn new(database: &Arc<Database>) -> anyhow::Result<Self> {
+        Ok(Self(database.pool(CONNECTIONS)?))
     }
 }
 

@@ -31,7 +31,7 @@ impl Place for SqliteFile {
 
 impl Place for PgDatabase {
     fn open(&self) -> Box<dyn Network> {
-        Box::new(Tables::new(self.url()).expect("it opens"))
+        Box::new(Tables::new(&self.connect()).expect("it opens"))
     }
 }
 
@@ -210,7 +210,7 @@ async fn a_node_passes_on_what_another_left() {
     ground.settle(channel, claimed.seq, sent()).await;
 
     let place = PgDatabase::new();
-    let node = Sandbox::on_postgres(place.url(), Pacing::default(), Arc::new(SystemClock)).expect("it opens");
+    let node = Sandbox::on_postgres(&place.connect(), Pacing::default(), Arc::new(SystemClock)).expect("it opens");
     let stop = CancellationToken::new();
     let passing = node.send_receipts(Receipts::new(ground.store.clone()), stop.clone());
     let check = async {

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Row};
 
 use super::cell::{Cell, Hash};
 use super::{Cells, TABLES, Table};
-use crate::store::postgres::db::config;
+use crate::store::postgres::hosts::Hosts;
 use crate::store::postgres::migrations::{self, IMPORTING, in_words};
 
 /// Held by whoever fills the database. The number says nothing; it only must not be another program's.
@@ -43,8 +43,7 @@ pub struct Place {
 impl Target {
     /// Connects, and makes the tables in an empty database.
     pub async fn open(url: &str) -> Result<Self> {
-        let (config, tls) = config(url)?;
-        let (client, connection) = config.connect(tls).await.map_err(in_words)?;
+        let (client, connection) = Hosts::parse(url, "")?.connect().await?;
         // It ends with its client.
         tokio::spawn(connection);
         let mut target = Self { client, version: 0 };

@@ -1,0 +1,196 @@
+//! Connections to PostgreSQL: borrowed for one transaction, given up when they hang, found again after a failover.
+//!
+//! Where a transaction pooler stands between, no statement leaves anything behind in its connection. Where none does,
+//! statements are prepared once for each connection, which saves parsing them; each run is planned for its own values,
+//! because a plan for any would walk a channel of a million messages as if it had five.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool as Connections, PoolError, RecyclingMethod, Runtime, StatementCache,
+    TimeoutType,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_postgres::Config;
+use tokio_util::sync::CancellationToken;
+
+use super::db::PATIENCE;
+use super::failure::{Failure, Verdict};
+use super::hosts::Hosts;
+use crate::store::Result;
+use crate::store::rows::{Health, StoreError};
+
+/// The wait before a connection that was refused is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// The wait between two looks whether a database that was lost is back.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// What is said of a database that says nothing.
+const SILENT: &str = "the database does not answer";
+
+/// The database, and whether it works: one for all the pools of a process.
+pub(crate) struct Database {
+    hosts: Hosts,
+    /// Whether a connection is the same for as long as we have it.
+    prepares: bool,
+    pools: Mutex<Vec<Connections>>,
+    health: watch::Sender<Health>,
+    /// Whether somebody is just finding out if it answers.
+    asking: AtomicBool,
+    closed: CancellationToken,
+}
+
+impl Database {
+    /// Connects nothing yet.
+    pub fn new(url: &str, prepares: bool) -> anyhow::Result<Arc<Self>> {
+        let hosts = Hosts::parse(url, if prepares { "-c plan_cache_mode=force_custom_plan" } else { "" })?;
+        let (pools, health) = (Mutex::default(), watch::Sender::new(Health::Up));
+        let (asking, closed) = (AtomicBool::new(false), CancellationToken::new());
+        Ok(Arc::new(Self { hosts, prepares, pools, health, asking, closed }))
+    }
+
+    /// Another pool, of so many connections.
+    pub fn pool(self: &Arc<Self>, size: usize) -> anyhow::Result<Pool> {
+        let recycling_method = RecyclingMethod::Fast;
+        let manager = Manager::from_connect(Config::new(), self.hosts.clone(), ManagerConfig { recycling_method });
+        let pool = Connections::builder(manager).max_size(size).runtime(Runtime::Tokio1);
+        let connections = pool.create_timeout(Some(PATIENCE)).wait_timeout(Some(PATIENCE)).build()?;
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).push(connections.clone());
+        Ok(Pool { connections, database: self.clone() })
+    }
+
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Looks whether the database still answers, after a connection was lost for this reason.
+    fn suspect(self: &Arc<Self>, why: String) {
+        if self.asking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let database = self.clone();
+        tokio::spawn(async move {
+            if database.hosts.answer().await {
+                // Perhaps another one does than before.
+                database.forget_connections();
+            } else {
+                database.lost(&why);
+            }
+            database.asking.store(false, Ordering::Release);
+        });
+    }
+
+    /// What is open and not in use may lead to a server that is no primary any more.
+    fn forget_connections(&self) {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        for pool in &*pools {
+            pool.retain(|_, _| false);
+        }
+    }
+
+    /// The database is out of reach: nothing more is asked of it until it is back.
+    fn lost(self: &Arc<Self>, why: &str) {
+        let first = self.health.send_if_modified(|health| {
+            let first = *health == Health::Up;
+            if first {
+                *health = Health::Down(why.to_owned());
+            }
+            first
+        });
+        if first {
+            tracing::error!(why, "the database cannot be reached");
+            self.forget_connections();
+            tokio::spawn(self.clone().come_back());
+        }
+    }
+
+    /// Looks until the database is back.
+    async fn come_back(self: Arc<Self>) {
+        while !self.hosts.answer().await {
+            tokio::select! {
+                () = self.closed.cancelled() => return,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+        tracing::info!("the database is back");
+        self.health.send_replace(Health::Up);
+    }
+
+    pub fn close(&self) {
+        self.closed.cancel();
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().for_each(Connections::close);
+    }
+}
+
+/// A number of connections that wait for each other alone.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    connections: Connections,
+    database: Arc<Database>,
+}
+
+impl Pool {
+    /// What is prepared in a connection.
+    pub fn prepared(&self, client: &Object) -> Option<Arc<StatementCache>> {
+        self.database.prepares.then(|| client.statement_cache.clone())
+    }
+
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.database.health()
+    }
+
+    pub fn close(&self) {
+        self.connections.close();
+    }
+
+    /// A connection; waits a while for one.
+    pub async fn get(&self) -> Result<Object> {
+        let patient_until = Instant::now() + PATIENCE;
+        loop {
+            if let Health::Down(why) = &*self.database.health.borrow() {
+                return Err(StoreError::Unavailable(why.clone()));
+            }
+            let error = match self.connections.get().await {
+                Ok(client) => return Ok(client),
+                Err(PoolError::Timeout(TimeoutType::Wait)) => return Err(StoreError::Overloaded),
+                Err(error) => crate::outbound::causes(&error),
+            };
+            if Instant::now() >= patient_until || self.database.closed.is_cancelled() {
+                self.database.suspect(error.clone());
+                return Err(StoreError::Unavailable(error));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Takes a failure to heart; `None` when the work may be run again.
+    pub fn judge(&self, client: Object, failure: Option<Failure>) -> Option<StoreError> {
+        match failure.map(Failure::verdict) {
+            Some(Verdict::Again) => None,
+            Some(Verdict::Own(error)) => Some(error),
+            // It is not given back: who knows in what state it is.
+            Some(Verdict::Lost(why)) => {
+                drop(Object::take(client));
+                self.database.suspect(why.clone());
+                Some(StoreError::Unavailable(why))
+            }
+            Some(Verdict::Demoted(why)) => {
+                drop(Object::take(client));
+                self.database.lost(&why);
+                Some(StoreError::Unavailable(why))
+            }
+            // It took too long, which may be this statement's own fault. Nobody waits for its effect any more, so it must
+            // have none later.
+            None => {
+                let (cancel, tls) = (client.cancel_token(), self.database.hosts.tls.clone());
+                tokio::spawn(async move { tokio::time::timeout(PATIENCE, cancel.cancel_query(tls)).await });
+                drop(Object::take(client));
+                self.database.suspect(SILENT.to_owned());
+                Some(StoreError::Unavailable(SILENT.to_owned()))
+            }
+        }
+    }
+}
