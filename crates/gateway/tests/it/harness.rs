@@ -1,7 +1,7 @@
 //! Starts the real `recado` binary on a free port in a temporary directory, and speaks HTTP to it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -132,7 +132,8 @@ impl Home {
 pub struct Server {
     child: Child,
     pub address: String,
-    log: PathBuf,
+    /// Held open: a failing test may remove the directory before the server that logs there.
+    log: File,
 }
 
 impl Server {
@@ -141,6 +142,7 @@ impl Server {
         // Beside the data directory, so that a test with a full disk still gets its log.
         let log = home.dir.with_extension("log");
         let file = File::options().append(true).create(true).open(&log).expect("a log file");
+        let log = File::open(&log).expect("the log can be read");
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).spawn().expect("the server starts");
         let mut line = String::new();
@@ -161,7 +163,10 @@ impl Server {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        let (mut log, mut text) = (&self.log, Vec::new());
+        // From its beginning, each time. It is asked for while a test panics: what cannot be read must not panic again.
+        let read = log.rewind().and_then(|()| log.read_to_end(&mut text));
+        read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&text).into_owned())
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -314,6 +319,20 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until what `look` sees is `done`, and gives it; fails the test after [`PATIENCE`], and says what was seen last.
+#[track_caller]
+pub fn wait_to_see<T: std::fmt::Debug>(what: &str, look: impl Fn() -> T, done: impl Fn(&T) -> bool) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let seen = look();
+        if done(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}; seen last: {seen:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

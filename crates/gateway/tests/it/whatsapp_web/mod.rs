@@ -17,7 +17,7 @@ use std::sync::Arc;
 use fake_whatsapp::{Account, FakeWhatsApp};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Home, Server, recado, wait_for};
+use crate::harness::{Answer, Home, Server, recado, wait_to_see};
 use crate::v1::create_key;
 
 /// The phone that links the channels of the tests.
@@ -117,12 +117,8 @@ impl Stage {
     /// Waits until a channel has this state.
     #[track_caller]
     pub fn until_state(&self, channel: &str, state: &str) -> Value {
-        let mut shown = Value::Null;
-        wait_for(&format!("{channel} to be {state}"), || {
-            shown = self.channel(channel);
-            shown["state"] == state
-        });
-        shown
+        let shown = |seen: &Value| seen["state"] == state;
+        wait_to_see(&format!("{channel} to be {state}"), || self.channel(channel), shown)
     }
 
     /// Has the card of [`TYPED`] accepted; its message's id.
@@ -141,15 +137,12 @@ impl Stage {
         self.get(&format!("/v1/channels/{channel}/messages/{id}")).expect(200).json()["data"].clone()
     }
 
-    /// Waits until a message has this status.
+    /// Waits until a message has this status. One that is passed within a moment is not seen: where the recipient reads at
+    /// once, that is every one before `READ`.
     #[track_caller]
     pub fn until(&self, channel: &str, id: &str, status: &str) -> Value {
-        let mut message = Value::Null;
-        wait_for(&format!("{status} of {id}"), || {
-            message = self.message(channel, id);
-            message["status"] == status
-        });
-        message
+        let reached = |seen: &Value| seen["status"] == status;
+        wait_to_see(&format!("{status} of {id}"), || self.message(channel, id), reached)
     }
 }
 

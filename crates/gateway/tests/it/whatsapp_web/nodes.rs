@@ -52,14 +52,14 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     let channel = stage.until_state("vendas", "CONNECTED");
     assert_eq!(channel["link"]["phone"], OWNER);
     let sent = stage.accept("vendas", MARIA);
-    stage.until("vendas", &sent, "SENT");
+    stage.until("vendas", &sent, "READ");
 
     // The first node ends: the session is closed there, and opened here without another code.
     let before = holder();
     first.terminate();
     assert_eq!(first.wait().code(), Some(0));
     let moved = stage.accept("vendas", MARIA);
-    stage.until("vendas", &moved, "SENT");
+    stage.until("vendas", &moved, "READ");
     assert_ne!(holder(), before);
 
     // Another takes its place, and the one that holds the session dies.
@@ -69,7 +69,7 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     second.kill();
     let stage = Stage { home, server: third, whatsapp, key };
     let inherited = stage.accept("vendas", MARIA);
-    stage.until("vendas", &inherited, "SENT");
+    stage.until("vendas", &inherited, "READ");
     stage.until_state("vendas", "CONNECTED");
     let inbox = stage.whatsapp.inbox();
     let ids: std::collections::HashSet<_> = inbox.iter().map(|received| &received.id).collect();
