@@ -95,7 +95,10 @@ impl Line {
             // The secrets are in the session's rows; here are none.
             let Ok(sealed) = shared.secrets.seal(Place::Link(key), b"{}", &*shared.entropy) else { return Ok(()) };
             let link = Link { channel: key, details: details.to_owned(), sealed };
-            shared.store.link_channel(link, channel.state, shared.clock.now()).await.map(drop)
+            if shared.store.link_channel(link, channel.state, shared.clock.now()).await? {
+                tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = "CONNECTED", "channel moved");
+            }
+            Ok(())
         };
         let noted: Result<(), StoreError> = noted.await;
         if let Err(error) = noted {
