@@ -18,6 +18,8 @@ mod refusal;
 mod send;
 mod session_rows;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -125,10 +127,8 @@ impl Provider for WhatsAppWeb {
     }
 
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
-        match self.known_line(via.key) {
-            Some(line) => line.send(message).await,
-            None => SendOutcome::ChannelTrouble { wait: line::DOWN },
-        }
+        // A channel that comes from another node may be claimed before its line is taken up: the message waits for that.
+        self.line(via).send(message).await
     }
 }
 
