@@ -104,7 +104,9 @@ async fn holder(gateway: &Gateway, channel: ChannelKey) -> Result<Holder, StoreE
         if cluster.leases.epoch(channel).is_some() {
             return Ok(Holder::Here);
         }
-        if let Some(node) = cluster.store.holder(channel).await? {
+        // This node itself, where it has just taken the channel, or gives it back.
+        let own = cluster.node_id();
+        if let Some(node) = cluster.store.holder(channel).await?.filter(|node| Some(node.id) != own) {
             return Ok(Holder::There(node));
         }
         tokio::time::sleep(LOOK_AGAIN).await;

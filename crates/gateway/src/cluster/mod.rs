@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
-use crate::store::postgres::{Heard, NewNode, PgStore, listen};
+use crate::store::postgres::{Heard, NewNode, NodeId, PgStore, listen};
 use crate::store::rows::StoreError;
 use leases::Leases;
 use node::Node;
@@ -191,7 +191,8 @@ impl Cluster {
         Ok(nodes.first().is_some_and(|node| Some(node.id) == own))
     }
 
-    fn node_id(&self) -> Option<crate::store::postgres::NodeId> {
+    /// This node's number, while it is one of the nodes.
+    pub fn node_id(&self) -> Option<NodeId> {
         self.node.get().and_then(Node::id)
     }
 }

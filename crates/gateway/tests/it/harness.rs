@@ -322,17 +322,3 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
-
-/// Waits until what `look` sees is `done`, and gives it; fails the test after [`PATIENCE`], and says what was seen last.
-#[track_caller]
-pub fn wait_to_see<T: std::fmt::Debug>(what: &str, look: impl Fn() -> T, done: impl Fn(&T) -> bool) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let seen = look();
-        if done(&seen) {
-            return seen;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}; seen last: {seen:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}

@@ -209,11 +209,8 @@ fn known(rows: &[Row]) -> Vec<Channel> {
     let one = |row: &Row| {
         let read = channel(row);
         if let Err(Failure::Refused(what)) = &read {
-            tracing::warn!(
-                channel = row.get::<_, ChannelKey>(0),
-                what,
-                "a channel is passed over: this version does not know its kind"
-            );
+            let channel: ChannelKey = row.get(0);
+            tracing::warn!(channel, what, "a channel is passed over: this version does not know its kind");
         }
         read.ok()
     };

@@ -159,6 +159,19 @@ fn tls(mode: SslMode) -> anyhow::Result<ClientConfig> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_host_that_says_nothing_keeps_nobody_from_the_next() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let silent = format!("127.0.0.1:{}", silent.local_addr().expect("bound").port());
+        let database = test_postgres::Database::new();
+        let (user, rest) = database.url().split_once('@').expect("a user");
+        let hosts = Hosts::parse(&format!("{user}@{silent},{rest}"), "").expect("it can be read");
+        drop(hosts.connect().await.expect("the second one answers"));
+        assert!(hosts.answer().await);
+        let alone = Hosts::parse(&format!("{user}@{silent}/recado"), "").expect("it can be read");
+        assert!(!alone.answer().await, "it lets nobody in");
+    }
+
     #[test]
     fn each_host_has_its_own_port_and_what_is_said_for_all() {
         let url = "postgres://ana:segredo@db1:5001,db2:5002/recado?connect_timeout=7&application_name=loja";

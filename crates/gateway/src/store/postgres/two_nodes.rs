@@ -10,12 +10,13 @@ use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 use test_postgres::{number, run};
 
-use super::PgStore;
+use super::{NewNode, NodeId, PgStore};
 use crate::clock::Millis;
 use crate::store::Store;
 use crate::store::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
 use crate::store::rows::{
-    Cancelled, ChannelKey, Claim, ClaimRequest, Enqueued, NewMessage, Outcomes, Settlement, StoreError,
+    Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, NewMessage, Outcomes, Settlement,
+    StoreError,
 };
 
 /// A database that the test looks into as well.
@@ -197,6 +198,88 @@ async fn a_node_whose_time_has_passed_changes_nothing() {
         let (settled, claim) = other.settle_and_claim(outcomes, ClaimRequest { epoch: 7, ..request(channel) }).await;
         settled.expect("it has the channel");
         assert_eq!(ids(&claim.expect("it has the channel")), [third], "{kind:?}");
+    }
+}
+
+/// Two nodes, and one channel with a message that the first of them holds.
+async fn held() -> (Ground, Arc<PgStore>, [NodeId; 2], (ChannelKey, Epoch), Arc<PgDatabase>) {
+    let (ground, _, database) = nodes().await;
+    let channel = ground.channel("loja").await;
+    ground.accept(channel, "551").await;
+    let store = Arc::new(PgStore::open(database.url(), database.url(), 2).await.expect("the store opens"));
+    let new = |name: &str| NewNode { name: name.to_owned(), address: None, types: ChannelType::ALL.to_vec() };
+    let first = store.join(&new("first"), HOUR).await.expect("joined");
+    let second = store.join(&new("second"), HOUR).await.expect("joined");
+    let kind = ground.store.channel(channel).await.expect("read").expect("there").kind;
+    let taken = store.take(first, kind, 9).await.expect("taken");
+    assert_eq!(taken.len(), 1);
+    assert_eq!(store.take(second, kind, 9).await.expect("asked"), [], "another node has it");
+    (ground, store, [first, second], taken[0], database)
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+#[tokio::test]
+async fn what_was_given_back_is_nobodys_until_it_is_taken() {
+    let (_ground, store, [first, second], (channel, epoch), _database) = held().await;
+    let claim = |epoch| store.claim(ClaimRequest { epoch, ..request(channel) });
+    store.give_back(second, &[channel]).await.expect("asked");
+    assert_eq!(store.holder(channel).await.expect("read").map(|node| node.id), Some(first), "it was not the second's");
+    store.give_back(first, &[channel]).await.expect("given back");
+    assert!(matches!(claim(epoch).await, Err(StoreError::Fenced)));
+    assert!(matches!(store.end_session(channel, epoch).await, Err(StoreError::Fenced)));
+    assert_eq!(store.held(first).await.expect("read"), []);
+    let taken = store.take(second, ChannelType::Sandbox, 9).await.expect("taken");
+    assert_eq!(taken.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [channel]);
+    assert_eq!(claim(taken[0].1).await.expect("it has the channel").messages.len(), 1);
+    store.end_session(channel, taken[0].1).await.expect("it has the channel");
+}
+
+#[tokio::test]
+async fn messages_of_a_deleted_channel_find_a_node() {
+    let (_ground, store, [first, second], (channel, _), _database) = held().await;
+    store.delete_channel(channel, NOW).await.expect("deleted");
+    assert_eq!(store.take_deleted(second, ChannelType::Sandbox).await.expect("asked"), [], "another node has it");
+    store.leave(first).await.expect("left");
+    assert_eq!(store.take(second, ChannelType::Sandbox, 9).await.expect("asked"), [], "it counts in no share");
+    assert_eq!(store.take_deleted(second, ChannelType::CloudApi).await.expect("asked"), []);
+    assert_eq!(store.take_deleted(second, ChannelType::Sandbox).await.expect("taken").len(), 1);
+    store.cancel_queued(channel, 9, NOW).await.expect("cancelled");
+    store.leave(second).await.expect("left");
+    let third = NewNode { name: "third".to_owned(), address: None, types: vec![ChannelType::Sandbox] };
+    let third = store.join(&third, HOUR).await.expect("joined");
+    assert_eq!(store.take_deleted(third, ChannelType::Sandbox).await.expect("asked"), [], "nothing is open in it");
+}
+
+#[tokio::test]
+async fn what_a_newer_version_made_keeps_nobody_from_the_rest() {
+    let (ground, store, _, (channel, _), database) = held().await;
+    let other = ground.channel("outra").await;
+    run(database.url(), &format!("update channels set type = 'FUTURE', version = 1000 where key = {channel}"));
+    run(database.url(), &format!("update channels set version = 1000 where key = {other}"));
+    let keys = |channels: Vec<Channel>| channels.into_iter().map(|channel| channel.key).collect::<Vec<_>>();
+    assert_eq!(keys(store.channels().await.expect("read")), [other]);
+    assert_eq!(keys(store.changes_since(999).await.expect("read").channels), [other]);
+}
+
+/// Trouble with one table, file or page is not the loss of the database.
+#[tokio::test]
+async fn trouble_of_one_statement_is_its_own() {
+    let (ground, _, database) = nodes().await;
+    let channel = ground.channel("loja").await;
+    run(
+        database.url(),
+        "create function fail() returns trigger language plpgsql as $$ begin
+             if new.recipient like '6%' then raise exception 'no room' using errcode = '5' || right(new.recipient, 4); end if;
+             return new;
+         end $$;
+         create trigger fail before insert on messages for each row execute function fail();",
+    );
+    for recipient in ["63100", "63200", "68030"] {
+        let failed = ground.store.enqueue(ground.new_message(channel, recipient)).await;
+        assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{recipient}: {failed:?}");
+        assert_eq!(*ground.store.health().borrow(), Health::Up);
+        ground.accept(channel, "551").await;
     }
 }
 

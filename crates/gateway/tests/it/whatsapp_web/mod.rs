@@ -17,7 +17,7 @@ use std::sync::Arc;
 use fake_whatsapp::{Account, FakeWhatsApp};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Home, Server, recado, wait_to_see};
+use crate::harness::{Answer, Home, PATIENCE, Server, recado};
 use crate::v1::create_key;
 
 /// The phone that links the channels of the tests.
@@ -168,4 +168,18 @@ pub fn command(whatsapp: &FakeWhatsApp) -> Command {
     let mut command = recado();
     command.env("RECADO_SECRET_KEY", SECRET_KEY).env("RECADO_WHATSAPP_WEB_URL", whatsapp.url());
     command
+}
+
+/// Waits until what `look` sees is `done`, and gives it; fails the test after [`PATIENCE`], and says what was seen last.
+#[track_caller]
+fn wait_to_see<T: std::fmt::Debug>(what: &str, look: impl Fn() -> T, done: impl Fn(&T) -> bool) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let seen = look();
+        if done(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}; seen last: {seen:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

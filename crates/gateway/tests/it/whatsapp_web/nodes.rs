@@ -48,6 +48,13 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     let pairing = stage.connect("vendas");
     assert_eq!(pairing["status"], "QR_CODE", "{pairing}");
     assert_eq!(stage.pairing("vendas")["code"], pairing["code"]);
+    // Counted once, though two nodes see the call; and nobody calls uncounted by saying that a node has counted it.
+    let limited = create_key(&stage.home, "live", "channels.read", "60");
+    let left = |headers: &[(&str, &str)]| {
+        let answer = stage.server.call("GET", "/v1/channels/vendas/pairing", Some(&limited), headers, None).expect(200);
+        answer.header("ratelimit-remaining").expect("a limit").to_owned()
+    };
+    assert_eq!([left(&[]), left(&[]), left(&[("recado-forwarded", "sim")])], ["59", "58", "57"]);
     stage.whatsapp.scan(pairing["code"].as_str().expect("a code"), &owner()).expect("it can be scanned");
     let channel = stage.until_state("vendas", "CONNECTED");
     assert_eq!(channel["link"]["phone"], OWNER);
