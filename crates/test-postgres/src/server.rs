@@ -149,6 +149,14 @@ impl Server {
         self.watchdog.tell(None);
     }
 
+    /// Stops it as a machine that hangs: the system takes connections for it, and nobody answers. For good.
+    pub fn freeze(&self) {
+        let process = self.process.as_ref().expect("it runs").id();
+        // Stopped first, so that it has no more children than those that are counted here.
+        signal(process, Signal::STOP);
+        children_of(process).into_iter().for_each(|child| signal(child, Signal::STOP));
+    }
+
     /// Ends it in order, as an upgrade would: who is connected is thrown out.
     pub fn stop(&mut self) {
         let Some(mut process) = self.process.take() else { return };

@@ -7,10 +7,15 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// Reads the server's process id, a line at each start and an empty one when it has ended. At the end of the input, which
 /// the death of its owner is, it ends that process and deletes the folder. Ended by QUIT, the server saves nothing but
-/// frees its shared memory, which one that is killed leaves behind; and its children may write a moment longer than it.
+/// frees its shared memory, which one that is killed leaves behind; and its children may write a moment longer than it. One
+/// that was frozen, and its children, hear of it only when they go on.
 const SCRIPT: &str = r#"
 while read -r line; do server=$line; done
 if [ -n "$server" ] && kill -QUIT "$server"; then
+    for stat in /proc/[0-9]*/stat; do
+        read -r pid name state parent rest <"$stat" && [ "$parent" = "$server" ] && kill -CONT "$pid"
+    done
+    kill -CONT "$server"
     tries=0
     while [ $tries -lt 100 ] && kill -0 "$server" && ! grep -q '^State:.Z' "/proc/$server/status"; do
         tries=$((tries + 1))

@@ -64,6 +64,31 @@ fn a_standby_has_what_the_primary_committed() {
 }
 
 #[test]
+fn a_standby_takes_over_from_a_primary_that_hangs() {
+    let primary = Server::start(&Options::durable());
+    run(&primary.url("postgres"), "create table cards (id bigint)");
+    let standby = Server::standby_of(&primary);
+    run(&primary.url("postgres"), "insert into cards values (1)");
+    primary.freeze();
+    standby.promote();
+    run(&standby.url("postgres"), "insert into cards values (2)");
+    assert_eq!(number(&standby.url("postgres"), "select count(*) from cards"), 2);
+    let folder = primary.folder().to_owned();
+    let in_it = || {
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let at = processes.filter_map(|process| std::fs::read_link(process.path().join("cwd")).ok());
+        at.filter(|at| at.starts_with(&folder)).count()
+    };
+    assert_ne!(in_it(), 0);
+    drop(primary);
+    let until = Instant::now() + Duration::from_secs(30);
+    while in_it() > 0 {
+        assert!(Instant::now() < until, "some of its processes are still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn the_program_gives_the_exit_code_of_its_command() {
     let url = r#"case "$RECADO_TEST_POSTGRES" in postgres://recado@127.0.0.1:*/postgres) exit 7; esac"#;
     let status = Command::new(PROGRAM).args(["run", "sh", "-c", url]).status().expect("it starts");
