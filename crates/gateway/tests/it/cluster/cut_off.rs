@@ -1,8 +1,10 @@
 //! A node that is cut off from the database, and not from the network, in a network namespace of its own.
 
+mod namespace;
+
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,6 +12,7 @@ use fake_graph::{Behaviour, FakeGraph, Number};
 use serde_json::json;
 use test_postgres::{Options, Server as Postgres};
 
+use self::namespace::{Namespace, Running};
 use super::LOSS;
 use crate::cloud_api::{NUMBER, command, credentials};
 use crate::harness::{Home, Server, wait_for};
@@ -21,98 +24,36 @@ const SLOW: Duration = Duration::from_millis(200);
 /// By when a node that does not hear of the database has stopped: its lease without the margin, and what was in hand.
 const STOPPED: Duration = Duration::from_millis(8_500);
 
-/// A namespace with a way to this one, deleted with it.
-struct Namespace {
-    name: String,
-    /// This side's end of the way.
-    end: String,
-    here: String,
-}
-
-fn ip(args: &str) {
-    let output = Command::new("ip").args(args.split(' ')).output().expect("iproute2 is there");
-    assert!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-impl Namespace {
-    fn new() -> Self {
-        let number = std::process::id();
-        let (name, end) = (format!("recado-{number}"), format!("rc{number}"));
-        let network = format!("10.{}.{}", 200 + number % 50, number / 50 % 250);
-        let space = Self { name, end, here: format!("{network}.1") };
-        let (name, end) = (&space.name, &space.end);
-        ip(&format!("netns add {name}"));
-        ip(&format!("link add {end} type veth peer name {end}b netns {name}"));
-        ip(&format!("address add {network}.1/30 dev {end}"));
-        ip(&format!("link set {end} up"));
-        for command in
-            ["link set lo up", &format!("address add {network}.2/30 dev {end}b"), &format!("link set {end}b up")]
-        {
-            ip(&format!("-n {name} {command}"));
-        }
-        space
-    }
-
-    /// A program in the namespace.
-    fn run(&self, command: &Command) -> Command {
-        let mut inside = Command::new("ip");
-        inside.args(["netns", "exec", &self.name]).arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => inside.env(name, value),
-                None => inside.env_remove(name),
-            };
-        }
-        inside
-    }
-
-    /// From now on nothing comes through, and nobody is told.
-    fn cut(&self) {
-        ip(&format!("link set {} down", self.end));
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // The way goes with it.
-        let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
-    }
-}
+/// What was sent, and when.
+type Sent = Arc<Mutex<Vec<(String, Instant)>>>;
 
 /// A Graph API in the namespace, with what it was sent and when.
 struct Inside {
-    child: Child,
+    _running: Running,
     url: String,
-    sent: Arc<Mutex<Vec<(String, Instant)>>>,
+    sent: Sent,
 }
 
 impl Inside {
     fn start(space: &Namespace) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this test"));
         command.args(["--exact", "cluster::cut_off::a_graph_api", "--ignored", "--nocapture"]);
-        let mut command = space.run(&command);
+        let mut command = space.command(&command);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
         let url = lines.find_map(|line| line.strip_prefix("url ").map(ToOwned::to_owned)).expect("its address");
-        let sent = Arc::new(Mutex::new(Vec::new()));
+        let sent = Sent::default();
         let heard = sent.clone();
         std::thread::spawn(move || {
             for id in lines.filter_map(|line| line.strip_prefix("sent ").map(ToOwned::to_owned)) {
                 heard.lock().expect("not poisoned").push((id, Instant::now()));
             }
         });
-        Self { child, url, sent }
+        Self { _running: Running(child), url, sent }
     }
 
     fn sent(&self) -> Vec<(String, Instant)> {
         self.sent.lock().expect("not poisoned").clone()
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -137,55 +78,62 @@ fn a_graph_api() {
 
 #[test]
 fn a_node_cut_off_from_the_database_stops_before_its_lease_ends() {
-    if !rustix::process::geteuid().is_root() {
-        println!("not run: network namespaces need root");
-        return;
-    }
+    namespace::run_in_one("cluster::cut_off::in_networks_of_its_own");
+}
+
+#[test]
+#[ignore = "the test above, run by it in a network of its own"]
+fn in_networks_of_its_own() {
     let space = Namespace::new();
-    let postgres = Postgres::start(&Options { addresses: vec![space.here.clone()], ..Options::default() });
+    let postgres = Postgres::start(&Options { addresses: vec![Namespace::HERE.to_owned()], ..Options::default() });
     test_postgres::run(&postgres.url("postgres"), "create database recado");
     let home = Home::on_postgres(&postgres.url("recado"));
     let inside = Inside::start(&space);
-    let sent = Arc::new(Mutex::new(Vec::new()));
+    let sent = Sent::default();
     let heard = sent.clone();
     let outside = graph(move |id| heard.lock().expect("not poisoned").push((id.to_owned(), Instant::now())));
+    let number = |sql: &str| test_postgres::number(&postgres.url("recado"), sql);
 
-    let serve = |name: &str, roles: &str, graph: &str| {
+    let serve = |name: &str, roles: &str| {
         let node = home.node(name);
         let mut command = command(&node, &outside);
-        command.env("RECADO_DATABASE_URL", postgres.url("recado")).env("RECADO_GRAPH_URL", graph);
+        command.env("RECADO_DATABASE_URL", postgres.url("recado"));
         command.args(["serve", "--data-dir", node.dir(), "--listen", "127.0.0.1:0", "--roles", roles]);
         (command, node)
     };
+    let start = |(command, node): (Command, Home)| Server::start(command, &node);
     let key = create_key(&home, "live", "messages.send,messages.read,channels.read,channels.write", "unlimited");
-    let (command, node) = serve("calls", "api", &outside.url());
-    let calls = Server::start(command, &node);
+    let calls = start(serve("calls", "api"));
     let body = json!({"name": "vendas", "type": "WHATSAPP_WABA", "id": "vendas"});
     calls.post("/v1/channels", &key, &body).expect(201);
     calls.post("/v1/channels/vendas/connect", &key, &credentials(NUMBER)).expect(200);
 
-    let (mut command, _node) = serve("cut", "dispatch", &inside.url);
-    let there = format!("postgres://recado@{}:{}/recado?sslmode=disable", space.here, postgres.port());
-    command.env("RECADO_DATABASE_URL", there);
-    let log = tempfile::tempfile().expect("a file");
-    let mut cut = space.run(&command).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
-    let number = |sql: &str| test_postgres::number(&postgres.url("recado"), sql);
-    wait_for("the node in the namespace to hold the channel", || {
+    let (mut command, node) = serve("cut", "dispatch");
+    let there = format!("postgres://recado@{}:{}/recado?sslmode=disable", Namespace::HERE, postgres.port());
+    command.env("RECADO_DATABASE_URL", there).env("RECADO_GRAPH_URL", &inside.url);
+    let log = std::fs::File::create(node.dir.with_extension("log")).expect("a file");
+    let mut command = space.command(&command);
+    let _cut = Running(command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
+    wait_for("the node in the other network to hold the channel", || {
         number("select count(*) from channels where lease_node is not null and id = 'vendas'") == 1
     });
-    let (command, node) = serve("heir", "dispatch", &outside.url());
-    let _heir = Server::start(command, &node);
+    let _heir = start(serve("heir", "dispatch"));
 
     for message in 0..MESSAGES {
         let body = json!({"to": format!("55119{message:08}"), "name": "Maria", "phone": "5511988887777"});
         calls.post("/v1/channels/vendas/messages/contact", &key, &body).expect(202);
     }
-    wait_for("the node in the namespace to send", || inside.sent().len() > 50);
+    wait_for("the node in the other network to send", || inside.sent().len() > 50);
     space.cut();
     let cut_at = Instant::now();
     wait_for("nothing to wait any more", || number("select count(*) from messages where status <= 1") == 0);
+    judge(&inside.sent(), &sent.lock().expect("not poisoned"), cut_at);
+    println!("{} of them UNKNOWN", number("select count(*) from messages where status = 4"));
+    assert_eq!(number("select count(*) from messages where status not in (2, 4)"), 0);
+}
 
-    let (before, after) = (inside.sent(), sent.lock().expect("not poisoned").clone());
+/// What the node sent, and its heir.
+fn judge(before: &[(String, Instant)], after: &[(String, Instant)], cut_at: Instant) {
     let last = before.iter().map(|(_, at)| *at).max().expect("some");
     let first = after.iter().map(|(_, at)| *at).min().expect("some");
     println!(
@@ -198,11 +146,6 @@ fn a_node_cut_off_from_the_database_stops_before_its_lease_ends() {
     assert!(last.saturating_duration_since(cut_at) < STOPPED && last < first);
     assert!(first - cut_at < LOSS, "{:?}", first - cut_at);
     // What it had in hand may have arrived: nobody sends it again.
-    let ids: HashSet<_> = before.iter().chain(&after).map(|(id, _)| id).collect();
+    let ids: HashSet<_> = before.iter().chain(after).map(|(id, _)| id).collect();
     assert_eq!(ids.len(), before.len() + after.len(), "a card was sent twice");
-    let unknown = number("select count(*) from messages where status = 4");
-    println!("{unknown} of them UNKNOWN");
-    assert_eq!(number("select count(*) from messages where status not in (2, 4)"), 0);
-    cut.kill().expect("it is our child");
-    cut.wait().expect("it is our child");
 }
