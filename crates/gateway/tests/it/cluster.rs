@@ -4,6 +4,7 @@ mod cut_off;
 mod limits;
 mod nodes;
 mod primary;
+mod witness;
 
 use std::time::Duration;
 
@@ -30,11 +31,31 @@ impl Place {
 
     /// Starts a node.
     pub fn start(&self, name: &str, flags: &[&str]) -> Server {
-        self.home.node(name).serve_with(&[&["--node-name", name], flags].concat())
+        let mut node = self.home.node(name);
+        node.database = Some(self.url_of(name));
+        node.serve_with(&[&["--node-name", name], flags].concat())
+    }
+
+    /// How a node reaches the database, in which its connections have its name.
+    pub fn url_of(&self, name: &str) -> String {
+        format!("{}?application_name={name}", self.database.url())
+    }
+
+    /// The number that a node was given when it last joined; waits until it has.
+    pub fn id_of(&self, name: &str) -> i64 {
+        let id = || self.number(&format!("select coalesce(max(id), 0) from nodes where name = '{name}'"));
+        wait_for("the node to join", || id() > 0);
+        id()
     }
 
     pub fn number(&self, sql: &str) -> i64 {
         test_postgres::number(self.database.url(), sql)
+    }
+
+    /// How many messages a node has claimed and not yet settled.
+    pub fn in_hand(&self, node: i64) -> i64 {
+        let sql = "select count(*) from messages join channels on key = channel_key where status = 1 and lease_node =";
+        self.number(&format!("{sql} {node}"))
     }
 
     /// How many channels each node holds, in the order of joining.

@@ -14,6 +14,10 @@ use crate::harness::{PATIENCE, Server, agent, call, wait_for};
 /// What a call is answered with that was accepted.
 pub const ACCEPTED: &str = r#"{"success":true,"message":"Mensagem enfileirada para envio"}"#;
 
+/// The sandbox's number whose network takes a card and loses its answer: each such card is sent twice without any trouble of
+/// ours.
+pub const LOST_ANSWER: &str = "5511900000005";
+
 /// What the thread gives, or its failure as one of this test.
 pub fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
@@ -89,6 +93,15 @@ impl Load {
         wait_for("the next server", || now().is_some());
         // It may just have left again; the call to nowhere is one without an answer.
         now().unwrap_or_else(|| "127.0.0.1:1".to_owned())
+    }
+}
+
+/// Stops the senders when it goes, also where a test fails while they run: their threads are waited for.
+pub struct StopAtEnd<'a>(pub &'a Load);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, SeqCst);
     }
 }
 
@@ -168,6 +181,8 @@ pub struct Shown {
     pub name: String,
     pub network_id: String,
     pub arrivals: u64,
+    /// Of them, those that had to be.
+    owed: u64,
 }
 
 /// What the phone shows, in the order of first arrival.
@@ -182,8 +197,9 @@ pub fn phone(server: &Server, key: &str) -> Vec<Shown> {
             let text = |name: &str| row.pointer(name).and_then(|value| value.as_str()).expect(name).to_owned();
             let arrivals = row["arrivals"].as_u64().filter(|arrivals| *arrivals > 0).expect("arrivals");
             let (name, network_id) = (text("/contact/name"), text("/networkId"));
+            let owed = if text("/to") == LOST_ANSWER { 2 } else { 1 };
             assert!(name.starts_with(&text("/channelId")), "a card came through the wrong channel: {row}");
-            shown.push(Shown { name, network_id, arrivals });
+            shown.push(Shown { name, network_id, arrivals, owed });
         }
         match page["pagination"]["nextCursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -225,8 +241,17 @@ pub fn the_fate_can_be_asked_for(server: &Server, key: &str, senders: &[Sender<'
     }
 }
 
-/// What was accepted against what the phone shows; how often something was sent again.
-pub fn check(kills: u64, senders: &[Sender<'_>], shown: &[Shown]) -> u64 {
+/// What shows that a trouble was one.
+pub struct Counted {
+    /// Calls that were made again, because there was no answer.
+    pub repeated: usize,
+    /// Cards that were sent again although the network had lost no answer: somebody was stopped between a card's arrival
+    /// and the note of it.
+    pub resent: u64,
+}
+
+/// What was accepted against what the phone shows.
+pub fn check(blows: u64, senders: &[Sender<'_>], shown: &[Shown]) -> Counted {
     let all = |sender: &Sender<'_>| (0..sender.ids.len()).map(|number| card_name(sender.channel, number)).collect();
     let lines: Vec<Vec<String>> = senders.iter().map(all).collect();
     let sent: HashSet<&str> = lines.iter().flatten().map(String::as_str).collect();
@@ -235,12 +260,12 @@ pub fn check(kills: u64, senders: &[Sender<'_>], shown: &[Shown]) -> u64 {
     let ids: HashSet<&str> = senders.iter().flat_map(|sender| &sender.ids).map(String::as_str).collect();
     let (accepted, distinct, doubled) = (sent.len(), network_ids.len(), shown.len() - on_phone.len());
     let arrivals: u64 = shown.iter().map(|card| card.arrivals).sum();
-    let resent = arrivals - distinct as u64;
+    let resent = shown.iter().map(|card| card.arrivals.saturating_sub(card.owed)).sum();
     let lost: Vec<_> = sent.difference(&on_phone).collect();
     let sum = |count: fn(&Sender<'_>) -> usize| senders.iter().map(count).sum::<usize>();
     let (repeated, replayed) = (sum(|sender| sender.repeated), sum(|sender| sender.replayed));
     println!(
-        "kills={kills} accepted={accepted} arrivals={arrivals} distinct={distinct} re-sent={resent} lost={} \
+        "blows={blows} accepted={accepted} arrivals={arrivals} distinct={distinct} re-sent={resent} lost={} \
          doubled={doubled} repeated_calls={repeated} of_them_lost_202s={replayed}",
         lost.len(),
     );
@@ -255,6 +280,5 @@ pub fn check(kills: u64, senders: &[Sender<'_>], shown: &[Shown]) -> u64 {
         let wrong = line.zip(sent).find(|(arrived, sent)| arrived != sent);
         assert_eq!(wrong, None, "what arrived, where the sender's order has the other");
     }
-    assert!(repeated > 0, "no kill hit a call");
-    resent
+    Counted { repeated, resent }
 }

@@ -1,7 +1,6 @@
 //! Nodes come, go, die and freeze; what they accepted is sent once, in order.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{ScopedJoinHandle, scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,8 @@ use serde_json::json;
 use super::{LOSS, Place, status};
 use crate::harness::{Server, wait_for};
 use crate::load::{
-    Dice, Load, Sender, card, channel_id, check, join, open_channel, phone, setting, the_fate_can_be_asked_for,
-    wait_until_read,
+    Counted, Dice, LOST_ANSWER, Load, Sender, StopAtEnd, card, channel_id, check, join, open_channel, phone, setting,
+    the_fate_can_be_asked_for, wait_until_read,
 };
 
 const CHANNELS: usize = 200;
@@ -20,44 +19,52 @@ const NODES: usize = 3;
 const SECONDS: u64 = 120;
 /// Between two blows, in milliseconds.
 const BETWEEN: (u64, u64) = (2_000, 5_000);
-/// How long a node is frozen: past its lease, or not.
-const FROZEN: (u64, u64) = (4_000, 16_000);
+/// How long a node is frozen that keeps its lease or loses it by little.
+const FROZEN: (u64, u64) = (1_000, 11_000);
+/// And for how much longer than until others hold what it held.
+const FROZEN_ON: (u64, u64) = (0, 4_000);
 /// A sender's rest after a card, so that the check at the end stays small.
-const PAUSE: Duration = Duration::from_millis(1_000);
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long the network takes for a card, so that blows find some on their way. With 4 connections a node to it, two nodes
+/// can just send what is accepted.
+const NETWORK: Duration = Duration::from_millis(40);
 
-/// The sandbox's number for it.
-const LOST_ANSWER: &str = "5511900000005";
-
-/// Puts a load on three nodes and lets `blow` loose on them.
-fn under_load(seconds: u64, mut blow: impl FnMut(&Load, &mut Dice, &mut Vec<Server>, &Place)) {
+/// Puts a load on three nodes and lets `blow` loose on them, which gives how many sends it hit.
+fn under_load(seconds: u64, mut blow: impl FnMut(&Load, &mut Dice, &mut Vec<Server>, &Place) -> i64) -> Counted {
     let seconds = setting("RECADO_TEST_NODES_SECONDS").unwrap_or(seconds);
     let seed = setting("RECADO_TEST_SEED").unwrap_or_else(|| RandomState::new().hash_one(seconds));
     println!("RECADO_TEST_SEED={seed} repeats these moments");
     let mut dice = Dice(seed);
     let place = Place::new();
+    place.witness();
+    place.slow_network(NETWORK);
     let mut nodes: Vec<_> = (0..NODES).map(|number| place.start(&format!("node{number}"), &[])).collect();
     let load = Load::new(place.home.unlimited_key(), PAUSE, some_answers_are_lost);
     (0..CHANNELS).for_each(|channel| open_channel(&nodes[channel % NODES], &load.key, &channel_id(channel)));
     place.wait_until_fair(NODES);
     nodes.iter().for_each(|node| load.enter(node));
-    let (blows, senders) = scope(|scope| {
+    let (blows, hit, senders) = scope(|scope| {
         let run = |channel| Sender::new(channel, &load).run();
         let threads: Vec<_> = (0..CHANNELS).map(|channel| scope.spawn(move || run(channel))).collect();
+        let under_load = StopAtEnd(&load);
         let end = Instant::now() + Duration::from_secs(seconds);
-        let mut blows = 0;
+        let (mut blows, mut hit) = (0, 0);
         // A sender that ended has failed: its reason follows when it is joined.
         while Instant::now() < end && !threads.iter().any(ScopedJoinHandle::is_finished) {
             sleep(dice.between(BETWEEN));
-            blow(&load, &mut dice, &mut nodes, &place);
+            hit += blow(&load, &mut dice, &mut nodes, &place);
             blows += 1;
         }
-        load.stop.store(true, SeqCst);
-        (blows, threads.into_iter().map(join).collect::<Vec<_>>())
+        drop(under_load);
+        (blows, hit, threads.into_iter().map(join).collect::<Vec<_>>())
     });
     wait_until_read(&nodes[0], &load.key, &senders);
-    let resent = check(blows, &senders, &phone(&nodes[0], &load.key));
-    assert!(resent > 0, "nothing was sent again: it proved little");
+    let counted = check(blows, &senders, &phone(&nodes[0], &load.key));
+    println!("{hit} sends were in the hands of a node that was hit");
+    assert!(hit > 0, "no blow hit a send: it proved little");
     the_fate_can_be_asked_for(&nodes[0], &load.key, &senders);
+    assert_eq!(place.witnessed_of_strangers("wrote"), 0, "claims and settlements of a channel that was another's");
+    counted
 }
 
 /// A card; one in eight for the number whose network takes it and loses the answer, so that many are on their way at every
@@ -73,28 +80,46 @@ fn one_of(dice: &mut Dice) -> usize {
 
 #[test]
 fn killed_at_random_moments_they_lose_and_double_nothing() {
-    under_load(SECONDS, |load, dice, nodes, place| {
+    let counted = under_load(SECONDS, |load, dice, nodes, place| {
         let number = one_of(dice);
-        let node = nodes.remove(number);
+        let name = format!("node{number}");
+        let (node, id) = (nodes.remove(number), place.id_of(&name));
         load.leave(&node.address);
         node.kill();
+        let hit = place.in_hand(id);
         sleep(dice.between((0, 3_000)));
-        let node = place.start(&format!("node{number}"), &[]);
+        let node = place.start(&name, &[]);
         load.enter(&node);
         nodes.insert(number, node);
+        hit
     });
+    assert!(counted.repeated > 0, "no kill hit a call");
 }
 
 #[test]
-fn frozen_past_their_lease_they_neither_send_nor_settle_what_is_anothers() {
-    under_load(SECONDS / 2, |load, dice, nodes, _| {
-        let node = &nodes[one_of(dice)];
+fn frozen_past_their_lease_they_neither_settle_nor_claim_what_is_anothers() {
+    let mut for_long = false;
+    under_load(SECONDS / 2, |load, dice, nodes, place| {
+        let number = one_of(dice);
+        let (node, id) = (&nodes[number], place.id_of(&format!("node{number}")));
         // Calls to it would only wait.
         load.leave(&node.address);
+        for_long = !for_long;
+        if for_long {
+            wait_for("something in its hands", || place.in_hand(id) > 0);
+        }
         node.signal("STOP");
-        sleep(dice.between(FROZEN));
+        let hit = place.in_hand(id);
+        if for_long {
+            let held = format!("select count(*) from channels where lease_node = {id}");
+            wait_for("others to hold what it held", || place.number(&held) == 0);
+            sleep(dice.between(FROZEN_ON));
+        } else {
+            sleep(dice.between(FROZEN));
+        }
         node.signal("CONT");
         load.enter(node);
+        hit
     });
 }
 
@@ -154,33 +179,42 @@ fn a_message_for_another_nodes_channel_is_sent_at_once() {
     }
     waits.sort_unstable();
     println!("accept to claim on another node: p50 {} ms, longest {} ms", waits[25], waits[49]);
-    assert!(waits[25] <= 1_000, "the poll alone would take seconds: {waits:?}");
+    // Some 5 ms on a machine with little else to do; by its own looks alone a node would take seconds.
+    assert!(waits[25] <= 250, "{waits:?}");
 }
 
 #[test]
-fn a_frozen_node_settles_nothing_and_what_it_held_goes_out_under_the_same_id() {
+fn a_frozen_node_neither_claims_nor_settles_nor_sends_what_is_its_heirs() {
+    const CARDS: i64 = 60;
+    const PACE: [&str; 4] = ["--sandbox-delay-min", "200ms", "--sandbox-delay-max", "300ms"];
     let place = Place::new();
+    place.witness();
     let key = place.home.unlimited_key();
-    let first = place.start("first", &["--sandbox-delay-min", "100ms", "--sandbox-delay-max", "200ms"]);
+    let first = place.start("first", &PACE);
     open_channel(&first, &key, "c000");
     place.wait_until_fair(1);
     let body = |number| serde_json::from_str(&card(0, number)).expect("JSON");
-    let accepted: Vec<_> = (0..60)
-        .map(|number| {
-            let answer = first.post("/v1/channels/c000/messages/contact", &key, &body(number)).expect(202);
-            answer.header("X-Message-Id").expect("an id").to_owned()
-        })
-        .collect();
+    for number in 0..CARDS {
+        let number = usize::try_from(number).expect("few");
+        first.post("/v1/channels/c000/messages/contact", &key, &body(number)).expect(202);
+    }
+    wait_for("the first node to send", || place.witnessed("first") > 5);
     first.signal("STOP");
-    let second = place.start("second", &[]);
-    wait_for("the heir to send the last one", || {
-        accepted.last().is_some_and(|id| status(&second, &key, "c000", id) == json!("READ"))
-    });
-    let held = place.number("select lease_node from channels where id = 'c000'");
+    let second = place.start("second", &PACE);
+    wait_for("its heir to send", || place.witnessed("second") > 5);
+    let of_the_first = place.witnessed("first");
     first.signal("CONT");
     wait_for("the late node to find that it was taken for dead", || first.log().contains("taken for dead"));
-    wait_for("the late node to be back among the others", || place.held().len() == 2);
-    assert_eq!(place.number("select count(*) from sandbox_phone"), 60);
-    assert_eq!(place.number("select count(*) from messages where status <> 5"), 0, "all READ");
-    assert_ne!(held, 0);
+    // The heir gives it the institution's own channel, for which there is no work.
+    place.wait_until_fair(2);
+    wait_for("all to be READ", || place.number("select count(*) from messages where status <> 5") == 0);
+    assert_eq!(place.witnessed("first"), of_the_first, "it did nothing more");
+    assert_eq!((place.witnessed_of_strangers("wrote"), place.witnessed_of_strangers("sent")), (0, 0));
+    let heir = "select count(*) from channels c join nodes n on n.id = lease_node";
+    assert_eq!(place.number(&format!("{heir} where c.id = 'c000' and n.name = 'second'")), 1);
+    let arrivals = place.number("select count(*) from sandbox_arrivals");
+    println!("{arrivals} arrivals of {CARDS} cards");
+    assert!((CARDS..=CARDS + 1).contains(&arrivals), "what it had in hand, and nothing else, may arrive again");
+    assert_eq!(place.number("select count(*) from sandbox_phone"), CARDS);
+    drop(second);
 }
