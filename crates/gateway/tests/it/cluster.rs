@@ -1,5 +1,6 @@
 //! Several nodes on one PostgreSQL, each a process of its own.
 
+mod cloud;
 mod cut_off;
 mod limits;
 mod nodes;

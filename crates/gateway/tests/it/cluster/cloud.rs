@@ -1,0 +1,94 @@
+//! Nodes whose network knows no ids of ours: a card that goes out twice arrives twice.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use fake_graph::{Behaviour, FakeGraph, Number};
+use serde_json::json;
+
+use super::Place;
+use crate::cloud_api::{NUMBER, command, credentials};
+use crate::harness::{Server, wait_for};
+use crate::v1::create_key;
+
+/// How long the network takes for a message, so that a node always has some on their way.
+const SLOW: Duration = Duration::from_millis(200);
+const MESSAGES: i64 = 1_000;
+
+impl Place {
+    /// Starts a node that reaches the network in this place.
+    fn cloud_node(&self, name: &str, graph: &FakeGraph, flags: &[&str]) -> Server {
+        let node = self.home.node(name);
+        let mut command = command(&node, graph);
+        command.env("RECADO_DATABASE_URL", self.url_of(name));
+        command.args(["serve", "--data-dir", node.dir(), "--listen", "127.0.0.1:0", "--node-name", name]).args(flags);
+        Server::start(command, &node)
+    }
+
+    fn live_key(&self) -> String {
+        create_key(&self.home, "live", "messages.send,messages.read,channels.read,channels.write", "unlimited")
+    }
+}
+
+/// Creates a channel and links it to a number of the network.
+fn link(node: &Server, key: &str, channel: &str, number: &str) {
+    let body = json!({"name": channel, "type": "WHATSAPP_WABA", "id": channel});
+    node.post("/v1/channels", key, &body).expect(201);
+    node.post(&format!("/v1/channels/{channel}/connect"), key, &credentials(number)).expect(200);
+}
+
+fn accept(node: &Server, key: &str, channel: &str, number: i64) {
+    let body = json!({"to": format!("55119{number:08}"), "name": "Maria", "phone": "5511988887777"});
+    node.post(&format!("/v1/channels/{channel}/messages/contact"), key, &body).expect(202);
+}
+
+/// A network that is one node's own: what arrives in it was sent by that node.
+fn graph() -> FakeGraph {
+    let graph = FakeGraph::start();
+    graph.add_number(Number::example(NUMBER));
+    graph.behave(|_| Behaviour::accept().after(SLOW));
+    graph
+}
+
+fn sent(graph: &FakeGraph) -> Vec<String> {
+    graph.attempts().into_iter().map(|attempt| attempt.opaque_id.expect("our id")).collect()
+}
+
+#[test]
+fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_its_heir_sends() {
+    let place = Place::new();
+    place.witness();
+    let (key, graphs) = (place.live_key(), [graph(), graph()]);
+    let first = place.cloud_node("first", &graphs[0], &[]);
+    link(&first, &key, "vendas", NUMBER);
+    place.wait_until_fair(1);
+    let second = place.cloud_node("second", &graphs[1], &[]);
+    wait_for("the second node to be there", || place.held().len() == 2);
+    (0..MESSAGES).for_each(|number| accept(&second, &key, "vendas", number));
+    wait_for("the first node to send", || sent(&graphs[0]).len() > 50);
+    first.signal("STOP");
+    wait_for("its heir to send", || sent(&graphs[1]).len() > 50);
+    let of_the_first = sent(&graphs[0]);
+    let waiting = place.number("select count(*) from messages where status <= 1");
+    first.signal("CONT");
+    wait_for("the late node to find that it was taken for dead", || first.log().contains("taken for dead"));
+    wait_for("the late node to be back among the others", || place.held().len() == 2);
+    wait_for("nothing to wait any more", || place.number("select count(*) from messages where status <= 1") == 0);
+
+    let of_the_heir = sent(&graphs[1]);
+    let unknown = place.number("select count(*) from messages where status = 4");
+    println!(
+        "frozen: {} sent before, {} by the heir, {waiting} waited when it went on, {unknown} UNKNOWN",
+        of_the_first.len(),
+        of_the_heir.len()
+    );
+    assert!(waiting > 100, "it went on when there was nothing left to double");
+    assert!(unknown > 0, "the freeze hit no send");
+    assert_eq!(sent(&graphs[0]), of_the_first, "the late node sent what is its heir's");
+    let ids: HashSet<_> = of_the_first.iter().chain(&of_the_heir).collect();
+    assert_eq!(ids.len(), of_the_first.len() + of_the_heir.len(), "a card was sent twice");
+    assert_eq!(place.number("select count(*) from messages where status = 2") + unknown, MESSAGES);
+    assert_eq!(place.witnessed_of_strangers("wrote"), 0, "claims and settlements of a channel that was another's");
+    let heir = "select count(*) from channels c join nodes n on n.id = lease_node";
+    assert_eq!(place.number(&format!("{heir} where c.id = 'vendas' and n.name = 'second'")), 1);
+}
