@@ -1,7 +1,7 @@
 //! Nodes whose network knows no ids of ours: a card that goes out twice arrives twice.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fake_graph::{Behaviour, FakeGraph, Number};
 use serde_json::json;
@@ -91,4 +91,49 @@ fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_its_heir_sends() {
     assert_eq!(place.witnessed_of_strangers("wrote"), 0, "claims and settlements of a channel that was another's");
     let heir = "select count(*) from channels c join nodes n on n.id = lease_node";
     assert_eq!(place.number(&format!("{heir} where c.id = 'vendas' and n.name = 'second'")), 1);
+}
+
+#[test]
+fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
+    const HANGS: &str = "106540352242900";
+    const GRACE: Duration = Duration::from_secs(6);
+    const AT_ONCE: Duration = Duration::from_secs(2);
+    let (place, graph) = (Place::new(), FakeGraph::start());
+    let key = place.live_key();
+    graph.behave(|attempt| match &*attempt.number_id {
+        HANGS => Behaviour::accept().after(Duration::from_hours(1)),
+        _ => Behaviour::accept(),
+    });
+    let numbers: Vec<_> = (1..10).map(|number| format!("1065403522429{number:02}")).collect();
+    numbers.iter().map(String::as_str).chain([HANGS]).for_each(|number| graph.add_number(Number::example(number)));
+    let first = place.cloud_node("first", &graph, &["--shutdown-grace", "6s"]);
+    numbers.iter().for_each(|number| link(&first, &key, &format!("c{number}"), number));
+    link(&first, &key, "presa", HANGS);
+    place.wait_until_fair(1);
+    accept(&first, &key, "presa", 0);
+    wait_for("the send that hangs", || graph.attempts().len() == 1);
+    let second = place.cloud_node("second", &graph, &[]);
+    place.wait_until_fair(2);
+
+    let id = place.id_of("first");
+    // A node that left has no row, and what it held is free.
+    let held = format!("select count(*) from channels join nodes n on n.id = lease_node where n.id = {id}");
+    assert!(place.number(&held) > 1);
+    let asked = Instant::now();
+    first.terminate();
+    wait_for("its other channels to be free", || place.number(&format!("{held} and channels.id <> 'presa'")) == 0);
+    let free = asked.elapsed();
+    assert_eq!(place.number(&held), 1, "the send in hand has its grace");
+    let status = first.wait();
+    let ended = asked.elapsed();
+    println!("free after {free:?}, ended after {ended:?}");
+    // Before its lease ends, which is another 10 seconds.
+    assert_eq!(place.number(&format!("select count(*) from nodes where id = {id}")), 0, "it ended and did not leave");
+    assert_eq!(status.code(), Some(0));
+    assert!(free < AT_ONCE, "{free:?}");
+    assert!((GRACE..GRACE + AT_ONCE).contains(&ended), "{ended:?}");
+    // Its heir goes on with what is behind the lost one, which nobody sends again.
+    accept(&second, &key, "presa", 1);
+    wait_for("the heir to send", || graph.attempts().len() == 2);
+    assert_eq!(place.number("select count(*) from messages where status = 4"), 1);
 }
