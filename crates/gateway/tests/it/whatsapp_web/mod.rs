@@ -13,6 +13,7 @@ mod settings;
 
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fake_whatsapp::{Account, FakeWhatsApp};
 use serde_json::{Value, json};
