@@ -105,7 +105,8 @@ fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
                                 received_at, receipts)
              values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              -- Shown once. A phone that gets a message again sends its receipts again.
-             on conflict (network_id) do update set receipts = excluded.receipts",
+             -- An earlier sending that comes late, and whose receipts are lost, takes none away.
+             on conflict (network_id) do update set receipts = min(excluded.receipts, phone.receipts)",
         )?
         .execute(params![
             message.network_id,

@@ -104,6 +104,8 @@ async fn receipts_are_sent_until_they_are_taken(network: Box<dyn Network>) {
         (0, false)
     );
     network.arrive(arrival(1, 1)).await.expect("taken");
+    // A node that stood still hands in an earlier sending, whose answer the network loses.
+    network.arrive(Arrival { receipts: false, ..arrival(1, 1) }).await.expect("taken");
 
     let due = async |at: Millis| network.due(at, DELAY).await.expect("read");
     let of = |status| vec![("3EB01".to_owned(), status)];
