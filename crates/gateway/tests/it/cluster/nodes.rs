@@ -26,8 +26,8 @@ const FROZEN_ON: (u64, u64) = (0, 4_000);
 /// A sender's rest after a card, so that the check at the end stays small.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the network takes for a card, so that blows find some on their way. With 4 connections a node to it, two nodes
-/// can just send what is accepted.
-const NETWORK: Duration = Duration::from_millis(40);
+/// can send what is accepted.
+const NETWORK: Duration = Duration::from_millis(30);
 
 /// Puts a load on three nodes and lets `blow` loose on them, which gives how many sends it hit.
 fn under_load(seconds: u64, mut blow: impl FnMut(&Load, &mut Dice, &mut Vec<Server>, &Place) -> i64) -> Counted {
