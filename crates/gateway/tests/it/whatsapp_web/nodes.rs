@@ -49,7 +49,7 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     assert_eq!(pairing["status"], "QR_CODE", "{pairing}");
     assert_eq!(stage.pairing("vendas")["code"], pairing["code"]);
     // Counted once, though two nodes see the call; and nobody calls uncounted by saying that a node has counted it.
-    let limited = create_key(&stage.home, "live", "channels.read", "60");
+    let limited = create_key(&stage.home, "live", "channels.read,channels.write", "60");
     let left = |headers: &[(&str, &str)]| {
         let answer = stage.server.call("GET", "/v1/channels/vendas/pairing", Some(&limited), headers, None).expect(200);
         answer.header("ratelimit-remaining").expect("a limit").to_owned()
