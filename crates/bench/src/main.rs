@@ -22,7 +22,7 @@ use postgres::Postgres;
 use report::Report;
 #[cfg(feature = "whatsapp-web")]
 use scenarios::whatsapp_web;
-use scenarios::{accept, backlog, channels, cloud_api, dispatch, nodes};
+use scenarios::{accept, backlog, channels, cloud_api, dispatch, nodes, purge};
 
 /// Measures Recado beside a bare handler.
 #[derive(Parser)]
@@ -121,6 +121,8 @@ enum Scenario {
     CloudApi,
     /// PostgreSQL: dispatch by one, two and three nodes; and how long after a node's death others send for it
     Nodes,
+    /// Accepts while old messages are deleted, beside accepts while as many young ones stay
+    Purge,
     /// Memory and start of idle sessions of WhatsApp Web, beside as many Baileys sockets; needs a build of its own, which
     /// `./dev bench whatsapp-web` makes
     WhatsappWeb,
@@ -157,6 +159,7 @@ async fn main() -> Result<()> {
             Scenario::Channels => channels::run(&setting, &mut report).await,
             Scenario::CloudApi => cloud_api::run(&setting, &mut report).await,
             Scenario::Nodes => nodes::run(&setting, &mut report).await,
+            Scenario::Purge => purge::run(&setting, &mut report).await,
             #[cfg(not(feature = "whatsapp-web"))]
             Scenario::WhatsappWeb => {
                 Err(anyhow!("this bench was built without WhatsApp Web: `./dev bench whatsapp-web` builds it with"))

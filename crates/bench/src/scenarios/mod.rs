@@ -6,6 +6,7 @@ pub mod channels;
 pub mod cloud_api;
 pub mod dispatch;
 pub mod nodes;
+pub mod purge;
 #[cfg(feature = "whatsapp-web")]
 pub mod whatsapp_web;
 

@@ -1,5 +1,6 @@
 //! `recado doctor`: looks at what a server stands on, and says what to do where something is wrong.
 
+mod database;
 mod files;
 mod secrets;
 mod store;
@@ -15,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Common, Exit, output};
-use crate::config::SecretKey;
+use crate::config::{Database, SecretKey};
 use crate::control::{Client, SOCKET_FILE};
 use crate::lock::DataDirLock;
 
@@ -32,6 +33,8 @@ pub struct Doctor {
     max_connections: u32,
     #[command(flatten)]
     secret_key: SecretKey,
+    #[command(flatten)]
+    database: Database,
     #[command(flatten)]
     common: Common,
 }
@@ -74,7 +77,10 @@ impl Doctor {
         let dir = &self.common.data_dir.data_dir;
         let (first, served) = server(dir).await;
         let mut checks = vec![first];
-        if dir.is_dir() {
+        if self.database.urls().is_some() {
+            // The directory keeps nothing but the lock and the socket then, and is made when a node starts.
+            checks.extend(database::checks(&self.database).await);
+        } else if dir.is_dir() {
             checks.extend(files::checks(dir, served));
             let (dir, secret_key) = (dir.clone(), self.secret_key);
             checks.extend(tokio::task::spawn_blocking(move || store::checks(&dir, &secret_key)).await?);

@@ -8,6 +8,7 @@ mod accounts;
 mod channels;
 mod chats;
 mod claim;
+pub mod condition;
 pub(crate) mod db;
 mod enqueue;
 mod failure;

@@ -125,6 +125,30 @@ fn what_is_wrong_is_told_with_what_to_do() {
     Report::of(&doctor(nowhere.to_str().expect("UTF-8"), &free), 1).assert("data directory", "fail", "recado init");
 }
 
+#[test]
+fn a_database_is_looked_at_in_place_of_files() {
+    let database = test_postgres::Database::new();
+    let nowhere = tempfile::tempdir().expect("a directory");
+    let report = |code, url: &str| {
+        let dir = nowhere.path().join("data");
+        let flags = ["doctor", "--json", "--listen", "127.0.0.1:0", "--database-url", url];
+        Report::of(&run_in(dir.to_str().expect("UTF-8"), &flags), code)
+    };
+    report(1, database.url()).assert("tables", "fail", "recado init");
+    let _home = Home::on_postgres(database.url());
+    let healthy = report(0, database.url());
+    healthy.assert("database", "ok", "takes writes");
+    healthy.assert("tables", "ok", "version");
+    healthy.assert("settings", "ok", "right");
+    healthy.assert("connections", "ok", "1 such nodes");
+    let risky = format!("{}?options=-c%20synchronous_commit%3Doff", database.url());
+    report(1, &risky).assert("settings", "fail", "synchronous_commit is off");
+    test_postgres::run(database.url(), "update recado_migrations set number = 4");
+    report(0, database.url()).assert("tables", "warn", "recado serve");
+    let (server, _) = database.url().rsplit_once('/').expect("a database");
+    report(1, &format!("{server}/nothing")).assert("database", "fail", "does not exist");
+}
+
 /// Without its socket a server is there all the same, and on its own port.
 #[test]
 fn a_server_that_no_command_reaches_is_told() {
