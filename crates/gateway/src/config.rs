@@ -132,7 +132,7 @@ pub struct Database {
     )]
     pub database_direct_url: Option<SecretString>,
 
-    /// Connections of this process to PostgreSQL; ten more are for leases, limits, notices and the sandbox, and for what is accepted
+    /// Connections of this process to PostgreSQL; eleven more are for leases, limits, notices and the sandbox, and for what is accepted
     #[arg(long, env = "RECADO_DATABASE_CONNECTIONS", hide_env_values = true, default_value_t = 16, value_name = "N",
           value_parser = clap::value_parser!(u16).range(2..=500))]
     pub database_connections: u16,

@@ -48,15 +48,15 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         return next.run(request).await;
     }
     let now = gateway.clock.now();
+    let peer = request.extensions().get::<Peer>().copied();
     let key = match bearer(request.headers()) {
-        Some(secret) => match find(&gateway, &secret.hash()).await {
+        Some(secret) => match find(&gateway, &secret.hash(), peer, now).await {
             Ok(key) => key,
             Err(error) => return ApiError::from(error).into_response(),
         },
         None => None,
     };
     let Some(entry) = key.filter(|entry| entry.is_valid(now)) else {
-        let peer = request.extensions().get::<Peer>().copied();
         return refuse(&gateway, peer, now, ApiError::Unauthorized).into_response();
     };
     if entry.touch(now) {
@@ -89,9 +89,16 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
     response
 }
 
-/// The key with this hash. One that another node has just made may have to be asked for.
-async fn find(gateway: &Gateway, hash: &[u8; 32]) -> Result<Option<Arc<KeyEntry>>, StoreError> {
-    if gateway.directory.key(hash).is_none() {
+/// The key with this hash. One that another node has just made may have to be asked for; who has guessed too often asks
+/// nobody.
+async fn find(
+    gateway: &Gateway,
+    hash: &[u8; 32],
+    peer: Option<Peer>,
+    now: Millis,
+) -> Result<Option<Arc<KeyEntry>>, StoreError> {
+    let guesses = peer.is_some_and(|Peer(address)| gateway.failed_logins.is_spent(address, now));
+    if gateway.directory.key(hash).is_none() && !guesses {
         changes::try_take(gateway).await?;
     }
     Ok(gateway.directory.key(hash))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONNECTION, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
@@ -133,9 +133,14 @@ async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result
     match answer {
         Ok(mut answer) => {
             leave_connection(answer.headers_mut());
+            let answer = answer.map(Body::new);
+            let events = HeaderValue::from_static("text/event-stream");
+            if answer.headers().get(CONTENT_TYPE) != Some(&events) {
+                return Ok(answer);
+            }
+            // What goes on and on must not keep this node from its end.
             let stop = gateway.stop.clone().cancelled_owned();
-            // An answer that goes on and on must not keep this node from its end.
-            Ok(answer.map(|body| Body::from_stream(Body::new(body).into_data_stream().take_until(stop))))
+            Ok(answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop))))
         }
         Err(error) => {
             tracing::warn!(node = node.id, error, "another node cannot be reached");

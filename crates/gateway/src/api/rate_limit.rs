@@ -62,6 +62,11 @@ impl Bucket {
         Some(state.quota(limit, allowed))
     }
 
+    fn is_empty(&self, now: Millis) -> bool {
+        let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.capacity.is_some_and(|limit| state.refilled(limit, now).tokens < 1.0)
+    }
+
     fn is_full(&self, now: Millis) -> bool {
         let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.capacity.is_none_or(|limit| state.refilled(limit, now).tokens >= f64::from(limit))
@@ -195,6 +200,12 @@ impl FailedLogins {
         Self { a_minute, addresses: Mutex::default() }
     }
 
+    /// Whether the address has had so many that the next one is too many.
+    pub fn is_spent(&self, address: IpAddr, now: Millis) -> bool {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.get(&network_of(address)).is_some_and(|bucket| bucket.is_empty(now))
+    }
+
     /// Notes a failure; the quota says whether the address has had too many.
     pub fn note(&self, address: IpAddr, now: Millis) -> Option<Quota> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -249,6 +260,8 @@ mod tests {
         let failed = FailedLogins::new(2);
         let note = |address: &str| failed.note(address.parse().unwrap(), 1_000_000).unwrap().allowed;
         assert!(note("192.0.2.1") && note("::ffff:192.0.2.1"));
+        assert!(failed.is_spent("192.0.2.1".parse().unwrap(), 1_000_000));
+        assert!(!failed.is_spent("192.0.2.1".parse().unwrap(), 1_060_000));
         assert!(!note("192.0.2.1"));
         assert!(note("192.0.2.2"));
         assert!(note("2001:db8::1") && note("2001:db8::2:1"));

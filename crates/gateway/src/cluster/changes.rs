@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::CHANGES;
+use super::{CHANGES, Cluster};
 use crate::gateway::Gateway;
 use crate::operations::links;
 use crate::store::rows::StoreError;
@@ -12,13 +12,14 @@ use crate::store::rows::StoreError;
 pub(super) struct Seen {
     /// The last change that it has.
     version: i64,
-    /// Of the looks that were begun, the last one that came to its end.
+    /// The last look, by the number of those that were begun, and what came of it.
     look: u64,
+    result: Result<(), StoreError>,
 }
 
 impl Seen {
     pub fn at(version: i64) -> Self {
-        Self { version, look: 0 }
+        Self { version, look: 0, result: Ok(()) }
     }
 }
 
@@ -52,33 +53,37 @@ pub(super) async fn take(gateway: &Gateway) {
     }
 }
 
-/// Takes over what changed until now. Many that ask at a time share one question.
+/// Takes over what changed until now. Many that ask at a time share one question, and what came of it.
 pub async fn try_take(gateway: &Gateway) -> Result<(), StoreError> {
     let Some(cluster) = &gateway.cluster else { return Ok(()) };
     let begun = cluster.looks.load(SeqCst);
     let mut seen = cluster.seen.lock().await;
     if seen.look > begun {
-        // Somebody began to look after this one came, and has done it.
-        return Ok(());
+        // Somebody began to look after this one came.
+        return seen.result.clone();
     }
-    let look = cluster.looks.fetch_add(1, SeqCst) + 1;
-    if cluster.store.directory_version().await? == seen.version {
-        seen.look = look;
+    seen.look = cluster.looks.fetch_add(1, SeqCst) + 1;
+    seen.result = take_since(gateway, cluster, &mut seen.version).await;
+    seen.result.clone()
+}
+
+async fn take_since(gateway: &Gateway, cluster: &Cluster, seen: &mut i64) -> Result<(), StoreError> {
+    if cluster.store.directory_version().await? == *seen {
         return Ok(());
     }
     // What this node changes meanwhile reaches its directory in the order of the store, too.
     let _one_at_a_time = gateway.changes.lock().await;
-    let changes = cluster.store.changes_since(seen.version).await?;
+    let changes = cluster.store.changes_since(*seen).await?;
     changes.keys.into_iter().for_each(|key| gateway.directory.take_key(key));
     for channel in &changes.channels {
         gateway.directory.add_channel(channel);
     }
     let keys: Vec<_> = changes.channels.iter().map(|channel| channel.key).collect();
-    links::take_over(gateway, &keys).await?;
+    links::take_over(gateway, &keys, &changes.links);
     // What was set may let more be sent, or again.
     keys.into_iter().filter(|channel| cluster.leases.epoch(*channel).is_some()).for_each(|channel| {
         gateway.dispatcher.wake(channel);
     });
-    *seen = Seen { version: changes.version, look };
+    *seen = changes.version;
     Ok(())
 }

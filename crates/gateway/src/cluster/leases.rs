@@ -1,7 +1,7 @@
 //! Which channels this node holds, and whether it can be sure of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,12 +15,27 @@ pub struct Leases {
 }
 
 struct SharedLeases {
-    held: RwLock<HashMap<ChannelKey, Epoch>>,
-    /// What is about to be given back: nothing more is claimed of it, and what is in hand is brought to its end.
-    leaving: RwLock<HashMap<ChannelKey, Epoch>>,
+    channels: RwLock<Channels>,
     /// Until when nobody else can hold what this node holds; before the first lease nothing is held.
     sure_until: watch::Sender<Instant>,
     notices: Arc<Notices>,
+}
+
+#[derive(Default)]
+struct Channels {
+    held: HashMap<ChannelKey, Epoch>,
+    /// What is about to be given back: nothing more is claimed of it, and what is in hand is brought to its end.
+    leaving: HashMap<ChannelKey, Epoch>,
+}
+
+impl SharedLeases {
+    fn read(&self) -> RwLockReadGuard<'_, Channels> {
+        self.channels.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Channels> {
+        self.channels.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Leases {
@@ -31,9 +46,8 @@ impl Leases {
 
     /// One node among others, which holds nothing yet.
     pub fn shared(notices: Arc<Notices>) -> Arc<Self> {
-        let sure_until = watch::Sender::new(Instant::now());
-        let (held, leaving) = (RwLock::default(), RwLock::default());
-        Arc::new(Self { shared: Some(SharedLeases { held, leaving, sure_until, notices }) })
+        let (channels, sure_until) = (RwLock::default(), watch::Sender::new(Instant::now()));
+        Arc::new(Self { shared: Some(SharedLeases { channels, sure_until, notices }) })
     }
 
     /// Whether no other node can be there.
@@ -45,16 +59,13 @@ impl Leases {
     pub fn epoch(&self, channel: ChannelKey) -> Option<Epoch> {
         match &self.shared {
             None => Some(0),
-            Some(shared) => shared.held.read().unwrap_or_else(PoisonError::into_inner).get(&channel).copied(),
+            Some(shared) => shared.read().held.get(&channel).copied(),
         }
     }
 
     /// The same, also while the channel is about to be given back: its line still writes.
     pub fn epoch_of_line(&self, channel: ChannelKey) -> Option<Epoch> {
-        let leaving = || {
-            let shared = self.shared.as_ref()?;
-            shared.leaving.read().unwrap_or_else(PoisonError::into_inner).get(&channel).copied()
-        };
+        let leaving = || self.shared.as_ref()?.read().leaving.get(&channel).copied();
         self.epoch(channel).or_else(leaving)
     }
 
@@ -96,26 +107,39 @@ impl Leases {
 
     pub(super) fn add(&self, gained: &[(ChannelKey, Epoch)]) {
         if let Some(shared) = &self.shared {
-            shared.held.write().unwrap_or_else(PoisonError::into_inner).extend(gained.iter().copied());
+            shared.write().held.extend(gained.iter().copied());
         }
     }
 
-    /// These are about to be given back.
-    pub(super) fn leave(&self, channels: &[ChannelKey]) {
+    /// These are about to be given back: those of them that were held, with their epochs.
+    pub(super) fn leave(&self, channels: &[ChannelKey]) -> Vec<(ChannelKey, Epoch)> {
+        let Some(shared) = &self.shared else { return Vec::new() };
+        let mut all = shared.write();
+        let leaving: Vec<_> = channels.iter().filter_map(|channel| all.held.remove_entry(channel)).collect();
+        all.leaving.extend(leaving.iter().copied());
+        leaving
+    }
+
+    /// These were given back.
+    pub(super) fn left(&self, channels: &[(ChannelKey, Epoch)]) {
         if let Some(shared) = &self.shared {
-            let mut held = shared.held.write().unwrap_or_else(PoisonError::into_inner);
-            let mut leaving = shared.leaving.write().unwrap_or_else(PoisonError::into_inner);
-            leaving.extend(channels.iter().filter_map(|channel| held.remove_entry(channel)));
+            let mut all = shared.write();
+            for (channel, epoch) in channels {
+                // It may have been lost meanwhile, and taken anew.
+                if all.leaving.get(channel) == Some(epoch) {
+                    all.leaving.remove(channel);
+                }
+            }
         }
     }
 
+    /// These were lost.
     pub(super) fn remove(&self, channels: &[ChannelKey]) {
         if let Some(shared) = &self.shared {
-            let mut held = shared.held.write().unwrap_or_else(PoisonError::into_inner);
-            let mut leaving = shared.leaving.write().unwrap_or_else(PoisonError::into_inner);
+            let mut all = shared.write();
             for channel in channels {
-                held.remove(channel);
-                leaving.remove(channel);
+                all.held.remove(channel);
+                all.leaving.remove(channel);
             }
         }
     }
@@ -123,15 +147,13 @@ impl Leases {
     /// What is held, and what is about to be given back.
     pub(super) fn all(&self) -> Vec<ChannelKey> {
         let Some(shared) = &self.shared else { return Vec::new() };
-        let leaving = shared.leaving.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all = self.held();
-        all.extend(leaving.keys().copied());
-        all
+        let all = shared.read();
+        all.held.keys().chain(all.leaving.keys()).copied().collect()
     }
 
     /// What is held, in no order.
     pub fn held(&self) -> Vec<ChannelKey> {
         let Some(shared) = &self.shared else { return Vec::new() };
-        shared.held.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        shared.read().held.keys().copied().collect()
     }
 }

@@ -41,6 +41,9 @@ const THOROUGH: u32 = 6;
 /// How often keys and channels are asked for by themselves: a key that is revoked elsewhere is refused here within a second.
 const CHANGES: Duration = Duration::from_millis(400);
 
+/// How long the last notices may take; what they would say is found without them.
+const CLOSE: Duration = Duration::from_secs(2);
+
 /// The nodes, as this one sees them.
 pub struct Cluster {
     pub store: Arc<PgStore>,
@@ -71,7 +74,7 @@ impl Cluster {
     /// Tells what was not told yet, and then nothing more.
     pub async fn close(&self) {
         self.closed.cancel();
-        self.notices.flush(&self.store).await;
+        drop(tokio::time::timeout(CLOSE, self.notices.flush(&self.store)).await);
     }
 }
 

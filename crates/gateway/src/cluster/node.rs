@@ -1,13 +1,14 @@
 //! This node's place among the others: it joins, renews, takes its share of the channels and gives back what is over it.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +42,7 @@ const DELETED: u32 = 5;
 /// This node.
 pub(super) struct Node {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    task: tokio::sync::Mutex<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -51,6 +52,8 @@ struct Shared {
     new: NewNode,
     id: Mutex<Option<NodeId>>,
     balance: Notify,
+    /// Channels were taken, and it was not asked yet which of them have work.
+    has_news: AtomicBool,
     /// All is given back.
     leaving: CancellationToken,
     ended: CancellationToken,
@@ -59,10 +62,10 @@ struct Shared {
 impl Node {
     pub fn start(gateway: Arc<Gateway>, cluster: Arc<Cluster>, new: NewNode) -> Self {
         let lines = Lines::new(gateway.clone(), cluster.leases.clone());
-        let (id, balance) = (Mutex::default(), Notify::new());
+        let (id, balance, has_news) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
         let (leaving, ended) = (CancellationToken::new(), CancellationToken::new());
-        let shared = Arc::new(Shared { gateway, cluster, lines, new, id, balance, leaving, ended });
-        let task = tokio::spawn(shared.clone().live());
+        let shared = Arc::new(Shared { gateway, cluster, lines, new, id, balance, has_news, leaving, ended });
+        let task = tokio::sync::Mutex::new(tokio::spawn(shared.clone().live()));
         Self { shared, task }
     }
 
@@ -84,7 +87,10 @@ impl Node {
 
     /// The same in a hurry: what is in hand is broken off, and left to whoever takes the channel.
     pub async fn abandon(&self) {
-        self.task.abort();
+        let mut task = self.task.lock().await;
+        task.abort();
+        // Nothing of it goes on; that it was broken off is all that it says.
+        let _ = (&mut *task).await;
         // A line that does not close in time ends with this process.
         drop(tokio::time::timeout(HURRY, self.shared.break_off()).await);
         self.shared.leave().await;
@@ -125,7 +131,7 @@ impl Shared {
     }
 
     /// Is one of the nodes, until it has given all back or is taken for dead.
-    async fn member(&self, id: NodeId) {
+    async fn member(self: &Arc<Self>, id: NodeId) {
         tokio::select! {
             () = self.balances(id) => return,
             () = self.renews(id) => {}
@@ -148,13 +154,16 @@ impl Shared {
     /// Is no node any more.
     async fn leave(&self) {
         let Some(id) = self.id() else { return };
+        let left = async {
+            if let Err(error) = self.cluster.store.leave(id).await {
+                tracing::warn!(%error, "channels could not be given back; other nodes take them when the lease ends");
+            }
+            self.cluster.notices.free();
+            self.cluster.notices.flush(&self.cluster.store).await;
+        };
+        // A database that is silent just now must not keep the process from its end.
+        drop(tokio::time::timeout(HURRY, left).await);
         self.set_id(None);
-        let left = tokio::time::timeout(HURRY, self.cluster.store.leave(id)).await;
-        if let Ok(Err(error)) = left {
-            tracing::warn!(%error, "channels could not be given back; other nodes take them when the lease ends");
-        }
-        self.cluster.notices.free();
-        self.cluster.notices.flush(&self.cluster.store).await;
     }
 
     /// Renews, until it is taken for dead.
@@ -192,29 +201,31 @@ impl Shared {
     }
 
     /// Takes and gives back, until this node leaves and has given everything back.
-    async fn balances(&self, id: NodeId) {
-        // Beside the looks: a send in hand may take its time, and no other channel waits for it.
-        let mut hand_overs = FuturesUnordered::new();
+    async fn balances(self: &Arc<Self>, id: NodeId) {
+        // Beside the looks: a send in hand may take its time, and no other channel waits for it. They end with this.
+        let mut hand_overs = JoinSet::new();
         // Nodes that were started together look at different moments.
         let jitter = Duration::from_millis(u64::try_from(id % 7).unwrap_or(0) * 50);
         for look in 0_u32.. {
-            if self.leaving.is_cancelled() {
-                break;
-            }
-            match self.balance(id, look % DELETED == 0).await {
-                Ok(surplus) if surplus.is_empty() => {}
-                Ok(surplus) => hand_overs.push(self.hand_over(id, surplus)),
-                Err(error) => tracing::warn!(%error, "channels could not be taken or given back"),
+            tokio::select! {
+                () = self.leaving.cancelled() => break,
+                looked = self.balance(id, look % DELETED == 0) => match looked {
+                    Ok(surplus) => self.clone().start_hand_over(&mut hand_overs, id, &surplus),
+                    Err(error) => tracing::warn!(%error, "channels could not be taken or given back"),
+                },
             }
             tokio::select! {
+                () = self.leaving.cancelled() => break,
                 () = self.balance.notified() => {}
                 () = tokio::time::sleep(BALANCE + jitter) => {}
-                () = self.leaving.cancelled() => {}
-                () = until_all(&mut hand_overs) => {}
             }
+            while hand_overs.try_join_next().is_some() {}
         }
-        hand_overs.push(self.hand_over(id, self.cluster.leases.held()));
-        while hand_overs.next().await.is_some() {}
+        if let Err(error) = self.cluster.store.retire(id).await {
+            tracing::warn!(%error, "channels could not be taken or given back");
+        }
+        self.clone().start_hand_over(&mut hand_overs, id, &self.cluster.leases.held());
+        while hand_overs.join_next().await.is_some() {}
     }
 
     /// Takes what is missing of this node's share, and gives what is over it.
@@ -238,6 +249,7 @@ impl Shared {
                 surplus.extend(self.surplus(share));
             }
         }
+        self.wake(id).await?;
         self.lines.raise().await;
         Ok(surplus)
     }
@@ -263,15 +275,26 @@ impl Shared {
         // They may be newer than what this node knows.
         changes::take(&self.gateway).await;
         self.cluster.leases.add(gained);
+        self.has_news.store(true, Ordering::Relaxed);
         let keys: Vec<_> = gained.iter().map(|(key, _)| *key).collect();
-        self.lines.take_up(&keys).await;
         let resends = |key: &&ChannelKey| {
             let entry = self.gateway.directory.channel(**key);
             entry.is_some_and(|entry| entry.settings().resend_after().is_some())
         };
         keys.iter().filter(resends).for_each(|key| self.gateway.dispatcher.wake(*key));
-        let work = self.cluster.store.held_with_work(id).await?;
-        work.into_iter().for_each(|key| self.gateway.dispatcher.wake_if_idle(key));
+        // Before lines: channels that have none are not to wait for them.
+        let woken = self.wake(id).await;
+        self.lines.take_up(&keys).await;
+        woken
+    }
+
+    /// Wakes the channels that came with work. What fails is done by the next look.
+    async fn wake(&self, id: NodeId) -> Result<(), StoreError> {
+        if self.has_news.load(Ordering::Relaxed) {
+            let work = self.cluster.store.held_with_work(id).await?;
+            self.has_news.store(false, Ordering::Relaxed);
+            work.into_iter().for_each(|key| self.gateway.dispatcher.wake_if_idle(key));
+        }
         Ok(())
     }
 
@@ -288,34 +311,36 @@ impl Shared {
         surplus
     }
 
+    /// From now on these are not claimed; they are given back beside the looks.
+    fn start_hand_over(self: Arc<Self>, hand_overs: &mut JoinSet<()>, id: NodeId, channels: &[ChannelKey]) {
+        let leaving = self.cluster.leases.leave(channels);
+        if !leaving.is_empty() {
+            hand_overs.spawn(async move { self.hand_over(id, leaving).await });
+        }
+    }
+
     /// Gives channels back, each as soon as what is in hand is sent and recorded. Lines are closed here before they are
     /// opened there.
-    async fn hand_over(&self, id: NodeId, channels: Vec<ChannelKey>) {
-        let (leases, store) = (&self.cluster.leases, &self.cluster.store);
-        leases.leave(&channels);
-        let idle = |key| async move {
+    async fn hand_over(&self, id: NodeId, channels: Vec<(ChannelKey, Epoch)>) {
+        let idle = |(key, epoch)| async move {
             self.gateway.dispatcher.let_go(key).await;
             self.lines.put_down(&[key]).await;
-            key
+            (key, epoch)
         };
         let mut idle = channels.into_iter().map(idle).collect::<FuturesUnordered<_>>().ready_chunks(AT_ONCE);
-        while let Some(keys) = idle.next().await {
-            while let Err(error) = store.give_back(id, &keys).await {
+        while let Some(channels) = idle.next().await {
+            while let Err(error) = self.cluster.store.give_back(id, &channels).await {
                 tracing::warn!(%error, "channels could not be taken or given back");
+                if self.leaving.is_cancelled() {
+                    // All that is left is given back with the node's row, or when its lease ends.
+                    return;
+                }
                 tokio::time::sleep(RETRY).await;
             }
-            tracing::info!(node = id, channels = keys.len(), "channels given back");
+            tracing::info!(node = id, channels = channels.len(), "channels given back");
             // Only now: until then the database has them as this node's.
-            leases.remove(&keys);
+            self.cluster.leases.left(&channels);
             self.cluster.notices.free();
         }
     }
-}
-
-/// Waits for all of them; where there are none, for ever.
-async fn until_all(futures: &mut FuturesUnordered<impl Future<Output = ()>>) {
-    if futures.is_empty() {
-        std::future::pending::<()>().await;
-    }
-    while futures.next().await.is_some() {}
 }

@@ -27,6 +27,8 @@ const INTERRUPTIONS: u32 = 4;
 const AFTER_INTERRUPTION: Duration = Duration::from_secs(1);
 /// The wait before the store is asked again after it refused something.
 const STORE_RETRY: Duration = Duration::from_millis(200);
+/// The longest such wait, after several failures in a row.
+const LONGEST_STORE_RETRY: Duration = Duration::from_secs(5);
 /// The longest sleep: a clock that was set forward is noticed by then.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
 /// The least time between two looks at a line whose first message waits. What is accepted behind it changes nothing, and
@@ -57,6 +59,7 @@ pub(super) async fn run(
             orphans: first,
             back_off,
             interruptions: None,
+            store_failures: 0,
         };
         line.work().await;
     } else {
@@ -80,6 +83,8 @@ struct Line {
     back_off: BackOff,
     /// How often in a row the line broke at a message.
     interruptions: Option<(Seq, u32)>,
+    /// How often in a row the store failed.
+    store_failures: u32,
 }
 
 /// A message on its way.
@@ -140,7 +145,10 @@ impl Line {
         loop {
             self.signal.news.store(false, Ordering::Release);
             let next = match self.turn(&mut outcomes).await {
-                Ok(next) => next,
+                Ok(next) => {
+                    self.store_failures = 0;
+                    next
+                }
                 Err(StoreError::Fenced) => {
                     // What is in hand is the other node's to end, which knows it as left by the dead.
                     tracing::warn!(channel.id = %self.entry.via.id, "a channel is another node's now");
@@ -373,9 +381,13 @@ impl Line {
     }
 
     /// The store failed. What is in hand stays in hand, and nothing is sent again, until it is recorded.
-    async fn wait_for_the_store(&self, error: &StoreError) {
-        tracing::warn!(channel.id = %self.entry.via.id, %error, "a channel waits for the store");
-        tokio::time::sleep(STORE_RETRY).await;
+    async fn wait_for_the_store(&mut self, error: &StoreError) {
+        self.store_failures += 1;
+        if self.store_failures == 1 {
+            tracing::warn!(channel.id = %self.entry.via.id, %error, "a channel waits for the store");
+        }
+        // Many channels that ask a full disk for room must not keep it from whoever makes some.
+        tokio::time::sleep((STORE_RETRY * (1 << self.store_failures.min(6)) / 2).min(LONGEST_STORE_RETRY)).await;
         let mut health = self.shared.store.health();
         // Its sender lives as long as the store; without one there is nothing to wait for.
         let _ = health.wait_for(|health| *health == Health::Up).await;

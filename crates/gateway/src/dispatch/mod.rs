@@ -53,6 +53,8 @@ struct Signal {
 
 struct Task {
     signal: Arc<Signal>,
+    /// Under which it works.
+    epoch: Epoch,
     abort: AbortHandle,
     /// Has it claim nothing more.
     stop: CancellationToken,
@@ -103,9 +105,11 @@ impl Dispatcher {
         if !self.shared.started.load(Ordering::Acquire) || self.shared.stop.is_cancelled() {
             return;
         }
-        // A task that ended without saying so broke off; a new one takes its place.
+        // A task that ended without saying so broke off, and one of another epoch can do nothing more; a new one takes its
+        // place.
         let task = lines.entry(channel).and_modify(|task| {
-            if task.abort.is_finished() {
+            if task.abort.is_finished() || task.epoch != epoch {
+                task.abort.abort();
                 *task = self.shared.clone().task(channel, epoch);
             }
         });
@@ -124,7 +128,8 @@ impl Dispatcher {
     /// Whether a task works on the channel.
     pub fn works_on(&self, channel: ChannelKey) -> bool {
         let lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.get(&channel).is_some_and(|task| !task.abort.is_finished())
+        let epoch = self.shared.leases.epoch(channel);
+        lines.get(&channel).is_some_and(|task| !task.abort.is_finished() && Some(task.epoch) == epoch)
     }
 
     /// Claims nothing more of a channel that is no longer held, and waits until what is in hand was sent and recorded.
@@ -170,7 +175,7 @@ impl Shared {
             run.await;
             shared.remove(channel, &own);
         };
-        Task { signal, abort: self.tasks.spawn(run).abort_handle(), stop, ended }
+        Task { signal, epoch, abort: self.tasks.spawn(run).abort_handle(), stop, ended }
     }
 
     /// Takes a task out that is over, unless another has its place.

@@ -134,21 +134,24 @@ fn tell_of_key(channel: ChannelKey, error: &dyn std::error::Error) {
     tracing::error!(channel, %error, "a channel's link cannot be used: give every node the same secret key");
 }
 
-/// Takes over the links of channels that another node changed.
-pub async fn take_over(gateway: &Gateway, changed: &[ChannelKey]) -> Result<(), StoreError> {
-    let Some(cloud_api) = gateway.providers.cloud_api() else { return Ok(()) };
+/// Takes over how channels are linked that another node changed.
+pub fn take_over(gateway: &Gateway, changed: &[ChannelKey], links: &[rows::Link]) {
+    let Some(cloud_api) = gateway.providers.cloud_api() else { return };
     let of_meta = |key: &&ChannelKey| {
         let entry = gateway.directory.channel(**key);
         entry.is_some_and(|entry| entry.kind == ChannelType::CloudApi)
     };
     for key in changed.iter().filter(of_meta).copied() {
-        match gateway.store.link(key).await?.map(|row| open(&gateway.secrets, &row)) {
+        match links.iter().find(|row| row.channel == key).map(|row| open(&gateway.secrets, row)) {
             Some(Ok(link)) => cloud_api.set(key, Arc::new(link)),
-            Some(Err(error)) => tell_of_key(key, &error),
+            Some(Err(error)) => {
+                tell_of_key(key, &error);
+                // The former one leads to another number, or is refused by now.
+                cloud_api.remove(key);
+            }
             None => cloud_api.remove(key),
         }
     }
-    Ok(())
 }
 
 /// Pauses a channel that is up for this reason; without one ends a pause that had such a reason.

@@ -6,8 +6,10 @@ use crate::store::postgres::{SCHEMA_VERSION, condition};
 
 /// The oldest server that understands the tables.
 const OLDEST: i32 = 130_000;
-/// Connections of a node beside those for messages, and of everybody else.
-const BESIDE: i64 = 10;
+/// Connections of a node beside those for messages.
+const BESIDE: i64 = 11;
+/// And of everybody else.
+const OTHERS: i64 = 10;
 
 pub async fn checks(database: &Database) -> Vec<Check> {
     let Some((url, direct_url)) = database.urls() else { return Vec::new() };
@@ -58,7 +60,7 @@ fn tables(version: Option<i32>) -> Check {
 
 fn connections(found: &condition::Condition, of_a_node: i64) -> Check {
     let (name, nodes) = ("connections", found.nodes.max(1));
-    let wanted = nodes * (of_a_node + BESIDE) + BESIDE;
+    let wanted = nodes * (of_a_node + BESIDE) + OTHERS;
     let text = format!("the server allows {}, {nodes} such nodes need {wanted}", found.max_connections);
     if wanted > found.max_connections.into() {
         Check::warn(name, text, "raise max_connections, or lower --database-connections")

@@ -247,6 +247,10 @@ impl Line {
             Some(run) if !run.task.is_finished() => return,
             _ => {}
         }
+        if self.shared.epoch(self.via.key).is_none() {
+            // It has just gone to another node.
+            return;
+        }
         let stop = CancellationToken::new();
         let task = tokio::spawn(self.clone().hold(stop.clone(), phone));
         *run = Some(Run { stop, task });

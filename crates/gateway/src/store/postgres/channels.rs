@@ -58,11 +58,8 @@ pub(super) async fn page(
          order by key limit $4"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    db.rows(&sql, args![&institution.as_bytes()[..], environment.name(), after, limit])
-        .await?
-        .iter()
-        .map(channel)
-        .collect()
+    let rows = db.rows(&sql, args![&institution.as_bytes()[..], environment.name(), after, limit]).await?;
+    Ok(known(&rows))
 }
 
 pub(super) async fn one(db: Db<'_>, key: ChannelKey) -> Done<Option<Channel>> {

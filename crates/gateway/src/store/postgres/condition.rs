@@ -1,7 +1,7 @@
 //! How a database is set up, for whoever is to look after it.
 
 use super::db::{Db, args};
-use super::hosts::Hosts;
+use super::hosts::{Answer, Hosts};
 
 /// The settings that matter, and what they have to be.
 const SETTINGS: [(&str, &[&str]); 4] = [
@@ -58,7 +58,7 @@ async fn look(db: Db<'_>) -> super::db::Done<Condition> {
 /// Whether a pooler lets a program through to the database.
 pub async fn answers(url: &str) -> bool {
     match Hosts::parse(url, "") {
-        Ok(hosts) => hosts.answer().await,
+        Ok(hosts) => !matches!(hosts.answer().await, Answer::None),
         Err(_) => false,
     }
 }

@@ -36,8 +36,6 @@ pub(super) enum Verdict {
     Own(StoreError),
     /// The connection is of no use any more; the others may be.
     Lost(String),
-    /// The server that was the primary is none any more, so none of the connections to it is of use.
-    Demoted(String),
 }
 
 impl Failure {
@@ -63,13 +61,14 @@ impl Failure {
             code if *code == SqlState::LOCK_NOT_AVAILABLE || *code == SqlState::QUERY_CANCELED => {
                 Verdict::Own(StoreError::Overloaded)
             }
-            code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Verdict::Demoted(text),
+            // A server that was a primary and is none any more.
+            code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Verdict::Lost(text),
             // The server gave the connection up: this node stood still in a transaction.
             code if *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Verdict::Lost(text),
             // Connection failures; ended by a person, a shutdown or a crash.
             code if ["08", "57P"].iter().any(|class| code.code().starts_with(class)) => Verdict::Lost(text),
-            // Out of disk or memory; trouble with a file; damaged data. What else is asked may well succeed.
-            code if ["53", "57", "58", "XX"].iter().any(|class| code.code().starts_with(class)) => {
+            // Out of disk or memory: for now. What else is asked may well succeed.
+            code if ["53", "57"].iter().any(|class| code.code().starts_with(class)) => {
                 Verdict::Own(StoreError::Unavailable(text))
             }
             _ => Verdict::Own(StoreError::Refused(text)),

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use deadpool_postgres::Connect;
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, select_ok};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, Connection, Error, Socket};
+use tokio_postgres::{Client, Config, Connection, Error, SimpleQueryMessage, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::db::PATIENCE;
@@ -51,28 +52,57 @@ impl Hosts {
     }
 
     /// Whether the database answers, on a connection of its own: those of a pool may all be waiting.
-    pub async fn answer(&self) -> bool {
+    pub async fn answer(&self) -> Answer {
         let answer = async {
             // A server that is still starting up refuses; a standby is not connected to.
             let (client, connection) = match self.race().await {
                 Ok(connected) => connected,
-                // It has no room for one more, which is an answer.
-                Err(error) => return error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS),
+                Err(error) if is_full(&error) => return Answer::Full,
+                Err(_) => return Answer::None,
             };
             let connection = tokio::spawn(connection);
-            let answer = client.simple_query("select 1").await;
+            let server = client.simple_query(SERVER).await;
             connection.abort();
-            answer.is_ok()
+            let server = server.ok().and_then(|rows| match rows.into_iter().nth(1) {
+                Some(SimpleQueryMessage::Row(row)) => row.get(0).map(str::to_owned),
+                _ => None,
+            });
+            server.map_or(Answer::None, Answer::Of)
         };
-        tokio::time::timeout(LET_IN, answer).await.unwrap_or(false)
+        tokio::time::timeout(LET_IN, answer).await.unwrap_or(Answer::None)
     }
 
     /// All are tried side by side, and the first that takes writes is it: one that is silent, like a machine that was
     /// lost, must not keep us from the one that has taken its place.
     async fn race(&self) -> Result<Connected, Error> {
-        let attempts = self.each.iter().map(|one| one.connect(self.tls.clone()).boxed());
-        Ok(select_ok(attempts).await?.0)
+        let mut attempts: FuturesUnordered<_> = self.each.iter().map(|one| one.connect(self.tls.clone())).collect();
+        let mut why = None;
+        loop {
+            match attempts.next().await {
+                Some(Ok(connected)) => return Ok(connected),
+                // That the primary is full tells more than that a standby is one.
+                Some(Err(error)) if !why.as_ref().is_some_and(is_full) => why = Some(error),
+                Some(Err(_)) => {}
+                None => return Err(why.expect("a URL has a host")),
+            }
+        }
     }
+}
+
+/// What tells a server's run from another, behind a pooler as well.
+const SERVER: &str = "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())";
+
+/// What the database says to somebody new.
+pub enum Answer {
+    /// It answers: which server's run it is.
+    Of(String),
+    /// It has no room for one more.
+    Full,
+    None,
+}
+
+fn is_full(error: &Error) -> bool {
+    error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
 }
 
 /// For the pools, which have a limit in time of their own.
@@ -167,9 +197,9 @@ mod tests {
         let (user, rest) = database.url().split_once('@').expect("a user");
         let hosts = Hosts::parse(&format!("{user}@{silent},{rest}"), "").expect("it can be read");
         drop(hosts.connect().await.expect("the second one answers"));
-        assert!(hosts.answer().await);
+        assert!(matches!(hosts.answer().await, Answer::Of(server) if server.contains("127.0.0.1")));
         let alone = Hosts::parse(&format!("{user}@{silent}/recado"), "").expect("it can be read");
-        assert!(!alone.answer().await, "it lets nobody in");
+        assert!(matches!(alone.answer().await, Answer::None), "it lets nobody in");
     }
 
     #[test]

@@ -15,6 +15,12 @@ pub(super) async fn all(db: Db<'_>) -> Done<Vec<Link>> {
     Ok(db.rows(sql, &[]).await?.iter().map(row).collect())
 }
 
+/// Those of channels that were changed behind this version of the directory.
+pub(super) async fn since(db: Db<'_>, version: i64) -> Done<Vec<Link>> {
+    let sql = "select channel_key, details, sealed from links join channels on key = channel_key where version > $1";
+    Ok(db.rows(sql, args![version]).await?.iter().map(row).collect())
+}
+
 pub(super) async fn one(db: Db<'_>, channel: ChannelKey) -> Done<Option<Link>> {
     let sql = "select channel_key, details, sealed from links where channel_key = $1";
     Ok(db.row(sql, args![channel]).await?.as_ref().map(row))

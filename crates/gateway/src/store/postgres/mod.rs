@@ -62,7 +62,9 @@ use pool::{Database, Pool};
 pub struct PgStore {
     database: Arc<Database>,
     pool: Pool,
-    /// For what may not wait behind messages: channels that change hands, notices, limits.
+    /// For what callers wait for before their message is stored; claims, which are many, must not stand before that.
+    calls: Pool,
+    /// For what nodes have to agree on: channels that change hands, notices.
     coordination: Pool,
     /// For the lease alone: one that is renewed late is lost.
     lease: Pool,
@@ -70,10 +72,12 @@ pub struct PgStore {
     direct_url: String,
 }
 
+/// Connections for what callers wait for: one stores what is accepted, the others look for accounts and draw from limits.
+const CALLS: usize = 3;
 /// Connections for what nodes have to agree on.
-const COORDINATION: usize = 3;
-/// A node renews its lease by one, and stores what it accepts by another.
-const ONE: usize = 1;
+const COORDINATION: usize = 2;
+/// And that for the lease.
+const LEASE: usize = 1;
 
 impl PgStore {
     /// Connects; the tables must be there. The direct URL leads to the database itself, where the other one leads to a
@@ -82,9 +86,10 @@ impl PgStore {
         let database = Database::new(url, url == direct_url)?;
         let pool = database.pool(connections)?;
         migrations::check(&pool).await?;
-        let (coordination, lease) = (database.pool(COORDINATION)?, database.pool(ONE)?);
-        let accepting = Accepting::start(database.pool(ONE)?);
-        Ok(Self { database, pool, coordination, lease, accepting, direct_url: direct_url.to_owned() })
+        let (coordination, lease) = (database.pool(COORDINATION)?, database.pool(LEASE)?);
+        let calls = database.pool(CALLS)?;
+        let accepting = Accepting::start(calls.clone());
+        Ok(Self { database, pool, calls, coordination, lease, accepting, direct_url: direct_url.to_owned() })
     }
 
     /// The database, for connections of the sandbox's network.
@@ -213,7 +218,7 @@ impl Store for PgStore {
     }
 
     async fn known_account(&self, channel: ChannelKey, phone: String) -> Result<Option<KnownAccount>> {
-        plainly!(self.pool, db => chats::known_account(db, channel, &phone))
+        plainly!(self.calls, db => chats::known_account(db, channel, &phone))
     }
 
     async fn note_account(
@@ -290,7 +295,7 @@ impl Store for PgStore {
     }
 
     async fn account(&self, channel: ChannelKey, recipient: String) -> Result<Option<String>> {
-        plainly!(self.pool, db => messages::account(db, channel, &recipient))
+        plainly!(self.calls, db => messages::account(db, channel, &recipient))
     }
 
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>> {

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use recado_domain::channel::ChannelType;
 
-use super::PgStore;
-use super::channels;
 use super::db::{Db, Done, args, plainly, transaction};
+use super::{PgStore, channels, links};
 use crate::store::Result;
-use crate::store::rows::{ApiKey, Channel, ChannelKey, Epoch};
+use crate::store::rows::{ApiKey, Channel, ChannelKey, Epoch, Link};
 
 /// A node's number: a new one each time it joins.
 pub type NodeId = i64;
@@ -66,6 +65,8 @@ pub struct Changes {
     pub version: i64,
     pub keys: Vec<ApiKey>,
     pub channels: Vec<Channel>,
+    /// How those channels are linked, if they are.
+    pub links: Vec<Link>,
 }
 
 fn milliseconds(time: Duration) -> i64 {
@@ -134,11 +135,20 @@ impl PgStore {
     }
 
     /// Gives channels back that the node holds. What it might still do under its epoch is refused from now on.
-    pub async fn give_back(&self, node: NodeId, channels: &[ChannelKey]) -> Result<()> {
+    pub async fn give_back(&self, node: NodeId, channels: &[(ChannelKey, Epoch)]) -> Result<()> {
+        let (keys, epochs): (Vec<_>, Vec<_>) = channels.iter().copied().unzip();
         plainly!(self.coordination, db => async {
+            // What it has taken again since is another epoch's.
             let sql = "update channels set lease_node = null, lease_epoch = lease_epoch + 1
-                       where lease_node = $1 and key = any($2)";
-            db.run(sql, args![node, channels]).await.map(drop)
+                       where lease_node = $1 and (key, lease_epoch) in (select * from unnest($2, $3))";
+            db.run(sql, args![node, keys, epochs]).await.map(drop)
+        })
+    }
+
+    /// Takes nothing more: from now on the others share everything among them.
+    pub async fn retire(&self, node: NodeId) -> Result<()> {
+        plainly!(self.lease, db => async {
+            db.run("update nodes set types = '' where id = $1", args![node]).await.map(drop)
         })
     }
 
@@ -200,7 +210,7 @@ impl PgStore {
 
     /// Draws calls from what is left of a key's limit; gives how many were drawn, and how many are left then.
     pub async fn draw(&self, key: &[u8], kind: i16, limit: u32, want: u32) -> Result<(f64, f64)> {
-        plainly!(self.coordination, db => draw(db, (key, kind), f64::from(limit), f64::from(want)))
+        plainly!(self.calls, db => draw(db, (key, kind), f64::from(limit), f64::from(want)))
     }
 }
 
@@ -251,8 +261,8 @@ async fn changes_since(db: Db<'_>, version: i64) -> Done<Changes> {
     // Read first: a change that comes in between is told again.
     let now = db.row("select version from directory", args![]).await?.map_or(0, |row| row.get(0));
     let keys = super::accounts::keys_since(db, version).await?;
-    let channels = channels::since(db, version).await?;
-    Ok(Changes { version: now, keys, channels })
+    let (channels, links) = (channels::since(db, version).await?, links::since(db, version).await?);
+    Ok(Changes { version: now, keys, channels, links })
 }
 
 async fn draw(db: Db<'_>, (key, kind): (&[u8], i16), limit: f64, want: f64) -> Done<(f64, f64)> {

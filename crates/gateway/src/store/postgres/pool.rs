@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::db::PATIENCE;
 use super::failure::{Failure, Verdict};
-use super::hosts::Hosts;
+use super::hosts::{Answer, Hosts};
 use crate::store::Result;
 use crate::store::rows::{Health, StoreError};
 
@@ -37,6 +37,8 @@ pub(crate) struct Database {
     prepares: bool,
     pools: Mutex<Vec<Connections>>,
     health: watch::Sender<Health>,
+    /// The server that has answered last.
+    server: Mutex<Option<String>>,
     /// Whether somebody is just finding out if it answers.
     asking: AtomicBool,
     closed: CancellationToken,
@@ -47,8 +49,8 @@ impl Database {
     pub fn new(url: &str, prepares: bool) -> anyhow::Result<Arc<Self>> {
         let hosts = Hosts::parse(url, if prepares { "-c plan_cache_mode=force_custom_plan" } else { "" })?;
         let (pools, health) = (Mutex::default(), watch::Sender::new(Health::Up));
-        let (asking, closed) = (AtomicBool::new(false), CancellationToken::new());
-        Ok(Arc::new(Self { hosts, prepares, pools, health, asking, closed }))
+        let (server, asking, closed) = (Mutex::default(), AtomicBool::new(false), CancellationToken::new());
+        Ok(Arc::new(Self { hosts, prepares, pools, health, server, asking, closed }))
     }
 
     /// Another pool, of so many connections.
@@ -72,14 +74,24 @@ impl Database {
         }
         let database = self.clone();
         tokio::spawn(async move {
-            if database.hosts.answer().await {
-                // Perhaps another one does than before.
-                database.forget_connections();
-            } else {
-                database.lost(&why);
+            match database.hosts.answer().await {
+                Answer::Of(server) => database.is(server),
+                // What is open may well work.
+                Answer::Full => {}
+                Answer::None => database.lost(&why),
             }
             database.asking.store(false, Ordering::Release);
         });
+    }
+
+    /// This server answers. Where it is another one than before, what is open leads to one that is no primary any more.
+    fn is(&self, server: String) {
+        let server = Some(server);
+        let before =
+            std::mem::replace(&mut *self.server.lock().unwrap_or_else(PoisonError::into_inner), server.clone());
+        if before != server {
+            self.forget_connections();
+        }
     }
 
     /// What is open and not in use may lead to a server that is no primary any more.
@@ -108,7 +120,11 @@ impl Database {
 
     /// Looks until the database is back.
     async fn come_back(self: Arc<Self>) {
-        while !self.hosts.answer().await {
+        loop {
+            if let Answer::Of(server) = self.hosts.answer().await {
+                self.is(server);
+                break;
+            }
             tokio::select! {
                 () = self.closed.cancelled() => return,
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
@@ -159,6 +175,10 @@ impl Pool {
                 Err(error) => crate::outbound::causes(&error),
             };
             if Instant::now() >= patient_until || self.database.closed.is_cancelled() {
+                if self.connections.status().size > 0 {
+                    // Others have theirs, and there is no room for one more.
+                    return Err(StoreError::Overloaded);
+                }
                 self.database.suspect(error.clone());
                 return Err(StoreError::Unavailable(error));
             }
@@ -175,11 +195,6 @@ impl Pool {
             Some(Verdict::Lost(why)) => {
                 drop(Object::take(client));
                 self.database.suspect(why.clone());
-                Some(StoreError::Unavailable(why))
-            }
-            Some(Verdict::Demoted(why)) => {
-                drop(Object::take(client));
-                self.database.lost(&why);
                 Some(StoreError::Unavailable(why))
             }
             // It took too long, which may be this statement's own fault. Nobody waits for its effect any more, so it must

@@ -222,9 +222,11 @@ const HOUR: Duration = Duration::from_hours(1);
 async fn what_was_given_back_is_nobodys_until_it_is_taken() {
     let (_ground, store, [first, second], (channel, epoch), _database) = held().await;
     let claim = |epoch| store.claim(ClaimRequest { epoch, ..request(channel) });
-    store.give_back(second, &[channel]).await.expect("asked");
+    store.give_back(second, &[(channel, epoch)]).await.expect("asked");
     assert_eq!(store.holder(channel).await.expect("read").map(|node| node.id), Some(first), "it was not the second's");
-    store.give_back(first, &[channel]).await.expect("given back");
+    store.give_back(first, &[(channel, epoch - 1)]).await.expect("asked");
+    assert_eq!(store.holder(channel).await.expect("read").map(|node| node.id), Some(first), "of that it knows nothing");
+    store.give_back(first, &[(channel, epoch)]).await.expect("given back");
     assert!(matches!(claim(epoch).await, Err(StoreError::Fenced)));
     assert!(matches!(store.end_session(channel, epoch).await, Err(StoreError::Fenced)));
     assert_eq!(store.held(first).await.expect("read"), []);
@@ -275,7 +277,7 @@ async fn trouble_of_one_statement_is_its_own() {
          create trigger fail before insert on messages for each row execute function fail();",
     );
     let health = ground.store.health();
-    for recipient in ["63100", "63200", "68030"] {
+    for recipient in ["63100", "63200", "63400"] {
         let failed = ground.store.enqueue(ground.new_message(channel, recipient)).await;
         assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{recipient}: {failed:?}");
         ground.accept(channel, "551").await;

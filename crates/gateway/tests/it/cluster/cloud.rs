@@ -123,17 +123,22 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
     first.terminate();
     wait_for("its other channels to be free", || place.number(&format!("{held} and channels.id <> 'presa'")) == 0);
     let free = asked.elapsed();
+    // And sent for by the other node, though the first one is still there.
+    numbers.iter().for_each(|number| accept(&second, &key, &format!("c{number}"), 1));
+    wait_for("the other node to send for them", || graph.attempts().len() == 10);
+    let sent = asked.elapsed();
     assert_eq!(place.number(&held), 1, "the send in hand has its grace");
     let status = first.wait();
     let ended = asked.elapsed();
-    println!("free after {free:?}, ended after {ended:?}");
+    println!("free after {free:?}, sent for after {sent:?}, ended after {ended:?}");
     // Before its lease ends, which is another 10 seconds.
     assert_eq!(place.number(&format!("select count(*) from nodes where id = {id}")), 0, "it ended and did not leave");
     assert_eq!(status.code(), Some(0));
     assert!(free < AT_ONCE, "{free:?}");
+    assert!(sent < GRACE - AT_ONCE, "{sent:?}");
     assert!((GRACE..GRACE + AT_ONCE).contains(&ended), "{ended:?}");
     // Its heir goes on with what is behind the lost one, which nobody sends again.
     accept(&second, &key, "presa", 1);
-    wait_for("the heir to send", || graph.attempts().len() == 2);
+    wait_for("the heir to send", || graph.attempts().len() == 11);
     assert_eq!(place.number("select count(*) from messages where status = 4"), 1);
 }
