@@ -20,7 +20,8 @@ use crate::v1::create_key;
 pub const NUMBER: &str = "106540352242922";
 pub const VERIFY_TOKEN: &str = "uma-senha-nossa";
 /// Seals the secrets of the tests.
-const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub const ANOTHER_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 
 /// A gateway, and the Graph API that it calls.
 pub struct Stage {

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 use super::{NUMBER, Stage, VERIFY_TOKEN, command, credentials};
 use crate::harness::{Home, Server, wait_for};
 
-const ANOTHER_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
-
 /// The secrets of [`credentials`]. The tests have another token for callers, so that none is part of another.
 fn secrets() -> [String; 3] {
     let number = Number::example(NUMBER);
@@ -94,7 +92,13 @@ fn with_another_key(stage: Stage) -> Stage {
     server.terminate();
     server.wait();
     let mut wrong = command(&home, &graph);
-    wrong.env("RECADO_SECRET_KEY", ANOTHER_KEY).args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0"]);
+    wrong.env("RECADO_SECRET_KEY", super::ANOTHER_KEY).args([
+        "serve",
+        "--data-dir",
+        home.dir(),
+        "--listen",
+        "127.0.0.1:0",
+    ]);
     Stage { server: Server::start(wrong, &home), home, graph, key }
 }
 
@@ -107,7 +111,7 @@ fn a_wrong_secret_key_pauses_such_channels_and_no_other() {
     assert_eq!(channel["state"], "PAUSED");
     let reason = channel["stateReason"].as_str().expect("a reason");
     assert!(reason.contains("Falta a chave ") && reason.contains("RECADO_SECRET_KEY"), "{reason}");
-    assert!(!reason.contains(ANOTHER_KEY) && !reason.contains(super::SECRET_KEY), "{reason}");
+    assert!(!reason.contains(super::ANOTHER_KEY) && !reason.contains(super::SECRET_KEY), "{reason}");
     let waits = stage.accept("vendas", "5511999998888");
     let card = json!({"to": "5511999998888", "name": "Maria", "phone": "5511988887777"});
     let other = stage.server.post("/v1/channels/sandbox/messages/contact", &sandbox, &card).expect(202);

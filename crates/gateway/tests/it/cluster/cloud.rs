@@ -7,7 +7,7 @@ use fake_graph::{Behaviour, FakeGraph, Number};
 use serde_json::json;
 
 use super::Place;
-use crate::cloud_api::{NUMBER, command, credentials};
+use crate::cloud_api::{ANOTHER_KEY, NUMBER, SECRET_KEY, command, credentials};
 use crate::harness::{Server, wait_for};
 use crate::v1::create_key;
 
@@ -18,9 +18,13 @@ const MESSAGES: i64 = 1_000;
 impl Place {
     /// Starts a node that reaches the network in this place.
     fn cloud_node(&self, name: &str, graph: &FakeGraph, flags: &[&str]) -> Server {
+        self.node_with_keys(name, graph, SECRET_KEY, flags)
+    }
+
+    fn node_with_keys(&self, name: &str, graph: &FakeGraph, keys: &str, flags: &[&str]) -> Server {
         let node = self.home.node(name);
         let mut command = command(&node, graph);
-        command.env("RECADO_DATABASE_URL", self.url_of(name));
+        command.env("RECADO_DATABASE_URL", self.url_of(name)).env("RECADO_SECRET_KEY", keys);
         command.args(["serve", "--data-dir", node.dir(), "--listen", "127.0.0.1:0", "--node-name", name]).args(flags);
         Server::start(command, &node)
     }
@@ -141,4 +145,33 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
     accept(&second, &key, "presa", 1);
     wait_for("the heir to send", || graph.attempts().len() == 11);
     assert_eq!(place.number("select count(*) from messages where status = 4"), 1);
+}
+
+#[test]
+fn a_link_that_one_node_cannot_open_pauses_nothing_and_its_former_one_is_not_used() {
+    const ANOTHER: &str = "106540352242933";
+    let (place, graph) = (Place::new(), FakeGraph::start());
+    let key = place.live_key();
+    [NUMBER, ANOTHER].into_iter().for_each(|number| graph.add_number(Number::example(number)));
+    let first = place.cloud_node("first", &graph, &[]);
+    link(&first, &key, "vendas", NUMBER);
+    place.wait_until_fair(1);
+    // Its keys were changed, and those of the first node were forgotten.
+    let second = place.node_with_keys("second", &graph, &format!("{ANOTHER_KEY},{SECRET_KEY}"), &[]);
+    place.id_of("second");
+    let id = place.id_of("first");
+    let of_the_first = format!("select count(*) from channels where id = 'vendas' and lease_node = {id}");
+    assert_eq!(place.number(&of_the_first), 1, "a channel that moved without need");
+    second.post("/v1/channels/vendas/connect", &key, &credentials(ANOTHER)).expect(200);
+    wait_for("the first node to tell of its key", || first.log().contains("give every node the same secret key"));
+    accept(&second, &key, "vendas", 1);
+    wait_for("the first node to wait", || {
+        place.number("select count(*) from channels where id = 'vendas' and next_send_at > 0") == 1
+    });
+    assert_eq!(graph.attempts().len(), 0, "the former number is not the channel's any more");
+    assert_eq!(place.number("select count(*) from channels where id = 'vendas' and state = 'CONNECTED'"), 1);
+    first.terminate();
+    assert_eq!(first.wait().code(), Some(0));
+    wait_for("the other node to send", || graph.attempts().len() == 1);
+    assert_eq!(graph.attempts()[0].number_id, ANOTHER);
 }
