@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::clock::millis;
 use crate::gateway::Gateway;
 use crate::store::rows::{PurgeRequest, StoreError};
@@ -11,8 +13,10 @@ use crate::store::rows::{PurgeRequest, StoreError};
 const PURGE_EVERY: Duration = Duration::from_hours(1);
 /// By when a node has joined the others.
 const JOINED: Duration = Duration::from_mins(1);
-/// The pause between two batches of a purge, so that messages go first.
-const PURGE_PAUSE: Duration = Duration::from_millis(20);
+/// The pause between two batches of a purge: so many times what a batch took, so that a purge has a tenth of the store's
+/// time at most, and messages go first; but so long in any case, and no longer, or it would never end.
+const PURGE_PAUSE: u32 = 9;
+const PURGE_PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// How long uses of keys are gathered before they are written down together.
 const GATHER_USES: Duration = Duration::from_secs(5);
 
@@ -50,11 +54,12 @@ async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
         used_before: now - millis(gateway.behaviour.keep_idempotency),
         after: 0,
     };
-    while let Some(next) = gateway.store.purge(request).await? {
+    loop {
+        let began = Instant::now();
+        let Some(next) = gateway.store.purge(request).await? else { return Ok(()) };
         request.after = next;
-        tokio::time::sleep(PURGE_PAUSE).await;
+        tokio::time::sleep((began.elapsed() * PURGE_PAUSE).clamp(PURGE_PAUSES.0, PURGE_PAUSES.1)).await;
     }
-    Ok(())
 }
 
 /// Writes down when keys were last used; waits while none is.
