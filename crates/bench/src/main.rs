@@ -121,7 +121,7 @@ enum Scenario {
     CloudApi,
     /// PostgreSQL: dispatch by one, two and three nodes; and how long after a node's death others send for it
     Nodes,
-    /// Accepts while old messages are deleted, beside accepts while as many young ones stay
+    /// PostgreSQL: accepts while old messages are deleted, beside accepts while as many young ones stay
     Purge,
     /// Memory and start of idle sessions of WhatsApp Web, beside as many Baileys sockets; needs a build of its own, which
     /// `./dev bench whatsapp-web` makes
@@ -131,7 +131,8 @@ enum Scenario {
 impl Scenario {
     fn is_of(self, engine: Engine) -> bool {
         match self {
-            Self::Nodes => engine == Engine::Postgres,
+            // With files a purge begins with the server, before anything can be measured.
+            Self::Nodes | Self::Purge => engine == Engine::Postgres,
             Self::WhatsappWeb => engine == Engine::Sqlite,
             _ => true,
         }
