@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::notices::Notices;
+use crate::dispatch::News;
 use crate::store::rows::{ChannelKey, Epoch};
 
 /// The channels that this process claims, sends and settles for.
@@ -70,9 +71,9 @@ impl Leases {
     }
 
     /// Tells whoever holds the channel that it may have something to do.
-    pub fn tell_holder(&self, channel: ChannelKey) {
+    pub fn tell_holder(&self, channel: ChannelKey, news: News) {
         if let Some(shared) = &self.shared {
-            shared.notices.work(channel);
+            shared.notices.work(channel, news);
         }
     }
 
@@ -146,9 +147,14 @@ impl Leases {
 
     /// What is held, and what is about to be given back.
     pub(super) fn all(&self) -> Vec<ChannelKey> {
-        let Some(shared) = &self.shared else { return Vec::new() };
+        self.epochs().into_keys().collect()
+    }
+
+    /// The same, with the epochs.
+    pub(super) fn epochs(&self) -> HashMap<ChannelKey, Epoch> {
+        let Some(shared) = &self.shared else { return HashMap::new() };
         let all = shared.read();
-        all.held.keys().chain(all.leaving.keys()).copied().collect()
+        all.leaving.iter().chain(&all.held).map(|(channel, epoch)| (*channel, *epoch)).collect()
     }
 
     /// What is held, in no order.

@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::dispatch::News;
 use crate::gateway::Gateway;
 use crate::store::postgres::{Heard, NewNode, NodeId, PgStore, listen};
 use crate::store::rows::StoreError;
@@ -138,9 +139,9 @@ async fn act_on(gateway: &Arc<Gateway>, notice: Notice) {
     let Some(cluster) = &gateway.cluster else { return };
     match notice {
         // Whoever holds a channel heard of it as well.
-        Notice::Work(channels) => {
+        Notice::Work(news, channels) => {
             let held = channels.into_iter().filter(|channel| cluster.leases.epoch(*channel).is_some());
-            held.for_each(|channel| gateway.dispatcher.wake(channel));
+            held.for_each(|channel| gateway.dispatcher.tell(channel, news));
         }
         Notice::Changed => changes::take(gateway).await,
         Notice::Free => cluster.balance(),
@@ -167,14 +168,21 @@ impl Look {
         let Some(cluster) = &gateway.cluster else { return };
         if let Some(id) = cluster.node_id()
             && (self.thorough == 0 || !hears)
-            && let Ok(channels) = cluster.store.held_with_work(id).await
+            && let Ok(channels) = cluster.store.held_with_work(id, gateway.clock.now()).await
         {
-            channels.into_iter().for_each(|channel| gateway.dispatcher.wake_if_idle(channel));
+            for (channel, sends) in channels {
+                if sends && self.thorough == 0 {
+                    // Its task may sleep, because nobody told it that a pause has ended.
+                    gateway.dispatcher.wake(channel);
+                } else {
+                    gateway.dispatcher.wake_if_idle(channel);
+                }
+            }
         }
         self.thorough = (self.thorough + 1) % THOROUGH;
         if let Ok((channels, newest)) = cluster.store.fresh_since(self.seen[0]).await {
             let held = channels.into_iter().filter(|channel| cluster.leases.epoch(*channel).is_some());
-            held.for_each(|channel| gateway.dispatcher.wake(channel));
+            held.for_each(|channel| gateway.dispatcher.tell(channel, News::Accepted));
             self.seen = [self.seen[1].min(newest), newest];
         }
     }

@@ -1,6 +1,6 @@
 //! This node's place among the others: it joins, renews, takes its share of the channels and gives back what is over it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -257,13 +257,14 @@ impl Shared {
     /// What the database says that this node holds is what it holds.
     async fn reconcile(&self, id: NodeId) -> Result<(), StoreError> {
         let leases = &self.cluster.leases;
-        let told = self.cluster.store.held(id).await?;
-        let known: HashSet<_> = told.iter().map(|(key, _)| *key).collect();
-        let lost: Vec<_> = leases.all().into_iter().filter(|key| !known.contains(key)).collect();
+        // Before the question: what is given back while it is asked may still be in the answer, and is not gained by that.
+        let known = leases.epochs();
+        let told: HashMap<_, _> = self.cluster.store.held(id).await?.into_iter().collect();
+        let lost: Vec<_> = leases.all().into_iter().filter(|key| !told.contains_key(key)).collect();
         leases.remove(&lost);
         self.gateway.dispatcher.drop_all(&lost);
         self.lines.put_down(&lost).await;
-        let gained = told.into_iter().filter(|(key, epoch)| leases.epoch_of_line(*key) != Some(*epoch));
+        let gained = told.into_iter().filter(|(key, epoch)| known.get(key) != Some(epoch));
         self.gained(id, &gained.collect::<Vec<_>>()).await
     }
 
@@ -291,9 +292,9 @@ impl Shared {
     /// Wakes the channels that came with work. What fails is done by the next look.
     async fn wake(&self, id: NodeId) -> Result<(), StoreError> {
         if self.has_news.load(Ordering::Relaxed) {
-            let work = self.cluster.store.held_with_work(id).await?;
+            let work = self.cluster.store.held_with_work(id, self.gateway.clock.now()).await?;
             self.has_news.store(false, Ordering::Relaxed);
-            work.into_iter().for_each(|key| self.gateway.dispatcher.wake_if_idle(key));
+            work.into_iter().for_each(|(key, _)| self.gateway.dispatcher.wake_if_idle(key));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::dispatch::News;
 use crate::store::postgres::PgStore;
 use crate::store::rows::ChannelKey;
 
@@ -19,7 +20,8 @@ const CHANNELS: usize = 350;
 /// What is to be told.
 #[derive(Debug, Default)]
 struct Pending {
-    work: BTreeSet<ChannelKey>,
+    accepted: BTreeSet<ChannelKey>,
+    changed: BTreeSet<ChannelKey>,
     free: bool,
 }
 
@@ -27,7 +29,7 @@ struct Pending {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// These channels may have something to do.
-    Work(Vec<ChannelKey>),
+    Work(News, Vec<ChannelKey>),
     /// Keys or channels were changed. The database says so itself, when the change is committed.
     Changed,
     /// Channels are free, or nodes have come or gone.
@@ -37,10 +39,11 @@ pub enum Notice {
 impl Notice {
     /// Reads a payload; what a newer version says is passed over.
     pub fn parse(payload: &str) -> Vec<Self> {
+        let work =
+            |news, channels: &str| Self::Work(news, channels.split(',').filter_map(|key| key.parse().ok()).collect());
         let one = |line: &str| match line.split_once(' ') {
-            Some(("work", channels)) => {
-                Some(Self::Work(channels.split(',').filter_map(|key| key.parse().ok()).collect()))
-            }
+            Some(("accepted", channels)) => Some(work(News::Accepted, channels)),
+            Some(("work", channels)) => Some(work(News::Changed, channels)),
             None if line == "changed" => Some(Self::Changed),
             None if line == "free" => Some(Self::Free),
             _ => None,
@@ -56,10 +59,14 @@ impl Pending {
         if std::mem::take(&mut self.free) {
             lines.push("free".to_owned());
         }
-        let channels: Vec<_> = std::iter::from_fn(|| self.work.pop_first()).take(CHANNELS).collect();
-        if !channels.is_empty() {
-            let keys = channels.iter().map(ToString::to_string).collect::<Vec<_>>();
-            lines.push(format!("work {}", keys.join(",")));
+        let mut room = CHANNELS;
+        for (word, channels) in [("work", &mut self.changed), ("accepted", &mut self.accepted)] {
+            let keys: Vec<_> =
+                std::iter::from_fn(|| channels.pop_first()).take(room).map(|key| key.to_string()).collect();
+            room -= keys.len();
+            if !keys.is_empty() {
+                lines.push(format!("{word} {}", keys.join(",")));
+            }
         }
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
@@ -74,9 +81,13 @@ pub struct Notices {
 
 impl Notices {
     /// A channel that is not held here may have something to do.
-    pub fn work(&self, channel: ChannelKey) {
+    pub fn work(&self, channel: ChannelKey, news: News) {
         self.add(|pending| {
-            pending.work.insert(channel);
+            let channels = match news {
+                News::Accepted => &mut pending.accepted,
+                News::Changed => &mut pending.changed,
+            };
+            channels.insert(channel);
         });
     }
 
@@ -123,17 +134,23 @@ mod tests {
     fn a_notice_is_read_as_it_was_written_and_fits() {
         let notices = Notices::default();
         notices.free();
-        (0..400).for_each(|number| notices.work(i64::MAX - number));
+        let news = |number| if number % 2 == 0 { News::Accepted } else { News::Changed };
+        (0..400).for_each(|number| notices.work(i64::MAX - number, news(number)));
         let mut pending = notices.pending.into_inner().expect("no panic");
         let (first, second) = (pending.take().expect("some"), pending.take().expect("the rest"));
         assert!(first.len() < 8_000, "{}", first.len());
         let mut heard = Notice::parse(&first);
         assert_eq!(heard[0], Notice::Free);
         heard.extend(Notice::parse(&second));
-        let work =
-            heard.iter().filter_map(|notice| if let Notice::Work(keys) = notice { Some(keys.len()) } else { None });
-        assert_eq!(work.sum::<usize>(), 400);
+        for news in [News::Accepted, News::Changed] {
+            let of = |notice: &Notice| matches!(notice, Notice::Work(what, _) if *what == news);
+            let work = heard.iter().filter(|notice| of(notice));
+            let keys = work.map(|notice| if let Notice::Work(_, keys) = notice { keys.len() } else { 0 });
+            assert_eq!(keys.sum::<usize>(), 200, "{news:?}");
+        }
         assert_eq!(pending.take(), None);
-        assert_eq!(Notice::parse("something new\nwork x,7\nchanged"), [Notice::Work(vec![7]), Notice::Changed]);
+        let notices = Notice::parse("something new\nwork x,7\nchanged\naccepted 8");
+        let of_work = [(News::Changed, 7), (News::Accepted, 8)].map(|(news, key)| Notice::Work(news, vec![key]));
+        assert_eq!(notices, [of_work[0].clone(), Notice::Changed, of_work[1].clone()]);
     }
 }

@@ -31,8 +31,8 @@ const STORE_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_STORE_RETRY: Duration = Duration::from_secs(5);
 /// The longest sleep: a clock that was set forward is noticed by then.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
-/// The least time between two looks at a line whose first message waits. What is accepted behind it changes nothing, and
-/// with many calls a second most of the database's time would go into finding that out.
+/// The least time between two looks at a channel that has nothing in hand and something that waits: with many calls a
+/// second, most of the database's time would go into finding out that it still does.
 const WAITS: Duration = Duration::from_millis(25);
 
 /// Runs until the line is empty or the dispatcher stops.
@@ -144,6 +144,8 @@ impl Line {
         let mut outcomes = Vec::new();
         loop {
             self.signal.news.store(false, Ordering::Release);
+            // Before the store is asked: from its answer on, what is accepted is behind what the answer speaks of.
+            self.signal.holds_all.store(false, Ordering::Release);
             let next = match self.turn(&mut outcomes).await {
                 Ok(next) => {
                     self.store_failures = 0;
@@ -194,6 +196,7 @@ impl Line {
         }
         let Some(claim) = claim? else { return Ok(None) };
         self.orphans = Orphans::Claimed;
+        self.signal.holds_all.store(claim.holds_all && !only_orphans, Ordering::Release);
         claim.messages.into_iter().for_each(|message| self.send(message));
         Ok(if only_orphans { claim.next_at.map(|_| now) } else { claim.next_at })
     }

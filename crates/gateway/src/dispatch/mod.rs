@@ -49,6 +49,17 @@ struct Signal {
     notify: Notify,
     /// Set with every notice: a task that is about to end looks here, because a notice may have come in between.
     news: AtomicBool,
+    /// A message waits that holds all behind it: of what is accepted meanwhile the task need not hear.
+    holds_all: AtomicBool,
+}
+
+/// Why a channel may have something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A message was accepted. It stands behind all others.
+    Accepted,
+    /// Anything else: what waited may go out now.
+    Changed,
 }
 
 struct Task {
@@ -99,9 +110,16 @@ impl Dispatcher {
 
     /// Says that a channel may have something to do, here or at the node that holds it.
     pub fn wake(&self, channel: ChannelKey) {
+        self.tell(channel, News::Changed);
+    }
+
+    /// The same, with what is new.
+    pub fn tell(&self, channel: ChannelKey, news: News) {
         let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // Under this lock: whoever gives the channel back ends the task that he then finds.
-        let Some(epoch) = self.shared.leases.epoch(channel) else { return self.shared.leases.tell_holder(channel) };
+        let Some(epoch) = self.shared.leases.epoch(channel) else {
+            return self.shared.leases.tell_holder(channel, news);
+        };
         if !self.shared.started.load(Ordering::Acquire) || self.shared.stop.is_cancelled() {
             return;
         }
@@ -114,6 +132,9 @@ impl Dispatcher {
             }
         });
         let signal = &task.or_insert_with(|| self.shared.clone().task(channel, epoch)).signal;
+        if news == News::Accepted && signal.holds_all.load(Ordering::Acquire) {
+            return;
+        }
         signal.news.store(true, Ordering::Release);
         signal.notify.notify_one();
     }

@@ -85,7 +85,7 @@ impl Stand {
 
     async fn accept(&self, recipient: &str) -> MessageId {
         let id = self.ground.accept(self.channel, recipient).await;
-        self.dispatcher.wake(self.channel);
+        self.dispatcher.tell(self.channel, News::Accepted);
         id
     }
 
@@ -340,6 +340,30 @@ async fn a_paused_channel_sends_when_it_is_resumed() {
     assert_eq!(stand.sent(), [id]);
 }
 
+/// Else a caller who goes on would have the store look at a paused channel all the time.
+#[tokio::test]
+async fn of_what_comes_behind_one_that_waits_the_channel_need_not_hear() {
+    let stand = Stand::new(Network::one_by_one()).await;
+    stand.ground.move_channel(stand.channel, ChannelState::Connected, ChannelState::Paused).await;
+    let mut accepted = vec![stand.accept("551").await];
+    let signal = stand.dispatcher.shared.lines.lock().expect("no panic")[&stand.channel].signal.clone();
+    let waits = async {
+        while !signal.holds_all.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(waits).await;
+    for _ in 0..3 {
+        accepted.push(stand.accept("551").await);
+    }
+    assert!(!signal.news.load(Ordering::Acquire), "it is woken for nothing");
+    stand.ground.move_channel(stand.channel, ChannelState::Paused, ChannelState::Connected).await;
+    stand.dispatcher.wake(stand.channel);
+    assert!(signal.news.load(Ordering::Acquire));
+    stand.store.until_settled(4).await;
+    assert_eq!(stand.sent(), accepted);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_notice_is_lost() {
     const TASKS: usize = 40;
@@ -356,7 +380,7 @@ async fn no_notice_is_lost() {
         tokio::spawn(async move {
             for _ in 0..EACH {
                 let id = stand.ground.accept(channel, "551").await;
-                stand.dispatcher.wake(channel);
+                stand.dispatcher.tell(channel, News::Accepted);
                 // So that lines run empty, and tasks end, over and over.
                 stand.network.until_handed(id).await;
             }

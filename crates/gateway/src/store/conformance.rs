@@ -114,6 +114,7 @@ suite! { [
         many_expire_a_batch_at_a_time,
         a_channel_that_does_not_dispatch_only_lets_expire,
         a_claim_on_a_deleted_channel_cancels_what_waits,
+        a_claim_says_whether_one_holds_all,
         an_unknown_channel_has_nothing;
     orphans:
         what_is_held_is_not_claimed_twice,

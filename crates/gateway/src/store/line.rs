@@ -57,6 +57,8 @@ impl Line {
 #[derive(Default)]
 pub(super) struct Look {
     pub next_at: Option<Millis>,
+    /// A message waits that holds all behind it.
+    pub holds_all: bool,
 }
 
 impl Look {
@@ -115,7 +117,10 @@ impl Plan {
                 return true;
             }
             Decision::End => self.look.again(request.now),
-            Decision::Wait(until) => self.look.again(until),
+            Decision::Wait(until) => {
+                self.look.again(until);
+                self.look.holds_all = true;
+            }
             Decision::Take => {
                 self.take = Some(row.seq);
                 // With a rest between sends, the claim after it is the next send.

@@ -322,6 +322,8 @@ pub struct Claim {
     pub messages: Vec<Claimed>,
     /// Ask again at this time, if nothing else happens before; `None` when nothing waits for a time.
     pub next_at: Option<Millis>,
+    /// The first message waits until then, and holds all that stand behind it: what is accepted meanwhile changes nothing.
+    pub holds_all: bool,
 }
 
 /// What became of claimed messages of a channel.

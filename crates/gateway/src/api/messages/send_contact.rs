@@ -26,6 +26,7 @@ use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::clock::millis;
 use crate::directory::ChannelEntry;
+use crate::dispatch::News;
 use crate::gateway::Gateway;
 use crate::provider::sandbox::{CARD_SCENARIOS, Scenario};
 use crate::store::rows::{CardAccount, Enqueued, Idempotency, NewMessage};
@@ -61,7 +62,7 @@ pub async fn send_contact(
         Enqueued::NoChannel => return Err(ApiError::ChannelNotFound),
     };
     if !replayed {
-        gateway.dispatcher.wake(entry.via.key);
+        gateway.dispatcher.tell(entry.via.key, News::Accepted);
     }
     accepted(&gateway, &entry, &channel, &call, id, replayed).await
 }

@@ -1,6 +1,6 @@
 //! Taking the next messages of a line.
 
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 
@@ -127,6 +127,32 @@ pub(super) async fn a_message_waits_for_its_time(ground: Ground) {
         assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 1_000)), "and the line waits with it");
     }
     assert_eq!(ids(&ground.claim(at(NOW + 1_000, channel)).await), accepted[..1], "it kept its place");
+}
+
+/// Who is told so hears of what is accepted meanwhile no more: a wrong yes would have it wait for somebody else's time.
+pub(super) async fn a_claim_says_whether_one_holds_all(ground: Ground) {
+    let holds = async |claim: ClaimRequest| ground.claim(claim).await.holds_all;
+    let channel = ground.channel("loja").await;
+    assert!(!holds(request(channel)).await, "nothing waits");
+    accept_all(&ground, channel, &["551", "552"]).await;
+    let first = ground.claim(request(channel)).await;
+    assert!(!first.holds_all, "it was taken");
+    ground.settle(channel, first.messages[0].seq, Settlement::Retry { run_at: NOW + 1_000 }).await;
+    assert!(holds(request(channel)).await, "it waits for its time");
+    assert!(!holds(at(NOW + 1_000, channel)).await, "it was taken");
+    let by_recipient = ground.channel_by_recipient("suporte").await;
+    accept_all(&ground, by_recipient, &["551"]).await;
+    let seq = ground.claim_one(by_recipient).await.seq;
+    ground.settle(by_recipient, seq, Settlement::Retry { run_at: NOW + 1_000 }).await;
+    assert!(!holds(request(by_recipient)).await, "it holds its own line alone");
+    for (kind, name) in [(ChannelType::Sandbox, "vendas"), (ChannelType::WhatsAppWeb, "zap")] {
+        let channel = ground.channel_of(kind, name).await;
+        accept_all(&ground, channel, &["551"]).await;
+        ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
+        assert!(holds(request(channel)).await, "{kind:?}: nothing goes out");
+        ground.move_channel(channel, ChannelState::Paused, ChannelState::Connected).await;
+        assert!(!holds(request(channel)).await, "{kind:?}: it was taken");
+    }
 }
 
 pub(super) async fn a_waiting_message_holds_only_its_own_line(ground: Ground) {
@@ -275,7 +301,7 @@ pub(super) async fn a_claim_on_a_deleted_channel_cancels_what_waits(ground: Grou
     ground.store.delete_channel(channel, NOW).await.expect("stored");
     let held = vec![sending.seq];
     let claim = ground.claim(ClaimRequest { held, ..up_to(10, channel) }).await;
-    assert_eq!((claim, ground.open(channel).await), (Claim { messages: vec![], next_at: None }, 1));
+    assert_eq!((claim, ground.open(channel).await), (Claim::default(), 1));
     ground.settle(channel, sending.seq, sent()).await;
     let statuses = ground.all(channel).await.into_iter().map(|message| (message.id, message.status));
     let ends = [MessageStatus::Sent, MessageStatus::Cancelled, MessageStatus::Cancelled];

@@ -68,6 +68,7 @@ pub(super) async fn a_restricted_channel_writes_to_whom_it_knows(mut ground: Gro
     restrict(&ground, channel, UNTIL).await;
     ground.reopen().await;
     assert_eq!(send_all(&ground, channel, NOW, None).await, (by_recipient[1].clone(), Some(UNTIL)));
+    assert!(!claim_at(&ground, channel, NOW, None).await.holds_all, "whom it knows may still be written to");
     let late = ground.accept(channel, "552").await;
     assert_eq!(send_all(&ground, channel, UNTIL - 1, None).await, (vec![late], Some(UNTIL)), "past those that wait");
     assert_eq!(send_all(&ground, channel, UNTIL, None).await, (by_recipient[0].clone(), None), "its time is over");

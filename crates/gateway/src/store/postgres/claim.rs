@@ -46,7 +46,7 @@ pub(super) async fn on(db: Db<'_>, locked: &mut Locked, request: &ClaimRequest) 
     };
     let rests = request.rest > 0 && !messages.is_empty();
     locked.keep(db, front, rests.then_some(request.now + request.rest)).await?;
-    Ok(Claim { messages, next_at: look.next_at })
+    Ok(Claim { messages, next_at: look.next_at, holds_all: look.holds_all })
 }
 
 /// Does what a claim on a channel that is one line has decided.

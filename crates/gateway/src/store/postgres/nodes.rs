@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use recado_domain::channel::ChannelType;
+use recado_domain::channel::{ChannelState, ChannelType};
 
 use super::db::{Db, Done, args, plainly, transaction};
 use super::{PgStore, channels, links};
+use crate::clock::Millis;
 use crate::store::Result;
 use crate::store::rows::{ApiKey, Channel, ChannelKey, Epoch, Link};
 
@@ -162,12 +163,14 @@ impl PgStore {
         })
     }
 
-    /// Those of a node's channels that have open messages.
-    pub async fn held_with_work(&self, node: NodeId) -> Result<Vec<ChannelKey>> {
+    /// Those of a node's channels that have open messages, and whether their state and their rest let them send now.
+    pub async fn held_with_work(&self, node: NodeId, now: Millis) -> Result<Vec<(ChannelKey, bool)>> {
         plainly!(self.coordination, db => async {
-            let sql = "select key from channels c where lease_node = $1
+            let sql = "select key, state, next_send_at <= $2 from channels c where lease_node = $1
                        and exists (select 1 from messages m where m.channel_key = c.key and m.status <= 1)";
-            Ok(db.rows(sql, args![node]).await?.iter().map(|row| row.get(0)).collect())
+            let rows = db.rows(sql, args![node, now]).await?;
+            let dispatches = |name| ChannelState::from_name(name).is_some_and(ChannelState::dispatches);
+            Ok(rows.iter().map(|row| (row.get(0), row.get(2) && dispatches(row.get(1)))).collect())
         })
     }
 

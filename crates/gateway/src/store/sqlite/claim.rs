@@ -29,7 +29,7 @@ pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::
     if request.rest > 0 && !messages.is_empty() {
         hold(writing, request.channel, request.now + request.rest)?;
     }
-    Ok(Claim { messages, next_at: look.next_at })
+    Ok(Claim { messages, next_at: look.next_at, holds_all: look.holds_all })
 }
 
 /// Does what a claim on a channel that is one line has decided.
