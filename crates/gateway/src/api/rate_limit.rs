@@ -125,8 +125,6 @@ struct Stock {
     dry_until: Millis,
 }
 
-/// Most calls that a node draws at once. So many more than its limit may a key get for each node, at worst.
-const DRAW: u32 = 50;
 /// The least time for which an empty bucket is not asked again: refused calls cost nothing.
 const DRY: Millis = 20;
 
@@ -149,8 +147,9 @@ impl KeyLimit {
             return Ok(Some(quota));
         }
         let kind = i16::from(self.kind == Calls::Reads);
-        // What flows in within a second: a key that calls evenly waits for the bucket once a second.
-        let want = (limit / 60).clamp(1, DRAW);
+        // What flows in within a second: a key that calls evenly waits for the bucket once a second. So many more than its
+        // limit may a key get for each node, at worst.
+        let want = (limit / 60).max(1);
         let (drawn, left) = store.draw(self.key.as_bytes(), kind, limit, want).await?;
         let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
         stock.left = left;

@@ -150,12 +150,18 @@ impl Acceptor {
                     Item::Close(done) => closing = Some(done),
                 }
             }
-            batch = self.store(batch).await;
+            // Apart, so that a use of a key that another node is just noting holds up nobody else.
+            let (keyed, plain) = batch.into_iter().partition(|waiting| waiting.message.idempotency.is_some());
+            batch = self.store(plain).await;
+            batch.extend(self.store(keyed).await);
         }
     }
 
     /// Stores a batch and answers; gives those back that have to be looked at again.
     async fn store(&mut self, batch: Vec<Waiting>) -> Vec<Waiting> {
+        if batch.is_empty() {
+            return batch;
+        }
         let messages: Vec<_> = batch.iter().map(|waiting| &waiting.message).collect();
         let answers = match self.together(&messages).await {
             Ok(answers) => answers,

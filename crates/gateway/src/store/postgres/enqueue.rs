@@ -98,8 +98,21 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
     Ok(rows.iter().map(|row| usize::try_from(row.get::<_, i64>(0)).unwrap_or(0)).collect())
 }
 
+/// Stores messages that have no keys.
+const INSERT: &str =
+    "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
+                          card_account_known, scenario, expires_at, queued_at, head)
+    select id, channel_key, 0, network_id, recipient, payload, card, card_account, card_account_known,
+           scenario, expires_at, queued_at, head
+    from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) with ordinality
+        as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
+               expires_at, queued_at, head, n)
+    -- The order of the queue is that of the answers.
+    order by n
+    returning id";
+
 /// Stores messages and the uses of their keys.
-const INSERT: &str = "with new as (
+const INSERT_WITH_KEYS: &str = "with new as (
         select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
             with ordinality
             as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
@@ -108,7 +121,6 @@ const INSERT: &str = "with new as (
         insert into idempotency_keys as earlier
             (institution_id, environment, route, key, fingerprint, message_id, created_at)
         select institution_id, environment, route, key, fingerprint, id, queued_at from new
-        where key is not null
         -- By one order on all nodes, so that two never wait for each other.
         order by institution_id, environment, route, key
         on conflict (institution_id, environment, route, key) do update
@@ -123,12 +135,15 @@ const INSERT: &str = "with new as (
     select id, channel_key, 0, network_id, recipient, payload, card, card_account, card_account_known,
            scenario, expires_at, queued_at, head
     from new
-    where key is null or id in (select message_id from used)
-    -- The order of the queue is that of the answers.
+    where id in (select message_id from used)
     order by n
     returning id";
 
-/// Stores messages with their keys: which ones. One whose key was used by another node meanwhile is not stored.
+/// Columns of [`INSERT`]; those of the keys follow.
+const COLUMNS: usize = 12;
+
+/// Stores messages, all of which have keys or none: which ones. One whose key was used by another node meanwhile is not
+/// stored. One statement, and so one transaction.
 pub(super) async fn insert(
     db: Db<'_>,
     new: &[&NewMessage],
@@ -139,10 +154,13 @@ pub(super) async fn insert(
         lines.get(&message.channel).filter(|line| line.ordering == Ordering::Recipient).map(|_| 2_i16)
     };
     let keys = column(new, |message| message.idempotency.as_ref());
+    // What has none is spared what finding out about keys costs: a third of it all.
+    let keyed = keys.iter().any(Option::is_some);
+    let (sql, columns) = if keyed { (INSERT_WITH_KEYS, COLUMNS + 6) } else { (INSERT, COLUMNS) };
     let rows = db
         .rows(
-            INSERT,
-            args![
+            sql,
+            &args![
                 column(new, |message| message.id.as_bytes().as_slice()),
                 column(new, |message| message.channel),
                 column(new, |message| message.network_id.as_str()),
@@ -161,7 +179,7 @@ pub(super) async fn insert(
                 column(&keys, |key| key.map(|key| key.key.as_str())),
                 column(&keys, |key| key.map(|key| key.fingerprint.as_slice())),
                 column(&keys, |key| key.map(|key| key.forget_before)),
-            ],
+            ][..columns],
         )
         .await?;
     rows.iter().map(|row| id(row.get(0))).collect()
