@@ -323,17 +323,22 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
         return Err(ApiError::ChannelReserved);
     }
     pairing::line_is_here(gateway, entry).await?;
-    let one_at_a_time = gateway.changes.lock().await;
     let (key, now) = (entry.via.key, gateway.clock.now());
+    let mut one_at_a_time = gateway.changes.lock().await;
     gateway.store.delete_channel(key, now).await?;
     gateway.directory.delete_channel(entry);
     if let Some(cloud_api) = gateway.providers.cloud_api() {
         cloud_api.remove(key);
     }
-    // Should this break off, the dispatcher does the rest when it next looks at the channel.
-    while gateway.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {}
+    // Should this break off, the dispatcher does the rest when it next looks at the channel. Made anew meanwhile, it has
+    // nothing left of before.
+    while entry.is_deleted() && gateway.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {
+        // Others do not wait for a long queue: what other nodes have revoked is read under this lock, too.
+        drop(one_at_a_time);
+        one_at_a_time = gateway.changes.lock().await;
+    }
     gateway.dispatcher.wake(key);
-    // Others do not wait for the phone to be told.
+    // Nor for the phone to be told.
     drop(one_at_a_time);
     if let Some(web) = gateway.providers.whatsapp_web() {
         web.forget(key).await;
