@@ -149,12 +149,19 @@ impl Server {
         self.watchdog.tell(None);
     }
 
-    /// Stops it as a machine that hangs: the system takes connections for it, and nobody answers. For good.
+    /// Stops it as a machine that hangs: the system takes connections for it, and nobody answers.
     pub fn freeze(&self) {
         let process = self.process.as_ref().expect("it runs").id();
         // Stopped first, so that it has no more children than those that are counted here.
         signal(process, Signal::STOP);
         children_of(process).into_iter().for_each(|child| signal(child, Signal::STOP));
+    }
+
+    /// Has it go on.
+    pub fn thaw(&self) {
+        let process = self.process.as_ref().expect("it runs").id();
+        children_of(process).into_iter().for_each(|child| signal(child, Signal::CONT));
+        signal(process, Signal::CONT);
     }
 
     /// Ends it in order, as an upgrade would: who is connected is thrown out.

@@ -12,8 +12,16 @@ pub(crate) use super::failure::{Done, Failure, not_understood};
 /// The longest that one transaction may take, and that a call waits for a connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// What holds for each transaction: how long it waits for a lock, so that one that is held for long harms only who waits
-/// for it; and how long it may stand still, so that a node that does so keeps no lock for long.
-pub(crate) const LIMITS: &str = "set local lock_timeout = '2s'; set local idle_in_transaction_session_timeout = '3s'";
+/// for it; how long it may stand still, so that a node that does so keeps no lock for long; and how long a statement may
+/// run for which nobody waits any more.
+///
+/// Nothing is ever cancelled from here: what waits for its standby would then be told as done, and be seen. The server's own
+/// limit ends before the commit.
+pub(crate) const LIMITS: &str = "set local lock_timeout = '2s'; set local idle_in_transaction_session_timeout = '3s';
+     set local statement_timeout = '5s'";
+/// The options of a connection, where one is the same for as long as we have it: plans by the values of each run, and the
+/// same limit for what is no transaction.
+pub(super) const OPTIONS: &str = "-c plan_cache_mode=force_custom_plan -c statement_timeout=5s";
 /// How often a transaction is run that lost against another.
 const TRIES: usize = 4;
 

@@ -51,25 +51,27 @@ impl Hosts {
         connected.context("no host of the database answers")?.map_err(in_words)
     }
 
-    /// Whether the database answers, on a connection of its own: those of a pool may all be waiting.
+    /// Whether the database answers and keeps what it is told, on a connection of its own: those of a pool may all be
+    /// waiting.
     pub async fn answer(&self) -> Answer {
-        let answer = async {
-            // A server that is still starting up refuses; a standby is not connected to.
-            let (client, connection) = match self.race().await {
-                Ok(connected) => connected,
-                Err(error) if is_full(&error) => return Answer::Full,
-                Err(_) => return Answer::None,
-            };
-            let connection = tokio::spawn(connection);
-            let server = client.simple_query(SERVER).await;
-            connection.abort();
-            let server = server.ok().and_then(|rows| match rows.into_iter().nth(1) {
-                Some(SimpleQueryMessage::Row(row)) => row.get(0).map(str::to_owned),
-                _ => None,
-            });
-            server.map_or(Answer::None, Answer::Of)
+        // A server that is still starting up refuses; a standby is not connected to.
+        let (client, connection) = match tokio::time::timeout(LET_IN, self.race()).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(error)) if is_full(&error) => return Answer::Full,
+            Ok(Err(_)) | Err(_) => return Answer::None,
         };
-        tokio::time::timeout(LET_IN, answer).await.unwrap_or(Answer::None)
+        let connection = tokio::spawn(connection);
+        let kept = tokio::time::timeout(LET_IN, client.simple_query(KEEP)).await;
+        if kept.is_err() {
+            // It waits for a standby, and would take up a place for as long as that does not answer. Nothing is lost by it.
+            drop(tokio::time::timeout(LET_IN, client.cancel_token().cancel_query(self.tls.clone())).await);
+        }
+        connection.abort();
+        let server = kept.ok().and_then(Result::ok).and_then(|rows| match rows.into_iter().nth(1) {
+            Some(SimpleQueryMessage::Row(row)) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        server.map_or(Answer::None, Answer::Of)
     }
 
     /// All are tried side by side, and the first that takes writes is it: one that is silent, like a machine that was
@@ -89,8 +91,10 @@ impl Hosts {
     }
 }
 
-/// What tells a server's run from another, behind a pooler as well.
-const SERVER: &str = "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())";
+/// Leaves a trace in the log, so that its commit waits as that of a message would, for the disk and for a standby. Gives what
+/// tells a server's run from another, behind a pooler as well.
+const KEEP: &str = "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())
+                    from pg_logical_emit_message(true, 'recado', '')";
 
 /// What the database says to somebody new.
 pub enum Answer {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
-use super::db::PATIENCE;
+use super::db::{OPTIONS, PATIENCE};
 use super::failure::{Failure, Verdict};
 use super::hosts::{Answer, Hosts};
 use crate::store::Result;
@@ -47,7 +47,7 @@ pub(crate) struct Database {
 impl Database {
     /// Connects nothing yet.
     pub fn new(url: &str, prepares: bool) -> anyhow::Result<Arc<Self>> {
-        let hosts = Hosts::parse(url, if prepares { "-c plan_cache_mode=force_custom_plan" } else { "" })?;
+        let hosts = Hosts::parse(url, if prepares { OPTIONS } else { "" })?;
         let (pools, health) = (Mutex::default(), watch::Sender::new(Health::Up));
         let (server, asking, closed) = (Mutex::default(), AtomicBool::new(false), CancellationToken::new());
         Ok(Arc::new(Self { hosts, prepares, pools, health, server, asking, closed }))
@@ -197,11 +197,9 @@ impl Pool {
                 self.database.suspect(why.clone());
                 Some(StoreError::Unavailable(why))
             }
-            // It took too long, which may be this statement's own fault. Nobody waits for its effect any more, so it must
-            // have none later.
+            // It took too long, which may be this statement's own fault; a transaction that was not to be committed yet ends
+            // with its connection.
             None => {
-                let (cancel, tls) = (client.cancel_token(), self.database.hosts.tls.clone());
-                tokio::spawn(async move { tokio::time::timeout(PATIENCE, cancel.cancel_query(tls)).await });
                 drop(Object::take(client));
                 self.database.suspect(SILENT.to_owned());
                 Some(StoreError::Unavailable(SILENT.to_owned()))

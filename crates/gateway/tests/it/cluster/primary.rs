@@ -58,6 +58,52 @@ fn a_standby_takes_over(blow: impl FnOnce(&mut Postgres)) {
     the_fate_can_be_asked_for(&nodes[1], &load.key, &senders);
 }
 
+/// The primary is cut off from its standby alone, and everybody reaches it: what it would tell of could be lost with it.
+#[test]
+fn nothing_is_accepted_that_the_standby_does_not_have() {
+    const CALLS: usize = 8;
+    let mut primary = Postgres::start(&Options::durable());
+    test_postgres::run(&primary.url("postgres"), "create database recado");
+    let standby = Postgres::standby_of(&primary);
+    let url = format!("postgres://recado@127.0.0.1:{},127.0.0.1:{}/recado", primary.port(), standby.port());
+    let home = Home::on_postgres(&url);
+    let node = home.serve();
+    let key = home.unlimited_key();
+    open_channel(&node, &key, "c000");
+    let call = |number: usize| {
+        let idempotency_key = format!("call-{number}");
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", idempotency_key.as_str())];
+        let body = card(0, number);
+        node.call("POST", "/v1/channels/c000/messages/contact", Some(&key), &headers, Some(body.as_bytes()))
+    };
+    call(0).expect(202);
+    standby.freeze();
+    let all = |numbers: std::ops::Range<usize>| {
+        let call = &call;
+        let calls = scope(|scope| {
+            let threads: Vec<_> = numbers.map(|number| scope.spawn(move || call(number).status)).collect();
+            threads.into_iter().map(join).collect::<Vec<_>>()
+        });
+        calls
+    };
+    let frozen = Instant::now();
+    assert_eq!(all(1..CALLS), [503; CALLS - 1], "the first calls");
+    println!("calls in hand were answered {:?} after the cut", frozen.elapsed());
+    wait_for("the node to find that nothing is kept", || node.get("/health/ready", None).status == 503);
+    println!("the node was not ready {:?} after the cut", frozen.elapsed());
+    assert_eq!(all(1..CALLS), [503; CALLS - 1], "repeated");
+    // Whoever reads what was stored by halves would tell of it.
+    assert_eq!(node.get("/v1/channels/c000/messages?limit=9", Some(&key)).status, 503);
+
+    primary.kill();
+    standby.thaw();
+    standby.promote();
+    wait_for("calls to go through again", || call(0).status == 202);
+    assert_eq!(all(1..CALLS), [202; CALLS - 1], "repeated where all is kept");
+    let messages = test_postgres::number(&standby.url("recado"), "select count(*) from messages");
+    assert_eq!(messages, i64::try_from(CALLS).expect("few"), "each once");
+}
+
 /// Whether the node can write.
 fn writes(node: &Server, key: &str) -> bool {
     let body = json!({"name": "Vendas", "type": "SANDBOX", "id": format!("node-{}", node.pid())});
