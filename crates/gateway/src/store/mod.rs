@@ -76,6 +76,15 @@ pub trait Store: Send + Sync + 'static {
         reason: Option<String>,
         now: Millis,
     ) -> Result<bool>;
+    /// The same for what a line says of its channel: refused where this node does not hold the channel under this epoch.
+    async fn move_held_channel(
+        &self,
+        held: (ChannelKey, Epoch),
+        expected: ChannelState,
+        next: ChannelState,
+        reason: Option<String>,
+        now: Millis,
+    ) -> Result<bool>;
     /// Changes a channel's name and settings; `false` when it is deleted.
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool>;
     /// Restricts a channel: until then it opens no chats. A later time that was stated before stands. One that is up

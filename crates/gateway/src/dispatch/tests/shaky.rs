@@ -210,6 +210,17 @@ impl Store for Shaky {
         self.inner.move_channel(key, expected, next, reason, now).await
     }
 
+    async fn move_held_channel(
+        &self,
+        held: (ChannelKey, Epoch),
+        expected: ChannelState,
+        next: ChannelState,
+        reason: Option<String>,
+        now: Millis,
+    ) -> Result<bool> {
+        self.inner.move_held_channel(held, expected, next, reason, now).await
+    }
+
     async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
         self.inner.restrict_channel(key, until, reason, now).await
     }

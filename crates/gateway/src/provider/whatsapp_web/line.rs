@@ -1,6 +1,7 @@
 //! One channel's line: its session, held open by a task.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ pub struct Line {
     pub(super) up: watch::Sender<bool>,
     /// Until when the network restricts the channel.
     pub(super) restriction: watch::Sender<Option<Millis>>,
+    /// When somebody else opened the session last.
+    pub(super) replaced_at: AtomicI64,
     session: RwLock<Option<Arc<Session>>>,
     answers: Answers,
     /// The task that holds the session open. Locked while that is started or stopped.
@@ -109,6 +112,7 @@ impl Line {
             pairing: watch::Sender::new(Pairing::Idle),
             up: watch::Sender::new(false),
             restriction: watch::Sender::new(None),
+            replaced_at: AtomicI64::new(0),
             session: RwLock::default(),
             answers: Answers::default(),
             run: tokio::sync::Mutex::default(),
@@ -247,8 +251,8 @@ impl Line {
             Some(run) if !run.task.is_finished() => return,
             _ => {}
         }
-        if self.shared.epoch(self.via.key).is_none() {
-            // It has just gone to another node.
+        if self.shared.sure_epoch(self.via.key).is_none() {
+            // It has just gone to another node, or may have. One that is still held is taken up when that is sure again.
             return;
         }
         let stop = CancellationToken::new();

@@ -74,6 +74,11 @@ impl Shared {
         self.leases.epoch_of_line(channel)
     }
 
+    /// The same while no other node can hold it.
+    fn sure_epoch(&self, channel: ChannelKey) -> Option<Epoch> {
+        self.epoch(channel).filter(|_| self.leases.is_sure())
+    }
+
     fn wake(&self, channel: ChannelKey) {
         if let Some(dispatcher) = self.dispatcher.get() {
             dispatcher.wake(channel);

@@ -1,5 +1,6 @@
 //! A line's ups, downs and ends, as the channel's state shows them: each with what a person is to do.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use recado_domain::channel::ChannelState;
@@ -18,6 +19,12 @@ const TRIES: usize = 20;
 const RETRY: Duration = Duration::from_millis(250);
 /// The wait before a session is opened again that could not be opened.
 const REOPEN: Duration = Duration::from_secs(30);
+
+/// The wait before a session is opened again that another node may have opened: longer than one that is late takes to find
+/// that it is.
+const LATE: Duration = Duration::from_secs(15);
+/// Who replaces a session again within that time is no late node.
+const SOON: Duration = Duration::from_hours(1);
 
 const REPLACED: &str = "Outro programa abriu esta sessao do WhatsApp (uma copia do Recado?). Pare-o e conecte de novo.";
 const LOGGED_OUT: &str = "O telefone desconectou este aparelho, ou o WhatsApp o fez. Conecte de novo e leia o QR code.";
@@ -46,20 +53,22 @@ impl Line {
 
     async fn try_move(&self, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
         let (store, key) = (&self.shared.store, self.via.key);
-        if self.shared.epoch(key).is_none() || !self.shared.leases.is_sure() {
-            // What another node may hold is not this one's to tell of.
-            return Ok(true);
-        }
+        // What another node may hold is not this one's to tell of.
+        let Some(epoch) = self.shared.sure_epoch(key) else { return Ok(true) };
         let Some(channel) = store.channel(key).await?.filter(|channel| channel.deleted_at.is_none()) else {
             return Ok(true);
         };
         let Some((state, reason)) = next(&channel) else { return Ok(true) };
         let now = self.shared.clock.now();
-        let moved = store.move_channel(key, channel.state, state, reason, now).await?;
-        if moved {
-            tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = state.name(), "channel moved");
+        match store.move_held_channel((key, epoch), channel.state, state, reason, now).await {
+            Ok(true) => {
+                tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = state.name(), "channel moved");
+                Ok(true)
+            }
+            // It is another node's by now, and this one is about to hear of that.
+            Err(StoreError::Fenced) => Ok(true),
+            other => other,
         }
-        Ok(moved)
     }
 
     /// The server was started anew: nobody knows yet whether the line comes up.
@@ -85,6 +94,9 @@ impl Line {
     /// Shows whose phone links the channel.
     async fn note_link(&self, details: &str) {
         let (shared, key) = (&self.shared, self.via.key);
+        if shared.sure_epoch(key).is_none() {
+            return;
+        }
         let noted = async {
             let Some(channel) = shared.store.channel(key).await? else { return Ok(()) };
             let linked = channel.link.as_deref() == Some(details);
@@ -179,7 +191,7 @@ impl Line {
             }
             End::Replaced => {
                 self.moves(|_| Some(down(REPLACED))).await;
-                None
+                self.may_have_been_a_late_node(now).then_some(now + millis(LATE))
             }
             End::Outdated => {
                 self.moves(|_| Some(down(OUTDATED))).await;
@@ -216,6 +228,13 @@ impl Line {
             (!shown).then(|| (ChannelState::Restricted, Some(reason.clone())))
         })
         .await;
+    }
+
+    /// Whether one of our own nodes may have opened the session: one whose machine stood still, and that did not know yet
+    /// that it had lost the channel. It finds out within seconds. Who replaces us again soon is somebody else.
+    fn may_have_been_a_late_node(&self, now: Millis) -> bool {
+        let before = self.replaced_at.swap(now, Ordering::Relaxed);
+        !self.shared.leases.is_alone() && now - before > millis(SOON)
     }
 
     async fn forget_session(&self) {

@@ -93,7 +93,9 @@ pub(super) async fn a_channel_moves_only_from_the_expected_state(ground: Ground)
     assert!(!ground.store.move_channel(key, connected, ChannelState::Banned, None, NOW).await.expect("answered"));
     assert_eq!(ground.store.channel(key).await.expect("read").expect("there").state, paused);
 
-    assert!(ground.store.move_channel(key, paused, connected, None, NOW).await.expect("stored"));
+    let held = (key, 0);
+    assert!(!ground.store.move_held_channel(held, connected, paused, None, NOW).await.expect("answered"));
+    assert!(ground.store.move_held_channel(held, paused, connected, None, NOW).await.expect("stored"));
     assert_eq!(ground.store.channel(key).await.expect("read").expect("there").state_reason, None);
 
     ground.store.delete_channel(key, NOW).await.expect("stored");

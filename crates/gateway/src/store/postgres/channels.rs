@@ -9,7 +9,7 @@ use super::db::{Db, Done, Failure, args, not_understood};
 use super::{accounts, chats, links, recipients, sessions};
 use crate::clock::Millis;
 use crate::store::line::keeps_restriction;
-use crate::store::rows::{Channel, ChannelKey, NewChannel};
+use crate::store::rows::{Channel, ChannelKey, Epoch, NewChannel};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), restricted_until";
@@ -137,6 +137,19 @@ pub(super) async fn move_to(
     );
     Ok(db.run(&sql, args![key, expected.name(), next.name(), reason, connected_at, keeps_restriction(next)]).await?
         == 1)
+}
+
+/// The same where the channel is held under this epoch.
+pub(super) async fn move_held(
+    db: Db<'_>,
+    (key, epoch): (ChannelKey, Epoch),
+    states: (ChannelState, ChannelState),
+    reason: Option<&str>,
+    now: Millis,
+) -> Done<bool> {
+    let Some(locked) = super::lock::lock(db, key).await? else { return Ok(false) };
+    locked.fence(epoch)?;
+    move_to(db, key, states, reason, now).await
 }
 
 /// Lets a channel open no chats until then, unless a later time stands.

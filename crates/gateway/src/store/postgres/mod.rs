@@ -165,6 +165,17 @@ impl Store for PgStore {
         transaction!(self.pool, db => channels::move_to(db, key, (expected, next), reason.as_deref(), now).await)
     }
 
+    async fn move_held_channel(
+        &self,
+        held: (ChannelKey, Epoch),
+        expected: ChannelState,
+        next: ChannelState,
+        reason: Option<String>,
+        now: Millis,
+    ) -> Result<bool> {
+        transaction!(self.pool, db => channels::move_held(db, held, (expected, next), reason.as_deref(), now).await)
+    }
+
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
         transaction!(self.pool, db => channels::update(db, key, &name, settings).await)
     }

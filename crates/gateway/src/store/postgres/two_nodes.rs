@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use recado_domain::channel::ChannelType;
+use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 use test_postgres::{number, run};
@@ -229,11 +229,16 @@ async fn what_was_given_back_is_nobodys_until_it_is_taken() {
     store.give_back(first, &[(channel, epoch)]).await.expect("given back");
     assert!(matches!(claim(epoch).await, Err(StoreError::Fenced)));
     assert!(matches!(store.end_session(channel, epoch).await, Err(StoreError::Fenced)));
+    let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
+    let says_down = |epoch| store.move_held_channel((channel, epoch), up, down, None, NOW);
+    assert!(matches!(says_down(epoch).await, Err(StoreError::Fenced)));
     assert_eq!(store.held(first).await.expect("read"), []);
     let taken = store.take(second, ChannelType::Sandbox, 9).await.expect("taken");
     assert_eq!(taken.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [channel]);
     assert_eq!(claim(taken[0].1).await.expect("it has the channel").messages.len(), 1);
     store.end_session(channel, taken[0].1).await.expect("it has the channel");
+    assert!(says_down(taken[0].1).await.expect("it has the channel"));
+    assert!(!says_down(taken[0].1).await.expect("it has the channel"), "it is down");
 }
 
 #[tokio::test]

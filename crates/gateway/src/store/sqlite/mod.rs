@@ -241,6 +241,17 @@ impl Store for SqliteStore {
         self.write(move |writing| channels::move_to(writing, key, (expected, next), reason.as_deref(), now)).await
     }
 
+    async fn move_held_channel(
+        &self,
+        (key, _): (ChannelKey, Epoch),
+        expected: ChannelState,
+        next: ChannelState,
+        reason: Option<String>,
+        now: Millis,
+    ) -> Result<bool> {
+        self.move_channel(key, expected, next, reason, now).await
+    }
+
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
         self.write(move |writing| channels::update(writing, key, &name, settings)).await
     }

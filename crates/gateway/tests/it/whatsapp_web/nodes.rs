@@ -78,6 +78,11 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     let inherited = stage.accept("vendas", MARIA);
     stage.until("vendas", &inherited, "READ");
     stage.until_state("vendas", "CONNECTED");
+
+    // A node that was late opens it once more, and finds then that it may not: the one that has it opens it again.
+    stage.whatsapp.replace(OWNER);
+    stage.until_state("vendas", "DISCONNECTED");
+    stage.until_state("vendas", "CONNECTED");
     let inbox = stage.whatsapp.inbox();
     let ids: std::collections::HashSet<_> = inbox.iter().map(|received| &received.id).collect();
     assert_eq!((ids.len(), stage.whatsapp.counters().undecryptable), (3, 0), "{inbox:?}");
