@@ -78,17 +78,28 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// Hands in what the network told while the session ended: it tells no receipt twice.
+    /// Hands in what the network told while the session ended: it tells no receipt twice. Waits a while for the store, which
+    /// goes on to be asked after that.
     pub async fn take_what_is_left(&mut self) {
-        let stop = CancellationToken::new();
-        let left = async {
-            while let Ok(event) = self.receiver.try_recv() {
-                if matches!(event, Event::Delivered { .. } | Event::Read { .. } | Event::Wrote { .. }) {
-                    self.take(event, &stop).await;
-                }
+        let (mut left, mut accounts) = (Vec::new(), Vec::new());
+        while let Ok(event) = self.receiver.try_recv() {
+            match event {
+                Event::Delivered { ids, at } => left.extend(self.receipts_of(&ids, MessageStatus::Delivered, at)),
+                Event::Read { ids, at } => left.extend(self.receipts_of(&ids, MessageStatus::Read, at)),
+                Event::Wrote { account } => accounts.push(account),
+                _ => {}
             }
-        };
-        drop(tokio::time::timeout(LEFT, left).await);
+        }
+        let line = self.line.clone();
+        let taken = tokio::spawn(async move {
+            if !left.is_empty() {
+                line.hand_in(left).await;
+            }
+            for account in accounts {
+                line.was_written_to(account).await;
+            }
+        });
+        drop(tokio::time::timeout(LEFT, taken).await);
     }
 
     async fn one(&mut self, stop: &CancellationToken) -> Option<End> {
@@ -192,32 +203,48 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// Hands receipts in, however long the store takes: they are not told twice.
+    /// Hands receipts in, however long the store takes, and whatever becomes of the session meanwhile.
     async fn receipts(&self, ids: Vec<String>, status: MessageStatus, at: i64, stop: &CancellationToken) {
-        let (line, now) = (&self.line, self.line.shared.clock.now());
-        let receipts: Vec<_> = ids
-            .iter()
-            .map(|id| Receipt {
-                channel: line.via.key,
-                of: Named::NetworkId(id.clone()),
-                status,
-                // The network tells whole seconds: the last millisecond of that one, so that it is not before the send.
-                at: at.saturating_mul(1_000).saturating_add(999).min(now),
-                account: None,
-                error: None,
-                pauses: None,
-            })
-            .collect();
-        while let Err(error) = line.shared.receipts.record(receipts.clone(), line.shared.clock.now()).await {
-            tracing::warn!(channel.id = %line.via.id, %error, "receipts wait for the store");
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(STORE_RETRY) => {}
-            }
+        let (line, receipts) = (self.line.clone(), self.receipts_of(&ids, status, at));
+        // A task of its own: a line is put down while the database is away, and these outlast it.
+        let taken = tokio::spawn(async move { line.hand_in(receipts).await });
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = taken => {}
         }
         // Who has it was sent it: an answer that is lost holds nobody behind it.
         for id in &ids {
-            line.answered(id, Answer::Taken);
+            self.line.answered(id, Answer::Taken);
+        }
+    }
+
+    fn receipts_of(&self, ids: &[String], status: MessageStatus, at: i64) -> Vec<Receipt> {
+        let (channel, now) = (self.line.via.key, self.line.shared.clock.now());
+        let receipt = |id: &String| Receipt {
+            channel,
+            of: Named::NetworkId(id.clone()),
+            status,
+            // The network tells whole seconds: the last millisecond of that one, so that it is not before the send.
+            at: at.saturating_mul(1_000).saturating_add(999).min(now),
+            account: None,
+            error: None,
+            pauses: None,
+        };
+        ids.iter().map(receipt).collect()
+    }
+}
+
+impl Line {
+    /// Asks the store until it has taken these receipts: the network tells none twice. They are right whoever holds the
+    /// channel by then.
+    async fn hand_in(&self, receipts: Vec<Receipt>) {
+        let mut waits = false;
+        while let Err(error) = self.shared.receipts.record(receipts.clone(), self.shared.clock.now()).await {
+            if !waits {
+                tracing::warn!(channel.id = %self.via.id, %error, "receipts wait for the store");
+            }
+            waits = true;
+            tokio::time::sleep(STORE_RETRY).await;
         }
     }
 }
