@@ -80,11 +80,10 @@ fn nothing_is_accepted_that_the_standby_does_not_have() {
     standby.freeze();
     let all = |numbers: std::ops::Range<usize>| {
         let call = &call;
-        let calls = scope(|scope| {
+        scope(|scope| {
             let threads: Vec<_> = numbers.map(|number| scope.spawn(move || call(number).status)).collect();
             threads.into_iter().map(join).collect::<Vec<_>>()
-        });
-        calls
+        })
     };
     let frozen = Instant::now();
     assert_eq!(all(1..CALLS), [503; CALLS - 1], "the first calls");
