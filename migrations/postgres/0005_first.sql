@@ -216,6 +216,9 @@ create table accounts (
     primary key (channel_key, phone)
 );
 create index accounts_by_age on accounts (checked_at);
+-- Who asks what is kept of them is found without reading what is kept of all.
+create index accounts_by_phone on accounts (phone);
+create index accounts_by_account on accounts (account);
 
 -- Who is no new recipient: whom we have written to, and who has written to us.
 create table chats (
