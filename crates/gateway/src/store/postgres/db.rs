@@ -11,17 +11,17 @@ pub(crate) use super::failure::{Done, Failure, not_understood};
 
 /// The longest that one transaction may take, and that a call waits for a connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// What holds for each transaction: how long it waits for a lock, so that one that is held for long harms only who waits
-/// for it; how long it may stand still, so that a node that does so keeps no lock for long; and how long a statement may
-/// run for which nobody waits any more.
+/// What holds for whatever is asked: how long it waits for a lock, so that one that is held for long harms only who waits
+/// for it; how long a transaction may stand still, so that a node that does so keeps no lock for long; and how long a
+/// statement may run for which nobody waits any more.
 ///
 /// Nothing is ever cancelled from here: what waits for its standby would then be told as done, and be seen. The server's own
 /// limit ends before the commit.
+pub(super) const OPTIONS: &str = "-c lock_timeout=2s -c idle_in_transaction_session_timeout=3s -c statement_timeout=5s
+     -c plan_cache_mode=force_custom_plan";
+/// The same for one transaction, where its connection is not ours for longer than that.
 pub(crate) const LIMITS: &str = "set local lock_timeout = '2s'; set local idle_in_transaction_session_timeout = '3s';
      set local statement_timeout = '5s'";
-/// The options of a connection, where one is the same for as long as we have it: plans by the values of each run, and the
-/// same limit for what is no transaction.
-pub(super) const OPTIONS: &str = "-c plan_cache_mode=force_custom_plan -c statement_timeout=5s";
 /// How often a transaction is run that lost against another.
 const TRIES: usize = 4;
 
@@ -133,8 +133,13 @@ macro_rules! transaction {
                 let done = {
                     let $db =
                         $crate::store::postgres::db::Db { client: transaction.client(), prepared: prepared.as_deref() };
-                    // Sent together with the first statement: it costs no time.
-                    let limits = transaction.batch_execute($crate::store::postgres::db::LIMITS);
+                    // A connection of our own has them as its options. Sent together with the first statement.
+                    let limits = async {
+                        if prepared.is_some() {
+                            return Ok(());
+                        }
+                        transaction.batch_execute($crate::store::postgres::db::LIMITS).await
+                    };
                     let (limits, done) = tokio::join!(limits, async { $work });
                     limits?;
                     done?
