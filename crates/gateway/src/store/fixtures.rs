@@ -78,6 +78,11 @@ impl PgDatabase {
         postgres::pool::Database::new(self.url(), false).expect("a URL")
     }
 
+    /// Without a pooler between.
+    pub(crate) fn direct_url(&self) -> &str {
+        self.database.url()
+    }
+
     pub(crate) fn url(&self) -> &str {
         self.pooler.as_ref().map_or(self.database.url(), Pooler::url)
     }
@@ -87,7 +92,7 @@ impl PgDatabase {
 impl Engine for PgDatabase {
     async fn open(&self) -> Arc<dyn Store> {
         // Fewer than there are tasks in the tests that do many things at once.
-        Arc::new(PgStore::open(self.url(), self.database.url(), 8).await.expect("the store opens"))
+        Arc::new(PgStore::open(self.url(), self.direct_url(), 8).await.expect("the store opens"))
     }
 }
 

@@ -24,9 +24,9 @@ async fn nodes_that_start_together_make_the_tables_once() {
 #[tokio::test]
 async fn a_newer_version_says_from_which_on_its_tables_can_be_used() {
     let database = PgDatabase::new();
-    run(database.url(), "insert into recado_migrations (number, works_from) values (1000, 5)");
-    assert_eq!(refusal(database.url()).await, "");
-    migrate(database.url()).await.expect("there is nothing to do");
-    run(database.url(), "insert into recado_migrations (number, works_from) values (1001, 1001)");
-    assert!(refusal(database.url()).await.contains("newer version"));
+    run(database.direct_url(), "insert into recado_migrations (number, works_from) values (1000, 5)");
+    assert_eq!(refusal(database.direct_url()).await, "");
+    migrate(database.direct_url()).await.expect("there is nothing to do");
+    run(database.direct_url(), "insert into recado_migrations (number, works_from) values (1001, 1001)");
+    assert!(refusal(database.direct_url()).await.contains("newer version"));
 }

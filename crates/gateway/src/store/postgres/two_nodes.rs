@@ -205,7 +205,7 @@ async fn held() -> (Ground, Arc<PgStore>, [NodeId; 2], (ChannelKey, Epoch), Arc<
     let (ground, _, database) = nodes().await;
     let channel = ground.channel("loja").await;
     ground.accept(channel, "551").await;
-    let store = Arc::new(PgStore::open(database.url(), database.url(), 2).await.expect("the store opens"));
+    let store = Arc::new(PgStore::open(database.url(), database.direct_url(), 2).await.expect("the store opens"));
     let new = |name: &str| NewNode { name: name.to_owned(), address: None, types: ChannelType::ALL.to_vec() };
     let first = store.join(&new("first"), HOUR).await.expect("joined");
     let second = store.join(&new("second"), HOUR).await.expect("joined");
@@ -330,7 +330,7 @@ async fn a_lost_connection_loses_no_answer_for_long() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_channels_share_a_few_connections() {
     let (ground, _, database) = nodes().await;
-    let store = PgStore::open(database.url(), database.url(), 2).await.expect("the store opens");
+    let store = PgStore::open(database.url(), database.direct_url(), 2).await.expect("the store opens");
     let mut channels = Vec::new();
     for n in 0..20 {
         channels.push(ground.channel(&format!("canal-{n}")).await);
