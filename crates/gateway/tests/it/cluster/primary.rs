@@ -54,7 +54,9 @@ fn a_standby_takes_over(blow: impl FnOnce(&mut Postgres)) {
     });
     wait_until_read(&nodes[0], &load.key, &senders);
     let counted = check(1, &senders, &phone(&nodes[0], &load.key));
-    assert!(counted.repeated > 0, "the blow hit no call");
+    // Calls in hand may all be answered in the end. Then it has hit what was being sent.
+    let hit_sends = nodes.iter().any(|node| node.log().contains("a channel waits for the store"));
+    assert!(counted.repeated > 0 || hit_sends, "the blow hit nothing");
     the_fate_can_be_asked_for(&nodes[1], &load.key, &senders);
 }
 
