@@ -93,10 +93,13 @@ pub(super) async fn a_channel_moves_only_from_the_expected_state(ground: Ground)
     assert!(!ground.store.move_channel(key, connected, ChannelState::Banned, None, NOW).await.expect("answered"));
     assert_eq!(ground.store.channel(key).await.expect("read").expect("there").state, paused);
 
-    let held = (key, 0);
-    assert!(!ground.store.move_held_channel(held, connected, paused, None, NOW).await.expect("answered"));
-    assert!(ground.store.move_held_channel(held, paused, connected, None, NOW).await.expect("stored"));
+    assert!(ground.store.move_channel(key, paused, connected, None, NOW).await.expect("stored"));
     assert_eq!(ground.store.channel(key).await.expect("read").expect("there").state_reason, None);
+
+    let held = |from, to| ground.store.move_held_channel((key, 0), from, to, None, NOW);
+    assert!(!held(paused, connected).await.expect("answered"));
+    assert!(held(connected, paused).await.expect("stored"));
+    assert!(held(paused, connected).await.expect("stored"));
 
     ground.store.delete_channel(key, NOW).await.expect("stored");
     assert!(!ground.store.move_channel(key, connected, paused, None, NOW).await.expect("answered"), "deleted");

@@ -1,9 +1,9 @@
-//! Accepting messages: those that come together are stored by one statement.
+//! Accepting messages: those that come together are stored together.
 //!
 //! A commit costs a sync of the disk, whatever it holds. So one task of the node takes all messages that wait (at most
-//! [`BATCH`]), asks what decides about them, and stores those that are taken, with their idempotency keys, by one
-//! statement, which is a transaction of its own. Only then it answers. No channel is locked: that would have every
-//! message wait for a claim.
+//! [`BATCH`]), asks what decides about them, and stores those that are taken: those with idempotency keys, together with
+//! these, by one statement and those without by another, each a transaction of its own. Only then it answers. No channel is
+//! locked: that would have every message wait for a claim.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
