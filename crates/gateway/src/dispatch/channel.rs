@@ -78,19 +78,13 @@ struct Line {
     provider: Arc<dyn Provider>,
     sends: JoinSet<SendOutcome>,
     /// What was claimed and not yet recorded.
-    in_hand: HashMap<Id, InHand>,
+    in_hand: HashMap<Id, Claimed>,
     orphans: Orphans,
     back_off: BackOff,
     /// How often in a row the line broke at a message.
     interruptions: Option<(Seq, u32)>,
     /// How often in a row the store failed.
     store_failures: u32,
-}
-
-/// A message on its way.
-struct InHand {
-    message: Claimed,
-    sent_at: Millis,
 }
 
 /// Answers that may be lost in a row before the channel is held: one or two are bad luck, more are an outage, in which
@@ -220,7 +214,7 @@ impl Line {
     }
 
     fn outcomes(&self, outcomes: &[(Id, Settlement)], now: Millis) -> Outcomes {
-        let seq = |id: &Id| self.in_hand.get(id).map(|held| held.message.seq);
+        let seq = |id: &Id| self.in_hand.get(id).map(|held| held.seq);
         let settled = outcomes.iter().filter_map(|(id, settlement)| Some((seq(id)?, settlement.clone()))).collect();
         // The claim's rest began before its commit; counted anew from here, no slow disk shortens it.
         let rest_until = Some(self.rest()).filter(|rest| *rest > 0).map(|rest| now + rest);
@@ -261,7 +255,7 @@ impl Line {
     }
 
     fn held(&self) -> Vec<Seq> {
-        self.in_hand.values().map(|held| held.message.seq).collect()
+        self.in_hand.values().map(|held| held.seq).collect()
     }
 
     /// Hands a message to the network, beside this task.
@@ -278,8 +272,7 @@ impl Line {
             let sending = provider.send(&entry.via, &sent);
             tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or(SendOutcome::NoAnswer)
         });
-        let sent_at = self.shared.clock.now();
-        self.in_hand.insert(handle.id(), InHand { message, sent_at });
+        self.in_hand.insert(handle.id(), message);
     }
 
     /// Waits for news, for an outcome, or until it is time to look again.
@@ -315,8 +308,8 @@ impl Line {
     }
 
     /// What an outcome means for a message.
-    fn settlement(&mut self, held: &InHand, outcome: SendOutcome) -> Settlement {
-        let (now, message) = (self.shared.clock.now(), &held.message);
+    fn settlement(&mut self, message: &Claimed, outcome: SendOutcome) -> Settlement {
+        let now = self.shared.clock.now();
         let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
         let fail = |code: &str, text: String| {
             if message.resent || (message.unanswered && !self.provider.silence_is_failure()) {
@@ -345,7 +338,7 @@ impl Line {
             SendOutcome::ChannelBusy => Settlement::HoldChannel { until: self.back_off.trouble(now, random) },
             SendOutcome::ChannelRefused { reason } => {
                 tracing::warn!(channel.id = %self.entry.via.id, reason, "a channel was paused by its network");
-                Settlement::PauseChannel { reason, sent_at: held.sent_at }
+                Settlement::PauseChannel { reason }
             }
             SendOutcome::ChatRefused { until, reason } => {
                 tracing::warn!(channel.id = %self.entry.via.id, reason, "a channel was restricted by its network");

@@ -506,7 +506,7 @@ async fn a_channel_made_anew_loses_nothing_to_its_former_life() {
 
     stand.store.delete_channel(stand.channel, NOW).await.expect("stored");
     stand.directory.delete_channel(&stand.directory.channel(stand.channel).expect("known"));
-    while stand.store.cancel_queued(stand.channel, 500, NOW).await.expect("stored") > 0 {}
+    while stand.store.cancel_former(stand.channel, 500, NOW).await.expect("stored") > 0 {}
     stand.dispatcher.wake(stand.channel);
     let anew = stand.store.create_channel(stand.ground.new_channel("loja", ChannelState::Connected)).await;
     stand.directory.add_channel(&anew.expect("stored").expect("free again"));

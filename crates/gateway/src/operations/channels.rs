@@ -239,6 +239,8 @@ pub(super) async fn add(gateway: &Gateway, channel: NewChannel) -> Result<Channe
     let _one_at_a_time = gateway.changes.lock().await;
     let channel = gateway.store.create_channel(channel).await?.ok_or(ApiError::ChannelExists)?;
     gateway.directory.add_channel(&channel);
+    // A deletion that broke off has left messages to cancel.
+    gateway.dispatcher.wake(channel.key);
     if let Some(cluster) = &gateway.cluster {
         // Some node takes it.
         cluster.notices.free();
@@ -330,9 +332,11 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
     if let Some(cloud_api) = gateway.providers.cloud_api() {
         cloud_api.remove(key);
     }
-    // Should this break off, the dispatcher does the rest when it next looks at the channel. Made anew meanwhile, it has
-    // nothing left of before.
-    while entry.is_deleted() && gateway.store.cancel_queued(key, CANCEL_AT_ONCE, now).await? > 0 {
+    // Before anybody can make the channel anew here.
+    let forgotten = gateway.providers.whatsapp_web().map(|web| web.forget(key));
+    // Should this break off, the dispatcher does the rest when it next looks at the channel. Made anew meanwhile, it is
+    // still without those.
+    while gateway.store.cancel_former(key, CANCEL_AT_ONCE, now).await? > 0 {
         // Others do not wait for a long queue: what other nodes have revoked is read under this lock, too.
         drop(one_at_a_time);
         one_at_a_time = gateway.changes.lock().await;
@@ -340,8 +344,8 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
     gateway.dispatcher.wake(key);
     // Nor for the phone to be told.
     drop(one_at_a_time);
-    if let Some(web) = gateway.providers.whatsapp_web() {
-        web.forget(key).await;
+    if let Some(forgotten) = forgotten {
+        drop(forgotten.await);
     }
     Ok(())
 }

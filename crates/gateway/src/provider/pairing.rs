@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use recado_domain::phone::PhoneNumber;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{Provider, Via};
 use crate::clock::Millis;
@@ -78,8 +79,9 @@ pub trait Pairs: Provider {
     /// Whether a phone has linked the channel, so that its line comes up without a code.
     async fn is_linked(&self, via: &Via) -> bool;
 
-    /// Ends the session, also on the phone if it can be told, and forgets it.
-    async fn forget(&self, channel: ChannelKey);
+    /// Parts a deleted channel from its line, at once: one that is made anew under the same key has another. Then ends the
+    /// session, also on the phone if it can be told, in a task, which is returned.
+    fn forget(&self, channel: ChannelKey) -> JoinHandle<()>;
 
     /// Why the channel's line is down; `None`: it is up.
     fn why_down(&self, channel: ChannelKey) -> Option<String>;

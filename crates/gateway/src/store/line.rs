@@ -24,6 +24,11 @@ pub(super) struct Line {
     /// Writing to somebody new opens a chat.
     pub opens_chats: bool,
     pub restricted_until: Option<Millis>,
+    /// Messages up to this one were queued before the channel was deleted: they are sent no more, whoever has the channel
+    /// now.
+    pub cancel_before: Seq,
+    /// How often the line came up.
+    pub connections: i64,
     pub front: Front,
 }
 
@@ -38,6 +43,8 @@ impl Line {
             next_send_at: 0,
             opens_chats: kind.opens_chats(),
             restricted_until: None,
+            cancel_before: 0,
+            connections: 0,
             front: Front::default(),
         }
     }
@@ -45,6 +52,16 @@ impl Line {
     /// Whether the channel's state lets it send.
     pub fn dispatches(&self) -> bool {
         self.state.dispatches() && !self.deleted
+    }
+
+    /// Whether this message was queued before the channel was deleted.
+    pub fn is_former(&self, seq: Seq) -> bool {
+        seq <= self.cancel_before
+    }
+
+    /// Whether a queued message is sent no more, because the channel that it was queued on is gone.
+    pub fn cancels(&self, seq: Seq) -> bool {
+        self.deleted || self.is_former(seq)
     }
 
     /// Until when its network lets it open no chats.
@@ -176,7 +193,7 @@ impl OpenRow {
 
     fn decide(&self, request: &ClaimRequest, line: &Line) -> Decision {
         let now = request.now;
-        if self.expires_at <= now || line.deleted {
+        if self.expires_at <= now || line.cancels(self.seq) {
             Decision::End
         } else if !line.state.dispatches() || request.limit == 0 {
             Decision::Wait(self.expires_at)

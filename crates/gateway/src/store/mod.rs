@@ -63,7 +63,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Channel>>;
     /// One channel.
     async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>>;
-    /// Adds a channel, or takes up a deleted one of the same id and type; `None` when the id is taken.
+    /// Adds a channel, or takes up a deleted one of the same id and type, which starts empty; `None` when the id is taken.
     async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>>;
     /// Moves a channel from the expected state; `false` when it was in another, or is deleted. A restriction outlasts a
     /// pause and a lost line, and is forgotten in any other state than `Restricted`: whoever brings the line up asks for
@@ -91,8 +91,8 @@ pub trait Store: Send + Sync + 'static {
     /// becomes `Restricted` for this reason; one that is paused or down keeps its state, and remembers the time. `false`
     /// where there is nothing to restrict.
     async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool>;
-    /// Marks a channel deleted: it neither accepts nor dispatches from then on. Its link and its session go, and what is
-    /// known of its recipients.
+    /// Marks a channel deleted: it neither accepts nor dispatches from then on, and what is queued is sent no more, even
+    /// if the channel is made anew. Its link and its session go, and what is known of its recipients.
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()>;
     /// How channels are linked to their networks, oldest channel first; of those that are not deleted.
     async fn links(&self) -> Result<Vec<Link>>;
@@ -132,13 +132,14 @@ pub trait Store: Send + Sync + 'static {
     /// may go.
     async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool>;
 
-    /// Cancels what is queued on a channel, oldest first, at most `limit`; how many there were.
-    async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize>;
+    /// Cancels what was queued on a channel before it was deleted, oldest first, at most `limit`; how many there were. What
+    /// a channel has that was made anew since is left alone.
+    async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize>;
 
     /// Stores a message and puts it behind its channel's line, with its idempotency key, in one transaction.
     async fn enqueue(&self, message: NewMessage) -> Result<Enqueued>;
-    /// Takes the next messages of a channel, and lets those expire whose time has run out. On a deleted channel it
-    /// cancels what waits.
+    /// Takes the next messages of a channel, and lets those expire whose time has run out. It cancels what was queued
+    /// before the channel was deleted.
     async fn claim(&self, request: ClaimRequest) -> Result<Claim>;
     /// Records what became of claimed messages. One that a receipt moved on meanwhile stays where it is.
     async fn settle(&self, outcomes: Outcomes) -> Result<()>;

@@ -340,7 +340,8 @@ impl World {
                 MessageStatus::Unknown if known.unanswered && known.expires_at <= now => free,
                 MessageStatus::Unknown => {
                     let given_up = line.rule.unanswered != Unanswered::SendAgain;
-                    known.resend_at = line.rule.unanswered.resend_at(now);
+                    // Once.
+                    known.resend_at = line.rule.unanswered.resend_at(now).filter(|_| !known.queued_again);
                     orphan && given_up && line.orphans == Orphans::OfTheDead
                 }
                 _ => false,
@@ -406,7 +407,10 @@ impl World {
             known.maybe_taken = known.status != MessageStatus::Queued;
             match how {
                 How::Retry(wait) | How::HoldRecipient(wait) => known.run_at = self.now + wait,
-                How::Unknown => known.resend_at = line.rule.unanswered.resend_at(self.now),
+                How::Unknown => {
+                    let resend_at = line.rule.unanswered.resend_at(self.now);
+                    known.resend_at = resend_at.filter(|_| !known.queued_again);
+                }
                 How::Sent | How::Failed | How::Hold(_) => {}
             }
         }

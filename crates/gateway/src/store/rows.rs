@@ -408,8 +408,6 @@ pub enum Settlement {
     /// message keeps its place.
     PauseChannel {
         reason: String,
-        /// When what was refused was sent: a channel that came up since is not paused.
-        sent_at: Millis,
     },
     /// Handed over, and nobody can tell; at that time it is queued again. The channel may be held for a while, because
     /// nothing is answered any more.

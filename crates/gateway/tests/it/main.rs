@@ -6,6 +6,7 @@
 mod cli;
 mod cloud_api;
 mod cluster;
+mod deletion;
 mod disk;
 mod docs;
 mod harness;

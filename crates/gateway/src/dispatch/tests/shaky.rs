@@ -287,8 +287,8 @@ impl Store for Shaky {
         self.inner.note_chat(channel, account).await
     }
 
-    async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
-        self.inner.cancel_queued(key, limit, now).await
+    async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
+        self.inner.cancel_former(key, limit, now).await
     }
 
     async fn enqueue(&self, message: NewMessage) -> Result<Enqueued> {

@@ -1,7 +1,7 @@
 //! One channel's line: its session, held open by a task.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::api::rate_limit::Bucket;
 use crate::clock::Millis;
 use crate::provider::Via;
 use crate::provider::pairing::{LineError, Pairing};
-use crate::store::rows::{Channel, StoreError};
+use crate::store::rows::{Channel, Epoch, StoreError};
 
 /// What a message waits for that meets a line which is down. The line wakes the dispatcher when it comes up.
 pub const DOWN: Duration = Duration::from_secs(5);
@@ -90,6 +90,11 @@ pub struct Line {
     run: tokio::sync::Mutex<Option<Run>>,
     /// Held by who brings the line up.
     linking: tokio::sync::Mutex<()>,
+    /// Its channel was deleted: one that is made anew under the same key has a line of its own, of which this one says
+    /// nothing.
+    forgotten: AtomicBool,
+    /// Cancelled when the line has ended that a deleted channel had under this key.
+    former: Option<CancellationToken>,
 }
 
 struct Run {
@@ -104,7 +109,8 @@ impl Run {
 }
 
 impl Line {
-    pub fn new(shared: Arc<Shared>, via: Via) -> Self {
+    /// A line that is down. It waits for the end of the one before it, where a deleted channel had one under this key.
+    pub fn new(shared: Arc<Shared>, via: Via, former: Option<CancellationToken>) -> Self {
         Self {
             shared,
             via,
@@ -117,7 +123,29 @@ impl Line {
             answers: Answers::default(),
             run: tokio::sync::Mutex::default(),
             linking: tokio::sync::Mutex::default(),
+            forgotten: AtomicBool::new(false),
+            former,
         }
+    }
+
+    /// Under which epoch this node holds the channel, as long as that has this line.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.shared.epoch(self.via.key).filter(|_| !self.is_forgotten())
+    }
+
+    /// The same while no other node can hold it.
+    pub(super) fn sure_epoch(&self) -> Option<Epoch> {
+        self.shared.sure_epoch(self.via.key).filter(|_| !self.is_forgotten())
+    }
+
+    /// Whether its channel was deleted.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::Acquire)
+    }
+
+    /// Its channel was deleted: it writes nothing more.
+    pub fn forget(&self) {
+        self.forgotten.store(true, Ordering::Release);
     }
 
     pub fn pairing(&self) -> watch::Receiver<Pairing> {
@@ -162,6 +190,9 @@ impl Line {
 
     /// Restricts the channel, and shows why.
     pub async fn restrict(&self, until: Millis, reason: String) {
+        if self.is_forgotten() {
+            return;
+        }
         let now = self.shared.clock.now();
         match self.shared.store.restrict_channel(self.via.key, until, reason, now).await {
             Ok(_) => self.restricted(until),
@@ -221,6 +252,10 @@ impl Line {
 
     /// Whether a phone has linked the channel.
     pub async fn is_linked(self: &Arc<Self>) -> Result<bool, RowsError> {
+        if let Some(former) = &self.former {
+            // What its session writes last is no session of this one.
+            former.cancelled().await;
+        }
         let rows: Arc<dyn Rows> = self.rows();
         Session::is_linked(&rows).await
     }
@@ -239,7 +274,7 @@ impl Line {
     }
 
     pub(super) fn rows(self: &Arc<Self>) -> Arc<SessionRows> {
-        Arc::new(SessionRows { shared: self.shared.clone(), channel: self.via.key })
+        Arc::new(SessionRows { line: self.clone() })
     }
 
     /// Holds the session open from now on.
@@ -251,8 +286,8 @@ impl Line {
             Some(run) if !run.task.is_finished() => return,
             _ => {}
         }
-        if self.shared.sure_epoch(self.via.key).is_none() {
-            // It has just gone to another node, or may have. One that is still held is taken up when that is sure again.
+        if self.sure_epoch().is_none() {
+            // Its channel has gone, or has just gone to another node, or may have. One that is still held is taken up when that is sure again.
             return;
         }
         let stop = CancellationToken::new();

@@ -32,6 +32,8 @@ use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_whatsapp_web::Options;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Entropy};
 use crate::cluster::leases::Leases;
@@ -103,7 +105,7 @@ impl WhatsAppWeb {
     /// A channel's line, up or not.
     fn line(&self, via: &Via) -> Arc<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.entry(via.key).or_insert_with(|| Arc::new(Line::new(self.shared.clone(), via.clone()))).clone()
+        lines.entry(via.key).or_insert_with(|| Arc::new(Line::new(self.shared.clone(), via.clone(), None))).clone()
     }
 
     fn known_line(&self, key: ChannelKey) -> Option<Arc<Line>> {
@@ -182,12 +184,23 @@ impl Pairs for WhatsAppWeb {
         self.line(via).is_linked().await.unwrap_or(true)
     }
 
-    async fn forget(&self, channel: ChannelKey) {
-        // In a task of its own: who deletes the channel may hang up. The line stays in the map, so that a channel made anew
-        // under the same key waits for its end.
-        if let Some(line) = self.known_line(channel) {
-            drop(tokio::spawn(async move { line.log_out().await }).await);
-        }
+    fn forget(&self, channel: ChannelKey) -> JoinHandle<()> {
+        let ended = CancellationToken::new();
+        let former = {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.get_mut(&channel).map(|line| {
+                let anew = Line::new(self.shared.clone(), line.via.clone(), Some(ended.clone()));
+                std::mem::replace(line, Arc::new(anew))
+            })
+        };
+        former.iter().for_each(|line| line.forget());
+        let ended = ended.drop_guard();
+        tokio::spawn(async move {
+            let _ended = ended;
+            if let Some(line) = former {
+                line.log_out().await;
+            }
+        })
     }
 
     fn why_down(&self, channel: ChannelKey) -> Option<String> {

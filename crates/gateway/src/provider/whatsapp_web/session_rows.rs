@@ -6,23 +6,26 @@ use async_trait::async_trait;
 use recado_whatsapp_web::{Change, Kind, Rows, RowsError};
 use secrecy::ExposeSecret;
 
-use super::Shared;
+use super::line::Line;
 use crate::sealed::Place;
 use crate::store::rows::{ChannelKey, SessionChange, StoreError};
 
 /// The rows of one channel's session.
 pub struct SessionRows {
-    pub shared: Arc<Shared>,
-    pub channel: ChannelKey,
+    pub line: Arc<Line>,
 }
 
 impl SessionRows {
+    fn channel(&self) -> ChannelKey {
+        self.line.via.key
+    }
+
     fn place<'a>(&self, kind: Kind, key: &'a [u8]) -> Place<'a> {
-        Place::Session { channel: self.channel, kind: kind.number(), key }
+        Place::Session { channel: self.channel(), kind: kind.number(), key }
     }
 
     fn open(&self, kind: Kind, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, RowsError> {
-        let opened = self.shared.secrets.open(self.place(kind, key), sealed).map_err(refusal)?;
+        let opened = self.line.shared.secrets.open(self.place(kind, key), sealed).map_err(refusal)?;
         // The library keeps what it reads for as long as it likes: that memory is not zeroed.
         Ok(opened.expose_secret().to_vec())
     }
@@ -30,7 +33,7 @@ impl SessionRows {
     fn change(&self, change: Change) -> Result<SessionChange, RowsError> {
         Ok(match change {
             Change::Put { kind, key, value, stamp } => {
-                let sealed = self.shared.secrets.seal(self.place(kind, &key), &value, &*self.shared.entropy);
+                let sealed = self.line.shared.secrets.seal(self.place(kind, &key), &value, &*self.line.shared.entropy);
                 SessionChange::Put { kind: kind.number(), key, sealed: sealed.map_err(refusal)?, stamp }
             }
             Change::Delete { kind, key } => SessionChange::Delete { kind: kind.number(), key },
@@ -48,13 +51,14 @@ fn refusal(error: impl ToString) -> RowsError {
 #[async_trait]
 impl Rows for SessionRows {
     async fn get(&self, kind: Kind, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, RowsError> {
-        let sealed = self.shared.store.session_values(self.channel, kind.number(), keys.clone()).await;
+        let sealed = self.line.shared.store.session_values(self.channel(), kind.number(), keys.clone()).await;
         let values = keys.iter().zip(sealed.map_err(refusal)?);
         values.map(|(key, value)| value.map(|sealed| self.open(kind, key, &sealed)).transpose()).collect()
     }
 
     async fn list(&self, kind: Kind, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError> {
-        let sealed = self.shared.store.session_list(self.channel, kind.number(), prefix).await.map_err(refusal)?;
+        let sealed =
+            self.line.shared.store.session_list(self.channel(), kind.number(), prefix).await.map_err(refusal)?;
         let rows = sealed.into_iter();
         rows.map(|(key, sealed)| self.open(kind, &key, &sealed).map(|value| (key, value))).collect()
     }
@@ -62,7 +66,7 @@ impl Rows for SessionRows {
     async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
         let sealed = changes.into_iter().map(|change| self.change(change)).collect::<Result<_, _>>()?;
         // Two that write one session would ruin it.
-        let epoch = self.shared.epoch(self.channel).ok_or(StoreError::Fenced).map_err(refusal)?;
-        self.shared.store.write_session(self.channel, epoch, sealed).await.map_err(refusal)
+        let epoch = self.line.epoch().ok_or(StoreError::Fenced).map_err(refusal)?;
+        self.line.shared.store.write_session(self.channel(), epoch, sealed).await.map_err(refusal)
     }
 }

@@ -54,7 +54,7 @@ impl Line {
     async fn try_move(&self, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
         let (store, key) = (&self.shared.store, self.via.key);
         // What another node may hold is not this one's to tell of.
-        let Some(epoch) = self.shared.sure_epoch(key) else { return Ok(true) };
+        let Some(epoch) = self.sure_epoch() else { return Ok(true) };
         let Some(channel) = store.channel(key).await?.filter(|channel| channel.deleted_at.is_none()) else {
             return Ok(true);
         };
@@ -94,7 +94,7 @@ impl Line {
     /// Shows whose phone links the channel.
     async fn note_link(&self, details: &str) {
         let (shared, key) = (&self.shared, self.via.key);
-        if shared.sure_epoch(key).is_none() {
+        if self.sure_epoch().is_none() {
             return;
         }
         let noted = async {
@@ -158,6 +158,9 @@ impl Line {
 
     /// Somebody wrote to us: they are no new recipient.
     pub async fn was_written_to(&self, account: String) {
+        if self.is_forgotten() {
+            return;
+        }
         match self.shared.store.note_chat(self.via.key, account).await {
             Ok(true) => self.shared.wake(self.via.key),
             Ok(false) => {}
@@ -219,6 +222,9 @@ impl Line {
     /// Nothing goes until then, not even to those who wrote first.
     async fn banned_until(&self, until: Millis) {
         let reason = format!("O WhatsApp suspendeu este numero ate {}. O Recado religa depois disso.", rfc3339(until));
+        if self.is_forgotten() {
+            return;
+        }
         if let Err(error) = self.shared.store.hold_channel(self.via.key, until).await {
             tracing::warn!(channel.id = %self.via.id, %error, "a channel could not be held");
         }
@@ -239,7 +245,7 @@ impl Line {
 
     async fn forget_session(&self) {
         // Where another node has the channel by now, it may have a session of its own.
-        let Some(epoch) = self.shared.epoch(self.via.key) else { return };
+        let Some(epoch) = self.epoch() else { return };
         if let Err(error) = self.shared.store.end_session(self.via.key, epoch).await {
             // What is left opens nothing: the network has ended it.
             tracing::warn!(channel.id = %self.via.id, %error, "a session that has ended could not be deleted");

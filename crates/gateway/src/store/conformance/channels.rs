@@ -1,12 +1,18 @@
 //! Channels.
 
+use std::time::Duration;
+
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
+use recado_domain::pacing::RecipientPacing;
 use recado_domain::status::MessageStatus;
 
-use crate::store::fixtures::{Ground, NOW, request};
-use crate::store::rows::{Channel, Institution, KnownAccount, NewChannel, Settlement};
+use crate::store::fixtures::{DAY, Ground, NOW, ids, request, sent};
+use crate::store::rows::{
+    Channel, ClaimRequest, Enqueued, Institution, KnownAccount, Named, NewChannel, NewMessage, PurgeRequest, Receipt,
+    Settlement, Unanswered,
+};
 
 pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
     let new = ground.new_channel("loja", ChannelState::Created);
@@ -56,7 +62,7 @@ pub(super) async fn a_deleted_channel_is_taken_up_again_with_its_history(ground:
     ground.settle(key, claimed.seq, Settlement::HoldChannel { until: NOW + 5 }).await;
     ground.move_channel(key, ChannelState::Connected, ChannelState::Paused).await;
     ground.store.delete_channel(key, NOW).await.expect("stored");
-    assert_eq!(ground.store.cancel_queued(key, 10, NOW).await.expect("stored"), 2);
+    assert_eq!(ground.store.cancel_former(key, 10, NOW).await.expect("stored"), 2);
 
     let anew =
         NewChannel { name: "Nova".to_owned(), now: NOW + 9, ..ground.new_channel("loja", ChannelState::Created) };
@@ -71,6 +77,125 @@ pub(super) async fn a_deleted_channel_is_taken_up_again_with_its_history(ground:
     ground.move_channel(key, ChannelState::Created, ChannelState::Connected).await;
     let id = ground.accept(key, "551").await;
     assert_eq!(ground.claim_one(key).await.id, id, "neither the pause nor the hold of its former life is left");
+}
+
+/// Whoever has the channel then, and whatever ended in between: what was queued before is cancelled, and nothing of it
+/// counts in the new one.
+pub(super) async fn a_channel_made_anew_starts_empty(mut ground: Ground) {
+    for kind in [ChannelType::Sandbox, ChannelType::CloudApi, ChannelType::WhatsAppWeb] {
+        for reopens in [false, true] {
+            let id = format!("{}-{reopens}", kind.name());
+            let key = ground.channel_of(kind, &id).await;
+            let former =
+                [ground.accept(key, "551").await, ground.accept(key, "551").await, ground.accept(key, "552").await];
+            ground.store.delete_channel(key, NOW).await.expect("stored");
+            if reopens {
+                ground.reopen().await;
+            }
+            assert_eq!(ground.channel_of(kind, &id).await, key);
+            if reopens {
+                ground.reopen().await;
+            }
+            let room = |ground: &Ground| NewMessage { backlog_cap: 1, ..ground.new_message(key, "551") };
+            let new = room(&ground);
+            assert_eq!(ground.enqueue(new.clone()).await, Enqueued::Accepted, "{kind:?}: the backlog is empty");
+            assert_eq!(ground.enqueue(room(&ground)).await, Enqueued::QueueFull);
+            assert!(ground.store.open_channels().await.expect("read").contains(&key), "somebody has to cancel them");
+            let claim = ground.claim(ClaimRequest { limit: 9, ..request(key) }).await;
+            assert_eq!(ids(&claim), [new.id], "{kind:?}");
+            for id in former {
+                assert_eq!(ground.status(key, id).await, MessageStatus::Cancelled, "{kind:?}");
+            }
+            ground.settle(key, claim.messages[0].seq, sent()).await;
+            assert_eq!(ground.enqueue(room(&ground)).await, Enqueued::Accepted, "as many as it has itself");
+        }
+    }
+}
+
+pub(super) async fn what_is_in_hand_at_a_deletion_settles_and_is_not_sent_again(mut ground: Ground) {
+    let outcomes = [
+        (sent(), MessageStatus::Sent),
+        (Settlement::Retry { run_at: NOW }, MessageStatus::Cancelled),
+        (Settlement::HoldRecipient { until: NOW }, MessageStatus::Cancelled),
+        (Settlement::HoldChannel { until: NOW + 9 }, MessageStatus::Cancelled),
+        (Settlement::PauseChannel { reason: "Autorize.".to_owned() }, MessageStatus::Cancelled),
+        (Settlement::ChatRefused { until: NOW + 9, reason: "Restrito.".to_owned() }, MessageStatus::Cancelled),
+        (Settlement::RetryUnanswered { run_at: NOW }, MessageStatus::Unknown),
+        (Settlement::Unknown { resend_at: Some(NOW), hold: Some(NOW + 9) }, MessageStatus::Unknown),
+    ];
+    for kind in [ChannelType::CloudApi, ChannelType::WhatsAppWeb] {
+        for (n, (outcome, end)) in outcomes.iter().enumerate() {
+            let id = format!("{}-{n}", kind.name());
+            let key = ground.channel_of(kind, &id).await;
+            let former = ground.accept(key, "551").await;
+            let seq = ground.claim_one(key).await.seq;
+            ground.store.delete_channel(key, NOW).await.expect("stored");
+            ground.channel_of(kind, &id).await;
+            let new = ground.accept(key, "551").await;
+            ground.settle(key, seq, outcome.clone()).await;
+            ground.reopen().await;
+            let asked = ClaimRequest { limit: 9, unanswered: Unanswered::Unknown(Some(0)), ..request(key) };
+            assert_eq!(ids(&ground.claim(asked).await), [new], "{kind:?} {outcome:?}");
+            assert_eq!(ground.status(key, former).await, *end, "{kind:?} {outcome:?}");
+            let channel = ground.store.channel(key).await.expect("read").expect("there");
+            assert_eq!((channel.state, channel.restricted_until), (ChannelState::Connected, None), "{outcome:?}");
+        }
+    }
+}
+
+/// Shares of recipients, chats and receipts of the former channel are none of the new one.
+pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground) {
+    let key = ground.channel_by_recipient("loja").await;
+    let pacing = Some(RecipientPacing { burst: 1, every: Duration::from_secs(6) });
+    let paced = || ClaimRequest { recipient_pacing: pacing, ..request(key) };
+    ground.accept(key, "551").await;
+    let seq = ground.claim(paced()).await.messages.remove(0).seq;
+    let early = |status| Receipt {
+        channel: key,
+        of: Named::RemoteId { remote_id: "wamid.1".to_owned(), ours: None },
+        status,
+        at: NOW,
+        account: None,
+        error: None,
+        pauses: None,
+    };
+    ground.apply(early(MessageStatus::Delivered)).await;
+    ground.store.delete_channel(key, NOW).await.expect("stored");
+    assert_eq!(ground.channel_by_recipient("loja").await, key);
+    ground.settle(key, seq, sent()).await;
+    let new = ground.accept(key, "551").await;
+    let claim = ground.claim(paced()).await;
+    assert_eq!(ids(&claim), [new], "the recipient has been written to by nobody");
+    let named = Settlement::Sent { account: None, remote_id: Some("wamid.1".to_owned()), card: None };
+    ground.settle(key, claim.messages[0].seq, named).await;
+    assert_eq!(ground.status(key, new).await, MessageStatus::Sent, "the receipt was the former one's");
+
+    let key = ground.channel_of(ChannelType::WhatsAppWeb, "zap").await;
+    let former = ground.accept(key, "551").await;
+    let seq = ground.claim_one(key).await.seq;
+    ground.store.delete_channel(key, NOW).await.expect("stored");
+    ground.channel_of(ChannelType::WhatsAppWeb, "zap").await;
+    ground.settle(key, seq, sent()).await;
+    ground.receipt(key, &ground.message(key, former).await.network_id, MessageStatus::Read).await;
+    assert_eq!(ground.status(key, former).await, MessageStatus::Read);
+    assert!(ground.store.note_chat(key, "551".to_owned()).await.expect("stored"), "no chat of the new one");
+}
+
+/// A message must not be taken for one that a deletion has cancelled, when that one is gone.
+pub(super) async fn numbers_behind_a_deletion_are_not_given_again(mut ground: Ground) {
+    let key = ground.channel("loja").await;
+    for _ in 0..3 {
+        ground.accept(key, "551").await;
+    }
+    ground.store.delete_channel(key, NOW).await.expect("stored");
+    while ground.store.cancel_former(key, 9, NOW).await.expect("stored") > 0 {}
+    let all = PurgeRequest { now: NOW + DAY, finished_before: NOW + DAY, used_before: NOW, after: 0 };
+    ground.store.purge(all).await.expect("stored");
+    assert_eq!(ground.all(key).await, []);
+    ground.reopen().await;
+    ground.channel("loja").await;
+    let id = ground.accept(key, "551").await;
+    assert_eq!(ground.claim_one(key).await.id, id);
 }
 
 pub(super) async fn a_deleted_channel_of_another_type_keeps_its_id(ground: Ground) {

@@ -54,7 +54,7 @@ pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) 
         (Settlement::Retry { run_at: NOW }, MessageStatus::Queued),
         (Settlement::HoldRecipient { until: NOW }, MessageStatus::Queued),
         (Settlement::HoldChannel { until: NOW }, MessageStatus::Queued),
-        (Settlement::PauseChannel { reason: "Autorize.".to_owned(), sent_at: NOW + 1 }, MessageStatus::Queued),
+        (Settlement::PauseChannel { reason: "Autorize.".to_owned() }, MessageStatus::Queued),
         (Settlement::Unknown { resend_at: None, hold: None }, MessageStatus::Unknown),
     ];
     for from in MessageStatus::ALL {
@@ -286,10 +286,11 @@ pub(super) async fn cancelling_a_channel_takes_the_oldest_first(ground: Ground) 
     let statuses = async || ground.all(channel).await.iter().map(|message| message.status).collect::<Vec<_>>();
     let (sent, cancelled, queued) = (MessageStatus::Sending, MessageStatus::Cancelled, MessageStatus::Queued);
 
-    assert_eq!(ground.store.cancel_queued(channel, 2, NOW).await.expect("stored"), 2);
+    ground.store.delete_channel(channel, NOW).await.expect("stored");
+    assert_eq!(ground.store.cancel_former(channel, 2, NOW).await.expect("stored"), 2);
     assert_eq!(statuses().await, [sent, cancelled, cancelled, queued], "what is in hand settles");
-    assert_eq!(ground.store.cancel_queued(channel, 2, NOW).await.expect("stored"), 1);
-    assert_eq!(ground.store.cancel_queued(channel, 2, NOW).await.expect("stored"), 0);
+    assert_eq!(ground.store.cancel_former(channel, 2, NOW).await.expect("stored"), 1);
+    assert_eq!(ground.store.cancel_former(channel, 2, NOW).await.expect("stored"), 0);
     assert_eq!(ground.status(neighbour, other).await, queued);
     let held = ClaimRequest { held: vec![sending.seq], ..request(channel) };
     ground.claim(held).await;

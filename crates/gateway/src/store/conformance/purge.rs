@@ -67,7 +67,8 @@ pub(super) async fn open_messages_stay_however_old(ground: Ground) {
 pub(super) async fn a_purge_goes_in_batches(ground: Ground) {
     let channel = ground.channel("loja").await;
     let accepted = accept_many(&ground, channel).await;
-    while ground.store.cancel_queued(channel, 500, NOW).await.expect("stored") > 0 {}
+    ground.store.delete_channel(channel, NOW).await.expect("stored");
+    while ground.store.cancel_former(channel, 500, NOW).await.expect("stored") > 0 {}
     let ends = purge(&ground, EVERYTHING).await;
     assert!(ends.len() > 1, "{ends:?}");
     assert!(ends.is_sorted_by(|earlier, later| earlier < later), "{ends:?}");
@@ -75,6 +76,7 @@ pub(super) async fn a_purge_goes_in_batches(ground: Ground) {
     assert_eq!(ground.store.message(channel, accepted[0]).await.expect("read"), None);
 
     // What is young is left alone, and not walked through each time.
+    assert_eq!(ground.channel("loja").await, channel);
     accept_many(&ground, channel).await;
     let young = PurgeRequest { finished_before: NOW, used_before: NOW, ..EVERYTHING };
     assert_eq!(ground.store.purge(young).await.expect("stored"), None);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use recado_domain::channel::{ChannelSettings, ChannelState, UnknownPolicy};
 use recado_domain::ids::MessageId;
 use recado_domain::pacing::RecipientPacing;
@@ -93,6 +94,27 @@ pub(super) async fn an_unknown_message_is_queued_again_in_time(mut ground: Groun
     assert_eq!(ground.store.cancel(channel, id, NOW).await.expect("works"), Cancelled::TooLate, "it may have arrived");
 }
 
+/// However many there are: who asks again at once finds the same, and asks again.
+pub(super) async fn many_unknown_messages_wait_for_their_time(ground: Ground) {
+    const MANY: usize = 501;
+    let ground = &ground;
+    let channel = ground.channel_by_recipient("loja").await;
+    join_all((0..MANY).map(|n| async move { ground.accept(channel, &format!("55{n}")).await })).await;
+    let mut seqs = Vec::new();
+    while seqs.len() < MANY {
+        let claim = ground.claim(ClaimRequest { limit: MANY, held: seqs.clone(), ..at(NOW, channel) }).await;
+        seqs.extend(claim.messages.iter().map(|message| message.seq));
+    }
+    let (hour, unknown) = (NOW + 3_600_000, |resend_at| Settlement::Unknown { resend_at: Some(resend_at), hold: None });
+    ground.settle_at(channel, seqs.iter().map(|seq| (*seq, unknown(hour))).collect(), NOW).await;
+    assert_eq!(ground.claim(at(NOW, channel)).await, Claim { next_at: Some(hour), ..Claim::default() });
+    // Some at a time, once they are due.
+    let some = ground.claim(ClaimRequest { limit: 0, ..at(hour, channel) }).await;
+    assert_eq!(some.next_at, Some(hour), "at once");
+    ground.claim(ClaimRequest { limit: 0, ..at(hour, channel) }).await;
+    assert_eq!(ground.open(channel).await, MANY);
+}
+
 pub(super) async fn an_unknown_message_that_is_too_old_stays(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let id = unknown(&ground, channel, NOW + 600).await;
@@ -137,9 +159,7 @@ pub(super) async fn a_pause_by_the_network_keeps_every_place(ground: Ground) {
     let accepted = [ground.accept(channel, "551").await, ground.accept(channel, "552").await];
     let claim = ground.claim(at(NOW, channel)).await;
     for message in &claim.messages {
-        ground
-            .settle(channel, message.seq, Settlement::PauseChannel { reason: "Autorize.".to_owned(), sent_at: NOW + 1 })
-            .await;
+        ground.settle(channel, message.seq, Settlement::PauseChannel { reason: "Autorize.".to_owned() }).await;
     }
     let paused = ground.store.channel(channel).await.expect("read").expect("there");
     assert_eq!((paused.state, paused.state_reason.as_deref()), (ChannelState::Paused, Some("Autorize.")));
@@ -158,7 +178,7 @@ pub(super) async fn a_pause_by_the_network_finds_only_what_is_up(ground: Ground)
     ground.accept(channel, "551").await;
     let seq = ground.claim_one(channel).await.seq;
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Disconnected).await;
-    ground.settle(channel, seq, Settlement::PauseChannel { reason: "Autorize.".to_owned(), sent_at: NOW + 1 }).await;
+    ground.settle(channel, seq, Settlement::PauseChannel { reason: "Autorize.".to_owned() }).await;
     let channel = ground.store.channel(channel).await.expect("read").expect("there");
     assert_eq!((channel.state, channel.state_reason), (ChannelState::Disconnected, None));
 }
@@ -180,6 +200,26 @@ pub(super) async fn settings_are_kept(mut ground: Ground) {
     let again = ground.channel_by_recipient("loja").await;
     let made = ground.store.channel(again).await.expect("read").expect("there");
     assert_eq!(made.settings, ChannelSettings::default(), "a channel made anew has none of the former one's");
+}
+
+/// Once: each copy of a card that arrives is one too many.
+pub(super) async fn an_unknown_message_is_sent_again_once(mut ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let lost = queued_again(&ground, channel).await;
+    let claimed = ground.claim(at(NOW + 600, channel)).await.messages.remove(0);
+    let no_answer = Settlement::Unknown { resend_at: AGAIN.resend_at(NOW + 700), hold: None };
+    ground.settle_at(channel, vec![(claimed.seq, no_answer)], NOW + 700).await;
+    // Nor is one that was in hand when its process ended.
+    let other = ground.channel_by_recipient("outra").await;
+    let orphaned = queued_again(&ground, other).await;
+    assert_eq!(ids(&ground.claim(at(NOW + 600, other)).await), [orphaned]);
+    ground.reopen().await;
+    let orphans = ClaimRequest { orphans: Orphans::OfTheDead, limit: 0, ..at(NOW + 700, other) };
+    assert_eq!(ground.claim(orphans).await, Claim::default());
+    for (channel, id) in [(channel, lost), (other, orphaned)] {
+        assert_eq!(ground.claim(at(NOW + DAY / 2, channel)).await, Claim::default());
+        assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
+    }
 }
 
 /// Waits for its second sending already, on a channel whose policy was `resend`.
@@ -221,23 +261,35 @@ pub(super) async fn a_channel_that_does_not_send_queues_nothing_again(ground: Gr
     assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
 }
 
-/// Who mends the access and brings the channel up must not be paused by what was refused before.
-pub(super) async fn a_refusal_of_before_pauses_nothing(ground: Ground) {
+/// Who mends the access and brings the channel up must not be paused by what was refused before, whatever the clock says
+/// meanwhile; and what is refused after that pauses it.
+pub(super) async fn a_refusal_of_before_pauses_nothing(mut ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     for recipient in ["551", "552"] {
         ground.accept(channel, recipient).await;
     }
+    let claimed = ground.claim(ClaimRequest { limit: 1, ..at(NOW, channel) }).await.messages.remove(0);
+    let hour = 3_600_000;
+    let move_at = async |ground: &Ground, from, to, now| {
+        assert!(ground.store.move_channel(channel, from, to, None, now).await.expect("stored"));
+    };
+    move_at(&ground, ChannelState::Connected, ChannelState::Paused, NOW).await;
+    // Ahead of the time, which is set right afterwards.
+    move_at(&ground, ChannelState::Paused, ChannelState::Connected, NOW + hour).await;
+    ground.reopen().await;
+    let state = async |ground: &Ground| ground.store.channel(channel).await.expect("read").expect("there").state;
+    let refused = || Settlement::PauseChannel { reason: "Autorize.".to_owned() };
+    ground.settle(channel, claimed.seq, refused()).await;
+    assert_eq!(state(&ground).await, ChannelState::Connected);
+    assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Queued, "in its place");
+
     let claim = ground.claim(at(NOW, channel)).await;
-    ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
-    ground.move_channel(channel, ChannelState::Paused, ChannelState::Connected).await;
-    let state = async || ground.store.channel(channel).await.expect("read").expect("there").state;
-    for (message, sent_at, expected) in
-        [(&claim.messages[0], NOW, ChannelState::Connected), (&claim.messages[1], NOW + 1, ChannelState::Paused)]
-    {
-        let reason = "Autorize.".to_owned();
-        ground.settle(channel, message.seq, Settlement::PauseChannel { reason, sent_at }).await;
-        assert_eq!(state().await, expected);
-        assert_eq!(ground.status(channel, message.id).await, MessageStatus::Queued, "in its place in any case");
+    assert_eq!(claim.messages.len(), 2);
+    ground.reopen().await;
+    for message in &claim.messages {
+        ground.settle(channel, message.seq, refused()).await;
+        assert_eq!(state(&ground).await, ChannelState::Paused);
+        assert_eq!(ground.status(channel, message.id).await, MessageStatus::Queued, "in its place");
     }
 }
 

@@ -9,10 +9,13 @@ use super::db::{Db, Done, Failure, args, not_understood};
 use super::{accounts, chats, links, recipients, sessions};
 use crate::clock::Millis;
 use crate::store::line::keeps_restriction;
-use crate::store::rows::{Channel, ChannelKey, Epoch, NewChannel};
+use crate::store::rows::{Channel, ChannelKey, Epoch, NewChannel, Seq};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), restricted_until";
+
+/// The highest number that any message was given, also one that is not visible yet.
+const LAST_SEQ: &str = "(select case when is_called then last_value else 0 end from messages_seq_seq)";
 
 /// Messages that wait for the gate take their places in the line again.
 pub(super) const LOOK_AGAIN: &str = "front_before = 0, front_until = null, front_latest = 0, front_per_day = null";
@@ -83,6 +86,8 @@ pub(super) async fn stamp(db: Db<'_>, key: ChannelKey) -> Done<()> {
     Ok(())
 }
 
+/// Adds a channel, or takes up a deleted one. That starts empty: what is still open was queued before, also what another
+/// node has accepted a moment after the deletion.
 pub(super) async fn create(db: Db<'_>, new: &NewChannel) -> Done<Option<Channel>> {
     let connected_at = (new.state == ChannelState::Connected).then_some(new.now);
     let (institution, environment) = (&new.institution.as_bytes()[..], new.environment.name());
@@ -96,7 +101,7 @@ pub(super) async fn create(db: Db<'_>, new: &NewChannel) -> Done<Option<Channel>
              set name = excluded.name, state = excluded.state, state_reason = null,
                  connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
                  settings = excluded.settings, restricted_until = null, deleted_at = null, version = excluded.version,
-                 {LOOK_AGAIN}
+                 cancel_before = {LAST_SEQ}, connections = channels.connections + 1, {LOOK_AGAIN}
              -- Another type would find the former one's messages in its history.
              where channels.deleted_at is not null and channels.type = excluded.type
          returning {COLUMNS}"
@@ -132,7 +137,9 @@ pub(super) async fn move_to(
     let sql = format!(
         "update channels
          set state = $3, state_reason = $4, connected_at = coalesce(connected_at, $5),
-             up_since = coalesce($5, up_since), restricted_until = case when $6 then restricted_until end, {LOOK_AGAIN}
+             -- For nodes of the version before.
+             up_since = coalesce($5, up_since),
+             connections = connections + ($5::bigint is not null)::integer, restricted_until = case when $6 then restricted_until end, {LOOK_AGAIN}
          where key = $1 and state = $2 and deleted_at is null"
     );
     Ok(db.run(&sql, args![key, expected.name(), next.name(), reason, connected_at, keeps_restriction(next)]).await?
@@ -168,15 +175,16 @@ pub(super) async fn restrict(db: Db<'_>, key: ChannelKey, until: Millis, reason:
     Ok(true)
 }
 
-/// Pauses a channel that sends, because its network took nothing more at that time; not one that a person has brought up
-/// since.
-pub(super) async fn pause(db: Db<'_>, key: ChannelKey, reason: &str, at: Millis) -> Done<()> {
+/// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
+/// the message was sent.
+pub(super) async fn pause(db: Db<'_>, key: ChannelKey, reason: &str, seq: Seq) -> Done<()> {
     let sql = format!(
         "update channels set state = $2, state_reason = $3, {LOOK_AGAIN}
-         where key = $1 and state in ($4, $5) and up_since < $6 and deleted_at is null"
+         where key = $1 and state in ($4, $5) and deleted_at is null and cancel_before < $6
+           and connections = coalesce((select connection from messages where seq = $6), connections)"
     );
     let (connected, restricted) = (ChannelState::Connected.name(), ChannelState::Restricted.name());
-    db.run(&sql, args![key, ChannelState::Paused.name(), reason, connected, restricted, at]).await?;
+    db.run(&sql, args![key, ChannelState::Paused.name(), reason, connected, restricted, seq]).await?;
     Ok(())
 }
 
@@ -198,12 +206,20 @@ pub(super) async fn update(db: Db<'_>, key: ChannelKey, name: &str, settings: Ch
 }
 
 pub(super) async fn delete(db: Db<'_>, key: ChannelKey, now: Millis) -> Done<()> {
-    let sql = format!("update channels set deleted_at = coalesce(deleted_at, $2), {LOOK_AGAIN} where key = $1");
+    // First: what is read of the sequence must not be older than the lock.
+    lock(db, key).await?;
+    let sql = format!(
+        "update channels set deleted_at = coalesce(deleted_at, $2), cancel_before = {LAST_SEQ}, {LOOK_AGAIN}
+         where key = $1"
+    );
     db.run(&sql, args![key, now]).await?;
     links::delete(db, key).await?;
     sessions::end(db, key).await?;
     chats::forget_all(db, key).await?;
     recipients::leave_unknown(db, key).await?;
+    for table in ["recipient_pace", "early_receipts"] {
+        db.run(&format!("delete from {table} where channel_key = $1"), args![key]).await?;
+    }
     stamp(db, key).await
 }
 

@@ -63,7 +63,8 @@ async fn is_known(db: Db<'_>, (channel, digits): Who<'_>) -> Done<bool> {
 
 /// Notes that a message was taken for its recipient: under the typed digits and the account, as one chat.
 pub(super) async fn open(db: Db<'_>, locked: &mut Locked, seq: Seq, account: Option<&str>, now: Millis) -> Done<()> {
-    if locked.line.deleted {
+    // The chats of a channel that was deleted since are none of the one in its place.
+    if locked.line.cancels(seq) {
         return Ok(());
     }
     let sql = "with who as (

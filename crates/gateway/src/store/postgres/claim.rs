@@ -55,7 +55,7 @@ async fn carry_out(db: Db<'_>, locked: &Locked, plan: Plan, request: &ClaimReque
     settle_orphans(db, locked, &orphans, request).await?;
     let ends: Vec<_> = plan.ends.into_iter().map(|(seq, _)| seq).collect();
     end_queued(db, locked, &ends, true, request.now).await?;
-    let taken = take(db, plan.take.as_slice(), request).await?;
+    let taken = take(db, locked, plan.take.as_slice(), request).await?;
     Ok((taken, plan.look))
 }
 
@@ -120,16 +120,18 @@ impl<'a> Walk<'a> {
 }
 
 /// Takes these messages, in the order of the queue.
-pub(super) async fn take(db: Db<'_>, seqs: &[Seq], request: &ClaimRequest) -> Done<Vec<Claimed>> {
+pub(super) async fn take(db: Db<'_>, locked: &Locked, seqs: &[Seq], request: &ClaimRequest) -> Done<Vec<Claimed>> {
     if seqs.is_empty() {
         return Ok(Vec::new());
     }
     let sql = "update messages
-               set status = 1, attempts = attempts + 1, sending_at = coalesce(sending_at, $2), claimed_until = $3
+               set status = 1, attempts = attempts + 1, sending_at = coalesce(sending_at, $2), claimed_until = $3,
+                   connection = $5
                where seq = any($1) and channel_key = $4 and status = 0
                returning seq, id, network_id, recipient, payload, card, scenario, attempts, failures,
                          case when card_account_known then card_account end, recipient_holds, resent, unanswered";
-    let rows = db.rows(sql, args![seqs, request.now, request.claimed_until, request.channel]).await?;
+    let rows =
+        db.rows(sql, args![seqs, request.now, request.claimed_until, request.channel, locked.line.connections]).await?;
     let mut taken = rows.iter().map(claimed).collect::<Done<Vec<_>>>()?;
     taken.sort_unstable_by_key(|message| message.seq);
     Ok(taken)

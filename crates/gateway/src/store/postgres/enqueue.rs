@@ -91,8 +91,11 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
         return Ok(Vec::new());
     }
     let sql = "select (select count(*) from (select 1 from messages m
-                                             where m.channel_key = asked.key and m.status <= 1 limit asked.cap) open)
-               from unnest($1, $2) with ordinality as asked(key, cap, n) order by n";
+                                             where m.channel_key = asked.key and m.status <= 1
+                                               -- What a deletion has cancelled is no backlog.
+                                               and m.seq > c.cancel_before limit asked.cap) open)
+               from unnest($1, $2) with ordinality as asked(key, cap, n) left join channels c on c.key = asked.key
+               order by n";
     let caps: Vec<_> = counting.iter().map(|(_, cap)| i64::try_from(*cap).unwrap_or(i64::MAX)).collect();
     let rows = db.rows(sql, args![counting.iter().map(|(key, _)| *key).collect::<Vec<_>>(), caps]).await?;
     Ok(rows.iter().map(|row| usize::try_from(row.get::<_, i64>(0)).unwrap_or(0)).collect())

@@ -40,7 +40,7 @@ pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) ->
             }
             break;
         }
-        match closed_until.filter(|_| seen.is_new && row.expires_at > now) {
+        match closed_until.filter(|_| seen.is_new && row.expires_at > now && !line.cancels(row.seq)) {
             None if plan.queued(row, line, request) => {}
             None => break,
             Some(until) => {

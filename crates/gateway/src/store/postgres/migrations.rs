@@ -15,8 +15,10 @@ struct Migration {
     works_from: i32,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { number: 5, sql: include_str!("../../../../../migrations/postgres/0005_first.sql"), works_from: 5 }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { number: 5, sql: include_str!("../../../../../migrations/postgres/0005_first.sql"), works_from: 5 },
+    Migration { number: 6, sql: include_str!("../../../../../migrations/postgres/0006_lives.sql"), works_from: 5 },
+];
 
 /// What tells these tables from others in the tests' server.
 #[cfg(test)]

@@ -251,8 +251,8 @@ impl Store for PgStore {
         transaction!(self.pool, db => chats::note(db, (channel, &account)).await)
     }
 
-    async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
-        transaction!(self.pool, db => queue::cancel_queued(db, key, limit, now).await)
+    async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
+        transaction!(self.pool, db => queue::cancel_former(db, key, limit, now).await)
     }
 
     async fn enqueue(&self, message: NewMessage) -> Result<Enqueued> {

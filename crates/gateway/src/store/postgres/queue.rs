@@ -102,12 +102,15 @@ async fn record(db: Db<'_>, locked: &mut Locked, outcomes: &Outcomes) -> Done<()
     let mut rest_until = *rest_until;
     for (seq, settlement) in settled {
         match settlement {
+            // The troubles of a channel that was deleted since are none of the one in its place.
+            Settlement::HoldChannel { .. } | Settlement::Unknown { .. } | Settlement::ChatRefused { .. }
+                if locked.line.is_former(*seq) => {}
             // The trouble is the channel's, whatever became of this message meanwhile.
             Settlement::HoldChannel { until } | Settlement::Unknown { hold: Some(until), .. } => {
                 rest_until = rest_until.max(Some(*until));
             }
-            Settlement::PauseChannel { reason, sent_at } => {
-                channels::pause(db, locked.key, reason, *sent_at).await?;
+            Settlement::PauseChannel { reason } => {
+                channels::pause(db, locked.key, reason, *seq).await?;
                 locked.read_again(db).await?;
             }
             Settlement::ChatRefused { until, reason } => {
@@ -142,7 +145,9 @@ async fn settle_all(db: Db<'_>, locked: &Locked, changes: &[Change<'_>], now: Mi
         "update messages m
          set status = s.status, {reached}, claimed_until = null,
              account = coalesce(m.account, s.account), remote_id = coalesce(s.remote_id, m.remote_id),
-             error_code = s.error_code, error_message = s.error_message, resend_at = s.resend_at,
+             error_code = s.error_code, error_message = s.error_message,
+             -- Each is sent again once: a second copy may be one too many, a third one is.
+             resend_at = case when m.resent then null else s.resend_at end,
              run_at = coalesce(s.run_at, m.run_at), failures = m.failures + s.failed::integer,
              recipient_holds = m.recipient_holds + s.held::integer, unanswered = m.unanswered or s.unanswered
          from unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
@@ -229,7 +234,8 @@ pub(super) async fn settle_orphans(db: Db<'_>, locked: &Locked, seqs: &[Seq], re
     let resend_at = if again { None } else { request.unanswered.resend_at(request.now) };
     let sql = "update messages
                set status = $4, unknown_at = case when $4 = 4 then coalesce(unknown_at, $2) else unknown_at end,
-                   claimed_until = null, error_code = null, error_message = null, resend_at = $5,
+                   claimed_until = null, error_code = null, error_message = null,
+                   resend_at = case when resent then null else $5::bigint end,
                    -- What was never sent was no attempt.
                    attempts = attempts - $6::integer, unanswered = unanswered or not $6
                where seq = any($3) and channel_key = $1 and status = 1
@@ -279,10 +285,13 @@ pub(super) async fn cancel(db: Db<'_>, channel: ChannelKey, id: MessageId, now: 
     Ok(if there { Cancelled::TooLate } else { Cancelled::NoMessage })
 }
 
-pub(super) async fn cancel_queued(db: Db<'_>, channel: ChannelKey, limit: usize, now: Millis) -> Done<usize> {
+/// Cancels what was queued before the channel was deleted.
+pub(super) async fn cancel_former(db: Db<'_>, channel: ChannelKey, limit: usize, now: Millis) -> Done<usize> {
     let Some(locked) = lock(db, channel).await? else { return Ok(0) };
-    let sql = "select seq from messages where channel_key = $1 and status <= 1 and status = 0 order by seq limit $2";
-    let rows = db.rows(sql, args![channel, i64::try_from(limit).unwrap_or(i64::MAX)]).await?;
+    let sql = "select seq from messages where channel_key = $1 and status <= 1 and status = 0 and seq <= $3
+               order by seq limit $2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = db.rows(sql, args![channel, limit, locked.line.cancel_before]).await?;
     let queued: Vec<Seq> = rows.iter().map(|row| row.get(0)).collect();
     end_queued(db, &locked, &queued, false, now).await?;
     Ok(queued.len())

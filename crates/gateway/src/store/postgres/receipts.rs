@@ -315,7 +315,7 @@ async fn advance(db: Db<'_>, locked: &Locked, found: &Found, receipt: &Receipt) 
         recipients::seat(db, locked, [row.get(0)].into_iter()).await?;
     }
     if let Some(reason) = &receipt.pauses {
-        channels::pause(db, receipt.channel, reason, receipt.at).await?;
+        channels::pause(db, receipt.channel, reason, found.seq).await?;
     }
     Ok(true)
 }

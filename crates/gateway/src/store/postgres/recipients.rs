@@ -109,27 +109,31 @@ async fn end_orphans(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Don
     settle_orphans(db, locked, &orphans, request).await
 }
 
-/// Queues again what was `UNKNOWN` for long enough. What has expired meanwhile stays `UNKNOWN`.
+/// Queues again what was `UNKNOWN` for long enough. What has expired meanwhile, or is of a deleted channel, stays `UNKNOWN`.
 async fn queue_unknown(db: Db<'_>, locked: &Locked, request: &ClaimRequest, look: &mut Look) -> Done<()> {
     let sql = "select seq, resend_at, expires_at from messages
                where channel_key = $1 and resend_at is not null order by resend_at limit $2";
     let most = i64::try_from(END_AT_ONCE).unwrap_or(i64::MAX);
     let rows = db.rows(sql, args![request.channel, most]).await?;
-    if rows.len() == END_AT_ONCE {
-        look.again(request.now);
-    }
-    let (mut again, mut too_old) = (Vec::<Seq>::new(), Vec::<Seq>::new());
+    let full = rows.len() == END_AT_ONCE;
+    let (mut again, mut left) = (Vec::<Seq>::new(), Vec::<Seq>::new());
     for row in rows {
         let (resend_at, expires_at): (Millis, Millis) = (row.get(1), row.get(2));
         if resend_at > request.now {
             look.again(resend_at);
             break;
         }
-        if expires_at <= request.now { too_old.push(row.get(0)) } else { again.push(row.get(0)) }
+        let seq: Seq = row.get(0);
+        let stays = expires_at <= request.now || locked.line.is_former(seq);
+        if stays { left.push(seq) } else { again.push(seq) }
     }
-    if !too_old.is_empty() {
+    if full && again.len() + left.len() == END_AT_ONCE {
+        // All of them were due: so may be the next.
+        look.again(request.now);
+    }
+    if !left.is_empty() {
         let sql = "update messages set resend_at = null where seq = any($1) and channel_key = $2";
-        db.run(sql, args![too_old, request.channel]).await?;
+        db.run(sql, args![left, request.channel]).await?;
     }
     if again.is_empty() {
         return Ok(());
@@ -152,7 +156,7 @@ pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
     db.run(sql, args![channel]).await.map(drop)
 }
 
-/// Ends what is too old, or all of a deleted channel, from the front of the backlog; gives when the first of what is
+/// Ends what is too old, or was queued before the channel was deleted, from the front of the backlog; gives when the first of what is
 /// left will be too old. Messages expire in the order of their acceptance, unless the setting was changed meanwhile;
 /// those out of order are found when their turn comes.
 async fn end_old(db: Db<'_>, locked: &Locked, request: &ClaimRequest, look: &mut Look) -> Done<Option<Millis>> {
@@ -162,7 +166,7 @@ async fn end_old(db: Db<'_>, locked: &Locked, request: &ClaimRequest, look: &mut
         if seen.row.status == MessageStatus::Sending {
             continue;
         }
-        if seen.row.expires_at > request.now && !locked.line.deleted {
+        if seen.row.expires_at > request.now && !locked.line.cancels(seen.row.seq) {
             front = Some(seen.row.expires_at);
             break;
         }
@@ -200,12 +204,12 @@ async fn take_ready(db: Db<'_>, locked: &Locked, request: &ClaimRequest, look: &
             look.again(request.now);
         }
         if done || late {
-            let (last, waiting) = try_join(take(db, &free, request), next_waiting(db, request)).await?;
+            let (last, waiting) = try_join(take(db, locked, &free, request), next_waiting(db, request)).await?;
             taken.extend(last);
             waiting.into_iter().for_each(|at| look.again(at));
             break;
         }
-        taken.extend(take(db, &free, request).await?);
+        taken.extend(take(db, locked, &free, request).await?);
     }
     taken.sort_unstable_by_key(|message| message.seq);
     // With a rest between sends, the claim after it is the next send.

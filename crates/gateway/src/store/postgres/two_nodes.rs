@@ -250,7 +250,7 @@ async fn messages_of_a_deleted_channel_find_a_node() {
     assert_eq!(store.take(second, ChannelType::Sandbox, 9).await.expect("asked"), [], "it counts in no share");
     assert_eq!(store.take_deleted(second, ChannelType::CloudApi).await.expect("asked"), []);
     assert_eq!(store.take_deleted(second, ChannelType::Sandbox).await.expect("taken").len(), 1);
-    store.cancel_queued(channel, 9, NOW).await.expect("cancelled");
+    store.cancel_former(channel, 9, NOW).await.expect("cancelled");
     store.leave(second).await.expect("left");
     let third = NewNode { name: "third".to_owned(), address: None, types: vec![ChannelType::Sandbox] };
     let third = store.join(&third, HOUR).await.expect("joined");

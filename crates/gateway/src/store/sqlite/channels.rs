@@ -10,11 +10,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{Known, Writing, accounts, chats, links, not_understood, recipients, sessions};
 use crate::clock::Millis;
 use crate::store::line::{Front, Line, keeps_restriction};
-use crate::store::rows::{Channel, ChannelKey, NewChannel};
+use crate::store::rows::{Channel, ChannelKey, NewChannel, Seq};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), next_send_at, \
-                       restricted_until";
+                       restricted_until, cancel_before, connections";
 
 fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
     let id: String = row.get(3)?;
@@ -36,26 +36,29 @@ fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
     })
 }
 
-fn line(channel: &Channel, next_send_at: Millis) -> Line {
-    Line {
+/// What the writing thread keeps of a row's channel, with no open messages.
+fn known(row: &Row<'_>) -> rusqlite::Result<(ChannelKey, Known)> {
+    let channel = channel(row)?;
+    let line = Line {
         was_connected: channel.connected_at.is_some(),
         deleted: channel.deleted_at.is_some(),
-        next_send_at,
+        next_send_at: row.get(13)?,
         restricted_until: channel.restricted_until,
+        cancel_before: row.get(15)?,
+        connections: row.get(16)?,
         ..Line::of(channel.kind, channel.state)
-    }
+    };
+    Ok((channel.key, Known { line, open: 0 }))
 }
 
 /// What the writing thread keeps of all channels, read from the file.
 pub(super) fn lines(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Known>> {
     let mut statement = connection.prepare(&format!("select {COLUMNS} from channels"))?;
-    let rows = statement.query_map([], |row| {
-        let channel = channel(row)?;
-        Ok((channel.key, Known { line: line(&channel, row.get(13)?), open: 0 }))
-    })?;
-    let mut lines: HashMap<ChannelKey, Known> = rows.collect::<rusqlite::Result<_>>()?;
-    let mut statement =
-        connection.prepare("select channel_key, count(*) from messages where status <= 1 group by channel_key")?;
+    let mut lines: HashMap<ChannelKey, Known> = statement.query_map([], known)?.collect::<rusqlite::Result<_>>()?;
+    let mut statement = connection.prepare(
+        "select channel_key, count(*) from messages join channels on key = channel_key
+         where status <= 1 and seq > cancel_before group by channel_key",
+    )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if let Some(known) = lines.get_mut(&row.get(0)?) {
@@ -91,6 +94,7 @@ pub(super) fn one(connection: &Connection, key: ChannelKey) -> rusqlite::Result<
     statement.query_row([key], channel).optional()
 }
 
+/// Adds a channel, or takes up a deleted one. That starts empty: what is still open was queued before.
 pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Result<Option<Channel>> {
     let connected_at = (new.state == ChannelState::Connected).then_some(new.now);
     let mut statement = writing.connection.prepare_cached(&format!(
@@ -99,7 +103,8 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
          on conflict (institution_id, environment, id) do update
              set name = excluded.name, state = excluded.state, state_reason = null,
                  connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
-                 settings = excluded.settings, restricted_until = null, deleted_at = null
+                 settings = excluded.settings, restricted_until = null, deleted_at = null, cancel_before = ?9,
+                 connections = connections + 1
              -- Another type would find the former one's messages in its history.
              where deleted_at is not null and type = excluded.type
          returning {COLUMNS}"
@@ -115,17 +120,16 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
                 new.state.name(),
                 connected_at,
                 new.now,
+                writing.last_seq,
             ],
-            channel,
+            |row| Ok((channel(row)?, known(row)?)),
         )
         .optional()?;
     drop(statement);
-    if let Some(made) = &made {
-        // A channel taken up again may still have a message in flight.
-        let open = writing.lines.get(&made.key).map_or(0, |known| known.open);
-        writing.lines.insert(made.key, Known { line: line(made, 0), open });
-    }
-    Ok(made)
+    Ok(made.map(|(made, (key, known))| {
+        writing.lines.insert(key, known);
+        made
+    }))
 }
 
 pub(super) fn move_to(
@@ -142,13 +146,14 @@ pub(super) fn move_to(
         .prepare_cached(
             "update channels
              set state = ?3, state_reason = ?4, connected_at = coalesce(connected_at, ?5),
-                 up_since = coalesce(?5, up_since), restricted_until = iif(?6, restricted_until, null)
+                 connections = connections + (?5 is not null), restricted_until = iif(?6, restricted_until, null)
              where key = ?1 and state = ?2 and deleted_at is null",
         )?
         .execute(params![key, expected.name(), next.name(), reason, connected_at, keeps_restriction])?;
     if let Some(line) = writing.line(key).filter(|_| moved == 1) {
         line.state = next;
         line.was_connected |= connected_at.is_some();
+        line.connections += i64::from(connected_at.is_some());
         line.restricted_until = line.restricted_until.filter(|_| keeps_restriction);
         line.front = Front::default();
     }
@@ -183,12 +188,14 @@ pub(super) fn restrict(
     Ok(true)
 }
 
-/// Pauses a channel that sends, because its network took nothing more at that time; not one that a person has brought up
-/// since.
-pub(super) fn pause(writing: &mut Writing, key: ChannelKey, reason: &str, at: Millis) -> rusqlite::Result<()> {
-    let sql = "select up_since from channels where key = ?1";
-    let up_since: Millis = writing.connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?;
-    if at <= up_since {
+/// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
+/// the message was sent.
+pub(super) fn pause(writing: &mut Writing, key: ChannelKey, reason: &str, seq: Seq) -> rusqlite::Result<()> {
+    let Some(line) = writing.line(key).copied() else { return Ok(()) };
+    let sql = "select connection from messages where seq = ?1";
+    let sent_under: Option<i64> =
+        writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()?.flatten();
+    if line.is_former(seq) || sent_under.is_some_and(|connection| connection != line.connections) {
         return Ok(());
     }
     for state in [ChannelState::Connected, ChannelState::Restricted] {
@@ -221,16 +228,22 @@ pub(super) fn update(
 }
 
 pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rusqlite::Result<()> {
-    writing
-        .connection
-        .execute("update channels set deleted_at = coalesce(deleted_at, ?2) where key = ?1", params![key, now])?;
+    let last_seq = writing.last_seq;
+    writing.connection.execute(
+        "update channels set deleted_at = coalesce(deleted_at, ?2), cancel_before = ?3 where key = ?1",
+        params![key, now, last_seq],
+    )?;
     links::delete(writing, key)?;
     sessions::end(writing, key)?;
     chats::forget_all(writing, key)?;
     recipients::leave_unknown(writing, key)?;
-    if let Some(line) = writing.line(key) {
-        line.deleted = true;
-        line.front = Front::default();
+    for table in ["recipient_pace", "early_receipts"] {
+        writing.connection.execute(&format!("delete from {table} where channel_key = ?1"), [key])?;
+    }
+    if let Some(Known { line, open }) = writing.lines.get_mut(&key) {
+        (line.deleted, line.cancel_before, line.front) = (true, last_seq, Front::default());
+        // What is left is cancelled, and no backlog of the channel that may be made anew.
+        *open = 0;
     }
     Ok(())
 }

@@ -90,6 +90,10 @@ pub(super) fn open(
     account: Option<&str>,
     now: Millis,
 ) -> rusqlite::Result<()> {
+    // The chats of a channel that was deleted since are none of the one in its place.
+    if writing.line(channel).is_none_or(|line| line.cancels(seq)) {
+        return Ok(());
+    }
     // One that was erased meanwhile is nobody's.
     let Some(recipient) = recipient(writing, seq)? else { return Ok(()) };
     let known_by_account = match account {

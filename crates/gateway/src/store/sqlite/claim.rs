@@ -95,14 +95,16 @@ pub(super) fn open_row(row: &Row<'_>) -> rusqlite::Result<OpenRow> {
 }
 
 pub(super) fn take(writing: &mut Writing, seq: Seq, request: &ClaimRequest) -> rusqlite::Result<Claimed> {
+    let connection = writing.line(request.channel).map(|line| line.connections);
     let mut statement = writing.connection.prepare_cached(
         "update messages
-         set status = 1, attempts = attempts + 1, sending_at = coalesce(sending_at, ?2), claimed_until = ?3
+         set status = 1, attempts = attempts + 1, sending_at = coalesce(sending_at, ?2), claimed_until = ?3,
+             connection = ?4
          where seq = ?1 and status = 0
          returning id, network_id, recipient, payload, card, scenario, attempts, failures,
                    iif(card_account_known, card_account, null), recipient_holds, resent, unanswered",
     )?;
-    statement.query_row(params![seq, request.now, request.claimed_until], |row| {
+    statement.query_row(params![seq, request.now, request.claimed_until, connection], |row| {
         Ok(Claimed {
             seq,
             id: MessageId::from_bytes(row.get(0)?),

@@ -40,7 +40,8 @@ pub(super) fn plan(writing: &Writing, line: Line, request: &ClaimRequest) -> rus
             }
             break;
         }
-        let waits_until = if sends && row.expires_at > now { gate.waits(recipient)? } else { None };
+        let waits_until =
+            if sends && row.expires_at > now && !line.cancels(row.seq) { gate.waits(recipient)? } else { None };
         match waits_until {
             Some(_) if plan.walked > END_AT_ONCE => {
                 plan.look.again(now);

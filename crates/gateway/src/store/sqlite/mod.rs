@@ -58,6 +58,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/0003_links.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0004_recipients.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0005_whatsapp_web.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0006_lives.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
@@ -67,7 +68,7 @@ pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 #[derive(Debug, Clone, Copy)]
 struct Known {
     line: Line,
-    /// Open messages: the backlog.
+    /// Open messages: the backlog. Not those that were queued before the channel was deleted.
     open: usize,
 }
 
@@ -85,7 +86,9 @@ impl Owned for Writing {
         let mut connection = connect(path, "full")?;
         migrate(&mut connection, MIGRATIONS)?;
         let lines = channels::lines(&connection)?;
-        let last = "select coalesce(max(seq), 0) from messages";
+        // Also behind those that a deletion has cancelled: a new message must not be taken for one of them.
+        let last =
+            "select max(ifnull((select max(seq) from messages), 0), ifnull(max(cancel_before), 0)) from channels";
         let last_seq = connection.query_row(last, [], |row| row.get(0))?;
         Ok(Self { connection, lines, last_seq })
     }
@@ -322,8 +325,8 @@ impl Store for SqliteStore {
         self.write(move |writing| chats::note(writing, (channel, &account), None)).await
     }
 
-    async fn cancel_queued(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
-        self.write(move |writing| queue::cancel_queued(writing, key, limit, now)).await
+    async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
+        self.write(move |writing| queue::cancel_former(writing, key, limit, now)).await
     }
 
     async fn enqueue(&self, message: NewMessage) -> Result<Enqueued> {
@@ -356,7 +359,7 @@ impl Store for SqliteStore {
     }
 
     async fn open_channels(&self) -> Result<Vec<ChannelKey>> {
-        self.write(|writing| Ok(queue::open_channels(writing))).await
+        self.readers.read(queue::open_channels).await
     }
 
     async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>> {

@@ -3,7 +3,7 @@
 use recado_domain::channel::Ordering;
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Known, Writing, channels, chats, not_understood, receipts, recipients};
 use crate::clock::Millis;
@@ -36,7 +36,9 @@ pub(super) fn move_message(
     let sql = format!(
         "update messages
          set status = ?3, {reached} = coalesce({reached}, ?4), claimed_until = null,
-             account = coalesce(account, ?5), error_code = ?6, error_message = ?7, resend_at = ?8,
+             account = coalesce(account, ?5), error_code = ?6, error_message = ?7,
+             -- Each is sent again once: a second copy may be one too many, a third one is.
+             resend_at = iif(resent, null, ?8),
              -- One that comes back stands behind the others until it is given its seat.
              head = iif(status > 1, min(head, 0), head)
          where seq = ?1 and status = ?2 and channel_key = ?9"
@@ -58,6 +60,7 @@ pub(super) fn move_message(
     }
     if let Some(Known { line, open }) = writing.lines.get_mut(&channel) {
         match (from.is_open(), to.is_open()) {
+            _ if line.is_former(seq) => {}
             (true, false) => *open -= 1,
             (false, true) => *open += 1,
             _ => {}
@@ -114,6 +117,8 @@ fn settle(
         Settlement::Unknown { resend_at, .. } => (MessageStatus::Unknown, Details { resend_at: *resend_at, ..plain }),
     };
     let moved = move_message(writing, (channel, seq), (MessageStatus::Sending, to), &details, now)?;
+    // The troubles of a channel that was deleted since are none of the one in its place.
+    let former = writing.line(channel).is_some_and(|line| line.is_former(seq));
     match settlement {
         Settlement::Retry { run_at } if moved => retry(writing, seq, *run_at)?,
         Settlement::RetryUnanswered { run_at } if moved => {
@@ -128,10 +133,12 @@ fn settle(
             let sql = "update messages set run_at = ?2, recipient_holds = recipient_holds + 1 where seq = ?1";
             writing.connection.prepare_cached(sql)?.execute(params![seq, until])?;
         }
+        Settlement::Unknown { hold: Some(_), .. } | Settlement::HoldChannel { .. } | Settlement::ChatRefused { .. }
+            if former => {}
         Settlement::Unknown { hold: Some(until), .. } => hold(writing, channel, *until)?,
         // The trouble is the channel's, whatever became of this message meanwhile.
         Settlement::HoldChannel { until } => hold(writing, channel, *until)?,
-        Settlement::PauseChannel { reason, sent_at } => channels::pause(writing, channel, reason, *sent_at)?,
+        Settlement::PauseChannel { reason } => channels::pause(writing, channel, reason, seq)?,
         Settlement::ChatRefused { until, reason } => {
             chats::forget(writing, (channel, seq))?;
             channels::restrict(writing, channel, *until, reason, now)?;
@@ -221,7 +228,8 @@ pub(super) fn cancel(
     Ok(if moved { Cancelled::Done } else { Cancelled::TooLate })
 }
 
-pub(super) fn cancel_queued(
+/// Cancels what was queued before the channel was deleted.
+pub(super) fn cancel_former(
     writing: &mut Writing,
     channel: ChannelKey,
     limit: usize,
@@ -231,7 +239,8 @@ pub(super) fn cancel_queued(
         .connection
         .prepare_cached(
             "select seq from messages indexed by messages_open
-             where channel_key = ?1 and status <= 1 and status = 0 order by seq limit ?2",
+             where channel_key = ?1 and status <= 1 and status = 0
+               and seq <= (select cancel_before from channels where key = ?1) order by seq limit ?2",
         )?
         .query_map(params![channel, i64::try_from(limit).unwrap_or(i64::MAX)], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
@@ -241,7 +250,8 @@ pub(super) fn cancel_queued(
     Ok(queued.len())
 }
 
-pub(super) fn open_channels(writing: &Writing) -> Vec<ChannelKey> {
-    let open = writing.lines.iter().filter(|(_, known)| known.open > 0);
-    open.map(|(key, _)| *key).collect()
+pub(super) fn open_channels(connection: &Connection) -> rusqlite::Result<Vec<ChannelKey>> {
+    let sql = "select key from channels
+               where exists (select 1 from messages indexed by messages_open where channel_key = key and status <= 1)";
+    connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
 }

@@ -118,7 +118,7 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
     let details = Details { account: receipt.account.as_deref(), error, ..Details::default() };
     let moved = move_message(writing, place, (from, receipt.status), &details, receipt.at)?;
     if let Some(reason) = receipt.pauses.as_ref().filter(|_| moved) {
-        channels::pause(writing, receipt.channel, reason, receipt.at)?;
+        channels::pause(writing, receipt.channel, reason, found.seq)?;
     }
     Ok(moved)
 }

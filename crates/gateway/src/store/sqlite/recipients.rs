@@ -72,9 +72,9 @@ pub(super) fn claim(
     }
     let dispatches = line.dispatches();
     if dispatches && matches!(request.unanswered, Unanswered::Unknown(Some(_))) {
-        queue_unknown(writing, request, &mut look)?;
+        queue_unknown(writing, line, request, &mut look)?;
     }
-    let Some(front) = end_old(writing, request, line.deleted, &mut look)? else { return Ok((Vec::new(), look)) };
+    let Some(front) = end_old(writing, request, line, &mut look)? else { return Ok((Vec::new(), look)) };
     // What waits for whatever may grow too old before.
     look.again(front);
     if !dispatches || request.limit == 0 {
@@ -103,8 +103,8 @@ fn end_orphans(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Resul
     Ok(())
 }
 
-/// Queues again what was `UNKNOWN` for long enough. What has expired meanwhile stays `UNKNOWN`.
-fn queue_unknown(writing: &mut Writing, request: &ClaimRequest, look: &mut Look) -> rusqlite::Result<()> {
+/// Queues again what was `UNKNOWN` for long enough. What has expired meanwhile, or is of a deleted channel, stays `UNKNOWN`.
+fn queue_unknown(writing: &mut Writing, line: Line, request: &ClaimRequest, look: &mut Look) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
         "select seq, resend_at, expires_at from messages indexed by messages_to_resend
          where channel_key = ?1 and resend_at is not null order by resend_at limit ?2",
@@ -114,15 +114,13 @@ fn queue_unknown(writing: &mut Writing, request: &ClaimRequest, look: &mut Look)
         statement.query_map(params![request.channel, most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let rows = rows.collect::<rusqlite::Result<Vec<(Seq, Millis, Millis)>>>()?;
     drop(statement);
-    if rows.len() == END_AT_ONCE {
-        look.again(request.now);
-    }
+    let full = rows.len() == END_AT_ONCE;
     for (seq, resend_at, expires_at) in rows {
         if resend_at > request.now {
             look.again(resend_at);
             return Ok(());
         }
-        if expires_at <= request.now {
+        if expires_at <= request.now || line.is_former(seq) {
             let sql = "update messages set resend_at = null where seq = ?1";
             writing.connection.prepare_cached(sql)?.execute([seq])?;
             continue;
@@ -131,6 +129,10 @@ fn queue_unknown(writing: &mut Writing, request: &ClaimRequest, look: &mut Look)
         move_message(writing, (request.channel, seq), step, &Details::default(), request.now)?;
         let sql = "update messages set unanswered = 1, resent = 1 where seq = ?1";
         writing.connection.prepare_cached(sql)?.execute([seq])?;
+    }
+    if full {
+        // All of them were due: so may be the next.
+        look.again(request.now);
     }
     Ok(())
 }
@@ -143,13 +145,13 @@ pub(super) fn leave_unknown(writing: &Writing, channel: ChannelKey) -> rusqlite:
     Ok(())
 }
 
-/// Ends what is too old, or all of a deleted channel, from the front of the backlog; gives when the first of what is
+/// Ends what is too old, or was queued before the channel was deleted, from the front of the backlog; gives when the first of what is
 /// left will be too old. Messages expire in the order of their acceptance, unless the setting was changed meanwhile;
 /// those out of order are found when their turn comes.
 fn end_old(
     writing: &mut Writing,
     request: &ClaimRequest,
-    deleted: bool,
+    line: Line,
     look: &mut Look,
 ) -> rusqlite::Result<Option<Millis>> {
     let mut statement = writing.connection.prepare_cached(OPEN)?;
@@ -160,7 +162,7 @@ fn end_old(
         if row.status == MessageStatus::Sending {
             continue;
         }
-        if row.expires_at > request.now && !deleted {
+        if row.expires_at > request.now && !line.cancels(row.seq) {
             front = Some(row.expires_at);
             break;
         }

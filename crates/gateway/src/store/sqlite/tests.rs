@@ -25,9 +25,10 @@ async fn an_undone_call_leaves_no_trace_in_what_is_kept_beside_the_file() {
         ground.accept(channel, "551").await;
     }
     let undone = store.write(move |writing| {
-        queue::cancel_queued(writing, channel, 2, NOW)?;
         channels::move_to(writing, channel, (ChannelState::Connected, ChannelState::Paused), None, NOW)?;
-        assert_eq!(writing.lines[&channel].open, 1);
+        channels::delete(writing, channel, NOW)?;
+        queue::cancel_former(writing, channel, 2, NOW)?;
+        assert_eq!(writing.lines[&channel].open, 0);
         Err::<(), _>(rusqlite::Error::QueryReturnedNoRows)
     });
     assert!(matches!(undone.await, Err(StoreError::Refused(_))));

@@ -195,6 +195,12 @@ impl Target {
             );
             transaction.batch_execute(&sql).await.map_err(in_words)?;
         }
+        // Behind those as well that a deletion has cancelled, and that were purged since: a new message must not be taken
+        // for one of them.
+        let behind = "select setval('messages_seq_seq', cancelled)
+                      from (select max(cancel_before) as cancelled from channels) c, messages_seq_seq
+                      where cancelled > last_value";
+        transaction.batch_execute(behind).await.map_err(in_words)?;
         transaction.batch_execute(&format!("drop table {IMPORTING}")).await.map_err(in_words)?;
         transaction.commit().await.map_err(in_words)?;
         // The planner knows nothing of them yet.
