@@ -20,23 +20,31 @@ const PURGE_PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration:
 /// How long uses of keys are gathered before they are written down together.
 const GATHER_USES: Duration = Duration::from_secs(5);
 
-/// Deletes what is old, once an hour, until the server stops.
+/// For how long Meta tells what became of a message.
+const STATUSES_COME: Duration = Duration::from_hours(7 * 24);
+
+/// Deletes what is old, once an hour, until the server stops. It is left where it stands then: each batch is whole, and the
+/// next purge goes on.
 pub async fn purge(gateway: Arc<Gateway>) {
+    let keep = gateway.behaviour.keep_messages;
+    if keep < STATUSES_COME {
+        let keep = humantime::format_duration(keep).to_string();
+        tracing::warn!(keep, "messages are kept for less than 7 days: statuses that come later find none");
+    }
+    let stop = gateway.stop.clone();
+    stop.run_until_cancelled(purge_hourly(&gateway)).await;
+}
+
+async fn purge_hourly(gateway: &Gateway) {
     if gateway.cluster.is_some() {
         // Until it is known which of the nodes does it.
-        tokio::select! {
-            () = gateway.stop.cancelled() => return,
-            () = tokio::time::sleep(JOINED) => {}
-        }
+        tokio::time::sleep(JOINED).await;
     }
     loop {
-        if let Err(error) = purge_once(&gateway).await {
+        if let Err(error) = purge_once(gateway).await {
             tracing::warn!(%error, "a purge broke off; the next one goes on");
         }
-        tokio::select! {
-            () = gateway.stop.cancelled() => return,
-            () = tokio::time::sleep(PURGE_EVERY) => {}
-        }
+        tokio::time::sleep(PURGE_EVERY).await;
     }
 }
 

@@ -334,9 +334,9 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
     }
     // Before anybody can make the channel anew here.
     let forgotten = gateway.providers.whatsapp_web().map(|web| web.forget(key));
-    // Should this break off, the dispatcher does the rest when it next looks at the channel. Made anew meanwhile, it is
-    // still without those.
-    while gateway.store.cancel_former(key, CANCEL_AT_ONCE, now).await? > 0 {
+    // Should this break off, as where the server stops, the dispatcher does the rest when it next looks at the channel.
+    // Made anew meanwhile, that is still without those.
+    while !gateway.stop.is_cancelled() && gateway.store.cancel_former(key, CANCEL_AT_ONCE, now).await? > 0 {
         // Others do not wait for a long queue: what other nodes have revoked is read under this lock, too.
         drop(one_at_a_time);
         one_at_a_time = gateway.changes.lock().await;

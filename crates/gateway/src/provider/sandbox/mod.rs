@@ -73,9 +73,11 @@ impl Sandbox {
         self.network.shown(query).await
     }
 
-    /// Empties what an institution's phone shows.
+    /// Empties what an institution's phone shows. What arrives meanwhile stays.
     pub async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError> {
-        self.network.clear(institution).await
+        let Some(last) = self.network.last(institution).await? else { return Ok(()) };
+        while self.network.clear(institution, last).await? {}
+        Ok(())
     }
 
     /// A page of what the phone shows of a person, in the order of its arrival.

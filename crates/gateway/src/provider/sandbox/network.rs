@@ -112,8 +112,11 @@ pub(super) trait Network: Send + Sync {
     async fn due(&self, now: Millis, delay: Millis) -> Result<(Vec<Due>, bool), StoreError>;
     /// The gateway has taken these receipts: they need not be sent again.
     async fn taken(&self, due: Vec<Due>) -> Result<(), StoreError>;
-    /// Empties what an institution's phone shows.
-    async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError>;
+    /// The last message on an institution's phone.
+    async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError>;
+    /// Takes some messages up to this one off an institution's phone; whether there were any. A part at a time, because
+    /// others wait meanwhile.
+    async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError>;
     /// A page of what the phone shows; `None` when `before` names nothing of it.
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError>;
     /// A page of what the phone shows of a person.

@@ -2,11 +2,12 @@
 
 use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelSettings;
 use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{DAY, Ground, NOW, request, sent};
-use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, NewMessage, PurgeRequest, Seq};
+use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, NewMessage, PurgeRequest, Seq, Settlement};
 
 const EVERYTHING: PurgeRequest =
     PurgeRequest { now: NOW + 9 * DAY, finished_before: NOW + 9 * DAY, used_before: NOW + 9 * DAY, after: 0 };
@@ -62,6 +63,22 @@ pub(super) async fn open_messages_stay_however_old(ground: Ground) {
     let held = ClaimRequest { held: vec![claimed.seq], ..request(channel) };
     ground.claim(held).await;
     assert_eq!(ground.open(channel).await, 2);
+}
+
+pub(super) async fn what_is_to_be_sent_again_stays_however_old(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let (waits, left) = (ground.accept(channel, "551").await, ground.accept(channel, "552").await);
+    let claim = ground.claim(ClaimRequest { limit: 2, ..request(channel) }).await;
+    let again = EVERYTHING.now + 1;
+    let outcomes = [Some(again), None].map(|resend_at| Settlement::Unknown { resend_at, hold: None });
+    ground.settle_at(channel, claim.messages.iter().map(|message| message.seq).zip(outcomes).collect(), NOW).await;
+    purge(&ground, EVERYTHING).await;
+    assert_eq!(self::left(&ground, channel).await, [waits], "and not {left}");
+    // Where it is not sent again after all, it goes as others do.
+    let leave = ChannelSettings::default();
+    assert!(ground.store.update_channel(channel, "Loja".to_owned(), leave).await.expect("stored"));
+    purge(&ground, EVERYTHING).await;
+    assert_eq!(self::left(&ground, channel).await, []);
 }
 
 pub(super) async fn a_purge_goes_in_batches(ground: Ground) {

@@ -40,6 +40,8 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
             .prepare_cached(
                 "delete from messages
                  where seq > ?1 and seq <= ?2 and status > 1
+                   -- One that is to be sent again is not finished.
+                   and resend_at is null
                    and max(queued_at, coalesce(sending_at, 0), coalesce(sent_at, 0), coalesce(delivered_at, 0),
                            coalesce(unknown_at, 0), coalesce(read_at, 0), coalesce(failed_at, 0),
                            coalesce(expired_at, 0), coalesce(cancelled_at, 0)) < ?3",

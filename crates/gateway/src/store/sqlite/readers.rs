@@ -12,17 +12,17 @@ use crate::store::rows::{Health, StoreError};
 /// Readers at a time; the next one waits.
 const READERS: usize = 4;
 
-/// A small pool of reading connections. One that lies idle holds nothing open in the file.
+/// A small pool of reading connections, as many as there are turns. One that lies idle holds nothing open in the file.
 pub(crate) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     health: watch::Receiver<Health>,
 }
 
 impl Readers {
     pub(crate) fn new(path: PathBuf, health: watch::Receiver<Health>) -> Arc<Self> {
-        Arc::new(Self { path, idle: Mutex::default(), turns: Semaphore::new(READERS), health })
+        Arc::new(Self { path, idle: Mutex::default(), turns: Arc::new(Semaphore::new(READERS)), health })
     }
 
     /// Runs `work` on a connection, on a thread that may block. Refused while the writer is down: what is read then may
@@ -32,12 +32,18 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let _turn = self.turns.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let turn =
+            self.turns.clone().acquire_owned().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         if let Health::Down(reason) = &*self.health.borrow() {
             return Err(StoreError::Unavailable(reason.clone()));
         }
         let readers = self.clone();
-        match tokio::task::spawn_blocking(move || readers.read_now(work)).await {
+        let reading = move || {
+            // Until the work ends: who asked may have gone, and what was begun goes on all the same.
+            let _turn = turn;
+            readers.read_now(work)
+        };
+        match tokio::task::spawn_blocking(reading).await {
             Ok(result) => result.map_err(|error| StoreError::Unavailable(error.to_string())),
             Err(error) => Err(StoreError::Unavailable(error.to_string())),
         }
@@ -61,5 +67,62 @@ impl Readers {
     /// Closes the connections that nobody uses.
     pub(crate) fn close(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::store::fixtures::{Engine, SqliteFile};
+
+    /// Callers hang up at any time; what they asked for goes on, and counts.
+    #[tokio::test]
+    async fn reads_that_nobody_waits_for_count_until_they_end() {
+        let file = SqliteFile::new();
+        let store = file.open().await;
+        let readers = Readers::new(file.path(), store.health());
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (go_on, waits) = mpsc::channel::<()>();
+        let waits = Arc::new(Mutex::new(waits));
+        let asks = || {
+            let (readers, running, most) = (readers.clone(), running.clone(), most.clone());
+            let (began, waits) = (began.clone(), waits.clone());
+            tokio::spawn(async move {
+                let read = readers.read(move |_| {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    began.send(()).expect("the test waits");
+                    // It ends when the test lets go.
+                    let _ = waits.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                });
+                read.await
+            })
+        };
+        let calls: Vec<_> = (0..READERS).map(|_| asks()).collect();
+        for _ in 0..READERS {
+            begins.recv().await.expect("a read");
+        }
+        for call in &calls {
+            call.abort();
+        }
+        for call in calls {
+            assert!(call.await.expect_err("broken off").is_cancelled());
+        }
+        let later: Vec<_> = (0..3 * READERS).map(|_| asks()).collect();
+        // The runtime has one thread: each of them has asked by then, and could have begun.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        drop(go_on);
+        for call in later {
+            call.await.expect("not broken off").expect("read");
+        }
+        assert_eq!(most.load(Ordering::SeqCst), READERS);
+        assert!(readers.idle.lock().unwrap_or_else(PoisonError::into_inner).len() <= READERS);
     }
 }

@@ -39,6 +39,31 @@ fn sigterm_ends_a_server_in_good_order() {
     );
 }
 
+/// A purge takes minutes where there is much to delete, and the next one goes on.
+#[test]
+fn sigterm_does_not_wait_for_a_purge() {
+    const OLD: i64 = 20_000;
+    let home = Home::init();
+    let path = home.dir.join("recado.db");
+    let store = rusqlite::Connection::open(&path).expect("the store opens");
+    let old = "with recursive n (n) as (select 1 union all select n + 1 from n where n < ?1)
+               insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
+                                     card_account_known, expires_at, queued_at)
+               select randomblob(16), (select min(key) from channels), 8, 'x', '551', '{}', '', '', 0, 1, 1 from n";
+    store.execute(old, [OLD]).expect("old messages");
+    drop(store);
+    let left = || {
+        let store = rusqlite::Connection::open(&path).expect("the store opens");
+        store.busy_timeout(PATIENCE).expect("a timeout");
+        store.query_row("select count(*) from messages", [], |row| row.get::<_, i64>(0)).expect("a count")
+    };
+    let server = home.serve();
+    wait_for("the purge to begin", || left() < OLD);
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(left() > 0, "it has waited for the whole purge");
+}
+
 /// A call that the server has begun to read when it is told to end.
 fn begin(server: &Server, key: &str) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).expect("the server accepts connections");

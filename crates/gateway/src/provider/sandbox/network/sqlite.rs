@@ -19,6 +19,9 @@ use crate::store::sqlite::{connect, migrate};
 
 const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../../migrations/sqlite/sandbox.sql"))];
 
+/// Rows that are deleted at a time: some milliseconds, for which others wait.
+const CLEAR_AT_ONCE: i64 = 500;
+
 /// The thread's own: just the connection. A power cut may take the last arrivals but leaves the file whole; the death of
 /// the process takes nothing.
 struct Writing(Connection);
@@ -63,8 +66,12 @@ impl Network for File {
         self.writer.run(move |writing| taken(&writing.0, &due)).await
     }
 
-    async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError> {
-        self.writer.run(move |writing| clear(&writing.0, institution)).await
+    async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError> {
+        self.writer.run(move |writing| last(&writing.0, institution)).await
+    }
+
+    async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError> {
+        self.writer.run(move |writing| clear(&writing.0, institution, last)).await
     }
 
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
@@ -146,13 +153,18 @@ fn taken(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn clear(connection: &Connection, institution: InstitutionId) -> rusqlite::Result<()> {
-    connection.execute(
-        "delete from arrivals where network_id in (select network_id from phone where institution_id = ?1)",
-        [institution.as_bytes()],
-    )?;
-    connection.execute("delete from phone where institution_id = ?1", [institution.as_bytes()])?;
-    Ok(())
+fn last(connection: &Connection, institution: InstitutionId) -> rusqlite::Result<Option<i64>> {
+    let sql = "select max(n) from phone where institution_id = ?1";
+    connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get(0))
+}
+
+fn clear(connection: &Connection, institution: InstitutionId, last: i64) -> rusqlite::Result<bool> {
+    const FIRST: &str = "from phone where institution_id = ?1 and n <= ?2 order by n limit ?3";
+    let first = params![institution.as_bytes(), last, CLEAR_AT_ONCE];
+    let arrivals = format!("delete from arrivals where network_id in (select network_id {FIRST})");
+    connection.prepare_cached(&arrivals)?.execute(first)?;
+    let phone = format!("delete from phone where n in (select n {FIRST})");
+    Ok(connection.prepare_cached(&phone)?.execute(first)? > 0)
 }
 
 fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option<Vec<Shown>>> {

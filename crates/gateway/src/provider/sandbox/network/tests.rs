@@ -134,12 +134,39 @@ async fn a_phone_is_emptied_for_itself(network: Box<dyn Network>) {
     for (owner, number) in [(1, 1), (1, 2), (2, 3), (1, 1)] {
         network.arrive(arrival(owner, number)).await.expect("taken");
     }
-    network.clear(institution(1)).await.expect("cleared");
+    clear(&*network, 1).await;
     assert_eq!(shown(&*network, query(1)).await, []);
     assert_eq!(shown(&*network, query(2)).await, [("3EB03".to_owned(), 1)]);
     network.arrive(arrival(1, 1)).await.expect("taken");
     assert_eq!(shown(&*network, query(1)).await, [("3EB01".to_owned(), 1)], "its former arrivals are forgotten");
-    network.clear(institution(3)).await.expect("nothing to clear is no error");
+    assert_eq!(network.last(institution(3)).await.expect("read"), None, "nothing to clear");
+}
+
+/// Empties an institution's phone; in how many parts.
+async fn clear(network: &dyn Network, owner: u8) -> usize {
+    let last = network.last(institution(owner)).await.expect("read").expect("something");
+    let mut parts = 0;
+    while network.clear(institution(owner), last).await.expect("cleared") {
+        parts += 1;
+    }
+    parts
+}
+
+/// Others wait for each part.
+#[tokio::test]
+async fn a_full_phone_is_emptied_a_part_at_a_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let network = File::open(&dir.path().join("sandbox.db")).expect("opens");
+    let numbered = |number| {
+        let mut arrival = arrival(1, 1);
+        arrival.message.network_id = format!("3EB1{number}");
+        network.arrive(arrival)
+    };
+    futures_util::future::join_all((0..1_200).map(numbered)).await;
+    network.arrive(arrival(2, 2)).await.expect("taken");
+    assert_eq!(clear(&network, 1).await, 3);
+    assert_eq!(shown(&network, query(1)).await, []);
+    assert_eq!(shown(&network, query(2)).await.len(), 1);
 }
 
 async fn a_person_is_shown_and_erased(network: Box<dyn Network>) {
