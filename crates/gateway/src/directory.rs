@@ -75,7 +75,8 @@ impl ChannelEntry {
     }
 }
 
-type Names = HashMap<(InstitutionId, Environment), HashMap<String, Arc<ChannelEntry>>>;
+/// By their ids first: a stranger may ask for all that have one.
+type Names = HashMap<String, HashMap<(InstitutionId, Environment), Arc<ChannelEntry>>>;
 
 /// All keys and channels.
 #[derive(Default)]
@@ -153,13 +154,13 @@ impl Directory {
     /// The channel with this id, deleted or not.
     pub fn find(&self, institution: InstitutionId, environment: Environment, id: &str) -> Option<Arc<ChannelEntry>> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(&(institution, environment))?.get(id).cloned()
+        names.get(id)?.get(&(institution, environment)).cloned()
     }
 
     /// The channels with this id, whosever they are, deleted or not.
     pub fn named(&self, id: &str) -> Vec<Arc<ChannelEntry>> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.values().filter_map(|own| own.get(id)).cloned().collect()
+        names.get(id).into_iter().flat_map(HashMap::values).cloned().collect()
     }
 
     /// Adds a channel, or takes up one that was deleted or changed.
@@ -175,7 +176,7 @@ impl Directory {
         entry.deleted.store(channel.deleted_at.is_some(), Ordering::Release);
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let place = (channel.institution, channel.environment);
-        names.entry(place).or_default().insert(channel.id.to_string(), entry.clone());
+        names.entry(channel.id.to_string()).or_default().insert(place, entry.clone());
     }
 
     /// All channels that are not deleted.

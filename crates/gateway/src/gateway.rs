@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::intake::Intake;
 use crate::api::rate_limit::FailedLogins;
 use crate::clock::{Clock, Entropy, NewIds, SystemClock, SystemEntropy};
 use crate::cluster::Cluster;
@@ -31,9 +32,6 @@ pub const STORE_FILE: &str = "recado.db";
 /// The simulated network's file beside it.
 pub const SANDBOX_FILE: &str = "sandbox.db";
 
-/// Large callbacks that are read at a time: with three megabytes each, 24.
-const LARGE_CALLBACKS: usize = 8;
-
 /// Connections that follow events at a time.
 const FOLLOWERS: usize = 256;
 
@@ -51,8 +49,8 @@ pub struct Gateway {
     /// Seals and opens secrets; empty where no key was given.
     pub secrets: Arc<KeyRing>,
     pub failed_logins: FailedLogins,
-    /// Turns for reading large bodies of those whom nobody knows yet.
-    pub large_callbacks: Semaphore,
+    /// What bodies may cost.
+    pub intake: Intake,
     /// Seats for those who follow events.
     pub followers: Arc<Semaphore>,
     /// Keys and channels are changed one at a time, so that the directory hears of changes in the order of the store.
@@ -88,7 +86,7 @@ impl Gateway {
         let dispatcher = Dispatcher::new(store.clone(), providers.clone(), directory.clone(), chance, leases);
         Ok(Arc::new(Self {
             failed_logins: FailedLogins::new(behaviour.auth_failures),
-            large_callbacks: Semaphore::new(LARGE_CALLBACKS),
+            intake: Intake::default(),
             behaviour,
             store,
             directory,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -11,14 +12,17 @@ use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use recado_domain::field_errors::{Field, FieldErrors, INVALID_JSON, REPEATED, UNKNOWN};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::auth::Known;
 use super::error::ApiError;
+use super::intake::{Room, Whose};
+use crate::gateway::Gateway;
 
 /// Most bytes in a body.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -27,45 +31,66 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A body that says that it is JSON, within the limits of size and time; not read yet as to what it says. Stands last
 /// among a handler's arguments: who may not call must not make us read.
-pub struct JsonBody(Bytes);
+pub struct JsonBody {
+    bytes: Bytes,
+    /// Held until the call is answered.
+    _room: Option<Room>,
+}
 
-impl<S: Sync> FromRequest<S> for JsonBody {
+impl FromRequest<Arc<Gateway>> for JsonBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, gateway: &Arc<Gateway>) -> Result<Self, ApiError> {
         if !is_plain_json(request.headers()) {
             return Err(ApiError::UnsupportedMediaType);
         }
-        read(request.into_body(), BODY_LIMIT).await.map(Self)
+        Self::read(request, gateway).await
     }
 }
 
 /// The same where a call may come without a body: an empty one is none, whatever the headers say of it.
-impl<S: Sync> OptionalFromRequest<S> for JsonBody {
+impl OptionalFromRequest<Arc<Gateway>> for JsonBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Option<Self>, ApiError> {
-        let (head, body) = request.into_parts();
-        let bytes = read(body, BODY_LIMIT).await?;
-        if bytes.is_empty() {
+    async fn from_request(request: Request, gateway: &Arc<Gateway>) -> Result<Option<Self>, ApiError> {
+        let plain = is_plain_json(request.headers());
+        let body = Self::read(request, gateway).await?;
+        if body.bytes.is_empty() {
             return Ok(None);
         }
-        if is_plain_json(&head.headers) { Ok(Some(Self(bytes))) } else { Err(ApiError::UnsupportedMediaType) }
+        if plain { Ok(Some(body)) } else { Err(ApiError::UnsupportedMediaType) }
     }
 }
 
-/// Reads a body of at most so many bytes, in bounded time.
-pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// Reads a body of at most so many bytes within that time. The bytes count as soon as they arrive.
+pub async fn read(body: Body, limit: usize, time: Duration, room: &mut Room) -> Result<Bytes, ApiError> {
     // What announces itself as too large need not be sent.
     if body.size_hint().lower() > limit as u64 {
         return Err(ApiError::PayloadTooLarge);
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::PayloadTooLarge),
-        // Broken off by the client, or too slow: nobody waits for an answer, or nobody should.
-        Ok(Err(_)) | Err(_) => Err(ApiError::TooSlow),
+    // Too slow: nobody waits for an answer, or nobody should.
+    tokio::time::timeout(time, collect(body, limit, room)).await.unwrap_or(Err(ApiError::TooSlow))
+}
+
+async fn collect(mut body: Body, limit: usize, room: &mut Room) -> Result<Bytes, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // Broken off by the client.
+        let Ok(data) = frame.map_err(|_| ApiError::TooSlow)?.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            return Err(ApiError::PayloadTooLarge);
+        }
+        if !room.grow(data.len()) {
+            return Err(ApiError::Unavailable);
+        }
+        // Most bodies are whole with their first frame.
+        if bytes.is_empty() && body.is_end_stream() {
+            return Ok(data);
+        }
+        // Copied: a frame is a part of the connection's buffer, and would keep all of it.
+        bytes.extend_from_slice(&data);
     }
+    Ok(bytes.into())
 }
 
 /// Whether the headers announce JSON in UTF-8, not compressed.
@@ -91,10 +116,17 @@ pub enum UnknownFields {
 }
 
 impl JsonBody {
+    async fn read(request: Request, gateway: &Gateway) -> Result<Self, ApiError> {
+        let Known { institution, .. } = *request.extensions().get().ok_or(ApiError::Unauthorized)?;
+        let mut room = gateway.intake.keyed.open(Whose::Institution(institution));
+        let bytes = read(request.into_body(), BODY_LIMIT, BODY_TIMEOUT, &mut room).await?;
+        Ok(Self { bytes, _room: Some(room) })
+    }
+
     /// Takes the body apart; only that it is a JSON object is checked here.
     pub fn object(&self) -> Result<Object<'_>, ApiError> {
         let invalid = || ApiError::field("body", INVALID_JSON);
-        let text = std::str::from_utf8(&self.0).map_err(|_| invalid())?;
+        let text = std::str::from_utf8(&self.bytes).map_err(|_| invalid())?;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let fields = deserializer.deserialize_map(Fields).map_err(|_| invalid())?;
         deserializer.end().map_err(|_| invalid())?;
@@ -303,7 +335,7 @@ mod tests {
     }
 
     fn body(text: &str) -> JsonBody {
-        JsonBody(Bytes::copy_from_slice(text.as_bytes()))
+        JsonBody { bytes: Bytes::copy_from_slice(text.as_bytes()), _room: None }
     }
 
     #[test]
@@ -325,7 +357,10 @@ mod tests {
         for bad in ["", "[]", "\"x\"", "null", "{", "{\"a\":1,}", "{\"a\":1} x", "{'a':1}", "{\"a\":\u{0}1}", "{a:1}"] {
             assert_eq!(body(bad).object().err(), Some(invalid.clone()), "{bad}");
         }
-        assert_eq!(JsonBody(Bytes::from_static(b"{\"a\":\"\xff\"}")).object().err(), Some(invalid.clone()));
+        assert_eq!(
+            JsonBody { bytes: Bytes::from_static(b"{\"a\":\"\xff\"}"), _room: None }.object().err(),
+            Some(invalid.clone())
+        );
         let half = body(r#"{"a":"\ud800"}"#);
         assert_eq!(half.object().and_then(|object| object.text("a").map(drop)).err(), Some(invalid));
     }

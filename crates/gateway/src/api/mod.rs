@@ -8,6 +8,7 @@ pub mod docs;
 pub mod error;
 mod forward;
 mod health;
+pub mod intake;
 pub mod json;
 mod messages;
 pub mod openapi;

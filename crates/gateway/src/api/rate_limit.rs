@@ -62,9 +62,11 @@ impl Bucket {
         Some(state.quota(limit, allowed))
     }
 
-    fn is_empty(&self, now: Millis) -> bool {
-        let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.capacity.is_some_and(|limit| state.refilled(limit, now).tokens < 1.0)
+    /// The seconds until there is a token; `None` where there is one.
+    fn empty_for(&self, now: Millis) -> Option<u64> {
+        let limit = self.capacity?;
+        let quota = self.state.lock().unwrap_or_else(PoisonError::into_inner).refilled(limit, now).quota(limit, false);
+        (quota.remaining == 0).then_some(quota.retry_after)
     }
 
     fn is_full(&self, now: Millis) -> bool {
@@ -201,8 +203,13 @@ impl FailedLogins {
 
     /// Whether the address has had so many that the next one is too many.
     pub fn is_spent(&self, address: IpAddr, now: Millis) -> bool {
+        self.spent(address, now).is_some()
+    }
+
+    /// The same; gives the seconds until the next one is not.
+    pub fn spent(&self, address: IpAddr, now: Millis) -> Option<u64> {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        addresses.get(&network_of(address)).is_some_and(|bucket| bucket.is_empty(now))
+        addresses.get(&network_of(address))?.empty_for(now)
     }
 
     /// Notes a failure; the quota says whether the address has had too many.
@@ -221,7 +228,7 @@ impl FailedLogins {
 }
 
 /// One subscriber commands a whole /64 of IPv6, so that counts as one address.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::from((v6.to_bits() >> 64 << 64).to_be_bytes()),
         v4 @ IpAddr::V4(_) => v4,

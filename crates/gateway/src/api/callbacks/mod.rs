@@ -14,7 +14,8 @@ use axum::http::Extensions;
 use super::auth::{self, Peer};
 use super::error::ApiError;
 use crate::gateway::Gateway;
-use crate::provider::cloud_api::{CloudApi, Link, Linked, one_of_each_app};
+use crate::provider::cloud_api::link::Fingerprint;
+use crate::provider::cloud_api::{CloudApi, Link, Linked, callback, one_of_each_app};
 
 /// Which address was called.
 enum Address {
@@ -39,20 +40,33 @@ impl Address {
         Self::Channel(linked.filter(|(_, link)| link.app_secret().is_some()).collect())
     }
 
-    /// The links whose verify token opens it.
-    fn verified_by(&self) -> Vec<Arc<Link>> {
+    /// Whether this is the hash of a verify token that opens it.
+    fn is_verified_by(&self, token: Fingerprint) -> bool {
         match self {
-            Self::App(cloud_api) => cloud_api.with_callbacks(),
-            Self::Channel(channels) => channels.iter().map(|(_, link)| link.clone()).collect(),
+            Self::App(cloud_api) => cloud_api.verifies(token),
+            Self::Channel(channels) => channels.iter().any(|(_, link)| link.verifier() == token),
         }
     }
 
-    /// The links whose app may sign what is sent to it.
-    fn signed_by(&self) -> Vec<Arc<Link>> {
-        match self {
-            Self::App(cloud_api) => cloud_api.apps().to_vec(),
-            Self::Channel(channels) => one_of_each_app(channels.iter().map(|(_, link)| link)),
+    /// The links whose app may have signed the body: those of the ids in it. A small body without any that is known, such
+    /// as Meta's test, is tried on all.
+    fn signed_by(&self, gateway: &Gateway, body: &[u8]) -> Vec<Arc<Link>> {
+        let ids = callback::ids(body);
+        let mut links = match self {
+            Self::App(cloud_api) => cloud_api.apps_of(&ids),
+            Self::Channel(channels) => {
+                let of_number = |(_, link): &&Linked| ids.numbers.contains(&link.phone_number_id());
+                let of_account = |(_, link): &&Linked| ids.accounts.contains(&link.business_account_id());
+                channels.iter().filter(of_number).chain(channels.iter().filter(of_account)).cloned().collect()
+            }
+        };
+        if links.is_empty() && body.len() <= SMALL {
+            links = match self {
+                Self::App(cloud_api) => cloud_api.apps(),
+                Self::Channel(channels) => channels.clone(),
+            };
         }
+        one_of_each_app(links, |channel| gateway.directory.channel(channel).map(|entry| entry.via.institution))
     }
 
     /// The channels of a number.
@@ -67,8 +81,29 @@ impl Address {
     }
 }
 
+/// Most bytes of a body that is tried on all apps.
+const SMALL: usize = 16 << 10;
+
+/// Who calls, as far as that is known before anything was looked at.
+struct Caller {
+    peer: Option<Peer>,
+    /// Signed callbacks have come from there.
+    is_known: bool,
+}
+
+/// Turns those away who have failed too often, before anything is done for them. An address from which signed callbacks
+/// came goes on: behind a proxy it is Meta's as well as a stranger's.
+fn admit(gateway: &Gateway, extensions: &Extensions) -> Result<Caller, ApiError> {
+    let (peer, now) = (extensions.get::<Peer>().copied(), gateway.clock.now());
+    let is_known = gateway.intake.knows(peer, now);
+    let spent = peer.and_then(|Peer(address)| gateway.failed_logins.spent(address, now));
+    match spent {
+        Some(wait) if !is_known => Err(ApiError::RateLimited(wait)),
+        _ => Ok(Caller { peer, is_known }),
+    }
+}
+
 /// Refuses who did not prove to be Meta; too many tries from one address are told so.
-fn refuse(gateway: &Gateway, extensions: &Extensions) -> ApiError {
-    let peer = extensions.get::<Peer>().copied();
-    auth::refuse(gateway, peer, gateway.clock.now(), ApiError::Forbidden)
+fn refuse(gateway: &Gateway, caller: &Caller) -> ApiError {
+    auth::refuse(gateway, caller.peer, gateway.clock.now(), ApiError::Forbidden)
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -10,7 +9,7 @@ use recado_domain::field_errors::INVALID_JSON;
 use recado_domain::status::MessageStatus;
 use serde_json::json;
 
-use super::{Address, refuse};
+use super::{Address, admit, refuse};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Done};
 use crate::api::openapi::Operation;
@@ -24,8 +23,6 @@ use crate::store::rows::{ChannelKey, Named, Receipt};
 
 /// Most bytes of a callback's body: Meta's own limit.
 pub const BODY_LIMIT: usize = 3 << 20;
-/// Bodies over this size are read only so many at a time: whoever sends them is not known yet.
-const LARGE: u64 = 64 << 10;
 /// `sha256=` and 64 hexadecimal digits.
 const SIGNATURE_LENGTH: usize = 71;
 /// Receipts that are written together.
@@ -35,7 +32,7 @@ const MOST_RECEIPTS: usize = 10_000;
 
 /// For the address of an app: what is told goes to the channels of its numbers.
 pub async fn of_app(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
-    take(&gateway, Address::app(&gateway), request).await
+    take(&gateway, Address::app, request).await
 }
 
 /// For the address of a channel.
@@ -44,23 +41,27 @@ pub async fn of_channel(
     Ids([channel]): Ids<1>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    take(&gateway, Address::channel(&gateway, &channel), request).await
+    take(&gateway, move |gateway| Address::channel(gateway, &channel), request).await
 }
 
-async fn take(gateway: &Arc<Gateway>, address: Address, request: Request) -> Result<Response, ApiError> {
+async fn take<A>(gateway: &Arc<Gateway>, address: A, request: Request) -> Result<Response, ApiError>
+where
+    A: FnOnce(&Gateway) -> Address + Send + 'static,
+{
     let (head, body) = request.into_parts();
-    let Some(signature) = signature(&head.headers) else { return Err(refuse(gateway, &head.extensions)) };
+    let caller = admit(gateway, &head.extensions)?;
+    let Some(signature) = signature(&head.headers) else { return Err(refuse(gateway, &caller)) };
+    let lane = gateway.intake.lane(caller.is_known);
+    let mut room = lane.open(caller.peer);
     // Read before it is asked whether there is such a channel: a stranger learns nothing by what becomes of a body.
-    let body = body_of(gateway, body).await.inspect_err(|_| drop(refuse(gateway, &head.extensions)))?;
-    let (apps, now) = (address.signed_by(), gateway.clock.now());
-    // Off the threads that answer: three megabytes take a while.
-    let receipts = tokio::task::spawn_blocking(move || {
-        let app = apps.into_iter().find(|app| app.signed(&signature, &body));
-        app.map(|app| receipts(&address, &app, &body, now))
-    });
-    let Some(receipts) = receipts.await.map_err(|_| ApiError::Internal)? else {
-        return Err(refuse(gateway, &head.extensions));
-    };
+    let body = json::read(body, BODY_LIMIT, lane.time, &mut room).await;
+    let body = body.inspect_err(|_| drop(refuse(gateway, &caller)))?;
+    let (work, now) = (gateway.clone(), gateway.clock.now());
+    // The room goes along: its bytes count until the work on them is finished, whether somebody waits for that or not.
+    let told = lane.work(move || (told(&work, &address(&work), (&signature, &body), now), room));
+    let (told, _room) = told.await.ok_or(ApiError::Internal)?;
+    let Some(receipts) = told else { return Err(refuse(gateway, &caller)) };
+    gateway.intake.vouch(caller.peer, now);
     // Some at a time: what others have to write goes in between.
     for some in receipts?.chunks(RECEIPTS_AT_ONCE) {
         gateway.receipts().record(some.to_vec(), now).await?;
@@ -68,12 +69,15 @@ async fn take(gateway: &Arc<Gateway>, address: Address, request: Request) -> Res
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Recebido." }))
 }
 
-/// Reads a body; large ones of those whom nobody knows yet only so many at a time.
-async fn body_of(gateway: &Gateway, body: Body) -> Result<Bytes, ApiError> {
-    let large = body.size_hint().upper().is_none_or(|most| most > LARGE);
-    let turn = async { if large { gateway.large_callbacks.acquire().await.ok() } else { None } };
-    let Ok(_turn) = tokio::time::timeout(json::BODY_TIMEOUT, turn).await else { return Err(ApiError::Unavailable) };
-    json::read(body, BODY_LIMIT).await
+/// What a body tells; `None` where no app has signed it.
+fn told(
+    gateway: &Gateway,
+    address: &Address,
+    (signature, body): (&str, &[u8]),
+    now: Millis,
+) -> Option<Result<Vec<Receipt>, ApiError>> {
+    let app = address.signed_by(gateway, body).into_iter().find(|app| app.signed(signature, body))?;
+    Some(receipts(address, &app, body, now))
 }
 
 /// The one signature.
@@ -84,7 +88,7 @@ fn signature(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The receipts in a body, for the channels whose app signed it.
-fn receipts(address: &Address, app: &Link, body: &Bytes, now: Millis) -> Result<Vec<Receipt>, ApiError> {
+fn receipts(address: &Address, app: &Link, body: &[u8], now: Millis) -> Result<Vec<Receipt>, ApiError> {
     let told = callback::parse(body, now).map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
     if told.skipped > 0 {
         tracing::warn!(skipped = told.skipped, "a callback of Meta held statuses in an unknown form");

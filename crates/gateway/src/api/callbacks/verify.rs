@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{Address, refuse};
+use super::{Address, admit, refuse};
 use crate::api::error::ApiError;
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
@@ -21,7 +21,7 @@ const PARAMETERS: [&str; 3] = ["hub.mode", "hub.verify_token", "hub.challenge"];
 
 /// For the address of an app.
 pub async fn of_app(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
-    answer(&gateway, &Address::app(&gateway), &request)
+    answer(&gateway, Address::app, &request)
 }
 
 /// For the address of a channel.
@@ -30,19 +30,24 @@ pub async fn of_channel(
     Ids([channel]): Ids<1>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    answer(&gateway, &Address::channel(&gateway, &channel), &request)
+    answer(&gateway, |gateway| Address::channel(gateway, &channel), &request)
 }
 
-fn answer(gateway: &Gateway, address: &Address, request: &Request) -> Result<Response, ApiError> {
+fn answer(
+    gateway: &Gateway,
+    address: impl FnOnce(&Gateway) -> Address,
+    request: &Request,
+) -> Result<Response, ApiError> {
+    let caller = admit(gateway, request.extensions())?;
     let mut query = Query::parse(request.uri().query(), &PARAMETERS);
     let [mode, token, challenge] =
         PARAMETERS.map(|name| query.take(name, "", |text| Some(text.to_owned())).unwrap_or_default());
     let asked = Verification { mode: &mode, token: &token, challenge: &challenge };
-    match address.verified_by().iter().find_map(|link| asked.answer(link.verify_token())) {
+    match asked.answer(|token| address(gateway).is_verified_by(token)) {
         Some(challenge) => {
             Ok((StatusCode::OK, [(CONTENT_TYPE, "text/plain; charset=utf-8")], challenge.to_owned()).into_response())
         }
-        None => Err(refuse(gateway, request.extensions())),
+        None => Err(refuse(gateway, &caller)),
     }
 }
 

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use recado_domain::field_errors::{Field, FieldErrors};
@@ -31,7 +32,28 @@ pub struct Link {
     number: NumberInfo,
     access_token: SecretString,
     verify_token: SecretString,
+    /// Of the verify token.
+    verifier: Fingerprint,
     app_secret: Option<SecretString>,
+    /// Of the app's secret.
+    app: Option<Fingerprint>,
+}
+
+/// The hash of a secret, made once: what is compared or looked up tells by its time nothing of the secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of this text.
+    pub fn of(text: &str) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Fingerprint")
+    }
 }
 
 /// What Meta says of a number.
@@ -115,7 +137,9 @@ impl Link {
                 business_account_id,
                 number: NumberInfo::default(),
                 access_token: token.into(),
+                verifier: Fingerprint::of(&verify),
                 verify_token: verify.into(),
+                app: app.as_deref().map(Fingerprint::of),
                 app_secret: app.map(SecretString::from),
             }),
             _ => Err(errors),
@@ -145,7 +169,9 @@ impl Link {
                 business_account_id: details.business_account_id,
                 number: details.number,
                 access_token: secrets.access_token.into_owned().into(),
+                verifier: Fingerprint::of(&secrets.verify_token),
                 verify_token: secrets.verify_token.into_owned().into(),
+                app: secrets.app_secret.as_deref().map(Fingerprint::of),
                 app_secret: secrets.app_secret.map(|secret| secret.into_owned().into()),
             }),
         }
@@ -178,9 +204,17 @@ impl Link {
 
     /// Whether the same app signs the callbacks of both.
     pub fn is_of_the_app_of(&self, other: &Self) -> bool {
-        let secret = |link: &Self| link.app_secret.as_ref().map(|secret| Sha256::digest(secret.expose_secret()));
-        // The hashes are compared: the time of that tells nothing.
-        self.app_secret.is_some() && secret(self) == secret(other)
+        self.app.is_some() && self.app == other.app
+    }
+
+    /// The app, where callbacks of this link can be believed.
+    pub fn app(&self) -> Option<Fingerprint> {
+        self.app
+    }
+
+    /// What the verify token's hash must be.
+    pub fn verifier(&self) -> Fingerprint {
+        self.verifier
     }
 
     /// Meta's id of the number.

@@ -23,18 +23,20 @@ pub mod link;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::channel::ChannelSettings;
+use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::PhoneNumber;
 
+use callback::Ids;
 pub use client::{CheckError, Graph};
 pub use link::Link;
-use link::UNUSABLE;
+use link::{Fingerprint, UNUSABLE};
 
 use crate::clock::millis;
 use crate::cluster::leases::Leases;
@@ -57,40 +59,71 @@ pub struct CloudApi {
 /// A channel with its link.
 pub type Linked = (ChannelKey, Arc<Link>);
 
-/// Most app secrets that are tried on a callback to the address of the app. More apps than that have an address for each
-/// channel.
+/// Most app secrets that are tried on a callback.
 pub const APPS: usize = 64;
+/// Most of them that are one institution's: another's have their place whatever it links.
+pub const APPS_OF_ONE: usize = 16;
 /// The wait of a channel whose link this node cannot open, one among others.
 const NO_LINK: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Links {
     of_channel: BTreeMap<ChannelKey, Arc<Link>>,
-    /// What every callback asks for, made anew when a link changes.
+    /// Of all that follows, what every callback asks for: made anew when a link changes.
     of_number: HashMap<String, Vec<Linked>>,
+    /// A link of each app of a number, the eldest first.
+    apps_of_number: HashMap<String, Vec<Linked>>,
+    /// The same of a business account. Which one a channel is of nobody has checked.
+    apps_of_account: HashMap<String, Vec<Linked>>,
     /// A link of each app, the eldest first.
-    apps: Arc<[Arc<Link>]>,
+    apps: Vec<Linked>,
+    /// Of verify tokens.
+    verifiers: HashSet<Fingerprint>,
 }
 
 impl Links {
     fn change(&mut self, change: impl FnOnce(&mut BTreeMap<ChannelKey, Arc<Link>>)) {
         change(&mut self.of_channel);
-        self.of_number.clear();
-        let believed = || self.of_channel.iter().filter(|(_, link)| link.app_secret().is_some());
-        for (key, link) in believed() {
-            let numbers = self.of_number.entry(link.phone_number_id().to_owned()).or_default();
-            numbers.push((*key, link.clone()));
+        *self = Self { of_channel: std::mem::take(&mut self.of_channel), ..Self::default() };
+        let (mut of_numbers, mut of_accounts, mut of_all) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for (key, link) in &self.of_channel {
+            let Some(app) = link.app() else { continue };
+            let (number, account) = (link.phone_number_id(), link.business_account_id());
+            let add = |to: &mut HashMap<String, Vec<Linked>>, id: &str| {
+                to.entry(id.to_owned()).or_default().push((*key, link.clone()));
+            };
+            add(&mut self.of_number, number);
+            if of_numbers.insert((number, app)) {
+                add(&mut self.apps_of_number, number);
+            }
+            if of_accounts.insert((account, app)) {
+                add(&mut self.apps_of_account, account);
+            }
+            if of_all.insert(app) {
+                self.apps.push((*key, link.clone()));
+            }
+            self.verifiers.insert(link.verifier());
         }
-        self.apps = one_of_each_app(believed().map(|(_, link)| link)).into();
     }
 }
 
-/// The first link of each app, of [`APPS`] at most.
-pub fn one_of_each_app<'a>(links: impl IntoIterator<Item = &'a Arc<Link>>) -> Vec<Arc<Link>> {
-    let mut apps: Vec<Arc<Link>> = Vec::new();
-    for link in links {
-        if apps.len() < APPS && !apps.iter().any(|app| app.is_of_the_app_of(link)) {
-            apps.push(link.clone());
+/// The first link of each app: of [`APPS`] at most, and of [`APPS_OF_ONE`] that are one institution's.
+pub fn one_of_each_app(
+    links: impl IntoIterator<Item = Linked>,
+    institution: impl Fn(ChannelKey) -> Option<InstitutionId>,
+) -> Vec<Arc<Link>> {
+    let (mut seen, mut of_one, mut apps) = (HashSet::new(), HashMap::<_, usize>::new(), Vec::new());
+    for (channel, link) in links {
+        if !seen.insert(link.app()) {
+            continue;
+        }
+        let own = of_one.entry(institution(channel)).or_default();
+        if *own < APPS_OF_ONE {
+            *own += 1;
+            apps.push(link);
+        }
+        if apps.len() == APPS {
+            break;
         }
     }
     apps
@@ -133,15 +166,22 @@ impl CloudApi {
         links.of_number.get(phone_number_id).cloned().unwrap_or_default()
     }
 
-    /// A link of each app whose callbacks can be believed, of [`APPS`] at most.
-    pub fn apps(&self) -> Arc<[Arc<Link>]> {
+    /// A link of each app whose callbacks can be believed.
+    pub fn apps(&self) -> Vec<Linked> {
         self.links.read().unwrap_or_else(PoisonError::into_inner).apps.clone()
     }
 
-    /// The links by which an address of callbacks can be verified.
-    pub fn with_callbacks(&self) -> Vec<Arc<Link>> {
+    /// A link of each app of these ids, and perhaps some twice. Those of numbers come first: Meta has vouched for them.
+    pub fn apps_of(&self, ids: &Ids<'_>) -> Vec<Linked> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-        links.of_channel.values().filter(|link| link.app_secret().is_some()).cloned().collect()
+        let of_numbers = ids.numbers.iter().filter_map(|id| links.apps_of_number.get(*id));
+        let of_accounts = ids.accounts.iter().filter_map(|id| links.apps_of_account.get(*id));
+        of_numbers.chain(of_accounts).flatten().cloned().collect()
+    }
+
+    /// Whether this is the hash of a verify token: one look, however many channels there are.
+    pub fn verifies(&self, token: Fingerprint) -> bool {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).verifiers.contains(&token)
     }
 }
 

@@ -95,15 +95,37 @@ async fn links_are_found_by_channel_number_and_app() {
     cloud_api.set_all(vec![(7, link("1", "a")), (8, link("1", "b")), (9, link("2", "a")), (10, link("2", ""))]);
     let of_number = |number| cloud_api.of_number(number).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     assert_eq!((of_number("1"), of_number("2"), of_number("3")), (vec![7, 8], vec![9], vec![]));
-    assert_eq!((cloud_api.apps().len(), cloud_api.with_callbacks().len()), (2, 3));
+    assert_eq!(cloud_api.apps().len(), 2);
+    assert!(cloud_api.verifies(Fingerprint::of("palavra")) && !cloud_api.verifies(Fingerprint::of("outra")));
     cloud_api.remove(8);
     cloud_api.set(9, link("1", "a"));
     assert!(cloud_api.get(8).is_none() && cloud_api.get(7).is_some());
     assert_eq!((of_number("1"), of_number("2"), cloud_api.apps().len()), (vec![7, 9], vec![], 1));
     let many = (0..100).map(|n: i64| (100 + n, link("5", &format!("app-{n}")))).collect();
     cloud_api.set_all(many);
-    assert_eq!(cloud_api.apps().len(), APPS);
-    assert!(cloud_api.apps()[0].is_of_the_app_of(&link("1", "a")), "the eldest stay");
+    // Channels of ten institutions.
+    let institution = |channel: ChannelKey| Some(InstitutionId::new(1, [u8::try_from(channel % 10).expect("few"); 10]));
+    let apps = one_of_each_app(cloud_api.apps(), institution);
+    assert!(apps.len() == APPS && apps[0].is_of_the_app_of(&link("1", "a")), "the eldest stay");
+    let alone = one_of_each_app(cloud_api.apps(), |_| None);
+    assert_eq!(alone.len(), APPS_OF_ONE, "one institution takes no other's place");
+}
+
+/// Whoever links 64 apps, even to another's account, is not tried in the place of the one that the number is of.
+#[tokio::test]
+async fn the_apps_of_a_number_come_before_those_who_claim_its_account() {
+    let link = |number: &str, secret: &str| {
+        let fields = [number, "102290129340398", "token", "palavra", secret].map(Field::from);
+        Arc::new(Link::parse(&fields, None).expect("a good link"))
+    };
+    let (cloud_api, _peer) = cloud_api().await;
+    cloud_api.set_all((0..100).map(|n| (n, link("5", &format!("app-{n}")))).collect());
+    cloud_api.set(200, link("2", "ours"));
+    let body = br#"{"entry":[{"id":"102290129340398","changes":[{"value":{"metadata":{"phone_number_id" : "2"}}}]}]}"#;
+    let apps = one_of_each_app(cloud_api.apps_of(&callback::ids(body)), |channel| {
+        Some(InstitutionId::new(1, [u8::from(channel == 200); 10]))
+    });
+    assert!(apps.len() == 1 + APPS_OF_ONE && apps[0].is_of_the_app_of(&link("2", "ours")), "{}", apps.len());
 }
 
 #[tokio::test]

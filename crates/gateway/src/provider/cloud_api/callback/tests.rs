@@ -53,9 +53,9 @@ fn a_signature_is_known() {
 
 #[test]
 fn the_address_is_verified_for_who_knows_the_token() {
-    let token = SecretString::from("palavra");
+    let known = |token| token == Fingerprint::of("palavra");
     let good = Verification { mode: "subscribe", token: "palavra", challenge: "1158201444" };
-    assert_eq!(good.answer(&token), Some("1158201444"));
+    assert_eq!(good.answer(known), Some("1158201444"));
     let long = "1".repeat(257);
     for bad in [
         Verification { mode: "unsubscribe", ..good },
@@ -68,7 +68,7 @@ fn the_address_is_verified_for_who_knows_the_token() {
     ] {
         // Letters such as < may come back: the answer is plain text, of which a browser makes nothing.
         let expected = (bad.challenge == "<b>").then_some("<b>");
-        assert_eq!(bad.answer(&token), expected, "{bad:?}");
+        assert_eq!(bad.answer(known), expected, "{bad:?}");
     }
 }
 
@@ -226,4 +226,32 @@ fn hostile_json_costs_little() {
         assert_eq!(found, expected, "{}", &body[..40]);
         assert!(start.elapsed() < Duration::from_mins(1), "{}", &body[..40]);
     }
+}
+
+#[test]
+fn ids_are_found_without_reading_the_body() {
+    let body = of_statuses(r#"{"id":"wamid.X","text":"\"phone_number_id\":\"666\"","note":{"id" : "77"}}"#);
+    let found = ids(body.as_bytes());
+    assert_eq!((found.numbers, found.accounts), (vec!["106540352242922"], vec!["102290129340398", "77"]));
+    let long = format!(r#"{{"id":"{}","phone_number_id":"","id":12,"id":"1"#, "1".repeat(33));
+    assert_eq!(ids(long.as_bytes()), Ids::default());
+    let many: Vec<_> = (0..1_000).map(|n| format!(r#"{{"phone_number_id":"{n}"}}"#)).collect();
+    assert_eq!(ids(many.join(",").as_bytes()).numbers.len(), IDS);
+}
+
+/// One hash for a token, however many channels there are, and none for what cannot be one.
+#[test]
+fn a_token_is_looked_up_once() {
+    let mut looks = 0;
+    let mut asked = |token: &str| {
+        let asked = Verification { mode: "subscribe", token, challenge: "1" };
+        asked.answer(|_| {
+            looks += 1;
+            false
+        });
+    };
+    asked("outra");
+    asked(&"x".repeat(SECRET_LIMIT + 1));
+    asked("");
+    assert_eq!(looks, 1);
 }
