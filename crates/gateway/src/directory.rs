@@ -134,6 +134,12 @@ impl Directory {
         }
     }
 
+    /// Refuses the key with this id from now on.
+    pub fn revoke(&self, id: ApiKeyId) {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.values().filter(|entry| entry.key.id == id).for_each(|entry| self.revoke_key(entry));
+    }
+
     /// Refuses the key from now on.
     pub fn revoke_key(&self, entry: &KeyEntry) {
         entry.revoked.store(true, Ordering::Release);

@@ -13,6 +13,7 @@ use crate::api::rate_limit::FailedLogins;
 use crate::clock::{Clock, Entropy, NewIds, SystemClock, SystemEntropy};
 use crate::cluster::Cluster;
 use crate::cluster::leases::Leases;
+use crate::commits::InMemory;
 use crate::config::Behaviour;
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
@@ -84,6 +85,7 @@ impl Gateway {
         let directory = Arc::new(Directory::new(store.api_keys().await?, &store.channels().await?));
         let chance = (clock.clone(), entropy.clone());
         let dispatcher = Dispatcher::new(store.clone(), providers.clone(), directory.clone(), chance, leases);
+        store.follow(Arc::new(InMemory { directory: directory.clone(), dispatcher: dispatcher.clone() }));
         Ok(Arc::new(Self {
             failed_logins: FailedLogins::new(behaviour.auth_failures),
             intake: Intake::default(),

@@ -15,6 +15,7 @@ pub mod provider;
 pub mod receipts;
 
 pub mod clock;
+pub mod commits;
 pub mod control;
 pub mod gateway;
 pub mod housekeeping;
@@ -22,3 +23,4 @@ pub mod lock;
 pub mod outbound;
 pub mod sealed;
 pub mod shutdown;
+pub mod stranded;

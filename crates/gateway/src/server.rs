@@ -64,11 +64,8 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let (api, stop) = (api.clone(), stop.clone());
-                tracker.spawn(async move {
-                    connection(stream, peer, api, stop).await;
-                    drop(permit);
-                });
+                let calls = Calls { api: api.clone(), peer, tracker: tracker.clone(), permit: Arc::new(permit) };
+                tracker.spawn(connection(stream, calls, stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");
@@ -95,13 +92,39 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<
     Ok((stream, peer, permit))
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, api: Api, stop: CancellationToken) {
-    let service = service_fn(|request| answer(&api, peer, request));
+/// What the calls of one connection share.
+struct Calls {
+    api: Api,
+    peer: SocketAddr,
+    tracker: TaskTracker,
+    /// Held by the connection and by each of its calls: clients that disconnect at once cannot have more calls at work than
+    /// there may be connections.
+    permit: Arc<Permit>,
+}
+
+impl Calls {
+    /// Answers a call in a task of its own. A client that disconnects ends its connection, and with it the wait for the
+    /// answer; the call itself goes on to its end, so that nothing which has to follow a commit is left undone.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = io::Result<Response<Body>>> + use<> {
+        let (api, peer, permit) = (self.api.clone(), self.peer, self.permit.clone());
+        let task = self.tracker.spawn(async move {
+            let answered = answer(&api, peer, request).await;
+            drop(permit);
+            answered
+        });
+        async { task.await.map_err(io::Error::other)? }
+    }
+}
+
+async fn connection(stream: TcpStream, calls: Calls, stop: CancellationToken) {
+    let service = service_fn(|request| calls.answer(request));
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let mut stream = std::pin::pin!(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // A client may close its own direction after its request, and still read the answer.
+        .half_close(true)
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEAD_LIMIT)
         .max_headers(HEADERS)

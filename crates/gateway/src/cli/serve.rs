@@ -20,7 +20,7 @@ use crate::sealed::KeyRing;
 use crate::shutdown::Signals;
 use crate::store::postgres::{self, NewNode};
 use crate::store::rows::StoreError;
-use crate::{housekeeping, server};
+use crate::{commits, housekeeping, server, stranded};
 
 pub async fn run(config: Config) -> Result<()> {
     start_log(&config.log);
@@ -95,6 +95,8 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     let opens = links::take_up(gateway).await.context("cannot read how channels are linked")?;
     background.spawn(housekeeping::purge(gateway.clone()));
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
+    background.spawn(commits::follow_outages(gateway.clone()));
+    background.spawn(stranded::watch(gateway.clone()));
     // Before the queue: until a line is up, nothing of its channel is claimed.
     if let Some(web) = gateway.providers.whatsapp_web() {
         web.start(&gateway.dispatcher);

@@ -62,9 +62,11 @@ pub async fn try_take(gateway: &Gateway) -> Result<(), StoreError> {
         // Somebody began to look after this one came.
         return seen.result.clone();
     }
-    seen.look = cluster.looks.fetch_add(1, SeqCst) + 1;
-    seen.result = take_since(gateway, cluster, &mut seen.version).await;
-    seen.result.clone()
+    let look = cluster.looks.fetch_add(1, SeqCst) + 1;
+    let result = take_since(gateway, cluster, &mut seen.version).await;
+    // Only now: a look that is dropped before its end is none, and who waited for it looks again.
+    (seen.look, seen.result) = (look, result.clone());
+    result
 }
 
 async fn take_since(gateway: &Gateway, cluster: &Cluster, seen: &mut i64) -> Result<(), StoreError> {

@@ -22,6 +22,9 @@ const COMMAND_LIMIT: u64 = 512 * 1024;
 /// The time a command has to arrive, from its first byte on.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The wait after the system refused to give a connection (out of file descriptors, for instance).
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
 /// The answer on the socket.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,13 +61,19 @@ impl Socket {
                 () = desk.gateway.stop.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
-            if let Ok((stream, _)) = accepted {
-                let desk = desk.clone();
-                tracker.spawn(async move {
-                    if let Err(error) = converse(stream, &desk).await {
-                        tracing::warn!(%error, "a command broke off");
-                    }
-                });
+            match accepted {
+                Ok((stream, _)) => {
+                    let desk = desk.clone();
+                    tracker.spawn(async move {
+                        if let Err(error) = converse(stream, &desk).await {
+                            tracing::warn!(%error, "a command broke off");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no command could be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
             }
         }
         // A leftover is removed at the next start.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,8 @@ struct Shared {
     /// Which channels are this node's.
     leases: Arc<Leases>,
     tasks: TaskTracker,
+    /// Tasks are started by whoever committed, also by threads outside the runtime.
+    runtime: Handle,
     stop: CancellationToken,
 }
 
@@ -90,7 +93,9 @@ impl Dispatcher {
     ) -> Self {
         let (lines, started) = (Mutex::default(), AtomicBool::new(false));
         let (turns, tasks, stop) = (Semaphore::new(TURNS), TaskTracker::new(), CancellationToken::new());
-        let shared = Shared { store, providers, directory, clock, entropy, lines, started, turns, leases, tasks, stop };
+        let runtime = Handle::current();
+        let shared =
+            Shared { store, providers, directory, clock, entropy, lines, started, turns, leases, tasks, runtime, stop };
         Self { shared: Arc::new(shared) }
     }
 
@@ -101,6 +106,11 @@ impl Dispatcher {
         if !self.shared.leases.is_alone() {
             return Ok(());
         }
+        self.wake_all().await
+    }
+
+    /// Wakes every channel that has open messages, or may send unknown ones again.
+    pub async fn wake_all(&self) -> Result<(), StoreError> {
         self.shared.store.open_channels().await?.into_iter().for_each(|channel| self.wake(channel));
         let channels = self.shared.directory.channels();
         let resend = channels.iter().filter(|entry| entry.settings().resend_after().is_some());
@@ -153,6 +163,15 @@ impl Dispatcher {
         lines.get(&channel).is_some_and(|task| !task.abort.is_finished() && Some(task.epoch) == epoch)
     }
 
+    /// Whether a channel that this process sends for has no task. Its open messages then wait for nothing.
+    pub fn lacks_task(&self, channel: ChannelKey) -> bool {
+        let entry = self.shared.directory.channel(channel);
+        self.shared.started.load(Ordering::Acquire)
+            && self.shared.leases.epoch(channel).is_some()
+            && entry.is_some_and(|entry| self.shared.providers.of(entry.kind).is_some())
+            && !self.works_on(channel)
+    }
+
     /// Claims nothing more of a channel that is no longer held, and waits until what is in hand was sent and recorded.
     pub async fn let_go(&self, channel: ChannelKey) {
         // It stays among the tasks until it has ended: should the channel be lost meanwhile, it is broken off.
@@ -196,7 +215,7 @@ impl Shared {
             run.await;
             shared.remove(channel, &own);
         };
-        Task { signal, epoch, abort: self.tasks.spawn(run).abort_handle(), stop, ended }
+        Task { signal, epoch, abort: self.tasks.spawn_on(run, &self.runtime).abort_handle(), stop, ended }
     }
 
     /// Takes a task out that is over, unless another has its place.

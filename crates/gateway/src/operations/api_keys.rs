@@ -54,14 +54,11 @@ pub async fn create(
     };
     let _one_at_a_time = gateway.changes.lock().await;
     gateway.store.create_api_key(key.clone()).await?;
-    gateway.directory.add_key(key.clone());
     Ok((key, secret))
 }
 
 /// Revokes a key: its next call is refused.
 pub async fn revoke(gateway: &Gateway, entry: &Arc<KeyEntry>) -> Result<(), ApiError> {
     let _one_at_a_time = gateway.changes.lock().await;
-    gateway.store.revoke_api_key(entry.key.id, gateway.clock.now()).await?;
-    gateway.directory.revoke_key(entry);
-    Ok(())
+    Ok(gateway.store.revoke_api_key(entry.key.id, gateway.clock.now()).await?)
 }

@@ -227,20 +227,13 @@ pub async fn update(
     if !gateway.store.update_channel(entry.via.key, name.to_owned(), settings).await? {
         return Err(ApiError::ChannelNotFound);
     }
-    let channel = get(gateway, entry).await?;
-    gateway.directory.add_channel(&channel);
-    // More may be sent at once now, or something again.
-    gateway.dispatcher.wake(entry.via.key);
-    Ok(channel)
+    get(gateway, entry).await
 }
 
 /// Stores a channel and makes it known.
 pub(super) async fn add(gateway: &Gateway, channel: NewChannel) -> Result<Channel, ApiError> {
     let _one_at_a_time = gateway.changes.lock().await;
     let channel = gateway.store.create_channel(channel).await?.ok_or(ApiError::ChannelExists)?;
-    gateway.directory.add_channel(&channel);
-    // A deletion that broke off has left messages to cancel.
-    gateway.dispatcher.wake(channel.key);
     if let Some(cluster) = &gateway.cluster {
         // Some node takes it.
         cluster.notices.free();
@@ -278,11 +271,12 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
         let (next, reason) = next.ok_or(ApiError::ChannelNotConnected)?;
         // A pause that the network or a missing key made becomes the person's: it does not end by itself then.
         if next == channel.state && (reason.is_none() || reason == channel.state_reason) {
+            // Whoever asks again expects that what waits is sent.
+            gateway.dispatcher.wake(entry.via.key);
             return Ok(channel);
         }
         if gateway.store.move_channel(entry.via.key, channel.state, next, reason, now).await? {
             tracing::info!(channel.id = %entry.via.id, from = channel.state.name(), to = next.name(), "channel moved");
-            gateway.dispatcher.wake(entry.via.key);
             return get(gateway, entry).await;
         }
     }
@@ -328,7 +322,6 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
     let (key, now) = (entry.via.key, gateway.clock.now());
     let mut one_at_a_time = gateway.changes.lock().await;
     gateway.store.delete_channel(key, now).await?;
-    gateway.directory.delete_channel(entry);
     if let Some(cloud_api) = gateway.providers.cloud_api() {
         cloud_api.remove(key);
     }

@@ -50,7 +50,6 @@ pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &Given<'_>)
         }
         if linked? {
             tracing::info!(channel.id = %entry.via.id, from = channel.state.name(), to = "CONNECTED", "channel moved");
-            gateway.dispatcher.wake(key);
             return channels::get(gateway, entry).await;
         }
     }

@@ -3,6 +3,7 @@
 //! An operation that returned `Ok` is on disk. One that returned [`StoreError::Unavailable`] may have been kept or not:
 //! whoever needs to know asks again when the store is back, by the message's id or its idempotency key.
 
+pub mod commits;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
@@ -15,6 +16,8 @@ mod queue_model;
 pub mod rows;
 pub mod sqlite;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState};
@@ -22,6 +25,7 @@ use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use tokio::sync::watch;
 
 use crate::clock::Millis;
+use commits::Follow;
 use person::{Erased, Erasure, PersonPage, PersonQuery};
 use rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
@@ -37,6 +41,10 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub trait Store: Send + Sync + 'static {
     /// Whether the store works; changes wake whoever watches.
     fn health(&self) -> watch::Receiver<Health>;
+
+    /// Names who hears of each commit. What is accepted, and every change of keys and channels, is told after its commit and
+    /// before its caller is answered.
+    fn follow(&self, follow: Arc<dyn Follow>);
 
     /// All institutions, oldest first.
     async fn institutions(&self) -> Result<Vec<Institution>>;

@@ -242,6 +242,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the log of {}:\n{}", self.address, self.log());
+        } else {
+            // Every commit wakes whoever has to act on it: the scan that looks for what was forgotten finds nothing.
+            let log = self.log();
+            assert!(!log.contains("open messages had no task"), "{log}");
         }
         // Already gone is fine.
         let _ = self.child.kill();

@@ -7,6 +7,7 @@ mod cli;
 mod cloud_api;
 mod cluster;
 mod deletion;
+mod disconnect;
 mod disk;
 mod docs;
 mod harness;

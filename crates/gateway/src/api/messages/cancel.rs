@@ -29,8 +29,7 @@ pub async fn cancel(
     match gateway.store.cancel(entry.via.key, message.id, gateway.clock.now()).await? {
         Cancelled::NoMessage => return Err(ApiError::MessageNotFound),
         Cancelled::TooLate => return Err(ApiError::MessageNotCancellable),
-        // The line may have waited for this message.
-        Cancelled::Done => gateway.dispatcher.wake(entry.via.key),
+        Cancelled::Done => {}
     }
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
     Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))

@@ -26,7 +26,6 @@ use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::clock::millis;
 use crate::directory::ChannelEntry;
-use crate::dispatch::News;
 use crate::gateway::Gateway;
 use crate::provider::sandbox::{CARD_SCENARIOS, Scenario};
 use crate::store::rows::{CardAccount, Enqueued, Idempotency, NewMessage};
@@ -61,9 +60,6 @@ pub async fn send_contact(
         Enqueued::QueueFull => return Err(ApiError::QueueFull),
         Enqueued::NoChannel => return Err(ApiError::ChannelNotFound),
     };
-    if !replayed {
-        gateway.dispatcher.tell(entry.via.key, News::Accepted);
-    }
     accepted(&gateway, &entry, &channel, &call, id, replayed).await
 }
 

@@ -12,6 +12,7 @@ use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use tokio::sync::watch;
 
 use crate::clock::Millis;
+use crate::store::commits::Follow;
 use crate::store::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::store::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
@@ -111,6 +112,10 @@ fn down<T>() -> Result<T> {
 impl Store for Shaky {
     fn health(&self) -> watch::Receiver<Health> {
         self.inner.health()
+    }
+
+    fn follow(&self, follow: Arc<dyn Follow>) {
+        self.inner.follow(follow);
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claim> {

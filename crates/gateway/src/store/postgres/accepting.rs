@@ -16,6 +16,7 @@ use super::db::{PATIENCE, plainly};
 use super::enqueue::{Known, find, insert, look};
 use super::pool::Pool;
 use crate::store::Result;
+use crate::store::commits::{Change, Follower};
 use crate::store::rows::{ChannelKey, Enqueued, Health, Idempotency, NewMessage, StoreError};
 
 /// Most messages in one commit.
@@ -42,10 +43,10 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    pub fn start(pool: Pool) -> Self {
+    pub fn start(pool: Pool, follower: Follower) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
         let health = pool.health();
-        tokio::spawn(Acceptor { pool, backlogs: HashMap::new() }.run(waiting));
+        tokio::spawn(Acceptor { pool, follower, backlogs: HashMap::new() }.run(waiting));
         Self { queue, health }
     }
 
@@ -126,6 +127,7 @@ type Answer = Result<Option<Enqueued>>;
 
 struct Acceptor {
     pool: Pool,
+    follower: Follower,
     backlogs: HashMap<ChannelKey, Backlog>,
 }
 
@@ -175,6 +177,13 @@ impl Acceptor {
             }
             Err(error) => vec![Err(error); messages.len()],
         };
+        let taken = messages
+            .iter()
+            .zip(&answers)
+            .filter(|(_, answer)| matches!(answer, Ok(Some(Enqueued::Accepted | Enqueued::Replayed(_)))));
+        let channels: HashSet<ChannelKey> = taken.map(|(message, _)| message.channel).collect();
+        // Whether or not a caller still waits.
+        self.follower.tell(channels.into_iter().map(Change::Accepted).collect());
         let mut again = Vec::new();
         for (waiting, answer) in batch.into_iter().zip(answers) {
             if let Some(answer) = answer.transpose() {

@@ -149,7 +149,10 @@ macro_rules! transaction {
             })
             .await;
             let failure = match done {
-                Ok(done) => break Ok(done),
+                Ok(done) => {
+                    client.give_back();
+                    break Ok(done);
+                }
                 Err(failure) => failure,
             };
             match $pool.judge(client, failure) {
@@ -174,7 +177,10 @@ macro_rules! plainly {
                 $crate::store::postgres::db::limited($work).await
             };
             let failure = match done {
-                Ok(done) => break Ok(done),
+                Ok(done) => {
+                    client.give_back();
+                    break Ok(done);
+                }
                 Err(failure) => failure,
             };
             match $pool.judge(client, failure) {

@@ -41,6 +41,7 @@ use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use tokio::sync::watch;
 
+use super::commits::{Change, Follow, Follower};
 use super::person::{Erased, Erasure, PersonPage, PersonQuery};
 use super::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
@@ -69,6 +70,7 @@ pub struct PgStore {
     /// For the lease alone: one that is renewed late is lost.
     lease: Pool,
     accepting: Accepting,
+    follower: Follower,
     direct_url: String,
 }
 
@@ -88,8 +90,17 @@ impl PgStore {
         migrations::check(&pool).await?;
         let (coordination, lease) = (database.pool(COORDINATION)?, database.pool(LEASE)?);
         let calls = database.pool(CALLS)?;
-        let accepting = Accepting::start(calls.clone());
-        Ok(Self { database, pool, calls, coordination, lease, accepting, direct_url: direct_url.to_owned() })
+        let follower = Follower::default();
+        let accepting = Accepting::start(calls.clone(), follower.clone());
+        Ok(Self { database, pool, calls, coordination, lease, accepting, follower, direct_url: direct_url.to_owned() })
+    }
+
+    /// Tells of a channel that was changed, as it stands now. Where it cannot be read, the next look at the version of the
+    /// directory finds the change.
+    async fn tell_channel(&self, key: ChannelKey) {
+        if let Ok(Some(channel)) = self.channel(key).await {
+            self.follower.tell(vec![Change::Channel(Box::new(channel))]);
+        }
     }
 
     /// The database, for connections of the sandbox's network.
@@ -109,6 +120,10 @@ impl Store for PgStore {
         self.database.health()
     }
 
+    fn follow(&self, follow: Arc<dyn Follow>) {
+        self.follower.set(follow);
+    }
+
     async fn institutions(&self) -> Result<Vec<Institution>> {
         plainly!(self.pool, db => accounts::institutions(db))
     }
@@ -122,11 +137,13 @@ impl Store for PgStore {
     }
 
     async fn create_api_key(&self, key: ApiKey) -> Result<()> {
-        transaction!(self.pool, db => accounts::create_api_key(db, &key).await)
+        let created: Result<()> = transaction!(self.pool, db => accounts::create_api_key(db, &key).await);
+        created.inspect(|()| self.follower.tell(vec![Change::Key(Box::new(key))]))
     }
 
     async fn revoke_api_key(&self, id: ApiKeyId, now: Millis) -> Result<()> {
-        transaction!(self.pool, db => accounts::revoke_api_key(db, id, now).await)
+        let revoked: Result<()> = transaction!(self.pool, db => accounts::revoke_api_key(db, id, now).await);
+        revoked.inspect(|()| self.follower.tell(vec![Change::Revoked(id)]))
     }
 
     async fn touch_api_keys(&self, used: Vec<(ApiKeyId, Millis)>) -> Result<()> {
@@ -151,7 +168,10 @@ impl Store for PgStore {
     }
 
     async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>> {
-        transaction!(self.pool, db => channels::create(db, &channel).await)
+        let created: Result<Option<Channel>> = transaction!(self.pool, db => channels::create(db, &channel).await);
+        created.inspect(|channel| {
+            self.follower.tell(channel.iter().map(|channel| Change::Channel(Box::new(channel.clone()))).collect());
+        })
     }
 
     async fn move_channel(
@@ -162,7 +182,9 @@ impl Store for PgStore {
         reason: Option<String>,
         now: Millis,
     ) -> Result<bool> {
-        transaction!(self.pool, db => channels::move_to(db, key, (expected, next), reason.as_deref(), now).await)
+        let moved: Result<bool> =
+            transaction!(self.pool, db => channels::move_to(db, key, (expected, next), reason.as_deref(), now).await);
+        moved.inspect(|_| self.follower.tell(vec![Change::Work(key)]))
     }
 
     async fn move_held_channel(
@@ -177,7 +199,9 @@ impl Store for PgStore {
     }
 
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
-        transaction!(self.pool, db => channels::update(db, key, &name, settings).await)
+        let updated: bool = transaction!(self.pool, db => channels::update(db, key, &name, settings).await)?;
+        self.tell_channel(key).await;
+        Ok(updated)
     }
 
     async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
@@ -185,7 +209,9 @@ impl Store for PgStore {
     }
 
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
-        transaction!(self.pool, db => channels::delete(db, key, now).await)
+        let () = transaction!(self.pool, db => channels::delete(db, key, now).await)?;
+        self.tell_channel(key).await;
+        Ok(())
     }
 
     async fn links(&self) -> Result<Vec<Link>> {
@@ -197,7 +223,9 @@ impl Store for PgStore {
     }
 
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
-        transaction!(self.pool, db => links::link(db, &link, expected, now).await)
+        let channel = link.channel;
+        let linked: Result<bool> = transaction!(self.pool, db => links::link(db, &link, expected, now).await);
+        linked.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
     }
 
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
@@ -290,7 +318,8 @@ impl Store for PgStore {
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
-        transaction!(self.pool, db => queue::cancel(db, channel, id, now).await)
+        let cancelled: Result<Cancelled> = transaction!(self.pool, db => queue::cancel(db, channel, id, now).await);
+        cancelled.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
     }
 
     async fn open_channels(&self) -> Result<Vec<ChannelKey>> {

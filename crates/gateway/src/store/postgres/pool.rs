@@ -4,6 +4,7 @@
 //! statements are prepared once for each connection, which saves parsing them; each run is planned for its own values,
 //! because a plan for any would walk a channel of a million messages as if it had five.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -150,7 +151,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// What is prepared in a connection.
-    pub fn prepared(&self, client: &Object) -> Option<Arc<StatementCache>> {
+    pub fn prepared(&self, client: &Borrowed) -> Option<Arc<StatementCache>> {
         self.database.prepares.then(|| client.statement_cache.clone())
     }
 
@@ -163,14 +164,14 @@ impl Pool {
     }
 
     /// A connection; waits a while for one.
-    pub async fn get(&self) -> Result<Object> {
+    pub async fn get(&self) -> Result<Borrowed> {
         let patient_until = Instant::now() + PATIENCE;
         loop {
             if let Health::Down(why) = &*self.database.health.borrow() {
                 return Err(StoreError::Unavailable(why.clone()));
             }
             let error = match self.connections.get().await {
-                Ok(client) => return Ok(client),
+                Ok(client) => return Ok(Borrowed(Some(client))),
                 Err(PoolError::Timeout(TimeoutType::Wait)) => return Err(StoreError::Overloaded),
                 Err(error) => crate::outbound::causes(&error),
             };
@@ -187,23 +188,62 @@ impl Pool {
     }
 
     /// Takes a failure to heart; `None` when the work may be run again.
-    pub fn judge(&self, client: Object, failure: Option<Failure>) -> Option<StoreError> {
+    pub fn judge(&self, client: Borrowed, failure: Option<Failure>) -> Option<StoreError> {
         match failure.map(Failure::verdict) {
-            Some(Verdict::Again) => None,
-            Some(Verdict::Own(error)) => Some(error),
+            Some(Verdict::Again) => {
+                client.give_back();
+                None
+            }
+            Some(Verdict::Own(error)) => {
+                client.give_back();
+                Some(error)
+            }
             // It is not given back: who knows in what state it is.
             Some(Verdict::Lost(why)) => {
-                drop(Object::take(client));
+                drop(client);
                 self.database.suspect(why.clone());
                 Some(StoreError::Unavailable(why))
             }
             // It took too long, which may be this statement's own fault; a transaction that was not to be committed yet ends
             // with its connection.
             None => {
-                drop(Object::take(client));
+                drop(client);
                 self.database.suspect(SILENT.to_owned());
                 Some(StoreError::Unavailable(SILENT.to_owned()))
             }
+        }
+    }
+}
+
+/// A connection on loan. It goes back to its pool by [`give_back`](Self::give_back) alone. Where the work on it is dropped
+/// before its end, the connection is closed: the statement may still be running, and the next one would wait behind it.
+pub(crate) struct Borrowed(Option<Object>);
+
+impl Borrowed {
+    /// Nothing runs on it any more.
+    pub fn give_back(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Deref for Borrowed {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        self.0.as_ref().expect("it is there until it is given back")
+    }
+}
+
+impl DerefMut for Borrowed {
+    fn deref_mut(&mut self) -> &mut Object {
+        self.0.as_mut().expect("it is there until it is given back")
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
         }
     }
 }

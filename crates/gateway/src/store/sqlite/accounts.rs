@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::{Writing, not_understood};
 use crate::clock::Millis;
+use crate::store::commits::Change;
 use crate::store::rows::{ApiKey, Institution};
 
 pub(super) fn institutions(connection: &Connection) -> rusqlite::Result<Vec<Institution>> {
@@ -79,6 +80,7 @@ pub(super) fn create_api_key(writing: &mut Writing, key: &ApiKey) -> rusqlite::R
             key.created_at,
         ],
     )?;
+    writing.tell(Change::Key(Box::new(key.clone())));
     Ok(())
 }
 
@@ -87,6 +89,7 @@ pub(super) fn revoke_api_key(writing: &mut Writing, id: ApiKeyId, now: Millis) -
         "update api_keys set revoked_at = ?2 where id = ?1 and revoked_at is null",
         params![id.as_bytes(), now],
     )?;
+    writing.tell(Change::Revoked(id));
     Ok(())
 }
 

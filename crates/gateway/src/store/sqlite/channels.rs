@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Known, Writing, accounts, chats, links, not_understood, recipients, sessions};
 use crate::clock::Millis;
+use crate::store::commits::Change;
 use crate::store::line::{Front, Line, keeps_restriction};
 use crate::store::rows::{Channel, ChannelKey, NewChannel, Seq};
 
@@ -128,6 +129,7 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
     drop(statement);
     Ok(made.map(|(made, (key, known))| {
         writing.lines.insert(key, known);
+        writing.tell(Change::Channel(Box::new(made.clone())));
         made
     }))
 }
@@ -156,6 +158,7 @@ pub(super) fn move_to(
         line.connections += i64::from(connected_at.is_some());
         line.restricted_until = line.restricted_until.filter(|_| keeps_restriction);
         line.front = Front::default();
+        writing.tell(Change::Work(key));
     }
     Ok(moved == 1)
 }
@@ -224,7 +227,9 @@ pub(super) fn update(
     }
     let settings = serde_json::to_string(&settings).map_err(|_| not_understood("channel setting"))?;
     let sql = "update channels set name = ?2, settings = ?3 where key = ?1 and deleted_at is null";
-    Ok(writing.connection.prepare_cached(sql)?.execute(params![key, name, settings])? == 1)
+    let updated = writing.connection.prepare_cached(sql)?.execute(params![key, name, settings])? == 1;
+    writing.tell_channel(key)?;
+    Ok(updated)
 }
 
 pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rusqlite::Result<()> {
@@ -245,5 +250,5 @@ pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rus
         // What is left is cancelled, and no backlog of the channel that may be made anew.
         *open = 0;
     }
-    Ok(())
+    writing.tell_channel(key)
 }

@@ -4,6 +4,7 @@ use recado_domain::ids::MessageId;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Known, Writing, recipients};
+use crate::store::commits::Change;
 use crate::store::rows::{Enqueued, Idempotency, NewMessage, Seq};
 
 pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::Result<Enqueued> {
@@ -13,6 +14,9 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
     };
     // Before state and backlog: a repeated call gets its first answer whatever the channel has come to.
     if let Some(earlier) = message.idempotency.as_ref().map(|key| earlier_use(writing, key)).transpose()?.flatten() {
+        if matches!(earlier, Enqueued::Replayed(_)) {
+            writing.tell(Change::Accepted(message.channel));
+        }
         return Ok(earlier);
     }
     if !line.state.accepts(line.was_connected) {
@@ -30,6 +34,7 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
         *open += 1;
         line.front.make_room_for(seq);
     }
+    writing.tell(Change::Accepted(message.channel));
     Ok(Enqueued::Accepted)
 }
 

@@ -34,6 +34,7 @@ use rusqlite::Connection;
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::watch;
 
+use super::commits::{Change, Follow};
 use super::line::Line;
 use super::person::{Erased, Erasure, PersonPage, PersonQuery};
 use super::rows::{
@@ -79,6 +80,8 @@ pub(super) struct Writing {
     /// The highest number that a message was given. None is given twice while this process lives: an outcome that is on
     /// its way for a message that was erased must not find another one.
     last_seq: Seq,
+    /// What follows the commit.
+    changes: Vec<Change>,
 }
 
 impl Owned for Writing {
@@ -90,7 +93,7 @@ impl Owned for Writing {
         let last =
             "select max(ifnull((select max(seq) from messages), 0), ifnull(max(cancel_before), 0)) from channels";
         let last_seq = connection.query_row(last, [], |row| row.get(0))?;
-        Ok(Self { connection, lines, last_seq })
+        Ok(Self { connection, lines, last_seq, changes: Vec::new() })
     }
 
     fn connection(&self) -> &Connection {
@@ -101,12 +104,29 @@ impl Owned for Writing {
         self.lines = channels::lines(&self.connection)?;
         Ok(())
     }
+
+    fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
 }
 
 impl Writing {
     /// A channel's line. Every channel has one: the foreign key holds messages to channels.
     fn line(&mut self, key: ChannelKey) -> Option<&mut Line> {
         self.lines.get_mut(&key).map(|known| &mut known.line)
+    }
+
+    /// Whoever follows hears of it after the commit. A call that is undone may be told as well: what was not changed is
+    /// read as it was before.
+    fn tell(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// The same of a channel, as it stands now.
+    fn tell_channel(&mut self, key: ChannelKey) -> rusqlite::Result<()> {
+        let channel = channels::one(&self.connection, key)?;
+        self.changes.extend(channel.map(|channel| Change::Channel(Box::new(channel))));
+        Ok(())
     }
 
     fn opens_chats(&self, key: ChannelKey) -> bool {
@@ -186,6 +206,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn health(&self) -> watch::Receiver<Health> {
         self.writer.health()
+    }
+
+    fn follow(&self, follow: Arc<dyn Follow>) {
+        self.writer.follower().set(follow);
     }
 
     async fn institutions(&self) -> Result<Vec<Institution>> {

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Known, Writing, channels, chats, not_understood, receipts, recipients};
 use crate::clock::Millis;
+use crate::store::commits::Change;
 use crate::store::line::reached_column;
 use crate::store::rows::{Cancelled, ChannelKey, Outcomes, SentCard, Seq, Settlement};
 
@@ -225,6 +226,9 @@ pub(super) fn cancel(
     let step = (MessageStatus::Queued, MessageStatus::Cancelled);
     // A card that may have arrived cannot be called back.
     let moved = !unanswered && move_message(writing, (channel, seq), step, &Details::default(), now)?;
+    if moved {
+        writing.tell(Change::Work(channel));
+    }
     Ok(if moved { Cancelled::Done } else { Cancelled::TooLate })
 }
 

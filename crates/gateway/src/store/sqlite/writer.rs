@@ -18,6 +18,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::BUSY_TIMEOUT;
+use crate::store::commits::{Change, Follower};
 use crate::store::rows::{Health, StoreError};
 
 /// Most calls in one commit.
@@ -42,6 +43,10 @@ pub(crate) trait Owned: Sized + Send + 'static {
     /// A call's writes were undone: what is derived from the file follows.
     fn rolled_back(&mut self) -> rusqlite::Result<()> {
         Ok(())
+    }
+    /// What was committed since this was last asked, for whoever follows.
+    fn take_changes(&mut self) -> Vec<Change> {
+        Vec::new()
     }
 }
 
@@ -102,6 +107,7 @@ enum Item<S> {
 pub(crate) struct Writer<S> {
     queue: mpsc::Sender<Item<S>>,
     health: watch::Receiver<Health>,
+    follower: Follower,
 }
 
 impl<S: Owned> Writer<S> {
@@ -110,12 +116,18 @@ impl<S: Owned> Writer<S> {
         let state = S::open(&path)?;
         let (queue, waiting) = mpsc::channel(WAITING);
         let (report, health) = watch::channel(Health::Up);
-        let thread = Thread { path, waiting, report };
+        let follower = Follower::default();
+        let thread = Thread { path, waiting, report, follower: follower.clone() };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || thread.run(state))
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        Ok(Self { queue, health })
+        Ok(Self { queue, health, follower })
+    }
+
+    /// Who hears of each commit.
+    pub(crate) fn follower(&self) -> &Follower {
+        &self.follower
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
@@ -192,6 +204,7 @@ struct Thread<S> {
     path: PathBuf,
     waiting: mpsc::Receiver<Item<S>>,
     report: watch::Sender<Health>,
+    follower: Follower,
 }
 
 impl<S: Owned> Thread<S> {
@@ -253,6 +266,10 @@ impl<S: Owned> Thread<S> {
             if let Err(reason) = &committed {
                 // Before anyone hears of it: a caller who repeats at once must not meet a store that looks well.
                 self.report.send_replace(Health::Down(reason.clone()));
+            }
+            if committed.is_ok() {
+                // Whether or not a caller still waits.
+                self.follower.tell(state.take_changes());
             }
             batch.drain(..).for_each(|call| call.answer(outcome.clone()));
             committed?;

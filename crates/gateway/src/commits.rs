@@ -1,0 +1,65 @@
+//! Follows the commits of the store: the directory takes over what changed, and the dispatcher hears of new work.
+
+use std::sync::Arc;
+
+use crate::directory::Directory;
+use crate::dispatch::{Dispatcher, News};
+use crate::gateway::Gateway;
+use crate::store::commits::{Change, Follow};
+use crate::store::rows::{Health, StoreError};
+
+/// What is kept in memory of the store.
+pub struct InMemory {
+    pub directory: Arc<Directory>,
+    pub dispatcher: Dispatcher,
+}
+
+impl Follow for InMemory {
+    fn committed(&self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Accepted(channel) => self.dispatcher.tell(channel, News::Accepted),
+                Change::Work(channel) => self.dispatcher.wake(channel),
+                Change::Key(key) => self.directory.take_key(*key),
+                Change::Revoked(id) => self.directory.revoke(id),
+                Change::Channel(channel) => {
+                    self.directory.add_channel(&channel);
+                    self.dispatcher.wake(channel.key);
+                }
+            }
+        }
+    }
+}
+
+/// Reads everything anew each time that the store comes back: a commit whose answer was lost may have been kept, and
+/// nobody was told of it. Where nodes share a store, `cluster` does the same.
+pub async fn follow_outages(gateway: Arc<Gateway>) {
+    let mut health = gateway.store.health();
+    loop {
+        tokio::select! {
+            () = gateway.stop.cancelled() => return,
+            changed = health.wait_for(|health| *health != Health::Up) => if changed.is_err() { return },
+        }
+        loop {
+            tokio::select! {
+                () = gateway.stop.cancelled() => return,
+                changed = health.wait_for(|health| *health == Health::Up) => if changed.is_err() { return },
+            }
+            match read_anew(&gateway).await {
+                Ok(()) => break,
+                Err(error) => tracing::debug!(%error, "keys and channels could not be read; the next try follows"),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+}
+
+async fn read_anew(gateway: &Gateway) -> Result<(), StoreError> {
+    let _one_at_a_time = gateway.changes.lock().await;
+    gateway.store.api_keys().await?.into_iter().for_each(|key| gateway.directory.take_key(key));
+    gateway.store.channels().await?.iter().for_each(|channel| gateway.directory.add_channel(channel));
+    if gateway.cluster.is_none() {
+        gateway.dispatcher.wake_all().await?;
+    }
+    Ok(())
+}

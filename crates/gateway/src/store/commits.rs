@@ -1,0 +1,47 @@
+//! What a commit changes that is also kept in memory: which channels have work, and the keys and channels of the
+//! directory. The store tells it after each commit, so that none of it depends on the request that asked for the change.
+
+use std::sync::{Arc, OnceLock};
+
+use recado_domain::ids::ApiKeyId;
+
+use super::rows::{ApiKey, Channel, ChannelKey};
+
+/// One consequence of a commit.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A message was accepted, or a repeated call found it accepted. The message stands behind all others.
+    Accepted(ChannelKey),
+    /// A message of the channel was cancelled, or the channel changed its state: what waited may be sent now.
+    Work(ChannelKey),
+    /// A key was created.
+    Key(Box<ApiKey>),
+    /// A key was revoked.
+    Revoked(ApiKeyId),
+    /// A channel was created, changed or deleted.
+    Channel(Box<Channel>),
+}
+
+/// Takes over what was committed.
+pub trait Follow: Send + Sync + 'static {
+    /// Called once for each commit, in the order of the commits, before the callers are answered. It may be called on a
+    /// thread outside the runtime, and must not block.
+    fn committed(&self, changes: Vec<Change>);
+}
+
+/// Who follows the commits of a store; before that is set nobody does.
+#[derive(Clone, Default)]
+pub(crate) struct Follower(Arc<OnceLock<Arc<dyn Follow>>>);
+
+impl Follower {
+    pub fn set(&self, follow: Arc<dyn Follow>) {
+        // A store has one gateway: the first that follows stays.
+        let _ = self.0.set(follow);
+    }
+
+    pub fn tell(&self, changes: Vec<Change>) {
+        if let Some(follow) = self.0.get().filter(|_| !changes.is_empty()) {
+            follow.committed(changes);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The safety net under the dispatcher: a scan that finds open messages whose channel has no task.
+//!
+//! Every commit wakes the tasks that it concerns, so the scan finds nothing. What it finds is a fault of Recado's: it is
+//! logged, and the channel is woken.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::gateway::Gateway;
+use crate::store::rows::{ChannelKey, StoreError};
+
+/// The wait between two scans. With a file a scan reads memory; on PostgreSQL it is one statement.
+const EVERY: Duration = Duration::from_secs(15);
+/// Looks that have to agree. A task may end between the answer of the store and the look at the tasks.
+const LOOKS: usize = 3;
+/// The wait between these looks with a file, and where nodes share the store: there the look of `cluster` comes first,
+/// every five seconds, because a node that is killed after its commit tells nobody.
+const BETWEEN: Duration = Duration::from_secs(1);
+const BETWEEN_SHARED: Duration = Duration::from_secs(5);
+
+/// Scans now and then, until the server stops.
+pub async fn watch(gateway: Arc<Gateway>) {
+    loop {
+        tokio::select! {
+            () = gateway.stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        tokio::select! {
+            () = gateway.stop.cancelled() => return,
+            scanned = scan(&gateway) => if let Err(error) = scanned {
+                tracing::debug!(%error, "open messages without a task could not be looked for");
+            },
+        }
+    }
+}
+
+async fn scan(gateway: &Gateway) -> Result<(), StoreError> {
+    let mut stranded = look(gateway).await?;
+    for _ in 1..LOOKS {
+        if stranded.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(if gateway.cluster.is_some() { BETWEEN_SHARED } else { BETWEEN }).await;
+        let now = look(gateway).await?;
+        stranded.retain(|channel| now.contains(channel));
+    }
+    for channel in stranded {
+        let id = gateway.directory.channel(channel).map(|entry| entry.via.id.to_string());
+        tracing::warn!(channel.id = id, "open messages had no task; the channel was woken");
+        gateway.dispatcher.wake(channel);
+    }
+    Ok(())
+}
+
+/// The channels of this process that have open messages and no task.
+async fn look(gateway: &Gateway) -> Result<HashSet<ChannelKey>, StoreError> {
+    let open: Vec<ChannelKey> = match &gateway.cluster {
+        None => gateway.store.open_channels().await?,
+        Some(cluster) => match cluster.node_id() {
+            Some(node) => {
+                let held = cluster.store.held_with_work(node, gateway.clock.now()).await?;
+                held.into_iter().map(|(channel, _)| channel).collect()
+            }
+            None => Vec::new(),
+        },
+    };
+    Ok(open.into_iter().filter(|channel| gateway.dispatcher.lacks_task(*channel)).collect())
+}
