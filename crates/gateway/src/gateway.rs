@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use secrecy::SecretString;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
 use crate::store::Store;
 use crate::store::postgres::PgStore;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{self, SqliteStore};
 
 /// The store's file in the data directory.
 pub const STORE_FILE: &str = "recado.db";
@@ -123,6 +123,19 @@ impl Gateway {
         self.store.close().await;
         self.providers.sandbox().close().await;
     }
+}
+
+/// Fails where no store is in the directory. Only `recado init` makes one: a mistyped path, or a file that was emptied,
+/// must not be served as a store that knows no key.
+pub fn look_for_store(data_dir: &Path) -> anyhow::Result<()> {
+    let (store, dir) = (data_dir.join(STORE_FILE), data_dir.display());
+    if !store.exists() {
+        bail!("there is no store in {dir}: make one with `recado init --data-dir {dir}`");
+    }
+    if sqlite::copy::is_empty(&store) {
+        bail!("{} is empty: make a store with `recado init --data-dir {dir}`, or restore a back-up", store.display());
+    }
+    Ok(())
 }
 
 /// What a gateway stands on.

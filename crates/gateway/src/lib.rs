@@ -20,6 +20,7 @@ pub mod control;
 pub mod gateway;
 pub mod housekeeping;
 pub mod lock;
+pub mod log;
 pub mod outbound;
 pub mod sealed;
 pub mod shutdown;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
@@ -19,6 +19,6 @@ impl Completions {
     pub fn run(self) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "recado", &mut script);
-        Ok(std::io::stdout().lock().write_all(&script)?)
+        std::io::stdout().lock().write_all(&script).context(super::output::NOT_PRINTED)
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::output::note;
+use super::output::{note, tame};
 use crate::control::AskError;
 
 /// An exit code.
@@ -76,9 +76,14 @@ pub fn unavailable(text: impl Into<String>) -> anyhow::Error {
 
 /// Says why a command failed, and gives its exit code.
 pub fn end(result: anyhow::Result<Exit>) -> Exit {
+    end_with(result, note)
+}
+
+/// The same, said by `say`.
+pub(super) fn end_with(result: anyhow::Result<Exit>, say: impl FnOnce(&str)) -> Exit {
     result.unwrap_or_else(|error| match Exit::of(&error) {
         Some(exit) => {
-            note(&format!("recado: {error:#}"));
+            say(&tame(&format!("recado: {error:#}")));
             exit
         }
         None => Exit::Done,

@@ -15,6 +15,7 @@ use crate::lock::{DataDirLock, make_private};
 use crate::operations::institutions::{self, Founded};
 use crate::shutdown::Signals;
 use crate::store::postgres;
+use crate::store::sqlite::copy;
 
 #[derive(Debug, Args)]
 pub struct Init {
@@ -43,11 +44,12 @@ impl Init {
             return self.show(&found(dir, behaviour, &self.name).await?);
         }
         let store = dir.join(STORE_FILE);
-        if store.exists() {
+        let begun = store.exists();
+        if begun && !is_unused(&store) {
             bail!("{} is there already: this directory is in use", store.display());
         }
         let made = found(dir, behaviour, &self.name).await;
-        if made.is_err() {
+        if made.is_err() && !begun {
             // Nothing of use is in it, and it would stand in the way of the next try.
             let _ = std::fs::remove_file(store);
         }
@@ -68,6 +70,12 @@ impl Init {
             )
         })
     }
+}
+
+/// Whether nobody has used the store: its file is empty, or `init` was killed before it made an institution.
+fn is_unused(store: &Path) -> bool {
+    copy::is_empty(store)
+        || copy::look_at(store).and_then(|store| copy::institutions(&store)).is_ok_and(|count| count == 0)
 }
 
 async fn found(dir: &Path, behaviour: Behaviour, name: &str) -> Result<Founded> {

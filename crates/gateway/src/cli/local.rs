@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::Value;
 
 use crate::config::Behaviour;
 use crate::control::{AskError, Client, Command, Desk};
-use crate::gateway::{Gateway, STORE_FILE};
+use crate::gateway::{self, Gateway};
 use crate::lock::{DataDirLock, make_private};
 use crate::shutdown::Signals;
 
@@ -32,8 +32,8 @@ impl Local {
         let behaviour = Behaviour::from_environment();
         if behaviour.database.urls().is_some() {
             make_private(data_dir)?;
-        } else if !data_dir.join(STORE_FILE).exists() && !DataDirLock::is_held(data_dir) {
-            bail!("there is no store in {}: make one with `recado init --data-dir {0}`", data_dir.display());
+        } else if !DataDirLock::is_held(data_dir) {
+            gateway::look_for_store(data_dir)?;
         }
         let mut tries = 0;
         let lock = loop {

@@ -126,7 +126,7 @@ struct Output {
 pub async fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Init(init) => init.run().await.map(Exit::done),
-        Command::Serve(config) => serve::run(*config).await.map(Exit::done),
+        Command::Serve(config) => Ok(serve::run(*config).await),
         Command::Institutions { command } => command.run().await.map(Exit::done),
         Command::Keys { command } => command.run().await.map(Exit::done),
         Command::Channels { command } => command.run().await.map(Exit::done),

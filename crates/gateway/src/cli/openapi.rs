@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::api::openapi;
 
 pub fn run() -> Result<()> {
-    Ok(std::io::stdout().write_all(openapi::text().as_bytes())?)
+    std::io::stdout().write_all(openapi::text().as_bytes()).context(super::output::NOT_PRINTED)
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
 use super::Output;
@@ -25,9 +25,12 @@ pub fn show(output: &Output, value: &Value) -> Result<()> {
 /// the error ends the command, see [`super::exit::Exit::of`].
 pub fn line(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(format!("{text}\n").as_bytes())?;
-    Ok(out.flush()?)
+    let written = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
+    written.context(NOT_PRINTED)
 }
+
+/// What stands before the reason why a result could not be printed: a full disk, for one.
+pub const NOT_PRINTED: &str = "cannot write to standard output";
 
 /// A line for the person, beside what the command prints for others; nobody may be there to read it.
 pub fn note(text: &str) {

@@ -1,6 +1,6 @@
 //! `recado serve`: starts the parts, serves, and ends them in order.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -9,12 +9,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::exit::{Exit, end_with};
 use crate::api::Api;
 use crate::cluster;
-use crate::config::{Config, LogConfig, LogFormat, Role};
+use crate::config::{Config, Role};
 use crate::control::Socket;
-use crate::gateway::{Gateway, STORE_FILE};
+use crate::gateway::{self, Gateway};
 use crate::lock::{DataDirLock, make_private};
+use crate::log::Log;
 use crate::operations::links;
 use crate::sealed::KeyRing;
 use crate::shutdown::Signals;
@@ -22,9 +24,14 @@ use crate::store::postgres::{self, NewNode};
 use crate::store::rows::StoreError;
 use crate::{commits, housekeeping, server, stranded};
 
-pub async fn run(config: Config) -> Result<()> {
-    start_log(&config.log);
-    log_panics();
+pub async fn run(config: Config) -> Exit {
+    let log = Log::start(&config.log);
+    let served = serve(config).await.map(Exit::done);
+    // By the log as well: a start that failed must end, whatever is behind standard error.
+    end_with(served, |why| log.say(why))
+}
+
+async fn serve(config: Config) -> Result<()> {
     let mut signals = Signals::listen()?;
     let secrets = prepare(&config).await?;
     let dir = &config.data_dir.data_dir;
@@ -33,6 +40,10 @@ pub async fn run(config: Config) -> Result<()> {
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
     let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await?;
+    if gateway.store.institutions().await?.is_empty() {
+        gateway.close().await;
+        bail!("the store has no institution, so nobody could call: make the first one with `recado init`");
+    }
     let background = TaskTracker::new();
     // Receipts come last to an end: what was sent while stopping may still be acknowledged.
     let receipts_stop = CancellationToken::new();
@@ -42,7 +53,9 @@ pub async fn run(config: Config) -> Result<()> {
     background.spawn(Socket::open(dir)?.serve(gateway.clone()));
     start(&config, &gateway, &background).await?;
     background.close();
-    announce(&listener)?;
+    if let Err(error) = announce(&listener) {
+        tracing::warn!(%error, "the address could not be written to standard output");
+    }
 
     let hurry = CancellationToken::new();
     let serving = tokio::spawn({
@@ -83,9 +96,9 @@ async fn prepare(config: &Config) -> Result<KeyRing> {
     let dir = &config.data_dir.data_dir;
     if let Some((_, direct_url)) = config.behaviour.database.urls() {
         make_private(dir)?;
-        postgres::migrate(direct_url).await.context("cannot bring the database's tables up to date")?;
-    } else if !dir.join(STORE_FILE).exists() {
-        bail!("there is no store in {}: make one with `recado init --data-dir {0}`", dir.display());
+        postgres::upgrade(direct_url).await.context("cannot bring the database's tables up to date")?;
+    } else {
+        gateway::look_for_store(dir)?;
     }
     config.behaviour.secret_key.read()
 }
@@ -154,27 +167,11 @@ async fn take_up_lines(gateway: &Gateway) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn start_log(config: &LogConfig) {
-    let log = tracing_subscriber::fmt().with_max_level(config.log).with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().init(),
-    }
-}
-
-/// A panic is told by its place alone: its text may hold what a person wrote.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, thread = std::thread::current().name(), "a panic");
-    }));
-}
-
 /// Says where the server listens, on the first line of standard output: scripts that asked for a free port read it.
-fn announce(listener: &TcpListener) -> Result<()> {
-    let mut out = std::io::stdout();
+fn announce(listener: &TcpListener) -> io::Result<()> {
+    let mut out = io::stdout();
     writeln!(out, "recado {} listens on http://{}", env!("CARGO_PKG_VERSION"), listener.local_addr()?)?;
-    Ok(out.flush()?)
+    out.flush()
 }
 
 /// Systems start programs with room for 1,024 files; each connection is one.
@@ -186,33 +183,5 @@ fn raise_file_limit(connections: u32) {
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    use super::*;
-
-    #[test]
-    fn the_text_of_a_panic_is_not_logged() -> Result<()> {
-        // The hook is the process's: in this one it would be every test's.
-        let child = Command::new(std::env::current_exe()?)
-            .args(["--exact", "cli::serve::tests::child", "--ignored", "--nocapture"])
-            .output()?;
-        let said = String::from_utf8([child.stdout, child.stderr].concat())?;
-        assert!(!child.status.success(), "{said}");
-        assert!(said.contains(&format!("\"place\":\"{}:", file!())), "{said}");
-        assert!(!said.contains("5531999990001"), "{said}");
-        Ok(())
-    }
-
-    #[test]
-    #[ignore = "a part of the test above, run by it in a process of its own"]
-    fn child() {
-        start_log(&LogConfig { log: tracing::level_filters::LevelFilter::INFO, log_format: LogFormat::Json });
-        log_panics();
-        panic!("no number: 5531999990001");
     }
 }

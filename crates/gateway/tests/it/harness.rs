@@ -138,13 +138,20 @@ pub struct Server {
 
 impl Server {
     /// Starts `command`, which must end in a `recado serve` that prints its address on its first line.
-    pub fn start(mut command: Command, home: &Home) -> Self {
+    pub fn start(command: Command, home: &Home) -> Self {
         // Beside the data directory, so that a test with a full disk still gets its log.
-        let log = home.dir.with_extension("log");
-        let file = File::options().append(true).create(true).open(&log).expect("a log file");
-        let log = File::open(&log).expect("the log can be read");
+        let file = File::options().append(true).create(true).open(home.dir.with_extension("log"));
+        Self::start_logging_to(command, home, file.expect("a log file"))
+    }
+
+    /// The same with another standard error.
+    pub fn start_logging_to(mut command: Command, home: &Home, stderr: impl Into<Stdio>) -> Self {
+        let log = File::options().read(true).append(true).create(true).open(home.dir.with_extension("log"));
+        let log = log.expect("the log can be read");
         let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file).spawn().expect("the server starts");
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("the server starts");
+        // What only the server may hold, such as the end of a pipe, is not held here.
+        drop(command);
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("the server prints a line");
         let address = line.trim().rsplit("http://").next().unwrap_or_default().to_owned();

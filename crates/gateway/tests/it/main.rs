@@ -15,6 +15,7 @@ mod health;
 mod isolation;
 mod kill;
 mod load;
+mod log;
 mod openapi;
 mod seed;
 mod slow;

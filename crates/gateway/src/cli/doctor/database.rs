@@ -28,6 +28,9 @@ pub async fn checks(database: &Database) -> Vec<Check> {
         Check::ok(name, version)
     }];
     checks.push(tables(found.tables));
+    if found.tables.is_some() {
+        checks.push(super::institutions(found.institutions));
+    }
     checks.extend(found.wrong.iter().map(|(setting, is)| {
         let to_do = format!("set {setting} as docs/operations.md says: what was accepted may be lost with it");
         Check::fail("settings", format!("{setting} is {is}"), to_do)

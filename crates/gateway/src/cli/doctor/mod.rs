@@ -130,6 +130,15 @@ fn no_directory(dir: &Path) -> Check {
     )
 }
 
+/// A store without an institution has no key, and serves nobody.
+fn institutions(count: i64) -> Check {
+    let name = "institutions";
+    match count {
+        0 => Check::fail(name, "there are none", "make the first one with `recado init`"),
+        count => Check::ok(name, count.to_string()),
+    }
+}
+
 fn told(check: &Check) -> String {
     let status = serde_json::to_value(check.status).unwrap_or(Value::Null);
     let line = format!("{:4}  {:14}  {}", status.as_str().unwrap_or_default(), check.name, check.found);

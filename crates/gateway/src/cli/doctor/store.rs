@@ -7,7 +7,7 @@ use crate::clock::{Clock, SystemClock, rfc3339};
 use crate::config::SecretKey;
 use crate::gateway::{SANDBOX_FILE, STORE_FILE};
 use crate::store::sqlite::SCHEMA_VERSION;
-use crate::store::sqlite::copy::{check, look_at, version_and_newest};
+use crate::store::sqlite::copy::{check, institutions, is_empty, look_at, version_and_newest};
 
 /// A log beyond this is not written into its database as it should be.
 const LOG: u64 = 512 << 20;
@@ -20,8 +20,13 @@ pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
         let to_do = format!("make one with `recado init --data-dir {}`, or name the right directory", dir.display());
         return vec![Check::fail("store", "there is none in this directory", to_do)];
     }
+    if is_empty(&store) {
+        let to_do = format!("make one with `recado init --data-dir {}`, or restore a back-up", dir.display());
+        return vec![Check::fail("store", format!("{} is empty", store.display()), to_do)];
+    }
     let mut checks = vec![whole("store", &store)];
     checks.extend(version(&store));
+    checks.extend(look_at(&store).and_then(|connection| institutions(&connection)).map(super::institutions));
     let sandbox = dir.join(SANDBOX_FILE);
     if sandbox.exists() {
         checks.push(whole("sandbox", &sandbox));

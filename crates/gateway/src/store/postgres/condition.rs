@@ -22,6 +22,7 @@ pub struct Condition {
     pub max_connections: i32,
     /// Nodes that are there.
     pub nodes: i64,
+    pub institutions: i64,
 }
 
 /// Looks at a database; an error says why it cannot be reached.
@@ -45,14 +46,15 @@ async fn look(db: Db<'_>) -> super::db::Done<Condition> {
         let row = db.row("select current_setting($1)", args![name]).await?;
         wrong.extend(row.map(|row| row.get::<_, String>(0)).filter(|is| !right.contains(&&**is)).map(|is| (name, is)));
     }
-    let (mut tables, mut nodes) = (None, 0);
+    let (mut tables, mut nodes, mut institutions) = (None, 0, 0);
     if there {
-        let sql = "select (select max(number) from recado_migrations), (select count(*) from nodes)";
+        let sql = "select (select max(number) from recado_migrations), (select count(*) from nodes),
+                          (select count(*) from institutions)";
         if let Some(row) = db.row(sql, args![]).await? {
-            (tables, nodes) = (row.get(0), row.get(1));
+            (tables, nodes, institutions) = (row.get(0), row.get(1), row.get(2));
         }
     }
-    Ok(Condition { version, tables, wrong, max_connections, nodes })
+    Ok(Condition { version, tables, wrong, max_connections, nodes, institutions })
 }
 
 /// Whether a pooler lets a program through to the database.

@@ -33,20 +33,37 @@ pub(super) const IMPORTING: &str = "recado_import";
 /// One node at a time migrates. The number says nothing; it only must not be another program's.
 const LOCK: &str = "select pg_advisory_xact_lock(7201746391)";
 
+/// Whether there are tables.
+const THERE: &str = "select to_regclass('recado_migrations') is not null";
+const NO_TABLES: &str = "there are no tables in the database: make them with `recado init --database-url …`";
+
 /// Makes the tables, or brings them up to date, in one transaction. Give it the database itself, not a pooler.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
+    connect_and_run(url, true).await
+}
+
+/// Brings tables up to date, and fails where there are none: only `recado init` makes them, so that a mistyped name of a
+/// database is not served as a store that knows no key.
+pub async fn upgrade(url: &str) -> anyhow::Result<()> {
+    connect_and_run(url, false).await
+}
+
+async fn connect_and_run(url: &str, may_make: bool) -> anyhow::Result<()> {
     let (mut client, connection) = Hosts::parse(url, "")?.connect().await?;
     let connection = tokio::spawn(connection);
-    let done = run(&mut client).await;
+    let done = run(&mut client, may_make).await;
     drop(client);
     // It ends with its client.
     drop(connection.await);
     done
 }
 
-async fn run(client: &mut Client) -> anyhow::Result<()> {
+async fn run(client: &mut Client, may_make: bool) -> anyhow::Result<()> {
     let transaction = client.transaction().await.map_err(in_words)?;
     transaction.batch_execute(LOCK).await.map_err(in_words)?;
+    if !may_make && !transaction.query_one(THERE, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+        bail!(NO_TABLES);
+    }
     let table = "create table if not exists recado_migrations (
                      number integer not null primary key, works_from integer not null,
                      at timestamptz not null default clock_timestamp())";
@@ -69,9 +86,8 @@ async fn run(client: &mut Client) -> anyhow::Result<()> {
 /// Looks whether this build can work on the tables.
 pub(super) async fn check(pool: &Pool) -> anyhow::Result<()> {
     let client = pool.get().await?;
-    let there = "select to_regclass('recado_migrations') is not null";
-    if !client.query_typed_one(there, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
-        bail!("there are no tables in the database: make them with `recado init --database-url …`");
+    if !client.query_typed_one(THERE, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+        bail!(NO_TABLES);
     }
     let filled = format!("select to_regclass('{IMPORTING}') is not null");
     if client.query_typed_one(&filled, &[]).await.map_err(in_words)?.get::<_, bool>(0) {

@@ -55,7 +55,7 @@ use db::{plainly, transaction};
 pub use listener::{Heard, listen};
 #[cfg(test)]
 pub(crate) use migrations::MIGRATIONS_TEXT;
-pub use migrations::{SCHEMA_VERSION, migrate};
+pub use migrations::{SCHEMA_VERSION, migrate, upgrade};
 pub use nodes::{Changes, NewNode, Node, NodeId, Share};
 use pool::{Database, Pool};
 

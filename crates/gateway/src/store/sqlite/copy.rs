@@ -75,6 +75,18 @@ pub fn compact(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
+/// Whether the file has no tables, as one of 0 bytes. One that cannot be read is not empty: who opens it finds out why.
+pub fn is_empty(path: &Path) -> bool {
+    let tables =
+        |connection: Connection| connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0));
+    look_at(path).and_then(tables).is_ok_and(|tables: i64| tables == 0)
+}
+
+/// How many institutions the store has.
+pub fn institutions(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("select count(*) from institutions", [], |row| row.get(0))
+}
+
 /// Opens a file to read it, whoever writes it. A log that a crash left stays as it is: whoever closes a file last folds
 /// the log into it, and a look must not change what it looks at.
 pub fn look_at(path: &Path) -> rusqlite::Result<Connection> {

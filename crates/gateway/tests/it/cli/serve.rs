@@ -130,3 +130,75 @@ fn settings_come_by_variable_and_by_flag() {
     assert_refused("by variable", &start(&[]).post(&contact_path("sandbox"), &key, &card), QUEUE_FULL);
     start(&["--backlog-cap", "1"]).post(&contact_path("sandbox"), &key, &card).expect(202);
 }
+
+/// A file that was emptied and a mistyped database know no key: a server on them would look healthy and refuse everybody.
+#[test]
+fn an_empty_store_is_not_served() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let (dir, store) = (place.path().to_str().expect("UTF-8"), place.path().join("recado.db"));
+    std::fs::write(&store, "").expect("an empty file");
+    let serve = || run_in(dir, &["serve", "--listen", "127.0.0.1:0"]);
+    assert_fails(&serve(), 1, &["recado.db is empty", "recado init"]);
+    assert_fails(&run_in(dir, &["channels", "list"]), 1, &["recado.db is empty", "recado init"]);
+    assert_eq!(store.metadata().expect("the file").len(), 0, "a store was made");
+    assert_doctor_fails(&run_in(dir, &["doctor", "--json", "--listen", "127.0.0.1:0"]), "store", "is empty");
+    // What `init` leaves behind when it is killed: tables alone.
+    let home = Home::init();
+    let sql = "delete from channels; delete from api_keys; delete from institutions";
+    let emptied = rusqlite::Connection::open(home.dir.join("recado.db")).and_then(|store| store.execute_batch(sql));
+    emptied.expect("a store without an institution");
+    let serve = || run_in(home.dir(), &["serve", "--listen", "127.0.0.1:0"]);
+    assert_fails(&serve(), 1, &["no institution", "recado init"]);
+    assert_doctor_fails(
+        &run_in(home.dir(), &["doctor", "--json", "--listen", "127.0.0.1:0"]),
+        "institutions",
+        "there are none",
+    );
+    // Both are what the text says: `init` makes a store of them.
+    for dir in [dir, home.dir()] {
+        assert!(run_in(dir, &["init"]).status.success());
+        assert_fails(&run_in(dir, &["init"]), 1, &["already"]);
+    }
+    drop(home.serve());
+}
+
+#[test]
+fn an_empty_database_is_not_served() {
+    let database = test_postgres::Database::new();
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let dir = place.path().to_str().expect("UTF-8");
+    let run = |args: &[&str]| {
+        let mut command = recado();
+        command.env("RECADO_DATABASE_URL", database.url()).args(args).args(["--data-dir", dir]);
+        command.output().expect("the binary starts")
+    };
+    let serve = || run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_fails(&serve(), 1, &["no tables", "recado init"]);
+    assert_eq!(
+        test_postgres::number(database.url(), "select count(*) from pg_tables where schemaname = 'public'"),
+        0,
+        "tables were made"
+    );
+    assert!(run(&["init"]).status.success());
+    test_postgres::run(database.url(), "delete from channels; delete from api_keys; delete from institutions");
+    assert_fails(&serve(), 1, &["no institution", "recado init"]);
+    assert_doctor_fails(&run(&["doctor", "--json", "--listen", "127.0.0.1:0"]), "institutions", "there are none");
+    assert!(run(&["init"]).status.success());
+}
+
+#[track_caller]
+fn assert_doctor_fails(output: &std::process::Output, name: &str, words: &str) {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let checks: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let check = checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name}: {checks:?}"));
+    assert!(check["status"] == "fail" && check["found"].to_string().contains(words), "{check}");
+}
+
+/// The address is for scripts; calls are for everybody.
+#[test]
+fn a_standard_output_that_takes_nothing_is_told() {
+    let home = Home::init();
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let output = recado().args(["channels", "list", "--data-dir", home.dir()]).stdout(full()).output();
+    assert_fails(&output.expect("the binary starts"), 1, &["cannot write to standard output", "No space left"]);
+}

@@ -1,0 +1,135 @@
+//! The log of `recado serve`: lines on standard error. Logging never waits, never fails and never ends the process,
+//! whatever is behind standard error.
+
+mod queue;
+mod repeats;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::fmt::{MakeWriter, format};
+
+use crate::config::{LogConfig, LogFormat};
+use queue::Queue;
+use repeats::Repeats;
+
+/// How long the end of the process waits for a reader of the log.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// The log of this process. What is still queued is written when it is dropped.
+pub struct Log(Arc<Queue>);
+
+impl Log {
+    /// Takes the log and the reports of panics over, for the whole process.
+    pub fn start(config: &LogConfig) -> Self {
+        let queue = Arc::new(Queue::default());
+        // The log thread's own line does not pass through the queue, and is never one that repeats too often.
+        let report = Arc::new(Kept::default());
+        let reporter = subscriber(config, report.clone(), false);
+        let told = move |lost: u64| {
+            tracing::dispatcher::with_default(&reporter, || tracing::error!(lines = lost, "log lines were lost"));
+            report.take()
+        };
+        let written = queue.clone();
+        // Without its thread, the queue fills and its lines are counted as lost: the server still works.
+        drop(std::thread::Builder::new().name("log".into()).spawn(move || written.write(&told)));
+        // An error means that a log was started before: only tests do that.
+        drop(tracing::dispatcher::set_global_default(subscriber(config, queue.clone(), true)));
+        log_panics();
+        Self(queue)
+    }
+
+    /// Writes a line that has no level and no form: why a start failed.
+    pub fn say(&self, text: &str) {
+        self.0.push(format!("{text}\n").as_bytes());
+    }
+}
+
+/// Also while a panic unwinds.
+impl Drop for Log {
+    /// Waits until every line is written, but not for a reader that reads nothing.
+    fn drop(&mut self) {
+        self.0.end(Instant::now() + LAST_LINES);
+    }
+}
+
+/// A line that is kept until somebody takes it.
+#[derive(Default)]
+struct Kept(Mutex<Vec<u8>>);
+
+impl Kept {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for &Kept {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What turns events into lines.
+fn subscriber<W>(config: &LogConfig, writer: W, limit: bool) -> tracing::Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // An internal error of the library would be printed by a macro that panics.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false).with_max_level(config.log).with_writer(writer);
+    match config.log_format {
+        LogFormat::Text => {
+            let ansi = std::io::stderr().is_terminal();
+            let form = format().with_ansi(ansi);
+            tracing::Dispatch::new(
+                lines.with_ansi(ansi).event_format(Repeats::new(form, limit, (" repeated=", ""))).finish(),
+            )
+        }
+        LogFormat::Json => {
+            let form = |json| Repeats::new(json, limit, (",\"repeated\":", "}"));
+            tracing::Dispatch::new(lines.json().map_event_format(form).finish())
+        }
+    }
+}
+
+/// A panic is told by its place alone: its text may hold what a person wrote.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, thread = std::thread::current().name(), "a panic");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_panic_is_not_logged() -> anyhow::Result<()> {
+        // The hook is the process's: in this one it would be every test's.
+        let child = Command::new(std::env::current_exe()?)
+            .args(["--exact", "log::tests::child", "--ignored", "--nocapture"])
+            .output()?;
+        let said = String::from_utf8([child.stdout, child.stderr].concat())?;
+        assert!(!child.status.success(), "{said}");
+        assert!(said.contains(&format!("\"place\":\"{}:", file!())), "{said}");
+        assert!(!said.contains("5531999990001"), "{said}");
+        Ok(())
+    }
+
+    #[test]
+    #[ignore = "a part of the test above, run by it in a process of its own"]
+    fn child() {
+        let config = LogConfig { log: tracing::level_filters::LevelFilter::INFO, log_format: LogFormat::Json };
+        let log = Log::start(&config);
+        let panicked = std::thread::spawn(|| panic!("no number: 5531999990001")).join();
+        drop(log);
+        assert!(panicked.is_ok());
+    }
+}

@@ -1,0 +1,157 @@
+//! Lines on their way to standard error. Whoever logs puts a line into a bounded queue and goes on; one thread writes.
+//! When standard error takes nothing, lines are lost and counted, and a line says so once it takes lines again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+/// Bytes that wait for a slow reader: some thousand lines.
+const ROOM: usize = 512 << 10;
+/// Pause before the next try where standard error has no room, or fails.
+const RETRY: Duration = Duration::from_millis(20);
+/// Pause between two tries to tell of lost lines while nothing else is logged.
+const REPORT_RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Vec<u8>>,
+    /// Sum of the lengths of `lines`.
+    bytes: usize,
+    /// Lines that nobody will see, since the last report of some.
+    lost: u64,
+    /// The process ends: what is queued is written, and nothing after it.
+    ends: bool,
+    /// The log thread has ended.
+    ended: bool,
+}
+
+/// What the log thread does next.
+struct Next {
+    /// No line: lost ones are to be told of.
+    line: Option<Vec<u8>>,
+    lost: u64,
+    /// Nothing comes after it.
+    last: bool,
+}
+
+impl Queue {
+    /// Queues one whole line. Where there is no room, the line is lost: nobody waits for the log.
+    pub fn push(&self, line: &[u8]) {
+        let mut state = self.state();
+        if state.bytes + line.len() > ROOM {
+            state.lost += 1;
+        } else {
+            state.bytes += line.len();
+            state.lines.push_back(line.to_vec());
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits until everything is written, or until then.
+    pub fn end(&self, until: Instant) {
+        let mut state = self.state();
+        state.ends = true;
+        self.changed.notify_all();
+        while !state.ended {
+            let Some(left) = until.checked_duration_since(Instant::now()) else { return };
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes lines until the process ends. `told` makes the line about lost ones.
+    pub fn write(&self, told: &dyn Fn(u64) -> Vec<u8>) {
+        // A line was begun and could not be ended: the next one must not be glued to it.
+        let mut torn = false;
+        let mut next_report = Instant::now();
+        loop {
+            let Next { line, lost, last } = self.next();
+            // Not before each line: a reader that is too slow would read of nothing but lost lines.
+            if lost > 0 && (last || Instant::now() >= next_report) {
+                next_report = Instant::now() + REPORT_RETRY;
+                if write_line(&told(lost), &mut torn).is_ok() {
+                    self.state().lost -= lost;
+                }
+            }
+            if line.is_some_and(|line| write_line(&line, &mut torn).is_err()) {
+                self.state().lost += 1;
+            }
+            if last {
+                break;
+            }
+        }
+        self.state().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the next thing to do.
+    fn next(&self) -> Next {
+        let mut state = self.state();
+        let mut waited = false;
+        while state.lines.is_empty() && !state.ends && !(waited && state.lost > 0) {
+            // While nothing is lost, nothing wakes an idle server.
+            if state.lost == 0 {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                let (next, timeout) =
+                    self.changed.wait_timeout(state, REPORT_RETRY).unwrap_or_else(PoisonError::into_inner);
+                (state, waited) = (next, timeout.timed_out());
+            }
+        }
+        let line = state.lines.pop_front();
+        state.bytes -= line.as_ref().map_or(0, Vec::len);
+        Next { line, lost: state.lost, last: state.ends && state.lines.is_empty() }
+    }
+
+    /// Nothing that holds the lock can leave it half changed.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes one line to standard error, without the lock of `std::io::stderr`: a reader that reads nothing would hold up
+/// everybody who wants that lock.
+fn write_line(line: &[u8], torn: &mut bool) -> Result<(), Errno> {
+    if *torn {
+        write_all(b"\n", torn)?;
+    }
+    write_all(line, torn)
+}
+
+fn write_all(mut rest: &[u8], torn: &mut bool) -> Result<(), Errno> {
+    while !rest.is_empty() {
+        match rustix::io::write(io::stderr().as_fd(), rest) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => {
+                rest = &rest[written..];
+                *torn = !rest.is_empty();
+            }
+            Err(Errno::INTR) => {}
+            // Somebody else made the pipe one that does not block.
+            Err(Errno::AGAIN) => std::thread::sleep(RETRY),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The formatter hands a whole line over in one call.
+impl io::Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
