@@ -109,6 +109,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a channel's link, or replaces it, and moves the channel from the expected state to `Connected`; `false`,
     /// and nothing written, when it was in another, or is deleted.
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool>;
+    /// The same for what a line says of its channel: refused where this node does not hold the channel under this epoch.
+    async fn link_held_channel(&self, link: Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Result<bool>;
     /// Replaces a link's sealed bytes where they are still these; `false` when they are not, or there is no link.
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool>;
 

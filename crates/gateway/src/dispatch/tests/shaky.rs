@@ -246,6 +246,10 @@ impl Store for Shaky {
         self.inner.link_channel(link, expected, now).await
     }
 
+    async fn link_held_channel(&self, link: Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Result<bool> {
+        self.inner.link_held_channel(link, epoch, expected, now).await
+    }
+
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
         self.inner.reseal_link(channel, old, new).await
     }

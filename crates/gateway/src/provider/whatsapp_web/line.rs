@@ -286,7 +286,8 @@ impl Line {
             Some(run) if !run.task.is_finished() => return,
             _ => {}
         }
-        if self.sure_epoch().is_none() {
+        // Not while the channel is about to be given back, either: its line has been put down, or is just about to be.
+        if self.sure_epoch().is_none() || self.shared.leases.epoch(self.via.key).is_none() {
             // Its channel has gone, or has just gone to another node, or may have. One that is still held is taken up when that is sure again.
             return;
         }

@@ -94,9 +94,7 @@ impl Line {
     /// Shows whose phone links the channel.
     async fn note_link(&self, details: &str) {
         let (shared, key) = (&self.shared, self.via.key);
-        if self.sure_epoch().is_none() {
-            return;
-        }
+        let Some(epoch) = self.sure_epoch() else { return };
         let noted = async {
             let Some(channel) = shared.store.channel(key).await? else { return Ok(()) };
             let linked = channel.link.as_deref() == Some(details);
@@ -107,7 +105,7 @@ impl Line {
             // The secrets are in the session's rows; here are none.
             let Ok(sealed) = shared.secrets.seal(Place::Link(key), b"{}", &*shared.entropy) else { return Ok(()) };
             let link = Link { channel: key, details: details.to_owned(), sealed };
-            if shared.store.link_channel(link, channel.state, shared.clock.now()).await? {
+            if shared.store.link_held_channel(link, epoch, channel.state, shared.clock.now()).await? {
                 tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = "CONNECTED", "channel moved");
             }
             Ok(())

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::db::{Db, Done, args};
 use super::{channels, chats};
 use crate::clock::Millis;
-use crate::store::rows::{ChannelKey, Link};
+use crate::store::rows::{ChannelKey, Epoch, Link};
 
 pub(super) async fn all(db: Db<'_>) -> Done<Vec<Link>> {
     let sql = "select channel_key, details, sealed from links join channels on key = channel_key
@@ -46,6 +46,13 @@ pub(super) async fn link(db: Db<'_>, link: &Link, expected: ChannelState, now: M
     channels::let_go(db, channel).await?;
     channels::stamp(db, channel).await?;
     channels::move_to(db, channel, (expected, ChannelState::Connected), None, now).await
+}
+
+/// The same where the channel is held under this epoch.
+pub(super) async fn link_held(db: Db<'_>, new: &Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Done<bool> {
+    let Some(locked) = super::lock::lock(db, new.channel).await? else { return Ok(false) };
+    locked.fence(epoch)?;
+    link(db, new, expected, now).await
 }
 
 pub(super) async fn reseal(db: Db<'_>, channel: ChannelKey, old: &[u8], new: &[u8]) -> Done<bool> {

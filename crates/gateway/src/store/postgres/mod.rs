@@ -228,6 +228,13 @@ impl Store for PgStore {
         linked.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
     }
 
+    async fn link_held_channel(&self, link: Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Result<bool> {
+        let channel = link.channel;
+        let linked: Result<bool> =
+            transaction!(self.pool, db => links::link_held(db, &link, epoch, expected, now).await);
+        linked.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
+    }
+
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
         transaction!(self.pool, db => links::reseal(db, channel, &old, &new).await)
     }

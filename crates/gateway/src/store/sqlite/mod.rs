@@ -303,6 +303,10 @@ impl Store for SqliteStore {
         self.write(move |writing| links::link(writing, &link, expected, now)).await
     }
 
+    async fn link_held_channel(&self, link: Link, _: Epoch, expected: ChannelState, now: Millis) -> Result<bool> {
+        self.link_channel(link, expected, now).await
+    }
+
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
         self.write(move |writing| links::reseal(writing, channel, &old, &new)).await
     }
