@@ -9,10 +9,11 @@ use recado_domain::retry;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::turn::Turns;
 use super::{Shared, Signal};
 use crate::clock::{Millis, millis, random};
 use crate::directory::ChannelEntry;
-use crate::provider::{Provider, SendOutcome};
+use crate::provider::{Provider, SendOutcome, Slot};
 use crate::store::rows::{
     ChannelKey, Claim, ClaimRequest, Claimed, Epoch, Health, Orphans, Outcomes, Seq, Settlement, StoreError, Unanswered,
 };
@@ -60,6 +61,7 @@ pub(super) async fn run(
             back_off,
             interruptions: None,
             store_failures: 0,
+            turns: Turns::default(),
         };
         line.work().await;
     } else {
@@ -85,6 +87,7 @@ struct Line {
     interruptions: Option<(Seq, u32)>,
     /// How often in a row the store failed.
     store_failures: u32,
+    turns: Turns,
 }
 
 /// Answers that may be lost in a row before the channel is held: one or two are bad luck, more are an outage, in which
@@ -157,7 +160,7 @@ impl Line {
             };
             let stopping = self.stop.is_cancelled();
             if self.in_hand.is_empty()
-                && (stopping || next.is_none())
+                && (stopping || (next.is_none() && !self.turns.are_awaited()))
                 && (stopping || self.shared.retire(self.entry.via.key, &self.signal))
             {
                 return;
@@ -178,6 +181,8 @@ impl Line {
         // Where a re-send may double, the first claim looks after what the dead left and takes nothing: should its
         // answer be lost, what it took could not be told from theirs.
         let only_orphans = self.orphans == Orphans::OfTheDead && self.unanswered() != Unanswered::SendAgain;
+        let mut slots = if only_orphans { Vec::new() } else { self.slots(free) };
+        let free = if only_orphans { free } else { slots.len() };
         // The messages that are being settled still count as held: should that fail, nobody takes them for orphans.
         let (settled, claim) = self.settle_and_claim(outcomes, (free, only_orphans), now).await;
         if (settled.is_err() || claim.is_err()) && self.orphans == Orphans::Claimed {
@@ -191,8 +196,15 @@ impl Line {
         let Some(claim) = claim? else { return Ok(None) };
         self.orphans = Orphans::Claimed;
         self.signal.holds_all.store(claim.holds_all && !only_orphans, Ordering::Release);
-        claim.messages.into_iter().for_each(|message| self.send(message));
+        claim.messages.into_iter().for_each(|message| self.send(message, slots.pop().flatten()));
         Ok(if only_orphans { claim.next_at.map(|_| now) } else { claim.next_at })
+    }
+
+    /// Turns for so many sends at most.
+    fn slots(&mut self, most: usize) -> Vec<Slot> {
+        let most = if self.stop.is_cancelled() { 0 } else { most };
+        let (provider, entry) = (self.provider.clone(), self.entry.clone());
+        self.turns.take(most, || Box::pin(async move { provider.slots(&entry.via, most).await }))
     }
 
     async fn settle_and_claim(
@@ -259,10 +271,11 @@ impl Line {
     }
 
     /// Hands a message to the network, beside this task.
-    fn send(&mut self, message: Claimed) {
+    fn send(&mut self, message: Claimed, slot: Slot) {
         let (provider, entry, sent) = (self.provider.clone(), self.entry.clone(), message.clone());
         let (leases, epoch) = (self.shared.leases.clone(), self.epoch);
         let handle = self.sends.spawn(async move {
+            let _slot = slot;
             // Where another node may hold the channel by now, it may be sending, too.
             leases.until_sure().await;
             if leases.epoch_of_line(entry.via.key) != Some(epoch) {
@@ -287,6 +300,7 @@ impl Line {
                 let _ = tokio::time::timeout(rest, self.stop.cancelled()).await;
             },
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() && !stopping => {}
+            () = self.turns.come(), if !stopping => {}
             () = self.stop.cancelled(), if !stopping => {}
         }
         while let Some(done) = self.sends.try_join_next_with_id() {

@@ -5,6 +5,7 @@
 //! does nothing.
 
 mod channel;
+mod turn;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

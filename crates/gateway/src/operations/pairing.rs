@@ -56,6 +56,7 @@ pub async fn connect(
     let channel = channels::get(gateway, entry).await?;
     channel.state.after(ChannelAction::Connect).ok_or(ApiError::ChannelNotConnected)?;
     network.connect(&channel, phone).await?;
+    gateway.dispatcher.wake(channel.key);
     let mut pairing = network.pairing(channel.key);
     let code = |pairing: &Pairing| match pairing {
         Pairing::Waiting => false,

@@ -54,6 +54,9 @@ pub enum SendOutcome {
     NoAnswer,
 }
 
+/// The right to one send, given back when dropped; most networks have no need of one.
+pub type Slot = Option<cloud_api::Slot>;
+
 /// A network.
 #[async_trait]
 pub trait Provider: Send + Sync {
@@ -66,6 +69,12 @@ pub trait Provider: Send + Sync {
     /// How often one recipient of a channel is written to.
     fn recipient_pacing(&self) -> Option<RecipientPacing> {
         None
+    }
+
+    /// Rights to sends, up to that many, as soon as there is one. They are taken before messages are claimed: to wait for
+    /// our own turn is no attempt, and no trouble of the network.
+    async fn slots(&self, _: &Via, most: usize) -> Vec<Slot> {
+        std::iter::repeat_with(|| None).take(most).collect()
     }
 
     /// What becomes of a message whose answer was lost.

@@ -188,7 +188,7 @@ fn all_are_read(server: &Server, key: &str) {
 }
 
 /// Writes a whole request on a connection of its own.
-fn request(server: &Server, method: &str, path: &str, key: &str, body: Option<&str>) -> TcpStream {
+pub fn request(server: &Server, method: &str, path: &str, key: &str, body: Option<&str>) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).expect("a connection");
     stream.set_nodelay(true).expect("a flag");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");

@@ -9,6 +9,7 @@ use std::process::Command;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::disconnect;
 use crate::harness::{Answer, Home, Server, agent, call, wait_for};
 
 const UNAUTHORIZED: &str = r#"{"message":"Token de autenticacao invalido ou ausente.","code":"UNAUTHORIZED"}"#;
@@ -360,6 +361,29 @@ fn without_its_scope_a_key_is_refused_and_with_it_alone_let_in() {
         assert_let_in(&format!("{} {} with {} alone", route.method, route.path, route.scope), &answer);
     }
     assert_ne!(stage.state(&server), before, "the state that was compared does not show changes");
+}
+
+/// The table has every route, and so the next one too.
+#[test]
+fn a_call_is_carried_out_whose_client_has_gone() {
+    let (stage, server) = Stage::set();
+    drop(server);
+    let server = stage.home.serve_with(&["--log", "debug"]);
+    let carried_out = |route: &Route| {
+        // Written when the call has ended, by the task that carried it out.
+        let is_of = |line: &&str| {
+            line.contains(&format!("method={}", route.method)) && line.contains(" request") && line.contains("status=2")
+        };
+        server.log().lines().filter(is_of).count()
+    };
+    for route in ROUTES.iter().filter(|route| route.method != "GET") {
+        let before = carried_out(route);
+        drop(disconnect::request(&server, route.method, &stage.path(route.path), &stage.owner, Some(route.body)));
+        wait_for(&format!("{} {} to be carried out", route.method, route.path), || carried_out(route) > before);
+    }
+    let after = stage.state(&server);
+    drop(server);
+    assert_eq!(stage.state(&stage.home.serve()), after, "memory and store did not agree");
 }
 
 #[test]

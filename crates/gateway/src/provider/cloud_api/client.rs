@@ -7,14 +7,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::OnceLock;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -30,6 +33,7 @@ use super::answer::{self, Answer};
 use super::body;
 use super::errors::{Class, Fault};
 use super::link::{FIELDS, Link, NumberInfo};
+use super::slots::{Slot, Slots};
 use crate::outbound::{BaseUrl, causes, chain};
 use crate::provider::SendOutcome;
 use crate::store::rows::Claimed;
@@ -57,22 +61,28 @@ pub struct Graph {
     url: BaseUrl,
     /// Made at the first call: they read the system's certificates, which a server without such channels need not have.
     lanes: OnceLock<Vec<Lane>>,
+    slots: Arc<Slots>,
+    /// Checks of numbers at a time.
+    checks: Semaphore,
     timeout: Duration,
-    turn: Duration,
 }
 
 /// A connection of HTTP/2, or the connections of HTTP/1.1, with the calls that it takes at a time.
 struct Lane {
-    client: Client<Connector, Full<Bytes>>,
-    /// More than the server's limit of streams would wait inside the client, with nobody to tell whether they left.
-    calls: Semaphore,
+    client: Client<Connector, Outgoing>,
+    /// More than the server's limit of streams would wait inside the client, behind those of other numbers.
+    calls: AtomicUsize,
 }
 
-/// Connections by HTTP/2; a number's calls share one.
-const LANES: usize = 16;
+/// Connections by HTTP/2 for messages; each is made when its first number needs it.
+const LANES: usize = 32;
 /// Calls on one at a time. RFC 9113 (6.5.2) advises servers to take no fewer than 100.
 const CALLS: usize = 100;
-/// How long a call waits for its turn, in which nothing has left.
+/// Calls for one number at a time.
+const CALLS_OF_ONE: usize = 100;
+/// Checks of numbers at a time, on a connection of their own.
+const CHECKS: usize = 8;
+/// How long a check waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 
 /// Why a number could not be taken into use.
@@ -123,19 +133,39 @@ impl Graph {
             bail!("--graph-version (RECADO_GRAPH_VERSION) looks like v23.0, not like {version:?}");
         }
         let text = format!("{}/{version}", base.text);
-        Ok(Self { base: text, url: base, lanes: OnceLock::new(), timeout: TIMEOUT, turn: TURN })
+        Ok(Self::of(text, base, OnceLock::new()))
     }
 
-    fn lane(&self, link: &Link) -> Result<&Lane> {
+    fn of(base: String, url: BaseUrl, lanes: OnceLock<Vec<Lane>>) -> Self {
+        let (slots, checks) = (Slots::new(LANES * CALLS, CALLS_OF_ONE), Semaphore::new(CHECKS));
+        Self { base, url, lanes, slots, checks, timeout: TIMEOUT }
+    }
+
+    /// Rights to calls for the link's number, up to that many, as soon as there is one.
+    pub async fn slots(&self, link: &Link, most: usize) -> Vec<Slot> {
+        let number = link.phone_number_id();
+        let first = self.slots.take(number).await;
+        first.into_iter().chain(std::iter::from_fn(|| self.slots.try_take(number))).take(most).collect()
+    }
+
+    /// Room on a connection: that of checks, or the number's own, or the next that has some. The slots see to it that
+    /// there is one.
+    fn lane(&self, link: &Link, method: &Method) -> Result<OnLane<'_>> {
         if self.lanes.get().is_none() {
             let connector = connector(&self.url, CONNECT)?;
-            let lanes = (0..LANES).map(|_| Lane::new(connector.clone())).collect();
+            let lanes = (0..=LANES).map(|_| Lane::new(connector.clone())).collect();
             // Somebody else's are as good.
             let _ = self.lanes.set(lanes);
         }
-        let lanes = self.lanes.get().context("they were just made")?;
+        let (of_checks, lanes) =
+            self.lanes.get().and_then(|lanes| lanes.split_last()).context("they were just made")?;
+        if method == Method::GET || lanes.is_empty() {
+            return Ok(of_checks.enter());
+        }
         let place = link.phone_number_id().bytes().fold(0_usize, |place, digit| place * 31 % 997 + usize::from(digit));
-        Ok(&lanes[place % lanes.len()])
+        let from_own = (0..lanes.len()).map(|next| &lanes[(place + next) % lanes.len()]);
+        let has_room = from_own.clone().find(|lane| lane.calls.load(Ordering::Relaxed) < CALLS);
+        Ok(has_room.unwrap_or(&lanes[place % lanes.len()]).enter())
     }
 
     /// Asks for the link's number: whether it is there, and whether the token may speak for it. One call, which changes
@@ -143,6 +173,8 @@ impl Graph {
     pub async fn check(&self, link: &Link) -> Result<NumberInfo, CheckError> {
         let id = link.phone_number_id();
         let path = format!("/{id}?fields=id,display_phone_number,verified_name");
+        let turn = tokio::time::timeout(TURN, self.checks.acquire()).await;
+        let _turn = turn.map_err(|_| CheckError::Later)?;
         let (status, body) = self.call(link, Method::GET, &path, Vec::new()).await.map_err(|_| CheckError::Later)?;
         match answer::number(status, &body) {
             Answer::Good(number) if number.id == id => Ok(number.info),
@@ -187,16 +219,15 @@ impl Graph {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let request = self.request(link, method, path, body);
-        let lane = self.lane(link).map_err(|error| {
+        let lane = self.lane(link, &method).map_err(|error| {
             tracing::warn!(error = format!("{error:#}"), "Graph cannot be called");
             Failure::NotSent
         })?;
-        let Ok(_turn) = tokio::time::timeout(self.turn, lane.calls.acquire()).await else {
-            return Err(Failure::NotSent);
-        };
+        let body = Outgoing::new(body);
+        let begun = body.begun.clone();
+        let request = self.request(link, method, path, body);
         let answered = tokio::time::timeout(self.timeout, async {
-            let response = lane.client.request(request).await.map_err(|error| {
+            let response = lane.0.client.request(request).await.map_err(|error| {
                 let sent = if never_left(&error) { Failure::NotSent } else { Failure::Unknown };
                 tracing::warn!(error = causes(&error), "Graph did not answer");
                 sent
@@ -210,11 +241,12 @@ impl Graph {
         });
         answered.await.unwrap_or_else(|_| {
             tracing::warn!(seconds = self.timeout.as_secs(), "Graph took too long");
-            Err(Failure::Unknown)
+            // A message without its body is none: it waited for a stream that the server did not allow.
+            Err(if begun.load(Ordering::Acquire) { Failure::Unknown } else { Failure::NotSent })
         })
     }
 
-    fn request(&self, link: &Link, method: Method, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+    fn request(&self, link: &Link, method: Method, path: &str, body: Outgoing) -> Request<Outgoing> {
         let bearer = format!("Bearer {}", link.access_token().expose_secret());
         // A link's token is visible ASCII, its id digits.
         let mut authorization = HeaderValue::from_str(&bearer).expect("a token that a header takes");
@@ -224,7 +256,7 @@ impl Graph {
             .uri(format!("{}{path}", self.base))
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::from(body))
+            .body(body)
             .expect("an address that was read before")
     }
 }
@@ -239,7 +271,54 @@ impl Lane {
             .http2_keep_alive_timeout(PONG)
             .http2_keep_alive_while_idle(true)
             .build(connector);
-        Self { client, calls: Semaphore::new(CALLS) }
+        Self { client, calls: AtomicUsize::new(0) }
+    }
+
+    fn enter(&self) -> OnLane<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        OnLane(self)
+    }
+}
+
+/// A call that is on a lane.
+struct OnLane<'a>(&'a Lane);
+
+impl Drop for OnLane<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request's body that tells whether any of it was asked for, which happens when the request has its stream.
+struct Outgoing {
+    bytes: Full<Bytes>,
+    begun: Arc<AtomicBool>,
+}
+
+impl Outgoing {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes: Full::from(bytes), begun: Arc::default() }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> task::Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.begun.store(true, Ordering::Release);
+        Pin::new(&mut self.bytes).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.bytes.size_hint()
     }
 }
 

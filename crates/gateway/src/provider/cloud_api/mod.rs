@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `link` | what a channel needs: a number's ids, its tokens |
 //! | `client` | the calls: check a number, send a message |
+//! | `slots` | how many calls at a time, and whose turn it is |
 //! | `body` | a stored message as Graph takes it |
 //! | `answer` | what Graph says |
 //! | `errors` | what its error codes mean, in one table |
@@ -20,6 +21,7 @@ pub mod callback;
 mod client;
 pub mod errors;
 pub mod link;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -37,10 +39,11 @@ use callback::Ids;
 pub use client::{CheckError, Graph};
 pub use link::Link;
 use link::{Fingerprint, UNUSABLE};
+pub use slots::Slot;
 
 use crate::clock::millis;
 use crate::cluster::leases::Leases;
-use crate::provider::{Provider, SendOutcome, Via};
+use crate::provider::{self, Provider, SendOutcome, Via};
 use crate::store::Store;
 use crate::store::rows::{ChannelKey, Claimed, Unanswered};
 
@@ -189,6 +192,14 @@ impl CloudApi {
 impl Provider for CloudApi {
     fn max_in_flight(&self, settings: &ChannelSettings) -> usize {
         settings.pipeline.into()
+    }
+
+    async fn slots(&self, via: &Via, most: usize) -> Vec<provider::Slot> {
+        match self.get(via.key) {
+            Some(link) => self.graph.slots(&link, most).await.into_iter().map(Some).collect(),
+            // No call is made without a link.
+            None => std::iter::repeat_with(|| None).take(most).collect(),
+        }
     }
 
     fn pacing(&self, _: &ChannelSettings) -> Pacing {

@@ -1,10 +1,13 @@
 //! A card on its way: what is sent, and what comes back.
 
-use fake_graph::{Behaviour, FakeGraph, Status};
+use std::time::Duration;
+
+use fake_graph::{Behaviour, FakeGraph, Number, Status};
 use serde_json::json;
 
 use super::{NUMBER, Stage, credentials};
 use crate::harness::wait_for;
+use crate::v1::JSON;
 
 #[test]
 fn a_card_is_sent_delivered_and_read() {
@@ -77,4 +80,46 @@ fn a_system_without_certificates_serves_all_the_same() {
     stage.connect("vendas", &credentials(NUMBER)).expect(503);
     let stage = stage.crash();
     stage.until("vendas", &id, "READ");
+}
+
+/// The place of a number among so many connections.
+fn place(number: &str, connections: usize) -> usize {
+    number.bytes().fold(0, |place, digit| place * 31 % 997 + usize::from(digit)) % connections
+}
+
+/// Two numbers whose answers take long, with more in hand than a connection holds, beside one that has the same
+/// connection: it is not delayed, and to wait for nothing is no attempt.
+#[test]
+fn slow_numbers_delay_no_other() {
+    let stage = Stage::set();
+    stage.graph.behave(|attempt| {
+        let slow = if attempt.number_id == NUMBER { Duration::ZERO } else { Duration::from_secs(25) };
+        Behaviour::accept().after(slow).calling_back([] as [Status; 0])
+    });
+    stage.link("vendas", NUMBER);
+    let beside = |number: &String| place(number, 32) == place(NUMBER, 32);
+    let slow: Vec<_> = (1..).map(|number: u32| number.to_string()).filter(beside).take(2).collect();
+    for number in &slow {
+        stage.graph.add_number(Number::example(number));
+        let channel = format!("lento-{number}");
+        stage.link(&channel, number);
+        let body = json!({"settings": {"pipeline": 256}});
+        stage
+            .server
+            .call(
+                "PUT",
+                &format!("/v1/channels/{channel}"),
+                Some(&stage.key),
+                &[JSON],
+                Some(body.to_string().as_bytes()),
+            )
+            .expect(200);
+        (0..150).for_each(|n| drop(stage.accept(&channel, &format!("55119{n:08}"))));
+    }
+    wait_for("a full connection", || stage.graph.attempts().len() >= 100);
+    let id = stage.accept("vendas", "5531999998888");
+    let message = stage.until("vendas", &id, "SENT");
+    assert_eq!(message["attempts"], 1, "{message}");
+    let of = |number: &str| stage.graph.attempts().iter().filter(|attempt| attempt.number_id == number).count();
+    wait_for("both slow ones to have what one may", || slow.iter().all(|number| of(number) == 100));
 }

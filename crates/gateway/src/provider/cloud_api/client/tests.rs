@@ -137,7 +137,7 @@ async fn what_could_not_connect_was_not_sent() {
 fn by_tls(address: std::net::SocketAddr, limit: Duration) -> Graph {
     let base = BaseUrl::parse("url", &format!("https://{address}")).expect("a good address");
     let lanes = vec![Lane::new(connector(&base, limit).expect("certificate authorities"))];
-    Graph { base: format!("{}/v23.0", base.text), url: base, lanes: lanes.into(), timeout: TIMEOUT, turn: TURN }
+    Graph::of(format!("{}/v23.0", base.text), base, lanes.into())
 }
 
 #[tokio::test]
@@ -233,12 +233,29 @@ fn a_token_goes_nowhere_in_clear() {
     }
 }
 
-/// What waits for its turn has not left, however long the others take.
+/// Nobody but the server knows how many streams it allows: what waits for one has not left.
 #[tokio::test]
-async fn what_never_had_a_turn_was_not_sent() {
-    let graph = Graph { turn: Duration::from_millis(50), ..graph("http://127.0.0.1:1") };
+async fn what_never_had_a_stream_was_not_sent() {
+    let peer = Peer::answering(json(200, TAKEN)).await;
+    let lane = Lane::new(connector(&graph(&peer.url).url, CONNECT).expect("a connector"));
+    let body = Outgoing::new(b"{}".to_vec());
+    let begun = body.begun.clone();
+    let request = graph(&peer.url).request(&link("EAAJB"), Method::POST, "/1/messages", body);
+    assert!(!begun.load(Ordering::Acquire));
+    lane.client.request(request).await.expect("an answer");
+    assert!(begun.load(Ordering::Acquire));
+}
+
+/// A number has its own connection, and others where that is full: its calls never wait behind another's.
+#[tokio::test]
+async fn calls_beyond_a_connection_take_the_next() {
+    let graph = graph("http://127.0.0.1:1");
     let link = link("token");
-    let lane = graph.lane(&link).expect("a lane");
-    let _all = lane.calls.acquire_many(u32::try_from(CALLS).expect("few")).await.expect("open");
-    assert_eq!(graph.send(&link, &claimed()).await, SendOutcome::ChannelBusy);
+    let calls: Vec<_> = (0..=CALLS).map(|_| graph.lane(&link, &Method::POST).expect("a lane")).collect();
+    assert!(std::ptr::eq(calls[0].0, calls[CALLS - 1].0) && !std::ptr::eq(calls[0].0, calls[CALLS].0));
+    let check = graph.lane(&link, &Method::GET).expect("a lane");
+    assert!(calls.iter().all(|call| !std::ptr::eq(call.0, check.0)), "checks have one of their own");
+    drop(calls);
+    let all = graph.lanes.get().expect("made").iter();
+    assert_eq!(all.map(|lane| lane.calls.load(Ordering::Relaxed)).sum::<usize>(), 1);
 }
