@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use email_address::{EmailAddress, Options};
 
 use crate::field_errors::{Field, FieldErrors};
-use crate::phone::PhoneNumber;
+use crate::phone::{Country, PhoneNumber};
 use crate::text::{self, NameFault};
 
 /// The fields of the contact call, in the order in which their errors are reported.
@@ -48,14 +48,14 @@ pub struct ContactMessage {
 }
 
 impl ContactMessage {
-    /// Reads the values of [`FIELDS`], in that order.
-    pub fn parse(values: &[Field<'_>; 5]) -> Result<Self, FieldErrors> {
+    /// Reads the values of [`FIELDS`], in that order; numbers without a `+` also as they are written within `country`.
+    pub fn parse(values: &[Field<'_>; 5], country: Option<Country>) -> Result<Self, FieldErrors> {
         let [to, name, phone, email, organization] = values;
         let mut errors = FieldErrors::default();
-        let to = errors.take("to", parse_phone("to", to, &RECIPIENT));
+        let to = errors.take("to", parse_phone("to", to, country, &RECIPIENT));
         let name =
             errors.take("name", parse_name("name", name, &NAME).and_then(|name| name.ok_or(NAME.missing.into())));
-        let phone = errors.take("phone", parse_phone("phone", phone, &PHONE));
+        let phone = errors.take("phone", parse_phone("phone", phone, country, &PHONE));
         let email = errors.take("email", parse_email(email));
         let organization = errors.take("organization", parse_name("organization", organization, &ORGANIZATION));
         match (to, name, phone, email, organization) {
@@ -99,9 +99,14 @@ const ORGANIZATION: NameTexts = NameTexts {
     characters: "A organizacao do contato contem caracteres invalidos.",
 };
 
-fn parse_phone(name: &str, value: &Field<'_>, texts: &PhoneTexts) -> Result<GivenPhone, Cow<'static, str>> {
+fn parse_phone(
+    name: &str,
+    value: &Field<'_>,
+    country: Option<Country>,
+    texts: &PhoneTexts,
+) -> Result<GivenPhone, Cow<'static, str>> {
     let given = value.text(name)?.ok_or(texts.missing)?;
-    let number = PhoneNumber::parse(given).map_err(|_| texts.malformed)?;
+    let number = PhoneNumber::parse(given, country).map_err(|fault| fault.text(texts.malformed))?;
     Ok(GivenPhone { given: given.to_owned(), number })
 }
 
@@ -139,7 +144,7 @@ mod tests {
     use super::*;
 
     fn parse(values: [&'static str; 5]) -> Result<ContactMessage, Vec<(String, String)>> {
-        ContactMessage::parse(&values.map(Field::from)).map_err(|errors| {
+        ContactMessage::parse(&values.map(Field::from), None).map_err(|errors| {
             errors.as_slice().iter().map(|error| (error.field.to_string(), error.message.to_string())).collect()
         })
     }
@@ -161,13 +166,10 @@ mod tests {
 
     #[test]
     fn all_faults_come_in_the_tables_order() {
-        let errors = ContactMessage::parse(&[
-            Field::Absent,
-            Field::WrongType,
-            Field::from("12"),
-            Field::from("x"),
-            Field::Repeated,
-        ]);
+        let errors = ContactMessage::parse(
+            &[Field::Absent, Field::WrongType, Field::from("12"), Field::from("x"), Field::Repeated],
+            None,
+        );
         let errors = errors.unwrap_err();
         let told: Vec<_> = errors.as_slice().iter().map(|error| (&*error.field, &*error.message)).collect();
         assert_eq!(

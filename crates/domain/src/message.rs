@@ -24,6 +24,9 @@ pub enum Content {
     Contact {
         /// The card's fields as given.
         contact: GivenContact,
+        /// The digits of the card's number, where they are not those that were given.
+        #[serde(default, rename = "phoneDigits", skip_serializing_if = "Option::is_none")]
+        phone_digits: Option<String>,
     },
 }
 
@@ -37,12 +40,23 @@ pub struct GivenContact {
     pub organization: Option<String>,
 }
 
-impl GivenContact {
+impl Content {
+    /// The number on the card. What it means was decided when it was stored: rules and settings may have changed since.
+    pub fn card_phone(&self) -> Result<PhoneNumber, InvalidPhone> {
+        let Self::Contact { contact, phone_digits } = self;
+        PhoneNumber::of_stored(phone_digits.as_deref().unwrap_or(&contact.phone))
+    }
+
     /// The card of these fields, which were valid when they were stored.
     pub fn card(&self) -> Result<ContactCard, InvalidPhone> {
-        let phone = GivenPhone { given: self.phone.clone(), number: PhoneNumber::parse(&self.phone)? };
-        let (email, organization) = (self.email.clone(), self.organization.clone());
-        Ok(ContactCard { name: self.name.clone(), phone, email, organization })
+        let phone = self.card_phone()?;
+        let Self::Contact { contact, .. } = self;
+        Ok(ContactCard {
+            name: contact.name.clone(),
+            phone: GivenPhone { given: contact.phone.clone(), number: phone },
+            email: contact.email.clone(),
+            organization: contact.organization.clone(),
+        })
     }
 }
 
@@ -55,6 +69,9 @@ impl From<&ContactMessage> for Stored {
             email: card.email.clone(),
             organization: card.organization.clone(),
         };
-        Self { to: message.to.given.clone(), content: Content::Contact { contact } }
+        let number = &card.phone.number;
+        let as_given = PhoneNumber::of_stored(&card.phone.given).is_ok_and(|given| given == *number);
+        let phone_digits = (!as_given).then(|| number.digits().to_owned());
+        Self { to: message.to.given.clone(), content: Content::Contact { contact, phone_digits } }
     }
 }

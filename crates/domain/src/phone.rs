@@ -1,37 +1,77 @@
-//! Phone numbers as the API takes them: DDI+DDD+NUM (country, area, number) in digits.
+//! Phone numbers as people write them, and the digits that they mean.
 //!
-//! A library with number plans is no help at the door: it refuses numbers that WhatsApp knows, such as Brazil's old
-//! eight-digit mobiles. Only the network can say whether an account exists.
+//! A number is never changed into another one: what cannot be read with certainty is refused with what to correct. Whether
+//! a number has an account, and under which digits, only the network can say.
+
+pub mod exceptions;
+mod pattern;
+mod plan;
+mod signs;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
-/// 8 to 15 ASCII digits, the first not 0 (E.164 without its `+`); for Brazil and North America also the plan's shape.
+pub use pattern::pattern;
+pub use plan::{Country, UnknownCountry};
+
+use plan::Plan;
+use signs::Typed;
+
+/// At most 15 ASCII digits (E.164 without its `+`): a country code that exists, and as many digits as its plan has.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PhoneNumber(String);
 
-/// The text is no phone number in the form DDI+DDD+NUM.
+/// Why a text is no phone number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a phone number in the form DDI+DDD+NUM")]
-pub struct InvalidPhone;
+pub enum InvalidPhone {
+    /// It has other signs than a number, or no country has such a number.
+    #[error("not a phone number in the form DDI+DDD+NUM")]
+    Malformed,
+    /// A spreadsheet made another number of it: with a decimal point, or in powers of ten.
+    #[error("the number seems to have been converted by a spreadsheet")]
+    Spreadsheet,
+    /// It could be a number within some country.
+    #[error("the number needs its country code (DDI+DDD+NUM)")]
+    CountryMissing,
+}
 
-/// Longer than any way a person writes fifteen digits; keeps what is stored "as given" small.
-const LONGEST_AS_TYPED: usize = 64;
+impl InvalidPhone {
+    /// What a caller is told; `malformed` is the field's own text.
+    pub fn text(self, malformed: &'static str) -> &'static str {
+        match self {
+            Self::Malformed => malformed,
+            Self::Spreadsheet => "O telefone parece ter sido convertido pela planilha.",
+            Self::CountryMissing => "Informe o numero com o codigo do pais (DDI+DDD+NUM).",
+        }
+    }
+}
+
+/// Most digits of a number (E.164).
+const MOST_DIGITS: usize = 15;
 
 impl PhoneNumber {
-    /// Reads digits, dropping one leading `+` and the signs people write between them: space `(` `)` `-` `.`
-    pub fn parse(typed: &str) -> Result<Self, InvalidPhone> {
-        if typed.len() > LONGEST_AS_TYPED {
-            return Err(InvalidPhone);
+    /// Reads a number with its country code; without a `+` also one as it is written within `country`.
+    pub fn parse(text: &str, country: Option<Country>) -> Result<Self, InvalidPhone> {
+        let typed = Typed::read(text)?;
+        let national = country.filter(|_| !typed.international).and_then(|country| within(country, &typed.digits));
+        let digits = match national {
+            Some(Within::Number(digits)) => Some(digits),
+            Some(Within::Local) => None,
+            // Under a default country a zero could be that country's, too.
+            None => international(&typed, typed.international || country.is_none()),
+        };
+        match digits {
+            Some(digits) => Ok(Self(digits)),
+            _ if typed.international || !seems_national(&typed.digits) => Err(InvalidPhone::Malformed),
+            _ => Err(InvalidPhone::CountryMissing),
         }
-        let mut digits = String::with_capacity(15);
-        for character in typed.strip_prefix('+').unwrap_or(typed).chars() {
-            match character {
-                '0'..='9' => digits.push(character),
-                ' ' | '(' | ')' | '-' | '.' => {}
-                _ => return Err(InvalidPhone),
-            }
-        }
-        if follows_a_plan(digits.as_bytes()) { Ok(Self(digits)) } else { Err(InvalidPhone) }
+    }
+
+    /// The number that a text meant when it was stored: the rules of that time may have been others.
+    pub fn of_stored(given: &str) -> Result<Self, InvalidPhone> {
+        let digits: String = given.chars().filter(char::is_ascii_digit).collect();
+        if (4..=MOST_DIGITS).contains(&digits.len()) { Ok(Self(digits)) } else { Err(InvalidPhone::Malformed) }
     }
 
     /// The digits alone.
@@ -49,88 +89,64 @@ impl PhoneNumber {
     }
 }
 
-fn follows_a_plan(digits: &[u8]) -> bool {
-    match digits {
-        // Brazil: two area digits without a zero; nine digits behind them are a mobile, which starts with 9.
-        [b'5', b'5', area @ .., _, _, _, _, _, _, _, _] if area.len() >= 2 => {
-            area[..2].iter().all(|digit| *digit != b'0')
-                && match area.len() {
-                    2 => true,
-                    3 => area[2] == b'9',
-                    _ => false,
-                }
-        }
-        [b'5', b'5', ..] => false,
-        // North America: ten digits, no area starts with 0 or 1.
-        [b'1', rest @ ..] => rest.len() == 10 && rest[0] >= b'2',
-        [first, ..] => *first != b'0' && (8..=15).contains(&digits.len()),
-        [] => false,
+/// What digits without a country code mean within a country.
+enum Within {
+    /// A number of its plan, with its country code in front.
+    Number(String),
+    /// A number that works within its area alone.
+    Local,
+}
+
+/// Reads digits as a number within the country; `None` when they are none.
+fn within(country: Country, digits: &str) -> Option<Within> {
+    let plan = country.0;
+    let code = plan.code.to_string();
+    // Also the country's own numbers are written with their country code.
+    if let Some(rest) = digits.strip_prefix(&code)
+        && !plan.is_known(digits)
+        && plan.is_known(rest)
+    {
+        return None;
     }
+    let national = match digits.strip_prefix(plan.prefix) {
+        Some(rest) if !plan.prefix.is_empty() && (plan.is_known(rest) || !plan.is_known(digits)) => rest,
+        _ => digits,
+    };
+    if plan.accepts_within(national) && !(plan.has_trunk_zero() && national.starts_with('0')) {
+        Some(Within::Number(code + national))
+    } else if plan.is_local(national.len()) {
+        Some(Within::Local)
+    } else {
+        None
+    }
+}
+
+/// Reads digits with their country code in front.
+fn international(typed: &Typed, drops_zero: bool) -> Option<String> {
+    let (plan, behind) = Plan::of_international(&typed.digits)?;
+    let code = &typed.digits[..typed.digits.len() - behind.len()];
+    let national = if plan.has_trunk_zero() {
+        // A second zero would be part of no number.
+        Some(behind.strip_prefix('0').filter(|_| drops_zero).unwrap_or(behind))
+            .filter(|national| !national.starts_with('0'))?
+    } else {
+        behind
+    };
+    // `(0)` says that a zero is not dialled from abroad. Where the plan has no such zero, it stays only if it must.
+    if typed.bracketed_zero == Some(code.len()) && !plan.has_trunk_zero() && !plan.is_known(behind) {
+        return None;
+    }
+    plan.accepts(national).then(|| format!("{code}{national}"))
+}
+
+/// Whether digits look like a number that only lacks its country code.
+fn seems_national(digits: &str) -> bool {
+    (8..=11).contains(&digits.len()) || (digits.len() > 8 && digits.starts_with('0'))
 }
 
 /// A log or a panic must not carry a person's number: only its last four digits show.
 impl fmt::Debug for PhoneNumber {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "PhoneNumber(…{})", &self.0[self.0.len() - 4..])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signs_people_write_are_dropped() {
-        for typed in ["5511999998888", "+5511999998888", "+55 (11) 99999-8888", "55.11.99999.8888", "+ 5511999998888"] {
-            assert_eq!(PhoneNumber::parse(typed).map(|phone| phone.0), Ok("5511999998888".to_owned()), "{typed}");
-        }
-    }
-
-    #[test]
-    fn plans_are_followed() {
-        let good = ["551133334444", "5511933334444", "12125550123", "351912345678", "49301234", "999999999999999"];
-        for typed in good {
-            assert!(PhoneNumber::parse(typed).is_ok(), "{typed}");
-        }
-        let bad = [
-            "",
-            "+",
-            "1234567",
-            "1234567890123456",
-            "0511999998888",
-            "55119999988",
-            "55119999988889",
-            "5501999998888",
-            "5510999998888",
-            "5511899998888",
-            "11125550123",
-            "121255501234",
-            "2212555٠123",
-            "++5511999998888",
-            "55 11 99999 8888 ext 4",
-            "５５11999998888",
-            "5511\u{a0}999998888",
-            "(+55)11999998888",
-            "5511999998888;x",
-        ];
-        for typed in bad {
-            assert_eq!(PhoneNumber::parse(typed), Err(InvalidPhone), "{typed}");
-        }
-    }
-
-    #[test]
-    fn a_mobile_of_brazil_has_two_forms() {
-        let twin = |digits: &str| PhoneNumber::parse(digits).unwrap().twin().map(|twin| twin.0);
-        assert_eq!(twin("5511999998888"), Some("551199998888".to_owned()));
-        assert_eq!(twin("551199998888"), Some("5511999998888".to_owned()));
-        // The shorter form is a landline's number, and another person's.
-        for alone in ["5511933334444", "551133334444", "12125550123", "351912345678", "999999999999999"] {
-            assert_eq!(twin(alone), None, "{alone}");
-        }
-    }
-
-    #[test]
-    fn debug_hides_the_number() {
-        assert_eq!(format!("{:?}", PhoneNumber::parse("5511999998888").unwrap()), "PhoneNumber(…8888)");
+        write!(formatter, "PhoneNumber(…{})", &self.0[self.0.len().saturating_sub(4)..])
     }
 }

@@ -9,7 +9,7 @@ use recado_domain::vcard::render;
 fn card(name: &str, email: &str, organization: &str) -> Option<ContactCard> {
     let values =
         [Field::from("5511999998888"), name.into(), "+55 (11) 98888-7777".into(), email.into(), organization.into()];
-    ContactMessage::parse(&values).ok().map(|message| message.card)
+    ContactMessage::parse(&values, None).ok().map(|message| message.card)
 }
 
 #[test]
@@ -85,6 +85,6 @@ proptest! {
     #[test]
     fn parsing_never_panics(values in prop::array::uniform5(hostile())) {
         let fields = values.each_ref().map(|value| Field::from(value.as_str()));
-        let _ = ContactMessage::parse(&fields);
+        let _ = ContactMessage::parse(&fields, None);
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use recado_domain::pacing::Pacing;
+use recado_domain::phone::Country;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -214,6 +215,11 @@ pub struct Behaviour {
     /// What to do with a body field that the contact call does not know
     #[arg(long, env = "RECADO_UNKNOWN_FIELDS", hide_env_values = true, default_value = "refuse", value_name = "WHAT")]
     pub unknown_fields: UnknownFields,
+
+    /// Country of numbers without a `+` and without a country code, by its two letters, such as BR; without it they are
+    /// refused
+    #[arg(long, env = "RECADO_DEFAULT_COUNTRY", hide_env_values = true, value_name = "COUNTRY")]
+    pub default_country: Option<Country>,
 
     /// Whether /docs and /openapi.json are served
     #[arg(long, env = "RECADO_DOCS", hide_env_values = true, default_value = "on", value_name = "WHETHER")]

@@ -250,8 +250,9 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
         }
         Command::ConnectChannel { which, credentials: None, phone } => {
             let entry = find_channel(gateway, &which).await?;
-            let phone = phone.as_deref().map(PhoneNumber::parse).transpose();
-            let phone = phone.map_err(|_| ApiError::field("phone", BAD_PHONE))?;
+            let country = gateway.country(entry.via.institution);
+            let phone = phone.as_deref().map(|phone| PhoneNumber::parse(phone.trim(), country)).transpose();
+            let phone = phone.map_err(|fault| ApiError::field("phone", fault.text(BAD_PHONE)))?;
             if entry.kind == ChannelType::WhatsAppWeb {
                 let (channel, pairing) = pairing::connect(gateway, &entry, phone.as_ref()).await?;
                 return as_value(ConnectedView::new(channel, Some(pairing)));

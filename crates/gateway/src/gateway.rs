@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use recado_domain::ids::InstitutionId;
+use recado_domain::phone::Country;
 use secrecy::SecretString;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -108,6 +110,11 @@ impl Gateway {
     /// Makes new ids.
     pub fn new_ids(&self) -> NewIds<'_> {
         NewIds(&*self.clock, &*self.entropy)
+    }
+
+    /// The country whose numbers this institution's callers may write without a country code.
+    pub fn country(&self, _institution: InstitutionId) -> Option<Country> {
+        self.behaviour.default_country
     }
 
     /// Where networks hand in receipts.

@@ -1,6 +1,7 @@
 //! Query strings of lists: every parameter is known, or the call is refused.
 
 use recado_domain::field_errors::{FieldErrors, REPEATED, UNKNOWN};
+use recado_domain::phone::{Country, PhoneNumber};
 
 use super::error::ApiError;
 
@@ -42,6 +43,22 @@ impl Query {
             self.errors.push(name, text);
         }
         read
+    }
+
+    /// The digits of the recipient that `to` names.
+    pub fn recipient(&mut self, country: Option<Country>) -> Option<String> {
+        const MALFORMED: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";
+        let (_, value) = self.parameters.iter().find(|(known, _)| known == "to")?;
+        // A `+` that was not encoded has become a space, and says all the same that the country code is there.
+        let international = value.strip_prefix(' ').filter(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()));
+        let text = international.map_or_else(|| value.trim().to_owned(), |rest| format!("+{}", rest.trim()));
+        match PhoneNumber::parse(&text, country) {
+            Ok(phone) => Some(phone.digits().to_owned()),
+            Err(fault) => {
+                self.errors.push("to", fault.text(MALFORMED));
+                None
+            }
+        }
     }
 
     /// The size of a page.

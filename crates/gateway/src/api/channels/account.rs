@@ -45,8 +45,8 @@ pub async fn get(
     caller: Caller<scope::MessagesSend>,
     Ids([channel, phone]): Ids<2>,
 ) -> Result<Response, ApiError> {
-    let malformed = |_| ApiError::field("phone", BAD_PHONE);
-    let phone = PhoneNumber::parse(phone.trim()).map_err(malformed)?;
+    let phone = PhoneNumber::parse(phone.trim(), gateway.country(caller.institution));
+    let phone = phone.map_err(|fault| ApiError::field("phone", fault.text(BAD_PHONE)))?;
     let entry = caller.channel(&gateway, &channel)?;
     let found = pairing::look_up(&gateway, &entry, &phone).await?;
     let data = AccountView {

@@ -86,9 +86,9 @@ async fn pair(gateway: &Gateway, entry: &ChannelEntry, object: Option<&Object<'_
         let mut errors = object.refuse_unknown(&["phone"]);
         match given.text("phone") {
             Ok(None) => {}
-            Ok(Some(given)) => match PhoneNumber::parse(given) {
+            Ok(Some(given)) => match PhoneNumber::parse(given, gateway.country(entry.via.institution)) {
                 Ok(number) => phone = Some(number),
-                Err(_) => errors.push("phone", BAD_PHONE),
+                Err(fault) => errors.push("phone", fault.text(BAD_PHONE)),
             },
             Err(fault) => errors.push("phone", fault),
         }

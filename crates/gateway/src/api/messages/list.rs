@@ -6,7 +6,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
-use recado_domain::phone::PhoneNumber;
 use recado_domain::status::MessageStatus;
 use serde_json::json;
 
@@ -31,9 +30,7 @@ pub async fn list(
     let limit = query.limit();
     let before = query.take("cursor", query::CURSOR, |text| text.parse().ok());
     let status = query.take("status", "Status desconhecido.", MessageStatus::from_name);
-    let recipient = query.take("to", "O numero do destinatario deve estar no formato DDI+DDD+NUM.", |text| {
-        PhoneNumber::parse(text.trim()).ok().map(|phone| phone.digits().to_owned())
-    });
+    let recipient = query.recipient(gateway.country(caller.institution));
     query.finish()?;
     let entry = caller.channel_or_its_history(&gateway, &channel)?;
     let asked = MessageQuery { channel: entry.via.key, status, recipient, before, limit };

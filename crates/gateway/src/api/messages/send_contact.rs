@@ -12,6 +12,7 @@ use recado_domain::contact::{ContactMessage, FIELDS, NAME_LIMIT};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::MessageId;
 use recado_domain::message::Stored;
+use recado_domain::phone::Country;
 use recado_domain::vcard;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -163,7 +164,9 @@ impl Call {
         let idempotency_key = errors.take("Idempotency-Key", idempotency_key(headers).map_err(Into::into));
         let scenario = scenario(headers, caller.environment).map_err(Into::into);
         let scenario = errors.take("X-Ogmma-Sandbox-Scenario", scenario);
-        let parsed = body.object().and_then(|object| contact(&object, gateway.behaviour.unknown_fields));
+        let parsed = body
+            .object()
+            .and_then(|object| contact(&object, gateway.country(caller.institution), gateway.behaviour.unknown_fields));
         let (contact, ignored) = match parsed {
             Ok(parsed) if errors.is_empty() => parsed,
             Err(ApiError::Validation(of_body)) => {
@@ -242,9 +245,13 @@ impl Call {
     }
 }
 
-fn contact(object: &Object<'_>, unknown: UnknownFields) -> Result<(ContactMessage, Vec<String>), ApiError> {
+fn contact(
+    object: &Object<'_>,
+    country: Option<Country>,
+    unknown: UnknownFields,
+) -> Result<(ContactMessage, Vec<String>), ApiError> {
     let [to, name, phone, email, organization] = FIELDS.map(|field| object.text(field));
-    let parsed = ContactMessage::parse(&[to?, name?, phone?, email?, organization?]);
+    let parsed = ContactMessage::parse(&[to?, name?, phone?, email?, organization?], country);
     let strange = object.refuse_unknown(&FIELDS);
     match parsed {
         Ok(contact) if strange.is_empty() => Ok((contact, Vec::new())),

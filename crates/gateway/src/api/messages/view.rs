@@ -77,7 +77,7 @@ impl MessageView {
             tracing::error!(message.id = %message.id, %error, "a stored message cannot be read");
             ApiError::Internal
         })?;
-        let Content::Contact { contact } = stored.content;
+        let Content::Contact { contact, .. } = stored.content;
         let source = if message.card_account.known { "NETWORK" } else { "TYPED" };
         Ok(Self {
             id: message.id.to_string(),

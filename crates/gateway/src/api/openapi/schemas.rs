@@ -38,19 +38,9 @@ pub fn network_id() -> Value {
     json!({"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["3EB0459984FC15DDAB10A5"]})
 }
 
-/// A phone number as `PhoneNumber::parse` reads it, but with at most three signs in a row: fifteen digits then stay
-/// within the length that it takes, which no schema can count without the white space around them.
+/// A phone number with its country code, in the usual notations.
 pub fn phone(description: &str) -> Value {
-    json!({"type": "string", "pattern": phone_pattern(), "description": description})
-}
-
-fn phone_pattern() -> String {
-    let (space, sign) = ("[\\t\\n\\r ]*", "[ ().-]{0,3}");
-    let digits = |class: &str, count: &str| format!("({class}{sign}){count}");
-    let brazil = format!("{}{}(9{sign})?{}", digits("5", "{2}"), digits("[1-9]", "{2}"), digits("[0-9]", "{8}"));
-    let north_america = format!("1{sign}[2-9]{sign}{}", digits("[0-9]", "{9}"));
-    let other = format!("([2-46-9]{sign}[0-9]|5{sign}[0-46-9]){sign}{}", digits("[0-9]", "{6,13}"));
-    format!("^{space}\\+?{sign}({brazil}|{north_america}|{other}){space}$")
+    json!({"type": "string", "pattern": recado_domain::phone::pattern(), "description": description})
 }
 
 /// A text by `text::check_name`; `required`: and not empty.
@@ -163,7 +153,7 @@ texts! {
     /// The id of a channel.
     ChannelId: channel_id();
     /// Digits of an account.
-    Digits: json!({"type": "string", "pattern": "^[0-9]{8,15}$"});
+    Digits: json!({"type": "string", "pattern": "^[0-9]{4,15}$"});
     /// A network's id of a message.
     NetworkId: network_id();
     /// A card's kind.

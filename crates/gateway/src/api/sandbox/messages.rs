@@ -7,7 +7,6 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::message::{Content, GivenContact, Stored};
-use recado_domain::phone::PhoneNumber;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -37,9 +36,7 @@ pub async fn messages(
         "INBOUND" => Some(false),
         _ => None,
     });
-    let recipient = query.take("to", "O numero do destinatario deve estar no formato DDI+DDD+NUM.", |text| {
-        PhoneNumber::parse(text.trim()).ok().map(|phone| phone.digits().to_owned())
-    });
+    let recipient = query.recipient(gateway.country(caller.institution));
     query.finish()?;
     let mut shown = if direction == Some(false) {
         // Nothing comes in by the sandbox yet.
@@ -84,7 +81,7 @@ struct ShownView {
 
 fn view(shown: Shown) -> Result<ShownView, ApiError> {
     let stored: Stored = serde_json::from_str(&shown.contact).map_err(|_| ApiError::Internal)?;
-    let Content::Contact { contact } = stored.content;
+    let Content::Contact { contact, .. } = stored.content;
     Ok(ShownView {
         id: shown.id,
         channel_id: shown.channel_id,

@@ -66,7 +66,12 @@ impl Command {
 
 impl Who {
     fn number(&self) -> Result<PhoneNumber> {
-        PhoneNumber::parse(&self.recipient).map_err(|_| anyhow!("the recipient is a number in the form DDI+DDD+NUM"))
+        let given = self.recipient.trim();
+        // What was accepted by the rules of a former version can be found and erased, too: with a `+`.
+        let kept = |fault| if given.starts_with('+') { PhoneNumber::of_stored(given) } else { Err(fault) };
+        PhoneNumber::parse(given, None)
+            .or_else(kept)
+            .map_err(|_| anyhow!("the recipient is a number with its country code: DDI+DDD+NUM"))
     }
 
     /// The person behind the number: with its other form, and with those that the networks have named.

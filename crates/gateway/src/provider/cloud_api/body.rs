@@ -74,24 +74,24 @@ struct Organization<'a> {
 /// WhatsApp" to the recipient, no account shows the number alone.
 pub fn of(message: &Claimed) -> Result<Vec<u8>, Unreadable> {
     let stored: Stored = serde_json::from_str(&message.payload).map_err(|_| Unreadable::Content)?;
-    let Content::Contact { contact } = &stored.content;
+    let Content::Contact { contact, .. } = &stored.content;
+    let number = stored.content.card_phone().map_err(|_| Unreadable::Phone)?;
     let body = Body {
         messaging_product: "whatsapp",
         recipient_type: "individual",
         to: &message.recipient,
         kind: "contacts",
-        contacts: [card(contact, message.card_account.as_deref())?],
+        contacts: [card(contact, &number, message.card_account.as_deref())],
         biz_opaque_callback_data: message.id.to_string(),
     };
     Ok(serde_json::to_vec(&body).expect("texts can be written as JSON"))
 }
 
-fn card<'a>(contact: &'a GivenContact, account: Option<&'a str>) -> Result<Contact<'a>, Unreadable> {
-    let number = PhoneNumber::parse(&contact.phone).map_err(|_| Unreadable::Phone)?;
-    Ok(Contact {
+fn card<'a>(contact: &'a GivenContact, number: &PhoneNumber, account: Option<&'a str>) -> Contact<'a> {
+    Contact {
         name: Name { formatted_name: &contact.name, first_name: &contact.name },
         phones: [Phone { phone: format!("+{}", number.digits()), wa_id: account }],
         emails: contact.email.as_deref().map(|email| [Email { email }]),
         org: contact.organization.as_deref().map(|company| Organization { company }),
-    })
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use recado_domain::channel::ChannelSettings;
-use recado_domain::message::{Content, GivenContact, Stored};
+use recado_domain::message::{Content, Stored};
 use recado_domain::pacing::Pacing;
 use recado_domain::vcard;
 use recado_whatsapp_web::{Outgoing, Session, SubmitError};
@@ -71,17 +71,17 @@ impl Line {
     /// Finds the accounts, writes the one of the card's phone into the card, and shows that something is typed.
     async fn prepare(&self, message: &Claimed) -> Result<Prepared, SendOutcome> {
         self.until_up().await;
-        let Content::Contact { contact } =
-            serde_json::from_str::<Stored>(&message.payload).map_err(unreadable)?.content;
+        let content = serde_json::from_str::<Stored>(&message.payload).map_err(unreadable)?.content;
         let recipient = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
         let Some(account) = recipient.account else {
             return Err(not_on_whatsapp());
         };
-        let card = self.card(message, &contact).await?;
+        let card = self.card(message, &content).await?;
         let vcard = card.as_ref().map_or(&message.card, |card| &card.card).clone();
         if self.settings().await?.typing {
             self.type_a_while(&account).await;
         }
+        let Content::Contact { contact, .. } = content;
         let (id, display_name) = (message.network_id.clone(), contact.name);
         let outgoing = Outgoing { id, account: account.clone(), display_name, vcard };
         Ok(Prepared { account, outgoing, card })
@@ -89,11 +89,11 @@ impl Line {
 
     /// The card with the account that the network names for its phone. `None`: the card is as it was accepted, also where
     /// its phone has no account; the message says so by the source of its `waid`.
-    async fn card(&self, message: &Claimed, contact: &GivenContact) -> Result<Option<SentCard>, SendOutcome> {
+    async fn card(&self, message: &Claimed, content: &Content) -> Result<Option<SentCard>, SendOutcome> {
         if message.card_account.is_some() {
             return Ok(None);
         }
-        let card = contact.card().map_err(unreadable)?;
+        let card = content.card().map_err(unreadable)?;
         let known = self.look_up(card.phone.number.digits()).await.map_err(|error| self.trouble(error))?;
         Ok(known.account.map(|digits| SentCard {
             card: vcard::render(&card, &digits),

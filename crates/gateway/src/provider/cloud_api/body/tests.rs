@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn claimed(values: [&str; 5], account: Option<&str>) -> Claimed {
-    let message = ContactMessage::parse(&values.map(Field::from)).expect("a good card");
+    let message = ContactMessage::parse(&values.map(Field::from), None).expect("a good card");
     Claimed {
         payload: serde_json::to_string(&Stored::from(&message)).expect("JSON"),
         recipient: message.to.number.digits().to_owned(),

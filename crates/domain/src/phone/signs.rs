@@ -1,0 +1,86 @@
+//! What people and programs write between the digits of a number.
+
+use super::InvalidPhone;
+
+/// The digits of a number as it was typed, and what they say beside themselves.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Typed {
+    pub digits: String,
+    /// A `+` in front.
+    pub international: bool,
+    /// How many digits stand in front of a zero that has brackets to itself.
+    pub bracketed_zero: Option<usize>,
+}
+
+/// Most characters that are looked at: longer than any way to write fifteen digits. Keeps what is stored "as given" small.
+const LONGEST: usize = 64;
+
+impl Typed {
+    /// Takes the digits out of a text.
+    pub fn read(text: &str) -> Result<Self, InvalidPhone> {
+        if text.chars().nth(LONGEST).is_some() {
+            return Err(InvalidPhone::Malformed);
+        }
+        if is_a_spreadsheets(text) {
+            return Err(InvalidPhone::Spreadsheet);
+        }
+        let mut typed = Self { digits: String::with_capacity(15), international: false, bracketed_zero: None };
+        // A point stands between digits; nothing that shows stands in front of a `+`.
+        let (mut after_digit, mut open_point) = (false, false);
+        for character in text.chars() {
+            match character {
+                '0'..='9' => {
+                    typed.digits.push(character);
+                    (after_digit, open_point) = (true, false);
+                }
+                '+' | '\u{ff0b}' if typed.digits.is_empty() && !typed.international && !open_point => {
+                    typed.international = true;
+                }
+                '.' if after_digit => (after_digit, open_point) = (false, true),
+                _ if is_dropped(character) => {}
+                _ => return Err(InvalidPhone::Malformed),
+            }
+        }
+        if open_point {
+            return Err(InvalidPhone::Malformed);
+        }
+        typed.bracketed_zero = text.find("(0)").map(|at| text[..at].bytes().filter(u8::is_ascii_digit).count());
+        Ok(typed)
+    }
+}
+
+/// White space (Zs, tab), dashes (Pd, and the minus sign), brackets, the slash, and what does not show (Cf).
+fn is_dropped(character: char) -> bool {
+    matches!(character,
+        ' ' | '\t' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+        | '(' | ')' | '/'
+        | '-' | '\u{58a}' | '\u{5be}' | '\u{1400}' | '\u{1806}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{2e17}'
+        | '\u{2e1a}' | '\u{2e3a}' | '\u{2e3b}' | '\u{2e40}' | '\u{2e5d}' | '\u{301c}' | '\u{3030}' | '\u{30a0}'
+        | '\u{fe31}' | '\u{fe32}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' | '\u{10d6e}' | '\u{10ead}'
+    ) || is_format(character)
+}
+
+/// What does not show and only steers how text is laid out (Cf).
+fn is_format(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
+        | '\u{2066}'..='\u{206f}' | '\u{feff}'
+    )
+}
+
+/// Whether a spreadsheet made this of a number: `551198887777.0`, `5,51199E+12`.
+fn is_a_spreadsheets(text: &str) -> bool {
+    let shown: String = text.chars().filter(|character| !is_format(*character)).collect();
+    let shown = shown.trim();
+    let number = shown.strip_prefix(['+', '\u{ff0b}']).unwrap_or(shown);
+    if let Some((mantissa, exponent)) = number.split_once(['E', 'e']) {
+        let counts = |text: &str| {
+            text.bytes().any(|sign| sign.is_ascii_digit())
+                && text.chars().all(|sign| matches!(sign, '0'..='9' | '.' | ',' | '+' | '-' | '\u{2212}' | ' '))
+        };
+        return counts(mantissa) && counts(exponent);
+    }
+    let Some((whole, rest)) = number.split_once(['.', ',']) else { return false };
+    let digits = !whole.is_empty() && whole.bytes().all(|sign| sign.is_ascii_digit());
+    digits && (1..=3).contains(&rest.len()) && rest.bytes().all(|sign| sign == b'0')
+}
