@@ -337,7 +337,7 @@ fn new_key(
     let (Some(name), true) = (name, errors.is_empty()) else { return Err(errors.into()) };
     let scopes: Scopes = known.into_iter().collect();
     let grant = Grant { environment, scopes, rate_limit, expires_at: end.flatten() };
-    Ok(api_keys::NewKey { name, grant })
+    Ok(api_keys::NewKey { name, grant, parent: None })
 }
 
 /// The institution that was named, or the only one there is.

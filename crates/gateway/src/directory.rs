@@ -6,16 +6,17 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelType};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 
-use crate::api::rate_limit::{Calls, KeyLimit};
+use crate::api::rate_limit::{Calls, KeyLimit, Quota};
 use crate::clock::Millis;
 use crate::provider::Via;
-use crate::store::rows::{ApiKey, Channel, ChannelKey};
+use crate::store::postgres::PgStore;
+use crate::store::rows::{ApiKey, Channel, ChannelKey, StoreError};
 
 /// A key with what changes from call to call.
 pub struct KeyEntry {
@@ -25,6 +26,8 @@ pub struct KeyEntry {
     pub sends: KeyLimit,
     /// Calls that only look, so that polling does not eat the budget for sending.
     pub reads: KeyLimit,
+    /// The key that made this one, once it is known here.
+    parent: OnceLock<Arc<KeyEntry>>,
     revoked: AtomicBool,
     last_used_at: AtomicI64,
     /// Used since the last use was written down.
@@ -32,9 +35,44 @@ pub struct KeyEntry {
 }
 
 impl KeyEntry {
-    /// Whether it was revoked.
+    fn new(key: ApiKey) -> Self {
+        Self {
+            sends: KeyLimit::new(key.id, Calls::Sends, key.grant.rate_limit),
+            reads: KeyLimit::new(key.id, Calls::Reads, key.grant.rate_limit),
+            parent: OnceLock::new(),
+            revoked: AtomicBool::new(key.revoked_at.is_some()),
+            last_used_at: AtomicI64::new(key.last_used_at.unwrap_or(0)),
+            used: AtomicBool::new(false),
+            key,
+        }
+    }
+
+    /// The key and those that it comes from.
+    fn line(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |entry| entry.parent.get().map(|parent| &**parent))
+    }
+
+    /// Whether it was revoked, or one that it comes from: a key may be made in the moment in which its parent ends.
     pub fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Acquire)
+        self.line().any(|entry| {
+            let lost = entry.key.parent.is_some() && entry.parent.get().is_none();
+            lost || entry.revoked.load(Ordering::Acquire)
+        })
+    }
+
+    /// Counts a call, also among those of every key that this one comes from: keys that make keys gain no calls. Gives
+    /// the tightest of their limits.
+    pub async fn take(&self, calls: Calls, now: Millis, nodes: Option<&PgStore>) -> Result<Option<Quota>, StoreError> {
+        let mut tightest: Option<Quota> = None;
+        for entry in self.line() {
+            let limit = if calls == Calls::Reads { &entry.reads } else { &entry.sends };
+            let Some(quota) = limit.take(now, nodes).await? else { continue };
+            if !quota.allowed {
+                return Ok(Some(quota));
+            }
+            tightest = Some(tightest.filter(|least| least.remaining <= quota.remaining).unwrap_or(quota));
+        }
+        Ok(tightest)
     }
 
     /// Whether the key opens anything now.
@@ -86,11 +124,27 @@ pub struct Directory {
     names: RwLock<Names>,
 }
 
+/// Ties keys to those that made them. Neither order of the two is certain: a clock can be set back.
+fn find_parents(keys: &HashMap<[u8; 32], Arc<KeyEntry>>) {
+    let untied = |entry: &&Arc<KeyEntry>| entry.key.parent.is_some() && entry.parent.get().is_none();
+    if !keys.values().any(|entry| untied(&entry)) {
+        return;
+    }
+    let by_id: HashMap<_, _> = keys.values().map(|entry| (entry.key.id, entry)).collect();
+    for entry in keys.values().filter(untied) {
+        // A key is not its own parent: such a row would tie a knot.
+        let parent = entry.key.parent.filter(|parent| *parent != entry.key.id).and_then(|id| by_id.get(&id));
+        parent.and_then(|parent| entry.parent.set((*parent).clone()).err());
+    }
+}
+
 impl Directory {
     /// A directory of these.
     pub fn new(keys: Vec<ApiKey>, channels: &[Channel]) -> Self {
-        let directory = Self::default();
-        keys.into_iter().for_each(|key| directory.add_key(key));
+        let entries = keys.into_iter().map(|key| (key.hash, Arc::new(KeyEntry::new(key))));
+        let keys: HashMap<_, _> = entries.collect();
+        find_parents(&keys);
+        let directory = Self { keys: RwLock::new(keys), ..Self::default() };
         channels.iter().for_each(|channel| directory.add_channel(channel));
         directory
     }
@@ -113,15 +167,9 @@ impl Directory {
 
     /// Adds a key.
     pub fn add_key(&self, key: ApiKey) {
-        let entry = KeyEntry {
-            sends: KeyLimit::new(key.id, Calls::Sends, key.grant.rate_limit),
-            reads: KeyLimit::new(key.id, Calls::Reads, key.grant.rate_limit),
-            revoked: AtomicBool::new(key.revoked_at.is_some()),
-            last_used_at: AtomicI64::new(key.last_used_at.unwrap_or(0)),
-            used: AtomicBool::new(false),
-            key,
-        };
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(entry.key.hash, Arc::new(entry));
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        keys.insert(key.hash, Arc::new(KeyEntry::new(key)));
+        find_parents(&keys);
     }
 
     /// Adds a key that another node made, or takes over what it changed of one.

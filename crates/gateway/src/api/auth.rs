@@ -13,11 +13,11 @@ use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use recado_domain::api_key::{Environment, Grant, Scope, Scopes, SecretKey};
-use recado_domain::ids::InstitutionId;
+use recado_domain::ids::{ApiKeyId, InstitutionId};
 
 use super::error::ApiError;
 use super::forward;
-use super::rate_limit::Quota;
+use super::rate_limit::{Calls, Quota};
 use crate::clock::Millis;
 use crate::cluster::changes;
 use crate::directory::{ChannelEntry, KeyEntry};
@@ -32,6 +32,8 @@ pub struct Peer(pub IpAddr);
 #[derive(Clone, Copy)]
 pub(super) struct Known {
     pub(super) institution: InstitutionId,
+    /// None where the operator calls.
+    pub(super) key: Option<ApiKeyId>,
     pub(super) grant: Grant,
 }
 
@@ -39,7 +41,7 @@ pub(super) struct Known {
 /// open the control socket could as well make a key.
 pub fn vouch(request: &mut Request, institution: InstitutionId, environment: Environment) {
     let grant = Grant { environment, scopes: Scopes::all(), rate_limit: None, expires_at: None };
-    request.extensions_mut().insert(Known { institution, grant });
+    request.extensions_mut().insert(Known { institution, key: None, grant });
 }
 
 /// Recognises the key and counts the call; runs only where a route and its method exist.
@@ -62,11 +64,11 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
     if entry.touch(now) {
         gateway.key_used.notify_one();
     }
-    let bucket = if looks_only(request.method()) { &entry.reads } else { &entry.sends };
+    let calls = if looks_only(request.method()) { Calls::Reads } else { Calls::Sends };
     let nodes = gateway.cluster.as_ref().map(|cluster| &*cluster.store);
     // A call that another node has handed on was counted there.
     let counted = forward::is_from_node(&gateway, request.headers());
-    let quota = match if counted { Ok(None) } else { bucket.take(now, nodes).await } {
+    let quota = match if counted { Ok(None) } else { entry.take(calls, now, nodes).await } {
         Ok(quota) => quota,
         Err(error) => return ApiError::from(error).into_response(),
     };
@@ -80,7 +82,11 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         {
             return ApiError::from(error).into_response();
         }
-        request.extensions_mut().insert(Known { institution: entry.key.institution, grant: entry.key.grant });
+        request.extensions_mut().insert(Known {
+            institution: entry.key.institution,
+            key: Some(entry.key.id),
+            grant: entry.key.grant,
+        });
         next.run(request).await
     };
     if let Some(quota) = quota {
@@ -177,6 +183,8 @@ pub struct Caller<S> {
     pub institution: InstitutionId,
     /// The key's environment.
     pub environment: Environment,
+    /// The key; none where the operator calls.
+    pub key: Option<ApiKeyId>,
     /// All that the key may do.
     pub grant: Grant,
     scope: PhantomData<S>,
@@ -186,11 +194,11 @@ impl<S: scope::Needed, G: Sync> FromRequestParts<G> for Caller<S> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &G) -> Result<Self, ApiError> {
-        let Known { institution, grant } = *parts.extensions.get().ok_or(ApiError::Unauthorized)?;
+        let Known { institution, key, grant } = *parts.extensions.get().ok_or(ApiError::Unauthorized)?;
         if !grant.scopes.allows(S::SCOPE) {
             return Err(ApiError::Forbidden);
         }
-        Ok(Self { institution, environment: grant.environment, grant, scope: PhantomData })
+        Ok(Self { institution, environment: grant.environment, key, grant, scope: PhantomData })
     }
 }
 

@@ -26,6 +26,7 @@ pub enum ApiError {
     ChannelNotConnected,
     ChannelExists,
     ChannelReserved,
+    TooManyKeys,
     MessageNotCancellable,
     PayloadTooLarge,
     UnsupportedMediaType,
@@ -74,6 +75,9 @@ impl ApiError {
             Self::ChannelExists => (StatusCode::CONFLICT, "CHANNEL_ALREADY_EXISTS", "Ja existe um canal com este id."),
             Self::ChannelReserved => {
                 (StatusCode::CONFLICT, "CHANNEL_RESERVED", "O canal sandbox nao pode ser removido.")
+            }
+            Self::TooManyKeys => {
+                (StatusCode::CONFLICT, "API_KEY_LIMIT_REACHED", "Limite de 500 chaves de API validas atingido.")
             }
             Self::MessageNotCancellable => {
                 (StatusCode::CONFLICT, "MESSAGE_NOT_CANCELLABLE", "Mensagem nao pode mais ser cancelada.")

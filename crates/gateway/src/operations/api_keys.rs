@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use recado_domain::api_key::{Grant, SecretKey};
-use recado_domain::ids::InstitutionId;
+use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::text;
 
 use crate::api::error::ApiError;
 use crate::clock::secret;
+use crate::cluster::changes;
 use crate::directory::KeyEntry;
 use crate::gateway::Gateway;
 use crate::store::rows::ApiKey;
@@ -16,10 +17,14 @@ use crate::store::rows::ApiKey;
 pub struct NewKey {
     pub name: String,
     pub grant: Grant,
+    /// The key that asks for it; none where the operator does.
+    pub parent: Option<ApiKeyId>,
 }
 
 /// Most code points in a name.
 pub const NAME_LIMIT: usize = 100;
+/// Most keys of an institution in an environment that are neither revoked nor expired.
+pub const KEYS_LIMIT: usize = 500;
 /// What is said of a name that is none.
 pub const BAD_NAME: &str = "O nome da chave deve ter de 3 a 100 caracteres.";
 
@@ -48,16 +53,23 @@ pub async fn create(
         hash: secret.hash(),
         prefix: secret.visible_prefix().to_owned(),
         grant: new.grant,
+        parent: new.parent,
         created_at: gateway.clock.now(),
         last_used_at: None,
         revoked_at: None,
     };
+    // Another node may have made some.
+    changes::try_take(gateway).await?;
     let _one_at_a_time = gateway.changes.lock().await;
+    let valid = gateway.directory.keys(institution, key.grant.environment);
+    if valid.iter().filter(|entry| entry.is_valid(key.created_at)).count() >= KEYS_LIMIT {
+        return Err(ApiError::TooManyKeys);
+    }
     gateway.store.create_api_key(key.clone()).await?;
     Ok((key, secret))
 }
 
-/// Revokes a key: its next call is refused.
+/// Revokes a key and those that were made with it: their next call is refused.
 pub async fn revoke(gateway: &Gateway, entry: &Arc<KeyEntry>) -> Result<(), ApiError> {
     let _one_at_a_time = gateway.changes.lock().await;
     Ok(gateway.store.revoke_api_key(entry.key.id, gateway.clock.now()).await?)

@@ -29,7 +29,7 @@ pub async fn found(gateway: &Gateway, name: &str, rate_limit: RateLimit) -> Resu
     gateway.store.create_institution(Institution { id, name: name.to_owned(), created_at: now }).await?;
     let key = async |environment: Environment| {
         let grant = Grant { environment, scopes: Scopes::all(), rate_limit, expires_at: None };
-        let new = NewKey { name: format!("{} key", environment.name()), grant };
+        let new = NewKey { name: format!("{} key", environment.name()), grant, parent: None };
         super::api_keys::create(gateway, id, new).await.map(|(_, secret)| secret.reveal().to_owned())
     };
     let (test_key, live_key) = (key(Environment::Test).await?, key(Environment::Live).await?);

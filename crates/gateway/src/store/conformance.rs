@@ -42,6 +42,7 @@ suite! { [
         a_key_comes_back_as_it_was_made,
         a_key_hash_exists_once,
         a_revoked_key_keeps_its_first_time,
+        a_key_ends_with_the_one_that_made_it,
         uses_of_keys_are_noted;
     channels:
         a_channel_comes_back_as_it_was_made,

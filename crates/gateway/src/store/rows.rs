@@ -53,6 +53,8 @@ pub struct ApiKey {
     /// The part that may be shown.
     pub prefix: String,
     pub grant: Grant,
+    /// The key that made this one; none where the operator did.
+    pub parent: Option<ApiKeyId>,
     pub created_at: Millis,
     pub last_used_at: Option<Millis>,
     pub revoked_at: Option<Millis>,

@@ -38,7 +38,7 @@ pub async fn create(
     caller: Caller<scope::KeysWrite>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let new = parse(&body.object()?, &caller.grant, gateway.clock.now())?;
+    let new = NewKey { parent: caller.key, ..parse(&body.object()?, &caller.grant, gateway.clock.now())? };
     if !new.grant.exceeds(&caller.grant).is_empty() {
         return Err(ApiError::Forbidden);
     }
@@ -55,12 +55,12 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .named("API keys", "createApiKey", "Create an API key")
         .about(
             "A key grants no more than it has: a scope, an environment, a higher limit or a later end that is not its \
-             own is a 403.",
+             own is a 403. Calls of the new key count as calls of the key that made it, too.",
         )
         .needs(Scope::KeysWrite)
         .body("NewApiKey", body_schema(), json!({"name": "crm", "permissions": ["messages.send"]}))
         .answers::<Data<Created>>(201, "The new key, shown this once.", json!({"data": created}))
-        .refuses([ApiError::field("permissions", BAD_PERMISSIONS), ApiError::Unavailable])
+        .refuses([ApiError::field("permissions", BAD_PERMISSIONS), ApiError::TooManyKeys, ApiError::Unavailable])
 }
 
 fn body_schema() -> Value {
@@ -118,7 +118,7 @@ fn parse(object: &Object<'_>, giver: &Grant, now: Millis) -> Result<NewKey, ApiE
     errors.append(object.refuse_unknown(&FIELDS));
     match (name, scopes, rate_limit, expires_at, environment, errors.is_empty()) {
         (Some(name), Some(scopes), Some(rate_limit), Some(expires_at), Some(environment), true) => {
-            Ok(NewKey { name, grant: Grant { environment, scopes, rate_limit, expires_at } })
+            Ok(NewKey { name, grant: Grant { environment, scopes, rate_limit, expires_at }, parent: None })
         }
         _ => Err(errors.into()),
     }

@@ -34,7 +34,7 @@ pub async fn revoke(
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("API keys", "revokeApiKey", "Revoke an API key")
-        .about("Its next call is refused. A key may revoke itself.")
+        .about("Its next call is refused, and that of keys made with it. A key may revoke itself.")
         .needs(Scope::KeysWrite)
         .answers::<Done>(200, "It is revoked.", json!({"success": true, "message": "Chave de API revogada."}))
         .refuses([ApiError::ApiKeyNotFound, ApiError::Unavailable])

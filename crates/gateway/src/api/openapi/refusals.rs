@@ -132,6 +132,7 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::ChannelNotConnected => "The channel's state does not allow it.",
         ApiError::ChannelExists => "The id is taken, or was by a channel of another type.",
         ApiError::ChannelReserved => "The channel `sandbox` stays.",
+        ApiError::TooManyKeys => "The institution has 500 valid keys in this environment.",
         ApiError::MessageNotCancellable => "It is not queued any more, or its card may have arrived.",
         ApiError::PayloadTooLarge => {
             "The body is over 64 KiB; that of a callback over 3 MiB, or with more than 10,000 receipts in it."

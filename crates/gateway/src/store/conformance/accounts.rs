@@ -18,6 +18,7 @@ fn key(ground: &Ground, name: &str) -> ApiKey {
         hash,
         prefix: "oapi_sk_live_abc".to_owned(),
         grant: Grant { environment: Environment::Live, scopes, rate_limit: Some(60), expires_at: Some(NOW + DAY) },
+        parent: None,
         created_at: NOW,
         last_used_at: None,
         revoked_at: None,
@@ -71,6 +72,28 @@ pub(super) async fn a_revoked_key_keeps_its_first_time(ground: Ground) {
     assert_eq!(only_key(&ground).await, ApiKey { revoked_at: Some(NOW + 1), ..key });
     let unknown = ApiKeyId::new(NOW, [7; 10]);
     ground.store.revoke_api_key(unknown, NOW).await.expect("nothing to revoke is no error");
+}
+
+pub(super) async fn a_key_ends_with_the_one_that_made_it(ground: Ground) {
+    let [root, other] = ["raiz", "outra"].map(|name| key(&ground, name));
+    let child = ApiKey { parent: Some(root.id), ..key(&ground, "filha") };
+    let grandchild = ApiKey { parent: Some(child.id), ..key(&ground, "neta") };
+    let sister = ApiKey { parent: Some(root.id), ..key(&ground, "irma") };
+    for new in [&root, &other, &child, &grandchild, &sister] {
+        ground.store.create_api_key(new.clone()).await.expect("stored");
+    }
+    let revoked = async || {
+        let keys = ground.store.api_keys().await.expect("read");
+        assert!(keys.iter().any(|found| found.parent == Some(child.id)), "a parent comes back");
+        let mut ended: Vec<_> = keys.into_iter().filter_map(|key| Some((key.name, key.revoked_at?))).collect();
+        ended.sort();
+        ended
+    };
+    ground.store.revoke_api_key(child.id, NOW + 1).await.expect("stored");
+    assert_eq!(revoked().await, [("filha".to_owned(), NOW + 1), ("neta".to_owned(), NOW + 1)]);
+    ground.store.revoke_api_key(root.id, NOW + 2).await.expect("stored");
+    let all = [("filha", 1), ("irma", 2), ("neta", 1), ("raiz", 2)].map(|(name, at)| (name.to_owned(), NOW + at));
+    assert_eq!(revoked().await, all, "the other key goes on");
 }
 
 pub(super) async fn uses_of_keys_are_noted(ground: Ground) {

@@ -32,7 +32,7 @@ pub(super) async fn api_keys(db: Db<'_>) -> Done<Vec<ApiKey>> {
 /// Those that were changed behind this version of the directory.
 pub(super) async fn keys_since(db: Db<'_>, version: i64) -> Done<Vec<ApiKey>> {
     let sql = "select id, institution_id, environment, name, hash, prefix, scopes, rate_limit, expires_at, created_at,
-                      last_used_at, revoked_at
+                      last_used_at, revoked_at, parent
                from api_keys where version > $1 order by created_at, id";
     db.rows(sql, args![version]).await?.iter().map(api_key).collect()
 }
@@ -53,6 +53,7 @@ fn api_key(row: &Row) -> Done<ApiKey> {
         hash: bytes(row, 4)?,
         prefix: row.get(5),
         grant,
+        parent: row.get::<_, Option<&[u8]>>(12).map(|_| bytes(row, 12)).transpose()?.map(ApiKeyId::from_bytes),
         created_at: row.get(9),
         last_used_at: row.get(10),
         revoked_at: row.get(11),
@@ -72,8 +73,8 @@ pub(super) fn bytes<const N: usize>(row: &Row, column: usize) -> Done<[u8; N]> {
 pub(super) async fn create_api_key(db: Db<'_>, key: &ApiKey) -> Done<()> {
     let sql = "with changed as (update directory set version = version + 1 returning version)
                insert into api_keys (id, institution_id, environment, name, hash, prefix, scopes, rate_limit, expires_at,
-                                     created_at, version)
-               select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, version from changed";
+                                     created_at, parent, version)
+               select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, version from changed";
     let scopes = key.grant.scopes.names().join(" ");
     db.run(
         sql,
@@ -88,6 +89,7 @@ pub(super) async fn create_api_key(db: Db<'_>, key: &ApiKey) -> Done<()> {
             key.grant.rate_limit.map(i64::from),
             key.grant.expires_at,
             key.created_at,
+            key.parent.as_ref().map(|parent| &parent.as_bytes()[..]),
         ],
     )
     .await?;
@@ -96,9 +98,10 @@ pub(super) async fn create_api_key(db: Db<'_>, key: &ApiKey) -> Done<()> {
 
 pub(super) async fn revoke_api_key(db: Db<'_>, id: ApiKeyId, now: Millis) -> Done<()> {
     // The key alone stays as it is where there is nothing to revoke: a number that is skipped harms nobody.
-    let sql = "with changed as (update directory set version = version + 1 returning version)
+    let sql = "with recursive changed as (update directory set version = version + 1 returning version),
+               ended (id) as (select $1::bytea union select k.id from api_keys k join ended on k.parent = ended.id)
                update api_keys set revoked_at = $2, version = changed.version from changed
-               where id = $1 and revoked_at is null";
+               where id in (select id from ended) and revoked_at is null";
     db.run(sql, args![&id.as_bytes()[..], now]).await?;
     Ok(())
 }

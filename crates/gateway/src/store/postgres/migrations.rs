@@ -18,6 +18,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { number: 5, sql: include_str!("../../../../../migrations/postgres/0005_first.sql"), works_from: 5 },
     Migration { number: 6, sql: include_str!("../../../../../migrations/postgres/0006_lives.sql"), works_from: 5 },
+    Migration { number: 7, sql: include_str!("../../../../../migrations/postgres/0007_parents.sql"), works_from: 5 },
 ];
 
 /// What tells these tables from others in the tests' server.

@@ -29,7 +29,7 @@ pub(super) fn create_institution(writing: &mut Writing, institution: &Institutio
 pub(super) fn api_keys(connection: &Connection) -> rusqlite::Result<Vec<ApiKey>> {
     let mut statement = connection.prepare_cached(
         "select id, institution_id, environment, name, hash, prefix, scopes, rate_limit, expires_at, created_at,
-                last_used_at, revoked_at
+                last_used_at, revoked_at, parent
          from api_keys order by created_at, id",
     )?;
     statement.query_map([], api_key)?.collect()
@@ -51,6 +51,7 @@ fn api_key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         hash: row.get(4)?,
         prefix: row.get(5)?,
         grant,
+        parent: row.get::<_, Option<_>>(12)?.map(ApiKeyId::from_bytes),
         created_at: row.get(9)?,
         last_used_at: row.get(10)?,
         revoked_at: row.get(11)?,
@@ -65,8 +66,8 @@ pub(super) fn environment(name: &str) -> rusqlite::Result<Environment> {
 pub(super) fn create_api_key(writing: &mut Writing, key: &ApiKey) -> rusqlite::Result<()> {
     writing.connection.execute(
         "insert into api_keys (id, institution_id, environment, name, hash, prefix, scopes, rate_limit, expires_at,
-                               created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                               created_at, parent)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             key.id.as_bytes(),
             key.institution.as_bytes(),
@@ -78,6 +79,7 @@ pub(super) fn create_api_key(writing: &mut Writing, key: &ApiKey) -> rusqlite::R
             key.grant.rate_limit,
             key.grant.expires_at,
             key.created_at,
+            key.parent.as_ref().map(ApiKeyId::as_bytes),
         ],
     )?;
     writing.tell(Change::Key(Box::new(key.clone())));
@@ -86,7 +88,10 @@ pub(super) fn create_api_key(writing: &mut Writing, key: &ApiKey) -> rusqlite::R
 
 pub(super) fn revoke_api_key(writing: &mut Writing, id: ApiKeyId, now: Millis) -> rusqlite::Result<()> {
     writing.connection.execute(
-        "update api_keys set revoked_at = ?2 where id = ?1 and revoked_at is null",
+        "with recursive ended (id) as (
+             select ?1 union select k.id from api_keys k join ended on k.parent = ended.id
+         )
+         update api_keys set revoked_at = ?2 where id in (select id from ended) and revoked_at is null",
         params![id.as_bytes(), now],
     )?;
     writing.tell(Change::Revoked(id));

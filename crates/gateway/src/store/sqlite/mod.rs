@@ -60,6 +60,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/0004_recipients.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0005_whatsapp_web.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0006_lives.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0007_parents.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.

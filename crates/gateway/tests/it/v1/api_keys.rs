@@ -173,3 +173,45 @@ fn pages(stage: &Stage) {
     assert_faults("cursor", &stage.get("/v1/api-keys?cursor=x"), &[("cursor", "Cursor invalido.")]);
     assert_faults("name", &stage.get("/v1/api-keys?name=x"), &[("name", "Campo desconhecido.")]);
 }
+
+/// A key that may make keys has no more calls by them, and they end with it.
+#[test]
+fn keys_of_a_key_share_its_limit_and_its_end() {
+    let stage = Stage::set();
+    let make = |key: &str, limit: Option<u32>| {
+        let body = json!({"name": "abc", "permissions": ["messages.send", "keys.write"], "rateLimit": limit});
+        let made = stage.server.post("/v1/api-keys", key, &body).expect(201).json()["data"].clone();
+        (text(&made, "key").to_owned(), text(&made, "id").to_owned())
+    };
+    let (root, id) = make(&stage.key, Some(4));
+    // Two of the four calls.
+    let (child, _) = make(&root, Some(4));
+    let (grandchild, _) = make(&child, Some(4));
+    let mut sent = 0;
+    while stage.send_with(&grandchild, "sandbox", &[], CARD).status == 202 {
+        sent += 1;
+        assert!(sent < 100, "no limit at all");
+    }
+    // Without a shared limit it would have been four; a call flows in again after 15 s.
+    assert!(sent < 4, "{sent}");
+    stage.server.call("DELETE", &format!("/v1/api-keys/{id}"), Some(&stage.key), &[], None).expect(200);
+    for key in [&root, &child, &grandchild] {
+        assert_refused("ended", &stage.send_with(key, "sandbox", &[], CARD), UNAUTHORIZED);
+    }
+}
+
+#[test]
+fn keys_of_an_institution_are_limited() {
+    let stage = Stage::set();
+    let body = json!({"name": "abc", "permissions": ["messages.send"]});
+    let made = (0..=500).map_while(|_| {
+        let answer = create(&stage, &body);
+        (answer.status == 201).then(|| text(&answer.json()["data"], "id").to_owned())
+    });
+    let made: Vec<_> = made.collect();
+    assert!((490..500).contains(&made.len()), "{}", made.len());
+    let full = (409, r#"{"message":"Limite de 500 chaves de API validas atingido.","code":"API_KEY_LIMIT_REACHED"}"#);
+    assert_refused("full", &create(&stage, &body), full);
+    stage.server.call("DELETE", &format!("/v1/api-keys/{}", made[0]), Some(&stage.key), &[], None).expect(200);
+    create(&stage, &body).expect(201);
+}

@@ -28,6 +28,7 @@ async fn fill(ground: &Ground) {
         hash: [7; 32],
         prefix: "oapi".to_owned(),
         grant: Grant { environment: Environment::Live, scopes: Scopes::all(), rate_limit: Some(7), expires_at: None },
+        parent: Some(ApiKeyId::new(NOW, [4; 10])),
         created_at: NOW,
         last_used_at: None,
         revoked_at: None,
