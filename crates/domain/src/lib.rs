@@ -10,6 +10,7 @@
 pub mod api_key;
 pub mod channel;
 pub mod contact;
+pub mod email;
 pub mod field_errors;
 pub mod ids;
 pub mod message;

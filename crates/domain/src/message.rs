@@ -38,6 +38,10 @@ pub struct GivenContact {
     pub phone: String,
     pub email: Option<String>,
     pub organization: Option<String>,
+    #[serde(rename = "firstName", default, skip_serializing_if = "Option::is_none")]
+    pub first_name: Option<String>,
+    #[serde(rename = "lastName", default, skip_serializing_if = "Option::is_none")]
+    pub last_name: Option<String>,
 }
 
 impl Content {
@@ -49,14 +53,11 @@ impl Content {
 
     /// The card of these fields, which were valid when they were stored.
     pub fn card(&self) -> Result<ContactCard, InvalidPhone> {
-        let phone = self.card_phone()?;
+        let number = self.card_phone()?;
         let Self::Contact { contact, .. } = self;
-        Ok(ContactCard {
-            name: contact.name.clone(),
-            phone: GivenPhone { given: contact.phone.clone(), number: phone },
-            email: contact.email.clone(),
-            organization: contact.organization.clone(),
-        })
+        let phone = GivenPhone { given: contact.phone.clone(), number };
+        let GivenContact { name, email, organization, first_name, last_name, .. } = contact.clone();
+        Ok(ContactCard { name, phone, email, organization, first_name, last_name })
     }
 }
 
@@ -68,6 +69,8 @@ impl From<&ContactMessage> for Stored {
             phone: card.phone.given.clone(),
             email: card.email.clone(),
             organization: card.organization.clone(),
+            first_name: card.first_name.clone(),
+            last_name: card.last_name.clone(),
         };
         let number = &card.phone.number;
         let as_given = PhoneNumber::of_stored(&card.phone.given).is_ok_and(|given| given == *number);

@@ -1,18 +1,35 @@
 //! Which text may stand on a card: what shows, and what would deceive or break it.
 
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
 /// Whether the character puts something on a screen.
 ///
-/// White space, control characters and Unicode's `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`, 16.0)
-/// do not; nor do U+2800 (an empty Braille cell) and the interlinear annotation marks. A character that this list does
-/// not know yet counts as showing, so that next year's emoji are welcome.
+/// White space, control characters, Unicode's `Default_Ignorable_Code_Point`, and code points that are unassigned, of
+/// private use or noncharacters do not. Nor do the interlinear annotation marks, and the characters that are blank by
+/// design.
 pub fn shows(character: char) -> bool {
-    !(character.is_whitespace()
-        || character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'))
+    let nothing = matches!(
+        category(character),
+        GeneralCategory::Control
+            | GeneralCategory::Unassigned
+            | GeneralCategory::PrivateUse
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+            | GeneralCategory::SpaceSeparator
+    );
+    let blank = matches!(character, '\u{2800}' | '\u{fff9}'..='\u{fffb}' | '\u{13441}' | '\u{16fe4}' | '\u{1d159}');
+    !(nothing || blank || is_ignorable(character))
+}
+
+/// Whether a screen shows nothing for the character by default.
+pub fn is_ignorable(character: char) -> bool {
+    CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
+}
+
+/// What Unicode says that the character is.
+pub fn category(character: char) -> GeneralCategory {
+    CodePointMapData::<GeneralCategory>::new().get(character)
 }
 
 /// Whether the character may not stand in a name: control characters would break the card's lines, U+2028 and U+2029
@@ -54,8 +71,21 @@ mod tests {
 
     #[test]
     fn invisible_characters_do_not_show() {
-        for character in ['\u{200b}', '\u{3164}', '\u{2800}', '\u{a0}', '\u{fe0f}', '\u{e0041}', '\u{feff}', '\u{ad}'] {
+        for character in
+            ['\u{200b}', '\u{3164}', '\u{2800}', '\u{a0}', '\u{fe0f}', '\u{e0041}', '\u{feff}', '\u{ad}', '\u{180e}']
+        {
             assert!(!shows(character), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn blanks_and_code_points_without_a_character_do_not_show() {
+        let blank = ['\u{115f}', '\u{1160}', '\u{ffa0}', '\u{1d159}', '\u{16fe4}', '\u{13441}'];
+        let none = ['\u{378}', '\u{e000}', '\u{f8ff}', '\u{ffff}', '\u{fdd0}', '\u{1ffff}', '\u{f0000}', '\u{10ffff}'];
+        for character in blank.into_iter().chain(none) {
+            assert!(!shows(character), "{character:?}");
+            assert_eq!(check_name(&format!(" {character}"), 200), Err(NameFault::Characters));
+            assert_eq!(check_name(&format!("Ana{character}"), 200), Ok(()), "beside what shows it does no harm");
         }
     }
 

@@ -11,7 +11,12 @@ use crate::contact::ContactCard;
 pub fn render(card: &ContactCard, account: &str) -> String {
     let name = escape(&card.name);
     let phone = card.phone.number.digits();
-    let mut text = format!("BEGIN:VCARD\nVERSION:3.0\nN:;{name};;;\nFN:{name}\n");
+    // Where a name divides nobody can tell: all of it is the first name, unless the caller told its parts.
+    let (last, first) = match (&card.last_name, &card.first_name) {
+        (None, None) => (String::new(), name.clone()),
+        (last, first) => [last, first].map(|part| escape(part.as_deref().unwrap_or_default())).into(),
+    };
+    let mut text = format!("BEGIN:VCARD\nVERSION:3.0\nN:{last};{first};;;\nFN:{name}\n");
     if let Some(organization) = &card.organization {
         text += &format!("ORG:{}\n", escape(organization));
     }
@@ -19,6 +24,12 @@ pub fn render(card: &ContactCard, account: &str) -> String {
         text += &format!("EMAIL;type=INTERNET:{}\n", escape(email));
     }
     text + &format!("TEL;type=CELL;type=VOICE;waid={account}:+{phone}\nEND:VCARD")
+}
+
+/// The card as a file (RFC 2426, 2.6): each line with its end, CR and LF. What is sent has LF alone, as WhatsApp's own
+/// clients write it.
+pub fn file(card: &str) -> String {
+    card.lines().flat_map(|line| [line, "\r\n"]).collect()
 }
 
 /// Escapes a value (RFC 2426, section 4). No control character gets here; a newline would be escaped all the same,

@@ -4,11 +4,15 @@ use calcard::vcard::{VCard, VCardProperty};
 use proptest::prelude::*;
 use recado_domain::contact::{ContactCard, ContactMessage};
 use recado_domain::field_errors::Field;
-use recado_domain::vcard::render;
+use recado_domain::vcard::{file, render};
 
 fn card(name: &str, email: &str, organization: &str) -> Option<ContactCard> {
-    let values =
-        [Field::from("5511999998888"), name.into(), "+55 (11) 98888-7777".into(), email.into(), organization.into()];
+    of_parts(name, email, organization, ["", ""])
+}
+
+fn of_parts(name: &str, email: &str, organization: &str, [first, last]: [&str; 2]) -> Option<ContactCard> {
+    let phone = "+55 (11) 98888-7777";
+    let values = ["5511999998888", name, phone, email, organization, first, last].map(Field::from);
     ContactMessage::parse(&values, None).ok().map(|message| message.card)
 }
 
@@ -30,6 +34,35 @@ fn golden_bytes_of_a_full_card_with_every_escape() {
         "BEGIN:VCARD\nVERSION:3.0\nN:;Silva\\; João\\, \\\\o/;;;\nFN:Silva\\; João\\, \\\\o/\nORG:Ação\\; & Cia\\, Ltda\n\
          EMAIL;type=INTERNET:joão@exemplo.com.br\nTEL;type=CELL;type=VOICE;waid=5511988887777:+5511988887777\nEND:VCARD"
     );
+}
+
+#[test]
+fn golden_bytes_of_a_card_with_the_parts_of_the_name() {
+    for (parts, line) in [
+        (["Maria; José", "da Silva, Dra"], "N:da Silva\\, Dra;Maria\\; José;;;\n"),
+        (["Maria", ""], "N:;Maria;;;\n"),
+        (["", "Silva"], "N:Silva;;;;\n"),
+    ] {
+        let text = render(&of_parts("Dra. Maria Silva", "", "", parts).unwrap(), "5511988887777");
+        assert_eq!(
+            text,
+            format!(
+                "BEGIN:VCARD\nVERSION:3.0\n{line}FN:Dra. Maria Silva\n\
+                 TEL;type=CELL;type=VOICE;waid=5511988887777:+5511988887777\nEND:VCARD"
+            )
+        );
+    }
+}
+
+#[test]
+fn the_file_ends_every_line_with_cr_and_lf() {
+    let text = render(&card("Maria", "", "").unwrap(), "5511988887777");
+    assert_eq!(
+        file(&text),
+        "BEGIN:VCARD\r\nVERSION:3.0\r\nN:;Maria;;;\r\nFN:Maria\r\n\
+         TEL;type=CELL;type=VOICE;waid=5511988887777:+5511988887777\r\nEND:VCARD\r\n"
+    );
+    assert!(VCard::parse(file(&text)).is_ok(), "an independent parser reads it");
 }
 
 /// All values of a property, joined as a reader would show them.
@@ -83,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn parsing_never_panics(values in prop::array::uniform5(hostile())) {
+    fn parsing_never_panics(values in prop::array::uniform7(hostile())) {
         let fields = values.each_ref().map(|value| Field::from(value.as_str()));
         let _ = ContactMessage::parse(&fields, None);
     }

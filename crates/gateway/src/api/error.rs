@@ -30,6 +30,7 @@ pub enum ApiError {
     MessageNotCancellable,
     PayloadTooLarge,
     UnsupportedMediaType,
+    UnsupportedContentEncoding,
     IdempotencyKeyReused,
     /// With the seconds until another call may go on.
     RateLimited(u64),
@@ -56,6 +57,7 @@ impl ApiError {
     }
 
     /// Status, code and text: protocol constants, letter for letter.
+    #[expect(clippy::too_many_lines, reason = "a table, one line an error")]
     pub fn parts(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Validation(_) => (StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "Dados de entrada invalidos."),
@@ -90,6 +92,9 @@ impl ApiError {
                 "UNSUPPORTED_MEDIA_TYPE",
                 "Content-Type deve ser application/json.",
             ),
+            Self::UnsupportedContentEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "Content-Encoding nao suportado.")
+            }
             Self::IdempotencyKeyReused => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "IDEMPOTENCY_KEY_REUSED",

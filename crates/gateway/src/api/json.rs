@@ -41,9 +41,7 @@ impl FromRequest<Arc<Gateway>> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, gateway: &Arc<Gateway>) -> Result<Self, ApiError> {
-        if !is_plain_json(request.headers()) {
-            return Err(ApiError::UnsupportedMediaType);
-        }
+        plain_json(request.headers())?;
         Self::read(request, gateway).await
     }
 }
@@ -53,12 +51,12 @@ impl OptionalFromRequest<Arc<Gateway>> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, gateway: &Arc<Gateway>) -> Result<Option<Self>, ApiError> {
-        let plain = is_plain_json(request.headers());
+        let plain = plain_json(request.headers());
         let body = Self::read(request, gateway).await?;
         if body.bytes.is_empty() {
             return Ok(None);
         }
-        if plain { Ok(Some(body)) } else { Err(ApiError::UnsupportedMediaType) }
+        plain.map(|()| Some(body))
     }
 }
 
@@ -93,8 +91,23 @@ async fn collect(mut body: Body, limit: usize, room: &mut Room) -> Result<Bytes,
     Ok(bytes.into())
 }
 
-/// Whether the headers announce JSON in UTF-8, not compressed.
-fn is_plain_json(headers: &HeaderMap) -> bool {
+/// Refuses what the headers do not announce as JSON in UTF-8, or announce as compressed.
+fn plain_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    match (is_json(headers), is_compressed(headers)) {
+        (false, _) => Err(ApiError::UnsupportedMediaType),
+        (true, true) => Err(ApiError::UnsupportedContentEncoding),
+        (true, false) => Ok(()),
+    }
+}
+
+/// Whether a coding is named that changes the bytes. Some clients name the charset there.
+fn is_compressed(headers: &HeaderMap) -> bool {
+    let plain = |coding: &str| ["", "identity", "utf-8"].iter().any(|name| coding.trim().eq_ignore_ascii_case(name));
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    values.any(|value| value.to_str().map_or(true, |codings| !codings.split(',').all(plain)))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(Ok(one)), None) = (types.next().map(HeaderValue::to_str), types.next()) else { return false };
     let mut parts = one.split(';').map(str::trim);
@@ -102,7 +115,7 @@ fn is_plain_json(headers: &HeaderMap) -> bool {
     let utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
         !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
     });
-    json && utf8 && !headers.contains_key(CONTENT_ENCODING)
+    json && utf8
 }
 
 /// What to do with a field that the call does not know.
@@ -125,17 +138,41 @@ impl JsonBody {
 
     /// Takes the body apart; only that it is a JSON object is checked here.
     pub fn object(&self) -> Result<Object<'_>, ApiError> {
-        let invalid = || ApiError::field("body", INVALID_JSON);
-        let text = std::str::from_utf8(&self.bytes).map_err(|_| invalid())?;
+        let text = std::str::from_utf8(&self.bytes).map_err(|_| ApiError::field("body", NO_UTF8))?;
+        // Editors on Windows begin a file with the mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let fields = deserializer.deserialize_map(Fields).map_err(|_| invalid())?;
-        deserializer.end().map_err(|_| invalid())?;
-        Ok(Object { fields })
+        let fields = deserializer.deserialize_map(Fields);
+        let fields = fields.and_then(|fields| deserializer.end().map(|()| fields));
+        let fields = fields.map_err(|error| malformed(text, 0, &error))?;
+        Ok(Object { text, fields })
     }
+}
+
+/// For a body in another encoding.
+const NO_UTF8: &str = "O corpo deve estar em UTF-8.";
+
+/// Says where the text is no JSON. `start` is the byte at which the reader of the error began. JSON that is no object has
+/// no such place.
+fn malformed(text: &str, start: usize, error: &serde_json::Error) -> ApiError {
+    if error.is_data() {
+        return ApiError::field("body", INVALID_JSON);
+    }
+    let mut lines = text[start..].split_inclusive('\n');
+    let before: usize = lines.by_ref().take(error.line() - 1).map(str::len).sum();
+    // The reader counts bytes; people count characters.
+    let read = &text.as_bytes()[..(start + before + error.column()).min(text.len())];
+    let line = read.split(|byte| *byte == b'\n').count();
+    let own = read.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let column = String::from_utf8_lossy(own).chars().count();
+    let place = format!("JSON invalido (linha {}, coluna {}).", line, column.max(1));
+    ApiError::field("body", place)
 }
 
 /// A JSON object: every field in the order of the text, repeated ones too.
 pub struct Object<'a> {
+    /// The whole body.
+    text: &'a str,
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
@@ -169,8 +206,9 @@ impl<'a> Object<'a> {
             Raw::Repeated => Field::Repeated,
             Raw::Value(value) if value.get().starts_with('"') => {
                 // Text that is no Unicode (half a surrogate pair) is found only here.
-                let Name(text) =
-                    serde_json::from_str(value.get()).map_err(|_| ApiError::field("body", INVALID_JSON))?;
+                let start = value.get().as_ptr().addr() - self.text.as_ptr().addr();
+                let read = serde_json::from_str(value.get());
+                let Name(text) = read.map_err(|error| malformed(self.text, start, &error))?;
                 Field::Text(text)
             }
             Raw::Value(_) => Field::WrongType,
@@ -213,7 +251,7 @@ impl<'a> Object<'a> {
             Raw::Repeated => Err(REPEATED.into()),
             Raw::Value(value) => {
                 let fields = serde_json::Deserializer::from_str(value.get()).deserialize_map(Fields);
-                fields.map(|fields| Some(Object { fields })).map_err(|_| wrong_type())
+                fields.map(|fields| Some(Object { text: self.text, fields })).map_err(|_| wrong_type())
             }
         }
     }
@@ -320,7 +358,7 @@ mod tests {
 
     #[test]
     fn only_plain_json_in_utf8_is_taken() {
-        let of = |value| is_plain_json(&headers(&[("content-type", value)]));
+        let of = |value| is_json(&headers(&[("content-type", value)]));
         for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"; x=y"] {
             assert!(of(good), "{good}");
         }
@@ -329,9 +367,20 @@ mod tests {
         {
             assert!(!of(bad), "{bad}");
         }
-        assert!(!is_plain_json(&headers(&[])));
-        assert!(!is_plain_json(&headers(&[("content-type", "application/json"), ("content-encoding", "gzip")])));
-        assert!(!is_plain_json(&headers(&[("content-type", "application/json"), ("content-type", "text/plain")])));
+        assert!(!is_json(&headers(&[])));
+        assert!(!is_json(&headers(&[("content-type", "application/json"), ("content-type", "text/plain")])));
+    }
+
+    #[test]
+    fn a_coding_that_changes_nothing_is_none() {
+        let of = |value| plain_json(&headers(&[("content-type", "application/json"), ("content-encoding", value)]));
+        for none in ["", "identity", "utf-8", "UTF-8", "identity, utf-8"] {
+            assert_eq!(of(none), Ok(()), "{none}");
+        }
+        for coding in ["gzip", "br", "identity, gzip", "utf8", "chunked"] {
+            assert_eq!(of(coding), Err(ApiError::UnsupportedContentEncoding), "{coding}");
+        }
+        assert_eq!(plain_json(&headers(&[("content-encoding", "gzip")])), Err(ApiError::UnsupportedMediaType));
     }
 
     fn body(text: &str) -> JsonBody {
@@ -353,16 +402,32 @@ mod tests {
 
     #[test]
     fn what_is_no_json_object_is_refused() {
-        let invalid = ApiError::field("body", INVALID_JSON);
-        for bad in ["", "[]", "\"x\"", "null", "{", "{\"a\":1,}", "{\"a\":1} x", "{'a':1}", "{\"a\":\u{0}1}", "{a:1}"] {
-            assert_eq!(body(bad).object().err(), Some(invalid.clone()), "{bad}");
+        let told = |bytes: &[u8]| {
+            let body = JsonBody { bytes: Bytes::copy_from_slice(bytes), _room: None };
+            let read = body.object().and_then(|object| object.text("a").map(drop));
+            let Err(ApiError::Validation(errors)) = read else { panic!("{read:?}") };
+            errors.as_slice()[0].message.to_string()
+        };
+        for (bad, place) in [
+            ("", "linha 1, coluna 1"),
+            ("{", "linha 1, coluna 1"),
+            ("{\"a\":1,}", "linha 1, coluna 8"),
+            ("{\"a\":1} x", "linha 1, coluna 9"),
+            ("{'a':1}", "linha 1, coluna 2"),
+            ("{\n \"ação\": \"x\",\n \"b\": tru}\n", "linha 3, coluna 10"),
+            ("{\"ação\":x}", "linha 1, coluna 9"),
+            ("{\"b\":\"çç\",\n\"a\":\"ç\\ud800\"}", "linha 2, coluna 13"),
+            ("\u{feff}{\"a\":1,}", "linha 1, coluna 8"),
+        ] {
+            assert_eq!(told(bad.as_bytes()), format!("JSON invalido ({place})."), "{bad}");
         }
-        assert_eq!(
-            JsonBody { bytes: Bytes::from_static(b"{\"a\":\"\xff\"}"), _room: None }.object().err(),
-            Some(invalid.clone())
-        );
-        let half = body(r#"{"a":"\ud800"}"#);
-        assert_eq!(half.object().and_then(|object| object.text("a").map(drop)).err(), Some(invalid));
+        for other in ["[]", "\"x\"", "null", "1"] {
+            assert_eq!(told(other.as_bytes()), INVALID_JSON, "{other}");
+        }
+        for bytes in [&b"{\"a\":\"\xff\"}"[..], b"\xff\xfe{\0"] {
+            assert_eq!(told(bytes), "O corpo deve estar em UTF-8.");
+        }
+        assert!(body("\u{feff}{\"a\":\"x\"}").object().is_ok(), "a mark in front is passed over");
     }
 
     /// Passed over without recursion: depth is no way to exhaust the stack.

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelAction, ChannelType, UnknownPolicy};
 
-use super::{Common, operate, output, parse_environment};
+use super::{Common, operate, output, parse_environment, without_mark};
 use crate::control::{Command as Control, Credentials, WhichChannel};
 use crate::operations::channels::{ChannelChange, NewRecipients};
 
@@ -209,6 +209,7 @@ fn secret(file: Option<PathBuf>, variable: &str) -> Result<Option<String>> {
     match file {
         Some(path) => {
             let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text = without_mark(&text);
             // Taken for none, it would link the channel without it, and say nothing.
             ensure!(!text.trim().is_empty(), "{} is empty", path.display());
             Ok(Some(text.trim().to_owned()))

@@ -237,8 +237,17 @@ pub struct Idempotency {
     pub route: &'static str,
     pub key: String,
     pub fingerprint: [u8; 32],
+    /// The fingerprint that a version before this one stored of the same call.
+    pub earlier_fingerprint: [u8; 32],
     /// Uses of the key before this time are forgotten.
     pub forget_before: Millis,
+}
+
+impl Idempotency {
+    /// Whether the stored fingerprint is that of this call.
+    pub fn is_of(&self, fingerprint: &[u8]) -> bool {
+        fingerprint == self.fingerprint || fingerprint == self.earlier_fingerprint
+    }
 }
 
 /// What became of an enqueue. Only `Accepted` stored a message.

@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use recado_domain::api_key::{Environment, Scope};
 use recado_domain::channel::ChannelType;
-use recado_domain::contact::{ContactMessage, FIELDS, NAME_LIMIT};
+use recado_domain::contact::{ContactMessage, FIELDS, NAME_LIMIT, PART_LIMIT};
+use recado_domain::email;
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::MessageId;
 use recado_domain::message::Stored;
@@ -139,6 +140,8 @@ fn body_schema() -> Value {
             "phone": schemas::phone("The number on the card, in the same form."),
             "email": {"anyOf": [email, {"const": ""}, {"type": "null"}]},
             "organization": schemas::name(NAME_LIMIT, false),
+            "firstName": schemas::name(PART_LIMIT, false),
+            "lastName": schemas::name(PART_LIMIT, false),
         },
     })
 }
@@ -202,7 +205,8 @@ impl Call {
             environment: caller.environment,
             route: ROUTE,
             key,
-            fingerprint: self.fingerprint(entry),
+            fingerprint: self.fingerprint(entry, true),
+            earlier_fingerprint: self.fingerprint(entry, false),
             forget_before: now - millis(behaviour.keep_idempotency),
         });
         let id = ids.message();
@@ -224,17 +228,24 @@ impl Call {
         })
     }
 
-    /// What makes two calls the same: the channel, the fields by their meaning, and the scenario.
-    fn fingerprint(&self, entry: &ChannelEntry) -> [u8; 32] {
+    /// What makes two calls the same: the channel, the fields by their meaning, and the scenario. An address composed
+    /// and not is the same one; versions before this one stored it as given, which is `composed` false.
+    fn fingerprint(&self, entry: &ChannelEntry, composed: bool) -> [u8; 32] {
         let card = &self.contact.card;
-        let parts = [
+        let email = card.email.as_deref();
+        let email = email.map(|given| if composed { email::compared(given) } else { given.into() });
+        let mut parts = vec![
             Some(self.contact.to.number.digits()),
             Some(&card.name),
             Some(card.phone.number.digits()),
-            card.email.as_deref(),
+            email.as_deref(),
             card.organization.as_deref(),
             self.scenario,
         ];
+        // Absent, they leave the fingerprint what it was before there were such fields.
+        if card.first_name.is_some() || card.last_name.is_some() {
+            parts.extend([card.first_name.as_deref(), card.last_name.as_deref()]);
+        }
         let mut hash = Sha256::new().chain_update(entry.via.key.to_be_bytes());
         for part in parts {
             // With its length in front, so that text cannot wander from one field into the next.
@@ -250,8 +261,8 @@ fn contact(
     country: Option<Country>,
     unknown: UnknownFields,
 ) -> Result<(ContactMessage, Vec<String>), ApiError> {
-    let [to, name, phone, email, organization] = FIELDS.map(|field| object.text(field));
-    let parsed = ContactMessage::parse(&[to?, name?, phone?, email?, organization?], country);
+    let [to, name, phone, email, organization, first, last] = FIELDS.map(|field| object.text(field));
+    let parsed = ContactMessage::parse(&[to?, name?, phone?, email?, organization?, first?, last?], country);
     let strange = object.refuse_unknown(&FIELDS);
     match parsed {
         Ok(contact) if strange.is_empty() => Ok((contact, Vec::new())),

@@ -1,4 +1,4 @@
-//! `GET /v1/channels/{channelId}/messages/{messageId}/vcard`: the card, byte for byte as it is sent.
+//! `GET /v1/channels/{channelId}/messages/{messageId}/vcard`: the card as a file.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use recado_domain::api_key::Scope;
+use recado_domain::vcard;
 use serde_json::json;
 
 use super::get::find;
@@ -27,16 +28,16 @@ pub async fn vcard(
     // Named by the id: a person's name in a header would need escaping, and would stand in every proxy's log.
     let disposition = format!("attachment; filename=\"{}.vcf\"", message.id);
     let headers = [(CONTENT_TYPE, TYPE), (CONTENT_DISPOSITION, &disposition)];
-    Ok((headers, message.card).into_response())
+    Ok((headers, vcard::file(&message.card)).into_response())
 }
 
 /// What the OpenAPI document says of it.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
-    let example = "BEGIN:VCARD\nVERSION:3.0\nN:;Maria Silva - Suporte;;;\nFN:Maria Silva - Suporte\n\
-                   TEL;type=CELL;type=VOICE;waid=5511988887777:+5511988887777\nEND:VCARD";
+    let example = "BEGIN:VCARD\r\nVERSION:3.0\r\nN:;Maria Silva - Suporte;;;\r\nFN:Maria Silva - Suporte\r\n\
+                   TEL;type=CELL;type=VOICE;waid=5511988887777:+5511988887777\r\nEND:VCARD\r\n";
     operation
         .named("Messages", "getMessageCard", "Get a message's card as a file")
-        .about("vCard 3.0, byte for byte as it is sent.")
+        .about("vCard 3.0 as it is sent, but as a file: each line ends with CR and LF.")
         .needs(Scope::MessagesRead)
         .answers_with(200, "The card.", json!({TYPE: {"schema": {"type": "string"}, "example": example}}))
         .sure_header(200, "Content-Disposition", "Names a file after the message's id.", json!({"type": "string"}))

@@ -113,7 +113,7 @@ impl<'a> Operation<'a> {
         self.components.schemas.definitions_mut().insert(schema_name.to_owned(), schema);
         let content = object([("application/json", object([("schema", definition), ("example", example)]))]);
         self.fields.insert("requestBody".to_owned(), object([("required", required.into()), ("content", content)]));
-        self.refuses([ApiError::UnsupportedMediaType, ApiError::PayloadTooLarge])
+        self.refuses([ApiError::UnsupportedMediaType, ApiError::UnsupportedContentEncoding, ApiError::PayloadTooLarge])
     }
 
     /// An answer in JSON.

@@ -90,16 +90,20 @@ impl Components {
 fn answer(errors: &[&ApiError], schemas: &mut SchemaGenerator) -> Value {
     // Told before anybody knows the key and its limit.
     let keyless = [ApiError::Unauthorized, ApiError::NotFound, ApiError::MethodNotAllowed];
-    let codes: Vec<&str> = errors.iter().map(|error| error.parts().1).collect();
+    let mut codes: Vec<&str> = errors.iter().map(|error| error.parts().1).collect();
+    let places = codes.clone();
+    codes.dedup();
     let schema = match errors {
         [ApiError::Validation(_)] => schemas.subschema_for::<ValidationError>(),
         _ => schemas.subschema_for::<Error>(),
     };
     let schema = json!({"allOf": [schema, {"properties": {"code": {"enum": codes}}}]});
-    let examples = errors
-        .iter()
-        .zip(&codes)
-        .map(|(error, code)| ((*code).to_owned(), json!({"summary": when(error), "value": error.body()})));
+    let examples = errors.iter().enumerate().map(|(place, error)| {
+        // Two texts of one code are two examples.
+        let before = places[..place].iter().filter(|code| **code == places[place]).count();
+        let name = if before == 0 { places[place].to_owned() } else { format!("{}_{}", places[place], before + 1) };
+        (name, json!({"summary": when(error), "value": error.body()}))
+    });
     let mut headers = common_headers(!errors.iter().any(|error| keyless.contains(error)));
     for error in errors {
         for name in error.headers().keys() {
@@ -138,6 +142,7 @@ fn when(error: &ApiError) -> &'static str {
             "The body is over 64 KiB; that of a callback over 3 MiB, or with more than 10,000 receipts in it."
         }
         ApiError::UnsupportedMediaType => "The body is not announced as plain JSON in UTF-8.",
+        ApiError::UnsupportedContentEncoding => "The body is compressed.",
         ApiError::IdempotencyKeyReused => "The `Idempotency-Key` was used for another call.",
         ApiError::RateLimited(_) => "Too many calls by this key, or too many failed ones from this address.",
         ApiError::NotImplemented => "This build cannot serve the channel type.",

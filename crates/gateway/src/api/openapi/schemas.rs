@@ -76,11 +76,18 @@ fn class(holds: impl Fn(char) -> bool) -> String {
 #[derive(JsonSchema)]
 #[schemars(rename = "Contact")]
 #[expect(dead_code, reason = "the schema of the domain's `GivenContact`, which knows nothing of schemas")]
+#[serde(rename_all = "camelCase")]
 pub struct GivenCard {
     name: String,
     phone: String,
     email: Option<String>,
     organization: Option<String>,
+    /// There when it was given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    first_name: String,
+    /// There when it was given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    last_name: String,
 }
 
 /// One of these words.

@@ -17,6 +17,7 @@ use recado_domain::api_key::SecretKey;
 
 use super::Request;
 use crate::cli::output::note;
+use crate::cli::without_mark;
 use crate::control::{AskError, Reply};
 use crate::outbound::{BaseUrl, causes};
 
@@ -106,5 +107,6 @@ fn read_key(file: Option<&Path>) -> Result<SecretKey> {
         ("RECADO_API_KEY".to_owned(), key)
     };
     // Not shown: what was pasted there instead may be another secret.
-    SecretKey::parse(text.trim()).ok_or_else(|| anyhow!("what stands in {place} is no API key, or has a typing error"))
+    SecretKey::parse(without_mark(&text).trim())
+        .ok_or_else(|| anyhow!("what stands in {place} is no API key, or has a typing error"))
 }

@@ -38,6 +38,12 @@ pub struct Contact {
     /// The organization on the card
     #[arg(long)]
     organization: Option<String>,
+    /// The first name on the card; without it and a last name, the whole name is the first one
+    #[arg(long, value_name = "NAME")]
+    first_name: Option<String>,
+    /// The last name on the card
+    #[arg(long, value_name = "NAME")]
+    last_name: Option<String>,
     /// A card that is sent again with the same key is the same message; made up and printed without it
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -59,12 +65,17 @@ pub struct Contact {
 /// Many cards at once.
 #[derive(Debug, Args)]
 struct Bulk {
-    /// Send every line of a CSV file with the columns to, name, phone, and perhaps email and organization
+    /// Send every line of a CSV file, or of standard input (-), with the columns to, name, phone, and perhaps email,
+    /// organization, firstName and lastName
     ///
     /// The same command again goes on where it was interrupted, and sends what was mended.
     #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["to", "name", "phone", "email", "organization", "idempotency_key", "wait"])]
+          conflicts_with_all = ["to", "name", "phone", "email", "organization", "first_name", "last_name", "idempotency_key", "wait"])]
     csv: Option<PathBuf>,
+    /// Take a field from the column of this header, as in phone="Phone 1 - Value"; columns that are no fields of a card
+    /// are then passed over
+    #[arg(long = "column", value_name = "FIELD=HEADER", requires = "csv", value_parser = parse_column)]
+    columns: Vec<(usize, String)>,
     /// Where to write what became of each line; made of the CSV file's name without it
     #[arg(long, value_name = "FILE", requires = "csv")]
     results: Option<PathBuf>,
@@ -91,11 +102,19 @@ impl Command {
     }
 }
 
+/// A field's place among [`FIELDS`], and the header of its column.
+fn parse_column(text: &str) -> Result<(usize, String), String> {
+    let fields = || format!("FIELD=HEADER, where FIELD is one of {}", FIELDS.join(", "));
+    let (field, header) = text.split_once('=').ok_or_else(fields)?;
+    let place = FIELDS.iter().position(|known| *known == field.trim()).ok_or_else(fields)?;
+    Ok((place, header.trim().to_owned()))
+}
+
 /// The header that orders trouble.
 const SCENARIO: &str = "x-ogmma-sandbox-scenario";
 
 /// The contact call.
-fn request(channel: &str, fields: [Option<&str>; 5], key: &str, scenario: Option<&str>) -> Request {
+fn request(channel: &str, fields: [Option<&str>; 7], key: &str, scenario: Option<&str>) -> Request {
     let given = FIELDS.into_iter().zip(fields).filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
     let mut headers = vec![
         ("content-type".to_owned(), "application/json".to_owned()),

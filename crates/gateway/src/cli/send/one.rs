@@ -23,8 +23,8 @@ async fn send_by(api: &Api, contact: &Contact) -> Result<Exit> {
         nobody_sends(api)?;
     }
     let key = contact.idempotency_key.clone().unwrap_or_else(made_up);
-    let Contact { to, name, phone, email, organization, scenario, .. } = contact;
-    let fields = [to, name, phone, email, organization].map(|field| field.as_deref());
+    let Contact { to, name, phone, email, organization, first_name, last_name, scenario, .. } = contact;
+    let fields = [to, name, phone, email, organization, first_name, last_name].map(|field| field.as_deref());
     let mut request = request(&contact.place.channel, fields, &key, scenario.as_deref());
     request.headers.push(("prefer".to_owned(), "return=representation".to_owned()));
     let repeat = format!("to repeat safely: --idempotency-key {key}");

@@ -45,11 +45,24 @@ struct Contact<'a> {
 }
 
 /// Meta wants one part of the name beside the whole (docs of d7networks, contacts-message). Where a name divides nobody
-/// can tell, so the first name is all of it, as on the card.
+/// can tell, so the first name is all of it, as on the card, unless the caller told its parts.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "they are Meta's")]
 struct Name<'a> {
     formatted_name: &'a str,
-    first_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_name: Option<&'a str>,
+}
+
+impl<'a> Name<'a> {
+    fn of(contact: &'a GivenContact) -> Self {
+        let (first, last) = (contact.first_name.as_deref(), contact.last_name.as_deref());
+        let whole = first.is_none() && last.is_none();
+        let first_name = if whole { Some(&*contact.name) } else { first };
+        Self { formatted_name: &contact.name, first_name, last_name: last }
+    }
 }
 
 /// Without a `type`: Meta's list has only HOME and WORK.
@@ -89,7 +102,7 @@ pub fn of(message: &Claimed) -> Result<Vec<u8>, Unreadable> {
 
 fn card<'a>(contact: &'a GivenContact, number: &PhoneNumber, account: Option<&'a str>) -> Contact<'a> {
     Contact {
-        name: Name { formatted_name: &contact.name, first_name: &contact.name },
+        name: Name::of(contact),
         phones: [Phone { phone: format!("+{}", number.digits()), wa_id: account }],
         emails: contact.email.as_deref().map(|email| [Email { email }]),
         org: contact.organization.as_deref().map(|company| Organization { company }),

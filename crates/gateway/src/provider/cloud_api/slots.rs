@@ -145,7 +145,7 @@ mod tests {
         assert!((&mut other).now_or_never().is_none(), "all are in use");
         drop(held.into_iter().next());
         // The slow one was there before, and has its turn; the next is another's.
-        let again = slow.iter_mut().find_map(|slot| slot.now_or_never()).flatten().expect("its turn");
+        let again = slow.iter_mut().find_map(FutureExt::now_or_never).flatten().expect("its turn");
         drop(again);
         assert!(other.now_or_never().flatten().is_some(), "ten that wait are one turn");
         drop((fast, slow));

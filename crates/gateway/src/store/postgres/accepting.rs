@@ -310,7 +310,7 @@ fn as_twin(messages: &[&NewMessage], twin: usize, message: &NewMessage) -> Verdi
     let (first, again) = (messages[twin].idempotency.as_ref(), message.idempotency.as_ref());
     match first.zip(again) {
         Some((_, again)) if messages[twin].accepted_at < again.forget_before => Verdict::Later,
-        Some((first, again)) if first.fingerprint == again.fingerprint => {
+        Some((first, again)) if again.is_of(&first.fingerprint) => {
             Verdict::Twin(twin, Enqueued::Replayed(messages[twin].id))
         }
         _ => Verdict::Twin(twin, Enqueued::KeyReused),

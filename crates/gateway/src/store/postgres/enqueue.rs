@@ -74,7 +74,7 @@ async fn earlier_uses(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<usiz
         // Numbered from 1.
         let place = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|n| keyed.get(n));
         let Some((place, key)) = place else { continue };
-        let same = row.get::<_, &[u8]>(1) == key.fingerprint.as_slice();
+        let same = key.is_of(row.get(1));
         let answer = if same { Enqueued::Replayed(id(row.get(2))?) } else { Enqueued::KeyReused };
         earlier.insert(*place, answer);
     }

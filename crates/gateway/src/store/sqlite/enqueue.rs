@@ -51,7 +51,7 @@ fn earlier_use(writing: &Writing, key: &Idempotency) -> rusqlite::Result<Option<
         .optional()?;
     Ok(found.map(
         |(fingerprint, id)| {
-            if fingerprint == key.fingerprint { Enqueued::Replayed(id) } else { Enqueued::KeyReused }
+            if key.is_of(&fingerprint) { Enqueued::Replayed(id) } else { Enqueued::KeyReused }
         },
     ))
 }

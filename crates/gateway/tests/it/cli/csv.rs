@@ -87,13 +87,13 @@ fn cards(count: usize) -> (String, BTreeMap<u64, &'static str>) {
     let (mut text, mut bad) = (format!("{HEAD}\r\n"), BTreeMap::new());
     for number in 0..count {
         let (to, mail) = (format!("55219{number:08}"), "a@example.com");
-        let faults = ["to: O numero", "name: O nome", "email: O email", "the line has 3 values"];
+        let faults = ["to: O numero", "name: O nome", "email: O email", "the line has 2 values"];
         let fault = (number % 100 == 50).then_some(number / 100 % 4);
         text += &match fault {
             Some(0) => format!("12,Card {number},5511988887777,{mail},\r\n"),
             Some(1) => format!("{to},,5511988887777,{mail},\r\n"),
             Some(2) => format!("{to},Card {number},5511988887777,nope,\r\n"),
-            Some(_) => format!("{to},Card {number},5511988887777\r\n"),
+            Some(_) => format!("{to},Card {number}\r\n"),
             None => format!("{to},\"Card, {number}\",5511988887777,{mail},\r\n"),
         };
         fault.map(|fault| bad.insert(number as u64 + 2, faults[fault]));
@@ -214,7 +214,7 @@ fn a_file_that_is_none_is_refused_before_anything_is_sent() {
         (b"\xff\xfet\0o\0", &["line 1", "UTF-16"]),
         (b"", &["no column to, name, phone"]),
         (b"to,name,phone\n", &["no cards"]),
-        (b"to,nome,phone\n1,2,3\n", &["unknown column \"nome\""]),
+        (b"to,nom,phone\n1,2,3\n", &["unknown column \"nom\""]),
         (b"to,name\n1,2\n", &["no column phone"]),
         (b"to,name,phone,to\n1,2,3,4\n", &["twice"]),
         (b"5511999990001,Ana,5511988887777\n", &["unknown column", "first line names the columns"]),
@@ -237,6 +237,75 @@ fn a_file_that_is_none_is_refused_before_anything_is_sent() {
     let said = String::from_utf8_lossy(&scenario.stderr);
     assert!(said.contains("stopped at line 2") && said.contains("Cenario"), "{said}");
     assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]), json!([]));
+}
+
+/// Files as spreadsheets and address books write them.
+#[test]
+fn files_of_spreadsheets_are_read() {
+    let home = Home::init();
+    let card = "5511999990001;Ana;5511988887777";
+    for (what, content, flags) in [
+        ("sep", format!("sep=;\r\nto;name;phone\r\n{card}\r\n"), vec![]),
+        ("empty columns", format!("to;name;phone;;;\r\n{card};;;\r\n"), vec![]),
+        ("short rows", format!("to;name;phone;email;organization\r\n{card}\r\n"), vec![]),
+        ("longer rows", format!("to;name;phone\r\n{card};;\r\n"), vec![]),
+        ("Portuguese", format!("para;nome;telefone\r\n{card}\r\n"), vec![]),
+        ("Google's", format!("to;Name;Phone 1 - Value;Birthday\r\n{card};x\r\n"), vec![]),
+        (
+            "by hand",
+            format!("A quem;name;Celular;Nota\r\n{card};x\r\n"),
+            vec!["--column", "to=A quem", "--column", "phone=Celular"],
+        ),
+        ("guarded", "to;name;phone\r\n'+5511999990001;Ana;'+55 11 98888-7777\r\n".to_owned(), vec![]),
+        ("parts of a name", format!("to;name;phone;firstName;Sobrenome\r\n{card};Ana;Lima\r\n"), vec![]),
+    ] {
+        let batch = Batch::new(&home, content);
+        let summary = batch.summary(&home, &[&flags[..], &["--batch", what]].concat(), 0);
+        assert_eq!((&summary["accepted"], &summary["refused"]), (&json!(1), &json!(0)), "{what}");
+        std::fs::remove_file(&batch.results).expect("a result file");
+    }
+    let batch = Batch::new(&home, format!("to;name;phone;\r\n{card};stray\r\n"));
+    assert_eq!(batch.summary(&home, &["--batch", "stray"], 3)["refused"], json!(1), "a value without a column's name");
+}
+
+/// The mark stays, and what was refused is mended in the result file itself and sent from there, alone.
+#[test]
+fn a_result_file_is_read_as_its_own_input() {
+    let home = Home::init();
+    let batch = Batch::new(
+        &home,
+        "\u{feff}to,name,phone,email\r\n+5511999990001,José,+55 11 98888-7777,maria@exemplo\r\n\
+         +5511999990002,Ana,+55 11 98888-7777,\r\n",
+    );
+    assert_eq!(batch.summary(&home, &[], 3)["accepted"], json!(1));
+    let text = std::fs::read_to_string(&batch.results).expect("a result file");
+    assert!(text.starts_with("\u{feff}line,status,") && text.contains("'+55 11 98888-7777"), "{text}");
+    let again = Batch::new(&home, text.replace("maria@exemplo", "maria@exemplo.com"));
+    std::fs::remove_file(&batch.results).expect("a result file");
+    let summary = again.summary(&home, &["--batch", "mended"], 0);
+    assert_eq!((&summary["accepted"], &summary["alreadySent"]), (&json!(1), &json!(1)));
+    assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]).as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn standard_input_goes_on_by_its_result_file() {
+    let home = Home::init();
+    let batch = Batch { file: "-".into(), results: home.dir.join("piped.csv") };
+    let input = home.dir.join("input");
+    let run = |lines: &str, more: &[&str]| {
+        std::fs::write(&input, lines).expect("a file");
+        let mut command = recado();
+        command.args(batch.args(more)).args(["--data-dir", home.dir()]);
+        command.stdin(std::fs::File::open(&input).expect("a file")).output().expect("the binary runs")
+    };
+    let head = "to,name,phone\n5511999990001,Ana,5511988887777\n";
+    assert_fails(&run(head, &[]), 2, &["--results"]);
+    for (lines, already) in [(head.to_owned(), 0), (format!("{head}5511999990002,Bia,5511988887777\n"), 1)] {
+        let output = run(&lines, &["--results", path(&batch.results)]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!((&summary["accepted"], &summary["alreadySent"]), (&json!(1), &json!(already)));
+    }
 }
 
 /// What a kill or two runs at once can leave behind.

@@ -1,6 +1,7 @@
 //! A CSV file of cards, read and judged as a whole before anything is sent.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -9,14 +10,26 @@ use recado_domain::contact::FIELDS;
 use sha2::{Digest, Sha256};
 
 /// Separators that spreadsheets write. Where a comma is the decimal sign, as in Brazil, it is `;`.
-const SEPARATORS: [u8; 3] = *b",;\t";
+const SEPARATORS: [u8; 4] = *b",;\t|";
+/// Names standard input in the place of a file.
+pub const STANDARD_INPUT: &str = "-";
+
+/// Where the cards come from.
+pub struct Source<'a> {
+    pub place: &'a Path,
+    /// Headers by hand: a place among [`FIELDS`], and the header.
+    pub columns: &'a [(usize, String)],
+}
 
 /// The file's cards in its order.
 pub struct Input {
     pub separator: u8,
+    /// Whether the file begins with a byte order mark.
+    pub mark: bool,
     pub lines: Vec<Line>,
-    /// Where each of [`FIELDS`] stands in a record.
-    columns: [Option<usize>; 5],
+    /// Headers of columns that are passed over.
+    pub ignored: Vec<String>,
+    columns: Columns,
 }
 
 /// One card.
@@ -27,21 +40,27 @@ pub struct Line {
     pub key: [u8; 32],
     /// Why it cannot be a card, where the file itself tells.
     pub fault: Option<String>,
+    /// The file is a result file, and says that the line was sent.
+    pub sent: bool,
     record: StringRecord,
 }
 
 impl Input {
     /// Reads the file. `scope` is what the lines' keys are to be told apart by besides their content.
-    pub fn read(path: &Path, scope: [&str; 3]) -> Result<Self> {
-        let shown = path.display();
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    pub fn read(source: &Source<'_>, scope: [&str; 3]) -> Result<Self> {
+        let shown = source.place.display();
+        let bytes = bytes(source.place).with_context(|| format!("cannot read {shown}"))?;
         let text = as_text(&bytes).map_err(|text| anyhow::anyhow!("{shown}, {text}. Nothing was sent"))?;
-        let head = text.lines().next().unwrap_or_default();
-        let separator = separator(head, |name| FIELDS.contains(&&*plain(name)));
-        let mut reader = reader(text, separator);
-        let columns = columns(reader.headers()?).map_err(|text| anyhow::anyhow!("{shown}, line 1: {text}"))?;
-        let width = reader.headers()?.len();
-        let (mut lines, mut keys, mut counter) = (Vec::new(), Keys::new(scope), LineCounter::new(text));
+        let (named, table) = separator_line(text);
+        let head = table.lines().next().unwrap_or_default();
+        let guessed = || separator(head, |name| field_of(&plain(name), source.columns).is_some());
+        let separator = named.unwrap_or_else(guessed);
+        let mut reader = reader(table, separator);
+        let head = reader.headers()?.clone();
+        let (columns, ignored) =
+            Columns::of(&head, source.columns).map_err(|text| anyhow::anyhow!("{shown}, line 1: {text}"))?;
+        let (mut lines, mut keys) = (Vec::new(), Keys::new(scope));
+        let mut counter = LineCounter::new(table, 1 + u64::from(named.is_some()));
         for record in reader.records() {
             let record = record.with_context(|| format!("cannot read {shown}"))?;
             // What a spreadsheet leaves of an empty row.
@@ -49,20 +68,41 @@ impl Input {
                 continue;
             }
             let number = counter.at(record.position().map_or(0, csv::Position::byte));
-            let fault = fault(&record, width, number);
-            let key = keys.of(columns.map(|column| record.get(column?)));
-            lines.push(Line { number, key, fault, record });
+            let fault = columns.fault(&record, number);
+            let key = keys.of(columns.fields(&record));
+            let sent = columns.status.and_then(|column| record.get(column));
+            let sent = sent.is_some_and(|status| matches!(status, "accepted" | "replayed"));
+            lines.push(Line { number, key, fault, sent, record });
         }
         if lines.is_empty() {
             bail!("{shown} has no cards");
         }
-        Ok(Self { separator, lines, columns })
+        let mark = bytes.starts_with("\u{feff}".as_bytes());
+        Ok(Self { separator, mark, lines, ignored, columns })
     }
 
     /// A line's fields, in the order of [`FIELDS`].
-    pub fn fields<'a>(&self, line: &'a Line) -> [Option<&'a str>; 5] {
-        self.columns.map(|column| line.record.get(column?))
+    pub fn fields<'a>(&self, line: &'a Line) -> [Option<&'a str>; 7] {
+        self.columns.fields(&line.record)
     }
+}
+
+fn bytes(place: &Path) -> std::io::Result<Vec<u8>> {
+    if place != Path::new(STANDARD_INPUT) {
+        return std::fs::read(place);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The separator that a first line `sep=;` of Excel names, and the table behind that line.
+fn separator_line(text: &str) -> (Option<u8>, &str) {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let first = first.strip_suffix('\r').unwrap_or(first).trim_matches('"');
+    let named = first.split_at_checked(4).filter(|(name, _)| name.eq_ignore_ascii_case("sep="));
+    let named = named.and_then(|(_, sign)| SEPARATORS.into_iter().find(|known| sign.as_bytes() == [*known]));
+    (named, if named.is_some() { rest } else { text })
 }
 
 /// A reader of records that may be of any length: a short one is one bad line, and not the end of the file.
@@ -96,19 +136,105 @@ fn plain(name: &str) -> String {
     name.trim().trim_matches('"').to_lowercase()
 }
 
-fn columns(head: &StringRecord) -> Result<[Option<usize>; 5], String> {
-    let expected = "the first line names the columns: to, name, phone, and perhaps email and organization";
-    let mut columns = [None; 5];
-    for (place, name) in head.iter().enumerate() {
-        let Some(field) = FIELDS.iter().position(|field| *field == plain(name)) else {
-            return Err(format!("unknown column {name:?}; {expected}"));
-        };
-        if columns[field].replace(place).is_some() {
-            return Err(format!("the column {name:?} is there twice"));
+/// Headers that address books and Portuguese tables write, by the place of their field among [`FIELDS`].
+const OTHER_NAMES: [(usize, &[&str]); 7] = [
+    (0, &["para", "destinatario", "destinat\u{e1}rio"]),
+    (1, &["nome"]),
+    (2, &["telefone", "phone 1 - value"]),
+    (3, &["e-mail", "e-mail 1 - value"]),
+    (4, &["organizacao", "organiza\u{e7}\u{e3}o", "empresa", "organization name", "organization 1 - name"]),
+    (5, &["first name", "given name", "primeiro nome"]),
+    (6, &["last name", "family name", "sobrenome"]),
+];
+/// Columns of a result file that are no fields of a card.
+const OF_RESULTS: [&str; 7] = ["line", "status", "messageid", "code", "reason", "account", "idempotencykey"];
+/// By this column an export of Google's address book is known; it has many that are no fields of a card.
+const OF_GOOGLE: &str = "phone 1 - value";
+
+/// The field of a column with this plain header.
+fn field_of(name: &str, by_hand: &[(usize, String)]) -> Option<usize> {
+    let given = by_hand.iter().find(|(_, header)| plain(header) == name).map(|(field, _)| *field);
+    let own = || FIELDS.iter().position(|field| field.eq_ignore_ascii_case(name));
+    let other = || OTHER_NAMES.iter().find(|(_, names)| names.contains(&name)).map(|(field, _)| *field);
+    given.or_else(own).or_else(other)
+}
+
+/// Where things stand in a record.
+struct Columns {
+    /// Each of [`FIELDS`].
+    fields: [Option<usize>; 7],
+    /// The status, in a result file.
+    status: Option<usize>,
+    /// Whether the column has a name.
+    named: Vec<bool>,
+}
+
+impl Columns {
+    /// Reads the first line; also the headers that are passed over.
+    fn of(head: &StringRecord, by_hand: &[(usize, String)]) -> Result<(Self, Vec<String>), String> {
+        let expected = "the first line names the columns: to, name, phone, and perhaps email and organization";
+        let names: Vec<_> = head.iter().map(plain).collect();
+        let of_results = OF_RESULTS.iter().all(|column| names.iter().any(|name| name == column));
+        let lenient = !by_hand.is_empty() || names.iter().any(|name| name == OF_GOOGLE);
+        let (mut fields, mut ignored) = ([None; 7], Vec::new());
+        for (field, header) in by_hand {
+            let place = names.iter().position(|name| *name == plain(header));
+            fields[*field] = Some(place.ok_or_else(|| format!("no column {header:?}, which --column names"))?);
         }
+        for (place, name) in names.iter().enumerate() {
+            let shown = &head[place];
+            let taken = by_hand.iter().any(|(_, header)| plain(header) == *name);
+            if name.is_empty() || taken || (of_results && OF_RESULTS.contains(&name.as_str())) {
+                continue;
+            }
+            match field_of(name, &[]) {
+                Some(field) if by_hand.iter().any(|(other, _)| *other == field) => ignored.push(shown.to_owned()),
+                Some(field) if fields[field].replace(place).is_some() => {
+                    return Err(format!("the column {shown:?} is there twice"));
+                }
+                Some(_) => {}
+                None if lenient => ignored.push(shown.to_owned()),
+                None => return Err(format!("unknown column {shown:?}; {expected}")),
+            }
+        }
+        let missing: Vec<_> = (0..3).filter(|field| fields[*field].is_none()).map(|field| FIELDS[field]).collect();
+        if !missing.is_empty() {
+            return Err(format!("no column {}; {expected}", missing.join(", ")));
+        }
+        let status = of_results.then(|| names.iter().position(|name| name == "status")).flatten();
+        let has_name = names.iter().map(|name| !name.is_empty()).collect();
+        Ok((Self { fields, status, named: has_name }, ignored))
     }
-    let missing: Vec<_> = (0..3).filter(|field| columns[*field].is_none()).map(|field| FIELDS[field]).collect();
-    if missing.is_empty() { Ok(columns) } else { Err(format!("no column {}; {expected}", missing.join(", "))) }
+
+    fn fields<'a>(&self, record: &'a StringRecord) -> [Option<&'a str>; 7] {
+        self.fields.map(|column| record.get(column?).map(unguarded))
+    }
+
+    /// Spreadsheets leave out empty cells at the end of a row, and write empty columns.
+    fn fault(&self, record: &StringRecord, number: u64) -> Option<String> {
+        let breaks: usize = record.iter().map(|field| field.matches('\n').count()).sum();
+        if breaks > 0 {
+            // No field of a card may have a line break; a quote that is not closed swallows what follows.
+            let last = number + breaks as u64;
+            return Some(format!("a quoted value goes on until line {last}: is a quote not closed?"));
+        }
+        let (count, width) = (record.len(), self.named.iter().filter(|named| **named).count());
+        let needed = self.fields[..3].iter().flatten().all(|column| *column < count);
+        let mut cells = record.iter().enumerate();
+        let beside =
+            cells.any(|(place, cell)| !cell.trim().is_empty() && !self.named.get(place).is_some_and(|named| *named));
+        (beside || !needed).then(|| {
+            format!(
+                "the line has {count} values, the first line names {width}: is a value with a separator not quoted?"
+            )
+        })
+    }
+}
+
+/// The cell without the quote that guards it against being taken for a formula, as result files have it.
+fn unguarded(cell: &str) -> &str {
+    let guarded = |rest: &&str| rest.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    cell.strip_prefix('\'').filter(guarded).unwrap_or(cell)
 }
 
 /// Counts lines, because the reader's own count is one behind in a file with CRLF.
@@ -119,8 +245,8 @@ struct LineCounter<'a> {
 }
 
 impl<'a> LineCounter<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text: text.as_bytes(), number: 1, byte: 0 }
+    fn new(text: &'a str, number: u64) -> Self {
+        Self { text: text.as_bytes(), number, byte: 0 }
     }
 
     /// The line of a record that begins at this byte, or behind the line's end that stands there. Bytes only grow.
@@ -132,19 +258,6 @@ impl<'a> LineCounter<'a> {
         self.number += breaks as u64;
         self.number
     }
-}
-
-fn fault(record: &StringRecord, width: usize, number: u64) -> Option<String> {
-    let breaks: usize = record.iter().map(|field| field.matches('\n').count()).sum();
-    if breaks > 0 {
-        // No field of a card may have a line break; a quote that is not closed swallows what follows.
-        let last = number + breaks as u64;
-        return Some(format!("a quoted value goes on until line {last}: is a quote not closed?"));
-    }
-    (record.len() != width).then(|| {
-        let count = record.len();
-        format!("the line has {count} values, the first line names {width}: is a value with a separator not quoted?")
-    })
 }
 
 /// Makes the lines' keys: a hash of the scope, the fields, and the how-manieth of identical lines it is. So a line keeps
@@ -159,8 +272,13 @@ impl Keys {
         Self { scope: scope.into_iter().fold(Sha256::new(), with_text), seen: HashMap::new() }
     }
 
-    fn of(&mut self, fields: [Option<&str>; 5]) -> [u8; 32] {
-        let content = fields.into_iter().map(Option::unwrap_or_default).fold(self.scope.clone(), with_text);
+    fn of(&mut self, fields: [Option<&str>; 7]) -> [u8; 32] {
+        let (old, parts) = fields.split_at(5);
+        let mut content = old.iter().map(|field| field.unwrap_or_default()).fold(self.scope.clone(), with_text);
+        // Absent, they leave the key what it was before there were such columns.
+        if parts.iter().any(|part| part.is_some_and(|text| !text.trim().is_empty())) {
+            content = parts.iter().map(|part| part.unwrap_or_default()).fold(content, with_text);
+        }
         let count = self.seen.entry(content.clone().finalize().into()).or_default();
         *count += 1;
         content.chain_update(count.to_be_bytes()).finalize().into()

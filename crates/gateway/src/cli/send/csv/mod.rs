@@ -13,13 +13,14 @@ use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bulk, Contact, request};
+use super::{Contact, request};
 use crate::cli::api::Api;
+use crate::cli::exit::Failure;
 use crate::cli::output::{self, note};
 use crate::cli::{Exit, Output};
 use crate::shutdown::Signals;
 use deliver::Sender;
-use input::{Input, Line, hex};
+use input::{Input, Line, STANDARD_INPUT, Source, hex};
 use progress::{Count, Progress};
 use results::{Fate, Results};
 
@@ -34,18 +35,32 @@ const SYNC: Duration = Duration::from_secs(1);
 
 /// Sends every line that no earlier run has sent.
 pub async fn send(contact: &Contact, file: &Path) -> Result<Exit> {
-    let Bulk { results, batch, .. } = &contact.bulk;
-    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let place = contact.bulk.results.clone();
+    let named = if file == Path::new(STANDARD_INPUT) {
+        // Where a run goes on is found by the result file: the input has no name of its own.
+        place.as_deref().ok_or_else(|| Failure {
+            exit: Exit::Usage,
+            text: "--csv - needs --results: there stands where the next run goes on".to_owned(),
+        })?
+    } else {
+        file
+    };
+    let batch = &contact.bulk.batch;
+    let name = named.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let batch = batch.as_deref().unwrap_or(&name);
     let scenario = contact.scenario.as_deref().unwrap_or_default();
-    let input = Input::read(file, [batch, &contact.place.channel, scenario])?;
-    let place = results.clone().unwrap_or_else(|| file.with_extension("results.csv"));
+    let source = Source { place: file, columns: &contact.bulk.columns };
+    let input = Input::read(&source, [batch, &contact.place.channel, scenario])?;
+    if !input.ignored.is_empty() {
+        note(&format!("columns that are no fields of a card: {}", input.ignored.join(", ")));
+    }
+    let place = place.unwrap_or_else(|| file.with_extension("results.csv"));
     if place == file {
         anyhow::bail!("the result file must be another file than {}", file.display());
     }
     let api = Api::open(&contact.place.target, Some(&contact.place.channel)).await?;
     let done = async {
-        let results = Results::open(&place, input.separator, api.account().await?)?;
+        let results = Results::open(&place, input.separator, input.mark, api.account().await?)?;
         Run::new(contact, &input, results, place).go(&api).await
     };
     let done = done.await;
@@ -65,7 +80,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(contact: &'a Contact, input: &'a Input, results: Results, place: PathBuf) -> Self {
-        let already = input.lines.iter().filter(|line| results.has(&line.key)).count();
+        let already = input.lines.iter().filter(|line| line.sent || results.has(&line.key)).count();
         let count = Count { lines: input.lines.len(), already, ..Count::default() };
         Self { contact, input, results, place, count, named: Vec::new() }
     }
@@ -94,7 +109,7 @@ impl<'a> Run<'a> {
     /// those in hand are finished.
     async fn send_all(&mut self, sender: &Sender<'_>, progress: &mut Progress) -> Result<()> {
         let (input, contact) = (self.input, self.contact);
-        let open: Vec<&Line> = input.lines.iter().filter(|line| !self.results.has(&line.key)).collect();
+        let open: Vec<&Line> = input.lines.iter().filter(|line| !line.sent && !self.results.has(&line.key)).collect();
         let calls = stream::iter(open).map(|line| answer(contact, input, line, sender).map(move |fate| (line, fate)));
         let mut answers = calls.buffer_unordered(contact.bulk.parallel.into()).ready_chunks(CHUNK);
         let (mut synced, mut ended, mut told) = (Instant::now(), Ok(()), false);

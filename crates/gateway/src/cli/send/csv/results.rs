@@ -16,7 +16,7 @@ use recado_domain::ids::MessageId;
 use super::input::{hex, reader, separator};
 use crate::cli::made_up;
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 14] = [
     "line",
     "status",
     "messageId",
@@ -27,12 +27,16 @@ const COLUMNS: [&str; 12] = [
     "phone",
     "email",
     "organization",
+    "firstName",
+    "lastName",
     "account",
     "idempotencyKey",
 ];
 const STATUS: usize = 1;
-const ACCOUNT: usize = 10;
-const KEY: usize = 11;
+const PARTS: std::ops::Range<usize> = 10..12;
+const ACCOUNT: usize = 12;
+const KEY: usize = 13;
+const MARK: &str = "\u{feff}";
 
 /// What became of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +68,7 @@ pub struct Results {
 
 impl Results {
     /// Opens the file, or makes it. Rows of refused lines go with the first answer: those are tried again.
-    pub fn open(path: &Path, separator_of_new: u8, account: String) -> Result<Self> {
+    pub fn open(path: &Path, separator_of_new: u8, mark: bool, account: String) -> Result<Self> {
         let shown = path.display();
         let mut file = lock(path)?;
         // What stands behind a link is replaced, not the link.
@@ -84,7 +88,10 @@ impl Results {
         }
         let rows: Vec<_> = rows.into_iter().filter(|row| &row[STATUS] != "refused").collect();
         let done = rows.iter().map(|row| row[KEY].to_owned()).collect();
-        let mut kept = written(separator, &[StringRecord::from(COLUMNS.to_vec())])?;
+        // Without the mark a spreadsheet on Windows shows other letters.
+        let mark = if mark || bytes.starts_with(MARK.as_bytes()) { MARK } else { "" };
+        let mut kept = mark.as_bytes().to_vec();
+        kept.extend(written(separator, &[StringRecord::from(COLUMNS.to_vec())])?);
         kept.extend(written(separator, &rows)?);
         let anew = (kept != bytes).then_some(kept);
         Ok(Self { file, path, separator, account, done, anew })
@@ -98,7 +105,7 @@ impl Results {
     /// Appends rows, in one write.
     pub fn add<'a>(
         &mut self,
-        rows: impl Iterator<Item = (u64, &'a [u8; 32], [Option<&'a str>; 5], &'a Fate)>,
+        rows: impl Iterator<Item = (u64, &'a [u8; 32], [Option<&'a str>; 7], &'a Fate)>,
     ) -> Result<()> {
         let rows: Vec<_> =
             rows.map(|(number, key, fields, fate)| row(number, key, fields, fate, &self.account)).collect();
@@ -119,7 +126,7 @@ impl Results {
     }
 }
 
-fn row(number: u64, key: &[u8; 32], fields: [Option<&str>; 5], fate: &Fate, account: &str) -> StringRecord {
+fn row(number: u64, key: &[u8; 32], fields: [Option<&str>; 7], fate: &Fate, account: &str) -> StringRecord {
     let (status, id, code, reason) = match fate {
         Fate::Accepted { id } => ("accepted", id.to_string(), "", ""),
         Fate::Replayed { id } => ("replayed", id.to_string(), "", ""),
@@ -143,24 +150,44 @@ fn parse(bytes: &[u8]) -> Result<Option<(u8, Vec<StringRecord>)>, String> {
     let text = std::str::from_utf8(whole).map_err(|_| no_result_file())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.is_empty() {
-        let head = String::from_utf8_lossy(torn).replace([';', '\t'], ",");
+        let head = torn.strip_prefix(MARK.as_bytes()).unwrap_or(torn);
+        if MARK.as_bytes().starts_with(head) {
+            return Ok(None);
+        }
+        let head = String::from_utf8_lossy(head).replace([';', '\t', '|'], ",");
         return if COLUMNS.join(",").starts_with(&head) { Ok(None) } else { Err(no_result_file()) };
     }
     let separator = separator(text.lines().next().unwrap_or_default(), |name| COLUMNS.contains(&name));
     let mut reader = reader(text, separator);
-    if reader.headers().is_ok_and(|head| head != COLUMNS.as_slice()) {
+    let head = reader.headers().map_err(|error| error.to_string())?;
+    // Earlier versions did not know the parts of a name.
+    let without_parts = *head == without_parts();
+    if !without_parts && head != COLUMNS.as_slice() {
         return Err(no_result_file());
     }
+    let width = head.len();
     let rows = reader.into_records().collect::<Result<Vec<_>, _>>();
     let mut rows = rows.map_err(|error| error.to_string())?;
     // Torn behind a line break within a value.
-    if rows.last().is_some_and(|row| row.len() != COLUMNS.len()) {
+    if rows.last().is_some_and(|row| row.len() != width) {
         rows.pop();
     }
-    match rows.iter().find(|row| row.len() != COLUMNS.len()) {
-        Some(row) => Err(format!("its line {} is damaged", row.position().map_or(0, csv::Position::line))),
-        None => Ok(Some((separator, rows))),
+    if let Some(row) = rows.iter().find(|row| row.len() != width) {
+        return Err(format!("its line {} is damaged", row.position().map_or(0, csv::Position::line)));
     }
+    if without_parts {
+        rows = rows.iter().map(with_empty_parts).collect();
+    }
+    Ok(Some((separator, rows)))
+}
+
+fn without_parts() -> Vec<&'static str> {
+    [&COLUMNS[..PARTS.start], &COLUMNS[PARTS.end..]].concat()
+}
+
+fn with_empty_parts(row: &StringRecord) -> StringRecord {
+    let front = row.iter().take(PARTS.start);
+    front.chain(PARTS.map(|_| "")).chain(row.iter().skip(PARTS.start)).collect()
 }
 
 fn written(separator: u8, rows: &[StringRecord]) -> Result<Vec<u8>> {
@@ -211,11 +238,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_of_an_earlier_version_goes_on() {
+        let mut row = vec!["x"; 12];
+        row[STATUS] = "accepted";
+        let old = [without_parts(), row].map(StringRecord::from);
+        let (_, rows) = parse(&written(b';', &old).expect("a file")).expect("a result file").expect("rows");
+        let expected = ["x", "accepted", "x", "x", "x", "x", "x", "x", "x", "x", "", "", "x", "x"];
+        assert_eq!(rows, [StringRecord::from(expected.to_vec())]);
+    }
+
+    #[test]
     fn a_file_torn_anywhere_keeps_its_whole_rows() {
         let fate = Fate::Refused { code: "CSV_LINE".to_owned(), reason: "João\ndisse: \"não\"".to_owned() };
-        let fields = [Some("5511999990001"), Some("João"), None, None, None];
+        let fields = [Some("5511999990001"), Some("João"), None, None, None, None, None];
         let rows: Vec<_> = (2..4).map(|number| row(number, &[7; 32], fields, &fate, "an account")).collect();
         let head = written(b';', &[StringRecord::from(COLUMNS.to_vec())]).expect("a head");
+        let head = [MARK.as_bytes(), &head].concat();
         let bytes = [&head[..], &written(b';', &rows).expect("rows")].concat();
         let first = head.len() + (bytes.len() - head.len()) / 2;
         for cut in 0..=bytes.len() {

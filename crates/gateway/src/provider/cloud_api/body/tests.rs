@@ -6,6 +6,15 @@ use serde_json::{Value, json};
 use super::*;
 
 fn claimed(values: [&str; 5], account: Option<&str>) -> Claimed {
+    with_parts(values, ["", ""], account)
+}
+
+fn with_parts(
+    [to, name, phone, email, organization]: [&str; 5],
+    [first, last]: [&str; 2],
+    account: Option<&str>,
+) -> Claimed {
+    let values = [to, name, phone, email, organization, first, last];
     let message = ContactMessage::parse(&values.map(Field::from), None).expect("a good card");
     Claimed {
         payload: serde_json::to_string(&Stored::from(&message)).expect("JSON"),
@@ -34,6 +43,18 @@ fn the_least_card() {
         "biz_opaque_callback_data": MessageId::new(1, [7; 10]).to_string(),
     });
     assert_eq!(body, expected);
+}
+
+#[test]
+fn the_parts_of_the_name_are_meta_s_too() {
+    let name = |parts| {
+        let message = with_parts(["5511999998888", "Maria Silva", "5511988887777", "", ""], parts, None);
+        let body: Value = serde_json::from_slice(&of(&message).expect("a body")).expect("JSON");
+        body["contacts"][0]["name"].clone()
+    };
+    let whole = "Maria Silva";
+    assert_eq!(name(["Maria", "Silva"]), json!({"formatted_name": whole, "first_name": "Maria", "last_name": "Silva"}));
+    assert_eq!(name(["", "Silva"]), json!({"formatted_name": whole, "last_name": "Silva"}));
 }
 
 #[test]

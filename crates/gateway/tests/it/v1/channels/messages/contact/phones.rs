@@ -131,7 +131,7 @@ fn numbers_are_taken_in_the_ways_people_write_them() {
         // As given, but for white space around it; the digits are what counts.
         assert_eq!((&message["to"], &message["contact"]["phone"]), (&json!(typed.trim()), &json!(typed.trim())));
         let vcard = stage.get(&format!("{location}/vcard")).expect(200);
-        assert!(vcard.text().contains(&format!(";waid={digits}:+{digits}\n")), "{typed}: {}", vcard.text());
+        assert!(vcard.text().contains(&format!(";waid={digits}:+{digits}\r\n")), "{typed}: {}", vcard.text());
         let found = stage.rows(&format!("/v1/channels/held/messages?limit=100&to={digits}"));
         assert_eq!(found[0]["id"], message["id"], "{typed} is not found as {digits}");
     }

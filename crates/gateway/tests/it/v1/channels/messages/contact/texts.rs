@@ -50,10 +50,10 @@ fn every_script_is_kept_as_it_was_given() {
         "\u{2068}Maria\u{2069}",
         "\u{202a}Maria\u{202c}",
         "\u{feff}Maria",
-        "\u{e000}",
+        "\u{e000} Maria",
         "END:VCARD",
         "\u{fffd}",
-        "\u{10ffff}",
+        "\u{10ffff} Maria",
     ];
     for text in texts {
         let body = json!({"to": "5511999998888", "phone": "5511988887777", "name": text, "organization": text});
