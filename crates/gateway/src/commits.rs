@@ -1,12 +1,16 @@
 //! Follows the commits of the store: the directory takes over what changed, and the dispatcher hears of new work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, News};
 use crate::gateway::Gateway;
 use crate::store::commits::{Change, Follow};
 use crate::store::rows::{Health, StoreError};
+
+/// The wait before rows that could not be read after an outage are asked for again.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// What is kept in memory of the store.
 pub struct InMemory {
@@ -38,7 +42,8 @@ pub async fn follow_outages(gateway: Arc<Gateway>) {
     loop {
         tokio::select! {
             () = gateway.stop.cancelled() => return,
-            changed = health.wait_for(|health| *health != Health::Up) => if changed.is_err() { return },
+            // Each change counts: a store that comes back at once may be up again before this task looks.
+            changed = health.changed() => if changed.is_err() { return },
         }
         loop {
             tokio::select! {
@@ -49,7 +54,7 @@ pub async fn follow_outages(gateway: Arc<Gateway>) {
                 Ok(()) => break,
                 Err(error) => tracing::debug!(%error, "keys and channels could not be read; the next try follows"),
             }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(RETRY).await;
         }
     }
 }
