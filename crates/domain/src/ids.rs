@@ -1,6 +1,7 @@
 //! Names of things: what they look like, and how they are made from a time and random bytes given from outside.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,51 @@ impl fmt::Display for ChannelId {
     }
 }
 
+/// Most characters of a network's id. Meta's have about 60, WhatsApp Web's about 22.
+const NETWORK_ID_LIMIT: usize = 255;
+
+/// An id that a network gave to a message: 1 to 255 visible ASCII characters. A network may send any text. What is
+/// something else is refused where it comes in, since a database may not be able to hold it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NetworkId(String);
+
+impl NetworkId {
+    /// The id from what the store kept. It was checked when it came in.
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for NetworkId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let fits = (1..=NETWORK_ID_LIMIT).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits { Ok(Self(text.to_owned())) } else { Err(InvalidId) }
+    }
+}
+
+impl Deref for NetworkId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Most digits of a WhatsApp account. Those of telephone numbers have 15 at most.
+const ACCOUNT_LIMIT: usize = 32;
+
+/// Whether a text that a network gave can be the name of a WhatsApp account: 1 to 32 digits.
+pub fn is_account(text: &str) -> bool {
+    (1..=ACCOUNT_LIMIT).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The id under which the network knows a message, fixed when the message is accepted and used on every attempt, so
 /// that a re-send is recognised. The form is that of WhatsApp Web's own clients: `3EB0` and 18 hex digits.
 pub fn network_id(random: [u8; 9]) -> String {
@@ -144,6 +190,24 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.to_string().to_uppercase().parse::<MessageId>(), Err(InvalidId));
         assert_eq!(id.to_string().replace('-', "").parse::<MessageId>(), Err(InvalidId));
+    }
+
+    #[test]
+    fn network_ids_are_visible_ascii() {
+        for id in ["3EB0459984FC15DDAB10A5", "wamid.HBgLNTUxMQ==", "~", &"x".repeat(255)] {
+            assert_eq!(id.parse::<NetworkId>().as_deref(), Ok(id));
+        }
+        for id in ["", "\0", "a\0", "a b", "a\n", "\u{7f}", "\u{e9}", &"x".repeat(256)] {
+            assert_eq!(id.parse::<NetworkId>(), Err(InvalidId), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn accounts_are_digits() {
+        assert!(is_account("5511988887777") && is_account(&"1".repeat(32)));
+        for text in ["", "+5511", "55\0", "5511:1", &"1".repeat(33)] {
+            assert!(!is_account(text), "{text:?}");
+        }
     }
 
     #[test]

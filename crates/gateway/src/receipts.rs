@@ -6,6 +6,9 @@ use crate::clock::Millis;
 use crate::store::Store;
 use crate::store::rows::{Receipt, StoreError};
 
+/// Receipts that are written together. What others have to write goes in between.
+const AT_ONCE: usize = 250;
+
 /// Where networks hand in their receipts.
 #[derive(Clone)]
 pub struct Receipts {
@@ -19,8 +22,32 @@ impl Receipts {
     }
 
     /// Records receipts. They are on disk when this returns `Ok`; only then may the network forget them. Late, repeated
-    /// and unknown ones change nothing.
-    pub async fn record(&self, receipts: Vec<Receipt>, now: Millis) -> Result<(), StoreError> {
-        self.store.apply_receipts(receipts, now).await
+    /// and unknown ones change nothing. A receipt that the store refuses is dropped, with an error in the log: it would be
+    /// refused again, and must not hold up the others, nor the session or the callback that told it.
+    pub async fn record(&self, receipts: &[Receipt], now: Millis) -> Result<(), StoreError> {
+        for some in receipts.chunks(AT_ONCE) {
+            match self.store.apply_receipts(some.to_vec(), now).await {
+                Err(StoreError::Refused(_)) => self.record_each(some, now).await?,
+                recorded => recorded?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Records receipts of which the store refuses some.
+    async fn record_each(&self, receipts: &[Receipt], now: Millis) -> Result<(), StoreError> {
+        for receipt in receipts {
+            match self.store.apply_receipts(vec![receipt.clone()], now).await {
+                Err(StoreError::Refused(reason)) => {
+                    tracing::error!(
+                        channel.key = receipt.channel,
+                        reason,
+                        "a receipt was dropped: the store refused it"
+                    );
+                }
+                recorded => recorded?,
+            }
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::backlog::Weigh;
+
 /// What happened on a session. Texts and codes are fit for a log; phones and accounts are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -75,4 +77,33 @@ pub enum Event {
     Wrote {
         account: String,
     },
+}
+
+impl Weigh for Event {
+    fn weight(&self) -> Option<usize> {
+        let own = size_of::<Self>();
+        match self {
+            Self::Delivered { ids, .. } | Self::Read { ids, .. } => {
+                Some(own + ids.iter().map(|id| size_of::<String>() + id.len()).sum::<usize>())
+            }
+            Self::Acked { id } => Some(own + id.len()),
+            Self::Nacked { id, code } => Some(own + id.len() + code.len()),
+            Self::Wrote { account } => Some(own + account.len()),
+            Self::Trouble { text } => Some(own + text.len()),
+            // Of these the state of the channel is made.
+            Self::Qr { .. }
+            | Self::QrExhausted
+            | Self::PairingCode { .. }
+            | Self::PairingFailed { .. }
+            | Self::Linked { .. }
+            | Self::Up
+            | Self::Down
+            | Self::LoggedOut { .. }
+            | Self::Replaced
+            | Self::TemporarilyBanned { .. }
+            | Self::Banned { .. }
+            | Self::Outdated
+            | Self::Stopped => None,
+        }
+    }
 }

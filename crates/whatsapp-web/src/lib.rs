@@ -10,6 +10,7 @@
 #[cfg(test)]
 extern crate self as recado_whatsapp_web;
 
+pub mod backlog;
 mod event;
 mod options;
 mod rows;

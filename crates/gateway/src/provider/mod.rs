@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::channel::{ChannelSettings, ChannelType};
-use recado_domain::ids::{ChannelId, InstitutionId};
+use recado_domain::ids::{ChannelId, InstitutionId, NetworkId};
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::PhoneNumber;
 
@@ -33,7 +33,7 @@ pub enum SendOutcome {
     /// The network acknowledged it. The account is the recipient as the network knows it, the remote id the message as
     /// the network calls it, where it takes no id of ours.
     /// The card is the one that was sent, where it is not the one that the message has.
-    Accepted { account: Option<String>, remote_id: Option<String>, card: Option<SentCard> },
+    Accepted { account: Option<String>, remote_id: Option<NetworkId>, card: Option<SentCard> },
     /// The network refused it for good.
     Rejected { code: &'static str, message: String },
     /// The network refused it for now; the trouble is this message's own.

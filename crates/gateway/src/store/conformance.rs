@@ -202,7 +202,8 @@ suite! { [
         an_early_receipt_is_kept_for_a_while_only,
         early_receipts_are_bounded,
         only_the_last_sending_can_fail,
-        an_account_is_remembered_by_channel;
+        an_account_is_remembered_by_channel,
+        a_receipt_that_the_store_refuses_holds_up_no_other;
 } }
 
 // A transaction pooler may stand before the database. Of each way to ask it something, one test is run through one here;

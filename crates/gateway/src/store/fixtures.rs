@@ -228,7 +228,7 @@ impl Ground {
     }
 
     pub(crate) async fn receipt(&self, channel: ChannelKey, network_id: &str, status: MessageStatus) {
-        let of = Named::NetworkId(network_id.to_owned());
+        let of = Named::NetworkId(network_id.parse().unwrap());
         self.apply(Receipt { channel, of, status, at: NOW, account: None, error: None, pauses: None }).await;
     }
 

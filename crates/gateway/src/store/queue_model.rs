@@ -421,7 +421,7 @@ impl World {
         let message = self.ground.message(self.lines[known.channel].key, known.id).await;
         let channel = if astray { (known.channel + 1) % self.lines.len() } else { known.channel };
         let channel = self.lines[channel].key;
-        let of = Named::NetworkId(message.network_id);
+        let of = Named::NetworkId(message.network_id.parse().unwrap());
         self.ground
             .apply(Receipt { channel, of, status, at: self.now, account: None, error: None, pauses: None })
             .await;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use recado_domain::api_key::{Environment, Grant};
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
-use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId};
+use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, NetworkId};
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::status::MessageStatus;
 
@@ -380,7 +380,7 @@ pub enum Settlement {
     /// message as the network calls it.
     Sent {
         account: Option<String>,
-        remote_id: Option<String>,
+        remote_id: Option<NetworkId>,
         /// The card that was sent, where it is not the one that the message has.
         card: Option<SentCard>,
     },
@@ -449,9 +449,9 @@ pub struct Receipt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {
     /// By the network id that we gave it.
-    NetworkId(String),
+    NetworkId(NetworkId),
     /// By an id of its own, and by our message id where it hands that back.
-    RemoteId { remote_id: String, ours: Option<MessageId> },
+    RemoteId { remote_id: NetworkId, ours: Option<MessageId> },
 }
 
 /// A message with all that is known of it.

@@ -16,6 +16,7 @@ mod isolation;
 mod kill;
 mod load;
 mod log;
+mod nul;
 mod openapi;
 mod seed;
 mod slow;

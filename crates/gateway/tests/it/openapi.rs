@@ -20,12 +20,12 @@ const OPEN: [&str; 6] = [
     "POST /v1/callbacks/meta/{channelId}",
 ];
 
-fn document() -> Value {
+pub fn document() -> Value {
     serde_json::from_str(COMMITTED).expect("openapi.json is JSON")
 }
 
 /// Method, path and operation of everything that the document describes.
-fn operations(document: &Value) -> Vec<(String, &str, &Value)> {
+pub fn operations(document: &Value) -> Vec<(String, &str, &Value)> {
     let paths = document["paths"].as_object().expect("paths").iter();
     let all = paths.flat_map(|(path, methods)| {
         let methods = methods.as_object().expect("methods").iter();

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use whatsapp_rust::bot::Bot;
 use whatsapp_rust::wacore::msg_secret::MsgSecretPolicy;
@@ -24,6 +23,7 @@ use whatsapp_rust::wacore::store::device::DevicePropsOverride;
 use whatsapp_rust::{CacheConfig, Client};
 
 use self::tasks::Tasks;
+use crate::backlog;
 use crate::storage::{self, Storage};
 use crate::{Event, OpenError, Options, Rows, RowsError};
 
@@ -57,7 +57,7 @@ impl Session {
     pub async fn open(
         rows: Arc<dyn Rows>,
         options: &Options,
-        events: mpsc::UnboundedSender<Event>,
+        events: backlog::Sender<Event>,
     ) -> Result<Self, OpenError> {
         let endpoint = options.endpoint()?;
         let version = options.version.or(endpoint.map(|_| LOOPBACK_VERSION));

@@ -3,13 +3,13 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
 use whatsapp_rust::http::UreqHttpClient;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse, Transport, TransportEvent, TransportFactory};
 use whatsapp_rust::{anyhow, async_channel};
 
 use crate::Event;
+use crate::backlog;
 
 /// The page that names the current version is some hundred kB long.
 const PAGE: u64 = 16 * 1024 * 1024;
@@ -20,11 +20,11 @@ static HTTP: LazyLock<UreqHttpClient> = LazyLock::new(|| UreqHttpClient::new().w
 /// Opens the line.
 pub struct Dial {
     transport: TokioWebSocketTransportFactory,
-    events: mpsc::UnboundedSender<Event>,
+    events: backlog::Sender<Event>,
 }
 
 impl Dial {
-    pub fn new(endpoint: Option<&str>, events: mpsc::UnboundedSender<Event>) -> Self {
+    pub fn new(endpoint: Option<&str>, events: backlog::Sender<Event>) -> Self {
         let transport = TokioWebSocketTransportFactory::new();
         Self {
             transport: match endpoint {
@@ -50,11 +50,11 @@ impl TransportFactory for Dial {
 /// Asks for the current version. Nothing else is fetched: there is no media, and no history.
 pub struct Fetch {
     allowed: bool,
-    events: mpsc::UnboundedSender<Event>,
+    events: backlog::Sender<Event>,
 }
 
 impl Fetch {
-    pub fn new(allowed: bool, events: mpsc::UnboundedSender<Event>) -> Self {
+    pub fn new(allowed: bool, events: backlog::Sender<Event>) -> Self {
         Self { allowed, events }
     }
 }
@@ -71,7 +71,6 @@ impl HttpClient for Fetch {
     }
 }
 
-fn tell(events: &mpsc::UnboundedSender<Event>, what: &str, error: &anyhow::Error) {
-    // Nobody listens any more when the session is closing.
-    let _ = events.send(Event::Trouble { text: format!("{what}: {error:#}") });
+fn tell(events: &backlog::Sender<Event>, what: &str, error: &anyhow::Error) {
+    events.send(Event::Trouble { text: format!("{what}: {error:#}") });
 }

@@ -9,10 +9,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use whatsapp_rust::Client;
 use whatsapp_rust::bot::Bot;
 use whatsapp_rust::wacore::types::events::{self as library, EventHandler, EventInterest, EventKind};
+use whatsapp_rust::waproto::codec::message_encoded_len;
 
 use super::tasks::Tasks;
 use super::translate;
 use crate::Event;
+use crate::backlog::{self, Weigh};
 
 /// A line that breaks while it is being opened, or is opened anew on purpose, breaks without a word of the library.
 const LOOK: Duration = Duration::from_secs(2);
@@ -20,9 +22,14 @@ const LOOK: Duration = Duration::from_secs(2);
 /// The library shows us online when it learns the account's name, a moment after it tells of the name.
 const ONLINE_BY_ITSELF: Duration = Duration::from_secs(2);
 
+/// Bytes of an id beside its text.
+const ID: usize = size_of::<String>();
+/// Bytes of a message beside its content: who wrote it, where and when.
+const MESSAGE: usize = 1_024;
+
 /// What is known of the line, and who is told.
 pub struct Line {
-    events: mpsc::UnboundedSender<Event>,
+    events: backlog::Sender<Event>,
     up: Arc<AtomicBool>,
     typing: Arc<AtomicBool>,
     /// An event has said why the session ended.
@@ -31,13 +38,12 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn new(events: mpsc::UnboundedSender<Event>, up: &Arc<AtomicBool>, typing: &Arc<AtomicBool>) -> Self {
+    pub fn new(events: backlog::Sender<Event>, up: &Arc<AtomicBool>, typing: &Arc<AtomicBool>) -> Self {
         Self { events, up: Arc::clone(up), typing: Arc::clone(typing), ended: false, told_of_storage: false }
     }
 
     fn tell(&self, event: Event) {
-        // Who does not listen does not want to know.
-        let _ = self.events.send(event);
+        self.events.send(event);
     }
 
     /// Tells of a change only.
@@ -51,7 +57,7 @@ impl Line {
 /// Runs the library, and follows it until the session ends.
 pub fn start(bot: Bot, tasks: &Arc<Tasks>, line: Line) {
     let client = bot.client();
-    let (sender, heard) = mpsc::unbounded_channel();
+    let (sender, heard) = backlog::channel();
     client.subscribe_handler(Arc::new(Ear(sender))).detach();
     // A panic in `run` drops its end of the channel too.
     let (running, ran) = mpsc::channel::<()>(1);
@@ -70,7 +76,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn follow(mut self, mut heard: mpsc::UnboundedReceiver<Arc<library::Event>>, mut ran: mpsc::Receiver<()>) {
+    async fn follow(mut self, mut heard: backlog::Receiver<Arc<library::Event>>, mut ran: mpsc::Receiver<()>) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let tasks = Arc::clone(&self.tasks);
@@ -78,7 +84,13 @@ impl Follower {
             tokio::select! {
                 // What was heard before the end is told before it.
                 biased;
-                Some(event) = heard.recv() => self.hear(&event).await,
+                Some(event) = heard.recv() => {
+                    self.hear(&event).await;
+                    let lost = heard.turned_away();
+                    if lost > 0 {
+                        self.line.tell(Event::Trouble { text: format!("{lost} events of the network were too many") });
+                    }
+                }
                 () = tasks.panicked() => {
                     self.line.tell(Event::Trouble { text: "the library panicked".into() });
                     self.line.ended = false;
@@ -158,12 +170,28 @@ fn is_final(event: &Event) -> bool {
     )
 }
 
+impl Weigh for Arc<library::Event> {
+    fn weight(&self) -> Option<usize> {
+        let own = size_of::<library::Event>();
+        match &**self {
+            library::Event::Receipt(receipt) => {
+                Some(own + receipt.message_ids.iter().map(|id| ID + id.len()).sum::<usize>())
+            }
+            library::Event::Messages(_) => {
+                Some(own + self.messages().map(|it| MESSAGE + message_encoded_len(&it.message)).sum::<usize>())
+            }
+            library::Event::ServerAck(_) => Some(own + ID),
+            _ => None,
+        }
+    }
+}
+
 /// Hears the library's events in their order. It is called where they happen, and must not wait.
-struct Ear(mpsc::UnboundedSender<Arc<library::Event>>);
+struct Ear(backlog::Sender<Arc<library::Event>>);
 
 impl EventHandler for Ear {
     fn handle_event(&self, event: Arc<library::Event>) {
-        let _ = self.0.send(event);
+        self.0.send(event);
     }
 
     fn interest(&self) -> EventInterest {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fake_whatsapp::{Account, FakeWhatsApp};
-use recado_whatsapp_web::{Change, Event, Kind, Options, Outgoing, Rows, Session};
-use tokio::sync::mpsc;
+use recado_whatsapp_web::{Change, Event, Kind, Options, Outgoing, Rows, Session, backlog};
 use tokio::time::timeout;
 
 pub const ACCOUNT: &str = "551140001000";
@@ -45,7 +44,7 @@ pub async fn put_device(rows: &dyn Rows, value: Vec<u8>) -> Result<()> {
 /// A session and what it told.
 pub struct Line {
     pub session: Session,
-    pub events: mpsc::UnboundedReceiver<Event>,
+    pub events: backlog::Receiver<Event>,
 }
 
 impl Line {
@@ -54,7 +53,7 @@ impl Line {
     }
 
     async fn open_at(url: &str, rows: Arc<dyn Rows>) -> Result<Self> {
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, events) = backlog::channel();
         let session = Session::open(rows, &options(url), sender).await?;
         Ok(Self { session, events })
     }

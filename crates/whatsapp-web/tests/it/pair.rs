@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use recado_whatsapp_web::{Event, OpenError, PairError, Rows, Session};
-use tokio::sync::mpsc;
+use recado_whatsapp_web::{Event, OpenError, PairError, Rows, Session, backlog};
 
 use crate::harness::{ACCOUNT, ACCOUNT_LID, Line, account, network, options};
 use crate::memory_rows::MemoryRows;
@@ -61,7 +60,7 @@ async fn a_phone_links_by_a_typed_code() -> Result<()> {
 
 #[tokio::test]
 async fn such_a_build_does_not_reach_whatsapp() {
-    let (sender, _events) = mpsc::unbounded_channel();
+    let (sender, _events) = backlog::channel();
     let whatsapp = recado_whatsapp_web::Options { url: None, ..options("") };
     let opened = Session::open(Arc::new(MemoryRows::default()), &whatsapp, sender).await;
     assert_eq!(opened.err(), Some(OpenError::LoopbackOnly));

@@ -25,8 +25,6 @@ use crate::store::rows::{ChannelKey, Named, Receipt};
 pub const BODY_LIMIT: usize = 3 << 20;
 /// `sha256=` and 64 hexadecimal digits.
 const SIGNATURE_LENGTH: usize = 71;
-/// Receipts that are written together.
-const RECEIPTS_AT_ONCE: usize = 250;
 /// Most receipts of one callback.
 const MOST_RECEIPTS: usize = 10_000;
 
@@ -62,10 +60,7 @@ where
     let (told, _room) = told.await.ok_or(ApiError::Internal)?;
     let Some(receipts) = told else { return Err(refuse(gateway, &caller)) };
     gateway.intake.vouch(caller.peer, now);
-    // Some at a time: what others have to write goes in between.
-    for some in receipts?.chunks(RECEIPTS_AT_ONCE) {
-        gateway.receipts().record(some.to_vec(), now).await?;
-    }
+    gateway.receipts().record(&receipts?, now).await?;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Recebido." }))
 }
 

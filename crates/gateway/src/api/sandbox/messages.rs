@@ -6,6 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
+use recado_domain::ids::NetworkId;
 use recado_domain::message::{Content, GivenContact, Stored};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub async fn messages(
     caller.sandbox_only()?;
     let mut query = Query::parse(query.as_deref(), &["limit", "cursor", "direction", "to"]);
     let limit = query.limit();
-    let before = query.take("cursor", query::CURSOR, |text| Some(text.to_owned()));
+    let before = query.take("cursor", query::CURSOR, |text| text.parse::<NetworkId>().ok());
     let direction = query.take("direction", "A direcao deve ser INBOUND ou OUTBOUND.", |text| match text {
         "OUTBOUND" => Some(true),
         "INBOUND" => Some(false),

@@ -1,6 +1,7 @@
 //! What Graph answers, read as far as it matters. Its texts are not looked at: they may hold the numbers of people.
 
 use axum::http::StatusCode;
+use recado_domain::ids::{NetworkId, is_account};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -23,7 +24,7 @@ pub struct Sent {
     /// The recipient's account, which may differ from the number it was sent to (Brazil's ninth digit).
     pub account: Option<String>,
     /// Graph's id of the message, `wamid.…`.
-    pub remote_id: String,
+    pub remote_id: NetworkId,
 }
 
 /// A number that was asked for.
@@ -80,11 +81,9 @@ struct GivenNumber {
 /// The answer of `POST /{number}/messages`.
 pub fn sent(status: StatusCode, body: &[u8]) -> Answer<Sent> {
     read(status, body, |given: GivenSent| {
-        let id = given.messages.into_iter().next()?.id;
-        let fits = (1..=TEXT_LIMIT).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let remote_id = given.messages.first()?.id.parse().ok()?;
         let account = given.contacts.into_iter().next().and_then(|contact| contact.wa_id);
-        let digits = |text: &String| (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-        fits.then(|| Sent { account: account.filter(digits), remote_id: id })
+        Some(Sent { account: account.filter(|text| is_account(text)), remote_id })
     })
 }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
+use recado_domain::ids::{NetworkId, is_account};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -24,8 +25,6 @@ use crate::clock::Millis;
 pub const SIGNATURE_HEADER: &str = "x-hub-signature-256";
 /// Most characters of a challenge; Meta's have about ten digits.
 const CHALLENGE_LIMIT: usize = 256;
-/// Most characters of a message's id (`wamid.…`); those of today have some 60.
-const REMOTE_ID_LIMIT: usize = 255;
 /// Most characters of `biz_opaque_callback_data`, by Meta's documentation.
 const OPAQUE_LIMIT: usize = 512;
 /// Unix seconds before WhatsApp existed: no status is of then.
@@ -128,7 +127,7 @@ pub struct Status {
     /// The number that sent the message.
     pub phone_number_id: Arc<str>,
     /// Meta's id of the message, `wamid.…`.
-    pub remote_id: String,
+    pub remote_id: NetworkId,
     /// What we sent along as `biz_opaque_callback_data`.
     pub opaque: Option<String>,
     pub stage: Stage,
@@ -237,27 +236,23 @@ impl Change<'_> {
         }
         let phone_number_id = Arc::from(phone_number_id);
         each(Some(statuses), callback, |given: GivenStatus<'_>, callback| {
-            let fits =
-                (1..=REMOTE_ID_LIMIT).contains(&given.id.len()) && given.id.bytes().all(|byte| byte.is_ascii_graphic());
-            if fits {
-                callback.statuses.push(given.status(&phone_number_id, now));
-            }
-            fits
+            let Ok(remote_id) = given.id.parse() else { return false };
+            callback.statuses.push(given.status(&phone_number_id, remote_id, now));
+            true
         });
         true
     }
 }
 
 impl GivenStatus<'_> {
-    fn status(self, phone_number_id: &Arc<str>, now: Millis) -> Status {
-        let text = |raw: Later<'_>, limit| raw.and_then(read::<String>).filter(|text| text.len() <= limit);
+    fn status(self, phone_number_id: &Arc<str>, remote_id: NetworkId, now: Millis) -> Status {
         Status {
             phone_number_id: phone_number_id.clone(),
-            remote_id: self.id,
-            opaque: text(self.biz_opaque_callback_data, OPAQUE_LIMIT),
+            remote_id,
+            opaque: self.biz_opaque_callback_data.and_then(read::<String>).filter(|text| text.len() <= OPAQUE_LIMIT),
             stage: self.status,
             at: time(self.timestamp, now),
-            recipient_id: text(self.recipient_id, ID_LIMIT).filter(|digits| is_digits(digits)),
+            recipient_id: self.recipient_id.and_then(read::<String>).filter(|text| is_account(text)),
             fault: (self.status == Stage::Failed).then(|| fault(self.errors)),
         }
     }

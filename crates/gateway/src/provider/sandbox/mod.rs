@@ -132,7 +132,8 @@ impl Sandbox {
         if due.is_empty() {
             return Ok(more.then_some(RECEIPT_DELAY / 2));
         }
-        receipts.record(due.iter().map(|due| due.receipt.clone()).collect(), self.clock.now()).await?;
+        let told: Vec<_> = due.iter().map(|due| due.receipt.clone()).collect();
+        receipts.record(&told, self.clock.now()).await?;
         self.network.taken(due).await?;
         Ok(Some(Duration::ZERO))
     }

@@ -11,7 +11,7 @@ mod tests;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::ids::InstitutionId;
+use recado_domain::ids::{InstitutionId, NetworkId};
 use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
@@ -69,7 +69,7 @@ pub struct PhoneQuery {
     pub institution: InstitutionId,
     pub recipient: Option<String>,
     /// Only messages before the one with this id.
-    pub before: Option<String>,
+    pub before: Option<NetworkId>,
     pub limit: usize,
 }
 
@@ -92,7 +92,7 @@ impl Due {
     /// The next receipt of a row, of which so many were taken.
     fn new((row, taken): (i64, u8), channel: ChannelKey, network_id: String, now: Millis) -> Self {
         let status = if taken == NONE_TAKEN { MessageStatus::Delivered } else { MessageStatus::Read };
-        let of = Named::NetworkId(network_id);
+        let of = Named::NetworkId(NetworkId::from_stored(network_id));
         let receipt = Receipt { channel, of, status, at: now, account: None, error: None, pauses: None };
         Self { row, taken, receipt }
     }

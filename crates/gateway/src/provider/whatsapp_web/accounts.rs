@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use recado_domain::ids::is_account;
 use recado_whatsapp_web::LookUpError;
 
 use super::line::Line;
@@ -40,6 +41,9 @@ impl Line {
             LookUpError::Down => LineError::Down,
             LookUpError::Other(_) => LineError::NoAnswer,
         })?;
+        if account.as_deref().is_some_and(|account| !is_account(account)) {
+            return Err(LineError::NoAnswer);
+        }
         let checked_at = self.shared.clock.now();
         store.note_account(key, digits.to_owned(), account.clone(), checked_at).await?;
         Ok(KnownAccount { account, checked_at })

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use recado_domain::ids::NetworkId;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::status::MessageStatus;
-use recado_whatsapp_web::{Event, Session};
-use tokio::sync::{SemaphorePermit, mpsc};
+use recado_whatsapp_web::{Event, Session, backlog};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,7 @@ const LEFT: Duration = Duration::from_secs(3);
 /// The events of one session.
 pub struct Events<'a> {
     line: Arc<Line>,
-    receiver: mpsc::UnboundedReceiver<Event>,
+    receiver: backlog::Receiver<Event>,
     session: Arc<Session>,
     /// For whose phone a code to type is asked for, and was not yet.
     phone: Option<&'a PhoneNumber>,
@@ -61,7 +62,7 @@ pub struct Events<'a> {
 impl<'a> Events<'a> {
     pub fn new(
         line: Arc<Line>,
-        receiver: mpsc::UnboundedReceiver<Event>,
+        receiver: backlog::Receiver<Event>,
         session: Arc<Session>,
         phone: Option<&'a PhoneNumber>,
         turn: Option<SemaphorePermit<'a>>,
@@ -123,6 +124,10 @@ impl<'a> Events<'a> {
             }
             () = reached(typed_until) => return Some(not_linked("Ninguem digitou o codigo a tempo. Conecte de novo.")),
         };
+        let lost = self.receiver.turned_away();
+        if lost > 0 {
+            tracing::warn!(channel.id = %self.line.via.id, events = lost, "events of a session were lost: too many waited");
+        }
         match event {
             Some(event) => self.take(event, stop).await,
             None => Some(End::NotOpened("the session has broken off".to_owned())),
@@ -220,9 +225,9 @@ impl<'a> Events<'a> {
 
     fn receipts_of(&self, ids: &[String], status: MessageStatus, at: i64) -> Vec<Receipt> {
         let (channel, now) = (self.line.via.key, self.line.shared.clock.now());
-        let receipt = |id: &String| Receipt {
+        let receipt = |id: NetworkId| Receipt {
             channel,
-            of: Named::NetworkId(id.clone()),
+            of: Named::NetworkId(id),
             status,
             // The network tells whole seconds: the last millisecond of that one, so that it is not before the send.
             at: at.saturating_mul(1_000).saturating_add(999).min(now),
@@ -230,7 +235,8 @@ impl<'a> Events<'a> {
             error: None,
             pauses: None,
         };
-        ids.iter().map(receipt).collect()
+        // An id in another form is none of ours.
+        ids.iter().filter_map(|id| id.parse().ok()).map(receipt).collect()
     }
 }
 
@@ -239,7 +245,7 @@ impl Line {
     /// channel by then.
     async fn hand_in(&self, receipts: Vec<Receipt>) {
         let mut waits = false;
-        while let Err(error) = self.shared.receipts.record(receipts.clone(), self.shared.clock.now()).await {
+        while let Err(error) = self.shared.receipts.record(&receipts, self.shared.clock.now()).await {
             if !waits {
                 tracing::warn!(channel.id = %self.via.id, %error, "receipts wait for the store");
             }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use recado_domain::channel::ChannelState;
 use recado_domain::phone::PhoneNumber;
-use recado_whatsapp_web::{Rows, RowsError, Session};
-use tokio::sync::{mpsc, oneshot, watch};
+use recado_whatsapp_web::{Rows, RowsError, Session, backlog};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -340,7 +340,7 @@ impl Line {
             // Nobody closes it.
             turn = self.shared.starts.acquire() => turn.ok(),
         };
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = backlog::channel();
         let session = match Session::open(self.rows(), &self.shared.options, sender).await {
             Ok(session) => Arc::new(session),
             Err(error) => return End::NotOpened(error.to_string()),

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use recado_domain::channel::ChannelState;
+use recado_domain::ids::is_account;
 use serde_json::json;
 
 use super::events::End;
@@ -156,7 +157,7 @@ impl Line {
 
     /// Somebody wrote to us: they are no new recipient.
     pub async fn was_written_to(&self, account: String) {
-        if self.is_forgotten() {
+        if self.is_forgotten() || !is_account(&account) {
             return;
         }
         match self.shared.store.note_chat(self.via.key, account).await {

@@ -152,7 +152,7 @@ pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground
     let seq = ground.claim(paced()).await.messages.remove(0).seq;
     let early = |status| Receipt {
         channel: key,
-        of: Named::RemoteId { remote_id: "wamid.1".to_owned(), ours: None },
+        of: Named::RemoteId { remote_id: "wamid.1".parse().unwrap(), ours: None },
         status,
         at: NOW,
         account: None,
@@ -166,7 +166,7 @@ pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground
     let new = ground.accept(key, "551").await;
     let claim = ground.claim(paced()).await;
     assert_eq!(ids(&claim), [new], "the recipient has been written to by nobody");
-    let named = Settlement::Sent { account: None, remote_id: Some("wamid.1".to_owned()), card: None };
+    let named = Settlement::Sent { account: None, remote_id: Some("wamid.1".parse().unwrap()), card: None };
     ground.settle(key, claim.messages[0].seq, named).await;
     assert_eq!(ground.status(key, new).await, MessageStatus::Sent, "the receipt was the former one's");
 

@@ -194,7 +194,7 @@ pub(super) async fn a_receipt_finds_what_waits_for_another_try(ground: Ground) {
 fn receipt(channel: ChannelKey, network_id: &str, status: MessageStatus, at: Millis) -> Receipt {
     Receipt {
         channel,
-        of: Named::NetworkId(network_id.to_owned()),
+        of: Named::NetworkId(network_id.parse().unwrap()),
         status,
         at,
         account: None,

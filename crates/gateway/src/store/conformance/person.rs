@@ -288,7 +288,7 @@ pub(super) async fn what_was_erased_is_settled_without_harm(ground: Ground) {
         account: CardAccount { digits: MARIA.to_owned(), known: true },
     };
     let outcomes = [
-        Settlement::Sent { account: account(), remote_id: Some("wamid.1".to_owned()), card: Some(card) },
+        Settlement::Sent { account: account(), remote_id: Some("wamid.1".parse().unwrap()), card: Some(card) },
         Settlement::ChatRefused { until: NOW + 1, reason: "x".to_owned() },
         Settlement::Retry { run_at: NOW },
     ];
@@ -304,11 +304,11 @@ pub(super) async fn receipts_of_what_is_erased_go_too(ground: Ground) {
     let channel = ground.channel_by_recipient("meta").await;
     ground.accept(channel, MARIA).await;
     let claimed = ground.claim_one(channel).await;
-    let remote_id = Some("wamid.1".to_owned());
+    let remote_id = "wamid.1".parse().ok();
     ground.settle(channel, claimed.seq, Settlement::Sent { account: None, remote_id, card: None }).await;
     let receipt = |status| Receipt {
         channel,
-        of: Named::RemoteId { remote_id: "wamid.1".to_owned(), ours: None },
+        of: Named::RemoteId { remote_id: "wamid.1".parse().unwrap(), ours: None },
         status,
         at: NOW,
         account: None,

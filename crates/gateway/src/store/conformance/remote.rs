@@ -1,9 +1,10 @@
 //! Receipts of a network that names messages by ids of its own, and hands our message id back with some of them.
 
-use recado_domain::ids::MessageId;
+use recado_domain::ids::{MessageId, NetworkId};
 use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
+use crate::receipts::Receipts;
 use crate::store::fixtures::{Ground, NOW, sent};
 use crate::store::rows::{ChannelKey, Named, PurgeRequest, Receipt, Seq, Settlement};
 
@@ -11,7 +12,7 @@ const DELIVERED: MessageStatus = MessageStatus::Delivered;
 const FAILED: MessageStatus = MessageStatus::Failed;
 
 fn receipt(channel: ChannelKey, remote_id: &str, ours: Option<MessageId>, status: MessageStatus) -> Receipt {
-    let of = Named::RemoteId { remote_id: remote_id.to_owned(), ours };
+    let of = Named::RemoteId { remote_id: remote_id.parse().unwrap(), ours };
     let error = (status == FAILED).then(|| ("WINDOW_CLOSED".to_owned(), "Fora da janela.".to_owned()));
     Receipt { channel, of, status, at: NOW + 5, account: Some("5511888".to_owned()), error, pauses: None }
 }
@@ -22,7 +23,7 @@ async fn sending(ground: &Ground, channel: ChannelKey) -> (MessageId, Seq) {
 }
 
 fn sent_as(remote_id: &str) -> Settlement {
-    Settlement::Sent { account: None, remote_id: Some(remote_id.to_owned()), card: None }
+    Settlement::Sent { account: None, remote_id: remote_id.parse().ok(), card: None }
 }
 
 pub(super) async fn our_own_id_finds_a_message_in_any_state(ground: Ground) {
@@ -131,4 +132,23 @@ pub(super) async fn an_account_is_remembered_by_channel(ground: Ground) {
     ground.settle(channel, seq, sent()).await;
     assert_eq!(account(channel).await.as_deref(), Some("5518"));
     assert_eq!(account(neighbour).await, None);
+}
+
+/// PostgreSQL holds no NUL: such an id cannot come in, and stands for whatever a store may refuse.
+pub(super) async fn a_receipt_that_the_store_refuses_holds_up_no_other(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let (one, seq) = sending(&ground, channel).await;
+    ground.settle(channel, seq, sent_as("wamid.1")).await;
+    let (other, _) = sending(&ground, channel).await;
+    let mut refused = receipt(channel, "x", None, DELIVERED);
+    refused.of = Named::RemoteId { remote_id: NetworkId::from_stored("a\0".to_owned()), ours: None };
+    let told = [
+        receipt(channel, "wamid.1", Some(one), DELIVERED),
+        refused,
+        receipt(channel, "wamid.2", Some(other), DELIVERED),
+    ];
+    Receipts::new(ground.store.clone()).record(&told, NOW).await.expect("they are recorded");
+    for id in [one, other] {
+        assert_eq!(ground.status(channel, id).await, DELIVERED);
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join3;
 use recado_domain::channel::{ChannelType, Ordering};
+use recado_domain::ids::NetworkId;
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
@@ -341,7 +342,7 @@ pub(super) async fn apply_early(db: Db<'_>, locked: &Locked, named: &[(Seq, &str
         let code: Option<String> = row.get(4);
         let receipt = Receipt {
             channel: locked.key,
-            of: Named::RemoteId { remote_id: row.get(1), ours: None },
+            of: Named::RemoteId { remote_id: NetworkId::from_stored(row.get(1)), ours: None },
             status: status(row.get(2))?,
             at: row.get(3),
             account: None,

@@ -1,5 +1,6 @@
 //! The network's word on messages.
 
+use recado_domain::ids::NetworkId;
 use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -75,8 +76,8 @@ fn by_network_id(writing: &mut Writing, id: &str, receipt: &Receipt, now: Millis
     Ok(())
 }
 
-fn by_our_id(writing: &mut Writing, found: &Found, remote_id: &str, receipt: &Receipt) -> rusqlite::Result<()> {
-    let another = found.remote_id.as_deref().is_some_and(|known| known != remote_id);
+fn by_our_id(writing: &mut Writing, found: &Found, remote_id: &NetworkId, receipt: &Receipt) -> rusqlite::Result<()> {
+    let another = found.remote_id.as_deref().is_some_and(|known| known != remote_id.as_str());
     // That another sending of it failed says nothing of the one that was acknowledged.
     if !(another && receipt.status == MessageStatus::Failed) {
         advance(writing, found, receipt)?;
@@ -124,19 +125,19 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
 }
 
 /// Notes the network's own id of a message, and applies the receipts that came under it before.
-pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &str) -> rusqlite::Result<()> {
+pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &NetworkId) -> rusqlite::Result<()> {
     let (channel, seq) = place;
     writing
         .connection
         .prepare_cached("update messages set remote_id = ?2 where seq = ?1")?
-        .execute(params![seq, remote_id])?;
+        .execute(params![seq, remote_id.as_str()])?;
     let mut statement = writing.connection.prepare_cached(
         "delete from early_receipts where channel_key = ?1 and remote_id = ?2
          returning status, at, error_code, error_message, n, pauses",
     )?;
-    let early = statement.query_map(params![channel, remote_id], |row| {
+    let early = statement.query_map(params![channel, remote_id.as_str()], |row| {
         let code: Option<String> = row.get(2)?;
-        let (number, of) = (row.get(0)?, Named::RemoteId { remote_id: remote_id.to_owned(), ours: None });
+        let (number, of) = (row.get(0)?, Named::RemoteId { remote_id: remote_id.clone(), ours: None });
         let error = code.zip(row.get(3)?);
         let receipt = Receipt {
             channel,

@@ -78,7 +78,7 @@ fn a_status_is_read() {
         "biz_opaque_callback_data":"msg_1","conversation":{"id":"x","origin":{"type":"utility"}},"pricing":{"billable":true}}"#;
     let expected = Status {
         phone_number_id: "106540352242922".into(),
-        remote_id: "wamid.HBgL".to_owned(),
+        remote_id: "wamid.HBgL".parse().unwrap(),
         opaque: Some("msg_1".to_owned()),
         stage: Stage::Delivered,
         at: 1_700_000_000_999,

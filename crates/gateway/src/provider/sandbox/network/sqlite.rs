@@ -174,7 +174,7 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
         Some(id) => {
             let found = connection
                 .prepare_cached("select n from phone where network_id = ?1 and institution_id = ?2")?
-                .query_row(params![id, institution], |row| row.get(0))
+                .query_row(params![id.as_str(), institution], |row| row.get(0))
                 .optional()?;
             match found {
                 Some(n) => n,

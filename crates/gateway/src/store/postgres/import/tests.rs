@@ -61,7 +61,7 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
         store.note_chat(channel, phone.to_owned()).await.expect("stored");
     }
     let settlements = [
-        Settlement::Sent { account: Some(MARIA.to_owned()), remote_id: Some(format!("wamid.{id}")), card: None },
+        Settlement::Sent { account: Some(MARIA.to_owned()), remote_id: format!("wamid.{id}").parse().ok(), card: None },
         sent(),
         Settlement::Failed { code: "X".to_owned(), message: "não".to_owned() },
         Settlement::Unknown { resend_at: Some(NOW + 1), hold: None },
@@ -75,7 +75,7 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
         let claim = ground.claim(ClaimRequest { recipient_pacing: Some(pacing), ..request(channel) }).await;
         ground.settle(channel, claim.messages[0].seq, settlement).await;
     }
-    let of = Named::RemoteId { remote_id: "wamid.nobody".to_owned(), ours: None };
+    let of = Named::RemoteId { remote_id: "wamid.nobody".parse().unwrap(), ours: None };
     let error = Some(("131026".to_owned(), "x".to_owned()));
     let status = MessageStatus::Failed;
     ground.apply(Receipt { channel, of, status, at: NOW, account: None, error, pauses: None }).await;
