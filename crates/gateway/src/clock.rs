@@ -2,7 +2,9 @@
 //! test can move the one and repeat the other.
 
 use std::cell::RefCell;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, network_id};
 
@@ -28,15 +30,69 @@ pub trait Entropy: Send + Sync {
     fn fill_secret(&self, bytes: &mut [u8]);
 }
 
-/// The system's clock.
+/// The system's clock, which in this process does not go backwards; see [`Forward`].
 pub struct SystemClock;
+
+static FORWARD: Forward = Forward { last: AtomicI64::new(0), slow: Mutex::new(None) };
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
     fn now(&self) -> Millis {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+        FORWARD.tell(Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX), Instant::now)
     }
+}
+
+/// The farthest that the system's clock is set back without this process following at once. A clock that was several hours
+/// wrong is no small correction: its times must not go on to be written.
+const FARTHEST_BACK: Millis = 4 * 60 * 60 * 1_000;
+/// Steps back by less are not worth a line in the log.
+const WORTH_A_LINE: Millis = 1_000;
+
+/// Time that does not go backwards. When the system's clock is set back, it goes on at half speed until the system's clock
+/// has caught up. Each wait for a stored time (a retry, a rest, the end of a claim) then takes twice as long at most,
+/// instead of the whole time by which the clock was set back.
+struct Forward {
+    /// The latest time that was told.
+    last: AtomicI64,
+    /// When it began to go at half speed, and what was told then.
+    slow: Mutex<Option<(Instant, Millis)>>,
+}
+
+impl Forward {
+    /// The time to tell, where the system's clock says `wall`.
+    fn tell(&self, wall: Millis, now: impl Fn() -> Instant) -> Millis {
+        let last = self.last.fetch_max(wall, Ordering::Relaxed);
+        if wall >= last {
+            return wall;
+        }
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have told a later time, or have gone back, while this one waited.
+        let last = self.last.load(Ordering::Relaxed);
+        if last - wall > FARTHEST_BACK {
+            tracing::warn!(milliseconds = last - wall, "the clock was set back by hours; the time follows at once");
+            self.last.store(wall, Ordering::Relaxed);
+            *slow = None;
+            return wall;
+        }
+        // The system's clock had caught up since: this is another step back.
+        let begins = slow.is_none_or(|(since, told)| last > told + half(now().duration_since(since)));
+        if begins {
+            *slow = Some((now(), last));
+            if last - wall > WORTH_A_LINE {
+                tracing::warn!(
+                    milliseconds = last - wall,
+                    "the clock was set back; the time goes at half speed until it is right"
+                );
+            }
+        }
+        let told = slow.map_or(last, |(since, told)| told + half(now().duration_since(since)));
+        self.last.fetch_max(told, Ordering::Relaxed).max(told)
+    }
+}
+
+fn half(span: Duration) -> Millis {
+    millis(span / 2)
 }
 
 /// The system's random source. For ids it is asked for some at a time: three ids a request would be three calls of the
@@ -133,6 +189,27 @@ pub fn rfc3339(millis: Millis) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_goes_on_at_half_speed_after_a_step_back() {
+        const HOUR: Millis = 3_600_000;
+        let (forward, start) = (Forward { last: AtomicI64::new(0), slow: Mutex::new(None) }, Instant::now());
+        let at = |wall: Millis, passed: u64| forward.tell(wall, || start + Duration::from_millis(passed));
+        assert_eq!(at(10 * HOUR, 0), 10 * HOUR);
+        assert_eq!(at(10 * HOUR + 5, 5), 10 * HOUR + 5);
+        // Back by an hour.
+        assert_eq!(at(9 * HOUR + 5, 5), 10 * HOUR + 5);
+        assert_eq!(at(9 * HOUR + 1_005, 1_005), 10 * HOUR + 505);
+        assert_eq!(at(9 * HOUR + 1_004, 1_004), 10 * HOUR + 505, "a thread that asked earlier and is late");
+        // Two hours later both are one again, and go at full speed.
+        assert_eq!(at(11 * HOUR + 5, 7_200_005), 11 * HOUR + 5);
+        assert_eq!(at(11 * HOUR + 1_005, 7_201_005), 11 * HOUR + 1_005);
+        // Another step back, and then one by hours.
+        assert_eq!(at(11 * HOUR, 7_201_005), 11 * HOUR + 1_005);
+        assert_eq!(at(11 * HOUR + 10, 7_201_015), 11 * HOUR + 1_010);
+        assert_eq!(at(HOUR, 7_201_015), HOUR);
+        assert_eq!(at(HOUR + 1, 7_201_016), HOUR + 1);
+    }
 
     #[test]
     fn ids_come_of_the_pool_and_secrets_do_not() {
