@@ -15,7 +15,8 @@ use crate::clock::Millis;
 use crate::store::Store;
 use crate::store::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
 use crate::store::rows::{
-    Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, NewMessage, Outcomes, Settlement, StoreError,
+    Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Link, NewMessage, Outcomes, Settlement,
+    StoreError,
 };
 
 /// A database that the test looks into as well.
@@ -232,6 +233,11 @@ async fn what_was_given_back_is_nobodys_until_it_is_taken() {
     let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
     let says_down = |epoch| store.move_held_channel((channel, epoch), up, down, None, NOW);
     assert!(matches!(says_down(epoch).await, Err(StoreError::Fenced)));
+    let links = |epoch| {
+        let link = Link { channel, details: "{}".to_owned(), sealed: vec![1] };
+        store.link_held_channel(link, epoch, down, NOW)
+    };
+    assert!(matches!(links(epoch).await, Err(StoreError::Fenced)));
     assert_eq!(store.held(first).await.expect("read"), []);
     let taken = store.take(second, ChannelType::Sandbox, 9).await.expect("taken");
     assert_eq!(taken.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [channel]);
@@ -239,6 +245,8 @@ async fn what_was_given_back_is_nobodys_until_it_is_taken() {
     store.end_session(channel, taken[0].1).await.expect("it has the channel");
     assert!(says_down(taken[0].1).await.expect("it has the channel"));
     assert!(!says_down(taken[0].1).await.expect("it has the channel"), "it is down");
+    assert!(matches!(links(epoch).await, Err(StoreError::Fenced)), "the former holder says nothing of it");
+    assert!(links(taken[0].1).await.expect("it has the channel"));
 }
 
 #[tokio::test]
