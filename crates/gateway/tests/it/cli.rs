@@ -18,12 +18,12 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, recado};
+use crate::harness::{Ended, Home, recado};
 use crate::v1::{ALL_SCOPES, CARD, NO_CHANNEL, Stage, UNAUTHORIZED, assert_refused, create_key, text};
 
 /// Runs a command in this data directory.
 fn run_in(dir: &str, args: &[&str]) -> Output {
-    recado().args(args).args(["--data-dir", dir]).output().expect("the binary starts")
+    recado().args(args).args(["--data-dir", dir]).ended()
 }
 
 /// A command that must fail with this code, say these words on standard error, and print nothing.
@@ -245,7 +245,7 @@ fn help_shows_no_values_of_variables() {
         &["doctor"],
         &["version"],
     ];
-    let serve = recado().args(["serve", "--help"]).output().expect("the binary starts");
+    let serve = recado().args(["serve", "--help"]).ended();
     let serve = String::from_utf8(serve.stdout).expect("UTF-8");
     let variables: Vec<_> = serve
         .split(|letter: char| !letter.is_ascii_uppercase() && letter != '_')
@@ -256,7 +256,7 @@ fn help_shows_no_values_of_variables() {
         for flag in ["--help", "-h"] {
             let mut command = recado();
             command.envs(variables.iter().map(|name| (name, MARK)));
-            let output = command.args(args).arg(flag).output().expect("the binary starts");
+            let output = command.args(args).arg(flag).ended();
             let printed = String::from_utf8_lossy(&output.stdout);
             assert_eq!((output.status.code(), printed.contains("Usage")), (Some(0), true), "{args:?}: {printed}");
             assert!(!printed.contains(MARK), "{args:?} shows a value: {printed}");
@@ -278,7 +278,7 @@ fn wrong_usage_is_told_from_failure() {
         &["serve", "--auth-failures", "0"],
         &["keys", "create", "--name", "abc", "--environment", "prod", "--scopes", "x"],
     ] {
-        let output = recado().args(args).output().expect("the binary starts");
+        let output = recado().args(args).ended();
         assert_fails(&output, 2, &["help"]);
     }
 }
@@ -287,7 +287,7 @@ fn wrong_usage_is_told_from_failure() {
 fn version_is_told_in_two_ways() {
     let version = env!("CARGO_PKG_VERSION");
     let printed = |args: &[&str]| {
-        let output = recado().args(args).output().expect("the binary starts");
+        let output = recado().args(args).ended();
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         String::from_utf8(output.stdout).expect("UTF-8")
     };

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -21,6 +22,29 @@ pub fn recado() -> Command {
     command
 }
 
+/// How long a command of the binary may take.
+const COMMAND: Duration = Duration::from_mins(2);
+
+/// Commands of the binary that must end by themselves.
+pub trait Ended {
+    /// Runs it to its end; fails the test when there is none. A server where none should be would stay for ever.
+    fn ended(&mut self) -> Output;
+}
+
+impl Ended for Command {
+    fn ended(&mut self) -> Output {
+        let child = self.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = child.expect("the binary starts");
+        let (pid, (tell, told)) = (child.id(), mpsc::channel());
+        std::thread::spawn(move || tell.send(child.wait_with_output()));
+        let Ok(output) = told.recv_timeout(COMMAND) else {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            panic!("{self:?} did not end within {COMMAND:?}");
+        };
+        output.expect("the binary can be waited for")
+    }
+}
+
 /// Runs a command of the binary to its end; fails the test when it does not succeed.
 pub fn run(args: &[&str]) -> String {
     run_on(None, args)
@@ -30,7 +54,7 @@ pub fn run(args: &[&str]) -> String {
 pub fn run_on(database: Option<&str>, args: &[&str]) -> String {
     let mut command = recado();
     command.envs(database.map(|url| ("RECADO_DATABASE_URL", url)));
-    let output = command.args(args).output().expect("the binary starts");
+    let output = command.args(args).ended();
     assert!(
         output.status.success(),
         "recado {args:?} failed: {}{}",
@@ -152,8 +176,16 @@ impl Server {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("the server starts");
         // What only the server may hold, such as the end of a pipe, is not held here.
         drop(command);
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("the server prints a line");
+        let (mut said, (tell, told)) = (BufReader::new(child.stdout.take().expect("piped")), mpsc::channel());
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            tell.send(said.read_line(&mut line).map(|_| line))
+        });
+        let Ok(line) = told.recv_timeout(COMMAND) else {
+            let _ = child.kill();
+            panic!("the server did not say where it listens within {COMMAND:?}");
+        };
+        let line = line.expect("the server prints a line");
         let address = line.trim().rsplit("http://").next().unwrap_or_default().to_owned();
         let server = Self { child, address, log };
         assert!(server.address.starts_with("127.0.0.1:"), "no address in {line:?}: {}", server.log());

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{assert_fails, mode, run_in};
-use crate::harness::{Home, recado, wait_for};
+use crate::harness::{Ended, Home, recado, wait_for};
 use crate::v1::{Stage, create_key, text};
 
 const HEAD: &str = "to,name,phone,email,organization";
@@ -358,7 +358,7 @@ fn a_full_queue_and_a_limit_are_waited_out() {
     }
     let mut command = recado();
     command.args(batch.args(&["--patience", "1s"])).args(["--url", &stage.server.url("")]).env("RECADO_API_KEY", key);
-    let output = command.output().expect("the binary starts");
+    let output = command.ended();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
@@ -394,13 +394,13 @@ fn a_run_ends_when_going_on_is_no_use() {
     server.kill();
     let mut command = recado();
     command.args(batch.args(&["--patience", "1s"])).args(["--url", &url]).env("RECADO_API_KEY", key);
-    let output = command.output().expect("the binary starts");
+    let output = command.ended();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("no server answers"), "{output:?}");
     // Without a server the lines go into the store, as far as its queue takes them.
     let mut command = recado();
     command.args(batch.args(&["--data-dir", home.dir()])).env("RECADO_BACKLOG_CAP", "7");
-    let output = command.output().expect("the binary starts");
+    let output = command.ended();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("recado serve"), "{output:?}");
     assert_eq!(batch.summary(&home, &[], 0)["accepted"], 33);
@@ -418,7 +418,7 @@ fn a_result_file_is_of_one_account() {
     assert_fails(&batch.run(&home, &["--institution", other]), 1, &["cards.results.csv", other, "--results"]);
     let mut command = recado();
     command.args(batch.args(&["--url", "http://127.0.0.1:1"])).env("RECADO_API_KEY", &home.test_key);
-    assert_fails(&command.output().expect("the binary starts"), 1, &["http://127.0.0.1:1 oapi_sk_test_", "--results"]);
+    assert_fails(&command.ended(), 1, &["http://127.0.0.1:1 oapi_sk_test_", "--results"]);
     assert_eq!(std::fs::read(&batch.results).expect("a file"), whole);
     let results = home.dir.join("other.csv");
     assert_eq!(batch.summary(&home, &["--institution", other, "--results", path(&results)], 0)["accepted"], 3);

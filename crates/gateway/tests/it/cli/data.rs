@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use super::{assert_fails, mode, run_in};
-use crate::harness::{Home, recado, wait_for};
+use crate::harness::{Ended, Home, recado, wait_for};
 use crate::v1::{Stage, card, text};
 
 const MARIA: &str = "5531988887777";
@@ -149,7 +149,7 @@ fn nothing_is_erased_unasked() {
     let home = Home::init();
     let mut command = recado();
     command.args(["data", "erase", "--recipient", MARIA, "--data-dir", home.dir()]).stdin(Stdio::null());
-    assert_fails(&command.output().expect("the binary starts"), 2, &["--yes"]);
+    assert_fails(&command.ended(), 2, &["--yes"]);
     // On a terminal a person is asked, and anything but yes is no.
     for (typed, code) in [("no", 1), ("yes", 0)] {
         let erase =

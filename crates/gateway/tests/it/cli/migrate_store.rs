@@ -7,7 +7,7 @@ use serde_json::Value;
 use test_postgres::Database;
 
 use super::assert_fails;
-use crate::harness::{Home, recado, wait_for};
+use crate::harness::{Ended, Home, recado, wait_for};
 use crate::v1::{CARD, Stage};
 
 fn command(from: &Path, url: &str) -> Command {
@@ -17,7 +17,7 @@ fn command(from: &Path, url: &str) -> Command {
 }
 
 fn migrate(from: &Path, url: &str) -> Output {
-    command(from, url).arg("--json").output().expect("the binary starts")
+    command(from, url).arg("--json").ended()
 }
 
 /// Adds so many messages by somebody else's hand, which is faster.
@@ -67,7 +67,7 @@ fn a_store_is_moved_and_its_file_is_left() {
             .args(["data"])
             .args(what)
             .args(["--recipient", "5511999998888"]);
-        let output = command.args(["--data-dir", stage.home.dir()]).output().expect("the binary starts");
+        let output = command.args(["--data-dir", stage.home.dir()]).ended();
         serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     };
     assert_eq!(data(&["export"])["messages"].as_array().map(Vec::len), Some(2));
@@ -86,10 +86,9 @@ fn a_password_is_shown_nowhere() {
     for url in
         ["postgres://u:geheim@127.0.0.1:1/db", "postgres://u:geheim@nowhere.invalid/db", "postgres://u:geheim@:x:/"]
     {
-        for output in [
-            migrate(&store, url),
-            recado().args(["migrate-store", "--to", url, "--from"]).arg(&store).output().expect("the binary starts"),
-        ] {
+        for output in
+            [migrate(&store, url), recado().args(["migrate-store", "--to", url, "--from"]).arg(&store).ended()]
+        {
             assert!(!output.status.success());
             let said = [output.stdout, output.stderr].concat();
             assert!(!String::from_utf8_lossy(&said).contains("geheim"), "{}", String::from_utf8_lossy(&said));

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Output, Stdio};
 
 use super::assert_fails;
-use crate::harness::recado;
+use crate::harness::{Ended, recado};
 use crate::v1::{CARD, Stage, create_key};
 
 const LIST: [&str; 4] = ["messages", "list", "--channel", "sandbox"];
@@ -14,7 +14,7 @@ fn run_at(url: &str, key: Option<&str>, args: &[&str]) -> Output {
     let mut command = recado();
     command.args(args).args(["--url", url]);
     key.map(|key| command.env("RECADO_API_KEY", key));
-    command.output().expect("the binary starts")
+    command.ended()
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_typed_data_directory_is_the_one() {
     let run = |args: &[&str]| {
         let mut command = recado();
         command.args(LIST).args(args).env("RECADO_URL", "http://127.0.0.1:1").env("RECADO_API_KEY", &stage.key);
-        command.output().expect("the binary starts")
+        command.ended()
     };
     let here = ["--data-dir", stage.home.dir()];
     assert_eq!(run(&here).status.code(), Some(0));

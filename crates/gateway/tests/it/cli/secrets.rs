@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::assert_fails;
-use crate::harness::{Home, Server, recado};
+use crate::harness::{Ended, Home, Server, recado};
 use crate::v1::text;
 
 const OLD: &str = "0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f0d1f";
@@ -82,7 +82,7 @@ fn run_with(home: &Home, keys: Option<&str>, args: &[&str]) -> Output {
 }
 
 fn run(mut command: Command) -> Output {
-    let output = command.output().expect("the binary starts");
+    let output = command.ended();
     assert_shows_no_key(&output.stdout);
     assert_shows_no_key(&output.stderr);
     output
@@ -124,7 +124,7 @@ fn serve(home: &Home, keys: &str) -> Server {
 
 #[test]
 fn a_new_key_is_printed_alone_and_is_one() {
-    let made = || recado().args(["secrets", "new-key"]).output().expect("the binary starts");
+    let made = || recado().args(["secrets", "new-key"]).ended();
     let [one, two] = [made(), made()];
     assert!(one.status.success() && one.stderr.is_empty(), "{one:?}");
     assert_ne!(one.stdout, two.stdout);

@@ -6,7 +6,7 @@ use fake_graph::{FakeGraph, Number};
 use serde_json::{Value, json};
 
 use super::{NUMBER, Stage, VERIFY_TOKEN, command, credentials};
-use crate::harness::{Home, Server, wait_for};
+use crate::harness::{Ended, Home, Server, wait_for};
 
 /// The secrets of [`credentials`]. The tests have another token for callers, so that none is part of another.
 fn secrets() -> [String; 3] {
@@ -140,7 +140,7 @@ fn a_persons_pause_outlives_a_missing_key() {
 
 /// Runs a command, and looks that it shows no secret.
 fn run(mut command: Command, home: &Home, args: &[&str]) -> Output {
-    let output = command.args(args).args(["--data-dir", home.dir(), "--json"]).output().expect("the binary starts");
+    let output = command.args(args).args(["--data-dir", home.dir(), "--json"]).ended();
     assert_has_no_secret("standard output", &output.stdout);
     assert_has_no_secret("standard error", &output.stderr);
     output

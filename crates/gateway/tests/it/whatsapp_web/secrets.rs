@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::{KNOWN, MARIA, OWNER, SECRET_KEY, Stage, TYPED, command, owner};
-use crate::harness::{Server, wait_for};
+use crate::harness::{Ended, Server, wait_for};
 
 const ANOTHER_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 
@@ -21,7 +21,7 @@ fn restarted(stage: Stage, keys: &str) -> Stage {
 }
 
 fn printed(mut command: Command) -> Value {
-    let output = command.output().expect("the binary starts");
+    let output = command.ended();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
