@@ -208,12 +208,12 @@ fn the_document_is_read_as_it_stands() {
 // --- The programs ---
 
 /// What `./dev test` tells the tests about the machine.
-fn from_dev(name: &str) -> PathBuf {
+pub fn from_dev(name: &str) -> PathBuf {
     std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run ./dev test")).into()
 }
 
 /// A program of the machine's own, which speaks to the server without a proxy.
-fn tool(program: impl Into<PathBuf>) -> Command {
+pub fn tool(program: impl Into<PathBuf>) -> Command {
     let mut command = Command::new(program.into());
     command.env("no_proxy", "*").env("NO_PROXY", "*");
     command

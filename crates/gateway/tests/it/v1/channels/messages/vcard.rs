@@ -1,7 +1,10 @@
 //! `GET /v1/channels/{channelId}/messages/{messageId}/vcard`: the card, byte for byte as it is sent.
 
-use serde_json::json;
+use std::io::{Seek, Write};
 
+use serde_json::{Value, json};
+
+use crate::seed::{from_dev, tool};
 use crate::v1::{Stage, text};
 
 /// Waits for the phone to show the card of a message; gives what it shows.
@@ -46,6 +49,37 @@ fn the_card_is_the_contract_s_and_the_phone_s() {
         let file = format!("{}\r\n", expected.replace('\n', "\r\n"));
         assert_eq!((before.text(), after.text()), (&*file, &*file));
     }
+}
+
+/// A strict reader, which refuses lines that end with LF alone. It leaves the escapes of texts as they are.
+#[test]
+fn a_program_of_others_reads_the_file() {
+    const READ: &str = "const card = new (require('vcf'))().parse(require('fs').readFileSync(0, 'utf8'));
+        const text = (name) => card.get(name).valueOf();
+        console.log(JSON.stringify(['version', 'n', 'fn', 'org', 'email', 'tel'].map(text).concat(card.get('tel').waid)));";
+    let stage = Stage::set();
+    let body = json!({
+        "to": "5511999996020", "name": "José Silva 👩‍👩‍👧", "firstName": "José", "lastName": "Silva",
+        "phone": "5511988887777", "email": "jose@exemplo.com.br", "organization": "Silva & Filhos",
+    });
+    let card = stage.get(&format!("{}/vcard", stage.accept("sandbox", &[], &body.to_string()))).expect(200);
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(&card.body).and_then(|()| file.rewind()).expect("written");
+    let mut node = tool("node");
+    node.env("NODE_PATH", from_dev("RECADO_TEST_NODE_PATH")).args(["-e", READ]).stdin(file);
+    let read = node.output().expect("node is installed: run ./dev test");
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let read: Value = serde_json::from_slice(&read.stdout).expect("JSON");
+    let expected = json!([
+        "3.0",
+        "Silva;José;;;",
+        "José Silva 👩‍👩‍👧",
+        "Silva & Filhos",
+        "jose@exemplo.com.br",
+        "+5511988887777",
+        "5511988887777",
+    ]);
+    assert_eq!(read, expected);
 }
 
 /// Long lines are not folded: the only reader that counts does not know folding.
