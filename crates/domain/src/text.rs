@@ -47,6 +47,11 @@ pub enum NameFault {
     Characters,
 }
 
+/// A file's text without the byte order mark that editors on Windows put in front.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// Checks a trimmed, non-empty text: at most `limit` code points, one that shows, none forbidden.
 pub fn check_name(text: &str, limit: usize) -> Result<(), NameFault> {
     if text.chars().nth(limit).is_some() {

@@ -14,6 +14,7 @@ use std::fmt;
 
 use base64ct::{Base64Unpadded, Encoding};
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use recado_domain::text::without_mark;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -177,7 +178,7 @@ pub struct KeyRing(Vec<Key>);
 impl KeyRing {
     /// Keys as a person gives them: 64 hexadecimal digits or base64 each, with commas or white space between them.
     pub fn parse(text: &str) -> Result<Self, BadKey> {
-        let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+        let words = without_mark(text).split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
         let keys = words.enumerate().map(|(place, word)| Key::parse(word).ok_or(BadKey::Malformed(place + 1)));
         let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
         if keys.is_empty() { Err(BadKey::None) } else { Ok(Self(keys)) }

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use recado_domain::field_errors::{Field, FieldErrors, INVALID_JSON, REPEATED, UNKNOWN};
+use recado_domain::text::without_mark;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -139,8 +140,7 @@ impl JsonBody {
     /// Takes the body apart; only that it is a JSON object is checked here.
     pub fn object(&self) -> Result<Object<'_>, ApiError> {
         let text = std::str::from_utf8(&self.bytes).map_err(|_| ApiError::field("body", NO_UTF8))?;
-        // Editors on Windows begin a file with the mark.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = without_mark(text);
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let fields = deserializer.deserialize_map(Fields);
         let fields = fields.and_then(|fields| deserializer.end().map(|()| fields));

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Subcommand};
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelAction, ChannelType, UnknownPolicy};
+use recado_domain::text::without_mark;
 
-use super::{Common, operate, output, parse_environment, without_mark};
+use super::{Common, operate, output, parse_environment};
 use crate::control::{Command as Control, Credentials, WhichChannel};
 use crate::operations::channels::{ChannelChange, NewRecipients};
 

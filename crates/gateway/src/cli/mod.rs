@@ -170,11 +170,6 @@ async fn operate(data_dir: &Path, command: Control) -> Result<Value> {
     Ok(done?)
 }
 
-/// A text file's content without the mark that editors on Windows put in front.
-fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
-}
-
 /// A name that nothing else has.
 fn made_up() -> String {
     format!("{:032x}", u128::from_be_bytes(random(&SystemEntropy)))

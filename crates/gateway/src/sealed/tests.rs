@@ -121,6 +121,8 @@ fn keys_are_read_as_people_write_them() {
         &OLD.to_uppercase(),
         &format!("\n {OLD}\r\n"),
         &format!(",{OLD},"),
+        // As editors on Windows write a file.
+        &format!("\u{feff}{OLD}\r\n"),
     ] {
         assert_eq!(id(same), old, "{same}");
     }

@@ -14,10 +14,10 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use recado_domain::api_key::SecretKey;
+use recado_domain::text::without_mark;
 
 use super::Request;
 use crate::cli::output::note;
-use crate::cli::without_mark;
 use crate::control::{AskError, Reply};
 use crate::outbound::{BaseUrl, causes};
 
@@ -42,6 +42,9 @@ impl Remote {
         let base = BaseUrl::parse("--url", url)?;
         if !base.secure && !base.loopback {
             note(&format!("recado: warning: the key and the messages go to {} in clear; use https", base.host));
+        }
+        if base.text.ends_with("/v1") {
+            note("recado: warning: --url ends in /v1, which recado adds by itself; leave it out");
         }
         let key = read_key(key_file)?;
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))?;

@@ -30,11 +30,25 @@ fn commands_work_by_http_with_a_key() {
     assert_eq!(listed[0]["contact"]["name"], "Longe");
     assert_eq!(run(&["sandbox", "clear"]).status.code(), Some(0));
 
-    // The key by file, and a base address with a slash at its end.
+    // The key by file, as editors write it, and a base address with a slash at its end.
     let file = stage.home.dir.join("key");
-    std::fs::write(&file, format!("{}\n", stage.key)).expect("a file");
     let by_file = [&LIST[..], &["--api-key-file", file.to_str().expect("UTF-8")]].concat();
-    assert_eq!(run_at(&format!("{url}/"), None, &by_file).status.code(), Some(0));
+    for (before, after) in [("", "\n"), ("", ""), ("\u{feff}", "\r\n"), (" ", " \r\n\r\n")] {
+        std::fs::write(&file, format!("{before}{}{after}", stage.key)).expect("a file");
+        assert_eq!(run_at(&format!("{url}/"), None, &by_file).status.code(), Some(0), "{before:?} {after:?}");
+    }
+    // And by variable.
+    assert_eq!(run_at(&url, Some(&format!("\u{feff}{}\n", stage.key)), &LIST).status.code(), Some(0));
+}
+
+/// `/v1` is in the paths of the API's page, but not in the address.
+#[test]
+fn an_address_with_the_version_is_told_so() {
+    let stage = Stage::set();
+    for url in ["/v1", "/v1/"] {
+        let output = run_at(&stage.server.url(url), Some(&stage.key), &LIST);
+        assert_fails(&output, 1, &["--url ends in /v1", "Recurso nao encontrado."]);
+    }
 }
 
 #[test]

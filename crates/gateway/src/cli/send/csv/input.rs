@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use csv::StringRecord;
 use recado_domain::contact::FIELDS;
+use recado_domain::text::without_mark;
 use sha2::{Digest, Sha256};
 
 /// Separators that spreadsheets write. Where a comma is the decimal sign, as in Brazil, it is `;`.
@@ -123,7 +124,7 @@ fn as_text(bytes: &[u8]) -> Result<&str, String> {
         return Err("line 1: this is UTF-16; save the file as \"CSV UTF-8\"".to_owned());
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Ok(text) => Ok(without_mark(text)),
         Err(error) => {
             let good = &bytes[..error.valid_up_to()];
             let line = good.split(|byte| *byte == b'\n').count();
@@ -172,7 +173,9 @@ struct Columns {
 impl Columns {
     /// Reads the first line; also the headers that are passed over.
     fn of(head: &StringRecord, by_hand: &[(usize, String)]) -> Result<(Self, Vec<String>), String> {
-        let expected = "the first line names the columns: to, name, phone, and perhaps email and organization";
+        let (needed, others) = FIELDS.split_at(3);
+        let expected =
+            format!("the first line names the columns: {}, and perhaps {}", needed.join(", "), others.join(", "));
         let names: Vec<_> = head.iter().map(plain).collect();
         let of_results = OF_RESULTS.iter().all(|column| names.iter().any(|name| name == column));
         let lenient = !by_hand.is_empty() || names.iter().any(|name| name == OF_GOOGLE);

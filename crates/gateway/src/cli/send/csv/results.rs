@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use csv::StringRecord;
 use recado_domain::ids::MessageId;
+use recado_domain::text::without_mark;
 
 use super::input::{hex, reader, separator};
 use crate::cli::made_up;
@@ -148,7 +149,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(u8, Vec<StringRecord>)>, String> {
     // A kill can tear the last row, also within a letter.
     let (whole, torn) = bytes.split_at(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
     let text = std::str::from_utf8(whole).map_err(|_| no_result_file())?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_mark(text);
     if text.is_empty() {
         let head = torn.strip_prefix(MARK.as_bytes()).unwrap_or(torn);
         if MARK.as_bytes().starts_with(head) {
