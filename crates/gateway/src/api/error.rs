@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use recado_domain::field_errors::{FieldError, FieldErrors};
 use serde::Serialize;
 
+use super::json::JSON;
 use crate::store::rows::StoreError;
 
 /// Why a call was refused.
@@ -171,7 +172,7 @@ impl IntoResponse for ApiError {
         let (status, ..) = self.parts();
         let body = serde_json::to_vec(&self.body()).unwrap_or_default();
         let mut response = (status, self.headers(), Body::from(body)).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
         if self == Self::TooSlow {
             response.extensions_mut().insert(CloseConnection);
         }

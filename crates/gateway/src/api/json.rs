@@ -25,6 +25,11 @@ use super::error::ApiError;
 use super::intake::{Room, Whose};
 use crate::gateway::Gateway;
 
+/// The type of what is answered. JSON is always UTF-8, but some clients, such as PowerShell 5.1, read a text without a charset
+/// as Latin-1.
+pub const JSON: HeaderValue = HeaderValue::from_static(JSON_TEXT);
+/// The same as text.
+pub const JSON_TEXT: &str = "application/json; charset=utf-8";
 /// Most bytes in a body.
 pub const BODY_LIMIT: usize = 64 * 1024;
 /// The time a client has to send its body.
@@ -300,7 +305,7 @@ enum Raw<'a> {
 /// A value as a JSON answer.
 pub fn answer(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        Ok(bytes) => (status, [(CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Ok(bytes) => (status, [(CONTENT_TYPE, JSON)], bytes).into_response(),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
             ApiError::Internal.into_response()

@@ -12,7 +12,7 @@ fn a_healthy_server_says_so_to_everyone() {
         for key in [None, Some("oapi_sk_test_bad"), Some(&*stage.key)] {
             let answer = stage.server.get(path, key).expect(200);
             assert_eq!(answer.text(), r#"{"status":"ok"}"#, "{path}");
-            assert_eq!(answer.header("Content-Type"), Some("application/json"), "{path}");
+            assert_eq!(answer.header("Content-Type"), Some("application/json; charset=utf-8"), "{path}");
             assert!(answer.header("X-Request-Id").is_some(), "{path}");
         }
     }

@@ -137,7 +137,7 @@ fn the_page_names_its_own_files_only() {
     let home = Home::init();
     let server = home.serve();
     let document = server.get("/openapi.json", None).expect(200);
-    assert_eq!(document.header("Content-Type"), Some("application/json"));
+    assert_eq!(document.header("Content-Type"), Some("application/json; charset=utf-8"));
     assert!(document.text() == COMMITTED, "another document than the committed one");
     for (path, kind) in FILES {
         let file = server.get(path, None).expect(200);

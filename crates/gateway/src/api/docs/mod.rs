@@ -12,6 +12,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
+use super::json::JSON_TEXT;
+
 /// Whether the server shows its documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Docs {
@@ -83,7 +85,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-static OPENAPI: File = File::new("application/json", include_bytes!("../../../../../openapi.json"));
+static OPENAPI: File = File::new(JSON_TEXT, include_bytes!("../../../../../openapi.json"));
 static INDEX: File = File::new(HTML, include_bytes!("index.html"));
 static START: File = File::new(JAVASCRIPT, include_bytes!("start.js"));
 static STYLE: File = File::compressed(CSS, include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")));

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use super::view::MessageView;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
-use crate::api::json::{JsonBody, Object, UnknownFields};
+use crate::api::json::{JSON, JsonBody, Object, UnknownFields};
 use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::clock::millis;
@@ -338,7 +338,7 @@ async fn accepted(
     let id = id.to_string();
     // Ids of channels and messages are plain ASCII; anything else would have been no channel's.
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ApiError::Internal);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, JSON);
     headers.insert(LOCATION, value(&format!("/v1/channels/{channel}/messages/{id}"))?);
     headers.insert("x-message-id", value(&id)?);
     if replayed {

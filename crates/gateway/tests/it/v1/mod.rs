@@ -76,7 +76,7 @@ pub fn assert_faults(what: &str, answer: &Answer, errors: &[(&str, &str)]) {
 #[track_caller]
 fn assert_answer(what: &str, answer: &Answer, status: u16, body: &str) {
     assert_eq!((answer.status, answer.text()), (status, body), "{what}");
-    assert_eq!(answer.header("Content-Type"), Some("application/json"), "{what}");
+    assert_eq!(answer.header("Content-Type"), Some("application/json; charset=utf-8"), "{what}");
     assert!(answer.header("X-Request-Id").is_some_and(|id| !id.is_empty()), "{what}: no X-Request-Id");
     let retry_after = answer.header("Retry-After").map(|seconds| seconds.parse::<u32>().expect("whole seconds"));
     assert_eq!(retry_after.is_some_and(|seconds| seconds > 0), matches!(status, 429 | 503), "{what}: {retry_after:?}");

@@ -14,7 +14,7 @@ fn a_card_is_accepted_with_these_bytes_and_headers() {
     let stage = Stage::set();
     let answer = stage.send_with(&stage.home.test_key, "sandbox", &[], CARD);
     assert_eq!((answer.status, answer.text()), (202, ACCEPTED));
-    assert_eq!(answer.header("Content-Type"), Some("application/json"));
+    assert_eq!(answer.header("Content-Type"), Some("application/json; charset=utf-8"));
     let id = answer.header("X-Message-Id").expect("X-Message-Id");
     assert_eq!(location(&answer), format!("/v1/channels/sandbox/messages/{id}"));
     assert_eq!(stage.data(&location(&answer))["id"], id);
