@@ -21,6 +21,8 @@ pub const SOCKET_FILE: &str = "recado.sock";
 const COMMAND_LIMIT: u64 = 512 * 1024;
 /// The time a command has to arrive, from its first byte on.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time a command has to read its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The wait after the system refused to give a connection (out of file descriptors, for instance).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -105,6 +107,8 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> Result<()> {
             },
             Err(error) => Answer::Refused(json!({ "message": format!("not a command of this version: {error}") })),
         };
-        writing.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await?;
+        let answer = format!("{}\n", serde_json::to_string(&answer)?);
+        // A command that was stopped (SIGSTOP) reads nothing, and must not hold up the server's end for ever.
+        tokio::time::timeout(ANSWER_TIMEOUT, writing.write_all(answer.as_bytes())).await??;
     }
 }
