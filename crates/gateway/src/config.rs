@@ -15,6 +15,7 @@ use recado_domain::phone::Country;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::api::cors::Origin;
 use crate::api::docs::Docs;
 use crate::api::json::UnknownFields;
 use crate::sealed::KeyRing;
@@ -224,6 +225,17 @@ pub struct Behaviour {
     /// Whether /docs and /openapi.json are served
     #[arg(long, env = "RECADO_DOCS", hide_env_values = true, default_value = "on", value_name = "WHETHER")]
     pub docs: Docs,
+
+    /// Origins of pages that may call Recado from a browser, such as `https://app.example.com`, with commas between; without
+    /// it no page of another origin may
+    #[arg(
+        long = "cors-origin",
+        env = "RECADO_CORS_ORIGIN",
+        hide_env_values = true,
+        value_name = "ORIGINS",
+        value_delimiter = ','
+    )]
+    pub cors_origins: Vec<Origin>,
 
     /// How long an accepted message may wait to be sent before it expires
     #[arg(long, env = "RECADO_MESSAGE_TTL", hide_env_values = true, default_value = "24h", value_name = "TIME",

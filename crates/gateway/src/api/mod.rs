@@ -4,6 +4,7 @@ pub mod api_keys;
 pub mod auth;
 pub mod callbacks;
 pub mod channels;
+pub mod cors;
 pub mod docs;
 pub mod error;
 mod forward;
@@ -120,9 +121,11 @@ fn router(gateway: Arc<Gateway>, routes: impl Iterator<Item = Route>) -> Router 
         };
         router.route(route.path, if logged { methods.route_layer(from_fn(request_id::name_route)) } else { methods })
     };
-    routes
+    let all = routes
         .fold(Router::new(), add)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .fallback(async || ApiError::NotFound)
-        .with_state(gateway)
+        .fallback(async || ApiError::NotFound);
+    let shared = !gateway.behaviour.cors_origins.is_empty();
+    let all = if shared { all.layer(from_fn_with_state(gateway.clone(), cors::share)) } else { all };
+    all.with_state(gateway)
 }

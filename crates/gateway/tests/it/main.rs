@@ -6,6 +6,7 @@
 mod cli;
 mod cloud_api;
 mod cluster;
+mod cors;
 mod deletion;
 mod disconnect;
 mod disk;
