@@ -53,6 +53,12 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
+    /// How long a connection stays open after an answer, for another call; what calls Recado, such as a load balancer, is to
+    /// let go of it earlier
+    #[arg(long, env = "RECADO_IDLE_TIMEOUT", hide_env_values = true, default_value = "75s", value_name = "TIME",
+          value_parser = time_of_a_connection)]
+    pub idle_timeout: Duration,
+
     /// How long calls and sends in hand may take to end after SIGTERM; a second signal ends the wait
     #[arg(long, env = "RECADO_SHUTDOWN_GRACE", hide_env_values = true, default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
@@ -344,6 +350,14 @@ impl Behaviour {
     pub fn sandbox_pacing(&self) -> Pacing {
         Pacing { min: self.sandbox_delay_min, max: self.sandbox_delay_max }
     }
+}
+
+/// Longer than any load balancer keeps a connection.
+const LONGEST_IDLE: Duration = Duration::from_hours(24);
+
+fn time_of_a_connection(text: &str) -> Result<Duration, String> {
+    time_at_least_a_second(text)
+        .and_then(|time| if time > LONGEST_IDLE { Err("at most 24 hours".to_owned()) } else { Ok(time) })
 }
 
 fn time_at_least_a_second(text: &str) -> Result<Duration, String> {

@@ -1,29 +1,38 @@
 //! Accepts connections and ends them in good order.
 
+#[cfg(test)]
+mod tests;
+mod waits;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CONNECTION, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
 use crate::api::auth::Peer;
 use crate::api::error::CloseConnection;
+use waits::{Over, Waits, Watch};
 
-/// The time a client has to send its request's head, from the connection's or the last answer's begin.
+/// The time a client has to send its request's head, from the connection's begin or the head's first byte.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time a client may go without reading anything of its answer.
+/// The time a client may go without reading anything of its answer, and a network without acknowledging anything of it.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of a request's head, and of what is read ahead of a body.
 pub const HEAD_LIMIT: usize = 32 * 1024;
@@ -47,27 +56,69 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// How many connections there may be, and how long each may wait for its client.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub connections: u32,
+    /// For a request's head.
+    pub head: Duration,
+    /// From an answer to the first byte of the next request.
+    pub idle: Duration,
+    /// Without reading anything of an answer.
+    pub write: Duration,
+}
+
+impl Limits {
+    /// So many connections, which may be idle for so long.
+    pub fn new(connections: u32, idle: Duration) -> Self {
+        Self { connections, head: HEADER_TIMEOUT, idle, write: WRITE_TIMEOUT }
+    }
+}
+
+/// What answers the calls.
+pub trait Answer: Clone + Send + Sync + 'static {
+    fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+impl Answer for Api {
+    fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send {
+        self.answer(request)
+    }
+}
+
 /// Serves until `stop`, then lets the calls in hand finish; those still unfinished at `hurry` are cut off.
 pub async fn serve(
     listener: TcpListener,
-    api: Api,
-    connections: u32,
+    api: impl Answer,
+    limits: Limits,
     stop: CancellationToken,
     hurry: impl Future<Output = ()>,
 ) {
     let tracker = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(connections as usize));
+    let room = Room { permits: Arc::new(Semaphore::new(limits.connections as usize)), crowd: Arc::default() };
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = room.accept(&listener, limits.write) => accepted,
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let calls = Calls { api: api.clone(), peer, tracker: tracker.clone(), permit: Arc::new(permit) };
-                tracker.spawn(connection(stream, calls, stop.clone()));
+                let (api, tracker, stop) = (api.clone(), tracker.clone(), stop.clone());
+                let calls = Calls {
+                    api,
+                    peer,
+                    tracker,
+                    permit: Arc::new(permit),
+                    waits: Waits::new(),
+                    idle: limits.idle,
+                    stop,
+                };
+                let watch = Watch::new(calls.waits.clone(), limits, room.crowd.clone());
+                calls.tracker.clone().spawn(connection(stream, calls, watch, limits.write));
             }
             Err(error) => {
+                // Where files are short, too, an idle connection is one to spare.
+                room.crowd.notify_one();
                 tracing::warn!(%error, "no connection could be accepted");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
@@ -83,66 +134,141 @@ pub async fn serve(
 
 type Permit = tokio::sync::OwnedSemaphorePermit;
 
-/// Waits for room before it takes a connection: what is over the limit waits with the kernel.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<(TcpStream, SocketAddr, Permit)> {
-    let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    // Answers are small and whole: waiting to fill a packet would only delay them.
-    stream.set_nodelay(true)?;
-    Ok((stream, peer, permit))
+/// Places for connections.
+struct Room {
+    permits: Arc<Semaphore>,
+    /// Tells idle connections that another one waits for a place.
+    crowd: Arc<Notify>,
+}
+
+impl Room {
+    /// Accepts a connection. One that finds no place waits for it, those behind it wait with the kernel, and the connection
+    /// that was idle the longest gives way.
+    async fn accept(&self, listener: &TcpListener, write: Duration) -> io::Result<(TcpStream, SocketAddr, Permit)> {
+        let (stream, peer) = listener.accept().await?;
+        // Answers are small and whole: waiting to fill a packet would only delay them.
+        stream.set_nodelay(true)?;
+        // A client whose network is gone acknowledges nothing, and the kernel would try for a quarter of an hour.
+        sockopt::set_tcp_user_timeout(&stream, u32::try_from(write.as_millis()).unwrap_or(u32::MAX))?;
+        if self.permits.available_permits() == 0 {
+            self.crowd.notify_one();
+        }
+        let permit = self.permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+        Ok((stream, peer, permit))
+    }
 }
 
 /// What the calls of one connection share.
-struct Calls {
-    api: Api,
+struct Calls<A> {
+    api: A,
     peer: SocketAddr,
     tracker: TaskTracker,
     /// Held by the connection and by each of its calls: clients that disconnect at once cannot have more calls at work than
     /// there may be connections.
     permit: Arc<Permit>,
+    waits: Waits,
+    idle: Duration,
+    stop: CancellationToken,
 }
 
-impl Calls {
+impl<A: Answer> Calls<A> {
     /// Answers a call in a task of its own. A client that disconnects ends its connection, and with it the wait for the
     /// answer; the call itself goes on to its end, so that nothing which has to follow a commit is left undone.
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = io::Result<Response<Body>>> + use<> {
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = io::Result<Response<Body>>> + use<A> {
+        self.waits.called();
         let (api, peer, permit) = (self.api.clone(), self.peer, self.permit.clone());
+        let (waits, idle, stop) = (self.waits.clone(), self.idle, self.stop.clone());
+        let stays = stays_open(request.version(), request.headers());
         let task = self.tracker.spawn(async move {
             let answered = answer(&api, peer, request).await;
             drop(permit);
             answered
         });
-        async { task.await.map_err(io::Error::other)? }
+        async move {
+            let mut response = task.await.map_err(io::Error::other)??;
+            // A body that was refused is left unread, and its connection ends.
+            if stays && !stop.is_cancelled() && response.status() != StatusCode::PAYLOAD_TOO_LARGE {
+                response.headers_mut().insert(KEEP_ALIVE, keep_alive(idle));
+            }
+            Ok(tell_end(response, waits))
+        }
     }
 }
 
-async fn connection(stream: TcpStream, calls: Calls, stop: CancellationToken) {
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// Whether a client means to use its connection again. HTTP/1.0 does not, unless asked in a way of its own.
+fn stays_open(version: Version, headers: &HeaderMap) -> bool {
+    let mut options = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let close = options.any(|options| options.split(',').any(|option| option.trim().eq_ignore_ascii_case("close")));
+    version == Version::HTTP_11 && !close
+}
+
+/// How long the connection stays open for another call, so that clients let go of it before.
+fn keep_alive(idle: Duration) -> HeaderValue {
+    // Digits always make a header value.
+    HeaderValue::from_str(&format!("timeout={}", idle.as_secs())).unwrap_or(HeaderValue::from_static("timeout=1"))
+}
+
+/// Notes when the answer has ended: at once where it is whole.
+fn tell_end(response: Response<Body>, waits: Waits) -> Response<Body> {
+    struct End(Waits);
+    impl Drop for End {
+        fn drop(&mut self) {
+            self.0.answered();
+        }
+    }
+    let end = End(waits);
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _held = &end;
+            frame
+        }))
+    })
+}
+
+async fn connection(stream: TcpStream, calls: Calls<impl Answer>, mut watch: Watch, write: Duration) {
+    let (waits, stop) = (calls.waits.clone(), calls.stop.clone());
     let service = service_fn(|request| calls.answer(request));
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    stream.set_write_timeout(Some(write));
     let mut stream = std::pin::pin!(stream);
+    let heard = |bytes: &[u8]| {
+        if !bytes.is_empty() {
+            waits.heard();
+        }
+    };
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
         // A client may close its own direction after its request, and still read the answer.
         .half_close(true)
-        .header_read_timeout(HEADER_TIMEOUT)
+        // `watch` tells the wait for a head from the wait for the next call; hyper knows one time for both.
+        .header_read_timeout(None)
         .max_buf_size(HEAD_LIMIT)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream.as_mut()), service);
+        .serve_connection(TokioIo::new(InspectReader::new(stream.as_mut(), heard)), service);
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let ended = loop {
+        tokio::select! {
+            // In this order: what the connection has read and answered decides what is waited for.
+            biased;
+            ended = connection.as_mut() => break ended.map_err(io::Error::other),
+            () = stop.cancelled(), if !watch.is_closing() => {}
+            over = watch.over() => if over == Over::Cut {
+                break Err(io::Error::new(io::ErrorKind::TimedOut, "the client was too slow"));
+            },
         }
+        watch.close();
+        connection.as_mut().graceful_shutdown();
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
     }
 }
 
-async fn answer(api: &Api, peer: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
+async fn answer(api: &impl Answer, peer: SocketAddr, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Peer(peer.ip()));
     let response = api.answer(request).await;

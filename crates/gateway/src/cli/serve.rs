@@ -19,6 +19,7 @@ use crate::lock::{DataDirLock, make_private};
 use crate::log::Log;
 use crate::operations::links;
 use crate::sealed::KeyRing;
+use crate::server::Limits;
 use crate::shutdown::Signals;
 use crate::store::postgres::{self, NewNode};
 use crate::store::rows::StoreError;
@@ -61,7 +62,8 @@ async fn serve(config: Config) -> Result<()> {
     let serving = tokio::spawn({
         let api = if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::of_lines(gateway.clone()) };
         let (stop, hurry) = (gateway.stop.clone(), hurry.clone());
-        async move { server::serve(listener, api, config.max_connections, stop, hurry.cancelled()).await }
+        let limits = Limits::new(config.max_connections, config.idle_timeout);
+        async move { server::serve(listener, api, limits, stop, hurry.cancelled()).await }
     });
     signals.next().await;
     tracing::info!("stopping: calls and sends in hand finish first");

@@ -276,6 +276,10 @@ fn wrong_usage_is_told_from_failure() {
         &["serve", "--message-ttl", "soon"],
         &["serve", "--unknown-fields", "drop"],
         &["serve", "--auth-failures", "0"],
+        &["serve", "--idle-timeout", "999ms"],
+        &["serve", "--idle-timeout", "25h"],
+        &["serve", "--cors-origin", "*"],
+        &["serve", "--cors-origin", "https://app.example.com/,https://b.example.com"],
         &["keys", "create", "--name", "abc", "--environment", "prod", "--scopes", "x"],
     ] {
         let output = recado().args(args).ended();

@@ -65,6 +65,9 @@ fn unfinished_requests_are_closed_in_time() {
     let body = post(&key, "Content-Length: 100\r\n") + &CARD[..10];
     let (silence, drip): (&[u8], &[u8]) = (b"", b" ");
     let (server, head, body) = (&server, &*head, &*body);
+    // Idle for longer than half a request may stay.
+    let mut idle = connect(server);
+    live(&mut idle);
     std::thread::scope(|scope| {
         for (what, request, more) in [
             ("nothing at all", "", silence),
@@ -75,7 +78,7 @@ fn unfinished_requests_are_closed_in_time() {
             ("a dripping body", body, drip),
         ] {
             scope.spawn(move || {
-                let (after, answer) = until_closed(server, request, more);
+                let (after, answer) = until_closed(connect(server), request, more);
                 println!("{what}: closed after {after:?} with {:?}", answer.lines().next());
                 // The contract says 10 s for a head, 15 s for a body; more here, because machines are busy.
                 let seconds = Duration::from_secs(5)..Duration::from_secs(40);
@@ -83,14 +86,37 @@ fn unfinished_requests_are_closed_in_time() {
                 assert!(!answer.contains("HTTP/1.1 2"), "{what}: {answer}");
             });
         }
+        for (what, more) in [("half a head after an answer", silence), ("a dripping head after one", drip)] {
+            scope.spawn(move || {
+                let mut stream = connect(server);
+                live(&mut stream);
+                let (after, _) = until_closed(stream, head, more);
+                println!("{what}: closed after {after:?}");
+                assert!((Duration::from_secs(5)..Duration::from_secs(40)).contains(&after), "{what}: {after:?}");
+            });
+        }
     });
+    live(&mut idle);
     nothing_is_stored(server, &key);
     is_well(server, &key);
 }
 
+/// A call on a connection that stays open.
+fn live(stream: &mut TcpStream) {
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the server reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let mut part = [0; 1024];
+        let length = stream.read(&mut part).expect("an answer");
+        assert_ne!(length, 0, "closed after {:?}", text(&answer));
+        answer.extend_from_slice(&part[..length]);
+    }
+    let answer = text(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\r\nkeep-alive: timeout=75\r\n"), "{answer}");
+}
+
 /// Sends `request`, then `more` twice a second; gives the time until the server closed, and what it said.
-fn until_closed(server: &Server, request: &str, more: &[u8]) -> (Duration, String) {
-    let mut stream = connect(server);
+fn until_closed(mut stream: TcpStream, request: &str, more: &[u8]) -> (Duration, String) {
     stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
     let started = Instant::now();
     stream.write_all(request.as_bytes()).expect("the server reads");

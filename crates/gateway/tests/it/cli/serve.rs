@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::{assert_fails, run_in};
-use crate::harness::{Home, PATIENCE, Server, recado, wait_for};
-use crate::v1::{CARD, QUEUE_FULL, Stage, assert_refused, contact_path, create_key};
+use crate::harness::{Ended, Home, PATIENCE, Server, agent, call, recado, wait_for};
+use crate::v1::{CARD, JSON, QUEUE_FULL, Stage, assert_refused, contact_path, create_key};
 
 #[test]
 fn a_directory_has_one_server() {
@@ -37,6 +39,55 @@ fn sigterm_ends_a_server_in_good_order() {
         server.get("/v1/channels/sandbox/messages", Some(&key)).expect(200).json()["data"].as_array().map(Vec::len),
         Some(1)
     );
+}
+
+/// Connections that clients keep, used or not, and half a request are no work in hand.
+#[test]
+fn sigterm_does_not_wait_for_idle_connections() {
+    let home = Home::init();
+    let database = test_postgres::Database::new();
+    let on_postgres = Home::on_postgres(database.url());
+    for home in [&home, &on_postgres] {
+        let server = home.serve_with(&["--idle-timeout", "10m"]);
+        let key = home.unlimited_key();
+        let agents: Vec<_> = (0..30).map(|_| agent()).collect();
+        for agent in &agents {
+            let (path, headers) = (server.url(&contact_path("sandbox")), [JSON]);
+            let sent = call(agent, &path, "POST", Some(&key), &headers, Some(CARD.as_bytes())).expect("an answer");
+            assert_eq!(sent.expect(202).header("Keep-Alive"), Some("timeout=600"));
+        }
+        let fresh = TcpStream::connect(&server.address).expect("a connection");
+        let mut half = TcpStream::connect(&server.address).expect("a connection");
+        half.write_all(b"GET /health/live HTT").expect("the server reads");
+        wait_for("the cards to be read", || {
+            let read = server.get("/v1/channels/sandbox/messages?status=READ&limit=100", Some(&key)).expect(200);
+            read.json()["data"].as_array().map(Vec::len) == Some(30)
+        });
+        let told = Instant::now();
+        server.terminate();
+        assert_eq!(server.wait().code(), Some(0));
+        println!("ended after {:?}", told.elapsed());
+        // A second on a quiet machine. Waiting for clients would take ten, or the thirty of the grace.
+        assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+        drop((agents, fresh, half));
+    }
+}
+
+/// One that was stopped, say.
+#[test]
+fn sigterm_does_not_wait_for_a_command_that_reads_nothing() {
+    let home = Home::init();
+    let server = home.serve();
+    let mut deaf = UnixStream::connect(home.dir.join("recado.sock")).expect("the server's socket");
+    deaf.set_write_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+    // Until the server, which cannot write, reads no more.
+    let commands = "\"list_institutions\"\n".repeat(1_000);
+    while deaf.write_all(commands.as_bytes()).is_ok() {}
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    let log = std::fs::read_to_string(home.dir.with_extension("log")).expect("the log");
+    assert!(log.contains("stopping: calls") && !log.contains("stopping took too long"), "{log}");
+    drop(deaf);
 }
 
 /// A purge takes minutes where there is much to delete, and the next one goes on.
@@ -170,7 +221,7 @@ fn an_empty_database_is_not_served() {
     let run = |args: &[&str]| {
         let mut command = recado();
         command.env("RECADO_DATABASE_URL", database.url()).args(args).args(["--data-dir", dir]);
-        command.output().expect("the binary starts")
+        command.ended()
     };
     let serve = || run(&["serve", "--listen", "127.0.0.1:0"]);
     assert_fails(&serve(), 1, &["no tables", "recado init"]);

@@ -44,9 +44,10 @@ fn the_limits_are_those_of_the_code() {
         ("body", kib(BODY_LIMIT), "413"),
         ("body of a callback of Meta", format!("{} MiB", CALLBACK_LIMIT >> 20), "413"),
         ("head of a request", format!("{}, {HEADERS} headers", kib(HEAD_LIMIT)), "431, empty body, connection closed"),
-        ("time for the head, from the connection or the last answer", seconds(HEADER_TIMEOUT), closed),
+        ("time for the head, from the connection's begin or the head's", seconds(HEADER_TIMEOUT), closed),
         ("time for the body", seconds(BODY_TIMEOUT), closed),
         ("time without reading anything of an answer", seconds(WRITE_TIMEOUT), closed),
+        ("time of a connection between an answer and the next call", setting("idle-timeout"), closed),
         ("connections at a time", setting("max-connections"), "wait to be accepted"),
         (
             "calls a minute with one key, for reading and for the rest each",
