@@ -214,7 +214,10 @@ fn a_file_that_is_none_is_refused_before_anything_is_sent() {
         (b"\xff\xfet\0o\0", &["line 1", "UTF-16"]),
         (b"", &["no column to, name, phone"]),
         (b"to,name,phone\n", &["no cards"]),
-        (b"to,nom,phone\n1,2,3\n", &["unknown column \"nom\""]),
+        (
+            b"to,nom,phone\n1,2,3\n",
+            &["unknown column \"nom\"", "to, name, phone, and perhaps email, organization, firstName, lastName"],
+        ),
         (b"to,name\n1,2\n", &["no column phone"]),
         (b"to,name,phone,to\n1,2,3,4\n", &["twice"]),
         (b"5511999990001,Ana,5511988887777\n", &["unknown column", "first line names the columns"]),
