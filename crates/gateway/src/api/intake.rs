@@ -12,7 +12,7 @@ use recado_domain::ids::InstitutionId;
 use tokio::sync::Semaphore;
 
 use super::auth::Peer;
-use super::json::BODY_TIMEOUT;
+use super::error::ApiError;
 use super::rate_limit::network_of;
 use crate::clock::{Millis, millis};
 
@@ -48,8 +48,8 @@ impl Budget {
     }
 
     /// Room for a body, of no bytes yet.
-    pub fn open(self: &Arc<Self>, of: Whose) -> Room {
-        Room { budget: self.clone(), of, bytes: 0 }
+    fn open(self: &Arc<Self>, of: Whose) -> Room {
+        Room { budget: self.clone(), whole: None, of, bytes: 0 }
     }
 
     /// The bytes that are held now.
@@ -61,11 +61,21 @@ impl Budget {
 /// The bytes that one body holds; given back when dropped.
 pub struct Room {
     budget: Arc<Budget>,
+    /// Where it counts instead if it comes whole.
+    whole: Option<Arc<Budget>>,
     of: Whose,
     bytes: usize,
 }
 
 impl Room {
+    /// Takes so many bytes of a body that came whole with its first bytes; false where there is no room for them.
+    pub fn grow_whole(&mut self, bytes: usize) -> bool {
+        if let Some(whole) = self.whole.take() {
+            self.budget = whole;
+        }
+        self.grow(bytes)
+    }
+
     /// Takes so many more; false where there is no room for them.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let mut held = self.budget.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,41 +109,46 @@ impl Drop for Room {
 
 /// What one kind of callers without a key may cost.
 pub struct Lane {
-    budget: Arc<Budget>,
-    /// The time for a body.
-    pub time: Duration,
+    /// For bodies that announce [`SMALL`] bytes at most, as most of Meta's do: who holds many bytes of large bodies keeps
+    /// no small one out.
+    small: Arc<Budget>,
+    /// For all others.
+    large: Arc<Budget>,
     /// Bodies that are worked on at a time.
     hands: Arc<Semaphore>,
 }
 
 impl Lane {
     /// Of these bytes, with so many bodies worked on at a time.
-    pub fn new(budget: Arc<Budget>, time: Duration, hands: usize) -> Self {
-        Self { budget, time, hands: Arc::new(Semaphore::new(hands)) }
+    pub fn new(small: Arc<Budget>, large: Arc<Budget>, hands: usize) -> Self {
+        Self { small, large, hands: Arc::new(Semaphore::new(hands)) }
     }
 
-    /// Room for a body from this address.
-    pub fn open(&self, peer: Option<Peer>) -> Room {
+    /// Room for a body from this address, of which so many bytes were announced.
+    pub fn open(&self, peer: Option<Peer>, announced: Option<u64>) -> Room {
         let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| network_of(address));
-        self.budget.open(Whose::Network(address))
+        let budget = if announced.is_some_and(|bytes| bytes <= SMALL) { &self.small } else { &self.large };
+        budget.open(Whose::Network(address))
     }
 
-    /// Works on a body, off the threads that answer; `None` after a panic. Should the caller go away, the work keeps its
-    /// hand until it ends.
-    pub async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let hand = self.hands.clone().acquire_owned().await.ok()?;
+    /// Works on a body, off the threads that answer. Should the caller go away, the work keeps its hand until it ends.
+    pub async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+        let hand = tokio::time::timeout(CALLBACK_TIMEOUT, self.hands.clone().acquire_owned()).await;
+        let Ok(Ok(hand)) = hand else { return Err(ApiError::Unavailable) };
         let working = tokio::task::spawn_blocking(move || {
             let _hand = hand;
             work()
         });
-        working.await.ok()
+        working.await.map_err(|_| ApiError::Internal)
     }
 }
 
 /// The budgets of a server.
 pub struct Intake {
     /// For bodies of callers with a key.
-    pub keyed: Arc<Budget>,
+    keyed: Arc<Budget>,
+    /// For those of them that came whole: bodies that are kept incomplete keep none of these out.
+    whole: Arc<Budget>,
     /// For callbacks from addresses that have sent signed ones.
     known: Lane,
     /// For callbacks from all others.
@@ -142,8 +157,11 @@ pub struct Intake {
     vouched: Mutex<HashMap<IpAddr, Millis>>,
 }
 
-/// The time that a stranger has for a body.
-pub const STRANGERS_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time that a caller without a key has for a body, and that the body then waits for a hand. Meta repeats a callback
+/// that takes longer.
+pub const CALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes of a body that counts as small.
+const SMALL: u64 = 64 << 10;
 /// Addresses that are known to have sent signed callbacks; beyond it the one that was quiet for longest makes room.
 const VOUCHED: usize = 1_024;
 /// How long an address stays known.
@@ -152,16 +170,25 @@ const VOUCHED_FOR: Duration = Duration::from_hours(24);
 impl Default for Intake {
     fn default() -> Self {
         Self {
-            keyed: Budget::new(64 * MIB, 32 * MIB),
-            known: Lane::new(Budget::new(32 * MIB, 32 * MIB), BODY_TIMEOUT, 2),
-            // One address alone does not fill it, and the hand of strangers is not Meta's.
-            strangers: Lane::new(Budget::new(16 * MIB, 4 * MIB), STRANGERS_TIMEOUT, 1),
+            keyed: Budget::new(64 * MIB, 8 * MIB),
+            whole: Budget::new(64 * MIB, 16 * MIB),
+            // A tenant can have its own address known. One address alone fills no budget.
+            known: Lane::new(Budget::new(8 * MIB, 4 * MIB), Budget::new(32 * MIB, 24 * MIB), 2),
+            // The hand of strangers is not Meta's.
+            strangers: Lane::new(Budget::new(8 * MIB, MIB), Budget::new(16 * MIB, 4 * MIB), 1),
             vouched: Mutex::default(),
         }
     }
 }
 
 impl Intake {
+    /// Room for a body of a caller with a key.
+    pub fn keyed(&self, institution: InstitutionId) -> Room {
+        let mut room = self.keyed.open(Whose::Institution(institution));
+        room.whole = Some(self.whole.clone());
+        room
+    }
+
     /// What a callback from this address may cost.
     pub fn lane(&self, known: bool) -> &Lane {
         if known { &self.known } else { &self.strangers }
@@ -213,7 +240,7 @@ mod tests {
     async fn only_so_many_bodies_are_worked_on_at_a_time() {
         static RUNNING: AtomicUsize = AtomicUsize::new(0);
         static MOST: AtomicUsize = AtomicUsize::new(0);
-        let lane = Arc::new(Lane::new(Budget::new(1, 1), STRANGERS_TIMEOUT, 3));
+        let lane = Arc::new(Lane::new(Budget::new(1, 1), Budget::new(1, 1), 3));
         let works: Vec<_> = (0..16)
             .map(|_| {
                 let lane = lane.clone();
@@ -233,6 +260,39 @@ mod tests {
             let _ = work.await;
         }
         assert!((1..=3).contains(&MOST.load(Ordering::SeqCst)), "{MOST:?} at a time");
+    }
+
+    #[test]
+    fn incomplete_bodies_keep_no_whole_one_out() {
+        let intake = Intake::default();
+        let institution = |last: u8| InstitutionId::from_bytes([last; 16]);
+        let mut held: Vec<_> = (0..16).map(|last| intake.keyed(institution(last))).collect();
+        held.iter_mut().for_each(|room| while room.grow(1 << 10) {});
+        assert!(!intake.keyed(institution(99)).grow(1), "the room for incomplete ones is taken");
+        assert!(intake.keyed(institution(99)).grow_whole(64 << 10));
+        drop(held);
+        let mut alone = intake.keyed(institution(1));
+        while alone.grow(1 << 10) {}
+        assert!(intake.keyed(institution(99)).grow(7 * MIB), "one institution leaves room for others");
+    }
+
+    #[test]
+    fn large_bodies_keep_no_small_one_out() {
+        let intake = Intake::default();
+        let peer = |last: u8| Some(Peer(IpAddr::from([192, 0, 2, last])));
+        for lane in [intake.lane(true), intake.lane(false)] {
+            let mut large: Vec<_> = (0..16).map(|last| lane.open(peer(last), None)).collect();
+            large.iter_mut().for_each(|room| while room.grow(MIB) {});
+            assert!(!lane.open(peer(99), Some(SMALL + 1)).grow(1), "all room for large ones is taken");
+            assert!(lane.open(peer(99), Some(SMALL)).grow(64 << 10));
+            let mut small = lane.open(peer(1), Some(1));
+            while small.grow(1 << 10) {}
+            assert!(lane.open(peer(99), Some(SMALL)).grow(64 << 10), "one address does not fill it");
+            drop(large);
+            let mut alone = lane.open(peer(1), None);
+            while alone.grow(MIB) {}
+            assert!(lane.open(peer(99), None).grow(3 * MIB), "one address leaves room for another's largest body");
+        }
     }
 
     #[test]

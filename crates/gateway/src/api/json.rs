@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 
 use super::auth::Known;
 use super::error::ApiError;
-use super::intake::{Room, Whose};
+use super::intake::Room;
 use crate::gateway::Gateway;
 
 /// The type of what is answered. JSON is always UTF-8, but some clients, such as PowerShell 5.1, read a text without a charset
@@ -84,11 +84,13 @@ async fn collect(mut body: Body, limit: usize, room: &mut Room) -> Result<Bytes,
         if bytes.len() + data.len() > limit {
             return Err(ApiError::PayloadTooLarge);
         }
-        if !room.grow(data.len()) {
+        // Most bodies are whole with their first frame.
+        let is_whole = bytes.is_empty() && body.is_end_stream();
+        let fits = if is_whole { room.grow_whole(data.len()) } else { room.grow(data.len()) };
+        if !fits {
             return Err(ApiError::Unavailable);
         }
-        // Most bodies are whole with their first frame.
-        if bytes.is_empty() && body.is_end_stream() {
+        if is_whole {
             return Ok(data);
         }
         // Copied: a frame is a part of the connection's buffer, and would keep all of it.
@@ -137,7 +139,7 @@ pub enum UnknownFields {
 impl JsonBody {
     async fn read(request: Request, gateway: &Gateway) -> Result<Self, ApiError> {
         let Known { institution, .. } = *request.extensions().get().ok_or(ApiError::Unauthorized)?;
-        let mut room = gateway.intake.keyed.open(Whose::Institution(institution));
+        let mut room = gateway.intake.keyed(institution);
         let bytes = read(request.into_body(), BODY_LIMIT, BODY_TIMEOUT, &mut room).await?;
         Ok(Self { bytes, _room: Some(room) })
     }

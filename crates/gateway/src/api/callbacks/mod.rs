@@ -48,9 +48,9 @@ impl Address {
         }
     }
 
-    /// The links whose app may have signed the body: those of the ids in it. A small body without any that is known, such
-    /// as Meta's test, is tried on all.
-    fn signed_by(&self, gateway: &Gateway, body: &[u8]) -> Vec<Arc<Link>> {
+    /// The links whose app may have signed the body: those of the ids in it. A body without any that is known, such as
+    /// Meta's test or one of an app's other numbers, is tried on all where that is allowed.
+    fn signed_by(&self, gateway: &Gateway, body: &[u8], on_all: bool) -> Vec<Arc<Link>> {
         let ids = callback::ids(body);
         let mut links = match self {
             Self::App(cloud_api) => cloud_api.apps_of(&ids),
@@ -60,7 +60,7 @@ impl Address {
                 channels.iter().filter(of_number).chain(channels.iter().filter(of_account)).cloned().collect()
             }
         };
-        if links.is_empty() && body.len() <= SMALL {
+        if links.is_empty() && on_all {
             links = match self {
                 Self::App(cloud_api) => cloud_api.apps(),
                 Self::Channel(channels) => channels.clone(),
@@ -81,25 +81,30 @@ impl Address {
     }
 }
 
-/// Most bytes of a body that is tried on all apps.
-const SMALL: usize = 16 << 10;
+/// Most bytes of a stranger's body that is tried on all apps, or looked at after too many failures.
+const SMALL: u64 = 16 << 10;
 
 /// Who calls, as far as that is known before anything was looked at.
 struct Caller {
     peer: Option<Peer>,
     /// Signed callbacks have come from there.
     is_known: bool,
+    /// How many seconds to wait, where too many calls from there have failed. An address from which signed callbacks came
+    /// goes on: behind a proxy it is Meta's as well as a stranger's.
+    spent: Option<u64>,
 }
 
-/// Turns those away who have failed too often, before anything is done for them. An address from which signed callbacks
-/// came goes on: behind a proxy it is Meta's as well as a stranger's.
-fn admit(gateway: &Gateway, extensions: &Extensions) -> Result<Caller, ApiError> {
-    let (peer, now) = (extensions.get::<Peer>().copied(), gateway.clock.now());
-    let is_known = gateway.intake.knows(peer, now);
-    let spent = peer.and_then(|Peer(address)| gateway.failed_logins.spent(address, now));
-    match spent {
-        Some(wait) if !is_known => Err(ApiError::RateLimited(wait)),
-        _ => Ok(Caller { peer, is_known }),
+impl Caller {
+    fn of(gateway: &Gateway, extensions: &Extensions) -> Self {
+        let (peer, now) = (extensions.get::<Peer>().copied(), gateway.clock.now());
+        let is_known = gateway.intake.knows(peer, now);
+        let spent = peer.and_then(|Peer(address)| gateway.failed_logins.spent(address, now)).filter(|_| !is_known);
+        Self { peer, is_known, spent }
+    }
+
+    /// Turns those away who have failed too often.
+    fn admit(&self) -> Result<(), ApiError> {
+        self.spent.map_or(Ok(()), |wait| Err(ApiError::RateLimited(wait)))
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use hyper::body::Body as _;
 use recado_domain::field_errors::INVALID_JSON;
 use recado_domain::status::MessageStatus;
 use serde_json::json;
 
-use super::{Address, admit, refuse};
+use super::{Address, Caller, SMALL, refuse};
 use crate::api::error::ApiError;
+use crate::api::intake::CALLBACK_TIMEOUT;
 use crate::api::json::{self, Done};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
@@ -47,17 +49,25 @@ where
     A: FnOnce(&Gateway) -> Address + Send + 'static,
 {
     let (head, body) = request.into_parts();
-    let caller = admit(gateway, &head.extensions)?;
+    let caller = Caller::of(gateway, &head.extensions);
+    let announced = body.size_hint().exact();
+    let is_small = announced.is_some_and(|bytes| bytes <= SMALL);
+    // Those who fail do not keep Meta out, whose address may be the same: a small body is looked at all the same, and
+    // costs a hash where it names a number that is linked here.
+    if !is_small {
+        caller.admit()?;
+    }
     let Some(signature) = signature(&head.headers) else { return Err(refuse(gateway, &caller)) };
     let lane = gateway.intake.lane(caller.is_known);
-    let mut room = lane.open(caller.peer);
+    let mut room = lane.open(caller.peer, announced);
     // Read before it is asked whether there is such a channel: a stranger learns nothing by what becomes of a body.
-    let body = json::read(body, BODY_LIMIT, lane.time, &mut room).await;
+    let body = json::read(body, BODY_LIMIT, CALLBACK_TIMEOUT, &mut room).await;
     let body = body.inspect_err(|_| drop(refuse(gateway, &caller)))?;
     let (work, now) = (gateway.clone(), gateway.clock.now());
+    let on_all = caller.is_known || (is_small && caller.spent.is_none());
     // The room goes along: its bytes count until the work on them is finished, whether somebody waits for that or not.
-    let told = lane.work(move || (told(&work, &address(&work), (&signature, &body), now), room));
-    let (told, _room) = told.await.ok_or(ApiError::Internal)?;
+    let told = lane.work(move || (told(&work, &address(&work), (&signature, &body, on_all), now), room));
+    let (told, _room) = told.await?;
     let Some(receipts) = told else { return Err(refuse(gateway, &caller)) };
     gateway.intake.vouch(caller.peer, now);
     gateway.receipts().record(&receipts?, now).await?;
@@ -68,10 +78,10 @@ where
 fn told(
     gateway: &Gateway,
     address: &Address,
-    (signature, body): (&str, &[u8]),
+    (signature, body, on_all): (&str, &[u8], bool),
     now: Millis,
 ) -> Option<Result<Vec<Receipt>, ApiError>> {
-    let app = address.signed_by(gateway, body).into_iter().find(|app| app.signed(signature, body))?;
+    let app = address.signed_by(gateway, body, on_all).into_iter().find(|app| app.signed(signature, body))?;
     Some(receipts(address, &app, body, now))
 }
 

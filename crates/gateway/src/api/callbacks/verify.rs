@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{Address, admit, refuse};
+use super::{Address, Caller, refuse};
 use crate::api::error::ApiError;
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
@@ -38,7 +38,8 @@ fn answer(
     address: impl FnOnce(&Gateway) -> Address,
     request: &Request,
 ) -> Result<Response, ApiError> {
-    let caller = admit(gateway, request.extensions())?;
+    let caller = Caller::of(gateway, request.extensions());
+    caller.admit()?;
     let mut query = Query::parse(request.uri().query(), &PARAMETERS);
     let [mode, token, challenge] =
         PARAMETERS.map(|name| query.take(name, "", |text| Some(text.to_owned())).unwrap_or_default());
