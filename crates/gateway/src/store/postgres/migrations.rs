@@ -1,7 +1,10 @@
 //! The tables, made and brought up to date.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::hosts::Hosts;
 use super::pool::Pool;
@@ -52,16 +55,42 @@ pub async fn upgrade(url: &str) -> anyhow::Result<()> {
 async fn connect_and_run(url: &str, may_make: bool) -> anyhow::Result<()> {
     let (mut client, connection) = Hosts::parse(url, "")?.connect().await?;
     let connection = tokio::spawn(connection);
-    let done = run(&mut client, may_make).await;
+    let mut done = run(&mut client, may_make).await;
+    for _ in 0..TRIES {
+        match &done {
+            Err(error) if error.is::<Held>() => {
+                tracing::warn!(%error, "the tables cannot be brought up to date yet");
+                tokio::time::sleep(PAUSE).await;
+                done = run(&mut client, may_make).await;
+            }
+            _ => break,
+        }
+    }
     drop(client);
     // It ends with its client.
     drop(connection.await);
     done
 }
 
+/// The longest wait for a table. What the nodes ask of the table meanwhile waits behind it.
+const LOCK_TIMEOUT: &str = "set local lock_timeout = '1s'";
+/// The wait between two tries, in which the nodes work on.
+const PAUSE: Duration = Duration::from_secs(2);
+const TRIES: usize = 60;
+
+/// Somebody else holds a table.
+#[derive(Debug, thiserror::Error)]
+#[error("a long query or a backup holds a table; the tables are brought up to date when it has ended")]
+struct Held;
+
+fn held_or_in_words(error: tokio_postgres::Error) -> anyhow::Error {
+    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) { Held.into() } else { in_words(error) }
+}
+
 async fn run(client: &mut Client, may_make: bool) -> anyhow::Result<()> {
     let transaction = client.transaction().await.map_err(in_words)?;
     transaction.batch_execute(LOCK).await.map_err(in_words)?;
+    transaction.batch_execute(LOCK_TIMEOUT).await.map_err(in_words)?;
     if !may_make && !transaction.query_one(THERE, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
         bail!(NO_TABLES);
     }
@@ -76,7 +105,7 @@ async fn run(client: &mut Client, may_make: bool) -> anyhow::Result<()> {
         transaction
             .batch_execute(migration.sql)
             .await
-            .map_err(in_words)
+            .map_err(held_or_in_words)
             .with_context(|| format!("migration {number}"))?;
         let note = "insert into recado_migrations (number, works_from) values ($1, $2)";
         transaction.execute(note, &[&number, &migration.works_from]).await.map_err(in_words)?;
