@@ -11,18 +11,28 @@ use crate::store::rows::{Health, StoreError};
 
 /// Readers at a time; the next one waits.
 const READERS: usize = 4;
+/// Reads that may wait. Each holds a place among the connections while it waits, whether its caller is still there or not.
+const WAITING: usize = 1_000;
 
 /// A small pool of reading connections, as many as there are turns. One that lies idle holds nothing open in the file.
 pub(crate) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     turns: Arc<Semaphore>,
+    /// Places in the queue for a turn, those at work included.
+    places: Semaphore,
     health: watch::Receiver<Health>,
 }
 
 impl Readers {
     pub(crate) fn new(path: PathBuf, health: watch::Receiver<Health>) -> Arc<Self> {
-        Arc::new(Self { path, idle: Mutex::default(), turns: Arc::new(Semaphore::new(READERS)), health })
+        Arc::new(Self {
+            path,
+            idle: Mutex::default(),
+            turns: Arc::new(Semaphore::new(READERS)),
+            places: Semaphore::new(READERS + WAITING),
+            health,
+        })
     }
 
     /// Runs `work` on a connection, on a thread that may block. Refused while the writer is down: what is read then may
@@ -32,6 +42,7 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        let Ok(_place) = self.places.try_acquire() else { return Err(StoreError::Overloaded) };
         let turn =
             self.turns.clone().acquire_owned().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         if let Health::Down(reason) = &*self.health.borrow() {
@@ -74,9 +85,34 @@ impl Readers {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
     use crate::store::fixtures::{Engine, SqliteFile};
+
+    #[tokio::test]
+    async fn only_so_many_reads_wait() {
+        let file = SqliteFile::new();
+        let store = file.open().await;
+        let readers = Readers::new(file.path(), store.health());
+        let held = readers.turns.acquire_many(READERS.try_into().expect("few")).await.expect("free");
+        let waiting: Vec<_> = (0..READERS + WAITING)
+            .map(|_| {
+                let readers = readers.clone();
+                tokio::spawn(async move { readers.read(|_| Ok(())).await })
+            })
+            .collect();
+        while readers.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let one_more = tokio::time::timeout(Duration::from_secs(20), readers.read(|_| Ok(()))).await;
+        assert!(matches!(one_more, Ok(Err(StoreError::Overloaded))), "{one_more:?}");
+        drop(held);
+        for read in waiting {
+            read.await.expect("no panic").expect("read");
+        }
+        readers.read(|_| Ok(())).await.expect("there is room again");
+    }
 
     /// Callers hang up at any time; what they asked for goes on, and counts.
     #[tokio::test]
