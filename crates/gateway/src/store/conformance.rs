@@ -160,6 +160,7 @@ suite! { [
         old_finished_messages_go,
         open_messages_stay_however_old,
         what_is_to_be_sent_again_stays_however_old,
+        what_is_too_old_to_be_sent_again_goes,
         a_purge_goes_in_batches,
         used_keys_are_forgotten,
         what_was_said_of_numbers_is_forgotten,

@@ -69,16 +69,30 @@ pub(super) async fn what_is_to_be_sent_again_stays_however_old(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (waits, left) = (ground.accept(channel, "551").await, ground.accept(channel, "552").await);
     let claim = ground.claim(ClaimRequest { limit: 2, ..request(channel) }).await;
-    let again = EVERYTHING.now + 1;
+    let again = NOW + DAY;
+    let in_time = PurgeRequest { now: NOW + DAY - 1, ..EVERYTHING };
     let outcomes = [Some(again), None].map(|resend_at| Settlement::Unknown { resend_at, hold: None });
     ground.settle_at(channel, claim.messages.iter().map(|message| message.seq).zip(outcomes).collect(), NOW).await;
-    purge(&ground, EVERYTHING).await;
+    purge(&ground, in_time).await;
     assert_eq!(self::left(&ground, channel).await, [waits], "and not {left}");
     // Where it is not sent again after all, it goes as others do.
     let leave = ChannelSettings::default();
     assert!(ground.store.update_channel(channel, "Loja".to_owned(), leave).await.expect("stored"));
-    purge(&ground, EVERYTHING).await;
+    purge(&ground, in_time).await;
     assert_eq!(self::left(&ground, channel).await, []);
+}
+
+/// A channel that stays paused sends nothing again, and looks for nothing that it could send.
+pub(super) async fn what_is_too_old_to_be_sent_again_goes(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let id = ground.accept(channel, "551").await;
+    let seq = ground.claim_one(channel).await.seq;
+    let again = Settlement::Unknown { resend_at: Some(NOW + DAY), hold: None };
+    ground.settle(channel, seq, again).await;
+    purge(&ground, PurgeRequest { now: NOW + DAY - 1, ..EVERYTHING }).await;
+    assert_eq!(left(&ground, channel).await, [id]);
+    purge(&ground, PurgeRequest { now: NOW + DAY, ..EVERYTHING }).await;
+    assert_eq!(left(&ground, channel).await, []);
 }
 
 pub(super) async fn a_purge_goes_in_batches(ground: Ground) {

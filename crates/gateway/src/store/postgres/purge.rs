@@ -52,11 +52,11 @@ async fn purge_messages(db: Db<'_>, request: &PurgeRequest) -> Done<Option<(Seq,
     let (last, queued_at): (Seq, Millis) = (row.get(0), row.get(1));
     let sql = "delete from messages
                where seq > $1 and seq <= $2 and status > 1
-                 -- One that is to be sent again is not finished.
-                 and resend_at is null
+                 -- One that is to be sent again is not finished; too old, it is sent no more.
+                 and (resend_at is null or expires_at <= $4)
                  -- Of those that are there.
                  and greatest(queued_at, sending_at, sent_at, delivered_at, unknown_at, read_at, failed_at, expired_at,
                               cancelled_at) < $3";
-    db.run(sql, args![request.after, last, request.finished_before]).await?;
+    db.run(sql, args![request.after, last, request.finished_before, request.now]).await?;
     Ok(Some((last, queued_at)))
 }

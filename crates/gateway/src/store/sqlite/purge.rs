@@ -40,13 +40,13 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
             .prepare_cached(
                 "delete from messages
                  where seq > ?1 and seq <= ?2 and status > 1
-                   -- One that is to be sent again is not finished.
-                   and resend_at is null
+                   -- One that is to be sent again is not finished; too old, it is sent no more.
+                   and (resend_at is null or expires_at <= ?4)
                    and max(queued_at, coalesce(sending_at, 0), coalesce(sent_at, 0), coalesce(delivered_at, 0),
                            coalesce(unknown_at, 0), coalesce(read_at, 0), coalesce(failed_at, 0),
                            coalesce(expired_at, 0), coalesce(cancelled_at, 0)) < ?3",
             )?
-            .execute(params![request.after, last, request.finished_before])?;
+            .execute(params![request.after, last, request.finished_before, request.now])?;
     }
     let early = writing
         .connection

@@ -199,7 +199,7 @@ impl Target {
         // for one of them.
         let behind = "select setval('messages_seq_seq', cancelled)
                       from (select max(cancel_before) as cancelled from channels) c, messages_seq_seq
-                      where cancelled > last_value";
+                      where cancelled >= last_value";
         transaction.batch_execute(behind).await.map_err(in_words)?;
         transaction.batch_execute(&format!("drop table {IMPORTING}")).await.map_err(in_words)?;
         transaction.commit().await.map_err(in_words)?;
