@@ -66,7 +66,8 @@ fn is_legible(text: &str) -> bool {
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         let legible = match character {
-            ' ' => true,
+            // Looked up nowhere: almost all addresses are of these alone.
+            ' '..='~' => true,
             ZERO_WIDTH_NON_JOINER | ZERO_WIDTH_JOINER => shapes(before) && shapes(characters.peek().copied()),
             _ => text::shows(character) && text::category(character) != GeneralCategory::Format,
         };

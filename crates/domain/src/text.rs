@@ -9,6 +9,10 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 /// private use or noncharacters do not. Nor do the interlinear annotation marks, and the characters that are blank by
 /// design.
 pub fn shows(character: char) -> bool {
+    // Looked up nowhere: most characters are of these.
+    if character.is_ascii() {
+        return character.is_ascii_graphic();
+    }
     let nothing = matches!(
         category(character),
         GeneralCategory::Control

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, News};
 use crate::gateway::Gateway;
+use crate::operations::links;
 use crate::store::commits::{Change, Follow};
 use crate::store::rows::{Health, StoreError};
 
@@ -62,7 +63,16 @@ pub async fn follow_outages(gateway: Arc<Gateway>) {
 async fn read_anew(gateway: &Gateway) -> Result<(), StoreError> {
     let _one_at_a_time = gateway.changes.lock().await;
     gateway.store.api_keys().await?.into_iter().for_each(|key| gateway.directory.take_key(key));
-    gateway.store.channels().await?.iter().for_each(|channel| gateway.directory.add_channel(channel));
+    let channels = gateway.store.channels().await?;
+    channels.iter().for_each(|channel| gateway.directory.add_channel(channel));
+    if gateway.cluster.is_none() {
+        let keys: Vec<_> = channels.iter().map(|channel| channel.key).collect();
+        links::take_over(gateway, &keys, &gateway.store.links().await?);
+        let web = gateway.providers.whatsapp_web().into_iter();
+        let deleted = channels.iter().filter(|channel| channel.deleted_at.is_some());
+        // A phone that is linked no more ends its session by itself; nobody waits for that.
+        web.for_each(|web| deleted.clone().for_each(|channel| drop(web.forget(channel.key))));
+    }
     if gateway.cluster.is_none() {
         gateway.dispatcher.wake_all().await?;
     }

@@ -64,7 +64,9 @@ impl KeyEntry {
     /// the tightest of their limits.
     pub async fn take(&self, calls: Calls, now: Millis, nodes: Option<&PgStore>) -> Result<Option<Quota>, StoreError> {
         let mut tightest: Option<Quota> = None;
-        for entry in self.line() {
+        // The eldest first: a call that a parent's limit refuses takes nothing of the child's.
+        let line: Vec<_> = self.line().collect();
+        for entry in line.into_iter().rev() {
             let limit = if calls == Calls::Reads { &entry.reads } else { &entry.sends };
             let Some(quota) = limit.take(now, nodes).await? else { continue };
             if !quota.allowed {

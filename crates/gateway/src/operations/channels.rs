@@ -258,7 +258,11 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
         (_, ChannelAction::Connect) if entry.kind == ChannelType::WhatsAppWeb => {
             return Ok(pairing::connect(gateway, entry, None).await?.0);
         }
-        (Some(web), ChannelAction::Disconnect) => web.disconnect(entry.via.key).await,
+        (Some(web), ChannelAction::Disconnect) => {
+            // A store that is away cannot note it: the session stays up, as the channel's state says.
+            get(gateway, entry).await?;
+            web.disconnect(entry.via.key).await;
+        }
         _ => {}
     }
     for _ in 0..TRIES {
