@@ -242,6 +242,7 @@ impl Directory {
     }
 
     /// Marks a channel deleted.
+    #[cfg(test)]
     pub fn delete_channel(&self, entry: &ChannelEntry) {
         entry.deleted.store(true, Ordering::Release);
     }

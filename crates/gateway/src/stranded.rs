@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::gateway::Gateway;
 use crate::store::rows::{ChannelKey, StoreError};
 
-/// The wait between two scans. With a file a scan reads memory; on PostgreSQL it is one statement.
+/// The wait between two scans. A scan is one statement that reads an index of the open messages.
 const EVERY: Duration = Duration::from_secs(15);
 /// Looks that have to agree. A task may end between the answer of the store and the look at the tasks.
 const LOOKS: usize = 3;

@@ -53,7 +53,8 @@ impl Budget {
     }
 
     /// The bytes that are held now.
-    pub fn held(&self) -> usize {
+    #[cfg(test)]
+    fn held(&self) -> usize {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).all
     }
 }

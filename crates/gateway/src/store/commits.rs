@@ -24,8 +24,8 @@ pub enum Change {
 
 /// Takes over what was committed.
 pub trait Follow: Send + Sync + 'static {
-    /// Called once for each commit, in the order of the commits, before the callers are answered. It may be called on a
-    /// thread outside the runtime, and must not block.
+    /// Called once for each commit, before its callers are answered. Commits of keys and channels come in their order: the
+    /// gateway makes one such change at a time. It may be called on a thread outside the runtime, and must not block.
     fn committed(&self, changes: Vec<Change>);
 }
 
