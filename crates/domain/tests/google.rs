@@ -1,12 +1,13 @@
 //! Numbers are read as Google's library reads them, but for what `phone/exceptions.rs` says.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use recado_domain::phone::exceptions::{EXCEPTIONS, READINGS};
+use recado_domain::phone::exceptions::{AREAS, EXCEPTIONS, READINGS};
 use recado_domain::phone::{Country, PhoneNumber};
 use serde_json::json;
 
@@ -24,9 +25,9 @@ fn numbers_are_read_as_google_reads_them() {
         let digits = PhoneNumber::parse(text, country);
         writeln!(read, "{}\t{line}", digits.as_ref().map_or("-", PhoneNumber::digits)).expect("a text");
     }
-    let countries: Vec<_> = EXCEPTIONS.iter().map(|one| one.code).collect();
+    let countries: BTreeMap<_, _> = EXCEPTIONS.iter().map(|one| (one.code, one.forms)).collect();
     let readings: Vec<_> = READINGS.iter().map(|one| one.name).collect();
-    let exceptions = json!({ "countries": countries, "readings": readings }).to_string();
+    let exceptions = json!({ "countries": countries, "areas": AREAS.as_slice(), "readings": readings }).to_string();
     println!("{}", python(&["judge", &exceptions], &read));
 }
 

@@ -9,6 +9,7 @@ Google's library is the package `phonenumbers`.
 import collections
 import json
 import random
+import re
 import sys
 import unicodedata
 
@@ -63,7 +64,7 @@ def written(draw, region, notation, national):
         "dots": lambda: f"+{code}." + grouped(draw, national, ["."]) + ".",
         "slashes": lambda: f"+{code}/" + grouped(draw, national, ["/", "\u2013"]),
         "marks": lambda: f"\u202a+{code}\u200e" + grouped(draw, national, ["\u2011", "\u2009"]) + "\u202c",
-        "trunk": lambda: f"+{code} ({prefix}){national}" if prefix == "0" else f"+{code}-{national}",
+        "trunk": lambda: f"+{code} (0){national}",
         "national": lambda: grouped(draw, national, [" ", "-"]),
         "prefixed": lambda: prefix + grouped(draw, national, [" ", "-"]),
     }
@@ -84,38 +85,125 @@ def digits_of(text):
     return "".join(sign for sign in text if sign in "0123456789")
 
 
-def googles(text, default):
-    """Google's digits, or None. Without a default country bare digits are international."""
-    # Google stops at marks that do not show and at some kinds of white space; Recado drops them.
-    text = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in text if unicodedata.category(sign) != "Cf")
+def parsed(text, default, exceptions):
+    """Google's reading, possible or not. Without a default country bare digits are international."""
+    if "marks" in exceptions["readings"]:
+        # Google stops at marks that do not show and at some kinds of white space; Recado drops them.
+        shown = (sign for sign in text if unicodedata.category(sign) != "Cf")
+        text = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in shown)
     international = text if default != "-" or "+" in text else f"+{text}"
     try:
-        parsed = phonenumbers.parse(international, None if default == "-" else default)
+        return phonenumbers.parse(international, None if default == "-" else default)
     except phonenumbers.NumberParseException:
         return None
-    if phonenumbers.is_possible_number_with_reason(parsed) != ValidationResult.IS_POSSIBLE:
+
+
+def digits_with_code(number):
+    return f"{number.country_code}{phonenumbers.national_significant_number(number)}" if number else None
+
+
+def country_code(digits):
+    """The country code in front of the digits; no code is the beginning of another one."""
+    codes = (digits[:length] for length in (1, 2, 3))
+    return next((code for code in codes if code[:1] != "0" and int(code or 0) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE), "")
+
+
+def main_metadata(code):
+    region = phonenumbers.region_code_for_country_code(int(code))
+    if region == "001":
+        return PhoneMetadata.metadata_for_nongeo_region(int(code))
+    return PhoneMetadata.metadata_for_region(region)
+
+
+def has_form(national, form, areas):
+    if form.startswith("AA"):
+        return national[:2] in areas and has_form(national[2:], form[2:], areas)
+    classes = {"#": "0123456789", "Z": "123456789", "N": "23456789"}
+    return len(national) == len(form) and all(digit in classes.get(sign, sign) for digit, sign in zip(national, form))
+
+
+class Plan:
+    """What Recado knows of a country: Google's metadata, and the forms that the exceptions give for its code."""
+
+    def __init__(self, metadata, exceptions):
+        self.code, self.prefix = str(metadata.country_code), metadata.national_prefix or ""
+        self.exit_prefix = metadata.international_prefix or "$."
+        self.general, self.trunk_zero = metadata.general_desc, metadata.national_prefix == "0"
+        self.forms, self.areas = exceptions["countries"].get(self.code), exceptions["areas"]
+
+    def has_length(self, national):
+        return len(national) in self.general.possible_length
+
+    def takes(self, national):
+        if self.trunk_zero and national.startswith("0") or len(self.code + national) > 15:
+            return False
+        if self.forms is None:
+            return self.has_length(national)
+        return any(has_form(national, form, self.areas) for form in self.forms)
+
+    def knows(self, national):
+        if self.forms is not None:
+            return self.takes(national)
+        pattern = self.general.national_number_pattern
+        return self.has_length(national) and re.fullmatch(pattern, national) is not None
+
+    def is_local(self, national):
+        lengths = set(self.general.possible_length_local_only)
+        if self.forms is not None:
+            lengths |= set(self.general.possible_length) - {len(form) for form in self.forms}
+        return len(national) in lengths
+
+
+def abroad(digits, exceptions, drops_zero):
+    """The digits with their country code in front, less a trunk zero."""
+    code = country_code(digits)
+    if not code:
         return None
-    return f"{parsed.country_code}{phonenumbers.national_significant_number(parsed)}"
+    plan, national = Plan(main_metadata(code), exceptions), digits[len(code) :]
+    if drops_zero and plan.trunk_zero:
+        national = national.removeprefix("0")
+    return code + national if plan.takes(national) else None
+
+
+def literal(region, default, text, exceptions):
+    """What Recado has to answer by its own rules and Google's metadata: no digit is moved, one prefix is taken off at
+    most, and the forms of the exceptions count."""
+    plan, typed = Plan(PhoneMetadata.metadata_for_region(region), exceptions), digits_of(text)
+    if default == "-":
+        in_brackets = "brackets" in exceptions["readings"] and "(0)" in text and not plan.trunk_zero
+        return None if in_brackets and not plan.knows(typed[len(plan.code) :]) else abroad(typed, exceptions, True)
+    if typed.startswith(plan.code) and not plan.knows(typed) and plan.knows(typed[len(plan.code) :]):
+        return abroad(typed, exceptions, False)
+    rest = typed.removeprefix(plan.prefix)
+    national = rest if plan.knows(rest) or not plan.knows(typed) else typed
+    if plan.has_length(national) and plan.takes(national):
+        return plan.code + national
+    return None if plan.is_local(national) else abroad(typed, exceptions, False)
 
 
 def excused(region, default, text, google, recado, exceptions):
-    """The name of the exception that allows the difference."""
-    metadata = PhoneMetadata.metadata_for_region(region)
-    code, prefix, typed = str(metadata.country_code), metadata.national_prefix or "", digits_of(text)
-    if int(code) in exceptions["countries"]:
-        return code
-    national = typed if default != "-" else typed[len(code) :]
+    """The name of the exception that allows the difference: none does where Recado's answer is not the literal one."""
+    if recado != literal(region, default, text, exceptions):
+        return None
+    plan, typed = Plan(PhoneMetadata.metadata_for_region(region), exceptions), digits_of(text)
+    # Without the code: as it is written, as Google reads it (possible or not), and as Google accepts it.
+    written = typed if default != "-" else typed[len(plan.code) :]
+    plain = {written, written.removeprefix(plan.prefix if default != "-" or plan.trunk_zero else "")}
+    read = (digits_with_code(parsed(text, default, exceptions)) or "")[len(plan.code) :]
+    accepted = google and google[len(plan.code) :]
+    keeps_prefix = read and plan.prefix.startswith("0") and read.startswith(plan.prefix)
     readings = {
-        # Bare digits that are too long or too short for the default country, and another country's.
-        "abroad": default != "-" and recado == typed and (google is None or len(google) > 15),
+        # What the default country cannot have, and another one can.
+        "abroad": default != "-" and recado == typed and (google is None or not plan.takes(accepted)),
+        "brackets": default == "-" and "(0)" in text and not plan.trunk_zero and recado is None,
+        "exit": default != "-" and re.match(plan.exit_prefix, typed) is not None,
         "fifteen": recado is None and google and len(google) > 15,
-        "zero": google and prefix.startswith("0") and google[len(code) :].startswith("0"),
-        # Google has taken off, or moved, more than the prefix that is written in every country.
-        "prefix": (recado and recado != code + national and googles(f"+{recado}", "-") == recado)
-        or google
-        and google not in (code + national, code + national.removeprefix("0" if default == "-" else prefix)),
+        "zero": keeps_prefix and recado in (None, plan.code + read.removeprefix(plan.prefix)),
+        # Google has taken off, or moved, more than that.
+        "prefix": read and read not in plain,
     }
-    return next((name for name in exceptions["readings"] if readings.get(name)), None)
+    name = next((name for name in exceptions["readings"] if readings.get(name)), None)
+    return name or (plan.code if plan.forms is not None else None)
 
 
 def judge(exceptions):
@@ -123,7 +211,9 @@ def judge(exceptions):
     for line in sys.stdin:
         recado, region, default, notation, text = line.rstrip("\n").split("\t")
         recado = None if recado == "-" else recado
-        google = googles(text, default)
+        number = parsed(text, default, exceptions)
+        possible = number and phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE
+        google = digits_with_code(number) if possible else None
         counts["numbers"] += 1
         counts["accepted" if recado else "refused"] += 1
         if recado != google:

@@ -50,7 +50,7 @@ pub const EXCEPTIONS: [Exception; 4] = [
 ];
 
 /// For every country.
-pub const READINGS: [Reading; 5] = [
+pub const READINGS: [Reading; 7] = [
     Reading {
         name: "abroad",
         reason: "Bare digits that the default country cannot have are read with their country code. Google takes them for \
@@ -70,7 +70,18 @@ pub const READINGS: [Reading; 5] = [
     Reading {
         name: "zero",
         reason: "Where a plan has a trunk zero, no number begins with a zero. Google keeps the zero where the number would be \
-                 too short without it; so 4004-1234 would be Romania's.",
+                 too short without it, so that 4004-1234 would be Romania's, or without the prefix of a carrier behind it \
+                 (Colombia, Bolivia). It keeps Hungary's 06 in the same way.",
+    },
+    Reading {
+        name: "brackets",
+        reason: "`(0)` says that a zero is not dialled from abroad. Where a plan has no trunk zero, such a text is taken only \
+                 if the zero begins a number of the plan, as in Italy. Google takes the zero for a digit.",
+    },
+    Reading {
+        name: "exit",
+        reason: "What is dialled to reach another country (00, Uruguay's 0158) is no part of a number, and is not taken for a \
+                 `+`: in another country it would be other digits. Google reads what follows as a number with its country code.",
     },
     Reading {
         name: "fifteen",
@@ -79,7 +90,7 @@ pub const READINGS: [Reading; 5] = [
 ];
 
 /// The area codes of Brazil (Anatel): 67.
-pub(super) const AREAS: [&str; 67] = [
+pub const AREAS: [&str; 67] = [
     "11", "12", "13", "14", "15", "16", "17", "18", "19", "21", "22", "24", "27", "28", "31", "32", "33", "34", "35",
     "37", "38", "41", "42", "43", "44", "45", "46", "47", "48", "49", "51", "53", "54", "55", "61", "62", "63", "64",
     "65", "66", "67", "68", "69", "71", "73", "74", "75", "77", "79", "81", "82", "83", "84", "85", "86", "87", "88",
