@@ -3,6 +3,7 @@
 //! A number is never changed into another one: what cannot be read with certainty is refused with what to correct. Whether
 //! a number has an account, and under which digits, only the network can say.
 
+mod default_country;
 pub mod exceptions;
 mod pattern;
 mod plan;
@@ -12,6 +13,7 @@ mod tests;
 
 use std::fmt;
 
+pub use default_country::{DefaultCountry, UnknownDefaultCountry};
 pub use pattern::pattern;
 pub use plan::{Country, UnknownCountry};
 

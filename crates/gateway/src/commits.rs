@@ -25,6 +25,9 @@ impl Follow for InMemory {
             match change {
                 Change::Accepted(channel) => self.dispatcher.tell(channel, News::Accepted),
                 Change::Work(channel) => self.dispatcher.wake(channel),
+                Change::DefaultCountry(institution, country) => {
+                    self.directory.set_default_country(institution, country);
+                }
                 Change::Key(key) => self.directory.take_key(*key),
                 Change::Revoked(id) => self.directory.revoke(id),
                 Change::Channel(channel) => {
@@ -62,7 +65,12 @@ pub async fn follow_outages(gateway: Arc<Gateway>) {
 
 async fn read_anew(gateway: &Gateway) -> Result<(), StoreError> {
     let _one_at_a_time = gateway.changes.lock().await;
-    gateway.store.api_keys().await?.into_iter().for_each(|key| gateway.directory.take_key(key));
+    let keys = gateway.store.api_keys().await?;
+    // Read behind the keys and taken over before them: a key is never known here without its default country.
+    for institution in gateway.store.institutions().await? {
+        gateway.directory.set_default_country(institution.id, institution.default_country);
+    }
+    keys.into_iter().for_each(|key| gateway.directory.take_key(key));
     let channels = gateway.store.channels().await?;
     channels.iter().for_each(|channel| gateway.directory.add_channel(channel));
     if gateway.cluster.is_none() {

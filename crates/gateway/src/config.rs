@@ -224,7 +224,7 @@ pub struct Behaviour {
     pub unknown_fields: UnknownFields,
 
     /// Country of numbers without a `+` and without a country code, by its two letters, such as BR; without it they are
-    /// refused
+    /// refused. An institution can have its own: `recado institutions update --default-country`
     #[arg(long, env = "RECADO_DEFAULT_COUNTRY", hide_env_values = true, value_name = "COUNTRY")]
     pub default_country: Option<Country>,
 

@@ -6,6 +6,7 @@
 
 mod call;
 mod client;
+mod institutions;
 mod socket;
 
 use std::fmt;
@@ -15,7 +16,7 @@ use recado_domain::api_key::{Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scop
 use recado_domain::channel::{ChannelAction, ChannelType};
 use recado_domain::field_errors::{Field, FieldErrors};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
-use recado_domain::phone::PhoneNumber;
+use recado_domain::phone::{DefaultCountry, PhoneNumber};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -29,11 +30,10 @@ use crate::api::channels::ChannelView;
 use crate::api::channels::connect::{BAD_PHONE, ConnectedView};
 use crate::api::channels::pairing::PairingView;
 use crate::api::error::ApiError;
-use crate::clock::rfc3339;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels::{ChannelChange, ChannelWish};
-use crate::operations::{api_keys, channels, institutions, links, pairing, person, secrets};
+use crate::operations::{api_keys, channels, links, pairing, person, secrets};
 use crate::store::person::{Erasure, Person, PersonQuery};
 
 /// Rows that a listing fetches at once.
@@ -46,8 +46,13 @@ pub enum Command {
     CreateInstitution {
         name: String,
         rate_limit: RateLimit,
+        default_country: DefaultCountry,
     },
     ListInstitutions,
+    UpdateInstitution {
+        institution: Option<String>,
+        default_country: DefaultCountry,
+    },
     CreateKey {
         institution: Option<String>,
         name: String,
@@ -98,6 +103,11 @@ pub enum Command {
         which: WhichChannel,
     },
     RotateSecrets,
+    /// Reads the number of a person, as the institution would read it.
+    ReadNumber {
+        institution: Option<InstitutionId>,
+        text: String,
+    },
     /// A page of what is kept of a person.
     ShowPerson {
         query: PersonQuery,
@@ -168,6 +178,9 @@ impl Desk {
                 let done = secrets::rotate(&self.gateway).await?;
                 Ok(rotation(&self.gateway, &done))
             }
+            Command::ReadNumber { institution, text } => {
+                Ok(person::number(&self.gateway, institution, &text)?.digits().into())
+            }
             Command::ShowPerson { query } => person::page(&self.gateway, query).await,
             Command::ShowPersonOnSandbox { person, after } => person::on_sandbox(&self.gateway, person, after).await,
             Command::ErasePerson { erasure } => person::erase(&self.gateway, erasure).await,
@@ -188,32 +201,27 @@ impl Desk {
 /// The commands that the API does not have, or not for every institution.
 async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> {
     match command {
-        Command::CreateInstitution { name, rate_limit } => {
-            let made = institutions::found(gateway, &name, rate_limit).await?;
-            Ok(json!({
-                "id": made.id, "testKey": made.test_key, "liveKey": made.live_key,
-                "sandboxChannel": made.sandbox_channel,
-            }))
+        Command::CreateInstitution { name, rate_limit, default_country } => {
+            institutions::create(gateway, &name, rate_limit, default_country).await
         }
-        Command::ListInstitutions => {
-            let all = gateway.store.institutions().await?;
-            let view = |one: &crate::store::rows::Institution| json!({ "id": one.id, "name": one.name, "createdAt": rfc3339(one.created_at) });
-            Ok(all.iter().map(view).collect())
+        Command::ListInstitutions => institutions::list(gateway).await,
+        Command::UpdateInstitution { institution, default_country } => {
+            institutions::update(gateway, institution.as_deref(), default_country).await
         }
         Command::CreateKey { institution, name, environment, scopes, rate_limit, expires_at } => {
-            let institution = find_institution(gateway, institution.as_deref()).await?;
+            let institution = institutions::find_id(gateway, institution.as_deref()).await?;
             let new = new_key(gateway, &name, (environment, &scopes), rate_limit, expires_at.as_deref())?;
             let (key, secret) = api_keys::create(gateway, institution, new).await?;
             Ok(json!({ "id": key.id, "key": secret.reveal() }))
         }
         Command::ListKeys { institution } => {
-            let institution = find_institution(gateway, institution.as_deref()).await?;
+            let institution = institutions::find_id(gateway, institution.as_deref()).await?;
             let keys = [Environment::Test, Environment::Live].map(|kind| gateway.directory.keys(institution, kind));
             let valid = keys.iter().flatten().filter(|entry| !entry.is_revoked());
             as_list(valid.map(|entry| ApiKeyView::new(&entry.key, entry.last_used_at())))
         }
         Command::RevokeKey { institution, id } => {
-            let institution = find_institution(gateway, institution.as_deref()).await?;
+            let institution = institutions::find_id(gateway, institution.as_deref()).await?;
             let id: ApiKeyId = id.parse().map_err(|_| ApiError::ApiKeyNotFound)?;
             let keys = [Environment::Test, Environment::Live].map(|kind| gateway.directory.keys(institution, kind));
             let entry = keys.iter().flatten().find(|entry| entry.key.id == id && !entry.is_revoked());
@@ -227,13 +235,13 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
 async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, ApiError> {
     match command {
         Command::CreateChannel { institution, environment, name, kind, id } => {
-            let institution = find_institution(gateway, institution.as_deref()).await?;
+            let institution = institutions::find_id(gateway, institution.as_deref()).await?;
             let wish = ChannelWish { name: Some(name), kind: Some(kind), id };
             let made = channels::create(gateway, institution, environment, wish, FieldErrors::default()).await?;
             as_value(ChannelView::from(made))
         }
         Command::ListChannels { institution } => {
-            let institution = find_institution(gateway, institution.as_deref()).await?;
+            let institution = institutions::find_id(gateway, institution.as_deref()).await?;
             as_list(all_channels(gateway, institution).await?.into_iter())
         }
         Command::ShowChannel { which } => {
@@ -340,20 +348,6 @@ fn new_key(
     Ok(api_keys::NewKey { name, grant, parent: None })
 }
 
-/// The institution that was named, or the only one there is.
-async fn find_institution(gateway: &Gateway, named: Option<&str>) -> Result<InstitutionId, ApiError> {
-    let all = gateway.store.institutions().await?;
-    match (named, &all[..]) {
-        (Some(id), _) => {
-            let found = all.iter().find(|institution| institution.id.to_string() == id);
-            found.map(|institution| institution.id).ok_or(ApiError::InstitutionNotFound)
-        }
-        (None, [only]) => Ok(only.id),
-        (None, []) => Err(ApiError::InstitutionNotFound),
-        (None, _) => Err(ApiError::field("institution", "Ha mais de uma instituicao: informe --institution.")),
-    }
-}
-
 async fn all_channels(gateway: &Gateway, institution: InstitutionId) -> Result<Vec<ChannelView>, ApiError> {
     let mut views = Vec::new();
     for environment in [Environment::Test, Environment::Live] {
@@ -369,7 +363,7 @@ async fn all_channels(gateway: &Gateway, institution: InstitutionId) -> Result<V
 }
 
 async fn find_channel(gateway: &Gateway, which: &WhichChannel) -> Result<Arc<ChannelEntry>, ApiError> {
-    let institution = find_institution(gateway, which.institution.as_deref()).await?;
+    let institution = institutions::find_id(gateway, which.institution.as_deref()).await?;
     let environments = [Environment::Test, Environment::Live].into_iter();
     let wanted = environments.filter(|environment| which.environment.is_none_or(|wanted| wanted == *environment));
     let mut found = wanted.filter_map(|environment| {

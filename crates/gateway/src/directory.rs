@@ -1,4 +1,5 @@
-//! What every request asks for, kept in memory: the keys and the channels.
+//! What every request asks for, kept in memory: the keys, the channels, and the default countries of
+//! institutions.
 //!
 //! On a store that one process has to itself (a lock on the data directory sees to it) every change passes through here,
 //! so the directory is never behind: a revoked key is refused at the next call. Where nodes share one, `cluster::changes`
@@ -11,6 +12,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelType};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::phone::DefaultCountry;
 
 use crate::api::rate_limit::{Calls, KeyLimit, Quota};
 use crate::clock::Millis;
@@ -118,9 +120,11 @@ impl ChannelEntry {
 /// By their ids first: a stranger may ask for all that have one.
 type Names = HashMap<String, HashMap<(InstitutionId, Environment), Arc<ChannelEntry>>>;
 
-/// All keys and channels.
+/// All keys and channels, and the default countries of institutions.
 #[derive(Default)]
 pub struct Directory {
+    /// Those that were set; any other institution has the default country of the server.
+    default_countries: RwLock<HashMap<InstitutionId, DefaultCountry>>,
     keys: RwLock<HashMap<[u8; 32], Arc<KeyEntry>>>,
     channels: RwLock<HashMap<ChannelKey, Arc<ChannelEntry>>>,
     names: RwLock<Names>,
@@ -149,6 +153,28 @@ impl Directory {
         let directory = Self { keys: RwLock::new(keys), ..Self::default() };
         channels.iter().for_each(|channel| directory.add_channel(channel));
         directory
+    }
+
+    /// The default country of an institution.
+    pub fn default_country(&self, institution: InstitutionId) -> DefaultCountry {
+        let countries = self.default_countries.read().unwrap_or_else(PoisonError::into_inner);
+        countries.get(&institution).copied().unwrap_or_default()
+    }
+
+    /// The default countries that institutions have.
+    pub fn default_countries(&self) -> Vec<DefaultCountry> {
+        let countries = self.default_countries.read().unwrap_or_else(PoisonError::into_inner);
+        countries.values().copied().chain([DefaultCountry::Server]).collect()
+    }
+
+    /// Takes over the default country of an institution.
+    pub fn set_default_country(&self, institution: InstitutionId, country: DefaultCountry) {
+        let mut countries = self.default_countries.write().unwrap_or_else(PoisonError::into_inner);
+        if country == DefaultCountry::Server {
+            countries.remove(&institution);
+        } else {
+            countries.insert(institution, country);
+        }
     }
 
     /// The key with this hash, valid or not.

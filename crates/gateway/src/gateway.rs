@@ -28,6 +28,7 @@ use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
 use crate::store::Store;
 use crate::store::postgres::PgStore;
+use crate::store::rows::StoreError;
 use crate::store::sqlite::{self, SqliteStore};
 
 /// The store's file in the data directory.
@@ -56,7 +57,7 @@ pub struct Gateway {
     pub intake: Intake,
     /// Seats for those who follow events.
     pub followers: Arc<Semaphore>,
-    /// Keys and channels are changed one at a time, so that the directory hears of changes in the order of the store.
+    /// Institutions, keys and channels are changed one at a time, so that the directory hears of changes in the order of the store.
     pub changes: Mutex<()>,
     /// A key was used for the first time since uses were written down.
     pub key_used: Notify,
@@ -84,7 +85,7 @@ impl Gateway {
             leases.clone(),
         )));
         let providers = Arc::new(providers);
-        let directory = Arc::new(Directory::new(store.api_keys().await?, &store.channels().await?));
+        let directory = Arc::new(read_directory(&*store).await?);
         let chance = (clock.clone(), entropy.clone());
         let dispatcher = Dispatcher::new(store.clone(), providers.clone(), directory.clone(), chance, leases);
         store.follow(Arc::new(InMemory { directory: directory.clone(), dispatcher: dispatcher.clone() }));
@@ -113,8 +114,8 @@ impl Gateway {
     }
 
     /// The country whose numbers this institution's callers may write without a country code.
-    pub fn country(&self, _institution: InstitutionId) -> Option<Country> {
-        self.behaviour.default_country
+    pub fn country(&self, institution: InstitutionId) -> Option<Country> {
+        self.directory.default_country(institution).or(self.behaviour.default_country)
     }
 
     /// Where networks hand in receipts.
@@ -143,6 +144,14 @@ pub fn look_for_store(data_dir: &Path) -> anyhow::Result<()> {
         bail!("{} is empty: make a store with `recado init --data-dir {dir}`, or restore a back-up", store.display());
     }
     Ok(())
+}
+
+async fn read_directory(store: &dyn Store) -> Result<Directory, StoreError> {
+    let directory = Directory::new(store.api_keys().await?, &store.channels().await?);
+    for institution in store.institutions().await? {
+        directory.set_default_country(institution.id, institution.default_country);
+    }
+    Ok(directory)
 }
 
 /// What a gateway stands on.

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use recado_domain::api_key::DEFAULT_RATE_LIMIT;
+use recado_domain::phone::DefaultCountry;
 use serde_json::json;
 
 use super::{Common, output};
@@ -86,7 +87,7 @@ async fn found(dir: &Path, behaviour: Behaviour, name: &str) -> Result<Founded> 
         if !gateway.store.institutions().await?.is_empty() {
             bail!("there are institutions in the database already: `recado institutions create` makes further ones");
         }
-        let made = institutions::found(&gateway, name, Some(DEFAULT_RATE_LIMIT)).await;
+        let made = institutions::found(&gateway, name, Some(DEFAULT_RATE_LIMIT), DefaultCountry::Server).await;
         made.map_err(|error| AskError::from(&error).into())
     };
     let made = made.await;

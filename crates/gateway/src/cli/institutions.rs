@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Subcommand;
+use recado_domain::phone::DefaultCountry;
 
 use super::{Common, Rate, operate, output, parse_rate_limit};
 use crate::control::Command as Control;
@@ -16,6 +17,22 @@ pub enum Command {
         /// Calls a minute of its first keys: a number, or unlimited
         #[arg(long, default_value = "60", value_parser = parse_rate_limit, value_name = "N")]
         rate_limit: Rate,
+        /// Country of numbers without a `+` and without a country code, by its two letters; none: such numbers are
+        /// refused; server: as the setting of the server says
+        #[arg(long, default_value = "server", value_name = "COUNTRY")]
+        default_country: DefaultCountry,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Change the default country of an institution
+    Update {
+        /// Country of numbers without a `+` and without a country code, by its two letters; none: such numbers are
+        /// refused; server: as the setting of the server says
+        #[arg(long, value_name = "COUNTRY")]
+        default_country: DefaultCountry,
+        /// Which institution; needed when there is more than one
+        #[arg(long, value_name = "ID")]
+        institution: Option<String>,
         #[command(flatten)]
         common: Common,
     },
@@ -29,8 +46,11 @@ pub enum Command {
 impl Command {
     pub async fn run(self) -> Result<()> {
         let (common, command) = match self {
-            Self::Create { name, rate_limit: Rate(rate_limit), common } => {
-                (common, Control::CreateInstitution { name, rate_limit })
+            Self::Create { name, rate_limit: Rate(rate_limit), default_country, common } => {
+                (common, Control::CreateInstitution { name, rate_limit, default_country })
+            }
+            Self::Update { default_country, institution, common } => {
+                (common, Control::UpdateInstitution { institution, default_country })
             }
             Self::List { common } => (common, Control::ListInstitutions),
         };

@@ -1,4 +1,4 @@
-//! Keys and channels that other nodes changed, taken over into what this one keeps in memory.
+//! Institutions, keys and channels that other nodes changed, taken over into what this one keeps in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -76,6 +76,10 @@ async fn take_since(gateway: &Gateway, cluster: &Cluster, seen: &mut i64) -> Res
     // What this node changes meanwhile reaches its directory in the order of the store, too.
     let _one_at_a_time = gateway.changes.lock().await;
     let changes = cluster.store.changes_since(*seen).await?;
+    // Before the keys: a key is never known here without the default country of its institution.
+    for (institution, country) in changes.default_countries {
+        gateway.directory.set_default_country(institution, country);
+    }
     changes.keys.into_iter().for_each(|key| gateway.directory.take_key(key));
     for channel in &changes.channels {
         gateway.directory.add_channel(channel);

@@ -9,7 +9,7 @@ use recado_domain::api_key::Environment;
 use recado_domain::ids::InstitutionId;
 use serde::{Deserialize, Serialize};
 
-use super::{Desk, find_institution, in_both_environments};
+use super::{Desk, in_both_environments, institutions};
 use crate::api::auth::vouch;
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;
@@ -56,7 +56,7 @@ pub(super) async fn answer(desk: &Desk, call: Call) -> Result<Reply, ApiError> {
 
 /// For whom a call is made.
 pub(super) async fn resolve(gateway: &Gateway, whose: &Whose) -> Result<(InstitutionId, Environment), ApiError> {
-    let institution = find_institution(gateway, whose.institution.as_deref()).await?;
+    let institution = institutions::find_id(gateway, whose.institution.as_deref()).await?;
     Ok((institution, environment(gateway, institution, whose)?))
 }
 

@@ -3,6 +3,7 @@
 use recado_domain::api_key::{Environment, Grant, RateLimit, Scopes};
 use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::{ChannelId, InstitutionId};
+use recado_domain::phone::DefaultCountry;
 use recado_domain::text;
 
 use super::api_keys::NewKey;
@@ -19,14 +20,24 @@ pub struct Founded {
 }
 
 /// Makes an institution with a key for each environment and its sandbox channel.
-pub async fn found(gateway: &Gateway, name: &str, rate_limit: RateLimit) -> Result<Founded, ApiError> {
+pub async fn found(
+    gateway: &Gateway,
+    name: &str,
+    rate_limit: RateLimit,
+    default_country: DefaultCountry,
+) -> Result<Founded, ApiError> {
     let name = name.trim();
     if name.is_empty() || text::check_name(name, 100).is_err() {
         return Err(ApiError::field("name", "O nome da instituicao deve ter de 1 a 100 caracteres."));
     }
     let id = gateway.new_ids().institution();
     let now = gateway.clock.now();
-    gateway.store.create_institution(Institution { id, name: name.to_owned(), created_at: now }).await?;
+    let institution = Institution { id, name: name.to_owned(), default_country, created_at: now };
+    // The calls below hold this lock as well.
+    {
+        let _one_at_a_time = gateway.changes.lock().await;
+        gateway.store.create_institution(institution).await?;
+    }
     let key = async |environment: Environment| {
         let grant = Grant { environment, scopes: Scopes::all(), rate_limit, expires_at: None };
         let new = NewKey { name: format!("{} key", environment.name()), grant, parent: None };
@@ -46,4 +57,15 @@ pub async fn found(gateway: &Gateway, name: &str, rate_limit: RateLimit) -> Resu
     };
     super::channels::add(gateway, channel).await?;
     Ok(Founded { id, test_key, live_key, sandbox_channel })
+}
+
+/// Sets the default country of an institution: the next call reads its numbers by it.
+pub async fn set_default_country(
+    gateway: &Gateway,
+    id: InstitutionId,
+    country: DefaultCountry,
+) -> Result<(), ApiError> {
+    let _one_at_a_time = gateway.changes.lock().await;
+    let found = gateway.store.set_default_country(id, country).await?;
+    if found { Ok(()) } else { Err(ApiError::InstitutionNotFound) }
 }

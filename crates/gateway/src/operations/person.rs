@@ -1,6 +1,10 @@
 //! A person's rights: what is kept of one recipient, shown and erased. Page by page, so that neither a person with a
 //! hundred thousand messages fills the memory, nor anybody waits behind them.
 
+use std::collections::BTreeSet;
+
+use recado_domain::ids::InstitutionId;
+use recado_domain::phone::{InvalidPhone, PhoneNumber};
 use recado_domain::status::MessageStatus;
 use serde_json::{Value, json};
 
@@ -9,6 +13,31 @@ use crate::clock::rfc3339;
 use crate::gateway::Gateway;
 use crate::store::person::{EarlyReceipt, Erasure, Person, PersonQuery, PersonRow};
 use crate::store::rows::{ChannelKey, Message};
+
+const BAD_NUMBER: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";
+const SEVERAL_NUMBERS: &str =
+    "O numero nao e o mesmo para todas as instituicoes: informe --institution, ou o numero com + e o codigo do pais.";
+
+/// The number of a person. Where no institution is named, it must be the same number for all of them.
+pub fn number(gateway: &Gateway, institution: Option<InstitutionId>, text: &str) -> Result<PhoneNumber, ApiError> {
+    let text = text.trim();
+    let countries = match institution {
+        Some(institution) => vec![gateway.directory.default_country(institution)],
+        None => gateway.directory.default_countries(),
+    };
+    let servers = gateway.behaviour.default_country;
+    let read: Vec<_> = countries.into_iter().map(|country| PhoneNumber::parse(text, country.or(servers))).collect();
+    // A number that was accepted by the rules of a former version is found as well, with a `+`.
+    let kept = text.starts_with('+').then(|| PhoneNumber::of_stored(text).ok()).flatten();
+    let numbers: BTreeSet<_> = read.iter().flatten().cloned().collect();
+    match (numbers.first(), read.into_iter().find_map(Result::err)) {
+        _ if numbers.len() > 1 => Err(ApiError::field("recipient", SEVERAL_NUMBERS)),
+        (Some(number), _) => Ok(number.clone()),
+        (None, fault) => {
+            kept.ok_or_else(|| ApiError::field("recipient", fault.unwrap_or(InvalidPhone::Malformed).text(BAD_NUMBER)))
+        }
+    }
+}
 
 /// A page of what the store keeps.
 pub async fn page(gateway: &Gateway, query: PersonQuery) -> Result<Value, ApiError> {

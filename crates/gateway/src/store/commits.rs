@@ -1,9 +1,10 @@
-//! What a commit changes that is also kept in memory: which channels have work, and the keys and channels of the
-//! directory. The store tells it after each commit, so that none of it depends on the request that asked for the change.
+//! What a commit changes that is also kept in memory: which channels have work, and the institutions, keys and
+//! channels of the directory. The store tells it after each commit, so that none of it depends on the request that asked for the change.
 
 use std::sync::{Arc, OnceLock};
 
-use recado_domain::ids::ApiKeyId;
+use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::phone::DefaultCountry;
 
 use super::rows::{ApiKey, Channel, ChannelKey};
 
@@ -14,6 +15,8 @@ pub enum Change {
     Accepted(ChannelKey),
     /// A message of the channel was cancelled, or the channel changed its state: what waited may be sent now.
     Work(ChannelKey),
+    /// The default country of an institution was set.
+    DefaultCountry(InstitutionId, DefaultCountry),
     /// A key was created.
     Key(Box<ApiKey>),
     /// A key was revoked.

@@ -39,6 +39,7 @@ suite! { [
 ] {
     accounts:
         institutions_are_listed_oldest_first,
+        a_default_country_is_stored,
         a_key_comes_back_as_it_was_made,
         a_key_hash_exists_once,
         a_revoked_key_keeps_its_first_time,

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::phone::DefaultCountry;
 use recado_domain::status::MessageStatus;
 use tempfile::TempDir;
 use test_postgres::{Database, Pooler};
@@ -108,7 +109,12 @@ impl Ground {
     pub(crate) async fn on(engine: impl Engine + 'static) -> Self {
         let store = engine.open().await;
         let institution = InstitutionId::new(NOW, [0; 10]);
-        let row = Institution { id: institution, name: "Padaria".to_owned(), created_at: NOW };
+        let row = Institution {
+            id: institution,
+            name: "Padaria".to_owned(),
+            default_country: DefaultCountry::Server,
+            created_at: NOW,
+        };
         store.create_institution(row).await.expect("an institution");
         Self { engine: Box::new(engine), store, institution, made: AtomicU64::new(1) }
     }

@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::phone::DefaultCountry;
 use tokio::sync::watch;
 
 use crate::clock::Millis;
@@ -42,14 +43,16 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the store works; changes wake whoever watches.
     fn health(&self) -> watch::Receiver<Health>;
 
-    /// Names who hears of each commit. What is accepted, and every change of keys and channels, is told after its commit and
-    /// before its caller is answered.
+    /// Names who hears of each commit. What is accepted, and every change of institutions, keys and channels, is told
+    /// after its commit and before its caller is answered.
     fn follow(&self, follow: Arc<dyn Follow>);
 
     /// All institutions, oldest first.
     async fn institutions(&self) -> Result<Vec<Institution>>;
     /// Adds an institution.
     async fn create_institution(&self, institution: Institution) -> Result<()>;
+    /// Sets the default country of an institution; `false` when there is no such institution.
+    async fn set_default_country(&self, id: InstitutionId, country: DefaultCountry) -> Result<bool>;
 
     /// All keys, revoked ones too, oldest first.
     async fn api_keys(&self) -> Result<Vec<ApiKey>>;

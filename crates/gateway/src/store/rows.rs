@@ -6,6 +6,7 @@ use recado_domain::api_key::{Environment, Grant};
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, NetworkId};
 use recado_domain::pacing::RecipientPacing;
+use recado_domain::phone::DefaultCountry;
 use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
@@ -40,6 +41,7 @@ pub enum StoreError {
 pub struct Institution {
     pub id: InstitutionId,
     pub name: String,
+    pub default_country: DefaultCountry,
     pub created_at: Millis,
 }
 

@@ -18,6 +18,7 @@ mod kill;
 mod load;
 mod log;
 mod nul;
+mod numbers;
 mod openapi;
 mod seed;
 mod slow;

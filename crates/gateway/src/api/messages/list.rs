@@ -53,7 +53,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .needs(Scope::MessagesRead)
         .pages(schemas::uuid())
         .query("status", "Only those in this state.", schemas::one_of(MessageStatus::ALL.map(MessageStatus::name)))
-        .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM"))
+        .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM."))
         .answers::<List<MessageView>>(200, "A page of messages.", page)
         .refuses([ApiError::ChannelNotFound, ApiError::Unavailable])
 }

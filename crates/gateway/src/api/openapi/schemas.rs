@@ -40,6 +40,10 @@ pub fn network_id() -> Value {
 
 /// A phone number with its country code, in the usual notations.
 pub fn phone(description: &str) -> Value {
+    let description = format!(
+        "{description} The pattern tells numbers with DDI; where there is a default country, its numbers without DDI are \
+         taken as well."
+    );
     json!({"type": "string", "pattern": recado_domain::phone::pattern(), "description": description})
 }
 

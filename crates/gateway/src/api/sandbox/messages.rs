@@ -105,7 +105,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .needs(Scope::SandboxRead)
         .pages(schemas::network_id())
         .query("direction", "Nothing comes in yet.", schemas::one_of(["OUTBOUND", "INBOUND"]))
-        .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM"))
+        .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM."))
         .answers::<List<ShownView>>(
             200,
             "A page of what arrived.",

@@ -28,8 +28,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 pub async fn run(who: &Who, (yes, compact): (bool, bool), common: &Common) -> Result<Exit> {
     let data_dir = &common.data_dir.data_dir;
-    let number = who.number()?;
-    // Before the store is opened: whoever thinks it over keeps no server from its start.
+    let local = Local::open(data_dir).await?;
+    let number = who.number(&local).await;
+    local.close().await;
+    let number = number?;
+    // While the store is closed: whoever thinks it over keeps no server from its start.
     if !yes && !confirmed(who, &number)? {
         note("nothing was erased");
         return Ok(Exit::Failed);
@@ -43,7 +46,7 @@ pub async fn run(who: &Who, (yes, compact): (bool, bool), common: &Common) -> Re
         bail!("a server works on {}: the files are written anew only when it is stopped", data_dir.display());
     }
     let done = tokio::select! {
-        done = erase(&local, who) => done.map(Some),
+        done = erase(&local, who, &number) => done.map(Some),
         () = signals.next() => Ok(None),
     };
     local.close().await;
@@ -91,8 +94,8 @@ fn confirmed(who: &Who, number: &PhoneNumber) -> Result<bool> {
     Ok(answer.trim() == "yes")
 }
 
-async fn erase(local: &Local, who: &Who) -> Result<Value> {
-    let person = who.find(local).await?;
+async fn erase(local: &Local, who: &Who, number: &PhoneNumber) -> Result<Value> {
+    let person = who.find(local, number).await?;
     let mut total = Total::default();
     erase_messages(local, &person, &mut total).await?;
     let contacts = |after| Control::ErasePerson { erasure: Erasure::Contacts { person: person.clone(), after } };

@@ -17,7 +17,6 @@ use crate::shutdown::Signals;
 use crate::store::person::{Person, PersonPart};
 
 pub async fn run(who: &Who, output: Option<PathBuf>, data_dir: &Path) -> Result<Exit> {
-    who.number()?;
     let mut signals = Signals::listen()?;
     let local = Local::open(data_dir).await?;
     let done = tokio::select! {
@@ -29,7 +28,7 @@ pub async fn run(who: &Who, output: Option<PathBuf>, data_dir: &Path) -> Result<
 }
 
 async fn write_to(local: &Local, who: &Who, output: Option<PathBuf>) -> Result<()> {
-    let person = who.find(local).await?;
+    let person = who.find(local, &who.number(local).await?).await?;
     let Some(path) = output else {
         return write(local, &person, &mut BufWriter::new(std::io::stdout())).await;
     };

@@ -5,7 +5,7 @@ mod export;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::PhoneNumber;
@@ -47,7 +47,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Who {
-    /// The recipient's number, DDI+DDD+NUM
+    /// The recipient's number, DDI+DDD+NUM; without DDI where there is a default country
     #[arg(long, value_name = "NUMBER")]
     recipient: String,
     /// Only what this institution has of them; without it what all have
@@ -65,19 +65,16 @@ impl Command {
 }
 
 impl Who {
-    fn number(&self) -> Result<PhoneNumber> {
-        let given = self.recipient.trim();
-        // What was accepted by the rules of a former version can be found and erased, too: with a `+`.
-        let kept = |fault| if given.starts_with('+') { PhoneNumber::of_stored(given) } else { Err(fault) };
-        PhoneNumber::parse(given, None)
-            .or_else(kept)
-            .map_err(|_| anyhow!("the recipient is a number with its country code: DDI+DDD+NUM"))
+    /// The number, as it is read where it was stored.
+    async fn number(&self, local: &Local) -> Result<PhoneNumber> {
+        let institution = self.institution(local).await?;
+        let read = local.execute(Control::ReadNumber { institution, text: self.recipient.clone() }).await?;
+        Ok(PhoneNumber::of_stored(read.as_str().unwrap_or_default())?)
     }
 
     /// The person behind the number: with its other form, and with those that the networks have named.
-    async fn find(&self, local: &Local) -> Result<Person> {
-        let number = self.number()?;
-        let mut person = Person { numbers: forms(&number), institution: self.institution(local).await? };
+    async fn find(&self, local: &Local, number: &PhoneNumber) -> Result<Person> {
+        let mut person = Person { numbers: forms(number), institution: self.institution(local).await? };
         loop {
             let known = person.numbers.len();
             let (mut found, wanted) = (Vec::new(), person.clone());

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::phone::DefaultCountry;
 use tokio::sync::watch;
 
 use crate::clock::Millis;
@@ -165,6 +166,10 @@ impl Store for Shaky {
 
     async fn create_institution(&self, institution: Institution) -> Result<()> {
         self.inner.create_institution(institution).await
+    }
+
+    async fn set_default_country(&self, id: InstitutionId, country: DefaultCountry) -> Result<bool> {
+        self.inner.set_default_country(id, country).await
     }
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>> {

@@ -2,6 +2,7 @@
 
 use recado_domain::api_key::{Environment, Grant, Scope, Scopes};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::phone::DefaultCountry;
 
 use crate::store::fixtures::{DAY, Ground, NOW};
 use crate::store::rows::{ApiKey, Institution, StoreError};
@@ -32,7 +33,12 @@ async fn only_key(ground: &Ground) -> ApiKey {
 }
 
 pub(super) async fn institutions_are_listed_oldest_first(ground: Ground) {
-    let older = Institution { id: InstitutionId::new(NOW, [9; 10]), name: "Café ☕".to_owned(), created_at: NOW - 1 };
+    let older = Institution {
+        id: InstitutionId::new(NOW, [9; 10]),
+        name: "Café ☕".to_owned(),
+        default_country: DefaultCountry::Server,
+        created_at: NOW - 1,
+    };
     ground.store.create_institution(older.clone()).await.expect("stored");
     let listed = ground.store.institutions().await.expect("read");
     assert_eq!(listed[0], older);
@@ -41,6 +47,29 @@ pub(super) async fn institutions_are_listed_oldest_first(ground: Ground) {
 
     let again = ground.store.create_institution(older).await;
     assert!(matches!(again, Err(StoreError::Refused(_))), "{again:?}");
+}
+
+pub(super) async fn a_default_country_is_stored(ground: Ground) {
+    let country = |letters: &str| DefaultCountry::Country(letters.parse().expect("a country"));
+    let made = Institution {
+        id: InstitutionId::new(NOW, [9; 10]),
+        name: "Lisboa".to_owned(),
+        default_country: country("PT"),
+        created_at: NOW + 1,
+    };
+    ground.store.create_institution(made.clone()).await.expect("stored");
+    let countries = async || {
+        let listed = ground.store.institutions().await.expect("read");
+        listed.into_iter().map(|institution| institution.default_country).collect::<Vec<_>>()
+    };
+    assert_eq!(countries().await, [DefaultCountry::Server, country("PT")]);
+    for set in [country("BR"), DefaultCountry::None, DefaultCountry::Server] {
+        assert!(ground.store.set_default_country(ground.institution, set).await.expect("stored"));
+        assert_eq!(countries().await, [set, country("PT")], "the other institution keeps its own");
+    }
+    let unknown = InstitutionId::new(NOW, [7; 10]);
+    assert!(!ground.store.set_default_country(unknown, country("BR")).await.expect("asked"));
+    assert_eq!(countries().await, [DefaultCountry::Server, country("PT")]);
 }
 
 pub(super) async fn a_key_comes_back_as_it_was_made(ground: Ground) {

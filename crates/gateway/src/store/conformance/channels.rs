@@ -6,6 +6,7 @@ use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::RecipientPacing;
+use recado_domain::phone::DefaultCountry;
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{DAY, Ground, NOW, ids, request, sent};
@@ -49,7 +50,12 @@ pub(super) async fn an_id_is_taken_once_per_institution_and_environment(ground: 
     let test = NewChannel { environment: Environment::Test, ..new.clone() };
     assert!(ground.store.create_channel(test).await.expect("stored").is_some(), "another environment");
     let neighbour = InstitutionId::new(NOW, [8; 10]);
-    let row = Institution { id: neighbour, name: "Vizinha".to_owned(), created_at: NOW };
+    let row = Institution {
+        id: neighbour,
+        name: "Vizinha".to_owned(),
+        default_country: DefaultCountry::Server,
+        created_at: NOW,
+    };
     ground.store.create_institution(row).await.expect("stored");
     let theirs = NewChannel { institution: neighbour, ..new };
     assert!(ground.store.create_channel(theirs).await.expect("stored").is_some(), "another institution");

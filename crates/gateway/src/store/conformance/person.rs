@@ -2,6 +2,7 @@
 
 use recado_domain::channel::ChannelType;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::phone::DefaultCountry;
 use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
@@ -136,7 +137,12 @@ pub(super) async fn a_person_is_shown_with_all_that_is_kept(ground: Ground) {
 
 pub(super) async fn only_one_institutions_person_is_shown_and_erased(ground: Ground) {
     let other = InstitutionId::new(NOW, [9; 10]);
-    let row = Institution { id: other, name: "Farmacia".to_owned(), created_at: NOW };
+    let row = Institution {
+        id: other,
+        name: "Farmacia".to_owned(),
+        default_country: DefaultCountry::Server,
+        created_at: NOW,
+    };
     ground.store.create_institution(row).await.expect("stored");
     let ours = ground.channel("loja").await;
     let new = NewChannel {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use recado_domain::api_key::{Environment, Grant, Scope};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::phone::DefaultCountry;
 use tokio_postgres::Row;
 
 use super::db::{Db, Done, args, not_understood};
@@ -11,18 +12,38 @@ use crate::clock::Millis;
 use crate::store::rows::{ApiKey, Institution};
 
 pub(super) async fn institutions(db: Db<'_>) -> Done<Vec<Institution>> {
-    let rows = db.rows("select id, name, created_at from institutions order by created_at, id", &[]).await?;
+    let sql = "select id, name, created_at, default_country from institutions order by created_at, id";
     let institution = |row: &Row| {
-        Ok(Institution { id: InstitutionId::from_bytes(bytes(row, 0)?), name: row.get(1), created_at: row.get(2) })
+        Ok(Institution {
+            id: InstitutionId::from_bytes(bytes(row, 0)?),
+            name: row.get(1),
+            created_at: row.get(2),
+            default_country: DefaultCountry::of_stored(row.get(3)),
+        })
     };
-    rows.iter().map(institution).collect()
+    db.rows(sql, &[]).await?.iter().map(institution).collect()
+}
+
+/// The default countries that were set behind this version of the directory.
+pub(super) async fn default_countries_since(db: Db<'_>, version: i64) -> Done<Vec<(InstitutionId, DefaultCountry)>> {
+    let sql = "select id, default_country from institutions where version > $1";
+    let country = |row: &Row| Ok((InstitutionId::from_bytes(bytes(row, 0)?), DefaultCountry::of_stored(row.get(1))));
+    db.rows(sql, args![version]).await?.iter().map(country).collect()
 }
 
 pub(super) async fn create_institution(db: Db<'_>, institution: &Institution) -> Done<()> {
-    let Institution { id, name, created_at } = institution;
-    let sql = "insert into institutions (id, name, created_at) values ($1, $2, $3)";
-    db.run(sql, args![&id.as_bytes()[..], name.as_str(), *created_at]).await?;
+    let Institution { id, name, default_country, created_at } = institution;
+    let sql = "with changed as (update directory set version = version + 1 returning version)
+               insert into institutions (id, name, created_at, default_country, version)
+               select $1, $2, $3, $4, version from changed";
+    db.run(sql, args![&id.as_bytes()[..], name.as_str(), *created_at, default_country.stored()]).await?;
     Ok(())
+}
+
+pub(super) async fn set_default_country(db: Db<'_>, id: InstitutionId, country: DefaultCountry) -> Done<bool> {
+    let sql = "with changed as (update directory set version = version + 1 returning version)
+               update institutions set default_country = $2, version = changed.version from changed where id = $1";
+    Ok(db.run(sql, args![&id.as_bytes()[..], country.stored()]).await? > 0)
 }
 
 pub(super) async fn api_keys(db: Db<'_>) -> Done<Vec<ApiKey>> {

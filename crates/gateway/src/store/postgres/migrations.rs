@@ -22,6 +22,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 5, sql: include_str!("../../../../../migrations/postgres/0005_first.sql"), works_from: 5 },
     Migration { number: 6, sql: include_str!("../../../../../migrations/postgres/0006_lives.sql"), works_from: 5 },
     Migration { number: 7, sql: include_str!("../../../../../migrations/postgres/0007_parents.sql"), works_from: 5 },
+    Migration {
+        number: 8,
+        sql: include_str!("../../../../../migrations/postgres/0008_default_country.sql"),
+        works_from: 5,
+    },
 ];
 
 /// What tells these tables from others in the tests' server.

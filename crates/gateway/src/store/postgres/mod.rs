@@ -39,6 +39,7 @@ use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::phone::DefaultCountry;
 use tokio::sync::watch;
 
 use super::commits::{Change, Follow, Follower};
@@ -129,7 +130,17 @@ impl Store for PgStore {
     }
 
     async fn create_institution(&self, institution: Institution) -> Result<()> {
-        plainly!(self.pool, db => accounts::create_institution(db, &institution))
+        let (id, country) = (institution.id, institution.default_country);
+        let created: Result<()> = transaction!(self.pool, db => accounts::create_institution(db, &institution).await);
+        created.inspect(|()| self.follower.tell(vec![Change::DefaultCountry(id, country)]))
+    }
+
+    async fn set_default_country(&self, id: InstitutionId, country: DefaultCountry) -> Result<bool> {
+        let found: bool = transaction!(self.pool, db => accounts::set_default_country(db, id, country).await)?;
+        if found {
+            self.follower.tell(vec![Change::DefaultCountry(id, country)]);
+        }
+        Ok(found)
     }
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>> {

@@ -7,9 +7,11 @@
 use std::time::Duration;
 
 use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::ids::InstitutionId;
+use recado_domain::phone::DefaultCountry;
 
 use super::db::{Db, Done, args, plainly, transaction};
-use super::{PgStore, channels, links};
+use super::{PgStore, accounts, channels, links};
 use crate::clock::Millis;
 use crate::store::Result;
 use crate::store::rows::{ApiKey, Channel, ChannelKey, Epoch, Link};
@@ -64,6 +66,7 @@ impl Share {
 #[derive(Debug)]
 pub struct Changes {
     pub version: i64,
+    pub default_countries: Vec<(InstitutionId, DefaultCountry)>,
     pub keys: Vec<ApiKey>,
     pub channels: Vec<Channel>,
     /// How those channels are linked, if they are.
@@ -263,9 +266,11 @@ async fn take(db: Db<'_>, node: NodeId, kind: ChannelType, which: &str, limit: i
 async fn changes_since(db: Db<'_>, version: i64) -> Done<Changes> {
     // Read first: a change that comes in between is told again.
     let now = db.row("select version from directory", args![]).await?.map_or(0, |row| row.get(0));
-    let keys = super::accounts::keys_since(db, version).await?;
+    let keys = accounts::keys_since(db, version).await?;
+    // Read behind the keys: a key is never known here without the default country of its institution.
+    let default_countries = accounts::default_countries_since(db, version).await?;
     let (channels, links) = (channels::since(db, version).await?, links::since(db, version).await?);
-    Ok(Changes { version: now, keys, channels, links })
+    Ok(Changes { version: now, default_countries, keys, channels, links })
 }
 
 async fn draw(db: Db<'_>, (key, kind): (&[u8], i16), limit: f64, want: f64) -> Done<(f64, f64)> {

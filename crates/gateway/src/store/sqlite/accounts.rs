@@ -2,6 +2,7 @@
 
 use recado_domain::api_key::{Environment, Grant, Scope};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::phone::DefaultCountry;
 use rusqlite::{Connection, Row, params};
 
 use super::{Writing, not_understood};
@@ -10,20 +11,44 @@ use crate::store::commits::Change;
 use crate::store::rows::{ApiKey, Institution};
 
 pub(super) fn institutions(connection: &Connection) -> rusqlite::Result<Vec<Institution>> {
-    let mut statement =
-        connection.prepare_cached("select id, name, created_at from institutions order by created_at, id")?;
+    let sql = "select id, name, created_at, default_country from institutions order by created_at, id";
+    let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([], |row| {
-        Ok(Institution { id: InstitutionId::from_bytes(row.get(0)?), name: row.get(1)?, created_at: row.get(2)? })
+        Ok(Institution {
+            id: InstitutionId::from_bytes(row.get(0)?),
+            name: row.get(1)?,
+            created_at: row.get(2)?,
+            default_country: DefaultCountry::of_stored(row.get::<_, Option<String>>(3)?.as_deref()),
+        })
     })?;
     rows.collect()
 }
 
 pub(super) fn create_institution(writing: &mut Writing, institution: &Institution) -> rusqlite::Result<()> {
     writing.connection.execute(
-        "insert into institutions (id, name, created_at) values (?1, ?2, ?3)",
-        params![institution.id.as_bytes(), institution.name, institution.created_at],
+        "insert into institutions (id, name, created_at, default_country) values (?1, ?2, ?3, ?4)",
+        params![
+            institution.id.as_bytes(),
+            institution.name,
+            institution.created_at,
+            institution.default_country.stored(),
+        ],
     )?;
+    writing.tell(Change::DefaultCountry(institution.id, institution.default_country));
     Ok(())
+}
+
+pub(super) fn set_default_country(
+    writing: &mut Writing,
+    id: InstitutionId,
+    country: DefaultCountry,
+) -> rusqlite::Result<bool> {
+    let sql = "update institutions set default_country = ?2 where id = ?1";
+    let found = writing.connection.execute(sql, params![id.as_bytes(), country.stored()])? > 0;
+    if found {
+        writing.tell(Change::DefaultCountry(id, country));
+    }
+    Ok(found)
 }
 
 pub(super) fn api_keys(connection: &Connection) -> rusqlite::Result<Vec<ApiKey>> {

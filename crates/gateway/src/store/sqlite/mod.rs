@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::phone::DefaultCountry;
 use rusqlite::Connection;
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::watch;
@@ -61,6 +62,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/0005_whatsapp_web.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0006_lives.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0007_parents.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0008_default_country.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
@@ -219,6 +221,10 @@ impl Store for SqliteStore {
 
     async fn create_institution(&self, institution: Institution) -> Result<()> {
         self.write(move |writing| accounts::create_institution(writing, &institution)).await
+    }
+
+    async fn set_default_country(&self, id: InstitutionId, country: DefaultCountry) -> Result<bool> {
+        self.write(move |writing| accounts::set_default_country(writing, id, country)).await
     }
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>> {

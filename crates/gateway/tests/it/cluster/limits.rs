@@ -1,4 +1,4 @@
-//! What holds for all nodes together: idempotency keys, rate limits, revoked keys.
+//! What holds for all nodes together: idempotency keys, rate limits, revoked keys, default countries.
 
 use std::thread::scope;
 use std::time::{Duration, Instant};
@@ -72,6 +72,31 @@ fn a_revoked_key_is_refused_on_all_nodes_within_a_second() {
         });
         println!("refused everywhere {:?} after it was revoked", revoked.elapsed());
         assert!(revoked.elapsed() < Duration::from_secs(1), "{:?}", revoked.elapsed());
+    }
+}
+
+#[test]
+fn a_default_country_is_known_on_all_nodes() {
+    let place = Place::new();
+    let nodes = nodes(&place, 2);
+    let key = place.home.unlimited_key();
+    let answers = || {
+        let body = json!({"to": "11 98888-7777", "name": "Maria", "phone": "0800 777 1234"});
+        let send = |node: &Server| node.post("/v1/channels/sandbox/messages/contact", &key, &body).status;
+        nodes.iter().map(send).collect::<Vec<_>>()
+    };
+    wait_for("all nodes to know the key", || answers() == [400, 400]);
+    for (country, expected) in [("BR", [202, 202]), ("server", [400, 400])] {
+        place.home.cli(&["institutions", "update", "--default-country", country]);
+        let set = Instant::now();
+        wait_for("all nodes to know the default country", || answers() == expected);
+        println!("known everywhere {:?} after it was set", set.elapsed());
+    }
+    // Who is made with one has it from the first call on.
+    let made = place.home.cli(&["institutions", "create", "--name", "Santos", "--default-country", "BR"]);
+    let body = json!({"to": "11 98888-7777", "name": "Maria", "phone": "0800 777 1234"});
+    for node in &nodes {
+        node.post("/v1/channels/sandbox/messages/contact", made["testKey"].as_str().expect("a key"), &body).expect(202);
     }
 }
 

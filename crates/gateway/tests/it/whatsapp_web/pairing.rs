@@ -134,6 +134,24 @@ fn a_code_typed_on_the_phone_links_the_channel() {
     assert_eq!(channel["link"]["phone"], OWNER);
 }
 
+/// The phone of [`OWNER`], as its owner writes it.
+const NATIONAL: &str = "(11) 4000-1000";
+
+#[test]
+fn the_phone_of_a_code_is_read_by_the_default_country_of_the_institution() {
+    let stage = Stage::set();
+    stage.create("vendas");
+    let connect = || stage.server.post("/v1/channels/vendas/connect", &stage.key, &json!({ "phone": NATIONAL }));
+    let refused = connect().expect(400).json();
+    let text = "Informe o numero com o codigo do pais (DDI+DDD+NUM).";
+    assert_eq!(refused["errors"], json!([{ "field": "phone", "message": text }]));
+    stage.home.cli(&["institutions", "update", "--default-country", "BR"]);
+    let answer = connect().expect(200).json();
+    // The code is for the phone of this number alone.
+    stage.whatsapp.type_code(code(&answer["data"]["pairing"]), &owner()).expect("it can be typed");
+    stage.until_state("vendas", "CONNECTED");
+}
+
 #[test]
 fn a_phone_that_gets_no_code_is_told_and_can_try_again() {
     let stage = Stage::set();

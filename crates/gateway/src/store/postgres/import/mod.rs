@@ -32,7 +32,7 @@ struct Table {
 /// All tables that hold something, each behind those that it refers to. Not SQLite's `probe`, which holds nothing, and
 /// nothing of the shared engine's own, as nodes and leases.
 const TABLES: [Table; 11] = [
-    Table { name: "institutions", key: &["id"], numbered: None, versioned: false },
+    Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
     Table { name: "channels", key: &["key"], numbered: Some("key"), versioned: true },
     Table { name: "links", key: &["channel_key"], numbered: None, versioned: false },
