@@ -132,13 +132,18 @@ impl Lane {
         budget.open(Whose::Network(address))
     }
 
-    /// Works on a body, off the threads that answer. Should the caller go away, the work keeps its hand until it ends.
-    pub async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    /// Works on a body, off the threads that answer. Should the caller go away, the work keeps its hand and its room until
+    /// it ends.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        room: Room,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(T, Room), ApiError> {
         let hand = tokio::time::timeout(CALLBACK_TIMEOUT, self.hands.clone().acquire_owned()).await;
         let Ok(Ok(hand)) = hand else { return Err(ApiError::Unavailable) };
         let working = tokio::task::spawn_blocking(move || {
             let _hand = hand;
-            work()
+            (work(), room)
         });
         working.await.map_err(|_| ApiError::Internal)
     }
@@ -251,7 +256,7 @@ mod tests {
                         std::thread::sleep(Duration::from_millis(20));
                         RUNNING.fetch_sub(1, Ordering::SeqCst);
                     };
-                    lane.work(slow).await
+                    lane.work(lane.open(None, None), slow).await
                 })
             })
             .collect();
@@ -261,6 +266,37 @@ mod tests {
             let _ = work.await;
         }
         assert!((1..=3).contains(&MOST.load(Ordering::SeqCst)), "{MOST:?} at a time");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_body_counts_until_the_work_on_it_ends() {
+        let budget = Budget::new(10, 10);
+        let lane = Arc::new(Lane::new(Budget::new(1, 1), budget.clone(), 1));
+        let mut room = lane.open(None, None);
+        assert!(room.grow(7));
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ending) = std::sync::mpsc::channel::<()>();
+        let working = tokio::spawn(async move {
+            let work = lane.work(room, move || {
+                tell.send(()).expect("the test waits");
+                ending.recv()
+            });
+            work.await.map(|_| ())
+        });
+        told.recv().expect("the work begins");
+        assert_eq!(budget.held(), 7);
+        // Its caller goes away.
+        working.abort();
+        assert!(working.await.is_err());
+        assert_eq!(budget.held(), 7, "the work goes on");
+        end.send(()).expect("the work waits");
+        tokio::time::timeout(Duration::from_mins(1), async {
+            while budget.held() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("room again");
     }
 
     #[test]

@@ -65,8 +65,7 @@ where
     let body = body.inspect_err(|_| drop(refuse(gateway, &caller)))?;
     let (work, now) = (gateway.clone(), gateway.clock.now());
     let on_all = caller.is_known || (is_small && caller.spent.is_none());
-    // The room goes along: its bytes count until the work on them is finished, whether somebody waits for that or not.
-    let told = lane.work(move || (told(&work, &address(&work), (&signature, &body, on_all), now), room));
+    let told = lane.work(room, move || told(&work, &address(&work), (&signature, &body, on_all), now));
     let (told, _room) = told.await?;
     let Some(receipts) = told else { return Err(refuse(gateway, &caller)) };
     gateway.intake.vouch(caller.peer, now);

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use fake_graph::{Answer as Reply, Behaviour, Callback, FakeGraph, GraphError, Number, Status, signature};
+use recado_gateway::provider::cloud_api::APPS_OF_ONE;
 use serde_json::{Value, json};
 
 use super::{NUMBER, Stage, VERIFY_TOKEN, command, credentials};
@@ -206,23 +207,45 @@ fn a_status_moves_only_messages_of_its_number() {
     assert_eq!(stage.message("vendas", &id)["status"], read);
 }
 
-/// Ids of channels are unique only within an institution, and their address has no institution in it.
-#[test]
-fn another_institution_moves_nothing() {
-    let (stage, id) = sent();
+/// A key of another institution, whose channel `vendas` is linked to the number "2" and has an app of its own.
+fn another_institution(stage: &Stage) -> String {
     let home = &stage.home;
     let stranger = home.cli(&["institutions", "create", "--name", "Outra"])["id"].as_str().expect("an id").to_owned();
     let scopes = "messages.send,messages.read,channels.read,channels.write";
     let args = ["keys", "create", "--institution", &stranger, "--name", "tests", "--environment", "live"];
     let key = home.cli(&[&args[..], &["--rate-limit", "unlimited", "--scopes", scopes]].concat());
-    let key = key["key"].as_str().expect("a key");
+    let key = key["key"].as_str().expect("a key").to_owned();
     stage.graph.add_number(Number { app_secret: Some("outro-segredo".to_owned()), ..Number::example("2") });
     let new = json!({"name": "vendas", "type": "WHATSAPP_WABA", "id": "vendas"});
-    stage.server.post("/v1/channels", key, &new).expect(201);
+    stage.server.post("/v1/channels", &key, &new).expect(201);
     let mut link = credentials("2");
     link["appSecret"] = "outro-segredo".into();
     link["verifyToken"] = "outra-senha".into();
-    stage.server.post("/v1/channels/vendas/connect", key, &link).expect(200);
+    stage.server.post("/v1/channels/vendas/connect", &key, &link).expect(200);
+    key
+}
+
+/// A small callback that names no number, such as Meta's test, is tried on all apps, but on few of one institution.
+#[test]
+fn the_apps_of_one_institution_lock_no_other_out() {
+    let stage = Stage::linked();
+    for n in 0..APPS_OF_ONE {
+        let mut link = credentials(NUMBER);
+        link["appSecret"] = format!("segredo-{n}").into();
+        stage.create(&format!("c{n}"));
+        stage.connect(&format!("c{n}"), &link).expect(200);
+    }
+    another_institution(&stage);
+    let body = br#"{"object":"whatsapp_business_account","entry":[]}"#;
+    post(&stage, APP, &signature("outro-segredo", body), body).expect(200);
+    post_signed(&stage, APP, body).expect(200);
+}
+
+/// Ids of channels are unique only within an institution, and their address has no institution in it.
+#[test]
+fn another_institution_moves_nothing() {
+    let (stage, id) = sent();
+    let key = &*another_institution(&stage);
     let card = json!({"to": "5511999998888", "name": "Maria", "phone": "5511988887777"});
     let theirs = stage.server.post("/v1/channels/vendas/messages/contact", key, &card).expect(202);
     let theirs = theirs.header("X-Message-Id").expect("an id").to_owned();
