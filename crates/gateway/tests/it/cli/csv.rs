@@ -259,6 +259,11 @@ fn files_of_spreadsheets_are_read() {
             format!("A quem;name;Celular;Nota\r\n{card};x\r\n"),
             vec!["--column", "to=A quem", "--column", "phone=Celular"],
         ),
+        (
+            "breaks in a note",
+            format!("to;name;Phone 1 - Value;Notes;Birthday\r\n{card};\"Rua A, 1\r\ndisse \"\"não\"\"\r\n\";x\r\n"),
+            vec![],
+        ),
         ("guarded", "to;name;phone\r\n'+5511999990001;Ana;'+55 11 98888-7777\r\n".to_owned(), vec![]),
         ("parts of a name", format!("to;name;phone;firstName;Sobrenome\r\n{card};Ana;Lima\r\n"), vec![]),
     ] {
@@ -266,6 +271,10 @@ fn files_of_spreadsheets_are_read() {
         let summary = batch.summary(&home, &[&flags[..], &["--batch", what]].concat(), 0);
         assert_eq!((&summary["accepted"], &summary["refused"]), (&json!(1), &json!(0)), "{what}");
         std::fs::remove_file(&batch.results).expect("a result file");
+    }
+    for open in [format!("{card};\"a\r\n{card};b\r\n"), format!("{card};\"a\r\n{card};\"b\"\r\n")] {
+        let batch = Batch::new(&home, format!("to;name;Phone 1 - Value;Notes\r\n{open}"));
+        assert_eq!(batch.summary(&home, &["--batch", "open"], 3)["refused"], json!(1), "a quote that swallows a card");
     }
     let batch = Batch::new(&home, format!("to;name;phone;\r\n{card};stray\r\n"));
     assert_eq!(batch.summary(&home, &["--batch", "stray"], 3)["refused"], json!(1), "a value without a column's name");
@@ -309,6 +318,46 @@ fn standard_input_goes_on_by_its_result_file() {
         let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!((&summary["accepted"], &summary["alreadySent"]), (&json!(1), &json!(already)));
     }
+}
+
+/// The batch is the CSV file's name, but for standard input that of the result file.
+#[test]
+fn a_result_file_of_another_batch_is_refused_before_anything_is_sent_twice() {
+    let home = Home::init();
+    let batch = Batch::new(&home, cards(3).0);
+    let results = home.dir.join("r.csv");
+    let more = ["--results", path(&results)];
+    assert_eq!(batch.summary(&home, &more, 0)["accepted"], 3);
+    let whole = std::fs::read(&results).expect("a file");
+    let piped = Batch { file: "-".into(), results: results.clone() };
+    let run = |more: &[&str]| {
+        let mut command = recado();
+        command.args(piped.args(&["--results", path(&results)])).args(more).args(["--data-dir", home.dir()]);
+        command.stdin(std::fs::File::open(&batch.file).expect("a file")).output().expect("the binary runs")
+    };
+    assert_fails(&run(&[]), 1, &["r.csv tells of sent lines", "none of them is in -", "--batch", "--results"]);
+    assert_fails(&batch.run(&home, &[&more[..], &["--batch", "x"]].concat()), 1, &["none of them is in", "cards.csv"]);
+    assert_eq!(std::fs::read(&results).expect("a file"), whole);
+    let output = run(&["--batch", "cards.csv"]);
+    let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(summary["alreadySent"], 3, "{output:?}");
+    assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]).as_array().map(Vec::len), Some(3));
+}
+
+/// Earlier versions took the guard of a result file's cell for a part of the text, and so made the key of it.
+#[test]
+fn a_guarded_cell_keeps_the_key_that_earlier_versions_made() {
+    let home = Home::init();
+    let batch = Batch::new(&home, format!("{HEAD}\n5511999990001,'@Loja,5511988887777,,\n"));
+    assert_eq!(batch.summary(&home, &[], 0)["accepted"], 1);
+    let text = std::fs::read_to_string(&batch.results).expect("a file");
+    let key = text.trim_end().rsplit(',').next().expect("a key");
+    assert_eq!(key, "19a59ec6a94c4b5f99781d433281fb079e9680178654c47d6b043f9c3477bd9b");
+    // A cell that was guarded since then is the same line.
+    std::fs::write(&batch.file, format!("{HEAD}\n5511999990002,@Loja,5511988887777,,\n")).expect("a file");
+    assert_eq!(batch.summary(&home, &[], 0)["accepted"], 1);
+    std::fs::write(&batch.file, format!("{HEAD}\n5511999990002,'@Loja,5511988887777,,\n")).expect("a file");
+    assert_eq!(batch.summary(&home, &[], 0)["alreadySent"], 1);
 }
 
 /// What a kill or two runs at once can leave behind.

@@ -37,8 +37,10 @@ pub struct Input {
 pub struct Line {
     /// Where it begins in the file, from 1.
     pub number: u64,
-    /// What makes it the same line in every run, wherever it stands.
+    /// What makes it the same line in every run, wherever it stands: of the cells as they are, as every version made it.
     pub key: [u8; 32],
+    /// The key of the cells without their guards: cells of a result file may have found their way into the input.
+    pub unguarded: [u8; 32],
     /// Why it cannot be a card, where the file itself tells.
     pub fault: Option<String>,
     /// The file is a result file, and says that the line was sent.
@@ -60,20 +62,24 @@ impl Input {
         let head = reader.headers()?.clone();
         let (columns, ignored) =
             Columns::of(&head, source.columns).map_err(|text| anyhow::anyhow!("{shown}, line 1: {text}"))?;
-        let (mut lines, mut keys) = (Vec::new(), Keys::new(scope));
+        let (mut lines, mut keys, mut unguarded_keys) = (Vec::new(), Keys::new(scope), Keys::new(scope));
         let mut counter = LineCounter::new(table, 1 + u64::from(named.is_some()));
-        for record in reader.records() {
+        let mut records = reader.records();
+        while let Some(record) = records.next() {
             let record = record.with_context(|| format!("cannot read {shown}"))?;
             // What a spreadsheet leaves of an empty row.
             if record.iter().all(|field| field.trim().is_empty()) {
                 continue;
             }
-            let number = counter.at(record.position().map_or(0, csv::Position::byte));
-            let fault = columns.fault(&record, number);
-            let key = keys.of(columns.fields(&record));
+            let begin = record.position().map_or(0, csv::Position::byte);
+            let quotes = quotes(table, begin, records.reader().position().byte());
+            let number = counter.at(begin);
+            let fault = columns.fault(&record, number, quotes);
+            let key = keys.of(columns.cells(&record));
+            let unguarded = unguarded_keys.of(columns.fields(&record));
             let sent = columns.status.and_then(|column| record.get(column));
             let sent = sent.is_some_and(|status| matches!(status, "accepted" | "replayed"));
-            lines.push(Line { number, key, fault, sent, record });
+            lines.push(Line { number, key, unguarded, fault, sent, record });
         }
         if lines.is_empty() {
             bail!("{shown} has no cards");
@@ -210,14 +216,21 @@ impl Columns {
     }
 
     fn fields<'a>(&self, record: &'a StringRecord) -> [Option<&'a str>; 7] {
-        self.fields.map(|column| record.get(column?).map(unguarded))
+        self.cells(record).map(|cell| cell.map(unguarded))
+    }
+
+    /// The fields as they stand in the file.
+    fn cells<'a>(&self, record: &'a StringRecord) -> [Option<&'a str>; 7] {
+        self.fields.map(|column| record.get(column?))
     }
 
     /// Spreadsheets leave out empty cells at the end of a row, and write empty columns.
-    fn fault(&self, record: &StringRecord, number: u64) -> Option<String> {
-        let breaks: usize = record.iter().map(|field| field.matches('\n').count()).sum();
-        if breaks > 0 {
-            // No field of a card may have a line break; a quote that is not closed swallows what follows.
+    fn fault(&self, record: &StringRecord, number: u64, quotes: usize) -> Option<String> {
+        let breaks: usize = record.iter().map(|cell| cell.matches('\n').count()).sum();
+        // A quote that is not closed swallows what follows, also in a column that is passed over.
+        let open = breaks > 0 && quotes % 2 == 1;
+        // No field of a card may have a line break; an address or a note may.
+        if open || self.cells(record).into_iter().flatten().any(|cell| cell.contains('\n')) {
             let last = number + breaks as u64;
             return Some(format!("a quoted value goes on until line {last}: is a quote not closed?"));
         }
@@ -232,6 +245,12 @@ impl Columns {
             )
         })
     }
+}
+
+/// How many quotes the file has between these bytes.
+fn quotes(text: &str, begin: u64, end: u64) -> usize {
+    let [begin, end] = [begin, end].map(|byte| usize::try_from(byte).unwrap_or(usize::MAX));
+    text.get(begin..end).unwrap_or_default().matches('"').count()
 }
 
 /// The cell without the quote that guards it against being taken for a formula, as result files have it.

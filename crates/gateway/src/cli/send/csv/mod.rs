@@ -61,6 +61,10 @@ pub async fn send(contact: &Contact, file: &Path) -> Result<Exit> {
     let api = Api::open(&contact.place.target, Some(&contact.place.channel)).await?;
     let done = async {
         let results = Results::open(&place, input.separator, input.mark, api.account().await?)?;
+        // Named by hand, it can be another input's, with keys of another batch.
+        if contact.bulk.results.is_some() {
+            results.check_tells_of(&input.lines, file)?;
+        }
         Run::new(contact, &input, results, place).go(&api).await
     };
     let done = done.await;
@@ -80,7 +84,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(contact: &'a Contact, input: &'a Input, results: Results, place: PathBuf) -> Self {
-        let already = input.lines.iter().filter(|line| line.sent || results.has(&line.key)).count();
+        let already = input.lines.iter().filter(|line| line.sent || results.has(line)).count();
         let count = Count { lines: input.lines.len(), already, ..Count::default() };
         Self { contact, input, results, place, count, named: Vec::new() }
     }
@@ -109,7 +113,7 @@ impl<'a> Run<'a> {
     /// those in hand are finished.
     async fn send_all(&mut self, sender: &Sender<'_>, progress: &mut Progress) -> Result<()> {
         let (input, contact) = (self.input, self.contact);
-        let open: Vec<&Line> = input.lines.iter().filter(|line| !line.sent && !self.results.has(&line.key)).collect();
+        let open: Vec<&Line> = input.lines.iter().filter(|line| !line.sent && !self.results.has(line)).collect();
         let calls = stream::iter(open).map(|line| answer(contact, input, line, sender).map(move |fate| (line, fate)));
         let mut answers = calls.buffer_unordered(contact.bulk.parallel.into()).ready_chunks(CHUNK);
         let (mut synced, mut ended, mut told) = (Instant::now(), Ok(()), false);

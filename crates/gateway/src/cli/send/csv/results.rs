@@ -14,7 +14,7 @@ use csv::StringRecord;
 use recado_domain::ids::MessageId;
 use recado_domain::text::without_mark;
 
-use super::input::{hex, reader, separator};
+use super::input::{Line, hex, reader, separator};
 use crate::cli::made_up;
 
 const COLUMNS: [&str; 14] = [
@@ -63,6 +63,7 @@ pub struct Results {
     /// Whose messages the rows are about.
     account: String,
     done: HashSet<String>,
+    refused: HashSet<String>,
     /// What is to stand in the file before the first row of this run.
     anew: Option<Vec<u8>>,
 }
@@ -87,20 +88,36 @@ impl Results {
                  lines there too, name another file by --results"
             );
         }
-        let rows: Vec<_> = rows.into_iter().filter(|row| &row[STATUS] != "refused").collect();
-        let done = rows.iter().map(|row| row[KEY].to_owned()).collect();
+        let (refused, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| &row[STATUS] == "refused");
+        let [done, refused] = [&rows, &refused].map(|rows| rows.iter().map(|row| row[KEY].to_owned()).collect());
         // Without the mark a spreadsheet on Windows shows other letters.
         let mark = if mark || bytes.starts_with(MARK.as_bytes()) { MARK } else { "" };
         let mut kept = mark.as_bytes().to_vec();
         kept.extend(written(separator, &[StringRecord::from(COLUMNS.to_vec())])?);
         kept.extend(written(separator, &rows)?);
         let anew = (kept != bytes).then_some(kept);
-        Ok(Self { file, path, separator, account, done, anew })
+        Ok(Self { file, path, separator, account, done, refused, anew })
     }
 
     /// Whether an earlier run has sent the line.
-    pub fn has(&self, key: &[u8; 32]) -> bool {
-        self.done.contains(&hex(key))
+    pub fn has(&self, line: &Line) -> bool {
+        [&line.key, &line.unguarded].into_iter().any(|key| self.done.contains(&hex(key)))
+    }
+
+    /// An error where lines were sent, and the file knows none of these: it is of another run, which may well have sent
+    /// the same cards under other keys.
+    pub fn check_tells_of(&self, lines: &[Line], source: &Path) -> Result<()> {
+        let known = |line: &Line| self.has(line) || self.refused.contains(&hex(&line.key));
+        if self.done.is_empty() || lines.iter().any(known) {
+            return Ok(());
+        }
+        let (shown, source) = (self.path.display(), source.display());
+        bail!(
+            "{shown} tells of sent lines, and none of them is in {source} for this batch, channel and scenario: nothing \
+             was sent. To go on with the run that wrote it, give its channel, scenario and --batch (without --batch it \
+             was the name of its CSV file, for standard input that of the result file). To send other lines, name \
+             another file by --results"
+        )
     }
 
     /// Appends rows, in one write.
