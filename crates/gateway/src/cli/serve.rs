@@ -33,7 +33,7 @@ pub async fn run(config: Config) -> Exit {
 }
 
 async fn serve(config: Config) -> Result<()> {
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen_as_server()?;
     let secrets = prepare(&config).await?;
     let dir = &config.data_dir.data_dir;
     let lock = DataDirLock::take(dir).await?;

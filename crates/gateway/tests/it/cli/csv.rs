@@ -360,6 +360,25 @@ fn a_guarded_cell_keeps_the_key_that_earlier_versions_made() {
     assert_eq!(batch.summary(&home, &[], 0)["alreadySent"], 1);
 }
 
+/// Nobody would see it go on.
+#[test]
+fn a_closed_terminal_ends_a_run() {
+    let stage = Stage::with(&["--backlog-cap", "5"]);
+    let batch = Batch::new(&stage.home, cards(20).0);
+    stage.act("sandbox", "pause");
+    // Whoever runs the tests may ignore the signal, and the child would inherit it.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_recado"), "send", "contact", "--channel", "sandbox"]);
+    command.args(["--csv", path(&batch.file), "--data-dir", stage.home.dir()]).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let mut said = BufReader::new(child.stderr.take().expect("piped"));
+    said.read_line(&mut String::new()).expect("it waits");
+    signal(&child, "-HUP");
+    wait_for("the run to end", || child.try_wait().expect("it can be waited for").is_some());
+    let status = child.wait().expect("it has ended");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(1), "{status:?}");
+}
+
 /// What a kill or two runs at once can leave behind.
 #[test]
 fn a_torn_result_file_is_mended_and_one_run_writes_it() {
