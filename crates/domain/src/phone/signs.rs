@@ -68,19 +68,21 @@ fn is_format(character: char) -> bool {
     )
 }
 
-/// Whether a spreadsheet made this of a number: `551198887777.0`, `5,51199E+12`.
+/// Whether a spreadsheet made this of a number: `551198887777.0`, `5,51199E+12`. Signs around the number, or beside its
+/// point, make no other number of it.
 fn is_a_spreadsheets(text: &str) -> bool {
-    let shown: String = text.chars().filter(|character| !is_format(*character)).collect();
-    let shown = shown.trim();
-    let number = shown.strip_prefix(['+', '\u{ff0b}']).unwrap_or(shown);
+    let is_sign = |sign: char| is_dropped(sign) || matches!(sign, '+' | '\u{ff0b}');
+    let shown: String = text.chars().filter(|sign| !is_format(*sign) && !sign.is_whitespace()).collect();
+    let number = shown.trim_matches(is_sign);
     if let Some((mantissa, exponent)) = number.split_once(['E', 'e']) {
         let counts = |text: &str| {
             text.bytes().any(|sign| sign.is_ascii_digit())
-                && text.chars().all(|sign| matches!(sign, '0'..='9' | '.' | ',' | '+' | '-' | '\u{2212}' | ' '))
+                && text.chars().all(|sign| matches!(sign, '0'..='9' | '.' | ',' | '+' | '-' | '\u{2212}'))
         };
         return counts(mantissa) && counts(exponent);
     }
-    let Some((whole, rest)) = number.split_once(['.', ',']) else { return false };
-    let digits = !whole.is_empty() && whole.bytes().all(|sign| sign.is_ascii_digit());
-    digits && (1..=3).contains(&rest.len()) && rest.bytes().all(|sign| sign == b'0')
+    let Some((whole, part)) = number.split_once(['.', ',']) else { return false };
+    let (whole, part) = (whole.trim_end_matches(is_sign), part.replace(is_sign, ""));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|sign| sign.is_ascii_digit());
+    is_number(whole) && is_number(&part) && part.len() <= 3
 }
