@@ -56,10 +56,11 @@ impl PhoneNumber {
     /// Reads a number with its country code; without a `+` also one as it is written within `country`.
     pub fn parse(text: &str, country: Option<Country>) -> Result<Self, InvalidPhone> {
         let typed = Typed::read(text)?;
-        let national = country.filter(|_| !typed.international).and_then(|country| within(country, &typed.digits));
+        let national = country.filter(|_| !typed.international).and_then(|country| within(country, &typed));
         let digits = match national {
             Some(Within::Number(digits)) => Some(digits),
             Some(Within::Local) => None,
+            Some(Within::Unclear) => return Err(InvalidPhone::CountryMissing),
             // Under a default country a zero could be that country's, too.
             None => international(&typed, typed.international || country.is_none()),
         };
@@ -97,30 +98,35 @@ enum Within {
     Number(String),
     /// A number that works within its area alone.
     Local,
+    /// Another country has that number as well, with its country code in front.
+    Unclear,
 }
 
-/// Reads digits as a number within the country; `None` when they are none.
-fn within(country: Country, digits: &str) -> Option<Within> {
-    let plan = country.0;
-    let code = plan.code.to_string();
+/// Reads digits as a number within the country; `None` when they are none, or have their country code already.
+fn within(country: Country, typed: &Typed) -> Option<Within> {
+    let (plan, digits) = (country.0, &*typed.digits);
+    let abroad = Plan::of_international(digits);
     // Also the country's own numbers are written with their country code.
-    if let Some(rest) = digits.strip_prefix(&code)
-        && !plan.is_known(digits)
-        && plan.is_known(rest)
-    {
+    if abroad.is_some_and(|(whose, rest)| whose.code == plan.code && whose.is_known(rest)) {
         return None;
     }
     let national = match digits.strip_prefix(plan.prefix) {
         Some(rest) if !plan.prefix.is_empty() && (plan.is_known(rest) || !plan.is_known(digits)) => rest,
         _ => digits,
     };
-    if plan.accepts_within(national) && !(plan.has_trunk_zero() && national.starts_with('0')) {
-        Some(Within::Number(code + national))
-    } else if plan.is_local(national.len()) {
-        Some(Within::Local)
-    } else {
-        None
+    if !plan.accepts_within(national) || (plan.has_trunk_zero() && national.starts_with('0')) {
+        return plan.is_local(national.len()).then_some(Within::Local);
     }
+    // The forms of an exception are exact, and nobody writes a country code behind a prefix that stands alone.
+    let is_plain = plan.has_forms() || typed.begins_with_group(plan.prefix);
+    match (plan.is_known(national), abroad) {
+        (true, _) if is_plain => {}
+        (true, Some((whose, rest))) if whose.is_known(whose.without_zero(rest)) => return Some(Within::Unclear),
+        (false, Some((whose, rest))) if whose.is_known(whose.without_zero(rest)) => return None,
+        (false, Some((whose, rest))) if whose.accepts(whose.without_zero(rest)) => return Some(Within::Unclear),
+        _ => {}
+    }
+    Some(Within::Number(format!("{}{national}", plan.code)))
 }
 
 /// Reads digits with their country code in front.

@@ -11,7 +11,7 @@ use recado_domain::phone::exceptions::{AREAS, EXCEPTIONS, READINGS};
 use recado_domain::phone::{Country, PhoneNumber};
 use serde_json::json;
 
-/// 10,000 numbers of 60 countries in ten notations. `RECADO_TEST_SEED` chooses others.
+/// 10,000 numbers of 60 countries in twelve notations. `RECADO_TEST_SEED` chooses others.
 #[test]
 fn numbers_are_read_as_google_reads_them() {
     let seed = env::var("RECADO_TEST_SEED").unwrap_or_else(|_| "1".to_owned());

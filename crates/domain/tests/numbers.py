@@ -20,7 +20,11 @@ COUNTRIES = (
     "BR US GB DE FR IT ES PT AR MX CL CO PE UY PY BO EC VE CR PA GT DO CA AU NZ JP KR CN IN ID MY SG TH VN PH PK BD LK TR "
     "SA AE IL EG MA DZ TN NG KE ZA GH AO MZ RU UA PL CZ RO GR HU SE NO DK FI NL BE CH AT IE HR RS BG"
 ).split()[:60]
-NOTATIONS = ("plus", "bare", "spaces", "brackets", "dots", "slashes", "marks", "trunk", "national", "prefixed")
+NOTATIONS = (
+    "plus", "bare", "spaces", "brackets", "dots", "slashes", "marks", "trunk", "national", "prefixed",
+    # Bare digits with their country code, under the country's own default and under another country's.
+    "own", "foreign",
+)
 NUMBERS = 10_000
 
 
@@ -68,8 +72,11 @@ def written(draw, region, notation, national):
         "national": lambda: grouped(draw, national, [" ", "-"]),
         "prefixed": lambda: prefix + grouped(draw, national, [" ", "-"]),
     }
+    texts["own"] = texts["foreign"] = texts["bare"]
     text = texts[notation]()
-    return text.rstrip("."), region if notation in ("national", "prefixed") else "-"
+    if notation == "foreign":
+        return text, draw.choice(COUNTRIES)
+    return text.rstrip("."), region if notation in ("national", "prefixed", "own") else "-"
 
 
 def make(seed):
@@ -165,6 +172,21 @@ def abroad(digits, exceptions, drops_zero):
     return code + national if plan.takes(national) else None
 
 
+def is_alone(prefix, text):
+    """Whether the prefix stands in front of the number, and a sign behind the prefix."""
+    group = re.match(r"\D*(\d+)\D", "".join(sign for sign in text if unicodedata.category(sign) != "Cf"))
+    return group is not None and group[1] == prefix
+
+
+def foreign(digits, exceptions):
+    """The plan that the country code in front of the digits has, and what stands behind the code and a trunk zero."""
+    code = country_code(digits)
+    if not code:
+        return None, ""
+    plan, national = Plan(main_metadata(code), exceptions), digits[len(code) :]
+    return plan, national.removeprefix("0") if plan.trunk_zero else national
+
+
 def literal(region, default, text, exceptions):
     """What Recado has to answer by its own rules and Google's metadata: no digit is moved, one prefix is taken off at
     most, and the forms of the exceptions count."""
@@ -172,13 +194,19 @@ def literal(region, default, text, exceptions):
     if default == "-":
         in_brackets = "brackets" in exceptions["readings"] and "(0)" in text and not plan.trunk_zero
         return None if in_brackets and not plan.knows(typed[len(plan.code) :]) else abroad(typed, exceptions, True)
-    if typed.startswith(plan.code) and not plan.knows(typed) and plan.knows(typed[len(plan.code) :]):
+    whose, behind = foreign(typed, exceptions)
+    if whose and whose.code == plan.code and whose.knows(typed[len(plan.code) :]):
         return abroad(typed, exceptions, False)
     rest = typed.removeprefix(plan.prefix)
     national = rest if plan.knows(rest) or not plan.knows(typed) else typed
-    if plan.has_length(national) and plan.takes(national):
-        return plan.code + national
-    return None if plan.is_local(national) else abroad(typed, exceptions, False)
+    if not plan.has_length(national) or not plan.takes(national):
+        return None if plan.is_local(national) else abroad(typed, exceptions, False)
+    if plan.knows(national):
+        is_plain = plan.forms is not None or is_alone(plan.prefix, text)
+        return None if not is_plain and whose and whose.knows(behind) else plan.code + national
+    if whose and whose.knows(behind):
+        return abroad(typed, exceptions, False)
+    return None if whose and whose.takes(behind) else plan.code + national
 
 
 def excused(region, default, text, google, recado, exceptions):
@@ -191,10 +219,12 @@ def excused(region, default, text, google, recado, exceptions):
     plain = {written, written.removeprefix(plan.prefix if default != "-" or plan.trunk_zero else "")}
     read = (digits_with_code(parsed(text, default, exceptions)) or "")[len(plan.code) :]
     accepted = google and google[len(plan.code) :]
+    whose, behind = foreign(typed, exceptions)
     keeps_prefix = read and plan.prefix.startswith("0") and read.startswith(plan.prefix)
     readings = {
         # What the default country cannot have, and another one can.
         "abroad": default != "-" and recado == typed and (google is None or not plan.takes(accepted)),
+        "both": default != "-" and recado in (None, typed) and whose is not None and whose.takes(behind),
         "brackets": default == "-" and "(0)" in text and not plan.trunk_zero and recado is None,
         "exit": default != "-" and re.match(plan.exit_prefix, typed) is not None,
         "fifteen": recado is None and google and len(google) > 15,
@@ -211,6 +241,15 @@ def judge(exceptions):
     for line in sys.stdin:
         recado, region, default, notation, text = line.rstrip("\n").split("\t")
         recado = None if recado == "-" else recado
+        # A complete number stays what it is. Where the default country has exact forms, a number in one of them is its own.
+        if notation in ("own", "foreign"):
+            code = str(phonenumbers.country_code_for_region(region))
+            is_known = Plan(PhoneMetadata.metadata_for_region(region), exceptions).knows(text[len(code) :])
+            has_forms = Plan(PhoneMetadata.metadata_for_region(default), exceptions).forms is not None
+            counts["complete"] += is_known
+            if is_known and recado not in (None, text) and (not has_forms or notation == "own"):
+                faults.append(f"{region} {default} {text!r} has become {recado}")
+        region = region if default == "-" else default
         number = parsed(text, default, exceptions)
         possible = number and phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE
         google = digits_with_code(number) if possible else None

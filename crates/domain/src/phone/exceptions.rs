@@ -50,11 +50,17 @@ pub const EXCEPTIONS: [Exception; 4] = [
 ];
 
 /// For every country.
-pub const READINGS: [Reading; 7] = [
+pub const READINGS: [Reading; 8] = [
     Reading {
         name: "abroad",
         reason: "Bare digits that the default country cannot have are read with their country code. Google takes them for \
                  numbers of that country all the same, and then for impossible ones.",
+    },
+    Reading {
+        name: "both",
+        reason: "Bare digits can be a number of the default country and, with their country code, another one. They are read \
+                 with the code where it is the default country's own, or where only that number is in the metadata, and are \
+                 refused where nothing decides. Google takes them for numbers of the default country.",
     },
     Reading {
         name: "marks",

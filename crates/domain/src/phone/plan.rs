@@ -87,9 +87,19 @@ impl Plan {
         (1..=most).filter(|length| has(self.lengths, *length))
     }
 
+    /// Whether an exception says which forms the numbers have.
+    pub fn has_forms(&self) -> bool {
+        exceptions::forms(self.code).is_some()
+    }
+
     /// Whether a zero in front of a number is dialled, and no part of the number.
     pub fn has_trunk_zero(&self) -> bool {
         self.prefix == "0"
+    }
+
+    /// A number without the zero that is dialled in front of it.
+    pub fn without_zero<'a>(&self, national: &'a str) -> &'a str {
+        if self.has_trunk_zero() { national.strip_prefix('0').unwrap_or(national) } else { national }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people and programs write between the digits of a number.
 
-use super::InvalidPhone;
+use super::{InvalidPhone, MOST_DIGITS};
 
 /// The digits of a number as it was typed, and what they say beside themselves.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(super) struct Typed {
     pub international: bool,
     /// How many digits stand in front of a zero that has brackets to itself.
     pub bracketed_zero: Option<usize>,
+    /// How many digits stand in front of the first sign between digits; none without such a sign.
+    first_group: usize,
 }
 
 /// Most characters that are looked at: longer than any way to write fifteen digits. Keeps what is stored "as given" small.
@@ -24,7 +26,8 @@ impl Typed {
         if is_a_spreadsheets(text) {
             return Err(InvalidPhone::Spreadsheet);
         }
-        let mut typed = Self { digits: String::with_capacity(15), international: false, bracketed_zero: None };
+        let digits = String::with_capacity(MOST_DIGITS);
+        let mut typed = Self { digits, international: false, bracketed_zero: None, first_group: 0 };
         // A point stands between digits; nothing that shows stands in front of a `+`.
         let (mut after_digit, mut open_point) = (false, false);
         for character in text.chars() {
@@ -45,7 +48,16 @@ impl Typed {
             return Err(InvalidPhone::Malformed);
         }
         typed.bracketed_zero = text.find("(0)").map(|at| text[..at].bytes().filter(u8::is_ascii_digit).count());
+        let from_digit = text.trim_start_matches(|sign: char| !sign.is_ascii_digit());
+        typed.first_group = from_digit
+            .find(|sign: char| !sign.is_ascii_digit() && !is_format(sign))
+            .map_or(0, |end| from_digit[..end].bytes().filter(u8::is_ascii_digit).count());
         Ok(typed)
+    }
+
+    /// Whether the digits begin with these, and a sign stands behind them.
+    pub fn begins_with_group(&self, digits: &str) -> bool {
+        self.first_group > 0 && self.digits.get(..self.first_group) == Some(digits)
     }
 }
 

@@ -183,6 +183,40 @@ fn numbers_of_the_default_country_need_no_country_code() {
 }
 
 #[test]
+fn a_complete_number_stays_what_it_is_under_a_default_country() {
+    for (country, digits) in [
+        ("DE", "4915123456789"),
+        ("DE", "491701234567"),
+        ("DE", "4916212345678"),
+        ("DE", "4921112345678"),
+        ("XK", "38344123456"),
+        ("ID", "62811234567"),
+        ("FI", "358401234567"),
+        ("IT", "393331234567"),
+        ("SE", "46701234567"),
+    ] {
+        means(digits, country, digits);
+        means(&format!("+{digits}"), country, digits);
+    }
+    for country in ["AT", "DE", "ID", "PH", "TH", "JP", "KR", "TR", "IN"] {
+        let read = read("5511988887777", country);
+        assert!(read == Err(COUNTRY) || read == Ok("5511988887777".to_owned()), "{country} {read:?}");
+        means("+55 11 98888-7777", country, "5511988887777");
+    }
+    is_refused("55 11 98888-7777", "AT", COUNTRY);
+    // A trunk zero says whose number it is, and so does a prefix that stands alone.
+    means("0151 23456789", "DE", "4915123456789");
+    means("04951 123456", "DE", "494951123456");
+    is_refused("84951234567", "RU", COUNTRY);
+    means("8 (495) 123-45-67", "RU", "74951234567");
+    // Also another country could have these; the forms of the exceptions are exact.
+    means("33988887777", "BR", "5533988887777");
+    means("656 123 4567", "MX", "526561234567");
+    means("203-555-0123", "US", "12035550123");
+    means("020 1234 5678", "GB", "442012345678");
+}
+
+#[test]
 fn a_mobile_of_brazil_has_two_forms() {
     let twin = |digits: &str| PhoneNumber::parse(digits, None).unwrap().twin().map(|twin| twin.0);
     assert_eq!(twin("5511999998888"), Some("551199998888".to_owned()));
