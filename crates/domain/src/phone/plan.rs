@@ -49,7 +49,7 @@ impl Plan {
 
     /// Whether a number can look so, without country code and prefix.
     pub fn accepts(&self, national: &str) -> bool {
-        if self.code.to_string().len() + national.len() > super::MOST_DIGITS {
+        if self.code_length() + national.len() > super::MOST_DIGITS {
             return false;
         }
         match exceptions::forms(self.code) {
@@ -83,7 +83,7 @@ impl Plan {
 
     /// How long a number can be without its country code.
     pub fn lengths(&self) -> impl Iterator<Item = usize> {
-        let most = super::MOST_DIGITS - self.code.to_string().len();
+        let most = super::MOST_DIGITS - self.code_length();
         (1..=most).filter(|length| has(self.lengths, *length))
     }
 
@@ -100,6 +100,10 @@ impl Plan {
     /// A number without the zero that is dialled in front of it.
     pub fn without_zero<'a>(&self, national: &'a str) -> &'a str {
         if self.has_trunk_zero() { national.strip_prefix('0').unwrap_or(national) } else { national }
+    }
+
+    fn code_length(&self) -> usize {
+        self.code.ilog10() as usize + 1
     }
 }
 

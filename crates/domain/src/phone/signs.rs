@@ -20,6 +20,11 @@ const LONGEST: usize = 64;
 impl Typed {
     /// Takes the digits out of a text.
     pub fn read(text: &str) -> Result<Self, InvalidPhone> {
+        let plain = text.strip_prefix('+').unwrap_or(text);
+        if !plain.is_empty() && plain.len() <= MOST_DIGITS && plain.bytes().all(|sign| sign.is_ascii_digit()) {
+            let international = plain.len() < text.len();
+            return Ok(Self { digits: plain.to_owned(), international, bracketed_zero: None, first_group: 0 });
+        }
         if text.chars().nth(LONGEST).is_some() {
             return Err(InvalidPhone::Malformed);
         }
