@@ -90,6 +90,14 @@ impl PhoneNumber {
         let ninth = if local.len() == 9 { "" } else { "9" };
         eight.starts_with(['6', '7', '8', '9']).then(|| Self(format!("55{area}{ninth}{eight}")))
     }
+
+    /// The digits with the trunk zero that former versions kept behind the country code (`4402079460958`): no other
+    /// number has them. `None` where there is no such zero; Brazilian numbers were never taken with it.
+    pub fn with_trunk_zero(&self) -> Option<Self> {
+        let (plan, national) = Plan::of_international(&self.0)?;
+        let zero = plan.has_trunk_zero() && plan.code != 55 && self.0.len() < MOST_DIGITS && !national.starts_with('0');
+        zero.then(|| Self(format!("{}0{national}", plan.code)))
+    }
 }
 
 /// What digits without a country code mean within a country.

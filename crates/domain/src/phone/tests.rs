@@ -237,6 +237,21 @@ fn what_is_stored_keeps_its_digits() {
 }
 
 #[test]
+fn former_versions_kept_a_trunk_zero() {
+    let former = |digits: &str| PhoneNumber::parse(digits, None).unwrap().with_trunk_zero();
+    for (digits, zero) in [("442079460958", "4402079460958"), ("33612345678", "330612345678")] {
+        let stored = PhoneNumber::of_stored(zero).ok();
+        assert_eq!(former(digits), stored);
+        // It is the same number, and nobody else's.
+        assert_eq!(read(zero, ""), Ok(digits.to_owned()));
+        assert_eq!(stored.and_then(|stored| stored.with_trunk_zero()), None);
+    }
+    for alone in ["5511988887777", "390266307129", "12025550123", "351912345678"] {
+        assert_eq!(former(alone), None, "{alone}");
+    }
+}
+
+#[test]
 fn debug_hides_the_number() {
     assert_eq!(format!("{:?}", PhoneNumber::parse("5511999998888", None).unwrap()), "PhoneNumber(…8888)");
 }

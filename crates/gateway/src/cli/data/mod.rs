@@ -104,9 +104,10 @@ impl Who {
     }
 }
 
+/// The digits under which a person may be stored.
 fn forms(number: &PhoneNumber) -> Vec<String> {
-    let twin = number.twin();
-    [Some(number), twin.as_ref()].into_iter().flatten().map(|form| form.digits().to_owned()).collect()
+    let others = [number.twin(), number.with_trunk_zero()];
+    [number].into_iter().chain(others.iter().flatten()).map(|form| form.digits().to_owned()).collect()
 }
 
 /// Gives all rows of a part, page by page.
@@ -132,5 +133,18 @@ fn rows(page: &mut Value) -> impl Iterator<Item = Value> + use<> {
     match page["rows"].take() {
         Value::Array(rows) => rows.into_iter(),
         _ => Vec::new().into_iter(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_found_under_all_digits_that_a_version_stored() {
+        let forms = |digits: &str| forms(&PhoneNumber::parse(digits, None).expect("a number"));
+        assert_eq!(forms("+44 (0)20 7946 0958"), ["442079460958", "4402079460958"]);
+        assert_eq!(forms("442079460958"), ["442079460958", "4402079460958"]);
+        assert_eq!(forms("5511999998888"), ["5511999998888", "551199998888"]);
     }
 }
