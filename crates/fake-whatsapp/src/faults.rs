@@ -36,6 +36,10 @@ pub struct Faults {
     pub codes: Option<usize>,
     /// The error that is answered to who asks for a code to type.
     pub phone_code_error: Option<u16>,
+    /// The error that is answered to who asks for the keys of others.
+    pub keys_error: Option<u16>,
+    /// Accounts, as digits, of which no device and no key is known.
+    pub no_devices: Vec<String>,
     /// Connections are refused.
     pub connect_failure: Option<ConnectFailure>,
     /// A pause before the first stanza of a connection and before the end of the offline queue. Not a fault, but what a

@@ -18,10 +18,15 @@ pub fn answer(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Sl
         return;
     }
     let mut state = network.lock();
-    match state.reply(node, slot) {
+    let asks_for_keys = attr(node, "xmlns") == "encrypt" && node.get_optional_child("key").is_some();
+    let answer = match state.faults.keys_error.filter(|_| asks_for_keys) {
+        Some(code) => Err((code, "refused".to_owned())),
+        None => state.reply(node, slot).map_err(|error| (404, error.to_string())),
+    };
+    match answer {
         Ok(children) => line.send(result(&id).children(children).build()),
-        Err(e) => {
-            let error = NodeBuilder::new("error").attr("code", "404").attr("text", e.to_string()).build();
+        Err((code, text)) => {
+            let error = NodeBuilder::new("error").attr("code", code.to_string()).attr("text", text).build();
             let reply = NodeBuilder::new("iq").attr("from", HOST).attr("id", id).attr("type", "error");
             line.send(reply.children([error]).build())
         }

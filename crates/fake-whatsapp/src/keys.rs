@@ -110,7 +110,9 @@ impl State {
         let mut users = Vec::new();
         for user in asked.get_children_by_tag("user") {
             let jid: Jid = attr(user, "jid").parse().map_err(|_| anyhow!("not an address"))?;
-            let bundle = if jid.device == 0 {
+            let bundle = if self.number_of(&jid).is_some_and(|number| self.faults.no_devices.contains(&number)) {
+                None
+            } else if jid.device == 0 {
                 self.phone_of(&jid).map(|phone| phone.bundle(&jid)).transpose()?
             } else {
                 self.device_bundle(&jid)

@@ -55,7 +55,7 @@ impl State {
             if wanted.lid {
                 parts.push(NodeBuilder::new("lid").attr("val", person.lid.clone()).build());
             }
-            if wanted.devices {
+            if wanted.devices && number.as_ref().is_none_or(|number| !self.faults.no_devices.contains(number)) {
                 let linked = self.devices.keys().filter(|slot| Some(&slot.phone) == number.as_ref());
                 let linked: Vec<u16> = linked.map(|slot| slot.device).collect();
                 parts.push(devices(&linked));

@@ -15,8 +15,8 @@ pub enum NoAnswer {
     Panic,
 }
 
-/// Runs the work in a task of its own, so that a panic stays there; the task is ended when the time is over, and when
-/// the caller goes away.
+/// Runs the work in a task of its own, so that a panic stays there; the task has ended when the time is over, and ends
+/// when the caller goes away.
 pub async fn within<T: Send + 'static>(
     limit: Duration,
     work: impl Future<Output = T> + Send + 'static,
@@ -24,7 +24,11 @@ pub async fn within<T: Send + 'static>(
     let mut task = JoinSet::new();
     task.spawn(work);
     match timeout(limit, task.join_next()).await {
-        Err(_) => Err(NoAnswer::InTime(limit)),
+        Err(_) => {
+            // It has ended when this returns: what it has not done by now, it does not do.
+            task.shutdown().await;
+            Err(NoAnswer::InTime(limit))
+        }
         Ok(Some(Ok(answer))) => Ok(answer),
         Ok(_) => Err(NoAnswer::Panic),
     }

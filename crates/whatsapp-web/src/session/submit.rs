@@ -33,6 +33,9 @@ pub enum SubmitError {
     /// It may have left all the same: the line broke on the way. The same id may be submitted again.
     #[error("the line is down")]
     Down,
+    /// Nothing of it left: its devices or their keys could not be asked for, or the line was down before it was ready.
+    #[error("nothing was sent: {0}")]
+    NotSent(String),
     /// The network knows no device of the recipient: the message went to the sender's own phone alone.
     #[error("the recipient has no device that could receive the message")]
     NoDevice,
@@ -54,12 +57,17 @@ impl Session {
         let options = SendOptions::default().with_message_id(&message.id);
         let (client, card) = (Arc::clone(&self.client), contact(message));
         let sent = within(LIMIT, async move { client.send_message_with_options(to, card, options).await }).await;
-        sent.map_err(|error| SubmitError::Other(error.to_string()))?.map_err(send_error)?;
-        // The library says `Ok` too when nobody but the sender's own phone is in the stanza.
-        match stanza.now_or_never() {
-            Some(Ok(stanza)) if reaches(&self.client, &stanza, &message.account) => Ok(()),
-            Some(Ok(_)) => Err(SubmitError::NoDevice),
-            _ => Err(SubmitError::Down),
+        // The library tells of a stanza before it hands the bytes on. Of one that it did not tell of, none has left.
+        let stanza = stanza.now_or_never().and_then(Result::ok);
+        match (sent, stanza) {
+            // The library says `Ok` too when nobody but the sender's own phone is in the stanza.
+            (Ok(Ok(_)), Some(stanza)) if reaches(&self.client, &stanza, &message.account) => Ok(()),
+            (Ok(Ok(_)), Some(_)) => Err(SubmitError::NoDevice),
+            (Ok(Ok(_)), None) => Err(SubmitError::Down),
+            (Ok(Err(error)), Some(_)) => Err(send_error(error)),
+            (Err(error), Some(_)) => Err(SubmitError::Other(error.to_string())),
+            (Ok(Err(error)), None) => Err(SubmitError::NotSent(error.to_string())),
+            (Err(error), None) => Err(SubmitError::NotSent(error.to_string())),
         }
     }
 }

@@ -15,10 +15,12 @@ impl Session {
     /// Shows `account` that we type, or that we stopped. Only who is online is seen typing, so this goes online, and
     /// offline again when it ends; end it soon, as the phone gets no notification meanwhile.
     pub async fn typing(&self, account: &str, on: bool) -> Result<(), SubmitError> {
+        // Also where the line is down: the next one must not begin online.
+        self.typing.store(on, Ordering::Relaxed);
         if !self.is_up() {
+            self.typing.store(false, Ordering::Relaxed);
             return Err(SubmitError::Down);
         }
-        self.typing.store(on, Ordering::Relaxed);
         let (client, to) = (Arc::clone(&self.client), Jid::pn(account));
         let signs = async move {
             if on {

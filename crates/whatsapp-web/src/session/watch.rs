@@ -111,6 +111,8 @@ impl Follower {
     async fn hear(&mut self, event: &library::Event) {
         match event {
             library::Event::Connected(_) => {
+                // Nobody has been shown on this connection that we type.
+                self.line.typing.store(false, Ordering::Relaxed);
                 self.line.set_up(true);
                 self.go_offline(Duration::ZERO);
             }

@@ -75,6 +75,20 @@ async fn a_card_lost_before_its_answer_is_sent_again_after_a_restart() -> Result
     Ok(())
 }
 
+/// Where the network refuses a recipient's keys, nothing leaves: it can be sent again at any time.
+#[tokio::test]
+async fn what_was_not_handed_over_is_told_so() -> Result<()> {
+    let (whatsapp, _, mut line) = up().await?;
+    whatsapp.faults(|faults| faults.keys_error = Some(429));
+    let refused = line.session.submit(&card("3EB0K1")).await;
+    assert!(matches!(refused, Err(SubmitError::NotSent(_))), "{refused:?}");
+    whatsapp.faults(|faults| faults.keys_error = None);
+    line.send("3EB0K1").await?;
+    assert_eq!(whatsapp.copies("3EB0K1"), 1);
+    line.session.stop().await;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_number_without_a_device_is_no_success() -> Result<()> {
     let (_whatsapp, _, line) = up().await?;

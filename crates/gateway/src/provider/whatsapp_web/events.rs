@@ -167,7 +167,7 @@ impl<'a> Events<'a> {
             Event::Trouble { text } => tracing::warn!(channel.id = %line.via.id, text, "a line meets trouble"),
             Event::Acked { id } => {
                 // One that nobody waits for any more says what became of a message whose fate was not known.
-                if !line.answered(&id, Answer::Taken) {
+                if !line.answered(&id, Answer::Taken) && !line.reached_nobody(&id) {
                     self.receipts(vec![id], MessageStatus::Sent, now / 1_000, stop).await;
                 }
             }

@@ -1,6 +1,6 @@
 //! One channel's line: its session, held open by a task.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -28,6 +28,9 @@ pub const DOWN: Duration = Duration::from_secs(5);
 const COMING_UP: Duration = Duration::from_secs(2);
 /// The longest for telling the phone that the device is gone.
 const LOG_OUT: Duration = Duration::from_secs(5);
+
+/// Messages of which it is remembered that they reached nobody. Their answers come within moments.
+const REMEMBERED: usize = 64;
 
 /// Why a line is down that comes back by itself. Such a line is taken up again when the server starts.
 pub const LOST: &str = "A linha caiu; o Recado esta religando.";
@@ -86,6 +89,8 @@ pub struct Line {
     pub(super) replaced_at: AtomicI64,
     session: RwLock<Option<Arc<Session>>>,
     answers: Answers,
+    /// Messages that were sent to no device of their recipient: that the network takes such a one says nothing.
+    nobody: Mutex<VecDeque<String>>,
     /// The task that holds the session open. Locked while that is started or stopped.
     run: tokio::sync::Mutex<Option<Run>>,
     /// Held by who brings the line up.
@@ -121,6 +126,7 @@ impl Line {
             replaced_at: AtomicI64::new(0),
             session: RwLock::default(),
             answers: Answers::default(),
+            nobody: Mutex::default(),
             run: tokio::sync::Mutex::default(),
             linking: tokio::sync::Mutex::default(),
             forgotten: AtomicBool::new(false),
@@ -180,6 +186,25 @@ impl Line {
         let (sender, receiver) = oneshot::channel();
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), sender);
         Awaited { receiver, id: id.to_owned(), answers: &self.answers }
+    }
+
+    /// A message was sent to no device of its recipient.
+    pub(super) fn reaches_nobody(&self, id: &str) {
+        let mut nobody = self.nobody.lock().unwrap_or_else(PoisonError::into_inner);
+        if nobody.len() == REMEMBERED {
+            nobody.pop_front();
+        }
+        nobody.push_back(id.to_owned());
+    }
+
+    /// A message was sent to some device, perhaps after it was sent to none.
+    pub(super) fn reaches_somebody(&self, id: &str) {
+        self.nobody.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| other != id);
+    }
+
+    /// Whether the message was last sent to no device.
+    pub(super) fn reached_nobody(&self, id: &str) -> bool {
+        self.nobody.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|other| other == id)
     }
 
     /// An answer came; whether somebody waited for it.

@@ -45,9 +45,18 @@ impl Line {
         let Some(session) = self.session() else { return SendOutcome::ChannelTrouble { wait: DOWN } };
         let awaited = self.expect(&message.network_id);
         match session.submit(&prepared.outgoing).await {
-            Ok(()) => {}
+            Ok(()) => self.reaches_somebody(&message.network_id),
             Err(SubmitError::Down) => return SendOutcome::Interrupted,
+            Err(SubmitError::NotSent(_)) => {
+                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "a message was not handed over");
+                return if self.is_up() {
+                    SendOutcome::ChannelBusy
+                } else {
+                    SendOutcome::ChannelTrouble { wait: DOWN }
+                };
+            }
             Err(SubmitError::NoDevice) => {
+                self.reaches_nobody(&message.network_id);
                 return SendOutcome::TryAgain {
                     code: "RECIPIENT_UNREACHABLE",
                     message: "O destinatario nao tem nenhum aparelho que possa receber a mensagem.".to_owned(),

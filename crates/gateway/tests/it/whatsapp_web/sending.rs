@@ -1,5 +1,7 @@
 //! Cards through linked phones: what arrives, under which account, and what becomes of what the network refuses.
 
+use std::time::Duration;
+
 use fake_whatsapp::{ALL, Refusal};
 use serde_json::{Value, json};
 
@@ -229,4 +231,35 @@ fn an_account_that_writes_too_much_rests() {
     assert_eq!(stage.whatsapp.counters().messages, 1);
     // Who cancels is heard.
     stage.server.delete(&format!("/v1/channels/vendas/messages/{first}"), Some(&stage.key)).expect(200);
+}
+
+/// The network refuses keys for a while: nothing was sent, and the message waits, however often it is tried.
+#[test]
+fn refused_keys_make_no_message_unknown() {
+    let stage = Stage::linked();
+    stage.whatsapp.faults(|faults| faults.keys_error = Some(429));
+    let id = stage.accept("vendas", MARIA);
+    // One more than the tries that a message of unknown fate has.
+    wait_for("five tries", || stage.message("vendas", &id)["attempts"].as_i64() >= Some(5));
+    stage.until("vendas", &id, "QUEUED");
+    assert!(stage.server.log().contains("a message was not handed over"));
+    stage.whatsapp.faults(|faults| faults.keys_error = None);
+    let read = stage.until("vendas", &id, "READ");
+    assert!(read["unknownAt"].is_null(), "{read}");
+}
+
+/// A card to an account without devices goes to the sender's own phone alone. The network takes that, which says nothing.
+#[test]
+fn a_card_that_reaches_no_device_is_never_sent() {
+    let stage = Stage::linked();
+    stage.whatsapp.faults(|faults| {
+        faults.no_devices = vec![JOAO.to_owned()];
+        faults.ack_delay = Duration::from_millis(1_700);
+    });
+    stage.settings("vendas", &json!({"typing": true}));
+    let id = stage.accept("vendas", JOAO);
+    // Were the answer to the first attempt taken for the second one's, there would be no third.
+    let tried = |seen: &Value| seen["attempts"].as_i64() >= Some(3);
+    let tried = super::wait_to_see("a third attempt", || stage.message("vendas", &id), tried);
+    assert_ne!(tried["status"], "SENT");
 }
