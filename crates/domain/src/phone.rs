@@ -131,7 +131,10 @@ fn within(country: Country, typed: &Typed) -> Option<Within> {
         (true, _) if is_plain => {}
         (true, Some((whose, rest))) if whose.is_known(whose.without_zero(rest)) => return Some(Within::Unclear),
         (false, Some((whose, rest))) if whose.is_known(whose.without_zero(rest)) => return None,
-        (false, Some((whose, rest))) if whose.accepts(whose.without_zero(rest)) => return Some(Within::Unclear),
+        // A second zero would be part of no number.
+        (false, Some((whose, rest))) if whose.accepts(whose.without_zero(rest)) && !rest.starts_with("00") => {
+            return Some(Within::Unclear);
+        }
         _ => {}
     }
     Some(Within::Number(format!("{}{national}", plan.code)))

@@ -207,6 +207,7 @@ fn a_complete_number_stays_what_it_is_under_a_default_country() {
     // A trunk zero says whose number it is, and so does a prefix that stands alone.
     means("0151 23456789", "DE", "4915123456789");
     means("04951 123456", "DE", "494951123456");
+    means("3100202574", "UY", "5983100202574");
     is_refused("84951234567", "RU", COUNTRY);
     means("8 (495) 123-45-67", "RU", "74951234567");
     // Also another country could have these; the forms of the exceptions are exact.
