@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::{MakeWriter, format};
 
 use crate::config::{LogConfig, LogFormat};
 use queue::Queue;
-use repeats::Repeats;
+use repeats::{Lines, Repeats};
 
 /// How long the end of the process waits for a reader of the log.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -26,16 +26,24 @@ impl Log {
         let queue = Arc::new(Queue::default());
         // The log thread's own line does not pass through the queue, and is never one that repeats too often.
         let report = Arc::new(Kept::default());
-        let reporter = subscriber(config, report.clone(), false);
+        let reporter = subscriber(config, report.clone(), None);
         let told = move |lost: u64| {
             tracing::dispatcher::with_default(&reporter, || tracing::error!(lines = lost, "log lines were lost"));
             report.take()
         };
-        let written = queue.clone();
+        let around = match config.log_format {
+            LogFormat::Text => (" repeated=", ""),
+            LogFormat::Json => (",\"repeated\":", "}"),
+        };
+        let woken = queue.clone();
+        // An empty line shows nothing, and wakes the log thread.
+        let repeated = Arc::new(Lines::new(around, move || woken.push(b"")));
+        let (written, hidden) = (queue.clone(), repeated.clone());
+        let late = move |end: bool| hidden.late(Instant::now(), end);
         // Without its thread, the queue fills and its lines are counted as lost: the server still works.
-        drop(std::thread::Builder::new().name("log".into()).spawn(move || written.write(&told)));
+        drop(std::thread::Builder::new().name("log".into()).spawn(move || written.write(&told, &late)));
         // An error means that a log was started before: only tests do that.
-        drop(tracing::dispatcher::set_global_default(subscriber(config, queue.clone(), true)));
+        drop(tracing::dispatcher::set_global_default(subscriber(config, queue.clone(), Some(repeated))));
         log_panics();
         Self(queue)
     }
@@ -75,7 +83,7 @@ impl Write for &Kept {
 }
 
 /// What turns events into lines.
-fn subscriber<W>(config: &LogConfig, writer: W, limit: bool) -> tracing::Dispatch
+fn subscriber<W>(config: &LogConfig, writer: W, repeated: Option<Arc<Lines>>) -> tracing::Dispatch
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -85,13 +93,10 @@ where
         LogFormat::Text => {
             let ansi = std::io::stderr().is_terminal();
             let form = format().with_ansi(ansi);
-            tracing::Dispatch::new(
-                lines.with_ansi(ansi).event_format(Repeats::new(form, limit, (" repeated=", ""))).finish(),
-            )
+            tracing::Dispatch::new(lines.with_ansi(ansi).event_format(Repeats::new(form, repeated)).finish())
         }
         LogFormat::Json => {
-            let form = |json| Repeats::new(json, limit, (",\"repeated\":", "}"));
-            tracing::Dispatch::new(lines.json().map_event_format(form).finish())
+            tracing::Dispatch::new(lines.json().map_event_format(|json| Repeats::new(json, repeated)).finish())
         }
     }
 }
@@ -110,12 +115,54 @@ mod tests {
 
     use super::*;
 
+    fn run(child: &str) -> io::Result<std::process::Output> {
+        Command::new(std::env::current_exe()?).args(["--exact", child, "--ignored", "--nocapture"]).output()
+    }
+
+    /// The log thread of an idle server sleeps for good.
+    #[test]
+    fn a_hidden_line_wakes_whoever_writes_it_later() {
+        let (wake, woken) = std::sync::mpsc::channel();
+        let lines = Arc::new(Lines::new((" repeated=", ""), move || wake.send(()).expect("a receiver")));
+        let config = LogConfig { log: tracing::level_filters::LevelFilter::INFO, log_format: LogFormat::Text };
+        let written = Arc::new(Kept::default());
+        tracing::dispatcher::with_default(&subscriber(&config, written.clone(), Some(lines.clone())), || {
+            (0..500).for_each(|_| tracing::error!(lines = 1, "log lines were lost"));
+        });
+        assert!(woken.try_iter().count() > 0);
+        let (late, others) = lines.late(Instant::now() + repeats::QUIET, false);
+        let line = String::from_utf8(late.concat()).expect("text");
+        assert!(line.contains("log lines were lost lines=1 repeated=") && line.ends_with('\n') && !others, "{line}");
+        assert!(String::from_utf8(written.take()).expect("text").lines().count() < 10);
+    }
+
+    #[test]
+    fn a_burst_before_the_end_is_counted() -> anyhow::Result<()> {
+        let said = String::from_utf8(run("log::tests::child_with_a_burst")?.stderr)?;
+        let lines: Vec<serde_json::Value> = said
+            .lines()
+            .filter(|line| line.contains("log lines were lost"))
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        let repeated: u64 = lines.iter().filter_map(|line| line["repeated"].as_u64()).sum();
+        assert_eq!(lines.len() as u64 + repeated, 500, "{said}");
+        assert!(lines.len() < 10, "{said}");
+        Ok(())
+    }
+
+    #[test]
+    #[ignore = "a part of the test above, run by it in a process of its own"]
+    fn child_with_a_burst() {
+        let config = LogConfig { log: tracing::level_filters::LevelFilter::INFO, log_format: LogFormat::Json };
+        let log = Log::start(&config);
+        (0..500).for_each(|_| tracing::error!(lines = 1, "log lines were lost"));
+        drop(log);
+    }
+
     #[test]
     fn the_text_of_a_panic_is_not_logged() -> anyhow::Result<()> {
         // The hook is the process's: in this one it would be every test's.
-        let child = Command::new(std::env::current_exe()?)
-            .args(["--exact", "log::tests::child", "--ignored", "--nocapture"])
-            .output()?;
+        let child = run("log::tests::child")?;
         let said = String::from_utf8([child.stdout, child.stderr].concat())?;
         assert!(!child.status.success(), "{said}");
         assert!(said.contains(&format!("\"place\":\"{}:", file!())), "{said}");

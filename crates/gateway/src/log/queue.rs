@@ -12,7 +12,7 @@ use rustix::io::Errno;
 const ROOM: usize = 512 << 10;
 /// Pause before the next try where standard error has no room, or fails.
 const RETRY: Duration = Duration::from_millis(20);
-/// Pause between two tries to tell of lost lines while nothing else is logged.
+/// Pause between two tries to tell of lost lines, or of those held back, while nothing else is logged.
 const REPORT_RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -68,13 +68,15 @@ impl Queue {
         }
     }
 
-    /// Writes lines until the process ends. `told` makes the line about lost ones.
-    pub fn write(&self, told: &dyn Fn(u64) -> Vec<u8>) {
+    /// Writes lines until the process ends. `told` makes the line about lost ones; `late` gives lines that were held
+    /// back, at the end all of them, and whether there are others.
+    pub fn write(&self, told: &dyn Fn(u64) -> Vec<u8>, late: &dyn Fn(bool) -> (Vec<Vec<u8>>, bool)) {
         // A line was begun and could not be ended: the next one must not be glued to it.
         let mut torn = false;
         let mut next_report = Instant::now();
+        let mut held = false;
         loop {
-            let Next { line, lost, last } = self.next();
+            let Next { line, lost, last } = self.next(held);
             // Not before each line: a reader that is too slow would read of nothing but lost lines.
             if lost > 0 && (last || Instant::now() >= next_report) {
                 next_report = Instant::now() + REPORT_RETRY;
@@ -82,8 +84,12 @@ impl Queue {
                     self.state().lost -= lost;
                 }
             }
-            if line.is_some_and(|line| write_line(&line, &mut torn).is_err()) {
-                self.state().lost += 1;
+            let (late, others) = late(last);
+            held = others;
+            for line in line.into_iter().chain(late) {
+                if write_line(&line, &mut torn).is_err() {
+                    self.state().lost += 1;
+                }
             }
             if last {
                 break;
@@ -93,13 +99,13 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits for the next thing to do.
-    fn next(&self) -> Next {
+    /// Waits for the next thing to do; where lines are held back, not for long.
+    fn next(&self, held: bool) -> Next {
         let mut state = self.state();
         let mut waited = false;
-        while state.lines.is_empty() && !state.ends && !(waited && state.lost > 0) {
-            // While nothing is lost, nothing wakes an idle server.
-            if state.lost == 0 {
+        while state.lines.is_empty() && !state.ends && !(waited && (held || state.lost > 0)) {
+            // While nothing is lost or held back, nothing wakes an idle server.
+            if state.lost == 0 && !held {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
                 let (next, timeout) =

@@ -1,11 +1,12 @@
 //! Warnings and errors that repeat. The first line of a kind is written at once, the next ones at growing intervals
-//! with the number of those in between: a failure that lasts for a day must not fill a disk.
+//! with the number of those in between: a failure that lasts for a day must not fill a disk. Where no next one comes, the
+//! first of the hidden ones is written later, with the number of the others.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::{self, Debug};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::format::Writer;
@@ -18,6 +19,8 @@ pub const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 pub const LONGEST_INTERVAL: Duration = Duration::from_mins(10);
 /// A kind that was quiet for so long begins anew.
 pub const QUIET: Duration = Duration::from_mins(1);
+/// Pause between two searches for kinds that are quiet.
+const SEARCH: Duration = Duration::from_secs(1);
 /// Kinds of one message that are told apart; further ones count as one kind.
 pub const KINDS: usize = 1_000;
 
@@ -28,26 +31,50 @@ const WORDS: [&str; 4] = ["error", "reason", "text", "why"];
 pub struct Repeats<F> {
     form: F,
     /// `None`: every line is written.
-    table: Option<Mutex<Table>>,
-    /// What stands before the number of repeats, and behind it, at the end of a line.
-    around: (&'static str, &'static str),
+    lines: Option<Arc<Lines>>,
 }
 
-impl<F> Repeats<F> {
-    pub fn new(form: F, limit: bool, around: (&'static str, &'static str)) -> Self {
-        Self { form, table: limit.then(Mutex::default), around }
+/// The lines of one log that repeat.
+pub struct Lines {
+    table: Mutex<Table>,
+    /// What stands before the number of repeats, and behind it, at the end of a line.
+    around: (&'static str, &'static str),
+    /// Called when a line waits for [`Self::late`].
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Lines {
+    pub fn new(around: (&'static str, &'static str), wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { table: Mutex::default(), around, wake: Box::new(wake) }
+    }
+
+    /// Lines that were hidden, and after which none of their kind came; at the end of the process all that were hidden.
+    /// Also whether others wait for that.
+    pub fn late(&self, now: Instant, end: bool) -> (Vec<Vec<u8>>, bool) {
+        let mut table = self.table();
+        let lines = table.late(now, end).into_iter().map(|(line, more)| self.counted(line, more).into_bytes());
+        let lines = lines.collect();
+        (lines, table.hidden > 0)
+    }
+
+    /// The line with the number of lines that were not written.
+    fn counted(&self, line: String, repeated: u64) -> String {
+        if repeated == 0 {
+            return line;
+        }
+        let (before, behind) = self.around;
+        let line = line.trim_end().strip_suffix(behind).unwrap_or(&line);
+        format!("{line}{before}{repeated}{behind}\n")
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<F> Repeats<F> {
-    /// Whether a line is to be written: `None` where it is not, else how many were hidden since the last one.
-    fn look(&self, event: &tracing::Event<'_>) -> Option<u64> {
-        let Some(table) = self.table.as_ref().filter(|_| *event.metadata().level() <= tracing::Level::WARN) else {
-            return Some(0);
-        };
-        let kind = kind(event);
-        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.look(event.metadata().callsite(), kind, Instant::now())
+    pub fn new(form: F, lines: Option<Arc<Lines>>) -> Self {
+        Self { form, lines }
     }
 }
 
@@ -63,16 +90,25 @@ where
         mut writer: Writer<'_>,
         event: &tracing::Event<'_>,
     ) -> fmt::Result {
-        // A line that is not to be written is an empty one to the writer.
-        let Some(repeated) = self.look(event) else { return Ok(()) };
-        if repeated == 0 {
+        let Some(lines) = self.lines.as_ref().filter(|_| *event.metadata().level() <= tracing::Level::WARN) else {
             return self.form.format_event(ctx, writer, event);
+        };
+        let (callsite, kind) = (event.metadata().callsite(), kind(event));
+        let seen = lines.table().look(callsite.clone(), kind, Instant::now());
+        // A line that is not to be written is an empty one to the writer.
+        if matches!(seen, Seen::Hidden) {
+            return Ok(());
         }
         let mut line = String::new();
         self.form.format_event(ctx, Writer::new(&mut line), event)?;
-        let (before, behind) = self.around;
-        let line = line.trim_end().strip_suffix(behind).unwrap_or(&line);
-        writeln!(writer, "{line}{before}{repeated}{behind}")
+        match seen {
+            Seen::Written(repeated) => writer.write_str(&lines.counted(line, repeated)),
+            Seen::FirstHidden | Seen::Hidden => {
+                lines.table().keep(&callsite, kind, line);
+                (lines.wake)();
+                Ok(())
+            }
+        }
     }
 }
 
@@ -97,7 +133,23 @@ fn kind(event: &tracing::Event<'_>) -> u64 {
 
 /// What was written when. Its size is bounded: by the messages in the code, times [`KINDS`].
 #[derive(Default)]
-pub struct Table(HashMap<tracing::callsite::Identifier, HashMap<u64, Kind>>);
+struct Table {
+    kinds: HashMap<tracing::callsite::Identifier, HashMap<u64, Kind>>,
+    /// Kinds with hidden lines.
+    hidden: usize,
+    /// When such kinds were looked for.
+    searched: Option<Instant>,
+}
+
+/// What becomes of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It is written, with the number of lines that were hidden since the last one.
+    Written(u64),
+    /// It is not written yet. It is to be kept: perhaps no other follows.
+    FirstHidden,
+    Hidden,
+}
 
 /// A kind of line that was written.
 struct Kind {
@@ -107,36 +159,76 @@ struct Kind {
     interval: Duration,
     /// Lines that were not written since the last one that was.
     hidden: u64,
+    /// The first of them.
+    first: Option<String>,
 }
 
 impl Table {
-    /// Whether a line is to be written: `None` where it is not, else how many were hidden since the last one.
-    fn look(&mut self, callsite: tracing::callsite::Identifier, kind: u64, now: Instant) -> Option<u64> {
-        let kinds = self.0.entry(callsite).or_default();
+    fn look(&mut self, callsite: tracing::callsite::Identifier, kind: u64, now: Instant) -> Seen {
+        let kinds = self.kinds.entry(callsite).or_default();
         if kinds.len() >= KINDS && !kinds.contains_key(&kind) {
-            kinds.retain(|_, kind| now.duration_since(kind.seen) < kind.interval.max(QUIET));
+            // What was hidden is told before it is forgotten.
+            kinds.retain(|_, kind| kind.hidden > 0 || now.duration_since(kind.seen) < kind.interval.max(QUIET));
         }
         let kind = if kinds.len() >= KINDS && !kinds.contains_key(&kind) { u64::MAX } else { kind };
-        match kinds.entry(kind) {
+        let seen = match kinds.entry(kind) {
             Entry::Vacant(place) => {
-                place.insert(Kind { seen: now, next: now + FIRST_INTERVAL, interval: FIRST_INTERVAL, hidden: 0 });
-                Some(0)
+                let (next, interval) = (now + FIRST_INTERVAL, FIRST_INTERVAL);
+                place.insert(Kind { seen: now, next, interval, hidden: 0, first: None });
+                Seen::Written(0)
             }
             Entry::Occupied(place) => place.into_mut().look(now),
+        };
+        match seen {
+            Seen::FirstHidden => self.hidden += 1,
+            Seen::Written(1..) => self.hidden -= 1,
+            Seen::Written(0) | Seen::Hidden => {}
         }
+        seen
+    }
+
+    /// Keeps the first hidden line of a kind.
+    fn keep(&mut self, callsite: &tracing::callsite::Identifier, kind: u64, line: String) {
+        let kinds = self.kinds.get_mut(callsite);
+        let kind = kinds
+            .and_then(|kinds| if kinds.contains_key(&kind) { kinds.get_mut(&kind) } else { kinds.get_mut(&u64::MAX) });
+        if let Some(kind) = kind.filter(|kind| kind.hidden > 0) {
+            kind.first.get_or_insert(line);
+        }
+    }
+
+    /// Takes the hidden lines of kinds that are quiet, or of all, each with the number of further ones.
+    fn late(&mut self, now: Instant, all: bool) -> Vec<(String, u64)> {
+        let searched = self.searched.is_some_and(|then| now.saturating_duration_since(then) < SEARCH);
+        if self.hidden == 0 || (searched && !all) {
+            return Vec::new();
+        }
+        self.searched = Some(now);
+        let kinds = self.kinds.values_mut().flat_map(HashMap::values_mut);
+        let quiet = kinds.filter(|kind| all || now.saturating_duration_since(kind.seen) >= QUIET);
+        let late: Vec<_> = quiet.filter_map(Kind::take).collect();
+        self.hidden -= late.len();
+        late
     }
 }
 
 impl Kind {
-    fn look(&mut self, now: Instant) -> Option<u64> {
+    /// Takes the first hidden line, with the number of those that followed.
+    fn take(&mut self) -> Option<(String, u64)> {
+        let line = self.first.take()?;
+        Some((line, std::mem::take(&mut self.hidden).saturating_sub(1)))
+    }
+
+    fn look(&mut self, now: Instant) -> Seen {
         let quiet = now.duration_since(std::mem::replace(&mut self.seen, now)) >= QUIET;
         if now < self.next && !quiet {
             self.hidden += 1;
-            return None;
+            return if self.hidden == 1 { Seen::FirstHidden } else { Seen::Hidden };
         }
         self.interval = if quiet { FIRST_INTERVAL } else { (self.interval * 2).min(LONGEST_INTERVAL) };
         self.next = now + self.interval;
-        Some(std::mem::take(&mut self.hidden))
+        self.first = None;
+        Seen::Written(std::mem::take(&mut self.hidden))
     }
 }
 
@@ -148,7 +240,11 @@ mod tests {
     fn written(table: &mut Table, kind: u64, seconds: impl IntoIterator<Item = f64>) -> Vec<(f64, u64)> {
         let begin = Instant::now();
         let at = |second| begin + Duration::from_secs_f64(second);
-        seconds.into_iter().filter_map(|second| Some((second, table.look(callsite(), kind, at(second))?))).collect()
+        let look = |second| match table.look(callsite(), kind, at(second)) {
+            Seen::Written(repeated) => Some((second, repeated)),
+            _ => None,
+        };
+        seconds.into_iter().filter_map(look).collect()
     }
 
     fn callsite() -> tracing::callsite::Identifier {
@@ -186,12 +282,29 @@ mod tests {
     fn kinds_are_told_apart_up_to_a_limit() {
         let mut table = Table::default();
         let now = Instant::now();
-        let first = (0..KINDS as u64).filter(|kind| table.look(callsite(), *kind, now).is_some()).count();
+        let first = (0..KINDS as u64).filter(|kind| table.look(callsite(), *kind, now) == Seen::Written(0)).count();
         assert_eq!(first, KINDS);
-        let beyond = (0..5_000).filter(|kind| table.look(callsite(), 10_000 + kind, now).is_some()).count();
-        assert_eq!((beyond, table.0[&callsite()].len()), (1, KINDS + 1));
-        // Quiet ones make room.
-        assert_eq!(table.look(callsite(), 99_999, now + QUIET), Some(0));
-        assert_eq!(table.0[&callsite()].len(), 1);
+        let beyond = (0..5_000).filter(|kind| table.look(callsite(), 10_000 + kind, now) == Seen::Written(0)).count();
+        assert_eq!((beyond, table.kinds[&callsite()].len()), (1, KINDS + 1));
+        // Quiet ones make room, once their hidden lines are told.
+        table.keep(&callsite(), 10_001, "x".to_owned());
+        assert_eq!(table.late(now + QUIET, false), [("x".to_owned(), 4_998)]);
+        assert_eq!(table.look(callsite(), 99_999, now + QUIET), Seen::Written(0));
+        assert_eq!(table.kinds[&callsite()].len(), 1);
+    }
+
+    #[test]
+    fn the_count_of_a_burst_is_told_when_it_is_over() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        for kind in [1, 2] {
+            assert_eq!(table.look(callsite(), kind, now), Seen::Written(0));
+        }
+        assert_eq!(table.look(callsite(), 1, now), Seen::FirstHidden);
+        table.keep(&callsite(), 1, "a line".to_owned());
+        assert!((0..498).all(|_| table.look(callsite(), 1, now) == Seen::Hidden));
+        assert_eq!(table.late(now + QUIET / 2, false), []);
+        assert_eq!(table.late(now + QUIET, false), [("a line".to_owned(), 498)]);
+        assert_eq!((table.late(now + QUIET * 2, false), table.hidden), (vec![], 0));
+        assert_eq!(table.look(callsite(), 1, now + QUIET * 2), Seen::Written(0));
     }
 }
