@@ -30,7 +30,7 @@ pub trait Entropy: Send + Sync {
     fn fill_secret(&self, bytes: &mut [u8]);
 }
 
-/// The system's clock, which in this process does not go backwards; see [`Forward`].
+/// The system's clock, which in this process does not go backwards; see `Forward`.
 pub struct SystemClock;
 
 static FORWARD: Forward = Forward { last: AtomicI64::new(0), slow: Mutex::new(None) };

@@ -33,6 +33,10 @@ const MIGRATIONS: &[Migration] = &[
 #[cfg(test)]
 pub(crate) const MIGRATIONS_TEXT: &str = MIGRATIONS[MIGRATIONS.len() - 1].sql;
 
+/// The tables that the first migration makes.
+#[cfg(test)]
+pub(super) const FIRST_TABLES: &str = MIGRATIONS[0].sql;
+
 /// The version of the tables that this build makes.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
 

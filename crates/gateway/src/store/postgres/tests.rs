@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use test_postgres::{Database, run};
 
 use super::hosts::Hosts;
+use super::migrations::FIRST_TABLES;
 use super::{PgStore, migrate};
 use crate::store::fixtures::PgDatabase;
 
@@ -37,25 +38,32 @@ async fn a_newer_version_says_from_which_on_its_tables_can_be_used() {
 /// Nodes work on during an upgrade that meets a long query, such as a backup.
 #[tokio::test]
 async fn an_upgrade_that_waits_for_a_table_holds_up_no_node() {
-    let database = PgDatabase::new();
-    let url = database.direct_url().to_owned();
-    run(&url, "alter table api_keys drop column parent; delete from recado_migrations where number = 7");
+    let database = Database::new();
+    let url = database.url().to_owned();
+    let noted = "create table recado_migrations (
+                     number integer not null primary key, works_from integer not null,
+                     at timestamptz not null default clock_timestamp());
+                 insert into recado_migrations (number, works_from) values (5, 5)";
+    run(&url, &format!("{FIRST_TABLES};{noted}"));
     let connect = async || {
         let (client, connection) = Hosts::parse(&url, "").expect("a URL").connect().await.expect("connected");
         tokio::spawn(connection);
         client
     };
     let (long, node) = (connect().await, connect().await);
-    long.batch_execute("begin; lock table api_keys in access share mode").await.expect("locked");
+    long.batch_execute("begin; lock table channels in access share mode").await.expect("locked");
     let upgrading = tokio::spawn({
         let url = url.clone();
         async move { migrate(&url).await }
     });
-    let waits = "select from pg_locks where not granted and relation = 'api_keys'::regclass";
-    while node.query(waits, &[]).await.expect("asked").is_empty() {
-        tokio::task::yield_now().await;
-    }
-    let asked = node.query("select from api_keys", &[]);
+    let waits = "select from pg_locks where not granted and relation = 'channels'::regclass";
+    let waiting = async {
+        while node.query(waits, &[]).await.expect("asked").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the upgrade waits for the table");
+    let asked = node.query("select from channels", &[]);
     tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer before the end").expect("asked");
     assert!(!upgrading.is_finished());
     long.batch_execute("commit").await.expect("let go");
