@@ -80,8 +80,6 @@ async fn read_anew(gateway: &Gateway) -> Result<(), StoreError> {
         let deleted = channels.iter().filter(|channel| channel.deleted_at.is_some());
         // A phone that is linked no more ends its session by itself; nobody waits for that.
         web.for_each(|web| deleted.clone().for_each(|channel| drop(web.forget(channel.key))));
-    }
-    if gateway.cluster.is_none() {
         gateway.dispatcher.wake_all().await?;
     }
     Ok(())

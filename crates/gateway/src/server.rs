@@ -94,7 +94,7 @@ pub async fn serve(
     stop: CancellationToken,
     hurry: impl Future<Output = ()>,
 ) {
-    let tracker = TaskTracker::new();
+    let (tracker, keep_alive) = (TaskTracker::new(), keep_alive(limits.idle));
     let room = Room { permits: Arc::new(Semaphore::new(limits.connections as usize)), crowd: Arc::default() };
     loop {
         let accepted = tokio::select! {
@@ -110,7 +110,7 @@ pub async fn serve(
                     tracker,
                     permit: Arc::new(permit),
                     waits: Waits::new(),
-                    idle: limits.idle,
+                    keep_alive: keep_alive.clone(),
                     stop,
                 };
                 let watch = Watch::new(calls.waits.clone(), limits, room.crowd.clone());
@@ -167,7 +167,8 @@ struct Calls<A> {
     /// there may be connections.
     permit: Arc<Permit>,
     waits: Waits,
-    idle: Duration,
+    /// For the answers: made once.
+    keep_alive: HeaderValue,
     stop: CancellationToken,
 }
 
@@ -177,7 +178,7 @@ impl<A: Answer> Calls<A> {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = io::Result<Response<Body>>> + use<A> {
         self.waits.called();
         let (api, peer, permit) = (self.api.clone(), self.peer, self.permit.clone());
-        let (waits, idle, stop) = (self.waits.clone(), self.idle, self.stop.clone());
+        let (waits, keep_alive, stop) = (self.waits.clone(), self.keep_alive.clone(), self.stop.clone());
         let stays = stays_open(request.version(), request.headers());
         let task = self.tracker.spawn(async move {
             let answered = answer(&api, peer, request).await;
@@ -188,7 +189,7 @@ impl<A: Answer> Calls<A> {
             let mut response = task.await.map_err(io::Error::other)??;
             // A body that was refused is left unread, and its connection ends.
             if stays && !stop.is_cancelled() && response.status() != StatusCode::PAYLOAD_TOO_LARGE {
-                response.headers_mut().insert(KEEP_ALIVE, keep_alive(idle));
+                response.headers_mut().insert(KEEP_ALIVE, keep_alive);
             }
             Ok(tell_end(response, waits))
         }

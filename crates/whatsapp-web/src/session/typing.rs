@@ -16,9 +16,9 @@ impl Session {
     /// offline again when it ends; end it soon, as the phone gets no notification meanwhile.
     pub async fn typing(&self, account: &str, on: bool) -> Result<(), SubmitError> {
         // Also where the line is down: the next one must not begin online.
-        self.typing.store(on, Ordering::Relaxed);
-        if !self.is_up() {
-            self.typing.store(false, Ordering::Relaxed);
+        let up = self.is_up();
+        self.typing.store(on && up, Ordering::Relaxed);
+        if !up {
             return Err(SubmitError::Down);
         }
         let (client, to) = (Arc::clone(&self.client), Jid::pn(account));
