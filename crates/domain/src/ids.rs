@@ -173,11 +173,9 @@ pub fn is_account(text: &str) -> bool {
 /// The id under which the network knows a message, fixed when the message is accepted and used on every attempt, so
 /// that a re-send is recognised. The form is that of WhatsApp Web's own clients: `3EB0` and 18 hex digits.
 pub fn network_id(random: [u8; 9]) -> String {
-    let mut id = String::from("3EB0");
-    for byte in random {
-        id += &format!("{byte:02X}");
-    }
-    id
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digits = random.into_iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|four| DIGITS[usize::from(four)]);
+    "3EB0".chars().chain(digits.map(char::from)).collect()
 }
 
 #[cfg(test)]

@@ -155,7 +155,7 @@ fn international(typed: &Typed, drops_zero: bool) -> Option<String> {
     if typed.bracketed_zero == Some(code.len()) && !plan.has_trunk_zero() && !plan.is_known(behind) {
         return None;
     }
-    plan.accepts(national).then(|| format!("{code}{national}"))
+    plan.accepts(national).then(|| [code, national].concat())
 }
 
 /// Whether digits look like a number that only lacks its country code.

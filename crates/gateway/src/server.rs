@@ -36,7 +36,7 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most bytes of a request's head, and of what is read ahead of a body.
 pub const HEAD_LIMIT: usize = 32 * 1024;
-/// Most headers of a request.
+/// Most headers of a request: hyper's own limit. Hyper keeps them on the stack as long as no limit is set.
 pub const HEADERS: usize = 100;
 /// The wait after the system refused to give a connection (out of file descriptors, for instance).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -180,11 +180,12 @@ impl<A: Answer> Calls<A> {
         let (api, peer, permit) = (self.api.clone(), self.peer, self.permit.clone());
         let (waits, keep_alive, stop) = (self.waits.clone(), self.keep_alive.clone(), self.stop.clone());
         let stays = stays_open(request.version(), request.headers());
-        let task = self.tracker.spawn(async move {
+        // On the heap: starting, running and ending a task copies its future several times, and a call's has 7 KiB.
+        let task = self.tracker.spawn(Box::pin(async move {
             let answered = answer(&api, peer, request).await;
             drop(permit);
             answered
-        });
+        }));
         async move {
             let mut response = task.await.map_err(io::Error::other)??;
             // A body that was refused is left unread, and its connection ends.
@@ -248,7 +249,6 @@ async fn connection(stream: TcpStream, calls: Calls<impl Answer>, mut watch: Wat
         // `watch` tells the wait for a head from the wait for the next call; hyper knows one time for both.
         .header_read_timeout(None)
         .max_buf_size(HEAD_LIMIT)
-        .max_headers(HEADERS)
         .serve_connection(TokioIo::new(InspectReader::new(stream.as_mut(), heard)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = loop {

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use recado_gateway::server::HEADERS;
 use serde_json::json;
 
 use crate::harness::{Home, PATIENCE, Server, wait_for};
@@ -180,6 +181,21 @@ fn huge_heads_are_refused() {
     nothing_is_stored(&server, &key);
     // What a proxy or a cookie may well add is taken.
     assert_eq!(status(&exchange(&server, padded(16 << 10).as_bytes())), "202");
+    is_well(&server, &key);
+}
+
+#[test]
+fn a_head_may_have_100_headers_and_no_more() {
+    let home = Home::init();
+    let key = home.unlimited_key();
+    let server = home.serve();
+    // `post` writes four, and the length is the fifth.
+    let with = |headers: usize| {
+        let more = "X-Padding: 1\r\n".repeat(headers - 5);
+        exchange(&server, (post(&key, &format!("Content-Length: {}\r\n{more}", CARD.len())) + CARD).as_bytes())
+    };
+    assert_eq!(status(&with(HEADERS)), "202");
+    assert_eq!(status(&with(HEADERS + 1)), "431");
     is_well(&server, &key);
 }
 
