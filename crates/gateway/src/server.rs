@@ -1,5 +1,6 @@
 //! Accepts connections and ends them in good order.
 
+mod call;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::Api;
 use crate::api::auth::Peer;
 use crate::api::error::CloseConnection;
+use call::Call;
 use waits::{Over, Waits, Watch};
 
 /// The time a client has to send its request's head, from the connection's begin or the head's first byte.
@@ -173,21 +175,21 @@ struct Calls<A> {
 }
 
 impl<A: Answer> Calls<A> {
-    /// Answers a call in a task of its own. A client that disconnects ends its connection, and with it the wait for the
-    /// answer; the call itself goes on to its end, so that nothing which has to follow a commit is left undone.
+    /// Answers a call. A client that disconnects ends its connection, and with it the wait for the answer; the call itself
+    /// goes on to its end.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = io::Result<Response<Body>>> + use<A> {
         self.waits.called();
         let (api, peer, permit) = (self.api.clone(), self.peer, self.permit.clone());
         let (waits, keep_alive, stop) = (self.waits.clone(), self.keep_alive.clone(), self.stop.clone());
         let stays = stays_open(request.version(), request.headers());
-        // On the heap: starting, running and ending a task copies its future several times, and a call's has 7 KiB.
-        let task = self.tracker.spawn(Box::pin(async move {
+        let work = async move {
             let answered = answer(&api, peer, request).await;
             drop(permit);
             answered
-        }));
+        };
+        let call = Call::new(work, self.tracker.clone());
         async move {
-            let mut response = task.await.map_err(io::Error::other)??;
+            let mut response = call.await?;
             // A body that was refused is left unread, and its connection ends.
             if stays && !stop.is_cancelled() && response.status() != StatusCode::PAYLOAD_TOO_LARGE {
                 response.headers_mut().insert(KEEP_ALIVE, keep_alive);

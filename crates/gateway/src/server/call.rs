@@ -1,0 +1,82 @@
+//! The work on one call, which does not end with the connection that it came by.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+/// Runs in the task of its connection. Where that ends first, the work goes on in a task of its own, so that nothing
+/// which has to follow a commit is left undone.
+pub struct Call<T: Send + 'static> {
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    /// Waits for the end of the work, wherever it runs.
+    tracker: TaskTracker,
+}
+
+impl<T: Send + 'static> Call<T> {
+    pub fn new(work: impl Future<Output = T> + Send + 'static, tracker: TaskTracker) -> Self {
+        Self { work: Some(Box::pin(work)), tracker }
+    }
+}
+
+impl<T: Send + 'static> Future for Call<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // Work that panics, or has ended, is not polled again.
+        let Some(mut work) = self.work.take() else { return Poll::Pending };
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Call<T> {
+    fn drop(&mut self) {
+        // Without a runtime the process is at its end, and takes up what is stored when it starts again.
+        if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            self.tracker.spawn_on(work, &runtime);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_goes_on_when_its_connection_ends_and_is_waited_for() {
+        let (tracker, go, done) = (TaskTracker::new(), Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (may_go, told) = (go.clone(), done.clone());
+        let work = async move {
+            drop(may_go.acquire().await);
+            told.fetch_add(1, Ordering::SeqCst);
+        };
+        let connection = tokio::spawn(Call::new(work, tracker.clone()));
+        tokio::task::yield_now().await;
+        connection.abort();
+        assert!(connection.await.expect_err("it was ended").is_cancelled());
+        assert_eq!((done.load(Ordering::SeqCst), tracker.len()), (0, 1), "the work is at hand, in a task of its own");
+        tracker.close();
+        go.add_permits(1);
+        tokio::time::timeout(Duration::from_mins(1), tracker.wait()).await.expect("the work to end");
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_runs_no_more() {
+        let tracker = TaskTracker::new();
+        let connection = tokio::spawn(Call::<()>::new(async { panic!("on purpose") }, tracker.clone()));
+        assert!(connection.await.expect_err("a panic").is_panic());
+        assert!(tracker.is_empty());
+    }
+}
