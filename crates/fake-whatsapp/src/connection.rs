@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_websockets::{Message, ServerBuilder};
 use wacore::handshake::NoiseCipher;
 use wacore_binary::builder::NodeBuilder;
@@ -31,6 +31,7 @@ pub async fn serve(network: Arc<Network>, tcp: TcpStream) -> Result<()> {
     let greeting_delay = {
         let mut state = network.lock();
         state.counters.connections += 1;
+        state.connected_at.push(Instant::now());
         state.faults.greeting_delay
     };
     let (line, out) = Line::new();
@@ -70,6 +71,10 @@ async fn converse(
     } else if let Some(number) = payload.username {
         let device = u16::try_from(payload.device.unwrap_or(0)).map_err(|_| anyhow!("a device past 65535"))?;
         let slot = Slot { phone: number.to_string(), device };
+        if network.lock().faults.stalled_logins.contains(&slot.phone) {
+            wire.drain().await;
+            return Ok(());
+        }
         let welcome = network.lock().log_in(&slot, line);
         if welcome {
             return login::session(network, wire, key, line, &slot).await;
@@ -79,6 +84,11 @@ async fn converse(
     }
     let _ = timeout(FAREWELL, wire.drain()).await;
     Ok(())
+}
+
+/// `<stream:error>` with a code. The network ends the connection after most of them.
+pub fn stream_error(code: u16) -> wacore_binary::Node {
+    NodeBuilder::new("stream:error").attr("code", code.to_string()).build()
 }
 
 /// `<stream:error>` with a conflict of this kind, which ends a connection.

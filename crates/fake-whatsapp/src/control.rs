@@ -50,6 +50,10 @@ fn act(whatsapp: &FakeWhatsApp, path: &str, asked: &Value) -> Result<Value> {
         "/faults" => return faults(whatsapp, asked),
         "/restrict" => whatsapp.restrict(asked["until"].as_i64()),
         "/drop_connections" => whatsapp.drop_connections(text(asked, "account")?),
+        "/stream_error" => {
+            let code = asked["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+            whatsapp.stream_error(text(asked, "account")?, code.context("code is not a number up to 65535")?);
+        }
         "/replace" => whatsapp.replace(text(asked, "account")?),
         "/log_out" => whatsapp.log_out(text(asked, "account")?),
         "/inbox" => return Ok(whatsapp.inbox().iter().map(received).collect()),
@@ -130,6 +134,7 @@ fn received(received: &Received) -> Value {
 fn state(whatsapp: &FakeWhatsApp, account: &str) -> Value {
     json!({
         "online": whatsapp.is_online(account),
+        "shown_online": whatsapp.shows_online(account),
         "unconfirmed": whatsapp.unconfirmed(account),
         "one_time_keys": whatsapp.one_time_keys(account),
     })

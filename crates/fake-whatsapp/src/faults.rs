@@ -36,10 +36,14 @@ pub struct Faults {
     pub codes: Option<usize>,
     /// The error that is answered to who asks for a code to type.
     pub phone_code_error: Option<u16>,
+    /// How many of the next questions for a code to type get no answer.
+    pub swallow_phone_codes: u32,
     /// The error that is answered to who asks for the keys of others.
     pub keys_error: Option<u16>,
     /// Accounts, as digits, of which no device and no key is known.
     pub no_devices: Vec<String>,
+    /// Accounts, as digits, whose logins get no answer.
+    pub stalled_logins: Vec<String>,
     /// Connections are refused.
     pub connect_failure: Option<ConnectFailure>,
     /// A pause before the first stanza of a connection and before the end of the offline queue. Not a fault, but what a
@@ -116,7 +120,7 @@ impl Faults {
 }
 
 /// Takes one of a count; `ALL` lasts for ever.
-fn spend(count: &mut u32) -> bool {
+pub fn spend(count: &mut u32) -> bool {
     let some = *count > 0;
     if some && *count != ALL {
         *count -= 1;

@@ -44,6 +44,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 use wacore::pair::{DeviceState, PairUtils};
@@ -225,6 +226,11 @@ impl FakeWhatsApp {
         self.state().end_connections(account, None);
     }
 
+    /// Tells them of an error of the stream, and leaves their connections open.
+    pub fn stream_error(&self, account: &str, code: u16) {
+        self.state().tell(account, &connection::stream_error(code));
+    }
+
     /// Tells them that they were replaced by another connection.
     pub fn replace(&self, account: &str) {
         self.state().end_connections(account, Some(&connection::conflict(None, "replaced")));
@@ -266,6 +272,16 @@ impl FakeWhatsApp {
     /// Whether a device of the account is connected and takes messages.
     pub fn is_online(&self, account: &str) -> bool {
         self.state().devices_of(account).any(|(_, device)| device.active)
+    }
+
+    /// Whether a device of the account shows itself online, so that the phone gets no notifications.
+    pub fn shows_online(&self, account: &str) -> bool {
+        self.state().devices_of(account).any(|(_, device)| device.active && device.shown_online)
+    }
+
+    /// When each connection began, in order.
+    pub fn connected_at(&self) -> Vec<Instant> {
+        self.state().connected_at.iter().map(|at| at.into_std()).collect()
     }
 
     /// How many messages its linked devices have not confirmed.

@@ -51,7 +51,7 @@ pub async fn session(
             }
             "message" if messages::take(network, &node, line, slot)? == messages::Then::HangUp => return Ok(()),
             "receipt" => receipts::take(&mut network.lock(), &node, line, slot),
-            "presence" => network.lock().counters.presences += 1,
+            "presence" => network.lock().note_presence(&node, slot),
             "chatstate" => network.lock().note_typing(&node, slot),
             _ => {}
         }
@@ -105,6 +105,7 @@ impl State {
             return false;
         };
         device.active = false;
+        device.shown_online = false;
         if let Some(former) = device.line.replace(line.clone()) {
             former.send(conflict(None, "replaced"));
             former.close();
@@ -130,6 +131,15 @@ impl State {
         }
     }
 
+    /// Says something to an account's linked devices.
+    pub fn tell(&mut self, number: &str, stanza: &Node) {
+        for (_, device) in self.devices_of(number) {
+            if let Some(line) = &device.line {
+                line.send(stanza.clone());
+            }
+        }
+    }
+
     /// Ends the connections of an account's linked devices, with a last word or without.
     pub fn end_connections(&mut self, number: &str, last_word: Option<&Node>) {
         for (_, device) in self.devices_of(number) {
@@ -140,6 +150,13 @@ impl State {
                 }
                 line.close();
             }
+        }
+    }
+
+    fn note_presence(&mut self, node: &NodeRef<'_>, slot: &Slot) {
+        self.counters.presences += 1;
+        if let Some(device) = self.devices.get_mut(slot) {
+            device.shown_online = attr(node, "type") == "available";
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 use wacore::libsignal::protocol::KeyPair;
 use wacore_binary::{Jid, Node};
 use waproto::whatsapp as wa;
@@ -67,6 +68,8 @@ pub struct State {
     pub lookups: BTreeMap<String, u64>,
     pub typing: Vec<Typing>,
     pub trace: Option<Vec<String>>,
+    /// When each connection began.
+    pub connected_at: Vec<Instant>,
     pub counters: Counters,
     last_id: u64,
 }
@@ -88,6 +91,8 @@ pub struct Device {
     pub line: Option<Line>,
     /// It has said that it takes messages, on the connection it has.
     pub active: bool,
+    /// It has shown itself online: the phone gets no notifications meanwhile.
+    pub shown_online: bool,
     /// What it has not confirmed.
     pub queue: Vec<Node>,
     pub key_shared: bool,
@@ -102,6 +107,7 @@ impl Device {
             keys: None,
             line: None,
             active: false,
+            shown_online: false,
             queue: Vec::new(),
             key_shared: false,
         }

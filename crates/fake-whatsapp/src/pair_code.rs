@@ -10,6 +10,7 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, NodeRef};
 
 use crate::Account;
+use crate::faults::spend;
 use crate::login::result;
 use crate::network::{Line, Network, State, rng};
 use crate::stanza::{HOST, attr, content};
@@ -34,6 +35,7 @@ struct Typed {
 /// A step that the device takes.
 pub fn step(state: &mut State, id: &str, step: &NodeRef<'_>, line: &Line) -> Result<()> {
     match (attr(step, "stage").as_str(), state.faults.phone_code_error) {
+        ("companion_hello", _) if spend(&mut state.faults.swallow_phone_codes) => {}
         ("companion_hello", Some(code)) => {
             let error = NodeBuilder::new("error").attr("code", code.to_string()).attr("text", "bad-request").build();
             let reply = NodeBuilder::new("iq").attr("from", HOST).attr("id", id).attr("type", "error");
