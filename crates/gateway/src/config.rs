@@ -307,6 +307,12 @@ pub struct WhatsAppWebConfig {
           value_parser = three_numbers)]
     pub whatsapp_web_version: Option<(u32, u32, u32)>,
 
+    /// Logins of linked phones a second, at most: after an outage the channels connect again one after another. Codes for
+    /// new phones have turns of their own
+    #[arg(long, env = "RECADO_WHATSAPP_WEB_LOGINS", hide_env_values = true, default_value_t = 20, value_name = "PER_SECOND",
+          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub whatsapp_web_logins: u32,
+
     /// Another network than WhatsApp's, on this machine: for tests
     #[arg(long, env = "RECADO_WHATSAPP_WEB_URL", hide_env_values = true, hide = true, value_name = "URL")]
     pub whatsapp_web_url: Option<String>,
@@ -320,6 +326,7 @@ impl WhatsAppWebConfig {
             url: self.whatsapp_web_url.clone(),
             version: self.whatsapp_web_version,
             device_name: "Recado".to_owned(),
+            logins: recado_whatsapp_web::Logins::new(self.whatsapp_web_logins),
         };
         if self.whatsapp_web_url.is_some() {
             options.check().context("RECADO_WHATSAPP_WEB_URL")?;

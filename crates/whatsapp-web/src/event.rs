@@ -12,7 +12,7 @@ pub enum Event {
         code: String,
         valid_for: Duration,
     },
-    /// No QR code is left: open another session for more. A code typed on the phone may still be under way.
+    /// No QR code is left, and none was asked for that is typed on the phone. Final: open another session for more.
     QrExhausted,
     /// To be typed on the phone, after [`Session::pair_by_phone`](crate::Session::pair_by_phone).
     PairingCode {
@@ -48,6 +48,10 @@ pub enum Event {
     },
     /// The network takes no client of this version any more. Final.
     Outdated,
+    /// The network refuses this session, for a reason of its own. Final; another may be opened after a while.
+    Refused {
+        code: u16,
+    },
     /// The session has ended and none of the final events said why. Open another one after a while.
     Stopped,
     /// Something failed that the session tries again by itself.
@@ -103,6 +107,7 @@ impl Weigh for Event {
             | Self::TemporarilyBanned { .. }
             | Self::Banned { .. }
             | Self::Outdated
+            | Self::Refused { .. }
             | Self::Stopped => None,
         }
     }

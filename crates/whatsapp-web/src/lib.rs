@@ -12,12 +12,14 @@ extern crate self as recado_whatsapp_web;
 
 pub mod backlog;
 mod event;
+mod logins;
 mod options;
 mod rows;
 mod session;
 mod storage;
 
 pub use event::Event;
+pub use logins::Logins;
 pub use options::{OpenError, Options};
 pub use rows::{Change, Kind, Rows, RowsError};
 pub use session::{LookUpError, Outgoing, PairError, Session, SubmitError};

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::Logins;
+
 /// How a session reaches the network, and how the phone shows it.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -12,6 +14,8 @@ pub struct Options {
     pub version: Option<(u32, u32, u32)>,
     /// The name under *linked devices* on the phone.
     pub device_name: String,
+    /// The turns to connect that all sessions of the process share.
+    pub logins: Logins,
 }
 
 /// Why a session could not be opened.

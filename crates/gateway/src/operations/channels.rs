@@ -317,6 +317,9 @@ fn after(
     })
 }
 
+/// The longest that a deletion waits for a phone to be told that its device is gone.
+const TELL_PHONE: std::time::Duration = std::time::Duration::from_millis(800);
+
 /// Deletes a channel: what is queued is cancelled, what is in flight settles, the history stays readable.
 pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), ApiError> {
     if entry.via.id.as_str() == SANDBOX {
@@ -342,7 +345,8 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), 
     // Nor for the phone to be told.
     drop(one_at_a_time);
     if let Some(forgotten) = forgotten {
-        drop(forgotten.await);
+        // It goes on where the network is slow.
+        drop(tokio::time::timeout(TELL_PHONE, forgotten).await);
     }
     Ok(())
 }

@@ -64,6 +64,7 @@ suite! { [
     links:
         a_link_comes_back_as_it_was_written,
         a_link_needs_the_expected_state,
+        a_session_rests_until_the_latest_time_that_was_set,
         a_linked_channel_is_up_at_once,
         a_link_can_be_replaced,
         only_what_is_still_the_same_is_sealed_anew,

@@ -159,6 +159,11 @@ pub trait Store: Send + Sync + 'static {
     /// Records and claims, in this order and with one commit where possible. Where only one of the two fails, the other is
     /// done.
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>);
+    /// The channel's session does not log in before this time; a later one that was set before stands. Another link knows
+    /// nothing of it.
+    async fn rest_link(&self, channel: ChannelKey, until: Millis) -> Result<()>;
+    /// Before when the channel's session does not log in.
+    async fn link_rests_until(&self, channel: ChannelKey) -> Result<Option<Millis>>;
     /// Sends nothing on the channel before this time; a later one that was set before stands.
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()>;
     /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing.

@@ -47,13 +47,23 @@ const CLOSE: Duration = Duration::from_secs(16);
 pub struct Session {
     client: Arc<Client>,
     tasks: Arc<Tasks>,
-    up: Arc<AtomicBool>,
+    line: Arc<Shown>,
+}
+
+/// What the parts of a session know of its line.
+#[derive(Default)]
+struct Shown {
+    /// Messages can be sent.
+    up: AtomicBool,
     /// Somebody is shown that we type: the phone's own notifications wait meanwhile.
-    typing: Arc<AtomicBool>,
+    typing: AtomicBool,
+    /// The device is being linked, until its first login.
+    pairing: AtomicBool,
 }
 
 impl Session {
-    /// Starts to connect; or, where no device is linked, to offer QR codes. `events` hears of everything from here on.
+    /// Waits for a turn to connect, and starts to; or, where no device is linked, to offer QR codes. `events` hears of
+    /// everything from here on. A caller that goes away has opened nothing.
     pub async fn open(
         rows: Arc<dyn Rows>,
         options: &Options,
@@ -61,10 +71,14 @@ impl Session {
     ) -> Result<Self, OpenError> {
         let endpoint = options.endpoint()?;
         let version = options.version.or(endpoint.map(|_| LOOPBACK_VERSION));
+        let linked = storage::is_linked(&rows).await.map_err(|error| OpenError::Storage(error.to_string()))?;
+        options.logins.turn(!linked).await;
         let tasks = Arc::new(Tasks::new());
+        let ending = tasks.end_when_dropped();
+        let line = Arc::new(Shown { pairing: AtomicBool::new(!linked), ..Shown::default() });
         let mut builder = Bot::builder()
             .with_backend(Storage::new(rows))
-            .with_transport_factory(network::Dial::new(endpoint, events.clone()))
+            .with_transport_factory(network::Dial::new(endpoint, &options.logins, &line, events.clone()))
             .with_http_client(network::Fetch::new(endpoint.is_none(), events.clone()))
             .with_runtime(tasks::Spawner(Arc::clone(&tasks)))
             .with_cache_config(caches())
@@ -73,18 +87,12 @@ impl Session {
         if let Some(version) = version {
             builder = builder.with_version(version);
         }
-        let bot = match builder.build().await {
-            Ok(bot) => bot,
-            Err(error) => {
-                tasks.end();
-                return Err(OpenError::Storage(error.to_string()));
-            }
-        };
+        let bot = builder.build().await.map_err(|error| OpenError::Storage(error.to_string()))?;
         let client = bot.client();
-        let up = Arc::new(AtomicBool::new(false));
-        let typing = Arc::new(AtomicBool::new(false));
-        watch::start(bot, &tasks, watch::Line::new(events, &up, &typing));
-        Ok(Self { client, tasks, up, typing })
+        watch::start(bot, &tasks, watch::Line::new(events, &line));
+        // From here on the session ends them.
+        ending.disarm();
+        Ok(Self { client, tasks, line })
     }
 
     /// Whether a linked device is stored in the rows.
@@ -94,7 +102,7 @@ impl Session {
 
     /// Whether messages can be sent now.
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+        self.line.up.load(Ordering::Relaxed)
     }
 
     /// The phone number of the account that the device is linked to, in digits.
@@ -105,7 +113,7 @@ impl Session {
     /// Closes the line, writes what is held back and ends every task of the session, in 20 seconds at most. No event
     /// comes after it.
     pub async fn stop(&self) {
-        self.up.store(false, Ordering::Relaxed);
+        self.line.up.store(false, Ordering::Relaxed);
         let closed = timeout(CLOSE, self.client.disconnect()).await;
         if closed.is_err() {
             tracing::warn!("a session did not close in time");

@@ -1,5 +1,6 @@
 //! How a session reaches the network, and says when it does not: the library tries again in silence.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use async_trait::async_trait;
 use http::Uri;
 use http::header::{HeaderValue, ORIGIN};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, WebSocketStream};
 use whatsapp_rust::anyhow::Context;
 use whatsapp_rust::http::UreqHttpClient;
@@ -17,8 +20,9 @@ use whatsapp_rust::wacore::net::{
 };
 use whatsapp_rust::{anyhow, async_channel};
 
-use crate::Event;
+use super::Shown;
 use crate::backlog;
+use crate::{Event, Logins};
 
 /// The page that names the current version is some hundred kB long.
 const PAGE: u64 = 16 * 1024 * 1024;
@@ -35,15 +39,33 @@ static HTTP: LazyLock<UreqHttpClient> = LazyLock::new(|| {
 /// Made once: it holds the certificates that are trusted.
 static TLS: LazyLock<Connector> = LazyLock::new(default_tls_connector);
 
-/// Opens the line.
+/// The longest for a turn, and for a connection. The library gives up after 20 seconds, without a word.
+const TURN: Duration = Duration::from_secs(11);
+const CONNECT: Duration = Duration::from_secs(8);
+
+/// Opens the line, as fast as the sessions of the process may.
 pub struct Dial {
     url: String,
+    logins: Logins,
+    line: Arc<Shown>,
+    /// The session has waited for a turn when it was opened.
+    has_turn: AtomicBool,
     events: backlog::Sender<Event>,
 }
 
 impl Dial {
-    pub fn new(endpoint: Option<&str>, events: backlog::Sender<Event>) -> Self {
-        Self { url: endpoint.unwrap_or(WHATSAPP_WEB_WS_URL).to_owned(), events }
+    pub fn new(endpoint: Option<&str>, logins: &Logins, line: &Arc<Shown>, events: backlog::Sender<Event>) -> Self {
+        let (url, has_turn) = (endpoint.unwrap_or(WHATSAPP_WEB_WS_URL).to_owned(), AtomicBool::new(true));
+        Self { url, logins: logins.clone(), line: Arc::clone(line), has_turn, events }
+    }
+
+    /// Waits for a turn, where the session has none.
+    async fn turn(&self) -> anyhow::Result<()> {
+        if self.has_turn.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let pairing = self.line.pairing.load(Ordering::Relaxed);
+        timeout(TURN, self.logins.turn(pairing)).await.context("too many sessions wait to connect")
     }
 
     /// A WebSocket on a connection of its own. The library's own way does not turn Nagle's algorithm off: each stanza then
@@ -66,7 +88,9 @@ impl Dial {
 #[async_trait]
 impl TransportFactory for Dial {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
-        let opened = self.open().await;
+        self.turn().await?;
+        let opened = timeout(CONNECT, self.open()).await.context("no connection in time").flatten();
+        self.logins.note(opened.is_ok());
         if let Err(error) = &opened {
             tell(&self.events, "cannot connect", error);
         }
@@ -90,7 +114,7 @@ impl Fetch {
 impl HttpClient for Fetch {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
         anyhow::ensure!(self.allowed, "a session on loopback fetches nothing");
-        let fetched = HTTP.execute(request).await;
+        let fetched = VERSION.get(|| HTTP.execute(request)).await;
         if let Err(error) = &fetched {
             tell(&self.events, "cannot ask for the current version of WhatsApp Web", error);
         }
@@ -98,6 +122,108 @@ impl HttpClient for Fetch {
     }
 }
 
+/// How long the page is good for all sessions.
+const GOOD: Duration = Duration::from_hours(1);
+/// How long the page is not asked for again after it could not be had.
+const MISSED: Duration = Duration::from_secs(30);
+
+/// The page that names the current version, as the sessions of the process last had it. Sessions that want it at the same
+/// time wait for one question.
+static VERSION: Page = Page::new(GOOD, MISSED);
+
+struct Page {
+    asked: Mutex<Option<Asked>>,
+    good: Duration,
+    missed: Duration,
+}
+
+/// What came of the last question.
+struct Asked {
+    at: Instant,
+    /// The last page that could be had; also of an earlier question.
+    page: Option<HttpResponse>,
+    /// Why the last question had no answer.
+    error: Option<String>,
+}
+
+impl Page {
+    const fn new(good: Duration, missed: Duration) -> Self {
+        Self { asked: Mutex::const_new(None), good, missed }
+    }
+
+    async fn get<F: Future<Output = anyhow::Result<HttpResponse>>>(
+        &self,
+        ask: impl FnOnce() -> F,
+    ) -> anyhow::Result<HttpResponse> {
+        let mut asked = self.asked.lock().await;
+        let kept = |asked: &Asked| if asked.error.is_some() { self.missed } else { self.good };
+        if asked.as_ref().is_none_or(|asked| asked.at.elapsed() >= kept(asked)) {
+            // A copy: a session that goes away while it asks takes nothing from the others.
+            let former = asked.as_ref().and_then(|asked| asked.page.clone());
+            let (page, error) = match ask().await {
+                // An error page is one, too.
+                Ok(page) if page.status_code == 200 => (Some(page), None),
+                Ok(page) => (former, Some(format!("the answer was {}", page.status_code))),
+                Err(error) => (former, Some(format!("{error:#}"))),
+            };
+            *asked = Some(Asked { at: Instant::now(), page, error });
+        }
+        let error = || asked.as_ref().and_then(|asked| asked.error.clone()).unwrap_or_default();
+        asked.as_ref().and_then(|asked| asked.page.clone()).ok_or_else(|| anyhow::anyhow!(error()))
+    }
+}
+
 fn tell(events: &backlog::Sender<Event>, what: &str, error: &anyhow::Error) {
     events.send(Event::Trouble { text: format!("{what}: {error:#}") });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    async fn ask(page: &Page, status_code: u16, body: &str) -> String {
+        let answer = HttpResponse { status_code, body: body.into() };
+        let page = page.get(async || Ok(answer)).await.expect("a page");
+        String::from_utf8(page.body).expect("text")
+    }
+
+    #[tokio::test]
+    async fn sessions_share_one_question() {
+        let (page, asked) = (Page::new(HOUR, HOUR), AtomicUsize::new(0));
+        let ask = || {
+            page.get(async || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                Ok(HttpResponse { status_code: 200, body: b"a page".into() })
+            })
+        };
+        let (first, second) = tokio::join!(ask(), ask());
+        assert_eq!((first.unwrap().body, second.unwrap().body), (b"a page".into(), b"a page".into()));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_had_is_what_it_was() {
+        for (missed, next) in [(HOUR, "one"), (Duration::ZERO, "three")] {
+            let page = Page::new(Duration::ZERO, missed);
+            assert_eq!(ask(&page, 200, "one").await, "one");
+            assert_eq!(ask(&page, 503, "sorry").await, "one");
+            assert_eq!(ask(&page, 200, "three").await, next, "asked again after {missed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_who_goes_away_leaves_the_question_to_the_next_and_errors_are_shared_too() {
+        let page = Page::new(HOUR, HOUR);
+        let gone = timeout(Duration::from_millis(1), page.get(std::future::pending)).await;
+        assert!(gone.is_err());
+        let failed = page.get(async || Err(anyhow::anyhow!("no route"))).await.expect_err("no page");
+        assert_eq!(failed.to_string(), "no route");
+        let failed = page.get(std::future::pending).await.expect_err("not asked again yet");
+        assert_eq!(failed.to_string(), "no route");
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use whatsapp_rust::Runtime;
 use whatsapp_rust::async_trait;
@@ -57,6 +57,11 @@ impl Tasks {
         while !self.panicked.load(Ordering::Relaxed) {
             self.panic.notified().await;
         }
+    }
+
+    /// Ends them when dropped: for what may not come about.
+    pub fn end_when_dropped(&self) -> DropGuard {
+        self.end.clone().drop_guard()
     }
 
     /// Every task ends at its next await.

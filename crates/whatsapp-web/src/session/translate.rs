@@ -18,7 +18,8 @@ pub async fn events(client: &Client, event: &library::Event) -> Vec<Event> {
 fn simple(event: &library::Event) -> Option<Event> {
     Some(match event {
         library::Event::PairingQrCode(qr) => Event::Qr { code: qr.code.clone(), valid_for: qr.timeout },
-        library::Event::PairingQrCodesExhausted(_) => Event::QrExhausted,
+        // Otherwise a code that is typed on the phone is under way, and the library goes on.
+        library::Event::PairingQrCodesExhausted(exhausted) if exhausted.disconnected => Event::QrExhausted,
         library::Event::PairingCode(pairing) => {
             Event::PairingCode { code: pairing.code.clone(), valid_for: pairing.timeout }
         }
@@ -79,7 +80,10 @@ fn refused(reason: ConnectFailureReason) -> Event {
     match reason {
         // Without the code of the ban, or its end.
         ConnectFailureReason::TempBanned => Event::TemporarilyBanned { code: 0, expires_in: None },
-        reason => trouble(format!("the network refused the connection: {}", reason.code())),
+        reason => match u16::try_from(reason.code()) {
+            Ok(code) if !matches!(code, 500 | 503) => Event::Refused { code },
+            _ => trouble(format!("the network refused the connection: {}", reason.code())),
+        },
     }
 }
 

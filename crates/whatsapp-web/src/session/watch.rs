@@ -1,23 +1,27 @@
 //! Follows the library, and tells what happens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use whatsapp_rust::Client;
 use whatsapp_rust::bot::Bot;
 use whatsapp_rust::wacore::types::events::{self as library, EventHandler, EventInterest, EventKind};
 use whatsapp_rust::waproto::codec::message_encoded_len;
 
 use super::tasks::Tasks;
-use super::translate;
+use super::{CLOSE, Shown, translate};
 use crate::Event;
 use crate::backlog::{self, Weigh};
 
 /// A line that breaks while it is being opened, or is opened anew on purpose, breaks without a word of the library.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How long the library tries to log in again by itself. It waits up to a quarter of an hour between two attempts, and
+/// knows nothing of the other sessions.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// The library shows us online when it learns the account's name, a moment after it tells of the name.
 const ONLINE_BY_ITSELF: Duration = Duration::from_secs(2);
@@ -30,16 +34,16 @@ const MESSAGE: usize = 1_024;
 /// What is known of the line, and who is told.
 pub struct Line {
     events: backlog::Sender<Event>,
-    up: Arc<AtomicBool>,
-    typing: Arc<AtomicBool>,
+    shown: Arc<Shown>,
     /// An event has said why the session ended.
     ended: bool,
-    told_of_storage: bool,
+    /// Since when the network has been away, or has not answered the login.
+    away_since: Option<Instant>,
 }
 
 impl Line {
-    pub fn new(events: backlog::Sender<Event>, up: &Arc<AtomicBool>, typing: &Arc<AtomicBool>) -> Self {
-        Self { events, up: Arc::clone(up), typing: Arc::clone(typing), ended: false, told_of_storage: false }
+    pub fn new(events: backlog::Sender<Event>, shown: &Arc<Shown>) -> Self {
+        Self { events, shown: Arc::clone(shown), ended: false, away_since: None }
     }
 
     fn tell(&self, event: Event) {
@@ -48,7 +52,7 @@ impl Line {
 
     /// Tells of a change only.
     fn set_up(&self, up: bool) {
-        if self.up.swap(up, Ordering::Relaxed) != up {
+        if self.shown.up.swap(up, Ordering::Relaxed) != up {
             self.tell(if up { Event::Up } else { Event::Down });
         }
     }
@@ -97,7 +101,15 @@ impl Follower {
                     break;
                 }
                 _ = ran.recv() => break,
-                _ = look.tick() => self.look(),
+                _ = look.tick() => {
+                    if let Some(why) = self.look() {
+                        self.line.tell(Event::Trouble { text: why.into() });
+                        // What the library holds back is written. Its own attempts end with it.
+                        let _ = timeout(CLOSE, self.client.disconnect()).await;
+                        self.line.ended = false;
+                        break;
+                    }
+                }
             }
         }
         self.line.set_up(false);
@@ -112,7 +124,10 @@ impl Follower {
         match event {
             library::Event::Connected(_) => {
                 // Nobody has been shown on this connection that we type.
-                self.line.typing.store(false, Ordering::Relaxed);
+                self.line.shown.typing.store(false, Ordering::Relaxed);
+                self.line.shown.pairing.store(false, Ordering::Relaxed);
+                // What was said of codes that ran out is over.
+                self.line.ended = false;
                 self.line.set_up(true);
                 self.go_offline(Duration::ZERO);
             }
@@ -135,23 +150,34 @@ impl Follower {
         }
     }
 
-    fn look(&mut self) {
-        if !(self.client.is_connected() && self.client.is_logged_in()) {
+    /// Looks at what the library does not tell. Gives why the session has to be opened anew.
+    fn look(&mut self) -> Option<&'static str> {
+        let connected = self.client.is_connected();
+        if !(connected && self.client.is_logged_in()) {
             self.line.set_up(false);
         }
-        if self.client.persistence_manager().is_saver_halted() && !self.line.told_of_storage {
-            self.line.told_of_storage = true;
-            self.line
-                .tell(Event::Trouble { text: "the device could not be stored ten times, and is not any more".into() });
+        // A device that is not linked yet logs in nowhere.
+        let pairs = self.line.shown.pairing.load(Ordering::Relaxed);
+        if self.line.shown.up.load(Ordering::Relaxed) || (pairs && connected) {
+            self.line.away_since = None;
+        }
+        let away_since = *self.line.away_since.get_or_insert_with(Instant::now);
+        if self.client.persistence_manager().is_saver_halted() {
+            Some("the device could not be stored ten times: the session is opened anew with what is stored")
+        } else if away_since.elapsed() >= AWAY {
+            // Also on a connection that lives: the network may have ended the login alone.
+            Some("the network was away for too long: the session is opened anew")
+        } else {
+            None
         }
     }
 
     /// The library shows us online at every login. Whoever is online on the web gets no notification on the phone.
     fn go_offline(&self, after: Duration) {
-        let (client, typing) = (Arc::clone(&self.client), Arc::clone(&self.line.typing));
+        let (client, shown) = (Arc::clone(&self.client), Arc::clone(&self.line.shown));
         self.tasks.spawn(async move {
             sleep(after).await;
-            if !typing.load(Ordering::Relaxed) {
+            if !shown.typing.load(Ordering::Relaxed) {
                 // Refused as long as the account has no name; then we are not online either.
                 let _ = client.presence().set_unavailable().await;
             }
@@ -168,6 +194,7 @@ fn is_final(event: &Event) -> bool {
             | Event::TemporarilyBanned { .. }
             | Event::Banned { .. }
             | Event::Outdated
+            | Event::Refused { .. }
             | Event::QrExhausted
     )
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fake_whatsapp::{Account, FakeWhatsApp};
-use recado_whatsapp_web::{Change, Event, Kind, Options, Outgoing, Rows, Session, backlog};
+use recado_whatsapp_web::{Change, Event, Kind, Logins, Options, Outgoing, Rows, Session, backlog};
 use tokio::time::timeout;
 
 pub const ACCOUNT: &str = "551140001000";
@@ -17,7 +17,7 @@ pub const PEER_LID: &str = "900000000000002";
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub fn options(url: &str) -> Options {
-    Options { url: Some(url.into()), version: None, device_name: "Recado".into() }
+    Options { url: Some(url.into()), version: None, device_name: "Recado".into(), logins: Logins::new(1_000) }
 }
 
 /// A network that knows one contact.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use fake_whatsapp::{FakeWhatsApp, Refusal};
 use recado_whatsapp_web::{Event, LookUpError, Outgoing, Rows, Session, SubmitError};
@@ -129,8 +131,7 @@ async fn who_writes_is_told_and_answered() -> Result<()> {
 #[tokio::test]
 async fn typing_is_shown_and_ends() -> Result<()> {
     let (whatsapp, _, mut line) = up().await?;
-    line.session.typing(PEER, true).await?;
-    line.session.typing(PEER, false).await?;
+    line.session.type_for(PEER, Duration::from_millis(50)).await?;
     line.send("3EB0F1").await?;
     let shown: Vec<_> = whatsapp.typing().into_iter().map(|typing| (typing.from, typing.to, typing.on)).collect();
     assert_eq!(shown, [true, false].map(|on| (ACCOUNT.into(), PEER.into(), on)));

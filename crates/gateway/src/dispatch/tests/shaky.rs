@@ -140,6 +140,14 @@ impl Store for Shaky {
         Ok(claim)
     }
 
+    async fn rest_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        self.inner.rest_link(channel, until).await
+    }
+
+    async fn link_rests_until(&self, channel: ChannelKey) -> Result<Option<Millis>> {
+        self.inner.link_rests_until(channel).await
+    }
+
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {
         self.inner.hold_channel(channel, until).await
     }

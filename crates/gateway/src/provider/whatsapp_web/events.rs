@@ -7,8 +7,6 @@ use recado_domain::ids::NetworkId;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::status::MessageStatus;
 use recado_whatsapp_web::{Event, Session, backlog};
-use tokio::sync::SemaphorePermit;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{Answer, Line};
@@ -28,6 +26,10 @@ pub enum End {
     Stopped,
     /// It could not be opened.
     NotOpened(String),
+    /// It broke off.
+    Lost,
+    /// The network refuses it, with this code.
+    Refused { code: u16 },
     /// The phone, or the network, ended it.
     LoggedOut,
     /// Somebody else opened it.
@@ -42,8 +44,6 @@ pub enum End {
     NotLinked { reason: String },
 }
 
-/// The longest that a line which is coming up keeps others from it.
-const START: Duration = Duration::from_secs(20);
 /// The longest for handing in what was told while the session ended.
 const LEFT: Duration = Duration::from_secs(3);
 
@@ -54,9 +54,6 @@ pub struct Events<'a> {
     session: Arc<Session>,
     /// For whose phone a code to type is asked for, and was not yet.
     phone: Option<&'a PhoneNumber>,
-    /// The line's turn to come up, until it is up, or there is a code to scan, or it takes too long.
-    turn: Option<SemaphorePermit<'a>>,
-    turn_ends: Instant,
 }
 
 impl<'a> Events<'a> {
@@ -65,9 +62,8 @@ impl<'a> Events<'a> {
         receiver: backlog::Receiver<Event>,
         session: Arc<Session>,
         phone: Option<&'a PhoneNumber>,
-        turn: Option<SemaphorePermit<'a>>,
     ) -> Self {
-        Self { line, receiver, session, phone, turn, turn_ends: Instant::now() + START }
+        Self { line, receiver, session, phone }
     }
 
     /// Takes events until the session has ended.
@@ -114,10 +110,6 @@ impl<'a> Events<'a> {
             () = stop.cancelled() => return Some(End::Stopped),
             event = self.receiver.recv() => event,
             _ = restriction.changed() => return None,
-            () = tokio::time::sleep_until(self.turn_ends), if self.turn.is_some() => {
-                self.turn = None;
-                return None;
-            }
             () = reached(restricted_until) => {
                 self.line.restriction_ended().await;
                 return None;
@@ -128,13 +120,16 @@ impl<'a> Events<'a> {
         if lost > 0 {
             tracing::warn!(channel.id = %self.line.via.id, events = lost, "events of a session were lost: too many waited");
         }
-        match event {
-            Some(event) => self.take(event, stop).await,
-            None => Some(End::NotOpened("the session has broken off".to_owned())),
+        let Some(event) = event else { return Some(End::Lost) };
+        tokio::select! {
+            biased;
+            end = self.take(event) => end,
+            // Neither a slow network nor a store that is away keeps a line from being put down.
+            () = stop.cancelled() => Some(End::Stopped),
         }
     }
 
-    async fn take(&mut self, event: Event, stop: &CancellationToken) -> Option<End> {
+    async fn take(&mut self, event: Event) -> Option<End> {
         let line = &self.line;
         let now = line.shared.clock.now();
         match event {
@@ -142,8 +137,6 @@ impl<'a> Events<'a> {
             Event::PairingCode { code, valid_for } => {
                 line.pairing.send_replace(Pairing::PhoneCode { code, expires_at: now + millis(valid_for) });
             }
-            // One to type holds longer than those to scan, and is on its way to its own end.
-            Event::QrExhausted if self.types().is_some() => {}
             Event::QrExhausted => return Some(not_linked("Nenhum telefone leu o codigo a tempo. Conecte de novo.")),
             // Without the library's words, in which a number may stand.
             Event::PairingFailed { .. } => {
@@ -151,10 +144,7 @@ impl<'a> Events<'a> {
                 return Some(not_linked("O WhatsApp nao ligou o canal ao telefone. Conecte de novo."));
             }
             Event::Linked { .. } => drop(line.pairing.send_replace(Pairing::Linked)),
-            Event::Up => {
-                self.turn = None;
-                line.is_now_up(self.session.phone()).await;
-            }
+            Event::Up => line.is_now_up(self.session.phone()).await,
             Event::Down => line.is_now_down().await,
             Event::LoggedOut { .. } => return Some(End::LoggedOut),
             Event::Replaced => return Some(End::Replaced),
@@ -163,26 +153,26 @@ impl<'a> Events<'a> {
             }
             Event::Banned { code } => return Some(End::Banned { code }),
             Event::Outdated => return Some(End::Outdated),
-            Event::Stopped => return Some(End::NotOpened("the session has broken off".to_owned())),
+            Event::Refused { code } => return Some(End::Refused { code }),
+            Event::Stopped => return Some(End::Lost),
             Event::Trouble { text } => tracing::warn!(channel.id = %line.via.id, text, "a line meets trouble"),
             Event::Acked { id } => {
                 // One that nobody waits for any more says what became of a message whose fate was not known.
                 if !line.answered(&id, Answer::Taken) && !line.reached_nobody(&id) {
-                    self.receipts(vec![id], MessageStatus::Sent, now / 1_000, stop).await;
+                    self.receipts(vec![id], MessageStatus::Sent, now / 1_000).await;
                 }
             }
             Event::Nacked { id, code } => {
                 line.answered(&id, Answer::Refused { code });
             }
-            Event::Delivered { ids, at } => self.receipts(ids, MessageStatus::Delivered, at, stop).await,
-            Event::Read { ids, at } => self.receipts(ids, MessageStatus::Read, at, stop).await,
+            Event::Delivered { ids, at } => self.receipts(ids, MessageStatus::Delivered, at).await,
+            Event::Read { ids, at } => self.receipts(ids, MessageStatus::Read, at).await,
             Event::Wrote { account } => line.was_written_to(account).await,
         }
         None
     }
 
     async fn code_to_scan(&mut self, code: String, expires_at: Millis) -> Option<End> {
-        self.turn = None;
         match self.phone.take() {
             // The network talks to us now: it can be asked for a code to type. The answer is an event.
             Some(phone) => {
@@ -209,14 +199,10 @@ impl<'a> Events<'a> {
     }
 
     /// Hands receipts in, however long the store takes, and whatever becomes of the session meanwhile.
-    async fn receipts(&self, ids: Vec<String>, status: MessageStatus, at: i64, stop: &CancellationToken) {
+    async fn receipts(&self, ids: Vec<String>, status: MessageStatus, at: i64) {
         let (line, receipts) = (self.line.clone(), self.receipts_of(&ids, status, at));
         // A task of its own: a line is put down while the database is away, and these outlast it.
-        let taken = tokio::spawn(async move { line.hand_in(receipts).await });
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = taken => {}
-        }
+        drop(tokio::spawn(async move { line.hand_in(receipts).await }).await);
         // Who has it was sent it: an answer that is lost holds nobody behind it.
         for id in &ids {
             self.line.answered(id, Answer::Taken);

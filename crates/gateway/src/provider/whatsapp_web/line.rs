@@ -1,7 +1,7 @@
 //! One channel's line: its session, held open by a task.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,8 +16,9 @@ use super::Shared;
 use super::accounts::QUESTIONS;
 use super::events::{End, Events};
 use super::session_rows::SessionRows;
+use super::state::BETWEEN_LOGINS;
 use crate::api::rate_limit::Bucket;
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
 use crate::provider::Via;
 use crate::provider::pairing::{LineError, Pairing};
 use crate::store::rows::{Channel, Epoch, StoreError};
@@ -28,6 +29,11 @@ pub const DOWN: Duration = Duration::from_secs(5);
 const COMING_UP: Duration = Duration::from_secs(2);
 /// The longest for telling the phone that the device is gone.
 const LOG_OUT: Duration = Duration::from_secs(5);
+
+/// The longest that anybody waits for a line which is put down.
+const STOP: Duration = Duration::from_millis(800);
+/// How long a line that is put down may take to tell how its session ended.
+const LAST_WORD: Duration = Duration::from_millis(300);
 
 /// Messages of which it is remembered that they reached nobody. Their answers come within moments.
 const REMEMBERED: usize = 64;
@@ -87,6 +93,8 @@ pub struct Line {
     pub(super) restriction: watch::Sender<Option<Millis>>,
     /// When somebody else opened the session last.
     pub(super) replaced_at: AtomicI64,
+    /// How often the session could not be held open since the line was last up.
+    pub(super) failures: AtomicU32,
     session: RwLock<Option<Arc<Session>>>,
     answers: Answers,
     /// Messages that were sent to no device of their recipient: that the network takes such a one says nothing.
@@ -124,6 +132,7 @@ impl Line {
             up: watch::Sender::new(false),
             restriction: watch::Sender::new(None),
             replaced_at: AtomicI64::new(0),
+            failures: AtomicU32::new(0),
             session: RwLock::default(),
             answers: Answers::default(),
             nobody: Mutex::default(),
@@ -237,20 +246,28 @@ impl Line {
         let running = self.run.lock().await.as_ref().is_some_and(Run::goes_on);
         let pairs =
             matches!(*self.pairing.borrow(), Pairing::Waiting | Pairing::QrCode { .. } | Pairing::PhoneCode { .. });
-        if running && pairs && phone.is_some() {
-            // Codes to scan are shown now; one to type was asked for.
-            self.stop().await;
-        } else if running {
+        if running && !(pairs && phone.is_some()) {
             self.keeps_up().await;
             return Ok(());
         }
         let linked = self.is_linked().await.map_err(unreadable)?;
+        let (store, now) = (&self.shared.store, self.shared.clock.now());
+        if let Some(phone) = phone.filter(|_| !linked) {
+            self.shared.codes.take(&self.via, phone, now)?;
+        }
+        if running {
+            // Codes to scan are shown now; one to type was asked for.
+            self.stop().await;
+        }
         // Before the state: who sees that it is connecting finds how far it has come.
         self.pairing.send_replace(if linked { Pairing::Idle } else { Pairing::Waiting });
-        let next = ChannelState::Connecting;
-        let now = self.shared.clock.now();
-        if channel.state != next && channel.state != ChannelState::Restricted {
-            self.shared.store.move_channel(self.via.key, channel.state, next, None, now).await?;
+        let rests = if linked { store.link_rests_until(self.via.key).await? } else { None };
+        match rests.filter(|until| *until > now + millis(BETWEEN_LOGINS)) {
+            Some(until) => self.shows_ban(channel, until).await?,
+            None if matches!(channel.state, ChannelState::Connecting | ChannelState::Restricted) => {}
+            None => {
+                store.move_channel(self.via.key, channel.state, ChannelState::Connecting, None, now).await?;
+            }
         }
         self.start(phone.cloned()).await;
         Ok(())
@@ -321,12 +338,16 @@ impl Line {
         *run = Some(Run { stop, task });
     }
 
-    /// Puts the line down, and waits until it is. The session stays.
+    /// Puts the line down, and waits until it is, but for a network or a store that keeps it from ending: it goes on to
+    /// end then, and [`start`](Self::start) waits for that. The session stays.
     pub async fn stop(&self) {
+        self.up.send_replace(false);
         let mut held = self.run.lock().await;
         if let Some(run) = &mut *held {
             run.stop.cancel();
-            drop((&mut run.task).await);
+            if tokio::time::timeout(STOP, &mut run.task).await.is_err() {
+                return;
+            }
         }
         *held = None;
     }
@@ -346,39 +367,56 @@ impl Line {
     async fn hold(self: Arc<Self>, stop: CancellationToken, phone: Option<PhoneNumber>) {
         loop {
             let end = self.open(&stop, phone.as_ref()).await;
-            match self.ended(end).await {
-                Some(until) if !stop.is_cancelled() => {
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = self.until(until) => {}
-                    }
-                }
-                _ => return,
+            let again = tokio::select! {
+                biased;
+                again = self.ended(end) => again,
+                // What the store takes at once is told all the same.
+                () = async { stop.cancelled().await; tokio::time::sleep(LAST_WORD).await } => None,
+            };
+            let Some(again) = again else { return };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.until(again) => {}
             }
         }
     }
 
     /// Opens the session and lives with it, until it ends.
     async fn open(self: &Arc<Self>, stop: &CancellationToken, phone: Option<&PhoneNumber>) -> End {
-        let turn = tokio::select! {
-            () = stop.cancelled() => return End::Stopped,
-            // Nobody closes it.
-            turn = self.shared.starts.acquire() => turn.ok(),
-        };
         let (sender, receiver) = backlog::channel();
-        let session = match Session::open(self.rows(), &self.shared.options, sender).await {
-            Ok(session) => Arc::new(session),
-            Err(error) => return End::NotOpened(error.to_string()),
+        let opened = async {
+            self.rest().await?;
+            Session::open(self.rows(), &self.shared.options, sender).await.map_err(|error| error.to_string())
+        };
+        let session = tokio::select! {
+            () = stop.cancelled() => return End::Stopped,
+            opened = opened => match opened {
+                Ok(session) => Arc::new(session),
+                Err(error) => return self.of_linking(End::NotOpened(error)).await,
+            },
         };
         self.set_session(Some(session.clone()));
-        let mut events = Events::new(self.clone(), receiver, session.clone(), phone, turn);
-        let end = events.until_ended(stop).await;
+        let mut events = Events::new(self.clone(), receiver, session.clone(), phone);
+        let end = self.of_linking(events.until_ended(stop).await).await;
         self.set_session(None);
         // Answers cannot come any more.
         self.up.send_replace(false);
         session.stop().await;
         events.take_what_is_left().await;
         end
+    }
+
+    /// Waits until the session may log in: not within moments of its last login, nor before the end of a ban. Both outlast
+    /// the process.
+    async fn rest(self: &Arc<Self>) -> Result<(), String> {
+        if !self.is_linked().await.map_err(|error| error.to_string())? {
+            return Ok(());
+        }
+        let until = self.shared.store.link_rests_until(self.via.key).await.map_err(|error| error.to_string())?;
+        if let Some(until) = until {
+            self.until(until).await;
+        }
+        Ok(())
     }
 
     /// Waits for a time of day.

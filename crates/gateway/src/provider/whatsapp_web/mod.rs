@@ -8,10 +8,12 @@
 //! | `state` | a line's ups, downs and ends, as the channel's state shows them |
 //! | `send` | one message: the accounts looked up, handed over, the network's answer awaited |
 //! | `refusal` | what the network's codes of refusal mean, in one table |
+//! | `codes` | how often codes are asked for that are typed on a phone |
 //! | `accounts` | which account is behind a number: kept, and asked for sparingly |
 //! | `session_rows` | a session's rows in the store, sealed |
 
 mod accounts;
+mod codes;
 mod events;
 mod line;
 mod refusal;
@@ -31,7 +33,7 @@ use recado_domain::channel::ChannelSettings;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_whatsapp_web::Options;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -44,10 +46,8 @@ use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
 use crate::store::Store;
 use crate::store::rows::{Channel, ChannelKey, Claimed, Epoch, KnownAccount, StoreError, Unanswered};
+use codes::Codes;
 use line::Line;
-
-/// Lines that are brought up at a time. Two hundred that start together would ask for as many handshakes.
-const STARTS: usize = 8;
 
 /// The network, with the lines of all channels.
 pub struct WhatsAppWeb {
@@ -65,7 +65,8 @@ struct Shared {
     options: Options,
     /// A line of a channel that is another node's writes nothing.
     leases: Arc<Leases>,
-    starts: Semaphore,
+    /// Who has asked for codes that are typed on a phone.
+    codes: Codes,
     /// Told of lines that come up; there once the server runs.
     dispatcher: OnceLock<Dispatcher>,
 }
@@ -97,8 +98,8 @@ impl WhatsAppWeb {
         options: Options,
         leases: Arc<Leases>,
     ) -> Self {
-        let (receipts, starts, dispatcher) = (Receipts::new(store.clone()), Semaphore::new(STARTS), OnceLock::new());
-        let shared = Shared { store, secrets, clock, entropy, receipts, options, leases, starts, dispatcher };
+        let (receipts, codes, dispatcher) = (Receipts::new(store.clone()), Codes::default(), OnceLock::new());
+        let shared = Shared { store, secrets, clock, entropy, receipts, options, leases, codes, dispatcher };
         Self { shared: Arc::new(shared), lines: Mutex::default() }
     }
 

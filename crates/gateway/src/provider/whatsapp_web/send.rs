@@ -117,12 +117,9 @@ impl Line {
 
     async fn type_a_while(&self, account: &str) {
         let Some(session) = self.session() else { return };
+        let random = u64::from_le_bytes(random(&*self.shared.entropy));
         // That nobody saw it harms nothing.
-        if session.typing(account, true).await.is_ok() {
-            let random = u64::from_le_bytes(random(&*self.shared.entropy));
-            tokio::time::sleep(TYPING.rest(random)).await;
-            drop(session.typing(account, false).await);
-        }
+        drop(session.type_for(account, TYPING.rest(random)).await);
     }
 
     /// Waits for the network's answer, as long as the line is up.

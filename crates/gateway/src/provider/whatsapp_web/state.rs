@@ -1,15 +1,17 @@
 //! A line's ups, downs and ends, as the channel's state shows them: each with what a person is to do.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use recado_domain::channel::ChannelState;
 use recado_domain::ids::is_account;
+use recado_domain::pacing::Pacing;
 use serde_json::json;
 
 use super::events::End;
 use super::line::{LOST, Line};
-use crate::clock::{Millis, millis, rfc3339};
+use crate::clock::{Millis, millis, random, rfc3339};
 use crate::provider::pairing::{Pairing, RESTRICTED};
 use crate::sealed::Place;
 use crate::store::rows::{Channel, Link, StoreError};
@@ -18,8 +20,14 @@ use crate::store::rows::{Channel, Link, StoreError};
 const TRIES: usize = 20;
 /// The wait between two tries.
 const RETRY: Duration = Duration::from_millis(250);
-/// The wait before a session is opened again that could not be opened.
-const REOPEN: Duration = Duration::from_secs(30);
+/// The waits before a session is opened again that has broken off. Turns to log in are apart from that.
+const LOST_FOR: Waits = Waits { first: Duration::from_secs(4), longest: Duration::from_mins(1) };
+/// The same of a session that cannot be opened, or that the network refuses.
+const REFUSED_FOR: Waits = Waits { first: Duration::from_secs(30), longest: Duration::from_mins(15) };
+/// The least that is waited for the end of a ban, whatever the network says of it.
+const BANNED_FOR: Waits = Waits { first: Duration::from_mins(2), longest: Duration::from_hours(1) };
+/// The time from one login of a session to the next, at least; also where the process ends in between.
+pub const BETWEEN_LOGINS: Duration = Duration::from_secs(3);
 
 /// The wait before a session is opened again that another node may have opened: longer than one that is late takes to find
 /// that it is.
@@ -29,8 +37,18 @@ const SOON: Duration = Duration::from_hours(1);
 
 const REPLACED: &str = "Outro programa abriu esta sessao do WhatsApp (uma copia do Recado?). Pare-o e conecte de novo.";
 const LOGGED_OUT: &str = "O telefone desconectou este aparelho, ou o WhatsApp o fez. Conecte de novo e leia o QR code.";
+fn suspended(until: Millis) -> String {
+    format!("O WhatsApp suspendeu este numero ate {}. O Recado religa depois disso.", rfc3339(until))
+}
+
 const OUTDATED: &str = "O WhatsApp nao aceita mais esta versao do protocolo. Atualize o Recado, ou ajuste \
                         RECADO_WHATSAPP_WEB_VERSION, e conecte de novo.";
+
+/// Waits that double with each failure in a row.
+struct Waits {
+    first: Duration,
+    longest: Duration,
+}
 
 /// A state, and why.
 type Next = (ChannelState, Option<String>);
@@ -83,12 +101,14 @@ impl Line {
     /// The line is up, for the account of this phone.
     pub async fn is_now_up(&self, phone: Option<String>) {
         self.up.send_replace(true);
+        self.failures.store(0, Ordering::Relaxed);
         if *self.pairing.borrow() != Pairing::Linked {
             self.pairing.send_replace(Pairing::Idle);
         }
         if let Some(phone) = phone {
             self.note_link(&json!({ "phone": phone }).to_string()).await;
         }
+        self.rest_until(self.shared.clock.now() + millis(BETWEEN_LOGINS)).await;
         self.shows_up(false).await;
     }
 
@@ -137,12 +157,9 @@ impl Line {
 
     pub async fn is_now_down(&self) {
         self.up.send_replace(false);
-        self.moves(|channel| {
-            // A restriction outlasts it.
-            let was_up = matches!(channel.state, ChannelState::Connected | ChannelState::Restricted);
-            was_up.then(|| (ChannelState::Disconnected, Some(LOST.to_owned())))
-        })
-        .await;
+        // A restriction keeps its name, as a pause does.
+        let was_up = |channel: &Channel| channel.state == ChannelState::Connected;
+        self.moves(|channel| was_up(channel).then(|| (ChannelState::Disconnected, Some(LOST.to_owned())))).await;
     }
 
     /// The time until which the network restricted the channel is over.
@@ -170,21 +187,29 @@ impl Line {
     /// The session has ended. Gives when it is to be opened again, where that is not for a person to say.
     pub async fn ended(&self, end: End) -> Option<Millis> {
         let now = self.shared.clock.now();
-        match &end {
-            End::Stopped => {}
-            End::NotOpened(reason) => tracing::warn!(channel.id = %self.via.id, reason, "a session cannot be opened"),
-            end => tracing::warn!(channel.id = %self.via.id, ?end, "a channel's session has ended"),
-        }
+        self.log_end(&end);
         if !matches!(end, End::NotLinked { .. }) {
             self.pairing.send_replace(Pairing::Idle);
         }
         let down = |reason: &str| (ChannelState::Disconnected, Some(reason.to_owned()));
+        // Such a line comes back by itself. A pause and a restriction keep their names meanwhile.
+        let comes_back = async |reason: String| {
+            let keeps = |channel: &Channel| matches!(channel.state, ChannelState::Paused | ChannelState::Restricted);
+            self.moves(|channel| (!keeps(channel)).then(|| down(&format!("{LOST}{reason}")))).await;
+        };
         match end {
             End::Stopped => None,
             End::NotOpened(_) => {
-                let reason = format!("{LOST} A sessao guardada nao pode ser aberta: veja o log do servidor.");
-                self.moves(|channel| (channel.state != ChannelState::Paused).then(|| down(&reason))).await;
-                Some(now + millis(REOPEN))
+                comes_back(" A sessao guardada nao pode ser aberta: veja o log do servidor.".to_owned()).await;
+                Some(now + self.back_off(&REFUSED_FOR))
+            }
+            End::Lost => {
+                comes_back(String::new()).await;
+                Some(now + self.back_off(&LOST_FOR))
+            }
+            End::Refused { code } => {
+                comes_back(format!(" O WhatsApp recusou a conexao (erro {code}).")).await;
+                Some(now + self.back_off(&REFUSED_FOR))
             }
             End::LoggedOut => {
                 self.forget_session().await;
@@ -205,6 +230,9 @@ impl Line {
                 None
             }
             End::TemporarilyBanned { until } => {
+                // The network may say that a ban is over which is not, and this clock may be wrong.
+                let until = until.max(now) + self.back_off(&BANNED_FOR);
+                self.rest_until(until).await;
                 self.banned_until(until).await;
                 Some(until)
             }
@@ -220,7 +248,7 @@ impl Line {
 
     /// Nothing goes until then, not even to those who wrote first.
     async fn banned_until(&self, until: Millis) {
-        let reason = format!("O WhatsApp suspendeu este numero ate {}. O Recado religa depois disso.", rfc3339(until));
+        let reason = suspended(until);
         if self.is_forgotten() {
             return;
         }
@@ -233,6 +261,62 @@ impl Line {
             (!shown).then(|| (ChannelState::Restricted, Some(reason.clone())))
         })
         .await;
+    }
+
+    fn log_end(&self, end: &End) {
+        match end {
+            End::Stopped => {}
+            End::NotOpened(reason) => tracing::warn!(channel.id = %self.via.id, reason, "a session cannot be opened"),
+            end => tracing::warn!(channel.id = %self.via.id, ?end, "a channel's session has ended"),
+        }
+    }
+
+    /// The channel, which somebody connects, is banned until then.
+    pub(super) async fn shows_ban(&self, channel: &Channel, until: Millis) -> Result<(), StoreError> {
+        let (store, now) = (&self.shared.store, self.shared.clock.now());
+        if channel.state != ChannelState::Restricted {
+            store
+                .move_channel(self.via.key, channel.state, ChannelState::Restricted, Some(suspended(until)), now)
+                .await?;
+        }
+        store.restrict_channel(self.via.key, until, suspended(until), now).await?;
+        self.restricted(until);
+        Ok(())
+    }
+
+    /// The session does not log in before this time, on whatever node.
+    async fn rest_until(&self, until: Millis) {
+        if self.is_forgotten() {
+            return;
+        }
+        if let Err(error) = self.shared.store.rest_link(self.via.key, until).await {
+            tracing::warn!(channel.id = %self.via.id, %error, "the next login of a channel could not be put off");
+        }
+    }
+
+    /// A wait after one more failure. Random, so that sessions that failed together do not come back together.
+    fn back_off(&self, waits: &Waits) -> Millis {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
+        let max = waits.first.saturating_mul(1 << failures).min(waits.longest);
+        let random = u64::from_le_bytes(random(&*self.shared.entropy));
+        millis(Pacing { min: max / 2, max }.rest(random))
+    }
+
+    /// The same end where no phone has linked the channel: what comes back by itself then asks for codes that nobody
+    /// wants.
+    pub(super) async fn of_linking(self: &Arc<Self>, end: End) -> End {
+        let reason = match end {
+            End::Stopped | End::NotLinked { .. } | End::LoggedOut | End::Replaced => return end,
+            End::NotOpened(_) => "A sessao nao pode ser aberta: veja o log do servidor.".to_owned(),
+            End::Lost => "O WhatsApp nao respondeu. Conecte de novo.".to_owned(),
+            End::Outdated => OUTDATED.to_owned(),
+            End::Refused { code } | End::Banned { code } => {
+                format!("O WhatsApp recusou a ligacao (erro {code}). Tente mais tarde.")
+            }
+            End::TemporarilyBanned { .. } => "O WhatsApp recusou a ligacao por enquanto. Tente mais tarde.".to_owned(),
+        };
+        // What cannot be read may be linked.
+        if self.is_linked().await.unwrap_or(true) { end } else { End::NotLinked { reason } }
     }
 
     /// Whether one of our own nodes may have opened the session: one whose machine stood still, and that did not know yet

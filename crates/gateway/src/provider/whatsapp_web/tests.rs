@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_whatsapp_web::Logins;
 
 use super::*;
 use crate::clock::{SystemClock, SystemEntropy};
@@ -11,7 +12,7 @@ use crate::store::fixtures::{Ground, SqliteFile};
 async fn a_message_waits_for_a_line_that_is_not_taken_up_yet() {
     let store = Ground::on(SqliteFile::new()).await.store;
     let secrets = Arc::new(KeyRing::default());
-    let options = Options { url: None, version: None, device_name: "teste".to_owned() };
+    let options = Options { url: None, version: None, device_name: "teste".to_owned(), logins: Logins::new(1_000) };
     let web =
         WhatsAppWeb::new(store, secrets, (Arc::new(SystemClock), Arc::new(SystemEntropy)), options, Leases::alone());
     let institution = InstitutionId::new(1, [0; 10]);

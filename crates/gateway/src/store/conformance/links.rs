@@ -102,3 +102,27 @@ pub(super) async fn a_deleted_channel_has_no_link(ground: Ground) {
     assert_eq!(links(&ground).await, [link(neighbour, "um")]);
     assert!(write(&ground, &link(key, "tres"), ChannelState::Created).await);
 }
+
+pub(super) async fn a_session_rests_until_the_latest_time_that_was_set(mut ground: Ground) {
+    let key = ground.channel_in("loja", ChannelState::Created).await;
+    let rests = async |ground: &Ground| ground.store.link_rests_until(key).await.expect("read");
+    ground.store.rest_link(key, NOW + 9).await.expect("who has no link rests not");
+    assert_eq!(rests(&ground).await, None);
+    assert!(write(&ground, &link(key, "um"), ChannelState::Created).await);
+    assert_eq!(rests(&ground).await, None);
+    for until in [NOW + 60, NOW + 10] {
+        ground.store.rest_link(key, until).await.expect("stored");
+        assert_eq!(rests(&ground).await, Some(NOW + 60));
+    }
+    ground.reopen().await;
+    assert_eq!(rests(&ground).await, Some(NOW + 60));
+    assert!(
+        ground
+            .store
+            .move_channel(key, ChannelState::Connected, ChannelState::Disconnected, None, NOW)
+            .await
+            .expect("moved")
+    );
+    assert!(write(&ground, &link(key, "dois"), ChannelState::Disconnected).await);
+    assert_eq!(rests(&ground).await, None, "another link");
+}

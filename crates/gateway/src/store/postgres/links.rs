@@ -37,7 +37,8 @@ pub(super) async fn link(db: Db<'_>, link: &Link, expected: ChannelState, now: M
     }
     let former = db.row("select details from links where channel_key = $1", args![channel]).await?;
     let sql = "insert into links (channel_key, details, sealed) values ($1, $2, $3)
-               on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed";
+               on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed,
+                   rests_until = null";
     db.run(sql, args![channel, link.details.as_str(), &link.sealed[..]]).await?;
     if former.is_some_and(|former| former.get::<_, &str>(0) != link.details) {
         // Whom another number may write to says nothing of this one.
@@ -63,6 +64,17 @@ pub(super) async fn reseal(db: Db<'_>, channel: ChannelKey, old: &[u8], new: &[u
         channels::stamp(db, channel).await?;
     }
     Ok(resealed)
+}
+
+pub(super) async fn rest(db: Db<'_>, channel: ChannelKey, until: Millis) -> Done<()> {
+    let sql = "update links set rests_until = greatest(rests_until, $2) where channel_key = $1";
+    db.run(sql, args![channel, until]).await?;
+    Ok(())
+}
+
+pub(super) async fn rests_until(db: Db<'_>, channel: ChannelKey) -> Done<Option<Millis>> {
+    let sql = "select rests_until from links where channel_key = $1";
+    Ok(db.row(sql, args![channel]).await?.and_then(|row| row.get(0)))
 }
 
 pub(super) async fn delete(db: Db<'_>, channel: ChannelKey) -> Done<()> {

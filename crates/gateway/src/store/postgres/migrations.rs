@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../../../migrations/postgres/0008_default_country.sql"),
         works_from: 5,
     },
+    Migration { number: 9, sql: include_str!("../../../../../migrations/postgres/0009_logins.sql"), works_from: 5 },
 ];
 
 /// What tells these tables from others in the tests' server.

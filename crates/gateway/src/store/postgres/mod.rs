@@ -323,6 +323,14 @@ impl Store for PgStore {
         }
     }
 
+    async fn rest_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        plainly!(self.pool, db => links::rest(db, channel, until))
+    }
+
+    async fn link_rests_until(&self, channel: ChannelKey) -> Result<Option<Millis>> {
+        plainly!(self.pool, db => links::rests_until(db, channel))
+    }
+
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {
         plainly!(self.pool, db => queue::hold(db, channel, until))
     }

@@ -34,7 +34,8 @@ pub(super) fn link(writing: &mut Writing, link: &Link, expected: ChannelState, n
             "insert into links (channel_key, details, sealed)
              -- No row where the channel is in another state: nothing is written then.
              select key, ?2, ?3 from channels where key = ?1 and state = ?4 and deleted_at is null
-             on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed",
+             on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed,
+                 rests_until = null",
         )?
         .execute(params![link.channel, link.details, link.sealed, expected.name()])?;
     if linked == 0 {
@@ -59,6 +60,17 @@ pub(super) fn reseal(writing: &mut Writing, channel: ChannelKey, old: &[u8], new
         .prepare_cached("update links set sealed = ?3 where channel_key = ?1 and sealed = ?2")?
         .execute(params![channel, old, new])?;
     Ok(resealed == 1)
+}
+
+pub(super) fn rest(writing: &Writing, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
+    let sql = "update links set rests_until = max(ifnull(rests_until, 0), ?2) where channel_key = ?1";
+    writing.connection.prepare_cached(sql)?.execute(params![channel, until])?;
+    Ok(())
+}
+
+pub(super) fn rests_until(connection: &Connection, channel: ChannelKey) -> rusqlite::Result<Option<Millis>> {
+    let sql = "select rests_until from links where channel_key = ?1";
+    connection.prepare_cached(sql)?.query_row([channel], |row| row.get(0)).optional().map(Option::flatten)
 }
 
 pub(super) fn delete(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {

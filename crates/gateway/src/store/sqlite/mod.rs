@@ -63,6 +63,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/0006_lives.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0007_parents.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0008_default_country.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0009_logins.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
@@ -379,6 +380,14 @@ impl Store for SqliteStore {
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
         // Both are asked before either is answered, in this order, so they share a commit.
         tokio::join!(self.settle(outcomes), self.claim(request))
+    }
+
+    async fn rest_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        self.write(move |writing| links::rest(writing, channel, until)).await
+    }
+
+    async fn link_rests_until(&self, channel: ChannelKey) -> Result<Option<Millis>> {
+        self.readers.read(move |connection| links::rests_until(connection, channel)).await
     }
 
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {

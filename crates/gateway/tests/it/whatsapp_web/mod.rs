@@ -7,6 +7,7 @@ mod linking;
 mod nodes;
 mod pacing;
 mod pairing;
+mod reconnecting;
 mod secrets;
 mod sending;
 mod settings;

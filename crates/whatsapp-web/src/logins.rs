@@ -1,0 +1,114 @@
+//! How fast the sessions of a process connect. All of them come from one address, and after an outage all of them want to
+//! connect again: the network takes many logins at a time for an attack.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+/// While the network cannot be reached, one session tries it at a time, this long after the one before it.
+const PROBE: Duration = Duration::from_secs(1);
+/// Connections of devices that are being linked: a second of their own, so that a person who waits for a code waits for
+/// no outage of others.
+const PAIRINGS_PER_SECOND: u32 = 5;
+
+/// Turns to connect, one after another in the order in which they were asked for.
+#[derive(Clone, Debug)]
+pub struct Logins(Arc<Lanes>);
+
+#[derive(Debug)]
+struct Lanes {
+    linked: Lane,
+    pairing: Lane,
+    /// The last connection that was tried did not come about.
+    unreachable: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Lane {
+    every: Duration,
+    /// When the next turn is. The lock is fair: who asked first goes first.
+    next: Mutex<Instant>,
+}
+
+impl Lane {
+    fn new(per_second: u32) -> Self {
+        Self { every: Duration::from_secs(1) / per_second.max(1), next: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Logins {
+    /// So many logins a second for the process, and turns of their own for devices that are being linked.
+    pub fn new(per_second: u32) -> Self {
+        Self(Arc::new(Lanes {
+            linked: Lane::new(per_second),
+            pairing: Lane::new(PAIRINGS_PER_SECOND),
+            unreachable: AtomicBool::new(false),
+        }))
+    }
+
+    /// Waits for a turn. A caller that goes away leaves its place to the next one.
+    pub(crate) async fn turn(&self, pairing: bool) {
+        let lane = if pairing { &self.0.pairing } else { &self.0.linked };
+        let mut next = lane.next.lock().await;
+        sleep_until(*next).await;
+        let every = if self.0.unreachable.load(Ordering::Relaxed) { PROBE.max(lane.every) } else { lane.every };
+        *next = Instant::now() + every;
+    }
+
+    /// Notes whether a connection came about. What the network then says of an account is not meant.
+    pub(crate) fn note(&self, reached: bool) {
+        self.0.unreachable.store(!reached, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinHandle;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Many that wait for a turn.
+    fn crowd(logins: &Logins) -> Vec<JoinHandle<()>> {
+        let wait = |logins: Logins| tokio::spawn(async move { logins.turn(false).await });
+        (0..1_000).map(|_| wait(logins.clone())).collect()
+    }
+
+    #[tokio::test]
+    async fn turns_are_spread_over_time() {
+        let (logins, asked) = (Logins::new(20), Instant::now());
+        let turn = || logins.turn(false);
+        tokio::join!(turn(), turn(), turn(), turn(), turn());
+        assert!(asked.elapsed() >= Duration::from_millis(200), "{:?}", asked.elapsed());
+    }
+
+    #[tokio::test]
+    async fn who_links_a_device_does_not_wait_behind_the_others() {
+        let logins = Logins::new(1);
+        let crowd = crowd(&logins);
+        tokio::task::yield_now().await;
+        timeout(Duration::from_mins(1), logins.turn(true)).await.expect("a turn of its own");
+        crowd.iter().for_each(JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn a_network_that_cannot_be_reached_is_tried_once_a_second() {
+        let (logins, asked) = (Logins::new(1_000), Instant::now());
+        logins.note(false);
+        tokio::join!(logins.turn(false), logins.turn(false));
+        assert!(asked.elapsed() >= PROBE, "{:?}", asked.elapsed());
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_takes_no_turn() {
+        let logins = Logins::new(1);
+        logins.turn(false).await;
+        let crowd = crowd(&logins);
+        tokio::task::yield_now().await;
+        crowd.iter().for_each(JoinHandle::abort);
+        timeout(Duration::from_mins(1), logins.turn(false)).await.expect("the next turn");
+    }
+}

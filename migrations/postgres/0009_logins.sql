@@ -1,0 +1,2 @@
+-- As SQLite's migration of this number.
+alter table links add column rests_until bigint;
