@@ -90,6 +90,8 @@ pub struct Target<'a> {
     pub address: SocketAddr,
     pub keys: &'a Keys,
     pub channels: u64,
+    /// How many people the contacts go to, in turns.
+    pub people: u64,
     /// The number of the next contact; it goes on from load to load.
     pub next: &'a AtomicU64,
 }
@@ -182,7 +184,7 @@ async fn send(client: &mut Client, target: &Target<'_>, connection: u32, number:
     let body = format!(
         "{{\"to\":\"{}\",\"name\":\"Maria Silva {connection} {number}\",\"phone\":\"{CARD_PHONE}\",\
          \"email\":\"maria@empresa.com.br\",\"organization\":\"Empresa LTDA\"}}",
-        recipient(number)
+        recipient(number % target.people)
     );
     let answer = client.call(&path, target.keys.of(number), body).await?;
     if answer.status != StatusCode::ACCEPTED {

@@ -226,6 +226,15 @@ impl FakeWhatsApp {
         self.state().end_connections(account, None);
     }
 
+    /// Ends every connection without a word, and takes none until it is told to.
+    pub fn cut_off(&self, cut_off: bool) {
+        let mut state = self.state();
+        state.cut_off = cut_off;
+        for line in state.devices.values_mut().filter_map(|device| device.line.take()).filter(|_| cut_off) {
+            line.close();
+        }
+    }
+
     /// Tells them of an error of the stream, and leaves their connections open.
     pub fn stream_error(&self, account: &str, code: u16) {
         self.state().tell(account, &connection::stream_error(code));

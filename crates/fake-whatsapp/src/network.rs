@@ -68,6 +68,8 @@ pub struct State {
     pub lookups: BTreeMap<String, u64>,
     pub typing: Vec<Typing>,
     pub trace: Option<Vec<String>>,
+    /// Nobody can connect.
+    pub cut_off: bool,
     /// When each connection began.
     pub connected_at: Vec<Instant>,
     pub counters: Counters,

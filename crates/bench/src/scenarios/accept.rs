@@ -39,7 +39,8 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     ours.home.set_channels("PAUSED")?;
     let (bare, recado) = (Server::bare()?, ours.home.serve()?);
     let next = AtomicU64::new(0);
-    let theirs = Target { address: bare.address, keys: &ours.home.keys, channels: CHANNELS, next: &next };
+    let theirs =
+        Target { address: bare.address, keys: &ours.home.keys, channels: CHANNELS, people: u64::MAX, next: &next };
     let mut accepted = Vec::new();
     for (connections, goal) in setting.engine.pick(LOADS, LOADS_POSTGRES) {
         let mut turns = Vec::new();

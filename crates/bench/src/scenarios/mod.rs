@@ -26,16 +26,18 @@ const CHANNELS: u64 = 20;
 struct Numbered {
     home: Home,
     next: AtomicU64,
+    /// How many people the contacts go to, in turns.
+    people: u64,
 }
 
 impl Numbered {
     fn new(home: Home) -> Self {
-        Self { home, next: AtomicU64::new(0) }
+        Self { home, next: AtomicU64::new(0), people: u64::MAX }
     }
 
     fn target(&self, server: &Server) -> Target<'_> {
         let Home { keys, channels, .. } = &self.home;
-        Target { address: server.address, keys, channels: *channels, next: &self.next }
+        Target { address: server.address, keys, channels: *channels, people: self.people, next: &self.next }
     }
 
     async fn load(&self, server: &Server, connections: u32, until: Until) -> Result<Outcome> {

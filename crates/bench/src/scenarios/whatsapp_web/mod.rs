@@ -1,5 +1,6 @@
-//! Idle sessions of WhatsApp Web in one process: what each further one holds, and how long a start takes until all are
-//! up. The network is played in this process, so that its side does not count.
+//! Sessions of WhatsApp Web in one process: what each further idle one holds, how long a start takes until all are up, how
+//! they come back after an outage, and how fast they send. The network is played in this process, so that its side does
+//! not count.
 
 mod baileys;
 mod link;
@@ -21,7 +22,12 @@ use crate::{Setting, check};
 
 const NAME: &str = "whatsapp-web";
 /// The longest without any news.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
+/// How long the network is away.
+const OUTAGE: Duration = Duration::from_mins(1);
+/// People that a session sends cards to, and cards, where it sends as fast as it can.
+const PEOPLE: u64 = 20;
+const CARDS: u64 = 500;
 
 pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     let many = setting.sessions;
@@ -38,6 +44,10 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
         turns.push((stage.start(few).await?, stage.start(many).await?));
     }
     tell(report, (few, many), &turns);
+    stage.outage(many, report).await?;
+    for sessions in [1, many.min(20)] {
+        stage.send_fast(sessions, report).await?;
+    }
     stage.check()?;
     let each = each_further((few, many), &turns, |started| started.used);
     match baileys::measure(setting, &network, (few, many)).await? {
@@ -60,7 +70,7 @@ fn tell(report: &mut Report, (few, many): (u64, u64), turns: &[(Started, Started
     report.note(NAME, at("memory, idle"), of(&|started| started.idle), "MB");
     let idle = each_further((few, many), turns, |started| started.idle);
     let what = format!("memory, each further of {many}, idle");
-    report.goal(NAME, what, (idle, "MB"), Goal::AtMost(0.5));
+    report.goal(NAME, what, (idle, "MB"), Goal::AtMost(0.15));
     let used = each_further((few, many), turns, |started| started.used);
     report.note(NAME, format!("memory, each further of {many}, after a card"), used, "MB");
 }
@@ -116,6 +126,54 @@ impl<'a> Stage<'a> {
         Ok(Started { ready, up, busy, idle, used })
     }
 
+    /// Cuts all sessions off for a while, and waits until they are back.
+    async fn outage(&mut self, sessions: u64, report: &mut Report) -> Result<()> {
+        self.hold_open(sessions)?;
+        let server = self.numbered.home.serve()?;
+        self.wait(|| self.up(), sessions).await?;
+        let (before, busy) = (self.network.counters().connections, server.busy()?);
+        self.network.cut_off(true);
+        sleep(OUTAGE).await;
+        let share = (server.busy()? - busy) / OUTAGE.as_secs_f64();
+        let at = |what: &str| format!("outage of {} s, {sessions} sessions: {what}", OUTAGE.as_secs());
+        report.note(NAME, at("processor time a second meanwhile"), share, "s");
+        self.network.cut_off(false);
+        let since = Instant::now();
+        self.wait(|| self.up(), sessions).await?;
+        report.goal(NAME, at("until all are back"), (since.elapsed().as_secs_f64(), "s"), Goal::AtMost(120.0));
+        #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+        let logins = (self.network.counters().connections - before) as f64;
+        report.note(NAME, at("logins"), logins, "");
+        server.stop()
+    }
+
+    /// Sends as fast as the network answers, to people whom each session has written to before.
+    async fn send_fast(&mut self, sessions: u64, report: &mut Report) -> Result<()> {
+        self.hold_open(sessions)?;
+        let settings = "update channels set settings = '{\"delayMinSeconds\":0,\"delayMaxSeconds\":0}'
+                        where type = 'WHATSAPP_BAILEYS'";
+        Connection::open(self.numbered.home.store())?.execute(settings, [])?;
+        self.numbered.people = sessions * PEOPLE;
+        self.numbered.next.store(0, Ordering::Relaxed);
+        let server = self.numbered.home.serve()?;
+        self.wait(|| self.up(), sessions).await?;
+        self.send(&server, sessions * PEOPLE).await?;
+        let cards = sessions * CARDS;
+        let (before, since) = (self.arrived()?, Instant::now());
+        self.accepted.extend(self.numbered.load(&server, 64, Until::Count(cards)).await?.accepted);
+        self.wait(|| self.arrived(), before + cards).await?;
+        #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+        let rate = cards as f64 / since.elapsed().as_secs_f64();
+        let (what, least) = match sessions {
+            1 => ("cards of one session, without rests".to_owned(), 200.0),
+            sessions => (format!("cards of {sessions} sessions, without rests"), 1_000.0),
+        };
+        report.goal(NAME, what, (rate, "/s"), Goal::AtLeast(least));
+        let read = || settled(&self.numbered.home).map(u64::from);
+        self.wait(read, 1).await?;
+        server.stop()
+    }
+
     /// Has a start bring up so many sessions, and leave the others alone.
     fn hold_open(&mut self, sessions: u64) -> Result<()> {
         self.numbered.home.channels = sessions;
@@ -141,7 +199,7 @@ impl<'a> Stage<'a> {
     /// Sends a card on each channel, each to somebody new, and waits until all are read.
     async fn send(&mut self, server: &Server, cards: u64) -> Result<()> {
         let next = self.numbered.next.load(Ordering::Relaxed);
-        for number in next..next + cards {
+        for number in (next..next + cards).map(|number| number % self.numbered.people) {
             self.network.add_contact(&recipient(number), &format!("91{number:013}"));
         }
         let before = self.arrived()?;
