@@ -75,6 +75,8 @@ pub struct Home {
     pub sandbox_channel: String,
     /// Where the store is, if not in the directory.
     pub database: Option<String>,
+    /// What has to last as long as the store.
+    pub held: Vec<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Home {
@@ -99,12 +101,22 @@ impl Home {
         home
     }
 
+    /// The same with a database of its own, which goes with it.
+    #[cfg(feature = "whatsapp-web")]
+    pub fn in_own_database() -> Self {
+        let database = test_postgres::Database::new();
+        let mut home = Self::on_postgres(database.url());
+        home.held.push(Box::new(database));
+        home
+    }
+
     /// A further data directory for the same database: another node's.
     pub fn node(&self, name: &str) -> Self {
         let texts = [&self.institution, &self.test_key, &self.live_key, &self.sandbox_channel];
         let [institution, test_key, live_key, sandbox_channel] = texts.map(Clone::clone);
         let dir = self.dir.with_file_name(name);
-        Self { temporary: None, dir, institution, test_key, live_key, sandbox_channel, database: self.database.clone() }
+        let (database, held) = (self.database.clone(), Vec::new());
+        Self { temporary: None, dir, institution, test_key, live_key, sandbox_channel, database, held }
     }
 
     fn init_with(dir: &Path, database: Option<&str>) -> Self {
@@ -119,6 +131,7 @@ impl Home {
             live_key: text("liveKey"),
             sandbox_channel: text("sandboxChannel"),
             database: database.map(ToOwned::to_owned),
+            held: Vec::new(),
         }
     }
 

@@ -44,6 +44,7 @@ fn a_backup_of_a_busy_server_is_a_store() {
             live_key: String::new(),
             sandbox_channel: String::new(),
             database: None,
+            held: Vec::new(),
         };
         let names = copy.cli(&["messages", "list", "--channel", "sandbox", "--limit", "1000000"]);
         assert!(names.as_array().expect("a list").len() > before, "an accepted message is not in the copy");

@@ -1,7 +1,8 @@
 //! The server is killed at random moments while five linked phones send: every accepted card is read by its recipient,
 //! in order, and a phone shows none twice.
 //!
-//! `RECADO_TEST_KILLS` sets how often (20), `RECADO_TEST_SEED` repeats the moments of an earlier run.
+//! `RECADO_TEST_KILLS` sets how often (20), `RECADO_TEST_SEED` repeats the moments of an earlier run. With
+//! `RECADO_TEST_NODES=2` the channels move between the node that is killed and one that is not, and senders type.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -22,6 +23,8 @@ const RECIPIENTS: usize = 4;
 /// How long the load lies on the server before a kill, in milliseconds: at least and at most. The shortest ends before
 /// any line is up.
 const LOAD: (u64, u64) = (50, 2_000);
+/// The same where another node takes the channels meanwhile, and gives some back.
+const MOVES: (u64, u64) = (50, 30_000);
 /// The kills that every run of the tests makes.
 const KILLS: u64 = 20;
 /// How long a sender rests after a card. Lines come up more slowly than cards do, so that some always wait.
@@ -40,6 +43,12 @@ fn killed_at_random_moments_each_card_is_read_once_and_in_order() {
     for channel in 0..CHANNELS {
         stage.link(&channel_id(channel), &Account::new(&owner(channel), &format!("90000000000020{channel}")));
     }
+    let moves = setting("RECADO_TEST_NODES") == Some(2);
+    if moves {
+        for channel in 0..CHANNELS {
+            stage.settings(&channel_id(channel), &json!({"typing": true}));
+        }
+    }
     let Stage { home, mut server, whatsapp, key } = stage;
     let load = Load::new(key, PAUSE, card);
     load.enter(&server);
@@ -47,7 +56,7 @@ fn killed_at_random_moments_each_card_is_read_once_and_in_order() {
         let run = |channel| Sender::new(channel, &load).run();
         let threads: Vec<_> = (0..CHANNELS).map(|channel| scope.spawn(move || run(channel))).collect();
         for _ in 0..kills {
-            sleep(dice.between(LOAD));
+            sleep(dice.between(if moves { MOVES } else { LOAD }));
             load.leave(&server.address);
             server.kill();
             server = serve(&home, &whatsapp);

@@ -1,4 +1,6 @@
 //! Channels that a phone links: the real binary against a WhatsApp Web server on loopback.
+//!
+//! `RECADO_TEST_NODES=1` runs the tests on PostgreSQL, `2` with a second node that has its share of the channels.
 
 mod baileys;
 mod kill;
@@ -20,6 +22,7 @@ use fake_whatsapp::{Account, FakeWhatsApp};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, PATIENCE, Server, recado};
+use crate::load::setting;
 use crate::v1::create_key;
 
 /// The phone that links the channels of the tests.
@@ -53,10 +56,15 @@ impl Stage {
         whatsapp.add_contact(KNOWN, "900000000000003");
         whatsapp.add_contact(JOAO, "900000000000004");
         whatsapp.add_alias(TYPED, KNOWN);
-        let home = Home::init();
+        let nodes = setting("RECADO_TEST_NODES").unwrap_or(0);
+        let mut home = if nodes > 0 { Home::in_own_database() } else { Home::init() };
         let scopes = "messages.send,messages.read,channels.read,channels.write";
         let key = create_key(&home, "live", scopes, "unlimited");
         let server = serve(&home, &whatsapp);
+        if nodes > 1 {
+            // In front: it ends before its database.
+            home.held.insert(0, Box::new(nodes::start(&home, "beside", &whatsapp)));
+        }
         Self { home, server, whatsapp, key }
     }
 
@@ -160,6 +168,9 @@ pub fn unix_seconds() -> i64 {
 
 /// A server of this home that reaches this network.
 pub fn serve(home: &Home, whatsapp: &FakeWhatsApp) -> Server {
+    if home.database.is_some() {
+        return nodes::start(home, "first", whatsapp);
+    }
     let mut command = command(whatsapp);
     command.args(["serve", "--data-dir", home.dir(), "--listen", "127.0.0.1:0"]);
     Server::start(command, home)

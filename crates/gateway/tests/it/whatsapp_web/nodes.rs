@@ -11,7 +11,7 @@ use crate::harness::{Home, Server, wait_for};
 use crate::v1::create_key;
 
 /// A node with an address for the others.
-fn start(home: &Home, name: &str, whatsapp: &FakeWhatsApp) -> Server {
+pub fn start(home: &Home, name: &str, whatsapp: &FakeWhatsApp) -> Server {
     let node = home.node(name);
     // Known before it listens: the address is a setting.
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
