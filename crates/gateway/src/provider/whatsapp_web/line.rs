@@ -275,6 +275,11 @@ impl Line {
 
     /// Takes up, when the server starts, what was under way when it ended. A linking is not: its code has gone.
     pub async fn take_up(self: &Arc<Self>, channel: &Channel) -> Result<(), StoreError> {
+        let _one_at_a_time = self.linking.lock().await;
+        if self.is_running() {
+            // Somebody connects a channel that this node has just taken.
+            return Ok(());
+        }
         match self.is_linked().await {
             Ok(false) if channel.state == ChannelState::Connecting => {
                 let reason = "O servidor foi reiniciado antes de um telefone ler o codigo. Conecte de novo.".to_owned();

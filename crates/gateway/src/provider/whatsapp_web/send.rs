@@ -156,6 +156,10 @@ impl Line {
                 let until = now + millis(refusal::TOO_MUCH);
                 let reason =
                     format!("O WhatsApp limita esta conta (erro {code}). Nova tentativa em {}.", rfc3339(until));
+                // First, so that nothing goes where the process ends in between.
+                if let Err(error) = self.shared.store.hold_channel(self.via.key, until).await {
+                    return self.trouble(error.into());
+                }
                 self.restrict(until, reason).await;
                 SendOutcome::ChannelTrouble { wait: refusal::TOO_MUCH }
             }

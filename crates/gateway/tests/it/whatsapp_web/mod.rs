@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use fake_whatsapp::{Account, FakeWhatsApp};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Home, PATIENCE, Server, recado};
+use crate::harness::{Answer, Home, PATIENCE, Server, recado, wait_for};
 use crate::load::setting;
 use crate::v1::create_key;
 
@@ -80,6 +80,12 @@ impl Stage {
         let Self { home, server, whatsapp, key } = self;
         server.kill();
         let server = serve(&home, &whatsapp);
+        if let Some(url) = &home.database {
+            // A node that was killed is one for some seconds more.
+            let free = "select count(*) from channels where deleted_at is null
+                        and coalesce(lease_node not in (select max(id) from nodes group by name), true)";
+            wait_for("every channel to have a node", || test_postgres::number(url, free) == 0);
+        }
         Self { home, server, whatsapp, key }
     }
 

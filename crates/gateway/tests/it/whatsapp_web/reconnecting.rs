@@ -228,10 +228,10 @@ fn a_line_that_breaks_while_somebody_types_leaves_nobody_online() {
     stage.settings("vendas", &json!({"typing": false}));
     stage.until("vendas", &id, "READ");
     for _ in 0..2 {
+        let presences = stage.whatsapp.counters().presences;
         stage.whatsapp.drop_connections(OWNER);
         wait_for("the line to be down", || !stage.whatsapp.is_online(OWNER));
         wait_for("the line to be up", || stage.whatsapp.is_online(OWNER));
-        let presences = stage.whatsapp.counters().presences;
         wait_for("the library to show us online, and us to take it back", || {
             stage.whatsapp.counters().presences > presences && !stage.whatsapp.shows_online(OWNER)
         });
