@@ -15,6 +15,7 @@ pub mod field_errors;
 pub mod ids;
 pub mod message;
 pub mod pacing;
+pub mod party;
 pub mod phone;
 pub mod retry;
 pub mod status;

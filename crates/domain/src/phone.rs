@@ -86,8 +86,12 @@ impl PhoneNumber {
     /// where eight digits begin with 2 to 5, because without the ninth they are somebody's landline.
     pub fn twin(&self) -> Option<Self> {
         let (area, local) = self.0.strip_prefix("55")?.split_at_checked(2)?;
-        let eight = if local.len() == 9 { &local[1..] } else { local };
-        let ninth = if local.len() == 9 { "" } else { "9" };
+        let (eight, ninth) = match local.len() {
+            9 => (local.strip_prefix('9')?, ""),
+            8 => (local, "9"),
+            // Digits that a network named, or that a former version took.
+            _ => return None,
+        };
         eight.starts_with(['6', '7', '8', '9']).then(|| Self(format!("55{area}{ninth}{eight}")))
     }
 
@@ -98,6 +102,12 @@ impl PhoneNumber {
         let zero = plan.has_trunk_zero() && plan.code != 55 && self.0.len() < MOST_DIGITS && !national.starts_with('0');
         zero.then(|| Self(format!("{}0{national}", plan.code)))
     }
+}
+
+/// A number's digits as they were given, and those of its [twin](PhoneNumber::twin), where it has one.
+pub fn forms(digits: &str) -> impl Iterator<Item = String> + use<> {
+    let twin = PhoneNumber::of_stored(digits).ok().and_then(|number| number.twin());
+    [digits.to_owned()].into_iter().chain(twin.map(|twin| twin.0))
 }
 
 /// What digits without a country code mean within a country.

@@ -47,6 +47,10 @@ fn act(whatsapp: &FakeWhatsApp, path: &str, asked: &Value) -> Result<Value> {
         "/type_code" => whatsapp.type_code(text(asked, "code")?, &account(asked)?)?,
         "/link_offline" => return link_offline(whatsapp, asked),
         "/say" => return say(whatsapp, asked),
+        "/receipt" => {
+            let receipt = serde_json::from_value(asked["receipt"].clone())?;
+            whatsapp.receipt(text(asked, "account")?, &receipt);
+        }
         "/faults" => return faults(whatsapp, asked),
         "/restrict" => whatsapp.restrict(asked["until"].as_i64()),
         "/drop_connections" => whatsapp.drop_connections(text(asked, "account")?),

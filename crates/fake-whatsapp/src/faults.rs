@@ -44,6 +44,8 @@ pub struct Faults {
     pub no_devices: Vec<String>,
     /// Accounts, as digits, whose logins get no answer.
     pub stalled_logins: Vec<String>,
+    /// Accounts, as digits, that are named by their LID alone where they write.
+    pub hidden: Vec<String>,
     /// Connections are refused.
     pub connect_failure: Option<ConnectFailure>,
     /// A pause before the first stanza of a connection and before the end of the offline queue. Not a fault, but what a

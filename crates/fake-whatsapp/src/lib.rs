@@ -57,6 +57,7 @@ use server::Server;
 
 pub use faults::{ALL, ConnectFailure, Faults, Refusal};
 pub use network::{Counters, Received, Typing};
+pub use receipts::MadeUp as MadeUpReceipt;
 pub use wacore::store::Device;
 pub use waproto::whatsapp as proto;
 
@@ -206,6 +207,15 @@ impl FakeWhatsApp {
     /// The same with any message.
     pub fn say_message(&self, contact: &str, account: &str, message: &proto::Message) -> Result<String> {
         self.state().say(contact, account, message)
+    }
+
+    /// Hands a receipt to the devices linked to an account, whoever it comes from.
+    pub fn receipt(&self, account: &str, receipt: &MadeUpReceipt) {
+        let mut state = self.state();
+        let slots: Vec<Slot> = state.devices_of(account).map(|(slot, _)| slot.clone()).collect();
+        for slot in slots {
+            state.send(&slot, receipt.stanza());
+        }
     }
 
     // --- What the network does ---

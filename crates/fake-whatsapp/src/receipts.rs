@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node, NodeRef};
 
@@ -33,6 +34,41 @@ pub fn announce(network: &Arc<Network>, state: &mut State, node: &NodeRef<'_>, s
             state.send(&slot, receipt);
         }
     });
+}
+
+/// A receipt as somebody makes it up, for a message of theirs or not.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadeUp {
+    /// The address that it comes from: of a person, by number or LID, of a group, or `status@broadcast`.
+    pub from: String,
+    pub id: String,
+    /// Empty: delivered.
+    #[serde(default)]
+    pub kind: String,
+    /// Who says so in a group.
+    #[serde(default)]
+    pub participant: Option<String>,
+    /// Unix seconds; now where left out.
+    #[serde(default)]
+    pub at: Option<u64>,
+}
+
+impl MadeUp {
+    pub fn new(from: &str, id: &str, kind: &str) -> Self {
+        Self { from: from.to_owned(), id: id.to_owned(), kind: kind.to_owned(), participant: None, at: None }
+    }
+
+    pub fn stanza(&self) -> Node {
+        let mut node = receipt(&self.from, &self.id, &self.kind);
+        if let Some(participant) = &self.participant {
+            node.attrs.insert("participant", participant.as_str());
+        }
+        if let Some(at) = self.at {
+            node.attrs.insert("t", at.to_string());
+        }
+        node
+    }
 }
 
 fn receipt(from: &str, id: &str, kind: &str) -> Node {

@@ -20,9 +20,13 @@ impl State {
         for slot in slots {
             let sealed = self.seal(contact, &slot, message)?;
             let phone = &self.people[contact];
-            let stanza = NodeBuilder::new("message")
-                .attr("from", phone.number.clone())
-                .attr("sender_lid", phone.lid.clone())
+            let stanza = NodeBuilder::new("message");
+            let stanza = if self.faults.hidden.iter().any(|hidden| hidden == contact) {
+                stanza.attr("from", phone.lid.clone())
+            } else {
+                stanza.attr("from", phone.number.clone()).attr("sender_lid", phone.lid.clone())
+            };
+            let stanza = stanza
                 .attr("id", id.as_str())
                 .attr("type", "text")
                 .attr("t", unix_seconds().to_string())

@@ -21,13 +21,15 @@ impl Receipts {
         Self { store }
     }
 
-    /// Records receipts. They are on disk when this returns `Ok`; only then may the network forget them. Late, repeated
+    /// Records receipts; none is dated later than now. They are on disk when this returns `Ok`; only then may the network forget them. Late, repeated
     /// and unknown ones change nothing. A receipt that the store refuses is dropped, with an error in the log: it would be
     /// refused again, and must not hold up the others, nor the session or the callback that told it.
     pub async fn record(&self, receipts: &[Receipt], now: Millis) -> Result<(), StoreError> {
         for some in receipts.chunks(AT_ONCE) {
-            match self.store.apply_receipts(some.to_vec(), now).await {
-                Err(StoreError::Refused(_)) => self.record_each(some, now).await?,
+            let some: Vec<_> =
+                some.iter().map(|receipt| Receipt { at: receipt.at.min(now), ..receipt.clone() }).collect();
+            match self.store.apply_receipts(some.clone(), now).await {
+                Err(StoreError::Refused(_)) => self.record_each(&some, now).await?,
                 recorded => recorded?,
             }
         }

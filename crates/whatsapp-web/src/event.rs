@@ -1,8 +1,29 @@
 //! What a session tells.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::backlog::Weigh;
+
+/// Somebody on the network, by what it says of them: the digits of their number, of their hidden id, or both.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Person {
+    pub number: Option<String>,
+    pub lid: Option<String>,
+}
+
+/// Nobody's number may reach a log.
+impl fmt::Debug for Person {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Person")
+    }
+}
+
+impl Person {
+    fn weight(&self) -> usize {
+        [&self.number, &self.lid].into_iter().flatten().map(String::len).sum()
+    }
+}
 
 /// What happened on a session. Texts and codes are fit for a log; phones and accounts are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,19 +88,22 @@ pub enum Event {
         id: String,
         code: String,
     },
-    /// `at`: Unix seconds. May come before the [`Acked`](Self::Acked) of the same message, and more than once.
+    /// A person says that these messages were delivered to them; never our own account, and nobody in a group. `at`: Unix
+    /// seconds, as they say. May come before the [`Acked`](Self::Acked) of the same message, and more than once.
     Delivered {
         ids: Vec<String>,
         at: i64,
+        from: Person,
     },
     /// As [`Delivered`](Self::Delivered).
     Read {
         ids: Vec<String>,
         at: i64,
+        from: Person,
     },
-    /// Somebody wrote to us: `account` is who, in digits, where the number is known.
+    /// Somebody wrote to us.
     Wrote {
-        account: String,
+        who: Person,
     },
 }
 
@@ -87,12 +111,13 @@ impl Weigh for Event {
     fn weight(&self) -> Option<usize> {
         let own = size_of::<Self>();
         match self {
-            Self::Delivered { ids, .. } | Self::Read { ids, .. } => {
-                Some(own + ids.iter().map(|id| size_of::<String>() + id.len()).sum::<usize>())
+            Self::Delivered { ids, from, .. } | Self::Read { ids, from, .. } => {
+                let ids = ids.iter().map(|id| size_of::<String>() + id.len()).sum::<usize>();
+                Some(own + from.weight() + ids)
             }
             Self::Acked { id } => Some(own + id.len()),
             Self::Nacked { id, code } => Some(own + id.len() + code.len()),
-            Self::Wrote { account } => Some(own + account.len()),
+            Self::Wrote { who } => Some(own + who.weight()),
             Self::Trouble { text } => Some(own + text.len()),
             // Of these the state of the channel is made.
             Self::Qr { .. }

@@ -18,7 +18,7 @@ mod rows;
 mod session;
 mod storage;
 
-pub use event::Event;
+pub use event::{Event, Person};
 pub use logins::Logins;
 pub use options::{OpenError, Options};
 pub use rows::{Change, Kind, Rows, RowsError};

@@ -226,6 +226,11 @@ fn a_mobile_of_brazil_has_two_forms() {
     for alone in ["5511933334444", "551133334444", "558007771234", "12125550123", "351912345678"] {
         assert_eq!(twin(alone), None, "{alone}");
     }
+    // What is no number of Brazil has no other form, whoever named it.
+    for odd in ["551199", "5511999", "5511799998888", "55119999988887"] {
+        assert_eq!(PhoneNumber::of_stored(odd).unwrap().twin(), None, "{odd}");
+        assert_eq!(forms(odd).collect::<Vec<_>>(), [odd]);
+    }
 }
 
 #[test]

@@ -94,8 +94,8 @@ fn view(gateway: &Gateway, row: PersonRow) -> Value {
         PersonRow::Key { n, message, route, key, used_at } => {
             json!({ "n": n, "messageId": message, "route": route, "key": key, "usedAt": rfc3339(used_at) })
         }
-        PersonRow::Account { channel, phone, account, checked_at } => {
-            let known = json!({ "phone": phone, "account": account, "checkedAt": rfc3339(checked_at) });
+        PersonRow::Account { channel, phone, account, lid, checked_at } => {
+            let known = json!({ "phone": phone, "account": account, "lid": lid, "checkedAt": rfc3339(checked_at) });
             with_channel(gateway, channel, "ACCOUNT", known)
         }
         PersonRow::Chat { channel, account, opened_at } => {

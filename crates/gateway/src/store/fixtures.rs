@@ -235,7 +235,8 @@ impl Ground {
 
     pub(crate) async fn receipt(&self, channel: ChannelKey, network_id: &str, status: MessageStatus) {
         let of = Named::NetworkId(network_id.parse().unwrap());
-        self.apply(Receipt { channel, of, status, at: NOW, account: None, error: None, pauses: None }).await;
+        self.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None })
+            .await;
     }
 
     pub(crate) async fn apply(&self, receipt: Receipt) {

@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use tokio::sync::watch;
 
@@ -133,17 +134,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// What the network last said of a number.
     async fn known_account(&self, channel: ChannelKey, phone: String) -> Result<Option<KnownAccount>>;
-    /// Notes what the network said of a number; `None`: it is not on WhatsApp.
-    async fn note_account(
-        &self,
-        channel: ChannelKey,
-        phone: String,
-        account: Option<String>,
-        now: Millis,
-    ) -> Result<()>;
-    /// Notes that somebody wrote to us, so that they are no new recipient; whether that is news, and messages that wait
-    /// may go.
-    async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool>;
+    /// Notes what the network said of a number; `None`: it is not on WhatsApp. Where that names somebody who is no new
+    /// recipient, messages that wait for them may go, and the commit wakes who sends them.
+    async fn note_account(&self, channel: ChannelKey, phone: String, account: Option<Party>, now: Millis)
+    -> Result<()>;
+    /// Notes that somebody wrote to us, so that they are no new recipient, by whatever name of theirs a message names
+    /// them; whether that is news. Then messages that wait may go, and the commit wakes who sends them.
+    async fn note_chat(&self, channel: ChannelKey, who: Party) -> Result<bool>;
 
     /// Cancels what was queued on a channel before it was deleted, oldest first, at most `limit`; how many there were. What
     /// a channel has that was made anew since is left alone.
@@ -166,7 +163,8 @@ pub trait Store: Send + Sync + 'static {
     async fn link_rests_until(&self, channel: ChannelKey) -> Result<Option<Millis>>;
     /// Sends nothing on the channel before this time; a later one that was set before stands.
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()>;
-    /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing.
+    /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing, nor do those of a
+    /// person whom the message was not sent to. None is dated before its message was first handed over.
     /// One that a network names by an id of its own which no message has yet is kept for a while: the answer that tells
     /// whose it is may be still on its way.
     async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()>;

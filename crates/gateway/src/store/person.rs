@@ -20,7 +20,7 @@ pub const CHANNELS: i64 = 200;
 /// A person as a recipient: every number under which the store may know them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    /// Digits.
+    /// Digits; a hidden id has `@lid` behind it.
     pub numbers: Vec<String>,
     /// Whose channels are looked at; `None`: everybody's.
     pub institution: Option<InstitutionId>,
@@ -73,7 +73,7 @@ pub enum PersonRow {
     Message { message: Box<Message>, scenario: Option<String>, early: Vec<EarlyReceipt> },
     Place(Place),
     Key { n: i64, message: MessageId, route: String, key: String, used_at: Millis },
-    Account { channel: ChannelKey, phone: String, account: Option<String>, checked_at: Millis },
+    Account { channel: ChannelKey, phone: String, account: Option<String>, lid: Option<String>, checked_at: Millis },
     Chat { channel: ChannelKey, account: String, opened_at: Option<Millis> },
     Pace { channel: ChannelKey, recipient: String, used_until: Millis },
 }
@@ -93,8 +93,8 @@ impl PersonRow {
             Self::Name(name) => name.clone(),
             Self::Place(place) => format!("{place:?}"),
             Self::Key { n, message, route, key, used_at } => format!("{n} {message} {route} {key} {used_at}"),
-            Self::Account { channel, phone, account, checked_at } => {
-                format!("account {channel} {phone} {account:?} {checked_at}")
+            Self::Account { channel, phone, account, lid, checked_at } => {
+                format!("account {channel} {phone} {account:?} {lid:?} {checked_at}")
             }
             Self::Chat { channel, account, opened_at } => format!("chat {channel} {account} {opened_at:?}"),
             Self::Pace { channel, recipient, used_until } => format!("pace {channel} {recipient} {used_until}"),

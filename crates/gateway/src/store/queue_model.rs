@@ -423,7 +423,7 @@ impl World {
         let channel = self.lines[channel].key;
         let of = Named::NetworkId(message.network_id.parse().unwrap());
         self.ground
-            .apply(Receipt { channel, of, status, at: self.now, account: None, error: None, pauses: None })
+            .apply(Receipt { channel, of, status, at: self.now, from: None, account: None, error: None, pauses: None })
             .await;
         // That one of two sendings failed says nothing of the other.
         let doubtful = known.queued_again && status == MessageStatus::Failed;

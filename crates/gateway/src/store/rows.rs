@@ -6,6 +6,7 @@ use recado_domain::api_key::{Environment, Grant};
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, NetworkId};
 use recado_domain::pacing::RecipientPacing;
+use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::status::MessageStatus;
 
@@ -193,6 +194,8 @@ impl fmt::Debug for SessionChange {
 pub struct KnownAccount {
     /// `None`: it is not on WhatsApp.
     pub account: Option<String>,
+    /// The account's hidden id, where the network told it.
+    pub lid: Option<String>,
     pub checked_at: Millis,
 }
 
@@ -438,6 +441,9 @@ pub struct Receipt {
     /// `Sent`, `Delivered`, `Read`, or `Failed`.
     pub status: MessageStatus,
     pub at: Millis,
+    /// Whose word it is, where that is a person's: it counts only if the message was sent to them. `None`: the network's
+    /// own.
+    pub from: Option<Party>,
     /// The recipient as the network knows it.
     pub account: Option<String>,
     /// Code and text, where it failed.

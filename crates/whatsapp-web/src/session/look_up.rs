@@ -7,6 +7,7 @@ use whatsapp_rust::wacore_binary::Jid;
 
 use super::Session;
 use super::bounded::within;
+use crate::Person;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -20,9 +21,9 @@ pub enum LookUpError {
 }
 
 impl Session {
-    /// The account of a number, in digits as the network knows it: in Brazil often without the ninth digit. None: the
-    /// number is not on WhatsApp. The network watches who asks for many: keep the answer.
-    pub async fn look_up(&self, digits: &str) -> Result<Option<String>, LookUpError> {
+    /// The account of a number, as the network knows it, always with a number: in Brazil often without the ninth digit.
+    /// None: the number is not on WhatsApp. The network watches who asks for many: keep the answer.
+    pub async fn look_up(&self, digits: &str) -> Result<Option<Person>, LookUpError> {
         if !self.is_up() {
             return Err(LookUpError::Down);
         }
@@ -40,9 +41,11 @@ impl Session {
         if !account.is_registered {
             return Ok(None);
         }
-        let phone = [Some(account.jid), account.pn_jid].into_iter().flatten().find(Jid::is_pn);
+        let named = [Some(account.jid), account.pn_jid, account.lid];
+        let user = |is: fn(&Jid) -> bool| named.iter().flatten().find(|jid| is(jid)).map(|jid| jid.user.to_string());
         // Known by its hidden id alone: the number asked for leads there.
-        Ok(Some(phone.map_or_else(|| digits.to_owned(), |jid| jid.user.to_string())))
+        let number = user(Jid::is_pn).unwrap_or_else(|| digits.to_owned());
+        Ok(Some(Person { number: Some(number), lid: user(Jid::is_lid) }))
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use whatsapp_rust::bot::Bot;
 use whatsapp_rust::wacore::msg_secret::MsgSecretPolicy;
 use whatsapp_rust::wacore::store::device::DevicePropsOverride;
+use whatsapp_rust::wacore_binary::Jid;
 use whatsapp_rust::{CacheConfig, Client};
 
 use self::tasks::Tasks;
@@ -127,6 +128,12 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.tasks.end();
     }
+}
+
+/// The account that the device is linked to, by its number and by its hidden id.
+fn own_addresses(client: &Client) -> Vec<Jid> {
+    let device = client.persistence_manager().get_device_snapshot();
+    [&device.pn, &device.lid].into_iter().flatten().cloned().collect()
 }
 
 /// Small: a session is one of hundreds in the process, and writes to one person at a time.

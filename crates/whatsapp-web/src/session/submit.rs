@@ -10,8 +10,8 @@ use whatsapp_rust::wacore_binary::{Jid, Node};
 use whatsapp_rust::waproto::whatsapp::{self as wa, message::ContactMessage};
 use whatsapp_rust::{Client, NodeFilter, SendError, SendOptions};
 
-use super::Session;
 use super::bounded::within;
+use super::{Session, own_addresses};
 
 /// Longer than a recipient's devices and keys take to fetch, shorter than anybody waits.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -83,8 +83,8 @@ fn contact(message: &Outgoing) -> wa::Message {
 
 /// Whether a device that is not ours gets a copy; our own, when we write to ourselves.
 fn reaches(client: &Client, stanza: &Node, account: &str) -> bool {
-    let device = client.persistence_manager().get_device_snapshot();
-    let is_ours = |user: &str| [&device.pn, &device.lid].into_iter().flatten().any(|jid| jid.user == *user);
+    let own = own_addresses(client);
+    let is_ours = |user: &str| own.iter().any(|jid| jid.user == *user);
     let Some(participants) = stanza.get_optional_child("participants") else { return false };
     participants.get_children_by_tag("to").filter_map(|to| to.attrs.get("jid")).any(|jid| {
         let jid = jid.to_string();

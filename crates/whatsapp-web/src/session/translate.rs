@@ -1,16 +1,18 @@
 //! The library's events in our words.
 
 use whatsapp_rust::Client;
-use whatsapp_rust::types::message::MessageInfo;
+use whatsapp_rust::types::message::MessageSource;
 use whatsapp_rust::types::presence::ReceiptType;
 use whatsapp_rust::wacore::types::events::{self as library, ConnectFailureReason};
-use whatsapp_rust::wacore_binary::Jid;
+use whatsapp_rust::wacore_binary::{Jid, Server};
 
-use crate::Event;
+use super::own_addresses;
+use crate::{Event, Person};
 
 pub async fn events(client: &Client, event: &library::Event) -> Vec<Event> {
     match event {
         library::Event::Messages(_) => wrote(client, event).await,
+        library::Event::Receipt(receipt) => receipts(client, receipt).await.into_iter().collect(),
         event => simple(event).into_iter().collect(),
     }
 }
@@ -39,15 +41,6 @@ fn simple(event: &library::Event) -> Option<Event> {
             None => Event::Acked { id: ack.id.clone() },
             Some(code) => Event::Nacked { id: ack.id.clone(), code: code.clone() },
         },
-        library::Event::Receipt(receipt) => {
-            let (ids, at) =
-                (receipt.message_ids.iter().map(ToString::to_string).collect(), receipt.timestamp.timestamp());
-            match receipt.r#type {
-                ReceiptType::Delivered => Event::Delivered { ids, at },
-                ReceiptType::Read | ReceiptType::Played => Event::Read { ids, at },
-                _ => return None,
-            }
-        }
         event => Event::PairingFailed { reason: pairing_failed(event)? },
     })
 }
@@ -96,27 +89,46 @@ fn code(code: &str) -> &str {
     if !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_digit()) { code } else { "no code" }
 }
 
+/// What a person says of messages to them. Our own other devices and those who are in a group with us say nothing of that.
+async fn receipts(client: &Client, receipt: &library::Receipt) -> Option<Event> {
+    let said = |ids, at, from| match receipt.r#type {
+        ReceiptType::Delivered => Some(Event::Delivered { ids, at, from }),
+        ReceiptType::Read | ReceiptType::Played => Some(Event::Read { ids, at, from }),
+        _ => None,
+    };
+    let from = other_side(client, &receipt.source).await?;
+    let ids = receipt.message_ids.iter().map(ToString::to_string).collect();
+    said(ids, receipt.timestamp.timestamp(), from)
+}
+
 async fn wrote(client: &Client, event: &library::Event) -> Vec<Event> {
     let mut events = Vec::new();
     for message in event.messages() {
-        if let Some(account) = writer(client, &message.info).await {
-            events.push(Event::Wrote { account });
+        if let Some(who) = other_side(client, &message.info.source).await {
+            events.push(Event::Wrote { who });
         }
     }
     events
 }
 
-/// Who wrote to us: a person in a chat of two. A group, a channel and a status are not addressed to us.
-async fn writer(client: &Client, info: &MessageInfo) -> Option<String> {
-    let source = &info.source;
-    let is_person = |jid: &&Jid| jid.is_pn() || jid.is_lid();
-    if source.is_from_me || source.is_group || !is_person(&&source.chat) {
+/// The other person of a chat of two, where they speak. A group, a channel and a status are nobody's chat with us.
+async fn other_side(client: &Client, source: &MessageSource) -> Option<Person> {
+    let is_person = |jid: &Jid| jid.server.is_pn_family() || jid.server.is_lid_family();
+    if source.is_from_me || source.is_group || !is_person(&source.chat) || !is_person(&source.sender) {
         return None;
     }
-    let known = [Some(&source.sender), source.sender_alt.as_ref(), Some(&source.chat)];
-    if let Some(phone) = known.into_iter().flatten().find(|jid| jid.is_pn()) {
-        return Some(phone.user.to_string());
+    let own = own_addresses(client);
+    let said = [Some(&source.sender), source.sender_alt.as_ref(), Some(&source.chat)];
+    let is = |own: &Jid, jid: &Jid| own.user == jid.user && own.server.is_lid_family() == jid.server.is_lid_family();
+    if said.into_iter().flatten().any(|jid| own.iter().any(|own| is(own, jid))) {
+        return None;
     }
-    let entry = client.get_lid_pn_entry(&source.sender).await.ok().flatten()?;
-    Some(entry.phone_number.to_string())
+    let digits =
+        |is: fn(Server) -> bool| said.into_iter().flatten().find(|jid| is(jid.server)).map(|jid| jid.user.to_string());
+    let (mut number, lid) = (digits(Server::is_pn_family), digits(Server::is_lid_family));
+    if number.is_none() {
+        let entry = client.get_lid_pn_entry(&source.sender.to_non_ad()).await.ok().flatten();
+        number = entry.map(|entry| entry.phone_number.to_string());
+    }
+    Some(Person { number, lid })
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use fake_whatsapp::{FakeWhatsApp, Refusal};
-use recado_whatsapp_web::{Event, LookUpError, Outgoing, Rows, Session, SubmitError};
+use recado_whatsapp_web::{Event, LookUpError, Outgoing, Person, Rows, Session, SubmitError};
 
-use crate::harness::{ACCOUNT, Line, PEER, card, link, network};
+use crate::harness::{ACCOUNT, Line, PEER, PEER_LID, card, link, network};
 use crate::memory_rows::MemoryRows;
 
 async fn up() -> Result<(FakeWhatsApp, Arc<dyn Rows>, Line)> {
@@ -29,7 +29,9 @@ async fn a_card_is_read_by_its_recipient() -> Result<()> {
     while !(acked && delivered && read) {
         match line.until(|_| true).await? {
             Event::Acked { id } => acked |= id == "3EB0A1",
-            Event::Delivered { ids, at } => delivered |= ids == ["3EB0A1"] && at > 1_700_000_000,
+            Event::Delivered { ids, at, from } => {
+                delivered |= ids == ["3EB0A1"] && at > 1_700_000_000 && from.number.as_deref() == Some(PEER);
+            }
             Event::Read { ids, .. } => read |= ids == ["3EB0A1"],
             other => panic!("{other:?}"),
         }
@@ -104,8 +106,9 @@ async fn a_number_without_a_device_is_no_success() -> Result<()> {
 async fn a_number_is_looked_up() -> Result<()> {
     let (whatsapp, _, mut line) = up().await?;
     whatsapp.add_alias("5531999990001", PEER);
-    assert_eq!(line.session.look_up("5531999990001").await?.as_deref(), Some(PEER));
-    assert_eq!(line.session.look_up(PEER).await?.as_deref(), Some(PEER));
+    let peer = Some(Person { number: Some(PEER.into()), lid: Some(PEER_LID.into()) });
+    assert_eq!(line.session.look_up("5531999990001").await?, peer);
+    assert_eq!(line.session.look_up(PEER).await?, peer);
     assert_eq!(line.session.look_up("15550000000").await?, None);
     line.send("3EB0E1").await?;
     line.session.stop().await;
@@ -120,7 +123,7 @@ async fn who_writes_is_told_and_answered() -> Result<()> {
         tokio::task::yield_now().await;
     }
     whatsapp.say(PEER, ACCOUNT, "oi")?;
-    line.until(|event| *event == Event::Wrote { account: PEER.into() }).await?;
+    line.until(|event| matches!(event, Event::Wrote { who } if who.number.as_deref() == Some(PEER))).await?;
     // Now known by the hidden id, too.
     line.send("3EB0H1").await?;
     assert_eq!((whatsapp.copies("3EB0H1"), whatsapp.counters().undecryptable), (1, 0));

@@ -126,6 +126,8 @@ fn receipt(channel: ChannelKey, of: Named, status: &Status) -> Receipt {
             Stage::Failed => MessageStatus::Failed,
         },
         at: status.at,
+        // Meta signs what it calls with.
+        from: None,
         account: status.recipient_id.clone(),
         error: fault.map(|fault| (fault.name.to_owned(), fault.text.clone())),
         pauses: pauses.map(|fault| fault.text.clone()),

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use tokio::sync::watch;
 
@@ -299,14 +300,14 @@ impl Store for Shaky {
         &self,
         channel: ChannelKey,
         phone: String,
-        account: Option<String>,
+        account: Option<Party>,
         now: Millis,
     ) -> Result<()> {
         self.inner.note_account(channel, phone, account, now).await
     }
 
-    async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool> {
-        self.inner.note_chat(channel, account).await
+    async fn note_chat(&self, channel: ChannelKey, who: Party) -> Result<bool> {
+        self.inner.note_chat(channel, who).await
     }
 
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {

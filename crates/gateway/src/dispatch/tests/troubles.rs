@@ -1,6 +1,7 @@
 //! Troubles of a recipient, of a channel, and of answers, where several messages are on their way.
 
 use recado_domain::channel::ChannelState;
+use recado_domain::party::Party;
 
 use super::*;
 
@@ -217,7 +218,7 @@ async fn without_any_answer_a_real_network_leaves_it_unknown() {
 #[tokio::test]
 async fn a_refused_chat_restricts_the_channel_and_holds_only_new_recipients() {
     let stand = Stand::new(Network::web()).await;
-    stand.ground.store.note_chat(stand.channel, "552".to_owned()).await.expect("stored");
+    stand.ground.store.note_chat(stand.channel, Party::of_number("552")).await.expect("stored");
     let until = NOW + 60_000;
     stand.network.act("551", [answer(SendOutcome::ChatRefused { until, reason: "Espere.".to_owned() })]);
     let (new, known) = (stand.accept("551").await, stand.accept("552").await);

@@ -93,7 +93,7 @@ impl Due {
     fn new((row, taken): (i64, u8), channel: ChannelKey, network_id: String, now: Millis) -> Self {
         let status = if taken == NONE_TAKEN { MessageStatus::Delivered } else { MessageStatus::Read };
         let of = Named::NetworkId(NetworkId::from_stored(network_id));
-        let receipt = Receipt { channel, of, status, at: now, account: None, error: None, pauses: None };
+        let receipt = Receipt { channel, of, status, at: now, from: None, account: None, error: None, pauses: None };
         Self { row, taken, receipt }
     }
 

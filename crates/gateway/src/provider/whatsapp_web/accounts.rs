@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use recado_domain::ids::is_account;
-use recado_whatsapp_web::LookUpError;
+use recado_domain::party::Party;
+use recado_whatsapp_web::{LookUpError, Person};
 
 use super::line::Line;
 use crate::clock::{Millis, millis};
@@ -25,6 +25,11 @@ pub fn is_fresh(known: &KnownAccount, now: Millis) -> bool {
     now - known.checked_at < millis(kept)
 }
 
+/// Somebody as the driver names them; `None` where it names nobody in digits.
+pub(super) fn party(person: Person) -> Option<Party> {
+    Party::new(person.number, person.lid)
+}
+
 impl Line {
     /// The account behind a number.
     pub async fn look_up(&self, digits: &str) -> Result<KnownAccount, LineError> {
@@ -37,16 +42,17 @@ impl Line {
         if let Some(quota) = self.questions.take(self.shared.clock.now()).filter(|quota| !quota.allowed) {
             return Err(LineError::TooMany(quota.retry_after));
         }
-        let account = session.look_up(digits).await.map_err(|error| match error {
+        let found = session.look_up(digits).await.map_err(|error| match error {
             LookUpError::Down => LineError::Down,
             LookUpError::Other(_) => LineError::NoAnswer,
         })?;
-        if account.as_deref().is_some_and(|account| !is_account(account)) {
-            return Err(LineError::NoAnswer);
-        }
-        let checked_at = self.shared.clock.now();
-        store.note_account(key, digits.to_owned(), account.clone(), checked_at).await?;
-        Ok(KnownAccount { account, checked_at })
+        let named = found.map(|found| party(found).filter(|party| party.number().is_some()).ok_or(LineError::NoAnswer));
+        let party = named.transpose()?;
+        let said = |of: fn(&Party) -> Option<&str>| party.as_ref().and_then(of).map(str::to_owned);
+        let known =
+            KnownAccount { account: said(Party::number), lid: said(Party::lid), checked_at: self.shared.clock.now() };
+        store.note_account(key, digits.to_owned(), party, known.checked_at).await?;
+        Ok(known)
     }
 }
 
@@ -56,7 +62,8 @@ mod tests {
 
     #[test]
     fn what_was_not_found_is_asked_for_sooner() {
-        let known = |account: Option<&str>| KnownAccount { account: account.map(str::to_owned), checked_at: 1_000 };
+        let known =
+            |account: Option<&str>| KnownAccount { account: account.map(str::to_owned), lid: None, checked_at: 1_000 };
         let day = 24 * 60 * 60 * 1_000;
         for (account, days) in [(Some("551199998888"), 30), (None, 1)] {
             assert!(is_fresh(&known(account), 1_000 + days * day - 1), "{account:?}");

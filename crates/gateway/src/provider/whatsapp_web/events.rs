@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::ids::NetworkId;
+use recado_domain::party::Party;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::status::MessageStatus;
-use recado_whatsapp_web::{Event, Session, backlog};
+use recado_whatsapp_web::{Event, Person, Session, backlog};
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::party;
 use super::line::{Answer, Line};
 use crate::clock::{Millis, millis};
 use crate::provider::pairing::Pairing;
@@ -78,12 +80,19 @@ impl<'a> Events<'a> {
     /// Hands in what the network told while the session ended: it tells no receipt twice. Waits a while for the store, which
     /// goes on to be asked after that.
     pub async fn take_what_is_left(&mut self) {
-        let (mut left, mut accounts) = (Vec::new(), Vec::new());
+        let (mut left, mut wrote) = (Vec::new(), Vec::new());
+        let receipts = |ids: &[String], status, at, from| {
+            party(from).map_or_else(Vec::new, |from| self.line.receipts_of(ids, status, at, Some(&from)))
+        };
         while let Ok(event) = self.receiver.try_recv() {
             match event {
-                Event::Delivered { ids, at } => left.extend(self.receipts_of(&ids, MessageStatus::Delivered, at)),
-                Event::Read { ids, at } => left.extend(self.receipts_of(&ids, MessageStatus::Read, at)),
-                Event::Wrote { account } => accounts.push(account),
+                Event::Delivered { ids, at, from } => {
+                    left.extend(receipts(&ids, MessageStatus::Delivered, at, from));
+                }
+                Event::Read { ids, at, from } => {
+                    left.extend(receipts(&ids, MessageStatus::Read, at, from));
+                }
+                Event::Wrote { who } => wrote.push(who),
                 _ => {}
             }
         }
@@ -92,8 +101,8 @@ impl<'a> Events<'a> {
             if !left.is_empty() {
                 line.hand_in(left).await;
             }
-            for account in accounts {
-                line.was_written_to(account).await;
+            for who in wrote {
+                line.was_written_to(who).await;
             }
         });
         drop(tokio::time::timeout(LEFT, taken).await);
@@ -159,15 +168,16 @@ impl<'a> Events<'a> {
             Event::Acked { id } => {
                 // One that nobody waits for any more says what became of a message whose fate was not known.
                 if !line.answered(&id, Answer::Taken) && !line.reached_nobody(&id) {
-                    self.receipts(vec![id], MessageStatus::Sent, now / 1_000).await;
+                    let receipts = self.line.receipts_of(&[id], MessageStatus::Sent, now / 1_000, None);
+                    self.receipts(receipts).await;
                 }
             }
             Event::Nacked { id, code } => {
                 line.answered(&id, Answer::Refused { code });
             }
-            Event::Delivered { ids, at } => self.receipts(ids, MessageStatus::Delivered, at).await,
-            Event::Read { ids, at } => self.receipts(ids, MessageStatus::Read, at).await,
-            Event::Wrote { account } => line.was_written_to(account).await,
+            Event::Delivered { ids, at, from } => self.said(&ids, MessageStatus::Delivered, at, from).await,
+            Event::Read { ids, at, from } => self.said(&ids, MessageStatus::Read, at, from).await,
+            Event::Wrote { who } => line.was_written_to(who).await,
         }
         None
     }
@@ -198,25 +208,35 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// Hands receipts in, however long the store takes, and whatever becomes of the session meanwhile.
-    async fn receipts(&self, ids: Vec<String>, status: MessageStatus, at: i64) {
-        let (line, receipts) = (self.line.clone(), self.receipts_of(&ids, status, at));
-        // A task of its own: a line is put down while the database is away, and these outlast it.
-        drop(tokio::spawn(async move { line.hand_in(receipts).await }).await);
+    /// Takes somebody's word on messages.
+    async fn said(&self, ids: &[String], status: MessageStatus, at: i64, from: Person) {
+        let Some(from) = party(from) else { return };
+        self.receipts(self.line.receipts_of(ids, status, at, Some(&from))).await;
         // Who has it was sent it: an answer that is lost holds nobody behind it.
-        for id in &ids {
-            self.line.answered(id, Answer::Taken);
+        for id in ids {
+            self.line.arrived(id, &from);
         }
     }
 
-    fn receipts_of(&self, ids: &[String], status: MessageStatus, at: i64) -> Vec<Receipt> {
-        let (channel, now) = (self.line.via.key, self.line.shared.clock.now());
+    /// Hands receipts in, however long the store takes, and whatever becomes of the session meanwhile.
+    async fn receipts(&self, receipts: Vec<Receipt>) {
+        let line = self.line.clone();
+        // A task of its own: a line is put down while the database is away, and these outlast it.
+        drop(tokio::spawn(async move { line.hand_in(receipts).await }).await);
+    }
+}
+
+impl Line {
+    /// `from`: whose word it is; the network's own, where that is `None`.
+    fn receipts_of(&self, ids: &[String], status: MessageStatus, at: i64, from: Option<&Party>) -> Vec<Receipt> {
+        let channel = self.via.key;
         let receipt = |id: NetworkId| Receipt {
             channel,
             of: Named::NetworkId(id),
             status,
             // The network tells whole seconds: the last millisecond of that one, so that it is not before the send.
-            at: at.saturating_mul(1_000).saturating_add(999).min(now),
+            at: at.saturating_mul(1_000).saturating_add(999),
+            from: from.cloned(),
             account: None,
             error: None,
             pauses: None,
@@ -224,9 +244,7 @@ impl<'a> Events<'a> {
         // An id in another form is none of ours.
         ids.iter().filter_map(|id| id.parse().ok()).map(receipt).collect()
     }
-}
 
-impl Line {
     /// Asks the store until it has taken these receipts: the network tells none twice. They are right whoever holds the
     /// channel by then.
     async fn hand_in(&self, receipts: Vec<Receipt>) {

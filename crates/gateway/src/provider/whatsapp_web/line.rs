@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use recado_domain::channel::ChannelState;
+use recado_domain::party::{Party, Recipient};
 use recado_domain::phone::PhoneNumber;
 use recado_whatsapp_web::{Rows, RowsError, Session, backlog};
 use tokio::sync::{oneshot, watch};
@@ -66,7 +67,8 @@ pub enum Answer {
     Refused { code: String },
 }
 
-type Answers = Mutex<HashMap<String, oneshot::Sender<Answer>>>;
+/// By the message's id: whom it goes to, and who waits for the answer.
+type Answers = Mutex<HashMap<String, (Recipient, oneshot::Sender<Answer>)>>;
 
 /// An answer that somebody waits for; nobody waits for it any more when this goes.
 pub struct Awaited<'a> {
@@ -191,9 +193,9 @@ impl Line {
     }
 
     /// Waits for the answer to a message from now on.
-    pub fn expect(&self, id: &str) -> Awaited<'_> {
+    pub fn expect(&self, id: &str, to: Recipient) -> Awaited<'_> {
         let (sender, receiver) = oneshot::channel();
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), sender);
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), (to, sender));
         Awaited { receiver, id: id.to_owned(), answers: &self.answers }
     }
 
@@ -219,7 +221,18 @@ impl Line {
     /// An answer came; whether somebody waited for it.
     pub(super) fn answered(&self, id: &str, answer: Answer) -> bool {
         let waiting = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
+        waiting.is_some_and(|(_, waiting)| waiting.send(answer).is_ok())
+    }
+
+    /// Somebody says that they have a message. Where they are its recipient, the network has taken it.
+    pub(super) fn arrived(&self, id: &str, from: &Party) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.get(id).is_some_and(|(to, _)| from.is_recipient(to))
+            && let Some((_, waiting)) = answers.remove(id)
+        {
+            // Who waited may have gone.
+            let _ = waiting.send(Answer::Taken);
+        }
     }
 
     /// Restricts the channel, and shows why.

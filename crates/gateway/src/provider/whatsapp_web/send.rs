@@ -5,6 +5,7 @@ use std::time::Duration;
 use recado_domain::channel::ChannelSettings;
 use recado_domain::message::{Content, Stored};
 use recado_domain::pacing::Pacing;
+use recado_domain::party::Recipient;
 use recado_domain::vcard;
 use recado_whatsapp_web::{Outgoing, Session, SubmitError};
 use tokio::time::timeout;
@@ -28,6 +29,8 @@ const TYPING: Pacing = Pacing { min: Duration::from_millis(800), max: Duration::
 /// What is known before a message is handed over.
 struct Prepared {
     account: String,
+    /// Whose receipts count.
+    recipient: Recipient,
     outgoing: Outgoing,
     /// The card, where it is not the one that was accepted.
     card: Option<SentCard>,
@@ -43,7 +46,7 @@ impl Line {
             Err(_) => return SendOutcome::ChannelBusy,
         };
         let Some(session) = self.session() else { return SendOutcome::ChannelTrouble { wait: DOWN } };
-        let awaited = self.expect(&message.network_id);
+        let awaited = self.expect(&message.network_id, prepared.recipient);
         match session.submit(&prepared.outgoing).await {
             Ok(()) => self.reaches_somebody(&message.network_id),
             Err(SubmitError::Down) => return SendOutcome::Interrupted,
@@ -81,10 +84,11 @@ impl Line {
     async fn prepare(&self, message: &Claimed) -> Result<Prepared, SendOutcome> {
         self.until_up().await;
         let content = serde_json::from_str::<Stored>(&message.payload).map_err(unreadable)?.content;
-        let recipient = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
-        let Some(account) = recipient.account else {
+        let known = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
+        let Some(account) = known.account else {
             return Err(not_on_whatsapp());
         };
+        let recipient = Recipient { numbers: vec![message.recipient.clone(), account.clone()], lid: known.lid };
         let card = self.card(message, &content).await?;
         let vcard = card.as_ref().map_or(&message.card, |card| &card.card).clone();
         if self.settings().await?.typing {
@@ -93,7 +97,7 @@ impl Line {
         let Content::Contact { contact, .. } = content;
         let (id, display_name) = (message.network_id.clone(), contact.name);
         let outgoing = Outgoing { id, account: account.clone(), display_name, vcard };
-        Ok(Prepared { account, outgoing, card })
+        Ok(Prepared { account, recipient, outgoing, card })
     }
 
     /// The card with the account that the network names for its phone. `None`: the card is as it was accepted, also where

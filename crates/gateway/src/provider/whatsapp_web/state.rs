@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use recado_domain::channel::ChannelState;
-use recado_domain::ids::is_account;
 use recado_domain::pacing::Pacing;
+use recado_whatsapp_web::Person;
 use serde_json::json;
 
+use super::accounts::party;
 use super::events::End;
 use super::line::{LOST, Line};
 use crate::clock::{Millis, millis, random, rfc3339};
@@ -173,14 +174,10 @@ impl Line {
     }
 
     /// Somebody wrote to us: they are no new recipient.
-    pub async fn was_written_to(&self, account: String) {
-        if self.is_forgotten() || !is_account(&account) {
-            return;
-        }
-        match self.shared.store.note_chat(self.via.key, account).await {
-            Ok(true) => self.shared.wake(self.via.key),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(channel.id = %self.via.id, %error, "a chat could not be noted"),
+    pub async fn was_written_to(&self, who: Person) {
+        let Some(who) = party(who).filter(|_| !self.is_forgotten()) else { return };
+        if let Err(error) = self.shared.store.note_chat(self.via.key, who).await {
+            tracing::warn!(channel.id = %self.via.id, %error, "a chat could not be noted");
         }
     }
 

@@ -6,6 +6,7 @@ use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::RecipientPacing;
+use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::status::MessageStatus;
 
@@ -161,6 +162,7 @@ pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground
         of: Named::RemoteId { remote_id: "wamid.1".parse().unwrap(), ours: None },
         status,
         at: NOW,
+        from: None,
         account: None,
         error: None,
         pauses: None,
@@ -184,7 +186,7 @@ pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground
     ground.settle(key, seq, sent()).await;
     ground.receipt(key, &ground.message(key, former).await.network_id, MessageStatus::Read).await;
     assert_eq!(ground.status(key, former).await, MessageStatus::Read);
-    assert!(ground.store.note_chat(key, "551".to_owned()).await.expect("stored"), "no chat of the new one");
+    assert!(ground.store.note_chat(key, Party::of_number("551")).await.expect("stored"), "no chat of the new one");
 }
 
 /// A message must not be taken for one that a deletion has cancelled, when that one is gone.
@@ -326,16 +328,20 @@ pub(super) async fn the_later_end_of_a_restriction_stands(mut ground: Ground) {
 
 pub(super) async fn what_the_network_said_of_a_number_is_remembered(mut ground: Ground) {
     let (key, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
-    let note = async |ground: &Ground, account: Option<&str>, now| {
-        let account = account.map(str::to_owned);
+    let note = async |ground: &Ground, account: Option<Party>, now| {
         ground.store.note_account(key, "5511999".to_owned(), account, now).await.expect("stored");
     };
     note(&ground, None, NOW).await;
     let known = async |ground: &Ground, key| ground.store.known_account(key, "5511999".to_owned()).await.expect("read");
-    assert_eq!(known(&ground, key).await, Some(KnownAccount { account: None, checked_at: NOW }), "not on WhatsApp");
-    note(&ground, Some("551199"), NOW + 1).await;
+    assert_eq!(
+        known(&ground, key).await,
+        Some(KnownAccount { account: None, lid: None, checked_at: NOW }),
+        "not on WhatsApp"
+    );
+    note(&ground, Party::new(Some("551199".to_owned()), Some("900".to_owned())), NOW + 1).await;
     ground.reopen().await;
-    let expected = KnownAccount { account: Some("551199".to_owned()), checked_at: NOW + 1 };
+    let expected =
+        KnownAccount { account: Some("551199".to_owned()), lid: Some("900".to_owned()), checked_at: NOW + 1 };
     assert_eq!(known(&ground, key).await, Some(expected));
     assert_eq!(known(&ground, neighbour).await, None, "each channel asks for itself");
 }

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::MessageId;
+use recado_domain::party::Party;
 use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
@@ -21,7 +22,7 @@ async fn restrict(ground: &Ground, channel: ChannelKey, until: Millis) {
 }
 
 async fn knows(ground: &Ground, channel: ChannelKey, account: &str) -> bool {
-    ground.store.note_chat(channel, account.to_owned()).await.expect("stored")
+    ground.store.note_chat(channel, Party::of_number(account)).await.expect("stored")
 }
 
 /// Accepts a message that is there for a while already: what came just now may be looked at again by each claim, because
@@ -106,9 +107,72 @@ pub(super) async fn an_account_is_known_by_its_number(ground: Ground) {
     let typed = ground.accept(channel, "5511999").await;
     knows(&ground, channel, "551199").await;
     assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
-    let account = Some("551199".to_owned());
+    let account = Some(Party::of_number("551199"));
     ground.store.note_account(channel, "5511999".to_owned(), account, NOW).await.expect("stored");
     assert_eq!(send_all(&ground, channel, NOW, None).await.0, [typed]);
+}
+
+pub(super) async fn a_person_is_known_by_every_name(mut ground: Ground) {
+    let (with, without, lid) = ("5511988887777", "551188887777", "900");
+    let hidden = || Party::new(None, Some(lid.to_owned())).expect("somebody");
+    let named = |number: &str| Party::new(Some(number.to_owned()), Some(lid.to_owned()));
+    // They write under one form of their number; what waits for the other one goes.
+    for (n, (writes, waits)) in [(with, without), (without, with)].into_iter().enumerate() {
+        let channel = ground.channel_of(ChannelType::WhatsAppWeb, &format!("loja{n}")).await;
+        restrict(&ground, channel, UNTIL).await;
+        let waiting = ground.accept(channel, waits).await;
+        assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
+        assert!(knows(&ground, channel, writes).await);
+        assert!(!knows(&ground, channel, waits).await, "no news");
+        ground.reopen().await;
+        assert_eq!(send_all(&ground, channel, NOW, None).await.0, [waiting]);
+        // One that is refused all the same is a new recipient again, under every name.
+        let refused = ground.accept(channel, waits).await;
+        let claimed = ground.claim_one(channel).await;
+        let refusal = Settlement::ChatRefused { until: UNTIL, reason: String::new() };
+        ground.settle(channel, claimed.seq, refusal).await;
+        let other = ground.accept(channel, writes).await;
+        assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
+        assert_eq!(send_all(&ground, channel, UNTIL, None).await.0, [refused, other]);
+    }
+    // They write under a hidden id, and the network says later whose that is; or it said so before.
+    for (n, before) in [false, true].into_iter().enumerate() {
+        let channel = ground.channel_of(ChannelType::WhatsAppWeb, &format!("banca{n}")).await;
+        let note = async || {
+            let noted = ground.store.note_account(channel, with.to_owned(), named(without), NOW).await;
+            noted.expect("stored");
+        };
+        restrict(&ground, channel, UNTIL).await;
+        let waiting = ground.accept(channel, with).await;
+        assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
+        if before {
+            note().await;
+            assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
+        }
+        assert!(ground.store.note_chat(channel, hidden()).await.expect("stored"));
+        if !before {
+            assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
+            note().await;
+        }
+        assert_eq!(send_all(&ground, channel, NOW, None).await.0, [waiting]);
+        // And is forgotten with the rest.
+        let refused = ground.accept(channel, with).await;
+        let claimed = ground.claim_one(channel).await;
+        ground.settle(channel, claimed.seq, Settlement::ChatRefused { until: UNTIL, reason: String::new() }).await;
+        assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
+        assert_eq!(send_all(&ground, channel, UNTIL, None).await.0, [refused]);
+    }
+}
+
+pub(super) async fn a_chat_that_we_opened_has_both_forms_and_is_counted_once(ground: Ground) {
+    let (with, without) = ("5511988887777", "551188887777");
+    let channel = linked(&ground).await;
+    let (first, other) = (ground.accept(channel, with).await, ground.accept(channel, without).await);
+    let next = ground.accept(channel, "552").await;
+    assert_eq!(send_all(&ground, channel, NOW, Some(2)).await.0, [first, other, next]);
+    restrict(&ground, channel, UNTIL).await;
+    let again = ground.accept(channel, without).await;
+    assert_eq!(send_all(&ground, channel, NOW, None).await.0, [again]);
 }
 
 pub(super) async fn only_so_many_chats_are_opened_in_a_day(mut ground: Ground) {
@@ -224,7 +288,7 @@ pub(super) async fn a_refused_chat_waits_like_any_new_one(mut ground: Ground) {
     let channel = linked(&ground).await;
     let refused = ground.accept(channel, "551").await;
     let claimed = ground.claim_one(channel).await;
-    ground.store.note_account(channel, "551".to_owned(), Some("5519".to_owned()), NOW).await.expect("stored");
+    ground.store.note_account(channel, "551".to_owned(), Some(Party::of_number("5519")), NOW).await.expect("stored");
     knows(&ground, channel, "5519").await;
     knows(&ground, channel, "551").await;
     knows(&ground, channel, "552").await;
@@ -272,7 +336,7 @@ pub(super) async fn a_paused_channel_lets_who_waits_expire(ground: Ground) {
 pub(super) async fn a_deleted_channel_forgets_its_recipients(ground: Ground) {
     let channel = linked(&ground).await;
     knows(&ground, channel, "551").await;
-    ground.store.note_account(channel, "552".to_owned(), Some("551".to_owned()), NOW).await.expect("stored");
+    ground.store.note_account(channel, "552".to_owned(), Some(Party::of_number("551")), NOW).await.expect("stored");
     restrict(&ground, channel, UNTIL).await;
     let waiting = ground.accept(channel, "553").await;
     assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);

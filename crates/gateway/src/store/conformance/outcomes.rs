@@ -1,6 +1,8 @@
 //! Outcomes, receipts, cancellations: who may move a message, and from where.
 
+use recado_domain::channel::ChannelType;
 use recado_domain::ids::MessageId;
+use recado_domain::party::Party;
 use recado_domain::status::MessageStatus;
 
 use crate::clock::Millis;
@@ -197,6 +199,7 @@ fn receipt(channel: ChannelKey, network_id: &str, status: MessageStatus, at: Mil
         of: Named::NetworkId(network_id.parse().unwrap()),
         status,
         at,
+        from: None,
         account: None,
         error: None,
         pauses: None,
@@ -238,6 +241,63 @@ pub(super) async fn a_receipt_for_another_channel_means_nothing(ground: Ground) 
     ground.receipt(neighbour, &sent.network_id, MessageStatus::Read).await;
     assert_eq!(ground.message(channel, id).await, sent);
     assert_eq!(ground.status(neighbour, twin_id).await, MessageStatus::Read);
+}
+
+pub(super) async fn only_the_recipients_word_counts(ground: Ground) {
+    let party = |number: Option<&str>, lid: Option<&str>| {
+        Party::new(number.map(str::to_owned), lid.map(str::to_owned)).expect("somebody")
+    };
+    let (typed, account, lid, stranger) = ("5511988887777", "551188887777", "900", "551188886666");
+    let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
+    let word = async |of: &str, from: Party| {
+        let receipt = receipt(channel, of, MessageStatus::Read, NOW + 3);
+        ground.apply(Receipt { from: Some(from), ..receipt }).await;
+    };
+    // What is known of the recipient when the word comes: the typed number alone, then what the network named.
+    for known in [None, Some(party(Some(account), Some(lid)))] {
+        if known.is_some() {
+            ground.store.note_account(channel, typed.to_owned(), known.clone(), NOW).await.expect("stored");
+        }
+        let counts = [
+            (party(Some(typed), None), true),
+            (party(Some(account), None), true),
+            (party(Some(stranger), None), false),
+            (party(Some(stranger), Some("901")), false),
+            (party(None, Some(lid)), true),
+            // Nobody knows whose it is where the recipient's is not known either.
+            (party(None, Some("901")), known.is_none()),
+        ];
+        for (from, counts) in counts {
+            for state in [MessageStatus::Sending, MessageStatus::Sent] {
+                let id = ground.accept(channel, typed).await;
+                let claimed = ground.claim_one(channel).await;
+                if state == MessageStatus::Sent {
+                    ground.settle(channel, claimed.seq, sent()).await;
+                }
+                word(&claimed.network_id, from.clone()).await;
+                let expected = if counts { MessageStatus::Read } else { state };
+                assert_eq!(ground.status(channel, id).await, expected, "{:?}, {known:?}", from.names());
+                ground.receipt(channel, &claimed.network_id, MessageStatus::Read).await;
+            }
+        }
+    }
+}
+
+pub(super) async fn no_receipt_is_older_than_its_message(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    for settles in [false, true] {
+        let id = ground.accept(channel, "551").await;
+        let claimed = ground.claim_one(channel).await;
+        if settles {
+            ground.settle(channel, claimed.seq, sent()).await;
+        }
+        ground.apply(receipt(channel, &claimed.network_id, MessageStatus::Delivered, 1_999)).await;
+        ground.apply(receipt(channel, &claimed.network_id, MessageStatus::Read, 1_999)).await;
+        let message = ground.message(channel, id).await;
+        let reached = |status: MessageStatus| message.reached[usize::from(status.number())];
+        assert_eq!(reached(MessageStatus::Sending), Some(NOW));
+        assert_eq!((reached(MessageStatus::Delivered), reached(MessageStatus::Read)), (Some(NOW), Some(NOW)));
+    }
 }
 
 pub(super) async fn repeated_and_late_receipts_change_nothing(ground: Ground) {

@@ -2,6 +2,7 @@
 
 use recado_domain::channel::ChannelType;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::status::MessageStatus;
 
@@ -101,7 +102,7 @@ pub(super) async fn a_person_is_found_by_number_and_account(ground: Ground) {
     assert_eq!(messages(&ground, &person(&["5511900000000"])).await, []);
     // What the network said leads from one number to the other, also where nothing was sent.
     assert_eq!(names(&ground, &[MARIA]).await, [ACCOUNT, MARIA]);
-    ground.store.note_account(channel, "551".to_owned(), Some("552".to_owned()), NOW).await.expect("stored");
+    ground.store.note_account(channel, "551".to_owned(), Some(Party::of_number("552")), NOW).await.expect("stored");
     assert_eq!(
         (names(&ground, &["551"]).await, names(&ground, &["552"]).await),
         (vec!["551".into(), "552".into()], vec!["551".into(), "552".into()])
@@ -117,7 +118,8 @@ pub(super) async fn a_person_is_shown_with_all_that_is_kept(ground: Ground) {
     };
     ground.enqueue(keyed.clone()).await;
     send(&ground, channel, ACCOUNT).await;
-    ground.store.note_account(channel, MARIA.to_owned(), Some(ACCOUNT.to_owned()), NOW).await.expect("stored");
+    let account = Party::new(Some(ACCOUNT.to_owned()), Some("900".to_owned()));
+    ground.store.note_account(channel, MARIA.to_owned(), account.clone(), NOW).await.expect("stored");
     let maria = person(&[MARIA, ACCOUNT]);
     let (shown, _) = all(&ground, &maria, PersonPart::Messages).await;
     let message = Box::new(ground.message(channel, keyed.id).await);
@@ -125,12 +127,24 @@ pub(super) async fn a_person_is_shown_with_all_that_is_kept(ground: Ground) {
     let (keys, _) = all(&ground, &maria, PersonPart::Keys).await;
     let [PersonRow::Key { message, route, key, used_at, .. }] = &keys[..] else { panic!("one key") };
     assert_eq!((*message, &**route, &**key, *used_at), (keyed.id, "contact", "chave", NOW));
+    // The hidden id is a name of theirs, under which a chat may be on record.
+    assert!(ground.store.note_chat(channel, account.expect("somebody")).await.expect("stored"));
+    assert_eq!(names(&ground, &[MARIA]).await, [ACCOUNT, MARIA, "900@lid"]);
+    let maria = person(&[MARIA, ACCOUNT, "900@lid"]);
     let (contacts, _) = all(&ground, &maria, PersonPart::Contacts).await;
     let has = |row: &PersonRow| contacts.contains(row);
-    assert!(has(&PersonRow::Account { channel, phone: MARIA.into(), account: Some(ACCOUNT.into()), checked_at: NOW }));
+    let account = PersonRow::Account {
+        channel,
+        phone: MARIA.into(),
+        account: Some(ACCOUNT.into()),
+        lid: Some("900".into()),
+        checked_at: NOW,
+    };
+    assert!(has(&account));
     assert!(has(&PersonRow::Chat { channel, account: ACCOUNT.into(), opened_at: Some(NOW) }));
     assert!(has(&PersonRow::Chat { channel, account: MARIA.into(), opened_at: None }));
-    assert_eq!(contacts.len(), 3);
+    assert!(has(&PersonRow::Chat { channel, account: "900@lid".into(), opened_at: None }));
+    assert_eq!(contacts.len(), 4);
     let (others, _) = all(&ground, &person(&[OTHER]), PersonPart::Contacts).await;
     assert!(others.is_empty());
 }
@@ -259,8 +273,8 @@ pub(super) async fn contacts_are_erased_on_every_channel(ground: Ground) {
     for id in ["um", "dois", "tres"] {
         let channel = ground.channel_of(ChannelType::WhatsAppWeb, id).await;
         for who in [MARIA, OTHER] {
-            ground.store.note_account(channel, who.to_owned(), Some(who.to_owned()), NOW).await.expect("stored");
-            assert!(ground.store.note_chat(channel, who.to_owned()).await.expect("stored"));
+            ground.store.note_account(channel, who.to_owned(), Some(Party::of_number(who)), NOW).await.expect("stored");
+            assert!(ground.store.note_chat(channel, Party::of_number(who)).await.expect("stored"));
         }
         channels.push(channel);
     }
@@ -272,7 +286,7 @@ pub(super) async fn contacts_are_erased_on_every_channel(ground: Ground) {
     assert_eq!((erased.accounts, erased.chats, erased.recipient_paces), (3, 3, 1));
     assert_eq!(all(&ground, &person(&[MARIA]), PersonPart::Contacts).await.0.len(), 0);
     assert_eq!(all(&ground, &person(&[OTHER]), PersonPart::Contacts).await.0.len(), 6);
-    assert!(ground.store.note_chat(channels[0], MARIA.to_owned()).await.expect("stored"), "as somebody new");
+    assert!(ground.store.note_chat(channels[0], Party::of_number(MARIA)).await.expect("stored"), "as somebody new");
 }
 
 /// An outcome that was on its way when its message was erased.
@@ -283,7 +297,7 @@ pub(super) async fn what_was_erased_is_settled_without_harm(ground: Ground) {
     ground.receipt(channel, &claimed.network_id, MessageStatus::Delivered).await;
     assert_eq!(ground.status(channel, id).await, MessageStatus::Delivered, "a receipt overtook");
     assert_eq!(erase_messages(&ground, &person(&[MARIA]), NOW).await.messages, 1);
-    erase_contacts(&ground, &person(&[MARIA])).await;
+    erase_contacts(&ground, &person(&[MARIA, ACCOUNT])).await;
     // Its number is given to nobody else.
     let next = ground.accept(channel, OTHER).await;
     let in_hand = ground.claim_one(channel).await;
@@ -317,6 +331,7 @@ pub(super) async fn receipts_of_what_is_erased_go_too(ground: Ground) {
         of: Named::RemoteId { remote_id: "wamid.1".parse().unwrap(), ours: None },
         status,
         at: NOW,
+        from: None,
         account: None,
         error: Some(("131026".to_owned(), "x".to_owned())).filter(|_| status == MessageStatus::Failed),
         pauses: None,

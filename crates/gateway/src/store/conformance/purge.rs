@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelSettings;
 use recado_domain::ids::MessageId;
+use recado_domain::party::Party;
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{DAY, Ground, NOW, request, sent};
@@ -132,7 +133,7 @@ pub(super) async fn used_keys_are_forgotten(ground: Ground) {
 pub(super) async fn what_was_said_of_numbers_is_forgotten(ground: Ground) {
     let channel = ground.channel("loja").await;
     let month = 30 * DAY;
-    let note = |n: usize, now| ground.store.note_account(channel, format!("55{n}"), Some("551".to_owned()), now);
+    let note = |n: usize, now| ground.store.note_account(channel, format!("55{n}"), Some(Party::of_number("551")), now);
     for some in (0..MANY).collect::<Vec<_>>().chunks(100) {
         join_all(some.iter().map(|n| note(*n, NOW - month - 1))).await;
     }

@@ -304,6 +304,7 @@ pub(super) async fn what_was_sent_again_does_not_fail(ground: Ground) {
         of: Named::RemoteId { remote_id: remote_id.parse().unwrap(), ours: Some(id) },
         status,
         at: NOW + 700,
+        from: None,
         account: None,
         error: None,
         pauses: None,

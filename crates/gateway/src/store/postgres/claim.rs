@@ -6,6 +6,7 @@ use recado_domain::channel::Ordering;
 use recado_domain::ids::MessageId;
 use tokio_postgres::Row;
 
+use super::chats::is_known_sql;
 use super::db::{Db, Done, args, not_understood};
 use super::lock::{Locked, lock, status};
 use super::queue::{end_queued, settle_orphans};
@@ -17,10 +18,7 @@ use crate::store::rows::{ChannelKey, Claim, ClaimRequest, Claimed, Seq};
 /// Messages that are looked at first, and then at a time. A claim seldom looks behind the first one.
 const PAGES: (usize, usize) = (8, 500);
 
-/// Known by the typed digits, or by the account that the network named for them.
-const IS_NEW: &str = "not exists (select 1 from chats c where c.channel_key = $1 and c.account = recipient)
-     and not exists (select 1 from accounts a join chats c on c.channel_key = a.channel_key and c.account = a.account
-                     where a.channel_key = $1 and a.phone = recipient)";
+const IS_NEW: &str = concat!("not ", is_known_sql!("recipient"));
 
 pub(super) async fn claim(db: Db<'_>, request: &ClaimRequest) -> Done<Claim> {
     let Some(mut locked) = lock(db, request.channel).await? else { return Ok(Claim::default()) };

@@ -39,6 +39,7 @@ use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use tokio::sync::watch;
 
@@ -282,19 +283,30 @@ impl Store for PgStore {
         &self,
         channel: ChannelKey,
         phone: String,
-        account: Option<String>,
+        account: Option<Party>,
         now: Millis,
     ) -> Result<()> {
-        transaction!(self.pool, db => chats::note_account(db, (channel, &phone), account.as_deref(), now).await)
+        let known: bool =
+            transaction!(self.pool, db => chats::note_account(db, (channel, &phone), account.as_ref(), now).await)?;
+        if known {
+            self.follower.tell(vec![Change::Work(channel)]);
+        }
+        Ok(())
     }
 
-    async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool> {
+    async fn note_chat(&self, channel: ChannelKey, who: Party) -> Result<bool> {
         // Most who write have written before.
-        let noted: bool = plainly!(self.pool, db => chats::is_noted(db, (channel, &account)))?;
+        let names = who.names();
+        let noted: bool = plainly!(self.pool, db => chats::are_noted(db, channel, &names))?;
         if noted {
             return Ok(false);
         }
-        transaction!(self.pool, db => chats::note(db, (channel, &account)).await)
+        let news: Result<bool> = transaction!(self.pool, db => chats::note(db, channel, &names).await);
+        news.inspect(|news| {
+            if *news {
+                self.follower.tell(vec![Change::Work(channel)]);
+            }
+        })
     }
 
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {

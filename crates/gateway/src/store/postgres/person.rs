@@ -74,12 +74,12 @@ impl<'a> Asked<'a> {
 
     async fn names(&self) -> Done<PersonPage> {
         let names = |rows: Vec<Row>| {
-            let both = rows.into_iter().flat_map(|row| [row.get::<_, Option<String>>(0), row.get(1)]);
-            both.flatten().map(PersonRow::Name).collect()
+            let all = rows.into_iter().flat_map(|row| (0..row.len()).filter_map(|n| row.get(n)).collect::<Vec<_>>());
+            all.map(PersonRow::Name).collect()
         };
         let Some(end) = self.end("messages", "seq", LOOK_THROUGH).await? else {
             // What the network said of their numbers, and the numbers of which it said them.
-            let sql = "select a.phone, a.account from accounts a
+            let sql = "select a.phone, a.account, a.lid || '@lid' from accounts a
                        where (a.phone = any($1) or a.account = any($1))
                          and ($2 is null or a.channel_key in (select key from channels where institution_id = $2))";
             let rows = self.db.rows(sql, args![self.numbers, self.institution]).await?;
@@ -161,9 +161,9 @@ impl<'a> Asked<'a> {
             self.db.rows(&sql, known).await
         };
         let mut rows = Vec::new();
-        rows.extend(select("c.phone, c.account, c.checked_at", "accounts", ACCOUNTS).await?.iter().map(|row| {
+        rows.extend(select("c.phone, c.account, c.lid, c.checked_at", "accounts", ACCOUNTS).await?.iter().map(|row| {
             let (channel, phone) = (row.get(0), row.get(1));
-            PersonRow::Account { channel, phone, account: row.get(2), checked_at: row.get(3) }
+            PersonRow::Account { channel, phone, account: row.get(2), lid: row.get(3), checked_at: row.get(4) }
         }));
         rows.extend(select("c.account, c.opened_at", "chats", CHATS).await?.iter().map(|row| PersonRow::Chat {
             channel: row.get(0),

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use futures_util::future::try_join3;
 use recado_domain::channel::{ChannelType, Ordering};
 use recado_domain::ids::NetworkId;
+use recado_domain::party::Recipient;
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
@@ -33,6 +34,7 @@ struct Found {
     resent: bool,
     /// Its channel counts chats, and this one is not noted.
     opens_chat: bool,
+    sending_at: Option<Millis>,
 }
 
 impl Found {
@@ -45,7 +47,13 @@ impl Found {
             remote_id: row.get(4),
             resent: row.get(5),
             opens_chat: kind.opens_chats() && !row.get::<_, bool>(7),
+            sending_at: row.get(8),
         })
+    }
+
+    /// When what the receipt tells happened: not before the message was first handed over.
+    fn dated(&self, receipt: &Receipt) -> Millis {
+        receipt.at.max(self.sending_at.unwrap_or(receipt.at))
     }
 
     /// Whether the receipt may move it at all.
@@ -67,16 +75,19 @@ fn find_sql(names: &str, message: &str) -> String {
         "select r.n, m.seq, m.status, m.attempts, m.remote_id, m.resent, c.type,
                 exists (select 1 from chats where channel_key = r.channel_key and account = m.recipient)
                 and (r.account is null
-                     or exists (select 1 from chats where channel_key = r.channel_key and account = r.account))
+                     or exists (select 1 from chats where channel_key = r.channel_key and account = r.account)),
+                m.sending_at, m.recipient, m.account, a.account, a.lid
          from unnest($1, $2, $3, $4, $5) as r(n, channel_key, {names}, account, arrived)
          join channels c on c.key = r.channel_key
-         cross join lateral ({message} limit 1) m"
+         cross join lateral ({message} limit 1) m
+         left join accounts a on a.channel_key = r.channel_key and a.phone = m.recipient"
     )
 }
 
 /// What each receipt names. Only the channel's own messages are looked for: another's id in a receipt means nothing.
 async fn find(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Option<Found>>> {
-    const COLUMNS: &str = "select seq, status, attempts, remote_id, resent, recipient from messages where channel_key";
+    const COLUMNS: &str = "select seq, status, attempts, remote_id, resent, recipient, account, sending_at
+                           from messages where channel_key";
     let by_network_id = format!(
         "{COLUMNS} = r.channel_key and network_id = r.name and status between 1 and 4
          union all
@@ -104,11 +115,19 @@ async fn find(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Option<Found>>> {
     let (by_network_id, by_remote_id, by_our_id) = rows.await?;
     let mut found = vec![None; receipts.len()];
     for row in by_network_id.iter().chain(&by_remote_id).chain(&by_our_id) {
-        if let Some(place) = usize::try_from(row.get::<_, i64>(0)).ok().and_then(|n| found.get_mut(n)) {
+        let Ok(n) = usize::try_from(row.get::<_, i64>(0)) else { continue };
+        let Some((place, receipt)) = found.get_mut(n).zip(receipts.get(n)) else { continue };
+        if receipt.from.as_ref().is_none_or(|from| from.is_recipient(&recipient(row))) {
             *place = Some(Found::read(row)?);
         }
     }
     Ok(found)
+}
+
+/// Whom a message was sent to.
+fn recipient(row: &Row) -> Recipient {
+    let numbers = (9..12).filter_map(|column| row.get(column));
+    Recipient { numbers: numbers.collect(), lid: row.get(12) }
 }
 
 /// Those of the receipts that name their messages in one way.
@@ -212,7 +231,7 @@ impl<'a> Step<'a> {
         let Some(place) = place.filter(|_| found.heeds(receipt) && !of_another) else { return };
         if self.to.may_become(receipt.status) {
             self.to = receipt.status;
-            self.reached[place].get_or_insert(receipt.at);
+            self.reached[place].get_or_insert(found.dated(receipt));
             self.account = self.account.or(receipt.account.as_deref());
             self.error = receipt.error.as_ref().map(|(code, message)| (&**code, &**message));
         }
@@ -310,7 +329,8 @@ async fn advance(db: Db<'_>, locked: &Locked, found: &Found, receipt: &Receipt) 
     );
     let (code, message) = receipt.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
     let account = receipt.account.as_deref();
-    let moved = db.row(&sql, args![found.seq, number(from), number(to), receipt.at, account, code, message]).await?;
+    let moved =
+        db.row(&sql, args![found.seq, number(from), number(to), found.dated(receipt), account, code, message]).await?;
     let Some(row) = moved else { return Ok(false) };
     if from.is_open() && locked.line.ordering == Ordering::Recipient {
         recipients::seat(db, locked, [row.get(0)].into_iter()).await?;
@@ -345,11 +365,12 @@ pub(super) async fn apply_early(db: Db<'_>, locked: &Locked, named: &[(Seq, &str
             of: Named::RemoteId { remote_id: NetworkId::from_stored(row.get(1)), ours: None },
             status: status(row.get(2))?,
             at: row.get(3),
+            from: None,
             account: None,
             error: code.zip(row.get(5)),
             pauses: row.get(6),
         };
-        let sql = "select 0::bigint, seq, status, attempts, remote_id, resent, type, true
+        let sql = "select 0::bigint, seq, status, attempts, remote_id, resent, type, true, sending_at
                    from messages join channels on key = channel_key where seq = $1 and key = $2";
         if let Some(row) = db.row(sql, args![*seq, locked.key]).await? {
             advance(db, locked, &Found::read(&row)?, &receipt).await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use recado_domain::channel::{ChannelState, ChannelType};
 use recado_domain::ids::MessageId;
+use recado_domain::party::Party;
 use recado_domain::status::MessageStatus;
 use test_postgres::{number, run};
 
@@ -149,7 +150,7 @@ async fn those_who_wait_are_passed_once_none_can_come_before_them() {
     let (ground, _, database) = nodes().await;
     let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
     ground.store.restrict_channel(channel, NOW + DAY, String::new(), NOW).await.expect("stored");
-    ground.store.note_chat(channel, "77".to_owned()).await.expect("stored");
+    ground.store.note_chat(channel, Party::of_number("77")).await.expect("stored");
     let known = ground.accept(channel, "77").await;
     let seq = ground.message(channel, known).await.seq;
     hide(&database, seq);

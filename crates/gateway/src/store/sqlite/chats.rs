@@ -1,13 +1,16 @@
 //! Who may be written to freely, and what the network said of their numbers.
 
+use recado_domain::party::Party;
+use recado_domain::phone::forms;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Writing;
 use crate::clock::Millis;
+use crate::store::commits::Change;
 use crate::store::line::Front;
 use crate::store::rows::{ChannelKey, KnownAccount, Seq};
 
-/// A recipient of a channel, by digits.
+/// A recipient of a channel, by a name of theirs.
 type Who<'a> = (ChannelKey, &'a str);
 
 pub(super) fn known_account(
@@ -15,42 +18,50 @@ pub(super) fn known_account(
     channel: ChannelKey,
     phone: &str,
 ) -> rusqlite::Result<Option<KnownAccount>> {
-    let sql = "select account, checked_at from accounts where channel_key = ?1 and phone = ?2";
+    let sql = "select account, lid, checked_at from accounts where channel_key = ?1 and phone = ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let known = |row: &rusqlite::Row<'_>| Ok(KnownAccount { account: row.get(0)?, checked_at: row.get(1)? });
+    let known =
+        |row: &rusqlite::Row<'_>| Ok(KnownAccount { account: row.get(0)?, lid: row.get(1)?, checked_at: row.get(2)? });
     statement.query_row(params![channel, phone], known).optional()
 }
 
 pub(super) fn note_account(
     writing: &mut Writing,
     (channel, phone): Who<'_>,
-    account: Option<&str>,
+    account: Option<&Party>,
     now: Millis,
 ) -> rusqlite::Result<()> {
     writing
         .connection
         .prepare_cached(
-            "insert into accounts (channel_key, phone, account, checked_at)
-             select key, ?2, ?3, ?4 from channels where key = ?1 and deleted_at is null
+            "insert into accounts (channel_key, phone, account, lid, checked_at)
+             select key, ?2, ?3, ?4, ?5 from channels where key = ?1 and deleted_at is null
              on conflict (channel_key, phone) do update
-                 set account = excluded.account, checked_at = excluded.checked_at",
+                 set account = excluded.account, lid = excluded.lid, checked_at = excluded.checked_at",
         )?
-        .execute(params![channel, phone, account, now])?;
-    // Only one who was written to under another number, or wrote to us, is known by that.
-    if let Some(account) = account
-        && is_known(&writing.connection, (channel, account))?
-    {
+        .execute(params![channel, phone, account.and_then(Party::number), account.and_then(Party::lid), now])?;
+    // Only one who was written to under another name, or wrote to us, is known by that.
+    if account.is_some() && is_known(&writing.connection, (channel, phone))? {
         look_again(writing, channel);
+        writing.tell(Change::Work(channel));
     }
     Ok(())
 }
 
-/// Notes a chat; whether it was not there yet. `opened_at`: we opened it, then.
-pub(super) fn note(
-    writing: &mut Writing,
-    (channel, account): Who<'_>,
-    opened_at: Option<Millis>,
-) -> rusqlite::Result<bool> {
+/// Notes that somebody wrote to us; whether that is news.
+pub(super) fn note(writing: &mut Writing, channel: ChannelKey, who: &Party) -> rusqlite::Result<bool> {
+    let mut news = false;
+    for name in who.names() {
+        news |= note_name(writing, (channel, &name), None)?;
+    }
+    if news {
+        writing.tell(Change::Work(channel));
+    }
+    Ok(news)
+}
+
+/// Notes a chat under one name; whether it was not there yet. `opened_at`: we opened it, then.
+fn note_name(writing: &mut Writing, (channel, name): Who<'_>, opened_at: Option<Millis>) -> rusqlite::Result<bool> {
     let noted = writing
         .connection
         .prepare_cached(
@@ -58,7 +69,7 @@ pub(super) fn note(
              select key, ?2, ?3 from channels where key = ?1 and deleted_at is null
              on conflict do nothing",
         )?
-        .execute(params![channel, account, opened_at])?;
+        .execute(params![channel, name, opened_at])?;
     if noted == 1 {
         look_again(writing, channel);
     }
@@ -72,18 +83,20 @@ fn look_again(writing: &mut Writing, channel: ChannelKey) {
     }
 }
 
-/// Whether a recipient is no new one: by the typed digits, or by the account that the network named for them.
+/// Whether a recipient is no new one: by the typed digits, or by what the network named for them. A chat is on record
+/// under both forms of a number, so that none of them is looked for here.
 pub(super) fn is_known(connection: &Connection, who: Who<'_>) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare_cached(
         "select 1 from chats where channel_key = ?1 and account = ?2
          union all
-         select 1 from accounts a join chats c on c.channel_key = a.channel_key and c.account = a.account
+         select 1 from accounts a
+         join chats c on c.channel_key = a.channel_key and c.account in (a.account, a.lid || '@lid')
          where a.channel_key = ?1 and a.phone = ?2",
     )?;
     statement.exists(params![who.0, who.1])
 }
 
-/// Notes that a message was taken for its recipient: under the typed digits and the account, as one chat.
+/// Notes that a message was taken for its recipient: under both forms of the typed digits and of the account, as one chat.
 pub(super) fn open(
     writing: &mut Writing,
     (channel, seq): (ChannelKey, Seq),
@@ -96,29 +109,28 @@ pub(super) fn open(
     }
     // One that was erased meanwhile is nobody's.
     let Some(recipient) = recipient(writing, seq)? else { return Ok(()) };
-    let known_by_account = match account {
-        Some(account) => is_known(&writing.connection, (channel, account))?,
-        None => false,
-    };
-    let mut opened_at = (!known_by_account && !is_known(&writing.connection, (channel, &recipient))?).then_some(now);
-    for digits in account.into_iter().chain([&*recipient]) {
-        note(writing, (channel, digits), opened_at)?;
+    let known = account.map_or(Ok(false), |account| is_known(&writing.connection, (channel, account)))?
+        || is_known(&writing.connection, (channel, &recipient))?;
+    let mut opened_at = (!known).then_some(now);
+    for name in account.into_iter().chain([&*recipient]).flat_map(forms) {
+        note_name(writing, (channel, &name), opened_at)?;
         // Counted once.
         opened_at = None;
     }
     Ok(())
 }
 
-/// Makes a message's recipient a new one.
+/// Makes a message's recipient a new one, whatever the name under which they were known.
 pub(super) fn forget(writing: &mut Writing, (channel, seq): (ChannelKey, Seq)) -> rusqlite::Result<()> {
     let Some(recipient) = recipient(writing, seq)? else { return Ok(()) };
-    writing
-        .connection
-        .prepare_cached(
-            "delete from chats where channel_key = ?1
-             and (account = ?2 or account = (select account from accounts where channel_key = ?1 and phone = ?2))",
-        )?
-        .execute(params![channel, recipient])?;
+    let account =
+        known_account(&writing.connection, channel, &recipient)?.and_then(|known| Party::new(known.account, known.lid));
+    let names = account.iter().flat_map(Party::names).chain(forms(&recipient));
+    let mut statement =
+        writing.connection.prepare_cached("delete from chats where channel_key = ?1 and account = ?2")?;
+    for name in names {
+        statement.execute(params![channel, name])?;
+    }
     Ok(())
 }
 

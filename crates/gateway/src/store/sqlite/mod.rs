@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelSettings, ChannelState};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use rusqlite::Connection;
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
@@ -64,6 +65,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/0007_parents.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0008_default_country.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0009_logins.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0010_people.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
@@ -351,14 +353,14 @@ impl Store for SqliteStore {
         &self,
         channel: ChannelKey,
         phone: String,
-        account: Option<String>,
+        account: Option<Party>,
         now: Millis,
     ) -> Result<()> {
-        self.write(move |writing| chats::note_account(writing, (channel, &phone), account.as_deref(), now)).await
+        self.write(move |writing| chats::note_account(writing, (channel, &phone), account.as_ref(), now)).await
     }
 
-    async fn note_chat(&self, channel: ChannelKey, account: String) -> Result<bool> {
-        self.write(move |writing| chats::note(writing, (channel, &account), None)).await
+    async fn note_chat(&self, channel: ChannelKey, who: Party) -> Result<bool> {
+        self.write(move |writing| chats::note(writing, channel, &who)).await
     }
 
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {

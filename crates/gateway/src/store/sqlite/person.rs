@@ -101,11 +101,11 @@ impl Asked<'_> {
     /// What the network said of their numbers, and the numbers of which it said them.
     fn names_looked_up(&self) -> rusqlite::Result<Vec<PersonRow>> {
         let found = self.rows(
-            "select phone, account from accounts a
+            "select phone, account, lid || '@lid' from accounts a
              where (a.phone in (select value from json_each(?1)) or a.account in (select value from json_each(?1)))
                and (?2 is null or a.channel_key in (select key from channels where institution_id = ?2))",
             params![self.numbers, self.institution],
-            |row| Ok([row.get::<_, Option<String>>(0)?, row.get(1)?]),
+            |row| Ok([row.get::<_, Option<String>>(0)?, row.get(1)?, row.get(2)?]),
         )?;
         Ok(found.into_iter().flatten().flatten().map(PersonRow::Name).collect())
     }
@@ -178,11 +178,17 @@ impl Asked<'_> {
         let Some(end) = self.last_channel()? else { return Ok(PersonPage { rows: Vec::new(), next: None }) };
         let known = params![self.numbers, self.institution, self.after, end];
         let mut rows = self.rows(
-            &format!("select c.channel_key, c.phone, c.account, c.checked_at from accounts c where {ACCOUNTS}"),
+            &format!("select c.channel_key, c.phone, c.account, c.lid, c.checked_at from accounts c where {ACCOUNTS}"),
             known,
             |row| {
                 let (channel, phone) = (row.get(0)?, row.get(1)?);
-                Ok(PersonRow::Account { channel, phone, account: row.get(2)?, checked_at: row.get(3)? })
+                Ok(PersonRow::Account {
+                    channel,
+                    phone,
+                    account: row.get(2)?,
+                    lid: row.get(3)?,
+                    checked_at: row.get(4)?,
+                })
             },
         )?;
         rows.extend(self.rows(

@@ -1,6 +1,7 @@
 //! The network's word on messages.
 
 use recado_domain::ids::NetworkId;
+use recado_domain::party::Recipient;
 use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -13,6 +14,9 @@ use crate::store::rows::{ChannelKey, Named, Receipt, Seq};
 /// number that it shares with us.
 const EARLY: i64 = 1_000;
 
+/// What is read of a message that a receipt names.
+const COLUMNS: &str = "seq, status, attempts, remote_id, resent, sending_at";
+
 /// What a receipt has found.
 struct Found {
     seq: Seq,
@@ -21,6 +25,7 @@ struct Found {
     remote_id: Option<String>,
     /// It was sent again by the channel's policy.
     resent: bool,
+    sending_at: Option<Millis>,
 }
 
 impl Found {
@@ -31,6 +36,7 @@ impl Found {
             attempts: row.get(2)?,
             remote_id: row.get(3)?,
             resent: row.get(4)?,
+            sending_at: row.get(5)?,
         })
     }
 }
@@ -43,9 +49,8 @@ pub(super) fn apply(writing: &mut Writing, receipts: &[Receipt], now: Millis) ->
             Named::NetworkId(id) => by_network_id(writing, id, receipt, now)?,
             Named::RemoteId { remote_id, ours: None } => by_remote_id(writing, remote_id, receipt, now)?,
             Named::RemoteId { remote_id, ours: Some(id) } => {
-                let sql =
-                    "select seq, status, attempts, remote_id, resent from messages where id = ?1 and channel_key = ?2";
-                let mut statement = writing.connection.prepare_cached(sql)?;
+                let sql = format!("select {COLUMNS} from messages where id = ?1 and channel_key = ?2");
+                let mut statement = writing.connection.prepare_cached(&sql)?;
                 let found = statement.query_row(params![id.as_bytes(), receipt.channel], Found::read).optional()?;
                 drop(statement);
                 if let Some(found) = found {
@@ -59,7 +64,7 @@ pub(super) fn apply(writing: &mut Writing, receipts: &[Receipt], now: Millis) ->
 
 fn by_network_id(writing: &mut Writing, id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
     let find = |from: &str| {
-        let sql = format!("select seq, status, attempts, null, resent from messages {from} and channel_key = ?2");
+        let sql = format!("select {COLUMNS} from messages {from} and channel_key = ?2");
         let mut statement = writing.connection.prepare_cached(&sql)?;
         statement.query_row(params![id, receipt.channel], Found::read).optional()
     };
@@ -69,11 +74,29 @@ fn by_network_id(writing: &mut Writing, id: &str, receipt: &Receipt, now: Millis
         found = find("indexed by messages_unanswered where network_id = ?1 and status = 0 and unanswered = 1")?;
     }
     let Some(found) = found else { return Ok(()) };
+    if let Some(from) = &receipt.from
+        && !from.is_recipient(&recipient(writing, found.seq)?)
+    {
+        return Ok(());
+    }
     let moved = advance(writing, &found, receipt)?;
     if moved && writing.opens_chats(receipt.channel) && receipt.status != MessageStatus::Failed {
         chats::open(writing, (receipt.channel, found.seq), receipt.account.as_deref(), now)?;
     }
     Ok(())
+}
+
+/// Whom a message was sent to.
+fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<Recipient> {
+    let mut statement = writing.connection.prepare_cached(
+        "select m.recipient, m.account, a.account, a.lid from messages m
+         left join accounts a on a.channel_key = m.channel_key and a.phone = m.recipient
+         where m.seq = ?1",
+    )?;
+    statement.query_row([seq], |row| {
+        let numbers: [Option<String>; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        Ok(Recipient { numbers: numbers.into_iter().flatten().collect(), lid: row.get(3)? })
+    })
 }
 
 fn by_our_id(writing: &mut Writing, found: &Found, remote_id: &NetworkId, receipt: &Receipt) -> rusqlite::Result<()> {
@@ -89,9 +112,11 @@ fn by_our_id(writing: &mut Writing, found: &Found, remote_id: &NetworkId, receip
 }
 
 fn by_remote_id(writing: &mut Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
-    let sql = "select seq, status, attempts, remote_id, resent from messages indexed by messages_by_remote_id
-               where channel_key = ?1 and remote_id = ?2 and status between 1 and 4";
-    let mut statement = writing.connection.prepare_cached(sql)?;
+    let sql = format!(
+        "select {COLUMNS} from messages indexed by messages_by_remote_id
+         where channel_key = ?1 and remote_id = ?2 and status between 1 and 4"
+    );
+    let mut statement = writing.connection.prepare_cached(&sql)?;
     let found = statement.query_row(params![receipt.channel, remote_id], Found::read).optional()?;
     drop(statement);
     match found {
@@ -108,16 +133,17 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
         return Ok(false);
     }
     let place = (receipt.channel, found.seq);
+    let at = receipt.at.max(found.sending_at.unwrap_or(receipt.at));
     let mut from = found.status;
     if from == MessageStatus::Queued && found.attempts > 0 && MessageStatus::Sending.may_become(receipt.status) {
         // It waits for its next attempt, and the network has it already. There is no step from QUEUED, so it is taken
         // by way of SENDING.
-        move_message(writing, place, (from, MessageStatus::Sending), &Details::default(), receipt.at)?;
+        move_message(writing, place, (from, MessageStatus::Sending), &Details::default(), at)?;
         from = MessageStatus::Sending;
     }
     let error = receipt.error.as_ref().map(|(code, message)| (&**code, &**message));
     let details = Details { account: receipt.account.as_deref(), error, ..Details::default() };
-    let moved = move_message(writing, place, (from, receipt.status), &details, receipt.at)?;
+    let moved = move_message(writing, place, (from, receipt.status), &details, at)?;
     if let Some(reason) = receipt.pauses.as_ref().filter(|_| moved) {
         channels::pause(writing, receipt.channel, reason, found.seq)?;
     }
@@ -144,6 +170,7 @@ pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &
             of,
             status: status(number)?,
             at: row.get(1)?,
+            from: None,
             account: None,
             error,
             pauses: row.get(5)?,
@@ -154,8 +181,8 @@ pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &
     drop(statement);
     early.sort_unstable_by_key(|(n, _)| *n);
     for (_, receipt) in early {
-        let sql = "select seq, status, attempts, remote_id, resent from messages where seq = ?1";
-        let found = writing.connection.prepare_cached(sql)?.query_row([seq], Found::read).optional()?;
+        let sql = format!("select {COLUMNS} from messages where seq = ?1");
+        let found = writing.connection.prepare_cached(&sql)?.query_row([seq], Found::read).optional()?;
         if let Some(found) = found {
             advance(writing, &found, &receipt)?;
         }

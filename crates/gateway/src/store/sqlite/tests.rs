@@ -1,6 +1,7 @@
 //! What only this engine has: counts kept beside the file.
 
 use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::party::Party;
 
 use super::*;
 use crate::store::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
@@ -112,7 +113,7 @@ async fn those_who_wait_at_the_front_are_not_walked_by_each_claim() {
         let ground = Ground::on(Shared(store.clone())).await;
         let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
         ground.store.restrict_channel(channel, NOW + 1_000_000, String::new(), NOW).await.expect("stored");
-        ground.store.note_chat(channel, "77".to_owned()).await.expect("stored");
+        ground.store.note_chat(channel, Party::of_number("77")).await.expect("stored");
         let accepts = (0..waiting).map(|n| {
             let message =
                 NewMessage { expires_at: NOW + 100_000 + n, ..ground.new_message(channel, &format!("55{n}")) };

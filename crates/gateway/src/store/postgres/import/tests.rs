@@ -6,6 +6,7 @@ use recado_domain::api_key::{Environment, Grant, Scopes};
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
 use recado_domain::ids::ApiKeyId;
 use recado_domain::pacing::RecipientPacing;
+use recado_domain::party::Party;
 use recado_domain::status::MessageStatus;
 use rusqlite::Connection;
 use test_postgres::Database;
@@ -57,8 +58,8 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
     store.write_session(channel, 0, vec![put(&[0xff]), put(b"a"), put(b""), put(b"B")]).await.expect("stored");
     // By their bytes, upper case comes before lower case, and letters with signs behind both.
     for phone in ["b", "B", "ação", MARIA] {
-        store.note_account(channel, phone.to_owned(), Some(MARIA.to_owned()), NOW).await.expect("stored");
-        store.note_chat(channel, phone.to_owned()).await.expect("stored");
+        store.note_account(channel, phone.to_owned(), Some(Party::of_number(MARIA)), NOW).await.expect("stored");
+        store.note_chat(channel, Party::of_number(phone)).await.expect("stored");
     }
     let settlements = [
         Settlement::Sent { account: Some(MARIA.to_owned()), remote_id: format!("wamid.{id}").parse().ok(), card: None },
@@ -78,7 +79,7 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
     let of = Named::RemoteId { remote_id: "wamid.nobody".parse().unwrap(), ours: None };
     let error = Some(("131026".to_owned(), "x".to_owned()));
     let status = MessageStatus::Failed;
-    ground.apply(Receipt { channel, of, status, at: NOW, account: None, error, pauses: None }).await;
+    ground.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error, pauses: None }).await;
     ground.accept(channel, MARIA).await;
     ground.accept(channel, MARIA).await;
     store.hold_channel(channel, NOW + 5).await.expect("stored");
