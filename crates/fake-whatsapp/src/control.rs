@@ -42,6 +42,7 @@ fn act(whatsapp: &FakeWhatsApp, path: &str, asked: &Value) -> Result<Value> {
     match path {
         "/info" => return Ok(info(whatsapp)),
         "/contact" => whatsapp.add_contact(text(asked, "phone")?, text(asked, "lid")?),
+        "/remove_contact" => whatsapp.remove_contact(text(asked, "phone")?),
         "/alias" => whatsapp.add_alias(text(asked, "asked")?, text(asked, "canonical")?),
         "/scan" => whatsapp.scan(text(asked, "qr")?, &account(asked)?)?,
         "/type_code" => whatsapp.type_code(text(asked, "code")?, &account(asked)?)?,

@@ -136,6 +136,16 @@ impl FakeWhatsApp {
         self.state().add_person(phone, lid).expect("keys can be made");
     }
 
+    /// Somebody leaves WhatsApp, with the devices linked to their account. Added again, under the same number or another LID,
+    /// it is another phone.
+    pub fn remove_contact(&self, phone: &str) {
+        let mut state = self.state();
+        state.end_connections(phone, Some(&connection::conflict(Some("401"), "device_removed")));
+        state.devices.retain(|slot, _| slot.phone != phone);
+        state.lids.retain(|_, number| number != phone);
+        state.people.remove(phone);
+    }
+
     /// Who asks for the first number is told the second.
     pub fn add_alias(&self, asked: &str, canonical: &str) {
         self.state().aliases.insert(asked.to_owned(), canonical.to_owned());

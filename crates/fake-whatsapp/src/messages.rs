@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
+use wacore::messages::MessageUtils;
 use wacore::types::jid::JidExt as _;
 use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, NodeRef};
@@ -35,12 +36,12 @@ pub fn take(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Slot
     match verdict {
         Verdict::Take => {
             let read = state.deliver(node, &to, slot)?;
-            send_ack(&state, node, line, None);
+            send_ack(&state, node, line, slot, None);
             if read {
                 receipts::announce(network, &mut state, node, slot);
             }
         }
-        Verdict::Refuse(code) => send_ack(&state, node, line, Some(code)),
+        Verdict::Refuse(code) => send_ack(&state, node, line, slot, Some(code)),
         Verdict::NoAck { taken, hang_up } => {
             if hang_up && let Some(device) = state.devices.get_mut(slot) {
                 // What follows waits for the next connection.
@@ -56,7 +57,7 @@ pub fn take(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Slot
 }
 
 /// At once, or later on the same connection.
-fn send_ack(state: &State, node: &NodeRef<'_>, line: &Line, refused_with: Option<u16>) {
+fn send_ack(state: &State, node: &NodeRef<'_>, line: &Line, slot: &Slot, refused_with: Option<u16>) {
     let ack = NodeBuilder::new("ack")
         .attr("class", "message")
         .attr("id", attr(node, "id"))
@@ -64,7 +65,10 @@ fn send_ack(state: &State, node: &NodeRef<'_>, line: &Line, refused_with: Option
         .attr("t", unix_seconds().to_string());
     let ack = match refused_with {
         Some(code) => ack.attr("error", code.to_string()).build(),
-        None => ack.build(),
+        None => match state.missed(node, slot) {
+            Some(hash) => ack.attr("phash", hash).build(),
+            None => ack.build(),
+        },
     };
     let (delay, line) = (state.faults.ack_delay, line.clone());
     if delay.is_zero() {
@@ -111,6 +115,23 @@ impl State {
         let Some((number, message)) = read else { return Ok(false) };
         self.inbox.push(Received { id, from: slot.phone.clone(), to: number, message, own_phone_saw_it });
         Ok(true)
+    }
+
+    /// Where devices of the recipient's have no copy of a message, the hash of all that should have one.
+    fn missed(&self, node: &NodeRef<'_>, slot: &Slot) -> Option<String> {
+        let to: Jid = attr(node, "to").parse().ok()?;
+        let number = self.number_of(&to).filter(|number| *number != slot.phone)?;
+        let mut devices: Vec<Jid> = copies(node, &to).into_iter().map(|copy| copy.to).collect();
+        let linked = self.devices.keys().filter(|slot| slot.phone == number).map(|slot| slot.device);
+        let missed: Vec<Jid> = linked
+            .filter(|device| !devices.iter().any(|jid| jid.user == to.user && jid.device == *device))
+            .map(|device| to.with_device(device))
+            .collect();
+        if missed.is_empty() {
+            return None;
+        }
+        devices.extend(missed);
+        MessageUtils::participant_list_hash(&devices).ok()
     }
 
     /// Passes a copy on to a linked device.

@@ -22,4 +22,4 @@ pub use event::{Event, Person};
 pub use logins::Logins;
 pub use options::{OpenError, Options};
 pub use rows::{Change, Kind, Rows, RowsError};
-pub use session::{LookUpError, Outgoing, PairError, Session, SubmitError};
+pub use session::{LookUpError, Outgoing, PairError, Session, SubmitError, Submitted};

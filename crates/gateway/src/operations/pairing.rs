@@ -84,7 +84,7 @@ pub async fn look_up(gateway: &Gateway, entry: &ChannelEntry, phone: &PhoneNumbe
         ChannelType::WhatsAppWeb => Ok(network(gateway)?.look_up(&entry.via, phone).await?),
         ChannelType::Sandbox => {
             let account = gateway.providers.sandbox().known_account(&entry.via, phone).await;
-            Ok(KnownAccount { account, lid: None, checked_at: gateway.clock.now() })
+            Ok(KnownAccount { account, lid: None, checked_at: gateway.clock.now(), unconfirmed_at: None })
         }
         // Meta answers no such question.
         ChannelType::CloudApi => Err(ApiError::NotImplemented),

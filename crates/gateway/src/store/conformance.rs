@@ -60,7 +60,8 @@ suite! { [
         pages_of_channels_hold_only_the_owners,
         a_restriction_outlasts_a_pause_and_a_lost_line,
         the_later_end_of_a_restriction_stands,
-        what_the_network_said_of_a_number_is_remembered;
+        what_the_network_said_of_a_number_is_remembered,
+        a_message_that_nobody_has_casts_doubt_on_its_account;
     links:
         a_link_comes_back_as_it_was_written,
         a_link_needs_the_expected_state,

@@ -1,6 +1,7 @@
 //! What the store takes and gives.
 
 use std::fmt;
+use std::time::Duration;
 
 use recado_domain::api_key::{Environment, Grant};
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
@@ -197,6 +198,14 @@ pub struct KnownAccount {
     /// The account's hidden id, where the network told it.
     pub lid: Option<String>,
     pub checked_at: Millis,
+    /// When the first of the last messages to the number was sent that nobody said to have, of those that the last check
+    /// was too early to doubt.
+    pub unconfirmed_at: Option<Millis>,
+}
+
+impl KnownAccount {
+    /// How long nobody has to say that they have a message until the account that it went to is doubted.
+    pub const CONFIRMED_WITHIN: Duration = Duration::from_hours(24);
 }
 
 /// A message to be stored and queued.

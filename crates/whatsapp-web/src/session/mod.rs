@@ -30,7 +30,7 @@ use crate::{Event, OpenError, Options, Rows, RowsError};
 
 pub use look_up::LookUpError;
 pub use pair::PairError;
-pub use submit::{Outgoing, SubmitError};
+pub use submit::{Outgoing, SubmitError, Submitted};
 
 /// What a server on loopback is told. Nothing leaves the machine to ask for the current one.
 const LOOPBACK_VERSION: (u32, u32, u32) = (2, 3000, 1);

@@ -102,5 +102,6 @@ pub fn card(id: &str) -> Outgoing {
         account: PEER.into(),
         display_name: "Maria".into(),
         vcard: "BEGIN:VCARD\nVERSION:3.0\nFN:Maria\nTEL;waid=5531988887777:+5531988887777\nEND:VCARD".into(),
+        refresh: false,
     }
 }

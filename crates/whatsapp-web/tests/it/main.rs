@@ -1,6 +1,7 @@
 //! The driver against a server that plays WhatsApp on loopback.
 
 mod crash;
+mod devices;
 mod end;
 mod harness;
 mod memory;

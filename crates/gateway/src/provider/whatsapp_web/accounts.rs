@@ -21,8 +21,9 @@ pub const QUESTIONS: u32 = 30;
 /// Whether what was found needs not be asked again.
 pub fn is_fresh(known: &KnownAccount, now: Millis) -> bool {
     let kept = if known.account.is_some() { FOUND } else { NOT_FOUND };
+    let confirmed_by = known.unconfirmed_at.map(|sent_at| sent_at + millis(KnownAccount::CONFIRMED_WITHIN));
     // A clock that was set back makes nothing older.
-    now - known.checked_at < millis(kept)
+    now - known.checked_at < millis(kept) && confirmed_by.is_none_or(|end| now < end)
 }
 
 /// Somebody as the driver names them; `None` where it names nobody in digits.
@@ -31,6 +32,13 @@ pub(super) fn party(person: Person) -> Option<Party> {
 }
 
 impl Line {
+    /// Asks for the account behind a number, whatever is known of it: there is reason to doubt that.
+    pub(super) async fn ask_again(&self, digits: &str, doubted: Option<Party>) -> Result<KnownAccount, LineError> {
+        // Kept as one that was never checked, so that whoever comes next asks where this one cannot.
+        self.shared.store.note_account(self.via.key, digits.to_owned(), doubted, 0).await?;
+        self.look_up(digits).await
+    }
+
     /// The account behind a number.
     pub async fn look_up(&self, digits: &str) -> Result<KnownAccount, LineError> {
         let (store, key) = (&self.shared.store, self.via.key);
@@ -49,8 +57,8 @@ impl Line {
         let named = found.map(|found| party(found).filter(|party| party.number().is_some()).ok_or(LineError::NoAnswer));
         let party = named.transpose()?;
         let said = |of: fn(&Party) -> Option<&str>| party.as_ref().and_then(of).map(str::to_owned);
-        let known =
-            KnownAccount { account: said(Party::number), lid: said(Party::lid), checked_at: self.shared.clock.now() };
+        let (account, lid, checked_at) = (said(Party::number), said(Party::lid), self.shared.clock.now());
+        let known = KnownAccount { account, lid, checked_at, unconfirmed_at: None };
         store.note_account(key, digits.to_owned(), party, known.checked_at).await?;
         Ok(known)
     }
@@ -62,13 +70,30 @@ mod tests {
 
     #[test]
     fn what_was_not_found_is_asked_for_sooner() {
-        let known =
-            |account: Option<&str>| KnownAccount { account: account.map(str::to_owned), lid: None, checked_at: 1_000 };
+        let known = |account: Option<&str>| KnownAccount {
+            account: account.map(str::to_owned),
+            lid: None,
+            checked_at: 1_000,
+            unconfirmed_at: None,
+        };
         let day = 24 * 60 * 60 * 1_000;
         for (account, days) in [(Some("551199998888"), 30), (None, 1)] {
             assert!(is_fresh(&known(account), 1_000 + days * day - 1), "{account:?}");
             assert!(!is_fresh(&known(account), 1_000 + days * day), "{account:?}");
             assert!(is_fresh(&known(account), 0), "{account:?}, and the clock was set back");
         }
+    }
+
+    #[test]
+    fn an_account_that_confirms_nothing_is_doubted_after_a_day() {
+        let day = 24 * 60 * 60 * 1_000;
+        let known = KnownAccount {
+            account: Some("551199998888".to_owned()),
+            lid: None,
+            checked_at: 1_000,
+            unconfirmed_at: Some(2_000),
+        };
+        assert!(is_fresh(&known, 2_000 + day - 1));
+        assert!(!is_fresh(&known, 2_000 + day));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use recado_domain::channel::ChannelSettings;
 use recado_domain::message::{Content, Stored};
 use recado_domain::pacing::Pacing;
-use recado_domain::party::Recipient;
+use recado_domain::party::{Party, Recipient};
 use recado_domain::vcard;
 use recado_whatsapp_web::{Outgoing, Session, SubmitError};
 use tokio::time::timeout;
@@ -21,6 +21,8 @@ use crate::store::rows::{CardAccount, Claimed, SentCard};
 const PREPARE: Duration = Duration::from_secs(8);
 /// The longest wait for the network's answer, while the line is up.
 const ANSWER: Duration = Duration::from_secs(30);
+/// The longest for sending a message, that the network has taken, to devices that it did not reach.
+const MISSED: Duration = Duration::from_secs(20);
 /// The longest for asking until when new chats are refused.
 const ASK: Duration = Duration::from_secs(3);
 /// How long somebody types.
@@ -36,52 +38,96 @@ struct Prepared {
     card: Option<SentCard>,
 }
 
+/// What came of handing a message over once.
+enum Tried {
+    Ended(SendOutcome),
+    /// The network took it, and knows devices that have no copy.
+    Missed(SendOutcome),
+    /// There seems to be nobody behind this account; the outcome where that is so.
+    Doubted(Party, SendOutcome),
+}
+
 impl Line {
-    /// Sends a message.
+    /// Sends a message. What is known of its recipient yields to what the network's answer says against it.
     pub async fn send(&self, message: &Claimed) -> SendOutcome {
-        let prepared = match timeout(PREPARE, self.prepare(message)).await {
-            Ok(Ok(prepared)) => prepared,
-            Ok(Err(outcome)) => return outcome,
-            // The network is slow to say which account it is. Nothing was sent.
-            Err(_) => return SendOutcome::ChannelBusy,
-        };
-        let Some(session) = self.session() else { return SendOutcome::ChannelTrouble { wait: DOWN } };
-        let awaited = self.expect(&message.network_id, prepared.recipient);
-        match session.submit(&prepared.outgoing).await {
-            Ok(()) => self.reaches_somebody(&message.network_id),
-            Err(SubmitError::Down) => return SendOutcome::Interrupted,
-            Err(SubmitError::NotSent(_)) => {
-                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "a message was not handed over");
-                return if self.is_up() {
-                    SendOutcome::ChannelBusy
-                } else {
-                    SendOutcome::ChannelTrouble { wait: DOWN }
-                };
-            }
-            Err(SubmitError::NoDevice) => {
-                self.reaches_nobody(&message.network_id);
-                return SendOutcome::TryAgain {
-                    code: "RECIPIENT_UNREACHABLE",
-                    message: "O destinatario nao tem nenhum aparelho que possa receber a mensagem.".to_owned(),
-                };
-            }
-            // Without the library's words, in which a number may stand.
-            Err(SubmitError::Other(_)) => {
-                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "nobody knows whether a message was handed over");
-                return SendOutcome::NoAnswer;
+        match self.try_once(message, message.failures > 0).await {
+            Tried::Ended(outcome) => outcome,
+            // The same id again: whoever has it shows it once.
+            Tried::Missed(taken) => match timeout(MISSED, self.try_once(message, true)).await {
+                Ok(Tried::Ended(SendOutcome::Interrupted)) => SendOutcome::Interrupted,
+                _ => taken,
+            },
+            Tried::Doubted(account, outcome) => {
+                let number = account.number().map(str::to_owned);
+                match self.ask_again(&message.recipient, Some(account)).await {
+                    Ok(known) if known.account == number => outcome,
+                    Ok(_) => match self.try_once(message, true).await {
+                        Tried::Ended(outcome) | Tried::Missed(outcome) | Tried::Doubted(_, outcome) => outcome,
+                    },
+                    Err(error) => self.trouble(error),
+                }
             }
         }
+    }
+
+    /// Hands a message over, and waits for the answer. `refresh`: its recipient's devices are asked for anew.
+    async fn try_once(&self, message: &Claimed, refresh: bool) -> Tried {
+        let prepared = match timeout(PREPARE, self.prepare(message, refresh)).await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(outcome)) => return Tried::Ended(outcome),
+            // The network is slow to say which account it is. Nothing was sent.
+            Err(_) => return Tried::Ended(SendOutcome::ChannelBusy),
+        };
+        let Some(session) = self.session() else { return Tried::Ended(SendOutcome::ChannelTrouble { wait: DOWN }) };
+        let account = Party::new(Some(prepared.account.clone()), prepared.recipient.lid.clone());
+        let doubted = |outcome: SendOutcome| match account {
+            Some(account) => Tried::Doubted(account, outcome),
+            None => Tried::Ended(outcome),
+        };
+        let awaited = self.expect(&message.network_id, prepared.recipient);
+        let mut submitted = match session.submit(&prepared.outgoing).await {
+            Ok(submitted) => submitted,
+            Err(SubmitError::NoDevice) => {
+                self.reaches_nobody(&message.network_id);
+                return doubted(unreachable("O destinatario nao tem nenhum aparelho que possa receber a mensagem."));
+            }
+            Err(error) => return Tried::Ended(self.not_submitted(message, &error)),
+        };
+        self.reaches_somebody(&message.network_id);
         match self.answer(awaited).await {
             Ok(Answer::Taken) => {
-                SendOutcome::Accepted { account: Some(prepared.account), remote_id: None, card: prepared.card }
+                let account = Some(prepared.account);
+                let taken = SendOutcome::Accepted { account, remote_id: None, card: prepared.card };
+                if submitted.missed_devices() { Tried::Missed(taken) } else { Tried::Ended(taken) }
             }
-            Ok(Answer::Refused { code }) => self.refused(&session, message, &code).await,
-            Err(outcome) => outcome,
+            Ok(Answer::Refused { code }) => match refusal::of(&code) {
+                Refusal::NoRecipient => {
+                    doubted(unreachable(&format!("O WhatsApp nao encontrou o destinatario (erro {code}).")))
+                }
+                refusal => Tried::Ended(self.refused(&session, refusal, &code).await),
+            },
+            Err(outcome) => Tried::Ended(outcome),
+        }
+    }
+
+    /// What it means that a message was not handed over, or that nobody knows.
+    fn not_submitted(&self, message: &Claimed, error: &SubmitError) -> SendOutcome {
+        // Without the library's words, in which a number may stand.
+        match error {
+            SubmitError::Down => SendOutcome::Interrupted,
+            SubmitError::NotSent(_) => {
+                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "a message was not handed over");
+                if self.is_up() { SendOutcome::ChannelBusy } else { SendOutcome::ChannelTrouble { wait: DOWN } }
+            }
+            SubmitError::NoDevice | SubmitError::Other(_) => {
+                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "nobody knows whether a message was handed over");
+                SendOutcome::NoAnswer
+            }
         }
     }
 
     /// Finds the accounts, writes the one of the card's phone into the card, and shows that something is typed.
-    async fn prepare(&self, message: &Claimed) -> Result<Prepared, SendOutcome> {
+    async fn prepare(&self, message: &Claimed, refresh: bool) -> Result<Prepared, SendOutcome> {
         self.until_up().await;
         let content = serde_json::from_str::<Stored>(&message.payload).map_err(unreadable)?.content;
         let known = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
@@ -96,7 +142,7 @@ impl Line {
         }
         let Content::Contact { contact, .. } = content;
         let (id, display_name) = (message.network_id.clone(), contact.name);
-        let outgoing = Outgoing { id, account: account.clone(), display_name, vcard };
+        let outgoing = Outgoing { id, account: account.clone(), display_name, vcard, refresh };
         Ok(Prepared { account, recipient, outgoing, card })
     }
 
@@ -137,10 +183,10 @@ impl Line {
         }
     }
 
-    async fn refused(&self, session: &Session, message: &Claimed, code: &str) -> SendOutcome {
+    async fn refused(&self, session: &Session, refusal: Refusal, code: &str) -> SendOutcome {
         tracing::warn!(channel.id = %self.via.id, code, "the network refused a message");
         let now = self.shared.clock.now();
-        match refusal::of(code) {
+        match refusal {
             Refusal::NoNewChats => {
                 let told = timeout(ASK, session.restriction())
                     .await
@@ -168,13 +214,7 @@ impl Line {
                 SendOutcome::ChannelTrouble { wait: refusal::TOO_MUCH }
             }
             Refusal::Trouble => SendOutcome::ChannelBusy,
-            Refusal::NoRecipient => {
-                // As after a look-up that found nobody.
-                let forgotten =
-                    self.shared.store.note_account(self.via.key, message.recipient.clone(), None, now).await;
-                forgotten.map_or_else(|error| self.trouble(error.into()), |()| not_on_whatsapp())
-            }
-            Refusal::Message => SendOutcome::Rejected {
+            Refusal::NoRecipient | Refusal::Message => SendOutcome::Rejected {
                 code: "WHATSAPP_REFUSED",
                 message: format!("O WhatsApp recusou a mensagem (erro {code})."),
             },
@@ -196,6 +236,10 @@ impl Line {
             }
         }
     }
+}
+
+fn unreachable(why: &str) -> SendOutcome {
+    SendOutcome::TryAgain { code: "RECIPIENT_UNREACHABLE", message: why.to_owned() }
 }
 
 fn not_on_whatsapp() -> SendOutcome {

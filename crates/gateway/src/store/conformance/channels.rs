@@ -335,13 +335,46 @@ pub(super) async fn what_the_network_said_of_a_number_is_remembered(mut ground: 
     let known = async |ground: &Ground, key| ground.store.known_account(key, "5511999".to_owned()).await.expect("read");
     assert_eq!(
         known(&ground, key).await,
-        Some(KnownAccount { account: None, lid: None, checked_at: NOW }),
+        Some(KnownAccount { account: None, lid: None, checked_at: NOW, unconfirmed_at: None }),
         "not on WhatsApp"
     );
     note(&ground, Party::new(Some("551199".to_owned()), Some("900".to_owned())), NOW + 1).await;
     ground.reopen().await;
-    let expected =
-        KnownAccount { account: Some("551199".to_owned()), lid: Some("900".to_owned()), checked_at: NOW + 1 };
+    let expected = KnownAccount {
+        account: Some("551199".to_owned()),
+        lid: Some("900".to_owned()),
+        checked_at: NOW + 1,
+        unconfirmed_at: None,
+    };
     assert_eq!(known(&ground, key).await, Some(expected));
     assert_eq!(known(&ground, neighbour).await, None, "each channel asks for itself");
+}
+
+/// What was sent to a number, and nobody says to have.
+pub(super) async fn a_message_that_nobody_has_casts_doubt_on_its_account(ground: Ground) {
+    let key = ground.channel("loja").await;
+    let note = async |now| {
+        let account = Some(Party::of_number("551199"));
+        ground.store.note_account(key, "5511999".to_owned(), account, now).await.expect("stored");
+    };
+    let unconfirmed = async || {
+        let known = ground.store.known_account(key, "5511999".to_owned()).await.expect("read");
+        known.expect("an account").unconfirmed_at
+    };
+    note(NOW).await;
+    let mut sent_as = Vec::new();
+    for at in [NOW + 2, NOW + 3, NOW + 4] {
+        ground.accept(key, "5511999").await;
+        let claimed = ground.claim_one(key).await;
+        ground.settle_at(key, vec![(claimed.seq, sent())], at).await;
+        sent_as.push(claimed.network_id);
+    }
+    assert_eq!(unconfirmed().await, Some(NOW + 2));
+    ground.receipt(key, &sent_as[0], MessageStatus::Delivered).await;
+    assert_eq!(unconfirmed().await, Some(NOW + 3));
+    // Asked again when the first of them is a day old.
+    note(NOW + 3 + DAY).await;
+    assert_eq!(unconfirmed().await, Some(NOW + 4));
+    ground.receipt(key, &sent_as[2], MessageStatus::Read).await;
+    assert_eq!(unconfirmed().await, None);
 }

@@ -2,19 +2,34 @@
 
 use recado_domain::party::Party;
 use recado_domain::phone::forms;
+use recado_domain::status::MessageStatus;
 
 use super::db::{Db, Done, args};
-use super::lock::{Locked, lock};
-use crate::clock::Millis;
+use super::lock::{Locked, lock, number};
+use crate::clock::{Millis, millis};
 use crate::store::rows::{ChannelKey, KnownAccount, Seq};
 
 /// A recipient of a channel, by a name of theirs.
 type Who<'a> = (ChannelKey, &'a str);
 
 pub(super) async fn known_account(db: Db<'_>, channel: ChannelKey, phone: &str) -> Done<Option<KnownAccount>> {
-    let sql = "select account, lid, checked_at from accounts where channel_key = $1 and phone = $2";
-    let found = db.row(sql, args![channel, phone]).await?;
-    Ok(found.map(|row| KnownAccount { account: row.get(0), lid: row.get(1), checked_at: row.get(2) }))
+    // In the order of the index of a recipient's messages, as for a page.
+    let sql = "select account, lid, checked_at,
+                      (select min(sent_at) from (
+                           select status, sent_at from messages
+                           where (channel_key, recipient, seq) >= ($1, $2, 0)
+                             and (channel_key, recipient, seq) < ($1, $2, $3) and status > 1
+                           order by channel_key desc, recipient desc, seq desc limit 20) as latest
+                       where status = $4 and sent_at > checked_at - $5)
+               from accounts where channel_key = $1 and phone = $2";
+    let (sent, within) = (number(MessageStatus::Sent), millis(KnownAccount::CONFIRMED_WITHIN));
+    let found = db.row(sql, args![channel, phone, Seq::MAX, sent, within]).await?;
+    Ok(found.map(|row| KnownAccount {
+        account: row.get(0),
+        lid: row.get(1),
+        checked_at: row.get(2),
+        unconfirmed_at: row.get(3),
+    }))
 }
 
 /// Notes what the network said of a number; whether it names somebody who is no new recipient.

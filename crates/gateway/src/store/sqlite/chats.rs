@@ -2,10 +2,11 @@
 
 use recado_domain::party::Party;
 use recado_domain::phone::forms;
+use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Writing;
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
 use crate::store::commits::Change;
 use crate::store::line::Front;
 use crate::store::rows::{ChannelKey, KnownAccount, Seq};
@@ -18,11 +19,20 @@ pub(super) fn known_account(
     channel: ChannelKey,
     phone: &str,
 ) -> rusqlite::Result<Option<KnownAccount>> {
-    let sql = "select account, lid, checked_at from accounts where channel_key = ?1 and phone = ?2";
-    let mut statement = connection.prepare_cached(sql)?;
-    let known =
-        |row: &rusqlite::Row<'_>| Ok(KnownAccount { account: row.get(0)?, lid: row.get(1)?, checked_at: row.get(2)? });
-    statement.query_row(params![channel, phone], known).optional()
+    let mut statement = connection.prepare_cached(
+        "select account, lid, checked_at,
+                (select min(sent_at) from (
+                     select status, sent_at from messages indexed by messages_past_by_recipient
+                     where channel_key = ?1 and recipient = ?2 and status > 1 order by seq desc limit 20)
+                 where status = ?3 and sent_at > checked_at - ?4)
+         from accounts where channel_key = ?1 and phone = ?2",
+    )?;
+    let known = |row: &rusqlite::Row<'_>| {
+        let (account, lid) = (row.get(0)?, row.get(1)?);
+        Ok(KnownAccount { account, lid, checked_at: row.get(2)?, unconfirmed_at: row.get(3)? })
+    };
+    let (sent, within) = (MessageStatus::Sent.number(), millis(KnownAccount::CONFIRMED_WITHIN));
+    statement.query_row(params![channel, phone, sent, within], known).optional()
 }
 
 pub(super) fn note_account(
