@@ -9,6 +9,7 @@ mod linking;
 mod nodes;
 mod pacing;
 mod pairing;
+mod people;
 mod reconnecting;
 mod secrets;
 mod sending;
