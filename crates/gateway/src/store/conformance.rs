@@ -68,6 +68,8 @@ suite! { [
         a_session_rests_until_the_latest_time_that_was_set,
         a_linked_channel_is_up_at_once,
         a_link_can_be_replaced,
+        what_may_have_arrived_from_one_number_is_not_sent_from_another,
+        what_is_unknown_of_one_number_is_not_sent_again_from_another,
         only_what_is_still_the_same_is_sealed_anew,
         a_deleted_channel_has_no_link;
     new_recipients:

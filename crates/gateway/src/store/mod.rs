@@ -111,9 +111,11 @@ pub trait Store: Send + Sync + 'static {
     /// How a channel is linked.
     async fn link(&self, channel: ChannelKey) -> Result<Option<Link>>;
     /// Writes a channel's link, or replaces it, and moves the channel from the expected state to `Connected`; `false`,
-    /// and nothing written, when it was in another, or is deleted.
+    /// and nothing written, when it was in another, or is deleted. Where the link leads to another number than before,
+    /// what may have arrived from that one becomes `UNKNOWN`, and what is `UNKNOWN` is not sent again.
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool>;
-    /// The same for what a line says of its channel: refused where this node does not hold the channel under this epoch.
+    /// The same for what a line says of its channel: refused where this node does not hold the channel under this epoch. A
+    /// channel that is `Paused` stays so.
     async fn link_held_channel(&self, link: Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Result<bool>;
     /// Replaces a link's sealed bytes where they are still these; `false` when they are not, or there is no link.
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool>;

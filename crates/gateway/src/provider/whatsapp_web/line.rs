@@ -97,6 +97,8 @@ pub struct Line {
     pub(super) replaced_at: AtomicI64,
     /// How often the session could not be held open since the line was last up.
     pub(super) failures: AtomicU32,
+    /// Held by each message that is being sent, and by who notes that the line is another number's.
+    pub(super) in_hand: tokio::sync::RwLock<()>,
     session: RwLock<Option<Arc<Session>>>,
     answers: Answers,
     /// Messages that were sent to no device of their recipient: that the network takes such a one says nothing.
@@ -135,6 +137,7 @@ impl Line {
             restriction: watch::Sender::new(None),
             replaced_at: AtomicI64::new(0),
             failures: AtomicU32::new(0),
+            in_hand: tokio::sync::RwLock::default(),
             session: RwLock::default(),
             answers: Answers::default(),
             nobody: Mutex::default(),

@@ -50,6 +50,7 @@ enum Tried {
 impl Line {
     /// Sends a message. What is known of its recipient yields to what the network's answer says against it.
     pub async fn send(&self, message: &Claimed) -> SendOutcome {
+        let _in_hand = self.in_hand.read().await;
         match self.try_once(message, message.failures > 0).await {
             Tried::Ended(outcome) => outcome,
             // The same id again: whoever has it shows it once.

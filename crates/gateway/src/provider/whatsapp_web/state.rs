@@ -99,43 +99,63 @@ impl Line {
         self.try_move(next).await.map(drop)
     }
 
-    /// The line is up, for the account of this phone.
+    /// The line is up, for the account of this phone. Nothing is sent from it before it is noted: what may have arrived
+    /// from another number must not go from this one.
     pub async fn is_now_up(&self, phone: Option<String>) {
+        if let Some(phone) = phone {
+            self.note_link(&json!({ "phone": phone }).to_string()).await;
+        }
         self.up.send_replace(true);
         self.failures.store(0, Ordering::Relaxed);
         if *self.pairing.borrow() != Pairing::Linked {
             self.pairing.send_replace(Pairing::Idle);
         }
-        if let Some(phone) = phone {
-            self.note_link(&json!({ "phone": phone }).to_string()).await;
-        }
         self.rest_until(self.shared.clock.now() + millis(BETWEEN_LOGINS)).await;
         self.shows_up(false).await;
     }
 
-    /// Shows whose phone links the channel.
+    /// Shows whose phone links the channel. A store that does not take it is asked again until it does.
     async fn note_link(&self, details: &str) {
-        let (shared, key) = (&self.shared, self.via.key);
-        let Some(epoch) = self.sure_epoch() else { return };
-        let noted = async {
-            let Some(channel) = shared.store.channel(key).await? else { return Ok(()) };
-            let linked = channel.link.as_deref() == Some(details);
-            // Where the line came up. In other states it is noted the next time.
-            if linked || !matches!(channel.state, ChannelState::Connecting | ChannelState::Disconnected) {
+        while let Err(error) = self.try_note_link(details).await {
+            tracing::warn!(channel.id = %self.via.id, %error, "a channel's phone waits for the store");
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn try_note_link(&self, details: &str) -> Result<(), StoreError> {
+        use ChannelState::{Connected, Connecting, Disconnected, Paused, Restricted};
+        let (store, key) = (&self.shared.store, self.via.key);
+        let linked = |channel: &Channel| channel.link.as_deref() == Some(details);
+        if store.channel(key).await?.as_ref().is_none_or(linked) {
+            return Ok(());
+        }
+        // What is in hand finds the line down, and ends: the store hears what became of it under the former number.
+        let _none_in_hand = self.in_hand.write().await;
+        for _ in 0..TRIES {
+            let Some(epoch) = self.sure_epoch() else { return Ok(()) };
+            let Some(channel) = store.channel(key).await? else { return Ok(()) };
+            // In other states nothing is sent, and the line is about to be put down.
+            if !matches!(channel.state, Connected | Connecting | Disconnected | Paused | Restricted) {
                 return Ok(());
             }
             // The secrets are in the session's rows; here are none.
-            let Ok(sealed) = shared.secrets.seal(Place::Link(key), b"{}", &*shared.entropy) else { return Ok(()) };
+            let sealed = self.shared.secrets.seal(Place::Link(key), b"{}", &*self.shared.entropy);
+            let Ok(sealed) = sealed else { return Ok(()) };
             let link = Link { channel: key, details: details.to_owned(), sealed };
-            if shared.store.link_held_channel(link, epoch, channel.state, shared.clock.now()).await? {
-                tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = "CONNECTED", "channel moved");
+            match store.link_held_channel(link, epoch, channel.state, self.shared.clock.now()).await {
+                // Somebody else moved the channel meanwhile.
+                Ok(false) => {}
+                Err(StoreError::Fenced) => return Ok(()),
+                Ok(true) => {
+                    if channel.state != Paused {
+                        tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = "CONNECTED", "channel moved");
+                    }
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
-            Ok(())
-        };
-        let noted: Result<(), StoreError> = noted.await;
-        if let Err(error) = noted {
-            tracing::warn!(channel.id = %self.via.id, %error, "a channel's phone could not be noted");
         }
+        Ok(())
     }
 
     /// The channel's state says that the line is up. A pause ends only where somebody has asked for it.

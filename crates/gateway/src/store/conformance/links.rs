@@ -1,12 +1,14 @@
 //! How channels are linked to their networks.
 
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::ids::MessageId;
+use recado_domain::status::MessageStatus;
 
-use crate::store::fixtures::{Ground, NOW};
-use crate::store::rows::{ChannelKey, Enqueued, Link};
+use crate::store::fixtures::{Ground, NOW, request};
+use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, Link, Settlement, Unanswered};
 
 fn link(channel: ChannelKey, word: &str) -> Link {
-    Link { channel, details: format!(r#"{{"number":"{word}"}}"#), sealed: [b"\0\xff", word.as_bytes()].concat() }
+    Link { channel, details: format!(r#"{{"phone":"{word}"}}"#), sealed: [b"\0\xff", word.as_bytes()].concat() }
 }
 
 async fn write(ground: &Ground, link: &Link, expected: ChannelState) -> bool {
@@ -69,6 +71,66 @@ pub(super) async fn a_link_can_be_replaced(ground: Ground) {
     }
     let linked = ground.store.channel(key).await.expect("read").expect("there");
     assert_eq!((linked.state, linked.connected_at), (ChannelState::Connected, Some(NOW)), "the first time stands");
+}
+
+/// Three messages on a channel of the number `um`, and a claim of the first; the line breaks at that where `breaks`.
+async fn one_under_way(ground: &Ground, id: &str, kind: ChannelType, breaks: bool) -> (ChannelKey, [MessageId; 3]) {
+    let channel = ground.channel_of(kind, id).await;
+    assert!(write(ground, &link(channel, "um"), ChannelState::Connected).await);
+    let ids =
+        [ground.accept(channel, "551").await, ground.accept(channel, "552").await, ground.accept(channel, "553").await];
+    let claimed = ground.claim_one(channel).await;
+    if breaks {
+        ground.settle(channel, claimed.seq, Settlement::Interrupted { run_at: NOW }).await;
+    }
+    (channel, ids)
+}
+
+async fn statuses(ground: &Ground, channel: ChannelKey, ids: [MessageId; 3]) -> [MessageStatus; 3] {
+    let [one, two, three] = ids.map(|id| ground.status(channel, id));
+    [one.await, two.await, three.await]
+}
+
+pub(super) async fn what_may_have_arrived_from_one_number_is_not_sent_from_another(ground: Ground) {
+    use MessageStatus::{Queued, Sending, Unknown};
+    let web = ChannelType::WhatsAppWeb;
+    // What is in hand at Meta has its answer yet to come.
+    let cases = [
+        (web, true, Queued, Unknown),
+        (web, false, Sending, Unknown),
+        (ChannelType::CloudApi, false, Sending, Sending),
+    ];
+    for (number, (kind, breaks, before, after)) in cases.into_iter().enumerate() {
+        let (channel, ids) = one_under_way(&ground, &format!("loja{number}"), kind, breaks).await;
+        let (neighbour, theirs) = one_under_way(&ground, &format!("outra{number}"), kind, breaks).await;
+        let same = Link { details: r#"{"quality":"GREEN","phone":"um"}"#.to_owned(), ..link(channel, "um") };
+        assert!(write(&ground, &same, ChannelState::Connected).await);
+        assert_eq!(statuses(&ground, channel, ids).await, [before, Queued, Queued], "{kind:?}: the number is the same");
+        assert!(write(&ground, &link(channel, "dois"), ChannelState::Connected).await);
+        assert_eq!(statuses(&ground, channel, ids).await, [after, Queued, Queued], "{kind:?}");
+        assert_eq!(statuses(&ground, neighbour, theirs).await, [before, Queued, Queued], "{kind:?}: another channel");
+        let first = ground.message(channel, ids[0]).await;
+        let reached = first.reached[usize::from(Unknown.number())];
+        assert_eq!(reached, (after == Unknown).then_some(NOW + 5), "{kind:?}: when it was so is told");
+        if after == Unknown {
+            // What was not sent goes from the number that the channel has now; what comes too late changes nothing.
+            ground.settle(channel, first.seq, Settlement::Interrupted { run_at: NOW }).await;
+            assert_eq!(ground.claim_one(channel).await.id, ids[1], "{kind:?}");
+            assert_eq!(ground.open(channel).await, 2, "{kind:?}");
+        }
+    }
+}
+
+pub(super) async fn what_is_unknown_of_one_number_is_not_sent_again_from_another(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    assert!(write(&ground, &link(channel, "um"), ChannelState::Connected).await);
+    let id = ground.accept(channel, "551").await;
+    let claimed = ground.claim_one(channel).await;
+    ground.settle(channel, claimed.seq, Settlement::Unknown { resend_at: Some(NOW + 9), hold: None }).await;
+    assert!(write(&ground, &link(channel, "dois"), ChannelState::Connected).await);
+    let later = ClaimRequest { now: NOW + 10, unanswered: Unanswered::Unknown(Some(9)), ..request(channel) };
+    assert!(ground.claim(later).await.messages.is_empty());
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
 }
 
 pub(super) async fn only_what_is_still_the_same_is_sealed_anew(ground: Ground) {

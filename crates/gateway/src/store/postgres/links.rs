@@ -4,7 +4,7 @@ use recado_domain::channel::ChannelState;
 use tokio_postgres::Row;
 
 use super::db::{Db, Done, args};
-use super::{channels, chats};
+use super::{channels, chats, queue, recipients};
 use crate::clock::Millis;
 use crate::store::rows::{ChannelKey, Epoch, Link};
 
@@ -30,7 +30,14 @@ fn row(row: &Row) -> Link {
     Link { channel: row.get(0), details: row.get(1), sealed: row.get(2) }
 }
 
+/// By a person's word.
 pub(super) async fn link(db: Db<'_>, link: &Link, expected: ChannelState, now: Millis) -> Done<bool> {
+    let states = (expected, ChannelState::Connected);
+    Ok(write(db, link, expected, now).await? && channels::move_to(db, link.channel, states, None, now).await?)
+}
+
+/// Writes a link where the channel is in the expected state.
+async fn write(db: Db<'_>, link: &Link, expected: ChannelState, now: Millis) -> Done<bool> {
     let channel = link.channel;
     if channels::lock(db, channel).await? != Some((None, expected)) {
         return Ok(false);
@@ -40,20 +47,26 @@ pub(super) async fn link(db: Db<'_>, link: &Link, expected: ChannelState, now: M
                on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed,
                    rests_until = null";
     db.run(sql, args![channel, link.details.as_str(), &link.sealed[..]]).await?;
-    if former.is_some_and(|former| former.get::<_, &str>(0) != link.details) {
+    if former.is_some_and(|former| link.is_of_another_number(former.get(0))) {
         // Whom another number may write to says nothing of this one.
         chats::forget_all(db, channel).await?;
+        queue::leave_unanswered(db, channel, now).await?;
+        recipients::leave_unknown(db, channel).await?;
     }
     channels::let_go(db, channel).await?;
     channels::stamp(db, channel).await?;
-    channels::move_to(db, channel, (expected, ChannelState::Connected), None, now).await
+    Ok(true)
 }
 
-/// The same where the channel is held under this epoch.
+/// By the word of a line, where the channel is held under this epoch; it ends no pause.
 pub(super) async fn link_held(db: Db<'_>, new: &Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Done<bool> {
     let Some(locked) = super::lock::lock(db, new.channel).await? else { return Ok(false) };
     locked.fence(epoch)?;
-    link(db, new, expected, now).await
+    if expected == ChannelState::Paused {
+        write(db, new, expected, now).await
+    } else {
+        link(db, new, expected, now).await
+    }
 }
 
 pub(super) async fn reseal(db: Db<'_>, channel: ChannelKey, old: &[u8], new: &[u8]) -> Done<bool> {

@@ -263,6 +263,19 @@ pub(super) async fn end_queued(db: Db<'_>, locked: &Locked, seqs: &[Seq], expire
     recipients::seat(db, locked, rows.iter().map(|row| row.get(0))).await
 }
 
+/// Ends as `UNKNOWN` what may have arrived from the number that the channel had before: from another one the card would
+/// come a second time. On a network of sessions that goes for what is `SENDING`, too: the session that sent it is over.
+pub(super) async fn leave_unanswered(db: Db<'_>, channel: ChannelKey, now: Millis) -> Done<()> {
+    let Some(locked) = lock(db, channel).await? else { return Ok(()) };
+    let sql = "update messages
+               set status = 4, unknown_at = coalesce(unknown_at, $2), sending_at = coalesce(sending_at, $2),
+                   claimed_until = null, error_code = null, error_message = null, resend_at = null
+               where channel_key = $1 and status <= 1 and (status = 0 and unanswered or status = 1 and $3)
+               returning recipient";
+    let rows = db.rows(sql, args![channel, now, locked.line.opens_chats]).await?;
+    recipients::seat(db, &locked, rows.iter().map(|row| row.get(0))).await
+}
+
 /// Nothing is sent on the channel before this time.
 pub(super) async fn hold(db: Db<'_>, channel: ChannelKey, until: Millis) -> Done<()> {
     let sql = "update channels set next_send_at = $2 where key = $1 and next_send_at < $2";

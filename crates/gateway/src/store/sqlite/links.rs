@@ -3,7 +3,7 @@
 use recado_domain::channel::ChannelState;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Writing, channels, chats};
+use super::{Writing, channels, chats, queue, recipients};
 use crate::clock::Millis;
 use crate::store::rows::{ChannelKey, Link};
 
@@ -26,7 +26,13 @@ fn row(row: &Row<'_>) -> rusqlite::Result<Link> {
     Ok(Link { channel: row.get(0)?, details: row.get(1)?, sealed: row.get(2)? })
 }
 
-pub(super) fn link(writing: &mut Writing, link: &Link, expected: ChannelState, now: Millis) -> rusqlite::Result<bool> {
+/// By a person's word, or by that of a line (`held`), which ends no pause.
+pub(super) fn link(
+    writing: &mut Writing,
+    link: &Link,
+    (expected, held): (ChannelState, bool),
+    now: Millis,
+) -> rusqlite::Result<bool> {
     let former = details(writing, link.channel)?;
     let linked = writing
         .connection
@@ -41,11 +47,16 @@ pub(super) fn link(writing: &mut Writing, link: &Link, expected: ChannelState, n
     if linked == 0 {
         return Ok(false);
     }
-    if former.is_some_and(|former| former != link.details) {
+    if former.is_some_and(|former| link.is_of_another_number(&former)) {
         // Whom another number may write to says nothing of this one.
         chats::forget_all(writing, link.channel)?;
+        queue::leave_unanswered(writing, link.channel, now)?;
+        recipients::leave_unknown(writing, link.channel)?;
     }
     channels::let_go(writing, link.channel)?;
+    if held && expected == ChannelState::Paused {
+        return Ok(true);
+    }
     channels::move_to(writing, link.channel, (expected, ChannelState::Connected), None, now)
 }
 

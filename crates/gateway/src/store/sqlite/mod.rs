@@ -310,11 +310,11 @@ impl Store for SqliteStore {
     }
 
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
-        self.write(move |writing| links::link(writing, &link, expected, now)).await
+        self.write(move |writing| links::link(writing, &link, (expected, false), now)).await
     }
 
     async fn link_held_channel(&self, link: Link, _: Epoch, expected: ChannelState, now: Millis) -> Result<bool> {
-        self.link_channel(link, expected, now).await
+        self.write(move |writing| links::link(writing, &link, (expected, true), now)).await
     }
 
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {

@@ -211,6 +211,29 @@ pub(super) fn end_queued(
     Ok(())
 }
 
+/// Ends as `UNKNOWN` what may have arrived from the number that the channel had before: from another one the card would
+/// come a second time. On a network of sessions that goes for what is `SENDING`, too: the session that sent it is over.
+pub(super) fn leave_unanswered(writing: &mut Writing, channel: ChannelKey, now: Millis) -> rusqlite::Result<()> {
+    let in_hand = writing.opens_chats(channel);
+    let left: Vec<(Seq, MessageStatus)> = writing
+        .connection
+        .prepare_cached(
+            "select seq, status from messages indexed by messages_open
+             where channel_key = ?1 and status <= 1 and (status = 0 and unanswered or status = 1 and ?2) order by seq",
+        )?
+        .query_map(params![channel, in_hand], |row| Ok((row.get(0)?, status(row.get(1)?)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (seq, from) in left {
+        let unknown = MessageStatus::Unknown;
+        if from == MessageStatus::Queued {
+            end_queued(writing, (channel, seq), unknown, now)?;
+        } else {
+            move_message(writing, (channel, seq), (from, unknown), &Details::default(), now)?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn cancel(
     writing: &mut Writing,
     channel: ChannelKey,

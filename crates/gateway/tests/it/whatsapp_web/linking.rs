@@ -1,8 +1,9 @@
 //! `connect`, `GET …/pairing`, and what ends a link.
 
-use fake_whatsapp::ConnectFailure;
+use fake_whatsapp::{Account, ConnectFailure};
+use serde_json::json;
 
-use super::{OWNER, Stage, owner};
+use super::{JOAO, MARIA, OWNER, Stage, owner};
 use crate::harness::wait_for;
 
 #[test]
@@ -43,6 +44,29 @@ fn a_phone_that_logs_out_leaves_a_channel_to_be_linked_anew() {
     let pairing = stage.connect("vendas");
     stage.whatsapp.scan(pairing["code"].as_str().expect("a code"), &owner().at(2)).expect("it can be scanned");
     stage.until_state("vendas", "CONNECTED");
+}
+
+#[test]
+fn what_one_phone_may_have_sent_is_not_sent_by_the_next() {
+    let stage = Stage::linked();
+    // The card arrives, and neither its answer nor its receipts do: the phone unlinks the device in that moment.
+    stage.whatsapp.faults(|faults| {
+        (faults.hang_up_before_ack, faults.take_unacked, faults.no_receipts) = (1, true, true);
+        faults.connect_failure = Some(ConnectFailure::new(401));
+    });
+    let (in_flight, waits) = (stage.accept("vendas", MARIA), stage.accept("vendas", JOAO));
+    stage.until_state("vendas", "LOGGED_OUT");
+    assert_eq!(stage.message("vendas", &in_flight)["status"], "QUEUED", "the same phone may link again");
+    stage.whatsapp.faults(|faults| faults.connect_failure = None);
+
+    let another = Account::new("551140007777", "900000000000007");
+    let pairing = stage.connect("vendas");
+    stage.whatsapp.scan(pairing["code"].as_str().expect("a code"), &another).expect("it can be scanned");
+    stage.until("vendas", &waits, "SENT");
+    let message = stage.message("vendas", &in_flight);
+    assert_eq!((&message["status"], message["unknownAt"].is_string()), (&json!("UNKNOWN"), true), "{message}");
+    let from: Vec<_> = stage.whatsapp.inbox().into_iter().map(|card| (card.to, card.from)).collect();
+    assert_eq!(from, [(MARIA.to_owned(), OWNER.to_owned()), (JOAO.to_owned(), another.phone)], "each card once");
 }
 
 #[test]
