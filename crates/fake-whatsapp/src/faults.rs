@@ -46,6 +46,8 @@ pub struct Faults {
     pub stalled_logins: Vec<String>,
     /// Accounts, as digits, that are named by their LID alone where they write.
     pub hidden: Vec<String>,
+    /// How many of the next devices that ask to be unlinked get no answer, and stay linked.
+    pub swallow_log_outs: u32,
     /// Connections are refused.
     pub connect_failure: Option<ConnectFailure>,
     /// A pause before the first stanza of a connection and before the end of the offline queue. Not a fault, but what a
@@ -118,6 +120,13 @@ impl Faults {
             return Verdict::Refuse(refusal.code);
         }
         Verdict::Take
+    }
+}
+
+impl Faults {
+    /// Whether a wish to be unlinked is not heard; counts it.
+    pub fn swallows_log_out(&mut self) -> bool {
+        spend(&mut self.swallow_log_outs)
     }
 }
 

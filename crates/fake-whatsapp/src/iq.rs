@@ -18,6 +18,10 @@ pub fn answer(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Sl
         return;
     }
     let mut state = network.lock();
+    let logs_out = attr(node, "xmlns") == "md" && node.get_optional_child("remove-companion-device").is_some();
+    if logs_out && state.faults.swallows_log_out() {
+        return;
+    }
     let asks_for_keys = attr(node, "xmlns") == "encrypt" && node.get_optional_child("key").is_some();
     let answer = match state.faults.keys_error.filter(|_| asks_for_keys) {
         Some(code) => Err((code, "refused".to_owned())),
@@ -31,7 +35,7 @@ pub fn answer(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Sl
             line.send(reply.children([error]).build())
         }
     };
-    if attr(node, "xmlns") == "md" && node.get_optional_child("remove-companion-device").is_some() {
+    if logs_out {
         state.devices.remove(slot);
         line.close();
     }

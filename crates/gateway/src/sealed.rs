@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretSlice, SecretStrin
 use sha2::{Digest, Sha256};
 
 use crate::clock::{Entropy, secret};
-use crate::store::rows::{ChannelKey, SessionKey};
+use crate::store::rows::{ChannelKey, SessionKey, SessionNumber};
 
 /// The form that is written, and the only one so far.
 const VERSION: u8 = 1;
@@ -37,13 +37,13 @@ const ID_LABEL: &[u8] = b"recado secret key id\0";
 pub enum Place<'a> {
     /// How a channel is linked to its network.
     Link(ChannelKey),
-    /// A row of a linked device's session.
-    Session { channel: ChannelKey, kind: u8, key: &'a [u8] },
+    /// A row of a linked device's session, and which of its channel's sessions that is.
+    Session { channel: ChannelKey, session: SessionNumber, kind: u8, key: &'a [u8] },
 }
 
 impl<'a> From<&'a SessionKey> for Place<'a> {
-    fn from(SessionKey { channel, kind, key }: &'a SessionKey) -> Self {
-        Self::Session { channel: *channel, kind: *kind, key }
+    fn from(SessionKey { channel, session, kind, key }: &'a SessionKey) -> Self {
+        Self::Session { channel: *channel, session: *session, kind: *kind, key }
     }
 }
 
@@ -51,8 +51,13 @@ impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(channel) => write!(f, "links/{channel}"),
-            Self::Session { channel, kind, key } => {
-                write!(f, "session_rows/{channel}/{kind}/")?;
+            Self::Session { channel, session, kind, key } => {
+                write!(f, "session_rows/{channel}/")?;
+                // What was sealed before sessions were numbered.
+                if *session != 0 {
+                    write!(f, "session {session}/")?;
+                }
+                write!(f, "{kind}/")?;
                 write_hex(key, f)
             }
         }

@@ -96,6 +96,7 @@ impl From<LineError> for ApiError {
         match error {
             LineError::Down => Self::ChannelNotConnected,
             LineError::NoAnswer => Self::Unavailable,
+            LineError::Gone => Self::ChannelNotFound,
             LineError::TooMany(seconds) => Self::RateLimited(seconds),
             LineError::Store(error) => error.into(),
         }

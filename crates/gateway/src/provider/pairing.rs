@@ -50,6 +50,9 @@ pub enum LineError {
     /// Numbers were looked up too often; with the seconds to wait.
     #[error("too many numbers were looked up")]
     TooMany(u64),
+    /// The channel was deleted meanwhile.
+    #[error("the channel was deleted")]
+    Gone,
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -165,13 +165,23 @@ fn debug_shows_no_key_and_no_secret() {
 
 #[test]
 fn a_row_of_a_session_has_its_place() {
-    let place = Place::Session { channel: 7, kind: 3, key: b"a/\xff" };
-    assert_eq!(place.to_string(), "session_rows/7/3/612fff", "it is part of what is sealed");
+    let place = Place::Session { channel: 7, session: 0, kind: 3, key: b"a/\xff" };
+    assert_eq!(
+        place.to_string(),
+        "session_rows/7/3/612fff",
+        "it is part of what is sealed, from before there were numbers"
+    );
+    let third = Place::Session { channel: 7, session: 2, kind: 3, key: b"a/\xff" };
+    assert_eq!(third.to_string(), "session_rows/7/session 2/3/612fff", "it is part of what is sealed");
     let ring = ring(NEW);
-    let sealed = ring.seal(place, b"session", &SystemEntropy).expect("a key");
-    assert_eq!(ring.open(place, &sealed).expect("it opens").expose_secret(), b"session");
-    let others = [(8, 3, &b"a/\xff"[..]), (7, 4, b"a/\xff"), (7, 3, b"a/"), (7, 3, b"")];
-    for (channel, kind, key) in others {
-        assert_eq!(error(ring.open(Place::Session { channel, kind, key }, &sealed)), SealError::Tampered);
+    let others =
+        [(8, 0, 3, &b"a/\xff"[..]), (7, 1, 3, b"a/\xff"), (7, 0, 4, b"a/\xff"), (7, 0, 3, b"a/"), (7, 0, 3, b"")];
+    for place in [place, third] {
+        let sealed = ring.seal(place, b"session", &SystemEntropy).expect("a key");
+        assert_eq!(ring.open(place, &sealed).expect("it opens").expose_secret(), b"session");
+        for (channel, session, kind, key) in others {
+            let other = Place::Session { channel, session, kind, key };
+            assert_eq!(error(ring.open(other, &sealed)), SealError::Tampered);
+        }
     }
 }

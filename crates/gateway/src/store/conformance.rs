@@ -94,6 +94,7 @@ suite! { [
         a_session_is_listed_by_prefix,
         deleted_rows_are_counted,
         a_session_ends_with_its_channel,
+        a_session_sees_nothing_of_the_one_before,
         all_sessions_are_read_in_pages,
         only_what_a_row_still_is_is_sealed_anew;
     enqueue:

@@ -4,7 +4,7 @@
 use recado_domain::channel::{ChannelState, ChannelType, Ordering};
 use recado_domain::status::MessageStatus;
 
-use super::rows::{ClaimRequest, Orphans, Seq};
+use super::rows::{ClaimRequest, Orphans, Seq, SessionNumber};
 use crate::clock::Millis;
 
 /// Most messages that one claim ends unsent, or passes: others wait for the writer, or for the channel's row, too.
@@ -29,6 +29,8 @@ pub(super) struct Line {
     pub cancel_before: Seq,
     /// How often the line came up.
     pub connections: i64,
+    /// Which of its sessions the channel has.
+    pub session: SessionNumber,
     pub front: Front,
 }
 
@@ -45,6 +47,7 @@ impl Line {
             restricted_until: None,
             cancel_before: 0,
             connections: 0,
+            session: 0,
             front: Front::default(),
         }
     }

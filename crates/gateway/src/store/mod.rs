@@ -30,9 +30,9 @@ use crate::clock::Millis;
 use commits::Follow;
 use person::{Erased, Erasure, PersonPage, PersonQuery};
 use rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
     Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
-    SessionKey, SessionRow, StoreError,
+    SessionKey, SessionOf, SessionRow, StoreError,
 };
 
 /// The result of a store operation.
@@ -89,9 +89,10 @@ pub trait Store: Send + Sync + 'static {
         now: Millis,
     ) -> Result<bool>;
     /// The same for what a line says of its channel: refused where this node does not hold the channel under this epoch.
+    /// `false` as well where the channel has another session.
     async fn move_held_channel(
         &self,
-        held: (ChannelKey, Epoch),
+        held: Held,
         expected: ChannelState,
         next: ChannelState,
         reason: Option<String>,
@@ -115,20 +116,21 @@ pub trait Store: Send + Sync + 'static {
     /// what may have arrived from that one becomes `UNKNOWN`, and what is `UNKNOWN` is not sent again.
     async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool>;
     /// The same for what a line says of its channel: refused where this node does not hold the channel under this epoch. A
-    /// channel that is `Paused` stays so.
-    async fn link_held_channel(&self, link: Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Result<bool>;
+    /// channel that is `Paused` stays so. `false` as well where the channel has another session.
+    async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool>;
     /// Replaces a link's sealed bytes where they are still these; `false` when they are not, or there is no link.
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool>;
 
     /// Values of a session, as sealed, in the order of the keys.
-    async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>>;
+    async fn session_values(&self, of: SessionOf, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>>;
     /// Keys and sealed values of a kind whose keys begin so, by key.
-    async fn session_list(&self, channel: ChannelKey, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
-    /// Makes all of these changes or none; how many rows were deleted. Refused on a deleted channel, and under an epoch
-    /// that has passed.
-    async fn write_session(&self, channel: ChannelKey, epoch: Epoch, changes: Vec<SessionChange>) -> Result<u64>;
-    /// Deletes all of a channel's session. Refused under an epoch that has passed.
-    async fn end_session(&self, channel: ChannelKey, epoch: Epoch) -> Result<()>;
+    async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
+    /// Makes all of these changes or none; how many rows were deleted. Refused on a deleted channel, for a session that is
+    /// not the channel's any more, and under an epoch that has passed.
+    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64>;
+    /// Deletes all rows of a channel's session, and gives the channel the number of the next one. Does nothing where the
+    /// session is not the channel's any more. Refused under an epoch that has passed.
+    async fn end_session(&self, held: Held) -> Result<()>;
     /// A page of the rows of all sessions, behind this one.
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>>;
     /// Replaces a row's sealed bytes where they are still these; `false` when they are not, or there is no such row.

@@ -84,6 +84,8 @@ pub struct Channel {
     pub deleted_at: Option<Millis>,
     /// Until when its network lets it open no chats.
     pub restricted_until: Option<Millis>,
+    /// Which of its sessions it has, where a phone links it.
+    pub session: SessionNumber,
 }
 
 impl Channel {
@@ -136,10 +138,27 @@ impl fmt::Debug for Link {
     }
 }
 
+/// Counts the sessions that a channel has had. Each linking has another number than the one before it, and so has each
+/// channel that is made anew.
+pub type SessionNumber = i64;
+
+/// One session of a channel.
+pub type SessionOf = (ChannelKey, SessionNumber);
+
+/// As what a node speaks for a channel: who holds it by now under another epoch, or has another session of it, is not
+/// overwritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub channel: ChannelKey,
+    pub epoch: Epoch,
+    pub session: SessionNumber,
+}
+
 /// What tells a row of a session from all others.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionKey {
     pub channel: ChannelKey,
+    pub session: SessionNumber,
     pub kind: u8,
     pub key: Vec<u8>,
 }

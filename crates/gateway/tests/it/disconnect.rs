@@ -203,7 +203,7 @@ pub fn request(server: &Server, method: &str, path: &str, key: &str, body: Optio
 }
 
 /// Ends a connection: closes it after a while, or resets it, which hyper meets as an error while a call is at work.
-fn leave(stream: TcpStream, wait: Duration, reset: bool) {
+pub fn leave(stream: TcpStream, wait: Duration, reset: bool) {
     sleep(wait);
     if reset {
         rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("an option");

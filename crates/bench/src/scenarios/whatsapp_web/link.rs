@@ -6,7 +6,7 @@ use fake_whatsapp::{Account, FakeWhatsApp};
 use recado_gateway::clock::SystemEntropy;
 use recado_gateway::sealed::{KeyRing, Place};
 use recado_gateway::store::Store;
-use recado_gateway::store::rows::SessionChange;
+use recado_gateway::store::rows::{Held, SessionChange};
 use recado_gateway::store::sqlite::SqliteStore;
 use recado_whatsapp_web::Kind;
 
@@ -20,9 +20,10 @@ pub async fn link(home: &Home, network: &FakeWhatsApp) -> Result<()> {
         let phone = format!("5521400{:05}", channel.key);
         let device = network.linked_device(&Account::new(&phone, &format!("92{:013}", channel.key)));
         let (kind, key) = (Kind::Device.number(), Vec::new());
-        let place = Place::Session { channel: channel.key, kind, key: &key };
+        let place = Place::Session { channel: channel.key, session: channel.session, kind, key: &key };
         let sealed = secrets.seal(place, &serde_json::to_vec(&device)?, &SystemEntropy)?;
-        store.write_session(channel.key, 0, vec![SessionChange::Put { kind, key, sealed, stamp: 0 }]).await?;
+        let held = Held { channel: channel.key, epoch: 0, session: channel.session };
+        store.write_session(held, vec![SessionChange::Put { kind, key, sealed, stamp: 0 }]).await?;
     }
     store.close().await;
     Ok(())

@@ -17,9 +17,9 @@ use crate::clock::Millis;
 use crate::store::commits::Follow;
 use crate::store::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::store::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
     Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
-    SessionKey, SessionRow, Settlement, StoreError,
+    SessionKey, SessionOf, SessionRow, Settlement, StoreError,
 };
 use crate::store::{Result, Store};
 
@@ -231,7 +231,7 @@ impl Store for Shaky {
 
     async fn move_held_channel(
         &self,
-        held: (ChannelKey, Epoch),
+        held: Held,
         expected: ChannelState,
         next: ChannelState,
         reason: Option<String>,
@@ -260,28 +260,28 @@ impl Store for Shaky {
         self.inner.link_channel(link, expected, now).await
     }
 
-    async fn link_held_channel(&self, link: Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Result<bool> {
-        self.inner.link_held_channel(link, epoch, expected, now).await
+    async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool> {
+        self.inner.link_held_channel(link, held, expected, now).await
     }
 
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
         self.inner.reseal_link(channel, old, new).await
     }
 
-    async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
-        self.inner.session_values(channel, kind, keys).await
+    async fn session_values(&self, of: SessionOf, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
+        self.inner.session_values(of, kind, keys).await
     }
 
-    async fn session_list(&self, channel: ChannelKey, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.inner.session_list(channel, kind, prefix).await
+    async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.inner.session_list(of, kind, prefix).await
     }
 
-    async fn write_session(&self, channel: ChannelKey, epoch: Epoch, changes: Vec<SessionChange>) -> Result<u64> {
-        self.inner.write_session(channel, epoch, changes).await
+    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64> {
+        self.inner.write_session(held, changes).await
     }
 
-    async fn end_session(&self, channel: ChannelKey, epoch: Epoch) -> Result<()> {
-        self.inner.end_session(channel, epoch).await
+    async fn end_session(&self, held: Held) -> Result<()> {
+        self.inner.end_session(held).await
     }
 
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {

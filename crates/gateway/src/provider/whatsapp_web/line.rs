@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use recado_domain::channel::ChannelState;
 use recado_domain::party::{Party, Recipient};
 use recado_domain::phone::PhoneNumber;
-use recado_whatsapp_web::{Rows, RowsError, Session, backlog};
+use recado_whatsapp_web::{Session, backlog};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +16,11 @@ use super::Shared;
 use super::accounts::QUESTIONS;
 use super::events::{End, Events};
 use super::session_rows::SessionRows;
-use super::state::BETWEEN_LOGINS;
 use crate::api::rate_limit::Bucket;
-use crate::clock::{Millis, millis};
+use crate::clock::Millis;
 use crate::provider::Via;
-use crate::provider::pairing::{LineError, Pairing};
-use crate::store::rows::{Channel, Epoch, StoreError};
+use crate::provider::pairing::Pairing;
+use crate::store::rows::{Held, SessionNumber};
 
 /// What a message waits for that meets a line which is down. The line wakes the dispatcher when it comes up.
 pub const DOWN: Duration = Duration::from_secs(5);
@@ -44,22 +42,6 @@ pub const LOST: &str = "A linha caiu; o Recado esta religando.";
 
 /// Why a line is down that only a person brings up.
 pub const PUT_DOWN: &str = "A linha esta desligada. Conecte o canal.";
-
-/// Whether a channel's line is to be looked after when the server starts: it was up, or about to be, when that ended.
-pub fn is_open(channel: &Channel) -> bool {
-    match channel.state {
-        ChannelState::Connecting | ChannelState::Connected | ChannelState::Restricted | ChannelState::Paused => true,
-        ChannelState::Disconnected => channel.state_reason.as_deref().is_some_and(|reason| reason.starts_with(LOST)),
-        ChannelState::Created | ChannelState::LoggedOut | ChannelState::Banned => false,
-    }
-}
-
-/// A session that cannot be read is no fault of the network's, but nobody can go on without it.
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
-fn unreadable(error: RowsError) -> LineError {
-    tracing::error!(%error, "a session cannot be read");
-    LineError::NoAnswer
-}
 
 /// The network's answer to a message.
 pub enum Answer {
@@ -100,27 +82,29 @@ pub struct Line {
     /// Held by each message that is being sent, and by who notes that the line is another number's.
     pub(super) in_hand: tokio::sync::RwLock<()>,
     session: RwLock<Option<Arc<Session>>>,
+    /// Which of its channel's sessions it has, or had last.
+    number: AtomicI64,
     answers: Answers,
     /// Messages that were sent to no device of their recipient: that the network takes such a one says nothing.
     nobody: Mutex<VecDeque<String>>,
     /// The task that holds the session open. Locked while that is started or stopped.
-    run: tokio::sync::Mutex<Option<Run>>,
+    pub(super) run: tokio::sync::Mutex<Option<Run>>,
     /// Held by who brings the line up.
-    linking: tokio::sync::Mutex<()>,
+    pub(super) linking: tokio::sync::Mutex<()>,
     /// Its channel was deleted: one that is made anew under the same key has a line of its own, of which this one says
     /// nothing.
     forgotten: AtomicBool,
     /// Cancelled when the line has ended that a deleted channel had under this key.
-    former: Option<CancellationToken>,
+    pub(super) former: Option<CancellationToken>,
 }
 
-struct Run {
+pub(super) struct Run {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Run {
-    fn goes_on(&self) -> bool {
+    pub(super) fn goes_on(&self) -> bool {
         !self.stop.is_cancelled() && !self.task.is_finished()
     }
 }
@@ -139,6 +123,7 @@ impl Line {
             failures: AtomicU32::new(0),
             in_hand: tokio::sync::RwLock::default(),
             session: RwLock::default(),
+            number: AtomicI64::new(0),
             answers: Answers::default(),
             nobody: Mutex::default(),
             run: tokio::sync::Mutex::default(),
@@ -148,14 +133,25 @@ impl Line {
         }
     }
 
-    /// Under which epoch this node holds the channel, as long as that has this line.
-    pub(super) fn epoch(&self) -> Option<Epoch> {
-        self.shared.epoch(self.via.key).filter(|_| !self.is_forgotten())
+    /// As what this node speaks for the channel, in the name of this one of its sessions, as long as the channel has this
+    /// line.
+    pub(super) fn held(&self, session: SessionNumber) -> Option<Held> {
+        let epoch = self.shared.epoch(self.via.key).filter(|_| !self.is_forgotten())?;
+        Some(Held { channel: self.via.key, epoch, session })
     }
 
-    /// The same while no other node can hold it.
-    pub(super) fn sure_epoch(&self) -> Option<Epoch> {
-        self.shared.sure_epoch(self.via.key).filter(|_| !self.is_forgotten())
+    /// The same of the line's own session, while no other node can hold the channel.
+    pub(super) fn sure_held(&self) -> Option<Held> {
+        self.held(self.number()).filter(|_| self.shared.leases.is_sure())
+    }
+
+    /// Which of its channel's sessions it has.
+    pub(super) fn number(&self) -> SessionNumber {
+        self.number.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_number(&self, session: SessionNumber) {
+        self.number.store(session, Ordering::Release);
     }
 
     /// Whether its channel was deleted.
@@ -255,74 +251,6 @@ impl Line {
         self.restriction.send_modify(|known| *known = Some(known.map_or(until, |known| known.max(until))));
     }
 
-    /// Brings the line up, by the session or by pairing. One that is up, or coming up, stays as it is.
-    pub async fn connect(self: &Arc<Self>, channel: &Channel, phone: Option<&PhoneNumber>) -> Result<(), LineError> {
-        let _one_at_a_time = self.linking.lock().await;
-        self.restriction.send_replace(channel.restricted_until);
-        let running = self.run.lock().await.as_ref().is_some_and(Run::goes_on);
-        let pairs =
-            matches!(*self.pairing.borrow(), Pairing::Waiting | Pairing::QrCode { .. } | Pairing::PhoneCode { .. });
-        if running && !(pairs && phone.is_some()) {
-            self.keeps_up().await;
-            return Ok(());
-        }
-        let linked = self.is_linked().await.map_err(unreadable)?;
-        let (store, now) = (&self.shared.store, self.shared.clock.now());
-        if let Some(phone) = phone.filter(|_| !linked) {
-            self.shared.codes.take(&self.via, phone, now)?;
-        }
-        if running {
-            // Codes to scan are shown now; one to type was asked for.
-            self.stop().await;
-        }
-        // Before the state: who sees that it is connecting finds how far it has come.
-        self.pairing.send_replace(if linked { Pairing::Idle } else { Pairing::Waiting });
-        let rests = if linked { store.link_rests_until(self.via.key).await? } else { None };
-        match rests.filter(|until| *until > now + millis(BETWEEN_LOGINS)) {
-            Some(until) => self.shows_ban(channel, until).await?,
-            None if matches!(channel.state, ChannelState::Connecting | ChannelState::Restricted) => {}
-            None => {
-                store.move_channel(self.via.key, channel.state, ChannelState::Connecting, None, now).await?;
-            }
-        }
-        self.start(phone.cloned()).await;
-        Ok(())
-    }
-
-    /// Takes up, when the server starts, what was under way when it ended. A linking is not: its code has gone.
-    pub async fn take_up(self: &Arc<Self>, channel: &Channel) -> Result<(), StoreError> {
-        let _one_at_a_time = self.linking.lock().await;
-        if self.is_running() {
-            // Somebody connects a channel that this node has just taken.
-            return Ok(());
-        }
-        match self.is_linked().await {
-            Ok(false) if channel.state == ChannelState::Connecting => {
-                let reason = "O servidor foi reiniciado antes de um telefone ler o codigo. Conecte de novo.".to_owned();
-                self.ended(End::NotLinked { reason }).await;
-            }
-            Ok(false) => {
-                self.ended(End::LoggedOut).await;
-            }
-            // One that cannot be read now is opened again and again.
-            Ok(true) | Err(_) => {
-                self.was_cut(channel).await?;
-                self.start(None).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a phone has linked the channel.
-    pub async fn is_linked(self: &Arc<Self>) -> Result<bool, RowsError> {
-        if let Some(former) = &self.former {
-            // What its session writes last is no session of this one.
-            former.cancelled().await;
-        }
-        let rows: Arc<dyn Rows> = self.rows();
-        Session::is_linked(&rows).await
-    }
-
     /// Whether the session is held open, or about to be.
     pub fn is_running(&self) -> bool {
         // Locked: it is being started or stopped.
@@ -330,14 +258,14 @@ impl Line {
     }
 
     /// The line runs: the channel's state says so, whatever held it.
-    async fn keeps_up(&self) {
+    pub(super) async fn keeps_up(&self) {
         if self.is_up() {
             self.shows_up(true).await;
         }
     }
 
-    pub(super) fn rows(self: &Arc<Self>) -> Arc<SessionRows> {
-        Arc::new(SessionRows { line: self.clone() })
+    pub(super) fn rows(self: &Arc<Self>, session: SessionNumber) -> Arc<SessionRows> {
+        Arc::new(SessionRows { line: self.clone(), session })
     }
 
     /// Holds the session open from now on.
@@ -350,7 +278,7 @@ impl Line {
             _ => {}
         }
         // Not while the channel is about to be given back, either: its line has been put down, or is just about to be.
-        if self.sure_epoch().is_none() || self.shared.leases.epoch(self.via.key).is_none() {
+        if self.sure_held().is_none() || self.shared.leases.epoch(self.via.key).is_none() {
             // Its channel has gone, or has just gone to another node, or may have. One that is still held is taken up when that is sure again.
             return;
         }
@@ -371,6 +299,14 @@ impl Line {
             }
         }
         *held = None;
+    }
+
+    /// The same; waits however long it takes.
+    pub(super) async fn end(&self) {
+        self.stop().await;
+        if let Some(mut run) = self.run.lock().await.take() {
+            drop((&mut run.task).await);
+        }
     }
 
     /// Ends the session, also on the phone if it can be told.
@@ -407,7 +343,7 @@ impl Line {
         let (sender, receiver) = backlog::channel();
         let opened = async {
             self.rest().await?;
-            Session::open(self.rows(), &self.shared.options, sender).await.map_err(|error| error.to_string())
+            Session::open(self.rows(self.number()), &self.shared.options, sender).await.map_err(|error| error.to_string())
         };
         let session = tokio::select! {
             () = stop.cancelled() => return End::Stopped,
@@ -430,7 +366,7 @@ impl Line {
     /// Waits until the session may log in: not within moments of its last login, nor before the end of a ban. Both outlast
     /// the process.
     async fn rest(self: &Arc<Self>) -> Result<(), String> {
-        if !self.is_linked().await.map_err(|error| error.to_string())? {
+        if !self.has_session(self.number()).await.map_err(|error| error.to_string())? {
             return Ok(());
         }
         let until = self.shared.store.link_rests_until(self.via.key).await.map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@
 //! | File | |
 //! |---|---|
 //! | `line` | one channel's line: its session, held open |
+//! | `connect` | how a line comes up: asked for, or taken up at a start |
 //! | `events` | what a session tells: codes, answers, receipts |
 //! | `state` | a line's ups, downs and ends, as the channel's state shows them |
 //! | `send` | one message: the accounts looked up, handed over, the network's answer awaited |
@@ -14,6 +15,7 @@
 
 mod accounts;
 mod codes;
+mod connect;
 mod events;
 mod line;
 mod refusal;
@@ -75,11 +77,6 @@ impl Shared {
     /// Under which epoch this node holds the channel.
     fn epoch(&self, channel: ChannelKey) -> Option<Epoch> {
         self.leases.epoch_of_line(channel)
-    }
-
-    /// The same while no other node can hold it.
-    fn sure_epoch(&self, channel: ChannelKey) -> Option<Epoch> {
-        self.epoch(channel).filter(|_| self.leases.is_sure())
     }
 
     fn wake(&self, channel: ChannelKey) {
@@ -148,12 +145,7 @@ impl Pairs for WhatsAppWeb {
     }
 
     async fn take_up(&self, via: &Via) -> Result<(), StoreError> {
-        match self.shared.store.channel(via.key).await? {
-            Some(channel) if channel.deleted_at.is_none() && line::is_open(&channel) => {
-                self.line(via).take_up(&channel).await
-            }
-            _ => Ok(()),
-        }
+        self.line(via).take_up().await
     }
 
     async fn stop(&self) {
@@ -163,7 +155,7 @@ impl Pairs for WhatsAppWeb {
 
     async fn connect(&self, channel: &Channel, phone: Option<&PhoneNumber>) -> Result<(), LineError> {
         let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
-        self.line(&via).connect(channel, phone).await
+        self.line(&via).connect(phone).await
     }
 
     fn pairing(&self, channel: ChannelKey) -> watch::Receiver<Pairing> {

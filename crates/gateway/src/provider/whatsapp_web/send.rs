@@ -225,7 +225,7 @@ impl Line {
     /// What a question without an answer means for the message that needed it: it waits, and nothing was sent.
     fn trouble(&self, error: LineError) -> SendOutcome {
         match error {
-            LineError::Down => SendOutcome::ChannelTrouble { wait: DOWN },
+            LineError::Down | LineError::Gone => SendOutcome::ChannelTrouble { wait: DOWN },
             LineError::TooMany(seconds) => SendOutcome::ChannelTrouble { wait: Duration::from_secs(seconds) },
             LineError::NoAnswer => {
                 tracing::warn!(channel.id = %self.via.id, "a number could not be looked up");

@@ -8,20 +8,21 @@ use secrecy::ExposeSecret;
 
 use super::line::Line;
 use crate::sealed::Place;
-use crate::store::rows::{ChannelKey, SessionChange, StoreError};
+use crate::store::rows::{SessionChange, SessionNumber, SessionOf, StoreError};
 
-/// The rows of one channel's session.
+/// The rows of one of a channel's sessions.
 pub struct SessionRows {
     pub line: Arc<Line>,
+    pub session: SessionNumber,
 }
 
 impl SessionRows {
-    fn channel(&self) -> ChannelKey {
-        self.line.via.key
+    fn of(&self) -> SessionOf {
+        (self.line.via.key, self.session)
     }
 
     fn place<'a>(&self, kind: Kind, key: &'a [u8]) -> Place<'a> {
-        Place::Session { channel: self.channel(), kind: kind.number(), key }
+        Place::Session { channel: self.line.via.key, session: self.session, kind: kind.number(), key }
     }
 
     fn open(&self, kind: Kind, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, RowsError> {
@@ -51,14 +52,13 @@ fn refusal(error: impl ToString) -> RowsError {
 #[async_trait]
 impl Rows for SessionRows {
     async fn get(&self, kind: Kind, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, RowsError> {
-        let sealed = self.line.shared.store.session_values(self.channel(), kind.number(), keys.clone()).await;
+        let sealed = self.line.shared.store.session_values(self.of(), kind.number(), keys.clone()).await;
         let values = keys.iter().zip(sealed.map_err(refusal)?);
         values.map(|(key, value)| value.map(|sealed| self.open(kind, key, &sealed)).transpose()).collect()
     }
 
     async fn list(&self, kind: Kind, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError> {
-        let sealed =
-            self.line.shared.store.session_list(self.channel(), kind.number(), prefix).await.map_err(refusal)?;
+        let sealed = self.line.shared.store.session_list(self.of(), kind.number(), prefix).await.map_err(refusal)?;
         let rows = sealed.into_iter();
         rows.map(|(key, sealed)| self.open(kind, &key, &sealed).map(|value| (key, value))).collect()
     }
@@ -66,7 +66,7 @@ impl Rows for SessionRows {
     async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
         let sealed = changes.into_iter().map(|change| self.change(change)).collect::<Result<_, _>>()?;
         // Two that write one session would ruin it.
-        let epoch = self.line.epoch().ok_or(StoreError::Fenced).map_err(refusal)?;
-        self.line.shared.store.write_session(self.channel(), epoch, sealed).await.map_err(refusal)
+        let held = self.line.held(self.session).ok_or(StoreError::Fenced).map_err(refusal)?;
+        self.line.shared.store.write_session(held, sealed).await.map_err(refusal)
     }
 }

@@ -74,13 +74,13 @@ impl Line {
     async fn try_move(&self, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
         let (store, key) = (&self.shared.store, self.via.key);
         // What another node may hold is not this one's to tell of.
-        let Some(epoch) = self.sure_epoch() else { return Ok(true) };
-        let Some(channel) = store.channel(key).await?.filter(|channel| channel.deleted_at.is_none()) else {
-            return Ok(true);
-        };
+        let Some(held) = self.sure_held() else { return Ok(true) };
+        // Nor is what a channel has that was made anew.
+        let is_ours = |channel: &Channel| channel.deleted_at.is_none() && channel.session == held.session;
+        let Some(channel) = store.channel(key).await?.filter(is_ours) else { return Ok(true) };
         let Some((state, reason)) = next(&channel) else { return Ok(true) };
         let now = self.shared.clock.now();
-        match store.move_held_channel((key, epoch), channel.state, state, reason, now).await {
+        match store.move_held_channel(held, channel.state, state, reason, now).await {
             Ok(true) => {
                 tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = state.name(), "channel moved");
                 Ok(true)
@@ -132,7 +132,7 @@ impl Line {
         // What is in hand finds the line down, and ends: the store hears what became of it under the former number.
         let _none_in_hand = self.in_hand.write().await;
         for _ in 0..TRIES {
-            let Some(epoch) = self.sure_epoch() else { return Ok(()) };
+            let Some(held) = self.sure_held() else { return Ok(()) };
             let Some(channel) = store.channel(key).await? else { return Ok(()) };
             // In other states nothing is sent, and the line is about to be put down.
             if !matches!(channel.state, Connected | Connecting | Disconnected | Paused | Restricted) {
@@ -142,7 +142,7 @@ impl Line {
             let sealed = self.shared.secrets.seal(Place::Link(key), b"{}", &*self.shared.entropy);
             let Ok(sealed) = sealed else { return Ok(()) };
             let link = Link { channel: key, details: details.to_owned(), sealed };
-            match store.link_held_channel(link, epoch, channel.state, self.shared.clock.now()).await {
+            match store.link_held_channel(link, held, channel.state, self.shared.clock.now()).await {
                 // Somebody else moved the channel meanwhile.
                 Ok(false) => {}
                 Err(StoreError::Fenced) => return Ok(()),
@@ -292,9 +292,9 @@ impl Line {
     pub(super) async fn shows_ban(&self, channel: &Channel, until: Millis) -> Result<(), StoreError> {
         let (store, now) = (&self.shared.store, self.shared.clock.now());
         if channel.state != ChannelState::Restricted {
-            store
-                .move_channel(self.via.key, channel.state, ChannelState::Restricted, Some(suspended(until)), now)
-                .await?;
+            let held = self.sure_held().ok_or(StoreError::Fenced)?;
+            let (next, reason) = (ChannelState::Restricted, Some(suspended(until)));
+            store.move_held_channel(held, channel.state, next, reason, now).await?;
         }
         store.restrict_channel(self.via.key, until, suspended(until), now).await?;
         self.restricted(until);
@@ -333,7 +333,7 @@ impl Line {
             End::TemporarilyBanned { .. } => "O WhatsApp recusou a ligacao por enquanto. Tente mais tarde.".to_owned(),
         };
         // What cannot be read may be linked.
-        if self.is_linked().await.unwrap_or(true) { end } else { End::NotLinked { reason } }
+        if self.has_session(self.number()).await.unwrap_or(true) { end } else { End::NotLinked { reason } }
     }
 
     /// Whether one of our own nodes may have opened the session: one whose machine stood still, and that did not know yet
@@ -343,12 +343,18 @@ impl Line {
         !self.shared.leases.is_alone() && now - before > millis(SOON)
     }
 
+    /// Deletes the session's rows; what the channel has from now on is another session.
     async fn forget_session(&self) {
         // Where another node has the channel by now, it may have a session of its own.
-        let Some(epoch) = self.epoch() else { return };
-        if let Err(error) = self.shared.store.end_session(self.via.key, epoch).await {
-            // What is left opens nothing: the network has ended it.
-            tracing::warn!(channel.id = %self.via.id, %error, "a session that has ended could not be deleted");
+        while let Some(held) = self.held(self.number()) {
+            match self.shared.store.end_session(held).await {
+                Ok(()) => return self.set_number(held.session + 1),
+                Err(StoreError::Fenced) => return,
+                Err(error) => {
+                    tracing::warn!(channel.id = %self.via.id, %error, "a session that has ended waits for the store");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
         }
     }
 }

@@ -12,8 +12,8 @@ use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{DAY, Ground, NOW, ids, request, sent};
 use crate::store::rows::{
-    Channel, ClaimRequest, Enqueued, Institution, KnownAccount, Named, NewChannel, NewMessage, PurgeRequest, Receipt,
-    Settlement, Unanswered,
+    Channel, ClaimRequest, Enqueued, Held, Institution, KnownAccount, Named, NewChannel, NewMessage, PurgeRequest,
+    Receipt, Settlement, Unanswered,
 };
 
 pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
@@ -34,6 +34,7 @@ pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
         created_at: NOW,
         deleted_at: None,
         restricted_until: None,
+        session: 0,
     };
     assert_eq!(made, expected);
     assert_eq!(ground.store.channel(made.key).await.expect("read"), Some(expected.clone()));
@@ -229,7 +230,8 @@ pub(super) async fn a_channel_moves_only_from_the_expected_state(ground: Ground)
     assert!(ground.store.move_channel(key, paused, connected, None, NOW).await.expect("stored"));
     assert_eq!(ground.store.channel(key).await.expect("read").expect("there").state_reason, None);
 
-    let held = |from, to| ground.store.move_held_channel((key, 0), from, to, None, NOW);
+    let held =
+        |from, to| ground.store.move_held_channel(Held { channel: key, epoch: 0, session: 0 }, from, to, None, NOW);
     assert!(!held(paused, connected).await.expect("answered"));
     assert!(held(connected, paused).await.expect("stored"));
     assert!(held(paused, connected).await.expect("stored"));

@@ -9,10 +9,10 @@ use super::db::{Db, Done, Failure, args, not_understood};
 use super::{accounts, chats, links, recipients, sessions};
 use crate::clock::Millis;
 use crate::store::line::keeps_restriction;
-use crate::store::rows::{Channel, ChannelKey, Epoch, NewChannel, Seq};
+use crate::store::rows::{Channel, ChannelKey, Held, NewChannel, Seq};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
-                       deleted_at, settings, (select details from links where channel_key = key), restricted_until";
+                       deleted_at, settings, (select details from links where channel_key = key), restricted_until, session";
 
 /// The highest number that any message was given, also one that is not visible yet.
 const LAST_SEQ: &str = "(select case when is_called then last_value else 0 end from messages_seq_seq)";
@@ -36,6 +36,7 @@ fn channel(row: &Row) -> Done<Channel> {
         settings: serde_json::from_str(row.get(11)).map_err(|_| not_understood("channel setting"))?,
         link: row.get(12),
         restricted_until: row.get(13),
+        session: row.get(14),
     })
 }
 
@@ -101,7 +102,8 @@ pub(super) async fn create(db: Db<'_>, new: &NewChannel) -> Done<Option<Channel>
              set name = excluded.name, state = excluded.state, state_reason = null,
                  connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
                  settings = excluded.settings, restricted_until = null, deleted_at = null, version = excluded.version,
-                 cancel_before = {LAST_SEQ}, connections = channels.connections + 1, {LOOK_AGAIN}
+                 cancel_before = {LAST_SEQ}, connections = channels.connections + 1,
+                 session = channels.session + 1, {LOOK_AGAIN}
              -- Another type would find the former one's messages in its history.
              where channels.deleted_at is not null and channels.type = excluded.type
          returning {COLUMNS}"
@@ -149,14 +151,13 @@ pub(super) async fn move_to(
 /// The same where the channel is held under this epoch.
 pub(super) async fn move_held(
     db: Db<'_>,
-    (key, epoch): (ChannelKey, Epoch),
+    held: Held,
     states: (ChannelState, ChannelState),
     reason: Option<&str>,
     now: Millis,
 ) -> Done<bool> {
-    let Some(locked) = super::lock::lock(db, key).await? else { return Ok(false) };
-    locked.fence(epoch)?;
-    move_to(db, key, states, reason, now).await
+    let Some(locked) = super::lock::lock(db, held.channel).await? else { return Ok(false) };
+    Ok(locked.has(held)? && move_to(db, held.channel, states, reason, now).await?)
 }
 
 /// Lets a channel open no chats until then, unless a later time stands.
@@ -214,7 +215,7 @@ pub(super) async fn delete(db: Db<'_>, key: ChannelKey, now: Millis) -> Done<()>
     );
     db.run(&sql, args![key, now]).await?;
     links::delete(db, key).await?;
-    sessions::end(db, key).await?;
+    sessions::delete(db, key).await?;
     chats::forget_all(db, key).await?;
     recipients::leave_unknown(db, key).await?;
     for table in ["recipient_pace", "early_receipts"] {

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::db::{Db, Done, args};
 use super::{channels, chats, queue, recipients};
 use crate::clock::Millis;
-use crate::store::rows::{ChannelKey, Epoch, Link};
+use crate::store::rows::{ChannelKey, Held, Link};
 
 pub(super) async fn all(db: Db<'_>) -> Done<Vec<Link>> {
     let sql = "select channel_key, details, sealed from links join channels on key = channel_key
@@ -59,9 +59,11 @@ async fn write(db: Db<'_>, link: &Link, expected: ChannelState, now: Millis) -> 
 }
 
 /// By the word of a line, where the channel is held under this epoch; it ends no pause.
-pub(super) async fn link_held(db: Db<'_>, new: &Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Done<bool> {
+pub(super) async fn link_held(db: Db<'_>, new: &Link, held: Held, expected: ChannelState, now: Millis) -> Done<bool> {
     let Some(locked) = super::lock::lock(db, new.channel).await? else { return Ok(false) };
-    locked.fence(epoch)?;
+    if !locked.has(held)? {
+        return Ok(false);
+    }
     if expected == ChannelState::Paused {
         write(db, new, expected, now).await
     } else {

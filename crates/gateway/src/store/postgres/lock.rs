@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use super::db::{Db, Done, Failure, args, not_understood};
 use crate::clock::Millis;
 use crate::store::line::{Front, Line};
-use crate::store::rows::{ChannelKey, Epoch};
+use crate::store::rows::{ChannelKey, Epoch, Held};
 
 /// A channel whose row this transaction holds: until its end nobody else claims, settles or calls back.
 pub(super) struct Locked {
@@ -29,7 +29,7 @@ pub(super) async fn lock(db: Db<'_>, key: ChannelKey) -> Done<Option<Locked>> {
 pub(super) async fn lock_all(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<ChannelKey, Locked>> {
     let sql = "select key, type, state, connected_at is not null, deleted_at is not null, next_send_at,
                       restricted_until, front_before, front_until, front_latest, front_per_day, lease_epoch,
-                      cancel_before, connections,
+                      cancel_before, connections, session,
                       -- For this transaction only.
                       set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)
                from channels where key = any($1)
@@ -58,6 +58,7 @@ fn locked(row: &Row) -> Done<Locked> {
         restricted_until: row.get(6),
         cancel_before: row.get(12),
         connections: row.get(13),
+        session: row.get(14),
         front,
         ..Line::of(kind, state)
     };
@@ -68,6 +69,12 @@ impl Locked {
     /// Refuses a node whose time with this channel has passed.
     pub fn fence(&self, epoch: Epoch) -> Done<()> {
         if self.epoch == epoch { Ok(()) } else { Err(Failure::Fenced) }
+    }
+
+    /// The same; whether the channel has this session.
+    pub fn has(&self, held: Held) -> Done<bool> {
+        self.fence(held.epoch)?;
+        Ok(self.line.session == held.session)
     }
 
     /// Reads the row again, after it was changed elsewhere in this transaction.

@@ -46,9 +46,9 @@ use tokio::sync::watch;
 use super::commits::{Change, Follow, Follower};
 use super::person::{Erased, Erasure, PersonPage, PersonQuery};
 use super::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
     Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
-    SessionKey, SessionRow, StoreError,
+    SessionKey, SessionOf, SessionRow, StoreError,
 };
 use super::{Result, Store};
 use crate::clock::Millis;
@@ -201,7 +201,7 @@ impl Store for PgStore {
 
     async fn move_held_channel(
         &self,
-        held: (ChannelKey, Epoch),
+        held: Held,
         expected: ChannelState,
         next: ChannelState,
         reason: Option<String>,
@@ -240,10 +240,10 @@ impl Store for PgStore {
         linked.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
     }
 
-    async fn link_held_channel(&self, link: Link, epoch: Epoch, expected: ChannelState, now: Millis) -> Result<bool> {
+    async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool> {
         let channel = link.channel;
         let linked: Result<bool> =
-            transaction!(self.pool, db => links::link_held(db, &link, epoch, expected, now).await);
+            transaction!(self.pool, db => links::link_held(db, &link, held, expected, now).await);
         linked.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
     }
 
@@ -251,20 +251,20 @@ impl Store for PgStore {
         transaction!(self.pool, db => links::reseal(db, channel, &old, &new).await)
     }
 
-    async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
-        plainly!(self.pool, db => sessions::values(db, (channel, kind), &keys))
+    async fn session_values(&self, of: SessionOf, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
+        plainly!(self.pool, db => sessions::values(db, (of, kind), &keys))
     }
 
-    async fn session_list(&self, channel: ChannelKey, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        plainly!(self.pool, db => sessions::list(db, (channel, kind), &prefix))
+    async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        plainly!(self.pool, db => sessions::list(db, (of, kind), &prefix))
     }
 
-    async fn write_session(&self, channel: ChannelKey, epoch: Epoch, changes: Vec<SessionChange>) -> Result<u64> {
-        transaction!(self.pool, db => sessions::write(db, (channel, epoch), &changes).await)
+    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64> {
+        transaction!(self.pool, db => sessions::write(db, held, &changes).await)
     }
 
-    async fn end_session(&self, channel: ChannelKey, epoch: Epoch) -> Result<()> {
-        transaction!(self.pool, db => sessions::end_held(db, (channel, epoch)).await)
+    async fn end_session(&self, held: Held) -> Result<()> {
+        transaction!(self.pool, db => sessions::end_held(db, held).await)
     }
 
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {

@@ -16,7 +16,7 @@ use crate::clock::Millis;
 use crate::store::Store;
 use crate::store::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
 use crate::store::rows::{
-    Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Link, NewMessage, Outcomes, Settlement,
+    Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Held, Link, NewMessage, Outcomes, Settlement,
     StoreError,
 };
 
@@ -243,23 +243,24 @@ async fn what_was_given_back_is_nobodys_until_it_is_taken() {
     assert_eq!(store.holder(channel).await.expect("read").map(|node| node.id), Some(first), "of that it knows nothing");
     store.give_back(first, &[(channel, epoch)]).await.expect("given back");
     assert!(matches!(claim(epoch).await, Err(StoreError::Fenced)));
-    assert!(matches!(store.end_session(channel, epoch).await, Err(StoreError::Fenced)));
+    assert!(matches!(store.end_session(Held { channel, epoch, session: 0 }).await, Err(StoreError::Fenced)));
     let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
-    let says_down = |epoch| store.move_held_channel((channel, epoch), up, down, None, NOW);
+    let says_down = |epoch| store.move_held_channel(Held { channel, epoch, session: 0 }, up, down, None, NOW);
     assert!(matches!(says_down(epoch).await, Err(StoreError::Fenced)));
     let links = |epoch| {
         let link = Link { channel, details: "{}".to_owned(), sealed: vec![1] };
-        store.link_held_channel(link, epoch, down, NOW)
+        store.link_held_channel(link, Held { channel, epoch, session: 1 }, down, NOW)
     };
     assert!(matches!(links(epoch).await, Err(StoreError::Fenced)));
     assert_eq!(store.held(first).await.expect("read"), []);
     let taken = take_when_unlocked(&store, second).await;
     assert_eq!(taken.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [channel]);
     assert_eq!(claim(taken[0].1).await.expect("it has the channel").messages.len(), 1);
-    store.end_session(channel, taken[0].1).await.expect("it has the channel");
     assert!(says_down(taken[0].1).await.expect("it has the channel"));
     assert!(!says_down(taken[0].1).await.expect("it has the channel"), "it is down");
     assert!(matches!(links(epoch).await, Err(StoreError::Fenced)), "the former holder says nothing of it");
+    let held = Held { channel, epoch: taken[0].1, session: 0 };
+    store.end_session(held).await.expect("it has the channel");
     assert!(links(taken[0].1).await.expect("it has the channel"));
 }
 

@@ -15,7 +15,7 @@ use crate::store::rows::{Channel, ChannelKey, NewChannel, Seq};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), next_send_at, \
-                       restricted_until, cancel_before, connections";
+                       restricted_until, cancel_before, connections, session";
 
 fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
     let id: String = row.get(3)?;
@@ -34,6 +34,7 @@ fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
         settings: serde_json::from_str(&row.get::<_, String>(11)?).map_err(|_| not_understood("channel setting"))?,
         link: row.get(12)?,
         restricted_until: row.get(14)?,
+        session: row.get(17)?,
     })
 }
 
@@ -47,6 +48,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<(ChannelKey, Known)> {
         restricted_until: channel.restricted_until,
         cancel_before: row.get(15)?,
         connections: row.get(16)?,
+        session: channel.session,
         ..Line::of(channel.kind, channel.state)
     };
     Ok((channel.key, Known { line, open: 0 }))
@@ -105,7 +107,7 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
              set name = excluded.name, state = excluded.state, state_reason = null,
                  connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
                  settings = excluded.settings, restricted_until = null, deleted_at = null, cancel_before = ?9,
-                 connections = connections + 1
+                 connections = connections + 1, session = session + 1
              -- Another type would find the former one's messages in its history.
              where deleted_at is not null and type = excluded.type
          returning {COLUMNS}"
@@ -239,7 +241,7 @@ pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rus
         params![key, now, last_seq],
     )?;
     links::delete(writing, key)?;
-    sessions::end(writing, key)?;
+    sessions::delete(writing, key)?;
     chats::forget_all(writing, key)?;
     recipients::leave_unknown(writing, key)?;
     for table in ["recipient_pace", "early_receipts"] {

@@ -40,9 +40,9 @@ use super::commits::{Change, Follow};
 use super::line::Line;
 use super::person::{Erased, Erasure, PersonPage, PersonQuery};
 use super::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Health, Institution, KnownAccount,
+    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
     Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
-    SessionKey, SessionRow, StoreError,
+    SessionKey, SessionOf, SessionRow, StoreError,
 };
 use super::{Result, Store};
 use crate::clock::Millis;
@@ -66,6 +66,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/0008_default_country.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0009_logins.sql")),
     M::up(include_str!("../../../../../migrations/sqlite/0010_people.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/0011_sessions.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
@@ -133,6 +134,11 @@ impl Writing {
         let channel = channels::one(&self.connection, key)?;
         self.changes.extend(channel.map(|channel| Change::Channel(Box::new(channel))));
         Ok(())
+    }
+
+    /// Whether this is the channel's session.
+    fn has(&self, held: Held) -> bool {
+        self.lines.get(&held.channel).is_some_and(|known| known.line.session == held.session)
     }
 
     fn opens_chats(&self, key: ChannelKey) -> bool {
@@ -280,13 +286,17 @@ impl Store for SqliteStore {
 
     async fn move_held_channel(
         &self,
-        (key, _): (ChannelKey, Epoch),
+        held: Held,
         expected: ChannelState,
         next: ChannelState,
         reason: Option<String>,
         now: Millis,
     ) -> Result<bool> {
-        self.move_channel(key, expected, next, reason, now).await
+        let moved = move |writing: &mut Writing| {
+            let states = (expected, next);
+            Ok(writing.has(held) && channels::move_to(writing, held.channel, states, reason.as_deref(), now)?)
+        };
+        self.write(moved).await
     }
 
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
@@ -313,28 +323,30 @@ impl Store for SqliteStore {
         self.write(move |writing| links::link(writing, &link, (expected, false), now)).await
     }
 
-    async fn link_held_channel(&self, link: Link, _: Epoch, expected: ChannelState, now: Millis) -> Result<bool> {
-        self.write(move |writing| links::link(writing, &link, (expected, true), now)).await
+    async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool> {
+        let linked =
+            move |writing: &mut Writing| Ok(writing.has(held) && links::link(writing, &link, (expected, true), now)?);
+        self.write(linked).await
     }
 
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
         self.write(move |writing| links::reseal(writing, channel, &old, &new)).await
     }
 
-    async fn session_values(&self, channel: ChannelKey, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
-        self.readers.read(move |connection| sessions::values(connection, (channel, kind), &keys)).await
+    async fn session_values(&self, of: SessionOf, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
+        self.readers.read(move |connection| sessions::values(connection, (of, kind), &keys)).await
     }
 
-    async fn session_list(&self, channel: ChannelKey, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.readers.read(move |connection| sessions::list(connection, (channel, kind), &prefix)).await
+    async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.readers.read(move |connection| sessions::list(connection, (of, kind), &prefix)).await
     }
 
-    async fn write_session(&self, channel: ChannelKey, _: Epoch, changes: Vec<SessionChange>) -> Result<u64> {
-        self.write(move |writing| sessions::write(writing, channel, &changes)).await
+    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64> {
+        self.write(move |writing| sessions::write(writing, held, &changes)).await
     }
 
-    async fn end_session(&self, channel: ChannelKey, _: Epoch) -> Result<()> {
-        self.write(move |writing| sessions::end(writing, channel)).await
+    async fn end_session(&self, held: Held) -> Result<()> {
+        self.write(move |writing| sessions::end(writing, held)).await
     }
 
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {

@@ -3,47 +3,50 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Writing;
-use crate::store::rows::{ChannelKey, SessionChange, SessionKey, SessionRow};
+use crate::store::rows::{ChannelKey, Held, SessionChange, SessionKey, SessionOf, SessionRow};
 
 pub(super) fn values(
     connection: &Connection,
-    (channel, kind): (ChannelKey, u8),
+    ((channel, session), kind): (SessionOf, u8),
     keys: &[Vec<u8>],
 ) -> rusqlite::Result<Vec<Option<Vec<u8>>>> {
-    let sql = "select sealed from session_rows where channel_key = ?1 and kind = ?2 and key = ?3";
+    let sql = "select sealed from session_rows where channel_key = ?1 and kind = ?2 and key = ?3 and session = ?4";
     let mut statement = connection.prepare_cached(sql)?;
-    let values = keys.iter().map(|key| statement.query_row(params![channel, kind, key], |row| row.get(0)).optional());
-    values.collect()
+    let mut value = |key| statement.query_row(params![channel, kind, key, session], |row| row.get(0)).optional();
+    keys.iter().map(&mut value).collect()
 }
 
 pub(super) fn list(
     connection: &Connection,
-    (channel, kind): (ChannelKey, u8),
+    ((channel, session), kind): (SessionOf, u8),
     prefix: &[u8],
 ) -> rusqlite::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut statement = connection.prepare_cached(
         "select key, sealed from session_rows
-         where channel_key = ?1 and kind = ?2 and key >= ?3 and (?4 is null or key < ?4) order by key",
+         where channel_key = ?1 and kind = ?2 and key >= ?3 and (?4 is null or key < ?4) and session = ?5 order by key",
     )?;
-    let rows = statement
-        .query_map(params![channel, kind, prefix, SessionKey::behind(prefix)], |row| Ok((row.get(0)?, row.get(1)?)));
-    rows?.collect()
+    let asked = params![channel, kind, prefix, SessionKey::behind(prefix), session];
+    statement.query_map(asked, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-pub(super) fn write(writing: &mut Writing, channel: ChannelKey, changes: &[SessionChange]) -> rusqlite::Result<u64> {
-    if writing.lines.get(&channel).is_none_or(|known| known.line.deleted) {
+pub(super) fn write(writing: &mut Writing, held: Held, changes: &[SessionChange]) -> rusqlite::Result<u64> {
+    if writing.lines.get(&held.channel).is_none_or(|known| known.line.deleted) {
         return Err(rusqlite::Error::ToSqlConversionFailure("the channel was deleted".into()));
     }
-    changes.iter().try_fold(0, |deleted, change| Ok(deleted + apply(&writing.connection, channel, change)?))
+    if !writing.has(held) {
+        return Err(rusqlite::Error::ToSqlConversionFailure("the session has ended".into()));
+    }
+    let of = (held.channel, held.session);
+    changes.iter().try_fold(0, |deleted, change| Ok(deleted + apply(&writing.connection, of, change)?))
 }
 
 /// Makes a change; gives how many rows it deleted.
-fn apply(connection: &Connection, channel: ChannelKey, change: &SessionChange) -> rusqlite::Result<u64> {
+fn apply(connection: &Connection, (channel, session): SessionOf, change: &SessionChange) -> rusqlite::Result<u64> {
     let deleted = match change {
         SessionChange::Put { kind, key, sealed, stamp } => {
-            let sql = "insert or replace into session_rows (channel_key, kind, key, sealed, stamp)
-                       values (?1, ?2, ?3, ?4, ?5)";
-            connection.prepare_cached(sql)?.execute(params![channel, kind, key, sealed, stamp])?;
+            let sql = "insert or replace into session_rows (channel_key, kind, key, sealed, stamp, session)
+                       values (?1, ?2, ?3, ?4, ?5, ?6)";
+            connection.prepare_cached(sql)?.execute(params![channel, kind, key, sealed, stamp, session])?;
             0
         }
         SessionChange::Delete { kind, key } => {
@@ -63,7 +66,20 @@ fn apply(connection: &Connection, channel: ChannelKey, change: &SessionChange) -
     Ok(deleted.try_into().unwrap_or(u64::MAX))
 }
 
-pub(super) fn end(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {
+/// Ends a session: what comes after it has another number.
+pub(super) fn end(writing: &mut Writing, held: Held) -> rusqlite::Result<()> {
+    if !writing.has(held) {
+        return Ok(());
+    }
+    delete(writing, held.channel)?;
+    let sql = "update channels set session = session + 1 where key = ?1";
+    writing.connection.prepare_cached(sql)?.execute([held.channel])?;
+    writing.line(held.channel).into_iter().for_each(|line| line.session += 1);
+    Ok(())
+}
+
+/// Deletes what a channel has of sessions.
+pub(super) fn delete(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {
     writing.connection.prepare_cached("delete from session_rows where channel_key = ?1")?.execute([channel])?;
     Ok(())
 }
@@ -74,11 +90,13 @@ pub(super) fn page(
     limit: usize,
 ) -> rusqlite::Result<Vec<SessionRow>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let columns = "select channel_key, kind, key, sealed from session_rows";
+    // A look at tables that are older finds no number in them.
+    let session = if connection.column_exists(None, "session_rows", "session")? { "session" } else { "0" };
+    let columns = format!("select channel_key, kind, key, sealed, {session} from session_rows");
     let order = "order by channel_key, kind, key limit ?1";
     match after {
         None => connection.prepare_cached(&format!("{columns} {order}"))?.query_map([limit], row)?.collect(),
-        Some(SessionKey { channel, kind, key }) => connection
+        Some(SessionKey { channel, kind, key, .. }) => connection
             .prepare_cached(&format!("{columns} where (channel_key, kind, key) > (?2, ?3, ?4) {order}"))?
             .query_map(params![limit, channel, kind, key], row)?
             .collect(),
@@ -86,12 +104,12 @@ pub(super) fn page(
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
-    let of = SessionKey { channel: row.get(0)?, kind: row.get(1)?, key: row.get(2)? };
+    let of = SessionKey { channel: row.get(0)?, kind: row.get(1)?, key: row.get(2)?, session: row.get(4)? };
     Ok(SessionRow { of, sealed: row.get(3)? })
 }
 
 pub(super) fn reseal(writing: &Writing, old: &SessionRow, new: &[u8]) -> rusqlite::Result<bool> {
-    let SessionKey { channel, kind, key } = &old.of;
+    let SessionKey { channel, kind, key, .. } = &old.of;
     let sql = "update session_rows set sealed = ?5 where channel_key = ?1 and kind = ?2 and key = ?3 and sealed = ?4";
     let resealed = writing.connection.prepare_cached(sql)?.execute(params![channel, kind, key, old.sealed, new])?;
     Ok(resealed == 1)

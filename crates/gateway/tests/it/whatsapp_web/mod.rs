@@ -3,6 +3,7 @@
 //! `RECADO_TEST_NODES=1` runs the tests on PostgreSQL, `2` with a second node that has its share of the channels.
 
 mod baileys;
+mod identity;
 mod kill;
 mod line;
 mod linking;
@@ -52,12 +53,16 @@ pub struct Stage {
 impl Stage {
     /// With some people on WhatsApp, and no channel.
     pub fn set() -> Self {
+        Self::set_on(setting("RECADO_TEST_NODES").unwrap_or(0))
+    }
+
+    /// The same with so many nodes on PostgreSQL; 0 is one with a file.
+    pub fn set_on(nodes: u64) -> Self {
         let whatsapp = Arc::new(FakeWhatsApp::start());
         whatsapp.add_contact(MARIA, "900000000000002");
         whatsapp.add_contact(KNOWN, "900000000000003");
         whatsapp.add_contact(JOAO, "900000000000004");
         whatsapp.add_alias(TYPED, KNOWN);
-        let nodes = setting("RECADO_TEST_NODES").unwrap_or(0);
         let mut home = if nodes > 0 { Home::in_own_database() } else { Home::init() };
         let scopes = "messages.send,messages.read,channels.read,channels.write";
         let key = create_key(&home, "live", scopes, "unlimited");

@@ -16,7 +16,9 @@ use crate::store::Store;
 use crate::store::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
 use crate::store::person::{Person, PersonPart, PersonQuery, PersonRow};
 use crate::store::postgres::PgStore;
-use crate::store::rows::{ApiKey, ClaimRequest, Enqueued, Link, Named, NewMessage, Receipt, SessionChange, Settlement};
+use crate::store::rows::{
+    ApiKey, ClaimRequest, Enqueued, Held, Link, Named, NewMessage, Receipt, SessionChange, Settlement,
+};
 
 const MARIA: &str = "5511999998888";
 
@@ -55,7 +57,10 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
     let link = Link { channel, details: "{}".to_owned(), sealed: vec![0, 255, 1] };
     assert!(store.link_channel(link, ChannelState::Connected, NOW).await.expect("stored"));
     let put = |key: &[u8]| SessionChange::Put { kind: 2, key: key.to_vec(), sealed: vec![0; 3], stamp: 5 };
-    store.write_session(channel, 0, vec![put(&[0xff]), put(b"a"), put(b""), put(b"B")]).await.expect("stored");
+    store
+        .write_session(Held { channel, epoch: 0, session: 0 }, vec![put(&[0xff]), put(b"a"), put(b""), put(b"B")])
+        .await
+        .expect("stored");
     // By their bytes, upper case comes before lower case, and letters with signs behind both.
     for phone in ["b", "B", "ação", MARIA] {
         store.note_account(channel, phone.to_owned(), Some(Party::of_number(MARIA)), NOW).await.expect("stored");
