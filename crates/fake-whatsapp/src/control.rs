@@ -60,6 +60,7 @@ fn act(whatsapp: &FakeWhatsApp, path: &str, asked: &Value) -> Result<Value> {
             whatsapp.stream_error(text(asked, "account")?, code.context("code is not a number up to 65535")?);
         }
         "/replace" => whatsapp.replace(text(asked, "account")?),
+        "/expel" => whatsapp.expel(text(asked, "account")?, text(asked, "conflict")?),
         "/log_out" => whatsapp.log_out(text(asked, "account")?),
         "/inbox" => return Ok(whatsapp.inbox().iter().map(received).collect()),
         "/counters" => return Ok(json!(whatsapp.counters())),

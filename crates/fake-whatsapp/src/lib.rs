@@ -265,6 +265,11 @@ impl FakeWhatsApp {
         self.state().end_connections(account, Some(&connection::conflict(None, "replaced")));
     }
 
+    /// Ends them with a conflict of this type; the devices stay linked.
+    pub fn expel(&self, account: &str, conflict: &str) {
+        self.state().end_connections(account, Some(&connection::conflict(None, conflict)));
+    }
+
     /// Unlinks an account's devices, as its owner does on the phone: those that are there hear it, and none can log in.
     pub fn log_out(&self, account: &str) {
         let mut state = self.state();

@@ -56,6 +56,8 @@ pub enum Event {
     LoggedOut {
         code: Option<u16>,
     },
+    /// The network has ended the session, and not said that the device is unlinked: the next login finds out. Final.
+    Expelled,
     /// Another process uses the same session. Final.
     Replaced,
     /// Final for this session; another may be opened when the ban is over.
@@ -128,6 +130,7 @@ impl Weigh for Event {
             | Self::Up
             | Self::Down
             | Self::LoggedOut { .. }
+            | Self::Expelled
             | Self::Replaced
             | Self::TemporarilyBanned { .. }
             | Self::Banned { .. }

@@ -64,8 +64,17 @@ fn logged_out(out: &library::LoggedOut) -> Event {
         (ConnectFailureReason::AccountLocked | ConnectFailureReason::UnknownLogout, Some(code)) => {
             Event::Banned { code }
         }
-        _ => Event::LoggedOut { code: code.filter(|_| out.raw.is_some()) },
+        _ if is_certain(out) => Event::LoggedOut { code: code.filter(|_| out.raw.is_some()) },
+        _ => Event::Expelled,
     }
+}
+
+/// Whether the device is unlinked: a login was refused, the network says so, or it was our own wish. The library takes every
+/// conflict for that which it does not know.
+fn is_certain(out: &library::LoggedOut) -> bool {
+    let Some(said) = out.raw.as_ref().filter(|_| !out.on_connect) else { return true };
+    let conflict = said.get_optional_child("conflict");
+    conflict.is_some_and(|conflict| conflict.attrs().optional_string("type").as_deref() == Some("device_removed"))
 }
 
 /// A refusal with no event of its own. The library tries again after 500 and 503 alone.

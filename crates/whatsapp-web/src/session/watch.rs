@@ -190,6 +190,7 @@ fn is_final(event: &Event) -> bool {
     matches!(
         event,
         Event::LoggedOut { .. }
+            | Event::Expelled
             | Event::Replaced
             | Event::TemporarilyBanned { .. }
             | Event::Banned { .. }

@@ -57,6 +57,14 @@ async fn logged_out() -> Result<()> {
     Ok(())
 }
 
+/// Not every word that ends a session says that the device is unlinked.
+#[tokio::test]
+async fn expelled() -> Result<()> {
+    let events = ended_by(|whatsapp| whatsapp.expel(ACCOUNT, "something_new")).await?;
+    assert_eq!(events, [Event::Down, Event::Expelled]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn refused() -> Result<()> {
     let ban = |code, expires_in| Event::TemporarilyBanned { code, expires_in };

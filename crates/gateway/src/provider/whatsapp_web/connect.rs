@@ -57,8 +57,10 @@ impl Line {
             return Ok(());
         }
         let linked = self.has_session(self.number()).await.map_err(unreadable)?;
+        // A session that the network ended without saying that the device is unlinked: it is tried, or another phone follows.
+        let tries = linked && channel.state == ChannelState::LoggedOut;
         let (store, now) = (&self.shared.store, self.shared.clock.now());
-        if let Some(phone) = phone.filter(|_| !linked) {
+        if let Some(phone) = phone.filter(|_| !linked || tries) {
             self.shared.codes.take(&self.via, phone, now)?;
         }
         if running {
@@ -66,13 +68,13 @@ impl Line {
             self.stop().await;
         }
         // Before the state: who sees that it is connecting finds how far it has come.
-        self.pairing.send_replace(if linked { Pairing::Idle } else { Pairing::Waiting });
+        self.pairing.send_replace(if linked && !tries { Pairing::Idle } else { Pairing::Waiting });
         let rests = if linked { store.link_rests_until(self.via.key).await? } else { None };
         match rests.filter(|until| *until > now + millis(BETWEEN_LOGINS)) {
             Some(until) => self.shows_ban(&channel, until).await?,
             None => self.shows_connecting(channel).await?,
         }
-        self.start(phone.cloned()).await;
+        self.start(phone.cloned(), tries).await;
         Ok(())
     }
 
@@ -108,7 +110,7 @@ impl Line {
             // One that cannot be read now is opened again and again.
             Ok(true) | Err(_) => {
                 self.was_cut(&channel).await?;
-                self.start(None).await;
+                self.start(None, false).await;
             }
         }
         Ok(())

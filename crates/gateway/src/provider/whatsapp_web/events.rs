@@ -34,6 +34,8 @@ pub enum End {
     Refused { code: u16 },
     /// The phone, or the network, ended it.
     LoggedOut,
+    /// The network ended it, and may still know the device.
+    Expelled,
     /// Somebody else opened it.
     Replaced,
     /// The account is banned until then.
@@ -156,6 +158,7 @@ impl<'a> Events<'a> {
             Event::Up => line.is_now_up(self.session.phone()).await,
             Event::Down => line.is_now_down().await,
             Event::LoggedOut { .. } => return Some(End::LoggedOut),
+            Event::Expelled => return Some(End::Expelled),
             Event::Replaced => return Some(End::Replaced),
             Event::TemporarilyBanned { expires_in, .. } => {
                 return Some(End::TemporarilyBanned { until: now + millis(expires_in.unwrap_or(BAN)) });

@@ -268,8 +268,8 @@ impl Line {
         Arc::new(SessionRows { line: self.clone(), session })
     }
 
-    /// Holds the session open from now on.
-    pub async fn start(self: &Arc<Self>, phone: Option<PhoneNumber>) {
+    /// Holds the session open from now on. One that is only tried is replaced by pairing where the network refuses it.
+    pub async fn start(self: &Arc<Self>, phone: Option<PhoneNumber>, tries: bool) {
         let mut run = self.run.lock().await;
         match &mut *run {
             // It was told to stop, and who waited for that has gone. Two sessions of the same rows would harm each other.
@@ -283,7 +283,7 @@ impl Line {
             return;
         }
         let stop = CancellationToken::new();
-        let task = tokio::spawn(self.clone().hold(stop.clone(), phone));
+        let task = tokio::spawn(self.clone().hold(stop.clone(), phone, tries));
         *run = Some(Run { stop, task });
     }
 
@@ -321,9 +321,16 @@ impl Line {
     }
 
     /// Opens the session again and again, until it has ended for good.
-    async fn hold(self: Arc<Self>, stop: CancellationToken, phone: Option<PhoneNumber>) {
+    async fn hold(self: Arc<Self>, stop: CancellationToken, phone: Option<PhoneNumber>, tries: bool) {
+        let mut end = self.open(&stop, phone.as_ref()).await;
+        if tries && end == End::LoggedOut && *self.pairing.borrow() == Pairing::Waiting {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.forget_session() => {}
+            }
+            end = self.open(&stop, phone.as_ref()).await;
+        }
         loop {
-            let end = self.open(&stop, phone.as_ref()).await;
             let again = tokio::select! {
                 biased;
                 again = self.ended(end) => again,
@@ -335,6 +342,7 @@ impl Line {
                 () = stop.cancelled() => return,
                 () = self.until(again) => {}
             }
+            end = self.open(&stop, phone.as_ref()).await;
         }
     }
 
@@ -343,7 +351,9 @@ impl Line {
         let (sender, receiver) = backlog::channel();
         let opened = async {
             self.rest().await?;
-            Session::open(self.rows(self.number()), &self.shared.options, sender).await.map_err(|error| error.to_string())
+            Session::open(self.rows(self.number()), &self.shared.options, sender)
+                .await
+                .map_err(|error| error.to_string())
         };
         let session = tokio::select! {
             () = stop.cancelled() => return End::Stopped,

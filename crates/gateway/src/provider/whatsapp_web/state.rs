@@ -42,6 +42,8 @@ fn suspended(until: Millis) -> String {
     format!("O WhatsApp suspendeu este numero ate {}. O Recado religa depois disso.", rfc3339(until))
 }
 
+const EXPELLED: &str = "O WhatsApp encerrou a sessao sem dizer por que. Conecte de novo: se o telefone ja nao tem este \
+                        aparelho, leia o QR code.";
 const OUTDATED: &str = "O WhatsApp nao aceita mais esta versao do protocolo. Atualize o Recado, ou ajuste \
                         RECADO_WHATSAPP_WEB_VERSION, e conecte de novo.";
 
@@ -228,9 +230,13 @@ impl Line {
                 comes_back(format!(" O WhatsApp recusou a conexao (erro {code}).")).await;
                 Some(now + self.back_off(&REFUSED_FOR))
             }
-            End::LoggedOut => {
-                self.forget_session().await;
-                self.moves(|_| Some((ChannelState::LoggedOut, Some(LOGGED_OUT.to_owned())))).await;
+            End::LoggedOut | End::Expelled => {
+                // Without a word of unlinking the session stays: the next `connect` finds out whether it still is one.
+                let reason = if end == End::Expelled { EXPELLED } else { LOGGED_OUT };
+                if end == End::LoggedOut {
+                    self.forget_session().await;
+                }
+                self.moves(|_| Some((ChannelState::LoggedOut, Some(reason.to_owned())))).await;
                 None
             }
             End::Replaced => {
@@ -323,7 +329,7 @@ impl Line {
     /// wants.
     pub(super) async fn of_linking(self: &Arc<Self>, end: End) -> End {
         let reason = match end {
-            End::Stopped | End::NotLinked { .. } | End::LoggedOut | End::Replaced => return end,
+            End::Stopped | End::NotLinked { .. } | End::LoggedOut | End::Expelled | End::Replaced => return end,
             End::NotOpened(_) => "A sessao nao pode ser aberta: veja o log do servidor.".to_owned(),
             End::Lost => "O WhatsApp nao respondeu. Conecte de novo.".to_owned(),
             End::Outdated => OUTDATED.to_owned(),
@@ -344,7 +350,7 @@ impl Line {
     }
 
     /// Deletes the session's rows; what the channel has from now on is another session.
-    async fn forget_session(&self) {
+    pub(super) async fn forget_session(&self) {
         // Where another node has the channel by now, it may have a session of its own.
         while let Some(held) = self.held(self.number()) {
             match self.shared.store.end_session(held).await {

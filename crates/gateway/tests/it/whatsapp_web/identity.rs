@@ -105,8 +105,8 @@ fn a_connect_that_nobody_waits_for_shows_its_code() {
     }
     for number in 0..CALLS {
         wait_for("a code, or a channel that nobody connects", || {
-            let (state, pairing) = (stage.channel(&id(number)), stage.pairing(&id(number)));
-            state["state"] == "CONNECTING" && pairing["status"] == "QR_CODE" || state["state"] == "CREATED"
+            let (shown, pairing) = (stage.channel(&id(number)), stage.pairing(&id(number)));
+            shown["state"] == "CONNECTING" && pairing["status"] == "QR_CODE" || shown["state"] == "CREATED"
         });
     }
     let shown = (0..CALLS).filter(|number| stage.pairing(&id(*number))["status"] == "QR_CODE").count();

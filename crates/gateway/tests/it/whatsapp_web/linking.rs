@@ -70,6 +70,39 @@ fn what_one_phone_may_have_sent_is_not_sent_by_the_next() {
 }
 
 #[test]
+fn a_session_that_ended_without_a_word_of_unlinking_is_tried_first() {
+    let stage = Stage::linked();
+    // The network still knows the device.
+    stage.whatsapp.expel(OWNER, "something_new");
+    let channel = stage.until_state("vendas", "LOGGED_OUT");
+    assert!(channel["stateReason"].as_str().expect("a reason").contains("sem dizer por que"), "{channel}");
+    let stage = stage.crash();
+    assert_eq!(stage.channel("vendas")["state"], "LOGGED_OUT", "it is for a person to say");
+    stage.connect("vendas");
+    stage.until_state("vendas", "CONNECTED");
+    let id = stage.accept("vendas", MARIA);
+    stage.until("vendas", &id, "READ");
+
+    // The network knows it no more: that is found out by the call, which shows a code.
+    stage.whatsapp.expel(OWNER, "something_new");
+    stage.until_state("vendas", "LOGGED_OUT");
+    stage.whatsapp.log_out(OWNER);
+    let pairing = stage.connect("vendas");
+    assert_eq!(pairing["status"], "QR_CODE", "{pairing}");
+    assert_eq!(stage.channel("vendas")["state"], "CONNECTING");
+    stage.whatsapp.scan(pairing["code"].as_str().expect("a code"), &owner().at(2)).expect("it can be scanned");
+    stage.until_state("vendas", "CONNECTED");
+    // One that came up so, and is unlinked later, shows no code that nobody asked for.
+    stage.whatsapp.expel(OWNER, "something_new");
+    stage.until_state("vendas", "LOGGED_OUT");
+    stage.connect("vendas");
+    stage.until_state("vendas", "CONNECTED");
+    stage.whatsapp.log_out(OWNER);
+    stage.until_state("vendas", "LOGGED_OUT");
+    assert_eq!(stage.pairing("vendas")["status"], "IDLE");
+}
+
+#[test]
 fn a_session_that_another_program_took_waits_for_a_person() {
     let stage = Stage::linked();
     stage.whatsapp.replace(OWNER);
