@@ -99,6 +99,10 @@ impl Line {
     pub async fn take_up(self: &Arc<Self>) -> Result<(), StoreError> {
         let _one_at_a_time = self.linking.lock().await;
         let Some(channel) = self.channel().await?.filter(is_open) else { return Ok(()) };
+        if self.run.lock().await.as_ref().is_some_and(Run::goes_on) {
+            // Somebody who asked for it was faster.
+            return Ok(());
+        }
         match self.has_session(self.number()).await {
             Ok(false) if channel.state == ChannelState::Connecting => {
                 let reason = "O servidor foi reiniciado antes de um telefone ler o codigo. Conecte de novo.".to_owned();
