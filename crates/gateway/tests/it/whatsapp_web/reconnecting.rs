@@ -50,12 +50,11 @@ fn a_ban_is_waited_for_whatever_ends_in_between() {
     let Stage { home, server, whatsapp, key } = stage;
     server.kill();
     let ends = "update links set rests_until = 1; update channels set restricted_until = 1, next_send_at = 1";
-    match &home.database {
-        Some(url) => test_postgres::run(url, ends),
-        None => {
-            let store = rusqlite::Connection::open(home.dir.join("recado.db")).expect("the store");
-            store.execute_batch(ends).expect("set back");
-        }
+    if let Some(url) = &home.database {
+        test_postgres::run(url, ends);
+    } else {
+        let store = rusqlite::Connection::open(home.dir.join("recado.db")).expect("the store");
+        store.execute_batch(ends).expect("set back");
     }
     let server = super::serve(&home, &whatsapp);
     let stage = Stage { home, server, whatsapp, key };
