@@ -76,6 +76,7 @@ pub struct Home {
     /// Where the store is, if not in the directory.
     pub database: Option<String>,
     /// What has to last as long as the store.
+    #[cfg_attr(not(feature = "whatsapp-web"), expect(dead_code, reason = "other tests hold such things themselves"))]
     pub held: Vec<Box<dyn std::any::Any + Send + Sync>>,
 }
 

@@ -103,7 +103,7 @@ impl Follower {
                 _ = ran.recv() => break,
                 _ = look.tick() => {
                     if let Some(why) = self.look() {
-                        self.line.tell(Event::Trouble { text: why.into() });
+                        tracing::debug!(why, "a session ends to be opened anew");
                         // What the library holds back is written. Its own attempts end with it.
                         let _ = timeout(CLOSE, self.client.disconnect()).await;
                         self.line.ended = false;

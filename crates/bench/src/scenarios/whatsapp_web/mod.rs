@@ -154,7 +154,6 @@ impl<'a> Stage<'a> {
                         where type = 'WHATSAPP_BAILEYS'";
         Connection::open(self.numbered.home.store())?.execute(settings, [])?;
         self.numbered.people = sessions * PEOPLE;
-        self.numbered.next.store(0, Ordering::Relaxed);
         let server = self.numbered.home.serve()?;
         self.wait(|| self.up(), sessions).await?;
         self.send(&server, sessions * PEOPLE).await?;

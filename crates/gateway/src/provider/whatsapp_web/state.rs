@@ -289,6 +289,8 @@ impl Line {
     fn log_end(&self, end: &End) {
         match end {
             End::Stopped => {}
+            // In an outage all of them are, and the channel's state tells of it.
+            End::Lost => tracing::info!(channel.id = %self.via.id, "a session was lost and is opened anew"),
             End::NotOpened(reason) => tracing::warn!(channel.id = %self.via.id, reason, "a session cannot be opened"),
             end => tracing::warn!(channel.id = %self.via.id, ?end, "a channel's session has ended"),
         }
