@@ -1,2 +1,3 @@
 -- As SQLite's migration of this number.
-alter table links add column rests_until bigint;
+alter table links add column banned_until bigint;
+alter table links add column logged_in_at bigint;

@@ -1,2 +1,3 @@
--- Before when the session of a linked phone does not log in, in Unix milliseconds.
-alter table links add column rests_until integer;
+-- Before when the session of a linked phone does not log in, and when it last has, in Unix milliseconds.
+alter table links add column banned_until integer;
+alter table links add column logged_in_at integer;

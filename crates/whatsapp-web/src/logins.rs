@@ -1,8 +1,7 @@
 //! How fast the sessions of a process connect. All of them come from one address, and after an outage all of them want to
 //! connect again: the network takes many logins at a time for an attack.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -10,6 +9,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// While the network cannot be reached, one session tries it at a time, this long after the one before it.
 const PROBE: Duration = Duration::from_secs(1);
+/// Connections that fail in a row before the network counts as out of reach.
+const FAILURES: u32 = 3;
 /// Connections of devices that are being linked: a second of their own, so that a person who waits for a code waits for
 /// no outage of others.
 const PAIRINGS_PER_SECOND: u32 = 5;
@@ -22,8 +23,16 @@ pub struct Logins(Arc<Lanes>);
 struct Lanes {
     linked: Lane,
     pairing: Lane,
-    /// The last connection that was tried did not come about.
-    unreachable: AtomicBool,
+    reached: std::sync::Mutex<Reached>,
+}
+
+/// What came of the connections that were tried.
+#[derive(Debug, Default)]
+struct Reached {
+    /// When one last came about.
+    last: Option<Instant>,
+    /// How many have failed since.
+    failed: u32,
 }
 
 #[derive(Debug)]
@@ -45,7 +54,7 @@ impl Logins {
         Self(Arc::new(Lanes {
             linked: Lane::new(per_second),
             pairing: Lane::new(PAIRINGS_PER_SECOND),
-            unreachable: AtomicBool::new(false),
+            reached: std::sync::Mutex::default(),
         }))
     }
 
@@ -54,13 +63,27 @@ impl Logins {
         let lane = if pairing { &self.0.pairing } else { &self.0.linked };
         let mut next = lane.next.lock().await;
         sleep_until(*next).await;
-        let every = if self.0.unreachable.load(Ordering::Relaxed) { PROBE.max(lane.every) } else { lane.every };
+        let every = if self.is_unreachable() { PROBE.max(lane.every) } else { lane.every };
         *next = Instant::now() + every;
     }
 
-    /// Notes whether a connection came about. What the network then says of an account is not meant.
-    pub(crate) fn note(&self, reached: bool) {
-        self.0.unreachable.store(!reached, Ordering::Relaxed);
+    /// Notes whether a connection that was tried from this time on came about. What the network then says of an account is
+    /// not meant.
+    pub(crate) fn note(&self, begun: Instant, came_about: bool) {
+        let mut reached = self.reached();
+        if came_about {
+            *reached = Reached { last: Some(Instant::now()), failed: 0 };
+        } else if reached.last.is_none_or(|last| last < begun) {
+            reached.failed += 1;
+        }
+    }
+
+    fn is_unreachable(&self) -> bool {
+        self.reached().failed >= FAILURES
+    }
+
+    fn reached(&self) -> std::sync::MutexGuard<'_, Reached> {
+        self.0.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,9 +120,12 @@ mod tests {
     #[tokio::test]
     async fn a_network_that_cannot_be_reached_is_tried_once_a_second() {
         let (logins, asked) = (Logins::new(1_000), Instant::now());
-        logins.note(false);
+        (0..FAILURES).for_each(|_| logins.note(asked, false));
         tokio::join!(logins.turn(false), logins.turn(false));
         assert!(asked.elapsed() >= PROBE, "{:?}", asked.elapsed());
+        logins.note(asked, true);
+        (0..FAILURES).for_each(|_| logins.note(asked, false));
+        assert!(!logins.is_unreachable(), "those were tried before");
     }
 
     #[tokio::test]

@@ -31,8 +31,8 @@ use commits::Follow;
 use person::{Erased, Erasure, PersonPage, PersonQuery};
 use rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
-    Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
-    SessionKey, SessionOf, SessionRow, StoreError,
+    Link, LinkRest, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq,
+    SessionChange, SessionKey, SessionOf, SessionRow, StoreError,
 };
 
 /// The result of a store operation.
@@ -162,9 +162,11 @@ pub trait Store: Send + Sync + 'static {
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>);
     /// The channel's session does not log in before this time; a later one that was set before stands. Another link knows
     /// nothing of it.
-    async fn rest_link(&self, channel: ChannelKey, until: Millis) -> Result<()>;
-    /// Before when the channel's session does not log in.
-    async fn link_rests_until(&self, channel: ChannelKey) -> Result<Option<Millis>>;
+    async fn ban_link(&self, channel: ChannelKey, until: Millis) -> Result<()>;
+    /// The channel's session has logged in.
+    async fn note_login(&self, channel: ChannelKey, at: Millis) -> Result<()>;
+    /// What keeps the channel's session from logging in.
+    async fn link_rest(&self, channel: ChannelKey) -> Result<LinkRest>;
     /// Sends nothing on the channel before this time; a later one that was set before stands.
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()>;
     /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing, nor do those of a

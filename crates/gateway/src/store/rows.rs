@@ -107,6 +107,14 @@ pub struct NewChannel {
     pub now: Millis,
 }
 
+/// When the session of a linked phone may log in again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkRest {
+    /// Not before the end of a ban.
+    pub banned_until: Option<Millis>,
+    pub logged_in_at: Option<Millis>,
+}
+
 /// How a channel is linked to its network.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Link {

@@ -119,6 +119,12 @@ impl Session {
         if closed.is_err() {
             tracing::warn!("a session did not close in time");
         }
+        self.break_off().await;
+    }
+
+    /// Ends every task of the session at once, as the end of the process would. No event comes after it.
+    pub async fn break_off(&self) {
+        self.line.up.store(false, Ordering::Relaxed);
         self.tasks.end();
         self.tasks.ended().await;
     }

@@ -14,6 +14,7 @@ use tokio_websockets::{ClientBuilder, MaybeTlsStream, WebSocketStream};
 use whatsapp_rust::anyhow::Context;
 use whatsapp_rust::http::UreqHttpClient;
 use whatsapp_rust::transport::{Connector, default_tls_connector, from_websocket};
+use whatsapp_rust::version::parse_sw_js;
 use whatsapp_rust::wacore::net::{
     HttpClient, HttpRequest, HttpResponse, Transport, TransportEvent, TransportFactory, WHATSAPP_WEB_ORIGIN,
     WHATSAPP_WEB_WS_URL,
@@ -89,8 +90,9 @@ impl Dial {
 impl TransportFactory for Dial {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
         self.turn().await?;
+        let begun = Instant::now();
         let opened = timeout(CONNECT, self.open()).await.context("no connection in time").flatten();
-        self.logins.note(opened.is_ok());
+        self.logins.note(begun, opened.is_ok());
         if let Err(error) = &opened {
             tell(&self.events, "cannot connect", error);
         }
@@ -98,7 +100,7 @@ impl TransportFactory for Dial {
     }
 }
 
-/// Asks for the current version. Nothing else is fetched: there is no media, and no history.
+/// Asks for the current version, and for settings of the account. There is no media, and no history.
 pub struct Fetch {
     allowed: bool,
     events: backlog::Sender<Event>,
@@ -114,6 +116,9 @@ impl Fetch {
 impl HttpClient for Fetch {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
         anyhow::ensure!(self.allowed, "a session on loopback fetches nothing");
+        if request.url != VERSION_PAGE {
+            return HTTP.execute(request).await;
+        }
         let fetched = VERSION.get(|| HTTP.execute(request)).await;
         if let Err(error) = &fetched {
             tell(&self.events, "cannot ask for the current version of WhatsApp Web", error);
@@ -122,6 +127,8 @@ impl HttpClient for Fetch {
     }
 }
 
+/// The page that names the current version, as the library asks for it.
+const VERSION_PAGE: &str = "https://web.whatsapp.com/sw.js";
 /// How long the page is good for all sessions.
 const GOOD: Duration = Duration::from_hours(1);
 /// How long the page is not asked for again after it could not be had.
@@ -161,9 +168,9 @@ impl Page {
             // A copy: a session that goes away while it asks takes nothing from the others.
             let former = asked.as_ref().and_then(|asked| asked.page.clone());
             let (page, error) = match ask().await {
-                // An error page is one, too.
-                Ok(page) if page.status_code == 200 => (Some(page), None),
-                Ok(page) => (former, Some(format!("the answer was {}", page.status_code))),
+                // A proxy may answer with a page of its own.
+                Ok(page) if names_version(&page) => (Some(page), None),
+                Ok(page) => (former, Some(format!("the answer ({}) names no version", page.status_code))),
                 Err(error) => (former, Some(format!("{error:#}"))),
             };
             *asked = Some(Asked { at: Instant::now(), page, error });
@@ -171,6 +178,10 @@ impl Page {
         let error = || asked.as_ref().and_then(|asked| asked.error.clone()).unwrap_or_default();
         asked.as_ref().and_then(|asked| asked.page.clone()).ok_or_else(|| anyhow::anyhow!(error()))
     }
+}
+
+fn names_version(page: &HttpResponse) -> bool {
+    page.status_code == 200 && std::str::from_utf8(&page.body).is_ok_and(|text| parse_sw_js(text).is_some())
 }
 
 fn tell(events: &backlog::Sender<Event>, what: &str, error: &anyhow::Error) {
@@ -185,10 +196,23 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
 
-    async fn ask(page: &Page, status_code: u16, body: &str) -> String {
-        let answer = HttpResponse { status_code, body: body.into() };
-        let page = page.get(async || Ok(answer)).await.expect("a page");
-        String::from_utf8(page.body).expect("text")
+    fn answer(status_code: u16, revision: &str) -> HttpResponse {
+        HttpResponse { status_code, body: format!("{{\\\"client_revision\\\":{revision}}}").into() }
+    }
+
+    async fn ask(page: &Page, status_code: u16, revision: &str) -> String {
+        let page = page.get(async || Ok(answer(status_code, revision))).await.expect("a page");
+        let (_, _, revision) = parse_sw_js(std::str::from_utf8(&page.body).expect("text")).expect("a version");
+        revision.to_string()
+    }
+
+    #[tokio::test]
+    async fn no_other_page_is_answered_with_this_one() {
+        let (events, _heard) = backlog::channel();
+        let request = HttpRequest::get("http://127.0.0.1:1/of-an-account");
+        let fetched = Fetch::new(true, events).execute(request).await;
+        assert!(fetched.is_err(), "nothing listens there");
+        assert!(VERSION.asked.lock().await.is_none(), "and nothing of it was kept");
     }
 
     #[tokio::test]
@@ -198,21 +222,26 @@ mod tests {
             page.get(async || {
                 asked.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
-                Ok(HttpResponse { status_code: 200, body: b"a page".into() })
+                Ok(answer(200, "1"))
             })
         };
         let (first, second) = tokio::join!(ask(), ask());
-        assert_eq!((first.unwrap().body, second.unwrap().body), (b"a page".into(), b"a page".into()));
+        assert_eq!(first.unwrap().body, second.unwrap().body);
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
     async fn what_cannot_be_had_is_what_it_was() {
-        for (missed, next) in [(HOUR, "one"), (Duration::ZERO, "three")] {
+        for (missed, next) in [(HOUR, "1"), (Duration::ZERO, "3")] {
             let page = Page::new(Duration::ZERO, missed);
-            assert_eq!(ask(&page, 200, "one").await, "one");
-            assert_eq!(ask(&page, 503, "sorry").await, "one");
-            assert_eq!(ask(&page, 200, "three").await, next, "asked again after {missed:?}");
+            assert_eq!(ask(&page, 200, "1").await, "1");
+            assert_eq!(ask(&page, 503, "2").await, "1");
+            let page_of_a_proxy = HttpResponse { status_code: 200, body: b"please log in".into() };
+            assert_eq!(
+                page.get(async || Ok(page_of_a_proxy)).await.expect("the former page").body,
+                answer(200, "1").body
+            );
+            assert_eq!(ask(&page, 200, "3").await, next, "asked again after {missed:?}");
         }
     }
 

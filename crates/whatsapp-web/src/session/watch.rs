@@ -106,6 +106,9 @@ impl Follower {
                         tracing::debug!(why, "a session ends to be opened anew");
                         // What the library holds back is written. Its own attempts end with it.
                         let _ = timeout(CLOSE, self.client.disconnect()).await;
+                        while let Ok(event) = heard.try_recv() {
+                            self.hear(&event).await;
+                        }
                         self.line.ended = false;
                         break;
                     }
@@ -156,9 +159,8 @@ impl Follower {
         if !(connected && self.client.is_logged_in()) {
             self.line.set_up(false);
         }
-        // A device that is not linked yet logs in nowhere.
-        let pairs = self.line.shown.pairing.load(Ordering::Relaxed);
-        if self.line.shown.up.load(Ordering::Relaxed) || (pairs && connected) {
+        // A device that is not linked yet logs in nowhere. One that has logged in may read for minutes before it is up.
+        if connected && (self.client.is_logged_in() || self.client.pn().is_none()) {
             self.line.away_since = None;
         }
         let away_since = *self.line.away_since.get_or_insert_with(Instant::now);

@@ -18,8 +18,8 @@ use crate::store::commits::Follow;
 use crate::store::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::store::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
-    Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
-    SessionKey, SessionOf, SessionRow, Settlement, StoreError,
+    Link, LinkRest, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq,
+    SessionChange, SessionKey, SessionOf, SessionRow, Settlement, StoreError,
 };
 use crate::store::{Result, Store};
 
@@ -141,12 +141,16 @@ impl Store for Shaky {
         Ok(claim)
     }
 
-    async fn rest_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
-        self.inner.rest_link(channel, until).await
+    async fn ban_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        self.inner.ban_link(channel, until).await
     }
 
-    async fn link_rests_until(&self, channel: ChannelKey) -> Result<Option<Millis>> {
-        self.inner.link_rests_until(channel).await
+    async fn note_login(&self, channel: ChannelKey, at: Millis) -> Result<()> {
+        self.inner.note_login(channel, at).await
+    }
+
+    async fn link_rest(&self, channel: ChannelKey) -> Result<LinkRest> {
+        self.inner.link_rest(channel).await
     }
 
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {

@@ -7,9 +7,7 @@ use recado_domain::phone::PhoneNumber;
 use recado_whatsapp_web::{Rows, RowsError, Session};
 
 use super::events::End;
-use super::line::{LOST, Line, Run};
-use super::state::BETWEEN_LOGINS;
-use crate::clock::millis;
+use super::line::{LOST, Line};
 use crate::provider::pairing::{LineError, Pairing};
 use crate::store::rows::{Channel, SessionNumber, StoreError};
 
@@ -38,7 +36,7 @@ impl Line {
         let found = self.shared.store.channel(self.via.key).await?;
         let found = found.filter(|channel| channel.deleted_at.is_none() && !self.is_forgotten());
         if let Some(channel) = found.as_ref().filter(|channel| channel.session > self.number()) {
-            self.end().await;
+            self.stop().await;
             self.set_number(channel.session);
         }
         Ok(found)
@@ -49,7 +47,7 @@ impl Line {
         let _one_at_a_time = self.linking.lock().await;
         let channel = self.channel().await?.ok_or(LineError::Gone)?;
         self.restriction.send_replace(channel.restricted_until);
-        let running = self.run.lock().await.as_ref().is_some_and(Run::goes_on);
+        let running = self.is_running();
         let pairs =
             matches!(*self.pairing.borrow(), Pairing::Waiting | Pairing::QrCode { .. } | Pairing::PhoneCode { .. });
         if running && !(pairs && phone.is_some()) {
@@ -63,14 +61,12 @@ impl Line {
         if let Some(phone) = phone.filter(|_| !linked || tries) {
             self.shared.codes.take(&self.via, phone, now)?;
         }
-        if running {
-            // Codes to scan are shown now; one to type was asked for.
-            self.stop().await;
-        }
+        // Codes to scan may be shown now where one to type was asked for. One that is about to end has the last word first.
+        self.stop().await;
         // Before the state: who sees that it is connecting finds how far it has come.
         self.pairing.send_replace(if linked && !tries { Pairing::Idle } else { Pairing::Waiting });
-        let rests = if linked { store.link_rests_until(self.via.key).await? } else { None };
-        match rests.filter(|until| *until > now + millis(BETWEEN_LOGINS)) {
+        let banned = if linked { store.link_rest(self.via.key).await?.banned_until } else { None };
+        match banned.filter(|until| *until > now) {
             Some(until) => self.shows_ban(&channel, until).await?,
             None => self.shows_connecting(channel).await?,
         }
@@ -99,7 +95,7 @@ impl Line {
     pub async fn take_up(self: &Arc<Self>) -> Result<(), StoreError> {
         let _one_at_a_time = self.linking.lock().await;
         let Some(channel) = self.channel().await?.filter(is_open) else { return Ok(()) };
-        if self.run.lock().await.as_ref().is_some_and(Run::goes_on) {
+        if self.is_running() {
             // Somebody who asked for it was faster.
             return Ok(());
         }

@@ -155,7 +155,7 @@ impl<'a> Events<'a> {
                 return Some(not_linked("O WhatsApp nao ligou o canal ao telefone. Conecte de novo."));
             }
             Event::Linked { .. } => drop(line.pairing.send_replace(Pairing::Linked)),
-            Event::Up => line.is_now_up(self.session.phone()).await,
+            Event::Up => return line.is_now_up(self.session.phone()).await,
             Event::Down => line.is_now_down().await,
             Event::LoggedOut { .. } => return Some(End::LoggedOut),
             Event::Expelled => return Some(End::Expelled),

@@ -1,7 +1,7 @@
 //! One channel's line: its session, held open by a task.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use recado_domain::party::{Party, Recipient};
 use recado_domain::phone::PhoneNumber;
 use recado_whatsapp_web::{Session, backlog};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::accounts::QUESTIONS;
 use super::events::{End, Events};
 use super::session_rows::SessionRows;
+use super::state::BETWEEN_LOGINS;
 use crate::api::rate_limit::Bucket;
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
 use crate::provider::Via;
 use crate::provider::pairing::Pairing;
 use crate::store::rows::{Held, SessionNumber};
@@ -29,8 +29,10 @@ const COMING_UP: Duration = Duration::from_secs(2);
 /// The longest for telling the phone that the device is gone.
 const LOG_OUT: Duration = Duration::from_secs(5);
 
-/// The longest that anybody waits for a line which is put down.
-const STOP: Duration = Duration::from_millis(800);
+/// How long the session of a line that is put down may take to close.
+const CLOSING: Duration = Duration::from_millis(600);
+/// How often a wait for a time of day looks at the clock.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(20);
 /// How long a line that is put down may take to tell how its session ended.
 const LAST_WORD: Duration = Duration::from_millis(300);
 
@@ -50,6 +52,12 @@ pub enum Answer {
 }
 
 /// By the message's id: whom it goes to, and who waits for the answer.
+/// So long after a line is put down.
+async fn after(stop: &CancellationToken, time: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(time).await;
+}
+
 type Answers = Mutex<HashMap<String, (Recipient, oneshot::Sender<Answer>)>>;
 
 /// An answer that somebody waits for; nobody waits for it any more when this goes.
@@ -87,8 +95,12 @@ pub struct Line {
     answers: Answers,
     /// Messages that were sent to no device of their recipient: that the network takes such a one says nothing.
     nobody: Mutex<VecDeque<String>>,
-    /// The task that holds the session open. Locked while that is started or stopped.
-    pub(super) run: tokio::sync::Mutex<Option<Run>>,
+    /// Recipients of whose devices the network knows more than it tells, with the time when that showed.
+    pub(super) missed: Mutex<VecDeque<(String, Millis)>>,
+    /// The task that holds the session open, or the last one that did.
+    run: Mutex<Option<Run>>,
+    /// How often the line was put down.
+    stops: AtomicU64,
     /// Held by who brings the line up.
     pub(super) linking: tokio::sync::Mutex<()>,
     /// Its channel was deleted: one that is made anew under the same key has a line of its own, of which this one says
@@ -98,14 +110,17 @@ pub struct Line {
     pub(super) former: Option<CancellationToken>,
 }
 
-pub(super) struct Run {
+/// A task that holds the session open.
+#[derive(Clone)]
+struct Run {
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    /// Cancelled when the task has ended, however it did.
+    ended: CancellationToken,
 }
 
 impl Run {
-    pub(super) fn goes_on(&self) -> bool {
-        !self.stop.is_cancelled() && !self.task.is_finished()
+    fn goes_on(&self) -> bool {
+        !self.stop.is_cancelled() && !self.ended.is_cancelled()
     }
 }
 
@@ -126,7 +141,9 @@ impl Line {
             number: AtomicI64::new(0),
             answers: Answers::default(),
             nobody: Mutex::default(),
-            run: tokio::sync::Mutex::default(),
+            missed: Mutex::default(),
+            run: Mutex::default(),
+            stops: AtomicU64::new(0),
             linking: tokio::sync::Mutex::default(),
             forgotten: AtomicBool::new(false),
             former,
@@ -253,8 +270,11 @@ impl Line {
 
     /// Whether the session is held open, or about to be.
     pub fn is_running(&self) -> bool {
-        // Locked: it is being started or stopped.
-        self.run.try_lock().map_or(true, |run| run.as_ref().is_some_and(Run::goes_on))
+        self.run().is_some_and(|run| run.goes_on())
+    }
+
+    fn run(&self) -> Option<Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The line runs: the channel's state says so, whatever held it.
@@ -268,44 +288,47 @@ impl Line {
         Arc::new(SessionRows { line: self.clone(), session })
     }
 
-    /// Holds the session open from now on. One that is only tried is replaced by pairing where the network refuses it.
+    /// Holds the session open from now on, unless the line is put down meanwhile. One that is only tried is replaced by
+    /// pairing where the network refuses it.
     pub async fn start(self: &Arc<Self>, phone: Option<PhoneNumber>, tries: bool) {
-        let mut run = self.run.lock().await;
-        match &mut *run {
-            // It was told to stop, and who waited for that has gone. Two sessions of the same rows would harm each other.
-            Some(run) if run.stop.is_cancelled() => drop((&mut run.task).await),
-            Some(run) if !run.task.is_finished() => return,
-            _ => {}
+        let stops = self.stops.load(Ordering::Acquire);
+        // Two sessions of the same rows would harm each other.
+        if let Some(former) = self.run().filter(|run| run.stop.is_cancelled()) {
+            former.ended.cancelled().await;
+        }
+        let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+        if stops != self.stops.load(Ordering::Acquire) || run.as_ref().is_some_and(|run| !run.ended.is_cancelled()) {
+            return;
         }
         // Not while the channel is about to be given back, either: its line has been put down, or is just about to be.
         if self.sure_held().is_none() || self.shared.leases.epoch(self.via.key).is_none() {
-            // Its channel has gone, or has just gone to another node, or may have. One that is still held is taken up when that is sure again.
+            // Its channel has gone, or has just gone to another node, or may have. One that is still held is taken up when
+            // that is sure again.
             return;
         }
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(self.clone().hold(stop.clone(), phone, tries));
-        *run = Some(Run { stop, task });
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let (ends, held) = (ended.clone().drop_guard(), self.clone().hold(stop.clone(), phone, tries));
+        tokio::spawn(async move {
+            let _ends = ends;
+            held.await;
+        });
+        *run = Some(Run { stop, ended });
     }
 
-    /// Puts the line down, and waits until it is, but for a network or a store that keeps it from ending: it goes on to
-    /// end then, and [`start`](Self::start) waits for that. The session stays.
+    /// Puts the line down, and waits until it is: for the network less than a second, for a store that is slow to take
+    /// receipts a little longer. The session stays.
     pub async fn stop(&self) {
         self.up.send_replace(false);
-        let mut held = self.run.lock().await;
-        if let Some(run) = &mut *held {
-            run.stop.cancel();
-            if tokio::time::timeout(STOP, &mut run.task).await.is_err() {
-                return;
-            }
-        }
-        *held = None;
-    }
-
-    /// The same; waits however long it takes.
-    pub(super) async fn end(&self) {
-        self.stop().await;
-        if let Some(mut run) = self.run.lock().await.take() {
-            drop((&mut run.task).await);
+        let ended = {
+            let run = self.run.lock().unwrap_or_else(PoisonError::into_inner);
+            self.stops.fetch_add(1, Ordering::AcqRel);
+            run.as_ref().map(|run| {
+                run.stop.cancel();
+                run.ended.clone()
+            })
+        };
+        if let Some(ended) = ended {
+            ended.cancelled().await;
         }
     }
 
@@ -335,7 +358,7 @@ impl Line {
                 biased;
                 again = self.ended(end) => again,
                 // What the store takes at once is told all the same.
-                () = async { stop.cancelled().await; tokio::time::sleep(LAST_WORD).await } => None,
+                () = after(&stop, LAST_WORD) => None,
             };
             let Some(again) = again else { return };
             tokio::select! {
@@ -368,19 +391,24 @@ impl Line {
         self.set_session(None);
         // Answers cannot come any more.
         self.up.send_replace(false);
-        session.stop().await;
+        tokio::select! {
+            () = session.stop() => {}
+            // Where the network does not answer, it ends as it would with the process.
+            () = after(stop, CLOSING) => session.break_off().await,
+        }
         events.take_what_is_left().await;
         end
     }
 
     /// Waits until the session may log in: not within moments of its last login, nor before the end of a ban. Both outlast
-    /// the process.
+    /// the process. A last login that lies ahead was written by a clock that was wrong, and costs no more than one now.
     async fn rest(self: &Arc<Self>) -> Result<(), String> {
         if !self.has_session(self.number()).await.map_err(|error| error.to_string())? {
             return Ok(());
         }
-        let until = self.shared.store.link_rests_until(self.via.key).await.map_err(|error| error.to_string())?;
-        if let Some(until) = until {
+        let rest = self.shared.store.link_rest(self.via.key).await.map_err(|error| error.to_string())?;
+        let logged_in_at = rest.logged_in_at.map(|at| at.min(self.shared.clock.now()) + millis(BETWEEN_LOGINS));
+        if let Some(until) = logged_in_at.max(rest.banned_until) {
             self.until(until).await;
         }
         Ok(())
@@ -388,7 +416,9 @@ impl Line {
 
     /// Waits for a time of day.
     pub(super) async fn until(&self, at: Millis) {
-        let wait = u64::try_from(at - self.shared.clock.now()).unwrap_or(0);
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+        // In parts: the machine's clock may be set meanwhile.
+        while let Ok(wait @ 1..) = u64::try_from(at - self.shared.clock.now()) {
+            tokio::time::sleep(Duration::from_millis(wait).min(LOOK_AT_CLOCK)).await;
+        }
     }
 }

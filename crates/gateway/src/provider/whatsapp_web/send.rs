@@ -1,5 +1,6 @@
 //! One message: the accounts looked up, handed over, the network's answer awaited.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use recado_domain::channel::ChannelSettings;
@@ -21,6 +22,9 @@ use crate::store::rows::{CardAccount, Claimed, SentCard};
 const PREPARE: Duration = Duration::from_secs(8);
 /// The longest wait for the network's answer, while the line is up.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long it is remembered that asking for a recipient's devices did not help, and of how many recipients.
+const MISSED_FOR: Duration = Duration::from_hours(24);
+const MISSED_AT_MOST: usize = 256;
 /// The longest for sending a message, that the network has taken, to devices that it did not reach.
 const MISSED: Duration = Duration::from_secs(20);
 /// The longest for asking until when new chats are refused.
@@ -53,11 +57,16 @@ impl Line {
         let _in_hand = self.in_hand.read().await;
         match self.try_once(message, message.failures > 0).await {
             Tried::Ended(outcome) => outcome,
-            // The same id again: whoever has it shows it once.
-            Tried::Missed(taken) => match timeout(MISSED, self.try_once(message, true)).await {
-                Ok(Tried::Ended(SendOutcome::Interrupted)) => SendOutcome::Interrupted,
-                _ => taken,
-            },
+            Tried::Missed(taken) => {
+                if !self.misses(&message.recipient) {
+                    // The same id again: whoever has it shows it once. What comes of it takes nothing from the first answer.
+                    let again = timeout(MISSED, self.try_once(message, true)).await;
+                    if matches!(again, Ok(Tried::Missed(_))) {
+                        self.note_missed(&message.recipient);
+                    }
+                }
+                taken
+            }
             Tried::Doubted(account, outcome) => {
                 let number = account.number().map(str::to_owned);
                 match self.ask_again(&message.recipient, Some(account)).await {
@@ -69,6 +78,22 @@ impl Line {
                 }
             }
         }
+    }
+
+    /// Whether asking for the recipient's devices did not help of late: one of them has no keys, for instance.
+    fn misses(&self, recipient: &str) -> bool {
+        let now = self.shared.clock.now();
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        missed.retain(|(_, at)| now - at < millis(MISSED_FOR));
+        missed.iter().any(|(other, _)| other == recipient)
+    }
+
+    fn note_missed(&self, recipient: &str) {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        if missed.len() == MISSED_AT_MOST {
+            missed.pop_front();
+        }
+        missed.push_back((recipient.to_owned(), self.shared.clock.now()));
     }
 
     /// Hands a message over, and waits for the answer. `refresh`: its recipient's devices are asked for anew.

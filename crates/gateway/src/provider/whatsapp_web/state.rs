@@ -103,61 +103,71 @@ impl Line {
 
     /// The line is up, for the account of this phone. Nothing is sent from it before it is noted: what may have arrived
     /// from another number must not go from this one.
-    pub async fn is_now_up(&self, phone: Option<String>) {
-        if let Some(phone) = phone {
-            self.note_link(&json!({ "phone": phone }).to_string()).await;
+    pub async fn is_now_up(&self, phone: Option<String>) -> Option<End> {
+        if let Some(phone) = phone
+            && !self.note_link(&json!({ "phone": phone }).to_string()).await
+        {
+            return Some(End::Lost);
         }
         self.up.send_replace(true);
         self.failures.store(0, Ordering::Relaxed);
         if *self.pairing.borrow() != Pairing::Linked {
             self.pairing.send_replace(Pairing::Idle);
         }
-        self.rest_until(self.shared.clock.now() + millis(BETWEEN_LOGINS)).await;
+        if let Err(error) = self.shared.store.note_login(self.via.key, self.shared.clock.now()).await {
+            tracing::warn!(channel.id = %self.via.id, %error, "the time of a login could not be noted");
+        }
         self.shows_up(false).await;
+        None
     }
 
-    /// Shows whose phone links the channel. A store that does not take it is asked again until it does.
-    async fn note_link(&self, details: &str) {
-        while let Err(error) = self.try_note_link(details).await {
-            tracing::warn!(channel.id = %self.via.id, %error, "a channel's phone waits for the store");
-            tokio::time::sleep(RETRY).await;
+    /// Shows whose phone links the channel; whether it could. A store that does not take it is asked again until it does.
+    async fn note_link(&self, details: &str) -> bool {
+        loop {
+            match self.try_note_link(details).await {
+                Ok(noted) => return noted,
+                Err(error) => {
+                    tracing::warn!(channel.id = %self.via.id, %error, "a channel's phone waits for the store");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
         }
     }
 
-    async fn try_note_link(&self, details: &str) -> Result<(), StoreError> {
+    async fn try_note_link(&self, details: &str) -> Result<bool, StoreError> {
         use ChannelState::{Connected, Connecting, Disconnected, Paused, Restricted};
         let (store, key) = (&self.shared.store, self.via.key);
         let linked = |channel: &Channel| channel.link.as_deref() == Some(details);
         if store.channel(key).await?.as_ref().is_none_or(linked) {
-            return Ok(());
+            return Ok(true);
         }
         // What is in hand finds the line down, and ends: the store hears what became of it under the former number.
         let _none_in_hand = self.in_hand.write().await;
         for _ in 0..TRIES {
-            let Some(held) = self.sure_held() else { return Ok(()) };
-            let Some(channel) = store.channel(key).await? else { return Ok(()) };
+            let Some(held) = self.sure_held() else { return Ok(false) };
+            let Some(channel) = store.channel(key).await? else { return Ok(false) };
             // In other states nothing is sent, and the line is about to be put down.
             if !matches!(channel.state, Connected | Connecting | Disconnected | Paused | Restricted) {
-                return Ok(());
+                return Ok(false);
             }
             // The secrets are in the session's rows; here are none.
             let sealed = self.shared.secrets.seal(Place::Link(key), b"{}", &*self.shared.entropy);
-            let Ok(sealed) = sealed else { return Ok(()) };
+            let Ok(sealed) = sealed else { return Ok(false) };
             let link = Link { channel: key, details: details.to_owned(), sealed };
             match store.link_held_channel(link, held, channel.state, self.shared.clock.now()).await {
                 // Somebody else moved the channel meanwhile.
                 Ok(false) => {}
-                Err(StoreError::Fenced) => return Ok(()),
+                Err(StoreError::Fenced) => return Ok(false),
                 Ok(true) => {
                     if channel.state != Paused {
                         tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = "CONNECTED", "channel moved");
                     }
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The channel's state says that the line is up. A pause ends only where somebody has asked for it.
@@ -255,7 +265,9 @@ impl Line {
             End::TemporarilyBanned { until } => {
                 // The network may say that a ban is over which is not, and this clock may be wrong.
                 let until = until.max(now) + self.back_off(&BANNED_FOR);
-                self.rest_until(until).await;
+                if let Err(error) = self.shared.store.ban_link(self.via.key, until).await {
+                    tracing::warn!(channel.id = %self.via.id, %error, "the end of a ban could not be noted");
+                }
                 self.banned_until(until).await;
                 Some(until)
             }
@@ -307,16 +319,6 @@ impl Line {
         store.restrict_channel(self.via.key, until, suspended(until), now).await?;
         self.restricted(until);
         Ok(())
-    }
-
-    /// The session does not log in before this time, on whatever node.
-    async fn rest_until(&self, until: Millis) {
-        if self.is_forgotten() {
-            return;
-        }
-        if let Err(error) = self.shared.store.rest_link(self.via.key, until).await {
-            tracing::warn!(channel.id = %self.via.id, %error, "the next login of a channel could not be put off");
-        }
     }
 
     /// A wait after one more failure. Random, so that sessions that failed together do not come back together.

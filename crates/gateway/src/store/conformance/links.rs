@@ -5,7 +5,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{Ground, NOW, request};
-use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, Link, Settlement, Unanswered};
+use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, Link, LinkRest, Settlement, Unanswered};
 
 fn link(channel: ChannelKey, word: &str) -> Link {
     Link { channel, details: format!(r#"{{"phone":"{word}"}}"#), sealed: [b"\0\xff", word.as_bytes()].concat() }
@@ -167,24 +167,20 @@ pub(super) async fn a_deleted_channel_has_no_link(ground: Ground) {
 
 pub(super) async fn a_session_rests_until_the_latest_time_that_was_set(mut ground: Ground) {
     let key = ground.channel_in("loja", ChannelState::Created).await;
-    let rests = async |ground: &Ground| ground.store.link_rests_until(key).await.expect("read");
-    ground.store.rest_link(key, NOW + 9).await.expect("who has no link rests not");
-    assert_eq!(rests(&ground).await, None);
+    let rest = async |ground: &Ground| ground.store.link_rest(key).await.expect("read");
+    ground.store.ban_link(key, NOW + 9).await.expect("who has no link rests not");
+    assert_eq!(rest(&ground).await, LinkRest::default());
     assert!(write(&ground, &link(key, "um"), ChannelState::Created).await);
-    assert_eq!(rests(&ground).await, None);
-    for until in [NOW + 60, NOW + 10] {
-        ground.store.rest_link(key, until).await.expect("stored");
-        assert_eq!(rests(&ground).await, Some(NOW + 60));
+    assert_eq!(rest(&ground).await, LinkRest::default());
+    for (until, at) in [(NOW + 60, NOW + 2), (NOW + 10, NOW + 1)] {
+        ground.store.ban_link(key, until).await.expect("stored");
+        ground.store.note_login(key, at).await.expect("stored");
+        assert_eq!(rest(&ground).await, LinkRest { banned_until: Some(NOW + 60), logged_in_at: Some(at) });
     }
     ground.reopen().await;
-    assert_eq!(rests(&ground).await, Some(NOW + 60));
-    assert!(
-        ground
-            .store
-            .move_channel(key, ChannelState::Connected, ChannelState::Disconnected, None, NOW)
-            .await
-            .expect("moved")
-    );
-    assert!(write(&ground, &link(key, "dois"), ChannelState::Disconnected).await);
-    assert_eq!(rests(&ground).await, None, "another link");
+    assert_eq!(rest(&ground).await, LinkRest { banned_until: Some(NOW + 60), logged_in_at: Some(NOW + 1) });
+    let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
+    assert!(ground.store.move_channel(key, up, down, None, NOW).await.expect("moved"));
+    assert!(write(&ground, &link(key, "dois"), down).await);
+    assert_eq!(rest(&ground).await, LinkRest::default(), "another link");
 }

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::db::{Db, Done, args};
 use super::{channels, chats, queue, recipients};
 use crate::clock::Millis;
-use crate::store::rows::{ChannelKey, Held, Link};
+use crate::store::rows::{ChannelKey, Held, Link, LinkRest};
 
 pub(super) async fn all(db: Db<'_>) -> Done<Vec<Link>> {
     let sql = "select channel_key, details, sealed from links join channels on key = channel_key
@@ -45,7 +45,7 @@ async fn write(db: Db<'_>, link: &Link, expected: ChannelState, now: Millis) -> 
     let former = db.row("select details from links where channel_key = $1", args![channel]).await?;
     let sql = "insert into links (channel_key, details, sealed) values ($1, $2, $3)
                on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed,
-                   rests_until = null";
+                   banned_until = null, logged_in_at = null";
     db.run(sql, args![channel, link.details.as_str(), &link.sealed[..]]).await?;
     if former.is_some_and(|former| link.is_of_another_number(former.get(0))) {
         // Whom another number may write to says nothing of this one.
@@ -81,15 +81,20 @@ pub(super) async fn reseal(db: Db<'_>, channel: ChannelKey, old: &[u8], new: &[u
     Ok(resealed)
 }
 
-pub(super) async fn rest(db: Db<'_>, channel: ChannelKey, until: Millis) -> Done<()> {
-    let sql = "update links set rests_until = greatest(rests_until, $2) where channel_key = $1";
+pub(super) async fn ban(db: Db<'_>, channel: ChannelKey, until: Millis) -> Done<()> {
+    let sql = "update links set banned_until = greatest(banned_until, $2) where channel_key = $1";
     db.run(sql, args![channel, until]).await?;
     Ok(())
 }
 
-pub(super) async fn rests_until(db: Db<'_>, channel: ChannelKey) -> Done<Option<Millis>> {
-    let sql = "select rests_until from links where channel_key = $1";
-    Ok(db.row(sql, args![channel]).await?.and_then(|row| row.get(0)))
+pub(super) async fn note_login(db: Db<'_>, channel: ChannelKey, at: Millis) -> Done<()> {
+    db.run("update links set logged_in_at = $2 where channel_key = $1", args![channel, at]).await?;
+    Ok(())
+}
+
+pub(super) async fn rest(db: Db<'_>, channel: ChannelKey) -> Done<LinkRest> {
+    let row = db.row("select banned_until, logged_in_at from links where channel_key = $1", args![channel]).await?;
+    Ok(row.map(|row| LinkRest { banned_until: row.get(0), logged_in_at: row.get(1) }).unwrap_or_default())
 }
 
 pub(super) async fn delete(db: Db<'_>, channel: ChannelKey) -> Done<()> {

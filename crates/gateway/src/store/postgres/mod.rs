@@ -47,8 +47,8 @@ use super::commits::{Change, Follow, Follower};
 use super::person::{Erased, Erasure, PersonPage, PersonQuery};
 use super::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
-    Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
-    SessionKey, SessionOf, SessionRow, StoreError,
+    Link, LinkRest, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq,
+    SessionChange, SessionKey, SessionOf, SessionRow, StoreError,
 };
 use super::{Result, Store};
 use crate::clock::Millis;
@@ -335,12 +335,16 @@ impl Store for PgStore {
         }
     }
 
-    async fn rest_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
-        plainly!(self.pool, db => links::rest(db, channel, until))
+    async fn ban_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        plainly!(self.pool, db => links::ban(db, channel, until))
     }
 
-    async fn link_rests_until(&self, channel: ChannelKey) -> Result<Option<Millis>> {
-        plainly!(self.pool, db => links::rests_until(db, channel))
+    async fn note_login(&self, channel: ChannelKey, at: Millis) -> Result<()> {
+        plainly!(self.pool, db => links::note_login(db, channel, at))
+    }
+
+    async fn link_rest(&self, channel: ChannelKey) -> Result<LinkRest> {
+        plainly!(self.pool, db => links::rest(db, channel))
     }
 
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {

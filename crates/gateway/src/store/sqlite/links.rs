@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Writing, channels, chats, queue, recipients};
 use crate::clock::Millis;
-use crate::store::rows::{ChannelKey, Link};
+use crate::store::rows::{ChannelKey, Link, LinkRest};
 
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
     let mut statement = connection.prepare_cached(
@@ -41,7 +41,7 @@ pub(super) fn link(
              -- No row where the channel is in another state: nothing is written then.
              select key, ?2, ?3 from channels where key = ?1 and state = ?4 and deleted_at is null
              on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed,
-                 rests_until = null",
+                 banned_until = null, logged_in_at = null",
         )?
         .execute(params![link.channel, link.details, link.sealed, expected.name()])?;
     if linked == 0 {
@@ -73,15 +73,22 @@ pub(super) fn reseal(writing: &mut Writing, channel: ChannelKey, old: &[u8], new
     Ok(resealed == 1)
 }
 
-pub(super) fn rest(writing: &Writing, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
-    let sql = "update links set rests_until = max(ifnull(rests_until, 0), ?2) where channel_key = ?1";
+pub(super) fn ban(writing: &Writing, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
+    let sql = "update links set banned_until = max(ifnull(banned_until, 0), ?2) where channel_key = ?1";
     writing.connection.prepare_cached(sql)?.execute(params![channel, until])?;
     Ok(())
 }
 
-pub(super) fn rests_until(connection: &Connection, channel: ChannelKey) -> rusqlite::Result<Option<Millis>> {
-    let sql = "select rests_until from links where channel_key = ?1";
-    connection.prepare_cached(sql)?.query_row([channel], |row| row.get(0)).optional().map(Option::flatten)
+pub(super) fn note_login(writing: &Writing, channel: ChannelKey, at: Millis) -> rusqlite::Result<()> {
+    let sql = "update links set logged_in_at = ?2 where channel_key = ?1";
+    writing.connection.prepare_cached(sql)?.execute(params![channel, at])?;
+    Ok(())
+}
+
+pub(super) fn rest(connection: &Connection, channel: ChannelKey) -> rusqlite::Result<LinkRest> {
+    let sql = "select banned_until, logged_in_at from links where channel_key = ?1";
+    let rest = |row: &Row<'_>| Ok(LinkRest { banned_until: row.get(0)?, logged_in_at: row.get(1)? });
+    Ok(connection.prepare_cached(sql)?.query_row([channel], rest).optional()?.unwrap_or_default())
 }
 
 pub(super) fn delete(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {

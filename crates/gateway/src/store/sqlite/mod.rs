@@ -41,8 +41,8 @@ use super::line::Line;
 use super::person::{Erased, Erasure, PersonPage, PersonQuery};
 use super::rows::{
     ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
-    Link, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq, SessionChange,
-    SessionKey, SessionOf, SessionRow, StoreError,
+    Link, LinkRest, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq,
+    SessionChange, SessionKey, SessionOf, SessionRow, StoreError,
 };
 use super::{Result, Store};
 use crate::clock::Millis;
@@ -396,12 +396,16 @@ impl Store for SqliteStore {
         tokio::join!(self.settle(outcomes), self.claim(request))
     }
 
-    async fn rest_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
-        self.write(move |writing| links::rest(writing, channel, until)).await
+    async fn ban_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        self.write(move |writing| links::ban(writing, channel, until)).await
     }
 
-    async fn link_rests_until(&self, channel: ChannelKey) -> Result<Option<Millis>> {
-        self.readers.read(move |connection| links::rests_until(connection, channel)).await
+    async fn note_login(&self, channel: ChannelKey, at: Millis) -> Result<()> {
+        self.write(move |writing| links::note_login(writing, channel, at)).await
+    }
+
+    async fn link_rest(&self, channel: ChannelKey) -> Result<LinkRest> {
+        self.readers.read(move |connection| links::rest(connection, channel)).await
     }
 
     async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {

@@ -49,7 +49,7 @@ fn a_ban_is_waited_for_whatever_ends_in_between() {
     stage.whatsapp.faults(|faults| faults.connect_failure = None);
     let Stage { home, server, whatsapp, key } = stage;
     server.kill();
-    let ends = "update links set rests_until = 1; update channels set restricted_until = 1, next_send_at = 1";
+    let ends = "update links set banned_until = 1; update channels set restricted_until = 1, next_send_at = 1";
     if let Some(url) = &home.database {
         test_postgres::run(url, ends);
     } else {
