@@ -24,7 +24,7 @@ const RECIPIENTS: usize = 4;
 /// any line is up.
 const LOAD: (u64, u64) = (50, 2_000);
 /// The same where another node takes the channels meanwhile, and gives some back.
-const MOVES: (u64, u64) = (50, 30_000);
+const MOVES: (u64, u64) = (50, 8_000);
 /// The kills that every run of the tests makes.
 const KILLS: u64 = 20;
 /// How long a sender rests after a card. Lines come up more slowly than cards do, so that some always wait.

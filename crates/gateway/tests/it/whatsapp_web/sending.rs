@@ -222,6 +222,8 @@ fn an_account_that_writes_too_much_rests() {
     assert!(channel["stateReason"].as_str().expect("a reason").contains("429"), "{channel}");
     let until: jiff::Timestamp = channel["restrictedUntil"].as_str().expect("a time").parse().expect("a time");
     assert!((850..=900).contains(&(until.as_second() - unix_seconds())), "{channel}");
+    // What became of it is stored a moment later than it shows.
+    stage.until("vendas", &first, "QUEUED");
     // A restart does not forget it, and nothing goes meanwhile.
     let stage = stage.crash();
     wait_for("the line to be up", || stage.whatsapp.is_online(OWNER));
