@@ -23,11 +23,11 @@ use crate::{Setting, check};
 const NAME: &str = "whatsapp-web";
 /// The longest without any news.
 const PATIENCE: Duration = Duration::from_mins(3);
-/// How long the network is away.
-const OUTAGE: Duration = Duration::from_mins(1);
-/// People that a session sends cards to, and cards, where it sends as fast as it can.
+/// How long the network is away, in measurements' times: a minute, where nothing else is said.
+const OUTAGE: u32 = 15;
+/// People that a session sends cards to where it sends as fast as it can, and a time in which it sends one at least.
 const PEOPLE: u64 = 20;
-const CARDS: u64 = 500;
+const CARDS_IN_TIME: Duration = Duration::from_millis(8);
 
 pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     let many = setting.sessions;
@@ -132,10 +132,11 @@ impl<'a> Stage<'a> {
         let server = self.numbered.home.serve()?;
         self.wait(|| self.up(), sessions).await?;
         let (before, busy) = (self.network.counters().connections, server.busy()?);
+        let outage = self.setting.time * OUTAGE;
         self.network.cut_off(true);
-        sleep(OUTAGE).await;
-        let share = (server.busy()? - busy) / OUTAGE.as_secs_f64();
-        let at = |what: &str| format!("outage of {} s, {sessions} sessions: {what}", OUTAGE.as_secs());
+        sleep(outage).await;
+        let share = (server.busy()? - busy) / outage.as_secs_f64();
+        let at = |what: &str| format!("outage of {} s, {sessions} sessions: {what}", outage.as_secs());
         report.note(NAME, at("processor time a second meanwhile"), share, "s");
         self.network.cut_off(false);
         let since = Instant::now();
@@ -157,7 +158,7 @@ impl<'a> Stage<'a> {
         let server = self.numbered.home.serve()?;
         self.wait(|| self.up(), sessions).await?;
         self.send(&server, sessions * PEOPLE).await?;
-        let cards = sessions * CARDS;
+        let cards = sessions * u64::try_from(self.setting.time.as_millis() / CARDS_IN_TIME.as_millis())?;
         let (before, since) = (self.arrived()?, Instant::now());
         self.accepted.extend(self.numbered.load(&server, 64, Until::Count(cards)).await?.accepted);
         self.wait(|| self.arrived(), before + cards).await?;

@@ -9,6 +9,7 @@ use recado_domain::phone::PhoneNumber;
 use recado_domain::status::MessageStatus;
 use recado_whatsapp_web::{Event, Person, Session, backlog};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::accounts::party;
 use super::line::{Answer, Line};
@@ -58,6 +59,8 @@ pub struct Events<'a> {
     session: Arc<Session>,
     /// For whose phone a code to type is asked for, and was not yet.
     phone: Option<&'a PhoneNumber>,
+    /// What the store is asked to take. A line is put down while the store is away, and this outlasts it.
+    taken: TaskTracker,
 }
 
 impl<'a> Events<'a> {
@@ -67,7 +70,7 @@ impl<'a> Events<'a> {
         session: Arc<Session>,
         phone: Option<&'a PhoneNumber>,
     ) -> Self {
-        Self { line, receiver, session, phone }
+        Self { line, receiver, session, phone, taken: TaskTracker::new() }
     }
 
     /// Takes events until the session has ended.
@@ -99,7 +102,7 @@ impl<'a> Events<'a> {
             }
         }
         let line = self.line.clone();
-        let taken = tokio::spawn(async move {
+        self.taken.spawn(async move {
             if !left.is_empty() {
                 line.hand_in(left).await;
             }
@@ -107,7 +110,8 @@ impl<'a> Events<'a> {
                 line.was_written_to(who).await;
             }
         });
-        drop(tokio::time::timeout(LEFT, taken).await);
+        self.taken.close();
+        drop(tokio::time::timeout(LEFT, self.taken.wait()).await);
     }
 
     async fn one(&mut self, stop: &CancellationToken) -> Option<End> {
@@ -224,8 +228,7 @@ impl<'a> Events<'a> {
     /// Hands receipts in, however long the store takes, and whatever becomes of the session meanwhile.
     async fn receipts(&self, receipts: Vec<Receipt>) {
         let line = self.line.clone();
-        // A task of its own: a line is put down while the database is away, and these outlast it.
-        drop(tokio::spawn(async move { line.hand_in(receipts).await }).await);
+        drop(self.taken.spawn(async move { line.hand_in(receipts).await }).await);
     }
 }
 

@@ -265,9 +265,6 @@ impl Line {
             End::TemporarilyBanned { until } => {
                 // The network may say that a ban is over which is not, and this clock may be wrong.
                 let until = until.max(now) + self.back_off(&BANNED_FOR);
-                if let Err(error) = self.shared.store.ban_link(self.via.key, until).await {
-                    tracing::warn!(channel.id = %self.via.id, %error, "the end of a ban could not be noted");
-                }
                 self.banned_until(until).await;
                 Some(until)
             }
@@ -286,6 +283,9 @@ impl Line {
         let reason = suspended(until);
         if self.is_forgotten() {
             return;
+        }
+        if let Err(error) = self.shared.store.ban_link(self.via.key, until).await {
+            tracing::warn!(channel.id = %self.via.id, %error, "the end of a ban could not be noted");
         }
         if let Err(error) = self.shared.store.hold_channel(self.via.key, until).await {
             tracing::warn!(channel.id = %self.via.id, %error, "a channel could not be held");

@@ -30,6 +30,9 @@ const KILLS: u64 = 20;
 /// How long a sender rests after a card. Lines come up more slowly than cards do, so that some always wait.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The same where each card is typed for a second or two.
+const TYPES: Duration = Duration::from_millis(2_500);
+
 #[test]
 fn killed_at_random_moments_each_card_is_read_once_and_in_order() {
     let kills = setting("RECADO_TEST_KILLS").unwrap_or(KILLS);
@@ -50,7 +53,7 @@ fn killed_at_random_moments_each_card_is_read_once_and_in_order() {
         }
     }
     let Stage { home, mut server, whatsapp, key } = stage;
-    let load = Load::new(key, PAUSE, card);
+    let load = Load::new(key, if moves { TYPES } else { PAUSE }, card);
     load.enter(&server);
     let (server, senders) = scope(|scope| {
         let run = |channel| Sender::new(channel, &load).run();
