@@ -46,7 +46,7 @@ fn killed_at_random_moments_each_card_is_read_once_and_in_order() {
     for channel in 0..CHANNELS {
         stage.link(&channel_id(channel), &Account::new(&owner(channel), &format!("90000000000020{channel}")));
     }
-    let moves = setting("RECADO_TEST_NODES") == Some(2);
+    let moves = moves();
     if moves {
         for channel in 0..CHANNELS {
             stage.settings(&channel_id(channel), &json!({"typing": true}));
@@ -75,6 +75,11 @@ fn killed_at_random_moments_each_card_is_read_once_and_in_order() {
     let stage = Stage { home, server, whatsapp, key: load.key.clone() };
     wait_until_sent(&stage);
     check(&stage.whatsapp, &senders, (kills, begun));
+}
+
+/// Whether the channels move between two nodes.
+fn moves() -> bool {
+    setting("RECADO_TEST_NODES") == Some(2)
 }
 
 fn owner(channel: usize) -> String {
@@ -145,6 +150,6 @@ fn check(whatsapp: &FakeWhatsApp, senders: &[Sender<'_>], (kills, begun): (u64, 
     assert_eq!(shown.len(), accepted, "network ids that were read, cards that were accepted");
     assert_eq!(counters.undecryptable, 0, "copies that a phone could not read");
     assert!(repeated > 0, "no kill hit a call");
-    // In a short run no kill need fall between a hand-over and the note of it.
-    assert!(kills < KILLS || resent > 0, "nothing was sent again: the kills proved little");
+    // In a short run, or where typing takes most of the time, no kill need fall between a hand-over and the note of it.
+    assert!(kills < KILLS || moves() || resent > 0, "nothing was sent again: the kills proved little");
 }
