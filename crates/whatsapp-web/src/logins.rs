@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep_until};
 const PROBE: Duration = Duration::from_secs(1);
 /// Connections that fail in a row before the network counts as out of reach.
 const FAILURES: u32 = 3;
-/// Connections of devices that are being linked: a second of their own, so that a person who waits for a code waits for
-/// no outage of others.
+/// Connections a second of devices that are being linked. They have turns of their own, so that a person who waits for a
+/// code does not wait for sessions that come back after an outage.
 const PAIRINGS_PER_SECOND: u32 = 5;
 
 /// Turns to connect, one after another in the order in which they were asked for.

@@ -1,5 +1,5 @@
-//! How often codes are asked for that are typed on a phone. WhatsApp shows whoever has the number that somebody wants to
-//! link it, and takes all of it for the doing of one address, which the institutions share.
+//! How often codes are asked for that are typed on a phone. Each code is a notification
+//! on the phone with that number, and WhatsApp sees all of them come from one address, which the institutions share.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};

@@ -51,13 +51,13 @@ pub enum Answer {
     Refused { code: String },
 }
 
-/// By the message's id: whom it goes to, and who waits for the answer.
-/// So long after a line is put down.
+/// Waits until the line is put down, and then for this time.
 async fn after(stop: &CancellationToken, time: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(time).await;
 }
 
+/// By the message's id: whom it goes to, and who waits for the answer.
 type Answers = Mutex<HashMap<String, (Recipient, oneshot::Sender<Answer>)>>;
 
 /// An answer that somebody waits for; nobody waits for it any more when this goes.
