@@ -7,16 +7,20 @@
 
 #![warn(missing_docs)]
 
+pub mod account;
 pub mod api_key;
 pub mod channel;
+pub mod clock;
 pub mod contact;
 pub mod email;
 pub mod field_errors;
 pub mod ids;
+pub mod institution;
 pub mod message;
 pub mod pacing;
 pub mod party;
 pub mod phone;
+pub mod queue;
 pub mod retry;
 pub mod status;
 pub mod text;

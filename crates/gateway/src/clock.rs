@@ -1,4 +1,4 @@
-//! Where time and randomness come in. Nothing else may ask the system for either (clippy holds us to it), so that a
+//! The system's time and randomness. Nothing else may ask the system for either (clippy holds us to it), so that a
 //! test can move the one and repeat the other.
 
 use std::cell::RefCell;
@@ -6,29 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use recado_domain::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, network_id};
-
-/// Unix time in milliseconds.
-pub type Millis = i64;
-
-/// A span in milliseconds. The longest is cut to a quarter of what fits, so that a time plus a span still is a time.
-pub fn millis(span: Duration) -> Millis {
-    Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX).min(Millis::MAX / 4)
-}
-
-/// Tells the time of day.
-pub trait Clock: Send + Sync {
-    /// Now, in Unix milliseconds.
-    fn now(&self) -> Millis;
-}
-
-/// Gives random bytes.
-pub trait Entropy: Send + Sync {
-    /// Fills the bytes: for ids, of which many are made. Not for secrets.
-    fn fill(&self, bytes: &mut [u8]);
-    /// Fills the bytes of a secret, which nobody else may ever be given.
-    fn fill_secret(&self, bytes: &mut [u8]);
-}
+use recado_domain::clock::{Clock, Entropy, Millis, millis};
 
 /// The system's clock, which in this process does not go backwards; see `Forward`.
 pub struct SystemClock;
@@ -133,50 +111,6 @@ impl Pool {
     }
 }
 
-/// An array of random bytes, for ids.
-pub fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
-    let mut bytes = [0; N];
-    entropy.fill(&mut bytes);
-    bytes
-}
-
-/// An array of random bytes, for a secret.
-pub fn secret<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
-    let mut bytes = [0; N];
-    entropy.fill_secret(&mut bytes);
-    bytes
-}
-
-/// Makes new ids from a clock and a random source.
-pub struct NewIds<'a>(pub &'a dyn Clock, pub &'a dyn Entropy);
-
-impl NewIds<'_> {
-    /// A new institution's id.
-    pub fn institution(&self) -> InstitutionId {
-        InstitutionId::new(self.0.now(), random(self.1))
-    }
-
-    /// A new key's public id.
-    pub fn api_key(&self) -> ApiKeyId {
-        ApiKeyId::new(self.0.now(), random(self.1))
-    }
-
-    /// A new channel's id, where its maker named none.
-    pub fn channel(&self) -> ChannelId {
-        ChannelId::new(self.0.now(), random(self.1))
-    }
-
-    /// A new message's id.
-    pub fn message(&self) -> MessageId {
-        MessageId::new(self.0.now(), random(self.1))
-    }
-
-    /// A new message's name on the network.
-    pub fn network(&self) -> String {
-        network_id(random(self.1))
-    }
-}
-
 /// A time as the API writes it: RFC 3339 in UTC, with milliseconds.
 pub fn rfc3339(millis: Millis) -> String {
     match jiff::Timestamp::from_millisecond(millis) {
@@ -188,6 +122,8 @@ pub fn rfc3339(millis: Millis) -> String {
 
 #[cfg(test)]
 mod tests {
+    use recado_domain::clock::{random, secret};
+
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use crate::dispatch::{Dispatcher, News};
 use crate::gateway::Gateway;
 use crate::operations::links;
 use crate::store::commits::{Change, Follow};
-use crate::store::rows::{Health, StoreError};
+use crate::store::{Health, StoreError};
 
 /// The wait before rows that could not be read after an outage are asked for again.
 const RETRY: Duration = Duration::from_millis(200);

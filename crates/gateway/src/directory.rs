@@ -10,15 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelType};
+use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelType};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::institution::ApiKey;
 use recado_domain::phone::DefaultCountry;
 
 use crate::api::rate_limit::{Calls, KeyLimit, Quota};
-use crate::clock::Millis;
 use crate::provider::Via;
+use crate::store::StoreError;
 use crate::store::postgres::PgStore;
-use crate::store::rows::{ApiKey, Channel, ChannelKey, StoreError};
 
 /// A key with what changes from call to call.
 pub struct KeyEntry {

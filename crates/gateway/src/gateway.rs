@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use recado_domain::clock::{Clock, Entropy, NewIds};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::Country;
 use secrecy::SecretString;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::intake::Intake;
 use crate::api::rate_limit::FailedLogins;
-use crate::clock::{Clock, Entropy, NewIds, SystemClock, SystemEntropy};
+use crate::clock::{SystemClock, SystemEntropy};
 use crate::cluster::Cluster;
 use crate::cluster::leases::Leases;
 use crate::commits::InMemory;
@@ -26,10 +27,9 @@ use crate::provider::sandbox::Sandbox;
 use crate::provider::whatsapp_web::WhatsAppWeb;
 use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
-use crate::store::Store;
 use crate::store::postgres::PgStore;
-use crate::store::rows::StoreError;
 use crate::store::sqlite::{self, SqliteStore};
+use crate::store::{Store, StoreError};
 
 /// The store's file in the data directory.
 pub const STORE_FILE: &str = "recado.db";

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use recado_domain::clock::millis;
+use recado_domain::queue::PurgeRequest;
 use tokio::time::Instant;
 
-use crate::clock::millis;
 use crate::gateway::Gateway;
-use crate::store::rows::{PurgeRequest, StoreError};
+use crate::store::StoreError;
 
 /// The wait between two purges.
 const PURGE_EVERY: Duration = Duration::from_hours(1);

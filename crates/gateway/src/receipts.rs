@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::clock::Millis;
-use crate::store::Store;
-use crate::store::rows::{Receipt, StoreError};
+use recado_domain::clock::Millis;
+use recado_domain::queue::Receipt;
+
+use crate::store::{Store, StoreError};
 
 /// Receipts that are written together. What others have to write goes in between.
 const AT_ONCE: usize = 250;

@@ -14,12 +14,11 @@ use std::fmt;
 
 use base64ct::{Base64Unpadded, Encoding};
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use recado_domain::channel::{ChannelKey, SessionKey, SessionNumber};
+use recado_domain::clock::{Entropy, secret};
 use recado_domain::text::without_mark;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
-
-use crate::clock::{Entropy, secret};
-use crate::store::rows::{ChannelKey, SessionKey, SessionNumber};
 
 /// The form that is written, and the only one so far.
 const VERSION: u8 = 1;

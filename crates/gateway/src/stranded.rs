@@ -7,8 +7,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use recado_domain::channel::ChannelKey;
+
 use crate::gateway::Gateway;
-use crate::store::rows::{ChannelKey, StoreError};
+use crate::store::StoreError;
 
 /// The wait between two scans. A scan is one statement that reads an index of the open messages.
 const EVERY: Duration = Duration::from_secs(15);

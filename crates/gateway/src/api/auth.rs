@@ -13,16 +13,17 @@ use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use recado_domain::api_key::{Environment, Grant, Scope, Scopes, SecretKey};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::institution::ApiKey;
 
 use super::error::ApiError;
 use super::forward;
 use super::rate_limit::{Calls, Quota};
-use crate::clock::Millis;
 use crate::cluster::changes;
 use crate::directory::{ChannelEntry, KeyEntry};
 use crate::gateway::Gateway;
-use crate::store::rows::{ApiKey, StoreError};
+use crate::store::StoreError;
 
 /// The client's address, put on each request by the server.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use recado_domain::field_errors::{FieldError, FieldErrors};
 use serde::Serialize;
 
 use super::json::JSON;
-use crate::store::rows::StoreError;
+use crate::store::StoreError;
 
 /// Why a call was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use recado_domain::channel::ChannelType;
+use recado_domain::channel::{ChannelKey, ChannelType};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
@@ -27,8 +27,8 @@ use super::error::ApiError;
 use super::path::Ids;
 use crate::gateway::Gateway;
 use crate::outbound::{BaseUrl, causes};
+use crate::store::StoreError;
 use crate::store::postgres::Node;
-use crate::store::rows::{ChannelKey, StoreError};
 
 /// Stands on a call that was handed on, with what the nodes of one database alone know. Such a call is not handed on
 /// again, and has been counted where it came in.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::json as answers;
 use super::openapi::Operation;
 use crate::gateway::Gateway;
-use crate::store::rows::Health;
+use crate::store::Health;
 
 /// The state of the server.
 #[derive(Serialize, JsonSchema)]

@@ -8,13 +8,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
 use tokio::sync::Semaphore;
 
 use super::auth::Peer;
 use super::error::ApiError;
 use super::rate_limit::network_of;
-use crate::clock::{Millis, millis};
 
 const MIB: usize = 1 << 20;
 

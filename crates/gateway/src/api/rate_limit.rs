@@ -9,11 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use recado_domain::api_key::RateLimit;
+use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::ApiKeyId;
 
-use crate::clock::{Millis, millis};
+use crate::store::StoreError;
 use crate::store::postgres::PgStore;
-use crate::store::rows::StoreError;
 
 const MINUTE: f64 = 60_000.0;
 

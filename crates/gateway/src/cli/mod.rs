@@ -30,7 +30,9 @@ use serde_json::Value;
 
 pub use exit::{Exit, end};
 
-use crate::clock::{SystemEntropy, random};
+use recado_domain::clock::random;
+
+use crate::clock::SystemEntropy;
 use crate::config::{Config, DataDir};
 use crate::control::Command as Control;
 use local::Local;

@@ -11,7 +11,6 @@ use tokio_util::task::TaskTracker;
 
 use super::exit::{Exit, end_with};
 use crate::api::Api;
-use crate::cluster;
 use crate::config::{Config, Role};
 use crate::control::Socket;
 use crate::gateway::{self, Gateway};
@@ -21,9 +20,9 @@ use crate::operations::links;
 use crate::sealed::KeyRing;
 use crate::server::Limits;
 use crate::shutdown::Signals;
+use crate::store::StoreError;
 use crate::store::postgres::{self, NewNode};
-use crate::store::rows::StoreError;
-use crate::{commits, housekeeping, server, stranded};
+use crate::{cluster, commits, housekeeping, server, stranded};
 
 pub async fn run(config: Config) -> Exit {
     let log = Log::start(&config.log);

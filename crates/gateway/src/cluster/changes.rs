@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::{CHANGES, Cluster};
 use crate::gateway::Gateway;
 use crate::operations::links;
-use crate::store::rows::StoreError;
+use crate::store::StoreError;
 
 /// Where the directory stands.
 pub(super) struct Seen {

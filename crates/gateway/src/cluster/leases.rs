@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use recado_domain::channel::{ChannelKey, Epoch};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::notices::Notices;
 use crate::dispatch::News;
-use crate::store::rows::{ChannelKey, Epoch};
 
 /// The channels that this process claims, sends and settles for.
 pub struct Leases {

@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
-use recado_domain::channel::ChannelType;
+use recado_domain::channel::{ChannelKey, ChannelType};
 
 use super::leases::Leases;
 use crate::gateway::Gateway;
 use crate::provider::pairing::Pairs;
-use crate::store::rows::ChannelKey;
 
 /// Lines that are taken up at a time; each asks the store a few things.
 const AT_ONCE: usize = 8;

@@ -25,8 +25,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::dispatch::News;
 use crate::gateway::Gateway;
+use crate::store::StoreError;
 use crate::store::postgres::{Heard, NewNode, NodeId, PgStore, listen};
-use crate::store::rows::StoreError;
 use leases::Leases;
 use node::Node;
 use notices::{Notice, Notices};

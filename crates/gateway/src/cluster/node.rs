@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use recado_domain::channel::{ChannelKey, Epoch};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -15,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::lines::Lines;
 use super::{Cluster, changes};
 use crate::gateway::Gateway;
+use crate::store::StoreError;
 use crate::store::postgres::{NewNode, NodeId, Share};
-use crate::store::rows::{ChannelKey, Epoch, StoreError};
 
 /// How long a node that says nothing keeps its channels, by the database's clock.
 const LEASE: Duration = Duration::from_secs(10);

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use recado_domain::channel::ChannelKey;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::News;
 use crate::store::postgres::PgStore;
-use crate::store::rows::ChannelKey;
 
 /// The least time between two notices of a node.
 const EVERY: Duration = Duration::from_millis(25);

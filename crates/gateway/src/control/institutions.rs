@@ -2,6 +2,7 @@
 
 use recado_domain::api_key::RateLimit;
 use recado_domain::ids::InstitutionId;
+use recado_domain::institution::Institution;
 use recado_domain::phone::DefaultCountry;
 use serde_json::{Value, json};
 
@@ -9,7 +10,6 @@ use crate::api::error::ApiError;
 use crate::clock::rfc3339;
 use crate::gateway::Gateway;
 use crate::operations::institutions;
-use crate::store::rows::Institution;
 
 pub(super) async fn create(
     gateway: &Gateway,

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use recado_domain::channel::{ChannelKey, Epoch};
+use recado_domain::clock::{Millis, millis, random};
+use recado_domain::message::Seq;
+use recado_domain::queue::{Claim, ClaimRequest, Claimed, Orphans, Outcomes, Settlement, Unanswered};
 use recado_domain::retry;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::turn::Turns;
 use super::{Shared, Signal};
-use crate::clock::{Millis, millis, random};
 use crate::directory::ChannelEntry;
 use crate::provider::{Provider, SendOutcome, Slot};
-use crate::store::rows::{
-    ChannelKey, Claim, ClaimRequest, Claimed, Epoch, Health, Orphans, Outcomes, Seq, Settlement, StoreError, Unanswered,
-};
+use crate::store::{Health, StoreError};
 
 /// The longest a network may take for one send. What is not answered by then has no answer.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);

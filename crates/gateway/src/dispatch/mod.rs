@@ -11,18 +11,18 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use recado_domain::channel::{ChannelKey, Epoch};
+use recado_domain::clock::{Clock, Entropy};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{Clock, Entropy};
 use crate::cluster::leases::Leases;
 use crate::directory::Directory;
 use crate::provider::Providers;
-use crate::store::Store;
-use crate::store::rows::{ChannelKey, Epoch, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Tasks that may ask the store for something at a time. Ten thousand channels that start together wait for each other,
 /// instead of filling the store's queue, in which accepted messages wait as well.

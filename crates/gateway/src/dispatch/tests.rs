@@ -11,17 +11,19 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, poll_immediate};
 use recado_domain::channel::ChannelState;
+use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::Pacing;
+use recado_domain::queue::{Claim, Claimed};
 use recado_domain::status::MessageStatus;
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::{Millis, SystemEntropy, millis};
+use crate::clock::SystemEntropy;
 use crate::provider::SendOutcome;
 use crate::provider::sandbox::Sandbox;
 use crate::store::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
-use crate::store::rows::{Claim, Claimed, Enqueued, NewMessage};
 use network::{Act, Network, channel_trouble, no_answer, try_again};
 use shaky::{Done, Shaky, Trouble};
 

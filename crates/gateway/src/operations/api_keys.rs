@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use recado_domain::api_key::{Grant, SecretKey};
+use recado_domain::clock::secret;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::institution::ApiKey;
 use recado_domain::text;
 
 use crate::api::error::ApiError;
-use crate::clock::secret;
 use crate::cluster::changes;
 use crate::directory::KeyEntry;
 use crate::gateway::Gateway;
-use crate::store::rows::ApiKey;
 
 /// A key to be made.
 pub struct NewKey {

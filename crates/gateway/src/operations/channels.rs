@@ -4,19 +4,20 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelAction, ChannelSettings, ChannelState, ChannelType, UnknownPolicy};
+use recado_domain::channel::{
+    Channel, ChannelAction, ChannelSettings, ChannelState, ChannelType, NewChannel, UnknownPolicy,
+};
+use recado_domain::clock::Millis;
 use recado_domain::field_errors::{FieldErrors, UNKNOWN};
 use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
 use recado_domain::text;
 use serde::{Deserialize, Serialize};
 
 use crate::api::error::ApiError;
-use crate::clock::Millis;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::{links, pairing};
 use crate::provider::pairing::{Pairs, RESTRICTED};
-use crate::store::rows::{Channel, NewChannel};
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
 pub(super) const TRIES: usize = 5;

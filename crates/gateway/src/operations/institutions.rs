@@ -1,15 +1,15 @@
 //! Institutions: tenants that see nothing of each other.
 
 use recado_domain::api_key::{Environment, Grant, RateLimit, Scopes};
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelState, ChannelType, NewChannel};
 use recado_domain::ids::{ChannelId, InstitutionId};
+use recado_domain::institution::Institution;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::text;
 
 use super::api_keys::NewKey;
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;
-use crate::store::rows::{Institution, NewChannel};
 
 /// What a new institution starts with. The keys are shown this once.
 pub struct Founded {

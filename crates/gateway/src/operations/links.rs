@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use recado_domain::channel::{ChannelAction, ChannelState, ChannelType};
+use recado_domain::channel::{self, Channel, ChannelAction, ChannelKey, ChannelState, ChannelType};
 use recado_domain::field_errors::Field;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -13,7 +13,7 @@ use crate::operations::channels;
 use crate::provider::cloud_api::link::{UNUSABLE, UnreadableLink};
 use crate::provider::cloud_api::{CheckError, Link};
 use crate::sealed::{KeyRing, Place, SealError};
-use crate::store::rows::{self, Channel, ChannelKey, StoreError};
+use crate::store::StoreError;
 
 /// What links a channel, not checked yet: the values of [`FIELDS`](crate::provider::cloud_api::link::FIELDS).
 pub type Given<'a> = [Field<'a>; 5];
@@ -36,7 +36,7 @@ pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &Given<'_>)
     let link = Arc::new(link.with_number(number));
     let sealed = gateway.secrets.seal(Place::Link(key), link.secrets().expose_secret().as_bytes(), &*gateway.entropy);
     let sealed = sealed.map_err(|_| ApiError::SecretKeyMissing)?;
-    let row = rows::Link { channel: key, details: link.details(), sealed };
+    let row = channel::Link { channel: key, details: link.details(), sealed };
     let _one_at_a_time = gateway.changes.lock().await;
     for _ in 0..channels::TRIES {
         let channel = channels::get(gateway, entry).await?;
@@ -134,7 +134,7 @@ fn tell_of_key(channel: ChannelKey, error: &dyn std::error::Error) {
 }
 
 /// Takes over how channels are linked that another node changed.
-pub fn take_over(gateway: &Gateway, changed: &[ChannelKey], links: &[rows::Link]) {
+pub fn take_over(gateway: &Gateway, changed: &[ChannelKey], links: &[channel::Link]) {
     let Some(cloud_api) = gateway.providers.cloud_api() else { return };
     let of_meta = |key: &&ChannelKey| {
         let entry = gateway.directory.channel(**key);
@@ -166,7 +166,7 @@ async fn move_at_start(gateway: &Gateway, channel: ChannelKey, reason: Option<St
     Ok(())
 }
 
-fn open(secrets: &KeyRing, row: &rows::Link) -> Result<Link, Unusable> {
+fn open(secrets: &KeyRing, row: &channel::Link) -> Result<Link, Unusable> {
     let opened = secrets.open(Place::Link(row.channel), &row.sealed)?;
     let text = std::str::from_utf8(opened.expose_secret()).map_err(|_| UnreadableLink::Secrets)?;
     Ok(Link::from_stored(&row.details, &SecretString::from(text))?)

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use recado_domain::channel::{ChannelAction, ChannelType};
+use recado_domain::account::KnownAccount;
+use recado_domain::channel::{Channel, ChannelAction, ChannelType};
 use recado_domain::phone::PhoneNumber;
 use tokio::sync::watch;
 
@@ -13,7 +14,6 @@ use crate::gateway::Gateway;
 use crate::operations::channels;
 use crate::provider::Provider;
 use crate::provider::pairing::{LineError, Pairing, Pairs};
-use crate::store::rows::{Channel, KnownAccount};
 
 /// How long a call waits for the network's first code. What takes longer is to be followed.
 const FIRST_CODE: Duration = Duration::from_secs(10);

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use recado_domain::channel::ChannelKey;
 use recado_domain::ids::InstitutionId;
+use recado_domain::message::Message;
 use recado_domain::phone::{InvalidPhone, PhoneNumber};
 use recado_domain::status::MessageStatus;
 use serde_json::{Value, json};
@@ -12,7 +14,6 @@ use crate::api::error::ApiError;
 use crate::clock::rfc3339;
 use crate::gateway::Gateway;
 use crate::store::person::{EarlyReceipt, Erasure, Person, PersonQuery, PersonRow};
-use crate::store::rows::{ChannelKey, Message};
 
 const BAD_NUMBER: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";
 const SEVERAL_NUMBERS: &str =

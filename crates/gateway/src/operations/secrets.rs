@@ -1,11 +1,12 @@
 //! Sealed secrets: sealed anew when the key changes.
 
 use futures_util::{Stream, StreamExt, stream};
+use recado_domain::channel::{ChannelKey, Link, SessionRow};
 
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;
 use crate::sealed::{KeyId, Place, SealError};
-use crate::store::rows::{ChannelKey, Link, SessionRow, StoreError};
+use crate::store::StoreError;
 
 /// Rows that are written side by side, so that they share commits.
 const AT_ONCE: usize = 64;

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::{ChannelSettings, ChannelType};
+use recado_domain::channel::{ChannelKey, ChannelSettings, ChannelType};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{ChannelId, InstitutionId, NetworkId};
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::PhoneNumber;
-
-use crate::clock::Millis;
-use crate::store::rows::{ChannelKey, Claimed, SentCard, Unanswered};
+use recado_domain::queue::{Claimed, SentCard, Unanswered};
 
 /// The channel that a message leaves by.
 #[derive(Debug, Clone, PartialEq, Eq)]

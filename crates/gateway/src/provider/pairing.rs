@@ -1,14 +1,16 @@
 //! Networks whose channels are linked by a person's phone: by a QR code, or by a code that is typed there.
 
 use async_trait::async_trait;
+use recado_domain::account::KnownAccount;
+use recado_domain::channel::{Channel, ChannelKey};
+use recado_domain::clock::Millis;
 use recado_domain::phone::PhoneNumber;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Provider, Via};
-use crate::clock::Millis;
 use crate::dispatch::Dispatcher;
-use crate::store::rows::{Channel, ChannelKey, KnownAccount, StoreError};
+use crate::store::StoreError;
 
 /// Why a channel is restricted that was paused, or down, meanwhile.
 pub const RESTRICTED: &str = "O WhatsApp nao aceita conversas novas deste numero por enquanto.";

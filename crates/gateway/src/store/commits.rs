@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use recado_domain::channel::{Channel, ChannelKey};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::institution::ApiKey;
 use recado_domain::phone::DefaultCountry;
-
-use super::rows::{ApiKey, Channel, ChannelKey};
 
 /// One consequence of a commit.
 #[derive(Debug, Clone)]

@@ -5,21 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, NewChannel};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::institution::Institution;
+use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Seq};
 use recado_domain::phone::DefaultCountry;
+use recado_domain::queue::{Claim, ClaimRequest, Claimed, Named, Orphans, Outcomes, Receipt, Settlement, Unanswered};
 use recado_domain::status::MessageStatus;
 use tempfile::TempDir;
 use test_postgres::{Database, Pooler};
 
 use super::Store;
 use super::postgres::{self, PgStore};
-use super::rows::{
-    CardAccount, ChannelKey, Claim, ClaimRequest, Claimed, Enqueued, Idempotency, Institution, Message, MessageQuery,
-    Named, NewChannel, NewMessage, Orphans, Outcomes, Receipt, Seq, Settlement, Unanswered,
-};
 use super::sqlite::SqliteStore;
-use crate::clock::Millis;
 
 /// The tests' time: any will do, since it comes in with each operation.
 pub(crate) const NOW: Millis = 1_800_000_000_000;

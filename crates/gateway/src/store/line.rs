@@ -1,11 +1,11 @@
 //! What a claim goes by, and what it decides about each row of a line. Pure: how rows are read and written is each
 //! engine's own.
 
-use recado_domain::channel::{ChannelState, ChannelType, Ordering};
+use recado_domain::channel::{ChannelState, ChannelType, Ordering, SessionNumber};
+use recado_domain::clock::Millis;
+use recado_domain::message::Seq;
+use recado_domain::queue::{ClaimRequest, Orphans};
 use recado_domain::status::MessageStatus;
-
-use super::rows::{ClaimRequest, Orphans, Seq, SessionNumber};
-use crate::clock::Millis;
 
 /// Most messages that one claim ends unsent, or passes: others wait for the writer, or for the channel's row, too.
 pub(super) const END_AT_ONCE: usize = 500;

@@ -6,6 +6,7 @@
 pub mod commits;
 #[cfg(test)]
 mod conformance;
+mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod line;
@@ -13,27 +14,29 @@ pub mod person;
 pub mod postgres;
 #[cfg(test)]
 mod queue_model;
-pub mod rows;
 pub mod sqlite;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState};
+use recado_domain::channel::{
+    Channel, ChannelKey, ChannelSettings, ChannelState, Held, Link, LinkRest, NewChannel, SessionChange, SessionKey,
+    SessionOf, SessionRow,
+};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::institution::{ApiKey, Institution};
+use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Page, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt};
 use tokio::sync::watch;
 
-use crate::clock::Millis;
 use commits::Follow;
+pub use error::{Health, StoreError};
 use person::{Erased, Erasure, PersonPage, PersonQuery};
-use rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
-    Link, LinkRest, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq,
-    SessionChange, SessionKey, SessionOf, SessionRow, StoreError,
-};
 
 /// The result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::message::{Message, Seq};
 use serde::{Deserialize, Serialize};
-
-use super::rows::{ChannelKey, Message, Seq};
-use crate::clock::Millis;
 
 /// Rows that one question looks through: nobody waits long behind it, however much the store holds.
 pub const LOOK_THROUGH: i64 = 20_000;

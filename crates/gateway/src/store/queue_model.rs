@@ -8,17 +8,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use recado_domain::channel::{ChannelState, ChannelType, Ordering};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Ordering};
+use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Cancelled, Enqueued, Message, NewMessage};
 use recado_domain::pacing::RecipientPacing;
+use recado_domain::queue::{Claim, ClaimRequest, Named, Orphans, Receipt, Settlement, Unanswered};
 use recado_domain::status::MessageStatus;
 
 use super::fixtures::{Engine, Ground, LEAVE, MINUTE, NOW, PgDatabase, SqliteFile, request, sent};
-use super::rows::{
-    Cancelled, ChannelKey, Claim, ClaimRequest, Enqueued, Message, Named, NewMessage, Orphans, Receipt, Settlement,
-    Unanswered,
-};
-use crate::clock::{Millis, millis};
 
 const RECIPIENTS: [&str; 3] = ["551", "552", "553"];
 /// Small enough to be met.

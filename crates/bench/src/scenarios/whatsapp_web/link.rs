@@ -3,10 +3,10 @@
 
 use anyhow::Result;
 use fake_whatsapp::{Account, FakeWhatsApp};
+use recado_domain::channel::{Held, SessionChange};
 use recado_gateway::clock::SystemEntropy;
 use recado_gateway::sealed::{KeyRing, Place};
 use recado_gateway::store::Store;
-use recado_gateway::store::rows::{Held, SessionChange};
 use recado_gateway::store::sqlite::SqliteStore;
 use recado_whatsapp_web::Kind;
 

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::{DEFAULT_RATE_LIMIT, Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
+use recado_domain::clock::Millis;
 use recado_domain::field_errors::FieldErrors;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,7 +17,6 @@ use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody, Object};
 use crate::api::openapi::{Operation, schemas};
-use crate::clock::Millis;
 use crate::gateway::Gateway;
 use crate::operations::api_keys::{self, BAD_NAME, NAME_LIMIT, NewKey};
 

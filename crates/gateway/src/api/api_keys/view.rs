@@ -1,13 +1,14 @@
 //! A key as the API shows it: never the key itself.
 
 use recado_domain::api_key::Environment;
+use recado_domain::clock::Millis;
+use recado_domain::institution::ApiKey;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::openapi::schemas::{Environments, ScopeNames, Time, Uuid};
-use crate::clock::{Millis, rfc3339};
-use crate::store::rows::ApiKey;
+use crate::clock::rfc3339;
 
 /// A key's properties.
 #[derive(Serialize, JsonSchema)]

@@ -6,7 +6,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use hyper::body::Body as _;
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
 use recado_domain::field_errors::INVALID_JSON;
+use recado_domain::queue::{Named, Receipt};
 use recado_domain::status::MessageStatus;
 use serde_json::json;
 
@@ -16,12 +19,10 @@ use crate::api::intake::CALLBACK_TIMEOUT;
 use crate::api::json::{self, Done};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
-use crate::clock::Millis;
 use crate::gateway::Gateway;
 use crate::provider::cloud_api::Link;
 use crate::provider::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER, Stage, Status};
 use crate::provider::cloud_api::errors::Class;
-use crate::store::rows::{ChannelKey, Named, Receipt};
 
 /// Most bytes of a callback's body: Meta's own limit.
 pub const BODY_LIMIT: usize = 3 << 20;

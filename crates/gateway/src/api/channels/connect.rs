@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
-use recado_domain::channel::{ChannelAction, ChannelState, ChannelType};
+use recado_domain::channel::{Channel, ChannelAction, ChannelState, ChannelType};
 use recado_domain::field_errors::Field;
 use recado_domain::phone::PhoneNumber;
 use schemars::JsonSchema;
@@ -26,7 +26,6 @@ use crate::operations::{channels, links, pairing};
 use crate::provider::cloud_api::Link;
 use crate::provider::cloud_api::link::{FIELDS, ID_LIMIT, SECRET_LIMIT, TOKEN_LIMIT};
 use crate::provider::pairing::Pairing;
-use crate::store::rows::Channel;
 
 /// What is said of a number that is none.
 pub const BAD_PHONE: &str = "O telefone deve estar no formato DDI+DDD+NUM.";

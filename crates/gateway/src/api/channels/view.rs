@@ -1,7 +1,7 @@
 //! A channel as the API shows it.
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType, UnknownPolicy};
+use recado_domain::channel::{Channel, ChannelSettings, ChannelState, ChannelType, UnknownPolicy};
 use recado_domain::ids::ChannelId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use crate::api::openapi::schemas::{self, Time};
 use crate::clock::rfc3339;
 use crate::provider::cloud_api::link::LinkDetails;
-use crate::store::rows::Channel;
 
 /// A channel with its state.
 #[derive(Serialize, JsonSchema)]

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
+use recado_domain::message::Message;
 use recado_domain::status::MessageStatus;
 use serde_json::json;
 
@@ -17,7 +18,6 @@ use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::store::rows::Message;
 
 /// Shows a message.
 pub async fn get(

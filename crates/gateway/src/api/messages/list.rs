@@ -6,6 +6,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
+use recado_domain::message::MessageQuery;
 use recado_domain::status::MessageStatus;
 use serde_json::json;
 
@@ -17,7 +18,6 @@ use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
-use crate::store::rows::MessageQuery;
 
 /// Lists messages; `status` and `to` filter.
 pub async fn list(

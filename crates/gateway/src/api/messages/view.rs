@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use recado_domain::message::{Content, GivenContact, Stored};
+use recado_domain::message::{Content, GivenContact, Message, Stored};
 use recado_domain::status::MessageStatus;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 use crate::api::error::ApiError;
 use crate::api::openapi::schemas;
 use crate::clock::rfc3339;
-use crate::store::rows::Message;
 
 /// A message with its fate.
 #[derive(Serialize, JsonSchema)]

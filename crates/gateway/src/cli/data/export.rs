@@ -6,12 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use recado_domain::clock::Clock;
 use serde_json::{Value, json};
 
 use super::{Who, pages, rows};
 use crate::cli::Exit;
 use crate::cli::local::Local;
-use crate::clock::{Clock, SystemClock, rfc3339};
+use crate::clock::{SystemClock, rfc3339};
 use crate::control::Command as Control;
 use crate::shutdown::Signals;
 use crate::store::person::{Person, PersonPart};

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use recado_domain::clock::Clock;
+
 use super::{Check, secrets};
-use crate::clock::{Clock, SystemClock, rfc3339};
+use crate::clock::{SystemClock, rfc3339};
 use crate::config::SecretKey;
 use crate::gateway::{SANDBOX_FILE, STORE_FILE};
 use crate::store::sqlite::SCHEMA_VERSION;

@@ -4,11 +4,12 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use recado_domain::clock::{Clock, Millis};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Check;
-use crate::clock::{Clock, Millis, SystemClock, rfc3339};
+use crate::clock::{SystemClock, rfc3339};
 use crate::server;
 
 /// Before this was written, and long after: no clock that is right says so. In milliseconds.

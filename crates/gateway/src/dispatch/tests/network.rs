@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::channel::{ChannelSettings, ChannelType};
+use recado_domain::clock::millis;
 use recado_domain::ids::MessageId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
+use recado_domain::queue::{Claimed, Unanswered};
 use tokio::sync::watch;
 
-use crate::clock::millis;
 use crate::provider::{Provider, SendOutcome, Via};
-use crate::store::rows::{Claimed, Unanswered};
 
 /// What happens to one send.
 pub(super) enum Act {

@@ -6,22 +6,24 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState};
+use recado_domain::channel::{
+    Channel, ChannelKey, ChannelSettings, ChannelState, Held, Link, LinkRest, NewChannel, SessionChange, SessionKey,
+    SessionOf, SessionRow,
+};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::institution::{ApiKey, Institution};
+use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Page, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt, Settlement};
 use tokio::sync::watch;
 
-use crate::clock::Millis;
 use crate::store::commits::Follow;
 use crate::store::person::{Erased, Erasure, PersonPage, PersonQuery};
-use crate::store::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
-    Link, LinkRest, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq,
-    SessionChange, SessionKey, SessionOf, SessionRow, Settlement, StoreError,
-};
-use crate::store::{Result, Store};
+use crate::store::{Health, Result, Store, StoreError};
 
 /// How one operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

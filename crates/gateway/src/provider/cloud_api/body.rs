@@ -8,9 +8,8 @@ mod tests;
 
 use recado_domain::message::{Content, GivenContact, Stored};
 use recado_domain::phone::PhoneNumber;
+use recado_domain::queue::Claimed;
 use serde::Serialize;
-
-use crate::store::rows::Claimed;
 
 /// A stored message that this version does not understand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{NetworkId, is_account};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
@@ -19,7 +20,6 @@ use sha2::Sha256;
 
 use super::errors::{Fault, GraphError};
 use super::link::{Fingerprint, ID_LIMIT, SECRET_LIMIT};
-use crate::clock::Millis;
 
 /// The header that carries the signature.
 pub const SIGNATURE_HEADER: &str = "x-hub-signature-256";

@@ -23,6 +23,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use recado_domain::field_errors::FieldErrors;
+use recado_domain::queue::Claimed;
 use secrecy::ExposeSecret;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -36,7 +37,6 @@ use super::link::{FIELDS, Link, NumberInfo};
 use super::slots::{Slot, Slots};
 use crate::outbound::{BaseUrl, causes, chain};
 use crate::provider::SendOutcome;
-use crate::store::rows::Claimed;
 
 /// The time that a call may take as a whole; below the dispatcher's own limit of 45 s.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -41,11 +41,13 @@ pub use link::Link;
 use link::{Fingerprint, UNUSABLE};
 pub use slots::Slot;
 
-use crate::clock::millis;
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::millis;
+use recado_domain::queue::{Claimed, Unanswered};
+
 use crate::cluster::leases::Leases;
 use crate::provider::{self, Provider, SendOutcome, Via};
 use crate::store::Store;
-use crate::store::rows::{ChannelKey, Claimed, Unanswered};
 
 /// What Meta takes for one recipient: 45 at once, and then one in six seconds (error 131056;
 /// dualhook.com/docs/capacity-quality-limits).

@@ -12,18 +12,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::channel::ChannelSettings;
+use recado_domain::clock::{Clock, millis};
 use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
+use recado_domain::queue::{Claimed, Unanswered};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, millis};
 use crate::provider::{Provider, SendOutcome, Via};
 use crate::receipts::Receipts;
+use crate::store::StoreError;
 use crate::store::person::Person;
 use crate::store::postgres::pool::Database;
-use crate::store::rows::{Claimed, StoreError, Unanswered};
 use network::postgres::Tables;
 use network::sqlite::File;
 use network::{Arrival, Network, PhoneQuery, Shown, ShownOfPerson};

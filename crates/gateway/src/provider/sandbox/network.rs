@@ -11,13 +11,15 @@ mod tests;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, NetworkId};
+use recado_domain::queue::{Claimed, Named, Receipt};
 use recado_domain::status::MessageStatus;
 
-use crate::clock::Millis;
 use crate::provider::Via;
+use crate::store::StoreError;
 use crate::store::person::Person;
-use crate::store::rows::{ChannelKey, Claimed, Named, Receipt, StoreError};
 
 /// Receipts that are passed on together.
 const RECEIPTS_AT_ONCE: i64 = 256;

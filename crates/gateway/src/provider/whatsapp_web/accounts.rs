@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use recado_domain::account::KnownAccount;
+use recado_domain::clock::{Millis, millis};
 use recado_domain::party::Party;
 use recado_whatsapp_web::{LookUpError, Person};
 
 use super::line::Line;
-use crate::clock::{Millis, millis};
 use crate::provider::pairing::LineError;
-use crate::store::rows::KnownAccount;
 
 /// How long it is believed that a number has an account.
 const FOUND: Duration = Duration::from_hours(30 * 24);

@@ -5,13 +5,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::PhoneNumber;
 
-use crate::clock::{Millis, millis};
 use crate::provider::Via;
 use crate::provider::pairing::LineError;
-use crate::store::rows::ChannelKey;
 
 /// The time in which codes are counted.
 const WINDOW: Duration = Duration::from_hours(1);

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::NetworkId;
 use recado_domain::party::Party;
 use recado_domain::phone::PhoneNumber;
+use recado_domain::queue::{Named, Receipt};
 use recado_domain::status::MessageStatus;
 use recado_whatsapp_web::{Event, Person, Session, backlog};
 use tokio_util::sync::CancellationToken;
@@ -13,9 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::accounts::party;
 use super::line::{Answer, Line};
-use crate::clock::{Millis, millis};
 use crate::provider::pairing::Pairing;
-use crate::store::rows::{Named, Receipt};
 
 /// The wait before the store is asked again to take receipts. The network does not tell them twice.
 const STORE_RETRY: Duration = Duration::from_millis(500);

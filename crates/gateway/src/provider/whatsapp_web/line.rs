@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use recado_domain::channel::{Held, SessionNumber};
+use recado_domain::clock::{Millis, millis};
 use recado_domain::party::{Party, Recipient};
 use recado_domain::phone::PhoneNumber;
 use recado_whatsapp_web::{Session, backlog};
@@ -17,10 +19,8 @@ use super::events::{End, Events};
 use super::session_rows::SessionRows;
 use super::state::BETWEEN_LOGINS;
 use crate::api::rate_limit::Bucket;
-use crate::clock::{Millis, millis};
 use crate::provider::Via;
 use crate::provider::pairing::Pairing;
-use crate::store::rows::{Held, SessionNumber};
 
 /// What a message waits for that meets a line which is down. The line wakes the dispatcher when it comes up.
 pub const DOWN: Duration = Duration::from_secs(5);

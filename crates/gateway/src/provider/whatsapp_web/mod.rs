@@ -31,23 +31,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use recado_domain::channel::ChannelSettings;
+use recado_domain::account::KnownAccount;
+use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, Epoch};
+use recado_domain::clock::{Clock, Entropy};
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
+use recado_domain::queue::{Claimed, Unanswered};
 use recado_whatsapp_web::Options;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, Entropy};
 use crate::cluster::leases::Leases;
 use crate::dispatch::Dispatcher;
 use crate::provider::pairing::{LineError, Pairing, Pairs};
 use crate::provider::{Provider, SendOutcome, Via};
 use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
-use crate::store::Store;
-use crate::store::rows::{Channel, ChannelKey, Claimed, Epoch, KnownAccount, StoreError, Unanswered};
+use crate::store::{Store, StoreError};
 use codes::Codes;
 use line::Line;
 

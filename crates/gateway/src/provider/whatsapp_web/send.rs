@@ -4,19 +4,20 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use recado_domain::channel::ChannelSettings;
-use recado_domain::message::{Content, Stored};
+use recado_domain::clock::{millis, random};
+use recado_domain::message::{CardAccount, Content, Stored};
 use recado_domain::pacing::Pacing;
 use recado_domain::party::{Party, Recipient};
+use recado_domain::queue::{Claimed, SentCard};
 use recado_domain::vcard;
 use recado_whatsapp_web::{Outgoing, Session, SubmitError};
 use tokio::time::timeout;
 
 use super::line::{Answer, Awaited, DOWN, Line};
 use super::refusal::{self, Refusal};
-use crate::clock::{millis, random, rfc3339};
+use crate::clock::rfc3339;
 use crate::provider::SendOutcome;
 use crate::provider::pairing::LineError;
-use crate::store::rows::{CardAccount, Claimed, SentCard};
 
 /// The longest for all that comes before a message is handed over.
 const PREPARE: Duration = Duration::from_secs(8);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{Channel, ChannelState, Link};
+use recado_domain::clock::{Millis, millis, random};
 use recado_domain::pacing::Pacing;
 use recado_whatsapp_web::Person;
 use serde_json::json;
@@ -12,10 +13,10 @@ use serde_json::json;
 use super::accounts::party;
 use super::events::End;
 use super::line::{LOST, Line};
-use crate::clock::{Millis, millis, random, rfc3339};
+use crate::clock::rfc3339;
 use crate::provider::pairing::{Pairing, RESTRICTED};
 use crate::sealed::Place;
-use crate::store::rows::{Channel, Link, StoreError};
+use crate::store::StoreError;
 
 /// How often a move is tried again when somebody else moved the channel meanwhile, or the store did not take it.
 const TRIES: usize = 20;

@@ -2,10 +2,11 @@
 
 use recado_domain::api_key::{Environment, Grant, Scope, Scopes};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::phone::DefaultCountry;
 
+use crate::store::StoreError;
 use crate::store::fixtures::{DAY, Ground, NOW};
-use crate::store::rows::{ApiKey, Institution, StoreError};
 
 fn key(ground: &Ground, name: &str) -> ApiKey {
     let unique = ground.unique();

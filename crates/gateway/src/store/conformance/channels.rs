@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
+use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
+use recado_domain::channel::{Channel, ChannelSettings, ChannelState, ChannelType, Held, NewChannel};
 use recado_domain::ids::InstitutionId;
+use recado_domain::institution::Institution;
+use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
+use recado_domain::queue::{ClaimRequest, Named, PurgeRequest, Receipt, Settlement, Unanswered};
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{DAY, Ground, NOW, ids, request, sent};
-use crate::store::rows::{
-    Channel, ClaimRequest, Enqueued, Held, Institution, KnownAccount, Named, NewChannel, NewMessage, PurgeRequest,
-    Receipt, Settlement, Unanswered,
-};
 
 pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
     let new = ground.new_channel("loja", ChannelState::Created);

@@ -1,12 +1,13 @@
 //! Taking the next messages of a line.
 
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType};
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::NewMessage;
+use recado_domain::queue::{Claim, ClaimRequest, Settlement};
 use recado_domain::status::MessageStatus;
 
-use crate::clock::Millis;
 use crate::store::fixtures::{DAY, Ground, MINUTE, NOW, ids, request, sent};
-use crate::store::rows::{ChannelKey, Claim, ClaimRequest, NewMessage, Settlement};
 
 /// Messages to these recipients, in this order.
 async fn accept_all(ground: &Ground, channel: ChannelKey, recipients: &[&str]) -> Vec<MessageId> {

@@ -4,10 +4,11 @@ use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelState;
 use recado_domain::ids::InstitutionId;
+use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, NewMessage};
 use recado_domain::status::MessageStatus;
 
+use crate::store::StoreError;
 use crate::store::fixtures::{DAY, Ground, NOW};
-use crate::store::rows::{CardAccount, Enqueued, Idempotency, Message, NewMessage, StoreError};
 
 /// The same call again: a new id, the same key.
 fn repeated(ground: &Ground, first: &NewMessage) -> NewMessage {
@@ -165,7 +166,9 @@ pub(super) async fn the_backlog_has_a_cap(ground: Ground) {
     ground.accept(neighbour, "551").await;
     let claimed = ground.claim_one(channel).await;
     assert_eq!(ground.enqueue(capped()).await, Enqueued::QueueFull, "what is being sent still counts");
-    ground.settle(channel, claimed.seq, crate::store::rows::Settlement::Unknown { resend_at: None, hold: None }).await;
+    ground
+        .settle(channel, claimed.seq, recado_domain::queue::Settlement::Unknown { resend_at: None, hold: None })
+        .await;
     assert_eq!(ground.enqueue(capped()).await, Enqueued::Accepted, "a place came free");
     assert_eq!(ground.enqueue(capped()).await, Enqueued::QueueFull);
     let id = ground.all(channel).await[1].id;

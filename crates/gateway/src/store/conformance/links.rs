@@ -1,11 +1,12 @@
 //! How channels are linked to their networks.
 
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Link, LinkRest};
 use recado_domain::ids::MessageId;
+use recado_domain::message::Enqueued;
+use recado_domain::queue::{ClaimRequest, Settlement, Unanswered};
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{Ground, NOW, request};
-use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, Link, LinkRest, Settlement, Unanswered};
 
 fn link(channel: ChannelKey, word: &str) -> Link {
     Link { channel, details: format!(r#"{{"phone":"{word}"}}"#), sealed: [b"\0\xff", word.as_bytes()].concat() }

@@ -1,14 +1,15 @@
 //! New recipients wait where the network watches how many chats a channel opens.
 
 use futures_util::future::join_all;
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType};
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::party::Party;
+use recado_domain::queue::{Claim, ClaimRequest, Settlement};
 use recado_domain::status::MessageStatus;
 
-use crate::clock::Millis;
 use crate::store::fixtures::{DAY, Ground, MINUTE, NOW, ids, request, sent};
-use crate::store::rows::{ChannelKey, Claim, ClaimRequest, Enqueued, NewMessage, Settlement};
 
 const UNTIL: Millis = NOW + 60 * MINUTE;
 
@@ -249,7 +250,7 @@ pub(super) async fn who_waits_expires_in_time(ground: Ground) {
     let statuses = async |now| {
         let claim = claim_at(&ground, channel, now, None).await;
         assert!(claim.messages.is_empty());
-        let expired = |message: &crate::store::rows::Message| message.status == MessageStatus::Expired;
+        let expired = |message: &recado_domain::message::Message| message.status == MessageStatus::Expired;
         let expired = ground.all(channel).await.iter().filter(|message| expired(message)).count();
         (expired, claim.next_at.map_or(0, |at| at - NOW))
     };

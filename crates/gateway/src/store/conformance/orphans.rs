@@ -1,11 +1,12 @@
 //! What becomes of messages that are being sent by nobody.
 
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelKey, ChannelState};
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Cancelled, NewMessage};
+use recado_domain::queue::{ClaimRequest, Claimed, Orphans, Settlement, Unanswered};
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{DAY, Ground, LEAVE, MINUTE, NOW, ids, request};
-use crate::store::rows::{Cancelled, ChannelKey, ClaimRequest, Claimed, NewMessage, Orphans, Settlement, Unanswered};
 
 /// A claimed message, with another one behind it.
 async fn claimed_and_waiting(ground: &Ground) -> (ChannelKey, Claimed, MessageId) {

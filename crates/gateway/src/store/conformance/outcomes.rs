@@ -1,15 +1,14 @@
 //! Outcomes, receipts, cancellations: who may move a message, and from where.
 
-use recado_domain::channel::ChannelType;
+use recado_domain::channel::{ChannelKey, ChannelType};
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Cancelled, CardAccount, NewMessage};
 use recado_domain::party::Party;
+use recado_domain::queue::{Claim, ClaimRequest, Named, Receipt, SentCard, Settlement};
 use recado_domain::status::MessageStatus;
 
-use crate::clock::Millis;
 use crate::store::fixtures::{Ground, NOW, ids, request, sent};
-use crate::store::rows::{
-    Cancelled, CardAccount, ChannelKey, Claim, ClaimRequest, Named, NewMessage, Receipt, SentCard, Settlement,
-};
 
 fn failed() -> Settlement {
     Settlement::Failed { code: "TIMEOUT".to_owned(), message: "A rede nao respondeu.".to_owned() }

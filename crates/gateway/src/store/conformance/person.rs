@@ -1,17 +1,17 @@
 //! What is kept of one person: found by every number, shown, and erased without harm to others.
 
-use recado_domain::channel::ChannelType;
+use recado_domain::channel::{ChannelKey, ChannelType, NewChannel};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::institution::Institution;
+use recado_domain::message::{CardAccount, Enqueued, NewMessage};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
+use recado_domain::queue::{ClaimRequest, Named, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
-use crate::clock::Millis;
 use crate::store::fixtures::{DAY, Ground, NOW, request, sent};
 use crate::store::person::{Erased, Erasure, LOOK_THROUGH, PLACES, Person, PersonPart, PersonQuery, PersonRow, Place};
-use crate::store::rows::{
-    CardAccount, ChannelKey, ClaimRequest, Enqueued, Institution, Named, NewChannel, NewMessage, Receipt, Settlement,
-};
 
 const MARIA: &str = "5531988887777";
 /// As the network knows her.
@@ -303,7 +303,7 @@ pub(super) async fn what_was_erased_is_settled_without_harm(ground: Ground) {
     let in_hand = ground.claim_one(channel).await;
     assert!(in_hand.id == next && in_hand.seq != claimed.seq, "{in_hand:?}");
     let account = || Some(ACCOUNT.to_owned());
-    let card = crate::store::rows::SentCard {
+    let card = recado_domain::queue::SentCard {
         card: "BEGIN:VCARD".to_owned(),
         account: CardAccount { digits: MARIA.to_owned(), known: true },
     };

@@ -2,13 +2,14 @@
 
 use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::ChannelSettings;
+use recado_domain::channel::{ChannelKey, ChannelSettings};
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Enqueued, NewMessage, Seq};
 use recado_domain::party::Party;
+use recado_domain::queue::{ClaimRequest, PurgeRequest, Settlement};
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{DAY, Ground, NOW, request, sent};
-use crate::store::rows::{ChannelKey, ClaimRequest, Enqueued, NewMessage, PurgeRequest, Seq, Settlement};
 
 const EVERYTHING: PurgeRequest =
     PurgeRequest { now: NOW + 9 * DAY, finished_before: NOW + 9 * DAY, used_before: NOW + 9 * DAY, after: 0 };

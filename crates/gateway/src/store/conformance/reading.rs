@@ -1,11 +1,13 @@
 //! Reading messages.
 
 use futures_util::future::join_all;
+use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{MessageQuery, NewMessage, Page};
+use recado_domain::queue::Settlement;
 use recado_domain::status::MessageStatus;
 
 use crate::store::fixtures::{Ground, NOW};
-use crate::store::rows::{ChannelKey, MessageQuery, NewMessage, Page, Settlement};
 
 fn query(channel: ChannelKey, limit: usize) -> MessageQuery {
     MessageQuery { channel, status: None, recipient: None, before: None, limit }

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use recado_domain::channel::{ChannelSettings, ChannelState, UnknownPolicy};
+use recado_domain::channel::{ChannelKey, ChannelSettings, ChannelState, UnknownPolicy};
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Cancelled, NewMessage};
 use recado_domain::pacing::RecipientPacing;
+use recado_domain::queue::{Claim, ClaimRequest, Named, Orphans, Receipt, Settlement, Unanswered};
 use recado_domain::status::MessageStatus;
 
-use crate::clock::Millis;
 use crate::store::fixtures::{DAY, Ground, LEAVE, NOW, ids, request, sent};
-use crate::store::rows::{
-    Cancelled, ChannelKey, Claim, ClaimRequest, Named, NewMessage, Orphans, Receipt, Settlement, Unanswered,
-};
 
 const AGAIN: Unanswered = Unanswered::Unknown(Some(600));
 

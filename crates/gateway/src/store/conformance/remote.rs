@@ -1,12 +1,14 @@
 //! Receipts of a network that names messages by ids of its own, and hands our message id back with some of them.
 
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
 use recado_domain::ids::{MessageId, NetworkId};
+use recado_domain::message::Seq;
+use recado_domain::queue::{Named, PurgeRequest, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
-use crate::clock::Millis;
 use crate::receipts::Receipts;
 use crate::store::fixtures::{Ground, NOW, sent};
-use crate::store::rows::{ChannelKey, Named, PurgeRequest, Receipt, Seq, Settlement};
 
 const DELIVERED: MessageStatus = MessageStatus::Delivered;
 const FAILED: MessageStatus = MessageStatus::Failed;

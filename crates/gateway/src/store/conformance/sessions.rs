@@ -1,9 +1,11 @@
 //! Sessions of linked devices.
 
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{
+    ChannelKey, ChannelState, ChannelType, Held, Link, SessionChange, SessionKey, SessionRow,
+};
 
+use crate::store::StoreError;
 use crate::store::fixtures::{Ground, NOW};
-use crate::store::rows::{ChannelKey, Held, Link, SessionChange, SessionKey, SessionRow, StoreError};
 
 fn put(kind: u8, key: &[u8], sealed: &[u8]) -> SessionChange {
     put_at(0, kind, key, sealed)

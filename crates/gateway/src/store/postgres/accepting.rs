@@ -8,16 +8,17 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Enqueued, Idempotency, NewMessage};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::db::{PATIENCE, plainly};
 use super::enqueue::{Known, find, insert, look};
 use super::pool::Pool;
-use crate::store::Result;
 use crate::store::commits::{Change, Follower};
-use crate::store::rows::{ChannelKey, Enqueued, Health, Idempotency, NewMessage, StoreError};
+use crate::store::{Health, Result, StoreError};
 
 /// Most messages in one commit.
 const BATCH: usize = 512;

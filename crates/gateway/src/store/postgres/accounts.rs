@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use recado_domain::api_key::{Environment, Grant, Scope};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::phone::DefaultCountry;
 use tokio_postgres::Row;
 
 use super::db::{Db, Done, args, not_understood};
-use crate::clock::Millis;
-use crate::store::rows::{ApiKey, Institution};
 
 pub(super) async fn institutions(db: Db<'_>) -> Done<Vec<Institution>> {
     let sql = "select id, name, created_at, default_country from institutions order by created_at, id";

@@ -1,15 +1,15 @@
 //! Channels.
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
+use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelState, ChannelType, Held, NewChannel};
+use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
+use recado_domain::message::Seq;
 use tokio_postgres::Row;
 
 use super::db::{Db, Done, Failure, args, not_understood};
 use super::{accounts, chats, links, recipients, sessions};
-use crate::clock::Millis;
 use crate::store::line::keeps_restriction;
-use crate::store::rows::{Channel, ChannelKey, Held, NewChannel, Seq};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), restricted_until, session";

@@ -2,8 +2,11 @@
 
 use std::vec::IntoIter;
 
-use recado_domain::channel::Ordering;
+use recado_domain::channel::{ChannelKey, Ordering};
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::Seq;
+use recado_domain::queue::{Claim, ClaimRequest, Claimed};
 use tokio_postgres::Row;
 
 use super::chats::is_known_sql;
@@ -11,9 +14,7 @@ use super::db::{Db, Done, args, not_understood};
 use super::lock::{Locked, lock, status};
 use super::queue::{end_queued, settle_orphans};
 use super::{gate, recipients};
-use crate::clock::Millis;
 use crate::store::line::{Look, OpenRow, Plan};
-use crate::store::rows::{ChannelKey, Claim, ClaimRequest, Claimed, Seq};
 
 /// Messages that are looked at first, and then at a time. A claim seldom looks behind the first one.
 const PAGES: (usize, usize) = (8, 500);

@@ -158,7 +158,7 @@ macro_rules! transaction {
             match $pool.judge(client, failure) {
                 Some(error) => break Err(error),
                 None if tries.next().is_some() => {}
-                None => break Err($crate::store::rows::StoreError::Overloaded),
+                None => break Err($crate::store::StoreError::Overloaded),
             }
         }
     }};
@@ -186,7 +186,7 @@ macro_rules! plainly {
             match $pool.judge(client, failure) {
                 Some(error) => break Err(error),
                 None if tries.next().is_some() => {}
-                None => break Err($crate::store::rows::StoreError::Overloaded),
+                None => break Err($crate::store::StoreError::Overloaded),
             }
         }
     }};

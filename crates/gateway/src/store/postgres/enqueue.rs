@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join3;
-use recado_domain::channel::{ChannelState, ChannelType, Ordering};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Ordering};
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Enqueued, Idempotency, NewMessage};
 
 use super::db::{Db, Done, args, not_understood};
-use crate::clock::Millis;
 use crate::store::line::Line;
-use crate::store::rows::{ChannelKey, Enqueued, Idempotency, NewMessage};
 
 /// What the database says of a batch.
 pub(super) struct Known {

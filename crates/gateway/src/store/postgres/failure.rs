@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use crate::store::rows::StoreError;
+use crate::store::StoreError;
 
 /// Why a statement or a transaction came to nothing.
 #[derive(Debug)]

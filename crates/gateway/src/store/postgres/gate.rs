@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use recado_domain::clock::{Millis, millis};
+use recado_domain::queue::ClaimRequest;
+
 use super::claim::Walk;
 use super::db::{Db, Done, args};
 use super::lock::Locked;
-use crate::clock::{Millis, millis};
 use crate::store::line::{END_AT_ONCE, Front, Plan};
-use crate::store::rows::ClaimRequest;
 
 /// The time for which opened chats are counted.
 const COUNTED: Duration = Duration::from_hours(24);

@@ -1,12 +1,11 @@
 //! How channels are linked to their networks.
 
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelKey, ChannelState, Held, Link, LinkRest};
+use recado_domain::clock::Millis;
 use tokio_postgres::Row;
 
 use super::db::{Db, Done, args};
 use super::{channels, chats, queue, recipients};
-use crate::clock::Millis;
-use crate::store::rows::{ChannelKey, Held, Link, LinkRest};
 
 pub(super) async fn all(db: Db<'_>) -> Done<Vec<Link>> {
     let sql = "select channel_key, details, sealed from links join channels on key = channel_key

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Epoch, Held};
+use recado_domain::clock::Millis;
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
 use super::db::{Db, Done, Failure, args, not_understood};
-use crate::clock::Millis;
 use crate::store::line::{Front, Line};
-use crate::store::rows::{ChannelKey, Epoch, Held};
 
 /// A channel whose row this transaction holds: until its end nobody else claims, settles or calls back.
 pub(super) struct Locked {

@@ -1,13 +1,14 @@
 //! Reading messages.
 
+use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{CardAccount, Message, MessageQuery, Page, Seq};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
 use super::accounts::bytes;
 use super::db::{Db, Done, args, not_understood};
 use crate::store::line::reached_column;
-use crate::store::rows::{CardAccount, ChannelKey, Message, MessageQuery, Page, Seq};
 
 /// Rows that one page may look through. A filter that matches little gets short pages with a cursor to go on, instead
 /// of a connection that works through a million rows.

@@ -6,15 +6,15 @@
 
 use std::time::Duration;
 
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{Channel, ChannelKey, ChannelState, ChannelType, Epoch, Link};
+use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
+use recado_domain::institution::ApiKey;
 use recado_domain::phone::DefaultCountry;
 
 use super::db::{Db, Done, args, plainly, transaction};
 use super::{PgStore, accounts, channels, links};
-use crate::clock::Millis;
 use crate::store::Result;
-use crate::store::rows::{ApiKey, Channel, ChannelKey, Epoch, Link};
 
 /// A node's number: a new one each time it joins.
 pub type NodeId = i64;

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Message, Seq};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
@@ -10,12 +13,10 @@ use super::db::{Db, Done, Failure, args, not_understood};
 use super::lock::{lock_all, status};
 use super::messages::{columns, message};
 use super::queue;
-use crate::clock::Millis;
 use crate::store::person::{
     CHANNELS, EarlyReceipt, Erased, Erasure, LOOK_THROUGH, MESSAGES, PLACES, Person, PersonPage, PersonPart,
     PersonQuery, PersonRow, Place,
 };
-use crate::store::rows::{ChannelKey, Message, Seq};
 
 /// Whether a message is the person's, by the number as it was typed or by the account as the network named it; `$1` are
 /// their numbers, `$2` is whose channels are looked at.

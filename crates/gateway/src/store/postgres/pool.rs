@@ -21,8 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::db::{OPTIONS, PATIENCE};
 use super::failure::{Failure, Verdict};
 use super::hosts::{Answer, Hosts};
-use crate::store::Result;
-use crate::store::rows::{Health, StoreError};
+use crate::store::{Health, Result, StoreError};
 
 /// The wait before a connection that was refused is tried again.
 const RETRY: Duration = Duration::from_millis(100);

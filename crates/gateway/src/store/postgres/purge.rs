@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use recado_domain::clock::{Millis, millis};
+use recado_domain::message::Seq;
+use recado_domain::queue::PurgeRequest;
+
 use super::db::{Db, Done, args};
-use crate::clock::{Millis, millis};
-use crate::store::rows::{PurgeRequest, Seq};
 
 /// Rows that one call looks at, in each table.
 const BATCH: i64 = 2_000;

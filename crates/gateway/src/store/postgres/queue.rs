@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Cancelled, Seq};
+use recado_domain::queue::{Claim, ClaimRequest, Orphans, Outcomes, SentCard, Settlement};
 use recado_domain::status::MessageStatus;
 
 use super::db::{Db, Done, args};
 use super::lock::{Locked, lock, number};
 use super::{channels, chats, claim, receipts, recipients};
-use crate::clock::Millis;
 use crate::store::line::reached_column;
-use crate::store::rows::{Cancelled, ChannelKey, Claim, ClaimRequest, Orphans, Outcomes, SentCard, Seq, Settlement};
 
 /// What a settlement makes of a message that is `SENDING`.
 struct Change<'a> {

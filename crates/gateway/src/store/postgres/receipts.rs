@@ -6,18 +6,19 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join3;
-use recado_domain::channel::{ChannelType, Ordering};
+use recado_domain::channel::{ChannelKey, ChannelType, Ordering};
+use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
+use recado_domain::message::Seq;
 use recado_domain::party::Recipient;
+use recado_domain::queue::{Named, Receipt};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
 use super::db::{Db, Done, args, not_understood};
 use super::lock::{Locked, lock_all, number, status};
 use super::{channels, chats, recipients};
-use crate::clock::Millis;
 use crate::store::line::reached_column;
-use crate::store::rows::{ChannelKey, Named, Receipt, Seq};
 
 /// Receipts of a channel that wait for a message to be named. More than that come of another program's sending, on a
 /// number that it shares with us.

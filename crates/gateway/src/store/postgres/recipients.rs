@@ -4,17 +4,18 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::try_join;
-use recado_domain::channel::Ordering;
+use recado_domain::channel::{ChannelKey, Ordering};
+use recado_domain::clock::{Millis, millis};
+use recado_domain::message::Seq;
 use recado_domain::pacing::RecipientPacing;
+use recado_domain::queue::{ClaimRequest, Claimed, Orphans, Unanswered};
 use recado_domain::status::MessageStatus;
 
 use super::claim::{Walk, take};
 use super::db::{Db, Done, args};
 use super::lock::Locked;
 use super::queue::{end_queued, settle_orphans};
-use crate::clock::{Millis, millis};
 use crate::store::line::{END_AT_ONCE, Look};
-use crate::store::rows::{ChannelKey, ClaimRequest, Claimed, Orphans, Seq, Unanswered};
 
 /// Gives new messages their seats, some at a time: whether there may be more. Who accepts a message cannot say whether
 /// it is the first of its recipient's, because another node may accept one at the same moment.

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::mem::discriminant;
 
+use recado_domain::channel::{
+    ChannelKey, Epoch, Held, SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow,
+};
 use tokio_postgres::Row;
 
 use super::db::{Db, Done, Failure, args, not_understood};
 use super::lock::lock;
-use crate::store::rows::{ChannelKey, Epoch, Held, SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};
 
 pub(super) async fn values(
     db: Db<'_>,

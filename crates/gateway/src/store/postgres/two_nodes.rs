@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{Channel, ChannelKey, ChannelState, ChannelType, Epoch, Held, Link};
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Cancelled, Enqueued, NewMessage};
 use recado_domain::party::Party;
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement};
 use recado_domain::status::MessageStatus;
 use test_postgres::{number, run};
 
 use super::{NewNode, NodeId, PgStore};
-use crate::clock::Millis;
-use crate::store::Store;
 use crate::store::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
-use crate::store::rows::{
-    Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Epoch, Held, Link, NewMessage, Outcomes, Settlement,
-    StoreError,
-};
+use crate::store::{Store, StoreError};
 
 /// A database that the test looks into as well.
 struct Shared(Arc<PgDatabase>);

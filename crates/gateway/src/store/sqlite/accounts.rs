@@ -1,14 +1,14 @@
 //! Institutions and API keys.
 
 use recado_domain::api_key::{Environment, Grant, Scope};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
+use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::phone::DefaultCountry;
 use rusqlite::{Connection, Row, params};
 
 use super::{Writing, not_understood};
-use crate::clock::Millis;
 use crate::store::commits::Change;
-use crate::store::rows::{ApiKey, Institution};
 
 pub(super) fn institutions(connection: &Connection) -> rusqlite::Result<Vec<Institution>> {
     let sql = "select id, name, created_at, default_country from institutions order by created_at, id";

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
+use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelState, ChannelType, NewChannel};
+use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
+use recado_domain::message::Seq;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Known, Writing, accounts, chats, links, not_understood, recipients, sessions};
-use crate::clock::Millis;
 use crate::store::commits::Change;
 use crate::store::line::{Front, Line, keeps_restriction};
-use crate::store::rows::{Channel, ChannelKey, NewChannel, Seq};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), next_send_at, \

@@ -1,15 +1,17 @@
 //! Who may be written to freely, and what the network said of their numbers.
 
+use recado_domain::account::KnownAccount;
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::{Millis, millis};
+use recado_domain::message::Seq;
 use recado_domain::party::Party;
 use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Writing;
-use crate::clock::{Millis, millis};
 use crate::store::commits::Change;
 use crate::store::line::Front;
-use crate::store::rows::{ChannelKey, KnownAccount, Seq};
 
 /// A recipient of a channel, by a name of theirs.
 type Who<'a> = (ChannelKey, &'a str);

@@ -1,15 +1,16 @@
 //! Claims: the next messages of a channel, in its order.
 
 use recado_domain::channel::Ordering;
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::Seq;
+use recado_domain::queue::{Claim, ClaimRequest, Claimed, Orphans};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Row, params};
 
 use super::queue::{Details, end_queued, hold, move_message, note_unanswered, status};
 use super::{Writing, gate, recipients};
-use crate::clock::Millis;
 use crate::store::line::{Line, Look, OpenRow, Plan};
-use crate::store::rows::{Claim, ClaimRequest, Claimed, Orphans, Seq};
 
 pub(super) fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Claim> {
     let Some(line) = writing.line(request.channel).copied() else { return Ok(Claim::default()) };

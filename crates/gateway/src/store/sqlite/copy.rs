@@ -6,12 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use recado_domain::channel::{Link, SessionKey, SessionRow};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::BUSY_TIMEOUT;
-use crate::store::rows::{Link, SessionKey, SessionRow};
 
 /// Pages that are copied before we look whether to stop: 8 MiB.
 const STEP: i32 = 2_048;

@@ -1,11 +1,11 @@
 //! Accepting a message: its idempotency key, its place in the line and its first state are one transaction.
 
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Enqueued, Idempotency, NewMessage, Seq};
 use rusqlite::{OptionalExtension, params};
 
 use super::{Known, Writing, recipients};
 use crate::store::commits::Change;
-use crate::store::rows::{Enqueued, Idempotency, NewMessage, Seq};
 
 pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::Result<Enqueued> {
     let Some(Known { line, open }) = writing.lines.get(&message.channel).copied().filter(|known| !known.line.deleted)

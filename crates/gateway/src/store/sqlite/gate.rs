@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use recado_domain::clock::{Millis, millis};
+use recado_domain::queue::ClaimRequest;
 use rusqlite::{OptionalExtension, params};
 
 use super::claim::open_row;
 use super::{Writing, chats};
-use crate::clock::{Millis, millis};
 use crate::store::line::{END_AT_ONCE, Front, Line, Plan};
-use crate::store::rows::ClaimRequest;
 
 /// The time for which opened chats are counted.
 const COUNTED: Duration = Duration::from_hours(24);

@@ -1,11 +1,10 @@
 //! How channels are linked to their networks.
 
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{ChannelKey, ChannelState, Link, LinkRest};
+use recado_domain::clock::Millis;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Writing, channels, chats, queue, recipients};
-use crate::clock::Millis;
-use crate::store::rows::{ChannelKey, Link, LinkRest};
 
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
     let mut statement = connection.prepare_cached(

@@ -1,12 +1,13 @@
 //! Reading messages.
 
+use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{CardAccount, Message, MessageQuery, Page, Seq};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::queue::status;
 use crate::store::line::reached_column;
-use crate::store::rows::{CardAccount, ChannelKey, Message, MessageQuery, Page, Seq};
 
 /// Rows that one page may look through. A filter that matches little gets short pages with a cursor to go on, instead
 /// of a reader that works through a million rows.

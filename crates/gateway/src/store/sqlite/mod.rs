@@ -27,11 +27,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelSettings, ChannelState};
+use recado_domain::channel::{
+    Channel, ChannelKey, ChannelSettings, ChannelState, Held, Link, LinkRest, NewChannel, SessionChange, SessionKey,
+    SessionOf, SessionRow,
+};
+use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::institution::{ApiKey, Institution};
+use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Page, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt};
 use rusqlite::Connection;
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::watch;
@@ -39,13 +47,8 @@ use tokio::sync::watch;
 use super::commits::{Change, Follow};
 use super::line::Line;
 use super::person::{Erased, Erasure, PersonPage, PersonQuery};
-use super::rows::{
-    ApiKey, Cancelled, Channel, ChannelKey, Claim, ClaimRequest, Enqueued, Health, Held, Institution, KnownAccount,
-    Link, LinkRest, Message, MessageQuery, NewChannel, NewMessage, Outcomes, Page, PurgeRequest, Receipt, Seq,
-    SessionChange, SessionKey, SessionOf, SessionRow, StoreError,
-};
 use super::{Result, Store};
-use crate::clock::Millis;
+use crate::store::{Health, StoreError};
 use readers::Readers;
 pub use writer::WAITING;
 use writer::{Owned, Writer};

@@ -1,18 +1,19 @@
 //! What is kept of one person: read in pages, and erased in batches.
 
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::Message;
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::Writing;
 use super::messages::{columns, message};
 use super::queue::{end_queued, status};
-use crate::clock::Millis;
 use crate::store::person::{
     CHANNELS, EarlyReceipt, Erased, Erasure, LOOK_THROUGH, MESSAGES, PLACES, Person, PersonPage, PersonPart,
     PersonQuery, PersonRow, Place,
 };
-use crate::store::rows::{ChannelKey, Message};
 
 /// Whether a message is the person's, by the number as it was typed or by the account as the network named it; `?1` are
 /// their numbers, `?2` is whose channels are looked at.

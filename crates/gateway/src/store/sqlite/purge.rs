@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use recado_domain::clock::{Millis, millis};
+use recado_domain::message::Seq;
+use recado_domain::queue::PurgeRequest;
 use rusqlite::{OptionalExtension, params};
 
 use super::Writing;
-use crate::clock::{Millis, millis};
-use crate::store::rows::{PurgeRequest, Seq};
 
 /// Rows that one call looks at.
 const BATCH: i64 = 500;

@@ -1,15 +1,16 @@
 //! The queue: outcomes and cancellations. Every change of state goes through [`move_message`], but for a claim's own.
 
-use recado_domain::channel::Ordering;
+use recado_domain::channel::{ChannelKey, Ordering};
+use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::message::{Cancelled, Seq};
+use recado_domain::queue::{Outcomes, SentCard, Settlement};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Known, Writing, channels, chats, not_understood, receipts, recipients};
-use crate::clock::Millis;
 use crate::store::commits::Change;
 use crate::store::line::reached_column;
-use crate::store::rows::{Cancelled, ChannelKey, Outcomes, SentCard, Seq, Settlement};
 
 /// What a change of state brings along.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
 use super::copy::look_at;
-use crate::store::rows::{Health, StoreError};
+use crate::store::{Health, StoreError};
 
 /// Readers at a time; the next one waits.
 const READERS: usize = 4;

@@ -1,14 +1,16 @@
 //! The network's word on messages.
 
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
+use recado_domain::message::Seq;
 use recado_domain::party::Recipient;
+use recado_domain::queue::{Named, Receipt};
 use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::queue::{Details, move_message, status};
 use super::{Writing, channels, chats};
-use crate::clock::Millis;
-use crate::store::rows::{ChannelKey, Named, Receipt, Seq};
 
 /// Receipts of a channel that wait for a message to be named. More than that come of another program's sending, on a
 /// number that it shares with us.

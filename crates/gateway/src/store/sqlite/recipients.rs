@@ -1,17 +1,18 @@
 //! Channels on which each recipient is a line of its own: the first open message of each is marked, so that a claim
 //! looks at first ones only.
 
-use recado_domain::channel::Ordering;
+use recado_domain::channel::{ChannelKey, Ordering};
+use recado_domain::clock::{Millis, millis};
+use recado_domain::message::Seq;
 use recado_domain::pacing::RecipientPacing;
+use recado_domain::queue::{ClaimRequest, Claimed, Orphans, Unanswered};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Writing;
 use super::claim::{OPEN, end, open_row, settle_orphan, take};
 use super::queue::{Details, move_message, status};
-use crate::clock::{Millis, millis};
 use crate::store::line::{END_AT_ONCE, Line, Look};
-use crate::store::rows::{ChannelKey, ClaimRequest, Claimed, Orphans, Seq, Unanswered};
 
 /// Whether a new message is the first of its recipient's open ones; `None` where the channel is one line.
 pub(super) fn seat_of_new(

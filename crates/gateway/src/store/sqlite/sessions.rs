@@ -1,9 +1,9 @@
 //! Sessions of linked devices, sealed row by row.
 
+use recado_domain::channel::{ChannelKey, Held, SessionChange, SessionKey, SessionOf, SessionRow};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Writing;
-use crate::store::rows::{ChannelKey, Held, SessionChange, SessionKey, SessionOf, SessionRow};
 
 pub(super) fn values(
     connection: &Connection,

@@ -45,14 +45,14 @@ async fn what_is_kept_beside_the_file_is_what_the_file_says() {
     let ground = Ground::on(Shared(store.clone())).await;
     let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
     let linked = ground.channel_in("nova", ChannelState::Created).await;
-    let link = crate::store::rows::Link { channel: linked, details: "{}".to_owned(), sealed: vec![1] };
+    let link = recado_domain::channel::Link { channel: linked, details: "{}".to_owned(), sealed: vec![1] };
     assert!(ground.store.link_channel(link, ChannelState::Created, NOW).await.expect("stored"));
     for _ in 0..3 {
         ground.accept(channel, "551").await;
         ground.accept(neighbour, "551").await;
     }
     let claimed = ground.claim_one(channel).await;
-    ground.settle(channel, claimed.seq, crate::store::rows::Settlement::HoldChannel { until: NOW + 5 }).await;
+    ground.settle(channel, claimed.seq, recado_domain::queue::Settlement::HoldChannel { until: NOW + 5 }).await;
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
     ground.store.delete_channel(neighbour, NOW).await.expect("stored");
     let differs = store.write(|writing| {

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::BUSY_TIMEOUT;
 use crate::store::commits::{Change, Follower};
-use crate::store::rows::{Health, StoreError};
+use crate::store::{Health, StoreError};
 
 /// Most calls in one commit.
 const BATCH: usize = 512;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
 use tokio_postgres::Row;
 
 use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
-use crate::clock::{Millis, millis};
+use crate::store::StoreError;
 use crate::store::person::{LOOK_THROUGH, MESSAGES, Person};
 use crate::store::postgres::db::{Db, Done, args, not_understood, plainly};
 use crate::store::postgres::pool::{Database, Pool};
-use crate::store::rows::StoreError;
 
 /// Connections of this node's network, beside those of the store.
 const CONNECTIONS: usize = 4;

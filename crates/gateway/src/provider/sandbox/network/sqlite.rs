@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use rusqlite_migration::M;
 
 use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
-use crate::clock::Millis;
+use crate::store::StoreError;
 use crate::store::person::{LOOK_THROUGH, MESSAGES, Person};
-use crate::store::rows::StoreError;
 use crate::store::sqlite::readers::Readers;
 use crate::store::sqlite::writer::{Owned, Writer};
 use crate::store::sqlite::{connect, migrate};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use recado_domain::channel::ChannelType;
+use recado_domain::clock::Clock;
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::pacing::Pacing;
 use recado_domain::status::MessageStatus;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::postgres::Tables;
 use super::sqlite::File;
 use super::*;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::provider::sandbox::Sandbox;
 use crate::receipts::Receipts;
 use crate::store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, sent};

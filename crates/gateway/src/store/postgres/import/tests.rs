@@ -3,10 +3,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use recado_domain::api_key::{Environment, Grant, Scopes};
-use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType};
+use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType, Held, Link, SessionChange};
 use recado_domain::ids::ApiKeyId;
+use recado_domain::institution::ApiKey;
+use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::party::Party;
+use recado_domain::queue::{ClaimRequest, Named, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 use rusqlite::Connection;
 use test_postgres::Database;
@@ -16,9 +19,6 @@ use crate::store::Store;
 use crate::store::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
 use crate::store::person::{Person, PersonPart, PersonQuery, PersonRow};
 use crate::store::postgres::PgStore;
-use crate::store::rows::{
-    ApiKey, ClaimRequest, Enqueued, Held, Link, Named, NewMessage, Receipt, SessionChange, Settlement,
-};
 
 const MARIA: &str = "5511999998888";
 

@@ -1,9 +1,15 @@
-//! What a message carries, in the form in which it is stored.
+//! Messages: what one carries, in the form in which it is stored; one that is to be stored; one that is read back.
+
+mod accept;
+mod read;
 
 use serde::{Deserialize, Serialize};
 
 use crate::contact::{ContactCard, ContactMessage, GivenPhone};
 use crate::phone::{InvalidPhone, PhoneNumber};
+
+pub use accept::{CardAccount, Enqueued, Idempotency, NewMessage, Seq};
+pub use read::{Cancelled, Message, MessageQuery, Page};
 
 /// A message's content with the recipient as the caller wrote it. Stored as JSON, so that further kinds and fields need
 /// no new columns.

@@ -1,10 +1,18 @@
 //! Channels: their types, the states of the contract's table, who may move between them, and their settings.
 
+mod link;
+mod record;
+mod session;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::api_key::Environment;
+
+pub use link::{Link, LinkRest};
+pub use record::{Channel, ChannelKey, Epoch, Held, NewChannel};
+pub use session::{SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};
 
 /// What stands behind a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,0 +1,84 @@
+//! The rows in which the session of a linked phone keeps what it must remember.
+
+#![expect(missing_docs, reason = "fields and variants are named as what they hold")]
+
+use std::fmt;
+
+use crate::channel::ChannelKey;
+
+/// Counts the sessions that a channel has had. Each linking has another number than the one before it, and so has each
+/// channel that is made anew.
+pub type SessionNumber = i64;
+
+/// One session of a channel.
+pub type SessionOf = (ChannelKey, SessionNumber);
+
+/// What tells a row of a session from all others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionKey {
+    pub channel: ChannelKey,
+    pub session: SessionNumber,
+    pub kind: u8,
+    pub key: Vec<u8>,
+}
+
+impl SessionKey {
+    /// The first key behind all that begin so; `None` where none is behind them.
+    pub fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
+        let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+        let mut behind = prefix[..=last].to_vec();
+        behind[last] += 1;
+        Some(behind)
+    }
+}
+
+/// A row of a session.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    pub of: SessionKey,
+    /// As the key ring gives it.
+    pub sealed: Vec<u8>,
+}
+
+impl fmt::Debug for SessionRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRow").field("of", &self.of).finish_non_exhaustive()
+    }
+}
+
+/// A change of a session.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SessionChange {
+    /// Writes a row, or replaces it. The stamp is in Unix seconds, 0 is never old.
+    Put {
+        kind: u8,
+        key: Vec<u8>,
+        sealed: Vec<u8>,
+        stamp: i64,
+    },
+    Delete {
+        kind: u8,
+        key: Vec<u8>,
+    },
+    DeletePrefix {
+        kind: u8,
+        prefix: Vec<u8>,
+    },
+    /// Of a kind, what has an older stamp.
+    DeleteBefore {
+        kind: u8,
+        stamp: i64,
+    },
+}
+
+impl fmt::Debug for SessionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, kind) = match self {
+            Self::Put { kind, .. } => ("Put", kind),
+            Self::Delete { kind, .. } => ("Delete", kind),
+            Self::DeletePrefix { kind, .. } => ("DeletePrefix", kind),
+            Self::DeleteBefore { kind, .. } => ("DeleteBefore", kind),
+        };
+        f.debug_struct(name).field("kind", kind).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,35 @@
+//! A tenant, and its keys as they are stored.
+
+#![expect(missing_docs, reason = "fields and variants are named as what they hold")]
+
+use crate::api_key::Grant;
+use crate::clock::Millis;
+use crate::ids::ApiKeyId;
+use crate::ids::InstitutionId;
+use crate::phone::DefaultCountry;
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Institution {
+    pub id: InstitutionId,
+    pub name: String,
+    pub default_country: DefaultCountry,
+    pub created_at: Millis,
+}
+
+/// A key as it is kept: never in clear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub institution: InstitutionId,
+    pub name: String,
+    pub hash: [u8; 32],
+    /// The part that may be shown.
+    pub prefix: String,
+    pub grant: Grant,
+    /// The key that made this one; none where the operator did.
+    pub parent: Option<ApiKeyId>,
+    pub created_at: Millis,
+    pub last_used_at: Option<Millis>,
+    pub revoked_at: Option<Millis>,
+}

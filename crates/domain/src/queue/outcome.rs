@@ -1,0 +1,84 @@
+//! What a claimed message becomes.
+
+#![expect(missing_docs, reason = "fields and variants are named as what they hold")]
+
+use crate::channel::ChannelKey;
+use crate::channel::Epoch;
+use crate::clock::Millis;
+use crate::ids::NetworkId;
+use crate::message::CardAccount;
+use crate::message::Seq;
+
+/// The card that was really sent, where it became another after its message was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentCard {
+    pub card: String,
+    pub account: CardAccount,
+}
+
+/// What became of claimed messages of a channel.
+#[derive(Debug, Clone)]
+pub struct Outcomes {
+    pub channel: ChannelKey,
+    /// Under which whoever claimed them holds the channel.
+    pub epoch: Epoch,
+    pub settled: Vec<(Seq, Settlement)>,
+    /// The channel sends nothing before this time; a later one that was set before stands.
+    pub rest_until: Option<Millis>,
+    pub now: Millis,
+}
+
+/// What a claimed message becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// The network acknowledged it; the account is the recipient as the network knows it, and the remote id the
+    /// message as the network calls it.
+    Sent {
+        account: Option<String>,
+        remote_id: Option<NetworkId>,
+        /// The card that was sent, where it is not the one that the message has.
+        card: Option<SentCard>,
+    },
+    Failed {
+        code: String,
+        message: String,
+    },
+    /// The network refused it for now: try this message again, in its place.
+    Retry {
+        run_at: Millis,
+    },
+    /// The same, but no answer came: its card may have arrived.
+    RetryUnanswered {
+        run_at: Millis,
+    },
+    /// The line broke before the answer, which is no fault of the message: try it again in its place. Its card may have
+    /// arrived.
+    Interrupted {
+        run_at: Millis,
+    },
+    /// The network lets the channel open no chat with this recipient, nor with others: until then new recipients wait,
+    /// and this one is new from now on.
+    ChatRefused {
+        until: Millis,
+        reason: String,
+    },
+    /// The network takes nothing more for this recipient for now; that is no fault of the message.
+    HoldRecipient {
+        until: Millis,
+    },
+    /// The channel is in trouble: hold its line, and try this message again then.
+    HoldChannel {
+        until: Millis,
+    },
+    /// The network takes nothing from the channel until a person has done something: pause it, for this reason. The
+    /// message keeps its place.
+    PauseChannel {
+        reason: String,
+    },
+    /// Handed over, and nobody can tell; at that time it is queued again. The channel may be held for a while, because
+    /// nothing is answered any more.
+    Unknown {
+        resend_at: Option<Millis>,
+        hold: Option<Millis>,
+    },
+}
