@@ -13,6 +13,7 @@ pub mod channel;
 pub mod clock;
 pub mod contact;
 pub mod email;
+pub mod error_chain;
 pub mod field_errors;
 pub mod ids;
 pub mod institution;

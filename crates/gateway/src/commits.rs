@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use recado_store::commits::{Change, Follow};
+use recado_store::{Health, StoreError};
+
 use crate::directory::Directory;
 use crate::dispatch::{Dispatcher, News};
 use crate::gateway::Gateway;
 use crate::operations::links;
-use crate::store::commits::{Change, Follow};
-use crate::store::{Health, StoreError};
 
 /// The wait before rows that could not be read after an outage are asked for again.
 const RETRY: Duration = Duration::from_millis(200);

@@ -24,6 +24,8 @@ pub use call::{Call, Reply, Whose};
 pub use client::{AskError, Client};
 pub use socket::{SOCKET_FILE, Socket};
 
+use recado_store::person::{Erasure, Person, PersonQuery};
+
 use crate::api::Api;
 use crate::api::api_keys::{ApiKeyView, parse_time};
 use crate::api::channels::ChannelView;
@@ -34,7 +36,6 @@ use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels::{ChannelChange, ChannelWish};
 use crate::operations::{api_keys, channels, links, pairing, person, secrets};
-use crate::store::person::{Erasure, Person, PersonQuery};
 
 /// Rows that a listing fetches at once.
 const PAGE: usize = 500;

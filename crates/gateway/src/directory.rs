@@ -15,11 +15,11 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
 use recado_domain::phone::DefaultCountry;
+use recado_store::StoreError;
+use recado_store::postgres::PgStore;
 
 use crate::api::rate_limit::{Calls, KeyLimit, Quota};
 use crate::provider::Via;
-use crate::store::StoreError;
-use crate::store::postgres::PgStore;
 
 /// A key with what changes from call to call.
 pub struct KeyEntry {

@@ -7,6 +7,10 @@ use anyhow::{Context, bail};
 use recado_domain::clock::{Clock, Entropy, NewIds};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::Country;
+use recado_store::postgres::PgStore;
+use recado_store::receipts::Receipts;
+use recado_store::sqlite::{self, SqliteStore};
+use recado_store::{Store, StoreError};
 use secrecy::SecretString;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -25,11 +29,7 @@ use crate::provider::cloud_api::{CloudApi, Graph};
 use crate::provider::sandbox::Sandbox;
 #[cfg(feature = "whatsapp-web")]
 use crate::provider::whatsapp_web::WhatsAppWeb;
-use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
-use crate::store::postgres::PgStore;
-use crate::store::sqlite::{self, SqliteStore};
-use crate::store::{Store, StoreError};
 
 /// The store's file in the data directory.
 pub const STORE_FILE: &str = "recado.db";

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use recado_domain::clock::millis;
 use recado_domain::queue::PurgeRequest;
+use recado_store::StoreError;
 use tokio::time::Instant;
 
 use crate::gateway::Gateway;
-use crate::store::StoreError;
 
 /// The wait between two purges.
 const PURGE_EVERY: Duration = Duration::from_hours(1);

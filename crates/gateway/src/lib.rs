@@ -7,12 +7,10 @@ pub mod server;
 pub mod api;
 pub mod directory;
 pub mod operations;
-pub mod store;
 
 pub mod cluster;
 pub mod dispatch;
 pub mod provider;
-pub mod receipts;
 
 pub mod clock;
 pub mod commits;

@@ -1,6 +1,5 @@
-//! What calls to other servers have in common: the address, TLS, and the words of an error.
+//! What calls to other servers have in common: the address and TLS.
 
-use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -57,14 +56,4 @@ impl BaseUrl {
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         Ok(versions.with_root_certificates(roots).with_no_client_auth())
     }
-}
-
-/// An error and its causes.
-pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-/// An error with its causes, in words: hyper's own alone say little.
-pub fn causes(error: &(dyn Error + 'static)) -> String {
-    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::channel::ChannelKey;
+use recado_store::StoreError;
 
 use crate::gateway::Gateway;
-use crate::store::StoreError;
 
 /// The wait between two scans. A scan is one statement that reads an index of the open messages.
 const EVERY: Duration = Duration::from_secs(15);

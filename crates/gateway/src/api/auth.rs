@@ -16,6 +16,7 @@ use recado_domain::api_key::{Environment, Grant, Scope, Scopes, SecretKey};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
+use recado_store::StoreError;
 
 use super::error::ApiError;
 use super::forward;
@@ -23,7 +24,6 @@ use super::rate_limit::{Calls, Quota};
 use crate::cluster::changes;
 use crate::directory::{ChannelEntry, KeyEntry};
 use crate::gateway::Gateway;
-use crate::store::StoreError;
 
 /// The client's address, put on each request by the server.
 #[derive(Debug, Clone, Copy)]

@@ -7,10 +7,10 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTH
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use recado_domain::field_errors::{FieldError, FieldErrors};
+use recado_store::StoreError;
 use serde::Serialize;
 
 use super::json::JSON;
-use crate::store::StoreError;
 
 /// Why a call was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,6 +19,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use recado_domain::channel::{ChannelKey, ChannelType};
+use recado_domain::error_chain::causes;
+use recado_store::StoreError;
+use recado_store::postgres::Node;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
@@ -26,9 +29,7 @@ use super::auth::Known;
 use super::error::ApiError;
 use super::path::Ids;
 use crate::gateway::Gateway;
-use crate::outbound::{BaseUrl, causes};
-use crate::store::StoreError;
-use crate::store::postgres::Node;
+use crate::outbound::BaseUrl;
 
 /// Stands on a call that was handed on, with what the nodes of one database alone know. Such a call is not handed on
 /// again, and has been counted where it came in.

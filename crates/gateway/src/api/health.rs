@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use recado_store::Health;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -12,7 +13,6 @@ use serde_json::json;
 use super::json as answers;
 use super::openapi::Operation;
 use crate::gateway::Gateway;
-use crate::store::Health;
 
 /// The state of the server.
 #[derive(Serialize, JsonSchema)]

@@ -11,9 +11,8 @@ use std::time::Duration;
 use recado_domain::api_key::RateLimit;
 use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::ApiKeyId;
-
-use crate::store::StoreError;
-use crate::store::postgres::PgStore;
+use recado_store::StoreError;
+use recado_store::postgres::PgStore;
 
 const MINUTE: f64 = 60_000.0;
 

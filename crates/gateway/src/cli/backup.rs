@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use recado_store::sqlite::copy::{CopyError, copy};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -16,7 +17,6 @@ use serde_json::{Value, json};
 use super::{Common, Exit, output};
 use crate::gateway::{SANDBOX_FILE, STORE_FILE};
 use crate::shutdown::Signals;
-use crate::store::sqlite::copy::{CopyError, copy};
 
 /// The store first: what the sandbox shows beyond it is then only what a crash leaves, a card that is sent again under
 /// its first network id and shown once.

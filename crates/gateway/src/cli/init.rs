@@ -6,6 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use recado_domain::api_key::DEFAULT_RATE_LIMIT;
 use recado_domain::phone::DefaultCountry;
+use recado_store::postgres;
+use recado_store::sqlite::copy;
+use recado_store::sqlkit::sqlite::look_at;
 use serde_json::json;
 
 use super::{Common, output};
@@ -15,8 +18,6 @@ use crate::gateway::{Gateway, STORE_FILE};
 use crate::lock::{DataDirLock, make_private};
 use crate::operations::institutions::{self, Founded};
 use crate::shutdown::Signals;
-use crate::store::postgres;
-use crate::store::sqlite::copy;
 
 #[derive(Debug, Args)]
 pub struct Init {
@@ -75,8 +76,7 @@ impl Init {
 
 /// Whether nobody has used the store: its file is empty, or `init` was killed before it made an institution.
 fn is_unused(store: &Path) -> bool {
-    copy::is_empty(store)
-        || copy::look_at(store).and_then(|store| copy::institutions(&store)).is_ok_and(|count| count == 0)
+    copy::is_empty(store) || look_at(store).and_then(|store| copy::institutions(&store)).is_ok_and(|count| count == 0)
 }
 
 async fn found(dir: &Path, behaviour: Behaviour, name: &str) -> Result<Founded> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use recado_store::postgres::import::{Progress, import};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -16,7 +17,6 @@ use super::{Exit, Output, output};
 use crate::gateway::STORE_FILE;
 use crate::lock::DataDirLock;
 use crate::shutdown::Signals;
-use crate::store::postgres::import::{Progress, import};
 
 /// The pause between two lines in a log.
 const PAUSE: Duration = Duration::from_secs(5);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use recado_domain::channel::ChannelType;
+use recado_store::StoreError;
+use recado_store::postgres::{self, NewNode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,8 +22,6 @@ use crate::operations::links;
 use crate::sealed::KeyRing;
 use crate::server::Limits;
 use crate::shutdown::Signals;
-use crate::store::StoreError;
-use crate::store::postgres::{self, NewNode};
 use crate::{cluster, commits, housekeeping, server, stranded};
 
 pub async fn run(config: Config) -> Exit {

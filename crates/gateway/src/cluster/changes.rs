@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
+use recado_store::StoreError;
+
 use super::{CHANGES, Cluster};
 use crate::gateway::Gateway;
 use crate::operations::links;
-use crate::store::StoreError;
 
 /// Where the directory stands.
 pub(super) struct Seen {

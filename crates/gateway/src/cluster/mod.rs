@@ -18,6 +18,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use recado_store::StoreError;
+use recado_store::postgres::{Heard, NewNode, NodeId, PgStore, listen};
 use secrecy::SecretString;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +27,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::dispatch::News;
 use crate::gateway::Gateway;
-use crate::store::StoreError;
-use crate::store::postgres::{Heard, NewNode, NodeId, PgStore, listen};
 use leases::Leases;
 use node::Node;
 use notices::{Notice, Notices};

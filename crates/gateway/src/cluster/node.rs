@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use recado_domain::channel::{ChannelKey, Epoch};
+use recado_store::StoreError;
+use recado_store::postgres::{NewNode, NodeId, Share};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -16,8 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::lines::Lines;
 use super::{Cluster, changes};
 use crate::gateway::Gateway;
-use crate::store::StoreError;
-use crate::store::postgres::{NewNode, NodeId, Share};
 
 /// How long a node that says nothing keeps its channels, by the database's clock.
 const LEASE: Duration = Duration::from_secs(10);

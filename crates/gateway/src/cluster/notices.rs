@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use recado_domain::channel::ChannelKey;
+use recado_store::postgres::PgStore;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::News;
-use crate::store::postgres::PgStore;
 
 /// The least time between two notices of a node.
 const EVERY: Duration = Duration::from_millis(25);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use recado_domain::channel::{self, Channel, ChannelAction, ChannelKey, ChannelState, ChannelType};
 use recado_domain::field_errors::Field;
+use recado_store::StoreError;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::error::ApiError;
@@ -13,7 +14,6 @@ use crate::operations::channels;
 use crate::provider::cloud_api::link::{UNUSABLE, UnreadableLink};
 use crate::provider::cloud_api::{CheckError, Link};
 use crate::sealed::{KeyRing, Place, SealError};
-use crate::store::StoreError;
 
 /// What links a channel, not checked yet: the values of [`FIELDS`](crate::provider::cloud_api::link::FIELDS).
 pub type Given<'a> = [Field<'a>; 5];

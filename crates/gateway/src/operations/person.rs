@@ -8,12 +8,12 @@ use recado_domain::ids::InstitutionId;
 use recado_domain::message::Message;
 use recado_domain::phone::{InvalidPhone, PhoneNumber};
 use recado_domain::status::MessageStatus;
+use recado_store::person::{EarlyReceipt, Erasure, Person, PersonQuery, PersonRow};
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
 use crate::clock::rfc3339;
 use crate::gateway::Gateway;
-use crate::store::person::{EarlyReceipt, Erasure, Person, PersonQuery, PersonRow};
 
 const BAD_NUMBER: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";
 const SEVERAL_NUMBERS: &str =

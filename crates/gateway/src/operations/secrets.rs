@@ -2,11 +2,11 @@
 
 use futures_util::{Stream, StreamExt, stream};
 use recado_domain::channel::{ChannelKey, Link, SessionRow};
+use recado_store::StoreError;
 
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;
 use crate::sealed::{KeyId, Place, SealError};
-use crate::store::StoreError;
 
 /// Rows that are written side by side, so that they share commits.
 const AT_ONCE: usize = 64;

@@ -5,12 +5,12 @@ use recado_domain::account::KnownAccount;
 use recado_domain::channel::{Channel, ChannelKey};
 use recado_domain::clock::Millis;
 use recado_domain::phone::PhoneNumber;
+use recado_store::StoreError;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Provider, Via};
 use crate::dispatch::Dispatcher;
-use crate::store::StoreError;
 
 /// Why a channel is restricted that was paused, or down, meanwhile.
 pub const RESTRICTED: &str = "O WhatsApp nao aceita conversas novas deste numero por enquanto.";

@@ -6,8 +6,8 @@ use fake_whatsapp::{Account, FakeWhatsApp};
 use recado_domain::channel::{Held, SessionChange};
 use recado_gateway::clock::SystemEntropy;
 use recado_gateway::sealed::{KeyRing, Place};
-use recado_gateway::store::Store;
-use recado_gateway::store::sqlite::SqliteStore;
+use recado_store::Store;
+use recado_store::sqlite::SqliteStore;
 use recado_whatsapp_web::Kind;
 
 use crate::server::{Home, SECRET_KEY};

@@ -14,12 +14,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use recado_domain::api_key::SecretKey;
+use recado_domain::error_chain::causes;
 use recado_domain::text::without_mark;
 
 use super::Request;
 use crate::cli::output::note;
 use crate::control::{AskError, Reply};
-use crate::outbound::{BaseUrl, causes};
+use crate::outbound::BaseUrl;
 
 /// The time that a call may take as a whole.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use recado_domain::phone::PhoneNumber;
+use recado_store::person::{Erasure, Person, PersonPart, PersonQuery, Place};
+use recado_store::sqlite::copy::compact as compact_file;
 use serde_json::{Map, Value, json};
 
 use super::{Who, forms, pages, rows};
@@ -20,8 +22,6 @@ use crate::control::Command as Control;
 use crate::gateway::{SANDBOX_FILE, STORE_FILE};
 use crate::lock::DataDirLock;
 use crate::shutdown::Signals;
-use crate::store::person::{Erasure, Person, PersonPart, PersonQuery, Place};
-use crate::store::sqlite::copy::compact as compact_file;
 
 /// The pause between two batches, so that messages go first.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -151,7 +151,7 @@ struct Total(Map<String, Value>);
 impl Default for Total {
     fn default() -> Self {
         let mut total = Self(Map::new());
-        total.add(&json!(crate::store::person::Erased::default()));
+        total.add(&json!(recado_store::person::Erased::default()));
         total
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use recado_domain::clock::Clock;
+use recado_store::person::{Person, PersonPart};
 use serde_json::{Value, json};
 
 use super::{Who, pages, rows};
@@ -15,7 +16,6 @@ use crate::cli::local::Local;
 use crate::clock::{SystemClock, rfc3339};
 use crate::control::Command as Control;
 use crate::shutdown::Signals;
-use crate::store::person::{Person, PersonPart};
 
 pub async fn run(who: &Who, output: Option<PathBuf>, data_dir: &Path) -> Result<Exit> {
     let mut signals = Signals::listen()?;

@@ -9,12 +9,12 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::PhoneNumber;
+use recado_store::person::{Person, PersonPart, PersonQuery};
 use serde_json::Value;
 
 use super::local::Local;
 use super::{Common, Exit};
 use crate::control::Command as Control;
-use crate::store::person::{Person, PersonPart, PersonQuery};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

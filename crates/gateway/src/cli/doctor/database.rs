@@ -1,8 +1,9 @@
 //! The database that nodes share, in place of files.
 
+use recado_store::postgres::{SCHEMA_VERSION, condition};
+
 use super::Check;
 use crate::config::Database;
-use crate::store::postgres::{SCHEMA_VERSION, condition};
 
 /// The oldest server that understands the tables.
 const OLDEST: i32 = 130_000;

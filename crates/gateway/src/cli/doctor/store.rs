@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use recado_domain::clock::Clock;
+use recado_store::sqlite::SCHEMA_VERSION;
+use recado_store::sqlite::copy::{check, institutions, is_empty, version_and_newest};
+use recado_store::sqlkit::sqlite::look_at;
 
 use super::{Check, secrets};
 use crate::clock::{SystemClock, rfc3339};
 use crate::config::SecretKey;
 use crate::gateway::{SANDBOX_FILE, STORE_FILE};
-use crate::store::sqlite::SCHEMA_VERSION;
-use crate::store::sqlite::copy::{check, institutions, is_empty, look_at, version_and_newest};
 
 /// A log beyond this is not written into its database as it should be.
 const LOG: u64 = 512 << 20;

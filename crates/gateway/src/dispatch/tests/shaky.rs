@@ -19,11 +19,10 @@ use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMess
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt, Settlement};
+use recado_store::commits::Follow;
+use recado_store::person::{Erased, Erasure, PersonPage, PersonQuery};
+use recado_store::{Health, Result, Store, StoreError};
 use tokio::sync::watch;
-
-use crate::store::commits::Follow;
-use crate::store::person::{Erased, Erasure, PersonPage, PersonQuery};
-use crate::store::{Health, Result, Store, StoreError};
 
 /// How one operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

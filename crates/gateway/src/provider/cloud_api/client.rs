@@ -22,6 +22,7 @@ use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use recado_domain::error_chain::{causes, chain};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::queue::Claimed;
 use secrecy::ExposeSecret;
@@ -35,7 +36,7 @@ use super::body;
 use super::errors::{Class, Fault};
 use super::link::{FIELDS, Link, NumberInfo};
 use super::slots::{Slot, Slots};
-use crate::outbound::{BaseUrl, causes, chain};
+use crate::outbound::BaseUrl;
 use crate::provider::SendOutcome;
 
 /// The time that a call may take as a whole; below the dispatcher's own limit of 45 s.

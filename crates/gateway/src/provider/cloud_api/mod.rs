@@ -44,10 +44,10 @@ pub use slots::Slot;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::millis;
 use recado_domain::queue::{Claimed, Unanswered};
+use recado_store::Store;
 
 use crate::cluster::leases::Leases;
 use crate::provider::{self, Provider, SendOutcome, Via};
-use crate::store::Store;
 
 /// What Meta takes for one recipient: 45 at once, and then one in six seconds (error 131056;
 /// dualhook.com/docs/capacity-quality-limits).

@@ -3,9 +3,9 @@ pub(super) mod peer;
 use recado_domain::channel::UnknownPolicy;
 use recado_domain::field_errors::Field;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_store::fixtures::{Ground, SqliteFile};
 
 use super::*;
-use crate::store::fixtures::{Ground, SqliteFile};
 use peer::{Peer, json};
 
 /// The card of the published example, claimed for the first time.

@@ -17,14 +17,14 @@ use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Unanswered};
+use recado_store::StoreError;
+use recado_store::person::Person;
+use recado_store::receipts::Receipts;
+use recado_store::sqlkit::postgres::pool::Database;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::provider::{Provider, SendOutcome, Via};
-use crate::receipts::Receipts;
-use crate::store::StoreError;
-use crate::store::person::Person;
-use crate::store::postgres::pool::Database;
 use network::postgres::Tables;
 use network::sqlite::File;
 use network::{Arrival, Network, PhoneQuery, Shown, ShownOfPerson};

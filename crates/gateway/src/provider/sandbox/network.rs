@@ -16,10 +16,10 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, NetworkId};
 use recado_domain::queue::{Claimed, Named, Receipt};
 use recado_domain::status::MessageStatus;
+use recado_store::StoreError;
+use recado_store::person::Person;
 
 use crate::provider::Via;
-use crate::store::StoreError;
-use crate::store::person::Person;
 
 /// Receipts that are passed on together.
 const RECEIPTS_AT_ONCE: i64 = 256;

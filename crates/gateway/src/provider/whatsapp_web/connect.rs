@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use recado_domain::channel::{Channel, ChannelState, SessionNumber};
 use recado_domain::phone::PhoneNumber;
+use recado_store::StoreError;
 use recado_whatsapp_web::{Rows, RowsError, Session};
 
 use super::events::End;
 use super::line::{LOST, Line};
 use crate::provider::pairing::{LineError, Pairing};
-use crate::store::StoreError;
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
 const TRIES: usize = 5;

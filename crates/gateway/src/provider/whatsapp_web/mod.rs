@@ -37,6 +37,8 @@ use recado_domain::clock::{Clock, Entropy};
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Unanswered};
+use recado_store::receipts::Receipts;
+use recado_store::{Store, StoreError};
 use recado_whatsapp_web::Options;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -46,9 +48,7 @@ use crate::cluster::leases::Leases;
 use crate::dispatch::Dispatcher;
 use crate::provider::pairing::{LineError, Pairing, Pairs};
 use crate::provider::{Provider, SendOutcome, Via};
-use crate::receipts::Receipts;
 use crate::sealed::KeyRing;
-use crate::store::{Store, StoreError};
 use codes::Codes;
 use line::Line;
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use recado_domain::channel::{SessionChange, SessionNumber, SessionOf};
+use recado_store::StoreError;
 use recado_whatsapp_web::{Change, Kind, Rows, RowsError};
 use secrecy::ExposeSecret;
 
 use super::line::Line;
 use crate::sealed::Place;
-use crate::store::StoreError;
 
 /// The rows of one of a channel's sessions.
 pub struct SessionRows {

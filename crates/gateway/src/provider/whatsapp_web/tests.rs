@@ -2,11 +2,11 @@
 
 use futures_util::FutureExt;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_store::fixtures::{Ground, SqliteFile};
 use recado_whatsapp_web::Logins;
 
 use super::*;
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::store::fixtures::{Ground, SqliteFile};
 
 #[tokio::test]
 async fn a_message_waits_for_a_line_that_is_not_taken_up_yet() {

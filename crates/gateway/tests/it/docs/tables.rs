@@ -12,7 +12,7 @@ use recado_gateway::api::json::{BODY_LIMIT, BODY_TIMEOUT};
 use recado_gateway::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
 use recado_gateway::config::Config;
 use recado_gateway::server::{HEAD_LIMIT, HEADER_TIMEOUT, HEADERS, WRITE_TIMEOUT};
-use recado_gateway::store::sqlite::WAITING;
+use recado_store::sqlite::WAITING;
 
 use super::markdown::root;
 

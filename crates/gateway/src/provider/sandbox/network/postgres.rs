@@ -8,13 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
+use recado_store::StoreError;
+use recado_store::person::{LOOK_THROUGH, MESSAGES, Person};
+use recado_store::sqlkit::postgres::db::{Db, Done, args, not_understood, plainly};
+use recado_store::sqlkit::postgres::pool::{Database, Pool};
 use tokio_postgres::Row;
 
 use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
-use crate::store::StoreError;
-use crate::store::person::{LOOK_THROUGH, MESSAGES, Person};
-use crate::store::postgres::db::{Db, Done, args, not_understood, plainly};
-use crate::store::postgres::pool::{Database, Pool};
 
 /// Connections of this node's network, beside those of the store.
 const CONNECTIONS: usize = 4;

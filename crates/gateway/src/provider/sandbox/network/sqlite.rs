@@ -7,15 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
+use recado_store::StoreError;
+use recado_store::person::{LOOK_THROUGH, MESSAGES, Person};
+use recado_store::sqlkit::sqlite::readers::Readers;
+use recado_store::sqlkit::sqlite::writer::{Owned, Writer};
+use recado_store::sqlkit::sqlite::{connect, migrate};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use rusqlite_migration::M;
 
 use super::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
-use crate::store::StoreError;
-use crate::store::person::{LOOK_THROUGH, MESSAGES, Person};
-use crate::store::sqlite::readers::Readers;
-use crate::store::sqlite::writer::{Owned, Writer};
-use crate::store::sqlite::{connect, migrate};
 
 const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../../migrations/sqlite/sandbox.sql"))];
 

@@ -7,6 +7,8 @@ use recado_domain::clock::Clock;
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::pacing::Pacing;
 use recado_domain::status::MessageStatus;
+use recado_store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, sent};
+use recado_store::receipts::Receipts;
 use tokio_util::sync::CancellationToken;
 
 use super::postgres::Tables;
@@ -14,8 +16,6 @@ use super::sqlite::File;
 use super::*;
 use crate::clock::SystemClock;
 use crate::provider::sandbox::Sandbox;
-use crate::receipts::Receipts;
-use crate::store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, sent};
 
 const DELAY: Millis = 100;
 

@@ -1,0 +1,14 @@
+//! An error with its causes. The text of an error alone often says little: hyper's and the database's name their cause only
+//! as the source.
+
+use std::error::Error;
+
+/// An error and its causes.
+pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// An error with its causes, in words.
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,170 @@
+//! What becomes of messages that are being sent by nobody.
+
+use recado_domain::channel::{ChannelKey, ChannelState};
+use recado_domain::ids::MessageId;
+use recado_domain::message::{Cancelled, NewMessage};
+use recado_domain::queue::{ClaimRequest, Claimed, Orphans, Settlement, Unanswered};
+use recado_domain::status::MessageStatus;
+
+use crate::fixtures::{DAY, Ground, LEAVE, MINUTE, NOW, ids, request};
+
+/// A claimed message, with another one behind it.
+async fn claimed_and_waiting(ground: &Ground) -> (ChannelKey, Claimed, MessageId) {
+    let channel = ground.channel("loja").await;
+    let first = ground.accept(channel, "551").await;
+    let second = ground.accept(channel, "551").await;
+    let claimed = ground.claim_one(channel).await;
+    assert_eq!(claimed.id, first);
+    (channel, claimed, second)
+}
+
+pub(super) async fn what_is_held_is_not_claimed_twice(ground: Ground) {
+    let (channel, claimed, _) = claimed_and_waiting(&ground).await;
+    for orphans in [Orphans::Claimed, Orphans::OfTheDead, Orphans::NeverSent] {
+        for unanswered in [Unanswered::SendAgain, LEAVE] {
+            let now = NOW + 2 * MINUTE;
+            let claim = ClaimRequest { held: vec![claimed.seq], orphans, unanswered, now, ..request(channel) };
+            let claim = ground.claim(claim).await;
+            assert_eq!(
+                (claim.messages, claim.next_at, ground.open(channel).await),
+                (vec![], None, 2),
+                "{orphans:?} {unanswered:?}"
+            );
+        }
+    }
+    assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Sending);
+}
+
+pub(super) async fn anothers_claim_holds_until_it_runs_out(ground: Ground) {
+    let (channel, ..) = claimed_and_waiting(&ground).await;
+    for unanswered in [Unanswered::SendAgain, LEAVE] {
+        let claim = ground.claim(ClaimRequest { unanswered, now: NOW + MINUTE - 1, ..request(channel) }).await;
+        assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + MINUTE)));
+    }
+}
+
+pub(super) async fn a_claim_that_ran_out_is_given_back(ground: Ground) {
+    let (channel, claimed, _) = claimed_and_waiting(&ground).await;
+    let claim = ground.claim(ClaimRequest { now: NOW + MINUTE, ..request(channel) }).await;
+    assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2), "first in its line still");
+    assert_eq!((claim.messages[0].attempts, claim.messages[0].failures), (2, 0));
+}
+
+pub(super) async fn a_claim_that_ran_out_is_given_up_where_resends_double(ground: Ground) {
+    let (channel, claimed, second) = claimed_and_waiting(&ground).await;
+    let claim = ground.claim(ClaimRequest { unanswered: LEAVE, now: NOW + MINUTE, ..request(channel) }).await;
+    assert_eq!((ids(&claim), ground.open(channel).await), (vec![second], 1));
+    assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Unknown);
+}
+
+pub(super) async fn what_the_dead_held_is_given_back(mut ground: Ground) {
+    let (channel, claimed, _) = claimed_and_waiting(&ground).await;
+    ground.reopen().await;
+    let claim = ground.claim(ClaimRequest { orphans: Orphans::OfTheDead, ..request(channel) }).await;
+    assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2), "at once: nobody has it");
+    assert_eq!(claim.messages[0].network_id, claimed.network_id);
+}
+
+pub(super) async fn what_the_dead_held_is_given_up_where_resends_double(mut ground: Ground) {
+    let (channel, claimed, second) = claimed_and_waiting(&ground).await;
+    ground.reopen().await;
+    let claim = ClaimRequest { orphans: Orphans::OfTheDead, unanswered: LEAVE, ..request(channel) };
+    let claim = ground.claim(claim).await;
+    assert_eq!((ids(&claim), ground.open(channel).await), (vec![second], 1));
+    let unknown = ground.message(channel, claimed.id).await;
+    assert_eq!(unknown.status, MessageStatus::Unknown);
+    assert_eq!(unknown.reached[usize::from(MessageStatus::Unknown.number())], Some(NOW));
+}
+
+pub(super) async fn what_was_never_sent_is_given_back_in_any_case(ground: Ground) {
+    let (channel, claimed, _) = claimed_and_waiting(&ground).await;
+    for unanswered in [Unanswered::SendAgain, LEAVE] {
+        let claim = ground.claim(ClaimRequest { orphans: Orphans::NeverSent, unanswered, ..request(channel) }).await;
+        assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2));
+        assert_eq!(claim.messages[0].attempts, 1, "what was never sent was no attempt");
+    }
+}
+
+/// An orphan that stays behind is not known for one by the next claim: that one would take it for somebody's, or for
+/// one of another kind.
+pub(super) async fn orphans_behind_the_limit_are_dealt_with_too(ground: Ground) {
+    for (orphans, unanswered, expected) in [
+        (Orphans::OfTheDead, LEAVE, MessageStatus::Unknown),
+        (Orphans::OfTheDead, Unanswered::SendAgain, MessageStatus::Queued),
+        (Orphans::NeverSent, LEAVE, MessageStatus::Queued),
+    ] {
+        let channel = ground.channel_by_recipient(&format!("{}", ground.unique()[7])).await;
+        let first = ground.accept(channel, "551").await;
+        let second = ground.accept(channel, "552").await;
+        let third = ground.accept(channel, "552").await;
+        let all = ClaimRequest { limit: 2, ..request(channel) };
+        let claim = ground.claim(all.clone()).await;
+        // Earlier in the line, and due again.
+        ground.settle(channel, claim.messages[0].seq, Settlement::Retry { run_at: NOW }).await;
+        let claim = ground.claim(ClaimRequest { limit: 1, orphans, unanswered, ..all }).await;
+        assert_eq!((ids(&claim), claim.messages.len()), (vec![first], 1));
+        assert_eq!(ground.status(channel, second).await, expected, "{orphans:?}, {unanswered:?}");
+        assert_eq!(ground.status(channel, third).await, MessageStatus::Queued);
+    }
+}
+
+pub(super) async fn orphans_of_a_paused_channel_are_dealt_with_too(ground: Ground) {
+    let channel = ground.channel_by_recipient("loja").await;
+    let first = ground.accept(channel, "551").await;
+    let second = ground.accept(channel, "552").await;
+    let all = ClaimRequest { limit: 2, unanswered: LEAVE, ..request(channel) };
+    let claim = ground.claim(all.clone()).await;
+    ground.settle(channel, claim.messages[0].seq, Settlement::Retry { run_at: NOW }).await;
+    ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
+    let claim = ground.claim(ClaimRequest { orphans: Orphans::OfTheDead, ..all }).await;
+    assert_eq!((claim.messages, claim.next_at, ground.open(channel).await), (vec![], Some(NOW + DAY), 1));
+    assert_eq!(ground.status(channel, first).await, MessageStatus::Queued);
+    assert_eq!(ground.status(channel, second).await, MessageStatus::Unknown);
+}
+
+pub(super) async fn an_orphan_waits_for_its_time_like_any_other(ground: Ground) {
+    let (channel, claimed, _) = claimed_and_waiting(&ground).await;
+    ground.settle(channel, claimed.seq, Settlement::HoldChannel { until: NOW + 1 }).await;
+    let again = ground.claim(ClaimRequest { now: NOW + 1, rest: 100, ..request(channel) }).await;
+    assert_eq!(ids(&again), [claimed.id]);
+    let claim = ground.claim(ClaimRequest { now: NOW + 2, orphans: Orphans::NeverSent, ..request(channel) }).await;
+    assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 101)), "the channel rests");
+    assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Queued);
+}
+
+pub(super) async fn an_orphan_that_is_too_old_expires(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let message = NewMessage { expires_at: NOW + 1, ..ground.new_message(channel, "551") };
+    let id = message.id;
+    ground.enqueue(message).await;
+    ground.claim_one(channel).await;
+    let claim = ClaimRequest { now: NOW + 1, orphans: Orphans::NeverSent, unanswered: LEAVE, ..request(channel) };
+    ground.claim(claim).await;
+    assert_eq!(ground.open(channel).await, 0);
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Expired);
+}
+
+/// What may have arrived is not said to have been called back, to have expired, or to have gone with its channel.
+pub(super) async fn what_had_no_answer_ends_as_unknown(ground: Ground) {
+    let (channel, claimed, second) = claimed_and_waiting(&ground).await;
+    let first = claimed.id;
+    ground.settle(channel, claimed.seq, Settlement::RetryUnanswered { run_at: NOW + 1_000 }).await;
+    assert_eq!(ground.status(channel, first).await, MessageStatus::Queued);
+    assert_eq!(ground.store.cancel(channel, first, NOW).await.expect("works"), Cancelled::TooLate);
+    ground.store.delete_channel(channel, NOW).await.expect("works");
+    assert_eq!(ground.store.cancel_former(channel, 10, NOW).await.expect("works"), 2);
+    assert_eq!(ground.status(channel, first).await, MessageStatus::Unknown);
+    assert_eq!(ground.status(channel, second).await, MessageStatus::Cancelled);
+}
+
+pub(super) async fn an_orphan_that_is_given_back_expires_as_unknown(mut ground: Ground) {
+    let (channel, claimed, second) = claimed_and_waiting(&ground).await;
+    ground.reopen().await;
+    let now = NOW + 2 * DAY;
+    let claim = ground.claim(ClaimRequest { orphans: Orphans::OfTheDead, now, ..request(channel) }).await;
+    assert_eq!((ids(&claim), ground.open(channel).await), (vec![], 0));
+    assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Unknown);
+    assert_eq!(ground.status(channel, second).await, MessageStatus::Expired);
+    ground.receipt(channel, &claimed.network_id, MessageStatus::Delivered).await;
+    assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Delivered, "the network knows better");
+}

@@ -1,0 +1,297 @@
+//! What the tests of the store stand on: an engine with an empty place of its own, and rows to put into it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+
+use async_trait::async_trait;
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, NewChannel};
+use recado_domain::clock::Millis;
+use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::institution::Institution;
+use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Seq};
+use recado_domain::phone::DefaultCountry;
+use recado_domain::queue::{Claim, ClaimRequest, Claimed, Named, Orphans, Outcomes, Receipt, Settlement, Unanswered};
+use recado_domain::status::MessageStatus;
+use tempfile::TempDir;
+use test_postgres::{Database, Pooler};
+
+use super::Store;
+use super::postgres::{self, PgStore};
+use super::sqlite::SqliteStore;
+
+/// The tests' time: any will do, since it comes in with each operation.
+pub const NOW: Millis = 1_800_000_000_000;
+pub const MINUTE: Millis = 60_000;
+pub const DAY: Millis = 24 * 60 * MINUTE;
+
+/// A place for one store, which may be opened, closed and opened again.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// A file in a directory that goes with the test.
+pub struct SqliteFile(TempDir);
+
+#[expect(clippy::new_without_default, reason = "each is another place")]
+impl SqliteFile {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    pub fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("recado.db")
+    }
+}
+
+#[async_trait]
+impl Engine for SqliteFile {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open(&self.path()).expect("the store opens"))
+    }
+}
+
+/// A database that goes with the test.
+pub struct PgDatabase {
+    database: Database,
+    /// What stands between the store and the database.
+    pooler: Option<Pooler>,
+}
+
+#[expect(clippy::new_without_default, reason = "each is another place")]
+impl PgDatabase {
+    pub fn new() -> Self {
+        let make = async |url: String| postgres::migrate(&url).await.expect("migrated");
+        let database = Database::made_by(postgres::MIGRATIONS_TEXT, make);
+        let pooler = std::env::var_os("RECADO_TEST_POOLER").map(|_| Pooler::before(database.url()));
+        Self { database, pooler }
+    }
+
+    /// One that is reached through a transaction pooler, where each transaction gets any connection.
+    pub fn behind_a_pooler() -> Self {
+        let Self { database, .. } = Self::new();
+        let pooler = Some(Pooler::before(database.url()));
+        Self { database, pooler }
+    }
+
+    /// Connections to it, without a store.
+    pub fn connect(&self) -> Arc<crate::sqlkit::postgres::pool::Database> {
+        crate::sqlkit::postgres::pool::Database::new(self.url(), false).expect("a URL")
+    }
+
+    /// Without a pooler between.
+    pub fn direct_url(&self) -> &str {
+        self.database.url()
+    }
+
+    pub fn url(&self) -> &str {
+        self.pooler.as_ref().map_or(self.database.url(), Pooler::url)
+    }
+}
+
+#[async_trait]
+impl Engine for PgDatabase {
+    async fn open(&self) -> Arc<dyn Store> {
+        // Fewer than there are tasks in the tests that do many things at once.
+        Arc::new(PgStore::open(self.url(), self.direct_url(), 8).await.expect("the store opens"))
+    }
+}
+
+/// An open store with one institution in it.
+pub struct Ground {
+    engine: Box<dyn Engine>,
+    pub store: Arc<dyn Store>,
+    pub institution: InstitutionId,
+    made: AtomicU64,
+}
+
+impl Ground {
+    pub async fn on(engine: impl Engine + 'static) -> Self {
+        let store = engine.open().await;
+        let institution = InstitutionId::new(NOW, [0; 10]);
+        let row = Institution {
+            id: institution,
+            name: "Padaria".to_owned(),
+            default_country: DefaultCountry::Server,
+            created_at: NOW,
+        };
+        store.create_institution(row).await.expect("an institution");
+        Self { engine: Box::new(engine), store, institution, made: AtomicU64::new(1) }
+    }
+
+    /// Ends the process, as far as the store can tell, and starts the next.
+    pub async fn reopen(&mut self) {
+        self.store.close().await;
+        self.store = self.engine.open().await;
+    }
+
+    /// Bytes that no other call gives.
+    pub fn unique(&self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        bytes[..8].copy_from_slice(&self.made.fetch_add(1, Atomic::Relaxed).to_be_bytes());
+        bytes
+    }
+
+    pub fn new_channel(&self, id: &str, state: ChannelState) -> NewChannel {
+        NewChannel {
+            institution: self.institution,
+            environment: Environment::Live,
+            id: id.parse().expect("a channel id"),
+            name: format!("Canal {id}"),
+            kind: ChannelType::Sandbox,
+            state,
+            now: NOW,
+        }
+    }
+
+    /// A new channel in this state.
+    pub async fn channel_in(&self, id: &str, state: ChannelState) -> ChannelKey {
+        self.store.create_channel(self.new_channel(id, state)).await.expect("stored").expect("a free id").key
+    }
+
+    /// A new channel whose line is up.
+    pub async fn channel(&self, id: &str) -> ChannelKey {
+        self.channel_in(id, ChannelState::Connected).await
+    }
+
+    /// A new channel of this type whose line is up.
+    pub async fn channel_of(&self, kind: ChannelType, id: &str) -> ChannelKey {
+        let new = NewChannel { kind, ..self.new_channel(id, ChannelState::Connected) };
+        self.store.create_channel(new).await.expect("stored").expect("a free id").key
+    }
+
+    /// A new channel on which each recipient is a line.
+    pub async fn channel_by_recipient(&self, id: &str) -> ChannelKey {
+        self.channel_of(ChannelType::CloudApi, id).await
+    }
+
+    pub async fn move_channel(&self, key: ChannelKey, from: ChannelState, to: ChannelState) {
+        assert!(self.store.move_channel(key, from, to, None, NOW).await.expect("stored"), "{from:?} -> {to:?}");
+    }
+
+    pub fn new_message(&self, channel: ChannelKey, recipient: &str) -> NewMessage {
+        let unique = self.unique();
+        let id = MessageId::new(NOW, unique);
+        NewMessage {
+            id,
+            channel,
+            network_id: format!("3EB0{id}"),
+            recipient: recipient.to_owned(),
+            payload: "{}".to_owned(),
+            card: "BEGIN:VCARD".to_owned(),
+            card_account: CardAccount { digits: recipient.to_owned(), known: true },
+            scenario: None,
+            accepted_at: NOW,
+            expires_at: NOW + DAY,
+            backlog_cap: 100_000,
+            idempotency: None,
+        }
+    }
+
+    /// A use of an idempotency key, which remembers uses of the last day.
+    pub fn idempotency(&self, key: &str, content: u8) -> Idempotency {
+        Idempotency {
+            institution: self.institution,
+            environment: Environment::Live,
+            route: "contact",
+            key: key.to_owned(),
+            fingerprint: [content; 32],
+            earlier_fingerprint: [content.wrapping_add(128); 32],
+            forget_before: NOW - DAY,
+        }
+    }
+
+    pub async fn enqueue(&self, message: NewMessage) -> Enqueued {
+        self.store.enqueue(message).await.expect("the store works")
+    }
+
+    /// Has the store accept a message.
+    pub async fn accept(&self, channel: ChannelKey, recipient: &str) -> MessageId {
+        let message = self.new_message(channel, recipient);
+        let id = message.id;
+        assert_eq!(self.enqueue(message).await, Enqueued::Accepted);
+        id
+    }
+
+    pub async fn claim(&self, request: ClaimRequest) -> Claim {
+        self.store.claim(request).await.expect("the store works")
+    }
+
+    /// Claims the one message that can be claimed.
+    pub async fn claim_one(&self, channel: ChannelKey) -> Claimed {
+        let mut claim = self.claim(request(channel)).await;
+        assert_eq!(claim.messages.len(), 1, "{claim:?}");
+        claim.messages.remove(0)
+    }
+
+    pub async fn settle(&self, channel: ChannelKey, seq: Seq, settlement: Settlement) {
+        self.settle_at(channel, vec![(seq, settlement)], NOW).await;
+    }
+
+    pub async fn settle_at(&self, channel: ChannelKey, settled: Vec<(Seq, Settlement)>, now: Millis) {
+        let outcomes = Outcomes { channel, epoch: 0, settled, rest_until: None, now };
+        self.store.settle(outcomes).await.expect("the store works");
+    }
+
+    pub async fn receipt(&self, channel: ChannelKey, network_id: &str, status: MessageStatus) {
+        let of = Named::NetworkId(network_id.parse().unwrap());
+        self.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None })
+            .await;
+    }
+
+    pub async fn apply(&self, receipt: Receipt) {
+        self.store.apply_receipts(vec![receipt], NOW).await.expect("the store works");
+    }
+
+    pub async fn message(&self, channel: ChannelKey, id: MessageId) -> Message {
+        self.store.message(channel, id).await.expect("the store works").expect("a message that was accepted")
+    }
+
+    pub async fn status(&self, channel: ChannelKey, id: MessageId) -> MessageStatus {
+        self.message(channel, id).await.status
+    }
+
+    /// How many open messages a channel has.
+    pub async fn open(&self, channel: ChannelKey) -> usize {
+        self.all(channel).await.iter().filter(|message| message.status.is_open()).count()
+    }
+
+    /// All of a channel's messages, oldest first.
+    pub async fn all(&self, channel: ChannelKey) -> Vec<Message> {
+        let query = MessageQuery { channel, status: None, recipient: None, before: None, limit: 10_000 };
+        let page = self.store.messages(query).await.expect("the store works").expect("no cursor was given");
+        assert_eq!(page.next, None, "one page takes them all");
+        page.messages.into_iter().rev().collect()
+    }
+}
+
+/// Lost answers stay `UNKNOWN`.
+pub const LEAVE: Unanswered = Unanswered::Unknown(None);
+
+/// A claim of one message by somebody who holds none.
+pub fn request(channel: ChannelKey) -> ClaimRequest {
+    ClaimRequest {
+        channel,
+        epoch: 0,
+        limit: 1,
+        held: Vec::new(),
+        orphans: Orphans::Claimed,
+        unanswered: Unanswered::SendAgain,
+        now: NOW,
+        claimed_until: NOW + MINUTE,
+        rest: 0,
+        recipient_pacing: None,
+        new_recipients_per_day: None,
+    }
+}
+
+/// A message that the network acknowledged, without a word more.
+pub fn sent() -> Settlement {
+    Settlement::Sent { account: None, remote_id: None, card: None }
+}
+
+/// The ids of claimed messages, in the order of the claim.
+pub fn ids(claim: &Claim) -> Vec<MessageId> {
+    claim.messages.iter().map(|message| message.id).collect()
+}

@@ -1,0 +1,204 @@
+//! Accepting messages: what decides about them, and the statement that stores them with their idempotency keys.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::future::try_join3;
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Ordering};
+use recado_domain::clock::Millis;
+use recado_domain::ids::MessageId;
+use recado_domain::message::{Enqueued, Idempotency, NewMessage};
+
+use crate::line::Line;
+use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
+
+/// What the database says of a batch.
+pub(super) struct Known {
+    pub lines: HashMap<ChannelKey, Line>,
+    /// Uses of idempotency keys before, by the place in the batch.
+    pub earlier: HashMap<usize, Enqueued>,
+}
+
+/// What decides about messages, and how many are open on these channels, in one round trip.
+pub(super) async fn look(
+    db: Db<'_>,
+    messages: &[&NewMessage],
+    counting: &[(ChannelKey, usize)],
+) -> Done<(Known, Vec<usize>)> {
+    let (lines, earlier, counted) =
+        try_join3(lines(db, messages), earlier_uses(db, messages), count(db, counting)).await?;
+    Ok((Known { lines, earlier }, counted))
+}
+
+async fn lines(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<ChannelKey, Line>> {
+    let channels: HashSet<ChannelKey> = messages.iter().map(|message| message.channel).collect();
+    let sql = "select key, type, state, connected_at is not null, deleted_at is not null
+               from channels where key = any($1)";
+    let rows = db.rows(sql, args![Vec::from_iter(channels)]).await?;
+    let lines = rows.iter().map(|row| {
+        let kind = ChannelType::from_name(row.get(1)).ok_or_else(|| not_understood("channel type"))?;
+        let state = ChannelState::from_name(row.get(2)).ok_or_else(|| not_understood("channel state"))?;
+        Ok((row.get(0), Line { was_connected: row.get(3), deleted: row.get(4), ..Line::of(kind, state) }))
+    });
+    lines.collect()
+}
+
+async fn earlier_uses(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<usize, Enqueued>> {
+    let keyed = messages.iter().enumerate();
+    let keyed: Vec<_> = keyed.filter_map(|(n, message)| message.idempotency.as_ref().map(|key| (n, key))).collect();
+    if keyed.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let column = |value: fn(&Idempotency) -> &str| keyed.iter().map(|(_, key)| value(key)).collect::<Vec<_>>();
+    let sql = "select asked.n, used.fingerprint, used.message_id
+               from unnest($1, $2, $3, $4, $5) with ordinality
+                    as asked(institution_id, environment, route, key, forget_before, n),
+               -- With its limit each is looked up in the index, however many there are.
+               lateral (select fingerprint, message_id from idempotency_keys k
+                        where k.institution_id = asked.institution_id and k.environment = asked.environment
+                          and k.route = asked.route and k.key = asked.key and k.created_at >= asked.forget_before
+                        limit 1) used";
+    let rows = db
+        .rows(
+            sql,
+            args![
+                keyed.iter().map(|(_, key)| key.institution.as_bytes().as_slice()).collect::<Vec<_>>(),
+                column(|key| key.environment.name()),
+                column(|key| key.route),
+                column(|key| &key.key),
+                keyed.iter().map(|(_, key)| key.forget_before).collect::<Vec<Millis>>(),
+            ],
+        )
+        .await?;
+    let mut earlier = HashMap::new();
+    for row in rows {
+        // Numbered from 1.
+        let place = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|n| keyed.get(n));
+        let Some((place, key)) = place else { continue };
+        let same = key.is_of(row.get(1));
+        let answer = if same { Enqueued::Replayed(id(row.get(2))?) } else { Enqueued::KeyReused };
+        earlier.insert(*place, answer);
+    }
+    Ok(earlier)
+}
+
+fn id(bytes: &[u8]) -> Done<MessageId> {
+    Ok(MessageId::from_bytes(bytes.try_into().map_err(|_| not_understood("message id"))?))
+}
+
+/// Counts open messages, of each channel not further than asked.
+async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>> {
+    if counting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = "select (select count(*) from (select 1 from messages m
+                                             where m.channel_key = asked.key and m.status <= 1
+                                               -- What a deletion has cancelled is no backlog.
+                                               and m.seq > c.cancel_before limit asked.cap) open)
+               from unnest($1, $2) with ordinality as asked(key, cap, n) left join channels c on c.key = asked.key
+               order by n";
+    let caps: Vec<_> = counting.iter().map(|(_, cap)| i64::try_from(*cap).unwrap_or(i64::MAX)).collect();
+    let rows = db.rows(sql, args![counting.iter().map(|(key, _)| *key).collect::<Vec<_>>(), caps]).await?;
+    Ok(rows.iter().map(|row| usize::try_from(row.get::<_, i64>(0)).unwrap_or(0)).collect())
+}
+
+/// Stores messages that have no keys.
+const INSERT: &str =
+    "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
+                          card_account_known, scenario, expires_at, queued_at, head)
+    select id, channel_key, 0, network_id, recipient, payload, card, card_account, card_account_known,
+           scenario, expires_at, queued_at, head
+    from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) with ordinality
+        as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
+               expires_at, queued_at, head, n)
+    -- The order of the queue is that of the answers.
+    order by n
+    returning id";
+
+/// Stores messages and the uses of their keys.
+const INSERT_WITH_KEYS: &str = "with new as (
+        select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+            with ordinality
+            as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
+                   expires_at, queued_at, head, institution_id, environment, route, key, fingerprint, forget_before, n)
+    ), used as (
+        insert into idempotency_keys as earlier
+            (institution_id, environment, route, key, fingerprint, message_id, created_at)
+        select institution_id, environment, route, key, fingerprint, id, queued_at from new
+        -- By one order on all nodes, so that two never wait for each other.
+        order by institution_id, environment, route, key
+        on conflict (institution_id, environment, route, key) do update
+            set n = default, fingerprint = excluded.fingerprint, message_id = excluded.message_id,
+                created_at = excluded.created_at
+            -- A use that is old enough to be forgotten, but not purged yet, gives way.
+            where earlier.created_at < (select forget_before from new where id = excluded.message_id)
+        returning message_id
+    )
+    insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
+                          card_account_known, scenario, expires_at, queued_at, head)
+    select id, channel_key, 0, network_id, recipient, payload, card, card_account, card_account_known,
+           scenario, expires_at, queued_at, head
+    from new
+    where id in (select message_id from used)
+    order by n
+    returning id";
+
+/// Columns of [`INSERT`]; those of the keys follow.
+const COLUMNS: usize = 12;
+
+/// Stores messages, all of which have keys or none: which ones. One whose key was used by another node meanwhile is not
+/// stored. One statement, and so one transaction.
+pub(super) async fn insert(
+    db: Db<'_>,
+    new: &[&NewMessage],
+    lines: &HashMap<ChannelKey, Line>,
+) -> Done<HashSet<MessageId>> {
+    // Where each recipient is a line, the next claim gives the seats.
+    let head = |message: &NewMessage| {
+        lines.get(&message.channel).filter(|line| line.ordering == Ordering::Recipient).map(|_| 2_i16)
+    };
+    let keys = column(new, |message| message.idempotency.as_ref());
+    // What has none is spared what finding out about keys costs: a third of it all.
+    let keyed = keys.iter().any(Option::is_some);
+    let (sql, columns) = if keyed { (INSERT_WITH_KEYS, COLUMNS + 6) } else { (INSERT, COLUMNS) };
+    let rows = db
+        .rows(
+            sql,
+            &args![
+                column(new, |message| message.id.as_bytes().as_slice()),
+                column(new, |message| message.channel),
+                column(new, |message| message.network_id.as_str()),
+                column(new, |message| message.recipient.as_str()),
+                column(new, |message| message.payload.as_str()),
+                column(new, |message| message.card.as_str()),
+                column(new, |message| message.card_account.digits.as_str()),
+                column(new, |message| message.card_account.known),
+                column(new, |message| message.scenario.as_deref()),
+                column(new, |message| message.expires_at),
+                column(new, |message| message.accepted_at),
+                column(new, head),
+                column(&keys, |key| key.map(|key| key.institution.as_bytes().as_slice())),
+                column(&keys, |key| key.map(|key| key.environment.name())),
+                column(&keys, |key| key.map(|key| key.route)),
+                column(&keys, |key| key.map(|key| key.key.as_str())),
+                column(&keys, |key| key.map(|key| key.fingerprint.as_slice())),
+                column(&keys, |key| key.map(|key| key.forget_before)),
+            ][..columns],
+        )
+        .await?;
+    rows.iter().map(|row| id(row.get(0))).collect()
+}
+
+/// A column of a statement's rows.
+fn column<'a, R: Copy + 'a, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
+    rows.iter().map(|row| value(*row)).collect()
+}
+
+/// Which of these are there, for good: as this leaves a trace in the log, it ends when all that it has seen is on a standby,
+/// too, also what was seen before that because somebody cancelled its wait.
+pub(super) async fn find(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashSet<MessageId>> {
+    let ids = column(messages, |message| message.id.as_bytes().as_slice());
+    let sql = "select id from messages
+               where id = any($1) and (select pg_logical_emit_message(true, 'recado', '')) is not null";
+    let rows = db.rows(sql, args![ids]).await?;
+    rows.iter().map(|row| id(row.get(0))).collect()
+}

@@ -1,0 +1,213 @@
+//! The database that is filled.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::TryStreamExt;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use super::cell::{Cell, Hash};
+use super::{Cells, TABLES, Table};
+use crate::postgres::migrations::{self, IMPORTING};
+use crate::sqlkit::postgres::failure::in_words;
+use crate::sqlkit::postgres::hosts::Hosts;
+
+/// Held by whoever fills the database. The number says nothing; it only must not be another program's.
+const LOCK: &str = "select pg_try_advisory_lock(7201746392)";
+
+/// How often and after which wait it is tried again.
+const LOCK_TRIES: u32 = 60;
+const LOCK_RETRY: Duration = Duration::from_millis(250);
+
+pub struct Target {
+    client: Client,
+    /// `directory.version`, which every row gets that has a version.
+    version: i64,
+}
+
+/// Where the copy of a table stands.
+pub struct Place {
+    table: &'static Table,
+    /// The columns that are written, and their types.
+    columns: String,
+    types: Vec<Type>,
+    /// Where the key is among the columns.
+    key: Vec<usize>,
+    /// The key of the last row that is there.
+    pub after: Option<Cells>,
+    pub rows: u64,
+}
+
+impl Target {
+    /// Connects, and makes the tables in an empty database.
+    pub async fn open(url: &str) -> Result<Self> {
+        let (client, connection) = Hosts::parse(url, "")?.connect().await?;
+        // It ends with its client.
+        tokio::spawn(connection);
+        let mut target = Self { client, version: 0 };
+        target.lock().await?;
+        if !target.is(&format!("select to_regclass('{IMPORTING}') is not null")).await? {
+            target.must_be_empty().await?;
+            // Before the tables: if this ends in between, it is known as ours.
+            target
+                .run(&format!(
+                    "create table {IMPORTING} (name text not null primary key, after bytea not null, rows bigint not null)"
+                ))
+                .await?;
+        }
+        migrations::migrate(url).await?;
+        target.version = target.one("select version from directory").await?.get(0);
+        Ok(target)
+    }
+
+    /// Waits a while: the database takes its time to notice that an earlier run was killed.
+    async fn lock(&self) -> Result<()> {
+        for _ in 0..LOCK_TRIES {
+            if self.is(LOCK).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(LOCK_RETRY).await;
+        }
+        bail!("somebody else is filling this database")
+    }
+
+    async fn must_be_empty(&self) -> Result<()> {
+        let migrated = self.is("select to_regclass('recado_migrations') is not null").await?;
+        if migrated {
+            for table in &TABLES {
+                let filled = self.is(&format!("select exists (select 1 from {})", table.name)).await?;
+                ensure!(!filled, "the database holds a store already: give it an empty one");
+            }
+            let nodes = "select exists (select 1 from nodes where lease_until > clock_timestamp())";
+            ensure!(!self.is(nodes).await?, "a server works on the database: stop it first");
+            return Ok(());
+        }
+        let any = "select exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                                  where n.nspname = current_schema())";
+        ensure!(!self.is(any).await?, "the database holds something else already: give it an empty one");
+        Ok(())
+    }
+
+    async fn one(&self, sql: &str) -> Result<Row> {
+        self.client.query_one(sql, &[]).await.map_err(in_words)
+    }
+
+    async fn is(&self, sql: &str) -> Result<bool> {
+        Ok(self.one(sql).await?.get(0))
+    }
+
+    async fn run(&self, sql: &str) -> Result<()> {
+        self.client.batch_execute(sql).await.map_err(in_words)
+    }
+
+    /// Where the copy of a table stands.
+    pub async fn place(&self, table: &'static Table, columns: &[String]) -> Result<Place> {
+        let position = |name: &&str| columns.iter().position(|column| column == name);
+        let key = table.key.iter().map(position).collect::<Option<_>>();
+        let key = key.with_context(|| format!("a key of {} that is no column", table.name))?;
+        let mut columns = columns.to_vec();
+        if table.versioned {
+            columns.push("version".to_owned());
+        }
+        let columns = columns.join(", ");
+        let types = self.types(table, &columns).await?;
+        let sql = format!("select after, rows from {IMPORTING} where name = $1");
+        let found = self.client.query_opt(&sql, &[&table.name]).await.map_err(in_words)?;
+        let (mut after, mut rows) = (None, 0);
+        if let Some(found) = found {
+            after = Some(Cell::read_all(found.get(0)).context("a place that is none")?);
+            rows = u64::try_from(found.get::<_, i64>(1))?;
+        }
+        Ok(Place { table, columns, types, key, after, rows })
+    }
+
+    async fn types(&self, table: &Table, columns: &str) -> Result<Vec<Type>> {
+        let statement = self.client.prepare(&format!("select {columns} from {}", table.name)).await;
+        let statement = statement.map_err(in_words).with_context(|| format!("table {}", table.name))?;
+        Ok(statement.columns().iter().map(|column| column.type_().clone()).collect())
+    }
+
+    /// Writes a batch, and how far that is, or nothing.
+    pub async fn insert(&mut self, place: &mut Place, batch: &[Cells]) -> Result<()> {
+        let Some(last) = batch.last() else { return Ok(()) };
+        let table = place.table;
+        let transaction = self.client.transaction().await.map_err(in_words)?;
+        // What a crash of the database takes is whole batches, with their places. The last commit waits for all of them.
+        transaction.batch_execute("set local synchronous_commit = off").await.map_err(in_words)?;
+        let sql = format!("copy {} ({}) from stdin (format binary)", table.name, place.columns);
+        let sink = transaction.copy_in(&sql).await.map_err(in_words)?;
+        let mut writer = pin!(BinaryCopyInWriter::new(sink, &place.types));
+        let version = Cell::Number(self.version);
+        for row in batch {
+            let cells = row.iter().chain(table.versioned.then_some(&version)).map(|cell| cell as &(dyn ToSql + Sync));
+            let cells: Vec<_> = cells.collect();
+            writer
+                .as_mut()
+                .write(&cells)
+                .await
+                .map_err(in_words)
+                .with_context(|| format!("a row of {}", table.name))?;
+        }
+        writer.finish().await.map_err(in_words).with_context(|| format!("rows of {}", table.name))?;
+        place.rows += batch.len() as u64;
+        let after: Vec<Cell> = place.key.iter().map(|column| last[*column].clone()).collect();
+        let note = format!(
+            "insert into {IMPORTING} (name, after, rows) values ($1, $2, $3)
+             on conflict (name) do update set after = excluded.after, rows = excluded.rows"
+        );
+        let values: [&(dyn ToSql + Sync); 3] = [&table.name, &Cell::write_all(&after), &i64::try_from(place.rows)?];
+        transaction.execute(&note, &values).await.map_err(in_words)?;
+        transaction.commit().await.map_err(in_words)
+    }
+
+    /// What a table holds, in the order that SQLite gives it.
+    pub async fn hash(&self, table: &'static Table, columns: &[String]) -> Result<(u64, [u8; 32])> {
+        let columns = columns.join(", ");
+        let types = self.types(table, &table.key.join(", ")).await?;
+        let order = table.key.iter().zip(types).map(|(column, kind)| match kind {
+            // By its bytes, and not by a language.
+            Type::TEXT => format!("{column} collate \"C\""),
+            _ => (*column).to_owned(),
+        });
+        let order = order.collect::<Vec<_>>().join(", ");
+        let sql = format!("select {columns} from {} order by {order}", table.name);
+        let none: [&(dyn ToSql + Sync); 0] = [];
+        let rows = self.client.query_raw(&sql, none).await.map_err(in_words)?;
+        let (mut rows, mut hash) = (pin!(rows), Hash::default());
+        while let Some(row) = rows.try_next().await.map_err(in_words)? {
+            let cells = (0..row.len()).map(|column| Cell::from_postgres(&row, column)).collect::<Result<Cells>>()?;
+            hash.add(&cells);
+        }
+        Ok(hash.end())
+    }
+
+    /// Gives new rows numbers behind the highest, and lets nodes in.
+    pub async fn finish(&mut self) -> Result<()> {
+        let transaction = self.client.transaction().await.map_err(in_words)?;
+        for table in &TABLES {
+            let Some(column) = table.numbered else { continue };
+            let sql = format!(
+                "select setval(pg_get_serial_sequence('{0}', '{column}'), greatest(max({column}), 1), max({column}) is not null)
+                 from {0}",
+                table.name
+            );
+            transaction.batch_execute(&sql).await.map_err(in_words)?;
+        }
+        // Behind those as well that a deletion has cancelled, and that were purged since: a new message must not be taken
+        // for one of them.
+        let behind = "select setval('messages_seq_seq', cancelled)
+                      from (select max(cancel_before) as cancelled from channels) c, messages_seq_seq
+                      where cancelled >= last_value";
+        transaction.batch_execute(behind).await.map_err(in_words)?;
+        transaction.batch_execute(&format!("drop table {IMPORTING}")).await.map_err(in_words)?;
+        transaction.commit().await.map_err(in_words)?;
+        // The planner knows nothing of them yet.
+        for table in &TABLES {
+            self.run(&format!("analyze {}", table.name)).await?;
+        }
+        Ok(())
+    }
+}

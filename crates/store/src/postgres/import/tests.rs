@@ -1,0 +1,249 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use recado_domain::api_key::{Environment, Grant, Scopes};
+use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType, Held, Link, SessionChange};
+use recado_domain::ids::ApiKeyId;
+use recado_domain::institution::ApiKey;
+use recado_domain::message::{Enqueued, NewMessage};
+use recado_domain::pacing::RecipientPacing;
+use recado_domain::party::Party;
+use recado_domain::queue::{ClaimRequest, Named, Receipt, Settlement};
+use recado_domain::status::MessageStatus;
+use rusqlite::Connection;
+use test_postgres::Database;
+
+use super::*;
+use crate::Store;
+use crate::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
+use crate::person::{Person, PersonPart, PersonQuery, PersonRow};
+use crate::postgres::PgStore;
+
+const MARIA: &str = "5511999998888";
+
+/// A store with rows in every table, in every state.
+async fn fill(ground: &Ground) {
+    let key = ApiKey {
+        id: ApiKeyId::new(NOW, [3; 10]),
+        institution: ground.institution,
+        name: "chave".to_owned(),
+        hash: [7; 32],
+        prefix: "oapi".to_owned(),
+        grant: Grant { environment: Environment::Live, scopes: Scopes::all(), rate_limit: Some(7), expires_at: None },
+        parent: Some(ApiKeyId::new(NOW, [4; 10])),
+        created_at: NOW,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    ground.store.create_api_key(key).await.expect("stored");
+    for (id, kind) in
+        [("linha", ChannelType::Sandbox), ("meta", ChannelType::CloudApi), ("telefone", ChannelType::WhatsAppWeb)]
+    {
+        fill_channel(ground, id, kind).await;
+    }
+    let deleted = ground.channel("apagado").await;
+    ground.accept(deleted, MARIA).await;
+    ground.store.delete_channel(deleted, NOW).await.expect("stored");
+    let paused = ground.channel("pausado").await;
+    ground.accept(paused, MARIA).await;
+    ground.move_channel(paused, ChannelState::Connected, ChannelState::Paused).await;
+}
+
+async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
+    let store = &ground.store;
+    let channel = ground.channel_of(kind, id).await;
+    store.update_channel(channel, "Ação 🙂".to_owned(), ChannelSettings::default()).await.expect("stored");
+    let link = Link { channel, details: "{}".to_owned(), sealed: vec![0, 255, 1] };
+    assert!(store.link_channel(link, ChannelState::Connected, NOW).await.expect("stored"));
+    let put = |key: &[u8]| SessionChange::Put { kind: 2, key: key.to_vec(), sealed: vec![0; 3], stamp: 5 };
+    store
+        .write_session(Held { channel, epoch: 0, session: 0 }, vec![put(&[0xff]), put(b"a"), put(b""), put(b"B")])
+        .await
+        .expect("stored");
+    // By their bytes, upper case comes before lower case, and letters with signs behind both.
+    for phone in ["b", "B", "ação", MARIA] {
+        store.note_account(channel, phone.to_owned(), Some(Party::of_number(MARIA)), NOW).await.expect("stored");
+        store.note_chat(channel, Party::of_number(phone)).await.expect("stored");
+    }
+    let settlements = [
+        Settlement::Sent { account: Some(MARIA.to_owned()), remote_id: format!("wamid.{id}").parse().ok(), card: None },
+        sent(),
+        Settlement::Failed { code: "X".to_owned(), message: "não".to_owned() },
+        Settlement::Unknown { resend_at: Some(NOW + 1), hold: None },
+        Settlement::RetryUnanswered { run_at: NOW + DAY },
+    ];
+    let pacing = RecipientPacing { burst: 9, every: Duration::from_secs(6) };
+    for (n, settlement) in settlements.into_iter().enumerate() {
+        let idempotency = Some(ground.idempotency(&format!("{id} {n}"), 1));
+        let message = NewMessage { idempotency, ..ground.new_message(channel, &format!("55{n}")) };
+        assert_eq!(ground.enqueue(message).await, Enqueued::Accepted);
+        let claim = ground.claim(ClaimRequest { recipient_pacing: Some(pacing), ..request(channel) }).await;
+        ground.settle(channel, claim.messages[0].seq, settlement).await;
+    }
+    let of = Named::RemoteId { remote_id: "wamid.nobody".parse().unwrap(), ours: None };
+    let error = Some(("131026".to_owned(), "x".to_owned()));
+    let status = MessageStatus::Failed;
+    ground.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error, pauses: None }).await;
+    ground.accept(channel, MARIA).await;
+    ground.accept(channel, MARIA).await;
+    store.hold_channel(channel, NOW + 5).await.expect("stored");
+}
+
+/// What a store shows of itself.
+async fn shown(store: &dyn Store) -> Vec<String> {
+    let channels = store.channels().await.expect("read");
+    let mut shown = vec![
+        format!("{:?}", store.institutions().await.expect("read")),
+        format!("{:?}", store.api_keys().await.expect("read")),
+        format!("{channels:?}"),
+    ];
+    for link in store.links().await.expect("read") {
+        shown.push(format!("{link:?} {:?}", link.sealed));
+    }
+    for row in store.session_rows(None, 1_000).await.expect("read") {
+        shown.push(format!("{row:?} {:?}", row.sealed));
+    }
+    let person =
+        Person { numbers: (0..5).map(|n| format!("55{n}")).chain([MARIA.to_owned()]).collect(), institution: None };
+    for part in [PersonPart::Messages, PersonPart::Keys, PersonPart::Contacts] {
+        let page = store.person(PersonQuery { person: person.clone(), part, after: 0 }).await.expect("read");
+        assert!(!page.rows.is_empty(), "{part:?}");
+        let mut rows: Vec<_> = page.rows.iter().map(PersonRow::text).collect();
+        rows.sort();
+        shown.extend(rows);
+    }
+    shown
+}
+
+/// A filled store that was closed, an empty database, and what the store showed.
+async fn stage() -> (PathBuf, Ground, Database, Vec<String>) {
+    let file = SqliteFile::new();
+    let path = file.path();
+    let ground = Ground::on(file).await;
+    fill(&ground).await;
+    let shown = shown(&*ground.store).await;
+    ground.store.close().await;
+    (path, ground, Database::new(), shown)
+}
+
+#[tokio::test]
+async fn a_store_is_the_same_in_the_database() {
+    let (file, mut ground, database, before) = stage().await;
+    let mut last = Progress::default();
+    let counts = import(&file, database.url(), |progress| last = progress).await.expect("imported");
+    assert!(counts.iter().all(|(_, rows)| *rows > 0), "a table without a row shows nothing: {counts:?}");
+    let rows: u64 = counts.iter().map(|(_, rows)| rows).sum();
+    assert_eq!(last, Progress { rows, copied: rows, compared: rows });
+    ground.store = std::sync::Arc::new(PgStore::open(database.url(), database.url(), 2).await.expect("a store"));
+    assert_eq!(shown(&*ground.store).await, before);
+
+    // It goes on where the file ended: with its keys, its queue, and numbers behind the highest.
+    let channels = ground.store.channels().await.expect("read");
+    let line = channels.iter().find(|channel| channel.id.as_str() == "linha").expect("a channel").key;
+    let highest = ground.all(line).await.iter().map(|message| message.seq).max();
+    let again = NewMessage { idempotency: Some(ground.idempotency("linha 0", 1)), ..ground.new_message(line, "550") };
+    assert!(matches!(ground.enqueue(again).await, Enqueued::Replayed(_)));
+    let id = ground.accept(line, MARIA).await;
+    assert!(Some(ground.message(line, id).await.seq) > highest);
+    let made = ground.channel("novo").await;
+    assert!(channels.iter().all(|channel| channel.key < made));
+    let meta = channels.iter().find(|channel| channel.id.as_str() == "meta").expect("a channel").key;
+    let claim = ground.claim(ClaimRequest { now: NOW + 10, limit: 10, ..request(meta) }).await;
+    assert_eq!(claim.messages.len(), 1, "the seats are kept: {claim:?}");
+
+    let error = import(&file, database.url(), |_| {}).await.expect_err("a database that is in use");
+    assert!(error.to_string().contains("holds a store already"), "{error:#}");
+}
+
+#[tokio::test]
+async fn a_changed_row_is_found() {
+    let (file, _ground, database, _) = stage().await;
+    import(&file, database.url(), |_| {}).await.expect("imported");
+    let source = Source::open(&file).expect("a store");
+    // As if it had not ended yet.
+    test_postgres::run(database.url(), "create table recado_import (name text primary key, after bytea, rows bigint)");
+    let mut target = Target::open(database.url()).await.expect("a target");
+    let changes = [
+        ("institutions", "update institutions set name = name || ' '"),
+        ("api_keys", "update api_keys set rate_limit = null"),
+        ("channels", "update channels set restricted_until = 0 where id = 'meta'"),
+        ("links", "update links set sealed = '\\x00' where channel_key = 2"),
+        ("session_rows", "update session_rows set key = '\\x62' where key = '\\x61' and channel_key = 1"),
+        ("messages", "update messages set unanswered = not unanswered where seq = 3"),
+        ("idempotency_keys", "delete from idempotency_keys where n = 2"),
+        ("recipient_pace", "update recipient_pace set used_until = used_until + 1"),
+        ("early_receipts", "update early_receipts set error_code = error_message, error_message = error_code"),
+        ("accounts", "update accounts set account = null where phone = 'b'"),
+        ("chats", "update chats set account = 'c' where account = 'b'"),
+    ];
+    assert_eq!(changes.len(), TABLES.len());
+    for (table, change) in changes {
+        let spec = TABLES.iter().find(|one| one.name == table).expect("a table");
+        compare(&file, &source, &mut target, spec, |_| {}).await.expect("the same");
+        test_postgres::run(database.url(), change);
+        let error = compare(&file, &source, &mut target, spec, |_| {}).await.expect_err(table);
+        assert!(error.to_string().starts_with(table), "{error:#}");
+    }
+}
+
+#[tokio::test]
+async fn it_goes_on_where_it_was_broken_off() {
+    let (file, _ground, database, _) = stage().await;
+    for table in ["channels", "messages", "chats"] {
+        // Broken off when so many tables were there: the future is dropped, as the process would be.
+        let before = TABLES.iter().take_while(|one| one.name != table).count();
+        let seen = std::cell::Cell::new(0);
+        let mut running = std::pin::pin!(import(&file, database.url(), |_| seen.set(seen.get() + 1)));
+        std::future::poll_fn(|context| match running.as_mut().poll(context) {
+            std::task::Poll::Ready(done) => panic!("it ended: {done:?}"),
+            std::task::Poll::Pending if seen.get() > before => std::task::Poll::Ready(()),
+            std::task::Poll::Pending => std::task::Poll::Pending,
+        })
+        .await;
+    }
+    let error = PgStore::open(database.url(), database.url(), 1).await.err().map(|error| error.to_string());
+    assert!(error.is_some_and(|error| error.contains("migrate-store")), "a node works on half a store");
+    import(&file, database.url(), |_| {}).await.expect("imported");
+    PgStore::open(database.url(), database.url(), 1).await.expect("a store");
+}
+
+#[tokio::test]
+async fn what_is_no_place_for_a_store_is_refused() {
+    let (file, _ground, _, _) = stage().await;
+    let database = Database::new();
+    test_postgres::run(database.url(), "create table cards (id bigint)");
+    let error = import(&file, database.url(), |_| {}).await.expect_err("somebody else's database");
+    assert!(error.to_string().contains("something else"), "{error:#}");
+    assert_eq!(test_postgres::number(database.url(), "select count(*) from pg_tables where schemaname = 'public'"), 1);
+    let connection = Connection::open(&file).expect("a file");
+    for (version, word) in [(SCHEMA - 1, "older"), (SCHEMA + 1, "newer"), (0, "no store")] {
+        connection.pragma_update(None, "user_version", i64::try_from(version).expect("small")).expect("written");
+        let error = import(&file, database.url(), |_| {}).await.expect_err("another version");
+        assert!(error.to_string().contains(word), "{error:#}");
+    }
+}
+
+const SCHEMA: usize = crate::sqlite::SCHEMA_VERSION;
+
+/// The list of tables is the file's, but for what holds nothing; and each is behind what it refers to.
+#[tokio::test]
+async fn no_table_is_forgotten() {
+    let (file, _ground, ..) = stage().await;
+    let connection = Connection::open(&file).expect("a file");
+    let names = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare(sql).expect("a statement");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        rows.collect::<Result<_, _>>().expect("names")
+    };
+    let there: BTreeSet<_> = names("select name from sqlite_schema where type = 'table'").into_iter().collect();
+    let listed: BTreeSet<_> = TABLES.iter().map(|table| table.name.to_owned()).chain(["probe".to_owned()]).collect();
+    assert_eq!(there, listed);
+    for (place, table) in TABLES.iter().enumerate() {
+        for of in names(&format!("select \"table\" from pragma_foreign_key_list('{}')", table.name)) {
+            assert!(TABLES[..place].iter().any(|earlier| earlier.name == of), "{} before {of}", table.name);
+        }
+        let key = names(&format!("select name from pragma_table_info('{}') where pk > 0 order by pk", table.name));
+        assert_eq!(key, table.key, "{}", table.name);
+    }
+}

@@ -1,0 +1,149 @@
+//! The tables, made and brought up to date.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::sqlkit::postgres::failure::in_words;
+use crate::sqlkit::postgres::hosts::Hosts;
+use crate::sqlkit::postgres::pool::Pool;
+
+/// What a migration does, and which builds can work on its result.
+struct Migration {
+    number: i32,
+    sql: &'static str,
+    /// The version of the tables that a build must know at least. As long as that is lower than the number, nodes of the
+    /// version before go on working while others are upgraded.
+    works_from: i32,
+}
+
+const MIGRATIONS: &[Migration] = &[
+    Migration { number: 5, sql: include_str!("../../../../migrations/postgres/0005_first.sql"), works_from: 5 },
+    Migration { number: 6, sql: include_str!("../../../../migrations/postgres/0006_lives.sql"), works_from: 5 },
+    Migration { number: 7, sql: include_str!("../../../../migrations/postgres/0007_parents.sql"), works_from: 5 },
+    Migration {
+        number: 8,
+        sql: include_str!("../../../../migrations/postgres/0008_default_country.sql"),
+        works_from: 5,
+    },
+    Migration { number: 9, sql: include_str!("../../../../migrations/postgres/0009_logins.sql"), works_from: 5 },
+    Migration { number: 10, sql: include_str!("../../../../migrations/postgres/0010_people.sql"), works_from: 5 },
+    Migration { number: 11, sql: include_str!("../../../../migrations/postgres/0011_sessions.sql"), works_from: 5 },
+];
+
+/// What tells these tables from others in the tests' server.
+#[cfg(feature = "fixtures")]
+pub(crate) const MIGRATIONS_TEXT: &str = MIGRATIONS[MIGRATIONS.len() - 1].sql;
+
+/// The tables that the first migration makes.
+#[cfg(test)]
+pub(super) const FIRST_TABLES: &str = MIGRATIONS[0].sql;
+
+/// The version of the tables that this build makes.
+pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
+
+/// The table that is there while another store is copied into the database, with how far that is.
+pub(super) const IMPORTING: &str = "recado_import";
+
+/// One node at a time migrates. The number says nothing; it only must not be another program's.
+const LOCK: &str = "select pg_advisory_xact_lock(7201746391)";
+
+/// Whether there are tables.
+const THERE: &str = "select to_regclass('recado_migrations') is not null";
+const NO_TABLES: &str = "there are no tables in the database: make them with `recado init --database-url …`";
+
+/// Makes the tables, or brings them up to date, in one transaction. Give it the database itself, not a pooler.
+pub async fn migrate(url: &str) -> anyhow::Result<()> {
+    connect_and_run(url, true).await
+}
+
+/// Brings tables up to date, and fails where there are none: only `recado init` makes them, so that a mistyped name of a
+/// database is not served as a store that knows no key.
+pub async fn upgrade(url: &str) -> anyhow::Result<()> {
+    connect_and_run(url, false).await
+}
+
+async fn connect_and_run(url: &str, may_make: bool) -> anyhow::Result<()> {
+    let (mut client, connection) = Hosts::parse(url, "")?.connect().await?;
+    let connection = tokio::spawn(connection);
+    let mut done = run(&mut client, may_make).await;
+    for _ in 0..TRIES {
+        match &done {
+            Err(error) if error.is::<Held>() => {
+                tracing::warn!(%error, "the tables cannot be brought up to date yet");
+                tokio::time::sleep(PAUSE).await;
+                done = run(&mut client, may_make).await;
+            }
+            _ => break,
+        }
+    }
+    drop(client);
+    // It ends with its client.
+    drop(connection.await);
+    done
+}
+
+/// The longest wait for a table. What the nodes ask of the table meanwhile waits behind it.
+const LOCK_TIMEOUT: &str = "set local lock_timeout = '1s'";
+/// The wait between two tries, in which the nodes work on.
+const PAUSE: Duration = Duration::from_secs(2);
+const TRIES: usize = 60;
+
+/// Somebody else holds a table.
+#[derive(Debug, thiserror::Error)]
+#[error("a long query or a backup holds a table; the tables are brought up to date when it has ended")]
+struct Held;
+
+fn held_or_in_words(error: tokio_postgres::Error) -> anyhow::Error {
+    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) { Held.into() } else { in_words(error) }
+}
+
+async fn run(client: &mut Client, may_make: bool) -> anyhow::Result<()> {
+    let transaction = client.transaction().await.map_err(in_words)?;
+    transaction.batch_execute(LOCK).await.map_err(in_words)?;
+    transaction.batch_execute(LOCK_TIMEOUT).await.map_err(in_words)?;
+    if !may_make && !transaction.query_one(THERE, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+        bail!(NO_TABLES);
+    }
+    let table = "create table if not exists recado_migrations (
+                     number integer not null primary key, works_from integer not null,
+                     at timestamptz not null default clock_timestamp())";
+    transaction.batch_execute(table).await.map_err(in_words)?;
+    let newest: Option<i32> =
+        transaction.query_one("select max(number) from recado_migrations", &[]).await.map_err(in_words)?.get(0);
+    for migration in MIGRATIONS.iter().filter(|migration| newest.is_none_or(|newest| migration.number > newest)) {
+        let number = migration.number;
+        transaction
+            .batch_execute(migration.sql)
+            .await
+            .map_err(held_or_in_words)
+            .with_context(|| format!("migration {number}"))?;
+        let note = "insert into recado_migrations (number, works_from) values ($1, $2)";
+        transaction.execute(note, &[&number, &migration.works_from]).await.map_err(in_words)?;
+    }
+    transaction.commit().await.map_err(in_words)
+}
+
+/// Looks whether this build can work on the tables.
+pub(super) async fn check(pool: &Pool) -> anyhow::Result<()> {
+    let client = pool.get().await?;
+    if !client.query_typed_one(THERE, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+        bail!(NO_TABLES);
+    }
+    let filled = format!("select to_regclass('{IMPORTING}') is not null");
+    if client.query_typed_one(&filled, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+        bail!("a store is being copied into this database: let `recado migrate-store` end first");
+    }
+    let sql = "select max(number), max(works_from) from recado_migrations";
+    let row = client.query_typed_one(sql, &[]).await.map_err(in_words)?;
+    let (newest, works_from): (Option<i32>, Option<i32>) = (row.get(0), row.get(1));
+    if works_from.is_some_and(|works_from| works_from > SCHEMA_VERSION) {
+        bail!("a newer version of Recado has worked on this database: start that one, there is no way back");
+    }
+    if newest.is_none_or(|newest| newest < SCHEMA_VERSION) {
+        bail!("the tables in the database are older than this version of Recado");
+    }
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! The nodes that share the store, and which of them holds which channel.
+//!
+//! A channel's row names the node that holds it, and how often that has changed (the epoch). Whether that node is still
+//! there stands in one row of its own, which it renews; so renewing costs the same for one channel and for a hundred
+//! thousand. Times are the database's: nodes need not agree on theirs.
+
+use std::time::Duration;
+
+use recado_domain::channel::{Channel, ChannelKey, ChannelState, ChannelType, Epoch, Link};
+use recado_domain::clock::Millis;
+use recado_domain::ids::InstitutionId;
+use recado_domain::institution::ApiKey;
+use recado_domain::phone::DefaultCountry;
+
+use super::{PgStore, accounts, channels, links};
+use crate::Result;
+use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
+
+/// A node's number: a new one each time it joins.
+pub type NodeId = i64;
+
+/// Deleted channels that are taken at a time.
+const DELETED: i64 = 100;
+
+/// A node that joins.
+#[derive(Debug, Clone)]
+pub struct NewNode {
+    pub name: String,
+    /// Where other nodes reach its API.
+    pub address: Option<String>,
+    /// What it sends for; nothing, where it does not dispatch.
+    pub types: Vec<ChannelType>,
+}
+
+/// A node that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub id: NodeId,
+    pub name: String,
+    pub address: Option<String>,
+}
+
+/// How the channels of one type are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    pub kind: ChannelType,
+    /// Those that the asking node holds, without deleted ones.
+    pub mine: usize,
+    /// With them.
+    pub held: usize,
+    /// Those that are there.
+    pub all: usize,
+    /// Nodes that send for the type.
+    pub nodes: usize,
+}
+
+impl Share {
+    /// The most that one node holds. Who has more gives up what is over it, and who has less takes no more than it: so a
+    /// channel that moved once stays.
+    pub fn fair(self) -> usize {
+        self.all.div_ceil(self.nodes.max(1))
+    }
+}
+
+/// What changed in what nodes keep in memory.
+#[derive(Debug)]
+pub struct Changes {
+    pub version: i64,
+    pub default_countries: Vec<(InstitutionId, DefaultCountry)>,
+    pub keys: Vec<ApiKey>,
+    pub channels: Vec<Channel>,
+    /// How those channels are linked, if they are.
+    pub links: Vec<Link>,
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl PgStore {
+    /// Joins the nodes, until the time runs out without a renewal.
+    pub async fn join(&self, node: &NewNode, lease: Duration) -> Result<NodeId> {
+        let types = node.types.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" ");
+        plainly!(self.lease, db => join(db, node, &types, milliseconds(lease)))
+    }
+
+    /// Renews what a node holds, all of it at once; `false` when it is taken for dead, and holds nothing any more.
+    pub async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool> {
+        let lease = milliseconds(lease);
+        plainly!(self.lease, db => async {
+            let sql = "update nodes set lease_until = clock_timestamp() + $2 * interval '1 millisecond' where id = $1";
+            Ok(db.run(sql, args![node, lease]).await? == 1)
+        })
+    }
+
+    /// Leaves: all that the node held is free.
+    pub async fn leave(&self, node: NodeId) -> Result<()> {
+        plainly!(self.lease, db => async {
+            db.run("delete from nodes where id = $1", args![node]).await.map(drop)
+        })
+    }
+
+    /// The nodes that are there, oldest first. Those whose time ran out are told so by this: a renewal that comes later
+    /// finds no row.
+    /// The asking node is not among these: what nobody took is still its own.
+    pub async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>> {
+        plainly!(self.lease, db => async {
+            let sql = "delete from nodes where lease_until < clock_timestamp() and id is distinct from $1";
+            db.run(sql, args![own]).await?;
+            let rows = db.rows("select id, name, address from nodes order by id", args![]).await?;
+            Ok(rows.iter().map(|row| Node { id: row.get(0), name: row.get(1), address: row.get(2) }).collect())
+        })
+    }
+
+    /// How channels are spread, by type.
+    pub async fn shares(&self, node: NodeId) -> Result<Vec<Share>> {
+        plainly!(self.coordination, db => shares(db, node))
+    }
+
+    /// Takes free channels of a type, at most so many.
+    pub async fn take(&self, node: NodeId, kind: ChannelType, limit: usize) -> Result<Vec<(ChannelKey, Epoch)>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        transaction!(self.coordination, db => take(db, node, kind, "deleted_at is null", limit).await)
+    }
+
+    /// Takes deleted channels of a type which have messages that are to be ended. They count in nobody's share.
+    pub async fn take_deleted(&self, node: NodeId, kind: ChannelType) -> Result<Vec<(ChannelKey, Epoch)>> {
+        let which = "deleted_at is not null
+                     and exists (select 1 from messages m where m.channel_key = key and m.status <= 1)";
+        transaction!(self.coordination, db => take(db, node, kind, which, DELETED).await)
+    }
+
+    /// What a node holds.
+    pub async fn held(&self, node: NodeId) -> Result<Vec<(ChannelKey, Epoch)>> {
+        plainly!(self.coordination, db => async {
+            let rows = db.rows("select key, lease_epoch from channels where lease_node = $1", args![node]).await?;
+            Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        })
+    }
+
+    /// Gives channels back that the node holds. What it might still do under its epoch is refused from now on.
+    pub async fn give_back(&self, node: NodeId, channels: &[(ChannelKey, Epoch)]) -> Result<()> {
+        let (keys, epochs): (Vec<_>, Vec<_>) = channels.iter().copied().unzip();
+        plainly!(self.coordination, db => async {
+            // What it has taken again since is another epoch's.
+            let sql = "update channels set lease_node = null, lease_epoch = lease_epoch + 1
+                       where lease_node = $1 and (key, lease_epoch) in (select * from unnest($2, $3))";
+            db.run(sql, args![node, keys, epochs]).await.map(drop)
+        })
+    }
+
+    /// Takes nothing more: from now on the others share everything among them.
+    pub async fn retire(&self, node: NodeId) -> Result<()> {
+        plainly!(self.lease, db => async {
+            db.run("update nodes set types = '' where id = $1", args![node]).await.map(drop)
+        })
+    }
+
+    /// The node that holds a channel, if one does.
+    pub async fn holder(&self, channel: ChannelKey) -> Result<Option<Node>> {
+        plainly!(self.pool, db => async {
+            let sql = "select n.id, n.name, n.address from channels c join nodes n on n.id = c.lease_node
+                       where c.key = $1 and n.lease_until > clock_timestamp()";
+            let row = db.row(sql, args![channel]).await?;
+            Ok(row.map(|row| Node { id: row.get(0), name: row.get(1), address: row.get(2) }))
+        })
+    }
+
+    /// Those of a node's channels that have open messages, and whether their state and their rest let them send now.
+    pub async fn held_with_work(&self, node: NodeId, now: Millis) -> Result<Vec<(ChannelKey, bool)>> {
+        plainly!(self.coordination, db => async {
+            let sql = "select key, state, next_send_at <= $2 from channels c where lease_node = $1
+                       and exists (select 1 from messages m where m.channel_key = c.key and m.status <= 1)";
+            let rows = db.rows(sql, args![node, now]).await?;
+            let dispatches = |name| ChannelState::from_name(name).is_some_and(ChannelState::dispatches);
+            Ok(rows.iter().map(|row| (row.get(0), row.get(2) && dispatches(row.get(1)))).collect())
+        })
+    }
+
+    /// The channels that got messages behind this number, and the highest number there is.
+    pub async fn fresh_since(&self, seq: i64) -> Result<(Vec<ChannelKey>, i64)> {
+        plainly!(self.coordination, db => async {
+            let sql = "select coalesce(max(seq), 0) from messages";
+            let newest = db.row(sql, args![]).await?.map_or(0, |row| row.get(0));
+            let sql = "select distinct channel_key from messages where seq > $1 and status = 0";
+            let rows = db.rows(sql, args![seq]).await?;
+            Ok((rows.iter().map(|row| row.get(0)).collect(), newest))
+        })
+    }
+
+    /// Tells all nodes.
+    pub async fn notify(&self, text: &str) -> Result<()> {
+        plainly!(self.coordination, db => async {
+            db.run("select pg_notify('recado', $1)", args![text]).await.map(drop)
+        })
+    }
+
+    /// What nodes show each other on the calls that they hand on.
+    pub async fn secret(&self) -> Result<String> {
+        plainly!(self.coordination, db => async {
+            Ok(db.row("select secret from directory", args![]).await?.map_or_else(String::new, |row| row.get(0)))
+        })
+    }
+
+    /// The number of the last change of what nodes keep in memory.
+    pub async fn directory_version(&self) -> Result<i64> {
+        plainly!(self.coordination, db => async {
+            Ok(db.row("select version from directory", args![]).await?.map_or(0, |row| row.get(0)))
+        })
+    }
+
+    /// What changed behind this number.
+    pub async fn changes_since(&self, version: i64) -> Result<Changes> {
+        transaction!(self.coordination, db => changes_since(db, version).await)
+    }
+
+    /// Draws calls from what is left of a key's limit; gives how many were drawn, and how many are left then.
+    pub async fn draw(&self, key: &[u8], kind: i16, limit: u32, want: u32) -> Result<(f64, f64)> {
+        plainly!(self.calls, db => draw(db, (key, kind), f64::from(limit), f64::from(want)))
+    }
+}
+
+async fn join(db: Db<'_>, node: &NewNode, types: &str, lease: i64) -> Done<NodeId> {
+    let sql = "insert into nodes (name, address, types, lease_until)
+               values ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond') returning id";
+    let row = db.row(sql, args![node.name, node.address, types, lease]).await?;
+    Ok(row.map_or(0, |row| row.get(0)))
+}
+
+async fn shares(db: Db<'_>, node: NodeId) -> Done<Vec<Share>> {
+    let sql = "select type, count(*) filter (where deleted_at is null),
+                      count(*) filter (where lease_node = $1 and deleted_at is null),
+                      count(*) filter (where lease_node = $1),
+                      (select count(*) from nodes where channels.type = any (string_to_array(types, ' ')))
+               from channels group by type";
+    let count = |count: i64| usize::try_from(count).unwrap_or(0);
+    let share = |row: &tokio_postgres::Row| {
+        // A type of a newer version is a newer node's.
+        let kind = ChannelType::from_name(row.get(0))?;
+        let (all, mine, held, nodes) = (row.get(1), row.get(2), row.get(3), row.get(4));
+        Some(Share { kind, all: count(all), mine: count(mine), held: count(held), nodes: count(nodes) })
+    };
+    Ok(db.rows(sql, args![node]).await?.iter().filter_map(share).collect())
+}
+
+async fn take(db: Db<'_>, node: NodeId, kind: ChannelType, which: &str, limit: i64) -> Done<Vec<(ChannelKey, Epoch)>> {
+    // One at a time, and what follows sees all nodes that are there by then: to a statement that began earlier, what has
+    // just been taken by a node that has just joined would look like a dead one's.
+    db.rows("select pg_advisory_xact_lock(7201746393)", args![]).await?;
+    let sql = format!(
+        "update channels set lease_node = $1, lease_epoch = lease_epoch + 1
+         where key in (
+             select key from channels
+             where type = $2 and {which} and (lease_node is null or lease_node not in (select id from nodes))
+             order by key limit $3
+             -- Who claims under a lease that has ended is to end first; the next look takes it.
+             for no key update skip locked)
+           -- Who is taken for dead takes nothing.
+           and exists (select 1 from nodes where id = $1 and lease_until > clock_timestamp())
+         returning key, lease_epoch"
+    );
+    let rows = db.rows(&sql, args![node, kind.name(), limit]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+async fn changes_since(db: Db<'_>, version: i64) -> Done<Changes> {
+    // Read first: a change that comes in between is told again.
+    let now = db.row("select version from directory", args![]).await?.map_or(0, |row| row.get(0));
+    let keys = accounts::keys_since(db, version).await?;
+    // Read behind the keys: a key is never known here without the default country of its institution.
+    let default_countries = accounts::default_countries_since(db, version).await?;
+    let (channels, links) = (channels::since(db, version).await?, links::since(db, version).await?);
+    Ok(Changes { version: now, default_countries, keys, channels, links })
+}
+
+async fn draw(db: Db<'_>, (key, kind): (&[u8], i16), limit: f64, want: f64) -> Done<(f64, f64)> {
+    // The commit waits for no disk: what a crash of the database forgets was drawn moments before.
+    let sql = "with fast as (select set_config('synchronous_commit', 'off', true)),
+               old as (select tokens, at from rate_buckets where key_id = $1 and kind = $2 for update),
+               -- As many as the limit flow in within a minute, and no more than the limit stay.
+               filled as (select least($3, coalesce(
+                   (select tokens + greatest(0, extract(epoch from clock_timestamp() - at)::float8) * $3 / 60 from old),
+                   $3)) as tokens),
+               drawn as (select tokens, least($4, floor(tokens)) as taken from filled),
+               kept as (insert into rate_buckets (key_id, kind, tokens, at)
+                   select $1, $2, tokens - taken, clock_timestamp() from drawn
+                   on conflict (key_id, kind) do update set tokens = excluded.tokens, at = excluded.at)
+               select taken, tokens - taken from drawn, fast";
+    let row = db.row(sql, args![key, kind, limit, want]).await?;
+    Ok(row.map_or((0.0, 0.0), |row| (row.get(0), row.get(1))))
+}

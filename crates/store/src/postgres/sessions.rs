@@ -1,0 +1,160 @@
+//! Sessions of linked devices, sealed row by row.
+
+use std::collections::BTreeMap;
+use std::mem::discriminant;
+
+use recado_domain::channel::{
+    ChannelKey, Epoch, Held, SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow,
+};
+use tokio_postgres::Row;
+
+use super::lock::lock;
+use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood};
+
+pub(super) async fn values(
+    db: Db<'_>,
+    ((channel, session), kind): (SessionOf, u8),
+    keys: &[Vec<u8>],
+) -> Done<Vec<Option<Vec<u8>>>> {
+    let sql = "select sealed from unnest($3) with ordinality as asked (key, n)
+               left join session_rows r on r.channel_key = $1 and r.kind = $2 and r.key = asked.key and r.session = $4
+               order by n";
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    let rows = db.rows(sql, args![channel, i16::from(kind), keys, session]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+pub(super) async fn list(
+    db: Db<'_>,
+    ((channel, session), kind): (SessionOf, u8),
+    prefix: &[u8],
+) -> Done<Vec<(Vec<u8>, Vec<u8>)>> {
+    let sql = "select key, sealed from session_rows
+               where channel_key = $1 and kind = $2 and key >= $3 and ($4 is null or key < $4) and session = $5 order by key";
+    let behind = SessionKey::behind(prefix);
+    let rows = db.rows(sql, args![channel, i16::from(kind), prefix, behind, session]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> Done<u64> {
+    // Shared: it waits for a deletion, and for another node that takes the channel; both wait for this.
+    let sql = "select lease_epoch, session from channels where key = $1 and deleted_at is null for share";
+    let (channel, session) = (held.channel, held.session);
+    match db.row(sql, args![channel]).await? {
+        None => return Err(Failure::Refused("the channel was deleted")),
+        Some(row) if row.get::<_, Epoch>(0) != held.epoch => return Err(Failure::Fenced),
+        Some(row) if row.get::<_, SessionNumber>(1) != session => {
+            return Err(Failure::Refused("the session has ended"));
+        }
+        Some(_) => {}
+    }
+    let mut deleted = 0;
+    // A session is written many rows at a time: those of one sort that stand together are one statement.
+    for alike in changes.chunk_by(|one, next| discriminant(one) == discriminant(next)) {
+        deleted += match alike {
+            [SessionChange::Put { .. }, ..] => put(db, (channel, session), alike).await?,
+            [SessionChange::Delete { .. }, ..] => delete_named(db, channel, alike).await?,
+            _ => delete_many(db, channel, alike).await?,
+        };
+    }
+    Ok(deleted)
+}
+
+/// Writes rows; none is deleted.
+async fn put(db: Db<'_>, (channel, session): SessionOf, changes: &[SessionChange]) -> Done<u64> {
+    // Each row once, the last one: a statement cannot write one twice.
+    let mut rows = BTreeMap::new();
+    for change in changes {
+        if let SessionChange::Put { kind, key, sealed, stamp } = change {
+            rows.insert((*kind, key), (sealed, *stamp));
+        }
+    }
+    let kinds: Vec<i16> = rows.keys().map(|(kind, _)| i16::from(*kind)).collect();
+    let keys: Vec<&[u8]> = rows.keys().map(|(_, key)| key.as_slice()).collect();
+    let sealed: Vec<&[u8]> = rows.values().map(|(sealed, _)| sealed.as_slice()).collect();
+    let stamps: Vec<i64> = rows.values().map(|(_, stamp)| *stamp).collect();
+    let sql = "insert into session_rows (channel_key, kind, key, sealed, stamp, session)
+               select $1, kind, key, sealed, stamp, $6 from unnest($2, $3, $4, $5) as new (kind, key, sealed, stamp)
+               on conflict (channel_key, kind, key)
+                   do update set sealed = excluded.sealed, stamp = excluded.stamp, session = excluded.session";
+    db.run(sql, args![channel, kinds, keys, sealed, stamps, session]).await?;
+    Ok(0)
+}
+
+/// Deletes rows that are named; how many there were.
+async fn delete_named(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]) -> Done<u64> {
+    let (mut kinds, mut keys): (Vec<i16>, Vec<&[u8]>) = (Vec::new(), Vec::new());
+    for change in changes {
+        if let SessionChange::Delete { kind, key } = change {
+            kinds.push(i16::from(*kind));
+            keys.push(key);
+        }
+    }
+    let sql = "delete from session_rows r using unnest($2, $3) as gone (kind, key)
+               where r.channel_key = $1 and r.kind = gone.kind and r.key = gone.key";
+    db.run(sql, args![channel, kinds, keys]).await
+}
+
+/// Deletes rows that are not named one by one; how many there were.
+async fn delete_many(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]) -> Done<u64> {
+    let mut deleted = 0;
+    for change in changes {
+        deleted += match change {
+            SessionChange::DeletePrefix { kind, prefix } => {
+                let sql = "delete from session_rows
+                           where channel_key = $1 and kind = $2 and key >= $3 and ($4 is null or key < $4)";
+                let behind = SessionKey::behind(prefix);
+                db.run(sql, args![channel, i16::from(*kind), &prefix[..], behind]).await?
+            }
+            SessionChange::DeleteBefore { kind, stamp } => {
+                let sql = "delete from session_rows where channel_key = $1 and kind = $2 and stamp > 0 and stamp < $3";
+                db.run(sql, args![channel, i16::from(*kind), *stamp]).await?
+            }
+            SessionChange::Put { .. } | SessionChange::Delete { .. } => 0,
+        };
+    }
+    Ok(deleted)
+}
+
+/// Ends a session that a node knows: what comes after it has another number. Another node may have another one by now, which
+/// stays.
+pub(super) async fn end_held(db: Db<'_>, held: Held) -> Done<()> {
+    let Some(locked) = lock(db, held.channel).await? else { return Ok(()) };
+    if locked.has(held)? {
+        delete(db, held.channel).await?;
+        db.run("update channels set session = session + 1 where key = $1", args![held.channel]).await?;
+    }
+    Ok(())
+}
+
+/// Deletes what a channel has of sessions.
+pub(super) async fn delete(db: Db<'_>, channel: ChannelKey) -> Done<()> {
+    db.run("delete from session_rows where channel_key = $1", args![channel]).await?;
+    Ok(())
+}
+
+pub(super) async fn page(db: Db<'_>, after: Option<&SessionKey>, limit: usize) -> Done<Vec<SessionRow>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let columns = "select channel_key, kind, key, sealed, session from session_rows";
+    let order = "order by channel_key, kind, key limit $1";
+    let rows = match after {
+        None => db.rows(&format!("{columns} {order}"), args![limit]).await?,
+        Some(SessionKey { channel, kind, key, .. }) => {
+            let sql = format!("{columns} where (channel_key, kind, key) > ($2, $3, $4) {order}");
+            db.rows(&sql, args![limit, *channel, i16::from(*kind), &key[..]]).await?
+        }
+    };
+    rows.iter().map(row).collect()
+}
+
+fn row(row: &Row) -> Done<SessionRow> {
+    let kind = u8::try_from(row.get::<_, i16>(1)).map_err(|_| not_understood("kind of a session's row"))?;
+    let of = SessionKey { channel: row.get(0), kind, key: row.get(2), session: row.get(4) };
+    Ok(SessionRow { of, sealed: row.get(3) })
+}
+
+pub(super) async fn reseal(db: Db<'_>, old: &SessionRow, new: &[u8]) -> Done<bool> {
+    let SessionKey { channel, kind, key, .. } = &old.of;
+    let sql = "update session_rows set sealed = $5 where channel_key = $1 and kind = $2 and key = $3 and sealed = $4";
+    Ok(db.run(sql, args![*channel, i16::from(*kind), &key[..], &old.sealed[..], new]).await? == 1)
+}

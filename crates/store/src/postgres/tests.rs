@@ -1,0 +1,72 @@
+//! What only this engine has: tables that several nodes share.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use test_postgres::{Database, run};
+
+use super::migrations::FIRST_TABLES;
+use super::{PgStore, migrate};
+use crate::fixtures::PgDatabase;
+use crate::sqlkit::postgres::hosts::Hosts;
+
+/// Why a store does not open; empty when it does.
+async fn refusal(url: &str) -> String {
+    PgStore::open(url, url, 1).await.err().map_or_else(String::new, |error| error.to_string())
+}
+
+#[tokio::test]
+async fn nodes_that_start_together_make_the_tables_once() {
+    let database = Database::new();
+    assert!(refusal(database.url()).await.contains("no tables"));
+    for done in join_all([0; 3].map(|_| migrate(database.url()))).await {
+        done.expect("one makes them, the others find them");
+    }
+    assert_eq!(refusal(database.url()).await, "");
+}
+
+#[tokio::test]
+async fn a_newer_version_says_from_which_on_its_tables_can_be_used() {
+    let database = PgDatabase::new();
+    run(database.direct_url(), "insert into recado_migrations (number, works_from) values (1000, 5)");
+    assert_eq!(refusal(database.direct_url()).await, "");
+    migrate(database.direct_url()).await.expect("there is nothing to do");
+    run(database.direct_url(), "insert into recado_migrations (number, works_from) values (1001, 1001)");
+    assert!(refusal(database.direct_url()).await.contains("newer version"));
+}
+
+/// Nodes work on during an upgrade that meets a long query, such as a backup.
+#[tokio::test]
+async fn an_upgrade_that_waits_for_a_table_holds_up_no_node() {
+    let database = Database::new();
+    let url = database.url().to_owned();
+    let noted = "create table recado_migrations (
+                     number integer not null primary key, works_from integer not null,
+                     at timestamptz not null default clock_timestamp());
+                 insert into recado_migrations (number, works_from) values (5, 5)";
+    run(&url, &format!("{FIRST_TABLES};{noted}"));
+    let connect = async || {
+        let (client, connection) = Hosts::parse(&url, "").expect("a URL").connect().await.expect("connected");
+        tokio::spawn(connection);
+        client
+    };
+    let (long, node) = (connect().await, connect().await);
+    long.batch_execute("begin; lock table channels in access share mode").await.expect("locked");
+    let upgrading = tokio::spawn({
+        let url = url.clone();
+        async move { migrate(&url).await }
+    });
+    let waits = "select from pg_locks where not granted and relation = 'channels'::regclass";
+    let waiting = async {
+        while node.query(waits, &[]).await.expect("asked").is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the upgrade waits for the table");
+    let asked = node.query("select from channels", &[]);
+    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer before the end").expect("asked");
+    assert!(!upgrading.is_finished());
+    long.batch_execute("commit").await.expect("let go");
+    upgrading.await.expect("no panic").expect("upgraded");
+    assert_eq!(refusal(&url).await, "");
+}

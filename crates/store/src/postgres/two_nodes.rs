@@ -1,0 +1,372 @@
+//! Two stores on one database, as two nodes have them: what each does at the same moment as the other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use recado_domain::channel::{Channel, ChannelKey, ChannelState, ChannelType, Epoch, Held, Link};
+use recado_domain::clock::Millis;
+use recado_domain::ids::MessageId;
+use recado_domain::message::{Cancelled, Enqueued, NewMessage};
+use recado_domain::party::Party;
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement};
+use recado_domain::status::MessageStatus;
+use test_postgres::{number, run};
+
+use super::{NewNode, NodeId, PgStore};
+use crate::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
+use crate::{Store, StoreError};
+
+/// A database that the test looks into as well.
+struct Shared(Arc<PgDatabase>);
+
+#[async_trait::async_trait]
+impl Engine for Shared {
+    async fn open(&self) -> Arc<dyn Store> {
+        self.0.open().await
+    }
+}
+
+/// A node with the tests' rows, another one, and their database.
+async fn nodes() -> (Ground, Arc<dyn Store>, Arc<PgDatabase>) {
+    let database = Arc::new(PgDatabase::new());
+    let ground = Ground::on(Shared(database.clone())).await;
+    let other = database.open().await;
+    (ground, other, database)
+}
+
+/// Hides a message, as if another node had not stored it yet, and brings it to light.
+fn hide(database: &PgDatabase, seq: i64) {
+    run(database.url(), &format!("update messages set channel_key = -channel_key where seq = {seq}"));
+}
+
+async fn claim_at(ground: &Ground, channel: ChannelKey, now: Millis) -> Claim {
+    ground.claim(ClaimRequest { now, claimed_until: now + MINUTE, ..request(channel) }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_both_take_at_once_makes_one_message() {
+    let (ground, other, _database) = nodes().await;
+    let channel = ground.channel("loja").await;
+    let (ground, other) = (&ground, &other);
+    let rounds = (0..300).map(|n| async move {
+        let call = || {
+            let idempotency = Some(ground.idempotency(&format!("chave {n}"), 1));
+            NewMessage { idempotency, ..ground.new_message(channel, "551") }
+        };
+        let calls = [(call(), true), (call(), false), (call(), true), (call(), false)];
+        let answers = calls.map(|(call, here)| async move {
+            let id = call.id;
+            let answer = if here { ground.store.enqueue(call).await } else { other.enqueue(call).await };
+            (id, answer.expect("the store works"))
+        });
+        join_all(answers).await
+    });
+    for answers in join_all(rounds).await {
+        let accepted: Vec<MessageId> =
+            answers.iter().filter(|(_, answer)| *answer == Enqueued::Accepted).map(|(id, _)| *id).collect();
+        assert_eq!(accepted.len(), 1, "{answers:?}");
+        let rest = answers.iter().filter(|(_, answer)| *answer != Enqueued::Accepted);
+        for (_, answer) in rest {
+            assert_eq!(*answer, Enqueued::Replayed(accepted[0]));
+        }
+    }
+    assert_eq!(ground.all(channel).await.len(), 300);
+}
+
+/// Each caller's messages to a recipient go in the order in which they were accepted, whichever node took them.
+async fn nobody_is_forgotten(kind: ChannelType) {
+    const CALLERS: usize = 6;
+    const EACH: usize = 40;
+    let (ground, other, _database) = nodes().await;
+    let channel = ground.channel_of(kind, "loja").await;
+    let (ground, other) = (&ground, &other);
+    let callers = (0..CALLERS).map(|caller| async move {
+        let mut accepted = Vec::new();
+        for n in 0..EACH {
+            let message = ground.new_message(channel, "551");
+            accepted.push(message.id);
+            let store = if (caller + n) % 2 == 0 { &ground.store } else { other };
+            assert_eq!(store.enqueue(message).await.expect("the store works"), Enqueued::Accepted);
+        }
+        accepted
+    });
+    let sender = async {
+        let mut claimed = Vec::new();
+        while claimed.len() < CALLERS * EACH {
+            let store = if claimed.len() % 2 == 0 { &ground.store } else { other };
+            let claim = store.claim(ClaimRequest { limit: 8, ..request(channel) }).await.expect("the store works");
+            assert!(claim.messages.len() <= 1, "one recipient is one line: {claim:?}");
+            for message in claim.messages {
+                claimed.push(message.id);
+                ground.settle(channel, message.seq, sent()).await;
+            }
+        }
+        claimed
+    };
+    let sent_all = async { tokio::time::timeout(Duration::from_mins(1), sender).await };
+    let (accepted, claimed) = join(join_all(callers), sent_all).await;
+    let claimed = claimed.expect("all are claimed");
+    let places: HashMap<_, _> = claimed.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+    assert_eq!(places.len(), CALLERS * EACH, "each once");
+    for own in accepted {
+        let places: Vec<_> = own.iter().map(|id| places[id]).collect();
+        assert!(places.is_sorted(), "{places:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recipients_messages_of_both_go_in_order() {
+    nobody_is_forgotten(ChannelType::CloudApi).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channels_messages_of_both_go_in_order() {
+    nobody_is_forgotten(ChannelType::Sandbox).await;
+}
+
+#[tokio::test]
+async fn one_that_comes_to_light_late_is_first_of_its_recipient() {
+    let (ground, _, database) = nodes().await;
+    let channel = ground.channel_by_recipient("loja").await;
+    let first = ground.accept(channel, "551").await;
+    let seq = ground.message(channel, first).await.seq;
+    hide(&database, seq);
+    let second = ground.accept(channel, "551").await;
+    // Gives the second one its seat.
+    ground.claim(ClaimRequest { limit: 0, ..request(channel) }).await;
+    hide(&database, seq);
+    let all = ClaimRequest { limit: 9, ..request(channel) };
+    assert_eq!(ids(&ground.claim(all.clone()).await), [first]);
+    ground.settle(channel, seq, sent()).await;
+    assert_eq!(ids(&ground.claim(all).await), [second]);
+}
+
+#[tokio::test]
+async fn those_who_wait_are_passed_once_none_can_come_before_them() {
+    let (ground, _, database) = nodes().await;
+    let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
+    ground.store.restrict_channel(channel, NOW + DAY, String::new(), NOW).await.expect("stored");
+    ground.store.note_chat(channel, Party::of_number("77")).await.expect("stored");
+    let known = ground.accept(channel, "77").await;
+    let seq = ground.message(channel, known).await.seq;
+    hide(&database, seq);
+    for recipient in ["551", "552"] {
+        ground.accept(channel, recipient).await;
+    }
+    let front = || number(database.url(), &format!("select front_before from channels where key = {channel}"));
+    assert_eq!(claim_at(&ground, channel, NOW + 14_999).await.messages, []);
+    assert_eq!(front(), 0, "one may come before them");
+    hide(&database, seq);
+    let claim = claim_at(&ground, channel, NOW + 14_999).await;
+    assert_eq!(ids(&claim), [known]);
+    ground.settle(channel, seq, sent()).await;
+    assert_eq!(claim_at(&ground, channel, NOW + 15_000).await.messages, []);
+    assert_eq!(front(), seq + 3, "they are not walked again");
+}
+
+#[tokio::test]
+async fn a_node_whose_time_has_passed_changes_nothing() {
+    let (ground, other, database) = nodes().await;
+    for kind in ChannelType::ALL {
+        let channel = ground.channel_of(kind, kind.name()).await;
+        let sending = ground.accept(channel, "551").await;
+        let waiting = ground.accept(channel, "552").await;
+        let claimed = ground.claim_one(channel).await;
+        run(database.url(), &format!("update channels set lease_epoch = 7 where key = {channel}"));
+        let before = (ground.all(channel).await, ground.store.channel(channel).await.expect("read"));
+        for epoch in [0, 6, 8] {
+            let late = ClaimRequest { epoch, held: vec![claimed.seq], rest: 500, limit: 9, ..request(channel) };
+            let settled = vec![(claimed.seq, Settlement::HoldChannel { until: NOW + DAY })];
+            let outcomes = Outcomes { channel, epoch, settled, rest_until: Some(NOW + DAY), now: NOW };
+            assert!(matches!(ground.store.claim(late.clone()).await, Err(StoreError::Fenced)));
+            assert!(matches!(ground.store.settle(outcomes.clone()).await, Err(StoreError::Fenced)));
+            let both = ground.store.settle_and_claim(outcomes, late).await;
+            assert!(matches!(both, (Err(StoreError::Fenced), Err(StoreError::Fenced))), "{both:?}");
+        }
+        let after = (ground.all(channel).await, ground.store.channel(channel).await.expect("read"));
+        assert_eq!(after, before, "{kind:?}");
+        // Nobody asks whose the channel is who knows what the network said, or what a person wants.
+        ground.receipt(channel, &claimed.network_id, MessageStatus::Delivered).await;
+        assert_eq!(ground.status(channel, sending).await, MessageStatus::Delivered);
+        assert_eq!(other.cancel(channel, waiting, NOW).await.expect("works"), Cancelled::Done);
+        let third = ground.accept(channel, "553").await;
+        let settled = vec![(claimed.seq, sent())];
+        let outcomes = Outcomes { channel, epoch: 7, settled, rest_until: None, now: NOW };
+        let (settled, claim) = other.settle_and_claim(outcomes, ClaimRequest { epoch: 7, ..request(channel) }).await;
+        settled.expect("it has the channel");
+        assert_eq!(ids(&claim.expect("it has the channel")), [third], "{kind:?}");
+    }
+}
+
+/// Two nodes, and one channel with a message that the first of them holds.
+async fn held() -> (Ground, Arc<PgStore>, [NodeId; 2], (ChannelKey, Epoch), Arc<PgDatabase>) {
+    let (ground, _, database) = nodes().await;
+    let channel = ground.channel("loja").await;
+    ground.accept(channel, "551").await;
+    let store = Arc::new(PgStore::open(database.url(), database.direct_url(), 2).await.expect("the store opens"));
+    let new = |name: &str| NewNode { name: name.to_owned(), address: None, types: ChannelType::ALL.to_vec() };
+    let first = store.join(&new("first"), HOUR).await.expect("joined");
+    let second = store.join(&new("second"), HOUR).await.expect("joined");
+    let kind = ground.store.channel(channel).await.expect("read").expect("there").kind;
+    let taken = store.take(first, kind, 9).await.expect("taken");
+    assert_eq!(taken.len(), 1);
+    assert_eq!(store.take(second, kind, 9).await.expect("asked"), [], "another node has it");
+    (ground, store, [first, second], taken[0], database)
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// What the node takes. A transaction that was fenced off is rolled back after its caller has the answer, and until then
+/// its lock hides the channel, as it hides any channel that somebody works on.
+async fn take_when_unlocked(store: &PgStore, node: NodeId) -> Vec<(ChannelKey, Epoch)> {
+    for _ in 0..200 {
+        let taken = store.take(node, ChannelType::Sandbox, 9).await.expect("taken");
+        if !taken.is_empty() {
+            return taken;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    Vec::new()
+}
+
+#[tokio::test]
+async fn what_was_given_back_is_nobodys_until_it_is_taken() {
+    let (_ground, store, [first, second], (channel, epoch), _database) = held().await;
+    let claim = |epoch| store.claim(ClaimRequest { epoch, ..request(channel) });
+    store.give_back(second, &[(channel, epoch)]).await.expect("asked");
+    assert_eq!(store.holder(channel).await.expect("read").map(|node| node.id), Some(first), "it was not the second's");
+    store.give_back(first, &[(channel, epoch - 1)]).await.expect("asked");
+    assert_eq!(store.holder(channel).await.expect("read").map(|node| node.id), Some(first), "of that it knows nothing");
+    store.give_back(first, &[(channel, epoch)]).await.expect("given back");
+    assert!(matches!(claim(epoch).await, Err(StoreError::Fenced)));
+    assert!(matches!(store.end_session(Held { channel, epoch, session: 0 }).await, Err(StoreError::Fenced)));
+    let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
+    let says_down = |epoch| store.move_held_channel(Held { channel, epoch, session: 0 }, up, down, None, NOW);
+    assert!(matches!(says_down(epoch).await, Err(StoreError::Fenced)));
+    let links = |epoch| {
+        let link = Link { channel, details: "{}".to_owned(), sealed: vec![1] };
+        store.link_held_channel(link, Held { channel, epoch, session: 1 }, down, NOW)
+    };
+    assert!(matches!(links(epoch).await, Err(StoreError::Fenced)));
+    assert_eq!(store.held(first).await.expect("read"), []);
+    let taken = take_when_unlocked(&store, second).await;
+    assert_eq!(taken.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [channel]);
+    assert_eq!(claim(taken[0].1).await.expect("it has the channel").messages.len(), 1);
+    assert!(says_down(taken[0].1).await.expect("it has the channel"));
+    assert!(!says_down(taken[0].1).await.expect("it has the channel"), "it is down");
+    assert!(matches!(links(epoch).await, Err(StoreError::Fenced)), "the former holder says nothing of it");
+    let held = Held { channel, epoch: taken[0].1, session: 0 };
+    store.end_session(held).await.expect("it has the channel");
+    assert!(links(taken[0].1).await.expect("it has the channel"));
+}
+
+#[tokio::test]
+async fn messages_of_a_deleted_channel_find_a_node() {
+    let (_ground, store, [first, second], (channel, _), _database) = held().await;
+    store.delete_channel(channel, NOW).await.expect("deleted");
+    assert_eq!(store.take_deleted(second, ChannelType::Sandbox).await.expect("asked"), [], "another node has it");
+    store.leave(first).await.expect("left");
+    assert_eq!(store.take(second, ChannelType::Sandbox, 9).await.expect("asked"), [], "it counts in no share");
+    assert_eq!(store.take_deleted(second, ChannelType::CloudApi).await.expect("asked"), []);
+    assert_eq!(store.take_deleted(second, ChannelType::Sandbox).await.expect("taken").len(), 1);
+    store.cancel_former(channel, 9, NOW).await.expect("cancelled");
+    store.leave(second).await.expect("left");
+    let third = NewNode { name: "third".to_owned(), address: None, types: vec![ChannelType::Sandbox] };
+    let third = store.join(&third, HOUR).await.expect("joined");
+    assert_eq!(store.take_deleted(third, ChannelType::Sandbox).await.expect("asked"), [], "nothing is open in it");
+}
+
+#[tokio::test]
+async fn what_a_newer_version_made_keeps_nobody_from_the_rest() {
+    let (ground, store, _, (channel, _), database) = held().await;
+    let other = ground.channel("outra").await;
+    run(database.url(), &format!("update channels set type = 'FUTURE', version = 1000 where key = {channel}"));
+    run(database.url(), &format!("update channels set version = 1000 where key = {other}"));
+    let keys = |channels: Vec<Channel>| channels.into_iter().map(|channel| channel.key).collect::<Vec<_>>();
+    assert_eq!(keys(store.channels().await.expect("read")), [other]);
+    assert_eq!(keys(store.changes_since(999).await.expect("read").channels), [other]);
+}
+
+/// Trouble with one table, file or page is not the loss of the database.
+#[tokio::test]
+async fn trouble_of_one_statement_is_its_own() {
+    let (ground, _, database) = nodes().await;
+    let channel = ground.channel("loja").await;
+    run(
+        database.url(),
+        "create function fail() returns trigger language plpgsql as $$ begin
+             if new.recipient like '6%' then raise exception 'no room' using errcode = '5' || right(new.recipient, 4); end if;
+             return new;
+         end $$;
+         create trigger fail before insert on messages for each row execute function fail();",
+    );
+    let health = ground.store.health();
+    for recipient in ["63100", "63200", "63400"] {
+        let failed = ground.store.enqueue(ground.new_message(channel, recipient)).await;
+        assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{recipient}: {failed:?}");
+        ground.accept(channel, "551").await;
+    }
+    assert!(!health.has_changed().expect("the store is open"), "it was given up for a moment");
+}
+
+#[tokio::test]
+async fn an_outcome_that_cannot_be_recorded_keeps_no_claim() {
+    let (ground, _, _database) = nodes().await;
+    let channel = ground.channel_by_recipient("loja").await;
+    ground.accept(channel, "551").await;
+    let claimed = ground.claim_one(channel).await;
+    let next = ground.accept(channel, "552").await;
+    // No text of this database holds a zero.
+    let settled = vec![(claimed.seq, Settlement::Failed { code: "X".to_owned(), message: "\0".to_owned() })];
+    let outcomes = Outcomes { channel, epoch: 0, settled, rest_until: None, now: NOW };
+    let (settled, claim) = ground.store.settle_and_claim(outcomes, request(channel)).await;
+    assert!(matches!(settled, Err(StoreError::Refused(_))), "{settled:?}");
+    assert_eq!(ids(&claim.expect("it is no fault of the claim")), [next]);
+}
+
+/// What was kept of a batch whose answer was lost is looked up by its ids.
+#[tokio::test]
+async fn a_lost_connection_loses_no_answer_for_long() {
+    let (ground, _, database) = nodes().await;
+    let channel = ground.channel("loja").await;
+    // Its backend ends itself, once.
+    run(
+        database.url(),
+        "create table ended (n bigint);
+         create function end_it() returns trigger language plpgsql as $$ begin
+             if new.recipient = '666' then perform pg_terminate_backend(pg_backend_pid()); end if;
+             return new;
+         end $$;
+         create trigger end_it before insert on messages for each row execute function end_it();",
+    );
+    let lost = ground.store.enqueue(ground.new_message(channel, "666")).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    assert_eq!(ground.all(channel).await, [], "nobody says that it was kept");
+    ground.accept(channel, "551").await;
+}
+
+/// Opens a store with so few connections that they do not suffice for all that is done at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_channels_share_a_few_connections() {
+    let (ground, _, database) = nodes().await;
+    let store = PgStore::open(database.url(), database.direct_url(), 2).await.expect("the store opens");
+    let mut channels = Vec::new();
+    for n in 0..20 {
+        channels.push(ground.channel(&format!("canal-{n}")).await);
+    }
+    let (ground, store) = (&ground, &store);
+    let done = channels.iter().map(|channel| async move {
+        for _ in 0..5 {
+            let message = ground.new_message(*channel, "551");
+            assert_eq!(store.enqueue(message).await.expect("the store works"), Enqueued::Accepted);
+            let claim = store.claim(request(*channel)).await.expect("the store works");
+            let settled = vec![(claim.messages[0].seq, sent())];
+            let outcomes = Outcomes { channel: *channel, epoch: 0, settled, rest_until: None, now: NOW };
+            store.settle(outcomes).await.expect("the store works");
+        }
+    });
+    join_all(done).await;
+    assert!(store.open_channels().await.expect("read").is_empty());
+}

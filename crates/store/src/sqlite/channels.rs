@@ -1,0 +1,256 @@
+//! Channels.
+
+use std::collections::HashMap;
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelState, ChannelType, NewChannel};
+use recado_domain::clock::Millis;
+use recado_domain::ids::InstitutionId;
+use recado_domain::message::Seq;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{Known, Writing, accounts, chats, links, not_understood, recipients, sessions};
+use crate::commits::Change;
+use crate::line::{Front, Line, keeps_restriction};
+
+const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
+                       deleted_at, settings, (select details from links where channel_key = key), next_send_at, \
+                       restricted_until, cancel_before, connections, session";
+
+fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
+    let id: String = row.get(3)?;
+    Ok(Channel {
+        key: row.get(0)?,
+        institution: InstitutionId::from_bytes(row.get(1)?),
+        environment: accounts::environment(&row.get::<_, String>(2)?)?,
+        id: id.parse().map_err(|_| not_understood("channel id"))?,
+        name: row.get(4)?,
+        kind: ChannelType::from_name(&row.get::<_, String>(5)?).ok_or_else(|| not_understood("channel type"))?,
+        state: ChannelState::from_name(&row.get::<_, String>(6)?).ok_or_else(|| not_understood("channel state"))?,
+        state_reason: row.get(7)?,
+        connected_at: row.get(8)?,
+        created_at: row.get(9)?,
+        deleted_at: row.get(10)?,
+        settings: serde_json::from_str(&row.get::<_, String>(11)?).map_err(|_| not_understood("channel setting"))?,
+        link: row.get(12)?,
+        restricted_until: row.get(14)?,
+        session: row.get(17)?,
+    })
+}
+
+/// What the writing thread keeps of a row's channel, with no open messages.
+fn known(row: &Row<'_>) -> rusqlite::Result<(ChannelKey, Known)> {
+    let channel = channel(row)?;
+    let line = Line {
+        was_connected: channel.connected_at.is_some(),
+        deleted: channel.deleted_at.is_some(),
+        next_send_at: row.get(13)?,
+        restricted_until: channel.restricted_until,
+        cancel_before: row.get(15)?,
+        connections: row.get(16)?,
+        session: channel.session,
+        ..Line::of(channel.kind, channel.state)
+    };
+    Ok((channel.key, Known { line, open: 0 }))
+}
+
+/// What the writing thread keeps of all channels, read from the file.
+pub(super) fn lines(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Known>> {
+    let mut statement = connection.prepare(&format!("select {COLUMNS} from channels"))?;
+    let mut lines: HashMap<ChannelKey, Known> = statement.query_map([], known)?.collect::<rusqlite::Result<_>>()?;
+    let mut statement = connection.prepare(
+        "select channel_key, count(*) from messages join channels on key = channel_key
+         where status <= 1 and seq > cancel_before group by channel_key",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Some(known) = lines.get_mut(&row.get(0)?) {
+            known.open = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+        }
+    }
+    Ok(lines)
+}
+
+pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Channel>> {
+    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from channels order by key"))?;
+    statement.query_map([], channel)?.collect()
+}
+
+pub(super) fn page(
+    connection: &Connection,
+    (institution, environment): (InstitutionId, Environment),
+    after: ChannelKey,
+    limit: usize,
+) -> rusqlite::Result<Vec<Channel>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "select {COLUMNS} from channels
+         where institution_id = ?1 and environment = ?2 and key > ?3 and deleted_at is null
+         order by key limit ?4"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![institution.as_bytes(), environment.name(), after, limit], channel)?;
+    rows.collect()
+}
+
+pub(super) fn one(connection: &Connection, key: ChannelKey) -> rusqlite::Result<Option<Channel>> {
+    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from channels where key = ?1"))?;
+    statement.query_row([key], channel).optional()
+}
+
+/// Adds a channel, or takes up a deleted one. That starts empty: what is still open was queued before.
+pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Result<Option<Channel>> {
+    let connected_at = (new.state == ChannelState::Connected).then_some(new.now);
+    let mut statement = writing.connection.prepare_cached(&format!(
+        "insert into channels (institution_id, environment, id, name, type, state, connected_at, created_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         on conflict (institution_id, environment, id) do update
+             set name = excluded.name, state = excluded.state, state_reason = null,
+                 connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
+                 settings = excluded.settings, restricted_until = null, deleted_at = null, cancel_before = ?9,
+                 connections = connections + 1, session = session + 1
+             -- Another type would find the former one's messages in its history.
+             where deleted_at is not null and type = excluded.type
+         returning {COLUMNS}"
+    ))?;
+    let made = statement
+        .query_row(
+            params![
+                new.institution.as_bytes(),
+                new.environment.name(),
+                new.id.as_str(),
+                new.name,
+                new.kind.name(),
+                new.state.name(),
+                connected_at,
+                new.now,
+                writing.last_seq,
+            ],
+            |row| Ok((channel(row)?, known(row)?)),
+        )
+        .optional()?;
+    drop(statement);
+    Ok(made.map(|(made, (key, known))| {
+        writing.lines.insert(key, known);
+        writing.tell(Change::Channel(Box::new(made.clone())));
+        made
+    }))
+}
+
+pub(super) fn move_to(
+    writing: &mut Writing,
+    key: ChannelKey,
+    (expected, next): (ChannelState, ChannelState),
+    reason: Option<&str>,
+    now: Millis,
+) -> rusqlite::Result<bool> {
+    let connected_at = (next == ChannelState::Connected).then_some(now);
+    let keeps_restriction = keeps_restriction(next);
+    let moved = writing
+        .connection
+        .prepare_cached(
+            "update channels
+             set state = ?3, state_reason = ?4, connected_at = coalesce(connected_at, ?5),
+                 connections = connections + (?5 is not null), restricted_until = iif(?6, restricted_until, null)
+             where key = ?1 and state = ?2 and deleted_at is null",
+        )?
+        .execute(params![key, expected.name(), next.name(), reason, connected_at, keeps_restriction])?;
+    if let Some(line) = writing.line(key).filter(|_| moved == 1) {
+        line.state = next;
+        line.was_connected |= connected_at.is_some();
+        line.connections += i64::from(connected_at.is_some());
+        line.restricted_until = line.restricted_until.filter(|_| keeps_restriction);
+        line.front = Front::default();
+        writing.tell(Change::Work(key));
+    }
+    Ok(moved == 1)
+}
+
+/// Lets a channel open no chats until then, unless a later time stands.
+pub(super) fn restrict(
+    writing: &mut Writing,
+    key: ChannelKey,
+    until: Millis,
+    reason: &str,
+    now: Millis,
+) -> rusqlite::Result<bool> {
+    let Some(line) = writing.line(key).copied().filter(|line| !line.deleted) else { return Ok(false) };
+    // In any other state there is no line that the network could restrict.
+    if line.state != ChannelState::Connected && !keeps_restriction(line.state) {
+        return Ok(false);
+    }
+    if line.state.dispatches() {
+        move_to(writing, key, (line.state, ChannelState::Restricted), Some(reason), now)?;
+    }
+    let until = line.restricted_until.map_or(until, |earlier| earlier.max(until));
+    writing
+        .connection
+        .prepare_cached("update channels set restricted_until = ?2 where key = ?1")?
+        .execute(params![key, until])?;
+    if let Some(line) = writing.line(key) {
+        line.restricted_until = Some(until);
+        line.front = Front::default();
+    }
+    Ok(true)
+}
+
+/// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
+/// the message was sent.
+pub(super) fn pause(writing: &mut Writing, key: ChannelKey, reason: &str, seq: Seq) -> rusqlite::Result<()> {
+    let Some(line) = writing.line(key).copied() else { return Ok(()) };
+    let sql = "select connection from messages where seq = ?1";
+    let sent_under: Option<i64> =
+        writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()?.flatten();
+    if line.is_former(seq) || sent_under.is_some_and(|connection| connection != line.connections) {
+        return Ok(());
+    }
+    for state in [ChannelState::Connected, ChannelState::Restricted] {
+        move_to(writing, key, (state, ChannelState::Paused), Some(reason), 0)?;
+    }
+    Ok(())
+}
+
+/// Ends a hold of the channel: what its network said before it was linked anew holds no more.
+pub(super) fn let_go(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
+    writing.connection.prepare_cached("update channels set next_send_at = 0 where key = ?1")?.execute([key])?;
+    if let Some(line) = writing.line(key) {
+        line.next_send_at = 0;
+    }
+    Ok(())
+}
+
+pub(super) fn update(
+    writing: &mut Writing,
+    key: ChannelKey,
+    name: &str,
+    settings: ChannelSettings,
+) -> rusqlite::Result<bool> {
+    if settings.resend_after().is_none() {
+        recipients::leave_unknown(writing, key)?;
+    }
+    let settings = serde_json::to_string(&settings).map_err(|_| not_understood("channel setting"))?;
+    let sql = "update channels set name = ?2, settings = ?3 where key = ?1 and deleted_at is null";
+    let updated = writing.connection.prepare_cached(sql)?.execute(params![key, name, settings])? == 1;
+    writing.tell_channel(key)?;
+    Ok(updated)
+}
+
+pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rusqlite::Result<()> {
+    let last_seq = writing.last_seq;
+    writing.connection.execute(
+        "update channels set deleted_at = coalesce(deleted_at, ?2), cancel_before = ?3 where key = ?1",
+        params![key, now, last_seq],
+    )?;
+    links::delete(writing, key)?;
+    sessions::delete(writing, key)?;
+    chats::forget_all(writing, key)?;
+    recipients::leave_unknown(writing, key)?;
+    for table in ["recipient_pace", "early_receipts"] {
+        writing.connection.execute(&format!("delete from {table} where channel_key = ?1"), [key])?;
+    }
+    if let Some(Known { line, open }) = writing.lines.get_mut(&key) {
+        (line.deleted, line.cancel_before, line.front) = (true, last_seq, Front::default());
+        // What is left is cancelled, and no backlog of the channel that may be made anew.
+        *open = 0;
+    }
+    writing.tell_channel(key)
+}

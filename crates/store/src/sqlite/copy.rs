@@ -1,0 +1,115 @@
+//! A copy of a database file that others write meanwhile, and a look at its health.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use recado_domain::channel::{Link, SessionKey, SessionRow};
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::sqlkit::sqlite::look_at;
+
+/// Pages that are copied before we look whether to stop: 8 MiB.
+const STEP: i32 = 2_048;
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error(transparent)]
+    Database(#[from] rusqlite::Error),
+    #[error(transparent)]
+    File(#[from] io::Error),
+    #[error("the copy is damaged: {0}")]
+    Damaged(String),
+    /// It was told to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Copies the file as it is at one moment, checks the copy, and brings it to the disk. `target` must not be there.
+///
+/// The pages are read in one transaction: a copy in several would begin anew at each write of somebody else, and never
+/// end under load. Nobody waits for that transaction; the log grows for as long as it lasts.
+pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(), CopyError> {
+    let source = look_at(source)?;
+    source.execute_batch("begin")?;
+    // The transaction begins with its first look.
+    let _: i64 = source.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;
+    // Made anew or not at all: what is there already, a link that leads nowhere too, is never written through.
+    File::options().write(true).create_new(true).mode(0o600).open(target)?;
+    let mut copied = Connection::open(target)?;
+    {
+        let backup = Backup::new(&source, &mut copied)?;
+        loop {
+            if stop() {
+                return Err(CopyError::Stopped);
+            }
+            match backup.step(STEP)? {
+                StepResult::Done => break,
+                StepResult::More => {}
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+    drop(source);
+    // One file, without a log beside it; the server sets its own mode when it opens it.
+    copied.pragma_update(None, "journal_mode", "delete")?;
+    let found = check(&copied, "integrity_check")?;
+    copied.close().map_err(|(_, error)| error)?;
+    if found != "ok" {
+        return Err(CopyError::Damaged(found));
+    }
+    Ok(File::open(target)?.sync_all()?)
+}
+
+/// Writes the file anew without what lies unused in it: a page that was split may hold bytes of rows that are gone. Nobody
+/// else may have it open; it needs as much room again.
+pub fn compact(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.execute_batch("vacuum")?;
+    // The log goes into the database, and away, with the last connection.
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// Whether the file has no tables, as one of 0 bytes. One that cannot be read is not empty: who opens it finds out why.
+pub fn is_empty(path: &Path) -> bool {
+    let tables =
+        |connection: Connection| connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0));
+    look_at(path).and_then(tables).is_ok_and(|tables: i64| tables == 0)
+}
+
+/// How many institutions the store has.
+pub fn institutions(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("select count(*) from institutions", [], |row| row.get(0))
+}
+
+/// The first word of SQLite's own check: `ok`, or what is wrong.
+pub fn check(connection: &Connection, how: &str) -> rusqlite::Result<String> {
+    connection.query_row(&format!("pragma {how}(1)"), [], |row| row.get(0))
+}
+
+/// The version of the tables in a store, and the time of its newest message.
+pub fn version_and_newest(connection: &Connection) -> rusqlite::Result<(usize, Option<i64>)> {
+    let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0))?;
+    // `seq` ascends with time.
+    let newest = "select (select queued_at from messages order by seq desc limit 1)";
+    Ok((usize::try_from(version).unwrap_or(usize::MAX), connection.query_row(newest, [], |row| row.get(0))?))
+}
+
+/// The links in a store; none where its tables are older than links are.
+pub fn links(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
+    if connection.table_exists(None, "links")? { super::links::all(connection) } else { Ok(Vec::new()) }
+}
+
+/// A page of the rows of all sessions behind this one; none where its tables are older than sessions are.
+pub fn session_rows(
+    connection: &Connection,
+    after: Option<&SessionKey>,
+    limit: usize,
+) -> rusqlite::Result<Vec<SessionRow>> {
+    let there = connection.table_exists(None, "session_rows")?;
+    if there { super::sessions::page(connection, after, limit) } else { Ok(Vec::new()) }
+}

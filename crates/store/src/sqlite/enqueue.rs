@@ -1,0 +1,102 @@
+//! Accepting a message: its idempotency key, its place in the line and its first state are one transaction.
+
+use recado_domain::ids::MessageId;
+use recado_domain::message::{Enqueued, Idempotency, NewMessage, Seq};
+use rusqlite::{OptionalExtension, params};
+
+use super::{Known, Writing, recipients};
+use crate::commits::Change;
+
+pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::Result<Enqueued> {
+    let Some(Known { line, open }) = writing.lines.get(&message.channel).copied().filter(|known| !known.line.deleted)
+    else {
+        return Ok(Enqueued::NoChannel);
+    };
+    // Before state and backlog: a repeated call gets its first answer whatever the channel has come to.
+    if let Some(earlier) = message.idempotency.as_ref().map(|key| earlier_use(writing, key)).transpose()?.flatten() {
+        if matches!(earlier, Enqueued::Replayed(_)) {
+            writing.tell(Change::Accepted(message.channel));
+        }
+        return Ok(earlier);
+    }
+    if !line.state.accepts(line.was_connected) {
+        return Ok(Enqueued::NotConnected);
+    }
+    if open >= message.backlog_cap {
+        return Ok(Enqueued::QueueFull);
+    }
+    let head = recipients::seat_of_new(&writing.connection, line.ordering, message.channel, &message.recipient)?;
+    let seq = insert(writing, message, head)?;
+    if let Some(key) = &message.idempotency {
+        note_use(writing, key, message)?;
+    }
+    if let Some(Known { line, open }) = writing.lines.get_mut(&message.channel) {
+        *open += 1;
+        line.front.make_room_for(seq);
+    }
+    writing.tell(Change::Accepted(message.channel));
+    Ok(Enqueued::Accepted)
+}
+
+fn earlier_use(writing: &Writing, key: &Idempotency) -> rusqlite::Result<Option<Enqueued>> {
+    let mut statement = writing.connection.prepare_cached(
+        "select fingerprint, message_id from idempotency_keys
+         where institution_id = ?1 and environment = ?2 and route = ?3 and key = ?4 and created_at >= ?5",
+    )?;
+    let found = statement
+        .query_row(
+            params![key.institution.as_bytes(), key.environment.name(), key.route, key.key, key.forget_before],
+            |row| Ok((row.get::<_, [u8; 32]>(0)?, MessageId::from_bytes(row.get(1)?))),
+        )
+        .optional()?;
+    Ok(found.map(
+        |(fingerprint, id)| {
+            if key.is_of(&fingerprint) { Enqueued::Replayed(id) } else { Enqueued::KeyReused }
+        },
+    ))
+}
+
+fn note_use(writing: &Writing, key: &Idempotency, message: &NewMessage) -> rusqlite::Result<()> {
+    let mut statement = writing.connection.prepare_cached(
+        // A use that is old enough to be forgotten, but not purged yet, gives way.
+        "insert or replace into idempotency_keys
+             (institution_id, environment, route, key, fingerprint, message_id, created_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    statement.execute(params![
+        key.institution.as_bytes(),
+        key.environment.name(),
+        key.route,
+        key.key,
+        key.fingerprint,
+        message.id.as_bytes(),
+        message.accepted_at,
+    ])?;
+    Ok(())
+}
+
+fn insert(writing: &mut Writing, message: &NewMessage, head: Option<bool>) -> rusqlite::Result<Seq> {
+    let seq = writing.last_seq + 1;
+    let mut statement = writing.connection.prepare_cached(
+        "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
+                               card_account_known, scenario, expires_at, queued_at, head, seq)
+         values (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?;
+    statement.execute(params![
+        message.id.as_bytes(),
+        message.channel,
+        message.network_id,
+        message.recipient,
+        message.payload,
+        message.card,
+        message.card_account.digits,
+        message.card_account.known,
+        message.scenario,
+        message.expires_at,
+        message.accepted_at,
+        head,
+        seq,
+    ])?;
+    writing.last_seq = seq;
+    Ok(seq)
+}

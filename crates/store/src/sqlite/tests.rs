@@ -1,0 +1,150 @@
+//! What only this engine has: counts kept beside the file.
+
+use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::party::Party;
+
+use super::*;
+use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
+
+/// A store that is held by the test as well.
+struct Shared(Arc<SqliteStore>);
+
+#[async_trait::async_trait]
+impl Engine for Shared {
+    async fn open(&self) -> Arc<dyn Store> {
+        self.0.clone()
+    }
+}
+
+#[tokio::test]
+async fn an_undone_call_leaves_no_trace_in_what_is_kept_beside_the_file() {
+    let file = SqliteFile::new();
+    let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
+    let ground = Ground::on(Shared(store.clone())).await;
+    let channel = ground.channel("loja").await;
+    for _ in 0..3 {
+        ground.accept(channel, "551").await;
+    }
+    let undone = store.write(move |writing| {
+        channels::move_to(writing, channel, (ChannelState::Connected, ChannelState::Paused), None, NOW)?;
+        channels::delete(writing, channel, NOW)?;
+        queue::cancel_former(writing, channel, 2, NOW)?;
+        assert_eq!(writing.lines[&channel].open, 0);
+        Err::<(), _>(rusqlite::Error::QueryReturnedNoRows)
+    });
+    assert!(matches!(undone.await, Err(StoreError::Refused(_))));
+    let claim = ground.claim(request(channel)).await;
+    assert_eq!((claim.messages.len(), ground.open(channel).await), (1, 3));
+}
+
+/// The lines are counted anew from the file when it is opened, and changed by each call in between: both must agree.
+#[tokio::test]
+async fn what_is_kept_beside_the_file_is_what_the_file_says() {
+    let file = SqliteFile::new();
+    let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
+    let ground = Ground::on(Shared(store.clone())).await;
+    let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
+    let linked = ground.channel_in("nova", ChannelState::Created).await;
+    let link = recado_domain::channel::Link { channel: linked, details: "{}".to_owned(), sealed: vec![1] };
+    assert!(ground.store.link_channel(link, ChannelState::Created, NOW).await.expect("stored"));
+    for _ in 0..3 {
+        ground.accept(channel, "551").await;
+        ground.accept(neighbour, "551").await;
+    }
+    let claimed = ground.claim_one(channel).await;
+    ground.settle(channel, claimed.seq, recado_domain::queue::Settlement::HoldChannel { until: NOW + 5 }).await;
+    ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
+    ground.store.delete_channel(neighbour, NOW).await.expect("stored");
+    let differs = store.write(|writing| {
+        let fresh = channels::lines(&writing.connection)?;
+        Ok(format!("{:?}", sorted(&fresh)) != format!("{:?}", sorted(&writing.lines)))
+    });
+    assert!(!differs.await.expect("read"));
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_and_left_alone() {
+    let file = SqliteFile::new();
+    drop(SqliteStore::open(&file.path()).expect("the store opens"));
+    let connection = Connection::open(file.path()).expect("it opens");
+    connection.pragma_update(None, "user_version", 99).expect("written");
+    let error = SqliteStore::open(&file.path()).err().expect("refused").to_string();
+    assert!(error.contains("a newer version of Recado"), "{error}");
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("read");
+    assert_eq!(version, 99);
+}
+
+/// Neither by sorting a history nor by walking all channels.
+#[tokio::test]
+async fn a_page_is_read_in_the_order_of_its_indexes() {
+    let file = SqliteFile::new();
+    let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
+    for (recipient, index) in [(None, "messages_past"), (Some("551".to_owned()), "messages_past_by_recipient")] {
+        let query = MessageQuery { channel: 1, status: None, recipient, before: None, limit: 20 };
+        let sql = format!("explain query plan {}", messages::page_sql(&query));
+        let plan = store.readers.read(move |connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let bound = (1..=statement.parameter_count()).map(|_| 1_i64);
+            let steps = statement.query_map(rusqlite::params_from_iter(bound), |row| row.get::<_, String>(3))?;
+            steps.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        let plan = plan.await.expect("a plan").join("; ");
+        assert!(plan.contains("MERGE (UNION ALL)") && !plan.contains("TEMP B-TREE"), "{plan}");
+        assert!(plan.contains("USING INDEX messages_open (channel_key=? AND rowid"), "{plan}");
+        assert!(plan.contains(&format!("USING INDEX {index} (channel_key=?")), "{plan}");
+    }
+}
+
+/// Rows that the next claim looks at.
+async fn rows_of_next_claim(store: &SqliteStore, claim: ClaimRequest) -> usize {
+    let walked = store.write(move |writing| {
+        let line = writing.lines[&claim.channel].line;
+        Ok(gate::plan(writing, line, &claim)?.0.walked)
+    });
+    walked.await.expect("read")
+}
+
+#[tokio::test]
+async fn those_who_wait_at_the_front_are_not_walked_by_each_claim() {
+    let mut looked_at = Vec::new();
+    for waiting in [20, 20_000] {
+        let file = SqliteFile::new();
+        let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
+        let ground = Ground::on(Shared(store.clone())).await;
+        let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
+        ground.store.restrict_channel(channel, NOW + 1_000_000, String::new(), NOW).await.expect("stored");
+        ground.store.note_chat(channel, Party::of_number("77")).await.expect("stored");
+        let accepts = (0..waiting).map(|n| {
+            let message =
+                NewMessage { expires_at: NOW + 100_000 + n, ..ground.new_message(channel, &format!("55{n}")) };
+            store.enqueue(message)
+        });
+        for accept in accepts {
+            accept.await.expect("stored");
+        }
+        while ground.claim(request(channel)).await.next_at == Some(NOW) {}
+        let mut rows = Vec::new();
+        // To one who is known, and whatever happens between two of them.
+        for n in 0..10 {
+            ground.accept(channel, "77").await;
+            rows.push(rows_of_next_claim(&store, request(channel)).await);
+            let claimed = ground.claim_one(channel).await;
+            ground.settle(channel, claimed.seq, sent()).await;
+            ground.accept(channel, &format!("56{n}")).await;
+            // One after another grows too old.
+            let later = ClaimRequest { now: NOW + 100_000 + n, ..request(channel) };
+            rows.push(rows_of_next_claim(&store, later.clone()).await);
+            assert_eq!(ground.claim(later).await.messages, []);
+        }
+        looked_at.push(rows);
+    }
+    println!("rows looked at: {:?}", looked_at[0]);
+    assert_eq!(looked_at[1], looked_at[0], "a thousand times as many wait");
+    assert!(looked_at[0].iter().all(|rows| *rows <= 5), "{:?}", looked_at[0]);
+}
+
+fn sorted(lines: &HashMap<ChannelKey, Known>) -> Vec<(ChannelKey, Known)> {
+    let mut sorted: Vec<_> = lines.iter().map(|(key, known)| (*key, *known)).collect();
+    sorted.sort_unstable_by_key(|(key, _)| *key);
+    sorted
+}

@@ -1,0 +1,9 @@
+//! How SQL is run, whatever the tables are: the store and the sandbox's network stand on it.
+//!
+//! | Module | |
+//! |---|---|
+//! | `sqlite` | one writing thread with group commits, a few readers |
+//! | `postgres` | pools of connections, transactions that are tried again, which failures are worth it |
+
+pub mod postgres;
+pub mod sqlite;

@@ -1,0 +1,204 @@
+//! Statements, and what runs them: on a connection, or in a transaction.
+
+use std::future::Future;
+use std::time::Duration;
+
+use deadpool_postgres::StatementCache;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row, Statement};
+
+pub use crate::sqlkit::postgres::failure::{Done, Failure, not_understood};
+
+/// The longest that one transaction may take, and that a call waits for a connection.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// What holds for whatever is asked: how long it waits for a lock, so that one that is held for long harms only who waits
+/// for it; how long a transaction may stand still, so that a node that does so keeps no lock for long; and how long a
+/// statement may run for which nobody waits any more.
+///
+/// Nothing is ever cancelled from here: what waits for its standby would then be told as done, and be seen. The server's own
+/// limit ends before the commit.
+pub const OPTIONS: &str = "-c lock_timeout=2s -c idle_in_transaction_session_timeout=3s -c statement_timeout=5s
+     -c plan_cache_mode=force_custom_plan";
+/// The same for one transaction, where its connection is not ours for longer than that.
+pub const LIMITS: &str = "set local lock_timeout = '2s'; set local idle_in_transaction_session_timeout = '3s';
+     set local statement_timeout = '5s'";
+/// How often a transaction is run that lost against another.
+const TRIES: usize = 4;
+
+/// A value for a statement, with its type.
+pub type Arg<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// What can be given to a statement.
+pub trait Typed: ToSql + Sync {
+    /// The type by which the database knows it.
+    const TYPE: Type;
+}
+
+macro_rules! typed {
+    ($($rust:ty => $one:ident, $many:ident;)+) => {
+        $(
+            impl Typed for $rust { const TYPE: Type = Type::$one; }
+            impl Typed for Option<$rust> { const TYPE: Type = Type::$one; }
+            impl Typed for Vec<$rust> { const TYPE: Type = Type::$many; }
+            impl Typed for &[$rust] { const TYPE: Type = Type::$many; }
+            impl Typed for Vec<Option<$rust>> { const TYPE: Type = Type::$many; }
+        )+
+    };
+}
+
+typed! {
+    bool => BOOL, BOOL_ARRAY;
+    i16 => INT2, INT2_ARRAY;
+    i32 => INT4, INT4_ARRAY;
+    i64 => INT8, INT8_ARRAY;
+    f64 => FLOAT8, FLOAT8_ARRAY;
+    String => TEXT, TEXT_ARRAY;
+    &str => TEXT, TEXT_ARRAY;
+    Vec<u8> => BYTEA, BYTEA_ARRAY;
+    &[u8] => BYTEA, BYTEA_ARRAY;
+}
+
+/// A value with its type.
+pub fn arg<T: Typed>(value: &T) -> Arg<'_> {
+    (value, T::TYPE)
+}
+
+/// The values of a statement, in the order of `$1`, `$2` and so on.
+#[macro_export]
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$($crate::sqlkit::postgres::db::arg(&$value)),*] };
+}
+pub use crate::args;
+
+/// A connection, in a transaction or not.
+#[derive(Clone, Copy)]
+pub struct Db<'a> {
+    pub client: &'a Client,
+    /// What is prepared in it; `None` where nothing may be.
+    pub prepared: Option<&'a StatementCache>,
+}
+
+impl Db<'_> {
+    /// All rows.
+    pub async fn rows(self, sql: &str, args: &[Arg<'_>]) -> Done<Vec<Row>> {
+        match self.prepare(sql, args).await? {
+            Some(statement) => Ok(self.client.query(&statement, &values(args)).await?),
+            None => Ok(self.client.query_typed(sql, args).await?),
+        }
+    }
+
+    /// The one row, if there is one.
+    pub async fn row(self, sql: &str, args: &[Arg<'_>]) -> Done<Option<Row>> {
+        match self.prepare(sql, args).await? {
+            Some(statement) => Ok(self.client.query_opt(&statement, &values(args)).await?),
+            None => Ok(self.client.query_typed_opt(sql, args).await?),
+        }
+    }
+
+    /// How many rows were changed.
+    pub async fn run(self, sql: &str, args: &[Arg<'_>]) -> Done<u64> {
+        match self.prepare(sql, args).await? {
+            Some(statement) => Ok(self.client.execute(&statement, &values(args)).await?),
+            None => Ok(self.client.execute_typed(sql, args).await?),
+        }
+    }
+
+    async fn prepare(self, sql: &str, args: &[Arg<'_>]) -> Done<Option<Statement>> {
+        let Some(prepared) = self.prepared else { return Ok(None) };
+        let types: Vec<_> = args.iter().map(|(_, its)| its.clone()).collect();
+        Ok(Some(prepared.prepare_typed(self.client, sql, &types).await?))
+    }
+}
+
+fn values<'a>(args: &[Arg<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    args.iter().map(|(value, _)| *value).collect()
+}
+
+/// Runs work on a connection, once; with a limit in time.
+pub async fn limited<T>(work: impl Future<Output = Done<T>>) -> std::result::Result<T, Option<Failure>> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(done) => done.map_err(Some),
+        Err(_) => Err(None),
+    }
+}
+
+/// Runs `work`, an expression that uses the connection `$db`, in one transaction: all of it is kept, or nothing.
+#[macro_export]
+macro_rules! transaction {
+    ($pool:expr, $db:ident => $work:expr) => {{
+        let mut tries = $crate::sqlkit::postgres::db::tries();
+        loop {
+            let mut client = $pool.get().await?;
+            let prepared = $pool.prepared(&client);
+            let done = $crate::sqlkit::postgres::db::limited(async {
+                let transaction = client.transaction().await?;
+                let done = {
+                    let $db = $crate::sqlkit::postgres::db::Db {
+                        client: transaction.client(),
+                        prepared: prepared.as_deref(),
+                    };
+                    // A connection of our own has them as its options. Sent together with the first statement.
+                    let limits = async {
+                        if prepared.is_some() {
+                            return Ok(());
+                        }
+                        transaction.batch_execute($crate::sqlkit::postgres::db::LIMITS).await
+                    };
+                    let (limits, done) = tokio::join!(limits, async { $work });
+                    limits?;
+                    done?
+                };
+                transaction.commit().await?;
+                Ok(done)
+            })
+            .await;
+            let failure = match done {
+                Ok(done) => {
+                    client.give_back();
+                    break Ok(done);
+                }
+                Err(failure) => failure,
+            };
+            match $pool.judge(client, failure) {
+                Some(error) => break Err(error),
+                None if tries.next().is_some() => {}
+                None => break Err($crate::StoreError::Overloaded),
+            }
+        }
+    }};
+}
+pub use crate::transaction;
+
+/// Runs `work` on a connection, without a transaction: for one statement, or for several that need not agree.
+#[macro_export]
+macro_rules! plainly {
+    ($pool:expr, $db:ident => $work:expr) => {{
+        let mut tries = $crate::sqlkit::postgres::db::tries();
+        loop {
+            let client = $pool.get().await?;
+            let prepared = $pool.prepared(&client);
+            let done = {
+                let $db = $crate::sqlkit::postgres::db::Db { client: &client, prepared: prepared.as_deref() };
+                $crate::sqlkit::postgres::db::limited($work).await
+            };
+            let failure = match done {
+                Ok(done) => {
+                    client.give_back();
+                    break Ok(done);
+                }
+                Err(failure) => failure,
+            };
+            match $pool.judge(client, failure) {
+                Some(error) => break Err(error),
+                None if tries.next().is_some() => {}
+                None => break Err($crate::StoreError::Overloaded),
+            }
+        }
+    }};
+}
+pub use crate::plainly;
+
+/// The further tries of a transaction.
+pub fn tries() -> impl Iterator<Item = usize> {
+    1..TRIES
+}

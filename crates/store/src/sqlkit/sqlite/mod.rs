@@ -1,0 +1,73 @@
+//! SQLite files: how one is opened, written and read.
+
+pub mod readers;
+pub mod writer;
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
+
+/// How long a connection waits for another one's lock.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A log that is reset is cut to this size, in bytes.
+const LOG_SIZE_LIMIT: i64 = 64 << 20;
+
+/// Makes the file before SQLite does, readable by its owner only: it holds people's numbers. SQLite gives the files
+/// beside it the same mode.
+fn make_private(path: &Path) -> rusqlite::Result<()> {
+    match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Opens a database for writing. `synchronous` is `full` where an answer promises that the disk has it.
+pub fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
+    make_private(path)?;
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // What is deleted is overwritten with zeros, and what a change leaves behind as well: a person's number must not
+    // outlast the person's rows. Costs some 3% of the time that the rows of a message take, and 10% of a purge.
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_SIZE_LIMIT)?;
+    Ok(connection)
+}
+
+/// Brings the tables up to date.
+pub fn migrate(connection: &mut Connection, migrations: &'static [M<'static>]) -> rusqlite::Result<()> {
+    Migrations::from_slice(migrations).to_latest(connection).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => err,
+        rusqlite_migration::Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
+            let found = "a newer version of Recado has worked on this store: start that one, there is no way back";
+            rusqlite::Error::ToSqlConversionFailure(found.into())
+        }
+        other => rusqlite::Error::ToSqlConversionFailure(Box::new(other)),
+    })
+}
+
+/// Opens a file to read it, whoever writes it. A log that a crash left stays as it is: whoever closes a file last folds
+/// the log into it, and a look must not change what it looks at.
+pub fn look_at(path: &Path) -> rusqlite::Result<Connection> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let keep_log = Path::new(&log).metadata().is_ok_and(|log| log.len() > 0);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "query_only", true)?;
+    // Without a log the usual way is right: it takes away the empty one that is made for the look.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep_log)?;
+    Ok(connection)
+}

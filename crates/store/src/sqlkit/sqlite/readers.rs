@@ -1,0 +1,164 @@
+//! Connections that only read, beside the one that writes.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, watch};
+
+use crate::sqlkit::sqlite::look_at;
+use crate::{Health, StoreError};
+
+/// Readers at a time; the next one waits.
+const READERS: usize = 4;
+/// Reads that may wait. Each holds a place among the connections while it waits, whether its caller is still there or not.
+const WAITING: usize = 1_000;
+
+/// A small pool of reading connections, as many as there are turns. One that lies idle holds nothing open in the file.
+pub struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    turns: Arc<Semaphore>,
+    /// Places in the queue for a turn, those at work included.
+    places: Semaphore,
+    health: watch::Receiver<Health>,
+}
+
+impl Readers {
+    pub fn new(path: PathBuf, health: watch::Receiver<Health>) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            idle: Mutex::default(),
+            turns: Arc::new(Semaphore::new(READERS)),
+            places: Semaphore::new(READERS + WAITING),
+            health,
+        })
+    }
+
+    /// Runs `work` on a connection, on a thread that may block. Refused while the writer is down: what is read then may
+    /// not be on disk.
+    pub async fn read<T, F>(self: &Arc<Self>, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let Ok(_place) = self.places.try_acquire() else { return Err(StoreError::Overloaded) };
+        let turn =
+            self.turns.clone().acquire_owned().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        if let Health::Down(reason) = &*self.health.borrow() {
+            return Err(StoreError::Unavailable(reason.clone()));
+        }
+        let readers = self.clone();
+        let reading = move || {
+            // Until the work ends: who asked may have gone, and what was begun goes on all the same.
+            let _turn = turn;
+            readers.read_now(work)
+        };
+        match tokio::task::spawn_blocking(reading).await {
+            Ok(result) => result.map_err(|error| StoreError::Unavailable(error.to_string())),
+            Err(error) => Err(StoreError::Unavailable(error.to_string())),
+        }
+    }
+
+    fn read_now<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.open()?,
+        };
+        let result = work(&connection)?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(result)
+    }
+
+    fn open(&self) -> rusqlite::Result<Connection> {
+        look_at(&self.path)
+    }
+
+    /// Closes the connections that nobody uses.
+    pub fn close(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use crate::fixtures::{Engine, SqliteFile};
+    use crate::sqlkit::sqlite::readers::*;
+
+    #[tokio::test]
+    async fn only_so_many_reads_wait() {
+        let file = SqliteFile::new();
+        let store = file.open().await;
+        let readers = Readers::new(file.path(), store.health());
+        let held = readers.turns.acquire_many(READERS.try_into().expect("few")).await.expect("free");
+        let waiting: Vec<_> = (0..READERS + WAITING)
+            .map(|_| {
+                let readers = readers.clone();
+                tokio::spawn(async move { readers.read(|_| Ok(())).await })
+            })
+            .collect();
+        while readers.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let one_more = tokio::time::timeout(Duration::from_secs(20), readers.read(|_| Ok(()))).await;
+        assert!(matches!(one_more, Ok(Err(StoreError::Overloaded))), "{one_more:?}");
+        drop(held);
+        for read in waiting {
+            read.await.expect("no panic").expect("read");
+        }
+        readers.read(|_| Ok(())).await.expect("there is room again");
+    }
+
+    /// Callers hang up at any time; what they asked for goes on, and counts.
+    #[tokio::test]
+    async fn reads_that_nobody_waits_for_count_until_they_end() {
+        let file = SqliteFile::new();
+        let store = file.open().await;
+        let readers = Readers::new(file.path(), store.health());
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (began, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (go_on, waits) = mpsc::channel::<()>();
+        let waits = Arc::new(Mutex::new(waits));
+        let asks = || {
+            let (readers, running, most) = (readers.clone(), running.clone(), most.clone());
+            let (began, waits) = (began.clone(), waits.clone());
+            tokio::spawn(async move {
+                let read = readers.read(move |_| {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    began.send(()).expect("the test waits");
+                    // It ends when the test lets go.
+                    let _ = waits.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                });
+                read.await
+            })
+        };
+        let calls: Vec<_> = (0..READERS).map(|_| asks()).collect();
+        for _ in 0..READERS {
+            begins.recv().await.expect("a read");
+        }
+        for call in &calls {
+            call.abort();
+        }
+        for call in calls {
+            assert!(call.await.expect_err("broken off").is_cancelled());
+        }
+        let later: Vec<_> = (0..3 * READERS).map(|_| asks()).collect();
+        // The runtime has one thread: each of them has asked by then, and could have begun.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        drop(go_on);
+        for call in later {
+            call.await.expect("not broken off").expect("read");
+        }
+        assert_eq!(most.load(Ordering::SeqCst), READERS);
+        assert!(readers.idle.lock().unwrap_or_else(PoisonError::into_inner).len() <= READERS);
+    }
+}

@@ -1,0 +1,410 @@
+//! One thread writes a SQLite file; what waits for it shares a commit.
+//!
+//! A commit costs a sync of the disk, whatever it holds. So the thread takes all calls that wait (at most
+//! [`BATCH`]), runs them in one transaction, commits, and only then answers them: an answer means that the disk has it.
+//! When one fails, which is rare, all is undone and run again, each call in a savepoint, so that the one that fails
+//! leaves its neighbours alone.
+//!
+//! After a failed commit nobody knows what the disk kept (a failed sync is not repeated by the kernel). The thread then
+//! refuses everything, opens the file anew, and has all of the log written into the database and synced: what is read
+//! after that is on disk. Only then does it serve again.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::commits::{Change, Follower};
+use crate::sqlkit::sqlite::BUSY_TIMEOUT;
+use crate::{Health, StoreError};
+
+/// Most calls in one commit.
+const BATCH: usize = 512;
+/// Most calls that wait; more are refused, so that memory stays bounded when the disk is slow.
+pub const WAITING: usize = 8192;
+/// Pages of 4 KiB in the log before it is written into the database.
+const CHECKPOINT_AT: i32 = 2_000;
+/// Pages in the log before the writer waits for readers to let it start over: the bound of the log's size.
+const RESTART_AT: i32 = 32_000;
+/// How long the writer waits for readers then. Ordinary ones are gone by it; a copy of the whole file (`recado backup`)
+/// is not waited for: the log grows meanwhile, and the next try comes when it has grown by a quarter of its bound.
+const RESTART_WAIT: Duration = Duration::from_millis(250);
+/// The pause between two tries to come back.
+const COMEBACK: Duration = Duration::from_millis(500);
+
+/// What the writing thread owns: the connection, and what is derived from the file.
+pub trait Owned: Sized + Send + 'static {
+    /// Opens the file, makes or migrates its tables, and reads what is derived from it.
+    fn open(path: &Path) -> rusqlite::Result<Self>;
+    fn connection(&self) -> &Connection;
+    /// A call's writes were undone: what is derived from the file follows.
+    fn rolled_back(&mut self) -> rusqlite::Result<()> {
+        Ok(())
+    }
+    /// What was committed since this was last asked, for whoever follows.
+    fn take_changes(&mut self) -> Vec<Change> {
+        Vec::new()
+    }
+}
+
+trait Call<S>: Send {
+    /// Does the work. After an error nobody knows which of its writes were made.
+    fn run(&mut self, state: &mut S) -> rusqlite::Result<()>;
+    /// Does the work inside a savepoint; an error is kept for the caller unless it ends the whole batch.
+    fn run_apart(&mut self, state: &mut S) -> rusqlite::Result<()>;
+    /// Answers the caller.
+    fn answer(self: Box<Self>, batch: Result<(), StoreError>);
+}
+
+struct Asked<F, T> {
+    work: F,
+    result: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<S: Owned, T: Send, F: FnMut(&mut S) -> rusqlite::Result<T> + Send> Call<S> for Asked<F, T> {
+    fn run(&mut self, state: &mut S) -> rusqlite::Result<()> {
+        self.result = Some(Ok((self.work)(state)?));
+        Ok(())
+    }
+
+    fn run_apart(&mut self, state: &mut S) -> rusqlite::Result<()> {
+        state.connection().prepare_cached("savepoint one_call")?.execute([])?;
+        self.result = Some(match (self.work)(state) {
+            Ok(value) => Ok(value),
+            Err(error) if ends_the_batch(&error, state.connection()) => return Err(error),
+            Err(error) => {
+                state.connection().prepare_cached("rollback to one_call")?.execute([])?;
+                state.rolled_back()?;
+                Err(StoreError::Refused(error.to_string()))
+            }
+        });
+        state.connection().prepare_cached("release one_call")?.execute([])?;
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, batch: Result<(), StoreError>) {
+        let result = match (batch, self.result) {
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Err(StoreError::Unavailable("the call was not run".to_owned())),
+            (Err(error), _) => Err(error),
+        };
+        // Nobody waits any more: a caller may hang up at any time.
+        let _ = self.answer.send(result);
+    }
+}
+
+enum Item<S> {
+    Call(Box<dyn Call<S>>),
+    EmptyLog(oneshot::Sender<Result<bool, StoreError>>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to the writing thread.
+pub struct Writer<S> {
+    queue: mpsc::Sender<Item<S>>,
+    health: watch::Receiver<Health>,
+    follower: Follower,
+}
+
+impl<S: Owned> Writer<S> {
+    /// Opens the file and starts its thread.
+    pub fn start(path: PathBuf) -> rusqlite::Result<Self> {
+        let state = S::open(&path)?;
+        let (queue, waiting) = mpsc::channel(WAITING);
+        let (report, health) = watch::channel(Health::Up);
+        let follower = Follower::default();
+        let thread = Thread { path, waiting, report, follower: follower.clone() };
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || thread.run(state))
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        Ok(Self { queue, health, follower })
+    }
+
+    /// Who hears of each commit.
+    pub fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Runs `work` in a transaction; the answer comes after the commit.
+    pub async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut S) -> rusqlite::Result<T> + Send + 'static,
+    {
+        if let Health::Down(reason) = &*self.health.borrow() {
+            return Err(StoreError::Unavailable(reason.clone()));
+        }
+        let (answer, answered) = oneshot::channel();
+        let call = Box::new(Asked { work, result: None, answer });
+        self.queue.try_send(Item::Call(call)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => closed(),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Writes all of the log into the database and cuts it to nothing; `false` where a reader stands in the way.
+    pub async fn empty_log(&self) -> Result<bool, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Item::EmptyLog(answer)).await.map_err(|_| closed())?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Lets what waits be written, and closes the file.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Item::Close(done)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}
+
+/// Whether the error is of the file and not of one call: nothing more can be written before the file is opened anew.
+fn ends_the_batch(error: &rusqlite::Error, connection: &Connection) -> bool {
+    // SQLite rolls the transaction back by itself on some of these.
+    connection.is_autocommit()
+        || matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::SystemIoFailure
+                    | ErrorCode::DiskFull
+                    | ErrorCode::DatabaseCorrupt
+                    | ErrorCode::NotADatabase
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::FileLockingProtocolFailed
+            )
+        )
+}
+
+thread_local! {
+    /// Pages in the log after the last commit of this thread, as SQLite told its hook.
+    static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
+    /// Pages in the log before it is to start over; more than [`RESTART_AT`] after readers stood in the way.
+    static RESTART_NEXT: Cell<i32> = const { Cell::new(RESTART_AT) };
+}
+
+struct Thread<S> {
+    path: PathBuf,
+    waiting: mpsc::Receiver<Item<S>>,
+    report: watch::Sender<Health>,
+    follower: Follower,
+}
+
+impl<S: Owned> Thread<S> {
+    fn run(mut self, mut state: S) {
+        loop {
+            watch_log(state.connection());
+            match self.serve(&mut state) {
+                Ok(closing) => {
+                    drop(state);
+                    // The caller may be gone.
+                    let _ = closing.map(|done| done.send(()));
+                    return;
+                }
+                Err(reason) => {
+                    tracing::error!(file = %self.path.display(), reason, "the store failed; it is opened anew");
+                    self.report.send_replace(Health::Down(reason));
+                    drop(state);
+                }
+            }
+            match self.come_back() {
+                Some(opened) => state = opened,
+                None => return,
+            }
+            tracing::info!(file = %self.path.display(), "the store works again");
+            self.report.send_replace(Health::Up);
+        }
+    }
+
+    /// Serves until the store is closed, or until it fails.
+    fn serve(&mut self, state: &mut S) -> Result<Option<oneshot::Sender<()>>, String> {
+        let mut batch: Vec<Box<dyn Call<S>>> = Vec::new();
+        loop {
+            let (mut closing, mut emptying) = (None, None);
+            match self.waiting.blocking_recv() {
+                Some(Item::Call(call)) => batch.push(call),
+                Some(Item::EmptyLog(answer)) => {
+                    let _ = answer.send(empty_log(state.connection()));
+                    continue;
+                }
+                Some(Item::Close(done)) => return Ok(Some(done)),
+                None => return Ok(None),
+            }
+            while batch.len() < BATCH {
+                match self.waiting.try_recv() {
+                    Ok(Item::Call(call)) => batch.push(call),
+                    Ok(Item::EmptyLog(answer)) => {
+                        emptying = Some(answer);
+                        break;
+                    }
+                    Ok(Item::Close(done)) => {
+                        closing = Some(done);
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+            let committed = commit(state, &mut batch);
+            let outcome = committed.clone().map_err(StoreError::Unavailable);
+            if let Err(reason) = &committed {
+                // Before anyone hears of it: a caller who repeats at once must not meet a store that looks well.
+                self.report.send_replace(Health::Down(reason.clone()));
+            }
+            if committed.is_ok() {
+                // Whether or not a caller still waits.
+                self.follower.tell(state.take_changes());
+            }
+            batch.drain(..).for_each(|call| call.answer(outcome.clone()));
+            committed?;
+            bound_log(state.connection());
+            if let Some(answer) = emptying {
+                let _ = answer.send(empty_log(state.connection()));
+            }
+            if closing.is_some() {
+                return Ok(closing);
+            }
+        }
+    }
+
+    /// Tries until the file works again; `None` when the store is closed meanwhile.
+    fn come_back(&mut self) -> Option<S> {
+        loop {
+            let reason = match catch_unwind(|| reopen::<S>(&self.path)) {
+                Ok(Ok(state)) => return Some(state),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "a panic while opening".to_owned(),
+            };
+            self.report.send_replace(Health::Down(reason.clone()));
+            std::thread::sleep(COMEBACK);
+            loop {
+                match self.waiting.try_recv() {
+                    Ok(Item::Call(call)) => call.answer(Err(StoreError::Unavailable(reason.clone()))),
+                    Ok(Item::EmptyLog(answer)) => drop(answer.send(Err(StoreError::Unavailable(reason.clone())))),
+                    Ok(Item::Close(done)) => {
+                        let _ = done.send(());
+                        return None;
+                    }
+                    Err(mpsc::error::TryRecvError::Empty) => break,
+                    Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                }
+            }
+        }
+    }
+}
+
+/// Opens a file after a failure. What the log holds may never have reached the disk although its sync was asked for, so
+/// all of it is written into the database and synced, and a write of our own must succeed, before anything is believed.
+fn reopen<S: Owned>(path: &Path) -> rusqlite::Result<S> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    let busy: i64 = connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
+    if busy != 0 {
+        return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(5), Some("readers are busy".to_owned())));
+    }
+    drop(connection);
+    let state = S::open(path)?;
+    state.connection().execute("create table if not exists probe (n integer not null) strict", [])?;
+    state.connection().execute("insert or replace into probe (rowid, n) values (1, 1)", [])?;
+    Ok(state)
+}
+
+/// Runs the batch in one transaction. An error is of the file: nobody in the batch may be told yes.
+fn commit<S: Owned>(state: &mut S, batch: &mut [Box<dyn Call<S>>]) -> Result<(), String> {
+    let run = || -> rusqlite::Result<()> {
+        state.connection().prepare_cached("begin immediate")?.execute([])?;
+        match batch.iter_mut().try_for_each(|call| call.run(state)) {
+            Ok(()) => {}
+            Err(error) if ends_the_batch(&error, state.connection()) => return Err(error),
+            Err(_) => {
+                state.connection().prepare_cached("rollback")?.execute([])?;
+                state.rolled_back()?;
+                state.connection().prepare_cached("begin immediate")?.execute([])?;
+                batch.iter_mut().try_for_each(|call| call.run_apart(state))?;
+            }
+        }
+        state.connection().prepare_cached("commit")?.execute([])?;
+        Ok(())
+    };
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("a panic in a store operation".to_owned()),
+    }
+}
+
+/// Has SQLite tell the log's length after each commit; this takes the place of its own checkpoints.
+fn watch_log(connection: &Connection) {
+    LOG_PAGES.set(0);
+    RESTART_NEXT.set(RESTART_AT);
+    connection.wal_hook(Some(|_, pages| {
+        LOG_PAGES.set(pages);
+        Ok(())
+    }));
+}
+
+/// Keeps the log short. Run after the answers, so that no caller waits for it. A failure costs only space: the log
+/// still holds everything, and the next round tries again.
+fn bound_log(connection: &Connection) {
+    let pages = LOG_PAGES.get();
+    if pages < CHECKPOINT_AT {
+        return;
+    }
+    if pages < RESTART_AT {
+        // It has started over: whoever stood in the way is gone.
+        RESTART_NEXT.set(RESTART_AT);
+    }
+    let checkpoint = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0));
+    let done = if pages < RESTART_NEXT.get() {
+        checkpoint("pragma wal_checkpoint(passive)").map(drop)
+    } else {
+        restart_log(connection, pages, checkpoint)
+    };
+    match done {
+        Ok(()) => LOG_PAGES.set(0),
+        Err(error) => tracing::warn!(%error, "the log could not be written into the database"),
+    }
+}
+
+fn empty_log(connection: &Connection) -> Result<bool, StoreError> {
+    let empty = || -> rusqlite::Result<bool> {
+        connection.busy_timeout(RESTART_WAIT)?;
+        let busy: rusqlite::Result<bool> =
+            connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0));
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        LOG_PAGES.set(0);
+        Ok(!busy?)
+    };
+    empty().map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+fn restart_log(
+    connection: &Connection,
+    pages: i32,
+    checkpoint: impl Fn(&'static str) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    connection.busy_timeout(RESTART_WAIT)?;
+    let busy = checkpoint("pragma wal_checkpoint(restart)");
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    RESTART_NEXT.set(if busy? { pages.saturating_add(RESTART_AT / 4) } else { RESTART_AT });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
