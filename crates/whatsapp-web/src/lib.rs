@@ -13,6 +13,9 @@ extern crate self as recado_whatsapp_web;
 pub mod backlog;
 mod event;
 mod logins;
+#[cfg(test)]
+#[path = "../tests/memory_rows.rs"]
+mod memory_rows;
 mod options;
 mod rows;
 mod session;

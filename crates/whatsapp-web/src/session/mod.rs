@@ -8,6 +8,8 @@ mod pair;
 mod restriction;
 mod submit;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod translate;
 mod typing;
 mod watch;

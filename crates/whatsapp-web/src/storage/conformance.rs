@@ -1,8 +1,5 @@
 //! Our storage beside the library's own in memory: the same random calls, the same answers, and one write a call.
 
-#[path = "../../tests/memory_rows.rs"]
-mod memory_rows;
-
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -15,8 +12,8 @@ use whatsapp_rust::wacore::store::traits::*;
 use whatsapp_rust::wacore::store::{Device, InMemoryBackend};
 use whatsapp_rust::wacore::time::now_secs;
 
-use self::memory_rows::MemoryRows;
 use super::Storage;
+use crate::memory_rows::MemoryRows;
 
 /// Few names, so that calls meet; some begin as others do.
 const NAMES: [&str; 5] = ["551@s", "551:1@s", "5511@s", "552@s", "55"];
