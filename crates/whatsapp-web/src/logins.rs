@@ -1,7 +1,8 @@
 //! How fast the sessions of a process connect. All of them come from one address, and after an outage all of them want to
 //! connect again: the network takes many logins at a time for an attack.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -15,9 +16,13 @@ const FAILURES: u32 = 3;
 /// code does not wait for sessions that come back after an outage.
 const PAIRINGS_PER_SECOND: u32 = 5;
 
-/// Turns to connect, one after another in the order in which they were asked for.
+/// Turns to connect, one after another: those of one group in the order in which they were asked for, and groups in turn.
+/// So many sessions of one group keep none of another waiting.
 #[derive(Clone, Debug)]
-pub struct Logins(Arc<Lanes>);
+pub struct Logins {
+    lanes: Arc<Lanes>,
+    group: u128,
+}
 
 #[derive(Debug)]
 struct Lanes {
@@ -40,27 +45,51 @@ struct Lane {
     every: Duration,
     /// When the next turn is. The lock is fair: who asked first goes first.
     next: Mutex<Instant>,
+    /// Of each group that waits, who asks for a turn: one at a time, so that groups take turns.
+    groups: std::sync::Mutex<HashMap<u128, Weak<Mutex<()>>>>,
 }
 
 impl Lane {
     fn new(per_second: u32) -> Self {
-        Self { every: Duration::from_secs(1) / per_second.max(1), next: Mutex::new(Instant::now()) }
+        let (every, next) = (Duration::from_secs(1) / per_second.max(1), Mutex::new(Instant::now()));
+        Self { every, next, groups: std::sync::Mutex::default() }
+    }
+
+    /// Held by the one of a group that asks for a turn.
+    fn asks(&self, group: u128) -> Arc<Mutex<()>> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asks) = groups.get(&group).and_then(Weak::upgrade) {
+            return asks;
+        }
+        groups.retain(|_, asks| asks.strong_count() > 0);
+        let asks = Arc::default();
+        groups.insert(group, Arc::downgrade(&asks));
+        asks
     }
 }
 
 impl Logins {
     /// So many logins a second for the process, and turns of their own for devices that are being linked.
     pub fn new(per_second: u32) -> Self {
-        Self(Arc::new(Lanes {
+        let lanes = Lanes {
             linked: Lane::new(per_second),
             pairing: Lane::new(PAIRINGS_PER_SECOND),
             reached: std::sync::Mutex::default(),
-        }))
+        };
+        Self { lanes: Arc::new(lanes), group: 0 }
+    }
+
+    /// The same turns, for the sessions of this group.
+    #[must_use]
+    pub fn of_group(&self, group: u128) -> Self {
+        Self { lanes: Arc::clone(&self.lanes), group }
     }
 
     /// Waits for a turn. A caller that goes away leaves its place to the next one.
     pub(crate) async fn turn(&self, pairing: bool) {
-        let lane = if pairing { &self.0.pairing } else { &self.0.linked };
+        let lane = if pairing { &self.lanes.pairing } else { &self.lanes.linked };
+        let asks = lane.asks(self.group);
+        let _asks = asks.lock().await;
         let mut next = lane.next.lock().await;
         sleep_until(*next).await;
         let every = if self.is_unreachable() { PROBE.max(lane.every) } else { lane.every };
@@ -83,7 +112,7 @@ impl Logins {
     }
 
     fn reached(&self) -> std::sync::MutexGuard<'_, Reached> {
-        self.0.reached.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lanes.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,6 +144,24 @@ mod tests {
         tokio::task::yield_now().await;
         timeout(Duration::from_mins(1), logins.turn(true)).await.expect("a turn of its own");
         crowd.iter().for_each(JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_one_group_holds_no_other_group() {
+        let logins = Logins::new(10);
+        let crowd = crowd(&logins.of_group(1));
+        tokio::task::yield_now().await;
+        // Without groups: 100 seconds.
+        for group in [2, 3, 2] {
+            timeout(Duration::from_secs(20), logins.of_group(group).turn(false)).await.expect("a turn soon");
+        }
+        crowd.iter().for_each(JoinHandle::abort);
+        for waiting in crowd {
+            drop(waiting.await);
+        }
+        logins.turn(false).await;
+        let kept = logins.lanes.linked.groups.lock().expect("no panic").len();
+        assert_eq!(kept, 1, "groups that wait for nothing are forgotten");
     }
 
     #[tokio::test]

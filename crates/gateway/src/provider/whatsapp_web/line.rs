@@ -9,7 +9,7 @@ use recado_domain::channel::{Held, SessionNumber};
 use recado_domain::clock::{Millis, millis};
 use recado_domain::party::{Party, Recipient};
 use recado_domain::phone::PhoneNumber;
-use recado_whatsapp_web::{Session, backlog};
+use recado_whatsapp_web::{Options, Session, backlog};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -374,9 +374,7 @@ impl Line {
         let (sender, receiver) = backlog::channel();
         let opened = async {
             self.rest().await?;
-            Session::open(self.rows(self.number()), &self.shared.options, sender)
-                .await
-                .map_err(|error| error.to_string())
+            Session::open(self.rows(self.number()), &self.options(), sender).await.map_err(|error| error.to_string())
         };
         let session = tokio::select! {
             () = stop.cancelled() => return End::Stopped,
@@ -398,6 +396,12 @@ impl Line {
         }
         events.take_what_is_left().await;
         end
+    }
+
+    /// How its session reaches the network: in the turns of its institution.
+    fn options(&self) -> Options {
+        let logins = self.shared.options.logins.of_group(u128::from_le_bytes(*self.via.institution.as_bytes()));
+        Options { logins, ..self.shared.options.clone() }
     }
 
     /// Waits until the session may log in: not within moments of its last login, nor before the end of a ban. Both outlast
