@@ -40,6 +40,8 @@ pub struct Faults {
     pub swallow_phone_codes: u32,
     /// The error that is answered to who asks for the keys of others.
     pub keys_error: Option<u16>,
+    /// Accounts, as digits, whose keys are never told: who asks for them is answered with an error.
+    pub untold_keys: Vec<String>,
     /// Accounts, as digits, of which no device and no key is known.
     pub no_devices: Vec<String>,
     /// Accounts, as digits, whose logins get no answer.

@@ -22,8 +22,8 @@ pub fn answer(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Sl
     if logs_out && state.faults.swallows_log_out() {
         return;
     }
-    let asks_for_keys = attr(node, "xmlns") == "encrypt" && node.get_optional_child("key").is_some();
-    let answer = match state.faults.keys_error.filter(|_| asks_for_keys) {
+    let keys = node.get_optional_child("key").filter(|_| attr(node, "xmlns") == "encrypt");
+    let answer = match keys.and_then(|asked| state.refuses_keys(asked)) {
         Some(code) => Err((code, "refused".to_owned())),
         None => state.reply(node, slot).map_err(|error| (404, error.to_string())),
     };

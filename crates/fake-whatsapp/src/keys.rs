@@ -106,6 +106,16 @@ impl State {
         Ok(vec![])
     }
 
+    /// The error that is answered to who asks for these keys.
+    pub fn refuses_keys(&self, asked: &NodeRef<'_>) -> Option<u16> {
+        let untold = |user: &NodeRef<'_>| {
+            let number = attr(user, "jid").parse().ok().and_then(|jid: Jid| self.number_of(&jid));
+            number.is_some_and(|number| self.faults.untold_keys.contains(&number))
+        };
+        let untold = asked.get_children_by_tag("user").any(untold).then_some(503);
+        self.faults.keys_error.or(untold)
+    }
+
     fn fetch(&mut self, asked: &NodeRef<'_>) -> Result<Vec<Node>> {
         let mut users = Vec::new();
         for user in asked.get_children_by_tag("user") {

@@ -211,7 +211,7 @@ impl OpenRow {
 /// What waits at the front of a line, so that no claim walks it again before something has changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Front {
-    /// Every open message before this one is for a new recipient, and waits.
+    /// Every open message before this one waits for its recipient: a new one, or one that cannot be written to for now.
     pub before: Seq,
     /// When they are all looked at again.
     pub until: Option<Millis>,

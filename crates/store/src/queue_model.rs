@@ -53,7 +53,7 @@ impl How {
             How::Failed => Settlement::Failed { code: "X".to_owned(), message: "x".to_owned() },
             How::Retry(wait) => Settlement::Retry { run_at: now + wait },
             How::Hold(wait) => Settlement::HoldChannel { until: now + wait },
-            How::HoldRecipient(wait) => Settlement::HoldRecipient { until: now + wait },
+            How::HoldRecipient(wait) => Settlement::HoldRecipient { until: now + wait, hold: None },
             How::Unknown => Settlement::Unknown { resend_at: unanswered.resend_at(now), hold: None },
         }
     }

@@ -62,9 +62,11 @@ pub enum Settlement {
         until: Millis,
         reason: String,
     },
-    /// The network takes nothing more for this recipient for now; that is no fault of the message.
+    /// Nothing can be sent to this recipient for now; that is no fault of the message, and holds no other recipient. Where
+    /// it looks as if nothing could be sent to anybody, the channel is held for a while, too.
     HoldRecipient {
         until: Millis,
+        hold: Option<Millis>,
     },
     /// The channel is in trouble: hold its line, and try this message again then.
     HoldChannel {
@@ -81,4 +83,15 @@ pub enum Settlement {
         resend_at: Option<Millis>,
         hold: Option<Millis>,
     },
+}
+
+impl Settlement {
+    /// Until when the channel is held.
+    pub fn holds_channel(&self) -> Option<Millis> {
+        match self {
+            Self::HoldChannel { until } => Some(*until),
+            Self::HoldRecipient { hold, .. } | Self::Unknown { hold, .. } => *hold,
+            _ => None,
+        }
+    }
 }

@@ -103,6 +103,8 @@ struct BackOff {
     until: Millis,
     /// Answers that were lost in a row.
     silences: u32,
+    /// The first recipient to whom nothing could be sent since the network last answered.
+    unsent: Option<String>,
 }
 
 impl BackOff {
@@ -118,9 +120,17 @@ impl BackOff {
     /// The network answers. To what was on its way when a trouble began, that says nothing of the trouble.
     fn well(&mut self, now: Millis) {
         self.silences = 0;
+        self.unsent = None;
         if now >= self.until {
             self.troubles = 0;
         }
+    }
+
+    /// Nothing could be sent to a recipient. One alone is in trouble of their own; with a second one it may be the
+    /// channel's, and each of the others is one more try: gives until when the channel waits then.
+    fn unsent(&mut self, recipient: &str, now: Millis, random: u64) -> Option<Millis> {
+        let first = self.unsent.get_or_insert_with(|| recipient.to_owned());
+        (first != recipient).then(|| self.trouble(now, random))
     }
 }
 
@@ -335,7 +345,10 @@ impl Line {
         };
         let random = self.random();
         let says_nothing = matches!(outcome, SendOutcome::NoAnswer | SendOutcome::Interrupted);
-        if !says_nothing && !matches!(outcome, SendOutcome::ChannelBusy | SendOutcome::ChannelTrouble { .. }) {
+        let no_answer = |outcome: &SendOutcome| {
+            matches!(outcome, SendOutcome::NotSent | SendOutcome::ChannelBusy | SendOutcome::ChannelTrouble { .. })
+        };
+        if !says_nothing && !no_answer(&outcome) {
             self.back_off.well(now);
         }
         match outcome {
@@ -347,7 +360,12 @@ impl Line {
             },
             SendOutcome::RecipientBusy => {
                 let wait = retry::recipient_delay(message.recipient_holds + 1);
-                Settlement::HoldRecipient { until: now + millis(wait) }
+                Settlement::HoldRecipient { until: now + millis(wait), hold: None }
+            }
+            SendOutcome::NotSent => {
+                let wait = retry::channel_delay(message.recipient_holds + 1, random);
+                let hold = self.back_off.unsent(&message.recipient, now, random);
+                Settlement::HoldRecipient { until: now + millis(wait), hold }
             }
             SendOutcome::ChannelTrouble { wait } => Settlement::HoldChannel { until: now + millis(wait) },
             SendOutcome::ChannelBusy => Settlement::HoldChannel { until: self.back_off.trouble(now, random) },

@@ -39,6 +39,9 @@ pub enum SendOutcome {
     TryAgain { code: &'static str, message: String },
     /// The network takes nothing more for this recipient for now; others are as good as ever.
     RecipientBusy,
+    /// Nothing was sent: what it takes to write to this recipient could not be had. It is the recipient's own trouble, unless
+    /// it is the same with others.
+    NotSent,
     /// Nothing can be sent on this channel for that long; this message is as good as any.
     ChannelTrouble { wait: Duration },
     /// The same, and nobody says for how long.

@@ -124,7 +124,7 @@ pub(super) async fn what_is_in_hand_at_a_deletion_settles_and_is_not_sent_again(
     let outcomes = [
         (sent(), MessageStatus::Sent),
         (Settlement::Retry { run_at: NOW }, MessageStatus::Cancelled),
-        (Settlement::HoldRecipient { until: NOW }, MessageStatus::Cancelled),
+        (Settlement::HoldRecipient { until: NOW, hold: None }, MessageStatus::Cancelled),
         (Settlement::HoldChannel { until: NOW + 9 }, MessageStatus::Cancelled),
         (Settlement::PauseChannel { reason: "Autorize.".to_owned() }, MessageStatus::Cancelled),
         (Settlement::ChatRefused { until: NOW + 9, reason: "Restrito.".to_owned() }, MessageStatus::Cancelled),

@@ -356,3 +356,42 @@ pub(super) async fn a_deleted_channel_forgets_its_recipients(ground: Ground) {
     }
     assert!(knows(&ground, channel, "551").await, "as a new one");
 }
+
+pub(super) async fn a_held_recipient_is_passed_and_keeps_their_order(mut ground: Ground) {
+    let channel = linked(&ground).await;
+    let mut accepted = Vec::new();
+    for recipient in ["551", "552", "551"] {
+        accepted.push(ground.accept(channel, recipient).await);
+    }
+    let seq = ground.claim_one(channel).await.seq;
+    ground.settle(channel, seq, Settlement::HoldRecipient { until: NOW + 4_000, hold: Some(NOW + 1_000) }).await;
+    ground.reopen().await;
+    let resting = claim_at(&ground, channel, NOW, None).await;
+    assert_eq!((ids(&resting), resting.next_at), (vec![], Some(NOW + 1_000)), "the channel rests, too");
+    assert_eq!(send_all(&ground, channel, NOW + 1_000, None).await, (vec![accepted[1]], Some(NOW + 4_000)));
+    // Who comes later stands behind those who wait for the same recipient.
+    for recipient in ["551", "553"] {
+        accepted.push(ground.accept(channel, recipient).await);
+    }
+    assert_eq!(send_all(&ground, channel, NOW + 3_999, None).await, (vec![accepted[4]], Some(NOW + 4_000)));
+    let claim = claim_at(&ground, channel, NOW + 4_000, None).await;
+    assert_eq!((ids(&claim), claim.messages[0].failures, claim.messages[0].recipient_holds), (vec![accepted[0]], 0, 1));
+    ground.settle_at(channel, vec![(seq, sent())], NOW + 4_000).await;
+    assert_eq!(send_all(&ground, channel, NOW + 4_000, None).await, (vec![accepted[2], accepted[3]], None));
+}
+
+pub(super) async fn who_waits_for_a_held_recipient_expires_in_time(ground: Ground) {
+    let channel = linked(&ground).await;
+    let old = accept_until(&ground, channel, "551", NOW + 10).await;
+    let seq = ground.claim_one(channel).await.seq;
+    ground.settle(channel, seq, Settlement::HoldRecipient { until: NOW + 4_000, hold: None }).await;
+    let young = ground.accept(channel, "551").await;
+    assert_eq!(send_all(&ground, channel, NOW, None).await, (vec![], Some(NOW + 10)));
+    assert_eq!(send_all(&ground, channel, NOW + 10, None).await, (vec![], Some(NOW + 4_000)));
+    assert_eq!(ground.status(channel, old).await, MessageStatus::Expired);
+    // A pause holds all.
+    ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
+    assert_eq!(send_all(&ground, channel, NOW + 4_000, None).await.0, []);
+    ground.move_channel(channel, ChannelState::Paused, ChannelState::Connected).await;
+    assert_eq!(send_all(&ground, channel, NOW + 4_000, None).await.0, [young]);
+}

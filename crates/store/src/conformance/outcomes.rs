@@ -53,7 +53,7 @@ pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) 
         (sent(), MessageStatus::Sent),
         (failed(), MessageStatus::Failed),
         (Settlement::Retry { run_at: NOW }, MessageStatus::Queued),
-        (Settlement::HoldRecipient { until: NOW }, MessageStatus::Queued),
+        (Settlement::HoldRecipient { until: NOW, hold: None }, MessageStatus::Queued),
         (Settlement::HoldChannel { until: NOW }, MessageStatus::Queued),
         (Settlement::PauseChannel { reason: "Autorize.".to_owned() }, MessageStatus::Queued),
         (Settlement::Unknown { resend_at: None, hold: None }, MessageStatus::Unknown),

@@ -69,7 +69,7 @@ pub(super) async fn a_held_recipient_holds_nobody_else(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (first, second) = (ground.accept(channel, "551").await, ground.accept(channel, "551").await);
     let claimed = ground.claim_one(channel).await;
-    ground.settle(channel, claimed.seq, Settlement::HoldRecipient { until: NOW + 4_000 }).await;
+    ground.settle(channel, claimed.seq, Settlement::HoldRecipient { until: NOW + 4_000, hold: None }).await;
     let other = ground.accept(channel, "552").await;
     let claim = ground.claim(at(NOW, channel)).await;
     assert_eq!((ids(&claim), claim.next_at), (vec![other], Some(NOW + 4_000)));

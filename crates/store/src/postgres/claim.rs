@@ -20,6 +20,19 @@ use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
 const PAGES: (usize, usize) = (8, 500);
 
 const IS_NEW: &str = concat!("not ", is_known_sql!("recipient"));
+const HELD_UNTIL: &str =
+    "(select p.used_until from recipient_pace p where p.channel_key = $1 and p.recipient = messages.recipient)";
+
+/// What a line is walked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// Its messages alone.
+    Nothing,
+    /// Recipients that cannot be written to for now.
+    Held,
+    /// New recipients as well.
+    New,
+}
 
 pub(super) async fn claim(db: Db<'_>, request: &ClaimRequest) -> Done<Claim> {
     let Some(mut locked) = lock(db, request.channel).await? else { return Ok(Claim::default()) };
@@ -61,7 +74,7 @@ async fn carry_out(db: Db<'_>, locked: &Locked, plan: Plan, request: &ClaimReque
 /// Walks the line from its head and decides what to do with each row, until one holds all that stand behind it.
 async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<Plan> {
     let mut plan = Plan::default();
-    let mut line = Walk::from(db, locked.key, 0, false);
+    let mut line = Walk::from(db, locked.key, 0, Asks::Nothing);
     while let Some(seen) = line.next().await? {
         if !plan.decide(&seen.row, &locked.line, request) {
             break;
@@ -76,6 +89,8 @@ pub(super) struct Seen {
     pub queued_at: Millis,
     /// Its recipient is a new one. Looked for only where that is asked.
     pub is_new: bool,
+    /// Until when its recipient cannot be written to, or could not. The same.
+    pub held_until: Option<Millis>,
 }
 
 /// A channel's open messages, in the order of the queue, read some at a time.
@@ -83,23 +98,23 @@ pub(super) struct Walk<'a> {
     db: Db<'a>,
     channel: ChannelKey,
     from: Seq,
-    /// Whether new recipients are told from others.
-    asks: bool,
+    asks: Asks,
     read: IntoIter<Row>,
     /// Rows of the next page; none when there is none.
     most: usize,
 }
 
 impl<'a> Walk<'a> {
-    pub fn from(db: Db<'a>, channel: ChannelKey, from: Seq, asks: bool) -> Self {
+    pub fn from(db: Db<'a>, channel: ChannelKey, from: Seq, asks: Asks) -> Self {
         Self { db, channel, from, asks, read: Vec::new().into_iter(), most: PAGES.0 }
     }
 
     pub async fn next(&mut self) -> Done<Option<Seen>> {
         if self.read.len() == 0 && self.most > 0 {
-            let is_new = if self.asks { IS_NEW } else { "false" };
+            let is_new = if self.asks == Asks::New { IS_NEW } else { "false" };
+            let held_until = if self.asks == Asks::Nothing { "null::bigint" } else { HELD_UNTIL };
             let sql = format!(
-                "select seq, status, run_at, expires_at, claimed_until, queued_at, {is_new}
+                "select seq, status, run_at, expires_at, claimed_until, queued_at, {is_new}, {held_until}
                  from messages
                  where channel_key = $1 and seq >= $2 and status <= 1
                  order by seq limit $3"
@@ -114,7 +129,7 @@ impl<'a> Walk<'a> {
         self.from = seq + 1;
         let status = status(row.get(1))?;
         let open = OpenRow { seq, status, run_at: row.get(2), expires_at: row.get(3), claimed_until: row.get(4) };
-        Ok(Some(Seen { row: open, queued_at: row.get(5), is_new: row.get(6) }))
+        Ok(Some(Seen { row: open, queued_at: row.get(5), is_new: row.get(6), held_until: row.get(7) }))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Channels whose network watches how many chats they open: a message for a new recipient may have to wait, and holds
-//! nobody behind it. Why so: `docs/adr/0009-new-recipients.md`.
+//! nobody behind it. Why so: `docs/adr/0009-new-recipients.md`. Nor does one whose recipient cannot be written to for now.
 
 use std::time::Duration;
 
 use recado_domain::clock::{Millis, millis};
 use recado_domain::queue::ClaimRequest;
 
-use super::claim::Walk;
+use super::claim::{Asks, Walk};
 use super::lock::Locked;
 use crate::line::{END_AT_ONCE, Front, Plan};
 use crate::sqlkit::postgres::db::{Db, Done, args};
@@ -19,7 +19,7 @@ const SETTLED: Duration = Duration::from_secs(15);
 /// Rows that are walked again at most, because a message may yet come before them: what was accepted within that time.
 const UNSETTLED: usize = 10_000;
 
-/// Walks the line, past those who wait for their recipient to be known, until one holds all that stand behind it. Gives
+/// Walks the line, past those who wait for their recipient, until one holds all that stand behind it. Gives
 /// what waits at its front now.
 pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<(Plan, Front)> {
     let (line, now) = (&locked.line, request.now);
@@ -29,7 +29,8 @@ pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) ->
     }
     let sends = line.dispatches() && request.limit > 0 && line.next_send_at <= now;
     let closed_until = if sends { closed_until(db, locked, request).await? } else { None };
-    let mut rows = Walk::from(db, locked.key, front.before, closed_until.is_some());
+    let asks = if closed_until.is_some() { Asks::New } else { Asks::Held };
+    let mut rows = Walk::from(db, locked.key, front.before, asks);
     // The front ends at the first one that is not settled, and the walk goes on.
     let (mut settled, mut unsettled) = (true, 0);
     while let Some(seen) = rows.next().await? {
@@ -41,7 +42,9 @@ pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) ->
             }
             break;
         }
-        match closed_until.filter(|_| seen.is_new && row.expires_at > now && !line.cancels(row.seq)) {
+        let held_until = seen.held_until.filter(|until| *until > now);
+        let waits_until = held_until.or(closed_until.filter(|_| seen.is_new));
+        match waits_until.filter(|_| row.expires_at > now && !line.cancels(row.seq)) {
             None if plan.queued(row, line, request) => {}
             None => break,
             Some(until) => {
@@ -70,7 +73,7 @@ pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) ->
 
 /// Those who wait at the front have nothing to do but to grow too old, one after another.
 async fn end_old(db: Db<'_>, locked: &Locked, front: Front, request: &ClaimRequest, plan: &mut Plan) -> Done<()> {
-    let mut rows = Walk::from(db, locked.key, 0, false);
+    let mut rows = Walk::from(db, locked.key, 0, Asks::Nothing);
     while let Some(seen) = rows.next().await? {
         let row = &seen.row;
         plan.walked += 1;

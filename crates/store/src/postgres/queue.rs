@@ -56,7 +56,7 @@ impl<'a> Change<'a> {
                 Change { failed: true, unanswered: true, ..queued(Some(*run_at)) }
             }
             Settlement::Interrupted { run_at } => Change { unanswered: true, ..queued(Some(*run_at)) },
-            Settlement::HoldRecipient { until } => Change { held: true, ..queued(Some(*until)) },
+            Settlement::HoldRecipient { until, .. } => Change { held: true, ..queued(Some(*until)) },
             Settlement::ChatRefused { .. } | Settlement::HoldChannel { .. } | Settlement::PauseChannel { .. } => {
                 queued(None)
             }
@@ -103,13 +103,13 @@ async fn record(db: Db<'_>, locked: &mut Locked, outcomes: &Outcomes) -> Done<()
     note_sent(db, locked.key, settled, &moved).await?;
     let mut rest_until = *rest_until;
     for (seq, settlement) in settled {
+        // The trouble is the channel's, whatever became of this message meanwhile.
+        rest_until = rest_until.max(settlement.holds_channel().filter(|_| !locked.line.is_former(*seq)));
         match settlement {
             // The troubles of a channel that was deleted since are none of the one in its place.
-            Settlement::HoldChannel { .. } | Settlement::Unknown { .. } | Settlement::ChatRefused { .. }
-                if locked.line.is_former(*seq) => {}
-            // The trouble is the channel's, whatever became of this message meanwhile.
-            Settlement::HoldChannel { until } | Settlement::Unknown { hold: Some(until), .. } => {
-                rest_until = rest_until.max(Some(*until));
+            Settlement::HoldRecipient { .. } | Settlement::ChatRefused { .. } if locked.line.is_former(*seq) => {}
+            Settlement::HoldRecipient { until, .. } if locked.line.opens_chats && moved.contains(seq) => {
+                recipients::hold(db, *seq, *until).await?;
             }
             Settlement::PauseChannel { reason } => {
                 channels::pause(db, locked.key, reason, *seq).await?;

@@ -11,7 +11,7 @@ use recado_domain::pacing::RecipientPacing;
 use recado_domain::queue::{ClaimRequest, Claimed, Orphans, Unanswered};
 use recado_domain::status::MessageStatus;
 
-use super::claim::{Walk, take};
+use super::claim::{Asks, Walk, take};
 use super::lock::Locked;
 use super::queue::{end_queued, settle_orphans};
 use crate::line::{END_AT_ONCE, Look};
@@ -161,7 +161,7 @@ pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
 /// left will be too old. Messages expire in the order of their acceptance, unless the setting was changed meanwhile;
 /// those out of order are found when their turn comes.
 async fn end_old(db: Db<'_>, locked: &Locked, request: &ClaimRequest, look: &mut Look) -> Done<Option<Millis>> {
-    let mut rows = Walk::from(db, locked.key, 0, false);
+    let mut rows = Walk::from(db, locked.key, 0, Asks::Nothing);
     let (mut old, mut front) = (Vec::new(), None);
     while let Some(seen) = rows.next().await? {
         if seen.row.status == MessageStatus::Sending {
@@ -293,6 +293,15 @@ async fn shares(db: Db<'_>, request: &ClaimRequest, ready: Vec<Ready>) -> Done<V
     };
     try_join(waits, takes).await?;
     Ok(free)
+}
+
+/// Sends nothing to a message's recipient before this time, on a channel whose messages are one line: none that stands
+/// behind this one may pass it.
+pub(super) async fn hold(db: Db<'_>, seq: Seq, until: Millis) -> Done<()> {
+    let sql = "insert into recipient_pace (channel_key, recipient, used_until)
+               select channel_key, recipient, $2 from messages where seq = $1
+               on conflict (channel_key, recipient) do update set used_until = excluded.used_until";
+    db.run(sql, args![seq, until]).await.map(drop)
 }
 
 /// When the next first message is due that waits for a time.

@@ -1,5 +1,5 @@
 //! Channels whose network watches how many chats they open: a message for a new recipient may have to wait, and holds
-//! nobody behind it. Why so: `docs/adr/0009-new-recipients.md`.
+//! nobody behind it. Why so: `docs/adr/0009-new-recipients.md`. Nor does one whose recipient cannot be written to for now.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use recado_domain::queue::ClaimRequest;
 use rusqlite::{OptionalExtension, params};
 
 use super::claim::open_row;
-use super::{Writing, chats};
+use super::{Writing, chats, recipients};
 use crate::line::{END_AT_ONCE, Front, Line, Plan};
 
 /// The time for which opened chats are counted.
@@ -19,7 +19,7 @@ const OPEN: &str = "select seq, status, run_at, expires_at, claimed_until, recip
      where channel_key = ?1 and seq >= ?2 and status <= 1
      order by seq";
 
-/// Walks the line, past those who wait for their recipient to be known, until one holds all that stand behind it. Gives
+/// Walks the line, past those who wait for their recipient, until one holds all that stand behind it. Gives
 /// what waits at its front now.
 pub(super) fn plan(writing: &Writing, line: Line, request: &ClaimRequest) -> rusqlite::Result<(Plan, Front)> {
     let (mut plan, mut front) = (Plan::default(), line.front.at(request));
@@ -28,7 +28,7 @@ pub(super) fn plan(writing: &Writing, line: Line, request: &ClaimRequest) -> rus
     }
     let now = request.now;
     let sends = line.dispatches() && request.limit > 0 && line.next_send_at <= now;
-    let mut gate = Gate { writing, line, request, closed_until: None };
+    let mut gate = Gate { writing, line, request, sends, closed_until: None };
     let mut statement = writing.connection.prepare_cached(OPEN)?;
     let mut rows = statement.query(params![request.channel, front.before])?;
     while let Some(row) = rows.next()? {
@@ -40,8 +40,7 @@ pub(super) fn plan(writing: &Writing, line: Line, request: &ClaimRequest) -> rus
             }
             break;
         }
-        let waits_until =
-            if sends && row.expires_at > now && !line.cancels(row.seq) { gate.waits(recipient)? } else { None };
+        let waits_until = if row.expires_at > now && !line.cancels(row.seq) { gate.waits(recipient)? } else { None };
         match waits_until {
             Some(_) if plan.walked > END_AT_ONCE => {
                 plan.look.again(now);
@@ -89,6 +88,8 @@ struct Gate<'a> {
     writing: &'a Writing,
     line: Line,
     request: &'a ClaimRequest,
+    /// Whether anything may be sent now.
+    sends: bool,
     /// Asked for once, and only where somebody comes.
     #[expect(clippy::option_option, reason = "not asked for yet, or until when, if it is closed")]
     closed_until: Option<Option<Millis>>,
@@ -97,11 +98,16 @@ struct Gate<'a> {
 impl Gate<'_> {
     /// Until when a message for this recipient waits; `None` when it need not.
     fn waits(&mut self, recipient: &str) -> rusqlite::Result<Option<Millis>> {
+        let who = (self.request.channel, recipient);
+        let held_until = recipients::held_until(&self.writing.connection, who, self.request.now)?;
+        if held_until.is_some() || !self.sends {
+            return Ok(held_until);
+        }
         let closed_until = match self.closed_until {
             Some(asked) => asked,
             None => *self.closed_until.insert(self.closed_until()?),
         };
-        if closed_until.is_none() || chats::is_known(&self.writing.connection, (self.request.channel, recipient))? {
+        if closed_until.is_none() || chats::is_known(&self.writing.connection, who)? {
             return Ok(None);
         }
         Ok(closed_until)

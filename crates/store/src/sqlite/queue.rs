@@ -131,15 +131,14 @@ fn settle(
             let sql = "update messages set run_at = ?2, unanswered = 1 where seq = ?1";
             writing.connection.prepare_cached(sql)?.execute(params![seq, run_at])?;
         }
-        Settlement::HoldRecipient { until } if moved => {
+        Settlement::HoldRecipient { until, .. } if moved => {
             let sql = "update messages set run_at = ?2, recipient_holds = recipient_holds + 1 where seq = ?1";
             writing.connection.prepare_cached(sql)?.execute(params![seq, until])?;
+            if writing.opens_chats(channel) && !former {
+                recipients::hold(writing, seq, *until)?;
+            }
         }
-        Settlement::Unknown { hold: Some(_), .. } | Settlement::HoldChannel { .. } | Settlement::ChatRefused { .. }
-            if former => {}
-        Settlement::Unknown { hold: Some(until), .. } => hold(writing, channel, *until)?,
-        // The trouble is the channel's, whatever became of this message meanwhile.
-        Settlement::HoldChannel { until } => hold(writing, channel, *until)?,
+        Settlement::ChatRefused { .. } if former => {}
         Settlement::PauseChannel { reason } => channels::pause(writing, channel, reason, seq)?,
         Settlement::ChatRefused { until, reason } => {
             chats::forget(writing, (channel, seq))?;
@@ -162,7 +161,8 @@ fn settle(
         }
         _ => {}
     }
-    Ok(())
+    // The trouble is the channel's, whatever became of this message meanwhile.
+    settlement.holds_channel().filter(|_| !former).map_or(Ok(()), |until| hold(writing, channel, until))
 }
 
 fn note_account(writing: &Writing, seq: Seq, account: Option<&str>) -> rusqlite::Result<()> {

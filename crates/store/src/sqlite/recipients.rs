@@ -265,6 +265,24 @@ fn paced_until(writing: &Writing, request: &ClaimRequest, recipient: &str) -> ru
     Ok(None)
 }
 
+/// Sends nothing to a message's recipient before this time, on a channel whose messages are one line: none that stands
+/// behind this one may pass it.
+pub(super) fn hold(writing: &Writing, seq: Seq, until: Millis) -> rusqlite::Result<()> {
+    let sql = "insert or replace into recipient_pace (channel_key, recipient, used_until)
+               select channel_key, recipient, ?2 from messages where seq = ?1";
+    writing.connection.prepare_cached(sql)?.execute(params![seq, until]).map(drop)
+}
+
+/// Until when nothing is sent to this recipient.
+pub(super) fn held_until(
+    connection: &Connection,
+    (channel, recipient): (ChannelKey, &str),
+    now: Millis,
+) -> rusqlite::Result<Option<Millis>> {
+    let sql = "select used_until from recipient_pace where channel_key = ?1 and recipient = ?2 and used_until > ?3";
+    connection.prepare_cached(sql)?.query_row(params![channel, recipient, now], |row| row.get(0)).optional()
+}
+
 /// When the next first message is due that waits for a time.
 fn look_for_waiting(writing: &Writing, request: &ClaimRequest, look: &mut Look) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(

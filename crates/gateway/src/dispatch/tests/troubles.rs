@@ -231,3 +231,47 @@ async fn a_refused_chat_restricts_the_channel_and_holds_only_new_recipients() {
     assert_eq!(stand.sent(), [new, known, new]);
     assert_eq!(stand.network.sent()[2].failures, 0);
 }
+
+/// One recipient to whom nothing can be sent holds nobody else, and is tried later and later.
+#[tokio::test]
+async fn a_recipient_to_whom_nothing_can_be_sent_holds_nobody_else() {
+    let stand = Stand::new(Network::web()).await;
+    stand.network.act("551", (0..3).map(|_| answer(SendOutcome::NotSent)));
+    let held = [stand.accept("551").await, stand.accept("551").await];
+    let mut others = vec![stand.accept("552").await];
+    stand.store.until_settled(2).await;
+    assert_eq!(ids(&stand.network.sent()), [held[0], others[0]], "no hold of the channel");
+    let mut settled = 2;
+    for longest in [1_250, 2_500, 5_000] {
+        stand.pass(longest);
+        settled += 1;
+        stand.store.until_settled(settled).await;
+        others.push(stand.accept("552").await);
+        settled += 1;
+        stand.store.until_settled(settled).await;
+    }
+    stand.store.until_settled(settled + 1).await;
+    let sent = stand.network.sent();
+    let to = |recipient: &str| -> Vec<_> { sent.iter().filter(|message| message.recipient == recipient).collect() };
+    assert_eq!(ids(&to("552").into_iter().cloned().collect::<Vec<_>>()), others);
+    let tries: Vec<_> = to("551").iter().map(|message| (message.id, message.failures, message.unanswered)).collect();
+    assert_eq!(tries[..4], [(held[0], 0, false); 4], "no failure of the message's own, and in their order");
+    assert_eq!(tries[4].0, held[1]);
+    assert_eq!(stand.status(held[0]).await, MessageStatus::Sent);
+}
+
+/// Else each message that waits would be tried at once while the network tells nothing.
+#[tokio::test]
+async fn where_nothing_can_be_sent_to_anybody_the_channel_backs_off() {
+    let stand = Stand::new(Network::web()).await;
+    let recipients: Vec<_> = (0..6).map(|n| format!("55{n}")).collect();
+    for recipient in &recipients {
+        stand.network.act(recipient, (0..9).map(|_| answer(SendOutcome::NotSent)));
+        stand.accept(recipient).await;
+    }
+    // The second one shows that it is not the first one's own trouble.
+    let first = held_until(&stand, 2).await;
+    assert!((NOW + 1_000..=NOW + 1_250).contains(&first), "{}", first - NOW);
+    assert_eq!(stand.sent().len(), 2);
+    assert_eq!(stand.look().await.messages, []);
+}

@@ -102,8 +102,8 @@ impl Line {
         let prepared = match timeout(PREPARE, self.prepare(message, refresh)).await {
             Ok(Ok(prepared)) => prepared,
             Ok(Err(outcome)) => return Tried::Ended(outcome),
-            // The network is slow to say which account it is. Nothing was sent.
-            Err(_) => return Tried::Ended(SendOutcome::ChannelBusy),
+            // The network is slow to say which account it is.
+            Err(_) => return Tried::Ended(SendOutcome::NotSent),
         };
         let Some(session) = self.session() else { return Tried::Ended(SendOutcome::ChannelTrouble { wait: DOWN }) };
         let account = Party::new(Some(prepared.account.clone()), prepared.recipient.lid.clone());
@@ -144,7 +144,7 @@ impl Line {
             SubmitError::Down => SendOutcome::Interrupted,
             SubmitError::NotSent(_) => {
                 tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "a message was not handed over");
-                if self.is_up() { SendOutcome::ChannelBusy } else { SendOutcome::ChannelTrouble { wait: DOWN } }
+                if self.is_up() { SendOutcome::NotSent } else { SendOutcome::ChannelTrouble { wait: DOWN } }
             }
             SubmitError::NoDevice | SubmitError::Other(_) => {
                 tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "nobody knows whether a message was handed over");
@@ -255,7 +255,7 @@ impl Line {
             LineError::TooMany(seconds) => SendOutcome::ChannelTrouble { wait: Duration::from_secs(seconds) },
             LineError::NoAnswer => {
                 tracing::warn!(channel.id = %self.via.id, "a number could not be looked up");
-                SendOutcome::ChannelBusy
+                SendOutcome::NotSent
             }
             LineError::Store(error) => {
                 tracing::warn!(channel.id = %self.via.id, %error, "a channel waits for the store");

@@ -251,6 +251,31 @@ fn refused_keys_make_no_message_unknown() {
     assert!(read["unknownAt"].is_null(), "{read}");
 }
 
+/// Keys that are never told hold the cards for their owner, and no other.
+#[test]
+fn a_recipient_whose_keys_are_never_told_holds_nobody_else() {
+    let stage = Stage::linked();
+    stage.whatsapp.faults(|faults| faults.untold_keys = vec![JOAO.to_owned()]);
+    let (first, second) = (stage.accept("vendas", JOAO), stage.accept("vendas", JOAO));
+    for _ in 0..2 {
+        let other = stage.accept("vendas", MARIA);
+        stage.until("vendas", &other, "READ");
+    }
+    wait_for("three tries", || stage.message("vendas", &first)["attempts"].as_i64() >= Some(3));
+    for (id, tried) in [(&first, true), (&second, false)] {
+        let message = stage.until("vendas", id, "QUEUED");
+        assert_eq!((message["attempts"] != 0, &message["error"]), (tried, &Value::Null), "{message}");
+    }
+    stage.whatsapp.faults(|faults| faults.untold_keys.clear());
+    for id in [&first, &second] {
+        let message = stage.until("vendas", id, "READ");
+        assert!(message["unknownAt"].is_null(), "{message}");
+    }
+    let to_joao = stage.whatsapp.inbox().into_iter().filter(|card| card.to == JOAO).map(|card| card.id);
+    let ids = [&first, &second].map(|id| stage.message("vendas", id)["networkId"].as_str().expect("an id").to_owned());
+    assert_eq!(to_joao.collect::<Vec<_>>(), ids, "in order");
+}
+
 /// A card to an account without devices goes to the sender's own phone alone. The network takes that, which says nothing.
 #[test]
 fn a_card_that_reaches_no_device_is_never_sent() {
