@@ -90,7 +90,8 @@ suite! { [
         a_paused_channel_lets_who_waits_expire,
         a_deleted_channel_forgets_its_recipients,
         a_held_recipient_is_passed_and_keeps_their_order,
-        who_waits_for_a_held_recipient_expires_in_time;
+        who_waits_for_a_held_recipient_expires_in_time,
+        who_waits_and_was_never_asked_for_is_told;
     sessions:
         a_session_comes_back_as_it_was_written,
         a_session_is_listed_by_prefix,

@@ -151,6 +151,10 @@ pub trait Store: Send + Sync + 'static {
     /// them; whether that is news. Then messages that wait may go, and the commit wakes who sends them.
     async fn note_chat(&self, channel: ChannelKey, who: Party) -> Result<bool>;
 
+    /// Recipients of queued messages that are not known and were never asked for: each once, in the order of the line, at
+    /// most `limit`, and none where the person with this hidden id is known. Of a long line the first part is looked at.
+    async fn unasked_recipients(&self, channel: ChannelKey, lid: String, limit: u32) -> Result<Vec<String>>;
+
     /// Cancels what was queued on a channel before it was deleted, oldest first, at most `limit`; how many there were. What
     /// a channel has that was made anew since is left alone.
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize>;

@@ -395,3 +395,28 @@ pub(super) async fn who_waits_for_a_held_recipient_expires_in_time(ground: Groun
     ground.move_channel(channel, ChannelState::Paused, ChannelState::Connected).await;
     assert_eq!(send_all(&ground, channel, NOW + 4_000, None).await.0, [young]);
 }
+
+pub(super) async fn who_waits_and_was_never_asked_for_is_told(ground: Ground) {
+    let channel = linked(&ground).await;
+    let unasked =
+        async |lid: &str, limit| ground.store.unasked_recipients(channel, lid.to_owned(), limit).await.expect("read");
+    for recipient in ["551", "552", "553", "551", "554", "555"] {
+        ground.accept(channel, recipient).await;
+    }
+    let other = ground.channel_of(ChannelType::WhatsAppWeb, "outra").await;
+    ground.accept(other, "559").await;
+    assert_eq!(unasked("900", 9).await, ["551", "552", "553", "554", "555"], "each once, in the order of the line");
+    assert_eq!(unasked("900", 2).await, ["551", "552"]);
+    // One was asked for, one is not on the network, and one is known already.
+    let account = Party::new(Some("551".to_owned()), Some("901".to_owned()));
+    ground.store.note_account(channel, "551".to_owned(), account, NOW).await.expect("stored");
+    ground.store.note_account(channel, "552".to_owned(), None, NOW).await.expect("stored");
+    knows(&ground, channel, "553").await;
+    assert_eq!(unasked("900", 9).await, ["554", "555"]);
+    assert!(unasked("901", 9).await.is_empty(), "whose hidden id that is, is known");
+    // What is over waits for nobody.
+    let claimed = ground.claim_one(channel).await;
+    ground.settle(channel, claimed.seq, sent()).await;
+    ground.store.delete_channel(channel, NOW).await.expect("stored");
+    assert!(unasked("900", 9).await.is_empty());
+}

@@ -98,6 +98,20 @@ async fn is_known(db: Db<'_>, (channel, digits): Who<'_>) -> Done<bool> {
     Ok(row.is_some_and(|row| row.get(0)))
 }
 
+/// Recipients of queued messages of whom nothing is known; none where somebody has this hidden id.
+pub(super) async fn unasked(db: Db<'_>, (channel, lid): Who<'_>, limit: u32) -> Done<Vec<String>> {
+    let sql = "select recipient from
+                   (select seq, recipient from messages
+                    where channel_key = $1 and status <= 1 and status = 0 order by seq limit 1000) m
+               where not exists (select 1 from accounts where channel_key = $1 and phone = m.recipient)
+                 and not exists (select 1 from chats where channel_key = $1 and account = m.recipient)
+                 and not exists (select 1 from accounts where channel_key = $1 and lid = $2)
+                 and exists (select 1 from channels where key = $1 and deleted_at is null)
+               group by recipient order by min(seq) limit $3";
+    let rows = db.rows(sql, args![channel, lid, i64::from(limit)]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Notes that a message was taken for its recipient: under both forms of the typed digits and of the account, as one chat.
 pub(super) async fn open(db: Db<'_>, locked: &mut Locked, seq: Seq, account: Option<&str>, now: Millis) -> Done<()> {
     // The chats of a channel that was deleted since are none of the one in its place.

@@ -308,6 +308,10 @@ impl Store for PgStore {
         })
     }
 
+    async fn unasked_recipients(&self, channel: ChannelKey, lid: String, limit: u32) -> Result<Vec<String>> {
+        plainly!(self.pool, db => chats::unasked(db, (channel, &lid), limit))
+    }
+
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
         transaction!(self.pool, db => queue::cancel_former(db, key, limit, now).await)
     }

@@ -108,6 +108,21 @@ pub(super) fn is_known(connection: &Connection, who: Who<'_>) -> rusqlite::Resul
     statement.exists(params![who.0, who.1])
 }
 
+/// Recipients of queued messages of whom nothing is known; none where somebody has this hidden id.
+pub(super) fn unasked(connection: &Connection, (channel, lid): Who<'_>, limit: u32) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "select recipient from
+             (select seq, recipient from messages indexed by messages_open
+              where channel_key = ?1 and status <= 1 and status = 0 order by seq limit 1000) m
+         where not exists (select 1 from accounts where channel_key = ?1 and phone = m.recipient)
+           and not exists (select 1 from chats where channel_key = ?1 and account = m.recipient)
+           and not exists (select 1 from accounts where channel_key = ?1 and lid = ?2)
+           and exists (select 1 from channels where key = ?1 and deleted_at is null)
+         group by recipient order by min(seq) limit ?3",
+    )?;
+    statement.query_map(params![channel, lid, limit], |row| row.get(0))?.collect()
+}
+
 /// Notes that a message was taken for its recipient: under both forms of the typed digits and of the account, as one chat.
 pub(super) fn open(
     writing: &mut Writing,

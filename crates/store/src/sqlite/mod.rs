@@ -329,6 +329,10 @@ impl Store for SqliteStore {
         self.write(move |writing| chats::note(writing, channel, &who)).await
     }
 
+    async fn unasked_recipients(&self, channel: ChannelKey, lid: String, limit: u32) -> Result<Vec<String>> {
+        self.readers.read(move |connection| chats::unasked(connection, (channel, &lid), limit)).await
+    }
+
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
         self.write(move |writing| queue::cancel_former(writing, key, limit, now)).await
     }

@@ -315,6 +315,10 @@ impl Store for Shaky {
         self.inner.note_chat(channel, who).await
     }
 
+    async fn unasked_recipients(&self, channel: ChannelKey, lid: String, limit: u32) -> Result<Vec<String>> {
+        self.inner.unasked_recipients(channel, lid, limit).await
+    }
+
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
         self.inner.cancel_former(key, limit, now).await
     }

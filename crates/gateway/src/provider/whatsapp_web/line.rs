@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::accounts::QUESTIONS;
+use super::accounts::{QUESTIONS, Searches};
 use super::events::{End, Events};
 use super::session_rows::SessionRows;
 use super::state::BETWEEN_LOGINS;
@@ -79,6 +79,7 @@ pub struct Line {
     pub(super) via: Via,
     /// How often numbers may be looked up.
     pub(super) questions: Bucket,
+    pub(super) searches: Searches,
     pub(super) pairing: watch::Sender<Pairing>,
     pub(super) up: watch::Sender<bool>,
     /// Until when the network restricts the channel.
@@ -131,6 +132,7 @@ impl Line {
             shared,
             via,
             questions: Bucket::new(Some(QUESTIONS)),
+            searches: Searches::default(),
             pairing: watch::Sender::new(Pairing::Idle),
             up: watch::Sender::new(false),
             restriction: watch::Sender::new(None),

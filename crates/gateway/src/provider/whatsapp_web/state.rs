@@ -207,11 +207,13 @@ impl Line {
     }
 
     /// Somebody wrote to us: they are no new recipient.
-    pub async fn was_written_to(&self, who: Person) {
+    pub async fn was_written_to(self: &Arc<Self>, who: Person) {
         let Some(who) = party(who).filter(|_| !self.is_forgotten()) else { return };
+        let hidden = who.lid().filter(|_| who.number().is_none()).map(str::to_owned);
         if let Err(error) = self.shared.store.note_chat(self.via.key, who).await {
             tracing::warn!(channel.id = %self.via.id, %error, "a chat could not be noted");
         }
+        hidden.into_iter().for_each(|lid| self.search_for(lid));
     }
 
     /// The session has ended. Gives when it is to be opened again, where that is not for a person to say.

@@ -3,7 +3,7 @@
 use fake_whatsapp::{ALL, Account, MadeUpReceipt, Refusal};
 use serde_json::Value;
 
-use super::{JOAO, KNOWN, MARIA, OWNER, Stage, TYPED, unix_seconds};
+use super::{JOAO, KNOWN, MARIA, NOBODY, OWNER, Stage, TYPED, unix_seconds};
 use crate::harness::wait_for;
 
 /// The hidden ids of the owner, of [`KNOWN`] and of [`JOAO`].
@@ -111,7 +111,6 @@ fn a_number_that_is_looked_up_releases_what_waits_for_it() {
     let other = "5511955554444";
     let (stage, waiting) = restricted(&[other]);
     stage.whatsapp.add_alias(other, ANA[1]);
-    stage.whatsapp.faults(|faults| faults.hidden = vec![ANA[1].to_owned()]);
     stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
     // Behind hers: what she wrote has been noted when this one goes.
     stage.whatsapp.add_contact("553199990008", "900000000000008");
@@ -121,6 +120,31 @@ fn a_number_that_is_looked_up_releases_what_waits_for_it() {
     assert_eq!(stage.message("vendas", &waiting[0])["status"], "QUEUED");
     stage.get(&format!("/v1/channels/vendas/accounts/{other}")).expect(200);
     stage.until("vendas", &waiting[0], "READ");
+}
+
+/// Who is named by their hidden id alone is found among those for whom messages wait.
+#[test]
+fn who_is_known_by_a_hidden_id_alone_releases_what_waits_for_them() {
+    let (stranger, other) = ("553199990008", "5511955554444");
+    let (stage, waiting) = restricted(&[stranger, NOBODY, other, stranger]);
+    stage.whatsapp.add_contact(stranger, "900000000000008");
+    stage.whatsapp.add_alias(other, ANA[1]);
+    stage.whatsapp.faults(|faults| faults.hidden = vec![ANA[1].to_owned()]);
+    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
+    stage.until("vendas", &waiting[2], "READ");
+    let asked = || [stranger, NOBODY, other].map(|number| stage.whatsapp.lookups().get(number).copied());
+    assert_eq!(asked(), [Some(1); 3], "each was asked for once");
+    // Who has been found, and who is nobody's recipient, cost no further questions.
+    let further = ["5511944443333", "5511933332222"].map(|number| stage.accept("vendas", number));
+    for _ in 0..2 {
+        stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
+    }
+    let again = stage.accept("vendas", other);
+    stage.until("vendas", &again, "READ");
+    assert_eq!(stage.whatsapp.lookups().get("5511944443333"), None);
+    for id in waiting.iter().take(2).chain(&waiting[3..]).chain(&further) {
+        assert_eq!(stage.message("vendas", id)["status"], "QUEUED");
+    }
 }
 
 /// Asks whose account a number is; then that account is gone, and the number leads to another one.
