@@ -12,13 +12,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::Country;
+use recado_store::sealed::KeyRing;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::cors::Origin;
-use crate::api::docs::Docs;
-use crate::api::json::UnknownFields;
-use crate::sealed::KeyRing;
+use crate::origin::Origin;
 
 /// Where the files are.
 #[derive(Debug, Clone, Args)]
@@ -96,6 +94,26 @@ pub struct NodeConfig {
     /// to the node that holds its line; without it they are answered 503 elsewhere
     #[arg(long, env = "RECADO_NODE_URL", hide_env_values = true, value_name = "URL")]
     pub node_url: Option<String>,
+}
+
+/// Whether the server shows its documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Docs {
+    /// To everybody.
+    #[default]
+    On,
+    /// Not at all: the paths are unknown ones.
+    Off,
+}
+
+/// What to do with a field that the call does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum UnknownFields {
+    /// Refuse the call: a misspelled field that is silently dropped is lost data.
+    #[default]
+    Refuse,
+    /// Take the call, and name the field in `X-Ignored-Fields`.
+    Ignore,
 }
 
 /// What a process does.

@@ -182,13 +182,15 @@ impl Desk {
             Command::ReadNumber { institution, text } => {
                 Ok(person::number(&self.gateway, institution, &text)?.digits().into())
             }
-            Command::ShowPerson { query } => person::page(&self.gateway, query).await,
-            Command::ShowPersonOnSandbox { person, after } => person::on_sandbox(&self.gateway, person, after).await,
-            Command::ErasePerson { erasure } => person::erase(&self.gateway, erasure).await,
-            Command::ErasePersonOnSandbox { person, after } => {
-                person::erase_on_sandbox(&self.gateway, person, after).await
+            Command::ShowPerson { query } => Ok(person::page(&self.gateway, query).await?),
+            Command::ShowPersonOnSandbox { person, after } => {
+                Ok(person::on_sandbox(&self.gateway, person, after).await?)
             }
-            Command::ForgetErased => person::forget_erased(&self.gateway).await,
+            Command::ErasePerson { erasure } => Ok(person::erase(&self.gateway, erasure).await?),
+            Command::ErasePersonOnSandbox { person, after } => {
+                Ok(person::erase_on_sandbox(&self.gateway, person, after).await?)
+            }
+            Command::ForgetErased => Ok(person::forget_erased(&self.gateway).await?),
             command => manage(&self.gateway, command).await,
         }
     }

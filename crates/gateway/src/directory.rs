@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelType};
+use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelType, Via};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
 use recado_domain::phone::DefaultCountry;
+use recado_domain::rate_limit::Quota;
 use recado_store::StoreError;
-use recado_store::postgres::PgStore;
+use recado_store::nodes::SharedQuota;
 
-use crate::api::rate_limit::{Calls, KeyLimit, Quota};
-use crate::provider::Via;
+use crate::rate_limit::{Calls, KeyLimit};
 
 /// A key with what changes from call to call.
 pub struct KeyEntry {
@@ -65,7 +65,12 @@ impl KeyEntry {
 
     /// Counts a call, also among those of every key that this one comes from: keys that make keys gain no calls. Gives
     /// the tightest of their limits.
-    pub async fn take(&self, calls: Calls, now: Millis, nodes: Option<&PgStore>) -> Result<Option<Quota>, StoreError> {
+    pub async fn take(
+        &self,
+        calls: Calls,
+        now: Millis,
+        nodes: Option<&dyn SharedQuota>,
+    ) -> Result<Option<Quota>, StoreError> {
         let mut tightest: Option<Quota> = None;
         // The eldest first: a call that a parent's limit refuses takes nothing of the child's.
         let line: Vec<_> = self.line().collect();

@@ -7,6 +7,8 @@ use anyhow::{Context, bail};
 use recado_domain::clock::{Clock, Entropy, NewIds};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::Country;
+use recado_store::lease::{Leases, Notices};
+use recado_store::nodes::ClusterStore;
 use recado_store::postgres::PgStore;
 use recado_store::receipts::Receipts;
 use recado_store::sqlite::{self, SqliteStore};
@@ -15,21 +17,21 @@ use secrecy::SecretString;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::intake::Intake;
-use crate::api::rate_limit::FailedLogins;
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::cluster::Cluster;
-use crate::cluster::leases::Leases;
+use crate::cluster::{Cluster, Nodes, Parts, Standalone};
 use crate::commits::InMemory;
 use crate::config::Behaviour;
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
+use crate::intake::Intake;
 use crate::provider::Providers;
-use crate::provider::cloud_api::{CloudApi, Graph};
+use crate::provider::cloud_api::{CloudApi, Graph, StoredLinks};
 use crate::provider::sandbox::Sandbox;
 #[cfg(feature = "whatsapp-web")]
 use crate::provider::whatsapp_web::WhatsAppWeb;
-use crate::sealed::KeyRing;
+use recado_store::sealed::KeyRing;
+
+use crate::rate_limit::FailedLogins;
 
 /// The store's file in the data directory.
 pub const STORE_FILE: &str = "recado.db";
@@ -47,7 +49,9 @@ pub struct Gateway {
     pub providers: Arc<Providers>,
     pub dispatcher: Dispatcher,
     /// The other nodes, where the store is one that can be shared.
-    pub cluster: Option<Arc<Cluster>>,
+    pub nodes: Arc<dyn Nodes>,
+    /// How channels are linked to Meta, as it is stored.
+    pub links: StoredLinks,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     /// Seals and opens secrets; empty where no key was given.
@@ -58,7 +62,7 @@ pub struct Gateway {
     /// Seats for those who follow events.
     pub followers: Arc<Semaphore>,
     /// Institutions, keys and channels are changed one at a time, so that the directory hears of changes in the order of the store.
-    pub changes: Mutex<()>,
+    pub changes: Arc<Mutex<()>>,
     /// A key was used for the first time since uses were written down.
     pub key_used: Notify,
     /// The server is about to end.
@@ -71,10 +75,12 @@ impl Gateway {
         let graph = Graph::new(&behaviour.graph_url, &behaviour.graph_version)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let Opened { store, sandbox, cluster } = open_store(data_dir, &behaviour, clock.clone()).await?;
-        let leases = cluster.as_ref().map_or_else(Leases::alone, |cluster| cluster.leases.clone());
+        let Opened { store, sandbox, shared } = open_store(data_dir, &behaviour, clock.clone()).await?;
+        let notices = Arc::new(Notices::default());
+        let leases = if shared.is_some() { Leases::shared(notices.clone()) } else { Leases::alone() };
         let cloud_api = Arc::new(CloudApi::new(graph, store.clone(), leases.clone()));
         let secrets = Arc::new(secrets);
+        let links = StoredLinks::new(Some(cloud_api.clone()), secrets.clone());
         let providers = Providers::new(Arc::new(sandbox)).with_cloud_api(cloud_api);
         #[cfg(feature = "whatsapp-web")]
         let providers = providers.with_whatsapp_web(Arc::new(WhatsAppWeb::new(
@@ -87,8 +93,21 @@ impl Gateway {
         let providers = Arc::new(providers);
         let directory = Arc::new(read_directory(&*store).await?);
         let chance = (clock.clone(), entropy.clone());
-        let dispatcher = Dispatcher::new(store.clone(), providers.clone(), directory.clone(), chance, leases);
+        let dispatcher = Dispatcher::new(store.clone(), providers.clone(), directory.clone(), chance, leases.clone());
         store.follow(Arc::new(InMemory { directory: directory.clone(), dispatcher: dispatcher.clone() }));
+        let (changes, stop) = (Arc::<Mutex<()>>::default(), CancellationToken::new());
+        let nodes = nodes(shared, &store, &leases, |store| Parts {
+            store,
+            leases: leases.clone(),
+            notices,
+            directory: directory.clone(),
+            dispatcher: dispatcher.clone(),
+            providers: providers.clone(),
+            links: links.clone(),
+            clock: clock.clone(),
+            changes: changes.clone(),
+            stop: stop.clone(),
+        });
         Ok(Arc::new(Self {
             failed_logins: FailedLogins::new(behaviour.auth_failures),
             intake: Intake::default(),
@@ -97,14 +116,15 @@ impl Gateway {
             directory,
             providers,
             dispatcher,
-            cluster,
+            nodes,
+            links,
             clock,
             entropy,
             secrets,
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
-            changes: Mutex::default(),
+            changes,
             key_used: Notify::new(),
-            stop: CancellationToken::new(),
+            stop,
         }))
     }
 
@@ -125,9 +145,7 @@ impl Gateway {
 
     /// Writes what is left and closes the files.
     pub async fn close(&self) {
-        if let Some(cluster) = &self.cluster {
-            cluster.close().await;
-        }
+        self.nodes.close().await;
         self.store.close().await;
         self.providers.sandbox().close().await;
     }
@@ -154,11 +172,32 @@ async fn read_directory(store: &dyn Store) -> Result<Directory, StoreError> {
     Ok(directory)
 }
 
+/// The other nodes, or that there are none.
+fn nodes(
+    shared: Option<Shared>,
+    store: &Arc<dyn Store>,
+    leases: &Arc<Leases>,
+    parts: impl FnOnce(Arc<dyn ClusterStore>) -> Parts,
+) -> Arc<dyn Nodes> {
+    match shared {
+        None => Arc::new(Standalone::new(store.clone(), leases.clone())),
+        Some(Shared { store, version, secret }) => Arc::new(Cluster::new(parts(store), version, secret)),
+    }
+}
+
 /// What a gateway stands on.
 struct Opened {
     store: Arc<dyn Store>,
     sandbox: Sandbox,
-    cluster: Option<Arc<Cluster>>,
+    shared: Option<Shared>,
+}
+
+/// A store that other nodes share.
+struct Shared {
+    store: Arc<dyn ClusterStore>,
+    /// The number of the last change that the directory has.
+    version: i64,
+    secret: SecretString,
 }
 
 async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock>) -> anyhow::Result<Opened> {
@@ -168,12 +207,12 @@ async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock
         let store = Arc::new(PgStore::open(url, direct_url, connections).await.context("cannot open the database")?);
         let sandbox = Sandbox::on_postgres(store.database(), pacing, clock)?;
         // Before keys and channels are read: what changes meanwhile is read again.
-        let seen = store.directory_version().await?;
+        let version = store.directory_version().await?;
         let secret = SecretString::from(store.secret().await?);
-        let cluster = Some(Arc::new(Cluster::new(store.clone(), seen, secret)));
-        return Ok(Opened { store, sandbox, cluster });
+        let shared = Some(Shared { store: store.clone(), version, secret });
+        return Ok(Opened { store, sandbox, shared });
     }
     let store = Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
     let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), pacing, clock)?;
-    Ok(Opened { store, sandbox, cluster: None })
+    Ok(Opened { store, sandbox, shared: None })
 }

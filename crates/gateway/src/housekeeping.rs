@@ -37,7 +37,7 @@ pub async fn purge(gateway: Arc<Gateway>) {
 }
 
 async fn purge_hourly(gateway: &Gateway) {
-    if gateway.cluster.is_some() {
+    if gateway.nodes.are_shared() {
         // Until it is known which of the nodes does it.
         tokio::time::sleep(JOINED).await;
     }
@@ -51,9 +51,7 @@ async fn purge_hourly(gateway: &Gateway) {
 
 async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
     // One of the nodes is enough.
-    if let Some(cluster) = &gateway.cluster
-        && !cluster.is_first().await?
-    {
+    if !gateway.nodes.is_first().await? {
         return Ok(());
     }
     let now = gateway.clock.now();

@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
-use crate::api::auth::Peer;
 use crate::api::error::CloseConnection;
+use crate::rate_limit::Peer;
 use call::Call;
 use waits::{Over, Waits, Watch};
 

@@ -43,7 +43,7 @@ async fn scan(gateway: &Gateway) -> Result<(), StoreError> {
         if stranded.is_empty() {
             return Ok(());
         }
-        tokio::time::sleep(if gateway.cluster.is_some() { BETWEEN_SHARED } else { BETWEEN }).await;
+        tokio::time::sleep(if gateway.nodes.are_shared() { BETWEEN_SHARED } else { BETWEEN }).await;
         let now = look(gateway).await?;
         stranded.retain(|channel| now.contains(channel));
     }
@@ -57,15 +57,6 @@ async fn scan(gateway: &Gateway) -> Result<(), StoreError> {
 
 /// The channels of this process that have open messages and no task.
 async fn look(gateway: &Gateway) -> Result<HashSet<ChannelKey>, StoreError> {
-    let open: Vec<ChannelKey> = match &gateway.cluster {
-        None => gateway.store.open_channels().await?,
-        Some(cluster) => match cluster.node_id() {
-            Some(node) => {
-                let held = cluster.store.held_with_work(node, gateway.clock.now()).await?;
-                held.into_iter().map(|(channel, _)| channel).collect()
-            }
-            None => Vec::new(),
-        },
-    };
+    let open = gateway.nodes.open_channels().await?;
     Ok(open.into_iter().filter(|channel| gateway.dispatcher.lacks_task(*channel)).collect())
 }

@@ -1,5 +1,7 @@
 //! How an operation of the store fails, and whether the store works.
 
+use recado_domain::error::AppError;
+
 /// Why the store could not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -23,4 +25,16 @@ pub enum Health {
     Up,
     /// It does not, for this reason; it keeps trying to come back.
     Down(String),
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Overloaded | StoreError::Fenced => Self::Unavailable,
+            StoreError::Refused(reason) => {
+                tracing::error!(reason, "the store refused an operation");
+                Self::Internal
+            }
+        }
+    }
 }

@@ -9,12 +9,15 @@ mod conformance;
 mod error;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
+pub mod lease;
 mod line;
+pub mod nodes;
 pub mod person;
 pub mod postgres;
 #[cfg(test)]
 mod queue_model;
 pub mod receipts;
+pub mod sealed;
 pub mod sqlite;
 pub mod sqlkit;
 

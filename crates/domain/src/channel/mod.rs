@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::api_key::Environment;
 
 pub use link::{Link, LinkRest};
-pub use record::{Channel, ChannelKey, Epoch, Held, NewChannel};
+pub use record::{Channel, ChannelKey, Epoch, Held, NewChannel, Via};
 pub use session::{SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};
 
 /// What stands behind a channel.

@@ -49,6 +49,14 @@ impl Channel {
     }
 }
 
+/// The channel that a message leaves by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Via {
+    pub key: ChannelKey,
+    pub institution: InstitutionId,
+    pub id: ChannelId,
+}
+
 /// A channel to be made.
 #[derive(Debug, Clone)]
 pub struct NewChannel {

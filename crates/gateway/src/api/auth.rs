@@ -3,7 +3,6 @@
 //! A handler that names [`Caller`] with a scope among its arguments cannot be reached without a key that has it.
 
 use std::marker::PhantomData;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -16,18 +15,14 @@ use recado_domain::api_key::{Environment, Grant, Scope, Scopes, SecretKey};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
+use recado_domain::rate_limit::Quota;
 use recado_store::StoreError;
 
 use super::error::ApiError;
 use super::forward;
-use super::rate_limit::{Calls, Quota};
-use crate::cluster::changes;
 use crate::directory::{ChannelEntry, KeyEntry};
 use crate::gateway::Gateway;
-
-/// The client's address, put on each request by the server.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub IpAddr);
+use crate::rate_limit::{Calls, Peer};
 
 /// Who calls. It stands among a request's extensions, which nothing on the wire reaches: only this file puts it there.
 #[derive(Clone, Copy)]
@@ -66,7 +61,7 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         gateway.key_used.notify_one();
     }
     let calls = if looks_only(request.method()) { Calls::Reads } else { Calls::Sends };
-    let nodes = gateway.cluster.as_ref().map(|cluster| &*cluster.store);
+    let nodes = gateway.nodes.quota();
     // A call that another node has handed on was counted there.
     let counted = forward::is_from_node(&gateway, request.headers());
     let quota = match if counted { Ok(None) } else { entry.take(calls, now, nodes).await } {
@@ -77,9 +72,9 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         ApiError::RateLimited(retry_after).into_response()
     } else {
         // Another node may just have made it.
-        if gateway.cluster.is_some()
+        if gateway.nodes.are_shared()
             && names_unknown(&gateway, &entry.key, &request)
-            && let Err(error) = changes::try_take(&gateway).await
+            && let Err(error) = gateway.nodes.refresh().await
         {
             return ApiError::from(error).into_response();
         }
@@ -106,7 +101,7 @@ async fn find(
 ) -> Result<Option<Arc<KeyEntry>>, StoreError> {
     let guesses = peer.is_some_and(|Peer(address)| gateway.failed_logins.is_spent(address, now));
     if gateway.directory.key(hash).is_none() && !guesses {
-        changes::try_take(gateway).await?;
+        gateway.nodes.refresh().await?;
     }
     Ok(gateway.directory.key(hash))
 }

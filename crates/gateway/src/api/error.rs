@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use recado_domain::error::AppError;
 use recado_domain::field_errors::{FieldError, FieldErrors};
 use recado_store::StoreError;
 use serde::Serialize;
@@ -182,15 +183,34 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<AppError> for ApiError {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Validation(errors) => Self::Validation(errors),
+            AppError::RateLimited(seconds) => Self::RateLimited(seconds),
+            AppError::ChannelNotFound => Self::ChannelNotFound,
+            AppError::MessageNotFound => Self::MessageNotFound,
+            AppError::ApiKeyNotFound => Self::ApiKeyNotFound,
+            AppError::InstitutionNotFound => Self::InstitutionNotFound,
+            AppError::ChannelNotConnected => Self::ChannelNotConnected,
+            AppError::ChannelExists => Self::ChannelExists,
+            AppError::ChannelReserved => Self::ChannelReserved,
+            AppError::TooManyKeys => Self::TooManyKeys,
+            AppError::MessageNotCancellable => Self::MessageNotCancellable,
+            AppError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
+            AppError::NotImplemented => Self::NotImplemented,
+            AppError::WhatsAppWebMissing => Self::WhatsAppWebMissing,
+            AppError::SecretKeyMissing => Self::SecretKeyMissing,
+            AppError::QueueFull => Self::QueueFull,
+            AppError::Unavailable => Self::Unavailable,
+            AppError::Internal => Self::Internal,
+        }
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_) | StoreError::Overloaded | StoreError::Fenced => Self::Unavailable,
-            StoreError::Refused(reason) => {
-                tracing::error!(reason, "the store refused an operation");
-                Self::Internal
-            }
-        }
+        AppError::from(error).into()
     }
 }
 

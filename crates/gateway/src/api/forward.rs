@@ -21,13 +21,14 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::error_chain::causes;
 use recado_store::StoreError;
-use recado_store::postgres::Node;
+use recado_store::nodes::Node;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::auth::Known;
 use super::error::ApiError;
 use super::path::Ids;
+use crate::cluster::Holder;
 use crate::gateway::Gateway;
 use crate::outbound::BaseUrl;
 
@@ -71,14 +72,13 @@ pub async fn to_holder(State(gateway): State<Arc<Gateway>>, ids: Ids<1>, request
 
 /// Whether another node has handed the call on.
 pub(super) fn is_from_node(gateway: &Gateway, headers: &HeaderMap) -> bool {
-    let Some((cluster, given)) = gateway.cluster.as_ref().zip(headers.get(FORWARDED)) else { return false };
+    let Some((secret, given)) = gateway.nodes.secret().zip(headers.get(FORWARDED)) else { return false };
     // By their hashes, so that the time it takes says nothing of the secret.
-    Sha256::digest(given) == Sha256::digest(cluster.secret.expose_secret())
+    Sha256::digest(given) == Sha256::digest(secret.expose_secret())
 }
 
 /// The channel of a call about its line, where this node does not hold it.
 fn elsewhere(gateway: &Gateway, Ids([id]): &Ids<1>, request: &Request) -> Option<ChannelKey> {
-    let cluster = gateway.cluster.as_ref()?;
     let known = request.extensions().get::<Known>()?;
     let path = request.extensions().get::<MatchedPath>()?;
     // To look at a channel, or to change its settings, is no matter of its line.
@@ -86,29 +86,16 @@ fn elsewhere(gateway: &Gateway, Ids([id]): &Ids<1>, request: &Request) -> Option
         return None;
     }
     let entry = gateway.directory.find(known.institution, known.grant.environment, id)?;
-    let of_line = entry.kind == ChannelType::WhatsAppWeb && cluster.leases.epoch(entry.via.key).is_none();
+    let of_line = entry.kind == ChannelType::WhatsAppWeb && gateway.nodes.leases().epoch(entry.via.key).is_none();
     of_line.then_some(entry.via.key)
 }
 
-/// Who holds a channel.
-enum Holder {
-    Here,
-    There(Node),
-    /// No node sends for such channels.
-    Nobody,
-}
-
-/// Looks for a while: the channel may be new, or just changing hands.
+/// Looks for a while who holds the channel: it may be new, or just changing hands.
 async fn holder(gateway: &Gateway, channel: ChannelKey) -> Result<Holder, StoreError> {
-    let Some(cluster) = &gateway.cluster else { return Ok(Holder::Here) };
     for _ in 0..LOOKS {
-        if cluster.leases.epoch(channel).is_some() {
-            return Ok(Holder::Here);
-        }
-        // This node itself, where it has just taken the channel, or gives it back.
-        let own = cluster.node_id();
-        if let Some(node) = cluster.store.holder(channel).await?.filter(|node| Some(node.id) != own) {
-            return Ok(Holder::There(node));
+        let holder = gateway.nodes.holder(channel).await?;
+        if !matches!(holder, Holder::Nobody) {
+            return Ok(holder);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
@@ -116,7 +103,7 @@ async fn holder(gateway: &Gateway, channel: ChannelKey) -> Result<Holder, StoreE
 }
 
 async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result<Response, ApiError> {
-    let Some(cluster) = &gateway.cluster else { return Err(ApiError::Unavailable) };
+    let Some(secret) = gateway.nodes.secret() else { return Err(ApiError::Unavailable) };
     let Some(address) = node.address.as_deref().and_then(|address| BaseUrl::parse("node_url", address).ok()) else {
         tracing::warn!(node = node.id, "a call is another node's, which says no address (RECADO_NODE_URL)");
         return Err(ApiError::Unavailable);
@@ -126,7 +113,7 @@ async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result
     let headers = request.headers_mut();
     leave_connection(headers);
     headers.remove(HOST);
-    let secret = HeaderValue::from_str(cluster.secret.expose_secret()).map_err(|_| ApiError::Unavailable)?;
+    let secret = HeaderValue::from_str(secret.expose_secret()).map_err(|_| ApiError::Unavailable)?;
     headers.insert(FORWARDED, secret);
     let answer = tokio::time::timeout(ANSWER, client(&address)?.request(request)).await;
     let answer =

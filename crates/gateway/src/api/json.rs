@@ -22,8 +22,8 @@ use serde_json::value::RawValue;
 
 use super::auth::Known;
 use super::error::ApiError;
-use super::intake::Room;
 use crate::gateway::Gateway;
+use crate::intake::Room;
 
 /// The type of what is answered. JSON is always UTF-8, but some clients, such as PowerShell 5.1, read a text without a charset
 /// as Latin-1.
@@ -124,16 +124,6 @@ fn is_json(headers: &HeaderMap) -> bool {
         !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
     });
     json && utf8
-}
-
-/// What to do with a field that the call does not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum UnknownFields {
-    /// Refuse the call: a misspelled field that is silently dropped is lost data.
-    #[default]
-    Refuse,
-    /// Take the call, and name the field in `X-Ignored-Fields`.
-    Ignore,
 }
 
 impl JsonBody {

@@ -9,13 +9,11 @@ pub mod docs;
 pub mod error;
 mod forward;
 mod health;
-pub mod intake;
 pub mod json;
 mod messages;
 pub mod openapi;
 pub mod path;
 pub mod query;
-pub mod rate_limit;
 mod request_id;
 mod route;
 mod sandbox;
@@ -27,15 +25,17 @@ use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 
+use crate::config::Docs;
 use crate::gateway::Gateway;
-use docs::Docs;
 use error::ApiError;
 use route::{Access, Route, keyed, open, page};
 
 /// Every route, with its handlers and what the OpenAPI document says of them.
 pub fn routes() -> Vec<Route> {
+    use api_keys as keys;
+
+    use channels::{act, connect};
     use messages::{cancel, send_contact, vcard};
-    use {api_keys as keys, channels::act, channels::connect};
     vec![
         keyed("/v1/channels/{channelId}/messages/contact").post(send_contact::send_contact, send_contact::describe),
         keyed("/v1/channels/{channelId}/messages").get(messages::list::list, messages::list::describe),

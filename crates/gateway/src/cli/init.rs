@@ -12,6 +12,7 @@ use recado_store::sqlkit::sqlite::look_at;
 use serde_json::json;
 
 use super::{Common, output};
+use crate::api::error::ApiError;
 use crate::config::{Behaviour, Database};
 use crate::control::AskError;
 use crate::gateway::{Gateway, STORE_FILE};
@@ -88,7 +89,7 @@ async fn found(dir: &Path, behaviour: Behaviour, name: &str) -> Result<Founded> 
             bail!("there are institutions in the database already: `recado institutions create` makes further ones");
         }
         let made = institutions::found(&gateway, name, Some(DEFAULT_RATE_LIMIT), DefaultCountry::Server).await;
-        made.map_err(|error| AskError::from(&error).into())
+        made.map_err(|error| AskError::from(&ApiError::from(error)).into())
     };
     let made = made.await;
     gateway.close().await;

@@ -4,13 +4,13 @@ use std::io::IsTerminal;
 
 use anyhow::Result;
 use clap::Subcommand;
+use recado_store::sealed::new_key;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::{Common, Exit, operate, output};
 use crate::clock::SystemEntropy;
 use crate::control::Command as Control;
-use crate::sealed::new_key;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use recado_domain::channel::ChannelType;
 use recado_store::StoreError;
-use recado_store::postgres::{self, NewNode};
+use recado_store::nodes::NewNode;
+use recado_store::postgres;
+use recado_store::sealed::KeyRing;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,10 +21,9 @@ use crate::gateway::{self, Gateway};
 use crate::lock::{DataDirLock, make_private};
 use crate::log::Log;
 use crate::operations::links;
-use crate::sealed::KeyRing;
 use crate::server::Limits;
 use crate::shutdown::Signals;
-use crate::{cluster, commits, housekeeping, server, stranded};
+use crate::{housekeeping, outages, server, stranded};
 
 pub async fn run(config: Config) -> Exit {
     let log = Log::start(&config.log);
@@ -82,7 +83,7 @@ async fn serve(config: Config) -> Result<()> {
         // What was cut off is taken up at the next start, or by another node, as after a crash.
         tracing::warn!("stopping took too long");
         hurry.cancel();
-        cluster::abandon(&gateway).await;
+        gateway.nodes.abandon().await;
     }
     gateway.close().await;
     drop(lock);
@@ -109,19 +110,19 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     let opens = links::take_up(gateway).await.context("cannot read how channels are linked")?;
     background.spawn(housekeeping::purge(gateway.clone()));
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
-    background.spawn(commits::follow_outages(gateway.clone()));
+    background.spawn(outages::follow(gateway.clone()));
     background.spawn(stranded::watch(gateway.clone()));
     // Before the queue: until a line is up, nothing of its channel is claimed.
     if let Some(web) = gateway.providers.whatsapp_web() {
-        web.start(&gateway.dispatcher);
-        if gateway.cluster.is_none() {
+        web.start(Arc::new(gateway.dispatcher.clone()));
+        if !gateway.nodes.are_shared() {
             take_up_lines(gateway).await.context("cannot read the channels")?;
         }
     }
     if config.node.has(Role::Dispatch) {
         gateway.dispatcher.start().await.context("cannot read the queue")?;
     }
-    cluster::start(gateway, node(config, gateway, opens), background);
+    gateway.nodes.start(node(config, gateway, opens), background);
     Ok(())
 }
 
@@ -133,7 +134,7 @@ async fn end(
     background: &TaskTracker,
     receipts_stop: &CancellationToken,
 ) {
-    let (served, ()) = tokio::join!(serving, cluster::leave(gateway));
+    let (served, ()) = tokio::join!(serving, gateway.nodes.leave());
     if let Err(error) = served {
         tracing::error!(%error, "the server broke off");
     }
@@ -141,9 +142,7 @@ async fn end(
     if let Some(web) = gateway.providers.whatsapp_web() {
         web.stop().await;
     }
-    if let Some(cluster) = &gateway.cluster {
-        cluster.close().await;
-    }
+    gateway.nodes.close().await;
     receipts_stop.cancel();
     housekeeping::write_key_uses(gateway).await;
     background.wait().await;

@@ -7,24 +7,22 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use recado_domain::channel::{ChannelKey, ChannelType};
 
-use super::leases::Leases;
-use crate::gateway::Gateway;
+use super::Parts;
 use crate::provider::pairing::Pairs;
 
 /// Lines that are taken up at a time; each asks the store a few things.
 const AT_ONCE: usize = 8;
 
 pub(super) struct Lines {
-    gateway: Arc<Gateway>,
-    leases: Arc<Leases>,
+    parts: Arc<Parts>,
     /// Channels whose lines are to be taken up. What fails stays here.
     wanted: Mutex<HashSet<ChannelKey>>,
     raising: tokio::sync::Mutex<()>,
 }
 
 impl Lines {
-    pub fn new(gateway: Arc<Gateway>, leases: Arc<Leases>) -> Self {
-        Self { gateway, leases, wanted: Mutex::default(), raising: tokio::sync::Mutex::default() }
+    pub fn new(parts: Arc<Parts>) -> Self {
+        Self { parts, wanted: Mutex::default(), raising: tokio::sync::Mutex::default() }
     }
 
     /// Takes up the lines of these channels.
@@ -35,26 +33,26 @@ impl Lines {
 
     /// Takes up what is to be up and is not yet, as long as no other node can have these lines.
     pub async fn raise(&self) {
-        let Some(web) = self.gateway.providers.whatsapp_web() else { return };
+        let Some(web) = self.parts.providers.whatsapp_web() else { return };
         let _one_at_a_time = self.raising.lock().await;
         let wanted: Vec<_> = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         let all = stream::iter(wanted).for_each_concurrent(AT_ONCE, |key| self.raise_one(&**web, key));
         tokio::select! {
             biased;
-            () = self.leases.until_unsure() => {}
+            () = self.parts.leases.until_unsure() => {}
             () = all => {}
         }
     }
 
     async fn raise_one(&self, web: &dyn Pairs, key: ChannelKey) {
         // Another node has just made it.
-        let Some(entry) = self.gateway.directory.channel(key) else { return };
-        if entry.kind == ChannelType::WhatsAppWeb && self.leases.epoch(key).is_some() {
+        let Some(entry) = self.parts.directory.channel(key) else { return };
+        if entry.kind == ChannelType::WhatsAppWeb && self.parts.leases.epoch(key).is_some() {
             if let Err(error) = web.take_up(&entry.via).await {
                 tracing::warn!(channel.id = %entry.via.id, %error, "a line could not be taken up");
                 return;
             }
-            if self.leases.epoch(key).is_none() {
+            if self.parts.leases.epoch(key).is_none() {
                 // It was put down while it was taken up.
                 web.disconnect(key).await;
             }
@@ -64,14 +62,14 @@ impl Lines {
 
     /// Closes the lines of these channels.
     pub async fn put_down(&self, channels: &[ChannelKey]) {
-        let Some(web) = self.gateway.providers.whatsapp_web() else { return };
+        let Some(web) = self.parts.providers.whatsapp_web() else { return };
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).retain(|key| !channels.contains(key));
         join_all(channels.iter().map(|key| web.disconnect(*key))).await;
     }
 
     /// Whether a person is just linking the channel's phone.
     pub fn is_being_linked(&self, channel: ChannelKey) -> bool {
-        let web = self.gateway.providers.whatsapp_web();
+        let web = self.parts.providers.whatsapp_web();
         web.is_some_and(|web| !web.pairing(channel).borrow().is_over())
     }
 }

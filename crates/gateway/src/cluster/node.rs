@@ -9,15 +9,15 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_store::StoreError;
-use recado_store::postgres::{NewNode, NodeId, Share};
+use recado_store::nodes::{NewNode, NodeId, Share};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Parts;
+use super::changes::Changes;
 use super::lines::Lines;
-use super::{Cluster, changes};
-use crate::gateway::Gateway;
 
 /// How long a node that says nothing keeps its channels, by the database's clock.
 const LEASE: Duration = Duration::from_secs(10);
@@ -47,8 +47,8 @@ pub(super) struct Node {
 }
 
 struct Shared {
-    gateway: Arc<Gateway>,
-    cluster: Arc<Cluster>,
+    parts: Arc<Parts>,
+    changes: Arc<Changes>,
     lines: Lines,
     new: NewNode,
     id: Mutex<Option<NodeId>>,
@@ -61,11 +61,11 @@ struct Shared {
 }
 
 impl Node {
-    pub fn start(gateway: Arc<Gateway>, cluster: Arc<Cluster>, new: NewNode) -> Self {
-        let lines = Lines::new(gateway.clone(), cluster.leases.clone());
+    pub fn start(parts: Arc<Parts>, changes: Arc<Changes>, new: NewNode) -> Self {
+        let lines = Lines::new(parts.clone());
         let (id, balance, has_news) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
         let (leaving, ended) = (CancellationToken::new(), CancellationToken::new());
-        let shared = Arc::new(Shared { gateway, cluster, lines, new, id, balance, has_news, leaving, ended });
+        let shared = Arc::new(Shared { parts, changes, lines, new, id, balance, has_news, leaving, ended });
         let task = tokio::sync::Mutex::new(tokio::spawn(shared.clone().live()));
         Self { shared, task }
     }
@@ -112,11 +112,11 @@ impl Shared {
         let _ended = self.ended.clone().drop_guard();
         while !self.leaving.is_cancelled() {
             let asked = Instant::now();
-            match self.cluster.store.join(&self.new, LEASE).await {
+            match self.parts.store.join(&self.new, LEASE).await {
                 Ok(id) => {
                     self.set_id(Some(id));
-                    self.cluster.leases.sure(asked + SURE);
-                    self.cluster.notices.free();
+                    self.parts.leases.sure(asked + SURE);
+                    self.parts.notices.free();
                     tracing::info!(node = id, "joined the nodes");
                     self.member(id).await;
                 }
@@ -146,9 +146,9 @@ impl Shared {
 
     /// Has nothing in hand any more.
     async fn break_off(&self) {
-        let held = self.cluster.leases.all();
-        self.cluster.leases.remove(&held);
-        self.gateway.dispatcher.drop_all(&held);
+        let held = self.parts.leases.all();
+        self.parts.leases.remove(&held);
+        self.parts.dispatcher.drop_all(&held);
         self.lines.put_down(&held).await;
     }
 
@@ -156,11 +156,11 @@ impl Shared {
     async fn leave(&self) {
         let Some(id) = self.id() else { return };
         let left = async {
-            if let Err(error) = self.cluster.store.leave(id).await {
+            if let Err(error) = self.parts.store.leave(id).await {
                 tracing::warn!(%error, "channels could not be given back; other nodes take them when the lease ends");
             }
-            self.cluster.notices.free();
-            self.cluster.notices.flush(&self.cluster.store).await;
+            self.parts.notices.free();
+            self.parts.notices.flush(&*self.parts.store).await;
         };
         // A database that is silent just now must not keep the process from its end.
         drop(tokio::time::timeout(HURRY, left).await);
@@ -174,9 +174,9 @@ impl Shared {
             tokio::time::sleep(wait).await;
             let asked = Instant::now();
             // A renewal whose answer takes longer than that is worth nothing.
-            match tokio::time::timeout(SURE, self.cluster.store.renew(id, LEASE)).await {
+            match tokio::time::timeout(SURE, self.parts.store.renew(id, LEASE)).await {
                 Ok(Ok(true)) => {
-                    self.cluster.leases.sure(asked + SURE);
+                    self.parts.leases.sure(asked + SURE);
                     wait = RENEW;
                 }
                 Ok(Ok(false)) => return,
@@ -192,12 +192,12 @@ impl Shared {
     /// Puts the lines down before another node may open them, and takes them up again when it is sure that none has.
     async fn watches(&self) {
         loop {
-            self.cluster.leases.until_unsure().await;
+            self.parts.leases.until_unsure().await;
             tracing::error!("the lease may have ended: nothing is sent until the database answers");
-            self.lines.put_down(&self.cluster.leases.all()).await;
-            self.cluster.leases.until_sure().await;
+            self.lines.put_down(&self.parts.leases.all()).await;
+            self.parts.leases.until_sure().await;
             tracing::info!("the lease is renewed: sending goes on");
-            self.lines.take_up(&self.cluster.leases.held()).await;
+            self.lines.take_up(&self.parts.leases.held()).await;
         }
     }
 
@@ -222,29 +222,29 @@ impl Shared {
             }
             while hand_overs.try_join_next().is_some() {}
         }
-        if let Err(error) = self.cluster.store.retire(id).await {
+        if let Err(error) = self.parts.store.retire(id).await {
             tracing::warn!(%error, "channels could not be taken or given back");
         }
-        self.clone().start_hand_over(&mut hand_overs, id, &self.cluster.leases.held());
+        self.clone().start_hand_over(&mut hand_overs, id, &self.parts.leases.held());
         while hand_overs.join_next().await.is_some() {}
     }
 
     /// Takes what is missing of this node's share, and gives what is over it.
     async fn balance(&self, id: NodeId, deleted: bool) -> Result<Vec<ChannelKey>, StoreError> {
-        self.cluster.store.nodes(Some(id)).await?;
-        let shares = self.cluster.store.shares(id).await?;
-        if shares.iter().map(|share| share.held).sum::<usize>() != self.cluster.leases.all().len() {
+        self.parts.store.nodes(Some(id)).await?;
+        let shares = self.parts.store.shares(id).await?;
+        if shares.iter().map(|share| share.held).sum::<usize>() != self.parts.leases.all().len() {
             // An answer was lost.
             self.reconcile(id).await?;
         }
         let mut surplus = Vec::new();
         for share in shares.into_iter().filter(|share| self.new.types.contains(&share.kind)) {
             if deleted {
-                let gained = self.cluster.store.take_deleted(id, share.kind).await?;
+                let gained = self.parts.store.take_deleted(id, share.kind).await?;
                 self.gained(id, &gained).await?;
             }
             if share.mine < share.fair() {
-                let gained = self.cluster.store.take(id, share.kind, share.fair() - share.mine).await?;
+                let gained = self.parts.store.take(id, share.kind, share.fair() - share.mine).await?;
                 self.gained(id, &gained).await?;
             } else {
                 surplus.extend(self.surplus(share));
@@ -257,13 +257,13 @@ impl Shared {
 
     /// What the database says that this node holds is what it holds.
     async fn reconcile(&self, id: NodeId) -> Result<(), StoreError> {
-        let leases = &self.cluster.leases;
+        let leases = &self.parts.leases;
         // Before the question: what is given back while it is asked may still be in the answer, and is not gained by that.
         let known = leases.epochs();
-        let told: HashMap<_, _> = self.cluster.store.held(id).await?.into_iter().collect();
+        let told: HashMap<_, _> = self.parts.store.held(id).await?.into_iter().collect();
         let lost: Vec<_> = leases.all().into_iter().filter(|key| !told.contains_key(key)).collect();
         leases.remove(&lost);
-        self.gateway.dispatcher.drop_all(&lost);
+        self.parts.dispatcher.drop_all(&lost);
         self.lines.put_down(&lost).await;
         let gained = told.into_iter().filter(|(key, epoch)| known.get(key) != Some(epoch));
         self.gained(id, &gained.collect::<Vec<_>>()).await
@@ -275,15 +275,15 @@ impl Shared {
         }
         tracing::info!(node = id, channels = gained.len(), "channels taken");
         // They may be newer than what this node knows.
-        changes::take(&self.gateway).await;
-        self.cluster.leases.add(gained);
+        self.changes.take().await;
+        self.parts.leases.add(gained);
         self.has_news.store(true, Ordering::Relaxed);
         let keys: Vec<_> = gained.iter().map(|(key, _)| *key).collect();
         let resends = |key: &&ChannelKey| {
-            let entry = self.gateway.directory.channel(**key);
+            let entry = self.parts.directory.channel(**key);
             entry.is_some_and(|entry| entry.settings().resend_after().is_some())
         };
-        keys.iter().filter(resends).for_each(|key| self.gateway.dispatcher.wake(*key));
+        keys.iter().filter(resends).for_each(|key| self.parts.dispatcher.wake(*key));
         // Before lines: channels that have none are not to wait for them.
         let woken = self.wake(id).await;
         self.lines.take_up(&keys).await;
@@ -293,9 +293,9 @@ impl Shared {
     /// Wakes the channels that came with work. What fails is done by the next look.
     async fn wake(&self, id: NodeId) -> Result<(), StoreError> {
         if self.has_news.load(Ordering::Relaxed) {
-            let work = self.cluster.store.held_with_work(id, self.gateway.clock.now()).await?;
+            let work = self.parts.store.held_with_work(id, self.parts.clock.now()).await?;
             self.has_news.store(false, Ordering::Relaxed);
-            work.into_iter().for_each(|(key, _)| self.gateway.dispatcher.wake_if_idle(key));
+            work.into_iter().for_each(|(key, _)| self.parts.dispatcher.wake_if_idle(key));
         }
         Ok(())
     }
@@ -303,19 +303,19 @@ impl Shared {
     /// What this node holds over its share, beside what it is already giving back.
     fn surplus(&self, share: Share) -> Vec<ChannelKey> {
         let counts = |key: &ChannelKey| {
-            let entry = self.gateway.directory.channel(*key);
+            let entry = self.parts.directory.channel(*key);
             entry.is_some_and(|entry| entry.kind == share.kind && !entry.is_deleted())
         };
-        let mut surplus: Vec<_> = self.cluster.leases.held().into_iter().filter(counts).collect();
+        let mut surplus: Vec<_> = self.parts.leases.held().into_iter().filter(counts).collect();
         // Those without work first: nobody waits for them. A person waits for one that is just being linked.
-        surplus.sort_by_cached_key(|key| (self.lines.is_being_linked(*key), self.gateway.dispatcher.works_on(*key)));
+        surplus.sort_by_cached_key(|key| (self.lines.is_being_linked(*key), self.parts.dispatcher.works_on(*key)));
         surplus.truncate(surplus.len().saturating_sub(share.fair()));
         surplus
     }
 
     /// From now on these are not claimed; they are given back beside the looks.
     fn start_hand_over(self: Arc<Self>, hand_overs: &mut JoinSet<()>, id: NodeId, channels: &[ChannelKey]) {
-        let leaving = self.cluster.leases.leave(channels);
+        let leaving = self.parts.leases.leave(channels);
         if !leaving.is_empty() {
             hand_overs.spawn(async move { self.hand_over(id, leaving).await });
         }
@@ -325,13 +325,13 @@ impl Shared {
     /// opened there.
     async fn hand_over(&self, id: NodeId, channels: Vec<(ChannelKey, Epoch)>) {
         let idle = |(key, epoch)| async move {
-            self.gateway.dispatcher.let_go(key).await;
+            self.parts.dispatcher.let_go(key).await;
             self.lines.put_down(&[key]).await;
             (key, epoch)
         };
         let mut idle = channels.into_iter().map(idle).collect::<FuturesUnordered<_>>().ready_chunks(AT_ONCE);
         while let Some(channels) = idle.next().await {
-            while let Err(error) = self.cluster.store.give_back(id, &channels).await {
+            while let Err(error) = self.parts.store.give_back(id, &channels).await {
                 tracing::warn!(%error, "channels could not be taken or given back");
                 if self.leaving.is_cancelled() {
                     // All that is left is given back with the node's row, or when its lease ends.
@@ -341,8 +341,8 @@ impl Shared {
             }
             tracing::info!(node = id, channels = channels.len(), "channels given back");
             // Only now: until then the database has them as this node's.
-            self.cluster.leases.left(&channels);
-            self.cluster.notices.free();
+            self.parts.leases.left(&channels);
+            self.parts.notices.free();
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Clock, Entropy};
+use recado_store::lease::{Leases, WakeReason, Waker};
 use recado_store::{Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
@@ -20,7 +21,6 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cluster::leases::Leases;
 use crate::directory::Directory;
 use crate::provider::Providers;
 
@@ -55,15 +55,6 @@ struct Signal {
     news: AtomicBool,
     /// A message waits that holds all behind it: of what is accepted meanwhile the task need not hear.
     holds_all: AtomicBool,
-}
-
-/// Why a channel may have something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
-    /// A message was accepted. It stands behind all others.
-    Accepted,
-    /// Anything else: what waited may go out now.
-    Changed,
 }
 
 struct Task {
@@ -121,11 +112,11 @@ impl Dispatcher {
 
     /// Says that a channel may have something to do, here or at the node that holds it.
     pub fn wake(&self, channel: ChannelKey) {
-        self.tell(channel, News::Changed);
+        self.tell(channel, WakeReason::Changed);
     }
 
-    /// The same, with what is new.
-    pub fn tell(&self, channel: ChannelKey, news: News) {
+    /// The same, with the reason.
+    pub fn tell(&self, channel: ChannelKey, news: WakeReason) {
         let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // Under this lock: whoever gives the channel back ends the task that he then finds.
         let Some(epoch) = self.shared.leases.epoch(channel) else {
@@ -143,7 +134,7 @@ impl Dispatcher {
             }
         });
         let signal = &task.or_insert_with(|| self.shared.clone().task(channel, epoch)).signal;
-        if news == News::Accepted && signal.holds_all.load(Ordering::Acquire) {
+        if news == WakeReason::Accepted && signal.holds_all.load(Ordering::Acquire) {
             return;
         }
         signal.news.store(true, Ordering::Release);
@@ -201,6 +192,12 @@ impl Dispatcher {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+    }
+}
+
+impl Waker for Dispatcher {
+    fn wake(&self, channel: ChannelKey) {
+        self.tell(channel, WakeReason::Changed);
     }
 }
 

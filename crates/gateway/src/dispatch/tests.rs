@@ -87,7 +87,7 @@ impl Stand {
 
     async fn accept(&self, recipient: &str) -> MessageId {
         let id = self.ground.accept(self.channel, recipient).await;
-        self.dispatcher.tell(self.channel, News::Accepted);
+        self.dispatcher.tell(self.channel, WakeReason::Accepted);
         id
     }
 
@@ -382,7 +382,7 @@ async fn no_notice_is_lost() {
         tokio::spawn(async move {
             for _ in 0..EACH {
                 let id = stand.ground.accept(channel, "551").await;
-                stand.dispatcher.tell(channel, News::Accepted);
+                stand.dispatcher.tell(channel, WakeReason::Accepted);
                 // So that lines run empty, and tasks end, over and over.
                 stand.network.until_handed(id).await;
             }

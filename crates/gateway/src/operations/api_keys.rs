@@ -8,10 +8,9 @@ use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
 use recado_domain::text;
 
-use crate::api::error::ApiError;
-use crate::cluster::changes;
 use crate::directory::KeyEntry;
 use crate::gateway::Gateway;
+use recado_domain::error::AppError;
 
 /// A key to be made.
 pub struct NewKey {
@@ -39,7 +38,7 @@ pub async fn create(
     gateway: &Gateway,
     institution: InstitutionId,
     new: NewKey,
-) -> Result<(ApiKey, SecretKey), ApiError> {
+) -> Result<(ApiKey, SecretKey), AppError> {
     let secret = loop {
         // Too few usable bytes among 64 happens about never; then others are drawn.
         if let Some(secret) = SecretKey::new(new.grant.environment, &secret::<64>(&*gateway.entropy)) {
@@ -59,18 +58,18 @@ pub async fn create(
         revoked_at: None,
     };
     // Another node may have made some.
-    changes::try_take(gateway).await?;
+    gateway.nodes.refresh().await?;
     let _one_at_a_time = gateway.changes.lock().await;
     let valid = gateway.directory.keys(institution, key.grant.environment);
     if valid.iter().filter(|entry| entry.is_valid(key.created_at)).count() >= KEYS_LIMIT {
-        return Err(ApiError::TooManyKeys);
+        return Err(AppError::TooManyKeys);
     }
     gateway.store.create_api_key(key.clone()).await?;
     Ok((key, secret))
 }
 
 /// Revokes a key and those that were made with it: their next call is refused.
-pub async fn revoke(gateway: &Gateway, entry: &Arc<KeyEntry>) -> Result<(), ApiError> {
+pub async fn revoke(gateway: &Gateway, entry: &Arc<KeyEntry>) -> Result<(), AppError> {
     let _one_at_a_time = gateway.changes.lock().await;
     Ok(gateway.store.revoke_api_key(entry.key.id, gateway.clock.now()).await?)
 }

@@ -13,11 +13,11 @@ use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
 use recado_domain::text;
 use serde::{Deserialize, Serialize};
 
-use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::{links, pairing};
 use crate::provider::pairing::{Pairs, RESTRICTED};
+use recado_domain::error::AppError;
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
 pub(super) const TRIES: usize = 5;
@@ -61,7 +61,7 @@ pub async fn create(
     environment: Environment,
     wish: ChannelWish,
     mut errors: FieldErrors,
-) -> Result<Channel, ApiError> {
+) -> Result<Channel, AppError> {
     let name = wish.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
     match name.map(|name| text::check_name(name, NAME_LIMIT)) {
         None if !names(&errors, "name") => errors.push("name", "O nome do canal e obrigatorio."),
@@ -89,13 +89,13 @@ pub async fn create(
     };
     if gateway.providers.of(kind).is_none() {
         return Err(if kind == ChannelType::WhatsAppWeb {
-            ApiError::WhatsAppWebMissing
+            AppError::WhatsAppWebMissing
         } else {
-            ApiError::NotImplemented
+            AppError::NotImplemented
         });
     }
     if kind != ChannelType::Sandbox && gateway.secrets.is_empty() {
-        return Err(ApiError::SecretKeyMissing);
+        return Err(AppError::SecretKeyMissing);
     }
     let id = id.and_then(Result::ok).unwrap_or_else(|| gateway.new_ids().channel());
     let (name, state, now) = (name.to_owned(), ChannelState::Created, gateway.clock.now());
@@ -213,7 +213,7 @@ pub async fn update(
     entry: &ChannelEntry,
     change: ChannelChange,
     mut errors: FieldErrors,
-) -> Result<Channel, ApiError> {
+) -> Result<Channel, AppError> {
     let _one_at_a_time = gateway.changes.lock().await;
     let channel = get(gateway, entry).await?;
     let name = change.name.as_deref().map_or(channel.name.as_str(), str::trim);
@@ -226,30 +226,27 @@ pub async fn update(
         return Err(errors.in_order_of(&CHANGE_FIELDS).into());
     }
     if !gateway.store.update_channel(entry.via.key, name.to_owned(), settings).await? {
-        return Err(ApiError::ChannelNotFound);
+        return Err(AppError::ChannelNotFound);
     }
     get(gateway, entry).await
 }
 
 /// Stores a channel and makes it known.
-pub(super) async fn add(gateway: &Gateway, channel: NewChannel) -> Result<Channel, ApiError> {
+pub(super) async fn add(gateway: &Gateway, channel: NewChannel) -> Result<Channel, AppError> {
     let _one_at_a_time = gateway.changes.lock().await;
-    let channel = gateway.store.create_channel(channel).await?.ok_or(ApiError::ChannelExists)?;
-    if let Some(cluster) = &gateway.cluster {
-        // Some node takes it.
-        cluster.notices.free();
-    }
+    let channel = gateway.store.create_channel(channel).await?.ok_or(AppError::ChannelExists)?;
+    gateway.nodes.channel_created();
     Ok(channel)
 }
 
 /// The channel as it stands.
-pub async fn get(gateway: &Gateway, entry: &ChannelEntry) -> Result<Channel, ApiError> {
+pub async fn get(gateway: &Gateway, entry: &ChannelEntry) -> Result<Channel, AppError> {
     let found = gateway.store.channel(entry.via.key).await?;
-    found.filter(|channel| channel.deleted_at.is_none()).ok_or(ApiError::ChannelNotFound)
+    found.filter(|channel| channel.deleted_at.is_none()).ok_or(AppError::ChannelNotFound)
 }
 
 /// Connects, disconnects, pauses or resumes a channel.
-pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction) -> Result<Channel, ApiError> {
+pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction) -> Result<Channel, AppError> {
     if (entry.kind, action) == (ChannelType::CloudApi, ChannelAction::Connect) {
         return links::connect(gateway, entry, &links::NOTHING).await;
     }
@@ -273,7 +270,7 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
             Some(web) if !web.is_linked(&entry.via).await => after_linking(&channel, action),
             _ => after(&channel, action, web, now),
         };
-        let (next, reason) = next.ok_or(ApiError::ChannelNotConnected)?;
+        let (next, reason) = next.ok_or(AppError::ChannelNotConnected)?;
         // A pause that the network or a missing key made becomes the person's: it does not end by itself then.
         if next == channel.state && (reason.is_none() || reason == channel.state_reason) {
             // Whoever asks again expects that what waits is sent.
@@ -285,7 +282,7 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
             return get(gateway, entry).await;
         }
     }
-    Err(ApiError::Unavailable)
+    Err(AppError::Unavailable)
 }
 
 /// Where an action leads while a phone is to link the channel: that can be given up, and there is nothing to hold.
@@ -322,9 +319,9 @@ fn after(
 const TELL_PHONE: std::time::Duration = std::time::Duration::from_millis(800);
 
 /// Deletes a channel: what is queued is cancelled, what is in flight settles, the history stays readable.
-pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), ApiError> {
+pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), AppError> {
     if entry.via.id.as_str() == SANDBOX {
-        return Err(ApiError::ChannelReserved);
+        return Err(AppError::ChannelReserved);
     }
     pairing::line_is_here(gateway, entry).await?;
     let (key, now) = (entry.via.key, gateway.clock.now());

@@ -8,8 +8,8 @@ use recado_domain::phone::DefaultCountry;
 use recado_domain::text;
 
 use super::api_keys::NewKey;
-use crate::api::error::ApiError;
 use crate::gateway::Gateway;
+use recado_domain::error::AppError;
 
 /// What a new institution starts with. The keys are shown this once.
 pub struct Founded {
@@ -25,10 +25,10 @@ pub async fn found(
     name: &str,
     rate_limit: RateLimit,
     default_country: DefaultCountry,
-) -> Result<Founded, ApiError> {
+) -> Result<Founded, AppError> {
     let name = name.trim();
     if name.is_empty() || text::check_name(name, 100).is_err() {
-        return Err(ApiError::field("name", "O nome da instituicao deve ter de 1 a 100 caracteres."));
+        return Err(AppError::field("name", "O nome da instituicao deve ter de 1 a 100 caracteres."));
     }
     let id = gateway.new_ids().institution();
     let now = gateway.clock.now();
@@ -64,8 +64,8 @@ pub async fn set_default_country(
     gateway: &Gateway,
     id: InstitutionId,
     country: DefaultCountry,
-) -> Result<(), ApiError> {
+) -> Result<(), AppError> {
     let _one_at_a_time = gateway.changes.lock().await;
     let found = gateway.store.set_default_country(id, country).await?;
-    if found { Ok(()) } else { Err(ApiError::InstitutionNotFound) }
+    if found { Ok(()) } else { Err(AppError::InstitutionNotFound) }
 }

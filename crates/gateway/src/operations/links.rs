@@ -5,15 +5,15 @@ use std::sync::Arc;
 use recado_domain::channel::{self, Channel, ChannelAction, ChannelKey, ChannelState, ChannelType};
 use recado_domain::field_errors::Field;
 use recado_store::StoreError;
-use secrecy::{ExposeSecret, SecretString};
+use recado_store::sealed::Place;
+use secrecy::ExposeSecret;
 
-use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels;
-use crate::provider::cloud_api::link::{UNUSABLE, UnreadableLink};
-use crate::provider::cloud_api::{CheckError, Link};
-use crate::sealed::{KeyRing, Place, SealError};
+use crate::provider::cloud_api::link::UNUSABLE;
+use crate::provider::cloud_api::{CheckError, Link, tell_of_key};
+use recado_domain::error::AppError;
 
 /// What links a channel, not checked yet: the values of [`FIELDS`](crate::provider::cloud_api::link::FIELDS).
 pub type Given<'a> = [Field<'a>; 5];
@@ -23,11 +23,11 @@ pub const NOTHING: Given<'static> = [Field::Absent, Field::Absent, Field::Absent
 
 /// Links a channel to its number and brings its line up. Meta is asked first whether the token may speak for the number.
 /// What is not given is as in the link that the channel has.
-pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &Given<'_>) -> Result<Channel, ApiError> {
-    let Some(cloud_api) = gateway.providers.cloud_api() else { return Err(ApiError::NotImplemented) };
+pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &Given<'_>) -> Result<Channel, AppError> {
+    let Some(cloud_api) = gateway.providers.cloud_api() else { return Err(AppError::NotImplemented) };
     let key = entry.via.key;
     if gateway.secrets.is_empty() {
-        return Err(ApiError::SecretKeyMissing);
+        return Err(AppError::SecretKeyMissing);
     }
     // Before Meta is asked: a channel that cannot be connected, or is gone, costs no call.
     next(&channels::get(gateway, entry).await?)?;
@@ -35,7 +35,7 @@ pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &Given<'_>)
     let number = cloud_api.graph().check(&link).await.map_err(refusal)?;
     let link = Arc::new(link.with_number(number));
     let sealed = gateway.secrets.seal(Place::Link(key), link.secrets().expose_secret().as_bytes(), &*gateway.entropy);
-    let sealed = sealed.map_err(|_| ApiError::SecretKeyMissing)?;
+    let sealed = sealed.map_err(|_| AppError::SecretKeyMissing)?;
     let row = channel::Link { channel: key, details: link.details(), sealed };
     let _one_at_a_time = gateway.changes.lock().await;
     for _ in 0..channels::TRIES {
@@ -53,48 +53,28 @@ pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &Given<'_>)
             return channels::get(gateway, entry).await;
         }
     }
-    Err(ApiError::Unavailable)
+    Err(AppError::Unavailable)
 }
 
-fn next(channel: &Channel) -> Result<ChannelState, ApiError> {
-    channel.state.after(ChannelAction::Connect).ok_or(ApiError::ChannelNotConnected)
+fn next(channel: &Channel) -> Result<ChannelState, AppError> {
+    channel.state.after(ChannelAction::Connect).ok_or(AppError::ChannelNotConnected)
 }
 
 /// The link that a channel has. One that cannot be opened is none: it has to be made anew.
-async fn stored(gateway: &Gateway, channel: ChannelKey) -> Result<Option<Link>, ApiError> {
+async fn stored(gateway: &Gateway, channel: ChannelKey) -> Result<Option<Link>, AppError> {
     let row = gateway.store.link(channel).await?;
-    Ok(row.and_then(|row| open(&gateway.secrets, &row).ok()))
+    Ok(row.and_then(|row| gateway.links.open(&row).ok()))
 }
 
-fn refusal(error: CheckError) -> ApiError {
-    error.faulty_field().map_or(ApiError::Unavailable, Into::into)
-}
-
-/// Why a stored link cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error(transparent)]
-    Sealed(#[from] SealError),
-    #[error(transparent)]
-    Unreadable(#[from] UnreadableLink),
-}
-
-impl Unusable {
-    /// For a channel's `stateReason`.
-    fn reason(&self) -> String {
-        let why = match self {
-            Self::Sealed(error) => error.reason(),
-            Self::Unreadable(_) => "A ligacao guardada do canal nao pode ser lida. Conecte-o de novo.".to_owned(),
-        };
-        format!("{UNUSABLE}{why}")
-    }
+fn refusal(error: CheckError) -> AppError {
+    error.faulty_field().map_or(AppError::Unavailable, Into::into)
 }
 
 /// Takes all stored links into use; whether it could. A channel whose link cannot be used (a server that was started
 /// without its secret key) is paused with the reason, and goes on at the start that finds it usable again; the others are
 /// not touched by it. One node among others pauses nothing: another may have the right key.
 pub async fn take_up(gateway: &Gateway) -> Result<bool, StoreError> {
-    let mut all = gateway.cluster.is_none() || opens_sessions(gateway).await?;
+    let mut all = !gateway.nodes.are_shared() || opens_sessions(gateway).await?;
     let Some(cloud_api) = gateway.providers.cloud_api() else { return Ok(all) };
     let mut usable = Vec::new();
     for row in gateway.store.links().await? {
@@ -103,12 +83,12 @@ pub async fn take_up(gateway: &Gateway) -> Result<bool, StoreError> {
         if gateway.directory.channel(channel).is_none_or(|entry| entry.kind != ChannelType::CloudApi) {
             continue;
         }
-        match open(&gateway.secrets, &row) {
+        match gateway.links.open(&row) {
             Ok(link) => {
                 usable.push((channel, Arc::new(link)));
                 move_at_start(gateway, channel, None).await?;
             }
-            Err(error) if gateway.cluster.is_some() => {
+            Err(error) if gateway.nodes.are_shared() => {
                 tell_of_key(channel, &error);
                 all = false;
             }
@@ -129,30 +109,6 @@ async fn opens_sessions(gateway: &Gateway) -> Result<bool, StoreError> {
     Ok(opened.inspect_err(|error| tell_of_key(row.of.channel, error)).is_ok())
 }
 
-fn tell_of_key(channel: ChannelKey, error: &dyn std::error::Error) {
-    tracing::error!(channel, %error, "a channel's link cannot be used: give every node the same secret key");
-}
-
-/// Takes over how channels are linked that another node changed.
-pub fn take_over(gateway: &Gateway, changed: &[ChannelKey], links: &[channel::Link]) {
-    let Some(cloud_api) = gateway.providers.cloud_api() else { return };
-    let of_meta = |key: &&ChannelKey| {
-        let entry = gateway.directory.channel(**key);
-        entry.is_some_and(|entry| entry.kind == ChannelType::CloudApi)
-    };
-    for key in changed.iter().filter(of_meta).copied() {
-        match links.iter().find(|row| row.channel == key).map(|row| open(&gateway.secrets, row)) {
-            Some(Ok(link)) => cloud_api.set(key, Arc::new(link)),
-            Some(Err(error)) => {
-                tell_of_key(key, &error);
-                // The former one leads to another number, or is refused by now.
-                cloud_api.remove(key);
-            }
-            None => cloud_api.remove(key),
-        }
-    }
-}
-
 /// Pauses a channel that is up for this reason; without one ends a pause that had such a reason.
 async fn move_at_start(gateway: &Gateway, channel: ChannelKey, reason: Option<String>) -> Result<(), StoreError> {
     let Some(found) = gateway.store.channel(channel).await? else { return Ok(()) };
@@ -164,10 +120,4 @@ async fn move_at_start(gateway: &Gateway, channel: ChannelKey, reason: Option<St
     };
     gateway.store.move_channel(channel, found.state, next, reason, gateway.clock.now()).await?;
     Ok(())
-}
-
-fn open(secrets: &KeyRing, row: &channel::Link) -> Result<Link, Unusable> {
-    let opened = secrets.open(Place::Link(row.channel), &row.sealed)?;
-    let text = std::str::from_utf8(opened.expose_secret()).map_err(|_| UnreadableLink::Secrets)?;
-    Ok(Link::from_stored(&row.details, &SecretString::from(text))?)
 }

@@ -8,36 +8,34 @@ use recado_domain::channel::{Channel, ChannelAction, ChannelType};
 use recado_domain::phone::PhoneNumber;
 use tokio::sync::watch;
 
-use crate::api::error::ApiError;
+use crate::cluster::Holder;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels;
 use crate::provider::Provider;
-use crate::provider::pairing::{LineError, Pairing, Pairs};
+use crate::provider::pairing::{Pairing, Pairs};
+use recado_domain::error::AppError;
 
 /// How long a call waits for the network's first code. What takes longer is to be followed.
 const FIRST_CODE: Duration = Duration::from_secs(10);
 
 /// The network of such channels.
-fn network(gateway: &Gateway) -> Result<&Arc<dyn Pairs>, ApiError> {
-    gateway.providers.whatsapp_web().ok_or(ApiError::WhatsAppWebMissing)
+fn network(gateway: &Gateway) -> Result<&Arc<dyn Pairs>, AppError> {
+    gateway.providers.whatsapp_web().ok_or(AppError::WhatsAppWebMissing)
 }
 
 /// Refuses what only the node can do that holds the channel's line. Calls of the API come to that node by themselves; a
 /// command has to be given there.
-pub(super) async fn line_is_here(gateway: &Gateway, entry: &ChannelEntry) -> Result<(), ApiError> {
-    let Some(cluster) = gateway.cluster.as_ref().filter(|_| entry.kind == ChannelType::WhatsAppWeb) else {
-        return Ok(());
-    };
-    if cluster.leases.epoch(entry.via.key).is_some() {
+pub(super) async fn line_is_here(gateway: &Gateway, entry: &ChannelEntry) -> Result<(), AppError> {
+    if entry.kind != ChannelType::WhatsAppWeb {
         return Ok(());
     }
-    match cluster.store.holder(entry.via.key).await? {
-        Some(node) => {
-            Err(ApiError::field("channel", format!("A linha do canal esta no no {}: repita o comando la.", node.name)))
+    match gateway.nodes.holder(entry.via.key).await? {
+        Holder::There(node) => {
+            Err(AppError::field("channel", format!("A linha do canal esta no no {}: repita o comando la.", node.name)))
         }
         // Nobody holds it, so nobody's line is put down or taken up by this.
-        None => Ok(()),
+        Holder::Here | Holder::Nobody => Ok(()),
     }
 }
 
@@ -47,14 +45,14 @@ pub async fn connect(
     gateway: &Gateway,
     entry: &ChannelEntry,
     phone: Option<&PhoneNumber>,
-) -> Result<(Channel, Pairing), ApiError> {
+) -> Result<(Channel, Pairing), AppError> {
     let network = network(gateway)?;
     line_is_here(gateway, entry).await?;
     if gateway.secrets.is_empty() {
-        return Err(ApiError::SecretKeyMissing);
+        return Err(AppError::SecretKeyMissing);
     }
     let channel = channels::get(gateway, entry).await?;
-    channel.state.after(ChannelAction::Connect).ok_or(ApiError::ChannelNotConnected)?;
+    channel.state.after(ChannelAction::Connect).ok_or(AppError::ChannelNotConnected)?;
     network.connect(&channel, phone).await?;
     gateway.dispatcher.wake(channel.key);
     let mut pairing = network.pairing(channel.key);
@@ -71,7 +69,7 @@ pub async fn connect(
 }
 
 /// How far a channel's linking has come, now and from now on. One that no phone links stays idle.
-pub fn follow(gateway: &Gateway, entry: &ChannelEntry) -> Result<watch::Receiver<Pairing>, ApiError> {
+pub fn follow(gateway: &Gateway, entry: &ChannelEntry) -> Result<watch::Receiver<Pairing>, AppError> {
     match entry.kind {
         ChannelType::WhatsAppWeb => Ok(network(gateway)?.pairing(entry.via.key)),
         ChannelType::Sandbox | ChannelType::CloudApi => Ok(watch::channel(Pairing::Idle).1),
@@ -79,7 +77,7 @@ pub fn follow(gateway: &Gateway, entry: &ChannelEntry) -> Result<watch::Receiver
 }
 
 /// The account behind a number.
-pub async fn look_up(gateway: &Gateway, entry: &ChannelEntry, phone: &PhoneNumber) -> Result<KnownAccount, ApiError> {
+pub async fn look_up(gateway: &Gateway, entry: &ChannelEntry, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
     match entry.kind {
         ChannelType::WhatsAppWeb => Ok(network(gateway)?.look_up(&entry.via, phone).await?),
         ChannelType::Sandbox => {
@@ -87,18 +85,6 @@ pub async fn look_up(gateway: &Gateway, entry: &ChannelEntry, phone: &PhoneNumbe
             Ok(KnownAccount { account, lid: None, checked_at: gateway.clock.now(), unconfirmed_at: None })
         }
         // Meta answers no such question.
-        ChannelType::CloudApi => Err(ApiError::NotImplemented),
-    }
-}
-
-impl From<LineError> for ApiError {
-    fn from(error: LineError) -> Self {
-        match error {
-            LineError::Down => Self::ChannelNotConnected,
-            LineError::NoAnswer => Self::Unavailable,
-            LineError::Gone => Self::ChannelNotFound,
-            LineError::TooMany(seconds) => Self::RateLimited(seconds),
-            LineError::Store(error) => error.into(),
-        }
+        ChannelType::CloudApi => Err(AppError::NotImplemented),
     }
 }

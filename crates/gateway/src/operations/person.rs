@@ -11,16 +11,16 @@ use recado_domain::status::MessageStatus;
 use recado_store::person::{EarlyReceipt, Erasure, Person, PersonQuery, PersonRow};
 use serde_json::{Value, json};
 
-use crate::api::error::ApiError;
 use crate::clock::rfc3339;
 use crate::gateway::Gateway;
+use recado_domain::error::AppError;
 
 const BAD_NUMBER: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";
 const SEVERAL_NUMBERS: &str =
     "O numero nao e o mesmo para todas as instituicoes: informe --institution, ou o numero com + e o codigo do pais.";
 
 /// The number of a person. Where no institution is named, it must be the same number for all of them.
-pub fn number(gateway: &Gateway, institution: Option<InstitutionId>, text: &str) -> Result<PhoneNumber, ApiError> {
+pub fn number(gateway: &Gateway, institution: Option<InstitutionId>, text: &str) -> Result<PhoneNumber, AppError> {
     let text = text.trim();
     let countries = match institution {
         Some(institution) => vec![gateway.directory.default_country(institution)],
@@ -32,23 +32,23 @@ pub fn number(gateway: &Gateway, institution: Option<InstitutionId>, text: &str)
     let kept = text.starts_with('+').then(|| PhoneNumber::of_stored(text).ok()).flatten();
     let numbers: BTreeSet<_> = read.iter().flatten().cloned().collect();
     match (numbers.first(), read.into_iter().find_map(Result::err)) {
-        _ if numbers.len() > 1 => Err(ApiError::field("recipient", SEVERAL_NUMBERS)),
+        _ if numbers.len() > 1 => Err(AppError::field("recipient", SEVERAL_NUMBERS)),
         (Some(number), _) => Ok(number.clone()),
         (None, fault) => {
-            kept.ok_or_else(|| ApiError::field("recipient", fault.unwrap_or(InvalidPhone::Malformed).text(BAD_NUMBER)))
+            kept.ok_or_else(|| AppError::field("recipient", fault.unwrap_or(InvalidPhone::Malformed).text(BAD_NUMBER)))
         }
     }
 }
 
 /// A page of what the store keeps.
-pub async fn page(gateway: &Gateway, query: PersonQuery) -> Result<Value, ApiError> {
+pub async fn page(gateway: &Gateway, query: PersonQuery) -> Result<Value, AppError> {
     let page = gateway.store.person(query).await?;
     let rows: Vec<Value> = page.rows.into_iter().map(|row| view(gateway, row)).collect();
     Ok(json!({ "rows": rows, "next": page.next }))
 }
 
 /// A page of what the sandbox's phone shows.
-pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, ApiError> {
+pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, AppError> {
     let page = gateway.providers.sandbox().person(person, after).await?;
     let rows = page.shown.into_iter().map(|(institution, shown)| {
         json!({
@@ -61,7 +61,7 @@ pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result
 }
 
 /// Erases a batch of what the store keeps.
-pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, ApiError> {
+pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, AppError> {
     let channels: Vec<ChannelKey> = match &erasure {
         Erasure::Messages(places) => places.iter().map(|place| place.channel).collect(),
         Erasure::Contacts { .. } => Vec::new(),
@@ -76,13 +76,13 @@ pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, ApiErro
 }
 
 /// Erases a batch of what the sandbox's phone shows.
-pub async fn erase_on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, ApiError> {
+pub async fn erase_on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, AppError> {
     let (shown, next) = gateway.providers.sandbox().erase(person, after).await?;
     Ok(json!({ "erased": { "sandbox": shown }, "next": next }))
 }
 
 /// Takes what was erased out of the logs of the store's files; whether that could be done.
-pub async fn forget_erased(gateway: &Gateway) -> Result<Value, ApiError> {
+pub async fn forget_erased(gateway: &Gateway) -> Result<Value, AppError> {
     let sandbox = gateway.providers.sandbox().forget_erased().await?;
     Ok(json!({ "forgotten": gateway.store.forget_erased().await? && sandbox }))
 }

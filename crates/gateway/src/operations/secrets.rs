@@ -3,10 +3,10 @@
 use futures_util::{Stream, StreamExt, stream};
 use recado_domain::channel::{ChannelKey, Link, SessionRow};
 use recado_store::StoreError;
+use recado_store::sealed::{KeyId, Place, SealError};
 
-use crate::api::error::ApiError;
 use crate::gateway::Gateway;
-use crate::sealed::{KeyId, Place, SealError};
+use recado_domain::error::AppError;
 
 /// Rows that are written side by side, so that they share commits.
 const AT_ONCE: usize = 64;
@@ -30,8 +30,8 @@ enum Outcome {
 }
 
 /// Seals with the first key what older keys sealed. It may break off anywhere: run again, it does the rest.
-pub async fn rotate(gateway: &Gateway) -> Result<Rotation, ApiError> {
-    let key = gateway.secrets.first().map_err(|_| ApiError::SecretKeyMissing)?;
+pub async fn rotate(gateway: &Gateway) -> Result<Rotation, AppError> {
+    let key = gateway.secrets.first().map_err(|_| AppError::SecretKeyMissing)?;
     let mut done = Rotation { key, sealed_anew: 0, already: 0, failed: Vec::new() };
     let links = gateway.store.links().await?;
     let links = links.into_iter().map(|link| async move { (link.channel, rotate_link(gateway, link).await) });

@@ -11,20 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::{ChannelKey, ChannelSettings, ChannelType};
+use recado_domain::channel::{ChannelSettings, ChannelType, Via};
 use recado_domain::clock::Millis;
-use recado_domain::ids::{ChannelId, InstitutionId, NetworkId};
+use recado_domain::ids::NetworkId;
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, SentCard, Unanswered};
-
-/// The channel that a message leaves by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Via {
-    pub key: ChannelKey,
-    pub institution: InstitutionId,
-    pub id: ChannelId,
-}
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]

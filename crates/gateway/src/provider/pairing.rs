@@ -1,16 +1,19 @@
 //! Networks whose channels are linked by a person's phone: by a QR code, or by a code that is typed there.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{Channel, ChannelKey};
+use recado_domain::channel::{Channel, ChannelKey, Via};
 use recado_domain::clock::Millis;
+use recado_domain::error::AppError;
 use recado_domain::phone::PhoneNumber;
 use recado_store::StoreError;
+use recado_store::lease::Waker;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Provider, Via};
-use crate::dispatch::Dispatcher;
+use super::Provider;
 
 /// Why a channel is restricted that was paused, or down, meanwhile.
 pub const RESTRICTED: &str = "O WhatsApp nao aceita conversas novas deste numero por enquanto.";
@@ -59,11 +62,23 @@ pub enum LineError {
     Store(#[from] StoreError),
 }
 
+impl From<LineError> for AppError {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Down => Self::ChannelNotConnected,
+            LineError::NoAnswer => Self::Unavailable,
+            LineError::Gone => Self::ChannelNotFound,
+            LineError::TooMany(seconds) => Self::RateLimited(seconds),
+            LineError::Store(error) => error.into(),
+        }
+    }
+}
+
 /// A network whose channels are linked by a person's phone.
 #[async_trait]
 pub trait Pairs: Provider {
-    /// Says who is to be told of lines that come up.
-    fn start(&self, dispatcher: &Dispatcher);
+    /// Names who is woken when a line comes up.
+    fn start(&self, waker: Arc<dyn Waker>);
 
     /// Takes up a channel's line that was up when a server ended, or another node gave the channel away.
     async fn take_up(&self, via: &Via) -> Result<(), StoreError>;

@@ -3,6 +3,6 @@
 mod code;
 mod events;
 mod links;
-mod markdown;
+pub mod markdown;
 mod tables;
 mod twins;

@@ -3,6 +3,7 @@
 //! One binary for all of them, because linking is what a test run waits for. Modules mirror what they show, and the
 //! tests of a route live where its URL says (`v1/...`).
 
+mod architecture;
 mod cli;
 mod cloud_api;
 mod cluster;

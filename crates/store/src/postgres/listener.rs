@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_postgres::AsyncMessage;
 
+use crate::nodes::Heard;
 use crate::sqlkit::postgres::hosts::Hosts;
 
 /// The wait before a lost connection is tried again.
@@ -14,18 +15,8 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often a connection that says nothing is asked whether it still is one.
 const ASK: Duration = Duration::from_secs(5);
 
-/// What came in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// From now on everything is heard; before, something may have been missed.
-    Begin,
-    Text(String),
-    /// Nothing is heard any more, until the next `Begin`.
-    End,
-}
-
 /// Listens until nobody hears any more.
-pub async fn listen(url: String, heard: mpsc::Sender<Heard>) {
+pub(super) async fn listen(url: String, heard: mpsc::Sender<Heard>) {
     while !heard.is_closed() {
         if let Err(error) = once(&url, &heard).await {
             tracing::warn!(error, "other nodes cannot be heard");

@@ -54,11 +54,9 @@ use crate::sqlkit::postgres::db::{plainly, transaction};
 use crate::sqlkit::postgres::pool::{Database, Pool};
 use crate::{Health, StoreError};
 use accepting::Accepting;
-pub use listener::{Heard, listen};
 #[cfg(feature = "fixtures")]
 pub(crate) use migrations::MIGRATIONS_TEXT;
 pub use migrations::{SCHEMA_VERSION, migrate, upgrade};
-pub use nodes::{Changes, NewNode, Node, NodeId, Share};
 
 /// The store that nodes share.
 pub struct PgStore {
@@ -107,11 +105,6 @@ impl PgStore {
     /// The database, for connections of the sandbox's network.
     pub fn database(&self) -> &Arc<Database> {
         &self.database
-    }
-
-    /// Where the database itself is.
-    pub fn direct_url(&self) -> &str {
-        &self.direct_url
     }
 }
 

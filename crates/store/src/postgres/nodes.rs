@@ -6,86 +6,32 @@
 
 use std::time::Duration;
 
-use recado_domain::channel::{Channel, ChannelKey, ChannelState, ChannelType, Epoch, Link};
+use async_trait::async_trait;
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Epoch};
 use recado_domain::clock::Millis;
-use recado_domain::ids::InstitutionId;
-use recado_domain::institution::ApiKey;
-use recado_domain::phone::DefaultCountry;
+use tokio::sync::mpsc;
 
+use super::listener::listen;
 use super::{PgStore, accounts, channels, links};
 use crate::Result;
+use crate::nodes::{Changes, ClusterStore, Heard, NewNode, Node, NodeId, Share, SharedQuota};
 use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
-
-/// A node's number: a new one each time it joins.
-pub type NodeId = i64;
 
 /// Deleted channels that are taken at a time.
 const DELETED: i64 = 100;
-
-/// A node that joins.
-#[derive(Debug, Clone)]
-pub struct NewNode {
-    pub name: String,
-    /// Where other nodes reach its API.
-    pub address: Option<String>,
-    /// What it sends for; nothing, where it does not dispatch.
-    pub types: Vec<ChannelType>,
-}
-
-/// A node that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    pub id: NodeId,
-    pub name: String,
-    pub address: Option<String>,
-}
-
-/// How the channels of one type are spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
-    pub kind: ChannelType,
-    /// Those that the asking node holds, without deleted ones.
-    pub mine: usize,
-    /// With them.
-    pub held: usize,
-    /// Those that are there.
-    pub all: usize,
-    /// Nodes that send for the type.
-    pub nodes: usize,
-}
-
-impl Share {
-    /// The most that one node holds. Who has more gives up what is over it, and who has less takes no more than it: so a
-    /// channel that moved once stays.
-    pub fn fair(self) -> usize {
-        self.all.div_ceil(self.nodes.max(1))
-    }
-}
-
-/// What changed in what nodes keep in memory.
-#[derive(Debug)]
-pub struct Changes {
-    pub version: i64,
-    pub default_countries: Vec<(InstitutionId, DefaultCountry)>,
-    pub keys: Vec<ApiKey>,
-    pub channels: Vec<Channel>,
-    /// How those channels are linked, if they are.
-    pub links: Vec<Link>,
-}
 
 fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-impl PgStore {
-    /// Joins the nodes, until the time runs out without a renewal.
-    pub async fn join(&self, node: &NewNode, lease: Duration) -> Result<NodeId> {
+#[async_trait]
+impl ClusterStore for PgStore {
+    async fn join(&self, node: &NewNode, lease: Duration) -> Result<NodeId> {
         let types = node.types.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" ");
         plainly!(self.lease, db => join(db, node, &types, milliseconds(lease)))
     }
 
-    /// Renews what a node holds, all of it at once; `false` when it is taken for dead, and holds nothing any more.
-    pub async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool> {
+    async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool> {
         let lease = milliseconds(lease);
         plainly!(self.lease, db => async {
             let sql = "update nodes set lease_until = clock_timestamp() + $2 * interval '1 millisecond' where id = $1";
@@ -93,17 +39,13 @@ impl PgStore {
         })
     }
 
-    /// Leaves: all that the node held is free.
-    pub async fn leave(&self, node: NodeId) -> Result<()> {
+    async fn leave(&self, node: NodeId) -> Result<()> {
         plainly!(self.lease, db => async {
             db.run("delete from nodes where id = $1", args![node]).await.map(drop)
         })
     }
 
-    /// The nodes that are there, oldest first. Those whose time ran out are told so by this: a renewal that comes later
-    /// finds no row.
-    /// The asking node is not among these: what nobody took is still its own.
-    pub async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>> {
+    async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>> {
         plainly!(self.lease, db => async {
             let sql = "delete from nodes where lease_until < clock_timestamp() and id is distinct from $1";
             db.run(sql, args![own]).await?;
@@ -112,34 +54,29 @@ impl PgStore {
         })
     }
 
-    /// How channels are spread, by type.
-    pub async fn shares(&self, node: NodeId) -> Result<Vec<Share>> {
+    async fn shares(&self, node: NodeId) -> Result<Vec<Share>> {
         plainly!(self.coordination, db => shares(db, node))
     }
 
-    /// Takes free channels of a type, at most so many.
-    pub async fn take(&self, node: NodeId, kind: ChannelType, limit: usize) -> Result<Vec<(ChannelKey, Epoch)>> {
+    async fn take(&self, node: NodeId, kind: ChannelType, limit: usize) -> Result<Vec<(ChannelKey, Epoch)>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         transaction!(self.coordination, db => take(db, node, kind, "deleted_at is null", limit).await)
     }
 
-    /// Takes deleted channels of a type which have messages that are to be ended. They count in nobody's share.
-    pub async fn take_deleted(&self, node: NodeId, kind: ChannelType) -> Result<Vec<(ChannelKey, Epoch)>> {
+    async fn take_deleted(&self, node: NodeId, kind: ChannelType) -> Result<Vec<(ChannelKey, Epoch)>> {
         let which = "deleted_at is not null
                      and exists (select 1 from messages m where m.channel_key = key and m.status <= 1)";
         transaction!(self.coordination, db => take(db, node, kind, which, DELETED).await)
     }
 
-    /// What a node holds.
-    pub async fn held(&self, node: NodeId) -> Result<Vec<(ChannelKey, Epoch)>> {
+    async fn held(&self, node: NodeId) -> Result<Vec<(ChannelKey, Epoch)>> {
         plainly!(self.coordination, db => async {
             let rows = db.rows("select key, lease_epoch from channels where lease_node = $1", args![node]).await?;
             Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
         })
     }
 
-    /// Gives channels back that the node holds. What it might still do under its epoch is refused from now on.
-    pub async fn give_back(&self, node: NodeId, channels: &[(ChannelKey, Epoch)]) -> Result<()> {
+    async fn give_back(&self, node: NodeId, channels: &[(ChannelKey, Epoch)]) -> Result<()> {
         let (keys, epochs): (Vec<_>, Vec<_>) = channels.iter().copied().unzip();
         plainly!(self.coordination, db => async {
             // What it has taken again since is another epoch's.
@@ -149,15 +86,13 @@ impl PgStore {
         })
     }
 
-    /// Takes nothing more: from now on the others share everything among them.
-    pub async fn retire(&self, node: NodeId) -> Result<()> {
+    async fn retire(&self, node: NodeId) -> Result<()> {
         plainly!(self.lease, db => async {
             db.run("update nodes set types = '' where id = $1", args![node]).await.map(drop)
         })
     }
 
-    /// The node that holds a channel, if one does.
-    pub async fn holder(&self, channel: ChannelKey) -> Result<Option<Node>> {
+    async fn holder(&self, channel: ChannelKey) -> Result<Option<Node>> {
         plainly!(self.pool, db => async {
             let sql = "select n.id, n.name, n.address from channels c join nodes n on n.id = c.lease_node
                        where c.key = $1 and n.lease_until > clock_timestamp()";
@@ -166,8 +101,7 @@ impl PgStore {
         })
     }
 
-    /// Those of a node's channels that have open messages, and whether their state and their rest let them send now.
-    pub async fn held_with_work(&self, node: NodeId, now: Millis) -> Result<Vec<(ChannelKey, bool)>> {
+    async fn held_with_work(&self, node: NodeId, now: Millis) -> Result<Vec<(ChannelKey, bool)>> {
         plainly!(self.coordination, db => async {
             let sql = "select key, state, next_send_at <= $2 from channels c where lease_node = $1
                        and exists (select 1 from messages m where m.channel_key = c.key and m.status <= 1)";
@@ -177,8 +111,7 @@ impl PgStore {
         })
     }
 
-    /// The channels that got messages behind this number, and the highest number there is.
-    pub async fn fresh_since(&self, seq: i64) -> Result<(Vec<ChannelKey>, i64)> {
+    async fn fresh_since(&self, seq: i64) -> Result<(Vec<ChannelKey>, i64)> {
         plainly!(self.coordination, db => async {
             let sql = "select coalesce(max(seq), 0) from messages";
             let newest = db.row(sql, args![]).await?.map_or(0, |row| row.get(0));
@@ -188,34 +121,36 @@ impl PgStore {
         })
     }
 
-    /// Tells all nodes.
-    pub async fn notify(&self, text: &str) -> Result<()> {
+    async fn notify(&self, text: &str) -> Result<()> {
         plainly!(self.coordination, db => async {
             db.run("select pg_notify('recado', $1)", args![text]).await.map(drop)
         })
     }
 
-    /// What nodes show each other on the calls that they hand on.
-    pub async fn secret(&self) -> Result<String> {
+    async fn secret(&self) -> Result<String> {
         plainly!(self.coordination, db => async {
             Ok(db.row("select secret from directory", args![]).await?.map_or_else(String::new, |row| row.get(0)))
         })
     }
 
-    /// The number of the last change of what nodes keep in memory.
-    pub async fn directory_version(&self) -> Result<i64> {
+    async fn directory_version(&self) -> Result<i64> {
         plainly!(self.coordination, db => async {
             Ok(db.row("select version from directory", args![]).await?.map_or(0, |row| row.get(0)))
         })
     }
 
-    /// What changed behind this number.
-    pub async fn changes_since(&self, version: i64) -> Result<Changes> {
+    async fn changes_since(&self, version: i64) -> Result<Changes> {
         transaction!(self.coordination, db => changes_since(db, version).await)
     }
 
-    /// Draws calls from what is left of a key's limit; gives how many were drawn, and how many are left then.
-    pub async fn draw(&self, key: &[u8], kind: i16, limit: u32, want: u32) -> Result<(f64, f64)> {
+    async fn listen(&self, heard: mpsc::Sender<Heard>) {
+        listen(self.direct_url.clone(), heard).await;
+    }
+}
+
+#[async_trait]
+impl SharedQuota for PgStore {
+    async fn draw(&self, key: &[u8], kind: i16, limit: u32, want: u32) -> Result<(f64, f64)> {
         plainly!(self.calls, db => draw(db, (key, kind), f64::from(limit), f64::from(want)))
     }
 }

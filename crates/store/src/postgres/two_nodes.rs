@@ -14,8 +14,9 @@ use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement};
 use recado_domain::status::MessageStatus;
 use test_postgres::{number, run};
 
-use super::{NewNode, NodeId, PgStore};
+use super::PgStore;
 use crate::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
+use crate::nodes::{ClusterStore, NewNode, NodeId};
 use crate::{Store, StoreError};
 
 /// A database that the test looks into as well.

@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use axum::http::Extensions;
 
-use super::auth::{self, Peer};
+use super::auth;
 use super::error::ApiError;
 use crate::gateway::Gateway;
 use crate::provider::cloud_api::link::Fingerprint;
 use crate::provider::cloud_api::{CloudApi, Link, Linked, callback, one_of_each_app};
+use crate::rate_limit::Peer;
 
 /// Which address was called.
 enum Address {

@@ -15,11 +15,11 @@ use serde_json::json;
 
 use super::{Address, Caller, SMALL, refuse};
 use crate::api::error::ApiError;
-use crate::api::intake::CALLBACK_TIMEOUT;
 use crate::api::json::{self, Done};
 use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
+use crate::intake::CALLBACK_TIMEOUT;
 use crate::provider::cloud_api::Link;
 use crate::provider::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER, Stage, Status};
 use crate::provider::cloud_api::errors::Class;

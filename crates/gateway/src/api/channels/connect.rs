@@ -106,7 +106,7 @@ async fn link(gateway: &Gateway, entry: &ChannelEntry, object: &Object<'_>) -> R
     let given = [phone_number_id?, account?, access?, verify?, app];
     let strange = object.refuse_unknown(&FIELDS);
     if strange.is_empty() {
-        return links::connect(gateway, entry, &given).await;
+        return Ok(links::connect(gateway, entry, &given).await?);
     }
     // The faults of the other fields are told with them.
     let mut errors = Link::parse(&given, None).err().unwrap_or_default();

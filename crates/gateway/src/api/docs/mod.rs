@@ -14,16 +14,6 @@ use sha2::{Digest, Sha256};
 
 use super::json::JSON_TEXT;
 
-/// Whether the server shows its documentation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Docs {
-    /// To everybody.
-    #[default]
-    On,
-    /// Not at all: the paths are unknown ones.
-    Off,
-}
-
 /// What the page may do: load its own files and call its own server. Images within the style are `data:`.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

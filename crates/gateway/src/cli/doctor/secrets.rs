@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use recado_store::sealed::{KeyRing, Place, SealError};
 use recado_store::sqlite::copy::{links, session_rows};
 use recado_store::sqlkit::sqlite::look_at;
 use rusqlite::Connection;
@@ -10,7 +11,6 @@ use rusqlite::Connection;
 use super::Check;
 use crate::config::SecretKey;
 use crate::gateway::STORE_FILE;
-use crate::sealed::{KeyRing, Place, SealError};
 
 const NAME: &str = "secret key";
 /// Rows of sessions that are held at a time.

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::{ChannelSettings, ChannelType};
+use recado_domain::channel::{ChannelSettings, ChannelType, Via};
 use recado_domain::clock::millis;
 use recado_domain::ids::MessageId;
 use recado_domain::pacing::Pacing;
@@ -13,7 +13,7 @@ use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Unanswered};
 use tokio::sync::watch;
 
-use crate::provider::{Provider, SendOutcome, Via};
+use crate::provider::{Provider, SendOutcome};
 
 /// What happens to one send.
 pub(super) enum Act {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `link` | what a channel needs: a number's ids, its tokens |
 //! | `client` | the calls: check a number, send a message |
+//! | `links` | the links of all channels: as they are stored, and in use |
 //! | `slots` | how many calls at a time, and whose turn it is |
 //! | `body` | a stored message as Graph takes it |
 //! | `answer` | what Graph says |
@@ -21,6 +22,7 @@ pub mod callback;
 mod client;
 pub mod errors;
 pub mod link;
+mod links;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -39,15 +41,16 @@ use callback::Ids;
 pub use client::{CheckError, Graph};
 pub use link::Link;
 use link::{Fingerprint, UNUSABLE};
+pub use links::{StoredLinks, tell_of_key};
 pub use slots::Slot;
 
-use recado_domain::channel::ChannelKey;
+use recado_domain::channel::{ChannelKey, Via};
 use recado_domain::clock::millis;
 use recado_domain::queue::{Claimed, Unanswered};
 use recado_store::Store;
+use recado_store::lease::Leases;
 
-use crate::cluster::leases::Leases;
-use crate::provider::{self, Provider, SendOutcome, Via};
+use crate::provider::{self, Provider, SendOutcome};
 
 /// What Meta takes for one recipient: 45 at once, and then one in six seconds (error 131056;
 /// dualhook.com/docs/capacity-quality-limits).

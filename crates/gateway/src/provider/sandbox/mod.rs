@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::ChannelSettings;
+use recado_domain::channel::{ChannelSettings, Via};
 use recado_domain::clock::{Clock, millis};
 use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::Pacing;
@@ -24,7 +24,7 @@ use recado_store::sqlkit::postgres::pool::Database;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::provider::{Provider, SendOutcome, Via};
+use crate::provider::{Provider, SendOutcome};
 use network::postgres::Tables;
 use network::sqlite::File;
 use network::{Arrival, Network, PhoneQuery, Shown, ShownOfPerson};

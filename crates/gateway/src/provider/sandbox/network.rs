@@ -11,15 +11,13 @@ mod tests;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::ChannelKey;
+use recado_domain::channel::{ChannelKey, Via};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, NetworkId};
 use recado_domain::queue::{Claimed, Named, Receipt};
 use recado_domain::status::MessageStatus;
 use recado_store::StoreError;
 use recado_store::person::Person;
-
-use crate::provider::Via;
 
 /// Receipts that are passed on together.
 const RECEIPTS_AT_ONCE: i64 = 256;

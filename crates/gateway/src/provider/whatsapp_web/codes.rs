@@ -5,12 +5,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use recado_domain::channel::ChannelKey;
+use recado_domain::channel::{ChannelKey, Via};
 use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::PhoneNumber;
 
-use crate::provider::Via;
 use crate::provider::pairing::LineError;
 
 /// The time in which codes are counted.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use recado_domain::channel::{Held, SessionNumber};
+use recado_domain::channel::{Held, SessionNumber, Via};
 use recado_domain::clock::{Millis, millis};
 use recado_domain::party::{Party, Recipient};
 use recado_domain::phone::PhoneNumber;
+use recado_domain::rate_limit::Bucket;
 use recado_whatsapp_web::{Options, Session, backlog};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +19,6 @@ use super::accounts::{QUESTIONS, Searches};
 use super::events::{End, Events};
 use super::session_rows::SessionRows;
 use super::state::BETWEEN_LOGINS;
-use crate::api::rate_limit::Bucket;
-use crate::provider::Via;
 use crate::provider::pairing::Pairing;
 
 /// What a message waits for that meets a line which is down. The line wakes the dispatcher when it comes up.

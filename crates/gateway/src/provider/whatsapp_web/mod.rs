@@ -32,23 +32,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, Epoch};
+use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, Epoch, Via};
 use recado_domain::clock::{Clock, Entropy};
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Unanswered};
+use recado_store::lease::{Leases, Waker};
 use recado_store::receipts::Receipts;
+use recado_store::sealed::KeyRing;
 use recado_store::{Store, StoreError};
 use recado_whatsapp_web::Options;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::leases::Leases;
-use crate::dispatch::Dispatcher;
 use crate::provider::pairing::{LineError, Pairing, Pairs};
-use crate::provider::{Provider, SendOutcome, Via};
-use crate::sealed::KeyRing;
+use crate::provider::{Provider, SendOutcome};
 use codes::Codes;
 use line::Line;
 
@@ -71,7 +70,7 @@ struct Shared {
     /// Who has asked for codes that are typed on a phone.
     codes: Codes,
     /// Told of lines that come up; there once the server runs.
-    dispatcher: OnceLock<Dispatcher>,
+    waker: OnceLock<Arc<dyn Waker>>,
 }
 
 impl Shared {
@@ -81,8 +80,8 @@ impl Shared {
     }
 
     fn wake(&self, channel: ChannelKey) {
-        if let Some(dispatcher) = self.dispatcher.get() {
-            dispatcher.wake(channel);
+        if let Some(waker) = self.waker.get() {
+            waker.wake(channel);
         }
     }
 }
@@ -96,8 +95,8 @@ impl WhatsAppWeb {
         options: Options,
         leases: Arc<Leases>,
     ) -> Self {
-        let (receipts, codes, dispatcher) = (Receipts::new(store.clone()), Codes::default(), OnceLock::new());
-        let shared = Shared { store, secrets, clock, entropy, receipts, options, leases, codes, dispatcher };
+        let (receipts, codes, waker) = (Receipts::new(store.clone()), Codes::default(), OnceLock::new());
+        let shared = Shared { store, secrets, clock, entropy, receipts, options, leases, codes, waker };
         Self { shared: Arc::new(shared), lines: Mutex::default() }
     }
 
@@ -140,9 +139,9 @@ impl Provider for WhatsAppWeb {
 
 #[async_trait]
 impl Pairs for WhatsAppWeb {
-    fn start(&self, dispatcher: &Dispatcher) {
+    fn start(&self, waker: Arc<dyn Waker>) {
         // Nobody else sets it.
-        let _ = self.shared.dispatcher.set(dispatcher.clone());
+        let _ = self.shared.waker.set(waker);
     }
 
     async fn take_up(&self, via: &Via) -> Result<(), StoreError> {

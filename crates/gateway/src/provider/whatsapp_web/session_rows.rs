@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use recado_domain::channel::{SessionChange, SessionNumber, SessionOf};
 use recado_store::StoreError;
+use recado_store::sealed::Place;
 use recado_whatsapp_web::{Change, Kind, Rows, RowsError};
 use secrecy::ExposeSecret;
 
 use super::line::Line;
-use crate::sealed::Place;
 
 /// The rows of one of a channel's sessions.
 pub struct SessionRows {

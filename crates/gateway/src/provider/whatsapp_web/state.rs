@@ -8,6 +8,7 @@ use recado_domain::channel::{Channel, ChannelState, Link};
 use recado_domain::clock::{Millis, millis, random};
 use recado_domain::pacing::Pacing;
 use recado_store::StoreError;
+use recado_store::sealed::Place;
 use recado_whatsapp_web::Person;
 use serde_json::json;
 
@@ -16,7 +17,6 @@ use super::events::End;
 use super::line::{LOST, Line};
 use crate::clock::rfc3339;
 use crate::provider::pairing::{Pairing, RESTRICTED};
-use crate::sealed::Place;
 
 /// How often a move is tried again when somebody else moved the channel meanwhile, or the store did not take it.
 const TRIES: usize = 20;

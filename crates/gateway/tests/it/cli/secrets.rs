@@ -5,8 +5,8 @@ use std::process::{Command, Output};
 
 use recado_domain::channel::{ChannelKey, ChannelState, Link};
 use recado_gateway::clock::SystemEntropy;
-use recado_gateway::sealed::{KeyRing, Place};
 use recado_store::Store;
+use recado_store::sealed::{KeyRing, Place};
 use recado_store::sqlite::SqliteStore;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
-use crate::clock::SystemEntropy;
 
 const HERE: Place = Place::Link(7);
 const OLD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -10,11 +11,26 @@ fn ring(text: &str) -> KeyRing {
 }
 
 fn seal(ring: &KeyRing, plain: &[u8]) -> Vec<u8> {
-    ring.seal(HERE, plain, &SystemEntropy).expect("a key")
+    ring.seal(HERE, plain, &Counted).expect("a key")
 }
 
 fn error(result: Result<SecretSlice<u8>, SealError>) -> SealError {
     result.expect_err("it must not open")
+}
+
+/// Never the same bytes.
+struct Counted;
+
+impl Entropy for Counted {
+    fn fill(&self, _: &mut [u8]) {
+        panic!("a nonce is drawn as a secret is");
+    }
+
+    fn fill_secret(&self, bytes: &mut [u8]) {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        bytes.iter_mut().zip(number.into_iter().cycle()).for_each(|(byte, part)| *byte = part);
+    }
 }
 
 /// Always the same bytes, so that what is sealed can be compared.
@@ -91,9 +107,9 @@ fn the_first_key_seals_and_all_of_them_open() {
     assert_eq!(both.open(HERE, &sealed).expect("the old key is there").expose_secret(), b"token");
     assert_eq!(both.first(), ring(NEW).first());
 
-    let anew = both.seal_anew(HERE, &sealed, &SystemEntropy).expect("it opens").expect("it is of the old key");
+    let anew = both.seal_anew(HERE, &sealed, &Counted).expect("it opens").expect("it is of the old key");
     assert_eq!(ring(NEW).open(HERE, &anew).expect("the new key alone").expose_secret(), b"token");
-    assert_eq!(both.seal_anew(HERE, &anew, &SystemEntropy), Ok(None), "it is done");
+    assert_eq!(both.seal_anew(HERE, &anew, &Counted), Ok(None), "it is done");
     assert_eq!(error(old.open(HERE, &anew)), SealError::KeyMissing(both.first().expect("a key")));
 }
 
@@ -107,7 +123,7 @@ fn a_missing_key_is_named() {
 
     let none = KeyRing::default();
     assert!(none.is_empty());
-    assert_eq!(none.seal(HERE, b"", &SystemEntropy), Err(SealError::NoKey));
+    assert_eq!(none.seal(HERE, b"", &Counted), Err(SealError::NoKey));
     assert_eq!(error(none.open(HERE, &seal(&ring(OLD), b"token"))), SealError::NoKey);
 }
 
@@ -149,7 +165,7 @@ fn keys_are_read_as_people_write_them() {
 
 #[test]
 fn a_new_key_is_one() {
-    let [one, two] = [(); 2].map(|()| new_key(&SystemEntropy));
+    let [one, two] = [(); 2].map(|()| new_key(&Counted));
     assert_ne!(ring(one.expose_secret()).first(), ring(two.expose_secret()).first());
     assert_eq!(new_key(&Sevens).expose_secret(), "07".repeat(KEY));
 }
@@ -177,7 +193,7 @@ fn a_row_of_a_session_has_its_place() {
     let others =
         [(8, 0, 3, &b"a/\xff"[..]), (7, 1, 3, b"a/\xff"), (7, 0, 4, b"a/\xff"), (7, 0, 3, b"a/"), (7, 0, 3, b"")];
     for place in [place, third] {
-        let sealed = ring.seal(place, b"session", &SystemEntropy).expect("a key");
+        let sealed = ring.seal(place, b"session", &Counted).expect("a key");
         assert_eq!(ring.open(place, &sealed).expect("it opens").expose_secret(), b"session");
         for (channel, session, kind, key) in others {
             let other = Place::Session { channel, session, kind, key };

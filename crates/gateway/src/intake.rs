@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use recado_domain::clock::{Millis, millis};
+use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
 use tokio::sync::Semaphore;
 
-use super::auth::Peer;
-use super::error::ApiError;
-use super::rate_limit::network_of;
+use crate::rate_limit::{Peer, network_of};
 
 const MIB: usize = 1 << 20;
 
@@ -138,14 +137,14 @@ impl Lane {
         &self,
         room: Room,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<(T, Room), ApiError> {
+    ) -> Result<(T, Room), AppError> {
         let hand = tokio::time::timeout(CALLBACK_TIMEOUT, self.hands.clone().acquire_owned()).await;
-        let Ok(Ok(hand)) = hand else { return Err(ApiError::Unavailable) };
+        let Ok(Ok(hand)) = hand else { return Err(AppError::Unavailable) };
         let working = tokio::task::spawn_blocking(move || {
             let _hand = hand;
             (work(), room)
         });
-        working.await.map_err(|_| ApiError::Internal)
+        working.await.map_err(|_| AppError::Internal)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which channels this node holds, and whether it can be sure of it.
 
+mod notices;
+
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -7,8 +9,7 @@ use recado_domain::channel::{ChannelKey, Epoch};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::notices::Notices;
-use crate::dispatch::News;
+pub use notices::{Notice, Notices, WakeReason, Waker};
 
 /// The channels that this process claims, sends and settles for.
 pub struct Leases {
@@ -71,7 +72,7 @@ impl Leases {
     }
 
     /// Tells whoever holds the channel that it may have something to do.
-    pub fn tell_holder(&self, channel: ChannelKey, news: News) {
+    pub fn tell_holder(&self, channel: ChannelKey, news: WakeReason) {
         if let Some(shared) = &self.shared {
             shared.notices.work(channel, news);
         }
@@ -100,20 +101,20 @@ impl Leases {
     }
 
     /// Nobody else can hold anything before this time.
-    pub(super) fn sure(&self, until: Instant) {
+    pub fn sure(&self, until: Instant) {
         if let Some(shared) = &self.shared {
             shared.sure_until.send_replace(until);
         }
     }
 
-    pub(super) fn add(&self, gained: &[(ChannelKey, Epoch)]) {
+    pub fn add(&self, gained: &[(ChannelKey, Epoch)]) {
         if let Some(shared) = &self.shared {
             shared.write().held.extend(gained.iter().copied());
         }
     }
 
     /// These are about to be given back: those of them that were held, with their epochs.
-    pub(super) fn leave(&self, channels: &[ChannelKey]) -> Vec<(ChannelKey, Epoch)> {
+    pub fn leave(&self, channels: &[ChannelKey]) -> Vec<(ChannelKey, Epoch)> {
         let Some(shared) = &self.shared else { return Vec::new() };
         let mut all = shared.write();
         let leaving: Vec<_> = channels.iter().filter_map(|channel| all.held.remove_entry(channel)).collect();
@@ -122,7 +123,7 @@ impl Leases {
     }
 
     /// These were given back.
-    pub(super) fn left(&self, channels: &[(ChannelKey, Epoch)]) {
+    pub fn left(&self, channels: &[(ChannelKey, Epoch)]) {
         if let Some(shared) = &self.shared {
             let mut all = shared.write();
             for (channel, epoch) in channels {
@@ -135,7 +136,7 @@ impl Leases {
     }
 
     /// These were lost.
-    pub(super) fn remove(&self, channels: &[ChannelKey]) {
+    pub fn remove(&self, channels: &[ChannelKey]) {
         if let Some(shared) = &self.shared {
             let mut all = shared.write();
             for channel in channels {
@@ -146,12 +147,12 @@ impl Leases {
     }
 
     /// What is held, and what is about to be given back.
-    pub(super) fn all(&self) -> Vec<ChannelKey> {
+    pub fn all(&self) -> Vec<ChannelKey> {
         self.epochs().into_keys().collect()
     }
 
     /// The same, with the epochs.
-    pub(super) fn epochs(&self) -> HashMap<ChannelKey, Epoch> {
+    pub fn epochs(&self) -> HashMap<ChannelKey, Epoch> {
         let Some(shared) = &self.shared else { return HashMap::new() };
         let all = shared.read();
         all.leaving.iter().chain(&all.held).map(|(channel, epoch)| (*channel, *epoch)).collect()

@@ -6,16 +6,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use recado_domain::channel::ChannelKey;
-use recado_store::postgres::PgStore;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::News;
+use crate::nodes::ClusterStore;
 
 /// The least time between two notices of a node.
 const EVERY: Duration = Duration::from_millis(25);
 /// Most channels in one notice: a payload takes 8,000 bytes, and a number up to 20.
 const CHANNELS: usize = 350;
+
+/// Why a channel may have something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WakeReason {
+    /// A message was accepted. It stands behind all others.
+    Accepted,
+    /// Anything else: what waited may go out now.
+    Changed,
+}
+
+/// Wakes what works on a channel.
+pub trait Waker: Send + Sync + 'static {
+    /// Says that a channel may have something to do, here or at the node that holds it.
+    fn wake(&self, channel: ChannelKey);
+}
 
 /// What is to be told.
 #[derive(Debug, Default)]
@@ -29,7 +43,7 @@ struct Pending {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// These channels may have something to do.
-    Work(News, Vec<ChannelKey>),
+    Work(WakeReason, Vec<ChannelKey>),
     /// Keys or channels were changed. The database says so itself, when the change is committed.
     Changed,
     /// Channels are free, or nodes have come or gone.
@@ -42,8 +56,8 @@ impl Notice {
         let work =
             |news, channels: &str| Self::Work(news, channels.split(',').filter_map(|key| key.parse().ok()).collect());
         let one = |line: &str| match line.split_once(' ') {
-            Some(("accepted", channels)) => Some(work(News::Accepted, channels)),
-            Some(("work", channels)) => Some(work(News::Changed, channels)),
+            Some(("accepted", channels)) => Some(work(WakeReason::Accepted, channels)),
+            Some(("work", channels)) => Some(work(WakeReason::Changed, channels)),
             None if line == "changed" => Some(Self::Changed),
             None if line == "free" => Some(Self::Free),
             _ => None,
@@ -81,11 +95,11 @@ pub struct Notices {
 
 impl Notices {
     /// A channel that is not held here may have something to do.
-    pub fn work(&self, channel: ChannelKey, news: News) {
+    pub fn work(&self, channel: ChannelKey, news: WakeReason) {
         self.add(|pending| {
             let channels = match news {
-                News::Accepted => &mut pending.accepted,
-                News::Changed => &mut pending.changed,
+                WakeReason::Accepted => &mut pending.accepted,
+                WakeReason::Changed => &mut pending.changed,
             };
             channels.insert(channel);
         });
@@ -102,7 +116,7 @@ impl Notices {
     }
 
     /// Sends what is gathered, once. What cannot be sent is found when the others next look by themselves.
-    pub async fn flush(&self, store: &PgStore) {
+    pub async fn flush(&self, store: &dyn ClusterStore) {
         loop {
             let text = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some(text) = text else { return };
@@ -114,13 +128,13 @@ impl Notices {
     }
 
     /// Sends until it is stopped.
-    pub async fn send(self: Arc<Self>, store: Arc<PgStore>, stop: CancellationToken) {
+    pub async fn send(self: Arc<Self>, store: Arc<dyn ClusterStore>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.some.notified() => {}
             }
-            self.flush(&store).await;
+            self.flush(&*store).await;
             tokio::time::sleep(EVERY).await;
         }
     }
@@ -134,7 +148,7 @@ mod tests {
     fn a_notice_is_read_as_it_was_written_and_fits() {
         let notices = Notices::default();
         notices.free();
-        let news = |number| if number % 2 == 0 { News::Accepted } else { News::Changed };
+        let news = |number| if number % 2 == 0 { WakeReason::Accepted } else { WakeReason::Changed };
         (0..400).for_each(|number| notices.work(i64::MAX - number, news(number)));
         let mut pending = notices.pending.into_inner().expect("no panic");
         let (first, second) = (pending.take().expect("some"), pending.take().expect("the rest"));
@@ -142,7 +156,7 @@ mod tests {
         let mut heard = Notice::parse(&first);
         assert_eq!(heard[0], Notice::Free);
         heard.extend(Notice::parse(&second));
-        for news in [News::Accepted, News::Changed] {
+        for news in [WakeReason::Accepted, WakeReason::Changed] {
             let of = |notice: &Notice| matches!(notice, Notice::Work(what, _) if *what == news);
             let work = heard.iter().filter(|notice| of(notice));
             let keys = work.map(|notice| if let Notice::Work(_, keys) = notice { keys.len() } else { 0 });
@@ -150,7 +164,8 @@ mod tests {
         }
         assert_eq!(pending.take(), None);
         let notices = Notice::parse("something new\nwork x,7\nchanged\naccepted 8");
-        let of_work = [(News::Changed, 7), (News::Accepted, 8)].map(|(news, key)| Notice::Work(news, vec![key]));
+        let of_work =
+            [(WakeReason::Changed, 7), (WakeReason::Accepted, 8)].map(|(news, key)| Notice::Work(news, vec![key]));
         assert_eq!(notices, [of_work[0].clone(), Notice::Changed, of_work[1].clone()]);
     }
 }

@@ -1,0 +1,64 @@
+//! Why an operation was refused. These are codes: the status and the text for people are added where a caller is answered.
+
+use std::borrow::Cow;
+
+use crate::field_errors::FieldErrors;
+
+/// Why an operation was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the codes of the API's contract")]
+pub enum AppError {
+    /// Fields of the call are faulty.
+    #[error("faulty fields")]
+    Validation(FieldErrors),
+    #[error("no such channel")]
+    ChannelNotFound,
+    #[error("no such message")]
+    MessageNotFound,
+    #[error("no such API key")]
+    ApiKeyNotFound,
+    #[error("no such institution")]
+    InstitutionNotFound,
+    #[error("the channel is not connected")]
+    ChannelNotConnected,
+    #[error("the channel's id is taken")]
+    ChannelExists,
+    #[error("the sandbox cannot be deleted")]
+    ChannelReserved,
+    #[error("the institution has as many API keys as it may have")]
+    TooManyKeys,
+    #[error("the message cannot be cancelled any more")]
+    MessageNotCancellable,
+    #[error("the idempotency key was used with other content")]
+    IdempotencyKeyReused,
+    /// With the seconds until another call may go on.
+    #[error("too many calls: the next one in {0} s")]
+    RateLimited(u64),
+    #[error("not implemented")]
+    NotImplemented,
+    #[error("this build has no WhatsApp Web")]
+    WhatsAppWebMissing,
+    #[error("the server has no secret key")]
+    SecretKeyMissing,
+    #[error("the channel's queue is full")]
+    QueueFull,
+    /// The store, the network or another node does not answer now.
+    #[error("not available now")]
+    Unavailable,
+    /// A fault of Recado's own; the log says what.
+    #[error("internal error")]
+    Internal,
+}
+
+impl AppError {
+    /// A single faulty field.
+    pub fn field(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::Validation(FieldErrors::one(field, message))
+    }
+}
+
+impl From<FieldErrors> for AppError {
+    fn from(errors: FieldErrors) -> Self {
+        Self::Validation(errors)
+    }
+}

@@ -1,0 +1,129 @@
+//! A token bucket: how often something may be done within a minute.
+//!
+//! A few lines of our own rather than a crate: the answer's headers need its inside, and several nodes draw from one bucket
+//! in batches.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::api_key::RateLimit;
+use crate::clock::Millis;
+
+/// Milliseconds in which a bucket is filled.
+pub const MINUTE: f64 = 60_000.0;
+
+/// A token bucket: capacity N, refilled with N a minute.
+pub struct Bucket {
+    capacity: RateLimit,
+    state: Mutex<Level>,
+}
+
+/// What is in a bucket.
+#[derive(Clone, Copy)]
+pub struct Level {
+    /// Calls that may go on.
+    pub tokens: f64,
+    /// When that was so.
+    pub at: Millis,
+}
+
+/// What a bucket says to one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Whether the call may go on.
+    pub allowed: bool,
+    /// The capacity.
+    pub limit: u32,
+    /// Calls that may follow at once.
+    pub remaining: u32,
+    /// Seconds until the bucket is full again.
+    pub reset: u64,
+    /// Seconds until the next call may go on.
+    pub retry_after: u64,
+}
+
+impl Bucket {
+    /// So many calls a minute.
+    pub fn capacity(&self) -> RateLimit {
+        self.capacity
+    }
+
+    /// A full bucket.
+    pub fn new(capacity: RateLimit) -> Self {
+        Self { capacity, state: Mutex::new(Level { tokens: f64::from(capacity.unwrap_or(0)), at: 0 }) }
+    }
+
+    /// Takes a token; `None` when there is no limit.
+    pub fn take(&self, now: Millis) -> Option<Quota> {
+        let limit = self.capacity?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = state.refilled(limit, now);
+        let allowed = state.tokens >= 1.0;
+        if allowed {
+            state.tokens -= 1.0;
+        }
+        Some(state.quota(limit, allowed))
+    }
+
+    /// The seconds until there is a token; `None` where there is one.
+    pub fn empty_for(&self, now: Millis) -> Option<u64> {
+        let limit = self.capacity?;
+        let quota = self.state.lock().unwrap_or_else(PoisonError::into_inner).refilled(limit, now).quota(limit, false);
+        (quota.remaining == 0).then_some(quota.retry_after)
+    }
+
+    /// Whether nothing was taken lately.
+    pub fn is_full(&self, now: Millis) -> bool {
+        let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.capacity.is_none_or(|limit| state.refilled(limit, now).tokens >= f64::from(limit))
+    }
+}
+
+impl Level {
+    fn refilled(self, limit: u32, now: Millis) -> Self {
+        // A clock that was set back must not take tokens away.
+        let passed = now.saturating_sub(self.at).max(0);
+        #[expect(clippy::cast_precision_loss, reason = "the time between two calls, capped by the bucket's capacity")]
+        let gained = passed as f64 * f64::from(limit) / MINUTE;
+        Self { tokens: (self.tokens + gained).min(f64::from(limit)), at: now }
+    }
+
+    /// What the bucket says to a call.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small, rounded and never negative")]
+    pub fn quota(self, limit: u32, allowed: bool) -> Quota {
+        let seconds_for = |tokens: f64| (tokens.max(0.0) * MINUTE / f64::from(limit) / 1_000.0).ceil() as u64;
+        Quota {
+            allowed,
+            limit,
+            remaining: self.tokens as u32,
+            reset: seconds_for(f64::from(limit) - self.tokens),
+            retry_after: seconds_for(1.0 - self.tokens).max(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_empties_and_refills_evenly() {
+        let bucket = Bucket::new(Some(60));
+        let start = 1_000_000;
+        for left in (0..60).rev() {
+            let quota = bucket.take(start).unwrap();
+            assert!(quota.allowed);
+            assert_eq!((quota.limit, quota.remaining), (60, left));
+        }
+        let refused = bucket.take(start).unwrap();
+        assert_eq!((refused.allowed, refused.remaining, refused.reset, refused.retry_after), (false, 0, 60, 1));
+        assert!(!bucket.take(start + 999).unwrap().allowed);
+        assert!(bucket.take(start + 1_000).unwrap().allowed);
+        assert!(!bucket.take(start + 1_000).unwrap().allowed);
+        assert!(!bucket.take(start - 5_000_000).unwrap().allowed, "a clock set back gives nothing");
+    }
+
+    #[test]
+    fn no_limit_is_no_quota() {
+        assert_eq!(Bucket::new(None).take(0), None);
+    }
+}

@@ -1,0 +1,57 @@
+//! What follows an outage of the store: everything that is kept in memory is read anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use recado_store::{Health, StoreError};
+
+use crate::gateway::Gateway;
+
+/// The wait before rows that could not be read after an outage are asked for again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Reads everything anew each time that the store comes back: a commit whose answer was lost may have been kept, and
+/// nobody was told of it. Where nodes share a store, `cluster` does the same.
+pub async fn follow(gateway: Arc<Gateway>) {
+    let mut health = gateway.store.health();
+    loop {
+        tokio::select! {
+            () = gateway.stop.cancelled() => return,
+            // Each change counts: a store that comes back at once may be up again before this task looks.
+            changed = health.changed() => if changed.is_err() { return },
+        }
+        loop {
+            tokio::select! {
+                () = gateway.stop.cancelled() => return,
+                changed = health.wait_for(|health| *health == Health::Up) => if changed.is_err() { return },
+            }
+            match read_anew(&gateway).await {
+                Ok(()) => break,
+                Err(error) => tracing::debug!(%error, "keys and channels could not be read; the next try follows"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+async fn read_anew(gateway: &Gateway) -> Result<(), StoreError> {
+    let _one_at_a_time = gateway.changes.lock().await;
+    let keys = gateway.store.api_keys().await?;
+    // Read behind the keys and taken over before them: a key is never known here without its default country.
+    for institution in gateway.store.institutions().await? {
+        gateway.directory.set_default_country(institution.id, institution.default_country);
+    }
+    keys.into_iter().for_each(|key| gateway.directory.take_key(key));
+    let channels = gateway.store.channels().await?;
+    channels.iter().for_each(|channel| gateway.directory.add_channel(channel));
+    if !gateway.nodes.are_shared() {
+        let keys: Vec<_> = channels.iter().map(|channel| (channel.key, channel.kind)).collect();
+        gateway.links.take_over(&keys, &gateway.store.links().await?);
+        let web = gateway.providers.whatsapp_web().into_iter();
+        let deleted = channels.iter().filter(|channel| channel.deleted_at.is_some());
+        // A phone that is linked no more ends its session by itself; nobody waits for that.
+        web.for_each(|web| deleted.clone().for_each(|channel| drop(web.forget(channel.key))));
+        gateway.dispatcher.wake_all().await?;
+    }
+    Ok(())
+}

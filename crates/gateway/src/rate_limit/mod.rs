@@ -1,0 +1,13 @@
+//! Rate limits: what protects the API. (What protects a WhatsApp number is pacing, and lives with the dispatcher.)
+
+mod failed_logins;
+mod key_limit;
+
+use std::net::IpAddr;
+
+pub use failed_logins::{FailedLogins, network_of};
+pub use key_limit::{Calls, KeyLimit};
+
+/// The client's address, put on each request by the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
