@@ -1,6 +1,5 @@
 //! Recado's gateway, in the order in which a message passes through it.
 
-pub mod cli;
 pub mod config;
 pub mod server;
 
@@ -26,3 +25,6 @@ pub mod outbound;
 pub mod rate_limit;
 pub mod shutdown;
 pub mod stranded;
+
+/// Whether this build has channels that are linked by QR code.
+pub const WHATSAPP_WEB: bool = cfg!(feature = "whatsapp-web");

@@ -1,6 +1,7 @@
 //! A call of the API as a command: the operator gets every check, text and promise of the contract without a key.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
@@ -8,8 +9,9 @@ use http_body_util::BodyExt;
 use recado_domain::api_key::Environment;
 use recado_domain::ids::InstitutionId;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{Desk, in_both_environments, institutions};
+use super::{AskError, Desk, in_both_environments, institutions};
 use crate::api::auth::vouch;
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;
@@ -40,6 +42,32 @@ pub struct Reply {
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: String,
+}
+
+impl Reply {
+    /// How long to wait, where the answer says so: not for ever, and not without a rest.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds: u64 = self.headers.get("retry-after")?.parse().ok()?;
+        Some(Duration::from_secs(seconds.clamp(1, 3_600)))
+    }
+
+    /// The answer of a call that succeeded.
+    pub fn success(&self) -> Result<Value, AskError> {
+        match serde_json::from_str(&self.body) {
+            Ok(body @ Value::Object(_)) if (200..300).contains(&self.status) => Ok(body),
+            _ => Err(match AskError::refused(&self.error()) {
+                // A proxy's 502, say: the Recado behind it may have done it.
+                AskError::Refused(text) if self.status >= 500 => AskError::NoAnswer(text),
+                error => error,
+            }),
+        }
+    }
+
+    /// The body of a refusal. What is none (from a proxy, say) is put into the same form.
+    pub fn error(&self) -> Value {
+        let strange = || json!({ "message": format!("answer {} of another form: is a Recado there?", self.status) });
+        serde_json::from_str(&self.body).ok().filter(|body: &Value| body["message"].is_string()).unwrap_or_else(strange)
+    }
 }
 
 pub(super) async fn answer(desk: &Desk, call: Call) -> Result<Reply, ApiError> {

@@ -1,0 +1,111 @@
+//! `recado data export`: one JSON document, written as it is read.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use recado_domain::clock::Clock;
+use recado_gateway::clock::{SystemClock, rfc3339};
+use recado_gateway::control::Command as Control;
+use recado_gateway::shutdown::Signals;
+use recado_store::person::{Person, PersonPart};
+use serde_json::{Value, json};
+
+use crate::Exit;
+use crate::data::{Who, pages, rows};
+use crate::local::Local;
+
+pub async fn run(who: &Who, output: Option<PathBuf>, data_dir: &Path) -> Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let local = Local::open(data_dir).await?;
+    let done = tokio::select! {
+        done = write_to(&local, who, output) => done.map(Exit::done),
+        () = signals.next() => Ok(Exit::Interrupted),
+    };
+    local.close().await;
+    done
+}
+
+async fn write_to(local: &Local, who: &Who, output: Option<PathBuf>) -> Result<()> {
+    let person = who.find(local, &who.number(local).await?).await?;
+    let Some(path) = output else {
+        return write(local, &person, &mut BufWriter::new(std::io::stdout())).await;
+    };
+    // Made anew or not at all, and for its owner only.
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
+    let mut out = BufWriter::new(file.with_context(|| format!("cannot make {}", path.display()))?);
+    let mut half = Half { path, whole: false };
+    let done = write(local, &person, &mut out).await;
+    done.and_then(|()| Ok(out.get_ref().sync_all()?))
+        .with_context(|| format!("cannot write {}", half.path.display()))?;
+    half.whole = true;
+    Ok(())
+}
+
+/// A file that goes when it is not finished: half a document is none.
+struct Half {
+    path: PathBuf,
+    whole: bool,
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if !self.whole {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+async fn write(local: &Local, person: &Person, out: &mut impl Write) -> Result<()> {
+    let head = json!({
+        "exportedAt": rfc3339(SystemClock.now()), "numbers": person.numbers, "institutionId": person.institution,
+    });
+    // The head's fields, and behind them the lists.
+    let head = head.to_string();
+    write!(out, "{}", head.strip_suffix('}').unwrap_or(&head))?;
+    for (name, part) in
+        [("messages", PersonPart::Messages), ("idempotencyKeys", PersonPart::Keys), ("contacts", PersonPart::Contacts)]
+    {
+        let mut list = List::begin(out, name)?;
+        pages(local, person, part, |row| list.row(row)).await?;
+        list.end()?;
+    }
+    let mut list = List::begin(out, "sandbox")?;
+    let mut after = Some(0);
+    while let Some(place) = after {
+        let command = Control::ShowPersonOnSandbox { person: person.clone(), after: place };
+        let mut page = local.execute(command).await?;
+        rows(&mut page).try_for_each(|row| list.row(row))?;
+        after = page["next"].as_i64();
+    }
+    list.end()?;
+    writeln!(out, "\n}}")?;
+    Ok(out.flush()?)
+}
+
+/// A list of the document, a row a line.
+struct List<'a, W> {
+    out: &'a mut W,
+    first: bool,
+}
+
+impl<'a, W: Write> List<'a, W> {
+    fn begin(out: &'a mut W, name: &str) -> Result<Self> {
+        write!(out, ",\n\"{name}\": [")?;
+        Ok(Self { out, first: true })
+    }
+
+    fn row(&mut self, mut row: Value) -> Result<()> {
+        // The store's own number of it says nothing to anybody.
+        row.as_object_mut().map(|fields| fields.remove("n"));
+        write!(self.out, "{}{row}", if self.first { "\n" } else { ",\n" })?;
+        self.first = false;
+        Ok(())
+    }
+
+    fn end(self) -> Result<()> {
+        Ok(write!(self.out, "]")?)
+    }
+}

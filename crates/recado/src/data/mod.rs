@@ -1,0 +1,150 @@
+//! `recado data`: what is kept of one person.
+
+mod erase;
+mod export;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use recado_domain::ids::InstitutionId;
+use recado_domain::phone::PhoneNumber;
+use recado_gateway::control::Command as Control;
+use recado_store::person::{Person, PersonPart, PersonQuery};
+use serde_json::Value;
+
+use crate::local::Local;
+use crate::{Common, Exit};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print all that is kept of a recipient, as JSON
+    Export {
+        #[command(flatten)]
+        who: Who,
+        /// File to write it to, which must not be there yet; standard output without it
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        data_dir: recado_gateway::config::DataDir,
+    },
+    /// Erase all that is kept of a recipient; what waits to be sent to them is cancelled
+    ///
+    /// Exits with 4 while a message to them is on its way to the network: run it again. Back-ups are not touched.
+    Erase {
+        #[command(flatten)]
+        who: Who,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Write the files anew afterwards, so that no byte of what was erased lies unused in them; no server may run
+        #[arg(long)]
+        compact: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Who {
+    /// The recipient's number, DDI+DDD+NUM; without DDI where there is a default country
+    #[arg(long, value_name = "NUMBER")]
+    recipient: String,
+    /// Only what this institution has of them; without it what all have
+    #[arg(long, value_name = "ID")]
+    institution: Option<String>,
+}
+
+impl Command {
+    pub async fn run(self) -> Result<Exit> {
+        match self {
+            Self::Export { who, output, data_dir } => export::run(&who, output, &data_dir.data_dir).await,
+            Self::Erase { who, yes, compact, common } => erase::run(&who, (yes, compact), &common).await,
+        }
+    }
+}
+
+impl Who {
+    /// The number, as it is read where it was stored.
+    async fn number(&self, local: &Local) -> Result<PhoneNumber> {
+        let institution = self.institution(local).await?;
+        let read = local.execute(Control::ReadNumber { institution, text: self.recipient.clone() }).await?;
+        Ok(PhoneNumber::of_stored(read.as_str().unwrap_or_default())?)
+    }
+
+    /// The person behind the number: with its other form, and with those that the networks have named.
+    async fn find(&self, local: &Local, number: &PhoneNumber) -> Result<Person> {
+        let mut person = Person { numbers: forms(number), institution: self.institution(local).await? };
+        loop {
+            let known = person.numbers.len();
+            let (mut found, wanted) = (Vec::new(), person.clone());
+            pages(local, &wanted, PersonPart::Names, |name| {
+                found.extend(name.as_str().map(str::to_owned));
+                Ok(())
+            })
+            .await?;
+            for name in found {
+                if !person.numbers.contains(&name) {
+                    person.numbers.push(name);
+                }
+            }
+            if person.numbers.len() == known {
+                return Ok(person);
+            }
+        }
+    }
+
+    async fn institution(&self, local: &Local) -> Result<Option<InstitutionId>> {
+        let Some(named) = &self.institution else { return Ok(None) };
+        let all = local.execute(Control::ListInstitutions).await?;
+        match all.as_array().into_iter().flatten().find(|one| one["id"] == **named) {
+            Some(_) => Ok(named.parse().ok()),
+            None => bail!("there is no institution {named}"),
+        }
+    }
+}
+
+/// The digits under which a person may be stored.
+fn forms(number: &PhoneNumber) -> Vec<String> {
+    let others = [number.twin(), number.with_trunk_zero()];
+    [number].into_iter().chain(others.iter().flatten()).map(|form| form.digits().to_owned()).collect()
+}
+
+/// Gives all rows of a part, page by page.
+async fn pages(
+    local: &Local,
+    person: &Person,
+    part: PersonPart,
+    mut row: impl FnMut(Value) -> Result<()>,
+) -> Result<()> {
+    let mut after = 0;
+    loop {
+        let query = PersonQuery { person: person.clone(), part, after };
+        let mut page = local.execute(Control::ShowPerson { query }).await?;
+        rows(&mut page).try_for_each(&mut row)?;
+        match page["next"].as_i64() {
+            Some(next) => after = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+fn rows(page: &mut Value) -> impl Iterator<Item = Value> + use<> {
+    match page["rows"].take() {
+        Value::Array(rows) => rows.into_iter(),
+        _ => Vec::new().into_iter(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::data::*;
+
+    #[test]
+    fn a_person_is_found_under_all_digits_that_a_version_stored() {
+        let forms = |digits: &str| forms(&PhoneNumber::parse(digits, None).expect("a number"));
+        assert_eq!(forms("+44 (0)20 7946 0958"), ["442079460958", "4402079460958"]);
+        assert_eq!(forms("442079460958"), ["442079460958", "4402079460958"]);
+        assert_eq!(forms("5511999998888"), ["5511999998888", "551199998888"]);
+    }
+}

@@ -1,0 +1,74 @@
+//! The database that nodes share, in place of files.
+
+use recado_gateway::config::Database;
+use recado_store::postgres::{SCHEMA_VERSION, condition};
+
+use crate::doctor::Check;
+
+/// The oldest server that understands the tables.
+const OLDEST: i32 = 130_000;
+/// Connections of a node beside those for messages.
+const BESIDE: i64 = 11;
+/// And of everybody else.
+const OTHERS: i64 = 10;
+
+pub async fn checks(database: &Database) -> Vec<Check> {
+    let Some((url, direct_url)) = database.urls() else { return Vec::new() };
+    let name = "database";
+    let found = match condition::condition(direct_url).await {
+        Ok(found) => found,
+        Err(error) => {
+            let to_do = "is it started, and is the URL right? A node starts only when its database takes writes";
+            return vec![Check::fail(name, format!("{error:#}"), to_do)];
+        }
+    };
+    let version = format!("PostgreSQL {}.{} takes writes", found.version / 10_000, found.version % 10_000);
+    let mut checks = vec![if found.version < OLDEST {
+        Check::fail(name, version, "Recado needs PostgreSQL 13 or later")
+    } else {
+        Check::ok(name, version)
+    }];
+    checks.push(tables(found.tables));
+    if found.tables.is_some() {
+        checks.push(crate::doctor::institutions(found.institutions));
+    }
+    checks.extend(found.wrong.iter().map(|(setting, is)| {
+        let to_do = format!("set {setting} as docs/operations.md says: what was accepted may be lost with it");
+        Check::fail("settings", format!("{setting} is {is}"), to_do)
+    }));
+    if found.wrong.is_empty() {
+        checks.push(Check::ok("settings", "those that the store's promise stands on are right"));
+    }
+    checks.push(connections(&found, database.database_connections.into()));
+    if url != direct_url {
+        checks.push(if condition::answers(url).await {
+            Check::ok("pooler", "lets through to a server that takes writes")
+        } else {
+            Check::fail("pooler", "does not let through to a server that takes writes", "look at its log")
+        });
+    }
+    checks
+}
+
+fn tables(version: Option<i32>) -> Check {
+    let name = "tables";
+    match version {
+        None => Check::fail(name, "there are none", "make them with `recado init --database-url …`"),
+        Some(version) if version < SCHEMA_VERSION => {
+            let found = format!("version {version}, and this Recado makes {SCHEMA_VERSION}");
+            Check::warn(name, found, "the next `recado serve` brings them up to date")
+        }
+        Some(version) => Check::ok(name, format!("version {version}")),
+    }
+}
+
+fn connections(found: &condition::Condition, of_a_node: i64) -> Check {
+    let (name, nodes) = ("connections", found.nodes.max(1));
+    let wanted = nodes * (of_a_node + BESIDE) + OTHERS;
+    let text = format!("the server allows {}, {nodes} such nodes need {wanted}", found.max_connections);
+    if wanted > found.max_connections.into() {
+        Check::warn(name, text, "raise max_connections, or lower --database-connections")
+    } else {
+        Check::ok(name, text)
+    }
+}

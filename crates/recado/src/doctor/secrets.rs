@@ -1,0 +1,100 @@
+//! The secret key: whether it opens what is sealed in the store.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use recado_gateway::config::SecretKey;
+use recado_gateway::gateway::STORE_FILE;
+use recado_store::sealed::{KeyRing, Place, SealError};
+use recado_store::sqlite::copy::{links, session_rows};
+use recado_store::sqlkit::sqlite::look_at;
+use rusqlite::Connection;
+
+use crate::doctor::Check;
+
+const NAME: &str = "secret key";
+/// Rows of sessions that are held at a time.
+const PAGE: usize = 1_000;
+const ROTATE: &str = "run `recado secrets rotate`, and only then take the old key away";
+
+pub fn check(dir: &Path, from: &SecretKey) -> Check {
+    let keys = match from.read() {
+        Ok(keys) => keys,
+        Err(error) => return Check::fail(NAME, format!("{error:#}"), "give the key as the server has it"),
+    };
+    let mut found = Found::default();
+    if let Err(error) = look_at(&dir.join(STORE_FILE)).and_then(|connection| found.look(&connection, &keys)) {
+        return Check::fail(NAME, format!("what is sealed cannot be read: {error}"), "see the store");
+    }
+    let readable = from.secret_key_file.as_deref().filter(|file| is_open_to_all(file));
+    match (found.judge(&keys), readable) {
+        (Ok(found), Some(file)) => {
+            let shown = file.display();
+            Check::warn(NAME, format!("{found}; every user can read {shown}"), format!("chmod 640 {shown}"))
+        }
+        (Ok(found), None) => Check::ok(NAME, found),
+        (Err(wrong), _) => wrong,
+    }
+}
+
+/// What is sealed in a store, counted.
+#[derive(Default)]
+struct Found {
+    all: usize,
+    older: usize,
+    unopened: usize,
+    /// The first of them.
+    error: Option<SealError>,
+}
+
+impl Found {
+    fn look(&mut self, connection: &Connection, keys: &KeyRing) -> rusqlite::Result<()> {
+        links(connection)?.iter().for_each(|link| self.try_open(keys, Place::Link(link.channel), &link.sealed));
+        let mut page = session_rows(connection, None, PAGE)?;
+        while let Some(last) = page.last() {
+            page.iter().for_each(|row| self.try_open(keys, (&row.of).into(), &row.sealed));
+            page = session_rows(connection, Some(&last.of), PAGE)?;
+        }
+        Ok(())
+    }
+
+    fn try_open(&mut self, keys: &KeyRing, place: Place<'_>, sealed: &[u8]) {
+        self.all += 1;
+        match keys.open(place, sealed).and_then(|_| keys.is_first_of(sealed)) {
+            Ok(true) => {}
+            Ok(false) => self.older += 1,
+            Err(error) => {
+                self.unopened += 1;
+                self.error.get_or_insert(error);
+            }
+        }
+    }
+
+    /// What is said where nothing is wrong.
+    fn judge(&self, keys: &KeyRing) -> Result<String, Check> {
+        let Self { all, older, unopened, error } = self;
+        if *all == 0 {
+            return Ok(keys
+                .first()
+                .map_or("none, and nothing is sealed".to_owned(), |key| format!("{key}; nothing is sealed")));
+        }
+        if let Some(error) = error {
+            let to_do = match error {
+                SealError::NoKey => "set RECADO_SECRET_KEY_FILE (or --secret-key-file) as for the server",
+                SealError::KeyMissing(_) => {
+                    "put that key behind the others; without it those channels must be linked anew"
+                }
+                SealError::Tampered | SealError::UnknownForm => "link those channels anew, or restore a back-up",
+            };
+            return Err(Check::fail(NAME, format!("{unopened} of {all} secrets cannot be opened: {error}"), to_do));
+        }
+        if *older > 0 {
+            return Err(Check::warn(NAME, format!("{older} of {all} secrets are sealed with an older key"), ROTATE));
+        }
+        Ok(keys.first().map_or(String::new(), |key| format!("{key} opens all that is sealed ({all})")))
+    }
+}
+
+fn is_open_to_all(file: &Path) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
+}

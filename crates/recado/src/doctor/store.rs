@@ -1,0 +1,86 @@
+//! The store's files: whole, of a version that this build knows, and with a log that is kept short.
+
+use std::path::Path;
+
+use recado_domain::clock::Clock;
+use recado_gateway::clock::{SystemClock, rfc3339};
+use recado_gateway::config::SecretKey;
+use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
+use recado_store::sqlite::SCHEMA_VERSION;
+use recado_store::sqlite::copy::{check, institutions, is_empty, version_and_newest};
+use recado_store::sqlkit::sqlite::look_at;
+
+use crate::doctor::{Check, secrets};
+
+/// A log beyond this is not written into its database as it should be.
+const LOG: u64 = 512 << 20;
+/// How far the clock may be behind the newest message, in milliseconds: it is set by small steps.
+const BEHIND: i64 = 1_000;
+
+pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
+    let store = dir.join(STORE_FILE);
+    if !store.exists() {
+        let to_do = format!("make one with `recado init --data-dir {}`, or name the right directory", dir.display());
+        return vec![Check::fail("store", "there is none in this directory", to_do)];
+    }
+    if is_empty(&store) {
+        let to_do = format!("make one with `recado init --data-dir {}`, or restore a back-up", dir.display());
+        return vec![Check::fail("store", format!("{} is empty", store.display()), to_do)];
+    }
+    let mut checks = vec![whole("store", &store)];
+    checks.extend(version(&store));
+    checks.extend(look_at(&store).and_then(|connection| institutions(&connection)).map(crate::doctor::institutions));
+    let sandbox = dir.join(SANDBOX_FILE);
+    if sandbox.exists() {
+        checks.push(whole("sandbox", &sandbox));
+    }
+    checks.push(secrets::check(dir, secret_key));
+    checks.push(log(&dir.join(format!("{STORE_FILE}-wal"))));
+    checks
+}
+
+fn whole(name: &'static str, path: &Path) -> Check {
+    let to_do = "stop the server, keep a copy of the directory, and restore a back-up";
+    match look_at(path).and_then(|connection| check(&connection, "quick_check")) {
+        Ok(found) if found == "ok" => Check::ok(name, "whole"),
+        Ok(found) => Check::fail(name, found, to_do),
+        Err(error) => Check::fail(name, format!("it cannot be read: {error}"), to_do),
+    }
+}
+
+fn version(store: &Path) -> Vec<Check> {
+    let name = "store version";
+    let (version, newest) = match look_at(store).and_then(|connection| version_and_newest(&connection)) {
+        Ok(found) => found,
+        Err(error) => return vec![Check::fail(name, error.to_string(), "is this a store of Recado?")],
+    };
+    let found = format!("{version}, this build's is {SCHEMA_VERSION}");
+    let version = match version {
+        version if version > SCHEMA_VERSION => {
+            Check::fail(name, found, "a newer Recado has worked on it: use that one, or restore an older back-up")
+        }
+        version if version < SCHEMA_VERSION => {
+            Check::warn(name, found, "the next start brings it up to date, and there is no way back: `recado backup`")
+        }
+        _ => Check::ok(name, found),
+    };
+    let Some(newest) = newest else { return vec![version] };
+    let (name, now) = ("store's clock", SystemClock.now());
+    let behind = if newest - now > BEHIND {
+        let found = format!("the newest message is of {}, the clock says {}", rfc3339(newest), rfc3339(now));
+        Check::fail(name, found, "set the clock: messages wait until it has caught up")
+    } else {
+        Check::ok(name, format!("the newest message is of {}", rfc3339(newest)))
+    };
+    vec![version, behind]
+}
+
+fn log(path: &Path) -> Check {
+    let bytes = path.metadata().map_or(0, |metadata| metadata.len());
+    let found = format!("{} MiB", bytes >> 20);
+    if bytes > LOG {
+        Check::warn("store's log", found, "something reads the store for a long time; it shrinks when that has ended")
+    } else {
+        Check::ok("store's log", found)
+    }
+}

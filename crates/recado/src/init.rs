@@ -1,0 +1,97 @@
+//! `recado init`: a data directory from nothing.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use recado_domain::api_key::DEFAULT_RATE_LIMIT;
+use recado_domain::phone::DefaultCountry;
+use recado_gateway::api::error::ApiError;
+use recado_gateway::config::{Behaviour, Database};
+use recado_gateway::control::AskError;
+use recado_gateway::gateway::{Gateway, STORE_FILE};
+use recado_gateway::lock::{DataDirLock, make_private};
+use recado_gateway::operations::institutions::{self, Founded};
+use recado_gateway::shutdown::Signals;
+use recado_store::postgres;
+use recado_store::sqlite::copy;
+use recado_store::sqlkit::sqlite::look_at;
+use serde_json::json;
+
+use crate::{Common, output};
+
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    common: Common,
+
+    #[command(flatten)]
+    database: Database,
+
+    /// Name of the first institution
+    #[arg(long, default_value = "Recado", value_name = "NAME")]
+    name: String,
+}
+
+impl Init {
+    pub async fn run(self) -> Result<()> {
+        let dir = &self.common.data_dir.data_dir;
+        // Keys' hashes and people's numbers: nobody else's business.
+        make_private(dir)?;
+        // From here on Ctrl-C waits: half an institution would stand in the way of the next try.
+        let _signals = Signals::listen()?;
+        let _lock = DataDirLock::take(dir).await?;
+        let behaviour = Behaviour { database: self.database.clone(), ..Behaviour::from_environment() };
+        if let Some((_, direct_url)) = behaviour.database.urls() {
+            postgres::migrate(direct_url).await.context("cannot make the tables")?;
+            return self.show(&found(dir, behaviour, &self.name).await?);
+        }
+        let store = dir.join(STORE_FILE);
+        let begun = store.exists();
+        if begun && !is_unused(&store) {
+            bail!("{} is there already: this directory is in use", store.display());
+        }
+        let made = found(dir, behaviour, &self.name).await;
+        if made.is_err() && !begun {
+            // Nothing of use is in it, and it would stand in the way of the next try.
+            let _ = std::fs::remove_file(store);
+        }
+        self.show(&made?)
+    }
+
+    fn show(&self, made: &Founded) -> Result<()> {
+        let value = json!({
+            "institutionId": made.id, "testKey": made.test_key, "liveKey": made.live_key,
+            "sandboxChannel": made.sandbox_channel,
+        });
+        output::print(&self.common.output, &value, || {
+            let dir = self.common.data_dir.data_dir.display();
+            format!(
+                "institution      {}\ntest key         {}\nlive key         {}\nsandbox channel  {}\n\n\
+                 The keys are shown this once. Next: recado serve --data-dir {dir}",
+                made.id, made.test_key, made.live_key, made.sandbox_channel
+            )
+        })
+    }
+}
+
+/// Whether nobody has used the store: its file is empty, or `init` was killed before it made an institution.
+fn is_unused(store: &Path) -> bool {
+    copy::is_empty(store) || look_at(store).and_then(|store| copy::institutions(&store)).is_ok_and(|count| count == 0)
+}
+
+async fn found(dir: &Path, behaviour: Behaviour, name: &str) -> Result<Founded> {
+    let secrets = behaviour.secret_key.read()?;
+    let gateway = Gateway::open(dir, behaviour, secrets).await?;
+    let made = async {
+        // A file is new; a database may be in use, by other nodes as well.
+        if !gateway.store.institutions().await?.is_empty() {
+            bail!("there are institutions in the database already: `recado institutions create` makes further ones");
+        }
+        let made = institutions::found(&gateway, name, Some(DEFAULT_RATE_LIMIT), DefaultCountry::Server).await;
+        made.map_err(|error| AskError::from(&ApiError::from(error)).into())
+    };
+    let made = made.await;
+    gateway.close().await;
+    made
+}

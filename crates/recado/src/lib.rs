@@ -1,0 +1,211 @@
+//! The command line: a file a command.
+
+mod api;
+mod backup;
+mod channels;
+mod completions;
+mod data;
+mod doctor;
+mod exit;
+mod init;
+mod institutions;
+mod keys;
+mod local;
+mod messages;
+mod migrate_store;
+mod openapi;
+mod output;
+mod pairing;
+mod sandbox;
+mod secrets;
+mod send;
+mod serve;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use recado_domain::api_key::{Environment, RateLimit};
+use recado_gateway::WHATSAPP_WEB;
+use serde_json::Value;
+
+pub use crate::exit::{Exit, end};
+
+use recado_domain::clock::random;
+use recado_gateway::clock::SystemEntropy;
+use recado_gateway::config::{Config, DataDir};
+use recado_gateway::control::Command as Control;
+
+use crate::local::Local;
+
+/// A self-hosted WhatsApp gateway: one HTTP call, and a contact card lands on a phone.
+#[derive(Debug, Parser)]
+#[command(name = "recado", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a data directory: a store, an institution, its keys and its sandbox channel
+    Init(init::Init),
+    /// Serve the API until SIGTERM
+    Serve(Box<Config>),
+    /// Institutions: tenants that see nothing of each other
+    Institutions {
+        #[command(subcommand)]
+        command: institutions::Command,
+    },
+    /// API keys
+    Keys {
+        #[command(subcommand)]
+        command: keys::Command,
+    },
+    /// Channels
+    Channels {
+        #[command(subcommand)]
+        command: channels::Command,
+    },
+    /// Messages and their fate
+    Messages {
+        #[command(subcommand)]
+        command: messages::Command,
+    },
+    /// Send messages
+    Send {
+        #[command(subcommand)]
+        command: send::Command,
+    },
+    /// The sandbox's phone
+    Sandbox {
+        #[command(subcommand)]
+        command: sandbox::Command,
+    },
+    /// The key that seals secrets in the store
+    Secrets {
+        #[command(subcommand)]
+        command: secrets::Command,
+    },
+    /// A person's data: what is kept of a recipient, shown or erased
+    Data {
+        #[command(subcommand)]
+        command: data::Command,
+    },
+    /// Copy the store and the sandbox, also while a server runs
+    Backup(backup::Backup),
+    /// Copy a data directory's store into a PostgreSQL database, and compare the two
+    MigrateStore(migrate_store::MigrateStore),
+    /// Look whether this machine and the data directory are in order, and say what to do
+    Doctor(doctor::Doctor),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Completions),
+    /// Print the OpenAPI document of the API
+    Openapi,
+    /// Print the version
+    Version {
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Where a command works, and for whom it prints.
+#[derive(Debug, Clone, Args)]
+struct Common {
+    #[command(flatten)]
+    data_dir: DataDir,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Output {
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command that was asked for.
+pub async fn run(cli: Cli) -> Result<Exit> {
+    match cli.command {
+        Command::Init(init) => init.run().await.map(Exit::done),
+        Command::Serve(config) => Ok(serve::run(*config).await),
+        Command::Institutions { command } => command.run().await.map(Exit::done),
+        Command::Keys { command } => command.run().await.map(Exit::done),
+        Command::Channels { command } => command.run().await.map(Exit::done),
+        Command::Messages { command } => command.run().await,
+        Command::Send { command } => command.run().await,
+        Command::Sandbox { command } => command.run().await.map(Exit::done),
+        Command::Secrets { command } => command.run().await,
+        Command::Data { command } => command.run().await,
+        Command::Backup(backup) => backup.run().await,
+        Command::MigrateStore(migration) => migration.run().await,
+        Command::Doctor(doctor) => doctor.run().await,
+        Command::Completions(completions) => completions.run().map(Exit::done),
+        Command::Openapi => openapi::run().map(Exit::done),
+        Command::Version { output } => {
+            let (version, licence) = (env!("CARGO_PKG_VERSION"), licence());
+            let value = serde_json::json!({ "version": version, "whatsappWeb": WHATSAPP_WEB, "license": licence });
+            let about = if WHATSAPP_WEB { "with" } else { "without" };
+            output::print(&output, &value, || format!("recado {version}, {about} WhatsApp Web\nlicence: {licence}"))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Under which licence this binary is to be passed on; see NOTICE and ADR 10.
+fn licence() -> &'static str {
+    if WHATSAPP_WEB {
+        "AGPL-3.0-only, by the encryption library of WhatsApp Web; Recado's own code is MIT OR Apache-2.0 (see NOTICE)"
+    } else {
+        "MIT OR Apache-2.0"
+    }
+}
+
+/// Carries a command out: by the server when one runs on the directory, by ourselves when none does.
+async fn operate(data_dir: &Path, command: Control) -> Result<Value> {
+    let local = Local::open(data_dir).await?;
+    let done = local.execute(command).await;
+    local.close().await;
+    Ok(done?)
+}
+
+/// A name that nothing else has.
+fn made_up() -> String {
+    format!("{:032x}", u128::from_be_bytes(random(&SystemEntropy)))
+}
+
+fn parse_environment(text: &str) -> Result<Environment, String> {
+    Environment::from_name(text).ok_or_else(|| "test or live".to_owned())
+}
+
+/// A rate limit on the command line. Wrapped, because clap would take an `Option` for an optional argument.
+#[derive(Debug, Clone, Copy)]
+struct Rate(RateLimit);
+
+fn parse_rate_limit(text: &str) -> Result<Rate, String> {
+    match text {
+        "unlimited" => Ok(Rate(None)),
+        number => number.parse().map(|limit| Rate(Some(limit))).map_err(|_| "a number, or unlimited".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use crate::*;
+
+    /// clap prints the current value of a variable in `--help` unless told not to; a secret would stand there.
+    #[test]
+    fn help_never_prints_what_stands_in_a_variable() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|argument| argument.get_env().is_some()) {
+                assert!(argument.is_hide_env_values_set(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        Cli::command().debug_assert();
+        check(&Cli::command());
+    }
+}

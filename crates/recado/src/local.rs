@@ -1,0 +1,71 @@
+//! The way to a data directory: by the server that works on it, by ourselves when none does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use recado_gateway::config::Behaviour;
+use recado_gateway::control::{AskError, Client, Command, Desk};
+use recado_gateway::gateway::{self, Gateway};
+use recado_gateway::lock::{DataDirLock, make_private};
+use recado_gateway::shutdown::Signals;
+use serde_json::Value;
+
+/// Whoever carries commands out on a data directory; the same one until it is dropped.
+pub enum Local {
+    /// A running server.
+    Server(Client),
+    /// Ourselves. No server can start meanwhile.
+    Own(Own),
+}
+
+/// The opened files of a data directory.
+pub struct Own {
+    desk: Desk,
+    _lock: DataDirLock,
+}
+
+impl Local {
+    /// Finds the server, or opens the files.
+    pub async fn open(data_dir: &Path) -> Result<Self> {
+        let behaviour = Behaviour::from_environment();
+        if behaviour.database.urls().is_some() {
+            make_private(data_dir)?;
+        } else if !DataDirLock::is_held(data_dir) {
+            gateway::look_for_store(data_dir)?;
+        }
+        let mut tries = 0;
+        let lock = loop {
+            if let Some(lock) = DataDirLock::try_take(data_dir)? {
+                break lock;
+            }
+            match Client::connect(data_dir).await {
+                // Another command holds the lock, or a server that has not opened its socket yet: both for a moment
+                // only.
+                Err(AskError::NobodyThere(_)) if tries < 50 => tries += 1,
+                client => return Ok(Self::Server(client?)),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        // From here on Ctrl-C is not the end: a command that has begun is carried out whole.
+        let _signals = Signals::listen()?;
+        let secrets = behaviour.secret_key.read()?;
+        let gateway = Gateway::open(data_dir, behaviour, secrets).await?;
+        Ok(Self::Own(Own { desk: Desk::new(gateway), _lock: lock }))
+    }
+
+    /// Carries a command out.
+    pub async fn execute(&self, command: Command) -> Result<Value, AskError> {
+        match self {
+            Self::Server(client) => client.ask(&command).await,
+            Self::Own(own) => own.desk.execute(command).await.map_err(|error| (&error).into()),
+        }
+    }
+
+    /// Closes what was opened.
+    pub async fn close(self) {
+        if let Self::Own(own) = self {
+            own.desk.close().await;
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! One card.
+
+use anyhow::{Context, Result};
+use recado_domain::ids::MessageId;
+use recado_gateway::control::AskError;
+use serde_json::json;
+
+use crate::api::Api;
+use crate::exit::Failure;
+use crate::messages::{nobody_sends, show, watch_message};
+use crate::send::{Contact, request};
+use crate::{Exit, made_up, output};
+
+pub async fn send(contact: &Contact) -> Result<Exit> {
+    let api = Api::open(&contact.place.target, Some(&contact.place.channel)).await?;
+    let done = send_by(&api, contact).await;
+    api.close().await;
+    done
+}
+
+async fn send_by(api: &Api, contact: &Contact) -> Result<Exit> {
+    if contact.wait {
+        nobody_sends(api)?;
+    }
+    let key = contact.idempotency_key.clone().unwrap_or_else(made_up);
+    let Contact { to, name, phone, email, organization, first_name, last_name, scenario, .. } = contact;
+    let fields = [to, name, phone, email, organization, first_name, last_name].map(|field| field.as_deref());
+    let mut request = request(&contact.place.channel, fields, &key, scenario.as_deref());
+    request.headers.push(("prefer".to_owned(), "return=representation".to_owned()));
+    let repeat = format!("to repeat safely: --idempotency-key {key}");
+    let mut answer = api.ask(request).await.map_err(|error| match error {
+        // Without the key the same command is another message: that is no code to try again by.
+        AskError::NoAnswer(_) => Failure {
+            exit: if contact.idempotency_key.is_some() { Exit::Unavailable } else { Exit::Failed },
+            text: format!("whether it was accepted is not known; {repeat}: {error}"),
+        }
+        .into(),
+        error => anyhow::Error::from(error),
+    })?;
+    let mut message = answer["data"].take();
+    let id = message["id"].as_str().and_then(|id| id.parse::<MessageId>().ok());
+    let id = id.with_context(|| format!("the answer names no message; {repeat}"))?.to_string();
+    let output = &contact.place.output;
+    if !contact.wait {
+        let short = json!({ "id": id, "status": message["status"] });
+        output::show(output, if output.json { &message } else { &short })?;
+        return Ok(Exit::Done);
+    }
+    // A program gets one object: the message as it is in the end.
+    let told = (!output.json).then_some(output);
+    if told.is_some() {
+        output::line(&id)?;
+    }
+    let ended = watch_message(api, &contact.place.channel, &id, told, &mut message).await;
+    let printed = if output.json { show(output, &message) } else { Ok(()) };
+    match ended {
+        Ok(exit) => exit.after(printed),
+        // Not the code of a silence: the same command would send it again.
+        Err(error) if error.is::<AskError>() => {
+            let text = format!("it was accepted as {id}, and what became of it is not known; {repeat}: {error:#}");
+            Err(Failure { exit: Exit::Failed, text }.into())
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,186 @@
+//! `recado serve`: starts the parts, serves, and ends them in order.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use recado_domain::channel::ChannelType;
+use recado_gateway::api::Api;
+use recado_gateway::config::{Config, Role};
+use recado_gateway::control::Socket;
+use recado_gateway::gateway::{self, Gateway};
+use recado_gateway::lock::{DataDirLock, make_private};
+use recado_gateway::log::Log;
+use recado_gateway::operations::links;
+use recado_gateway::server::Limits;
+use recado_gateway::shutdown::Signals;
+use recado_gateway::{housekeeping, outages, server, stranded};
+use recado_store::nodes::NewNode;
+use recado_store::sealed::KeyRing;
+use recado_store::{StoreError, postgres};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::exit::{Exit, end_with};
+
+pub async fn run(config: Config) -> Exit {
+    let log = Log::start(&config.log);
+    let served = serve(config).await.map(Exit::done);
+    // By the log as well: a start that failed must end, whatever is behind standard error.
+    end_with(served, |why| log.say(why))
+}
+
+async fn serve(config: Config) -> Result<()> {
+    let mut signals = Signals::listen_as_server()?;
+    let secrets = prepare(&config).await?;
+    let dir = &config.data_dir.data_dir;
+    let lock = DataDirLock::take(dir).await?;
+    let listener = server::listen(config.listen);
+    let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
+    raise_file_limit(config.max_connections);
+    let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await?;
+    if gateway.store.institutions().await?.is_empty() {
+        gateway.close().await;
+        bail!("the store has no institution, so nobody could call: make the first one with `recado init`");
+    }
+    let background = TaskTracker::new();
+    // Receipts come last to an end: what was sent while stopping may still be acknowledged.
+    let receipts_stop = CancellationToken::new();
+    let sandbox = gateway.providers.sandbox().clone();
+    let (receipts, stop) = (gateway.receipts(), receipts_stop.clone());
+    background.spawn(async move { sandbox.send_receipts(receipts, stop).await });
+    background.spawn(Socket::open(dir)?.serve(gateway.clone()));
+    start(&config, &gateway, &background).await?;
+    background.close();
+    if let Err(error) = announce(&listener) {
+        tracing::warn!(%error, "the address could not be written to standard output");
+    }
+
+    let hurry = CancellationToken::new();
+    let serving = tokio::spawn({
+        let api = if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::of_lines(gateway.clone()) };
+        let (stop, hurry) = (gateway.stop.clone(), hurry.clone());
+        let limits = Limits::new(config.max_connections, config.idle_timeout);
+        async move { server::serve(listener, api, limits, stop, hurry.cancelled()).await }
+    });
+    signals.next().await;
+    tracing::info!("stopping: calls and sends in hand finish first");
+    gateway.stop.cancel();
+    let insist = async {
+        tokio::select! {
+            () = tokio::time::sleep(config.shutdown_grace) => {}
+            () = signals.next() => {}
+        }
+    };
+    let ending = end(&gateway, serving, &background, &receipts_stop);
+    let in_time = tokio::select! {
+        () = ending => true,
+        () = insist => false,
+    };
+    if !in_time {
+        // What was cut off is taken up at the next start, or by another node, as after a crash.
+        tracing::warn!("stopping took too long");
+        hurry.cancel();
+        gateway.nodes.abandon().await;
+    }
+    gateway.close().await;
+    drop(lock);
+    Ok(())
+}
+
+/// What has to be right before anything is opened.
+async fn prepare(config: &Config) -> Result<KeyRing> {
+    if config.behaviour.sandbox_delay_max < config.behaviour.sandbox_delay_min {
+        bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
+    }
+    let dir = &config.data_dir.data_dir;
+    if let Some((_, direct_url)) = config.behaviour.database.urls() {
+        make_private(dir)?;
+        postgres::upgrade(direct_url).await.context("cannot bring the database's tables up to date")?;
+    } else {
+        gateway::look_for_store(dir)?;
+    }
+    config.behaviour.secret_key.read()
+}
+
+/// Starts what works without being asked.
+async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker) -> Result<()> {
+    let opens = links::take_up(gateway).await.context("cannot read how channels are linked")?;
+    background.spawn(housekeeping::purge(gateway.clone()));
+    background.spawn(housekeeping::note_key_uses(gateway.clone()));
+    background.spawn(outages::follow(gateway.clone()));
+    background.spawn(stranded::watch(gateway.clone()));
+    // Before the queue: until a line is up, nothing of its channel is claimed.
+    if let Some(web) = gateway.providers.whatsapp_web() {
+        web.start(Arc::new(gateway.dispatcher.clone()));
+        if !gateway.nodes.are_shared() {
+            take_up_lines(gateway).await.context("cannot read the channels")?;
+        }
+    }
+    if config.node.has(Role::Dispatch) {
+        gateway.dispatcher.start().await.context("cannot read the queue")?;
+    }
+    gateway.nodes.start(node(config, gateway, opens), background);
+    Ok(())
+}
+
+/// Calls first, because they may still enqueue; then sends; then what came back of them. Channels go to other nodes at
+/// once.
+async fn end(
+    gateway: &Arc<Gateway>,
+    serving: tokio::task::JoinHandle<()>,
+    background: &TaskTracker,
+    receipts_stop: &CancellationToken,
+) {
+    let (served, ()) = tokio::join!(serving, gateway.nodes.leave());
+    if let Err(error) = served {
+        tracing::error!(%error, "the server broke off");
+    }
+    gateway.dispatcher.stop().await;
+    if let Some(web) = gateway.providers.whatsapp_web() {
+        web.stop().await;
+    }
+    gateway.nodes.close().await;
+    receipts_stop.cancel();
+    housekeeping::write_key_uses(gateway).await;
+    background.wait().await;
+}
+
+/// What this process is to the other nodes. It sends for what its build knows; where it could not open all links, only
+/// for what needs none.
+fn node(config: &Config, gateway: &Gateway, opens: bool) -> NewNode {
+    let all = [ChannelType::Sandbox, ChannelType::CloudApi, ChannelType::WhatsAppWeb].into_iter();
+    let sends = |kind: &ChannelType| gateway.providers.of(*kind).is_some() && (opens || *kind == ChannelType::Sandbox);
+    let types = all.filter(|kind| config.node.has(Role::Dispatch) && sends(kind)).collect();
+    NewNode { name: config.node.name(), address: config.node.node_url.clone(), types }
+}
+
+/// Takes up the lines that were up when the server ended.
+async fn take_up_lines(gateway: &Gateway) -> Result<(), StoreError> {
+    let Some(web) = gateway.providers.whatsapp_web() else { return Ok(()) };
+    let channels = gateway.directory.channels();
+    for entry in channels.iter().filter(|entry| entry.kind == ChannelType::WhatsAppWeb) {
+        web.take_up(&entry.via).await?;
+    }
+    Ok(())
+}
+
+/// Says where the server listens, on the first line of standard output: scripts that asked for a free port read it.
+fn announce(listener: &TcpListener) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "recado {} listens on http://{}", env!("CARGO_PKG_VERSION"), listener.local_addr()?)?;
+    out.flush()
+}
+
+/// Systems start programs with room for 1,024 files; each connection is one.
+fn raise_file_limit(connections: u32) {
+    let wanted = u64::from(connections) + server::OTHER_FILES;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit < wanted => {
+            tracing::warn!(limit, wanted, "the system allows fewer open files than max_connections needs");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}
