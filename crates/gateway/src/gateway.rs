@@ -7,6 +7,10 @@ use anyhow::{Context, bail};
 use recado_domain::clock::{Clock, Entropy, NewIds};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::Country;
+use recado_providers::Providers;
+use recado_providers::cloud_api::{CloudApi, Graph, StoredLinks};
+use recado_providers::sandbox::Sandbox;
+use recado_store::clock::{SystemClock, SystemEntropy};
 use recado_store::lease::{Leases, Notices};
 use recado_store::nodes::ClusterStore;
 use recado_store::postgres::PgStore;
@@ -17,18 +21,14 @@ use secrecy::SecretString;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{SystemClock, SystemEntropy};
 use crate::cluster::{Cluster, Nodes, Parts, Standalone};
 use crate::commits::InMemory;
 use crate::config::Behaviour;
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
 use crate::intake::Intake;
-use crate::provider::Providers;
-use crate::provider::cloud_api::{CloudApi, Graph, StoredLinks};
-use crate::provider::sandbox::Sandbox;
 #[cfg(feature = "whatsapp-web")]
-use crate::provider::whatsapp_web::WhatsAppWeb;
+use recado_providers::whatsapp_web::WhatsAppWeb;
 use recado_store::sealed::KeyRing;
 
 use crate::rate_limit::FailedLogins;

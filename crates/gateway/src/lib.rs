@@ -9,9 +9,7 @@ pub mod operations;
 
 pub mod cluster;
 pub mod dispatch;
-pub mod provider;
 
-pub mod clock;
 pub mod commits;
 pub mod control;
 pub mod gateway;
@@ -21,7 +19,6 @@ pub mod lock;
 pub mod log;
 pub mod origin;
 pub mod outages;
-pub mod outbound;
 pub mod rate_limit;
 pub mod shutdown;
 pub mod stranded;

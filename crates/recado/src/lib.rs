@@ -32,9 +32,9 @@ use serde_json::Value;
 pub use crate::exit::{Exit, end};
 
 use recado_domain::clock::random;
-use recado_gateway::clock::SystemEntropy;
 use recado_gateway::config::{Config, DataDir};
 use recado_gateway::control::Command as Control;
+use recado_store::clock::SystemEntropy;
 
 use crate::local::Local;
 

@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use anyhow::Result;
 use clap::Subcommand;
-use recado_gateway::clock::SystemEntropy;
 use recado_gateway::control::Command as Control;
+use recado_store::clock::SystemEntropy;
 use recado_store::sealed::new_key;
 use secrecy::ExposeSecret;
 use serde_json::Value;

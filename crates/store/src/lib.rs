@@ -3,6 +3,7 @@
 //! An operation that returned `Ok` is on disk. One that returned [`StoreError::Unavailable`] may have been kept or not:
 //! whoever needs to know asks again when the store is back, by the message's id or its idempotency key.
 
+pub mod clock;
 pub mod commits;
 #[cfg(test)]
 mod conformance;

@@ -20,6 +20,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::error_chain::causes;
+use recado_providers::outbound::BaseUrl;
 use recado_store::StoreError;
 use recado_store::nodes::Node;
 use secrecy::ExposeSecret;
@@ -30,7 +31,6 @@ use super::error::ApiError;
 use super::path::Ids;
 use crate::cluster::Holder;
 use crate::gateway::Gateway;
-use crate::outbound::BaseUrl;
 
 /// Stands on a call that was handed on, with what the nodes of one database alone know. Such a call is not handed on
 /// again, and has been counted where it came in.

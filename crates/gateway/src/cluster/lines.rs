@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use recado_domain::channel::{ChannelKey, ChannelType};
+use recado_providers::pairing::Pairs;
 
 use super::Parts;
-use crate::provider::pairing::Pairs;
 
 /// Lines that are taken up at a time; each asks the store a few things.
 const AT_ONCE: usize = 8;

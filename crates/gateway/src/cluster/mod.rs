@@ -18,6 +18,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Clock;
+use recado_providers::Providers;
+use recado_providers::cloud_api::StoredLinks;
 use recado_store::StoreError;
 use recado_store::lease::{Leases, Notice, Notices, WakeReason};
 use recado_store::nodes::{ClusterStore, Heard, NewNode, Node as OtherNode, NodeId, SharedQuota};
@@ -28,8 +30,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
-use crate::provider::Providers;
-use crate::provider::cloud_api::StoredLinks;
 use changes::Changes;
 use node::Node;
 pub use standalone::Standalone;

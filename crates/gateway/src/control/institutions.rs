@@ -4,10 +4,10 @@ use recado_domain::api_key::RateLimit;
 use recado_domain::ids::InstitutionId;
 use recado_domain::institution::Institution;
 use recado_domain::phone::DefaultCountry;
+use recado_store::clock::rfc3339;
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
-use crate::clock::rfc3339;
 use crate::gateway::Gateway;
 use crate::operations::institutions;
 

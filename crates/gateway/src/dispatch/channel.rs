@@ -10,6 +10,7 @@ use recado_domain::clock::{Millis, millis, random};
 use recado_domain::message::Seq;
 use recado_domain::queue::{Claim, ClaimRequest, Claimed, Orphans, Outcomes, Settlement, Unanswered};
 use recado_domain::retry;
+use recado_providers::{Provider, SendOutcome, Slot};
 use recado_store::{Health, StoreError};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::turn::Turns;
 use super::{Shared, Signal};
 use crate::directory::ChannelEntry;
-use crate::provider::{Provider, SendOutcome, Slot};
 
 /// The longest a network may take for one send. What is not answered by then has no answer.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Clock, Entropy};
+use recado_providers::Providers;
 use recado_store::lease::{Leases, WakeReason, Waker};
 use recado_store::{Store, StoreError};
 use tokio::runtime::Handle;
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::directory::Directory;
-use crate::provider::Providers;
 
 /// Tasks that may ask the store for something at a time. Ten thousand channels that start together wait for each other,
 /// instead of filling the store's queue, in which accepted messages wait as well.

@@ -17,13 +17,13 @@ use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::Pacing;
 use recado_domain::queue::{Claim, Claimed};
 use recado_domain::status::MessageStatus;
+use recado_providers::SendOutcome;
+use recado_providers::sandbox::Sandbox;
+use recado_store::clock::SystemEntropy;
 use recado_store::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::SystemEntropy;
-use crate::provider::SendOutcome;
-use crate::provider::sandbox::Sandbox;
 use network::{Act, Network, channel_trouble, no_answer, try_again};
 use shaky::{Done, Shaky, Trouble};
 

@@ -4,8 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
-
-use crate::provider::Slot;
+use recado_providers::Slot;
 
 /// What a channel has of its network's slots, or waits for.
 #[derive(Default)]

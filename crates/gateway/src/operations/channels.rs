@@ -8,16 +8,16 @@ use recado_domain::channel::{
     Channel, ChannelAction, ChannelSettings, ChannelState, ChannelType, NewChannel, UnknownPolicy,
 };
 use recado_domain::clock::Millis;
+use recado_domain::error::AppError;
 use recado_domain::field_errors::{FieldErrors, UNKNOWN};
 use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
 use recado_domain::text;
+use recado_providers::pairing::{Pairs, RESTRICTED};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::{links, pairing};
-use crate::provider::pairing::{Pairs, RESTRICTED};
-use recado_domain::error::AppError;
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
 pub(super) const TRIES: usize = 5;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use recado_domain::channel::{self, Channel, ChannelAction, ChannelKey, ChannelState, ChannelType};
+use recado_domain::error::AppError;
 use recado_domain::field_errors::Field;
+use recado_providers::cloud_api::link::UNUSABLE;
+use recado_providers::cloud_api::{CheckError, Link, tell_of_key};
 use recado_store::StoreError;
 use recado_store::sealed::Place;
 use secrecy::ExposeSecret;
@@ -11,11 +14,8 @@ use secrecy::ExposeSecret;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels;
-use crate::provider::cloud_api::link::UNUSABLE;
-use crate::provider::cloud_api::{CheckError, Link, tell_of_key};
-use recado_domain::error::AppError;
 
-/// What links a channel, not checked yet: the values of [`FIELDS`](crate::provider::cloud_api::link::FIELDS).
+/// What links a channel, not checked yet: the values of [`FIELDS`](recado_providers::cloud_api::link::FIELDS).
 pub type Given<'a> = [Field<'a>; 5];
 
 /// Nothing that is new.

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use recado_domain::account::KnownAccount;
 use recado_domain::channel::{Channel, ChannelAction, ChannelType};
+use recado_domain::error::AppError;
 use recado_domain::phone::PhoneNumber;
+use recado_providers::Provider;
+use recado_providers::pairing::{Pairing, Pairs};
 use tokio::sync::watch;
 
 use crate::cluster::Holder;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels;
-use crate::provider::Provider;
-use crate::provider::pairing::{Pairing, Pairs};
-use recado_domain::error::AppError;
 
 /// How long a call waits for the network's first code. What takes longer is to be followed.
 const FIRST_CODE: Duration = Duration::from_secs(10);

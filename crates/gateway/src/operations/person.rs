@@ -4,16 +4,16 @@
 use std::collections::BTreeSet;
 
 use recado_domain::channel::ChannelKey;
+use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
 use recado_domain::message::Message;
 use recado_domain::phone::{InvalidPhone, PhoneNumber};
 use recado_domain::status::MessageStatus;
+use recado_store::clock::rfc3339;
 use recado_store::person::{EarlyReceipt, Erasure, Person, PersonQuery, PersonRow};
 use serde_json::{Value, json};
 
-use crate::clock::rfc3339;
 use crate::gateway::Gateway;
-use recado_domain::error::AppError;
 
 const BAD_NUMBER: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";
 const SEVERAL_NUMBERS: &str =

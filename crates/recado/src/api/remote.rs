@@ -17,7 +17,7 @@ use recado_domain::api_key::SecretKey;
 use recado_domain::error_chain::causes;
 use recado_domain::text::without_mark;
 use recado_gateway::control::{AskError, Reply};
-use recado_gateway::outbound::BaseUrl;
+use recado_providers::outbound::BaseUrl;
 
 use crate::api::Request;
 use crate::output::note;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use recado_domain::clock::Clock;
-use recado_gateway::clock::{SystemClock, rfc3339};
 use recado_gateway::control::Command as Control;
 use recado_gateway::shutdown::Signals;
+use recado_store::clock::{SystemClock, rfc3339};
 use recado_store::person::{Person, PersonPart};
 use serde_json::{Value, json};
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use recado_domain::clock::Clock;
-use recado_gateway::clock::{SystemClock, rfc3339};
 use recado_gateway::config::SecretKey;
 use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
+use recado_store::clock::{SystemClock, rfc3339};
 use recado_store::sqlite::SCHEMA_VERSION;
 use recado_store::sqlite::copy::{check, institutions, is_empty, version_and_newest};
 use recado_store::sqlkit::sqlite::look_at;

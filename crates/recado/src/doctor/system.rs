@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use recado_domain::clock::{Clock, Millis};
-use recado_gateway::clock::{SystemClock, rfc3339};
 use recado_gateway::server;
+use recado_store::clock::{SystemClock, rfc3339};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -3,12 +3,12 @@
 use recado_domain::api_key::Environment;
 use recado_domain::clock::Millis;
 use recado_domain::institution::ApiKey;
+use recado_store::clock::rfc3339;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::openapi::schemas::{Environments, ScopeNames, Time, Uuid};
-use crate::clock::rfc3339;
 
 /// A key's properties.
 #[derive(Serialize, JsonSchema)]

@@ -10,12 +10,12 @@ pub mod verify;
 use std::sync::Arc;
 
 use axum::http::Extensions;
+use recado_providers::cloud_api::link::Fingerprint;
+use recado_providers::cloud_api::{CloudApi, Link, Linked, callback, one_of_each_app};
 
 use super::auth;
 use super::error::ApiError;
 use crate::gateway::Gateway;
-use crate::provider::cloud_api::link::Fingerprint;
-use crate::provider::cloud_api::{CloudApi, Link, Linked, callback, one_of_each_app};
 use crate::rate_limit::Peer;
 
 /// Which address was called.

@@ -11,6 +11,9 @@ use recado_domain::clock::Millis;
 use recado_domain::field_errors::INVALID_JSON;
 use recado_domain::queue::{Named, Receipt};
 use recado_domain::status::MessageStatus;
+use recado_providers::cloud_api::Link;
+use recado_providers::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER, Stage, Status};
+use recado_providers::cloud_api::errors::Class;
 use serde_json::json;
 
 use super::{Address, Caller, SMALL, refuse};
@@ -20,9 +23,6 @@ use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::intake::CALLBACK_TIMEOUT;
-use crate::provider::cloud_api::Link;
-use crate::provider::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER, Stage, Status};
-use crate::provider::cloud_api::errors::Class;
 
 /// Most bytes of a callback's body: Meta's own limit.
 pub const BODY_LIMIT: usize = 3 << 20;

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use recado_providers::cloud_api::callback::Verification;
 use serde_json::json;
 
 use super::{Address, Caller, refuse};
@@ -15,7 +16,6 @@ use crate::api::openapi::Operation;
 use crate::api::path::Ids;
 use crate::api::query::Query;
 use crate::gateway::Gateway;
-use crate::provider::cloud_api::callback::Verification;
 
 const PARAMETERS: [&str; 3] = ["hub.mode", "hub.verify_token", "hub.challenge"];
 

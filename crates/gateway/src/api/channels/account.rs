@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::phone::PhoneNumber;
+use recado_store::clock::rfc3339;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -18,7 +19,6 @@ use crate::api::json::{self, Data};
 use crate::api::openapi::Operation;
 use crate::api::openapi::schemas::{Digits, Time};
 use crate::api::path::Ids;
-use crate::clock::rfc3339;
 use crate::gateway::Gateway;
 use crate::operations::pairing;
 

@@ -9,6 +9,9 @@ use recado_domain::api_key::Scope;
 use recado_domain::channel::{Channel, ChannelAction, ChannelState, ChannelType};
 use recado_domain::field_errors::Field;
 use recado_domain::phone::PhoneNumber;
+use recado_providers::cloud_api::Link;
+use recado_providers::cloud_api::link::{FIELDS, ID_LIMIT, SECRET_LIMIT, TOKEN_LIMIT};
+use recado_providers::pairing::Pairing;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -23,9 +26,6 @@ use crate::api::path::Ids;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::{channels, links, pairing};
-use crate::provider::cloud_api::Link;
-use crate::provider::cloud_api::link::{FIELDS, ID_LIMIT, SECRET_LIMIT, TOKEN_LIMIT};
-use crate::provider::pairing::Pairing;
 
 /// What is said of a number that is none.
 pub const BAD_PHONE: &str = "O telefone deve estar no formato DDI+DDD+NUM.";

@@ -13,6 +13,8 @@ use futures_util::stream::{self, Stream};
 use qrcode::QrCode;
 use qrcode::render::svg;
 use recado_domain::api_key::Scope;
+use recado_providers::pairing::Pairing;
+use recado_store::clock::rfc3339;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -25,10 +27,8 @@ use crate::api::json::{self, Data};
 use crate::api::openapi::Operation;
 use crate::api::openapi::schemas::Time;
 use crate::api::path::Ids;
-use crate::clock::rfc3339;
 use crate::gateway::Gateway;
 use crate::operations::pairing;
-use crate::provider::pairing::Pairing;
 
 /// How often something is sent to one who follows, so that nothing between takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);

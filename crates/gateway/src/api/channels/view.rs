@@ -3,13 +3,13 @@
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{Channel, ChannelSettings, ChannelState, ChannelType, UnknownPolicy};
 use recado_domain::ids::ChannelId;
+use recado_providers::cloud_api::link::LinkDetails;
+use recado_store::clock::rfc3339;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::openapi::schemas::{self, Time};
-use crate::clock::rfc3339;
-use crate::provider::cloud_api::link::LinkDetails;
 
 /// A channel with its state.
 #[derive(Serialize, JsonSchema)]

@@ -15,6 +15,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::message::{CardAccount, Enqueued, Idempotency, NewMessage, Stored};
 use recado_domain::phone::Country;
 use recado_domain::{email, vcard};
+use recado_providers::sandbox::{CARD_SCENARIOS, Scenario};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -29,7 +30,6 @@ use crate::api::path::Ids;
 use crate::config::UnknownFields;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::provider::sandbox::{CARD_SCENARIOS, Scenario};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SCENARIO: HeaderName = HeaderName::from_static("x-ogmma-sandbox-scenario");

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use recado_domain::message::{Content, GivenContact, Message, Stored};
 use recado_domain::status::MessageStatus;
+use recado_store::clock::rfc3339;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -11,7 +12,6 @@ use serde_json::{Map, Value, json};
 
 use crate::api::error::ApiError;
 use crate::api::openapi::schemas;
-use crate::clock::rfc3339;
 
 /// A message with its fate.
 #[derive(Serialize, JsonSchema)]

@@ -8,6 +8,8 @@ use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::ids::NetworkId;
 use recado_domain::message::{Content, GivenContact, Stored};
+use recado_providers::sandbox::network::{PhoneQuery, Shown};
+use recado_store::clock::rfc3339;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -18,9 +20,7 @@ use crate::api::json::{self, List, Pagination};
 use crate::api::messages::{EXAMPLE_ID, example_contact};
 use crate::api::openapi::{Operation, schemas};
 use crate::api::query::{self, Query};
-use crate::clock::rfc3339;
 use crate::gateway::Gateway;
-use crate::provider::sandbox::network::{PhoneQuery, Shown};
 
 /// Lists what arrived; `direction` and `to` filter.
 pub async fn messages(

@@ -11,9 +11,8 @@ use recado_domain::ids::MessageId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Unanswered};
+use recado_providers::{Provider, SendOutcome};
 use tokio::sync::watch;
-
-use crate::provider::{Provider, SendOutcome};
 
 /// What happens to one send.
 pub(super) enum Act {

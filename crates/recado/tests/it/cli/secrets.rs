@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use recado_domain::channel::{ChannelKey, ChannelState, Link};
-use recado_gateway::clock::SystemEntropy;
 use recado_store::Store;
+use recado_store::clock::SystemEntropy;
 use recado_store::sealed::{KeyRing, Place};
 use recado_store::sqlite::SqliteStore;
 use secrecy::ExposeSecret;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use fake_graph::{Answer as Reply, Behaviour, Callback, FakeGraph, GraphError, Number, Status, signature};
-use recado_gateway::provider::cloud_api::APPS_OF_ONE;
+use recado_providers::cloud_api::APPS_OF_ONE;
 use serde_json::{Value, json};
 
 use super::{NUMBER, Stage, VERIFY_TOKEN, command, credentials};

@@ -14,6 +14,7 @@ fn the_page_names_every_event_and_no_other() {
     // What the server logs: the gateway, and the driver in it.
     collect(&root().join("crates/gateway/src"), "rs", &mut sources);
     collect(&root().join("crates/store/src"), "rs", &mut sources);
+    collect(&root().join("crates/providers/src"), "rs", &mut sources);
     collect(&root().join("crates/recado/src"), "rs", &mut sources);
     collect(&root().join("crates/whatsapp-web/src"), "rs", &mut sources);
     let mut logged = BTreeSet::new();

@@ -1,0 +1,106 @@
+//! What Graph answers, read as far as it matters. Its texts are not looked at: they may hold the numbers of people.
+
+use axum::http::StatusCode;
+use recado_domain::ids::{NetworkId, is_account};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::cloud_api::errors::GraphError;
+use crate::cloud_api::link::NumberInfo;
+
+/// An answer to a call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer<T> {
+    Good(T),
+    /// With an error object: Graph did not do what was asked.
+    Refused(GraphError),
+    /// A proxy's page, a success without its content, anything else: nobody knows.
+    Unreadable,
+}
+
+/// A message that was taken.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The recipient's account, which may differ from the number it was sent to (Brazil's ninth digit).
+    pub account: Option<String>,
+    /// Graph's id of the message, `wamid.…`.
+    pub remote_id: NetworkId,
+}
+
+/// A number that was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Number {
+    pub id: String,
+    pub info: NumberInfo,
+}
+
+/// Longest text of Graph's that is kept.
+const TEXT_LIMIT: usize = 255;
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: GivenError,
+}
+
+#[derive(Deserialize)]
+struct GivenError {
+    code: i64,
+    #[serde(default)]
+    error_subcode: Option<i64>,
+    #[serde(default)]
+    is_transient: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct GivenSent {
+    #[serde(default)]
+    contacts: Vec<GivenContact>,
+    messages: Vec<GivenMessage>,
+}
+
+#[derive(Deserialize)]
+struct GivenContact {
+    #[serde(default)]
+    wa_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GivenMessage {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct GivenNumber {
+    id: String,
+    #[serde(default)]
+    display_phone_number: Option<String>,
+    #[serde(default)]
+    verified_name: Option<String>,
+}
+
+/// The answer of `POST /{number}/messages`.
+pub fn sent(status: StatusCode, body: &[u8]) -> Answer<Sent> {
+    read(status, body, |given: GivenSent| {
+        let remote_id = given.messages.first()?.id.parse().ok()?;
+        let account = given.contacts.into_iter().next().and_then(|contact| contact.wa_id);
+        Some(Sent { account: account.filter(|text| is_account(text)), remote_id })
+    })
+}
+
+/// The answer of `GET /{number}`.
+pub fn number(status: StatusCode, body: &[u8]) -> Answer<Number> {
+    read(status, body, |given: GivenNumber| {
+        let kept = |text: Option<String>| text.filter(|text| (1..=TEXT_LIMIT).contains(&text.len()));
+        let info = NumberInfo { phone: kept(given.display_phone_number), name: kept(given.verified_name) };
+        Some(Number { id: given.id, info })
+    })
+}
+
+fn read<G: DeserializeOwned, T>(status: StatusCode, body: &[u8], good: impl FnOnce(G) -> Option<T>) -> Answer<T> {
+    if let Ok(Refusal { error }) = serde_json::from_slice(body) {
+        let (subcode, transient) = (error.error_subcode, error.is_transient.unwrap_or_default());
+        return Answer::Refused(GraphError { code: Some(error.code), subcode, transient });
+    }
+    let given = serde_json::from_slice(body).ok().filter(|_| status.is_success());
+    given.and_then(good).map_or(Answer::Unreadable, Answer::Good)
+}

@@ -1,0 +1,328 @@
+//! What Meta calls us with: the verification of the address, and the statuses of messages.
+//!
+//! Nobody but Meta's app secret vouches for a callback, so a body is a stranger's until its signature was checked, and is
+//! read in bounded memory either way. Callbacks repeat, come late and out of order, for up to seven days (peers' guides:
+//! hookdeck, socialhook); whoever takes the statuses has to bear that.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use recado_domain::clock::Millis;
+use recado_domain::ids::{NetworkId, is_account};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use sha2::Sha256;
+
+use crate::cloud_api::errors::{Fault, GraphError};
+use crate::cloud_api::link::{Fingerprint, ID_LIMIT, SECRET_LIMIT};
+
+/// The header that carries the signature.
+pub const SIGNATURE_HEADER: &str = "x-hub-signature-256";
+/// Most characters of a challenge; Meta's have about ten digits.
+const CHALLENGE_LIMIT: usize = 256;
+/// Most characters of `biz_opaque_callback_data`, by Meta's documentation.
+const OPAQUE_LIMIT: usize = 512;
+/// Unix seconds before WhatsApp existed: no status is of then.
+const BEFORE_WHATSAPP: i64 = 1_230_768_000;
+
+/// Whether Meta's app signed the raw bytes: `sha256=` and the HMAC-SHA256 in hexadecimal, under the app's secret.
+pub fn is_signed(app_secret: &SecretString, header: &str, body: &[u8]) -> bool {
+    let Some(signature) = header.strip_prefix("sha256=").and_then(from_hex) else { return false };
+    let key = app_secret.expose_secret().as_bytes();
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length will do");
+    mac.update(body);
+    // In constant time: else the signature of any body could be found out, byte after byte.
+    mac.verify_slice(&signature).is_ok()
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let mut bytes = [0; 32];
+    if pairs.len() != bytes.len() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let digit = |sign: u8| char::from(sign).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+/// What Meta asks with when somebody enters our callback address in its dashboard: the parameters of the query.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Verification<'a> {
+    /// `hub.mode`
+    pub mode: &'a str,
+    /// `hub.verify_token`
+    pub token: &'a str,
+    /// `hub.challenge`
+    pub challenge: &'a str,
+}
+
+impl<'a> Verification<'a> {
+    /// The challenge, to be sent back as plain text; `None` for who does not know the token, or asks for something else.
+    /// One hash is made at most, of a token that could be one.
+    pub fn answer(self, knows: impl FnOnce(Fingerprint) -> bool) -> Option<&'a str> {
+        let plain = (1..=CHALLENGE_LIMIT).contains(&self.challenge.len())
+            && self.challenge.bytes().all(|byte| byte.is_ascii_graphic());
+        let may_be = self.mode == "subscribe" && plain && (1..=SECRET_LIMIT).contains(&self.token.len());
+        (may_be && knows(Fingerprint::of(self.token))).then_some(self.challenge)
+    }
+}
+
+/// The ids that a body names, whoever wrote it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ids<'a> {
+    /// `phone_number_id`
+    pub numbers: Vec<&'a str>,
+    /// `id`, of an entry or of anything else: digits are those of a business account.
+    pub accounts: Vec<&'a str>,
+}
+
+/// Most ids of each kind that are looked at: Meta's bodies are of one account.
+const IDS: usize = 64;
+
+/// Looks for ids in the bytes, without reading them as JSON: that is done for signed ones alone.
+pub fn ids(body: &[u8]) -> Ids<'_> {
+    let mut ids = Ids::default();
+    for (at, _) in body.windows(3).enumerate().filter(|(_, bytes)| bytes == b"id\"") {
+        let (before, after) = (&body[..at], &body[at + 3..]);
+        let kind = match before {
+            _ if before.ends_with(b"\"phone_number_") => &mut ids.numbers,
+            _ if before.ends_with(b"\"") => &mut ids.accounts,
+            _ => continue,
+        };
+        if let Some(id) = id_in(after).filter(|id| kind.len() < IDS && !kind.contains(id)) {
+            kind.push(id);
+        }
+    }
+    ids
+}
+
+/// The digits of `: "123"`.
+fn id_in(bytes: &[u8]) -> Option<&str> {
+    let text = bytes.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let end = text.iter().take(ID_LIMIT + 1).position(|byte| *byte == b'"')?;
+    std::str::from_utf8(&text[..end]).ok().filter(|id| is_digits(id))
+}
+
+/// How far a message came, in Meta's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Sent,
+    Delivered,
+    Read,
+    Failed,
+}
+
+/// Meta's word on one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The number that sent the message.
+    pub phone_number_id: Arc<str>,
+    /// Meta's id of the message, `wamid.…`.
+    pub remote_id: NetworkId,
+    /// What we sent along as `biz_opaque_callback_data`.
+    pub opaque: Option<String>,
+    pub stage: Stage,
+    /// When, to the second: the last millisecond of it, so that it is not before what we saw in the same second.
+    pub at: Millis,
+    /// The recipient's account, in digits.
+    pub recipient_id: Option<String>,
+    /// Why, where it failed.
+    pub fault: Option<Fault>,
+}
+
+/// A callback's statuses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Callback {
+    pub statuses: Vec<Status>,
+    /// Statuses, and parts around them, that were not in their form.
+    pub skipped: usize,
+}
+
+/// The body is no JSON at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the callback's body is no JSON")]
+pub struct NotJson;
+
+/// Reads a callback's body. Messages from people and fields of other kinds are passed over; what is not in its form is
+/// skipped, so that one odd status does not hold up the others that came with it.
+pub fn parse(body: &[u8], now: Millis) -> Result<Callback, NotJson> {
+    let body: &RawValue = serde_json::from_slice(body).map_err(|_| NotJson)?;
+    let mut callback = Callback::default();
+    let Some(envelope) = read::<Envelope<'_>>(body) else {
+        callback.skipped += 1;
+        return Ok(callback);
+    };
+    each(envelope.entry, &mut callback, |entry: Entry<'_>, callback| {
+        each(entry.changes, callback, |change: Change<'_>, callback| change.statuses(now, callback));
+        true
+    });
+    Ok(callback)
+}
+
+/// A list that is looked at later, one element at a time: nothing is kept of those that do not fit.
+type Later<'a> = Option<&'a RawValue>;
+
+#[derive(serde::Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    entry: Later<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, default)]
+    changes: Later<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct Change<'a> {
+    #[serde(borrow, default)]
+    value: Later<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct Value<'a> {
+    #[serde(borrow, default)]
+    metadata: Later<'a>,
+    #[serde(borrow, default)]
+    statuses: Later<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct Metadata {
+    phone_number_id: String,
+}
+
+#[derive(serde::Deserialize)]
+struct GivenStatus<'a> {
+    id: String,
+    status: Stage,
+    #[serde(borrow, default)]
+    timestamp: Later<'a>,
+    #[serde(borrow, default)]
+    recipient_id: Later<'a>,
+    #[serde(borrow, default)]
+    biz_opaque_callback_data: Later<'a>,
+    #[serde(borrow, default)]
+    errors: Later<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct GivenError<'a> {
+    #[serde(borrow, default)]
+    code: Later<'a>,
+    #[serde(borrow, default)]
+    error_subcode: Later<'a>,
+}
+
+impl Change<'_> {
+    /// Takes the statuses of one number; false for a change that is not in its form.
+    fn statuses(self, now: Millis, callback: &mut Callback) -> bool {
+        // What has no statuses is of another kind: nothing is wrong with it.
+        let Some(value) = self.value.and_then(read::<Value<'_>>) else { return true };
+        let Some(statuses) = value.statuses else { return true };
+        let Some(Metadata { phone_number_id }) = value.metadata.and_then(read) else { return false };
+        if phone_number_id.len() > ID_LIMIT || !is_digits(&phone_number_id) {
+            return false;
+        }
+        let phone_number_id = Arc::from(phone_number_id);
+        each(Some(statuses), callback, |given: GivenStatus<'_>, callback| {
+            let Ok(remote_id) = given.id.parse() else { return false };
+            callback.statuses.push(given.status(&phone_number_id, remote_id, now));
+            true
+        });
+        true
+    }
+}
+
+impl GivenStatus<'_> {
+    fn status(self, phone_number_id: &Arc<str>, remote_id: NetworkId, now: Millis) -> Status {
+        Status {
+            phone_number_id: phone_number_id.clone(),
+            remote_id,
+            opaque: self.biz_opaque_callback_data.and_then(read::<String>).filter(|text| text.len() <= OPAQUE_LIMIT),
+            stage: self.status,
+            at: time(self.timestamp, now),
+            recipient_id: self.recipient_id.and_then(read::<String>).filter(|text| is_account(text)),
+            fault: (self.status == Stage::Failed).then(|| fault(self.errors)),
+        }
+    }
+}
+
+/// The first error is the reason.
+fn fault(errors: Later<'_>) -> Fault {
+    let mut first = None;
+    // Read to its end, though one is enough: a list is bounded by the body.
+    each(errors, &mut Callback::default(), |error: GivenError<'_>, _| {
+        first.get_or_insert(GraphError {
+            code: error.code.and_then(number),
+            subcode: error.error_subcode.and_then(number),
+            transient: false,
+        });
+        true
+    });
+    first.unwrap_or_default().fault(None)
+}
+
+fn time(timestamp: Later<'_>, now: Millis) -> Millis {
+    let seconds = timestamp.and_then(number).filter(|seconds| *seconds >= BEFORE_WHATSAPP);
+    let millis = seconds.and_then(|seconds| seconds.checked_mul(1_000)?.checked_add(999));
+    millis.map_or(now, |millis| millis.min(now))
+}
+
+/// A number, as such or as a text: Meta writes both.
+fn number(raw: &RawValue) -> Option<i64> {
+    let text = raw.get();
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).parse().ok()
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// Hands each element of a list to `take`, and counts those that are not in their form or that it does not want.
+fn each<'a, T: Deserialize<'a>>(
+    list: Later<'a>,
+    callback: &mut Callback,
+    mut take: impl FnMut(T, &mut Callback) -> bool,
+) {
+    let Some(list) = list else { return };
+    let elements = Elements(|element| {
+        let fits = read(element).is_some_and(|element| take(element, callback));
+        callback.skipped += usize::from(!fits);
+    });
+    // Its brackets were matched when the body was read: what can fail is that it is no list.
+    let is_list = serde_json::Deserializer::from_str(list.get()).deserialize_seq(elements).is_ok();
+    callback.skipped += usize::from(!is_list);
+}
+
+/// Reads a list element by element: a hostile one of a million elements fills no memory.
+struct Elements<F>(F);
+
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(element) = list.next_element()? {
+            (self.0)(element);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! WhatsApp by Meta's Cloud API: everything that knows Meta's protocol.
+//!
+//! | File | |
+//! |---|---|
+//! | `link` | what a channel needs: a number's ids, its tokens |
+//! | `client` | the calls: check a number, send a message |
+//! | `links` | the links of all channels: as they are stored, and in use |
+//! | `slots` | how many calls at a time, and whose turn it is |
+//! | `body` | a stored message as Graph takes it |
+//! | `answer` | what Graph says |
+//! | `errors` | what its error codes mean, in one table |
+//! | `callback` | what Meta calls us with: statuses of messages |
+//!
+//! Sources: Meta's OpenAPI file (`business-messaging-api_v23.0.yaml`, MIT) for the forms, and for what it does not say the
+//! pages that are named beside each fact. The API takes no id of ours, so a lost answer leaves a message `UNKNOWN` until a
+//! callback names it (ADR 3): by Graph's own id where it is known, else by ours, which goes along as
+//! `biz_opaque_callback_data`.
+
+mod answer;
+mod body;
+pub mod callback;
+mod client;
+pub mod errors;
+pub mod link;
+mod links;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use recado_domain::channel::ChannelSettings;
+use recado_domain::ids::InstitutionId;
+use recado_domain::pacing::{Pacing, RecipientPacing};
+use recado_domain::phone::PhoneNumber;
+
+use crate::cloud_api::callback::Ids;
+pub use crate::cloud_api::client::{CheckError, Graph};
+pub use crate::cloud_api::link::Link;
+use crate::cloud_api::link::{Fingerprint, UNUSABLE};
+pub use crate::cloud_api::links::{StoredLinks, tell_of_key};
+pub use crate::cloud_api::slots::Slot;
+
+use recado_domain::channel::{ChannelKey, Via};
+use recado_domain::clock::millis;
+use recado_domain::queue::{Claimed, Unanswered};
+use recado_store::Store;
+use recado_store::lease::Leases;
+
+use crate::{Provider, SendOutcome};
+
+/// What Meta takes for one recipient: 45 at once, and then one in six seconds (error 131056;
+/// dualhook.com/docs/capacity-quality-limits).
+const PAIR_LIMIT: RecipientPacing = RecipientPacing { burst: 45, every: Duration::from_secs(6) };
+
+/// The Cloud API, with the links of all channels that are connected to it.
+pub struct CloudApi {
+    graph: Graph,
+    store: Arc<dyn Store>,
+    leases: Arc<Leases>,
+    links: RwLock<Links>,
+}
+
+/// A channel with its link.
+pub type Linked = (ChannelKey, Arc<Link>);
+
+/// Most app secrets that are tried on a callback.
+pub const APPS: usize = 64;
+/// Most of them that are one institution's: another's have their place whatever it links.
+pub const APPS_OF_ONE: usize = 16;
+/// The wait of a channel whose link this node cannot open, one among others.
+const NO_LINK: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct Links {
+    of_channel: BTreeMap<ChannelKey, Arc<Link>>,
+    /// Of all that follows, what every callback asks for: made anew when a link changes.
+    of_number: HashMap<String, Vec<Linked>>,
+    /// A link of each app of a number, the eldest first.
+    apps_of_number: HashMap<String, Vec<Linked>>,
+    /// The same of a business account. Which one a channel is of nobody has checked.
+    apps_of_account: HashMap<String, Vec<Linked>>,
+    /// A link of each app, the eldest first.
+    apps: Vec<Linked>,
+    /// Of verify tokens.
+    verifiers: HashSet<Fingerprint>,
+}
+
+impl Links {
+    fn change(&mut self, change: impl FnOnce(&mut BTreeMap<ChannelKey, Arc<Link>>)) {
+        change(&mut self.of_channel);
+        *self = Self { of_channel: std::mem::take(&mut self.of_channel), ..Self::default() };
+        let (mut of_numbers, mut of_accounts, mut of_all) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for (key, link) in &self.of_channel {
+            let Some(app) = link.app() else { continue };
+            let (number, account) = (link.phone_number_id(), link.business_account_id());
+            let add = |to: &mut HashMap<String, Vec<Linked>>, id: &str| {
+                to.entry(id.to_owned()).or_default().push((*key, link.clone()));
+            };
+            add(&mut self.of_number, number);
+            if of_numbers.insert((number, app)) {
+                add(&mut self.apps_of_number, number);
+            }
+            if of_accounts.insert((account, app)) {
+                add(&mut self.apps_of_account, account);
+            }
+            if of_all.insert(app) {
+                self.apps.push((*key, link.clone()));
+            }
+            self.verifiers.insert(link.verifier());
+        }
+    }
+}
+
+/// The first link of each app: of [`APPS`] at most, and of [`APPS_OF_ONE`] that are one institution's.
+pub fn one_of_each_app(
+    links: impl IntoIterator<Item = Linked>,
+    institution: impl Fn(ChannelKey) -> Option<InstitutionId>,
+) -> Vec<Arc<Link>> {
+    let (mut seen, mut of_one, mut apps) = (HashSet::new(), HashMap::<_, usize>::new(), Vec::new());
+    for (channel, link) in links {
+        if !seen.insert(link.app()) {
+            continue;
+        }
+        let own = of_one.entry(institution(channel)).or_default();
+        if *own < APPS_OF_ONE {
+            *own += 1;
+            apps.push(link);
+        }
+        if apps.len() == APPS {
+            break;
+        }
+    }
+    apps
+}
+
+impl CloudApi {
+    /// Without links yet.
+    pub fn new(graph: Graph, store: Arc<dyn Store>, leases: Arc<Leases>) -> Self {
+        Self { graph, store, leases, links: RwLock::default() }
+    }
+
+    /// For checking a link before it is taken into use.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Takes links into use, in the place of earlier ones.
+    pub fn set_all(&self, links: Vec<Linked>) {
+        self.links.write().unwrap_or_else(PoisonError::into_inner).change(|all| all.extend(links));
+    }
+
+    /// Takes a channel's link into use, in the place of an earlier one.
+    pub fn set(&self, channel: ChannelKey, link: Arc<Link>) {
+        self.set_all(vec![(channel, link)]);
+    }
+
+    /// Forgets a channel's link.
+    pub fn remove(&self, channel: ChannelKey) {
+        self.links.write().unwrap_or_else(PoisonError::into_inner).change(|all| drop(all.remove(&channel)));
+    }
+
+    /// A channel's link.
+    pub fn get(&self, channel: ChannelKey) -> Option<Arc<Link>> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).of_channel.get(&channel).cloned()
+    }
+
+    /// The channels of a number whose callbacks can be believed: more than one where they share it.
+    pub fn of_number(&self, phone_number_id: &str) -> Vec<Linked> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.of_number.get(phone_number_id).cloned().unwrap_or_default()
+    }
+
+    /// A link of each app whose callbacks can be believed.
+    pub fn apps(&self) -> Vec<Linked> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).apps.clone()
+    }
+
+    /// A link of each app of these ids, and perhaps some twice. Those of numbers come first: Meta has vouched for them.
+    pub fn apps_of(&self, ids: &Ids<'_>) -> Vec<Linked> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        let of_numbers = ids.numbers.iter().filter_map(|id| links.apps_of_number.get(*id));
+        let of_accounts = ids.accounts.iter().filter_map(|id| links.apps_of_account.get(*id));
+        of_numbers.chain(of_accounts).flatten().cloned().collect()
+    }
+
+    /// Whether this is the hash of a verify token: one look, however many channels there are.
+    pub fn verifies(&self, token: Fingerprint) -> bool {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).verifiers.contains(&token)
+    }
+}
+
+#[async_trait]
+impl Provider for CloudApi {
+    fn max_in_flight(&self, settings: &ChannelSettings) -> usize {
+        settings.pipeline.into()
+    }
+
+    async fn slots(&self, via: &Via, most: usize) -> Vec<crate::Slot> {
+        match self.get(via.key) {
+            Some(link) => self.graph.slots(&link, most).await.into_iter().map(Some).collect(),
+            // No call is made without a link.
+            None => std::iter::repeat_with(|| None).take(most).collect(),
+        }
+    }
+
+    fn pacing(&self, _: &ChannelSettings) -> Pacing {
+        Pacing::default()
+    }
+
+    fn recipient_pacing(&self) -> Option<RecipientPacing> {
+        Some(PAIR_LIMIT)
+    }
+
+    fn unanswered(&self, settings: &ChannelSettings) -> Unanswered {
+        Unanswered::Unknown(settings.resend_after().map(millis))
+    }
+
+    async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String> {
+        // Meta tells the account of a number only when a message is sent there. Where the store cannot say now, the card
+        // goes without it.
+        self.store.account(via.key, phone.digits().to_owned()).await.ok().flatten()
+    }
+
+    async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
+        let Some(link) = self.get(via.key) else {
+            if !self.leases.is_alone() {
+                // Another node may have the right key, or the link is just being read.
+                return SendOutcome::ChannelTrouble { wait: NO_LINK };
+            }
+            // It was resumed although its link could not be opened at the start.
+            let reason =
+                format!("{UNUSABLE}confira RECADO_SECRET_KEY e reinicie o servidor, ou conecte o canal de novo.");
+            return SendOutcome::ChannelRefused { reason };
+        };
+        let outcome = self.graph.send(&link, message).await;
+        let replaced = self.get(via.key).is_none_or(|current| !Arc::ptr_eq(&current, &link));
+        match outcome {
+            // It speaks of an access that is no longer used: the channel was connected anew meanwhile.
+            SendOutcome::ChannelRefused { .. } if replaced => SendOutcome::ChannelTrouble { wait: Duration::ZERO },
+            outcome => outcome,
+        }
+    }
+}

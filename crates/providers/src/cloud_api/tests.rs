@@ -1,0 +1,144 @@
+pub(super) mod peer;
+
+use recado_domain::channel::UnknownPolicy;
+use recado_domain::field_errors::Field;
+use recado_domain::ids::{InstitutionId, MessageId};
+use recado_store::fixtures::{Ground, SqliteFile};
+
+use crate::cloud_api::tests::peer::{Peer, json};
+use crate::cloud_api::*;
+
+/// The card of the published example, claimed for the first time.
+pub(super) fn claimed() -> Claimed {
+    Claimed {
+        seq: 1,
+        id: MessageId::new(1, [7; 10]),
+        network_id: "3EB0".to_owned(),
+        recipient: "5511999998888".to_owned(),
+        payload: r#"{"to":"5511999998888","type":"contact","contact":{"name":"Maria","phone":"5511988887777"}}"#
+            .to_owned(),
+        card: "BEGIN:VCARD".to_owned(),
+        card_account: None,
+        scenario: None,
+        attempts: 1,
+        failures: 0,
+        recipient_holds: 0,
+        unanswered: false,
+        resent: false,
+    }
+}
+
+pub(super) fn link(token: &str) -> Link {
+    Link::parse(&["106540352242922", "102290129340398", token, "palavra", ""].map(Field::from), None)
+        .expect("a good link")
+}
+
+fn via() -> Via {
+    Via { key: 7, institution: InstitutionId::new(1, [0; 10]), id: "loja".parse().expect("a channel id") }
+}
+
+const EXPIRED: &str = r#"{"error":{"message":"Session has expired","type":"OAuthException","code":190}}"#;
+
+async fn cloud_api() -> (Arc<CloudApi>, Peer) {
+    let peer = Peer::answering(json(401, EXPIRED)).await;
+    let graph = Graph::new(&peer.url, "v23.0").expect("a good address");
+    let store = Ground::on(SqliteFile::new()).await.store;
+    (Arc::new(CloudApi::new(graph, store, Leases::alone())), peer)
+}
+
+#[tokio::test]
+async fn a_channel_without_a_link_is_refused() {
+    let (cloud_api, peer) = cloud_api().await;
+    let outcome = cloud_api.send(&via(), &claimed()).await;
+    assert!(matches!(&outcome, SendOutcome::ChannelRefused { reason } if reason.starts_with(UNUSABLE)), "{outcome:?}");
+    assert_eq!(peer.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_token_stops_the_channel() {
+    let (cloud_api, _peer) = cloud_api().await;
+    cloud_api.set(7, link("velho").into());
+    let outcome = cloud_api.send(&via(), &claimed()).await;
+    assert!(
+        matches!(&outcome, SendOutcome::ChannelRefused { reason } if reason.ends_with("(Meta 190)")),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_of_an_access_that_was_replaced_does_not_stop_the_channel() {
+    let (cloud_api, peer) = cloud_api().await;
+    let changes: [fn(&CloudApi); 2] =
+        [|cloud_api| cloud_api.set(7, link("novo").into()), |cloud_api| cloud_api.remove(7)];
+    for change in changes {
+        cloud_api.set(7, link("velho").into());
+        peer.hold();
+        let before = peer.requests().len();
+        let sending = tokio::spawn({
+            let cloud_api = cloud_api.clone();
+            async move { cloud_api.send(&via(), &claimed()).await }
+        });
+        peer.until_asked(before + 1).await;
+        change(&cloud_api);
+        peer.let_go();
+        assert_eq!(sending.await.expect("no panic"), SendOutcome::ChannelTrouble { wait: Duration::ZERO });
+    }
+}
+
+#[tokio::test]
+async fn links_are_found_by_channel_number_and_app() {
+    let link = |number: &str, secret: &str| {
+        let fields = [number, "102290129340398", "token", "palavra", secret].map(Field::from);
+        Arc::new(Link::parse(&fields, None).expect("a good link"))
+    };
+    let (cloud_api, _peer) = cloud_api().await;
+    cloud_api.set_all(vec![(7, link("1", "a")), (8, link("1", "b")), (9, link("2", "a")), (10, link("2", ""))]);
+    let of_number = |number| cloud_api.of_number(number).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!((of_number("1"), of_number("2"), of_number("3")), (vec![7, 8], vec![9], vec![]));
+    assert_eq!(cloud_api.apps().len(), 2);
+    assert!(cloud_api.verifies(Fingerprint::of("palavra")) && !cloud_api.verifies(Fingerprint::of("outra")));
+    cloud_api.remove(8);
+    cloud_api.set(9, link("1", "a"));
+    assert!(cloud_api.get(8).is_none() && cloud_api.get(7).is_some());
+    assert_eq!((of_number("1"), of_number("2"), cloud_api.apps().len()), (vec![7, 9], vec![], 1));
+    let many = (0..100).map(|n: i64| (100 + n, link("5", &format!("app-{n}")))).collect();
+    cloud_api.set_all(many);
+    // Channels of ten institutions.
+    let institution = |channel: ChannelKey| Some(InstitutionId::new(1, [u8::try_from(channel % 10).expect("few"); 10]));
+    let apps = one_of_each_app(cloud_api.apps(), institution);
+    assert!(apps.len() == APPS && apps[0].is_of_the_app_of(&link("1", "a")), "the eldest stay");
+    let alone = one_of_each_app(cloud_api.apps(), |_| None);
+    assert_eq!(alone.len(), APPS_OF_ONE, "one institution takes no other's place");
+}
+
+/// Whoever links 64 apps, even to another's account, is not tried in the place of the one that the number is of.
+#[tokio::test]
+async fn the_apps_of_a_number_come_before_those_who_claim_its_account() {
+    let link = |number: &str, secret: &str| {
+        let fields = [number, "102290129340398", "token", "palavra", secret].map(Field::from);
+        Arc::new(Link::parse(&fields, None).expect("a good link"))
+    };
+    let (cloud_api, _peer) = cloud_api().await;
+    cloud_api.set_all((0..100).map(|n| (n, link("5", &format!("app-{n}")))).collect());
+    cloud_api.set(200, link("2", "ours"));
+    let body = br#"{"entry":[{"id":"102290129340398","changes":[{"value":{"metadata":{"phone_number_id" : "2"}}}]}]}"#;
+    let apps = one_of_each_app(cloud_api.apps_of(&callback::ids(body)), |channel| {
+        Some(InstitutionId::new(1, [u8::from(channel == 200); 10]))
+    });
+    assert!(apps.len() == 1 + APPS_OF_ONE && apps[0].is_of_the_app_of(&link("2", "ours")), "{}", apps.len());
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_sent_again_only_where_a_person_chose_so() {
+    let (cloud_api, _peer) = cloud_api().await;
+    let leave = ChannelSettings {
+        unknown_policy: UnknownPolicy::Leave,
+        unknown_wait_seconds: 60,
+        pipeline: 3,
+        ..ChannelSettings::default()
+    };
+    assert_eq!(cloud_api.unanswered(&leave), Unanswered::Unknown(None));
+    let resend = ChannelSettings { unknown_policy: UnknownPolicy::Resend, ..leave };
+    assert_eq!(cloud_api.unanswered(&resend), Unanswered::Unknown(Some(60_000)));
+    assert_eq!(cloud_api.max_in_flight(&leave), 3);
+}

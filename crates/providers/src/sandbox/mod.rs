@@ -1,0 +1,209 @@
+//! The sandbox: a network that is not there, with the troubles of a real one on demand.
+//!
+//! It behaves to the dispatcher as WhatsApp Web does: it takes our network id, recognises a re-send, answers with an
+//! acknowledgement, and sends receipts later, again and again until the gateway has taken them.
+
+pub mod network;
+mod scenario;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use recado_domain::channel::{ChannelSettings, Via};
+use recado_domain::clock::{Clock, millis};
+use recado_domain::ids::InstitutionId;
+use recado_domain::pacing::Pacing;
+use recado_domain::phone::PhoneNumber;
+use recado_domain::queue::{Claimed, Unanswered};
+use recado_store::StoreError;
+use recado_store::person::Person;
+use recado_store::receipts::Receipts;
+use recado_store::sqlkit::postgres::pool::Database;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::sandbox::network::postgres::Tables;
+use crate::sandbox::network::sqlite::File;
+use crate::sandbox::network::{Arrival, Network, PhoneQuery, Shown, ShownOfPerson};
+pub use crate::sandbox::scenario::{CARD_SCENARIOS, Scenario};
+use crate::{Provider, SendOutcome};
+
+/// The wait between an arrival and its DELIVERED, and between that and its READ: together well under a second.
+const RECEIPT_DELAY: Duration = Duration::from_millis(100);
+/// The wait before receipts are sent again that the gateway could not take.
+const RECEIPT_RETRY: Duration = Duration::from_millis(500);
+/// How long the line stays down in `channel_disconnected`.
+const LINE_DOWN: Duration = Duration::from_secs(5);
+/// How long "too fast" means to wait in `rate_limit`.
+const TOO_FAST: Duration = Duration::from_secs(1);
+/// Arrivals that are written at a time; the file's queue is no place for the sends of ten thousand channels.
+const ARRIVALS: usize = 1_024;
+/// How long the network is let alone when its file cannot be written.
+const NETWORK_DOWN: Duration = Duration::from_secs(1);
+
+/// The simulated network and its one phone.
+pub struct Sandbox {
+    network: Box<dyn Network>,
+    pacing: Pacing,
+    clock: Arc<dyn Clock>,
+    /// Something arrived: receipts are due soon.
+    arrived: Notify,
+    arriving: Semaphore,
+}
+
+impl Sandbox {
+    /// Opens the network's own file.
+    pub fn open(path: &Path, pacing: Pacing, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Ok(Self::on(Box::new(File::open(path)?), pacing, clock))
+    }
+
+    /// Takes part in the network that all nodes of a database share. Connects nothing yet.
+    pub fn on_postgres(database: &Arc<Database>, pacing: Pacing, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        Ok(Self::on(Box::new(Tables::new(database)?), pacing, clock))
+    }
+
+    fn on(network: Box<dyn Network>, pacing: Pacing, clock: Arc<dyn Clock>) -> Self {
+        let (arrived, arriving) = (Notify::new(), Semaphore::new(ARRIVALS));
+        Self { network, pacing, clock, arrived, arriving }
+    }
+
+    /// What the phone shows, newest first.
+    pub async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
+        self.network.shown(query).await
+    }
+
+    /// Empties what an institution's phone shows. What arrives meanwhile stays.
+    pub async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError> {
+        let Some(last) = self.network.last(institution).await? else { return Ok(()) };
+        while self.network.clear(institution, last).await? {}
+        Ok(())
+    }
+
+    /// A page of what the phone shows of a person, in the order of its arrival.
+    pub async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
+        self.network.person(person, after).await
+    }
+
+    /// Erases a page of that; how many messages, and where the next page begins.
+    pub async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
+        self.network.erase(person, after).await
+    }
+
+    /// Takes what was erased out of the file's log; `false` where somebody who reads stands in the way.
+    pub async fn forget_erased(&self) -> Result<bool, StoreError> {
+        self.network.forget_erased().await
+    }
+
+    /// Writes what is left and closes the file.
+    pub async fn close(&self) {
+        self.network.close().await;
+    }
+
+    /// Sends receipts until it is stopped. Those that an earlier run did not get rid of come first.
+    pub async fn send_receipts(&self, receipts: Receipts, stop: CancellationToken) {
+        loop {
+            // Interest is registered before the question is asked, so an arrival in between is not missed.
+            let arrived = self.arrived.notified();
+            let wait = match self.pass_on(&receipts).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::warn!(%error, "receipts of the sandbox wait");
+                    Some(RECEIPT_RETRY)
+                }
+            };
+            let wait = async {
+                match (wait, self.network.look_every()) {
+                    (Some(wait), _) => tokio::time::sleep(wait).await,
+                    (None, None) => arrived.await,
+                    (None, Some(every)) => drop(tokio::time::timeout(every, arrived).await),
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = wait => {}
+            }
+        }
+    }
+
+    /// Passes the receipts on that are due; gives how long until the next are, if any will be.
+    async fn pass_on(&self, receipts: &Receipts) -> Result<Option<Duration>, StoreError> {
+        let (due, more) = self.network.due(self.clock.now(), millis(RECEIPT_DELAY)).await?;
+        if due.is_empty() {
+            return Ok(more.then_some(RECEIPT_DELAY / 2));
+        }
+        let told: Vec<_> = due.iter().map(|due| due.receipt.clone()).collect();
+        receipts.record(&told, self.clock.now()).await?;
+        self.network.taken(due).await?;
+        Ok(Some(Duration::ZERO))
+    }
+
+    async fn arrive(&self, via: &Via, message: &Claimed, receipts: bool) -> Result<(), StoreError> {
+        let arrival = Arrival { via: via.clone(), message: message.clone(), at: self.clock.now(), receipts };
+        // Nobody closes it.
+        let _turn = self.arriving.acquire().await;
+        self.network.arrive(arrival).await?;
+        // As a stored permit: one who is not waiting yet will find it.
+        self.arrived.notify_one();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Provider for Sandbox {
+    fn max_in_flight(&self, _: &ChannelSettings) -> usize {
+        1
+    }
+
+    fn pacing(&self, _: &ChannelSettings) -> Pacing {
+        self.pacing
+    }
+
+    fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
+        Unanswered::SendAgain
+    }
+
+    fn silence_is_failure(&self) -> bool {
+        // What the contract says of its scenario `timeout`.
+        true
+    }
+
+    async fn known_account(&self, _: &Via, phone: &PhoneNumber) -> Option<String> {
+        let absent = Scenario::of_number(phone.digits()) == Some(Scenario::NumberNotOnWhatsapp);
+        (!absent).then(|| phone.digits().to_owned())
+    }
+
+    async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
+        let named = message.scenario.as_deref().and_then(Scenario::from_name);
+        let scenario = named.or_else(|| Scenario::of_number(&message.recipient));
+        let (arrives, outcome) = match (scenario, message.attempts) {
+            (Some(Scenario::NumberNotOnWhatsapp), _) => (
+                false,
+                SendOutcome::Rejected {
+                    code: "NUMBER_NOT_ON_WHATSAPP",
+                    message: "O numero do destinatario nao esta no WhatsApp.".to_owned(),
+                },
+            ),
+            (Some(Scenario::ChannelDisconnected), 1) => (false, SendOutcome::ChannelTrouble { wait: LINE_DOWN }),
+            (Some(Scenario::RateLimit), 1 | 2) => (false, SendOutcome::ChannelTrouble { wait: TOO_FAST }),
+            (Some(Scenario::Timeout), _) => (false, SendOutcome::NoAnswer),
+            (Some(Scenario::LostAnswer), 1) => (true, SendOutcome::NoAnswer),
+            _ => {
+                let account = Some(message.recipient.clone());
+                (true, SendOutcome::Accepted { account, remote_id: None, card: None })
+            }
+        };
+        if !arrives {
+            return outcome;
+        }
+        // A lost answer takes the receipts with it: they come when the re-send was answered.
+        match self.arrive(via, message, outcome != SendOutcome::NoAnswer).await {
+            Ok(()) => outcome,
+            Err(error) => {
+                tracing::warn!(%error, "the sandbox network is down");
+                SendOutcome::ChannelTrouble { wait: NETWORK_DOWN }
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The simulated network in a file beside the store. It survives the death of the process, not that of the machine.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use recado_domain::clock::Millis;
+use recado_domain::ids::InstitutionId;
+use recado_store::StoreError;
+use recado_store::person::{LOOK_THROUGH, MESSAGES, Person};
+use recado_store::sqlkit::sqlite::readers::Readers;
+use recado_store::sqlkit::sqlite::writer::{Owned, Writer};
+use recado_store::sqlkit::sqlite::{connect, migrate};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite_migration::M;
+
+use crate::sandbox::network::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
+
+const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../migrations/sqlite/sandbox.sql"))];
+
+/// Rows that are deleted at a time: some milliseconds, for which others wait.
+const CLEAR_AT_ONCE: i64 = 500;
+
+/// The thread's own: just the connection. A power cut may take the last arrivals but leaves the file whole; the death of
+/// the process takes nothing.
+struct Writing(Connection);
+
+impl Owned for Writing {
+    fn open(path: &Path) -> rusqlite::Result<Self> {
+        let mut connection = connect(path, "normal")?;
+        migrate(&mut connection, MIGRATIONS)?;
+        Ok(Self(connection))
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.0
+    }
+}
+
+/// The file.
+pub(in crate::sandbox) struct File {
+    writer: Writer<Writing>,
+    readers: Arc<Readers>,
+}
+
+impl File {
+    pub(in crate::sandbox) fn open(path: &Path) -> Result<Self, StoreError> {
+        let writer = Writer::start(path.to_owned()).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let readers = Readers::new(path.to_owned(), writer.health());
+        Ok(Self { writer, readers })
+    }
+}
+
+#[async_trait]
+impl Network for File {
+    async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError> {
+        self.writer.run(move |writing| arrive(&writing.0, &arrival)).await
+    }
+
+    async fn due(&self, now: Millis, delay: Millis) -> Result<(Vec<Due>, bool), StoreError> {
+        self.writer.run(move |writing| due(&writing.0, now, delay)).await
+    }
+
+    async fn taken(&self, due: Vec<Due>) -> Result<(), StoreError> {
+        self.writer.run(move |writing| taken(&writing.0, &due)).await
+    }
+
+    async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError> {
+        self.writer.run(move |writing| last(&writing.0, institution)).await
+    }
+
+    async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError> {
+        self.writer.run(move |writing| clear(&writing.0, institution, last)).await
+    }
+
+    async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
+        self.readers.read(move |connection| shown(connection, &query)).await
+    }
+
+    async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
+        self.readers.read(move |connection| of_person(connection, &person, after)).await
+    }
+
+    async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
+        self.writer.run(move |writing| erase(&writing.0, &person, after)).await
+    }
+
+    async fn forget_erased(&self) -> Result<bool, StoreError> {
+        self.writer.empty_log().await
+    }
+
+    fn look_every(&self) -> Option<Duration> {
+        // Whatever arrives here is heard of.
+        None
+    }
+
+    async fn close(&self) {
+        self.readers.close();
+        self.writer.close().await;
+    }
+}
+
+fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
+    let Arrival { via, message, at, .. } = arrival;
+    connection
+        .prepare_cached("insert into arrivals (network_id, arrived_at) values (?1, ?2)")?
+        .execute(params![message.network_id, at])?;
+    connection
+        .prepare_cached(
+            "insert into phone (network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard,
+                                received_at, receipts)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             -- Shown once. A phone that gets a message again sends its receipts again.
+             -- An earlier sending that comes late, and whose receipts are lost, takes none away.
+             on conflict (network_id) do update set receipts = min(excluded.receipts, phone.receipts)",
+        )?
+        .execute(params![
+            message.network_id,
+            arrival.shown_id(),
+            via.institution.as_bytes(),
+            via.key,
+            via.id.as_str(),
+            message.recipient,
+            message.payload,
+            message.card,
+            at,
+            arrival.receipts_stand(),
+        ])?;
+    Ok(())
+}
+
+fn due(connection: &Connection, now: Millis, delay: Millis) -> rusqlite::Result<(Vec<Due>, bool)> {
+    let mut statement = connection.prepare_cached(
+        "select n, receipts, channel_key, network_id from phone indexed by phone_pending
+         -- DELIVERED one delay after the arrival, READ two.
+         where receipts < 2 and received_at + ?2 * (1 + receipts) <= ?1
+         order by n limit ?3",
+    )?;
+    let rows = statement.query_map(params![now, delay, RECEIPTS_AT_ONCE], |row| {
+        Ok(Due::new((row.get(0)?, row.get(1)?), row.get(2)?, row.get(3)?, now))
+    })?;
+    let due = rows.collect::<rusqlite::Result<_>>()?;
+    let pending = "select exists (select 1 from phone indexed by phone_pending where receipts < 2)";
+    Ok((due, connection.prepare_cached(pending)?.query_row([], |row| row.get(0))?))
+}
+
+fn taken(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("update phone set receipts = ?3 where n = ?1 and receipts = ?2")?;
+    for due in due {
+        statement.execute(params![due.row, due.taken, due.next()])?;
+    }
+    Ok(())
+}
+
+fn last(connection: &Connection, institution: InstitutionId) -> rusqlite::Result<Option<i64>> {
+    let sql = "select max(n) from phone where institution_id = ?1";
+    connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get(0))
+}
+
+fn clear(connection: &Connection, institution: InstitutionId, last: i64) -> rusqlite::Result<bool> {
+    const FIRST: &str = "from phone where institution_id = ?1 and n <= ?2 order by n limit ?3";
+    let first = params![institution.as_bytes(), last, CLEAR_AT_ONCE];
+    let arrivals = format!("delete from arrivals where network_id in (select network_id {FIRST})");
+    connection.prepare_cached(&arrivals)?.execute(first)?;
+    let phone = format!("delete from phone where n in (select n {FIRST})");
+    Ok(connection.prepare_cached(&phone)?.execute(first)? > 0)
+}
+
+fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option<Vec<Shown>>> {
+    let institution = query.institution.as_bytes();
+    let before = match &query.before {
+        None => i64::MAX,
+        Some(id) => {
+            let found = connection
+                .prepare_cached("select n from phone where network_id = ?1 and institution_id = ?2")?
+                .query_row(params![id.as_str(), institution], |row| row.get(0))
+                .optional()?;
+            match found {
+                Some(n) => n,
+                None => return Ok(None),
+            }
+        }
+    };
+    let mut statement = connection.prepare_cached(
+        "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+                (select count(*) from arrivals where arrivals.network_id = phone.network_id)
+         from phone
+         where institution_id = ?1 and n < ?2 and (?3 is null or recipient = ?3)
+         order by n desc limit ?4",
+    )?;
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![institution, before, query.recipient, limit], read_shown)?;
+    rows.collect::<rusqlite::Result<_>>().map(Some)
+}
+
+/// A person's rows in a range of the phone.
+const THEIRS: &str = "n > ?3 and n <= ?4 and recipient in (select value from json_each(?1))
+     and (?2 is null or institution_id = ?2)";
+
+/// A person's numbers and institution, as statements take them, and the last row of the range.
+type Theirs = (String, Option<[u8; 16]>, Option<i64>);
+
+fn theirs(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<Theirs> {
+    let numbers = serde_json::to_string(&person.numbers);
+    let numbers = numbers.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let sql = "select max(n) from (select n from phone where n > ?1 order by n limit ?2)";
+    let end = connection.prepare_cached(sql)?.query_row([after, LOOK_THROUGH], |row| row.get(0))?;
+    Ok((numbers, person.institution.map(|institution| *institution.as_bytes()), end))
+}
+
+fn of_person(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<ShownOfPerson> {
+    let (numbers, institution, end) = theirs(connection, person, after)?;
+    let Some(end) = end else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
+    let mut statement = connection.prepare_cached(&format!(
+        "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+                (select count(*) from arrivals where arrivals.network_id = phone.network_id), institution_id, n
+         from phone where {THEIRS} order by n limit ?5"
+    ))?;
+    let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![numbers, institution, after, end, most], |row| {
+        Ok((row.get::<_, i64>(9)?, (InstitutionId::from_bytes(row.get(8)?), read_shown(row)?)))
+    })?;
+    let (places, shown): (Vec<i64>, Vec<_>) = rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
+    let next = if shown.len() == MESSAGES { places.last().copied() } else { Some(end) };
+    Ok(ShownOfPerson { shown, next })
+}
+
+fn erase(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<(u64, Option<i64>)> {
+    let (numbers, institution, end) = theirs(connection, person, after)?;
+    let Some(end) = end else { return Ok((0, None)) };
+    connection
+        .prepare_cached(&format!(
+            "delete from arrivals where network_id in (select network_id from phone where {THEIRS})"
+        ))?
+        .execute(params![numbers, institution, after, end])?;
+    let erased = connection.prepare_cached(&format!("delete from phone where {THEIRS}"))?.execute(params![
+        numbers,
+        institution,
+        after,
+        end
+    ])?;
+    Ok((erased as u64, Some(end)))
+}
+
+fn read_shown(row: &Row<'_>) -> rusqlite::Result<Shown> {
+    Ok(Shown {
+        id: row.get(0)?,
+        channel_id: row.get(1)?,
+        network_id: row.get(2)?,
+        recipient: row.get(3)?,
+        contact: row.get(4)?,
+        vcard: row.get(5)?,
+        received_at: row.get(6)?,
+        arrivals: row.get(7)?,
+    })
+}

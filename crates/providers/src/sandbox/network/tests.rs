@@ -1,0 +1,258 @@
+//! What the network does, wherever it is kept; and what nodes that share it may rely on.
+
+use std::sync::Arc;
+
+use recado_domain::channel::ChannelType;
+use recado_domain::clock::Clock;
+use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::pacing::Pacing;
+use recado_domain::status::MessageStatus;
+use recado_store::clock::SystemClock;
+use recado_store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, sent};
+use recado_store::receipts::Receipts;
+use tokio_util::sync::CancellationToken;
+
+use crate::sandbox::Sandbox;
+use crate::sandbox::network::postgres::Tables;
+use crate::sandbox::network::sqlite::File;
+use crate::sandbox::network::*;
+
+const DELAY: Millis = 100;
+
+/// A place for one network.
+trait Place {
+    fn open(&self) -> Box<dyn Network>;
+}
+
+impl Place for SqliteFile {
+    fn open(&self) -> Box<dyn Network> {
+        Box::new(File::open(&self.path().with_file_name("sandbox.db")).expect("it opens"))
+    }
+}
+
+impl Place for PgDatabase {
+    fn open(&self) -> Box<dyn Network> {
+        Box::new(Tables::new(&self.connect()).expect("it opens"))
+    }
+}
+
+fn institution(number: u8) -> InstitutionId {
+    InstitutionId::new(NOW, [number; 10])
+}
+
+/// The first arrival of a message; its receipts are sent.
+fn arrival(owner: u8, number: u8) -> Arrival {
+    let id = MessageId::new(NOW, [number; 10]);
+    let message = Claimed {
+        seq: 1,
+        id,
+        network_id: format!("3EB0{number}"),
+        recipient: format!("5511{}", number % 2),
+        payload: format!(r#"{{"name":"{number}"}}"#),
+        card: "BEGIN:VCARD".to_owned(),
+        card_account: None,
+        scenario: None,
+        attempts: 1,
+        failures: 0,
+        recipient_holds: 0,
+        resent: false,
+        unanswered: false,
+    };
+    let via = Via { key: i64::from(owner), institution: institution(owner), id: "loja".parse().expect("an id") };
+    Arrival { via, message, at: NOW, receipts: true }
+}
+
+fn query(owner: u8) -> PhoneQuery {
+    PhoneQuery { institution: institution(owner), recipient: None, before: None, limit: 10 }
+}
+
+/// The network ids that a phone shows, newest first, with how often each arrived.
+async fn shown(network: &dyn Network, query: PhoneQuery) -> Vec<(String, u32)> {
+    let shown = network.shown(query).await.expect("read").expect("no such place");
+    shown.into_iter().map(|shown| (shown.network_id, shown.arrivals)).collect()
+}
+
+/// The receipts that are due.
+fn words(due: &[Due]) -> Vec<(String, MessageStatus)> {
+    let id = |due: &Due| if let Named::NetworkId(id) = &due.receipt.of { id.to_string() } else { String::new() };
+    due.iter().map(|due| (id(due), due.receipt.status)).collect()
+}
+
+async fn a_card_is_shown_once(network: Box<dyn Network>) {
+    for number in [1, 2, 1, 3, 1] {
+        network.arrive(arrival(1, number)).await.expect("taken");
+    }
+    network.arrive(arrival(2, 9)).await.expect("taken");
+    let all = [("3EB03".to_owned(), 1), ("3EB02".to_owned(), 1), ("3EB01".to_owned(), 3)];
+    assert_eq!(shown(&*network, query(1)).await, all, "newest first, by the first arrival");
+    assert_eq!(shown(&*network, PhoneQuery { limit: 2, ..query(1) }).await, all[..2]);
+    assert_eq!(shown(&*network, PhoneQuery { before: "3EB03".parse().ok(), ..query(1) }).await, all[1..]);
+    assert_eq!(shown(&*network, PhoneQuery { recipient: Some("55110".to_owned()), ..query(1) }).await, all[1..2]);
+    let foreign = PhoneQuery { before: "3EB09".parse().ok(), ..query(1) };
+    assert!(network.shown(foreign).await.expect("read").is_none());
+
+    let first = network.shown(query(2)).await.expect("read").expect("a page").remove(0);
+    let message = arrival(2, 9).message;
+    assert_eq!((first.id, first.channel_id), (format!("msg_sandbox_{}", message.id), "loja".to_owned()));
+    assert_eq!((first.recipient, first.contact, first.vcard), (message.recipient, message.payload, message.card));
+    assert_eq!(first.received_at, NOW);
+}
+
+async fn receipts_are_sent_until_they_are_taken(network: Box<dyn Network>) {
+    network.arrive(Arrival { receipts: false, ..arrival(1, 2) }).await.expect("taken");
+    assert_eq!(
+        network.due(NOW + 9 * DELAY, DELAY).await.map(|(due, more)| (due.len(), more)).expect("read"),
+        (0, false)
+    );
+    network.arrive(arrival(1, 1)).await.expect("taken");
+    // A node that stood still hands in an earlier sending, whose answer the network loses.
+    network.arrive(Arrival { receipts: false, ..arrival(1, 1) }).await.expect("taken");
+
+    let due = async |at: Millis| network.due(at, DELAY).await.expect("read");
+    let of = |status| vec![("3EB01".to_owned(), status)];
+    let (none, more) = due(NOW + DELAY - 1).await;
+    assert!(none.is_empty() && more);
+    let (first, _) = due(NOW + DELAY).await;
+    assert_eq!(words(&first), of(MessageStatus::Delivered));
+    assert_eq!((first[0].receipt.channel, first[0].receipt.at), (1, NOW + DELAY));
+    // Whoever was to take it did not.
+    let again = NOW + DELAY + 5_000;
+    let (delivered, _) = due(again).await;
+    assert_eq!(words(&delivered), of(MessageStatus::Delivered));
+    network.taken(delivered).await.expect("written");
+    network.taken(first).await.expect("written, and nothing is skipped by it");
+    let (read, _) = due(again).await;
+    assert_eq!(words(&read), of(MessageStatus::Read));
+    network.taken(read).await.expect("written");
+    assert_eq!(due(again).await.0.len(), 0);
+    assert!(!due(again).await.1, "no more will be");
+
+    network.arrive(arrival(1, 1)).await.expect("taken");
+    assert_eq!(words(&due(again).await.0), of(MessageStatus::Delivered), "sent again with the message");
+}
+
+async fn a_phone_is_emptied_for_itself(network: Box<dyn Network>) {
+    for (owner, number) in [(1, 1), (1, 2), (2, 3), (1, 1)] {
+        network.arrive(arrival(owner, number)).await.expect("taken");
+    }
+    clear(&*network, 1).await;
+    assert_eq!(shown(&*network, query(1)).await, []);
+    assert_eq!(shown(&*network, query(2)).await, [("3EB03".to_owned(), 1)]);
+    network.arrive(arrival(1, 1)).await.expect("taken");
+    assert_eq!(shown(&*network, query(1)).await, [("3EB01".to_owned(), 1)], "its former arrivals are forgotten");
+    assert_eq!(network.last(institution(3)).await.expect("read"), None, "nothing to clear");
+}
+
+/// Empties an institution's phone; in how many parts.
+async fn clear(network: &dyn Network, owner: u8) -> usize {
+    let last = network.last(institution(owner)).await.expect("read").expect("something");
+    let mut parts = 0;
+    while network.clear(institution(owner), last).await.expect("cleared") {
+        parts += 1;
+    }
+    parts
+}
+
+/// Others wait for each part.
+#[tokio::test]
+async fn a_full_phone_is_emptied_a_part_at_a_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let network = File::open(&dir.path().join("sandbox.db")).expect("opens");
+    let numbered = |number| {
+        let mut arrival = arrival(1, 1);
+        arrival.message.network_id = format!("3EB1{number}");
+        network.arrive(arrival)
+    };
+    futures_util::future::join_all((0..1_200).map(numbered)).await;
+    network.arrive(arrival(2, 2)).await.expect("taken");
+    assert_eq!(clear(&network, 1).await, 3);
+    assert_eq!(shown(&network, query(1)).await, []);
+    assert_eq!(shown(&network, query(2)).await.len(), 1);
+}
+
+async fn a_person_is_shown_and_erased(network: Box<dyn Network>) {
+    // Even numbers are for one person, odd ones for another.
+    for (owner, number) in [(1, 2), (2, 4), (1, 5), (1, 2)] {
+        network.arrive(arrival(owner, number)).await.expect("taken");
+    }
+    let person = |institution| Person { numbers: vec!["55110".to_owned(), "55119".to_owned()], institution };
+    let of = async |person: Person| {
+        let page = network.person(person.clone(), 0).await.expect("read");
+        let last = network.person(person, page.next.expect("a range")).await.expect("read");
+        assert!(last.next.is_none() && last.shown.is_empty());
+        page.shown.into_iter().map(|(owner, shown)| (owner, shown.network_id, shown.arrivals)).collect::<Vec<_>>()
+    };
+    let (first, second) = ((institution(1), "3EB02".to_owned(), 2), (institution(2), "3EB04".to_owned(), 1));
+    assert_eq!(of(person(None)).await, [first.clone(), second.clone()]);
+    assert_eq!(of(person(Some(institution(2)))).await, [second]);
+    let (erased, _) = network.erase(person(Some(institution(2))), 0).await.expect("erased");
+    assert_eq!((erased, of(person(None)).await), (1, vec![first]));
+    let (erased, next) = network.erase(person(None), 0).await.expect("erased");
+    assert_eq!((erased, network.erase(person(None), next.expect("a range")).await.expect("erased")), (1, (0, None)));
+    assert_eq!(shown(&*network, query(1)).await, [("3EB05".to_owned(), 1)]);
+    network.arrive(arrival(1, 2)).await.expect("taken");
+    assert_eq!(shown(&*network, query(1)).await[0], ("3EB02".to_owned(), 1), "its former arrivals are forgotten");
+}
+
+macro_rules! on_both {
+    ($($test:ident),+) => { on_both!(@ sqlite: SqliteFile, $($test),+); on_both!(@ postgres: PgDatabase, $($test),+); };
+    (@ $engine:ident: $place:ident, $($test:ident),+) => {
+        mod $engine {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let place = super::$place::new();
+                    super::$test(super::Place::open(&place)).await;
+                }
+            )+
+        }
+    };
+}
+
+on_both! {
+    a_card_is_shown_once, receipts_are_sent_until_they_are_taken, a_phone_is_emptied_for_itself,
+    a_person_is_shown_and_erased
+}
+
+#[tokio::test]
+async fn nodes_have_one_phone_and_share_its_receipts() {
+    let place = PgDatabase::new();
+    let (one, other) = (place.open(), place.open());
+    for number in 0..100 {
+        one.arrive(arrival(1, number)).await.expect("taken");
+    }
+    other.arrive(arrival(1, 0)).await.expect("taken");
+    let first = shown(&*one, PhoneQuery { before: "3EB01".parse().ok(), ..query(1) }).await;
+    assert_eq!(first, [("3EB00".to_owned(), 2)], "the other node's re-send was recognised");
+
+    let (mine, theirs) = tokio::join!(one.due(NOW + DELAY, DELAY), other.due(NOW + DELAY, DELAY));
+    let (mine, theirs) = (mine.expect("read").0, theirs.expect("read").0);
+    assert_eq!(mine.len() + theirs.len(), 100, "each receipt is passed on by one of them");
+    assert_eq!(one.due(NOW + DELAY, DELAY).await.expect("read").0.len(), 0);
+}
+
+#[tokio::test]
+async fn a_node_passes_on_what_another_left() {
+    let ground = Ground::on(SqliteFile::new()).await;
+    let channel = ground.channel_of(ChannelType::Sandbox, "sandbox").await;
+    let id = ground.accept(channel, "551").await;
+    let claimed = ground.claim_one(channel).await;
+    ground.settle(channel, claimed.seq, sent()).await;
+
+    let place = PgDatabase::new();
+    let node = Sandbox::on_postgres(&place.connect(), Pacing::default(), Arc::new(SystemClock)).expect("it opens");
+    let stop = CancellationToken::new();
+    let passing = node.send_receipts(Receipts::new(ground.store.clone()), stop.clone());
+    let check = async {
+        // It has arrived by way of another node, which then died.
+        let via = Via { key: channel, ..arrival(1, 1).via };
+        let message = Claimed { network_id: claimed.network_id.clone(), ..arrival(1, 1).message };
+        let at = SystemClock.now();
+        place.open().arrive(Arrival { via, message, at, receipts: true }).await.expect("taken");
+        while ground.status(channel, id).await != MessageStatus::Read {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(passing, check);
+}

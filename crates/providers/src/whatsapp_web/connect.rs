@@ -1,0 +1,137 @@
+//! How a line comes up: because somebody asks for it, or because it was up when a server ended.
+
+use std::sync::Arc;
+
+use recado_domain::channel::{Channel, ChannelState, SessionNumber};
+use recado_domain::phone::PhoneNumber;
+use recado_store::StoreError;
+use recado_whatsapp_web::{Rows, RowsError, Session};
+
+use crate::pairing::{LineError, Pairing};
+use crate::whatsapp_web::events::End;
+use crate::whatsapp_web::line::{LOST, Line};
+
+/// How often a move is tried again when somebody else moved the channel meanwhile.
+const TRIES: usize = 5;
+
+/// Whether a channel's line is to be looked after when the server starts: it was up, or about to be, when that ended.
+fn is_open(channel: &Channel) -> bool {
+    match channel.state {
+        ChannelState::Connecting | ChannelState::Connected | ChannelState::Restricted | ChannelState::Paused => true,
+        ChannelState::Disconnected => channel.state_reason.as_deref().is_some_and(|reason| reason.starts_with(LOST)),
+        ChannelState::Created | ChannelState::LoggedOut | ChannelState::Banned => false,
+    }
+}
+
+/// A session that cannot be read is no fault of the network's, but nobody can go on without it.
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+fn unreadable(error: RowsError) -> LineError {
+    tracing::error!(%error, "a session cannot be read");
+    LineError::NoAnswer
+}
+
+impl Line {
+    /// The channel as it stands; `None` where it is not this line's any more. A session that it had before has ended then.
+    async fn channel(&self) -> Result<Option<Channel>, StoreError> {
+        let found = self.shared.store.channel(self.via.key).await?;
+        let found = found.filter(|channel| channel.deleted_at.is_none() && !self.is_forgotten());
+        if let Some(channel) = found.as_ref().filter(|channel| channel.session > self.number()) {
+            self.stop().await;
+            self.set_number(channel.session);
+        }
+        Ok(found)
+    }
+
+    /// Brings the line up, by the session or by pairing. One that is up, or coming up, stays as it is.
+    pub async fn connect(self: &Arc<Self>, phone: Option<&PhoneNumber>) -> Result<(), LineError> {
+        let _one_at_a_time = self.linking.lock().await;
+        let channel = self.channel().await?.ok_or(LineError::Gone)?;
+        self.restriction.send_replace(channel.restricted_until);
+        let running = self.is_running();
+        let pairs =
+            matches!(*self.pairing.borrow(), Pairing::Waiting | Pairing::QrCode { .. } | Pairing::PhoneCode { .. });
+        if running && !(pairs && phone.is_some()) {
+            self.keeps_up().await;
+            return Ok(());
+        }
+        let linked = self.has_session(self.number()).await.map_err(unreadable)?;
+        // A session that the network ended without saying that the device is unlinked: it is tried, or another phone follows.
+        let tries = linked && channel.state == ChannelState::LoggedOut;
+        let (store, now) = (&self.shared.store, self.shared.clock.now());
+        if let Some(phone) = phone.filter(|_| !linked || tries) {
+            self.shared.codes.take(&self.via, phone, now)?;
+        }
+        // Codes to scan may be shown now where one to type was asked for. One that is about to end has the last word first.
+        self.stop().await;
+        // Before the state: who sees that it is connecting finds how far it has come.
+        self.pairing.send_replace(if linked && !tries { Pairing::Idle } else { Pairing::Waiting });
+        let banned = if linked { store.link_rest(self.via.key).await?.banned_until } else { None };
+        match banned.filter(|until| *until > now) {
+            Some(until) => self.shows_ban(&channel, until).await?,
+            None => self.shows_connecting(channel).await?,
+        }
+        self.start(phone.cloned(), tries).await;
+        Ok(())
+    }
+
+    /// The channel's state says that it connects.
+    async fn shows_connecting(&self, mut channel: Channel) -> Result<(), LineError> {
+        for _ in 0..TRIES {
+            if matches!(channel.state, ChannelState::Connecting | ChannelState::Restricted) {
+                return Ok(());
+            }
+            let held = self.sure_held().ok_or(LineError::NoAnswer)?;
+            let (next, now) = (ChannelState::Connecting, self.shared.clock.now());
+            if self.shared.store.move_held_channel(held, channel.state, next, None, now).await? {
+                return Ok(());
+            }
+            // Somebody else moved it meanwhile, or it is gone.
+            channel = self.channel().await?.ok_or(LineError::Gone)?;
+        }
+        Err(LineError::NoAnswer)
+    }
+
+    /// Takes up, when the server starts, what was under way when it ended. A linking is not: its code has gone.
+    pub async fn take_up(self: &Arc<Self>) -> Result<(), StoreError> {
+        let _one_at_a_time = self.linking.lock().await;
+        let Some(channel) = self.channel().await?.filter(is_open) else { return Ok(()) };
+        if self.is_running() {
+            // Somebody who asked for it was faster.
+            return Ok(());
+        }
+        match self.has_session(self.number()).await {
+            Ok(false) if channel.state == ChannelState::Connecting => {
+                let reason = "O servidor foi reiniciado antes de um telefone ler o codigo. Conecte de novo.".to_owned();
+                self.ended(End::NotLinked { reason }).await;
+            }
+            Ok(false) => {
+                self.ended(End::LoggedOut).await;
+            }
+            // One that cannot be read now is opened again and again.
+            Ok(true) | Err(_) => {
+                self.was_cut(&channel).await?;
+                self.start(None, false).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a phone has linked the channel.
+    pub async fn is_linked(self: &Arc<Self>) -> Result<bool, RowsError> {
+        let found = self.shared.store.channel(self.via.key).await.map_err(|error| RowsError(error.to_string()))?;
+        match found {
+            Some(channel) => self.has_session(channel.session).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Whether a phone has linked this one of the channel's sessions.
+    pub(super) async fn has_session(self: &Arc<Self>, session: SessionNumber) -> Result<bool, RowsError> {
+        if let Some(former) = &self.former {
+            // Two that speak to the network at a time are for this channel one too many.
+            former.cancelled().await;
+        }
+        let rows: Arc<dyn Rows> = self.rows(session);
+        Session::is_linked(&rows).await
+    }
+}

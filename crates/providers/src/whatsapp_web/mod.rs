@@ -1,0 +1,211 @@
+//! WhatsApp Web: channels that a person's phone links. The protocol is in the driver crate; here its sessions become lines of
+//! channels.
+//!
+//! | File | |
+//! |---|---|
+//! | `line` | one channel's line: its session, held open |
+//! | `connect` | how a line comes up: asked for, or taken up at a start |
+//! | `events` | what a session tells: codes, answers, receipts |
+//! | `state` | a line's ups, downs and ends, as the channel's state shows them |
+//! | `send` | one message: the accounts looked up, handed over, the network's answer awaited |
+//! | `refusal` | what the network's codes of refusal mean, in one table |
+//! | `codes` | how often codes are asked for that are typed on a phone |
+//! | `accounts` | which account is behind a number: kept, and asked for sparingly |
+//! | `session_rows` | a session's rows in the store, sealed |
+
+mod accounts;
+mod codes;
+mod connect;
+mod events;
+mod line;
+mod refusal;
+mod send;
+mod session_rows;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use recado_domain::account::KnownAccount;
+use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, Epoch, Via};
+use recado_domain::clock::{Clock, Entropy};
+use recado_domain::pacing::Pacing;
+use recado_domain::phone::PhoneNumber;
+use recado_domain::queue::{Claimed, Unanswered};
+use recado_store::lease::{Leases, Waker};
+use recado_store::receipts::Receipts;
+use recado_store::sealed::KeyRing;
+use recado_store::{Store, StoreError};
+use recado_whatsapp_web::Options;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::pairing::{LineError, Pairing, Pairs};
+use crate::whatsapp_web::codes::Codes;
+use crate::whatsapp_web::line::Line;
+use crate::{Provider, SendOutcome};
+
+/// The network, with the lines of all channels.
+pub struct WhatsAppWeb {
+    shared: Arc<Shared>,
+    lines: Mutex<HashMap<ChannelKey, Arc<Line>>>,
+}
+
+/// What all lines work with.
+struct Shared {
+    store: Arc<dyn Store>,
+    secrets: Arc<KeyRing>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    receipts: Receipts,
+    options: Options,
+    /// A line of a channel that is another node's writes nothing.
+    leases: Arc<Leases>,
+    /// Who has asked for codes that are typed on a phone.
+    codes: Codes,
+    /// Told of lines that come up; there once the server runs.
+    waker: OnceLock<Arc<dyn Waker>>,
+}
+
+impl Shared {
+    /// Under which epoch this node holds the channel.
+    fn epoch(&self, channel: ChannelKey) -> Option<Epoch> {
+        self.leases.epoch_of_line(channel)
+    }
+
+    fn wake(&self, channel: ChannelKey) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake(channel);
+        }
+    }
+}
+
+impl WhatsAppWeb {
+    /// Without lines yet.
+    pub fn new(
+        store: Arc<dyn Store>,
+        secrets: Arc<KeyRing>,
+        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
+        options: Options,
+        leases: Arc<Leases>,
+    ) -> Self {
+        let (receipts, codes, waker) = (Receipts::new(store.clone()), Codes::default(), OnceLock::new());
+        let shared = Shared { store, secrets, clock, entropy, receipts, options, leases, codes, waker };
+        Self { shared: Arc::new(shared), lines: Mutex::default() }
+    }
+
+    /// A channel's line, up or not.
+    fn line(&self, via: &Via) -> Arc<Line> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.entry(via.key).or_insert_with(|| Arc::new(Line::new(self.shared.clone(), via.clone(), None))).clone()
+    }
+
+    fn known_line(&self, key: ChannelKey) -> Option<Arc<Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+}
+
+#[async_trait]
+impl Provider for WhatsAppWeb {
+    fn max_in_flight(&self, _: &ChannelSettings) -> usize {
+        1
+    }
+
+    fn pacing(&self, settings: &ChannelSettings) -> Pacing {
+        let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+        Pacing { min: seconds(settings.delay_min_seconds), max: seconds(settings.delay_max_seconds) }
+    }
+
+    fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
+        Unanswered::SendAgain
+    }
+
+    async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String> {
+        let known = self.shared.store.known_account(via.key, phone.digits().to_owned()).await.ok().flatten();
+        known.filter(|known| accounts::is_fresh(known, self.shared.clock.now()))?.account
+    }
+
+    async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
+        // A channel that comes from another node may be claimed before its line is taken up: the message waits for that.
+        self.line(via).send(message).await
+    }
+}
+
+#[async_trait]
+impl Pairs for WhatsAppWeb {
+    fn start(&self, waker: Arc<dyn Waker>) {
+        // Nobody else sets it.
+        let _ = self.shared.waker.set(waker);
+    }
+
+    async fn take_up(&self, via: &Via) -> Result<(), StoreError> {
+        self.line(via).take_up().await
+    }
+
+    async fn stop(&self) {
+        let lines: Vec<_> = self.lines.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        join_all(lines.iter().map(|line| line.stop())).await;
+    }
+
+    async fn connect(&self, channel: &Channel, phone: Option<&PhoneNumber>) -> Result<(), LineError> {
+        let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
+        self.line(&via).connect(phone).await
+    }
+
+    fn pairing(&self, channel: ChannelKey) -> watch::Receiver<Pairing> {
+        match self.known_line(channel) {
+            Some(line) => line.pairing(),
+            // Nobody has asked; there is nobody to change that either.
+            None => watch::channel(Pairing::Idle).1,
+        }
+    }
+
+    async fn disconnect(&self, channel: ChannelKey) {
+        if let Some(line) = self.known_line(channel) {
+            line.stop().await;
+        }
+    }
+
+    async fn is_linked(&self, via: &Via) -> bool {
+        // What cannot be read is there.
+        self.line(via).is_linked().await.unwrap_or(true)
+    }
+
+    fn forget(&self, channel: ChannelKey) -> JoinHandle<()> {
+        let ended = CancellationToken::new();
+        let former = {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.get_mut(&channel).map(|line| {
+                let anew = Line::new(self.shared.clone(), line.via.clone(), Some(ended.clone()));
+                std::mem::replace(line, Arc::new(anew))
+            })
+        };
+        former.iter().for_each(|line| line.forget());
+        let ended = ended.drop_guard();
+        tokio::spawn(async move {
+            let _ended = ended;
+            if let Some(line) = former {
+                line.log_out().await;
+            }
+        })
+    }
+
+    fn why_down(&self, channel: ChannelKey) -> Option<String> {
+        match self.known_line(channel) {
+            Some(line) if line.is_up() => None,
+            Some(line) if line.is_running() => Some(line::LOST.to_owned()),
+            _ => Some(line::PUT_DOWN.to_owned()),
+        }
+    }
+
+    async fn look_up(&self, via: &Via, phone: &PhoneNumber) -> Result<KnownAccount, LineError> {
+        let line = self.known_line(via.key).ok_or(LineError::Down)?;
+        line.look_up(phone.digits()).await
+    }
+}

@@ -1,0 +1,285 @@
+//! One message: the accounts looked up, handed over, the network's answer awaited.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use recado_domain::channel::ChannelSettings;
+use recado_domain::clock::{millis, random};
+use recado_domain::message::{CardAccount, Content, Stored};
+use recado_domain::pacing::Pacing;
+use recado_domain::party::{Party, Recipient};
+use recado_domain::queue::{Claimed, SentCard};
+use recado_domain::vcard;
+use recado_store::clock::rfc3339;
+use recado_whatsapp_web::{Outgoing, Session, SubmitError};
+use tokio::time::timeout;
+
+use crate::SendOutcome;
+use crate::pairing::LineError;
+use crate::whatsapp_web::line::{Answer, Awaited, DOWN, Line};
+use crate::whatsapp_web::refusal::{self, Refusal};
+
+/// The longest for all that comes before a message is handed over.
+const PREPARE: Duration = Duration::from_secs(8);
+/// The longest wait for the network's answer, while the line is up.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long it is remembered that asking for a recipient's devices did not help, and of how many recipients.
+const MISSED_FOR: Duration = Duration::from_hours(24);
+const MISSED_AT_MOST: usize = 256;
+/// The longest for sending a message, that the network has taken, to devices that it did not reach.
+const MISSED: Duration = Duration::from_secs(20);
+/// The longest for asking until when new chats are refused.
+const ASK: Duration = Duration::from_secs(3);
+/// How long somebody types.
+const TYPING: Pacing = Pacing { min: Duration::from_millis(800), max: Duration::from_millis(2_500) };
+
+/// What is known before a message is handed over.
+struct Prepared {
+    account: String,
+    /// Whose receipts count.
+    recipient: Recipient,
+    outgoing: Outgoing,
+    /// The card, where it is not the one that was accepted.
+    card: Option<SentCard>,
+}
+
+/// What came of handing a message over once.
+enum Tried {
+    Ended(SendOutcome),
+    /// The network took it, and knows devices that have no copy.
+    Missed(SendOutcome),
+    /// There seems to be nobody behind this account; the outcome where that is so.
+    Doubted(Party, SendOutcome),
+}
+
+impl Line {
+    /// Sends a message. What is known of its recipient yields to what the network's answer says against it.
+    pub async fn send(&self, message: &Claimed) -> SendOutcome {
+        let _in_hand = self.in_hand.read().await;
+        match self.try_once(message, message.failures > 0).await {
+            Tried::Ended(outcome) => outcome,
+            Tried::Missed(taken) => {
+                if !self.misses(&message.recipient) {
+                    // The same id again: whoever has it shows it once. What comes of it takes nothing from the first answer.
+                    let again = timeout(MISSED, self.try_once(message, true)).await;
+                    if matches!(again, Ok(Tried::Missed(_))) {
+                        self.note_missed(&message.recipient);
+                    }
+                }
+                taken
+            }
+            Tried::Doubted(account, outcome) => {
+                let number = account.number().map(str::to_owned);
+                match self.ask_again(&message.recipient, Some(account)).await {
+                    Ok(known) if known.account == number => outcome,
+                    Ok(_) => match self.try_once(message, true).await {
+                        Tried::Ended(outcome) | Tried::Missed(outcome) | Tried::Doubted(_, outcome) => outcome,
+                    },
+                    Err(error) => self.trouble(error),
+                }
+            }
+        }
+    }
+
+    /// Whether asking for the recipient's devices did not help of late: one of them has no keys, for instance.
+    fn misses(&self, recipient: &str) -> bool {
+        let now = self.shared.clock.now();
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        missed.retain(|(_, at)| now - at < millis(MISSED_FOR));
+        missed.iter().any(|(other, _)| other == recipient)
+    }
+
+    fn note_missed(&self, recipient: &str) {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        if missed.len() == MISSED_AT_MOST {
+            missed.pop_front();
+        }
+        missed.push_back((recipient.to_owned(), self.shared.clock.now()));
+    }
+
+    /// Hands a message over, and waits for the answer. `refresh`: its recipient's devices are asked for anew.
+    async fn try_once(&self, message: &Claimed, refresh: bool) -> Tried {
+        let prepared = match timeout(PREPARE, self.prepare(message, refresh)).await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(outcome)) => return Tried::Ended(outcome),
+            // The network is slow to say which account it is.
+            Err(_) => return Tried::Ended(SendOutcome::NotSent),
+        };
+        let Some(session) = self.session() else { return Tried::Ended(SendOutcome::ChannelTrouble { wait: DOWN }) };
+        let account = Party::new(Some(prepared.account.clone()), prepared.recipient.lid.clone());
+        let doubted = |outcome: SendOutcome| match account {
+            Some(account) => Tried::Doubted(account, outcome),
+            None => Tried::Ended(outcome),
+        };
+        let awaited = self.expect(&message.network_id, prepared.recipient);
+        let mut submitted = match session.submit(&prepared.outgoing).await {
+            Ok(submitted) => submitted,
+            Err(SubmitError::NoDevice) => {
+                self.reaches_nobody(&message.network_id);
+                return doubted(unreachable("O destinatario nao tem nenhum aparelho que possa receber a mensagem."));
+            }
+            Err(error) => return Tried::Ended(self.not_submitted(message, &error)),
+        };
+        self.reaches_somebody(&message.network_id);
+        match self.answer(awaited).await {
+            Ok(Answer::Taken) => {
+                let account = Some(prepared.account);
+                let taken = SendOutcome::Accepted { account, remote_id: None, card: prepared.card };
+                if submitted.missed_devices() { Tried::Missed(taken) } else { Tried::Ended(taken) }
+            }
+            Ok(Answer::Refused { code }) => match refusal::of(&code) {
+                Refusal::NoRecipient => {
+                    doubted(unreachable(&format!("O WhatsApp nao encontrou o destinatario (erro {code}).")))
+                }
+                refusal => Tried::Ended(self.refused(&session, refusal, &code).await),
+            },
+            Err(outcome) => Tried::Ended(outcome),
+        }
+    }
+
+    /// What it means that a message was not handed over, or that nobody knows.
+    fn not_submitted(&self, message: &Claimed, error: &SubmitError) -> SendOutcome {
+        // Without the library's words, in which a number may stand.
+        match error {
+            SubmitError::Down => SendOutcome::Interrupted,
+            SubmitError::NotSent(_) => {
+                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "a message was not handed over");
+                if self.is_up() { SendOutcome::NotSent } else { SendOutcome::ChannelTrouble { wait: DOWN } }
+            }
+            SubmitError::NoDevice | SubmitError::Other(_) => {
+                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "nobody knows whether a message was handed over");
+                SendOutcome::NoAnswer
+            }
+        }
+    }
+
+    /// Finds the accounts, writes the one of the card's phone into the card, and shows that something is typed.
+    async fn prepare(&self, message: &Claimed, refresh: bool) -> Result<Prepared, SendOutcome> {
+        self.until_up().await;
+        let content = serde_json::from_str::<Stored>(&message.payload).map_err(unreadable)?.content;
+        let known = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
+        let Some(account) = known.account else {
+            return Err(not_on_whatsapp());
+        };
+        let recipient = Recipient { numbers: vec![message.recipient.clone(), account.clone()], lid: known.lid };
+        let card = self.card(message, &content).await?;
+        let vcard = card.as_ref().map_or(&message.card, |card| &card.card).clone();
+        if self.settings().await?.typing {
+            self.type_a_while(&account).await;
+        }
+        let Content::Contact { contact, .. } = content;
+        let (id, display_name) = (message.network_id.clone(), contact.name);
+        let outgoing = Outgoing { id, account: account.clone(), display_name, vcard, refresh };
+        Ok(Prepared { account, recipient, outgoing, card })
+    }
+
+    /// The card with the account that the network names for its phone. `None`: the card is as it was accepted, also where
+    /// its phone has no account; the message says so by the source of its `waid`.
+    async fn card(&self, message: &Claimed, content: &Content) -> Result<Option<SentCard>, SendOutcome> {
+        if message.card_account.is_some() {
+            return Ok(None);
+        }
+        let card = content.card().map_err(unreadable)?;
+        let known = self.look_up(card.phone.number.digits()).await.map_err(|error| self.trouble(error))?;
+        Ok(known.account.map(|digits| SentCard {
+            card: vcard::render(&card, &digits),
+            account: CardAccount { digits, known: true },
+        }))
+    }
+
+    async fn settings(&self) -> Result<ChannelSettings, SendOutcome> {
+        let channel = self.shared.store.channel(self.via.key).await.map_err(|error| self.trouble(error.into()))?;
+        Ok(channel.map(|channel| channel.settings).unwrap_or_default())
+    }
+
+    async fn type_a_while(&self, account: &str) {
+        let Some(session) = self.session() else { return };
+        let random = u64::from_le_bytes(random(&*self.shared.entropy));
+        // That nobody saw it harms nothing.
+        drop(session.type_for(account, TYPING.rest(random)).await);
+    }
+
+    /// Waits for the network's answer, as long as the line is up.
+    async fn answer(&self, mut answer: Awaited<'_>) -> Result<Answer, SendOutcome> {
+        tokio::select! {
+            // What has come is taken before the line's end is looked at.
+            biased;
+            answer = &mut answer.receiver => answer.map_err(|_| SendOutcome::Interrupted),
+            () = self.until_down() => Err(SendOutcome::Interrupted),
+            () = tokio::time::sleep(ANSWER) => Err(SendOutcome::NoAnswer),
+        }
+    }
+
+    async fn refused(&self, session: &Session, refusal: Refusal, code: &str) -> SendOutcome {
+        tracing::warn!(channel.id = %self.via.id, code, "the network refused a message");
+        let now = self.shared.clock.now();
+        match refusal {
+            Refusal::NoNewChats => {
+                let told = timeout(ASK, session.restriction())
+                    .await
+                    .ok()
+                    .and_then(Result::ok)
+                    .flatten()
+                    .map(|seconds| seconds.saturating_mul(1_000));
+                let until = told.filter(|until| *until > now).unwrap_or(now + millis(refusal::NO_NEW_CHATS));
+                let reason = format!(
+                    "O WhatsApp nao deixa esta conta abrir conversas novas (erro {code}). Nova tentativa em {}.",
+                    rfc3339(until)
+                );
+                self.restricted(until);
+                SendOutcome::ChatRefused { until, reason }
+            }
+            Refusal::TooMuch => {
+                let until = now + millis(refusal::TOO_MUCH);
+                let reason =
+                    format!("O WhatsApp limita esta conta (erro {code}). Nova tentativa em {}.", rfc3339(until));
+                // First, so that nothing goes where the process ends in between.
+                if let Err(error) = self.shared.store.hold_channel(self.via.key, until).await {
+                    return self.trouble(error.into());
+                }
+                self.restrict(until, reason).await;
+                SendOutcome::ChannelTrouble { wait: refusal::TOO_MUCH }
+            }
+            Refusal::Trouble => SendOutcome::ChannelBusy,
+            Refusal::NoRecipient | Refusal::Message => SendOutcome::Rejected {
+                code: "WHATSAPP_REFUSED",
+                message: format!("O WhatsApp recusou a mensagem (erro {code})."),
+            },
+        }
+    }
+
+    /// What a question without an answer means for the message that needed it: it waits, and nothing was sent.
+    fn trouble(&self, error: LineError) -> SendOutcome {
+        match error {
+            LineError::Down | LineError::Gone => SendOutcome::ChannelTrouble { wait: DOWN },
+            LineError::TooMany(seconds) => SendOutcome::ChannelTrouble { wait: Duration::from_secs(seconds) },
+            LineError::NoAnswer => {
+                tracing::warn!(channel.id = %self.via.id, "a number could not be looked up");
+                SendOutcome::NotSent
+            }
+            LineError::Store(error) => {
+                tracing::warn!(channel.id = %self.via.id, %error, "a channel waits for the store");
+                SendOutcome::ChannelTrouble { wait: DOWN }
+            }
+        }
+    }
+}
+
+fn unreachable(why: &str) -> SendOutcome {
+    SendOutcome::TryAgain { code: "RECIPIENT_UNREACHABLE", message: why.to_owned() }
+}
+
+fn not_on_whatsapp() -> SendOutcome {
+    SendOutcome::Rejected {
+        code: "NUMBER_NOT_ON_WHATSAPP",
+        message: "O numero do destinatario nao esta no WhatsApp.".to_owned(),
+    }
+}
+
+/// A newer version stored it in another form.
+fn unreadable(_: impl std::error::Error) -> SendOutcome {
+    SendOutcome::Rejected {
+        code: "UNREADABLE_MESSAGE",
+        message: "O conteudo guardado da mensagem nao pode ser lido por esta versao.".to_owned(),
+    }
+}

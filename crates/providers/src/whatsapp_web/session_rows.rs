@@ -1,0 +1,73 @@
+//! A session's rows in the store, each sealed for its place.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use recado_domain::channel::{SessionChange, SessionNumber, SessionOf};
+use recado_store::StoreError;
+use recado_store::sealed::Place;
+use recado_whatsapp_web::{Change, Kind, Rows, RowsError};
+use secrecy::ExposeSecret;
+
+use crate::whatsapp_web::line::Line;
+
+/// The rows of one of a channel's sessions.
+pub struct SessionRows {
+    pub line: Arc<Line>,
+    pub session: SessionNumber,
+}
+
+impl SessionRows {
+    fn of(&self) -> SessionOf {
+        (self.line.via.key, self.session)
+    }
+
+    fn place<'a>(&self, kind: Kind, key: &'a [u8]) -> Place<'a> {
+        Place::Session { channel: self.line.via.key, session: self.session, kind: kind.number(), key }
+    }
+
+    fn open(&self, kind: Kind, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, RowsError> {
+        let opened = self.line.shared.secrets.open(self.place(kind, key), sealed).map_err(refusal)?;
+        // The library keeps what it reads for as long as it likes: that memory is not zeroed.
+        Ok(opened.expose_secret().to_vec())
+    }
+
+    fn change(&self, change: Change) -> Result<SessionChange, RowsError> {
+        Ok(match change {
+            Change::Put { kind, key, value, stamp } => {
+                let sealed = self.line.shared.secrets.seal(self.place(kind, &key), &value, &*self.line.shared.entropy);
+                SessionChange::Put { kind: kind.number(), key, sealed: sealed.map_err(refusal)?, stamp }
+            }
+            Change::Delete { kind, key } => SessionChange::Delete { kind: kind.number(), key },
+            Change::DeletePrefix { kind, prefix } => SessionChange::DeletePrefix { kind: kind.number(), prefix },
+            Change::DeleteBefore { kind, stamp } => SessionChange::DeleteBefore { kind: kind.number(), stamp },
+        })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+fn refusal(error: impl ToString) -> RowsError {
+    RowsError(error.to_string())
+}
+
+#[async_trait]
+impl Rows for SessionRows {
+    async fn get(&self, kind: Kind, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, RowsError> {
+        let sealed = self.line.shared.store.session_values(self.of(), kind.number(), keys.clone()).await;
+        let values = keys.iter().zip(sealed.map_err(refusal)?);
+        values.map(|(key, value)| value.map(|sealed| self.open(kind, key, &sealed)).transpose()).collect()
+    }
+
+    async fn list(&self, kind: Kind, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError> {
+        let sealed = self.line.shared.store.session_list(self.of(), kind.number(), prefix).await.map_err(refusal)?;
+        let rows = sealed.into_iter();
+        rows.map(|(key, sealed)| self.open(kind, &key, &sealed).map(|value| (key, value))).collect()
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
+        let sealed = changes.into_iter().map(|change| self.change(change)).collect::<Result<_, _>>()?;
+        // Two that write one session would ruin it.
+        let held = self.line.held(self.session).ok_or(StoreError::Fenced).map_err(refusal)?;
+        self.line.shared.store.write_session(held, sealed).await.map_err(refusal)
+    }
+}
