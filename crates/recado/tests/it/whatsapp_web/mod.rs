@@ -83,16 +83,42 @@ impl Stage {
 
     /// `SIGKILL`, and a new server on another port.
     pub fn crash(self) -> Self {
-        let Self { home, server, whatsapp, key } = self;
+        self.crash_and(|_| ())
+    }
+
+    /// The same, with something done to the store in between.
+    pub fn crash_and(self, between: impl FnOnce(&mut Home)) -> Self {
+        let Self { mut home, server, whatsapp, key } = self;
         server.kill();
+        between(&mut home);
+        let killed = home.database.as_ref().map(|url| test_postgres::number(url, "select max(id) from nodes"));
         let server = serve(&home, &whatsapp);
-        if let Some(url) = &home.database {
-            // A node that was killed is one for some seconds more.
-            let free = "select count(*) from channels where deleted_at is null
-                        and coalesce(lease_node not in (select max(id) from nodes group by name), true)";
-            wait_for("every channel to have a node", || test_postgres::number(url, free) == 0);
+        if let Some((url, killed)) = home.database.as_ref().zip(killed) {
+            // A node that was killed is one for some seconds more, and the new one is none for a moment.
+            let free = format!(
+                "select count(*) from channels where deleted_at is null and coalesce(lease_node not in
+                     (select max(id) from nodes group by name having name <> 'first' or max(id) > {killed}), true)"
+            );
+            wait_for("every channel to have a node", || test_postgres::number(url, &free) == 0);
         }
         Self { home, server, whatsapp, key }
+    }
+
+    /// On how many nodes this test runs.
+    pub fn nodes(&self) -> usize {
+        self.home.database.as_ref().map_or(1, |url| {
+            let nodes = test_postgres::number(url, "select count(distinct name) from nodes");
+            usize::try_from(nodes).expect("a few")
+        })
+    }
+
+    /// Whether the server that is asked, and that may crash, has the channel's line.
+    pub fn has_line(&self, channel: &str) -> bool {
+        self.home.database.as_ref().is_none_or(|url| {
+            let sql =
+                "select count(*) from channels c join nodes n on n.id = c.lease_node where n.name = 'first' and c.id";
+            test_postgres::number(url, &format!("{sql} = '{channel}'")) == 1
+        })
     }
 
     pub fn create(&self, channel: &str) {

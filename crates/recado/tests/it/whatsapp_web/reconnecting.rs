@@ -47,17 +47,18 @@ fn a_ban_is_waited_for_whatever_ends_in_between() {
 
     // The ban ends: its times are set back where they are stored.
     stage.whatsapp.faults(|faults| faults.connect_failure = None);
-    let Stage { home, server, whatsapp, key } = stage;
-    server.kill();
-    let ends = "update links set banned_until = 1; update channels set restricted_until = 1, next_send_at = 1";
-    if let Some(url) = &home.database {
-        test_postgres::run(url, ends);
-    } else {
-        let store = rusqlite::Connection::open(home.dir.join("recado.db")).expect("the store");
-        store.execute_batch(ends).expect("set back");
-    }
-    let server = super::serve(&home, &whatsapp);
-    let stage = Stage { home, server, whatsapp, key };
+    let nodes = stage.nodes();
+    let stage = stage.crash_and(|home| {
+        let ends = "update links set banned_until = 1; update channels set restricted_until = 1, next_send_at = 1";
+        if let Some(url) = &home.database {
+            // A node that lives would wait for the end that it has read.
+            drop((nodes > 1).then(|| home.held.remove(0)));
+            test_postgres::run(url, ends);
+        } else {
+            let store = rusqlite::Connection::open(home.dir.join("recado.db")).expect("the store");
+            store.execute_batch(ends).expect("set back");
+        }
+    });
     stage.until("vendas", &id, "READ");
     stage.until_state("vendas", "CONNECTED");
 }
@@ -169,7 +170,11 @@ fn codes_for_phones_have_a_limit() {
     refused.expect(429);
     assert_eq!(stage.pairing("vendas"), shown, "what is shown goes on");
     stage.create("outra");
-    for (n, status) in [(2, 200), (2, 200), (2, 429), (4, 200)] {
+    code_for(&stage, "outra", &phone(2).phone).expect(200);
+    // Each node counts by itself: on another one the phone has three of its own, and so the channel.
+    let counted_together = stage.has_line("vendas") == stage.has_line("outra");
+    let third = if counted_together { [(2, 429), (4, 200)] } else { [(2, 200), (4, 429)] };
+    for (n, status) in [(2, 200)].into_iter().chain(third) {
         code_for(&stage, "outra", &phone(n).phone).expect(status);
     }
     // A code to scan costs nobody a notification.
