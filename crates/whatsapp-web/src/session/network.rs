@@ -32,10 +32,13 @@ const PAGE: u64 = 16 * 1024 * 1024;
 const FETCH: Duration = Duration::from_secs(15);
 
 /// One for the process: it keeps connections and buffers.
-static HTTP: LazyLock<UreqHttpClient> = LazyLock::new(|| {
-    let agent = ureq::Agent::config_builder().timeout_global(Some(FETCH)).max_idle_connections(3).build();
+static HTTP: LazyLock<UreqHttpClient> = LazyLock::new(|| http_client(FETCH));
+
+/// The library stops waiting for an answer by itself, and leaves the thread to it.
+fn http_client(longest: Duration) -> UreqHttpClient {
+    let agent = ureq::Agent::config_builder().timeout_global(Some(longest)).max_idle_connections(3).build();
     UreqHttpClient::with_agent(agent.into()).with_max_body_bytes(PAGE)
-});
+}
 
 /// Made once: it holds the certificates that are trusted.
 static TLS: LazyLock<Connector> = LazyLock::new(default_tls_connector);
@@ -213,6 +216,16 @@ mod tests {
         let fetched = Fetch::new(true, events).execute(request).await;
         assert!(fetched.is_err(), "nothing listens there");
         assert!(VERSION.asked.lock().await.is_none(), "and nothing of it was kept");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_never_comes_holds_no_thread() {
+        // Who connects is taken by the system, and told nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = silent.local_addr().expect("bound");
+        let request = HttpRequest::get(format!("http://{address}/sw.js"));
+        let fetched = timeout(Duration::from_mins(1), http_client(Duration::from_millis(200)).execute(request)).await;
+        assert!(fetched.expect("the thread is given back").is_err());
     }
 
     #[tokio::test]
