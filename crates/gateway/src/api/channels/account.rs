@@ -67,8 +67,10 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Channels", "getAccount", "Look a number up")
         .about(
-            "For channels of type `WHATSAPP_BAILEYS` and `SANDBOX`. The answer is kept: for 30 days where there is an account, else for \
-             one. WhatsApp takes many questions for abuse, so that a channel asks 30 a minute at most; more are a 429.",
+            "For channels of type `WHATSAPP_BAILEYS` and `SANDBOX`. The answer is kept: for 30 days where there is an account, for \
+             one where there is none. The network is asked again at once where an account turns out to have no device, or \
+             WhatsApp answers 404 to a message, and after a day where a message stays `SENT`. WhatsApp takes many questions \
+             for abuse, so that a channel asks 30 a minute at most; more are a 429.",
         )
         .needs(Scope::MessagesSend)
         .answers::<Data<AccountView>>(200, "What the network says.", json!({"data": example}))
