@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::pairing::Pairing;
 use crate::whatsapp_web::accounts::party;
-use crate::whatsapp_web::line::{Answer, Line};
+use crate::whatsapp_web::answers::Answer;
+use crate::whatsapp_web::line::Line;
 
 /// The wait before the store is asked again to take receipts. The network does not tell them twice.
 const STORE_RETRY: Duration = Duration::from_millis(500);
@@ -174,13 +175,13 @@ impl<'a> Events<'a> {
             Event::Trouble { text } => tracing::warn!(channel.id = %line.via.id, text, "a line meets trouble"),
             Event::Acked { id } => {
                 // One that nobody waits for any more says what became of a message whose fate was not known.
-                if !line.answered(&id, Answer::Taken) && !line.reached_nobody(&id) {
+                if !line.answers.came(&id, Answer::Taken) && !line.answers.reached_nobody(&id) {
                     let receipts = self.line.receipts_of(&[id], MessageStatus::Sent, now / 1_000, None);
                     self.receipts(receipts).await;
                 }
             }
             Event::Nacked { id, code } => {
-                line.answered(&id, Answer::Refused { code });
+                line.answers.came(&id, Answer::Refused { code });
             }
             Event::Delivered { ids, at, from } => self.said(&ids, MessageStatus::Delivered, at, from).await,
             Event::Read { ids, at, from } => self.said(&ids, MessageStatus::Read, at, from).await,
@@ -221,7 +222,7 @@ impl<'a> Events<'a> {
         self.receipts(self.line.receipts_of(ids, status, at, Some(&from))).await;
         // Who has it was sent it: an answer that is lost holds nobody behind it.
         for id in ids {
-            self.line.arrived(id, &from);
+            self.line.answers.arrived(id, &from);
         }
     }
 

@@ -1,22 +1,21 @@
 //! One channel's line: its session, held open by a task.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use recado_domain::channel::{Held, SessionNumber, Via};
 use recado_domain::clock::{Millis, millis};
-use recado_domain::party::{Party, Recipient};
 use recado_domain::phone::PhoneNumber;
 use recado_domain::rate_limit::Bucket;
 use recado_whatsapp_web::{Options, Session, backlog};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::pairing::Pairing;
 use crate::whatsapp_web::Shared;
 use crate::whatsapp_web::accounts::{QUESTIONS, Searches};
+use crate::whatsapp_web::answers::Answers;
 use crate::whatsapp_web::events::{End, Events};
 use crate::whatsapp_web::session_rows::SessionRows;
 use crate::whatsapp_web::state::BETWEEN_LOGINS;
@@ -35,41 +34,16 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(20);
 /// How long a line that is put down may take to tell how its session ended.
 const LAST_WORD: Duration = Duration::from_millis(300);
 
-/// Messages of which it is remembered that they reached nobody. Their answers come within moments.
-const REMEMBERED: usize = 64;
-
 /// Why a line is down that comes back by itself. Such a line is taken up again when the server starts.
 pub const LOST: &str = "A linha caiu; o Recado esta religando.";
 
 /// Why a line is down that only a person brings up.
 pub const PUT_DOWN: &str = "A linha esta desligada. Conecte o canal.";
 
-/// The network's answer to a message.
-pub enum Answer {
-    Taken,
-    Refused { code: String },
-}
-
 /// Waits until the line is put down, and then for this time.
 async fn after(stop: &CancellationToken, time: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(time).await;
-}
-
-/// By the message's id: whom it goes to, and who waits for the answer.
-type Answers = Mutex<HashMap<String, (Recipient, oneshot::Sender<Answer>)>>;
-
-/// An answer that somebody waits for; nobody waits for it any more when this goes.
-pub struct Awaited<'a> {
-    pub receiver: oneshot::Receiver<Answer>,
-    id: String,
-    answers: &'a Answers,
-}
-
-impl Drop for Awaited<'_> {
-    fn drop(&mut self) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-    }
 }
 
 /// A channel's line.
@@ -92,11 +66,7 @@ pub struct Line {
     session: RwLock<Option<Arc<Session>>>,
     /// Which of its channel's sessions it has, or had last.
     number: AtomicI64,
-    answers: Answers,
-    /// Messages that were sent to no device of their recipient: that the network takes such a one says nothing.
-    nobody: Mutex<VecDeque<String>>,
-    /// Recipients of whose devices the network knows more than it tells, with the time when that showed.
-    pub(super) missed: Mutex<VecDeque<(String, Millis)>>,
+    pub(super) answers: Answers,
     /// The task that holds the session open, or the last one that did.
     run: Mutex<Option<Run>>,
     /// How often the line was put down.
@@ -141,8 +111,6 @@ impl Line {
             session: RwLock::default(),
             number: AtomicI64::new(0),
             answers: Answers::default(),
-            nobody: Mutex::default(),
-            missed: Mutex::default(),
             run: Mutex::default(),
             stops: AtomicU64::new(0),
             linking: tokio::sync::Mutex::default(),
@@ -207,49 +175,6 @@ impl Line {
 
     fn set_session(&self, session: Option<Arc<Session>>) {
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
-    }
-
-    /// Waits for the answer to a message from now on.
-    pub fn expect(&self, id: &str, to: Recipient) -> Awaited<'_> {
-        let (sender, receiver) = oneshot::channel();
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), (to, sender));
-        Awaited { receiver, id: id.to_owned(), answers: &self.answers }
-    }
-
-    /// A message was sent to no device of its recipient.
-    pub(super) fn reaches_nobody(&self, id: &str) {
-        let mut nobody = self.nobody.lock().unwrap_or_else(PoisonError::into_inner);
-        if nobody.len() == REMEMBERED {
-            nobody.pop_front();
-        }
-        nobody.push_back(id.to_owned());
-    }
-
-    /// A message was sent to some device, perhaps after it was sent to none.
-    pub(super) fn reaches_somebody(&self, id: &str) {
-        self.nobody.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| other != id);
-    }
-
-    /// Whether the message was last sent to no device.
-    pub(super) fn reached_nobody(&self, id: &str) -> bool {
-        self.nobody.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|other| other == id)
-    }
-
-    /// An answer came; whether somebody waited for it.
-    pub(super) fn answered(&self, id: &str, answer: Answer) -> bool {
-        let waiting = self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        waiting.is_some_and(|(_, waiting)| waiting.send(answer).is_ok())
-    }
-
-    /// Somebody says that they have a message. Where they are its recipient, the network has taken it.
-    pub(super) fn arrived(&self, id: &str, from: &Party) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.get(id).is_some_and(|(to, _)| from.is_recipient(to))
-            && let Some((_, waiting)) = answers.remove(id)
-        {
-            // Who waited may have gone.
-            let _ = waiting.send(Answer::Taken);
-        }
     }
 
     /// Restricts the channel, and shows why.

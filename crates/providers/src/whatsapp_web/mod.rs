@@ -8,12 +8,14 @@
 //! | `events` | what a session tells: codes, answers, receipts |
 //! | `state` | a line's ups, downs and ends, as the channel's state shows them |
 //! | `send` | one message: the accounts looked up, handed over, the network's answer awaited |
+//! | `answers` | who waits for which answer, and what was found of the devices that messages went to |
 //! | `refusal` | what the network's codes of refusal mean, in one table |
 //! | `codes` | how often codes are asked for that are typed on a phone |
 //! | `accounts` | which account is behind a number: kept, and asked for sparingly |
 //! | `session_rows` | a session's rows in the store, sealed |
 
 mod accounts;
+mod answers;
 mod codes;
 mod connect;
 mod events;

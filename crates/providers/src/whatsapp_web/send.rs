@@ -1,6 +1,5 @@
 //! One message: the accounts looked up, handed over, the network's answer awaited.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use recado_domain::channel::ChannelSettings;
@@ -16,16 +15,14 @@ use tokio::time::timeout;
 
 use crate::SendOutcome;
 use crate::pairing::LineError;
-use crate::whatsapp_web::line::{Answer, Awaited, DOWN, Line};
+use crate::whatsapp_web::answers::{Answer, Awaited};
+use crate::whatsapp_web::line::{DOWN, Line};
 use crate::whatsapp_web::refusal::{self, Refusal};
 
 /// The longest for all that comes before a message is handed over.
 const PREPARE: Duration = Duration::from_secs(8);
 /// The longest wait for the network's answer, while the line is up.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long it is remembered that asking for a recipient's devices did not help, and of how many recipients.
-const MISSED_FOR: Duration = Duration::from_hours(24);
-const MISSED_AT_MOST: usize = 256;
 /// The longest for sending a message, that the network has taken, to devices that it did not reach.
 const MISSED: Duration = Duration::from_secs(20);
 /// The longest for asking until when new chats are refused.
@@ -59,11 +56,11 @@ impl Line {
         match self.try_once(message, message.failures > 0).await {
             Tried::Ended(outcome) => outcome,
             Tried::Missed(taken) => {
-                if !self.misses(&message.recipient) {
+                if !self.answers.misses(&message.recipient, self.shared.clock.now()) {
                     // The same id again: whoever has it shows it once. What comes of it takes nothing from the first answer.
                     let again = timeout(MISSED, self.try_once(message, true)).await;
                     if matches!(again, Ok(Tried::Missed(_))) {
-                        self.note_missed(&message.recipient);
+                        self.answers.note_missed(&message.recipient, self.shared.clock.now());
                     }
                 }
                 taken
@@ -81,22 +78,6 @@ impl Line {
         }
     }
 
-    /// Whether asking for the recipient's devices did not help of late: one of them has no keys, for instance.
-    fn misses(&self, recipient: &str) -> bool {
-        let now = self.shared.clock.now();
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        missed.retain(|(_, at)| now - at < millis(MISSED_FOR));
-        missed.iter().any(|(other, _)| other == recipient)
-    }
-
-    fn note_missed(&self, recipient: &str) {
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if missed.len() == MISSED_AT_MOST {
-            missed.pop_front();
-        }
-        missed.push_back((recipient.to_owned(), self.shared.clock.now()));
-    }
-
     /// Hands a message over, and waits for the answer. `refresh`: its recipient's devices are asked for anew.
     async fn try_once(&self, message: &Claimed, refresh: bool) -> Tried {
         let prepared = match timeout(PREPARE, self.prepare(message, refresh)).await {
@@ -111,16 +92,16 @@ impl Line {
             Some(account) => Tried::Doubted(account, outcome),
             None => Tried::Ended(outcome),
         };
-        let awaited = self.expect(&message.network_id, prepared.recipient);
+        let awaited = self.answers.expect(&message.network_id, prepared.recipient);
         let mut submitted = match session.submit(&prepared.outgoing).await {
             Ok(submitted) => submitted,
             Err(SubmitError::NoDevice) => {
-                self.reaches_nobody(&message.network_id);
+                self.answers.reaches_nobody(&message.network_id);
                 return doubted(unreachable("O destinatario nao tem nenhum aparelho que possa receber a mensagem."));
             }
             Err(error) => return Tried::Ended(self.not_submitted(message, &error)),
         };
-        self.reaches_somebody(&message.network_id);
+        self.answers.reaches_somebody(&message.network_id);
         match self.answer(awaited).await {
             Ok(Answer::Taken) => {
                 let account = Some(prepared.account);
