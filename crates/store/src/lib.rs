@@ -11,7 +11,6 @@ mod error;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod lease;
-mod line;
 pub mod nodes;
 pub mod person;
 pub mod postgres;
@@ -19,6 +18,7 @@ pub mod postgres;
 mod queue_model;
 pub mod receipts;
 pub mod sealed;
+mod sql;
 pub mod sqlite;
 pub mod sqlkit;
 

@@ -8,8 +8,6 @@ use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::message::{Message, Seq};
 use serde::{Deserialize, Serialize};
 
-/// Rows that one question looks through: nobody waits long behind it, however much the store holds.
-pub const LOOK_THROUGH: i64 = 20_000;
 /// Messages on a page; each with its payload and card.
 pub const MESSAGES: usize = 100;
 /// Places on a page, and most of them that are erased at once.

@@ -425,7 +425,7 @@ impl World {
             .await;
         // That one of two sendings failed says nothing of the other.
         let doubtful = known.queued_again && status == MessageStatus::Failed;
-        let moves = known.status.awaits_receipts() && known.status.may_become(status);
+        let moves = known.status.awaits_receipts() && known.status.may_become(status, false);
         let arrived = matches!(status, MessageStatus::Delivered | MessageStatus::Read);
         // An attempt without an answer arrived all the same.
         let late = known.status == MessageStatus::Queued && known.unanswered && arrived;

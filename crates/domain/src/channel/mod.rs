@@ -255,6 +255,14 @@ impl ChannelState {
         matches!(self, Self::Connected | Self::Restricted)
     }
 
+    /// Whether a restriction is remembered in this state: it outlasts a pause, and a line that is lost and comes back.
+    pub fn keeps_restriction(self) -> bool {
+        match self {
+            Self::Restricted | Self::Paused | Self::Disconnected | Self::Connecting => true,
+            Self::Created | Self::Connected | Self::LoggedOut | Self::Banned => false,
+        }
+    }
+
     /// Where an action leads on a channel whose line needs neither scan nor check; `None` when it makes no sense here.
     pub fn after(self, action: ChannelAction) -> Option<Self> {
         let up =

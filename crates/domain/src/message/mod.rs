@@ -9,7 +9,7 @@ use crate::contact::{ContactCard, ContactMessage, GivenPhone};
 use crate::phone::{InvalidPhone, PhoneNumber};
 
 pub use accept::{CardAccount, Enqueued, Idempotency, NewMessage, Seq};
-pub use read::{Cancelled, Message, MessageQuery, Page};
+pub use read::{Cancelled, Message, MessageQuery, Page, SCANNED_AT_MOST};
 
 /// A message's content with the recipient as the caller wrote it. Stored as JSON, so that further kinds and fields need
 /// no new columns.

@@ -42,6 +42,25 @@ pub struct MessageQuery {
     pub limit: usize,
 }
 
+/// Rows that one question may look through. A filter that matches little gets short pages with a cursor to go on, instead
+/// of a reader that works through a million rows.
+pub const SCANNED_AT_MOST: i64 = 20_000;
+
+impl MessageQuery {
+    /// Rows that are read: one more than asked tells whether there is a next page.
+    pub fn rows(&self) -> i64 {
+        i64::try_from(self.limit).unwrap_or(i64::MAX - 1) + 1
+    }
+
+    /// The page of these rows. `floor`: the message below which the reader did not look.
+    pub fn page(&self, mut messages: Vec<Message>, floor: Option<MessageId>) -> Page {
+        let more = messages.len() > self.limit;
+        messages.truncate(self.limit);
+        let last = messages.last().map(|message| message.id);
+        Page { messages, next: if more { last } else { floor } }
+    }
+}
+
 /// One page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -56,4 +75,47 @@ pub enum Cancelled {
     Done,
     TooLate,
     NoMessage,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(n: u8) -> Message {
+        Message {
+            seq: n.into(),
+            id: MessageId::new(1, [n; 10]),
+            channel: 1,
+            network_id: String::new(),
+            remote_id: None,
+            status: MessageStatus::Queued,
+            recipient: String::new(),
+            account: None,
+            payload: String::new(),
+            card: String::new(),
+            card_account: CardAccount { digits: String::new(), known: false },
+            attempts: 0,
+            error: None,
+            expires_at: 0,
+            reached: [None; MessageStatus::ALL.len()],
+        }
+    }
+
+    #[test]
+    fn a_page_goes_on_behind_its_last_message_or_where_the_reader_stopped() {
+        let query = |limit| MessageQuery { channel: 1, status: None, recipient: None, before: None, limit };
+        let (floor, rows) = (Some(MessageId::new(1, [9; 10])), || vec![message(3), message(2)]);
+        let table = [
+            // Asked, where the reader stopped: messages, the next page.
+            (1, floor, 1, Some(message(3).id)),
+            (1, None, 1, Some(message(3).id)),
+            (2, floor, 2, floor),
+            (2, None, 2, None),
+        ];
+        for (limit, floor, messages, next) in table {
+            assert_eq!(query(limit).rows(), i64::try_from(limit + 1).expect("small"));
+            let page = query(limit).page(rows(), floor);
+            assert_eq!((page.messages.len(), page.next), (messages, next), "{limit}, {floor:?}");
+        }
+    }
 }

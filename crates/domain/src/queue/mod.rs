@@ -1,12 +1,30 @@
-//! The queue of a channel: what a claim asks for and gives, what becomes of a claimed message, what a network says of it
-//! later, and when its row is deleted.
+//! The rules of the queue of a channel: which messages are accepted, which are sent next, what becomes of a message that
+//! was sent, and when its row is deleted. Pure: how rows are read and written is each engine's own.
 
+mod admit;
+mod advance;
 mod claim;
+#[cfg(test)]
+mod fixtures;
+mod new_chats;
 mod outcome;
+mod pace;
 mod receipt;
+mod rescue;
 mod retention;
+mod scan;
+mod settle;
+mod transition;
 
+pub use admit::admit;
+pub use advance::{EARLY_RECEIPTS, Found};
 pub use claim::{Claim, ClaimRequest, Claimed, Orphans, Unanswered};
+pub use new_chats::CountedChat;
 pub use outcome::{Outcomes, SentCard, Settlement};
+pub use pace::{Pace, pace};
 pub use receipt::{Named, Receipt};
+pub use rescue::{FINISH_AT_ONCE, Finish, Queued, Resendable, Resends, leave, rescue, resend, resends};
 pub use retention::PurgeRequest;
+pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor};
+pub use settle::{ChannelEffect, Settled, settle};
+pub use transition::{Patch, Position, Transition};

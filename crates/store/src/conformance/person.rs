@@ -11,7 +11,7 @@ use recado_domain::queue::{ClaimRequest, Named, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{DAY, Ground, NOW, request, sent};
-use crate::person::{Erased, Erasure, LOOK_THROUGH, PLACES, Person, PersonPart, PersonQuery, PersonRow, Place};
+use crate::person::{Erased, Erasure, PLACES, Person, PersonPart, PersonQuery, PersonRow, Place};
 
 const MARIA: &str = "5531988887777";
 /// As the network knows her.
@@ -364,6 +364,6 @@ pub(super) async fn a_page_of_a_person_is_bounded(ground: Ground) {
         after = next;
     }
     // Somebody without messages is looked for a part at a time, too.
-    assert!(i64::try_from(many.len()).expect("few") < LOOK_THROUGH);
+    assert!(i64::try_from(many.len()).expect("few") < recado_domain::message::SCANNED_AT_MOST);
     assert_eq!(all(&ground, &person(&[OTHER]), PersonPart::Places).await.1, 1);
 }

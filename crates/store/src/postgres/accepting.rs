@@ -11,6 +11,7 @@ use std::time::Duration;
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Enqueued, Idempotency, NewMessage};
+use recado_domain::queue::admit;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -248,18 +249,16 @@ impl Acceptor {
             let key = message.idempotency.as_ref().map(name_of);
             let open = self.backlogs.get(&message.channel).map_or(0, Backlog::open)
                 + taken.get(&message.channel).copied().unwrap_or(0);
-            let verdict = match known.lines.get(&message.channel).filter(|line| !line.deleted) {
-                None => Verdict::Answer(Enqueued::NoChannel),
-                // Before state and backlog: a repeated call gets its first answer whatever the channel has come to.
-                Some(_) if let Some(twin) = key.and_then(|key| keys.get(&key)) => as_twin(messages, *twin, message),
-                Some(_) if let Some(earlier) = known.earlier.get(&place) => Verdict::Answer(*earlier),
-                Some(line) if !line.state.accepts(line.was_connected) => Verdict::Answer(Enqueued::NotConnected),
-                Some(_) if open >= message.backlog_cap => Verdict::Answer(Enqueued::QueueFull),
-                Some(_) => {
-                    *taken.entry(message.channel).or_default() += 1;
-                    key.map(|key| keys.insert(key, place));
-                    Verdict::Store
-                }
+            let queue = known.queues.get(&message.channel);
+            let twin = key.and_then(|key| keys.get(&key)).filter(|_| queue.is_some_and(|queue| !queue.deleted));
+            let verdict = if let Some(twin) = twin {
+                as_twin(messages, *twin, message)
+            } else if let Err(answer) = admit(queue, known.earlier.get(&place).copied(), (open, message.backlog_cap)) {
+                Verdict::Answer(answer)
+            } else {
+                *taken.entry(message.channel).or_default() += 1;
+                key.map(|key| keys.insert(key, place));
+                Verdict::Store
             };
             verdicts.push(verdict);
         }
@@ -272,7 +271,7 @@ impl Acceptor {
             return Ok((HashSet::new(), None));
         }
         let stored: Result<HashSet<MessageId>> =
-            async { plainly!(self.pool, db => insert(db, new, &known.lines)) }.await;
+            async { plainly!(self.pool, db => insert(db, new, &known.queues)) }.await;
         let lost = match stored {
             Ok(stored) => return Ok((stored, None)),
             Err(error @ StoreError::Unavailable(_)) => error,

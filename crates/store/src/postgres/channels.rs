@@ -7,8 +7,8 @@ use recado_domain::ids::InstitutionId;
 use recado_domain::message::Seq;
 use tokio_postgres::Row;
 
+use super::lock::Locked;
 use super::{accounts, chats, links, recipients, sessions};
-use crate::line::keeps_restriction;
 use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
@@ -144,7 +144,7 @@ pub(super) async fn move_to(
              connections = connections + ($5::bigint is not null)::integer, restricted_until = case when $6 then restricted_until end, {LOOK_AGAIN}
          where key = $1 and state = $2 and deleted_at is null"
     );
-    Ok(db.run(&sql, args![key, expected.name(), next.name(), reason, connected_at, keeps_restriction(next)]).await?
+    Ok(db.run(&sql, args![key, expected.name(), next.name(), reason, connected_at, next.keeps_restriction()]).await?
         == 1)
 }
 
@@ -164,7 +164,7 @@ pub(super) async fn move_held(
 pub(super) async fn restrict(db: Db<'_>, key: ChannelKey, until: Millis, reason: &str, now: Millis) -> Done<bool> {
     let Some((None, state)) = lock(db, key).await? else { return Ok(false) };
     // In any other state there is no line that the network could restrict.
-    if state != ChannelState::Connected && !keeps_restriction(state) {
+    if state != ChannelState::Connected && !state.keeps_restriction() {
         return Ok(false);
     }
     if state.dispatches() {
@@ -178,15 +178,13 @@ pub(super) async fn restrict(db: Db<'_>, key: ChannelKey, until: Millis, reason:
 
 /// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
 /// the message was sent.
-pub(super) async fn pause(db: Db<'_>, key: ChannelKey, reason: &str, seq: Seq) -> Done<()> {
-    let sql = format!(
-        "update channels set state = $2, state_reason = $3, {LOOK_AGAIN}
-         where key = $1 and state in ($4, $5) and deleted_at is null and cancel_before < $6
-           and connections = coalesce((select connection from messages where seq = $6), connections)"
-    );
-    let (connected, restricted) = (ChannelState::Connected.name(), ChannelState::Restricted.name());
-    db.run(&sql, args![key, ChannelState::Paused.name(), reason, connected, restricted, seq]).await?;
-    Ok(())
+pub(super) async fn pause(db: Db<'_>, locked: &mut Locked, reason: &str, seq: Seq) -> Done<()> {
+    let sent = db.row("select connection from messages where seq = $1", args![seq]).await?;
+    if !locked.queue.is_paused_by(seq, sent.and_then(|row| row.get(0))) {
+        return Ok(());
+    }
+    move_to(db, locked.key, (locked.queue.state, ChannelState::Paused), Some(reason), 0).await?;
+    locked.read_again(db).await
 }
 
 /// Ends a hold of the channel: what its network said before it was linked anew holds no more.

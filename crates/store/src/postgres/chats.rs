@@ -9,6 +9,7 @@ use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 
 use super::lock::{Locked, lock, number};
+use crate::sql::{OPEN, PAST, QUEUED};
 use crate::sqlkit::postgres::db::{Db, Done, args};
 
 /// A recipient of a channel, by a name of theirs.
@@ -16,16 +17,18 @@ type Who<'a> = (ChannelKey, &'a str);
 
 pub(super) async fn known_account(db: Db<'_>, channel: ChannelKey, phone: &str) -> Done<Option<KnownAccount>> {
     // In the order of the index of a recipient's messages, as for a page.
-    let sql = "select account, lid, checked_at,
-                      (select min(sent_at) from (
-                           select status, sent_at from messages
-                           where (channel_key, recipient, seq) >= ($1, $2, 0)
-                             and (channel_key, recipient, seq) < ($1, $2, $3) and status > 1
-                           order by channel_key desc, recipient desc, seq desc limit 20) as latest
-                       where status = $4 and sent_at > checked_at - $5)
-               from accounts where channel_key = $1 and phone = $2";
+    let sql = format!(
+        "select account, lid, checked_at,
+                (select min(sent_at) from (
+                     select status, sent_at from messages
+                     where (channel_key, recipient, seq) >= ($1, $2, 0)
+                       and (channel_key, recipient, seq) < ($1, $2, $3) and {PAST}
+                     order by channel_key desc, recipient desc, seq desc limit 20) as latest
+                 where status = $4 and sent_at > checked_at - $5)
+         from accounts where channel_key = $1 and phone = $2"
+    );
     let (sent, within) = (number(MessageStatus::Sent), millis(KnownAccount::CONFIRMED_WITHIN));
-    let found = db.row(sql, args![channel, phone, Seq::MAX, sent, within]).await?;
+    let found = db.row(&sql, args![channel, phone, Seq::MAX, sent, within]).await?;
     Ok(found.map(|row| KnownAccount {
         account: row.get(0),
         lid: row.get(1),
@@ -41,7 +44,7 @@ pub(super) async fn note_account(
     account: Option<&Party>,
     now: Millis,
 ) -> Done<bool> {
-    let Some(mut locked) = lock(db, channel).await?.filter(|locked| !locked.line.deleted) else { return Ok(false) };
+    let Some(mut locked) = lock(db, channel).await?.filter(|locked| !locked.queue.deleted) else { return Ok(false) };
     let sql = "insert into accounts (channel_key, phone, account, lid, checked_at) values ($1, $2, $3, $4, $5)
                on conflict (channel_key, phone) do update
                    set account = excluded.account, lid = excluded.lid, checked_at = excluded.checked_at";
@@ -63,7 +66,7 @@ pub(super) async fn are_noted(db: Db<'_>, channel: ChannelKey, names: &[String])
 
 /// Notes that somebody wrote to us, under these names; whether that is news.
 pub(super) async fn note(db: Db<'_>, channel: ChannelKey, names: &[String]) -> Done<bool> {
-    let Some(mut locked) = lock(db, channel).await?.filter(|locked| !locked.line.deleted) else { return Ok(false) };
+    let Some(mut locked) = lock(db, channel).await?.filter(|locked| !locked.queue.deleted) else { return Ok(false) };
     let news = note_names(db, channel, names.to_vec()).await?;
     if news {
         locked.look_again(db).await?;
@@ -100,22 +103,24 @@ async fn is_known(db: Db<'_>, (channel, digits): Who<'_>) -> Done<bool> {
 
 /// Recipients of queued messages of whom nothing is known; none where somebody has this hidden id.
 pub(super) async fn unasked(db: Db<'_>, (channel, lid): Who<'_>, limit: u32) -> Done<Vec<String>> {
-    let sql = "select recipient from
+    let sql = format!(
+        "select recipient from
                    (select seq, recipient from messages
-                    where channel_key = $1 and status <= 1 and status = 0 order by seq limit 1000) m
+                    where channel_key = $1 and {OPEN} and {QUEUED} order by seq limit 1000) m
                where not exists (select 1 from accounts where channel_key = $1 and phone = m.recipient)
                  and not exists (select 1 from chats where channel_key = $1 and account = m.recipient)
                  and not exists (select 1 from accounts where channel_key = $1 and lid = $2)
                  and exists (select 1 from channels where key = $1 and deleted_at is null)
-               group by recipient order by min(seq) limit $3";
-    let rows = db.rows(sql, args![channel, lid, i64::from(limit)]).await?;
+               group by recipient order by min(seq) limit $3"
+    );
+    let rows = db.rows(&sql, args![channel, lid, i64::from(limit)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Notes that a message was taken for its recipient: under both forms of the typed digits and of the account, as one chat.
 pub(super) async fn open(db: Db<'_>, locked: &mut Locked, seq: Seq, account: Option<&str>, now: Millis) -> Done<()> {
     // The chats of a channel that was deleted since are none of the one in its place.
-    if locked.line.cancels(seq) {
+    if locked.queue.cancels(seq) {
         return Ok(());
     }
     let sql = concat!(

@@ -6,14 +6,16 @@ use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::Seq;
-use recado_domain::queue::{Claim, ClaimRequest, Claimed};
+use recado_domain::queue::{
+    Claim, ClaimPlan, ClaimRequest, Claimed, NextWakeup, OpenRow, Transition, rescue as rescue_one,
+};
 use tokio_postgres::Row;
 
+use super::apply::{apply, update};
 use super::chats::is_known_sql;
 use super::lock::{Locked, lock, status};
-use super::queue::{end_queued, settle_orphans};
 use super::{gate, recipients};
-use crate::line::{Look, OpenRow, Plan};
+use crate::sql::OPEN;
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
 
 /// Messages that are looked at first, and then at a time. A claim seldom looks behind the first one.
@@ -23,7 +25,7 @@ const IS_NEW: &str = concat!("not ", is_known_sql!("recipient"));
 const HELD_UNTIL: &str =
     "(select p.used_until from recipient_pace p where p.channel_key = $1 and p.recipient = messages.recipient)";
 
-/// What a line is walked for.
+/// What a queue is scanned for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asks {
     /// Its messages alone.
@@ -42,12 +44,12 @@ pub(super) async fn claim(db: Db<'_>, request: &ClaimRequest) -> Done<Claim> {
 
 /// A claim on a channel whose row is locked.
 pub(super) async fn on(db: Db<'_>, locked: &mut Locked, request: &ClaimRequest) -> Done<Claim> {
-    let mut front = locked.line.front;
-    let (messages, look) = match locked.line.ordering {
+    let mut cursor = locked.queue.cursor;
+    let (messages, wakeup) = match locked.queue.ordering {
         Ordering::Channel => {
-            let plan = if locked.line.opens_chats {
-                let (plan, walked_to) = gate::plan(db, locked, request).await?;
-                front = walked_to;
+            let plan = if locked.queue.opens_chats {
+                let (plan, scanned_to) = gate::plan(db, locked, request).await?;
+                cursor = scanned_to;
                 plan
             } else {
                 plan(db, locked, request).await?
@@ -57,33 +59,42 @@ pub(super) async fn on(db: Db<'_>, locked: &mut Locked, request: &ClaimRequest) 
         Ordering::Recipient => recipients::claim(db, locked, request).await?,
     };
     let rests = request.rest > 0 && !messages.is_empty();
-    locked.keep(db, front, rests.then_some(request.now + request.rest)).await?;
-    Ok(Claim { messages, next_at: look.next_at, holds_all: look.holds_all })
+    locked.keep(db, cursor, rests.then_some(request.now + request.rest)).await?;
+    Ok(Claim { messages, next_at: wakeup.next_at, holds_all: wakeup.holds_all })
 }
 
-/// Does what a claim on a channel that is one line has decided.
-async fn carry_out(db: Db<'_>, locked: &Locked, plan: Plan, request: &ClaimRequest) -> Done<(Vec<Claimed>, Look)> {
-    let orphans: Vec<_> = plan.orphans.into_iter().map(|(seq, _)| seq).collect();
-    settle_orphans(db, locked, &orphans, request).await?;
-    let ends: Vec<_> = plan.ends.into_iter().map(|(seq, _)| seq).collect();
-    end_queued(db, locked, &ends, true, request.now).await?;
-    let taken = take(db, locked, plan.take.as_slice(), request).await?;
-    Ok((taken, plan.look))
+/// Does what a claim on a channel that is one queue has decided.
+async fn carry_out(
+    db: Db<'_>,
+    locked: &Locked,
+    plan: ClaimPlan,
+    request: &ClaimRequest,
+) -> Done<(Vec<Claimed>, NextWakeup)> {
+    rescue(db, locked, &plan.orphans, request).await?;
+    apply(db, locked, &plan.finished).await?;
+    let sent = send(db, &Vec::from_iter(plan.sent)).await?;
+    Ok((sent, plan.wakeup))
 }
 
-/// Walks the line from its head and decides what to do with each row, until one holds all that stand behind it.
-async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<Plan> {
-    let mut plan = Plan::default();
-    let mut line = Walk::from(db, locked.key, 0, Asks::Nothing);
-    while let Some(seen) = line.next().await? {
-        if !plan.decide(&seen.row, &locked.line, request) {
+/// Rescues messages that nobody has in flight.
+pub(super) async fn rescue(db: Db<'_>, locked: &Locked, seqs: &[Seq], request: &ClaimRequest) -> Done<()> {
+    let rescued: Vec<_> = seqs.iter().filter_map(|seq| rescue_one(*seq, request)).collect();
+    apply(db, locked, &rescued).await.map(drop)
+}
+
+/// Scans the queue from its head and decides what to do with each row, until one holds all that stand behind it.
+async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<ClaimPlan> {
+    let mut plan = ClaimPlan::default();
+    let mut rows = RowScan::from(db, locked.key, 0, Asks::Nothing);
+    while let Some(seen) = rows.next().await? {
+        if !plan.decide(&seen.row, &locked.queue, request) {
             break;
         }
     }
     Ok(plan)
 }
 
-/// A row, and what a line is walked past it for.
+/// A row, and what a queue is scanned past it for.
 pub(super) struct Seen {
     pub row: OpenRow,
     pub queued_at: Millis,
@@ -94,7 +105,7 @@ pub(super) struct Seen {
 }
 
 /// A channel's open messages, in the order of the queue, read some at a time.
-pub(super) struct Walk<'a> {
+pub(super) struct RowScan<'a> {
     db: Db<'a>,
     channel: ChannelKey,
     from: Seq,
@@ -104,7 +115,7 @@ pub(super) struct Walk<'a> {
     most: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> RowScan<'a> {
     pub fn from(db: Db<'a>, channel: ChannelKey, from: Seq, asks: Asks) -> Self {
         Self { db, channel, from, asks, read: Vec::new().into_iter(), most: PAGES.0 }
     }
@@ -114,9 +125,9 @@ impl<'a> Walk<'a> {
             let is_new = if self.asks == Asks::New { IS_NEW } else { "false" };
             let held_until = if self.asks == Asks::Nothing { "null::bigint" } else { HELD_UNTIL };
             let sql = format!(
-                "select seq, status, run_at, expires_at, claimed_until, queued_at, {is_new}, {held_until}
+                "select seq, status, run_at, expires_at, claimed_until, unanswered, queued_at, {is_new}, {held_until}
                  from messages
-                 where channel_key = $1 and seq >= $2 and status <= 1
+                 where channel_key = $1 and seq >= $2 and {OPEN}
                  order by seq limit $3"
             );
             let most = i64::try_from(self.most).unwrap_or(i64::MAX);
@@ -128,27 +139,20 @@ impl<'a> Walk<'a> {
         let seq: Seq = row.get(0);
         self.from = seq + 1;
         let status = status(row.get(1))?;
-        let open = OpenRow { seq, status, run_at: row.get(2), expires_at: row.get(3), claimed_until: row.get(4) };
-        Ok(Some(Seen { row: open, queued_at: row.get(5), is_new: row.get(6), held_until: row.get(7) }))
+        let (run_at, expires_at, claimed_until) = (row.get(2), row.get(3), row.get(4));
+        let open = OpenRow { seq, status, run_at, expires_at, claimed_until, unanswered: row.get(5) };
+        Ok(Some(Seen { row: open, queued_at: row.get(6), is_new: row.get(7), held_until: row.get(8) }))
     }
 }
 
-/// Takes these messages, in the order of the queue.
-pub(super) async fn take(db: Db<'_>, locked: &Locked, seqs: &[Seq], request: &ClaimRequest) -> Done<Vec<Claimed>> {
-    if seqs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = "update messages
-               set status = 1, attempts = attempts + 1, sending_at = coalesce(sending_at, $2), claimed_until = $3,
-                   connection = $5
-               where seq = any($1) and channel_key = $4 and status = 0
-               returning seq, id, network_id, recipient, payload, card, scenario, attempts, failures,
-                         case when card_account_known then card_account end, recipient_holds, resent, unanswered";
-    let rows =
-        db.rows(sql, args![seqs, request.now, request.claimed_until, request.channel, locked.line.connections]).await?;
-    let mut taken = rows.iter().map(claimed).collect::<Done<Vec<_>>>()?;
-    taken.sort_unstable_by_key(|message| message.seq);
-    Ok(taken)
+/// Makes the transitions of messages that are to be sent, and gives these in the order of the queue.
+pub(super) async fn send(db: Db<'_>, transitions: &[Transition<'_>]) -> Done<Vec<Claimed>> {
+    let columns = "m.seq, m.id, m.network_id, m.recipient, m.payload, m.card, m.scenario, m.attempts, m.failures,
+                   case when m.card_account_known then m.card_account end, m.recipient_holds, m.resent, m.unanswered";
+    let rows = update(db, transitions, columns).await?;
+    let mut sent = rows.iter().map(claimed).collect::<Done<Vec<_>>>()?;
+    sent.sort_unstable_by_key(|message| message.seq);
+    Ok(sent)
 }
 
 fn claimed(row: &Row) -> Done<Claimed> {

@@ -7,13 +7,16 @@ use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Enqueued, Idempotency, NewMessage};
+use recado_domain::queue::ChannelQueue;
+use recado_domain::status::MessageStatus;
 
-use crate::line::Line;
+use super::lock::number;
+use crate::sql::OPEN;
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
 
 /// What the database says of a batch.
 pub(super) struct Known {
-    pub lines: HashMap<ChannelKey, Line>,
+    pub queues: HashMap<ChannelKey, ChannelQueue>,
     /// Uses of idempotency keys before, by the place in the batch.
     pub earlier: HashMap<usize, Enqueued>,
 }
@@ -24,22 +27,25 @@ pub(super) async fn look(
     messages: &[&NewMessage],
     counting: &[(ChannelKey, usize)],
 ) -> Done<(Known, Vec<usize>)> {
-    let (lines, earlier, counted) =
-        try_join3(lines(db, messages), earlier_uses(db, messages), count(db, counting)).await?;
-    Ok((Known { lines, earlier }, counted))
+    let (queues, earlier, counted) =
+        try_join3(queues(db, messages), earlier_uses(db, messages), count(db, counting)).await?;
+    Ok((Known { queues, earlier }, counted))
 }
 
-async fn lines(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<ChannelKey, Line>> {
+async fn queues(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<ChannelKey, ChannelQueue>> {
     let channels: HashSet<ChannelKey> = messages.iter().map(|message| message.channel).collect();
     let sql = "select key, type, state, connected_at is not null, deleted_at is not null
                from channels where key = any($1)";
     let rows = db.rows(sql, args![Vec::from_iter(channels)]).await?;
-    let lines = rows.iter().map(|row| {
+    let queues = rows.iter().map(|row| {
         let kind = ChannelType::from_name(row.get(1)).ok_or_else(|| not_understood("channel type"))?;
         let state = ChannelState::from_name(row.get(2)).ok_or_else(|| not_understood("channel state"))?;
-        Ok((row.get(0), Line { was_connected: row.get(3), deleted: row.get(4), ..Line::of(kind, state) }))
+        Ok((
+            row.get(0),
+            ChannelQueue { was_connected: row.get(3), deleted: row.get(4), ..ChannelQueue::of(kind, state) },
+        ))
     });
-    lines.collect()
+    queues.collect()
 }
 
 async fn earlier_uses(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<usize, Enqueued>> {
@@ -90,22 +96,24 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
     if counting.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = "select (select count(*) from (select 1 from messages m
-                                             where m.channel_key = asked.key and m.status <= 1
-                                               -- What a deletion has cancelled is no backlog.
-                                               and m.seq > c.cancel_before limit asked.cap) open)
-               from unnest($1, $2) with ordinality as asked(key, cap, n) left join channels c on c.key = asked.key
-               order by n";
+    let sql = format!(
+        "select (select count(*) from (select 1 from messages m
+                                       where m.channel_key = asked.key and m.{OPEN}
+                                         -- What a deletion has cancelled is no backlog.
+                                         and m.seq > c.cancel_before limit asked.cap) open)
+         from unnest($1, $2) with ordinality as asked(key, cap, n) left join channels c on c.key = asked.key
+         order by n"
+    );
     let caps: Vec<_> = counting.iter().map(|(_, cap)| i64::try_from(*cap).unwrap_or(i64::MAX)).collect();
-    let rows = db.rows(sql, args![counting.iter().map(|(key, _)| *key).collect::<Vec<_>>(), caps]).await?;
+    let rows = db.rows(&sql, args![counting.iter().map(|(key, _)| *key).collect::<Vec<_>>(), caps]).await?;
     Ok(rows.iter().map(|row| usize::try_from(row.get::<_, i64>(0)).unwrap_or(0)).collect())
 }
 
-/// Stores messages that have no keys.
+/// Stores messages that have no keys; `{queued}` is their state.
 const INSERT: &str =
     "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
                           card_account_known, scenario, expires_at, queued_at, head)
-    select id, channel_key, 0, network_id, recipient, payload, card, card_account, card_account_known,
+    select id, channel_key, {queued}, network_id, recipient, payload, card, card_account, card_account_known,
            scenario, expires_at, queued_at, head
     from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) with ordinality
         as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
@@ -114,7 +122,7 @@ const INSERT: &str =
     order by n
     returning id";
 
-/// Stores messages and the uses of their keys.
+/// Stores messages and the uses of their keys; `{queued}` is the messages' state.
 const INSERT_WITH_KEYS: &str = "with new as (
         select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
             with ordinality
@@ -135,7 +143,7 @@ const INSERT_WITH_KEYS: &str = "with new as (
     )
     insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
                           card_account_known, scenario, expires_at, queued_at, head)
-    select id, channel_key, 0, network_id, recipient, payload, card, card_account, card_account_known,
+    select id, channel_key, {queued}, network_id, recipient, payload, card, card_account, card_account_known,
            scenario, expires_at, queued_at, head
     from new
     where id in (select message_id from used)
@@ -150,19 +158,20 @@ const COLUMNS: usize = 12;
 pub(super) async fn insert(
     db: Db<'_>,
     new: &[&NewMessage],
-    lines: &HashMap<ChannelKey, Line>,
+    queues: &HashMap<ChannelKey, ChannelQueue>,
 ) -> Done<HashSet<MessageId>> {
-    // Where each recipient is a line, the next claim gives the seats.
+    // Where each recipient has a queue, the next claim finds the places.
     let head = |message: &NewMessage| {
-        lines.get(&message.channel).filter(|line| line.ordering == Ordering::Recipient).map(|_| 2_i16)
+        queues.get(&message.channel).filter(|queue| queue.ordering == Ordering::Recipient).map(|_| 2_i16)
     };
     let keys = column(new, |message| message.idempotency.as_ref());
     // What has none is spared what finding out about keys costs: a third of it all.
     let keyed = keys.iter().any(Option::is_some);
     let (sql, columns) = if keyed { (INSERT_WITH_KEYS, COLUMNS + 6) } else { (INSERT, COLUMNS) };
+    let sql = sql.replace("{queued}", &number(MessageStatus::Queued).to_string());
     let rows = db
         .rows(
-            sql,
+            &sql,
             &args![
                 column(new, |message| message.id.as_bytes().as_slice()),
                 column(new, |message| message.channel),

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 
 use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Epoch, Held};
 use recado_domain::clock::Millis;
+use recado_domain::queue::{ChannelQueue, ScanCursor};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
-use crate::line::{Front, Line};
 use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood};
 
 /// A channel whose row this transaction holds: until its end nobody else claims, settles or calls back.
 pub(super) struct Locked {
     pub key: ChannelKey,
-    pub line: Line,
+    pub queue: ChannelQueue,
     epoch: Epoch,
 }
 
@@ -44,13 +44,13 @@ fn locked(row: &Row) -> Done<Locked> {
     let kind = ChannelType::from_name(row.get(1)).ok_or_else(|| not_understood("channel type"))?;
     let state = ChannelState::from_name(row.get(2)).ok_or_else(|| not_understood("channel state"))?;
     let per_day = row.get::<_, Option<i64>>(10).map(u32::try_from).transpose();
-    let front = Front {
+    let cursor = ScanCursor {
         before: row.get(7),
         until: row.get(8),
         latest: row.get(9),
         per_day: per_day.map_err(|_| not_understood("limit of new recipients"))?,
     };
-    let line = Line {
+    let queue = ChannelQueue {
         was_connected: row.get(3),
         deleted: row.get(4),
         next_send_at: row.get(5),
@@ -58,10 +58,10 @@ fn locked(row: &Row) -> Done<Locked> {
         cancel_before: row.get(12),
         connections: row.get(13),
         session: row.get(14),
-        front,
-        ..Line::of(kind, state)
+        cursor,
+        ..ChannelQueue::of(kind, state)
     };
-    Ok(Locked { key: row.get(0), line, epoch: row.get(11) })
+    Ok(Locked { key: row.get(0), queue, epoch: row.get(11) })
 }
 
 impl Locked {
@@ -73,7 +73,7 @@ impl Locked {
     /// The same; whether the channel has this session.
     pub fn has(&self, held: Held) -> Done<bool> {
         self.fence(held.epoch)?;
-        Ok(self.line.session == held.session)
+        Ok(self.queue.session == held.session)
     }
 
     /// Reads the row again, after it was changed elsewhere in this transaction.
@@ -84,30 +84,30 @@ impl Locked {
         Ok(())
     }
 
-    /// Writes what a claim or an outcome changes of the row: what waits at its front, and until when it rests. A later
-    /// rest that was set before stands.
-    pub async fn keep(&mut self, db: Db<'_>, front: Front, rest_until: Option<Millis>) -> Done<()> {
-        let next_send_at = self.line.next_send_at.max(rest_until.unwrap_or(0));
-        if front == self.line.front && next_send_at == self.line.next_send_at {
+    /// Writes what a claim or an outcome changes of the row: where the next scan begins, and before which time nothing is
+    /// sent. A later time that was set before stands.
+    pub async fn keep(&mut self, db: Db<'_>, cursor: ScanCursor, rest_until: Option<Millis>) -> Done<()> {
+        let next_send_at = self.queue.next_send_at.max(rest_until.unwrap_or(0));
+        if cursor == self.queue.cursor && next_send_at == self.queue.next_send_at {
             return Ok(());
         }
         let sql = "update channels
                    set next_send_at = $2, front_before = $3, front_until = $4, front_latest = $5, front_per_day = $6
                    where key = $1";
-        let Front { before, until, latest, per_day } = front;
+        let ScanCursor { before, until, latest, per_day } = cursor;
         db.run(sql, args![self.key, next_send_at, before, until, latest, per_day.map(i64::from)]).await?;
-        (self.line.front, self.line.next_send_at) = (front, next_send_at);
+        (self.queue.cursor, self.queue.next_send_at) = (cursor, next_send_at);
         Ok(())
     }
 
     /// Sends nothing before this time.
     pub async fn hold(&mut self, db: Db<'_>, until: Millis) -> Done<()> {
-        self.keep(db, self.line.front, Some(until)).await
+        self.keep(db, self.queue.cursor, Some(until)).await
     }
 
     /// Somebody may be known who was not: messages for them take their places in the line again.
     pub async fn look_again(&mut self, db: Db<'_>) -> Done<()> {
-        self.keep(db, Front::default(), None).await
+        self.keep(db, ScanCursor::default(), None).await
     }
 }
 

@@ -2,17 +2,14 @@
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{CardAccount, Message, MessageQuery, Page, Seq};
+use recado_domain::message::{CardAccount, Message, MessageQuery, Page, SCANNED_AT_MOST, Seq};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
 use super::accounts::bytes;
-use crate::line::reached_column;
+use super::lock::{number, status};
+use crate::sql::{OPEN, PAST, reached_column};
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
-
-/// Rows that one page may look through. A filter that matches little gets short pages with a cursor to go on, instead
-/// of a connection that works through a million rows.
-const LOOK_THROUGH: i64 = 20_000;
 
 pub(super) fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");
@@ -47,11 +44,6 @@ pub(super) fn message(row: &Row) -> Done<Message> {
     })
 }
 
-fn status(number: i16) -> Done<MessageStatus> {
-    let status = u8::try_from(number).ok().and_then(MessageStatus::from_number);
-    status.ok_or_else(|| not_understood("message status"))
-}
-
 pub(super) async fn one(db: Db<'_>, channel: ChannelKey, id: MessageId) -> Done<Option<Message>> {
     let sql = format!("select {} from messages where id = $1 and channel_key = $2", columns());
     db.row(&sql, args![&id.as_bytes()[..], channel]).await?.as_ref().map(message).transpose()
@@ -61,12 +53,14 @@ pub(super) async fn one(db: Db<'_>, channel: ChannelKey, id: MessageId) -> Done<
 /// looked at.
 pub(super) async fn account(db: Db<'_>, channel: ChannelKey, recipient: &str) -> Done<Option<String>> {
     // In the order of its index, as for a page.
-    let sql = "select account from (select account, seq from messages
-                                    where (channel_key, recipient, seq) >= ($1, $2, 0)
-                                      and (channel_key, recipient, seq) < ($1, $2, $3) and status > 1
-                                    order by channel_key desc, recipient desc, seq desc limit 20) as latest
-               where account is not null order by seq desc limit 1";
-    Ok(db.row(sql, args![channel, recipient, Seq::MAX]).await?.map(|row| row.get(0)))
+    let sql = format!(
+        "select account from (select account, seq from messages
+                              where (channel_key, recipient, seq) >= ($1, $2, 0)
+                                and (channel_key, recipient, seq) < ($1, $2, $3) and {PAST}
+                              order by channel_key desc, recipient desc, seq desc limit 20) as latest
+         where account is not null order by seq desc limit 1"
+    );
+    Ok(db.row(&sql, args![channel, recipient, Seq::MAX]).await?.map(|row| row.get(0)))
 }
 
 /// A channel's messages lie in two indexes: the waiting ones in one, all others in the other.
@@ -86,8 +80,8 @@ fn walk(part: Part, query: &MessageQuery, columns: &str, from: &str, filter: &st
         Part::Open | Part::Past => ("channel_key, seq", "$1"),
     };
     let status = match part {
-        Part::Open => "status <= 1",
-        Part::Past => "status > 1",
+        Part::Open => OPEN,
+        Part::Past => PAST,
     };
     let order = index.replace(',', " desc,");
     format!(
@@ -112,7 +106,7 @@ async fn floor(db: Db<'_>, query: &MessageQuery, before: Seq) -> Done<Option<(Se
         of(Part::Open),
         of(Part::Past)
     );
-    let row = db.row(&sql, args![query.channel, before, LOOK_THROUGH, query.recipient]).await?;
+    let row = db.row(&sql, args![query.channel, before, SCANNED_AT_MOST, query.recipient]).await?;
     row.map(|row| Ok((row.get(0), MessageId::from_bytes(bytes(&row, 1)?)))).transpose()
 }
 
@@ -134,16 +128,9 @@ pub(super) async fn page(db: Db<'_>, query: &MessageQuery) -> Done<Option<Page>>
     };
     let floor = floor(db, query, before).await?;
     let lowest = floor.map_or(0, |(seq, _)| seq);
-    // One more than asked tells whether there is a next page.
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX - 1) + 1;
-    let status = query.status.map(|status| i16::from(status.number()));
+    let limit = query.rows();
+    let status = query.status.map(number);
     let rows = db.rows(&page_sql(query), args![query.channel, before, lowest, query.recipient, status, limit]).await?;
-    let mut messages: Vec<Message> = rows.iter().map(message).collect::<Done<_>>()?;
-    let next = if messages.len() > query.limit {
-        messages.truncate(query.limit);
-        messages.last().map(|message| message.id)
-    } else {
-        floor.map(|(_, id)| id)
-    };
-    Ok(Some(Page { messages, next }))
+    let messages: Vec<Message> = rows.iter().map(message).collect::<Done<_>>()?;
+    Ok(Some(query.page(messages, floor.map(|(_, id)| id))))
 }

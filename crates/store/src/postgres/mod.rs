@@ -5,6 +5,7 @@
 
 mod accepting;
 mod accounts;
+mod apply;
 mod channels;
 mod chats;
 mod claim;
@@ -352,7 +353,7 @@ impl Store for PgStore {
         if left.is_empty() {
             return Ok(());
         }
-        transaction!(self.pool, db => receipts::apply(db, &left, now).await)
+        transaction!(self.pool, db => receipts::apply_locked(db, &left, now).await)
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {

@@ -15,6 +15,7 @@ use super::listener::listen;
 use super::{PgStore, accounts, channels, links};
 use crate::Result;
 use crate::nodes::{Changes, ClusterStore, Heard, NewNode, Node, NodeId, Share, SharedQuota};
+use crate::sql::{OPEN, QUEUED};
 use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
 
 /// Deleted channels that are taken at a time.
@@ -64,9 +65,10 @@ impl ClusterStore for PgStore {
     }
 
     async fn take_deleted(&self, node: NodeId, kind: ChannelType) -> Result<Vec<(ChannelKey, Epoch)>> {
-        let which = "deleted_at is not null
-                     and exists (select 1 from messages m where m.channel_key = key and m.status <= 1)";
-        transaction!(self.coordination, db => take(db, node, kind, which, DELETED).await)
+        let which = format!(
+            "deleted_at is not null and exists (select 1 from messages m where m.channel_key = key and m.{OPEN})"
+        );
+        transaction!(self.coordination, db => take(db, node, kind, &which, DELETED).await)
     }
 
     async fn held(&self, node: NodeId) -> Result<Vec<(ChannelKey, Epoch)>> {
@@ -103,9 +105,11 @@ impl ClusterStore for PgStore {
 
     async fn held_with_work(&self, node: NodeId, now: Millis) -> Result<Vec<(ChannelKey, bool)>> {
         plainly!(self.coordination, db => async {
-            let sql = "select key, state, next_send_at <= $2 from channels c where lease_node = $1
-                       and exists (select 1 from messages m where m.channel_key = c.key and m.status <= 1)";
-            let rows = db.rows(sql, args![node, now]).await?;
+            let sql = format!(
+                "select key, state, next_send_at <= $2 from channels c where lease_node = $1
+                 and exists (select 1 from messages m where m.channel_key = c.key and m.{OPEN})"
+            );
+            let rows = db.rows(&sql, args![node, now]).await?;
             let dispatches = |name| ChannelState::from_name(name).is_some_and(ChannelState::dispatches);
             Ok(rows.iter().map(|row| (row.get(0), row.get(2) && dispatches(row.get(1)))).collect())
         })
@@ -115,8 +119,8 @@ impl ClusterStore for PgStore {
         plainly!(self.coordination, db => async {
             let sql = "select coalesce(max(seq), 0) from messages";
             let newest = db.row(sql, args![]).await?.map_or(0, |row| row.get(0));
-            let sql = "select distinct channel_key from messages where seq > $1 and status = 0";
-            let rows = db.rows(sql, args![seq]).await?;
+            let sql = format!("select distinct channel_key from messages where seq > $1 and {QUEUED}");
+            let rows = db.rows(&sql, args![seq]).await?;
             Ok((rows.iter().map(|row| row.get(0)).collect(), newest))
         })
     }

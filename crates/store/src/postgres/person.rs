@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Message, Seq};
+use recado_domain::message::{Message, SCANNED_AT_MOST, Seq};
+use recado_domain::queue::{Finish, Queued};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
+use super::apply::apply;
 use super::lock::{lock_all, status};
 use super::messages::{columns, message};
-use super::queue;
 use crate::person::{
-    CHANNELS, EarlyReceipt, Erased, Erasure, LOOK_THROUGH, MESSAGES, PLACES, Person, PersonPage, PersonPart,
-    PersonQuery, PersonRow, Place,
+    CHANNELS, EarlyReceipt, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow,
+    Place,
 };
 use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood};
 
@@ -78,7 +79,7 @@ impl<'a> Asked<'a> {
             let all = rows.into_iter().flat_map(|row| (0..row.len()).filter_map(|n| row.get(n)).collect::<Vec<_>>());
             all.map(PersonRow::Name).collect()
         };
-        let Some(end) = self.end("messages", "seq", LOOK_THROUGH).await? else {
+        let Some(end) = self.end("messages", "seq", SCANNED_AT_MOST).await? else {
             // What the network said of their numbers, and the numbers of which it said them.
             let sql = "select a.phone, a.account, a.lid || '@lid' from accounts a
                        where (a.phone = any($1) or a.account = any($1))
@@ -94,7 +95,7 @@ impl<'a> Asked<'a> {
     }
 
     async fn messages(&self) -> Done<PersonPage> {
-        let Some(end) = self.end("messages", "seq", LOOK_THROUGH).await? else { return Ok(NO_MORE) };
+        let Some(end) = self.end("messages", "seq", SCANNED_AT_MOST).await? else { return Ok(NO_MORE) };
         let found = self.in_messages(&format!("{}, scenario as its_scenario", columns()), end, MESSAGES).await?;
         let found = found.iter().map(|row| Ok((message(row)?, row.get("its_scenario")))).collect::<Done<Vec<_>>>()?;
         let next = next(found.len() == MESSAGES, found.last().map(|(message, _)| message.seq), end);
@@ -129,7 +130,7 @@ impl<'a> Asked<'a> {
     }
 
     async fn places(&self) -> Done<PersonPage> {
-        let Some(end) = self.end("messages", "seq", LOOK_THROUGH).await? else { return Ok(NO_MORE) };
+        let Some(end) = self.end("messages", "seq", SCANNED_AT_MOST).await? else { return Ok(NO_MORE) };
         let found = self.in_messages("m.channel_key, m.seq, m.id", end, PLACES).await?;
         let place = |row: &Row| Ok(Place { channel: row.get(0), seq: row.get(1), id: id(row, 2)?, key: None });
         let places = found.iter().map(place).collect::<Done<Vec<_>>>()?;
@@ -138,7 +139,7 @@ impl<'a> Asked<'a> {
     }
 
     async fn keys(&self) -> Done<PersonPage> {
-        let Some(end) = self.end("idempotency_keys", "n", LOOK_THROUGH).await? else { return Ok(NO_MORE) };
+        let Some(end) = self.end("idempotency_keys", "n", SCANNED_AT_MOST).await? else { return Ok(NO_MORE) };
         let sql = format!(
             "select k.n, k.message_id, k.route, k.key, k.created_at
              from idempotency_keys k join messages m on m.id = k.message_id
@@ -206,7 +207,7 @@ async fn erase_messages(db: Db<'_>, places: &[Place], now: Millis) -> Done<Erase
     let seqs: Vec<Seq> = places.iter().map(|place| place.seq).collect();
     let ids: Vec<&[u8]> = places.iter().map(|place| &place.id.as_bytes()[..]).collect();
     // Receipts move what is SENT without the channel's lock.
-    let sql = "select m.channel_key, m.seq, m.status from unnest($1, $2) t (seq, id)
+    let sql = "select m.channel_key, m.seq, m.status, m.expires_at, m.unanswered from unnest($1, $2) t (seq, id)
                join messages m on m.seq = t.seq and m.id = t.id order by m.seq for update of m";
     let (mut erased, mut finished, mut queued) = (Erased::default(), Vec::new(), HashMap::new());
     for row in db.rows(sql, args![seqs, ids]).await? {
@@ -217,16 +218,18 @@ async fn erase_messages(db: Db<'_>, places: &[Place], now: Millis) -> Done<Erase
                 continue;
             }
             MessageStatus::Queued => {
-                queued.entry(channel).or_insert_with(Vec::new).push(seq);
+                let message = Queued { channel, seq, expires_at: row.get(3), unanswered: row.get(4) };
+                let ends = queued.entry(channel).or_insert_with(Vec::new);
+                ends.extend(message.finish(Finish::Cancelled, now));
                 erased.cancelled += 1;
             }
             _ => {}
         }
         finished.push(seq);
     }
-    for (channel, seqs) in queued {
+    for (channel, ends) in queued {
         let locked = channels.get(&channel).ok_or(Failure::Refused("a message of no channel"))?;
-        queue::end_queued(db, locked, &seqs, false, now).await?;
+        apply(db, locked, &ends).await?;
     }
     let sql = "delete from early_receipts e using messages m
                where m.seq = any($1) and e.channel_key = m.channel_key and e.remote_id = m.remote_id";

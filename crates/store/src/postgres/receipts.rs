@@ -3,81 +3,55 @@
 //! Most receipts move a message on that is sent already, which changes nothing of its queue: those are applied without
 //! the channel's lock, all by one statement.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::future::try_join3;
-use recado_domain::channel::{ChannelKey, ChannelType, Ordering};
+use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
 use recado_domain::message::Seq;
 use recado_domain::party::Recipient;
-use recado_domain::queue::{Named, Receipt};
+use recado_domain::queue::{EARLY_RECEIPTS, Found, Named, Position, Receipt, Transition};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
+use super::apply::{apply, update};
 use super::lock::{Locked, lock_all, number, status};
-use super::{channels, chats, recipients};
-use crate::line::reached_column;
+use super::{channels, chats};
+use crate::sql::{IN_NETWORK, QUEUED};
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
-
-/// Receipts of a channel that wait for a message to be named. More than that come of another program's sending, on a
-/// number that it shares with us.
-const EARLY: i64 = 1_000;
 
 /// What a receipt has found.
 #[derive(Clone)]
-struct Found {
-    seq: Seq,
-    status: MessageStatus,
-    attempts: i32,
-    remote_id: Option<String>,
-    /// It was sent again by the channel's policy.
-    resent: bool,
+struct Seen {
+    message: Found,
     /// Its channel counts chats, and this one is not noted.
     opens_chat: bool,
-    sending_at: Option<Millis>,
 }
 
-impl Found {
-    fn read(row: &Row) -> Done<Self> {
-        let kind = ChannelType::from_name(row.get(6)).ok_or_else(|| not_understood("channel type"))?;
-        Ok(Self {
-            seq: row.get(1),
-            status: status(row.get(2))?,
-            attempts: row.get(3),
-            remote_id: row.get(4),
-            resent: row.get(5),
-            opens_chat: kind.opens_chats() && !row.get::<_, bool>(7),
-            sending_at: row.get(8),
-        })
-    }
+/// What is read of a message `m` that a receipt names.
+const COLUMNS: &str = "m.seq, m.channel_key, m.status, m.attempts, m.remote_id, m.resent, m.sending_at";
 
-    /// When what the receipt tells happened: not before the message was first handed over.
-    fn dated(&self, receipt: &Receipt) -> Millis {
-        receipt.at.max(self.sending_at.unwrap_or(receipt.at))
-    }
+/// The message of a row that begins with [`COLUMNS`] behind one other column.
+fn found(row: &Row) -> Done<Found> {
+    let attempted = row.get::<_, i32>(4) > 0;
+    let position = Position { seq: row.get(1), channel: row.get(2), status: status(row.get(3))?, attempted };
+    Ok(Found { position, remote_id: row.get(5), resent: row.get(6), sending_at: row.get(7) })
+}
 
-    /// Whether the receipt may move it at all.
-    fn heeds(&self, receipt: &Receipt) -> bool {
-        // The network may have one that was sent again twice. That one sending failed says nothing of the other, and a
-        // card that is there must not be told as failed: it stays where it is until more is known.
-        !(self.resent && receipt.status == MessageStatus::Failed)
-    }
-
-    /// Whether the receipt speaks of another sending of it than the one that was acknowledged.
-    fn is_another(&self, remote_id: &str) -> bool {
-        self.remote_id.as_deref().is_some_and(|known| known != remote_id)
-    }
+fn seen(row: &Row) -> Done<Seen> {
+    let kind = ChannelType::from_name(row.get(8)).ok_or_else(|| not_understood("channel type"))?;
+    Ok(Seen { message: found(row)?, opens_chat: kind.opens_chats() && !row.get::<_, bool>(9) })
 }
 
 /// A receipt's message, by one of the ways in which a network names it.
 fn find_sql(names: &str, message: &str) -> String {
     format!(
-        "select r.n, m.seq, m.status, m.attempts, m.remote_id, m.resent, c.type,
+        "select r.n, {COLUMNS}, c.type,
                 exists (select 1 from chats where channel_key = r.channel_key and account = m.recipient)
                 and (r.account is null
                      or exists (select 1 from chats where channel_key = r.channel_key and account = r.account)),
-                m.sending_at, m.recipient, m.account, a.account, a.lid
+                m.recipient, m.account, a.account, a.lid
          from unnest($1, $2, $3, $4, $5) as r(n, channel_key, {names}, account, arrived)
          join channels c on c.key = r.channel_key
          cross join lateral ({message} limit 1) m
@@ -86,19 +60,17 @@ fn find_sql(names: &str, message: &str) -> String {
 }
 
 /// What each receipt names. Only the channel's own messages are looked for: another's id in a receipt means nothing.
-async fn find(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Option<Found>>> {
-    const COLUMNS: &str = "select seq, status, attempts, remote_id, resent, recipient, account, sending_at
-                           from messages where channel_key";
+async fn find(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Option<Seen>>> {
+    let select = format!("select {COLUMNS}, m.recipient, m.account from messages m where channel_key");
     let by_network_id = format!(
-        "{COLUMNS} = r.channel_key and network_id = r.name and status between 1 and 4
+        "{select} = r.channel_key and network_id = r.name and {IN_NETWORK}
          union all
          -- An attempt without an answer arrived all the same.
-         {COLUMNS} = r.channel_key and network_id = r.name and status = 0 and unanswered and r.arrived"
+         {select} = r.channel_key and network_id = r.name and {QUEUED} and unanswered and r.arrived"
     );
-    let by_remote_id = format!(
-        "{COLUMNS} = r.channel_key and remote_id = r.name and remote_id is not null and status between 1 and 4"
-    );
-    let by_our_id = format!("{COLUMNS} = r.channel_key and id = r.id");
+    let by_remote_id =
+        format!("{select} = r.channel_key and remote_id = r.name and remote_id is not null and {IN_NETWORK}");
+    let by_our_id = format!("{select} = r.channel_key and id = r.id");
     let network_ids = names(receipts, |of| if let Named::NetworkId(id) = of { Some(id.as_str()) } else { None });
     let remote_ids = names(receipts, |of| match of {
         Named::RemoteId { remote_id, ours: None } => Some(remote_id.as_str()),
@@ -119,7 +91,7 @@ async fn find(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Option<Found>>> {
         let Ok(n) = usize::try_from(row.get::<_, i64>(0)) else { continue };
         let Some((place, receipt)) = found.get_mut(n).zip(receipts.get(n)) else { continue };
         if receipt.from.as_ref().is_none_or(|from| from.is_recipient(&recipient(row))) {
-            *place = Some(Found::read(row)?);
+            *place = Some(seen(row)?);
         }
     }
     Ok(found)
@@ -127,8 +99,8 @@ async fn find(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Option<Found>>> {
 
 /// Whom a message was sent to.
 fn recipient(row: &Row) -> Recipient {
-    let numbers = (9..12).filter_map(|column| row.get(column));
-    Recipient { numbers: numbers.collect(), lid: row.get(12) }
+    let numbers = (10..13).filter_map(|column| row.get(column));
+    Recipient { numbers: numbers.collect(), lid: row.get(13) }
 }
 
 /// Those of the receipts that name their messages in one way.
@@ -149,7 +121,7 @@ fn names<'a, T>(receipts: &'a [Receipt], name: impl Fn(&'a Named) -> Option<T>) 
             all.channels.push(receipt.channel);
             all.given.push(name);
             all.accounts.push(receipt.account.as_deref());
-            all.arrived.push(matches!(receipt.status, MessageStatus::Delivered | MessageStatus::Read));
+            all.arrived.push(receipt.shows_arrival());
         }
     }
     all
@@ -167,189 +139,97 @@ where
     }
 }
 
-/// What several receipts together make of a message that is sent.
-struct Step<'a> {
-    from: MessageStatus,
-    to: MessageStatus,
-    /// When `DELIVERED`, `READ` and `FAILED` were reached.
-    reached: [Option<Millis>; 3],
-    account: Option<&'a str>,
-    error: Option<(&'a str, &'a str)>,
-}
-
-/// The states that a message comes to from being sent.
-const PLAIN: [MessageStatus; 3] = [MessageStatus::Delivered, MessageStatus::Read, MessageStatus::Failed];
-
 /// Applies those receipts that change nothing but messages that are sent, and gives the others, in their order.
 pub(super) async fn apply_plain(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Receipt>> {
     let found = find(db, receipts).await?;
-    let mut steps: HashMap<Seq, Step<'_>> = HashMap::new();
+    // By their numbers, so that two calls never wait for each other.
+    let mut transitions: BTreeMap<Seq, Transition<'_>> = BTreeMap::new();
     let (mut left, mut left_seqs) = (vec![false; receipts.len()], HashSet::new());
     for (n, (receipt, found)) in receipts.iter().zip(&found).enumerate() {
-        match found {
-            // What comes behind one that is left, of the same message, is left too.
-            Some(found) if left_seqs.contains(&found.seq) || !is_plain(found, receipt) => {
-                left[n] = true;
-                left_seqs.insert(found.seq);
-            }
-            Some(found) => {
-                let step =
-                    Step { from: found.status, to: found.status, reached: [None; 3], account: None, error: None };
-                steps.entry(found.seq).or_insert(step).take(found, receipt);
-            }
-            None => left[n] = matches!(receipt.of, Named::RemoteId { ours: None, .. }),
+        let Some(seen) = found else {
+            left[n] = matches!(receipt.of, Named::RemoteId { ours: None, .. });
+            continue;
+        };
+        let seq = seen.message.position.seq;
+        // What comes behind one that is left, of the same message, is left too.
+        if left_seqs.contains(&seq) || !is_plain(seen, receipt) {
+            left[n] = true;
+            left_seqs.insert(seq);
+            continue;
         }
+        let mut message = seen.message.clone();
+        let before = transitions.remove(&seq);
+        message.position.status = before.as_ref().map_or(message.position.status, Transition::to);
+        let next = message.on_receipt(receipt);
+        let both = match (before, next) {
+            (Some(before), Some(next)) => Some(before.then(next)),
+            (before, next) => before.or(next),
+        };
+        transitions.extend(both.map(|transition| (seq, transition)));
     }
-    steps.retain(|_, step| step.from != step.to);
-    let moved = take_steps(db, &steps).await?;
+    let transitions: Vec<_> = transitions.into_values().collect();
+    let moved: HashSet<Seq> = update(db, &transitions, "m.seq").await?.iter().map(|row| row.get(0)).collect();
     // Somebody else was faster.
-    let missed: HashSet<_> = steps.keys().filter(|seq| !moved.contains(seq)).collect();
+    let missed: HashSet<_> = transitions.iter().map(Transition::seq).filter(|seq| !moved.contains(seq)).collect();
     for (left, found) in left.iter_mut().zip(&found) {
-        *left |= found.as_ref().is_some_and(|found| missed.contains(&found.seq));
+        *left |= found.as_ref().is_some_and(|seen| missed.contains(&seen.message.position.seq));
     }
     Ok(receipts.iter().zip(left).filter(|(_, left)| *left).map(|(receipt, _)| receipt.clone()).collect())
 }
 
 /// Whether a receipt touches neither the queue nor chats nor pauses, whatever it does to this message.
-fn is_plain(found: &Found, receipt: &Receipt) -> bool {
-    let names = matches!(&receipt.of, Named::RemoteId { ours: Some(_), .. } if found.remote_id.is_none());
-    let sent = matches!(found.status, MessageStatus::Sent | MessageStatus::Delivered);
-    let ended = !found.status.is_open() && !found.status.awaits_receipts();
-    let opens_chat =
-        found.opens_chat && matches!(receipt.of, Named::NetworkId(_)) && receipt.status != MessageStatus::Failed;
-    !names && (ended || sent && receipt.pauses.is_none() && !opens_chat)
-}
-
-impl<'a> Step<'a> {
-    fn take(&mut self, found: &Found, receipt: &'a Receipt) {
-        let of_another = match &receipt.of {
-            Named::RemoteId { remote_id, ours: Some(_) } => {
-                found.is_another(remote_id) && receipt.status == MessageStatus::Failed
-            }
-            _ => false,
-        };
-        let place = PLAIN.iter().position(|status| *status == receipt.status);
-        let Some(place) = place.filter(|_| found.heeds(receipt) && !of_another) else { return };
-        if self.to.may_become(receipt.status) {
-            self.to = receipt.status;
-            self.reached[place].get_or_insert(found.dated(receipt));
-            self.account = self.account.or(receipt.account.as_deref());
-            self.error = receipt.error.as_ref().map(|(code, message)| (&**code, &**message));
-        }
-    }
-}
-
-/// Moves messages on; which ones were where they were found.
-async fn take_steps(db: Db<'_>, steps: &HashMap<Seq, Step<'_>>) -> Done<HashSet<Seq>> {
-    if steps.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let mut seqs: Vec<_> = steps.keys().copied().collect();
-    seqs.sort_unstable();
-    let steps: Vec<_> = seqs.iter().map(|seq| &steps[seq]).collect();
-    let [delivered, read, failed] = PLAIN.map(reached_column);
-    let sql = format!(
-        "update messages m
-         set status = s.next, {delivered} = coalesce(m.{delivered}, s.delivered), {read} = coalesce(m.{read}, s.read),
-             {failed} = coalesce(m.{failed}, s.failed), account = coalesce(m.account, s.account),
-             error_code = s.error_code, error_message = s.error_message
-         from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
-              as s(seq, status, next, delivered, read, failed, account, error_code, error_message)
-         where m.seq = s.seq and m.status = s.status
-         returning m.seq"
-    );
-    let column = |place: usize| steps.iter().map(|step| step.reached[place]).collect::<Vec<_>>();
-    let rows = db
-        .rows(
-            &sql,
-            args![
-                seqs,
-                steps.iter().map(|step| number(step.from)).collect::<Vec<_>>(),
-                steps.iter().map(|step| number(step.to)).collect::<Vec<_>>(),
-                column(0),
-                column(1),
-                column(2),
-                steps.iter().map(|step| step.account).collect::<Vec<_>>(),
-                steps.iter().map(|step| step.error.map(|(code, _)| code)).collect::<Vec<_>>(),
-                steps.iter().map(|step| step.error.map(|(_, message)| message)).collect::<Vec<_>>(),
-            ],
-        )
-        .await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+fn is_plain(seen: &Seen, receipt: &Receipt) -> bool {
+    let Seen { message, opens_chat } = seen;
+    let status = message.position.status;
+    let sent = matches!(status, MessageStatus::Sent | MessageStatus::Delivered);
+    let ended = !status.is_open() && !status.awaits_receipts();
+    let opens_chat = *opens_chat && receipt.opens_chat();
+    message.named_by(receipt).is_none() && (ended || sent && receipt.pauses.is_none() && !opens_chat)
 }
 
 /// Applies receipts in their order, with their channels' locks.
-pub(super) async fn apply(db: Db<'_>, receipts: &[Receipt], now: Millis) -> Done<()> {
+pub(super) async fn apply_locked(db: Db<'_>, receipts: &[Receipt], now: Millis) -> Done<()> {
     let channels: HashSet<_> = receipts.iter().map(|receipt| receipt.channel).collect();
     let mut locked = lock_all(db, &Vec::from_iter(channels)).await?;
     for receipt in receipts {
         let Some(locked) = locked.get_mut(&receipt.channel) else { continue };
         let found = find(db, std::slice::from_ref(receipt)).await?.pop().flatten();
-        match (&receipt.of, found) {
-            (Named::NetworkId(_), Some(found)) => {
-                let moved = advance(db, locked, &found, receipt).await?;
-                if moved && locked.line.opens_chats && receipt.status != MessageStatus::Failed {
-                    chats::open(db, locked, found.seq, receipt.account.as_deref(), now).await?;
+        match (found, &receipt.of) {
+            (Some(Seen { message, .. }), _) => {
+                let moved = advance(db, locked, &message, receipt).await?;
+                let seq = message.position.seq;
+                if moved && locked.queue.opens_chats && receipt.opens_chat() {
+                    chats::open(db, locked, seq, receipt.account.as_deref(), now).await?;
+                }
+                if let Some(remote_id) = message.named_by(receipt) {
+                    name(db, locked, seq, remote_id).await?;
                 }
             }
-            (Named::RemoteId { remote_id, ours: Some(_) }, Some(found)) => {
-                // That another sending of it failed says nothing of the one that was acknowledged.
-                if !(found.is_another(remote_id) && receipt.status == MessageStatus::Failed) {
-                    advance(db, locked, &found, receipt).await?;
-                }
-                if found.remote_id.is_none() {
-                    name(db, locked, found.seq, remote_id).await?;
-                }
-            }
-            (Named::RemoteId { ours: None, .. }, Some(found)) => {
-                advance(db, locked, &found, receipt).await?;
-            }
-            (Named::RemoteId { remote_id, ours: None }, None) => keep(db, remote_id, receipt, now).await?,
-            (_, None) => {}
+            (None, Named::RemoteId { remote_id, ours: None }) => keep(db, remote_id, receipt, now).await?,
+            (None, _) => {}
         }
     }
     Ok(())
 }
 
 /// Moves a message on; whether it did.
-async fn advance(db: Db<'_>, locked: &Locked, found: &Found, receipt: &Receipt) -> Done<bool> {
-    let (from, to) = (found.status, receipt.status);
-    // One that waits for its next attempt, and that the network has already, goes by way of SENDING, where it was.
-    let waits = from == MessageStatus::Queued && found.attempts > 0;
-    let legal = if waits { MessageStatus::Sending.may_become(to) } else { from.may_become(to) };
-    if !legal || !found.heeds(receipt) {
-        return Ok(false);
+async fn advance(db: Db<'_>, locked: &mut Locked, message: &Found, receipt: &Receipt) -> Done<bool> {
+    let Some(transition) = message.on_receipt(receipt) else { return Ok(false) };
+    let moved = !apply(db, locked, &[transition]).await?.is_empty();
+    if let Some(reason) = receipt.pauses.as_ref().filter(|_| moved) {
+        channels::pause(db, locked, reason, message.position.seq).await?;
     }
-    let reached = reached_column(to);
-    let sql = format!(
-        "update messages
-         set status = $3, {reached} = coalesce({reached}, $4), claimed_until = null, account = coalesce(account, $5),
-             error_code = $6, error_message = $7, resend_at = null
-         where seq = $1 and status = $2
-         returning recipient"
-    );
-    let (code, message) = receipt.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
-    let account = receipt.account.as_deref();
-    let moved =
-        db.row(&sql, args![found.seq, number(from), number(to), found.dated(receipt), account, code, message]).await?;
-    let Some(row) = moved else { return Ok(false) };
-    if from.is_open() && locked.line.ordering == Ordering::Recipient {
-        recipients::seat(db, locked, [row.get(0)].into_iter()).await?;
-    }
-    if let Some(reason) = &receipt.pauses {
-        channels::pause(db, receipt.channel, reason, found.seq).await?;
-    }
-    Ok(true)
+    Ok(moved)
 }
 
 /// Notes the network's own id of a message, and applies the receipts that came under it before.
-async fn name(db: Db<'_>, locked: &Locked, seq: Seq, remote_id: &str) -> Done<()> {
+async fn name(db: Db<'_>, locked: &mut Locked, seq: Seq, remote_id: &str) -> Done<()> {
     db.run("update messages set remote_id = $2 where seq = $1", args![seq, remote_id]).await?;
     apply_early(db, locked, &[(seq, remote_id)]).await
 }
 
 /// Applies the receipts that came before these messages had their names.
-pub(super) async fn apply_early(db: Db<'_>, locked: &Locked, named: &[(Seq, &str)]) -> Done<()> {
+pub(super) async fn apply_early(db: Db<'_>, locked: &mut Locked, named: &[(Seq, &str)]) -> Done<()> {
     if named.is_empty() {
         return Ok(());
     }
@@ -371,10 +251,9 @@ pub(super) async fn apply_early(db: Db<'_>, locked: &Locked, named: &[(Seq, &str
             error: code.zip(row.get(5)),
             pauses: row.get(6),
         };
-        let sql = "select 0::bigint, seq, status, attempts, remote_id, resent, type, true, sending_at
-                   from messages join channels on key = channel_key where seq = $1 and key = $2";
-        if let Some(row) = db.row(sql, args![*seq, locked.key]).await? {
-            advance(db, locked, &Found::read(&row)?, &receipt).await?;
+        let sql = format!("select 0::bigint, {COLUMNS} from messages m where seq = $1 and channel_key = $2");
+        if let Some(row) = db.row(&sql, args![*seq, locked.key]).await? {
+            advance(db, locked, &found(&row)?, &receipt).await?;
         }
     }
     Ok(())
@@ -392,5 +271,5 @@ async fn keep(db: Db<'_>, remote_id: &str, receipt: &Receipt, now: Millis) -> Do
                                  where channel_key = $1 and remote_id = $2 and status = $3)";
     let Receipt { channel, status, at, pauses, .. } = receipt;
     let (status, pauses) = (number(*status), pauses.as_deref());
-    db.run(sql, args![*channel, remote_id, status, *at, code, message, now, pauses, EARLY]).await.map(drop)
+    db.run(sql, args![*channel, remote_id, status, *at, code, message, now, pauses, EARLY_RECEIPTS]).await.map(drop)
 }

@@ -7,11 +7,12 @@ use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelState,
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
 use recado_domain::message::Seq;
+use recado_domain::queue::{ChannelQueue, ScanCursor};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{Known, Writing, accounts, chats, links, not_understood, recipients, sessions};
 use crate::commits::Change;
-use crate::line::{Front, Line, keeps_restriction};
+use crate::sql::OPEN;
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), next_send_at, \
@@ -41,7 +42,7 @@ fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
 /// What the writing thread keeps of a row's channel, with no open messages.
 fn known(row: &Row<'_>) -> rusqlite::Result<(ChannelKey, Known)> {
     let channel = channel(row)?;
-    let line = Line {
+    let queue = ChannelQueue {
         was_connected: channel.connected_at.is_some(),
         deleted: channel.deleted_at.is_some(),
         next_send_at: row.get(13)?,
@@ -49,26 +50,26 @@ fn known(row: &Row<'_>) -> rusqlite::Result<(ChannelKey, Known)> {
         cancel_before: row.get(15)?,
         connections: row.get(16)?,
         session: channel.session,
-        ..Line::of(channel.kind, channel.state)
+        ..ChannelQueue::of(channel.kind, channel.state)
     };
-    Ok((channel.key, Known { line, open: 0 }))
+    Ok((channel.key, Known { queue, open: 0 }))
 }
 
 /// What the writing thread keeps of all channels, read from the file.
-pub(super) fn lines(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Known>> {
+pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Known>> {
     let mut statement = connection.prepare(&format!("select {COLUMNS} from channels"))?;
-    let mut lines: HashMap<ChannelKey, Known> = statement.query_map([], known)?.collect::<rusqlite::Result<_>>()?;
-    let mut statement = connection.prepare(
+    let mut queues: HashMap<ChannelKey, Known> = statement.query_map([], known)?.collect::<rusqlite::Result<_>>()?;
+    let mut statement = connection.prepare(&format!(
         "select channel_key, count(*) from messages join channels on key = channel_key
-         where status <= 1 and seq > cancel_before group by channel_key",
-    )?;
+         where {OPEN} and seq > cancel_before group by channel_key"
+    ))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if let Some(known) = lines.get_mut(&row.get(0)?) {
+        if let Some(known) = queues.get_mut(&row.get(0)?) {
             known.open = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
         }
     }
-    Ok(lines)
+    Ok(queues)
 }
 
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Channel>> {
@@ -130,7 +131,7 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
         .optional()?;
     drop(statement);
     Ok(made.map(|(made, (key, known))| {
-        writing.lines.insert(key, known);
+        writing.queues.insert(key, known);
         writing.tell(Change::Channel(Box::new(made.clone())));
         made
     }))
@@ -144,7 +145,7 @@ pub(super) fn move_to(
     now: Millis,
 ) -> rusqlite::Result<bool> {
     let connected_at = (next == ChannelState::Connected).then_some(now);
-    let keeps_restriction = keeps_restriction(next);
+    let keeps_restriction = next.keeps_restriction();
     let moved = writing
         .connection
         .prepare_cached(
@@ -154,12 +155,12 @@ pub(super) fn move_to(
              where key = ?1 and state = ?2 and deleted_at is null",
         )?
         .execute(params![key, expected.name(), next.name(), reason, connected_at, keeps_restriction])?;
-    if let Some(line) = writing.line(key).filter(|_| moved == 1) {
-        line.state = next;
-        line.was_connected |= connected_at.is_some();
-        line.connections += i64::from(connected_at.is_some());
-        line.restricted_until = line.restricted_until.filter(|_| keeps_restriction);
-        line.front = Front::default();
+    if let Some(queue) = writing.queue(key).filter(|_| moved == 1) {
+        queue.state = next;
+        queue.was_connected |= connected_at.is_some();
+        queue.connections += i64::from(connected_at.is_some());
+        queue.restricted_until = queue.restricted_until.filter(|_| keeps_restriction);
+        queue.cursor = ScanCursor::default();
         writing.tell(Change::Work(key));
     }
     Ok(moved == 1)
@@ -173,22 +174,22 @@ pub(super) fn restrict(
     reason: &str,
     now: Millis,
 ) -> rusqlite::Result<bool> {
-    let Some(line) = writing.line(key).copied().filter(|line| !line.deleted) else { return Ok(false) };
+    let Some(queue) = writing.queue(key).copied().filter(|queue| !queue.deleted) else { return Ok(false) };
     // In any other state there is no line that the network could restrict.
-    if line.state != ChannelState::Connected && !keeps_restriction(line.state) {
+    if queue.state != ChannelState::Connected && !queue.state.keeps_restriction() {
         return Ok(false);
     }
-    if line.state.dispatches() {
-        move_to(writing, key, (line.state, ChannelState::Restricted), Some(reason), now)?;
+    if queue.state.dispatches() {
+        move_to(writing, key, (queue.state, ChannelState::Restricted), Some(reason), now)?;
     }
-    let until = line.restricted_until.map_or(until, |earlier| earlier.max(until));
+    let until = queue.restricted_until.map_or(until, |earlier| earlier.max(until));
     writing
         .connection
         .prepare_cached("update channels set restricted_until = ?2 where key = ?1")?
         .execute(params![key, until])?;
-    if let Some(line) = writing.line(key) {
-        line.restricted_until = Some(until);
-        line.front = Front::default();
+    if let Some(queue) = writing.queue(key) {
+        queue.restricted_until = Some(until);
+        queue.cursor = ScanCursor::default();
     }
     Ok(true)
 }
@@ -196,15 +197,11 @@ pub(super) fn restrict(
 /// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
 /// the message was sent.
 pub(super) fn pause(writing: &mut Writing, key: ChannelKey, reason: &str, seq: Seq) -> rusqlite::Result<()> {
-    let Some(line) = writing.line(key).copied() else { return Ok(()) };
+    let Some(queue) = writing.queue(key).copied() else { return Ok(()) };
     let sql = "select connection from messages where seq = ?1";
-    let sent_under: Option<i64> =
-        writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()?.flatten();
-    if line.is_former(seq) || sent_under.is_some_and(|connection| connection != line.connections) {
-        return Ok(());
-    }
-    for state in [ChannelState::Connected, ChannelState::Restricted] {
-        move_to(writing, key, (state, ChannelState::Paused), Some(reason), 0)?;
+    let sent_under = writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()?.flatten();
+    if queue.is_paused_by(seq, sent_under) {
+        move_to(writing, key, (queue.state, ChannelState::Paused), Some(reason), 0)?;
     }
     Ok(())
 }
@@ -212,8 +209,8 @@ pub(super) fn pause(writing: &mut Writing, key: ChannelKey, reason: &str, seq: S
 /// Ends a hold of the channel: what its network said before it was linked anew holds no more.
 pub(super) fn let_go(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
     writing.connection.prepare_cached("update channels set next_send_at = 0 where key = ?1")?.execute([key])?;
-    if let Some(line) = writing.line(key) {
-        line.next_send_at = 0;
+    if let Some(queue) = writing.queue(key) {
+        queue.next_send_at = 0;
     }
     Ok(())
 }
@@ -247,8 +244,8 @@ pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rus
     for table in ["recipient_pace", "early_receipts"] {
         writing.connection.execute(&format!("delete from {table} where channel_key = ?1"), [key])?;
     }
-    if let Some(Known { line, open }) = writing.lines.get_mut(&key) {
-        (line.deleted, line.cancel_before, line.front) = (true, last_seq, Front::default());
+    if let Some(Known { queue, open }) = writing.queues.get_mut(&key) {
+        (queue.deleted, queue.cancel_before, queue.cursor) = (true, last_seq, ScanCursor::default());
         // What is left is cancelled, and no backlog of the channel that may be made anew.
         *open = 0;
     }

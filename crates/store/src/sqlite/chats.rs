@@ -6,12 +6,13 @@ use recado_domain::clock::{Millis, millis};
 use recado_domain::message::Seq;
 use recado_domain::party::Party;
 use recado_domain::phone::forms;
+use recado_domain::queue::ScanCursor;
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Writing;
 use crate::commits::Change;
-use crate::line::Front;
+use crate::sql::{OPEN, PAST, QUEUED};
 
 /// A recipient of a channel, by a name of theirs.
 type Who<'a> = (ChannelKey, &'a str);
@@ -21,14 +22,15 @@ pub(super) fn known_account(
     channel: ChannelKey,
     phone: &str,
 ) -> rusqlite::Result<Option<KnownAccount>> {
-    let mut statement = connection.prepare_cached(
+    let sql = format!(
         "select account, lid, checked_at,
                 (select min(sent_at) from (
                      select status, sent_at from messages indexed by messages_past_by_recipient
-                     where channel_key = ?1 and recipient = ?2 and status > 1 order by seq desc limit 20)
+                     where channel_key = ?1 and recipient = ?2 and {PAST} order by seq desc limit 20)
                  where status = ?3 and sent_at > checked_at - ?4)
-         from accounts where channel_key = ?1 and phone = ?2",
-    )?;
+         from accounts where channel_key = ?1 and phone = ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let known = |row: &rusqlite::Row<'_>| {
         let (account, lid) = (row.get(0)?, row.get(1)?);
         Ok(KnownAccount { account, lid, checked_at: row.get(2)?, unconfirmed_at: row.get(3)? })
@@ -90,8 +92,8 @@ fn note_name(writing: &mut Writing, (channel, name): Who<'_>, opened_at: Option<
 
 /// Somebody may be known who was not: messages for them take their places in the line again.
 fn look_again(writing: &mut Writing, channel: ChannelKey) {
-    if let Some(line) = writing.line(channel) {
-        line.front = Front::default();
+    if let Some(queue) = writing.queue(channel) {
+        queue.cursor = ScanCursor::default();
     }
 }
 
@@ -110,16 +112,17 @@ pub(super) fn is_known(connection: &Connection, who: Who<'_>) -> rusqlite::Resul
 
 /// Recipients of queued messages of whom nothing is known; none where somebody has this hidden id.
 pub(super) fn unasked(connection: &Connection, (channel, lid): Who<'_>, limit: u32) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection.prepare_cached(
+    let sql = format!(
         "select recipient from
              (select seq, recipient from messages indexed by messages_open
-              where channel_key = ?1 and status <= 1 and status = 0 order by seq limit 1000) m
+              where channel_key = ?1 and {OPEN} and {QUEUED} order by seq limit 1000) m
          where not exists (select 1 from accounts where channel_key = ?1 and phone = m.recipient)
            and not exists (select 1 from chats where channel_key = ?1 and account = m.recipient)
            and not exists (select 1 from accounts where channel_key = ?1 and lid = ?2)
            and exists (select 1 from channels where key = ?1 and deleted_at is null)
-         group by recipient order by min(seq) limit ?3",
-    )?;
+         group by recipient order by min(seq) limit ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     statement.query_map(params![channel, lid, limit], |row| row.get(0))?.collect()
 }
 
@@ -131,7 +134,7 @@ pub(super) fn open(
     now: Millis,
 ) -> rusqlite::Result<()> {
     // The chats of a channel that was deleted since are none of the one in its place.
-    if writing.line(channel).is_none_or(|line| line.cancels(seq)) {
+    if writing.queue(channel).is_none_or(|queue| queue.cancels(seq)) {
         return Ok(());
     }
     // One that was erased meanwhile is nobody's.

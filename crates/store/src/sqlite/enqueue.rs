@@ -2,37 +2,33 @@
 
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Enqueued, Idempotency, NewMessage, Seq};
+use recado_domain::queue::admit;
+use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Known, Writing, recipients};
 use crate::commits::Change;
 
 pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::Result<Enqueued> {
-    let Some(Known { line, open }) = writing.lines.get(&message.channel).copied().filter(|known| !known.line.deleted)
-    else {
-        return Ok(Enqueued::NoChannel);
-    };
-    // Before state and backlog: a repeated call gets its first answer whatever the channel has come to.
-    if let Some(earlier) = message.idempotency.as_ref().map(|key| earlier_use(writing, key)).transpose()?.flatten() {
-        if matches!(earlier, Enqueued::Replayed(_)) {
-            writing.tell(Change::Accepted(message.channel));
+    let known = writing.queues.get(&message.channel).copied();
+    let earlier = message.idempotency.as_ref().map(|key| earlier_use(writing, key)).transpose()?.flatten();
+    let backlog = (known.map_or(0, |known| known.open), message.backlog_cap);
+    let head = match admit(known.as_ref().map(|known| &known.queue), earlier, backlog) {
+        Ok(queue) => recipients::is_head(&writing.connection, queue.ordering, message.channel, &message.recipient)?,
+        Err(answer) => {
+            if matches!(answer, Enqueued::Replayed(_)) {
+                writing.tell(Change::Accepted(message.channel));
+            }
+            return Ok(answer);
         }
-        return Ok(earlier);
-    }
-    if !line.state.accepts(line.was_connected) {
-        return Ok(Enqueued::NotConnected);
-    }
-    if open >= message.backlog_cap {
-        return Ok(Enqueued::QueueFull);
-    }
-    let head = recipients::seat_of_new(&writing.connection, line.ordering, message.channel, &message.recipient)?;
+    };
     let seq = insert(writing, message, head)?;
     if let Some(key) = &message.idempotency {
         note_use(writing, key, message)?;
     }
-    if let Some(Known { line, open }) = writing.lines.get_mut(&message.channel) {
+    if let Some(Known { queue, open }) = writing.queues.get_mut(&message.channel) {
         *open += 1;
-        line.front.make_room_for(seq);
+        queue.cursor.make_room_for(seq);
     }
     writing.tell(Change::Accepted(message.channel));
     Ok(Enqueued::Accepted)
@@ -80,7 +76,7 @@ fn insert(writing: &mut Writing, message: &NewMessage, head: Option<bool>) -> ru
     let mut statement = writing.connection.prepare_cached(
         "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
                                card_account_known, scenario, expires_at, queued_at, head, seq)
-         values (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         values (?1, ?2, ?14, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?;
     statement.execute(params![
         message.id.as_bytes(),
@@ -96,6 +92,7 @@ fn insert(writing: &mut Writing, message: &NewMessage, head: Option<bool>) -> ru
         message.accepted_at,
         head,
         seq,
+        MessageStatus::Queued.number(),
     ])?;
     writing.last_seq = seq;
     Ok(seq)

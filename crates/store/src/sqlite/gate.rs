@@ -1,83 +1,67 @@
 //! Channels whose network watches how many chats they open: a message for a new recipient may have to wait, and holds
 //! nobody behind it. Why so: `docs/adr/0009-new-recipients.md`. Nor does one whose recipient cannot be written to for now.
 
-use std::time::Duration;
-
-use recado_domain::clock::{Millis, millis};
-use recado_domain::queue::ClaimRequest;
+use recado_domain::clock::Millis;
+use recado_domain::queue::{ChannelQueue, ClaimPlan, ClaimRequest, FINISH_AT_ONCE, ScanCursor};
 use rusqlite::{OptionalExtension, params};
 
-use super::claim::open_row;
+use super::claim::{OPEN, open_row};
 use super::{Writing, chats, recipients};
-use crate::line::{END_AT_ONCE, Front, Line, Plan};
 
-/// The time for which opened chats are counted.
-const COUNTED: Duration = Duration::from_hours(24);
-/// A channel's open messages from one on, in the order of the queue.
-const OPEN: &str = "select seq, status, run_at, expires_at, claimed_until, recipient
-     from messages indexed by messages_open
-     where channel_key = ?1 and seq >= ?2 and status <= 1
-     order by seq";
-
-/// Walks the line, past those who wait for their recipient, until one holds all that stand behind it. Gives
-/// what waits at its front now.
-pub(super) fn plan(writing: &Writing, line: Line, request: &ClaimRequest) -> rusqlite::Result<(Plan, Front)> {
-    let (mut plan, mut front) = (Plan::default(), line.front.at(request));
-    if front.before > 0 {
-        end_old(writing, (line, front), request, &mut plan)?;
+/// Scans the queue, past those who wait for their recipient, until one holds all that stand behind it. Gives
+/// where the next scan begins.
+pub(super) fn plan(
+    writing: &Writing,
+    queue: ChannelQueue,
+    request: &ClaimRequest,
+) -> rusqlite::Result<(ClaimPlan, ScanCursor)> {
+    let (mut plan, mut cursor) = (ClaimPlan::default(), queue.cursor.at(request));
+    if cursor.before > 0 {
+        finish_old(writing, (queue, cursor), request, &mut plan)?;
     }
     let now = request.now;
-    let sends = line.dispatches() && request.limit > 0 && line.next_send_at <= now;
-    let mut gate = Gate { writing, line, request, sends, closed_until: None };
-    let mut statement = writing.connection.prepare_cached(OPEN)?;
-    let mut rows = statement.query(params![request.channel, front.before])?;
+    let sends = queue.dispatches() && request.limit > 0 && queue.next_send_at <= now;
+    let mut gate = Gate { writing, queue, request, sends, blocked_until: None };
+    let mut statement = writing.connection.prepare_cached(&OPEN)?;
+    let mut rows = statement.query(params![request.channel, cursor.before])?;
     while let Some(row) = rows.next()? {
-        let (row, recipient) = (open_row(row)?, row.get_ref(5)?.as_str()?);
-        plan.walked += 1;
-        if let Some(goes_on) = plan.on_its_way(&row, request) {
+        let (row, recipient) = (open_row(row)?, row.get_ref(6)?.as_str()?);
+        plan.scanned += 1;
+        if let Some(goes_on) = plan.in_flight(&row, request) {
             if goes_on {
                 continue;
             }
             break;
         }
-        let waits_until = if row.expires_at > now && !line.cancels(row.seq) { gate.waits(recipient)? } else { None };
+        let waits_until = if row.expires_at > now && !queue.cancels(row.seq) { gate.waits(recipient)? } else { None };
         match waits_until {
-            Some(_) if plan.walked > END_AT_ONCE => {
-                plan.look.again(now);
+            Some(_) if plan.scanned > FINISH_AT_ONCE => {
+                plan.wakeup.schedule(now);
                 break;
             }
             Some(until) => {
-                plan.look.again(row.expires_at);
-                front.pass(&row, until);
+                plan.wakeup.schedule(row.expires_at);
+                cursor.pass(&row, until);
             }
-            None if plan.queued(&row, &line, request) => {}
+            None if plan.queued(&row, &queue, request) => {}
             None => break,
         }
     }
-    front.until.into_iter().for_each(|until| plan.look.again(until));
-    Ok((plan, front))
+    cursor.until.into_iter().for_each(|until| plan.wakeup.schedule(until));
+    Ok((plan, cursor))
 }
 
-/// Those who wait at the front have nothing to do but to grow too old, one after another.
-fn end_old(
+/// Ends messages in front of the cursor that are too old.
+fn finish_old(
     writing: &Writing,
-    (line, front): (Line, Front),
+    (queue, cursor): (ChannelQueue, ScanCursor),
     request: &ClaimRequest,
-    plan: &mut Plan,
+    plan: &mut ClaimPlan,
 ) -> rusqlite::Result<()> {
-    let mut statement = writing.connection.prepare_cached(OPEN)?;
+    let mut statement = writing.connection.prepare_cached(&OPEN)?;
     let mut rows = statement.query(params![request.channel, 0])?;
     while let Some(row) = rows.next()? {
-        let row = open_row(row)?;
-        plan.walked += 1;
-        if row.seq >= front.before {
-            break;
-        }
-        if row.expires_at > request.now {
-            plan.look.again(row.expires_at);
-            break;
-        }
-        if !plan.queued(&row, &line, request) {
+        if !plan.in_front(&open_row(row)?, cursor, &queue, request) {
             break;
         }
     }
@@ -86,13 +70,13 @@ fn end_old(
 
 struct Gate<'a> {
     writing: &'a Writing,
-    line: Line,
+    queue: ChannelQueue,
     request: &'a ClaimRequest,
     /// Whether anything may be sent now.
     sends: bool,
     /// Asked for once, and only where somebody comes.
-    #[expect(clippy::option_option, reason = "not asked for yet, or until when, if it is closed")]
-    closed_until: Option<Option<Millis>>,
+    #[expect(clippy::option_option, reason = "not asked for yet, or until when, if no chat may be opened")]
+    blocked_until: Option<Option<Millis>>,
 }
 
 impl Gate<'_> {
@@ -103,36 +87,28 @@ impl Gate<'_> {
         if held_until.is_some() || !self.sends {
             return Ok(held_until);
         }
-        let closed_until = match self.closed_until {
+        let blocked_until = match self.blocked_until {
             Some(asked) => asked,
-            None => *self.closed_until.insert(self.closed_until()?),
+            None => *self.blocked_until.insert(self.blocked_until()?),
         };
-        if closed_until.is_none() || chats::is_known(&self.writing.connection, who)? {
+        if blocked_until.is_none() || chats::is_known(&self.writing.connection, who)? {
             return Ok(None);
         }
-        Ok(closed_until)
+        Ok(blocked_until)
     }
 
     /// Until when no chat may be opened.
-    fn closed_until(&self) -> rusqlite::Result<Option<Millis>> {
-        Ok(self.line.restricted_until(self.request.now).max(self.used_up_until()?))
-    }
-
-    /// Until when as many chats as a day may have were opened within the last one.
-    fn used_up_until(&self) -> rusqlite::Result<Option<Millis>> {
-        let Some(per_day) = self.request.new_recipients_per_day else { return Ok(None) };
-        // With this many later ones, the next may come when this one is no longer counted.
-        let mut statement = self.writing.connection.prepare_cached(
-            "select opened_at from chats indexed by chats_opened
-             where channel_key = ?1 and opened_at is not null and opened_at > ?2
-             order by opened_at desc limit 1 offset ?3",
-        )?;
-        let counted_from = self.request.now - millis(COUNTED);
-        let found = statement
-            .query_row(params![self.request.channel, counted_from, per_day.saturating_sub(1)], |row| {
-                row.get::<_, Millis>(0)
-            })
-            .optional()?;
-        Ok(found.map(|opened_at| opened_at + millis(COUNTED)))
+    fn blocked_until(&self) -> rusqlite::Result<Option<Millis>> {
+        let mut counted = None;
+        if let Some(chat) = self.request.counted_chat() {
+            let mut statement = self.writing.connection.prepare_cached(
+                "select opened_at from chats indexed by chats_opened
+                 where channel_key = ?1 and opened_at is not null and opened_at > ?2
+                 order by opened_at desc limit 1 offset ?3",
+            )?;
+            let values = params![self.request.channel, chat.after, chat.later];
+            counted = statement.query_row(values, |row| row.get(0)).optional()?;
+        }
+        Ok(self.queue.new_chats_blocked_until(self.request.now, counted))
     }
 }

@@ -2,16 +2,12 @@
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{CardAccount, Message, MessageQuery, Page, Seq};
+use recado_domain::message::{CardAccount, Message, MessageQuery, Page, SCANNED_AT_MOST, Seq};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::queue::status;
-use crate::line::reached_column;
-
-/// Rows that one page may look through. A filter that matches little gets short pages with a cursor to go on, instead
-/// of a reader that works through a million rows.
-const LOOK_THROUGH: i64 = 20_000;
+use crate::sql::{OPEN, PAST, reached_column};
 
 pub(super) fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");
@@ -58,11 +54,12 @@ pub(super) fn account(
     channel: ChannelKey,
     recipient: &str,
 ) -> rusqlite::Result<Option<String>> {
-    let mut statement = connection.prepare_cached(
+    let sql = format!(
         "select account from (select account, seq from messages indexed by messages_past_by_recipient
-                              where channel_key = ?1 and recipient = ?2 and status > 1 order by seq desc limit 20)
-         where account is not null order by seq desc limit 1",
-    )?;
+                              where channel_key = ?1 and recipient = ?2 and {PAST} order by seq desc limit 20)
+         where account is not null order by seq desc limit 1"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     statement.query_row(params![channel, recipient], |row| row.get(0)).optional()
 }
 
@@ -77,9 +74,9 @@ impl Part {
     /// The messages of this part before a place in the list.
     fn select(self, columns: &str, query: &MessageQuery) -> String {
         let (index, condition) = match self {
-            Self::Open => ("messages_open", "status <= 1"),
-            Self::Past if query.recipient.is_some() => ("messages_past_by_recipient", "status > 1"),
-            Self::Past => ("messages_past", "status > 1"),
+            Self::Open => ("messages_open", OPEN),
+            Self::Past if query.recipient.is_some() => ("messages_past_by_recipient", PAST),
+            Self::Past => ("messages_past", PAST),
         };
         format!("select {columns} from messages indexed by {index} where channel_key = ?1 and {condition} and seq < ?2")
     }
@@ -96,7 +93,7 @@ fn floor(connection: &Connection, query: &MessageQuery, before: Seq) -> rusqlite
         let sql = format!("{} and {recipient} order by seq desc limit 1 offset ?3", part.select("seq, id", query));
         connection
             .prepare_cached(&sql)?
-            .query_row(params![query.channel, before, LOOK_THROUGH, query.recipient], |row| {
+            .query_row(params![query.channel, before, SCANNED_AT_MOST, query.recipient], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })
             .optional()
@@ -133,18 +130,11 @@ pub(super) fn page(connection: &Connection, query: &MessageQuery) -> rusqlite::R
     };
     let floor = floor(connection, query, before)?;
     let lowest = floor.map_or(0, |(seq, _)| seq);
-    // One more than asked tells whether there is a next page.
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX - 1) + 1;
+    let limit = query.rows();
     let status = query.status.map(MessageStatus::number);
-    let mut messages: Vec<Message> = connection
+    let messages: Vec<Message> = connection
         .prepare_cached(&page_sql(query))?
         .query_map(params![query.channel, before, lowest, query.recipient, status, limit], message)?
         .collect::<rusqlite::Result<_>>()?;
-    let next = if messages.len() > query.limit {
-        messages.truncate(query.limit);
-        messages.last().map(|message| message.id)
-    } else {
-        floor.map(|(_, id)| MessageId::from_bytes(id))
-    };
-    Ok(Some(Page { messages, next }))
+    Ok(Some(query.page(messages, floor.map(|(_, id)| MessageId::from_bytes(id)))))
 }

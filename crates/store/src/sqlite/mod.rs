@@ -1,6 +1,7 @@
 //! The embedded engine: one SQLite file, one writing thread, a few readers.
 
 mod accounts;
+mod apply;
 mod channels;
 mod chats;
 mod claim;
@@ -33,13 +34,12 @@ use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Page, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
-use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt};
+use recado_domain::queue::{ChannelQueue, Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt};
 use rusqlite::Connection;
 use rusqlite_migration::M;
 use tokio::sync::watch;
 
 use super::commits::{Change, Follow};
-use super::line::Line;
 use super::person::{Erased, Erasure, PersonPage, PersonQuery};
 use super::{Result, Store};
 use crate::sqlkit::sqlite::readers::Readers;
@@ -68,7 +68,7 @@ pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 /// What the writing thread knows of a channel, so that accepting a message asks no further table.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    line: Line,
+    queue: ChannelQueue,
     /// Open messages: the backlog. Not those that were queued before the channel was deleted.
     open: usize,
 }
@@ -76,7 +76,7 @@ struct Known {
 /// What the writing thread owns.
 pub(super) struct Writing {
     connection: Connection,
-    lines: HashMap<ChannelKey, Known>,
+    queues: HashMap<ChannelKey, Known>,
     /// The highest number that a message was given. None is given twice while this process lives: an outcome that is on
     /// its way for a message that was erased must not find another one.
     last_seq: Seq,
@@ -88,12 +88,12 @@ impl Owned for Writing {
     fn open(path: &Path) -> rusqlite::Result<Self> {
         let mut connection = connect(path, "full")?;
         migrate(&mut connection, MIGRATIONS)?;
-        let lines = channels::lines(&connection)?;
+        let queues = channels::queues(&connection)?;
         // Also behind those that a deletion has cancelled: a new message must not be taken for one of them.
         let last =
             "select max(ifnull((select max(seq) from messages), 0), ifnull(max(cancel_before), 0)) from channels";
         let last_seq = connection.query_row(last, [], |row| row.get(0))?;
-        Ok(Self { connection, lines, last_seq, changes: Vec::new() })
+        Ok(Self { connection, queues, last_seq, changes: Vec::new() })
     }
 
     fn connection(&self) -> &Connection {
@@ -101,7 +101,7 @@ impl Owned for Writing {
     }
 
     fn rolled_back(&mut self) -> rusqlite::Result<()> {
-        self.lines = channels::lines(&self.connection)?;
+        self.queues = channels::queues(&self.connection)?;
         Ok(())
     }
 
@@ -111,9 +111,9 @@ impl Owned for Writing {
 }
 
 impl Writing {
-    /// A channel's line. Every channel has one: the foreign key holds messages to channels.
-    fn line(&mut self, key: ChannelKey) -> Option<&mut Line> {
-        self.lines.get_mut(&key).map(|known| &mut known.line)
+    /// A channel's queue. Every channel has one: the foreign key holds messages to channels.
+    fn queue(&mut self, key: ChannelKey) -> Option<&mut ChannelQueue> {
+        self.queues.get_mut(&key).map(|known| &mut known.queue)
     }
 
     /// Whoever follows hears of it after the commit. A call that is undone may be told as well: what was not changed is
@@ -131,11 +131,11 @@ impl Writing {
 
     /// Whether this is the channel's session.
     fn has(&self, held: Held) -> bool {
-        self.lines.get(&held.channel).is_some_and(|known| known.line.session == held.session)
+        self.queues.get(&held.channel).is_some_and(|known| known.queue.session == held.session)
     }
 
     fn opens_chats(&self, key: ChannelKey) -> bool {
-        self.lines.get(&key).is_some_and(|known| known.line.opens_chats)
+        self.queues.get(&key).is_some_and(|known| known.queue.opens_chats)
     }
 }
 
@@ -371,7 +371,7 @@ impl Store for SqliteStore {
     }
 
     async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
-        self.write(move |writing| receipts::apply(writing, &receipts, now)).await
+        self.write(move |writing| receipts::apply_receipts(writing, &receipts, now)).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {

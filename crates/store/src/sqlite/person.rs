@@ -3,16 +3,18 @@
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::Message;
+use recado_domain::message::{Message, SCANNED_AT_MOST};
+use recado_domain::queue::{Finish, Queued};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::Writing;
+use super::apply::apply;
 use super::messages::{columns, message};
-use super::queue::{end_queued, status};
+use super::queue::status;
 use crate::person::{
-    CHANNELS, EarlyReceipt, Erased, Erasure, LOOK_THROUGH, MESSAGES, PLACES, Person, PersonPage, PersonPart,
-    PersonQuery, PersonRow, Place,
+    CHANNELS, EarlyReceipt, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow,
+    Place,
 };
 
 /// Whether a message is the person's, by the number as it was typed or by the account as the network named it; `?1` are
@@ -65,7 +67,7 @@ impl Asked<'_> {
         let sql = format!(
             "select max({order}) from (select {order} from {table} where {order} > ?1 order by {order} limit ?2)"
         );
-        self.connection.prepare_cached(&sql)?.query_row([self.after, LOOK_THROUGH], |row| row.get(0))
+        self.connection.prepare_cached(&sql)?.query_row([self.after, SCANNED_AT_MOST], |row| row.get(0))
     }
 
     /// A page of what stands in a range of messages. A full one ends at its last row, the others with the range.
@@ -233,19 +235,24 @@ fn erase_messages(writing: &mut Writing, places: &[Place], now: Millis) -> rusql
     for place in places {
         let found = writing
             .connection
-            .prepare_cached("select status, remote_id from messages where seq = ?1 and channel_key = ?2 and id = ?3")?
+            .prepare_cached(
+                "select status, remote_id, expires_at, unanswered from messages
+                 where seq = ?1 and channel_key = ?2 and id = ?3",
+            )?
             .query_row(params![place.seq, place.channel, place.id.as_bytes()], |row| {
-                Ok((status(row.get(0)?)?, row.get::<_, Option<String>>(1)?))
+                let (channel, seq) = (place.channel, place.seq);
+                let message = Queued { channel, seq, expires_at: row.get(2)?, unanswered: row.get(3)? };
+                Ok((status(row.get(0)?)?, row.get::<_, Option<String>>(1)?, message))
             })
             .optional()?;
-        let Some((status, remote_id)) = found else { continue };
+        let Some((status, remote_id, message)) = found else { continue };
         match status {
             MessageStatus::Sending => {
                 erased.sending += 1;
                 continue;
             }
             MessageStatus::Queued => {
-                end_queued(writing, (place.channel, place.seq), MessageStatus::Cancelled, now)?;
+                message.finish(Finish::Cancelled, now).map(|end| apply(writing, &end)).transpose()?;
                 erased.cancelled += 1;
             }
             _ => {}

@@ -1,22 +1,15 @@
 //! Deleting what is old, a little at a time, so that nobody waits behind it.
 
-use std::time::Duration;
-
-use recado_domain::clock::{Millis, millis};
+use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
 use recado_domain::queue::PurgeRequest;
 use rusqlite::{OptionalExtension, params};
 
 use super::Writing;
+use crate::sql::PAST;
 
 /// Rows that one call looks at.
 const BATCH: i64 = 500;
-/// How long a receipt waits for the answer that tells whose it is. An answer takes seconds; one that comes later than
-/// this was another program's.
-const KEEP_EARLY_RECEIPTS: Duration = Duration::from_hours(1);
-
-/// How long what the network said of a number is kept.
-const KEEP_ACCOUNTS: Duration = Duration::from_hours(30 * 24);
 
 pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::Result<Option<Seq>> {
     let keys = writing
@@ -38,15 +31,15 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
     if let Some((last, _)) = last {
         writing
             .connection
-            .prepare_cached(
+            .prepare_cached(&format!(
                 "delete from messages
-                 where seq > ?1 and seq <= ?2 and status > 1
+                 where seq > ?1 and seq <= ?2 and {PAST}
                    -- One that is to be sent again is not finished; too old, it is sent no more.
                    and (resend_at is null or expires_at <= ?4)
                    and max(queued_at, coalesce(sending_at, 0), coalesce(sent_at, 0), coalesce(delivered_at, 0),
                            coalesce(unknown_at, 0), coalesce(read_at, 0), coalesce(failed_at, 0),
-                           coalesce(expired_at, 0), coalesce(cancelled_at, 0)) < ?3",
-            )?
+                           coalesce(expired_at, 0), coalesce(cancelled_at, 0)) < ?3"
+            ))?
             .execute(params![request.after, last, request.finished_before, request.now])?;
     }
     let early = writing
@@ -55,7 +48,7 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
             "delete from early_receipts
              where n in (select n from early_receipts order by n limit ?1) and received_at < ?2",
         )?
-        .execute(params![BATCH, request.now - millis(KEEP_EARLY_RECEIPTS)])?;
+        .execute(params![BATCH, request.early_receipts_before()])?;
     let paces = writing
         .connection
         .prepare_cached(
@@ -69,12 +62,7 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
             "delete from accounts where (channel_key, phone) in
                  (select channel_key, phone from accounts indexed by accounts_by_age where checked_at < ?2 limit ?1)",
         )?
-        .execute(params![BATCH, request.now - millis(KEEP_ACCOUNTS)])?;
-    let more = i64::try_from(keys.max(early).max(paces).max(accounts)).is_ok_and(|most| most == BATCH);
-    Ok(match last {
-        // Behind the first message that was accepted too late, none was finished early enough.
-        Some((last, queued_at)) if queued_at < request.finished_before => Some(last),
-        _ if more => Some(request.after),
-        _ => None,
-    })
+        .execute(params![BATCH, request.accounts_before()])?;
+    let full = i64::try_from(keys.max(early).max(paces).max(accounts)).is_ok_and(|most| most == BATCH);
+    Ok(request.next(last, full))
 }

@@ -5,87 +5,80 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
 use recado_domain::message::Seq;
 use recado_domain::party::Recipient;
-use recado_domain::queue::{Named, Receipt};
-use recado_domain::status::MessageStatus;
-use rusqlite::{OptionalExtension, Row, params};
+use recado_domain::queue::{EARLY_RECEIPTS, Found, Named, Position, Receipt};
+use rusqlite::{OptionalExtension, Params, Row, params};
 
-use super::queue::{Details, move_message, status};
+use super::apply::apply;
+use super::queue::status;
 use super::{Writing, channels, chats};
-
-/// Receipts of a channel that wait for a message to be named. More than that come of another program's sending, on a
-/// number that it shares with us.
-const EARLY: i64 = 1_000;
+use crate::sql::{IN_NETWORK, QUEUED};
 
 /// What is read of a message that a receipt names.
-const COLUMNS: &str = "seq, status, attempts, remote_id, resent, sending_at";
+const COLUMNS: &str = "seq, status, attempts, remote_id, resent, sending_at, channel_key";
 
-/// What a receipt has found.
-struct Found {
-    seq: Seq,
-    status: MessageStatus,
-    attempts: u32,
-    remote_id: Option<String>,
-    /// It was sent again by the channel's policy.
-    resent: bool,
-    sending_at: Option<Millis>,
-}
-
-impl Found {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            seq: row.get(0)?,
-            status: status(row.get(1)?)?,
-            attempts: row.get(2)?,
-            remote_id: row.get(3)?,
-            resent: row.get(4)?,
-            sending_at: row.get(5)?,
-        })
-    }
+fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
+    let attempted = row.get::<_, u32>(2)? > 0;
+    let position = Position { seq: row.get(0)?, channel: row.get(6)?, status: status(row.get(1)?)?, attempted };
+    Ok(Found { position, remote_id: row.get(3)?, resent: row.get(4)?, sending_at: row.get(5)? })
 }
 
 /// Applies receipts in their order. Only the channel's own messages are looked for: another's id in a receipt means
 /// nothing.
-pub(super) fn apply(writing: &mut Writing, receipts: &[Receipt], now: Millis) -> rusqlite::Result<()> {
+pub(super) fn apply_receipts(writing: &mut Writing, receipts: &[Receipt], now: Millis) -> rusqlite::Result<()> {
     for receipt in receipts {
-        match &receipt.of {
-            Named::NetworkId(id) => by_network_id(writing, id, receipt, now)?,
-            Named::RemoteId { remote_id, ours: None } => by_remote_id(writing, remote_id, receipt, now)?,
-            Named::RemoteId { remote_id, ours: Some(id) } => {
-                let sql = format!("select {COLUMNS} from messages where id = ?1 and channel_key = ?2");
-                let mut statement = writing.connection.prepare_cached(&sql)?;
-                let found = statement.query_row(params![id.as_bytes(), receipt.channel], Found::read).optional()?;
-                drop(statement);
-                if let Some(found) = found {
-                    by_our_id(writing, &found, remote_id, receipt)?;
+        match (find(writing, receipt)?, &receipt.of) {
+            (Some(found), _) => {
+                let moved = advance(writing, &found, receipt)?;
+                let seq = found.position.seq;
+                if moved && writing.opens_chats(receipt.channel) && receipt.opens_chat() {
+                    chats::open(writing, (receipt.channel, seq), receipt.account.as_deref(), now)?;
+                }
+                if let Some(remote_id) = found.named_by(receipt) {
+                    name(writing, (receipt.channel, seq), remote_id)?;
                 }
             }
+            (None, Named::RemoteId { remote_id, ours: None }) => keep(writing, remote_id, receipt, now)?,
+            (None, _) => {}
         }
     }
     Ok(())
 }
 
-fn by_network_id(writing: &mut Writing, id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
-    let find = |from: &str| {
-        let sql = format!("select {COLUMNS} from messages {from} and channel_key = ?2");
-        let mut statement = writing.connection.prepare_cached(&sql)?;
-        statement.query_row(params![id, receipt.channel], Found::read).optional()
-    };
-    let mut found = find("indexed by messages_in_network where network_id = ?1 and status between 1 and 4")?;
-    if found.is_none() && matches!(receipt.status, MessageStatus::Delivered | MessageStatus::Read) {
-        // An attempt without an answer arrived all the same.
-        found = find("indexed by messages_unanswered where network_id = ?1 and status = 0 and unanswered = 1")?;
+/// The message that a receipt names, where it is the receipt's.
+fn find(writing: &Writing, receipt: &Receipt) -> rusqlite::Result<Option<Found>> {
+    let channel = receipt.channel;
+    match &receipt.of {
+        Named::NetworkId(id) => {
+            let by_id = params![channel, id.as_str()];
+            let sent =
+                format!("indexed by messages_in_network where channel_key = ?1 and network_id = ?2 and {IN_NETWORK}");
+            let mut message = one(writing, &sent, by_id)?;
+            if message.is_none() && receipt.shows_arrival() {
+                // An attempt without an answer arrived all the same.
+                let waits = format!(
+                    "indexed by messages_unanswered
+                     where channel_key = ?1 and network_id = ?2 and {QUEUED} and unanswered = 1"
+                );
+                message = one(writing, &waits, by_id)?;
+            }
+            let (Some(message), Some(from)) = (&message, &receipt.from) else { return Ok(message) };
+            let theirs = from.is_recipient(&recipient(writing, message.position.seq)?);
+            Ok(theirs.then(|| message.clone()))
+        }
+        Named::RemoteId { remote_id, ours: None } => {
+            let sent =
+                format!("indexed by messages_by_remote_id where channel_key = ?1 and remote_id = ?2 and {IN_NETWORK}");
+            one(writing, &sent, params![channel, remote_id.as_str()])
+        }
+        Named::RemoteId { ours: Some(id), .. } => {
+            one(writing, "where channel_key = ?1 and id = ?2", params![channel, id.as_bytes()])
+        }
     }
-    let Some(found) = found else { return Ok(()) };
-    if let Some(from) = &receipt.from
-        && !from.is_recipient(&recipient(writing, found.seq)?)
-    {
-        return Ok(());
-    }
-    let moved = advance(writing, &found, receipt)?;
-    if moved && writing.opens_chats(receipt.channel) && receipt.status != MessageStatus::Failed {
-        chats::open(writing, (receipt.channel, found.seq), receipt.account.as_deref(), now)?;
-    }
-    Ok(())
+}
+
+fn one(writing: &Writing, which: &str, values: impl Params) -> rusqlite::Result<Option<Found>> {
+    let sql = format!("select {COLUMNS} from messages {which}");
+    writing.connection.prepare_cached(&sql)?.query_row(values, found).optional()
 }
 
 /// Whom a message was sent to.
@@ -101,80 +94,45 @@ fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<Recipient> {
     })
 }
 
-fn by_our_id(writing: &mut Writing, found: &Found, remote_id: &NetworkId, receipt: &Receipt) -> rusqlite::Result<()> {
-    let another = found.remote_id.as_deref().is_some_and(|known| known != remote_id.as_str());
-    // That another sending of it failed says nothing of the one that was acknowledged.
-    if !(another && receipt.status == MessageStatus::Failed) {
-        advance(writing, found, receipt)?;
-    }
-    if found.remote_id.is_none() {
-        name(writing, (receipt.channel, found.seq), remote_id)?;
-    }
-    Ok(())
-}
-
-fn by_remote_id(writing: &mut Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
-    let sql = format!(
-        "select {COLUMNS} from messages indexed by messages_by_remote_id
-         where channel_key = ?1 and remote_id = ?2 and status between 1 and 4"
-    );
-    let mut statement = writing.connection.prepare_cached(&sql)?;
-    let found = statement.query_row(params![receipt.channel, remote_id], Found::read).optional()?;
-    drop(statement);
-    match found {
-        Some(found) => advance(writing, &found, receipt).map(drop),
-        None => keep(writing, remote_id, receipt, now),
-    }
-}
-
 /// Moves a message on; whether it did.
 fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite::Result<bool> {
-    // The network may have one that was sent again twice. That one sending failed says nothing of the other, and a card
-    // that is there must not be told as failed: it stays where it is until more is known.
-    if found.resent && receipt.status == MessageStatus::Failed {
-        return Ok(false);
-    }
-    let place = (receipt.channel, found.seq);
-    let at = receipt.at.max(found.sending_at.unwrap_or(receipt.at));
-    let mut from = found.status;
-    if from == MessageStatus::Queued && found.attempts > 0 && MessageStatus::Sending.may_become(receipt.status) {
-        // It waits for its next attempt, and the network has it already. There is no step from QUEUED, so it is taken
-        // by way of SENDING.
-        move_message(writing, place, (from, MessageStatus::Sending), &Details::default(), at)?;
-        from = MessageStatus::Sending;
-    }
-    let error = receipt.error.as_ref().map(|(code, message)| (&**code, &**message));
-    let details = Details { account: receipt.account.as_deref(), error, ..Details::default() };
-    let moved = move_message(writing, place, (from, receipt.status), &details, at)?;
+    let moved = match found.on_receipt(receipt) {
+        Some(transition) => apply(writing, &transition)?,
+        None => false,
+    };
     if let Some(reason) = receipt.pauses.as_ref().filter(|_| moved) {
-        channels::pause(writing, receipt.channel, reason, found.seq)?;
+        channels::pause(writing, receipt.channel, reason, found.position.seq)?;
     }
     Ok(moved)
 }
 
 /// Notes the network's own id of a message, and applies the receipts that came under it before.
-pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &NetworkId) -> rusqlite::Result<()> {
-    let (channel, seq) = place;
-    writing
-        .connection
-        .prepare_cached("update messages set remote_id = ?2 where seq = ?1")?
-        .execute(params![seq, remote_id.as_str()])?;
+fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &str) -> rusqlite::Result<()> {
+    let sql = "update messages set remote_id = ?2 where seq = ?1";
+    writing.connection.prepare_cached(sql)?.execute(params![place.1, remote_id])?;
+    apply_early(writing, place, remote_id)
+}
+
+/// Applies the receipts that came before a message had its name.
+pub(super) fn apply_early(
+    writing: &mut Writing,
+    (channel, seq): (ChannelKey, Seq),
+    remote_id: &str,
+) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
         "delete from early_receipts where channel_key = ?1 and remote_id = ?2
          returning status, at, error_code, error_message, n, pauses",
     )?;
-    let early = statement.query_map(params![channel, remote_id.as_str()], |row| {
+    let early = statement.query_map(params![channel, remote_id], |row| {
         let code: Option<String> = row.get(2)?;
-        let (number, of) = (row.get(0)?, Named::RemoteId { remote_id: remote_id.clone(), ours: None });
-        let error = code.zip(row.get(3)?);
         let receipt = Receipt {
             channel,
-            of,
-            status: status(number)?,
+            of: Named::RemoteId { remote_id: NetworkId::from_stored(remote_id.to_owned()), ours: None },
+            status: status(row.get(0)?)?,
             at: row.get(1)?,
             from: None,
             account: None,
-            error,
+            error: code.zip(row.get(3)?),
             pauses: row.get(5)?,
         };
         Ok((row.get::<_, i64>(4)?, receipt))
@@ -183,9 +141,7 @@ pub(super) fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &
     drop(statement);
     early.sort_unstable_by_key(|(n, _)| *n);
     for (_, receipt) in early {
-        let sql = format!("select {COLUMNS} from messages where seq = ?1");
-        let found = writing.connection.prepare_cached(&sql)?.query_row([seq], Found::read).optional()?;
-        if let Some(found) = found {
+        if let Some(found) = one(writing, "where seq = ?1", [seq])? {
             advance(writing, &found, &receipt)?;
         }
     }
@@ -211,7 +167,7 @@ fn keep(writing: &Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> r
         code,
         message,
         now,
-        EARLY,
+        EARLY_RECEIPTS,
         receipt.pauses
     ])?;
     Ok(())

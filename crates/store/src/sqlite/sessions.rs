@@ -30,7 +30,7 @@ pub(super) fn list(
 }
 
 pub(super) fn write(writing: &mut Writing, held: Held, changes: &[SessionChange]) -> rusqlite::Result<u64> {
-    if writing.lines.get(&held.channel).is_none_or(|known| known.line.deleted) {
+    if writing.queues.get(&held.channel).is_none_or(|known| known.queue.deleted) {
         return Err(rusqlite::Error::ToSqlConversionFailure("the channel was deleted".into()));
     }
     if !writing.has(held) {
@@ -74,7 +74,7 @@ pub(super) fn end(writing: &mut Writing, held: Held) -> rusqlite::Result<()> {
     delete(writing, held.channel)?;
     let sql = "update channels set session = session + 1 where key = ?1";
     writing.connection.prepare_cached(sql)?.execute([held.channel])?;
-    writing.line(held.channel).into_iter().for_each(|line| line.session += 1);
+    writing.queue(held.channel).into_iter().for_each(|queue| queue.session += 1);
     Ok(())
 }
 

@@ -29,7 +29,7 @@ async fn an_undone_call_leaves_no_trace_in_what_is_kept_beside_the_file() {
         channels::move_to(writing, channel, (ChannelState::Connected, ChannelState::Paused), None, NOW)?;
         channels::delete(writing, channel, NOW)?;
         queue::cancel_former(writing, channel, 2, NOW)?;
-        assert_eq!(writing.lines[&channel].open, 0);
+        assert_eq!(writing.queues[&channel].open, 0);
         Err::<(), _>(rusqlite::Error::QueryReturnedNoRows)
     });
     assert!(matches!(undone.await, Err(StoreError::Refused(_))));
@@ -56,8 +56,8 @@ async fn what_is_kept_beside_the_file_is_what_the_file_says() {
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
     ground.store.delete_channel(neighbour, NOW).await.expect("stored");
     let differs = store.write(|writing| {
-        let fresh = channels::lines(&writing.connection)?;
-        Ok(format!("{:?}", sorted(&fresh)) != format!("{:?}", sorted(&writing.lines)))
+        let fresh = channels::queues(&writing.connection)?;
+        Ok(format!("{:?}", sorted(&fresh)) != format!("{:?}", sorted(&writing.queues)))
     });
     assert!(!differs.await.expect("read"));
 }
@@ -98,8 +98,8 @@ async fn a_page_is_read_in_the_order_of_its_indexes() {
 /// Rows that the next claim looks at.
 async fn rows_of_next_claim(store: &SqliteStore, claim: ClaimRequest) -> usize {
     let walked = store.write(move |writing| {
-        let line = writing.lines[&claim.channel].line;
-        Ok(gate::plan(writing, line, &claim)?.0.walked)
+        let queue = writing.queues[&claim.channel].queue;
+        Ok(gate::plan(writing, queue, &claim)?.0.scanned)
     });
     walked.await.expect("read")
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
 use recado_store::StoreError;
-use recado_store::person::{LOOK_THROUGH, MESSAGES, Person};
+use recado_store::person::{MESSAGES, Person};
 use recado_store::sqlkit::postgres::db::{Db, Done, args, not_understood, plainly};
 use recado_store::sqlkit::postgres::pool::{Database, Pool};
 use tokio_postgres::Row;
@@ -210,7 +210,7 @@ const THEIRS: &str = "n > $3 and n <= $4 and recipient = any($1) and ($2 is null
 /// The last row of the range behind this one.
 async fn end(db: Db<'_>, after: i64) -> Done<Option<i64>> {
     let sql = "select max(n) from (select n from sandbox_phone where n > $1 order by n limit $2) p";
-    Ok(db.row(sql, args![after, LOOK_THROUGH]).await?.and_then(|row| row.get(0)))
+    Ok(db.row(sql, args![after, recado_domain::message::SCANNED_AT_MOST]).await?.and_then(|row| row.get(0)))
 }
 
 fn institution(person: &Person) -> Option<Vec<u8>> {

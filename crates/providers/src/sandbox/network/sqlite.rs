@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
 use recado_store::StoreError;
-use recado_store::person::{LOOK_THROUGH, MESSAGES, Person};
+use recado_store::person::{MESSAGES, Person};
 use recado_store::sqlkit::sqlite::readers::Readers;
 use recado_store::sqlkit::sqlite::writer::{Owned, Writer};
 use recado_store::sqlkit::sqlite::{connect, migrate};
@@ -205,7 +205,9 @@ fn theirs(connection: &Connection, person: &Person, after: i64) -> rusqlite::Res
     let numbers = serde_json::to_string(&person.numbers);
     let numbers = numbers.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     let sql = "select max(n) from (select n from phone where n > ?1 order by n limit ?2)";
-    let end = connection.prepare_cached(sql)?.query_row([after, LOOK_THROUGH], |row| row.get(0))?;
+    let end = connection
+        .prepare_cached(sql)?
+        .query_row([after, recado_domain::message::SCANNED_AT_MOST], |row| row.get(0))?;
     Ok((numbers, person.institution.map(|institution| *institution.as_bytes()), end))
 }
 

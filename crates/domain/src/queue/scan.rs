@@ -1,0 +1,447 @@
+//! What a claim decides about each row of a channel's queue, before it changes any.
+
+use crate::channel::{ChannelState, ChannelType, Ordering, SessionNumber};
+use crate::clock::Millis;
+use crate::message::Seq;
+use crate::status::MessageStatus;
+
+use super::{ClaimRequest, FINISH_AT_ONCE, Finish, Orphans, Queued, Transition};
+
+/// What accepting and claiming ask of a channel.
+#[derive(Debug, Clone, Copy)]
+pub struct ChannelQueue {
+    /// What may be sent side by side.
+    pub ordering: Ordering,
+    /// The channel's state.
+    pub state: ChannelState,
+    /// It was connected before.
+    pub was_connected: bool,
+    /// It is deleted.
+    pub deleted: bool,
+    /// Nothing is sent before this time.
+    pub next_send_at: Millis,
+    /// Writing to somebody new opens a chat.
+    pub opens_chats: bool,
+    /// Until when its network lets it open no chats.
+    pub restricted_until: Option<Millis>,
+    /// Messages up to this one were queued before the channel was deleted: they are sent no more, whoever has the channel
+    /// now.
+    pub cancel_before: Seq,
+    /// How often it was connected.
+    pub connections: i64,
+    /// Which of its sessions the channel has.
+    pub session: SessionNumber,
+    /// Where a scan begins.
+    pub cursor: ScanCursor,
+}
+
+impl ChannelQueue {
+    /// The queue of a channel of this type; what else is known of it is filled in.
+    pub fn of(kind: ChannelType, state: ChannelState) -> Self {
+        Self {
+            ordering: kind.ordering(),
+            state,
+            was_connected: false,
+            deleted: false,
+            next_send_at: 0,
+            opens_chats: kind.opens_chats(),
+            restricted_until: None,
+            cancel_before: 0,
+            connections: 0,
+            session: 0,
+            cursor: ScanCursor::default(),
+        }
+    }
+
+    /// Whether the channel's state lets it send.
+    pub fn dispatches(&self) -> bool {
+        self.state.dispatches() && !self.deleted
+    }
+
+    /// Whether this message was queued before the channel was deleted.
+    pub fn is_former(&self, seq: Seq) -> bool {
+        seq <= self.cancel_before
+    }
+
+    /// Whether a queued message is sent no more, because the channel that it was queued on is gone.
+    pub fn cancels(&self, seq: Seq) -> bool {
+        self.deleted || self.is_former(seq)
+    }
+
+    /// Whether a network's word on a message pauses the channel: not where the message is of the deleted channel before
+    /// it, nor where a person has connected the channel since the message was sent. `None`: sent before that was counted.
+    pub fn is_paused_by(&self, seq: Seq, sent_under: Option<i64>) -> bool {
+        self.dispatches() && !self.is_former(seq) && sent_under.is_none_or(|connection| connection == self.connections)
+    }
+}
+
+/// When to look at a channel again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NextWakeup {
+    /// Then, if nothing else happens before.
+    pub next_at: Option<Millis>,
+    /// A message waits that holds all messages behind it.
+    pub holds_all: bool,
+}
+
+impl NextWakeup {
+    /// At this time, if not earlier.
+    pub fn schedule(&mut self, at: Millis) {
+        self.next_at = Some(self.next_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// What a claim changes on a channel that is one queue.
+#[derive(Debug, Default)]
+pub struct ClaimPlan {
+    /// Messages that nobody has in flight; they are rescued before anything else.
+    pub orphans: Vec<Seq>,
+    /// Messages that are not sent any more.
+    pub finished: Vec<Transition<'static>>,
+    /// The message to be sent.
+    pub sent: Option<Transition<'static>>,
+    /// When to look again.
+    pub wakeup: NextWakeup,
+    /// Rows that were looked at, where that has a bound.
+    pub scanned: usize,
+}
+
+impl ClaimPlan {
+    /// Decides what to do with a row: whether to look behind it.
+    pub fn decide(&mut self, row: &OpenRow, queue: &ChannelQueue, request: &ClaimRequest) -> bool {
+        self.in_flight(row, request).unwrap_or_else(|| self.queued(row, queue, request))
+    }
+
+    /// Decides what to do with a row that is `SENDING`: whether to look behind it; `None` when it waits like any other.
+    pub fn in_flight(&mut self, row: &OpenRow, request: &ClaimRequest) -> Option<bool> {
+        if row.status != MessageStatus::Sending {
+            return None;
+        }
+        match row.as_orphan(request) {
+            Orphan::Held(until) => {
+                until.into_iter().for_each(|at| self.wakeup.schedule(at));
+                Some(false)
+            }
+            Orphan::GiveUp => {
+                self.orphans.push(row.seq);
+                Some(true)
+            }
+            // To be looked at like any other that waits.
+            Orphan::GiveBack => {
+                self.orphans.push(row.seq);
+                None
+            }
+        }
+    }
+
+    /// Decides what to do with a row in front of the cursor: whether to look behind it. Such messages have nothing to do but
+    /// to grow too old, one after another.
+    pub fn in_front(
+        &mut self,
+        row: &OpenRow,
+        cursor: ScanCursor,
+        queue: &ChannelQueue,
+        request: &ClaimRequest,
+    ) -> bool {
+        self.scanned += 1;
+        if row.seq >= cursor.before {
+            return false;
+        }
+        if row.expires_at > request.now {
+            self.wakeup.schedule(row.expires_at);
+            return false;
+        }
+        self.queued(row, queue, request)
+    }
+
+    /// Decides what to do with a row that is queued, and whether to look behind it.
+    pub fn queued(&mut self, row: &OpenRow, queue: &ChannelQueue, request: &ClaimRequest) -> bool {
+        let message = row.as_queued(request);
+        match row.decide(request, queue) {
+            Decision::Finish if self.finished.len() < FINISH_AT_ONCE => {
+                self.finished.extend(message.finish(Finish::Dropped, request.now));
+                return true;
+            }
+            Decision::Finish => self.wakeup.schedule(request.now),
+            Decision::Wait(until) => {
+                self.wakeup.schedule(until);
+                self.wakeup.holds_all = true;
+            }
+            Decision::Send => {
+                self.sent = message.send(request, queue);
+                // With an interval between sends, the claim after it is the next send.
+                if request.rest > 0 {
+                    self.wakeup.schedule(request.now + request.rest);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// An open message, as far as a claim looks at it.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenRow {
+    /// Its number.
+    pub seq: Seq,
+    /// `Queued` or `Sending`.
+    pub status: MessageStatus,
+    /// Not to be sent before this time.
+    pub run_at: Millis,
+    /// When it is too old to be sent.
+    pub expires_at: Millis,
+    /// When its claim ends.
+    pub claimed_until: Option<Millis>,
+    /// Its card may have arrived.
+    pub unanswered: bool,
+}
+
+/// What a `SENDING` row is to the asker.
+enum Orphan {
+    /// Somebody has it in flight, until that time if its claim can run out.
+    Held(Option<Millis>),
+    /// Nobody knows what became of it, and the network would not recognise a re-send.
+    GiveUp,
+    GiveBack,
+}
+
+/// What to do with a row that is queued.
+enum Decision {
+    /// It is not sent any more: it expired, or its channel is gone.
+    Finish,
+    /// Nothing more can be sent from this channel before then.
+    Wait(Millis),
+    Send,
+}
+
+impl OpenRow {
+    /// The row as a message that waits, after its rescue if it needs one.
+    pub fn as_queued(&self, request: &ClaimRequest) -> Queued {
+        let rescued = self.status == MessageStatus::Sending && request.orphans != Orphans::NeverSent;
+        let Self { seq, expires_at, unanswered, .. } = *self;
+        Queued { channel: request.channel, seq, expires_at, unanswered: unanswered || rescued }
+    }
+
+    fn as_orphan(&self, request: &ClaimRequest) -> Orphan {
+        let ends = self.claimed_until.unwrap_or(0);
+        if request.held.contains(&self.seq) {
+            Orphan::Held(None)
+        } else if request.orphans == Orphans::Claimed && ends > request.now {
+            Orphan::Held(Some(ends))
+        } else if request.gives_back_orphans() {
+            Orphan::GiveBack
+        } else {
+            Orphan::GiveUp
+        }
+    }
+
+    fn decide(&self, request: &ClaimRequest, queue: &ChannelQueue) -> Decision {
+        let now = request.now;
+        if self.expires_at <= now || queue.cancels(self.seq) {
+            Decision::Finish
+        } else if !queue.state.dispatches() || request.limit == 0 {
+            Decision::Wait(self.expires_at)
+        } else if queue.next_send_at.max(self.run_at) > now {
+            Decision::Wait(queue.next_send_at.max(self.run_at).min(self.expires_at))
+        } else {
+            Decision::Send
+        }
+    }
+}
+
+/// What waits in front of a queue, so that no claim scans it again before something has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScanCursor {
+    /// Every open message before this one waits for its recipient: a new one, or one that cannot be written to for now.
+    pub before: Seq,
+    /// When they are all looked at again.
+    pub until: Option<Millis>,
+    /// The latest time at which one of them expires: each expires no earlier than those before it, but for strays.
+    pub latest: Millis,
+    /// The limit by which they wait.
+    pub per_day: Option<u32>,
+}
+
+/// How late a message may expire that waits in front of the queue and outlived none before it: all of them are looked at
+/// for that.
+const STRAYS_EXPIRE_WITHIN: Millis = 60_000;
+
+impl ScanCursor {
+    /// The cursor for this claim: all of the queue is looked at where the time has come, or the limit was changed.
+    #[must_use]
+    pub fn at(self, request: &ClaimRequest) -> Self {
+        let holds =
+            self.until.is_none_or(|until| request.now < until) && self.per_day == request.new_recipients_per_day;
+        if holds { self } else { Self { per_day: request.new_recipients_per_day, ..Self::default() } }
+    }
+
+    /// One more waits, until then.
+    pub fn pass(&mut self, row: &OpenRow, until: Millis) {
+        self.before = row.seq + 1;
+        self.again(until);
+        if row.expires_at < self.latest {
+            self.again(row.expires_at + STRAYS_EXPIRE_WITHIN);
+        }
+        self.latest = self.latest.max(row.expires_at);
+    }
+
+    fn again(&mut self, at: Millis) {
+        self.until = Some(self.until.map_or(at, |until| until.min(at)));
+    }
+
+    /// A message stands behind all others, unless the last ones were deleted and their numbers are given anew.
+    pub fn make_room_for(&mut self, seq: Seq) {
+        self.before = self.before.min(seq);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Unanswered;
+    use crate::queue::fixtures::request;
+    use MessageStatus::{Expired, Sending, Unknown};
+
+    const NOW: Millis = 1_000;
+
+    fn queue() -> ChannelQueue {
+        ChannelQueue::of(ChannelType::Sandbox, ChannelState::Connected)
+    }
+
+    fn waiting(seq: Seq) -> OpenRow {
+        let (status, expires_at) = (MessageStatus::Queued, NOW + 500);
+        OpenRow { seq, status, run_at: 0, expires_at, claimed_until: None, unanswered: false }
+    }
+
+    /// What a claim decides about one row.
+    fn decided(row: OpenRow, queue: &ChannelQueue, request: &ClaimRequest) -> (ClaimPlan, bool) {
+        let mut plan = ClaimPlan::default();
+        let goes_on = plan.decide(&row, queue, request);
+        (plan, goes_on)
+    }
+
+    #[test]
+    fn what_a_claim_does_with_a_message_that_waits() {
+        let (row, asked) = (waiting(5), request(NOW));
+        let paused = ChannelQueue { state: ChannelState::Paused, ..queue() };
+        let deferred = ChannelQueue { next_send_at: NOW + 7, ..queue() };
+        let deleted = ChannelQueue { deleted: true, ..queue() };
+        let made_anew = ChannelQueue { cancel_before: 5, ..queue() };
+        let full = ClaimRequest { limit: 0, ..request(NOW) };
+        let rests = ClaimRequest { rest: 30, ..request(NOW) };
+        let table = [
+            // Row, channel, request: the next state, when to look again, whether it holds the messages behind it.
+            (row, queue(), &asked, Some(Sending), None, false),
+            (row, queue(), &rests, Some(Sending), Some(NOW + 30), false),
+            (row, paused, &asked, None, Some(NOW + 500), true),
+            (row, queue(), &full, None, Some(NOW + 500), true),
+            (row, deferred, &asked, None, Some(NOW + 7), true),
+            (OpenRow { run_at: NOW + 9, ..row }, deferred, &asked, None, Some(NOW + 9), true),
+            (OpenRow { run_at: NOW + 900, ..row }, queue(), &asked, None, Some(NOW + 500), true),
+            (OpenRow { expires_at: NOW, ..row }, queue(), &asked, Some(Expired), None, false),
+            (row, deleted, &asked, Some(MessageStatus::Cancelled), None, false),
+            (row, made_anew, &asked, Some(MessageStatus::Cancelled), None, false),
+            (OpenRow { unanswered: true, ..row }, deleted, &asked, Some(Unknown), None, false),
+        ];
+        for (row, queue, request, to, next_at, holds_all) in table {
+            let (plan, goes_on) = decided(row, &queue, request);
+            let found = plan.finished.iter().chain(&plan.sent).map(Transition::to).next();
+            assert_eq!(found, to, "{row:?}, {queue:?}, {request:?}");
+            assert_eq!(plan.wakeup, NextWakeup { next_at, holds_all }, "{row:?}, {queue:?}, {request:?}");
+            assert_eq!(goes_on, !plan.finished.is_empty(), "only behind a message that ended");
+        }
+    }
+
+    #[test]
+    fn what_a_claim_does_with_a_message_that_is_on_its_way() {
+        let row = OpenRow { status: Sending, claimed_until: Some(NOW + 3), ..waiting(5) };
+        let of = |orphans, unanswered| ClaimRequest { orphans, unanswered, ..request(NOW) };
+        let leave = Unanswered::Unknown(None);
+        let held = ClaimRequest { held: vec![5], ..of(Orphans::OfTheDead, leave) };
+        let late = OpenRow { claimed_until: Some(NOW), ..row };
+        let table = [
+            // Row, request: rescued, sent at once, looks behind it, looks again.
+            (row, held, false, false, false, None),
+            (row, of(Orphans::Claimed, leave), false, false, false, Some(NOW + 3)),
+            (late, of(Orphans::Claimed, leave), true, false, true, None),
+            (row, of(Orphans::OfTheDead, leave), true, false, true, None),
+            (row, of(Orphans::NeverSent, leave), true, true, false, None),
+            (row, of(Orphans::OfTheDead, Unanswered::SendAgain), true, true, false, None),
+        ];
+        for (row, request, rescued, sent, goes_on, next_at) in table {
+            let (plan, found) = decided(row, &queue(), &request);
+            assert_eq!((!plan.orphans.is_empty(), plan.sent.is_some(), found), (rescued, sent, goes_on), "{request:?}");
+            assert_eq!(plan.wakeup.next_at, next_at, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_rescued_message_that_is_too_old_may_have_arrived_unless_it_was_never_sent() {
+        let row = OpenRow { status: Sending, expires_at: NOW, ..waiting(5) };
+        for (orphans, end) in [(Orphans::OfTheDead, Unknown), (Orphans::NeverSent, Expired)] {
+            let (plan, _) = decided(row, &queue(), &ClaimRequest { orphans, ..request(NOW) });
+            assert_eq!(plan.finished.iter().map(Transition::to).collect::<Vec<_>>(), [end], "{orphans:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_finishes_so_many_at_once() {
+        let mut plan = ClaimPlan::default();
+        let old = OpenRow { expires_at: NOW, ..waiting(5) };
+        for _ in 0..FINISH_AT_ONCE {
+            assert!(plan.decide(&old, &queue(), &request(NOW)));
+        }
+        assert!(!plan.decide(&old, &queue(), &request(NOW)));
+        assert_eq!((plan.finished.len(), plan.wakeup.next_at), (FINISH_AT_ONCE, Some(NOW)));
+    }
+
+    #[test]
+    fn in_front_of_the_cursor_only_old_messages_end() {
+        let cursor = ScanCursor { before: 6, ..ScanCursor::default() };
+        let old = OpenRow { expires_at: NOW, ..waiting(5) };
+        let table = [(old, true, None), (waiting(5), false, Some(NOW + 500)), (OpenRow { seq: 6, ..old }, false, None)];
+        for (row, ends, next_at) in table {
+            let mut plan = ClaimPlan::default();
+            assert_eq!(plan.in_front(&row, cursor, &queue(), &request(NOW)), ends, "{row:?}");
+            assert_eq!((plan.finished.len(), plan.wakeup.next_at), (usize::from(ends), next_at), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn the_cursor_holds_until_its_time_or_another_limit() {
+        let cursor = ScanCursor { before: 9, until: Some(NOW + 1), latest: 5, per_day: None };
+        let limited = ClaimRequest { new_recipients_per_day: Some(3), ..request(NOW) };
+        assert_eq!(cursor.at(&request(NOW)), cursor);
+        assert_eq!(cursor.at(&request(NOW + 1)), ScanCursor::default());
+        assert_eq!(cursor.at(&limited), ScanCursor { per_day: Some(3), ..ScanCursor::default() });
+    }
+
+    #[test]
+    fn the_cursor_looks_again_for_messages_that_expire_out_of_order() {
+        let mut cursor = ScanCursor::default();
+        cursor.pass(&waiting(5), NOW + 900_000);
+        assert_eq!((cursor.before, cursor.until, cursor.latest), (6, Some(NOW + 900_000), NOW + 500));
+        cursor.pass(&OpenRow { expires_at: NOW + 10, ..waiting(6) }, NOW + 900_000);
+        assert_eq!((cursor.before, cursor.until), (7, Some(NOW + 10 + STRAYS_EXPIRE_WITHIN)));
+        cursor.make_room_for(6);
+        assert_eq!(cursor.before, 6);
+    }
+
+    #[test]
+    fn who_is_paused_by_a_networks_word() {
+        let up = ChannelQueue { connections: 2, cancel_before: 3, ..queue() };
+        let down = ChannelQueue { state: ChannelState::Disconnected, ..up };
+        let table = [
+            (up, 4, Some(2), true),
+            (up, 4, None, true),
+            (up, 4, Some(1), false),
+            (up, 3, Some(2), false),
+            (down, 4, Some(2), false),
+            (ChannelQueue { deleted: true, ..up }, 4, Some(2), false),
+            (ChannelQueue { state: ChannelState::Restricted, ..up }, 4, Some(2), true),
+        ];
+        for (queue, seq, sent_under, pauses) in table {
+            assert_eq!(queue.is_paused_by(seq, sent_under), pauses, "{queue:?}, {seq}, {sent_under:?}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What an outcome makes of a message and of its channel.
+
+use std::collections::HashSet;
+
+use crate::channel::ChannelKey;
+use crate::clock::Millis;
+use crate::message::Seq;
+use crate::status::MessageStatus;
+
+use super::{ChannelQueue, Outcomes, Patch, Position, Settlement, Transition};
+
+/// What outcomes change, in the order in which an engine makes the changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settled<'a> {
+    /// One for each message, of those that are `SENDING`.
+    pub transitions: Vec<Transition<'a>>,
+    /// What the outcomes say of the channel. It holds also where a receipt moved the message meanwhile.
+    pub effects: Vec<(Seq, ChannelEffect<'a>)>,
+    /// Messages that have a name on the network from now on: receipts that came under it before are theirs.
+    pub named: Vec<(Seq, &'a str)>,
+    /// The channel sends nothing before this time.
+    pub defer_until: Option<Millis>,
+}
+
+/// What the outcome of a message says of its channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelEffect<'a> {
+    /// The network takes nothing from the channel until a person has done something.
+    Pause {
+        /// Why.
+        reason: &'a str,
+    },
+    /// The network lets the channel open no chats, and the message's recipient is a new one.
+    BlockNewChats {
+        /// Until when.
+        until: Millis,
+        /// Why.
+        reason: &'a str,
+    },
+    /// Nothing is sent to the message's recipient before this time, on a channel that is one queue. It holds only where the
+    /// message is queued again.
+    DeferRecipient {
+        /// Until when.
+        until: Millis,
+    },
+    /// The message's recipient is known from now on.
+    OpenChat {
+        /// As the network knows the recipient.
+        account: Option<&'a str>,
+    },
+}
+
+/// What these outcomes change.
+pub fn settle<'a>(outcomes: &'a Outcomes, queue: &ChannelQueue) -> Settled<'a> {
+    let mut settled = Settled { defer_until: outcomes.rest_until, ..Settled::default() };
+    // One message has one outcome at a time: a second one comes too late.
+    let mut seen = HashSet::new();
+    for (seq, settlement) in &outcomes.settled {
+        if seen.insert(*seq) {
+            settled.transitions.extend(transition(outcomes.channel, *seq, settlement, outcomes.now));
+        }
+        if let Settlement::Sent { remote_id: Some(remote_id), .. } = settlement {
+            settled.named.push((*seq, remote_id.as_str()));
+        }
+        // The troubles of a channel that was deleted since are none of the channel in its place.
+        if queue.is_former(*seq) {
+            continue;
+        }
+        settled.defer_until = settled.defer_until.max(settlement.holds_channel());
+        settled.effects.extend(effect(settlement, queue).map(|effect| (*seq, effect)));
+    }
+    settled
+}
+
+fn transition(channel: ChannelKey, seq: Seq, settlement: &Settlement, now: Millis) -> Option<Transition<'_>> {
+    let none = Patch::default();
+    let (to, patch) = match settlement {
+        Settlement::Sent { account, remote_id, card } => {
+            let (account, remote_id) = (account.as_deref(), remote_id.as_deref());
+            (MessageStatus::Sent, Patch { account, remote_id, card: card.as_ref(), ..none })
+        }
+        Settlement::Failed { code, message } => (MessageStatus::Failed, Patch { error: Some((code, message)), ..none }),
+        Settlement::Retry { run_at } => (MessageStatus::Queued, Patch { run_at: Some(*run_at), failed: true, ..none }),
+        Settlement::RetryUnanswered { run_at } => {
+            (MessageStatus::Queued, Patch { run_at: Some(*run_at), failed: true, unanswered: true, ..none })
+        }
+        Settlement::Interrupted { run_at } => {
+            (MessageStatus::Queued, Patch { run_at: Some(*run_at), unanswered: true, ..none })
+        }
+        Settlement::HoldRecipient { until, .. } => {
+            (MessageStatus::Queued, Patch { run_at: Some(*until), throttled: true, ..none })
+        }
+        Settlement::ChatRefused { .. } | Settlement::HoldChannel { .. } | Settlement::PauseChannel { .. } => {
+            (MessageStatus::Queued, none)
+        }
+        Settlement::Unknown { resend_at, .. } => (MessageStatus::Unknown, Patch { resend_at: *resend_at, ..none }),
+    };
+    Position::sending(channel, seq).moves_to(to, now, patch)
+}
+
+fn effect<'a>(settlement: &'a Settlement, queue: &ChannelQueue) -> Option<ChannelEffect<'a>> {
+    match settlement {
+        Settlement::PauseChannel { reason } => Some(ChannelEffect::Pause { reason }),
+        Settlement::ChatRefused { until, reason } => Some(ChannelEffect::BlockNewChats { until: *until, reason }),
+        // None that stands behind this one may pass it.
+        Settlement::HoldRecipient { until, .. } if queue.opens_chats => {
+            Some(ChannelEffect::DeferRecipient { until: *until })
+        }
+        Settlement::Sent { account, .. } if queue.opens_chats && !queue.deleted => {
+            Some(ChannelEffect::OpenChat { account: account.as_deref() })
+        }
+        Settlement::Sent { .. }
+        | Settlement::Failed { .. }
+        | Settlement::Retry { .. }
+        | Settlement::RetryUnanswered { .. }
+        | Settlement::Interrupted { .. }
+        | Settlement::HoldRecipient { .. }
+        | Settlement::HoldChannel { .. }
+        | Settlement::Unknown { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{ChannelState, ChannelType};
+    use crate::message::CardAccount;
+    use crate::queue::SentCard;
+
+    const NOW: Millis = 1_000;
+
+    fn queue() -> ChannelQueue {
+        ChannelQueue::of(ChannelType::WhatsAppWeb, ChannelState::Connected)
+    }
+
+    fn outcomes(settled: Vec<(Seq, Settlement)>) -> Outcomes {
+        Outcomes { channel: 3, epoch: 0, settled, rest_until: None, now: NOW }
+    }
+
+    fn sent() -> Settlement {
+        Settlement::Sent { account: None, remote_id: None, card: None }
+    }
+
+    fn why() -> String {
+        "why".to_owned()
+    }
+
+    #[test]
+    fn what_each_outcome_makes_of_its_message() {
+        let none = Patch::default;
+        let run_at = || Patch { run_at: Some(5), ..none() };
+        let card = SentCard { card: "c".to_owned(), account: CardAccount { digits: "55".to_owned(), known: true } };
+        let full = Settlement::Sent {
+            account: Some("55".to_owned()),
+            remote_id: Some("wamid.1".parse().expect("an id")),
+            card: Some(card.clone()),
+        };
+        let noted = Patch { account: Some("55"), remote_id: Some("wamid.1"), card: Some(&card), ..none() };
+        let failed = Settlement::Failed { code: "1".to_owned(), message: "x".to_owned() };
+        let unknown = Settlement::Unknown { resend_at: Some(5), hold: Some(6) };
+        let (queued, unanswered) = (MessageStatus::Queued, true);
+        let table = [
+            (sent(), MessageStatus::Sent, none()),
+            (full, MessageStatus::Sent, noted),
+            (failed, MessageStatus::Failed, Patch { error: Some(("1", "x")), ..none() }),
+            (unknown, MessageStatus::Unknown, Patch { resend_at: Some(5), ..none() }),
+            (Settlement::Retry { run_at: 5 }, queued, Patch { failed: true, ..run_at() }),
+            (Settlement::RetryUnanswered { run_at: 5 }, queued, Patch { failed: true, unanswered, ..run_at() }),
+            (Settlement::Interrupted { run_at: 5 }, queued, Patch { unanswered, ..run_at() }),
+            (Settlement::HoldRecipient { until: 5, hold: None }, queued, Patch { throttled: true, ..run_at() }),
+            (Settlement::HoldChannel { until: 5 }, queued, none()),
+            (Settlement::PauseChannel { reason: why() }, queued, none()),
+            (Settlement::ChatRefused { until: 5, reason: why() }, queued, none()),
+        ];
+        for (settlement, to, patch) in table {
+            let outcomes = outcomes(vec![(9, settlement)]);
+            let settled = settle(&outcomes, &queue());
+            let expected = Position::sending(3, 9).moves_to(to, NOW, patch).expect("legal");
+            assert_eq!(settled.transitions, [expected], "{outcomes:?}");
+            let named = settled.transitions[0].patch().remote_id.map(|id| (9, id));
+            assert_eq!(settled.named, Vec::from_iter(named), "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn what_each_outcome_says_of_its_channel() {
+        let table = [
+            // The outcome: until when the channel waits, what else becomes of it.
+            (sent(), None, Some(ChannelEffect::OpenChat { account: None })),
+            (Settlement::Failed { code: "1".to_owned(), message: "x".to_owned() }, None, None),
+            (Settlement::Retry { run_at: 5 }, None, None),
+            (Settlement::RetryUnanswered { run_at: 5 }, None, None),
+            (Settlement::Interrupted { run_at: 5 }, None, None),
+            (
+                Settlement::HoldRecipient { until: 5, hold: Some(4) },
+                Some(4),
+                Some(ChannelEffect::DeferRecipient { until: 5 }),
+            ),
+            (Settlement::HoldChannel { until: 5 }, Some(5), None),
+            (Settlement::PauseChannel { reason: why() }, None, Some(ChannelEffect::Pause { reason: "why" })),
+            (
+                Settlement::ChatRefused { until: 5, reason: why() },
+                None,
+                Some(ChannelEffect::BlockNewChats { until: 5, reason: "why" }),
+            ),
+            (Settlement::Unknown { resend_at: Some(5), hold: Some(6) }, Some(6), None),
+        ];
+        for (settlement, defer_until, effect) in table {
+            let outcomes = outcomes(vec![(9, settlement)]);
+            let settled = settle(&outcomes, &queue());
+            assert_eq!(settled.defer_until, defer_until, "{outcomes:?}");
+            assert_eq!(settled.effects, Vec::from_iter(effect.map(|effect| (9, effect))), "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn the_latest_time_defers_the_channel() {
+        let hold = |until| Settlement::HoldChannel { until };
+        let outcomes = Outcomes { rest_until: Some(4), ..outcomes(vec![(1, hold(3)), (2, hold(7)), (3, sent())]) };
+        assert_eq!(settle(&outcomes, &queue()).defer_until, Some(7));
+    }
+
+    #[test]
+    fn of_two_outcomes_of_a_message_the_second_one_comes_too_late() {
+        let outcomes = outcomes(vec![(1, sent()), (1, Settlement::Retry { run_at: 5 })]);
+        let transitions = settle(&outcomes, &queue()).transitions;
+        assert_eq!(transitions.iter().map(Transition::to).collect::<Vec<_>>(), [MessageStatus::Sent]);
+    }
+
+    #[test]
+    fn a_message_of_the_deleted_channel_says_nothing_of_the_one_in_its_place() {
+        let made_anew = ChannelQueue { cancel_before: 1, ..queue() };
+        let trouble = [
+            Settlement::HoldChannel { until: 5 },
+            Settlement::PauseChannel { reason: "why".to_owned() },
+            Settlement::ChatRefused { until: 5, reason: "why".to_owned() },
+            Settlement::HoldRecipient { until: 5, hold: Some(5) },
+            sent(),
+        ];
+        for settlement in trouble {
+            let outcomes = outcomes(vec![(1, settlement.clone()), (2, settlement)]);
+            let settled = settle(&outcomes, &made_anew);
+            assert_eq!(settled.transitions.len(), 2, "both messages move");
+            assert!(settled.effects.iter().all(|(seq, _)| *seq == 2), "{settled:?}");
+            let former = Outcomes { settled: outcomes.settled[..1].to_vec(), ..outcomes.clone() };
+            let settled = settle(&former, &made_anew);
+            assert_eq!((settled.effects, settled.defer_until), (Vec::new(), None));
+        }
+    }
+
+    #[test]
+    fn a_deleted_channel_and_one_that_opens_no_chats_note_none() {
+        let hold = Settlement::HoldRecipient { until: 5, hold: None };
+        let deleted = ChannelQueue { deleted: true, ..queue() };
+        let other = ChannelQueue::of(ChannelType::CloudApi, ChannelState::Connected);
+        for queue in [deleted, other] {
+            assert_eq!(settle(&outcomes(vec![(1, sent())]), &queue).effects, []);
+        }
+        // Where each recipient has a queue, the message itself holds it.
+        assert_eq!(settle(&outcomes(vec![(1, hold)]), &other).effects, []);
+    }
+}

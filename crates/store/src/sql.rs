@@ -1,0 +1,91 @@
+//! What the SQL of both engines has in common. The numbers of states come from [`MessageStatus`]; literals stand only in the
+//! predicates of the partial indexes, which a planner compares as they are written.
+
+use recado_domain::status::MessageStatus;
+
+/// The message is in its channel's queue.
+pub(super) const OPEN: &str = "status <= 1";
+/// The message has left its channel's queue.
+pub(super) const PAST: &str = "status > 1";
+/// A receipt may move the message.
+pub(super) const IN_NETWORK: &str = "status between 1 and 4";
+/// The message waits.
+pub(super) const QUEUED: &str = "status = 0";
+/// Somebody has the message in flight.
+pub(super) const SENDING: &str = "status = 1";
+
+/// The column that keeps when a state was reached.
+pub(super) fn reached_column(status: MessageStatus) -> &'static str {
+    match status {
+        MessageStatus::Queued => "queued_at",
+        MessageStatus::Sending => "sending_at",
+        MessageStatus::Sent => "sent_at",
+        MessageStatus::Delivered => "delivered_at",
+        MessageStatus::Unknown => "unknown_at",
+        MessageStatus::Read => "read_at",
+        MessageStatus::Failed => "failed_at",
+        MessageStatus::Expired => "expired_at",
+        MessageStatus::Cancelled => "cancelled_at",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use MessageStatus::{Queued, Sending, Unknown};
+
+    #[test]
+    fn predicates_of_indexes_name_the_states_that_they_mean() {
+        let [queued, sending, unknown] = [Queued, Sending, Unknown].map(MessageStatus::number);
+        assert_eq!(OPEN, format!("status <= {sending}"));
+        assert_eq!(PAST, format!("status > {sending}"));
+        assert_eq!(IN_NETWORK, format!("status between {sending} and {unknown}"));
+        assert_eq!(QUEUED, format!("status = {queued}"));
+        assert_eq!(SENDING, format!("status = {sending}"));
+    }
+
+    /// A number of a state in a statement would have to be changed with the states, and nobody would find it.
+    #[test]
+    fn no_other_statement_names_a_state_by_a_number() {
+        let (mut folders, mut found) = (vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")], Vec::new());
+        let mut files = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("src/sql.rs") {
+                    files += 1;
+                    let text = std::fs::read_to_string(&path).expect("a text");
+                    let lines = text.lines().enumerate().filter(|(_, line)| compares_a_status(line));
+                    found.extend(lines.map(|(n, line)| format!("{}:{}: {line}", path.display(), n + 1)));
+                }
+            }
+        }
+        assert!(files > 50, "the sources are not where they were");
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    /// Whether a line has `status`, perhaps `+ 0`, an operator of SQL, and a digit behind it.
+    fn compares_a_status(line: &str) -> bool {
+        line.match_indices("status").any(|(at, name)| {
+            let rest = line[at + name.len()..].trim_start();
+            let rest = rest.strip_prefix("+ 0").unwrap_or(rest).trim_start();
+            let operators = ["=", "<>", "<=", ">=", "<", ">", "in (", "between"];
+            let operand = operators.iter().find_map(|operator| rest.strip_prefix(operator)).map(str::trim_start);
+            operand.is_some_and(|operand| operand.starts_with(|c: char| c.is_ascii_digit()))
+        })
+    }
+
+    #[test]
+    fn what_compares_a_status() {
+        for line in ["status = 0", "m.status + 0 = 1", "status between 1 and 4", "set status = 8,", "status <> 3"] {
+            assert!(compares_a_status(line), "{line}");
+        }
+        for line in ["status = $3", "status = ?2", "m.status = s.status", "let status = row.get(3)"] {
+            assert!(!compares_a_status(line), "{line}");
+        }
+    }
+}

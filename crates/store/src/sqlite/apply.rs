@@ -1,0 +1,155 @@
+//! The only statement that changes messages' states.
+
+use std::sync::LazyLock;
+
+use recado_domain::channel::{ChannelKey, Ordering};
+use recado_domain::ids::MessageId;
+use recado_domain::message::Seq;
+use recado_domain::queue::{Claimed, Patch, Transition};
+use recado_domain::status::MessageStatus;
+use rusqlite::{Statement, params};
+
+use super::{Known, Writing, recipients};
+use crate::sql::reached_column;
+
+/// The values of [`UPDATE`] before the times at which states were reached.
+const VALUES: usize = 21;
+
+static UPDATE: LazyLock<String> = LazyLock::new(|| {
+    // The first time that a state was reached stands.
+    let reached = MessageStatus::ALL.map(|status| {
+        let (column, value) = (reached_column(status), VALUES + 1 + usize::from(status.number()));
+        format!("{column} = coalesce({column}, ?{value})")
+    });
+    format!(
+        "update messages
+         set status = ?4, {}, claimed_until = ?5, connection = coalesce(?6, connection),
+             account = coalesce(account, ?7), remote_id = coalesce(?8, remote_id), card = coalesce(?9, card),
+             card_account = coalesce(?10, card_account), card_account_known = coalesce(?11, card_account_known),
+             error_code = ?12, error_message = ?13, resend_at = iif(resent, null, ?14), run_at = coalesce(?15, run_at),
+             attempts = attempts + ?16, failures = failures + ?17, recipient_holds = recipient_holds + ?18,
+             unanswered = unanswered or ?19, resent = resent or ?20,
+             -- One that comes back stands behind the others until it is given its place.
+             head = iif(?21, min(head, 0), head)
+         where seq = ?1 and channel_key = ?2 and status = ?3",
+        reached.join(", ")
+    )
+});
+
+static SEND: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} returning id, network_id, recipient, payload, card, scenario, attempts, failures,
+                      iif(card_account_known, card_account, null), recipient_holds, resent, unanswered",
+        &*UPDATE
+    )
+});
+
+fn bind(statement: &mut Statement<'_>, transition: &Transition<'_>) -> rusqlite::Result<()> {
+    let patch = transition.patch();
+    let (code, message) = patch.error.unzip();
+    let account = patch.card.map(|sent| &sent.account);
+    let values: [&dyn rusqlite::ToSql; VALUES] = [
+        &transition.seq(),
+        &transition.channel(),
+        &transition.from().number(),
+        &transition.to().number(),
+        &patch.claimed_until,
+        &patch.connection,
+        &patch.account,
+        &patch.remote_id,
+        &patch.card.map(|sent| &sent.card),
+        &account.map(|account| &account.digits),
+        &account.map(|account| account.known),
+        &code,
+        &message,
+        &patch.resend_at,
+        &patch.run_at,
+        &patch.attempts,
+        &patch.failed,
+        &patch.throttled,
+        &patch.unanswered,
+        &patch.resent,
+        &transition.comes_back(),
+    ];
+    for (place, value) in (1..).zip(values) {
+        statement.raw_bind_parameter(place, value)?;
+    }
+    for (place, status) in (VALUES + 1..).zip(MessageStatus::ALL) {
+        statement.raw_bind_parameter(place, transition.reached(status))?;
+    }
+    Ok(())
+}
+
+/// Makes a transition; `false` where the message is in another state.
+pub(super) fn apply(writing: &mut Writing, transition: &Transition<'_>) -> rusqlite::Result<bool> {
+    let mut statement = writing.connection.prepare_cached(&UPDATE)?;
+    bind(&mut statement, transition)?;
+    let changed = statement.raw_execute()? == 1;
+    drop(statement);
+    if changed {
+        index(writing, transition)?;
+    }
+    Ok(changed)
+}
+
+/// Makes these transitions.
+pub(super) fn apply_all<'a>(
+    writing: &mut Writing,
+    transitions: impl IntoIterator<Item = Transition<'a>>,
+) -> rusqlite::Result<()> {
+    transitions.into_iter().try_for_each(|transition| apply(writing, &transition).map(drop))
+}
+
+/// Makes the transition of a message that is to be sent.
+pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::Result<Claimed> {
+    let mut statement = writing.connection.prepare_cached(&SEND)?;
+    bind(&mut statement, transition)?;
+    let mut rows = statement.raw_query();
+    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    Ok(Claimed {
+        seq: transition.seq(),
+        id: MessageId::from_bytes(row.get(0)?),
+        network_id: row.get(1)?,
+        recipient: row.get(2)?,
+        payload: row.get(3)?,
+        card: row.get(4)?,
+        scenario: row.get(5)?,
+        attempts: row.get(6)?,
+        failures: row.get(7)?,
+        card_account: row.get(8)?,
+        recipient_holds: row.get(9)?,
+        resent: row.get(10)?,
+        unanswered: row.get(11)?,
+    })
+}
+
+/// Brings what is derived from messages' states up to date.
+fn index(writing: &mut Writing, transition: &Transition<'_>) -> rusqlite::Result<()> {
+    let (channel, seq) = (transition.channel(), transition.seq());
+    let Some(Known { queue, open }) = writing.queues.get_mut(&channel) else { return Ok(()) };
+    if !queue.is_former(seq) {
+        *open = open.saturating_add_signed(transition.backlog_change().into());
+    }
+    if queue.ordering == Ordering::Recipient && transition.changes_heads() {
+        recipients::elect_head(writing, channel, seq)?;
+    }
+    Ok(())
+}
+
+/// Keeps what an acknowledgement adds to a message that a receipt has moved on before it.
+pub(super) fn note(writing: &Writing, transition: &Transition<'_>) -> rusqlite::Result<()> {
+    let Patch { account, remote_id, card, .. } = transition.patch();
+    if account.is_none() && remote_id.is_none() && card.is_none() {
+        return Ok(());
+    }
+    let sql = "update messages
+               set account = coalesce(account, ?3), remote_id = coalesce(?4, remote_id), card = coalesce(?5, card),
+                   card_account = coalesce(?6, card_account), card_account_known = coalesce(?7, card_account_known)
+               where seq = ?1 and channel_key = ?2";
+    let (seq, channel): (Seq, ChannelKey) = (transition.seq(), transition.channel());
+    let its = card.map(|sent| &sent.account);
+    let (digits, known) = (its.map(|account| &account.digits), its.map(|account| account.known));
+    let card = card.map(|sent| &sent.card);
+    writing.connection.prepare_cached(sql)?.execute(params![seq, channel, account, remote_id, card, digits, known])?;
+    Ok(())
+}
