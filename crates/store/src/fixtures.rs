@@ -31,6 +31,14 @@ pub trait Engine: Send + Sync {
     async fn open(&self) -> Arc<dyn Store>;
 }
 
+/// A place that the test looks into as well.
+#[async_trait]
+impl<E: Engine> Engine for Arc<E> {
+    async fn open(&self) -> Arc<dyn Store> {
+        (**self).open().await
+    }
+}
+
 /// A file in a directory that goes with the test.
 pub struct SqliteFile(TempDir);
 

@@ -21,6 +21,8 @@ pub mod sealed;
 mod sql;
 pub mod sqlite;
 pub mod sqlkit;
+#[cfg(test)]
+mod transitions;
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ const RECIPIENTS: [&str; 3] = ["551", "552", "553"];
 const BACKLOG_CAP: usize = 9;
 
 #[derive(Debug, Clone)]
-enum Op {
+pub(super) enum Op {
     Enqueue { channel: usize, recipient: usize, lives: Millis, key: Option<u8> },
     Claim { channel: usize, limit: usize, rest: Millis, answered: bool },
     Settle { pick: usize, how: How },
@@ -36,7 +36,7 @@ enum Op {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum How {
+pub(super) enum How {
     Sent,
     Failed,
     /// The answer was lost, or the network refused for now.
@@ -59,7 +59,7 @@ impl How {
     }
 }
 
-fn ops() -> impl Strategy<Value = Vec<Op>> {
+pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let channel = 0..3_usize;
     let pick = any::<prop::sample::Index>().prop_map(|index| index.index(1 << 16));
     let how = prop_oneof![
@@ -91,7 +91,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// What a channel's provider is like.
-fn rules() -> impl Strategy<Value = Vec<Rule>> {
+pub(super) fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let kind = prop_oneof![Just(ChannelType::Sandbox), Just(ChannelType::CloudApi)];
     let unanswered = prop_oneof![Just(Unanswered::SendAgain), Just(LEAVE), Just(Unanswered::Unknown(Some(700)))];
     let pacing = prop::option::of((1..4_u32, 1..900_u64));
@@ -106,7 +106,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Rule {
+pub(super) struct Rule {
     kind: ChannelType,
     unanswered: Unanswered,
     pacing: Option<RecipientPacing>,
@@ -514,14 +514,21 @@ impl World {
     }
 }
 
-fn config(cases: u32) -> ProptestConfig {
+pub(super) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 3_000, ..ProptestConfig::default() }
 }
 
-fn keeps_its_promises(engine: impl Engine + 'static, rules: &[Rule], ops: Vec<Op>) {
+/// Does these things on a store of this engine. `prepare` is run when its tables are there.
+pub(super) fn keeps_its_promises(
+    engine: impl Engine + 'static,
+    rules: &[Rule],
+    ops: Vec<Op>,
+    prepare: impl AsyncFnOnce(),
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut world = World::new(engine, rules).await;
+        prepare().await;
         for op in ops {
             world.step(op).await;
         }
@@ -535,7 +542,7 @@ proptest! {
 
     #[test]
     fn the_queue_keeps_its_promises(rules in rules(), ops in ops()) {
-        keeps_its_promises(SqliteFile::new(), &rules, ops);
+        keeps_its_promises(SqliteFile::new(), &rules, ops, async || {});
     }
 }
 
@@ -544,6 +551,6 @@ proptest! {
 
     #[test]
     fn the_shared_queue_keeps_its_promises(rules in rules(), ops in ops()) {
-        keeps_its_promises(PgDatabase::new(), &rules, ops);
+        keeps_its_promises(PgDatabase::new(), &rules, ops, async || {});
     }
 }

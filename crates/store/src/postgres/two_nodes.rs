@@ -19,20 +19,10 @@ use crate::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request
 use crate::nodes::{ClusterStore, NewNode, NodeId};
 use crate::{Store, StoreError};
 
-/// A database that the test looks into as well.
-struct Shared(Arc<PgDatabase>);
-
-#[async_trait::async_trait]
-impl Engine for Shared {
-    async fn open(&self) -> Arc<dyn Store> {
-        self.0.open().await
-    }
-}
-
 /// A node with the tests' rows, another one, and their database.
 async fn nodes() -> (Ground, Arc<dyn Store>, Arc<PgDatabase>) {
     let database = Arc::new(PgDatabase::new());
-    let ground = Ground::on(Shared(database.clone())).await;
+    let ground = Ground::on(database.clone()).await;
     let other = database.open().await;
     (ground, other, database)
 }
