@@ -31,7 +31,7 @@ pub(super) fn reached_column(status: MessageStatus) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
     use MessageStatus::{Queued, Sending, Unknown};
@@ -46,26 +46,45 @@ mod tests {
         assert_eq!(SENDING, format!("status = {sending}"));
     }
 
-    /// A number of a state in a statement would have to be changed with the states, and nobody would find it.
-    #[test]
-    fn no_other_statement_names_a_state_by_a_number() {
-        let (mut folders, mut found) = (vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")], Vec::new());
-        let mut files = 0;
+    /// The files below a folder of the sources, with their texts.
+    fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder)];
+        let mut files = Vec::new();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).expect("a folder") {
                 let path = entry.expect("an entry").path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if !path.ends_with("src/sql.rs") {
-                    files += 1;
+                } else {
                     let text = std::fs::read_to_string(&path).expect("a text");
-                    let lines = text.lines().enumerate().filter(|(_, line)| compares_a_status(line));
-                    found.extend(lines.map(|(n, line)| format!("{}:{}: {line}", path.display(), n + 1)));
+                    files.push((path, text));
                 }
             }
         }
-        assert!(files > 50, "the sources are not where they were");
-        assert_eq!(found, Vec::<String>::new());
+        files
+    }
+
+    /// A number of a state in a statement would have to be changed with the states, and nobody would find it.
+    #[test]
+    fn no_other_statement_names_a_state_by_a_number() {
+        let files = sources("");
+        assert!(files.len() > 50, "the sources are not where they were");
+        for (path, text) in files.iter().filter(|(path, _)| !path.ends_with("src/sql.rs")) {
+            let found: Vec<_> = text.lines().filter(|line| compares_a_status(line)).collect();
+            assert_eq!(found, Vec::<&str>::new(), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn one_statement_of_each_engine_changes_states_of_messages_and_one_those_of_channels() {
+        for (engine, of_messages) in [("sqlite", "set status = "), ("postgres", "changes.set(\"status\"")] {
+            let files = sources(engine);
+            for (statement, only) in [(of_messages, "apply.rs"), ("set state = ", "channels.rs")] {
+                let found = files.iter().flat_map(|(path, text)| text.matches(statement).map(move |_| path));
+                let found: Vec<_> = found.filter(|path| !path.ends_with("tests.rs")).collect();
+                assert!(found.len() == 1 && found[0].ends_with(only), "{engine}, {statement}: {found:?}");
+            }
+        }
     }
 
     /// Whether a line has `status`, perhaps `+ 0`, an operator of SQL, and a digit behind it.

@@ -68,6 +68,11 @@ impl ChannelQueue {
         self.deleted || self.is_former(seq)
     }
 
+    /// Whether its network can restrict it: in any other state there is no session that could be restricted.
+    pub fn can_be_restricted(&self) -> bool {
+        !self.deleted && (self.state == ChannelState::Connected || self.state.keeps_restriction())
+    }
+
     /// Whether a network's word on a message pauses the channel: not where the message is of the deleted channel before
     /// it, nor where a person has connected the channel since the message was sent. `None`: sent before that was counted.
     pub fn is_paused_by(&self, seq: Seq, sent_under: Option<i64>) -> bool {
@@ -425,6 +430,17 @@ mod tests {
         assert_eq!((cursor.before, cursor.until), (7, Some(NOW + 10 + STRAYS_EXPIRE_WITHIN)));
         cursor.make_room_for(6);
         assert_eq!(cursor.before, 6);
+    }
+
+    #[test]
+    fn what_its_network_can_restrict() {
+        use ChannelState::{Connected, Connecting, Disconnected, Paused, Restricted};
+        let restrictable = [Connected, Connecting, Disconnected, Paused, Restricted];
+        for state in ChannelState::ALL {
+            let up = ChannelQueue { state, ..queue() };
+            assert_eq!(up.can_be_restricted(), restrictable.contains(&state), "{state:?}");
+            assert!(!ChannelQueue { deleted: true, ..up }.can_be_restricted(), "{state:?}");
+        }
     }
 
     #[test]

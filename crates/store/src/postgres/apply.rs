@@ -36,33 +36,46 @@ pub(super) async fn update(db: Db<'_>, transitions: &[Transition<'_>], returning
     changes.column("seq", Transition::seq);
     changes.column("channel_key", Transition::channel);
     changes.column("expected", |transition| number(transition.from()));
-    changes.set("status", "s.status", |transition| Some(number(transition.to())));
+    changes.set("status", NEW, |transition| Some(number(transition.to())));
     for status in MessageStatus::ALL {
-        // The first time stands.
-        changes.first(reached_column(status), |transition| transition.reached(status));
+        changes.set(reached_column(status), FIRST, |transition| transition.reached(status));
     }
-    changes.first("account", |transition| transition.patch().account);
-    changes.latest("remote_id", |transition| transition.patch().remote_id);
-    changes.latest("card", |transition| transition.patch().card.map(|sent| sent.card.as_str()));
-    changes.latest("card_account", |transition| transition.patch().card.map(|sent| sent.account.digits.as_str()));
-    changes.latest("card_account_known", |transition| transition.patch().card.map(|sent| sent.account.known));
-    changes.latest("run_at", |transition| transition.patch().run_at);
-    changes.latest("connection", |transition| transition.patch().connection);
-    changes.or_null("claimed_until", "s.claimed_until", |transition| transition.patch().claimed_until);
-    changes.or_null("error_code", "s.error_code", |transition| transition.patch().error.map(|(code, _)| code));
-    changes.or_null("error_message", "s.error_message", |transition| transition.patch().error.map(|(_, text)| text));
-    let resend_at = "case when m.resent then null else s.resend_at end";
-    changes.or_null("resend_at", resend_at, |transition| transition.patch().resend_at);
-    changes.sum("attempts", |transition| transition.patch().attempts);
-    changes.sum("failures", |transition| transition.patch().failed.into());
-    changes.sum("recipient_holds", |transition| transition.patch().throttled.into());
-    changes.flag("unanswered", |transition| transition.patch().unanswered);
-    changes.flag("resent", |transition| transition.patch().resent);
-    // One that comes back stands behind the others until it is given its place.
-    let head = "case when s.head and m.head is not null then 0 else m.head end";
-    changes.set("head", head, |transition| transition.comes_back().then_some(true));
+    changes.set("account", FIRST, |transition| transition.patch().account);
+    changes.set("remote_id", LATEST, |transition| transition.patch().remote_id);
+    changes.set("card", LATEST, |transition| transition.patch().card.map(|sent| sent.card.as_str()));
+    changes.set("card_account", LATEST, |transition| transition.patch().card.map(|sent| sent.account.digits.as_str()));
+    changes.set("card_account_known", LATEST, |transition| transition.patch().card.map(|sent| sent.account.known));
+    changes.set("run_at", LATEST, |transition| transition.patch().run_at);
+    changes.set("connection", LATEST, |transition| transition.patch().connection);
+    changes.set("claimed_until", NEW, |transition| transition.patch().claimed_until);
+    changes.set("error_code", NEW, |transition| transition.patch().error.map(|(code, _)| code));
+    changes.set("error_message", NEW, |transition| transition.patch().error.map(|(_, message)| message));
+    changes.set("resend_at", ONCE, |transition| transition.patch().resend_at);
+    changes.set("attempts", SUM, |transition| Some(transition.patch().attempts).filter(|more| *more != 0));
+    changes.set("failures", SUM, |transition| transition.patch().failed.then_some(1));
+    changes.set("recipient_holds", SUM, |transition| transition.patch().throttled.then_some(1));
+    changes.set("unanswered", EVER, |transition| transition.patch().unanswered.then_some(true));
+    changes.set("resent", EVER, |transition| transition.patch().resent.then_some(true));
+    changes.set("head", BEHIND, |transition| transition.comes_back().then_some(0_i16));
     changes.run(db, returning).await
 }
+
+// How a column `#` of a message `m` is set from a row `s`.
+const NEW: &str = "s.#";
+/// The first value stands.
+const FIRST: &str = "coalesce(m.#, s.#)";
+/// The latest value stands.
+const LATEST: &str = "coalesce(s.#, m.#)";
+const SUM: &str = "m.# + coalesce(s.#, 0)";
+const EVER: &str = "m.# or coalesce(s.#, false)";
+/// A message that was queued again once is not queued again twice.
+const ONCE: &str = "case when m.resent then null else s.# end";
+/// One that comes back stands behind the others of its recipient until it is given its place; where a channel is one queue
+/// there are no places.
+const BEHIND: &str = "case when m.# is null then null else coalesce(s.#, m.#) end";
+
+/// Columns that a transition clears where it has no value for them.
+const CLEARED: [&str; 4] = ["claimed_until", "error_code", "error_message", "resend_at"];
 
 /// The columns of the statement that changes messages.
 #[derive(Default)]
@@ -75,7 +88,7 @@ struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// Values that are not set.
+    /// Values of the rows.
     fn column<T>(&mut self, name: &'static str, value: impl Fn(&'a Transition<'a>) -> T)
     where
         T: 'a,
@@ -87,57 +100,17 @@ impl<'a> Changes<'a> {
     }
 
     /// Sets a column, where a transition has a value for it.
-    fn set<T>(&mut self, name: &'static str, to: &str, value: impl Fn(&'a Transition<'a>) -> Option<T>)
+    fn set<T>(&mut self, name: &'static str, how: &str, value: impl Fn(&'a Transition<'a>) -> Option<T>)
     where
         T: 'a,
         Vec<Option<T>>: Typed + Send,
     {
         if self.transitions.iter().any(|transition| value(transition).is_some()) {
-            self.set.push(format!("{name} = {to}"));
+            self.set.push(format!("{name} = {}", how.replace('#', name)));
             self.column(name, value);
-        }
-    }
-
-    /// The first value stands.
-    fn first<T>(&mut self, name: &'static str, value: impl Fn(&'a Transition<'a>) -> Option<T>)
-    where
-        T: 'a,
-        Vec<Option<T>>: Typed + Send,
-    {
-        self.set(name, &format!("coalesce(m.{name}, s.{name})"), value);
-    }
-
-    /// The latest value stands.
-    fn latest<T>(&mut self, name: &'static str, value: impl Fn(&'a Transition<'a>) -> Option<T>)
-    where
-        T: 'a,
-        Vec<Option<T>>: Typed + Send,
-    {
-        self.set(name, &format!("coalesce(s.{name}, m.{name})"), value);
-    }
-
-    /// Sets a column in any case, to null where no transition has a value for it.
-    fn or_null<T>(&mut self, name: &'static str, to: &str, value: impl Fn(&'a Transition<'a>) -> Option<T>)
-    where
-        T: 'a,
-        Vec<Option<T>>: Typed + Send,
-    {
-        let columns = self.names.len();
-        self.set(name, to, value);
-        if self.names.len() == columns {
+        } else if CLEARED.contains(&name) {
             self.set.push(format!("{name} = null"));
         }
-    }
-
-    fn sum(&mut self, name: &'static str, value: impl Fn(&'a Transition<'a>) -> i32) {
-        let to = format!("m.{name} + coalesce(s.{name}, 0)");
-        self.set(name, &to, |transition| Some(value(transition)).filter(|value| *value != 0));
-    }
-
-    fn flag(&mut self, name: &'static str, value: impl Fn(&'a Transition<'a>) -> bool) {
-        self.set(name, &format!("m.{name} or coalesce(s.{name}, false)"), |transition| {
-            value(transition).then_some(true)
-        });
     }
 
     async fn run(self, db: Db<'_>, returning: &str) -> Done<Vec<Row>> {

@@ -161,18 +161,17 @@ pub(super) async fn move_held(
 }
 
 /// Lets a channel open no chats until then, unless a later time stands.
-pub(super) async fn restrict(db: Db<'_>, key: ChannelKey, until: Millis, reason: &str, now: Millis) -> Done<bool> {
-    let Some((None, state)) = lock(db, key).await? else { return Ok(false) };
-    // In any other state there is no line that the network could restrict.
-    if state != ChannelState::Connected && !state.keeps_restriction() {
+pub(super) async fn restrict(db: Db<'_>, locked: &mut Locked, until: Millis, reason: &str, now: Millis) -> Done<bool> {
+    if !locked.queue.can_be_restricted() {
         return Ok(false);
     }
-    if state.dispatches() {
-        move_to(db, key, (state, ChannelState::Restricted), Some(reason), now).await?;
+    if locked.queue.dispatches() {
+        move_to(db, locked.key, (locked.queue.state, ChannelState::Restricted), Some(reason), now).await?;
     }
     let sql =
         format!("update channels set restricted_until = greatest(restricted_until, $2), {LOOK_AGAIN} where key = $1");
-    db.run(&sql, args![key, until]).await?;
+    db.run(&sql, args![locked.key, until]).await?;
+    locked.read_again(db).await?;
     Ok(true)
 }
 

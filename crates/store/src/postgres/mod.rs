@@ -210,7 +210,10 @@ impl Store for PgStore {
     }
 
     async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
-        transaction!(self.pool, db => channels::restrict(db, key, until, &reason, now).await)
+        transaction!(self.pool, db => match lock::lock(db, key).await? {
+            Some(mut locked) => channels::restrict(db, &mut locked, until, &reason, now).await,
+            None => Ok(false),
+        })
     }
 
     async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {

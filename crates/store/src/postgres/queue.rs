@@ -46,8 +46,7 @@ async fn record(db: Db<'_>, locked: &mut Locked, outcomes: &Outcomes) -> Done<()
             ChannelEffect::Pause { reason } => channels::pause(db, locked, reason, seq).await?,
             ChannelEffect::BlockNewChats { until, reason } => {
                 chats::forget(db, locked.key, seq).await?;
-                channels::restrict(db, locked.key, until, reason, now).await?;
-                locked.read_again(db).await?;
+                channels::restrict(db, locked, until, reason, now).await?;
             }
             ChannelEffect::DeferRecipient { until } if moved.contains(&seq) => recipients::hold(db, seq, until).await?,
             ChannelEffect::DeferRecipient { .. } => {}

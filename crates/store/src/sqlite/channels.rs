@@ -174,12 +174,9 @@ pub(super) fn restrict(
     reason: &str,
     now: Millis,
 ) -> rusqlite::Result<bool> {
-    let Some(queue) = writing.queue(key).copied().filter(|queue| !queue.deleted) else { return Ok(false) };
-    // In any other state there is no line that the network could restrict.
-    if queue.state != ChannelState::Connected && !queue.state.keeps_restriction() {
-        return Ok(false);
-    }
-    if queue.state.dispatches() {
+    let queue = writing.queue(key).copied().filter(ChannelQueue::can_be_restricted);
+    let Some(queue) = queue else { return Ok(false) };
+    if queue.dispatches() {
         move_to(writing, key, (queue.state, ChannelState::Restricted), Some(reason), now)?;
     }
     let until = queue.restricted_until.map_or(until, |earlier| earlier.max(until));
