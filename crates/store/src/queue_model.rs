@@ -39,8 +39,13 @@ pub(super) enum Op {
 pub(super) enum How {
     Sent,
     Failed,
-    /// The answer was lost, or the network refused for now.
+    /// The network refused for now.
     Retry(Millis),
+    /// The answer was lost; once the connection broke before it.
+    Silence(Millis),
+    Broken(Millis),
+    /// The network takes nothing from the channel any more.
+    Pause,
     Hold(Millis),
     HoldRecipient(Millis),
     Unknown,
@@ -52,6 +57,11 @@ impl How {
             How::Sent => sent(),
             How::Failed => Settlement::Failed { code: "X".to_owned(), message: "x".to_owned() },
             How::Retry(wait) => Settlement::Retry { run_at: now + wait },
+            // Where the network does not know a re-send for one, nobody sends again.
+            How::Silence(_) | How::Broken(_) if unanswered != Unanswered::SendAgain => How::Unknown.at(now, unanswered),
+            How::Silence(wait) => Settlement::RetryUnanswered { run_at: now + wait },
+            How::Broken(wait) => Settlement::Interrupted { run_at: now + wait },
+            How::Pause => Settlement::PauseChannel { reason: "x".to_owned() },
             How::Hold(wait) => Settlement::HoldChannel { until: now + wait },
             How::HoldRecipient(wait) => Settlement::HoldRecipient { until: now + wait, hold: None },
             How::Unknown => Settlement::Unknown { resend_at: unanswered.resend_at(now), hold: None },
@@ -66,6 +76,9 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => Just(How::Sent),
         1 => Just(How::Failed),
         2 => (0..800_i64).prop_map(How::Retry),
+        2 => (0..800_i64).prop_map(How::Silence),
+        1 => (0..800_i64).prop_map(How::Broken),
+        1 => Just(How::Pause),
         1 => (0..500_i64).prop_map(How::Hold),
         1 => (0..800_i64).prop_map(How::HoldRecipient),
         2 => Just(How::Unknown),
@@ -138,8 +151,11 @@ struct Known {
     resend_at: Option<Millis>,
     /// It was, so that it may stand before others of its line that were sent meanwhile.
     queued_again: bool,
-    /// An orphan of the dead: its card may have arrived, so its end is never said to be one unsent.
+    /// An orphan of the dead, or one whose answer was lost: its card may have arrived, so its end is never said to be one
+    /// unsent.
     unanswered: bool,
+    /// Under which of the channel's connections it was last sent.
+    connection: u32,
 }
 
 struct Line {
@@ -147,6 +163,8 @@ struct Line {
     rule: Rule,
     orphans: Orphans,
     paused: bool,
+    /// How often it was connected.
+    connections: u32,
     next_send_at: Millis,
     /// When what was sent to each recipient went out.
     sends: [Vec<Millis>; RECIPIENTS.len()],
@@ -167,7 +185,8 @@ impl World {
         let mut lines = Vec::new();
         for (n, rule) in rules.iter().enumerate() {
             let (key, sends) = (ground.channel_of(rule.kind, &format!("canal-{n}")).await, Default::default());
-            lines.push(Line { key, rule: *rule, orphans: Orphans::OfTheDead, paused: false, next_send_at: 0, sends });
+            let (orphans, paused, connections) = (Orphans::OfTheDead, false, 1);
+            lines.push(Line { key, rule: *rule, orphans, paused, connections, next_send_at: 0, sends });
         }
         Self { ground, now: NOW, lines, messages: Vec::new(), keys: HashMap::new() }
     }
@@ -242,6 +261,7 @@ impl World {
                 resend_at: None,
                 queued_again: false,
                 unanswered: false,
+                connection: 0,
             };
             self.messages.push(known);
         }
@@ -326,6 +346,7 @@ impl World {
             assert_eq!(after, MessageStatus::Sending, "{told}");
             assert!(free && may_go && known.run_at <= now && known.expires_at > now, "taken: {told}");
             known.claims += 1;
+            known.connection = line.connections;
             known.hand = if answered { Hand::Held } else { Hand::Lost };
             known.maybe_taken |= answered;
         } else {
@@ -395,21 +416,27 @@ impl World {
         if let How::Hold(wait) = how {
             line.next_send_at = line.next_send_at.max(self.now + wait);
         }
+        // Not where it was connected again since the message was sent.
+        line.paused |= matches!(how, How::Pause) && known.connection == line.connections;
         if known.status == MessageStatus::Sending {
+            let sends_again = line.rule.unanswered == Unanswered::SendAgain;
+            let lost = matches!(how, How::Silence(_) | How::Broken(_));
             known.status = match how {
                 How::Sent => MessageStatus::Sent,
                 How::Failed => MessageStatus::Failed,
-                How::Retry(_) | How::Hold(_) | How::HoldRecipient(_) => MessageStatus::Queued,
                 How::Unknown => MessageStatus::Unknown,
-            };
-            known.maybe_taken = known.status != MessageStatus::Queued;
-            match how {
-                How::Retry(wait) | How::HoldRecipient(wait) => known.run_at = self.now + wait,
-                How::Unknown => {
-                    let resend_at = line.rule.unanswered.resend_at(self.now);
-                    known.resend_at = resend_at.filter(|_| !known.queued_again);
+                How::Silence(_) | How::Broken(_) if !sends_again => MessageStatus::Unknown,
+                How::Retry(wait) | How::HoldRecipient(wait) | How::Silence(wait) | How::Broken(wait) => {
+                    known.run_at = self.now + wait;
+                    MessageStatus::Queued
                 }
-                How::Sent | How::Failed | How::Hold(_) => {}
+                How::Hold(_) | How::Pause => MessageStatus::Queued,
+            };
+            known.unanswered |= lost && sends_again;
+            known.maybe_taken = lost || known.status != MessageStatus::Queued;
+            if known.status == MessageStatus::Unknown {
+                let resend_at = line.rule.unanswered.resend_at(self.now);
+                known.resend_at = resend_at.filter(|_| !known.queued_again);
             }
         }
     }
@@ -452,6 +479,7 @@ impl World {
         let line = &mut self.lines[channel];
         let moved = self.ground.store.move_channel(line.key, from, to, None, self.now).await;
         assert_eq!(moved.expect("the store works"), line.paused != pause);
+        line.connections += u32::from(line.paused && !pause);
         line.paused = pause;
     }
 
