@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use recado_domain::api_key::{Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
-use recado_domain::channel::{ChannelAction, ChannelType};
+use recado_domain::channel::{Actor, ChannelAction, ChannelType};
 use recado_domain::field_errors::{Field, FieldErrors};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::phone::{DefaultCountry, PhoneNumber};
@@ -235,12 +235,30 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
     }
 }
 
+/// Brings a channel's line up, by a code for this phone where there is one.
+async fn connect(gateway: &Gateway, entry: &ChannelEntry, phone: Option<&str>) -> Result<Value, ApiError> {
+    let country = gateway.country(entry.via.institution);
+    let phone = phone.map(|phone| PhoneNumber::parse(phone.trim(), country)).transpose();
+    let phone = phone.map_err(|fault| ApiError::field("phone", fault.text(BAD_PHONE)))?;
+    if entry.kind == ChannelType::WhatsAppWeb {
+        let (channel, pairing) = pairing::connect(gateway, entry, phone.as_ref(), Actor::Operator).await?;
+        return as_value(ConnectedView::new(channel, Some(pairing)));
+    }
+    if phone.is_some() {
+        return Err(ApiError::field("phone", "Canais deste tipo nao sao ligados por um telefone."));
+    }
+    let channel = channels::act(gateway, entry, ChannelAction::Connect, Actor::Operator).await?;
+    as_value(ConnectedView::new(channel, None))
+}
+
 async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, ApiError> {
     match command {
         Command::CreateChannel { institution, environment, name, kind, id } => {
             let institution = institutions::find_id(gateway, institution.as_deref()).await?;
             let wish = ChannelWish { name: Some(name), kind: Some(kind), id };
-            let made = channels::create(gateway, institution, environment, wish, FieldErrors::default()).await?;
+            let made =
+                channels::create(gateway, institution, environment, wish, Actor::Operator, FieldErrors::default())
+                    .await?;
             as_value(ChannelView::from(made))
         }
         Command::ListChannels { institution } => {
@@ -257,21 +275,11 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
                 return Err(ApiError::field("type", "Canais deste tipo nao precisam de credenciais."));
             }
             let given = values.each_ref().map(|value| value.as_deref().map_or(Field::Absent, Field::from));
-            as_value(ChannelView::from(links::connect(gateway, &entry, &given).await?))
+            as_value(ChannelView::from(links::connect(gateway, &entry, &given, Actor::Operator).await?))
         }
         Command::ConnectChannel { which, credentials: None, phone } => {
             let entry = find_channel(gateway, &which).await?;
-            let country = gateway.country(entry.via.institution);
-            let phone = phone.as_deref().map(|phone| PhoneNumber::parse(phone.trim(), country)).transpose();
-            let phone = phone.map_err(|fault| ApiError::field("phone", fault.text(BAD_PHONE)))?;
-            if entry.kind == ChannelType::WhatsAppWeb {
-                let (channel, pairing) = pairing::connect(gateway, &entry, phone.as_ref()).await?;
-                return as_value(ConnectedView::new(channel, Some(pairing)));
-            }
-            if phone.is_some() {
-                return Err(ApiError::field("phone", "Canais deste tipo nao sao ligados por um telefone."));
-            }
-            as_value(ConnectedView::new(channels::act(gateway, &entry, ChannelAction::Connect).await?, None))
+            connect(gateway, &entry, phone.as_deref()).await
         }
         Command::ShowPairing { which } => {
             let entry = find_channel(gateway, &which).await?;
@@ -280,7 +288,7 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
         }
         Command::ActOnChannel { which, action } => {
             let entry = find_channel(gateway, &which).await?;
-            as_value(ChannelView::from(channels::act(gateway, &entry, action).await?))
+            as_value(ChannelView::from(channels::act(gateway, &entry, action, Actor::Operator).await?))
         }
         Command::UpdateChannel { which, change } => {
             let entry = find_channel(gateway, &which).await?;
@@ -288,7 +296,7 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
         }
         Command::DeleteChannel { which } => {
             let entry = find_channel(gateway, &which).await?;
-            channels::delete(gateway, &entry).await?;
+            channels::delete(gateway, &entry, Actor::Operator).await?;
             Ok(json!({ "id": entry.via.id, "deleted": true }))
         }
         _ => Err(ApiError::Internal),

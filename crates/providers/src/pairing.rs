@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{Channel, ChannelKey, Via};
+use recado_domain::channel::{Actor, Channel, ChannelKey, Via};
 use recado_domain::clock::Millis;
 use recado_domain::error::AppError;
 use recado_domain::phone::PhoneNumber;
@@ -88,7 +88,7 @@ pub trait Pairs: Provider {
 
     /// Brings a channel's line up: with the session that it has, else by pairing. With a phone number, which is the
     /// account's own, the code is one to type on the phone. Does not wait for the phone.
-    async fn connect(&self, channel: &Channel, phone: Option<&PhoneNumber>) -> Result<(), LineError>;
+    async fn connect(&self, channel: &Channel, phone: Option<&PhoneNumber>, by: Actor) -> Result<(), LineError>;
 
     /// How far the channel's linking has come.
     fn pairing(&self, channel: ChannelKey) -> watch::Receiver<Pairing>;

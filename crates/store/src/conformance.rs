@@ -5,6 +5,7 @@ mod accounts;
 mod channels;
 mod claim;
 mod enqueue;
+mod events;
 mod links;
 mod new_recipients;
 mod orphans;
@@ -62,6 +63,11 @@ suite! { [
         the_later_end_of_a_restriction_stands,
         what_the_network_said_of_a_number_is_remembered,
         a_message_that_nobody_has_casts_doubt_on_its_account;
+    events:
+        every_move_of_a_channel_is_recorded,
+        a_pause_by_the_network_is_recorded_with_its_outcome,
+        a_page_of_events_ends_where_the_next_begins,
+        events_go_after_a_year;
     links:
         a_link_comes_back_as_it_was_written,
         a_link_needs_the_expected_state,

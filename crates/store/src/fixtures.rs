@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, NewChannel};
+use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, ChannelType, NewChannel};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::institution::Institution;
@@ -24,6 +24,11 @@ use super::sqlite::SqliteStore;
 pub const NOW: Millis = 1_800_000_000_000;
 pub const MINUTE: Millis = 60_000;
 pub const DAY: Millis = 24 * 60 * MINUTE;
+
+/// A move of a channel that the operator makes.
+pub fn channel_move(from: ChannelState, to: ChannelState, at: Millis) -> ChannelMove {
+    ChannelMove { from, to, reason: None, by: Actor::Operator, at }
+}
 
 /// A place for one store, which may be opened, closed and opened again.
 #[async_trait]
@@ -149,6 +154,7 @@ impl Ground {
             name: format!("Canal {id}"),
             kind: ChannelType::Sandbox,
             state,
+            by: Actor::Operator,
             now: NOW,
         }
     }
@@ -175,7 +181,24 @@ impl Ground {
     }
 
     pub async fn move_channel(&self, key: ChannelKey, from: ChannelState, to: ChannelState) {
-        assert!(self.store.move_channel(key, from, to, None, NOW).await.expect("stored"), "{from:?} -> {to:?}");
+        assert!(self.try_move(key, from, to, None, NOW).await, "{from:?} -> {to:?}");
+    }
+
+    /// Moves a channel if it is in the expected state; whether it was.
+    pub async fn try_move(
+        &self,
+        key: ChannelKey,
+        from: ChannelState,
+        to: ChannelState,
+        reason: Option<String>,
+        at: Millis,
+    ) -> bool {
+        let to = ChannelMove { reason, ..channel_move(from, to, at) };
+        self.store.move_channel(key, to).await.expect("answered")
+    }
+
+    pub async fn delete_channel(&self, key: ChannelKey, at: Millis) {
+        self.store.delete_channel(key, Actor::Operator, at).await.expect("stored");
     }
 
     pub fn new_message(&self, channel: ChannelKey, recipient: &str) -> NewMessage {

@@ -30,8 +30,8 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Channel, ChannelKey, ChannelSettings, ChannelState, Held, Link, LinkRest, NewChannel, SessionChange, SessionKey,
-    SessionOf, SessionRow,
+    Actor, Channel, ChannelEvent, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
+    Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
@@ -88,27 +88,13 @@ pub trait Store: Send + Sync + 'static {
     async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>>;
     /// Adds a channel, or takes up a deleted one of the same id and type, which starts empty; `None` when the id is taken.
     async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>>;
-    /// Moves a channel from the expected state; `false` when it was in another, or is deleted. A restriction outlasts a
+    /// Moves a channel from the expected state, and records that; `false` when it was in another, or is deleted. A restriction outlasts a
     /// pause and a lost line, and is forgotten in any other state than `Restricted`: whoever brings the line up asks for
     /// `Restricted` while the time that was stated is not over.
-    async fn move_channel(
-        &self,
-        key: ChannelKey,
-        expected: ChannelState,
-        next: ChannelState,
-        reason: Option<String>,
-        now: Millis,
-    ) -> Result<bool>;
+    async fn move_channel(&self, key: ChannelKey, to: ChannelMove) -> Result<bool>;
     /// The same for what a line says of its channel: refused where this node does not hold the channel under this epoch.
     /// `false` as well where the channel has another session.
-    async fn move_held_channel(
-        &self,
-        held: Held,
-        expected: ChannelState,
-        next: ChannelState,
-        reason: Option<String>,
-        now: Millis,
-    ) -> Result<bool>;
+    async fn move_held_channel(&self, held: Held, to: ChannelMove) -> Result<bool>;
     /// Changes a channel's name and settings; `false` when it is deleted.
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool>;
     /// Restricts a channel: until then it opens no chats. A later time that was stated before stands. One that is up
@@ -117,7 +103,9 @@ pub trait Store: Send + Sync + 'static {
     async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool>;
     /// Marks a channel deleted: it neither accepts nor dispatches from then on, and what is queued is sent no more, even
     /// if the channel is made anew. Its link and its session go, and what is known of its recipients.
-    async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()>;
+    async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()>;
+    /// A page of what happened to a channel, newest first.
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<Vec<ChannelEvent>>;
     /// How channels are linked to their networks, oldest channel first; of those that are not deleted.
     async fn links(&self) -> Result<Vec<Link>>;
     /// How a channel is linked.
@@ -125,7 +113,7 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a channel's link, or replaces it, and moves the channel from the expected state to `Connected`; `false`,
     /// and nothing written, when it was in another, or is deleted. Where the link leads to another number than before,
     /// what may have arrived from that one becomes `UNKNOWN`, and what is `UNKNOWN` is not sent again.
-    async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool>;
+    async fn link_channel(&self, link: Link, expected: ChannelState, by: Actor, now: Millis) -> Result<bool>;
     /// The same for what a line says of its channel: refused where this node does not hold the channel under this epoch. A
     /// channel that is `Paused` stays so. `false` as well where the channel has another session.
     async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool>;

@@ -477,8 +477,8 @@ impl World {
         let (connected, paused) = (ChannelState::Connected, ChannelState::Paused);
         let (from, to) = if pause { (connected, paused) } else { (paused, connected) };
         let line = &mut self.lines[channel];
-        let moved = self.ground.store.move_channel(line.key, from, to, None, self.now).await;
-        assert_eq!(moved.expect("the store works"), line.paused != pause);
+        let moved = self.ground.try_move(line.key, from, to, None, self.now).await;
+        assert_eq!(moved, line.paused != pause);
         line.connections += u32::from(line.paused && !pause);
         line.paused = pause;
     }

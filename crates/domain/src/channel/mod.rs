@@ -1,5 +1,6 @@
 //! Channels: their types, the states of the contract's table, who may move between them, and their settings.
 
+mod event;
 mod link;
 mod record;
 mod session;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api_key::Environment;
 
+pub use event::{Actor, ChannelEvent, ChannelEventQuery, ChannelMove, Recorded};
 pub use link::{Link, LinkRest};
 pub use record::{Channel, ChannelKey, Epoch, Held, NewChannel, Via};
 pub use session::{SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};

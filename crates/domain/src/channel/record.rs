@@ -3,6 +3,7 @@
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
 use crate::api_key::Environment;
+use crate::channel::Actor;
 use crate::channel::ChannelSettings;
 use crate::channel::ChannelState;
 use crate::channel::ChannelType;
@@ -66,6 +67,7 @@ pub struct NewChannel {
     pub name: String,
     pub kind: ChannelType,
     pub state: ChannelState,
+    pub by: Actor,
     pub now: Millis,
 }
 

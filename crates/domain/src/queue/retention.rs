@@ -24,7 +24,15 @@ const KEEP_EARLY_RECEIPTS: Duration = Duration::from_hours(1);
 /// How long what the network said of a number is kept.
 const KEEP_ACCOUNTS: Duration = Duration::from_hours(30 * 24);
 
+/// How long what happened to channels is kept.
+const KEEP_CHANNEL_EVENTS: Duration = Duration::from_hours(365 * 24);
+
 impl PurgeRequest {
+    /// Events of channels before this time are deleted.
+    pub fn channel_events_before(&self) -> Millis {
+        self.now - millis(KEEP_CHANNEL_EVENTS)
+    }
+
     /// Receipts that came before this time are nobody's.
     pub fn early_receipts_before(&self) -> Millis {
         self.now - millis(KEEP_EARLY_RECEIPTS)

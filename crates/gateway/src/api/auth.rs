@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use recado_domain::api_key::{Environment, Grant, Scope, Scopes, SecretKey};
+use recado_domain::channel::Actor;
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
@@ -199,6 +200,11 @@ impl<S: scope::Needed, G: Sync> FromRequestParts<G> for Caller<S> {
 }
 
 impl<S> Caller<S> {
+    /// The caller as what they change is recorded by.
+    pub fn actor(&self) -> Actor {
+        Actor::caller(self.key)
+    }
+
     /// The caller's channel with this id. Another's is not distinguishable from none.
     pub fn channel(&self, gateway: &Gateway, id: &str) -> Result<Arc<ChannelEntry>, ApiError> {
         self.channel_or_its_history(gateway, id)

@@ -51,6 +51,7 @@ pub fn routes() -> Vec<Route> {
             .get(channels::get::get, channels::get::describe)
             .put(channels::update::update, channels::update::describe)
             .delete(channels::delete::delete, channels::delete::describe),
+        keyed("/v1/channels/{channelId}/events").get(channels::events::list, channels::events::describe),
         keyed("/v1/channels/{channelId}/connect").on_line().post(connect::connect, connect::describe),
         keyed("/v1/channels/{channelId}/pairing").on_line().get(channels::pairing::get, channels::pairing::describe),
         keyed("/v1/channels/{channelId}/accounts/{phone}")

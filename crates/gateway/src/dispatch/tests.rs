@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering as Atomic};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, poll_immediate};
-use recado_domain::channel::ChannelState;
+use recado_domain::channel::{Actor, ChannelState};
 use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Enqueued, NewMessage};
@@ -506,7 +506,7 @@ async fn a_channel_made_anew_loses_nothing_to_its_former_life() {
     let (in_flight, waiting) = (stand.accept("551").await, stand.accept("551").await);
     stand.network.until_sent(1).await;
 
-    stand.store.delete_channel(stand.channel, NOW).await.expect("stored");
+    stand.store.delete_channel(stand.channel, Actor::Operator, NOW).await.expect("stored");
     stand.directory.delete_channel(&stand.directory.channel(stand.channel).expect("known"));
     while stand.store.cancel_former(stand.channel, 500, NOW).await.expect("stored") > 0 {}
     stand.dispatcher.wake(stand.channel);
@@ -534,7 +534,7 @@ async fn a_deleted_channel_sends_nothing_more() {
     }
     stand.network.until_sent(1).await;
     // The caller broke off before it cancelled what waits.
-    stand.store.delete_channel(stand.channel, NOW).await.expect("stored");
+    stand.store.delete_channel(stand.channel, Actor::Operator, NOW).await.expect("stored");
     stand.directory.delete_channel(&stand.directory.channel(stand.channel).expect("known"));
     stand.network.answer(true);
     let settled = |done: &Done| matches!(done, Done::Settled(outcomes) if outcomes[0].1 == sent());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Channel, ChannelAction, ChannelSettings, ChannelState, ChannelType, NewChannel, UnknownPolicy,
+    Actor, Channel, ChannelAction, ChannelMove, ChannelSettings, ChannelState, ChannelType, NewChannel, UnknownPolicy,
 };
 use recado_domain::clock::Millis;
 use recado_domain::error::AppError;
@@ -60,6 +60,7 @@ pub async fn create(
     institution: InstitutionId,
     environment: Environment,
     wish: ChannelWish,
+    by: Actor,
     mut errors: FieldErrors,
 ) -> Result<Channel, AppError> {
     let name = wish.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
@@ -99,7 +100,7 @@ pub async fn create(
     }
     let id = id.and_then(Result::ok).unwrap_or_else(|| gateway.new_ids().channel());
     let (name, state, now) = (name.to_owned(), ChannelState::Created, gateway.clock.now());
-    add(gateway, NewChannel { institution, environment, id, name, kind, state, now }).await
+    add(gateway, NewChannel { institution, environment, id, name, kind, state, by, now }).await
 }
 
 fn names(errors: &FieldErrors, field: &str) -> bool {
@@ -246,15 +247,20 @@ pub async fn get(gateway: &Gateway, entry: &ChannelEntry) -> Result<Channel, App
 }
 
 /// Connects, disconnects, pauses or resumes a channel.
-pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction) -> Result<Channel, AppError> {
+pub async fn act(
+    gateway: &Gateway,
+    entry: &ChannelEntry,
+    action: ChannelAction,
+    by: Actor,
+) -> Result<Channel, AppError> {
     if (entry.kind, action) == (ChannelType::CloudApi, ChannelAction::Connect) {
-        return links::connect(gateway, entry, &links::NOTHING).await;
+        return links::connect(gateway, entry, &links::NOTHING, by).await;
     }
     pairing::line_is_here(gateway, entry).await?;
     let web = gateway.providers.whatsapp_web().filter(|_| entry.kind == ChannelType::WhatsAppWeb);
     match (web, action) {
         (_, ChannelAction::Connect) if entry.kind == ChannelType::WhatsAppWeb => {
-            return Ok(pairing::connect(gateway, entry, None).await?.0);
+            return Ok(pairing::connect(gateway, entry, None, by).await?.0);
         }
         (Some(web), ChannelAction::Disconnect) => {
             // A store that is away cannot note it: the session stays up, as the channel's state says.
@@ -277,7 +283,8 @@ pub async fn act(gateway: &Gateway, entry: &ChannelEntry, action: ChannelAction)
             gateway.dispatcher.wake(entry.via.key);
             return Ok(channel);
         }
-        if gateway.store.move_channel(entry.via.key, channel.state, next, reason, now).await? {
+        let to = ChannelMove { from: channel.state, to: next, reason, by, at: now };
+        if gateway.store.move_channel(entry.via.key, to).await? {
             tracing::info!(channel.id = %entry.via.id, from = channel.state.name(), to = next.name(), "channel moved");
             return get(gateway, entry).await;
         }
@@ -319,14 +326,14 @@ fn after(
 const TELL_PHONE: std::time::Duration = std::time::Duration::from_millis(800);
 
 /// Deletes a channel: what is queued is cancelled, what is in flight settles, the history stays readable.
-pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>) -> Result<(), AppError> {
+pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>, by: Actor) -> Result<(), AppError> {
     if entry.via.id.as_str() == SANDBOX {
         return Err(AppError::ChannelReserved);
     }
     pairing::line_is_here(gateway, entry).await?;
     let (key, now) = (entry.via.key, gateway.clock.now());
     let mut one_at_a_time = gateway.changes.lock().await;
-    gateway.store.delete_channel(key, now).await?;
+    gateway.store.delete_channel(key, by, now).await?;
     if let Some(cloud_api) = gateway.providers.cloud_api() {
         cloud_api.remove(key);
     }

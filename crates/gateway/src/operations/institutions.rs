@@ -1,7 +1,7 @@
 //! Institutions: tenants that see nothing of each other.
 
 use recado_domain::api_key::{Environment, Grant, RateLimit, Scopes};
-use recado_domain::channel::{ChannelState, ChannelType, NewChannel};
+use recado_domain::channel::{Actor, ChannelState, ChannelType, NewChannel};
 use recado_domain::ids::{ChannelId, InstitutionId};
 use recado_domain::institution::Institution;
 use recado_domain::phone::DefaultCountry;
@@ -53,6 +53,7 @@ pub async fn found(
         kind: ChannelType::Sandbox,
         // There is no phone to link: it works from the start.
         state: ChannelState::Connected,
+        by: Actor::Operator,
         now,
     };
     super::channels::add(gateway, channel).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use recado_domain::channel::{self, Channel, ChannelAction, ChannelKey, ChannelState, ChannelType};
+use recado_domain::channel::{self, Actor, Channel, ChannelAction, ChannelKey, ChannelMove, ChannelState, ChannelType};
 use recado_domain::error::AppError;
 use recado_domain::field_errors::Field;
 use recado_providers::cloud_api::link::UNUSABLE;
@@ -23,7 +23,12 @@ pub const NOTHING: Given<'static> = [Field::Absent, Field::Absent, Field::Absent
 
 /// Links a channel to its number and brings its line up. Meta is asked first whether the token may speak for the number.
 /// What is not given is as in the link that the channel has.
-pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &Given<'_>) -> Result<Channel, AppError> {
+pub async fn connect(
+    gateway: &Gateway,
+    entry: &ChannelEntry,
+    given: &Given<'_>,
+    by: Actor,
+) -> Result<Channel, AppError> {
     let Some(cloud_api) = gateway.providers.cloud_api() else { return Err(AppError::NotImplemented) };
     let key = entry.via.key;
     if gateway.secrets.is_empty() {
@@ -44,7 +49,7 @@ pub async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &Given<'_>)
         // In use before the line is up: no send may still take the old one then, be refused, and pause the channel.
         let former = cloud_api.get(key);
         cloud_api.set(key, link.clone());
-        let linked = gateway.store.link_channel(row.clone(), channel.state, gateway.clock.now()).await;
+        let linked = gateway.store.link_channel(row.clone(), channel.state, by, gateway.clock.now()).await;
         if !matches!(linked, Ok(true)) {
             former.map_or_else(|| cloud_api.remove(key), |former| cloud_api.set(key, former));
         }
@@ -118,6 +123,7 @@ async fn move_at_start(gateway: &Gateway, channel: ChannelKey, reason: Option<St
         (ChannelState::Paused, None) if was_unusable => ChannelState::Connected,
         _ => return Ok(()),
     };
-    gateway.store.move_channel(channel, found.state, next, reason, gateway.clock.now()).await?;
+    let to = ChannelMove { from: found.state, to: next, reason, by: Actor::Recado, at: gateway.clock.now() };
+    gateway.store.move_channel(channel, to).await?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{Channel, ChannelAction, ChannelType};
+use recado_domain::channel::{Actor, Channel, ChannelAction, ChannelType};
 use recado_domain::error::AppError;
 use recado_domain::phone::PhoneNumber;
 use recado_providers::Provider;
@@ -45,6 +45,7 @@ pub async fn connect(
     gateway: &Gateway,
     entry: &ChannelEntry,
     phone: Option<&PhoneNumber>,
+    by: Actor,
 ) -> Result<(Channel, Pairing), AppError> {
     let network = network(gateway)?;
     line_is_here(gateway, entry).await?;
@@ -53,7 +54,7 @@ pub async fn connect(
     }
     let channel = channels::get(gateway, entry).await?;
     channel.state.after(ChannelAction::Connect).ok_or(AppError::ChannelNotConnected)?;
-    network.connect(&channel, phone).await?;
+    network.connect(&channel, phone, by).await?;
     gateway.dispatcher.wake(channel.key);
     let mut pairing = network.pairing(channel.key);
     let code = |pairing: &Pairing| match pairing {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use recado_domain::channel::{Channel, ChannelState, SessionNumber};
+use recado_domain::channel::{Actor, Channel, ChannelMove, ChannelState, SessionNumber};
 use recado_domain::phone::PhoneNumber;
 use recado_store::StoreError;
 use recado_whatsapp_web::{Rows, RowsError, Session};
@@ -43,7 +43,7 @@ impl Line {
     }
 
     /// Brings the line up, by the session or by pairing. One that is up, or coming up, stays as it is.
-    pub async fn connect(self: &Arc<Self>, phone: Option<&PhoneNumber>) -> Result<(), LineError> {
+    pub async fn connect(self: &Arc<Self>, phone: Option<&PhoneNumber>, by: Actor) -> Result<(), LineError> {
         let _one_at_a_time = self.linking.lock().await;
         let channel = self.channel().await?.ok_or(LineError::Gone)?;
         self.restriction.send_replace(channel.restricted_until);
@@ -68,21 +68,22 @@ impl Line {
         let banned = if linked { store.link_rest(self.via.key).await?.banned_until } else { None };
         match banned.filter(|until| *until > now) {
             Some(until) => self.shows_ban(&channel, until).await?,
-            None => self.shows_connecting(channel).await?,
+            None => self.shows_connecting(channel, by).await?,
         }
         self.start(phone.cloned(), tries).await;
         Ok(())
     }
 
     /// The channel's state says that it connects.
-    async fn shows_connecting(&self, mut channel: Channel) -> Result<(), LineError> {
+    async fn shows_connecting(&self, mut channel: Channel, by: Actor) -> Result<(), LineError> {
         for _ in 0..TRIES {
             if matches!(channel.state, ChannelState::Connecting | ChannelState::Restricted) {
                 return Ok(());
             }
             let held = self.sure_held().ok_or(LineError::NoAnswer)?;
-            let (next, now) = (ChannelState::Connecting, self.shared.clock.now());
-            if self.shared.store.move_held_channel(held, channel.state, next, None, now).await? {
+            let (to, at) = (ChannelState::Connecting, self.shared.clock.now());
+            let to = ChannelMove { from: channel.state, to, reason: None, by, at };
+            if self.shared.store.move_held_channel(held, to).await? {
                 return Ok(());
             }
             // Somebody else moved it meanwhile, or it is gone.

@@ -34,7 +34,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, Epoch, Via};
+use recado_domain::channel::{Actor, Channel, ChannelKey, ChannelSettings, Epoch, Via};
 use recado_domain::clock::{Clock, Entropy};
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
@@ -155,9 +155,9 @@ impl Pairs for WhatsAppWeb {
         join_all(lines.iter().map(|line| line.stop())).await;
     }
 
-    async fn connect(&self, channel: &Channel, phone: Option<&PhoneNumber>) -> Result<(), LineError> {
+    async fn connect(&self, channel: &Channel, phone: Option<&PhoneNumber>, by: Actor) -> Result<(), LineError> {
         let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
-        self.line(&via).connect(phone).await
+        self.line(&via).connect(phone, by).await
     }
 
     fn pairing(&self, channel: ChannelKey) -> watch::Receiver<Pairing> {

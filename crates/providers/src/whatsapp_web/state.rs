@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use recado_domain::channel::{Channel, ChannelState, Link};
+use recado_domain::channel::{Actor, Channel, ChannelMove, ChannelState, Link};
 use recado_domain::clock::{Millis, millis, random};
 use recado_domain::pacing::Pacing;
 use recado_store::StoreError;
@@ -82,8 +82,9 @@ impl Line {
         let is_ours = |channel: &Channel| channel.deleted_at.is_none() && channel.session == held.session;
         let Some(channel) = store.channel(key).await?.filter(is_ours) else { return Ok(true) };
         let Some((state, reason)) = next(&channel) else { return Ok(true) };
-        let now = self.shared.clock.now();
-        match store.move_held_channel(held, channel.state, state, reason, now).await {
+        let at = self.shared.clock.now();
+        let to = ChannelMove { from: channel.state, to: state, reason, by: Actor::Network, at };
+        match store.move_held_channel(held, to).await {
             Ok(true) => {
                 tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = state.name(), "channel moved");
                 Ok(true)
@@ -316,8 +317,8 @@ impl Line {
         let (store, now) = (&self.shared.store, self.shared.clock.now());
         if channel.state != ChannelState::Restricted {
             let held = self.sure_held().ok_or(StoreError::Fenced)?;
-            let (next, reason) = (ChannelState::Restricted, Some(suspended(until)));
-            store.move_held_channel(held, channel.state, next, reason, now).await?;
+            let (from, to, reason) = (channel.state, ChannelState::Restricted, Some(suspended(until)));
+            store.move_held_channel(held, ChannelMove { from, to, reason, by: Actor::Network, at: now }).await?;
         }
         store.restrict_channel(self.via.key, until, suspended(until), now).await?;
         self.restricted(until);

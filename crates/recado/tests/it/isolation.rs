@@ -25,7 +25,7 @@ const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 /// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, see [`Stage`].
 ///
 /// The order matters to the last loop alone: there every line succeeds, and none spoils a later one.
-pub const ROUTES: [Route; 21] = [
+pub const ROUTES: [Route; 22] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("GET", "/v1/channels/guarded-open/messages", "messages.read", ""),
     route("GET", "/v1/channels/guarded-open/messages/{read}", "messages.read", ""),
@@ -35,6 +35,7 @@ pub const ROUTES: [Route; 21] = [
     route("GET", "/v1/channels/guarded-open", "channels.read", ""),
     route("PUT", "/v1/channels/guarded-open", "channels.write", NEW_NAME),
     route("POST", "/v1/channels", "channels.write", NEW_CHANNEL),
+    route("GET", "/v1/channels/guarded-open/events", "channels.read", ""),
     route("GET", "/v1/channels/guarded-open/pairing", "channels.write", ""),
     route("GET", "/v1/channels/guarded-open/accounts/5511999998888", "messages.send", ""),
     route("POST", "/v1/channels/guarded-fresh/connect", "channels.write", ""),

@@ -69,7 +69,7 @@ pub(super) async fn a_deleted_channel_is_taken_up_again_with_its_history(ground:
     let claimed = ground.claim_one(key).await;
     ground.settle(key, claimed.seq, Settlement::HoldChannel { until: NOW + 5 }).await;
     ground.move_channel(key, ChannelState::Connected, ChannelState::Paused).await;
-    ground.store.delete_channel(key, NOW).await.expect("stored");
+    ground.delete_channel(key, NOW).await;
     assert_eq!(ground.store.cancel_former(key, 10, NOW).await.expect("stored"), 2);
 
     let anew =
@@ -96,7 +96,7 @@ pub(super) async fn a_channel_made_anew_starts_empty(mut ground: Ground) {
             let key = ground.channel_of(kind, &id).await;
             let former =
                 [ground.accept(key, "551").await, ground.accept(key, "551").await, ground.accept(key, "552").await];
-            ground.store.delete_channel(key, NOW).await.expect("stored");
+            ground.delete_channel(key, NOW).await;
             if reopens {
                 ground.reopen().await;
             }
@@ -137,7 +137,7 @@ pub(super) async fn what_is_in_hand_at_a_deletion_settles_and_is_not_sent_again(
             let key = ground.channel_of(kind, &id).await;
             let former = ground.accept(key, "551").await;
             let seq = ground.claim_one(key).await.seq;
-            ground.store.delete_channel(key, NOW).await.expect("stored");
+            ground.delete_channel(key, NOW).await;
             ground.channel_of(kind, &id).await;
             let new = ground.accept(key, "551").await;
             ground.settle(key, seq, outcome.clone()).await;
@@ -169,7 +169,7 @@ pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground
         pauses: None,
     };
     ground.apply(early(MessageStatus::Delivered)).await;
-    ground.store.delete_channel(key, NOW).await.expect("stored");
+    ground.delete_channel(key, NOW).await;
     assert_eq!(ground.channel_by_recipient("loja").await, key);
     ground.settle(key, seq, sent()).await;
     let new = ground.accept(key, "551").await;
@@ -182,7 +182,7 @@ pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground
     let key = ground.channel_of(ChannelType::WhatsAppWeb, "zap").await;
     let former = ground.accept(key, "551").await;
     let seq = ground.claim_one(key).await.seq;
-    ground.store.delete_channel(key, NOW).await.expect("stored");
+    ground.delete_channel(key, NOW).await;
     ground.channel_of(ChannelType::WhatsAppWeb, "zap").await;
     ground.settle(key, seq, sent()).await;
     ground.receipt(key, &ground.message(key, former).await.network_id, MessageStatus::Read).await;
@@ -196,7 +196,7 @@ pub(super) async fn numbers_behind_a_deletion_are_not_given_again(mut ground: Gr
     for _ in 0..3 {
         ground.accept(key, "551").await;
     }
-    ground.store.delete_channel(key, NOW).await.expect("stored");
+    ground.delete_channel(key, NOW).await;
     while ground.store.cancel_former(key, 9, NOW).await.expect("stored") > 0 {}
     let all = PurgeRequest { now: NOW + DAY, finished_before: NOW + DAY, used_before: NOW, after: 0 };
     ground.store.purge(all).await.expect("stored");
@@ -209,7 +209,7 @@ pub(super) async fn numbers_behind_a_deletion_are_not_given_again(mut ground: Gr
 
 pub(super) async fn a_deleted_channel_of_another_type_keeps_its_id(ground: Ground) {
     let key = ground.channel("loja").await;
-    ground.store.delete_channel(key, NOW).await.expect("stored");
+    ground.delete_channel(key, NOW).await;
     let other = NewChannel { kind: ChannelType::WhatsAppWeb, ..ground.new_channel("loja", ChannelState::Connected) };
     assert_eq!(ground.store.create_channel(other).await.expect("answered"), None);
     let kept = ground.store.channel(key).await.expect("read").expect("there");
@@ -220,25 +220,29 @@ pub(super) async fn a_channel_moves_only_from_the_expected_state(ground: Ground)
     let key = ground.channel_in("loja", ChannelState::Connected).await;
     let reason = Some("Pausado a pedido.".to_owned());
     let (connected, paused) = (ChannelState::Connected, ChannelState::Paused);
-    assert!(ground.store.move_channel(key, connected, paused, reason.clone(), NOW).await.expect("stored"));
+    assert!(ground.try_move(key, connected, paused, reason.clone(), NOW).await);
     let moved = ground.store.channel(key).await.expect("read").expect("there");
     assert_eq!((moved.state, moved.state_reason), (paused, reason));
 
-    assert!(!ground.store.move_channel(key, connected, ChannelState::Banned, None, NOW).await.expect("answered"));
+    assert!(!ground.try_move(key, connected, ChannelState::Banned, None, NOW).await);
     assert_eq!(ground.store.channel(key).await.expect("read").expect("there").state, paused);
 
-    assert!(ground.store.move_channel(key, paused, connected, None, NOW).await.expect("stored"));
+    assert!(ground.try_move(key, paused, connected, None, NOW).await);
     assert_eq!(ground.store.channel(key).await.expect("read").expect("there").state_reason, None);
 
-    let held =
-        |from, to| ground.store.move_held_channel(Held { channel: key, epoch: 0, session: 0 }, from, to, None, NOW);
+    let held = |from, to| {
+        ground.store.move_held_channel(
+            Held { channel: key, epoch: 0, session: 0 },
+            crate::fixtures::channel_move(from, to, NOW),
+        )
+    };
     assert!(!held(paused, connected).await.expect("answered"));
     assert!(held(connected, paused).await.expect("stored"));
     assert!(held(paused, connected).await.expect("stored"));
 
-    ground.store.delete_channel(key, NOW).await.expect("stored");
-    assert!(!ground.store.move_channel(key, connected, paused, None, NOW).await.expect("answered"), "deleted");
-    assert!(!ground.store.move_channel(key + 1, connected, paused, None, NOW).await.expect("answered"), "unknown");
+    ground.delete_channel(key, NOW).await;
+    assert!(!ground.try_move(key, connected, paused, None, NOW).await, "deleted");
+    assert!(!ground.try_move(key + 1, connected, paused, None, NOW).await, "unknown");
 }
 
 pub(super) async fn the_first_connection_is_remembered(ground: Ground) {
@@ -250,7 +254,7 @@ pub(super) async fn the_first_connection_is_remembered(ground: Ground) {
         (ChannelState::Disconnected, ChannelState::Connected, Some(NOW + 2)),
     ];
     for ((from, to, connected_at), now) in steps.into_iter().zip(NOW + 1..) {
-        assert!(ground.store.move_channel(key, from, to, None, now).await.expect("stored"));
+        assert!(ground.try_move(key, from, to, None, now).await);
         assert_eq!(ground.store.channel(key).await.expect("read").expect("there").connected_at, connected_at);
     }
 }
@@ -259,7 +263,7 @@ pub(super) async fn deleting_twice_keeps_the_first_time(ground: Ground) {
     let key = ground.channel("loja").await;
     let id = ground.accept(key, "551").await;
     for now in [NOW + 1, NOW + 2] {
-        ground.store.delete_channel(key, now).await.expect("stored");
+        ground.delete_channel(key, now).await;
     }
     assert_eq!(ground.store.channel(key).await.expect("read").expect("there").deleted_at, Some(NOW + 1));
     assert_eq!(ground.claim(request(key)).await.messages, [], "a deleted channel sends nothing");
@@ -273,7 +277,7 @@ pub(super) async fn pages_of_channels_hold_only_the_owners(ground: Ground) {
         let test = NewChannel { environment: Environment::Test, ..ground.new_channel(id, ChannelState::Created) };
         ground.store.create_channel(test).await.expect("stored").expect("a free id");
     }
-    ground.store.delete_channel(own[1], NOW).await.expect("stored");
+    ground.delete_channel(own[1], NOW).await;
     let owner = (ground.institution, Environment::Live);
     let page = async |after, limit| {
         let page = ground.store.channels_of(owner, after, limit).await.expect("read");
@@ -322,7 +326,7 @@ pub(super) async fn the_later_end_of_a_restriction_stands(mut ground: Ground) {
         let after = ground.store.channel(key).await.expect("read").expect("there");
         assert_eq!((after.restricted_until, after.state_reason.as_deref()), (Some(stands), Some(reason)));
     }
-    ground.store.delete_channel(key, NOW).await.expect("stored");
+    ground.delete_channel(key, NOW).await;
     for gone in [key, key + 1] {
         assert!(!ground.store.restrict_channel(gone, NOW, String::new(), NOW).await.expect("answered"));
     }

@@ -299,7 +299,7 @@ pub(super) async fn a_claim_on_a_deleted_channel_cancels_what_waits(ground: Grou
     let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "551", "552"]).await;
     let sending = ground.claim_one(channel).await;
-    ground.store.delete_channel(channel, NOW).await.expect("stored");
+    ground.delete_channel(channel, NOW).await;
     let held = vec![sending.seq];
     let claim = ground.claim(ClaimRequest { held, ..up_to(10, channel) }).await;
     assert_eq!((claim, ground.open(channel).await), (Claim::default(), 1));

@@ -13,7 +13,11 @@ fn link(channel: ChannelKey, word: &str) -> Link {
 }
 
 async fn write(ground: &Ground, link: &Link, expected: ChannelState) -> bool {
-    ground.store.link_channel(link.clone(), expected, NOW + 5).await.expect("answered")
+    ground
+        .store
+        .link_channel(link.clone(), expected, recado_domain::channel::Actor::Operator, NOW + 5)
+        .await
+        .expect("answered")
 }
 
 async fn links(ground: &Ground) -> Vec<Link> {
@@ -53,7 +57,7 @@ pub(super) async fn a_linked_channel_is_up_at_once(ground: Ground) {
     let (created, connecting) = (ChannelState::Created, ChannelState::Connecting);
     let key = ground.channel_in("loja", created).await;
     let reason = Some("Ligando.".to_owned());
-    assert!(ground.store.move_channel(key, created, connecting, reason, NOW).await.expect("stored"));
+    assert!(ground.try_move(key, created, connecting, reason, NOW).await);
     assert_eq!(ground.enqueue(ground.new_message(key, "551")).await, Enqueued::NotConnected);
 
     assert!(write(&ground, &link(key, "um"), connecting).await);
@@ -154,7 +158,7 @@ pub(super) async fn a_deleted_channel_has_no_link(ground: Ground) {
     for key in [key, neighbour] {
         assert!(write(&ground, &link(key, "um"), ChannelState::Connected).await);
     }
-    ground.store.delete_channel(key, NOW).await.expect("stored");
+    ground.delete_channel(key, NOW).await;
     assert_eq!(links(&ground).await, [link(neighbour, "um")]);
     assert!(!write(&ground, &link(key, "dois"), ChannelState::Connected).await, "it is deleted");
     let sealed = link(key, "um").sealed;
@@ -181,7 +185,7 @@ pub(super) async fn a_session_rests_until_the_latest_time_that_was_set(mut groun
     ground.reopen().await;
     assert_eq!(rest(&ground).await, LinkRest { banned_until: Some(NOW + 60), logged_in_at: Some(NOW + 1) });
     let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
-    assert!(ground.store.move_channel(key, up, down, None, NOW).await.expect("moved"));
+    assert!(ground.try_move(key, up, down, None, NOW).await);
     assert!(write(&ground, &link(key, "dois"), down).await);
     assert_eq!(rest(&ground).await, LinkRest::default(), "another link");
 }

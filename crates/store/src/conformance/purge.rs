@@ -100,7 +100,7 @@ pub(super) async fn what_is_too_old_to_be_sent_again_goes(ground: Ground) {
 pub(super) async fn a_purge_goes_in_batches(ground: Ground) {
     let channel = ground.channel("loja").await;
     let accepted = accept_many(&ground, channel).await;
-    ground.store.delete_channel(channel, NOW).await.expect("stored");
+    ground.delete_channel(channel, NOW).await;
     while ground.store.cancel_former(channel, 500, NOW).await.expect("stored") > 0 {}
     let ends = purge(&ground, EVERYTHING).await;
     assert!(ends.len() > 1, "{ends:?}");
@@ -157,7 +157,7 @@ pub(super) async fn a_restart_keeps_everything(mut ground: Ground) {
     let claimed = ground.claim_one(loja).await;
     ground.settle(loja, claimed.seq, sent()).await;
     let sending = ground.claim_one(loja).await;
-    ground.store.delete_channel(outra, NOW).await.expect("stored");
+    ground.delete_channel(outra, NOW).await;
 
     let before = (ground.all(loja).await, ground.all(outra).await, ground.store.channels().await.expect("read"));
     let institutions = ground.store.institutions().await.expect("read");

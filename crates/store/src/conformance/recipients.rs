@@ -194,7 +194,7 @@ pub(super) async fn settings_are_kept(mut ground: Ground) {
     ground.reopen().await;
     let channel = ground.store.channel(key).await.expect("read").expect("there");
     assert_eq!((channel.name.as_str(), channel.settings), ("Outro", settings));
-    ground.store.delete_channel(key, NOW).await.expect("stored");
+    ground.delete_channel(key, NOW).await;
     assert!(!ground.store.update_channel(key, "X".to_owned(), settings).await.expect("answered"));
     let again = ground.channel_by_recipient("loja").await;
     let made = ground.store.channel(again).await.expect("read").expect("there");
@@ -247,7 +247,7 @@ pub(super) async fn a_policy_that_was_taken_back_sends_nothing_again(ground: Gro
 pub(super) async fn a_channel_made_anew_sends_nothing_of_the_former(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     unknown(&ground, channel, NOW + DAY).await;
-    ground.store.delete_channel(channel, NOW).await.expect("stored");
+    ground.delete_channel(channel, NOW).await;
     assert_eq!(ground.channel_by_recipient("loja").await, channel);
     assert_eq!(ground.claim(at(NOW + 600, channel)).await, Claim::default());
 }
@@ -270,7 +270,7 @@ pub(super) async fn a_refusal_of_before_pauses_nothing(mut ground: Ground) {
     let claimed = ground.claim(ClaimRequest { limit: 1, ..at(NOW, channel) }).await.messages.remove(0);
     let hour = 3_600_000;
     let move_at = async |ground: &Ground, from, to, now| {
-        assert!(ground.store.move_channel(channel, from, to, None, now).await.expect("stored"));
+        assert!(ground.try_move(channel, from, to, None, now).await);
     };
     move_at(&ground, ChannelState::Connected, ChannelState::Paused, NOW).await;
     // Ahead of the time, which is set right afterwards.

@@ -92,7 +92,7 @@ pub(super) async fn a_session_ends_with_its_channel(ground: Ground) {
     }
     ground.store.end_session(first(channel)).await.expect("stored");
     assert_eq!(ground.store.session_rows(None, 10).await.expect("read").len(), 2, "the neighbour's");
-    ground.store.delete_channel(channel, NOW).await.expect("stored");
+    ground.delete_channel(channel, NOW).await;
     for gone in [Held { session: 1, ..first(channel) }, first(neighbour + 1)] {
         let refused = ground.store.write_session(gone, vec![put(1, b"late", b"")]).await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
@@ -117,7 +117,7 @@ pub(super) async fn a_session_sees_nothing_of_the_one_before(mut ground: Ground)
         let former = session(&ground, channel).await;
         ground.store.write_session(former, vec![put(1, b"a", b"1")]).await.expect("stored");
         if by_deletion {
-            ground.store.delete_channel(channel, NOW).await.expect("stored");
+            ground.delete_channel(channel, NOW).await;
             assert_eq!(linked(&ground, "loja").await, channel, "made anew");
         } else {
             ground.store.end_session(former).await.expect("stored");
@@ -130,7 +130,13 @@ pub(super) async fn a_session_sees_nothing_of_the_one_before(mut ground: Ground)
         let late = ground.store.write_session(former, vec![put(1, b"a", b"late")]).await;
         assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
         let (up, down) = (ChannelState::Connected, ChannelState::LoggedOut);
-        assert!(!ground.store.move_held_channel(former, up, down, None, NOW).await.expect("answered"));
+        assert!(
+            !ground
+                .store
+                .move_held_channel(former, crate::fixtures::channel_move(up, down, NOW))
+                .await
+                .expect("answered")
+        );
         let link = Link { channel, details: "{}".to_owned(), sealed: vec![1] };
         assert!(!ground.store.link_held_channel(link, former, up, NOW).await.expect("answered"));
 
@@ -144,7 +150,9 @@ pub(super) async fn a_session_sees_nothing_of_the_one_before(mut ground: Ground)
         let all = ground.store.session_rows(None, 10).await.expect("read");
         let numbers: Vec<_> = all.iter().map(|row| (row.of.channel, row.of.session)).collect();
         assert_eq!(numbers, [(channel, next.session), (neighbour, 0)]);
-        assert!(ground.store.move_held_channel(next, up, up, None, NOW).await.expect("stored"));
+        assert!(
+            ground.store.move_held_channel(next, crate::fixtures::channel_move(up, up, NOW)).await.expect("stored")
+        );
         // As each test begins.
         ground
             .store

@@ -1,14 +1,16 @@
 //! Channels.
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelState, ChannelType, Held, NewChannel};
+use recado_domain::channel::{
+    Actor, Channel, ChannelKey, ChannelMove, ChannelSettings, ChannelState, ChannelType, Held, NewChannel, Recorded,
+};
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
 use recado_domain::message::Seq;
 use tokio_postgres::Row;
 
 use super::lock::Locked;
-use super::{accounts, chats, links, recipients, sessions};
+use super::{accounts, chats, events, links, recipients, sessions};
 use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
@@ -108,56 +110,52 @@ pub(super) async fn create(db: Db<'_>, new: &NewChannel) -> Done<Option<Channel>
              where channels.deleted_at is not null and channels.type = excluded.type
          returning {COLUMNS}"
     );
-    db.row(
-        &sql,
-        args![
-            institution,
-            environment,
-            new.id.as_str(),
-            new.name.as_str(),
-            new.kind.name(),
-            new.state.name(),
-            connected_at,
-            new.now,
-        ],
-    )
-    .await?
-    .as_ref()
-    .map(channel)
-    .transpose()
+    let row = db
+        .row(
+            &sql,
+            args![
+                institution,
+                environment,
+                new.id.as_str(),
+                new.name.as_str(),
+                new.kind.name(),
+                new.state.name(),
+                connected_at,
+                new.now,
+            ],
+        )
+        .await?;
+    let created = row.as_ref().map(channel).transpose()?;
+    if let Some(created) = &created {
+        events::record(db, created.key, &Recorded::creation(created.state, new.by), new.now).await?;
+    }
+    Ok(created)
 }
 
 /// Moves a channel from the expected state; `false` when it was in another, or is deleted.
-pub(super) async fn move_to(
-    db: Db<'_>,
-    key: ChannelKey,
-    (expected, next): (ChannelState, ChannelState),
-    reason: Option<&str>,
-    now: Millis,
-) -> Done<bool> {
-    let connected_at = (next == ChannelState::Connected).then_some(now);
+pub(super) async fn move_to(db: Db<'_>, key: ChannelKey, to: &ChannelMove) -> Done<bool> {
+    let connected_at = (to.to == ChannelState::Connected).then_some(to.at);
     let sql = format!(
         "update channels
          set state = $3, state_reason = $4, connected_at = coalesce(connected_at, $5),
              -- For nodes of the version before.
              up_since = coalesce($5, up_since),
-             connections = connections + ($5::bigint is not null)::integer, restricted_until = case when $6 then restricted_until end, {LOOK_AGAIN}
+             connections = connections + ($5::bigint is not null)::integer,
+             restricted_until = case when $6 then restricted_until end, {LOOK_AGAIN}
          where key = $1 and state = $2 and deleted_at is null"
     );
-    Ok(db.run(&sql, args![key, expected.name(), next.name(), reason, connected_at, next.keeps_restriction()]).await?
-        == 1)
+    let (from, next, keeps) = (to.from.name(), to.to.name(), to.to.keeps_restriction());
+    if db.run(&sql, args![key, from, next, to.reason.as_deref(), connected_at, keeps]).await? == 0 {
+        return Ok(false);
+    }
+    events::record(db, key, &to.into(), to.at).await?;
+    Ok(true)
 }
 
 /// The same where the channel is held under this epoch.
-pub(super) async fn move_held(
-    db: Db<'_>,
-    held: Held,
-    states: (ChannelState, ChannelState),
-    reason: Option<&str>,
-    now: Millis,
-) -> Done<bool> {
+pub(super) async fn move_held(db: Db<'_>, held: Held, to: &ChannelMove) -> Done<bool> {
     let Some(locked) = super::lock::lock(db, held.channel).await? else { return Ok(false) };
-    Ok(locked.has(held)? && move_to(db, held.channel, states, reason, now).await?)
+    Ok(locked.has(held)? && move_to(db, held.channel, to).await?)
 }
 
 /// Lets a channel open no chats until then, unless a later time stands.
@@ -166,7 +164,8 @@ pub(super) async fn restrict(db: Db<'_>, locked: &mut Locked, until: Millis, rea
         return Ok(false);
     }
     if locked.queue.dispatches() {
-        move_to(db, locked.key, (locked.queue.state, ChannelState::Restricted), Some(reason), now).await?;
+        let (from, to, reason) = (locked.queue.state, ChannelState::Restricted, Some(reason.to_owned()));
+        move_to(db, locked.key, &ChannelMove { from, to, reason, by: Actor::Network, at: now }).await?;
     }
     let sql =
         format!("update channels set restricted_until = greatest(restricted_until, $2), {LOOK_AGAIN} where key = $1");
@@ -177,12 +176,13 @@ pub(super) async fn restrict(db: Db<'_>, locked: &mut Locked, until: Millis, rea
 
 /// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
 /// the message was sent.
-pub(super) async fn pause(db: Db<'_>, locked: &mut Locked, reason: &str, seq: Seq) -> Done<()> {
+pub(super) async fn pause(db: Db<'_>, locked: &mut Locked, reason: &str, seq: Seq, now: Millis) -> Done<()> {
     let sent = db.row("select connection from messages where seq = $1", args![seq]).await?;
     if !locked.queue.is_paused_by(seq, sent.and_then(|row| row.get(0))) {
         return Ok(());
     }
-    move_to(db, locked.key, (locked.queue.state, ChannelState::Paused), Some(reason), 0).await?;
+    let (from, to, reason) = (locked.queue.state, ChannelState::Paused, Some(reason.to_owned()));
+    move_to(db, locked.key, &ChannelMove { from, to, reason, by: Actor::Network, at: now }).await?;
     locked.read_again(db).await
 }
 
@@ -203,9 +203,11 @@ pub(super) async fn update(db: Db<'_>, key: ChannelKey, name: &str, settings: Ch
     Ok(true)
 }
 
-pub(super) async fn delete(db: Db<'_>, key: ChannelKey, now: Millis) -> Done<()> {
+pub(super) async fn delete(db: Db<'_>, key: ChannelKey, by: Actor, now: Millis) -> Done<()> {
     // First: what is read of the sequence must not be older than the lock.
-    lock(db, key).await?;
+    if let Some((None, state)) = lock(db, key).await? {
+        events::record(db, key, &Recorded::deletion(state, by), now).await?;
+    }
     let sql = format!(
         "update channels set deleted_at = coalesce(deleted_at, $2), cancel_before = {LAST_SEQ}, {LOOK_AGAIN}
          where key = $1"

@@ -1,6 +1,6 @@
 //! How channels are linked to their networks.
 
-use recado_domain::channel::{ChannelKey, ChannelState, Held, Link, LinkRest};
+use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, Held, Link, LinkRest};
 use recado_domain::clock::Millis;
 use tokio_postgres::Row;
 
@@ -29,10 +29,10 @@ fn row(row: &Row) -> Link {
     Link { channel: row.get(0), details: row.get(1), sealed: row.get(2) }
 }
 
-/// By a person's word.
-pub(super) async fn link(db: Db<'_>, link: &Link, expected: ChannelState, now: Millis) -> Done<bool> {
-    let states = (expected, ChannelState::Connected);
-    Ok(write(db, link, expected, now).await? && channels::move_to(db, link.channel, states, None, now).await?)
+/// By the word of this caller.
+pub(super) async fn link(db: Db<'_>, link: &Link, expected: ChannelState, by: Actor, now: Millis) -> Done<bool> {
+    let to = ChannelMove { from: expected, to: ChannelState::Connected, reason: None, by, at: now };
+    Ok(write(db, link, expected, now).await? && channels::move_to(db, link.channel, &to).await?)
 }
 
 /// Writes a link where the channel is in the expected state.
@@ -66,7 +66,7 @@ pub(super) async fn link_held(db: Db<'_>, new: &Link, held: Held, expected: Chan
     if expected == ChannelState::Paused {
         write(db, new, expected, now).await
     } else {
-        link(db, new, expected, now).await
+        link(db, new, expected, Actor::Network, now).await
     }
 }
 

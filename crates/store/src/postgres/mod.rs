@@ -11,6 +11,7 @@ mod chats;
 mod claim;
 pub mod condition;
 mod enqueue;
+mod events;
 mod gate;
 pub mod import;
 mod links;
@@ -36,8 +37,8 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Channel, ChannelKey, ChannelSettings, ChannelState, Held, Link, LinkRest, NewChannel, SessionChange, SessionKey,
-    SessionOf, SessionRow,
+    Actor, Channel, ChannelEvent, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
+    Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
@@ -179,28 +180,13 @@ impl Store for PgStore {
         })
     }
 
-    async fn move_channel(
-        &self,
-        key: ChannelKey,
-        expected: ChannelState,
-        next: ChannelState,
-        reason: Option<String>,
-        now: Millis,
-    ) -> Result<bool> {
-        let moved: Result<bool> =
-            transaction!(self.pool, db => channels::move_to(db, key, (expected, next), reason.as_deref(), now).await);
+    async fn move_channel(&self, key: ChannelKey, to: ChannelMove) -> Result<bool> {
+        let moved: Result<bool> = transaction!(self.pool, db => channels::move_to(db, key, &to).await);
         moved.inspect(|_| self.follower.tell(vec![Change::Work(key)]))
     }
 
-    async fn move_held_channel(
-        &self,
-        held: Held,
-        expected: ChannelState,
-        next: ChannelState,
-        reason: Option<String>,
-        now: Millis,
-    ) -> Result<bool> {
-        transaction!(self.pool, db => channels::move_held(db, held, (expected, next), reason.as_deref(), now).await)
+    async fn move_held_channel(&self, held: Held, to: ChannelMove) -> Result<bool> {
+        transaction!(self.pool, db => channels::move_held(db, held, &to).await)
     }
 
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
@@ -216,10 +202,14 @@ impl Store for PgStore {
         })
     }
 
-    async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
-        let () = transaction!(self.pool, db => channels::delete(db, key, now).await)?;
+    async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()> {
+        let () = transaction!(self.pool, db => channels::delete(db, key, by, now).await)?;
         self.tell_channel(key).await;
         Ok(())
+    }
+
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<Vec<ChannelEvent>> {
+        plainly!(self.pool, db => events::of_channel(db, query))
     }
 
     async fn links(&self) -> Result<Vec<Link>> {
@@ -230,9 +220,9 @@ impl Store for PgStore {
         plainly!(self.pool, db => links::one(db, channel))
     }
 
-    async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
+    async fn link_channel(&self, link: Link, expected: ChannelState, by: Actor, now: Millis) -> Result<bool> {
         let channel = link.channel;
-        let linked: Result<bool> = transaction!(self.pool, db => links::link(db, &link, expected, now).await);
+        let linked: Result<bool> = transaction!(self.pool, db => links::link(db, &link, expected, by, now).await);
         linked.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
     }
 

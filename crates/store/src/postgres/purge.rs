@@ -29,7 +29,10 @@ pub(super) async fn purge(db: Db<'_>, request: &PurgeRequest) -> Done<Option<Seq
                         (select channel_key, phone from accounts where checked_at < $2 order by checked_at limit $1)
                         and checked_at < $2";
     let accounts = db.run(accounts, args![BATCH, request.accounts_before()]).await?;
-    let full = i64::try_from(keys.max(early).max(paces).max(accounts)).is_ok_and(|most| most == BATCH);
+    let events = "delete from events where seq in
+                      (select seq from events where at < $2 and message_seq is null order by at limit $1)";
+    let events = db.run(events, args![BATCH, request.channel_events_before()]).await?;
+    let full = i64::try_from(keys.max(early).max(paces).max(accounts).max(events)).is_ok_and(|most| most == BATCH);
     Ok(request.next(last, full))
 }
 

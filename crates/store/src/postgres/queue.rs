@@ -43,7 +43,7 @@ async fn record(db: Db<'_>, locked: &mut Locked, outcomes: &Outcomes) -> Done<()
     note(db, &overtaken.collect::<Vec<_>>()).await?;
     for (seq, effect) in settled.effects {
         match effect {
-            ChannelEffect::Pause { reason } => channels::pause(db, locked, reason, seq).await?,
+            ChannelEffect::Pause { reason } => channels::pause(db, locked, reason, seq, now).await?,
             ChannelEffect::BlockNewChats { until, reason } => {
                 chats::forget(db, locked.key, seq).await?;
                 channels::restrict(db, locked, until, reason, now).await?;

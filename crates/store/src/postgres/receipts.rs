@@ -217,7 +217,7 @@ async fn advance(db: Db<'_>, locked: &mut Locked, message: &Found, receipt: &Rec
     let Some(transition) = message.on_receipt(receipt) else { return Ok(false) };
     let moved = !apply(db, locked, &[transition]).await?.is_empty();
     if let Some(reason) = receipt.pauses.as_ref().filter(|_| moved) {
-        channels::pause(db, locked, reason, message.position.seq).await?;
+        channels::pause(db, locked, reason, message.position.seq, receipt.at).await?;
     }
     Ok(moved)
 }

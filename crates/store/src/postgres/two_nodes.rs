@@ -234,7 +234,9 @@ async fn what_was_given_back_is_nobodys_until_it_is_taken() {
     assert!(matches!(claim(epoch).await, Err(StoreError::Fenced)));
     assert!(matches!(store.end_session(Held { channel, epoch, session: 0 }).await, Err(StoreError::Fenced)));
     let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
-    let says_down = |epoch| store.move_held_channel(Held { channel, epoch, session: 0 }, up, down, None, NOW);
+    let says_down = |epoch| {
+        store.move_held_channel(Held { channel, epoch, session: 0 }, crate::fixtures::channel_move(up, down, NOW))
+    };
     assert!(matches!(says_down(epoch).await, Err(StoreError::Fenced)));
     let links = |epoch| {
         let link = Link { channel, details: "{}".to_owned(), sealed: vec![1] };
@@ -256,7 +258,7 @@ async fn what_was_given_back_is_nobodys_until_it_is_taken() {
 #[tokio::test]
 async fn messages_of_a_deleted_channel_find_a_node() {
     let (_ground, store, [first, second], (channel, _), _database) = held().await;
-    store.delete_channel(channel, NOW).await.expect("deleted");
+    store.delete_channel(channel, recado_domain::channel::Actor::Operator, NOW).await.expect("deleted");
     assert_eq!(store.take_deleted(second, ChannelType::Sandbox).await.expect("asked"), [], "another node has it");
     store.leave(first).await.expect("left");
     assert_eq!(store.take(second, ChannelType::Sandbox, 9).await.expect("asked"), [], "it counts in no share");

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelState, ChannelType, NewChannel};
+use recado_domain::channel::{
+    Actor, Channel, ChannelKey, ChannelMove, ChannelSettings, ChannelState, ChannelType, NewChannel, Recorded,
+};
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
 use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, ScanCursor};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Known, Writing, accounts, chats, links, not_understood, recipients, sessions};
+use super::{Known, Writing, accounts, chats, events, links, not_understood, recipients, sessions};
 use crate::commits::Change;
 use crate::sql::OPEN;
 
@@ -130,6 +132,9 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
         )
         .optional()?;
     drop(statement);
+    if let Some((made, _)) = &made {
+        events::record(&writing.connection, made.key, &Recorded::creation(made.state, new.by), new.now)?;
+    }
     Ok(made.map(|(made, (key, known))| {
         writing.queues.insert(key, known);
         writing.tell(Change::Channel(Box::new(made.clone())));
@@ -137,14 +142,9 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
     }))
 }
 
-pub(super) fn move_to(
-    writing: &mut Writing,
-    key: ChannelKey,
-    (expected, next): (ChannelState, ChannelState),
-    reason: Option<&str>,
-    now: Millis,
-) -> rusqlite::Result<bool> {
-    let connected_at = (next == ChannelState::Connected).then_some(now);
+pub(super) fn move_to(writing: &mut Writing, key: ChannelKey, to: &ChannelMove) -> rusqlite::Result<bool> {
+    let next = to.to;
+    let connected_at = (next == ChannelState::Connected).then_some(to.at);
     let keeps_restriction = next.keeps_restriction();
     let moved = writing
         .connection
@@ -154,7 +154,10 @@ pub(super) fn move_to(
                  connections = connections + (?5 is not null), restricted_until = iif(?6, restricted_until, null)
              where key = ?1 and state = ?2 and deleted_at is null",
         )?
-        .execute(params![key, expected.name(), next.name(), reason, connected_at, keeps_restriction])?;
+        .execute(params![key, to.from.name(), next.name(), to.reason, connected_at, keeps_restriction])?;
+    if moved == 1 {
+        events::record(&writing.connection, key, &to.into(), to.at)?;
+    }
     if let Some(queue) = writing.queue(key).filter(|_| moved == 1) {
         queue.state = next;
         queue.was_connected |= connected_at.is_some();
@@ -177,7 +180,8 @@ pub(super) fn restrict(
     let queue = writing.queue(key).copied().filter(ChannelQueue::can_be_restricted);
     let Some(queue) = queue else { return Ok(false) };
     if queue.dispatches() {
-        move_to(writing, key, (queue.state, ChannelState::Restricted), Some(reason), now)?;
+        let (from, to, reason) = (queue.state, ChannelState::Restricted, Some(reason.to_owned()));
+        move_to(writing, key, &ChannelMove { from, to, reason, by: Actor::Network, at: now })?;
     }
     let until = queue.restricted_until.map_or(until, |earlier| earlier.max(until));
     writing
@@ -193,12 +197,19 @@ pub(super) fn restrict(
 
 /// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
 /// the message was sent.
-pub(super) fn pause(writing: &mut Writing, key: ChannelKey, reason: &str, seq: Seq) -> rusqlite::Result<()> {
+pub(super) fn pause(
+    writing: &mut Writing,
+    key: ChannelKey,
+    reason: &str,
+    seq: Seq,
+    now: Millis,
+) -> rusqlite::Result<()> {
     let Some(queue) = writing.queue(key).copied() else { return Ok(()) };
     let sql = "select connection from messages where seq = ?1";
     let sent_under = writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()?.flatten();
     if queue.is_paused_by(seq, sent_under) {
-        move_to(writing, key, (queue.state, ChannelState::Paused), Some(reason), 0)?;
+        let (from, to, reason) = (queue.state, ChannelState::Paused, Some(reason.to_owned()));
+        move_to(writing, key, &ChannelMove { from, to, reason, by: Actor::Network, at: now })?;
     }
     Ok(())
 }
@@ -228,8 +239,11 @@ pub(super) fn update(
     Ok(updated)
 }
 
-pub(super) fn delete(writing: &mut Writing, key: ChannelKey, now: Millis) -> rusqlite::Result<()> {
+pub(super) fn delete(writing: &mut Writing, key: ChannelKey, by: Actor, now: Millis) -> rusqlite::Result<()> {
     let last_seq = writing.last_seq;
+    if let Some(queue) = writing.queue(key).copied().filter(|queue| !queue.deleted) {
+        events::record(&writing.connection, key, &Recorded::deletion(queue.state, by), now)?;
+    }
     writing.connection.execute(
         "update channels set deleted_at = coalesce(deleted_at, ?2), cancel_before = ?3 where key = ?1",
         params![key, now, last_seq],

@@ -1,6 +1,6 @@
 //! How channels are linked to their networks.
 
-use recado_domain::channel::{ChannelKey, ChannelState, Link, LinkRest};
+use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, Link, LinkRest};
 use recado_domain::clock::Millis;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -25,11 +25,11 @@ fn row(row: &Row<'_>) -> rusqlite::Result<Link> {
     Ok(Link { channel: row.get(0)?, details: row.get(1)?, sealed: row.get(2)? })
 }
 
-/// By a person's word, or by that of a line (`held`), which ends no pause.
+/// By the word of this caller, or by that of a line (`None`), which ends no pause.
 pub(super) fn link(
     writing: &mut Writing,
     link: &Link,
-    (expected, held): (ChannelState, bool),
+    (expected, by): (ChannelState, Option<Actor>),
     now: Millis,
 ) -> rusqlite::Result<bool> {
     let former = details(writing, link.channel)?;
@@ -53,10 +53,12 @@ pub(super) fn link(
         recipients::leave_unknown(writing, link.channel)?;
     }
     channels::let_go(writing, link.channel)?;
-    if held && expected == ChannelState::Paused {
+    if by.is_none() && expected == ChannelState::Paused {
         return Ok(true);
     }
-    channels::move_to(writing, link.channel, (expected, ChannelState::Connected), None, now)
+    let by = by.unwrap_or(Actor::Network);
+    let to = ChannelMove { from: expected, to: ChannelState::Connected, reason: None, by, at: now };
+    channels::move_to(writing, link.channel, &to)
 }
 
 fn details(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<Option<String>> {

@@ -7,6 +7,7 @@ mod chats;
 mod claim;
 pub mod copy;
 mod enqueue;
+mod events;
 mod gate;
 mod links;
 mod messages;
@@ -25,8 +26,8 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Channel, ChannelKey, ChannelSettings, ChannelState, Held, Link, LinkRest, NewChannel, SessionChange, SessionKey,
-    SessionOf, SessionRow,
+    Actor, Channel, ChannelEvent, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
+    Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
@@ -60,6 +61,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0009_logins.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0010_people.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0011_sessions.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0012_events.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
@@ -227,30 +229,12 @@ impl Store for SqliteStore {
         self.write(move |writing| channels::create(writing, &channel)).await
     }
 
-    async fn move_channel(
-        &self,
-        key: ChannelKey,
-        expected: ChannelState,
-        next: ChannelState,
-        reason: Option<String>,
-        now: Millis,
-    ) -> Result<bool> {
-        self.write(move |writing| channels::move_to(writing, key, (expected, next), reason.as_deref(), now)).await
+    async fn move_channel(&self, key: ChannelKey, to: ChannelMove) -> Result<bool> {
+        self.write(move |writing| channels::move_to(writing, key, &to)).await
     }
 
-    async fn move_held_channel(
-        &self,
-        held: Held,
-        expected: ChannelState,
-        next: ChannelState,
-        reason: Option<String>,
-        now: Millis,
-    ) -> Result<bool> {
-        let moved = move |writing: &mut Writing| {
-            let states = (expected, next);
-            Ok(writing.has(held) && channels::move_to(writing, held.channel, states, reason.as_deref(), now)?)
-        };
-        self.write(moved).await
+    async fn move_held_channel(&self, held: Held, to: ChannelMove) -> Result<bool> {
+        self.write(move |writing| Ok(writing.has(held) && channels::move_to(writing, held.channel, &to)?)).await
     }
 
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
@@ -261,8 +245,12 @@ impl Store for SqliteStore {
         self.write(move |writing| channels::restrict(writing, key, until, &reason, now)).await
     }
 
-    async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
-        self.write(move |writing| channels::delete(writing, key, now)).await
+    async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()> {
+        self.write(move |writing| channels::delete(writing, key, by, now)).await
+    }
+
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<Vec<ChannelEvent>> {
+        self.readers.read(move |connection| events::of_channel(connection, query)).await
     }
 
     async fn links(&self) -> Result<Vec<Link>> {
@@ -273,13 +261,13 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| links::one(connection, channel)).await
     }
 
-    async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
-        self.write(move |writing| links::link(writing, &link, (expected, false), now)).await
+    async fn link_channel(&self, link: Link, expected: ChannelState, by: Actor, now: Millis) -> Result<bool> {
+        self.write(move |writing| links::link(writing, &link, (expected, Some(by)), now)).await
     }
 
     async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool> {
         let linked =
-            move |writing: &mut Writing| Ok(writing.has(held) && links::link(writing, &link, (expected, true), now)?);
+            move |writing: &mut Writing| Ok(writing.has(held) && links::link(writing, &link, (expected, None), now)?);
         self.write(linked).await
     }
 

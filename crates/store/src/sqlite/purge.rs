@@ -63,6 +63,13 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
                  (select channel_key, phone from accounts indexed by accounts_by_age where checked_at < ?2 limit ?1)",
         )?
         .execute(params![BATCH, request.accounts_before()])?;
-    let full = i64::try_from(keys.max(early).max(paces).max(accounts)).is_ok_and(|most| most == BATCH);
+    let events = writing
+        .connection
+        .prepare_cached(
+            "delete from events where seq in
+                 (select seq from events where at < ?2 and message_seq is null order by at limit ?1)",
+        )?
+        .execute(params![BATCH, request.channel_events_before()])?;
+    let full = i64::try_from(keys.max(early).max(paces).max(accounts).max(events)).is_ok_and(|most| most == BATCH);
     Ok(request.next(last, full))
 }

@@ -43,7 +43,7 @@ pub(super) fn record(writing: &mut Writing, outcomes: &Outcomes) -> rusqlite::Re
     }
     for (seq, effect) in settled.effects {
         match effect {
-            ChannelEffect::Pause { reason } => channels::pause(writing, channel, reason, seq)?,
+            ChannelEffect::Pause { reason } => channels::pause(writing, channel, reason, seq, now)?,
             ChannelEffect::BlockNewChats { until, reason } => {
                 chats::forget(writing, (channel, seq))?;
                 channels::restrict(writing, channel, until, reason, now)?;

@@ -101,7 +101,7 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
         None => false,
     };
     if let Some(reason) = receipt.pauses.as_ref().filter(|_| moved) {
-        channels::pause(writing, receipt.channel, reason, found.position.seq)?;
+        channels::pause(writing, receipt.channel, reason, found.position.seq, receipt.at)?;
     }
     Ok(moved)
 }

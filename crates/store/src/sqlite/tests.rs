@@ -26,8 +26,12 @@ async fn an_undone_call_leaves_no_trace_in_what_is_kept_beside_the_file() {
         ground.accept(channel, "551").await;
     }
     let undone = store.write(move |writing| {
-        channels::move_to(writing, channel, (ChannelState::Connected, ChannelState::Paused), None, NOW)?;
-        channels::delete(writing, channel, NOW)?;
+        channels::move_to(
+            writing,
+            channel,
+            &crate::fixtures::channel_move(ChannelState::Connected, ChannelState::Paused, NOW),
+        )?;
+        channels::delete(writing, channel, recado_domain::channel::Actor::Operator, NOW)?;
         queue::cancel_former(writing, channel, 2, NOW)?;
         assert_eq!(writing.queues[&channel].open, 0);
         Err::<(), _>(rusqlite::Error::QueryReturnedNoRows)
@@ -46,7 +50,13 @@ async fn what_is_kept_beside_the_file_is_what_the_file_says() {
     let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
     let linked = ground.channel_in("nova", ChannelState::Created).await;
     let link = recado_domain::channel::Link { channel: linked, details: "{}".to_owned(), sealed: vec![1] };
-    assert!(ground.store.link_channel(link, ChannelState::Created, NOW).await.expect("stored"));
+    assert!(
+        ground
+            .store
+            .link_channel(link, ChannelState::Created, recado_domain::channel::Actor::Operator, NOW)
+            .await
+            .expect("stored")
+    );
     for _ in 0..3 {
         ground.accept(channel, "551").await;
         ground.accept(neighbour, "551").await;
@@ -54,7 +64,7 @@ async fn what_is_kept_beside_the_file_is_what_the_file_says() {
     let claimed = ground.claim_one(channel).await;
     ground.settle(channel, claimed.seq, recado_domain::queue::Settlement::HoldChannel { until: NOW + 5 }).await;
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
-    ground.store.delete_channel(neighbour, NOW).await.expect("stored");
+    ground.delete_channel(neighbour, NOW).await;
     let differs = store.write(|writing| {
         let fresh = channels::queues(&writing.connection)?;
         Ok(format!("{:?}", sorted(&fresh)) != format!("{:?}", sorted(&writing.queues)))

@@ -22,7 +22,7 @@ type Answer = Result<Response, ApiError>;
 
 async fn act(gateway: &Gateway, caller: &Caller<scope::ChannelsWrite>, id: &str, action: ChannelAction) -> Answer {
     let entry = caller.channel(gateway, id)?;
-    let channel = channels::act(gateway, &entry, action).await?;
+    let channel = channels::act(gateway, &entry, action, caller.actor()).await?;
     Ok(json::answer(StatusCode::OK, &Data { data: ChannelView::from(channel) }))
 }
 

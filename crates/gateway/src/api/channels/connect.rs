@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
-use recado_domain::channel::{Channel, ChannelAction, ChannelState, ChannelType};
+use recado_domain::channel::{Actor, Channel, ChannelAction, ChannelState, ChannelType};
 use recado_domain::field_errors::Field;
 use recado_domain::phone::PhoneNumber;
 use recado_providers::cloud_api::Link;
@@ -41,14 +41,14 @@ pub async fn connect(
     let object = body.as_ref().map(JsonBody::object).transpose()?.filter(|object| !object.is_empty());
     let entry = caller.channel(&gateway, &channel)?;
     let channel = match (entry.kind, object) {
-        (ChannelType::CloudApi, Some(object)) => link(&gateway, &entry, &object).await?,
-        (ChannelType::WhatsAppWeb, object) => return pair(&gateway, &entry, object.as_ref()).await,
+        (ChannelType::CloudApi, Some(object)) => link(&gateway, &entry, &object, caller.actor()).await?,
+        (ChannelType::WhatsAppWeb, object) => return pair(&gateway, &entry, object.as_ref(), caller.actor()).await,
         (_, object) => {
             let strange = object.map(|object| object.refuse_unknown(&[])).unwrap_or_default();
             if !strange.is_empty() {
                 return Err(strange.into());
             }
-            channels::act(&gateway, &entry, ChannelAction::Connect).await?
+            channels::act(&gateway, &entry, ChannelAction::Connect, caller.actor()).await?
         }
     };
     Ok(answer(channel, None))
@@ -78,7 +78,12 @@ fn answer(channel: Channel, pairing: Option<Pairing>) -> Response {
 }
 
 /// Links a channel by a phone.
-async fn pair(gateway: &Gateway, entry: &ChannelEntry, object: Option<&Object<'_>>) -> Result<Response, ApiError> {
+async fn pair(
+    gateway: &Gateway,
+    entry: &ChannelEntry,
+    object: Option<&Object<'_>>,
+    by: Actor,
+) -> Result<Response, ApiError> {
     let mut phone = None;
     if let Some(object) = object {
         let given = object.text("phone")?;
@@ -95,18 +100,18 @@ async fn pair(gateway: &Gateway, entry: &ChannelEntry, object: Option<&Object<'_
             return Err(errors.into());
         }
     }
-    let (channel, pairing) = pairing::connect(gateway, entry, phone.as_ref()).await?;
+    let (channel, pairing) = pairing::connect(gateway, entry, phone.as_ref(), by).await?;
     Ok(answer(channel, Some(pairing)))
 }
 
-async fn link(gateway: &Gateway, entry: &ChannelEntry, object: &Object<'_>) -> Result<Channel, ApiError> {
+async fn link(gateway: &Gateway, entry: &ChannelEntry, object: &Object<'_>, by: Actor) -> Result<Channel, ApiError> {
     let [phone_number_id, account, access, verify, app] = FIELDS.map(|field| object.text(field));
     // `null` takes it away.
     let app = if object.is_null(FIELDS[4]) { Field::from("") } else { app? };
     let given = [phone_number_id?, account?, access?, verify?, app];
     let strange = object.refuse_unknown(&FIELDS);
     if strange.is_empty() {
-        return Ok(links::connect(gateway, entry, &given).await?);
+        return Ok(links::connect(gateway, entry, &given, by).await?);
     }
     // The faults of the other fields are told with them.
     let mut errors = Link::parse(&given, None).err().unwrap_or_default();

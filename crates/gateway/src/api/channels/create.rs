@@ -33,7 +33,8 @@ pub async fn create(
     };
     let wish = ChannelWish { name: text(name?), kind: text(kind?), id: text(id?) };
     errors.append(object.refuse_unknown(&FIELDS));
-    let channel = channels::create(&gateway, caller.institution, caller.environment, wish, errors).await?;
+    let channel =
+        channels::create(&gateway, caller.institution, caller.environment, wish, caller.actor(), errors).await?;
     Ok(json::answer(StatusCode::CREATED, &Data { data: ChannelView::from(channel) }))
 }
 

@@ -23,7 +23,7 @@ pub async fn delete(
     Ids([channel]): Ids<1>,
 ) -> Result<Response, ApiError> {
     let entry = caller.channel(&gateway, &channel)?;
-    channels::delete(&gateway, &entry).await?;
+    channels::delete(&gateway, &entry, caller.actor()).await?;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Canal removido." }))
 }
 

@@ -5,6 +5,7 @@ pub mod act;
 pub mod connect;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod get;
 pub mod list;
 pub mod pairing;

@@ -23,6 +23,11 @@ pub fn path_id(name: &str) -> (&'static str, Value) {
     }
 }
 
+/// The number of an event.
+pub fn event_number() -> Value {
+    json!({"type": "string", "pattern": "^[1-9][0-9]{0,18}$", "examples": ["4711"]})
+}
+
 /// A channel's id.
 pub fn channel_id() -> Value {
     json!({"type": "string", "pattern": CHANNEL_ID, "examples": ["sandbox"]})

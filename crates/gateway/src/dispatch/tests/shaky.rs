@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Channel, ChannelKey, ChannelSettings, ChannelState, Held, Link, LinkRest, NewChannel, SessionChange, SessionKey,
-    SessionOf, SessionRow,
+    Actor, Channel, ChannelEvent, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
+    Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
@@ -223,34 +223,24 @@ impl Store for Shaky {
         self.inner.create_channel(channel).await
     }
 
-    async fn move_channel(
-        &self,
-        key: ChannelKey,
-        expected: ChannelState,
-        next: ChannelState,
-        reason: Option<String>,
-        now: Millis,
-    ) -> Result<bool> {
-        self.inner.move_channel(key, expected, next, reason, now).await
+    async fn move_channel(&self, key: ChannelKey, to: ChannelMove) -> Result<bool> {
+        self.inner.move_channel(key, to).await
     }
 
-    async fn move_held_channel(
-        &self,
-        held: Held,
-        expected: ChannelState,
-        next: ChannelState,
-        reason: Option<String>,
-        now: Millis,
-    ) -> Result<bool> {
-        self.inner.move_held_channel(held, expected, next, reason, now).await
+    async fn move_held_channel(&self, held: Held, to: ChannelMove) -> Result<bool> {
+        self.inner.move_held_channel(held, to).await
     }
 
     async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
         self.inner.restrict_channel(key, until, reason, now).await
     }
 
-    async fn delete_channel(&self, key: ChannelKey, now: Millis) -> Result<()> {
-        self.inner.delete_channel(key, now).await
+    async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()> {
+        self.inner.delete_channel(key, by, now).await
+    }
+
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<Vec<ChannelEvent>> {
+        self.inner.channel_events(query).await
     }
 
     async fn links(&self) -> Result<Vec<Link>> {
@@ -261,8 +251,8 @@ impl Store for Shaky {
         self.inner.link(channel).await
     }
 
-    async fn link_channel(&self, link: Link, expected: ChannelState, now: Millis) -> Result<bool> {
-        self.inner.link_channel(link, expected, now).await
+    async fn link_channel(&self, link: Link, expected: ChannelState, by: Actor, now: Millis) -> Result<bool> {
+        self.inner.link_channel(link, expected, by, now).await
     }
 
     async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool> {

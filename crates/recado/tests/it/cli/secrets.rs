@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use recado_domain::channel::{ChannelKey, ChannelState, Link};
+use recado_domain::channel::{Actor, ChannelKey, ChannelState, Link};
 use recado_store::Store;
 use recado_store::clock::SystemEntropy;
 use recado_store::sealed::{KeyRing, Place};
@@ -56,7 +56,7 @@ fn linked(home: &Home, channels: &[(&str, &str)]) -> Vec<ChannelKey> {
 }
 
 async fn write(store: &SqliteStore, link: Link, expected: ChannelState) {
-    assert!(store.link_channel(link, expected, 1).await.expect("stored"));
+    assert!(store.link_channel(link, expected, Actor::Operator, 1).await.expect("stored"));
 }
 
 fn links(home: &Home) -> Vec<Link> {

@@ -195,7 +195,7 @@ fn an_empty_store_is_not_served() {
     assert_doctor_fails(&run_in(dir, &["doctor", "--json", "--listen", "127.0.0.1:0"]), "store", "is empty");
     // What `init` leaves behind when it is killed: tables alone.
     let home = Home::init();
-    let sql = "delete from channels; delete from api_keys; delete from institutions";
+    let sql = "delete from events; delete from channels; delete from api_keys; delete from institutions";
     let emptied = rusqlite::Connection::open(home.dir.join("recado.db")).and_then(|store| store.execute_batch(sql));
     emptied.expect("a store without an institution");
     let serve = || run_in(home.dir(), &["serve", "--listen", "127.0.0.1:0"]);
@@ -231,7 +231,10 @@ fn an_empty_database_is_not_served() {
         "tables were made"
     );
     assert!(run(&["init"]).status.success());
-    test_postgres::run(database.url(), "delete from channels; delete from api_keys; delete from institutions");
+    test_postgres::run(
+        database.url(),
+        "delete from events; delete from channels; delete from api_keys; delete from institutions",
+    );
     assert_fails(&serve(), 1, &["no institution", "recado init"]);
     assert_doctor_fails(&run(&["doctor", "--json", "--listen", "127.0.0.1:0"]), "institutions", "there are none");
     assert!(run(&["init"]).status.success());

@@ -31,7 +31,7 @@ struct Table {
 
 /// All tables that hold something, each behind those that it refers to. Not SQLite's `probe`, which holds nothing, and
 /// nothing of the shared engine's own, as nodes and leases.
-const TABLES: [Table; 11] = [
+const TABLES: [Table; 12] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
     Table { name: "channels", key: &["key"], numbered: Some("key"), versioned: true },
@@ -43,6 +43,7 @@ const TABLES: [Table; 11] = [
     Table { name: "early_receipts", key: &["n"], numbered: Some("n"), versioned: false },
     Table { name: "accounts", key: &["channel_key", "phone"], numbered: None, versioned: false },
     Table { name: "chats", key: &["channel_key", "account"], numbered: None, versioned: false },
+    Table { name: "events", key: &["seq"], numbered: Some("seq"), versioned: false },
 ];
 
 /// A row, in the order of its table's columns.

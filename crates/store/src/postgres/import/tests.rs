@@ -44,7 +44,7 @@ async fn fill(ground: &Ground) {
     }
     let deleted = ground.channel("apagado").await;
     ground.accept(deleted, MARIA).await;
-    ground.store.delete_channel(deleted, NOW).await.expect("stored");
+    ground.delete_channel(deleted, NOW).await;
     let paused = ground.channel("pausado").await;
     ground.accept(paused, MARIA).await;
     ground.move_channel(paused, ChannelState::Connected, ChannelState::Paused).await;
@@ -55,7 +55,12 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
     let channel = ground.channel_of(kind, id).await;
     store.update_channel(channel, "Ação 🙂".to_owned(), ChannelSettings::default()).await.expect("stored");
     let link = Link { channel, details: "{}".to_owned(), sealed: vec![0, 255, 1] };
-    assert!(store.link_channel(link, ChannelState::Connected, NOW).await.expect("stored"));
+    assert!(
+        store
+            .link_channel(link, ChannelState::Connected, recado_domain::channel::Actor::Operator, NOW)
+            .await
+            .expect("stored")
+    );
     let put = |key: &[u8]| SessionChange::Put { kind: 2, key: key.to_vec(), sealed: vec![0; 3], stamp: 5 };
     store
         .write_session(Held { channel, epoch: 0, session: 0 }, vec![put(&[0xff]), put(b"a"), put(b""), put(b"B")])
@@ -176,6 +181,7 @@ async fn a_changed_row_is_found() {
         ("early_receipts", "update early_receipts set error_code = error_message, error_message = error_code"),
         ("accounts", "update accounts set account = null where phone = 'b'"),
         ("chats", "update chats set account = 'c' where account = 'b'"),
+        ("events", "update events set at = at + 1 where seq = 2"),
     ];
     assert_eq!(changes.len(), TABLES.len());
     for (table, change) in changes {
@@ -237,7 +243,9 @@ async fn no_table_is_forgotten() {
         rows.collect::<Result<_, _>>().expect("names")
     };
     let there: BTreeSet<_> = names("select name from sqlite_schema where type = 'table'").into_iter().collect();
-    let listed: BTreeSet<_> = TABLES.iter().map(|table| table.name.to_owned()).chain(["probe".to_owned()]).collect();
+    // SQLite's own table of the highest numbers holds nothing that the rows do not say.
+    let others = ["probe", "sqlite_sequence"].map(str::to_owned);
+    let listed: BTreeSet<_> = TABLES.iter().map(|table| table.name.to_owned()).chain(others).collect();
     assert_eq!(there, listed);
     for (place, table) in TABLES.iter().enumerate() {
         for of in names(&format!("select \"table\" from pragma_foreign_key_list('{}')", table.name)) {

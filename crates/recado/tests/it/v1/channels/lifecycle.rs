@@ -225,3 +225,27 @@ fn the_sandbox_stays() {
     assert_refused("live", &stage.server.get("/v1/channels/sandbox", Some(&live)), NO_CHANNEL);
     assert_refused("live", &stage.server.delete("/v1/channels/sandbox", Some(&live)), NO_CHANNEL);
 }
+
+#[test]
+fn moves_of_a_channel_are_listed_with_who_made_them() {
+    let stage = Stage::set();
+    stage.open("loja", &["connect", "pause"]);
+    stage.home.cli(&["channels", "resume", "loja"]);
+    let page = stage.get("/v1/channels/loja/events?limit=2").expect(200).json();
+    let seen = |page: &Value| -> Vec<(Value, Value, Value)> {
+        let events = page["data"].as_array().expect("a list").iter();
+        events.map(|event| (event["event"].clone(), event["to"].clone(), event["actor"]["type"].clone())).collect()
+    };
+    let event = |event: &str, to: &str, by: &str| (json!(event), json!(to), json!(by));
+    let newest = [event("channel.connected", "CONNECTED", "OPERATOR"), event("channel.paused", "PAUSED", "KEY")];
+    assert_eq!(seen(&page), newest);
+    assert_eq!(page["data"][1]["reason"], "Pausado a pedido.");
+    let next = page["pagination"]["nextCursor"].as_str().expect("there is more");
+    let page = stage.get(&format!("/v1/channels/loja/events?limit=2&cursor={next}")).expect(200).json();
+    let oldest = [event("channel.connected", "CONNECTED", "KEY"), event("channel.created", "CREATED", "KEY")];
+    assert_eq!(seen(&page), oldest);
+    assert_eq!(page["pagination"]["nextCursor"], Value::Null);
+    for bad in ["0", "-1", "+1", "01", "x", "%00"] {
+        stage.get(&format!("/v1/channels/loja/events?cursor={bad}")).expect(400);
+    }
+}

@@ -1,0 +1,145 @@
+//! What is recorded of a channel: who moved it from which state to which, when, and why.
+
+#![expect(missing_docs, reason = "fields and variants are named as what they hold")]
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::{ChannelKey, ChannelState};
+use crate::clock::Millis;
+use crate::ids::ApiKeyId;
+
+/// Who changed a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Actor {
+    /// A caller of the API, by this key.
+    Key { id: ApiKeyId },
+    /// The operator, at the command line.
+    Operator,
+    /// The channel's network, or the phone that links the channel.
+    Network,
+    /// Recado, by itself.
+    Recado,
+}
+
+impl Actor {
+    /// The caller with this key; none where the operator calls.
+    pub fn caller(key: Option<ApiKeyId>) -> Self {
+        key.map_or(Self::Operator, |id| Self::Key { id })
+    }
+}
+
+/// A move of a channel from an expected state to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelMove {
+    pub from: ChannelState,
+    pub to: ChannelState,
+    /// Portuguese, for people.
+    pub reason: Option<String>,
+    pub by: Actor,
+    pub at: Millis,
+}
+
+/// A channel's event as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelEvent {
+    /// Its place among all events.
+    pub seq: i64,
+    pub at: Millis,
+    pub what: Recorded,
+    /// The node that held the channel, where nodes share the store.
+    pub node: Option<String>,
+}
+
+/// What an event records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// None: the channel was created.
+    pub from: Option<ChannelState>,
+    /// None: the channel was deleted.
+    pub to: Option<ChannelState>,
+    pub reason: Option<String>,
+    pub by: Actor,
+}
+
+impl Recorded {
+    /// What is recorded of a channel that is created.
+    pub fn creation(to: ChannelState, by: Actor) -> Self {
+        Self { from: None, to: Some(to), reason: None, by }
+    }
+
+    /// What is recorded of a channel that is deleted.
+    pub fn deletion(from: ChannelState, by: Actor) -> Self {
+        Self { from: Some(from), to: None, reason: None, by }
+    }
+
+    /// The kind of the event, by the state that the channel has after it.
+    pub fn kind(&self) -> &'static str {
+        match (self.from, self.to) {
+            (None, _) => "channel.created",
+            (_, None) => "channel.deleted",
+            (_, Some(state)) => match state {
+                ChannelState::Created => "channel.reset",
+                ChannelState::Connecting => "channel.connecting",
+                ChannelState::Connected => "channel.connected",
+                ChannelState::Disconnected => "channel.disconnected",
+                ChannelState::Restricted => "channel.restricted",
+                ChannelState::Paused => "channel.paused",
+                ChannelState::LoggedOut => "channel.logged_out",
+                ChannelState::Banned => "channel.banned",
+            },
+        }
+    }
+
+    /// As it is stored: JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads what was stored; `None` where a newer version wrote something else.
+    pub fn from_json(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+impl From<&ChannelMove> for Recorded {
+    fn from(one: &ChannelMove) -> Self {
+        Self { from: Some(one.from), to: Some(one.to), reason: one.reason.clone(), by: one.by }
+    }
+}
+
+/// A page of a channel's events, newest first.
+#[derive(Debug, Clone, Copy)]
+pub struct ChannelEventQuery {
+    pub channel: ChannelKey,
+    /// Only events before this one.
+    pub before: Option<i64>,
+    pub limit: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_read_again() {
+        let id: ApiKeyId = ApiKeyId::new(1, [7; 10]);
+        for by in [Actor::Key { id }, Actor::Operator, Actor::Network, Actor::Recado] {
+            let what =
+                Recorded { from: Some(ChannelState::Connected), to: Some(ChannelState::Paused), reason: None, by };
+            assert_eq!(Recorded::from_json(&what.to_json()), Some(what));
+        }
+        assert_eq!(Recorded::from_json(r#"{"from":"NEW"}"#), None);
+        let by = serde_json::to_value(Actor::Key { id }).expect("JSON");
+        assert_eq!(by, serde_json::json!({"type": "KEY", "id": id}));
+    }
+
+    #[test]
+    fn an_event_is_named_by_the_state_that_follows() {
+        let by = Actor::Network;
+        assert_eq!(Recorded::creation(ChannelState::Created, by).kind(), "channel.created");
+        assert_eq!(Recorded::deletion(ChannelState::Paused, by).kind(), "channel.deleted");
+        let banned = Recorded { from: Some(ChannelState::Connected), to: Some(ChannelState::Banned), reason: None, by };
+        assert_eq!(banned.kind(), "channel.banned");
+    }
+}

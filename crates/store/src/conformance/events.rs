@@ -1,0 +1,81 @@
+//! What happened to channels.
+
+use recado_domain::channel::{Actor, ChannelEventQuery, ChannelKey, ChannelMove, ChannelState, Recorded};
+use recado_domain::ids::ApiKeyId;
+use recado_domain::queue::{PurgeRequest, Settlement};
+
+use crate::fixtures::{DAY, Ground, NOW};
+
+async fn recorded(ground: &Ground, channel: ChannelKey) -> Vec<(i64, Recorded)> {
+    let query = ChannelEventQuery { channel, before: None, limit: 100 };
+    let events = ground.store.channel_events(query).await.expect("read");
+    assert!(events.is_sorted_by(|one, next| one.seq > next.seq), "newest first");
+    events.into_iter().rev().map(|event| (event.at, event.what)).collect()
+}
+
+fn moved(from: ChannelState, to: ChannelState, reason: Option<&str>, by: Actor) -> Recorded {
+    Recorded { from: Some(from), to: Some(to), reason: reason.map(str::to_owned), by }
+}
+
+pub(super) async fn every_move_of_a_channel_is_recorded(ground: Ground) {
+    use ChannelState::{Connected, Paused, Restricted};
+    let key = ground.channel_in("loja", Connected).await;
+    let other = ground.channel_in("outra", Connected).await;
+    let by = Actor::Key { id: ApiKeyId::new(NOW, [7; 10]) };
+    let to = ChannelMove { from: Connected, to: Paused, reason: Some("Pausado a pedido.".to_owned()), by, at: NOW + 1 };
+    assert!(ground.store.move_channel(key, to.clone()).await.expect("stored"));
+    // A move that is not made is not recorded.
+    assert!(!ground.store.move_channel(key, to).await.expect("answered"));
+    assert!(ground.try_move(key, Paused, Connected, None, NOW + 2).await);
+    assert!(ground.store.restrict_channel(key, NOW + DAY, "Devagar.".to_owned(), NOW + 3).await.expect("stored"));
+    ground.delete_channel(key, NOW + 4).await;
+    // Deleting twice keeps the first time.
+    ground.delete_channel(key, NOW + 5).await;
+    let expected = [
+        (NOW, Recorded::creation(Connected, Actor::Operator)),
+        (NOW + 1, moved(Connected, Paused, Some("Pausado a pedido."), by)),
+        (NOW + 2, moved(Paused, Connected, None, Actor::Operator)),
+        (NOW + 3, moved(Connected, Restricted, Some("Devagar."), Actor::Network)),
+        (NOW + 4, Recorded::deletion(Restricted, Actor::Operator)),
+    ];
+    assert_eq!(recorded(&ground, key).await, expected);
+    assert_eq!(recorded(&ground, other).await.len(), 1, "its creation");
+}
+
+pub(super) async fn a_pause_by_the_network_is_recorded_with_its_outcome(ground: Ground) {
+    let key = ground.channel_by_recipient("loja").await;
+    ground.accept(key, "551").await;
+    let claimed = ground.claim_one(key).await;
+    let reason = "O WhatsApp recusou o token.".to_owned();
+    ground.settle(key, claimed.seq, Settlement::PauseChannel { reason: reason.clone() }).await;
+    let (_, last) = recorded(&ground, key).await.pop().expect("an event");
+    assert_eq!(last, moved(ChannelState::Connected, ChannelState::Paused, Some(&reason), Actor::Network));
+}
+
+pub(super) async fn a_page_of_events_ends_where_the_next_begins(ground: Ground) {
+    let key = ground.channel_in("loja", ChannelState::Connected).await;
+    for n in 0..3 {
+        ground.move_channel(key, ChannelState::Connected, ChannelState::Paused).await;
+        ground.move_channel(key, ChannelState::Paused, ChannelState::Connected).await;
+        assert_eq!(recorded(&ground, key).await.len(), 2 * n + 3);
+    }
+    let (mut before, mut pages) = (None, Vec::new());
+    loop {
+        let query = ChannelEventQuery { channel: key, before, limit: 3 };
+        let page = ground.store.channel_events(query).await.expect("read");
+        let Some(last) = page.last() else { break };
+        before = Some(last.seq);
+        pages.push(page.len());
+    }
+    assert_eq!(pages, [3, 3, 1]);
+}
+
+pub(super) async fn events_go_after_a_year(ground: Ground) {
+    let key = ground.channel_in("loja", ChannelState::Connected).await;
+    let year_later = NOW + 365 * DAY;
+    let purge = |now| PurgeRequest { now, finished_before: now - DAY, used_before: now - DAY, after: 0 };
+    assert_eq!(ground.store.purge(purge(year_later)).await.expect("purged"), None);
+    assert_eq!(recorded(&ground, key).await.len(), 1, "not yet");
+    assert_eq!(ground.store.purge(purge(year_later + 1)).await.expect("purged"), None);
+    assert_eq!(recorded(&ground, key).await, []);
+}
