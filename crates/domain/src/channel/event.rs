@@ -108,6 +108,9 @@ impl From<&ChannelMove> for Recorded {
     }
 }
 
+/// Most events that are kept of a channel: one whose line comes and goes for months must not fill the store.
+pub const MAX_CHANNEL_EVENTS: i64 = 10_000;
+
 /// A page of a channel's events, newest first.
 #[derive(Debug, Clone, Copy)]
 pub struct ChannelEventQuery {

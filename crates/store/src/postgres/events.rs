@@ -1,16 +1,20 @@
 //! What happened.
 
-use recado_domain::channel::{ChannelEvent, ChannelEventQuery, ChannelKey, Recorded};
+use recado_domain::channel::{ChannelEvent, ChannelEventQuery, ChannelKey, MAX_CHANNEL_EVENTS, Recorded};
 use recado_domain::clock::Millis;
 use tokio_postgres::Row;
 
 use crate::sqlkit::postgres::db::{Db, Done, args};
 
-/// Records what happened to a channel, in the transaction that makes it true.
+/// Records what happened to a channel, in the transaction that makes it true. The oldest of too many events goes.
 pub(super) async fn record(db: Db<'_>, key: ChannelKey, what: &Recorded, at: Millis) -> Done<()> {
     let sql = "insert into events (channel_key, kind, at, data, node)
                select $1, $2, $3, $4, (select name from nodes where id = lease_node) from channels where key = $1";
     db.run(sql, args![key, what.kind(), at, what.to_json()]).await?;
+    let sql = "delete from events where channel_key = $1 and message_seq is null
+               and seq <= (select seq from events where channel_key = $1 and message_seq is null
+                           order by seq desc limit 1 offset $2)";
+    db.run(sql, args![key, MAX_CHANNEL_EVENTS]).await?;
     Ok(())
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use test_postgres::{Database, run};
+use recado_domain::channel::{ChannelState, MAX_CHANNEL_EVENTS};
+use test_postgres::{Database, number, run};
 
 use super::migrations::FIRST_TABLES;
 use super::{PgStore, migrate};
-use crate::fixtures::PgDatabase;
+use crate::fixtures::{Ground, PgDatabase};
 use crate::sqlkit::postgres::hosts::Hosts;
 
 /// Why a store does not open; empty when it does.
@@ -69,4 +70,22 @@ async fn an_upgrade_that_waits_for_a_table_holds_up_no_node() {
     long.batch_execute("commit").await.expect("let go");
     upgrading.await.expect("no panic").expect("upgraded");
     assert_eq!(refusal(&url).await, "");
+}
+
+#[tokio::test]
+async fn of_too_many_events_of_a_channel_the_oldest_go() {
+    let database = PgDatabase::new();
+    let url = database.direct_url().to_owned();
+    let ground = Ground::on(database).await;
+    let (channel, other) = (ground.channel("loja").await, ground.channel("outra").await);
+    let fill = format!(
+        "insert into events (channel_key, kind, at, data)
+         select {channel}, 'channel.paused', n, '{{}}' from generate_series(1, {MAX_CHANNEL_EVENTS}) n"
+    );
+    run(&url, &fill);
+    ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
+    let count = |channel: i64| number(&url, &format!("select count(*) from events where channel_key = {channel}"));
+    assert_eq!((count(channel), count(other)), (MAX_CHANNEL_EVENTS, 1));
+    // The creation went, and the first of those that were put there.
+    assert_eq!(number(&url, &format!("select min(at) from events where channel_key = {channel}")), 2);
 }

@@ -1,13 +1,17 @@
 //! What happened.
 
-use recado_domain::channel::{ChannelEvent, ChannelEventQuery, ChannelKey, Recorded};
+use recado_domain::channel::{ChannelEvent, ChannelEventQuery, ChannelKey, MAX_CHANNEL_EVENTS, Recorded};
 use recado_domain::clock::Millis;
 use rusqlite::{Connection, Row, params};
 
-/// Records what happened to a channel, in the transaction that makes it true.
+/// Records what happened to a channel, in the transaction that makes it true. The oldest of too many events goes.
 pub(super) fn record(connection: &Connection, key: ChannelKey, what: &Recorded, at: Millis) -> rusqlite::Result<()> {
     let sql = "insert into events (channel_key, kind, at, data) values (?1, ?2, ?3, ?4)";
     connection.prepare_cached(sql)?.execute(params![key, what.kind(), at, what.to_json()])?;
+    let sql = "delete from events where channel_key = ?1 and message_seq is null
+               and seq <= (select seq from events where channel_key = ?1 and message_seq is null
+                           order by seq desc limit 1 offset ?2)";
+    connection.prepare_cached(sql)?.execute(params![key, MAX_CHANNEL_EVENTS])?;
     Ok(())
 }
 

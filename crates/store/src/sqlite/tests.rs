@@ -1,6 +1,6 @@
 //! What only this engine has: counts kept beside the file.
 
-use recado_domain::channel::{ChannelState, ChannelType};
+use recado_domain::channel::{ChannelState, ChannelType, MAX_CHANNEL_EVENTS};
 use recado_domain::party::Party;
 
 use super::*;
@@ -157,4 +157,26 @@ fn sorted(lines: &HashMap<ChannelKey, Known>) -> Vec<(ChannelKey, Known)> {
     let mut sorted: Vec<_> = lines.iter().map(|(key, known)| (*key, *known)).collect();
     sorted.sort_unstable_by_key(|(key, _)| *key);
     sorted
+}
+
+#[tokio::test]
+async fn of_too_many_events_of_a_channel_the_oldest_go() {
+    let file = SqliteFile::new();
+    let ground = Ground::on(Shared(Arc::new(SqliteStore::open(&file.path()).expect("the store opens")))).await;
+    let (channel, other) = (ground.channel("loja").await, ground.channel("outra").await);
+    let connection = rusqlite::Connection::open(file.path()).expect("a file");
+    let fill = format!(
+        "with recursive n (n) as (select 1 union all select n + 1 from n where n < {MAX_CHANNEL_EVENTS})
+         insert into events (channel_key, kind, at, data) select {channel}, 'channel.paused', n, '{{}}' from n"
+    );
+    connection.execute_batch(&fill).expect("filled");
+    ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
+    let count = |channel: i64| -> i64 {
+        let sql = format!("select count(*) from events where channel_key = {channel}");
+        connection.query_row(&sql, [], |row| row.get(0)).expect("counted")
+    };
+    assert_eq!((count(channel), count(other)), (MAX_CHANNEL_EVENTS, 1));
+    let oldest = format!("select min(at) from events where channel_key = {channel}");
+    // The creation went, and the first of those that were put there.
+    assert_eq!(connection.query_row(&oldest, [], |row| row.get::<_, i64>(0)), Ok(2));
 }
