@@ -32,6 +32,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 10, sql: include_str!("../../../../migrations/postgres/0010_people.sql"), works_from: 5 },
     Migration { number: 11, sql: include_str!("../../../../migrations/postgres/0011_sessions.sql"), works_from: 5 },
     Migration { number: 12, sql: include_str!("../../../../migrations/postgres/0012_events.sql"), works_from: 5 },
+    Migration { number: 13, sql: include_str!("../../../../migrations/postgres/0013_hidden_ids.sql"), works_from: 5 },
 ];
 
 /// What tells these tables from others in the tests' server.

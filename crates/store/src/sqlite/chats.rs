@@ -118,7 +118,7 @@ pub(super) fn unasked(connection: &Connection, (channel, lid): Who<'_>, limit: u
               where channel_key = ?1 and {OPEN} and {QUEUED} order by seq limit 1000) m
          where not exists (select 1 from accounts where channel_key = ?1 and phone = m.recipient)
            and not exists (select 1 from chats where channel_key = ?1 and account = m.recipient)
-           and not exists (select 1 from accounts where channel_key = ?1 and lid = ?2)
+           and not exists (select 1 from accounts indexed by accounts_by_lid where channel_key = ?1 and lid = ?2)
            and exists (select 1 from channels where key = ?1 and deleted_at is null)
          group by recipient order by min(seq) limit ?3"
     );
@@ -164,7 +164,7 @@ pub(super) fn forget(writing: &mut Writing, (channel, seq): (ChannelKey, Seq)) -
     Ok(())
 }
 
-fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<Option<String>> {
+pub(super) fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<Option<String>> {
     let sql = "select recipient from messages where seq = ?1";
     writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()
 }

@@ -62,6 +62,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0010_people.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0011_sessions.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0012_events.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0013_hidden_ids.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.

@@ -165,11 +165,11 @@ async fn of_too_many_events_of_a_channel_the_oldest_go() {
     let ground = Ground::on(Shared(Arc::new(SqliteStore::open(&file.path()).expect("the store opens")))).await;
     let (channel, other) = (ground.channel("loja").await, ground.channel("outra").await);
     let connection = rusqlite::Connection::open(file.path()).expect("a file");
-    let fill = format!(
+    let rows = format!(
         "with recursive n (n) as (select 1 union all select n + 1 from n where n < {MAX_CHANNEL_EVENTS})
          insert into events (channel_key, kind, at, data) select {channel}, 'channel.paused', n, '{{}}' from n"
     );
-    connection.execute_batch(&fill).expect("filled");
+    connection.execute_batch(&rows).expect("filled");
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
     let count = |channel: i64| -> i64 {
         let sql = format!("select count(*) from events where channel_key = {channel}");
