@@ -49,6 +49,28 @@ pub enum SendOutcome {
     NoAnswer,
 }
 
+impl SendOutcome {
+    /// Whether it shows that the network answers. What was refused by what is known here already does not.
+    pub fn is_an_answer(&self) -> bool {
+        match self {
+            Self::Accepted { .. }
+            | Self::TryAgain { .. }
+            | Self::RecipientBusy
+            | Self::ChannelRefused { .. }
+            | Self::ChatRefused { .. } => true,
+            Self::Rejected { code, .. } => !matches!(*code, NOT_ON_WHATSAPP | UNREADABLE),
+            Self::NotSent | Self::ChannelTrouble { .. } | Self::ChannelBusy | Self::Interrupted | Self::NoAnswer => {
+                false
+            }
+        }
+    }
+}
+
+/// The code of a message whose recipient has no account, as the network said, perhaps long ago.
+pub const NOT_ON_WHATSAPP: &str = "NUMBER_NOT_ON_WHATSAPP";
+/// The code of a message that a newer version stored in another form.
+pub const UNREADABLE: &str = "UNREADABLE_MESSAGE";
+
 /// The right to one send, given back when dropped; most networks have no need of one.
 pub type Slot = Option<cloud_api::Slot>;
 

@@ -15,6 +15,7 @@ use recado_store::{Health, StoreError};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::back_off::BackOff;
 use super::turn::Turns;
 use super::{Shared, Signal};
 use crate::directory::ChannelEntry;
@@ -89,62 +90,6 @@ struct Line {
     /// How often in a row the store failed.
     store_failures: u32,
     turns: Turns,
-}
-
-/// Answers that may be lost in a row before the channel is held: one or two are bad luck, more are an outage, in which
-/// every further message would become `UNKNOWN`.
-const SILENT: u32 = 3;
-
-/// The troubles of a channel whose network does not say how long they last.
-#[derive(Default)]
-struct BackOff {
-    /// In a row.
-    troubles: u32,
-    until: Millis,
-    /// Answers that were lost in a row.
-    silences: u32,
-    /// The first recipient to whom nothing could be sent since the network last answered.
-    unsent: Option<String>,
-}
-
-impl BackOff {
-    /// One more; gives until when the channel waits. Messages that were on their way together meet one trouble.
-    fn trouble(&mut self, now: Millis, random: u64) -> Millis {
-        if now >= self.until {
-            self.troubles += 1;
-            self.until = now + millis(retry::channel_delay(self.troubles, random));
-        }
-        self.until
-    }
-
-    /// The network answers. To what was on its way when a trouble began, that says nothing of the trouble.
-    fn well(&mut self, now: Millis) {
-        self.silences = 0;
-        self.unsent = None;
-        if now >= self.until {
-            self.troubles = 0;
-        }
-    }
-
-    /// Nothing could be sent to a recipient. One alone is in trouble of their own; with a second one it may be the
-    /// channel's, and each of the others is one more try: gives until when the channel waits then.
-    fn unsent(&mut self, recipient: &str, now: Millis, random: u64) -> Option<Millis> {
-        let first = self.unsent.get_or_insert_with(|| recipient.to_owned());
-        (first != recipient).then(|| self.trouble(now, random))
-    }
-}
-
-impl BackOff {
-    /// An answer was lost; gives until when the channel waits.
-    fn silence(&mut self, now: Millis, random: u64) -> Option<Millis> {
-        self.silences += 1;
-        (self.silences >= SILENT).then(|| self.trouble(now, random))
-    }
-
-    /// Whether one message at a time finds out if anybody answers.
-    fn probes(&self) -> bool {
-        self.silences >= SILENT
-    }
 }
 
 impl Line {
@@ -344,11 +289,8 @@ impl Line {
             Settlement::Failed { code: code.to_owned(), message: text }
         };
         let random = self.random();
-        let says_nothing = matches!(outcome, SendOutcome::NoAnswer | SendOutcome::Interrupted);
-        let no_answer = |outcome: &SendOutcome| {
-            matches!(outcome, SendOutcome::NotSent | SendOutcome::ChannelBusy | SendOutcome::ChannelTrouble { .. })
-        };
-        if !says_nothing && !no_answer(&outcome) {
+        let longest_rest = millis(self.provider.pacing(&self.entry.settings()).max);
+        if outcome.is_an_answer() {
             self.back_off.well(now);
         }
         match outcome {
@@ -359,13 +301,13 @@ impl Line {
                 None => fail(code, message),
             },
             SendOutcome::RecipientBusy => {
-                let wait = retry::recipient_delay(message.recipient_holds + 1);
-                Settlement::HoldRecipient { until: now + millis(wait), hold: None }
+                let wait = millis(retry::recipient_delay(message.recipient_holds + 1));
+                let until = self.back_off.behind_the_next_send(wait, now, longest_rest);
+                Settlement::HoldRecipient { until, hold: None }
             }
             SendOutcome::NotSent => {
-                let wait = retry::channel_delay(message.recipient_holds + 1, random);
-                let hold = self.back_off.unsent(&message.recipient, now, random);
-                Settlement::HoldRecipient { until: now + millis(wait), hold }
+                let wait = millis(retry::channel_delay(message.recipient_holds + 1, random));
+                self.back_off.unsent(&message.recipient, wait, (now, longest_rest), random)
             }
             SendOutcome::ChannelTrouble { wait } => Settlement::HoldChannel { until: now + millis(wait) },
             SendOutcome::ChannelBusy => Settlement::HoldChannel { until: self.back_off.trouble(now, random) },

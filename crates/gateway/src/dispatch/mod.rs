@@ -4,6 +4,7 @@
 //! ends when its line is empty. It waits for a notice or a stored time, never by looking around, so an idle server
 //! does nothing.
 
+mod back_off;
 mod channel;
 mod turn;
 

@@ -192,7 +192,7 @@ impl Graph {
             Err(error) => {
                 tracing::error!(message.id = %message.id, %error, "a stored message cannot be read");
                 let text = "A mensagem guardada nao pode ser lida por esta versao.".to_owned();
-                return SendOutcome::Rejected { code: "UNREADABLE_MESSAGE", message: text };
+                return SendOutcome::Rejected { code: crate::UNREADABLE, message: text };
             }
         };
         let path = format!("/{}/messages", link.phone_number_id());

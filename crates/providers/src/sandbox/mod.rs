@@ -181,7 +181,7 @@ impl Provider for Sandbox {
             (Some(Scenario::NumberNotOnWhatsapp), _) => (
                 false,
                 SendOutcome::Rejected {
-                    code: "NUMBER_NOT_ON_WHATSAPP",
+                    code: crate::NOT_ON_WHATSAPP,
                     message: "O numero do destinatario nao esta no WhatsApp.".to_owned(),
                 },
             ),

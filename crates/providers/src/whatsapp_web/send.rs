@@ -21,6 +21,8 @@ use crate::whatsapp_web::refusal::{self, Refusal};
 
 /// The longest for all that comes before a message is handed over.
 const PREPARE: Duration = Duration::from_secs(8);
+/// The longest for finding the account of a card's phone, without which the card can go as well.
+const CARD: Duration = Duration::from_secs(3);
 /// The longest wait for the network's answer, while the line is up.
 const ANSWER: Duration = Duration::from_secs(30);
 /// The longest for sending a message, that the network has taken, to devices that it did not reach.
@@ -155,14 +157,19 @@ impl Line {
     }
 
     /// The card with the account that the network names for its phone. `None`: the card is as it was accepted, also where
-    /// its phone has no account; the message says so by the source of its `waid`.
+    /// its phone has no account or nobody says which: that is no trouble of the recipient. The message says so by the source
+    /// of its `waid`.
     async fn card(&self, message: &Claimed, content: &Content) -> Result<Option<SentCard>, SendOutcome> {
         if message.card_account.is_some() {
             return Ok(None);
         }
         let card = content.card().map_err(unreadable)?;
-        let known = self.look_up(card.phone.number.digits()).await.map_err(|error| self.trouble(error))?;
-        Ok(known.account.map(|digits| SentCard {
+        let account = match timeout(CARD, self.look_up(card.phone.number.digits())).await {
+            Ok(Ok(known)) => known.account,
+            Ok(Err(LineError::NoAnswer)) | Err(_) => None,
+            Ok(Err(error)) => return Err(self.trouble(error)),
+        };
+        Ok(account.map(|digits| SentCard {
             card: vcard::render(&card, &digits),
             account: CardAccount { digits, known: true },
         }))
@@ -252,7 +259,7 @@ fn unreachable(why: &str) -> SendOutcome {
 
 fn not_on_whatsapp() -> SendOutcome {
     SendOutcome::Rejected {
-        code: "NUMBER_NOT_ON_WHATSAPP",
+        code: crate::NOT_ON_WHATSAPP,
         message: "O numero do destinatario nao esta no WhatsApp.".to_owned(),
     }
 }
@@ -260,7 +267,7 @@ fn not_on_whatsapp() -> SendOutcome {
 /// A newer version stored it in another form.
 fn unreadable(_: impl std::error::Error) -> SendOutcome {
     SendOutcome::Rejected {
-        code: "UNREADABLE_MESSAGE",
+        code: crate::UNREADABLE,
         message: "O conteudo guardado da mensagem nao pode ser lido por esta versao.".to_owned(),
     }
 }

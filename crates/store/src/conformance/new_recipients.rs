@@ -378,6 +378,13 @@ pub(super) async fn a_held_recipient_is_passed_and_keeps_their_order(mut ground:
     assert_eq!((ids(&claim), claim.messages[0].failures, claim.messages[0].recipient_holds), (vec![accepted[0]], 0, 1));
     ground.settle_at(channel, vec![(seq, sent())], NOW + 4_000).await;
     assert_eq!(send_all(&ground, channel, NOW + 4_000, None).await, (vec![accepted[2], accepted[3]], None));
+    // The other form of their number is theirs, too.
+    let both = [ground.accept(channel, "5511988887777").await, ground.accept(channel, "551188887777").await];
+    let seq = claim_at(&ground, channel, NOW + 4_000, None).await.messages[0].seq;
+    let hold = Settlement::HoldRecipient { until: NOW + 8_000, hold: None };
+    ground.settle_at(channel, vec![(seq, hold)], NOW + 4_000).await;
+    assert_eq!(send_all(&ground, channel, NOW + 4_000, None).await, (vec![], Some(NOW + 8_000)));
+    assert_eq!(send_all(&ground, channel, NOW + 8_000, None).await, (both.to_vec(), None));
 }
 
 pub(super) async fn who_waits_for_a_held_recipient_expires_in_time(ground: Ground) {

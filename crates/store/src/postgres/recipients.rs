@@ -7,6 +7,7 @@ use futures_util::future::try_join;
 use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
+use recado_domain::phone::forms;
 use recado_domain::queue::{
     ClaimRequest, Claimed, FINISH_AT_ONCE, Finish, NextWakeup, Orphans, Pace, Queued, Resendable, pace, resend, resends,
 };
@@ -278,12 +279,15 @@ async fn paced(db: Db<'_>, request: &ClaimRequest, ready: Vec<Ready>) -> Done<Ve
 }
 
 /// Sends nothing to a message's recipient before this time, on a channel whose messages are one line: none that stands
-/// behind this one may pass it.
+/// behind this one may pass it, also where it has the other form of their number.
 pub(super) async fn hold(db: Db<'_>, seq: Seq, until: Millis) -> Done<()> {
+    // One that was erased meanwhile is nobody's.
+    let Some(row) = db.row("select recipient from messages where seq = $1", args![seq]).await? else { return Ok(()) };
+    let both: Vec<String> = forms(row.get(0)).collect();
     let sql = "insert into recipient_pace (channel_key, recipient, used_until)
-               select channel_key, recipient, $2 from messages where seq = $1
+               select channel_key, unnest($3::text[]), $2 from messages where seq = $1
                on conflict (channel_key, recipient) do update set used_until = excluded.used_until";
-    db.run(sql, args![seq, until]).await.map(drop)
+    db.run(sql, args![seq, until, both]).await.map(drop)
 }
 
 /// When the next first message is due that waits for a time.

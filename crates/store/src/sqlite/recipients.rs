@@ -4,6 +4,7 @@
 use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
+use recado_domain::phone::forms;
 use recado_domain::queue::{
     ChannelQueue, ClaimRequest, Claimed, FINISH_AT_ONCE, Finish, NextWakeup, Orphans, Pace, Queued, Resendable, pace,
     rescue, resend, resends,
@@ -13,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Writing;
 use super::apply::{apply, apply_all, send};
+use super::chats;
 use super::claim::{self, open_row};
 use super::queue::status;
 use crate::sql::{OPEN, QUEUED, SENDING};
@@ -254,11 +256,17 @@ fn paced_until(writing: &Writing, request: &ClaimRequest, recipient: &str) -> ru
 }
 
 /// Sends nothing to a message's recipient before this time, on a channel whose messages are one line: none that stands
-/// behind this one may pass it.
+/// behind this one may pass it, also where it has the other form of their number.
 pub(super) fn hold(writing: &Writing, seq: Seq, until: Millis) -> rusqlite::Result<()> {
+    // One that was erased meanwhile is nobody's.
+    let Some(recipient) = chats::recipient(writing, seq)? else { return Ok(()) };
     let sql = "insert or replace into recipient_pace (channel_key, recipient, used_until)
-               select channel_key, recipient, ?2 from messages where seq = ?1";
-    writing.connection.prepare_cached(sql)?.execute(params![seq, until]).map(drop)
+               select channel_key, ?2, ?3 from messages where seq = ?1";
+    let mut statement = writing.connection.prepare_cached(sql)?;
+    for form in forms(&recipient) {
+        statement.execute(params![seq, form, until])?;
+    }
+    Ok(())
 }
 
 /// Until when nothing is sent to this recipient.

@@ -275,3 +275,61 @@ async fn where_nothing_can_be_sent_to_anybody_the_channel_backs_off() {
     assert_eq!(stand.sent().len(), 2);
     assert_eq!(stand.look().await.messages, []);
 }
+
+/// Who cannot be sent to leaves the next turn to those who were not tried yet.
+#[tokio::test]
+async fn those_to_whom_nothing_can_be_sent_leave_turns_to_others() {
+    let stand = Stand::new(Network::web()).await;
+    for bad in ["551", "552"] {
+        stand.network.act(bad, (0..99).map(|_| answer(SendOutcome::NotSent)));
+        stand.accept(bad).await;
+    }
+    held_until(&stand, 2).await;
+    let good = stand.accept("553").await;
+    // The channel's first hold is over, and the first one's.
+    stand.pass(1_250);
+    stand.network.until_handed(good).await;
+    assert!(stand.sent().len() <= 4, "the first one is tried again at most: {}", stand.sent().len());
+}
+
+/// The wait of a recipient is over before the channel sends again: that next turn is another's all the same.
+#[tokio::test]
+async fn who_cannot_be_sent_to_waits_longer_than_the_channel_rests() {
+    for (kind, act) in [("nothing sent", SendOutcome::NotSent), ("busy", SendOutcome::RecipientBusy)] {
+        let longest = Duration::from_secs(400);
+        let (stand, rest) = (Stand::new(Network::web().resting(longest)).await, millis(longest));
+        stand.network.act("551", (0..99).map(|_| answer(act.clone())));
+        let (bad, good) = (stand.accept("551").await, stand.accept("552").await);
+        stand.store.until_waiting(NOW + rest).await;
+        stand.pass(rest);
+        stand.network.until_sent(2).await;
+        assert_eq!(stand.sent(), [bad, good], "{kind}");
+    }
+}
+
+/// What is refused without a question to the network does not show that the network answers.
+#[tokio::test]
+async fn a_refusal_by_what_is_known_here_is_no_answer() {
+    let stand = Stand::new(Network::web()).await;
+    let refused = SendOutcome::Rejected { code: "NUMBER_NOT_ON_WHATSAPP", message: "Nao esta.".to_owned() };
+    stand.network.act("551", [answer(SendOutcome::NotSent)]);
+    stand.network.act("552", [answer(refused)]);
+    stand.network.act("553", [answer(SendOutcome::NotSent)]);
+    for recipient in ["551", "552", "553", "554"] {
+        stand.accept(recipient).await;
+    }
+    held_until(&stand, 3).await;
+    assert_eq!((stand.sent().len(), stand.look().await.messages), (3, vec![]), "the channel waits");
+}
+
+/// Both forms of a Brazilian number are one person, whose trouble is not the channel's.
+#[tokio::test]
+async fn the_two_forms_of_a_number_are_one_recipient_in_trouble() {
+    let stand = Stand::new(Network::web()).await;
+    for form in ["5511988887777", "551188887777"] {
+        stand.network.act(form, [answer(SendOutcome::NotSent)]);
+        stand.accept(form).await;
+    }
+    let other = stand.accept("552").await;
+    stand.network.until_handed(other).await;
+}
