@@ -54,14 +54,19 @@ impl Bucket {
 
     /// Takes a token; `None` when there is no limit.
     pub fn take(&self, now: Millis) -> Option<Quota> {
+        self.take_leaving(0, now)
+    }
+
+    /// The same of a bucket in which so many tokens are left for others, and not counted.
+    pub fn take_leaving(&self, left: u32, now: Millis) -> Option<Quota> {
         let limit = self.capacity?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = state.refilled(limit, now);
-        let allowed = state.tokens >= 1.0;
+        let allowed = state.tokens >= 1.0 + f64::from(left);
         if allowed {
             state.tokens -= 1.0;
         }
-        Some(state.quota(limit, allowed))
+        Some(Level { tokens: state.tokens - f64::from(left), ..*state }.quota(limit, allowed))
     }
 
     /// The seconds until there is a token; `None` where there is one.
@@ -104,6 +109,18 @@ impl Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_for_others_is_not_taken() {
+        let bucket = Bucket::new(Some(60));
+        let start = 1_000_000;
+        assert!((0..30).all(|_| bucket.take_leaving(30, start).unwrap().allowed));
+        let refused = bucket.take_leaving(30, start).unwrap();
+        assert_eq!((refused.allowed, refused.remaining, refused.retry_after), (false, 0, 1));
+        assert_eq!(bucket.take(start).unwrap().remaining, 29);
+        assert_eq!(bucket.take_leaving(30, start).unwrap().retry_after, 2);
+        assert!(bucket.take_leaving(30, start + 2_000).unwrap().allowed);
+    }
 
     #[test]
     fn a_bucket_empties_and_refills_evenly() {

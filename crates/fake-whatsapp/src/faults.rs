@@ -42,6 +42,8 @@ pub struct Faults {
     pub keys_error: Option<u16>,
     /// Accounts, as digits, whose keys are never told: who asks for them is answered with an error.
     pub untold_keys: Vec<String>,
+    /// Numbers, as digits, of which nothing is said to who asks for their accounts.
+    pub untold_accounts: Vec<String>,
     /// Accounts, as digits, of which no device and no key is known.
     pub no_devices: Vec<String>,
     /// Accounts, as digits, whose logins get no answer.

@@ -36,6 +36,9 @@ impl State {
             (Some(jid), _) => jid.to_non_ad(),
             (None, Some(number)) => {
                 *self.lookups.entry(number.clone()).or_default() += 1;
+                if self.faults.untold_accounts.contains(number) {
+                    return None;
+                }
                 Jid::pn(self.aliases.get(number).unwrap_or(number).as_str())
             }
             (None, None) => return None,

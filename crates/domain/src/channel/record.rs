@@ -39,6 +39,8 @@ pub struct Channel {
     pub deleted_at: Option<Millis>,
     /// Until when its network lets it open no chats.
     pub restricted_until: Option<Millis>,
+    /// Nothing is sent before this time.
+    pub next_send_at: Millis,
     /// Which of its sessions it has, where a phone links it.
     pub session: SessionNumber,
 }

@@ -1,14 +1,12 @@
 //! Which account is behind a number: as it was found not long ago, else as the network says. Many questions are a sign of
 //! abuse to WhatsApp, so that each number is asked for once in a while only, and not too many in a minute.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use recado_domain::account::KnownAccount;
 use recado_domain::clock::{Millis, millis};
 use recado_domain::party::Party;
 use recado_whatsapp_web::{LookUpError, Person};
-use tokio::sync::{Mutex, Semaphore};
 
 use crate::pairing::LineError;
 use crate::whatsapp_web::line::Line;
@@ -19,23 +17,6 @@ const FOUND: Duration = Duration::from_hours(30 * 24);
 const NOT_FOUND: Duration = Duration::from_hours(24);
 /// Questions a minute on one channel.
 pub const QUESTIONS: u32 = 30;
-/// Numbers that are asked for at most to find out whose a hidden id is.
-const SEARCHED: u32 = 120;
-/// People who are searched for on one channel at a time, those included who wait for that.
-const SOUGHT: usize = 16;
-
-/// Searches for people, one after another.
-pub(super) struct Searches {
-    places: Semaphore,
-    turn: Mutex<()>,
-}
-
-impl Default for Searches {
-    fn default() -> Self {
-        Self { places: Semaphore::new(SOUGHT), turn: Mutex::default() }
-    }
-}
-
 /// Whether what was found needs not be asked again.
 pub fn is_fresh(known: &KnownAccount, now: Millis) -> bool {
     let kept = if known.account.is_some() { FOUND } else { NOT_FOUND };
@@ -59,13 +40,18 @@ impl Line {
 
     /// The account behind a number.
     pub async fn look_up(&self, digits: &str) -> Result<KnownAccount, LineError> {
+        self.look_up_leaving(0, digits).await
+    }
+
+    /// The same, while so many questions are left for others.
+    pub(super) async fn look_up_leaving(&self, left: u32, digits: &str) -> Result<KnownAccount, LineError> {
         let (store, key) = (&self.shared.store, self.via.key);
         let known = store.known_account(key, digits.to_owned()).await?;
         if let Some(known) = known.filter(|known| is_fresh(known, self.shared.clock.now())) {
             return Ok(known);
         }
         let session = self.session().ok_or(LineError::Down)?;
-        if let Some(quota) = self.questions.take(self.shared.clock.now()).filter(|quota| !quota.allowed) {
+        if let Some(quota) = self.questions.take_leaving(left, self.shared.clock.now()).filter(|quota| !quota.allowed) {
             return Err(LineError::TooMany(quota.retry_after));
         }
         let found = session.look_up(digits).await.map_err(|error| match error {
@@ -79,45 +65,6 @@ impl Line {
         let known = KnownAccount { account, lid, checked_at, unconfirmed_at: None };
         store.note_account(key, digits.to_owned(), party, known.checked_at).await?;
         Ok(known)
-    }
-}
-
-impl Line {
-    /// Somebody wrote of whom the hidden id alone is known. They may be one of those for whom messages wait, so that the
-    /// numbers of these are asked for until one is theirs: what waits for them goes then. Each number is asked for once, as
-    /// it would be before its message is sent, and as slowly.
-    pub(super) fn search_for(self: &Arc<Self>, lid: String) {
-        let line = self.clone();
-        tokio::spawn(async move {
-            // Those who come too many at a time are searched for when they write again.
-            let Ok(_place) = line.searches.places.try_acquire() else { return };
-            tokio::select! {
-                () = line.until_down() => {}
-                searched = line.search(&lid) => if let Err(error) = searched {
-                    tracing::warn!(channel.id = %line.via.id, %error, "it is not known who wrote");
-                },
-            }
-        });
-    }
-
-    async fn search(&self, lid: &str) -> Result<(), LineError> {
-        let _turn = self.searches.turn.lock().await;
-        let waiting = self.shared.store.unasked_recipients(self.via.key, lid.to_owned(), SEARCHED).await?;
-        for digits in waiting {
-            let found = loop {
-                match self.look_up(&digits).await {
-                    Err(LineError::TooMany(seconds)) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-                    found => break found,
-                }
-            };
-            match found {
-                Ok(known) if known.lid.as_deref() == Some(lid) => break,
-                // What is wrong with one number says nothing of the next.
-                Ok(_) | Err(LineError::NoAnswer) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pairing::Pairing;
 use crate::whatsapp_web::Shared;
-use crate::whatsapp_web::accounts::{QUESTIONS, Searches};
+use crate::whatsapp_web::accounts::QUESTIONS;
 use crate::whatsapp_web::answers::Answers;
 use crate::whatsapp_web::events::{End, Events};
+use crate::whatsapp_web::searches::Searches;
 use crate::whatsapp_web::session_rows::SessionRows;
 use crate::whatsapp_web::state::BETWEEN_LOGINS;
 

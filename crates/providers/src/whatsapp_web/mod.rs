@@ -21,6 +21,7 @@ mod connect;
 mod events;
 mod line;
 mod refusal;
+mod searches;
 mod send;
 mod session_rows;
 mod state;

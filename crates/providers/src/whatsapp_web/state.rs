@@ -105,7 +105,7 @@ impl Line {
 
     /// The line is up, for the account of this phone. Nothing is sent from it before it is noted: what may have arrived
     /// from another number must not go from this one.
-    pub async fn is_now_up(&self, phone: Option<String>) -> Option<End> {
+    pub async fn is_now_up(self: &Arc<Self>, phone: Option<String>) -> Option<End> {
         if let Some(phone) = phone
             && !self.note_link(&json!({ "phone": phone }).to_string()).await
         {
@@ -120,6 +120,7 @@ impl Line {
             tracing::warn!(channel.id = %self.via.id, %error, "the time of a login could not be noted");
         }
         self.shows_up(false).await;
+        self.search();
         None
     }
 
@@ -214,7 +215,7 @@ impl Line {
         if let Err(error) = self.shared.store.note_chat(self.via.key, who).await {
             tracing::warn!(channel.id = %self.via.id, %error, "a chat could not be noted");
         }
-        hidden.into_iter().for_each(|lid| self.search_for(lid));
+        hidden.into_iter().for_each(|lid| self.search_for(&lid));
     }
 
     /// The session has ended. Gives when it is to be opened again, where that is not for a person to say.

@@ -34,6 +34,7 @@ pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
         created_at: NOW,
         deleted_at: None,
         restricted_until: None,
+        next_send_at: 0,
         session: 0,
     };
     assert_eq!(made, expected);

@@ -14,7 +14,8 @@ use super::{accounts, chats, events, links, recipients, sessions};
 use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood};
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
-                       deleted_at, settings, (select details from links where channel_key = key), restricted_until, session";
+                       deleted_at, settings, (select details from links where channel_key = key), restricted_until, session, \
+                       next_send_at";
 
 /// The highest number that any message was given, also one that is not visible yet.
 const LAST_SEQ: &str = "(select case when is_called then last_value else 0 end from messages_seq_seq)";
@@ -39,6 +40,7 @@ fn channel(row: &Row) -> Done<Channel> {
         link: row.get(12),
         restricted_until: row.get(13),
         session: row.get(14),
+        next_send_at: row.get(15),
     })
 }
 

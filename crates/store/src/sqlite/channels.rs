@@ -37,6 +37,7 @@ fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
         settings: serde_json::from_str(&row.get::<_, String>(11)?).map_err(|_| not_understood("channel setting"))?,
         link: row.get(12)?,
         restricted_until: row.get(14)?,
+        next_send_at: row.get(13)?,
         session: row.get(17)?,
     })
 }
@@ -47,7 +48,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<(ChannelKey, Known)> {
     let queue = ChannelQueue {
         was_connected: channel.connected_at.is_some(),
         deleted: channel.deleted_at.is_some(),
-        next_send_at: row.get(13)?,
+        next_send_at: channel.next_send_at,
         restricted_until: channel.restricted_until,
         cancel_before: row.get(15)?,
         connections: row.get(16)?,

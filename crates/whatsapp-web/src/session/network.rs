@@ -226,6 +226,8 @@ mod tests {
         let request = HttpRequest::get(format!("http://{address}/sw.js"));
         let fetched = timeout(Duration::from_mins(1), http_client(Duration::from_millis(200)).execute(request)).await;
         assert!(fetched.expect("the thread is given back").is_err());
+        let librarys_own = Duration::from_secs(20);
+        assert!(FETCH < librarys_own, "what the library waits for has ended by then");
     }
 
     #[tokio::test]

@@ -147,6 +147,39 @@ fn who_is_known_by_a_hidden_id_alone_releases_what_waits_for_them() {
     }
 }
 
+/// What they wrote comes before the line is up again.
+#[test]
+fn who_is_known_by_a_hidden_id_alone_is_found_when_the_line_is_up_again() {
+    let other = "5511955554444";
+    let (stage, waiting) = restricted(&[other]);
+    stage.whatsapp.add_alias(other, ANA[1]);
+    stage.whatsapp.faults(|faults| faults.hidden = vec![ANA[1].to_owned()]);
+    let whatsapp = stage.whatsapp.clone();
+    let stage = stage.crash_and(|_| drop(whatsapp.say(ANA[1], OWNER, "oi").expect("said")));
+    stage.until("vendas", &waiting[0], "READ");
+}
+
+/// However much somebody writes, nobody is asked for twice because of it.
+#[test]
+fn many_messages_of_a_stranger_cost_one_search() {
+    let (stranger, untold) = ("553199990008", ["5511955554444", "5511944443333"]);
+    let (stage, waiting) = restricted(&[ANA[0], untold[0], untold[1]]);
+    stage.whatsapp.add_contact(stranger, "900000000000008");
+    let untold_accounts = untold.map(str::to_owned).to_vec();
+    stage.whatsapp.faults(|faults| {
+        (faults.hidden, faults.untold_accounts) = (vec![stranger.to_owned()], untold_accounts);
+    });
+    let asked = || untold.map(|number| stage.whatsapp.lookups().get(number).copied());
+    for _ in 0..16 {
+        stage.whatsapp.say(stranger, OWNER, "oi").expect("said");
+    }
+    wait_for("the search", || asked() == [Some(1); 2]);
+    // Behind theirs: what they wrote has been noted when this one goes.
+    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
+    stage.until("vendas", &waiting[0], "READ");
+    assert_eq!(asked(), [Some(1); 2]);
+}
+
 /// Asks whose account a number is; then that account is gone, and the number leads to another one.
 fn moved(stage: &Stage) -> u64 {
     let [typed, kept, lid] = ANA;

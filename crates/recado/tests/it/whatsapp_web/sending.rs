@@ -291,3 +291,16 @@ fn a_card_that_reaches_no_device_is_never_sent() {
     let tried = super::wait_to_see("a third attempt", || stage.message("vendas", &id), tried);
     assert_ne!(tried["status"], "SENT");
 }
+
+/// The phone on a card is not the recipient.
+#[test]
+fn a_card_goes_as_it_was_typed_where_nobody_says_whose_its_phone_is() {
+    let stage = Stage::linked();
+    stage.whatsapp.faults(|faults| faults.untold_accounts = vec![TYPED.to_owned()]);
+    let id = stage.accept("vendas", MARIA);
+    let message = stage.until("vendas", &id, "READ");
+    assert_eq!(message["attempts"], 1, "{message}");
+    let inbox = stage.whatsapp.inbox();
+    let card = inbox[0].vcard().expect("a card");
+    assert!(card.contains(&format!("waid={TYPED}")), "{card}");
+}
