@@ -67,6 +67,7 @@ suite! { [
         every_move_of_a_channel_is_recorded,
         a_pause_by_the_network_is_recorded_with_its_outcome,
         a_page_of_events_ends_where_the_next_begins,
+        a_line_that_stays_down_is_recorded_once,
         events_go_after_a_year;
     links:
         a_link_comes_back_as_it_was_written,

@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelEvent, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
+    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
     Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
@@ -105,7 +105,7 @@ pub trait Store: Send + Sync + 'static {
     /// if the channel is made anew. Its link and its session go, and what is known of its recipients.
     async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()>;
     /// A page of what happened to a channel, newest first.
-    async fn channel_events(&self, query: ChannelEventQuery) -> Result<Vec<ChannelEvent>>;
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage>;
     /// How channels are linked to their networks, oldest channel first; of those that are not deleted.
     async fn links(&self) -> Result<Vec<Link>>;
     /// How a channel is linked.

@@ -91,6 +91,11 @@ impl Recorded {
         }
     }
 
+    /// Whether this says nothing that the newest event does not say: a line that stays down is not lost anew at each try.
+    pub fn repeats(&self, newest: &Self) -> bool {
+        self.from == self.to && (self.to, &self.reason) == (newest.to, &newest.reason)
+    }
+
     /// As it is stored: JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
@@ -102,6 +107,28 @@ impl Recorded {
     }
 }
 
+impl ChannelEventPage {
+    /// The page of these rows, of which one more was read than the page may have.
+    pub fn of(mut rows: Vec<StoredEvent>, limit: usize) -> Self {
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|row| row.seq);
+        let event = |StoredEvent { seq, at, data, node }: StoredEvent| {
+            Some(ChannelEvent { seq, at, what: Recorded::from_json(&data)?, node })
+        };
+        Self { events: rows.into_iter().filter_map(event).collect(), next }
+    }
+}
+
+/// A row of a page.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    pub seq: i64,
+    pub at: Millis,
+    pub data: String,
+    pub node: Option<String>,
+}
+
 impl From<&ChannelMove> for Recorded {
     fn from(one: &ChannelMove) -> Self {
         Self { from: Some(one.from), to: Some(one.to), reason: one.reason.clone(), by: one.by }
@@ -110,6 +137,15 @@ impl From<&ChannelMove> for Recorded {
 
 /// Most events that are kept of a channel: one whose line comes and goes for months must not fill the store.
 pub const MAX_CHANNEL_EVENTS: i64 = 10_000;
+
+/// One page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelEventPage {
+    /// What a newer version recorded is left out.
+    pub events: Vec<ChannelEvent>,
+    /// Before which event the next page begins, if there is more.
+    pub next: Option<i64>,
+}
 
 /// A page of a channel's events, newest first.
 #[derive(Debug, Clone, Copy)]
@@ -135,6 +171,32 @@ mod tests {
         assert_eq!(Recorded::from_json(r#"{"from":"NEW"}"#), None);
         let by = serde_json::to_value(Actor::Key { id }).expect("JSON");
         assert_eq!(by, serde_json::json!({"type": "KEY", "id": id}));
+    }
+
+    #[test]
+    fn a_row_of_a_newer_version_ends_no_page() {
+        let data = Recorded::creation(ChannelState::Created, Actor::Operator).to_json();
+        let row = |seq: i64, data: &str| StoredEvent { seq, at: 1, data: data.to_owned(), node: None };
+        let rows = vec![row(9, &data), row(8, r#"{"from":"NEW"}"#), row(7, &data)];
+        let page = ChannelEventPage::of(rows.clone(), 2);
+        assert_eq!((page.events.len(), page.next), (1, Some(8)));
+        assert_eq!(ChannelEventPage::of(rows, 3).next, None);
+    }
+
+    #[test]
+    fn only_a_move_that_changes_nothing_repeats() {
+        let what = |from, to, reason: &str| Recorded {
+            from: Some(from),
+            to: Some(to),
+            reason: Some(reason.to_owned()),
+            by: Actor::Network,
+        };
+        let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
+        let lost = what(up, down, "A linha caiu.");
+        assert!(what(down, down, "A linha caiu.").repeats(&lost));
+        assert!(!what(down, down, "Erro 503.").repeats(&lost));
+        assert!(!lost.repeats(&lost), "it came back meanwhile");
+        assert!(!what(up, up, "A linha caiu.").repeats(&lost));
     }
 
     #[test]

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::api_key::Environment;
 
-pub use event::{Actor, ChannelEvent, ChannelEventQuery, ChannelMove, MAX_CHANNEL_EVENTS, Recorded};
+pub use event::{
+    Actor, ChannelEvent, ChannelEventPage, ChannelEventQuery, ChannelMove, MAX_CHANNEL_EVENTS, Recorded, StoredEvent,
+};
 pub use link::{Link, LinkRest};
 pub use record::{Channel, ChannelKey, Epoch, Held, NewChannel, Via};
 pub use session::{SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};

@@ -34,6 +34,8 @@ pub(super) async fn line_is_here(gateway: &Gateway, entry: &ChannelEntry) -> Res
         Holder::There(node) => {
             Err(AppError::field("channel", format!("A linha do canal esta no no {}: repita o comando la.", node.name)))
         }
+        // This node is giving the channel to another one.
+        Holder::Nobody if gateway.nodes.leases().epoch_of_line(entry.via.key).is_some() => Err(AppError::Unavailable),
         // Nobody holds it, so nobody's line is put down or taken up by this.
         Holder::Here | Holder::Nobody => Ok(()),
     }

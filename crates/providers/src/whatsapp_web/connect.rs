@@ -51,7 +51,7 @@ impl Line {
         let pairs =
             matches!(*self.pairing.borrow(), Pairing::Waiting | Pairing::QrCode { .. } | Pairing::PhoneCode { .. });
         if running && !(pairs && phone.is_some()) {
-            self.keeps_up().await;
+            self.keeps_up(by).await;
             return Ok(());
         }
         let linked = self.has_session(self.number()).await.map_err(unreadable)?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use recado_domain::channel::{Held, SessionNumber, Via};
+use recado_domain::channel::{Actor, Held, SessionNumber, Via};
 use recado_domain::clock::{Millis, millis};
 use recado_domain::phone::PhoneNumber;
 use recado_domain::rate_limit::Bucket;
@@ -205,9 +205,9 @@ impl Line {
     }
 
     /// The line runs: the channel's state says so, whatever held it.
-    pub(super) async fn keeps_up(&self) {
+    pub(super) async fn keeps_up(&self, by: Actor) {
         if self.is_up() {
-            self.shows_up(true).await;
+            self.shows_up(by).await;
         }
     }
 

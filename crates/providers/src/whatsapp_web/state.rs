@@ -60,10 +60,10 @@ type Next = (ChannelState, Option<String>);
 impl Line {
     /// Moves the channel to what `next` says of it; `None` leaves it as it is. A store that does not take it is asked
     /// again until it does: a state that is not told would be a lie, and nothing may come that corrects it.
-    async fn moves(&self, next: impl Fn(&Channel) -> Option<Next>) {
+    async fn moves(&self, by: Actor, next: impl Fn(&Channel) -> Option<Next>) {
         let mut tries = 0;
         while tries < TRIES {
-            match self.try_move(&next).await {
+            match self.try_move(by, &next).await {
                 Ok(true) => return,
                 Ok(false) => tries += 1,
                 Err(error) => {
@@ -74,7 +74,12 @@ impl Line {
         }
     }
 
-    async fn try_move(&self, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
+    /// Moves the channel by the word of its network.
+    async fn is_told(&self, next: impl Fn(&Channel) -> Option<Next>) {
+        self.moves(Actor::Network, next).await;
+    }
+
+    async fn try_move(&self, by: Actor, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
         let (store, key) = (&self.shared.store, self.via.key);
         // What another node may hold is not this one's to tell of.
         let Some(held) = self.sure_held() else { return Ok(true) };
@@ -83,7 +88,7 @@ impl Line {
         let Some(channel) = store.channel(key).await?.filter(is_ours) else { return Ok(true) };
         let Some((state, reason)) = next(&channel) else { return Ok(true) };
         let at = self.shared.clock.now();
-        let to = ChannelMove { from: channel.state, to: state, reason, by: Actor::Network, at };
+        let to = ChannelMove { from: channel.state, to: state, reason, by, at };
         match store.move_held_channel(held, to).await {
             Ok(true) => {
                 tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = state.name(), "channel moved");
@@ -100,7 +105,7 @@ impl Line {
         self.restriction.send_replace(channel.restricted_until);
         let was_up = |channel: &Channel| matches!(channel.state, ChannelState::Connected | ChannelState::Connecting);
         let next = |channel: &Channel| was_up(channel).then(|| (ChannelState::Disconnected, Some(LOST.to_owned())));
-        self.try_move(next).await.map(drop)
+        self.try_move(Actor::Recado, next).await.map(drop)
     }
 
     /// The line is up, for the account of this phone. Nothing is sent from it before it is noted: what may have arrived
@@ -119,7 +124,7 @@ impl Line {
         if let Err(error) = self.shared.store.note_login(self.via.key, self.shared.clock.now()).await {
             tracing::warn!(channel.id = %self.via.id, %error, "the time of a login could not be noted");
         }
-        self.shows_up(false).await;
+        self.shows_up(Actor::Network).await;
         self.search();
         None
     }
@@ -173,8 +178,9 @@ impl Line {
         Ok(false)
     }
 
-    /// The channel's state says that the line is up. A pause ends only where somebody has asked for it.
-    pub async fn shows_up(&self, ends_pause: bool) {
+    /// The channel's state says that the line is up. A pause ends only where a caller has asked for it.
+    pub async fn shows_up(&self, by: Actor) {
+        let ends_pause = matches!(by, Actor::Key { .. } | Actor::Operator);
         let now = self.shared.clock.now();
         let next = |channel: &Channel| {
             let restricted = channel.restricted_until.is_some_and(|until| until > now);
@@ -187,7 +193,7 @@ impl Line {
                 _ => Some((ChannelState::Connected, None)),
             }
         };
-        self.moves(next).await;
+        self.moves(by, next).await;
         self.shared.wake(self.via.key);
     }
 
@@ -195,7 +201,7 @@ impl Line {
         self.up.send_replace(false);
         // A restriction keeps its name, as a pause does.
         let was_up = |channel: &Channel| channel.state == ChannelState::Connected;
-        self.moves(|channel| was_up(channel).then(|| (ChannelState::Disconnected, Some(LOST.to_owned())))).await;
+        self.is_told(|channel| was_up(channel).then(|| (ChannelState::Disconnected, Some(LOST.to_owned())))).await;
     }
 
     /// The time until which the network restricted the channel is over.
@@ -204,7 +210,7 @@ impl Line {
         // A later one may have been stated meanwhile.
         self.restriction.send_if_modified(|until| until.take_if(|until| *until <= now).is_some());
         if self.is_up() {
-            self.shows_up(false).await;
+            self.shows_up(Actor::Recado).await;
         }
     }
 
@@ -229,7 +235,7 @@ impl Line {
         // Such a line comes back by itself. A pause and a restriction keep their names meanwhile.
         let comes_back = async |reason: String| {
             let keeps = |channel: &Channel| matches!(channel.state, ChannelState::Paused | ChannelState::Restricted);
-            self.moves(|channel| (!keeps(channel)).then(|| down(&format!("{LOST}{reason}")))).await;
+            self.is_told(|channel| (!keeps(channel)).then(|| down(&format!("{LOST}{reason}")))).await;
         };
         match end {
             End::Stopped => None,
@@ -251,20 +257,20 @@ impl Line {
                 if end == End::LoggedOut {
                     self.forget_session().await;
                 }
-                self.moves(|_| Some((ChannelState::LoggedOut, Some(reason.to_owned())))).await;
+                self.is_told(|_| Some((ChannelState::LoggedOut, Some(reason.to_owned())))).await;
                 None
             }
             End::Replaced => {
-                self.moves(|_| Some(down(REPLACED))).await;
+                self.is_told(|_| Some(down(REPLACED))).await;
                 self.may_have_been_a_late_node(now).then_some(now + millis(LATE))
             }
             End::Outdated => {
-                self.moves(|_| Some(down(OUTDATED))).await;
+                self.is_told(|_| Some(down(OUTDATED))).await;
                 None
             }
             End::Banned { code } => {
                 let reason = format!("O WhatsApp baniu este numero (erro {code}). Recorra no aplicativo do telefone.");
-                self.moves(|_| Some((ChannelState::Banned, Some(reason.clone())))).await;
+                self.is_told(|_| Some((ChannelState::Banned, Some(reason.clone())))).await;
                 None
             }
             End::TemporarilyBanned { until } => {
@@ -276,7 +282,7 @@ impl Line {
             End::NotLinked { reason } => {
                 // It is what it was before it was to be linked.
                 let connecting = |channel: &Channel| channel.state == ChannelState::Connecting;
-                self.moves(|channel| connecting(channel).then(|| (channel.unlinked(), Some(reason.clone())))).await;
+                self.is_told(|channel| connecting(channel).then(|| (channel.unlinked(), Some(reason.clone())))).await;
                 self.pairing.send_replace(Pairing::Ended { reason });
                 None
             }
@@ -296,7 +302,7 @@ impl Line {
             tracing::warn!(channel.id = %self.via.id, %error, "a channel could not be held");
         }
         self.restrict(until, reason.clone()).await;
-        self.moves(|channel| {
+        self.is_told(|channel| {
             let shown = matches!(channel.state, ChannelState::Restricted | ChannelState::Paused);
             (!shown).then(|| (ChannelState::Restricted, Some(reason.clone())))
         })

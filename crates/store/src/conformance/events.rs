@@ -8,7 +8,7 @@ use crate::fixtures::{DAY, Ground, NOW};
 
 async fn recorded(ground: &Ground, channel: ChannelKey) -> Vec<(i64, Recorded)> {
     let query = ChannelEventQuery { channel, before: None, limit: 100 };
-    let events = ground.store.channel_events(query).await.expect("read");
+    let events = ground.store.channel_events(query).await.expect("read").events;
     assert!(events.is_sorted_by(|one, next| one.seq > next.seq), "newest first");
     events.into_iter().rev().map(|event| (event.at, event.what)).collect()
 }
@@ -60,14 +60,26 @@ pub(super) async fn a_page_of_events_ends_where_the_next_begins(ground: Ground) 
         assert_eq!(recorded(&ground, key).await.len(), 2 * n + 3);
     }
     let (mut before, mut pages) = (None, Vec::new());
-    loop {
+    for _ in 0..3 {
         let query = ChannelEventQuery { channel: key, before, limit: 3 };
         let page = ground.store.channel_events(query).await.expect("read");
-        let Some(last) = page.last() else { break };
-        before = Some(last.seq);
-        pages.push(page.len());
+        pages.push((page.events.len(), page.next.is_some()));
+        before = page.next;
     }
-    assert_eq!(pages, [3, 3, 1]);
+    assert_eq!(pages, [(3, true), (3, true), (1, false)]);
+}
+
+pub(super) async fn a_line_that_stays_down_is_recorded_once(ground: Ground) {
+    use ChannelState::{Connected, Disconnected};
+    let key = ground.channel_in("loja", Connected).await;
+    let lost = Some("A linha caiu.".to_owned());
+    assert!(ground.try_move(key, Connected, Disconnected, lost.clone(), NOW + 1).await);
+    for at in 2..5 {
+        assert!(ground.try_move(key, Disconnected, Disconnected, lost.clone(), NOW + at).await);
+    }
+    assert!(ground.try_move(key, Disconnected, Disconnected, Some("Erro 503.".to_owned()), NOW + 5).await);
+    let times: Vec<_> = recorded(&ground, key).await.into_iter().map(|(at, _)| at).collect();
+    assert_eq!(times, [NOW, NOW + 1, NOW + 5]);
 }
 
 pub(super) async fn events_go_after_a_year(ground: Ground) {

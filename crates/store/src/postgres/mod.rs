@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelEvent, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
+    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
     Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
@@ -208,7 +208,7 @@ impl Store for PgStore {
         Ok(())
     }
 
-    async fn channel_events(&self, query: ChannelEventQuery) -> Result<Vec<ChannelEvent>> {
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage> {
         plainly!(self.pool, db => events::of_channel(db, query))
     }
 

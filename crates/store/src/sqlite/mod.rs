@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelEvent, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
+    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
     Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
@@ -250,7 +250,7 @@ impl Store for SqliteStore {
         self.write(move |writing| channels::delete(writing, key, by, now)).await
     }
 
-    async fn channel_events(&self, query: ChannelEventQuery) -> Result<Vec<ChannelEvent>> {
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage> {
         self.readers.read(move |connection| events::of_channel(connection, query)).await
     }
 

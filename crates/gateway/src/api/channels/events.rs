@@ -92,12 +92,10 @@ pub async fn list(
     let before = query.take("cursor", query::CURSOR, event_number);
     query.finish()?;
     let entry = caller.channel_or_its_history(&gateway, &channel)?;
-    let asked = ChannelEventQuery { channel: entry.via.key, before, limit: limit + 1 };
-    let mut events = gateway.store.channel_events(asked).await?;
-    let more = events.len() > limit;
-    events.truncate(limit);
-    let next_cursor = events.last().filter(|_| more).map(|event| event.seq.to_string());
-    let data: Vec<EventView> = events.into_iter().map(Into::into).collect();
+    let asked = ChannelEventQuery { channel: entry.via.key, before, limit };
+    let page = gateway.store.channel_events(asked).await?;
+    let next_cursor = page.next.map(|seq| seq.to_string());
+    let data: Vec<EventView> = page.events.into_iter().map(Into::into).collect();
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 

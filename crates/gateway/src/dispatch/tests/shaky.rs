@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelEvent, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
+    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
     Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
@@ -239,7 +239,7 @@ impl Store for Shaky {
         self.inner.delete_channel(key, by, now).await
     }
 
-    async fn channel_events(&self, query: ChannelEventQuery) -> Result<Vec<ChannelEvent>> {
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage> {
         self.inner.channel_events(query).await
     }
 

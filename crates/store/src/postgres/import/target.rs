@@ -78,7 +78,9 @@ impl Target {
         let migrated = self.is("select to_regclass('recado_migrations') is not null").await?;
         if migrated {
             for table in &TABLES {
-                let filled = self.is(&format!("select exists (select 1 from {})", table.name)).await?;
+                // One that the migrations below are to make holds nothing.
+                let there = self.is(&format!("select to_regclass('{}') is not null", table.name)).await?;
+                let filled = there && self.is(&format!("select exists (select 1 from {})", table.name)).await?;
                 ensure!(!filled, "the database holds a store already: give it an empty one");
             }
             let nodes = "select exists (select 1 from nodes where lease_until > clock_timestamp())";
