@@ -111,6 +111,11 @@ fn interrupted_at_random_moments_it_sends_each_line_once() {
     let mut ends = HashMap::<&str, u32>::new();
     for round in 0.. {
         let mut child = batch.start(&stage.home, &["--parallel", "4"]);
+        if round == 0 {
+            // A command that is still starting obeys no Ctrl-C; one that has noted an answer does.
+            let noted = || std::fs::read_to_string(&batch.results).is_ok_and(|text| text.lines().count() > 1);
+            wait_for("a line to be answered", || noted() || child.try_wait().is_ok_and(|ended| ended.is_some()));
+        }
         let pause = 30 + RandomState::new().hash_one(round) % (100 + count as u64 / 20);
         std::thread::sleep(Duration::from_millis(pause));
         match round % 3 {

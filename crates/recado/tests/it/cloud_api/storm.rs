@@ -46,7 +46,8 @@ fn every_message_ends_in_a_true_state() {
     for round in 0..ROUNDS {
         accepted.extend(accept(&stage, round));
         if round + 1 < ROUNDS {
-            wait_for("sends to be in hand", || in_hand(&stage) >= 5);
+            // A machine that is slow to accept sends what it accepts at once: more than one may never be in hand.
+            wait_for("a send to be in hand", || in_hand(&stage) >= 1);
             kills.push(Instant::now());
             stage = stage.crash();
         }

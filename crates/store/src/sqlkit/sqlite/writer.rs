@@ -1,7 +1,7 @@
 //! One thread writes a SQLite file; what waits for it shares a commit.
 //!
 //! A commit costs a sync of the disk, whatever it holds. So the thread takes all calls that wait (at most
-//! [`BATCH`]), runs them in one transaction, commits, and only then answers them: an answer means that the disk has it.
+//! `BATCH`), runs them in one transaction, commits, and only then answers them: an answer means that the disk has it.
 //! When one fails, which is rare, all is undone and run again, each call in a savepoint, so that the one that fails
 //! leaves its neighbours alone.
 //!
