@@ -4,8 +4,7 @@
 
 use crate::api_key::Grant;
 use crate::clock::Millis;
-use crate::ids::ApiKeyId;
-use crate::ids::InstitutionId;
+use crate::ids::{ApiKeyId, InstitutionId};
 use crate::phone::DefaultCountry;
 
 /// A tenant.

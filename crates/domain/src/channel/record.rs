@@ -3,14 +3,9 @@
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
 use crate::api_key::Environment;
-use crate::channel::Actor;
-use crate::channel::ChannelSettings;
-use crate::channel::ChannelState;
-use crate::channel::ChannelType;
-use crate::channel::SessionNumber;
+use crate::channel::{Actor, ChannelSettings, ChannelState, ChannelType, SessionNumber};
 use crate::clock::Millis;
-use crate::ids::ChannelId;
-use crate::ids::InstitutionId;
+use crate::ids::{ChannelId, InstitutionId};
 
 /// The store's own number of a channel. What callers know is its [`ChannelId`].
 pub type ChannelKey = i64;

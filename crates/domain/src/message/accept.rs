@@ -5,8 +5,7 @@
 use crate::api_key::Environment;
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
-use crate::ids::InstitutionId;
-use crate::ids::MessageId;
+use crate::ids::{InstitutionId, MessageId};
 
 /// A message's place in the order of the queue.
 pub type Seq = i64;

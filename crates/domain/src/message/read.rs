@@ -5,8 +5,7 @@
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
 use crate::ids::MessageId;
-use crate::message::CardAccount;
-use crate::message::Seq;
+use crate::message::{CardAccount, Seq};
 use crate::status::MessageStatus;
 
 /// A message with all that is known of it.

@@ -2,8 +2,7 @@
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
-use crate::channel::ChannelKey;
-use crate::channel::Epoch;
+use crate::channel::{ChannelKey, Epoch};
 use crate::clock::Millis;
 use crate::ids::MessageId;
 use crate::message::Seq;

@@ -2,12 +2,10 @@
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
-use crate::channel::ChannelKey;
-use crate::channel::Epoch;
+use crate::channel::{ChannelKey, Epoch};
 use crate::clock::Millis;
 use crate::ids::NetworkId;
-use crate::message::CardAccount;
-use crate::message::Seq;
+use crate::message::{CardAccount, Seq};
 
 /// The card that was really sent, where it became another after its message was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]

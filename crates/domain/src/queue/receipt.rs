@@ -4,8 +4,7 @@
 
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
-use crate::ids::MessageId;
-use crate::ids::NetworkId;
+use crate::ids::{MessageId, NetworkId};
 use crate::party::Party;
 use crate::status::MessageStatus;
 
