@@ -25,6 +25,26 @@ pub const NOW: Millis = 1_800_000_000_000;
 pub const MINUTE: Millis = 60_000;
 pub const DAY: Millis = 24 * 60 * MINUTE;
 
+/// A message as a provider is handed it: the first attempt of a contact card.
+pub fn claimed() -> Claimed {
+    Claimed {
+        seq: 1,
+        id: MessageId::new(1, [7; 10]),
+        network_id: "3EB0".to_owned(),
+        recipient: "5511999998888".to_owned(),
+        payload: r#"{"to":"5511999998888","type":"contact","contact":{"name":"Maria","phone":"5511988887777"}}"#
+            .to_owned(),
+        card: "BEGIN:VCARD".to_owned(),
+        card_account: None,
+        scenario: None,
+        attempts: 1,
+        failures: 0,
+        recipient_holds: 0,
+        unanswered: false,
+        resent: false,
+    }
+}
+
 /// A move of a channel that the operator makes.
 pub fn channel_move(from: ChannelState, to: ChannelState, at: Millis) -> ChannelMove {
     ChannelMove { from, to, reason: None, by: Actor::Operator, at }

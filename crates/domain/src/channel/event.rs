@@ -91,7 +91,7 @@ impl Recorded {
         }
     }
 
-    /// Whether this says nothing that the newest event does not say: a line that stays down is not lost anew at each try.
+    /// Whether the newest event says the same already. A line that stays down is recorded once, not at each failed try.
     pub fn repeats(&self, newest: &Self) -> bool {
         self.from == self.to && (self.to, &self.reason) == (newest.to, &newest.reason)
     }

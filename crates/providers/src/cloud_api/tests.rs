@@ -2,31 +2,11 @@ pub(super) mod peer;
 
 use recado_domain::channel::UnknownPolicy;
 use recado_domain::field_errors::Field;
-use recado_domain::ids::{InstitutionId, MessageId};
-use recado_store::fixtures::{Ground, SqliteFile};
+use recado_domain::ids::InstitutionId;
+use recado_store::fixtures::{Ground, SqliteFile, claimed};
 
 use crate::cloud_api::tests::peer::{Peer, json};
 use crate::cloud_api::*;
-
-/// The card of the published example, claimed for the first time.
-pub(super) fn claimed() -> Claimed {
-    Claimed {
-        seq: 1,
-        id: MessageId::new(1, [7; 10]),
-        network_id: "3EB0".to_owned(),
-        recipient: "5511999998888".to_owned(),
-        payload: r#"{"to":"5511999998888","type":"contact","contact":{"name":"Maria","phone":"5511988887777"}}"#
-            .to_owned(),
-        card: "BEGIN:VCARD".to_owned(),
-        card_account: None,
-        scenario: None,
-        attempts: 1,
-        failures: 0,
-        recipient_holds: 0,
-        unanswered: false,
-        resent: false,
-    }
-}
 
 pub(super) fn link(token: &str) -> Link {
     Link::parse(&["106540352242922", "102290129340398", token, "palavra", ""].map(Field::from), None)

@@ -11,9 +11,7 @@ use crate::sqlkit::postgres::db::{Db, Done, args};
 /// Records what happened to a channel, in the transaction that makes it true, which holds the channel's row. The oldest of
 /// too many events goes.
 pub(super) async fn record(db: Db<'_>, key: ChannelKey, what: &Recorded, at: Millis) -> Done<()> {
-    let sql = "select data from events where channel_key = $1 and message_seq is null order by seq desc limit 1";
-    let newest = db.row(sql, args![key]).await?.and_then(|row| Recorded::from_json(row.get(0)));
-    if newest.is_some_and(|newest| what.repeats(&newest)) {
+    if what.from == what.to && newest(db, key).await?.is_some_and(|newest| what.repeats(&newest)) {
         return Ok(());
     }
     let sql = "insert into events (channel_key, kind, at, data, node)
@@ -24,6 +22,11 @@ pub(super) async fn record(db: Db<'_>, key: ChannelKey, what: &Recorded, at: Mil
                            order by seq desc limit 1 offset $2)";
     db.run(sql, args![key, MAX_CHANNEL_EVENTS]).await?;
     Ok(())
+}
+
+async fn newest(db: Db<'_>, key: ChannelKey) -> Done<Option<Recorded>> {
+    let sql = "select data from events where channel_key = $1 and message_seq is null order by seq desc limit 1";
+    Ok(db.row(sql, args![key]).await?.and_then(|row| Recorded::from_json(row.get(0))))
 }
 
 /// A page of what happened to a channel, newest first.

@@ -8,9 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Records what happened to a channel, in the transaction that makes it true. The oldest of too many events goes.
 pub(super) fn record(connection: &Connection, key: ChannelKey, what: &Recorded, at: Millis) -> rusqlite::Result<()> {
-    let sql = "select data from events where channel_key = ?1 and message_seq is null order by seq desc limit 1";
-    let newest: Option<String> = connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
-    if newest.and_then(|newest| Recorded::from_json(&newest)).is_some_and(|newest| what.repeats(&newest)) {
+    if what.from == what.to && newest(connection, key)?.is_some_and(|newest| what.repeats(&newest)) {
         return Ok(());
     }
     let sql = "insert into events (channel_key, kind, at, data) values (?1, ?2, ?3, ?4)";
@@ -20,6 +18,12 @@ pub(super) fn record(connection: &Connection, key: ChannelKey, what: &Recorded, 
                            order by seq desc limit 1 offset ?2)";
     connection.prepare_cached(sql)?.execute(params![key, MAX_CHANNEL_EVENTS])?;
     Ok(())
+}
+
+fn newest(connection: &Connection, key: ChannelKey) -> rusqlite::Result<Option<Recorded>> {
+    let sql = "select data from events where channel_key = ?1 and message_seq is null order by seq desc limit 1";
+    let data: Option<String> = connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
+    Ok(data.and_then(|data| Recorded::from_json(&data)))
 }
 
 /// A page of what happened to a channel, newest first.

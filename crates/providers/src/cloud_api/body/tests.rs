@@ -20,7 +20,7 @@ fn with_parts(
         payload: serde_json::to_string(&Stored::from(&message)).expect("JSON"),
         recipient: message.to.number.digits().to_owned(),
         card_account: account.map(str::to_owned),
-        ..crate::cloud_api::tests::claimed()
+        ..recado_store::fixtures::claimed()
     }
 }
 

@@ -1,8 +1,9 @@
+use recado_store::fixtures::claimed;
 use tokio::net::TcpListener;
 
 use crate::cloud_api::client::*;
+use crate::cloud_api::tests::link;
 use crate::cloud_api::tests::peer::{Peer, answer, json};
-use crate::cloud_api::tests::{claimed, link};
 
 const TAKEN: &str = r#"{"messaging_product":"whatsapp","contacts":[{"input":"5511999998888","wa_id":"551199998888"}],
     "messages":[{"id":"wamid.HBgLNTUxMQ==","message_status":"accepted"}]}"#;
