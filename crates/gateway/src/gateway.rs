@@ -16,7 +16,7 @@ use recado_store::nodes::ClusterStore;
 use recado_store::postgres::PgStore;
 use recado_store::receipts::Receipts;
 use recado_store::sqlite::{self, SqliteStore};
-use recado_store::{Store, StoreError};
+use recado_store::{Queue, Store, StoreError};
 use secrecy::SecretString;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,8 @@ impl Gateway {
         let providers = Arc::new(providers);
         let directory = Arc::new(read_directory(&*store).await?);
         let chance = (clock.clone(), entropy.clone());
-        let dispatcher = Dispatcher::new(store.clone(), providers.clone(), directory.clone(), chance, leases.clone());
+        let queue: (Arc<dyn Queue>, _) = (store.clone(), store.health());
+        let dispatcher = Dispatcher::new(queue, providers.clone(), directory.clone(), chance, leases.clone());
         store.follow(Arc::new(InMemory { directory: directory.clone(), dispatcher: dispatcher.clone() }));
         let (changes, stop) = (Arc::<Mutex<()>>::default(), CancellationToken::new());
         let nodes = nodes(shared, &store, &leases, |store| Parts {

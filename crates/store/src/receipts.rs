@@ -5,7 +5,7 @@ use std::sync::Arc;
 use recado_domain::clock::Millis;
 use recado_domain::queue::Receipt;
 
-use crate::{Store, StoreError};
+use crate::{Queue, StoreError};
 
 /// Receipts that are written together. What others have to write goes in between.
 const AT_ONCE: usize = 250;
@@ -13,13 +13,13 @@ const AT_ONCE: usize = 250;
 /// Where networks hand in their receipts.
 #[derive(Clone)]
 pub struct Receipts {
-    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
 }
 
 impl Receipts {
-    /// Receipts that end in this store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    /// Receipts of the messages of this queue.
+    pub fn new(queue: Arc<dyn Queue>) -> Self {
+        Self { queue }
     }
 
     /// Records receipts; none is dated later than now. They are on disk when this returns `Ok`; only then may the network forget them. Late, repeated
@@ -29,7 +29,7 @@ impl Receipts {
         for some in receipts.chunks(AT_ONCE) {
             let some: Vec<_> =
                 some.iter().map(|receipt| Receipt { at: receipt.at.min(now), ..receipt.clone() }).collect();
-            match self.store.apply_receipts(some.clone(), now).await {
+            match self.queue.apply_receipts(some.clone(), now).await {
                 Err(StoreError::Refused(_)) => self.record_each(&some, now).await?,
                 recorded => recorded?,
             }
@@ -40,7 +40,7 @@ impl Receipts {
     /// Records receipts of which the store refuses some.
     async fn record_each(&self, receipts: &[Receipt], now: Millis) -> Result<(), StoreError> {
         for receipt in receipts {
-            match self.store.apply_receipts(vec![receipt.clone()], now).await {
+            match self.queue.apply_receipts(vec![receipt.clone()], now).await {
                 Err(StoreError::Refused(reason)) => {
                     tracing::error!(
                         channel.key = receipt.channel,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_store::lease::Leases;
 use recado_store::nodes::{NewNode, SharedQuota};
-use recado_store::{Store, StoreError};
+use recado_store::{Queue, StoreError};
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 
@@ -14,14 +14,14 @@ use super::{Holder, Nodes};
 
 /// The only process.
 pub struct Standalone {
-    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
     leases: Arc<Leases>,
 }
 
 impl Standalone {
-    /// The one that works on this store.
-    pub fn new(store: Arc<dyn Store>, leases: Arc<Leases>) -> Self {
-        Self { store, leases }
+    /// The one that works on this queue.
+    pub fn new(queue: Arc<dyn Queue>, leases: Arc<Leases>) -> Self {
+        Self { queue, leases }
     }
 }
 
@@ -56,7 +56,7 @@ impl Nodes for Standalone {
     }
 
     async fn open_channels(&self) -> Result<Vec<ChannelKey>, StoreError> {
-        self.store.open_channels().await
+        self.queue.open_channels().await
     }
 
     fn channel_created(&self) {}

@@ -169,14 +169,14 @@ impl Line {
         hands: (usize, bool),
         now: Millis,
     ) -> (Result<(), StoreError>, Result<Option<Claim>, StoreError>) {
-        let store = &self.shared.store;
+        let queue = &self.shared.queue;
         match ((!outcomes.is_empty()).then(|| self.outcomes(outcomes, now)), self.request(hands, now)) {
             (Some(outcomes), Some(request)) => {
-                let (settled, claim) = store.settle_and_claim(outcomes, request).await;
+                let (settled, claim) = queue.settle_and_claim(outcomes, request).await;
                 (settled, claim.map(Some))
             }
-            (Some(outcomes), None) => (store.settle(outcomes).await, Ok(None)),
-            (None, Some(request)) => (Ok(()), store.claim(request).await.map(Some)),
+            (Some(outcomes), None) => (queue.settle(outcomes).await, Ok(None)),
+            (None, Some(request)) => (Ok(()), queue.claim(request).await.map(Some)),
             (None, None) => (Ok(()), Ok(None)),
         }
     }
@@ -359,7 +359,7 @@ impl Line {
         }
         // Many channels that ask a full disk for room must not keep it from whoever makes some.
         tokio::time::sleep((STORE_RETRY * (1 << self.store_failures.min(6)) / 2).min(LONGEST_STORE_RETRY)).await;
-        let mut health = self.shared.store.health();
+        let mut health = self.shared.health.clone();
         // Its sender lives as long as the store; without one there is nothing to wait for.
         let _ = health.wait_for(|health| *health == Health::Up).await;
     }

@@ -16,9 +16,9 @@ use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Clock, Entropy};
 use recado_providers::Providers;
 use recado_store::lease::{Leases, WakeReason, Waker};
-use recado_store::{Store, StoreError};
+use recado_store::{Health, Queue, StoreError};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,7 +31,9 @@ const TURNS: usize = 512;
 
 /// What the tasks of all channels share.
 struct Shared {
-    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
+    /// Whether the store of the queue works.
+    health: watch::Receiver<Health>,
     providers: Arc<Providers>,
     directory: Arc<Directory>,
     clock: Arc<dyn Clock>,
@@ -78,7 +80,7 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A dispatcher that does nothing until it is woken.
     pub fn new(
-        store: Arc<dyn Store>,
+        (queue, health): (Arc<dyn Queue>, watch::Receiver<Health>),
         providers: Arc<Providers>,
         directory: Arc<Directory>,
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
@@ -87,8 +89,21 @@ impl Dispatcher {
         let (lines, started) = (Mutex::default(), AtomicBool::new(false));
         let (turns, tasks, stop) = (Semaphore::new(TURNS), TaskTracker::new(), CancellationToken::new());
         let runtime = Handle::current();
-        let shared =
-            Shared { store, providers, directory, clock, entropy, lines, started, turns, leases, tasks, runtime, stop };
+        let shared = Shared {
+            queue,
+            health,
+            providers,
+            directory,
+            clock,
+            entropy,
+            lines,
+            started,
+            turns,
+            leases,
+            tasks,
+            runtime,
+            stop,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -104,7 +119,7 @@ impl Dispatcher {
 
     /// Wakes every channel that has open messages, or may send unknown ones again.
     pub async fn wake_all(&self) -> Result<(), StoreError> {
-        self.shared.store.open_channels().await?.into_iter().for_each(|channel| self.wake(channel));
+        self.shared.queue.open_channels().await?.into_iter().for_each(|channel| self.wake(channel));
         let channels = self.shared.directory.channels();
         let resend = channels.iter().filter(|entry| entry.settings().resend_after().is_some());
         resend.for_each(|entry| self.wake(entry.via.key));

@@ -70,18 +70,13 @@ impl Stand {
         let store = Arc::new(Shaky::new(ground.store.clone()));
         let network = Arc::new(network);
         let clock = Arc::new(Dial { at: AtomicI64::new(NOW), runs_since });
-        let directory = Arc::new(Directory::new(vec![], &store.channels().await.expect("read")));
+        let directory = Arc::new(Directory::new(vec![], &ground.store.channels().await.expect("read")));
         let dir = tempfile::tempdir().expect("a directory");
         let sandbox = Sandbox::open(&dir.path().join("sandbox.db"), Pacing::default(), clock.clone()).expect("opens");
         let providers = Providers::new(Arc::new(sandbox)).with(network.kind(), network.clone());
-        let (store_, clock_) = (store.clone(), clock.clone());
-        let dispatcher = Dispatcher::new(
-            store_,
-            Arc::new(providers),
-            directory.clone(),
-            (clock_, Arc::new(SystemEntropy)),
-            Leases::alone(),
-        );
+        let queue: (Arc<dyn Queue>, _) = (store.clone(), ground.store.health());
+        let chance: (Arc<dyn Clock>, Arc<dyn Entropy>) = (clock.clone(), Arc::new(SystemEntropy));
+        let dispatcher = Dispatcher::new(queue, Arc::new(providers), directory.clone(), chance, Leases::alone());
         Self { ground, store, network, clock, directory, dispatcher, channel, _sandbox: dir }
     }
 
@@ -506,11 +501,11 @@ async fn a_channel_made_anew_loses_nothing_to_its_former_life() {
     let (in_flight, waiting) = (stand.accept("551").await, stand.accept("551").await);
     stand.network.until_sent(1).await;
 
-    stand.store.delete_channel(stand.channel, Actor::Operator, NOW).await.expect("stored");
+    stand.ground.store.delete_channel(stand.channel, Actor::Operator, NOW).await.expect("stored");
     stand.directory.delete_channel(&stand.directory.channel(stand.channel).expect("known"));
-    while stand.store.cancel_former(stand.channel, 500, NOW).await.expect("stored") > 0 {}
+    while stand.ground.store.cancel_former(stand.channel, 500, NOW).await.expect("stored") > 0 {}
     stand.dispatcher.wake(stand.channel);
-    let anew = stand.store.create_channel(stand.ground.new_channel("loja", ChannelState::Connected)).await;
+    let anew = stand.ground.store.create_channel(stand.ground.new_channel("loja", ChannelState::Connected)).await;
     stand.directory.add_channel(&anew.expect("stored").expect("free again"));
     let new = [stand.accept("551").await, stand.accept("551").await];
 
@@ -534,7 +529,7 @@ async fn a_deleted_channel_sends_nothing_more() {
     }
     stand.network.until_sent(1).await;
     // The caller broke off before it cancelled what waits.
-    stand.store.delete_channel(stand.channel, Actor::Operator, NOW).await.expect("stored");
+    stand.ground.store.delete_channel(stand.channel, Actor::Operator, NOW).await.expect("stored");
     stand.directory.delete_channel(&stand.directory.channel(stand.channel).expect("known"));
     stand.network.answer(true);
     let settled = |done: &Done| matches!(done, Done::Settled(outcomes) if outcomes[0].1 == sent());

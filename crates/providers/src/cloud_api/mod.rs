@@ -47,7 +47,7 @@ pub use crate::cloud_api::slots::Slot;
 use recado_domain::channel::{ChannelKey, Via};
 use recado_domain::clock::millis;
 use recado_domain::queue::{Claimed, Unanswered};
-use recado_store::Store;
+use recado_store::Accounts;
 use recado_store::lease::Leases;
 
 use crate::{Provider, SendOutcome};
@@ -59,7 +59,7 @@ const PAIR_LIMIT: RecipientPacing = RecipientPacing { burst: 45, every: Duration
 /// The Cloud API, with the links of all channels that are connected to it.
 pub struct CloudApi {
     graph: Graph,
-    store: Arc<dyn Store>,
+    accounts: Arc<dyn Accounts>,
     leases: Arc<Leases>,
     links: RwLock<Links>,
 }
@@ -139,8 +139,8 @@ pub fn one_of_each_app(
 
 impl CloudApi {
     /// Without links yet.
-    pub fn new(graph: Graph, store: Arc<dyn Store>, leases: Arc<Leases>) -> Self {
-        Self { graph, store, leases, links: RwLock::default() }
+    pub fn new(graph: Graph, accounts: Arc<dyn Accounts>, leases: Arc<Leases>) -> Self {
+        Self { graph, accounts, leases, links: RwLock::default() }
     }
 
     /// For checking a link before it is taken into use.
@@ -222,7 +222,7 @@ impl Provider for CloudApi {
     async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String> {
         // Meta tells the account of a number only when a message is sent there. Where the store cannot say now, the card
         // goes without it.
-        self.store.account(via.key, phone.digits().to_owned()).await.ok().flatten()
+        self.accounts.account(via.key, phone.digits().to_owned()).await.ok().flatten()
     }
 
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {

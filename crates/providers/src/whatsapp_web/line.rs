@@ -212,7 +212,7 @@ impl Line {
     }
 
     pub(super) fn rows(self: &Arc<Self>, session: SessionNumber) -> Arc<SessionRows> {
-        Arc::new(SessionRows { line: self.clone(), session })
+        Arc::new(SessionRows { line: self.clone(), stored: self.shared.store.clone(), session })
     }
 
     /// Holds the session open from now on, unless the line is put down meanwhile. One that is only tried is replaced by

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use recado_domain::channel::{SessionChange, SessionNumber, SessionOf};
-use recado_store::StoreError;
 use recado_store::sealed::Place;
+use recado_store::{Sessions, StoreError};
 use recado_whatsapp_web::{Change, Kind, Rows, RowsError};
 use secrecy::ExposeSecret;
 
@@ -14,6 +14,7 @@ use crate::whatsapp_web::line::Line;
 /// The rows of one of a channel's sessions.
 pub struct SessionRows {
     pub line: Arc<Line>,
+    pub stored: Arc<dyn Sessions>,
     pub session: SessionNumber,
 }
 
@@ -53,13 +54,13 @@ fn refusal(error: impl ToString) -> RowsError {
 #[async_trait]
 impl Rows for SessionRows {
     async fn get(&self, kind: Kind, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, RowsError> {
-        let sealed = self.line.shared.store.session_values(self.of(), kind.number(), keys.clone()).await;
+        let sealed = self.stored.session_values(self.of(), kind.number(), keys.clone()).await;
         let values = keys.iter().zip(sealed.map_err(refusal)?);
         values.map(|(key, value)| value.map(|sealed| self.open(kind, key, &sealed)).transpose()).collect()
     }
 
     async fn list(&self, kind: Kind, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError> {
-        let sealed = self.line.shared.store.session_list(self.of(), kind.number(), prefix).await.map_err(refusal)?;
+        let sealed = self.stored.session_list(self.of(), kind.number(), prefix).await.map_err(refusal)?;
         let rows = sealed.into_iter();
         rows.map(|(key, sealed)| self.open(kind, &key, &sealed).map(|value| (key, value))).collect()
     }
@@ -68,6 +69,6 @@ impl Rows for SessionRows {
         let sealed = changes.into_iter().map(|change| self.change(change)).collect::<Result<_, _>>()?;
         // Two that write one session would ruin it.
         let held = self.line.held(self.session).ok_or(StoreError::Fenced).map_err(refusal)?;
-        self.line.shared.store.write_session(held, sealed).await.map_err(refusal)
+        self.stored.write_session(held, sealed).await.map_err(refusal)
     }
 }

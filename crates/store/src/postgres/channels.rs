@@ -1,8 +1,10 @@
 //! Channels.
 
+use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelKey, ChannelMove, ChannelSettings, ChannelState, ChannelType, Held, NewChannel, Recorded,
+    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState,
+    ChannelType, Held, NewChannel, Recorded,
 };
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
@@ -10,8 +12,73 @@ use recado_domain::message::Seq;
 use tokio_postgres::Row;
 
 use super::lock::Locked;
-use super::{accounts, chats, events, links, recipients, sessions};
-use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood};
+use super::{PgStore, chats, events, links, queue, recipients, sessions, tenants};
+use crate::commits::Change;
+use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood, plainly, transaction};
+use crate::{Channels, Result};
+
+#[async_trait]
+impl Channels for PgStore {
+    async fn channels(&self) -> Result<Vec<Channel>> {
+        plainly!(self.pool, db => all(db))
+    }
+
+    async fn channels_of(
+        &self,
+        owner: (InstitutionId, Environment),
+        after: ChannelKey,
+        limit: usize,
+    ) -> Result<Vec<Channel>> {
+        plainly!(self.pool, db => page(db, owner, after, limit))
+    }
+
+    async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>> {
+        plainly!(self.pool, db => one(db, key))
+    }
+
+    async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>> {
+        let created: Result<Option<Channel>> = transaction!(self.pool, db => create(db, &channel).await);
+        created.inspect(|channel| {
+            self.follower.tell(channel.iter().map(|channel| Change::Channel(Box::new(channel.clone()))).collect());
+        })
+    }
+
+    async fn move_channel(&self, key: ChannelKey, to: ChannelMove) -> Result<bool> {
+        let moved: Result<bool> = transaction!(self.pool, db => move_to(db, key, &to).await);
+        moved.inspect(|_| self.follower.tell(vec![Change::Work(key)]))
+    }
+
+    async fn move_held_channel(&self, held: Held, to: ChannelMove) -> Result<bool> {
+        transaction!(self.pool, db => move_held(db, held, &to).await)
+    }
+
+    async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
+        let updated: bool = transaction!(self.pool, db => update(db, key, &name, settings).await)?;
+        self.tell_channel(key).await;
+        Ok(updated)
+    }
+
+    async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
+        transaction!(self.pool, db => match super::lock::lock(db, key).await? {
+            Some(mut locked) => restrict(db, &mut locked, until, &reason, now).await,
+            None => Ok(false),
+        })
+    }
+
+    async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        plainly!(self.pool, db => queue::hold(db, channel, until))
+    }
+
+    async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()> {
+        let () = transaction!(self.pool, db => delete(db, key, by, now).await)?;
+        self.tell_channel(key).await;
+        Ok(())
+    }
+
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage> {
+        plainly!(self.pool, db => events::of_channel(db, query))
+    }
+}
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), restricted_until, session, \
@@ -26,8 +93,8 @@ pub(super) const LOOK_AGAIN: &str = "front_before = 0, front_until = null, front
 fn channel(row: &Row) -> Done<Channel> {
     Ok(Channel {
         key: row.get(0),
-        institution: InstitutionId::from_bytes(accounts::bytes(row, 1)?),
-        environment: accounts::environment(row.get(2))?,
+        institution: InstitutionId::from_bytes(tenants::bytes(row, 1)?),
+        environment: tenants::environment(row.get(2))?,
         id: row.get::<_, &str>(3).parse().map_err(|_| not_understood("channel id"))?,
         name: row.get(4),
         kind: ChannelType::from_name(row.get(5)).ok_or_else(|| not_understood("channel type"))?,

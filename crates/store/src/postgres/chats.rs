@@ -1,5 +1,6 @@
 //! Who may be written to freely, and what the network said of their numbers.
 
+use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Millis, millis};
@@ -9,8 +10,56 @@ use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 
 use super::lock::{Locked, lock, number};
+use super::{PgStore, messages};
+use crate::commits::Change;
 use crate::sql::{OPEN, PAST, QUEUED};
-use crate::sqlkit::postgres::db::{Db, Done, args};
+use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
+use crate::{Accounts, Result};
+
+#[async_trait]
+impl Accounts for PgStore {
+    async fn known_account(&self, channel: ChannelKey, phone: String) -> Result<Option<KnownAccount>> {
+        plainly!(self.calls, db => known_account(db, channel, &phone))
+    }
+
+    async fn note_account(
+        &self,
+        channel: ChannelKey,
+        phone: String,
+        account: Option<Party>,
+        now: Millis,
+    ) -> Result<()> {
+        let known: bool =
+            transaction!(self.pool, db => note_account(db, (channel, &phone), account.as_ref(), now).await)?;
+        if known {
+            self.follower.tell(vec![Change::Work(channel)]);
+        }
+        Ok(())
+    }
+
+    async fn note_chat(&self, channel: ChannelKey, who: Party) -> Result<bool> {
+        // Most who write have written before.
+        let names = who.names();
+        let noted: bool = plainly!(self.pool, db => are_noted(db, channel, &names))?;
+        if noted {
+            return Ok(false);
+        }
+        let news: Result<bool> = transaction!(self.pool, db => note(db, channel, &names).await);
+        news.inspect(|news| {
+            if *news {
+                self.follower.tell(vec![Change::Work(channel)]);
+            }
+        })
+    }
+
+    async fn unasked_recipients(&self, channel: ChannelKey, lid: String, limit: u32) -> Result<Vec<String>> {
+        plainly!(self.pool, db => unasked(db, (channel, &lid), limit))
+    }
+
+    async fn account(&self, channel: ChannelKey, recipient: String) -> Result<Option<String>> {
+        plainly!(self.calls, db => messages::account(db, channel, &recipient))
+    }
+}
 
 /// A recipient of a channel, by a name of theirs.
 type Who<'a> = (ChannelKey, &'a str);

@@ -1,11 +1,53 @@
 //! How channels are linked to their networks.
 
+use async_trait::async_trait;
 use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, Held, Link, LinkRest};
 use recado_domain::clock::Millis;
 use tokio_postgres::Row;
 
-use super::{channels, chats, queue, recipients};
-use crate::sqlkit::postgres::db::{Db, Done, args};
+use super::{PgStore, channels, chats, queue, recipients};
+use crate::commits::Change;
+use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
+use crate::{Links, Result};
+
+#[async_trait]
+impl Links for PgStore {
+    async fn links(&self) -> Result<Vec<Link>> {
+        plainly!(self.pool, db => all(db))
+    }
+
+    async fn link(&self, channel: ChannelKey) -> Result<Option<Link>> {
+        plainly!(self.pool, db => one(db, channel))
+    }
+
+    async fn link_channel(&self, link: Link, expected: ChannelState, by: Actor, now: Millis) -> Result<bool> {
+        let channel = link.channel;
+        let linked: Result<bool> = transaction!(self.pool, db => set(db, &link, expected, by, now).await);
+        linked.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
+    }
+
+    async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool> {
+        let channel = link.channel;
+        let linked: Result<bool> = transaction!(self.pool, db => set_held(db, &link, held, expected, now).await);
+        linked.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
+    }
+
+    async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
+        transaction!(self.pool, db => reseal(db, channel, &old, &new).await)
+    }
+
+    async fn ban_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        plainly!(self.pool, db => ban(db, channel, until))
+    }
+
+    async fn note_login(&self, channel: ChannelKey, at: Millis) -> Result<()> {
+        plainly!(self.pool, db => note_login(db, channel, at))
+    }
+
+    async fn link_rest(&self, channel: ChannelKey) -> Result<LinkRest> {
+        plainly!(self.pool, db => rest(db, channel))
+    }
+}
 
 pub(super) async fn all(db: Db<'_>) -> Done<Vec<Link>> {
     let sql = "select channel_key, details, sealed from links join channels on key = channel_key
@@ -30,7 +72,7 @@ fn row(row: &Row) -> Link {
 }
 
 /// By the word of this caller.
-pub(super) async fn link(db: Db<'_>, link: &Link, expected: ChannelState, by: Actor, now: Millis) -> Done<bool> {
+async fn set(db: Db<'_>, link: &Link, expected: ChannelState, by: Actor, now: Millis) -> Done<bool> {
     let to = ChannelMove { from: expected, to: ChannelState::Connected, reason: None, by, at: now };
     Ok(write(db, link, expected, now).await? && channels::move_to(db, link.channel, &to).await?)
 }
@@ -58,7 +100,7 @@ async fn write(db: Db<'_>, link: &Link, expected: ChannelState, now: Millis) -> 
 }
 
 /// By the word of a line, where the channel is held under this epoch; it ends no pause.
-pub(super) async fn link_held(db: Db<'_>, new: &Link, held: Held, expected: ChannelState, now: Millis) -> Done<bool> {
+async fn set_held(db: Db<'_>, new: &Link, held: Held, expected: ChannelState, now: Millis) -> Done<bool> {
     let Some(locked) = super::lock::lock(db, new.channel).await? else { return Ok(false) };
     if !locked.has(held)? {
         return Ok(false);
@@ -66,7 +108,7 @@ pub(super) async fn link_held(db: Db<'_>, new: &Link, held: Held, expected: Chan
     if expected == ChannelState::Paused {
         write(db, new, expected, now).await
     } else {
-        link(db, new, expected, Actor::Network, now).await
+        set(db, new, expected, Actor::Network, now).await
     }
 }
 

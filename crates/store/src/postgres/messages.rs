@@ -1,15 +1,29 @@
 //! Reading messages.
 
+use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{CardAccount, Message, MessageQuery, Page, SCANNED_AT_MOST, Seq};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
-use super::accounts::bytes;
+use super::PgStore;
 use super::lock::{number, status};
+use super::tenants::bytes;
 use crate::sql::{OPEN, PAST, reached_column};
-use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
+use crate::sqlkit::postgres::db::{Db, Done, args, not_understood, plainly};
+use crate::{Messages, Result};
+
+#[async_trait]
+impl Messages for PgStore {
+    async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>> {
+        plainly!(self.pool, db => one(db, channel, id))
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Result<Option<Page>> {
+        plainly!(self.pool, db => page(db, &query))
+    }
+}
 
 pub(super) fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");

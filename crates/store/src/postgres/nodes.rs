@@ -12,7 +12,7 @@ use recado_domain::clock::Millis;
 use tokio::sync::mpsc;
 
 use super::listener::listen;
-use super::{PgStore, accounts, channels, links};
+use super::{PgStore, channels, links, tenants};
 use crate::Result;
 use crate::nodes::{Changes, ClusterStore, Heard, NewNode, Node, NodeId, Share, SharedQuota};
 use crate::sql::{OPEN, QUEUED};
@@ -205,9 +205,9 @@ async fn take(db: Db<'_>, node: NodeId, kind: ChannelType, which: &str, limit: i
 async fn changes_since(db: Db<'_>, version: i64) -> Done<Changes> {
     // Read first: a change that comes in between is told again.
     let now = db.row("select version from directory", args![]).await?.map_or(0, |row| row.get(0));
-    let keys = accounts::keys_since(db, version).await?;
+    let keys = tenants::keys_since(db, version).await?;
     // Read behind the keys: a key is never known here without the default country of its institution.
-    let default_countries = accounts::default_countries_since(db, version).await?;
+    let default_countries = tenants::default_countries_since(db, version).await?;
     let (channels, links) = (channels::since(db, version).await?, links::since(db, version).await?);
     Ok(Changes { version: now, default_countries, keys, channels, links })
 }

@@ -2,22 +2,45 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Message, SCANNED_AT_MOST, Seq};
-use recado_domain::queue::{Finish, Queued};
+use recado_domain::queue::{Finish, PurgeRequest, Queued};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
 use super::apply::apply;
 use super::lock::{lock_all, status};
 use super::messages::{columns, message};
+use super::{PgStore, purge};
 use crate::person::{
     CHANNELS, EarlyReceipt, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow,
     Place,
 };
-use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood};
+use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood, plainly, transaction};
+use crate::{Privacy, Result};
+
+#[async_trait]
+impl Privacy for PgStore {
+    async fn person(&self, query: PersonQuery) -> Result<PersonPage> {
+        plainly!(self.pool, db => page(db, &query))
+    }
+
+    async fn erase_person(&self, erasure: Erasure, now: Millis) -> Result<Erased> {
+        transaction!(self.pool, db => erase(db, &erasure, now).await)
+    }
+
+    async fn forget_erased(&self) -> Result<bool> {
+        // The database's own clearing away comes in its time.
+        Ok(false)
+    }
+
+    async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>> {
+        plainly!(self.pool, db => purge::purge(db, &request))
+    }
+}
 
 /// Whether a message is the person's, by the number as it was typed or by the account as the network named it; `$1` are
 /// their numbers, `$2` is whose channels are looked at.

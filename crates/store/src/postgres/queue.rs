@@ -1,20 +1,69 @@
 //! The queue: outcomes and cancellations. The rules decide, [`apply`] writes what changes together by one statement.
 
+use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::Cancelled;
+use recado_domain::message::{Cancelled, Enqueued, NewMessage};
 use recado_domain::queue::{
-    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, Transition, leave,
+    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, Receipt, Transition, leave,
     settle as settle_outcomes,
 };
 use recado_domain::status::MessageStatus;
 
 use super::apply::apply;
 use super::lock::{Locked, lock, status};
-use super::{channels, chats, claim, receipts, recipients};
+use super::{PgStore, channels, chats, claim, receipts, recipients};
+use crate::commits::Change;
 use crate::sql::{OPEN, QUEUED, SENDING};
-use crate::sqlkit::postgres::db::{Db, Done, args};
+use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
+use crate::{Queue, Result, StoreError};
+
+#[async_trait]
+impl Queue for PgStore {
+    async fn enqueue(&self, message: NewMessage) -> Result<Enqueued> {
+        self.accepting.accept(message).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
+        transaction!(self.pool, db => claim::claim(db, &request).await)
+    }
+
+    async fn settle(&self, outcomes: Outcomes) -> Result<()> {
+        transaction!(self.pool, db => settle(db, &outcomes).await)
+    }
+
+    async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
+        let both = async { transaction!(self.pool, db => settle_and_claim(db, &outcomes, &request).await) };
+        match both.await {
+            // One of the two cannot be done, and the other must not fail with it.
+            Err(StoreError::Refused(_)) => (self.settle(outcomes).await, self.claim(request).await),
+            Err(error) => (Err(error.clone()), Err(error)),
+            Ok(claim) => (Ok(()), Ok(claim)),
+        }
+    }
+
+    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
+        let left: Vec<Receipt> = plainly!(self.pool, db => receipts::apply_plain(db, &receipts))?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        transaction!(self.pool, db => receipts::apply_locked(db, &left, now).await)
+    }
+
+    async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
+        let cancelled: Result<Cancelled> = transaction!(self.pool, db => cancel(db, channel, id, now).await);
+        cancelled.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
+    }
+
+    async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
+        transaction!(self.pool, db => cancel_former(db, key, limit, now).await)
+    }
+
+    async fn open_channels(&self) -> Result<Vec<ChannelKey>> {
+        plainly!(self.pool, db => open_channels(db))
+    }
+}
 
 /// A column of a statement's rows.
 fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {

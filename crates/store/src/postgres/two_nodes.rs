@@ -17,7 +17,7 @@ use test_postgres::{number, run};
 use super::PgStore;
 use crate::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
 use crate::nodes::{ClusterStore, NewNode, NodeId};
-use crate::{Store, StoreError};
+use crate::{Channels, Links, Queue, Sessions, Store, StoreError};
 
 /// A node with the tests' rows, another one, and their database.
 async fn nodes() -> (Ground, Arc<dyn Store>, Arc<PgDatabase>) {

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelKey, ChannelMove, ChannelSettings, ChannelState, ChannelType, NewChannel, Recorded,
+    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState,
+    ChannelType, Held, NewChannel, Recorded,
 };
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
@@ -12,9 +14,62 @@ use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, ScanCursor};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Known, Writing, accounts, chats, events, links, not_understood, recipients, sessions};
+use super::{Known, SqliteStore, Writing, chats, events, links, not_understood, queue, recipients, sessions, tenants};
 use crate::commits::Change;
 use crate::sql::OPEN;
+use crate::{Channels, Result};
+
+#[async_trait]
+impl Channels for SqliteStore {
+    async fn channels(&self) -> Result<Vec<Channel>> {
+        self.readers.read(all).await
+    }
+
+    async fn channels_of(
+        &self,
+        owner: (InstitutionId, Environment),
+        after: ChannelKey,
+        limit: usize,
+    ) -> Result<Vec<Channel>> {
+        self.readers.read(move |connection| page(connection, owner, after, limit)).await
+    }
+
+    async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>> {
+        self.readers.read(move |connection| one(connection, key)).await
+    }
+
+    async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>> {
+        self.write(move |writing| create(writing, &channel)).await
+    }
+
+    async fn move_channel(&self, key: ChannelKey, to: ChannelMove) -> Result<bool> {
+        self.write(move |writing| move_to(writing, key, &to)).await
+    }
+
+    async fn move_held_channel(&self, held: Held, to: ChannelMove) -> Result<bool> {
+        self.write(move |writing| Ok(writing.has(held) && move_to(writing, held.channel, &to)?)).await
+    }
+
+    async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
+        self.write(move |writing| update(writing, key, &name, settings)).await
+    }
+
+    async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
+        self.write(move |writing| restrict(writing, key, until, &reason, now)).await
+    }
+
+    async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        self.write(move |writing| queue::hold(writing, channel, until)).await
+    }
+
+    async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()> {
+        self.write(move |writing| delete(writing, key, by, now)).await
+    }
+
+    async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage> {
+        self.readers.read(move |connection| events::of_channel(connection, query)).await
+    }
+}
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), next_send_at, \
@@ -25,7 +80,7 @@ fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
     Ok(Channel {
         key: row.get(0)?,
         institution: InstitutionId::from_bytes(row.get(1)?),
-        environment: accounts::environment(&row.get::<_, String>(2)?)?,
+        environment: tenants::environment(&row.get::<_, String>(2)?)?,
         id: id.parse().map_err(|_| not_understood("channel id"))?,
         name: row.get(4)?,
         kind: ChannelType::from_name(&row.get::<_, String>(5)?).ok_or_else(|| not_understood("channel type"))?,

@@ -1,5 +1,6 @@
 //! Who may be written to freely, and what the network said of their numbers.
 
+use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Millis, millis};
@@ -10,9 +11,39 @@ use recado_domain::queue::ScanCursor;
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Writing;
+use super::{SqliteStore, Writing, messages};
 use crate::commits::Change;
 use crate::sql::{OPEN, PAST, QUEUED};
+use crate::{Accounts, Result};
+
+#[async_trait]
+impl Accounts for SqliteStore {
+    async fn known_account(&self, channel: ChannelKey, phone: String) -> Result<Option<KnownAccount>> {
+        self.readers.read(move |connection| known_account(connection, channel, &phone)).await
+    }
+
+    async fn note_account(
+        &self,
+        channel: ChannelKey,
+        phone: String,
+        account: Option<Party>,
+        now: Millis,
+    ) -> Result<()> {
+        self.write(move |writing| note_account(writing, (channel, &phone), account.as_ref(), now)).await
+    }
+
+    async fn note_chat(&self, channel: ChannelKey, who: Party) -> Result<bool> {
+        self.write(move |writing| note(writing, channel, &who)).await
+    }
+
+    async fn unasked_recipients(&self, channel: ChannelKey, lid: String, limit: u32) -> Result<Vec<String>> {
+        self.readers.read(move |connection| unasked(connection, (channel, &lid), limit)).await
+    }
+
+    async fn account(&self, channel: ChannelKey, recipient: String) -> Result<Option<String>> {
+        self.readers.read(move |connection| messages::account(connection, channel, &recipient)).await
+    }
+}
 
 /// A recipient of a channel, by a name of theirs.
 type Who<'a> = (ChannelKey, &'a str);

@@ -1,10 +1,47 @@
 //! How channels are linked to their networks.
 
-use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, Link, LinkRest};
+use async_trait::async_trait;
+use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, Held, Link, LinkRest};
 use recado_domain::clock::Millis;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Writing, channels, chats, queue, recipients};
+use super::{SqliteStore, Writing, channels, chats, queue, recipients};
+use crate::{Links, Result};
+
+#[async_trait]
+impl Links for SqliteStore {
+    async fn links(&self) -> Result<Vec<Link>> {
+        self.readers.read(all).await
+    }
+
+    async fn link(&self, channel: ChannelKey) -> Result<Option<Link>> {
+        self.readers.read(move |connection| one(connection, channel)).await
+    }
+
+    async fn link_channel(&self, link: Link, expected: ChannelState, by: Actor, now: Millis) -> Result<bool> {
+        self.write(move |writing| set(writing, &link, (expected, Some(by)), now)).await
+    }
+
+    async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool> {
+        self.write(move |writing| Ok(writing.has(held) && set(writing, &link, (expected, None), now)?)).await
+    }
+
+    async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool> {
+        self.write(move |writing| reseal(writing, channel, &old, &new)).await
+    }
+
+    async fn ban_link(&self, channel: ChannelKey, until: Millis) -> Result<()> {
+        self.write(move |writing| ban(writing, channel, until)).await
+    }
+
+    async fn note_login(&self, channel: ChannelKey, at: Millis) -> Result<()> {
+        self.write(move |writing| note_login(writing, channel, at)).await
+    }
+
+    async fn link_rest(&self, channel: ChannelKey) -> Result<LinkRest> {
+        self.readers.read(move |connection| rest(connection, channel)).await
+    }
+}
 
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
     let mut statement = connection.prepare_cached(
@@ -26,7 +63,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<Link> {
 }
 
 /// By the word of this caller, or by that of a line (`None`), which ends no pause.
-pub(super) fn link(
+fn set(
     writing: &mut Writing,
     link: &Link,
     (expected, by): (ChannelState, Option<Actor>),

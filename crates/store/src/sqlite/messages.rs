@@ -1,13 +1,27 @@
 //! Reading messages.
 
+use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{CardAccount, Message, MessageQuery, Page, SCANNED_AT_MOST, Seq};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::SqliteStore;
 use super::queue::status;
 use crate::sql::{OPEN, PAST, reached_column};
+use crate::{Messages, Result};
+
+#[async_trait]
+impl Messages for SqliteStore {
+    async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>> {
+        self.readers.read(move |connection| one(connection, channel, id)).await
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Result<Option<Page>> {
+        self.readers.read(move |connection| page(connection, &query)).await
+    }
+}
 
 pub(super) fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");

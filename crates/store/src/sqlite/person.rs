@@ -1,21 +1,42 @@
 //! What is kept of one person: read in pages, and erased in batches.
 
+use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Message, SCANNED_AT_MOST};
-use recado_domain::queue::{Finish, Queued};
+use recado_domain::message::{Message, SCANNED_AT_MOST, Seq};
+use recado_domain::queue::{Finish, PurgeRequest, Queued};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::Writing;
 use super::apply::apply;
 use super::messages::{columns, message};
 use super::queue::status;
+use super::{SqliteStore, Writing, purge};
 use crate::person::{
     CHANNELS, EarlyReceipt, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow,
     Place,
 };
+use crate::{Privacy, Result};
+
+#[async_trait]
+impl Privacy for SqliteStore {
+    async fn person(&self, query: PersonQuery) -> Result<PersonPage> {
+        self.readers.read(move |connection| page(connection, &query)).await
+    }
+
+    async fn erase_person(&self, erasure: Erasure, now: Millis) -> Result<Erased> {
+        self.write(move |writing| erase(writing, &erasure, now)).await
+    }
+
+    async fn forget_erased(&self) -> Result<bool> {
+        self.writer.empty_log().await
+    }
+
+    async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>> {
+        self.write(move |writing| purge::purge(writing, &request)).await
+    }
+}
 
 /// Whether a message is the person's, by the number as it was typed or by the account as the network named it; `?1` are
 /// their numbers, `?2` is whose channels are looked at.

@@ -1,17 +1,57 @@
 //! The queue: outcomes and cancellations. The rules decide, [`apply`] writes.
 
+use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::Cancelled;
-use recado_domain::queue::{ChannelEffect, Finish, Outcomes, Position, Queued, leave, settle};
+use recado_domain::message::{Cancelled, Enqueued, NewMessage};
+use recado_domain::queue::{
+    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, Receipt, leave, settle,
+};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::{apply, apply_all, note};
-use super::{Writing, channels, chats, not_understood, receipts, recipients};
+use super::{SqliteStore, Writing, channels, chats, claim, enqueue, not_understood, receipts, recipients};
 use crate::commits::Change;
 use crate::sql::{OPEN, QUEUED, SENDING};
+use crate::{Queue, Result};
+
+#[async_trait]
+impl Queue for SqliteStore {
+    async fn enqueue(&self, message: NewMessage) -> Result<Enqueued> {
+        self.write(move |writing| enqueue::enqueue(writing, &message)).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
+        self.write(move |writing| claim::claim(writing, &request)).await
+    }
+
+    async fn settle(&self, outcomes: Outcomes) -> Result<()> {
+        self.write(move |writing| record(writing, &outcomes)).await
+    }
+
+    async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
+        // Both are asked before either is answered, in this order, so they share a commit.
+        tokio::join!(self.settle(outcomes), self.claim(request))
+    }
+
+    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
+        self.write(move |writing| receipts::apply_receipts(writing, &receipts, now)).await
+    }
+
+    async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
+        self.write(move |writing| cancel(writing, channel, id, now)).await
+    }
+
+    async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
+        self.write(move |writing| cancel_former(writing, key, limit, now)).await
+    }
+
+    async fn open_channels(&self) -> Result<Vec<ChannelKey>> {
+        self.readers.read(open_channels).await
+    }
+}
 
 pub(super) fn status(number: u8) -> rusqlite::Result<MessageStatus> {
     MessageStatus::from_number(number).ok_or_else(|| not_understood("message status"))

@@ -1,9 +1,38 @@
 //! Sessions of linked devices, sealed row by row.
 
+use async_trait::async_trait;
 use recado_domain::channel::{ChannelKey, Held, SessionChange, SessionKey, SessionOf, SessionRow};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::Writing;
+use super::{SqliteStore, Writing};
+use crate::{Result, Sessions};
+
+#[async_trait]
+impl Sessions for SqliteStore {
+    async fn session_values(&self, of: SessionOf, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
+        self.readers.read(move |connection| values(connection, (of, kind), &keys)).await
+    }
+
+    async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.readers.read(move |connection| list(connection, (of, kind), &prefix)).await
+    }
+
+    async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64> {
+        self.write(move |writing| write(writing, held, &changes)).await
+    }
+
+    async fn end_session(&self, held: Held) -> Result<()> {
+        self.write(move |writing| end(writing, held)).await
+    }
+
+    async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {
+        self.readers.read(move |connection| page(connection, after.as_ref(), limit)).await
+    }
+
+    async fn reseal_session_row(&self, old: SessionRow, new: Vec<u8>) -> Result<bool> {
+        self.write(move |writing| reseal(writing, &old, &new)).await
+    }
+}
 
 pub(super) fn values(
     connection: &Connection,

@@ -1,9 +1,12 @@
 //! What only this engine has: counts kept beside the file.
 
 use recado_domain::channel::{ChannelState, ChannelType, MAX_CHANNEL_EVENTS};
+use recado_domain::message::{MessageQuery, NewMessage};
 use recado_domain::party::Party;
+use recado_domain::queue::ClaimRequest;
 
 use super::*;
+use crate::Queue;
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
 
 /// A store that is held by the test as well.

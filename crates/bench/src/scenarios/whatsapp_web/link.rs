@@ -4,10 +4,10 @@
 use anyhow::Result;
 use fake_whatsapp::{Account, FakeWhatsApp};
 use recado_domain::channel::{Held, SessionChange};
-use recado_store::Store;
 use recado_store::clock::SystemEntropy;
 use recado_store::sealed::{KeyRing, Place};
 use recado_store::sqlite::SqliteStore;
+use recado_store::{Channels, Sessions, Store};
 use recado_whatsapp_web::Kind;
 
 use crate::server::{Home, SECRET_KEY};

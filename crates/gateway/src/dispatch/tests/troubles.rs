@@ -87,7 +87,7 @@ async fn a_refused_channel_is_paused_and_loses_nothing() {
     stand.store.until_settled(1).await;
     let waiting = stand.accept("552").await;
     assert_eq!(stand.look().await.messages, []);
-    let channel = stand.store.channel(stand.channel).await.expect("read").expect("there");
+    let channel = stand.ground.store.channel(stand.channel).await.expect("read").expect("there");
     assert_eq!((channel.state, channel.state_reason), (ChannelState::Paused, Some(reason)));
     stand.ground.move_channel(stand.channel, ChannelState::Paused, ChannelState::Connected).await;
     stand.dispatcher.wake(stand.channel);

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use recado_domain::channel::{Actor, ChannelKey, ChannelState, Link};
-use recado_store::Store;
 use recado_store::clock::SystemEntropy;
 use recado_store::sealed::{KeyRing, Place};
 use recado_store::sqlite::SqliteStore;
+use recado_store::{Channels, Links, Store};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

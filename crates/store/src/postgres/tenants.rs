@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use recado_domain::api_key::{Environment, Grant, Scope};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
@@ -9,7 +10,49 @@ use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::phone::DefaultCountry;
 use tokio_postgres::Row;
 
-use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
+use super::PgStore;
+use crate::commits::Change;
+use crate::sqlkit::postgres::db::{Db, Done, args, not_understood, plainly, transaction};
+use crate::{Result, Tenants};
+
+#[async_trait]
+impl Tenants for PgStore {
+    async fn institutions(&self) -> Result<Vec<Institution>> {
+        plainly!(self.pool, db => institutions(db))
+    }
+
+    async fn create_institution(&self, institution: Institution) -> Result<()> {
+        let (id, country) = (institution.id, institution.default_country);
+        let created: Result<()> = transaction!(self.pool, db => create_institution(db, &institution).await);
+        created.inspect(|()| self.follower.tell(vec![Change::DefaultCountry(id, country)]))
+    }
+
+    async fn set_default_country(&self, id: InstitutionId, country: DefaultCountry) -> Result<bool> {
+        let found: bool = transaction!(self.pool, db => set_default_country(db, id, country).await)?;
+        if found {
+            self.follower.tell(vec![Change::DefaultCountry(id, country)]);
+        }
+        Ok(found)
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>> {
+        plainly!(self.pool, db => api_keys(db))
+    }
+
+    async fn create_api_key(&self, key: ApiKey) -> Result<()> {
+        let created: Result<()> = transaction!(self.pool, db => create_api_key(db, &key).await);
+        created.inspect(|()| self.follower.tell(vec![Change::Key(Box::new(key))]))
+    }
+
+    async fn revoke_api_key(&self, id: ApiKeyId, now: Millis) -> Result<()> {
+        let revoked: Result<()> = transaction!(self.pool, db => revoke_api_key(db, id, now).await);
+        revoked.inspect(|()| self.follower.tell(vec![Change::Revoked(id)]))
+    }
+
+    async fn touch_api_keys(&self, used: Vec<(ApiKeyId, Millis)>) -> Result<()> {
+        plainly!(self.pool, db => touch_api_keys(db, &used))
+    }
+}
 
 pub(super) async fn institutions(db: Db<'_>) -> Done<Vec<Institution>> {
     let sql = "select id, name, created_at, default_country from institutions order by created_at, id";

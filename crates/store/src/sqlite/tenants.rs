@@ -1,5 +1,6 @@
 //! Institutions and API keys.
 
+use async_trait::async_trait;
 use recado_domain::api_key::{Environment, Grant, Scope};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
@@ -7,8 +8,40 @@ use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::phone::DefaultCountry;
 use rusqlite::{Connection, Row, params};
 
-use super::{Writing, not_understood};
+use super::{SqliteStore, Writing, not_understood};
 use crate::commits::Change;
+use crate::{Result, Tenants};
+
+#[async_trait]
+impl Tenants for SqliteStore {
+    async fn institutions(&self) -> Result<Vec<Institution>> {
+        self.readers.read(institutions).await
+    }
+
+    async fn create_institution(&self, institution: Institution) -> Result<()> {
+        self.write(move |writing| create_institution(writing, &institution)).await
+    }
+
+    async fn set_default_country(&self, id: InstitutionId, country: DefaultCountry) -> Result<bool> {
+        self.write(move |writing| set_default_country(writing, id, country)).await
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>> {
+        self.readers.read(api_keys).await
+    }
+
+    async fn create_api_key(&self, key: ApiKey) -> Result<()> {
+        self.write(move |writing| create_api_key(writing, &key)).await
+    }
+
+    async fn revoke_api_key(&self, id: ApiKeyId, now: Millis) -> Result<()> {
+        self.write(move |writing| revoke_api_key(writing, id, now)).await
+    }
+
+    async fn touch_api_keys(&self, used: Vec<(ApiKeyId, Millis)>) -> Result<()> {
+        self.write(move |writing| touch_api_keys(writing, &used)).await
+    }
+}
 
 pub(super) fn institutions(connection: &Connection) -> rusqlite::Result<Vec<Institution>> {
     let sql = "select id, name, created_at, default_country from institutions order by created_at, id";
