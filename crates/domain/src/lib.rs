@@ -15,6 +15,7 @@ pub mod contact;
 pub mod email;
 pub mod error;
 pub mod error_chain;
+pub mod event;
 pub mod field_errors;
 pub mod ids;
 pub mod institution;

@@ -1,9 +1,9 @@
 //! The states of a message and the transitions between them: the only place that knows either.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a message stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum MessageStatus {
     /// Stored, waiting for its turn (or for its next attempt).

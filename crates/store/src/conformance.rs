@@ -7,6 +7,7 @@ mod claim;
 mod enqueue;
 mod events;
 mod links;
+mod message_events;
 mod new_recipients;
 mod orphans;
 mod outcomes;
@@ -79,6 +80,18 @@ suite! { [
         what_is_unknown_of_one_number_is_not_sent_again_from_another,
         only_what_is_still_the_same_is_sealed_anew,
         a_deleted_channel_has_no_link;
+    message_events:
+        without_a_consumer_messages_have_no_events,
+        every_change_of_a_message_is_recorded,
+        an_event_of_a_failure_has_its_code_alone,
+        what_is_not_made_is_not_recorded,
+        only_the_channels_of_the_consumer_record,
+        a_consumer_outlasts_a_restart,
+        an_event_goes_with_its_message,
+        events_of_messages_go_after_two_weeks,
+        erasing_a_message_erases_its_events,
+        pages_of_events_are_in_order_and_complete,
+        a_cursor_that_is_ahead_of_the_store_is_told;
     new_recipients:
         a_restricted_channel_writes_to_whom_it_knows,
         a_restriction_that_is_lifted_holds_nobody,
@@ -239,6 +252,7 @@ suite! { [
     enqueue: twins_make_one_message;
     orphans: what_the_dead_held_is_given_back;
     outcomes: several_outcomes_are_recorded_together;
+    message_events: every_change_of_a_message_is_recorded;
     reading: filters_narrow_a_page;
     recipients: a_burst_then_one_in_a_time;
     remote: receipts_that_come_before_the_answer_wait_for_it;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, ChannelType, NewChannel};
 use recado_domain::clock::Millis;
+use recado_domain::event::{Event, EventQuery};
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::institution::Institution;
 use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Seq};
@@ -193,6 +195,44 @@ impl Ground {
     pub async fn channel_of(&self, kind: ChannelType, id: &str) -> ChannelKey {
         let new = NewChannel { kind, ..self.new_channel(id, ChannelState::Connected) };
         self.store.create_channel(new).await.expect("stored").expect("a free id").key
+    }
+
+    /// Begins or ends the recording of events of this environment's messages.
+    pub async fn record_messages(&self, environment: Environment, on: bool) {
+        let owner = (self.institution, environment);
+        assert!(self.store.record_messages(owner, on).await.expect("stored"), "there is the institution");
+    }
+
+    /// The question for all events of the institution's channels of real networks.
+    pub fn event_query(&self) -> EventQuery {
+        let (institution, environment) = (self.institution, Environment::Live);
+        EventQuery { institution, environment, channel: None, after: 0, limit: 100 }
+    }
+
+    /// All answers to a question for events that were recorded before this.
+    pub async fn events(&self, query: EventQuery) -> Vec<Event> {
+        let marker = self.made.fetch_add(1, Atomic::Relaxed);
+        let marker = self.channel_in(&format!("marco-{marker}"), ChannelState::Created).await;
+        let mut reader = self.store.event_reader();
+        let mut read = async |query| reader.read(query).await.expect("read").expect("a cursor of this store");
+        let mut until = EventQuery { channel: Some(marker), ..self.event_query() };
+        // Whoever else works on the database holds events up for as long as their transactions run.
+        let end = loop {
+            let page = read(until).await;
+            if let Some(event) = page.events.first() {
+                break event.seq;
+            }
+            until.after = page.cursor;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        };
+        let (mut query, mut events) = (query, Vec::new());
+        while query.after < end {
+            let page = read(query).await;
+            assert!(page.cursor > query.after, "the marker is behind it");
+            query.after = page.cursor;
+            events.extend(page.events.into_iter().filter(|event| event.seq < end));
+        }
+        events
     }
 
     /// A new channel on which each recipient is a line.

@@ -23,7 +23,7 @@ pub mod sqlkit;
 mod transitions;
 
 pub use error::{Health, StoreError};
-pub use ports::{Accounts, Channels, Links, Messages, Privacy, Queue, Sessions, Store, Tenants};
+pub use ports::{Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Queue, Sessions, Store, Tenants};
 
 /// The result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;

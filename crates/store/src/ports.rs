@@ -13,6 +13,7 @@ use recado_domain::channel::{
     Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
+use recado_domain::event::{EventPage, EventQuery};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Page, Seq};
@@ -27,7 +28,7 @@ use crate::{Health, Result};
 
 /// The engine under the gateway: all ports, for the one place that puts the gateway together.
 #[async_trait]
-pub trait Store: Tenants + Channels + Links + Sessions + Accounts + Queue + Messages + Privacy {
+pub trait Store: Tenants + Channels + Events + Links + Sessions + Accounts + Queue + Messages + Privacy {
     /// Whether the store works; changes wake whoever watches.
     fn health(&self) -> watch::Receiver<Health>;
     /// Names who hears of each commit. What is accepted, and every change of institutions, keys and channels, is told
@@ -92,6 +93,25 @@ pub trait Channels: Send + Sync + 'static {
     async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()>;
     /// A page of what happened to a channel, newest first.
     async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage>;
+}
+
+/// Events of channels and messages, for whoever reads all of them.
+#[async_trait]
+pub trait Events: Send + Sync + 'static {
+    /// From now on, events of the messages of this institution's channels are recorded, or are not; `false` when there is no
+    /// such institution. Nothing else pays for events: a message that is accepted at this moment may go without its first.
+    async fn record_messages(&self, owner: (InstitutionId, Environment), on: bool) -> Result<bool>;
+    /// Reads events. A reader keeps what it has found out: it is kept for as long as somebody reads.
+    fn event_reader(&self) -> Box<dyn EventReader>;
+}
+
+/// Reads events in the order of their numbers. It never passes a number whose event is committed later, so that whoever
+/// goes on behind the cursor of the page before sees each event once.
+#[async_trait]
+pub trait EventReader: Send {
+    /// The next events behind a cursor; `None` where the cursor is ahead of the store: it is another store's, or one of
+    /// before a restored backup. A call that is dropped before its end loses nothing.
+    async fn read(&mut self, query: EventQuery) -> Result<Option<EventPage>>;
 }
 
 /// How channels are linked to their networks.

@@ -1,6 +1,7 @@
 //! Messages: what one carries, in the form in which it is stored; one that is to be stored; one that is read back.
 
 mod accept;
+mod event;
 mod read;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use crate::contact::{ContactCard, ContactMessage, GivenPhone};
 use crate::phone::{InvalidPhone, PhoneNumber};
 
 pub use accept::{CardAccount, Enqueued, Idempotency, NewMessage, Seq};
+pub use event::{MessageEvent, StatusChange};
 pub use read::{Cancelled, Message, MessageQuery, Page, SCANNED_AT_MOST};
 
 /// A message's content with the recipient as the caller wrote it. Stored as JSON, so that further kinds and fields need

@@ -26,11 +26,18 @@ const KEEP_ACCOUNTS: Duration = Duration::from_hours(30 * 24);
 
 /// How long what happened to channels is kept.
 const KEEP_CHANNEL_EVENTS: Duration = Duration::from_hours(365 * 24);
+/// How long what happened to messages is kept, if the messages are: an event goes with its message.
+const KEEP_MESSAGE_EVENTS: Duration = Duration::from_hours(14 * 24);
 
 impl PurgeRequest {
     /// Events of channels before this time are deleted.
     pub fn channel_events_before(&self) -> Millis {
         self.now - millis(KEEP_CHANNEL_EVENTS)
+    }
+
+    /// Events of messages before this time are deleted.
+    pub fn message_events_before(&self) -> Millis {
+        self.now - millis(KEEP_MESSAGE_EVENTS)
     }
 
     /// Receipts that came before this time are nobody's.

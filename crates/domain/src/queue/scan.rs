@@ -9,6 +9,7 @@ use super::{ClaimRequest, FINISH_AT_ONCE, Finish, Orphans, Queued, Transition};
 
 /// What accepting and claiming ask of a channel.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own, or follows from one")]
 pub struct ChannelQueue {
     /// What may be sent side by side.
     pub ordering: Ordering,
@@ -31,6 +32,8 @@ pub struct ChannelQueue {
     pub connections: i64,
     /// Which of its sessions the channel has.
     pub session: SessionNumber,
+    /// Somebody reads the events of its messages.
+    pub records_messages: bool,
     /// Where a scan begins.
     pub cursor: ScanCursor,
 }
@@ -49,6 +52,7 @@ impl ChannelQueue {
             cancel_before: 0,
             connections: 0,
             session: 0,
+            records_messages: false,
             cursor: ScanCursor::default(),
         }
     }

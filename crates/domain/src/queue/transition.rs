@@ -2,7 +2,7 @@
 
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
-use crate::message::Seq;
+use crate::message::{MessageEvent, Seq, StatusChange};
 use crate::status::MessageStatus;
 
 use super::SentCard;
@@ -115,6 +115,22 @@ impl<'a> Transition<'a> {
         self.passed.iter().find(|(passed, _)| *passed == status).map(|(_, at)| *at)
     }
 
+    /// The events that record it: one for each state that it reaches, in their order.
+    pub fn events(&self) -> impl Iterator<Item = MessageEvent> {
+        let reached = self.passed.iter().copied().chain([(self.to, self.at)]);
+        let left = [self.from].into_iter().chain(self.passed.iter().map(|(passed, _)| *passed));
+        left.zip(reached).map(|(from, (to, at))| {
+            // The states between are those of messages that arrived.
+            let error = self.patch.error.filter(|_| to == self.to).map(|(code, _)| code.to_owned());
+            MessageEvent {
+                channel: self.channel,
+                message: self.seq,
+                at,
+                what: StatusChange { from: Some(from), to, error },
+            }
+        })
+    }
+
     /// Whether it changes which of a recipient's messages is next. A claim does not: a message that is on its way stays
     /// its recipient's first one.
     pub fn changes_heads(&self) -> bool {
@@ -195,5 +211,20 @@ mod tests {
         assert_eq!([Sent, Delivered, Read, Failed].map(|status| both.reached(status)), [None, Some(5), Some(6), None]);
         assert_eq!(both.patch().account, Some("a"), "the first account stands");
         assert_eq!(both.patch().error, None, "the last word on errors stands");
+    }
+
+    #[test]
+    fn each_state_that_is_reached_has_an_event() {
+        let event = |from, to, at, error: Option<&str>| {
+            let what = StatusChange { from: Some(from), to, error: error.map(str::to_owned) };
+            MessageEvent { channel: 1, message: 7, at, what }
+        };
+        let failed = Patch { error: Some(("131026", "Numero 5511999998888")), ..Patch::default() };
+        let failed = at(Sending).moves_to(Failed, 5, failed).expect("legal");
+        assert_eq!(failed.events().collect::<Vec<_>>(), [event(Sending, Failed, 5, Some("131026"))]);
+        let delivered = at(Sent).moves_to(Delivered, 5, Patch::default()).expect("legal");
+        let both = delivered.then(at(Delivered).moves_to(Read, 6, Patch::default()).expect("legal"));
+        let expected = [event(Sent, Delivered, 5, None), event(Delivered, Read, 6, None)];
+        assert_eq!(both.events().collect::<Vec<_>>(), expected);
     }
 }

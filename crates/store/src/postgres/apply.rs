@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use recado_domain::channel::Ordering;
+use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::message::Seq;
 use recado_domain::queue::Transition;
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::events::MessageEvents;
 use super::lock::{Locked, number};
 use super::recipients;
 use crate::sql::reached_column;
@@ -17,18 +18,25 @@ use crate::sqlkit::postgres::db::{Arg, Db, Done, Typed};
 /// Makes these transitions, one for each message, where their messages are in the expected states; which ones were. The
 /// channel of all of them is locked.
 pub(super) async fn apply(db: Db<'_>, locked: &Locked, transitions: &[Transition<'_>]) -> Done<HashSet<Seq>> {
-    let rows = update(db, transitions, "m.seq, m.recipient").await?;
+    let records = |_| locked.queue.records_messages;
+    let rows = update(db, transitions, records, "m.seq, m.recipient").await?;
     if locked.queue.ordering == Ordering::Recipient && transitions.iter().any(Transition::changes_heads) {
         recipients::elect_heads(db, locked, rows.iter().map(|row| row.get(1))).await?;
     }
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Makes these transitions, and gives columns of the messages that made them.
+/// Makes these transitions, and gives columns of the messages that made them, with `seq` among them. `records`: whether
+/// somebody reads the events of this channel's messages.
 ///
 /// One statement for all of them. It names only what one of them changes: with all columns a settlement would take twice as
 /// long, most of it for the planner.
-pub(super) async fn update(db: Db<'_>, transitions: &[Transition<'_>], returning: &str) -> Done<Vec<Row>> {
+pub(super) async fn update(
+    db: Db<'_>,
+    transitions: &[Transition<'_>],
+    records: impl Fn(ChannelKey) -> bool,
+    returning: &str,
+) -> Done<Vec<Row>> {
     if transitions.is_empty() {
         return Ok(Vec::new());
     }
@@ -57,7 +65,9 @@ pub(super) async fn update(db: Db<'_>, transitions: &[Transition<'_>], returning
     changes.set("unanswered", EVER, |transition| transition.patch().unanswered.then_some(true));
     changes.set("resent", EVER, |transition| transition.patch().resent.then_some(true));
     changes.set("head", BEHIND, |transition| transition.comes_back().then_some(0_i16));
-    changes.run(db, returning).await
+    let mut events = MessageEvents::default();
+    events.extend(transitions.iter().filter(|transition| records(transition.channel())).flat_map(Transition::events));
+    changes.run(db, &events, returning).await
 }
 
 // How a column `#` of a message `m` is set from a row `s`.
@@ -113,7 +123,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    async fn run(self, db: Db<'_>, returning: &str) -> Done<Vec<Row>> {
+    async fn run(self, db: Db<'_>, events: &MessageEvents, returning: &str) -> Done<Vec<Row>> {
         let numbers: Vec<_> = (1..=self.names.len()).map(|n| format!("${n}")).collect();
         let sql = format!(
             "update messages m set {}
@@ -125,7 +135,8 @@ impl<'a> Changes<'a> {
             numbers.join(", "),
             self.names.join(", "),
         );
-        let values: Vec<Arg<'_>> = self.values.iter().map(|(value, kind)| (&**value as _, kind.clone())).collect();
+        let mut values: Vec<Arg<'_>> = self.values.iter().map(|(value, kind)| (&**value as _, kind.clone())).collect();
+        let sql = events.record_with(sql, &mut values);
         db.rows(&sql, &values).await
     }
 }

@@ -165,10 +165,15 @@ pub(super) async fn create(db: Db<'_>, new: &NewChannel) -> Done<Option<Channel>
     let (institution, environment) = (&new.institution.as_bytes()[..], new.environment.name());
     let lock = "select from channels where institution_id = $1 and environment = $2 and id = $3 for no key update";
     db.row(lock, args![institution, environment, new.id.as_str()]).await?;
+    // Whoever begins or ends the recording of its messages' events sees the channel, or is seen here.
+    db.row("select from institutions where id = $1 for key share", args![institution]).await?;
     let sql = format!(
         "with changed as (update directory set version = version + 1 returning version)
-         insert into channels (institution_id, environment, id, name, type, state, connected_at, created_at, version)
-         select $1, $2, $3, $4, $5, $6, $7, $8, version from changed
+         insert into channels (institution_id, environment, id, name, type, state, connected_at, created_at, version,
+                               records_messages)
+         select $1, $2, $3, $4, $5, $6, $7, $8, version,
+                exists (select 1 from event_consumers where institution_id = $1 and environment = $2)
+         from changed
          on conflict (institution_id, environment, id) do update
              set name = excluded.name, state = excluded.state, state_reason = null,
                  connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
@@ -199,6 +204,31 @@ pub(super) async fn create(db: Db<'_>, new: &NewChannel) -> Done<Option<Channel>
         events::record(db, created.key, &Recorded::creation(created.state, new.by), new.now).await?;
     }
     Ok(created)
+}
+
+/// Whether events of the messages of these channels are recorded, of those that are made later as well; `false` when there is
+/// no such institution.
+pub(super) async fn record_messages(
+    db: Db<'_>,
+    (institution, environment): (InstitutionId, Environment),
+    on: bool,
+) -> Done<bool> {
+    let (institution, environment) = (&institution.as_bytes()[..], environment.name());
+    let owner = args![institution, environment];
+    let lock = "select key from channels where institution_id = $1 and environment = $2 order by key for no key update";
+    db.rows(lock, owner).await?;
+    if db.row("select from institutions where id = $1 for update", &owner[..1]).await?.is_none() {
+        return Ok(false);
+    }
+    let sql = if on {
+        "insert into event_consumers (institution_id, environment) values ($1, $2) on conflict do nothing"
+    } else {
+        "delete from event_consumers where institution_id = $1 and environment = $2"
+    };
+    db.run(sql, owner).await?;
+    let sql = "update channels set records_messages = $3 where institution_id = $1 and environment = $2";
+    db.run(sql, args![institution, environment, on]).await?;
+    Ok(true)
 }
 
 /// Moves a channel from the expected state; `false` when it was in another, or is deleted.

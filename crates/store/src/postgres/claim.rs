@@ -72,7 +72,7 @@ async fn carry_out(
 ) -> Done<(Vec<Claimed>, NextWakeup)> {
     rescue(db, locked, &plan.orphans, request).await?;
     apply(db, locked, &plan.finished).await?;
-    let sent = send(db, &Vec::from_iter(plan.sent)).await?;
+    let sent = send(db, locked, &Vec::from_iter(plan.sent)).await?;
     Ok((sent, plan.wakeup))
 }
 
@@ -146,10 +146,10 @@ impl<'a> RowScan<'a> {
 }
 
 /// Makes the transitions of messages that are to be sent, and gives these in the order of the queue.
-pub(super) async fn send(db: Db<'_>, transitions: &[Transition<'_>]) -> Done<Vec<Claimed>> {
+pub(super) async fn send(db: Db<'_>, locked: &Locked, transitions: &[Transition<'_>]) -> Done<Vec<Claimed>> {
     let columns = "m.seq, m.id, m.network_id, m.recipient, m.payload, m.card, m.scenario, m.attempts, m.failures,
                    case when m.card_account_known then m.card_account end, m.recipient_holds, m.resent, m.unanswered";
-    let rows = update(db, transitions, columns).await?;
+    let rows = update(db, transitions, |_| locked.queue.records_messages, columns).await?;
     let mut sent = rows.iter().map(claimed).collect::<Done<Vec<_>>>()?;
     sent.sort_unstable_by_key(|message| message.seq);
     Ok(sent)

@@ -6,7 +6,7 @@ use futures_util::future::try_join3;
 use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Enqueued, Idempotency, NewMessage};
+use recado_domain::message::{Enqueued, Idempotency, NewMessage, StatusChange};
 use recado_domain::queue::ChannelQueue;
 use recado_domain::status::MessageStatus;
 
@@ -34,16 +34,15 @@ pub(super) async fn look(
 
 async fn queues(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<ChannelKey, ChannelQueue>> {
     let channels: HashSet<ChannelKey> = messages.iter().map(|message| message.channel).collect();
-    let sql = "select key, type, state, connected_at is not null, deleted_at is not null
+    let sql = "select key, type, state, connected_at is not null, deleted_at is not null, records_messages
                from channels where key = any($1)";
     let rows = db.rows(sql, args![Vec::from_iter(channels)]).await?;
     let queues = rows.iter().map(|row| {
         let kind = ChannelType::from_name(row.get(1)).ok_or_else(|| not_understood("channel type"))?;
         let state = ChannelState::from_name(row.get(2)).ok_or_else(|| not_understood("channel state"))?;
-        Ok((
-            row.get(0),
-            ChannelQueue { was_connected: row.get(3), deleted: row.get(4), ..ChannelQueue::of(kind, state) },
-        ))
+        let (was_connected, deleted, records_messages) = (row.get(3), row.get(4), row.get(5));
+        let queue = ChannelQueue { was_connected, deleted, records_messages, ..ChannelQueue::of(kind, state) };
+        Ok((row.get(0), queue))
     });
     queues.collect()
 }
@@ -109,21 +108,15 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
     Ok(rows.iter().map(|row| usize::try_from(row.get::<_, i64>(0)).unwrap_or(0)).collect())
 }
 
-/// Stores messages that have no keys; `{queued}` is their state.
-const INSERT: &str =
-    "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
-                          card_account_known, scenario, expires_at, queued_at, head)
-    select id, channel_key, {queued}, network_id, recipient, payload, card, card_account, card_account_known,
-           scenario, expires_at, queued_at, head
-    from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) with ordinality
-        as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
-               expires_at, queued_at, head, n)
-    -- The order of the queue is that of the answers.
-    order by n
-    returning id";
+/// Messages that have no keys.
+const NEW: &str = "with new as (
+        select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) with ordinality
+            as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
+                   expires_at, queued_at, head, n)
+    )";
 
-/// Stores messages and the uses of their keys; `{queued}` is the messages' state.
-const INSERT_WITH_KEYS: &str = "with new as (
+/// Messages that have keys, and the uses of these: those whose keys are taken are none.
+const NEW_WITH_KEYS: &str = "with given as (
         select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
             with ordinality
             as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
@@ -131,27 +124,50 @@ const INSERT_WITH_KEYS: &str = "with new as (
     ), used as (
         insert into idempotency_keys as earlier
             (institution_id, environment, route, key, fingerprint, message_id, created_at)
-        select institution_id, environment, route, key, fingerprint, id, queued_at from new
+        select institution_id, environment, route, key, fingerprint, id, queued_at from given
         -- By one order on all nodes, so that two never wait for each other.
         order by institution_id, environment, route, key
         on conflict (institution_id, environment, route, key) do update
             set n = default, fingerprint = excluded.fingerprint, message_id = excluded.message_id,
                 created_at = excluded.created_at
             -- A use that is old enough to be forgotten, but not purged yet, gives way.
-            where earlier.created_at < (select forget_before from new where id = excluded.message_id)
+            where earlier.created_at < (select forget_before from given where id = excluded.message_id)
         returning message_id
-    )
-    insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
+    ), new as (
+        select * from given where id in (select message_id from used)
+    )";
+
+/// Stores new messages; `{queued}` is their state.
+const INSERT: &str =
+    "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
                           card_account_known, scenario, expires_at, queued_at, head)
     select id, channel_key, {queued}, network_id, recipient, payload, card, card_account, card_account_known,
            scenario, expires_at, queued_at, head
     from new
-    where id in (select message_id from used)
-    order by n
-    returning id";
+    -- The order of the queue is that of the answers.
+    order by n";
 
-/// Columns of [`INSERT`]; those of the keys follow.
+/// The same, and records what is accepted on channels whose messages' events somebody reads.
+const INSERT_AND_RECORD: &str = ", stored as ({insert} returning id, channel_key, seq, queued_at), recorded as (
+        insert into events (channel_key, message_seq, kind, at, data)
+        select channel_key, seq, '{kind}', queued_at, '{data}'
+        from stored join channels on key = channel_key and records_messages
+        order by seq
+    )
+    select id from stored";
+
+/// Columns of [`NEW`]; those of the keys follow.
 const COLUMNS: usize = 12;
+
+fn insert_sql(records: bool) -> String {
+    let insert = INSERT.replace("{queued}", &number(MessageStatus::Queued).to_string());
+    if !records {
+        return format!("{insert} returning id");
+    }
+    let accepted = StatusChange::ACCEPTED;
+    let sql = INSERT_AND_RECORD.replace("{kind}", accepted.kind()).replace("{data}", &accepted.to_json());
+    sql.replace("{insert}", &insert)
+}
 
 /// Stores messages, all of which have keys or none: which ones. One whose key was used by another node meanwhile is not
 /// stored. One statement, and so one transaction.
@@ -167,8 +183,9 @@ pub(super) async fn insert(
     let keys = column(new, |message| message.idempotency.as_ref());
     // What has none is spared what finding out about keys costs: a third of it all.
     let keyed = keys.iter().any(Option::is_some);
-    let (sql, columns) = if keyed { (INSERT_WITH_KEYS, COLUMNS + 6) } else { (INSERT, COLUMNS) };
-    let sql = sql.replace("{queued}", &number(MessageStatus::Queued).to_string());
+    let (with, columns) = if keyed { (NEW_WITH_KEYS, COLUMNS + 6) } else { (NEW, COLUMNS) };
+    let recorded = |message: &&NewMessage| queues.get(&message.channel).is_some_and(|queue| queue.records_messages);
+    let sql = format!("{with} {}", insert_sql(new.iter().any(recorded)));
     let rows = db
         .rows(
             &sql,

@@ -1,12 +1,30 @@
-//! What happened.
+//! What happened to channels and messages.
 
+use async_trait::async_trait;
+use recado_domain::api_key::Environment;
 use recado_domain::channel::{
     ChannelEventPage, ChannelEventQuery, ChannelKey, MAX_CHANNEL_EVENTS, Recorded, StoredEvent,
 };
 use recado_domain::clock::Millis;
+use recado_domain::ids::InstitutionId;
+use recado_domain::message::{MessageEvent, Seq};
+use recado_domain::queue::PurgeRequest;
 use tokio_postgres::Row;
 
-use crate::sqlkit::postgres::db::{Db, Done, args};
+use super::{PgStore, channels, event_reader};
+use crate::sqlkit::postgres::db::{Arg, Db, Done, arg, args, transaction};
+use crate::{EventReader, Events, Result};
+
+#[async_trait]
+impl Events for PgStore {
+    async fn record_messages(&self, owner: (InstitutionId, Environment), on: bool) -> Result<bool> {
+        transaction!(self.pool, db => channels::record_messages(db, owner, on).await)
+    }
+
+    fn event_reader(&self) -> Box<dyn EventReader> {
+        Box::new(event_reader::Reader::new(self.direct_url.clone()))
+    }
+}
 
 /// Records what happened to a channel, in the transaction that makes it true, which holds the channel's row. The oldest of
 /// too many events goes.
@@ -27,6 +45,79 @@ pub(super) async fn record(db: Db<'_>, key: ChannelKey, what: &Recorded, at: Mil
 async fn newest(db: Db<'_>, key: ChannelKey) -> Done<Option<Recorded>> {
     let sql = "select data from events where channel_key = $1 and message_seq is null order by seq desc limit 1";
     Ok(db.row(sql, args![key]).await?.and_then(|row| Recorded::from_json(row.get(0))))
+}
+
+/// What happened to messages, column by column.
+#[derive(Default)]
+pub(super) struct MessageEvents {
+    channels: Vec<ChannelKey>,
+    messages: Vec<Seq>,
+    kinds: Vec<&'static str>,
+    times: Vec<Millis>,
+    data: Vec<String>,
+}
+
+impl Extend<MessageEvent> for MessageEvents {
+    fn extend<T: IntoIterator<Item = MessageEvent>>(&mut self, events: T) {
+        for event in events {
+            self.channels.push(event.channel);
+            self.messages.push(event.message);
+            self.kinds.push(event.what.kind());
+            self.times.push(event.at);
+            self.data.push(event.what.to_json());
+        }
+    }
+}
+
+impl MessageEvents {
+    /// A statement that makes a change, and records the events of the messages whose `seq` it returns; the same where there
+    /// are no events. `values` are those of the change, and the events' come behind them.
+    ///
+    /// An event follows the change that it records: while a message's row is locked, nobody else gives its events numbers.
+    pub fn record_with<'a>(&'a self, change: String, values: &mut Vec<Arg<'a>>) -> String {
+        if self.messages.is_empty() {
+            return change;
+        }
+        let first = values.len() + 1;
+        values.extend([arg(&self.channels), arg(&self.messages), arg(&self.kinds), arg(&self.times), arg(&self.data)]);
+        let numbers: Vec<_> = (first..=values.len()).map(|n| format!("${n}")).collect();
+        format!(
+            "with changed as ({change}),
+                  recorded as (
+                      insert into events (channel_key, message_seq, kind, at, data)
+                      select channel_key, seq, kind, at, data
+                      from unnest({}) with ordinality as e(channel_key, seq, kind, at, data, n)
+                      where seq in (select seq from changed)
+                      order by n
+                  )
+             select * from changed",
+            numbers.join(", ")
+        )
+    }
+}
+
+/// Forgets what happened to these messages.
+pub(super) async fn forget(db: Db<'_>, messages: &[Seq]) -> Done<()> {
+    db.run("delete from events where message_seq = any($1)", args![messages]).await.map(drop)
+}
+
+/// The same of the messages in this range that are gone.
+pub(super) async fn forget_gone(db: Db<'_>, (after, last): (Seq, Seq)) -> Done<()> {
+    let sql = "delete from events where message_seq > $1 and message_seq <= $2
+               and not exists (select 1 from messages where seq = message_seq)";
+    db.run(sql, args![after, last]).await.map(drop)
+}
+
+/// Deletes what is old, of channels and of messages: how much at most of either.
+pub(super) async fn purge(db: Db<'_>, request: &PurgeRequest, batch: i64) -> Done<u64> {
+    let purge = async |subject: &str, before: Millis| {
+        let sql = format!(
+            "delete from events where seq in (select seq from events where at < $2 and {subject} order by at limit $1)"
+        );
+        db.run(&sql, args![batch, before]).await
+    };
+    let of_channels = purge("message_seq is null", request.channel_events_before()).await?;
+    Ok(of_channels.max(purge("message_seq is not null", request.message_events_before()).await?))
 }
 
 /// A page of what happened to a channel, newest first.

@@ -28,7 +28,7 @@ pub(super) async fn lock(db: Db<'_>, key: ChannelKey) -> Done<Option<Locked>> {
 pub(super) async fn lock_all(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<ChannelKey, Locked>> {
     let sql = "select key, type, state, connected_at is not null, deleted_at is not null, next_send_at,
                       restricted_until, front_before, front_until, front_latest, front_per_day, lease_epoch,
-                      cancel_before, connections, session,
+                      cancel_before, connections, session, records_messages,
                       -- For this transaction only.
                       set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)
                from channels where key = any($1)
@@ -58,6 +58,7 @@ fn locked(row: &Row) -> Done<Locked> {
         cancel_before: row.get(12),
         connections: row.get(13),
         session: row.get(14),
+        records_messages: row.get(15),
         cursor,
         ..ChannelQueue::of(kind, state)
     };

@@ -33,6 +33,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 11, sql: include_str!("../../../../migrations/postgres/0011_sessions.sql"), works_from: 5 },
     Migration { number: 12, sql: include_str!("../../../../migrations/postgres/0012_events.sql"), works_from: 5 },
     Migration { number: 13, sql: include_str!("../../../../migrations/postgres/0013_hidden_ids.sql"), works_from: 5 },
+    Migration {
+        number: 14,
+        sql: include_str!("../../../../migrations/postgres/0014_message_events.sql"),
+        works_from: 5,
+    },
 ];
 
 /// What tells these tables from others in the tests' server.

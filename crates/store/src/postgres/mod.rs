@@ -10,6 +10,7 @@ mod chats;
 mod claim;
 pub mod condition;
 mod enqueue;
+mod event_reader;
 mod events;
 mod gate;
 pub mod import;

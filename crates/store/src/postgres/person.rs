@@ -12,6 +12,7 @@ use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
 use super::apply::apply;
+use super::events;
 use super::lock::{lock_all, status};
 use super::messages::{columns, message};
 use super::{PgStore, purge};
@@ -263,6 +264,7 @@ async fn erase_messages(db: Db<'_>, places: &[Place], now: Millis) -> Done<Erase
                where k.n = any($1) and m.id = k.message_id and m.seq = any($2)";
     erased.idempotency_keys = db.run(sql, args![keys, finished]).await?;
     erased.messages = db.run("delete from messages where seq = any($1)", args![finished]).await?;
+    events::forget(db, &finished).await?;
     Ok(erased)
 }
 

@@ -4,6 +4,7 @@ use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
 use recado_domain::queue::PurgeRequest;
 
+use super::events;
 use crate::sql::PAST;
 use crate::sqlkit::postgres::db::{Db, Done, args};
 
@@ -29,9 +30,7 @@ pub(super) async fn purge(db: Db<'_>, request: &PurgeRequest) -> Done<Option<Seq
                         (select channel_key, phone from accounts where checked_at < $2 order by checked_at limit $1)
                         and checked_at < $2";
     let accounts = db.run(accounts, args![BATCH, request.accounts_before()]).await?;
-    let events = "delete from events where seq in
-                      (select seq from events where at < $2 and message_seq is null order by at limit $1)";
-    let events = db.run(events, args![BATCH, request.channel_events_before()]).await?;
+    let events = events::purge(db, request, BATCH).await?;
     let full = i64::try_from(keys.max(early).max(paces).max(accounts).max(events)).is_ok_and(|most| most == BATCH);
     Ok(request.next(last, full))
 }
@@ -52,6 +51,9 @@ async fn purge_messages(db: Db<'_>, request: &PurgeRequest) -> Done<Option<(Seq,
            and greatest(queued_at, sending_at, sent_at, delivered_at, unknown_at, read_at, failed_at, expired_at,
                         cancelled_at) < $3"
     );
-    db.run(&sql, args![request.after, last, request.finished_before, request.now]).await?;
+    if db.run(&sql, args![request.after, last, request.finished_before, request.now]).await? > 0 {
+        // Behind the deletion: a receipt may have moved a message just before it.
+        events::forget_gone(db, (request.after, last)).await?;
+    }
     Ok(Some((last, queued_at)))
 }

@@ -27,6 +27,8 @@ struct Seen {
     message: Found,
     /// Its channel counts chats, and this one is not noted.
     opens_chat: bool,
+    /// Somebody reads the events of its channel's messages.
+    records: bool,
 }
 
 /// What is read of a message `m` that a receipt names.
@@ -41,7 +43,8 @@ fn found(row: &Row) -> Done<Found> {
 
 fn seen(row: &Row) -> Done<Seen> {
     let kind = ChannelType::from_name(row.get(8)).ok_or_else(|| not_understood("channel type"))?;
-    Ok(Seen { message: found(row)?, opens_chat: kind.opens_chats() && !row.get::<_, bool>(9) })
+    let opens_chat = kind.opens_chats() && !row.get::<_, bool>(9);
+    Ok(Seen { message: found(row)?, opens_chat, records: row.get(14) })
 }
 
 /// A receipt's message, by one of the ways in which a network names it.
@@ -51,7 +54,7 @@ fn find_sql(names: &str, message: &str) -> String {
                 exists (select 1 from chats where channel_key = r.channel_key and account = m.recipient)
                 and (r.account is null
                      or exists (select 1 from chats where channel_key = r.channel_key and account = r.account)),
-                m.recipient, m.account, a.account, a.lid
+                m.recipient, m.account, a.account, a.lid, c.records_messages
          from unnest($1, $2, $3, $4, $5) as r(n, channel_key, {names}, account, arrived)
          join channels c on c.key = r.channel_key
          cross join lateral ({message} limit 1) m
@@ -168,7 +171,10 @@ pub(super) async fn apply_plain(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Re
         transitions.extend(both.map(|transition| (seq, transition)));
     }
     let transitions: Vec<_> = transitions.into_values().collect();
-    let moved: HashSet<Seq> = update(db, &transitions, "m.seq").await?.iter().map(|row| row.get(0)).collect();
+    let recorded = found.iter().flatten().filter(|seen| seen.records).map(|seen| seen.message.position.channel);
+    let recorded: HashSet<ChannelKey> = recorded.collect();
+    let moved = update(db, &transitions, |channel| recorded.contains(&channel), "m.seq").await?;
+    let moved: HashSet<Seq> = moved.iter().map(|row| row.get(0)).collect();
     // Somebody else was faster.
     let missed: HashSet<_> = transitions.iter().map(Transition::seq).filter(|seq| !moved.contains(seq)).collect();
     for (left, found) in left.iter_mut().zip(&found) {
@@ -179,7 +185,7 @@ pub(super) async fn apply_plain(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Re
 
 /// Whether a receipt touches neither the queue nor chats nor pauses, whatever it does to this message.
 fn is_plain(seen: &Seen, receipt: &Receipt) -> bool {
-    let Seen { message, opens_chat } = seen;
+    let Seen { message, opens_chat, .. } = seen;
     let status = message.position.status;
     let sent = matches!(status, MessageStatus::Sent | MessageStatus::Delivered);
     let ended = !status.is_open() && !status.awaits_receipts();

@@ -197,12 +197,12 @@ async fn send_ready(
             wakeup.schedule(request.now);
         }
         if done || late {
-            let (last, waiting) = try_join(send(db, &sends), next_waiting(db, request)).await?;
+            let (last, waiting) = try_join(send(db, locked, &sends), next_waiting(db, request)).await?;
             sent.extend(last);
             waiting.into_iter().for_each(|at| wakeup.schedule(at));
             break;
         }
-        sent.extend(send(db, &sends).await?);
+        sent.extend(send(db, locked, &sends).await?);
     }
     sent.sort_unstable_by_key(|message| message.seq);
     // With an interval between sends, the claim after it is the next send.

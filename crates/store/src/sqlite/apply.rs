@@ -9,7 +9,7 @@ use recado_domain::queue::{Claimed, Patch, Transition};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Statement, params};
 
-use super::{Known, Writing, recipients};
+use super::{Known, Writing, events, recipients};
 use crate::sql::reached_column;
 
 /// The values of [`UPDATE`] before the times at which states were reached.
@@ -87,9 +87,19 @@ pub(super) fn apply(writing: &mut Writing, transition: &Transition<'_>) -> rusql
     let changed = statement.raw_execute()? == 1;
     drop(statement);
     if changed {
+        record(writing, transition)?;
         index(writing, transition)?;
     }
     Ok(changed)
+}
+
+/// Records a transition that was made, where somebody reads the events of its channel's messages.
+fn record(writing: &Writing, transition: &Transition<'_>) -> rusqlite::Result<()> {
+    let known = writing.queues.get(&transition.channel());
+    if known.is_none_or(|known| !known.queue.records_messages) {
+        return Ok(());
+    }
+    transition.events().try_for_each(|event| events::record_message(&writing.connection, &event))
 }
 
 /// Makes these transitions.
@@ -106,7 +116,7 @@ pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::
     bind(&mut statement, transition)?;
     let mut rows = statement.raw_query();
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    Ok(Claimed {
+    let claimed = Claimed {
         seq: transition.seq(),
         id: MessageId::from_bytes(row.get(0)?),
         network_id: row.get(1)?,
@@ -120,7 +130,9 @@ pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::
         recipient_holds: row.get(9)?,
         resent: row.get(10)?,
         unanswered: row.get(11)?,
-    })
+    };
+    record(writing, transition)?;
+    Ok(claimed)
 }
 
 /// Brings what is derived from messages' states up to date.

@@ -73,7 +73,7 @@ impl Channels for SqliteStore {
 
 const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
                        deleted_at, settings, (select details from links where channel_key = key), next_send_at, \
-                       restricted_until, cancel_before, connections, session";
+                       restricted_until, cancel_before, connections, session, records_messages";
 
 fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
     let id: String = row.get(3)?;
@@ -108,6 +108,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<(ChannelKey, Known)> {
         cancel_before: row.get(15)?,
         connections: row.get(16)?,
         session: channel.session,
+        records_messages: row.get(18)?,
         ..ChannelQueue::of(channel.kind, channel.state)
     };
     Ok((channel.key, Known { queue, open: 0 }))
@@ -160,8 +161,10 @@ pub(super) fn one(connection: &Connection, key: ChannelKey) -> rusqlite::Result<
 pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Result<Option<Channel>> {
     let connected_at = (new.state == ChannelState::Connected).then_some(new.now);
     let mut statement = writing.connection.prepare_cached(&format!(
-        "insert into channels (institution_id, environment, id, name, type, state, connected_at, created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "insert into channels (institution_id, environment, id, name, type, state, connected_at, created_at,
+                               records_messages)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+                 exists (select 1 from event_consumers where institution_id = ?1 and environment = ?2))
          on conflict (institution_id, environment, id) do update
              set name = excluded.name, state = excluded.state, state_reason = null,
                  connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
@@ -196,6 +199,35 @@ pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Resul
         writing.tell(Change::Channel(Box::new(made.clone())));
         made
     }))
+}
+
+/// Whether events of the messages of these channels are recorded, of those that are made later as well; `false` when there is
+/// no such institution.
+pub(super) fn record_messages(
+    writing: &mut Writing,
+    (institution, environment): (InstitutionId, Environment),
+    on: bool,
+) -> rusqlite::Result<bool> {
+    let owner = params![institution.as_bytes(), environment.name()];
+    let sql = "select exists (select 1 from institutions where id = ?1)";
+    if !writing.connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get(0))? {
+        return Ok(false);
+    }
+    let sql = if on {
+        "insert or ignore into event_consumers (institution_id, environment) values (?1, ?2)"
+    } else {
+        "delete from event_consumers where institution_id = ?1 and environment = ?2"
+    };
+    writing.connection.prepare_cached(sql)?.execute(owner)?;
+    let sql = "update channels set records_messages = ?3 where institution_id = ?1 and environment = ?2 returning key";
+    let mut statement = writing.connection.prepare_cached(sql)?;
+    let keys = statement.query_map(params![institution.as_bytes(), environment.name(), on], |row| row.get(0))?;
+    let keys: Vec<ChannelKey> = keys.collect::<rusqlite::Result<_>>()?;
+    drop(statement);
+    for key in keys {
+        writing.queue(key).into_iter().for_each(|queue| queue.records_messages = on);
+    }
+    Ok(true)
 }
 
 pub(super) fn move_to(writing: &mut Writing, key: ChannelKey, to: &ChannelMove) -> rusqlite::Result<bool> {

@@ -1,12 +1,12 @@
 //! Accepting a message: its idempotency key, its place in the line and its first state are one transaction.
 
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Enqueued, Idempotency, NewMessage, Seq};
+use recado_domain::message::{Enqueued, Idempotency, MessageEvent, NewMessage, Seq, StatusChange};
 use recado_domain::queue::admit;
 use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, params};
 
-use super::{Known, Writing, recipients};
+use super::{Known, Writing, events, recipients};
 use crate::commits::Change;
 
 pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::Result<Enqueued> {
@@ -25,6 +25,10 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
     let seq = insert(writing, message, head)?;
     if let Some(key) = &message.idempotency {
         note_use(writing, key, message)?;
+    }
+    if known.is_some_and(|known| known.queue.records_messages) {
+        let (channel, at, what) = (message.channel, message.accepted_at, StatusChange::ACCEPTED);
+        events::record_message(&writing.connection, &MessageEvent { channel, message: seq, at, what })?;
     }
     if let Some(Known { queue, open }) = writing.queues.get_mut(&message.channel) {
         *open += 1;

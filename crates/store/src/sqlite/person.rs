@@ -10,6 +10,7 @@ use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::apply::apply;
+use super::events;
 use super::messages::{columns, message};
 use super::queue::status;
 use super::{SqliteStore, Writing, purge};
@@ -282,6 +283,7 @@ fn erase_messages(writing: &mut Writing, places: &[Place], now: Millis) -> rusql
             Ok(writing.connection.prepare_cached(sql)?.execute(params)? as u64)
         };
         erased.messages += run("delete from messages where seq = ?1", &[&place.seq])?;
+        events::forget(&writing.connection, place.seq)?;
         erased.idempotency_keys +=
             run("delete from idempotency_keys where n = ?1 and message_id = ?2", &[&place.key, place.id.as_bytes()])?;
         erased.early_receipts +=

@@ -5,7 +5,7 @@ use recado_domain::message::Seq;
 use recado_domain::queue::PurgeRequest;
 use rusqlite::{OptionalExtension, params};
 
-use super::Writing;
+use super::{Writing, events};
 use crate::sql::PAST;
 
 /// Rows that one call looks at.
@@ -29,7 +29,7 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
         .query_row(params![request.after, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     if let Some((last, _)) = last {
-        writing
+        let gone = writing
             .connection
             .prepare_cached(&format!(
                 "delete from messages
@@ -41,6 +41,9 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
                            coalesce(expired_at, 0), coalesce(cancelled_at, 0)) < ?3"
             ))?
             .execute(params![request.after, last, request.finished_before, request.now])?;
+        if gone > 0 {
+            events::forget_gone(&writing.connection, (request.after, last))?;
+        }
     }
     let early = writing
         .connection
@@ -63,13 +66,7 @@ pub(super) fn purge(writing: &mut Writing, request: &PurgeRequest) -> rusqlite::
                  (select channel_key, phone from accounts indexed by accounts_by_age where checked_at < ?2 limit ?1)",
         )?
         .execute(params![BATCH, request.accounts_before()])?;
-    let events = writing
-        .connection
-        .prepare_cached(
-            "delete from events where seq in
-                 (select seq from events where at < ?2 and message_seq is null order by at limit ?1)",
-        )?
-        .execute(params![BATCH, request.channel_events_before()])?;
+    let events = events::purge(&writing.connection, request, BATCH)?;
     let full = i64::try_from(keys.max(early).max(paces).max(accounts).max(events)).is_ok_and(|most| most == BATCH);
     Ok(request.next(last, full))
 }

@@ -31,9 +31,10 @@ struct Table {
 
 /// All tables that hold something, each behind those that it refers to. Not SQLite's `probe`, which holds nothing, and
 /// nothing of the shared engine's own, as nodes and leases.
-const TABLES: [Table; 12] = [
+const TABLES: [Table; 13] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
+    Table { name: "event_consumers", key: &["institution_id", "environment"], numbered: None, versioned: false },
     Table { name: "channels", key: &["key"], numbered: Some("key"), versioned: true },
     Table { name: "links", key: &["channel_key"], numbered: None, versioned: false },
     Table { name: "session_rows", key: &["channel_key", "kind", "key"], numbered: None, versioned: false },
@@ -90,7 +91,7 @@ pub async fn import(from: &Path, url: &str, mut progress: impl FnMut(Progress)) 
         });
         counts.push((table.name, count.await?));
     }
-    target.finish().await?;
+    target.finish(source.last_event()?).await?;
     Ok(counts)
 }
 

@@ -45,6 +45,12 @@ impl Source {
         Ok(rows)
     }
 
+    /// The highest number that an event was given, also one that is gone.
+    pub fn last_event(&self) -> Result<i64> {
+        let sql = "select ifnull(max(seq), 0) from sqlite_sequence where name = 'events'";
+        Ok(self.0.query_row(sql, [], |row| row.get(0))?)
+    }
+
     pub fn columns(&self, table: &Table) -> Result<Vec<String>> {
         let mut statement = self.0.prepare("select name from pragma_table_info(?1) order by cid")?;
         let columns = statement.query_map([table.name], |row| row.get(0))?.collect::<rusqlite::Result<Vec<_>>>()?;

@@ -186,8 +186,8 @@ impl Target {
         Ok(hash.end())
     }
 
-    /// Gives new rows numbers behind the highest, and lets nodes in.
-    pub async fn finish(&mut self) -> Result<()> {
+    /// Gives new rows numbers behind the highest, and lets nodes in. `last_event`: the highest number of an event.
+    pub async fn finish(&mut self, last_event: i64) -> Result<()> {
         let transaction = self.client.transaction().await.map_err(in_words)?;
         for table in &TABLES {
             let Some(column) = table.numbered else { continue };
@@ -204,6 +204,10 @@ impl Target {
                       from (select max(cancel_before) as cancelled from channels) c, messages_seq_seq
                       where cancelled >= last_value";
         transaction.batch_execute(behind).await.map_err(in_words)?;
+        // Who reads events goes on behind the last one that was given, whether or not that is still there.
+        let behind =
+            format!("select setval('event_numbers', {last_event}) from event_numbers where {last_event} >= last_value");
+        transaction.batch_execute(&behind).await.map_err(in_words)?;
         transaction.batch_execute(&format!("drop table {IMPORTING}")).await.map_err(in_words)?;
         transaction.commit().await.map_err(in_words)?;
         // The planner knows nothing of them yet.

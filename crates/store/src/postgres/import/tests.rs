@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use recado_domain::api_key::{Environment, Grant, Scopes};
 use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType, Held, Link, SessionChange};
+use recado_domain::event::EventQuery;
 use recado_domain::ids::ApiKeyId;
 use recado_domain::institution::ApiKey;
 use recado_domain::message::{Enqueued, NewMessage};
@@ -37,6 +38,7 @@ async fn fill(ground: &Ground) {
         revoked_at: None,
     };
     ground.store.create_api_key(key).await.expect("stored");
+    ground.record_messages(Environment::Live, true).await;
     for (id, kind) in
         [("linha", ChannelType::Sandbox), ("meta", ChannelType::CloudApi), ("telefone", ChannelType::WhatsAppWeb)]
     {
@@ -135,6 +137,10 @@ async fn stage() -> (PathBuf, Ground, Database, Vec<String>) {
 #[tokio::test]
 async fn a_store_is_the_same_in_the_database() {
     let (file, mut ground, database, before) = stage().await;
+    // One that somebody has read, and that is gone since.
+    let connection = Connection::open(&file).expect("a file");
+    let gone = "delete from events where seq = (select max(seq) from events) returning seq";
+    let read_to: i64 = connection.query_row(gone, [], |row| row.get(0)).expect("an event");
     let mut last = Progress::default();
     let counts = import(&file, database.url(), |progress| last = progress).await.expect("imported");
     assert!(counts.iter().all(|(_, rows)| *rows > 0), "a table without a row shows nothing: {counts:?}");
@@ -153,6 +159,9 @@ async fn a_store_is_the_same_in_the_database() {
     assert!(Some(ground.message(line, id).await.seq) > highest);
     let made = ground.channel("novo").await;
     assert!(channels.iter().all(|channel| channel.key < made));
+    let query = EventQuery { after: read_to, ..ground.event_query() };
+    let next = ground.events(query).await;
+    assert_eq!(next.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["message.queued", "channel.created"]);
     let meta = channels.iter().find(|channel| channel.id.as_str() == "meta").expect("a channel").key;
     let claim = ground.claim(ClaimRequest { now: NOW + 10, limit: 10, ..request(meta) }).await;
     assert_eq!(claim.messages.len(), 1, "the seats are kept: {claim:?}");
@@ -172,6 +181,7 @@ async fn a_changed_row_is_found() {
     let changes = [
         ("institutions", "update institutions set name = name || ' '"),
         ("api_keys", "update api_keys set rate_limit = null"),
+        ("event_consumers", "update event_consumers set environment = 'test'"),
         ("channels", "update channels set restricted_until = 0 where id = 'meta'"),
         ("links", "update links set sealed = '\\x00' where channel_key = 2"),
         ("session_rows", "update session_rows set key = '\\x62' where key = '\\x61' and channel_key = 1"),

@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(100);
 /// The wait between two looks whether a database that was lost is back.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// What is said of a database that says nothing.
-const SILENT: &str = "the database does not answer";
+pub const SILENT: &str = "the database does not answer";
 
 /// The database, and whether it works: one for all the pools of a process.
 pub struct Database {

@@ -1,0 +1,85 @@
+//! What is recorded of a message: each change of its state, without anything of the person whom it was sent to.
+
+#![expect(missing_docs, reason = "fields and variants are named as what they hold")]
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::ChannelKey;
+use crate::clock::Millis;
+use crate::message::Seq;
+use crate::status::MessageStatus;
+
+/// A change of a message's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageEvent {
+    pub channel: ChannelKey,
+    pub message: Seq,
+    pub at: Millis,
+    pub what: StatusChange,
+}
+
+/// What an event of a message records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusChange {
+    /// `None`: the message was accepted.
+    pub from: Option<MessageStatus>,
+    pub to: MessageStatus,
+    /// The code of the error, where there was one. Its text stays with the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl StatusChange {
+    /// A message is accepted.
+    pub const ACCEPTED: Self = Self { from: None, to: MessageStatus::Queued, error: None };
+
+    /// The kind of the event, by the state that the message has after it.
+    pub fn kind(&self) -> &'static str {
+        match self.to {
+            MessageStatus::Queued => "message.queued",
+            MessageStatus::Sending => "message.sending",
+            MessageStatus::Sent => "message.sent",
+            MessageStatus::Delivered => "message.delivered",
+            MessageStatus::Unknown => "message.unknown",
+            MessageStatus::Read => "message.read",
+            MessageStatus::Failed => "message.failed",
+            MessageStatus::Expired => "message.expired",
+            MessageStatus::Cancelled => "message.cancelled",
+        }
+    }
+
+    /// As it is stored: JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads what was stored; `None` where a newer version wrote something else.
+    pub fn from_json(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_read_again() {
+        let error = Some("131026".to_owned());
+        let failed = StatusChange { from: Some(MessageStatus::Sending), to: MessageStatus::Failed, error };
+        for what in [StatusChange::ACCEPTED, failed.clone()] {
+            assert_eq!(StatusChange::from_json(&what.to_json()), Some(what));
+        }
+        assert_eq!(failed.to_json(), r#"{"from":"SENDING","to":"FAILED","error":"131026"}"#);
+        assert_eq!(StatusChange::ACCEPTED.to_json(), r#"{"from":null,"to":"QUEUED"}"#);
+        assert_eq!(StatusChange::from_json(r#"{"from":"NEW","to":"QUEUED"}"#), None);
+    }
+
+    #[test]
+    fn an_event_is_named_by_the_state_that_follows() {
+        for to in MessageStatus::ALL {
+            let kind = StatusChange { from: None, to, error: None }.kind();
+            assert_eq!(kind, format!("message.{}", to.name().to_lowercase()));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Reading events in the order of their numbers, though these are given before the commit.
+//!
+//! A transaction has its id before it takes a number: the default of `events.seq` says so. So all that took a number up to
+//! the last one have lower ids than a transaction that begins behind it, and once no such transaction runs, each of their
+//! events is there or never will be. A snapshot's `xmax` would not do in place of that transaction's id: it is one more than
+//! the highest id that has *ended*, and a transaction that runs may have a higher one.
+//!
+//! What was found so holds for one run of one server. After a crash it gives numbers and ids again that nobody had
+//! committed, and what takes its place after a failover may do so, too. So the reader has a connection of its own, which
+//! ends with the server's run, and knows nothing but what it has asked on that.
+
+use async_trait::async_trait;
+use recado_domain::event::{Event, EventPage, EventQuery, EventSeq};
+use recado_domain::ids::MessageId;
+use recado_domain::message::SCANNED_AT_MOST;
+use tokio_postgres::{Client, Row};
+
+use crate::sqlkit::postgres::db::{Db, Done, OPTIONS, args, limited, not_understood};
+use crate::sqlkit::postgres::failure::{Failure, Verdict};
+use crate::sqlkit::postgres::hosts::Hosts;
+use crate::sqlkit::postgres::pool::SILENT;
+use crate::{EventReader, Result, StoreError};
+
+pub(super) struct Reader {
+    /// Of the database itself: behind a pooler each statement may have another connection.
+    url: String,
+    open: Option<Open>,
+}
+
+/// The connection, and what was found on it.
+struct Open {
+    client: Client,
+    /// Every event up to this number is there, or never will be.
+    settled: EventSeq,
+    /// The same will hold up to that number.
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    last: EventSeq,
+    /// When no transaction with a lower id runs.
+    xid: i64,
+}
+
+impl Reader {
+    pub fn new(url: String) -> Self {
+        Self { url, open: None }
+    }
+}
+
+#[async_trait]
+impl EventReader for Reader {
+    async fn read(&mut self, query: EventQuery) -> Result<Option<EventPage>> {
+        // It is put back when all went well: a connection that failed, or whose answers nobody awaits, is closed.
+        let mut open = match self.open.take().filter(|open| !open.client.is_closed()) {
+            Some(open) => open,
+            None => Open::connect(&self.url).await?,
+        };
+        let page = limited(open.read(&query)).await.map_err(error)?;
+        self.open = Some(open);
+        Ok(page)
+    }
+}
+
+fn error(failure: Option<Failure>) -> StoreError {
+    match failure.map(Failure::verdict) {
+        Some(Verdict::Own(error)) => error,
+        Some(Verdict::Lost(why)) => StoreError::Unavailable(why),
+        Some(Verdict::Again) => StoreError::Overloaded,
+        None => StoreError::Unavailable(SILENT.to_owned()),
+    }
+}
+
+impl Open {
+    async fn connect(url: &str) -> Result<Self> {
+        let unavailable = |error: anyhow::Error| StoreError::Unavailable(format!("{error:#}"));
+        let hosts = Hosts::parse(url, OPTIONS).map_err(unavailable)?;
+        let (client, connection) = hosts.connect().await.map_err(unavailable)?;
+        // It ends with its client, and its error is told to whoever waits for an answer.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { client, settled: 0, pending: None })
+    }
+
+    async fn read(&mut self, query: &EventQuery) -> Done<Option<EventPage>> {
+        let last = self.last().await?;
+        if query.after > last {
+            return Ok(None);
+        }
+        self.settle(last).await?;
+        self.page(query).await.map(Some)
+    }
+
+    /// A number, by a statement of its own.
+    async fn number(&self, sql: &str) -> Done<i64> {
+        let row = self.db().row(sql, &[]).await?;
+        row.map(|row| row.get(0)).ok_or_else(|| not_understood("number of an event"))
+    }
+
+    fn db(&self) -> Db<'_> {
+        Db { client: &self.client, prepared: None }
+    }
+
+    /// The last number that was given.
+    async fn last(&self) -> Done<EventSeq> {
+        self.number("select case when is_called then last_value else 0 end from event_numbers").await
+    }
+
+    /// Finds out up to which number every event is there. Each statement sees what was so before it: they must not be one.
+    async fn settle(&mut self, last: EventSeq) -> Done<()> {
+        if self.pending.is_none() && last > self.settled {
+            let xid = self.number("select pg_current_xact_id()::text::bigint").await?;
+            self.pending = Some(Pending { last, xid });
+        }
+        if let Some(Pending { last, xid }) = self.pending {
+            let oldest = self.number("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint").await?;
+            // Else what is pending stays so, and does not move on: a transaction that runs for long holds up nobody behind
+            // its own end.
+            if oldest >= xid {
+                (self.settled, self.pending) = (last, None);
+            }
+        }
+        Ok(())
+    }
+
+    async fn page(&self, query: &EventQuery) -> Done<EventPage> {
+        // The cursor is always the number of an event that was committed: others may be given again.
+        let sql = "select max(seq) from (select seq from events where seq > $1 and seq <= $2 order by seq limit $3) e";
+        let row = self.db().row(sql, args![query.after, self.settled, SCANNED_AT_MOST]).await?;
+        let Some(end) = row.and_then(|row| row.get::<_, Option<EventSeq>>(0)) else {
+            return Ok(query.page(Vec::new(), None));
+        };
+        let sql = "select e.seq, e.channel_key, m.id, e.kind, e.at, e.data, e.node
+                   from events e
+                   join channels c on c.key = e.channel_key
+                   left join messages m on m.seq = e.message_seq
+                   where e.seq > $1 and e.seq <= $2 and c.institution_id = $3 and c.environment = $4
+                     and ($5 is null or e.channel_key = $5)
+                     -- One whose message has gone just now goes with it.
+                     and (e.message_seq is null or m.seq is not null)
+                   order by e.seq limit $6";
+        let (institution, environment) = (&query.institution.as_bytes()[..], query.environment.name());
+        let limit = query.rows();
+        let values = args![query.after, end, institution, environment, query.channel, limit];
+        let events = self.db().rows(sql, values).await?.iter().map(event).collect::<Done<_>>()?;
+        Ok(query.page(events, Some(end)))
+    }
+}
+
+fn event(row: &Row) -> Done<Event> {
+    let id = |bytes: &[u8]| bytes.try_into().map(MessageId::from_bytes).map_err(|_| not_understood("message id"));
+    Ok(Event {
+        seq: row.get("seq"),
+        channel: row.get("channel_key"),
+        message: row.get::<_, Option<&[u8]>>("id").map(id).transpose()?,
+        kind: row.get("kind"),
+        at: row.get("at"),
+        data: row.get("data"),
+        node: row.get("node"),
+    })
+}
+
+#[cfg(test)]
+mod tests;
