@@ -546,21 +546,23 @@ pub(super) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 3_000, ..ProptestConfig::default() }
 }
 
-/// Does these things on a store of this engine. `prepare` is run when its tables are there.
+/// Does these things on a store of this engine. `begin` is run when its channels are there, and `end` when all is done.
 pub(super) fn keeps_its_promises(
     engine: impl Engine + 'static,
     rules: &[Rule],
     ops: Vec<Op>,
-    prepare: impl AsyncFnOnce(),
+    begin: impl AsyncFnOnce(&Ground),
+    end: impl AsyncFnOnce(&Ground),
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut world = World::new(engine, rules).await;
-        prepare().await;
+        begin(&world.ground).await;
         for op in ops {
             world.step(op).await;
         }
         world.drain().await;
+        end(&world.ground).await;
         world.ground.store.close().await;
     });
 }
@@ -570,7 +572,7 @@ proptest! {
 
     #[test]
     fn the_queue_keeps_its_promises(rules in rules(), ops in ops()) {
-        keeps_its_promises(SqliteFile::new(), &rules, ops, async || {});
+        keeps_its_promises(SqliteFile::new(), &rules, ops, async |_| {}, async |_| {});
     }
 }
 
@@ -579,6 +581,6 @@ proptest! {
 
     #[test]
     fn the_shared_queue_keeps_its_promises(rules in rules(), ops in ops()) {
-        keeps_its_promises(PgDatabase::new(), &rules, ops, async || {});
+        keeps_its_promises(PgDatabase::new(), &rules, ops, async |_| {}, async |_| {});
     }
 }
