@@ -1,4 +1,4 @@
-//! The states of a message and the transitions between them: the only place that knows either.
+//! The statuses of a message. The transitions between them are in `queue::transition`.
 
 use serde::{Deserialize, Serialize};
 
@@ -73,27 +73,6 @@ impl MessageStatus {
     pub fn awaits_receipts(self) -> bool {
         matches!(self, Sending | Sent | Delivered | Unknown)
     }
-
-    /// The table of transitions: whether a message may go from this state to that one. Any other transition changes
-    /// nothing. `attempted`: the message was handed to the network at least once. Then it may wait for its next attempt
-    /// while the network has it already, and its end is no proof that its card did not arrive.
-    pub fn may_become(self, next: Self, attempted: bool) -> bool {
-        match self {
-            Queued => match next {
-                Sending | Expired | Cancelled => true,
-                Sent | Delivered | Read | Failed | Unknown => attempted,
-                Queued => false,
-            },
-            // `Queued`: to be tried again. `Delivered`, `Read`: a receipt that overtook the acknowledgement.
-            Sending => matches!(next, Queued | Sent | Delivered | Read | Failed | Unknown),
-            // `Failed`: networks refuse late.
-            Sent => matches!(next, Delivered | Read | Failed),
-            Delivered => next == Read,
-            // `Queued`: by the channel's policy `resend`.
-            Unknown => matches!(next, Queued | Sent | Delivered | Read | Failed),
-            Read | Failed | Expired | Cancelled => false,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -108,40 +87,6 @@ mod tests {
         }
         assert_eq!(MessageStatus::from_number(9), None);
         assert_eq!(MessageStatus::from_name("queued"), None);
-    }
-
-    /// The contract's list, written out: a transition more or less is a change of the contract. The guarded transitions
-    /// stand for two of them, by way of `SENDING`: the message was there before it was queued again.
-    #[test]
-    fn the_legal_transitions_are_those_of_the_contract() {
-        let legal = [
-            (Queued, Sending),
-            (Queued, Expired),
-            (Queued, Cancelled),
-            (Sending, Queued),
-            (Sending, Sent),
-            (Sending, Delivered),
-            (Sending, Read),
-            (Sending, Failed),
-            (Sending, Unknown),
-            (Sent, Delivered),
-            (Sent, Read),
-            (Sent, Failed),
-            (Delivered, Read),
-            (Unknown, Queued),
-            (Unknown, Sent),
-            (Unknown, Delivered),
-            (Unknown, Read),
-            (Unknown, Failed),
-        ];
-        let guarded = [Sent, Delivered, Read, Failed, Unknown].map(|to| (Queued, to));
-        for from in MessageStatus::ALL {
-            for to in MessageStatus::ALL {
-                let (always, after_an_attempt) = (legal.contains(&(from, to)), guarded.contains(&(from, to)));
-                assert_eq!(from.may_become(to, false), always, "{from:?} -> {to:?}");
-                assert_eq!(from.may_become(to, true), always || after_an_attempt, "{from:?} -> {to:?}");
-            }
-        }
     }
 
     /// The store's partial indexes say `status <= 1` and `status between 1 and 4`.

@@ -1,4 +1,4 @@
-//! Changes of messages as data: the rules decide them, and an engine writes them.
+//! The table of transitions, and transitions as data: a rule makes a transition, and an engine writes it.
 
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
@@ -6,6 +6,32 @@ use crate::message::{MessageEvent, Seq, StatusChange};
 use crate::status::MessageStatus;
 
 use super::SentCard;
+
+use MessageStatus::{Cancelled, Delivered, Expired, Failed, Queued, Read, Sending, Sent, Unknown};
+
+impl MessageStatus {
+    /// The table of transitions: whether a message may go from this status to `next`. Any other transition changes nothing.
+    ///
+    /// `attempted` is the guard: the message was handed to the network at least once. While such a message waits for its next
+    /// attempt, the network may have it already, and the end of its wait does not prove that its card did not arrive.
+    pub fn may_become(self, next: Self, attempted: bool) -> bool {
+        match self {
+            Queued => match next {
+                Sending | Expired | Cancelled => true,
+                Sent | Delivered | Read | Failed | Unknown => attempted,
+                Queued => false,
+            },
+            // `Queued`: to be tried again. `Delivered`, `Read`: a receipt that overtook the acknowledgement.
+            Sending => matches!(next, Queued | Sent | Delivered | Read | Failed | Unknown),
+            // `Failed`: networks refuse late.
+            Sent => matches!(next, Delivered | Read | Failed),
+            Delivered => next == Read,
+            // `Queued`: by the channel's policy `resend`.
+            Unknown => matches!(next, Queued | Sent | Delivered | Read | Failed),
+            Read | Failed | Expired | Cancelled => false,
+        }
+    }
+}
 
 /// A message as a rule finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +187,6 @@ impl<'a> Transition<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use MessageStatus::{Cancelled, Delivered, Expired, Failed, Queued, Read, Sending, Sent, Unknown};
 
     fn at(status: MessageStatus) -> Position {
         Position { channel: 1, seq: 7, status, attempted: true }
@@ -169,6 +194,40 @@ mod tests {
 
     fn transition(from: MessageStatus, to: MessageStatus) -> Transition<'static> {
         at(from).moves_to(to, 5, Patch::default()).expect("legal")
+    }
+
+    /// The contract's list, written out: a transition more or less is a change of the contract. The guarded transitions
+    /// stand for two of them, by way of `SENDING`: the message was there before it was queued again.
+    #[test]
+    fn the_legal_transitions_are_those_of_the_contract() {
+        let legal = [
+            (Queued, Sending),
+            (Queued, Expired),
+            (Queued, Cancelled),
+            (Sending, Queued),
+            (Sending, Sent),
+            (Sending, Delivered),
+            (Sending, Read),
+            (Sending, Failed),
+            (Sending, Unknown),
+            (Sent, Delivered),
+            (Sent, Read),
+            (Sent, Failed),
+            (Delivered, Read),
+            (Unknown, Queued),
+            (Unknown, Sent),
+            (Unknown, Delivered),
+            (Unknown, Read),
+            (Unknown, Failed),
+        ];
+        let guarded = [Sent, Delivered, Read, Failed, Unknown].map(|to| (Queued, to));
+        for from in MessageStatus::ALL {
+            for to in MessageStatus::ALL {
+                let (always, after_an_attempt) = (legal.contains(&(from, to)), guarded.contains(&(from, to)));
+                assert_eq!(from.may_become(to, false), always, "{from:?} -> {to:?}");
+                assert_eq!(from.may_become(to, true), always || after_an_attempt, "{from:?} -> {to:?}");
+            }
+        }
     }
 
     #[test]
