@@ -1,5 +1,10 @@
 //! How fast the sessions of a process connect. All of them come from one address, and after an outage all of them want to
 //! connect again: the network takes many logins at a time for an attack.
+//!
+//! Opened sessions and the library's own reconnects wait here: for a share of each second, with another share for devices that
+//! are being linked, and for one login a second while the network cannot be reached. Institutions take turns; the sessions of
+//! one institution wait in order, so that one of each stands in the queue of the process. The store keeps when a session last
+//! logged in and until when it is banned, so that neither a restart nor another node shortens those waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};

@@ -1,4 +1,15 @@
 //! This node's place among the others: it joins, renews, takes its share of the channels and gives back what is over it.
+//!
+//! | | |
+//! |---|---|
+//! | joins | inserts a row with a lease of 10 s; again until it works, and anew after its lease expired |
+//! | renews | every 2.5 s, by one row for all its channels |
+//! | rebalances | every 2 s and when notified: deletes expired nodes, reads the quotas, acquires free channels, releases the excess |
+//! | watches | after 8 s without a renewal, by its own clock: no send begins and lines are closed; they are opened when the lease is valid again |
+//! | leaves | deletes its row when the last send is settled, which frees all channels at once |
+//!
+//! A channel without a living node in `lease_node` is free. A channel that moves in peace is drained first: its task claims
+//! nothing more, and the channel is free when the task has ended.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -15,6 +15,18 @@
 //! pages that are named beside each fact. The API takes no id of ours, so a lost answer leaves a message `UNKNOWN` until a
 //! callback names it (ADR 3): by Graph's own id where it is known, else by ours, which goes along as
 //! `biz_opaque_callback_data`.
+//!
+//! A send has four ends. Graph names the message (`wamid.…`): `SENT`. Graph returns an error object: the table in `errors`
+//! decides whether the message fails, or waits, or the channel pauses. Nothing left this machine: the message is sent later.
+//! Anything else: `UNKNOWN`.
+//!
+//! A callback's signature is verified over its raw bytes before they are parsed, by the apps of the channels that may own it.
+//! Its 200 follows the sync of the receipts. A receipt with our id finds its message even while the message is `SENDING`; the
+//! later answer then adds the account alone. A receipt without our id is kept in `early_receipts` (1,000 for a channel at
+//! most) until an answer or another receipt names the message; it is applied in the same transaction.
+//!
+//! All links are opened at the start. A link that cannot be opened pauses its channel alone. One of several nodes pauses
+//! nothing, because another node may have the right secret key: it dispatches for the sandbox alone.
 
 mod answer;
 mod body;

@@ -1,5 +1,10 @@
 //! The sandbox: a network that is not there, with the troubles of a real one on demand.
 //!
+//! It has its own file (or tables) and its own transactions: after a crash the store may not know of an arrival, as with a
+//! real network, and tests look at that difference. Every arrival is kept, repeated ones too; the phone shows each network id
+//! once. A commit of its file survives the death of the process, not that of the machine. Scenarios depend on the message and
+//! on the number of its attempt alone, so that a test can say what will happen.
+//!
 //! It behaves to the dispatcher as WhatsApp Web does: it takes our network id, recognises a re-send, answers with an
 //! acknowledgement, and sends receipts later, again and again until the gateway has taken them.
 

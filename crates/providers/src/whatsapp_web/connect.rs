@@ -1,4 +1,12 @@
 //! How a line comes up: because somebody asks for it, or because it was up when a server ended.
+//!
+//! `channels.session` counts a channel's sessions: one more where the network ends one, and where a channel is created under
+//! the id of a deleted one. A line reads the number when it comes up, and names it (`Held`: channel, epoch, session) in
+//! everything that it writes. So it reads no row of another session, and where the channel has another session by now, it
+//! writes nothing and moves no state.
+//!
+//! The first event `Up` stores the account's number in the channel's link. Where that is another number than before, the same
+//! transaction makes `UNKNOWN` what may have arrived from the former number, before anything is sent from the new one.
 
 use std::sync::Arc;
 

@@ -1,4 +1,16 @@
 //! One message: the accounts looked up, handed over, the network's answer awaited.
+//!
+//! `accounts` finds the account of the recipient and of the card's phone: in the table of that name first, then on the
+//! network. The message is submitted under its network id. Where the account has no device, or the network does not know it
+//! (404), the number is asked for again, and the message is submitted to the account that is named then. A stanza without a
+//! device of the recipient's was not sent. The answer is awaited for 30 seconds, and only while the line is up.
+//!
+//! | Answer | Outcome |
+//! |---|---|
+//! | acknowledged | `Accepted`; where the network names missed devices, the message is submitted once more to those |
+//! | a code | by the table in `refusal`: no new chats (463), the channel waits, or the message fails |
+//! | the line breaks | `Interrupted`: queued again at once, under the same id, without a failure |
+//! | none | `NoAnswer`: tried again by the usual backoff under the same id; after the last attempt `UNKNOWN` |
 
 use std::time::Duration;
 

@@ -1,4 +1,8 @@
 //! A session's rows in the store, each sealed for its place.
+//!
+//! The library remembers some twenty kinds of keyed bytes through the driver's `Storage`, which makes `get`, `list` and
+//! `write` of them. Each value is sealed for its channel, session, kind and key. A write returns after the sync. The rows are
+//! deleted when the network ends the session, and when the channel is deleted.
 
 use std::sync::Arc;
 

@@ -1,4 +1,19 @@
 //! A line's ups, downs and ends, as the channel's state shows them: each with what a person is to do.
+//!
+//! Each move reads the channel, says what follows from its state, and is tried again where somebody else was faster.
+//!
+//! | Event | The channel becomes |
+//! |---|---|
+//! | `connect` | `CONNECTING`; without a session the codes go to the subscribers of `Pairing` |
+//! | `Up` | `CONNECTED`; `RESTRICTED` while a restriction lasts; a pause stays |
+//! | `Down`, or a restart | `DISCONNECTED` where it was `CONNECTED` (after a restart also `CONNECTING` with a session); the library or the start reconnects |
+//! | logged out (the device was removed, or login code 401) | `LOGGED_OUT`; the session's rows are deleted |
+//! | ended by a conflict of another kind | `LOGGED_OUT`; the rows stay, and the next `connect` tries them first |
+//! | replaced, outdated | `DISCONNECTED`, until a person connects |
+//! | banned | `BANNED`; with an end `RESTRICTED`, and the session is opened again then, at least a minute later |
+//! | away for 30 seconds, refused with another code, cannot be opened | `DISCONNECTED` where it is not restricted or paused; opened again with backoff |
+//! | any of these before a phone has linked the channel | the former state; the linking ends with the reason |
+//! | no phone scanned, or the server ended before | `CREATED`, or `LOGGED_OUT` where it was linked before |
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::docs::markdown::{collect, root};
 
 /// The crates of the product.
-const CRATES: [&str; 6] = ["domain", "store", "providers", "gateway", "recado", "whatsapp-web"];
+pub const CRATES: [&str; 6] = ["domain", "store", "providers", "gateway", "recado", "whatsapp-web"];
 
 /// What each module names of the others.
 type Graph = BTreeMap<String, BTreeSet<String>>;

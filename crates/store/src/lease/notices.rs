@@ -1,5 +1,8 @@
 //! What nodes tell each other: gathered, and sent at most once in a while. PostgreSQL commits whatever carries a notice
 //! one after another, so a notice with each message would cost most of the throughput.
+//!
+//! A payload has lines. `work 7,12` wakes the tasks of these channels where they are held. `accepted 7,12` does so too, unless
+//! a message waits there that holds all behind it. `free` has every node look at the quotas.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -15,7 +15,7 @@ use crate::harness::{Home, Server, recado};
 use crate::v1::ALL_SCOPES;
 
 /// Blocks that are shown and not run.
-const SHOWN: [&str; 7] = ["caddyfile", "console", "http", "ini", "nginx", "text", "toml"];
+const SHOWN: [&str; 8] = ["caddyfile", "console", "http", "ini", "mermaid", "nginx", "text", "toml"];
 
 fn blocks_of(languages: &[&str]) -> Vec<Block> {
     let blocks = pages().into_iter().flat_map(|page| page.blocks);

@@ -101,9 +101,9 @@ fn grouped(number: u64) -> String {
     grouped.collect()
 }
 
-/// Holds the table of that name in a page to the one given, or puts it there.
+/// Holds the table or diagram of that name in a page to the one given, or puts it there.
 #[track_caller]
-fn assert_table(page: &str, name: &str, table: &str) {
+pub fn assert_table(page: &str, name: &str, table: &str) {
     let path = root().join(Path::new(page));
     let text = std::fs::read_to_string(&path).expect("the page");
     let (begin, end) = (format!("<!-- {name}: written from the code -->\n\n"), format!("\n<!-- end of {name} -->"));
@@ -114,7 +114,7 @@ fn assert_table(page: &str, name: &str, table: &str) {
     } else {
         assert_eq!(
             found, table,
-            "{page} is behind the code: RECADO_UPDATE_DOCS=1 ./dev test -E 'test(/^docs::tables/)'"
+            "{page} is behind the code: RECADO_UPDATE_DOCS=1 ./dev test -E 'test(/^docs::(tables|diagrams)/)'"
         );
     }
 }
