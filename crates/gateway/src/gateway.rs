@@ -22,7 +22,6 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Nodes, Parts, Standalone};
-use crate::commits::InMemory;
 use crate::config::Behaviour;
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
@@ -95,7 +94,7 @@ impl Gateway {
         let chance = (clock.clone(), entropy.clone());
         let queue: (Arc<dyn Queue>, _) = (store.clone(), store.health());
         let dispatcher = Dispatcher::new(queue, providers.clone(), directory.clone(), chance, leases.clone());
-        store.follow(Arc::new(InMemory { directory: directory.clone(), dispatcher: dispatcher.clone() }));
+        store.follow(Arc::new(dispatcher.clone()));
         let (changes, stop) = (Arc::<Mutex<()>>::default(), CancellationToken::new());
         let nodes = nodes(shared, &store, &leases, |store| Parts {
             store,

@@ -10,7 +10,6 @@ pub mod operations;
 pub mod cluster;
 pub mod dispatch;
 
-pub mod commits;
 pub mod control;
 pub mod gateway;
 pub mod housekeeping;

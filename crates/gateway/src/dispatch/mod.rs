@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Clock, Entropy};
 use recado_providers::Providers;
+use recado_store::commits::{Change, Follow};
 use recado_store::lease::{Leases, WakeReason, Waker};
 use recado_store::{Health, Queue, StoreError};
 use tokio::runtime::Handle;
@@ -208,6 +209,26 @@ impl Dispatcher {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+    }
+}
+
+/// The directory takes a change over before a task is woken: the task works by what was committed.
+impl Follow for Dispatcher {
+    fn committed(&self, changes: Vec<Change>) {
+        let directory = &self.shared.directory;
+        for change in changes {
+            match change {
+                Change::Accepted(channel) => self.tell(channel, WakeReason::Accepted),
+                Change::Work(channel) => self.tell(channel, WakeReason::Changed),
+                Change::DefaultCountry(institution, country) => directory.set_default_country(institution, country),
+                Change::Key(key) => directory.take_key(*key),
+                Change::Revoked(id) => directory.revoke(id),
+                Change::Channel(channel) => {
+                    directory.add_channel(&channel);
+                    self.tell(channel.key, WakeReason::Changed);
+                }
+            }
+        }
     }
 }
 
