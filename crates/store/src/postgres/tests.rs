@@ -1,5 +1,6 @@
 //! What only this engine has: tables that several nodes share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -70,6 +71,28 @@ async fn an_upgrade_that_waits_for_a_table_holds_up_no_node() {
     long.batch_execute("commit").await.expect("let go");
     upgrading.await.expect("no panic").expect("upgraded");
     assert_eq!(refusal(&url).await, "");
+}
+
+#[tokio::test]
+async fn a_channel_that_is_made_while_a_reader_comes_records() {
+    let database = Arc::new(PgDatabase::new());
+    let ground = Ground::on(database.clone()).await;
+    let (client, connection) =
+        Hosts::parse(database.direct_url(), "").expect("a URL").connect().await.expect("connected");
+    tokio::spawn(connection);
+    let comes = "begin; select from institutions for update;
+                 insert into event_consumers (institution_id, environment) select id, 'live' from institutions";
+    client.batch_execute(comes).await.expect("begun");
+    let (store, new) = (ground.store.clone(), ground.new_channel("loja", ChannelState::Created));
+    let creating = tokio::spawn(async move { store.create_channel(new).await });
+    let waits = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while client.query(waits, &[]).await.expect("asked").is_empty() {
+        assert!(!creating.is_finished(), "it waits for the reader");
+        tokio::task::yield_now().await;
+    }
+    client.batch_execute("commit").await.expect("committed");
+    creating.await.expect("no panic").expect("stored").expect("a free id");
+    assert_eq!(number(database.direct_url(), "select count(*) from channels where records_messages"), 1);
 }
 
 #[tokio::test]
