@@ -7,7 +7,7 @@ mod claim;
 mod enqueue;
 mod events;
 mod links;
-mod message_events;
+pub(crate) mod message_events;
 mod new_recipients;
 mod orphans;
 mod outcomes;

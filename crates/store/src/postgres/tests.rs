@@ -9,6 +9,7 @@ use test_postgres::{Database, number, run};
 
 use super::migrations::FIRST_TABLES;
 use super::{PgStore, migrate};
+use crate::conformance::message_events::messages_go_with_what_happened_to_them;
 use crate::fixtures::{Ground, PgDatabase};
 use crate::sqlkit::postgres::hosts::Hosts;
 
@@ -93,6 +94,17 @@ async fn a_channel_that_is_made_while_a_reader_comes_records() {
     client.batch_execute("commit").await.expect("committed");
     creating.await.expect("no panic").expect("stored").expect("a free id");
     assert_eq!(number(database.direct_url(), "select count(*) from channels where records_messages"), 1);
+}
+
+#[tokio::test]
+async fn of_a_message_that_is_gone_no_event_is_kept() {
+    let database = PgDatabase::new();
+    let url = database.direct_url().to_owned();
+    let ground = Ground::on(database).await;
+    messages_go_with_what_happened_to_them(&ground).await;
+    let messages = "select count(distinct message_seq) from events where message_seq is not null";
+    assert_eq!(number(&url, messages), 1);
+    assert_eq!(number(&url, "select count(*) from events where message_seq is not null"), 3);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use recado_domain::queue::ClaimRequest;
 
 use super::*;
 use crate::Queue;
+use crate::conformance::message_events::messages_go_with_what_happened_to_them;
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
 
 /// A store that is held by the test as well.
@@ -73,6 +74,18 @@ async fn what_is_kept_beside_the_file_is_what_the_file_says() {
         Ok(format!("{:?}", sorted(&fresh)) != format!("{:?}", sorted(&writing.queues)))
     });
     assert!(!differs.await.expect("read"));
+}
+
+#[tokio::test]
+async fn of_a_message_that_is_gone_no_event_is_kept() {
+    let file = SqliteFile::new();
+    let path = file.path();
+    let ground = Ground::on(file).await;
+    messages_go_with_what_happened_to_them(&ground).await;
+    let connection = Connection::open(path).expect("it opens");
+    let left = "select count(*), count(distinct message_seq) from events where message_seq is not null";
+    let left = connection.query_row(left, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(left, Ok((3, 1)));
 }
 
 #[test]
