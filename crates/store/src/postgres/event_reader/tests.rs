@@ -69,7 +69,7 @@ impl Place {
     /// up as anybody's would.
     async fn until(&mut self, kind: &str) -> Vec<String> {
         let mut kinds = Vec::new();
-        let patient_until = tokio::time::Instant::now() + Duration::from_secs(60);
+        let patient_until = tokio::time::Instant::now() + Duration::from_mins(1);
         while !kinds.iter().any(|seen| seen == kind) {
             assert!(tokio::time::Instant::now() < patient_until, "{kind} never comes: {kinds:?}");
             kinds.extend(self.next().await);
