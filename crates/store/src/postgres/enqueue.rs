@@ -228,3 +228,14 @@ pub(super) async fn find(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashSet<M
     let rows = db.rows(sql, args![ids]).await?;
     rows.iter().map(|row| id(row.get(0))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_reader_accepting_records_nothing() {
+        assert!(!insert_sql(false).contains("events"));
+        assert!(insert_sql(true).contains("'message.queued', queued_at, '{\"from\":null,\"to\":\"QUEUED\"}'"));
+    }
+}

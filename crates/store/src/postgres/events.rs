@@ -129,3 +129,25 @@ pub(super) async fn of_channel(db: Db<'_>, query: ChannelEventQuery) -> Done<Cha
     let rows = db.rows(sql, args![query.channel, before, limit]).await?;
     Ok(ChannelEventPage::of(rows.iter().map(event).collect(), query.limit))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recado_domain::message::StatusChange;
+
+    #[test]
+    fn without_a_reader_a_statement_stays_as_it_is() {
+        let change = "update messages set attempts = $1 returning seq";
+        let attempts = 1_i64;
+        let mut values = vec![arg(&attempts)];
+        let mut events = MessageEvents::default();
+        assert_eq!(events.record_with(change.to_owned(), &mut values), change);
+        assert_eq!(values.len(), 1);
+        drop(values);
+        events.extend([MessageEvent { channel: 1, message: 2, at: 3, what: StatusChange::ACCEPTED }]);
+        let mut values = vec![arg(&attempts)];
+        let recorded = events.record_with(change.to_owned(), &mut values);
+        assert!(recorded.contains(change) && recorded.contains("unnest($2, $3, $4, $5, $6)"), "{recorded}");
+        assert_eq!(values.len(), 6);
+    }
+}
