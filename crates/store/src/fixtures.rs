@@ -364,6 +364,7 @@ pub const LEAVE: Unanswered = Unanswered::Unknown(None);
 pub fn request(channel: ChannelKey) -> ClaimRequest {
     ClaimRequest {
         channel,
+        kind: ChannelType::Sandbox,
         epoch: 0,
         limit: 1,
         held: Vec::new(),

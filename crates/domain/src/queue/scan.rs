@@ -189,7 +189,7 @@ impl ClaimPlan {
 }
 
 /// An open message, as far as a claim looks at it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenRow {
     /// Its number.
     pub seq: Seq,
@@ -229,6 +229,17 @@ impl OpenRow {
         let rescued = self.status == MessageStatus::Sending && request.orphans != Orphans::NeverSent;
         let Self { seq, expires_at, unanswered, .. } = *self;
         Queued { channel: request.channel, seq, expires_at, unanswered: unanswered || rescued }
+    }
+
+    /// The row after this transition of its message; `None` where the message has left the queue.
+    pub fn after(self, transition: &Transition<'_>) -> Option<Self> {
+        if transition.seq() != self.seq || transition.from() != self.status {
+            return Some(self);
+        }
+        let (status, patch) = (transition.to(), transition.patch());
+        let (run_at, claimed_until) = (patch.run_at.unwrap_or(self.run_at), patch.claimed_until);
+        let unanswered = self.unanswered || patch.unanswered;
+        status.is_open().then_some(Self { status, run_at, claimed_until, unanswered, ..self })
     }
 
     fn as_orphan(&self, request: &ClaimRequest) -> Orphan {
@@ -391,6 +402,19 @@ mod tests {
             let (plan, _) = decided(row, &queue(), &ClaimRequest { orphans, ..request(NOW) });
             assert_eq!(plan.finished.iter().map(Transition::to).collect::<Vec<_>>(), [end], "{orphans:?}");
         }
+    }
+
+    #[test]
+    fn a_row_after_the_outcome_of_its_message() {
+        let row = OpenRow { status: Sending, claimed_until: Some(NOW + 3), ..waiting(5) };
+        let of = |to, patch| crate::queue::Position::sending(1, 5).moves_to(to, NOW, patch).expect("legal");
+        let sent = of(MessageStatus::Sent, crate::queue::Patch::default());
+        assert_eq!(row.after(&sent), None);
+        let patch = crate::queue::Patch { run_at: Some(NOW + 9), unanswered: true, ..crate::queue::Patch::default() };
+        let queued = OpenRow { run_at: NOW + 9, unanswered: true, ..waiting(5) };
+        assert_eq!(row.after(&of(MessageStatus::Queued, patch)), Some(queued));
+        assert_eq!(OpenRow { seq: 6, ..row }.after(&sent), Some(OpenRow { seq: 6, ..row }), "another message's");
+        assert_eq!(waiting(5).after(&sent), Some(waiting(5)), "it is not in the expected state");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use recado_domain::clock::{Clock, millis};
 use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
-use recado_domain::queue::{Claimed, Unanswered};
+use recado_domain::queue::{Claimed, Receipt, Unanswered};
 use recado_store::StoreError;
 use recado_store::person::Person;
 use recado_store::receipts::Receipts;
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sandbox::network::postgres::Tables;
 use crate::sandbox::network::sqlite::File;
-use crate::sandbox::network::{Arrival, Network, PhoneQuery, Shown, ShownOfPerson};
+use crate::sandbox::network::{Arrival, Network, Passed, PhoneQuery, Shown, ShownOfPerson, Taker};
 pub use crate::sandbox::scenario::{CARD_SCENARIOS, Scenario};
 use crate::{Provider, SendOutcome};
 
@@ -132,16 +132,14 @@ impl Sandbox {
         }
     }
 
-    /// Passes the receipts on that are due; gives how long until the next are, if any will be.
+    /// Passes receipts on that are due; gives how long until the next are, if any will be.
     async fn pass_on(&self, receipts: &Receipts) -> Result<Option<Duration>, StoreError> {
-        let (due, more) = self.network.due(self.clock.now(), millis(RECEIPT_DELAY)).await?;
-        if due.is_empty() {
-            return Ok(more.then_some(RECEIPT_DELAY / 2));
-        }
-        let told: Vec<_> = due.iter().map(|due| due.receipt.clone()).collect();
-        receipts.record(&told, self.clock.now()).await?;
-        self.network.taken(due).await?;
-        Ok(Some(Duration::ZERO))
+        let to = Recorder { receipts, clock: &*self.clock };
+        Ok(match self.network.pass_on(self.clock.now(), millis(RECEIPT_DELAY), &to).await? {
+            Passed::Some => Some(Duration::ZERO),
+            Passed::NotYet => Some(RECEIPT_DELAY / 2),
+            Passed::None => None,
+        })
     }
 
     async fn arrive(&self, via: &Via, message: &Claimed, receipts: bool) -> Result<(), StoreError> {
@@ -152,6 +150,19 @@ impl Sandbox {
         // As a stored permit: one who is not waiting yet will find it.
         self.arrived.notify_one();
         Ok(())
+    }
+}
+
+/// Records in the store what the network passes on.
+struct Recorder<'a> {
+    receipts: &'a Receipts,
+    clock: &'a dyn Clock,
+}
+
+#[async_trait]
+impl Taker for Recorder<'_> {
+    async fn take(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
+        self.receipts.record(&receipts, self.clock.now()).await
     }
 }
 

@@ -19,7 +19,7 @@ use recado_domain::status::MessageStatus;
 use recado_store::StoreError;
 use recado_store::person::Person;
 
-/// Receipts that are passed on together.
+/// Messages whose receipts are passed on together.
 const RECEIPTS_AT_ONCE: i64 = 256;
 
 /// Where the receipts of a message stand.
@@ -81,26 +81,53 @@ pub struct ShownOfPerson {
     pub next: Option<i64>,
 }
 
-/// A receipt to be passed on, and the row that it is of.
-pub(super) struct Due {
+/// The receipts of a row that are due.
+struct Due {
     row: i64,
     taken: u8,
-    pub(super) receipt: Receipt,
+    receipts: Vec<Receipt>,
 }
 
 impl Due {
-    /// The next receipt of a row, of which so many were taken.
-    fn new((row, taken): (i64, u8), channel: ChannelKey, network_id: String, now: Millis) -> Self {
-        let status = if taken == NONE_TAKEN { MessageStatus::Delivered } else { MessageStatus::Read };
+    /// Those of a row of which so many were taken: DELIVERED is due one delay after the arrival, READ two.
+    fn new(
+        (row, taken, received_at): (i64, u8, Millis),
+        channel: ChannelKey,
+        network_id: String,
+        (now, delay): (Millis, Millis),
+    ) -> Self {
         let of = Named::NetworkId(NetworkId::from_stored(network_id));
-        let receipt = Receipt { channel, of, status, at: now, from: None, account: None, error: None, pauses: None };
-        Self { row, taken, receipt }
+        let words = [(MessageStatus::Delivered, 1), (MessageStatus::Read, 2)];
+        let due = words.into_iter().skip(taken.into()).filter(|(_, delays)| received_at + delay * delays <= now);
+        let receipt = |(status, _)| {
+            let of = of.clone();
+            Receipt { channel, of, status, at: now, from: None, account: None, error: None, pauses: None }
+        };
+        Self { row, taken, receipts: due.map(receipt).collect() }
     }
 
-    /// Where the row's receipts stand when this one is taken.
+    /// Where the row's receipts stand when these are taken.
     fn next(&self) -> u8 {
-        (self.taken + 1).min(READ_TAKEN)
+        self.receipts.iter().fold(self.taken, |taken, _| (taken + 1).min(READ_TAKEN))
     }
+}
+
+/// Who takes receipts.
+#[async_trait]
+pub(super) trait Taker: Send + Sync {
+    /// Takes receipts, in their order; they need not be sent again when this returns `Ok`.
+    async fn take(&self, receipts: Vec<Receipt>) -> Result<(), StoreError>;
+}
+
+/// What was passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// Receipts that were due. More may be.
+    Some,
+    /// None is due yet.
+    NotYet,
+    /// There are none, and will be none until something arrives.
+    None,
 }
 
 /// Where the network keeps what it knows.
@@ -108,10 +135,9 @@ impl Due {
 pub(super) trait Network: Send + Sync {
     /// Takes a message; one that it has, it recognises.
     async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError>;
-    /// The receipts that are due, and whether more will be. No other node is given them for a while.
-    async fn due(&self, now: Millis, delay: Millis) -> Result<(Vec<Due>, bool), StoreError>;
-    /// The gateway has taken these receipts: they need not be sent again.
-    async fn taken(&self, due: Vec<Due>) -> Result<(), StoreError>;
+    /// Passes on some of the receipts that are due. They are sent again where they were not taken. No other node passes them
+    /// on meanwhile.
+    async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn Taker) -> Result<Passed, StoreError>;
     /// The last message on an institution's phone.
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError>;
     /// Takes some messages up to this one off an institution's phone; whether there were any. A part at a time, because

@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::events::MessageEvents;
-use super::lock::{Locked, number};
+use super::lock::{Locked, Queues, number};
 use super::recipients;
 use crate::sql::reached_column;
 use crate::sqlkit::postgres::db::{Arg, Db, Done, Typed};
@@ -18,12 +18,17 @@ use crate::sqlkit::postgres::db::{Arg, Db, Done, Typed};
 /// Makes these transitions, one for each message, where their messages are in the expected states; which ones were. The
 /// channel of all of them is locked.
 pub(super) async fn apply(db: Db<'_>, locked: &Locked, transitions: &[Transition<'_>]) -> Done<HashSet<Seq>> {
-    let records = |_| locked.queue.records_messages;
-    let rows = update(db, transitions, records, "m.seq, m.recipient").await?;
-    if locked.queue.ordering == Ordering::Recipient && transitions.iter().any(Transition::changes_heads) {
-        recipients::elect_heads(db, locked, rows.iter().map(|row| row.get(1))).await?;
-    }
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    apply_all(db, &locked.alone(), transitions).await
+}
+
+/// The same for messages of several channels, each of which is locked.
+pub(super) async fn apply_all(db: Db<'_>, queues: &Queues, transitions: &[Transition<'_>]) -> Done<HashSet<Seq>> {
+    let rows = update(db, transitions, |channel| queues.records(channel), "m.seq, m.channel_key, m.recipient").await?;
+    let changed = transitions.iter().filter(|transition| transition.changes_heads()).map(Transition::channel);
+    let by_recipient: HashSet<_> = changed.filter(|channel| queues.ordering(*channel) == Ordering::Recipient).collect();
+    let of = |row: &Row| (row.get("channel_key"), row.get("recipient"));
+    recipients::elect_heads(db, rows.iter().map(of).filter(|(channel, _)| by_recipient.contains(channel))).await?;
+    Ok(rows.iter().map(|row| row.get("seq")).collect())
 }
 
 /// Makes these transitions, and gives columns of the messages that made them, with `seq` among them. `records`: whether

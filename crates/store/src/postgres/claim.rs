@@ -1,5 +1,6 @@
 //! Claims: the next messages of a channel, in its order.
 
+use std::collections::HashMap;
 use std::vec::IntoIter;
 
 use recado_domain::channel::{ChannelKey, Ordering};
@@ -7,19 +8,21 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::Seq;
 use recado_domain::queue::{
-    Claim, ClaimPlan, ClaimRequest, Claimed, NextWakeup, OpenRow, Transition, rescue as rescue_one,
+    ChannelQueue, Claim, ClaimPlan, ClaimRequest, Claimed, NextWakeup, OpenRow, Transition, rescue as rescue_one,
 };
 use tokio_postgres::Row;
 
 use super::apply::{apply, update};
 use super::chats::is_known_sql;
-use super::lock::{Locked, lock, status};
+use super::lock::{Locked, Queues, status};
 use super::{gate, recipients};
 use crate::sql::OPEN;
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
 
 /// Messages that are looked at first, and then at a time. A claim seldom looks behind the first one.
 const PAGES: (usize, usize) = (8, 500);
+/// First messages of a channel that are read with its lock: the one that is in flight, the next one, and one more.
+const HEADS: usize = 3;
 
 const IS_NEW: &str = concat!("not ", is_known_sql!("recipient"));
 const HELD_UNTIL: &str =
@@ -36,20 +39,13 @@ pub(super) enum Asks {
     New,
 }
 
-pub(super) async fn claim(db: Db<'_>, request: &ClaimRequest) -> Done<Claim> {
-    let Some(mut locked) = lock(db, request.channel).await? else { return Ok(Claim::default()) };
-    locked.fence(request.epoch)?;
-    on(db, &mut locked, request).await
-}
-
 /// A claim on a channel whose row is locked.
-pub(super) async fn on(db: Db<'_>, locked: &mut Locked, request: &ClaimRequest) -> Done<Claim> {
-    let mut cursor = locked.queue.cursor;
+pub(super) async fn claim(db: Db<'_>, locked: &mut Locked, request: &ClaimRequest) -> Done<Claim> {
     let (messages, wakeup) = match locked.queue.ordering {
         Ordering::Channel => {
             let plan = if locked.queue.opens_chats {
                 let (plan, scanned_to) = gate::plan(db, locked, request).await?;
-                cursor = scanned_to;
+                locked.place(scanned_to);
                 plan
             } else {
                 plan(db, locked, request).await?
@@ -58,8 +54,7 @@ pub(super) async fn on(db: Db<'_>, locked: &mut Locked, request: &ClaimRequest) 
         }
         Ordering::Recipient => recipients::claim(db, locked, request).await?,
     };
-    let rests = request.rest > 0 && !messages.is_empty();
-    locked.keep(db, cursor, rests.then_some(request.now + request.rest)).await?;
+    locked.rest(request, !messages.is_empty());
     Ok(Claim { messages, next_at: wakeup.next_at, holds_all: wakeup.holds_all })
 }
 
@@ -72,7 +67,7 @@ async fn carry_out(
 ) -> Done<(Vec<Claimed>, NextWakeup)> {
     rescue(db, locked, &plan.orphans, request).await?;
     apply(db, locked, &plan.finished).await?;
-    let sent = send(db, locked, &Vec::from_iter(plan.sent)).await?;
+    let sent = send(db, &locked.alone(), &Vec::from_iter(plan.sent)).await?;
     Ok((sent, plan.wakeup))
 }
 
@@ -125,7 +120,7 @@ impl<'a> RowScan<'a> {
             let is_new = if self.asks == Asks::New { IS_NEW } else { "false" };
             let held_until = if self.asks == Asks::Nothing { "null::bigint" } else { HELD_UNTIL };
             let sql = format!(
-                "select seq, status, run_at, expires_at, claimed_until, unanswered, queued_at, {is_new}, {held_until}
+                "select {OPEN_ROW}, queued_at, {is_new} as is_new, {held_until} as held_until
                  from messages
                  where channel_key = $1 and seq >= $2 and {OPEN}
                  order by seq limit $3"
@@ -136,40 +131,86 @@ impl<'a> RowScan<'a> {
             self.read = rows.into_iter();
         }
         let Some(row) = self.read.next() else { return Ok(None) };
-        let seq: Seq = row.get(0);
-        self.from = seq + 1;
-        let status = status(row.get(1))?;
-        let (run_at, expires_at, claimed_until) = (row.get(2), row.get(3), row.get(4));
-        let open = OpenRow { seq, status, run_at, expires_at, claimed_until, unanswered: row.get(5) };
-        Ok(Some(Seen { row: open, queued_at: row.get(6), is_new: row.get(7), held_until: row.get(8) }))
+        let open = open_row(&row)?;
+        self.from = open.seq + 1;
+        let (queued_at, is_new, held_until) = (row.get("queued_at"), row.get("is_new"), row.get("held_until"));
+        Ok(Some(Seen { row: open, queued_at, is_new, held_until }))
     }
 }
 
+/// The columns of an [`OpenRow`].
+const OPEN_ROW: &str = "seq, status, run_at, expires_at, claimed_until, unanswered";
+
+fn open_row(row: &Row) -> Done<OpenRow> {
+    Ok(OpenRow {
+        seq: row.get("seq"),
+        status: status(row.get("status"))?,
+        run_at: row.get("run_at"),
+        expires_at: row.get("expires_at"),
+        claimed_until: row.get("claimed_until"),
+        unanswered: row.get("unanswered"),
+    })
+}
+
+/// The first open messages of each of these channels, in the order of its queue: most claims look at no others.
+pub(super) async fn heads(db: Db<'_>, channels: &[ChannelKey]) -> Done<HashMap<ChannelKey, Vec<OpenRow>>> {
+    let sql = format!(
+        "select c.key, m.*
+         from unnest($1) as c(key)
+         cross join lateral (select {OPEN_ROW} from messages
+                             where channel_key = c.key and {OPEN} order by seq limit {HEADS}) m
+         order by c.key, m.seq"
+    );
+    let mut heads: HashMap<ChannelKey, Vec<OpenRow>> = HashMap::new();
+    for row in db.rows(&sql, args![channels]).await? {
+        heads.entry(row.get("key")).or_default().push(open_row(&row)?);
+    }
+    Ok(heads)
+}
+
+/// What a claim does that looks at the first messages alone; `None` where it has to look at more, or to rescue some. These
+/// are the channel's first messages, as outcomes leave them that are recorded before it.
+pub(super) fn plan_of_heads(
+    heads: &[OpenRow],
+    settled: &[Transition<'_>],
+    queue: &ChannelQueue,
+    request: &ClaimRequest,
+) -> Option<ClaimPlan> {
+    let mut plan = ClaimPlan::default();
+    let mut after =
+        heads.iter().filter_map(|row| settled.iter().try_fold(*row, |row, transition| row.after(transition)));
+    let ends = heads.len() < HEADS;
+    let decided = after.any(|row| !plan.decide(&row, queue, request));
+    ((decided || ends) && plan.orphans.is_empty()).then_some(plan)
+}
+
 /// Makes the transitions of messages that are to be sent, and gives these in the order of the queue.
-pub(super) async fn send(db: Db<'_>, locked: &Locked, transitions: &[Transition<'_>]) -> Done<Vec<Claimed>> {
+pub(super) async fn send(db: Db<'_>, queues: &Queues, transitions: &[Transition<'_>]) -> Done<Vec<Claimed>> {
     let columns = "m.seq, m.id, m.network_id, m.recipient, m.payload, m.card, m.scenario, m.attempts, m.failures,
-                   case when m.card_account_known then m.card_account end, m.recipient_holds, m.resent, m.unanswered";
-    let rows = update(db, transitions, |_| locked.queue.records_messages, columns).await?;
+                   case when m.card_account_known then m.card_account end as account, m.recipient_holds, m.resent,
+                   m.unanswered";
+    let rows = update(db, transitions, |channel| queues.records(channel), columns).await?;
     let mut sent = rows.iter().map(claimed).collect::<Done<Vec<_>>>()?;
     sent.sort_unstable_by_key(|message| message.seq);
     Ok(sent)
 }
 
 fn claimed(row: &Row) -> Done<Claimed> {
-    let count = |column: usize| u32::try_from(row.get::<_, i32>(column)).map_err(|_| not_understood("count"));
+    let count = |column: &str| u32::try_from(row.get::<_, i32>(column)).map_err(|_| not_understood("count"));
+    let id = row.get::<_, &[u8]>("id").try_into().map_err(|_| not_understood("message id"))?;
     Ok(Claimed {
-        seq: row.get(0),
-        id: MessageId::from_bytes(row.get::<_, &[u8]>(1).try_into().map_err(|_| not_understood("message id"))?),
-        network_id: row.get(2),
-        recipient: row.get(3),
-        payload: row.get(4),
-        card: row.get(5),
-        scenario: row.get(6),
-        attempts: count(7)?,
-        failures: count(8)?,
-        card_account: row.get(9),
-        recipient_holds: count(10)?,
-        resent: row.get(11),
-        unanswered: row.get(12),
+        seq: row.get("seq"),
+        id: MessageId::from_bytes(id),
+        network_id: row.get("network_id"),
+        recipient: row.get("recipient"),
+        payload: row.get("payload"),
+        card: row.get("card"),
+        scenario: row.get("scenario"),
+        attempts: count("attempts")?,
+        failures: count("failures")?,
+        card_account: row.get("account"),
+        recipient_holds: count("recipient_holds")?,
+        resent: row.get("resent"),
+        unanswered: row.get("unanswered"),
     })
 }

@@ -2,19 +2,40 @@
 
 use std::collections::HashMap;
 
-use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Epoch, Held};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Epoch, Held, Ordering};
 use recado_domain::clock::Millis;
-use recado_domain::queue::{ChannelQueue, ScanCursor};
+use recado_domain::queue::{ChannelQueue, ClaimRequest, ScanCursor};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
-use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood};
+use crate::sqlkit::postgres::db::{Db, Done, Failure, args, column, not_understood};
 
 /// A channel whose row this transaction holds: until its end nobody else claims, settles or calls back.
 pub(super) struct Locked {
     pub key: ChannelKey,
     pub queue: ChannelQueue,
     epoch: Epoch,
+    /// What changed of the row and was not written yet.
+    unsaved: bool,
+}
+
+/// What is known of channels whose rows are locked.
+pub(super) struct Queues(HashMap<ChannelKey, ChannelQueue>);
+
+impl Queues {
+    pub fn of<'a>(locked: impl IntoIterator<Item = &'a Locked>) -> Self {
+        Self(locked.into_iter().map(|locked| (locked.key, locked.queue)).collect())
+    }
+
+    /// What may be sent side by side.
+    pub fn ordering(&self, channel: ChannelKey) -> Ordering {
+        self.0.get(&channel).map_or(Ordering::Channel, |queue| queue.ordering)
+    }
+
+    /// Whether somebody reads the events of the channel's messages.
+    pub fn records(&self, channel: ChannelKey) -> bool {
+        self.0.get(&channel).is_some_and(|queue| queue.records_messages)
+    }
 }
 
 /// Locks a channel; `None` where there is none.
@@ -22,21 +43,38 @@ pub(super) async fn lock(db: Db<'_>, key: ChannelKey) -> Done<Option<Locked>> {
     Ok(lock_all(db, &[key]).await?.remove(&key))
 }
 
-/// Locks these channels, and has the rest of the transaction read by indexes alone: each of its statements has one that
-/// gives it the few rows which it wants, in their order. The planner goes by counts of some minutes ago, and where a
-/// backlog has grown since, it would read and sort all of it for each claim.
+/// Locks these channels. Waits for those that another transaction has.
 pub(super) async fn lock_all(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<ChannelKey, Locked>> {
-    let sql = "select key, type, state, connected_at is not null, deleted_at is not null, next_send_at,
-                      restricted_until, front_before, front_until, front_latest, front_per_day, lease_epoch,
-                      cancel_before, connections, session, records_messages,
-                      -- For this transaction only.
-                      set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)
-               from channels where key = any($1)
-               -- By one order, so that two who lock several never wait for each other.
-               order by key
-               -- Rows that refer to it may come meanwhile.
-               for no key update";
-    let rows = db.rows(sql, args![keys]).await?;
+    lock_rows(db, keys, ("", "")).await
+}
+
+/// Locks those of these channels that no other transaction has. The rest of the transaction plans each prepared statement
+/// once, for any values: for a batch, planning would take longer than running.
+pub(super) async fn lock_free(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<ChannelKey, Locked>> {
+    lock_rows(db, keys, ("set_config('plan_cache_mode', 'force_generic_plan', true),", "skip locked")).await
+}
+
+/// Locks channels, and has the rest of the transaction read by indexes alone: each of its statements has one that gives it
+/// the few rows which it wants, in their order. The planner goes by counts of some minutes ago, and where a backlog has
+/// grown since, it would read and sort all of it for each claim.
+async fn lock_rows(
+    db: Db<'_>,
+    keys: &[ChannelKey],
+    (plans, others): (&str, &str),
+) -> Done<HashMap<ChannelKey, Locked>> {
+    let sql = format!(
+        "select key, type, state, connected_at is not null, deleted_at is not null, next_send_at,
+                restricted_until, front_before, front_until, front_latest, front_per_day, lease_epoch,
+                cancel_before, connections, session, records_messages,
+                -- For this transaction only.
+                {plans} set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true)
+         from channels where key = any($1)
+         -- By one order, so that two who lock several never wait for each other.
+         order by key
+         -- Rows that refer to it may come meanwhile.
+         for no key update {others}"
+    );
+    let rows = db.rows(&sql, args![keys]).await?;
     rows.iter().map(|row| locked(row).map(|locked| (locked.key, locked))).collect()
 }
 
@@ -62,10 +100,15 @@ fn locked(row: &Row) -> Done<Locked> {
         cursor,
         ..ChannelQueue::of(kind, state)
     };
-    Ok(Locked { key: row.get(0), queue, epoch: row.get(11) })
+    Ok(Locked { key: row.get(0), queue, epoch: row.get(11), unsaved: false })
 }
 
 impl Locked {
+    /// This channel and no other.
+    pub fn alone(&self) -> Queues {
+        Queues::of([self])
+    }
+
     /// Refuses a node whose time with this channel has passed.
     pub fn fence(&self, epoch: Epoch) -> Done<()> {
         if self.epoch == epoch { Ok(()) } else { Err(Failure::Fenced) }
@@ -79,37 +122,65 @@ impl Locked {
 
     /// Reads the row again, after it was changed elsewhere in this transaction.
     pub async fn read_again(&mut self, db: Db<'_>) -> Done<()> {
+        save(db, [&mut *self]).await?;
         if let Some(fresh) = lock(db, self.key).await? {
             *self = fresh;
         }
         Ok(())
     }
 
-    /// Writes what a claim or an outcome changes of the row: where the next scan begins, and before which time nothing is
-    /// sent. A later time that was set before stands.
-    pub async fn keep(&mut self, db: Db<'_>, cursor: ScanCursor, rest_until: Option<Millis>) -> Done<()> {
-        let next_send_at = self.queue.next_send_at.max(rest_until.unwrap_or(0));
-        if cursor == self.queue.cursor && next_send_at == self.queue.next_send_at {
-            return Ok(());
-        }
-        let sql = "update channels
-                   set next_send_at = $2, front_before = $3, front_until = $4, front_latest = $5, front_per_day = $6
-                   where key = $1";
-        let ScanCursor { before, until, latest, per_day } = cursor;
-        db.run(sql, args![self.key, next_send_at, before, until, latest, per_day.map(i64::from)]).await?;
-        (self.queue.cursor, self.queue.next_send_at) = (cursor, next_send_at);
-        Ok(())
+    /// Where the next scan begins. To be [saved](save).
+    pub fn place(&mut self, cursor: ScanCursor) {
+        self.unsaved |= cursor != self.queue.cursor;
+        self.queue.cursor = cursor;
     }
 
-    /// Sends nothing before this time.
-    pub async fn hold(&mut self, db: Db<'_>, until: Millis) -> Done<()> {
-        self.keep(db, self.queue.cursor, Some(until)).await
+    /// Nothing is sent before this time; a later one that was set before stands. To be [saved](save).
+    pub fn defer(&mut self, until: Millis) {
+        self.unsaved |= until > self.queue.next_send_at;
+        self.queue.next_send_at = self.queue.next_send_at.max(until);
+    }
+
+    /// The channel's rest after a claim that took something. To be [saved](save).
+    pub fn rest(&mut self, request: &ClaimRequest, takes: bool) {
+        if takes && request.rest > 0 {
+            self.defer(request.now + request.rest);
+        }
     }
 
     /// Somebody may be known who was not: messages for them take their places in the line again.
     pub async fn look_again(&mut self, db: Db<'_>) -> Done<()> {
-        self.keep(db, ScanCursor::default(), None).await
+        self.place(ScanCursor::default());
+        save(db, [self]).await
     }
+}
+
+/// Writes what claims and outcomes have changed of these channels' rows.
+pub(super) async fn save(db: Db<'_>, locked: impl IntoIterator<Item = &mut Locked>) -> Done<()> {
+    let unsaved: Vec<_> = locked.into_iter().filter(|locked| locked.unsaved).collect();
+    if unsaved.is_empty() {
+        return Ok(());
+    }
+    let cursor = |locked: &&mut Locked| locked.queue.cursor;
+    let sql = "update channels c
+               set next_send_at = s.next_send_at, front_before = s.before, front_until = s.until,
+                   front_latest = s.latest, front_per_day = s.per_day
+               from unnest($1, $2, $3, $4, $5, $6) as s(key, next_send_at, before, until, latest, per_day)
+               where c.key = s.key";
+    db.run(
+        sql,
+        args![
+            column(&unsaved, |locked| locked.key),
+            column(&unsaved, |locked| locked.queue.next_send_at),
+            column(&unsaved, |locked| cursor(locked).before),
+            column(&unsaved, |locked| cursor(locked).until),
+            column(&unsaved, |locked| cursor(locked).latest),
+            column(&unsaved, |locked| cursor(locked).per_day.map(i64::from)),
+        ],
+    )
+    .await?;
+    unsaved.into_iter().for_each(|locked| locked.unsaved = false);
+    Ok(())
 }
 
 /// A status as the database has it.

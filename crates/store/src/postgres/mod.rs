@@ -9,6 +9,7 @@ mod channels;
 mod chats;
 mod claim;
 pub mod condition;
+mod dispatching;
 mod enqueue;
 mod event_reader;
 mod events;
@@ -24,8 +25,11 @@ mod person;
 mod purge;
 mod queue;
 mod receipts;
+mod receiving;
 mod recipients;
 mod sessions;
+#[cfg(test)]
+mod shared_batches;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -42,9 +46,11 @@ use super::commits::{Change, Follow, Follower};
 use crate::sqlkit::postgres::pool::{Database, Pool};
 use crate::{Channels, Health, Store};
 use accepting::Accepting;
+use dispatching::Dispatching;
 #[cfg(feature = "fixtures")]
 pub(crate) use migrations::MIGRATIONS_TEXT;
 pub use migrations::{SCHEMA_VERSION, migrate, upgrade};
+use receiving::Receiving;
 
 /// The store that nodes share.
 pub struct PgStore {
@@ -57,6 +63,8 @@ pub struct PgStore {
     /// For the lease alone: one that is renewed late is lost.
     lease: Pool,
     accepting: Accepting,
+    dispatching: Dispatching,
+    receiving: Receiving,
     follower: Follower,
     direct_url: String,
 }
@@ -79,7 +87,9 @@ impl PgStore {
         let calls = database.pool(CALLS)?;
         let follower = Follower::default();
         let accepting = Accepting::start(calls.clone(), follower.clone());
-        Ok(Self { database, pool, calls, coordination, lease, accepting, follower, direct_url: direct_url.to_owned() })
+        let (dispatching, receiving) = (Dispatching::start(pool.clone()), Receiving::start(pool.clone()));
+        let direct_url = direct_url.to_owned();
+        Ok(Self { database, pool, calls, coordination, lease, accepting, dispatching, receiving, follower, direct_url })
     }
 
     /// Tells of a channel that was changed, as it stands now. Where it cannot be read, the next look at the version of the

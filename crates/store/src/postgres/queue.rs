@@ -1,23 +1,25 @@
 //! The queue: outcomes and cancellations. The rules decide, [`apply`] writes what changes together by one statement.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Cancelled, Enqueued, NewMessage};
+use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
 use recado_domain::queue::{
-    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, Receipt, Transition, leave,
-    settle as settle_outcomes,
+    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, Receipt, Settled, Transition, leave, settle,
 };
 use recado_domain::status::MessageStatus;
 
-use super::apply::apply;
-use super::lock::{Locked, lock, status};
-use super::{PgStore, channels, chats, claim, receipts, recipients};
+use super::apply::{apply, apply_all};
+use super::dispatching::Turn;
+use super::lock::{Locked, Queues, lock, status};
+use super::{PgStore, channels, chats, receipts, recipients};
 use crate::commits::Change;
 use crate::sql::{OPEN, QUEUED, SENDING};
-use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
-use crate::{Queue, Result, StoreError};
+use crate::sqlkit::postgres::db::{Db, Done, args, column, plainly, transaction};
+use crate::{Queue, Result};
 
 #[async_trait]
 impl Queue for PgStore {
@@ -26,29 +28,19 @@ impl Queue for PgStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
-        transaction!(self.pool, db => claim::claim(db, &request).await)
+        self.dispatching.take(Turn { outcomes: None, request: Some(request) }).await.1
     }
 
     async fn settle(&self, outcomes: Outcomes) -> Result<()> {
-        transaction!(self.pool, db => settle(db, &outcomes).await)
+        self.dispatching.take(Turn { outcomes: Some(outcomes), request: None }).await.0
     }
 
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
-        let both = async { transaction!(self.pool, db => settle_and_claim(db, &outcomes, &request).await) };
-        match both.await {
-            // One of the two cannot be done, and the other must not fail with it.
-            Err(StoreError::Refused(_)) => (self.settle(outcomes).await, self.claim(request).await),
-            Err(error) => (Err(error.clone()), Err(error)),
-            Ok(claim) => (Ok(()), Ok(claim)),
-        }
+        self.dispatching.take(Turn { outcomes: Some(outcomes), request: Some(request) }).await
     }
 
     async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
-        let left: Vec<Receipt> = plainly!(self.pool, db => receipts::apply_plain(db, &receipts))?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        transaction!(self.pool, db => receipts::apply_locked(db, &left, now).await)
+        self.receiving.apply(receipts, now).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
@@ -65,48 +57,55 @@ impl Queue for PgStore {
     }
 }
 
-/// A column of a statement's rows.
-fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
-    rows.iter().map(value).collect()
+/// A channel whose row is locked, and what is recorded of its messages.
+pub(super) struct Settling<'a> {
+    pub locked: Locked,
+    pub settled: Settled<'a>,
+    pub now: Millis,
 }
 
-pub(super) async fn settle(db: Db<'_>, outcomes: &Outcomes) -> Done<()> {
-    let Some(mut locked) = lock(db, outcomes.channel).await? else { return Ok(()) };
-    locked.fence(outcomes.epoch)?;
-    record(db, &mut locked, outcomes).await
+impl<'a> Settling<'a> {
+    pub fn of(locked: Locked, outcomes: Option<&'a Outcomes>) -> Self {
+        let settled = outcomes.map(|outcomes| settle(outcomes, &locked.queue)).unwrap_or_default();
+        Self { locked, settled, now: outcomes.map_or(0, |outcomes| outcomes.now) }
+    }
+
+    /// Whether the outcomes change nothing but their messages and the time before which nothing is sent.
+    pub fn is_plain(&self) -> bool {
+        self.settled.effects.is_empty() && self.settled.named.is_empty()
+    }
 }
 
-/// Both by one look at the channel's row: who asks for both has one channel under one epoch.
-pub(super) async fn settle_and_claim(db: Db<'_>, outcomes: &Outcomes, request: &ClaimRequest) -> Done<Claim> {
-    let Some(mut locked) = lock(db, outcomes.channel).await? else { return Ok(Claim::default()) };
-    locked.fence(outcomes.epoch)?;
-    record(db, &mut locked, outcomes).await?;
-    claim::on(db, &mut locked, request).await
-}
-
-async fn record(db: Db<'_>, locked: &mut Locked, outcomes: &Outcomes) -> Done<()> {
-    let now = outcomes.now;
-    let settled = settle_outcomes(outcomes, &locked.queue);
-    let moved = apply(db, locked, &settled.transitions).await?;
-    let overtaken = settled.transitions.iter().filter(|transition| !moved.contains(&transition.seq()));
+/// Records what became of messages of some channels. What changes of these channels' rows is to be [saved](lock::save).
+pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()> {
+    let queues = Queues::of(channels.iter().map(|one| &one.locked));
+    let transitions: Vec<_> = channels.iter().flat_map(|one| one.settled.transitions.iter().cloned()).collect();
+    let moved = apply_all(db, &queues, &transitions).await?;
+    let overtaken = transitions.iter().filter(|transition| !moved.contains(&transition.seq()));
     note(db, &overtaken.collect::<Vec<_>>()).await?;
-    for (seq, effect) in settled.effects {
-        match effect {
-            ChannelEffect::Pause { reason } => channels::pause(db, locked, reason, seq, now).await?,
+    for one in channels {
+        effects(db, one, &moved).await?;
+        receipts::apply_early(db, &mut one.locked, &one.settled.named).await?;
+        one.settled.defer_until.into_iter().for_each(|until| one.locked.defer(until));
+    }
+    Ok(())
+}
+
+/// Makes what outcomes say of their channel true.
+async fn effects(db: Db<'_>, Settling { locked, settled, now }: &mut Settling<'_>, moved: &HashSet<Seq>) -> Done<()> {
+    for (seq, effect) in &settled.effects {
+        match *effect {
+            ChannelEffect::Pause { reason } => channels::pause(db, locked, reason, *seq, *now).await?,
             ChannelEffect::BlockNewChats { until, reason } => {
-                chats::forget(db, locked.key, seq).await?;
-                channels::restrict(db, locked, until, reason, now).await?;
+                chats::forget(db, locked.key, *seq).await?;
+                channels::restrict(db, locked, until, reason, *now).await?;
             }
-            ChannelEffect::DeferRecipient { until } if moved.contains(&seq) => recipients::hold(db, seq, until).await?,
+            ChannelEffect::DeferRecipient { until } if moved.contains(seq) => recipients::hold(db, *seq, until).await?,
             ChannelEffect::DeferRecipient { .. } => {}
-            ChannelEffect::OpenChat { account } => chats::open(db, locked, seq, account, now).await?,
+            ChannelEffect::OpenChat { account } => chats::open(db, locked, *seq, account, *now).await?,
         }
     }
-    receipts::apply_early(db, locked, &settled.named).await?;
-    match settled.defer_until {
-        Some(until) => locked.hold(db, until).await,
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Keeps what acknowledgements add to messages that a receipt has moved on before them.

@@ -63,7 +63,7 @@ fn find_sql(names: &str, message: &str) -> String {
 }
 
 /// What each receipt names. Only the channel's own messages are looked for: another's id in a receipt means nothing.
-async fn find(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Option<Seen>>> {
+async fn find(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<Option<Seen>>> {
     let select = format!("select {COLUMNS}, m.recipient, m.account from messages m where channel_key");
     let by_network_id = format!(
         "{select} = r.channel_key and network_id = r.name and {IN_NETWORK}
@@ -115,10 +115,10 @@ struct Names<'a, T> {
     arrived: Vec<bool>,
 }
 
-fn names<'a, T>(receipts: &'a [Receipt], name: impl Fn(&'a Named) -> Option<T>) -> Names<'a, T> {
+fn names<'a, T>(receipts: &[&'a Receipt], name: impl Fn(&'a Named) -> Option<T>) -> Names<'a, T> {
     let mut all =
         Names { n: Vec::new(), channels: Vec::new(), given: Vec::new(), accounts: Vec::new(), arrived: Vec::new() };
-    for (n, receipt) in (0..).zip(receipts) {
+    for (n, receipt) in (0..).zip(receipts.iter().copied()) {
         if let Some(name) = name(&receipt.of) {
             all.n.push(n);
             all.channels.push(receipt.channel);
@@ -142,8 +142,8 @@ where
     }
 }
 
-/// Applies those receipts that change nothing but messages that are sent, and gives the others, in their order.
-pub(super) async fn apply_plain(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Receipt>> {
+/// Applies those receipts that change nothing but messages that are sent; which of the receipts are left.
+pub(super) async fn apply_plain(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<bool>> {
     let found = find(db, receipts).await?;
     // By their numbers, so that two calls never wait for each other.
     let mut transitions: BTreeMap<Seq, Transition<'_>> = BTreeMap::new();
@@ -180,7 +180,7 @@ pub(super) async fn apply_plain(db: Db<'_>, receipts: &[Receipt]) -> Done<Vec<Re
     for (left, found) in left.iter_mut().zip(&found) {
         *left |= found.as_ref().is_some_and(|seen| missed.contains(&seen.message.position.seq));
     }
-    Ok(receipts.iter().zip(left).filter(|(_, left)| *left).map(|(receipt, _)| receipt.clone()).collect())
+    Ok(left)
 }
 
 /// Whether a receipt touches neither the queue nor chats nor pauses, whatever it does to this message.
@@ -199,7 +199,7 @@ pub(super) async fn apply_locked(db: Db<'_>, receipts: &[Receipt], now: Millis) 
     let mut locked = lock_all(db, &Vec::from_iter(channels)).await?;
     for receipt in receipts {
         let Some(locked) = locked.get_mut(&receipt.channel) else { continue };
-        let found = find(db, std::slice::from_ref(receipt)).await?.pop().flatten();
+        let found = find(db, &[receipt]).await?.pop().flatten();
         match (found, &receipt.of) {
             (Some(Seen { message, .. }), _) => {
                 let moved = advance(db, locked, &message, receipt).await?;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::try_join;
-use recado_domain::channel::{ChannelKey, Ordering};
+use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
 use recado_domain::phone::forms;
@@ -42,31 +42,28 @@ async fn place_new(db: Db<'_>, locked: &Locked) -> Done<bool> {
     );
     let most = i64::try_from(FINISH_AT_ONCE).unwrap_or(i64::MAX);
     let seated = db.rows(&sql, args![locked.key, most]).await?;
-    elect_heads(db, locked, seated.iter().filter(|row| row.get(1)).map(|row| row.get(0))).await?;
+    elect_heads(db, seated.iter().filter(|row| row.get(1)).map(|row| (locked.key, row.get(0)))).await?;
     Ok(seated.len() == FINISH_AT_ONCE)
 }
 
 /// Marks the first open message of each of these recipients anew, after messages of theirs have changed. One that is on
 /// its way stays first until it is back. New messages get their places from the next claim.
-pub(super) async fn elect_heads(db: Db<'_>, locked: &Locked, recipients: impl Iterator<Item = String>) -> Done<()> {
-    let recipients: Vec<_> = match locked.queue.ordering {
-        Ordering::Channel => return Ok(()),
-        Ordering::Recipient => recipients.collect::<BTreeSet<_>>().into_iter().collect(),
-    };
+pub(super) async fn elect_heads(db: Db<'_>, recipients: impl Iterator<Item = (ChannelKey, String)>) -> Done<()> {
+    let (channels, recipients): (Vec<_>, Vec<_>) = recipients.collect::<BTreeSet<_>>().into_iter().unzip();
     if recipients.is_empty() {
         return Ok(());
     }
     let sql = format!(
         "with line as (
                    select first.seq as first, behind.seq as behind
-                   from unnest($2) as who(recipient)
+                   from unnest($1, $2) as who(channel_key, recipient)
                    cross join lateral (
                        select seq from messages m
-                       where m.channel_key = $1 and m.recipient = who.recipient and m.head = 0 and m.{OPEN}
+                       where m.channel_key = who.channel_key and m.recipient = who.recipient and m.head = 0 and m.{OPEN}
                        order by seq limit 1) behind
                    left join lateral (
                        select seq, status from messages m
-                       where m.channel_key = $1 and m.recipient = who.recipient and m.head = 1 and m.{OPEN}
+                       where m.channel_key = who.channel_key and m.recipient = who.recipient and m.head = 1 and m.{OPEN}
                        order by seq limit 1) first on true
                    -- Nobody is first, or an older one was queued again.
                    where first.seq is null or (first.{QUEUED} and behind.seq < first.seq)
@@ -77,7 +74,7 @@ pub(super) async fn elect_heads(db: Db<'_>, locked: &Locked, recipients: impl It
                )
                update messages m set head = seats.head from seats where m.seq = seats.seq"
     );
-    db.run(&sql, args![locked.key, recipients]).await.map(drop)
+    db.run(&sql, args![channels, recipients]).await.map(drop)
 }
 
 /// A claim on such a channel.
@@ -197,12 +194,12 @@ async fn send_ready(
             wakeup.schedule(request.now);
         }
         if done || late {
-            let (last, waiting) = try_join(send(db, locked, &sends), next_waiting(db, request)).await?;
+            let (last, waiting) = try_join(send(db, &locked.alone(), &sends), next_waiting(db, request)).await?;
             sent.extend(last);
             waiting.into_iter().for_each(|at| wakeup.schedule(at));
             break;
         }
-        sent.extend(send(db, locked, &sends).await?);
+        sent.extend(send(db, &locked.alone(), &sends).await?);
     }
     sent.sort_unstable_by_key(|message| message.seq);
     // With an interval between sends, the claim after it is the next send.

@@ -2,8 +2,10 @@
 //!
 //! | Module | |
 //! |---|---|
+//! | `batches` | work that waits for the batch before it, and goes together |
 //! | `sqlite` | one writing thread with group commits, a few readers |
 //! | `postgres` | pools of connections, transactions that are tried again, which failures are worth it |
 
+pub mod batches;
 pub mod postgres;
 pub mod sqlite;

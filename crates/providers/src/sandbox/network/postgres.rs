@@ -2,24 +2,26 @@
 //!
 //! It survives the death of any node, and of the database's process; its last moments may be lost with the machine.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::clock::{Millis, millis};
+use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
 use recado_store::StoreError;
 use recado_store::person::{MESSAGES, Person};
-use recado_store::sqlkit::postgres::db::{Db, Done, args, not_understood, plainly};
+use recado_store::sqlkit::batches::{Batches, Bounds, Waiting};
+use recado_store::sqlkit::postgres::db::{Db, Done, args, column, not_understood, plainly, transaction};
 use recado_store::sqlkit::postgres::pool::{Database, Pool};
 use tokio_postgres::Row;
 
-use crate::sandbox::network::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
+use crate::sandbox::network::{
+    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson, Taker,
+};
 
 /// Connections of this node's network, beside those of the store.
 const CONNECTIONS: usize = 4;
-/// How long a node has receipts to itself that it is passing on. When it dies, they are anybody's.
-const RESERVED: Duration = Duration::from_secs(5);
 /// How often a node looks for what others left.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Rows that are deleted at a time.
@@ -31,48 +33,86 @@ const FAST: &str = "fast as (select set_config('synchronous_commit',
     case current_setting('synchronous_standby_names') when '' then 'off'
          else current_setting('synchronous_commit') end, true))";
 
+/// Messages that arrive at one moment arrive by one statement.
+const BOUNDS: Bounds = Bounds { most: 128, side_by_side: 2, waiting: 1_024 };
+
 /// The tables.
-pub(in crate::sandbox) struct Tables(Pool);
+pub(in crate::sandbox) struct Tables {
+    pool: Pool,
+    arrivals: Batches<Arrival, Result<(), StoreError>>,
+}
 
 impl Tables {
     /// Connects nothing yet.
     pub(in crate::sandbox) fn new(database: &Arc<Database>) -> anyhow::Result<Self> {
-        Ok(Self(database.pool(CONNECTIONS)?))
+        let pool = database.pool(CONNECTIONS)?;
+        let of_batches = pool.clone();
+        let arrivals = Batches::start(BOUNDS, move |batch| arrive_together(of_batches.clone(), batch));
+        Ok(Self { pool, arrivals })
     }
+}
+
+/// Takes messages, and answers.
+async fn arrive_together(pool: Pool, batch: Vec<Waiting<Arrival, Result<(), StoreError>>>) {
+    let mut left = batch;
+    while !left.is_empty() {
+        // By their ids, so that two who take the same messages never wait for each other; each id once.
+        left.sort_by(|a, b| a.work.message.network_id.cmp(&b.work.message.network_id));
+        let mut ids = HashSet::new();
+        let (now, later): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|one| ids.insert(one.work.message.network_id.clone()));
+        let arrivals: Vec<_> = now.iter().map(|one| &one.work).collect();
+        let mut taken: Vec<Result<(), StoreError>> = match arrive_all(&pool, &arrivals).await {
+            // One of them is at fault, and its neighbours must not fail with it.
+            Err(StoreError::Refused(_)) if arrivals.len() > 1 => Vec::new(),
+            done => vec![done; arrivals.len()],
+        };
+        if taken.is_empty() {
+            for arrival in &arrivals {
+                taken.push(arrive_all(&pool, &[arrival]).await);
+            }
+        }
+        // Who asked may be gone.
+        now.into_iter().zip(taken).for_each(|(one, taken)| drop(one.answer.send(taken)));
+        left = later;
+    }
+}
+
+async fn arrive_all(pool: &Pool, arrivals: &[&Arrival]) -> Result<(), StoreError> {
+    plainly!(pool, db => arrive(db, arrivals))
 }
 
 #[async_trait]
 impl Network for Tables {
     async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError> {
-        plainly!(self.0, db => arrive(db, &arrival))
+        let ended = || StoreError::Unavailable("the batch ended without an answer".to_owned());
+        self.arrivals.ask(arrival).await.unwrap_or_else(|| Err(ended()))
     }
 
-    async fn due(&self, now: Millis, delay: Millis) -> Result<(Vec<Due>, bool), StoreError> {
-        plainly!(self.0, db => due(db, now, delay))
-    }
-
-    async fn taken(&self, due: Vec<Due>) -> Result<(), StoreError> {
-        plainly!(self.0, db => taken(db, &due))
+    async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn Taker) -> Result<Passed, StoreError> {
+        // A taker that fails is no failure of this database.
+        let passed: Result<_, StoreError> = transaction!(self.pool, db => pass_on(db, (now, delay), to).await);
+        passed?
     }
 
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError> {
-        plainly!(self.0, db => last(db, institution))
+        plainly!(self.pool, db => last(db, institution))
     }
 
     async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError> {
-        plainly!(self.0, db => clear(db, institution, last))
+        plainly!(self.pool, db => clear(db, institution, last))
     }
 
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
-        plainly!(self.0, db => shown(db, &query))
+        plainly!(self.pool, db => shown(db, &query))
     }
 
     async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
-        plainly!(self.0, db => of_person(db, &person, after))
+        plainly!(self.pool, db => of_person(db, &person, after))
     }
 
     async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
-        plainly!(self.0, db => erase(db, &person, after))
+        plainly!(self.pool, db => erase(db, &person, after))
     }
 
     async fn forget_erased(&self) -> Result<bool, StoreError> {
@@ -85,17 +125,23 @@ impl Network for Tables {
     }
 
     async fn close(&self) {
-        self.0.close();
+        self.pool.close();
     }
 }
 
-async fn arrive(db: Db<'_>, arrival: &Arrival) -> Done<()> {
-    let Arrival { via, message, at, .. } = arrival;
+async fn arrive(db: Db<'_>, arrivals: &[&Arrival]) -> Done<()> {
     let sql = format!(
-        "with {FAST}, arrived as (insert into sandbox_arrivals (network_id, arrived_at) values ($1, $9))
+        "with {FAST}, arriving as (
+             select a.* from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                 as a (network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard, at, receipts),
+                 fast
+         ), arrived as (
+             insert into sandbox_arrivals (network_id, arrived_at) select network_id, at from arriving
+         )
          insert into sandbox_phone (network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard,
                                     received_at, receipts)
-         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 from fast
+         select network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard, at, receipts
+         from arriving order by network_id
          -- Shown once. A phone that gets a message again sends its receipts again.
          -- An earlier sending that comes late, and whose receipts are lost, takes none away.
          on conflict (network_id) do update
@@ -104,59 +150,69 @@ async fn arrive(db: Db<'_>, arrival: &Arrival) -> Done<()> {
     db.run(
         &sql,
         args![
-            message.network_id.as_str(),
-            arrival.shown_id(),
-            &via.institution.as_bytes()[..],
-            via.key,
-            via.id.as_str(),
-            message.recipient.as_str(),
-            message.payload.as_str(),
-            message.card.as_str(),
-            *at,
-            i16::from(arrival.receipts_stand()),
+            column(arrivals, |arrival| arrival.message.network_id.as_str()),
+            column(arrivals, |arrival| arrival.shown_id()),
+            column(arrivals, |arrival| &arrival.via.institution.as_bytes()[..]),
+            column(arrivals, |arrival| arrival.via.key),
+            column(arrivals, |arrival| arrival.via.id.as_str()),
+            column(arrivals, |arrival| arrival.message.recipient.as_str()),
+            column(arrivals, |arrival| arrival.message.payload.as_str()),
+            column(arrivals, |arrival| arrival.message.card.as_str()),
+            column(arrivals, |arrival| arrival.at),
+            column(arrivals, |arrival| i16::from(arrival.receipts_stand())),
         ],
     )
     .await?;
     Ok(())
 }
 
-async fn due(db: Db<'_>, now: Millis, delay: Millis) -> Done<(Vec<Due>, bool)> {
-    let sql = format!(
-        "with {FAST}, next as (
-             select n from sandbox_phone
-             -- DELIVERED one delay after the arrival, READ two.
-             where receipts < 2 and reserved_until <= $1 and received_at + $2 * (1 + receipts) <= $1
-             -- What another node is just reserving is not waited for.
-             order by n limit $3 for no key update skip locked
-         )
-         update sandbox_phone p set reserved_until = $4 from next, fast where p.n = next.n
-         returning p.n, p.receipts, p.channel_key, p.network_id"
-    );
-    let rows = db.rows(&sql, args![now, delay, RECEIPTS_AT_ONCE, now + millis(RESERVED)]).await?;
-    if rows.is_empty() {
-        let sql = "select from sandbox_phone where receipts < 2 and reserved_until <= $1 limit 1";
-        return Ok((Vec::new(), db.row(sql, args![now]).await?.is_some()));
+/// Passes receipts on, in a transaction that keeps their rows locked meanwhile: other nodes pass over them, and when this node
+/// dies they are anybody's.
+async fn pass_on(db: Db<'_>, (now, delay): (Millis, Millis), to: &dyn Taker) -> Done<Result<Passed, StoreError>> {
+    let due = due(db, now, delay).await?;
+    if due.is_empty() {
+        let sql = "select from sandbox_phone where receipts < 2 limit 1";
+        let pending = db.row(sql, args![]).await?.is_some();
+        return Ok(Ok(if pending { Passed::NotYet } else { Passed::None }));
     }
+    if let Err(error) = to.take(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect()).await {
+        return Ok(Err(error));
+    }
+    taken(db, &due).await?;
+    Ok(Ok(Passed::Some))
+}
+
+async fn due(db: Db<'_>, now: Millis, delay: Millis) -> Done<Vec<Due>> {
+    let sql = format!(
+        "with {FAST}
+         select p.n, p.receipts, p.received_at, p.channel_key, p.network_id
+         from fast, sandbox_phone p
+         where p.receipts < 2 and p.reserved_until <= $1 and p.received_at + $2 * (1 + p.receipts) <= $1
+         order by p.n limit $3 for no key update of p skip locked"
+    );
+    let rows = db.rows(&sql, args![now, delay, RECEIPTS_AT_ONCE]).await?;
     let of = |row: &Row| {
-        let taken = u8::try_from(row.get::<_, i16>(1)).map_err(|_| not_understood("receipts of the sandbox"))?;
-        Ok(Due::new((row.get(0), taken), row.get(2), row.get(3), now))
+        let taken = u8::try_from(row.get::<_, i16>("receipts"));
+        let taken = taken.map_err(|_| not_understood("receipts of the sandbox"))?;
+        let stands = (row.get("n"), taken, row.get("received_at"));
+        Ok(Due::new(stands, row.get("channel_key"), row.get("network_id"), (now, delay)))
     };
-    let mut due = rows.iter().map(of).collect::<Done<Vec<_>>>()?;
-    due.sort_unstable_by_key(|due| due.row);
-    Ok((due, true))
+    rows.iter().map(of).collect()
 }
 
 async fn taken(db: Db<'_>, due: &[Due]) -> Done<()> {
-    let rows: Vec<i64> = due.iter().map(|due| due.row).collect();
-    let taken: Vec<i16> = due.iter().map(|due| i16::from(due.taken)).collect();
-    let next: Vec<i16> = due.iter().map(|due| i16::from(due.next())).collect();
-    let sql = format!(
-        "with {FAST}
-         update sandbox_phone p set receipts = due.next, reserved_until = 0
-         from unnest($1, $2, $3) as due (n, taken, next), fast
-         where p.n = due.n and p.receipts = due.taken"
-    );
-    db.run(&sql, args![rows, taken, next]).await?;
+    let sql = "update sandbox_phone p set receipts = due.next
+               from unnest($1, $2, $3) as due (n, taken, next)
+               where p.n = due.n and p.receipts = due.taken";
+    db.run(
+        sql,
+        args![
+            column(due, |due| due.row),
+            column(due, |due| i16::from(due.taken)),
+            column(due, |due| i16::from(due.next())),
+        ],
+    )
+    .await?;
     Ok(())
 }
 

@@ -15,7 +15,9 @@ use recado_store::sqlkit::sqlite::{connect, migrate};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use rusqlite_migration::M;
 
-use crate::sandbox::network::{Arrival, Due, Network, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson};
+use crate::sandbox::network::{
+    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson, Taker,
+};
 
 const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../migrations/sqlite/sandbox.sql"))];
 
@@ -58,12 +60,14 @@ impl Network for File {
         self.writer.run(move |writing| arrive(&writing.0, &arrival)).await
     }
 
-    async fn due(&self, now: Millis, delay: Millis) -> Result<(Vec<Due>, bool), StoreError> {
-        self.writer.run(move |writing| due(&writing.0, now, delay)).await
-    }
-
-    async fn taken(&self, due: Vec<Due>) -> Result<(), StoreError> {
-        self.writer.run(move |writing| taken(&writing.0, &due)).await
+    async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn Taker) -> Result<Passed, StoreError> {
+        let (due, pending) = self.writer.run(move |writing| due(&writing.0, now, delay)).await?;
+        if due.is_empty() {
+            return Ok(if pending { Passed::NotYet } else { Passed::None });
+        }
+        to.take(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect()).await?;
+        self.writer.run(move |writing| taken(&writing.0, &due)).await?;
+        Ok(Passed::Some)
     }
 
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError> {
@@ -132,13 +136,13 @@ fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
 
 fn due(connection: &Connection, now: Millis, delay: Millis) -> rusqlite::Result<(Vec<Due>, bool)> {
     let mut statement = connection.prepare_cached(
-        "select n, receipts, channel_key, network_id from phone indexed by phone_pending
+        "select n, receipts, received_at, channel_key, network_id from phone indexed by phone_pending
          -- DELIVERED one delay after the arrival, READ two.
          where receipts < 2 and received_at + ?2 * (1 + receipts) <= ?1
          order by n limit ?3",
     )?;
     let rows = statement.query_map(params![now, delay, RECEIPTS_AT_ONCE], |row| {
-        Ok(Due::new((row.get(0)?, row.get(1)?), row.get(2)?, row.get(3)?, now))
+        Ok(Due::new((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?, row.get(4)?, (now, delay)))
     })?;
     let due = rows.collect::<rusqlite::Result<_>>()?;
     let pending = "select exists (select 1 from phone indexed by phone_pending where receipts < 2)";

@@ -1,6 +1,6 @@
 //! What the network does, wherever it is kept; and what nodes that share it may rely on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use recado_domain::channel::ChannelType;
 use recado_domain::clock::Clock;
@@ -10,6 +10,7 @@ use recado_domain::status::MessageStatus;
 use recado_store::clock::SystemClock;
 use recado_store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, sent};
 use recado_store::receipts::Receipts;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::sandbox::Sandbox;
@@ -72,10 +73,38 @@ async fn shown(network: &dyn Network, query: PhoneQuery) -> Vec<(String, u32)> {
     shown.into_iter().map(|shown| (shown.network_id, shown.arrivals)).collect()
 }
 
-/// The receipts that are due.
-fn words(due: &[Due]) -> Vec<(String, MessageStatus)> {
-    let id = |due: &Due| if let Named::NetworkId(id) = &due.receipt.of { id.to_string() } else { String::new() };
-    due.iter().map(|due| (id(due), due.receipt.status)).collect()
+/// Takes receipts and keeps them, or loses its answer.
+#[derive(Default)]
+struct Kept {
+    receipts: Mutex<Vec<Receipt>>,
+    answer_is_lost: bool,
+    /// It answers when this is notified.
+    answers: Option<Arc<Notify>>,
+}
+
+#[async_trait]
+impl Taker for Kept {
+    async fn take(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
+        self.receipts.lock().expect("not poisoned").extend(receipts);
+        if let Some(answers) = &self.answers {
+            answers.notified().await;
+        }
+        if self.answer_is_lost { Err(StoreError::Overloaded) } else { Ok(()) }
+    }
+}
+
+impl Kept {
+    fn words(&self) -> Vec<(String, MessageStatus)> {
+        let id = |of: &Named| if let Named::NetworkId(id) = of { id.to_string() } else { String::new() };
+        self.receipts.lock().expect("not poisoned").iter().map(|receipt| (id(&receipt.of), receipt.status)).collect()
+    }
+}
+
+/// What is passed on at this time.
+async fn passed_on(network: &dyn Network, at: Millis) -> (Vec<(String, MessageStatus)>, Passed) {
+    let to = Kept::default();
+    let passed = network.pass_on(at, DELAY, &to).await.expect("passed on");
+    (to.words(), passed)
 }
 
 async fn a_card_is_shown_once(network: Box<dyn Network>) {
@@ -99,36 +128,28 @@ async fn a_card_is_shown_once(network: Box<dyn Network>) {
 }
 
 async fn receipts_are_sent_until_they_are_taken(network: Box<dyn Network>) {
+    let at = async |delays| passed_on(&*network, NOW + delays * DELAY).await;
     network.arrive(Arrival { receipts: false, ..arrival(1, 2) }).await.expect("taken");
-    assert_eq!(
-        network.due(NOW + 9 * DELAY, DELAY).await.map(|(due, more)| (due.len(), more)).expect("read"),
-        (0, false)
-    );
+    assert_eq!(at(9).await, (vec![], Passed::None));
     network.arrive(arrival(1, 1)).await.expect("taken");
     // A node that stood still hands in an earlier sending, whose answer the network loses.
     network.arrive(Arrival { receipts: false, ..arrival(1, 1) }).await.expect("taken");
 
-    let due = async |at: Millis| network.due(at, DELAY).await.expect("read");
-    let of = |status| vec![("3EB01".to_owned(), status)];
-    let (none, more) = due(NOW + DELAY - 1).await;
-    assert!(none.is_empty() && more);
-    let (first, _) = due(NOW + DELAY).await;
-    assert_eq!(words(&first), of(MessageStatus::Delivered));
-    assert_eq!((first[0].receipt.channel, first[0].receipt.at), (1, NOW + DELAY));
-    // Whoever was to take it did not.
-    let again = NOW + DELAY + 5_000;
-    let (delivered, _) = due(again).await;
-    assert_eq!(words(&delivered), of(MessageStatus::Delivered));
-    network.taken(delivered).await.expect("written");
-    network.taken(first).await.expect("written, and nothing is skipped by it");
-    let (read, _) = due(again).await;
-    assert_eq!(words(&read), of(MessageStatus::Read));
-    network.taken(read).await.expect("written");
-    assert_eq!(due(again).await.0.len(), 0);
-    assert!(!due(again).await.1, "no more will be");
+    let word = |status| ("3EB01".to_owned(), status);
+    assert_eq!(at(0).await, (vec![], Passed::NotYet));
+    let unanswered = Kept { answer_is_lost: true, ..Kept::default() };
+    network.pass_on(NOW + DELAY, DELAY, &unanswered).await.expect_err("not taken");
+    assert_eq!(unanswered.words(), [word(MessageStatus::Delivered)]);
+    assert_eq!(unanswered.receipts.lock().expect("not poisoned")[0].at, NOW + DELAY);
+    assert_eq!(at(1).await, (vec![word(MessageStatus::Delivered)], Passed::Some), "once more");
+    assert_eq!(at(1).await, (vec![], Passed::NotYet));
+    assert_eq!(at(2).await, (vec![word(MessageStatus::Read)], Passed::Some));
+    assert_eq!(at(9).await, (vec![], Passed::None));
 
     network.arrive(arrival(1, 1)).await.expect("taken");
-    assert_eq!(words(&due(again).await.0), of(MessageStatus::Delivered), "sent again with the message");
+    let both = vec![word(MessageStatus::Delivered), word(MessageStatus::Read)];
+    assert_eq!(at(9).await, (both, Passed::Some), "sent again with the message, and both are due");
+    assert_eq!(at(9).await, (vec![], Passed::None));
 }
 
 async fn a_phone_is_emptied_for_itself(network: Box<dyn Network>) {
@@ -225,10 +246,21 @@ async fn nodes_have_one_phone_and_share_its_receipts() {
     let first = shown(&*one, PhoneQuery { before: "3EB01".parse().ok(), ..query(1) }).await;
     assert_eq!(first, [("3EB00".to_owned(), 2)], "the other node's re-send was recognised");
 
-    let (mine, theirs) = tokio::join!(one.due(NOW + DELAY, DELAY), other.due(NOW + DELAY, DELAY));
-    let (mine, theirs) = (mine.expect("read").0, theirs.expect("read").0);
-    assert_eq!(mine.len() + theirs.len(), 100, "each receipt is passed on by one of them");
-    assert_eq!(one.due(NOW + DELAY, DELAY).await.expect("read").0.len(), 0);
+    let answers = Arc::new(Notify::new());
+    let (first, at) = (Kept { answers: Some(answers.clone()), ..Kept::default() }, NOW + DELAY);
+    let passing = one.pass_on(at, DELAY, &first);
+    let meanwhile = async {
+        while first.words().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let meanwhile = passed_on(&*other, at).await;
+        answers.notify_one();
+        meanwhile
+    };
+    let (passed, meanwhile) = tokio::join!(passing, meanwhile);
+    assert_eq!((passed.expect("passed on"), first.words().len()), (Passed::Some, 100));
+    assert_eq!(meanwhile, (vec![], Passed::NotYet), "what one node passes on is not passed on by the other");
+    assert_eq!(passed_on(&*other, at).await, (vec![], Passed::NotYet));
 }
 
 #[tokio::test]

@@ -70,6 +70,11 @@ macro_rules! args {
 }
 pub use crate::args;
 
+/// One column of a statement's rows: an array for `unnest`.
+pub fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
 /// A connection, in a transaction or not.
 #[derive(Clone, Copy)]
 pub struct Db<'a> {

@@ -1,0 +1,76 @@
+//! Receipts: those that come together are applied together, whatever channels they are of.
+
+use recado_domain::clock::Millis;
+use recado_domain::queue::Receipt;
+
+use super::receipts::{apply_locked, apply_plain};
+use crate::sqlkit::batches::{Batches, Bounds, Waiting};
+use crate::sqlkit::postgres::db::{plainly, transaction};
+use crate::sqlkit::postgres::pool::Pool;
+use crate::{Result, StoreError};
+
+/// Most calls of one batch bring some hundred receipts each.
+const BOUNDS: Bounds = Bounds { most: 32, side_by_side: 2, waiting: 1_024 };
+
+/// What one call brings.
+struct Brought {
+    receipts: Vec<Receipt>,
+    now: Millis,
+}
+
+/// Where receipts wait to be applied together.
+pub(super) struct Receiving(Batches<Brought, Result<()>>);
+
+impl Receiving {
+    pub fn start(pool: Pool) -> Self {
+        Self(Batches::start(BOUNDS, move |batch| run(pool.clone(), batch)))
+    }
+
+    pub async fn apply(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
+        let ended = || StoreError::Unavailable("the batch ended without an answer".to_owned());
+        self.0.ask(Brought { receipts, now }).await.unwrap_or_else(|| Err(ended()))
+    }
+}
+
+/// Applies a batch, and answers.
+async fn run(pool: Pool, batch: Vec<Waiting<Brought, Result<()>>>) {
+    let all: Vec<&Receipt> = batch.iter().flat_map(|one| &one.work.receipts).collect();
+    match plain(&pool, &all).await {
+        Ok(left) => {
+            let mut left = left.into_iter();
+            for one in batch {
+                let left = left.by_ref().take(one.work.receipts.len()).collect();
+                tokio::spawn(locked(pool.clone(), one, left));
+            }
+        }
+        // One of them is at fault, and its neighbours must not fail with it.
+        Err(StoreError::Refused(_) | StoreError::Overloaded) if batch.len() > 1 => {
+            for one in batch {
+                let all: Vec<&Receipt> = one.work.receipts.iter().collect();
+                match plain(&pool, &all).await {
+                    Ok(left) => locked(pool.clone(), one, left).await,
+                    Err(error) => drop(one.answer.send(Err(error))),
+                }
+            }
+        }
+        Err(error) => batch.into_iter().for_each(|one| drop(one.answer.send(Err(error.clone())))),
+    }
+}
+
+/// Applies what needs no lock; which of the receipts are left.
+async fn plain(pool: &Pool, receipts: &[&Receipt]) -> Result<Vec<bool>> {
+    plainly!(pool, db => apply_plain(db, receipts))
+}
+
+/// Applies those receipts of a call that are left, with their channels' locks: the call waits for these, and no other does.
+async fn locked(pool: Pool, one: Waiting<Brought, Result<()>>, left: Vec<bool>) {
+    let Waiting { work: Brought { receipts, now }, answer } = one;
+    let left: Vec<_> = receipts.into_iter().zip(left).filter_map(|(receipt, left)| left.then_some(receipt)).collect();
+    let done = if left.is_empty() {
+        Ok(())
+    } else {
+        async { transaction!(pool, db => apply_locked(db, &left, now).await) }.await
+    };
+    // Who asked may be gone.
+    let _ = answer.send(done);
+}

@@ -1,0 +1,81 @@
+//! Work that is done in batches: what comes while one batch is done goes together in the next.
+
+use std::future::Future;
+use std::mem::take;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Bounds of batches.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Most pieces of work in one batch.
+    pub most: usize,
+    /// Batches that are done side by side.
+    pub side_by_side: usize,
+    /// Pieces of work that wait for a batch at most; who brings one more waits until there is room.
+    pub waiting: usize,
+}
+
+/// A piece of work, and who waits for its answer.
+pub struct Waiting<T, A> {
+    /// What is to be done.
+    pub work: T,
+    /// Where the answer goes. Who asked may be gone.
+    pub answer: oneshot::Sender<A>,
+}
+
+/// Where work waits to be done together.
+pub struct Batches<T, A> {
+    queue: mpsc::Sender<Waiting<T, A>>,
+}
+
+impl<T: Send + 'static, A: Send + 'static> Batches<T, A> {
+    /// Does work with this function, until the batches are dropped. The function answers each piece.
+    pub fn start<F, D>(bounds: Bounds, run: F) -> Self
+    where
+        F: Fn(Vec<Waiting<T, A>>) -> D + Send + Sync + 'static,
+        D: Future<Output = ()> + Send + 'static,
+    {
+        let (queue, waiting) = mpsc::channel(bounds.waiting);
+        tokio::spawn(collect(bounds, waiting, run));
+        Self { queue }
+    }
+
+    /// Has work done; `None` where its batch ended without an answer.
+    pub async fn ask(&self, work: T) -> Option<A> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Waiting { work, answer }).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+async fn collect<T, A, F, D>(bounds: Bounds, mut waiting: mpsc::Receiver<Waiting<T, A>>, run: F)
+where
+    F: Fn(Vec<Waiting<T, A>>) -> D,
+    D: Future<Output = ()> + Send + 'static,
+{
+    let room = Arc::new(Semaphore::new(bounds.side_by_side));
+    let mut next = Vec::new();
+    // Nobody closes it.
+    while let Ok(permit) = room.clone().acquire_owned().await {
+        if waiting.recv_many(&mut next, bounds.most).await == 0 {
+            return;
+        }
+        // What was caused by one event, such as the end of a batch, comes within one round of the runtime.
+        tokio::task::yield_now().await;
+        while next.len() < bounds.most
+            && let Ok(one) = waiting.try_recv()
+        {
+            next.push(one);
+        }
+        // Nobody waits for an answer whose asker is gone.
+        next.retain(|one| !one.answer.is_closed());
+        let batch = run(take(&mut next));
+        // A task of its own: whatever becomes of a batch, the next one is taken.
+        tokio::spawn(async move {
+            let _permit = permit;
+            batch.await;
+        });
+    }
+}
