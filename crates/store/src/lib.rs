@@ -2,8 +2,10 @@
 
 pub mod clock;
 pub mod commits;
+mod common;
 #[cfg(test)]
 mod conformance;
+mod engines;
 mod error;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;

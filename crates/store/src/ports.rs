@@ -34,6 +34,9 @@ pub trait Store: Tenants + Channels + Events + Links + Sessions + Accounts + Que
     /// Names who hears of each commit. What is accepted, and every change of institutions, keys and channels, is told
     /// after its commit and before its caller is answered.
     fn follow(&self, follow: Arc<dyn Follow>);
+    /// Takes what was erased out of what the engine keeps beside its tables; `false` where somebody who reads stands in
+    /// the way, or where it is not in the engine's hand.
+    async fn forget_erased(&self) -> Result<bool>;
     /// Writes what is left and closes the files.
     async fn close(&self);
 }
@@ -220,9 +223,6 @@ pub trait Privacy: Send + Sync + 'static {
     async fn person(&self, query: PersonQuery) -> Result<PersonPage>;
     /// Erases a batch of what is kept of a person. What is not there any more counts as nothing.
     async fn erase_person(&self, erasure: Erasure, now: Millis) -> Result<Erased>;
-    /// Takes what was erased out of what the engine keeps beside its tables; `false` where somebody who reads stands in
-    /// the way, or where it is not in the engine's hand.
-    async fn forget_erased(&self) -> Result<bool>;
     /// Deletes a batch of what is old enough. Gives where the next batch begins; `None` when there is no more.
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>>;
 }

@@ -2,14 +2,10 @@
 
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{
-    ChannelEventPage, ChannelEventQuery, ChannelKey, MAX_CHANNEL_EVENTS, Recorded, StoredEvent,
-};
+use recado_domain::channel::{ChannelKey, MAX_CHANNEL_EVENTS, Recorded};
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
 use recado_domain::message::{MessageEvent, Seq};
-use recado_domain::queue::PurgeRequest;
-use tokio_postgres::Row;
 
 use super::{PgStore, channels, event_reader};
 use crate::sqlkit::postgres::db::{Arg, Db, Done, arg, args, transaction};
@@ -94,40 +90,6 @@ impl MessageEvents {
             numbers.join(", ")
         )
     }
-}
-
-/// Forgets what happened to these messages.
-pub(super) async fn forget(db: Db<'_>, messages: &[Seq]) -> Done<()> {
-    db.run("delete from events where message_seq = any($1)", args![messages]).await.map(drop)
-}
-
-/// The same of the messages in this range that are gone.
-pub(super) async fn forget_gone(db: Db<'_>, (after, last): (Seq, Seq)) -> Done<()> {
-    let sql = "delete from events where message_seq > $1 and message_seq <= $2
-               and not exists (select 1 from messages where seq = message_seq)";
-    db.run(sql, args![after, last]).await.map(drop)
-}
-
-/// Deletes what is old, of channels and of messages: how much at most of either.
-pub(super) async fn purge(db: Db<'_>, request: &PurgeRequest, batch: i64) -> Done<u64> {
-    let purge = async |subject: &str, before: Millis| {
-        let sql = format!(
-            "delete from events where seq in (select seq from events where at < $2 and {subject} order by at limit $1)"
-        );
-        db.run(&sql, args![batch, before]).await
-    };
-    let of_channels = purge("message_seq is null", request.channel_events_before()).await?;
-    Ok(of_channels.max(purge("message_seq is not null", request.message_events_before()).await?))
-}
-
-/// A page of what happened to a channel, newest first.
-pub(super) async fn of_channel(db: Db<'_>, query: ChannelEventQuery) -> Done<ChannelEventPage> {
-    let sql = "select seq, at, data, node from events
-               where channel_key = $1 and message_seq is null and seq < $2 order by seq desc limit $3";
-    let event = |row: &Row| StoredEvent { seq: row.get(0), at: row.get(1), data: row.get(2), node: row.get(3) };
-    let (before, limit) = (query.before.unwrap_or(i64::MAX), i64::try_from(query.limit + 1).unwrap_or(i64::MAX));
-    let rows = db.rows(sql, args![query.channel, before, limit]).await?;
-    Ok(ChannelEventPage::of(rows.iter().map(event).collect(), query.limit))
 }
 
 #[cfg(test)]

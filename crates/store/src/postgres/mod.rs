@@ -15,14 +15,11 @@ mod event_reader;
 mod events;
 mod gate;
 pub mod import;
-mod links;
 mod listener;
 mod lock;
 mod messages;
 mod migrations;
 mod nodes;
-mod person;
-mod purge;
 mod queue;
 mod receipts;
 mod receiving;
@@ -30,34 +27,34 @@ mod recipients;
 mod sessions;
 #[cfg(test)]
 mod shared_batches;
-mod tenants;
 #[cfg(test)]
 mod tests;
+mod transaction;
 #[cfg(test)]
 mod two_nodes;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use recado_domain::channel::ChannelKey;
 use tokio::sync::watch;
 
-use super::commits::{Change, Follow, Follower};
+use crate::commits::{Follow, Follower};
 use crate::sqlkit::postgres::pool::{Database, Pool};
-use crate::{Channels, Health, Store};
+use crate::{Health, Result, Store};
 use accepting::Accepting;
 use dispatching::Dispatching;
 #[cfg(feature = "fixtures")]
 pub(crate) use migrations::MIGRATIONS_TEXT;
 pub use migrations::{SCHEMA_VERSION, migrate, upgrade};
 use receiving::Receiving;
+pub(crate) use transaction::Tx;
 
 /// The store that nodes share.
 pub struct PgStore {
     database: Arc<Database>,
-    pool: Pool,
+    pub(crate) pool: Pool,
     /// For what callers wait for before their message is stored; claims, which are many, must not stand before that.
-    calls: Pool,
+    pub(crate) calls: Pool,
     /// For what nodes have to agree on: channels that change hands, notices.
     coordination: Pool,
     /// For the lease alone: one that is renewed late is lost.
@@ -65,7 +62,7 @@ pub struct PgStore {
     accepting: Accepting,
     dispatching: Dispatching,
     receiving: Receiving,
-    follower: Follower,
+    pub(crate) follower: Follower,
     direct_url: String,
 }
 
@@ -92,14 +89,6 @@ impl PgStore {
         Ok(Self { database, pool, calls, coordination, lease, accepting, dispatching, receiving, follower, direct_url })
     }
 
-    /// Tells of a channel that was changed, as it stands now. Where it cannot be read, the next look at the version of the
-    /// directory finds the change.
-    async fn tell_channel(&self, key: ChannelKey) {
-        if let Ok(Some(channel)) = self.channel(key).await {
-            self.follower.tell(vec![Change::Channel(Box::new(channel))]);
-        }
-    }
-
     /// The database, for connections of the sandbox's network.
     pub fn database(&self) -> &Arc<Database> {
         &self.database
@@ -114,6 +103,11 @@ impl Store for PgStore {
 
     fn follow(&self, follow: Arc<dyn Follow>) {
         self.follower.set(follow);
+    }
+
+    async fn forget_erased(&self) -> Result<bool> {
+        // The database's own clearing away comes in its time.
+        Ok(false)
     }
 
     async fn close(&self) {

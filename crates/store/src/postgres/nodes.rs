@@ -9,13 +9,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Epoch};
 use recado_domain::clock::Millis;
+use recado_domain::ids::InstitutionId;
+use recado_domain::phone::DefaultCountry;
 use tokio::sync::mpsc;
 
 use super::listener::listen;
-use super::{PgStore, channels, links, tenants};
+use super::{PgStore, channels};
 use crate::Result;
+use crate::common::links::{LINK, link};
+use crate::common::tenants::{API_KEY, api_key};
 use crate::nodes::{Changes, ClusterStore, Heard, NewNode, Node, NodeId, Share, SharedQuota};
 use crate::sql::{OPEN, QUEUED};
+use crate::sqlkit::both::{Executor, Row, values};
 use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
 
 /// Deleted channels that are taken at a time.
@@ -205,11 +210,23 @@ async fn take(db: Db<'_>, node: NodeId, kind: ChannelType, which: &str, limit: i
 async fn changes_since(db: Db<'_>, version: i64) -> Done<Changes> {
     // Read first: a change that comes in between is told again.
     let now = db.row("select version from directory", args![]).await?.map_or(0, |row| row.get(0));
-    let keys = tenants::keys_since(db, version).await?;
+    let sql = format!("{API_KEY} where version > ?1 order by created_at, id");
+    let keys = Executor::rows(&db, &sql, values![version], api_key).await?;
     // Read behind the keys: a key is never known here without the default country of its institution.
-    let default_countries = tenants::default_countries_since(db, version).await?;
-    let (channels, links) = (channels::since(db, version).await?, links::since(db, version).await?);
+    let default_countries = default_countries_since(db, version).await?;
+    let channels = channels::since(db, version).await?;
+    let links = Executor::rows(&db, &format!("{LINK} where version > ?1"), values![version], link).await?;
     Ok(Changes { version: now, default_countries, keys, channels, links })
+}
+
+/// The default countries that were set behind this version of the directory.
+async fn default_countries_since(db: Db<'_>, version: i64) -> Done<Vec<(InstitutionId, DefaultCountry)>> {
+    let country = |row: &Row<'_>| {
+        let country: Option<String> = row.get("default_country")?;
+        Ok((InstitutionId::from_bytes(row.bytes("id")?), DefaultCountry::of_stored(country.as_deref())))
+    };
+    let sql = "select id, default_country from institutions where version > ?1";
+    Executor::rows(&db, sql, values![version], country).await
 }
 
 async fn draw(db: Db<'_>, (key, kind): (&[u8], i16), limit: f64, want: f64) -> Done<(f64, f64)> {

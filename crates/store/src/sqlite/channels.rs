@@ -1,114 +1,33 @@
-//! Channels.
+//! Channels: their states, and what the writing thread keeps of them.
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{
-    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState,
-    ChannelType, Held, NewChannel, Recorded,
-};
+use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState};
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
 use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, ScanCursor};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Known, SqliteStore, Writing, chats, events, links, not_understood, queue, recipients, sessions, tenants};
+use super::{Known, Writing, events};
 use crate::commits::Change;
+use crate::common::channels::{COLUMNS, channel};
 use crate::sql::OPEN;
-use crate::{Channels, Result};
-
-#[async_trait]
-impl Channels for SqliteStore {
-    async fn channels(&self) -> Result<Vec<Channel>> {
-        self.readers.read(all).await
-    }
-
-    async fn channels_of(
-        &self,
-        owner: (InstitutionId, Environment),
-        after: ChannelKey,
-        limit: usize,
-    ) -> Result<Vec<Channel>> {
-        self.readers.read(move |connection| page(connection, owner, after, limit)).await
-    }
-
-    async fn channel(&self, key: ChannelKey) -> Result<Option<Channel>> {
-        self.readers.read(move |connection| one(connection, key)).await
-    }
-
-    async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>> {
-        self.write(move |writing| create(writing, &channel)).await
-    }
-
-    async fn move_channel(&self, key: ChannelKey, to: ChannelMove) -> Result<bool> {
-        self.write(move |writing| move_to(writing, key, &to)).await
-    }
-
-    async fn move_held_channel(&self, held: Held, to: ChannelMove) -> Result<bool> {
-        self.write(move |writing| Ok(writing.has(held) && move_to(writing, held.channel, &to)?)).await
-    }
-
-    async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool> {
-        self.write(move |writing| update(writing, key, &name, settings)).await
-    }
-
-    async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool> {
-        self.write(move |writing| restrict(writing, key, until, &reason, now)).await
-    }
-
-    async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()> {
-        self.write(move |writing| queue::hold(writing, channel, until)).await
-    }
-
-    async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()> {
-        self.write(move |writing| delete(writing, key, by, now)).await
-    }
-
-    async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage> {
-        self.readers.read(move |connection| events::of_channel(connection, query)).await
-    }
-}
-
-const COLUMNS: &str = "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, \
-                       deleted_at, settings, (select details from links where channel_key = key), next_send_at, \
-                       restricted_until, cancel_before, connections, session, records_messages";
-
-fn channel(row: &Row<'_>) -> rusqlite::Result<Channel> {
-    let id: String = row.get(3)?;
-    Ok(Channel {
-        key: row.get(0)?,
-        institution: InstitutionId::from_bytes(row.get(1)?),
-        environment: tenants::environment(&row.get::<_, String>(2)?)?,
-        id: id.parse().map_err(|_| not_understood("channel id"))?,
-        name: row.get(4)?,
-        kind: ChannelType::from_name(&row.get::<_, String>(5)?).ok_or_else(|| not_understood("channel type"))?,
-        state: ChannelState::from_name(&row.get::<_, String>(6)?).ok_or_else(|| not_understood("channel state"))?,
-        state_reason: row.get(7)?,
-        connected_at: row.get(8)?,
-        created_at: row.get(9)?,
-        deleted_at: row.get(10)?,
-        settings: serde_json::from_str(&row.get::<_, String>(11)?).map_err(|_| not_understood("channel setting"))?,
-        link: row.get(12)?,
-        restricted_until: row.get(14)?,
-        next_send_at: row.get(13)?,
-        session: row.get(17)?,
-    })
-}
+use crate::sqlkit::both::{Executor, Read, Row, at_once, values};
 
 /// What the writing thread keeps of a row's channel, with no open messages.
-fn known(row: &Row<'_>) -> rusqlite::Result<(ChannelKey, Known)> {
+fn known(row: &Row<'_>) -> Read<(ChannelKey, Known)> {
     let channel = channel(row)?;
     let queue = ChannelQueue {
         was_connected: channel.connected_at.is_some(),
         deleted: channel.deleted_at.is_some(),
         next_send_at: channel.next_send_at,
         restricted_until: channel.restricted_until,
-        cancel_before: row.get(15)?,
-        connections: row.get(16)?,
+        cancel_before: row.get("cancel_before")?,
+        connections: row.get("connections")?,
         session: channel.session,
-        records_messages: row.get(18)?,
+        records_messages: row.get("records_messages")?,
         ..ChannelQueue::of(channel.kind, channel.state)
     };
     Ok((channel.key, Known { queue, open: 0 }))
@@ -116,89 +35,28 @@ fn known(row: &Row<'_>) -> rusqlite::Result<(ChannelKey, Known)> {
 
 /// What the writing thread keeps of all channels, read from the file.
 pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Known>> {
-    let mut statement = connection.prepare(&format!("select {COLUMNS} from channels"))?;
-    let mut queues: HashMap<ChannelKey, Known> = statement.query_map([], known)?.collect::<rusqlite::Result<_>>()?;
-    let mut statement = connection.prepare(&format!(
-        "select channel_key, count(*) from messages join channels on key = channel_key
+    let all = at_once(connection.rows(&format!("select {COLUMNS} from channels"), values![], known))?;
+    let mut queues: HashMap<ChannelKey, Known> = all.into_iter().collect();
+    let sql = format!(
+        "select channel_key, count(*) as open from messages join channels on key = channel_key
          where {OPEN} and seq > cancel_before group by channel_key"
-    ))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        if let Some(known) = queues.get_mut(&row.get(0)?) {
-            known.open = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+    );
+    for (key, open) in
+        at_once(connection.rows(&sql, values![], |row| Ok((row.get("channel_key")?, row.number("open")?))))?
+    {
+        if let Some(known) = queues.get_mut(&key) {
+            known.open = open;
         }
     }
     Ok(queues)
 }
 
-pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Channel>> {
-    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from channels order by key"))?;
-    statement.query_map([], channel)?.collect()
-}
-
-pub(super) fn page(
-    connection: &Connection,
-    (institution, environment): (InstitutionId, Environment),
-    after: ChannelKey,
-    limit: usize,
-) -> rusqlite::Result<Vec<Channel>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "select {COLUMNS} from channels
-         where institution_id = ?1 and environment = ?2 and key > ?3 and deleted_at is null
-         order by key limit ?4"
-    ))?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![institution.as_bytes(), environment.name(), after, limit], channel)?;
-    rows.collect()
-}
-
-pub(super) fn one(connection: &Connection, key: ChannelKey) -> rusqlite::Result<Option<Channel>> {
-    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from channels where key = ?1"))?;
-    statement.query_row([key], channel).optional()
-}
-
-/// Adds a channel, or takes up a deleted one. That starts empty: what is still open was queued before.
-pub(super) fn create(writing: &mut Writing, new: &NewChannel) -> rusqlite::Result<Option<Channel>> {
-    let connected_at = (new.state == ChannelState::Connected).then_some(new.now);
-    let mut statement = writing.connection.prepare_cached(&format!(
-        "insert into channels (institution_id, environment, id, name, type, state, connected_at, created_at,
-                               records_messages)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-                 exists (select 1 from event_consumers where institution_id = ?1 and environment = ?2))
-         on conflict (institution_id, environment, id) do update
-             set name = excluded.name, state = excluded.state, state_reason = null,
-                 connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
-                 settings = excluded.settings, restricted_until = null, deleted_at = null, cancel_before = ?9,
-                 connections = connections + 1, session = session + 1
-             -- Another type would find the former one's messages in its history.
-             where deleted_at is not null and type = excluded.type
-         returning {COLUMNS}"
-    ))?;
-    let made = statement
-        .query_row(
-            params![
-                new.institution.as_bytes(),
-                new.environment.name(),
-                new.id.as_str(),
-                new.name,
-                new.kind.name(),
-                new.state.name(),
-                connected_at,
-                new.now,
-                writing.last_seq,
-            ],
-            |row| Ok((channel(row)?, known(row)?)),
-        )
-        .optional()?;
-    drop(statement);
-    if let Some((made, _)) = &made {
-        events::record(&writing.connection, made.key, &Recorded::creation(made.state, new.by), new.now)?;
-    }
-    Ok(made.map(|(made, (key, known))| {
-        writing.queues.insert(key, known);
-        writing.tell(Change::Channel(Box::new(made.clone())));
-        made
-    }))
+/// Takes in a channel that was made.
+pub(super) fn take_in(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
+    let sql = format!("select {COLUMNS} from channels where key = ?1");
+    let made = at_once(writing.connection.row(&sql, values![key], known))?;
+    writing.queues.extend(made);
+    Ok(())
 }
 
 /// Whether events of the messages of these channels are recorded, of those that are made later as well; `false` when there is
@@ -221,7 +79,7 @@ pub(super) fn record_messages(
     writing.connection.prepare_cached(sql)?.execute(owner)?;
     let sql = "update channels set records_messages = ?3 where institution_id = ?1 and environment = ?2 returning key";
     let mut statement = writing.connection.prepare_cached(sql)?;
-    let keys = statement.query_map(params![institution.as_bytes(), environment.name(), on], |row| row.get(0))?;
+    let keys = statement.query_map(params![institution.as_bytes(), environment.name(), on], |row| row.get("key"))?;
     let keys: Vec<ChannelKey> = keys.collect::<rusqlite::Result<_>>()?;
     drop(statement);
     for key in keys {
@@ -294,7 +152,8 @@ pub(super) fn pause(
 ) -> rusqlite::Result<()> {
     let Some(queue) = writing.queue(key).copied() else { return Ok(()) };
     let sql = "select connection from messages where seq = ?1";
-    let sent_under = writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0)).optional()?.flatten();
+    let sent_under =
+        writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get("connection")).optional()?.flatten();
     if queue.is_paused_by(seq, sent_under) {
         let (from, to, reason) = (queue.state, ChannelState::Paused, Some(reason.to_owned()));
         move_to(writing, key, &ChannelMove { from, to, reason, by: Actor::Network, at: now })?;
@@ -309,44 +168,4 @@ pub(super) fn let_go(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result
         queue.next_send_at = 0;
     }
     Ok(())
-}
-
-pub(super) fn update(
-    writing: &mut Writing,
-    key: ChannelKey,
-    name: &str,
-    settings: ChannelSettings,
-) -> rusqlite::Result<bool> {
-    if settings.resend_after().is_none() {
-        recipients::leave_unknown(writing, key)?;
-    }
-    let settings = serde_json::to_string(&settings).map_err(|_| not_understood("channel setting"))?;
-    let sql = "update channels set name = ?2, settings = ?3 where key = ?1 and deleted_at is null";
-    let updated = writing.connection.prepare_cached(sql)?.execute(params![key, name, settings])? == 1;
-    writing.tell_channel(key)?;
-    Ok(updated)
-}
-
-pub(super) fn delete(writing: &mut Writing, key: ChannelKey, by: Actor, now: Millis) -> rusqlite::Result<()> {
-    let last_seq = writing.last_seq;
-    if let Some(queue) = writing.queue(key).copied().filter(|queue| !queue.deleted) {
-        events::record(&writing.connection, key, &Recorded::deletion(queue.state, by), now)?;
-    }
-    writing.connection.execute(
-        "update channels set deleted_at = coalesce(deleted_at, ?2), cancel_before = ?3 where key = ?1",
-        params![key, now, last_seq],
-    )?;
-    links::delete(writing, key)?;
-    sessions::delete(writing, key)?;
-    chats::forget_all(writing, key)?;
-    recipients::leave_unknown(writing, key)?;
-    for table in ["recipient_pace", "early_receipts"] {
-        writing.connection.execute(&format!("delete from {table} where channel_key = ?1"), [key])?;
-    }
-    if let Some(Known { queue, open }) = writing.queues.get_mut(&key) {
-        (queue.deleted, queue.cancel_before, queue.cursor) = (true, last_seq, ScanCursor::default());
-        // What is left is cancelled, and no backlog of the channel that may be made anew.
-        *open = 0;
-    }
-    writing.tell_channel(key)
 }

@@ -10,6 +10,8 @@ use recado_domain::channel::{Link, SessionKey, SessionRow};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::common::links::all;
+use crate::sqlkit::both::at_once;
 use crate::sqlkit::sqlite::look_at;
 
 /// Pages that are copied before we look whether to stop: 8 MiB.
@@ -101,7 +103,7 @@ pub fn version_and_newest(connection: &Connection) -> rusqlite::Result<(usize, O
 
 /// The links in a store; none where its tables are older than links are.
 pub fn links(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
-    if connection.table_exists(None, "links")? { super::links::all(connection) } else { Ok(Vec::new()) }
+    if connection.table_exists(None, "links")? { at_once(all(connection)) } else { Ok(Vec::new()) }
 }
 
 /// A page of the rows of all sessions behind this one; none where its tables are older than sessions are.

@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{
-    ChannelEventPage, ChannelEventQuery, ChannelKey, MAX_CHANNEL_EVENTS, Recorded, StoredEvent,
-};
+use recado_domain::channel::{ChannelKey, MAX_CHANNEL_EVENTS, Recorded};
 use recado_domain::clock::Millis;
 use recado_domain::event::{Event, EventPage, EventQuery, EventSeq};
 use recado_domain::ids::{InstitutionId, MessageId};
-use recado_domain::message::{MessageEvent, SCANNED_AT_MOST, Seq};
-use recado_domain::queue::PurgeRequest;
+use recado_domain::message::{MessageEvent, SCANNED_AT_MOST};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SqliteStore, channels};
@@ -56,44 +53,6 @@ pub(super) fn record_message(connection: &Connection, event: &MessageEvent) -> r
     let values = params![event.channel, event.message, what.kind(), event.at, what.to_json()];
     connection.prepare_cached(sql)?.execute(values)?;
     Ok(())
-}
-
-/// Forgets what happened to a message.
-pub(super) fn forget(connection: &Connection, message: Seq) -> rusqlite::Result<()> {
-    connection.prepare_cached("delete from events where message_seq = ?1")?.execute([message])?;
-    Ok(())
-}
-
-/// The same of the messages in this range that are gone.
-pub(super) fn forget_gone(connection: &Connection, (after, last): (Seq, Seq)) -> rusqlite::Result<()> {
-    let sql = "delete from events where message_seq > ?1 and message_seq <= ?2
-               and not exists (select 1 from messages where seq = message_seq)";
-    connection.prepare_cached(sql)?.execute([after, last])?;
-    Ok(())
-}
-
-/// Deletes what is old, of channels and of messages: how much at most of either.
-pub(super) fn purge(connection: &Connection, request: &PurgeRequest, batch: i64) -> rusqlite::Result<usize> {
-    let purge = |subject: &str, before: Millis| {
-        let sql = format!(
-            "delete from events where seq in (select seq from events where at < ?2 and {subject} order by at limit ?1)"
-        );
-        connection.prepare_cached(&sql)?.execute([batch, before])
-    };
-    let of_channels = purge("message_seq is null", request.channel_events_before())?;
-    Ok(of_channels.max(purge("message_seq is not null", request.message_events_before())?))
-}
-
-/// A page of what happened to a channel, newest first.
-pub(super) fn of_channel(connection: &Connection, query: ChannelEventQuery) -> rusqlite::Result<ChannelEventPage> {
-    let sql = "select seq, at, data, node from events
-               where channel_key = ?1 and message_seq is null and seq < ?2 order by seq desc limit ?3";
-    let event =
-        |row: &Row<'_>| Ok(StoredEvent { seq: row.get(0)?, at: row.get(1)?, data: row.get(2)?, node: row.get(3)? });
-    let (before, limit) = (query.before.unwrap_or(i64::MAX), i64::try_from(query.limit + 1).unwrap_or(i64::MAX));
-    let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(params![query.channel, before, limit], event)?;
-    Ok(ChannelEventPage::of(rows.collect::<rusqlite::Result<_>>()?, query.limit))
 }
 
 /// Reads events in the order of their numbers, which here is the order of their commits: one thread writes.

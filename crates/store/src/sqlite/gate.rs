@@ -6,7 +6,9 @@ use recado_domain::queue::{ChannelQueue, ClaimPlan, ClaimRequest, FINISH_AT_ONCE
 use rusqlite::{OptionalExtension, params};
 
 use super::claim::{OPEN, open_row};
-use super::{Writing, chats, recipients};
+use super::{Writing, recipients};
+use crate::common::chats::is_known;
+use crate::sqlkit::both::at_once;
 
 /// Scans the queue, past those who wait for their recipient, until one holds all that stand behind it. Gives
 /// where the next scan begins.
@@ -91,7 +93,7 @@ impl Gate<'_> {
             Some(asked) => asked,
             None => *self.blocked_until.insert(self.blocked_until()?),
         };
-        if blocked_until.is_none() || chats::is_known(&self.writing.connection, who)? {
+        if blocked_until.is_none() || at_once(is_known(&self.writing.connection, who))? {
             return Ok(None);
         }
         Ok(blocked_until)

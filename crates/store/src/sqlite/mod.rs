@@ -8,15 +8,12 @@ pub mod copy;
 mod enqueue;
 mod events;
 mod gate;
-mod links;
 mod messages;
-mod person;
-mod purge;
 mod queue;
 mod receipts;
 mod recipients;
 mod sessions;
-mod tenants;
+mod transaction;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -66,8 +63,8 @@ struct Known {
 }
 
 /// What the writing thread owns.
-pub(super) struct Writing {
-    connection: Connection,
+pub(crate) struct Writing {
+    pub(crate) connection: Connection,
     queues: HashMap<ChannelKey, Known>,
     /// The highest number that a message was given. None is given twice while this process lives: an outcome that is on
     /// its way for a message that was erased must not find another one.
@@ -114,13 +111,6 @@ impl Writing {
         self.changes.push(change);
     }
 
-    /// The same of a channel, as it stands now.
-    fn tell_channel(&mut self, key: ChannelKey) -> rusqlite::Result<()> {
-        let channel = channels::one(&self.connection, key)?;
-        self.changes.extend(channel.map(|channel| Change::Channel(Box::new(channel))));
-        Ok(())
-    }
-
     /// Whether this is the channel's session.
     fn has(&self, held: Held) -> bool {
         self.queues.get(&held.channel).is_some_and(|known| known.queue.session == held.session)
@@ -139,7 +129,7 @@ fn not_understood(what: &str) -> rusqlite::Error {
 /// The embedded store.
 pub struct SqliteStore {
     writer: Writer<Writing>,
-    readers: Arc<Readers>,
+    pub(crate) readers: Arc<Readers>,
 }
 
 impl SqliteStore {
@@ -151,7 +141,7 @@ impl SqliteStore {
         Ok(Self { writer, readers })
     }
 
-    async fn write<T, F>(&self, work: F) -> Result<T>
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Writing) -> rusqlite::Result<T> + Send + 'static,
@@ -168,6 +158,10 @@ impl Store for SqliteStore {
 
     fn follow(&self, follow: Arc<dyn Follow>) {
         self.writer.follower().set(follow);
+    }
+
+    async fn forget_erased(&self) -> Result<bool> {
+        self.writer.empty_log().await
     }
 
     async fn close(&self) {

@@ -7,8 +7,11 @@ use recado_domain::queue::ClaimRequest;
 
 use super::*;
 use crate::Queue;
+use crate::common::Walk;
+use crate::common::channels::delete;
 use crate::conformance::message_events::messages_go_with_what_happened_to_them;
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
+use crate::sqlkit::both::at_once;
 
 /// A store that is held by the test as well.
 struct Shared(Arc<SqliteStore>);
@@ -35,7 +38,7 @@ async fn an_undone_call_leaves_no_trace_in_what_is_kept_beside_the_file() {
             channel,
             &crate::fixtures::channel_move(ChannelState::Connected, ChannelState::Paused, NOW),
         )?;
-        channels::delete(writing, channel, recado_domain::channel::Actor::Operator, NOW)?;
+        at_once(delete(writing, channel, recado_domain::channel::Actor::Operator, NOW))?;
         queue::cancel_former(writing, channel, 2, NOW)?;
         assert_eq!(writing.queues[&channel].open, 0);
         Err::<(), _>(rusqlite::Error::QueryReturnedNoRows)
@@ -107,7 +110,7 @@ async fn a_page_is_read_in_the_order_of_its_indexes() {
     let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
     for (recipient, index) in [(None, "messages_past"), (Some("551".to_owned()), "messages_past_by_recipient")] {
         let query = MessageQuery { channel: 1, status: None, recipient, before: None, limit: 20 };
-        let sql = format!("explain query plan {}", messages::page_sql(&query));
+        let sql = format!("explain query plan {}", Connection::page_sql(&query));
         let plan = store.readers.read(move |connection| {
             let mut statement = connection.prepare(&sql)?;
             let bound = (1..=statement.parameter_count()).map(|_| 1_i64);

@@ -1,0 +1,177 @@
+//! Channels.
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{
+    Actor, Channel, ChannelKey, ChannelMove, ChannelSettings, ChannelState, ChannelType, Held, NewChannel, Recorded,
+};
+use recado_domain::clock::Millis;
+use recado_domain::ids::InstitutionId;
+
+use super::{Stamp, Transaction};
+use crate::commits::Change;
+use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
+
+/// What is read of a channel.
+pub(crate) const COLUMNS: &str =
+    "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, deleted_at, settings,
+     (select details from links where channel_key = key) as link, restricted_until, next_send_at, session, cancel_before,
+     connections, records_messages";
+
+pub(crate) fn channel(row: &Row<'_>) -> Read<Channel> {
+    let parsed = |settings: String| serde_json::from_str(&settings).map_err(|_| Unreadable::Unknown("channel setting"));
+    Ok(Channel {
+        key: row.get("key")?,
+        institution: InstitutionId::from_bytes(row.bytes("institution_id")?),
+        environment: row.named("environment", Environment::from_name)?,
+        id: row.named("id", |id| id.parse().ok())?,
+        name: row.get("name")?,
+        kind: row.named("type", ChannelType::from_name)?,
+        state: row.named("state", ChannelState::from_name)?,
+        state_reason: row.get("state_reason")?,
+        connected_at: row.get("connected_at")?,
+        created_at: row.get("created_at")?,
+        deleted_at: row.get("deleted_at")?,
+        settings: parsed(row.get("settings")?)?,
+        link: row.get("link")?,
+        restricted_until: row.get("restricted_until")?,
+        next_send_at: row.get("next_send_at")?,
+        session: row.get("session")?,
+    })
+}
+
+/// What a newer version has made, while nodes are upgraded one after another, is no matter of this node; and it must not
+/// keep it from the rest.
+pub(crate) fn if_known(row: &Row<'_>) -> Read<Option<Channel>> {
+    match channel(row) {
+        Err(Unreadable::Unknown(what)) => {
+            let channel: ChannelKey = row.get("key")?;
+            tracing::warn!(channel, what, "a channel is passed over: this version does not know its kind");
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
+}
+
+pub(crate) async fn all<E: Executor>(db: &E) -> Result<Vec<Channel>, E::Error> {
+    let sql = format!("select {COLUMNS} from channels order by key");
+    Ok(db.rows(&sql, values![], if_known).await?.into_iter().flatten().collect())
+}
+
+pub(crate) async fn page<E: Executor>(
+    db: &E,
+    (institution, environment): (InstitutionId, Environment),
+    after: ChannelKey,
+    limit: usize,
+) -> Result<Vec<Channel>, E::Error> {
+    let sql = format!(
+        "select {COLUMNS} from channels
+         where institution_id = ?1 and environment = ?2 and key > ?3 and deleted_at is null
+         order by key limit ?4"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let found = db.rows(&sql, values![&institution.as_bytes()[..], environment.name(), after, limit], if_known).await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+pub(crate) async fn one<E: Executor>(db: &E, key: ChannelKey) -> Result<Option<Channel>, E::Error> {
+    db.row(&format!("select {COLUMNS} from channels where key = ?1"), values![key], channel).await
+}
+
+/// Adds a channel, or takes up a deleted one. That starts empty: what is still open was queued before, also what another
+/// node has accepted a moment after the deletion.
+pub(crate) async fn create<T: Transaction>(tx: &mut T, new: &NewChannel) -> Result<Option<Channel>, T::Error> {
+    let connected_at = (new.state == ChannelState::Connected).then_some(new.now);
+    let (institution, environment) = (&new.institution.as_bytes()[..], new.environment.name());
+    // First: what is read of the sequence must not be older than the lock.
+    let sql = format!(
+        "select key from channels where institution_id = ?1 and environment = ?2 and id = ?3{}",
+        T::Db::lock_for("no key update")
+    );
+    tx.db().row(&sql, values![institution, environment, new.id.as_str()], |_| Ok(())).await?;
+    // Whoever begins or ends the recording of its messages' events sees the channel, or is seen here.
+    let sql_of_owner = format!("select id from institutions where id = ?1{}", T::Db::lock_for("key share"));
+    tx.db().row(&sql_of_owner, values![institution], |_| Ok(())).await?;
+    let Stamp { with, column, value, set } = T::STAMP;
+    let sql = format!(
+        "with {with}
+         insert into channels (institution_id, environment, id, name, type, state, connected_at, created_at,
+                               records_messages{column})
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+                 exists (select 1 from event_consumers where institution_id = ?1 and environment = ?2){value})
+         on conflict (institution_id, environment, id) do update
+             set name = excluded.name, state = excluded.state, state_reason = null,
+                 connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
+                 settings = excluded.settings, restricted_until = null, deleted_at = null, cancel_before = {},
+                 connections = channels.connections + 1, session = channels.session + 1{}{set}
+             -- Another type would find the former one's messages in its history.
+             where channels.deleted_at is not null and channels.type = excluded.type
+         returning {COLUMNS}",
+        T::last_seq(9),
+        T::LOOK_AGAIN
+    );
+    let (id, kind, state) = (new.id.as_str(), new.kind.name(), new.state.name());
+    let last_seq = tx.known_last_seq();
+    let new_values = values![institution, environment, id, new.name, kind, state, connected_at, new.now, last_seq];
+    let Some(made) = tx.db().row(&sql, new_values, channel).await? else { return Ok(None) };
+    tx.record(made.key, &Recorded::creation(made.state, new.by), new.now).await?;
+    tx.channel_made(made.key).await?;
+    tx.tell(Change::Channel(Box::new(made.clone())));
+    Ok(Some(made))
+}
+
+pub(crate) async fn move_held<T: Transaction>(tx: &mut T, held: Held, to: &ChannelMove) -> Result<bool, T::Error> {
+    Ok(tx.holds(held).await? && tx.move_channel(held.channel, to).await?)
+}
+
+pub(crate) async fn update<T: Transaction>(
+    tx: &mut T,
+    key: ChannelKey,
+    name: &str,
+    settings: ChannelSettings,
+) -> Result<bool, T::Error> {
+    if tx.lock(key).await?.is_none_or(|queue| queue.deleted) {
+        return Ok(false);
+    }
+    if settings.resend_after().is_none() {
+        tx.leave_unknown(key).await?;
+    }
+    let settings = serde_json::to_string(&settings).map_err(|_| Unreadable::Unknown("channel setting"))?;
+    let Stamp { with, set, .. } = T::STAMP;
+    let sql = format!("with {with} update channels set name = ?2, settings = ?3{set} where key = ?1");
+    tx.db().run(&sql, values![key, name, settings]).await?;
+    tell(tx, key).await?;
+    Ok(true)
+}
+
+pub(crate) async fn delete<T: Transaction>(
+    tx: &mut T,
+    key: ChannelKey,
+    by: Actor,
+    now: Millis,
+) -> Result<(), T::Error> {
+    // First: what is read of the sequence must not be older than the lock.
+    let Some(queue) = tx.lock(key).await? else { return Ok(()) };
+    if !queue.deleted {
+        tx.record(key, &Recorded::deletion(queue.state, by), now).await?;
+    }
+    let Stamp { with, set, .. } = T::STAMP;
+    let sql = format!(
+        "with {with} update channels set deleted_at = coalesce(deleted_at, ?2), cancel_before = {}{}{set} where key = ?1",
+        T::last_seq(3),
+        T::LOOK_AGAIN
+    );
+    tx.db().run(&sql, values![key, now, tx.known_last_seq()]).await?;
+    for table in ["links", "session_rows", "accounts", "chats", "recipient_pace", "early_receipts"] {
+        tx.db().run(&format!("delete from {table} where channel_key = ?1"), values![key]).await?;
+    }
+    tx.leave_unknown(key).await?;
+    tx.channel_deleted(key);
+    tell(tx, key).await
+}
+
+/// Whoever follows hears of a channel, as it stands now.
+async fn tell<T: Transaction>(tx: &mut T, key: ChannelKey) -> Result<(), T::Error> {
+    let channel = one(tx.db(), key).await?;
+    channel.into_iter().for_each(|channel| tx.tell(Change::Channel(Box::new(channel))));
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Who may be written to freely, and what the network said of their numbers.
+
+use recado_domain::account::KnownAccount;
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::{Millis, millis};
+use recado_domain::party::Party;
+use recado_domain::status::MessageStatus;
+
+use super::{Transaction, Walk};
+use crate::commits::Change;
+use crate::sql::{OPEN, QUEUED};
+use crate::sqlkit::both::{Executor, List, Row, values};
+
+/// A recipient of a channel, by a name of theirs.
+type Who<'a> = (ChannelKey, &'a str);
+
+pub(crate) async fn known_account<E: Walk>(
+    db: &E,
+    (channel, phone): Who<'_>,
+) -> Result<Option<KnownAccount>, E::Error> {
+    let sql = format!(
+        "select account, lid, checked_at,
+                (select min(sent_at) from (select status, sent_at from {}) as latest
+                 where status = ?3 and sent_at > checked_at - ?4) as unconfirmed_at
+         from accounts where channel_key = ?1 and phone = ?2",
+        E::latest_of_recipient()
+    );
+    let known = |row: &Row<'_>| {
+        let (account, lid) = (row.get("account")?, row.get("lid")?);
+        Ok(KnownAccount {
+            account,
+            lid,
+            checked_at: row.get("checked_at")?,
+            unconfirmed_at: row.get("unconfirmed_at")?,
+        })
+    };
+    let (sent, within) = (i16::from(MessageStatus::Sent.number()), millis(KnownAccount::CONFIRMED_WITHIN));
+    db.row(&sql, values![channel, phone, sent, within], known).await
+}
+
+/// The account of the last message to a recipient that has one. Of many without, as when all have failed, only some are
+/// looked at.
+pub(crate) async fn last_account<E: Walk>(db: &E, (channel, recipient): Who<'_>) -> Result<Option<String>, E::Error> {
+    let sql = format!(
+        "select account from (select account, seq from {}) as latest
+         where account is not null order by seq desc limit 1",
+        E::latest_of_recipient()
+    );
+    db.row(&sql, values![channel, recipient], |row| row.get("account")).await
+}
+
+pub(crate) async fn note_account<T: Transaction>(
+    tx: &mut T,
+    (channel, phone): Who<'_>,
+    account: Option<&Party>,
+    now: Millis,
+) -> Result<(), T::Error> {
+    if tx.lock(channel).await?.is_none_or(|queue| queue.deleted) {
+        return Ok(());
+    }
+    let sql = "insert into accounts (channel_key, phone, account, lid, checked_at) values (?1, ?2, ?3, ?4, ?5)
+               on conflict (channel_key, phone) do update
+                   set account = excluded.account, lid = excluded.lid, checked_at = excluded.checked_at";
+    let (number, lid) = (account.and_then(Party::number), account.and_then(Party::lid));
+    tx.db().run(sql, values![channel, phone, number, lid, now]).await?;
+    // Only one who was written to under another name, or wrote to us, is known by that.
+    if account.is_some() && is_known(tx.db(), (channel, phone)).await? {
+        tx.look_again(channel).await?;
+        tx.tell(Change::Work(channel));
+    }
+    Ok(())
+}
+
+/// Notes that somebody wrote to us; whether that is news.
+pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &Party) -> Result<bool, T::Error> {
+    let names = List(who.names());
+    // Most who write have written before, and nobody needs to wait for their channel.
+    let sql = format!("select account from chats where channel_key = ?1 and {}", T::Db::any("account", 2));
+    let noted: Vec<String> = tx.db().rows(&sql, values![channel, names], |row| row.get("account")).await?;
+    if names.0.iter().all(|name| noted.contains(name)) || tx.lock(channel).await?.is_none_or(|queue| queue.deleted) {
+        return Ok(false);
+    }
+    let sql = "insert into chats (channel_key, account) values (?1, ?2) on conflict do nothing";
+    let mut news = 0;
+    for name in &names.0 {
+        news += tx.db().run(sql, values![channel, name.as_str()]).await?;
+    }
+    if news > 0 {
+        tx.look_again(channel).await?;
+        tx.tell(Change::Work(channel));
+    }
+    Ok(news > 0)
+}
+
+/// Whether a recipient is no new one: by the typed digits, or by what the network named for them. A chat is on record
+/// under both forms of a number, so that none of them is looked for here.
+pub(crate) async fn is_known<E: Executor>(db: &E, (channel, digits): Who<'_>) -> Result<bool, E::Error> {
+    let sql = "select 1 as known from chats where channel_key = ?1 and account = ?2
+               union all
+               select 1 from accounts a
+               join chats c on c.channel_key = a.channel_key and c.account in (a.account, a.lid || '@lid')
+               where a.channel_key = ?1 and a.phone = ?2
+               limit 1";
+    Ok(db.row(sql, values![channel, digits], |_| Ok(())).await?.is_some())
+}
+
+/// Recipients of queued messages of whom nothing is known; none where somebody has this hidden id.
+pub(crate) async fn unasked<E: Executor>(db: &E, (channel, lid): Who<'_>, limit: u32) -> Result<Vec<String>, E::Error> {
+    let sql = format!(
+        "select recipient from
+             (select seq, recipient from messages{}
+              where channel_key = ?1 and {OPEN} and {QUEUED} order by seq limit 1000) m
+         where not exists (select 1 from accounts where channel_key = ?1 and phone = m.recipient)
+           and not exists (select 1 from chats where channel_key = ?1 and account = m.recipient)
+           and not exists (select 1 from accounts{} where channel_key = ?1 and lid = ?2)
+           and exists (select 1 from channels where key = ?1 and deleted_at is null)
+         group by recipient order by min(seq) limit ?3",
+        E::index("messages_open"),
+        E::index("accounts_by_lid")
+    );
+    db.rows(&sql, values![channel, lid, i64::from(limit)], |row| row.get("recipient")).await
+}
+
+/// Deletes what is known of a channel's recipients.
+pub(crate) async fn forget_all<E: Executor>(db: &E, channel: ChannelKey) -> Result<(), E::Error> {
+    for table in ["accounts", "chats"] {
+        db.run(&format!("delete from {table} where channel_key = ?1"), values![channel]).await?;
+    }
+    Ok(())
+}

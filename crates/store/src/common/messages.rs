@@ -1,0 +1,72 @@
+//! Reading messages.
+
+use recado_domain::channel::ChannelKey;
+use recado_domain::ids::MessageId;
+use recado_domain::message::{CardAccount, Message, MessageQuery, Page, Seq};
+use recado_domain::status::MessageStatus;
+
+use super::Walk;
+use crate::sql::reached_column;
+use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
+
+/// What is read of a message.
+pub(crate) fn columns() -> String {
+    let reached = MessageStatus::ALL.map(reached_column).join(", ");
+    format!(
+        "seq, id, channel_key, network_id, status, recipient, account, payload, card, card_account, card_account_known,
+         attempts, error_code, error_message, expires_at, remote_id, {reached}"
+    )
+}
+
+pub(crate) fn message(row: &Row<'_>) -> Read<Message> {
+    let mut message = Message {
+        seq: row.get("seq")?,
+        id: MessageId::from_bytes(row.bytes("id")?),
+        channel: row.get("channel_key")?,
+        network_id: row.get("network_id")?,
+        status: status(row)?,
+        recipient: row.get("recipient")?,
+        account: row.get("account")?,
+        payload: row.get("payload")?,
+        card: row.get("card")?,
+        card_account: CardAccount { digits: row.get("card_account")?, known: row.get("card_account_known")? },
+        attempts: row.number("attempts")?,
+        error: row.get::<Option<String>>("error_code")?.zip(row.get("error_message")?),
+        expires_at: row.get("expires_at")?,
+        remote_id: row.get("remote_id")?,
+        reached: [None; MessageStatus::ALL.len()],
+    };
+    for (status, at) in MessageStatus::ALL.into_iter().zip(&mut message.reached) {
+        *at = row.get(reached_column(status))?;
+    }
+    Ok(message)
+}
+
+/// The state of a message.
+pub(crate) fn status(row: &Row<'_>) -> Read<MessageStatus> {
+    MessageStatus::from_number(row.number("status")?).ok_or(Unreadable::Unknown("message status"))
+}
+
+pub(crate) async fn one<E: Executor>(db: &E, channel: ChannelKey, id: MessageId) -> Result<Option<Message>, E::Error> {
+    let sql = format!("select {} from messages where id = ?1 and channel_key = ?2", columns());
+    db.row(&sql, values![&id.as_bytes()[..], channel], message).await
+}
+
+pub(crate) async fn page<E: Walk>(db: &E, query: &MessageQuery) -> Result<Option<Page>, E::Error> {
+    let before = match query.before {
+        None => Seq::MAX,
+        Some(id) => {
+            let sql = "select seq from messages where id = ?1 and channel_key = ?2";
+            let found = db.row(sql, values![&id.as_bytes()[..], query.channel], |row| row.get("seq")).await?;
+            let Some(seq) = found else { return Ok(None) };
+            seq
+        }
+    };
+    let floor = db.floor(query, before).await?;
+    let lowest = floor.map_or(0, |(seq, _)| seq);
+    let status = query.status.map(|status| i16::from(status.number()));
+    let limit = query.rows();
+    let asked = values![query.channel, before, lowest, query.recipient, status, limit];
+    let messages = db.rows(&E::page_sql(query), asked, message).await?;
+    Ok(Some(query.page(messages, floor.map(|(_, id)| id))))
+}

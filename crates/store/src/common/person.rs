@@ -1,0 +1,327 @@
+//! What is kept of one person: read in pages, and erased in batches.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
+use recado_domain::ids::MessageId;
+use recado_domain::message::{Message, SCANNED_AT_MOST};
+use recado_domain::queue::{Finish, Queued};
+use recado_domain::status::MessageStatus;
+
+use super::messages::{columns, message, status};
+use super::{Transaction, events};
+use crate::person::{
+    CHANNELS, EarlyReceipt, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow,
+    Place,
+};
+use crate::sqlkit::both::{Executor, List, Read, Row, values};
+
+/// A question, as the statements take it.
+struct Asked<'a, E> {
+    db: &'a E,
+    numbers: List<String>,
+    institution: Option<Vec<u8>>,
+    after: i64,
+}
+
+pub(crate) async fn page<E: Executor>(db: &E, query: &PersonQuery) -> Result<PersonPage, E::Error> {
+    let asked = Asked::new(db, &query.person, query.after);
+    match query.part {
+        PersonPart::Names => asked.names().await,
+        PersonPart::Messages => asked.messages().await,
+        PersonPart::Places => asked.places().await,
+        PersonPart::Keys => asked.keys().await,
+        PersonPart::Contacts => asked.contacts().await,
+    }
+}
+
+/// A full page ends at its last row, the others where the look ended.
+fn next(full: bool, last: Option<i64>, end: i64) -> Option<i64> {
+    if full { last } else { Some(end) }
+}
+
+const NO_MORE: PersonPage = PersonPage { rows: Vec::new(), next: None };
+
+/// A limit of a statement.
+fn most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Whether a message is the person's, by the number as it was typed or by the account as the network named it; `?1` are
+/// their numbers, `?2` is whose channels are looked at.
+fn theirs<E: Executor>() -> String {
+    format!(
+        "({} or {}) and (?2 is null or m.channel_key in (select key from channels where institution_id = ?2))",
+        E::any("m.recipient", 1),
+        E::any("m.account", 1)
+    )
+}
+
+/// Whether a row `c` of a table is of the channels of this page and of the person, by one of these columns.
+fn of_channels<E: Executor>(columns: &[&str]) -> String {
+    let theirs: Vec<_> = columns.iter().map(|column| E::any(&format!("c.{column}"), 1)).collect();
+    format!(
+        "c.channel_key in (select key from channels where key > ?3 and key <= ?4
+                           and (?2 is null or institution_id = ?2)) and ({})",
+        theirs.join(" or ")
+    )
+}
+
+/// What a channel knows of its recipients: a table, and the columns with their numbers.
+const ACCOUNTS: (&str, &[&str]) = ("accounts", &["phone", "account"]);
+const CHATS: (&str, &[&str]) = ("chats", &["account"]);
+const PACES: (&str, &[&str]) = ("recipient_pace", &["recipient"]);
+
+fn account(row: &Row<'_>) -> Read<PersonRow> {
+    Ok(PersonRow::Account {
+        channel: row.get("channel_key")?,
+        phone: row.get("phone")?,
+        account: row.get("account")?,
+        lid: row.get("lid")?,
+        checked_at: row.get("checked_at")?,
+    })
+}
+
+fn chat(row: &Row<'_>) -> Read<PersonRow> {
+    let (channel, account) = (row.get("channel_key")?, row.get("account")?);
+    Ok(PersonRow::Chat { channel, account, opened_at: row.get("opened_at")? })
+}
+
+fn pace(row: &Row<'_>) -> Read<PersonRow> {
+    let (channel, recipient) = (row.get("channel_key")?, row.get("recipient")?);
+    Ok(PersonRow::Pace { channel, recipient, used_until: row.get("used_until")? })
+}
+
+impl<'a, E: Executor> Asked<'a, E> {
+    fn new(db: &'a E, person: &Person, after: i64) -> Self {
+        let institution = person.institution.map(|institution| institution.as_bytes().to_vec());
+        Self { db, numbers: List(person.numbers.clone()), institution, after }
+    }
+
+    /// The last row that this page looks at, in a table's order; `None` when there is none.
+    async fn end(&self, table: &str, order: &str, most: i64) -> Result<Option<i64>, E::Error> {
+        let sql = format!(
+            "select max({order}) as last
+             from (select {order} from {table} where {order} > ?1 order by {order} limit ?2) as looked_at"
+        );
+        let last = self.db.row(&sql, values![self.after, most], |row| row.get("last")).await?;
+        Ok(last.flatten())
+    }
+
+    /// What stands of the person's in a range of messages.
+    async fn in_messages<T>(
+        &self,
+        columns: &str,
+        (end, limit): (i64, usize),
+        read: impl Fn(&Row<'_>) -> Read<T>,
+    ) -> Result<Vec<T>, E::Error> {
+        let sql = format!(
+            "select {columns} from messages m where m.seq > ?3 and m.seq <= ?4 and {} order by m.seq limit ?5",
+            theirs::<E>()
+        );
+        self.db.rows(&sql, values![self.numbers, self.institution, self.after, end, most(limit)], read).await
+    }
+
+    async fn names(&self) -> Result<PersonPage, E::Error> {
+        let Some(end) = self.end("messages", "seq", SCANNED_AT_MOST).await? else {
+            return self.names_looked_up().await;
+        };
+        let sql = format!(
+            "select distinct m.recipient, m.account from messages m where m.seq > ?3 and m.seq <= ?4 and {}",
+            theirs::<E>()
+        );
+        let read = |row: &Row<'_>| Ok([row.get::<Option<String>>("recipient")?, row.get("account")?]);
+        let found = self.db.rows(&sql, values![self.numbers, self.institution, self.after, end], read).await?;
+        let rows = found.into_iter().flatten().flatten().map(PersonRow::Name).collect();
+        Ok(PersonPage { rows, next: Some(end) })
+    }
+
+    /// What the network said of their numbers, and the numbers of which it said them.
+    async fn names_looked_up(&self) -> Result<PersonPage, E::Error> {
+        let sql = format!(
+            "select a.phone, a.account, a.lid || '@lid' as hidden from accounts a where ({} or {})
+               and (?2 is null or a.channel_key in (select key from channels where institution_id = ?2))",
+            E::any("a.phone", 1),
+            E::any("a.account", 1)
+        );
+        let read = |row: &Row<'_>| Ok([row.get::<Option<String>>("phone")?, row.get("account")?, row.get("hidden")?]);
+        let found = self.db.rows(&sql, values![self.numbers, self.institution], read).await?;
+        Ok(PersonPage { rows: found.into_iter().flatten().flatten().map(PersonRow::Name).collect(), next: None })
+    }
+
+    async fn messages(&self) -> Result<PersonPage, E::Error> {
+        let Some(end) = self.end("messages", "seq", SCANNED_AT_MOST).await? else { return Ok(NO_MORE) };
+        let read = |row: &Row<'_>| Ok((message(row)?, row.get::<Option<String>>("scenario")?));
+        let found = self.in_messages(&format!("{}, scenario", columns()), (end, MESSAGES), read).await?;
+        let next = next(found.len() == MESSAGES, found.last().map(|(message, _)| message.seq), end);
+        let mut early = self.early(&found).await?;
+        let rows = found.into_iter().map(|(message, scenario)| {
+            let named = message.remote_id.clone().map(|remote_id| (message.channel, remote_id));
+            let early = named.and_then(|named| early.remove(&named)).unwrap_or_default();
+            PersonRow::Message { message: Box::new(message), scenario, early }
+        });
+        Ok(PersonPage { rows: rows.collect(), next })
+    }
+
+    /// Receipts that are kept under the networks' own ids of these messages.
+    async fn early(
+        &self,
+        messages: &[(Message, Option<String>)],
+    ) -> Result<HashMap<(ChannelKey, String), Vec<EarlyReceipt>>, E::Error> {
+        let named = messages.iter().filter_map(|(message, _)| Some((message.channel, message.remote_id.clone()?)));
+        let (channels, ids): (Vec<ChannelKey>, Vec<String>) = named.unzip();
+        let sql = format!(
+            "select channel_key, remote_id, status, at, error_code, error_message from early_receipts
+             where {} and {} order by n",
+            E::any("channel_key", 1),
+            E::any("remote_id", 2)
+        );
+        let read = |row: &Row<'_>| {
+            let of = (row.get("channel_key")?, row.get("remote_id")?);
+            let (status, at) = (row.number("status")?, row.get("at")?);
+            let code: Option<String> = row.get("error_code")?;
+            Ok((of, EarlyReceipt { status, at, error: code.zip(row.get("error_message")?) }))
+        };
+        let mut early: HashMap<_, Vec<_>> = HashMap::new();
+        if !ids.is_empty() {
+            for (of, receipt) in self.db.rows(&sql, values![List(channels), List(ids)], read).await? {
+                early.entry(of).or_default().push(receipt);
+            }
+        }
+        Ok(early)
+    }
+
+    async fn places(&self) -> Result<PersonPage, E::Error> {
+        let Some(end) = self.end("messages", "seq", SCANNED_AT_MOST).await? else { return Ok(NO_MORE) };
+        let read = |row: &Row<'_>| {
+            let (channel, seq) = (row.get("channel_key")?, row.get("seq")?);
+            Ok(Place { channel, seq, id: MessageId::from_bytes(row.bytes("id")?), key: None })
+        };
+        let places = self.in_messages("m.channel_key, m.seq, m.id", (end, PLACES), read).await?;
+        let next = next(places.len() == PLACES, places.last().map(|place| place.seq), end);
+        Ok(PersonPage { rows: places.into_iter().map(PersonRow::Place).collect(), next })
+    }
+
+    async fn keys(&self) -> Result<PersonPage, E::Error> {
+        let Some(end) = self.end("idempotency_keys", "n", SCANNED_AT_MOST).await? else { return Ok(NO_MORE) };
+        // In this order: each key's message is looked up, and not each message's key, which no index knows.
+        let sql = format!(
+            "select k.n, k.message_id, k.route, k.key, k.created_at
+             from idempotency_keys k {} messages m on m.id = k.message_id
+             where k.n > ?3 and k.n <= ?4 and {} order by k.n limit ?5",
+            E::JOIN_IN_ORDER,
+            theirs::<E>()
+        );
+        let read = |row: &Row<'_>| {
+            let (n, message) = (row.get("n")?, MessageId::from_bytes(row.bytes("message_id")?));
+            let (route, key) = (row.get("route")?, row.get("key")?);
+            Ok((n, PersonRow::Key { n, message, route, key, used_at: row.get("created_at")? }))
+        };
+        let limit = most(PLACES);
+        let asked = values![self.numbers, self.institution, self.after, end, limit];
+        let found = self.db.rows(&sql, asked, read).await?;
+        let next = next(found.len() == PLACES, found.last().map(|(n, _)| *n), end);
+        Ok(PersonPage { rows: found.into_iter().map(|(_, row)| row).collect(), next })
+    }
+
+    async fn contacts(&self) -> Result<PersonPage, E::Error> {
+        let Some(end) = self.end("channels", "key", CHANNELS).await? else { return Ok(NO_MORE) };
+        let mut rows = self.known(end, ACCOUNTS, account).await?;
+        rows.extend(self.known(end, CHATS, chat).await?);
+        rows.extend(self.known(end, PACES, pace).await?);
+        Ok(PersonPage { rows, next: Some(end) })
+    }
+
+    /// What the channels up to this one know of the person.
+    async fn known(
+        &self,
+        end: ChannelKey,
+        (table, columns): (&str, &[&str]),
+        read: impl Fn(&Row<'_>) -> Read<PersonRow>,
+    ) -> Result<Vec<PersonRow>, E::Error> {
+        let sql = format!("select c.* from {table} c where {}", of_channels::<E>(columns));
+        self.db.rows(&sql, values![self.numbers, self.institution, self.after, end], read).await
+    }
+
+    /// Deletes that; how much there was.
+    async fn forget(&self, end: ChannelKey, (table, columns): (&str, &[&str])) -> Result<u64, E::Error> {
+        let sql = format!("delete from {table} as c where {}", of_channels::<E>(columns));
+        self.db.run(&sql, values![self.numbers, self.institution, self.after, end]).await
+    }
+}
+
+pub(crate) async fn erase<T: Transaction>(tx: &mut T, erasure: &Erasure, now: Millis) -> Result<Erased, T::Error> {
+    match erasure {
+        Erasure::Messages(places) => erase_messages(tx, places, now).await,
+        Erasure::Contacts { person, after } => erase_contacts(tx.db(), person, *after).await,
+    }
+}
+
+async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Millis) -> Result<Erased, T::Error> {
+    // Before the messages: whoever changes which is next has the channel first.
+    let channels: BTreeSet<_> = places.iter().map(|place| place.channel).collect();
+    for channel in channels {
+        tx.lock(channel).await?;
+    }
+    let asked: HashSet<_> = places.iter().map(|place| (place.channel, place.seq, place.id)).collect();
+    let seqs = List(places.iter().map(|place| place.seq).collect());
+    // Receipts move what is SENT without the channel's lock.
+    let sql = format!(
+        "select channel_key, seq, id, status, expires_at, unanswered from messages where {} order by seq{}",
+        T::Db::any("seq", 1),
+        T::Db::lock_for("update")
+    );
+    let read = |row: &Row<'_>| {
+        let (channel, seq) = (row.get("channel_key")?, row.get("seq")?);
+        let id = MessageId::from_bytes(row.bytes("id")?);
+        let message = Queued { channel, seq, expires_at: row.get("expires_at")?, unanswered: row.get("unanswered")? };
+        Ok((status(row)?, id, message))
+    };
+    let found = tx.db().rows(&sql, values![seqs], read).await?;
+    let found = found.into_iter().filter(|(_, id, message)| asked.contains(&(message.channel, message.seq, *id)));
+    let (mut erased, mut finished, mut ends) = (Erased::default(), Vec::new(), Vec::new());
+    for (status, _, message) in found {
+        match status {
+            MessageStatus::Sending => {
+                erased.sending += 1;
+                continue;
+            }
+            MessageStatus::Queued => {
+                ends.extend(message.finish(Finish::Cancelled, now));
+                erased.cancelled += 1;
+            }
+            _ => {}
+        }
+        finished.push(message.seq);
+    }
+    tx.apply(&ends).await?;
+    let (finished, keys) = (List(finished), List(places.iter().filter_map(|place| place.key).collect::<Vec<_>>()));
+    let (db, of_finished) = (tx.db(), T::Db::any("seq", 1));
+    let sql = format!(
+        "delete from early_receipts where (channel_key, remote_id) in
+             (select channel_key, remote_id from messages where {of_finished})"
+    );
+    erased.early_receipts = db.run(&sql, values![finished]).await?;
+    // Those of messages that stay are still needed: a repeated call must not send a second card.
+    let sql = format!(
+        "delete from idempotency_keys where message_id in (select id from messages where {of_finished}) and {}",
+        T::Db::any("n", 2)
+    );
+    erased.idempotency_keys = db.run(&sql, values![finished, keys]).await?;
+    erased.messages = db.run(&format!("delete from messages where {of_finished}"), values![finished]).await?;
+    events::forget(db, &finished).await?;
+    Ok(erased)
+}
+
+async fn erase_contacts<E: Executor>(db: &E, person: &Person, after: ChannelKey) -> Result<Erased, E::Error> {
+    let asked = Asked::new(db, person, after);
+    let Some(end) = asked.end("channels", "key", CHANNELS).await? else { return Ok(Erased::default()) };
+    Ok(Erased {
+        accounts: asked.forget(end, ACCOUNTS).await?,
+        chats: asked.forget(end, CHATS).await?,
+        recipient_paces: asked.forget(end, PACES).await?,
+        next: Some(end),
+        ..Erased::default()
+    })
+}

@@ -1,0 +1,164 @@
+//! The ports of both engines whose work is written once, in `common`.
+
+use async_trait::async_trait;
+use recado_domain::account::KnownAccount;
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{
+    Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
+    Link, LinkRest, NewChannel,
+};
+use recado_domain::clock::Millis;
+use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::institution::{ApiKey, Institution};
+use recado_domain::message::{Message, MessageQuery, Page, Seq};
+use recado_domain::party::Party;
+use recado_domain::phone::DefaultCountry;
+use recado_domain::queue::PurgeRequest;
+
+use crate::common::{Transaction, channels, chats, events, links, messages, person, purge, tenants};
+use crate::person::{Erased, Erasure, PersonPage, PersonQuery};
+use crate::postgres::{PgStore, Tx};
+use crate::sqlite::SqliteStore;
+use crate::sqlkit::both::at_once;
+use crate::sqlkit::postgres::db::{Failure, plainly, transaction};
+use crate::{Accounts, Channels, Links, Messages, Privacy, Result, Tenants};
+
+/// Implements a port for both engines. How the work of an operation is run stands in front of it: `read` and `call` look,
+/// the latter for a caller who waits; `run` is one statement that writes; `write` is a transaction.
+macro_rules! for_both_engines {
+    (impl $port:ident {
+        $($how:ident fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $out:ty = |$db:ident| $work:expr;)+
+    }) => {
+        #[async_trait]
+        impl $port for SqliteStore {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
+                on_sqlite!($how, self, $db => $work)
+            })+
+        }
+
+        #[async_trait]
+        impl $port for PgStore {
+            $(async fn $name(&self, $($arg: $type),*) -> Result<$out> {
+                on_postgres!($how, self, $db => $work)
+            })+
+        }
+    };
+}
+
+macro_rules! on_sqlite {
+    (write, $store:expr, $db:ident => $work:expr) => {
+        $store.write(move |$db| at_once($work)).await
+    };
+    (run, $store:expr, $db:ident => $work:expr) => {
+        $store
+            .write(move |writing| {
+                let $db = &writing.connection;
+                at_once($work)
+            })
+            .await
+    };
+    ($look:ident, $store:expr, $db:ident => $work:expr) => {
+        $store.readers.read(move |$db| at_once($work)).await
+    };
+}
+
+macro_rules! on_postgres {
+    (write, $store:expr, $db:ident => $work:expr) => {{
+        let done: Result<_> = transaction!($store.pool, db => {
+            let mut transaction = Tx::new(db);
+            let $db = &mut transaction;
+            let done = $work.await?;
+            Ok::<_, Failure>((done, transaction.changes))
+        });
+        let (done, changes) = done?;
+        $store.follower.tell(changes);
+        Ok(done)
+    }};
+    (call, $store:expr, $db:ident => $work:expr) => {
+        plainly!($store.calls, db => {
+            let $db = &db;
+            $work
+        })
+    };
+    ($plain:ident, $store:expr, $db:ident => $work:expr) => {
+        plainly!($store.pool, db => {
+            let $db = &db;
+            $work
+        })
+    };
+}
+
+for_both_engines! {
+    impl Tenants {
+        read fn institutions() -> Vec<Institution> = |db| tenants::institutions(db);
+        write fn create_institution(institution: Institution) -> () = |tx| tenants::create_institution(tx, &institution);
+        write fn set_default_country(id: InstitutionId, country: DefaultCountry) -> bool
+            = |tx| tenants::set_default_country(tx, id, country);
+        read fn api_keys() -> Vec<ApiKey> = |db| tenants::api_keys(db);
+        write fn create_api_key(key: ApiKey) -> () = |tx| tenants::create_api_key(tx, &key);
+        write fn revoke_api_key(id: ApiKeyId, now: Millis) -> () = |tx| tenants::revoke_api_key(tx, id, now);
+        write fn touch_api_keys(used: Vec<(ApiKeyId, Millis)>) -> () = |tx| tx.touch_api_keys(&used);
+    }
+}
+
+for_both_engines! {
+    impl Channels {
+        read fn channels() -> Vec<Channel> = |db| channels::all(db);
+        read fn channels_of(owner: (InstitutionId, Environment), after: ChannelKey, limit: usize) -> Vec<Channel>
+            = |db| channels::page(db, owner, after, limit);
+        read fn channel(key: ChannelKey) -> Option<Channel> = |db| channels::one(db, key);
+        write fn create_channel(channel: NewChannel) -> Option<Channel> = |tx| channels::create(tx, &channel);
+        write fn move_channel(key: ChannelKey, to: ChannelMove) -> bool = |tx| tx.move_channel(key, &to);
+        write fn move_held_channel(held: Held, to: ChannelMove) -> bool = |tx| channels::move_held(tx, held, &to);
+        write fn update_channel(key: ChannelKey, name: String, settings: ChannelSettings) -> bool
+            = |tx| channels::update(tx, key, &name, settings);
+        write fn restrict_channel(key: ChannelKey, until: Millis, reason: String, now: Millis) -> bool
+            = |tx| tx.restrict(key, until, &reason, now);
+        write fn hold_channel(channel: ChannelKey, until: Millis) -> () = |tx| tx.hold(channel, until);
+        write fn delete_channel(key: ChannelKey, by: Actor, now: Millis) -> () = |tx| channels::delete(tx, key, by, now);
+        read fn channel_events(query: ChannelEventQuery) -> ChannelEventPage = |db| events::of_channel(db, query);
+    }
+}
+
+for_both_engines! {
+    impl Links {
+        read fn links() -> Vec<Link> = |db| links::all(db);
+        read fn link(channel: ChannelKey) -> Option<Link> = |db| links::one(db, channel);
+        write fn link_channel(link: Link, expected: ChannelState, by: Actor, now: Millis) -> bool
+            = |tx| links::set(tx, &link, (expected, Some(by)), now);
+        write fn link_held_channel(link: Link, held: Held, expected: ChannelState, now: Millis) -> bool
+            = |tx| links::set_held(tx, &link, (held, expected), now);
+        run fn reseal_link(channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> bool = |db| links::reseal(db, channel, &old, &new);
+        run fn ban_link(channel: ChannelKey, until: Millis) -> () = |db| links::ban(db, channel, until);
+        run fn note_login(channel: ChannelKey, at: Millis) -> () = |db| links::note_login(db, channel, at);
+        read fn link_rest(channel: ChannelKey) -> LinkRest = |db| links::rest(db, channel);
+    }
+}
+
+for_both_engines! {
+    impl Accounts {
+        call fn known_account(channel: ChannelKey, phone: String) -> Option<KnownAccount>
+            = |db| chats::known_account(db, (channel, &phone));
+        write fn note_account(channel: ChannelKey, phone: String, account: Option<Party>, now: Millis) -> ()
+            = |tx| chats::note_account(tx, (channel, &phone), account.as_ref(), now);
+        write fn note_chat(channel: ChannelKey, who: Party) -> bool = |tx| chats::note(tx, channel, &who);
+        read fn unasked_recipients(channel: ChannelKey, lid: String, limit: u32) -> Vec<String>
+            = |db| chats::unasked(db, (channel, &lid), limit);
+        call fn account(channel: ChannelKey, recipient: String) -> Option<String> = |db| chats::last_account(db, (channel, &recipient));
+    }
+}
+
+for_both_engines! {
+    impl Messages {
+        read fn message(channel: ChannelKey, id: MessageId) -> Option<Message> = |db| messages::one(db, channel, id);
+        read fn messages(query: MessageQuery) -> Option<Page> = |db| messages::page(db, &query);
+    }
+}
+
+for_both_engines! {
+    impl Privacy {
+        read fn person(query: PersonQuery) -> PersonPage = |db| person::page(db, &query);
+        write fn erase_person(erasure: Erasure, now: Millis) -> Erased = |tx| person::erase(tx, &erasure, now);
+        run fn purge(request: PurgeRequest) -> Option<Seq> = |db| purge::purge(db, &request);
+    }
+}

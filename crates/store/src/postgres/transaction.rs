@@ -1,0 +1,132 @@
+//! A transaction of this engine, for operations that are written once for both.
+
+use std::collections::BTreeMap;
+
+use recado_domain::channel::{ChannelKey, ChannelMove, Held, Recorded};
+use recado_domain::clock::Millis;
+use recado_domain::ids::ApiKeyId;
+use recado_domain::message::Seq;
+use recado_domain::queue::{ChannelQueue, Transition};
+
+use super::{apply, channels, events, lock, queue, recipients};
+use crate::commits::Change;
+use crate::common::chats::forget_all;
+use crate::common::{Stamp, Transaction};
+use crate::sqlkit::postgres::db::{Db, Done, Failure, args};
+
+/// A transaction, and what whoever follows hears of after its commit.
+pub(crate) struct Tx<'a> {
+    db: Db<'a>,
+    pub changes: Vec<Change>,
+}
+
+impl<'a> Tx<'a> {
+    pub fn new(db: Db<'a>) -> Self {
+        Self { db, changes: Vec::new() }
+    }
+}
+
+impl<'a> Transaction for Tx<'a> {
+    type Error = Failure;
+    type Db = Db<'a>;
+    const STAMP: Stamp = Stamp {
+        with: "changed as (update directory set version = version + 1 returning version)",
+        column: ", version",
+        value: ", (select version from changed)",
+        set: ", version = (select version from changed)",
+    };
+
+    const LOOK_AGAIN: &'static str = ", front_before = 0, front_until = null, front_latest = 0, front_per_day = null";
+
+    fn last_seq(_: usize) -> String {
+        channels::LAST_SEQ.to_owned()
+    }
+
+    fn known_last_seq(&self) -> Seq {
+        0
+    }
+
+    fn db(&self) -> &Db<'a> {
+        &self.db
+    }
+
+    fn tell(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    async fn touch_api_keys(&mut self, used: &[(ApiKeyId, Millis)]) -> Done<()> {
+        // Each key once, and in an order: another node may note uses of the same ones.
+        let used: BTreeMap<&[u8], Millis> = used.iter().map(|(id, at)| (&id.as_bytes()[..], *at)).collect();
+        let (ids, times): (Vec<&[u8]>, Vec<Millis>) = used.into_iter().unzip();
+        let sql = "with used as (select k.id, u.at from unnest($1, $2) as u (id, at) join api_keys k on k.id = u.id
+                                 order by k.id for no key update of k)
+                   -- By another node it may have been used later.
+                   update api_keys k set last_used_at = greatest(last_used_at, used.at) from used where k.id = used.id";
+        self.db.run(sql, args![ids, times]).await.map(drop)
+    }
+
+    async fn lock(&mut self, channel: ChannelKey) -> Done<Option<ChannelQueue>> {
+        Ok(lock::lock(self.db, channel).await?.map(|locked| locked.queue))
+    }
+
+    async fn holds(&mut self, held: Held) -> Done<bool> {
+        lock::lock(self.db, held.channel).await?.map_or(Ok(false), |locked| locked.has(held))
+    }
+
+    async fn move_channel(&mut self, channel: ChannelKey, to: &ChannelMove) -> Done<bool> {
+        self.tell(Change::Work(channel));
+        channels::move_to(self.db, channel, to).await
+    }
+
+    async fn restrict(&mut self, channel: ChannelKey, until: Millis, reason: &str, now: Millis) -> Done<bool> {
+        match lock::lock(self.db, channel).await? {
+            Some(mut locked) => channels::restrict(self.db, &mut locked, until, reason, now).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn hold(&mut self, channel: ChannelKey, until: Millis) -> Done<()> {
+        queue::hold(self.db, channel, until).await
+    }
+
+    async fn look_again(&mut self, channel: ChannelKey) -> Done<()> {
+        match lock::lock(self.db, channel).await? {
+            Some(mut locked) => locked.look_again(self.db).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn record(&mut self, channel: ChannelKey, what: &Recorded, at: Millis) -> Done<()> {
+        events::record(self.db, channel, what, at).await
+    }
+
+    async fn channel_made(&mut self, _: ChannelKey) -> Done<()> {
+        Ok(())
+    }
+
+    fn channel_deleted(&mut self, _: ChannelKey) {}
+
+    async fn leave_unknown(&mut self, channel: ChannelKey) -> Done<()> {
+        recipients::leave_unknown(self.db, channel).await
+    }
+
+    async fn forget_former_number(&mut self, channel: ChannelKey, now: Millis) -> Done<()> {
+        forget_all(&self.db, channel).await?;
+        queue::leave_unanswered(self.db, channel, now).await?;
+        recipients::leave_unknown(self.db, channel).await
+    }
+
+    async fn let_go(&mut self, channel: ChannelKey) -> Done<()> {
+        channels::let_go(self.db, channel).await?;
+        channels::stamp(self.db, channel).await
+    }
+
+    async fn apply(&mut self, transitions: &[Transition<'_>]) -> Done<()> {
+        if transitions.is_empty() {
+            return Ok(());
+        }
+        let channels: Vec<_> = transitions.iter().map(Transition::channel).collect();
+        let locked = lock::lock_all(self.db, &channels).await?;
+        apply::apply_all(self.db, &lock::Queues::of(locked.values()), transitions).await.map(drop)
+    }
+}

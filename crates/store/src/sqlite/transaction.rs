@@ -1,0 +1,111 @@
+//! The writing thread's transaction, for operations that are written once for both engines.
+
+use recado_domain::channel::{ChannelKey, ChannelMove, Held, Recorded};
+use recado_domain::clock::Millis;
+use recado_domain::ids::ApiKeyId;
+use recado_domain::message::Seq;
+use recado_domain::queue::{ChannelQueue, ScanCursor, Transition};
+use rusqlite::{Connection, params};
+
+use super::{Known, Writing, apply, channels, chats, events, queue, recipients};
+use crate::commits::Change;
+use crate::common::chats::forget_all;
+use crate::common::{Stamp, Transaction};
+
+impl Transaction for Writing {
+    type Error = rusqlite::Error;
+    type Db = Connection;
+    const STAMP: Stamp = Stamp { with: "changed (version) as (select 0)", column: "", value: "", set: "" };
+
+    const LOOK_AGAIN: &'static str = "";
+
+    fn last_seq(number: usize) -> String {
+        format!("?{number}")
+    }
+
+    fn known_last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    fn db(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn tell(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    async fn touch_api_keys(&mut self, used: &[(ApiKeyId, Millis)]) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached("update api_keys set last_used_at = ?2 where id = ?1")?;
+        for (id, at) in used {
+            statement.execute(params![id.as_bytes(), at])?;
+        }
+        Ok(())
+    }
+
+    async fn lock(&mut self, channel: ChannelKey) -> rusqlite::Result<Option<ChannelQueue>> {
+        Ok(self.queue(channel).copied())
+    }
+
+    async fn holds(&mut self, held: Held) -> rusqlite::Result<bool> {
+        Ok(self.has(held))
+    }
+
+    async fn move_channel(&mut self, channel: ChannelKey, to: &ChannelMove) -> rusqlite::Result<bool> {
+        channels::move_to(self, channel, to)
+    }
+
+    async fn restrict(
+        &mut self,
+        channel: ChannelKey,
+        until: Millis,
+        reason: &str,
+        now: Millis,
+    ) -> rusqlite::Result<bool> {
+        channels::restrict(self, channel, until, reason, now)
+    }
+
+    async fn hold(&mut self, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
+        queue::hold(self, channel, until)
+    }
+
+    async fn look_again(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
+        chats::look_again(self, channel);
+        Ok(())
+    }
+
+    async fn record(&mut self, channel: ChannelKey, what: &Recorded, at: Millis) -> rusqlite::Result<()> {
+        events::record(&self.connection, channel, what, at)
+    }
+
+    async fn channel_made(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
+        channels::take_in(self, channel)
+    }
+
+    fn channel_deleted(&mut self, channel: ChannelKey) {
+        let cancel_before = self.last_seq;
+        if let Some(Known { queue, open }) = self.queues.get_mut(&channel) {
+            (queue.deleted, queue.cancel_before, queue.cursor) = (true, cancel_before, ScanCursor::default());
+            // What is left is cancelled, and no backlog of the channel that may be made anew.
+            *open = 0;
+        }
+    }
+
+    async fn leave_unknown(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
+        recipients::leave_unknown(self, channel)
+    }
+
+    async fn forget_former_number(&mut self, channel: ChannelKey, now: Millis) -> rusqlite::Result<()> {
+        forget_all(&self.connection, channel).await?;
+        queue::leave_unanswered(self, channel, now)?;
+        recipients::leave_unknown(self, channel)
+    }
+
+    async fn let_go(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
+        channels::let_go(self, channel)
+    }
+
+    async fn apply(&mut self, transitions: &[Transition<'_>]) -> rusqlite::Result<()> {
+        transitions.iter().try_for_each(|transition| apply::apply(self, transition).map(drop))
+    }
+}

@@ -1,0 +1,330 @@
+//! Statements that are written once and run on both engines: values stand in them as `?1`, `?2` and so on, and columns are
+//! read by name.
+
+use std::cell::Cell;
+use std::fmt::Debug;
+
+use futures_util::FutureExt;
+use rusqlite::Connection;
+use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
+use serde::Serialize;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSqlOwned, IsNull, Type, accepts, to_sql_checked};
+
+use crate::sqlkit::postgres::db::{Arg, Db, Typed, arg};
+use crate::sqlkit::postgres::failure::{Done, Failure};
+
+/// A value of a statement, as each engine takes it.
+pub struct Value<'a> {
+    sqlite: &'a (dyn rusqlite::ToSql + Sync),
+    postgres: Arg<'a>,
+}
+
+/// A value for both engines.
+pub fn value<T: Typed + rusqlite::ToSql>(value: &T) -> Value<'_> {
+    Value { sqlite: value, postgres: arg(value) }
+}
+
+/// The values of a statement, in the order of `?1`, `?2` and so on.
+#[macro_export]
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { &[$($crate::sqlkit::both::value(&$value)),*] };
+}
+pub use crate::values;
+
+/// Values for [`Executor::any`]: JSON for SQLite, an array for PostgreSQL.
+#[derive(Debug)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T: Serialize> rusqlite::ToSql for List<T> {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        let json = serde_json::to_string(&self.0);
+        Ok(json.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?.into())
+    }
+}
+
+impl<T: tokio_postgres::types::ToSql> tokio_postgres::types::ToSql for List<T> {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        self.0.to_sql(of, out)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        Vec::<T>::accepts(of)
+    }
+
+    to_sql_checked!();
+}
+
+impl<T: Debug + Serialize + Sync + tokio_postgres::types::ToSql> Typed for List<T>
+where
+    Vec<T>: Typed,
+{
+    const TYPE: Type = Vec::<T>::TYPE;
+}
+
+/// Runs statements, and knows the words in which the engines differ. SQLite never waits.
+pub(crate) trait Executor {
+    type Error: From<Unreadable>;
+    /// The highest of several values, none of them null.
+    const GREATEST: &'static str;
+    /// A join whose first table is read first.
+    const JOIN_IN_ORDER: &'static str;
+    /// Rows that one call of the purge looks at, in each table.
+    const PURGED_AT_ONCE: i64;
+
+    /// Whether a column has one of the values in the [`List`] of this number.
+    fn any(column: &str, number: usize) -> String;
+    /// Behind the name of a table: the index by which it is read, where that can be said.
+    fn index(name: &str) -> String;
+    /// Behind a query: its rows are locked for this until the commit. On SQLite only one writes.
+    fn lock_for(what: &str) -> String;
+
+    /// All rows, each read by `read`.
+    async fn rows<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(&Row<'_>) -> Read<T>,
+    ) -> Result<Vec<T>, Self::Error>;
+
+    /// The one row, if there is one.
+    async fn row<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(&Row<'_>) -> Read<T>,
+    ) -> Result<Option<T>, Self::Error>;
+
+    /// How many rows were changed.
+    async fn run(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Self::Error>;
+}
+
+impl Executor for Connection {
+    type Error = rusqlite::Error;
+    const GREATEST: &'static str = "max";
+    const JOIN_IN_ORDER: &'static str = "cross join";
+    const PURGED_AT_ONCE: i64 = 500;
+
+    fn any(column: &str, number: usize) -> String {
+        format!("{column} in (select value from json_each(?{number}))")
+    }
+
+    fn index(name: &str) -> String {
+        format!(" indexed by {name}")
+    }
+
+    fn lock_for(_: &str) -> String {
+        String::new()
+    }
+
+    async fn rows<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(&Row<'_>) -> Read<T>,
+    ) -> rusqlite::Result<Vec<T>> {
+        let mut statement = self.prepare_cached(sql)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(values.iter().map(|value| value.sqlite)))?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            all.push(read(&Row::new(Of::Sqlite(row)))?);
+        }
+        Ok(all)
+    }
+
+    async fn row<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(&Row<'_>) -> Read<T>,
+    ) -> rusqlite::Result<Option<T>> {
+        let mut statement = self.prepare_cached(sql)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(values.iter().map(|value| value.sqlite)))?;
+        Ok(rows.next()?.map(|row| read(&Row::new(Of::Sqlite(row)))).transpose()?)
+    }
+
+    async fn run(&self, sql: &str, values: &[Value<'_>]) -> rusqlite::Result<u64> {
+        let changed =
+            self.prepare_cached(sql)?.execute(rusqlite::params_from_iter(values.iter().map(|value| value.sqlite)))?;
+        Ok(changed as u64)
+    }
+}
+
+impl Executor for Db<'_> {
+    type Error = Failure;
+    const GREATEST: &'static str = "greatest";
+    const JOIN_IN_ORDER: &'static str = "join";
+    const PURGED_AT_ONCE: i64 = 2_000;
+
+    fn any(column: &str, number: usize) -> String {
+        format!("{column} = any(?{number})")
+    }
+
+    fn index(_: &str) -> String {
+        String::new()
+    }
+
+    fn lock_for(what: &str) -> String {
+        format!(" for {what}")
+    }
+
+    async fn rows<T>(&self, sql: &str, values: &[Value<'_>], read: impl Fn(&Row<'_>) -> Read<T>) -> Done<Vec<T>> {
+        let rows = Db::rows(*self, &numbered(sql), &args(values)).await?;
+        rows.iter().map(|row| Ok(read(&Row::new(Of::Postgres(row)))?)).collect()
+    }
+
+    async fn row<T>(&self, sql: &str, values: &[Value<'_>], read: impl Fn(&Row<'_>) -> Read<T>) -> Done<Option<T>> {
+        let row = Db::row(*self, &numbered(sql), &args(values)).await?;
+        Ok(row.map(|row| read(&Row::new(Of::Postgres(&row)))).transpose()?)
+    }
+
+    async fn run(&self, sql: &str, values: &[Value<'_>]) -> Done<u64> {
+        Db::run(*self, &numbered(sql), &args(values)).await
+    }
+}
+
+/// A statement as PostgreSQL takes it. No text stands in a statement: all are values.
+fn numbered(sql: &str) -> String {
+    sql.replace('?', "$")
+}
+
+fn args<'a>(values: &[Value<'a>]) -> Vec<Arg<'a>> {
+    values.iter().map(|value| value.postgres.clone()).collect()
+}
+
+/// What work on SQLite came to.
+pub(crate) fn at_once<T>(work: impl Future<Output = T>) -> T {
+    work.now_or_never().expect("SQLite never waits")
+}
+
+/// What a column can be read as, on both engines.
+pub trait Column: FromSql + FromSqlOwned {}
+impl<T: FromSql + FromSqlOwned> Column for T {}
+
+/// A row of either engine.
+pub struct Row<'a> {
+    of: Of<'a>,
+    /// The column behind the last one that was read. Rows are read in the order of their columns, so most are found at once.
+    next: Cell<usize>,
+}
+
+enum Of<'a> {
+    Sqlite(&'a rusqlite::Row<'a>),
+    Postgres(&'a tokio_postgres::Row),
+}
+
+/// Why a row could not be read.
+#[derive(Debug)]
+pub enum Unreadable {
+    Sqlite(rusqlite::Error),
+    Postgres(tokio_postgres::Error),
+    /// This version does not know what stands in this column.
+    Unknown(&'static str),
+}
+
+/// What a row was read as.
+pub type Read<T> = Result<T, Unreadable>;
+
+impl<'a> Row<'a> {
+    fn new(of: Of<'a>) -> Self {
+        Self { of, next: Cell::new(0) }
+    }
+
+    /// What stands in a column.
+    pub fn get<T: Column>(&self, column: &str) -> Read<T> {
+        let place = self.place(column);
+        match self.of {
+            Of::Sqlite(row) => row.get(place).map_err(Unreadable::Sqlite),
+            Of::Postgres(row) => row.try_get(place).map_err(Unreadable::Postgres),
+        }
+    }
+
+    /// A number that the store keeps in a wider type.
+    pub fn number<T: TryFrom<i64>>(&self, column: &'static str) -> Read<T> {
+        T::try_from(self.get::<Integer>(column)?.0).map_err(|_| Unreadable::Unknown(column))
+    }
+
+    /// Bytes of which the number is known: an id, a hash.
+    pub fn bytes<const N: usize>(&self, column: &'static str) -> Read<[u8; N]> {
+        let place = self.place(column);
+        match self.of {
+            Of::Sqlite(row) => row.get(place).map_err(Unreadable::Sqlite),
+            Of::Postgres(row) => {
+                let bytes: &[u8] = row.try_get(place).map_err(Unreadable::Postgres)?;
+                bytes.try_into().map_err(|_| Unreadable::Unknown(column))
+            }
+        }
+    }
+
+    /// What a name stands for.
+    pub fn named<T>(&self, column: &'static str, from_name: impl Fn(&str) -> Option<T>) -> Read<T> {
+        from_name(&self.get::<String>(column)?).ok_or(Unreadable::Unknown(column))
+    }
+
+    /// The place of a column; behind the last one where there is none of this name.
+    fn place(&self, column: &str) -> usize {
+        let count = self.count();
+        let next = self.next.get().min(count);
+        let place = (next..count).chain(0..next).find(|place| self.name(*place) == column).unwrap_or(count);
+        self.next.set(place + 1);
+        place
+    }
+
+    fn count(&self) -> usize {
+        match self.of {
+            Of::Sqlite(row) => row.as_ref().column_count(),
+            Of::Postgres(row) => row.len(),
+        }
+    }
+
+    fn name(&self, place: usize) -> &str {
+        match self.of {
+            Of::Sqlite(row) => row.as_ref().column_name(place).unwrap_or_default(),
+            Of::Postgres(row) => row.columns()[place].name(),
+        }
+    }
+}
+
+/// A number of any width.
+struct Integer(i64);
+
+impl FromSql for Integer {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(Self)
+    }
+}
+
+impl<'a> tokio_postgres::types::FromSql<'a> for Integer {
+    fn from_sql(of: &Type, bytes: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        match *of {
+            Type::INT2 => i16::from_sql(of, bytes).map(i64::from),
+            Type::INT4 => i32::from_sql(of, bytes).map(i64::from),
+            _ => i64::from_sql(of, bytes),
+        }
+        .map(Self)
+    }
+
+    accepts!(INT2, INT4, INT8);
+}
+
+impl From<Unreadable> for rusqlite::Error {
+    fn from(why: Unreadable) -> Self {
+        match why {
+            Unreadable::Sqlite(error) => error,
+            Unreadable::Postgres(error) => Self::ToSqlConversionFailure(Box::new(error)),
+            Unreadable::Unknown(what) => {
+                Self::ToSqlConversionFailure(format!("the store holds a {what} that this version does not know").into())
+            }
+        }
+    }
+}
+
+impl From<Unreadable> for Failure {
+    fn from(why: Unreadable) -> Self {
+        match why {
+            Unreadable::Sqlite(_) => Self::Refused("a row of another engine"),
+            Unreadable::Postgres(error) => Self::Postgres(error),
+            Unreadable::Unknown(what) => Self::Refused(what),
+        }
+    }
+}
