@@ -51,7 +51,7 @@ pub(super) async fn values(
                order by n";
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let rows = db.rows(sql, args![channel, i16::from(kind), keys, session]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    Ok(rows.iter().map(|row| row.get("sealed")).collect())
 }
 
 pub(super) async fn list(
@@ -63,7 +63,7 @@ pub(super) async fn list(
                where channel_key = $1 and kind = $2 and key >= $3 and ($4 is null or key < $4) and session = $5 order by key";
     let behind = SessionKey::behind(prefix);
     let rows = db.rows(sql, args![channel, i16::from(kind), prefix, behind, session]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    Ok(rows.iter().map(|row| (row.get("key"), row.get("sealed"))).collect())
 }
 
 pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> Done<u64> {
@@ -72,8 +72,8 @@ pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> 
     let (channel, session) = (held.channel, held.session);
     match db.row(sql, args![channel]).await? {
         None => return Err(Failure::Refused("the channel was deleted")),
-        Some(row) if row.get::<_, Epoch>(0) != held.epoch => return Err(Failure::Fenced),
-        Some(row) if row.get::<_, SessionNumber>(1) != session => {
+        Some(row) if row.get::<_, Epoch>("lease_epoch") != held.epoch => return Err(Failure::Fenced),
+        Some(row) if row.get::<_, SessionNumber>("session") != session => {
             return Err(Failure::Refused("the session has ended"));
         }
         Some(_) => {}
@@ -178,9 +178,9 @@ pub(super) async fn page(db: Db<'_>, after: Option<&SessionKey>, limit: usize) -
 }
 
 fn row(row: &Row) -> Done<SessionRow> {
-    let kind = u8::try_from(row.get::<_, i16>(1)).map_err(|_| not_understood("kind of a session's row"))?;
-    let of = SessionKey { channel: row.get(0), kind, key: row.get(2), session: row.get(4) };
-    Ok(SessionRow { of, sealed: row.get(3) })
+    let kind = u8::try_from(row.get::<_, i16>("kind")).map_err(|_| not_understood("kind of a session's row"))?;
+    let of = SessionKey { channel: row.get("channel_key"), kind, key: row.get("key"), session: row.get("session") };
+    Ok(SessionRow { of, sealed: row.get("sealed") })
 }
 
 pub(super) async fn reseal(db: Db<'_>, old: &SessionRow, new: &[u8]) -> Done<bool> {

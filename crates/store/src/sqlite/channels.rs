@@ -67,8 +67,8 @@ pub(super) fn record_messages(
     on: bool,
 ) -> rusqlite::Result<bool> {
     let owner = params![institution.as_bytes(), environment.name()];
-    let sql = "select exists (select 1 from institutions where id = ?1)";
-    if !writing.connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get(0))? {
+    let sql = "select exists (select 1 from institutions where id = ?1) as found";
+    if !writing.connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get("found"))? {
         return Ok(false);
     }
     let sql = if on {

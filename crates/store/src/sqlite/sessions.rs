@@ -41,7 +41,7 @@ pub(super) fn values(
 ) -> rusqlite::Result<Vec<Option<Vec<u8>>>> {
     let sql = "select sealed from session_rows where channel_key = ?1 and kind = ?2 and key = ?3 and session = ?4";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut value = |key| statement.query_row(params![channel, kind, key, session], |row| row.get(0)).optional();
+    let mut value = |key| statement.query_row(params![channel, kind, key, session], |row| row.get("sealed")).optional();
     keys.iter().map(&mut value).collect()
 }
 
@@ -55,7 +55,7 @@ pub(super) fn list(
          where channel_key = ?1 and kind = ?2 and key >= ?3 and (?4 is null or key < ?4) and session = ?5 order by key",
     )?;
     let asked = params![channel, kind, prefix, SessionKey::behind(prefix), session];
-    statement.query_map(asked, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    statement.query_map(asked, |row| Ok((row.get("key")?, row.get("sealed")?)))?.collect()
 }
 
 pub(super) fn write(writing: &mut Writing, held: Held, changes: &[SessionChange]) -> rusqlite::Result<u64> {
@@ -120,7 +120,7 @@ pub(super) fn page(
 ) -> rusqlite::Result<Vec<SessionRow>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // A look at tables that are older finds no number in them.
-    let session = if connection.column_exists(None, "session_rows", "session")? { "session" } else { "0" };
+    let session = if connection.column_exists(None, "session_rows", "session")? { "session" } else { "0 as session" };
     let columns = format!("select channel_key, kind, key, sealed, {session} from session_rows");
     let order = "order by channel_key, kind, key limit ?1";
     match after {
@@ -133,8 +133,9 @@ pub(super) fn page(
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
-    let of = SessionKey { channel: row.get(0)?, kind: row.get(1)?, key: row.get(2)?, session: row.get(4)? };
-    Ok(SessionRow { of, sealed: row.get(3)? })
+    let (channel, kind, key) = (row.get("channel_key")?, row.get("kind")?, row.get("key")?);
+    let of = SessionKey { channel, kind, key, session: row.get("session")? };
+    Ok(SessionRow { of, sealed: row.get("sealed")? })
 }
 
 pub(super) fn reseal(writing: &Writing, old: &SessionRow, new: &[u8]) -> rusqlite::Result<bool> {
