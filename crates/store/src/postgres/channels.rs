@@ -13,7 +13,7 @@ use crate::sqlkit::both::{Executor, values};
 use crate::sqlkit::postgres::db::{Db, Done, args};
 
 /// The highest number that any message was given, also one that is not visible yet.
-pub(super) const LAST_SEQ: &str = "(select case when is_called then last_value else 0 end from messages_seq_seq)";
+pub(super) const LAST_SEQ: &str = "coalesce(pg_sequence_last_value('messages_seq_seq'), 0)";
 
 /// Messages that wait for the gate take their places in the line again.
 pub(super) const LOOK_AGAIN: &str = "front_before = 0, front_until = null, front_latest = 0, front_per_day = null";
