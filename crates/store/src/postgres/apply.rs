@@ -134,7 +134,7 @@ impl<'a> Changes<'a> {
             "update messages m set {}
              from unnest({}) as s({})
              -- `+ 0`: so few are SENDING that the planner would rather read the whole index of those in the network.
-             where m.seq = s.seq and m.channel_key = s.channel_key and m.status + 0 = s.expected
+             where m.seq = any($1) and m.seq = s.seq and m.channel_key = s.channel_key and m.status + 0 = s.expected
              returning {returning}",
             self.set.join(", "),
             numbers.join(", "),

@@ -122,8 +122,8 @@ impl<'a> RowScan<'a> {
             let sql = format!(
                 "select {OPEN_ROW}, queued_at, {is_new} as is_new, {held_until} as held_until
                  from messages
-                 where channel_key = $1 and seq >= $2 and {OPEN}
-                 order by seq limit $3"
+                 where (channel_key, seq) >= ($1, $2) and (channel_key, seq) < ($1 + 1, 0) and {OPEN}
+                 order by channel_key, seq limit $3"
             );
             let most = i64::try_from(self.most).unwrap_or(i64::MAX);
             let rows = self.db.rows(&sql, args![self.channel, self.from, most]).await?;
@@ -152,13 +152,16 @@ fn open_row(row: &Row) -> Done<OpenRow> {
     })
 }
 
-/// The first open messages of each of these channels, in the order of its queue: most claims look at no others.
+/// The first open messages of each of these channels, in the order of its queue: most claims look at no others. Said so that
+/// only the index of open messages has the order: by the primary key each channel would step over all that were sent since
+/// the last analysis of the table.
 pub(super) async fn heads(db: Db<'_>, channels: &[ChannelKey]) -> Done<HashMap<ChannelKey, Vec<OpenRow>>> {
     let sql = format!(
         "select c.key, m.*
          from unnest($1) as c(key)
          cross join lateral (select {OPEN_ROW} from messages
-                             where channel_key = c.key and {OPEN} order by seq limit {HEADS}) m
+                             where (channel_key, seq) >= (c.key, 0) and (channel_key, seq) < (c.key + 1, 0) and {OPEN}
+                             order by channel_key, seq limit {HEADS}) m
          order by c.key, m.seq"
     );
     let mut heads: HashMap<ChannelKey, Vec<OpenRow>> = HashMap::new();

@@ -6,11 +6,13 @@
 //! it, where its claim may look at many messages, and where the batch cannot be done: it holds up, and spoils, nobody else's.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures_util::future::try_join;
 use recado_domain::channel::{ChannelKey, ChannelType, Epoch, Ordering};
 use recado_domain::message::Seq;
 use recado_domain::queue::{Claim, ClaimPlan, ClaimRequest, Claimed, OpenRow, Outcomes};
+use tokio::sync::Semaphore;
 
 use super::apply::apply_all;
 use super::claim::{claim, heads, plan_of_heads, send};
@@ -52,20 +54,23 @@ impl Turn {
 /// Where turns wait to be taken together.
 pub(super) struct Dispatching {
     batches: Batches<Turn, Answer>,
-    pool: Pool,
+    alone: Alone,
 }
 
 impl Dispatching {
-    pub fn start(pool: Pool) -> Self {
-        let of_batches = pool.clone();
-        Self { batches: Batches::start(BOUNDS, move |batch| run(of_batches.clone(), batch)), pool }
+    /// Works with this pool, which has so many connections.
+    pub fn start(pool: Pool, connections: usize) -> Self {
+        // Those that wait for locks leave some connections to the batches.
+        let alone = Alone { pool: pool.clone(), room: Arc::new(Semaphore::new((connections / 2).max(1))) };
+        let of_batches = alone.clone();
+        Self { batches: Batches::start(BOUNDS, move |batch| run(pool.clone(), of_batches.clone(), batch)), alone }
     }
 
     pub async fn take(&self, turn: Turn) -> Answer {
         if turn.goes_together() {
             self.batches.ask(turn).await.unwrap_or_else(|| of_both(Err(ended())))
         } else {
-            alone(&self.pool, turn).await
+            self.alone.take(turn).await
         }
     }
 }
@@ -80,11 +85,11 @@ fn of_both(done: Result<Claim>) -> Answer {
 }
 
 /// Takes a batch's turns, and answers.
-async fn run(pool: Pool, batch: Vec<Waiting<Turn, Answer>>) {
+async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Turn, Answer>>) {
     let mut channels = HashSet::new();
     // The second turn of a channel is of whoever holds it now.
     let (batch, second): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| channels.insert(one.work.held().0));
-    second.into_iter().for_each(|one| go_alone(&pool, one));
+    second.into_iter().for_each(|one| alone.start(one));
     if batch.is_empty() {
         return;
     }
@@ -93,36 +98,48 @@ async fn run(pool: Pool, batch: Vec<Waiting<Turn, Answer>>) {
     let taken = match done {
         Ok(taken) => taken,
         // One of them is at fault, and its neighbours must not fail with it.
-        Err(StoreError::Refused(_) | StoreError::Overloaded) => batch.iter().map(|_| Taken::NotYet).collect(),
+        Err(StoreError::Refused(_)) => batch.iter().map(|_| Taken::NotYet).collect(),
         Err(error) => batch.iter().map(|_| Taken::Ended(Err(error.clone()))).collect(),
     };
     for (one, taken) in batch.into_iter().zip(taken) {
         match taken {
             // Who asked may be gone: the channel was lost meanwhile.
             Taken::Ended(done) => drop(one.answer.send(of_both(done))),
-            Taken::NotYet => go_alone(&pool, one),
+            Taken::NotYet => alone.start(one),
         }
     }
 }
 
-fn go_alone(pool: &Pool, Waiting { work, answer }: Waiting<Turn, Answer>) {
-    let pool = pool.clone();
-    tokio::spawn(async move { answer.send(alone(&pool, work).await) });
+/// Takes turns in transactions of their own.
+#[derive(Clone)]
+struct Alone {
+    pool: Pool,
+    /// Those that are taken at a time.
+    room: Arc<Semaphore>,
 }
 
-/// Takes one turn in a transaction of its own.
-async fn alone(pool: &Pool, turn: Turn) -> Answer {
-    let done: Result<Claim> = async { transaction!(pool, db => one(db, &turn).await) }.await;
-    match (done, turn) {
-        // One of the two cannot be done, and the other must not fail with it.
-        (Err(StoreError::Refused(_)), Turn { outcomes: Some(outcomes), request: Some(request) }) => {
-            let (outcomes, request) =
-                (Turn { outcomes: Some(outcomes), request: None }, Turn { outcomes: None, request: Some(request) });
-            let settled: Result<Claim> = async { transaction!(pool, db => one(db, &outcomes).await) }.await;
-            let claimed: Result<Claim> = async { transaction!(pool, db => one(db, &request).await) }.await;
-            (settled.map(drop), claimed)
+impl Alone {
+    /// Takes a turn beside its batch.
+    fn start(&self, Waiting { work, answer }: Waiting<Turn, Answer>) {
+        let alone = self.clone();
+        tokio::spawn(async move { answer.send(alone.take(work).await) });
+    }
+
+    async fn take(&self, turn: Turn) -> Answer {
+        // Nobody closes it.
+        let _room = self.room.acquire().await;
+        match (self.one(&turn).await, turn) {
+            // One of the two cannot be done, and the other must not fail with it.
+            (Err(StoreError::Refused(_)), Turn { outcomes: outcomes @ Some(_), request: request @ Some(_) }) => {
+                let settled = self.one(&Turn { outcomes, request: None }).await;
+                (settled.map(drop), self.one(&Turn { outcomes: None, request }).await)
+            }
+            (done, _) => of_both(done),
         }
-        (done, _) => of_both(done),
+    }
+
+    async fn one(&self, turn: &Turn) -> Result<Claim> {
+        transaction!(self.pool, db => one(db, turn).await)
     }
 }
 
@@ -148,12 +165,10 @@ enum Taken {
     NotYet,
 }
 
-/// A turn of a batch whose channel is locked.
+/// What is asked of a channel whose row a batch has locked.
 struct Part<'a> {
     place: usize,
-    request: Option<&'a ClaimRequest>,
-    /// What its claim does, where that is known from the channel's first messages.
-    plan: Option<ClaimPlan>,
+    claim: Option<(&'a ClaimRequest, ClaimPlan)>,
 }
 
 /// Takes the turns of some channels, each channel once.
@@ -169,40 +184,31 @@ async fn together(db: Db<'_>, turns: &[&Turn]) -> Done<Vec<Taken>> {
         let Some(locked) = locked.remove(&channel) else { continue };
         if let Err(Failure::Fenced) = locked.fence(epoch) {
             taken[place] = Taken::Ended(Err(StoreError::Fenced));
-        } else if turn.request.is_none() || looks_at_heads(&locked) {
-            let one = Settling::of(locked, turn.outcomes.as_ref());
-            let heads = heads.get(&channel).map_or(&[][..], Vec::as_slice);
-            let plan = turn.request.as_ref().and_then(|request| plan(&one, heads, request));
-            parts.push(Part { place, request: turn.request.as_ref(), plan });
+            continue;
+        }
+        let one = Settling::of(locked, turn.outcomes.as_ref());
+        let heads = heads.get(&channel).map_or(&[][..], Vec::as_slice);
+        let claim = turn.request.as_ref().map(|request| plan(&one, heads, request).map(|plan| (request, plan)));
+        // Whatever may take long goes alone: the batch holds the locks of all its channels.
+        if one.is_plain() && claim.as_ref().is_none_or(Option::is_some) {
+            parts.push(Part { place, claim: claim.flatten() });
             settling.push(one);
         }
     }
     let queues = Queues::of(settling.iter().map(|one: &Settling<'_>| &one.locked));
-    // Sent together as well: what is sent next does not depend on what is recorded, or there is no plan.
+    // Sent together as well: what is sent next does not depend on what is recorded.
     let ((), sent) = try_join(record(db, &mut settling), carry_out(db, &queues, &parts)).await?;
     let mut sent: HashMap<Seq, Claimed> = sent.into_iter().map(|message| (message.seq, message)).collect();
-    for (part, one) in parts.into_iter().zip(&mut settling) {
-        let claim = match (part.plan, part.request) {
-            (Some(plan), Some(request)) => planned(&plan, &mut one.locked, request, &mut sent),
-            (None, Some(request)) => claim(db, &mut one.locked, request).await?,
-            (_, None) => Claim::default(),
-        };
-        taken[part.place] = Taken::Ended(Ok(claim));
+    for (part, one) in parts.iter().zip(&mut settling) {
+        let claim = part.claim.as_ref().map(|(request, plan)| planned(plan, &mut one.locked, request, &mut sent));
+        taken[part.place] = Taken::Ended(Ok(claim.unwrap_or_default()));
     }
     save(db, settling.iter_mut().map(|one| &mut one.locked)).await?;
     Ok(taken)
 }
 
-/// Whether a claim on the channel looks at its first messages alone.
-fn looks_at_heads(locked: &Locked) -> bool {
-    locked.queue.ordering == Ordering::Channel && !locked.queue.opens_chats
-}
-
-/// What a claim does after these outcomes; `None` where their effects decide about that, or more than the first messages do.
+/// What a claim does after these outcomes; `None` where it looks at more than the channel's first messages.
 fn plan(settling: &Settling<'_>, heads: &[OpenRow], request: &ClaimRequest) -> Option<ClaimPlan> {
-    if !settling.is_plain() {
-        return None;
-    }
     let mut queue = settling.locked.queue;
     queue.next_send_at = queue.next_send_at.max(settling.settled.defer_until.unwrap_or(0));
     plan_of_heads(heads, &settling.settled.transitions, &queue, request)
@@ -210,7 +216,7 @@ fn plan(settling: &Settling<'_>, heads: &[OpenRow], request: &ClaimRequest) -> O
 
 /// Does what the plans say, and gives what is sent.
 async fn carry_out(db: Db<'_>, queues: &Queues, parts: &[Part<'_>]) -> Done<Vec<Claimed>> {
-    let plans = || parts.iter().filter_map(|part| part.plan.as_ref());
+    let plans = || parts.iter().filter_map(|part| part.claim.as_ref().map(|(_, plan)| plan));
     let finished: Vec<_> = plans().flat_map(|plan| plan.finished.iter().cloned()).collect();
     let sends: Vec<_> = plans().filter_map(|plan| plan.sent.clone()).collect();
     let (_, sent) = try_join(apply_all(db, queues, &finished), send(db, queues, &sends)).await?;

@@ -84,7 +84,7 @@ impl PgStore {
         let calls = database.pool(CALLS)?;
         let follower = Follower::default();
         let accepting = Accepting::start(calls.clone(), follower.clone());
-        let (dispatching, receiving) = (Dispatching::start(pool.clone()), Receiving::start(pool.clone()));
+        let (dispatching, receiving) = (Dispatching::start(pool.clone(), connections), Receiving::start(pool.clone()));
         let direct_url = direct_url.to_owned();
         Ok(Self { database, pool, calls, coordination, lease, accepting, dispatching, receiving, follower, direct_url })
     }

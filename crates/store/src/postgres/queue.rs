@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use recado_domain::channel::ChannelKey;
+use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
@@ -70,9 +70,12 @@ impl<'a> Settling<'a> {
         Self { locked, settled, now: outcomes.map_or(0, |outcomes| outcomes.now) }
     }
 
-    /// Whether the outcomes change nothing but their messages and the time before which nothing is sent.
+    /// Whether the outcomes change nothing but their messages and the time before which nothing is sent, on a channel that is
+    /// one queue.
     pub fn is_plain(&self) -> bool {
-        self.settled.effects.is_empty() && self.settled.named.is_empty()
+        let queue = self.locked.queue;
+        let is_one_queue = queue.ordering == Ordering::Channel && !queue.opens_chats;
+        is_one_queue && self.settled.effects.is_empty() && self.settled.named.is_empty()
     }
 }
 
@@ -81,8 +84,10 @@ pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()
     let queues = Queues::of(channels.iter().map(|one| &one.locked));
     let transitions: Vec<_> = channels.iter().flat_map(|one| one.settled.transitions.iter().cloned()).collect();
     let moved = apply_all(db, &queues, &transitions).await?;
-    let overtaken = transitions.iter().filter(|transition| !moved.contains(&transition.seq()));
-    note(db, &overtaken.collect::<Vec<_>>()).await?;
+    let mut overtaken: Vec<_> = transitions.iter().filter(|transition| !moved.contains(&transition.seq())).collect();
+    // In the order in which receipts lock messages.
+    overtaken.sort_unstable_by_key(|transition| transition.seq());
+    note(db, &overtaken).await?;
     for one in channels {
         effects(db, one, &moved).await?;
         receipts::apply_early(db, &mut one.locked, &one.settled.named).await?;
@@ -124,7 +129,8 @@ async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
                    card_account_known = coalesce(s.card_account_known, m.card_account_known)
                from unnest($1, $2, $3, $4, $5, $6, $7)
                     as s(seq, channel_key, account, remote_id, card, card_account, card_account_known)
-               where m.seq = s.seq and m.channel_key = s.channel_key";
+               -- Named twice, so that no plan reads all messages to find these.
+               where m.seq = any($1) and m.seq = s.seq and m.channel_key = s.channel_key";
     db.run(
         sql,
         args![

@@ -44,11 +44,11 @@ async fn run(pool: Pool, batch: Vec<Waiting<Brought, Result<()>>>) {
             }
         }
         // One of them is at fault, and its neighbours must not fail with it.
-        Err(StoreError::Refused(_) | StoreError::Overloaded) if batch.len() > 1 => {
+        Err(StoreError::Refused(_)) if batch.len() > 1 => {
             for one in batch {
                 let all: Vec<&Receipt> = one.work.receipts.iter().collect();
                 match plain(&pool, &all).await {
-                    Ok(left) => locked(pool.clone(), one, left).await,
+                    Ok(left) => drop(tokio::spawn(locked(pool.clone(), one, left))),
                     Err(error) => drop(one.answer.send(Err(error))),
                 }
             }

@@ -144,6 +144,26 @@ async fn an_outcome_that_cannot_be_stored_spoils_no_other() {
 }
 
 #[tokio::test]
+async fn a_claim_that_looks_at_many_messages_goes_alone() {
+    let (ground, database, channels) = channels().await;
+    let (fresh, others) = channels.split_first().expect("some");
+    for (channel, _) in others {
+        for _ in 0..3 {
+            ground.accept(*channel, "551").await;
+        }
+    }
+    let old = "update messages set expires_at = 1 where channel_key <> ";
+    test_postgres::run(database.url(), &format!("{old}{}", fresh.0));
+    let answers = claims(&ground, channels.iter().map(|(channel, _)| request(*channel)).collect()).await;
+    let claimed: Vec<_> = answers.iter().map(|answer| ids(answer.as_ref().expect("claimed"))).collect();
+    assert_eq!(claimed[0], fresh.1[..1]);
+    assert!(claimed[1..].iter().all(Vec::is_empty), "{claimed:?}");
+    let expired = format!("select count(*) from messages where status = {}", MessageStatus::Expired.number());
+    assert_eq!(number(database.url(), &expired), 4 * 5);
+    assert_eq!(transactions(&database, MessageStatus::Expired), 4, "each in a transaction of its own");
+}
+
+#[tokio::test]
 async fn receipts_that_wait_for_a_lock_hold_up_no_other_call() {
     let (ground, database, channels) = channels().await;
     let mut receipts = Vec::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::clock::Millis;
+use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
 use recado_store::StoreError;
 use recado_store::person::{MESSAGES, Person};
@@ -22,6 +22,10 @@ use crate::sandbox::network::{
 
 /// Connections of this node's network, beside those of the store.
 const CONNECTIONS: usize = 4;
+/// How long the gateway may take for receipts: less than a transaction may.
+const PASSING: Duration = Duration::from_secs(4);
+/// How long receipts are left alone that the gateway could not take.
+const ASIDE: Duration = Duration::from_secs(5);
 /// How often a node looks for what others left.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Rows that are deleted at a time.
@@ -64,7 +68,7 @@ async fn arrive_together(pool: Pool, batch: Vec<Waiting<Arrival, Result<(), Stor
         let arrivals: Vec<_> = now.iter().map(|one| &one.work).collect();
         let mut taken: Vec<Result<(), StoreError>> = match arrive_all(&pool, &arrivals).await {
             // One of them is at fault, and its neighbours must not fail with it.
-            Err(StoreError::Refused(_)) if arrivals.len() > 1 => Vec::new(),
+            Err(StoreError::Refused(_) | StoreError::Overloaded) if arrivals.len() > 1 => Vec::new(),
             done => vec![done; arrivals.len()],
         };
         if taken.is_empty() {
@@ -175,7 +179,12 @@ async fn pass_on(db: Db<'_>, (now, delay): (Millis, Millis), to: &dyn Taker) -> 
         let pending = db.row(sql, args![]).await?.is_some();
         return Ok(Ok(if pending { Passed::NotYet } else { Passed::None }));
     }
-    if let Err(error) = to.take(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect()).await {
+    let taking = to.take(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect());
+    let took = tokio::time::timeout(PASSING, taking).await.unwrap_or(Err(StoreError::Overloaded));
+    if let Err(error) = took {
+        // Others come first next time.
+        let sql = "update sandbox_phone set reserved_until = $2 where n = any($1)";
+        db.run(sql, args![column(&due, |due| due.row), now + millis(ASIDE)]).await?;
         return Ok(Err(error));
     }
     taken(db, &due).await?;
@@ -184,9 +193,11 @@ async fn pass_on(db: Db<'_>, (now, delay): (Millis, Millis), to: &dyn Taker) -> 
 
 async fn due(db: Db<'_>, now: Millis, delay: Millis) -> Done<Vec<Due>> {
     let sql = format!(
-        "with {FAST}
+        "with {FAST},
+              -- It stands still while the gateway takes the receipts.
+              patient as (select set_config('idle_in_transaction_session_timeout', '0', true))
          select p.n, p.receipts, p.received_at, p.channel_key, p.network_id
-         from fast, sandbox_phone p
+         from fast, patient, sandbox_phone p
          where p.receipts < 2 and p.reserved_until <= $1 and p.received_at + $2 * (1 + p.receipts) <= $1
          order by p.n limit $3 for no key update of p skip locked"
     );
