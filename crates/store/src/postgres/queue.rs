@@ -79,7 +79,7 @@ impl<'a> Settling<'a> {
     }
 }
 
-/// Records what became of messages of some channels. What changes of these channels' rows is to be [saved](lock::save).
+/// Records what became of messages of some channels. What changes of these channels' rows is to be saved.
 pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()> {
     let queues = Queues::of(channels.iter().map(|one| &one.locked));
     let transitions: Vec<_> = channels.iter().flat_map(|one| one.settled.transitions.iter().cloned()).collect();

@@ -32,7 +32,7 @@ macro_rules! values {
 }
 pub use crate::values;
 
-/// Values for [`Executor::any`]: JSON for SQLite, an array for PostgreSQL.
+/// Values for `Executor::any`: JSON for SQLite, an array for PostgreSQL.
 #[derive(Debug)]
 pub struct List<T>(pub Vec<T>);
 
