@@ -68,15 +68,11 @@ impl Dispatching {
 
     pub async fn take(&self, turn: Turn) -> Answer {
         if turn.goes_together() {
-            self.batches.ask(turn).await.unwrap_or_else(|| of_both(Err(ended())))
+            self.batches.ask(turn).await.unwrap_or_else(|ended| of_both(Err(ended)))
         } else {
             self.alone.take(turn).await
         }
     }
-}
-
-fn ended() -> StoreError {
-    StoreError::Unavailable("the batch ended without an answer".to_owned())
 }
 
 /// One result for both.

@@ -12,7 +12,7 @@ use recado_domain::status::MessageStatus;
 
 use super::lock::number;
 use crate::sql::OPEN;
-use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
+use crate::sqlkit::postgres::db::{Db, Done, args, column, not_understood};
 
 /// What the database says of a batch.
 pub(super) struct Known {
@@ -201,7 +201,7 @@ pub(super) async fn insert(
                 column(new, |message| message.scenario.as_deref()),
                 column(new, |message| message.expires_at),
                 column(new, |message| message.accepted_at),
-                column(new, head),
+                column(new, |message| head(message)),
                 column(&keys, |key| key.map(|key| key.institution.as_bytes().as_slice())),
                 column(&keys, |key| key.map(|key| key.environment.name())),
                 column(&keys, |key| key.map(|key| key.route)),
@@ -212,11 +212,6 @@ pub(super) async fn insert(
         )
         .await?;
     rows.iter().map(|row| id(row.get(0))).collect()
-}
-
-/// A column of a statement's rows.
-fn column<'a, R: Copy + 'a, T>(rows: &[R], value: impl Fn(R) -> T) -> Vec<T> {
-    rows.iter().map(|row| value(*row)).collect()
 }
 
 /// Which of these are there, for good: as this leaves a trace in the log, it ends when all that it has seen is on a standby,

@@ -27,8 +27,7 @@ impl Receiving {
     }
 
     pub async fn apply(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
-        let ended = || StoreError::Unavailable("the batch ended without an answer".to_owned());
-        self.0.ask(Brought { receipts, now }).await.unwrap_or_else(|| Err(ended()))
+        self.0.ask(Brought { receipts, now }).await?
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::{Result, StoreError};
+
 /// Bounds of batches.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -42,11 +44,12 @@ impl<T: Send + 'static, A: Send + 'static> Batches<T, A> {
         Self { queue }
     }
 
-    /// Has work done; `None` where its batch ended without an answer.
-    pub async fn ask(&self, work: T) -> Option<A> {
+    /// Has work done; an error where its batch ended without an answer.
+    pub async fn ask(&self, work: T) -> Result<A> {
+        let ended = || StoreError::Unavailable("the batch ended without an answer".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.queue.send(Waiting { work, answer }).await.ok()?;
-        answered.await.ok()
+        self.queue.send(Waiting { work, answer }).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())
     }
 }
 

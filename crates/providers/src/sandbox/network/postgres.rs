@@ -89,8 +89,7 @@ async fn arrive_all(pool: &Pool, arrivals: &[&Arrival]) -> Result<(), StoreError
 #[async_trait]
 impl Network for Tables {
     async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError> {
-        let ended = || StoreError::Unavailable("the batch ended without an answer".to_owned());
-        self.arrivals.ask(arrival).await.unwrap_or_else(|| Err(ended()))
+        self.arrivals.ask(arrival).await?
     }
 
     async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn Taker) -> Result<Passed, StoreError> {
