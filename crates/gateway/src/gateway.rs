@@ -14,7 +14,6 @@ use recado_store::clock::{SystemClock, SystemEntropy};
 use recado_store::lease::{Leases, Notices};
 use recado_store::nodes::ClusterStore;
 use recado_store::postgres::PgStore;
-use recado_store::receipts::Receipts;
 use recado_store::sqlite::{self, SqliteStore};
 use recado_store::{Queue, Store, StoreError};
 use secrecy::SecretString;
@@ -136,11 +135,6 @@ impl Gateway {
     /// The country whose numbers this institution's callers may write without a country code.
     pub fn country(&self, institution: InstitutionId) -> Option<Country> {
         self.directory.default_country(institution).or(self.behaviour.default_country)
-    }
-
-    /// Where networks hand in receipts.
-    pub fn receipts(&self) -> Receipts {
-        Receipts::new(self.store.clone())
     }
 
     /// Writes what is left and closes the files.

@@ -48,7 +48,7 @@ async fn serve(config: Config) -> Result<()> {
     // Receipts come last to an end: what was sent while stopping may still be acknowledged.
     let receipts_stop = CancellationToken::new();
     let sandbox = gateway.providers.sandbox().clone();
-    let (receipts, stop) = (gateway.receipts(), receipts_stop.clone());
+    let (receipts, stop) = (gateway.store.clone(), receipts_stop.clone());
     background.spawn(async move { sandbox.send_receipts(receipts, stop).await });
     background.spawn(Socket::open(dir)?.serve(gateway.clone()));
     start(&config, &gateway, &background).await?;

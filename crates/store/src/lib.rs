@@ -16,7 +16,6 @@ mod ports;
 pub mod postgres;
 #[cfg(test)]
 mod queue_model;
-pub mod receipts;
 pub mod sealed;
 mod sql;
 pub mod sqlite;
@@ -25,7 +24,9 @@ pub mod sqlkit;
 mod transitions;
 
 pub use error::{Health, StoreError};
-pub use ports::{Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Queue, Sessions, Store, Tenants};
+pub use ports::{
+    Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Queue, Receipts, Sessions, Store, Tenants,
+};
 
 /// The result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;

@@ -24,11 +24,13 @@ use tokio::sync::watch;
 
 use crate::commits::Follow;
 use crate::person::{Erased, Erasure, PersonPage, PersonQuery};
-use crate::{Health, Result};
+use crate::{Health, Result, StoreError};
 
 /// The engine under the gateway: all ports, for the one place that puts the gateway together.
 #[async_trait]
-pub trait Store: Tenants + Channels + Events + Links + Sessions + Accounts + Queue + Messages + Privacy {
+pub trait Store:
+    Tenants + Channels + Events + Links + Sessions + Accounts + Queue + Receipts + Messages + Privacy
+{
     /// Whether the store works; changes wake whoever watches.
     fn health(&self) -> watch::Receiver<Health>;
     /// Names who hears of each commit. What is accepted, and every change of institutions, keys and channels, is told
@@ -193,11 +195,6 @@ pub trait Queue: Send + Sync + 'static {
     /// Records and claims, in this order and with one commit where possible. Where only one of the two fails, the other is
     /// done.
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>);
-    /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing, nor do those of a
-    /// person whom the message was not sent to. None is dated before its message was first handed over.
-    /// One that a network names by an id of its own which no message has yet is kept for a while: the answer that tells
-    /// whose it is may be still on its way.
-    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()>;
     /// Calls back a message that is still queued.
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled>;
     /// Cancels what was queued on a channel before it was deleted, oldest first, at most `limit`; how many there were. What
@@ -205,6 +202,46 @@ pub trait Queue: Send + Sync + 'static {
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize>;
     /// The channels that have open messages.
     async fn open_channels(&self) -> Result<Vec<ChannelKey>>;
+}
+
+/// Receipts that are written together. What others have to write goes in between.
+const RECEIPTS_AT_ONCE: usize = 250;
+
+/// Where networks hand in what they report of messages later.
+#[async_trait]
+pub trait Receipts: Send + Sync + 'static {
+    /// Moves messages forward by the network's word. Late, repeated and unknown receipts change nothing, nor do those of a
+    /// person whom the message was not sent to. None is dated before its message was first handed over.
+    /// One that a network names by an id of its own which no message has yet is kept for a while: the answer that tells
+    /// whose it is may be still on its way.
+    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()>;
+
+    /// Applies any number of receipts; none is dated later than now. They are on disk when this returns `Ok`; only then may
+    /// the network forget them. The store drops a receipt that it refuses, and logs an error: it would refuse the receipt
+    /// again, and the others, and the session or callback that brought it, must not wait for that.
+    async fn record_receipts(&self, receipts: &[Receipt], now: Millis) -> Result<()> {
+        for some in receipts.chunks(RECEIPTS_AT_ONCE) {
+            let dated = some.iter().map(|receipt| Receipt { at: receipt.at.min(now), ..receipt.clone() });
+            let some: Vec<_> = dated.collect();
+            match self.apply_receipts(some.clone(), now).await {
+                Err(StoreError::Refused(_)) => {}
+                recorded => {
+                    recorded?;
+                    continue;
+                }
+            }
+            for receipt in some {
+                let channel = receipt.channel;
+                match self.apply_receipts(vec![receipt], now).await {
+                    Err(StoreError::Refused(reason)) => {
+                        tracing::error!(channel.key = channel, reason, "a receipt was dropped: the store refused it");
+                    }
+                    recorded => recorded?,
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reading messages.

@@ -1,8 +1,6 @@
 //! The rules of the queue of a channel: which messages are accepted, which are sent next, what becomes of a message that
 //! was sent, and when its row is deleted. Pure: how rows are read and written is each engine's own.
 
-mod admit;
-mod advance;
 mod claim;
 #[cfg(test)]
 mod fixtures;
@@ -16,15 +14,13 @@ mod scan;
 mod settle;
 mod transition;
 
-pub use admit::admit;
-pub use advance::{EARLY_RECEIPTS, Found};
 pub use claim::{Claim, ClaimRequest, Claimed, Orphans, Unanswered};
 pub use new_chats::CountedChat;
 pub use outcome::{Outcomes, SentCard, Settlement};
 pub use pace::{Pace, pace};
-pub use receipt::{Named, Receipt};
+pub use receipt::{EARLY_RECEIPTS, Found, Named, Receipt};
 pub use rescue::{FINISH_AT_ONCE, Finish, Queued, Resendable, Resends, leave, rescue, resend, resends};
 pub use retention::PurgeRequest;
-pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor};
+pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor, admit};
 pub use settle::{ChannelEffect, Settled, settle};
 pub use transition::{Patch, Position, Transition};

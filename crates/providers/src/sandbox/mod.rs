@@ -22,10 +22,9 @@ use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Receipt, Unanswered};
-use recado_store::StoreError;
 use recado_store::person::Person;
-use recado_store::receipts::Receipts;
 use recado_store::sqlkit::postgres::pool::Database;
+use recado_store::{Receipts, StoreError};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -107,11 +106,11 @@ impl Sandbox {
     }
 
     /// Sends receipts until it is stopped. Those that an earlier run did not get rid of come first.
-    pub async fn send_receipts(&self, receipts: Receipts, stop: CancellationToken) {
+    pub async fn send_receipts(&self, receipts: Arc<dyn Receipts>, stop: CancellationToken) {
         loop {
             // Interest is registered before the question is asked, so an arrival in between is not missed.
             let arrived = self.arrived.notified();
-            let wait = match self.pass_on(&receipts).await {
+            let wait = match self.pass_on(&*receipts).await {
                 Ok(wait) => wait,
                 Err(error) => {
                     tracing::warn!(%error, "receipts of the sandbox wait");
@@ -133,7 +132,7 @@ impl Sandbox {
     }
 
     /// Passes receipts on that are due; gives how long until the next are, if any will be.
-    async fn pass_on(&self, receipts: &Receipts) -> Result<Option<Duration>, StoreError> {
+    async fn pass_on(&self, receipts: &dyn Receipts) -> Result<Option<Duration>, StoreError> {
         let to = Recorder { receipts, clock: &*self.clock };
         Ok(match self.network.pass_on(self.clock.now(), millis(RECEIPT_DELAY), &to).await? {
             Passed::Some => Some(Duration::ZERO),
@@ -155,14 +154,14 @@ impl Sandbox {
 
 /// Records in the store what the network passes on.
 struct Recorder<'a> {
-    receipts: &'a Receipts,
+    receipts: &'a dyn Receipts,
     clock: &'a dyn Clock,
 }
 
 #[async_trait]
 impl Taker for Recorder<'_> {
     async fn take(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
-        self.receipts.record(&receipts, self.clock.now()).await
+        self.receipts.record_receipts(&receipts, self.clock.now()).await
     }
 }
 

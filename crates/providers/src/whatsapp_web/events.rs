@@ -256,7 +256,7 @@ impl Line {
     /// channel by then.
     async fn hand_in(&self, receipts: Vec<Receipt>) {
         let mut waits = false;
-        while let Err(error) = self.shared.receipts.record(&receipts, self.shared.clock.now()).await {
+        while let Err(error) = self.shared.store.record_receipts(&receipts, self.shared.clock.now()).await {
             if !waits {
                 tracing::warn!(channel.id = %self.via.id, %error, "receipts wait for the store");
             }

@@ -41,7 +41,6 @@ use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Unanswered};
 use recado_store::lease::{Leases, Waker};
-use recado_store::receipts::Receipts;
 use recado_store::sealed::KeyRing;
 use recado_store::{Store, StoreError};
 use recado_whatsapp_web::Options;
@@ -66,7 +65,6 @@ struct Shared {
     secrets: Arc<KeyRing>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    receipts: Receipts,
     options: Options,
     /// A line of a channel that is another node's writes nothing.
     leases: Arc<Leases>,
@@ -98,8 +96,8 @@ impl WhatsAppWeb {
         options: Options,
         leases: Arc<Leases>,
     ) -> Self {
-        let (receipts, codes, waker) = (Receipts::new(store.clone()), Codes::default(), OnceLock::new());
-        let shared = Shared { store, secrets, clock, entropy, receipts, options, leases, codes, waker };
+        let (codes, waker) = (Codes::default(), OnceLock::new());
+        let shared = Shared { store, secrets, clock, entropy, options, leases, codes, waker };
         Self { shared: Arc::new(shared), lines: Mutex::default() }
     }
 

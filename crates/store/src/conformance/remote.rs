@@ -8,7 +8,6 @@ use recado_domain::queue::{Named, PurgeRequest, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{Ground, NOW, sent};
-use crate::receipts::Receipts;
 
 const DELIVERED: MessageStatus = MessageStatus::Delivered;
 const FAILED: MessageStatus = MessageStatus::Failed;
@@ -149,7 +148,7 @@ pub(super) async fn a_receipt_that_the_store_refuses_holds_up_no_other(ground: G
         refused,
         receipt(channel, "wamid.2", Some(other), DELIVERED),
     ];
-    Receipts::new(ground.store.clone()).record(&told, NOW).await.expect("they are recorded");
+    ground.store.record_receipts(&told, NOW).await.expect("they are recorded");
     for id in [one, other] {
         assert_eq!(ground.status(channel, id).await, DELIVERED);
     }

@@ -8,7 +8,7 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
 use recado_domain::queue::{
-    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, Receipt, Settled, Transition, leave, settle,
+    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, Settled, Transition, leave, settle,
 };
 use recado_domain::status::MessageStatus;
 
@@ -37,10 +37,6 @@ impl Queue for PgStore {
 
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
         self.dispatching.take(Turn { outcomes: Some(outcomes), request: Some(request) }).await
-    }
-
-    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
-        self.receiving.apply(receipts, now).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {

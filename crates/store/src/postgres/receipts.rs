@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use async_trait::async_trait;
 use futures_util::future::try_join3;
 use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
@@ -17,9 +18,17 @@ use tokio_postgres::Row;
 
 use super::apply::{apply, update};
 use super::lock::{Locked, lock_all, number, status};
-use super::{channels, chats};
+use super::{PgStore, channels, chats};
 use crate::sql::{IN_NETWORK, QUEUED};
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
+use crate::{Receipts, Result};
+
+#[async_trait]
+impl Receipts for PgStore {
+    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
+        self.receiving.apply(receipts, now).await
+    }
+}
 
 /// What a receipt has found.
 #[derive(Clone)]

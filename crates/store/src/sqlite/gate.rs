@@ -5,7 +5,7 @@ use recado_domain::clock::Millis;
 use recado_domain::queue::{ChannelQueue, ClaimPlan, ClaimRequest, FINISH_AT_ONCE, ScanCursor};
 use rusqlite::{OptionalExtension, params};
 
-use super::claim::{OPEN, open_row};
+use super::queue::{OPEN_ROWS, open_row};
 use super::{Writing, recipients};
 use crate::common::chats::is_known;
 use crate::sqlkit::both::at_once;
@@ -24,7 +24,7 @@ pub(super) fn plan(
     let now = request.now;
     let sends = queue.dispatches() && request.limit > 0 && queue.next_send_at <= now;
     let mut gate = Gate { writing, queue, request, sends, blocked_until: None };
-    let mut statement = writing.connection.prepare_cached(&OPEN)?;
+    let mut statement = writing.connection.prepare_cached(&OPEN_ROWS)?;
     let mut rows = statement.query(params![request.channel, cursor.before])?;
     while let Some(row) = rows.next()? {
         let (row, recipient) = (open_row(row)?, row.get_ref(6)?.as_str()?);
@@ -60,7 +60,7 @@ fn finish_old(
     request: &ClaimRequest,
     plan: &mut ClaimPlan,
 ) -> rusqlite::Result<()> {
-    let mut statement = writing.connection.prepare_cached(&OPEN)?;
+    let mut statement = writing.connection.prepare_cached(&OPEN_ROWS)?;
     let mut rows = statement.query(params![request.channel, 0])?;
     while let Some(row) = rows.next()? {
         if !plan.in_front(&open_row(row)?, cursor, &queue, request) {

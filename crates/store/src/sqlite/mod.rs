@@ -3,7 +3,6 @@
 mod apply;
 mod channels;
 mod chats;
-mod claim;
 pub mod copy;
 mod enqueue;
 mod events;

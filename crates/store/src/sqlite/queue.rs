@@ -1,18 +1,21 @@
-//! The queue: outcomes and cancellations. The rules decide, [`apply`] writes.
+//! The queue: claims, outcomes and cancellations. The rules decide, [`apply`] writes.
+
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use recado_domain::channel::ChannelKey;
+use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage};
 use recado_domain::queue::{
-    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, Receipt, leave, settle,
+    ChannelEffect, ChannelQueue, Claim, ClaimPlan, ClaimRequest, Claimed, Finish, NextWakeup, OpenRow, Outcomes,
+    Position, Queued, leave, rescue, settle,
 };
 use recado_domain::status::MessageStatus;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::apply::{apply, apply_all, note};
-use super::{SqliteStore, Writing, channels, chats, claim, enqueue, not_understood, receipts, recipients};
+use super::apply::{apply, apply_all, note, send};
+use super::{SqliteStore, Writing, channels, chats, enqueue, gate, not_understood, receipts, recipients};
 use crate::commits::Change;
 use crate::sql::{OPEN, QUEUED, SENDING};
 use crate::{Queue, Result};
@@ -24,7 +27,7 @@ impl Queue for SqliteStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
-        self.write(move |writing| claim::claim(writing, &request)).await
+        self.write(move |writing| claim(writing, &request)).await
     }
 
     async fn settle(&self, outcomes: Outcomes) -> Result<()> {
@@ -34,10 +37,6 @@ impl Queue for SqliteStore {
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
         // Both are asked before either is answered, in this order, so they share a commit.
         tokio::join!(self.settle(outcomes), self.claim(request))
-    }
-
-    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
-        self.write(move |writing| receipts::apply_receipts(writing, &receipts, now)).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
@@ -67,6 +66,74 @@ pub(super) fn hold(writing: &mut Writing, channel: ChannelKey, until: Millis) ->
         queue.next_send_at = queue.next_send_at.max(until);
     }
     Ok(())
+}
+
+fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Claim> {
+    let Some(queue) = writing.queue(request.channel).copied() else { return Ok(Claim::default()) };
+    let (messages, wakeup) = match queue.ordering {
+        Ordering::Channel if queue.opens_chats => {
+            let (plan, cursor) = gate::plan(writing, queue, request)?;
+            let done = carry_out(writing, plan, request)?;
+            writing.queue(request.channel).into_iter().for_each(|queue| queue.cursor = cursor);
+            done
+        }
+        Ordering::Channel => {
+            let plan = plan(writing, queue, request)?;
+            carry_out(writing, plan, request)?
+        }
+        Ordering::Recipient => recipients::claim(writing, queue, request)?,
+    };
+    if request.rest > 0 && !messages.is_empty() {
+        hold(writing, request.channel, request.now + request.rest)?;
+    }
+    Ok(Claim { messages, next_at: wakeup.next_at, holds_all: wakeup.holds_all })
+}
+
+/// Does what a claim on a channel that is one queue has decided.
+fn carry_out(
+    writing: &mut Writing,
+    plan: ClaimPlan,
+    request: &ClaimRequest,
+) -> rusqlite::Result<(Vec<Claimed>, NextWakeup)> {
+    apply_all(writing, plan.orphans.into_iter().filter_map(|seq| rescue(seq, request)))?;
+    apply_all(writing, plan.finished)?;
+    let sent = plan.sent.map(|transition| send(writing, &transition)).transpose()?;
+    Ok((sent.into_iter().collect(), plan.wakeup))
+}
+
+/// Scans the queue from its head and decides what to do with each row, until one holds all that stand behind it.
+fn plan(writing: &Writing, queue: ChannelQueue, request: &ClaimRequest) -> rusqlite::Result<ClaimPlan> {
+    let mut plan = ClaimPlan::default();
+    let mut statement = writing.connection.prepare_cached(&OPEN_ROWS)?;
+    let mut rows = statement.query([request.channel, 0])?;
+    while let Some(row) = rows.next()? {
+        if !plan.decide(&open_row(row)?, &queue, request) {
+            break;
+        }
+    }
+    Ok(plan)
+}
+
+/// A channel's open messages from one on, in the order of the queue.
+pub(super) static OPEN_ROWS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "select seq, status, run_at, expires_at, claimed_until, unanswered, recipient
+         from messages indexed by messages_open
+         where channel_key = ?1 and seq >= ?2 and {OPEN}
+         order by seq"
+    )
+});
+
+/// A row of [`OPEN_ROWS`].
+pub(super) fn open_row(row: &Row<'_>) -> rusqlite::Result<OpenRow> {
+    Ok(OpenRow {
+        seq: row.get(0)?,
+        status: status(row.get(1)?)?,
+        run_at: row.get(2)?,
+        expires_at: row.get(3)?,
+        claimed_until: row.get(4)?,
+        unanswered: row.get(5)?,
+    })
 }
 
 pub(super) fn record(writing: &mut Writing, outcomes: &Outcomes) -> rusqlite::Result<()> {

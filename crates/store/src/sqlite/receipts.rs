@@ -1,5 +1,6 @@
 //! The network's word on messages.
 
+use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
@@ -10,8 +11,16 @@ use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::apply::apply;
 use super::queue::status;
-use super::{Writing, channels, chats};
+use super::{SqliteStore, Writing, channels, chats};
 use crate::sql::{IN_NETWORK, QUEUED};
+use crate::{Receipts, Result};
+
+#[async_trait]
+impl Receipts for SqliteStore {
+    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
+        self.write(move |writing| apply_receipts(writing, &receipts, now)).await
+    }
+}
 
 /// What is read of a message that a receipt names.
 const COLUMNS: &str = "seq, status, attempts, remote_id, resent, sending_at, channel_key";
@@ -24,7 +33,7 @@ fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
 
 /// Applies receipts in their order. Only the channel's own messages are looked for: another's id in a receipt means
 /// nothing.
-pub(super) fn apply_receipts(writing: &mut Writing, receipts: &[Receipt], now: Millis) -> rusqlite::Result<()> {
+fn apply_receipts(writing: &mut Writing, receipts: &[Receipt], now: Millis) -> rusqlite::Result<()> {
     for receipt in receipts {
         match (find(writing, receipt)?, &receipt.of) {
             (Some(found), _) => {

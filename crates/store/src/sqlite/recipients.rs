@@ -15,8 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::Writing;
 use super::apply::{apply, apply_all, send};
 use super::chats;
-use super::claim::{self, open_row};
-use super::queue::status;
+use super::queue::{OPEN_ROWS, open_row, status};
 use crate::sql::{OPEN, QUEUED, SENDING};
 
 /// Whether a new message is the first of its recipient's open ones; `None` where the channel is one queue.
@@ -151,7 +150,7 @@ fn finish_old(
     queue: ChannelQueue,
     wakeup: &mut NextWakeup,
 ) -> rusqlite::Result<Option<Millis>> {
-    let mut statement = writing.connection.prepare_cached(&claim::OPEN)?;
+    let mut statement = writing.connection.prepare_cached(&OPEN_ROWS)?;
     let mut rows = statement.query([request.channel, 0])?;
     let (mut old, mut expires_at) = (Vec::new(), None);
     while let Some(row) = rows.next()? {

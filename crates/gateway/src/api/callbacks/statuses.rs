@@ -70,7 +70,7 @@ where
     let (told, _room) = told.await?;
     let Some(receipts) = told else { return Err(refuse(gateway, &caller)) };
     gateway.intake.vouch(caller.peer, now);
-    gateway.receipts().record(&receipts?, now).await?;
+    gateway.store.record_receipts(&receipts?, now).await?;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Recebido." }))
 }
 

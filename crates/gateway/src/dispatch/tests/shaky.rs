@@ -10,7 +10,7 @@ use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
-use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Receipt, Settlement};
+use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement};
 use recado_store::{Queue, Result, StoreError};
 use tokio::sync::watch;
 
@@ -142,10 +142,6 @@ impl Queue for Shaky {
 
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
         tokio::join!(self.settle(outcomes), self.claim(request))
-    }
-
-    async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
-        self.inner.apply_receipts(receipts, now).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {

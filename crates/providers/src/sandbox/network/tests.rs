@@ -9,7 +9,6 @@ use recado_domain::pacing::Pacing;
 use recado_domain::status::MessageStatus;
 use recado_store::clock::SystemClock;
 use recado_store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, sent};
-use recado_store::receipts::Receipts;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -275,7 +274,7 @@ async fn a_node_passes_on_what_another_left() {
     let place = PgDatabase::new();
     let node = Sandbox::on_postgres(&place.connect(), Pacing::default(), Arc::new(SystemClock)).expect("it opens");
     let stop = CancellationToken::new();
-    let passing = node.send_receipts(Receipts::new(ground.store.clone()), stop.clone());
+    let passing = node.send_receipts(ground.store.clone(), stop.clone());
     let check = async {
         // It has arrived by way of another node, which then died.
         let via = Via { key: channel, ..arrival(1, 1).via };
