@@ -1,18 +1,18 @@
-//! A page and its translation (`X.md`, `X.pt-BR.md`) say the same things in the same order.
+//! A page and its translation (`X.md`, `X.pt-BR.md`) state the same facts under the same headings.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::markdown::{Block, Page, heading, pages, targets};
 
-/// What can be compared between two languages: of each part under a heading its level, paragraphs, items, table rows
-/// and where its links lead.
+/// The facts of a part under a heading, which do not depend on the language: its level, its table rows, where its links
+/// lead, and what it writes as code. How the sentences divide into paragraphs and items is free.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Part {
     level: usize,
-    paragraphs: usize,
-    items: usize,
     rows: usize,
-    links: Vec<String>,
+    links: BTreeSet<String>,
+    code: BTreeSet<String>,
 }
 
 #[test]
@@ -46,26 +46,15 @@ fn translations_are_in_step_with_their_pages() {
 /// The parts of a page, each with its heading.
 fn parts(page: &Page) -> Vec<(String, Part)> {
     let mut parts = vec![(String::new(), Part::default())];
-    let mut blank = true;
     for (_, line) in &page.prose {
         if let Some((level, text)) = heading(line) {
             parts.push((text.to_owned(), Part { level, ..Part::default() }));
-            blank = true;
             continue;
         }
         let (_, part) = parts.last_mut().expect("there is always one");
+        part.rows += usize::from(line.starts_with('|'));
         part.links.extend(targets(line).iter().map(|target| without_language(target)));
-        // The order of words differs between languages, and with it that of links in a sentence.
-        part.links.sort();
-        let is_item = line.starts_with("- ") || line.split_once(". ").is_some_and(|(n, _)| n.parse::<u8>().is_ok());
-        match line {
-            line if line.trim().is_empty() => {}
-            line if line.starts_with('|') => part.rows += 1,
-            _ if is_item => part.items += 1,
-            _ if blank => part.paragraphs += 1,
-            _ => {}
-        }
-        blank = line.trim().is_empty();
+        part.code.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
     }
     parts
 }
