@@ -30,7 +30,7 @@ pub async fn purge(gateway: Arc<Gateway>) {
     let keep = gateway.behaviour.keep_messages;
     if keep < STATUSES_COME {
         let keep = humantime::format_duration(keep).to_string();
-        tracing::warn!(keep, "messages are kept for less than 7 days: statuses that come later find none");
+        tracing::warn!(keep, "messages kept for less than 7 days; later statuses will not match");
     }
     let stop = gateway.stop.clone();
     stop.run_until_cancelled(purge_hourly(&gateway)).await;
@@ -43,7 +43,7 @@ async fn purge_hourly(gateway: &Gateway) {
     }
     loop {
         if let Err(error) = purge_once(gateway).await {
-            tracing::warn!(%error, "a purge broke off; the next one goes on");
+            tracing::warn!(%error, "purge failed; the next purge continues");
         }
         tokio::time::sleep(PURGE_EVERY).await;
     }
@@ -90,6 +90,6 @@ pub async fn write_key_uses(gateway: &Gateway) {
         return;
     }
     if let Err(error) = gateway.store.touch_api_keys(used).await {
-        tracing::debug!(%error, "the last use of some keys was not written down");
+        tracing::debug!(%error, "last use of keys not recorded");
     }
 }

@@ -27,7 +27,7 @@ pub async fn follow(gateway: Arc<Gateway>) {
             }
             match read_anew(&gateway).await {
                 Ok(()) => break,
-                Err(error) => tracing::debug!(%error, "keys and channels could not be read; the next try follows"),
+                Err(error) => tracing::debug!(%error, "directory reload failed; retrying"),
             }
             tokio::time::sleep(RETRY).await;
         }

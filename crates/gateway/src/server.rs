@@ -121,7 +121,7 @@ pub async fn serve(
             Err(error) => {
                 // Where files are short, too, an idle connection is one to spare.
                 room.crowd.notify_one();
-                tracing::warn!(%error, "no connection could be accepted");
+                tracing::warn!(%error, "connection accept failed; retrying");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
@@ -130,7 +130,7 @@ pub async fn serve(
     tracker.close();
     tokio::select! {
         () = tracker.wait() => {}
-        () = hurry => tracing::warn!(connections = tracker.len(), "calls in hand were cut off"),
+        () = hurry => tracing::warn!(connections = tracker.len(), "requests cut off"),
     }
 }
 
@@ -267,7 +267,7 @@ async fn connection(stream: TcpStream, calls: Calls<impl Answer>, mut watch: Wat
         connection.as_mut().graceful_shutdown();
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke off");
+        tracing::debug!(%error, "client connection failed");
     }
 }
 

@@ -45,7 +45,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                name = next_of(&mut self.ignored) => tracing::info!(signal = name, "a signal was ignored"),
+                name = next_of(&mut self.ignored) => tracing::info!(signal = name, "signal ignored"),
             }
         }
     }

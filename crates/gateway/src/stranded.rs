@@ -31,7 +31,7 @@ pub async fn watch(gateway: Arc<Gateway>) {
         tokio::select! {
             () = gateway.stop.cancelled() => return,
             scanned = scan(&gateway) => if let Err(error) = scanned {
-                tracing::debug!(%error, "open messages without a task could not be looked for");
+                tracing::debug!(%error, "safety scan failed; retrying");
             },
         }
     }
@@ -49,7 +49,7 @@ async fn scan(gateway: &Gateway) -> Result<(), StoreError> {
     }
     for channel in stranded {
         let id = gateway.directory.channel(channel).map(|entry| entry.via.id.to_string());
-        tracing::warn!(channel.id = id, "open messages had no task; the channel was woken");
+        tracing::warn!(channel.id = id, "channel woken: open messages had no task");
         gateway.dispatcher.wake(channel);
     }
     Ok(())

@@ -54,7 +54,7 @@ async fn serve(config: Config) -> Result<()> {
     start(&config, &gateway, &background).await?;
     background.close();
     if let Err(error) = announce(&listener) {
-        tracing::warn!(%error, "the address could not be written to standard output");
+        tracing::warn!(%error, "address not written to standard output");
     }
 
     let hurry = CancellationToken::new();
@@ -65,7 +65,7 @@ async fn serve(config: Config) -> Result<()> {
         async move { server::serve(listener, api, limits, stop, hurry.cancelled()).await }
     });
     signals.next().await;
-    tracing::info!("stopping: calls and sends in hand finish first");
+    tracing::info!("shutdown started; draining");
     gateway.stop.cancel();
     let insist = async {
         tokio::select! {
@@ -80,7 +80,7 @@ async fn serve(config: Config) -> Result<()> {
     };
     if !in_time {
         // What was cut off is taken up at the next start, or by another node, as after a crash.
-        tracing::warn!("stopping took too long");
+        tracing::warn!("shutdown timed out");
         hurry.cancel();
         gateway.nodes.abandon().await;
     }
@@ -135,7 +135,7 @@ async fn end(
 ) {
     let (served, ()) = tokio::join!(serving, gateway.nodes.leave());
     if let Err(error) = served {
-        tracing::error!(%error, "the server broke off");
+        tracing::error!(%error, "server task failed");
     }
     gateway.dispatcher.stop().await;
     if let Some(web) = gateway.providers.whatsapp_web() {
@@ -178,9 +178,9 @@ fn raise_file_limit(connections: u32) {
     let wanted = u64::from(connections) + server::OTHER_FILES;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(limit) if limit < wanted => {
-            tracing::warn!(limit, wanted, "the system allows fewer open files than max_connections needs");
+            tracing::warn!(limit, wanted, "open file limit below max_connections");
         }
         Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+        Err(error) => tracing::warn!(%error, "open file limit not raised"),
     }
 }

@@ -48,7 +48,7 @@ impl Forward {
         // Another thread may have told a later time, or have gone back, while this one waited.
         let last = self.last.load(Ordering::Relaxed);
         if last - wall > FARTHEST_BACK {
-            tracing::warn!(milliseconds = last - wall, "the clock was set back by hours; the time follows at once");
+            tracing::warn!(milliseconds = last - wall, "clock set back by hours; following at once");
             self.last.store(wall, Ordering::Relaxed);
             *slow = None;
             return wall;
@@ -58,10 +58,7 @@ impl Forward {
         if begins {
             *slow = Some((now(), last));
             if last - wall > WORTH_A_LINE {
-                tracing::warn!(
-                    milliseconds = last - wall,
-                    "the clock was set back; the time goes at half speed until it is right"
-                );
+                tracing::warn!(milliseconds = last - wall, "clock set back; running at half speed until it is right");
             }
         }
         let told = slow.map_or(last, |(since, told)| told + half(now().duration_since(since)));

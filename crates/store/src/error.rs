@@ -32,7 +32,7 @@ impl From<StoreError> for AppError {
         match error {
             StoreError::Unavailable(_) | StoreError::Overloaded | StoreError::Fenced => Self::Unavailable,
             StoreError::Refused(reason) => {
-                tracing::error!(reason, "the store refused an operation");
+                tracing::error!(error = reason, "store refused an operation");
                 Self::Internal
             }
         }

@@ -234,7 +234,7 @@ pub trait Receipts: Send + Sync + 'static {
                 let channel = receipt.channel;
                 match self.apply_receipts(vec![receipt], now).await {
                     Err(StoreError::Refused(reason)) => {
-                        tracing::error!(channel.key = channel, reason, "a receipt was dropped: the store refused it");
+                        tracing::error!(channel.key = channel, error = reason, "receipt dropped: store refused it");
                     }
                     recorded => recorded?,
                 }

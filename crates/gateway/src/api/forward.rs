@@ -105,7 +105,7 @@ async fn holder(gateway: &Gateway, channel: ChannelKey) -> Result<Holder, StoreE
 async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result<Response, ApiError> {
     let Some(secret) = gateway.nodes.secret() else { return Err(ApiError::Unavailable) };
     let Some(address) = node.address.as_deref().and_then(|address| BaseUrl::parse("node_url", address).ok()) else {
-        tracing::warn!(node = node.id, "a call is another node's, which says no address (RECADO_NODE_URL)");
+        tracing::warn!(node = node.id, "cannot forward request: owner node has no RECADO_NODE_URL");
         return Err(ApiError::Unavailable);
     };
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
@@ -131,7 +131,7 @@ async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result
             Ok(answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop))))
         }
         Err(error) => {
-            tracing::warn!(node = node.id, error, "another node cannot be reached");
+            tracing::warn!(node = node.id, error, "owner node unreachable");
             Err(ApiError::Unavailable)
         }
     }
@@ -159,7 +159,7 @@ fn client(address: &BaseUrl) -> Result<&'static Nodes, ApiError> {
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));
     let tls = address.tls().map_err(|error| {
-        tracing::warn!(error = format!("{error:#}"), "another node cannot be reached");
+        tracing::warn!(error = format!("{error:#}"), "cannot create client for forwarding");
         ApiError::Unavailable
     })?;
     let connector =

@@ -299,7 +299,7 @@ pub fn answer(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(bytes) => (status, [(CONTENT_TYPE, JSON)], bytes).into_response(),
         Err(error) => {
-            tracing::error!(%error, "an answer could not be written as JSON");
+            tracing::error!(%error, "response serialization failed");
             ApiError::Internal.into_response()
         }
     }

@@ -51,7 +51,7 @@ impl Changes {
                 Err(error) => {
                     failures += 1;
                     if failures == FAILURES {
-                        tracing::warn!(%error, "changes of other nodes cannot be read: a key that was revoked there is still taken here");
+                        tracing::warn!(%error, "directory refresh keeps failing; revoked keys may still be accepted");
                     }
                 }
             }
@@ -61,7 +61,7 @@ impl Changes {
     /// Takes over what changed; what fails is done by the next look.
     pub async fn take(&self) {
         if let Err(error) = self.try_take().await {
-            tracing::debug!(%error, "changes of other nodes could not be read");
+            tracing::debug!(%error, "directory refresh failed; retrying");
         }
     }
 

@@ -49,7 +49,7 @@ impl Lines {
         let Some(entry) = self.parts.directory.channel(key) else { return };
         if entry.kind == ChannelType::WhatsAppWeb && self.parts.leases.epoch(key).is_some() {
             if let Err(error) = web.take_up(&entry.via).await {
-                tracing::warn!(channel.id = %entry.via.id, %error, "a line could not be taken up");
+                tracing::warn!(channel.id = %entry.via.id, %error, "session restore failed; retrying");
                 return;
             }
             if self.parts.leases.epoch(key).is_none() {

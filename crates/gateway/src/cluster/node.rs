@@ -128,11 +128,11 @@ impl Shared {
                     self.set_id(Some(id));
                     self.parts.leases.sure(asked + SURE);
                     self.parts.notices.free();
-                    tracing::info!(node = id, "joined the nodes");
+                    tracing::info!(node = id, "node joined");
                     self.member(id).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the nodes cannot be joined");
+                    tracing::warn!(%error, "node join failed; retrying");
                     tokio::select! {
                         () = self.leaving.cancelled() => {}
                         () = tokio::time::sleep(RETRY) => {}
@@ -150,7 +150,7 @@ impl Shared {
             () = self.watches() => {}
         }
         // Nothing that it held is its own any more.
-        tracing::error!(node = id, "taken for dead by the others: what this node held is theirs now");
+        tracing::error!(node = id, "node lease expired; channels reassigned");
         self.set_id(None);
         self.break_off().await;
     }
@@ -168,7 +168,7 @@ impl Shared {
         let Some(id) = self.id() else { return };
         let left = async {
             if let Err(error) = self.parts.store.leave(id).await {
-                tracing::warn!(%error, "channels could not be given back; other nodes take them when the lease ends");
+                tracing::warn!(%error, "channel release failed; other nodes acquire them when the lease expires");
             }
             self.parts.notices.free();
             self.parts.notices.flush(&*self.parts.store).await;
@@ -192,7 +192,7 @@ impl Shared {
                 }
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "the lease could not be renewed");
+                    tracing::warn!(%error, "lease renewal failed; retrying");
                     wait = RETRY;
                 }
                 Err(_) => wait = RETRY,
@@ -204,10 +204,10 @@ impl Shared {
     async fn watches(&self) {
         loop {
             self.parts.leases.until_unsure().await;
-            tracing::error!("the lease may have ended: nothing is sent until the database answers");
+            tracing::error!("lease may have expired; sending stopped");
             self.lines.put_down(&self.parts.leases.all()).await;
             self.parts.leases.until_sure().await;
-            tracing::info!("the lease is renewed: sending goes on");
+            tracing::info!("lease renewed; sending resumed");
             self.lines.take_up(&self.parts.leases.held()).await;
         }
     }
@@ -223,7 +223,7 @@ impl Shared {
                 () = self.leaving.cancelled() => break,
                 looked = self.balance(id, look % DELETED == 0) => match looked {
                     Ok(surplus) => self.clone().start_hand_over(&mut hand_overs, id, &surplus),
-                    Err(error) => tracing::warn!(%error, "channels could not be taken or given back"),
+                    Err(error) => tracing::warn!(%error, "channel rebalancing failed; retrying"),
                 },
             }
             tokio::select! {
@@ -234,7 +234,7 @@ impl Shared {
             while hand_overs.try_join_next().is_some() {}
         }
         if let Err(error) = self.parts.store.retire(id).await {
-            tracing::warn!(%error, "channels could not be taken or given back");
+            tracing::warn!(%error, "channel rebalancing failed; retrying");
         }
         self.clone().start_hand_over(&mut hand_overs, id, &self.parts.leases.held());
         while hand_overs.join_next().await.is_some() {}
@@ -284,7 +284,7 @@ impl Shared {
         if gained.is_empty() {
             return Ok(());
         }
-        tracing::info!(node = id, channels = gained.len(), "channels taken");
+        tracing::info!(node = id, channels = gained.len(), "channels acquired");
         // They may be newer than what this node knows.
         self.changes.take().await;
         self.parts.leases.add(gained);
@@ -343,14 +343,14 @@ impl Shared {
         let mut idle = channels.into_iter().map(idle).collect::<FuturesUnordered<_>>().ready_chunks(AT_ONCE);
         while let Some(channels) = idle.next().await {
             while let Err(error) = self.parts.store.give_back(id, &channels).await {
-                tracing::warn!(%error, "channels could not be taken or given back");
+                tracing::warn!(%error, "channel rebalancing failed; retrying");
                 if self.leaving.is_cancelled() {
                     // All that is left is given back with the node's row, or when its lease ends.
                     return;
                 }
                 tokio::time::sleep(RETRY).await;
             }
-            tracing::info!(node = id, channels = channels.len(), "channels given back");
+            tracing::info!(node = id, channels = channels.len(), "channels released");
             // Only now: until then the database has them as this node's.
             self.parts.leases.left(&channels);
             self.parts.notices.free();

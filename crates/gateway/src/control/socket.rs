@@ -68,12 +68,12 @@ impl Socket {
                     let desk = desk.clone();
                     tracker.spawn(async move {
                         if let Err(error) = converse(stream, &desk).await {
-                            tracing::warn!(%error, "a command broke off");
+                            tracing::warn!(%error, "control command failed");
                         }
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "no command could be accepted");
+                    tracing::warn!(%error, "control connection accept failed; retrying");
                     tokio::time::sleep(ACCEPT_RETRY).await;
                 }
             }

@@ -28,7 +28,7 @@ impl Log {
         let report = Arc::new(Kept::default());
         let reporter = subscriber(config, report.clone(), None);
         let told = move |lost: u64| {
-            tracing::dispatcher::with_default(&reporter, || tracing::error!(lines = lost, "log lines were lost"));
+            tracing::dispatcher::with_default(&reporter, || tracing::error!(lines = lost, "log lines lost"));
             report.take()
         };
         let around = match config.log_format {
@@ -105,7 +105,7 @@ where
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, thread = std::thread::current().name(), "a panic");
+        tracing::error!(place, thread = std::thread::current().name(), "thread panicked");
     }));
 }
 
@@ -127,7 +127,7 @@ mod tests {
         let config = LogConfig { log: tracing::level_filters::LevelFilter::INFO, log_format: LogFormat::Text };
         let written = Arc::new(Kept::default());
         tracing::dispatcher::with_default(&subscriber(&config, written.clone(), Some(lines.clone())), || {
-            (0..500).for_each(|_| tracing::error!(lines = 1, "log lines were lost"));
+            (0..500).for_each(|_| tracing::error!(lines = 1, "log lines lost"));
         });
         assert!(woken.try_iter().count() > 0);
         let (late, others) = lines.late(Instant::now() + repeats::QUIET, false);
@@ -155,7 +155,7 @@ mod tests {
     fn child_with_a_burst() {
         let config = LogConfig { log: tracing::level_filters::LevelFilter::INFO, log_format: LogFormat::Json };
         let log = Log::start(&config);
-        (0..500).for_each(|_| tracing::error!(lines = 1, "log lines were lost"));
+        (0..500).for_each(|_| tracing::error!(lines = 1, "log lines lost"));
         drop(log);
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn if_known(row: &Row<'_>) -> Read<Option<Channel>> {
     match channel(row) {
         Err(Unreadable::Unknown(what)) => {
             let channel: ChannelKey = row.get("key")?;
-            tracing::warn!(channel, what, "a channel is passed over: this version does not know its kind");
+            tracing::warn!(channel.key = channel, error = what, "channel skipped: unknown to this version");
             Ok(None)
         }
         read => read.map(Some),

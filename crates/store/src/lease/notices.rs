@@ -124,7 +124,7 @@ impl Notices {
             let text = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some(text) = text else { return };
             if let Err(error) = store.notify(&text).await {
-                tracing::debug!(%error, "other nodes could not be told");
+                tracing::debug!(%error, "notification of other nodes failed");
                 return;
             }
         }

@@ -19,7 +19,7 @@ const ASK: Duration = Duration::from_secs(5);
 pub(super) async fn listen(url: String, heard: mpsc::Sender<Heard>) {
     while !heard.is_closed() {
         if let Err(error) = once(&url, &heard).await {
-            tracing::warn!(error, "other nodes cannot be heard");
+            tracing::warn!(error, "LISTEN connection down; polling every second");
         }
         if heard.send(Heard::End).await.is_err() {
             return;

@@ -79,7 +79,7 @@ async fn connect_and_run(url: &str, may_make: bool) -> anyhow::Result<()> {
     for _ in 0..TRIES {
         match &done {
             Err(error) if error.is::<Held>() => {
-                tracing::warn!(%error, "the tables cannot be brought up to date yet");
+                tracing::warn!(%error, "migration blocked; retrying");
                 tokio::time::sleep(PAUSE).await;
                 done = run(&mut client, may_make).await;
             }

@@ -75,7 +75,7 @@ fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_its_heir_sends() {
     let of_the_first = sent(&graphs[0]);
     let waiting = place.number("select count(*) from messages where status <= 1");
     first.signal("CONT");
-    wait_for("the late node to find that it was taken for dead", || first.log().contains("taken for dead"));
+    wait_for("the late node to find that its lease expired", || first.log().contains("node lease expired"));
     wait_for("the late node to be back among the others", || place.held().len() == 2);
     wait_for("nothing to wait any more", || place.number("select count(*) from messages where status <= 1") == 0);
 

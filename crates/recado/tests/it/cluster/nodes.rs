@@ -205,7 +205,7 @@ fn a_frozen_node_neither_claims_nor_settles_nor_sends_what_is_its_heirs() {
     wait_for("its heir to send", || place.witnessed("second") > 5);
     let of_the_first = place.witnessed("first");
     first.signal("CONT");
-    wait_for("the late node to find that it was taken for dead", || first.log().contains("taken for dead"));
+    wait_for("the late node to find that its lease expired", || first.log().contains("node lease expired"));
     // The heir gives it the institution's own channel, for which there is no work.
     place.wait_until_fair(2);
     wait_for("all to be READ", || place.number("select count(*) from messages where status <> 5") == 0);

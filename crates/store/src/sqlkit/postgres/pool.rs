@@ -112,7 +112,7 @@ impl Database {
             first
         });
         if first {
-            tracing::error!(why, "the database cannot be reached");
+            tracing::error!(error = why, "database unreachable");
             self.forget_connections();
             tokio::spawn(self.clone().come_back());
         }
@@ -130,7 +130,7 @@ impl Database {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
-        tracing::info!("the database is back");
+        tracing::info!("database reachable again");
         self.health.send_replace(Health::Up);
     }
 

@@ -219,7 +219,7 @@ impl<S: Owned> Thread<S> {
                     return;
                 }
                 Err(reason) => {
-                    tracing::error!(file = %self.path.display(), reason, "the store failed; it is opened anew");
+                    tracing::error!(file = %self.path.display(), error = reason, "store failed; reopening");
                     self.report.send_replace(Health::Down(reason));
                     drop(state);
                 }
@@ -228,7 +228,7 @@ impl<S: Owned> Thread<S> {
                 Some(opened) => state = opened,
                 None => return,
             }
-            tracing::info!(file = %self.path.display(), "the store works again");
+            tracing::info!(file = %self.path.display(), "store reopened");
             self.report.send_replace(Health::Up);
         }
     }
@@ -378,7 +378,7 @@ fn bound_log(connection: &Connection) {
     };
     match done {
         Ok(()) => LOG_PAGES.set(0),
-        Err(error) => tracing::warn!(%error, "the log could not be written into the database"),
+        Err(error) => tracing::warn!(%error, "WAL checkpoint failed"),
     }
 }
 
