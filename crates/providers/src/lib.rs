@@ -17,15 +17,15 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::PhoneNumber;
-use recado_domain::queue::{Claimed, SentCard, Unanswered};
+use recado_domain::queue::{Claimed, Unanswered};
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendOutcome {
     /// The network acknowledged it. The account is the recipient as the network knows it, the remote id the message as
     /// the network calls it, where it takes no id of ours.
-    /// The card is the one that was sent, where it is not the one that the message has.
-    Accepted { account: Option<String>, remote_id: Option<NetworkId>, card: Option<SentCard> },
+    /// The rendition is what was sent, where it is not the one that the message has.
+    Accepted { account: Option<String>, remote_id: Option<NetworkId>, rendition: Option<String> },
     /// The network refused it for good.
     Rejected { code: &'static str, message: String },
     /// The network refused it for now; the trouble is this message's own.

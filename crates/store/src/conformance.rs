@@ -4,7 +4,7 @@
 mod accounts;
 mod channels;
 mod claim;
-mod enqueue;
+pub(crate) mod enqueue;
 mod events;
 mod links;
 pub(crate) mod message_events;
@@ -172,7 +172,7 @@ suite! { [
         several_outcomes_are_recorded_together,
         a_receipt_that_overtook_stands,
         a_broken_line_is_no_failure,
-        the_card_that_was_sent_is_kept,
+        the_rendition_that_was_sent_is_kept,
         a_receipt_finds_what_waits_for_another_try,
         every_receipt_makes_only_legal_moves,
         a_receipt_for_another_channel_means_nothing,

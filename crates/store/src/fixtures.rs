@@ -11,7 +11,9 @@ use recado_domain::clock::Millis;
 use recado_domain::event::{Event, EventQuery};
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::institution::Institution;
-use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Seq};
+use recado_domain::message::{
+    CardAccount, ContactRendition, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Seq,
+};
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::{Claim, ClaimRequest, Claimed, Named, Orphans, Outcomes, Receipt, Settlement, Unanswered};
 use recado_domain::status::MessageStatus;
@@ -36,8 +38,8 @@ pub fn claimed() -> Claimed {
         recipient: "5511999998888".to_owned(),
         payload: r#"{"to":"5511999998888","type":"contact","contact":{"name":"Maria","phone":"5511988887777"}}"#
             .to_owned(),
-        card: "BEGIN:VCARD".to_owned(),
-        card_account: None,
+        kind: "contact".to_owned(),
+        rendition: Some(rendition("5511988887777", false)),
         scenario: None,
         attempts: 1,
         failures: 0,
@@ -45,6 +47,12 @@ pub fn claimed() -> Claimed {
         unanswered: false,
         resent: false,
     }
+}
+
+/// What a contact message sends.
+pub fn rendition(account: &str, known: bool) -> String {
+    let account = CardAccount { digits: account.to_owned(), known };
+    ContactRendition::of_one("BEGIN:VCARD".to_owned(), account).to_json()
 }
 
 /// A move of a channel that the operator makes.
@@ -270,8 +278,9 @@ impl Ground {
             network_id: format!("3EB0{id}"),
             recipient: recipient.to_owned(),
             payload: "{}".to_owned(),
-            card: "BEGIN:VCARD".to_owned(),
-            card_account: CardAccount { digits: recipient.to_owned(), known: true },
+            kind: "contact",
+            rendition: Some(rendition(recipient, true)),
+            reference: None,
             scenario: None,
             accepted_at: NOW,
             expires_at: NOW + DAY,
@@ -380,7 +389,7 @@ pub fn request(channel: ChannelKey) -> ClaimRequest {
 
 /// A message that the network acknowledged, without a word more.
 pub fn sent() -> Settlement {
-    Settlement::Sent { account: None, remote_id: None, card: None }
+    Settlement::Sent { account: None, remote_id: None, rendition: None }
 }
 
 /// The ids of claimed messages, in the order of the claim.

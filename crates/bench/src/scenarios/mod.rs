@@ -51,12 +51,12 @@ impl Numbered {
         let accepted = self.load(server, 256, Until::Count(by_calls)).await?.accepted;
         if messages > by_calls {
             self.home.tables.change(&format!(
-                "insert into messages (id, channel_key, status, head, card_account_known, expires_at, queued_at,
-                                       network_id, recipient, card_account, payload, card)
-                 select substring(id for 8) || int8send(n), channel_key, 0, head, card_account_known, expires_at,
-                        queued_at, '3EB0' || upper(substring(md5(n::text) for 18)), '55119' || 10000000 + n,
-                        card_account, regexp_replace(payload, '(Maria Silva) \\d+ \\d+', '\\1 1000000 ' || n, 'g'),
-                        regexp_replace(card, '(Maria Silva) \\d+ \\d+', '\\1 1000000 ' || n, 'g')
+                "insert into messages (id, channel_key, status, head, expires_at, queued_at, network_id, recipient,
+                                       kind, payload, rendition)
+                 select substring(id for 8) || int8send(n), channel_key, 0, head, expires_at, queued_at,
+                        '3EB0' || upper(substring(md5(n::text) for 18)), '55119' || 10000000 + n, kind,
+                        regexp_replace(payload, '(Maria Silva) \\d+ \\d+', '\\1 1000000 ' || n, 'g'),
+                        regexp_replace(rendition, '(Maria Silva) \\d+ \\d+', '\\1 1000000 ' || n, 'g')
                  from generate_series(1, {}) as n
                  join (select distinct on (channel_key) * from messages) as first
                       on channel_key = (array(select distinct channel_key from messages))[1 + n % {}]

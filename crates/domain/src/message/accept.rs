@@ -20,22 +20,19 @@ pub struct NewMessage {
     pub recipient: String,
     /// The content as JSON, as [`Stored`](super::Stored) writes it.
     pub payload: String,
-    pub card: String,
-    pub card_account: CardAccount,
+    /// The kind of message, by the name that callers know. The store does not interpret it.
+    pub kind: &'static str,
+    /// What was rendered once, and what every attempt sends. The store does not interpret it; `None` where the payload is
+    /// enough.
+    pub rendition: Option<String>,
+    /// What the caller calls it.
+    pub reference: Option<String>,
     pub scenario: Option<String>,
     pub accepted_at: Millis,
     pub expires_at: Millis,
     /// At so many open messages on the channel it takes no more.
     pub backlog_cap: usize,
     pub idempotency: Option<Idempotency>,
-}
-
-/// The account that stands in a card's `waid`, and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CardAccount {
-    pub digits: String,
-    /// The network named it; else the typed digits stand in.
-    pub known: bool,
 }
 
 /// What makes a repeated call recognisable.

@@ -3,15 +3,17 @@
 mod accept;
 mod event;
 mod read;
+mod rendition;
 
 use serde::{Deserialize, Serialize};
 
 use crate::contact::{ContactCard, ContactMessage, GivenPhone};
 use crate::phone::{InvalidPhone, PhoneNumber};
 
-pub use accept::{CardAccount, Enqueued, Idempotency, NewMessage, Seq};
+pub use accept::{Enqueued, Idempotency, NewMessage, Seq};
 pub use event::{MessageEvent, StatusChange};
 pub use read::{Cancelled, Message, MessageQuery, Page, SCANNED_AT_MOST};
+pub use rendition::{CardAccount, ContactRendition, RenderedCard};
 
 /// A message's content with the recipient as the caller wrote it. Stored as JSON, so that further kinds and fields need
 /// no new columns.

@@ -5,7 +5,7 @@
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
 use crate::ids::MessageId;
-use crate::message::{CardAccount, Seq};
+use crate::message::Seq;
 use crate::status::MessageStatus;
 
 /// A message with all that is known of it.
@@ -20,9 +20,13 @@ pub struct Message {
     pub status: MessageStatus,
     pub recipient: String,
     pub account: Option<String>,
+    /// The kind of message, by the name that callers know.
+    pub kind: String,
     pub payload: String,
-    pub card: String,
-    pub card_account: CardAccount,
+    /// What was rendered once, and what every attempt sends.
+    pub rendition: Option<String>,
+    /// What the caller calls it.
+    pub reference: Option<String>,
     pub attempts: u32,
     pub error: Option<(String, String)>,
     pub expires_at: Millis,
@@ -90,9 +94,10 @@ mod tests {
             status: MessageStatus::Queued,
             recipient: String::new(),
             account: None,
+            kind: String::new(),
             payload: String::new(),
-            card: String::new(),
-            card_account: CardAccount { digits: String::new(), known: false },
+            rendition: None,
+            reference: None,
             attempts: 0,
             error: None,
             expires_at: 0,

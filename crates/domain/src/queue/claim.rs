@@ -88,10 +88,11 @@ pub struct Claimed {
     pub id: MessageId,
     pub network_id: String,
     pub recipient: String,
+    /// The kind of message, by the name that callers know.
+    pub kind: String,
     pub payload: String,
-    pub card: String,
-    /// The account of the card's phone, where the network named it.
-    pub card_account: Option<String>,
+    /// What was rendered once, and what every attempt sends.
+    pub rendition: Option<String>,
     pub scenario: Option<String>,
     /// This attempt's number, from 1.
     pub attempts: u32,

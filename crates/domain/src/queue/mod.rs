@@ -16,7 +16,7 @@ mod transition;
 
 pub use claim::{Claim, ClaimRequest, Claimed, Orphans, Unanswered};
 pub use new_chats::CountedChat;
-pub use outcome::{Outcomes, SentCard, Settlement};
+pub use outcome::{Outcomes, Settlement};
 pub use pace::{Pace, pace};
 pub use receipt::{EARLY_RECEIPTS, Found, Named, Receipt};
 pub use rescue::{FINISH_AT_ONCE, Finish, Queued, Resendable, Resends, leave, rescue, resend, resends};

@@ -5,14 +5,7 @@
 use crate::channel::{ChannelKey, Epoch};
 use crate::clock::Millis;
 use crate::ids::NetworkId;
-use crate::message::{CardAccount, Seq};
-
-/// The card that was really sent, where it became another after its message was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SentCard {
-    pub card: String,
-    pub account: CardAccount,
-}
+use crate::message::Seq;
 
 /// What became of claimed messages of a channel.
 #[derive(Debug, Clone)]
@@ -34,8 +27,8 @@ pub enum Settlement {
     Sent {
         account: Option<String>,
         remote_id: Option<NetworkId>,
-        /// The card that was sent, where it is not the one that the message has.
-        card: Option<SentCard>,
+        /// What was sent, where it is not what the message has as its rendition.
+        rendition: Option<String>,
     },
     Failed {
         code: String,

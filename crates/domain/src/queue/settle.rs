@@ -75,9 +75,9 @@ pub fn settle<'a>(outcomes: &'a Outcomes, queue: &ChannelQueue) -> Settled<'a> {
 fn transition(channel: ChannelKey, seq: Seq, settlement: &Settlement, now: Millis) -> Option<Transition<'_>> {
     let none = Patch::default();
     let (to, patch) = match settlement {
-        Settlement::Sent { account, remote_id, card } => {
+        Settlement::Sent { account, remote_id, rendition } => {
             let (account, remote_id) = (account.as_deref(), remote_id.as_deref());
-            (MessageStatus::Sent, Patch { account, remote_id, card: card.as_ref(), ..none })
+            (MessageStatus::Sent, Patch { account, remote_id, rendition: rendition.as_deref(), ..none })
         }
         Settlement::Failed { code, message } => (MessageStatus::Failed, Patch { error: Some((code, message)), ..none }),
         Settlement::Retry { run_at } => (MessageStatus::Queued, Patch { run_at: Some(*run_at), failed: true, ..none }),
@@ -124,8 +124,6 @@ fn effect<'a>(settlement: &'a Settlement, queue: &ChannelQueue) -> Option<Channe
 mod tests {
     use super::*;
     use crate::channel::{ChannelState, ChannelType};
-    use crate::message::CardAccount;
-    use crate::queue::SentCard;
 
     const NOW: Millis = 1_000;
 
@@ -138,7 +136,7 @@ mod tests {
     }
 
     fn sent() -> Settlement {
-        Settlement::Sent { account: None, remote_id: None, card: None }
+        Settlement::Sent { account: None, remote_id: None, rendition: None }
     }
 
     fn why() -> String {
@@ -149,13 +147,12 @@ mod tests {
     fn what_each_outcome_makes_of_its_message() {
         let none = Patch::default;
         let run_at = || Patch { run_at: Some(5), ..none() };
-        let card = SentCard { card: "c".to_owned(), account: CardAccount { digits: "55".to_owned(), known: true } };
         let full = Settlement::Sent {
             account: Some("55".to_owned()),
             remote_id: Some("wamid.1".parse().expect("an id")),
-            card: Some(card.clone()),
+            rendition: Some("r".to_owned()),
         };
-        let noted = Patch { account: Some("55"), remote_id: Some("wamid.1"), card: Some(&card), ..none() };
+        let noted = Patch { account: Some("55"), remote_id: Some("wamid.1"), rendition: Some("r"), ..none() };
         let failed = Settlement::Failed { code: "1".to_owned(), message: "x".to_owned() };
         let unknown = Settlement::Unknown { resend_at: Some(5), hold: Some(6) };
         let (queued, unanswered) = (MessageStatus::Queued, true);

@@ -5,8 +5,6 @@ use crate::clock::Millis;
 use crate::message::{MessageEvent, Seq, StatusChange};
 use crate::status::MessageStatus;
 
-use super::SentCard;
-
 use MessageStatus::{Cancelled, Delivered, Expired, Failed, Queued, Read, Sending, Sent, Unknown};
 
 impl MessageStatus {
@@ -82,8 +80,8 @@ pub struct Patch<'a> {
     pub account: Option<&'a str>,
     /// The network's own id of the message; the last one stands.
     pub remote_id: Option<&'a str>,
-    /// The card that was sent, where it is another than the stored one.
-    pub card: Option<&'a SentCard>,
+    /// What was sent, where it is another rendition than the stored one.
+    pub rendition: Option<&'a str>,
     /// Code and text; an earlier error is cleared.
     pub error: Option<(&'a str, &'a str)>,
     /// When an `UNKNOWN` message is queued again. A message that was queued again once is not queued again twice: a second

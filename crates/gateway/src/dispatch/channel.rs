@@ -295,7 +295,9 @@ impl Line {
             self.back_off.well(now);
         }
         match outcome {
-            SendOutcome::Accepted { account, remote_id, card } => Settlement::Sent { account, remote_id, card },
+            SendOutcome::Accepted { account, remote_id, rendition } => {
+                Settlement::Sent { account, remote_id, rendition }
+            }
             SendOutcome::Rejected { code, message } => fail(code, message),
             SendOutcome::TryAgain { code, message } => match next_try {
                 Some(run_at) => Settlement::Retry { run_at },

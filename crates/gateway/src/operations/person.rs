@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use recado_domain::channel::ChannelKey;
 use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
-use recado_domain::message::Message;
+use recado_domain::message::{ContactRendition, Message};
 use recado_domain::phone::{InvalidPhone, PhoneNumber};
 use recado_domain::status::MessageStatus;
 use recado_store::clock::rfc3339;
@@ -53,8 +53,8 @@ pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result
     let rows = page.shown.into_iter().map(|(institution, shown)| {
         json!({
             "institutionId": institution, "channelId": shown.channel_id, "id": shown.id,
-            "networkId": shown.network_id, "recipient": shown.recipient, "payload": as_json(&shown.contact),
-            "card": shown.vcard, "receivedAt": rfc3339(shown.received_at), "arrivals": shown.arrivals,
+            "networkId": shown.network_id, "recipient": shown.recipient, "payload": as_json(&shown.payload),
+            "card": card(shown.rendition.as_deref()).map(|card| card.text()), "receivedAt": rfc3339(shown.received_at), "arrivals": shown.arrivals,
         })
     });
     Ok(json!({ "rows": rows.collect::<Vec<_>>(), "next": page.next }))
@@ -135,13 +135,13 @@ fn show(gateway: &Gateway, message: &Message, scenario: Option<&str>, early: &[E
             json!({ "status": status, "at": rfc3339(receipt.at), "error": error(&receipt.error) })
         })
         .collect();
+    let card = card(message.rendition.as_deref());
     let mut shown = json!({
         "id": message.id, "status": message.status, "recipient": message.recipient, "account": message.account,
-        "payload": as_json(&message.payload), "card": message.card,
-        "cardAccount": {
-            "digits": message.card_account.digits,
-            "source": if message.card_account.known { "NETWORK" } else { "TYPED" },
-        },
+        "payload": as_json(&message.payload), "card": card.as_ref().map(ContactRendition::text),
+        "cardAccount": card.as_ref().and_then(ContactRendition::first_account).map(|account| {
+            json!({ "digits": account.digits, "source": if account.known { "NETWORK" } else { "TYPED" } })
+        }),
         "networkId": message.network_id, "remoteId": message.remote_id, "scenario": scenario,
         "attempts": message.attempts, "error": error(&message.error), "expiresAt": rfc3339(message.expires_at),
         "receiptsOfItsRemoteId": early,
@@ -150,6 +150,11 @@ fn show(gateway: &Gateway, message: &Message, scenario: Option<&str>, early: &[E
         shown[format!("{}At", status.name().to_lowercase())] = at.map(rfc3339).into();
     }
     with_channel(gateway, message.channel, "MESSAGE", shown)
+}
+
+/// What was rendered of a contact.
+fn card(rendition: Option<&str>) -> Option<ContactRendition> {
+    rendition.and_then(ContactRendition::from_json)
 }
 
 /// What is stored as JSON; what is none is shown as it is.

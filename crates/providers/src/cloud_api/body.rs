@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use recado_domain::message::{Content, GivenContact, Stored};
+use recado_domain::message::{ContactRendition, Content, GivenContact, Stored};
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::Claimed;
 use serde::Serialize;
@@ -88,12 +88,15 @@ pub fn of(message: &Claimed) -> Result<Vec<u8>, Unreadable> {
     let stored: Stored = serde_json::from_str(&message.payload).map_err(|_| Unreadable::Content)?;
     let Content::Contact { contact, .. } = &stored.content;
     let number = stored.content.card_phone().map_err(|_| Unreadable::Phone)?;
+    let rendition = message.rendition.as_deref().and_then(ContactRendition::from_json).ok_or(Unreadable::Content)?;
+    let known = rendition.first_account().filter(|account| account.known);
+    let account = known.map(|account| account.digits.as_str());
     let body = Body {
         messaging_product: "whatsapp",
         recipient_type: "individual",
         to: &message.recipient,
         kind: "contacts",
-        contacts: [card(contact, &number, message.card_account.as_deref())],
+        contacts: [card(contact, &number, account)],
         biz_opaque_callback_data: message.id.to_string(),
     };
     Ok(serde_json::to_vec(&body).expect("texts can be written as JSON"))

@@ -203,7 +203,7 @@ impl Graph {
         };
         match answer::sent(status, &body) {
             Answer::Good(sent) => {
-                SendOutcome::Accepted { account: sent.account, remote_id: Some(sent.remote_id), card: None }
+                SendOutcome::Accepted { account: sent.account, remote_id: Some(sent.remote_id), rendition: None }
             }
             Answer::Refused(error) => error.fault(Some(status.as_u16())).outcome(),
             Answer::Unreadable => {

@@ -206,7 +206,7 @@ impl Provider for Sandbox {
             (Some(Scenario::LostAnswer), 1) => (true, SendOutcome::NoAnswer),
             _ => {
                 let account = Some(message.recipient.clone());
-                (true, SendOutcome::Accepted { account, remote_id: None, card: None })
+                (true, SendOutcome::Accepted { account, remote_id: None, rendition: None })
             }
         };
         if !arrives {

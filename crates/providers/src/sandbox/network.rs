@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use recado_domain::channel::{ChannelKey, Via};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, NetworkId};
+use recado_domain::message::{ContactRendition, RenderedCard};
 use recado_domain::queue::{Claimed, Named, Receipt};
 use recado_domain::status::MessageStatus;
 use recado_store::StoreError;
@@ -55,12 +56,23 @@ pub struct Shown {
     pub channel_id: String,
     pub network_id: String,
     pub recipient: String,
-    /// The contact as the caller gave it, in JSON.
-    pub contact: String,
-    pub vcard: String,
+    pub kind: String,
+    /// The message as the caller gave it, in JSON.
+    pub payload: String,
+    pub rendition: Option<String>,
     pub received_at: Millis,
     /// How often it arrived.
     pub arrivals: u32,
+}
+
+/// The kind of a row and its rendition. Where there is no kind, a version before there were kinds wrote the row, and its
+/// `vcard`.
+fn kind_and_rendition(kind: Option<String>, rendition: Option<String>, vcard: String) -> (String, Option<String>) {
+    if let Some(kind) = kind {
+        return (kind, rendition);
+    }
+    let card = RenderedCard { vcard, accounts: Vec::new() };
+    ("contact".to_owned(), Some(ContactRendition { cards: vec![card] }.to_json()))
 }
 
 /// A page of what an institution's phone shows, newest first.

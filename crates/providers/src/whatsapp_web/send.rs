@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use recado_domain::channel::ChannelSettings;
 use recado_domain::clock::{millis, random};
-use recado_domain::message::{CardAccount, Content, Stored};
+use recado_domain::message::{CardAccount, ContactRendition, Content, Stored};
 use recado_domain::pacing::Pacing;
 use recado_domain::party::{Party, Recipient};
-use recado_domain::queue::{Claimed, SentCard};
+use recado_domain::queue::Claimed;
 use recado_domain::vcard;
 use recado_store::clock::rfc3339;
 use recado_whatsapp_web::{Outgoing, Session, SubmitError};
@@ -50,8 +50,8 @@ struct Prepared {
     /// Whose receipts count.
     recipient: Recipient,
     outgoing: Outgoing,
-    /// The card, where it is not the one that was accepted.
-    card: Option<SentCard>,
+    /// What is sent, where it is not what was rendered when the message was accepted.
+    rendition: Option<String>,
 }
 
 /// What came of handing a message over once.
@@ -119,7 +119,7 @@ impl Line {
         match self.answer(awaited).await {
             Ok(Answer::Taken) => {
                 let account = Some(prepared.account);
-                let taken = SendOutcome::Accepted { account, remote_id: None, card: prepared.card };
+                let taken = SendOutcome::Accepted { account, remote_id: None, rendition: prepared.rendition };
                 if submitted.missed_devices() { Tried::Missed(taken) } else { Tried::Ended(taken) }
             }
             Ok(Answer::Refused { code }) => match refusal::of(&code) {
@@ -151,40 +151,44 @@ impl Line {
     /// Finds the accounts, writes the one of the card's phone into the card, and shows that something is typed.
     async fn prepare(&self, message: &Claimed, refresh: bool) -> Result<Prepared, SendOutcome> {
         self.until_up().await;
-        let content = serde_json::from_str::<Stored>(&message.payload).map_err(unreadable)?.content;
+        let content = serde_json::from_str::<Stored>(&message.payload).map_err(|_| unreadable())?.content;
         let known = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
         let Some(account) = known.account else {
             return Err(not_on_whatsapp());
         };
         let recipient = Recipient { numbers: vec![message.recipient.clone(), account.clone()], lid: known.lid };
-        let card = self.card(message, &content).await?;
-        let vcard = card.as_ref().map_or(&message.card, |card| &card.card).clone();
+        let accepted = message.rendition.as_deref().and_then(ContactRendition::from_json);
+        let accepted = accepted.ok_or_else(unreadable)?;
+        let changed = self.card(&accepted, &content).await?;
+        let (rendition, vcard) = (changed.as_ref().map(ContactRendition::to_json), changed.unwrap_or(accepted).text());
         if self.settings().await?.typing {
             self.type_a_while(&account).await;
         }
         let Content::Contact { contact, .. } = content;
         let (id, display_name) = (message.network_id.clone(), contact.name);
         let outgoing = Outgoing { id, account: account.clone(), display_name, vcard, refresh };
-        Ok(Prepared { account, recipient, outgoing, card })
+        Ok(Prepared { account, recipient, outgoing, rendition })
     }
 
     /// The card with the account that the network names for its phone. `None`: the card is as it was accepted, also where
     /// its phone has no account or nobody says which: that is no trouble of the recipient. The message says so by the source
     /// of its `waid`.
-    async fn card(&self, message: &Claimed, content: &Content) -> Result<Option<SentCard>, SendOutcome> {
-        if message.card_account.is_some() {
+    async fn card(
+        &self,
+        accepted: &ContactRendition,
+        content: &Content,
+    ) -> Result<Option<ContactRendition>, SendOutcome> {
+        if accepted.first_account().is_some_and(|account| account.known) {
             return Ok(None);
         }
-        let card = content.card().map_err(unreadable)?;
+        let card = content.card().map_err(|_| unreadable())?;
         let account = match timeout(CARD, self.look_up(card.phone.number.digits())).await {
             Ok(Ok(known)) => known.account,
             Ok(Err(LineError::NoAnswer)) | Err(_) => None,
             Ok(Err(error)) => return Err(self.trouble(error)),
         };
-        Ok(account.map(|digits| SentCard {
-            card: vcard::render(&card, &digits),
-            account: CardAccount { digits, known: true },
-        }))
+        Ok(account
+            .map(|digits| ContactRendition::of_one(vcard::render(&card, &digits), CardAccount { digits, known: true })))
     }
 
     async fn settings(&self) -> Result<ChannelSettings, SendOutcome> {
@@ -277,7 +281,7 @@ fn not_on_whatsapp() -> SendOutcome {
 }
 
 /// A newer version stored it in another form.
-fn unreadable(_: impl std::error::Error) -> SendOutcome {
+fn unreadable() -> SendOutcome {
     SendOutcome::Rejected {
         code: crate::UNREADABLE,
         message: "O conteudo guardado da mensagem nao pode ser lido por esta versao.".to_owned(),

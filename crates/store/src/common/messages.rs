@@ -5,7 +5,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::message::{CardAccount, Message, MessageQuery, Page, Seq};
 use recado_domain::status::MessageStatus;
 
-use super::Walk;
+use super::{Walk, cards};
 use crate::sql::reached_column;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
@@ -13,12 +13,16 @@ use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 pub(crate) fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");
     format!(
-        "seq, id, channel_key, network_id, status, recipient, account, payload, card, card_account, card_account_known,
-         attempts, error_code, error_message, expires_at, remote_id, {reached}"
+        "seq, id, channel_key, network_id, status, recipient, account, kind, payload, rendition, reference, card,
+         card_account, card_account_known, attempts, error_code, error_message, expires_at, remote_id, {reached}"
     )
 }
 
 pub(crate) fn message(row: &Row<'_>) -> Read<Message> {
+    let (kind, rendition) = cards::read(row.get("kind")?, row.get("rendition")?, || {
+        let account = CardAccount { digits: row.get("card_account")?, known: row.get("card_account_known")? };
+        Ok((row.get("card")?, account))
+    })?;
     let mut message = Message {
         seq: row.get("seq")?,
         id: MessageId::from_bytes(row.bytes("id")?),
@@ -27,9 +31,10 @@ pub(crate) fn message(row: &Row<'_>) -> Read<Message> {
         status: status(row)?,
         recipient: row.get("recipient")?,
         account: row.get("account")?,
+        kind,
         payload: row.get("payload")?,
-        card: row.get("card")?,
-        card_account: CardAccount { digits: row.get("card_account")?, known: row.get("card_account_known")? },
+        rendition,
+        reference: row.get("reference")?,
         attempts: row.number("attempts")?,
         error: row.get::<Option<String>>("error_code")?.zip(row.get("error_message")?),
         expires_at: row.get("expires_at")?,

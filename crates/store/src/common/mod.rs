@@ -1,6 +1,7 @@
 //! Operations that are written once for both engines: their SQL is the same but for a word. What an engine does in its own
 //! way stands in [`Transaction`].
 
+pub(crate) mod cards;
 pub(crate) mod channels;
 pub(crate) mod chats;
 pub(crate) mod events;

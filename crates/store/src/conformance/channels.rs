@@ -176,7 +176,7 @@ pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground
     let new = ground.accept(key, "551").await;
     let claim = ground.claim(paced()).await;
     assert_eq!(ids(&claim), [new], "the recipient has been written to by nobody");
-    let named = Settlement::Sent { account: None, remote_id: Some("wamid.1".parse().unwrap()), card: None };
+    let named = Settlement::Sent { account: None, remote_id: Some("wamid.1".parse().unwrap()), rendition: None };
     ground.settle(key, claim.messages[0].seq, named).await;
     assert_eq!(ground.status(key, new).await, MessageStatus::Sent, "the receipt was the former one's");
 

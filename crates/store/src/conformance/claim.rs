@@ -105,8 +105,8 @@ pub(super) async fn an_attempt_is_counted_and_the_first_time_stands(ground: Grou
             (stored.seq, id, attempt, attempt - 1)
         );
         assert_eq!(
-            (&claimed.network_id, &claimed.card),
-            (&stored.network_id, &stored.card),
+            (&claimed.network_id, &claimed.rendition),
+            (&stored.network_id, &stored.rendition),
             "the same on each attempt"
         );
         assert_eq!((&claimed.recipient, &claimed.payload), (&stored.recipient, &stored.payload));

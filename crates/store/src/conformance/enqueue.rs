@@ -4,7 +4,8 @@ use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::ChannelState;
 use recado_domain::ids::InstitutionId;
-use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, NewMessage};
+use recado_domain::message::{CardAccount, ContactRendition, Enqueued, Idempotency, Message, NewMessage};
+use recado_domain::queue::Settlement;
 use recado_domain::status::MessageStatus;
 
 use crate::StoreError;
@@ -22,7 +23,9 @@ fn with_key(ground: &Ground, message: NewMessage, key: &str, content: u8) -> New
 pub(super) async fn an_accepted_message_is_stored_as_given(ground: Ground) {
     let channel = ground.channel("loja").await;
     let new = NewMessage {
-        card_account: CardAccount { digits: "5511".to_owned(), known: false },
+        kind: "text",
+        rendition: None,
+        reference: Some("pedido-1".to_owned()),
         payload: r#"{"to":"+55 11","name":"Zé 🎉"}"#.to_owned(),
         scenario: Some("timeout".to_owned()),
         ..ground.new_message(channel, "5511999990000")
@@ -40,16 +43,41 @@ pub(super) async fn an_accepted_message_is_stored_as_given(ground: Ground) {
         status: MessageStatus::Queued,
         recipient: new.recipient,
         account: None,
+        kind: "text".to_owned(),
         payload: new.payload,
-        card: new.card,
-        card_account: new.card_account,
+        rendition: None,
+        reference: new.reference,
         attempts: 0,
         error: None,
         expires_at: NOW + DAY,
         reached,
     };
     assert_eq!(stored, expected);
-    assert_eq!(ground.claim_one(channel).await.scenario.as_deref(), Some("timeout"));
+    let claimed = ground.claim_one(channel).await;
+    assert_eq!((claimed.kind, claimed.rendition, claimed.payload), (stored.kind, None, stored.payload));
+    assert_eq!(claimed.scenario.as_deref(), Some("timeout"));
+}
+
+/// What a row of the versions before kinds holds of the card; behind it comes whether the network named the account.
+pub(crate) const MAKE_OLD: &str = "UPDATE messages SET kind = NULL, rendition = NULL, card = 'BEGIN:VCARD old',
+                                                       card_account = '5511', card_account_known = ";
+
+/// Needs an engine that lets somebody else at its rows: `make_old` makes all messages rows of the versions before kinds.
+pub(crate) async fn a_card_of_the_versions_before_is_a_contact(ground: Ground, make_old: impl Fn()) {
+    let channel = ground.channel("loja").await;
+    let id = ground.accept(channel, "551").await;
+    make_old();
+    let account = CardAccount { digits: "5511".to_owned(), known: true };
+    let old = Some(ContactRendition::of_one("BEGIN:VCARD old".to_owned(), account).to_json());
+    let stored = ground.message(channel, id).await;
+    assert_eq!((stored.kind.as_str(), &stored.rendition), ("contact", &old));
+    let claimed = ground.claim_one(channel).await;
+    assert_eq!((claimed.kind.as_str(), &claimed.rendition), ("contact", &old));
+    let rendition = Some("as sent".to_owned());
+    let sent = Settlement::Sent { account: None, remote_id: None, rendition: rendition.clone() };
+    ground.settle(channel, claimed.seq, sent).await;
+    let stored = ground.message(channel, id).await;
+    assert_eq!((stored.kind.as_str(), stored.rendition), ("contact", rendition));
 }
 
 pub(super) async fn a_repeated_call_is_replayed(ground: Ground) {

@@ -213,7 +213,8 @@ pub(super) async fn a_chat_is_counted_once(ground: Ground) {
     let claimed = ground.claim_one(channel).await;
     // The receipt comes before the acknowledgement that names the account.
     ground.receipt(channel, &claimed.network_id, MessageStatus::Delivered).await;
-    let account = |digits: &str| Settlement::Sent { account: Some(digits.to_owned()), remote_id: None, card: None };
+    let account =
+        |digits: &str| Settlement::Sent { account: Some(digits.to_owned()), remote_id: None, rendition: None };
     ground.settle(channel, claimed.seq, account("551199")).await;
     assert_eq!(ground.status(channel, first).await, MessageStatus::Delivered);
     let known = ground.accept(channel, "559000").await;

@@ -3,9 +3,9 @@
 use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Cancelled, CardAccount, NewMessage};
+use recado_domain::message::{Cancelled, NewMessage};
 use recado_domain::party::Party;
-use recado_domain::queue::{Claim, ClaimRequest, Named, Receipt, SentCard, Settlement};
+use recado_domain::queue::{Claim, ClaimRequest, Named, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{Ground, NOW, ids, request, sent};
@@ -79,7 +79,7 @@ pub(super) async fn every_settlement_moves_only_what_is_sending(ground: Ground) 
 pub(super) async fn a_settlement_leaves_its_traces(ground: Ground) {
     let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
     let seq = ground.message(channel, id).await.seq;
-    let sent = Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None, card: None };
+    let sent = Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None, rendition: None };
     ground.settle_at(channel, vec![(seq, sent)], NOW + 7).await;
     let message = ground.message(channel, id).await;
     assert_eq!(message.account.as_deref(), Some("5511888"));
@@ -111,7 +111,7 @@ pub(super) async fn several_outcomes_are_recorded_together(ground: Ground) {
 pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
     for overtook in [MessageStatus::Delivered, MessageStatus::Read, MessageStatus::Failed] {
         for settlement in [
-            Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None, card: None },
+            Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None, rendition: None },
             Settlement::Retry { run_at: NOW + 9 },
             failed(),
         ] {
@@ -152,19 +152,18 @@ pub(super) async fn a_broken_line_is_no_failure(ground: Ground) {
     assert_eq!(ground.status(channel, behind).await, MessageStatus::Expired);
 }
 
-pub(super) async fn the_card_that_was_sent_is_kept(ground: Ground) {
+pub(super) async fn the_rendition_that_was_sent_is_kept(ground: Ground) {
     for overtook in [None, Some(MessageStatus::Delivered)] {
         let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
         let sending = ground.message(channel, id).await;
         if let Some(status) = overtook {
             ground.receipt(channel, &sending.network_id, status).await;
         }
-        let account = CardAccount { digits: "5511888".to_owned(), known: false };
-        let card = SentCard { card: "BEGIN:VCARD as sent".to_owned(), account: account.clone() };
-        let settlement = Settlement::Sent { account: None, remote_id: None, card: Some(card) };
+        let rendition = Some("as sent".to_owned());
+        let settlement = Settlement::Sent { account: None, remote_id: None, rendition: rendition.clone() };
         ground.settle(channel, sending.seq, settlement).await;
         let message = ground.message(channel, id).await;
-        assert_eq!((message.card.as_str(), message.card_account), ("BEGIN:VCARD as sent", account), "{overtook:?}");
+        assert_eq!((message.kind.as_str(), message.rendition), ("contact", rendition), "{overtook:?}");
         assert_eq!(message.status, overtook.unwrap_or(MessageStatus::Sent));
     }
 }

@@ -4,13 +4,13 @@ use recado_domain::channel::{ChannelKey, ChannelType, NewChannel};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::institution::Institution;
-use recado_domain::message::{CardAccount, Enqueued, NewMessage};
+use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::{ClaimRequest, Named, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
-use crate::fixtures::{DAY, Ground, NOW, request, sent};
+use crate::fixtures::{DAY, Ground, NOW, rendition, request, sent};
 use crate::person::{Erased, Erasure, PLACES, Person, PersonPart, PersonQuery, PersonRow, Place};
 
 const MARIA: &str = "5531988887777";
@@ -85,7 +85,7 @@ async fn erase_contacts(ground: &Ground, person: &Person) -> Erased {
 async fn send(ground: &Ground, channel: ChannelKey, account: &str) {
     let claimed = ground.claim_one(channel).await;
     let account = Some(account.to_owned());
-    ground.settle(channel, claimed.seq, Settlement::Sent { account, remote_id: None, card: None }).await;
+    ground.settle(channel, claimed.seq, Settlement::Sent { account, remote_id: None, rendition: None }).await;
 }
 
 pub(super) async fn a_person_is_found_by_number_and_account(ground: Ground) {
@@ -303,12 +303,9 @@ pub(super) async fn what_was_erased_is_settled_without_harm(ground: Ground) {
     let in_hand = ground.claim_one(channel).await;
     assert!(in_hand.id == next && in_hand.seq != claimed.seq, "{in_hand:?}");
     let account = || Some(ACCOUNT.to_owned());
-    let card = recado_domain::queue::SentCard {
-        card: "BEGIN:VCARD".to_owned(),
-        account: CardAccount { digits: MARIA.to_owned(), known: true },
-    };
+    let rendition = Some(rendition(MARIA, true));
     let outcomes = [
-        Settlement::Sent { account: account(), remote_id: Some("wamid.1".parse().unwrap()), card: Some(card) },
+        Settlement::Sent { account: account(), remote_id: Some("wamid.1".parse().unwrap()), rendition },
         Settlement::ChatRefused { until: NOW + 1, reason: "x".to_owned() },
         Settlement::Retry { run_at: NOW },
     ];
@@ -325,7 +322,7 @@ pub(super) async fn receipts_of_what_is_erased_go_too(ground: Ground) {
     ground.accept(channel, MARIA).await;
     let claimed = ground.claim_one(channel).await;
     let remote_id = "wamid.1".parse().ok();
-    ground.settle(channel, claimed.seq, Settlement::Sent { account: None, remote_id, card: None }).await;
+    ground.settle(channel, claimed.seq, Settlement::Sent { account: None, remote_id, rendition: None }).await;
     let receipt = |status| Receipt {
         channel,
         of: Named::RemoteId { remote_id: "wamid.1".parse().unwrap(), ours: None },

@@ -309,7 +309,7 @@ pub(super) async fn what_was_sent_again_does_not_fail(ground: Ground) {
         pauses: None,
     };
     ground.apply(receipt("wamid.1", MessageStatus::Failed)).await;
-    let taken = Settlement::Sent { account: None, remote_id: Some("wamid.2".parse().unwrap()), card: None };
+    let taken = Settlement::Sent { account: None, remote_id: Some("wamid.2".parse().unwrap()), rendition: None };
     ground.settle(channel, claimed.seq, taken).await;
     ground.apply(receipt("wamid.2", MessageStatus::Failed)).await;
     assert_eq!(ground.status(channel, id).await, MessageStatus::Sent);

@@ -24,7 +24,7 @@ async fn sending(ground: &Ground, channel: ChannelKey) -> (MessageId, Seq) {
 }
 
 fn sent_as(remote_id: &str) -> Settlement {
-    Settlement::Sent { account: None, remote_id: remote_id.parse().ok(), card: None }
+    Settlement::Sent { account: None, remote_id: remote_id.parse().ok(), rendition: None }
 }
 
 pub(super) async fn our_own_id_finds_a_message_in_any_state(ground: Ground) {
@@ -127,7 +127,7 @@ pub(super) async fn an_account_is_remembered_by_channel(ground: Ground) {
     assert_eq!(account(channel).await, None);
     let (_, seq) = sending(&ground, channel).await;
     ground
-        .settle(channel, seq, Settlement::Sent { account: Some("5518".to_owned()), remote_id: None, card: None })
+        .settle(channel, seq, Settlement::Sent { account: Some("5518".to_owned()), remote_id: None, rendition: None })
         .await;
     let (_, seq) = sending(&ground, channel).await;
     ground.settle(channel, seq, sent()).await;

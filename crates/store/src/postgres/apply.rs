@@ -55,9 +55,7 @@ pub(super) async fn update(
     }
     changes.set("account", FIRST, |transition| transition.patch().account);
     changes.set("remote_id", LATEST, |transition| transition.patch().remote_id);
-    changes.set("card", LATEST, |transition| transition.patch().card.map(|sent| sent.card.as_str()));
-    changes.set("card_account", LATEST, |transition| transition.patch().card.map(|sent| sent.account.digits.as_str()));
-    changes.set("card_account_known", LATEST, |transition| transition.patch().card.map(|sent| sent.account.known));
+    changes.set("rendition", LATEST, |transition| transition.patch().rendition);
     changes.set("run_at", LATEST, |transition| transition.patch().run_at);
     changes.set("connection", LATEST, |transition| transition.patch().connection);
     changes.set("claimed_until", NEW, |transition| transition.patch().claimed_until);

@@ -6,7 +6,7 @@ use std::vec::IntoIter;
 use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::Seq;
+use recado_domain::message::{CardAccount, Seq};
 use recado_domain::queue::{
     ChannelQueue, Claim, ClaimPlan, ClaimRequest, Claimed, NextWakeup, OpenRow, Transition, rescue as rescue_one,
 };
@@ -16,6 +16,7 @@ use super::apply::{apply, update};
 use super::chats::is_known_sql;
 use super::lock::{Locked, Queues, status};
 use super::{gate, recipients};
+use crate::common::cards;
 use crate::sql::OPEN;
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
 
@@ -189,9 +190,8 @@ pub(super) fn plan_of_heads(
 
 /// Makes the transitions of messages that are to be sent, and gives these in the order of the queue.
 pub(super) async fn send(db: Db<'_>, queues: &Queues, transitions: &[Transition<'_>]) -> Done<Vec<Claimed>> {
-    let columns = "m.seq, m.id, m.network_id, m.recipient, m.payload, m.card, m.scenario, m.attempts, m.failures,
-                   case when m.card_account_known then m.card_account end as account, m.recipient_holds, m.resent,
-                   m.unanswered";
+    let columns = "m.seq, m.id, m.network_id, m.recipient, m.kind, m.payload, m.rendition, m.card, m.card_account,
+                   m.card_account_known, m.scenario, m.attempts, m.failures, m.recipient_holds, m.resent, m.unanswered";
     let rows = update(db, transitions, |channel| queues.records(channel), columns).await?;
     let mut sent = rows.iter().map(claimed).collect::<Done<Vec<_>>>()?;
     sent.sort_unstable_by_key(|message| message.seq);
@@ -201,17 +201,23 @@ pub(super) async fn send(db: Db<'_>, queues: &Queues, transitions: &[Transition<
 fn claimed(row: &Row) -> Done<Claimed> {
     let count = |column: &str| u32::try_from(row.get::<_, i32>(column)).map_err(|_| not_understood("count"));
     let id = row.get::<_, &[u8]>("id").try_into().map_err(|_| not_understood("message id"))?;
+    let (kind, rendition) = cards::read(row.get("kind"), row.get("rendition"), || {
+        Done::Ok((
+            row.get("card"),
+            CardAccount { digits: row.get("card_account"), known: row.get("card_account_known") },
+        ))
+    })?;
     Ok(Claimed {
         seq: row.get("seq"),
         id: MessageId::from_bytes(id),
         network_id: row.get("network_id"),
         recipient: row.get("recipient"),
         payload: row.get("payload"),
-        card: row.get("card"),
+        kind,
+        rendition,
         scenario: row.get("scenario"),
         attempts: count("attempts")?,
         failures: count("failures")?,
-        card_account: row.get("account"),
         recipient_holds: count("recipient_holds")?,
         resent: row.get("resent"),
         unanswered: row.get("unanswered"),

@@ -111,16 +111,16 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
 /// Messages that have no keys.
 const NEW: &str = "with new as (
         select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) with ordinality
-            as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
-                   expires_at, queued_at, head, n)
+            as new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
+                   queued_at, head, n)
     )";
 
 /// Messages that have keys, and the uses of these: those whose keys are taken are none.
 const NEW_WITH_KEYS: &str = "with given as (
         select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
             with ordinality
-            as new(id, channel_key, network_id, recipient, payload, card, card_account, card_account_known, scenario,
-                   expires_at, queued_at, head, institution_id, environment, route, key, fingerprint, forget_before, n)
+            as new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
+                   queued_at, head, institution_id, environment, route, key, fingerprint, forget_before, n)
     ), used as (
         insert into idempotency_keys as earlier
             (institution_id, environment, route, key, fingerprint, message_id, created_at)
@@ -139,10 +139,10 @@ const NEW_WITH_KEYS: &str = "with given as (
 
 /// Stores new messages; `{queued}` is their state.
 const INSERT: &str =
-    "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
-                          card_account_known, scenario, expires_at, queued_at, head)
-    select id, channel_key, {queued}, network_id, recipient, payload, card, card_account, card_account_known,
-           scenario, expires_at, queued_at, head
+    "insert into messages (id, channel_key, status, network_id, recipient, payload, kind, rendition, reference,
+                          scenario, expires_at, queued_at, head)
+    select id, channel_key, {queued}, network_id, recipient, payload, kind, rendition, reference, scenario,
+           expires_at, queued_at, head
     from new
     -- The order of the queue is that of the answers.
     order by n";
@@ -195,9 +195,9 @@ pub(super) async fn insert(
                 column(new, |message| message.network_id.as_str()),
                 column(new, |message| message.recipient.as_str()),
                 column(new, |message| message.payload.as_str()),
-                column(new, |message| message.card.as_str()),
-                column(new, |message| message.card_account.digits.as_str()),
-                column(new, |message| message.card_account.known),
+                column(new, |message| message.kind),
+                column(new, |message| message.rendition.as_deref()),
+                column(new, |message| message.reference.as_deref()),
                 column(new, |message| message.scenario.as_deref()),
                 column(new, |message| message.expires_at),
                 column(new, |message| message.accepted_at),

@@ -38,6 +38,7 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../../migrations/postgres/0014_message_events.sql"),
         works_from: 5,
     },
+    Migration { number: 15, sql: include_str!("../../../../migrations/postgres/0015_kinds.sql"), works_from: 5 },
 ];
 
 /// What tells these tables from others in the tests' server.

@@ -113,7 +113,7 @@ async fn effects(db: Db<'_>, Settling { locked, settled, now }: &mut Settling<'_
 async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
     let news = |transition: &&&Transition<'_>| {
         let patch = transition.patch();
-        patch.account.is_some() || patch.remote_id.is_some() || patch.card.is_some()
+        patch.account.is_some() || patch.remote_id.is_some() || patch.rendition.is_some()
     };
     let news: Vec<_> = overtaken.iter().filter(news).map(|transition| (transition, transition.patch())).collect();
     if news.is_empty() {
@@ -121,10 +121,8 @@ async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
     }
     let sql = "update messages m
                set account = coalesce(m.account, s.account), remote_id = coalesce(s.remote_id, m.remote_id),
-                   card = coalesce(s.card, m.card), card_account = coalesce(s.card_account, m.card_account),
-                   card_account_known = coalesce(s.card_account_known, m.card_account_known)
-               from unnest($1, $2, $3, $4, $5, $6, $7)
-                    as s(seq, channel_key, account, remote_id, card, card_account, card_account_known)
+                   rendition = coalesce(s.rendition, m.rendition)
+               from unnest($1, $2, $3, $4, $5) as s(seq, channel_key, account, remote_id, rendition)
                -- Named twice, so that no plan reads all messages to find these.
                where m.seq = any($1) and m.seq = s.seq and m.channel_key = s.channel_key";
     db.run(
@@ -134,9 +132,7 @@ async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
             column(&news, |(transition, _)| transition.channel()),
             column(&news, |(_, patch)| patch.account),
             column(&news, |(_, patch)| patch.remote_id),
-            column(&news, |(_, patch)| patch.card.map(|sent| sent.card.as_str())),
-            column(&news, |(_, patch)| patch.card.map(|sent| sent.account.digits.as_str())),
-            column(&news, |(_, patch)| patch.card.map(|sent| sent.account.known)),
+            column(&news, |(_, patch)| patch.rendition),
         ],
     )
     .await?;

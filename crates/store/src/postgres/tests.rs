@@ -9,6 +9,7 @@ use test_postgres::{Database, number, run};
 
 use super::migrations::FIRST_TABLES;
 use super::{PgStore, migrate};
+use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
 use crate::conformance::message_events::messages_go_with_what_happened_to_them;
 use crate::fixtures::{Ground, PgDatabase};
 use crate::sqlkit::postgres::hosts::Hosts;
@@ -26,6 +27,14 @@ async fn nodes_that_start_together_make_the_tables_once() {
         done.expect("one makes them, the others find them");
     }
     assert_eq!(refusal(database.url()).await, "");
+}
+
+#[tokio::test]
+async fn rows_of_the_versions_before_kinds_are_contacts() {
+    let database = PgDatabase::new();
+    let url = database.direct_url().to_owned();
+    let ground = Ground::on(database).await;
+    a_card_of_the_versions_before_is_a_contact(ground, || run(&url, &format!("{MAKE_OLD} true"))).await;
 }
 
 #[tokio::test]

@@ -4,16 +4,17 @@ use std::sync::LazyLock;
 
 use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::ids::MessageId;
-use recado_domain::message::Seq;
+use recado_domain::message::{CardAccount, Seq};
 use recado_domain::queue::{Claimed, Patch, Transition};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Statement, params};
 
 use super::{Known, Writing, events, recipients};
+use crate::common::cards;
 use crate::sql::reached_column;
 
 /// The values of [`UPDATE`] before the times at which states were reached.
-const VALUES: usize = 21;
+const VALUES: usize = 19;
 
 static UPDATE: LazyLock<String> = LazyLock::new(|| {
     // The first time that a state was reached stands.
@@ -24,13 +25,12 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "update messages
          set status = ?4, {}, claimed_until = ?5, connection = coalesce(?6, connection),
-             account = coalesce(account, ?7), remote_id = coalesce(?8, remote_id), card = coalesce(?9, card),
-             card_account = coalesce(?10, card_account), card_account_known = coalesce(?11, card_account_known),
-             error_code = ?12, error_message = ?13, resend_at = iif(resent, null, ?14), run_at = coalesce(?15, run_at),
-             attempts = attempts + ?16, failures = failures + ?17, recipient_holds = recipient_holds + ?18,
-             unanswered = unanswered or ?19, resent = resent or ?20,
+             account = coalesce(account, ?7), remote_id = coalesce(?8, remote_id), rendition = coalesce(?9, rendition),
+             error_code = ?10, error_message = ?11, resend_at = iif(resent, null, ?12), run_at = coalesce(?13, run_at),
+             attempts = attempts + ?14, failures = failures + ?15, recipient_holds = recipient_holds + ?16,
+             unanswered = unanswered or ?17, resent = resent or ?18,
              -- One that comes back stands behind the others until it is given its place.
-             head = iif(?21, min(head, 0), head)
+             head = iif(?19, min(head, 0), head)
          where seq = ?1 and channel_key = ?2 and status = ?3",
         reached.join(", ")
     )
@@ -38,8 +38,8 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| {
 
 static SEND: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{} returning id, network_id, recipient, payload, card, scenario, attempts, failures,
-                      iif(card_account_known, card_account, null), recipient_holds, resent, unanswered",
+        "{} returning id, network_id, recipient, payload, kind, rendition, scenario, attempts, failures,
+                      recipient_holds, resent, unanswered, card, card_account, card_account_known",
         &*UPDATE
     )
 });
@@ -47,7 +47,6 @@ static SEND: LazyLock<String> = LazyLock::new(|| {
 fn bind(statement: &mut Statement<'_>, transition: &Transition<'_>) -> rusqlite::Result<()> {
     let patch = transition.patch();
     let (code, message) = patch.error.unzip();
-    let account = patch.card.map(|sent| &sent.account);
     let values: [&dyn rusqlite::ToSql; VALUES] = [
         &transition.seq(),
         &transition.channel(),
@@ -57,9 +56,7 @@ fn bind(statement: &mut Statement<'_>, transition: &Transition<'_>) -> rusqlite:
         &patch.connection,
         &patch.account,
         &patch.remote_id,
-        &patch.card.map(|sent| &sent.card),
-        &account.map(|account| &account.digits),
-        &account.map(|account| account.known),
+        &patch.rendition,
         &code,
         &message,
         &patch.resend_at,
@@ -116,17 +113,20 @@ pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::
     bind(&mut statement, transition)?;
     let mut rows = statement.raw_query();
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let (kind, rendition) = cards::read(row.get(4)?, row.get(5)?, || {
+        Ok::<_, rusqlite::Error>((row.get(12)?, CardAccount { digits: row.get(13)?, known: row.get(14)? }))
+    })?;
     let claimed = Claimed {
         seq: transition.seq(),
         id: MessageId::from_bytes(row.get(0)?),
         network_id: row.get(1)?,
         recipient: row.get(2)?,
         payload: row.get(3)?,
-        card: row.get(4)?,
-        scenario: row.get(5)?,
-        attempts: row.get(6)?,
-        failures: row.get(7)?,
-        card_account: row.get(8)?,
+        kind,
+        rendition,
+        scenario: row.get(6)?,
+        attempts: row.get(7)?,
+        failures: row.get(8)?,
         recipient_holds: row.get(9)?,
         resent: row.get(10)?,
         unanswered: row.get(11)?,
@@ -150,18 +150,15 @@ fn index(writing: &mut Writing, transition: &Transition<'_>) -> rusqlite::Result
 
 /// Keeps what an acknowledgement adds to a message that a receipt has moved on before it.
 pub(super) fn note(writing: &Writing, transition: &Transition<'_>) -> rusqlite::Result<()> {
-    let Patch { account, remote_id, card, .. } = transition.patch();
-    if account.is_none() && remote_id.is_none() && card.is_none() {
+    let Patch { account, remote_id, rendition, .. } = transition.patch();
+    if account.is_none() && remote_id.is_none() && rendition.is_none() {
         return Ok(());
     }
     let sql = "update messages
-               set account = coalesce(account, ?3), remote_id = coalesce(?4, remote_id), card = coalesce(?5, card),
-                   card_account = coalesce(?6, card_account), card_account_known = coalesce(?7, card_account_known)
+               set account = coalesce(account, ?3), remote_id = coalesce(?4, remote_id),
+                   rendition = coalesce(?5, rendition)
                where seq = ?1 and channel_key = ?2";
     let (seq, channel): (Seq, ChannelKey) = (transition.seq(), transition.channel());
-    let its = card.map(|sent| &sent.account);
-    let (digits, known) = (its.map(|account| &account.digits), its.map(|account| account.known));
-    let card = card.map(|sent| &sent.card);
-    writing.connection.prepare_cached(sql)?.execute(params![seq, channel, account, remote_id, card, digits, known])?;
+    writing.connection.prepare_cached(sql)?.execute(params![seq, channel, account, remote_id, rendition])?;
     Ok(())
 }

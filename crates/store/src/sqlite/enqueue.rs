@@ -78,19 +78,20 @@ fn note_use(writing: &Writing, key: &Idempotency, message: &NewMessage) -> rusql
 fn insert(writing: &mut Writing, message: &NewMessage, head: Option<bool>) -> rusqlite::Result<Seq> {
     let seq = writing.last_seq + 1;
     let mut statement = writing.connection.prepare_cached(
-        "insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
-                               card_account_known, scenario, expires_at, queued_at, head, seq)
-         values (?1, ?2, ?14, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        // The columns of cards are those of the versions before there were kinds.
+        "INSERT INTO messages (id, channel_key, status, network_id, recipient, kind, payload, rendition, reference,
+                               scenario, expires_at, queued_at, head, seq, card, card_account, card_account_known)
+         VALUES (?1, ?2, ?14, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, '', '', 0)",
     )?;
     statement.execute(params![
         message.id.as_bytes(),
         message.channel,
         message.network_id,
         message.recipient,
+        message.kind,
         message.payload,
-        message.card,
-        message.card_account.digits,
-        message.card_account.known,
+        message.rendition,
+        message.reference,
         message.scenario,
         message.expires_at,
         message.accepted_at,

@@ -48,6 +48,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0012_events.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0013_hidden_ids.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0014_message_events.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0015_kinds.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.

@@ -9,6 +9,7 @@ use super::*;
 use crate::Queue;
 use crate::common::Walk;
 use crate::common::channels::delete;
+use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
 use crate::conformance::message_events::messages_go_with_what_happened_to_them;
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
 use crate::sqlkit::both::at_once;
@@ -46,6 +47,18 @@ async fn an_undone_call_leaves_no_trace_in_what_is_kept_beside_the_file() {
     assert!(matches!(undone.await, Err(StoreError::Refused(_))));
     let claim = ground.claim(request(channel)).await;
     assert_eq!((claim.messages.len(), ground.open(channel).await), (1, 3));
+}
+
+#[tokio::test]
+async fn rows_of_the_versions_before_kinds_are_contacts() {
+    let file = SqliteFile::new();
+    let path = file.path();
+    let ground = Ground::on(file).await;
+    let make_old = || {
+        let other = Connection::open(&path).expect("the file opens");
+        other.execute(&format!("{MAKE_OLD} 1"), []).expect("changed");
+    };
+    a_card_of_the_versions_before_is_a_contact(ground, make_old).await;
 }
 
 /// The lines are counted anew from the file when it is opened, and changed by each call in between: both must agree.

@@ -12,7 +12,7 @@ use recado_domain::clock::millis;
 use recado_domain::contact::{ContactMessage, FIELDS, NAME_LIMIT, PART_LIMIT};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{CardAccount, Enqueued, Idempotency, NewMessage, Stored};
+use recado_domain::message::{CardAccount, ContactRendition, Enqueued, Idempotency, NewMessage, Stored};
 use recado_domain::phone::Country;
 use recado_domain::{email, vcard};
 use recado_providers::sandbox::{CARD_SCENARIOS, Scenario};
@@ -199,6 +199,7 @@ impl Call {
             known: known.is_some(),
             digits: known.unwrap_or_else(|| card.phone.number.digits().to_owned()),
         };
+        let rendition = ContactRendition::of_one(vcard::render(card, &card_account.digits), card_account);
         let idempotency = self.idempotency_key.clone().map(|key| Idempotency {
             institution: caller.institution,
             environment: caller.environment,
@@ -217,8 +218,9 @@ impl Call {
             network_id,
             recipient: self.contact.to.number.digits().to_owned(),
             payload: serde_json::to_string(&Stored::from(&self.contact)).map_err(|_| ApiError::Internal)?,
-            card: vcard::render(card, &card_account.digits),
-            card_account,
+            kind: "contact",
+            rendition: Some(rendition.to_json()),
+            reference: None,
             scenario: self.scenario.map(str::to_owned),
             accepted_at: now,
             expires_at: now + millis(behaviour.message_ttl),

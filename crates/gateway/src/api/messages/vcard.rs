@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use recado_domain::api_key::Scope;
+use recado_domain::message::ContactRendition;
 use recado_domain::vcard;
 use serde_json::json;
 
@@ -28,7 +29,10 @@ pub async fn vcard(
     // Named by the id: a person's name in a header would need escaping, and would stand in every proxy's log.
     let disposition = format!("attachment; filename=\"{}.vcf\"", message.id);
     let headers = [(CONTENT_TYPE, TYPE), (CONTENT_DISPOSITION, &disposition)];
-    Ok((headers, vcard::file(&message.card)).into_response())
+    let rendition = message.rendition.as_deref().and_then(ContactRendition::from_json);
+    // A message that is no contact has no card.
+    let rendition = rendition.ok_or(ApiError::MessageNotFound)?;
+    Ok((headers, vcard::file(&rendition.text())).into_response())
 }
 
 /// What the OpenAPI document says of it.

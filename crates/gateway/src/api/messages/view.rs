@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use recado_domain::message::{Content, GivenContact, Message, Stored};
+use recado_domain::message::{ContactRendition, Content, GivenContact, Message, Stored};
 use recado_domain::status::MessageStatus;
 use recado_store::clock::rfc3339;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -77,7 +77,9 @@ impl MessageView {
             ApiError::Internal
         })?;
         let Content::Contact { contact, .. } = stored.content;
-        let source = if message.card_account.known { "NETWORK" } else { "TYPED" };
+        let rendition = message.rendition.as_deref().and_then(ContactRendition::from_json);
+        let account = rendition.as_ref().and_then(ContactRendition::first_account).ok_or(ApiError::Internal)?;
+        let source = if account.known { "NETWORK" } else { "TYPED" };
         Ok(Self {
             id: message.id.to_string(),
             channel_id: channel_id.to_owned(),
@@ -87,7 +89,7 @@ impl MessageView {
             to: stored.to,
             account: message.account,
             contact,
-            card: CardView { waid: message.card_account.digits, source },
+            card: CardView { waid: account.digits.clone(), source },
             network_id: message.remote_id.unwrap_or(message.network_id),
             attempts: message.attempts,
             error: message.error.map(|(code, message)| ErrorView { code, message }),

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::ids::NetworkId;
-use recado_domain::message::{Content, GivenContact, Stored};
+use recado_domain::message::{ContactRendition, Content, GivenContact, Stored};
 use recado_providers::sandbox::network::{PhoneQuery, Shown};
 use recado_store::clock::rfc3339;
 use schemars::JsonSchema;
@@ -81,8 +81,9 @@ struct ShownView {
 }
 
 fn view(shown: Shown) -> Result<ShownView, ApiError> {
-    let stored: Stored = serde_json::from_str(&shown.contact).map_err(|_| ApiError::Internal)?;
+    let stored: Stored = serde_json::from_str(&shown.payload).map_err(|_| ApiError::Internal)?;
     let Content::Contact { contact, .. } = stored.content;
+    let rendition = shown.rendition.as_deref().and_then(ContactRendition::from_json);
     Ok(ShownView {
         id: shown.id,
         channel_id: shown.channel_id,
@@ -91,7 +92,7 @@ fn view(shown: Shown) -> Result<ShownView, ApiError> {
         to: shown.recipient,
         kind: "contact",
         contact,
-        vcard: shown.vcard,
+        vcard: rendition.map_or_else(String::new, |rendition| rendition.text()),
         received_at: rfc3339(shown.received_at),
         arrivals: shown.arrivals,
     })

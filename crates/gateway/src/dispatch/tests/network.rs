@@ -162,7 +162,7 @@ impl Provider for Network {
         match act {
             Some(Act::Answer(outcome)) => outcome,
             Some(Act::Panic) => panic!("a bug in a provider"),
-            None => SendOutcome::Accepted { account: None, remote_id: None, card: None },
+            None => SendOutcome::Accepted { account: None, remote_id: None, rendition: None },
         }
     }
 }

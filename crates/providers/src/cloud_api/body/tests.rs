@@ -3,6 +3,8 @@ use recado_domain::field_errors::Field;
 use recado_domain::ids::MessageId;
 use serde_json::{Value, json};
 
+use recado_store::fixtures::rendition;
+
 use crate::cloud_api::body::*;
 
 fn claimed(values: [&str; 5], account: Option<&str>) -> Claimed {
@@ -19,7 +21,7 @@ fn with_parts(
     Claimed {
         payload: serde_json::to_string(&Stored::from(&message)).expect("JSON"),
         recipient: message.to.number.digits().to_owned(),
-        card_account: account.map(str::to_owned),
+        rendition: Some(rendition(account.unwrap_or("55"), account.is_some())),
         ..recado_store::fixtures::claimed()
     }
 }

@@ -1,4 +1,4 @@
-use recado_store::fixtures::claimed;
+use recado_store::fixtures::{claimed, rendition};
 use tokio::net::TcpListener;
 
 use crate::cloud_api::client::*;
@@ -26,10 +26,10 @@ fn refusal_of(code: i64, more: &str) -> String {
 #[tokio::test]
 async fn a_message_is_handed_over() {
     let peer = Peer::answering(json(200, TAKEN)).await;
-    let message = Claimed { card_account: Some("551188887777".to_owned()), ..claimed() };
+    let message = Claimed { rendition: Some(rendition("551188887777", true)), ..claimed() };
     let outcome = graph(&format!("{}/graph//", peer.url)).send(&link("EAAJB"), &message).await;
     let (account, remote_id) = (Some("551199998888".to_owned()), "wamid.HBgLNTUxMQ==".parse().ok());
-    assert_eq!(outcome, SendOutcome::Accepted { account, remote_id, card: None });
+    assert_eq!(outcome, SendOutcome::Accepted { account, remote_id, rendition: None });
     let request = peer.requests().remove(0);
     let (head, body) = request.split_once("\r\n\r\n").expect("a head and a body");
     assert!(head.starts_with("POST /graph/v23.0/106540352242922/messages HTTP/1.1\r\n"), "{head}");
@@ -48,7 +48,7 @@ async fn an_account_that_is_none_is_left_out() {
         let outcome = sent(json(200, &format!(r#"{{{contacts}"messages":[{{"id":"wamid.1"}}]}}"#))).await;
         assert_eq!(
             outcome,
-            SendOutcome::Accepted { account: None, remote_id: "wamid.1".parse().ok(), card: None },
+            SendOutcome::Accepted { account: None, remote_id: "wamid.1".parse().ok(), rendition: None },
             "{contacts}"
         );
     }

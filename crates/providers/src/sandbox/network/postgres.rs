@@ -17,7 +17,7 @@ use recado_store::sqlkit::postgres::pool::{Database, Pool};
 use tokio_postgres::Row;
 
 use crate::sandbox::network::{
-    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson, Taker,
+    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson, Taker, kind_and_rendition,
 };
 
 /// Connections of this node's network, beside those of the store.
@@ -135,15 +135,17 @@ impl Network for Tables {
 async fn arrive(db: Db<'_>, arrivals: &[&Arrival]) -> Done<()> {
     let sql = format!(
         "with {FAST}, arriving as (
-             select a.* from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-                 as a (network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard, at, receipts),
+             select a.* from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                 as a (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact, rendition, at,
+                       receipts),
                  fast
          ), arrived as (
              insert into sandbox_arrivals (network_id, arrived_at) select network_id, at from arriving
          )
-         insert into sandbox_phone (network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard,
-                                    received_at, receipts)
-         select network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard, at, receipts
+         insert into sandbox_phone (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact,
+                                    rendition, vcard, received_at, receipts)
+         select network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact, rendition, '', at,
+                receipts
          from arriving order by network_id
          -- Shown once. A phone that gets a message again sends its receipts again.
          -- An earlier sending that comes late, and whose receipts are lost, takes none away.
@@ -159,8 +161,9 @@ async fn arrive(db: Db<'_>, arrivals: &[&Arrival]) -> Done<()> {
             column(arrivals, |arrival| arrival.via.key),
             column(arrivals, |arrival| arrival.via.id.as_str()),
             column(arrivals, |arrival| arrival.message.recipient.as_str()),
+            column(arrivals, |arrival| arrival.message.kind.as_str()),
             column(arrivals, |arrival| arrival.message.payload.as_str()),
-            column(arrivals, |arrival| arrival.message.card.as_str()),
+            column(arrivals, |arrival| arrival.message.rendition.as_deref()),
             column(arrivals, |arrival| arrival.at),
             column(arrivals, |arrival| i16::from(arrival.receipts_stand())),
         ],
@@ -259,7 +262,7 @@ async fn shown(db: Db<'_>, query: &PhoneQuery) -> Done<Option<Vec<Shown>>> {
             row.get(0)
         }
     };
-    let sql = "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+    let sql = "select id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
                       (select count(*) from sandbox_arrivals a where a.network_id = p.network_id)
                from sandbox_phone p
                where (institution_id, n) >= ($1, 0) and (institution_id, n) < ($1, $2)
@@ -286,18 +289,18 @@ fn institution(person: &Person) -> Option<Vec<u8>> {
 async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerson> {
     let Some(end) = end(db, after).await? else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
     let sql = format!(
-        "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+        "select id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
                 (select count(*) from sandbox_arrivals a where a.network_id = p.network_id), institution_id, n
          from sandbox_phone p where {THEIRS} order by n limit $5"
     );
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = db.rows(&sql, args![person.numbers, institution(person), after, end, most]).await?;
     let of = |row: &Row| {
-        let institution = row.get::<_, &[u8]>(8).try_into().map_err(|_| not_understood("institution id"))?;
+        let institution = row.get::<_, &[u8]>(10).try_into().map_err(|_| not_understood("institution id"))?;
         Ok((InstitutionId::from_bytes(institution), read_shown(row)?))
     };
     let shown = rows.iter().map(of).collect::<Done<Vec<_>>>()?;
-    let next = if shown.len() == MESSAGES { rows.last().map(|row| row.get(9)) } else { Some(end) };
+    let next = if shown.len() == MESSAGES { rows.last().map(|row| row.get(11)) } else { Some(end) };
     Ok(ShownOfPerson { shown, next })
 }
 
@@ -314,14 +317,16 @@ async fn erase(db: Db<'_>, person: &Person, after: i64) -> Done<(u64, Option<i64
 }
 
 fn read_shown(row: &Row) -> Done<Shown> {
+    let (kind, rendition) = kind_and_rendition(row.get(4), row.get(6), row.get(7));
     Ok(Shown {
         id: row.get(0),
         channel_id: row.get(1),
         network_id: row.get(2),
         recipient: row.get(3),
-        contact: row.get(4),
-        vcard: row.get(5),
-        received_at: row.get(6),
-        arrivals: u32::try_from(row.get::<_, i64>(7)).map_err(|_| not_understood("number of arrivals"))?,
+        payload: row.get(5),
+        kind,
+        rendition,
+        received_at: row.get(8),
+        arrivals: u32::try_from(row.get::<_, i64>(9)).map_err(|_| not_understood("number of arrivals"))?,
     })
 }

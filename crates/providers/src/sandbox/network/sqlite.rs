@@ -16,10 +16,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use rusqlite_migration::M;
 
 use crate::sandbox::network::{
-    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson, Taker,
+    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson, Taker, kind_and_rendition,
 };
 
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("../../../../../migrations/sqlite/sandbox.sql"))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("../../../../../migrations/sqlite/sandbox.sql")),
+    M::up(include_str!("../../../../../migrations/sqlite/sandbox_0002_kinds.sql")),
+];
 
 /// Rows that are deleted at a time: some milliseconds, for which others wait.
 const CLEAR_AT_ONCE: i64 = 500;
@@ -112,12 +115,12 @@ fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
         .execute(params![message.network_id, at])?;
     connection
         .prepare_cached(
-            "insert into phone (network_id, id, institution_id, channel_key, channel_id, recipient, contact, vcard,
-                                received_at, receipts)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+            "INSERT INTO phone (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact,
+                                rendition, received_at, receipts, vcard)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, '')
              -- Shown once. A phone that gets a message again sends its receipts again.
              -- An earlier sending that comes late, and whose receipts are lost, takes none away.
-             on conflict (network_id) do update set receipts = min(excluded.receipts, phone.receipts)",
+             ON CONFLICT (network_id) DO UPDATE SET receipts = min(excluded.receipts, phone.receipts)",
         )?
         .execute(params![
             message.network_id,
@@ -126,8 +129,9 @@ fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
             via.key,
             via.id.as_str(),
             message.recipient,
+            message.kind,
             message.payload,
-            message.card,
+            message.rendition,
             at,
             arrival.receipts_stand(),
         ])?;
@@ -187,7 +191,7 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
         }
     };
     let mut statement = connection.prepare_cached(
-        "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+        "select id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
                 (select count(*) from arrivals where arrivals.network_id = phone.network_id)
          from phone
          where institution_id = ?1 and n < ?2 and (?3 is null or recipient = ?3)
@@ -219,13 +223,13 @@ fn of_person(connection: &Connection, person: &Person, after: i64) -> rusqlite::
     let (numbers, institution, end) = theirs(connection, person, after)?;
     let Some(end) = end else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
     let mut statement = connection.prepare_cached(&format!(
-        "select id, channel_id, network_id, recipient, contact, vcard, received_at,
+        "select id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
                 (select count(*) from arrivals where arrivals.network_id = phone.network_id), institution_id, n
          from phone where {THEIRS} order by n limit ?5"
     ))?;
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![numbers, institution, after, end, most], |row| {
-        Ok((row.get::<_, i64>(9)?, (InstitutionId::from_bytes(row.get(8)?), read_shown(row)?)))
+        Ok((row.get::<_, i64>(11)?, (InstitutionId::from_bytes(row.get(10)?), read_shown(row)?)))
     })?;
     let (places, shown): (Vec<i64>, Vec<_>) = rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().unzip();
     let next = if shown.len() == MESSAGES { places.last().copied() } else { Some(end) };
@@ -250,14 +254,16 @@ fn erase(connection: &Connection, person: &Person, after: i64) -> rusqlite::Resu
 }
 
 fn read_shown(row: &Row<'_>) -> rusqlite::Result<Shown> {
+    let (kind, rendition) = kind_and_rendition(row.get(4)?, row.get(6)?, row.get(7)?);
     Ok(Shown {
         id: row.get(0)?,
         channel_id: row.get(1)?,
         network_id: row.get(2)?,
         recipient: row.get(3)?,
-        contact: row.get(4)?,
-        vcard: row.get(5)?,
-        received_at: row.get(6)?,
-        arrivals: row.get(7)?,
+        payload: row.get(5)?,
+        kind,
+        rendition,
+        received_at: row.get(8)?,
+        arrivals: row.get(9)?,
     })
 }

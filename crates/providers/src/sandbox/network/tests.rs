@@ -8,7 +8,7 @@ use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::pacing::Pacing;
 use recado_domain::status::MessageStatus;
 use recado_store::clock::SystemClock;
-use recado_store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, sent};
+use recado_store::fixtures::{Ground, NOW, PgDatabase, SqliteFile, rendition, sent};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -22,17 +22,30 @@ const DELAY: Millis = 100;
 /// A place for one network.
 trait Place {
     fn open(&self) -> Box<dyn Network>;
+    /// Makes all that the phone shows rows of the versions before kinds.
+    fn make_old(&self);
 }
 
 impl Place for SqliteFile {
     fn open(&self) -> Box<dyn Network> {
         Box::new(File::open(&self.path().with_file_name("sandbox.db")).expect("it opens"))
     }
+
+    fn make_old(&self) {
+        let other = rusqlite::Connection::open(self.path().with_file_name("sandbox.db")).expect("it opens");
+        let sql = "UPDATE phone SET kind = NULL, rendition = NULL, vcard = 'BEGIN:VCARD old'";
+        other.execute(sql, []).expect("changed");
+    }
 }
 
 impl Place for PgDatabase {
     fn open(&self) -> Box<dyn Network> {
         Box::new(Tables::new(&self.connect()).expect("it opens"))
+    }
+
+    fn make_old(&self) {
+        let sql = "UPDATE sandbox_phone SET kind = NULL, rendition = NULL, vcard = 'BEGIN:VCARD old'";
+        test_postgres::run(self.direct_url(), sql);
     }
 }
 
@@ -49,8 +62,8 @@ fn arrival(owner: u8, number: u8) -> Arrival {
         network_id: format!("3EB0{number}"),
         recipient: format!("5511{}", number % 2),
         payload: format!(r#"{{"name":"{number}"}}"#),
-        card: "BEGIN:VCARD".to_owned(),
-        card_account: None,
+        kind: "contact".to_owned(),
+        rendition: Some(rendition("55", true)),
         scenario: None,
         attempts: 1,
         failures: 0,
@@ -122,8 +135,28 @@ async fn a_card_is_shown_once(network: Box<dyn Network>) {
     let first = network.shown(query(2)).await.expect("read").expect("a page").remove(0);
     let message = arrival(2, 9).message;
     assert_eq!((first.id, first.channel_id), (format!("msg_sandbox_{}", message.id), "loja".to_owned()));
-    assert_eq!((first.recipient, first.contact, first.vcard), (message.recipient, message.payload, message.card));
+    assert_eq!((first.recipient, first.payload), (message.recipient, message.payload));
+    assert_eq!((first.kind, first.rendition), (message.kind, message.rendition));
     assert_eq!(first.received_at, NOW);
+}
+
+async fn old_rows_are_contacts(place: impl Place) {
+    let network = place.open();
+    network.arrive(arrival(1, 1)).await.expect("taken");
+    place.make_old();
+    let shown = network.shown(query(1)).await.expect("read").expect("a page").remove(0);
+    let rendition = shown.rendition.as_deref().and_then(ContactRendition::from_json).expect("a rendition");
+    assert_eq!((shown.kind.as_str(), rendition.text().as_str()), ("contact", "BEGIN:VCARD old"));
+}
+
+#[tokio::test]
+async fn rows_of_the_versions_before_kinds_in_a_file_are_contacts() {
+    old_rows_are_contacts(SqliteFile::new()).await;
+}
+
+#[tokio::test]
+async fn rows_of_the_versions_before_kinds_in_a_database_are_contacts() {
+    old_rows_are_contacts(PgDatabase::new()).await;
 }
 
 async fn receipts_are_sent_until_they_are_taken(network: Box<dyn Network>) {

@@ -74,7 +74,11 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
         store.note_chat(channel, Party::of_number(phone)).await.expect("stored");
     }
     let settlements = [
-        Settlement::Sent { account: Some(MARIA.to_owned()), remote_id: format!("wamid.{id}").parse().ok(), card: None },
+        Settlement::Sent {
+            account: Some(MARIA.to_owned()),
+            remote_id: format!("wamid.{id}").parse().ok(),
+            rendition: None,
+        },
         sent(),
         Settlement::Failed { code: "X".to_owned(), message: "não".to_owned() },
         Settlement::Unknown { resend_at: Some(NOW + 1), hold: None },
