@@ -22,7 +22,7 @@ use recado_domain::party::{Party, Recipient};
 use recado_domain::queue::Claimed;
 use recado_domain::vcard;
 use recado_store::clock::rfc3339;
-use recado_whatsapp_web::{Outgoing, Session, SubmitError};
+use recado_whatsapp_web::{Body, Card, Outgoing, Session, SubmitError};
 use tokio::time::timeout;
 
 use crate::SendOutcome;
@@ -165,8 +165,8 @@ impl Line {
             self.type_a_while(&account).await;
         }
         let Content::Contact { contact, .. } = content;
-        let (id, display_name) = (message.network_id.clone(), contact.name);
-        let outgoing = Outgoing { id, account: account.clone(), display_name, vcard, refresh };
+        let (id, body) = (message.network_id.clone(), Body::Contact(Card { display_name: contact.name, vcard }));
+        let outgoing = Outgoing { id, account: account.clone(), body, quote: None, refresh };
         Ok(Prepared { account, recipient, outgoing, rendition })
     }
 

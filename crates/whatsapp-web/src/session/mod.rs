@@ -1,5 +1,6 @@
 //! One linked device, from its opening to its end.
 
+mod body;
 mod bounded;
 mod log_out;
 mod look_up;
@@ -30,6 +31,7 @@ use crate::backlog;
 use crate::storage::{self, Storage};
 use crate::{Event, OpenError, Options, Rows, RowsError};
 
+pub use body::{Body, Card, Quote};
 pub use look_up::LookUpError;
 pub use pair::PairError;
 pub use submit::{Outgoing, SubmitError, Submitted};

@@ -1,9 +1,8 @@
-//! Sends a contact card.
+//! Sends a message.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::client::ClientError;
 use whatsapp_rust::futures::FutureExt;
 use whatsapp_rust::futures::channel::oneshot;
@@ -12,9 +11,9 @@ use whatsapp_rust::wacore::iq::usync::LidQuerySpec;
 use whatsapp_rust::wacore::messages::MessageUtils;
 use whatsapp_rust::wacore::time::now_secs;
 use whatsapp_rust::wacore_binary::{Jid, Node, OwnedNodeRef};
-use whatsapp_rust::waproto::whatsapp::{self as wa, message::ContactMessage};
 use whatsapp_rust::{Client, Freshness, NodeFilter, SendError, SendOptions};
 
+use super::body::{self, Body, Quote};
 use super::bounded::within;
 use super::{Session, own_addresses};
 
@@ -25,15 +24,16 @@ const REFRESH: Duration = Duration::from_secs(3);
 /// Seconds for which the devices of an account are believed.
 const KEPT: i64 = 24 * 60 * 60;
 
-/// A contact card to one account.
+/// A message to one account.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// The message's id on the network: the same id again is the same message again.
     pub id: String,
     /// Digits, as [`Session::look_up`] gave them.
     pub account: String,
-    pub display_name: String,
-    pub vcard: String,
+    pub body: Body,
+    /// The message that it answers.
+    pub quote: Option<Quote>,
     /// The recipient's devices are asked for anew: there is reason to doubt those that are known.
     pub refresh: bool,
 }
@@ -100,8 +100,10 @@ impl Session {
         let ack = self.client.wait_for_node(NodeFilter::tag("ack").attr("id", &message.id).attr("class", "message"));
         let to = Jid::pn(&message.account);
         let options = SendOptions::default().with_message_id(&message.id).with_device_freshness(devices);
-        let (client, card) = (Arc::clone(&self.client), contact(message));
-        let sent = within(limit, async move { client.send_message_with_options(to, card, options).await }).await;
+        let Some(own) = self.client.pn() else { return Err(SubmitError::NotSent("no account is linked".to_owned())) };
+        let content = body::message(&message.body, message.quote.as_ref(), &own.to_non_ad(), &to);
+        let client = Arc::clone(&self.client);
+        let sent = within(limit, async move { client.send_message_with_options(to, content, options).await }).await;
         // The library tells of a stanza before it hands the bytes on. Of one that it did not tell of, none has left.
         let stanza = stanza.now_or_never().and_then(Result::ok);
         match (sent, stanza) {
@@ -147,15 +149,6 @@ impl Session {
         });
         matches!(answer.await, Ok(Some(())))
     }
-}
-
-fn contact(message: &Outgoing) -> wa::Message {
-    let contact = ContactMessage {
-        display_name: Some(message.display_name.clone()),
-        vcard: Some(message.vcard.clone()),
-        ..ContactMessage::default()
-    };
-    wa::Message { contact_message: MessageField::some(contact), ..wa::Message::default() }
 }
 
 /// The devices that get a copy of their own.

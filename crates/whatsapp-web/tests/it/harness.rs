@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fake_whatsapp::{Account, FakeWhatsApp};
-use recado_whatsapp_web::{Change, Event, Kind, Logins, Options, Outgoing, Rows, Session, backlog};
+use recado_whatsapp_web::{Body, Card, Change, Event, Kind, Logins, Options, Outgoing, Rows, Session, backlog};
 use tokio::time::timeout;
 
 pub const ACCOUNT: &str = "551140001000";
 pub const ACCOUNT_LID: &str = "900000000000001";
 pub const PEER: &str = "553199990001";
 pub const PEER_LID: &str = "900000000000002";
+pub const VCARD: &str = "BEGIN:VCARD\nVERSION:3.0\nFN:Maria\nTEL;waid=5531988887777:+5531988887777\nEND:VCARD";
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -100,8 +101,8 @@ pub fn card(id: &str) -> Outgoing {
     Outgoing {
         id: id.into(),
         account: PEER.into(),
-        display_name: "Maria".into(),
-        vcard: "BEGIN:VCARD\nVERSION:3.0\nFN:Maria\nTEL;waid=5531988887777:+5531988887777\nEND:VCARD".into(),
+        body: Body::Contact(Card { display_name: "Maria".into(), vcard: VCARD.into() }),
+        quote: None,
         refresh: false,
     }
 }

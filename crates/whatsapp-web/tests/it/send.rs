@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use fake_whatsapp::{FakeWhatsApp, Refusal};
-use recado_whatsapp_web::{Event, LookUpError, Outgoing, Person, Rows, Session, SubmitError};
+use fake_whatsapp::{FakeWhatsApp, Refusal, proto};
+use recado_whatsapp_web::{Body, Card, Event, LookUpError, Outgoing, Person, Quote, Rows, Session, SubmitError};
 
-use crate::harness::{ACCOUNT, Line, PEER, PEER_LID, card, link, network};
+use crate::harness::{ACCOUNT, Line, PEER, PEER_LID, VCARD, card, link, network};
 use crate::memory_rows::MemoryRows;
 
 async fn up() -> Result<(FakeWhatsApp, Arc<dyn Rows>, Line)> {
@@ -40,10 +40,68 @@ async fn a_card_is_read_by_its_recipient() -> Result<()> {
     let [received] = inbox.as_slice() else { panic!("{inbox:?}") };
     assert_eq!((received.id.as_str(), received.own_phone_saw_it), ("3EB0A1", true));
     assert_eq!(received.display_name(), Some("Maria"));
-    assert_eq!(received.vcard(), Some(card("").vcard.as_str()));
+    assert_eq!(received.vcard(), Some(VCARD));
     line.session.stop().await;
     assert_eq!(line.session.submit(&card("3EB0A2")).await.map(drop), Err(SubmitError::Down));
     Ok(())
+}
+
+/// Every body, alone and with a quote of every body: the recipient's phone shows what was meant.
+#[tokio::test]
+async fn every_body_is_shown_with_and_without_a_quote() -> Result<()> {
+    let (whatsapp, _, mut line) = up().await?;
+    let (place, address) = (Some("Mercado".to_owned()), Some("Rua A, 1".to_owned()));
+    let maria = Card { display_name: "Maria".into(), vcard: VCARD.into() };
+    let joao = Card { display_name: "Joao".into(), vcard: VCARD.replace("Maria", "Joao") };
+    let bodies = [
+        Body::Text("Ola,\ntudo bem?".into()),
+        Body::Location { latitude: -23.5418, longitude: -46.6293, name: place, address },
+        Body::Contact(maria.clone()),
+        Body::Contacts { display_name: "2 contatos".into(), contacts: vec![maria, joao] },
+    ];
+    let forgotten = Quote { id: "3EB0OLD".into(), body: None };
+    let quotes = bodies.iter().map(|body| Quote { id: "3EB0NEW".into(), body: Some(body.clone()) });
+    let quotes: Vec<_> = [None, Some(forgotten)].into_iter().chain(quotes.map(Some)).collect();
+    for (body, quote) in bodies.iter().flat_map(|body| quotes.iter().map(move |quote| (body, quote))) {
+        let id = format!("3EB0BODY{}", whatsapp.inbox().len());
+        let message = Outgoing { body: body.clone(), quote: quote.clone(), ..card(&id) };
+        line.session.submit(&message).await?;
+        line.acked(&id).await?;
+        let inbox = whatsapp.inbox();
+        let received = inbox.last().expect("it was read");
+        assert_eq!((&*received.id, shown(&received.message).as_ref()), (&*id, Some(body)));
+        assert_eq!(received.message.conversation.is_some(), quote.is_none() && matches!(body, Body::Text(_)));
+        let own = format!("{ACCOUNT}@s.whatsapp.net");
+        let said = received.quote().map(|quote| (quote.id, quote.from, quote.message.map(shown)));
+        let meant = quote.as_ref().map(|quote| (&*quote.id, &*own, quote.body.clone().map(Some)));
+        assert_eq!(said, meant, "{body:?}");
+    }
+    assert_eq!((whatsapp.counters().malformed, whatsapp.counters().undecryptable), (0, 0));
+    line.session.stop().await;
+    Ok(())
+}
+
+/// The body that a phone sees in a message.
+fn shown(message: &proto::Message) -> Option<Body> {
+    let card = |card: &proto::message::ContactMessage| {
+        Some(Card { display_name: card.display_name.clone()?, vcard: card.vcard.clone()? })
+    };
+    if let Some(location) = message.location_message.as_option() {
+        return Some(Body::Location {
+            latitude: location.degrees_latitude?,
+            longitude: location.degrees_longitude?,
+            name: location.name.clone(),
+            address: location.address.clone(),
+        });
+    }
+    if let Some(contact) = message.contact_message.as_option() {
+        return card(contact).map(Body::Contact);
+    }
+    if let Some(list) = message.contacts_array_message.as_option() {
+        let contacts = list.contacts.iter().map(card).collect::<Option<_>>()?;
+        return Some(Body::Contacts { display_name: list.display_name.clone()?, contacts });
+    }
+    message.conversation.clone().or_else(|| message.extended_text_message.text.clone()).map(Body::Text)
 }
 
 #[tokio::test]
