@@ -129,10 +129,12 @@ fn received(received: &Received) -> Value {
         "id": received.id,
         "from": received.from,
         "to": received.to,
-        "text": received.message.conversation,
+        "text": received.text(),
+        "location": received.location(),
         "display_name": received.display_name(),
         "vcard": received.vcard(),
         "cards": cards.iter().map(|card| json!({ "name": card.display_name, "vcard": card.vcard })).collect::<Value>(),
+        "quote": received.quote().map(|quote| json!({ "id": quote.id, "from": quote.from })),
         "own_phone_saw_it": received.own_phone_saw_it,
     })
 }

@@ -35,6 +35,7 @@ mod pair_code;
 mod pairing;
 mod phone;
 mod receipts;
+mod received;
 mod say;
 mod server;
 mod stanza;
@@ -56,8 +57,9 @@ use network::{Network, Slot, State};
 use server::Server;
 
 pub use faults::{ALL, ConnectFailure, Faults, Refusal};
-pub use network::{Counters, Received, Typing};
+pub use network::{Counters, Typing};
 pub use receipts::MadeUp as MadeUpReceipt;
+pub use received::{Location, Quote, Received};
 pub use wacore::store::Device;
 pub use waproto::whatsapp as proto;
 

@@ -10,8 +10,9 @@ use wacore_binary::{Jid, NodeRef};
 
 use crate::clock::unix_seconds;
 use crate::faults::Verdict;
-use crate::network::{Line, Network, Received, Slot, State};
+use crate::network::{Line, Network, Slot, State};
 use crate::receipts;
+use crate::received::{self, Received};
 use crate::stanza::attr;
 
 /// What becomes of the connection.
@@ -113,6 +114,11 @@ impl State {
             }
         }
         let Some((number, message)) = read else { return Ok(false) };
+        let faults = received::faults(&message);
+        if !faults.is_empty() {
+            self.counters.malformed += 1;
+            tracing::warn!(id, ?faults, "a message that a phone cannot show");
+        }
         self.inbox.push(Received { id, from: slot.phone.clone(), to: number, message, own_phone_saw_it });
         Ok(true)
     }

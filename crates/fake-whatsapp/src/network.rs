@@ -9,13 +9,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use wacore::libsignal::protocol::KeyPair;
 use wacore_binary::{Jid, Node};
-use waproto::whatsapp as wa;
 
 use crate::faults::Faults;
 use crate::keys::UploadedKeys;
 use crate::noise::certificate_chain;
 use crate::pair_code::CodeOffer;
 use crate::phone::Phone;
+use crate::received::Received;
 
 pub fn rng() -> rand::rngs::StdRng {
     rand::make_rng()
@@ -146,37 +146,6 @@ impl Line {
     }
 }
 
-/// A message as the recipient's phone read it.
-#[derive(Clone, Debug)]
-pub struct Received {
-    pub id: String,
-    /// The account that sent it, as digits.
-    pub from: String,
-    /// Whose phone read it, as digits.
-    pub to: String,
-    pub message: wa::Message,
-    /// The sender's phone could read its copy.
-    pub own_phone_saw_it: bool,
-}
-
-impl Received {
-    /// The cards in it.
-    pub fn cards(&self) -> Vec<&wa::message::ContactMessage> {
-        let one = self.message.contact_message.as_option();
-        one.into_iter().chain(&self.message.contacts_array_message.contacts).collect()
-    }
-
-    /// The name on the first card.
-    pub fn display_name(&self) -> Option<&str> {
-        self.cards().first().and_then(|card| card.display_name.as_deref())
-    }
-
-    /// The first card.
-    pub fn vcard(&self) -> Option<&str> {
-        self.cards().first().and_then(|card| card.vcard.as_deref())
-    }
-}
-
 /// A sign that someone types, or stopped to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Typing {
@@ -196,6 +165,8 @@ pub struct Counters {
     pub messages: u64,
     /// Copies that their phone could not read.
     pub undecryptable: u64,
+    /// Messages that their phone could read and not show.
+    pub malformed: u64,
     /// Codes typed on a phone that were not the one shown.
     pub wrong_codes: u64,
     /// `<presence>` stanzas.

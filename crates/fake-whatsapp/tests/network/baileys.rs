@@ -11,7 +11,7 @@ use crate::harness::{ACCOUNT, Line, network};
 async fn baileys_agrees() {
     let whatsapp = Arc::new(network());
     let mut line = Line::up(&whatsapp).await;
-    let mut baileys = Baileys::run(&whatsapp, &[], "driver.mjs", &[ACCOUNT]);
+    let mut baileys = Baileys::run(&whatsapp, &[], "driver.mjs", &[ACCOUNT, "1"]);
     let mut checks = Vec::new();
     while let Some(check) = baileys.said.recv().await {
         assert_eq!(check["ok"], true, "{check:#}");
@@ -24,6 +24,10 @@ async fn baileys_agrees() {
                 event.messages().find_map(|item| item.message.contact_message.display_name.clone())
             });
             assert_eq!(name.await, "Zé");
+        }
+        if let Some(read) = check["read"].as_array() {
+            let names: Vec<_> = read.iter().map(|message| &message["contactMessage"]["displayName"]).collect();
+            assert_eq!(names, ["Maria"], "{check:#}");
         }
         checks.push(check["check"].as_str().expect("a name").to_owned());
     }

@@ -11,7 +11,7 @@ use crate::harness::wait_for;
 fn cards_go_both_ways_between_the_gateway_and_baileys() {
     let stage = Stage::linked();
     let whatsapp = &stage.whatsapp;
-    let mut baileys = Baileys::run(whatsapp, &[], "driver.mjs", &[OWNER]);
+    let mut baileys = Baileys::run(whatsapp, &[], "driver.mjs", &[OWNER, "1"]);
     let mut checks = Vec::new();
     while let Some(check) = baileys.said.blocking_recv() {
         assert_eq!(check["ok"], true, "{check:#}");
@@ -22,11 +22,15 @@ fn cards_go_both_ways_between_the_gateway_and_baileys() {
             let id = answer.header("X-Message-Id").expect("an id").to_owned();
             stage.until("vendas", &id, "READ");
         }
+        if let Some(read) = check["read"].as_array() {
+            let names: Vec<_> = read.iter().map(|message| &message["contactMessage"]["displayName"]).collect();
+            assert_eq!(names, ["Maria"], "{check:#}");
+        }
         checks.push(check["check"].as_str().expect("a name").to_owned());
     }
     // The last of all, so that none before it was left out.
     assert_eq!(checks.last().map(String::as_str), Some("every signature was good"));
-    let theirs = ["a card of another client is read", "another client confirms a card"];
+    let theirs = ["messages of another client are read", "another client confirms a card"];
     assert!(theirs.iter().all(|check| checks.iter().any(|done| done == check)), "{checks:?}");
     // What Baileys sent was taken by our session.
     wait_for("its card to be confirmed", || whatsapp.unconfirmed(OWNER) == 0);
