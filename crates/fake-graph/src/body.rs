@@ -7,9 +7,12 @@ use serde_json::{Map, Value, json};
 /// Schemas of Meta's own description; meta.txt has the source.
 const META: &str = include_str!("meta.json");
 
-/// The keys of a message that we know of.
-const KEYS: [&str; 7] =
-    ["messaging_product", "recipient_type", "to", "type", "contacts", "context", "biz_opaque_callback_data"];
+/// The keys of every message that we know of. The object of the kind has the kind's name.
+const KEYS: [&str; 6] = ["messaging_product", "recipient_type", "to", "type", "context", "biz_opaque_callback_data"];
+/// The kinds of messages that we know of.
+const KINDS: [&str; 3] = ["contacts", "text", "location"];
+/// Most contacts in a message, by Meta's pages. Its schema says 5.
+const CONTACTS: usize = 257;
 
 /// A validator of one of Meta's schemas, which also looks at formats (`email`, `uri`, `date`).
 pub fn schema(name: &str) -> Validator {
@@ -21,12 +24,109 @@ pub fn schema(name: &str) -> Validator {
     options.build(&schema).expect("Meta's schemas are schemas")
 }
 
-/// What is wrong with the body of a send; nothing, as a rule. `contact` is the validator of `ContactObject`.
-pub fn faults(contact: &Validator, body: &Value) -> Vec<String> {
-    let Some(body) = body.as_object() else { return vec!["the body is no JSON object".to_owned()] };
-    let mut faults: Vec<_> =
-        body.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| format!("{key}: unknown")).collect();
-    for (key, value) in [("messaging_product", "whatsapp"), ("recipient_type", "individual"), ("type", "contacts")] {
+/// What a schema finds wrong with a value; `place` is where the value stands.
+pub fn schema_faults(schema: &Validator, place: &str, value: &Value) -> Vec<String> {
+    let errors = schema.validate(value).err().into_iter().flatten();
+    errors.map(|error| format!("{place}{}: {error}", error.instance_path)).collect()
+}
+
+/// Meta's schemas of what stands inside of a message. Those of whole messages refuse every real message
+/// (`additionalProperties: false` beside `allOf`).
+pub struct Schemas {
+    contact: Validator,
+    text: Validator,
+    location: Validator,
+    context: Validator,
+}
+
+impl Schemas {
+    pub fn new() -> Self {
+        Self {
+            contact: schema("ContactObject"),
+            text: schema("TextMessage/allOf/1/properties/text"),
+            location: schema("LocationMessage/allOf/1/properties/location"),
+            context: schema("MessageContext"),
+        }
+    }
+
+    /// What is wrong with the body of a send; nothing, as a rule.
+    pub fn faults(&self, body: &Value) -> Vec<String> {
+        let Some(body) = body.as_object() else { return vec!["the body is no JSON object".to_owned()] };
+        let kind = body.get("type").and_then(Value::as_str).filter(|kind| KINDS.contains(kind));
+        let is_known = |key: &str| KEYS.contains(&key) || kind == Some(key);
+        let mut faults: Vec<_> =
+            body.keys().filter(|key| !is_known(key)).map(|key| format!("{key}: unknown")).collect();
+        faults.extend(envelope_faults(body));
+        if let Some(context) = body.get("context") {
+            faults.extend(schema_faults(&self.context, "context", context));
+            if !context["message_id"].as_str().is_some_and(|id| id.starts_with("wamid.")) {
+                faults.push("context/message_id: must be the id of a message".to_owned());
+            }
+        }
+        let content = kind.map(|kind| (kind, body.get(kind).unwrap_or(&Value::Null)));
+        faults.extend(match content {
+            Some(("contacts", contacts)) => self.contacts_faults(contacts),
+            Some(("text", text)) => self.text_faults(text),
+            Some(("location", location)) => self.location_faults(location),
+            _ => vec![format!("type: must be one of {KINDS:?}")],
+        });
+        faults
+    }
+
+    fn contacts_faults(&self, contacts: &Value) -> Vec<String> {
+        let contacts = contacts.as_array().map(Vec::as_slice).unwrap_or_default();
+        if !(1..=CONTACTS).contains(&contacts.len()) {
+            return vec![format!("contacts: must be a list of 1 to {CONTACTS}")];
+        }
+        let places = contacts.iter().enumerate();
+        places.flat_map(|(index, contact)| self.contact_faults(&format!("contacts/{index}"), contact)).collect()
+    }
+
+    fn contact_faults(&self, place: &str, contact: &Value) -> Vec<String> {
+        let mut faults = schema_faults(&self.contact, place, contact);
+        // Meta's description asks for neither of the two, its network for both.
+        let part = |(_, text): (&String, &Value)| text.as_str().is_some_and(|text| !text.is_empty());
+        let parts: Map<_, _> = contact["name"].as_object().cloned().unwrap_or_default();
+        if !parts.iter().any(|entry| entry.0 == "formatted_name" && part(entry))
+            || !parts.iter().any(|entry| entry.0 != "formatted_name" && part(entry))
+        {
+            faults.push(format!("{place}/name: must have formatted_name and another part"));
+        }
+        if has_empty(contact) {
+            faults.push(format!("{place}: has an empty object, list or text"));
+        }
+        faults
+    }
+
+    fn text_faults(&self, text: &Value) -> Vec<String> {
+        let mut faults = schema_faults(&self.text, "text", text);
+        let body = text["body"].as_str().unwrap_or_default();
+        if body.trim().is_empty() || body.chars().count() > 4_096 {
+            faults.push("text/body: must be text of 1 to 4096 characters".to_owned());
+        }
+        faults
+    }
+
+    fn location_faults(&self, location: &Value) -> Vec<String> {
+        let mut faults = schema_faults(&self.location, "location", location);
+        for (key, most) in [("latitude", 90.0), ("longitude", 180.0)] {
+            let degrees = location[key].as_str().and_then(|text| text.parse::<f64>().ok());
+            // Without an exponent, which nobody promises to read.
+            let is_plain = location[key].as_str().is_some_and(|text| !text.contains(['e', 'E', '+']));
+            if !is_plain || !degrees.is_some_and(|degrees| degrees.abs() <= most) {
+                faults.push(format!("location/{key}: must be text of a number from -{most} to {most}"));
+            }
+        }
+        if has_empty(location) {
+            faults.push("location: has an empty object, list or text".to_owned());
+        }
+        faults
+    }
+}
+
+fn envelope_faults(body: &Map<String, Value>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (key, value) in [("messaging_product", "whatsapp"), ("recipient_type", "individual")] {
         if body.get(key) != Some(&json!(value)) {
             faults.push(format!("{key}: must be {value:?}"));
         }
@@ -39,40 +139,15 @@ pub fn faults(contact: &Validator, body: &Value) -> Vec<String> {
     if !body.get("biz_opaque_callback_data").is_none_or(opaque) {
         faults.push("biz_opaque_callback_data: must be text of at most 512 characters".to_owned());
     }
-    match body.get("contacts").and_then(Value::as_array).map(Vec::as_slice) {
-        Some([one]) => faults.extend(contact_faults(contact, one)),
-        _ => faults.push("contacts: must be a list of one".to_owned()),
-    }
     faults
 }
 
-/// What a schema finds wrong with a value; `place` is where the value stands.
-pub fn schema_faults(schema: &Validator, place: &str, value: &Value) -> Vec<String> {
-    let errors = schema.validate(value).err().into_iter().flatten();
-    errors.map(|error| format!("{place}{}: {error}", error.instance_path)).collect()
-}
-
-fn contact_faults(schema: &Validator, contact: &Value) -> Vec<String> {
-    let mut faults = schema_faults(schema, "contacts/0", contact);
-    // Meta's description asks for neither of the two, its network for both.
-    let part = |(_, text): (&String, &Value)| text.as_str().is_some_and(|text| !text.is_empty());
-    let parts: Map<_, _> = contact["name"].as_object().cloned().unwrap_or_default();
-    if !parts.iter().any(|entry| entry.0 == "formatted_name" && part(entry))
-        || !parts.iter().any(|entry| entry.0 != "formatted_name" && part(entry))
-    {
-        faults.push("contacts/0/name: must have formatted_name and another part".to_owned());
-    }
-    if has_empty(contact) {
-        faults.push("contacts/0: has an empty object or list".to_owned());
-    }
-    faults
-}
-
-/// Is there an object or a list in it that holds nothing? A client that sends one forgot to leave it out.
+/// Is there an object, a list or a text in it that holds nothing? A client that sends one forgot to leave it out.
 fn has_empty(value: &Value) -> bool {
     match value {
         Value::Object(object) => object.is_empty() || object.values().any(has_empty),
         Value::Array(array) => array.is_empty() || array.iter().any(has_empty),
+        Value::String(text) => text.is_empty(),
         _ => false,
     }
 }
@@ -81,7 +156,7 @@ fn has_empty(value: &Value) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{faults, schema};
+    use super::Schemas;
 
     /// A body with everything that Recado sends.
     fn good() -> Value {
@@ -104,13 +179,62 @@ mod tests {
         let mut body = good();
         let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
         body.pointer_mut(parent).expect("there")[key] = value;
-        faults(&schema("ContactObject"), &body)
+        Schemas::new().faults(&body)
     }
 
     #[test]
     fn a_good_body_has_no_faults() {
-        assert_eq!(faults(&schema("ContactObject"), &good()), [""; 0]);
+        assert_eq!(Schemas::new().faults(&good()), [""; 0]);
         assert_eq!(faults_with("/biz_opaque_callback_data", json!("ã".repeat(512))), [""; 0]);
+        assert_eq!(faults_with("/context", json!({ "message_id": "wamid.HBgN" })), [""; 0]);
+        assert_eq!(faults_with("/contacts", json!(vec![&good()["contacts"][0]; 10])), [""; 0]);
+    }
+
+    /// The faults of a message of another kind.
+    fn faults_of(kind: &str, content: &Value) -> Vec<String> {
+        let mut body = good();
+        body.as_object_mut().expect("an object").remove("contacts");
+        body["type"] = kind.into();
+        body[kind] = content.clone();
+        Schemas::new().faults(&body)
+    }
+
+    #[test]
+    fn texts_and_locations_are_held_against_their_schemas() {
+        let place =
+            || json!({ "latitude": "-23.5418", "longitude": "-46.6293", "name": "Mercado", "address": "Rua A" });
+        for (kind, good) in [
+            ("text", json!({ "body": "ã".repeat(4_096), "preview_url": false })),
+            ("location", place()),
+            ("location", json!({ "latitude": "0", "longitude": "180" })),
+        ] {
+            assert_eq!(faults_of(kind, &good), [""; 0], "{good}");
+        }
+        let with = |key: &str, value: Value| {
+            let mut place = place();
+            place[key] = value;
+            place
+        };
+        for (kind, bad, named) in [
+            ("text", json!({}), "text/body"),
+            ("text", json!({ "body": " " }), "text/body"),
+            ("text", json!({ "body": "a".repeat(4_097) }), "text/body"),
+            ("text", json!({ "body": "a", "preview_url": "no" }), "text/preview_url"),
+            ("text", json!({ "body": "a", "context": {} }), "text"),
+            ("text", json!("a"), "text"),
+            ("location", Value::Null, "location"),
+            ("location", with("latitude", json!(-23.5)), "location/latitude"),
+            ("location", with("latitude", json!("90.1")), "location/latitude"),
+            ("location", with("longitude", json!("180.1")), "location/longitude"),
+            ("location", with("longitude", json!("1e2")), "location/longitude"),
+            ("location", with("longitude", json!("NaN")), "location/longitude"),
+            ("location", with("name", json!("")), "location: has an empty"),
+            ("location", with("name", Value::Null), "location/name"),
+            ("location", with("url", json!("https://example.com")), "location"),
+        ] {
+            let faults = faults_of(kind, &bad);
+            assert!(faults.iter().any(|fault| fault.starts_with(named)), "{kind} {bad}: {faults:?}");
+        }
     }
 
     #[test]
@@ -118,7 +242,13 @@ mod tests {
         for (pointer, value, named) in [
             ("/messaging_product", json!("sms"), "messaging_product"),
             ("/recipient_type", Value::Null, "recipient_type"),
-            ("/type", json!("text"), "type"),
+            ("/type", json!("sticker"), "type"),
+            ("/type", json!("sticker"), "contacts: unknown"),
+            ("/type", json!("text"), "contacts: unknown"),
+            ("/type", json!("text"), "text"),
+            ("/context", json!({}), "context/message_id"),
+            ("/context", json!({ "message_id": "msg_1" }), "context/message_id"),
+            ("/context", json!({ "message_id": 1 }), "context/message_id"),
             ("/to", json!("+5511999998888"), "to"),
             ("/to", json!(""), "to"),
             ("/to", json!(5_511_999_998_888_u64), "to"),
@@ -126,7 +256,8 @@ mod tests {
             ("/biz_opaque_callback_data", Value::Null, "biz_opaque_callback_data"),
             ("/preview_url", json!(true), "preview_url"),
             ("/contacts", json!([]), "contacts"),
-            ("/contacts", json!([good()["contacts"][0], good()["contacts"][0]]), "contacts"),
+            ("/contacts", json!(vec![&good()["contacts"][0]; 258]), "contacts"),
+            ("/contacts", json!([good()["contacts"][0], {}]), "contacts/1/name"),
             ("/contacts", json!(["Maria"]), "contacts/0"),
             ("/contacts", json!([{ "phones": [{ "phone": "+5511988887777" }] }]), "contacts/0/name"),
         ] {
@@ -134,7 +265,7 @@ mod tests {
             assert!(faults.iter().any(|fault| fault.starts_with(named)), "{pointer} {value}: {faults:?}");
         }
         for nothing in [json!([]), json!("text"), Value::Null] {
-            assert_eq!(faults(&schema("ContactObject"), &nothing), ["the body is no JSON object"]);
+            assert_eq!(Schemas::new().faults(&nothing), ["the body is no JSON object"]);
         }
     }
 
@@ -160,7 +291,7 @@ mod tests {
         ] {
             contact["contacts"][0] = good()["contacts"][0].clone();
             contact["contacts"][0][pointer] = value.clone();
-            let faults = faults(&schema("ContactObject"), &contact);
+            let faults = Schemas::new().faults(&contact);
             assert!(faults.iter().any(|fault| fault.starts_with(named)), "{pointer} {value}: {faults:?}");
         }
     }

@@ -128,7 +128,7 @@ fn read(network: &Network, connection: &Connection, number_id: &str, body: &[u8]
         number_id: number_id.to_owned(),
         to: text("to").unwrap_or_default(),
         opaque_id: text("biz_opaque_callback_data"),
-        faults: crate::body::faults(&network.contact, &body),
+        faults: network.schemas.faults(&body),
         wamid: None,
         answered: None,
         at: Instant::now(),

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jsonschema::Validator;
 use tokio::sync::{Semaphore, watch};
 
+use crate::body::Schemas;
 use crate::callbacks::{Client, client};
 use crate::clock::unix_seconds;
 use crate::{Attempt, Behaviour, GraphError, Number, RefusedCallback};
@@ -27,7 +27,7 @@ pub struct Network {
     pub behave: Mutex<Behave>,
     pub attempts: Mutex<Vec<Attempt>>,
     pub accepted: AtomicU64,
-    pub contact: Validator,
+    pub schemas: Schemas,
 
     pub callbacks_to: watch::Sender<Option<String>>,
     pub callbacks_waiting: AtomicU64,
@@ -46,7 +46,7 @@ impl Network {
             behave: Mutex::new(Box::new(|_| Behaviour::accept())),
             attempts: Mutex::default(),
             accepted: AtomicU64::new(0),
-            contact: crate::body::schema("ContactObject"),
+            schemas: Schemas::new(),
             callbacks_to: watch::Sender::new(None),
             callbacks_waiting: AtomicU64::new(0),
             callbacks_taken: AtomicU64::new(0),
