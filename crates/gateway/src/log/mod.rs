@@ -132,7 +132,7 @@ mod tests {
         assert!(woken.try_iter().count() > 0);
         let (late, others) = lines.late(Instant::now() + repeats::QUIET, false);
         let line = String::from_utf8(late.concat()).expect("text");
-        assert!(line.contains("log lines were lost lines=1 repeated=") && line.ends_with('\n') && !others, "{line}");
+        assert!(line.contains("log lines lost lines=1 repeated=") && line.ends_with('\n') && !others, "{line}");
         assert!(String::from_utf8(written.take()).expect("text").lines().count() < 10);
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let said = String::from_utf8(run("log::tests::child_with_a_burst")?.stderr)?;
         let lines: Vec<serde_json::Value> = said
             .lines()
-            .filter(|line| line.contains("log lines were lost"))
+            .filter(|line| line.contains("log lines lost"))
             .map(serde_json::from_str)
             .collect::<Result<_, _>>()?;
         let repeated: u64 = lines.iter().filter_map(|line| line["repeated"].as_u64()).sum();
