@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock, draws a random number or touches a file: the crate depends on nothing that could, so
 //! cargo keeps the rules testable in milliseconds. What comes in is parsed into types that cannot be invalid
-//! ([`PhoneNumber`](phone::PhoneNumber), [`ContactCard`](contact::ContactCard), [`ChannelId`](ids::ChannelId)), so
+//! ([`PhoneNumber`](phone::PhoneNumber), [`Card`](kinds::contact::Card), [`ChannelId`](ids::ChannelId)), so
 //! nothing is checked twice further in.
 
 #![warn(missing_docs)]
@@ -11,7 +11,6 @@ pub mod account;
 pub mod api_key;
 pub mod channel;
 pub mod clock;
-pub mod contact;
 pub mod email;
 pub mod error;
 pub mod error_chain;
@@ -19,6 +18,8 @@ pub mod event;
 pub mod field_errors;
 pub mod ids;
 pub mod institution;
+pub mod json;
+pub mod kinds;
 pub mod message;
 pub mod pacing;
 pub mod party;
@@ -26,6 +27,7 @@ pub mod phone;
 pub mod queue;
 pub mod rate_limit;
 pub mod retry;
+pub mod schema;
 pub mod status;
 pub mod text;
-pub mod vcard;
+pub mod time;

@@ -58,9 +58,18 @@ pub fn without_mark(text: &str) -> &str {
 
 /// Checks a trimmed, non-empty text: at most `limit` code points, one that shows, none forbidden.
 pub fn check_name(text: &str, limit: usize) -> Result<(), NameFault> {
+    check(text, limit, is_forbidden)
+}
+
+/// The same for a text of several lines: line feeds and tabs are allowed.
+pub fn check_lines(text: &str, limit: usize) -> Result<(), NameFault> {
+    check(text, limit, |character| is_forbidden(character) && !matches!(character, '\n' | '\t'))
+}
+
+fn check(text: &str, limit: usize, forbidden: impl Fn(char) -> bool) -> Result<(), NameFault> {
     if text.chars().nth(limit).is_some() {
         Err(NameFault::TooLong)
-    } else if text.chars().any(is_forbidden) || !text.chars().any(shows) {
+    } else if text.chars().any(forbidden) || !text.chars().any(shows) {
         Err(NameFault::Characters)
     } else {
         Ok(())

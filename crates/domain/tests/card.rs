@@ -2,18 +2,34 @@
 
 use calcard::vcard::{VCard, VCardProperty};
 use proptest::prelude::*;
-use recado_domain::contact::{ContactCard, ContactMessage};
-use recado_domain::field_errors::Field;
-use recado_domain::vcard::{file, render};
+use recado_domain::json::Object;
+use recado_domain::kinds::contact::{Card, CardAccount, file};
+use recado_domain::kinds::{Call, Content, Context, Kind};
+use serde_json::{Value, json};
 
-fn card(name: &str, email: &str, organization: &str) -> Option<ContactCard> {
+fn cards(body: &Value) -> Option<Vec<Card>> {
+    let (text, kind) = (body.to_string(), Kind::named("contact").expect("a kind"));
+    let context = Context { country: None, now: 1_795_523_175_403, ignores_unknown: false, may_repeat: true };
+    let call = Call::parse(kind, &Object::parse(&text).expect("JSON"), false, &context).ok()?;
+    let Content::Contact(contact) = call.content else { panic!("another kind") };
+    Some(contact.cards().expect("good numbers"))
+}
+
+fn card(name: &str, email: &str, organization: &str) -> Option<Card> {
     of_parts(name, email, organization, ["", ""])
 }
 
-fn of_parts(name: &str, email: &str, organization: &str, [first, last]: [&str; 2]) -> Option<ContactCard> {
-    let phone = "+55 (11) 98888-7777";
-    let values = ["5511999998888", name, phone, email, organization, first, last].map(Field::from);
-    ContactMessage::parse(&values, None).ok().map(|message| message.card)
+fn of_parts(name: &str, email: &str, organization: &str, [first, last]: [&str; 2]) -> Option<Card> {
+    let body = json!({
+        "to": "5511999998888", "name": name, "phone": "+55 (11) 98888-7777", "email": email,
+        "organization": organization, "firstName": first, "lastName": last,
+    });
+    Some(cards(&body)?.remove(0))
+}
+
+/// The card with this account for its one number.
+fn render(card: &Card, account: &str) -> String {
+    recado_domain::kinds::contact::render(card, &[CardAccount { digits: account.to_owned(), known: true }])
 }
 
 #[test]
@@ -112,12 +128,73 @@ proptest! {
         let Some(card) = card("Maria", &email, "") else { return Ok(()) };
         let text = render(&card, "5511988887777");
         let parsed = VCard::parse(&text).map_err(|entry| TestCaseError::fail(format!("{entry:?} in {text}")))?;
-        prop_assert_eq!(read(&parsed, &VCardProperty::Email).map(|values| values.concat()), card.email);
+        prop_assert_eq!(read(&parsed, &VCardProperty::Email).map(|values| values.concat()), card.emails.first().map(|email| email.email.clone()));
     }
 
     #[test]
     fn parsing_never_panics(values in prop::array::uniform7(hostile())) {
-        let fields = values.each_ref().map(|value| Field::from(value.as_str()));
-        let _ = ContactMessage::parse(&fields, None);
+        let [to, name, phone, email, organization, first, last] = values;
+        cards(&json!({
+            "to": to, "name": name, "phone": phone, "email": email, "organization": organization, "firstName": first,
+            "lastName": last,
+        }));
+    }
+
+    #[test]
+    fn no_field_of_the_long_form_writes_a_line_of_its_own(values in prop::array::uniform5(hostile()), url in "https://[a-z;,]{1,5}\\PC{0,5}") {
+        let [text, department, title, street, city] = values;
+        let body = json!({"to": "5511999998888", "contacts": [{
+            "name": "Maria", "organization": text, "department": department, "title": title,
+            "phones": [{"phone": "5511988887777"}, {"phone": "551140000000", "type": "HOME"}], "urls": [{"url": url}],
+            "addresses": [{"street": street, "city": city, "country": "Brasil"}],
+        }]});
+        let Some(cards) = cards(&body) else { return Ok(()) };
+        let text = render(&cards[0], "5511988887777");
+        let optional = [cards[0].organization.is_some() || cards[0].department.is_some(), cards[0].title.is_some()];
+        let lines = 9 + optional.into_iter().filter(|given| *given).count();
+        prop_assert_eq!(text.split('\n').count(), lines, "{}", text);
+        let parsed = VCard::parse(&text).map_err(|entry| TestCaseError::fail(format!("{entry:?} in {text}")))?;
+        prop_assert_eq!(read(&parsed, &VCardProperty::Title).map(|values| values.concat()), cards[0].title.clone());
+    }
+}
+
+#[test]
+fn golden_bytes_of_the_long_form_with_every_field() {
+    let body = json!({"to": "5511999998888", "contacts": [
+        {
+            "name": "Maria Silva", "firstName": "Maria", "lastName": "Silva", "organization": "Exemplo; Ltda",
+            "department": "Suporte", "title": "Gerente, SP",
+            "phones": [
+                {"phone": "5511988887777", "type": "WORK"},
+                {"phone": "551140000000", "type": "WORK"},
+                {"phone": "12015550123"},
+            ],
+            "emails": [{"email": "maria@exemplo.com.br"}, {"email": "m@casa.com.br", "type": "HOME"}],
+            "urls": [{"url": "https://exemplo.com.br/?a=1,2;3"}],
+            "birthday": "1990-08-18",
+            "addresses": [
+                {"street": "Rua A, 1", "city": "Sao Paulo", "state": "SP", "zip": "01000-000", "country": "Brasil",
+                 "countryCode": "BR"},
+                {"city": "Santos", "type": "HOME"},
+            ],
+        },
+        {"name": "Ana", "department": "Vendas", "phones": [{"phone": "5511977776666"}]},
+    ]});
+    let cards = cards(&body).expect("a good body");
+    let accounts =
+        ["551188887777", "551140000000"].map(|digits| CardAccount { digits: digits.to_owned(), known: true });
+    assert_eq!(
+        recado_domain::kinds::contact::render(&cards[0], &accounts),
+        "BEGIN:VCARD\nVERSION:3.0\nN:Silva;Maria;;;\nFN:Maria Silva\nORG:Exemplo\\; Ltda;Suporte\nTITLE:Gerente\\, SP\n\
+         EMAIL;type=INTERNET,type=WORK:maria@exemplo.com.br\nEMAIL;type=INTERNET,type=HOME:m@casa.com.br\n\
+         URL:https://exemplo.com.br/?a=1,2;3\nBDAY:1990-08-18\n\
+         ADR;type=WORK:;;Rua A\\, 1;Sao Paulo;SP;01000-000;Brasil\nADR;type=HOME:;;;Santos;;;\n\
+         TEL;type=CELL;type=VOICE;waid=551188887777:+5511988887777\nTEL;type=WORK;waid=551140000000:+551140000000\n\
+         TEL;type=CELL;waid=12015550123:+12015550123\nEND:VCARD"
+    );
+    let text = render(&cards[1], "5511977776666");
+    assert!(text.contains("\nFN:Ana\nORG:;Vendas\nTEL;"), "{text}");
+    for card in &cards {
+        VCard::parse(render(card, "1")).expect("an independent parser reads it");
     }
 }

@@ -3,88 +3,75 @@
 mod accept;
 mod event;
 mod read;
-mod rendition;
 
 use serde::{Deserialize, Serialize};
 
-use crate::contact::{ContactCard, ContactMessage, GivenPhone};
-use crate::phone::{InvalidPhone, PhoneNumber};
+use crate::ids::MessageId;
+use crate::kinds::{Call, Content};
 
+pub use crate::kinds::contact::{CardAccount, ContactRendition, RenderedCard};
 pub use accept::{Enqueued, Idempotency, NewMessage, Seq};
 pub use event::{MessageEvent, StatusChange};
 pub use read::{Cancelled, Message, MessageQuery, Page, SCANNED_AT_MOST};
-pub use rendition::{CardAccount, ContactRendition, RenderedCard};
 
 /// A message's content with the recipient as the caller wrote it. Stored as JSON, so that further kinds and fields need
 /// no new columns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Stored {
     /// The recipient as given.
     pub to: String,
+    /// The message that it quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<Target>,
     /// What is sent.
     #[serde(flatten)]
     pub content: Content,
 }
 
-/// The kinds of content.
+/// A message that another one points at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum Content {
-    /// A contact card.
-    Contact {
-        /// The card's fields as given.
-        contact: GivenContact,
-        /// The digits of the card's number, where they are not those that were given.
-        #[serde(default, rename = "phoneDigits", skip_serializing_if = "Option::is_none")]
-        phone_digits: Option<String>,
-    },
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// Its id.
+    pub id: MessageId,
+    /// Its network id when the other one was accepted.
+    pub network_id: String,
 }
 
-/// A card's fields as the caller wrote them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields of the contact call")]
-pub struct GivenContact {
-    pub name: String,
-    pub phone: String,
-    pub email: Option<String>,
-    pub organization: Option<String>,
-    #[serde(rename = "firstName", default, skip_serializing_if = "Option::is_none")]
-    pub first_name: Option<String>,
-    #[serde(rename = "lastName", default, skip_serializing_if = "Option::is_none")]
-    pub last_name: Option<String>,
-}
-
-impl Content {
-    /// The number on the card. What it means was decided when it was stored: rules and settings may have changed since.
-    pub fn card_phone(&self) -> Result<PhoneNumber, InvalidPhone> {
-        let Self::Contact { contact, phone_digits } = self;
-        PhoneNumber::of_stored(phone_digits.as_deref().unwrap_or(&contact.phone))
-    }
-
-    /// The card of these fields, which were valid when they were stored.
-    pub fn card(&self) -> Result<ContactCard, InvalidPhone> {
-        let number = self.card_phone()?;
-        let Self::Contact { contact, .. } = self;
-        let phone = GivenPhone { given: contact.phone.clone(), number };
-        let GivenContact { name, email, organization, first_name, last_name, .. } = contact.clone();
-        Ok(ContactCard { name, phone, email, organization, first_name, last_name })
+impl Stored {
+    /// What is stored of a call.
+    pub fn new(call: &Call, reply_to: Option<Target>) -> Self {
+        Self { to: call.common.to.given.clone(), reply_to, content: call.content.clone() }
     }
 }
 
-impl From<&ContactMessage> for Stored {
-    fn from(message: &ContactMessage) -> Self {
-        let card = &message.card;
-        let contact = GivenContact {
-            name: card.name.clone(),
-            phone: card.phone.given.clone(),
-            email: card.email.clone(),
-            organization: card.organization.clone(),
-            first_name: card.first_name.clone(),
-            last_name: card.last_name.clone(),
-        };
-        let number = &card.phone.number;
-        let as_given = PhoneNumber::of_stored(&card.phone.given).is_ok_and(|given| given == *number);
-        let phone_digits = (!as_given).then(|| number.digits().to_owned());
-        Self { to: message.to.given.clone(), content: Content::Contact { contact, phone_digits } }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contact_of_every_version_is_read() {
+        // With the keys that versions before the registry of kinds wrote.
+        for payload in [
+            r#"{"to":"5511999998888","type":"contact","contact":{"name":"Maria","phone":"+55 11 98888-7777","email":null,"organization":null}}"#,
+            r#"{"to":"1","type":"contact","contact":{"name":"M","phone":"11988887777","email":"m@x.co","organization":"A","firstName":"M","lastName":"S"},"phoneDigits":"5511988887777"}"#,
+        ] {
+            let stored: Stored = serde_json::from_str(payload).unwrap();
+            assert_eq!(serde_json::to_string(&stored).unwrap(), payload);
+            let Content::Contact(contact) = &stored.content else { panic!("{stored:?}") };
+            assert_eq!(contact.cards().unwrap()[0].phones[0].number.digits(), "5511988887777");
+        }
+    }
+
+    #[test]
+    fn a_target_is_stored_beside_the_content() {
+        let id = MessageId::new(1, [7; 10]);
+        let payload = format!(
+            r#"{{"to":"1","replyTo":{{"id":"{id}","networkId":"3EB0"}},"type":"text","text":{{"content":"x"}}}}"#
+        );
+        let stored: Stored = serde_json::from_str(&payload).unwrap();
+        assert_eq!(stored.reply_to, Some(Target { id, network_id: "3EB0".to_owned() }));
+        assert_eq!(serde_json::to_string(&stored).unwrap(), payload);
     }
 }

@@ -17,10 +17,13 @@ use super::json::JSON;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiError {
     Validation(FieldErrors),
+    /// The channel does not offer what these fields ask for.
+    NotSupported(FieldErrors),
     Unauthorized,
     Forbidden,
     ChannelNotFound,
     MessageNotFound,
+    CardNotFound,
     ApiKeyNotFound,
     InstitutionNotFound,
     NotFound,
@@ -52,7 +55,17 @@ const TRY_AGAIN: u64 = 5;
 const WHATSAPP_WEB_MISSING: &str = "Este servidor foi compilado sem WhatsApp Web: compile com --features whatsapp-web, \
      ou inicie com ./dev run --whatsapp-web.";
 
+/// What is said of a kind or an option that the channel does not offer.
+const NOT_SUPPORTED: &str = "Este canal nao oferece este recurso.";
+
 impl ApiError {
+    /// The channel does not offer what these fields ask for.
+    pub fn not_supported<'a>(fields: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut errors = FieldErrors::default();
+        fields.into_iter().for_each(|field| errors.push(field.to_owned(), NOT_SUPPORTED));
+        Self::NotSupported(errors)
+    }
+
     /// A single faulty field.
     pub fn field(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Validation(FieldErrors::one(field, message))
@@ -63,12 +76,14 @@ impl ApiError {
     pub fn parts(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Validation(_) => (StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "Dados de entrada invalidos."),
+            Self::NotSupported(_) => (StatusCode::UNPROCESSABLE_ENTITY, "NOT_SUPPORTED_BY_CHANNEL", NOT_SUPPORTED),
             Self::Unauthorized => {
                 (StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "Token de autenticacao invalido ou ausente.")
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN", "Permissao insuficiente para esta operacao."),
             Self::ChannelNotFound => (StatusCode::NOT_FOUND, "CHANNEL_NOT_FOUND", "Canal nao encontrado."),
             Self::MessageNotFound => (StatusCode::NOT_FOUND, "MESSAGE_NOT_FOUND", "Mensagem nao encontrada."),
+            Self::CardNotFound => (StatusCode::NOT_FOUND, "CARD_NOT_FOUND", "A mensagem nao tem cartao de contato."),
             Self::ApiKeyNotFound => (StatusCode::NOT_FOUND, "API_KEY_NOT_FOUND", "Chave de API nao encontrada."),
             Self::InstitutionNotFound => {
                 (StatusCode::NOT_FOUND, "INSTITUTION_NOT_FOUND", "Instituicao nao encontrada.")
@@ -130,7 +145,7 @@ impl ApiError {
     pub fn body(&self) -> ErrorBody<'_> {
         let (_, code, message) = self.parts();
         let errors = match self {
-            Self::Validation(errors) => Some(errors.as_slice()),
+            Self::Validation(errors) | Self::NotSupported(errors) => Some(errors.as_slice()),
             _ => None,
         };
         ErrorBody { message, code, errors }

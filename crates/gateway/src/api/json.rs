@@ -1,9 +1,5 @@
 //! JSON in and out: a body is read within its limits and taken apart without losing a field.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +9,9 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
-use recado_domain::field_errors::{Field, FieldErrors, INVALID_JSON, REPEATED, UNKNOWN};
-use recado_domain::text::without_mark;
+pub use recado_domain::json::Object;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::auth::Known;
 use super::error::ApiError;
@@ -137,162 +130,12 @@ impl JsonBody {
     /// Takes the body apart; only that it is a JSON object is checked here.
     pub fn object(&self) -> Result<Object<'_>, ApiError> {
         let text = std::str::from_utf8(&self.bytes).map_err(|_| ApiError::field("body", NO_UTF8))?;
-        let text = without_mark(text);
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let fields = deserializer.deserialize_map(Fields);
-        let fields = fields.and_then(|fields| deserializer.end().map(|()| fields));
-        let fields = fields.map_err(|error| malformed(text, 0, &error))?;
-        Ok(Object { text, fields })
+        Ok(Object::parse(text)?)
     }
 }
 
 /// For a body in another encoding.
 const NO_UTF8: &str = "O corpo deve estar em UTF-8.";
-
-/// Says where the text is no JSON. `start` is the byte at which the reader of the error began. JSON that is no object has
-/// no such place.
-fn malformed(text: &str, start: usize, error: &serde_json::Error) -> ApiError {
-    if error.is_data() {
-        return ApiError::field("body", INVALID_JSON);
-    }
-    let mut lines = text[start..].split_inclusive('\n');
-    let before: usize = lines.by_ref().take(error.line() - 1).map(str::len).sum();
-    // The reader counts bytes; people count characters.
-    let read = &text.as_bytes()[..(start + before + error.column()).min(text.len())];
-    let line = read.split(|byte| *byte == b'\n').count();
-    let own = read.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    let column = String::from_utf8_lossy(own).chars().count();
-    let place = format!("JSON invalido (linha {}, coluna {}).", line, column.max(1));
-    ApiError::field("body", place)
-}
-
-/// A JSON object: every field in the order of the text, repeated ones too.
-pub struct Object<'a> {
-    /// The whole body.
-    text: &'a str,
-    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
-}
-
-struct Fields;
-
-impl<'de> Visitor<'de> for Fields {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::with_capacity(8);
-        while let Some(Name(name)) = map.next_key()? {
-            fields.push((name, map.next_value()?));
-        }
-        Ok(fields)
-    }
-}
-
-/// A field's name, borrowed from the body unless it is written with escapes.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'a> Object<'a> {
-    /// The one value under a name, as text; `Absent`, `WrongType` and `Repeated` are told apart.
-    pub fn text(&self, name: &str) -> Result<Field<'a>, ApiError> {
-        Ok(match self.raw(name) {
-            Raw::Absent => Field::Absent,
-            Raw::Repeated => Field::Repeated,
-            Raw::Value(value) if value.get().starts_with('"') => {
-                // Text that is no Unicode (half a surrogate pair) is found only here.
-                let start = value.get().as_ptr().addr() - self.text.as_ptr().addr();
-                let read = serde_json::from_str(value.get());
-                let Name(text) = read.map_err(|error| malformed(self.text, start, &error))?;
-                Field::Text(text)
-            }
-            Raw::Value(_) => Field::WrongType,
-        })
-    }
-
-    /// The one value under a name, read as `T`; a value of another type gives the given text.
-    pub fn value<T: serde::de::DeserializeOwned>(
-        &self,
-        name: &'static str,
-        wrong_type: &'static str,
-    ) -> Result<Option<T>, Cow<'static, str>> {
-        match self.raw(name) {
-            Raw::Absent => Ok(None),
-            Raw::Repeated => Err(REPEATED.into()),
-            Raw::Value(value) => serde_json::from_str(value.get()).map(Some).map_err(|_| wrong_type.into()),
-        }
-    }
-
-    /// The one whole number under a name, in this range. JSON has one kind of number: 60.0 is 60.
-    pub fn whole(
-        &self,
-        name: &'static str,
-        range: RangeInclusive<u32>,
-        wrong: &'static str,
-    ) -> Result<Option<u32>, Cow<'static, str>> {
-        let Some(given) = self.value::<f64>(name, wrong)? else { return Ok(None) };
-        if given.fract() != 0.0 || !(f64::from(*range.start())..=f64::from(*range.end())).contains(&given) {
-            return Err(wrong.into());
-        }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in the range")]
-        Ok(Some(given as u32))
-    }
-
-    /// The one object under a name.
-    pub fn child(&self, name: &'static str) -> Result<Option<Object<'a>>, Cow<'static, str>> {
-        let wrong_type = || Cow::Owned(format!("O campo {name} deve ser um objeto."));
-        match self.raw(name) {
-            Raw::Absent => Ok(None),
-            Raw::Repeated => Err(REPEATED.into()),
-            Raw::Value(value) => {
-                let fields = serde_json::Deserializer::from_str(value.get()).deserialize_map(Fields);
-                fields.map(|fields| Some(Object { text: self.text, fields })).map_err(|_| wrong_type())
-            }
-        }
-    }
-
-    /// Whether the field is given as `null`.
-    pub fn is_null(&self, name: &str) -> bool {
-        self.fields.iter().any(|(field, value)| field == name && value.get() == "null")
-    }
-
-    fn raw(&self, name: &str) -> Raw<'a> {
-        let mut values = self.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| *value);
-        match (values.next(), values.next()) {
-            (None, _) => Raw::Absent,
-            (Some(_), Some(_)) => Raw::Repeated,
-            (Some(value), None) if value.get() == "null" => Raw::Absent,
-            (Some(value), None) => Raw::Value(value),
-        }
-    }
-
-    /// Whether there is no field at all.
-    pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
-    }
-
-    /// The names that are not among the known ones, in their order, each once.
-    pub fn unknown(&self, known: &[&str]) -> Vec<&str> {
-        let mut seen = HashSet::new();
-        let strange = self.fields.iter().map(|(name, _)| &**name).filter(|name| !known.contains(name));
-        strange.filter(|name| seen.insert(*name)).collect()
-    }
-
-    /// Errors that name every unknown field.
-    pub fn refuse_unknown(&self, known: &[&str]) -> FieldErrors {
-        let mut errors = FieldErrors::default();
-        self.unknown(known).into_iter().for_each(|name| errors.push(name.to_owned(), UNKNOWN));
-        errors
-    }
-}
-
-enum Raw<'a> {
-    Absent,
-    Repeated,
-    Value(&'a RawValue),
-}
 
 /// A value as a JSON answer.
 pub fn answer(status: StatusCode, value: &impl Serialize) -> Response {
@@ -380,57 +223,12 @@ mod tests {
         assert_eq!(plain_json(&headers(&[("content-encoding", "gzip")])), Err(ApiError::UnsupportedMediaType));
     }
 
-    fn body(text: &str) -> JsonBody {
-        JsonBody { bytes: Bytes::copy_from_slice(text.as_bytes()), _room: None }
-    }
-
     #[test]
-    fn fields_are_told_apart() {
-        let body = body(r#"{"a":"x","b":1,"c":null,"d":"1","d":"2","\u0065":"\u00e7","strange":{},"strange":[]}"#);
-        let object = body.object().unwrap();
-        assert_eq!(object.text("a").unwrap(), Field::from("x"));
-        assert_eq!(object.text("b").unwrap(), Field::WrongType);
-        assert_eq!(object.text("c").unwrap(), Field::Absent);
-        assert_eq!(object.text("d").unwrap(), Field::Repeated);
-        assert_eq!(object.text("e").unwrap(), Field::from("ç"));
-        assert_eq!(object.text("f").unwrap(), Field::Absent);
-        assert_eq!(object.unknown(&["a", "b", "c", "d", "e"]), ["strange"]);
-    }
-
-    #[test]
-    fn what_is_no_json_object_is_refused() {
-        let told = |bytes: &[u8]| {
-            let body = JsonBody { bytes: Bytes::copy_from_slice(bytes), _room: None };
-            let read = body.object().and_then(|object| object.text("a").map(drop));
-            let Err(ApiError::Validation(errors)) = read else { panic!("{read:?}") };
-            errors.as_slice()[0].message.to_string()
-        };
-        for (bad, place) in [
-            ("", "linha 1, coluna 1"),
-            ("{", "linha 1, coluna 1"),
-            ("{\"a\":1,}", "linha 1, coluna 8"),
-            ("{\"a\":1} x", "linha 1, coluna 9"),
-            ("{'a':1}", "linha 1, coluna 2"),
-            ("{\n \"ação\": \"x\",\n \"b\": tru}\n", "linha 3, coluna 10"),
-            ("{\"ação\":x}", "linha 1, coluna 9"),
-            ("{\"b\":\"çç\",\n\"a\":\"ç\\ud800\"}", "linha 2, coluna 13"),
-            ("\u{feff}{\"a\":1,}", "linha 1, coluna 8"),
-        ] {
-            assert_eq!(told(bad.as_bytes()), format!("JSON invalido ({place})."), "{bad}");
-        }
-        for other in ["[]", "\"x\"", "null", "1"] {
-            assert_eq!(told(other.as_bytes()), INVALID_JSON, "{other}");
-        }
+    fn a_body_is_utf8() {
         for bytes in [&b"{\"a\":\"\xff\"}"[..], b"\xff\xfe{\0"] {
-            assert_eq!(told(bytes), "O corpo deve estar em UTF-8.");
+            let body = JsonBody { bytes: Bytes::copy_from_slice(bytes), _room: None };
+            let Err(ApiError::Validation(errors)) = body.object().map(drop) else { panic!("{bytes:?}") };
+            assert_eq!(errors.as_slice()[0].message, "O corpo deve estar em UTF-8.");
         }
-        assert!(body("\u{feff}{\"a\":\"x\"}").object().is_ok(), "a mark in front is passed over");
-    }
-
-    /// Passed over without recursion: depth is no way to exhaust the stack.
-    #[test]
-    fn depth_is_just_a_wrong_type() {
-        let deep = body(&format!("{{\"a\":{}1{}}}", "[".repeat(30_000), "]".repeat(30_000)));
-        assert_eq!(deep.object().unwrap().text("a").unwrap(), Field::WrongType);
     }
 }

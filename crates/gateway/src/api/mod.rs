@@ -24,6 +24,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
+use recado_domain::kinds::KINDS;
 
 use crate::config::Docs;
 use crate::gateway::Gateway;
@@ -35,10 +36,11 @@ pub fn routes() -> Vec<Route> {
     use api_keys as keys;
 
     use channels::{act, connect};
-    use messages::{cancel, send_contact, vcard};
-    vec![
-        keyed("/v1/channels/{channelId}/messages/contact").post(send_contact::send_contact, send_contact::describe),
-        keyed("/v1/channels/{channelId}/messages").get(messages::list::list, messages::list::describe),
+    use messages::{cancel, send, vcard};
+    let mut routes: Vec<Route> = KINDS.iter().map(send::route).collect();
+    routes.extend([
+        send::route_of_any(keyed("/v1/channels/{channelId}/messages"))
+            .get(messages::list::list, messages::list::describe),
         keyed("/v1/channels/{channelId}/messages/{messageId}")
             .get(messages::get::get, messages::get::describe)
             .delete(cancel::cancel, cancel::describe),
@@ -79,7 +81,8 @@ pub fn routes() -> Vec<Route> {
         page("/docs/start.js", docs::start),
         page("/docs/swagger-ui.css", docs::style),
         page("/docs/swagger-ui-bundle.js", docs::script),
-    ]
+    ]);
+    routes
 }
 
 /// The API, ready to serve.
@@ -120,7 +123,7 @@ fn router(gateway: Arc<Gateway>, routes: impl Iterator<Item = Route>) -> Router 
             Access::Keyed => methods.route_layer(from_fn_with_state(gateway.clone(), auth::authenticate)),
             Access::Open | Access::Page => methods,
         };
-        router.route(route.path, if logged { methods.route_layer(from_fn(request_id::name_route)) } else { methods })
+        router.route(&route.path, if logged { methods.route_layer(from_fn(request_id::name_route)) } else { methods })
     };
     let all = routes
         .fold(Router::new(), add)

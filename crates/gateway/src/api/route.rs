@@ -1,16 +1,17 @@
 //! One line of the list of routes: a path, its handlers, and what the OpenAPI document says of each.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use super::openapi::Describe;
+use super::openapi::{Describe, Operation};
 use crate::gateway::Gateway;
 
 /// A path with its methods.
 pub struct Route {
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     pub access: Access,
     /// About a channel's line, and so for the node that holds it.
     pub on_line: bool,
@@ -31,7 +32,8 @@ pub enum Access {
 }
 
 /// A path for callers with a key.
-pub fn keyed(path: &'static str) -> Route {
+pub fn keyed(path: impl Into<Cow<'static, str>>) -> Route {
+    let path = path.into();
     Route { path, access: Access::Keyed, on_line: false, methods: MethodRouter::new(), described: Vec::new() }
 }
 
@@ -52,32 +54,54 @@ impl Route {
     }
 
     /// `GET`, and with it `HEAD`.
-    pub fn get<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+    pub fn get<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        self,
+        handler: H,
+        describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
+    ) -> Self {
         self.on(MethodFilter::GET, "get", handler, describe)
     }
 
     /// `POST`.
-    pub fn post<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+    pub fn post<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        self,
+        handler: H,
+        describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
+    ) -> Self {
         self.on(MethodFilter::POST, "post", handler, describe)
     }
 
     /// `PUT`.
-    pub fn put<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+    pub fn put<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        self,
+        handler: H,
+        describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
+    ) -> Self {
         self.on(MethodFilter::PUT, "put", handler, describe)
     }
 
     /// `DELETE`.
-    pub fn delete<H: Handler<T, Arc<Gateway>>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+    pub fn delete<H: Handler<T, Arc<Gateway>>, T: 'static>(
+        self,
+        handler: H,
+        describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
+    ) -> Self {
         self.on(MethodFilter::DELETE, "delete", handler, describe)
     }
 
-    fn on<H, T>(mut self, filter: MethodFilter, name: &'static str, handler: H, describe: Describe) -> Self
+    fn on<H, T>(
+        mut self,
+        filter: MethodFilter,
+        name: &'static str,
+        handler: H,
+        describe: impl for<'a> Fn(Operation<'a>) -> Operation<'a> + 'static,
+    ) -> Self
     where
         H: Handler<T, Arc<Gateway>>,
         T: 'static,
     {
         self.methods = self.methods.merge(on(filter, handler));
-        self.described.push((name, describe));
+        self.described.push((name, Box::new(describe)));
         self
     }
 }

@@ -6,8 +6,9 @@
 #[cfg(test)]
 mod tests;
 
-use recado_domain::message::{ContactRendition, Content, GivenContact, Stored};
-use recado_domain::phone::PhoneNumber;
+use recado_domain::kinds::Content;
+use recado_domain::kinds::contact::{Card, Contact as Contacts};
+use recado_domain::message::{ContactRendition, Stored};
 use recado_domain::queue::Claimed;
 use serde::Serialize;
 
@@ -28,7 +29,7 @@ struct Body<'a> {
     to: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    contacts: [Contact<'a>; 1],
+    contacts: Vec<Contact<'a>>,
     /// Comes back in the callbacks of this message: by it a message is found whose answer was lost.
     biz_opaque_callback_data: String,
 }
@@ -36,7 +37,7 @@ struct Body<'a> {
 #[derive(Serialize)]
 struct Contact<'a> {
     name: Name<'a>,
-    phones: [Phone<'a>; 1],
+    phones: Vec<Phone<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     emails: Option<[Email<'a>; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +57,7 @@ struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    fn of(contact: &'a GivenContact) -> Self {
+    fn of(contact: &'a Card) -> Self {
         let (first, last) = (contact.first_name.as_deref(), contact.last_name.as_deref());
         let whole = first.is_none() && last.is_none();
         let first_name = if whole { Some(&*contact.name) } else { first };
@@ -86,27 +87,36 @@ struct Organization<'a> {
 /// WhatsApp" to the recipient, no account shows the number alone.
 pub fn of(message: &Claimed) -> Result<Vec<u8>, Unreadable> {
     let stored: Stored = serde_json::from_str(&message.payload).map_err(|_| Unreadable::Content)?;
-    let Content::Contact { contact, .. } = &stored.content;
-    let number = stored.content.card_phone().map_err(|_| Unreadable::Phone)?;
+    match &stored.content {
+        Content::Contact(contacts) => contact(message, contacts),
+        // Accepted by no route yet.
+        Content::Text(_) | Content::Location(_) => Err(Unreadable::Content),
+    }
+}
+
+fn contact(message: &Claimed, contacts: &Contacts) -> Result<Vec<u8>, Unreadable> {
     let rendition = message.rendition.as_deref().and_then(ContactRendition::from_json).ok_or(Unreadable::Content)?;
-    let known = rendition.first_account().filter(|account| account.known);
-    let account = known.map(|account| account.digits.as_str());
+    let cards = contacts.cards().map_err(|_| Unreadable::Phone)?;
     let body = Body {
         messaging_product: "whatsapp",
         recipient_type: "individual",
         to: &message.recipient,
         kind: "contacts",
-        contacts: [card(contact, &number, account)],
+        contacts: cards.iter().enumerate().map(|(index, one)| card(one, index, &rendition)).collect(),
         biz_opaque_callback_data: message.id.to_string(),
     };
     Ok(serde_json::to_vec(&body).expect("texts can be written as JSON"))
 }
 
-fn card<'a>(contact: &'a GivenContact, number: &PhoneNumber, account: Option<&'a str>) -> Contact<'a> {
+fn card<'a>(card: &'a Card, index: usize, rendition: &'a ContactRendition) -> Contact<'a> {
+    let phones = card.phones.iter().enumerate().map(|(place, phone)| Phone {
+        phone: format!("+{}", phone.number.digits()),
+        wa_id: rendition.named(index, place),
+    });
     Contact {
-        name: Name::of(contact),
-        phones: [Phone { phone: format!("+{}", number.digits()), wa_id: account }],
-        emails: contact.email.as_deref().map(|email| [Email { email }]),
-        org: contact.organization.as_deref().map(|company| Organization { company }),
+        name: Name::of(card),
+        phones: phones.collect(),
+        emails: card.emails.first().map(|email| [Email { email: &email.email }]),
+        org: card.organization.as_deref().map(|company| Organization { company }),
     }
 }

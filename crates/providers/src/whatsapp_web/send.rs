@@ -16,14 +16,15 @@ use std::time::Duration;
 
 use recado_domain::channel::ChannelSettings;
 use recado_domain::clock::{millis, random};
-use recado_domain::message::{CardAccount, ContactRendition, Content, Stored};
+use recado_domain::kinds::Content;
+use recado_domain::kinds::contact::Contact;
+use recado_domain::message::{ContactRendition, Stored};
 use recado_domain::pacing::Pacing;
 use recado_domain::party::{Party, Recipient};
 use recado_domain::queue::Claimed;
-use recado_domain::vcard;
 use recado_store::clock::rfc3339;
 use recado_whatsapp_web::{Body, Card, Outgoing, Session, SubmitError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::SendOutcome;
 use crate::pairing::LineError;
@@ -33,7 +34,7 @@ use crate::whatsapp_web::refusal::{self, Refusal};
 
 /// The longest for all that comes before a message is handed over.
 const PREPARE: Duration = Duration::from_secs(8);
-/// The longest for finding the account of a card's phone, without which the card can go as well.
+/// The longest for finding the accounts of the cards' numbers, without which the cards can go as well.
 const CARD: Duration = Duration::from_secs(3);
 /// The longest wait for the network's answer, while the line is up.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -157,38 +158,46 @@ impl Line {
             return Err(not_on_whatsapp());
         };
         let recipient = Recipient { numbers: vec![message.recipient.clone(), account.clone()], lid: known.lid };
+        // Texts and locations are accepted by no route yet.
+        let Content::Contact(contact) = &content else { return Err(unreadable()) };
         let accepted = message.rendition.as_deref().and_then(ContactRendition::from_json);
         let accepted = accepted.ok_or_else(unreadable)?;
-        let changed = self.card(&accepted, &content).await?;
+        let changed = self.cards(&accepted, contact).await?;
         let (rendition, vcard) = (changed.as_ref().map(ContactRendition::to_json), changed.unwrap_or(accepted).text());
         if self.settings().await?.typing {
             self.type_a_while(&account).await;
         }
-        let Content::Contact { contact, .. } = content;
-        let (id, body) = (message.network_id.clone(), Body::Contact(Card { display_name: contact.name, vcard }));
+        let cards = contact.cards().map_err(|_| unreadable())?;
+        let display_name = cards.into_iter().next().map(|card| card.name).unwrap_or_default();
+        let (id, body) = (message.network_id.clone(), Body::Contact(Card { display_name, vcard }));
         let outgoing = Outgoing { id, account: account.clone(), body, quote: None, refresh };
         Ok(Prepared { account, recipient, outgoing, rendition })
     }
 
-    /// The card with the account that the network names for its phone. `None`: the card is as it was accepted, also where
-    /// its phone has no account or nobody says which: that is no trouble of the recipient. The message says so by the source
-    /// of its `waid`.
-    async fn card(
+    /// The cards with the accounts that the network names for their numbers. `None`: the cards are as they were accepted,
+    /// also where a number has no account or nobody says which: that is no trouble of the recipient. The message says so by
+    /// the source of each account.
+    async fn cards(
         &self,
         accepted: &ContactRendition,
-        content: &Content,
+        contact: &Contact,
     ) -> Result<Option<ContactRendition>, SendOutcome> {
-        if accepted.first_account().is_some_and(|account| account.known) {
+        if accepted.is_complete() {
             return Ok(None);
         }
-        let card = content.card().map_err(|_| unreadable())?;
-        let account = match timeout(CARD, self.look_up(card.phone.number.digits())).await {
-            Ok(Ok(known)) => known.account,
-            Ok(Err(LineError::NoAnswer)) | Err(_) => None,
-            Ok(Err(error)) => return Err(self.trouble(error)),
-        };
-        Ok(account
-            .map(|digits| ContactRendition::of_one(vcard::render(&card, &digits), CardAccount { digits, known: true })))
+        let cards = contact.cards().map_err(|_| unreadable())?;
+        let (before, until) = (accepted.all_named(), Instant::now() + CARD);
+        let mut named = before.clone();
+        for (card, named) in cards.iter().zip(&mut named) {
+            for (phone, named) in card.phones.iter().zip(named).filter(|(_, named)| named.is_none()) {
+                *named = match timeout_at(until, self.look_up(phone.number.digits())).await {
+                    Ok(Ok(known)) => known.account,
+                    Ok(Err(LineError::NoAnswer)) | Err(_) => None,
+                    Ok(Err(error)) => return Err(self.trouble(error)),
+                };
+            }
+        }
+        Ok((named != before).then(|| ContactRendition::of(&cards, &named)))
     }
 
     async fn settings(&self) -> Result<ChannelSettings, SendOutcome> {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use recado_domain::contact::FIELDS;
 use serde_json::{Map, Value};
 
 use crate::Exit;
@@ -109,6 +108,9 @@ fn parse_column(text: &str) -> Result<(usize, String), String> {
     let place = FIELDS.iter().position(|known| *known == field.trim()).ok_or_else(fields)?;
     Ok((place, header.trim().to_owned()))
 }
+
+/// The fields of a card, in the order of its columns.
+const FIELDS: [&str; 7] = ["to", "name", "phone", "email", "organization", "firstName", "lastName"];
 
 /// The header that orders trouble.
 const SCENARIO: &str = "x-ogmma-sandbox-scenario";

@@ -20,13 +20,19 @@ const NO_MESSAGE: &str = r#"{"message":"Mensagem nao encontrada.","code":"MESSAG
 const CARD: &str = r#"{"to":"5511999998888","name":"Guarded Card","phone":"5511988887777"}"#;
 const NEW_CHANNEL: &str = r#"{"name":"one more","type":"SANDBOX"}"#;
 const NEW_NAME: &str = r#"{"name":"guarded as before"}"#;
+const TEXT: &str = r#"{"to":"5511999998888","content":"Ola"}"#;
+const LOCATION: &str = r#"{"to":"5511999998888","latitude":-23.5,"longitude":-46.6}"#;
+const ANY: &str = r#"{"type":"text","to":"5511999998888","content":"Ola"}"#;
 const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 
 /// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, see [`Stage`].
 ///
 /// The order matters to the last loop alone: there every line succeeds, and none spoils a later one.
-pub const ROUTES: [Route; 22] = [
+pub const ROUTES: [Route; 25] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
+    route("POST", "/v1/channels/guarded-open/messages/text", "messages.send", TEXT),
+    route("POST", "/v1/channels/guarded-open/messages/location", "messages.send", LOCATION),
+    route("POST", "/v1/channels/guarded-open/messages", "messages.send", ANY),
     route("GET", "/v1/channels/guarded-open/messages", "messages.read", ""),
     route("GET", "/v1/channels/guarded-open/messages/{read}", "messages.read", ""),
     route("GET", "/v1/channels/guarded-open/messages/{read}/vcard", "messages.read", ""),

@@ -3,8 +3,8 @@
 pub mod cancel;
 pub mod get;
 pub mod list;
-pub mod send_contact;
+pub mod send;
 pub mod vcard;
 mod view;
 
-pub use view::{EXAMPLE_ID, example_contact};
+pub use view::{EXAMPLE_ID, Shown, example_contact};

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use recado_domain::api_key::Scope;
+use recado_domain::kinds::contact;
 use recado_domain::message::ContactRendition;
-use recado_domain::vcard;
 use serde_json::json;
 
 use super::get::find;
@@ -31,8 +31,8 @@ pub async fn vcard(
     let headers = [(CONTENT_TYPE, TYPE), (CONTENT_DISPOSITION, &disposition)];
     let rendition = message.rendition.as_deref().and_then(ContactRendition::from_json);
     // A message that is no contact has no card.
-    let rendition = rendition.ok_or(ApiError::MessageNotFound)?;
-    Ok((headers, vcard::file(&rendition.text())).into_response())
+    let rendition = rendition.ok_or(ApiError::CardNotFound)?;
+    Ok((headers, contact::file(&rendition.text())).into_response())
 }
 
 /// What the OpenAPI document says of it.
@@ -45,5 +45,5 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .needs(Scope::MessagesRead)
         .answers_with(200, "The card.", json!({TYPE: {"schema": {"type": "string"}, "example": example}}))
         .sure_header(200, "Content-Disposition", "Names a file after the message's id.", json!({"type": "string"}))
-        .refuses([ApiError::ChannelNotFound, ApiError::MessageNotFound, ApiError::Unavailable])
+        .refuses([ApiError::ChannelNotFound, ApiError::MessageNotFound, ApiError::CardNotFound, ApiError::Unavailable])
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use recado_domain::message::{ContactRendition, Content, GivenContact, Message, Stored};
+use recado_domain::kinds::KINDS;
+use recado_domain::message::{Message, Stored};
 use recado_domain::status::MessageStatus;
 use recado_store::clock::rfc3339;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -23,7 +24,7 @@ pub struct MessageView {
     #[schemars(with = "schemas::ChannelId")]
     channel_id: String,
     #[serde(rename = "type")]
-    #[schemars(with = "schemas::Contact")]
+    #[schemars(with = "schemas::Kinds")]
     kind: &'static str,
     #[schemars(with = "schemas::Outbound")]
     direction: &'static str,
@@ -34,9 +35,23 @@ pub struct MessageView {
     /// The account that it resolved to, once the network has named it.
     #[schemars(with = "Option<schemas::Digits>")]
     account: Option<String>,
-    #[schemars(with = "schemas::GivenCard")]
-    contact: GivenContact,
-    card: CardView,
+    #[serde(flatten)]
+    shown: Shown,
+    /// The text that a person reads; empty where the kind has none.
+    content: String,
+    /// The id of the message that it quotes.
+    #[schemars(with = "Option<schemas::Uuid>")]
+    reply_to: Option<String>,
+    /// The caller's own reference.
+    reference: Option<String>,
+    /// When it is to be sent, where a time was given.
+    #[schemars(with = "Option<schemas::Time>")]
+    send_at: Option<String>,
+    /// As what it is sent.
+    #[schemars(with = "schemas::Rendering")]
+    rendering: &'static str,
+    /// Codes of what was left out or could not be done as asked.
+    warnings: Vec<&'static str>,
     /// The id under which the network knows it; the same on every attempt.
     #[schemars(with = "schemas::NetworkId")]
     network_id: String,
@@ -49,16 +64,6 @@ pub struct MessageView {
     expires_at: String,
     #[serde(flatten)]
     reached: Reached,
-}
-
-/// Which account stands in the card's `waid`, and whether the network named it.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Card")]
-struct CardView {
-    #[schemars(with = "schemas::Digits")]
-    waid: String,
-    #[schemars(with = "schemas::CardSource")]
-    source: &'static str,
 }
 
 /// Why a message failed.
@@ -76,26 +81,54 @@ impl MessageView {
             tracing::error!(message.id = %message.id, %error, "a stored message cannot be read");
             ApiError::Internal
         })?;
-        let Content::Contact { contact, .. } = stored.content;
-        let rendition = message.rendition.as_deref().and_then(ContactRendition::from_json);
-        let account = rendition.as_ref().and_then(ContactRendition::first_account).ok_or(ApiError::Internal)?;
-        let source = if account.known { "NETWORK" } else { "TYPED" };
+        let shown = Shown::of(&stored, message.rendition.as_deref());
         Ok(Self {
             id: message.id.to_string(),
             channel_id: channel_id.to_owned(),
-            kind: "contact",
+            kind: stored.content.kind().name,
             direction: "OUTBOUND",
             status: message.status,
             to: stored.to,
             account: message.account,
-            contact,
-            card: CardView { waid: account.digits.clone(), source },
+            shown,
+            content: stored.content.plain_text().unwrap_or_default().to_owned(),
+            reply_to: stored.reply_to.map(|target| target.id.to_string()),
+            reference: message.reference,
+            send_at: None,
+            rendering: "NATIVE",
+            warnings: Vec::new(),
             network_id: message.remote_id.unwrap_or(message.network_id),
             attempts: message.attempts,
             error: message.error.map(|(code, message)| ErrorView { code, message }),
             expires_at: rfc3339(message.expires_at),
             reached: Reached(message.reached),
         })
+    }
+}
+
+/// What the message carries, under the name of its kind, and what a person may want to know of how it is sent.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Shown(Map<String, Value>);
+
+impl Shown {
+    /// The content of a stored message, as the caller gave it.
+    pub fn of(stored: &Stored, rendition: Option<&str>) -> Self {
+        let rendition = rendition.and_then(|rendition| stored.content.shown_rendition(rendition));
+        let fields = [stored.content.shown()].into_iter().chain(rendition);
+        Self(fields.map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+}
+
+impl JsonSchema for Shown {
+    fn schema_name() -> Cow<'static, str> {
+        "Shown".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let fields = KINDS.iter().flat_map(|kind| (kind.shown_schemas)());
+        let fields: Map<_, _> = fields.map(|(name, schema)| (name.to_owned(), schema)).collect();
+        json_schema!({"type": "object", "properties": fields})
     }
 }
 
@@ -146,6 +179,12 @@ pub fn example(status: MessageStatus) -> Value {
         "account": (status == MessageStatus::Sent).then_some("5511999998888"),
         "contact": example_contact(),
         "card": {"waid": "5511988887777", "source": "NETWORK"},
+        "content": "",
+        "replyTo": null,
+        "reference": null,
+        "sendAt": null,
+        "rendering": "NATIVE",
+        "warnings": [],
         "networkId": "3EB0459984FC15DDAB10A5",
         "attempts": u8::from(status == MessageStatus::Sent),
         "error": null,

@@ -24,7 +24,7 @@ without the body. A field that a call does not know, or that is given twice, is 
 `X-Request-Id`: the caller's own when it is 1 to 128 characters of `A-Z a-z 0-9 . _ -`, else a new one.";
 
 const TAGS: [(&str, &str); 5] = [
-    ("Messages", "Contact cards, and what became of them."),
+    ("Messages", "Messages of every kind, and what became of them."),
     ("Channels", "What messages are sent through."),
     ("API keys", "Keys of the caller's institution and environment."),
     ("Sandbox", "The simulated phone. For test keys."),
@@ -39,10 +39,10 @@ pub fn document(routes: &[Route]) -> Value {
     let mut paths = Map::new();
     for route in routes.iter().filter(|route| route.access != Access::Page) {
         let methods = route.described.iter().map(|(method, describe)| {
-            let operation = Operation::new(route.path, route.access == Access::Keyed, &mut components);
+            let operation = Operation::new(&route.path, route.access == Access::Keyed, &mut components);
             ((*method).to_owned(), describe(operation).finish())
         });
-        paths.insert(route.path.to_owned(), Value::Object(methods.collect()));
+        paths.insert(route.path.clone().into_owned(), Value::Object(methods.collect()));
     }
     let mut components = components.finish();
     components["securitySchemes"] = json!({"apiKey": {
@@ -74,7 +74,7 @@ pub fn text() -> String {
 
 #[cfg(test)]
 mod tests {
-    use recado_domain::contact;
+    use recado_domain::kinds::{KINDS, Kind};
 
     use super::*;
     use crate::api::api_keys::create as api_key;
@@ -83,11 +83,9 @@ mod tests {
     #[test]
     fn a_body_is_described_with_the_fields_that_are_read_of_it() {
         let schemas = document(&crate::api::routes())["components"]["schemas"].take();
-        for (body, fields) in [
-            ("ContactCall", &contact::FIELDS[..]),
-            ("NewChannel", &channels::FIELDS[..]),
-            ("NewApiKey", &api_key::FIELDS[..]),
-        ] {
+        let of_kind = |kind: &Kind| (kind.body, kind.all_fields().map(|field| field.name).collect());
+        let others = [("NewChannel", channels::FIELDS.to_vec()), ("NewApiKey", api_key::FIELDS.to_vec())];
+        for (body, fields) in KINDS.iter().map(of_kind).chain(others) {
             let properties = schemas[body]["properties"].as_object().expect("properties");
             assert_eq!(properties.keys().collect::<Vec<_>>(), fields, "{body}");
         }

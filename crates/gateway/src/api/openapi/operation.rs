@@ -12,7 +12,7 @@ use crate::api::error::ApiError;
 use crate::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
 
 /// What stands beside a handler.
-pub type Describe = fn(Operation<'_>) -> Operation<'_>;
+pub type Describe = Box<dyn for<'a> Fn(Operation<'a>) -> Operation<'a>>;
 
 /// An operation as far as it is told.
 #[must_use = "each call gives the operation back"]

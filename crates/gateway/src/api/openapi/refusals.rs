@@ -123,12 +123,16 @@ fn answer(errors: &[&ApiError], schemas: &mut SchemaGenerator) -> Value {
 fn when(error: &ApiError) -> &'static str {
     match error {
         ApiError::Validation(_) => "A field, a header or a parameter is at fault; `errors` names each.",
+        ApiError::NotSupported(_) => {
+            "Channels of this type do not offer the kind, or an option; `errors` names each. Nothing was stored."
+        }
         ApiError::Unauthorized => "No key, or a malformed, unknown, expired or revoked one.",
         ApiError::Forbidden => {
             "The key may not do this: a scope is missing, or it is of the wrong environment. A callback is not Meta's."
         }
         ApiError::ChannelNotFound => "No such channel for this key.",
         ApiError::MessageNotFound => "No such message on this channel.",
+        ApiError::CardNotFound => "The message is no contact.",
         ApiError::ApiKeyNotFound => "No such key for this key, or it is revoked.",
         ApiError::InstitutionNotFound => "No such institution. On the command line only.",
         ApiError::NotFound => "No such path.",

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use recado_domain::api_key::{Environment, Scope};
 use recado_domain::channel::{ChannelState, ChannelType, UnknownPolicy};
+pub use recado_domain::schema::{name, one_of, phone};
 use recado_domain::status::MessageStatus;
-use recado_domain::text;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
@@ -41,67 +41,6 @@ pub fn uuid() -> Value {
 /// A network's id of a message: 22 hexadecimal digits where we give it, the network's own where that gives one.
 pub fn network_id() -> Value {
     json!({"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["3EB0459984FC15DDAB10A5"]})
-}
-
-/// A phone number with its country code, in the usual notations.
-pub fn phone(description: &str) -> Value {
-    let description = format!(
-        "{description} The pattern tells numbers with DDI; where there is a default country, its numbers without DDI are \
-         taken as well."
-    );
-    json!({"type": "string", "pattern": recado_domain::phone::pattern(), "description": description})
-}
-
-/// A text by `text::check_name`; `required`: and not empty.
-pub fn name(longest: usize, required: bool) -> Value {
-    let allowed = class(|character| !text::is_forbidden(character));
-    let shows = class(|character| text::shows(character) && !text::is_forbidden(character));
-    let (pattern, kind) = if required {
-        (format!("^{allowed}*{shows}{allowed}*$"), json!("string"))
-    } else {
-        (format!("^{allowed}*({shows}{allowed}*)?$"), json!(["string", "null"]))
-    };
-    json!({"type": kind, "maxLength": longest, "pattern": pattern})
-}
-
-/// The characters for which this holds, as a class of a regular expression: one that names the others, because these
-/// are few. Only characters of the basic plane are named: not every reader of a pattern knows how to write more.
-fn class(holds: impl Fn(char) -> bool) -> String {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for code in (0..=0xffff).filter(|code| char::from_u32(*code).is_some_and(|character| !holds(character))) {
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == code => *last = code,
-            _ => ranges.push((code, code)),
-        }
-    }
-    let written = ranges.iter().map(|(first, last)| match last - first {
-        0 => format!("\\u{first:04x}"),
-        _ => format!("\\u{first:04x}-\\u{last:04x}"),
-    });
-    format!("[^{}]", written.collect::<String>())
-}
-
-/// A card's fields as the caller wrote them.
-#[derive(JsonSchema)]
-#[schemars(rename = "Contact")]
-#[expect(dead_code, reason = "the schema of the domain's `GivenContact`, which knows nothing of schemas")]
-#[serde(rename_all = "camelCase")]
-pub struct GivenCard {
-    name: String,
-    phone: String,
-    email: Option<String>,
-    organization: Option<String>,
-    /// There when it was given.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    first_name: String,
-    /// There when it was given.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    last_name: String,
-}
-
-/// One of these words.
-pub fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
-    json!({"type": "string", "enum": words.into_iter().collect::<Vec<_>>()})
 }
 
 macro_rules! words {
@@ -172,10 +111,10 @@ texts! {
     Digits: json!({"type": "string", "pattern": "^[0-9]{4,15}$"});
     /// A network's id of a message.
     NetworkId: network_id();
-    /// A card's kind.
-    Contact: json!({"type": "string", "const": "contact"});
-    /// Where the account on a card comes from.
-    CardSource: one_of(["NETWORK", "TYPED"]);
+    /// The kind of a message.
+    Kinds: one_of(recado_domain::kinds::KINDS.iter().map(|kind| kind.name));
+    /// As what a message is sent: as its kind.
+    Rendering: one_of(["NATIVE"]);
     /// A direction; nothing comes in yet.
     Outbound: json!({"type": "string", "const": "OUTBOUND"});
 }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
 use recado_domain::ids::NetworkId;
-use recado_domain::message::{ContactRendition, Content, GivenContact, Stored};
+use recado_domain::message::{ContactRendition, Stored};
 use recado_providers::sandbox::network::{PhoneQuery, Shown};
 use recado_store::clock::rfc3339;
 use schemars::JsonSchema;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, List, Pagination};
-use crate::api::messages::{EXAMPLE_ID, example_contact};
+use crate::api::messages::{self, EXAMPLE_ID, example_contact};
 use crate::api::openapi::{Operation, schemas};
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
@@ -53,7 +53,7 @@ pub async fn messages(
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
-/// A card on the sandbox phone.
+/// A message on the sandbox phone.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "SandboxMessage")]
@@ -68,11 +68,16 @@ struct ShownView {
     #[schemars(with = "schemas::Digits")]
     to: String,
     #[serde(rename = "type")]
-    #[schemars(with = "schemas::Contact")]
+    #[schemars(with = "schemas::Kinds")]
     kind: &'static str,
-    #[schemars(with = "schemas::GivenCard")]
-    contact: GivenContact,
-    vcard: String,
+    #[serde(flatten)]
+    shown: messages::Shown,
+    /// There where the kind is `contact`: each card on lines of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vcard: Option<String>,
+    /// The network id of the message that it quotes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<String>,
     #[schemars(with = "schemas::Time")]
     received_at: String,
     /// How often it came; above 1 it was sent again and recognised.
@@ -82,7 +87,6 @@ struct ShownView {
 
 fn view(shown: Shown) -> Result<ShownView, ApiError> {
     let stored: Stored = serde_json::from_str(&shown.payload).map_err(|_| ApiError::Internal)?;
-    let Content::Contact { contact, .. } = stored.content;
     let rendition = shown.rendition.as_deref().and_then(ContactRendition::from_json);
     Ok(ShownView {
         id: shown.id,
@@ -90,9 +94,10 @@ fn view(shown: Shown) -> Result<ShownView, ApiError> {
         network_id: shown.network_id,
         direction: "OUTBOUND",
         to: shown.recipient,
-        kind: "contact",
-        contact,
-        vcard: rendition.map_or_else(String::new, |rendition| rendition.text()),
+        kind: stored.content.kind().name,
+        shown: messages::Shown::of(&stored, None),
+        vcard: rendition.map(|rendition| rendition.text()),
+        reply_to: stored.reply_to.map(|target| target.network_id),
         received_at: rfc3339(shown.received_at),
         arrivals: shown.arrivals,
     })

@@ -1,6 +1,6 @@
-use recado_domain::contact::ContactMessage;
-use recado_domain::field_errors::Field;
 use recado_domain::ids::MessageId;
+use recado_domain::json::Object;
+use recado_domain::kinds::{Call, Context, Kind};
 use serde_json::{Value, json};
 
 use recado_store::fixtures::rendition;
@@ -16,11 +16,17 @@ fn with_parts(
     [first, last]: [&str; 2],
     account: Option<&str>,
 ) -> Claimed {
-    let values = [to, name, phone, email, organization, first, last];
-    let message = ContactMessage::parse(&values.map(Field::from), None).expect("a good card");
+    let body = json!({
+        "to": to, "name": name, "phone": phone, "email": email, "organization": organization, "firstName": first,
+        "lastName": last,
+    });
+    let (body, context) =
+        (body.to_string(), Context { country: None, now: 0, ignores_unknown: false, may_repeat: true });
+    let kind = Kind::named("contact").expect("a kind");
+    let call = Call::parse(kind, &Object::parse(&body).expect("JSON"), false, &context).expect("a good card");
     Claimed {
-        payload: serde_json::to_string(&Stored::from(&message)).expect("JSON"),
-        recipient: message.to.number.digits().to_owned(),
+        payload: serde_json::to_string(&Stored::new(&call, None)).expect("JSON"),
+        recipient: call.common.to.number.digits().to_owned(),
         rendition: Some(rendition(account.unwrap_or("55"), account.is_some())),
         ..recado_store::fixtures::claimed()
     }

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use csv::StringRecord;
-use recado_domain::contact::FIELDS;
 use recado_domain::text::without_mark;
 use sha2::{Digest, Sha256};
+
+use crate::send::FIELDS;
 
 /// Separators that spreadsheets write. Where a comma is the decimal sign, as in Brazil, it is `;`.
 const SEPARATORS: [u8; 4] = *b",;\t|";

@@ -1,0 +1,151 @@
+//! The fields that every kind has.
+
+use serde_json::json;
+
+use super::reader::{PhoneTexts, Reader};
+use super::{Feature, FieldSpec, Form, GivenPhone, Parts, Rule};
+use crate::clock::Millis;
+use crate::field_errors::FieldErrors;
+use crate::{schema, text, time};
+
+/// Most characters of a reference.
+pub const REFERENCE_LIMIT: usize = 128;
+/// The range of `ttlSeconds`.
+pub const TTL: std::ops::RangeInclusive<u32> = 30..=2_592_000;
+/// How far ahead a message may be scheduled, in milliseconds.
+const AHEAD: std::ops::RangeInclusive<Millis> = 5_000..=90 * 24 * 60 * 60 * 1_000;
+const SEND_AT: &str = "O campo sendAt deve ser uma data futura em RFC 3339.";
+const RECIPIENT: PhoneTexts = PhoneTexts {
+    missing: "O numero do destinatario e obrigatorio.",
+    malformed: "O numero do destinatario deve estar no formato DDI+DDD+NUM.",
+};
+/// A message is named by its id, or by its network's, which are both of such characters.
+const REPLY_TO: Rule = Rule::line(255);
+const REFERENCE: Rule = Rule::line(REFERENCE_LIMIT);
+
+/// The common fields, in the order in which their errors are reported.
+pub const COMMON: &[FieldSpec] = &[
+    FieldSpec::text("to", "NUMBER", "The recipient's number, DDI+DDD+NUM", || {
+        schema::phone("The recipient: country, area and number (DDI+DDD+NUM).")
+    })
+    .required(),
+    FieldSpec::text("replyTo", "ID", "Quote a message of this chat: its id, or its id on the network", || {
+        schema::optional("^[!-~]{1,255}$", "The id of a message of this chat, or its network id: it is quoted.")
+    })
+    .flag("reply-to"),
+    FieldSpec::text("sendAt", "TIME", "Send it then: RFC 3339 with an offset, 5 seconds to 90 days ahead", || {
+        let about = "When it is to be sent: RFC 3339, 5 seconds to 90 days ahead.";
+        json!({"anyOf": [{"type": "string", "format": "date-time", "description": about}, {"const": ""}, {"type": "null"}]})
+    })
+    .flag("send-at"),
+    FieldSpec::text("ttlSeconds", "SECONDS", "Do not send it any more after this time, 30 to 2592000", || {
+        json!({
+            "type": ["integer", "null"], "minimum": TTL.start(), "maximum": TTL.end(),
+            "description": "After that many seconds, counted from `sendAt` where that is given, it is not sent any more.",
+        })
+    })
+    .of(Form::Number)
+    .flag("ttl"),
+    FieldSpec::text("reference", "TEXT", "Your own reference, shown with the message", || {
+        let about = "The caller's own reference: it is shown with the message. It need not be unique.";
+        let mut schema = schema::optional(&reference_pattern(), about);
+        schema["anyOf"][0]["maxLength"] = REFERENCE_LIMIT.into();
+        schema
+    }),
+];
+
+fn reference_pattern() -> String {
+    format!("^{}+$", schema::class(text::shows))
+}
+
+/// What every call says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Common {
+    /// The recipient.
+    pub to: GivenPhone,
+    /// The message that it quotes: its id, or its network id.
+    pub reply_to: Option<String>,
+    /// When it is to be sent. Whether that is near enough is asked of [`is_schedulable`](Self::is_schedulable).
+    pub send_at: Option<Millis>,
+    /// How long it may wait.
+    pub ttl_seconds: Option<u32>,
+    /// The caller's own reference.
+    pub reference: Option<String>,
+}
+
+impl Common {
+    pub(super) fn parse(reader: &mut Reader<'_, '_>) -> Result<Option<Self>, FieldErrors> {
+        let to = reader.phone("to", &RECIPIENT)?;
+        let reply_to = reader.optional("replyTo", &REPLY_TO)?;
+        let send_at = reader.given("sendAt")?;
+        let context = reader.context();
+        let time = |text: String| {
+            let time = time::parse_rfc3339(&text).filter(|at| context.may_repeat || is_ahead(*at, context.now));
+            time.ok_or(SEND_AT)
+        };
+        let send_at = send_at.map(|text| text.map(time).transpose());
+        let send_at = send_at.and_then(|time| reader.take("sendAt", time));
+        let ttl_seconds = reader.whole("ttlSeconds", TTL);
+        let reference = reader.optional("reference", &REFERENCE)?;
+        let visible = reference.as_ref().and_then(Option::as_ref).is_none_or(|text| text.chars().all(text::shows));
+        if !visible {
+            reader.fault("reference", "O campo reference contem caracteres invalidos.");
+        }
+        for (field, feature, given) in [
+            ("replyTo", Feature::ReplyTo, reply_to.as_ref().is_some_and(Option::is_some)),
+            ("sendAt", Feature::Schedule, send_at.flatten().is_some()),
+            ("ttlSeconds", Feature::Own, ttl_seconds.flatten().is_some()),
+            ("reference", Feature::Own, reference.as_ref().is_some_and(Option::is_some)),
+        ] {
+            if given {
+                reader.asks_for(feature, field);
+            }
+        }
+        let (Some(to), Some(reply_to), Some(send_at), Some(ttl_seconds), Some(reference)) =
+            (to, reply_to, send_at, ttl_seconds, reference)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Self { to, reply_to, send_at, ttl_seconds, reference }))
+    }
+
+    /// Whether a message can be accepted now for its time. It is asked apart from the other rules where the call can be a
+    /// repetition: a call that is repeated after its time has its first answer.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with `sendAt`.
+    pub fn is_schedulable(&self, now: Millis) -> Result<(), FieldErrors> {
+        match self.send_at {
+            Some(at) if !is_ahead(at, now) => Err(FieldErrors::one("sendAt", SEND_AT)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn fingerprint<'a>(&'a self, parts: &mut Parts<'a>) {
+        parts.push_named("replyTo", self.reply_to.as_deref().map(Into::into));
+        parts.push_named("sendAt", self.send_at.map(|at| at.to_string().into()));
+        parts.push_named("ttlSeconds", self.ttl_seconds.map(|seconds| seconds.to_string().into()));
+        parts.push_named("reference", self.reference.as_deref().map(Into::into));
+    }
+}
+
+fn is_ahead(at: Millis, now: Millis) -> bool {
+    AHEAD.contains(&(at - now))
+}
+
+/// What is said where a quoted message is not one of the chat.
+pub const NOT_OF_THIS_CHAT: &str = "A mensagem citada nao pertence a esta conversa.";
+
+/// The common fields for an example that has them all.
+#[cfg(test)]
+pub(super) fn every_common_field(body: &mut serde_json::Value) {
+    for (name, value) in [
+        ("replyTo", json!("3EB0459984FC15DDAB10A5")),
+        ("sendAt", json!("1970-01-01T00:01:00Z")),
+        ("ttlSeconds", json!(60)),
+        ("reference", json!("pedido-4711")),
+    ] {
+        body[name] = value;
+    }
+}

@@ -1,0 +1,253 @@
+//! Contact cards: one in short form, or up to ten.
+//!
+//! The fields are read into [`Card`]s that cannot be invalid. A card is rendered once, as the [`ContactRendition`], which every
+//! attempt sends; what a caller wrote is stored beside it.
+
+mod card;
+mod parse;
+mod rendition;
+mod schemas;
+mod vcard;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Feature, FieldSpec, MessageKind, Parts, Reader, writes_all};
+use crate::channel::ChannelType;
+use crate::email;
+use crate::field_errors::FieldErrors;
+use crate::phone::{InvalidPhone, PhoneNumber};
+
+pub use card::{Address, Card, CardPhone, Email, Place};
+pub use rendition::{CardAccount, ContactRendition, RenderedCard};
+pub use vcard::{file, render};
+
+/// Most code points in a name or an organisation.
+pub const NAME_LIMIT: usize = 200;
+/// Most code points in a first or a last name.
+pub const PART_LIMIT: usize = 100;
+
+/// The cards of a message, as they are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Contact {
+    /// One card with one number.
+    Short {
+        /// The card's fields as given.
+        contact: Box<GivenContact>,
+        /// The digits of the card's number, where they are not those that were given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phone_digits: Option<String>,
+    },
+    /// One to ten cards.
+    Long {
+        /// The cards' fields as given.
+        contacts: Vec<GivenCard>,
+        /// The digits of each card's numbers.
+        phone_digits: Vec<Vec<String>>,
+    },
+}
+
+/// A card's fields in the short form, as the caller wrote them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the fields of the contact call")]
+pub struct GivenContact {
+    pub name: String,
+    pub phone: String,
+    pub email: Option<String>,
+    pub organization: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub birthday: Option<String>,
+}
+
+/// A card's fields in the long form, as the caller wrote them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the fields of the contact call")]
+pub struct GivenCard {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    pub phones: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emails: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub birthday: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Address>,
+}
+
+/// A number, an e-mail address or a web address, with its type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// As the caller wrote it. Its name on the wire says what it is.
+    #[serde(flatten)]
+    pub value: EntryValue,
+    /// Of which part of life it is, where that was given.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// What an [`Entry`] holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "named as what they hold")]
+pub enum EntryValue {
+    Phone(String),
+    Email(String),
+    Url(String),
+}
+
+impl EntryValue {
+    /// The text.
+    pub fn text(&self) -> &str {
+        let (Self::Phone(text) | Self::Email(text) | Self::Url(text)) = self;
+        text
+    }
+}
+
+impl Contact {
+    /// The cards, whose fields were valid when they were stored. What a number means was decided then: rules and settings
+    /// may have changed since.
+    ///
+    /// # Errors
+    ///
+    /// A stored number is none.
+    pub fn cards(&self) -> Result<Vec<Card>, InvalidPhone> {
+        match self {
+            Self::Short { contact, phone_digits } => {
+                let number = PhoneNumber::of_stored(phone_digits.as_deref().unwrap_or(&contact.phone))?;
+                Ok(vec![Card::of_short(contact, number)])
+            }
+            Self::Long { contacts, phone_digits } => {
+                let none = Vec::new();
+                let digits = phone_digits.iter().chain(std::iter::repeat(&none));
+                contacts.iter().zip(digits).map(|(given, digits)| Card::of_long(given, digits)).collect()
+            }
+        }
+    }
+}
+
+impl MessageKind for Contact {
+    const NAME: &'static str = "contact";
+    const TITLE: (&'static str, &'static str) = ("Send a contact card", "sendContact");
+    const BODY: &'static str = "ContactCall";
+    const ABOUT: &'static str = schemas::ABOUT;
+    const FIELDS: &'static [FieldSpec] = schemas::FIELDS;
+
+    fn parse(reader: &mut Reader<'_, '_>) -> Result<Option<Self>, FieldErrors> {
+        parse::contact(reader)
+    }
+
+    fn supports(channel: ChannelType, feature: Feature) -> bool {
+        match feature {
+            Feature::Kind | Feature::Own => true,
+            Feature::ReplyTo | Feature::SeveralContacts => writes_all(channel),
+            // Until the store schedules.
+            Feature::Schedule => false,
+            // Until the server keeps media.
+            Feature::Photo => false,
+            Feature::LinkPreview => false,
+        }
+    }
+
+    fn fingerprint<'a>(&'a self, parts: &mut Parts<'a>) {
+        match self {
+            Self::Short { contact, .. } => fingerprint_short(self, contact, parts),
+            Self::Long { contacts, phone_digits } => {
+                let (given, digits) = (json!(contacts).to_string(), json!(phone_digits).to_string());
+                parts.push_content("contacts", [Some(given.into()), Some(digits.into())]);
+            }
+        }
+    }
+
+    fn shown(&self) -> (&'static str, Value) {
+        match self {
+            Self::Short { contact, .. } => ("contact", json!(contact)),
+            Self::Long { contacts, .. } => ("contacts", json!(contacts)),
+        }
+    }
+
+    fn shown_schemas() -> Vec<(&'static str, Value)> {
+        schemas::shown()
+    }
+
+    fn numbers(&self) -> Vec<Vec<PhoneNumber>> {
+        let cards = self.cards().unwrap_or_default();
+        cards.into_iter().map(|card| card.phones.into_iter().map(|phone| phone.number).collect()).collect()
+    }
+
+    fn render(&self, named: &[Vec<Option<String>>]) -> Option<String> {
+        Some(ContactRendition::of(&self.cards().ok()?, named).to_json())
+    }
+
+    fn shown_rendition(&self, rendition: &str) -> Option<(&'static str, Value)> {
+        let rendition = ContactRendition::from_json(rendition)?;
+        let source = |account: &CardAccount| if account.known { "NETWORK" } else { "TYPED" };
+        let shown = |account: &CardAccount| json!({"waid": account.digits, "source": source(account)});
+        match self {
+            Self::Short { .. } => Some(("card", shown(rendition.first_account()?))),
+            Self::Long { .. } => {
+                let cards = rendition
+                    .cards
+                    .iter()
+                    .map(|card| json!({"accounts": card.accounts.iter().map(shown).collect::<Vec<_>>()}));
+                Some(("cards", cards.collect()))
+            }
+        }
+    }
+
+    fn needs() -> Value {
+        schemas::needs()
+    }
+
+    fn examples() -> Vec<Value> {
+        schemas::examples()
+    }
+}
+
+/// As every version made it: absent, the later fields leave the fingerprint what it was before there were such fields.
+fn fingerprint_short<'a>(content: &'a Contact, contact: &'a GivenContact, parts: &mut Parts<'a>) {
+    let Contact::Short { phone_digits, .. } = content else { return };
+    let number = PhoneNumber::of_stored(phone_digits.as_deref().unwrap_or(&contact.phone));
+    let digits = number.map(|number| number.digits().to_owned()).unwrap_or_default();
+    let email = contact.email.as_deref();
+    let email = email.map(|given| if parts.composed { email::compared(given) } else { given.into() });
+    let text = |value: &'a Option<String>| value.as_deref().map(Into::into);
+    parts.push([Some(contact.name.as_str().into()), Some(digits.into()), email, text(&contact.organization)]);
+    if contact.first_name.is_some() || contact.last_name.is_some() {
+        parts.push_behind([text(&contact.first_name), text(&contact.last_name)]);
+    }
+    for (name, value) in [
+        ("title", &contact.title),
+        ("department", &contact.department),
+        ("url", &contact.url),
+        ("birthday", &contact.birthday),
+    ] {
+        parts.push_named(name, text(value));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! A card whose fields are valid.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, EntryValue, GivenCard, GivenContact};
+use crate::phone::{InvalidPhone, PhoneNumber};
+
+/// What stands on a card. Every text is trimmed, non-empty, and free of control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// Full name.
+    pub name: String,
+    /// The part of the name by which an address book does not sort.
+    pub first_name: Option<String>,
+    /// The part of the name by which an address book sorts.
+    pub last_name: Option<String>,
+    /// Organisation.
+    pub organization: Option<String>,
+    /// A part of the organisation.
+    pub department: Option<String>,
+    /// What the person is there.
+    pub title: Option<String>,
+    /// One to five numbers.
+    pub phones: Vec<CardPhone>,
+    /// E-mail addresses.
+    pub emails: Vec<Email>,
+    /// Web addresses, with their places.
+    pub urls: Vec<(String, Place)>,
+    /// `YYYY-MM-DD`.
+    pub birthday: Option<String>,
+    /// Postal addresses.
+    pub addresses: Vec<Address>,
+}
+
+/// A number on a card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardPhone {
+    /// The number.
+    pub number: PhoneNumber,
+    /// Of which part of life it is.
+    pub place: Place,
+}
+
+/// An e-mail address on a card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    /// The address.
+    pub email: String,
+    /// Of which part of life it is. The short form does not say.
+    pub place: Option<Place>,
+}
+
+/// Of which part of life a number or an address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "named as what they are")]
+pub enum Place {
+    Cell,
+    Work,
+    Home,
+}
+
+impl Place {
+    /// Every place.
+    pub const ALL: [Self; 3] = [Self::Cell, Self::Work, Self::Home];
+
+    /// Its name on the wire and on a card.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cell => "CELL",
+            Self::Work => "WORK",
+            Self::Home => "HOME",
+        }
+    }
+}
+
+/// A postal address, of which some part is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the fields of the contact call")]
+pub struct Address {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub street: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub city: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zip: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country_code: Option<String>,
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+impl Card {
+    pub(super) fn of_short(given: &GivenContact, number: PhoneNumber) -> Self {
+        let given = given.clone();
+        Self {
+            name: given.name,
+            first_name: given.first_name,
+            last_name: given.last_name,
+            organization: given.organization,
+            department: given.department,
+            title: given.title,
+            phones: vec![CardPhone { number, place: Place::Cell }],
+            emails: given.email.into_iter().map(|email| Email { email, place: None }).collect(),
+            urls: given.url.into_iter().map(|url| (url, Place::Work)).collect(),
+            birthday: given.birthday,
+            addresses: Vec::new(),
+        }
+    }
+
+    pub(super) fn of_long(given: &GivenCard, digits: &[String]) -> Result<Self, InvalidPhone> {
+        let phone = |(index, entry): (usize, &Entry)| {
+            let number = PhoneNumber::of_stored(digits.get(index).map_or(entry.value.text(), String::as_str))?;
+            Ok(CardPhone { number, place: entry.place.unwrap_or(Place::Cell) })
+        };
+        let phones = given.phones.iter().enumerate().map(phone).collect::<Result<Vec<_>, _>>()?;
+        let given = given.clone();
+        let place = |place: Option<Place>| place.unwrap_or(Place::Work);
+        let text = |value: EntryValue| value.text().to_owned();
+        let emails = given.emails.into_iter();
+        let urls = given.urls.into_iter();
+        Ok(Self {
+            name: given.name,
+            first_name: given.first_name,
+            last_name: given.last_name,
+            organization: given.organization,
+            department: given.department,
+            title: given.title,
+            phones,
+            emails: emails.map(|entry| Email { email: text(entry.value), place: Some(place(entry.place)) }).collect(),
+            urls: urls.map(|entry| (text(entry.value), place(entry.place))).collect(),
+            birthday: given.birthday,
+            addresses: given.addresses,
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! What makes two calls the same: the channel, the fields by their meaning, and the scenario.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use super::Call;
+use crate::channel::ChannelKey;
+
+/// The parts of a fingerprint, in an order that is the same in every version.
+pub struct Parts<'a> {
+    /// An address composed and not is the same one. Versions before this one stored it as given, which is `composed` false.
+    pub composed: bool,
+    before: Vec<Option<Cow<'a, str>>>,
+    after: Vec<Option<Cow<'a, str>>>,
+}
+
+impl<'a> Parts<'a> {
+    /// Values without names, ahead of the scenario.
+    pub fn push(&mut self, values: impl IntoIterator<Item = Option<Cow<'a, str>>>) {
+        self.before.extend(values);
+    }
+
+    /// Values without names, behind the scenario.
+    pub fn push_behind(&mut self, values: impl IntoIterator<Item = Option<Cow<'a, str>>>) {
+        self.after.extend(values);
+    }
+
+    /// A value with its name, if there is one: a field that is absent leaves the fingerprint what it was before there was
+    /// such a field. A mark in front keeps the name from being taken for a value.
+    pub fn push_named(&mut self, name: &'static str, value: Option<Cow<'a, str>>) {
+        if value.is_some() {
+            self.after.extend([None, Some(name.into()), value]);
+        }
+    }
+
+    /// The name of a kind, and its content. No contact begins so, because its name is always there.
+    pub fn push_content(&mut self, kind: &'static str, values: impl IntoIterator<Item = Option<Cow<'a, str>>>) {
+        self.before.extend([None, Some(kind.into())]);
+        self.before.extend(values);
+    }
+}
+
+impl Call {
+    /// The fingerprint of the call on a channel. `composed`: see [`Parts::composed`].
+    pub fn fingerprint(&self, channel: ChannelKey, scenario: Option<&str>, composed: bool) -> [u8; 32] {
+        let mut parts = Parts { composed, before: Vec::with_capacity(8), after: Vec::new() };
+        parts.push([Some(self.common.to.number.digits().into())]);
+        self.content.fingerprint(&mut parts);
+        self.common.fingerprint(&mut parts);
+        let mut hash = Sha256::new().chain_update(channel.to_be_bytes());
+        let scenario = scenario.map(Cow::Borrowed);
+        for part in parts.before.into_iter().chain([scenario]).chain(parts.after) {
+            // With its length in front, so that text cannot wander from one field into the next.
+            let length = part.as_deref().map_or(u64::MAX, |text| text.len() as u64);
+            hash = hash.chain_update(length.to_be_bytes()).chain_update(part.as_deref().unwrap_or_default());
+        }
+        hash.finalize().into()
+    }
+}

@@ -1,0 +1,253 @@
+//! Reads the fields of one JSON object by their rules, and notes every fault.
+
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
+use super::{Context, Feature, GivenPhone};
+use crate::field_errors::FieldErrors;
+use crate::json::Object;
+use crate::phone::PhoneNumber;
+use crate::text::{self, NameFault};
+
+/// What a text may be. A text of `None` is the common one, which names the field.
+pub struct Rule {
+    limit: usize,
+    /// Whether it may have several lines.
+    lines: bool,
+    missing: Option<&'static str>,
+    too_long: Option<&'static str>,
+    characters: Option<&'static str>,
+}
+
+impl Rule {
+    /// A text of one line.
+    pub const fn line(limit: usize) -> Self {
+        Self { limit, lines: false, missing: None, too_long: None, characters: None }
+    }
+
+    /// A text that may have several lines.
+    pub const fn lines(limit: usize) -> Self {
+        Self { lines: true, ..Self::line(limit) }
+    }
+
+    /// The same rule with texts of its own.
+    #[must_use]
+    pub const fn with_texts(self, missing: &'static str, too_long: &'static str, characters: &'static str) -> Self {
+        Self { missing: Some(missing), too_long: Some(too_long), characters: Some(characters), ..self }
+    }
+
+    fn check(&self, path: &str, value: String) -> Result<String, Cow<'static, str>> {
+        // Line ends of Windows.
+        let value = if self.lines { value.replace("\r\n", "\n") } else { value };
+        let checked =
+            if self.lines { text::check_lines(&value, self.limit) } else { text::check_name(&value, self.limit) };
+        match checked {
+            Ok(()) => Ok(value),
+            Err(NameFault::TooLong) => Err(self.too_long.map_or_else(
+                || format!("O campo {path} deve ter no maximo {} caracteres.", self.limit).into(),
+                Cow::Borrowed,
+            )),
+            Err(NameFault::Characters) => Err(self
+                .characters
+                .map_or_else(|| format!("O campo {path} contem caracteres invalidos.").into(), Cow::Borrowed)),
+        }
+    }
+}
+
+/// What is said of a phone number.
+pub struct PhoneTexts {
+    pub(super) missing: &'static str,
+    pub(super) malformed: &'static str,
+}
+
+/// What was found in a body besides its values.
+#[derive(Default)]
+struct Findings {
+    errors: FieldErrors,
+    /// Unknown fields, with their places in the text.
+    unknown: Vec<(usize, String)>,
+    features: Vec<(Feature, String)>,
+}
+
+/// Reads an object's fields. A method gives `None` where it noted a fault; a field that may be left out gives
+/// `Some(None)` where it is.
+pub struct Reader<'o, 'a> {
+    object: &'o Object<'a>,
+    context: &'o Context,
+    findings: Findings,
+}
+
+type Read<T> = Result<Option<T>, FieldErrors>;
+
+impl<'o, 'a> Reader<'o, 'a> {
+    /// Reads this object.
+    pub fn new(object: &'o Object<'a>, context: &'o Context) -> Self {
+        Self { object, context, findings: Findings::default() }
+    }
+
+    /// What it is read with.
+    pub fn context(&self) -> &'o Context {
+        self.context
+    }
+
+    /// The object.
+    pub fn object(&self) -> &'o Object<'a> {
+        self.object
+    }
+
+    /// Keeps a value, or notes what is wrong with the field.
+    pub fn take<T>(&mut self, name: &str, value: Result<T, impl Into<Cow<'static, str>>>) -> Option<T> {
+        value.map_err(|message| self.fault(name, message)).ok()
+    }
+
+    /// Notes what is wrong with a field.
+    pub fn fault(&mut self, name: &str, message: impl Into<Cow<'static, str>>) {
+        self.findings.errors.push(self.object.path(name).into_owned(), message);
+    }
+
+    /// Notes that a field asks for a feature.
+    pub fn asks_for(&mut self, feature: Feature, name: &str) {
+        self.findings.features.push((feature, self.object.path(name).into_owned()));
+    }
+
+    /// A text as it is, without white space around it.
+    pub fn given(&mut self, name: &str) -> Read<Option<String>> {
+        let value = self.object.text(name)?;
+        let given = value.text(&self.object.path(name)).map(|text| text.map(str::to_owned));
+        Ok(self.take(name, given))
+    }
+
+    /// A text that may be left out.
+    pub fn optional(&mut self, name: &str, rule: &Rule) -> Read<Option<String>> {
+        let Some(given) = self.given(name)? else { return Ok(None) };
+        let checked = given.map(|text| rule.check(&self.object.path(name), text)).transpose();
+        Ok(self.take(name, checked))
+    }
+
+    /// A text that must be there.
+    pub fn required(&mut self, name: &str, rule: &Rule) -> Read<String> {
+        match self.optional(name, rule)? {
+            Some(None) => {
+                self.missing(name, rule.missing);
+                Ok(None)
+            }
+            given => Ok(given.flatten()),
+        }
+    }
+
+    /// A text of this form that may be left out.
+    pub fn of_form(
+        &mut self,
+        name: &str,
+        holds: impl Fn(&str) -> bool,
+        wrong: impl Into<Cow<'static, str>>,
+    ) -> Read<Option<String>> {
+        let Some(given) = self.given(name)? else { return Ok(None) };
+        let right = given.as_deref().is_none_or(holds);
+        Ok(self.take(name, if right { Ok(given) } else { Err(wrong) }))
+    }
+
+    /// A phone number that must be there.
+    pub fn phone(&mut self, name: &str, texts: &PhoneTexts) -> Read<GivenPhone> {
+        let Some(given) = self.given(name)? else { return Ok(None) };
+        let Some(given) = given else {
+            self.fault(name, texts.missing);
+            return Ok(None);
+        };
+        let number = PhoneNumber::parse(&given, self.context.country).map_err(|fault| fault.text(texts.malformed));
+        Ok(self.take(name, number).map(|number| GivenPhone { given, number }))
+    }
+
+    /// A number of this range that must be there.
+    pub fn number(&mut self, name: &str, range: RangeInclusive<i32>) -> Option<f64> {
+        let number = self.object.number(name);
+        let Some(number) = self.take(name, number)? else {
+            self.missing(name, None);
+            return None;
+        };
+        let in_range = (f64::from(*range.start())..=f64::from(*range.end())).contains(&number);
+        // There is one zero.
+        let number = if in_range { Ok(number + 0.0) } else { Err(self.out_of(name, *range.start(), *range.end())) };
+        self.take(name, number)
+    }
+
+    /// A whole number of this range that may be left out.
+    pub fn whole(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<Option<u32>> {
+        let number = self.object.number(name);
+        if self.take(name, number)?.is_none() {
+            return Some(None);
+        }
+        let wrong = self.out_of(name, *range.start(), *range.end());
+        let number = self.object.whole(name, range, wrong);
+        self.take(name, number)
+    }
+
+    fn out_of(&self, name: &str, first: impl std::fmt::Display, last: impl std::fmt::Display) -> String {
+        format!("O campo {} deve estar entre {first} e {last}.", self.object.path(name))
+    }
+
+    /// Whether the field is `true`.
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
+        let flag = self.object.flag(name);
+        self.take(name, flag).map(Option::unwrap_or_default)
+    }
+
+    /// A list of objects, each read by this; empty where it is left out.
+    pub fn list<T>(
+        &mut self,
+        name: &str,
+        count: RangeInclusive<usize>,
+        mut read: impl FnMut(&mut Reader<'_, 'a>) -> Read<T>,
+    ) -> Read<Vec<T>> {
+        let entries = self.object.children(name, count);
+        let Some(entries) = self.take(name, entries) else { return Ok(None) };
+        let mut values = Some(Vec::new());
+        for entry in entries.unwrap_or_default() {
+            let value = match entry {
+                Ok(object) => {
+                    let mut reader =
+                        Reader { object: &object, context: self.context, findings: std::mem::take(&mut self.findings) };
+                    let value = read(&mut reader)?;
+                    self.findings = reader.findings;
+                    value
+                }
+                Err((path, message)) => {
+                    self.findings.errors.push(path, message);
+                    None
+                }
+            };
+            values = values.zip(value).map(|(mut values, value)| {
+                values.push(value);
+                values
+            });
+        }
+        Ok(values)
+    }
+
+    /// Notes that a field must be there.
+    pub fn missing(&mut self, name: &str, text: Option<&'static str>) {
+        match text {
+            Some(text) => self.fault(name, text),
+            None => self.fault(name, format!("O campo {} e obrigatorio.", self.object.path(name))),
+        }
+    }
+
+    /// Notes that all of these fields were given, of which one is enough.
+    pub fn only_one_of(&mut self, name: &str, fields: &[&str]) {
+        self.fault(name, format!("Informe apenas um destes campos: {}.", fields.join(", ")));
+    }
+
+    /// Notes the fields that nobody knows.
+    pub fn refuse_others(&mut self, known: impl Fn(&str) -> bool) {
+        let strange = self.object.strange(known).map(|(place, name)| (place, self.object.path(name).into_owned()));
+        let strange: Vec<_> = strange.collect();
+        self.findings.unknown.extend(strange);
+    }
+
+    /// The faults, the unknown fields in the order of the body, and the features that it asks for.
+    pub(super) fn finish(self) -> (FieldErrors, Vec<String>, Vec<(Feature, String)>) {
+        let Findings { errors, mut unknown, features } = self.findings;
+        unknown.sort_by_key(|(place, _)| *place);
+        (errors, unknown.into_iter().map(|(_, name)| name).collect(), features)
+    }
+}

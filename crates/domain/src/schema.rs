@@ -1,0 +1,62 @@
+//! JSON schemas of texts that have rules: what a pattern can say of them.
+
+use serde_json::{Value, json};
+
+use crate::text;
+
+/// A phone number with its country code, in the usual notations.
+pub fn phone(description: &str) -> Value {
+    let description = format!(
+        "{description} The pattern tells numbers with DDI; where there is a default country, its numbers without DDI are \
+         taken as well."
+    );
+    json!({"type": "string", "pattern": crate::phone::pattern(), "description": description})
+}
+
+/// A text by `text::check_name`; `required`: and not empty.
+pub fn name(longest: usize, required: bool) -> Value {
+    of_class(longest, required, text::is_forbidden)
+}
+
+/// The same, which may have several lines.
+pub fn lines(longest: usize, required: bool) -> Value {
+    of_class(longest, required, |character| text::is_forbidden(character) && !matches!(character, '\n' | '\t'))
+}
+
+fn of_class(longest: usize, required: bool, forbidden: impl Fn(char) -> bool) -> Value {
+    let allowed = class(|character| !forbidden(character));
+    let shows = class(|character| text::shows(character) && !forbidden(character));
+    let (pattern, kind) = if required {
+        (format!("^{allowed}*{shows}{allowed}*$"), json!("string"))
+    } else {
+        (format!("^{allowed}*({shows}{allowed}*)?$"), json!(["string", "null"]))
+    };
+    json!({"type": kind, "maxLength": longest, "pattern": pattern})
+}
+
+/// A text of this pattern, or none.
+pub fn optional(pattern: &str, description: &str) -> Value {
+    json!({"anyOf": [{"type": "string", "pattern": pattern, "description": description}, {"const": ""}, {"type": "null"}]})
+}
+
+/// One of these words.
+pub fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
+    json!({"type": "string", "enum": words.into_iter().collect::<Vec<_>>()})
+}
+
+/// The characters for which this holds, as a class of a regular expression: one that names the others, because these
+/// are few. Only characters of the basic plane are named: not every reader of a pattern knows how to write more.
+pub fn class(holds: impl Fn(char) -> bool) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for code in (0..=0xffff).filter(|code| char::from_u32(*code).is_some_and(|character| !holds(character))) {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == code => *last = code,
+            _ => ranges.push((code, code)),
+        }
+    }
+    let written = ranges.iter().map(|(first, last)| match last - first {
+        0 => format!("\\u{first:04x}"),
+        _ => format!("\\u{first:04x}-\\u{last:04x}"),
+    });
+    format!("[^{}]", written.collect::<String>())
+}

@@ -1,0 +1,218 @@
+//! `POST /v1/channels/{channelId}/messages/{kind}` and `POST /v1/channels/{channelId}/messages`: one pipeline for every
+//! kind. A 202 means that the message is on disk.
+//!
+//! The checks, in their order: headers and body (400), the channel (404), an earlier use of the idempotency key (replay or
+//! 422), what the channel's type offers (422), the time and the quoted message (400), the channel's state (409), its
+//! backlog (503). The store looks for the key in the transaction that stores the message. Where a check before it refuses
+//! the call, the key is looked for first: a repeated call has its first answer, whatever has changed since.
+
+mod answer;
+mod document;
+mod headers;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use recado_domain::channel::ChannelType;
+use recado_domain::clock::{Millis, millis};
+use recado_domain::field_errors::FieldErrors;
+use recado_domain::kinds::{Call, Common, Context, Kind, NOT_OF_THIS_CHAT};
+use recado_domain::message::{Enqueued, Idempotency, Message, NewMessage, Stored, Target};
+use recado_domain::phone::forms;
+
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json::JsonBody;
+use crate::api::path::Ids;
+use crate::api::route::{Route, keyed};
+use crate::config::UnknownFields;
+use crate::directory::ChannelEntry;
+use crate::gateway::Gateway;
+
+use headers::Wishes;
+
+/// The name of the route for any kind where uses of idempotency keys are kept.
+const ANY: &str = "messages";
+
+/// The route of a kind.
+pub fn route(kind: &'static Kind) -> Route {
+    post(keyed(format!("/v1/channels/{{channelId}}/messages/{}", kind.name)), Some(kind))
+}
+
+/// The route of a body that names its kind.
+pub fn route_of_any(route: Route) -> Route {
+    post(route, None)
+}
+
+fn post(route: Route, kind: Option<&'static Kind>) -> Route {
+    let handler = async move |State(gateway): State<Arc<Gateway>>,
+                              caller: Caller<scope::MessagesSend>,
+                              Ids([channel]): Ids<1>,
+                              headers: HeaderMap,
+                              body: JsonBody| {
+        let request = Request::parse(&gateway, &caller, kind, &headers, &body)?;
+        send(&gateway, &caller, &channel, request).await
+    };
+    route.post(handler, move |operation| document::describe(operation, kind))
+}
+
+async fn send(
+    gateway: &Gateway,
+    caller: &Caller<scope::MessagesSend>,
+    channel: &str,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let entry = caller.channel(gateway, channel)?;
+    let now = gateway.clock.now();
+    let key = request.idempotency(gateway, caller, &entry, now);
+    let target = request.check(gateway, &entry, now).await?;
+    let message = request.message(gateway, &entry, key, target, now).await?;
+    let id = message.id;
+    let (id, replayed) = match gateway.store.enqueue(message).await? {
+        Enqueued::Accepted => (id, false),
+        Enqueued::Replayed(earlier) => (earlier, true),
+        Enqueued::KeyReused => return Err(ApiError::IdempotencyKeyReused),
+        Enqueued::NotConnected => return Err(ApiError::ChannelNotConnected),
+        Enqueued::QueueFull => return Err(ApiError::QueueFull),
+        Enqueued::NoChannel => return Err(ApiError::ChannelNotFound),
+    };
+    answer::accepted(gateway, &entry, channel, &request, id, replayed).await
+}
+
+/// What one call asks for.
+struct Request {
+    call: Call,
+    /// The route's name in the idempotency table.
+    route: &'static str,
+    wishes: Wishes,
+}
+
+impl Request {
+    /// Reads headers and body; every fault of both is told at once, the headers' first.
+    fn parse(
+        gateway: &Gateway,
+        caller: &Caller<scope::MessagesSend>,
+        kind: Option<&'static Kind>,
+        headers: &HeaderMap,
+        body: &JsonBody,
+    ) -> Result<Self, ApiError> {
+        let mut errors = FieldErrors::default();
+        let wishes = Wishes::read(headers, caller.environment, &mut errors);
+        let context = Context {
+            country: gateway.country(caller.institution),
+            now: gateway.clock.now(),
+            ignores_unknown: gateway.behaviour.unknown_fields == UnknownFields::Ignore,
+            may_repeat: wishes.idempotency_key.is_some(),
+        };
+        let parsed = body.object().and_then(|object| {
+            let kind_of_call = kind.map_or_else(|| Call::kind(&object), Ok)?;
+            Ok(Call::parse(kind_of_call, &object, kind.is_none(), &context)?)
+        });
+        match parsed {
+            Ok(call) if errors.is_empty() => Ok(Self { call, route: kind.map_or(ANY, |kind| kind.route), wishes }),
+            Ok(_) => Err(errors.into()),
+            Err(ApiError::Validation(of_body)) => {
+                errors.append(of_body);
+                Err(errors.into())
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn idempotency(
+        &self,
+        gateway: &Gateway,
+        caller: &Caller<scope::MessagesSend>,
+        entry: &ChannelEntry,
+        now: Millis,
+    ) -> Option<Idempotency> {
+        let fingerprint = |composed| self.call.fingerprint(entry.via.key, self.wishes.scenario, composed);
+        self.wishes.idempotency_key.clone().map(|key| Idempotency {
+            institution: caller.institution,
+            environment: caller.environment,
+            route: self.route,
+            key,
+            fingerprint: fingerprint(true),
+            earlier_fingerprint: fingerprint(false),
+            forget_before: now - millis(gateway.behaviour.keep_idempotency),
+        })
+    }
+
+    /// What is asked of the call before it reaches the store: the message that it quotes, if it quotes one.
+    async fn check(&self, gateway: &Gateway, entry: &ChannelEntry, now: Millis) -> Result<Option<Target>, ApiError> {
+        let missing = self.call.not_supported(entry.kind);
+        if !missing.is_empty() {
+            return Err(ApiError::not_supported(missing));
+        }
+        self.call.common.is_schedulable(now)?;
+        let Common { to, reply_to: Some(name), .. } = &self.call.common else { return Ok(None) };
+        let found = quoted(gateway, entry, name).await?.filter(|message| is_of_chat(message, to.number.digits()));
+        let target = found.ok_or_else(|| ApiError::field("replyTo", NOT_OF_THIS_CHAT))?;
+        Ok(Some(Target { id: target.id, network_id: target.remote_id.unwrap_or(target.network_id) }))
+    }
+
+    /// The message to be stored.
+    async fn message(
+        &self,
+        gateway: &Gateway,
+        entry: &ChannelEntry,
+        idempotency: Option<Idempotency>,
+        target: Option<Target>,
+        now: Millis,
+    ) -> Result<NewMessage, ApiError> {
+        let (behaviour, ids, common) = (&gateway.behaviour, gateway.new_ids(), &self.call.common);
+        let id = ids.message();
+        // The Cloud API takes no id but one that it hands back with its statuses.
+        let network_id = if entry.kind == ChannelType::CloudApi { id.to_string() } else { ids.network() };
+        let ttl = common.ttl_seconds.map_or(millis(behaviour.message_ttl), |seconds| Millis::from(seconds) * 1_000);
+        let payload = serde_json::to_string(&Stored::new(&self.call, target)).map_err(|_| ApiError::Internal)?;
+        Ok(NewMessage {
+            id,
+            channel: entry.via.key,
+            network_id,
+            recipient: common.to.number.digits().to_owned(),
+            payload,
+            kind: self.call.content.kind().name,
+            rendition: self.rendition(gateway, entry).await,
+            reference: common.reference.clone(),
+            scenario: self.wishes.scenario.map(str::to_owned),
+            accepted_at: now,
+            expires_at: common.send_at.unwrap_or(now) + ttl,
+            backlog_cap: behaviour.backlog_cap,
+            idempotency,
+        })
+    }
+
+    /// What is rendered once, with the accounts that are known without asking the network.
+    async fn rendition(&self, gateway: &Gateway, entry: &ChannelEntry) -> Option<String> {
+        let mut named = Vec::new();
+        let network = gateway.providers.of(entry.kind);
+        for numbers in self.call.content.numbers() {
+            let mut accounts = Vec::with_capacity(numbers.len());
+            for number in numbers {
+                accounts.push(match &network {
+                    Some(network) => network.known_account(&entry.via, &number).await,
+                    None => None,
+                });
+            }
+            named.push(accounts);
+        }
+        self.call.content.render(&named)
+    }
+}
+
+/// A message of the channel by its id, or by its network id.
+async fn quoted(gateway: &Gateway, entry: &ChannelEntry, name: &str) -> Result<Option<Message>, ApiError> {
+    Ok(match name.parse() {
+        Ok(id) => gateway.store.message(entry.via.key, id).await?,
+        Err(_) => None,
+    })
+}
+
+/// Whether the message was sent to this number, in any of its forms, or to the account that the network named for it.
+fn is_of_chat(message: &Message, digits: &str) -> bool {
+    let known = [Some(&*message.recipient), message.account.as_deref()];
+    known.into_iter().flatten().any(|known| forms(known).any(|form| form == digits))
+}
