@@ -1,8 +1,8 @@
-//! Commands of the operator, for a running server or for whoever holds the data directory's lock.
+//! Commands of the operator, for a running server or for the process that holds the data directory's lock.
 //!
-//! The server keeps keys and channels in memory, so nobody may write the store behind its back. A command therefore
-//! goes through the server's socket when one runs, and takes the data directory's lock itself when none does. Whoever
-//! can open the socket (its owner: 0600) may do everything, as with the store's file.
+//! The server has keys and channels in memory, so no other process may write the store meanwhile. A command therefore uses the
+//! server's socket if one runs, and else acquires the data directory's lock itself. The mode of the socket (0600) protects it, as
+//! that of the store's file does.
 
 mod call;
 mod client;
@@ -20,7 +20,7 @@ use recado_domain::phone::{DefaultCountry, PhoneNumber};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub use call::{Call, Reply, Whose};
+pub use call::{Call, CallScope, Reply};
 pub use client::{AskError, Client};
 pub use socket::{SOCKET_FILE, Socket};
 
@@ -37,10 +37,10 @@ use crate::gateway::Gateway;
 use crate::operations::channels::{ChannelChange, ChannelWish};
 use crate::operations::{api_keys, channels, links, pairing, person, secrets};
 
-/// Rows that a listing fetches at once.
+/// Rows of one page of a listing.
 const PAGE: usize = 500;
 
-/// What the command line asks for.
+/// A command of the command line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
@@ -84,9 +84,9 @@ pub enum Command {
     },
     ConnectChannel {
         which: WhichChannel,
-        /// What links a channel of the Cloud API; none: the link that it has.
+        /// Credentials of a Cloud API channel; `None`: the stored ones.
         credentials: Option<Credentials>,
-        /// The phone on which a code is to be typed that links the channel.
+        /// The phone on which the pairing code is typed.
         phone: Option<String>,
     },
     ShowPairing {
@@ -104,7 +104,7 @@ pub enum Command {
         which: WhichChannel,
     },
     RotateSecrets,
-    /// Reads the number of a person, as the institution would read it.
+    /// Parses a person's number by the rules of the institution.
     ReadNumber {
         institution: Option<InstitutionId>,
         text: String,
@@ -127,13 +127,13 @@ pub enum Command {
         person: Person,
         after: i64,
     },
-    /// Takes what was erased out of the logs of the store's files.
+    /// Removes erased data from the logs (WAL) of the store's files.
     ForgetErased,
     /// A call of the API.
     Call(Call),
-    /// For whom a call would be made.
+    /// The scope of a call.
     Resolve {
-        whose: Whose,
+        whose: CallScope,
     },
 }
 
@@ -155,19 +155,19 @@ pub struct WhichChannel {
     pub id: String,
 }
 
-/// What carries commands out.
-pub struct Desk {
+/// Executes commands.
+pub struct CommandHandler {
     gateway: Arc<Gateway>,
     api: Api,
 }
 
-impl Desk {
-    /// A desk of this gateway.
+impl CommandHandler {
+    /// For this gateway.
     pub fn new(gateway: Arc<Gateway>) -> Self {
         Self { api: Api::new(gateway.clone()), gateway }
     }
 
-    /// Carries a command out.
+    /// Executes a command.
     pub async fn execute(&self, command: Command) -> Result<Value, ApiError> {
         match command {
             Command::Call(call) => as_value(call::answer(self, call).await?),
@@ -235,7 +235,7 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
     }
 }
 
-/// Brings a channel's line up, by a code for this phone where there is one.
+/// Connects a channel, with a pairing code for this phone if there is one.
 async fn connect(gateway: &Gateway, entry: &ChannelEntry, phone: Option<&str>) -> Result<Value, ApiError> {
     let country = gateway.country(entry.via.institution);
     let phone = phone.map(|phone| PhoneNumber::parse(phone.trim(), country)).transpose();

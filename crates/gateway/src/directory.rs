@@ -2,7 +2,7 @@
 //! institutions.
 //!
 //! On a store that one process has to itself (a lock on the data directory sees to it) every change passes through here,
-//! so the directory is never behind: a revoked key is refused at the next call. Where nodes share one, `cluster::changes`
+//! so the directory is never behind: a revoked key is refused at the next call. Where nodes share one, `cluster::directory_sync`
 //! brings what the others changed, within a second.
 
 use std::collections::HashMap;

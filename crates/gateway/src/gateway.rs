@@ -11,7 +11,7 @@ use recado_providers::Providers;
 use recado_providers::cloud_api::{CloudApi, Graph, StoredLinks};
 use recado_providers::sandbox::Sandbox;
 use recado_store::clock::{SystemClock, SystemEntropy};
-use recado_store::lease::{Leases, Notices};
+use recado_store::lease::{Leases, Notifier};
 use recado_store::nodes::ClusterStore;
 use recado_store::postgres::PgStore;
 use recado_store::sqlite::{self, SqliteStore};
@@ -74,8 +74,8 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let Opened { store, sandbox, shared } = open_store(data_dir, &behaviour, clock.clone()).await?;
-        let notices = Arc::new(Notices::default());
-        let leases = if shared.is_some() { Leases::shared(notices.clone()) } else { Leases::alone() };
+        let notifier = Arc::new(Notifier::default());
+        let leases = if shared.is_some() { Leases::shared(notifier.clone()) } else { Leases::standalone() };
         let cloud_api = Arc::new(CloudApi::new(graph, store.clone(), leases.clone()));
         let secrets = Arc::new(secrets);
         let links = StoredLinks::new(Some(cloud_api.clone()), secrets.clone());
@@ -98,7 +98,7 @@ impl Gateway {
         let nodes = nodes(shared, &store, &leases, |store| Parts {
             store,
             leases: leases.clone(),
-            notices,
+            notifier,
             directory: directory.clone(),
             dispatcher: dispatcher.clone(),
             providers: providers.clone(),

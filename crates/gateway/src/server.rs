@@ -1,4 +1,4 @@
-//! Accepts connections and ends them in good order.
+//! Accepts connections and drains them.
 
 mod call;
 #[cfg(test)]
@@ -40,19 +40,19 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HEAD_LIMIT: usize = 32 * 1024;
 /// Most headers of a request: hyper's own limit. Hyper keeps them on the stack as long as no limit is set.
 pub const HEADERS: usize = 100;
-/// The wait after the system refused to give a connection (out of file descriptors, for instance).
+/// The wait after a failed accept (out of file descriptors, for instance).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Connections that the kernel holds until they are accepted. A burst over it waits a second for its next try.
+/// Connections that the kernel queues until they are accepted. A client beyond it retries after a second.
 const BACKLOG: u32 = 4_096;
 
-/// Files that a server has open besides its connections, at most.
+/// The most files that a server has open besides its connections.
 pub const OTHER_FILES: u64 = 256;
 
 /// Opens the listening socket.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart must not wait for the kernel to forget the connections of the last run.
+    // A restart must not wait for closed connections of the last run (TIME_WAIT).
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -71,13 +71,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// So many connections, which may be idle for so long.
+    /// The usual limits, with these numbers.
     pub fn new(connections: u32, idle: Duration) -> Self {
         Self { connections, head: HEADER_TIMEOUT, idle, write: WRITE_TIMEOUT }
     }
 }
 
-/// What answers the calls.
+/// Answers calls.
 pub trait Answer: Clone + Send + Sync + 'static {
     fn answer(&self, request: Request<Body>) -> impl Future<Output = Response<Body>> + Send;
 }
@@ -88,7 +88,7 @@ impl Answer for Api {
     }
 }
 
-/// Serves until `stop`, then lets the calls in hand finish; those still unfinished at `hurry` are cut off.
+/// Serves until `stop`, then drains: calls in flight finish, and those that are unfinished at `hurry` are cut off.
 pub async fn serve(
     listener: TcpListener,
     api: impl Answer,
@@ -119,7 +119,7 @@ pub async fn serve(
                 calls.tracker.clone().spawn(connection(stream, calls, watch, limits.write));
             }
             Err(error) => {
-                // Where files are short, too, an idle connection is one to spare.
+                // Out of file descriptors: close an idle connection.
                 room.crowd.notify_one();
                 tracing::warn!(%error, "connection accept failed; retrying");
                 tokio::time::sleep(ACCEPT_RETRY).await;
@@ -136,21 +136,21 @@ pub async fn serve(
 
 type Permit = tokio::sync::OwnedSemaphorePermit;
 
-/// Places for connections.
+/// Limits the number of connections.
 struct Room {
     permits: Arc<Semaphore>,
-    /// Tells idle connections that another one waits for a place.
+    /// Notifies idle connections that another one waits.
     crowd: Arc<Notify>,
 }
 
 impl Room {
-    /// Accepts a connection. One that finds no place waits for it, those behind it wait with the kernel, and the connection
-    /// that was idle the longest gives way.
+    /// Accepts a connection. Beyond the limit it waits, later ones wait in the kernel's queue, and the longest idle connection is
+    /// closed.
     async fn accept(&self, listener: &TcpListener, write: Duration) -> io::Result<(TcpStream, SocketAddr, Permit)> {
         let (stream, peer) = listener.accept().await?;
-        // Answers are small and whole: waiting to fill a packet would only delay them.
+        // Answers are small and whole: Nagle's algorithm would only delay them.
         stream.set_nodelay(true)?;
-        // A client whose network is gone acknowledges nothing, and the kernel would try for a quarter of an hour.
+        // Without this the kernel retries for a quarter of an hour if the client's network is gone.
         sockopt::set_tcp_user_timeout(&stream, u32::try_from(write.as_millis()).unwrap_or(u32::MAX))?;
         if self.permits.available_permits() == 0 {
             self.crowd.notify_one();
@@ -165,18 +165,17 @@ struct Calls<A> {
     api: A,
     peer: SocketAddr,
     tracker: TaskTracker,
-    /// Held by the connection and by each of its calls: clients that disconnect at once cannot have more calls at work than
-    /// there may be connections.
+    /// Held by the connection and by each of its calls: clients that disconnect early cannot have more calls in progress than
+    /// connections are allowed.
     permit: Arc<Permit>,
     waits: Waits,
-    /// For the answers: made once.
+    /// The header of the answers, made once.
     keep_alive: HeaderValue,
     stop: CancellationToken,
 }
 
 impl<A: Answer> Calls<A> {
-    /// Answers a call. A client that disconnects ends its connection, and with it the wait for the answer; the call itself
-    /// goes on to its end.
+    /// Answers a call. If the client disconnects, the connection ends and the call still runs to its end.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = io::Result<Response<Body>>> + use<A> {
         self.waits.called();
         let (api, peer, permit) = (self.api.clone(), self.peer, self.permit.clone());
@@ -190,32 +189,32 @@ impl<A: Answer> Calls<A> {
         let call = Call::new(work, self.tracker.clone());
         async move {
             let mut response = call.await?;
-            // A body that was refused is left unread, and its connection ends.
+            // The refused body is left unread, and the connection is closed.
             if stays && !stop.is_cancelled() && response.status() != StatusCode::PAYLOAD_TOO_LARGE {
                 response.headers_mut().insert(KEEP_ALIVE, keep_alive);
             }
-            Ok(tell_end(response, waits))
+            Ok(record_end(response, waits))
         }
     }
 }
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// Whether a client means to use its connection again. HTTP/1.0 does not, unless asked in a way of its own.
+/// Whether the client keeps the connection. HTTP/1.0 does not by default.
 fn stays_open(version: Version, headers: &HeaderMap) -> bool {
     let mut options = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let close = options.any(|options| options.split(',').any(|option| option.trim().eq_ignore_ascii_case("close")));
     version == Version::HTTP_11 && !close
 }
 
-/// How long the connection stays open for another call, so that clients let go of it before.
+/// The header that says how long an idle connection stays open, so that clients close it earlier.
 fn keep_alive(idle: Duration) -> HeaderValue {
-    // Digits always make a header value.
+    // Digits are a valid header value.
     HeaderValue::from_str(&format!("timeout={}", idle.as_secs())).unwrap_or(HeaderValue::from_static("timeout=1"))
 }
 
-/// Notes when the answer has ended: at once where it is whole.
-fn tell_end(response: Response<Body>, waits: Waits) -> Response<Body> {
+/// Records when the answer has ended: at once if its body is whole.
+fn record_end(response: Response<Body>, waits: Waits) -> Response<Body> {
     struct End(Waits);
     impl Drop for End {
         fn drop(&mut self) {
@@ -240,22 +239,22 @@ async fn connection(stream: TcpStream, calls: Calls<impl Answer>, mut watch: Wat
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write));
     let mut stream = std::pin::pin!(stream);
-    let heard = |bytes: &[u8]| {
+    let received = |bytes: &[u8]| {
         if !bytes.is_empty() {
-            waits.heard();
+            waits.received();
         }
     };
     let connection = http1::Builder::new()
         // A client may close its own direction after its request, and still read the answer.
         .half_close(true)
-        // `watch` tells the wait for a head from the wait for the next call; hyper knows one time for both.
+        // `watch` has separate times for a head and for the next call; hyper has one for both.
         .header_read_timeout(None)
         .max_buf_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(InspectReader::new(stream.as_mut(), heard)), service);
+        .serve_connection(TokioIo::new(InspectReader::new(stream.as_mut(), received)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = loop {
         tokio::select! {
-            // In this order: what the connection has read and answered decides what is waited for.
+            // In this order: what the connection has read and answered decides the wait.
             biased;
             ended = connection.as_mut() => break ended.map_err(io::Error::other),
             () = stop.cancelled(), if !watch.is_closing() => {}

@@ -20,7 +20,7 @@ pub struct Which {
     /// Where it is; needed when both environments have a channel of this id
     #[arg(long, value_parser = parse_environment)]
     environment: Option<Environment>,
-    /// Whose channel it is; needed when there is more than one institution
+    /// Institution of the channel; needed if there is more than one
     #[arg(long, value_name = "ID")]
     institution: Option<String>,
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub enum Command {
         /// Its id: letters, digits, _ and -; made up without it
         #[arg(long)]
         id: Option<String>,
-        /// Whose channel it will be; needed when there is more than one institution
+        /// Institution of the channel; needed if there is more than one
         #[arg(long, value_name = "ID")]
         institution: Option<String>,
         #[command(flatten)]
@@ -92,7 +92,7 @@ pub enum Command {
     },
     /// List the channels
     List {
-        /// Whose channels; needed when there is more than one institution
+        /// Institution of the channels; needed if there is more than one
         #[arg(long, value_name = "ID")]
         institution: Option<String>,
         #[command(flatten)]

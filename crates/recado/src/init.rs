@@ -11,7 +11,7 @@ use recado_gateway::config::{Behaviour, Database};
 use recado_gateway::control::AskError;
 use recado_gateway::gateway::{Gateway, STORE_FILE};
 use recado_gateway::lock::{DataDirLock, make_private};
-use recado_gateway::operations::institutions::{self, Founded};
+use recado_gateway::operations::institutions::{self, CreatedInstitution};
 use recado_gateway::shutdown::Signals;
 use recado_store::postgres;
 use recado_store::sqlite::copy;
@@ -44,14 +44,14 @@ impl Init {
         let behaviour = Behaviour { database: self.database.clone(), ..Behaviour::from_environment() };
         if let Some((_, direct_url)) = behaviour.database.urls() {
             postgres::migrate(direct_url).await.context("cannot make the tables")?;
-            return self.show(&found(dir, behaviour, &self.name).await?);
+            return self.show(&create(dir, behaviour, &self.name).await?);
         }
         let store = dir.join(STORE_FILE);
         let begun = store.exists();
         if begun && !is_unused(&store) {
             bail!("{} is there already: this directory is in use", store.display());
         }
-        let made = found(dir, behaviour, &self.name).await;
+        let made = create(dir, behaviour, &self.name).await;
         if made.is_err() && !begun {
             // Nothing of use is in it, and it would stand in the way of the next try.
             let _ = std::fs::remove_file(store);
@@ -59,7 +59,7 @@ impl Init {
         self.show(&made?)
     }
 
-    fn show(&self, made: &Founded) -> Result<()> {
+    fn show(&self, made: &CreatedInstitution) -> Result<()> {
         let value = json!({
             "institutionId": made.id, "testKey": made.test_key, "liveKey": made.live_key,
             "sandboxChannel": made.sandbox_channel,
@@ -80,7 +80,7 @@ fn is_unused(store: &Path) -> bool {
     copy::is_empty(store) || look_at(store).and_then(|store| copy::institutions(&store)).is_ok_and(|count| count == 0)
 }
 
-async fn found(dir: &Path, behaviour: Behaviour, name: &str) -> Result<Founded> {
+async fn create(dir: &Path, behaviour: Behaviour, name: &str) -> Result<CreatedInstitution> {
     let secrets = behaviour.secret_key.read()?;
     let gateway = Gateway::open(dir, behaviour, secrets).await?;
     let made = async {
@@ -88,7 +88,7 @@ async fn found(dir: &Path, behaviour: Behaviour, name: &str) -> Result<Founded> 
         if !gateway.store.institutions().await?.is_empty() {
             bail!("there are institutions in the database already: `recado institutions create` makes further ones");
         }
-        let made = institutions::found(&gateway, name, Some(DEFAULT_RATE_LIMIT), DefaultCountry::Server).await;
+        let made = institutions::create(&gateway, name, Some(DEFAULT_RATE_LIMIT), DefaultCountry::Server).await;
         made.map_err(|error| AskError::from(&ApiError::from(error)).into())
     };
     let made = made.await;

@@ -25,7 +25,7 @@ pub struct Create {
     /// When the key ends, in ISO 8601 (2027-01-31T00:00:00Z); never without it
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
-    /// Whose key it is; needed when there is more than one institution
+    /// Institution of the key; needed if there is more than one
     #[arg(long, value_name = "ID")]
     institution: Option<String>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub enum Command {
     Create(Create),
     /// List the keys that are not revoked
     List {
-        /// Whose keys; needed when there is more than one institution
+        /// Institution of the keys; needed if there is more than one
         #[arg(long, value_name = "ID")]
         institution: Option<String>,
         #[command(flatten)]
@@ -48,7 +48,7 @@ pub enum Command {
     Revoke {
         /// The key's id, as `keys list` shows it
         id: String,
-        /// Whose key it is; needed when there is more than one institution
+        /// Institution of the key; needed if there is more than one
         #[arg(long, value_name = "ID")]
         institution: Option<String>,
         #[command(flatten)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use recado_gateway::config::Behaviour;
-use recado_gateway::control::{AskError, Client, Command, Desk};
+use recado_gateway::control::{AskError, Client, Command, CommandHandler};
 use recado_gateway::gateway::{self, Gateway};
 use recado_gateway::lock::{DataDirLock, make_private};
 use recado_gateway::shutdown::Signals;
@@ -21,7 +21,7 @@ pub enum Local {
 
 /// The opened files of a data directory.
 pub struct Own {
-    desk: Desk,
+    desk: CommandHandler,
     _lock: DataDirLock,
 }
 
@@ -51,7 +51,7 @@ impl Local {
         let _signals = Signals::listen()?;
         let secrets = behaviour.secret_key.read()?;
         let gateway = Gateway::open(data_dir, behaviour, secrets).await?;
-        Ok(Self::Own(Own { desk: Desk::new(gateway), _lock: lock }))
+        Ok(Self::Own(Own { desk: CommandHandler::new(gateway), _lock: lock }))
     }
 
     /// Carries a command out.

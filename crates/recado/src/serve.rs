@@ -82,7 +82,7 @@ async fn serve(config: Config) -> Result<()> {
         // What was cut off is taken up at the next start, or by another node, as after a crash.
         tracing::warn!("shutdown timed out");
         hurry.cancel();
-        gateway.nodes.abandon().await;
+        gateway.nodes.force_release().await;
     }
     gateway.close().await;
     drop(lock);
@@ -133,7 +133,7 @@ async fn end(
     background: &TaskTracker,
     receipts_stop: &CancellationToken,
 ) {
-    let (served, ()) = tokio::join!(serving, gateway.nodes.leave());
+    let (served, ()) = tokio::join!(serving, gateway.nodes.drain());
     if let Err(error) = served {
         tracing::error!(%error, "server task failed");
     }

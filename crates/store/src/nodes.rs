@@ -1,4 +1,4 @@
-//! What the nodes agree on that share a store: who is there, and which of them holds which channel.
+//! What the nodes of a shared store agree on: which nodes exist, and which node owns which channel.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::Result;
 
-/// A node's number: a new one each time it joins.
+/// A node's number: a new one at each join.
 pub type NodeId = i64;
 
 /// A node that joins.
@@ -21,11 +21,11 @@ pub struct NewNode {
     pub name: String,
     /// Where other nodes reach its API.
     pub address: Option<String>,
-    /// What it sends for; nothing, where it does not dispatch.
+    /// The channel types that the node sends for; empty if the node does not dispatch.
     pub types: Vec<ChannelType>,
 }
 
-/// A node that is there.
+/// A node that has joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     pub id: NodeId,
@@ -33,95 +33,94 @@ pub struct Node {
     pub address: Option<String>,
 }
 
-/// How the channels of one type are spread.
+/// How the channels of one type are distributed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
+pub struct ChannelQuota {
     pub kind: ChannelType,
-    /// Those that the asking node holds, without deleted ones.
-    pub mine: usize,
-    /// With them.
+    /// How many the asking node owns, without deleted channels.
     pub held: usize,
-    /// Those that are there.
+    /// How many the asking node owns, with deleted channels.
+    pub held_with_deleted: usize,
+    /// How many exist.
     pub all: usize,
     /// Nodes that send for the type.
     pub nodes: usize,
 }
 
-impl Share {
-    /// The most that one node holds. Who has more gives up what is over it, and who has less takes no more than it: so a
-    /// channel that moved once stays.
-    pub fn fair(self) -> usize {
+impl ChannelQuota {
+    /// The most channels that one node owns. A node with more releases the excess, and a node with less acquires up to the
+    /// target: so a channel that moved once stays.
+    pub fn target(self) -> usize {
         self.all.div_ceil(self.nodes.max(1))
     }
 }
 
-/// What changed in what nodes keep in memory.
+/// Changes of what nodes keep in memory.
 #[derive(Debug)]
 pub struct Changes {
     pub version: i64,
     pub default_countries: Vec<(InstitutionId, DefaultCountry)>,
     pub keys: Vec<ApiKey>,
     pub channels: Vec<Channel>,
-    /// How those channels are linked, if they are.
+    /// The credentials of those channels that have some.
     pub links: Vec<Link>,
 }
 
-/// What came in.
+/// An event of the listening connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// From now on everything is heard; before, something may have been missed.
-    Begin,
-    Text(String),
-    /// Nothing is heard any more, until the next `Begin`.
-    End,
+pub enum ListenEvent {
+    /// From now on every notification arrives; earlier ones may be lost.
+    Connected,
+    Payload(String),
+    /// No notification arrives until the next `Connected`.
+    Disconnected,
 }
 
 /// A limit from which all nodes draw.
 #[async_trait]
 pub trait SharedQuota: Send + Sync + 'static {
-    /// Draws calls from what is left of a key's limit; gives how many were drawn, and how many are left then.
+    /// Draws up to `want` calls from a key's limit. Gives how many were drawn, and how many are left.
     async fn draw(&self, key: &[u8], kind: i16, limit: u32, want: u32) -> Result<(f64, f64)>;
 }
 
 /// A store that several nodes share.
 #[async_trait]
 pub trait ClusterStore: SharedQuota {
-    /// Joins the nodes, until the time runs out without a renewal.
+    /// Adds the node, with a lease of this length.
     async fn join(&self, node: &NewNode, lease: Duration) -> Result<NodeId>;
-    /// Renews what a node holds, all of it at once; `false` when it is taken for dead, and holds nothing any more.
+    /// Renews the lease of a node on all its channels; `false` if the node was evicted and owns nothing any more.
     async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool>;
-    /// Leaves: all that the node held is free.
-    async fn leave(&self, node: NodeId) -> Result<()>;
-    /// The nodes that are there, oldest first. Those whose time ran out are told so by this: a renewal that comes later
-    /// finds no row.
-    /// The asking node is not among these: what nobody took is still its own.
+    /// Removes the node, which frees all its channels.
+    async fn deregister(&self, node: NodeId) -> Result<()>;
+    /// The nodes, oldest first. Evicts the nodes whose lease has expired: a later renewal finds no row. The asking node is not
+    /// evicted: what no other node acquired is still its own.
     async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>>;
-    /// How channels are spread, by type.
-    async fn shares(&self, node: NodeId) -> Result<Vec<Share>>;
-    /// Takes free channels of a type, at most so many.
-    async fn take(&self, node: NodeId, kind: ChannelType, limit: usize) -> Result<Vec<(ChannelKey, Epoch)>>;
-    /// Takes deleted channels of a type which have messages that are to be ended. They count in nobody's share.
-    async fn take_deleted(&self, node: NodeId, kind: ChannelType) -> Result<Vec<(ChannelKey, Epoch)>>;
-    /// What a node holds.
+    /// The distribution of channels, by type.
+    async fn quotas(&self, node: NodeId) -> Result<Vec<ChannelQuota>>;
+    /// Acquires free channels of a type, at most `limit`.
+    async fn acquire(&self, node: NodeId, kind: ChannelType, limit: usize) -> Result<Vec<(ChannelKey, Epoch)>>;
+    /// Acquires deleted channels of a type that still have open messages. They count in no quota.
+    async fn acquire_deleted(&self, node: NodeId, kind: ChannelType) -> Result<Vec<(ChannelKey, Epoch)>>;
+    /// The channels that a node owns.
     async fn held(&self, node: NodeId) -> Result<Vec<(ChannelKey, Epoch)>>;
-    /// Gives channels back that the node holds. What it might still do under its epoch is refused from now on.
-    async fn give_back(&self, node: NodeId, channels: &[(ChannelKey, Epoch)]) -> Result<()>;
-    /// Takes nothing more: from now on the others share everything among them.
-    async fn retire(&self, node: NodeId) -> Result<()>;
-    /// The node that holds a channel, if one does.
-    async fn holder(&self, channel: ChannelKey) -> Result<Option<Node>>;
-    /// Those of a node's channels that have open messages, and whether their state and their rest let them send now.
+    /// Releases channels of the node. Writes under their epochs are fenced from now on.
+    async fn release(&self, node: NodeId, channels: &[(ChannelKey, Epoch)]) -> Result<()>;
+    /// Excludes the node from all quotas: the other nodes divide all channels among them.
+    async fn stop_acquiring(&self, node: NodeId) -> Result<()>;
+    /// The owner of a channel, if there is one.
+    async fn owner(&self, channel: ChannelKey) -> Result<Option<Node>>;
+    /// A node's channels that have open messages, and whether their state and their send interval permit a send now.
     async fn held_with_work(&self, node: NodeId, now: Millis) -> Result<Vec<(ChannelKey, bool)>>;
-    /// The channels that got messages behind this number, and the highest number there is.
-    async fn fresh_since(&self, seq: i64) -> Result<(Vec<ChannelKey>, i64)>;
-    /// Tells all nodes.
+    /// The channels with messages above this `seq`, and the highest `seq`.
+    async fn new_work_since(&self, seq: i64) -> Result<(Vec<ChannelKey>, i64)>;
+    /// Sends a payload to all nodes.
     async fn notify(&self, text: &str) -> Result<()>;
-    /// What nodes show each other on the calls that they hand on.
+    /// The secret by which nodes recognise forwarded calls.
     async fn secret(&self) -> Result<String>;
     /// The number of the last change of what nodes keep in memory.
     async fn directory_version(&self) -> Result<i64>;
-    /// What changed behind this number.
+    /// The changes after this version.
     async fn changes_since(&self, version: i64) -> Result<Changes>;
-    /// Hears what other nodes tell, until nobody takes it any more.
-    async fn listen(&self, heard: mpsc::Sender<Heard>);
+    /// Receives notifications, until the receiver is closed.
+    async fn listen(&self, events: mpsc::Sender<ListenEvent>);
 }

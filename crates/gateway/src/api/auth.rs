@@ -100,7 +100,7 @@ async fn find(
     peer: Option<Peer>,
     now: Millis,
 ) -> Result<Option<Arc<KeyEntry>>, StoreError> {
-    let guesses = peer.is_some_and(|Peer(address)| gateway.failed_logins.is_spent(address, now));
+    let guesses = peer.is_some_and(|Peer(address)| gateway.failed_logins.is_exhausted(address, now));
     if gateway.directory.key(hash).is_none() && !guesses {
         gateway.nodes.refresh().await?;
     }
@@ -127,7 +127,7 @@ fn looks_only(method: &Method) -> bool {
 
 /// Refuses who could not prove who calls, and counts it: too many from one address are told so.
 pub fn refuse(gateway: &Gateway, peer: Option<Peer>, now: Millis, otherwise: ApiError) -> ApiError {
-    let quota = peer.and_then(|Peer(address)| gateway.failed_logins.note(address, now));
+    let quota = peer.and_then(|Peer(address)| gateway.failed_logins.record(address, now));
     match quota {
         Some(Quota { allowed: false, retry_after, .. }) => ApiError::RateLimited(retry_after),
         _ => otherwise,

@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256};
 use super::auth::Known;
 use super::error::ApiError;
 use super::path::Ids;
-use crate::cluster::Holder;
+use crate::cluster::Owner;
 use crate::gateway::Gateway;
 
 /// Stands on a call that was handed on, with what the nodes of one database alone know. Such a call is not handed on
@@ -61,9 +61,9 @@ type Nodes = Client<HttpsConnector<HttpConnector>, Body>;
 pub async fn to_holder(State(gateway): State<Arc<Gateway>>, ids: Ids<1>, request: Request, next: Next) -> Response {
     let Some(channel) = elsewhere(&gateway, &ids, &request) else { return next.run(request).await };
     let forwarded = is_from_node(&gateway, request.headers());
-    let node = match holder(&gateway, channel).await {
-        Ok(Holder::Here) => return next.run(request).await,
-        Ok(Holder::There(node)) if !forwarded => node,
+    let node = match owner(&gateway, channel).await {
+        Ok(Owner::Here) => return next.run(request).await,
+        Ok(Owner::Other(node)) if !forwarded => node,
         Ok(_) => return ApiError::Unavailable.into_response(),
         Err(error) => return ApiError::from(error).into_response(),
     };
@@ -91,15 +91,15 @@ fn elsewhere(gateway: &Gateway, Ids([id]): &Ids<1>, request: &Request) -> Option
 }
 
 /// Looks for a while who holds the channel: it may be new, or just changing hands.
-async fn holder(gateway: &Gateway, channel: ChannelKey) -> Result<Holder, StoreError> {
+async fn owner(gateway: &Gateway, channel: ChannelKey) -> Result<Owner, StoreError> {
     for _ in 0..LOOKS {
-        let holder = gateway.nodes.holder(channel).await?;
-        if !matches!(holder, Holder::Nobody) {
-            return Ok(holder);
+        let owner = gateway.nodes.owner(channel).await?;
+        if !matches!(owner, Owner::None) {
+            return Ok(owner);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    Ok(Holder::Nobody)
+    Ok(Owner::None)
 }
 
 async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result<Response, ApiError> {

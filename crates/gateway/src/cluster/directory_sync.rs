@@ -1,4 +1,4 @@
-//! Institutions, keys and channels that other nodes changed, taken over into what this one keeps in memory.
+//! Keeps the directory up to date with the institutions, keys and channels that other nodes change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -9,44 +9,44 @@ use tokio::sync::Mutex;
 
 use super::Parts;
 
-/// How often keys and channels are asked for by themselves: a key that is revoked elsewhere is refused here within a second.
-const CHANGES: Duration = Duration::from_millis(400);
-/// Looks that fail in a row before that is told: together they take about as long as a revoked key may still be taken.
+/// The interval of refreshes without a notification: a key that is revoked elsewhere is refused here within a second.
+const REFRESH: Duration = Duration::from_millis(400);
+/// Refreshes that fail in a row before a warning: together they take about as long as a revoked key may be accepted.
 const FAILURES: u32 = 3;
 
-/// Brings the directory up to date.
-pub(super) struct Changes {
+/// Refreshes the directory.
+pub(super) struct DirectorySync {
     parts: Arc<Parts>,
-    /// Locked while the directory is brought up to date.
-    seen: Mutex<Seen>,
-    /// How often that was begun.
-    looks: AtomicU64,
+    /// Locked during a refresh.
+    state: Mutex<State>,
+    /// The number of refreshes that have begun.
+    begun: AtomicU64,
 }
 
-/// Where the directory stands.
-struct Seen {
-    /// The last change that it has.
+/// The state of the directory.
+struct State {
+    /// The last change that the directory has.
     version: i64,
-    /// The last look, by the number of those that were begun, and what came of it.
-    look: u64,
+    /// The number of the last refresh, and its result.
+    refresh: u64,
     result: Result<(), StoreError>,
 }
 
-impl Changes {
-    /// For a directory that has all changes up to this one.
+impl DirectorySync {
+    /// For a directory that has all changes up to `version`.
     pub fn new(parts: Arc<Parts>, version: i64) -> Self {
-        Self { parts, seen: Mutex::new(Seen { version, look: 0, result: Ok(()) }), looks: AtomicU64::new(0) }
+        Self { parts, state: Mutex::new(State { version, refresh: 0, result: Ok(()) }), begun: AtomicU64::new(0) }
     }
 
-    /// Looks now and then, until the server stops. Notices make it faster; this makes it certain.
-    pub async fn follow(self: Arc<Self>) {
+    /// Refreshes at an interval until the server stops. Notifications only make changes visible earlier.
+    pub async fn refresh_loop(self: Arc<Self>) {
         let mut failures = 0;
         loop {
             tokio::select! {
                 () = self.parts.stop.cancelled() => return,
-                () = tokio::time::sleep(CHANGES) => {}
+                () = tokio::time::sleep(REFRESH) => {}
             }
-            match self.try_take().await {
+            match self.try_refresh().await {
                 Ok(()) => failures = 0,
                 Err(error) => {
                     failures += 1;
@@ -58,36 +58,36 @@ impl Changes {
         }
     }
 
-    /// Takes over what changed; what fails is done by the next look.
-    pub async fn take(&self) {
-        if let Err(error) = self.try_take().await {
+    /// Refreshes the directory; the next refresh repeats one that fails.
+    pub async fn refresh(&self) {
+        if let Err(error) = self.try_refresh().await {
             tracing::debug!(%error, "directory refresh failed; retrying");
         }
     }
 
-    /// Takes over what changed until now. Many that ask at a time share one question, and what came of it.
-    pub async fn try_take(&self) -> Result<(), StoreError> {
-        let begun = self.looks.load(SeqCst);
-        let mut seen = self.seen.lock().await;
-        if seen.look > begun {
-            // Somebody began to look after this one came.
-            return seen.result.clone();
+    /// Refreshes the directory. Concurrent callers share one query and its result.
+    pub async fn try_refresh(&self) -> Result<(), StoreError> {
+        let begun = self.begun.load(SeqCst);
+        let mut state = self.state.lock().await;
+        if state.refresh > begun {
+            // This refresh began after the caller came.
+            return state.result.clone();
         }
-        let look = self.looks.fetch_add(1, SeqCst) + 1;
-        let result = self.take_since(&mut seen.version).await;
-        // Only now: a look that is dropped before its end is none, and who waited for it looks again.
-        (seen.look, seen.result) = (look, result.clone());
+        let refresh = self.begun.fetch_add(1, SeqCst) + 1;
+        let result = self.apply_since(&mut state.version).await;
+        // Set at the end: after a refresh that was dropped, the callers that waited for it refresh again.
+        (state.refresh, state.result) = (refresh, result.clone());
         result
     }
 
-    async fn take_since(&self, seen: &mut i64) -> Result<(), StoreError> {
+    async fn apply_since(&self, version: &mut i64) -> Result<(), StoreError> {
         let Parts { store, leases, directory, dispatcher, links, .. } = &*self.parts;
-        if store.directory_version().await? == *seen {
+        if store.directory_version().await? == *version {
             return Ok(());
         }
-        // What this node changes meanwhile reaches its directory in the order of the store, too.
+        // Changes by this node reach the directory in the order of the store, too.
         let _one_at_a_time = self.parts.changes.lock().await;
-        let changes = store.changes_since(*seen).await?;
+        let changes = store.changes_since(*version).await?;
         // Before the keys: a key is never known here without the default country of its institution.
         for (institution, country) in changes.default_countries {
             directory.set_default_country(institution, country);
@@ -98,10 +98,10 @@ impl Changes {
         }
         let keys: Vec<_> = changes.channels.iter().map(|channel| (channel.key, channel.kind)).collect();
         links.take_over(&keys, &changes.links);
-        // What was set may let more be sent, or again.
+        // Changed settings may permit more sends.
         let held = keys.into_iter().filter(|(channel, _)| leases.epoch(*channel).is_some());
         held.for_each(|(channel, _)| dispatcher.wake(channel));
-        *seen = changes.version;
+        *version = changes.version;
         Ok(())
     }
 }

@@ -1,15 +1,15 @@
-//! One node among others on the same store: which channels it holds, what it hears of the others and tells them.
+//! This process as a node among others on the same store.
 //!
 //! | File | |
 //! |---|---|
-//! | `standalone` | a process that has the store to itself |
-//! | `lines` | the lines of the channels that this node holds |
-//! | `node` | joins, renews, takes and gives back channels |
-//! | `changes` | keys and channels that other nodes changed |
+//! | `standalone` | the only process of a store |
+//! | `sessions` | the WhatsApp Web sessions of the channels that this node owns |
+//! | `node` | joins, renews the lease, acquires and releases channels |
+//! | `directory_sync` | keys and channels that other nodes changed |
 
-mod changes;
-mod lines;
+mod directory_sync;
 mod node;
+mod sessions;
 mod standalone;
 
 use std::sync::{Arc, OnceLock};
@@ -21,8 +21,8 @@ use recado_domain::clock::Clock;
 use recado_providers::Providers;
 use recado_providers::cloud_api::StoredLinks;
 use recado_store::StoreError;
-use recado_store::lease::{Leases, Notice, Notices, WakeReason};
-use recado_store::nodes::{ClusterStore, Heard, NewNode, Node as OtherNode, NodeId, SharedQuota};
+use recado_store::lease::{Leases, Notification, Notifier, WakeReason};
+use recado_store::nodes::{ClusterStore, ListenEvent, NewNode, Node as OtherNode, NodeId, SharedQuota};
 use secrecy::SecretString;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -30,110 +30,110 @@ use tokio_util::task::TaskTracker;
 
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
-use changes::Changes;
+use directory_sync::DirectorySync;
 use node::Node;
 pub use standalone::Standalone;
 
-/// What was heard and not yet acted on.
-const HEARD: usize = 1_024;
-/// How often a node looks by itself for what nobody told it.
-const LOOK: Duration = Duration::from_secs(5);
-/// The same while it hears nothing.
-const LOOK_DEAF: Duration = Duration::from_secs(1);
-/// At each of so many looks all held channels are looked at, and not only what came lately.
-const THOROUGH: u32 = 6;
-/// How long the last notices may take; what they would say is found without them.
+/// Notifications that wait to be handled.
+const EVENTS: usize = 1_024;
+/// The interval of polls for work without a notification.
+const POLL: Duration = Duration::from_secs(5);
+/// The same while the listening connection is down.
+const POLL_DISCONNECTED: Duration = Duration::from_secs(1);
+/// Every so many polls check all channels of the node, not only those with new messages.
+const FULL_POLL: u32 = 6;
+/// How long the last notifications may take; polls find the same work.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// The other nodes, as the rest of the gateway sees them.
+/// The nodes, as the rest of the gateway sees them.
 #[async_trait]
 pub trait Nodes: Send + Sync + 'static {
-    /// Whether there may be others.
+    /// Whether other nodes may exist.
     fn are_shared(&self) -> bool;
 
-    /// Which channels this process holds.
+    /// The channels that this process owns.
     fn leases(&self) -> &Arc<Leases>;
 
-    /// The limits from which all nodes draw; `None` where each process has its own.
+    /// The rate limits that all nodes share; `None` if this process has its own.
     fn quota(&self) -> Option<&dyn SharedQuota>;
 
-    /// What nodes show each other on the calls that they hand on.
+    /// The secret by which nodes recognise forwarded calls.
     fn secret(&self) -> Option<&SecretString>;
 
-    /// Takes over the keys and channels that other nodes changed until now.
+    /// Reads the keys and channels that other nodes changed until now.
     async fn refresh(&self) -> Result<(), StoreError>;
 
-    /// Who holds a channel now.
-    async fn holder(&self, channel: ChannelKey) -> Result<Holder, StoreError>;
+    /// The current owner of a channel.
+    async fn owner(&self, channel: ChannelKey) -> Result<Owner, StoreError>;
 
-    /// Whether this node does what one of all nodes has to do.
+    /// Whether this node does the tasks that one of all nodes has to do.
     async fn is_first(&self) -> Result<bool, StoreError>;
 
     /// The channels of this process that have open messages.
     async fn open_channels(&self) -> Result<Vec<ChannelKey>, StoreError>;
 
-    /// A channel was created: some node takes it.
+    /// Notifies the nodes that a channel was created.
     fn channel_created(&self);
 
-    /// Makes this process a node.
+    /// Joins the nodes.
     fn start(&self, node: NewNode, tasks: &TaskTracker);
 
-    /// Gives everything back: what has nothing in hand at once, and the rest as soon as that is sent and recorded.
-    async fn leave(&self);
+    /// Releases all channels: idle ones at once, the others when what is in flight is settled.
+    async fn drain(&self);
 
-    /// Gives everything back that is left, and breaks off what is in hand, as a crash would.
-    async fn abandon(&self);
+    /// Aborts what is in flight, as a crash would, and releases all channels.
+    async fn force_release(&self);
 
-    /// Tells what was not told yet, and then nothing more.
+    /// Sends the last notifications.
     async fn close(&self);
 }
 
-/// Who holds a channel.
-pub enum Holder {
+/// The owner of a channel.
+pub enum Owner {
     /// This process.
     Here,
     /// Another node.
-    There(OtherNode),
-    /// Nobody, or this node in a moment.
-    Nobody,
+    Other(OtherNode),
+    /// No node, or this node in a moment.
+    None,
 }
 
 /// What a node works with.
 pub struct Parts {
     pub store: Arc<dyn ClusterStore>,
     pub leases: Arc<Leases>,
-    /// What is to be told to other nodes.
-    pub notices: Arc<Notices>,
+    /// Sends to the other nodes.
+    pub notifier: Arc<Notifier>,
     pub directory: Arc<Directory>,
     pub dispatcher: Dispatcher,
     pub providers: Arc<Providers>,
     pub links: StoredLinks,
     pub clock: Arc<dyn Clock>,
-    /// Institutions, keys and channels are changed by one at a time.
+    /// Serialises changes of institutions, keys and channels.
     pub changes: Arc<Mutex<()>>,
-    /// The server is about to end.
+    /// Cancelled when the server stops.
     pub stop: CancellationToken,
 }
 
 /// This node and the others.
 pub struct Cluster {
     parts: Arc<Parts>,
-    changes: Arc<Changes>,
+    sync: Arc<DirectorySync>,
     secret: SecretString,
-    /// This node, from its start on.
+    /// Set by `start`.
     node: Arc<OnceLock<Node>>,
     closed: CancellationToken,
 }
 
 impl Cluster {
-    /// A node that holds nothing yet. `version` is the number of the last change that the directory has.
+    /// A node that owns nothing yet. `version` is the last change that the directory has.
     pub fn new(parts: Parts, version: i64, secret: SecretString) -> Self {
         let parts = Arc::new(parts);
-        let changes = Arc::new(Changes::new(parts.clone(), version));
-        Self { parts, changes, secret, node: Arc::default(), closed: CancellationToken::new() }
+        let sync = Arc::new(DirectorySync::new(parts.clone(), version));
+        Self { parts, sync, secret, node: Arc::default(), closed: CancellationToken::new() }
     }
 
-    /// This node's number, while it is one of the nodes.
+    /// This node's number, while it is joined.
     fn node_id(&self) -> Option<NodeId> {
         self.node.get().and_then(Node::id)
     }
@@ -158,17 +158,17 @@ impl Nodes for Cluster {
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
-        self.changes.try_take().await
+        self.sync.try_refresh().await
     }
 
-    async fn holder(&self, channel: ChannelKey) -> Result<Holder, StoreError> {
+    async fn owner(&self, channel: ChannelKey) -> Result<Owner, StoreError> {
         if self.parts.leases.epoch(channel).is_some() {
-            return Ok(Holder::Here);
+            return Ok(Owner::Here);
         }
-        // This node itself, where it has just taken the channel, or gives it back.
+        // The row names this node while it acquires or releases the channel.
         let own = self.node_id();
-        let other = self.parts.store.holder(channel).await?.filter(|node| Some(node.id) != own);
-        Ok(other.map_or(Holder::Nobody, Holder::There))
+        let other = self.parts.store.owner(channel).await?.filter(|node| Some(node.id) != own);
+        Ok(other.map_or(Owner::None, Owner::Other))
     }
 
     async fn is_first(&self) -> Result<bool, StoreError> {
@@ -184,68 +184,68 @@ impl Nodes for Cluster {
     }
 
     fn channel_created(&self) {
-        self.parts.notices.free();
+        self.parts.notifier.free();
     }
 
     fn start(&self, node: NewNode, tasks: &TaskTracker) {
         let parts = &self.parts;
-        tasks.spawn(parts.notices.clone().send(parts.store.clone(), self.closed.clone()));
-        let (sender, receiver) = mpsc::channel(HEARD);
+        tasks.spawn(parts.notifier.clone().send(parts.store.clone(), self.closed.clone()));
+        let (sender, receiver) = mpsc::channel(EVENTS);
         let store = parts.store.clone();
         tasks.spawn(async move { store.listen(sender).await });
-        let listener = Listener { parts: parts.clone(), changes: self.changes.clone(), node: self.node.clone() };
-        tasks.spawn(listener.hear(receiver));
-        tasks.spawn(self.changes.clone().follow());
-        self.node.get_or_init(|| Node::start(parts.clone(), self.changes.clone(), node));
+        let listener = Listener { parts: parts.clone(), sync: self.sync.clone(), node: self.node.clone() };
+        tasks.spawn(listener.run(receiver));
+        tasks.spawn(self.sync.clone().refresh_loop());
+        self.node.get_or_init(|| Node::start(parts.clone(), self.sync.clone(), node));
     }
 
-    async fn leave(&self) {
+    async fn drain(&self) {
         if let Some(node) = self.node.get() {
-            node.leave().await;
+            node.drain().await;
         }
     }
 
-    async fn abandon(&self) {
+    async fn force_release(&self) {
         if let Some(node) = self.node.get() {
-            node.abandon().await;
+            node.force_release().await;
         }
     }
 
     async fn close(&self) {
         self.closed.cancel();
-        drop(tokio::time::timeout(CLOSE, self.parts.notices.flush(&*self.parts.store)).await);
+        drop(tokio::time::timeout(CLOSE, self.parts.notifier.flush(&*self.parts.store)).await);
     }
 }
 
-/// Acts on what other nodes tell, and looks by itself now and then.
+/// Handles notifications of other nodes, and polls for work that was not notified.
 struct Listener {
     parts: Arc<Parts>,
-    changes: Arc<Changes>,
+    sync: Arc<DirectorySync>,
     node: Arc<OnceLock<Node>>,
 }
 
 impl Listener {
-    async fn hear(self, mut notices: mpsc::Receiver<Heard>) {
-        let mut look = Look::default();
-        let mut hears = false;
+    async fn run(self, mut events: mpsc::Receiver<ListenEvent>) {
+        let mut poll = Poll::default();
+        let mut connected = false;
         loop {
-            let wait = if hears { LOOK } else { LOOK_DEAF };
+            let wait = if connected { POLL } else { POLL_DISCONNECTED };
             tokio::select! {
                 () = self.parts.stop.cancelled() => return,
-                () = tokio::time::sleep_until(look.at + wait) => self.look(&mut look, hears).await,
-                said = notices.recv() => match said {
+                () = tokio::time::sleep_until(poll.at + wait) => self.poll(&mut poll, connected).await,
+                event = events.recv() => match event {
                     None => return,
-                    Some(Heard::End) => hears = false,
-                    Some(Heard::Begin) => {
-                        hears = true;
-                        // What was said before is lost.
-                        look.thorough = 0;
-                        self.look(&mut look, hears).await;
-                        self.balance();
+                    Some(ListenEvent::Disconnected) => connected = false,
+                    Some(ListenEvent::Connected) => {
+                        connected = true;
+                        // Earlier notifications are lost.
+                        poll.round = 0;
+                        self.poll(&mut poll, connected).await;
+                        self.rebalance();
                     }
-                    Some(Heard::Text(text)) => {
-                        for notice in Notice::parse(&text) {
-                            self.act_on(notice).await;
+                    Some(ListenEvent::Payload(text)) => {
+                        for notification in Notification::parse(&text) {
+                            self.handle(notification).await;
                         }
                     }
                 },
@@ -253,12 +253,12 @@ impl Listener {
         }
     }
 
-    async fn act_on(&self, notice: Notice) {
-        match notice {
-            // Whoever holds a channel heard of it as well.
-            Notice::Work(reason, channels) => self.wake_held(channels, reason),
-            Notice::Changed => self.changes.take().await,
-            Notice::Free => self.balance(),
+    async fn handle(&self, notification: Notification) {
+        match notification {
+            // All nodes get the notification; the owner acts on it.
+            Notification::Work(reason, channels) => self.wake_held(channels, reason),
+            Notification::Changed => self.sync.refresh().await,
+            Notification::Free => self.rebalance(),
         }
     }
 
@@ -267,46 +267,47 @@ impl Listener {
         held.for_each(|channel| self.parts.dispatcher.tell(channel, reason));
     }
 
-    async fn look(&self, look: &mut Look, hears: bool) {
-        look.at = tokio::time::Instant::now();
+    async fn poll(&self, poll: &mut Poll, connected: bool) {
+        poll.at = tokio::time::Instant::now();
         let parts = &self.parts;
         if let Some(id) = self.node.get().and_then(Node::id)
-            && (look.thorough == 0 || !hears)
+            && (poll.round == 0 || !connected)
             && let Ok(channels) = parts.store.held_with_work(id, parts.clock.now()).await
         {
             for (channel, sends) in channels {
-                if sends && look.thorough == 0 {
-                    // Its task may sleep, because nobody told it that a pause has ended.
+                if sends && poll.round == 0 {
+                    // The task may sleep because the notification of a resume was lost.
                     parts.dispatcher.wake(channel);
                 } else {
                     parts.dispatcher.wake_if_idle(channel);
                 }
             }
         }
-        look.thorough = (look.thorough + 1) % THOROUGH;
-        if let Ok((channels, newest)) = parts.store.fresh_since(look.seen[0]).await {
+        poll.round = (poll.round + 1) % FULL_POLL;
+        if let Ok((channels, newest)) = parts.store.new_work_since(poll.seen[0]).await {
             self.wake_held(channels, WakeReason::Accepted);
-            look.seen = [look.seen[1].min(newest), newest];
+            poll.seen = [poll.seen[1].min(newest), newest];
         }
     }
 
-    fn balance(&self) {
+    fn rebalance(&self) {
         if let Some(node) = self.node.get() {
-            node.balance_now();
+            node.rebalance_now();
         }
     }
 }
 
-/// The safety net under the notices: a node that died between its commit and its notice told nobody.
-struct Look {
+/// The state of the polls, which find the work of a node that crashed between its commit and its notification.
+struct Poll {
     at: tokio::time::Instant,
-    /// Everything that came behind this was looked at; an older look, because numbers are committed out of their order.
+    /// The highest `seq` of the last two polls. A poll reads from the older one, because rows are not committed in the order of
+    /// `seq`.
     seen: [i64; 2],
-    thorough: u32,
+    round: u32,
 }
 
-impl Default for Look {
+impl Default for Poll {
     fn default() -> Self {
-        Self { at: tokio::time::Instant::now(), seen: [i64::MAX; 2], thorough: 0 }
+        Self { at: tokio::time::Instant::now(), seen: [i64::MAX; 2], round: 0 }
     }
 }

@@ -1,11 +1,11 @@
-//! This node's place among the others: it joins, renews, takes its share of the channels and gives back what is over it.
+//! This node: it joins, renews its lease, acquires its quota of the channels and releases the excess.
 //!
 //! | | |
 //! |---|---|
 //! | joins | inserts a row with a lease of 10 s; again until it works, and anew after its lease expired |
 //! | renews | every 2.5 s, by one row for all its channels |
 //! | rebalances | every 2 s and when notified: deletes expired nodes, reads the quotas, acquires free channels, releases the excess |
-//! | watches | after 8 s without a renewal, by its own clock: no send begins and lines are closed; they are opened when the lease is valid again |
+//! | watches | after 8 s without a renewal, by its own clock: no send begins and sessions are closed; they are restored when the lease is valid again |
 //! | leaves | deletes its row when the last send is settled, which frees all channels at once |
 //!
 //! A channel without a living node in `lease_node` is free. A channel that moves in peace is drained first: its task claims
@@ -20,35 +20,35 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_store::StoreError;
-use recado_store::nodes::{NewNode, NodeId, Share};
+use recado_store::nodes::{ChannelQuota, NewNode, NodeId};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
-use super::changes::Changes;
-use super::lines::Lines;
+use super::directory_sync::DirectorySync;
+use super::sessions::Sessions;
 
-/// How long a node that says nothing keeps its channels, by the database's clock.
+/// How long a node without renewals keeps its channels, by the database's clock.
 const LEASE: Duration = Duration::from_secs(10);
-/// What a node stops before that, by its own clock from before it asked for the renewal: for clocks that run apart, and
-/// for a send that has just begun.
+/// How much earlier the node stops sending, by its own clock from before the renewal: for different clock speeds, and for a
+/// send that has just begun.
 const MARGIN: Duration = Duration::from_secs(2);
-/// So long a node is sure of what it holds.
-const SURE: Duration = Duration::from_secs(LEASE.as_secs() - MARGIN.as_secs());
-/// How often it renews.
+/// How long a node may send after a renewal.
+const VALID: Duration = Duration::from_secs(LEASE.as_secs() - MARGIN.as_secs());
+/// The interval of renewals.
 const RENEW: Duration = Duration::from_millis(2_500);
-/// The wait before a renewal is tried again that failed.
+/// The wait after a failed renewal.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often it looks whether the channels are spread fairly. With the lease: what a lost node held is taken within 12 s.
-const BALANCE: Duration = Duration::from_secs(2);
+/// The interval of rebalancing. With the lease: other nodes acquire the channels of a crashed node within 12 s.
+const REBALANCE: Duration = Duration::from_secs(2);
 
-/// How long leaving may take that comes in a hurry.
-const HURRY: Duration = Duration::from_secs(3);
-/// Channels that are given back by one statement at most.
+/// How long the last steps of a stop may take.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// The most channels that one statement releases.
 const AT_ONCE: usize = 1_000;
-/// At each of so many looks, channels are looked for that were deleted with messages which nobody has ended.
+/// Every so many rounds the node acquires deleted channels that still have open messages.
 const DELETED: u32 = 5;
 
 /// This node.
@@ -59,25 +59,25 @@ pub(super) struct Node {
 
 struct Shared {
     parts: Arc<Parts>,
-    changes: Arc<Changes>,
-    lines: Lines,
+    sync: Arc<DirectorySync>,
+    sessions: Sessions,
     new: NewNode,
     id: Mutex<Option<NodeId>>,
-    balance: Notify,
-    /// Channels were taken, and it was not asked yet which of them have work.
-    has_news: AtomicBool,
-    /// All is given back.
-    leaving: CancellationToken,
+    rebalance: Notify,
+    /// Channels were acquired, and those with work are not woken yet.
+    has_new_channels: AtomicBool,
+    /// The node drains all its channels.
+    draining: CancellationToken,
     ended: CancellationToken,
 }
 
 impl Node {
-    pub fn start(parts: Arc<Parts>, changes: Arc<Changes>, new: NewNode) -> Self {
-        let lines = Lines::new(parts.clone());
-        let (id, balance, has_news) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
-        let (leaving, ended) = (CancellationToken::new(), CancellationToken::new());
-        let shared = Arc::new(Shared { parts, changes, lines, new, id, balance, has_news, leaving, ended });
-        let task = tokio::sync::Mutex::new(tokio::spawn(shared.clone().live()));
+    pub fn start(parts: Arc<Parts>, sync: Arc<DirectorySync>, new: NewNode) -> Self {
+        let sessions = Sessions::new(parts.clone());
+        let (id, rebalance, has_new_channels) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        let (draining, ended) = (CancellationToken::new(), CancellationToken::new());
+        let shared = Arc::new(Shared { parts, sync, sessions, new, id, rebalance, has_new_channels, draining, ended });
+        let task = tokio::sync::Mutex::new(tokio::spawn(shared.clone().join_loop()));
         Self { shared, task }
     }
 
@@ -85,27 +85,27 @@ impl Node {
         self.shared.id()
     }
 
-    /// Looks soon whether the channels are spread fairly.
-    pub fn balance_now(&self) {
-        self.shared.balance.notify_one();
+    /// Rebalances soon.
+    pub fn rebalance_now(&self) {
+        self.shared.rebalance.notify_one();
     }
 
-    /// Gives all back: what has nothing in hand at once, and the rest as soon as that is sent and recorded.
-    pub async fn leave(&self) {
-        self.shared.leaving.cancel();
+    /// Releases all channels: idle ones at once, the others when what is in flight is settled.
+    pub async fn drain(&self) {
+        self.shared.draining.cancel();
         self.shared.ended.cancelled().await;
-        self.shared.leave().await;
+        self.shared.deregister().await;
     }
 
-    /// The same in a hurry: what is in hand is broken off, and left to whoever takes the channel.
-    pub async fn abandon(&self) {
+    /// Releases all channels now: what is in flight is aborted, and the new owners rescue it.
+    pub async fn force_release(&self) {
         let mut task = self.task.lock().await;
         task.abort();
-        // Nothing of it goes on; that it was broken off is all that it says.
+        // Wait for the end of the task; the result only says that it was aborted.
         let _ = (&mut *task).await;
-        // A line that does not close in time ends with this process.
-        drop(tokio::time::timeout(HURRY, self.shared.break_off()).await);
-        self.shared.leave().await;
+        // A session that does not close in time ends with this process.
+        drop(tokio::time::timeout(STOP_TIMEOUT, self.shared.drop_all()).await);
+        self.shared.deregister().await;
     }
 }
 
@@ -118,23 +118,23 @@ impl Shared {
         *self.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 
-    /// Joins again and again, until it leaves.
-    async fn live(self: Arc<Self>) {
+    /// Joins, and joins again after each eviction, until the node drains.
+    async fn join_loop(self: Arc<Self>) {
         let _ended = self.ended.clone().drop_guard();
-        while !self.leaving.is_cancelled() {
+        while !self.draining.is_cancelled() {
             let asked = Instant::now();
             match self.parts.store.join(&self.new, LEASE).await {
                 Ok(id) => {
                     self.set_id(Some(id));
-                    self.parts.leases.sure(asked + SURE);
-                    self.parts.notices.free();
+                    self.parts.leases.set_valid_until(asked + VALID);
+                    self.parts.notifier.free();
                     tracing::info!(node = id, "node joined");
-                    self.member(id).await;
+                    self.run(id).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "node join failed; retrying");
                     tokio::select! {
-                        () = self.leaving.cancelled() => {}
+                        () = self.draining.cancelled() => {}
                         () = tokio::time::sleep(RETRY) => {}
                     }
                 }
@@ -142,52 +142,51 @@ impl Shared {
         }
     }
 
-    /// Is one of the nodes, until it has given all back or is taken for dead.
-    async fn member(self: &Arc<Self>, id: NodeId) {
+    /// Runs as a joined node, until the node has released everything or is evicted.
+    async fn run(self: &Arc<Self>, id: NodeId) {
         tokio::select! {
-            () = self.balances(id) => return,
-            () = self.renews(id) => {}
-            () = self.watches() => {}
+            () = self.rebalance_loop(id) => return,
+            () = self.renew_loop(id) => {}
+            () = self.lease_watchdog() => {}
         }
-        // Nothing that it held is its own any more.
         tracing::error!(node = id, "node lease expired; channels reassigned");
         self.set_id(None);
-        self.break_off().await;
+        self.drop_all().await;
     }
 
-    /// Has nothing in hand any more.
-    async fn break_off(&self) {
+    /// Drops all channels: aborts their tasks and closes their sessions.
+    async fn drop_all(&self) {
         let held = self.parts.leases.all();
         self.parts.leases.remove(&held);
         self.parts.dispatcher.drop_all(&held);
-        self.lines.put_down(&held).await;
+        self.sessions.disconnect(&held).await;
     }
 
-    /// Is no node any more.
-    async fn leave(&self) {
+    /// Removes this node from the nodes.
+    async fn deregister(&self) {
         let Some(id) = self.id() else { return };
         let left = async {
-            if let Err(error) = self.parts.store.leave(id).await {
+            if let Err(error) = self.parts.store.deregister(id).await {
                 tracing::warn!(%error, "channel release failed; other nodes acquire them when the lease expires");
             }
-            self.parts.notices.free();
-            self.parts.notices.flush(&*self.parts.store).await;
+            self.parts.notifier.free();
+            self.parts.notifier.flush(&*self.parts.store).await;
         };
-        // A database that is silent just now must not keep the process from its end.
-        drop(tokio::time::timeout(HURRY, left).await);
+        // A database that does not answer must not block the end of the process.
+        drop(tokio::time::timeout(STOP_TIMEOUT, left).await);
         self.set_id(None);
     }
 
-    /// Renews, until it is taken for dead.
-    async fn renews(&self, id: NodeId) {
+    /// Renews the lease, until the node is evicted.
+    async fn renew_loop(&self, id: NodeId) {
         let mut wait = RENEW;
         loop {
             tokio::time::sleep(wait).await;
             let asked = Instant::now();
-            // A renewal whose answer takes longer than that is worth nothing.
-            match tokio::time::timeout(SURE, self.parts.store.renew(id, LEASE)).await {
+            // An answer after that time comes too late.
+            match tokio::time::timeout(VALID, self.parts.store.renew(id, LEASE)).await {
                 Ok(Ok(true)) => {
-                    self.parts.leases.sure(asked + SURE);
+                    self.parts.leases.set_valid_until(asked + VALID);
                     wait = RENEW;
                 }
                 Ok(Ok(false)) => return,
@@ -200,160 +199,160 @@ impl Shared {
         }
     }
 
-    /// Puts the lines down before another node may open them, and takes them up again when it is sure that none has.
-    async fn watches(&self) {
+    /// Closes the sessions when the lease expires, before another node may open them, and restores them when the lease is valid
+    /// again.
+    async fn lease_watchdog(&self) {
         loop {
-            self.parts.leases.until_unsure().await;
+            self.parts.leases.wait_expired().await;
             tracing::error!("lease may have expired; sending stopped");
-            self.lines.put_down(&self.parts.leases.all()).await;
-            self.parts.leases.until_sure().await;
+            self.sessions.disconnect(&self.parts.leases.all()).await;
+            self.parts.leases.wait_valid().await;
             tracing::info!("lease renewed; sending resumed");
-            self.lines.take_up(&self.parts.leases.held()).await;
+            self.sessions.restore(&self.parts.leases.held()).await;
         }
     }
 
-    /// Takes and gives back, until this node leaves and has given everything back.
-    async fn balances(self: &Arc<Self>, id: NodeId) {
-        // Beside the looks: a send in hand may take its time, and no other channel waits for it. They end with this.
-        let mut hand_overs = JoinSet::new();
-        // Nodes that were started together look at different moments.
+    /// Acquires and releases channels, until the node drains and has released everything.
+    async fn rebalance_loop(self: &Arc<Self>, id: NodeId) {
+        // Releases run beside the rounds: a send in flight delays only its own channel. They end with this function.
+        let mut releases = JoinSet::new();
+        // Nodes that were started together rebalance at different moments.
         let jitter = Duration::from_millis(u64::try_from(id % 7).unwrap_or(0) * 50);
-        for look in 0_u32.. {
+        for round in 0_u32.. {
             tokio::select! {
-                () = self.leaving.cancelled() => break,
-                looked = self.balance(id, look % DELETED == 0) => match looked {
-                    Ok(surplus) => self.clone().start_hand_over(&mut hand_overs, id, &surplus),
+                () = self.draining.cancelled() => break,
+                excess = self.rebalance(id, round % DELETED == 0) => match excess {
+                    Ok(excess) => self.clone().start_release(&mut releases, id, &excess),
                     Err(error) => tracing::warn!(%error, "channel rebalancing failed; retrying"),
                 },
             }
             tokio::select! {
-                () = self.leaving.cancelled() => break,
-                () = self.balance.notified() => {}
-                () = tokio::time::sleep(BALANCE + jitter) => {}
+                () = self.draining.cancelled() => break,
+                () = self.rebalance.notified() => {}
+                () = tokio::time::sleep(REBALANCE + jitter) => {}
             }
-            while hand_overs.try_join_next().is_some() {}
+            while releases.try_join_next().is_some() {}
         }
-        if let Err(error) = self.parts.store.retire(id).await {
+        if let Err(error) = self.parts.store.stop_acquiring(id).await {
             tracing::warn!(%error, "channel rebalancing failed; retrying");
         }
-        self.clone().start_hand_over(&mut hand_overs, id, &self.parts.leases.held());
-        while hand_overs.join_next().await.is_some() {}
+        self.clone().start_release(&mut releases, id, &self.parts.leases.held());
+        while releases.join_next().await.is_some() {}
     }
 
-    /// Takes what is missing of this node's share, and gives what is over it.
-    async fn balance(&self, id: NodeId, deleted: bool) -> Result<Vec<ChannelKey>, StoreError> {
+    /// Acquires channels up to this node's quotas. Gives the excess.
+    async fn rebalance(&self, id: NodeId, deleted: bool) -> Result<Vec<ChannelKey>, StoreError> {
         self.parts.store.nodes(Some(id)).await?;
-        let shares = self.parts.store.shares(id).await?;
-        if shares.iter().map(|share| share.held).sum::<usize>() != self.parts.leases.all().len() {
-            // An answer was lost.
+        let quotas = self.parts.store.quotas(id).await?;
+        if quotas.iter().map(|quota| quota.held_with_deleted).sum::<usize>() != self.parts.leases.all().len() {
+            // The answer of an earlier statement was lost.
             self.reconcile(id).await?;
         }
-        let mut surplus = Vec::new();
-        for share in shares.into_iter().filter(|share| self.new.types.contains(&share.kind)) {
+        let mut excess = Vec::new();
+        for quota in quotas.into_iter().filter(|quota| self.new.types.contains(&quota.kind)) {
             if deleted {
-                let gained = self.parts.store.take_deleted(id, share.kind).await?;
-                self.gained(id, &gained).await?;
+                let acquired = self.parts.store.acquire_deleted(id, quota.kind).await?;
+                self.on_acquired(id, &acquired).await?;
             }
-            if share.mine < share.fair() {
-                let gained = self.parts.store.take(id, share.kind, share.fair() - share.mine).await?;
-                self.gained(id, &gained).await?;
+            if quota.held < quota.target() {
+                let acquired = self.parts.store.acquire(id, quota.kind, quota.target() - quota.held).await?;
+                self.on_acquired(id, &acquired).await?;
             } else {
-                surplus.extend(self.surplus(share));
+                excess.extend(self.excess(quota));
             }
         }
         self.wake(id).await?;
-        self.lines.raise().await;
-        Ok(surplus)
+        self.sessions.restore_pending().await;
+        Ok(excess)
     }
 
-    /// What the database says that this node holds is what it holds.
+    /// Makes the leases in memory equal to those in the database.
     async fn reconcile(&self, id: NodeId) -> Result<(), StoreError> {
         let leases = &self.parts.leases;
-        // Before the question: what is given back while it is asked may still be in the answer, and is not gained by that.
+        // Read before the query: the result may still contain a channel that is released meanwhile, which is not acquired.
         let known = leases.epochs();
-        let told: HashMap<_, _> = self.parts.store.held(id).await?.into_iter().collect();
-        let lost: Vec<_> = leases.all().into_iter().filter(|key| !told.contains_key(key)).collect();
+        let stored: HashMap<_, _> = self.parts.store.held(id).await?.into_iter().collect();
+        let lost: Vec<_> = leases.all().into_iter().filter(|key| !stored.contains_key(key)).collect();
         leases.remove(&lost);
         self.parts.dispatcher.drop_all(&lost);
-        self.lines.put_down(&lost).await;
-        let gained = told.into_iter().filter(|(key, epoch)| known.get(key) != Some(epoch));
-        self.gained(id, &gained.collect::<Vec<_>>()).await
+        self.sessions.disconnect(&lost).await;
+        let acquired = stored.into_iter().filter(|(key, epoch)| known.get(key) != Some(epoch));
+        self.on_acquired(id, &acquired.collect::<Vec<_>>()).await
     }
 
-    async fn gained(&self, id: NodeId, gained: &[(ChannelKey, Epoch)]) -> Result<(), StoreError> {
-        if gained.is_empty() {
+    async fn on_acquired(&self, id: NodeId, acquired: &[(ChannelKey, Epoch)]) -> Result<(), StoreError> {
+        if acquired.is_empty() {
             return Ok(());
         }
-        tracing::info!(node = id, channels = gained.len(), "channels acquired");
-        // They may be newer than what this node knows.
-        self.changes.take().await;
-        self.parts.leases.add(gained);
-        self.has_news.store(true, Ordering::Relaxed);
-        let keys: Vec<_> = gained.iter().map(|(key, _)| *key).collect();
+        tracing::info!(node = id, channels = acquired.len(), "channels acquired");
+        // The directory of this node may not have them yet.
+        self.sync.refresh().await;
+        self.parts.leases.add(acquired);
+        self.has_new_channels.store(true, Ordering::Relaxed);
+        let keys: Vec<_> = acquired.iter().map(|(key, _)| *key).collect();
         let resends = |key: &&ChannelKey| {
             let entry = self.parts.directory.channel(**key);
             entry.is_some_and(|entry| entry.settings().resend_after().is_some())
         };
         keys.iter().filter(resends).for_each(|key| self.parts.dispatcher.wake(*key));
-        // Before lines: channels that have none are not to wait for them.
+        // Before the sessions: channels without a session do not wait for them.
         let woken = self.wake(id).await;
-        self.lines.take_up(&keys).await;
+        self.sessions.restore(&keys).await;
         woken
     }
 
-    /// Wakes the channels that came with work. What fails is done by the next look.
+    /// Wakes the acquired channels that have work. The next round repeats it after a failure.
     async fn wake(&self, id: NodeId) -> Result<(), StoreError> {
-        if self.has_news.load(Ordering::Relaxed) {
+        if self.has_new_channels.load(Ordering::Relaxed) {
             let work = self.parts.store.held_with_work(id, self.parts.clock.now()).await?;
-            self.has_news.store(false, Ordering::Relaxed);
+            self.has_new_channels.store(false, Ordering::Relaxed);
             work.into_iter().for_each(|(key, _)| self.parts.dispatcher.wake_if_idle(key));
         }
         Ok(())
     }
 
-    /// What this node holds over its share, beside what it is already giving back.
-    fn surplus(&self, share: Share) -> Vec<ChannelKey> {
+    /// The channels that this node holds above its quota, without those that drain.
+    fn excess(&self, quota: ChannelQuota) -> Vec<ChannelKey> {
         let counts = |key: &ChannelKey| {
             let entry = self.parts.directory.channel(*key);
-            entry.is_some_and(|entry| entry.kind == share.kind && !entry.is_deleted())
+            entry.is_some_and(|entry| entry.kind == quota.kind && !entry.is_deleted())
         };
-        let mut surplus: Vec<_> = self.parts.leases.held().into_iter().filter(counts).collect();
-        // Those without work first: nobody waits for them. A person waits for one that is just being linked.
-        surplus.sort_by_cached_key(|key| (self.lines.is_being_linked(*key), self.parts.dispatcher.works_on(*key)));
-        surplus.truncate(surplus.len().saturating_sub(share.fair()));
-        surplus
+        let mut excess: Vec<_> = self.parts.leases.held().into_iter().filter(counts).collect();
+        // Idle channels first. A person waits for a pairing.
+        excess.sort_by_cached_key(|key| (self.sessions.is_pairing(*key), self.parts.dispatcher.works_on(*key)));
+        excess.truncate(excess.len().saturating_sub(quota.target()));
+        excess
     }
 
-    /// From now on these are not claimed; they are given back beside the looks.
-    fn start_hand_over(self: Arc<Self>, hand_overs: &mut JoinSet<()>, id: NodeId, channels: &[ChannelKey]) {
-        let leaving = self.parts.leases.leave(channels);
-        if !leaving.is_empty() {
-            hand_overs.spawn(async move { self.hand_over(id, leaving).await });
+    /// Stops claims for these channels, and releases them in the background.
+    fn start_release(self: Arc<Self>, releases: &mut JoinSet<()>, id: NodeId, channels: &[ChannelKey]) {
+        let draining = self.parts.leases.drain(channels);
+        if !draining.is_empty() {
+            releases.spawn(async move { self.release_drained(id, draining).await });
         }
     }
 
-    /// Gives channels back, each as soon as what is in hand is sent and recorded. Lines are closed here before they are
-    /// opened there.
-    async fn hand_over(&self, id: NodeId, channels: Vec<(ChannelKey, Epoch)>) {
+    /// Releases channels, each when what is in flight is settled and its session is closed.
+    async fn release_drained(&self, id: NodeId, channels: Vec<(ChannelKey, Epoch)>) {
         let idle = |(key, epoch)| async move {
             self.parts.dispatcher.let_go(key).await;
-            self.lines.put_down(&[key]).await;
+            self.sessions.disconnect(&[key]).await;
             (key, epoch)
         };
         let mut idle = channels.into_iter().map(idle).collect::<FuturesUnordered<_>>().ready_chunks(AT_ONCE);
         while let Some(channels) = idle.next().await {
-            while let Err(error) = self.parts.store.give_back(id, &channels).await {
+            while let Err(error) = self.parts.store.release(id, &channels).await {
                 tracing::warn!(%error, "channel rebalancing failed; retrying");
-                if self.leaving.is_cancelled() {
-                    // All that is left is given back with the node's row, or when its lease ends.
+                if self.draining.is_cancelled() {
+                    // The rest is released with the node's row, or when the lease expires.
                     return;
                 }
                 tokio::time::sleep(RETRY).await;
             }
             tracing::info!(node = id, channels = channels.len(), "channels released");
-            // Only now: until then the database has them as this node's.
-            self.parts.leases.left(&channels);
-            self.parts.notices.free();
+            // Only now: until then this node is the owner in the database.
+            self.parts.leases.released(&channels);
+            self.parts.notifier.free();
         }
     }
 }

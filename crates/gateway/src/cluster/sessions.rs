@@ -1,4 +1,4 @@
-//! The lines of the channels that this node holds: up as long as it is sure of them.
+//! The WhatsApp Web sessions of the channels that this node owns: open while the lease is valid.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,42 +10,42 @@ use recado_providers::pairing::Pairs;
 
 use super::Parts;
 
-/// Lines that are taken up at a time; each asks the store a few things.
+/// Sessions that are restored at a time; each needs a few queries.
 const AT_ONCE: usize = 8;
 
-pub(super) struct Lines {
+pub(super) struct Sessions {
     parts: Arc<Parts>,
-    /// Channels whose lines are to be taken up. What fails stays here.
-    wanted: Mutex<HashSet<ChannelKey>>,
-    raising: tokio::sync::Mutex<()>,
+    /// Channels whose sessions are to be restored. Failed ones stay in the set.
+    pending: Mutex<HashSet<ChannelKey>>,
+    restoring: tokio::sync::Mutex<()>,
 }
 
-impl Lines {
+impl Sessions {
     pub fn new(parts: Arc<Parts>) -> Self {
-        Self { parts, wanted: Mutex::default(), raising: tokio::sync::Mutex::default() }
+        Self { parts, pending: Mutex::default(), restoring: tokio::sync::Mutex::default() }
     }
 
-    /// Takes up the lines of these channels.
-    pub async fn take_up(&self, channels: &[ChannelKey]) {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).extend(channels);
-        self.raise().await;
+    /// Restores the sessions of these channels.
+    pub async fn restore(&self, channels: &[ChannelKey]) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).extend(channels);
+        self.restore_pending().await;
     }
 
-    /// Takes up what is to be up and is not yet, as long as no other node can have these lines.
-    pub async fn raise(&self) {
+    /// Restores the pending sessions, while the lease is valid.
+    pub async fn restore_pending(&self) {
         let Some(web) = self.parts.providers.whatsapp_web() else { return };
-        let _one_at_a_time = self.raising.lock().await;
-        let wanted: Vec<_> = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        let all = stream::iter(wanted).for_each_concurrent(AT_ONCE, |key| self.raise_one(&**web, key));
+        let _one_at_a_time = self.restoring.lock().await;
+        let pending: Vec<_> = self.pending.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let all = stream::iter(pending).for_each_concurrent(AT_ONCE, |key| self.restore_one(&**web, key));
         tokio::select! {
             biased;
-            () = self.parts.leases.until_unsure() => {}
+            () = self.parts.leases.wait_expired() => {}
             () = all => {}
         }
     }
 
-    async fn raise_one(&self, web: &dyn Pairs, key: ChannelKey) {
-        // Another node has just made it.
+    async fn restore_one(&self, web: &dyn Pairs, key: ChannelKey) {
+        // Another node has just created the channel.
         let Some(entry) = self.parts.directory.channel(key) else { return };
         if entry.kind == ChannelType::WhatsAppWeb && self.parts.leases.epoch(key).is_some() {
             if let Err(error) = web.take_up(&entry.via).await {
@@ -53,22 +53,22 @@ impl Lines {
                 return;
             }
             if self.parts.leases.epoch(key).is_none() {
-                // It was put down while it was taken up.
+                // The channel was lost during the restore.
                 web.disconnect(key).await;
             }
         }
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
-    /// Closes the lines of these channels.
-    pub async fn put_down(&self, channels: &[ChannelKey]) {
+    /// Closes the sessions of these channels.
+    pub async fn disconnect(&self, channels: &[ChannelKey]) {
         let Some(web) = self.parts.providers.whatsapp_web() else { return };
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).retain(|key| !channels.contains(key));
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).retain(|key| !channels.contains(key));
         join_all(channels.iter().map(|key| web.disconnect(*key))).await;
     }
 
-    /// Whether a person is just linking the channel's phone.
-    pub fn is_being_linked(&self, channel: ChannelKey) -> bool {
+    /// Whether a pairing is in progress.
+    pub fn is_pairing(&self, channel: ChannelKey) -> bool {
         let web = self.parts.providers.whatsapp_web();
         web.is_some_and(|web| !web.pairing(channel).borrow().is_over())
     }

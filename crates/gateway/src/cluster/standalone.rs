@@ -1,4 +1,4 @@
-//! A process that has the store to itself: it holds every channel, and nobody else changes anything.
+//! The only process of a store: it owns every channel.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use recado_store::{Queue, StoreError};
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 
-use super::{Holder, Nodes};
+use super::{Nodes, Owner};
 
 /// The only process.
 pub struct Standalone {
@@ -19,7 +19,7 @@ pub struct Standalone {
 }
 
 impl Standalone {
-    /// The one that works on this queue.
+    /// A process on this queue.
     pub fn new(queue: Arc<dyn Queue>, leases: Arc<Leases>) -> Self {
         Self { queue, leases }
     }
@@ -47,8 +47,8 @@ impl Nodes for Standalone {
         Ok(())
     }
 
-    async fn holder(&self, _: ChannelKey) -> Result<Holder, StoreError> {
-        Ok(Holder::Here)
+    async fn owner(&self, _: ChannelKey) -> Result<Owner, StoreError> {
+        Ok(Owner::Here)
     }
 
     async fn is_first(&self) -> Result<bool, StoreError> {
@@ -63,9 +63,9 @@ impl Nodes for Standalone {
 
     fn start(&self, _: NewNode, _: &TaskTracker) {}
 
-    async fn leave(&self) {}
+    async fn drain(&self) {}
 
-    async fn abandon(&self) {}
+    async fn force_release(&self) {}
 
     async fn close(&self) {}
 }

@@ -11,7 +11,7 @@ use recado_domain::ids::InstitutionId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{AskError, Desk, in_both_environments, institutions};
+use super::{AskError, CommandHandler, in_both_environments, institutions};
 use crate::api::auth::vouch;
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;
@@ -19,7 +19,7 @@ use crate::gateway::Gateway;
 /// A call of the API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Call {
-    pub whose: Whose,
+    pub whose: CallScope,
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
@@ -28,7 +28,7 @@ pub struct Call {
 
 /// For whom a call is made; what is left out is found where there is only one answer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Whose {
+pub struct CallScope {
     pub institution: Option<String>,
     pub environment: Option<Environment>,
     /// The channel that the call is about: it tells the environment.
@@ -70,11 +70,11 @@ impl Reply {
     }
 }
 
-pub(super) async fn answer(desk: &Desk, call: Call) -> Result<Reply, ApiError> {
-    let (institution, environment) = resolve(&desk.gateway, &call.whose).await?;
+pub(super) async fn answer(handler: &CommandHandler, call: Call) -> Result<Reply, ApiError> {
+    let (institution, environment) = resolve(&handler.gateway, &call.whose).await?;
     let mut request = request(call).ok_or_else(|| ApiError::field("call", "Chamada invalida."))?;
     vouch(&mut request, institution, environment);
-    let response = desk.api.answer(request).await;
+    let response = handler.api.answer(request).await;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|_| ApiError::Internal)?.to_bytes();
     let body = String::from_utf8(body.into()).map_err(|_| ApiError::Internal)?;
@@ -83,7 +83,7 @@ pub(super) async fn answer(desk: &Desk, call: Call) -> Result<Reply, ApiError> {
 }
 
 /// For whom a call is made.
-pub(super) async fn resolve(gateway: &Gateway, whose: &Whose) -> Result<(InstitutionId, Environment), ApiError> {
+pub(super) async fn resolve(gateway: &Gateway, whose: &CallScope) -> Result<(InstitutionId, Environment), ApiError> {
     let institution = institutions::find_id(gateway, whose.institution.as_deref()).await?;
     Ok((institution, environment(gateway, institution, whose)?))
 }
@@ -99,7 +99,7 @@ fn request(call: Call) -> Option<Request<Body>> {
 }
 
 /// The environment that was named, or the one that has the channel. A channel that is nowhere is the API's to refuse.
-fn environment(gateway: &Gateway, institution: InstitutionId, whose: &Whose) -> Result<Environment, ApiError> {
+fn environment(gateway: &Gateway, institution: InstitutionId, whose: &CallScope) -> Result<Environment, ApiError> {
     if let (Some(named), _) | (None, Some(named)) =
         (whose.environment, whose.channel.is_none().then_some(Environment::Test))
     {

@@ -17,7 +17,7 @@ pub(super) async fn create(
     rate_limit: RateLimit,
     default_country: DefaultCountry,
 ) -> Result<Value, ApiError> {
-    let made = institutions::found(gateway, name, rate_limit, default_country).await?;
+    let made = institutions::create(gateway, name, rate_limit, default_country).await?;
     Ok(json!({
         "id": made.id, "testKey": made.test_key, "liveKey": made.live_key, "sandboxChannel": made.sandbox_channel,
     }))
@@ -43,7 +43,7 @@ fn view(one: &Institution) -> Value {
     })
 }
 
-/// The institution that was named, or the only one there is.
+/// The named institution, or the only one.
 pub(super) async fn find(gateway: &Gateway, named: Option<&str>) -> Result<Institution, ApiError> {
     let mut all = gateway.store.institutions().await?;
     match named {
@@ -57,7 +57,7 @@ pub(super) async fn find(gateway: &Gateway, named: Option<&str>) -> Result<Insti
     }
 }
 
-/// Its id.
+/// The id of the named institution, or of the only one.
 pub(super) async fn find_id(gateway: &Gateway, named: Option<&str>) -> Result<InstitutionId, ApiError> {
     Ok(find(gateway, named).await?.id)
 }

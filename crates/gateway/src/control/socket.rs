@@ -1,4 +1,4 @@
-//! The server's end of the control socket: JSON lines, each answered by one, as many as the client likes.
+//! The server's side of the control socket: JSON lines, each with one line as its answer.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -13,18 +13,18 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::task::TaskTracker;
 
-use super::Desk;
+use super::CommandHandler;
 use crate::gateway::Gateway;
 
 pub const SOCKET_FILE: &str = "recado.sock";
-/// Most bytes of a command: the largest body of the API (64 KiB) with every byte escaped, and room for the rest.
+/// The most bytes of a command: the largest body of the API (64 KiB) with every byte escaped, and room for the rest.
 const COMMAND_LIMIT: u64 = 512 * 1024;
 /// The time a command has to arrive, from its first byte on.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time a command has to read its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The wait after the system refused to give a connection (out of file descriptors, for instance).
+/// The wait after a failed accept (out of file descriptors, for instance).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// The answer on the socket.
@@ -35,14 +35,14 @@ pub(super) enum Answer {
     Refused(Value),
 }
 
-/// The socket of a data directory; it goes with the server.
+/// The socket of a data directory. It is removed when the server stops.
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
 }
 
 impl Socket {
-    /// Opens the socket. The caller holds the directory's lock, so one that is there is left over from a crash.
+    /// Opens the socket. The caller holds the directory's lock, so an existing socket is left from a crash.
     pub fn open(data_dir: &Path) -> Result<Self> {
         let path = data_dir.join(SOCKET_FILE);
         if path.exists() {
@@ -54,20 +54,20 @@ impl Socket {
         Ok(Self { listener, path })
     }
 
-    /// Answers commands until the server stops; those in hand are finished.
+    /// Answers commands until the server stops. Commands in progress finish.
     pub async fn serve(self, gateway: Arc<Gateway>) {
-        let desk = Arc::new(Desk::new(gateway));
+        let handler = Arc::new(CommandHandler::new(gateway));
         let tracker = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
-                () = desk.gateway.stop.cancelled() => break,
+                () = handler.gateway.stop.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let desk = desk.clone();
+                    let handler = handler.clone();
                     tracker.spawn(async move {
-                        if let Err(error) = converse(stream, &desk).await {
+                        if let Err(error) = converse(stream, &handler).await {
                             tracing::warn!(%error, "control command failed");
                         }
                     });
@@ -78,7 +78,7 @@ impl Socket {
                 }
             }
         }
-        // A leftover is removed at the next start.
+        // The next start removes a socket that is left.
         let _ = std::fs::remove_file(&self.path);
         drop(self.listener);
         tracker.close();
@@ -86,13 +86,13 @@ impl Socket {
     }
 }
 
-async fn converse(mut stream: UnixStream, desk: &Desk) -> Result<()> {
+async fn converse(mut stream: UnixStream, handler: &CommandHandler) -> Result<()> {
     let (reading, mut writing) = stream.split();
     let mut reader = BufReader::new(reading);
     let mut line = String::new();
     loop {
         let more = tokio::select! {
-            () = desk.gateway.stop.cancelled() => return Ok(()),
+            () = handler.gateway.stop.cancelled() => return Ok(()),
             read = reader.fill_buf() => !read?.is_empty(),
         };
         if !more {
@@ -101,14 +101,14 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> Result<()> {
         line.clear();
         tokio::time::timeout(COMMAND_TIMEOUT, (&mut reader).take(COMMAND_LIMIT).read_line(&mut line)).await??;
         let answer = match serde_json::from_str(&line) {
-            Ok(command) => match desk.execute(command).await {
+            Ok(command) => match handler.execute(command).await {
                 Ok(value) => Answer::Done(value),
                 Err(error) => Answer::Refused(serde_json::to_value(error.body())?),
             },
             Err(error) => Answer::Refused(json!({ "message": format!("not a command of this version: {error}") })),
         };
         let answer = format!("{}\n", serde_json::to_string(&answer)?);
-        // A command that was stopped (SIGSTOP) reads nothing, and must not hold up the server's end for ever.
+        // A stopped command (SIGSTOP) does not read, and must not block the end of the server.
         tokio::time::timeout(ANSWER_TIMEOUT, writing.write_all(answer.as_bytes())).await??;
     }
 }

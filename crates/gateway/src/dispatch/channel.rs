@@ -234,8 +234,8 @@ impl Line {
         let handle = self.sends.spawn(async move {
             let _slot = slot;
             // Where another node may hold the channel by now, it may be sending, too.
-            leases.until_sure().await;
-            if leases.epoch_of_line(entry.via.key) != Some(epoch) {
+            leases.wait_valid().await;
+            if leases.session_epoch(entry.via.key) != Some(epoch) {
                 // It is. What is said here reaches no store.
                 return SendOutcome::Interrupted;
             }

@@ -112,7 +112,7 @@ impl Dispatcher {
     /// among others takes a channel up when it gets it.
     pub async fn start(&self) -> Result<(), StoreError> {
         self.shared.started.store(true, Ordering::Release);
-        if !self.shared.leases.is_alone() {
+        if !self.shared.leases.is_standalone() {
             return Ok(());
         }
         self.wake_all().await
@@ -137,7 +137,7 @@ impl Dispatcher {
         let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // Under this lock: whoever gives the channel back ends the task that he then finds.
         let Some(epoch) = self.shared.leases.epoch(channel) else {
-            return self.shared.leases.tell_holder(channel, news);
+            return self.shared.leases.notify_owner(channel, news);
         };
         if !self.shared.started.load(Ordering::Acquire) || self.shared.stop.is_cancelled() {
             return;

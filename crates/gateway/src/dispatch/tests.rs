@@ -76,7 +76,7 @@ impl Stand {
         let providers = Providers::new(Arc::new(sandbox)).with(network.kind(), network.clone());
         let queue: (Arc<dyn Queue>, _) = (store.clone(), ground.store.health());
         let chance: (Arc<dyn Clock>, Arc<dyn Entropy>) = (clock.clone(), Arc::new(SystemEntropy));
-        let dispatcher = Dispatcher::new(queue, Arc::new(providers), directory.clone(), chance, Leases::alone());
+        let dispatcher = Dispatcher::new(queue, Arc::new(providers), directory.clone(), chance, Leases::standalone());
         Self { ground, store, network, clock, directory, dispatcher, channel, _sandbox: dir }
     }
 

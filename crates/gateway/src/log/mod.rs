@@ -21,13 +21,13 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 pub struct Log(Arc<Queue>);
 
 impl Log {
-    /// Takes the log and the reports of panics over, for the whole process.
+    /// Starts the log and the reports of panics of the process.
     pub fn start(config: &LogConfig) -> Self {
         let queue = Arc::new(Queue::default());
-        // The log thread's own line does not pass through the queue, and is never one that repeats too often.
+        // The log thread's own line does not pass through the queue, and is not checked for repeats.
         let report = Arc::new(Kept::default());
         let reporter = subscriber(config, report.clone(), None);
-        let told = move |lost: u64| {
+        let lost_report = move |lost: u64| {
             tracing::dispatcher::with_default(&reporter, || tracing::error!(lines = lost, "log lines lost"));
             report.take()
         };
@@ -36,19 +36,19 @@ impl Log {
             LogFormat::Json => (",\"repeated\":", "}"),
         };
         let woken = queue.clone();
-        // An empty line shows nothing, and wakes the log thread.
+        // An empty line prints nothing, and wakes the log thread.
         let repeated = Arc::new(Lines::new(around, move || woken.push(b"")));
         let (written, hidden) = (queue.clone(), repeated.clone());
         let late = move |end: bool| hidden.late(Instant::now(), end);
         // Without its thread, the queue fills and its lines are counted as lost: the server still works.
-        drop(std::thread::Builder::new().name("log".into()).spawn(move || written.write(&told, &late)));
+        drop(std::thread::Builder::new().name("log".into()).spawn(move || written.write(&lost_report, &late)));
         // An error means that a log was started before: only tests do that.
         drop(tracing::dispatcher::set_global_default(subscriber(config, queue.clone(), Some(repeated))));
         log_panics();
         Self(queue)
     }
 
-    /// Writes a line that has no level and no form: why a start failed.
+    /// Writes a line without level and format: why a start failed.
     pub fn say(&self, text: &str) {
         self.0.push(format!("{text}\n").as_bytes());
     }
@@ -56,13 +56,13 @@ impl Log {
 
 /// Also while a panic unwinds.
 impl Drop for Log {
-    /// Waits until every line is written, but not for a reader that reads nothing.
+    /// Waits until every line is written, but not for a blocked reader.
     fn drop(&mut self) {
         self.0.end(Instant::now() + LAST_LINES);
     }
 }
 
-/// A line that is kept until somebody takes it.
+/// Keeps a line until it is read.
 #[derive(Default)]
 struct Kept(Mutex<Vec<u8>>);
 
@@ -101,7 +101,7 @@ where
     }
 }
 
-/// A panic is told by its place alone: its text may hold what a person wrote.
+/// Logs only the place of a panic: the text may be personal.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

@@ -1,5 +1,5 @@
-//! Lines on their way to standard error. Whoever logs puts a line into a bounded queue and goes on; one thread writes.
-//! When standard error takes nothing, lines are lost and counted, and a line says so once it takes lines again.
+//! The queue of log lines. Logging puts a line into a bounded queue and does not wait; one thread writes to standard error.
+//! While standard error is blocked, lines are lost and counted, and a later line reports the number.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 /// Bytes that wait for a slow reader: some thousand lines.
 const ROOM: usize = 512 << 10;
-/// Pause before the next try where standard error has no room, or fails.
+/// The pause before the next attempt if standard error is full, or fails.
 const RETRY: Duration = Duration::from_millis(20);
-/// Pause between two tries to tell of lost lines, or of those held back, while nothing else is logged.
+/// The pause between two attempts to report lost or hidden lines, while nothing else is logged.
 const REPORT_RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -26,7 +26,7 @@ struct State {
     lines: VecDeque<Vec<u8>>,
     /// Sum of the lengths of `lines`.
     bytes: usize,
-    /// Lines that nobody will see, since the last report of some.
+    /// Lines that were lost since the last report.
     lost: u64,
     /// The process ends: what is queued is written, and nothing after it.
     ends: bool,
@@ -36,15 +36,15 @@ struct State {
 
 /// What the log thread does next.
 struct Next {
-    /// No line: lost ones are to be told of.
+    /// `None`: only lost lines are to be reported.
     line: Option<Vec<u8>>,
     lost: u64,
-    /// Nothing comes after it.
+    /// Whether this is the last line.
     last: bool,
 }
 
 impl Queue {
-    /// Queues one whole line. Where there is no room, the line is lost: nobody waits for the log.
+    /// Queues one whole line. If the queue is full, the line is lost: logging never waits.
     pub fn push(&self, line: &[u8]) {
         let mut state = self.state();
         if state.bytes + line.len() > ROOM {
@@ -57,7 +57,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits until everything is written, or until then.
+    /// Waits until everything is written, or until `until`.
     pub fn end(&self, until: Instant) {
         let mut state = self.state();
         state.ends = true;
@@ -68,19 +68,19 @@ impl Queue {
         }
     }
 
-    /// Writes lines until the process ends. `told` makes the line about lost ones; `late` gives lines that were held
-    /// back, at the end all of them, and whether there are others.
-    pub fn write(&self, told: &dyn Fn(u64) -> Vec<u8>, late: &dyn Fn(bool) -> (Vec<Vec<u8>>, bool)) {
-        // A line was begun and could not be ended: the next one must not be glued to it.
+    /// Writes lines until the process ends. `lost_report` makes the line about lost lines; `late` gives hidden lines that are
+    /// due, at the end all of them, and whether others are left.
+    pub fn write(&self, lost_report: &dyn Fn(u64) -> Vec<u8>, late: &dyn Fn(bool) -> (Vec<Vec<u8>>, bool)) {
+        // A line was written in part: the next one must begin on a new line.
         let mut torn = false;
         let mut next_report = Instant::now();
         let mut held = false;
         loop {
             let Next { line, lost, last } = self.next(held);
-            // Not before each line: a reader that is too slow would read of nothing but lost lines.
+            // At an interval: a slow reader would otherwise read nothing but these reports.
             if lost > 0 && (last || Instant::now() >= next_report) {
                 next_report = Instant::now() + REPORT_RETRY;
-                if write_line(&told(lost), &mut torn).is_ok() {
+                if write_line(&lost_report(lost), &mut torn).is_ok() {
                     self.state().lost -= lost;
                 }
             }
@@ -99,12 +99,12 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits for the next thing to do; where lines are held back, not for long.
+    /// Waits for the next thing to do; not for long while lines are hidden.
     fn next(&self, held: bool) -> Next {
         let mut state = self.state();
         let mut waited = false;
         while state.lines.is_empty() && !state.ends && !(waited && (held || state.lost > 0)) {
-            // While nothing is lost or held back, nothing wakes an idle server.
+            // While nothing is lost or hidden, nothing wakes an idle server.
             if state.lost == 0 && !held {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
@@ -118,14 +118,14 @@ impl Queue {
         Next { line, lost: state.lost, last: state.ends && state.lines.is_empty() }
     }
 
-    /// Nothing that holds the lock can leave it half changed.
+    /// A panic under the lock cannot leave the state half changed.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Writes one line to standard error, without the lock of `std::io::stderr`: a reader that reads nothing would hold up
-/// everybody who wants that lock.
+/// Writes one line to standard error, without the lock of `std::io::stderr`: a blocked reader would block
+/// every user of that lock.
 fn write_line(line: &[u8], torn: &mut bool) -> Result<(), Errno> {
     if *torn {
         write_all(b"\n", torn)?;
@@ -142,7 +142,7 @@ fn write_all(mut rest: &[u8], torn: &mut bool) -> Result<(), Errno> {
                 *torn = !rest.is_empty();
             }
             Err(Errno::INTR) => {}
-            // Somebody else made the pipe one that does not block.
+            // Another process has made the pipe non-blocking.
             Err(Errno::AGAIN) => std::thread::sleep(RETRY),
             Err(error) => return Err(error),
         }
@@ -150,7 +150,7 @@ fn write_all(mut rest: &[u8], torn: &mut bool) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The formatter hands a whole line over in one call.
+/// The formatter writes a whole line in one call.
 impl io::Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);

@@ -12,7 +12,7 @@ use crate::gateway::Gateway;
 use recado_domain::error::AppError;
 
 /// What a new institution starts with. The keys are shown this once.
-pub struct Founded {
+pub struct CreatedInstitution {
     pub id: InstitutionId,
     pub test_key: String,
     pub live_key: String,
@@ -20,12 +20,12 @@ pub struct Founded {
 }
 
 /// Makes an institution with a key for each environment and its sandbox channel.
-pub async fn found(
+pub async fn create(
     gateway: &Gateway,
     name: &str,
     rate_limit: RateLimit,
     default_country: DefaultCountry,
-) -> Result<Founded, AppError> {
+) -> Result<CreatedInstitution, AppError> {
     let name = name.trim();
     if name.is_empty() || text::check_name(name, 100).is_err() {
         return Err(AppError::field("name", "O nome da instituicao deve ter de 1 a 100 caracteres."));
@@ -57,7 +57,7 @@ pub async fn found(
         now,
     };
     super::channels::add(gateway, channel).await?;
-    Ok(Founded { id, test_key, live_key, sandbox_channel })
+    Ok(CreatedInstitution { id, test_key, live_key, sandbox_channel })
 }
 
 /// Sets the default country of an institution: the next call reads its numbers by it.

@@ -11,7 +11,7 @@ use recado_providers::Provider;
 use recado_providers::pairing::{Pairing, Pairs};
 use tokio::sync::watch;
 
-use crate::cluster::Holder;
+use crate::cluster::Owner;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels;
@@ -30,14 +30,14 @@ pub(super) async fn line_is_here(gateway: &Gateway, entry: &ChannelEntry) -> Res
     if entry.kind != ChannelType::WhatsAppWeb {
         return Ok(());
     }
-    match gateway.nodes.holder(entry.via.key).await? {
-        Holder::There(node) => {
+    match gateway.nodes.owner(entry.via.key).await? {
+        Owner::Other(node) => {
             Err(AppError::field("channel", format!("A linha do canal esta no no {}: repita o comando la.", node.name)))
         }
         // This node is giving the channel to another one.
-        Holder::Nobody if gateway.nodes.leases().epoch_of_line(entry.via.key).is_some() => Err(AppError::Unavailable),
+        Owner::None if gateway.nodes.leases().session_epoch(entry.via.key).is_some() => Err(AppError::Unavailable),
         // Nobody holds it, so nobody's line is put down or taken up by this.
-        Holder::Here | Holder::Nobody => Ok(()),
+        Owner::Here | Owner::None => Ok(()),
     }
 }
 

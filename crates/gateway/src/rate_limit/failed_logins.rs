@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use recado_domain::clock::Millis;
 use recado_domain::rate_limit::{Bucket, Quota};
 
-/// Addresses that are kept in mind at a time; beyond it those that have been quiet for longest make room.
+/// The most addresses that are counted at a time.
 const ADDRESSES: usize = 10_000;
 
 /// Limits failed authentications by the client's address.
@@ -17,30 +17,30 @@ pub struct FailedLogins {
 }
 
 impl FailedLogins {
-    /// So many a minute for each address.
+    /// Permits so many failures a minute for each address.
     pub fn new(a_minute: u32) -> Self {
         Self { a_minute, addresses: Mutex::default() }
     }
 
-    /// Whether the address has had so many that the next one is too many.
-    pub fn is_spent(&self, address: IpAddr, now: Millis) -> bool {
-        self.spent(address, now).is_some()
+    /// Whether the address has reached the limit.
+    pub fn is_exhausted(&self, address: IpAddr, now: Millis) -> bool {
+        self.exhausted_for(address, now).is_some()
     }
 
-    /// The same; gives the seconds until the next one is not.
-    pub fn spent(&self, address: IpAddr, now: Millis) -> Option<u64> {
+    /// If the address has reached the limit: the seconds until it may fail again.
+    pub fn exhausted_for(&self, address: IpAddr, now: Millis) -> Option<u64> {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         addresses.get(&network_of(address))?.empty_for(now)
     }
 
-    /// Notes a failure; the quota says whether the address has had too many.
-    pub fn note(&self, address: IpAddr, now: Millis) -> Option<Quota> {
+    /// Records a failure. The quota says whether the address has reached the limit.
+    pub fn record(&self, address: IpAddr, now: Millis) -> Option<Quota> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let network = network_of(address);
         if addresses.len() >= ADDRESSES && !addresses.contains_key(&network) {
             addresses.retain(|_, bucket| !bucket.is_full(now));
             if addresses.len() >= ADDRESSES {
-                // An attack from everywhere: forgetting all is better than growing without bound.
+                // An attack from many addresses: bounded memory is more important than old counts.
                 addresses.clear();
             }
         }
@@ -48,7 +48,7 @@ impl FailedLogins {
     }
 }
 
-/// One subscriber commands a whole /64 of IPv6, so that counts as one address.
+/// One subscriber has a whole /64 of IPv6, which counts as one address.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::from((v6.to_bits() >> 64 << 64).to_be_bytes()),
@@ -63,21 +63,21 @@ mod tests {
     #[test]
     fn failures_are_counted_by_address_and_by_ipv6_network() {
         let failed = FailedLogins::new(2);
-        let note = |address: &str| failed.note(address.parse().unwrap(), 1_000_000).unwrap().allowed;
-        assert!(note("192.0.2.1") && note("::ffff:192.0.2.1"));
-        assert!(failed.is_spent("192.0.2.1".parse().unwrap(), 1_000_000));
-        assert!(!failed.is_spent("192.0.2.1".parse().unwrap(), 1_060_000));
-        assert!(!note("192.0.2.1"));
-        assert!(note("192.0.2.2"));
-        assert!(note("2001:db8::1") && note("2001:db8::2:1"));
-        assert!(!note("2001:db8::ffff"));
+        let record = |address: &str| failed.record(address.parse().unwrap(), 1_000_000).unwrap().allowed;
+        assert!(record("192.0.2.1") && record("::ffff:192.0.2.1"));
+        assert!(failed.is_exhausted("192.0.2.1".parse().unwrap(), 1_000_000));
+        assert!(!failed.is_exhausted("192.0.2.1".parse().unwrap(), 1_060_000));
+        assert!(!record("192.0.2.1"));
+        assert!(record("192.0.2.2"));
+        assert!(record("2001:db8::1") && record("2001:db8::2:1"));
+        assert!(!record("2001:db8::ffff"));
     }
 
     #[test]
-    fn addresses_in_mind_are_bounded() {
+    fn counted_addresses_are_bounded() {
         let failed = FailedLogins::new(2);
         for number in 0..25_000_u32 {
-            failed.note(IpAddr::from(number.to_be_bytes()), 1_000_000);
+            failed.record(IpAddr::from(number.to_be_bytes()), 1_000_000);
         }
         assert!(failed.addresses.lock().unwrap().len() <= ADDRESSES);
     }

@@ -1,4 +1,4 @@
-//! How often a key may call.
+//! The rate limit of a key.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,48 +10,47 @@ use recado_domain::rate_limit::{Bucket, Level, MINUTE, Quota};
 use recado_store::StoreError;
 use recado_store::nodes::SharedQuota;
 
-/// What a key may call: a bucket of its own, or its share of the one that all nodes draw from.
+/// A key's bucket: its own, or tokens drawn in advance from the bucket that all nodes share.
 pub struct KeyLimit {
     key: ApiKeyId,
-    /// Calls of which kind; a key has a bucket for each.
+    /// The kind of calls; a key has a bucket for each kind.
     kind: Calls,
     own: Bucket,
     stock: Mutex<Stock>,
-    /// Held by who draws: the others wait for what comes of it.
+    /// Held during a draw: concurrent callers wait for its result.
     drawing: tokio::sync::Mutex<()>,
 }
 
-/// What a call does.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Calls {
-    /// It changes something.
+    /// The call changes something.
     Sends,
-    /// It only looks.
+    /// The call only reads.
     Reads,
 }
 
-/// What this node has drawn from the shared bucket and not used.
+/// Tokens that this node has drawn from the shared bucket and not used.
 #[derive(Default)]
 struct Stock {
     tokens: f64,
     /// What was left in the shared bucket when this node last drew.
     left: f64,
-    /// The bucket is empty until then, and not asked.
-    dry_until: Millis,
+    /// Until this time the bucket is empty, and is not asked.
+    empty_until: Millis,
 }
 
-/// The least time for which an empty bucket is not asked again: refused calls cost nothing.
-const DRY: Millis = 20;
+/// The shortest time before an empty bucket is asked again: refused calls cost nothing.
+const EMPTY: Millis = 20;
 
 impl KeyLimit {
-    /// Full.
+    /// A full bucket.
     pub fn new(key: ApiKeyId, kind: Calls, limit: RateLimit) -> Self {
         let (own, stock, drawing) = (Bucket::new(limit), Mutex::default(), tokio::sync::Mutex::default());
         Self { key, kind, own, stock, drawing }
     }
 
-    /// Takes a call; `None` when there is no limit. Where nodes share it, an error says that the shared bucket cannot be
-    /// asked.
+    /// Takes the token of a call; `None` if there is no limit. An error says that the shared bucket cannot be read.
     pub async fn take(&self, now: Millis, nodes: Option<&dyn SharedQuota>) -> Result<Option<Quota>, StoreError> {
         let (Some(store), Some(limit)) = (nodes, self.own.capacity()) else { return Ok(self.own.take(now)) };
         if let Some(quota) = self.of_stock(limit, now) {
@@ -62,8 +61,8 @@ impl KeyLimit {
             return Ok(Some(quota));
         }
         let kind = i16::from(self.kind == Calls::Reads);
-        // What flows in within a second: a key that calls evenly waits for the bucket once a second. So many more than its
-        // limit may a key get for each node, at worst.
+        // The tokens of one second: a key that calls evenly waits for the shared bucket once a second. At worst a key exceeds its
+        // limit by this number for each node.
         let want = (limit / 60).max(1);
         let (drawn, left) = store.draw(self.key.as_bytes(), kind, limit, want).await?;
         let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,22 +73,22 @@ impl KeyLimit {
         } else {
             let flows_in = MINUTE / f64::from(limit) * (1.0 - left).max(0.0);
             #[expect(clippy::cast_possible_truncation, reason = "at most a minute")]
-            let dry = (flows_in as Millis).max(DRY);
-            stock.dry_until = now + dry;
+            let dry = (flows_in as Millis).max(EMPTY);
+            stock.empty_until = now + dry;
         }
         Ok(Some(stock.quota(limit, now, allowed)))
     }
 
-    /// What can be said without asking: a call was drawn before, or the bucket is known to be empty.
+    /// The answer without a draw: a token is in stock, or the bucket is known to be empty.
     fn of_stock(&self, limit: u32, now: Millis) -> Option<Quota> {
         let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
         if stock.tokens >= 1.0 {
             stock.tokens -= 1.0;
             return Some(stock.quota(limit, now, true));
         }
-        // A clock that was set back must not refuse for long.
-        let dry = now < stock.dry_until && stock.dry_until - now <= millis(Duration::from_mins(1));
-        dry.then(|| stock.quota(limit, now, false))
+        // After a clock was set back, `empty_until` must not refuse for long.
+        let is_empty = now < stock.empty_until && stock.empty_until - now <= millis(Duration::from_mins(1));
+        is_empty.then(|| stock.quota(limit, now, false))
     }
 }
 

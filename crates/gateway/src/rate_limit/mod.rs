@@ -1,4 +1,4 @@
-//! Rate limits: what protects the API. (What protects a WhatsApp number is pacing, and lives with the dispatcher.)
+//! Rate limits, which protect the API. (Pacing, which protects a WhatsApp number, is in the dispatcher.)
 
 mod failed_logins;
 mod key_limit;

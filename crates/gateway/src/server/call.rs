@@ -1,4 +1,4 @@
-//! The work on one call, which does not end with the connection that it came by.
+//! A call, which survives its connection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Runs in the task of its connection. Where that ends first, the work goes on in a task of its own, so that nothing
-/// which has to follow a commit is left undone.
+/// Runs in the task of its connection. If the connection ends first, the work continues in its own task, so that everything that
+/// must follow a commit is done.
 pub struct Call<T: Send + 'static> {
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
-    /// Waits for the end of the work, wherever it runs.
+    /// Tracks the work, wherever it runs.
     tracker: TaskTracker,
 }
 
@@ -24,7 +24,7 @@ impl<T: Send + 'static> Future for Call<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        // Work that panics, or has ended, is not polled again.
+        // Work that has panicked or ended is not polled again.
         let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(cx);
         if polled.is_pending() {
@@ -36,7 +36,7 @@ impl<T: Send + 'static> Future for Call<T> {
 
 impl<T: Send + 'static> Drop for Call<T> {
     fn drop(&mut self) {
-        // Without a runtime the process is at its end, and takes up what is stored when it starts again.
+        // Without a runtime the process is ending, and continues from the store at its next start.
         if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
             self.tracker.spawn_on(work, &runtime);
         }

@@ -19,7 +19,7 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// Answers `/` at once, `/large` with more than any socket holds, and `/events` with a line every 10 ms for ever.
 #[derive(Clone, Default)]
-struct Desk {
+struct CommandHandler {
     /// Answers to `/events` that have not ended.
     events: Arc<AtomicUsize>,
 }
@@ -32,7 +32,7 @@ impl Drop for Following {
     }
 }
 
-impl Answer for Desk {
+impl Answer for CommandHandler {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         Response::new(match request.uri().path() {
             "/large" => Body::from(vec![b'x'; 64 << 20]),
@@ -50,7 +50,7 @@ impl Answer for Desk {
 
 struct Serving {
     address: SocketAddr,
-    desk: Desk,
+    handler: CommandHandler,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -59,9 +59,10 @@ const LIMITS: Limits = Limits { connections: 100, head: NEVER, idle: NEVER, writ
 
 fn serve_with(limits: Limits) -> Serving {
     let listener = listen("127.0.0.1:0".parse().unwrap()).expect("a free port");
-    let (address, stop, desk) = (listener.local_addr().unwrap(), CancellationToken::new(), Desk::default());
-    let served = serve(listener, desk.clone(), limits, stop.clone(), std::future::pending());
-    Serving { address, desk, stop, task: tokio::spawn(served) }
+    let (address, stop, handler) =
+        (listener.local_addr().unwrap(), CancellationToken::new(), CommandHandler::default());
+    let served = serve(listener, handler.clone(), limits, stop.clone(), std::future::pending());
+    Serving { address, handler, stop, task: tokio::spawn(served) }
 }
 
 impl Serving {
@@ -216,10 +217,10 @@ async fn events_end_when_their_reader_is_gone_and_only_then() {
         let read = timeout(PATIENCE, reader.read(&mut part)).await.expect("in time").expect("events");
         assert_ne!(read, 0, "the events have ended");
     }
-    assert_eq!(serving.desk.events.load(Ordering::SeqCst), 1);
+    assert_eq!(serving.handler.events.load(Ordering::SeqCst), 1);
     drop(reader);
     timeout(PATIENCE, async {
-        while serving.desk.events.load(Ordering::SeqCst) > 0 {
+        while serving.handler.events.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })

@@ -37,7 +37,7 @@ impl Waits {
     }
 
     /// Bytes have come.
-    pub fn heard(&self) {
+    pub fn received(&self) {
         if self.get().0 == Wait::Next {
             self.set(Wait::Head);
         }

@@ -239,7 +239,7 @@ impl Provider for CloudApi {
 
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
         let Some(link) = self.get(via.key) else {
-            if !self.leases.is_alone() {
+            if !self.leases.is_standalone() {
                 // Another node may have the right key, or the link is just being read.
                 return SendOutcome::ChannelTrouble { wait: NO_LINK };
             }

@@ -129,7 +129,7 @@ impl Line {
 
     /// The same of the line's own session, while no other node can hold the channel.
     pub(super) fn sure_held(&self) -> Option<Held> {
-        self.held(self.number()).filter(|_| self.shared.leases.is_sure())
+        self.held(self.number()).filter(|_| self.shared.leases.is_valid())
     }
 
     /// Which of its channel's sessions it has.

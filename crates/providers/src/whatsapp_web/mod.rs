@@ -77,7 +77,7 @@ struct Shared {
 impl Shared {
     /// Under which epoch this node holds the channel.
     fn epoch(&self, channel: ChannelKey) -> Option<Epoch> {
-        self.leases.epoch_of_line(channel)
+        self.leases.session_epoch(channel)
     }
 
     fn wake(&self, channel: ChannelKey) {

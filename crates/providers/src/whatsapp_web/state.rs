@@ -376,7 +376,7 @@ impl Line {
     /// that it had lost the channel. It finds out within seconds. Who replaces us again soon is somebody else.
     fn may_have_been_a_late_node(&self, now: Millis) -> bool {
         let before = self.replaced_at.swap(now, Ordering::Relaxed);
-        !self.shared.leases.is_alone() && now - before > millis(SOON)
+        !self.shared.leases.is_standalone() && now - before > millis(SOON)
     }
 
     /// Deletes the session's rows; what the channel has from now on is another session.

@@ -12,7 +12,7 @@ use recado_domain::api_key::Environment;
 use recado_gateway::api::error::ApiError;
 use recado_gateway::api::json::BODY_LIMIT;
 use recado_gateway::config::DataDir;
-use recado_gateway::control::{AskError, Call, Command, Reply, Whose};
+use recado_gateway::control::{AskError, Call, CallScope, Command, Reply};
 use serde_json::Value;
 
 use crate::api::remote::Remote;
@@ -23,7 +23,7 @@ use crate::parse_environment;
 /// Rows that a list is asked for at once: the most that the API gives.
 const PAGE: usize = 100;
 
-/// Whose API it is.
+/// The institution and environment of the API calls.
 #[derive(Debug, Clone, Args)]
 pub struct Target {
     // The variables are read by `elsewhere`: clap cannot tell what was typed from what stands in one.
@@ -91,7 +91,7 @@ impl Request {
 /// The API, and the way to it.
 pub struct Api {
     way: Way,
-    whose: Whose,
+    whose: CallScope,
 }
 
 enum Way {
@@ -107,7 +107,7 @@ impl Api {
             None => Way::Local(Local::open(&target.data_dir.clone().unwrap_or_else(DataDir::untyped)).await?),
         };
         let (institution, environment) = (target.institution.clone(), target.environment);
-        Ok(Self { way, whose: Whose { institution, environment, channel: channel.map(str::to_owned) } })
+        Ok(Self { way, whose: CallScope { institution, environment, channel: channel.map(str::to_owned) } })
     }
 
     /// Whether somebody sends what is accepted; without a server it only waits in the store.

@@ -1,7 +1,7 @@
 //! The database that nodes share, in place of files.
 
 use recado_gateway::config::Database;
-use recado_store::postgres::{SCHEMA_VERSION, condition};
+use recado_store::postgres::{SCHEMA_VERSION, preflight};
 
 use crate::doctor::Check;
 
@@ -15,7 +15,7 @@ const OTHERS: i64 = 10;
 pub async fn checks(database: &Database) -> Vec<Check> {
     let Some((url, direct_url)) = database.urls() else { return Vec::new() };
     let name = "database";
-    let found = match condition::condition(direct_url).await {
+    let found = match preflight::preflight(direct_url).await {
         Ok(found) => found,
         Err(error) => {
             let to_do = "is it started, and is the URL right? A node starts only when its database takes writes";
@@ -41,7 +41,7 @@ pub async fn checks(database: &Database) -> Vec<Check> {
     }
     checks.push(connections(&found, database.database_connections.into()));
     if url != direct_url {
-        checks.push(if condition::answers(url).await {
+        checks.push(if preflight::answers(url).await {
             Check::ok("pooler", "lets through to a server that takes writes")
         } else {
             Check::fail("pooler", "does not let through to a server that takes writes", "look at its log")
@@ -62,7 +62,7 @@ fn tables(version: Option<i32>) -> Check {
     }
 }
 
-fn connections(found: &condition::Condition, of_a_node: i64) -> Check {
+fn connections(found: &preflight::Preflight, of_a_node: i64) -> Check {
     let (name, nodes) = ("connections", found.nodes.max(1));
     let wanted = nodes * (of_a_node + BESIDE) + OTHERS;
     let text = format!("the server allows {}, {nodes} such nodes need {wanted}", found.max_connections);

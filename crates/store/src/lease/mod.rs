@@ -1,6 +1,6 @@
-//! Which channels this node holds, and whether it can be sure of it.
+//! The channels that this node owns, and whether its lease is valid.
 
-mod notices;
+mod notifier;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,7 +9,7 @@ use recado_domain::channel::{ChannelKey, Epoch};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use notices::{Notice, Notices, WakeReason, Waker};
+pub use notifier::{Notification, Notifier, WakeReason, Waker};
 
 /// The channels that this process claims, sends and settles for.
 pub struct Leases {
@@ -18,16 +18,16 @@ pub struct Leases {
 
 struct SharedLeases {
     channels: RwLock<Channels>,
-    /// Until when nobody else can hold what this node holds; before the first lease nothing is held.
-    sure_until: watch::Sender<Instant>,
-    notices: Arc<Notices>,
+    /// Until this time no other node can own what this node owns. Before the first lease nothing is owned.
+    valid_until: watch::Sender<Instant>,
+    notifier: Arc<Notifier>,
 }
 
 #[derive(Default)]
 struct Channels {
     held: HashMap<ChannelKey, Epoch>,
-    /// What is about to be given back: nothing more is claimed of it, and what is in hand is brought to its end.
-    leaving: HashMap<ChannelKey, Epoch>,
+    /// Channels that drain: nothing more is claimed for them, and what is in flight finishes.
+    draining: HashMap<ChannelKey, Epoch>,
 }
 
 impl SharedLeases {
@@ -41,23 +41,23 @@ impl SharedLeases {
 }
 
 impl Leases {
-    /// One process has the store to itself, and holds everything.
-    pub fn alone() -> Arc<Self> {
+    /// The leases of the only process of a store, which owns every channel.
+    pub fn standalone() -> Arc<Self> {
         Arc::new(Self { shared: None })
     }
 
-    /// One node among others, which holds nothing yet.
-    pub fn shared(notices: Arc<Notices>) -> Arc<Self> {
-        let (channels, sure_until) = (RwLock::default(), watch::Sender::new(Instant::now()));
-        Arc::new(Self { shared: Some(SharedLeases { channels, sure_until, notices }) })
+    /// The leases of one node among others. The node owns nothing yet.
+    pub fn shared(notifier: Arc<Notifier>) -> Arc<Self> {
+        let (channels, valid_until) = (RwLock::default(), watch::Sender::new(Instant::now()));
+        Arc::new(Self { shared: Some(SharedLeases { channels, valid_until, notifier }) })
     }
 
-    /// Whether no other node can be there.
-    pub fn is_alone(&self) -> bool {
+    /// Whether no other node can exist.
+    pub fn is_standalone(&self) -> bool {
         self.shared.is_none()
     }
 
-    /// Under which epoch the channel is held here; `None`: it is another's, or nobody's.
+    /// The epoch under which this node owns the channel and may claim for it; `None` if it does not.
     pub fn epoch(&self, channel: ChannelKey) -> Option<Epoch> {
         match &self.shared {
             None => Some(0),
@@ -65,100 +65,100 @@ impl Leases {
         }
     }
 
-    /// The same, also while the channel is about to be given back: its line still writes.
-    pub fn epoch_of_line(&self, channel: ChannelKey) -> Option<Epoch> {
-        let leaving = || self.shared.as_ref()?.read().leaving.get(&channel).copied();
-        self.epoch(channel).or_else(leaving)
+    /// The epoch of a channel that is owned or drains: its session, and what is in flight, still write.
+    pub fn session_epoch(&self, channel: ChannelKey) -> Option<Epoch> {
+        let draining = || self.shared.as_ref()?.read().draining.get(&channel).copied();
+        self.epoch(channel).or_else(draining)
     }
 
-    /// Tells whoever holds the channel that it may have something to do.
-    pub fn tell_holder(&self, channel: ChannelKey, news: WakeReason) {
+    /// Notifies the owner of the channel that the channel may have work.
+    pub fn notify_owner(&self, channel: ChannelKey, reason: WakeReason) {
         if let Some(shared) = &self.shared {
-            shared.notices.work(channel, news);
+            shared.notifier.work(channel, reason);
         }
     }
 
-    /// Whether what this node holds is still its own. Where that is not sure, nothing is handed to a network: another
-    /// node may be sending.
-    pub fn is_sure(&self) -> bool {
-        self.shared.as_ref().is_none_or(|shared| Instant::now() < *shared.sure_until.borrow())
+    /// Whether the lease is valid. While it is not, nothing is sent: another node may be sending.
+    pub fn is_valid(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| Instant::now() < *shared.valid_until.borrow())
     }
 
-    /// Waits until it is.
-    pub async fn until_sure(&self) {
+    /// Waits until the lease is valid.
+    pub async fn wait_valid(&self) {
         let Some(shared) = &self.shared else { return };
-        // Its sender is ours: it does not go.
-        drop(shared.sure_until.subscribe().wait_for(|until| Instant::now() < *until).await);
+        // The sender is a field of this type, so the channel cannot be closed.
+        drop(shared.valid_until.subscribe().wait_for(|until| Instant::now() < *until).await);
     }
 
-    /// Waits until it is not any more.
-    pub async fn until_unsure(&self) {
+    /// Waits until the lease has expired.
+    pub async fn wait_expired(&self) {
         let Some(shared) = &self.shared else { return std::future::pending().await };
-        while self.is_sure() {
-            let until = *shared.sure_until.borrow();
+        while self.is_valid() {
+            let until = *shared.valid_until.borrow();
             tokio::time::sleep_until(until).await;
         }
     }
 
-    /// Nobody else can hold anything before this time.
-    pub fn sure(&self, until: Instant) {
+    /// Extends the lease to this time.
+    pub fn set_valid_until(&self, until: Instant) {
         if let Some(shared) = &self.shared {
-            shared.sure_until.send_replace(until);
+            shared.valid_until.send_replace(until);
         }
     }
 
-    pub fn add(&self, gained: &[(ChannelKey, Epoch)]) {
+    /// Adds channels that this node has acquired.
+    pub fn add(&self, acquired: &[(ChannelKey, Epoch)]) {
         if let Some(shared) = &self.shared {
-            shared.write().held.extend(gained.iter().copied());
+            shared.write().held.extend(acquired.iter().copied());
         }
     }
 
-    /// These are about to be given back: those of them that were held, with their epochs.
-    pub fn leave(&self, channels: &[ChannelKey]) -> Vec<(ChannelKey, Epoch)> {
+    /// Starts to drain channels. Gives those that were held, with their epochs.
+    pub fn drain(&self, channels: &[ChannelKey]) -> Vec<(ChannelKey, Epoch)> {
         let Some(shared) = &self.shared else { return Vec::new() };
         let mut all = shared.write();
-        let leaving: Vec<_> = channels.iter().filter_map(|channel| all.held.remove_entry(channel)).collect();
-        all.leaving.extend(leaving.iter().copied());
-        leaving
+        let draining: Vec<_> = channels.iter().filter_map(|channel| all.held.remove_entry(channel)).collect();
+        all.draining.extend(draining.iter().copied());
+        draining
     }
 
-    /// These were given back.
-    pub fn left(&self, channels: &[(ChannelKey, Epoch)]) {
+    /// Removes drained channels after their release.
+    pub fn released(&self, channels: &[(ChannelKey, Epoch)]) {
         if let Some(shared) = &self.shared {
             let mut all = shared.write();
             for (channel, epoch) in channels {
-                // It may have been lost meanwhile, and taken anew.
-                if all.leaving.get(channel) == Some(epoch) {
-                    all.leaving.remove(channel);
+                // A channel may have been lost meanwhile, and acquired again under another epoch.
+                if all.draining.get(channel) == Some(epoch) {
+                    all.draining.remove(channel);
                 }
             }
         }
     }
 
-    /// These were lost.
+    /// Removes channels that another node may own.
     pub fn remove(&self, channels: &[ChannelKey]) {
         if let Some(shared) = &self.shared {
             let mut all = shared.write();
             for channel in channels {
                 all.held.remove(channel);
-                all.leaving.remove(channel);
+                all.draining.remove(channel);
             }
         }
     }
 
-    /// What is held, and what is about to be given back.
+    /// The channels that are held or drain.
     pub fn all(&self) -> Vec<ChannelKey> {
         self.epochs().into_keys().collect()
     }
 
-    /// The same, with the epochs.
+    /// The channels that are held or drain, with their epochs.
     pub fn epochs(&self) -> HashMap<ChannelKey, Epoch> {
         let Some(shared) = &self.shared else { return HashMap::new() };
         let all = shared.read();
-        all.leaving.iter().chain(&all.held).map(|(channel, epoch)| (*channel, *epoch)).collect()
+        all.draining.iter().chain(&all.held).map(|(channel, epoch)| (*channel, *epoch)).collect()
     }
 
-    /// What is held, in no order.
+    /// The channels that are held, in no order.
     pub fn held(&self) -> Vec<ChannelKey> {
         let Some(shared) = &self.shared else { return Vec::new() };
         shared.read().held.keys().copied().collect()

@@ -1,8 +1,8 @@
-//! What nodes tell each other: gathered, and sent at most once in a while. PostgreSQL commits whatever carries a notice
-//! one after another, so a notice with each message would cost most of the throughput.
+//! Notifications between nodes, collected and sent at most once in a short interval. PostgreSQL serialises all commits with a
+//! notification, so one for each message would cost most of the throughput.
 //!
-//! A payload has lines. `work 7,12` wakes the tasks of these channels where they are held. `accepted 7,12` does so too, unless
-//! a message waits there that holds all behind it. `free` has every node look at the quotas.
+//! A payload has lines. `work 7,12` wakes the tasks of these channels at their owners. `accepted 7,12` does so too, unless the
+//! channel waits for a message that holds all behind it. `free` makes every node check its quotas.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,27 +14,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::nodes::ClusterStore;
 
-/// The least time between two notices of a node.
+/// The shortest interval between two notifications of a node.
 const EVERY: Duration = Duration::from_millis(25);
-/// Most channels in one notice: a payload takes 8,000 bytes, and a number up to 20.
+/// The most channels in one notification: a payload has at most 8,000 bytes, and a number up to 20.
 const CHANNELS: usize = 350;
 
-/// Why a channel may have something to do.
+/// Why a channel may have work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WakeReason {
-    /// A message was accepted. It stands behind all others.
+    /// A message was accepted, behind all others of its channel.
     Accepted,
-    /// Anything else: what waited may go out now.
+    /// Anything else: waiting messages may be sent now.
     Changed,
 }
 
-/// Wakes what works on a channel.
+/// Wakes the task of a channel.
 pub trait Waker: Send + Sync + 'static {
-    /// Says that a channel may have something to do, here or at the node that holds it.
+    /// Wakes the task of a channel, here or at the owner.
     fn wake(&self, channel: ChannelKey);
 }
 
-/// What is to be told.
+/// What is not sent yet.
 #[derive(Debug, Default)]
 struct Pending {
     accepted: BTreeSet<ChannelKey>,
@@ -42,22 +42,23 @@ struct Pending {
     free: bool,
 }
 
-/// What a notice says.
+/// A notification of another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// These channels may have something to do.
+pub enum Notification {
+    /// These channels may have work.
     Work(WakeReason, Vec<ChannelKey>),
-    /// Keys or channels were changed. The database says so itself, when the change is committed.
+    /// Keys or channels were changed. The database sends this itself, with the commit of the change.
     Changed,
-    /// Channels are free, or nodes have come or gone.
+    /// Channels are free, or nodes joined or left.
     Free,
 }
 
-impl Notice {
-    /// Reads a payload; what a newer version says is passed over.
+impl Notification {
+    /// Parses a payload. Lines of a newer version are skipped.
     pub fn parse(payload: &str) -> Vec<Self> {
-        let work =
-            |news, channels: &str| Self::Work(news, channels.split(',').filter_map(|key| key.parse().ok()).collect());
+        let work = |reason, channels: &str| {
+            Self::Work(reason, channels.split(',').filter_map(|key| key.parse().ok()).collect())
+        };
         let one = |line: &str| match line.split_once(' ') {
             Some(("accepted", channels)) => Some(work(WakeReason::Accepted, channels)),
             Some(("work", channels)) => Some(work(WakeReason::Changed, channels)),
@@ -70,8 +71,8 @@ impl Notice {
 }
 
 impl Pending {
-    /// Takes what fits into one payload; `None` when there is nothing to tell.
-    fn take(&mut self) -> Option<String> {
+    /// Removes and formats what fits into one payload; `None` if nothing is left.
+    fn next_payload(&mut self) -> Option<String> {
         let mut lines = Vec::new();
         if std::mem::take(&mut self.free) {
             lines.push("free".to_owned());
@@ -89,18 +90,18 @@ impl Pending {
     }
 }
 
-/// Gathers what other nodes should hear.
+/// Collects and sends the notifications of this node.
 #[derive(Default)]
-pub struct Notices {
+pub struct Notifier {
     pending: Mutex<Pending>,
-    some: Notify,
+    not_empty: Notify,
 }
 
-impl Notices {
-    /// A channel that is not held here may have something to do.
-    pub fn work(&self, channel: ChannelKey, news: WakeReason) {
+impl Notifier {
+    /// Notifies the owner of a channel that the channel may have work.
+    pub fn work(&self, channel: ChannelKey, reason: WakeReason) {
         self.add(|pending| {
-            let channels = match news {
+            let channels = match reason {
                 WakeReason::Accepted => &mut pending.accepted,
                 WakeReason::Changed => &mut pending.changed,
             };
@@ -108,20 +109,20 @@ impl Notices {
         });
     }
 
-    /// Channels are free, or this node has come or goes.
+    /// Notifies all nodes that channels are free, or that this node joins or leaves.
     pub fn free(&self) {
         self.add(|pending| pending.free = true);
     }
 
     fn add(&self, what: impl FnOnce(&mut Pending)) {
         what(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        self.some.notify_one();
+        self.not_empty.notify_one();
     }
 
-    /// Sends what is gathered, once. What cannot be sent is found when the others next look by themselves.
+    /// Sends what was collected, once. If that fails, the other nodes find the work at their next poll.
     pub async fn flush(&self, store: &dyn ClusterStore) {
         loop {
-            let text = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let text = self.pending.lock().unwrap_or_else(PoisonError::into_inner).next_payload();
             let Some(text) = text else { return };
             if let Err(error) = store.notify(&text).await {
                 tracing::debug!(%error, "notification of other nodes failed");
@@ -130,12 +131,12 @@ impl Notices {
         }
     }
 
-    /// Sends until it is stopped.
+    /// Sends until `stop` is cancelled.
     pub async fn send(self: Arc<Self>, store: Arc<dyn ClusterStore>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.some.notified() => {}
+                () = self.not_empty.notified() => {}
             }
             self.flush(&*store).await;
             tokio::time::sleep(EVERY).await;
@@ -148,27 +149,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notice_is_read_as_it_was_written_and_fits() {
-        let notices = Notices::default();
-        notices.free();
-        let news = |number| if number % 2 == 0 { WakeReason::Accepted } else { WakeReason::Changed };
-        (0..400).for_each(|number| notices.work(i64::MAX - number, news(number)));
-        let mut pending = notices.pending.into_inner().expect("no panic");
-        let (first, second) = (pending.take().expect("some"), pending.take().expect("the rest"));
+    fn a_notification_is_parsed_as_it_was_formatted_and_fits() {
+        let notifier = Notifier::default();
+        notifier.free();
+        let reason = |number| if number % 2 == 0 { WakeReason::Accepted } else { WakeReason::Changed };
+        (0..400).for_each(|number| notifier.work(i64::MAX - number, reason(number)));
+        let mut pending = notifier.pending.into_inner().expect("no panic");
+        let (first, second) = (pending.next_payload().expect("some"), pending.next_payload().expect("the rest"));
         assert!(first.len() < 8_000, "{}", first.len());
-        let mut heard = Notice::parse(&first);
-        assert_eq!(heard[0], Notice::Free);
-        heard.extend(Notice::parse(&second));
-        for news in [WakeReason::Accepted, WakeReason::Changed] {
-            let of = |notice: &Notice| matches!(notice, Notice::Work(what, _) if *what == news);
-            let work = heard.iter().filter(|notice| of(notice));
-            let keys = work.map(|notice| if let Notice::Work(_, keys) = notice { keys.len() } else { 0 });
-            assert_eq!(keys.sum::<usize>(), 200, "{news:?}");
+        let mut parsed = Notification::parse(&first);
+        assert_eq!(parsed[0], Notification::Free);
+        parsed.extend(Notification::parse(&second));
+        for reason in [WakeReason::Accepted, WakeReason::Changed] {
+            let of =
+                |notification: &Notification| matches!(notification, Notification::Work(what, _) if *what == reason);
+            let work = parsed.iter().filter(|notification| of(notification));
+            let keys =
+                work.map(|notification| if let Notification::Work(_, keys) = notification { keys.len() } else { 0 });
+            assert_eq!(keys.sum::<usize>(), 200, "{reason:?}");
         }
-        assert_eq!(pending.take(), None);
-        let notices = Notice::parse("something new\nwork x,7\nchanged\naccepted 8");
-        let of_work =
-            [(WakeReason::Changed, 7), (WakeReason::Accepted, 8)].map(|(news, key)| Notice::Work(news, vec![key]));
-        assert_eq!(notices, [of_work[0].clone(), Notice::Changed, of_work[1].clone()]);
+        assert_eq!(pending.next_payload(), None);
+        let notifier = Notification::parse("something new\nwork x,7\nchanged\naccepted 8");
+        let of_work = [(WakeReason::Changed, 7), (WakeReason::Accepted, 8)]
+            .map(|(reason, key)| Notification::Work(reason, vec![key]));
+        assert_eq!(notifier, [of_work[0].clone(), Notification::Changed, of_work[1].clone()]);
     }
 }

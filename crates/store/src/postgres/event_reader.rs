@@ -16,9 +16,9 @@ use recado_domain::message::SCANNED_AT_MOST;
 use tokio_postgres::{Client, Row};
 
 use crate::sqlkit::postgres::db::{Db, Done, OPTIONS, args, limited, not_understood};
-use crate::sqlkit::postgres::failure::{Failure, Verdict};
+use crate::sqlkit::postgres::failure::{Failure, FailureClass};
 use crate::sqlkit::postgres::hosts::Hosts;
-use crate::sqlkit::postgres::pool::SILENT;
+use crate::sqlkit::postgres::pool::NO_ANSWER;
 use crate::{EventReader, Result, StoreError};
 
 pub(super) struct Reader {
@@ -63,11 +63,11 @@ impl EventReader for Reader {
 }
 
 fn error(failure: Option<Failure>) -> StoreError {
-    match failure.map(Failure::verdict) {
-        Some(Verdict::Own(error)) => error,
-        Some(Verdict::Lost(why)) => StoreError::Unavailable(why),
-        Some(Verdict::Again) => StoreError::Overloaded,
-        None => StoreError::Unavailable(SILENT.to_owned()),
+    match failure.map(Failure::classify) {
+        Some(FailureClass::Operation(error)) => error,
+        Some(FailureClass::ConnectionLost(why)) => StoreError::Unavailable(why),
+        Some(FailureClass::Retry) => StoreError::Overloaded,
+        None => StoreError::Unavailable(NO_ANSWER.to_owned()),
     }
 }
 

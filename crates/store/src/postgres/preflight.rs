@@ -1,9 +1,9 @@
-//! How a database is set up, for whoever is to look after it.
+//! Checks how a database is set up, for `recado doctor`.
 
 use crate::sqlkit::postgres::db::{Db, args};
-use crate::sqlkit::postgres::hosts::{Answer, Hosts};
+use crate::sqlkit::postgres::hosts::{Hosts, ProbeResult};
 
-/// The settings that matter, and what they have to be.
+/// Settings that the promises need, and their permitted values.
 const SETTINGS: [(&str, &[&str]); 4] = [
     ("fsync", &["on"]),
     ("full_page_writes", &["on"]),
@@ -11,56 +11,56 @@ const SETTINGS: [(&str, &[&str]); 4] = [
     ("default_transaction_isolation", &["read committed"]),
 ];
 
-/// A database that can be reached, and takes writes.
-pub struct Condition {
-    /// As `150008`.
+/// What was found in a database that can be reached and takes writes.
+pub struct Preflight {
+    /// The server's version, such as `150008`.
     pub version: i32,
-    /// The version of the tables; `None`: there are none.
+    /// The version of the tables; `None` without tables.
     pub tables: Option<i32>,
-    /// Settings that are not what they have to be, with what they are.
+    /// Settings with other values than the permitted ones.
     pub wrong: Vec<(&'static str, String)>,
     pub max_connections: i32,
-    /// Nodes that are there.
+    /// The number of nodes.
     pub nodes: i64,
     pub institutions: i64,
 }
 
-/// Looks at a database; an error says why it cannot be reached.
-pub async fn condition(url: &str) -> anyhow::Result<Condition> {
+/// Checks a database; an error says why it cannot be reached.
+pub async fn preflight(url: &str) -> anyhow::Result<Preflight> {
     let (client, connection) = Hosts::parse(url, "")?.connect().await?;
     let connection = tokio::spawn(connection);
-    let found = look(Db { client: &client, prepared: None }).await;
+    let found = check(Db { client: &client, prepared: None }).await;
     connection.abort();
     found.map_err(|failure| anyhow::anyhow!("{failure:?}"))
 }
 
-async fn look(db: Db<'_>) -> crate::sqlkit::postgres::db::Done<Condition> {
-    let sql = "select current_setting('server_version_num')::integer, current_setting('max_connections')::integer,
-                      to_regclass('recado_migrations') is not null";
+async fn check(db: Db<'_>) -> crate::sqlkit::postgres::db::Done<Preflight> {
+    let sql = "SELECT current_setting('server_version_num')::integer, current_setting('max_connections')::integer,
+                      to_regclass('recado_migrations') IS NOT NULL";
     let (mut version, mut max_connections, mut there) = (0, 0, false);
     if let Some(row) = db.row(sql, args![]).await? {
         (version, max_connections, there) = (row.get(0), row.get(1), row.get(2));
     }
     let mut wrong = Vec::new();
     for (name, right) in SETTINGS {
-        let row = db.row("select current_setting($1)", args![name]).await?;
+        let row = db.row("SELECT current_setting($1)", args![name]).await?;
         wrong.extend(row.map(|row| row.get::<_, String>(0)).filter(|is| !right.contains(&&**is)).map(|is| (name, is)));
     }
     let (mut tables, mut nodes, mut institutions) = (None, 0, 0);
     if there {
-        let sql = "select (select max(number) from recado_migrations), (select count(*) from nodes),
-                          (select count(*) from institutions)";
+        let sql = "SELECT (SELECT max(number) FROM recado_migrations), (SELECT count(*) FROM nodes),
+                          (SELECT count(*) FROM institutions)";
         if let Some(row) = db.row(sql, args![]).await? {
             (tables, nodes, institutions) = (row.get(0), row.get(1), row.get(2));
         }
     }
-    Ok(Condition { version, tables, wrong, max_connections, nodes, institutions })
+    Ok(Preflight { version, tables, wrong, max_connections, nodes, institutions })
 }
 
-/// Whether a pooler lets a program through to the database.
+/// Whether a pooler forwards connections to the database.
 pub async fn answers(url: &str) -> bool {
     match Hosts::parse(url, "") {
-        Ok(hosts) => !matches!(hosts.answer().await, Answer::None),
+        Ok(hosts) => !matches!(hosts.probe().await, ProbeResult::None),
         Err(_) => false,
     }
 }

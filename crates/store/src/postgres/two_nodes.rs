@@ -201,9 +201,9 @@ async fn held() -> (Ground, Arc<PgStore>, [NodeId; 2], (ChannelKey, Epoch), Arc<
     let first = store.join(&new("first"), HOUR).await.expect("joined");
     let second = store.join(&new("second"), HOUR).await.expect("joined");
     let kind = ground.store.channel(channel).await.expect("read").expect("there").kind;
-    let taken = store.take(first, kind, 9).await.expect("taken");
+    let taken = store.acquire(first, kind, 9).await.expect("taken");
     assert_eq!(taken.len(), 1);
-    assert_eq!(store.take(second, kind, 9).await.expect("asked"), [], "another node has it");
+    assert_eq!(store.acquire(second, kind, 9).await.expect("asked"), [], "another node has it");
     (ground, store, [first, second], taken[0], database)
 }
 
@@ -213,7 +213,7 @@ const HOUR: Duration = Duration::from_hours(1);
 /// its lock hides the channel, as it hides any channel that somebody works on.
 async fn take_when_unlocked(store: &PgStore, node: NodeId) -> Vec<(ChannelKey, Epoch)> {
     for _ in 0..200 {
-        let taken = store.take(node, ChannelType::Sandbox, 9).await.expect("taken");
+        let taken = store.acquire(node, ChannelType::Sandbox, 9).await.expect("taken");
         if !taken.is_empty() {
             return taken;
         }
@@ -226,11 +226,11 @@ async fn take_when_unlocked(store: &PgStore, node: NodeId) -> Vec<(ChannelKey, E
 async fn what_was_given_back_is_nobodys_until_it_is_taken() {
     let (_ground, store, [first, second], (channel, epoch), _database) = held().await;
     let claim = |epoch| store.claim(ClaimRequest { epoch, ..request(channel) });
-    store.give_back(second, &[(channel, epoch)]).await.expect("asked");
-    assert_eq!(store.holder(channel).await.expect("read").map(|node| node.id), Some(first), "it was not the second's");
-    store.give_back(first, &[(channel, epoch - 1)]).await.expect("asked");
-    assert_eq!(store.holder(channel).await.expect("read").map(|node| node.id), Some(first), "of that it knows nothing");
-    store.give_back(first, &[(channel, epoch)]).await.expect("given back");
+    store.release(second, &[(channel, epoch)]).await.expect("asked");
+    assert_eq!(store.owner(channel).await.expect("read").map(|node| node.id), Some(first), "it was not the second's");
+    store.release(first, &[(channel, epoch - 1)]).await.expect("asked");
+    assert_eq!(store.owner(channel).await.expect("read").map(|node| node.id), Some(first), "of that it knows nothing");
+    store.release(first, &[(channel, epoch)]).await.expect("given back");
     assert!(matches!(claim(epoch).await, Err(StoreError::Fenced)));
     assert!(matches!(store.end_session(Held { channel, epoch, session: 0 }).await, Err(StoreError::Fenced)));
     let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
@@ -259,16 +259,16 @@ async fn what_was_given_back_is_nobodys_until_it_is_taken() {
 async fn messages_of_a_deleted_channel_find_a_node() {
     let (_ground, store, [first, second], (channel, _), _database) = held().await;
     store.delete_channel(channel, recado_domain::channel::Actor::Operator, NOW).await.expect("deleted");
-    assert_eq!(store.take_deleted(second, ChannelType::Sandbox).await.expect("asked"), [], "another node has it");
-    store.leave(first).await.expect("left");
-    assert_eq!(store.take(second, ChannelType::Sandbox, 9).await.expect("asked"), [], "it counts in no share");
-    assert_eq!(store.take_deleted(second, ChannelType::CloudApi).await.expect("asked"), []);
-    assert_eq!(store.take_deleted(second, ChannelType::Sandbox).await.expect("taken").len(), 1);
+    assert_eq!(store.acquire_deleted(second, ChannelType::Sandbox).await.expect("asked"), [], "another node has it");
+    store.deregister(first).await.expect("left");
+    assert_eq!(store.acquire(second, ChannelType::Sandbox, 9).await.expect("asked"), [], "it counts in no quota");
+    assert_eq!(store.acquire_deleted(second, ChannelType::CloudApi).await.expect("asked"), []);
+    assert_eq!(store.acquire_deleted(second, ChannelType::Sandbox).await.expect("taken").len(), 1);
     store.cancel_former(channel, 9, NOW).await.expect("cancelled");
-    store.leave(second).await.expect("left");
+    store.deregister(second).await.expect("left");
     let third = NewNode { name: "third".to_owned(), address: None, types: vec![ChannelType::Sandbox] };
     let third = store.join(&third, HOUR).await.expect("joined");
-    assert_eq!(store.take_deleted(third, ChannelType::Sandbox).await.expect("asked"), [], "nothing is open in it");
+    assert_eq!(store.acquire_deleted(third, ChannelType::Sandbox).await.expect("asked"), [], "nothing is open in it");
 }
 
 #[tokio::test]

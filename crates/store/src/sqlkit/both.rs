@@ -1,5 +1,4 @@
-//! Statements that are written once and run on both engines: values stand in them as `?1`, `?2` and so on, and columns are
-//! read by name.
+//! Statements that are written once and run on both engines. Values are `?1`, `?2` and so on; columns are read by name.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -14,7 +13,7 @@ use tokio_postgres::types::{FromSqlOwned, IsNull, Type, accepts, to_sql_checked}
 use crate::sqlkit::postgres::db::{Arg, Db, Typed, arg};
 use crate::sqlkit::postgres::failure::{Done, Failure};
 
-/// A value of a statement, as each engine takes it.
+/// A value of a statement, for both engines.
 pub struct Value<'a> {
     sqlite: &'a (dyn rusqlite::ToSql + Sync),
     postgres: Arg<'a>,
@@ -62,21 +61,21 @@ where
     const TYPE: Type = Vec::<T>::TYPE;
 }
 
-/// Runs statements, and knows the words in which the engines differ. SQLite never waits.
+/// Runs statements, and hides the SQL in which the engines differ. On SQLite its futures are ready at once.
 pub(crate) trait Executor {
     type Error: From<Unreadable>;
     /// The highest of several values, none of them null.
     const GREATEST: &'static str;
     /// A join whose first table is read first.
     const JOIN_IN_ORDER: &'static str;
-    /// Rows that one call of the purge looks at, in each table.
+    /// Rows of each table that one call of the purge scans.
     const PURGED_AT_ONCE: i64;
 
     /// Whether a column has one of the values in the [`List`] of this number.
     fn any(column: &str, number: usize) -> String;
-    /// Behind the name of a table: the index by which it is read, where that can be said.
+    /// After the name of a table: the index to use, if the engine permits that.
     fn index(name: &str) -> String;
-    /// Behind a query: its rows are locked for this until the commit. On SQLite only one writes.
+    /// After a query: locks its rows until the commit. SQLite has one writer and needs no locks.
     fn lock_for(what: &str) -> String;
 
     /// All rows, each read by `read`.
@@ -102,15 +101,15 @@ pub(crate) trait Executor {
 impl Executor for Connection {
     type Error = rusqlite::Error;
     const GREATEST: &'static str = "max";
-    const JOIN_IN_ORDER: &'static str = "cross join";
+    const JOIN_IN_ORDER: &'static str = "CROSS JOIN";
     const PURGED_AT_ONCE: i64 = 500;
 
     fn any(column: &str, number: usize) -> String {
-        format!("{column} in (select value from json_each(?{number}))")
+        format!("{column} IN (SELECT value FROM json_each(?{number}))")
     }
 
     fn index(name: &str) -> String {
-        format!(" indexed by {name}")
+        format!(" INDEXED BY {name}")
     }
 
     fn lock_for(_: &str) -> String {
@@ -153,11 +152,11 @@ impl Executor for Connection {
 impl Executor for Db<'_> {
     type Error = Failure;
     const GREATEST: &'static str = "greatest";
-    const JOIN_IN_ORDER: &'static str = "join";
+    const JOIN_IN_ORDER: &'static str = "JOIN";
     const PURGED_AT_ONCE: i64 = 2_000;
 
     fn any(column: &str, number: usize) -> String {
-        format!("{column} = any(?{number})")
+        format!("{column} = ANY (?{number})")
     }
 
     fn index(_: &str) -> String {
@@ -165,7 +164,7 @@ impl Executor for Db<'_> {
     }
 
     fn lock_for(what: &str) -> String {
-        format!(" for {what}")
+        format!(" FOR {what}")
     }
 
     async fn rows<T>(&self, sql: &str, values: &[Value<'_>], read: impl Fn(&Row<'_>) -> Read<T>) -> Done<Vec<T>> {
@@ -183,7 +182,7 @@ impl Executor for Db<'_> {
     }
 }
 
-/// A statement as PostgreSQL takes it. No text stands in a statement: all are values.
+/// A statement with PostgreSQL's parameters. Statements contain no text literals with `?`.
 fn numbered(sql: &str) -> String {
     sql.replace('?', "$")
 }
@@ -192,19 +191,19 @@ fn args<'a>(values: &[Value<'a>]) -> Vec<Arg<'a>> {
     values.iter().map(|value| value.postgres.clone()).collect()
 }
 
-/// What work on SQLite came to.
+/// The result of work on SQLite.
 pub(crate) fn at_once<T>(work: impl Future<Output = T>) -> T {
     work.now_or_never().expect("SQLite never waits")
 }
 
-/// What a column can be read as, on both engines.
+/// A type that a column can be read as, on both engines.
 pub trait Column: FromSql + FromSqlOwned {}
 impl<T: FromSql + FromSqlOwned> Column for T {}
 
 /// A row of either engine.
 pub struct Row<'a> {
     of: Of<'a>,
-    /// The column behind the last one that was read. Rows are read in the order of their columns, so most are found at once.
+    /// The column after the last one that was read. Rows are usually read in the order of their columns.
     next: Cell<usize>,
 }
 
@@ -218,11 +217,11 @@ enum Of<'a> {
 pub enum Unreadable {
     Sqlite(rusqlite::Error),
     Postgres(tokio_postgres::Error),
-    /// This version does not know what stands in this column.
+    /// This version does not know the value of this column.
     Unknown(&'static str),
 }
 
-/// What a row was read as.
+/// The result of reading a row.
 pub type Read<T> = Result<T, Unreadable>;
 
 impl<'a> Row<'a> {
@@ -230,7 +229,7 @@ impl<'a> Row<'a> {
         Self { of, next: Cell::new(0) }
     }
 
-    /// What stands in a column.
+    /// The value of a column.
     pub fn get<T: Column>(&self, column: &str) -> Read<T> {
         let place = self.place(column);
         match self.of {
@@ -244,7 +243,7 @@ impl<'a> Row<'a> {
         T::try_from(self.get::<Integer>(column)?.0).map_err(|_| Unreadable::Unknown(column))
     }
 
-    /// Bytes of which the number is known: an id, a hash.
+    /// Bytes of known length: an id, a hash.
     pub fn bytes<const N: usize>(&self, column: &'static str) -> Read<[u8; N]> {
         let place = self.place(column);
         match self.of {
@@ -256,12 +255,12 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// What a name stands for.
+    /// The value of a name.
     pub fn named<T>(&self, column: &'static str, from_name: impl Fn(&str) -> Option<T>) -> Read<T> {
         from_name(&self.get::<String>(column)?).ok_or(Unreadable::Unknown(column))
     }
 
-    /// The place of a column; behind the last one where there is none of this name.
+    /// The index of a column; the number of columns if there is none of this name.
     fn place(&self, column: &str) -> usize {
         let count = self.count();
         let next = self.next.get().min(count);

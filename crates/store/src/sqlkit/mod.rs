@@ -1,11 +1,11 @@
-//! How SQL is run, whatever the tables are: the store and the sandbox's network stand on it.
+//! Runs SQL, independently of the tables: for the store and for the sandbox's network.
 //!
 //! | Module | |
 //! |---|---|
-//! | `batches` | work that waits for the batch before it, and goes together |
+//! | `batches` | group commits of waiting operations |
 //! | `sqlite` | one writing thread with group commits, a few readers |
 //! | `both` | statements that are written once and run on either |
-//! | `postgres` | pools of connections, transactions that are tried again, which failures are worth it |
+//! | `postgres` | pools of connections, retries of transactions, classes of failures |
 
 pub mod batches;
 pub mod both;

@@ -99,7 +99,8 @@ impl Caller {
     fn of(gateway: &Gateway, extensions: &Extensions) -> Self {
         let (peer, now) = (extensions.get::<Peer>().copied(), gateway.clock.now());
         let is_known = gateway.intake.knows(peer, now);
-        let spent = peer.and_then(|Peer(address)| gateway.failed_logins.spent(address, now)).filter(|_| !is_known);
+        let spent =
+            peer.and_then(|Peer(address)| gateway.failed_logins.exhausted_for(address, now)).filter(|_| !is_known);
         Self { peer, is_known, spent }
     }
 

@@ -60,7 +60,7 @@ pub struct Results {
     file: File,
     path: PathBuf,
     separator: u8,
-    /// Whose messages the rows are about.
+    /// The account of the rows.
     account: String,
     done: HashSet<String>,
     refused: HashSet<String>,

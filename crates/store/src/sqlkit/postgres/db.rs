@@ -1,4 +1,4 @@
-//! Statements, and what runs them: on a connection, or in a transaction.
+//! Runs statements, on a connection or in a transaction.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,28 +9,28 @@ use tokio_postgres::{Client, Row, Statement};
 
 pub use crate::sqlkit::postgres::failure::{Done, Failure, not_understood};
 
-/// The longest that one transaction may take, and that a call waits for a connection.
+/// The longest time of a transaction, and the longest wait for a connection.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// What holds for whatever is asked: how long it waits for a lock, so that one that is held for long harms only who waits
-/// for it; how long a transaction may stand still, so that a node that does so keeps no lock for long; and how long a
-/// statement may run for which nobody waits any more.
+/// Options of every connection. `lock_timeout`: a lock that is held for long harms only those who wait for it.
+/// `idle_in_transaction_session_timeout`: a frozen node keeps no lock for long. `statement_timeout`: ends statements that no caller
+/// waits for.
 ///
-/// Nothing is ever cancelled from here: what waits for its standby would then be told as done, and be seen. The server's own
-/// limit ends before the commit.
+/// Recado never cancels a statement that waits for a standby: PostgreSQL would then report its commit as done. The server's own
+/// limit ends a statement before the commit.
 pub const OPTIONS: &str = "-c lock_timeout=2s -c idle_in_transaction_session_timeout=3s -c statement_timeout=5s
      -c plan_cache_mode=force_custom_plan";
-/// The same for one transaction, where its connection is not ours for longer than that.
-pub const LIMITS: &str = "set local lock_timeout = '2s'; set local idle_in_transaction_session_timeout = '3s';
-     set local statement_timeout = '5s'";
-/// How often a transaction is run that lost against another.
+/// The same for one transaction, behind a transaction pooler.
+pub const LIMITS: &str = "SET LOCAL lock_timeout = '2s'; SET LOCAL idle_in_transaction_session_timeout = '3s';
+     SET LOCAL statement_timeout = '5s'";
+/// The most attempts of a transaction that loses against others.
 const TRIES: usize = 4;
 
 /// A value for a statement, with its type.
 pub type Arg<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// What can be given to a statement.
+/// A type that can be a value of a statement.
 pub trait Typed: ToSql + Sync {
-    /// The type by which the database knows it.
+    /// The type in the database.
     const TYPE: Type;
 }
 
@@ -79,7 +79,7 @@ pub fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
 #[derive(Clone, Copy)]
 pub struct Db<'a> {
     pub client: &'a Client,
-    /// What is prepared in it; `None` where nothing may be.
+    /// Its prepared statements; `None` behind a transaction pooler.
     pub prepared: Option<&'a StatementCache>,
 }
 
@@ -119,7 +119,7 @@ fn values<'a>(args: &[Arg<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
     args.iter().map(|(value, _)| *value).collect()
 }
 
-/// Runs work on a connection, once; with a limit in time.
+/// Runs work on a connection, once, with a timeout.
 pub async fn limited<T>(work: impl Future<Output = Done<T>>) -> std::result::Result<T, Option<Failure>> {
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => done.map_err(Some),
@@ -127,7 +127,7 @@ pub async fn limited<T>(work: impl Future<Output = Done<T>>) -> std::result::Res
     }
 }
 
-/// Runs `work`, an expression that uses the connection `$db`, in one transaction: all of it is kept, or nothing.
+/// Runs `work`, an expression that uses the connection `$db`, in one transaction.
 #[macro_export]
 macro_rules! transaction {
     ($pool:expr, $db:ident => $work:expr) => {{
@@ -142,7 +142,7 @@ macro_rules! transaction {
                         client: transaction.client(),
                         prepared: prepared.as_deref(),
                     };
-                    // A connection of our own has them as its options. Sent together with the first statement.
+                    // A connection without a pooler has them as its options. Sent together with the first statement.
                     let limits = async {
                         if prepared.is_some() {
                             return Ok(());
@@ -159,12 +159,12 @@ macro_rules! transaction {
             .await;
             let failure = match done {
                 Ok(done) => {
-                    client.give_back();
+                    client.recycle();
                     break Ok(done);
                 }
                 Err(failure) => failure,
             };
-            match $pool.judge(client, failure) {
+            match $pool.handle_failure(client, failure) {
                 Some(error) => break Err(error),
                 None if tries.next().is_some() => {}
                 None => break Err($crate::StoreError::Overloaded),
@@ -174,7 +174,7 @@ macro_rules! transaction {
 }
 pub use crate::transaction;
 
-/// Runs `work` on a connection, without a transaction: for one statement, or for several that need not agree.
+/// Runs `work` on a connection without a transaction: for one statement, or for several independent ones.
 #[macro_export]
 macro_rules! plainly {
     ($pool:expr, $db:ident => $work:expr) => {{
@@ -188,12 +188,12 @@ macro_rules! plainly {
             };
             let failure = match done {
                 Ok(done) => {
-                    client.give_back();
+                    client.recycle();
                     break Ok(done);
                 }
                 Err(failure) => failure,
             };
-            match $pool.judge(client, failure) {
+            match $pool.handle_failure(client, failure) {
                 Some(error) => break Err(error),
                 None if tries.next().is_some() => {}
                 None => break Err($crate::StoreError::Overloaded),
@@ -203,7 +203,7 @@ macro_rules! plainly {
 }
 pub use crate::plainly;
 
-/// The further tries of a transaction.
+/// The further attempts of a transaction.
 pub fn tries() -> impl Iterator<Item = usize> {
     1..TRIES
 }

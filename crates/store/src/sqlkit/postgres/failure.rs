@@ -1,16 +1,16 @@
-//! What went wrong, and whose fault it is: the work's own, the connection's, or the database's as a whole.
+//! Failures of statements, and their class: a failure of the operation, of the connection, or a lost race.
 
 use tokio_postgres::error::SqlState;
 
 use crate::StoreError;
 
-/// Why a statement or a transaction came to nothing.
+/// Why a statement or a transaction failed.
 #[derive(Debug)]
 pub enum Failure {
     Postgres(tokio_postgres::Error),
-    /// The channel is another node's now.
+    /// Another node owns the channel.
     Fenced,
-    /// This operation cannot be done.
+    /// The operation is not possible.
     Refused(&'static str),
 }
 
@@ -28,55 +28,61 @@ pub fn not_understood(what: &'static str) -> Failure {
     Failure::Refused(what)
 }
 
-/// What a failure means for the connection, and for whoever asked.
-pub enum Verdict {
-    /// The transaction lost against another, and nothing of it was kept.
-    Again,
-    /// The fault is the operation's own.
-    Own(StoreError),
-    /// The connection is of no use any more; the others may be.
-    Lost(String),
+/// What a failure means for the connection and the caller.
+pub enum FailureClass {
+    /// The transaction lost against another and was rolled back.
+    Retry,
+    /// The operation failed.
+    Operation(StoreError),
+    /// The connection is lost. Other connections may work.
+    ConnectionLost(String),
 }
 
 impl Failure {
-    pub fn verdict(self) -> Verdict {
+    pub fn classify(self) -> FailureClass {
         let error = match self {
             Self::Postgres(error) => error,
-            Self::Fenced => return Verdict::Own(StoreError::Fenced),
-            Self::Refused(why) => return Verdict::Own(StoreError::Refused(why.to_owned())),
+            Self::Fenced => return FailureClass::Operation(StoreError::Fenced),
+            Self::Refused(why) => return FailureClass::Operation(StoreError::Refused(why.to_owned())),
         };
         let Some(database) = error.as_db_error() else {
             let local = error.is_closed()
                 || std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
             let text = recado_domain::error_chain::causes(&error);
-            return if local { Verdict::Lost(text) } else { Verdict::Own(StoreError::Refused(text)) };
+            return if local {
+                FailureClass::ConnectionLost(text)
+            } else {
+                FailureClass::Operation(StoreError::Refused(text))
+            };
         };
-        // Its message alone: its detail names values, which may be somebody's number.
+        // Only the message: the detail names values, which may be personal.
         let text = format!("{} ({})", database.message(), database.code().code());
         match database.code() {
             code if *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE => {
-                Verdict::Again
+                FailureClass::Retry
             }
-            // Somebody holds a lock for long, or the server's own limit is shorter.
+            // Another transaction holds a lock for long, or the server has a shorter limit.
             code if *code == SqlState::LOCK_NOT_AVAILABLE || *code == SqlState::QUERY_CANCELED => {
-                Verdict::Own(StoreError::Overloaded)
+                FailureClass::Operation(StoreError::Overloaded)
             }
-            // A server that was a primary and is none any more.
-            code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Verdict::Lost(text),
-            // The server gave the connection up: this node stood still in a transaction.
-            code if *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Verdict::Lost(text),
+            // The server is no primary any more.
+            code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => FailureClass::ConnectionLost(text),
+            // The server closed the connection, because this node was idle in a transaction.
+            code if *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => FailureClass::ConnectionLost(text),
             // Connection failures; ended by a person, a shutdown or a crash.
-            code if ["08", "57P"].iter().any(|class| code.code().starts_with(class)) => Verdict::Lost(text),
-            // Out of disk or memory: for now. What else is asked may well succeed.
-            code if ["53", "57"].iter().any(|class| code.code().starts_with(class)) => {
-                Verdict::Own(StoreError::Unavailable(text))
+            code if ["08", "57P"].iter().any(|class| code.code().starts_with(class)) => {
+                FailureClass::ConnectionLost(text)
             }
-            _ => Verdict::Own(StoreError::Refused(text)),
+            // Out of disk or memory for now. Other operations may succeed.
+            code if ["53", "57"].iter().any(|class| code.code().starts_with(class)) => {
+                FailureClass::Operation(StoreError::Unavailable(text))
+            }
+            _ => FailureClass::Operation(StoreError::Refused(text)),
         }
     }
 }
 
-/// Its own text says "db error" alone.
+/// With its causes: the text of the error is only "db error".
 #[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
 pub fn in_words(error: tokio_postgres::Error) -> anyhow::Error {
     anyhow::anyhow!(recado_domain::error_chain::causes(&error))

@@ -1,4 +1,4 @@
-//! Where the database is: the hosts of a URL, of which one takes writes.
+//! The hosts of the database's URL, one of which is the primary.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::sqlkit::postgres::db::PATIENCE;
 use crate::sqlkit::postgres::failure::in_words;
 
-/// How long a host may take to be reached, where the URL does not say it.
+/// The default connect timeout of a host.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long the hosts may take together, until one of them has let us in.
-const LET_IN: Duration = Duration::from_secs(4);
+/// How long all hosts together may take until a connection is ready.
+const CONNECT_ANY: Duration = Duration::from_secs(4);
 
-/// A connection that nobody drives yet.
+/// A client and its connection, which the caller has to poll.
 type Connected = (Client, Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>);
 
 /// The hosts of a URL.
@@ -35,7 +35,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Reads what was typed as the database's URL. Each connection gets these options.
+    /// Parses the database's URL. Each connection gets these options.
     pub fn parse(url: &str, options: &str) -> anyhow::Result<Self> {
         let mut config = config(url)?;
         let given = config.get_options().unwrap_or_default();
@@ -45,44 +45,43 @@ impl Hosts {
         Ok(Self { each, tls })
     }
 
-    /// A connection to the one that takes writes.
+    /// Connects to the primary.
     pub async fn connect(&self) -> anyhow::Result<Connected> {
-        let connected = tokio::time::timeout(LET_IN, self.race()).await;
+        let connected = tokio::time::timeout(CONNECT_ANY, self.race()).await;
         connected.context("no host of the database answers")?.map_err(in_words)
     }
 
-    /// Whether the database answers and keeps what it is told, on a connection of its own: those of a pool may all be
-    /// waiting.
-    pub async fn answer(&self) -> Answer {
-        // A server that is still starting up refuses; a standby is not connected to.
-        let (client, connection) = match tokio::time::timeout(LET_IN, self.race()).await {
+    /// Checks on a new connection that the database answers and commits: all connections of a pool may be waiting.
+    pub async fn probe(&self) -> ProbeResult {
+        // A server that is starting up refuses connections; standbys are skipped.
+        let (client, connection) = match tokio::time::timeout(CONNECT_ANY, self.race()).await {
             Ok(Ok(connected)) => connected,
-            Ok(Err(error)) if is_full(&error) => return Answer::Full,
-            Ok(Err(_)) | Err(_) => return Answer::None,
+            Ok(Err(error)) if is_full(&error) => return ProbeResult::Full,
+            Ok(Err(_)) | Err(_) => return ProbeResult::None,
         };
         let connection = tokio::spawn(connection);
-        let kept = tokio::time::timeout(LET_IN, client.simple_query(KEEP)).await;
+        let kept = tokio::time::timeout(CONNECT_ANY, client.simple_query(PROBE_SQL)).await;
         if kept.is_err() {
-            // It waits for a standby, and would take up a place for as long as that does not answer. Nothing is lost by it.
-            drop(tokio::time::timeout(LET_IN, client.cancel_token().cancel_query(self.tls.clone())).await);
+            // It waits for a standby, and would occupy a connection until the standby answers. Nothing is lost.
+            drop(tokio::time::timeout(CONNECT_ANY, client.cancel_token().cancel_query(self.tls.clone())).await);
         }
         connection.abort();
         let server = kept.ok().and_then(Result::ok).and_then(|rows| match rows.into_iter().nth(1) {
             Some(SimpleQueryMessage::Row(row)) => row.get(0).map(str::to_owned),
             _ => None,
         });
-        server.map_or(Answer::None, Answer::Of)
+        server.map_or(ProbeResult::None, ProbeResult::Server)
     }
 
-    /// All are tried side by side, and the first that takes writes is it: one that is silent, like a machine that was
-    /// lost, must not keep us from the one that has taken its place.
+    /// Tries all hosts concurrently, and takes the first primary: a host that does not answer must not delay the connection to its
+    /// successor.
     async fn race(&self) -> Result<Connected, Error> {
         let mut attempts: FuturesUnordered<_> = self.each.iter().map(|one| one.connect(self.tls.clone())).collect();
         let mut why = None;
         loop {
             match attempts.next().await {
                 Some(Ok(connected)) => return Ok(connected),
-                // That the primary is full tells more than that a standby is one.
+                // "Too many connections" is more useful than "is a standby".
                 Some(Err(error)) if !why.as_ref().is_some_and(is_full) => why = Some(error),
                 Some(Err(_)) => {}
                 None => return Err(why.expect("a URL has a host")),
@@ -91,16 +90,16 @@ impl Hosts {
     }
 }
 
-/// Leaves a trace in the log, so that its commit waits as that of a message would, for the disk and for a standby. Gives what
-/// tells a server's run from another, behind a pooler as well.
-const KEEP: &str = "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())
-                    from pg_logical_emit_message(true, 'recado', '')";
+/// Writes to the log, so that its commit waits for the disk and a standby, as that of a message would. Gives what identifies a
+/// run of the server, behind a pooler as well.
+const PROBE_SQL: &str = "SELECT concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())
+                    FROM pg_logical_emit_message(true, 'recado', '')";
 
-/// What the database says to somebody new.
-pub enum Answer {
-    /// It answers: which server's run it is.
-    Of(String),
-    /// It has no room for one more.
+/// The result of a probe.
+pub enum ProbeResult {
+    /// The database answers. Identifies the run of the server.
+    Server(String),
+    /// It has no free connection.
     Full,
     None,
 }
@@ -114,16 +113,16 @@ impl Connect for Hosts {
     fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
         async {
             let (client, connection) = self.race().await?;
-            // Its error is told to whoever waits for an answer.
+            // The callers of the client get its error.
             Ok((client, tokio::spawn(async move { drop(connection.await) })))
         }
         .boxed()
     }
 }
 
-/// What was typed as the database's URL, with what it leaves open filled in.
+/// Parses the URL, and fills in defaults.
 fn config(url: &str) -> anyhow::Result<Config> {
-    // Its own error may repeat a part of the URL, and so the password.
+    // The error of the parser may repeat a part of the URL, and so the password.
     let Ok(mut config) = url.parse::<Config>() else {
         bail!("the database's URL cannot be read: postgres://user:password@host:5432/database")
     };
@@ -144,14 +143,14 @@ fn config(url: &str) -> anyhow::Result<Config> {
         }
     };
     if config.get_ssl_mode() == SslMode::Prefer {
-        // "Prefer" would go on in clear wherever somebody in between says that there is no TLS.
+        // "Prefer" would continue without TLS if an attacker in between says that there is none.
         let crosses_a_network = !config.get_hosts().iter().all(here);
         config.ssl_mode(if crosses_a_network { SslMode::Require } else { SslMode::Disable });
     }
     Ok(config)
 }
 
-/// The same for one of its hosts alone.
+/// The configuration of one host.
 fn only(all: &Config, place: usize) -> Config {
     let mut one = Config::new();
     match &all.get_hosts()[place] {
@@ -194,16 +193,16 @@ mod tests {
     use crate::sqlkit::postgres::hosts::*;
 
     #[tokio::test]
-    async fn a_host_that_says_nothing_keeps_nobody_from_the_next() {
+    async fn a_host_that_does_not_answer_delays_no_other_host() {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let silent = format!("127.0.0.1:{}", silent.local_addr().expect("bound").port());
         let database = test_postgres::Database::new();
         let (user, rest) = database.url().split_once('@').expect("a user");
         let hosts = Hosts::parse(&format!("{user}@{silent},{rest}"), "").expect("it can be read");
         drop(hosts.connect().await.expect("the second one answers"));
-        assert!(matches!(hosts.answer().await, Answer::Of(server) if server.contains("127.0.0.1")));
+        assert!(matches!(hosts.probe().await, ProbeResult::Server(server) if server.contains("127.0.0.1")));
         let alone = Hosts::parse(&format!("{user}@{silent}/recado"), "").expect("it can be read");
-        assert!(matches!(alone.answer().await, Answer::None), "it lets nobody in");
+        assert!(matches!(alone.probe().await, ProbeResult::None), "it lets nobody in");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Connections to PostgreSQL: borrowed for one transaction, given up when they hang, found again after a failover.
+//! Pools of connections to PostgreSQL: one transaction each, closed when they hang, reconnected after a failover.
 //!
-//! Where a transaction pooler stands between, no statement leaves anything behind in its connection. Where none does,
-//! statements are prepared once for each connection, which saves parsing them; each run is planned for its own values,
-//! because a plan for any would walk a channel of a million messages as if it had five.
+//! Behind a transaction pooler no statement leaves state in its connection. Without one, statements are prepared once for each
+//! connection; each run is planned for its own values, because a generic plan would scan a channel of a million messages as if it
+//! had five.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,41 +19,41 @@ use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 
 use crate::sqlkit::postgres::db::{OPTIONS, PATIENCE};
-use crate::sqlkit::postgres::failure::{Failure, Verdict};
-use crate::sqlkit::postgres::hosts::{Answer, Hosts};
+use crate::sqlkit::postgres::failure::{Failure, FailureClass};
+use crate::sqlkit::postgres::hosts::{Hosts, ProbeResult};
 use crate::{Health, Result, StoreError};
 
-/// The wait before a connection that was refused is tried again.
+/// The wait after a refused connection.
 const RETRY: Duration = Duration::from_millis(100);
-/// The wait between two looks whether a database that was lost is back.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// What is said of a database that says nothing.
-pub const SILENT: &str = "the database does not answer";
+/// The interval of probes while the database is down.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+/// The error of a database that does not answer.
+pub const NO_ANSWER: &str = "the database does not answer";
 
-/// The database, and whether it works: one for all the pools of a process.
+/// The database and its health: one for all pools of a process.
 pub struct Database {
     hosts: Hosts,
-    /// Whether a connection is the same for as long as we have it.
+    /// Whether statements may be prepared: a client keeps its server connection.
     prepares: bool,
     pools: Mutex<Vec<Connections>>,
     health: watch::Sender<Health>,
-    /// The server that has answered last.
+    /// The server that answered last.
     server: Mutex<Option<String>>,
-    /// Whether somebody is just finding out if it answers.
-    asking: AtomicBool,
+    /// Whether a probe is running.
+    probing: AtomicBool,
     closed: CancellationToken,
 }
 
 impl Database {
-    /// Connects nothing yet.
+    /// Opens no connection yet.
     pub fn new(url: &str, prepares: bool) -> anyhow::Result<Arc<Self>> {
         let hosts = Hosts::parse(url, if prepares { OPTIONS } else { "" })?;
         let (pools, health) = (Mutex::default(), watch::Sender::new(Health::Up));
-        let (server, asking, closed) = (Mutex::default(), AtomicBool::new(false), CancellationToken::new());
-        Ok(Arc::new(Self { hosts, prepares, pools, health, server, asking, closed }))
+        let (server, probing, closed) = (Mutex::default(), AtomicBool::new(false), CancellationToken::new());
+        Ok(Arc::new(Self { hosts, prepares, pools, health, server, probing, closed }))
     }
 
-    /// Another pool, of so many connections.
+    /// A new pool of this size.
     pub fn pool(self: &Arc<Self>, size: usize) -> anyhow::Result<Pool> {
         let recycling_method = RecyclingMethod::Fast;
         let manager = Manager::from_connect(Config::new(), self.hosts.clone(), ManagerConfig { recycling_method });
@@ -67,42 +67,42 @@ impl Database {
         self.health.subscribe()
     }
 
-    /// Looks whether the database still answers, after a connection was lost for this reason.
-    fn suspect(self: &Arc<Self>, why: String) {
-        if self.asking.swap(true, Ordering::AcqRel) {
+    /// Probes whether the database still answers, after a connection was lost for this reason.
+    fn probe(self: &Arc<Self>, why: String) {
+        if self.probing.swap(true, Ordering::AcqRel) {
             return;
         }
         let database = self.clone();
         tokio::spawn(async move {
-            match database.hosts.answer().await {
-                Answer::Of(server) => database.is(server),
-                // What is open may well work.
-                Answer::Full => {}
-                Answer::None => database.lost(&why),
+            match database.hosts.probe().await {
+                ProbeResult::Server(server) => database.set_server(server),
+                // Open connections may well work.
+                ProbeResult::Full => {}
+                ProbeResult::None => database.lost(&why),
             }
-            database.asking.store(false, Ordering::Release);
+            database.probing.store(false, Ordering::Release);
         });
     }
 
-    /// This server answers. Where it is another one than before, what is open leads to one that is no primary any more.
-    fn is(&self, server: String) {
+    /// Records the server that answers. If it is another one than before, open connections lead to a former primary.
+    fn set_server(&self, server: String) {
         let server = Some(server);
         let before =
             std::mem::replace(&mut *self.server.lock().unwrap_or_else(PoisonError::into_inner), server.clone());
         if before != server {
-            self.forget_connections();
+            self.close_idle();
         }
     }
 
-    /// What is open and not in use may lead to a server that is no primary any more.
-    fn forget_connections(&self) {
+    /// Closes idle connections, which may lead to a former primary.
+    fn close_idle(&self) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         for pool in &*pools {
             pool.retain(|_, _| false);
         }
     }
 
-    /// The database is out of reach: nothing more is asked of it until it is back.
+    /// Marks the database as down until a probe succeeds.
     fn lost(self: &Arc<Self>, why: &str) {
         let first = self.health.send_if_modified(|health| {
             let first = *health == Health::Up;
@@ -113,7 +113,7 @@ impl Database {
         });
         if first {
             tracing::error!(error = why, "database unreachable");
-            self.forget_connections();
+            self.close_idle();
             tokio::spawn(self.clone().come_back());
         }
     }
@@ -121,13 +121,13 @@ impl Database {
     /// Looks until the database is back.
     async fn come_back(self: Arc<Self>) {
         loop {
-            if let Answer::Of(server) = self.hosts.answer().await {
+            if let ProbeResult::Server(server) = self.hosts.probe().await {
                 self.is(server);
                 break;
             }
             tokio::select! {
                 () = self.closed.cancelled() => return,
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(PROBE_INTERVAL) => {}
             }
         }
         tracing::info!("database reachable again");
@@ -141,7 +141,7 @@ impl Database {
     }
 }
 
-/// A number of connections that wait for each other alone.
+/// A pool of connections for one kind of work.
 #[derive(Clone)]
 pub struct Pool {
     connections: Connections,
@@ -149,7 +149,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// What is prepared in a connection.
+    /// The prepared statements of a connection.
     pub fn prepared(&self, client: &Borrowed) -> Option<Arc<StatementCache>> {
         self.database.prepares.then(|| client.statement_cache.clone())
     }
@@ -162,7 +162,7 @@ impl Pool {
         self.connections.close();
     }
 
-    /// A connection; waits a while for one.
+    /// A connection; waits up to [`PATIENCE`] for one.
     pub async fn get(&self) -> Result<Borrowed> {
         let patient_until = Instant::now() + PATIENCE;
         loop {
@@ -176,51 +176,50 @@ impl Pool {
             };
             if Instant::now() >= patient_until || self.database.closed.is_cancelled() {
                 if self.connections.status().size > 0 {
-                    // Others have theirs, and there is no room for one more.
+                    // Other connections exist, and the server has no free one.
                     return Err(StoreError::Overloaded);
                 }
-                self.database.suspect(error.clone());
+                self.database.probe(error.clone());
                 return Err(StoreError::Unavailable(error));
             }
             tokio::time::sleep(RETRY).await;
         }
     }
 
-    /// Takes a failure to heart; `None` when the work may be run again.
-    pub fn judge(&self, client: Borrowed, failure: Option<Failure>) -> Option<StoreError> {
-        match failure.map(Failure::verdict) {
-            Some(Verdict::Again) => {
-                client.give_back();
+    /// Classifies a failure and updates the health of the pool. `None` means that the work is safe to retry.
+    pub fn handle_failure(&self, client: Borrowed, failure: Option<Failure>) -> Option<StoreError> {
+        match failure.map(Failure::classify) {
+            Some(FailureClass::Retry) => {
+                client.recycle();
                 None
             }
-            Some(Verdict::Own(error)) => {
-                client.give_back();
+            Some(FailureClass::Operation(error)) => {
+                client.recycle();
                 Some(error)
             }
-            // It is not given back: who knows in what state it is.
-            Some(Verdict::Lost(why)) => {
+            // Closed, because its state is unknown.
+            Some(FailureClass::ConnectionLost(why)) => {
                 drop(client);
-                self.database.suspect(why.clone());
+                self.database.probe(why.clone());
                 Some(StoreError::Unavailable(why))
             }
-            // It took too long, which may be this statement's own fault; a transaction that was not to be committed yet ends
-            // with its connection.
+            // A timeout, which this statement alone may have caused. An open transaction ends with its connection.
             None => {
                 drop(client);
-                self.database.suspect(SILENT.to_owned());
-                Some(StoreError::Unavailable(SILENT.to_owned()))
+                self.database.probe(NO_ANSWER.to_owned());
+                Some(StoreError::Unavailable(NO_ANSWER.to_owned()))
             }
         }
     }
 }
 
-/// A connection on loan. It goes back to its pool by [`give_back`](Self::give_back) alone. Where the work on it is dropped
-/// before its end, the connection is closed: the statement may still be running, and the next one would wait behind it.
+/// A borrowed connection. Only [`recycle`](Self::recycle) returns it to its pool. If the work is dropped before its end, the
+/// connection is closed: the statement may still be running, and the next one would wait behind it.
 pub struct Borrowed(Option<Object>);
 
 impl Borrowed {
-    /// Nothing runs on it any more.
-    pub fn give_back(mut self) {
+    /// Returns the connection to its pool; no statement is running.
+    pub fn recycle(mut self) {
         self.0 = None;
     }
 }
@@ -229,13 +228,13 @@ impl Deref for Borrowed {
     type Target = Object;
 
     fn deref(&self) -> &Object {
-        self.0.as_ref().expect("it is there until it is given back")
+        self.0.as_ref().expect("present until it is recycled")
     }
 }
 
 impl DerefMut for Borrowed {
     fn deref_mut(&mut self) -> &mut Object {
-        self.0.as_mut().expect("it is there until it is given back")
+        self.0.as_mut().expect("present until it is recycled")
     }
 }
 
