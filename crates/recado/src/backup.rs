@@ -72,7 +72,7 @@ fn back_up(from: &Path, to: &Path, stop: &impl Fn() -> bool) -> Result<Value> {
     made.with_context(|| format!("cannot make {}", to.display()))?;
     let done = copy_all(from, &to, stop);
     if done.is_err() && there != to {
-        // Only if it is empty, so nobody else's file goes.
+        // Only if it is empty, so no other file is deleted.
         let _ = std::fs::remove_dir(&to);
     }
     let value = done?;
@@ -143,7 +143,7 @@ fn need_room(from: &Path, to: &Path, files: &[&str]) -> Result<()> {
 fn place(copy: &Path, name: &Path) -> Result<()> {
     match renameat_with(CWD, copy, CWD, name, RenameFlags::NOREPLACE) {
         Err(Errno::EXIST) => Err(is_there(name)),
-        // A network file system that cannot look and rename at once. We have looked.
+        // A network file system without an atomic check and rename. The check was done before.
         Err(Errno::INVAL) => Ok(std::fs::rename(copy, name)?),
         done => Ok(done?),
     }

@@ -36,9 +36,9 @@ pub struct Init {
 impl Init {
     pub async fn run(self) -> Result<()> {
         let dir = &self.common.data_dir.data_dir;
-        // Keys' hashes and people's numbers: nobody else's business.
+        // Hashes of keys and numbers of people: for the owner only.
         make_private(dir)?;
-        // From here on Ctrl-C waits: half an institution would stand in the way of the next try.
+        // From here on Ctrl-C waits: a partial institution would block the next attempt.
         let _signals = Signals::listen()?;
         let _lock = DataDirLock::take(dir).await?;
         let behaviour = Behaviour { database: self.database.clone(), ..Behaviour::from_environment() };
@@ -53,7 +53,7 @@ impl Init {
         }
         let made = create(dir, behaviour, &self.name).await;
         if made.is_err() && !begun {
-            // Nothing of use is in it, and it would stand in the way of the next try.
+            // It contains nothing useful, and would block the next attempt.
             let _ = std::fs::remove_file(store);
         }
         self.show(&made?)
@@ -75,7 +75,7 @@ impl Init {
     }
 }
 
-/// Whether nobody has used the store: its file is empty, or `init` was killed before it made an institution.
+/// Whether the store is unused: its file is empty, or `init` was killed before it made an institution.
 fn is_unused(store: &Path) -> bool {
     copy::is_empty(store) || look_at(store).and_then(|store| copy::institutions(&store)).is_ok_and(|count| count == 0)
 }

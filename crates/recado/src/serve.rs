@@ -42,7 +42,7 @@ async fn serve(config: Config) -> Result<()> {
     let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await?;
     if gateway.store.institutions().await?.is_empty() {
         gateway.close().await;
-        bail!("the store has no institution, so nobody could call: make the first one with `recado init`");
+        bail!("the store has no institution, so no caller could authenticate: make the first one with `recado init`");
     }
     let background = TaskTracker::new();
     // Receipts come last to an end: what was sent while stopping may still be acknowledged.
@@ -79,7 +79,7 @@ async fn serve(config: Config) -> Result<()> {
         () = insist => false,
     };
     if !in_time {
-        // What was cut off is taken up at the next start, or by another node, as after a crash.
+        // The next start, or another node, rescues what was cut off, as after a crash.
         tracing::warn!("shutdown timed out");
         hurry.cancel();
         gateway.nodes.force_release().await;
@@ -111,7 +111,7 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(stranded::watch(gateway.clone()));
-    // Before the queue: until a line is up, nothing of its channel is claimed.
+    // Before the queue: nothing of a channel is claimed until its session is open.
     if let Some(web) = gateway.providers.whatsapp_web() {
         web.start(Arc::new(gateway.dispatcher.clone()));
         if !gateway.nodes.are_shared() {
@@ -156,7 +156,7 @@ fn node(config: &Config, gateway: &Gateway, opens: bool) -> NewNode {
     NewNode { name: config.node.name(), address: config.node.node_url.clone(), types }
 }
 
-/// Takes up the lines that were up when the server ended.
+/// Restores the sessions that were open when the server stopped.
 async fn take_up_lines(gateway: &Gateway) -> Result<(), StoreError> {
     let Some(web) = gateway.providers.whatsapp_web() else { return Ok(()) };
     let channels = gateway.directory.channels();

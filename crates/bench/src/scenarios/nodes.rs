@@ -48,7 +48,7 @@ async fn deaths(setting: &Setting, report: &mut Report) -> Result<()> {
     wait_until_read(home, u64::try_from(home.tables.number("select count(*) from messages")?)?).await?;
     calls.stop()?;
     let of = |figure: &dyn Fn(&Death) -> f64| deaths.iter().map(figure).collect::<Vec<_>>();
-    let what = "from a node's death to an heir's first send";
+    let what = "from a node's crash to the new owner's first send";
     let firsts = of(&|death| death.first);
     report.note(
         NAME,
@@ -107,7 +107,7 @@ async fn kill_in_turn(home: &Home, mut nodes: Vec<Server>, rounds: u32, deaths: 
             // Dropped, it is killed.
             drop(nodes.remove(0));
             let died = home.tables.number("select floor(extract(epoch from clock_timestamp()) * 1000)::bigint")?;
-            deaths.push(heirs(home, died, &held).await?);
+            deaths.push(new_owners(home, died, &held).await?);
             nodes.push(home.node(number)?);
         }
     }
@@ -118,7 +118,7 @@ async fn kill_in_turn(home: &Home, mut nodes: Vec<Server>, rounds: u32, deaths: 
 }
 
 /// Waits until every one of these channels has sent since.
-async fn heirs(home: &Home, died: i64, held: &[String]) -> Result<Death> {
+async fn new_owners(home: &Home, died: i64, held: &[String]) -> Result<Death> {
     let sql = format!(
         "select count(*), coalesce(min(first), 0) - {died}, coalesce(max(first), 0) - {died}
          from (select min(received_at) as first from sandbox_phone
@@ -134,7 +134,7 @@ async fn heirs(home: &Home, died: i64, held: &[String]) -> Result<Death> {
             return Ok(Death { first: i32::try_from(first)?.into(), last: i32::try_from(last)?.into() });
         }
         if since.elapsed() > PATIENCE {
-            bail!("{sending} of {} channels send since their node died", held.len());
+            bail!("{sending} of {} channels send since their node crashed", held.len());
         }
     }
 }

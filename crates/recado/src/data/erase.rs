@@ -1,4 +1,4 @@
-//! `recado data erase`: batch by batch, so that nobody waits behind it. It may break off anywhere: run again, it does
+//! `recado data erase`: in batches, so that no caller waits behind it. It may be interrupted anywhere: run again, it does
 //! the rest.
 
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ pub async fn run(who: &Who, (yes, compact): (bool, bool), common: &Common) -> Re
         bail!("--compact is for a store in a file: PostgreSQL clears away by itself (autovacuum)");
     }
     if compact && matches!(local, Local::Server(_)) {
-        bail!("a server works on {}: the files are written anew only when it is stopped", data_dir.display());
+        bail!("a server works on {}: the files are rewritten only when it is stopped", data_dir.display());
     }
     let done = tokio::select! {
         done = erase(&local, who, &number) => done.map(Some),
@@ -70,17 +70,16 @@ async fn write_anew(data_dir: &Path) -> Result<()> {
     for file in [STORE_FILE, SANDBOX_FILE].map(|name| data_dir.join(name)) {
         // A store that never served has no sandbox yet.
         if file.exists() {
-            compact_file(&file)
-                .with_context(|| format!("all was erased, but {} was not written anew", file.display()))?;
+            compact_file(&file).with_context(|| format!("all was erased, but {} was not rewritten", file.display()))?;
         }
     }
     Ok(())
 }
 
-/// Asks a person. Nobody can be asked where nobody types.
+/// Asks for a confirmation on a terminal.
 fn confirmed(who: &Who, number: &PhoneNumber) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        let text = "there is no way back: say --yes where nobody can be asked".to_owned();
+        let text = "this cannot be undone: confirm with --yes, as there is no terminal".to_owned();
         return Err(Failure { exit: Exit::Usage, text }.into());
     }
     let whose = who.institution.as_ref().map_or_else(|| "all institutions have".to_owned(), |id| format!("{id} has"));

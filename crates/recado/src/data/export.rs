@@ -33,7 +33,7 @@ async fn write_to(local: &Local, who: &Who, output: Option<PathBuf>) -> Result<(
     let Some(path) = output else {
         return write(local, &person, &mut BufWriter::new(std::io::stdout())).await;
     };
-    // Made anew or not at all, and for its owner only.
+    // A new file, readable by its owner only.
     let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
     let mut out = BufWriter::new(file.with_context(|| format!("cannot make {}", path.display()))?);
     let mut half = Half { path, whole: false };
@@ -85,7 +85,7 @@ async fn write(local: &Local, person: &Person, out: &mut impl Write) -> Result<(
     Ok(out.flush()?)
 }
 
-/// A list of the document, a row a line.
+/// A list of the document, with a row per line.
 struct List<'a, W> {
     out: &'a mut W,
     first: bool,

@@ -37,7 +37,7 @@ pub enum Command {
         /// Do not ask
         #[arg(long)]
         yes: bool,
-        /// Write the files anew afterwards, so that no byte of what was erased lies unused in them; no server may run
+        /// Rewrite the files afterwards, so that no byte of erased data stays in unused space; no server may run
         #[arg(long)]
         compact: bool,
         #[command(flatten)]

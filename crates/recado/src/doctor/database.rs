@@ -5,7 +5,7 @@ use recado_store::postgres::{SCHEMA_VERSION, preflight};
 
 use crate::doctor::Check;
 
-/// The oldest server that understands the tables.
+/// The oldest server version that supports the tables.
 const OLDEST: i32 = 130_000;
 /// Connections of a node beside those for messages.
 const BESIDE: i64 = 11;
@@ -18,7 +18,8 @@ pub async fn checks(database: &Database) -> Vec<Check> {
     let found = match preflight::preflight(direct_url).await {
         Ok(found) => found,
         Err(error) => {
-            let to_do = "is it started, and is the URL right? A node starts only when its database takes writes";
+            let to_do =
+                "is the database started, and is the URL right? A node starts only if its database takes writes";
             return vec![Check::fail(name, format!("{error:#}"), to_do)];
         }
     };
@@ -37,14 +38,14 @@ pub async fn checks(database: &Database) -> Vec<Check> {
         Check::fail("settings", format!("{setting} is {is}"), to_do)
     }));
     if found.wrong.is_empty() {
-        checks.push(Check::ok("settings", "those that the store's promise stands on are right"));
+        checks.push(Check::ok("settings", "the settings that the promises need are right"));
     }
     checks.push(connections(&found, database.database_connections.into()));
     if url != direct_url {
         checks.push(if preflight::answers(url).await {
-            Check::ok("pooler", "lets through to a server that takes writes")
+            Check::ok("pooler", "forwards to a server that takes writes")
         } else {
-            Check::fail("pooler", "does not let through to a server that takes writes", "look at its log")
+            Check::fail("pooler", "does not forward to a server that takes writes", "check its log")
         });
     }
     checks

@@ -1,4 +1,4 @@
-//! The data directory: who may read it, where it lies, how much room there is, how long a sync takes.
+//! The data directory: permissions, file system, free space, sync time.
 
 use std::fs::File;
 use std::io::Write;
@@ -164,7 +164,7 @@ fn sync_time(dir: &Path) -> Check {
 fn measure(dir: &Path) -> std::io::Result<Vec<Duration>> {
     let path = dir.join(format!(".doctor-{}", std::process::id()));
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-    // Nobody finds it, and nothing is left behind whatever happens next.
+    // The file has no name, so nothing is left behind after a crash.
     std::fs::remove_file(&path)?;
     let time = |_| {
         file.write_all(&[0x5a; 4096])?;
@@ -180,7 +180,7 @@ fn socket(dir: &Path, served: bool) -> Check {
     let path = dir.join(SOCKET_FILE);
     let length = path.as_os_str().len();
     if length > SOCKET_PATH {
-        let found = format!("its path has {length} bytes; the system takes {SOCKET_PATH}");
+        let found = format!("its path has {length} bytes; the system permits {SOCKET_PATH}");
         return Check::fail(name, found, "use a data directory with a shorter path, or start the server inside of it");
     }
     if path.exists() && !served {

@@ -1,4 +1,4 @@
-//! `recado doctor`: looks at what a server stands on, and says what to do where something is wrong.
+//! `recado doctor`: checks what a server depends on, and says what to do if something is wrong.
 
 mod database;
 mod files;
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{Common, Exit, output};
 
-/// Look whether this machine and the data directory are in order, and say what to do
+/// Check this machine and the data directory, and say what to do
 ///
 /// Works beside a running server. Exits with 1 when something fails, with 0 when there are only warnings.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub struct Doctor {
     /// Address that the server listens on, or is to
     #[arg(long, env = "RECADO_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
-    /// Connections that the server is to take at a time
+    /// Connections of the server at a time
     #[arg(long, env = "RECADO_MAX_CONNECTIONS", hide_env_values = true, default_value_t = 16_384, value_name = "N")]
     max_connections: u32,
     #[command(flatten)]
@@ -47,7 +47,7 @@ enum Status {
     Fail,
 }
 
-/// What was looked at, and how it is.
+/// A check and its result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Check {
@@ -112,14 +112,7 @@ async fn server(dir: &Path) -> (Check, bool) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let found = format!("a process works on this directory, but nobody answers on {}", dir.join(SOCKET_FILE).display());
-    (
-        Check::fail(
-            name,
-            found,
-            "a command that takes long? Wait for it. A server whose socket is gone? Start it anew",
-        ),
-        true,
-    )
+    (Check::fail(name, found, "a long command? Wait for it. A server whose socket is gone? Restart it"), true)
 }
 
 fn no_directory(dir: &Path) -> Check {
@@ -130,7 +123,7 @@ fn no_directory(dir: &Path) -> Check {
     )
 }
 
-/// A store without an institution has no key, and serves nobody.
+/// A store without an institution has no key.
 fn institutions(count: i64) -> Check {
     let name = "institutions";
     match count {

@@ -15,7 +15,7 @@ use crate::doctor::Check;
 const NAME: &str = "secret key";
 /// Rows of sessions that are held at a time.
 const PAGE: usize = 1_000;
-const ROTATE: &str = "run `recado secrets rotate`, and only then take the old key away";
+const ROTATE: &str = "run `recado secrets rotate`, and only then remove the old key";
 
 pub fn check(dir: &Path, from: &SecretKey) -> Check {
     let keys = match from.read() {
@@ -82,9 +82,9 @@ impl Found {
             let to_do = match error {
                 SealError::NoKey => "set RECADO_SECRET_KEY_FILE (or --secret-key-file) as for the server",
                 SealError::KeyMissing(_) => {
-                    "put that key behind the others; without it those channels must be linked anew"
+                    "put that key behind the others; without it those channels must be linked again"
                 }
-                SealError::Tampered | SealError::UnknownForm => "link those channels anew, or restore a back-up",
+                SealError::Tampered | SealError::UnknownForm => "link those channels again, or restore a back-up",
             };
             return Err(Check::fail(NAME, format!("{unopened} of {all} secrets cannot be opened: {error}"), to_do));
         }

@@ -32,7 +32,7 @@ fn clock_check(now: Millis, jump: Millis) -> Check {
     if !SENSIBLE.contains(&now) {
         Check::fail(name, format!("it says {}", rfc3339(now)), "set it, and keep it by NTP")
     } else if jump.abs() > JUMP {
-        Check::warn(name, format!("it jumped by {jump} ms while we looked"), "keep it by NTP, in small steps")
+        Check::warn(name, format!("it jumped by {jump} ms during the check"), "keep it by NTP, in small steps")
     } else {
         Check::ok(name, rfc3339(now))
     }
@@ -48,7 +48,7 @@ pub async fn port(address: SocketAddr, served: bool) -> Check {
         }
         Ok(_) => Check::ok(name, format!("{address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => match answers_as_recado(address).await {
-            // Whether it is the one of this directory cannot be told from outside.
+            // From outside it is not visible whether it is the server of this directory.
             true if served => Check::ok(name, format!("a Recado answers on {address}")),
             true => Check::fail(name, format!("a Recado of another directory answers on {address}"), "choose another"),
             false => {

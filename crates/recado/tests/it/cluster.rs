@@ -1,11 +1,11 @@
 //! Several nodes on one PostgreSQL, each a process of its own.
 
+mod audit;
 mod cloud;
 mod cut_off;
 mod limits;
 mod nodes;
 mod primary;
-mod witness;
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl Place {
     }
 
     /// How many messages a node has claimed and not yet settled.
-    pub fn in_hand(&self, node: i64) -> i64 {
+    pub fn in_flight(&self, node: i64) -> i64 {
         let sql = "select count(*) from messages join channels on key = channel_key where status = 1 and lease_node =";
         self.number(&format!("{sql} {node}"))
     }

@@ -61,7 +61,7 @@ fn sent(graph: &FakeGraph) -> Vec<String> {
 #[test]
 fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_its_heir_sends() {
     let place = Place::new();
-    place.witness();
+    place.start_audit();
     let (key, graphs) = (place.live_key(), [graph(), graph()]);
     let first = place.cloud_node("first", &graphs[0], &[]);
     link(&first, &key, "vendas", NUMBER);
@@ -71,7 +71,7 @@ fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_its_heir_sends() {
     (0..MESSAGES).for_each(|number| accept(&second, &key, "vendas", number));
     wait_for("the first node to send", || sent(&graphs[0]).len() > 50);
     first.signal("STOP");
-    wait_for("its heir to send", || sent(&graphs[1]).len() > 50);
+    wait_for("the new owner to send", || sent(&graphs[1]).len() > 50);
     let of_the_first = sent(&graphs[0]);
     let waiting = place.number("select count(*) from messages where status <= 1");
     first.signal("CONT");
@@ -82,19 +82,19 @@ fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_its_heir_sends() {
     let of_the_heir = sent(&graphs[1]);
     let unknown = place.number("select count(*) from messages where status = 4");
     println!(
-        "frozen: {} sent before, {} by the heir, {waiting} waited when it went on, {unknown} UNKNOWN",
+        "frozen: {} sent before, {} by the new owner, {waiting} waited when it went on, {unknown} UNKNOWN",
         of_the_first.len(),
         of_the_heir.len()
     );
     assert!(waiting > 100, "it went on when there was nothing left to double");
     assert!(unknown > 0, "the freeze hit no send");
-    assert_eq!(sent(&graphs[0]).len(), of_the_first.len(), "the late node sent what is its heir's");
+    assert_eq!(sent(&graphs[0]).len(), of_the_first.len(), "the late node sent what another node owns");
     let ids: HashSet<_> = of_the_first.iter().chain(&of_the_heir).collect();
     assert_eq!(ids.len(), of_the_first.len() + of_the_heir.len(), "a card was sent twice");
     assert_eq!(place.number("select count(*) from messages where status = 2") + unknown, MESSAGES);
-    assert_eq!(place.witnessed_of_strangers("wrote"), 0, "claims and settlements of a channel that was another's");
-    let heir = "select count(*) from channels c join nodes n on n.id = lease_node";
-    assert_eq!(place.number(&format!("{heir} where c.id = 'vendas' and n.name = 'second'")), 1);
+    assert_eq!(place.non_owner_writes("wrote"), 0, "claims and settlements of a channel that was another's");
+    let owned = "select count(*) from channels c join nodes n on n.id = lease_node";
+    assert_eq!(place.number(&format!("{owned} where c.id = 'vendas' and n.name = 'second'")), 1);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
     numbers.iter().for_each(|number| accept(&second, &key, &format!("c{number}"), 1));
     wait_for("the other node to send for them", || graph.attempts().len() == 10);
     let sent = asked.elapsed();
-    assert_eq!(place.number(&held), 1, "the send in hand has its grace");
+    assert_eq!(place.number(&held), 1, "the send in flight has its grace");
     let status = first.wait();
     let ended = asked.elapsed();
     println!("free after {free:?}, sent for after {sent:?}, ended after {ended:?}");
@@ -141,9 +141,9 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
     assert!(free < AT_ONCE, "{free:?}");
     assert!(sent < AT_ONCE, "{sent:?}");
     assert!((GRACE..GRACE + AT_ONCE).contains(&ended), "{ended:?}");
-    // Its heir goes on with what is behind the lost one, which nobody sends again.
+    // The new owner continues with what is behind the lost one, which no node sends again.
     accept(&second, &key, "presa", 1);
-    wait_for("the heir to send", || graph.attempts().len() == 11);
+    wait_for("the new owner to send", || graph.attempts().len() == 11);
     assert_eq!(place.number("select count(*) from messages where status = 4"), 1);
 }
 

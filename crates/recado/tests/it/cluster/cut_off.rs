@@ -21,7 +21,7 @@ use crate::v1::create_key;
 const MESSAGES: usize = 2_000;
 /// How long the network takes for a message, so that the cut finds some on their way.
 const SLOW: Duration = Duration::from_millis(200);
-/// By when a node that does not hear of the database has stopped: its lease without the margin, and what was in hand.
+/// By when a node without the database has stopped: its lease without the margin, and what was in flight.
 const STOPPED: Duration = Duration::from_millis(8_500);
 
 /// What was sent, and when.
@@ -43,10 +43,10 @@ impl Inside {
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
         let url = lines.find_map(|line| line.strip_prefix("url ").map(ToOwned::to_owned)).expect("its address");
         let sent = Sent::default();
-        let heard = sent.clone();
+        let received = sent.clone();
         std::thread::spawn(move || {
             for id in lines.filter_map(|line| line.strip_prefix("sent ").map(ToOwned::to_owned)) {
-                heard.lock().expect("not poisoned").push((id, Instant::now()));
+                received.lock().expect("not poisoned").push((id, Instant::now()));
             }
         });
         Self { _running: Running(child), url, sent }
@@ -90,8 +90,8 @@ fn in_networks_of_its_own() {
     let home = Home::on_postgres(&postgres.url("recado"));
     let inside = Inside::start(&space);
     let sent = Sent::default();
-    let heard = sent.clone();
-    let outside = graph(move |id| heard.lock().expect("not poisoned").push((id.to_owned(), Instant::now())));
+    let received = sent.clone();
+    let outside = graph(move |id| received.lock().expect("not poisoned").push((id.to_owned(), Instant::now())));
     let number = |sql: &str| test_postgres::number(&postgres.url("recado"), sql);
 
     let serve = |name: &str, roles: &str| {
@@ -117,7 +117,7 @@ fn in_networks_of_its_own() {
     wait_for("the node in the other network to hold the channel", || {
         number("select count(*) from channels where lease_node is not null and id = 'vendas'") == 1
     });
-    let _heir = start(serve("heir", "dispatch"));
+    let _new_owner = start(serve("new-owner", "dispatch"));
 
     for message in 0..MESSAGES {
         let body = json!({"to": format!("55119{message:08}"), "name": "Maria", "phone": "5511988887777"});
@@ -132,12 +132,12 @@ fn in_networks_of_its_own() {
     assert_eq!(number("select count(*) from messages where status not in (2, 4)"), 0);
 }
 
-/// What the node sent, and its heir.
+/// What the node sent, and what the new owner sent.
 fn judge(before: &[(String, Instant)], after: &[(String, Instant)], cut_at: Instant) {
     let last = before.iter().map(|(_, at)| *at).max().expect("some");
     let first = after.iter().map(|(_, at)| *at).min().expect("some");
     println!(
-        "cut off: {} sent before, the last {:?} after the cut; the heir's first {:?} after it, {} in all",
+        "cut off: {} sent before, the last {:?} after the cut; the new owner's first {:?} after it, {} in all",
         before.len(),
         last.saturating_duration_since(cut_at),
         first - cut_at,
@@ -145,7 +145,7 @@ fn judge(before: &[(String, Instant)], after: &[(String, Instant)], cut_at: Inst
     );
     assert!(last.saturating_duration_since(cut_at) < STOPPED && last < first);
     assert!(first - cut_at < LOSS, "{:?}", first - cut_at);
-    // What it had in hand may have arrived: nobody sends it again.
+    // What was in flight may have arrived: no node sends it again.
     let ids: HashSet<_> = before.iter().chain(after).map(|(id, _)| id).collect();
     assert_eq!(ids.len(), before.len() + after.len(), "a card was sent twice");
 }

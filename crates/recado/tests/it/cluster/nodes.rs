@@ -17,7 +17,7 @@ const CHANNELS: usize = 200;
 const NODES: usize = 3;
 /// How long the load lies on the nodes, unless `RECADO_TEST_NODES_SECONDS` says how long.
 const SECONDS: u64 = 120;
-/// Between two blows, in milliseconds.
+/// Between two faults, in milliseconds.
 const BETWEEN: (u64, u64) = (2_000, 5_000);
 /// How long a node is frozen that keeps its lease or loses it by little.
 const FROZEN: (u64, u64) = (1_000, 11_000);
@@ -25,45 +25,45 @@ const FROZEN: (u64, u64) = (1_000, 11_000);
 const FROZEN_ON: (u64, u64) = (0, 4_000);
 /// A sender's rest after a card, so that the check at the end stays small.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long the network takes for a card, so that blows find some on their way. With 4 connections a node to it, two nodes
+/// How long the network takes for a card, so that faults find some on their way. With 4 connections a node to it, two nodes
 /// can send what is accepted.
 const NETWORK: Duration = Duration::from_millis(30);
 
-/// Puts a load on three nodes and lets `blow` loose on them, which gives how many sends it hit.
-fn under_load(seconds: u64, mut blow: impl FnMut(&Load, &mut Dice, &mut Vec<Server>, &Place) -> i64) -> Counted {
+/// Puts a load on three nodes and lets `fault` loose on them, which gives how many sends it hit.
+fn under_load(seconds: u64, mut fault: impl FnMut(&Load, &mut Dice, &mut Vec<Server>, &Place) -> i64) -> Counted {
     let seconds = setting("RECADO_TEST_NODES_SECONDS").unwrap_or(seconds);
     let seed = setting("RECADO_TEST_SEED").unwrap_or_else(|| RandomState::new().hash_one(seconds));
     println!("RECADO_TEST_SEED={seed} repeats these moments");
     let mut dice = Dice(seed);
     let place = Place::new();
-    place.witness();
+    place.start_audit();
     place.slow_network(NETWORK);
     let mut nodes: Vec<_> = (0..NODES).map(|number| place.start(&format!("node{number}"), &[])).collect();
     let load = Load::new(place.home.unlimited_key(), PAUSE, some_answers_are_lost);
     (0..CHANNELS).for_each(|channel| open_channel(&nodes[channel % NODES], &load.key, &channel_id(channel)));
     place.wait_until_fair(NODES);
     nodes.iter().for_each(|node| load.enter(node));
-    let (blows, hit, senders) = scope(|scope| {
+    let (faults, hit, senders) = scope(|scope| {
         let run = |channel| Sender::new(channel, &load).run();
         let threads: Vec<_> = (0..CHANNELS).map(|channel| scope.spawn(move || run(channel))).collect();
         let under_load = StopAtEnd(&load);
         let end = Instant::now() + Duration::from_secs(seconds);
-        let (mut blows, mut hit) = (0, 0);
+        let (mut faults, mut hit) = (0, 0);
         // A sender that ended has failed: its reason follows when it is joined.
         while Instant::now() < end && !threads.iter().any(ScopedJoinHandle::is_finished) {
             sleep(dice.between(BETWEEN));
-            hit += blow(&load, &mut dice, &mut nodes, &place);
-            blows += 1;
+            hit += fault(&load, &mut dice, &mut nodes, &place);
+            faults += 1;
         }
         drop(under_load);
-        (blows, hit, threads.into_iter().map(join).collect::<Vec<_>>())
+        (faults, hit, threads.into_iter().map(join).collect::<Vec<_>>())
     });
     wait_until_read(&nodes[0], &load.key, &senders);
-    let counted = check(blows, &senders, &phone(&nodes[0], &load.key));
-    println!("{hit} sends were in the hands of a node that was hit");
-    assert!(hit > 0, "no blow hit a send: it proved little");
+    let counted = check(faults, &senders, &phone(&nodes[0], &load.key));
+    println!("{hit} sends were in flight on a node that was hit");
+    assert!(hit > 0, "no fault hit a send: it proved little");
     the_fate_can_be_asked_for(&nodes[0], &load.key, &senders);
-    assert_eq!(place.witnessed_of_strangers("wrote"), 0, "claims and settlements of a channel that was another's");
+    assert_eq!(place.non_owner_writes("wrote"), 0, "claims and settlements of a channel that was another's");
     counted
 }
 
@@ -86,7 +86,7 @@ fn killed_at_random_moments_they_lose_and_double_nothing() {
         let (node, id) = (nodes.remove(number), place.id_of(&name));
         load.leave(&node.address);
         node.kill();
-        let hit = place.in_hand(id);
+        let hit = place.in_flight(id);
         sleep(dice.between((0, 3_000)));
         let node = place.start(&name, &[]);
         load.enter(&node);
@@ -106,10 +106,10 @@ fn frozen_past_their_lease_they_neither_settle_nor_claim_what_is_anothers() {
         load.leave(&node.address);
         for_long = !for_long;
         if for_long {
-            wait_for("something in its hands", || place.in_hand(id) > 0);
+            wait_for("something in flight", || place.in_flight(id) > 0);
         }
         node.signal("STOP");
-        let hit = place.in_hand(id);
+        let hit = place.in_flight(id);
         if for_long {
             let held = format!("select count(*) from channels where lease_node = {id}");
             wait_for("others to hold what it held", || place.number(&held) == 0);
@@ -129,7 +129,7 @@ fn channels_are_shared_fairly_and_move_at_most_once() {
     let (key, first) = (place.home.unlimited_key(), place.start("first", &[]));
     (0..30).for_each(|channel| open_channel(&first, &key, &channel_id(channel)));
     place.wait_until_fair(1);
-    // An epoch ends when a channel is given back, and the next one begins when it is taken.
+    // An epoch ends with the release of a channel, and the next one begins with its acquisition.
     let moves = || place.number("select coalesce(sum(lease_epoch), 0)::bigint / 2 from channels");
     let before = moves();
     let second = place.start("second", &[]);
@@ -145,14 +145,14 @@ fn channels_are_shared_fairly_and_move_at_most_once() {
     second.terminate();
     assert_eq!(second.wait().code(), Some(0));
     place.wait_until_fair(2);
-    println!("given back and taken {:?} after SIGTERM", ended.elapsed());
+    println!("released and acquired {:?} after SIGTERM", ended.elapsed());
     let after = moves() - before - moved_once;
     assert!((9..=11).contains(&after), "{after}: what the second node held");
     // And one that dies within the time of its lease.
     let died = Instant::now();
     third.kill();
     wait_for("the first node to hold all", || place.held() == [31]);
-    println!("taken {:?} after the death", died.elapsed());
+    println!("acquired {:?} after the crash", died.elapsed());
     assert!(died.elapsed() < LOSS, "{:?}", died.elapsed());
 }
 
@@ -185,11 +185,11 @@ fn a_message_for_another_nodes_channel_is_sent_at_once() {
 }
 
 #[test]
-fn a_frozen_node_neither_claims_nor_settles_nor_sends_what_is_its_heirs() {
+fn a_frozen_node_neither_claims_nor_settles_nor_sends_for_channels_of_another_node() {
     const CARDS: i64 = 60;
     const PACE: [&str; 4] = ["--sandbox-delay-min", "200ms", "--sandbox-delay-max", "300ms"];
     let place = Place::new();
-    place.witness();
+    place.start_audit();
     let key = place.home.unlimited_key();
     let first = place.start("first", &PACE);
     open_channel(&first, &key, "c000");
@@ -199,23 +199,23 @@ fn a_frozen_node_neither_claims_nor_settles_nor_sends_what_is_its_heirs() {
         let number = usize::try_from(number).expect("few");
         first.post("/v1/channels/c000/messages/contact", &key, &body(number)).expect(202);
     }
-    wait_for("the first node to send", || place.witnessed("first") > 5);
+    wait_for("the first node to send", || place.writes_of("first") > 5);
     first.signal("STOP");
     let second = place.start("second", &PACE);
-    wait_for("its heir to send", || place.witnessed("second") > 5);
-    let of_the_first = place.witnessed("first");
+    wait_for("the new owner to send", || place.writes_of("second") > 5);
+    let of_the_first = place.writes_of("first");
     first.signal("CONT");
     wait_for("the late node to find that its lease expired", || first.log().contains("node lease expired"));
-    // The heir gives it the institution's own channel, for which there is no work.
+    // The new owner releases the institution's own channel, for which there is no work.
     place.wait_until_fair(2);
     wait_for("all to be READ", || place.number("select count(*) from messages where status <> 5") == 0);
-    assert_eq!(place.witnessed("first"), of_the_first, "it did nothing more");
-    assert_eq!((place.witnessed_of_strangers("wrote"), place.witnessed_of_strangers("sent")), (0, 0));
-    let heir = "select count(*) from channels c join nodes n on n.id = lease_node";
-    assert_eq!(place.number(&format!("{heir} where c.id = 'c000' and n.name = 'second'")), 1);
+    assert_eq!(place.writes_of("first"), of_the_first, "it did nothing more");
+    assert_eq!((place.non_owner_writes("wrote"), place.non_owner_writes("sent")), (0, 0));
+    let owned = "select count(*) from channels c join nodes n on n.id = lease_node";
+    assert_eq!(place.number(&format!("{owned} where c.id = 'c000' and n.name = 'second'")), 1);
     let arrivals = place.number("select count(*) from sandbox_arrivals");
     println!("{arrivals} arrivals of {CARDS} cards");
-    assert!((CARDS..=CARDS + 1).contains(&arrivals), "what it had in hand, and nothing else, may arrive again");
+    assert!((CARDS..=CARDS + 1).contains(&arrivals), "what was in flight, and nothing else, may arrive again");
     assert_eq!(place.number("select count(*) from sandbox_phone"), CARDS);
     drop(second);
 }

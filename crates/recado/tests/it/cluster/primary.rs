@@ -27,7 +27,7 @@ fn a_primary_that_hangs_under_load_takes_no_202_along() {
     a_standby_takes_over(|primary| primary.freeze());
 }
 
-fn a_standby_takes_over(blow: impl FnOnce(&mut Postgres)) {
+fn a_standby_takes_over(fault: impl FnOnce(&mut Postgres)) {
     let mut primary = Postgres::start(&Options::durable());
     test_postgres::run(&primary.url("postgres"), "create database recado");
     let standby = Postgres::standby_of(&primary);
@@ -43,20 +43,20 @@ fn a_standby_takes_over(blow: impl FnOnce(&mut Postgres)) {
         let under_load = StopAtEnd(&load);
         sleep(Duration::from_secs(5));
         let died = Instant::now();
-        blow(&mut primary);
+        fault(&mut primary);
         standby.promote();
-        println!("the standby is the primary {:?} after the blow", died.elapsed());
+        println!("the standby is the primary {:?} after the fault", died.elapsed());
         nodes.iter().for_each(|node| wait_for("calls to go through again", || writes(node, &load.key)));
-        println!("calls go through again {:?} after the blow", died.elapsed());
+        println!("calls go through again {:?} after the fault", died.elapsed());
         sleep(Duration::from_secs(3));
         drop(under_load);
         threads.into_iter().map(join).collect::<Vec<_>>()
     });
     wait_until_read(&nodes[0], &load.key, &senders);
     let counted = check(1, &senders, &phone(&nodes[0], &load.key));
-    // Calls in hand may all be answered in the end. Then it has hit what was being sent.
+    // Calls in flight may all be answered in the end. Then it has hit what was being sent.
     let hit_sends = nodes.iter().any(|node| node.log().contains("a channel waits for the store"));
-    assert!(counted.repeated > 0 || hit_sends, "the blow hit nothing");
+    assert!(counted.repeated > 0 || hit_sends, "the fault hit nothing");
     the_fate_can_be_asked_for(&nodes[1], &load.key, &senders);
 }
 
@@ -89,7 +89,7 @@ fn nothing_is_accepted_that_the_standby_does_not_have() {
     };
     let frozen = Instant::now();
     assert_eq!(all(1..CALLS), [503; CALLS - 1], "the first calls");
-    println!("calls in hand were answered {:?} after the cut", frozen.elapsed());
+    println!("calls in flight were answered {:?} after the cut", frozen.elapsed());
     wait_for("the node to find that nothing is kept", || node.get("/health/ready", None).status == 503);
     println!("the node was not ready {:?} after the cut", frozen.elapsed());
     assert_eq!(all(1..CALLS), [503; CALLS - 1], "repeated");

@@ -122,7 +122,7 @@ impl Database {
     async fn come_back(self: Arc<Self>) {
         loop {
             if let ProbeResult::Server(server) = self.hosts.probe().await {
-                self.is(server);
+                self.set_server(server);
                 break;
             }
             tokio::select! {

@@ -76,7 +76,7 @@ impl Namespace {
         inside
     }
 
-    /// From now on nothing comes through, and nobody is told.
+    /// Drops all packets from now on, without a reset.
     pub fn cut(&self) {
         ip(&format!("link set {} down", self.end));
     }
