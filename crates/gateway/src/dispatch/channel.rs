@@ -67,7 +67,7 @@ pub(super) async fn run(
         };
         line.work().await;
     } else {
-        tracing::warn!(channel = key, "nothing in this build sends for this channel; its messages wait");
+        tracing::warn!(channel.key = key, "no provider compiled in for channel type");
     }
 }
 
@@ -106,7 +106,7 @@ impl Line {
                 }
                 Err(StoreError::Fenced) => {
                     // What is in hand is the other node's to end, which knows it as left by the dead.
-                    tracing::warn!(channel.id = %self.entry.via.id, "a channel is another node's now");
+                    tracing::warn!(channel.id = %self.entry.via.id, "channel lease lost (fenced)");
                     return;
                 }
                 Err(error) => {
@@ -268,7 +268,7 @@ impl Line {
     fn note(&mut self, done: Result<(Id, SendOutcome), JoinError>, outcomes: &mut Vec<(Id, Settlement)>) {
         let (id, outcome) = done.unwrap_or_else(|error| {
             // A panic in a provider: nobody knows how far it came.
-            tracing::error!(channel.id = %self.entry.via.id, %error, "a send broke off");
+            tracing::error!(channel.id = %self.entry.via.id, %error, "send task panicked");
             (error.id(), SendOutcome::NoAnswer)
         });
         // Put back until it is recorded.
@@ -315,11 +315,11 @@ impl Line {
             SendOutcome::ChannelTrouble { wait } => Settlement::HoldChannel { until: now + millis(wait) },
             SendOutcome::ChannelBusy => Settlement::HoldChannel { until: self.back_off.trouble(now, random) },
             SendOutcome::ChannelRefused { reason } => {
-                tracing::warn!(channel.id = %self.entry.via.id, reason, "a channel was paused by its network");
+                tracing::warn!(channel.id = %self.entry.via.id, error = reason, "channel paused by network");
                 Settlement::PauseChannel { reason }
             }
             SendOutcome::ChatRefused { until, reason } => {
-                tracing::warn!(channel.id = %self.entry.via.id, reason, "a channel was restricted by its network");
+                tracing::warn!(channel.id = %self.entry.via.id, error = reason, "channel restricted by network");
                 Settlement::ChatRefused { until, reason }
             }
             SendOutcome::Interrupted => self.interrupted(message, now),
@@ -358,7 +358,7 @@ impl Line {
     async fn wait_for_the_store(&mut self, error: &StoreError) {
         self.store_failures += 1;
         if self.store_failures == 1 {
-            tracing::warn!(channel.id = %self.entry.via.id, %error, "a channel waits for the store");
+            tracing::warn!(channel.id = %self.entry.via.id, %error, "store unavailable; channel waits");
         }
         // Many channels that ask a full disk for room must not keep it from whoever makes some.
         tokio::time::sleep((STORE_RETRY * (1 << self.store_failures.min(6)) / 2).min(LONGEST_STORE_RETRY)).await;

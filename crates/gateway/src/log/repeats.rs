@@ -24,8 +24,8 @@ const SEARCH: Duration = Duration::from_secs(1);
 /// Kinds of one message that are told apart; further ones count as one kind.
 pub const KINDS: usize = 1_000;
 
-/// Fields with the words of a system: `port 4711` and `port 4712` in them are the same trouble.
-const WORDS: [&str; 4] = ["error", "reason", "text", "why"];
+/// The field with the text of a failure: `port 4711` and `port 4712` in it are the same failure.
+const FAILURE: &str = "error";
 
 /// Formats events by `form`, without those that repeat too often.
 pub struct Repeats<F> {
@@ -112,14 +112,14 @@ where
     }
 }
 
-/// A message's kind: its fields, but for numbers in the words of a system.
+/// An event's kind: its fields, without the numbers in the text of a failure.
 fn kind(event: &tracing::Event<'_>) -> u64 {
     struct Fields(DefaultHasher);
 
     impl tracing::field::Visit for Fields {
         fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
             let mut text = format!("{value:?}");
-            if WORDS.contains(&field.name()) {
+            if field.name() == FAILURE {
                 text.retain(|sign| !sign.is_ascii_digit());
             }
             (field.name(), text).hash(&mut self.0);

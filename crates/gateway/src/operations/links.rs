@@ -98,7 +98,7 @@ pub async fn take_up(gateway: &Gateway) -> Result<bool, StoreError> {
                 all = false;
             }
             Err(error) => {
-                tracing::warn!(channel, %error, "a channel's link cannot be used; the channel is paused");
+                tracing::warn!(channel.key = channel, %error, "channel credentials not readable; channel paused");
                 move_at_start(gateway, channel, Some(error.reason())).await?;
             }
         }

@@ -190,7 +190,7 @@ impl Graph {
         let body = match body::of(message) {
             Ok(body) => body,
             Err(error) => {
-                tracing::error!(message.id = %message.id, %error, "a stored message cannot be read");
+                tracing::error!(message.id = %message.id, %error, "stored message not readable");
                 let text = "A mensagem guardada nao pode ser lida por esta versao.".to_owned();
                 return SendOutcome::Rejected { code: crate::UNREADABLE, message: text };
             }
@@ -207,7 +207,7 @@ impl Graph {
             }
             Answer::Refused(error) => error.fault(Some(status.as_u16())).outcome(),
             Answer::Unreadable => {
-                tracing::warn!(message.id = %message.id, status = status.as_u16(), "Graph gave an answer that is none");
+                tracing::warn!(message.id = %message.id, status = status.as_u16(), "graph response not recognised");
                 SendOutcome::NoAnswer
             }
         }
@@ -221,7 +221,7 @@ impl Graph {
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
         let lane = self.lane(link, &method).map_err(|error| {
-            tracing::warn!(error = format!("{error:#}"), "Graph cannot be called");
+            tracing::warn!(error = format!("{error:#}"), "graph client unavailable");
             Failure::NotSent
         })?;
         let body = Outgoing::new(body);
@@ -230,18 +230,18 @@ impl Graph {
         let answered = tokio::time::timeout(self.timeout, async {
             let response = lane.0.client.request(request).await.map_err(|error| {
                 let sent = if never_left(&error) { Failure::NotSent } else { Failure::Unknown };
-                tracing::warn!(error = causes(&error), "Graph did not answer");
+                tracing::warn!(error = causes(&error), "graph request failed");
                 sent
             })?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_LIMIT).collect().await.map_err(|error| {
-                tracing::warn!(error = causes(&*error), "an answer of Graph broke off");
+                tracing::warn!(error = causes(&*error), "graph response interrupted");
                 Failure::Unknown
             })?;
             Ok((parts.status, body.to_bytes()))
         });
         answered.await.unwrap_or_else(|_| {
-            tracing::warn!(seconds = self.timeout.as_secs(), "Graph took too long");
+            tracing::warn!(seconds = self.timeout.as_secs(), "graph request timed out");
             // A message without its body is none: it waited for a stream that the server did not allow.
             Err(if begun.load(Ordering::Acquire) { Failure::Unknown } else { Failure::NotSent })
         })

@@ -68,5 +68,5 @@ impl StoredLinks {
 
 /// Logs that this node has another secret key than the one that sealed a link.
 pub fn tell_of_key(channel: ChannelKey, error: &dyn std::error::Error) {
-    tracing::error!(channel, %error, "a channel's link cannot be used: give every node the same secret key");
+    tracing::error!(channel.key = channel, %error, "channel credentials not readable; every node needs the same secret key");
 }

@@ -113,7 +113,7 @@ impl Sandbox {
             let wait = match self.pass_on(&*receipts).await {
                 Ok(wait) => wait,
                 Err(error) => {
-                    tracing::warn!(%error, "receipts of the sandbox wait");
+                    tracing::warn!(%error, "sandbox receipt update failed; retrying");
                     Some(RECEIPT_RETRY)
                 }
             };
@@ -216,7 +216,7 @@ impl Provider for Sandbox {
         match self.arrive(via, message, outcome != SendOutcome::NoAnswer).await {
             Ok(()) => outcome,
             Err(error) => {
-                tracing::warn!(%error, "the sandbox network is down");
+                tracing::warn!(%error, "sandbox network down");
                 SendOutcome::ChannelTrouble { wait: NETWORK_DOWN }
             }
         }

@@ -34,7 +34,7 @@ fn is_open(channel: &Channel) -> bool {
 /// A session that cannot be read is no fault of the network's, but nobody can go on without it.
 #[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
 fn unreadable(error: RowsError) -> LineError {
-    tracing::error!(%error, "a session cannot be read");
+    tracing::error!(%error, "stored session not readable");
     LineError::NoAnswer
 }
 

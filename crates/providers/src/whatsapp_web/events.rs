@@ -134,7 +134,7 @@ impl<'a> Events<'a> {
         };
         let lost = self.receiver.turned_away();
         if lost > 0 {
-            tracing::warn!(channel.id = %self.line.via.id, events = lost, "events of a session were lost: too many waited");
+            tracing::warn!(channel.id = %self.line.via.id, events = lost, "session events lost: queue full");
         }
         let Some(event) = event else { return Some(End::Lost) };
         tokio::select! {
@@ -156,7 +156,7 @@ impl<'a> Events<'a> {
             Event::QrExhausted => return Some(not_linked("Nenhum telefone leu o codigo a tempo. Conecte de novo.")),
             // Without the library's words, in which a number may stand.
             Event::PairingFailed { .. } => {
-                tracing::warn!(channel.id = %line.via.id, "a channel was not linked");
+                tracing::warn!(channel.id = %line.via.id, "pairing failed");
                 return Some(not_linked("O WhatsApp nao ligou o canal ao telefone. Conecte de novo."));
             }
             Event::Linked { .. } => drop(line.pairing.send_replace(Pairing::Linked)),
@@ -172,7 +172,9 @@ impl<'a> Events<'a> {
             Event::Outdated => return Some(End::Outdated),
             Event::Refused { code } => return Some(End::Refused { code }),
             Event::Stopped => return Some(End::Lost),
-            Event::Trouble { text } => tracing::warn!(channel.id = %line.via.id, text, "a line meets trouble"),
+            Event::Trouble { text } => {
+                tracing::warn!(channel.id = %line.via.id, error = text, "whatsapp session connection failed")
+            }
             Event::Acked { id } => {
                 // One that nobody waits for any more says what became of a message whose fate was not known.
                 if !line.answers.came(&id, Answer::Taken) && !line.answers.reached_nobody(&id) {
@@ -195,7 +197,7 @@ impl<'a> Events<'a> {
             // The network talks to us now: it can be asked for a code to type. The answer is an event.
             Some(phone) => {
                 if self.session.pair_by_phone(phone.digits()).await.is_err() {
-                    tracing::warn!(channel.id = %self.line.via.id, "no code to type was given");
+                    tracing::warn!(channel.id = %self.line.via.id, "pairing code refused by network");
                     return Some(not_linked(
                         "O WhatsApp nao deu um codigo para este telefone. Confira o numero, ou use o QR code.",
                     ));
@@ -258,7 +260,7 @@ impl Line {
         let mut waits = false;
         while let Err(error) = self.shared.store.record_receipts(&receipts, self.shared.clock.now()).await {
             if !waits {
-                tracing::warn!(channel.id = %self.via.id, %error, "receipts wait for the store");
+                tracing::warn!(channel.id = %self.via.id, %error, "receipt update failed; retrying");
             }
             waits = true;
             tokio::time::sleep(STORE_RETRY).await;

@@ -186,7 +186,7 @@ impl Line {
         let now = self.shared.clock.now();
         match self.shared.store.restrict_channel(self.via.key, until, reason, now).await {
             Ok(_) => self.restricted(until),
-            Err(error) => tracing::warn!(channel.id = %self.via.id, %error, "a restriction could not be noted"),
+            Err(error) => tracing::warn!(channel.id = %self.via.id, %error, "restriction update failed"),
         }
     }
 
@@ -264,7 +264,7 @@ impl Line {
         if let Some(session) = self.session() {
             let told = tokio::time::timeout(LOG_OUT, session.log_out()).await;
             if !matches!(told, Ok(Ok(()))) {
-                tracing::warn!(channel.id = %self.via.id, "the phone could not be told that its device is gone");
+                tracing::warn!(channel.id = %self.via.id, "device logout failed");
             }
         }
         self.stop().await;

@@ -125,7 +125,7 @@ impl Line {
         match seek {
             Seek::New => self.search(),
             Seek::Dropped { news: true } => {
-                tracing::warn!(channel.id = %self.via.id, "too many people wrote of whom nobody knows the number");
+                tracing::warn!(channel.id = %self.via.id, "sender lookup skipped: too many unknown senders");
             }
             Seek::Again | Seek::Dropped { news: false } => {}
         }
@@ -149,7 +149,7 @@ impl Line {
         let _turn = self.searches.turn.lock().await;
         while !self.searches.sought().wanted().is_empty() {
             if let Err(error) = self.pass().await {
-                tracing::warn!(channel.id = %self.via.id, %error, "it is not known who wrote");
+                tracing::warn!(channel.id = %self.via.id, %error, "sender lookup failed; retrying");
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }

@@ -139,11 +139,11 @@ impl Line {
         match error {
             SubmitError::Down => SendOutcome::Interrupted,
             SubmitError::NotSent(_) => {
-                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "a message was not handed over");
+                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "message not sent: recipient devices or keys unknown");
                 if self.is_up() { SendOutcome::NotSent } else { SendOutcome::ChannelTrouble { wait: DOWN } }
             }
             SubmitError::NoDevice | SubmitError::Other(_) => {
-                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "nobody knows whether a message was handed over");
+                tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "message outcome unknown; resending");
                 SendOutcome::NoAnswer
             }
         }
@@ -224,7 +224,7 @@ impl Line {
     }
 
     async fn refused(&self, session: &Session, refusal: Refusal, code: &str) -> SendOutcome {
-        tracing::warn!(channel.id = %self.via.id, code, "the network refused a message");
+        tracing::warn!(channel.id = %self.via.id, code, "message refused by network");
         let now = self.shared.clock.now();
         match refusal {
             Refusal::NoNewChats => {
@@ -267,11 +267,11 @@ impl Line {
             LineError::Down | LineError::Gone => SendOutcome::ChannelTrouble { wait: DOWN },
             LineError::TooMany(seconds) => SendOutcome::ChannelTrouble { wait: Duration::from_secs(seconds) },
             LineError::NoAnswer => {
-                tracing::warn!(channel.id = %self.via.id, "a number could not be looked up");
+                tracing::warn!(channel.id = %self.via.id, "number lookup failed; retrying");
                 SendOutcome::NotSent
             }
             LineError::Store(error) => {
-                tracing::warn!(channel.id = %self.via.id, %error, "a channel waits for the store");
+                tracing::warn!(channel.id = %self.via.id, %error, "store unavailable; channel waits");
                 SendOutcome::ChannelTrouble { wait: DOWN }
             }
         }

@@ -82,7 +82,7 @@ impl Line {
                 Ok(true) => return,
                 Ok(false) => tries += 1,
                 Err(error) => {
-                    tracing::warn!(channel.id = %self.via.id, %error, "a channel's state waits for the store");
+                    tracing::warn!(channel.id = %self.via.id, %error, "channel state update failed; retrying");
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -137,7 +137,7 @@ impl Line {
             self.pairing.send_replace(Pairing::Idle);
         }
         if let Err(error) = self.shared.store.note_login(self.via.key, self.shared.clock.now()).await {
-            tracing::warn!(channel.id = %self.via.id, %error, "the time of a login could not be noted");
+            tracing::warn!(channel.id = %self.via.id, %error, "login time update failed");
         }
         self.shows_up(Actor::Network).await;
         self.search();
@@ -150,7 +150,7 @@ impl Line {
             match self.try_note_link(details).await {
                 Ok(noted) => return noted,
                 Err(error) => {
-                    tracing::warn!(channel.id = %self.via.id, %error, "a channel's phone waits for the store");
+                    tracing::warn!(channel.id = %self.via.id, %error, "channel phone update failed; retrying");
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -234,7 +234,7 @@ impl Line {
         let Some(who) = party(who).filter(|_| !self.is_forgotten()) else { return };
         let hidden = who.lid().filter(|_| who.number().is_none()).map(str::to_owned);
         if let Err(error) = self.shared.store.note_chat(self.via.key, who).await {
-            tracing::warn!(channel.id = %self.via.id, %error, "a chat could not be noted");
+            tracing::warn!(channel.id = %self.via.id, %error, "chat update failed");
         }
         hidden.into_iter().for_each(|lid| self.search_for(&lid));
     }
@@ -311,10 +311,10 @@ impl Line {
             return;
         }
         if let Err(error) = self.shared.store.ban_link(self.via.key, until).await {
-            tracing::warn!(channel.id = %self.via.id, %error, "the end of a ban could not be noted");
+            tracing::warn!(channel.id = %self.via.id, %error, "ban end update failed");
         }
         if let Err(error) = self.shared.store.hold_channel(self.via.key, until).await {
-            tracing::warn!(channel.id = %self.via.id, %error, "a channel could not be held");
+            tracing::warn!(channel.id = %self.via.id, %error, "channel hold failed");
         }
         self.restrict(until, reason.clone()).await;
         self.is_told(|channel| {
@@ -328,9 +328,11 @@ impl Line {
         match end {
             End::Stopped => {}
             // In an outage all of them are, and the channel's state tells of it.
-            End::Lost => tracing::info!(channel.id = %self.via.id, "a session was lost and is opened anew"),
-            End::NotOpened(reason) => tracing::warn!(channel.id = %self.via.id, reason, "a session cannot be opened"),
-            end => tracing::warn!(channel.id = %self.via.id, ?end, "a channel's session has ended"),
+            End::Lost => tracing::info!(channel.id = %self.via.id, "session lost; reopening"),
+            End::NotOpened(reason) => {
+                tracing::warn!(channel.id = %self.via.id, error = reason, "session open failed; retrying")
+            }
+            end => tracing::warn!(channel.id = %self.via.id, ?end, "session ended"),
         }
     }
 
@@ -387,7 +389,7 @@ impl Line {
                 Ok(()) => return self.set_number(held.session + 1),
                 Err(StoreError::Fenced) => return,
                 Err(error) => {
-                    tracing::warn!(channel.id = %self.via.id, %error, "a session that has ended waits for the store");
+                    tracing::warn!(channel.id = %self.via.id, %error, "session removal failed; retrying");
                     tokio::time::sleep(RETRY).await;
                 }
             }

@@ -121,7 +121,7 @@ impl Session {
         self.line.up.store(false, Ordering::Relaxed);
         let closed = timeout(CLOSE, self.client.disconnect()).await;
         if closed.is_err() {
-            tracing::warn!("a session did not close in time");
+            tracing::warn!("session close timed out");
         }
         self.break_off().await;
     }

@@ -73,7 +73,7 @@ impl Tasks {
     /// Comes back when none runs any more.
     pub async fn ended(&self) {
         if timeout(ENDING, self.running.wait()).await.is_err() {
-            tracing::warn!(tasks = self.running.len(), "tasks of a session did not end in time");
+            tracing::warn!(tasks = self.running.len(), "session tasks still running");
         }
     }
 }

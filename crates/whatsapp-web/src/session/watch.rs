@@ -103,7 +103,7 @@ impl Follower {
                 _ = ran.recv() => break,
                 _ = look.tick() => {
                     if let Some(why) = self.look() {
-                        tracing::debug!(why, "a session ends to be opened anew");
+                        tracing::debug!(error = why, "session closing; reopening");
                         // What the library holds back is written. Its own attempts end with it.
                         let _ = timeout(CLOSE, self.client.disconnect()).await;
                         while let Ok(event) = heard.try_recv() {

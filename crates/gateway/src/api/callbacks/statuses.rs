@@ -96,7 +96,7 @@ fn signature(headers: &HeaderMap) -> Option<String> {
 fn receipts(address: &Address, app: &Link, body: &[u8], now: Millis) -> Result<Vec<Receipt>, ApiError> {
     let told = callback::parse(body, now).map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
     if told.skipped > 0 {
-        tracing::warn!(skipped = told.skipped, "a callback of Meta held statuses in an unknown form");
+        tracing::warn!(skipped = told.skipped, "callback statuses skipped: unknown form");
     }
     let mut receipts = Vec::new();
     for status in &told.statuses {

@@ -78,7 +78,7 @@ impl MessageView {
     /// Shows a message of the channel with this id.
     pub fn new(message: Message, channel_id: &str) -> Result<Self, ApiError> {
         let stored: Stored = serde_json::from_str(&message.payload).map_err(|error| {
-            tracing::error!(message.id = %message.id, %error, "a stored message cannot be read");
+            tracing::error!(message.id = %message.id, %error, "stored message not readable");
             ApiError::Internal
         })?;
         let shown = Shown::of(&stored, message.rendition.as_deref());

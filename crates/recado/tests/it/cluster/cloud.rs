@@ -163,7 +163,7 @@ fn a_link_that_one_node_cannot_open_pauses_nothing_and_its_former_one_is_not_use
     let of_the_first = format!("select count(*) from channels where id = 'vendas' and lease_node = {id}");
     assert_eq!(place.number(&of_the_first), 1, "a channel that moved without need");
     second.post("/v1/channels/vendas/connect", &key, &credentials(ANOTHER)).expect(200);
-    wait_for("the first node to tell of its key", || first.log().contains("give every node the same secret key"));
+    wait_for("the first node to tell of its key", || first.log().contains("every node needs the same secret key"));
     accept(&second, &key, "vendas", 1);
     wait_for("the first node to wait", || {
         place.number("select count(*) from channels where id = 'vendas' and next_send_at > 0") == 1

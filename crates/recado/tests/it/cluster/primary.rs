@@ -55,7 +55,7 @@ fn a_standby_takes_over(fault: impl FnOnce(&mut Postgres)) {
     wait_until_read(&nodes[0], &load.key, &senders);
     let counted = check(1, &senders, &phone(&nodes[0], &load.key));
     // Calls in flight may all be answered in the end. Then it has hit what was being sent.
-    let hit_sends = nodes.iter().any(|node| node.log().contains("a channel waits for the store"));
+    let hit_sends = nodes.iter().any(|node| node.log().contains("store unavailable; channel waits"));
     assert!(counted.repeated > 0 || hit_sends, "the fault hit nothing");
     the_fate_can_be_asked_for(&nodes[1], &load.key, &senders);
 }

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use proc_macro2::{TokenStream, TokenTree};
+
 use super::markdown::{Page, collect, root};
+
+const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
 /// Level, message, fields.
 type Event = (String, String, Vec<String>);
@@ -38,47 +42,39 @@ fn told() -> BTreeSet<Event> {
         let cells: Vec<Vec<&str>> = line.split('|').map(|cell| cell.split('`').skip(1).step_by(2).collect()).collect();
         let [before, level, message, fields, ..] = &cells[..] else { return None };
         let ([], [level], [message]) = (&before[..], &level[..], &message[..]) else { return None };
-        let is_level = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(level);
-        is_level.then(|| ((*level).to_owned(), (*message).to_owned(), fields.iter().map(|&f| f.to_owned()).collect()))
+        LEVELS
+            .contains(level)
+            .then(|| ((*level).to_owned(), (*message).to_owned(), fields.iter().map(|&f| f.to_owned()).collect()))
     });
     rows.collect()
 }
 
 /// The events that a source file logs.
 fn events(source: &str) -> Vec<Event> {
-    let of = |call: &str| {
-        let (level, arguments) = call.split_once("!(")?;
-        let level = ["error", "warn", "info", "debug", "trace"].contains(&level).then(|| level.to_uppercase())?;
-        let mut arguments = arguments_of(arguments);
-        let message = arguments.pop()?;
-        let fields = arguments.iter().map(|field| field.split('=').next().unwrap_or_default());
-        let fields = fields.map(|name| name.trim().trim_start_matches(['%', '?']).to_owned());
-        Some((level, message.trim_matches('"').to_owned(), fields.collect()))
-    };
-    source.split("tracing::").skip(1).filter_map(of).collect()
+    let (mut found, mut streams) = (Vec::new(), vec![source.parse::<TokenStream>().expect("a Rust file")]);
+    while let Some(stream) = streams.pop() {
+        let tokens: Vec<TokenTree> = stream.into_iter().collect();
+        found.extend(tokens.windows(6).filter_map(event));
+        let group = |token| if let TokenTree::Group(group) = token { Some(group.stream()) } else { None };
+        streams.extend(tokens.into_iter().filter_map(group));
+    }
+    found
 }
 
-/// What stands between a macro's parentheses, split at its commas; comments left out.
-fn arguments_of(text: &str) -> Vec<String> {
-    let without_comments: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let (mut arguments, mut depth, mut quoted) = (vec![String::new()], 1, false);
-    for c in without_comments.join("\n").chars() {
-        match c {
-            '"' => quoted = !quoted,
-            '(' if !quoted => depth += 1,
-            ')' if !quoted => depth -= 1,
-            ',' if !quoted && depth == 1 => {
-                arguments.push(String::new());
-                continue;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-        arguments.last_mut().expect("there is always one").push(c);
+/// The event of the six tokens `tracing`, `:`, `:`, level, `!` and arguments.
+fn event(tokens: &[TokenTree]) -> Option<Event> {
+    let [library, .., level, _, TokenTree::Group(arguments)] = tokens else { return None };
+    let level = level.to_string().to_uppercase();
+    if library.to_string() != "tracing" || !LEVELS.contains(&&*level) {
+        return None;
     }
-    arguments.iter().map(|argument| argument.trim().to_owned()).filter(|argument| !argument.is_empty()).collect()
+    let arguments: Vec<TokenTree> = arguments.stream().into_iter().collect();
+    let name =
+        |argument: &[TokenTree]| argument.iter().map(ToString::to_string).take_while(|token| token != "=").collect();
+    let arguments = arguments.split(|token| token.to_string() == ",").filter(|argument| !argument.is_empty());
+    let mut names: Vec<String> = arguments.map(name).collect();
+    let message = names.pop()?.trim_matches('"').to_owned();
+    Some((level, message, names.iter().map(|name| name.trim_start_matches(['%', '?']).to_owned()).collect()))
 }
 
 #[test]
