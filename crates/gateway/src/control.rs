@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use recado_domain::api_key::{Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
-use recado_domain::channel::{Actor, ChannelAction, ChannelType};
+use recado_domain::channel::{Actor, ChannelAction, ChannelChange, ChannelType};
 use recado_domain::field_errors::{Field, FieldErrors};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::phone::{DefaultCountry, PhoneNumber};
@@ -34,7 +34,7 @@ use crate::api::channels::pairing::PairingView;
 use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::operations::channels::{ChannelChange, ChannelWish};
+use crate::operations::channels::ChannelWish;
 use crate::operations::{api_keys, channels, links, pairing, person, secrets};
 
 /// Rows of one page of a listing.

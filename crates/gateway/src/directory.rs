@@ -258,7 +258,13 @@ impl Directory {
         let entry = channels.entry(channel.key).or_insert_with(|| {
             let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
             let (environment, kind) = (channel.environment, channel.kind);
-            Arc::new(ChannelEntry { via, environment, kind, settings: RwLock::default(), deleted: false.into() })
+            Arc::new(ChannelEntry {
+                via,
+                environment,
+                kind,
+                settings: RwLock::new(channel.settings),
+                deleted: false.into(),
+            })
         });
         *entry.settings.write().unwrap_or_else(PoisonError::into_inner) = channel.settings;
         entry.deleted.store(channel.deleted_at.is_some(), Ordering::Release);

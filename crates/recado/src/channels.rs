@@ -1,16 +1,17 @@
 //! `recado channels`.
 
+mod changes;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Subcommand};
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelAction, ChannelType, UnknownPolicy};
+use recado_domain::channel::{ChannelAction, ChannelType};
 use recado_domain::text::without_mark;
 use recado_gateway::control::{Command as Control, Credentials, WhichChannel};
-use recado_gateway::operations::channels::{ChannelChange, NewRecipients};
 
+use self::changes::Changes;
 use crate::{Common, operate, output, parse_environment};
 
 #[derive(Debug, Args)]
@@ -25,50 +26,6 @@ pub struct Which {
     institution: Option<String>,
     #[command(flatten)]
     common: Common,
-}
-
-#[derive(Debug, Args)]
-pub struct Changes {
-    /// Its name, for people
-    #[arg(long)]
-    name: Option<String>,
-    /// Messages that may be on their way at once (WHATSAPP_WABA)
-    #[arg(long, value_name = "N")]
-    pipeline: Option<u32>,
-    /// What becomes of a message whose answer was lost: leave it UNKNOWN, or resend it, perhaps twice (WHATSAPP_WABA)
-    #[arg(long, value_name = "WHAT", value_parser = parse_policy)]
-    unknown_policy: Option<UnknownPolicy>,
-    /// How long the network's word is waited for before a message is sent again (WHATSAPP_WABA)
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    unknown_wait: Option<Duration>,
-    /// The shortest rest between two messages (WHATSAPP_BAILEYS)
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    delay_min: Option<Duration>,
-    /// The longest rest between two messages (WHATSAPP_BAILEYS)
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    delay_max: Option<Duration>,
-    /// Whether the recipient is shown that something is being typed (WHATSAPP_BAILEYS)
-    #[arg(long, value_name = "true|false")]
-    typing: Option<bool>,
-    /// Chats that may be opened within 24 hours, or `unlimited` (WHATSAPP_BAILEYS)
-    #[arg(long, value_name = "N", value_parser = parse_new_recipients)]
-    new_recipients_per_day: Option<NewRecipients>,
-}
-
-impl From<Changes> for ChannelChange {
-    fn from(changes: Changes) -> Self {
-        let seconds = |time: Duration| u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
-        Self {
-            name: changes.name,
-            pipeline: changes.pipeline,
-            unknown_policy: changes.unknown_policy,
-            unknown_wait_seconds: changes.unknown_wait.map(seconds),
-            delay_min_seconds: changes.delay_min.map(seconds),
-            delay_max_seconds: changes.delay_max.map(seconds),
-            typing: changes.typing,
-            new_recipients_per_day: changes.new_recipients_per_day,
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,7 +109,7 @@ impl Command {
                 let known = ChannelType::from_name(&kind);
                 let known =
                     known.ok_or_else(|| anyhow!("a channel is of type SANDBOX, WHATSAPP_WABA or WHATSAPP_BAILEYS"))?;
-                let environment = known.environment();
+                let environment = known.descriptor().environment;
                 (common, Control::CreateChannel { institution, environment, name, kind, id })
             }
             Self::List { institution, common } => (common, Control::ListChannels { institution }),
@@ -162,7 +119,7 @@ impl Command {
             }
             Self::Update { which, changes } => {
                 let (common, which) = which.split();
-                let change = ChannelChange::from(changes);
+                let change = changes.0;
                 ensure!(!change.is_empty(), "say what to change; `recado channels update --help` tells what there is");
                 (common, Control::UpdateChannel { which, change })
             }
@@ -216,17 +173,6 @@ fn secret(file: Option<PathBuf>, variable: &str) -> Result<Option<String>> {
             Ok(Some(text.trim().to_owned()))
         }
         None => Ok(std::env::var(variable).ok()),
-    }
-}
-
-fn parse_policy(name: &str) -> Result<UnknownPolicy, &'static str> {
-    UnknownPolicy::from_name(name).ok_or("leave or resend")
-}
-
-fn parse_new_recipients(given: &str) -> Result<NewRecipients, &'static str> {
-    match given {
-        "unlimited" => Ok(NewRecipients::Unlimited),
-        number => number.parse().map(NewRecipients::AtMost).map_err(|_| "a number, or unlimited"),
     }
 }
 

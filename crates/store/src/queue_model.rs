@@ -110,7 +110,7 @@ pub(super) fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let pacing = prop::option::of((1..4_u32, 1..900_u64));
     let rule = (kind, unanswered, pacing).prop_map(|(kind, unanswered, pacing)| {
         let every = |(burst, every)| RecipientPacing { burst, every: Duration::from_millis(every) };
-        let by_recipient = kind.ordering() == Ordering::Recipient;
+        let by_recipient = kind.descriptor().ordering == Ordering::Recipient;
         // Unknown messages are queued again where each recipient is a line.
         let unanswered = if by_recipient || unanswered == Unanswered::SendAgain { unanswered } else { LEAVE };
         Rule { kind, unanswered, pacing: pacing.map(every).filter(|_| by_recipient) }
@@ -379,7 +379,8 @@ impl World {
         let mut heads: Vec<&Known> = Vec::new();
         for known in self.open(channel) {
             let same_line = |head: &&mut &Known| {
-                self.lines[channel].rule.kind.ordering() == Ordering::Channel || head.recipient == known.recipient
+                self.lines[channel].rule.kind.descriptor().ordering == Ordering::Channel
+                    || head.recipient == known.recipient
             };
             match heads.iter_mut().find(same_line) {
                 Some(head) if known.status == MessageStatus::Sending => {

@@ -42,12 +42,12 @@ impl ChannelQueue {
     /// The queue of a channel of this type; what else is known of it is filled in.
     pub fn of(kind: ChannelType, state: ChannelState) -> Self {
         Self {
-            ordering: kind.ordering(),
+            ordering: kind.descriptor().ordering,
             state,
             was_connected: false,
             deleted: false,
             next_send_at: 0,
-            opens_chats: kind.opens_chats(),
+            opens_chats: kind.descriptor().opens_chats,
             restricted_until: None,
             cancel_before: 0,
             connections: 0,

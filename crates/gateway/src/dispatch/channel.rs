@@ -206,7 +206,7 @@ impl Line {
             claimed_until: now + millis(CLAIM),
             rest: self.rest(),
             recipient_pacing: self.provider.recipient_pacing(),
-            new_recipients_per_day: self.entry.settings().new_recipients_per_day,
+            new_recipients_per_day: self.entry.settings().new_recipients_per_day(),
         })
     }
 

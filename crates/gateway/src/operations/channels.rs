@@ -1,19 +1,18 @@
 //! Channels: made, moved between states, deleted.
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
-    Actor, Channel, ChannelAction, ChannelMove, ChannelSettings, ChannelState, ChannelType, NewChannel, UnknownPolicy,
+    Actor, Channel, ChannelAction, ChannelChange, ChannelMove, ChannelState, ChannelType, NewChannel, Setting,
+    all_settings,
 };
 use recado_domain::clock::Millis;
 use recado_domain::error::AppError;
-use recado_domain::field_errors::{FieldErrors, UNKNOWN};
+use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
 use recado_domain::text;
 use recado_providers::pairing::{Pairs, RESTRICTED};
-use serde::{Deserialize, Serialize};
 
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
@@ -30,19 +29,6 @@ pub const FIELDS: [&str; 3] = ["name", "type", "id"];
 const PUT_DOWN: &str = "Desconectado a pedido.";
 
 const BAD_NAME: &str = "O nome do canal deve ter de 1 a 100 caracteres.";
-
-/// The fields of a change, in the order in which their errors are reported.
-const CHANGE_FIELDS: [&str; 9] = [
-    "name",
-    "settings",
-    "settings.pipeline",
-    "settings.unknownPolicy",
-    "settings.unknownWaitSeconds",
-    "settings.delayMinSeconds",
-    "settings.delayMaxSeconds",
-    "settings.typing",
-    "settings.newRecipientsPerDay",
-];
 
 /// Most code points in a name.
 pub const NAME_LIMIT: usize = 100;
@@ -73,7 +59,7 @@ pub async fn create(
     match kind {
         None if !names(&errors, "type") => errors.push("type", "O tipo do canal e obrigatorio."),
         Some(None) => errors.push("type", "O tipo do canal deve ser SANDBOX, WHATSAPP_WABA ou WHATSAPP_BAILEYS."),
-        Some(Some(kind)) if kind.environment() != environment => {
+        Some(Some(kind)) if kind.descriptor().environment != environment => {
             let wanted = if kind == ChannelType::Sandbox { "de teste" } else { "live" };
             errors.push("type", format!("Um canal {} exige uma chave {wanted}.", kind.name()));
         }
@@ -107,107 +93,6 @@ fn names(errors: &FieldErrors, field: &str) -> bool {
     errors.as_slice().iter().any(|error| error.field == field)
 }
 
-/// What is to change on a channel.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ChannelChange {
-    pub name: Option<String>,
-    pub pipeline: Option<u32>,
-    pub unknown_policy: Option<UnknownPolicy>,
-    pub unknown_wait_seconds: Option<u32>,
-    pub delay_min_seconds: Option<u32>,
-    pub delay_max_seconds: Option<u32>,
-    pub typing: Option<bool>,
-    pub new_recipients_per_day: Option<NewRecipients>,
-}
-
-/// How many chats a channel may open within 24 hours.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub enum NewRecipients {
-    Unlimited,
-    AtMost(u32),
-}
-
-impl ChannelChange {
-    /// The settings that change, by their names on the wire.
-    fn settings(&self) -> impl Iterator<Item = &'static str> {
-        let given = [
-            ("pipeline", self.pipeline.is_some()),
-            ("unknownPolicy", self.unknown_policy.is_some()),
-            ("unknownWaitSeconds", self.unknown_wait_seconds.is_some()),
-            ("delayMinSeconds", self.delay_min_seconds.is_some()),
-            ("delayMaxSeconds", self.delay_max_seconds.is_some()),
-            ("typing", self.typing.is_some()),
-            ("newRecipientsPerDay", self.new_recipients_per_day.is_some()),
-        ];
-        given.into_iter().filter_map(|(name, given)| given.then_some(name))
-    }
-
-    /// Whether it changes nothing.
-    pub fn is_empty(&self) -> bool {
-        self.name.is_none() && self.settings().next().is_none()
-    }
-
-    /// Names what a channel of this type does not have.
-    fn refuse_others(&self, kind: ChannelType, errors: &mut FieldErrors) {
-        let mut others = self.settings().filter(|name| !kind.settings().contains(name)).peekable();
-        if kind.has_settings() {
-            others.for_each(|name| errors.push(format!("settings.{name}"), UNKNOWN));
-        } else if others.peek().is_some() {
-            errors.push("settings", "Canais deste tipo nao tem configuracoes.");
-        }
-    }
-
-    /// The settings with the change in them.
-    fn of(&self, now: ChannelSettings, errors: &mut FieldErrors) -> ChannelSettings {
-        use ChannelSettings as Settings;
-        let mut settings = now;
-        settings.unknown_policy = self.unknown_policy.unwrap_or(now.unknown_policy);
-        settings.typing = self.typing.unwrap_or(now.typing);
-        set("settings.pipeline", self.pipeline, Settings::PIPELINE, &mut settings.pipeline, errors);
-        let wait = &mut settings.unknown_wait_seconds;
-        set("settings.unknownWaitSeconds", self.unknown_wait_seconds, Settings::UNKNOWN_WAIT, wait, errors);
-        let (least, most) = (&mut settings.delay_min_seconds, &mut settings.delay_max_seconds);
-        set("settings.delayMinSeconds", self.delay_min_seconds, Settings::DELAY, least, errors);
-        set("settings.delayMaxSeconds", self.delay_max_seconds, Settings::DELAY, most, errors);
-        if settings.delay_min_seconds > settings.delay_max_seconds {
-            errors.push("settings.delayMinSeconds", BAD_DELAYS);
-        }
-        match self.new_recipients_per_day {
-            Some(NewRecipients::Unlimited) => settings.new_recipients_per_day = None,
-            Some(NewRecipients::AtMost(given)) => {
-                let field = "settings.newRecipientsPerDay";
-                let mut most = given;
-                set(field, Some(given), Settings::NEW_RECIPIENTS, &mut most, errors);
-                settings.new_recipients_per_day = Some(most);
-            }
-            None => {}
-        }
-        settings
-    }
-}
-
-const BAD_DELAYS: &str = "O campo settings.delayMinSeconds deve ser no maximo settings.delayMaxSeconds.";
-
-/// Sets what is given and in its range.
-fn set<N: TryFrom<u32> + PartialOrd + Display + Copy>(
-    field: &'static str,
-    given: Option<u32>,
-    (first, last): (N, N),
-    to: &mut N,
-    errors: &mut FieldErrors,
-) {
-    match given.map(N::try_from) {
-        Some(Ok(given)) if (first..=last).contains(&given) => *to = given,
-        Some(_) => errors.push(field, out_of_range(field, (first, last))),
-        None => {}
-    }
-}
-
-/// What is said of a number that is none, or out of its range.
-pub fn out_of_range<N: Display>(field: &str, (first, last): (N, N)) -> String {
-    format!("O campo {field} deve ser um numero de {first} a {last}.")
-}
-
 /// Changes a channel's name and settings.
 pub async fn update(
     gateway: &Gateway,
@@ -221,10 +106,11 @@ pub async fn update(
     if name.is_empty() || text::check_name(name, NAME_LIMIT).is_err() {
         errors.push("name", BAD_NAME);
     }
-    change.refuse_others(entry.kind, &mut errors);
-    let settings = change.of(channel.settings, &mut errors);
+    let settings = channel.settings.changed(&change, &mut errors);
     if !errors.is_empty() {
-        return Err(errors.in_order_of(&CHANGE_FIELDS).into());
+        let names: Vec<_> = all_settings().map(Setting::field).collect();
+        let order: Vec<_> = ["name", "settings"].into_iter().chain(names.iter().map(String::as_str)).collect();
+        return Err(errors.in_order_of(&order).into());
     }
     if !gateway.store.update_channel(entry.via.key, name.to_owned(), settings).await? {
         return Err(AppError::ChannelNotFound);

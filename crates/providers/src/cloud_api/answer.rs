@@ -1,12 +1,12 @@
 //! What Graph answers, read as far as it matters. Its texts are not looked at: they may hold the numbers of people.
 
 use axum::http::StatusCode;
+use recado_domain::channel::types::cloud_api::NumberInfo;
 use recado_domain::ids::{NetworkId, is_account};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::cloud_api::errors::GraphError;
-use crate::cloud_api::link::NumberInfo;
 
 /// An answer to a call.
 #[derive(Debug, PartialEq, Eq)]

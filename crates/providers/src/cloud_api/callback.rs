@@ -19,7 +19,8 @@ use serde_json::value::RawValue;
 use sha2::Sha256;
 
 use crate::cloud_api::errors::{Fault, GraphError};
-use crate::cloud_api::link::{Fingerprint, ID_LIMIT, SECRET_LIMIT};
+use crate::cloud_api::link::Fingerprint;
+use recado_domain::channel::types::cloud_api::{ID_LIMIT, SECRET_LIMIT};
 
 /// The header that carries the signature.
 pub const SIGNATURE_HEADER: &str = "x-hub-signature-256";

@@ -35,9 +35,10 @@ use crate::SendOutcome;
 use crate::cloud_api::answer::{self, Answer};
 use crate::cloud_api::body;
 use crate::cloud_api::errors::{Class, Fault};
-use crate::cloud_api::link::{FIELDS, Link, NumberInfo};
+use crate::cloud_api::link::{FIELDS, Link};
 use crate::cloud_api::slots::{Slot, Slots};
 use crate::outbound::BaseUrl;
+use recado_domain::channel::types::cloud_api::NumberInfo;
 
 /// The time that a call may take as a whole; below the dispatcher's own limit of 45 s.
 const TIMEOUT: Duration = Duration::from_secs(30);

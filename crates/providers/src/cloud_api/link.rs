@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use recado_domain::channel::types::cloud_api::{self, ID_LIMIT, LinkDetails, NumberInfo, SECRET_LIMIT, TOKEN_LIMIT};
 use recado_domain::field_errors::{Field, FieldErrors};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -15,14 +16,10 @@ use sha2::{Digest, Sha256};
 use crate::cloud_api::callback::is_signed;
 
 /// The fields of a link, in the order in which their errors are reported.
-pub const FIELDS: [&str; 5] = ["phoneNumberId", "businessAccountId", "accessToken", "verifyToken", "appSecret"];
-
-/// Most digits of an id of Meta's; those of today have 15 to 17.
-pub const ID_LIMIT: usize = 32;
-/// Most characters of an access token; those of today have some 200.
-pub const TOKEN_LIMIT: usize = 2_048;
-/// Most characters of the verify token and of the app's secret.
-pub const SECRET_LIMIT: usize = 255;
+pub const FIELDS: [&str; 5] = {
+    let [phone_number_id, business_account_id, access_token, verify_token, app_secret] = cloud_api::CONNECT;
+    [phone_number_id.name, business_account_id.name, access_token.name, verify_token.name, app_secret.name]
+};
 
 /// A number of the Cloud API and the right to speak for it. The ids are digits and nothing else: they go into URLs.
 #[derive(Debug, Clone)]
@@ -53,37 +50,6 @@ impl Fingerprint {
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Fingerprint")
-    }
-}
-
-/// What Meta says of a number.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NumberInfo {
-    /// As Meta writes it for people, `+55 11 99999-8888`.
-    #[serde(rename = "phone")]
-    pub phone: Option<String>,
-    /// The name that Meta verified.
-    #[serde(rename = "name")]
-    pub name: Option<String>,
-}
-
-/// What is stored of a link in clear. Fields that a later version wrote are passed over.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LinkDetails {
-    pub phone_number_id: String,
-    pub business_account_id: String,
-    #[serde(flatten)]
-    pub number: NumberInfo,
-    /// Whether there is an app secret, so that callbacks can be believed.
-    #[serde(default)]
-    pub receipts: bool,
-}
-
-impl LinkDetails {
-    /// Reads [`Link::details`] back.
-    pub fn parse(details: &str) -> Option<Self> {
-        serde_json::from_str(details).ok()
     }
 }
 

@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::channel::ChannelSettings;
+use recado_domain::channel::types::cloud_api;
 use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::PhoneNumber;
@@ -208,7 +209,7 @@ impl CloudApi {
 #[async_trait]
 impl Provider for CloudApi {
     fn max_in_flight(&self, settings: &ChannelSettings) -> usize {
-        settings.pipeline.into()
+        cloud_api::Settings::from(*settings).pipeline.into()
     }
 
     async fn slots(&self, via: &Via, most: usize) -> Vec<crate::Slot> {
@@ -219,8 +220,8 @@ impl Provider for CloudApi {
         }
     }
 
-    fn pacing(&self, _: &ChannelSettings) -> Pacing {
-        Pacing::default()
+    fn pacing(&self, settings: &ChannelSettings) -> Pacing {
+        settings.pacing()
     }
 
     fn recipient_pacing(&self) -> Option<RecipientPacing> {

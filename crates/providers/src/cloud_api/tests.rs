@@ -1,6 +1,6 @@
 pub(super) mod peer;
 
-use recado_domain::channel::UnknownPolicy;
+use recado_domain::channel::types::cloud_api::{Settings, UnknownPolicy};
 use recado_domain::field_errors::Field;
 use recado_domain::ids::InstitutionId;
 use recado_store::fixtures::{Ground, SqliteFile, claimed};
@@ -111,14 +111,10 @@ async fn the_apps_of_a_number_come_before_those_who_claim_its_account() {
 #[tokio::test]
 async fn a_lost_answer_is_sent_again_only_where_a_person_chose_so() {
     let (cloud_api, _peer) = cloud_api().await;
-    let leave = ChannelSettings {
-        unknown_policy: UnknownPolicy::Leave,
-        unknown_wait_seconds: 60,
-        pipeline: 3,
-        ..ChannelSettings::default()
-    };
+    let settings = Settings { unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 60, pipeline: 3 };
+    let leave = ChannelSettings::CloudApi(settings);
     assert_eq!(cloud_api.unanswered(&leave), Unanswered::Unknown(None));
-    let resend = ChannelSettings { unknown_policy: UnknownPolicy::Resend, ..leave };
+    let resend = ChannelSettings::CloudApi(Settings { unknown_policy: UnknownPolicy::Resend, ..settings });
     assert_eq!(cloud_api.unanswered(&resend), Unanswered::Unknown(Some(60_000)));
     assert_eq!(cloud_api.max_in_flight(&leave), 3);
 }

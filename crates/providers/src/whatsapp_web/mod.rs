@@ -30,7 +30,6 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -119,8 +118,7 @@ impl Provider for WhatsAppWeb {
     }
 
     fn pacing(&self, settings: &ChannelSettings) -> Pacing {
-        let seconds = |seconds: u16| Duration::from_secs(seconds.into());
-        Pacing { min: seconds(settings.delay_min_seconds), max: seconds(settings.delay_max_seconds) }
+        settings.pacing()
     }
 
     fn unanswered(&self, _: &ChannelSettings) -> Unanswered {

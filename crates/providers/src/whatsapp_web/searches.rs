@@ -109,12 +109,11 @@ enum Says {
 fn says(channel: Option<&Channel>, now: Millis) -> Says {
     let Some(channel) = channel.filter(|channel| channel.deleted_at.is_none()) else { return Says::End };
     let restricted = channel.restricted_until.is_some_and(|until| until > now);
-    if !restricted && channel.settings.new_recipients_per_day.is_none() {
+    if !restricted && channel.settings.new_recipients_per_day().is_none() {
         return Says::End;
     }
     // What is longer than a rest between two sends is a hold.
-    let rest = Duration::from_secs(channel.settings.delay_max_seconds.into());
-    let held = channel.next_send_at > now + millis(rest);
+    let held = channel.next_send_at > now + millis(channel.settings.pacing().max);
     if channel.state.dispatches() && !held { Says::Search } else { Says::Wait }
 }
 

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use recado_domain::channel::ChannelSettings;
+use recado_domain::channel::types::whatsapp_web::Settings;
 use recado_domain::clock::{millis, random};
 use recado_domain::kinds::Content;
 use recado_domain::kinds::contact::Contact;
@@ -200,9 +200,9 @@ impl Line {
         Ok((named != before).then(|| ContactRendition::of(&cards, &named)))
     }
 
-    async fn settings(&self) -> Result<ChannelSettings, SendOutcome> {
+    async fn settings(&self) -> Result<Settings, SendOutcome> {
         let channel = self.shared.store.channel(self.via.key).await.map_err(|error| self.trouble(error.into()))?;
-        Ok(channel.map(|channel| channel.settings).unwrap_or_default())
+        Ok(channel.map(|channel| channel.settings.into()).unwrap_or_default())
     }
 
     async fn type_a_while(&self, account: &str) {

@@ -18,20 +18,21 @@ pub(crate) const COLUMNS: &str =
      connections, records_messages";
 
 pub(crate) fn channel(row: &Row<'_>) -> Read<Channel> {
-    let parsed = |settings: String| serde_json::from_str(&settings).map_err(|_| Unreadable::Unknown("channel setting"));
+    let kind = row.named("type", ChannelType::from_name)?;
+    let settings: String = row.get("settings")?;
     Ok(Channel {
         key: row.get("key")?,
         institution: InstitutionId::from_bytes(row.bytes("institution_id")?),
         environment: row.named("environment", Environment::from_name)?,
         id: row.named("id", |id| id.parse().ok())?,
         name: row.get("name")?,
-        kind: row.named("type", ChannelType::from_name)?,
+        kind,
         state: row.named("state", ChannelState::from_name)?,
         state_reason: row.get("state_reason")?,
         connected_at: row.get("connected_at")?,
         created_at: row.get("created_at")?,
         deleted_at: row.get("deleted_at")?,
-        settings: parsed(row.get("settings")?)?,
+        settings: ChannelSettings::read(kind, &settings).map_err(|_| Unreadable::Unknown("channel setting"))?,
         link: row.get("link")?,
         restricted_until: row.get("restricted_until")?,
         next_send_at: row.get("next_send_at")?,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{Channel, ChannelSettings, ChannelState, ChannelType, Held, NewChannel};
+use recado_domain::channel::{Channel, ChannelState, ChannelType, Held, NewChannel};
 use recado_domain::ids::InstitutionId;
 use recado_domain::institution::Institution;
 use recado_domain::message::{Enqueued, NewMessage};
@@ -20,7 +20,7 @@ pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
     let new = ground.new_channel("loja", ChannelState::Created);
     let made = ground.store.create_channel(new.clone()).await.expect("stored").expect("a free id");
     let expected = Channel {
-        settings: ChannelSettings::default(),
+        settings: new.kind.default_settings(),
         link: None,
         key: made.key,
         institution: new.institution,

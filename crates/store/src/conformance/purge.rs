@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{ChannelKey, ChannelSettings};
+use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Enqueued, NewMessage, Seq};
 use recado_domain::party::Party;
@@ -78,7 +78,7 @@ pub(super) async fn what_is_to_be_sent_again_stays_however_old(ground: Ground) {
     purge(&ground, in_time).await;
     assert_eq!(self::left(&ground, channel).await, [waits], "and not {left}");
     // Where it is not sent again after all, it goes as others do.
-    let leave = ChannelSettings::default();
+    let leave = ChannelType::CloudApi.default_settings();
     assert!(ground.store.update_channel(channel, "Loja".to_owned(), leave).await.expect("stored"));
     purge(&ground, in_time).await;
     assert_eq!(self::left(&ground, channel).await, []);

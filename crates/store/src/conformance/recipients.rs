@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use recado_domain::channel::{ChannelKey, ChannelSettings, ChannelState, UnknownPolicy};
+use recado_domain::channel::types::cloud_api::{Settings, UnknownPolicy};
+use recado_domain::channel::{ChannelKey, ChannelSettings, ChannelState, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, NewMessage};
@@ -184,12 +185,8 @@ pub(super) async fn a_pause_by_the_network_finds_only_what_is_up(ground: Ground)
 
 pub(super) async fn settings_are_kept(mut ground: Ground) {
     let key = ground.channel_by_recipient("loja").await;
-    let settings = ChannelSettings {
-        pipeline: 3,
-        unknown_policy: UnknownPolicy::Resend,
-        unknown_wait_seconds: 60,
-        ..ChannelSettings::default()
-    };
+    let settings = Settings { pipeline: 3, unknown_policy: UnknownPolicy::Resend, unknown_wait_seconds: 60 };
+    let settings = ChannelSettings::CloudApi(settings);
     assert!(ground.store.update_channel(key, "Outro".to_owned(), settings).await.expect("stored"));
     ground.reopen().await;
     let channel = ground.store.channel(key).await.expect("read").expect("there");
@@ -198,7 +195,7 @@ pub(super) async fn settings_are_kept(mut ground: Ground) {
     assert!(!ground.store.update_channel(key, "X".to_owned(), settings).await.expect("answered"));
     let again = ground.channel_by_recipient("loja").await;
     let made = ground.store.channel(again).await.expect("read").expect("there");
-    assert_eq!(made.settings, ChannelSettings::default(), "a channel made anew has none of the former one's");
+    assert_eq!(made.settings, made.kind.default_settings(), "a channel made anew has none of the former one's");
 }
 
 /// Once: each copy of a card that arrives is one too many.
@@ -239,7 +236,7 @@ pub(super) async fn a_policy_that_was_taken_back_sends_nothing_again(ground: Gro
     // Nor does one that is given anew send what was unknown before.
     let channel = ground.channel_by_recipient("outra").await;
     unknown(&ground, channel, NOW + DAY).await;
-    let leave = ChannelSettings::default();
+    let leave = ChannelType::CloudApi.default_settings();
     assert!(ground.store.update_channel(channel, "Outra".to_owned(), leave).await.expect("stored"));
     assert_eq!(ground.claim(at(NOW + 600, channel)).await, Claim::default());
 }

@@ -46,7 +46,8 @@ impl Turn {
 
     /// Whether its claim, as far as the asker knows the channel, looks at the first messages alone.
     fn goes_together(&self) -> bool {
-        let alone = |kind: ChannelType| kind.ordering() == Ordering::Recipient || kind.opens_chats();
+        let alone =
+            |kind: ChannelType| kind.descriptor().ordering == Ordering::Recipient || kind.descriptor().opens_chats;
         !self.request.as_ref().is_some_and(|request| alone(request.kind))
     }
 }

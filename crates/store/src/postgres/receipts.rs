@@ -52,7 +52,7 @@ fn found(row: &Row) -> Done<Found> {
 
 fn seen(row: &Row) -> Done<Seen> {
     let kind = ChannelType::from_name(row.get(8)).ok_or_else(|| not_understood("channel type"))?;
-    let opens_chat = kind.opens_chats() && !row.get::<_, bool>(9);
+    let opens_chat = kind.descriptor().opens_chats && !row.get::<_, bool>(9);
     Ok(Seen { message: found(row)?, opens_chat, records: row.get(14) })
 }
 

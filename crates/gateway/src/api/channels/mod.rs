@@ -9,6 +9,7 @@ pub mod events;
 pub mod get;
 pub mod list;
 pub mod pairing;
+mod settings;
 pub mod update;
 mod view;
 

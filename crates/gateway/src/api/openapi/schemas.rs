@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use recado_domain::api_key::{Environment, Scope};
-use recado_domain::channel::{ChannelState, ChannelType, UnknownPolicy};
+use recado_domain::channel::{ChannelState, ChannelType};
 pub use recado_domain::schema::{name, one_of, phone};
 use recado_domain::status::MessageStatus;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -43,6 +43,13 @@ pub fn network_id() -> Value {
     json!({"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["3EB0459984FC15DDAB10A5"]})
 }
 
+/// Puts a schema under this name into the document; gives the reference to it.
+pub fn named(name: &str, schema: Value, generator: &mut SchemaGenerator) -> Value {
+    let path = generator.settings().definitions_path.clone();
+    generator.definitions_mut().insert(name.to_owned(), schema);
+    json!({"$ref": format!("#{path}/{name}")})
+}
+
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident as $shown:literal: $words:expr;)*) => {
         $(
@@ -69,8 +76,6 @@ words! {
     ChannelStates as "ChannelState": ChannelState::ALL.map(ChannelState::name);
     /// The types of channels.
     ChannelTypes as "ChannelType": ChannelType::ALL.map(ChannelType::name);
-    /// What becomes of an `UNKNOWN` message of which the network says nothing more.
-    UnknownPolicies as "UnknownPolicy": UnknownPolicy::ALL.map(UnknownPolicy::name);
     /// The environments of keys and channels.
     Environments as "Environment": Environment::ALL.map(Environment::name);
     /// What a key may do.

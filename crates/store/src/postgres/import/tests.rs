@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use recado_domain::api_key::{Environment, Grant, Scopes};
-use recado_domain::channel::{ChannelSettings, ChannelState, ChannelType, Held, Link, SessionChange};
+use recado_domain::channel::{ChannelState, ChannelType, Held, Link, SessionChange};
 use recado_domain::event::EventQuery;
 use recado_domain::ids::ApiKeyId;
 use recado_domain::institution::ApiKey;
@@ -55,7 +55,7 @@ async fn fill(ground: &Ground) {
 async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
     let store = &ground.store;
     let channel = ground.channel_of(kind, id).await;
-    store.update_channel(channel, "Ação 🙂".to_owned(), ChannelSettings::default()).await.expect("stored");
+    store.update_channel(channel, "Ação 🙂".to_owned(), kind.default_settings()).await.expect("stored");
     let link = Link { channel, details: "{}".to_owned(), sealed: vec![0, 255, 1] };
     assert!(
         store

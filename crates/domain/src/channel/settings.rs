@@ -1,0 +1,266 @@
+//! What a person may set on channels: a table of settings for each type, and changes of them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::channel::{ChannelSettings, ChannelType};
+use crate::field_errors::{FieldErrors, UNKNOWN};
+use crate::pacing::Pacing;
+
+/// One setting. The API, its document and the command line take all they say of a setting from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// The name on the wire and in the store.
+    pub name: &'static str,
+    /// The name of the command line's flag.
+    pub flag: &'static str,
+    /// Which values it takes.
+    pub kind: SettingKind,
+    /// What it is, in a sentence for people.
+    pub about: &'static str,
+}
+
+/// Which values a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingKind {
+    /// A whole number from the first to the second.
+    Number(u32, u32),
+    /// The same in seconds.
+    Seconds(u32, u32),
+    /// A whole number in a range, or `null` for no limit.
+    Limit(u32, u32),
+    /// `true` or `false`.
+    Switch,
+    /// One of some names.
+    Choice {
+        /// What the API's document calls these names.
+        schema: &'static str,
+        /// The names.
+        names: &'static [&'static str],
+    },
+}
+
+impl Setting {
+    /// The value as it is stored; `None` where the setting does not take it. JSON has one kind of number: 60.0 is 60.
+    fn parse(&self, given: &Value) -> Option<Value> {
+        match self.kind {
+            SettingKind::Limit(..) if given.is_null() => Some(Value::Null),
+            SettingKind::Number(least, most) | SettingKind::Seconds(least, most) | SettingKind::Limit(least, most) => {
+                let given = given.as_f64().filter(|given| given.fract() == 0.0)?;
+                let in_range = (f64::from(least)..=f64::from(most)).contains(&given);
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in the range")]
+                in_range.then_some(Value::from(given as u32))
+            }
+            SettingKind::Switch => given.as_bool().map(Value::from),
+            SettingKind::Choice { names, .. } => {
+                let given = given.as_str()?;
+                names.contains(&given).then(|| given.into())
+            }
+        }
+    }
+
+    /// The setting's place in a call.
+    pub fn field(&self) -> String {
+        format!("settings.{}", self.name)
+    }
+
+    /// What is said of a value that the setting does not take.
+    pub fn refusal(&self) -> String {
+        let field = self.field();
+        match self.kind {
+            SettingKind::Number(least, most) | SettingKind::Seconds(least, most) | SettingKind::Limit(least, most) => {
+                format!("O campo {field} deve ser um numero de {least} a {most}.")
+            }
+            SettingKind::Switch => format!("O campo {field} deve ser true ou false."),
+            SettingKind::Choice { names, .. } => format!("O campo {field} deve ser {}.", names.join(" ou ")),
+        }
+    }
+}
+
+/// All settings of all types, in the order in which their errors are reported.
+pub fn all_settings() -> impl Iterator<Item = &'static Setting> {
+    ChannelType::ALL.into_iter().flat_map(ChannelType::settings)
+}
+
+/// What the settings of a type say of its sends. A type whose settings say nothing of it keeps what stands here.
+pub trait TypeSettings {
+    /// The rest of a channel between two sends.
+    fn pacing(&self) -> Pacing {
+        Pacing::default()
+    }
+
+    /// How long the network's word is waited for before an `UNKNOWN` message is sent again; `None`: for ever.
+    fn resend_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Chats that may be opened within 24 hours. `None`: no limit.
+    fn new_recipients_per_day(&self) -> Option<u32> {
+        None
+    }
+
+    /// Names the settings that do not go together.
+    fn check(&self, _: &mut FieldErrors) {}
+}
+
+/// What is to change on a channel.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ChannelChange {
+    /// Its name; `None` leaves it.
+    pub name: Option<String>,
+    /// Settings by their names on the wire, not checked yet. What is left out stays as it is.
+    pub settings: Map<String, Value>,
+}
+
+impl ChannelChange {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.name.is_none() && self.settings.is_empty()
+    }
+}
+
+impl ChannelSettings {
+    /// The settings with the change in them. Every setting that cannot be as it was asked for is named.
+    #[must_use]
+    pub fn changed(self, change: &ChannelChange, errors: &mut FieldErrors) -> Self {
+        let kind = self.kind();
+        if kind.settings().is_empty() {
+            if !change.settings.is_empty() {
+                errors.push("settings", "Canais deste tipo nao tem configuracoes.");
+            }
+            return self;
+        }
+        let mut stored = serde_json::to_value(self).expect("settings can be written as JSON");
+        for (name, given) in &change.settings {
+            match kind.settings().iter().find(|setting| setting.name == name) {
+                Some(setting) => match setting.parse(given) {
+                    Some(value) => stored[setting.name] = value,
+                    None => errors.push(setting.field(), setting.refusal()),
+                },
+                None => errors.push(format!("settings.{name}"), UNKNOWN),
+            }
+        }
+        let settings = Self::read(kind, &stored.to_string()).expect("each value is one that its setting takes");
+        settings.rules().check(errors);
+        settings
+    }
+
+    /// The rest of a channel between two sends.
+    pub fn pacing(&self) -> Pacing {
+        self.rules().pacing()
+    }
+
+    /// How long the network's word is waited for before an `UNKNOWN` message is sent again; `None`: for ever.
+    pub fn resend_after(&self) -> Option<Duration> {
+        self.rules().resend_after()
+    }
+
+    /// Chats that may be opened within 24 hours. `None`: no limit.
+    pub fn new_recipients_per_day(&self) -> Option<u32> {
+        self.rules().new_recipients_per_day()
+    }
+}
+
+/// The settings of a type: the struct `Settings`, and the table of them. A line is a setting: its field, type and default;
+/// its name, its flag, which values it takes, and what it is.
+macro_rules! settings {
+    ($($field:ident: $type:ty = $default:expr, $name:literal, $flag:literal, $kind:expr, $about:literal;)*) => {
+        /// What a person has set on a channel of this type.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(default)]
+        pub struct Settings {
+            $(#[doc = $about] #[serde(rename = $name)] pub $field: $type,)*
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        /// The table of these settings.
+        pub(super) const SETTINGS: &[$crate::channel::Setting] =
+            &[$($crate::channel::Setting { name: $name, flag: $flag, kind: $kind, about: $about },)*];
+    };
+}
+pub(super) use settings;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(settings: Value) -> ChannelChange {
+        let Value::Object(settings) = settings else { panic!("an object") };
+        ChannelChange { name: None, settings }
+    }
+
+    /// The settings after a change, or what is said of it.
+    fn changed(settings: ChannelSettings, to: Value) -> Result<ChannelSettings, FieldErrors> {
+        let mut errors = FieldErrors::default();
+        let settings = settings.changed(&change(to), &mut errors);
+        if errors.is_empty() { Ok(settings) } else { Err(errors) }
+    }
+
+    #[test]
+    fn every_setting_takes_what_its_kind_says_and_no_more() {
+        for kind in ChannelType::ALL {
+            for setting in kind.settings() {
+                let (good, bad) = match setting.kind {
+                    SettingKind::Number(least, most) | SettingKind::Seconds(least, most) => {
+                        (vec![json!(least.max(3)), json!(most)], vec![json!(most + 1), json!(null), json!("3")])
+                    }
+                    SettingKind::Limit(least, most) => {
+                        (vec![json!(least), json!(f64::from(most)), json!(null)], vec![json!(least - 1), json!(1.5)])
+                    }
+                    SettingKind::Switch => (vec![json!(true), json!(false)], vec![json!(0), json!(null)]),
+                    SettingKind::Choice { names, .. } => {
+                        (names.iter().map(|name| json!(name)).collect(), vec![json!("outro"), json!(true)])
+                    }
+                };
+                for value in good {
+                    // Beside the longest rest, so that every shortest one goes together with it.
+                    let all = changed(kind.default_settings(), json!({"delayMaxSeconds": 600}));
+                    let before = all.unwrap_or_else(|_| kind.default_settings());
+                    let after = changed(before, json!({setting.name: value})).expect("taken");
+                    let stored = serde_json::to_value(after).expect("JSON");
+                    assert_eq!(stored[setting.name].as_f64(), value.as_f64(), "{}", setting.name);
+                    assert_eq!(ChannelSettings::read(kind, &stored.to_string()).expect("read"), after);
+                }
+                for value in bad {
+                    let refused = changed(kind.default_settings(), json!({setting.name: value}));
+                    let expected = FieldErrors::one(setting.field(), setting.refusal());
+                    assert_eq!(refused.expect_err("refused"), expected, "{value}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_setting_of_another_type_is_unknown() {
+        for kind in ChannelType::ALL.into_iter().filter(|kind| !kind.settings().is_empty()) {
+            for other in all_settings().filter(|setting| !kind.settings().contains(setting)) {
+                let refused = changed(kind.default_settings(), json!({other.name: true}));
+                assert_eq!(refused.expect_err("refused"), FieldErrors::one(other.field(), UNKNOWN));
+            }
+        }
+    }
+
+    #[test]
+    fn what_earlier_versions_stored_is_read() {
+        let all = r#"{"pipeline":8,"unknownPolicy":"resend","unknownWaitSeconds":60,"delayMinSeconds":2,
+            "delayMaxSeconds":9,"typing":true,"newRecipientsPerDay":7}"#;
+        for kind in ChannelType::ALL {
+            assert_eq!(ChannelSettings::read(kind, "{}").expect("read"), kind.default_settings());
+            let read = ChannelSettings::read(kind, all).expect("read");
+            let stored = serde_json::to_value(read).expect("JSON");
+            let all: Value = serde_json::from_str(all).expect("JSON");
+            for setting in kind.settings() {
+                assert_eq!(stored[setting.name], all[setting.name], "{}", setting.name);
+            }
+        }
+    }
+}

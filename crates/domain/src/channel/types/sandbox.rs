@@ -1,0 +1,26 @@
+//! Channels of the simulated network: nothing can be set, and nothing has to be connected.
+
+use crate::api_key::Environment;
+use crate::channel::TypeSettings;
+use crate::channel::settings::settings;
+use crate::channel::types::{Descriptor, Ordering};
+use crate::error::AppError;
+
+settings! {}
+
+impl TypeSettings for Settings {}
+
+pub(super) const DESCRIPTOR: Descriptor = Descriptor {
+    name: "SANDBOX",
+    environment: Environment::Test,
+    ordering: Ordering::Channel,
+    opens_chats: false,
+    holds_session: false,
+    has_secrets: false,
+    sends_message_id: false,
+    missing: || AppError::NotImplemented,
+    settings: SETTINGS,
+    settings_schema: "",
+    connect: &[],
+    link: None,
+};

@@ -1,0 +1,119 @@
+//! Settings of channels in calls, answers and the document, as the tables of the channel types name them.
+
+use std::borrow::Cow;
+
+use recado_domain::channel::{ChannelSettings, ChannelType, Setting, SettingKind, all_settings};
+use recado_domain::field_errors::{FieldErrors, UNKNOWN};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::api::json::Object;
+use crate::api::openapi::schemas;
+
+/// The settings that a call names. Which of them a channel takes is decided by its type.
+pub fn parse(given: &Object<'_>, errors: &mut FieldErrors) -> Map<String, Value> {
+    let mut settings = Map::new();
+    for setting in all_settings() {
+        match given.value::<Value>(setting.name, "") {
+            Ok(Some(value)) => drop(settings.insert(setting.name.to_owned(), value)),
+            // `null` leaves other settings as they are.
+            Ok(None) if matches!(setting.kind, SettingKind::Limit(..)) && given.is_null(setting.name) => {
+                settings.insert(setting.name.to_owned(), Value::Null);
+            }
+            Ok(None) => {}
+            Err(error) if error.is_empty() => errors.push(setting.field(), setting.refusal()),
+            Err(error) => errors.push(setting.field(), error),
+        }
+    }
+    let known: Vec<_> = all_settings().map(|setting| setting.name).collect();
+    given.unknown(&known).into_iter().for_each(|name| errors.push(format!("settings.{name}"), UNKNOWN));
+    settings
+}
+
+/// The settings of all types, as a call may name them.
+pub fn change_schema() -> Value {
+    let properties: Map<_, _> = all_settings().map(|setting| (setting.name.to_owned(), changed(setting))).collect();
+    json!({"type": ["object", "null"], "additionalProperties": false, "properties": properties})
+}
+
+fn changed(setting: &Setting) -> Value {
+    let mut schema = match setting.kind {
+        SettingKind::Number(least, most) | SettingKind::Seconds(least, most) | SettingKind::Limit(least, most) => {
+            json!({"type": ["integer", "null"], "minimum": least, "maximum": most})
+        }
+        SettingKind::Switch => json!({"type": ["boolean", "null"]}),
+        SettingKind::Choice { names, .. } => {
+            let names = names.iter().map(|name| json!(name)).chain([Value::Null]);
+            json!({"enum": names.collect::<Vec<_>>()})
+        }
+    };
+    schema["description"] = about(setting).into();
+    schema
+}
+
+fn about(setting: &Setting) -> Cow<'static, str> {
+    match setting.kind {
+        SettingKind::Limit(..) => format!("{}; `null`: no limit.", setting.about.trim_end_matches('.')).into(),
+        _ => setting.about.into(),
+    }
+}
+
+/// What a person has set on a channel.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct SettingsView(ChannelSettings);
+
+impl SettingsView {
+    /// `None` where nothing can be set.
+    pub fn new(settings: ChannelSettings) -> Option<Self> {
+        Some(Self(settings)).filter(|_| !settings.kind().settings().is_empty())
+    }
+}
+
+impl JsonSchema for SettingsView {
+    fn schema_name() -> Cow<'static, str> {
+        "ChannelSettings".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let with_settings = ChannelType::ALL.into_iter().filter(|kind| !kind.settings().is_empty());
+        let of_types: Vec<_> = with_settings
+            .map(|kind| {
+                let schema = shown(kind, generator);
+                schemas::named(kind.descriptor().settings_schema, schema, generator)
+            })
+            .collect();
+        json_schema!({"anyOf": of_types, "description": "What a person may set on a channel, by its type."})
+    }
+}
+
+fn shown(kind: ChannelType, generator: &mut SchemaGenerator) -> Value {
+    let names: Vec<_> = kind.settings().iter().map(|setting| setting.name).collect();
+    let properties: Map<_, _> =
+        kind.settings().iter().map(|setting| (setting.name.to_owned(), shown_one(setting, generator))).collect();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": names,
+        "description": format!("Settings of a channel of type `{}`.", kind.name()),
+    })
+}
+
+fn shown_one(setting: &Setting, generator: &mut SchemaGenerator) -> Value {
+    let mut schema = match setting.kind {
+        SettingKind::Number(_, most) | SettingKind::Seconds(_, most) if most <= u16::MAX.into() => {
+            json!({"type": "integer", "format": "uint16", "minimum": 0, "maximum": u16::MAX})
+        }
+        SettingKind::Number(..) | SettingKind::Seconds(..) => {
+            json!({"type": "integer", "format": "uint32", "minimum": 0})
+        }
+        SettingKind::Limit(..) => json!({"type": ["integer", "null"], "format": "uint32", "minimum": 0}),
+        SettingKind::Switch => json!({"type": "boolean"}),
+        SettingKind::Choice { schema, names } => {
+            return schemas::named(schema, schemas::one_of(names.iter().copied()), generator);
+        }
+    };
+    schema["description"] = about(setting).into();
+    schema
+}

@@ -1,0 +1,81 @@
+//! The flags of `recado channels update`: a name, and one for each setting of a channel type.
+
+use std::num::ParseIntError;
+use std::str::ParseBoolError;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
+use recado_domain::channel::{ChannelChange, ChannelType, Setting, SettingKind, all_settings};
+use serde_json::Value;
+
+/// What is to change.
+#[derive(Debug)]
+pub struct Changes(pub ChannelChange);
+
+impl Args for Changes {
+    fn augment_args(command: Command) -> Command {
+        let name = Arg::new("name").long("name").value_name("NAME").help("Its name, for people");
+        let settings =
+            ChannelType::ALL.into_iter().flat_map(|kind| kind.settings().iter().map(move |one| flag(kind, one)));
+        command.arg(name).args(settings)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn flag(kind: ChannelType, setting: &'static Setting) -> Arg {
+    let about = setting.about.trim_end_matches('.');
+    let mut help = format!("{about} ({})", kind.name());
+    let (value, parser): (&str, ValueParser) = match setting.kind {
+        SettingKind::Number(..) => ("N", ValueParser::new(number)),
+        SettingKind::Seconds(..) => ("TIME", ValueParser::new(seconds)),
+        SettingKind::Limit(..) => ("N|unlimited", ValueParser::new(limit)),
+        SettingKind::Switch => ("true|false", ValueParser::new(switch)),
+        SettingKind::Choice { names, .. } => {
+            help = format!("{help}: {}", names.join(" or "));
+            let choice =
+                |given: &str| names.contains(&given).then(|| Value::from(given)).ok_or_else(|| names.join(" or "));
+            ("WHAT", ValueParser::new(choice))
+        }
+    };
+    Arg::new(setting.name).long(setting.flag).value_name(value).value_parser(parser).help(help)
+}
+
+fn number(given: &str) -> Result<Value, ParseIntError> {
+    given.parse::<u32>().map(Value::from)
+}
+
+/// Whole seconds; a part of one is one more.
+fn seconds(given: &str) -> Result<Value, humantime::DurationError> {
+    let time = humantime::parse_duration(given)?;
+    Ok(u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).into())
+}
+
+fn switch(given: &str) -> Result<Value, ParseBoolError> {
+    given.parse::<bool>().map(Value::from)
+}
+
+fn limit(given: &str) -> Result<Value, &'static str> {
+    match given {
+        "unlimited" => Ok(Value::Null),
+        number => number.parse::<u32>().map(Value::from).map_err(|_| "a number, or unlimited"),
+    }
+}
+
+impl FromArgMatches for Changes {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = |setting: &Setting| {
+            let value = matches.get_one::<Value>(setting.name)?;
+            Some((setting.name.to_owned(), value.clone()))
+        };
+        let settings = all_settings().filter_map(given).collect();
+        Ok(Self(ChannelChange { name: matches.get_one::<String>("name").cloned(), settings }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
