@@ -38,6 +38,9 @@ pub enum InvalidPhone {
     CountryMissing,
 }
 
+/// What is said of a phone that is none.
+pub const BAD_PHONE: &str = "O telefone deve estar no formato DDI+DDD+NUM.";
+
 impl InvalidPhone {
     /// What a caller is told; `malformed` is the field's own text.
     pub fn text(self, malformed: &'static str) -> &'static str {

@@ -13,10 +13,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use recado_domain::api_key::{Environment, Grant, MAX_RATE_LIMIT, RateLimit, Scope, Scopes};
+use recado_domain::channel::types::FieldText;
 use recado_domain::channel::{Actor, ChannelAction, ChannelChange, ChannelType};
 use recado_domain::field_errors::{Field, FieldErrors};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
-use recado_domain::phone::{DefaultCountry, PhoneNumber};
+use recado_domain::phone::DefaultCountry;
+use recado_providers::Given;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -29,13 +31,13 @@ use recado_store::person::{Erasure, Person, PersonQuery};
 use crate::api::Api;
 use crate::api::api_keys::{ApiKeyView, parse_time};
 use crate::api::channels::ChannelView;
-use crate::api::channels::connect::{BAD_PHONE, ConnectedView};
+use crate::api::channels::connect::ConnectedView;
 use crate::api::channels::pairing::PairingView;
 use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 use crate::operations::channels::ChannelWish;
-use crate::operations::{api_keys, channels, links, pairing, person, secrets};
+use crate::operations::{api_keys, channels, person, secrets};
 
 /// Rows of one page of a listing.
 const PAGE: usize = 500;
@@ -84,10 +86,8 @@ pub enum Command {
     },
     ConnectChannel {
         which: WhichChannel,
-        /// Credentials of a Cloud API channel; `None`: the stored ones.
-        credentials: Option<Credentials>,
-        /// The phone on which the pairing code is typed.
-        phone: Option<String>,
+        /// What connects the channel; nothing: what is stored of it.
+        given: Credentials,
     },
     ShowPairing {
         which: WhichChannel,
@@ -137,9 +137,9 @@ pub enum Command {
     },
 }
 
-/// The fields that link a channel, in the order of `provider::cloud_api::link::FIELDS`.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Credentials(pub [Option<String>; 5]);
+/// The fields that connect a channel, by their names on the wire.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Credentials(pub Vec<(String, String)>);
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -235,20 +235,26 @@ async fn manage(gateway: &Gateway, command: Command) -> Result<Value, ApiError> 
     }
 }
 
-/// Connects a channel, with a pairing code for this phone if there is one.
-async fn connect(gateway: &Gateway, entry: &ChannelEntry, phone: Option<&str>) -> Result<Value, ApiError> {
-    let country = gateway.country(entry.via.institution);
-    let phone = phone.map(|phone| PhoneNumber::parse(phone.trim(), country)).transpose();
-    let phone = phone.map_err(|fault| ApiError::field("phone", fault.text(BAD_PHONE)))?;
-    if entry.kind == ChannelType::WhatsAppWeb {
-        let (channel, pairing) = pairing::connect(gateway, entry, phone.as_ref(), Actor::Operator).await?;
-        return as_value(ConnectedView::new(channel, Some(pairing)));
+/// Connects a channel with these fields.
+async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &[(String, String)]) -> Result<Value, ApiError> {
+    let known = entry.kind.descriptor().connect;
+    let mut fields = Vec::new();
+    for (name, value) in given {
+        let Some(field) = known.iter().find(|field| field.name == name) else { return Err(not_taken(name)) };
+        fields.push((field.name, Field::from(value.as_str())));
     }
-    if phone.is_some() {
-        return Err(ApiError::field("phone", "Canais deste tipo nao sao ligados por um telefone."));
+    let given = Given { fields, ..Given::default() };
+    let (channel, pairing) = channels::connect(gateway, entry, given, Actor::Operator).await?;
+    as_value(ConnectedView::new(channel, pairing))
+}
+
+/// What is said of a field by which channels of another type are connected.
+fn not_taken(name: &str) -> ApiError {
+    let mut all = ChannelType::ALL.into_iter().flat_map(|kind| kind.descriptor().connect);
+    if all.any(|field| field.name == name && field.text == FieldText::Phone) {
+        return ApiError::field("phone", "Canais deste tipo nao sao ligados por um telefone.");
     }
-    let channel = channels::act(gateway, entry, ChannelAction::Connect, Actor::Operator).await?;
-    as_value(ConnectedView::new(channel, None))
+    ApiError::field("type", "Canais deste tipo nao precisam de credenciais.")
 }
 
 async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, ApiError> {
@@ -269,21 +275,13 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
             let entry = find_channel(gateway, &which).await?;
             as_value(ChannelView::from(channels::get(gateway, &entry).await?))
         }
-        Command::ConnectChannel { which, credentials: Some(Credentials(values)), .. } => {
+        Command::ConnectChannel { which, given: Credentials(given) } => {
             let entry = find_channel(gateway, &which).await?;
-            if entry.kind != ChannelType::CloudApi {
-                return Err(ApiError::field("type", "Canais deste tipo nao precisam de credenciais."));
-            }
-            let given = values.each_ref().map(|value| value.as_deref().map_or(Field::Absent, Field::from));
-            as_value(ChannelView::from(links::connect(gateway, &entry, &given, Actor::Operator).await?))
-        }
-        Command::ConnectChannel { which, credentials: None, phone } => {
-            let entry = find_channel(gateway, &which).await?;
-            connect(gateway, &entry, phone.as_deref()).await
+            connect(gateway, &entry, &given).await
         }
         Command::ShowPairing { which } => {
             let entry = find_channel(gateway, &which).await?;
-            let pairing = pairing::follow(gateway, &entry)?.borrow().clone();
+            let pairing = gateway.drivers.get(entry.kind)?.follow(entry.via.key).borrow().clone();
             as_value(PairingView::from(pairing))
         }
         Command::ActOnChannel { which, action } => {

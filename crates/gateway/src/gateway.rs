@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use recado_domain::clock::{Clock, Entropy, NewIds};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::Country;
-use recado_providers::Providers;
-use recado_providers::cloud_api::{CloudApi, Graph, StoredLinks};
+use recado_providers::cloud_api::{CloudApi, Graph};
 use recado_providers::sandbox::Sandbox;
+use recado_providers::{Context, Drivers};
 use recado_store::clock::{SystemClock, SystemEntropy};
 use recado_store::lease::{Leases, Notifier};
 use recado_store::nodes::ClusterStore;
@@ -44,12 +44,10 @@ pub struct Gateway {
     pub behaviour: Behaviour,
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,
-    pub providers: Arc<Providers>,
+    pub drivers: Arc<Drivers>,
     pub dispatcher: Dispatcher,
     /// The other nodes, where the store is one that can be shared.
     pub nodes: Arc<dyn Nodes>,
-    /// How channels are linked to Meta, as it is stored.
-    pub links: StoredLinks,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     /// Seals and opens secrets; empty where no key was given.
@@ -76,33 +74,32 @@ impl Gateway {
         let Opened { store, sandbox, shared } = open_store(data_dir, &behaviour, clock.clone()).await?;
         let notifier = Arc::new(Notifier::default());
         let leases = if shared.is_some() { Leases::shared(notifier.clone()) } else { Leases::standalone() };
-        let cloud_api = Arc::new(CloudApi::new(graph, store.clone(), leases.clone()));
-        let secrets = Arc::new(secrets);
-        let links = StoredLinks::new(Some(cloud_api.clone()), secrets.clone());
-        let providers = Providers::new(Arc::new(sandbox)).with_cloud_api(cloud_api);
+        let (secrets, changes) = (Arc::new(secrets), Arc::<Mutex<()>>::default());
+        let context = Context {
+            store: store.clone(),
+            secrets: secrets.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            leases: leases.clone(),
+            changes: changes.clone(),
+        };
+        let drivers = Drivers::new(Arc::new(sandbox)).with_cloud_api(Arc::new(CloudApi::new(graph, context.clone())));
         #[cfg(feature = "whatsapp-web")]
-        let providers = providers.with_whatsapp_web(Arc::new(WhatsAppWeb::new(
-            store.clone(),
-            secrets.clone(),
-            (clock.clone(), entropy.clone()),
-            behaviour.whatsapp_web.options()?,
-            leases.clone(),
-        )));
-        let providers = Arc::new(providers);
+        let drivers = drivers.with_whatsapp_web(Arc::new(WhatsAppWeb::new(context, behaviour.whatsapp_web.options()?)));
+        let drivers = Arc::new(drivers);
         let directory = Arc::new(read_directory(&*store).await?);
         let chance = (clock.clone(), entropy.clone());
         let queue: (Arc<dyn Queue>, _) = (store.clone(), store.health());
-        let dispatcher = Dispatcher::new(queue, providers.clone(), directory.clone(), chance, leases.clone());
+        let dispatcher = Dispatcher::new(queue, drivers.clone(), directory.clone(), chance, leases.clone());
         store.follow(Arc::new(dispatcher.clone()));
-        let (changes, stop) = (Arc::<Mutex<()>>::default(), CancellationToken::new());
+        let stop = CancellationToken::new();
         let nodes = nodes(shared, &store, &leases, |store| Parts {
             store,
             leases: leases.clone(),
             notifier,
             directory: directory.clone(),
             dispatcher: dispatcher.clone(),
-            providers: providers.clone(),
-            links: links.clone(),
+            drivers: drivers.clone(),
             clock: clock.clone(),
             changes: changes.clone(),
             stop: stop.clone(),
@@ -113,10 +110,9 @@ impl Gateway {
             behaviour,
             store,
             directory,
-            providers,
+            drivers,
             dispatcher,
             nodes,
-            links,
             clock,
             entropy,
             secrets,
@@ -141,7 +137,7 @@ impl Gateway {
     pub async fn close(&self) {
         self.nodes.close().await;
         self.store.close().await;
-        self.providers.sandbox().close().await;
+        self.drivers.sandbox().close().await;
     }
 }
 

@@ -45,12 +45,12 @@ async fn read_anew(gateway: &Gateway) -> Result<(), StoreError> {
     let channels = gateway.store.channels().await?;
     channels.iter().for_each(|channel| gateway.directory.add_channel(channel));
     if !gateway.nodes.are_shared() {
-        let keys: Vec<_> = channels.iter().map(|channel| (channel.key, channel.kind)).collect();
-        gateway.links.take_over(&keys, &gateway.store.links().await?);
-        let web = gateway.providers.whatsapp_web().into_iter();
-        let deleted = channels.iter().filter(|channel| channel.deleted_at.is_some());
-        // A phone that is linked no more ends its session by itself; nobody waits for that.
-        web.for_each(|web| deleted.clone().for_each(|channel| drop(web.forget(channel.key))));
+        gateway.drivers.reload(&channels, &gateway.store.links().await?);
+        for channel in channels.iter().filter(|channel| channel.deleted_at.is_some()) {
+            let driver = gateway.drivers.of(channel.kind).filter(|_| channel.kind.descriptor().holds_session);
+            // A phone that is linked no more ends its session by itself; nobody waits for that.
+            drop(driver.and_then(|driver| driver.forget(channel.key)));
+        }
         gateway.dispatcher.wake_all().await?;
     }
     Ok(())

@@ -1,6 +1,7 @@
-//! What stands behind a channel: the networks, and what the dispatcher needs to know of each.
+//! What stands behind a channel: a driver for each network, and the registry of drivers.
 
 pub mod cloud_api;
+mod driver;
 pub mod outbound;
 pub mod pairing;
 pub mod sandbox;
@@ -11,13 +12,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use recado_domain::channel::{ChannelSettings, ChannelType, Via};
+use recado_domain::channel::{Channel, ChannelKey, ChannelType, Link};
 use recado_domain::clock::Millis;
+use recado_domain::error::AppError;
 use recado_domain::ids::NetworkId;
-use recado_domain::pacing::{Pacing, RecipientPacing};
-use recado_domain::phone::PhoneNumber;
-use recado_domain::queue::{Claimed, Unanswered};
+
+pub use driver::{ChannelDriver, Connect, Connected, Context, Given};
 
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,56 +74,18 @@ pub const UNREADABLE: &str = "UNREADABLE_MESSAGE";
 /// The right to one send, given back when dropped; most networks have no need of one.
 pub type Slot = Option<cloud_api::Slot>;
 
-/// A network.
-#[async_trait]
-pub trait Provider: Send + Sync {
-    /// How many messages of one channel may be on their way at once.
-    fn max_in_flight(&self, settings: &ChannelSettings) -> usize;
-
-    /// The rest of a channel between two sends.
-    fn pacing(&self, settings: &ChannelSettings) -> Pacing;
-
-    /// How often one recipient of a channel is written to.
-    fn recipient_pacing(&self) -> Option<RecipientPacing> {
-        None
-    }
-
-    /// Rights to sends, up to that many, as soon as there is one. They are taken before messages are claimed: to wait for
-    /// our own turn is no attempt, and no trouble of the network.
-    async fn slots(&self, _: &Via, most: usize) -> Vec<Slot> {
-        std::iter::repeat_with(|| None).take(most).collect()
-    }
-
-    /// What becomes of a message whose answer was lost.
-    fn unanswered(&self, settings: &ChannelSettings) -> Unanswered;
-
-    /// Whether a message that had no answer at its last try has failed. On a real network nobody can know: it is
-    /// `UNKNOWN`.
-    fn silence_is_failure(&self) -> bool {
-        false
-    }
-
-    /// The account behind a number, when it is known without asking the network.
-    async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String>;
-
-    /// Hands a message over. Ends by itself in bounded time.
-    async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome;
-}
-
-/// The provider of each channel type.
-pub struct Providers {
+/// The driver of each channel type.
+pub struct Drivers {
     sandbox: Arc<sandbox::Sandbox>,
     cloud_api: Option<Arc<cloud_api::CloudApi>>,
-    whatsapp_web: Option<Arc<dyn pairing::Pairs>>,
-    by_type: HashMap<ChannelType, Arc<dyn Provider>>,
+    of_types: HashMap<ChannelType, Arc<dyn ChannelDriver>>,
 }
 
-impl Providers {
+impl Drivers {
     /// The simulated network alone.
     pub fn new(sandbox: Arc<sandbox::Sandbox>) -> Self {
-        let by_type = HashMap::default();
-        Self { sandbox: sandbox.clone(), cloud_api: None, whatsapp_web: None, by_type }
-            .with(ChannelType::Sandbox, sandbox)
+        let of_types = HashMap::default();
+        Self { sandbox: sandbox.clone(), cloud_api: None, of_types }.with(ChannelType::Sandbox, sandbox)
     }
 
     /// And Meta's Cloud API.
@@ -133,35 +95,54 @@ impl Providers {
     }
 
     /// And WhatsApp Web.
+    #[cfg(feature = "whatsapp-web")]
     #[must_use]
-    pub fn with_whatsapp_web<P: pairing::Pairs + 'static>(self, whatsapp_web: Arc<P>) -> Self {
-        Self { whatsapp_web: Some(whatsapp_web.clone()), ..self }.with(ChannelType::WhatsAppWeb, whatsapp_web)
+    pub fn with_whatsapp_web(self, whatsapp_web: Arc<whatsapp_web::WhatsAppWeb>) -> Self {
+        self.with(ChannelType::WhatsAppWeb, whatsapp_web)
     }
 
     /// And this one for channels of that type.
     #[must_use]
-    pub fn with(mut self, kind: ChannelType, provider: Arc<dyn Provider>) -> Self {
-        self.by_type.insert(kind, provider);
+    pub fn with(mut self, kind: ChannelType, driver: Arc<dyn ChannelDriver>) -> Self {
+        self.of_types.insert(kind, driver);
         self
     }
 
-    /// The provider of a type; `None` where this build has none.
-    pub fn of(&self, kind: ChannelType) -> Option<Arc<dyn Provider>> {
-        self.by_type.get(&kind).cloned()
+    /// The driver of a type; `None` where this build has none.
+    pub fn of(&self, kind: ChannelType) -> Option<Arc<dyn ChannelDriver>> {
+        self.of_types.get(&kind).cloned()
     }
 
-    /// Meta's Cloud API; only tests go without.
+    /// The same, or why channels of the type cannot be used.
+    pub fn get(&self, kind: ChannelType) -> Result<Arc<dyn ChannelDriver>, AppError> {
+        self.of(kind).ok_or_else(kind.descriptor().missing)
+    }
+
+    /// All drivers of this build.
+    pub fn all(&self) -> impl Iterator<Item = (ChannelType, &Arc<dyn ChannelDriver>)> {
+        ChannelType::ALL.into_iter().filter_map(|kind| Some((kind, self.of_types.get(&kind)?)))
+    }
+
+    /// Takes the credentials of these channels into use as they are stored by now.
+    pub fn reload(&self, channels: &[Channel], rows: &[Link]) {
+        for (kind, driver) in self.all() {
+            let own: Vec<_> = channels.iter().filter(|one| one.kind == kind).map(|one| one.key).collect();
+            driver.reload(&own, rows);
+        }
+    }
+
+    /// Meta's Cloud API, for its callbacks; only tests go without.
     pub fn cloud_api(&self) -> Option<&Arc<cloud_api::CloudApi>> {
         self.cloud_api.as_ref()
     }
 
-    /// WhatsApp Web, where this build has it.
-    pub fn whatsapp_web(&self) -> Option<&Arc<dyn pairing::Pairs>> {
-        self.whatsapp_web.as_ref()
-    }
-
-    /// The simulated network.
+    /// The simulated network, for what callers and operators look up there.
     pub fn sandbox(&self) -> &Arc<sandbox::Sandbox> {
         &self.sandbox
     }
+}
+
+/// Logs that this node has another secret key than the one that sealed what is stored of a channel.
+pub fn log_foreign_key(channel: ChannelKey, error: &dyn std::error::Error) {
+    tracing::error!(channel.key = channel, %error, "channel credentials not readable; every node needs the same secret key");
 }

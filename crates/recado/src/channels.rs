@@ -1,17 +1,16 @@
 //! `recado channels`.
 
 mod changes;
-
-use std::path::PathBuf;
+mod given;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Subcommand};
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelAction, ChannelType};
-use recado_domain::text::without_mark;
-use recado_gateway::control::{Command as Control, Credentials, WhichChannel};
+use recado_gateway::control::{Command as Control, WhichChannel};
 
 use self::changes::Changes;
+use self::given::Given;
 use crate::{Common, operate, output, parse_environment};
 
 #[derive(Debug, Args)]
@@ -69,24 +68,8 @@ pub enum Command {
     Connect {
         #[command(flatten)]
         which: Which,
-        /// Meta's id of the number
-        #[arg(long, value_name = "ID")]
-        phone_number_id: Option<String>,
-        /// Meta's id of the WhatsApp business account
-        #[arg(long, value_name = "ID")]
-        business_account_id: Option<String>,
-        /// File with a permanent token of the Graph API; the variable `RECADO_ACCESS_TOKEN` holds the token itself
-        #[arg(long, value_name = "FILE")]
-        access_token_file: Option<PathBuf>,
-        /// File with the token that Meta sends to verify the callback address; or `RECADO_VERIFY_TOKEN`
-        #[arg(long, value_name = "FILE")]
-        verify_token_file: Option<PathBuf>,
-        /// File with the secret of Meta's app, without which there are no receipts; or `RECADO_APP_SECRET`
-        #[arg(long, value_name = "FILE")]
-        app_secret_file: Option<PathBuf>,
-        /// Link by a code to type on the phone of this number, in place of a QR code (WHATSAPP_BAILEYS)
-        #[arg(long, value_name = "NUMBER")]
-        phone: Option<String>,
+        #[command(flatten)]
+        given: Given,
     },
     /// Put a channel's line down; what waits is held
     Disconnect(Which),
@@ -107,8 +90,7 @@ impl Command {
         let (common, command) = match self {
             Self::Create { name, kind, id, institution, common } => {
                 let known = ChannelType::from_name(&kind);
-                let known =
-                    known.ok_or_else(|| anyhow!("a channel is of type SANDBOX, WHATSAPP_WABA or WHATSAPP_BAILEYS"))?;
+                let known = known.ok_or_else(|| anyhow!("a channel is of type {}", ChannelType::names("or")))?;
                 let environment = known.descriptor().environment;
                 (common, Control::CreateChannel { institution, environment, name, kind, id })
             }
@@ -123,30 +105,17 @@ impl Command {
                 ensure!(!change.is_empty(), "say what to change; `recado channels update --help` tells what there is");
                 (common, Control::UpdateChannel { which, change })
             }
-            Self::Connect {
-                which,
-                phone_number_id,
-                business_account_id,
-                access_token_file,
-                verify_token_file,
-                app_secret_file,
-                phone,
-            } => {
+            Self::Connect { which, given } => {
                 let (common, which) = which.split();
-                let fields = [
-                    phone_number_id,
-                    business_account_id,
-                    secret(access_token_file, "RECADO_ACCESS_TOKEN")?,
-                    secret(verify_token_file, "RECADO_VERIFY_TOKEN")?,
-                    secret(app_secret_file, "RECADO_APP_SECRET")?,
-                ];
-                let credentials = fields.iter().any(Option::is_some).then_some(Credentials(fields));
                 let show = Control::ShowChannel { which: which.clone() };
                 let channel = operate(&common.data_dir.data_dir, show).await?;
-                if channel["type"] == ChannelType::WhatsAppWeb.name() && credentials.is_none() {
-                    return crate::pairing::connect(&common, which, phone).await;
+                let kind = channel["type"].as_str().and_then(ChannelType::from_name);
+                let kind = kind.context("the server knows a type of channels that this command does not know")?;
+                let given = given.credentials(kind)?;
+                if kind.descriptor().holds_session {
+                    return crate::pairing::connect(&common, which, given).await;
                 }
-                (common, Control::ConnectChannel { which, credentials, phone })
+                (common, Control::ConnectChannel { which, given })
             }
             Self::Disconnect(which) => act(which, ChannelAction::Disconnect),
             Self::Pause(which) => act(which, ChannelAction::Pause),
@@ -158,21 +127,6 @@ impl Command {
         };
         let value = operate(&common.data_dir.data_dir, command).await?;
         output::show(&common.output, &value)
-    }
-}
-
-/// A secret from its file, or from the variable. There are no flags for secrets: every user of a machine can read a command
-/// line.
-fn secret(file: Option<PathBuf>, variable: &str) -> Result<Option<String>> {
-    match file {
-        Some(path) => {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let text = without_mark(&text);
-            // Taken for none, it would link the channel without it, and say nothing.
-            ensure!(!text.trim().is_empty(), "{} is empty", path.display());
-            Ok(Some(text.trim().to_owned()))
-        }
-        None => Ok(std::env::var(variable).ok()),
     }
 }
 

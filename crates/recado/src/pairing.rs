@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
-use recado_gateway::control::{Command as Control, WhichChannel};
+use recado_gateway::control::{Command as Control, Credentials, WhichChannel};
 use recado_gateway::shutdown::Signals;
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 const LOOKS: u32 = 100;
 
 /// Connects the channel and follows its linking. For programs it prints what the API answers, and does not wait.
-pub async fn connect(common: &Common, which: WhichChannel, phone: Option<String>) -> Result<()> {
+pub async fn connect(common: &Common, which: WhichChannel, given: Credentials) -> Result<()> {
     let local = Local::open(&common.data_dir.data_dir).await?;
     if !matches!(local, Local::Server(_)) {
         local.close().await;
@@ -29,7 +29,7 @@ pub async fn connect(common: &Common, which: WhichChannel, phone: Option<String>
             "no server runs on this data directory, and only a server holds a line: start `recado serve`",
         ));
     }
-    let command = Control::ConnectChannel { which: which.clone(), credentials: None, phone };
+    let command = Control::ConnectChannel { which: which.clone(), given };
     let mut answer = local.execute(command).await?;
     let pairing = answer["pairing"].take();
     if common.output.json || pairing.is_null() {

@@ -11,7 +11,7 @@ use recado_gateway::control::Socket;
 use recado_gateway::gateway::{self, Gateway};
 use recado_gateway::lock::{DataDirLock, make_private};
 use recado_gateway::log::Log;
-use recado_gateway::operations::links;
+use recado_gateway::operations::secrets;
 use recado_gateway::server::Limits;
 use recado_gateway::shutdown::Signals;
 use recado_gateway::{housekeeping, outages, server, stranded};
@@ -47,7 +47,7 @@ async fn serve(config: Config) -> Result<()> {
     let background = TaskTracker::new();
     // Receipts come last to an end: what was sent while stopping may still be acknowledged.
     let receipts_stop = CancellationToken::new();
-    let sandbox = gateway.providers.sandbox().clone();
+    let sandbox = gateway.drivers.sandbox().clone();
     let (receipts, stop) = (gateway.store.clone(), receipts_stop.clone());
     background.spawn(async move { sandbox.send_receipts(receipts, stop).await });
     background.spawn(Socket::open(dir)?.serve(gateway.clone()));
@@ -106,17 +106,17 @@ async fn prepare(config: &Config) -> Result<KeyRing> {
 
 /// Starts what works without being asked.
 async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker) -> Result<()> {
-    let opens = links::take_up(gateway).await.context("cannot read how channels are linked")?;
+    let opens = secrets::load(gateway).await.context("cannot read how channels are linked")?;
     background.spawn(housekeeping::purge(gateway.clone()));
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(stranded::watch(gateway.clone()));
-    // Before the queue: nothing of a channel is claimed until its session is open.
-    if let Some(web) = gateway.providers.whatsapp_web() {
-        web.start(Arc::new(gateway.dispatcher.clone()));
-        if !gateway.nodes.are_shared() {
-            take_up_lines(gateway).await.context("cannot read the channels")?;
-        }
+    for (_, driver) in gateway.drivers.all() {
+        driver.start(Arc::new(gateway.dispatcher.clone()));
+    }
+    // Before the queue: until a session is open, nothing of its channel is claimed.
+    if !gateway.nodes.are_shared() {
+        restore_sessions(gateway).await.context("cannot read the channels")?;
     }
     if config.node.has(Role::Dispatch) {
         gateway.dispatcher.start().await.context("cannot read the queue")?;
@@ -138,8 +138,8 @@ async fn end(
         tracing::error!(%error, "server task failed");
     }
     gateway.dispatcher.stop().await;
-    if let Some(web) = gateway.providers.whatsapp_web() {
-        web.stop().await;
+    for (_, driver) in gateway.drivers.all() {
+        driver.stop().await;
     }
     gateway.nodes.close().await;
     receipts_stop.cancel();
@@ -147,21 +147,21 @@ async fn end(
     background.wait().await;
 }
 
-/// What this process is to the other nodes. It sends for what its build knows; where it could not open all links, only
+/// What this process is to the other nodes. It sends for what its build knows; where it could not open all secrets, only
 /// for what needs none.
 fn node(config: &Config, gateway: &Gateway, opens: bool) -> NewNode {
-    let all = [ChannelType::Sandbox, ChannelType::CloudApi, ChannelType::WhatsAppWeb].into_iter();
-    let sends = |kind: &ChannelType| gateway.providers.of(*kind).is_some() && (opens || *kind == ChannelType::Sandbox);
-    let types = all.filter(|kind| config.node.has(Role::Dispatch) && sends(kind)).collect();
-    NewNode { name: config.node.name(), address: config.node.node_url.clone(), types }
+    let sends = |kind: &ChannelType| opens || !kind.descriptor().has_secrets;
+    let types =
+        gateway.drivers.all().map(|(kind, _)| kind).filter(|kind| config.node.has(Role::Dispatch) && sends(kind));
+    NewNode { name: config.node.name(), address: config.node.node_url.clone(), types: types.collect() }
 }
 
-/// Restores the sessions that were open when the server stopped.
-async fn take_up_lines(gateway: &Gateway) -> Result<(), StoreError> {
-    let Some(web) = gateway.providers.whatsapp_web() else { return Ok(()) };
-    let channels = gateway.directory.channels();
-    for entry in channels.iter().filter(|entry| entry.kind == ChannelType::WhatsAppWeb) {
-        web.take_up(&entry.via).await?;
+/// Restores the sessions that were open when the server ended.
+async fn restore_sessions(gateway: &Gateway) -> Result<(), StoreError> {
+    for entry in gateway.directory.channels() {
+        if let Some(driver) = gateway.drivers.of(entry.kind) {
+            driver.restore(&entry.via).await?;
+        }
     }
     Ok(())
 }

@@ -68,6 +68,22 @@ pub struct NewChannel {
     pub now: Millis,
 }
 
+impl NewChannel {
+    /// The sandbox channel that each institution has. There is no phone to link: it works from the start.
+    pub fn sandbox(institution: InstitutionId, by: Actor, now: Millis) -> Self {
+        Self {
+            institution,
+            environment: Environment::Test,
+            id: ChannelId::sandbox(),
+            name: "Sandbox".to_owned(),
+            kind: ChannelType::Sandbox,
+            state: ChannelState::Connected,
+            by,
+            now,
+        }
+    }
+}
+
 /// As what a node speaks for a channel: who holds it by now under another epoch, or has another session of it, is not
 /// overwritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use recado_domain::channel::{ChannelKey, ChannelType};
+use recado_domain::channel::ChannelKey;
 use recado_domain::error_chain::causes;
 use recado_providers::outbound::BaseUrl;
 use recado_store::StoreError;
@@ -86,7 +86,7 @@ fn elsewhere(gateway: &Gateway, Ids([id]): &Ids<1>, request: &Request) -> Option
         return None;
     }
     let entry = gateway.directory.find(known.institution, known.grant.environment, id)?;
-    let of_line = entry.kind == ChannelType::WhatsAppWeb && gateway.nodes.leases().epoch(entry.via.key).is_none();
+    let of_line = entry.kind.descriptor().holds_session && gateway.nodes.leases().epoch(entry.via.key).is_none();
     of_line.then_some(entry.via.key)
 }
 

@@ -81,7 +81,7 @@ impl DirectorySync {
     }
 
     async fn apply_since(&self, version: &mut i64) -> Result<(), StoreError> {
-        let Parts { store, leases, directory, dispatcher, links, .. } = &*self.parts;
+        let Parts { store, leases, directory, dispatcher, drivers, .. } = &*self.parts;
         if store.directory_version().await? == *version {
             return Ok(());
         }
@@ -96,11 +96,10 @@ impl DirectorySync {
         for channel in &changes.channels {
             directory.add_channel(channel);
         }
-        let keys: Vec<_> = changes.channels.iter().map(|channel| (channel.key, channel.kind)).collect();
-        links.take_over(&keys, &changes.links);
+        drivers.reload(&changes.channels, &changes.links);
         // Changed settings may permit more sends.
-        let held = keys.into_iter().filter(|(channel, _)| leases.epoch(*channel).is_some());
-        held.for_each(|(channel, _)| dispatcher.wake(channel));
+        let held = changes.channels.iter().filter(|channel| leases.epoch(channel.key).is_some());
+        held.for_each(|channel| dispatcher.wake(channel.key));
         *version = changes.version;
         Ok(())
     }

@@ -18,8 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Clock;
-use recado_providers::Providers;
-use recado_providers::cloud_api::StoredLinks;
+use recado_providers::Drivers;
 use recado_store::StoreError;
 use recado_store::lease::{Leases, Notification, Notifier, WakeReason};
 use recado_store::nodes::{ClusterStore, ListenEvent, NewNode, Node as OtherNode, NodeId, SharedQuota};
@@ -106,8 +105,7 @@ pub struct Parts {
     pub notifier: Arc<Notifier>,
     pub directory: Arc<Directory>,
     pub dispatcher: Dispatcher,
-    pub providers: Arc<Providers>,
-    pub links: StoredLinks,
+    pub drivers: Arc<Drivers>,
     pub clock: Arc<dyn Clock>,
     /// Serialises changes of institutions, keys and channels.
     pub changes: Arc<Mutex<()>>,

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
-use recado_domain::channel::{ChannelKey, ChannelType};
-use recado_providers::pairing::Pairs;
+use recado_domain::channel::ChannelKey;
+use recado_providers::ChannelDriver;
 
 use super::Parts;
 
@@ -33,10 +33,9 @@ impl Sessions {
 
     /// Restores the pending sessions, while the lease is valid.
     pub async fn restore_pending(&self) {
-        let Some(web) = self.parts.providers.whatsapp_web() else { return };
         let _one_at_a_time = self.restoring.lock().await;
         let pending: Vec<_> = self.pending.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        let all = stream::iter(pending).for_each_concurrent(AT_ONCE, |key| self.restore_one(&**web, key));
+        let all = stream::iter(pending).for_each_concurrent(AT_ONCE, |key| self.restore_one(key));
         tokio::select! {
             biased;
             () = self.parts.leases.wait_expired() => {}
@@ -44,17 +43,17 @@ impl Sessions {
         }
     }
 
-    async fn restore_one(&self, web: &dyn Pairs, key: ChannelKey) {
+    async fn restore_one(&self, key: ChannelKey) {
         // Another node has just created the channel.
         let Some(entry) = self.parts.directory.channel(key) else { return };
-        if entry.kind == ChannelType::WhatsAppWeb && self.parts.leases.epoch(key).is_some() {
-            if let Err(error) = web.take_up(&entry.via).await {
+        if let Some(driver) = self.driver(key).filter(|_| self.parts.leases.epoch(key).is_some()) {
+            if let Err(error) = driver.restore(&entry.via).await {
                 tracing::warn!(channel.id = %entry.via.id, %error, "session restore failed; retrying");
                 return;
             }
             if self.parts.leases.epoch(key).is_none() {
                 // The channel was lost during the restore.
-                web.disconnect(key).await;
+                driver.disconnect(key).await;
             }
         }
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
@@ -62,14 +61,19 @@ impl Sessions {
 
     /// Closes the sessions of these channels.
     pub async fn disconnect(&self, channels: &[ChannelKey]) {
-        let Some(web) = self.parts.providers.whatsapp_web() else { return };
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).retain(|key| !channels.contains(key));
-        join_all(channels.iter().map(|key| web.disconnect(*key))).await;
+        let held = channels.iter().filter_map(|key| Some((*key, self.driver(*key)?)));
+        join_all(held.map(|(key, driver)| async move { driver.disconnect(key).await })).await;
     }
 
     /// Whether a pairing is in progress.
     pub fn is_pairing(&self, channel: ChannelKey) -> bool {
-        let web = self.parts.providers.whatsapp_web();
-        web.is_some_and(|web| !web.pairing(channel).borrow().is_over())
+        self.driver(channel).is_some_and(|driver| !driver.follow(channel).borrow().is_over())
+    }
+
+    /// The driver of a channel that holds a session.
+    fn driver(&self, key: ChannelKey) -> Option<Arc<dyn ChannelDriver>> {
+        let entry = self.parts.directory.channel(key).filter(|entry| entry.kind.descriptor().holds_session)?;
+        self.parts.drivers.of(entry.kind)
     }
 }

@@ -10,7 +10,7 @@ use recado_domain::clock::{Millis, millis, random};
 use recado_domain::message::Seq;
 use recado_domain::queue::{Claim, ClaimRequest, Claimed, Orphans, Outcomes, Settlement, Unanswered};
 use recado_domain::retry;
-use recado_providers::{Provider, SendOutcome, Slot};
+use recado_providers::{ChannelDriver, SendOutcome, Slot};
 use recado_store::{Health, StoreError};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let entry = shared.directory.channel(key);
-    let provider = entry.as_ref().and_then(|entry| shared.providers.of(entry.kind));
+    let provider = entry.as_ref().and_then(|entry| shared.drivers.of(entry.kind));
     if let Some((entry, provider)) = entry.zip(provider) {
         let first = Orphans::OfTheDead;
         let (sends, in_hand, back_off) = (JoinSet::new(), HashMap::new(), BackOff::default());
@@ -79,7 +79,7 @@ struct Line {
     entry: Arc<ChannelEntry>,
     /// Under which this node holds the channel.
     epoch: Epoch,
-    provider: Arc<dyn Provider>,
+    provider: Arc<dyn ChannelDriver>,
     sends: JoinSet<SendOutcome>,
     /// What was claimed and not yet recorded.
     in_hand: HashMap<Id, Claimed>,

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Clock, Entropy};
-use recado_providers::Providers;
+use recado_providers::Drivers;
 use recado_store::commits::{Change, Follow};
 use recado_store::lease::{Leases, WakeReason, Waker};
 use recado_store::{Health, Queue, StoreError};
@@ -35,7 +35,7 @@ struct Shared {
     queue: Arc<dyn Queue>,
     /// Whether the store of the queue works.
     health: watch::Receiver<Health>,
-    providers: Arc<Providers>,
+    drivers: Arc<Drivers>,
     directory: Arc<Directory>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -82,7 +82,7 @@ impl Dispatcher {
     /// A dispatcher that does nothing until it is woken.
     pub fn new(
         (queue, health): (Arc<dyn Queue>, watch::Receiver<Health>),
-        providers: Arc<Providers>,
+        drivers: Arc<Drivers>,
         directory: Arc<Directory>,
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
         leases: Arc<Leases>,
@@ -93,7 +93,7 @@ impl Dispatcher {
         let shared = Shared {
             queue,
             health,
-            providers,
+            drivers,
             directory,
             clock,
             entropy,
@@ -177,7 +177,7 @@ impl Dispatcher {
         let entry = self.shared.directory.channel(channel);
         self.shared.started.load(Ordering::Acquire)
             && self.shared.leases.epoch(channel).is_some()
-            && entry.is_some_and(|entry| self.shared.providers.of(entry.kind).is_some())
+            && entry.is_some_and(|entry| self.shared.drivers.of(entry.kind).is_some())
             && !self.works_on(channel)
     }
 

@@ -73,10 +73,10 @@ impl Stand {
         let directory = Arc::new(Directory::new(vec![], &ground.store.channels().await.expect("read")));
         let dir = tempfile::tempdir().expect("a directory");
         let sandbox = Sandbox::open(&dir.path().join("sandbox.db"), Pacing::default(), clock.clone()).expect("opens");
-        let providers = Providers::new(Arc::new(sandbox)).with(network.kind(), network.clone());
+        let drivers = Drivers::new(Arc::new(sandbox)).with(network.kind(), network.clone());
         let queue: (Arc<dyn Queue>, _) = (store.clone(), ground.store.health());
         let chance: (Arc<dyn Clock>, Arc<dyn Entropy>) = (clock.clone(), Arc::new(SystemEntropy));
-        let dispatcher = Dispatcher::new(queue, Arc::new(providers), directory.clone(), chance, Leases::standalone());
+        let dispatcher = Dispatcher::new(queue, Arc::new(drivers), directory.clone(), chance, Leases::standalone());
         Self { ground, store, network, clock, directory, dispatcher, channel, _sandbox: dir }
     }
 

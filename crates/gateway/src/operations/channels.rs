@@ -12,14 +12,15 @@ use recado_domain::error::AppError;
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::{ChannelId, InstitutionId, SANDBOX};
 use recado_domain::text;
-use recado_providers::pairing::{Pairs, RESTRICTED};
+use recado_providers::pairing::{Pairing, RESTRICTED};
+use recado_providers::{ChannelDriver, Connect, Connected, Given};
 
+use crate::cluster::Owner;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::operations::{links, pairing};
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
-pub(super) const TRIES: usize = 5;
+const TRIES: usize = 5;
 /// Messages that are cancelled at once when a channel is deleted.
 const CANCEL_AT_ONCE: usize = 500;
 
@@ -58,9 +59,12 @@ pub async fn create(
     let kind = wish.kind.as_deref().map(ChannelType::from_name);
     match kind {
         None if !names(&errors, "type") => errors.push("type", "O tipo do canal e obrigatorio."),
-        Some(None) => errors.push("type", "O tipo do canal deve ser SANDBOX, WHATSAPP_WABA ou WHATSAPP_BAILEYS."),
+        Some(None) => errors.push("type", format!("O tipo do canal deve ser {}.", ChannelType::names("ou"))),
         Some(Some(kind)) if kind.descriptor().environment != environment => {
-            let wanted = if kind == ChannelType::Sandbox { "de teste" } else { "live" };
+            let wanted = match kind.descriptor().environment {
+                Environment::Test => "de teste",
+                Environment::Live => "live",
+            };
             errors.push("type", format!("Um canal {} exige uma chave {wanted}.", kind.name()));
         }
         _ => {}
@@ -74,14 +78,8 @@ pub async fn create(
     let (Some(name), Some(Some(kind)), true) = (name, kind, errors.is_empty()) else {
         return Err(errors.in_order_of(&FIELDS).into());
     };
-    if gateway.providers.of(kind).is_none() {
-        return Err(if kind == ChannelType::WhatsAppWeb {
-            AppError::WhatsAppWebMissing
-        } else {
-            AppError::NotImplemented
-        });
-    }
-    if kind != ChannelType::Sandbox && gateway.secrets.is_empty() {
+    gateway.drivers.get(kind)?;
+    if kind.descriptor().has_secrets && gateway.secrets.is_empty() {
         return Err(AppError::SecretKeyMissing);
     }
     let id = id.and_then(Result::ok).unwrap_or_else(|| gateway.new_ids().channel());
@@ -132,35 +130,73 @@ pub async fn get(gateway: &Gateway, entry: &ChannelEntry) -> Result<Channel, App
     found.filter(|channel| channel.deleted_at.is_none()).ok_or(AppError::ChannelNotFound)
 }
 
-/// Connects, disconnects, pauses or resumes a channel.
+/// Connects a channel with what the call names. Gives the channel, and how far its linking has come where a phone links it.
+pub async fn connect(
+    gateway: &Gateway,
+    entry: &ChannelEntry,
+    given: Given<'_>,
+    by: Actor,
+) -> Result<(Channel, Option<Pairing>), AppError> {
+    let driver = gateway.drivers.get(entry.kind)?;
+    session_is_here(gateway, entry).await?;
+    let country = gateway.country(entry.via.institution);
+    match driver.connect(Connect { channel: &entry.via, given, country, by }).await? {
+        Connected::NothingToDo => Ok((move_by(gateway, entry, ChannelAction::Connect, by).await?, None)),
+        Connected::Done => Ok((get(gateway, entry).await?, None)),
+        Connected::Pairing(pairing) => Ok((get(gateway, entry).await?, Some(pairing))),
+    }
+}
+
+/// Refuses what only the node can do that holds the channel's session. Calls of the API come to that node by themselves; a
+/// command has to be given there.
+async fn session_is_here(gateway: &Gateway, entry: &ChannelEntry) -> Result<(), AppError> {
+    if !entry.kind.descriptor().holds_session {
+        return Ok(());
+    }
+    match gateway.nodes.owner(entry.via.key).await? {
+        Owner::Other(node) => {
+            Err(AppError::field("channel", format!("A linha do canal esta no no {}: repita o comando la.", node.name)))
+        }
+        // This node is giving the channel to another one.
+        Owner::None if gateway.nodes.leases().session_epoch(entry.via.key).is_some() => Err(AppError::Unavailable),
+        // Where nobody holds the channel, no session is opened or closed by this.
+        Owner::Here | Owner::None => Ok(()),
+    }
+}
+
+/// Disconnects, pauses or resumes a channel.
 pub async fn act(
     gateway: &Gateway,
     entry: &ChannelEntry,
     action: ChannelAction,
     by: Actor,
 ) -> Result<Channel, AppError> {
-    if (entry.kind, action) == (ChannelType::CloudApi, ChannelAction::Connect) {
-        return links::connect(gateway, entry, &links::NOTHING, by).await;
+    if action == ChannelAction::Connect {
+        return Ok(connect(gateway, entry, Given::default(), by).await?.0);
     }
-    pairing::line_is_here(gateway, entry).await?;
-    let web = gateway.providers.whatsapp_web().filter(|_| entry.kind == ChannelType::WhatsAppWeb);
-    match (web, action) {
-        (_, ChannelAction::Connect) if entry.kind == ChannelType::WhatsAppWeb => {
-            return Ok(pairing::connect(gateway, entry, None, by).await?.0);
-        }
-        (Some(web), ChannelAction::Disconnect) => {
-            // A store that is away cannot note it: the session stays up, as the channel's state says.
-            get(gateway, entry).await?;
-            web.disconnect(entry.via.key).await;
-        }
-        _ => {}
+    session_is_here(gateway, entry).await?;
+    if let Some(driver) = gateway.drivers.of(entry.kind).filter(|_| action == ChannelAction::Disconnect) {
+        // A store that is away cannot note it: the session stays open, as the channel's state says.
+        get(gateway, entry).await?;
+        driver.disconnect(entry.via.key).await;
     }
+    move_by(gateway, entry, action, by).await
+}
+
+/// Moves a channel to where an action leads.
+async fn move_by(
+    gateway: &Gateway,
+    entry: &ChannelEntry,
+    action: ChannelAction,
+    by: Actor,
+) -> Result<Channel, AppError> {
+    let driver = gateway.drivers.of(entry.kind);
     for _ in 0..TRIES {
         let channel = get(gateway, entry).await?;
         let now = gateway.clock.now();
-        let next = match web.filter(|_| channel.state == ChannelState::Connecting) {
-            Some(web) if !web.is_linked(&entry.via).await => after_linking(&channel, action),
-            _ => after(&channel, action, web, now),
+        let next = match driver.as_ref().filter(|_| channel.state == ChannelState::Connecting) {
+            Some(driver) if !driver.is_linked(&entry.via).await => after_linking(&channel, action),
+            _ => after(&channel, action, driver.as_deref(), now),
         };
         let (next, reason) = next.ok_or(AppError::ChannelNotConnected)?;
         // A pause that the network or a missing key made becomes the person's: it does not end by itself then.
@@ -187,14 +223,14 @@ fn after_linking(channel: &Channel, action: ChannelAction) -> Option<(ChannelSta
 fn after(
     channel: &Channel,
     action: ChannelAction,
-    web: Option<&Arc<dyn Pairs>>,
+    driver: Option<&dyn ChannelDriver>,
     now: Millis,
 ) -> Option<(ChannelState, Option<String>)> {
     let next = channel.state.after(action)?;
     let restricted = next == ChannelState::Connected && channel.restricted_until.is_some_and(|until| until > now);
-    // A pause that ends does not bring a line up.
-    let down = web.filter(|_| action == ChannelAction::Resume && channel.state == ChannelState::Paused);
-    if let Some(reason) = down.and_then(|web| web.why_down(channel.key)) {
+    // A pause that ends opens no session.
+    let down = driver.filter(|_| action == ChannelAction::Resume && channel.state == ChannelState::Paused);
+    if let Some(reason) = down.and_then(|driver| driver.why_down(channel.key)) {
         return Some((ChannelState::Disconnected, Some(reason)));
     }
     Some(match action {
@@ -216,15 +252,12 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>, by: Actor) -> 
     if entry.via.id.as_str() == SANDBOX {
         return Err(AppError::ChannelReserved);
     }
-    pairing::line_is_here(gateway, entry).await?;
+    session_is_here(gateway, entry).await?;
     let (key, now) = (entry.via.key, gateway.clock.now());
     let mut one_at_a_time = gateway.changes.lock().await;
     gateway.store.delete_channel(key, by, now).await?;
-    if let Some(cloud_api) = gateway.providers.cloud_api() {
-        cloud_api.remove(key);
-    }
     // Before anybody can make the channel anew here.
-    let forgotten = gateway.providers.whatsapp_web().map(|web| web.forget(key));
+    let forgotten = gateway.drivers.of(entry.kind).and_then(|driver| driver.forget(key));
     // Should this break off, as where the server stops, the dispatcher does the rest when it next looks at the channel.
     // Made anew meanwhile, that is still without those.
     while !gateway.stop.is_cancelled() && gateway.store.cancel_former(key, CANCEL_AT_ONCE, now).await? > 0 {

@@ -1,7 +1,7 @@
 //! Institutions: tenants that see nothing of each other.
 
 use recado_domain::api_key::{Environment, Grant, RateLimit, Scopes};
-use recado_domain::channel::{Actor, ChannelState, ChannelType, NewChannel};
+use recado_domain::channel::{Actor, NewChannel};
 use recado_domain::ids::{ChannelId, InstitutionId};
 use recado_domain::institution::Institution;
 use recado_domain::phone::DefaultCountry;
@@ -44,18 +44,8 @@ pub async fn create(
         super::api_keys::create(gateway, id, new).await.map(|(_, secret)| secret.reveal().to_owned())
     };
     let (test_key, live_key) = (key(Environment::Test).await?, key(Environment::Live).await?);
-    let sandbox_channel = ChannelId::sandbox();
-    let channel = NewChannel {
-        institution: id,
-        environment: Environment::Test,
-        id: sandbox_channel.clone(),
-        name: "Sandbox".to_owned(),
-        kind: ChannelType::Sandbox,
-        // There is no phone to link: it works from the start.
-        state: ChannelState::Connected,
-        by: Actor::Operator,
-        now,
-    };
+    let channel = NewChannel::sandbox(id, Actor::Operator, now);
+    let sandbox_channel = channel.id.clone();
     super::channels::add(gateway, channel).await?;
     Ok(CreatedInstitution { id, test_key, live_key, sandbox_channel })
 }

@@ -3,7 +3,5 @@
 pub mod api_keys;
 pub mod channels;
 pub mod institutions;
-pub mod links;
-pub mod pairing;
 pub mod person;
 pub mod secrets;

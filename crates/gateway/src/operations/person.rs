@@ -49,7 +49,7 @@ pub async fn page(gateway: &Gateway, query: PersonQuery) -> Result<Value, AppErr
 
 /// A page of what the sandbox's phone shows.
 pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, AppError> {
-    let page = gateway.providers.sandbox().person(person, after).await?;
+    let page = gateway.drivers.sandbox().person(person, after).await?;
     let rows = page.shown.into_iter().map(|(institution, shown)| {
         json!({
             "institutionId": institution, "channelId": shown.channel_id, "id": shown.id,
@@ -77,13 +77,13 @@ pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, AppErro
 
 /// Erases a batch of what the sandbox's phone shows.
 pub async fn erase_on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, AppError> {
-    let (shown, next) = gateway.providers.sandbox().erase(person, after).await?;
+    let (shown, next) = gateway.drivers.sandbox().erase(person, after).await?;
     Ok(json!({ "erased": { "sandbox": shown }, "next": next }))
 }
 
 /// Takes what was erased out of the logs of the store's files; whether that could be done.
 pub async fn forget_erased(gateway: &Gateway) -> Result<Value, AppError> {
-    let sandbox = gateway.providers.sandbox().forget_erased().await?;
+    let sandbox = gateway.drivers.sandbox().forget_erased().await?;
     Ok(json!({ "forgotten": gateway.store.forget_erased().await? && sandbox }))
 }
 

@@ -1,7 +1,8 @@
-//! Sealed secrets: sealed anew when the key changes.
+//! Sealed secrets: taken into use at a start, and sealed anew when the key changes.
 
 use futures_util::{Stream, StreamExt, stream};
 use recado_domain::channel::{ChannelKey, Link, SessionRow};
+use recado_providers::log_foreign_key;
 use recado_store::StoreError;
 use recado_store::sealed::{KeyId, Place, SealError};
 
@@ -27,6 +28,25 @@ enum Outcome {
     SealedAnew,
     Already,
     Failed(SealError),
+}
+
+/// Takes what is stored of all channels' connections into use when a server starts. Whether this node could, and has the
+/// key that its channels need.
+pub async fn load(gateway: &Gateway) -> Result<bool, StoreError> {
+    let mut all = !gateway.nodes.are_shared() || opens_sessions(gateway).await?;
+    let channels = gateway.directory.channels();
+    for (kind, driver) in gateway.drivers.all() {
+        let own: Vec<_> = channels.iter().filter(|entry| entry.kind == kind).map(|entry| entry.via.key).collect();
+        all &= driver.load(&own).await?;
+    }
+    Ok(all)
+}
+
+/// Whether this node's key opens what linked phones keep, as far as one row can tell.
+async fn opens_sessions(gateway: &Gateway) -> Result<bool, StoreError> {
+    let Some(row) = gateway.store.session_rows(None, 1).await?.pop() else { return Ok(true) };
+    let opened = gateway.secrets.open((&row.of).into(), &row.sealed);
+    Ok(opened.inspect_err(|error| log_foreign_key(row.of.channel, error)).is_ok())
 }
 
 /// Seals with the first key what older keys sealed. It may break off anywhere: run again, it does the rest.

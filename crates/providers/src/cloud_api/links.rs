@@ -1,13 +1,16 @@
-//! Links as they are stored: opened with the key ring, and taken into use.
+//! The credentials of channels as they are stored: opened with the key ring, and taken into use.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use recado_domain::channel::{self, ChannelKey, ChannelType};
-use recado_store::sealed::{KeyRing, Place, SealError};
+use recado_domain::channel::{self, Actor, ChannelKey, ChannelMove, ChannelState};
+use recado_store::StoreError;
+use recado_store::sealed::{Place, SealError};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cloud_api::link::{UNUSABLE, UnreadableLink};
 use crate::cloud_api::{CloudApi, Link};
+use crate::log_foreign_key;
 
 /// Why a stored link cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,44 +32,71 @@ impl Unusable {
     }
 }
 
-/// Links as they are stored, and those in use.
-#[derive(Clone)]
-pub struct StoredLinks {
-    cloud_api: Option<Arc<CloudApi>>,
-    secrets: Arc<KeyRing>,
-}
-
-impl StoredLinks {
-    /// Opens links with these keys, for this network.
-    pub fn new(cloud_api: Option<Arc<CloudApi>>, secrets: Arc<KeyRing>) -> Self {
-        Self { cloud_api, secrets }
-    }
-
+impl CloudApi {
     /// The link that a row holds.
-    pub fn open(&self, row: &channel::Link) -> Result<Link, Unusable> {
-        let opened = self.secrets.open(Place::Link(row.channel), &row.sealed)?;
+    pub(super) fn open(&self, row: &channel::Link) -> Result<Link, Unusable> {
+        let opened = self.context.secrets.open(Place::Link(row.channel), &row.sealed)?;
         let text = std::str::from_utf8(opened.expose_secret()).map_err(|_| UnreadableLink::Secrets)?;
         Ok(Link::from_stored(&row.details, &SecretString::from(text))?)
     }
 
-    /// Takes over how channels are linked that another node changed.
-    pub fn take_over(&self, changed: &[(ChannelKey, ChannelType)], rows: &[channel::Link]) {
-        let Some(cloud_api) = &self.cloud_api else { return };
-        for (key, _) in changed.iter().filter(|(_, kind)| *kind == ChannelType::CloudApi) {
-            match rows.iter().find(|row| row.channel == *key).map(|row| self.open(row)) {
-                Some(Ok(link)) => cloud_api.set(*key, Arc::new(link)),
-                Some(Err(error)) => {
-                    tell_of_key(*key, &error);
-                    // The former one leads to another number, or is refused by now.
-                    cloud_api.remove(*key);
+    /// Takes the stored links of these channels into use; whether it could. A channel whose link cannot be used (a server
+    /// that was started without its secret key) is paused with the reason, and goes on at the start that finds the link
+    /// usable again; the others are not touched by it. One node among others pauses nothing: another may have the right key.
+    pub(super) async fn load_links(&self, channels: &[ChannelKey]) -> Result<bool, StoreError> {
+        let (mut all, mut usable) = (true, Vec::new());
+        let of_these: HashSet<_> = channels.iter().copied().collect();
+        for row in self.context.store.links().await? {
+            let channel = row.channel;
+            if !of_these.contains(&channel) {
+                continue;
+            }
+            match self.open(&row) {
+                Ok(link) => {
+                    usable.push((channel, Arc::new(link)));
+                    self.move_at_start(channel, None).await?;
                 }
-                None => cloud_api.remove(*key),
+                Err(error) if !self.context.leases.is_standalone() => {
+                    log_foreign_key(channel, &error);
+                    all = false;
+                }
+                Err(error) => {
+                    tracing::warn!(channel.key = channel, %error, "channel credentials not readable; channel paused");
+                    self.move_at_start(channel, Some(error.reason())).await?;
+                }
+            }
+        }
+        self.set_all(usable);
+        Ok(all)
+    }
+
+    /// Takes the links of these channels into use as they are stored by now.
+    pub(super) fn reload_links(&self, channels: &[ChannelKey], rows: &[channel::Link]) {
+        for key in channels {
+            match rows.iter().find(|row| row.channel == *key).map(|row| self.open(row)) {
+                Some(Ok(link)) => self.set(*key, Arc::new(link)),
+                Some(Err(error)) => {
+                    log_foreign_key(*key, &error);
+                    // The former one leads to another number, or is refused by now.
+                    self.remove(*key);
+                }
+                None => self.remove(*key),
             }
         }
     }
-}
 
-/// Logs that this node has another secret key than the one that sealed a link.
-pub fn tell_of_key(channel: ChannelKey, error: &dyn std::error::Error) {
-    tracing::error!(channel.key = channel, %error, "channel credentials not readable; every node needs the same secret key");
+    /// Pauses a channel that is up for this reason; without one ends a pause that had such a reason.
+    async fn move_at_start(&self, channel: ChannelKey, reason: Option<String>) -> Result<(), StoreError> {
+        let store = &self.context.store;
+        let Some(found) = store.channel(channel).await? else { return Ok(()) };
+        let was_unusable = found.state_reason.is_some_and(|reason| reason.starts_with(UNUSABLE));
+        let next = match (found.state, &reason) {
+            (ChannelState::Connected | ChannelState::Restricted, Some(_)) => ChannelState::Paused,
+            (ChannelState::Paused, None) if was_unusable => ChannelState::Connected,
+            _ => return Ok(()),
+        };
+        let at = self.context.clock.now();
+        store.move_channel(channel, ChannelMove { from: found.state, to: next, reason, by: Actor::Recado, at }).await?;
+        Ok(())
+    }
 }

@@ -5,6 +5,7 @@
 //! | `link` | what a channel needs: a number's ids, its tokens |
 //! | `client` | the calls: check a number, send a message |
 //! | `links` | the links of all channels: as they are stored, and in use |
+//! | `connect` | how a channel is linked to its number |
 //! | `slots` | how many calls at a time, and whose turn it is |
 //! | `body` | a stored message as Graph takes it |
 //! | `answer` | what Graph says |
@@ -32,6 +33,7 @@ mod answer;
 mod body;
 pub mod callback;
 mod client;
+mod connect;
 pub mod errors;
 pub mod link;
 mod links;
@@ -46,24 +48,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use recado_domain::channel::ChannelSettings;
 use recado_domain::channel::types::cloud_api;
+use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
-use recado_domain::pacing::{Pacing, RecipientPacing};
+use recado_domain::pacing::RecipientPacing;
 use recado_domain::phone::PhoneNumber;
 
 use crate::cloud_api::callback::Ids;
 pub use crate::cloud_api::client::{CheckError, Graph};
 pub use crate::cloud_api::link::Link;
 use crate::cloud_api::link::{Fingerprint, UNUSABLE};
-pub use crate::cloud_api::links::{StoredLinks, tell_of_key};
 pub use crate::cloud_api::slots::Slot;
 
-use recado_domain::channel::{ChannelKey, Via};
+use recado_domain::channel::{self, ChannelKey, Via};
 use recado_domain::clock::millis;
 use recado_domain::queue::{Claimed, Unanswered};
-use recado_store::Accounts;
-use recado_store::lease::Leases;
+use recado_store::StoreError;
+use tokio::task::JoinHandle;
 
-use crate::{Provider, SendOutcome};
+use crate::{ChannelDriver, Connect, Connected, Context, SendOutcome};
 
 /// What Meta takes for one recipient: 45 at once, and then one in six seconds (error 131056;
 /// dualhook.com/docs/capacity-quality-limits).
@@ -72,8 +74,7 @@ const PAIR_LIMIT: RecipientPacing = RecipientPacing { burst: 45, every: Duration
 /// The Cloud API, with the links of all channels that are connected to it.
 pub struct CloudApi {
     graph: Graph,
-    accounts: Arc<dyn Accounts>,
-    leases: Arc<Leases>,
+    context: Context,
     links: RwLock<Links>,
 }
 
@@ -152,8 +153,8 @@ pub fn one_of_each_app(
 
 impl CloudApi {
     /// Without links yet.
-    pub fn new(graph: Graph, accounts: Arc<dyn Accounts>, leases: Arc<Leases>) -> Self {
-        Self { graph, accounts, leases, links: RwLock::default() }
+    pub fn new(graph: Graph, context: Context) -> Self {
+        Self { graph, context, links: RwLock::default() }
     }
 
     /// For checking a link before it is taken into use.
@@ -207,7 +208,7 @@ impl CloudApi {
 }
 
 #[async_trait]
-impl Provider for CloudApi {
+impl ChannelDriver for CloudApi {
     fn max_in_flight(&self, settings: &ChannelSettings) -> usize {
         cloud_api::Settings::from(*settings).pipeline.into()
     }
@@ -218,10 +219,6 @@ impl Provider for CloudApi {
             // No call is made without a link.
             None => std::iter::repeat_with(|| None).take(most).collect(),
         }
-    }
-
-    fn pacing(&self, settings: &ChannelSettings) -> Pacing {
-        settings.pacing()
     }
 
     fn recipient_pacing(&self) -> Option<RecipientPacing> {
@@ -235,12 +232,12 @@ impl Provider for CloudApi {
     async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String> {
         // Meta tells the account of a number only when a message is sent there. Where the store cannot say now, the card
         // goes without it.
-        self.accounts.account(via.key, phone.digits().to_owned()).await.ok().flatten()
+        self.context.store.account(via.key, phone.digits().to_owned()).await.ok().flatten()
     }
 
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
         let Some(link) = self.get(via.key) else {
-            if !self.leases.is_standalone() {
+            if !self.context.leases.is_standalone() {
                 // Another node may have the right key, or the link is just being read.
                 return SendOutcome::ChannelTrouble { wait: NO_LINK };
             }
@@ -256,5 +253,22 @@ impl Provider for CloudApi {
             SendOutcome::ChannelRefused { .. } if replaced => SendOutcome::ChannelTrouble { wait: Duration::ZERO },
             outcome => outcome,
         }
+    }
+
+    async fn load(&self, channels: &[ChannelKey]) -> Result<bool, StoreError> {
+        self.load_links(channels).await
+    }
+
+    fn reload(&self, channels: &[ChannelKey], rows: &[channel::Link]) {
+        self.reload_links(channels, rows);
+    }
+
+    async fn connect(&self, request: Connect<'_>) -> Result<Connected, AppError> {
+        self.connect_channel(request).await.map(|()| Connected::Done)
+    }
+
+    fn forget(&self, channel: ChannelKey) -> Option<JoinHandle<()>> {
+        self.remove(channel);
+        None
     }
 }

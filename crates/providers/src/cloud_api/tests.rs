@@ -23,7 +23,7 @@ async fn cloud_api() -> (Arc<CloudApi>, Peer) {
     let peer = Peer::answering(json(401, EXPIRED)).await;
     let graph = Graph::new(&peer.url, "v23.0").expect("a good address");
     let store = Ground::on(SqliteFile::new()).await.store;
-    (Arc::new(CloudApi::new(graph, store, Leases::standalone())), peer)
+    (Arc::new(CloudApi::new(graph, Context::on(store))), peer)
 }
 
 #[tokio::test]

@@ -16,8 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use recado_domain::account::KnownAccount;
 use recado_domain::channel::{ChannelSettings, Via};
 use recado_domain::clock::{Clock, millis};
+use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
@@ -32,7 +34,7 @@ use crate::sandbox::network::postgres::Tables;
 use crate::sandbox::network::sqlite::File;
 use crate::sandbox::network::{Arrival, Network, Passed, PhoneQuery, Shown, ShownOfPerson, Taker};
 pub use crate::sandbox::scenario::{CARD_SCENARIOS, Scenario};
-use crate::{Provider, SendOutcome};
+use crate::{ChannelDriver, SendOutcome};
 
 /// The wait between an arrival and its DELIVERED, and between that and its READ: together well under a second.
 const RECEIPT_DELAY: Duration = Duration::from_millis(100);
@@ -166,11 +168,7 @@ impl Taker for Recorder<'_> {
 }
 
 #[async_trait]
-impl Provider for Sandbox {
-    fn max_in_flight(&self, _: &ChannelSettings) -> usize {
-        1
-    }
-
+impl ChannelDriver for Sandbox {
     fn pacing(&self, _: &ChannelSettings) -> Pacing {
         self.pacing
     }
@@ -187,6 +185,11 @@ impl Provider for Sandbox {
     async fn known_account(&self, _: &Via, phone: &PhoneNumber) -> Option<String> {
         let absent = Scenario::of_number(phone.digits()) == Some(Scenario::NumberNotOnWhatsapp);
         (!absent).then(|| phone.digits().to_owned())
+    }
+
+    async fn look_up(&self, channel: &Via, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
+        let account = self.known_account(channel, phone).await;
+        Ok(KnownAccount { account, lid: None, checked_at: self.clock.now(), unconfirmed_at: None })
     }
 
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {

@@ -9,15 +9,22 @@
 //! transaction makes `UNKNOWN` what may have arrived from the former number, before anything is sent from the new one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use recado_domain::channel::{Actor, Channel, ChannelMove, ChannelState, SessionNumber};
-use recado_domain::phone::PhoneNumber;
+use recado_domain::channel::types::ConnectField;
+use recado_domain::channel::types::whatsapp_web::CONNECT;
+use recado_domain::channel::{Actor, Channel, ChannelAction, ChannelMove, ChannelState, SessionNumber};
+use recado_domain::error::AppError;
+use recado_domain::field_errors::FieldErrors;
+use recado_domain::phone::{BAD_PHONE, PhoneNumber};
 use recado_store::StoreError;
 use recado_whatsapp_web::{Rows, RowsError, Session};
 
 use crate::pairing::{LineError, Pairing};
+use crate::whatsapp_web::WhatsAppWeb;
 use crate::whatsapp_web::events::End;
 use crate::whatsapp_web::line::{LOST, Line};
+use crate::{ChannelDriver, Connect};
 
 /// How often a move is tried again when somebody else moved the channel meanwhile.
 const TRIES: usize = 5;
@@ -36,6 +43,48 @@ fn is_open(channel: &Channel) -> bool {
 fn unreadable(error: RowsError) -> LineError {
     tracing::error!(%error, "stored session not readable");
     LineError::NoAnswer
+}
+
+/// How long a call waits for the network's first code. What takes longer is to be followed.
+const FIRST_CODE: Duration = Duration::from_secs(10);
+
+impl WhatsAppWeb {
+    /// Connects a channel by its session, else by pairing; with a phone number, which is the account's own, by a code that is
+    /// typed on that phone. Gives how far the linking has come.
+    pub(super) async fn connect_channel(&self, request: Connect<'_>) -> Result<Pairing, AppError> {
+        let phone = phone(&request)?;
+        if self.shared.secrets.is_empty() {
+            return Err(AppError::SecretKeyMissing);
+        }
+        let found = self.shared.store.channel(request.channel.key).await?;
+        let channel = found.filter(|channel| channel.deleted_at.is_none()).ok_or(AppError::ChannelNotFound)?;
+        channel.state.after(ChannelAction::Connect).ok_or(AppError::ChannelNotConnected)?;
+        let line = self.line(request.channel);
+        line.connect(phone.as_ref(), request.by).await?;
+        self.shared.wake(channel.key);
+        let mut pairing = self.follow(channel.key);
+        let is_code = |pairing: &Pairing| match pairing {
+            Pairing::Waiting => false,
+            // A code for a phone was asked for while codes to scan were shown.
+            Pairing::QrCode { .. } => phone.is_none(),
+            _ => true,
+        };
+        // Where no code comes in time, the answer says how far the linking is.
+        drop(tokio::time::timeout(FIRST_CODE, pairing.wait_for(is_code)).await);
+        let pairing = pairing.borrow().clone();
+        Ok(pairing)
+    }
+}
+
+/// The number of the phone on which a code is to be typed, where the call names one.
+fn phone(request: &Connect<'_>) -> Result<Option<PhoneNumber>, FieldErrors> {
+    let [ConnectField { name, .. }] = CONNECT;
+    let mut errors = request.given.unknown.clone();
+    let given = request.given.field(name);
+    let given = errors.take(name, given.text(name)).flatten();
+    let parsed = given.map(|given| PhoneNumber::parse(given, request.country)).transpose();
+    let phone = errors.take(name, parsed.map_err(|fault| fault.text(BAD_PHONE).into())).flatten();
+    if errors.is_empty() { Ok(phone) } else { Err(errors) }
 }
 
 impl Line {
@@ -100,8 +149,8 @@ impl Line {
         Err(LineError::NoAnswer)
     }
 
-    /// Takes up, when the server starts, what was under way when it ended. A linking is not: its code has gone.
-    pub async fn take_up(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Restores the session that was open when the server ended. A linking is not restored: its code has gone.
+    pub async fn restore(self: &Arc<Self>) -> Result<(), StoreError> {
         let _one_at_a_time = self.linking.lock().await;
         let Some(channel) = self.channel().await?.filter(is_open) else { return Ok(()) };
         if self.is_running() {

@@ -34,9 +34,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{Actor, Channel, ChannelKey, ChannelSettings, Epoch, Via};
+use recado_domain::channel::{ChannelKey, ChannelSettings, Epoch, Via};
 use recado_domain::clock::{Clock, Entropy};
-use recado_domain::pacing::Pacing;
+use recado_domain::error::AppError;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Unanswered};
 use recado_store::lease::{Leases, Waker};
@@ -47,10 +47,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::pairing::{LineError, Pairing, Pairs};
+use crate::pairing::{LineError, Pairing};
 use crate::whatsapp_web::codes::Codes;
 use crate::whatsapp_web::line::Line;
-use crate::{Provider, SendOutcome};
+use crate::{ChannelDriver, Connect, Connected, Context, SendOutcome};
 
 /// The network, with the lines of all channels.
 pub struct WhatsAppWeb {
@@ -88,13 +88,8 @@ impl Shared {
 
 impl WhatsAppWeb {
     /// Without lines yet.
-    pub fn new(
-        store: Arc<dyn Store>,
-        secrets: Arc<KeyRing>,
-        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
-        options: Options,
-        leases: Arc<Leases>,
-    ) -> Self {
+    pub fn new(context: Context, options: Options) -> Self {
+        let Context { store, secrets, clock, entropy, leases, .. } = context;
         let (codes, waker) = (Codes::default(), OnceLock::new());
         let shared = Shared { store, secrets, clock, entropy, options, leases, codes, waker };
         Self { shared: Arc::new(shared), lines: Mutex::default() }
@@ -112,15 +107,7 @@ impl WhatsAppWeb {
 }
 
 #[async_trait]
-impl Provider for WhatsAppWeb {
-    fn max_in_flight(&self, _: &ChannelSettings) -> usize {
-        1
-    }
-
-    fn pacing(&self, settings: &ChannelSettings) -> Pacing {
-        settings.pacing()
-    }
-
+impl ChannelDriver for WhatsAppWeb {
     fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
         Unanswered::SendAgain
     }
@@ -134,17 +121,13 @@ impl Provider for WhatsAppWeb {
         // A channel that comes from another node may be claimed before its line is taken up: the message waits for that.
         self.line(via).send(message).await
     }
-}
-
-#[async_trait]
-impl Pairs for WhatsAppWeb {
     fn start(&self, waker: Arc<dyn Waker>) {
         // Nobody else sets it.
         let _ = self.shared.waker.set(waker);
     }
 
-    async fn take_up(&self, via: &Via) -> Result<(), StoreError> {
-        self.line(via).take_up().await
+    async fn restore(&self, via: &Via) -> Result<(), StoreError> {
+        self.line(via).restore().await
     }
 
     async fn stop(&self) {
@@ -152,12 +135,11 @@ impl Pairs for WhatsAppWeb {
         join_all(lines.iter().map(|line| line.stop())).await;
     }
 
-    async fn connect(&self, channel: &Channel, phone: Option<&PhoneNumber>, by: Actor) -> Result<(), LineError> {
-        let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
-        self.line(&via).connect(phone, by).await
+    async fn connect(&self, request: Connect<'_>) -> Result<Connected, AppError> {
+        self.connect_channel(request).await.map(Connected::Pairing)
     }
 
-    fn pairing(&self, channel: ChannelKey) -> watch::Receiver<Pairing> {
+    fn follow(&self, channel: ChannelKey) -> watch::Receiver<Pairing> {
         match self.known_line(channel) {
             Some(line) => line.pairing(),
             // Nobody has asked; there is nobody to change that either.
@@ -176,7 +158,7 @@ impl Pairs for WhatsAppWeb {
         self.line(via).is_linked().await.unwrap_or(true)
     }
 
-    fn forget(&self, channel: ChannelKey) -> JoinHandle<()> {
+    fn forget(&self, channel: ChannelKey) -> Option<JoinHandle<()>> {
         let ended = CancellationToken::new();
         let former = {
             let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,12 +169,12 @@ impl Pairs for WhatsAppWeb {
         };
         former.iter().for_each(|line| line.forget());
         let ended = ended.drop_guard();
-        tokio::spawn(async move {
+        Some(tokio::spawn(async move {
             let _ended = ended;
             if let Some(line) = former {
                 line.log_out().await;
             }
-        })
+        }))
     }
 
     fn why_down(&self, channel: ChannelKey) -> Option<String> {
@@ -203,8 +185,8 @@ impl Pairs for WhatsAppWeb {
         }
     }
 
-    async fn look_up(&self, via: &Via, phone: &PhoneNumber) -> Result<KnownAccount, LineError> {
+    async fn look_up(&self, via: &Via, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
         let line = self.known_line(via.key).ok_or(LineError::Down)?;
-        line.look_up(phone.digits()).await
+        Ok(line.look_up(phone.digits()).await?)
     }
 }

@@ -2,7 +2,6 @@
 
 use futures_util::FutureExt;
 use recado_domain::ids::InstitutionId;
-use recado_store::clock::{SystemClock, SystemEntropy};
 use recado_store::fixtures::{Ground, SqliteFile, claimed};
 use recado_whatsapp_web::Logins;
 
@@ -11,15 +10,8 @@ use crate::whatsapp_web::*;
 #[tokio::test]
 async fn a_message_waits_for_a_line_that_is_not_taken_up_yet() {
     let store = Ground::on(SqliteFile::new()).await.store;
-    let secrets = Arc::new(KeyRing::default());
     let options = Options { url: None, version: None, device_name: "teste".to_owned(), logins: Logins::new(1_000) };
-    let web = WhatsAppWeb::new(
-        store,
-        secrets,
-        (Arc::new(SystemClock), Arc::new(SystemEntropy)),
-        options,
-        Leases::standalone(),
-    );
+    let web = WhatsAppWeb::new(Context::on(store), options);
     let institution = InstitutionId::new(1, [0; 10]);
     let via = Via { key: 7, institution, id: "vendas".parse().expect("a channel id") };
     // At once there is nothing to say: a hold of the channel would outlast the line's coming up.

@@ -1,5 +1,5 @@
 //! The direction of dependencies: within a crate no two top-level modules need each other, and what serves callers names no
-//! engine of the store.
+//! engine of the store. What differs between the types of channels stands in their descriptors and drivers alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -53,6 +53,36 @@ fn neither_the_api_nor_the_cluster_names_an_engine() {
     }
 }
 
+#[test]
+fn only_the_registries_tell_channel_types_apart() {
+    for name in ["store", "providers", "gateway", "recado"] {
+        let src = root().join("crates").join(name).join("src");
+        // The registry of drivers.
+        let registry = root().join("crates/providers/src/lib.rs");
+        for (path, source) in sources(&src).into_iter().filter(|(path, _)| *path != registry) {
+            let types = channel_types(&source);
+            assert!(types.is_empty(), "{} names {types:?}: ask the descriptor or the driver", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_channel_type_is_found() {
+    let source = "f(ChannelType::ALL, ChannelType::name);\nif kind == ChannelType::Fax {}\nuse ChannelSettings::*;\n\
+                  // ChannelType::Telex\n#[cfg(test)]\nmod tests {\n    f(ChannelType::Telex);\n}\n";
+    assert_eq!(channel_types(source), ["Fax", "*"]);
+}
+
+/// The types of channels that a source names.
+fn channel_types(source: &str) -> Vec<String> {
+    let code = code(source);
+    let named = ["ChannelType::", "ChannelSettings::"].into_iter().flat_map(|name| code.split(name).skip(1));
+    let is_type =
+        |word: &String| word == "*" || word.starts_with(char::is_uppercase) && word.contains(char::is_lowercase);
+    let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '*')).collect();
+    named.map(word).filter(is_type).collect()
+}
+
 /// The modules on the way from one back to itself, where there is such a way.
 fn path_back_to(graph: &Graph, module: &str) -> Option<Vec<String>> {
     let mut paths = vec![vec![module.to_owned()]];
@@ -98,11 +128,16 @@ fn sources(src: &Path) -> Vec<(PathBuf, String)> {
     product.map(|path| (path.clone(), fs::read_to_string(&path).expect("a source file"))).collect()
 }
 
-/// The top-level modules that a source names.
-fn named(source: &str) -> BTreeSet<String> {
+/// A source without its tests and comments.
+fn code(source: &str) -> String {
     let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let code: Vec<_> = product.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
-    let code = code.join("\n");
+    code.join("\n")
+}
+
+/// The top-level modules that a source names.
+fn named(source: &str) -> BTreeSet<String> {
+    let code = code(source);
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut named = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {

@@ -10,6 +10,7 @@ use crate::ids::ChannelId;
 
 /// What is known of a channel type without its network.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub struct Descriptor {
     /// The name on the wire and in the store.
     pub name: &'static str,

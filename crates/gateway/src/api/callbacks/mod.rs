@@ -28,14 +28,11 @@ enum Address {
 
 impl Address {
     fn app(gateway: &Gateway) -> Self {
-        gateway
-            .providers
-            .cloud_api()
-            .map_or_else(|| Self::Channel(Vec::new()), |cloud_api| Self::App(cloud_api.clone()))
+        gateway.drivers.cloud_api().map_or_else(|| Self::Channel(Vec::new()), |cloud_api| Self::App(cloud_api.clone()))
     }
 
     fn channel(gateway: &Gateway, id: &str) -> Self {
-        let Some(cloud_api) = gateway.providers.cloud_api() else { return Self::Channel(Vec::new()) };
+        let Some(cloud_api) = gateway.drivers.cloud_api() else { return Self::Channel(Vec::new()) };
         let named = gateway.directory.named(id).into_iter().filter(|entry| !entry.is_deleted());
         let linked = named.filter_map(|entry| Some((entry.via.key, cloud_api.get(entry.via.key)?)));
         Self::Channel(linked.filter(|(_, link)| link.app_secret().is_some()).collect())

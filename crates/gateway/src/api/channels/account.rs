@@ -6,13 +6,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
-use recado_domain::phone::PhoneNumber;
+use recado_domain::phone::{BAD_PHONE, PhoneNumber};
 use recado_store::clock::rfc3339;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::connect::BAD_PHONE;
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
 use crate::api::json::{self, Data};
@@ -20,7 +19,6 @@ use crate::api::openapi::Operation;
 use crate::api::openapi::schemas::{Digits, Time};
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
-use crate::operations::pairing;
 
 /// What the network says of a number.
 #[derive(Serialize, JsonSchema)]
@@ -48,7 +46,7 @@ pub async fn get(
     let phone = PhoneNumber::parse(phone.trim(), gateway.country(caller.institution));
     let phone = phone.map_err(|fault| ApiError::field("phone", fault.text(BAD_PHONE)))?;
     let entry = caller.channel(&gateway, &channel)?;
-    let found = pairing::look_up(&gateway, &entry, &phone).await?;
+    let found = gateway.drivers.get(entry.kind)?.look_up(&entry.via, &phone).await?;
     let data = AccountView {
         phone: phone.digits().to_owned(),
         on_whatsapp: found.account.is_some(),

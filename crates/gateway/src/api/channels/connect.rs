@@ -6,16 +6,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
-use recado_domain::channel::types::cloud_api::{ID_LIMIT, SECRET_LIMIT, TOKEN_LIMIT};
-use recado_domain::channel::{Actor, Channel, ChannelAction, ChannelState, ChannelType};
+use recado_domain::channel::types::{ConnectField, FieldText};
+use recado_domain::channel::{Channel, ChannelState, ChannelType};
 use recado_domain::field_errors::Field;
-use recado_domain::phone::PhoneNumber;
-use recado_providers::cloud_api::Link;
-use recado_providers::cloud_api::link::FIELDS;
+use recado_providers::Given;
 use recado_providers::pairing::Pairing;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::pairing::PairingView;
 use super::{ChannelView, example};
@@ -24,12 +22,8 @@ use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody, Object};
 use crate::api::openapi::{Operation, schemas};
 use crate::api::path::Ids;
-use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::operations::{channels, links, pairing};
-
-/// What is said of a number that is none.
-pub const BAD_PHONE: &str = "O telefone deve estar no formato DDI+DDD+NUM.";
+use crate::operations::channels;
 
 /// Brings the line up.
 pub async fn connect(
@@ -41,18 +35,23 @@ pub async fn connect(
     // Many clients send `{}` where there is nothing to say.
     let object = body.as_ref().map(JsonBody::object).transpose()?.filter(|object| !object.is_empty());
     let entry = caller.channel(&gateway, &channel)?;
-    let channel = match (entry.kind, object) {
-        (ChannelType::CloudApi, Some(object)) => link(&gateway, &entry, &object, caller.actor()).await?,
-        (ChannelType::WhatsAppWeb, object) => return pair(&gateway, &entry, object.as_ref(), caller.actor()).await,
-        (_, object) => {
-            let strange = object.map(|object| object.refuse_unknown(&[])).unwrap_or_default();
-            if !strange.is_empty() {
-                return Err(strange.into());
-            }
-            channels::act(&gateway, &entry, ChannelAction::Connect, caller.actor()).await?
-        }
+    let given = object.map(|object| given(&object, entry.kind)).transpose()?.unwrap_or_default();
+    let (channel, pairing) = channels::connect(&gateway, &entry, given, caller.actor()).await?;
+    Ok(json::answer(StatusCode::OK, &Data { data: ConnectedView::new(channel, pairing) }))
+}
+
+/// The fields of a body, as a channel of this type takes them.
+fn given<'a>(object: &Object<'a>, kind: ChannelType) -> Result<Given<'a>, ApiError> {
+    let known = kind.descriptor().connect;
+    let read = |field: &ConnectField| {
+        // `null` takes it away.
+        let removed = field.is_removable && object.is_null(field.name);
+        let value = if removed { Field::from("") } else { object.text(field.name)? };
+        Ok((field.name, value))
     };
-    Ok(answer(channel, None))
+    let fields = known.iter().map(read).collect::<Result<_, ApiError>>()?;
+    let names: Vec<_> = known.iter().map(|field| field.name).collect();
+    Ok(Given { fields, unknown: object.refuse_unknown(&names) })
 }
 
 /// A channel, and how far its linking has come.
@@ -72,52 +71,6 @@ impl ConnectedView {
         let pairing = pairing.filter(|pairing| *pairing != Pairing::Idle);
         Self { channel: channel.into(), pairing: pairing.map(Into::into) }
     }
-}
-
-fn answer(channel: Channel, pairing: Option<Pairing>) -> Response {
-    json::answer(StatusCode::OK, &Data { data: ConnectedView::new(channel, pairing) })
-}
-
-/// Links a channel by a phone.
-async fn pair(
-    gateway: &Gateway,
-    entry: &ChannelEntry,
-    object: Option<&Object<'_>>,
-    by: Actor,
-) -> Result<Response, ApiError> {
-    let mut phone = None;
-    if let Some(object) = object {
-        let given = object.text("phone")?;
-        let mut errors = object.refuse_unknown(&["phone"]);
-        match given.text("phone") {
-            Ok(None) => {}
-            Ok(Some(given)) => match PhoneNumber::parse(given, gateway.country(entry.via.institution)) {
-                Ok(number) => phone = Some(number),
-                Err(fault) => errors.push("phone", fault.text(BAD_PHONE)),
-            },
-            Err(fault) => errors.push("phone", fault),
-        }
-        if !errors.is_empty() {
-            return Err(errors.into());
-        }
-    }
-    let (channel, pairing) = pairing::connect(gateway, entry, phone.as_ref(), by).await?;
-    Ok(answer(channel, Some(pairing)))
-}
-
-async fn link(gateway: &Gateway, entry: &ChannelEntry, object: &Object<'_>, by: Actor) -> Result<Channel, ApiError> {
-    let [phone_number_id, account, access, verify, app] = FIELDS.map(|field| object.text(field));
-    // `null` takes it away.
-    let app = if object.is_null(FIELDS[4]) { Field::from("") } else { app? };
-    let given = [phone_number_id?, account?, access?, verify?, app];
-    let strange = object.refuse_unknown(&FIELDS);
-    if strange.is_empty() {
-        return Ok(links::connect(gateway, entry, &given, by).await?);
-    }
-    // The faults of the other fields are told with them.
-    let mut errors = Link::parse(&given, None).err().unwrap_or_default();
-    errors.append(strange);
-    Err(errors.into())
 }
 
 /// What the OpenAPI document says of it.
@@ -164,27 +117,30 @@ fn body_example() -> Value {
 }
 
 fn body_schema() -> Value {
-    let id = |description: &str| {
-        let pattern = format!("^[\\t\\n\\r ]*[0-9]{{1,{ID_LIMIT}}}[\\t\\n\\r ]*$");
-        json!({"type": "string", "pattern": pattern, "description": description})
-    };
-    let secret = |limit: usize, description: &str| {
-        let pattern = format!("^[!-~]{{1,{limit}}}$");
-        json!({"type": "string", "pattern": pattern, "writeOnly": true, "description": description})
-    };
-    let app_secret =
-        secret(SECRET_LIMIT, "The secret of Meta's app. Without it callbacks cannot be believed: no receipts.");
+    let fields = ChannelType::ALL.into_iter().flat_map(|kind| kind.descriptor().connect);
+    // Those that can be taken away come last.
+    let (removable, others): (Vec<&ConnectField>, Vec<&ConnectField>) = fields.partition(|field| field.is_removable);
+    let properties: Map<_, _> =
+        others.into_iter().chain(removable).map(|field| (field.name.to_owned(), field_schema(field))).collect();
     json!({
         "type": "object",
         "description": "How a channel speaks for a number of Meta's Cloud API (none of it but the ids is ever shown again), or the phone that links it.",
         "additionalProperties": false,
-        "properties": {
-            "phoneNumberId": id("Meta's id of the number."),
-            "businessAccountId": id("Meta's id of the WhatsApp business account."),
-            "accessToken": secret(TOKEN_LIMIT, "A permanent token of the Graph API."),
-            "verifyToken": secret(SECRET_LIMIT, "Chosen by you, and entered in Meta's dashboard with the callback address."),
-            "phone": schemas::phone("`WHATSAPP_BAILEYS`: the number of the phone on which a code is to be typed."),
-            "appSecret": {"anyOf": [app_secret, {"const": ""}, {"type": "null"}]},
-        },
+        "properties": properties,
     })
+}
+
+fn field_schema(field: &ConnectField) -> Value {
+    let schema = match field.text {
+        FieldText::Digits(limit) => {
+            let pattern = format!("^[\\t\\n\\r ]*[0-9]{{1,{limit}}}[\\t\\n\\r ]*$");
+            json!({"type": "string", "pattern": pattern, "description": field.about})
+        }
+        FieldText::Secret { limit, .. } => {
+            let pattern = format!("^[!-~]{{1,{limit}}}$");
+            json!({"type": "string", "pattern": pattern, "writeOnly": true, "description": field.about})
+        }
+        FieldText::Phone => schemas::phone(field.about),
+    };
+    if field.is_removable { json!({"anyOf": [schema, {"const": ""}, {"type": "null"}]}) } else { schema }
 }

@@ -28,7 +28,6 @@ use crate::api::openapi::Operation;
 use crate::api::openapi::schemas::Time;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
-use crate::operations::pairing;
 
 /// How often something is sent to one who follows, so that nothing between takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -88,7 +87,7 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let entry = caller.channel(&gateway, &channel)?;
-    let mut pairing = pairing::follow(&gateway, &entry)?;
+    let mut pairing = gateway.drivers.get(entry.kind)?.follow(entry.via.key);
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if !accept.contains("text/event-stream") {
         let now = pairing.borrow_and_update().clone();

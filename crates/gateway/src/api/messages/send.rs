@@ -165,7 +165,7 @@ impl Request {
         let (behaviour, ids, common) = (&gateway.behaviour, gateway.new_ids(), &self.call.common);
         let id = ids.message();
         // The Cloud API takes no id but one that it hands back with its statuses.
-        let network_id = if entry.kind == ChannelType::CloudApi { id.to_string() } else { ids.network() };
+        let network_id = if entry.kind.descriptor().sends_message_id { id.to_string() } else { ids.network() };
         let ttl = common.ttl_seconds.map_or(millis(behaviour.message_ttl), |seconds| Millis::from(seconds) * 1_000);
         let payload = serde_json::to_string(&Stored::new(&self.call, target)).map_err(|_| ApiError::Internal)?;
         Ok(NewMessage {
@@ -188,7 +188,7 @@ impl Request {
     /// What is rendered once, with the accounts that are known without asking the network.
     async fn rendition(&self, gateway: &Gateway, entry: &ChannelEntry) -> Option<String> {
         let mut named = Vec::new();
-        let network = gateway.providers.of(entry.kind);
+        let network = gateway.drivers.of(entry.kind);
         for numbers in self.call.content.numbers() {
             let mut accounts = Vec::with_capacity(numbers.len());
             for number in numbers {

@@ -21,7 +21,7 @@ pub async fn clear(
 ) -> Result<Response, ApiError> {
     caller.sandbox_only()?;
     // A server that stops does not wait for a million messages: who asks again clears the rest.
-    let cleared = gateway.stop.run_until_cancelled(gateway.providers.sandbox().clear(caller.institution)).await;
+    let cleared = gateway.stop.run_until_cancelled(gateway.drivers.sandbox().clear(caller.institution)).await;
     cleared.ok_or(ApiError::Unavailable)??;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Dados do sandbox removidos." }))
 }

@@ -44,7 +44,7 @@ pub async fn messages(
         Vec::new()
     } else {
         let asked = PhoneQuery { institution: caller.institution, recipient, before, limit: limit + 1 };
-        gateway.providers.sandbox().shown(asked).await?.ok_or_else(query::bad_cursor)?
+        gateway.drivers.sandbox().shown(asked).await?.ok_or_else(query::bad_cursor)?
     };
     let more = shown.len() > limit;
     shown.truncate(limit);

@@ -11,7 +11,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Unanswered};
-use recado_providers::{Provider, SendOutcome};
+use recado_providers::{ChannelDriver, SendOutcome};
 use tokio::sync::watch;
 
 /// What happens to one send.
@@ -132,7 +132,7 @@ impl Drop for Flight<'_> {
 }
 
 #[async_trait]
-impl Provider for Network {
+impl ChannelDriver for Network {
     fn max_in_flight(&self, _: &ChannelSettings) -> usize {
         self.max_in_flight
     }
