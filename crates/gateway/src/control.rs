@@ -17,7 +17,7 @@ use recado_domain::channel::types::FieldText;
 use recado_domain::channel::{Actor, ChannelAction, ChannelChange, ChannelType};
 use recado_domain::field_errors::{Field, FieldErrors};
 use recado_domain::ids::{ApiKeyId, InstitutionId};
-use recado_domain::phone::DefaultCountry;
+use recado_domain::phone::{BAD_PHONE, DefaultCountry, PhoneNumber};
 use recado_providers::Given;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -240,7 +240,9 @@ async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &[(String, Stri
     let known = entry.kind.descriptor().connect;
     let mut fields = Vec::new();
     for (name, value) in given {
-        let Some(field) = known.iter().find(|field| field.name == name) else { return Err(not_taken(name)) };
+        let Some(field) = known.iter().find(|field| field.name == name) else {
+            return Err(not_taken(gateway, entry, (name, value)));
+        };
         fields.push((field.name, Field::from(value.as_str())));
     }
     let given = Given { fields, ..Given::default() };
@@ -249,12 +251,14 @@ async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &[(String, Stri
 }
 
 /// What is said of a field by which channels of another type are connected.
-fn not_taken(name: &str) -> ApiError {
+fn not_taken(gateway: &Gateway, entry: &ChannelEntry, (name, value): (&str, &str)) -> ApiError {
     let mut all = ChannelType::ALL.into_iter().flat_map(|kind| kind.descriptor().connect);
-    if all.any(|field| field.name == name && field.text == FieldText::Phone) {
-        return ApiError::field("phone", "Canais deste tipo nao sao ligados por um telefone.");
+    if !all.any(|field| field.name == name && field.text == FieldText::Phone) {
+        return ApiError::field("type", "Canais deste tipo nao precisam de credenciais.");
     }
-    ApiError::field("type", "Canais deste tipo nao precisam de credenciais.")
+    let phone = PhoneNumber::parse(value.trim(), gateway.country(entry.via.institution));
+    let not_linked = |_| "Canais deste tipo nao sao ligados por um telefone.";
+    ApiError::field("phone", phone.map_or_else(|fault| fault.text(BAD_PHONE), not_linked))
 }
 
 async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, ApiError> {

@@ -43,15 +43,16 @@ pub enum SettingKind {
 }
 
 impl Setting {
-    /// The value as it is stored; `None` where the setting does not take it. JSON has one kind of number: 60.0 is 60.
-    fn parse(&self, given: &Value) -> Option<Value> {
+    /// The value as it is stored, whether it is in the range or not; `None` where it is of another kind. JSON has one kind of
+    /// number: 60.0 is 60.
+    pub fn read(&self, given: &Value) -> Option<Value> {
         match self.kind {
             SettingKind::Limit(..) if given.is_null() => Some(Value::Null),
-            SettingKind::Number(least, most) | SettingKind::Seconds(least, most) | SettingKind::Limit(least, most) => {
+            SettingKind::Number(..) | SettingKind::Seconds(..) | SettingKind::Limit(..) => {
                 let given = given.as_f64().filter(|given| given.fract() == 0.0)?;
-                let in_range = (f64::from(least)..=f64::from(most)).contains(&given);
+                let is_number = (0.0..=f64::from(u32::MAX)).contains(&given);
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in the range")]
-                in_range.then_some(Value::from(given as u32))
+                is_number.then_some(Value::from(given as u32))
             }
             SettingKind::Switch => given.as_bool().map(Value::from),
             SettingKind::Choice { names, .. } => {
@@ -59,6 +60,17 @@ impl Setting {
                 names.contains(&given).then(|| given.into())
             }
         }
+    }
+
+    /// The same of a value in the range.
+    fn take(&self, given: &Value) -> Option<Value> {
+        let range = match self.kind {
+            SettingKind::Number(least, most) | SettingKind::Seconds(least, most) | SettingKind::Limit(least, most) => {
+                u64::from(least)..=u64::from(most)
+            }
+            SettingKind::Switch | SettingKind::Choice { .. } => 0..=0,
+        };
+        self.read(given).filter(|value| value.as_u64().is_none_or(|number| range.contains(&number)))
     }
 
     /// The setting's place in a call.
@@ -125,24 +137,24 @@ impl ChannelSettings {
     /// The settings with the change in them. Every setting that cannot be as it was asked for is named.
     #[must_use]
     pub fn changed(self, change: &ChannelChange, errors: &mut FieldErrors) -> Self {
-        let kind = self.kind();
-        if kind.settings().is_empty() {
-            if !change.settings.is_empty() {
-                errors.push("settings", "Canais deste tipo nao tem configuracoes.");
-            }
-            return self;
+        let own = self.kind().settings();
+        if own.is_empty() && !change.settings.is_empty() {
+            errors.push("settings", "Canais deste tipo nao tem configuracoes.");
         }
         let mut stored = serde_json::to_value(self).expect("settings can be written as JSON");
-        for (name, given) in &change.settings {
-            match kind.settings().iter().find(|setting| setting.name == name) {
-                Some(setting) => match setting.parse(given) {
-                    Some(value) => stored[setting.name] = value,
-                    None => errors.push(setting.field(), setting.refusal()),
-                },
-                None => errors.push(format!("settings.{name}"), UNKNOWN),
+        for setting in all_settings() {
+            let Some(given) = change.settings.get(setting.name) else { continue };
+            let is_own = own.contains(setting);
+            if !is_own && !own.is_empty() {
+                errors.push(setting.field(), UNKNOWN);
+            }
+            match setting.take(given) {
+                Some(value) if is_own => stored[setting.name] = value,
+                Some(_) => {}
+                None => errors.push(setting.field(), setting.refusal()),
             }
         }
-        let settings = Self::read(kind, &stored.to_string()).expect("each value is one that its setting takes");
+        let settings = Self::read(self.kind(), &stored.to_string()).expect("each value is one that its setting takes");
         settings.rules().check(errors);
         settings
     }
@@ -243,10 +255,18 @@ mod tests {
     fn a_setting_of_another_type_is_unknown() {
         for kind in ChannelType::ALL.into_iter().filter(|kind| !kind.settings().is_empty()) {
             for other in all_settings().filter(|setting| !kind.settings().contains(setting)) {
-                let refused = changed(kind.default_settings(), json!({other.name: true}));
+                let value = serde_json::to_value(other_default(other)).expect("JSON")[other.name].clone();
+                let value = if value.is_null() { json!(1) } else { value };
+                let refused = changed(kind.default_settings(), json!({other.name: value}));
                 assert_eq!(refused.expect_err("refused"), FieldErrors::one(other.field(), UNKNOWN));
             }
         }
+    }
+
+    /// The defaults of the type that has this setting.
+    fn other_default(setting: &Setting) -> ChannelSettings {
+        let kind = ChannelType::ALL.into_iter().find(|kind| kind.settings().contains(setting));
+        kind.expect("some type has it").default_settings()
     }
 
     #[test]

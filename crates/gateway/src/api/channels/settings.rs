@@ -16,7 +16,10 @@ pub fn parse(given: &Object<'_>, errors: &mut FieldErrors) -> Map<String, Value>
     let mut settings = Map::new();
     for setting in all_settings() {
         match given.value::<Value>(setting.name, "") {
-            Ok(Some(value)) => drop(settings.insert(setting.name.to_owned(), value)),
+            Ok(Some(value)) => match setting.read(&value) {
+                Some(value) => drop(settings.insert(setting.name.to_owned(), value)),
+                None => errors.push(setting.field(), setting.refusal()),
+            },
             // `null` leaves other settings as they are.
             Ok(None) if matches!(setting.kind, SettingKind::Limit(..)) && given.is_null(setting.name) => {
                 settings.insert(setting.name.to_owned(), Value::Null);
