@@ -15,7 +15,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use recado_domain::channel::ChannelType;
 use recado_domain::clock::{Millis, millis};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::kinds::{Call, Common, Context, Kind, NOT_OF_THIS_CHAT};
