@@ -17,7 +17,7 @@ const NODES: usize = 3;
 const SPREAD: u64 = 300;
 /// Between two messages of the light load under which nodes die.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long a dead node's channels may rest.
+/// How long the channels of a crashed node may wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What is promised.
 const HEIRS_MILLIS: f64 = 15_000.0;
@@ -61,7 +61,7 @@ async fn deaths(setting: &Setting, report: &mut Report) -> Result<()> {
     report.note(NAME, format!("{what}, median"), median(firsts), "ms");
     report.note(NAME, "until every channel of it sends, median", median(of(&|death| death.last)), "ms");
     check::stored(&home.tables, &accepted)?;
-    // The network gets again what a dead node had in hand, and shows it once.
+    // The network gets again what was in flight on the crashed node, and shows it once.
     let (stored, shown) = (home.tables.number("select count(*) from messages")?, check::shown_in_order(&home.tables)?);
     if shown != stored {
         bail!("{stored} messages are in the store, {shown} arrived");

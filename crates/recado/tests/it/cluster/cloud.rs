@@ -59,7 +59,7 @@ fn sent(graph: &FakeGraph) -> Vec<String> {
 }
 
 #[test]
-fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_its_heir_sends() {
+fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_the_new_owner_sends() {
     let place = Place::new();
     place.start_audit();
     let (key, graphs) = (place.live_key(), [graph(), graph()]);

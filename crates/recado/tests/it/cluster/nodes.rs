@@ -79,7 +79,7 @@ fn one_of(dice: &mut Dice) -> usize {
 }
 
 #[test]
-fn killed_at_random_moments_they_lose_and_double_nothing() {
+fn nodes_killed_at_random_moments_lose_and_double_nothing() {
     let counted = under_load(SECONDS, |load, dice, nodes, place| {
         let number = one_of(dice);
         let name = format!("node{number}");
@@ -97,7 +97,7 @@ fn killed_at_random_moments_they_lose_and_double_nothing() {
 }
 
 #[test]
-fn frozen_past_their_lease_they_neither_settle_nor_claim_what_is_anothers() {
+fn nodes_frozen_past_their_lease_neither_settle_nor_claim_for_others() {
     let mut for_long = false;
     under_load(SECONDS / 2, |load, dice, nodes, place| {
         let number = one_of(dice);
@@ -124,7 +124,7 @@ fn frozen_past_their_lease_they_neither_settle_nor_claim_what_is_anothers() {
 }
 
 #[test]
-fn channels_are_shared_fairly_and_move_at_most_once() {
+fn each_node_gets_its_quota_and_a_channel_moves_at_most_once() {
     let place = Place::new();
     let (key, first) = (place.home.unlimited_key(), place.start("first", &[]));
     (0..30).for_each(|channel| open_channel(&first, &key, &channel_id(channel)));

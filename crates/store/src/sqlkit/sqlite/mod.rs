@@ -18,8 +18,8 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A log that is reset is cut to this size, in bytes.
 const LOG_SIZE_LIMIT: i64 = 64 << 20;
 
-/// Makes the file before SQLite does, readable by its owner only: it holds people's numbers. SQLite gives the files
-/// beside it the same mode.
+/// Creates the file before SQLite does, readable by its owner only, because it contains personal data. SQLite gives the files beside
+/// it the same mode.
 fn make_private(path: &Path) -> rusqlite::Result<()> {
     match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -29,7 +29,7 @@ fn make_private(path: &Path) -> rusqlite::Result<()> {
     }
 }
 
-/// Opens a database for writing. `synchronous` is `full` where an answer promises that the disk has it.
+/// Opens a database for writing. `synchronous` is `full` if an answer promises that the data is on disk.
 pub fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
     make_private(path)?;
     let connection = Connection::open(path)?;
@@ -38,14 +38,14 @@ pub fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // What is deleted is overwritten with zeros, and what a change leaves behind as well: a person's number must not
-    // outlast the person's rows. Costs some 3% of the time that the rows of a message take, and 10% of a purge.
+    // Overwrites deleted and replaced content with zeros: a person's number must not outlast the person's rows. Costs some 3% of the
+    // time that the rows of a message need, and 10% of a purge.
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "journal_size_limit", LOG_SIZE_LIMIT)?;
     Ok(connection)
 }
 
-/// Brings the tables up to date.
+/// Migrates the tables.
 pub fn migrate(connection: &mut Connection, migrations: &'static [M<'static>]) -> rusqlite::Result<()> {
     Migrations::from_slice(migrations).to_latest(connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => err,
@@ -57,8 +57,8 @@ pub fn migrate(connection: &mut Connection, migrations: &'static [M<'static>]) -
     })
 }
 
-/// Opens a file to read it, whoever writes it. A log that a crash left stays as it is: whoever closes a file last folds
-/// the log into it, and a look must not change what it looks at.
+/// Opens a file for reading, even if another process writes it. The log of a crashed process stays as it is, although the last
+/// connection that closes a file usually checkpoints it.
 pub fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");

@@ -1,4 +1,4 @@
-//! Connections that only read, beside the one that writes.
+//! Read-only connections, beside the writing one.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,15 +11,15 @@ use crate::{Health, StoreError};
 
 /// Readers at a time; the next one waits.
 const READERS: usize = 4;
-/// Reads that may wait. Each holds a place among the connections while it waits, whether its caller is still there or not.
+/// The most waiting reads. A read counts until it ends, even if its caller has disconnected.
 const WAITING: usize = 1_000;
 
-/// A small pool of reading connections, as many as there are turns. One that lies idle holds nothing open in the file.
+/// A small pool of read-only connections. An idle connection has no open transaction.
 pub struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     turns: Arc<Semaphore>,
-    /// Places in the queue for a turn, those at work included.
+    /// Limits the reads that wait or run.
     places: Semaphore,
     health: watch::Receiver<Health>,
 }
@@ -35,8 +35,7 @@ impl Readers {
         })
     }
 
-    /// Runs `work` on a connection, on a thread that may block. Refused while the writer is down: what is read then may
-    /// not be on disk.
+    /// Runs `work` on a connection, on a blocking thread. Refused while the writer is down: what would be read may not be on disk.
     pub async fn read<T, F>(self: &Arc<Self>, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -50,7 +49,7 @@ impl Readers {
         }
         let readers = self.clone();
         let reading = move || {
-            // Until the work ends: who asked may have gone, and what was begun goes on all the same.
+            // Until the work ends: it continues even if the caller has disconnected.
             let _turn = turn;
             readers.read_now(work)
         };
@@ -75,7 +74,7 @@ impl Readers {
         look_at(&self.path)
     }
 
-    /// Closes the connections that nobody uses.
+    /// Closes idle connections.
     pub fn close(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -114,7 +113,7 @@ mod tests {
         readers.read(|_| Ok(())).await.expect("there is room again");
     }
 
-    /// Callers hang up at any time; what they asked for goes on, and counts.
+    /// Reads of disconnected callers continue, and count.
     #[tokio::test]
     async fn reads_that_nobody_waits_for_count_until_they_end() {
         let file = SqliteFile::new();

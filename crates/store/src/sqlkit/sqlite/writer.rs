@@ -1,13 +1,12 @@
-//! One thread writes a SQLite file; what waits for it shares a commit.
+//! One thread writes a SQLite file, in group commits.
 //!
-//! A commit costs a sync of the disk, whatever it holds. So the thread takes all calls that wait (at most
-//! `BATCH`), runs them in one transaction, commits, and only then answers them: an answer means that the disk has it.
-//! When one fails, which is rare, all is undone and run again, each call in a savepoint, so that the one that fails
-//! leaves its neighbours alone.
+//! A commit costs a sync of the disk, whatever its size. So the thread runs all waiting calls (at most `BATCH`) in one transaction,
+//! commits, and then answers them: an answer means that the data is on disk. If a call fails, which is rare, the transaction is rolled
+//! back and run again with a savepoint for each call, so that only the failing call is undone.
 //!
-//! After a failed commit nobody knows what the disk kept (a failed sync is not repeated by the kernel). The thread then
-//! refuses everything, opens the file anew, and has all of the log written into the database and synced: what is read
-//! after that is on disk. Only then does it serve again.
+//! After a failed commit the content of the disk is unknown (the kernel does not repeat a failed sync). The thread then refuses all
+//! calls, reopens the file, and checkpoints and syncs the whole log, so that everything that is read afterwards is on disk. Then it
+//! serves again.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,18 +20,18 @@ use crate::commits::{Change, Follower};
 use crate::sqlkit::sqlite::BUSY_TIMEOUT;
 use crate::{Health, StoreError};
 
-/// Most calls in one commit.
+/// The most calls in one commit.
 const BATCH: usize = 512;
-/// Most calls that wait; more are refused, so that memory stays bounded when the disk is slow.
+/// The most waiting calls; more are refused, so that memory stays bounded on a slow disk.
 pub const WAITING: usize = 8192;
 /// Pages of 4 KiB in the log before it is written into the database.
 const CHECKPOINT_AT: i32 = 2_000;
 /// Pages in the log before the writer waits for readers to let it start over: the bound of the log's size.
 const RESTART_AT: i32 = 32_000;
-/// How long the writer waits for readers then. Ordinary ones are gone by it; a copy of the whole file (`recado backup`)
-/// is not waited for: the log grows meanwhile, and the next try comes when it has grown by a quarter of its bound.
+/// How long the writer then waits for readers. Usual readers end within it. A copy of the whole file (`recado backup`) does not: the
+/// log grows meanwhile, and the writer tries again when the log has grown by a quarter of its bound.
 const RESTART_WAIT: Duration = Duration::from_millis(250);
-/// The pause between two tries to come back.
+/// The pause between two attempts to reopen the file.
 const COMEBACK: Duration = Duration::from_millis(500);
 
 /// What the writing thread owns: the connection, and what is derived from the file.
@@ -40,18 +39,18 @@ pub trait Owned: Sized + Send + 'static {
     /// Opens the file, makes or migrates its tables, and reads what is derived from it.
     fn open(path: &Path) -> rusqlite::Result<Self>;
     fn connection(&self) -> &Connection;
-    /// A call's writes were undone: what is derived from the file follows.
+    /// A call's writes were rolled back: resets what is derived from the file.
     fn rolled_back(&mut self) -> rusqlite::Result<()> {
         Ok(())
     }
-    /// What was committed since this was last asked, for whoever follows.
+    /// The changes that were committed since the last call, for followers.
     fn take_changes(&mut self) -> Vec<Change> {
         Vec::new()
     }
 }
 
 trait Call<S>: Send {
-    /// Does the work. After an error nobody knows which of its writes were made.
+    /// Does the work. After an error it is unknown which of its writes were made.
     fn run(&mut self, state: &mut S) -> rusqlite::Result<()>;
     /// Does the work inside a savepoint; an error is kept for the caller unless it ends the whole batch.
     fn run_apart(&mut self, state: &mut S) -> rusqlite::Result<()>;
@@ -72,12 +71,12 @@ impl<S: Owned, T: Send, F: FnMut(&mut S) -> rusqlite::Result<T> + Send> Call<S> 
     }
 
     fn run_apart(&mut self, state: &mut S) -> rusqlite::Result<()> {
-        state.connection().prepare_cached("savepoint one_call")?.execute([])?;
+        state.connection().prepare_cached("SAVEPOINT one_call")?.execute([])?;
         self.result = Some(match (self.work)(state) {
             Ok(value) => Ok(value),
             Err(error) if ends_the_batch(&error, state.connection()) => return Err(error),
             Err(error) => {
-                state.connection().prepare_cached("rollback to one_call")?.execute([])?;
+                state.connection().prepare_cached("ROLLBACK TO one_call")?.execute([])?;
                 state.rolled_back()?;
                 Err(StoreError::Refused(error.to_string()))
             }
@@ -152,14 +151,14 @@ impl<S: Owned> Writer<S> {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Writes all of the log into the database and cuts it to nothing; `false` where a reader stands in the way.
+    /// Checkpoints and truncates the log; `false` if a reader prevents that.
     pub async fn empty_log(&self) -> Result<bool, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.queue.send(Item::EmptyLog(answer)).await.map_err(|_| closed())?;
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Lets what waits be written, and closes the file.
+    /// Writes what waits, and closes the file.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.queue.send(Item::Close(done)).await.is_ok() {
@@ -172,7 +171,7 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-/// Whether the error is of the file and not of one call: nothing more can be written before the file is opened anew.
+/// Whether the error concerns the file and not one call: nothing can be written until the file is reopened.
 fn ends_the_batch(error: &rusqlite::Error, connection: &Connection) -> bool {
     // SQLite rolls the transaction back by itself on some of these.
     connection.is_autocommit()
@@ -194,9 +193,9 @@ fn ends_the_batch(error: &rusqlite::Error, connection: &Connection) -> bool {
 }
 
 thread_local! {
-    /// Pages in the log after the last commit of this thread, as SQLite told its hook.
+    /// Pages in the log after the last commit of this thread, as SQLite reported to the hook.
     static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
-    /// Pages in the log before it is to start over; more than [`RESTART_AT`] after readers stood in the way.
+    /// Pages in the log at which the next restart is tried; more than [`RESTART_AT`] after readers prevented one.
     static RESTART_NEXT: Cell<i32> = const { Cell::new(RESTART_AT) };
 }
 
@@ -214,7 +213,7 @@ impl<S: Owned> Thread<S> {
             match self.serve(&mut state) {
                 Ok(closing) => {
                     drop(state);
-                    // The caller may be gone.
+                    // The caller may have disconnected.
                     let _ = closing.map(|done| done.send(()));
                     return;
                 }
@@ -264,11 +263,11 @@ impl<S: Owned> Thread<S> {
             let committed = commit(state, &mut batch);
             let outcome = committed.clone().map_err(StoreError::Unavailable);
             if let Err(reason) = &committed {
-                // Before anyone hears of it: a caller who repeats at once must not meet a store that looks well.
+                // Before the answers: a caller that repeats at once must not see a healthy store.
                 self.report.send_replace(Health::Down(reason.clone()));
             }
             if committed.is_ok() {
-                // Whether or not a caller still waits.
+                // Even if no caller waits.
                 self.follower.tell(state.take_changes());
             }
             batch.drain(..).for_each(|call| call.answer(outcome.clone()));
@@ -309,8 +308,8 @@ impl<S: Owned> Thread<S> {
     }
 }
 
-/// Opens a file after a failure. What the log holds may never have reached the disk although its sync was asked for, so
-/// all of it is written into the database and synced, and a write of our own must succeed, before anything is believed.
+/// Opens a file after a failure. Parts of the log may not be on disk although they were synced, so the whole log is checkpointed and
+/// synced, and a test write must succeed.
 fn reopen<S: Owned>(path: &Path) -> rusqlite::Result<S> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
@@ -325,7 +324,7 @@ fn reopen<S: Owned>(path: &Path) -> rusqlite::Result<S> {
     Ok(state)
 }
 
-/// Runs the batch in one transaction. An error is of the file: nobody in the batch may be told yes.
+/// Runs the batch in one transaction. An error concerns the file: no call of the batch succeeded.
 fn commit<S: Owned>(state: &mut S, batch: &mut [Box<dyn Call<S>>]) -> Result<(), String> {
     let run = || -> rusqlite::Result<()> {
         state.connection().prepare_cached("begin immediate")?.execute([])?;
@@ -349,7 +348,7 @@ fn commit<S: Owned>(state: &mut S, batch: &mut [Box<dyn Call<S>>]) -> Result<(),
     }
 }
 
-/// Has SQLite tell the log's length after each commit; this takes the place of its own checkpoints.
+/// Makes SQLite report the log's length after each commit, in place of its automatic checkpoints.
 fn watch_log(connection: &Connection) {
     LOG_PAGES.set(0);
     RESTART_NEXT.set(RESTART_AT);
@@ -367,7 +366,7 @@ fn bound_log(connection: &Connection) {
         return;
     }
     if pages < RESTART_AT {
-        // It has started over: whoever stood in the way is gone.
+        // The log has restarted: the blocking reader has ended.
         RESTART_NEXT.set(RESTART_AT);
     }
     let checkpoint = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0));
