@@ -21,7 +21,7 @@ pub enum Local {
 
 /// The opened files of a data directory.
 pub struct Own {
-    desk: CommandHandler,
+    handler: CommandHandler,
     _lock: DataDirLock,
 }
 
@@ -51,21 +51,21 @@ impl Local {
         let _signals = Signals::listen()?;
         let secrets = behaviour.secret_key.read()?;
         let gateway = Gateway::open(data_dir, behaviour, secrets).await?;
-        Ok(Self::Own(Own { desk: CommandHandler::new(gateway), _lock: lock }))
+        Ok(Self::Own(Own { handler: CommandHandler::new(gateway), _lock: lock }))
     }
 
     /// Carries a command out.
     pub async fn execute(&self, command: Command) -> Result<Value, AskError> {
         match self {
             Self::Server(client) => client.ask(&command).await,
-            Self::Own(own) => own.desk.execute(command).await.map_err(|error| (&error).into()),
+            Self::Own(own) => own.handler.execute(command).await.map_err(|error| (&error).into()),
         }
     }
 
     /// Closes what was opened.
     pub async fn close(self) {
         if let Self::Own(own) = self {
-            own.desk.close().await;
+            own.handler.close().await;
         }
     }
 }

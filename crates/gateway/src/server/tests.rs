@@ -19,7 +19,7 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// Answers `/` at once, `/large` with more than any socket holds, and `/events` with a line every 10 ms for ever.
 #[derive(Clone, Default)]
-struct CommandHandler {
+struct TestApi {
     /// Answers to `/events` that have not ended.
     events: Arc<AtomicUsize>,
 }
@@ -32,7 +32,7 @@ impl Drop for Following {
     }
 }
 
-impl Answer for CommandHandler {
+impl Answer for TestApi {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         Response::new(match request.uri().path() {
             "/large" => Body::from(vec![b'x'; 64 << 20]),
@@ -50,7 +50,7 @@ impl Answer for CommandHandler {
 
 struct Serving {
     address: SocketAddr,
-    handler: CommandHandler,
+    handler: TestApi,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -59,8 +59,7 @@ const LIMITS: Limits = Limits { connections: 100, head: NEVER, idle: NEVER, writ
 
 fn serve_with(limits: Limits) -> Serving {
     let listener = listen("127.0.0.1:0".parse().unwrap()).expect("a free port");
-    let (address, stop, handler) =
-        (listener.local_addr().unwrap(), CancellationToken::new(), CommandHandler::default());
+    let (address, stop, handler) = (listener.local_addr().unwrap(), CancellationToken::new(), TestApi::default());
     let served = serve(listener, handler.clone(), limits, stop.clone(), std::future::pending());
     Serving { address, handler, stop, task: tokio::spawn(served) }
 }
