@@ -42,7 +42,7 @@ pub struct Config {
     #[command(flatten)]
     pub data_dir: DataDir,
 
-    /// Address to listen on; port 0 takes a free one, and the first line of standard output names it
+    /// Address to listen on; port 0 chooses a free one, which the first line of standard output names
     #[arg(long, env = "RECADO_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub listen: SocketAddr,
 
@@ -51,13 +51,12 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// How long a connection stays open after an answer, for another call; what calls Recado, such as a load balancer, is to
-    /// let go of it earlier
+    /// How long an idle connection stays open; clients, such as a load balancer, should close it earlier
     #[arg(long, env = "RECADO_IDLE_TIMEOUT", hide_env_values = true, default_value = "75s", value_name = "TIME",
           value_parser = time_of_a_connection)]
     pub idle_timeout: Duration,
 
-    /// How long calls and sends in hand may take to end after SIGTERM; a second signal ends the wait
+    /// How long calls and sends in flight may take after SIGTERM; a second signal ends the wait
     #[arg(long, env = "RECADO_SHUTDOWN_GRACE", hide_env_values = true, default_value = "30s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub shutdown_grace: Duration,
@@ -75,7 +74,7 @@ pub struct Config {
 /// What this process is among others on the same PostgreSQL.
 #[derive(Debug, Clone, Args)]
 pub struct NodeConfig {
-    /// What this process does: answer calls (api), send (dispatch), or both. Health is answered in any case
+    /// What this process does: answer calls (api), send (dispatch), or both. Health is always answered
     #[arg(
         long,
         env = "RECADO_ROLES",
@@ -86,12 +85,11 @@ pub struct NodeConfig {
     )]
     pub roles: Vec<Role>,
 
-    /// Name of this node in logs; the host's name where none is given
+    /// Name of this node in logs; default: the host's name
     #[arg(long, env = "RECADO_NODE_NAME", hide_env_values = true, value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// Where other nodes reach this one, such as `http://10.0.0.5:8080`. Calls about a channel that a phone links are handed
-    /// to the node that holds its line; without it they are answered 503 elsewhere
+    /// Where other nodes reach this one, such as `http://10.0.0.5:8080`. They forward calls about a WhatsApp Web session to its node; without it they answer 503
     #[arg(long, env = "RECADO_NODE_URL", hide_env_values = true, value_name = "URL")]
     pub node_url: Option<String>,
 }
@@ -141,14 +139,11 @@ impl NodeConfig {
 /// Where the store is, if not in the data directory.
 #[derive(Debug, Clone, Args)]
 pub struct Database {
-    /// PostgreSQL to work on, in place of a file in the data directory: `postgres://user:password@host:5432/database`. Several
-    /// hosts, with commas between, are tried until one takes writes. By TLS, unless the host is this machine or the URL
-    /// says sslmode=disable
+    /// PostgreSQL database, in place of a file in the data directory: `postgres://user:password@host:5432/database`. Several hosts, separated by commas, are tried until one takes writes. With TLS, unless the host is this machine or the URL says sslmode=disable
     #[arg(long, env = "RECADO_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<SecretString>,
 
-    /// The same database without a pooler between, for migrations and for what nodes tell each other; needed only where
-    /// the other URL leads to a transaction pooler
+    /// The same database without a pooler, for migrations and notifications; needed only if the other URL leads to a transaction pooler
     #[arg(
         long,
         env = "RECADO_DATABASE_DIRECT_URL",
@@ -158,7 +153,7 @@ pub struct Database {
     )]
     pub database_direct_url: Option<SecretString>,
 
-    /// Connections of this process to PostgreSQL; eleven more are for leases, limits, notices and the sandbox, and for what is accepted
+    /// Connections of this process to PostgreSQL; eleven more are for leases, limits, notifications, the sandbox and accepting
     #[arg(long, env = "RECADO_DATABASE_CONNECTIONS", hide_env_values = true, default_value_t = 16, value_name = "N",
           value_parser = clap::value_parser!(u16).range(2..=500))]
     pub database_connections: u16,
@@ -213,7 +208,7 @@ impl SecretKey {
 /// What is logged, to standard error.
 #[derive(Debug, Clone, Args)]
 pub struct LogConfig {
-    /// Least important level that is logged: error, warn, info, debug (a line for each request), trace, or off
+    /// Least important level to log: error, warn, info, debug (a line for each request), trace, or off
     #[arg(long, env = "RECADO_LOG", hide_env_values = true, default_value = "info", value_name = "LEVEL")]
     pub log: tracing_subscriber::filter::LevelFilter,
 
@@ -250,8 +245,7 @@ pub struct Behaviour {
     #[arg(long, env = "RECADO_DOCS", hide_env_values = true, default_value = "on", value_name = "WHETHER")]
     pub docs: Docs,
 
-    /// Origins of pages that may call Recado from a browser, such as `https://app.example.com`, with commas between; without
-    /// it no page of another origin may
+    /// Origins of pages that may call Recado from a browser, such as `https://app.example.com`, separated by commas; default: none
     #[arg(
         long = "cors-origin",
         env = "RECADO_CORS_ORIGIN",
@@ -270,7 +264,7 @@ pub struct Behaviour {
     #[arg(long, env = "RECADO_BACKLOG_CAP", hide_env_values = true, default_value_t = 100_000, value_name = "N")]
     pub backlog_cap: usize,
 
-    /// How long finished messages are kept; under 7 days, late statuses of Meta find none
+    /// How long finished messages are kept; under 7 days, late statuses of Meta match none
     #[arg(long, env = "RECADO_KEEP_MESSAGES", hide_env_values = true, default_value = "90days", value_name = "TIME",
           value_parser = time_at_least_a_second)]
     pub keep_messages: Duration,
@@ -285,12 +279,12 @@ pub struct Behaviour {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub auth_failures: u32,
 
-    /// Shortest rest of a sandbox channel between two sends
+    /// Shortest send interval of a sandbox channel
     #[arg(long, env = "RECADO_SANDBOX_DELAY_MIN", hide_env_values = true, default_value = "0s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub sandbox_delay_min: Duration,
 
-    /// Longest rest of a sandbox channel between two sends; each rest is drawn between the two
+    /// Longest send interval of a sandbox channel; each interval is random between the two
     #[arg(long, env = "RECADO_SANDBOX_DELAY_MAX", hide_env_values = true, default_value = "0s", value_name = "TIME",
           value_parser = humantime::parse_duration)]
     pub sandbox_delay_max: Duration,
@@ -319,19 +313,17 @@ pub struct Behaviour {
 /// How channels reach WhatsApp that are linked by a phone; a build without WhatsApp Web does not look at it.
 #[derive(Debug, Clone, Args)]
 pub struct WhatsAppWebConfig {
-    /// Version of WhatsApp Web to speak as, such as 2.3000.1012345678; without it WhatsApp is asked for its own. For when
-    /// that cannot be had, or is refused
+    /// Version of WhatsApp Web to name, such as 2.3000.1012345678; without it WhatsApp is asked. For when that fails, or is refused
     #[arg(long, env = "RECADO_WHATSAPP_WEB_VERSION", hide_env_values = true, value_name = "VERSION",
           value_parser = three_numbers)]
     pub whatsapp_web_version: Option<(u32, u32, u32)>,
 
-    /// Logins of linked phones a second, at most: after an outage the channels connect again one after another. Codes for
-    /// new phones have turns of their own
+    /// Most logins of linked phones a second: after an outage the channels reconnect one after another. Pairings have a limit of their own
     #[arg(long, env = "RECADO_WHATSAPP_WEB_LOGINS", hide_env_values = true, default_value_t = 20, value_name = "PER_SECOND",
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub whatsapp_web_logins: u32,
 
-    /// Another network than WhatsApp's, on this machine: for tests
+    /// Another network than WhatsApp's, on this machine, for tests
     #[arg(long, env = "RECADO_WHATSAPP_WEB_URL", hide_env_values = true, hide = true, value_name = "URL")]
     pub whatsapp_web_url: Option<String>,
 }
