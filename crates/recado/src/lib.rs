@@ -67,7 +67,7 @@ enum Command {
         #[command(subcommand)]
         command: channels::Command,
     },
-    /// Messages and their fate
+    /// Messages and their status
     Messages {
         #[command(subcommand)]
         command: messages::Command,

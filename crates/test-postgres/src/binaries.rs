@@ -1,13 +1,13 @@
-//! Where the server's programs are, and as whom they run.
+//! The server's programs, and the user that runs them.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder of `postgres` and `initdb`: one in `PATH`, else the newest of Debian's, which are not in `PATH`.
+/// The folder of `postgres` and `initdb`: from `PATH`, else Debian's newest, which is not in `PATH`.
 pub fn folder() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // What is in `PATH` may be links to some of the programs.
+    // `PATH` may have links to some of the programs only.
     let real = |folder: PathBuf| Some(folder.join("postgres").canonicalize().ok()?.parent()?.to_owned());
     if let Some(folder) = std::env::split_paths(&path).filter_map(real).find(|folder| has_server(folder)) {
         return folder;
@@ -23,7 +23,7 @@ fn has_server(folder: &Path) -> bool {
     folder.join("postgres").is_file() && folder.join("initdb").is_file()
 }
 
-/// Whom a server runs as.
+/// The user of a server.
 #[derive(Clone, Copy)]
 pub struct User {
     uid: u32,
@@ -31,7 +31,7 @@ pub struct User {
 }
 
 impl User {
-    /// The user `postgres` where we are root, as which the server does not run; else `None`, who we are.
+    /// The user `postgres` if this process is root, as which the server refuses to run; else `None`.
     pub fn instead_of_root() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;
@@ -44,14 +44,14 @@ impl User {
         Some(Self { uid: id(user[2]), gid: id(user[3]) })
     }
 
-    /// Gives a file or a folder to a user.
+    /// Changes the owner of a file or a folder.
     pub fn own(user: Option<Self>, path: &Path) {
         if let Some(User { uid, gid }) = user {
             std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("root can give a folder away");
         }
     }
 
-    /// A program, run as a user, in a folder that they can enter.
+    /// A program that runs as the user, in a folder that the user can enter.
     pub fn command(user: Option<Self>, program: &Path, folder: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(folder);

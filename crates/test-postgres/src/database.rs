@@ -7,27 +7,26 @@ use std::sync::OnceLock;
 use crate::server::{Options, Server};
 use crate::sql;
 
-/// Names the maintenance database of the server that tests share, as `postgres://…/postgres`. Without it each process
-/// starts a server of its own.
+/// The maintenance database of the shared server, as `postgres://…/postgres`. Without the variable each process starts its own
+/// server.
 pub const URL_VARIABLE: &str = "RECADO_TEST_POSTGRES";
 
-/// One at a time makes a template. The number says nothing.
+/// Advisory lock key for the creation of templates. Arbitrary.
 const TEMPLATE_LOCK: i64 = 5_019_274_403;
 
-/// A database that goes with its test.
+/// A database that is dropped with its test.
 pub struct Database {
     name: String,
     url: String,
 }
 
 impl Database {
-    /// An empty one.
+    /// An empty database.
     pub fn new() -> Self {
         Self::copied_from("template0")
     }
 
-    /// One with what `make` puts into a database whose URL it gets, done once for each server and copied from then on.
-    /// `what` tells it from what others make: the text of the migrations.
+    /// A copy of a template, which `make` fills once for each server. `what` identifies the template: the text of the migrations.
     pub fn made_by(what: &str, make: impl AsyncFnOnce(String) + Send) -> Self {
         let mut hasher = DefaultHasher::new();
         what.hash(&mut hasher);
@@ -37,15 +36,15 @@ impl Database {
     }
 
     fn copied_from(template: &str) -> Self {
-        // Unlike those of other processes, also of some that ended without deleting theirs.
+        // Unlike the names of other processes, also of those that ended without a drop.
         let name = format!("test_{:016x}", RandomState::new().hash_one(0));
-        // By way of the log, which is the default, it takes twice as long.
+        // The default strategy, `wal_log`, takes twice as long.
         sql::run(maintenance(), &format!("create database {name} template {template} strategy file_copy"));
         let url = beside(maintenance(), &name);
         Self { name, url }
     }
 
-    /// How clients reach it.
+    /// The URL for clients.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -59,7 +58,7 @@ impl Default for Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Whoever is still connected is thrown out. A server that is gone took the database along.
+        // `FORCE` ends open connections. If the server is gone, so is the database.
         drop(sql::try_run(maintenance(), &format!("drop database {} with (force)", self.name)));
     }
 }
@@ -76,11 +75,11 @@ fn make_template(template: &str, make: impl AsyncFnOnce(String) + Send) {
         if !client.query_typed(&exists, &[]).await?.is_empty() {
             return Ok(());
         }
-        // One who was killed while making it leaves a part of it.
+        // A process that was killed during the creation leaves a partial template.
         client.batch_execute(&format!("drop database if exists {making} with (force)")).await?;
         client.batch_execute(&format!("create database {making} template template0")).await?;
         make(beside(maintenance(), &making)).await;
-        // Found under its name only when it is whole. Waits for the maker's connections to end.
+        // The template gets its name when it is complete. Waits for the end of the maker's connections.
         client.batch_execute(&format!("alter database {making} rename to {template}")).await
     });
     done.unwrap_or_else(|error| panic!("{template}: {}", sql::in_words(&error)));
@@ -89,7 +88,7 @@ fn make_template(template: &str, make: impl AsyncFnOnce(String) + Send) {
 /// The maintenance database of the shared server.
 fn maintenance() -> &'static str {
     static URL: OnceLock<String> = OnceLock::new();
-    // Never dropped: its watchdog ends it with the process.
+    // Never dropped: the watchdog ends the server with the process.
     static SERVER: OnceLock<Server> = OnceLock::new();
     URL.get_or_init(|| {
         std::env::var(URL_VARIABLE)

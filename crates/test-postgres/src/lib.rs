@@ -1,5 +1,5 @@
-//! PostgreSQL for tests, of the package that is installed: servers to be killed and failed over, and databases that cost
-//! a fraction of a second.
+//! PostgreSQL for tests, from the installed package: servers for crashes and failovers, and databases that are ready in a fraction
+//! of a second.
 //!
 //! ```
 //! use test_postgres::{Database, Options, Server};
@@ -14,7 +14,7 @@
 //! assert_eq!(test_postgres::number(&server.url("postgres"), "select count(*) from cards"), 0);
 //! ```
 //!
-//! Whatever goes wrong is a panic with a reason: this is for tests only.
+//! Every failure is a panic with a reason: this crate is for tests only.
 
 mod binaries;
 mod database;

@@ -1,4 +1,4 @@
-//! `test-postgres run COMMAND…`: runs a command beside a server that its tests share, and ends with its exit code.
+//! `test-postgres run COMMAND…`: runs a command beside a shared server, and ends with the exit code of the command.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
@@ -14,7 +14,7 @@ async fn main() {
     if word != "run" {
         usage();
     }
-    // Before the server: from then on nothing ends this process but the end of the command.
+    // Before the server starts: from here on only the end of the command ends this process.
     let mut interrupt = signal(SignalKind::interrupt()).expect("a signal can be caught");
     let mut terminate = signal(SignalKind::terminate()).expect("a signal can be caught");
     let server = Server::start(&Options::default());
@@ -27,7 +27,7 @@ async fn main() {
     let status = loop {
         tokio::select! {
             status = &mut ended => break status.expect("waiting does not panic"),
-            // The terminal sends it to the command, too, which decides when to end.
+            // The command gets the signal from the terminal, too, and decides when to end.
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {
                 let _ = kill_process(pid, Signal::TERM);
@@ -38,7 +38,7 @@ async fn main() {
     std::process::exit(code(status));
 }
 
-/// As a shell gives it.
+/// The exit code as a shell reports it.
 fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -8,7 +8,7 @@ use crate::server::{free_port, log_file, temporary_folder, wait_for};
 use crate::sql;
 use crate::watchdog::Watchdog;
 
-/// Fewer connections than clients: they get another one with each transaction.
+/// Fewer connections than clients, so that clients change connections between transactions.
 const CONNECTIONS: u32 = 3;
 
 /// A pgbouncer on loopback. It ends with this value, and with the process.
@@ -19,7 +19,7 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts one before the server of a database.
+    /// Starts a pooler for the server of a database.
     pub fn before(url: &str) -> Self {
         let program =
             ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(PathBuf::from).into_iter().find(|at| at.is_file());
@@ -44,7 +44,7 @@ impl Pooler {
         Self { process, watchdog, url }
     }
 
-    /// How clients reach the database through it.
+    /// The database's URL through the pooler.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -1,4 +1,4 @@
-//! Servers of their own.
+//! Servers for single tests.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -19,17 +19,17 @@ use crate::watchdog::Watchdog;
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// Bytes for a server and the databases of the tests that run at one time.
+/// Bytes for a server and the databases of concurrent tests.
 const ROOM: u64 = 2 << 30;
 
-/// Connections enough for many pools at a time, and no shared memory outside the folder, where a crash would leave it.
+/// Enough connections for many pools, and no shared memory outside the folder, which a crash would leave behind.
 const SETTINGS: &str = "
 max_connections = 300
 shared_buffers = 64MB
 dynamic_shared_memory_type = mmap
 ";
 
-/// After a crash there may be nothing left: for tests that crash nothing.
+/// Not durable: for tests without crashes.
 const NOT_DURABLE: &str = "
 fsync = off
 synchronous_commit = off
@@ -41,11 +41,11 @@ max_wal_senders = 0
 /// How a server is set up.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Whether what was committed outlasts a crash.
+    /// Whether commits survive a crash.
     pub durable: bool,
     /// Lines of `postgresql.conf`.
     pub settings: Vec<String>,
-    /// IPv4 addresses of this machine on which it listens besides loopback, for hosts of the test's own.
+    /// Further IPv4 addresses to listen on, for the test's own hosts.
     pub addresses: Vec<String>,
 }
 
@@ -56,15 +56,15 @@ impl Options {
     }
 }
 
-/// A server in a temporary folder, on loopback, with a superuser `recado` who needs no password. It ends with this value,
-/// and with the process, however that ends.
+/// A server in a temporary folder, on loopback, with a superuser `recado` without a password. It ends with this value, and with the
+/// process, however that ends.
 pub struct Server {
     /// Deleted by the watchdog.
     folder: PathBuf,
     binaries: PathBuf,
     user: Option<User>,
     port: u16,
-    /// Where it listens.
+    /// The port.
     addresses: String,
     process: Option<Child>,
     watchdog: Watchdog,
@@ -86,8 +86,7 @@ impl Server {
         server
     }
 
-    /// A synchronous standby: what the primary commits from now on is on both. It serves readers only until it is
-    /// promoted.
+    /// A synchronous standby: later commits of the primary are on both. It is read-only until its promotion.
     pub fn standby_of(primary: &Self) -> Self {
         let mut server = Self::prepare(&place(true));
         let from = format!("host=127.0.0.1 port={} user=recado", primary.port);
@@ -99,7 +98,7 @@ impl Server {
             sql::exists(&at, "select from pg_stat_replication where state = 'streaming'")
         });
         for setting in ["synchronous_standby_names = '*'", "synchronous_commit = on"] {
-            // Each alone: none of it may be in a transaction.
+            // One by one: these statements may not run in a transaction.
             sql::run(&at, &format!("alter system set {setting}"));
         }
         sql::run(&at, "select pg_reload_conf()");
@@ -109,7 +108,7 @@ impl Server {
         server
     }
 
-    /// A folder with nothing in it yet.
+    /// A new folder.
     fn prepare(place: &Path) -> Self {
         let user = User::instead_of_root();
         let folder = temporary_folder(place, user);
@@ -118,25 +117,25 @@ impl Server {
         Self { folder, binaries: binaries::folder(), user, port, addresses, process: None, watchdog }
     }
 
-    /// How clients reach a database of it. A new server has one, `postgres`.
+    /// The URL of a database. A new server has one, `postgres`.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://recado@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Where it listens, on loopback. In its folder it listens on a Unix socket, too.
+    /// The address on loopback. The server also listens on a Unix socket in its folder.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where its Unix socket is.
+    /// The folder of the Unix socket.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Ends it as a power cut would: no process of it does anything more.
+    /// Kills all processes of the server, as a power cut would.
     pub fn kill(&mut self) {
         let Some(mut process) = self.process.take() else { return };
-        // Stopped first, so that it has no more children than those that are counted here.
+        // Stopped first, so that it starts no more children.
         signal(process.id(), Signal::STOP);
         let children = children_of(process.id());
         for child in &children {
@@ -144,27 +143,27 @@ impl Server {
         }
         process.kill().expect("it is our child");
         process.wait().expect("it is our child");
-        // The memory that they share with the next server must be free.
+        // The shared memory must be free for the next start.
         wait_for("its processes are gone", || !children.iter().any(|child| runs(*child)));
         self.watchdog.tell(None);
     }
 
-    /// Stops it as a machine that hangs: the system takes connections for it, and nobody answers.
+    /// Freezes the server, as a machine that hangs: the system accepts connections, and the server does not answer.
     pub fn freeze(&self) {
         let process = self.process.as_ref().expect("it runs").id();
-        // Stopped first, so that it has no more children than those that are counted here.
+        // Stopped first, so that it starts no more children.
         signal(process, Signal::STOP);
         children_of(process).into_iter().for_each(|child| signal(child, Signal::STOP));
     }
 
-    /// Has it go on.
+    /// Continues a frozen server.
     pub fn thaw(&self) {
         let process = self.process.as_ref().expect("it runs").id();
         children_of(process).into_iter().for_each(|child| signal(child, Signal::CONT));
         signal(process, Signal::CONT);
     }
 
-    /// Ends it in order, as an upgrade would: who is connected is thrown out.
+    /// Stops the server in order, as an upgrade would, and ends its connections.
     pub fn stop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         signal(process.id(), Signal::INT);
@@ -172,13 +171,13 @@ impl Server {
         self.watchdog.tell(None);
     }
 
-    /// Starts it again under the same URL; stops it before, where it runs.
+    /// Restarts the server under the same URL.
     pub fn restart(&mut self) {
         self.stop();
         self.begin();
     }
 
-    /// Makes a standby a primary; returns when it takes writes.
+    /// Promotes a standby; returns when it takes writes.
     pub fn promote(&self) {
         sql::run(&self.url("postgres"), "select pg_promote(true, 60)");
         wait_for("it takes writes", || sql::exists(&self.url("postgres"), "select where not pg_is_in_recovery()"));
@@ -191,7 +190,7 @@ impl Server {
         command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
         command.args(["-c", &format!("listen_addresses={}", self.addresses), "-c"]);
         command.arg(format!("unix_socket_directories={}", self.folder.display()));
-        // A person's Ctrl-C is for the tests: it ends with them.
+        // Ctrl-C is for the tests: the server ends with them.
         command.process_group(0);
         let process = command.stderr(log.try_clone().expect("a log")).stdout(log).spawn().expect("postgres starts");
         self.watchdog.tell(Some(process.id()));
@@ -237,7 +236,7 @@ impl Drop for Server {
     }
 }
 
-/// Where a server's folder is made. One that need not last is in memory where there is room: to copy a database takes 16 ms
+/// The parent of a server's folder: in memory if the data need not last and there is room, because a copy of a database takes 16 ms
 /// there, and 300 on a disk.
 fn place(durable: bool) -> PathBuf {
     const MEMORY: &str = "/dev/shm";
@@ -253,7 +252,7 @@ pub fn temporary_folder(place: &Path, user: Option<User>) -> PathBuf {
     folder
 }
 
-/// A port that nobody listens on.
+/// A free port.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
     listener.local_addr().expect("it is bound").port()
@@ -263,7 +262,7 @@ pub fn log_file(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).expect("a log")
 }
 
-/// Runs a program whose failure ends the test, with its words.
+/// Runs a program. A failure ends the test with the program's output.
 fn run_to_end(command: &mut Command, log: &Path) {
     let file = log_file(log);
     let status = command.stderr(file.try_clone().expect("a log")).stdout(file).status().expect("it starts");
@@ -280,7 +279,7 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 
 fn signal(process: u32, signal: Signal) {
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id");
-    // One that has ended needs none.
+    // A process that has ended needs no signal.
     let _ = kill_process(pid, signal);
 }
 
@@ -290,7 +289,7 @@ fn children_of(parent: u32) -> Vec<u32> {
     ids.filter(|id| stat(*id).is_some_and(|(_, its)| its == parent)).collect()
 }
 
-/// Whether a process can still do something.
+/// Whether a process is alive.
 fn runs(process: u32) -> bool {
     stat(process).is_some_and(|(state, _)| state != 'Z')
 }
@@ -298,7 +297,7 @@ fn runs(process: u32) -> bool {
 /// A process's state and its parent.
 fn stat(process: u32) -> Option<(char, u32)> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Behind the name, which may have anything in it.
+    // After the name, which may contain any characters.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }

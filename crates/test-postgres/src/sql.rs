@@ -1,19 +1,19 @@
-//! Statements, run by whoever asks, in an async test or not.
+//! Runs statements, from async tests and others.
 
 use tokio_postgres::{Client, NoTls};
 
-/// Runs statements on a database; several in one text are one transaction.
+/// Runs statements on a database. Several in one text are one transaction.
 pub fn run(url: &str, sql: &str) {
     try_run(url, sql).unwrap_or_else(|error| panic!("{sql}: {}", in_words(&error)));
 }
 
-/// The one whole number that a query gives.
+/// The integer that a query gives.
 pub fn number(url: &str, sql: &str) -> i64 {
     let row = on(url, async |client| client.query_typed_one(sql, &[]).await);
     row.unwrap_or_else(|error| panic!("{sql}: {}", in_words(&error))).get(0)
 }
 
-/// As [`run`], where it may fail.
+/// As [`run`], with the error as a result.
 pub(crate) fn try_run(url: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
     on(url, async |client| client.batch_execute(sql).await)
 }
@@ -23,7 +23,7 @@ pub(crate) fn exists(url: &str, sql: &str) -> bool {
     on(url, async |client| client.query_typed(sql, &[]).await).is_ok_and(|rows| !rows.is_empty())
 }
 
-/// Does work on a connection of its own.
+/// Does work on a new connection.
 pub(crate) fn on<T: Send>(
     url: &str,
     work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error> + Send,
@@ -33,13 +33,13 @@ pub(crate) fn on<T: Send>(
         let connection = tokio::spawn(connection);
         let done = work(&client).await;
         drop(client);
-        // The server has seen the end of it: nothing stays connected to the database.
+        // Wait until the server has ended the connection.
         drop(connection.await);
         done
     })
 }
 
-/// Waits for async work. In a thread of its own, because a test may stand in a runtime, which must not be blocked on.
+/// Waits for async work, in its own thread, because the caller may be in a runtime, which must not be blocked.
 pub(crate) fn on_its_own<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
     let run = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -48,7 +48,7 @@ pub(crate) fn on_its_own<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Its own text says "db error" alone.
+/// With its causes: the text of the error is only "db error".
 pub(crate) fn in_words(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }

@@ -1,4 +1,4 @@
-//! Ends a server when its owner is gone, however they went.
+//! Ends a server when its owner is gone, however the owner ended.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -26,23 +26,23 @@ fi
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$0" && break; sleep 0.2; done
 "#;
 
-/// A process that outlives its owner by a moment.
+/// A process that survives its owner for a moment.
 pub struct Watchdog {
     process: Child,
-    /// `None`: it was told to end all.
+    /// `None` after the order to end.
     line: Option<ChildStdin>,
 }
 
 impl Watchdog {
-    /// Watches over a folder.
+    /// Starts a watchdog for a folder.
     pub fn start(folder: &Path) -> Self {
         let mut process = Command::new("sh")
             .args(["-c", SCRIPT])
             .arg(folder)
-            // What kills a test kills its process group.
+            // A process group of its own: a killed test is killed with its group.
             .process_group(0)
             .stdin(Stdio::piped())
-            // A test whose output stays open is taken for one that leaks.
+            // The runner reports a test as leaky if its output stays open.
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -51,13 +51,13 @@ impl Watchdog {
         Self { process, line }
     }
 
-    /// Tells it which process is to be killed at the end.
+    /// Sets the process to kill at the end.
     pub fn tell(&mut self, server: Option<u32>) {
         let text = server.map_or_else(String::new, |pid| pid.to_string());
         writeln!(self.line.as_mut().expect("it was not ended"), "{text}").expect("the watchdog listens");
     }
 
-    /// Has it kill and delete now.
+    /// Kills and deletes now.
     pub fn end(&mut self) {
         drop(self.line.take());
         self.process.wait().expect("the watchdog ends");
