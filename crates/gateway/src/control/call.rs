@@ -1,4 +1,4 @@
-//! A call of the API as a command: the operator gets every check, text and promise of the contract without a key.
+//! A call of the API as a command: the operator gets every check and text of the API without a key.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,16 +26,16 @@ pub struct Call {
     pub body: String,
 }
 
-/// For whom a call is made; what is left out is found where there is only one answer.
+/// The institution and the environment of a call. What is left out is found if there is only one answer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CallScope {
     pub institution: Option<String>,
     pub environment: Option<Environment>,
-    /// The channel that the call is about: it tells the environment.
+    /// The channel of the call, which decides the environment.
     pub channel: Option<String>,
 }
 
-/// What the API answered.
+/// The answer of the API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reply {
     pub status: u16,
@@ -45,7 +45,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// How long to wait, where the answer says so: not for ever, and not without a rest.
+    /// The wait that the answer asks for, within bounds.
     pub fn retry_after(&self) -> Option<Duration> {
         let seconds: u64 = self.headers.get("retry-after")?.parse().ok()?;
         Some(Duration::from_secs(seconds.clamp(1, 3_600)))
@@ -56,14 +56,14 @@ impl Reply {
         match serde_json::from_str(&self.body) {
             Ok(body @ Value::Object(_)) if (200..300).contains(&self.status) => Ok(body),
             _ => Err(match AskError::refused(&self.error()) {
-                // A proxy's 502, say: the Recado behind it may have done it.
+                // A proxy's 502, for instance: the Recado behind it may have executed the call.
                 AskError::Refused(text) if self.status >= 500 => AskError::NoAnswer(text),
                 error => error,
             }),
         }
     }
 
-    /// The body of a refusal. What is none (from a proxy, say) is put into the same form.
+    /// The body of a refusal. Another body (from a proxy, for instance) is converted to the same form.
     pub fn error(&self) -> Value {
         let strange = || json!({ "message": format!("answer {} of another form: is a Recado there?", self.status) });
         serde_json::from_str(&self.body).ok().filter(|body: &Value| body["message"].is_string()).unwrap_or_else(strange)
@@ -82,7 +82,7 @@ pub(super) async fn answer(handler: &CommandHandler, call: Call) -> Result<Reply
     Ok(Reply { status: parts.status.as_u16(), headers: parts.headers.iter().filter_map(header).collect(), body })
 }
 
-/// For whom a call is made.
+/// Finds the institution and the environment of a call.
 pub(super) async fn resolve(gateway: &Gateway, whose: &CallScope) -> Result<(InstitutionId, Environment), ApiError> {
     let institution = institutions::find_id(gateway, whose.institution.as_deref()).await?;
     Ok((institution, environment(gateway, institution, whose)?))
@@ -98,7 +98,7 @@ fn request(call: Call) -> Option<Request<Body>> {
     Some(request)
 }
 
-/// The environment that was named, or the one that has the channel. A channel that is nowhere is the API's to refuse.
+/// The named environment, or the one that has the channel. The API refuses a channel that does not exist.
 fn environment(gateway: &Gateway, institution: InstitutionId, whose: &CallScope) -> Result<Environment, ApiError> {
     if let (Some(named), _) | (None, Some(named)) =
         (whose.environment, whose.channel.is_none().then_some(Environment::Test))

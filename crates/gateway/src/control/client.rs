@@ -1,4 +1,4 @@
-//! The command's end of the control socket.
+//! The command's side of the control socket.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,28 +12,28 @@ use super::socket::{Answer, SOCKET_FILE};
 use super::{Command, explain};
 use crate::api::error::ApiError;
 
-/// The time that a command may take.
+/// The timeout of a command.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why nothing was done, or may not have been.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody listens on the socket.
     #[error("no server answers on {0}")]
     NobodyThere(String),
-    /// It said no, and why.
+    /// The server refused the command.
     #[error("{0}")]
     Refused(String),
-    /// Not now, and nothing was done: a queue is full.
+    /// A queue is full, and nothing was done.
     #[error("{0}")]
     Unavailable(String),
-    /// No answer, or one of trouble; what was asked may have been done.
+    /// No answer, or a failure: the command may have been executed.
     #[error("{0}")]
     NoAnswer(String),
 }
 
 impl AskError {
-    /// A refusal, from an error's body of the API.
+    /// A refusal, from the body of an API error.
     pub fn refused(error: &Value) -> Self {
         let text = explain(error);
         let is = |known: ApiError| error["code"] == known.parts().1;
@@ -53,14 +53,14 @@ impl From<&ApiError> for AskError {
     }
 }
 
-/// Connections to a running server, opened as they are needed and kept for the next command.
+/// Connections to a running server, opened on demand and kept for the next command.
 pub struct Client {
     path: PathBuf,
     idle: Mutex<Vec<BufReader<UnixStream>>>,
 }
 
 impl Client {
-    /// Looks whether a server is there.
+    /// Checks whether a server is running.
     pub async fn connect(data_dir: &Path) -> Result<Self, AskError> {
         let client = Self { path: data_dir.join(SOCKET_FILE), idle: Mutex::default() };
         let first = client.dial().await?;
@@ -68,7 +68,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Has the server carry a command out.
+    /// Sends a command to the server.
     pub async fn ask(&self, command: &Command) -> Result<Value, AskError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut stream = match idle {
@@ -77,7 +77,7 @@ impl Client {
         };
         let answer = tokio::time::timeout(TIMEOUT, exchange(&mut stream, command)).await;
         let answer = answer.map_err(anyhow::Error::from).flatten().map_err(|error| {
-            // Most likely the server is gone, and with it the other end of all of them.
+            // Most likely the server is gone, so all kept connections are dead.
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
             AskError::NoAnswer(format!(
                 "the server gave no answer ({error}); does it hang, or is it of another version?"

@@ -1,6 +1,6 @@
-//! Warnings and errors that repeat. The first line of a kind is written at once, the next ones at growing intervals
-//! with the number of those in between: a failure that lasts for a day must not fill a disk. Where no next one comes, the
-//! first of the hidden ones is written later, with the number of the others.
+//! Limits repeated warnings and errors. The first line of a kind is written at once, the next ones at growing intervals with the
+//! number of hidden lines: a failure that lasts for a day must not fill a disk. If no further line comes, the first hidden one is
+//! written later, with the number of the others.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,21 +13,21 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The first interval between two lines of a kind; each one is twice as long as the one before.
+/// The first interval between two lines of a kind. Each interval is twice as long as the one before.
 pub const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest interval.
 pub const LONGEST_INTERVAL: Duration = Duration::from_mins(10);
-/// A kind that was quiet for so long begins anew.
+/// A kind that was quiet for this time starts again with the first interval.
 pub const QUIET: Duration = Duration::from_mins(1);
-/// Pause between two searches for kinds that are quiet.
+/// The pause between two searches for quiet kinds.
 const SEARCH: Duration = Duration::from_secs(1);
-/// Kinds of one message that are told apart; further ones count as one kind.
+/// The most kinds of one message; further kinds count as one.
 pub const KINDS: usize = 1_000;
 
 /// The field with the text of a failure: `port 4711` and `port 4712` in it are the same failure.
 const FAILURE: &str = "error";
 
-/// Formats events by `form`, without those that repeat too often.
+/// Formats events by `form`, and hides repeated ones.
 pub struct Repeats<F> {
     form: F,
     /// `None`: every line is written.
@@ -37,7 +37,7 @@ pub struct Repeats<F> {
 /// The lines of one log that repeat.
 pub struct Lines {
     table: Mutex<Table>,
-    /// What stands before the number of repeats, and behind it, at the end of a line.
+    /// The text before and after the number of repeats, at the end of a line.
     around: (&'static str, &'static str),
     /// Called when a line waits for [`Self::late`].
     wake: Box<dyn Fn() + Send + Sync>,
@@ -48,8 +48,7 @@ impl Lines {
         Self { table: Mutex::default(), around, wake: Box::new(wake) }
     }
 
-    /// Lines that were hidden, and after which none of their kind came; at the end of the process all that were hidden.
-    /// Also whether others wait for that.
+    /// The first hidden lines of quiet kinds; at the end of the process, of all kinds. Also whether others are left.
     pub fn late(&self, now: Instant, end: bool) -> (Vec<Vec<u8>>, bool) {
         let mut table = self.table();
         let lines = table.late(now, end).into_iter().map(|(line, more)| self.counted(line, more).into_bytes());
@@ -57,7 +56,7 @@ impl Lines {
         (lines, table.hidden > 0)
     }
 
-    /// The line with the number of lines that were not written.
+    /// The line with the number of hidden lines.
     fn counted(&self, line: String, repeated: u64) -> String {
         if repeated == 0 {
             return line;
@@ -95,7 +94,7 @@ where
         };
         let (callsite, kind) = (event.metadata().callsite(), kind(event));
         let seen = lines.table().look(callsite.clone(), kind, Instant::now());
-        // A line that is not to be written is an empty one to the writer.
+        // The writer gets an empty line for a hidden one.
         if matches!(seen, Seen::Hidden) {
             return Ok(());
         }
@@ -131,22 +130,22 @@ fn kind(event: &tracing::Event<'_>) -> u64 {
     fields.0.finish()
 }
 
-/// What was written when. Its size is bounded: by the messages in the code, times [`KINDS`].
+/// The kinds and when they were written. Bounded by the number of messages in the code, times [`KINDS`].
 #[derive(Default)]
 struct Table {
     kinds: HashMap<tracing::callsite::Identifier, HashMap<u64, Kind>>,
     /// Kinds with hidden lines.
     hidden: usize,
-    /// When such kinds were looked for.
+    /// The last search for quiet kinds.
     searched: Option<Instant>,
 }
 
-/// What becomes of a line.
+/// The decision about a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
-    /// It is written, with the number of lines that were hidden since the last one.
+    /// The line is written, with the number of lines that were hidden since the last one.
     Written(u64),
-    /// It is not written yet. It is to be kept: perhaps no other follows.
+    /// The line is hidden and kept, as no other may follow.
     FirstHidden,
     Hidden,
 }
@@ -154,12 +153,12 @@ enum Seen {
 /// A kind of line that was written.
 struct Kind {
     seen: Instant,
-    /// From then on the next line is written.
+    /// From this time on the next line is written.
     next: Instant,
     interval: Duration,
-    /// Lines that were not written since the last one that was.
+    /// Lines that were hidden since the last written one.
     hidden: u64,
-    /// The first of them.
+    /// The first hidden line.
     first: Option<String>,
 }
 
@@ -167,7 +166,7 @@ impl Table {
     fn look(&mut self, callsite: tracing::callsite::Identifier, kind: u64, now: Instant) -> Seen {
         let kinds = self.kinds.entry(callsite).or_default();
         if kinds.len() >= KINDS && !kinds.contains_key(&kind) {
-            // What was hidden is told before it is forgotten.
+            // Hidden lines are reported before their kind is forgotten.
             kinds.retain(|_, kind| kind.hidden > 0 || now.duration_since(kind.seen) < kind.interval.max(QUIET));
         }
         let kind = if kinds.len() >= KINDS && !kinds.contains_key(&kind) { u64::MAX } else { kind };
@@ -286,7 +285,7 @@ mod tests {
         assert_eq!(first, KINDS);
         let beyond = (0..5_000).filter(|kind| table.look(callsite(), 10_000 + kind, now) == Seen::Written(0)).count();
         assert_eq!((beyond, table.kinds[&callsite()].len()), (1, KINDS + 1));
-        // Quiet ones make room, once their hidden lines are told.
+        // Quiet kinds are forgotten when their hidden lines were reported.
         table.keep(&callsite(), 10_001, "x".to_owned());
         assert_eq!(table.late(now + QUIET, false), [("x".to_owned(), 4_998)]);
         assert_eq!(table.look(callsite(), 99_999, now + QUIET), Seen::Written(0));

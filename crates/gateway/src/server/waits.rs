@@ -1,4 +1,4 @@
-//! What a connection waits for from its client, and for how long.
+//! The timeouts of a connection.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,23 +11,23 @@ use tokio::time::{Instant, Sleep};
 
 use super::Limits;
 
-/// An idle connection that is younger is left alone while others wait for room: its client is at work with it.
+/// A connection that has been idle for a shorter time is not closed for a waiting one: its client is using it.
 const SETTLED: Duration = Duration::from_secs(1);
-/// The time for the rest of a head while the server ends.
+/// The time for the rest of a head while the server drains.
 const LAST_HEAD: Duration = Duration::from_millis(500);
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
-    /// The client must send a head: its first one, or the rest of one that it began.
+    /// A head: the first one, or the rest of one that has begun.
     Head,
-    /// A call is at work. It has limits of its own.
+    /// The end of a call, which has its own limits.
     Call,
-    /// The last call was answered, and nothing of another one has come.
+    /// The next call.
     Next,
 }
 
-/// What a connection waits for, and since when. The parts of the connection tell it.
+/// What a connection waits for, and since when. The parts of the connection report it.
 #[derive(Clone)]
 pub struct Waits(Arc<Mutex<(Wait, Instant)>>);
 
@@ -36,19 +36,19 @@ impl Waits {
         Self(Arc::new(Mutex::new((Wait::Head, Instant::now()))))
     }
 
-    /// Bytes have come.
+    /// Bytes were received.
     pub fn received(&self) {
         if self.get().0 == Wait::Next {
             self.set(Wait::Head);
         }
     }
 
-    /// A head was whole.
+    /// A head was complete.
     pub fn called(&self) {
         self.set(Wait::Call);
     }
 
-    /// The last byte of the answer is on its way.
+    /// The last byte of the answer was handed to the connection.
     pub fn answered(&self) {
         self.set(Wait::Next);
     }
@@ -62,24 +62,24 @@ impl Waits {
     }
 }
 
-/// What follows when a wait was in vain.
+/// The consequence of a timeout.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Over {
-    /// The connection takes no more calls. What is in hand is finished.
+    /// The connection accepts no more calls, and the call in flight finishes.
     Close,
-    /// The connection ends.
+    /// The connection is cut off.
     Cut,
 }
 
-/// Ends the waits of one connection.
+/// Ends a connection that has waited for too long.
 pub struct Watch {
     waits: Waits,
     limits: Limits,
     sleep: Pin<Box<Sleep>>,
-    /// Tells the connection that was idle the longest that another one waits for its place.
+    /// Notifies the longest idle connection that another one waits for its place.
     crowd: Arc<Notify>,
     gives_way: Option<Pin<Box<OwnedNotified>>>,
-    /// Since when no more calls are taken.
+    /// When the connection stopped accepting calls.
     closing: Option<Instant>,
 }
 
@@ -89,7 +89,7 @@ impl Watch {
         Self { waits, limits, sleep, crowd, gives_way: None, closing: None }
     }
 
-    /// No more calls are taken from now on.
+    /// Stops accepting calls.
     pub fn close(&mut self) {
         self.closing.get_or_insert_with(Instant::now);
     }
@@ -98,8 +98,7 @@ impl Watch {
         self.closing.is_some()
     }
 
-    /// Ends when the connection has waited for too long. It is to be polled after the connection, whose work changes what
-    /// is waited for.
+    /// Completes when the connection has waited for too long. Poll it after the connection, whose work changes the wait.
     pub async fn over(&mut self) -> Over {
         std::future::poll_fn(|cx| self.poll_over(cx)).await
     }
