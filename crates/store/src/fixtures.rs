@@ -373,7 +373,6 @@ pub const LEAVE: Unanswered = Unanswered::Unknown(None);
 pub fn request(channel: ChannelKey) -> ClaimRequest {
     ClaimRequest {
         channel,
-        kind: ChannelType::Sandbox,
         epoch: 0,
         limit: 1,
         held: Vec::new(),

@@ -2,7 +2,7 @@
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
-use crate::channel::{ChannelKey, ChannelType, Epoch};
+use crate::channel::{ChannelKey, Epoch};
 use crate::clock::Millis;
 use crate::ids::MessageId;
 use crate::message::Seq;
@@ -43,8 +43,6 @@ pub enum Orphans {
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
     pub channel: ChannelKey,
-    /// The channel's type, by which an engine decides whether the claim can share a transaction with others.
-    pub kind: ChannelType,
     /// Under which the asker holds the channel.
     pub epoch: Epoch,
     /// At most so many messages.

@@ -1,14 +1,12 @@
 //! What the tests of several rules need.
 
 use super::{ClaimRequest, Orphans, Unanswered};
-use crate::channel::ChannelType;
 use crate::clock::Millis;
 
 /// A claim of one message at this time by somebody who holds none.
 pub(super) fn request(now: Millis) -> ClaimRequest {
     ClaimRequest {
         channel: 1,
-        kind: ChannelType::Sandbox,
         epoch: 0,
         limit: 1,
         held: Vec::new(),

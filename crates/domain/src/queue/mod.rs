@@ -19,7 +19,7 @@ pub use new_chats::CountedChat;
 pub use outcome::{Outcomes, Settlement};
 pub use pace::{Pace, pace};
 pub use receipt::{EARLY_RECEIPTS, Found, Named, Receipt};
-pub use rescue::{FINISH_AT_ONCE, Finish, Queued, Resendable, Resends, leave, rescue, resend, resends};
+pub use rescue::{FINISH_AT_ONCE, Finish, Outdated, Queued, Resendable, Resends, leave, rescue, resend, resends};
 pub use retention::PurgeRequest;
 pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor, admit};
 pub use settle::{ChannelEffect, Settled, settle};

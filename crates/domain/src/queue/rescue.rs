@@ -5,7 +5,7 @@ use crate::clock::Millis;
 use crate::message::Seq;
 use crate::status::MessageStatus;
 
-use super::{ChannelQueue, ClaimRequest, NextWakeup, Orphans, Patch, Position, Transition, Unanswered};
+use super::{ChannelQueue, ClaimRequest, NextWakeup, OpenRow, Orphans, Patch, Position, Transition, Unanswered};
 
 /// Most messages that one claim finishes unsent, queues again, or passes: other claims wait for the writer, or for the
 /// channel's row, too.
@@ -87,6 +87,56 @@ pub fn leave(position: Position, now: Millis) -> Option<Transition<'static>> {
     position.moves_to(MessageStatus::Unknown, now, Patch::default())
 }
 
+/// What a claim ends at the head of a channel on which each recipient has a queue: what is too old, or was queued before the
+/// channel was deleted. Messages expire in the order of their acceptance, unless the setting was changed meanwhile; those out
+/// of order are found when their turn comes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outdated {
+    /// Ended.
+    pub ends: Vec<Transition<'static>>,
+    /// When the first of what is left is too old.
+    expires_at: Option<Millis>,
+    /// There may be more to end.
+    more: bool,
+}
+
+impl Outdated {
+    /// Decides what to do with an open message: whether to look behind it. At most so many are ended.
+    pub fn decide(&mut self, row: &OpenRow, queue: &ChannelQueue, request: &ClaimRequest, most: usize) -> bool {
+        if row.status == MessageStatus::Sending {
+            return true;
+        }
+        if row.expires_at > request.now && !queue.cancels(row.seq) {
+            self.expires_at = Some(row.expires_at);
+            return false;
+        }
+        if self.ends.len() == most {
+            self.more = true;
+            return false;
+        }
+        self.ends.extend(row.as_queued(request).finish(Finish::Dropped, request.now));
+        true
+    }
+
+    /// Whether the claim sends messages after that. Else, and for what is left, it says when to look again.
+    pub fn may_send(&self, queue: &ChannelQueue, request: &ClaimRequest, wakeup: &mut NextWakeup) -> bool {
+        if self.more {
+            wakeup.schedule(request.now);
+        }
+        let Some(expires_at) = self.expires_at else { return false };
+        // What waits for whatever may grow too old before.
+        wakeup.schedule(expires_at);
+        if !queue.dispatches() || request.limit == 0 {
+            return false;
+        }
+        if queue.next_send_at > request.now {
+            wakeup.schedule(queue.next_send_at);
+            return false;
+        }
+        true
+    }
+}
+
 /// An `UNKNOWN` message that is to be queued again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resendable {
@@ -107,8 +157,14 @@ pub struct Resends {
     pub left: Vec<Seq>,
 }
 
-/// Queues again what was `UNKNOWN` for long enough, of the first [`FINISH_AT_ONCE`] by the time at which they are due.
-pub fn resend(first: &[Resendable], request: &ClaimRequest, queue: &ChannelQueue, wakeup: &mut NextWakeup) -> Resends {
+/// Queues again what was `UNKNOWN` for long enough, of the first messages by the time at which they are due. The engine asked
+/// for so many.
+pub fn resend(
+    (first, asked): (&[Resendable], usize),
+    request: &ClaimRequest,
+    queue: &ChannelQueue,
+    wakeup: &mut NextWakeup,
+) -> Resends {
     let mut resends = Resends::default();
     for message in first {
         if message.resend_at > request.now {
@@ -124,7 +180,7 @@ pub fn resend(first: &[Resendable], request: &ClaimRequest, queue: &ChannelQueue
         let patch = Patch { unanswered: true, resent: true, ..Patch::default() };
         resends.again.extend(position.moves_to(MessageStatus::Queued, request.now, patch));
     }
-    if first.len() == FINISH_AT_ONCE {
+    if first.len() == asked {
         // All of them were due: so may be the next.
         wakeup.schedule(request.now);
     }
@@ -230,7 +286,7 @@ mod tests {
             [message(5, 10, NOW + 1), message(2, 20, NOW + 1), message(6, 30, NOW), message(7, NOW + 9, NOW + 99)];
         let made_anew = ChannelQueue { cancel_before: 2, ..queue() };
         let mut wakeup = NextWakeup::default();
-        let resends = resend(&first, &request(NOW), &made_anew, &mut wakeup);
+        let resends = resend((&first, FINISH_AT_ONCE), &request(NOW), &made_anew, &mut wakeup);
         assert_eq!(resends.left, [2, 6], "of the deleted channel, and too old");
         assert_eq!(wakeup.next_at, Some(NOW + 9));
         let [again] = &resends.again[..] else { panic!("{resends:?}") };
@@ -242,10 +298,10 @@ mod tests {
     fn behind_a_full_batch_that_is_due_the_next_one_may_be_due() {
         let first = vec![Resendable { seq: 1, resend_at: 1, expires_at: NOW + 1 }; FINISH_AT_ONCE];
         let mut wakeup = NextWakeup::default();
-        resend(&first, &request(NOW), &queue(), &mut wakeup);
+        resend((&first, FINISH_AT_ONCE), &request(NOW), &queue(), &mut wakeup);
         assert_eq!(wakeup.next_at, Some(NOW));
         let mut wakeup = NextWakeup::default();
-        resend(&first[1..], &request(NOW), &queue(), &mut wakeup);
+        resend((&first[1..], FINISH_AT_ONCE), &request(NOW), &queue(), &mut wakeup);
         assert_eq!(wakeup.next_at, None);
     }
 
@@ -267,5 +323,60 @@ mod tests {
             let position = Position { channel: 1, seq: 7, status, attempted };
             assert_eq!(leave(position, NOW).is_some(), left, "{position:?}");
         }
+    }
+
+    fn open(seq: Seq, status: MessageStatus, expires_at: Millis) -> OpenRow {
+        OpenRow { seq, status, run_at: 0, expires_at, claimed_until: None, unanswered: false }
+    }
+
+    #[test]
+    fn what_is_too_old_ends_from_the_head_on() {
+        let rows = [
+            open(1, Sending, 1),
+            open(2, MessageStatus::Queued, NOW),
+            open(3, MessageStatus::Queued, NOW + 5),
+            open(4, MessageStatus::Queued, 1),
+        ];
+        let (mut outdated, mut wakeup) = (Outdated::default(), NextWakeup::default());
+        let looked_at = rows.iter().take_while(|row| outdated.decide(row, &queue(), &request(NOW), 9)).count();
+        assert_eq!(looked_at, 2, "the third one is left, and the fourth has to wait for its turn");
+        let ends: Vec<_> = outdated.ends.iter().map(|end| (end.seq(), end.to())).collect();
+        assert_eq!(ends, [(2, Expired)]);
+        assert!(outdated.may_send(&queue(), &request(NOW), &mut wakeup));
+        assert_eq!(wakeup.next_at, Some(NOW + 5));
+    }
+
+    #[test]
+    fn a_claim_ends_so_many_and_the_next_one_ends_more() {
+        let (mut outdated, mut wakeup) = (Outdated::default(), NextWakeup::default());
+        let old: Vec<_> = (1..4).map(|seq| open(seq, MessageStatus::Queued, 1)).collect();
+        let decided: Vec<_> = old.iter().map(|row| outdated.decide(row, &queue(), &request(NOW), 2)).collect();
+        assert_eq!((decided, outdated.ends.len()), (vec![true, true, false], 2));
+        assert!(!outdated.may_send(&queue(), &request(NOW), &mut wakeup), "the next one may be too old as well");
+        assert_eq!(wakeup.next_at, Some(NOW));
+    }
+
+    #[test]
+    fn what_may_be_sent_and_when_to_look_again() {
+        let connected = queue();
+        let held = ChannelQueue { next_send_at: NOW + 2, ..connected };
+        let paused = ChannelQueue { state: ChannelState::Paused, ..connected };
+        let nothing = ClaimRequest { limit: 0, ..request(NOW) };
+        let table = [
+            // The channel, the claim: whether it sends, and when to look again.
+            (connected, request(NOW), true, NOW + 5),
+            (held, request(NOW), false, NOW + 2),
+            (paused, request(NOW), false, NOW + 5),
+            (connected, nothing, false, NOW + 5),
+        ];
+        for (queue, request, sends, next_at) in table {
+            let (mut outdated, mut wakeup) = (Outdated::default(), NextWakeup::default());
+            outdated.decide(&open(1, MessageStatus::Queued, NOW + 5), &queue, &request, 9);
+            assert_eq!(outdated.may_send(&queue, &request, &mut wakeup), sends, "{queue:?}");
+            assert_eq!(wakeup.next_at, Some(next_at), "{queue:?}");
+        }
+        let mut wakeup = NextWakeup::default();
+        assert!(!Outdated::default().may_send(&connected, &request(NOW), &mut wakeup), "nothing waits");
+        assert_eq!(wakeup, NextWakeup::default());
     }
 }

@@ -196,7 +196,6 @@ impl Line {
         }
         Some(ClaimRequest {
             channel: self.entry.via.key,
-            kind: self.entry.kind,
             epoch: self.epoch,
             limit: if only_orphans { 0 } else { free },
             held: self.held(),

@@ -1,5 +1,7 @@
 //! Who may be written to freely: chats that messages open, and that a refusal ends.
 
+use std::collections::HashSet;
+
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
@@ -8,60 +10,90 @@ use recado_domain::phone::forms;
 
 use super::lock::Locked;
 use crate::common::chats::known_account;
-use crate::sqlkit::postgres::db::{Db, Done, args};
+use crate::sqlkit::postgres::db::{Db, Done, args, column};
 
-async fn note_names(db: Db<'_>, channel: ChannelKey, names: Vec<String>) -> Done<bool> {
-    let sql = "insert into chats (channel_key, account) select $1, unnest($2) on conflict do nothing";
-    Ok(db.run(sql, args![channel, names]).await? > 0)
-}
-
-/// Whether a recipient of channel `$1`, whose digits stand in `{who}`, is no new one: by the typed digits, or by what the
+/// Whether a recipient of the channel `$channel`, whose digits are `$who`, is no new one: by the typed digits, or by what the
 /// network named for them. A chat is on record under both forms of a number, so that none of them is looked for here.
+/// `exists` and `in` would say the same, and the planner would read all chats for them.
 macro_rules! is_known_sql {
-    ($who:literal) => {
+    ($channel:literal, $who:literal) => {
         concat!(
-            "(exists (select 1 from chats c where c.channel_key = $1 and c.account = ",
+            "coalesce((select true from chats c where c.channel_key = ",
+            $channel,
+            " and c.account = ",
             $who,
-            ") or exists (select 1 from accounts a
-                          join chats c on c.channel_key = a.channel_key and c.account in (a.account, a.lid || '@lid')
-                          where a.channel_key = $1 and a.phone = ",
+            " limit 1), (select true from accounts a, chats c
+                         where a.channel_key = ",
+            $channel,
+            " and a.phone = ",
             $who,
-            "))"
+            " and c.channel_key = ",
+            $channel,
+            " and c.account = any(array[a.account, a.lid || '@lid']) limit 1), false)"
         )
     };
 }
 pub(super) use is_known_sql;
 
-/// Notes that a message was taken for its recipient: under both forms of the typed digits and of the account, as one chat.
+/// A message that was taken for its recipient.
+pub(super) struct Taken<'a> {
+    pub channel: ChannelKey,
+    pub seq: Seq,
+    /// The recipient as the network named them.
+    pub account: Option<&'a str>,
+    pub at: Millis,
+}
+
+/// Notes that messages were taken for their recipients: each under both forms of the typed digits and of the account, as one
+/// chat. Gives the channels for which that is news. The messages are of channels as they are now.
+pub(super) async fn open_all(db: Db<'_>, taken: &[Taken<'_>]) -> Done<HashSet<ChannelKey>> {
+    if taken.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = concat!(
+        "with who as (
+             -- A message that was erased meanwhile is nobody's.
+             select t.channel_key, t.seq, t.at, names.digits, names.n
+             from unnest($1, $2, $3, $4) as t(channel_key, seq, account, at)
+             cross join lateral (select recipient from messages where seq = t.seq limit 1) m
+             cross join lateral unnest(array_remove(array[t.account, m.recipient], null))
+                 with ordinality as names(digits, n)
+         ), known as (
+             select seq from who where ",
+        is_known_sql!("who.channel_key", "who.digits"),
+        "
+         )
+         insert into chats (channel_key, account, opened_at)
+         -- Counted once, and not at all where either is known.
+         select channel_key, digits,
+                case when n = 1 and not exists (select 1 from known where known.seq = who.seq) then at end
+         from who
+         on conflict do nothing
+         returning channel_key, account"
+    );
+    let (channels, seqs) = (column(taken, |one| one.channel), column(taken, |one| one.seq));
+    let noted =
+        db.rows(sql, args![channels, seqs, column(taken, |one| one.account), column(taken, |one| one.at)]).await?;
+    let names = noted.iter().flat_map(|row| {
+        let channel: ChannelKey = row.get("channel_key");
+        forms(row.get("account")).map(move |name| (channel, name))
+    });
+    let (channels, names): (Vec<_>, Vec<_>) = names.unzip();
+    if !names.is_empty() {
+        let sql = "insert into chats (channel_key, account) select * from unnest($1, $2) on conflict do nothing";
+        db.run(sql, args![channels, names]).await?;
+    }
+    Ok(channels.into_iter().collect())
+}
+
+/// The same for one message, outside of the dispatch.
 pub(super) async fn open(db: Db<'_>, locked: &mut Locked, seq: Seq, account: Option<&str>, now: Millis) -> Done<()> {
     // The chats of a channel that was deleted since are none of the one in its place.
     if locked.queue.cancels(seq) {
         return Ok(());
     }
-    let sql = concat!(
-        "with who as (
-             -- A message that was erased meanwhile is nobody's.
-             select digits, n
-             from messages m, unnest(array_remove(array[$3, m.recipient], null)) with ordinality as who(digits, n)
-             where m.seq = $2
-         ), known as (
-             select 1 from who where ",
-        is_known_sql!("digits"),
-        "
-         )
-         insert into chats (channel_key, account, opened_at)
-         -- Counted once, and not at all where either is known.
-         select $1, digits, case when n = 1 and not exists (select 1 from known) then $4 end from who
-         on conflict do nothing
-         returning account"
-    );
-    let noted = db.rows(sql, args![locked.key, seq, account, now]).await?;
-    if noted.is_empty() {
-        return Ok(());
-    }
-    let names = noted.iter().flat_map(|row| forms(row.get("account"))).collect();
-    note_names(db, locked.key, names).await?;
-    locked.look_again(db).await
+    let news = open_all(db, &[Taken { channel: locked.key, seq, account, at: now }]).await?;
+    if news.is_empty() { Ok(()) } else { locked.look_again(db).await }
 }
 
 /// Makes a message's recipient a new one, whatever the name under which they were known.

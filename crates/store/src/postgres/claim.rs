@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::vec::IntoIter;
 
-use recado_domain::channel::{ChannelKey, Ordering};
+use recado_domain::channel::{ChannelKey, ChannelType, Ordering};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{CardAccount, Seq};
@@ -15,6 +15,7 @@ use tokio_postgres::Row;
 use super::apply::{apply, update};
 use super::chats::is_known_sql;
 use super::lock::{Locked, Queues, status};
+use super::recipients::Claiming;
 use super::{gate, recipients};
 use crate::common::cards;
 use crate::sql::OPEN;
@@ -23,11 +24,11 @@ use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
 /// Messages that are looked at first, and then at a time. A claim seldom looks behind the first one.
 const PAGES: (usize, usize) = (8, 500);
 /// First messages of a channel that are read with its lock: the one that is in flight, the next one, and one more.
-const HEADS: usize = 3;
+pub(super) const HEADS: usize = 3;
 
-const IS_NEW: &str = concat!("not ", is_known_sql!("recipient"));
-const HELD_UNTIL: &str =
-    "(select p.used_until from recipient_pace p where p.channel_key = $1 and p.recipient = messages.recipient)";
+const IS_NEW: &str = concat!("not ", is_known_sql!("messages.channel_key", "messages.recipient"));
+const HELD_UNTIL: &str = "(select p.used_until from recipient_pace p
+                           where p.channel_key = messages.channel_key and p.recipient = messages.recipient)";
 
 /// What a queue is scanned for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub(super) enum Asks {
 
 /// A claim on a channel whose row is locked.
 pub(super) async fn claim(db: Db<'_>, locked: &mut Locked, request: &ClaimRequest) -> Done<Claim> {
-    let (messages, wakeup) = match locked.queue.ordering {
+    let claim = match locked.queue.ordering {
         Ordering::Channel => {
             let plan = if locked.queue.opens_chats {
                 let (plan, scanned_to) = gate::plan(db, locked, request).await?;
@@ -51,12 +52,18 @@ pub(super) async fn claim(db: Db<'_>, locked: &mut Locked, request: &ClaimReques
             } else {
                 plan(db, locked, request).await?
             };
-            carry_out(db, locked, plan, request).await?
+            let (messages, wakeup) = carry_out(db, locked, plan, request).await?;
+            Claim { messages, next_at: wakeup.next_at, holds_all: wakeup.holds_all }
         }
-        Ordering::Recipient => recipients::claim(db, locked, request).await?,
+        Ordering::Recipient => {
+            let mut claims = [Claiming::on(locked, request)];
+            recipients::claim(db, &locked.alone(), &mut claims).await?;
+            let [claim] = claims;
+            claim.answer()
+        }
     };
-    locked.rest(request, !messages.is_empty());
-    Ok(Claim { messages, next_at: wakeup.next_at, holds_all: wakeup.holds_all })
+    locked.rest(request, !claim.messages.is_empty());
+    Ok(claim)
 }
 
 /// Does what a claim on a channel that is one queue has decided.
@@ -73,7 +80,7 @@ async fn carry_out(
 }
 
 /// Rescues messages that nobody has in flight.
-pub(super) async fn rescue(db: Db<'_>, locked: &Locked, seqs: &[Seq], request: &ClaimRequest) -> Done<()> {
+async fn rescue(db: Db<'_>, locked: &Locked, seqs: &[Seq], request: &ClaimRequest) -> Done<()> {
     let rescued: Vec<_> = seqs.iter().filter_map(|seq| rescue_one(*seq, request)).collect();
     apply(db, locked, &rescued).await.map(drop)
 }
@@ -106,7 +113,7 @@ pub(super) struct RowScan<'a> {
     channel: ChannelKey,
     from: Seq,
     asks: Asks,
-    read: IntoIter<Row>,
+    read: IntoIter<Seen>,
     /// Rows of the next page; none when there is none.
     most: usize,
 }
@@ -118,31 +125,53 @@ impl<'a> RowScan<'a> {
 
     pub async fn next(&mut self) -> Done<Option<Seen>> {
         if self.read.len() == 0 && self.most > 0 {
-            let is_new = if self.asks == Asks::New { IS_NEW } else { "false" };
-            let held_until = if self.asks == Asks::Nothing { "null::bigint" } else { HELD_UNTIL };
-            let sql = format!(
-                "select {OPEN_ROW}, queued_at, {is_new} as is_new, {held_until} as held_until
-                 from messages
-                 where (channel_key, seq) >= ($1, $2) and (channel_key, seq) < ($1 + 1, 0) and {OPEN}
-                 order by channel_key, seq limit $3"
-            );
-            let most = i64::try_from(self.most).unwrap_or(i64::MAX);
-            let rows = self.db.rows(&sql, args![self.channel, self.from, most]).await?;
+            let read = rows_from(self.db, &[(self.channel, self.from)], self.asks, self.most).await?;
+            let rows = read.into_values().next().unwrap_or_default();
             self.most = if rows.len() < self.most { 0 } else { PAGES.1 };
             self.read = rows.into_iter();
         }
-        let Some(row) = self.read.next() else { return Ok(None) };
-        let open = open_row(&row)?;
-        self.from = open.seq + 1;
-        let (queued_at, is_new, held_until) = (row.get("queued_at"), row.get("is_new"), row.get("held_until"));
-        Ok(Some(Seen { row: open, queued_at, is_new, held_until }))
+        let seen = self.read.next();
+        seen.iter().for_each(|seen| self.from = seen.row.seq + 1);
+        Ok(seen)
     }
 }
 
-/// The columns of an [`OpenRow`].
-const OPEN_ROW: &str = "seq, status, run_at, expires_at, claimed_until, unanswered";
+/// Open messages of some channels, from one of each channel on, in the order of its queue: at most so many of each.
+pub(super) async fn rows_from(
+    db: Db<'_>,
+    from: &[(ChannelKey, Seq)],
+    asks: Asks,
+    most: usize,
+) -> Done<HashMap<ChannelKey, Vec<Seen>>> {
+    let mut read: HashMap<ChannelKey, Vec<Seen>> = HashMap::new();
+    if from.is_empty() {
+        return Ok(read);
+    }
+    let is_new = if asks == Asks::New { IS_NEW } else { "false" };
+    let held_until = if asks == Asks::Nothing { "null::bigint" } else { HELD_UNTIL };
+    let sql = format!(
+        "select m.*
+         from unnest($1, $2) as c(key, first)
+         cross join lateral (select channel_key, {OPEN_ROW}, queued_at, {is_new} as is_new, {held_until} as held_until
+                             from messages
+                             where (channel_key, seq) >= (c.key, c.first) and (channel_key, seq) < (c.key + 1, 0)
+                               and {OPEN}
+                             order by channel_key, seq limit {most}) m
+         order by m.channel_key, m.seq"
+    );
+    let (channels, first): (Vec<_>, Vec<_>) = from.iter().copied().unzip();
+    for row in db.rows(&sql, args![channels, first]).await? {
+        let (queued_at, is_new, held_until) = (row.get("queued_at"), row.get("is_new"), row.get("held_until"));
+        let seen = Seen { row: open_row(&row)?, queued_at, is_new, held_until };
+        read.entry(row.get("channel_key")).or_default().push(seen);
+    }
+    Ok(read)
+}
 
-fn open_row(row: &Row) -> Done<OpenRow> {
+/// The columns of an [`OpenRow`].
+pub(super) const OPEN_ROW: &str = "seq, status, run_at, expires_at, claimed_until, unanswered";
+
+pub(super) fn open_row(row: &Row) -> Done<OpenRow> {
     Ok(OpenRow {
         seq: row.get("seq"),
         status: status(row.get("status"))?,
@@ -153,20 +182,24 @@ fn open_row(row: &Row) -> Done<OpenRow> {
     })
 }
 
-/// The first open messages of each of these channels, in the order of its queue: most claims look at no others. Said so that
+/// The first open messages of each of these channels that is one queue, in its order: most claims look at no others. Said so that
 /// only the index of open messages has the order: by the primary key each channel would step over all that were sent since
 /// the last analysis of the table.
 pub(super) async fn heads(db: Db<'_>, channels: &[ChannelKey]) -> Done<HashMap<ChannelKey, Vec<OpenRow>>> {
     let sql = format!(
         "select c.key, m.*
-         from unnest($1) as c(key)
+         from channels c
          cross join lateral (select {OPEN_ROW} from messages
                              where (channel_key, seq) >= (c.key, 0) and (channel_key, seq) < (c.key + 1, 0) and {OPEN}
                              order by channel_key, seq limit {HEADS}) m
+         where c.key = any($1) and c.type = any($2)
          order by c.key, m.seq"
     );
+    let is_one_queue =
+        |kind: &ChannelType| kind.descriptor().ordering == Ordering::Channel && !kind.descriptor().opens_chats;
+    let types: Vec<_> = ChannelType::ALL.into_iter().filter(is_one_queue).map(ChannelType::name).collect();
     let mut heads: HashMap<ChannelKey, Vec<OpenRow>> = HashMap::new();
-    for row in db.rows(&sql, args![channels]).await? {
+    for row in db.rows(&sql, args![channels, types]).await? {
         heads.entry(row.get("key")).or_default().push(open_row(&row)?);
     }
     Ok(heads)

@@ -9,15 +9,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::try_join;
-use recado_domain::channel::{ChannelKey, ChannelType, Epoch, Ordering};
+use recado_domain::channel::{ChannelKey, Epoch, Ordering};
 use recado_domain::message::Seq;
 use recado_domain::queue::{Claim, ClaimPlan, ClaimRequest, Claimed, OpenRow, Outcomes};
 use tokio::sync::Semaphore;
 
 use super::apply::apply_all;
 use super::claim::{claim, heads, plan_of_heads, send};
-use super::lock::{Locked, Queues, lock, lock_free, save};
+use super::gate;
+use super::lock::{Queues, lock, lock_free, save};
 use super::queue::{Settling, record};
+use super::recipients::{self, Claiming};
 use crate::sqlkit::batches::{Batches, Bounds, Waiting};
 use crate::sqlkit::postgres::db::{Db, Done, Failure, transaction};
 use crate::sqlkit::postgres::pool::Pool;
@@ -26,6 +28,9 @@ use crate::{Result, StoreError};
 /// One batch works in the database while another is prepared, or its disk is synced. A channel has one turn at a time, and
 /// the dispatcher lets fewer ask at once than may wait.
 const BOUNDS: Bounds = Bounds { most: 128, side_by_side: 2, waiting: 1_024 };
+
+/// Outcomes that are recorded together at most.
+const OUTCOMES: usize = 2_048;
 
 /// What one channel asks for: to record outcomes, to claim, or both in this order.
 pub(super) struct Turn {
@@ -43,36 +48,21 @@ impl Turn {
         let of_outcomes = self.outcomes.as_ref().map(|outcomes| (outcomes.channel, outcomes.epoch));
         of_request.or(of_outcomes).unwrap_or_default()
     }
-
-    /// Whether its claim, as far as the asker knows the channel, looks at the first messages alone.
-    fn goes_together(&self) -> bool {
-        let alone =
-            |kind: ChannelType| kind.descriptor().ordering == Ordering::Recipient || kind.descriptor().opens_chats;
-        !self.request.as_ref().is_some_and(|request| alone(request.kind))
-    }
 }
 
 /// Where turns wait to be taken together.
-pub(super) struct Dispatching {
-    batches: Batches<Turn, Answer>,
-    alone: Alone,
-}
+pub(super) struct Dispatching(Batches<Turn, Answer>);
 
 impl Dispatching {
     /// Works with this pool, which has so many connections.
     pub fn start(pool: Pool, connections: usize) -> Self {
         // Those that wait for locks leave some connections to the batches.
         let alone = Alone { pool: pool.clone(), room: Arc::new(Semaphore::new((connections / 2).max(1))) };
-        let of_batches = alone.clone();
-        Self { batches: Batches::start(BOUNDS, move |batch| run(pool.clone(), of_batches.clone(), batch)), alone }
+        Self(Batches::start(BOUNDS, move |batch| run(pool.clone(), alone.clone(), batch)))
     }
 
     pub async fn take(&self, turn: Turn) -> Answer {
-        if turn.goes_together() {
-            self.batches.ask(turn).await.unwrap_or_else(|ended| of_both(Err(ended)))
-        } else {
-            self.alone.take(turn).await
-        }
+        self.0.ask(turn).await.unwrap_or_else(|ended| of_both(Err(ended)))
     }
 }
 
@@ -84,9 +74,13 @@ fn of_both(done: Result<Claim>) -> Answer {
 /// Takes a batch's turns, and answers.
 async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Turn, Answer>>) {
     let mut channels = HashSet::new();
+    let mut outcomes = 0;
     // The second turn of a channel is of whoever holds it now.
-    let (batch, second): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| channels.insert(one.work.held().0));
-    second.into_iter().for_each(|one| alone.start(one));
+    let (batch, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| {
+        outcomes += one.work.outcomes.as_ref().map_or(0, |outcomes| outcomes.settled.len());
+        channels.insert(one.work.held().0) && outcomes <= OUTCOMES
+    });
+    others.into_iter().for_each(|one| alone.start(one));
     if batch.is_empty() {
         return;
     }
@@ -103,6 +97,7 @@ async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Turn, Answer>>) {
             // Who asked may be gone: the channel was lost meanwhile.
             Taken::Ended(done) => drop(one.answer.send(of_both(done))),
             Taken::NotYet => alone.start(one),
+            Taken::Settled => alone.claim(one),
         }
     }
 }
@@ -122,6 +117,12 @@ impl Alone {
         tokio::spawn(async move { answer.send(alone.take(work).await) });
     }
 
+    /// Claims beside the batch that has recorded the outcomes.
+    fn claim(&self, Waiting { work: Turn { request, .. }, answer }: Waiting<Turn, Answer>) {
+        let alone = self.clone();
+        tokio::spawn(async move { answer.send((Ok(()), alone.take(Turn { outcomes: None, request }).await.1)) });
+    }
+
     async fn take(&self, turn: Turn) -> Answer {
         // Nobody closes it.
         let _room = self.room.acquire().await;
@@ -136,7 +137,7 @@ impl Alone {
     }
 
     async fn one(&self, turn: &Turn) -> Result<Claim> {
-        transaction!(self.pool, db => one(db, turn).await)
+        transaction!(self.pool, db => Box::pin(one(db, turn)).await)
     }
 }
 
@@ -160,12 +161,16 @@ enum Taken {
     Ended(Result<Claim>),
     /// Nothing was done for it: it goes alone.
     NotYet,
+    /// Its outcomes are recorded, and its claim goes alone.
+    Settled,
 }
 
 /// What is asked of a channel whose row a batch has locked.
 struct Part<'a> {
     place: usize,
-    claim: Option<(&'a ClaimRequest, ClaimPlan)>,
+    request: Option<&'a ClaimRequest>,
+    /// What its claim does where it looks at the channel's first messages alone.
+    plan: Option<ClaimPlan>,
 }
 
 /// Takes the turns of some channels, each channel once.
@@ -185,23 +190,75 @@ async fn together(db: Db<'_>, turns: &[&Turn]) -> Done<Vec<Taken>> {
         }
         let one = Settling::of(locked, turn.outcomes.as_ref());
         let heads = heads.get(&channel).map_or(&[][..], Vec::as_slice);
-        let claim = turn.request.as_ref().map(|request| plan(&one, heads, request).map(|plan| (request, plan)));
+        let request = turn.request.as_ref();
+        let is_one_queue = one.locked.queue.ordering == Ordering::Channel && !one.locked.queue.opens_chats;
+        let plan = request.filter(|_| is_one_queue).map(|request| plan(&one, heads, request));
         // Whatever may take long goes alone: the batch holds the locks of all its channels.
-        if one.is_plain() && claim.as_ref().is_none_or(Option::is_some) {
-            parts.push(Part { place, claim: claim.flatten() });
+        if one.is_plain() && plan.as_ref().is_none_or(Option::is_some) {
+            parts.push(Part { place, request, plan: plan.flatten() });
             settling.push(one);
         }
     }
     let queues = Queues::of(settling.iter().map(|one: &Settling<'_>| &one.locked));
     // Sent together as well: what is sent next does not depend on what is recorded.
-    let ((), sent) = try_join(record(db, &mut settling), carry_out(db, &queues, &parts)).await?;
+    let planned = parts.iter().filter_map(|part| part.plan.as_ref());
+    let ((), sent) = try_join(record(db, &mut settling), carry_out(db, &queues, planned)).await?;
     let mut sent: HashMap<Seq, Claimed> = sent.into_iter().map(|message| (message.seq, message)).collect();
+    // What is recorded before decides who is first, and who is known.
+    let mut claims = claim_by_recipient(db, &queues, &parts, &settling).await?;
+    claims.extend(claim_with_new_chats(db, &queues, &parts, &mut settling).await?);
     for (part, one) in parts.iter().zip(&mut settling) {
-        let claim = part.claim.as_ref().map(|(request, plan)| planned(plan, &mut one.locked, request, &mut sent));
-        taken[part.place] = Taken::Ended(Ok(claim.unwrap_or_default()));
+        let claim = match (part.request, &part.plan) {
+            (None, _) => Some(Claim::default()),
+            (Some(request), Some(plan)) => Some(answer(plan, request, &mut sent)),
+            (Some(_), None) => claims.remove(&one.locked.key),
+        };
+        let sends = claim.as_ref().is_some_and(|claim| !claim.messages.is_empty());
+        part.request.into_iter().for_each(|request| one.locked.rest(request, sends));
+        taken[part.place] = claim.map_or(Taken::Settled, |claim| Taken::Ended(Ok(claim)));
     }
     save(db, settling.iter_mut().map(|one| &mut one.locked)).await?;
     Ok(taken)
+}
+
+/// The claims on channels on which each recipient has a queue.
+async fn claim_by_recipient(
+    db: Db<'_>,
+    queues: &Queues,
+    parts: &[Part<'_>],
+    settling: &[Settling<'_>],
+) -> Done<HashMap<ChannelKey, Claim>> {
+    let by_recipient = parts.iter().zip(settling).filter(|(_, one)| one.locked.queue.ordering == Ordering::Recipient);
+    let claims = by_recipient.filter_map(|(part, one)| part.request.map(|request| Claiming::on(&one.locked, request)));
+    let mut claims: Vec<_> = claims.collect();
+    recipients::claim(db, queues, &mut claims).await?;
+    Ok(claims.into_iter().map(|claim| (claim.channel(), claim.answer())).collect())
+}
+
+/// The claims on channels that open chats, of those that look at the first messages alone.
+async fn claim_with_new_chats(
+    db: Db<'_>,
+    queues: &Queues,
+    parts: &[Part<'_>],
+    settling: &mut [Settling<'_>],
+) -> Done<HashMap<ChannelKey, Claim>> {
+    let asking = parts.iter().zip(&*settling).filter(|(_, one)| one.locked.queue.opens_chats);
+    let asking: Vec<_> =
+        asking.filter_map(|(part, one)| part.request.map(|request| (one.locked.queue, request))).collect();
+    if asking.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let plans = gate::plans(db, &asking).await?;
+    let sent = carry_out(db, queues, plans.values().map(|(plan, _)| plan)).await?;
+    let mut sent: HashMap<Seq, Claimed> = sent.into_iter().map(|message| (message.seq, message)).collect();
+    for one in settling {
+        plans.get(&one.locked.key).into_iter().for_each(|(_, cursor)| one.locked.place(*cursor));
+    }
+    let claims = asking.iter().filter_map(|(_, request)| {
+        let (plan, _) = plans.get(&request.channel)?;
+        Some((request.channel, answer(plan, request, &mut sent)))
+    });
+    Ok(claims.collect())
 }
 
 /// What a claim does after these outcomes; `None` where it looks at more than the channel's first messages.
@@ -212,22 +269,24 @@ fn plan(settling: &Settling<'_>, heads: &[OpenRow], request: &ClaimRequest) -> O
 }
 
 /// Does what the plans say, and gives what is sent.
-async fn carry_out(db: Db<'_>, queues: &Queues, parts: &[Part<'_>]) -> Done<Vec<Claimed>> {
-    let plans = || parts.iter().filter_map(|part| part.claim.as_ref().map(|(_, plan)| plan));
-    let finished: Vec<_> = plans().flat_map(|plan| plan.finished.iter().cloned()).collect();
-    let sends: Vec<_> = plans().filter_map(|plan| plan.sent.clone()).collect();
+async fn carry_out<'a>(
+    db: Db<'_>,
+    queues: &Queues,
+    plans: impl Iterator<Item = &'a ClaimPlan> + Clone,
+) -> Done<Vec<Claimed>> {
+    let finished: Vec<_> = plans.clone().flat_map(|plan| plan.finished.iter().cloned()).collect();
+    let sends: Vec<_> = plans.filter_map(|plan| plan.sent.clone()).collect();
     let (_, sent) = try_join(apply_all(db, queues, &finished), send(db, queues, &sends)).await?;
     Ok(sent)
 }
 
 /// The answer to a claim whose plan was carried out.
-fn planned(plan: &ClaimPlan, locked: &mut Locked, request: &ClaimRequest, sent: &mut HashMap<Seq, Claimed>) -> Claim {
+fn answer(plan: &ClaimPlan, request: &ClaimRequest, sent: &mut HashMap<Seq, Claimed>) -> Claim {
     let mut wakeup = plan.wakeup;
     let message = plan.sent.as_ref().and_then(|transition| sent.remove(&transition.seq()));
     if plan.sent.is_some() && message.is_none() {
         // It is not what it was when it was read.
         wakeup.schedule(request.now);
     }
-    locked.rest(request, message.is_some());
     Claim { messages: message.into_iter().collect(), next_at: wakeup.next_at, holds_all: wakeup.holds_all }
 }

@@ -1,14 +1,17 @@
 //! Channels whose network watches how many chats they open: a message for a new recipient may have to wait, and holds
 //! nobody behind it. Why so: `docs/adr/0009-new-recipients.md`. Nor does one whose recipient cannot be written to for now.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::future::try_join3;
+use recado_domain::channel::ChannelKey;
 use recado_domain::clock::{Millis, millis};
-use recado_domain::queue::{ClaimPlan, ClaimRequest, FINISH_AT_ONCE, ScanCursor};
+use recado_domain::queue::{ChannelQueue, ClaimPlan, ClaimRequest, FINISH_AT_ONCE, OpenRow, ScanCursor};
 
-use super::claim::{Asks, RowScan};
+use super::claim::{Asks, HEADS, RowScan, Seen, rows_from};
 use super::lock::Locked;
-use crate::sqlkit::postgres::db::{Db, Done, args};
+use crate::sqlkit::postgres::db::{Db, Done, args, column};
 
 /// After this time nobody adds a message before one that is visible: no node takes so long to store one, and no clock is
 /// so wrong.
@@ -16,83 +19,138 @@ const SETTLED: Duration = Duration::from_secs(15);
 /// Rows that are scanned again at most, because a message may yet come before them: what was accepted within that time.
 const UNSETTLED: usize = 10_000;
 
-/// Scans the queue, past those who wait for their recipient, until one holds all that stand behind it. Gives
-/// where the next scan begins.
-pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<(ClaimPlan, ScanCursor)> {
-    let (queue, now) = (&locked.queue, request.now);
-    let (mut plan, mut cursor) = (ClaimPlan::default(), queue.cursor.at(request));
-    if cursor.before > 0 {
-        finish_old(db, locked, cursor, request, &mut plan).await?;
+/// A scan of such a channel's queue, past those who wait for their recipient.
+struct Scan<'a> {
+    queue: ChannelQueue,
+    request: &'a ClaimRequest,
+    /// Until when no chat may be opened.
+    blocked_until: Option<Millis>,
+    plan: ClaimPlan,
+    /// Where the next scan begins. It stays at the first message that is not settled, and the scan goes on.
+    cursor: ScanCursor,
+    settled: bool,
+    unsettled: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn of(queue: ChannelQueue, request: &'a ClaimRequest) -> Self {
+        let (plan, cursor) = (ClaimPlan::default(), queue.cursor.at(request));
+        Self { queue, request, blocked_until: None, plan, cursor, settled: true, unsettled: 0 }
     }
-    let sends = queue.dispatches() && request.limit > 0 && queue.next_send_at <= now;
-    let blocked_until = if sends { blocked_until(db, locked, request).await? } else { None };
-    let asks = if blocked_until.is_some() { Asks::New } else { Asks::Held };
-    let mut rows = RowScan::from(db, locked.key, cursor.before, asks);
-    // The cursor stays at the first one that is not settled, and the scan goes on.
-    let (mut settled, mut unsettled) = (true, 0);
-    while let Some(seen) = rows.next().await? {
-        let row = &seen.row;
-        plan.scanned += 1;
-        if let Some(goes_on) = plan.in_flight(row, request) {
-            if goes_on {
-                continue;
-            }
-            break;
+
+    /// Whether anything may be sent now.
+    fn sends(&self) -> bool {
+        self.queue.dispatches() && self.request.limit > 0 && self.queue.next_send_at <= self.request.now
+    }
+
+    /// Decides what to do with a message in front of the cursor: whether to look behind it.
+    fn in_front(&mut self, row: &OpenRow) -> bool {
+        self.plan.in_front(row, self.cursor, &self.queue, self.request)
+    }
+
+    /// Decides what to do with a message: whether to look behind it.
+    fn decide(&mut self, seen: &Seen) -> bool {
+        let (row, now) = (&seen.row, self.request.now);
+        self.plan.scanned += 1;
+        if let Some(goes_on) = self.plan.in_flight(row, self.request) {
+            return goes_on;
         }
         let held_until = seen.held_until.filter(|until| *until > now);
-        let waits_until = held_until.or(blocked_until.filter(|_| seen.is_new));
-        match waits_until.filter(|_| row.expires_at > now && !queue.cancels(row.seq)) {
-            None if plan.queued(row, queue, request) => {}
-            None => break,
-            Some(until) => {
-                settled &= seen.queued_at + millis(SETTLED) <= now;
-                if settled && plan.scanned > FINISH_AT_ONCE {
-                    plan.wakeup.schedule(now);
-                    break;
-                }
-                plan.wakeup.schedule(row.expires_at);
-                if settled {
-                    cursor.pass(row, until);
-                    continue;
-                }
-                plan.wakeup.schedule(until);
-                unsettled += 1;
-                if unsettled == UNSETTLED {
-                    plan.wakeup.schedule(now + millis(SETTLED));
-                    break;
-                }
-            }
+        let waits_until = held_until.or(self.blocked_until.filter(|_| seen.is_new));
+        let Some(until) = waits_until.filter(|_| row.expires_at > now && !self.queue.cancels(row.seq)) else {
+            return self.plan.queued(row, &self.queue, self.request);
+        };
+        self.settled &= seen.queued_at + millis(SETTLED) <= now;
+        if self.settled && self.plan.scanned > FINISH_AT_ONCE {
+            self.plan.wakeup.schedule(now);
+            return false;
         }
+        self.plan.wakeup.schedule(row.expires_at);
+        if self.settled {
+            self.cursor.pass(row, until);
+            return true;
+        }
+        self.plan.wakeup.schedule(until);
+        self.unsettled += 1;
+        if self.unsettled == UNSETTLED {
+            self.plan.wakeup.schedule(now + millis(SETTLED));
+        }
+        self.unsettled < UNSETTLED
     }
-    cursor.until.into_iter().for_each(|until| plan.wakeup.schedule(until));
-    Ok((plan, cursor))
+
+    fn end(mut self) -> (ClaimPlan, ScanCursor) {
+        self.cursor.until.into_iter().for_each(|until| self.plan.wakeup.schedule(until));
+        (self.plan, self.cursor)
+    }
 }
 
-/// Ends messages in front of the cursor that are too old.
-async fn finish_old(
+/// Scans the queue until a message holds all that stand behind it. Gives where the next scan begins.
+pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<(ClaimPlan, ScanCursor)> {
+    let mut scan = Scan::of(locked.queue, request);
+    if scan.cursor.before > 0 {
+        let mut rows = RowScan::from(db, locked.key, 0, Asks::Nothing);
+        while let Some(seen) = rows.next().await?
+            && scan.in_front(&seen.row)
+        {}
+    }
+    scan.blocked_until = blocked_until(db, &[&scan]).await?.remove(&locked.key);
+    let asks = if scan.blocked_until.is_some() { Asks::New } else { Asks::Held };
+    let mut rows = RowScan::from(db, locked.key, scan.cursor.before, asks);
+    while let Some(seen) = rows.next().await?
+        && scan.decide(&seen)
+    {}
+    Ok(scan.end())
+}
+
+/// The plans of claims on several such channels, of those that look at the first messages alone, and rescue none.
+pub(super) async fn plans(
     db: Db<'_>,
-    locked: &Locked,
-    cursor: ScanCursor,
-    request: &ClaimRequest,
-    plan: &mut ClaimPlan,
-) -> Done<()> {
-    let mut rows = RowScan::from(db, locked.key, 0, Asks::Nothing);
-    while let Some(seen) = rows.next().await? {
-        if !plan.in_front(&seen.row, cursor, &locked.queue, request) {
-            break;
+    claims: &[(ChannelQueue, &ClaimRequest)],
+) -> Done<HashMap<ChannelKey, (ClaimPlan, ScanCursor)>> {
+    let scans: Vec<_> = claims.iter().map(|(queue, request)| Scan::of(*queue, request)).collect();
+    let from = |scan: &Scan<'_>| (scan.request.channel, scan.cursor.before);
+    let passed: Vec<_> = scans.iter().map(from).filter(|(_, before)| *before > 0).map(|(key, _)| (key, 0)).collect();
+    let asking: Vec<_> = scans.iter().collect();
+    let (blocked, in_front, rows) = try_join3(
+        blocked_until(db, &asking),
+        rows_from(db, &passed, Asks::Nothing, 1),
+        rows_from(db, &column(&scans, from), Asks::New, HEADS),
+    )
+    .await?;
+    let mut plans = HashMap::new();
+    for mut scan in scans {
+        let channel = scan.request.channel;
+        scan.blocked_until = blocked.get(&channel).copied();
+        let ends_some = in_front.get(&channel).is_some_and(|seen| seen.iter().any(|seen| scan.in_front(&seen.row)));
+        let rows = rows.get(&channel).map_or(&[][..], Vec::as_slice);
+        let decided = rows.iter().any(|seen| !scan.decide(seen)) || rows.len() < HEADS;
+        if decided && !ends_some && scan.plan.orphans.is_empty() {
+            plans.insert(channel, scan.end());
         }
     }
-    Ok(())
+    Ok(plans)
 }
 
-/// Until when no chat may be opened.
-async fn blocked_until(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<Option<Millis>> {
-    let mut counted = None;
-    if let Some(chat) = request.counted_chat() {
-        let sql = "select opened_at from chats
-                   where channel_key = $1 and opened_at is not null and opened_at > $2
-                   order by opened_at desc limit 1 offset $3";
-        counted = db.row(sql, args![request.channel, chat.after, chat.later]).await?.map(|row| row.get(0));
+/// Until when these channels may open no chat, of those that may open none.
+async fn blocked_until(db: Db<'_>, scans: &[&Scan<'_>]) -> Done<HashMap<ChannelKey, Millis>> {
+    let sends: Vec<_> = scans.iter().filter(|scan| scan.sends()).collect();
+    let limited = sends.iter().filter_map(|scan| Some((scan.request.channel, scan.request.counted_chat()?)));
+    let limited: Vec<_> = limited.collect();
+    let mut counted: HashMap<ChannelKey, Millis> = HashMap::new();
+    if !limited.is_empty() {
+        let sql = "select c.key, o.opened_at
+                   from unnest($1, $2, $3) as c(key, after, later)
+                   cross join lateral (select opened_at from chats
+                                       where channel_key = c.key and opened_at is not null and opened_at > c.after
+                                       order by opened_at desc limit 1 offset c.later) o";
+        let (channels, after) = (column(&limited, |(key, _)| *key), column(&limited, |(_, chat)| chat.after));
+        let rows = db.rows(sql, args![channels, after, column(&limited, |(_, chat)| chat.later)]).await?;
+        counted.extend(rows.iter().map(|row| (row.get::<_, ChannelKey>("key"), row.get::<_, Millis>("opened_at"))));
     }
-    Ok(locked.queue.new_chats_blocked_until(request.now, counted))
+    let blocked = sends.iter().filter_map(|scan| {
+        let channel = scan.request.channel;
+        let until = scan.queue.new_chats_blocked_until(scan.request.now, counted.get(&channel).copied())?;
+        Some((channel, until))
+    });
+    Ok(blocked.collect())
 }

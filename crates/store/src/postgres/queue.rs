@@ -3,16 +3,19 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use recado_domain::channel::{ChannelKey, Ordering};
+use futures_util::future::try_join;
+use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
 use recado_domain::queue::{
-    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, Settled, Transition, leave, settle,
+    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, ScanCursor, Settled, Transition, leave,
+    settle,
 };
 use recado_domain::status::MessageStatus;
 
 use super::apply::{apply, apply_all};
+use super::chats::Taken;
 use super::dispatching::Turn;
 use super::lock::{Locked, Queues, lock, status};
 use super::{PgStore, channels, chats, receipts, recipients};
@@ -66,12 +69,10 @@ impl<'a> Settling<'a> {
         Self { locked, settled, now: outcomes.map_or(0, |outcomes| outcomes.now) }
     }
 
-    /// Whether the outcomes change nothing but their messages and the time before which nothing is sent, on a channel that is
-    /// one queue.
+    /// Whether the outcomes change nothing but their messages, the chats that these open, and the time before which nothing is
+    /// sent, and so go together with those of other channels.
     pub fn is_plain(&self) -> bool {
-        let queue = self.locked.queue;
-        let is_one_queue = queue.ordering == Ordering::Channel && !queue.opens_chats;
-        is_one_queue && self.settled.effects.is_empty() && self.settled.named.is_empty()
+        self.settled.effects.iter().all(|(_, effect)| matches!(effect, ChannelEffect::OpenChat { .. }))
     }
 }
 
@@ -79,17 +80,40 @@ impl<'a> Settling<'a> {
 pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()> {
     let queues = Queues::of(channels.iter().map(|one| &one.locked));
     let transitions: Vec<_> = channels.iter().flat_map(|one| one.settled.transitions.iter().cloned()).collect();
-    let moved = apply_all(db, &queues, &transitions).await?;
+    let named = channels.iter().flat_map(|one| {
+        let channel = one.locked.key;
+        one.settled.named.iter().map(move |(seq, remote_id)| (channel, *seq, *remote_id))
+    });
+    let named: Vec<_> = named.collect();
+    let (moved, early) = try_join(apply_all(db, &queues, &transitions), receipts::early(db, &named)).await?;
     let mut overtaken: Vec<_> = transitions.iter().filter(|transition| !moved.contains(&transition.seq())).collect();
     // In the order in which receipts lock messages.
     overtaken.sort_unstable_by_key(|transition| transition.seq());
     note(db, &overtaken).await?;
+    let news = chats::open_all(db, &opened(channels)).await?;
     for one in channels {
+        if news.contains(&one.locked.key) {
+            // Messages for whoever is known from now on take their places in the line again.
+            one.locked.place(ScanCursor::default());
+        }
         effects(db, one, &moved).await?;
-        receipts::apply_early(db, &mut one.locked, &one.settled.named).await?;
+        receipts::apply_early(db, &mut one.locked, &early).await?;
         one.settled.defer_until.into_iter().for_each(|until| one.locked.defer(until));
     }
     Ok(())
+}
+
+/// The messages that were taken for their recipients on channels that count chats.
+fn opened<'a>(channels: &[Settling<'a>]) -> Vec<Taken<'a>> {
+    let all = channels.iter().flat_map(|one| one.settled.effects.iter().map(move |(seq, effect)| (one, *seq, *effect)));
+    let taken = all.filter_map(|(one, seq, effect)| match effect {
+        // The chats of a channel that was deleted since are none of the one in its place.
+        ChannelEffect::OpenChat { account } if !one.locked.queue.cancels(seq) => {
+            Some(Taken { channel: one.locked.key, seq, account, at: one.now })
+        }
+        _ => None,
+    });
+    taken.collect()
 }
 
 /// Makes what outcomes say of their channel true.
@@ -102,8 +126,8 @@ async fn effects(db: Db<'_>, Settling { locked, settled, now }: &mut Settling<'_
                 channels::restrict(db, locked, until, reason, *now).await?;
             }
             ChannelEffect::DeferRecipient { until } if moved.contains(seq) => recipients::hold(db, *seq, until).await?,
-            ChannelEffect::DeferRecipient { .. } => {}
-            ChannelEffect::OpenChat { account } => chats::open(db, locked, *seq, account, *now).await?,
+            // Chats are opened before that, those of all channels together.
+            ChannelEffect::DeferRecipient { .. } | ChannelEffect::OpenChat { .. } => {}
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ use super::apply::{apply, update};
 use super::lock::{Locked, lock_all, number, status};
 use super::{PgStore, channels, chats};
 use crate::sql::{IN_NETWORK, QUEUED};
-use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
+use crate::sqlkit::postgres::db::{Db, Done, args, column, not_understood};
 use crate::{Receipts, Result};
 
 #[async_trait]
@@ -240,35 +240,50 @@ async fn advance(db: Db<'_>, locked: &mut Locked, message: &Found, receipt: &Rec
 /// Notes the network's own id of a message, and applies the receipts that came under it before.
 async fn name(db: Db<'_>, locked: &mut Locked, seq: Seq, remote_id: &str) -> Done<()> {
     db.run("update messages set remote_id = $2 where seq = $1", args![seq, remote_id]).await?;
-    apply_early(db, locked, &[(seq, remote_id)]).await
+    let early = early(db, &[(locked.key, seq, remote_id)]).await?;
+    apply_early(db, locked, &early).await
 }
 
-/// Applies the receipts that came before these messages had their names.
-pub(super) async fn apply_early(db: Db<'_>, locked: &mut Locked, named: &[(Seq, &str)]) -> Done<()> {
+/// Receipts of one channel that came before their messages had names, in their order, with the messages.
+pub(super) type Early = HashMap<ChannelKey, Vec<(Seq, Receipt)>>;
+
+/// Takes the receipts that came before these messages of some channels had their names.
+pub(super) async fn early(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> Done<Early> {
+    let mut early = Early::new();
     if named.is_empty() {
-        return Ok(());
+        return Ok(early);
     }
-    let called: HashMap<&str, Seq> = named.iter().map(|(seq, remote_id)| (*remote_id, *seq)).collect();
-    let sql = "delete from early_receipts where channel_key = $1 and remote_id = any($2)
-               returning n, remote_id, status, at, error_code, error_message, pauses";
-    let mut rows = db.rows(sql, args![locked.key, called.keys().copied().collect::<Vec<_>>()]).await?;
-    rows.sort_unstable_by_key(|row| row.get::<_, i64>(0));
+    let sql = "delete from early_receipts e using unnest($1, $2, $3) as named(channel_key, seq, remote_id)
+               where e.channel_key = named.channel_key and e.remote_id = named.remote_id
+               returning e.n, e.channel_key, named.seq, e.remote_id, e.status, e.at, e.error_code, e.error_message,
+                         e.pauses";
+    let (channels, seqs) = (column(named, |(channel, ..)| *channel), column(named, |(_, seq, _)| *seq));
+    let mut rows = db.rows(sql, args![channels, seqs, column(named, |(.., name)| *name)]).await?;
+    rows.sort_unstable_by_key(|row| row.get::<_, i64>("n"));
     for row in rows {
-        let Some(seq) = called.get(row.get::<_, &str>(1)) else { continue };
-        let code: Option<String> = row.get(4);
+        let channel = row.get("channel_key");
+        let code: Option<String> = row.get("error_code");
         let receipt = Receipt {
-            channel: locked.key,
-            of: Named::RemoteId { remote_id: NetworkId::from_stored(row.get(1)), ours: None },
-            status: status(row.get(2))?,
-            at: row.get(3),
+            channel,
+            of: Named::RemoteId { remote_id: NetworkId::from_stored(row.get("remote_id")), ours: None },
+            status: status(row.get("status"))?,
+            at: row.get("at"),
             from: None,
             account: None,
-            error: code.zip(row.get(5)),
-            pauses: row.get(6),
+            error: code.zip(row.get("error_message")),
+            pauses: row.get("pauses"),
         };
-        let sql = format!("select 0::bigint, {COLUMNS} from messages m where seq = $1 and channel_key = $2");
+        early.entry(channel).or_default().push((row.get("seq"), receipt));
+    }
+    Ok(early)
+}
+
+/// Applies those of this channel.
+pub(super) async fn apply_early(db: Db<'_>, locked: &mut Locked, early: &Early) -> Done<()> {
+    let sql = format!("select 0::bigint, {COLUMNS} from messages m where seq = $1 and channel_key = $2");
+    for (seq, receipt) in early.get(&locked.key).into_iter().flatten() {
         if let Some(row) = db.row(&sql, args![*seq, locked.key]).await? {
-            advance(db, locked, &found(&row)?, &receipt).await?;
+            advance(db, locked, &found(&row)?, receipt).await?;
         }
     }
     Ok(())

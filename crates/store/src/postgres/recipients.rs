@@ -1,7 +1,10 @@
 //! Channels on which each recipient is a line of its own: the first open message of each is marked, so that a claim
-//! looks at first ones only.
+//! looks at first ones only. Claims on several channels go together: each step is one statement for all of them.
+
+mod ready;
 
 use std::collections::{BTreeSet, HashMap};
+use std::mem::take;
 
 use futures_util::future::try_join;
 use recado_domain::channel::ChannelKey;
@@ -9,41 +12,202 @@ use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
 use recado_domain::phone::forms;
 use recado_domain::queue::{
-    ClaimRequest, Claimed, FINISH_AT_ONCE, Finish, NextWakeup, Orphans, Pace, Queued, Resendable, pace, resend, resends,
+    ChannelQueue, Claim, ClaimRequest, Claimed, FINISH_AT_ONCE, NextWakeup, OpenRow, Orphans, Outdated, Resendable,
+    Transition, rescue, resend, resends,
 };
-use recado_domain::status::MessageStatus;
+use tokio_postgres::Row;
 
-use super::apply::apply;
-use super::claim::{Asks, RowScan, rescue, send};
-use super::lock::Locked;
+use super::apply::apply_all;
+use super::claim::{OPEN_ROW, open_row};
+use super::lock::{Locked, Queues};
 use crate::sql::{OPEN, QUEUED, SENDING};
-use crate::sqlkit::postgres::db::{Db, Done, args};
+use crate::sqlkit::postgres::db::{Db, Done, args, column};
+use ready::send_ready;
 
-/// Finds the places of new messages, some at a time: whether there may be more. Who accepts a message cannot say whether
-/// it is the first of its recipient's, because another node may accept one at the same moment.
-async fn place_new(db: Db<'_>, locked: &Locked) -> Done<bool> {
+/// Messages of one channel that a claim finishes, queues again, places or passes where it goes together with others.
+const EACH: usize = 32;
+
+/// A claim on such a channel, as far as it has come.
+pub(super) struct Claiming<'a> {
+    request: &'a ClaimRequest,
+    queue: ChannelQueue,
+    wakeup: NextWakeup,
+    /// Messages that it sends at most, where others leave it room.
+    most: usize,
+    sent: Vec<Claimed>,
+    /// How many that are.
+    taken: usize,
+    /// Messages that were ready and are not sent.
+    passed: usize,
+}
+
+impl<'a> Claiming<'a> {
+    /// A claim on a channel whose row is locked.
+    pub fn on(locked: &Locked, request: &'a ClaimRequest) -> Self {
+        let most = if request.rest > 0 { 1 } else { request.limit };
+        let (wakeup, sent) = (NextWakeup::default(), Vec::new());
+        Self { request, queue: locked.queue, wakeup, most, sent, taken: 0, passed: 0 }
+    }
+
+    pub fn answer(mut self) -> Claim {
+        // With an interval between sends, the claim after it is the next send.
+        if self.request.rest > 0 && !self.sent.is_empty() {
+            self.wakeup.schedule(self.request.now + self.request.rest);
+        }
+        self.sent.sort_unstable_by_key(|message| message.seq);
+        let NextWakeup { next_at, holds_all } = self.wakeup;
+        Claim { messages: self.sent, next_at, holds_all }
+    }
+
+    /// How many messages it asks for, where each claim has so much room.
+    fn asks(&self, room: usize) -> usize {
+        (self.most - self.taken).min(room)
+    }
+
+    pub fn channel(&self) -> ChannelKey {
+        self.request.channel
+    }
+}
+
+/// How much of one channel each step takes. What it leaves is for the next claim, so that no channel keeps the others of its
+/// batch waiting.
+fn each(claims: usize) -> usize {
+    if claims == 1 { FINISH_AT_ONCE } else { EACH }
+}
+
+/// Claims on such channels. What their outcomes have changed is recorded.
+pub(super) async fn claim(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_>]) -> Done<()> {
+    let each = each(claims.len());
+    if claims.is_empty() {
+        return Ok(());
+    }
+    bring_back(db, queues, claims, each).await?;
+    // Who is first changes nothing of what is too old.
+    let places = place_new(db, claims, each);
+    let (more, mut outdated) = try_join(places, outdated(db, claims, each)).await?;
+    let ends: Vec<_> = outdated.values_mut().flat_map(|outdated| take(&mut outdated.ends)).collect();
+    apply_all(db, queues, &ends).await?;
+    let mut sending = Vec::with_capacity(claims.len());
+    for claim in claims {
+        if more.contains(&claim.channel()) {
+            claim.wakeup.schedule(claim.request.now);
+        }
+        let outdated = outdated.remove(&claim.channel()).unwrap_or_default();
+        if outdated.may_send(&claim.queue, claim.request, &mut claim.wakeup) {
+            sending.push(claim);
+        }
+    }
+    send_ready(db, queues, sending, each).await
+}
+
+/// Rescues what nobody has in flight, and queues again what was `UNKNOWN` for long enough.
+async fn bring_back(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_>], each: usize) -> Done<()> {
+    let rescued = orphans(db, claims).await?;
+    apply_all(db, queues, &rescued).await?;
+    let again = resendable(db, claims, each).await?;
+    apply_all(db, queues, &again).await.map(drop)
+}
+
+/// All that is `SENDING` and that nobody has in flight.
+async fn orphans(db: Db<'_>, claims: &[Claiming<'_>]) -> Done<Vec<Transition<'static>>> {
+    let asking = claims.iter().filter(|claim| claim.request.orphans != Orphans::Claimed);
+    let asking: HashMap<_, _> = asking.map(|claim| (claim.channel(), claim.request)).collect();
+    if asking.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "select m.channel_key, m.seq
+         from unnest($1) as c(key)
+         cross join lateral (select channel_key, seq from messages
+                             where channel_key = c.key and head is not null and {SENDING}
+                             -- Each channel for itself.
+                             offset 0) m"
+    );
+    let rows = db.rows(&sql, args![asking.keys().copied().collect::<Vec<_>>()]).await?;
+    let orphans = rows.iter().filter_map(|row| {
+        let (request, seq) = (asking.get(&row.get("channel_key"))?, row.get("seq"));
+        if request.held.contains(&seq) { None } else { rescue(seq, request) }
+    });
+    Ok(orphans.collect())
+}
+
+/// What is to be queued again, because it was `UNKNOWN` for long enough; what is not queued again stays `UNKNOWN`.
+async fn resendable(db: Db<'_>, claims: &mut [Claiming<'_>], each: usize) -> Done<Vec<Transition<'static>>> {
+    let asking = claims.iter_mut().filter(|claim| resends(claim.request, &claim.queue));
+    let mut asking: HashMap<_, _> = asking.map(|claim| (claim.channel(), claim)).collect();
+    if asking.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "select m.*
+         from unnest($1) as c(key)
+         cross join lateral (select channel_key, seq, resend_at, expires_at from messages
+                             where channel_key = c.key and resend_at is not null
+                             order by resend_at limit {each}) m
+         order by m.channel_key, m.resend_at"
+    );
+    let rows = db.rows(&sql, args![asking.keys().copied().collect::<Vec<_>>()]).await?;
+    let (mut again, mut left) = (Vec::new(), Vec::new());
+    for (channel, rows) in by_channel(&rows) {
+        let Some(claim) = asking.get_mut(&channel) else { continue };
+        let first = rows.iter().map(|row| Resendable {
+            seq: row.get("seq"),
+            resend_at: row.get("resend_at"),
+            expires_at: row.get("expires_at"),
+        });
+        let first: Vec<_> = first.collect();
+        let resends = resend((&first, each), claim.request, &claim.queue, &mut claim.wakeup);
+        again.extend(resends.again);
+        left.extend(resends.left);
+    }
+    if !left.is_empty() {
+        db.run("update messages set resend_at = null where seq = any($1)", args![left]).await?;
+    }
+    Ok(again)
+}
+
+/// Rows that are in the order of their channels, which their column `channel_key` names.
+fn by_channel(rows: &[Row]) -> impl Iterator<Item = (ChannelKey, &[Row])> {
+    let channel = |row: &Row| -> ChannelKey { row.get("channel_key") };
+    rows.chunk_by(move |one, next| channel(one) == channel(next)).map(move |rows| (channel(&rows[0]), rows))
+}
+
+/// Leaves what is `UNKNOWN` as it is from now on: the policy was changed, or the channel is gone.
+pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
+    let sql = "update messages set resend_at = null where channel_key = $1 and resend_at is not null";
+    db.run(sql, args![channel]).await.map(drop)
+}
+
+/// Finds the places of new messages, so many of each channel; which channels may have more. Who accepts a message cannot say
+/// whether it is the first of its recipient's, because another node may accept one at the same moment.
+async fn place_new(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Vec<ChannelKey>> {
     let sql = format!(
         "with new as (
-                   select seq, recipient, row_number() over (partition by recipient order by seq) = 1 as is_first
-                   from (select seq, recipient from messages
-                         where channel_key = $1 and head = 2 and {OPEN}
-                         order by seq limit $2) of_channel
+                   select n.channel_key, n.seq, n.recipient,
+                          row_number() over (partition by n.channel_key, n.recipient order by n.seq) = 1 as is_first
+                   from unnest($1) as c(key)
+                   cross join lateral (
+                       select channel_key, seq, recipient from messages
+                       where channel_key = c.key and head = 2 and {OPEN}
+                       order by seq limit {each}) n
                ), seats as (
                    select new.seq, case when is_first and first.seq is null then 1 else 0 end as head,
                           -- It was accepted before the one that has the seat, and came to light after it.
                           coalesce(first.seq > new.seq, false) as comes_before
                    from new left join lateral (
                        select seq from messages m
-                       where m.channel_key = $1 and m.recipient = new.recipient and m.head = 1 and m.{OPEN}
+                       where m.channel_key = new.channel_key and m.recipient = new.recipient and m.head = 1 and m.{OPEN}
                        order by seq limit 1) first on true
                )
                update messages m set head = seats.head from seats where m.seq = seats.seq
-               returning m.recipient, seats.comes_before"
+               returning m.channel_key, m.recipient, seats.comes_before"
     );
-    let most = i64::try_from(FINISH_AT_ONCE).unwrap_or(i64::MAX);
-    let seated = db.rows(&sql, args![locked.key, most]).await?;
-    elect_heads(db, seated.iter().filter(|row| row.get(1)).map(|row| (locked.key, row.get(0)))).await?;
-    Ok(seated.len() == FINISH_AT_ONCE)
+    let seated = db.rows(&sql, args![column(claims, Claiming::channel)]).await?;
+    let before = seated.iter().filter(|row| row.get("comes_before"));
+    elect_heads(db, before.map(|row| (row.get("channel_key"), row.get("recipient")))).await?;
+    let mut found: HashMap<ChannelKey, usize> = HashMap::new();
+    seated.iter().for_each(|row| *found.entry(row.get("channel_key")).or_default() += 1);
+    Ok(found.into_iter().filter(|(_, found)| *found == each).map(|(channel, _)| channel).collect())
 }
 
 /// Marks the first open message of each of these recipients anew, after messages of theirs have changed. One that is on
@@ -77,202 +241,43 @@ pub(super) async fn elect_heads(db: Db<'_>, recipients: impl Iterator<Item = (Ch
     db.run(&sql, args![channels, recipients]).await.map(drop)
 }
 
-/// A claim on such a channel.
-pub(super) async fn claim(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<(Vec<Claimed>, NextWakeup)> {
-    let (queue, mut wakeup) = (&locked.queue, NextWakeup::default());
-    if request.orphans != Orphans::Claimed {
-        rescue_all(db, locked, request).await?;
+/// What is ended from the head of each queue. Most claims look at the first message alone.
+async fn outdated(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<HashMap<ChannelKey, Outdated>> {
+    let mut found = HashMap::new();
+    let mut from: Vec<_> = claims.iter().map(|claim| (claim.channel(), 0)).collect();
+    let claims: HashMap<_, _> = claims.iter().map(|claim| (claim.channel(), claim)).collect();
+    let mut page = 1;
+    while !from.is_empty() {
+        let rows = waiting(db, &from, page).await?;
+        from.clear();
+        for (channel, rows) in by_channel(&rows) {
+            let Some(claim) = claims.get(&channel) else { continue };
+            let outdated: &mut Outdated = found.entry(channel).or_default();
+            let open: Vec<OpenRow> = rows.iter().map(open_row).collect::<Done<_>>()?;
+            let goes_on = open.iter().all(|row| outdated.decide(row, &claim.queue, claim.request, each));
+            if let Some(last) = open.last().filter(|_| goes_on && open.len() == page) {
+                from.push((channel, last.seq + 1));
+            }
+        }
+        page = each;
     }
-    if resends(request, queue) {
-        resend_unknown(db, locked, request, &mut wakeup).await?;
-    }
-    if place_new(db, locked).await? {
-        wakeup.schedule(request.now);
-    }
-    let Some(expires_at) = finish_old(db, locked, request, &mut wakeup).await? else {
-        return Ok((Vec::new(), wakeup));
-    };
-    // What waits for whatever may grow too old before.
-    wakeup.schedule(expires_at);
-    if !queue.dispatches() || request.limit == 0 {
-        return Ok((Vec::new(), wakeup));
-    }
-    if queue.next_send_at > request.now {
-        wakeup.schedule(queue.next_send_at);
-        return Ok((Vec::new(), wakeup));
-    }
-    let sent = send_ready(db, locked, request, &mut wakeup).await?;
-    Ok((sent, wakeup))
+    Ok(found)
 }
 
-/// Rescues all that is `SENDING` and that nobody has in flight.
-async fn rescue_all(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<()> {
+/// The first messages that are queued, from this one of each of these channels on. Compared as rows, so that only the index of
+/// open messages has the order.
+async fn waiting(db: Db<'_>, from: &[(ChannelKey, Seq)], page: usize) -> Done<Vec<Row>> {
     let sql = format!(
-        "select seq from messages where channel_key = $1 and head is not null and {SENDING} and seq <> all($2)"
+        "select m.*
+         from unnest($1, $2) as c(key, first)
+         cross join lateral (select channel_key, {OPEN_ROW} from messages
+                             where (channel_key, seq) >= (c.key, c.first) and (channel_key, seq) < (c.key + 1, 0)
+                               and {OPEN} and {QUEUED}
+                             order by channel_key, seq limit {page}) m
+         order by m.channel_key, m.seq"
     );
-    let rows = db.rows(&sql, args![request.channel, request.held]).await?;
-    let orphans: Vec<Seq> = rows.iter().map(|row| row.get(0)).collect();
-    rescue(db, locked, &orphans, request).await
-}
-
-/// Queues again what was `UNKNOWN` for long enough.
-async fn resend_unknown(db: Db<'_>, locked: &Locked, request: &ClaimRequest, wakeup: &mut NextWakeup) -> Done<()> {
-    let sql = "select seq, resend_at, expires_at from messages
-               where channel_key = $1 and resend_at is not null order by resend_at limit $2";
-    let most = i64::try_from(FINISH_AT_ONCE).unwrap_or(i64::MAX);
-    let rows = db.rows(sql, args![request.channel, most]).await?;
-    let first = rows.iter().map(|row| Resendable { seq: row.get(0), resend_at: row.get(1), expires_at: row.get(2) });
-    let resends = resend(&first.collect::<Vec<_>>(), request, &locked.queue, wakeup);
-    if !resends.left.is_empty() {
-        let sql = "update messages set resend_at = null where seq = any($1) and channel_key = $2";
-        db.run(sql, args![resends.left, request.channel]).await?;
-    }
-    apply(db, locked, &resends.again).await.map(drop)
-}
-
-/// Leaves what is `UNKNOWN` as it is from now on: the policy was changed, or the channel is gone.
-pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
-    let sql = "update messages set resend_at = null where channel_key = $1 and resend_at is not null";
-    db.run(sql, args![channel]).await.map(drop)
-}
-
-/// Ends what is too old, or was queued before the channel was deleted, from the head of the queue; gives when the first of
-/// what is left will be too old. Messages expire in the order of their acceptance, unless the setting was changed meanwhile;
-/// those out of order are found when their turn comes.
-async fn finish_old(
-    db: Db<'_>,
-    locked: &Locked,
-    request: &ClaimRequest,
-    wakeup: &mut NextWakeup,
-) -> Done<Option<Millis>> {
-    let mut rows = RowScan::from(db, locked.key, 0, Asks::Nothing);
-    let (mut ends, mut expires_at) = (Vec::new(), None);
-    while let Some(seen) = rows.next().await? {
-        let row = seen.row;
-        if row.status == MessageStatus::Sending {
-            continue;
-        }
-        if row.expires_at > request.now && !locked.queue.cancels(row.seq) {
-            expires_at = Some(row.expires_at);
-            break;
-        }
-        if ends.len() == FINISH_AT_ONCE {
-            wakeup.schedule(request.now);
-            break;
-        }
-        ends.extend(row.as_queued(request).finish(Finish::Dropped, request.now));
-    }
-    apply(db, locked, &ends).await?;
-    Ok(expires_at)
-}
-
-/// Sends first messages: those whose time has come, then those that never had to wait, in the order of the queue. Then
-/// looks when the next is due that waits for a time.
-async fn send_ready(
-    db: Db<'_>,
-    locked: &Locked,
-    request: &ClaimRequest,
-    wakeup: &mut NextWakeup,
-) -> Done<Vec<Claimed>> {
-    let most = if request.rest > 0 { 1 } else { request.limit };
-    let (mut sent, mut passed) = (Vec::new(), 0);
-    loop {
-        let asked = most - sent.len();
-        let ready = ready(db, request, asked).await?;
-        let found = ready.len();
-        let (dropped, free): (Vec<_>, Vec<_>) =
-            ready.into_iter().partition(|ready| ready.message.is_dropped(ready.resent, request));
-        let ends = dropped.iter().filter_map(|ready| ready.message.finish(Finish::Dropped, request.now));
-        apply(db, locked, &ends.collect::<Vec<_>>()).await?;
-        let free = paced(db, request, free).await?;
-        passed += found - free.len();
-        let sends: Vec<_> = free.iter().filter_map(|message| message.send(request, &locked.queue)).collect();
-        // Another can be ready only behind one that was ended, or where more was found than could be sent.
-        let done = found < asked && dropped.is_empty() || sent.len() + free.len() == most;
-        let late = !done && passed >= FINISH_AT_ONCE;
-        if late {
-            wakeup.schedule(request.now);
-        }
-        if done || late {
-            let (last, waiting) = try_join(send(db, &locked.alone(), &sends), next_waiting(db, request)).await?;
-            sent.extend(last);
-            waiting.into_iter().for_each(|at| wakeup.schedule(at));
-            break;
-        }
-        sent.extend(send(db, &locked.alone(), &sends).await?);
-    }
-    sent.sort_unstable_by_key(|message| message.seq);
-    // With an interval between sends, the claim after it is the next send.
-    if request.rest > 0 && !sent.is_empty() {
-        wakeup.schedule(request.now + request.rest);
-    }
-    Ok(sent)
-}
-
-struct Ready {
-    message: Queued,
-    recipient: String,
-    run_at: Millis,
-    resent: bool,
-}
-
-async fn ready(db: Db<'_>, request: &ClaimRequest, most: usize) -> Done<Vec<Ready>> {
-    let of = |times: &str| {
-        format!(
-            "(select seq, expires_at, unanswered, recipient, run_at, resent from messages
-              where channel_key = $1 and head = 1 and {QUEUED} and {times} limit $3)"
-        )
-    };
-    let (waited, others) = (of("run_at between 1 and $2 order by run_at, seq"), of("run_at = 0 order by seq"));
-    let limit = i64::try_from(most).unwrap_or(i64::MAX);
-    let rows = db.rows(&format!("{waited} union all {others}"), args![request.channel, request.now, limit]).await?;
-    let ready = rows.iter().map(|row| {
-        let (channel, seq, expires_at, unanswered) = (request.channel, row.get(0), row.get(1), row.get(2));
-        let message = Queued { channel, seq, expires_at, unanswered };
-        Ready { message, recipient: row.get(3), run_at: row.get(4), resent: row.get(5) }
-    });
-    let mut ready: Vec<_> = ready.collect();
-    ready.sort_unstable_by_key(|ready| (ready.run_at == 0, ready.run_at, ready.message.seq));
-    ready.truncate(most);
-    Ok(ready)
-}
-
-/// Takes each message's share of what the network allows for one recipient, and gives those that have one. The others
-/// wait until there is one.
-async fn paced(db: Db<'_>, request: &ClaimRequest, ready: Vec<Ready>) -> Done<Vec<Queued>> {
-    let pacing = request.recipient_pacing.filter(|_| !ready.is_empty());
-    let Some(pacing) = pacing else { return Ok(ready.into_iter().map(|ready| ready.message).collect()) };
-    let recipients: Vec<_> = ready.iter().map(|ready| ready.recipient.as_str()).collect();
-    let sql = "select recipient, used_until from recipient_pace where channel_key = $1 and recipient = any($2)";
-    let rows = db.rows(sql, args![request.channel, recipients]).await?;
-    let used: HashMap<&str, Millis> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let (mut free, mut written_to, mut shares) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut waiting, mut free_at) = (Vec::new(), Vec::new());
-    for Ready { message, recipient, .. } in &ready {
-        match pace(pacing, used.get(recipient.as_str()).copied(), request.now) {
-            Pace::At(at) => {
-                waiting.push(message.seq);
-                free_at.push(at);
-            }
-            Pace::Now { used_until } => {
-                free.push(*message);
-                written_to.push(recipient.as_str());
-                shares.push(used_until);
-            }
-        }
-    }
-    let waits = async {
-        let sql = "update messages m set run_at = s.run_at from unnest($1, $2) as s(seq, run_at) where m.seq = s.seq";
-        if waiting.is_empty() { Ok(0) } else { db.run(sql, args![waiting, free_at]).await }
-    };
-    let takes = async {
-        let sql = "insert into recipient_pace (channel_key, recipient, used_until)
-                   select $1, s.recipient, s.used_until from unnest($2, $3) as s(recipient, used_until)
-                   on conflict (channel_key, recipient) do update set used_until = excluded.used_until";
-        if free.is_empty() { Ok(0) } else { db.run(sql, args![request.channel, written_to, shares]).await }
-    };
-    try_join(waits, takes).await?;
-    Ok(free)
+    let (channels, first): (Vec<_>, Vec<_>) = from.iter().copied().unzip();
+    db.rows(&sql, args![channels, first]).await
 }
 
 /// Sends nothing to a message's recipient before this time, on a channel whose messages are one line: none that stands
@@ -285,15 +290,4 @@ pub(super) async fn hold(db: Db<'_>, seq: Seq, until: Millis) -> Done<()> {
                select channel_key, unnest($3::text[]), $2 from messages where seq = $1
                on conflict (channel_key, recipient) do update set used_until = excluded.used_until";
     db.run(sql, args![seq, until, both]).await.map(drop)
-}
-
-/// When the next first message is due that waits for a time.
-async fn next_waiting(db: Db<'_>, request: &ClaimRequest) -> Done<Option<Millis>> {
-    let sql = format!(
-        "select run_at, expires_at from messages
-         where channel_key = $1 and head = 1 and {QUEUED} and run_at > $2
-         order by run_at limit 1"
-    );
-    let found = db.row(&sql, args![request.channel, request.now]).await?;
-    Ok(found.map(|row| row.get::<_, Millis>(0).min(row.get::<_, Millis>(1).max(request.now + 1))))
 }

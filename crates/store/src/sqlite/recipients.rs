@@ -6,8 +6,8 @@ use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
 use recado_domain::phone::forms;
 use recado_domain::queue::{
-    ChannelQueue, ClaimRequest, Claimed, FINISH_AT_ONCE, Finish, NextWakeup, Orphans, Pace, Queued, Resendable, pace,
-    rescue, resend, resends,
+    ChannelQueue, ClaimRequest, Claimed, FINISH_AT_ONCE, Finish, NextWakeup, Orphans, Outdated, Pace, Queued,
+    Resendable, pace, rescue, resend, resends,
 };
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -80,14 +80,10 @@ pub(super) fn claim(
     if resends(request, &queue) {
         resend_unknown(writing, queue, request, &mut wakeup)?;
     }
-    let Some(expires_at) = finish_old(writing, request, queue, &mut wakeup)? else { return Ok((Vec::new(), wakeup)) };
-    // What waits for whatever may grow too old before.
-    wakeup.schedule(expires_at);
-    if !queue.dispatches() || request.limit == 0 {
-        return Ok((Vec::new(), wakeup));
-    }
-    if queue.next_send_at > request.now {
-        wakeup.schedule(queue.next_send_at);
+    let outdated = outdated(writing, request, queue)?;
+    let sends = outdated.may_send(&queue, request, &mut wakeup);
+    apply_all(writing, outdated.ends)?;
+    if !sends {
         return Ok((Vec::new(), wakeup));
     }
     let sent = send_ready(writing, queue, request, &mut wakeup)?;
@@ -125,7 +121,7 @@ fn resend_unknown(
     })?;
     let first = first.collect::<rusqlite::Result<Vec<_>>>()?;
     drop(statement);
-    let resends = resend(&first, request, &queue, wakeup);
+    let resends = resend((&first, FINISH_AT_ONCE), request, &queue, wakeup);
     for seq in resends.left {
         let sql = "update messages set resend_at = null where seq = ?1";
         writing.connection.prepare_cached(sql)?.execute([seq])?;
@@ -141,37 +137,17 @@ pub(super) fn leave_unknown(writing: &Writing, channel: ChannelKey) -> rusqlite:
     Ok(())
 }
 
-/// Ends what is too old, or was queued before the channel was deleted, from the head of the queue; gives when the first of
-/// what is left will be too old. Messages expire in the order of their acceptance, unless the setting was changed meanwhile;
-/// those out of order are found when their turn comes.
-fn finish_old(
-    writing: &mut Writing,
-    request: &ClaimRequest,
-    queue: ChannelQueue,
-    wakeup: &mut NextWakeup,
-) -> rusqlite::Result<Option<Millis>> {
+/// What is ended from the head of the queue.
+fn outdated(writing: &Writing, request: &ClaimRequest, queue: ChannelQueue) -> rusqlite::Result<Outdated> {
     let mut statement = writing.connection.prepare_cached(&OPEN_ROWS)?;
     let mut rows = statement.query([request.channel, 0])?;
-    let (mut old, mut expires_at) = (Vec::new(), None);
+    let mut outdated = Outdated::default();
     while let Some(row) = rows.next()? {
-        let row = open_row(row)?;
-        if row.status == MessageStatus::Sending {
-            continue;
-        }
-        if row.expires_at > request.now && !queue.cancels(row.seq) {
-            expires_at = Some(row.expires_at);
+        if !outdated.decide(&open_row(row)?, &queue, request, FINISH_AT_ONCE) {
             break;
         }
-        if old.len() == FINISH_AT_ONCE {
-            wakeup.schedule(request.now);
-            break;
-        }
-        old.push(row.as_queued(request));
     }
-    drop(rows);
-    drop(statement);
-    apply_all(writing, old.iter().filter_map(|message| message.finish(Finish::Dropped, request.now)))?;
-    Ok(expires_at)
+    Ok(outdated)
 }
 
 /// Sends first messages: those whose time has come, then those that never had to wait, in the order of the queue.

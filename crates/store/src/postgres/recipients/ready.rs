@@ -1,0 +1,202 @@
+//! What is sent on channels on which each recipient has a queue: first messages whose time has come.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures_util::future::try_join4;
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
+use recado_domain::message::Seq;
+use recado_domain::queue::{Finish, Pace, Queued, Transition, pace};
+
+use super::super::apply::apply_all;
+use super::super::claim::send;
+use super::super::lock::Queues;
+use super::{Claiming, by_channel};
+use crate::sql::QUEUED;
+use crate::sqlkit::postgres::db::{Db, Done, args, column};
+
+/// Messages that claims which go together send at most.
+const SENT_TOGETHER: usize = 1_024;
+
+/// Sends first messages: those whose time has come, then those that never had to wait, in the order of the queue. Then
+/// looks when the next is due that waits for a time.
+pub(super) async fn send_ready(db: Db<'_>, queues: &Queues, claims: Vec<&mut Claiming<'_>>, each: usize) -> Done<()> {
+    let room = (SENT_TOGETHER / claims.len().max(1)).max(1);
+    let mut claims: BTreeMap<_, _> = claims.into_iter().map(|claim| (claim.channel(), claim)).collect();
+    while !claims.is_empty() {
+        let mut ready = ready(db, &claims, room).await?;
+        let mut round = Round::default();
+        for (channel, claim) in &mut claims {
+            round.decide(claim, ready.remove(channel).unwrap_or_default(), (room, each));
+        }
+        apply_all(db, queues, &round.ends).await?;
+        // In any order: what is deferred was scheduled, and what is sent waits for nothing.
+        let (shared, deferred) = (round.take_shares(db), round.defer(db));
+        let (_, _, sent, waiting) =
+            try_join4(shared, deferred, send(db, queues, &round.sends), next_waiting(db, &round.last)).await?;
+        for message in sent {
+            let claim = round.channels.get(&message.seq).and_then(|channel| claims.get_mut(channel));
+            claim.into_iter().for_each(|claim| claim.sent.push(message.clone()));
+        }
+        for (channel, at) in waiting {
+            claims.get_mut(&channel).into_iter().for_each(|claim| claim.wakeup.schedule(at));
+        }
+        for (channel, _) in &round.last {
+            claims.remove(channel);
+        }
+    }
+    Ok(())
+}
+
+/// What is decided about the messages of all claims that are ready.
+#[derive(Default)]
+struct Round {
+    ends: Vec<Transition<'static>>,
+    sends: Vec<Transition<'static>>,
+    /// Whose the messages are that are sent.
+    channels: HashMap<Seq, ChannelKey>,
+    /// Messages that their recipient's pace holds until then.
+    deferred: Vec<(Seq, Millis)>,
+    /// Until when a recipient's share of a channel is used up.
+    shares: Vec<(ChannelKey, String, Millis)>,
+    /// Claims that are done, and their time.
+    last: Vec<(ChannelKey, Millis)>,
+}
+
+impl Round {
+    /// Decides about what is ready on a channel, and whether its claim is done.
+    fn decide(&mut self, claim: &mut Claiming<'_>, ready: Vec<Ready>, (room, each): (usize, usize)) {
+        let (request, channel, now) = (claim.request, claim.channel(), claim.request.now);
+        let asked = claim.asks(room);
+        let (found, mut ended, mut free) = (ready.len(), 0, 0);
+        for Ready { message, recipient, resent, used_until } in ready {
+            if message.is_dropped(resent, request) {
+                self.ends.extend(message.finish(Finish::Dropped, now));
+                ended += 1;
+                continue;
+            }
+            match request.recipient_pacing.map(|pacing| pace(pacing, used_until, now)) {
+                Some(Pace::At(at)) => {
+                    self.deferred.push((message.seq, at));
+                    claim.wakeup.schedule(due(at, message.expires_at, now));
+                    continue;
+                }
+                Some(Pace::Now { used_until }) => self.shares.push((channel, recipient, used_until)),
+                None => {}
+            }
+            free += 1;
+            self.sends.extend(message.send(request, &claim.queue));
+            self.channels.insert(message.seq, channel);
+        }
+        claim.passed += found - free;
+        claim.taken += free;
+        let full = free == asked;
+        // Another can be ready only behind one that was ended, or where more was found than could be sent.
+        let done = full || found < asked && ended == 0;
+        let late = !done && claim.passed >= each;
+        if late || full && claim.taken < claim.most {
+            claim.wakeup.schedule(now);
+        }
+        if done || late {
+            self.last.push((channel, now));
+        }
+    }
+
+    /// Notes what is used up of what the network allows for each recipient.
+    async fn take_shares(&self, db: Db<'_>) -> Done<u64> {
+        let sql = "insert into recipient_pace (channel_key, recipient, used_until)
+                   select s.channel_key, s.recipient, s.used_until
+                   from unnest($1, $2, $3) as s(channel_key, recipient, used_until)
+                   on conflict (channel_key, recipient) do update set used_until = excluded.used_until";
+        if self.shares.is_empty() {
+            return Ok(0);
+        }
+        let channels = column(&self.shares, |(channel, ..)| *channel);
+        let recipients = column(&self.shares, |(_, recipient, _)| recipient.as_str());
+        db.run(sql, args![channels, recipients, column(&self.shares, |(.., until)| *until)]).await
+    }
+
+    async fn defer(&self, db: Db<'_>) -> Done<u64> {
+        let sql = "update messages m set run_at = s.run_at from unnest($1, $2) as s(seq, run_at)
+                   -- Named twice, so that no plan reads all messages to find these.
+                   where m.seq = any($1) and m.seq = s.seq";
+        if self.deferred.is_empty() {
+            return Ok(0);
+        }
+        db.run(sql, args![column(&self.deferred, |(seq, _)| *seq), column(&self.deferred, |(_, at)| *at)]).await
+    }
+}
+
+/// A message that is first, and whose time has come.
+struct Ready {
+    message: Queued,
+    recipient: String,
+    resent: bool,
+    /// Until when the recipient's share is used up.
+    used_until: Option<Millis>,
+}
+
+async fn ready(
+    db: Db<'_>,
+    claims: &BTreeMap<ChannelKey, &mut Claiming<'_>>,
+    room: usize,
+) -> Done<HashMap<ChannelKey, Vec<Ready>>> {
+    let of = |times: &str| {
+        format!(
+            "(select seq, expires_at, unanswered, recipient, run_at, resent from messages
+              where channel_key = c.key and head = 1 and {QUEUED} and {times} limit c.most)"
+        )
+    };
+    let (waited, others) = (of("run_at between 1 and c.now order by run_at, seq"), of("run_at = 0 order by seq"));
+    let sql = format!(
+        "select c.key as channel_key, m.*,
+                -- Joined, it would be read as a whole for its small number of rows of some minutes ago.
+                (select p.used_until from recipient_pace p
+                 where p.channel_key = c.key and p.recipient = m.recipient) as used_until
+         from unnest($1, $2, $3) as c(key, now, most)
+         cross join lateral ({waited} union all {others}) m
+         order by c.key, m.run_at = 0, m.run_at, m.seq"
+    );
+    let asking: Vec<_> = claims.values().collect();
+    let most = column(&asking, |claim| i64::try_from(claim.asks(room)).unwrap_or(i64::MAX));
+    let times = column(&asking, |claim| claim.request.now);
+    let rows = db.rows(&sql, args![column(&asking, |claim| claim.channel()), times, most]).await?;
+    let ready = by_channel(&rows).map(|(channel, rows)| {
+        let most = claims.get(&channel).map_or(0, |claim| claim.asks(room));
+        let ready = rows.iter().take(most).map(|row| Ready {
+            message: Queued {
+                channel,
+                seq: row.get("seq"),
+                expires_at: row.get("expires_at"),
+                unanswered: row.get("unanswered"),
+            },
+            recipient: row.get("recipient"),
+            resent: row.get("resent"),
+            used_until: row.get("used_until"),
+        });
+        (channel, ready.collect())
+    });
+    Ok(ready.collect())
+}
+
+/// When the next first message of each of these channels is due that waits for a time.
+async fn next_waiting(db: Db<'_>, claims: &[(ChannelKey, Millis)]) -> Done<Vec<(ChannelKey, Millis)>> {
+    if claims.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "select c.key, c.now, m.run_at, m.expires_at
+         from unnest($1, $2) as c(key, now)
+         cross join lateral (select run_at, expires_at from messages
+                             where channel_key = c.key and head = 1 and {QUEUED} and run_at > c.now
+                             order by run_at limit 1) m"
+    );
+    let (channels, times): (Vec<_>, Vec<_>) = claims.iter().copied().unzip();
+    let rows = db.rows(&sql, args![channels, times]).await?;
+    Ok(rows.iter().map(|row| (row.get("key"), due(row.get("run_at"), row.get("expires_at"), row.get("now")))).collect())
+}
+
+/// When a message is looked at again that waits for a time.
+fn due(run_at: Millis, expires_at: Millis, now: Millis) -> Millis {
+    run_at.min(expires_at.max(now + 1))
+}
