@@ -19,6 +19,7 @@ pub mod log;
 pub mod origin;
 pub mod outages;
 pub mod rate_limit;
+pub mod schedule;
 pub mod shutdown;
 pub mod stranded;
 

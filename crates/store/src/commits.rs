@@ -13,6 +13,8 @@ use recado_domain::phone::DefaultCountry;
 pub enum Change {
     /// A message was accepted, or a repeated call found it accepted. The message stands behind all others.
     Accepted(ChannelKey),
+    /// A message was scheduled, or is due at an earlier time than before.
+    Scheduled,
     /// A message of the channel was cancelled, or the channel changed its state: what waited may be sent now.
     Work(ChannelKey),
     /// The default country of an institution was set.

@@ -16,6 +16,7 @@ mod purge;
 mod reading;
 mod recipients;
 mod remote;
+mod schedule;
 mod sessions;
 
 /// The suite, once on each engine.
@@ -228,6 +229,16 @@ suite! { [
         a_channel_that_does_not_send_queues_nothing_again,
         a_refusal_of_before_pauses_nothing,
         what_was_sent_again_does_not_fail;
+    schedule:
+        a_scheduled_message_waits_for_its_time,
+        scheduled_messages_are_queued_in_the_order_of_their_times,
+        a_scheduled_message_counts_and_can_be_cancelled,
+        a_scheduled_message_is_queued_behind_its_recipients_others,
+        what_was_scheduled_before_a_deletion_is_cancelled,
+        a_scheduled_message_is_found_shown_and_erased,
+        events_of_a_scheduled_message_go_with_it,
+        many_that_are_due_are_queued_some_at_a_time,
+        a_schedule_outlasts_a_restart;
     remote:
         our_own_id_finds_a_message_in_any_state,
         a_receipt_for_what_waits_for_its_next_attempt_counts,

@@ -10,18 +10,18 @@ use recado_domain::channel::{
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::{ApiKey, Institution};
-use recado_domain::message::{Message, MessageQuery, Page, Seq};
+use recado_domain::message::{Message, MessageQuery, Page, Promoted, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::PurgeRequest;
 
-use crate::common::{Transaction, channels, chats, events, links, messages, person, purge, tenants};
+use crate::common::{Transaction, channels, chats, events, links, messages, person, purge, schedule, tenants};
 use crate::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::postgres::{PgStore, Tx};
 use crate::sqlite::SqliteStore;
 use crate::sqlkit::both::at_once;
 use crate::sqlkit::postgres::db::{Failure, plainly, transaction};
-use crate::{Accounts, Channels, Links, Messages, Privacy, Result, Tenants};
+use crate::{Accounts, Channels, Links, Messages, Privacy, Result, Schedule, Tenants};
 
 /// Implements a port for both engines. How the work of an operation is run stands in front of it: `read` and `call` look,
 /// the latter for a caller who waits; `run` is one statement that writes; `write` is a transaction.
@@ -98,6 +98,12 @@ for_both_engines! {
         write fn create_api_key(key: ApiKey) -> () = |tx| tenants::create_api_key(tx, &key);
         write fn revoke_api_key(id: ApiKeyId, now: Millis) -> () = |tx| tenants::revoke_api_key(tx, id, now);
         write fn touch_api_keys(used: Vec<(ApiKeyId, Millis)>) -> () = |tx| tx.touch_api_keys(&used);
+    }
+}
+
+for_both_engines! {
+    impl Schedule {
+        write fn promote(now: Millis) -> Promoted = |tx| schedule::promote(tx, now);
     }
 }
 

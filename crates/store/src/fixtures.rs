@@ -281,6 +281,7 @@ impl Ground {
             kind: "contact",
             rendition: Some(rendition(recipient, true)),
             reference: None,
+            send_at: None,
             scenario: None,
             accepted_at: NOW,
             expires_at: NOW + DAY,
@@ -309,6 +310,13 @@ impl Ground {
     /// Has the store accept a message.
     pub async fn accept(&self, channel: ChannelKey, recipient: &str) -> MessageId {
         let message = self.new_message(channel, recipient);
+        let id = message.id;
+        assert_eq!(self.enqueue(message).await, Enqueued::Accepted);
+        id
+    }
+
+    /// The same, of one that is taken; its id.
+    pub async fn enqueue_id(&self, message: NewMessage) -> MessageId {
         let id = message.id;
         assert_eq!(self.enqueue(message).await, Enqueued::Accepted);
         id
@@ -359,7 +367,7 @@ impl Ground {
 
     /// All of a channel's messages, oldest first.
     pub async fn all(&self, channel: ChannelKey) -> Vec<Message> {
-        let query = MessageQuery { channel, status: None, recipient: None, before: None, limit: 10_000 };
+        let query = MessageQuery::of(channel, 10_000);
         let page = self.store.messages(query).await.expect("the store works").expect("no cursor was given");
         assert_eq!(page.next, None, "one page takes them all");
         page.messages.into_iter().rev().collect()

@@ -25,7 +25,8 @@ mod transitions;
 
 pub use error::{Health, StoreError};
 pub use ports::{
-    Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Queue, Receipts, Sessions, Store, Tenants,
+    Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Queue, Receipts, Schedule, Sessions, Store,
+    Tenants,
 };
 
 /// The result of a store operation.

@@ -16,7 +16,7 @@ use recado_domain::clock::Millis;
 use recado_domain::event::{EventPage, EventQuery};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::{ApiKey, Institution};
-use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Page, Seq};
+use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Page, Promoted, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt};
@@ -29,7 +29,7 @@ use crate::{Health, Result, StoreError};
 /// The engine under the gateway: all ports, for the one place that puts the gateway together.
 #[async_trait]
 pub trait Store:
-    Tenants + Channels + Events + Links + Sessions + Accounts + Queue + Receipts + Messages + Privacy
+    Tenants + Channels + Events + Links + Sessions + Accounts + Queue + Schedule + Receipts + Messages + Privacy
 {
     /// Whether the store works; changes wake whoever watches.
     fn health(&self) -> watch::Receiver<Health>;
@@ -202,6 +202,14 @@ pub trait Queue: Send + Sync + 'static {
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize>;
     /// The channels that have open messages.
     async fn open_channels(&self) -> Result<Vec<ChannelKey>>;
+}
+
+/// What is queued at a later time.
+#[async_trait]
+pub trait Schedule: Send + Sync + 'static {
+    /// Queues messages whose time has come, some at a time; the commit wakes who sends them. What was scheduled before its
+    /// channel was deleted is cancelled.
+    async fn promote(&self, now: Millis) -> Result<Promoted>;
 }
 
 /// Receipts that are written together. What others have to write goes in between.

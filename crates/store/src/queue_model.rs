@@ -24,14 +24,40 @@ const BACKLOG_CAP: usize = 9;
 
 #[derive(Debug, Clone)]
 pub(super) enum Op {
-    Enqueue { channel: usize, recipient: usize, lives: Millis, key: Option<u8> },
-    Claim { channel: usize, limit: usize, rest: Millis, answered: bool },
-    Settle { pick: usize, how: How },
-    Receipt { pick: usize, status: MessageStatus, astray: bool },
-    Cancel { pick: usize },
+    Enqueue {
+        channel: usize,
+        recipient: usize,
+        lives: Millis,
+        key: Option<u8>,
+        delay: Option<Millis>,
+    },
+    /// What is due is queued.
+    Promote,
+    Claim {
+        channel: usize,
+        limit: usize,
+        rest: Millis,
+        answered: bool,
+    },
+    Settle {
+        pick: usize,
+        how: How,
+    },
+    Receipt {
+        pick: usize,
+        status: MessageStatus,
+        astray: bool,
+    },
+    Cancel {
+        pick: usize,
+    },
     Pass(Millis),
-    Pause { channel: usize },
-    Resume { channel: usize },
+    Pause {
+        channel: usize,
+    },
+    Resume {
+        channel: usize,
+    },
     Crash,
 }
 
@@ -85,10 +111,13 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     ];
     let receipt = prop_oneof![Just(MessageStatus::Delivered), Just(MessageStatus::Read), Just(MessageStatus::Failed)];
     let lives = prop_oneof![2 => 1..2_000_i64, 3 => Just(100_000_i64)];
+    let (key, delay) = (prop::option::weighted(0.3, 0..6_u8), prop::option::weighted(0.2, 0..1_500_i64));
     let rest = prop_oneof![3 => Just(0_i64), 1 => 1..300_i64];
     let op = prop_oneof![
-        10 => (channel.clone(), 0..RECIPIENTS.len(), lives, prop::option::weighted(0.3, 0..6_u8))
-            .prop_map(|(channel, recipient, lives, key)| Op::Enqueue { channel, recipient, lives, key }),
+        10 => (channel.clone(), 0..RECIPIENTS.len(), lives, key, delay).prop_map(
+            |(channel, recipient, lives, key, delay)| Op::Enqueue { channel, recipient, lives, key, delay }
+        ),
+        3 => Just(Op::Promote),
         10 => (channel.clone(), 0..4_usize, rest, prop::bool::weighted(0.8))
             .prop_map(|(channel, limit, rest, answered)| Op::Claim { channel, limit, rest, answered }),
         10 => (pick.clone(), how).prop_map(|(pick, how)| Op::Settle { pick, how }),
@@ -138,6 +167,10 @@ enum Hand {
 
 struct Known {
     id: MessageId,
+    /// Its place in the order of the queue; while it waits for its time, in the order of acceptance and with a minus.
+    number: i64,
+    /// When it is queued, while it waits for that.
+    due: Option<Millis>,
     channel: usize,
     recipient: usize,
     expires_at: Millis,
@@ -174,9 +207,12 @@ struct World {
     ground: Ground,
     now: Millis,
     lines: Vec<Line>,
-    /// In the order of acceptance.
+    /// By their numbers.
     messages: Vec<Known>,
-    keys: HashMap<u8, usize>,
+    /// How many numbers were given.
+    numbers: i64,
+    /// The message of each key, with its channel and recipient.
+    keys: HashMap<u8, (MessageId, usize, usize)>,
 }
 
 impl World {
@@ -188,12 +224,17 @@ impl World {
             let (orphans, paused, connections) = (Orphans::OfTheDead, false, 1);
             lines.push(Line { key, rule: *rule, orphans, paused, connections, next_send_at: 0, sends });
         }
-        Self { ground, now: NOW, lines, messages: Vec::new(), keys: HashMap::new() }
+        Self { ground, now: NOW, lines, messages: Vec::new(), numbers: 0, keys: HashMap::new() }
     }
 
     async fn step(&mut self, op: Op) {
         match op {
-            Op::Enqueue { channel, recipient, lives, key } => self.enqueue(channel, recipient, lives, key).await,
+            Op::Enqueue { channel, recipient, lives, key, delay } => {
+                self.enqueue((channel, recipient), lives, key, delay).await;
+            }
+            Op::Promote => {
+                self.promote().await;
+            }
             Op::Claim { channel, limit, rest, answered } => {
                 self.claim(channel, limit, rest, answered).await;
             }
@@ -225,20 +266,30 @@ impl World {
         self.messages.iter().filter(move |known| known.channel == channel && known.status.is_open())
     }
 
-    async fn enqueue(&mut self, channel: usize, recipient: usize, lives: Millis, key: Option<u8>) {
+    /// The same without those that wait for their time.
+    fn queued(&self, channel: usize) -> impl Iterator<Item = &Known> {
+        self.open(channel).filter(|known| known.due.is_none())
+    }
+
+    async fn enqueue(
+        &mut self,
+        (channel, recipient): (usize, usize),
+        lives: Millis,
+        key: Option<u8>,
+        delay: Option<Millis>,
+    ) {
+        let due = delay.map(|delay| self.now + delay);
         let mut message = NewMessage {
             accepted_at: self.now,
-            expires_at: self.now + lives,
+            send_at: due,
+            expires_at: due.unwrap_or(self.now) + lives,
             backlog_cap: BACKLOG_CAP,
             ..self.ground.new_message(self.lines[channel].key, RECIPIENTS[recipient])
         };
         let content = u8::try_from(channel * RECIPIENTS.len() + recipient).expect("small");
         message.idempotency = key.map(|key| self.ground.idempotency(&key.to_string(), content));
-        let earlier = key.and_then(|key| self.keys.get(&key)).map(|n| &self.messages[*n]);
-        let expected = match earlier {
-            Some(earlier) if (earlier.channel, earlier.recipient) == (channel, recipient) => {
-                Enqueued::Replayed(earlier.id)
-            }
+        let expected = match key.and_then(|key| self.keys.get(&key)) {
+            Some((earlier, of, to)) if (*of, *to) == (channel, recipient) => Enqueued::Replayed(*earlier),
             Some(_) => Enqueued::KeyReused,
             None if self.open(channel).count() >= BACKLOG_CAP => Enqueued::QueueFull,
             None => Enqueued::Accepted,
@@ -246,10 +297,14 @@ impl World {
         let (id, expires_at) = (message.id, message.expires_at);
         assert_eq!(self.ground.enqueue(message).await, expected);
         if expected == Enqueued::Accepted {
-            key.map(|key| self.keys.insert(key, self.messages.len()));
+            key.map(|key| self.keys.insert(key, (id, channel, recipient)));
+            self.numbers += 1;
+            let number = if due.is_some() { -self.numbers } else { self.numbers };
             let (status, hand) = (MessageStatus::Queued, Hand::Nobody);
             let known = Known {
                 id,
+                number,
+                due,
                 channel,
                 recipient,
                 expires_at,
@@ -264,7 +319,29 @@ impl World {
                 connection: 0,
             };
             self.messages.push(known);
+            self.sort();
         }
+    }
+
+    fn sort(&mut self) {
+        self.messages.sort_by_key(|known| known.number);
+    }
+
+    /// Queues what is due, in the order of the times; when the next is.
+    async fn promote(&mut self) -> Option<Millis> {
+        let promoted = self.ground.store.promote(self.now).await.expect("the store works");
+        let now = self.now;
+        let mut due: Vec<&mut Known> =
+            self.messages.iter_mut().filter(|known| known.due.is_some_and(|due| due <= now)).collect();
+        due.sort_by_key(|known| (known.due, known.number.abs()));
+        assert_eq!(promoted.messages, due.len());
+        for known in due {
+            self.numbers += 1;
+            (known.number, known.due) = (self.numbers, None);
+        }
+        self.sort();
+        assert_eq!(promoted.next_at, self.messages.iter().filter_map(|known| known.due).min());
+        promoted.next_at
     }
 
     async fn claim(&mut self, channel: usize, limit: usize, rest: Millis, answered: bool) -> Claim {
@@ -342,6 +419,9 @@ impl World {
             known.claims -= 1;
         }
         known.unanswered |= orphan && line.orphans == Orphans::OfTheDead;
+        if known.due.is_some() {
+            assert!(!taken && after == before, "not yet: {told}");
+        }
         if taken {
             assert_eq!(after, MessageStatus::Sending, "{told}");
             assert!(free && may_go && known.run_at <= now && known.expires_at > now, "taken: {told}");
@@ -377,7 +457,7 @@ impl World {
     /// its way.
     fn heads(&self, channel: usize) -> Vec<&Known> {
         let mut heads: Vec<&Known> = Vec::new();
-        for known in self.open(channel) {
+        for known in self.queued(channel) {
             let same_line = |head: &&mut &Known| {
                 self.lines[channel].rule.kind.descriptor().ordering == Ordering::Channel
                     || head.recipient == known.recipient
@@ -401,7 +481,7 @@ impl World {
             let moves = head.status == MessageStatus::Sending || head.run_at > self.now || paced;
             assert!(moves || !hands_free, "a line stands still: {claim:?}");
         }
-        let waits = self.open(channel).next().is_some() && self.held(|known| known.channel == channel).is_empty();
+        let waits = self.queued(channel).next().is_some() && self.held(|known| known.channel == channel).is_empty();
         let lost = self.open(channel).any(|known| known.hand == Hand::Lost);
         assert!(!waits || lost || claim.next_at.is_some(), "nobody would look again");
         assert!(claim.next_at.is_none_or(|at| at > self.now), "looking again at once: {claim:?}");
@@ -469,6 +549,8 @@ impl World {
         if known.status == MessageStatus::Queued && !known.unanswered {
             assert_eq!(answer, Cancelled::Done);
             known.status = MessageStatus::Cancelled;
+            (known.number, known.due) = (known.number.abs(), None);
+            self.sort();
         } else {
             assert_eq!(answer, Cancelled::TooLate);
         }
@@ -494,7 +576,7 @@ impl World {
         self.lines.iter_mut().for_each(|line| line.orphans = Orphans::OfTheDead);
     }
 
-    /// The store knows each accepted message once, in the order of acceptance, where the model has it; and no line has
+    /// The store knows each accepted message once, in the order of their numbers, where the model has it; and no line has
     /// anything in hand but its head.
     async fn check(&self) {
         for (channel, line) in self.lines.iter().enumerate() {
@@ -517,7 +599,7 @@ impl World {
         }
         for round in 0.. {
             assert!(round < 20 * (self.messages.len() + 10), "the queue does not drain");
-            let mut next = None;
+            let mut next = self.promote().await;
             for channel in 0..self.lines.len() {
                 for n in self.held(|known| known.channel == channel) {
                     self.settle(n, How::Sent).await;

@@ -29,6 +29,13 @@ pub(super) fn reached_column(status: MessageStatus) -> &'static str {
     }
 }
 
+/// Which messages of a page are wanted, beside those of a recipient: see `Walk::page_sql`.
+pub(crate) const FILTERS: &str = "(?5 IS NULL OR status = ?5) AND (?7 IS NULL OR coalesce(kind, 'contact') = ?7)
+     AND (?8 IS NULL OR reference = ?8)";
+
+/// Before all numbers of messages, also those of scheduled ones, which are negative.
+pub(crate) const LOWEST: &str = "-9223372036854775807";
+
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};

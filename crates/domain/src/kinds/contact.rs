@@ -162,10 +162,8 @@ impl MessageKind for Contact {
 
     fn supports(channel: ChannelType, feature: Feature) -> bool {
         match feature {
-            Feature::Kind | Feature::Own => true,
+            Feature::Kind | Feature::Own | Feature::Schedule => true,
             Feature::ReplyTo | Feature::SeveralContacts => writes_all(channel),
-            // Until the store schedules.
-            Feature::Schedule => false,
             // Until the server keeps media.
             Feature::Photo => false,
             Feature::LinkPreview => false,

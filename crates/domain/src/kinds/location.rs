@@ -73,9 +73,7 @@ impl MessageKind for Location {
     fn supports(channel: ChannelType, feature: Feature) -> bool {
         match feature {
             Feature::Kind | Feature::ReplyTo => writes_all(channel),
-            Feature::Own => true,
-            // Until the store schedules.
-            Feature::Schedule => false,
+            Feature::Own | Feature::Schedule => true,
             Feature::LinkPreview | Feature::SeveralContacts | Feature::Photo => false,
         }
     }

@@ -65,9 +65,7 @@ impl MessageKind for Text {
     fn supports(channel: ChannelType, feature: Feature) -> bool {
         match feature {
             Feature::Kind | Feature::ReplyTo => writes_all(channel),
-            Feature::Own => true,
-            // Until the store schedules.
-            Feature::Schedule => false,
+            Feature::Own | Feature::Schedule => true,
             // Until the server can fetch the page itself.
             Feature::LinkPreview => false,
             Feature::SeveralContacts | Feature::Photo => false,

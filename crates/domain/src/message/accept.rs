@@ -27,6 +27,8 @@ pub struct NewMessage {
     pub rendition: Option<String>,
     /// What the caller calls it.
     pub reference: Option<String>,
+    /// When it is queued; `None`: at once.
+    pub send_at: Option<Millis>,
     pub scenario: Option<String>,
     pub accepted_at: Millis,
     pub expires_at: Millis,
@@ -56,6 +58,15 @@ impl Idempotency {
     }
 }
 
+/// What became of scheduled messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promoted {
+    /// So many were queued, or have ended with their channel.
+    pub messages: usize,
+    /// When the next one is due; it may be due already.
+    pub next_at: Option<Millis>,
+}
+
 /// What became of an enqueue. Only `Accepted` stored a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
@@ -70,4 +81,6 @@ pub enum Enqueued {
     QueueFull,
     /// The channel was deleted.
     NoChannel,
+    /// A node of the previous version is there still, which could not send the message.
+    OldNodes,
 }

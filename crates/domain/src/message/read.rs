@@ -27,6 +27,8 @@ pub struct Message {
     pub rendition: Option<String>,
     /// What the caller calls it.
     pub reference: Option<String>,
+    /// When it was to be queued, where that was not at once.
+    pub send_at: Option<Millis>,
     pub attempts: u32,
     pub error: Option<(String, String)>,
     pub expires_at: Millis,
@@ -40,6 +42,12 @@ pub struct MessageQuery {
     pub channel: ChannelKey,
     pub status: Option<MessageStatus>,
     pub recipient: Option<String>,
+    /// The kind of message, by the name that callers know.
+    pub kind: Option<String>,
+    /// What the caller calls them.
+    pub reference: Option<String>,
+    /// Only messages that wait for their time.
+    pub scheduled: bool,
     /// Only messages before this one.
     pub before: Option<MessageId>,
     pub limit: usize,
@@ -50,6 +58,18 @@ pub struct MessageQuery {
 pub const SCANNED_AT_MOST: i64 = 20_000;
 
 impl MessageQuery {
+    /// All of a channel's messages.
+    pub fn of(channel: ChannelKey, limit: usize) -> Self {
+        let (status, recipient, kind, reference, before) = (None, None, None, None, None);
+        Self { channel, status, recipient, kind, reference, scheduled: false, before, limit }
+    }
+
+    /// Whether it wants some of the channel's messages only.
+    pub fn has_filter(&self) -> bool {
+        let texts = [&self.recipient, &self.kind, &self.reference];
+        self.status.is_some() || self.scheduled || texts.iter().any(|text| text.is_some())
+    }
+
     /// Rows that are read: one more than asked tells whether there is a next page.
     pub fn rows(&self) -> i64 {
         i64::try_from(self.limit).unwrap_or(i64::MAX - 1) + 1
@@ -98,6 +118,7 @@ mod tests {
             payload: String::new(),
             rendition: None,
             reference: None,
+            send_at: None,
             attempts: 0,
             error: None,
             expires_at: 0,
@@ -107,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_page_goes_on_behind_its_last_message_or_where_the_reader_stopped() {
-        let query = |limit| MessageQuery { channel: 1, status: None, recipient: None, before: None, limit };
+        let query = |limit| MessageQuery::of(1, limit);
         let (floor, rows) = (Some(MessageId::new(1, [9; 10])), || vec![message(3), message(2)]);
         let table = [
             // Asked, where the reader stopped: messages, the next page.

@@ -64,7 +64,8 @@ impl ChannelQueue {
 
     /// Whether this message was queued before the channel was deleted.
     pub fn is_former(&self, seq: Seq) -> bool {
-        seq <= self.cancel_before
+        // A scheduled message has its place in the order of acceptance with a minus.
+        seq.abs() <= self.cancel_before
     }
 
     /// Whether a queued message is sent no more, because the channel that it was queued on is gone.

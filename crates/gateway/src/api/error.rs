@@ -43,6 +43,7 @@ pub enum ApiError {
     WhatsAppWebMissing,
     SecretKeyMissing,
     QueueFull,
+    UpgradeInProgress,
     Unavailable,
     Internal,
     /// The client is too slow to be answered: the connection is closed.
@@ -132,6 +133,11 @@ impl ApiError {
             Self::QueueFull => {
                 (StatusCode::SERVICE_UNAVAILABLE, "QUEUE_FULL", "Fila do canal cheia. Tente novamente mais tarde.")
             }
+            Self::UpgradeInProgress => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "UPGRADE_IN_PROGRESS",
+                "Atualizacao em andamento: este recurso ainda nao esta disponivel. Tente novamente mais tarde.",
+            ),
             Self::Unavailable | Self::TooSlow => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "SERVICE_UNAVAILABLE",
@@ -161,7 +167,7 @@ impl ApiError {
             Self::RateLimited(seconds) => {
                 headers.insert(RETRY_AFTER, (*seconds).into());
             }
-            Self::QueueFull | Self::Unavailable => {
+            Self::QueueFull | Self::UpgradeInProgress | Self::Unavailable => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.into());
             }
             _ => {}

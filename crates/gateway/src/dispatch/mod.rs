@@ -49,6 +49,8 @@ struct Shared {
     /// Tasks are started by whoever committed, also by threads outside the runtime.
     runtime: Handle,
     stop: CancellationToken,
+    /// A message was scheduled.
+    scheduled: Notify,
 }
 
 /// How a channel's task hears that there is something new.
@@ -104,6 +106,7 @@ impl Dispatcher {
             tasks,
             runtime,
             stop,
+            scheduled: Notify::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -130,6 +133,11 @@ impl Dispatcher {
     /// Says that a channel may have something to do, here or at the node that holds it.
     pub fn wake(&self, channel: ChannelKey) {
         self.tell(channel, WakeReason::Changed);
+    }
+
+    /// Until a message was scheduled.
+    pub async fn scheduled(&self) {
+        self.shared.scheduled.notified().await;
     }
 
     /// The same, with the reason.
@@ -219,6 +227,7 @@ impl Follow for Dispatcher {
         for change in changes {
             match change {
                 Change::Accepted(channel) => self.tell(channel, WakeReason::Accepted),
+                Change::Scheduled => self.shared.scheduled.notify_one(),
                 Change::Work(channel) => self.tell(channel, WakeReason::Changed),
                 Change::DefaultCountry(institution, country) => directory.set_default_country(institution, country),
                 Change::Key(key) => directory.take_key(*key),

@@ -173,7 +173,7 @@ impl<'a> Events<'a> {
             Event::Refused { code } => return Some(End::Refused { code }),
             Event::Stopped => return Some(End::Lost),
             Event::Trouble { text } => {
-                tracing::warn!(channel.id = %line.via.id, error = text, "whatsapp session connection failed")
+                tracing::warn!(channel.id = %line.via.id, error = text, "whatsapp session connection failed");
             }
             Event::Acked { id } => {
                 // One that nobody waits for any more says what became of a message whose fate was not known.

@@ -330,7 +330,7 @@ impl Line {
             // In an outage all of them are, and the channel's state tells of it.
             End::Lost => tracing::info!(channel.id = %self.via.id, "session lost; reopening"),
             End::NotOpened(reason) => {
-                tracing::warn!(channel.id = %self.via.id, error = reason, "session open failed; retrying")
+                tracing::warn!(channel.id = %self.via.id, error = reason, "session open failed; retrying");
             }
             end => tracing::warn!(channel.id = %self.via.id, ?end, "session ended"),
         }

@@ -7,7 +7,7 @@ use recado_domain::channel::{
 use recado_domain::clock::Millis;
 use recado_domain::ids::InstitutionId;
 
-use super::{Stamp, Transaction};
+use super::{Stamp, Transaction, schedule};
 use crate::commits::Change;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
@@ -164,6 +164,9 @@ pub(crate) async fn delete<T: Transaction>(
     tx.db().run(&sql, values![key, now, tx.known_last_seq()]).await?;
     for table in ["links", "session_rows", "accounts", "chats", "recipient_pace", "early_receipts"] {
         tx.db().run(&format!("delete from {table} where channel_key = ?1"), values![key]).await?;
+    }
+    if schedule::bring_forward(tx.db(), key).await? {
+        tx.tell(Change::Scheduled);
     }
     tx.leave_unknown(key).await?;
     tx.channel_deleted(key);

@@ -109,7 +109,7 @@ pub(crate) async fn unasked<E: Executor>(db: &E, (channel, lid): Who<'_>, limit:
     let sql = format!(
         "select recipient from
              (select seq, recipient from messages{}
-              where channel_key = ?1 and {OPEN} and {QUEUED} order by seq limit 1000) m
+              where channel_key = ?1 and seq > 0 and {OPEN} and {QUEUED} order by seq limit 1000) m
          where not exists (select 1 from accounts where channel_key = ?1 and phone = m.recipient)
            and not exists (select 1 from chats where channel_key = ?1 and account = m.recipient)
            and not exists (select 1 from accounts{} where channel_key = ?1 and lid = ?2)

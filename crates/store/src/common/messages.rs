@@ -13,7 +13,7 @@ use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 pub(crate) fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");
     format!(
-        "seq, id, channel_key, network_id, status, recipient, account, kind, payload, rendition, reference, card,
+        "seq, id, channel_key, network_id, status, recipient, account, kind, payload, rendition, reference, send_at, card,
          card_account, card_account_known, attempts, error_code, error_message, expires_at, remote_id, {reached}"
     )
 }
@@ -35,6 +35,7 @@ pub(crate) fn message(row: &Row<'_>) -> Read<Message> {
         payload: row.get("payload")?,
         rendition,
         reference: row.get("reference")?,
+        send_at: row.get("send_at")?,
         attempts: row.number("attempts")?,
         error: row.get::<Option<String>>("error_code")?.zip(row.get("error_message")?),
         expires_at: row.get("expires_at")?,
@@ -67,11 +68,13 @@ pub(crate) async fn page<E: Walk>(db: &E, query: &MessageQuery) -> Result<Option
             seq
         }
     };
+    // Scheduled messages have negative numbers.
+    let before = if query.scheduled { before.min(0) } else { before };
     let floor = db.floor(query, before).await?;
-    let lowest = floor.map_or(0, |(seq, _)| seq);
+    let lowest = floor.map_or(Seq::MIN, |(seq, _)| seq);
     let status = query.status.map(|status| i16::from(status.number()));
     let limit = query.rows();
-    let asked = values![query.channel, before, lowest, query.recipient, status, limit];
+    let asked = values![query.channel, before, lowest, query.recipient, status, limit, query.kind, query.reference];
     let messages = db.rows(&E::page_sql(query), asked, message).await?;
     Ok(Some(query.page(messages, floor.map(|(_, id)| id))))
 }

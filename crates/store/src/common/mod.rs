@@ -9,7 +9,10 @@ pub(crate) mod links;
 pub(crate) mod messages;
 pub(crate) mod person;
 pub(crate) mod purge;
+pub(crate) mod schedule;
 pub(crate) mod tenants;
+
+use std::collections::HashMap;
 
 use recado_domain::channel::{ChannelKey, ChannelMove, Held, Recorded};
 use recado_domain::clock::Millis;
@@ -17,6 +20,7 @@ use recado_domain::ids::{ApiKeyId, MessageId};
 use recado_domain::message::{MessageQuery, Seq};
 use recado_domain::queue::{ChannelQueue, Transition};
 
+use self::schedule::Due;
 use crate::commits::Change;
 use crate::sqlkit::both::{Executor, Unreadable};
 
@@ -43,6 +47,11 @@ pub(crate) trait Transaction {
     async fn touch_api_keys(&mut self, used: &[(ApiKeyId, Millis)]) -> Result<(), Self::Error>;
     /// A channel's queue, which nobody else changes until the commit.
     async fn lock(&mut self, channel: ChannelKey) -> Result<Option<ChannelQueue>, Self::Error>;
+    /// Locks those of these channels that nobody else has, or waits for them where somebody else has all of them.
+    async fn lock_some(&mut self, channels: &[ChannelKey]) -> Result<HashMap<ChannelKey, ChannelQueue>, Self::Error>;
+    /// Puts scheduled messages of locked channels into their queues, in this order and behind all others; their events
+    /// follow them.
+    async fn queue_scheduled(&mut self, due: &[Due]) -> Result<(), Self::Error>;
     /// Whether the channel has this session; refused where another node holds it.
     async fn holds(&mut self, held: Held) -> Result<bool, Self::Error>;
     /// Moves a channel from the expected state; `false` when it was in another, or is deleted.
@@ -80,7 +89,8 @@ pub(crate) trait Walk: Executor {
     /// What selects the latest messages to the recipient `?2` of the channel `?1` that have left the queue; only some, where all
     /// have failed.
     fn latest_of_recipient() -> String;
-    /// The latest messages of a query before `?2` and from `?3` on, of the recipient `?4` and in the state `?5`, at most `?6`.
+    /// The latest messages of a query before `?2` and from `?3` on, of the recipient `?4`, in the state `?5`, of the kind `?7` and
+    /// with the reference `?8`, at most `?6`.
     /// They lie in two indexes, the waiting ones in one, all others in the other.
     fn page_sql(query: &MessageQuery) -> String;
     /// The row below which a page does not look, counted in the index that each part walks: the higher one of the two.

@@ -10,7 +10,7 @@ use recado_domain::queue::{Finish, Queued};
 use recado_domain::status::MessageStatus;
 
 use super::messages::{columns, message, status};
-use super::{Transaction, events};
+use super::{Transaction, events, schedule};
 use crate::person::{
     CHANNELS, EarlyReceipt, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow,
     Place,
@@ -26,7 +26,12 @@ struct Asked<'a, E> {
 }
 
 pub(crate) async fn page<E: Executor>(db: &E, query: &PersonQuery) -> Result<PersonPage, E::Error> {
-    let asked = Asked::new(db, &query.person, query.after);
+    let after = match query.part {
+        // Scheduled messages have negative numbers.
+        PersonPart::Names | PersonPart::Messages | PersonPart::Places if query.after == 0 => i64::MIN,
+        _ => query.after,
+    };
+    let asked = Asked::new(db, &query.person, after);
     match query.part {
         PersonPart::Names => asked.names().await,
         PersonPart::Messages => asked.messages().await,
@@ -280,8 +285,12 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
     };
     let found = tx.db().rows(&sql, values![seqs], read).await?;
     let found = found.into_iter().filter(|(_, id, message)| asked.contains(&(message.channel, message.seq, *id)));
+    let found: Vec<_> = found.collect();
+    let queued = found.iter().filter(|(status, ..)| *status == MessageStatus::Queued);
+    schedule::end(tx.db(), queued.map(|(.., message)| message.seq)).await?;
     let (mut erased, mut finished, mut ends) = (Erased::default(), Vec::new(), Vec::new());
     for (status, _, message) in found {
+        let message = Queued { seq: message.seq.abs(), ..message };
         match status {
             MessageStatus::Sending => {
                 erased.sending += 1;

@@ -47,6 +47,7 @@ pub(super) async fn an_accepted_message_is_stored_as_given(ground: Ground) {
         payload: new.payload,
         rendition: None,
         reference: new.reference,
+        send_at: None,
         attempts: 0,
         error: None,
         expires_at: NOW + DAY,

@@ -10,7 +10,7 @@ use recado_domain::status::MessageStatus;
 use crate::fixtures::{Ground, NOW};
 
 fn query(channel: ChannelKey, limit: usize) -> MessageQuery {
-    MessageQuery { channel, status: None, recipient: None, before: None, limit }
+    MessageQuery::of(channel, limit)
 }
 
 async fn page(ground: &Ground, query: MessageQuery) -> Page {

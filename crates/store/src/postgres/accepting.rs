@@ -15,7 +15,8 @@ use recado_domain::queue::admit;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::enqueue::{Known, find, insert, look};
+use super::enqueue::{Form, Known, find, insert, look};
+use super::levels::Levels;
 use crate::commits::{Change, Follower};
 use crate::sqlkit::postgres::db::{PATIENCE, plainly};
 use crate::sqlkit::postgres::pool::Pool;
@@ -45,10 +46,10 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    pub fn start(pool: Pool, follower: Follower) -> Self {
+    pub fn start(pool: Pool, follower: Follower, levels: Levels) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
         let health = pool.health();
-        tokio::spawn(Acceptor { pool, follower, backlogs: HashMap::new() }.run(waiting));
+        tokio::spawn(Acceptor { pool, follower, levels, backlogs: HashMap::new() }.run(waiting));
         Self { queue, health }
     }
 
@@ -130,6 +131,7 @@ type Answer = Result<Option<Enqueued>>;
 struct Acceptor {
     pool: Pool,
     follower: Follower,
+    levels: Levels,
     backlogs: HashMap<ChannelKey, Backlog>,
 }
 
@@ -184,8 +186,9 @@ impl Acceptor {
             .zip(&answers)
             .filter(|(_, answer)| matches!(answer, Ok(Some(Enqueued::Accepted | Enqueued::Replayed(_)))));
         let channels: HashSet<ChannelKey> = taken.map(|(message, _)| message.channel).collect();
+        let schedules = messages.iter().any(|message| message.send_at.is_some()).then_some(Change::Scheduled);
         // Whether or not a caller still waits.
-        self.follower.tell(channels.into_iter().map(Change::Accepted).collect());
+        self.follower.tell(channels.into_iter().map(Change::Accepted).chain(schedules).collect());
         let mut again = Vec::new();
         for (waiting, answer) in batch.into_iter().zip(answers) {
             if let Some(answer) = answer.transpose() {
@@ -206,10 +209,12 @@ impl Acceptor {
         for ((channel, limit), counted) in counting.into_iter().zip(counted) {
             self.backlogs.insert(channel, Backlog { counted, limit, since: 0, at });
         }
-        let verdicts = self.decide(messages, &known);
+        // Asked once: what is refused and the form in which the rest is stored go together.
+        let form = if self.levels.all_understand_kinds() { Form::Kinds } else { Form::Cards };
+        let verdicts = self.decide(messages, &known, form);
         let new = messages.iter().zip(&verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Store));
         let new: Vec<_> = new.map(|(message, _)| *message).collect();
-        let (stored, unknown) = self.insert(&new, &known).await?;
+        let (stored, unknown) = self.insert(&new, &known, form).await?;
         for message in new.iter().filter(|message| stored.contains(&message.id)) {
             self.backlogs.entry(message.channel).and_modify(|backlog| backlog.since += 1);
         }
@@ -241,7 +246,7 @@ impl Acceptor {
         coming.into_iter().filter(|(channel, of)| due(channel, *of)).map(|(channel, (_, cap))| (channel, cap)).collect()
     }
 
-    fn decide(&self, messages: &[&NewMessage], known: &Known) -> Vec<Verdict> {
+    fn decide(&self, messages: &[&NewMessage], known: &Known, form: Form) -> Vec<Verdict> {
         let mut keys = HashMap::new();
         let mut taken: HashMap<ChannelKey, usize> = HashMap::new();
         let mut verdicts = Vec::with_capacity(messages.len());
@@ -255,6 +260,8 @@ impl Acceptor {
                 as_twin(messages, *twin, message)
             } else if let Err(answer) = admit(queue, known.earlier.get(&place).copied(), (open, message.backlog_cap)) {
                 Verdict::Answer(answer)
+            } else if !form.can_hold(message) {
+                Verdict::Answer(Enqueued::OldNodes)
             } else {
                 *taken.entry(message.channel).or_default() += 1;
                 key.map(|key| keys.insert(key, place));
@@ -266,12 +273,17 @@ impl Acceptor {
     }
 
     /// Stores messages: which ones. Those that it does not give have the error, or else lost their key to another node.
-    async fn insert(&mut self, new: &[&NewMessage], known: &Known) -> Result<(HashSet<MessageId>, Option<StoreError>)> {
+    async fn insert(
+        &mut self,
+        new: &[&NewMessage],
+        known: &Known,
+        form: Form,
+    ) -> Result<(HashSet<MessageId>, Option<StoreError>)> {
         if new.is_empty() {
             return Ok((HashSet::new(), None));
         }
         let stored: Result<HashSet<MessageId>> =
-            async { plainly!(self.pool, db => insert(db, new, &known.queues)) }.await;
+            async { plainly!(self.pool, db => insert(db, new, &known.queues, form)) }.await;
         let lost = match stored {
             Ok(stored) => return Ok((stored, None)),
             Err(error @ StoreError::Unavailable(_)) => error,

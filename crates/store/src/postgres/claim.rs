@@ -18,7 +18,7 @@ use super::lock::{Locked, Queues, status};
 use super::recipients::Claiming;
 use super::{gate, recipients};
 use crate::common::cards;
-use crate::sql::OPEN;
+use crate::sql::{LOWEST, OPEN};
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
 
 /// Messages that are looked at first, and then at a time. A claim seldom looks behind the first one.
@@ -154,7 +154,7 @@ pub(super) async fn rows_from(
          from unnest($1, $2) as c(key, first)
          cross join lateral (select channel_key, {OPEN_ROW}, queued_at, {is_new} as is_new, {held_until} as held_until
                              from messages
-                             where (channel_key, seq) >= (c.key, c.first) and (channel_key, seq) < (c.key + 1, 0)
+                             where (channel_key, seq) >= (c.key, c.first) and (channel_key, seq) < (c.key + 1, {LOWEST})
                                and {OPEN}
                              order by channel_key, seq limit {most}) m
          order by m.channel_key, m.seq"
@@ -190,7 +190,7 @@ pub(super) async fn heads(db: Db<'_>, channels: &[ChannelKey]) -> Done<HashMap<C
         "select c.key, m.*
          from channels c
          cross join lateral (select {OPEN_ROW} from messages
-                             where (channel_key, seq) >= (c.key, 0) and (channel_key, seq) < (c.key + 1, 0) and {OPEN}
+                             where (channel_key, seq) >= (c.key, 0) and (channel_key, seq) < (c.key + 1, {LOWEST}) and {OPEN}
                              order by channel_key, seq limit {HEADS}) m
          where c.key = any($1) and c.type = any($2)
          order by c.key, m.seq"

@@ -1,5 +1,6 @@
 //! Accepting messages: what decides about them, and the statement that stores them with their idempotency keys.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join3;
@@ -11,6 +12,7 @@ use recado_domain::queue::ChannelQueue;
 use recado_domain::status::MessageStatus;
 
 use super::lock::number;
+use crate::common::cards;
 use crate::sql::OPEN;
 use crate::sqlkit::postgres::db::{Db, Done, args, column, not_understood};
 
@@ -99,7 +101,7 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
         "select (select count(*) from (select 1 from messages m
                                        where m.channel_key = asked.key and m.{OPEN}
                                          -- What a deletion has cancelled is no backlog.
-                                         and m.seq > c.cancel_before limit asked.cap) open)
+                                         and abs(m.seq) > c.cancel_before limit asked.cap) open)
          from unnest($1, $2) with ordinality as asked(key, cap, n) left join channels c on c.key = asked.key
          order by n"
     );
@@ -110,17 +112,17 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
 
 /// Messages that have no keys.
 const NEW: &str = "with new as (
-        select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) with ordinality
+        select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) with ordinality
             as new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
-                   queued_at, head, n)
+                   queued_at, head, send_at, n)
     )";
 
 /// Messages that have keys, and the uses of these: those whose keys are taken are none.
 const NEW_WITH_KEYS: &str = "with given as (
-        select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+        select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
             with ordinality
             as new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
-                   queued_at, head, institution_id, environment, route, key, fingerprint, forget_before, n)
+                   queued_at, head, send_at, institution_id, environment, route, key, fingerprint, forget_before, n)
     ), used as (
         insert into idempotency_keys as earlier
             (institution_id, environment, route, key, fingerprint, message_id, created_at)
@@ -139,16 +141,27 @@ const NEW_WITH_KEYS: &str = "with given as (
 
 /// Stores new messages; `{queued}` is their state.
 const INSERT: &str =
-    "insert into messages (id, channel_key, status, network_id, recipient, payload, kind, rendition, reference,
-                          scenario, expires_at, queued_at, head)
-    select id, channel_key, {queued}, network_id, recipient, payload, kind, rendition, reference, scenario,
-           expires_at, queued_at, head
-    from new
+    "INSERT INTO messages (id, channel_key, status, network_id, recipient, payload, {content}, scenario, expires_at,
+                          queued_at, head{scheduled})
+    SELECT id, channel_key, {queued}, network_id, recipient, payload, kind, rendition, {reference}, scenario, expires_at,
+           queued_at, head{numbers}
+    FROM new
     -- The order of the queue is that of the answers.
     order by n";
 
-/// The same, and records what is accepted on channels whose messages' events somebody reads.
-const INSERT_AND_RECORD: &str = ", stored as ({insert} returning id, channel_key, seq, queued_at), recorded as (
+/// The columns of scheduled messages, where there are some among the others, and their values. A scheduled message has its
+/// place in the order of acceptance with a minus.
+const SCHEDULED: (&str, &str) =
+    (", send_at, seq", ", send_at, nextval('messages_seq_seq') * CASE WHEN send_at IS NULL THEN 1 ELSE -1 END");
+
+/// Notes when they are due.
+const SCHEDULE: &str = ", scheduled AS (
+        INSERT INTO schedule (seq, due_at, channel_key) SELECT seq, send_at, channel_key FROM stored WHERE send_at IS NOT NULL
+    )";
+
+/// Stores new messages, and records what is accepted on channels whose messages' events somebody reads.
+const INSERT_AND_RECORD: &str =
+    ", stored as ({insert} returning id, channel_key, seq, queued_at, send_at){schedule}, recorded as (
         insert into events (channel_key, message_seq, kind, at, data)
         select channel_key, seq, '{kind}', queued_at, '{data}'
         from stored join channels on key = channel_key and records_messages
@@ -156,17 +169,70 @@ const INSERT_AND_RECORD: &str = ", stored as ({insert} returning id, channel_key
     )
     select id from stored";
 
-/// Columns of [`NEW`]; those of the keys follow.
-const COLUMNS: usize = 12;
+/// In which form messages are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Kinds,
+    /// As the version before kinds stores them, and reads them.
+    Cards,
+}
 
-fn insert_sql(records: bool) -> String {
+impl Form {
+    /// Whether a message can be stored in this form, with all that it says.
+    pub fn can_hold(self, message: &NewMessage) -> bool {
+        self == Self::Kinds || cards::as_before(message).is_some()
+    }
+
+    /// The columns that hold the content, and how the last of them is read from its text.
+    fn columns(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Kinds => ("kind, rendition, reference", "reference"),
+            Self::Cards => ("card_account, card, card_account_known", "reference::boolean"),
+        }
+    }
+
+    /// What they hold of a message.
+    fn content(self, message: &NewMessage) -> [Option<Cow<'_, str>>; 3] {
+        let card = if self == Self::Cards { cards::as_before(message) } else { None };
+        match card.and_then(|mut card| Some((card.accounts.pop()?, card.vcard))) {
+            Some((account, vcard)) => {
+                let known = if account.known { "true" } else { "false" };
+                [Some(account.digits.into()), Some(vcard.into()), Some(known.into())]
+            }
+            None => [
+                Some(message.kind.into()),
+                message.rendition.as_deref().map(Into::into),
+                message.reference.as_deref().map(Into::into),
+            ],
+        }
+    }
+}
+
+/// Columns of [`NEW`]; those of the keys follow.
+const COLUMNS: usize = 13;
+
+/// What a batch asks of the statement that stores it.
+#[derive(Clone, Copy)]
+struct Asks {
+    form: Form,
+    /// Somebody reads the events of some of its messages.
+    records: bool,
+    /// Some of its messages are scheduled.
+    schedules: bool,
+}
+
+fn insert_sql(Asks { form, records, schedules }: Asks) -> String {
+    let (content, reference) = form.columns();
+    let (scheduled, numbers) = if schedules { SCHEDULED } else { ("", "") };
     let insert = INSERT.replace("{queued}", &number(MessageStatus::Queued).to_string());
-    if !records {
+    let insert = insert.replace("{content}", content).replace("{reference}", reference);
+    let insert = insert.replace("{scheduled}", scheduled).replace("{numbers}", numbers);
+    if !records && !schedules {
         return format!("{insert} returning id");
     }
     let accepted = StatusChange::ACCEPTED;
     let sql = INSERT_AND_RECORD.replace("{kind}", accepted.kind()).replace("{data}", &accepted.to_json());
-    sql.replace("{insert}", &insert)
+    sql.replace("{insert}", &insert).replace("{schedule}", if schedules { SCHEDULE } else { "" })
 }
 
 /// Stores messages, all of which have keys or none: which ones. One whose key was used by another node meanwhile is not
@@ -175,17 +241,21 @@ pub(super) async fn insert(
     db: Db<'_>,
     new: &[&NewMessage],
     queues: &HashMap<ChannelKey, ChannelQueue>,
+    form: Form,
 ) -> Done<HashSet<MessageId>> {
+    let content = column(new, |message| form.content(message));
     // Where each recipient has a queue, the next claim finds the places.
     let head = |message: &NewMessage| {
-        queues.get(&message.channel).filter(|queue| queue.ordering == Ordering::Recipient).map(|_| 2_i16)
+        let queue = queues.get(&message.channel).filter(|queue| queue.ordering == Ordering::Recipient);
+        queue.filter(|_| message.send_at.is_none()).map(|_| 2_i16)
     };
     let keys = column(new, |message| message.idempotency.as_ref());
     // What has none is spared what finding out about keys costs: a third of it all.
     let keyed = keys.iter().any(Option::is_some);
     let (with, columns) = if keyed { (NEW_WITH_KEYS, COLUMNS + 6) } else { (NEW, COLUMNS) };
     let recorded = |message: &&NewMessage| queues.get(&message.channel).is_some_and(|queue| queue.records_messages);
-    let sql = format!("{with} {}", insert_sql(new.iter().any(recorded)));
+    let schedules = new.iter().any(|message| message.send_at.is_some());
+    let sql = format!("{with} {}", insert_sql(Asks { form, records: new.iter().any(recorded), schedules }));
     let rows = db
         .rows(
             &sql,
@@ -195,13 +265,14 @@ pub(super) async fn insert(
                 column(new, |message| message.network_id.as_str()),
                 column(new, |message| message.recipient.as_str()),
                 column(new, |message| message.payload.as_str()),
-                column(new, |message| message.kind),
-                column(new, |message| message.rendition.as_deref()),
-                column(new, |message| message.reference.as_deref()),
+                column(&content, |content| content[0].as_deref()),
+                column(&content, |content| content[1].as_deref()),
+                column(&content, |content| content[2].as_deref()),
                 column(new, |message| message.scenario.as_deref()),
                 column(new, |message| message.expires_at),
                 column(new, |message| message.accepted_at),
                 column(new, |message| head(message)),
+                column(new, |message| message.send_at),
                 column(&keys, |key| key.map(|key| key.institution.as_bytes().as_slice())),
                 column(&keys, |key| key.map(|key| key.environment.name())),
                 column(&keys, |key| key.map(|key| key.route)),
@@ -230,7 +301,11 @@ mod tests {
 
     #[test]
     fn without_a_reader_accepting_records_nothing() {
-        assert!(!insert_sql(false).contains("events"));
-        assert!(insert_sql(true).contains("'message.queued', queued_at, '{\"from\":null,\"to\":\"QUEUED\"}'"));
+        let plain = Asks { form: Form::Kinds, records: false, schedules: false };
+        assert!(!insert_sql(plain).contains("events"));
+        assert!(
+            insert_sql(Asks { records: true, ..plain })
+                .contains("'message.queued', queued_at, '{\"from\":null,\"to\":\"QUEUED\"}'")
+        );
     }
 }

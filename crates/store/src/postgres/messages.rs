@@ -5,7 +5,7 @@ use recado_domain::message::{MessageQuery, SCANNED_AT_MOST, Seq};
 
 use crate::common::Walk;
 use crate::common::messages::columns;
-use crate::sql::{OPEN, PAST};
+use crate::sql::{FILTERS, LOWEST, OPEN, PAST};
 use crate::sqlkit::both::{Executor, values};
 use crate::sqlkit::postgres::db::{Db, Done};
 
@@ -51,18 +51,18 @@ impl Walk for Db<'_> {
 
     fn page_sql(query: &MessageQuery) -> String {
         let recipient = if query.recipient.is_some() { "recipient = ?4" } else { "?4 is null" };
-        let filter = format!("{recipient} and (?5 is null or status = ?5)");
+        let filter = format!("{recipient} and {FILTERS}");
         let of = |part| walk(part, query, &columns(), "?3", &filter);
         format!("({} limit ?6) union all ({} limit ?6) order by seq desc limit ?6", of(Part::Open), of(Part::Past))
     }
 
     async fn floor(&self, query: &MessageQuery, before: Seq) -> Done<Option<(Seq, MessageId)>> {
-        if query.status.is_none() && query.recipient.is_none() {
+        if !query.has_filter() {
             // Every row is one of the page's.
             return Ok(None);
         }
         // (Always true; a value that is given has to be named.)
-        let of = |part| walk(part, query, "seq", "0", "?4 is not distinct from ?4");
+        let of = |part| walk(part, query, "seq", LOWEST, "?4 is not distinct from ?4");
         // Found in the indexes alone; only the one row is read.
         let sql = format!(
             "select seq, id from messages

@@ -39,6 +39,7 @@ const MIGRATIONS: &[Migration] = &[
         works_from: 5,
     },
     Migration { number: 15, sql: include_str!("../../../../migrations/postgres/0015_kinds.sql"), works_from: 5 },
+    Migration { number: 16, sql: include_str!("../../../../migrations/postgres/0016_schedule.sql"), works_from: 5 },
 ];
 
 /// What tells these tables from others in the tests' server.

@@ -14,6 +14,7 @@ mod event_reader;
 mod events;
 mod gate;
 pub mod import;
+mod levels;
 mod listener;
 mod lock;
 mod messages;
@@ -43,6 +44,7 @@ use crate::sqlkit::postgres::pool::{Database, Pool};
 use crate::{Health, Result, Store};
 use accepting::Accepting;
 use dispatching::Dispatching;
+use levels::Levels;
 #[cfg(feature = "fixtures")]
 pub(crate) use migrations::MIGRATIONS_TEXT;
 pub use migrations::{SCHEMA_VERSION, migrate, upgrade};
@@ -59,6 +61,7 @@ pub struct PgStore {
     coordination: Pool,
     /// For the lease alone: one that is renewed late is lost.
     lease: Pool,
+    levels: Levels,
     accepting: Accepting,
     dispatching: Dispatching,
     receiving: Receiving,
@@ -82,11 +85,25 @@ impl PgStore {
         migrations::check(&pool).await?;
         let (coordination, lease) = (database.pool(COORDINATION)?, database.pool(LEASE)?);
         let calls = database.pool(CALLS)?;
+        let levels = Levels::default();
+        levels.look(&pool).await?;
         let follower = Follower::default();
-        let accepting = Accepting::start(calls.clone(), follower.clone());
+        let accepting = Accepting::start(calls.clone(), follower.clone(), levels.clone());
         let (dispatching, receiving) = (Dispatching::start(pool.clone(), connections), Receiving::start(pool.clone()));
         let direct_url = direct_url.to_owned();
-        Ok(Self { database, pool, calls, coordination, lease, accepting, dispatching, receiving, follower, direct_url })
+        Ok(Self {
+            database,
+            pool,
+            calls,
+            coordination,
+            lease,
+            levels,
+            accepting,
+            dispatching,
+            receiving,
+            follower,
+            direct_url,
+        })
     }
 
     /// The database, for connections of the sandbox's network.

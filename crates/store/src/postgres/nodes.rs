@@ -13,7 +13,7 @@ use recado_domain::phone::DefaultCountry;
 use tokio::sync::mpsc;
 
 use super::listener::listen;
-use super::{PgStore, channels};
+use super::{PgStore, channels, levels};
 use crate::Result;
 use crate::common::links::{LINK, link};
 use crate::common::tenants::{API_KEY, api_key};
@@ -51,12 +51,14 @@ impl ClusterStore for PgStore {
     }
 
     async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>> {
-        plainly!(self.lease, db => async {
+        let nodes = plainly!(self.lease, db => async {
             let sql = "DELETE FROM nodes WHERE lease_until < clock_timestamp() AND id IS DISTINCT FROM $1";
             db.run(sql, args![own]).await?;
             let rows = db.rows("SELECT id, name, address FROM nodes ORDER BY id", args![]).await?;
             Ok(rows.iter().map(|row| Node { id: row.get(0), name: row.get(1), address: row.get(2) }).collect())
-        })
+        })?;
+        self.levels.look(&self.lease).await?;
+        Ok(nodes)
     }
 
     async fn quotas(&self, node: NodeId) -> Result<Vec<ChannelQuota>> {
@@ -70,7 +72,8 @@ impl ClusterStore for PgStore {
 
     async fn acquire_deleted(&self, node: NodeId, kind: ChannelType) -> Result<Vec<(ChannelKey, Epoch)>> {
         let which = format!(
-            "deleted_at IS NOT NULL AND EXISTS (SELECT 1 FROM messages m WHERE m.channel_key = key AND m.{OPEN})"
+            "deleted_at IS NOT NULL
+             AND EXISTS (SELECT 1 FROM messages m WHERE m.channel_key = key AND m.seq > 0 AND m.{OPEN})"
         );
         transaction!(self.coordination, db => acquire(db, node, kind, &which, DELETED).await)
     }
@@ -111,7 +114,7 @@ impl ClusterStore for PgStore {
         plainly!(self.coordination, db => async {
             let sql = format!(
                 "SELECT key, state, next_send_at <= $2 FROM channels c WHERE lease_node = $1
-                 AND EXISTS (SELECT 1 FROM messages m WHERE m.channel_key = c.key AND m.{OPEN})"
+                 AND EXISTS (SELECT 1 FROM messages m WHERE m.channel_key = c.key AND m.seq > 0 AND m.{OPEN})"
             );
             let rows = db.rows(&sql, args![node, now]).await?;
             let dispatches = |name| ChannelState::from_name(name).is_some_and(ChannelState::dispatches);
@@ -164,9 +167,9 @@ impl SharedQuota for PgStore {
 }
 
 async fn join(db: Db<'_>, node: &NewNode, types: &str, lease: i64) -> Done<NodeId> {
-    let sql = "INSERT INTO nodes (name, address, types, lease_until)
-               VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond') RETURNING id";
-    let row = db.row(sql, args![node.name, node.address, types, lease]).await?;
+    let sql = "INSERT INTO nodes (name, address, types, lease_until, level)
+               VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond', $5) RETURNING id";
+    let row = db.row(sql, args![node.name, node.address, types, lease, levels::LEVEL]).await?;
     Ok(row.map_or(0, |row| row.get(0)))
 }
 

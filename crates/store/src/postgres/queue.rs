@@ -20,6 +20,7 @@ use super::dispatching::Turn;
 use super::lock::{Locked, Queues, lock, status};
 use super::{PgStore, channels, chats, receipts, recipients};
 use crate::commits::Change;
+use crate::common::schedule;
 use crate::sql::{OPEN, QUEUED, SENDING};
 use crate::sqlkit::postgres::db::{Db, Done, args, column, plainly, transaction};
 use crate::{Queue, Result};
@@ -194,6 +195,10 @@ pub(super) async fn cancel(db: Db<'_>, channel: ChannelKey, id: MessageId, now: 
     };
     let message = Queued { channel, seq: row.get(0), expires_at: row.get(1), unanswered: row.get(2) };
     let is_queued = status(row.get(3))? == MessageStatus::Queued;
+    if is_queued {
+        schedule::end(&db, [message.seq].into_iter()).await?;
+    }
+    let message = Queued { seq: message.seq.abs(), ..message };
     let Some(transition) = message.call_back(now).filter(|_| is_queued) else { return Ok(Cancelled::TooLate) };
     apply(db, &locked, &[transition]).await?;
     Ok(Cancelled::Done)
@@ -204,7 +209,7 @@ pub(super) async fn cancel_former(db: Db<'_>, channel: ChannelKey, limit: usize,
     let Some(locked) = lock(db, channel).await? else { return Ok(0) };
     let sql = format!(
         "select seq, expires_at, unanswered from messages
-         where channel_key = $1 and {OPEN} and {QUEUED} and seq <= $3 order by seq limit $2"
+         where channel_key = $1 and {OPEN} and {QUEUED} and seq > 0 and seq <= $3 order by seq limit $2"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = db.rows(&sql, args![channel, limit, locked.queue.cancel_before]).await?;
@@ -219,7 +224,7 @@ pub(super) async fn open_channels(db: Db<'_>) -> Done<Vec<ChannelKey>> {
     // With its limit it is asked for each channel by the index, instead of for all messages that wait.
     let sql = format!(
         "select key from channels,
-             lateral (select 1 from messages where channel_key = key and {OPEN} limit 1) as open"
+             lateral (select 1 from messages where channel_key = key and seq > 0 and {OPEN} limit 1) as open"
     );
     Ok(db.rows(&sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }

@@ -20,7 +20,7 @@ use tokio_postgres::Row;
 use super::apply::apply_all;
 use super::claim::{OPEN_ROW, open_row};
 use super::lock::{Locked, Queues};
-use crate::sql::{OPEN, QUEUED, SENDING};
+use crate::sql::{LOWEST, OPEN, QUEUED, SENDING};
 use crate::sqlkit::postgres::db::{Db, Done, args, column};
 use ready::send_ready;
 
@@ -271,7 +271,7 @@ async fn waiting(db: Db<'_>, from: &[(ChannelKey, Seq)], page: usize) -> Done<Ve
         "select m.*
          from unnest($1, $2) as c(key, first)
          cross join lateral (select channel_key, {OPEN_ROW} from messages
-                             where (channel_key, seq) >= (c.key, c.first) and (channel_key, seq) < (c.key + 1, 0)
+                             where (channel_key, seq) >= (c.key, c.first) and (channel_key, seq) < (c.key + 1, {LOWEST})
                                and {OPEN} and {QUEUED}
                              order by channel_key, seq limit {page}) m
          order by m.channel_key, m.seq"

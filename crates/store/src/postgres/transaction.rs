@@ -1,8 +1,8 @@
 //! A transaction of this engine, for operations that are written once for both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use recado_domain::channel::{ChannelKey, ChannelMove, Held, Recorded};
+use recado_domain::channel::{ChannelKey, ChannelMove, Held, Ordering, Recorded};
 use recado_domain::clock::Millis;
 use recado_domain::ids::ApiKeyId;
 use recado_domain::message::Seq;
@@ -11,8 +11,9 @@ use recado_domain::queue::{ChannelQueue, Transition};
 use super::{apply, channels, events, lock, queue, recipients};
 use crate::commits::Change;
 use crate::common::chats::forget_all;
+use crate::common::schedule::Due;
 use crate::common::{Stamp, Transaction};
-use crate::sqlkit::postgres::db::{Db, Done, Failure, args};
+use crate::sqlkit::postgres::db::{Db, Done, Failure, args, column};
 
 /// A transaction, and what whoever follows hears of after its commit.
 pub(crate) struct Tx<'a> {
@@ -67,6 +68,32 @@ impl<'a> Transaction for Tx<'a> {
 
     async fn lock(&mut self, channel: ChannelKey) -> Done<Option<ChannelQueue>> {
         Ok(lock::lock(self.db, channel).await?.map(|locked| locked.queue))
+    }
+
+    async fn lock_some(&mut self, channels: &[ChannelKey]) -> Done<HashMap<ChannelKey, ChannelQueue>> {
+        let mut locked = lock::lock_free(self.db, channels).await?;
+        if locked.is_empty() && !channels.is_empty() {
+            locked = lock::lock_all(self.db, channels).await?;
+        }
+        Ok(locked.into_iter().map(|(channel, locked)| (channel, locked.queue)).collect())
+    }
+
+    async fn queue_scheduled(&mut self, due: &[Due]) -> Done<()> {
+        // Where each recipient has a queue, the next claim finds the places.
+        let sql = "WITH due AS (
+                       SELECT seq, by_recipient, nextval('messages_seq_seq') AS next
+                       FROM unnest($1, $2) WITH ORDINALITY AS d (seq, by_recipient, n) ORDER BY n
+                   )
+                   , queued AS (
+                       UPDATE messages m SET seq = due.next, head = CASE WHEN due.by_recipient THEN 2 END
+                       FROM due WHERE m.seq = any($1) AND m.seq = due.seq
+                   )
+                   UPDATE events e SET message_seq = due.next
+                   FROM due WHERE e.message_seq = any($1) AND e.message_seq = due.seq";
+        let channels = column(due, |due| due.channel);
+        let queues = lock::Queues::of(lock::lock_all(self.db, &channels).await?.values());
+        let by_recipient = column(due, |due| queues.ordering(due.channel) == Ordering::Recipient);
+        self.db.run(sql, args![column(due, |due| due.seq), by_recipient]).await.map(drop)
     }
 
     async fn holds(&mut self, held: Held) -> Done<bool> {

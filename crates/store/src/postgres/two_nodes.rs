@@ -8,7 +8,7 @@ use futures_util::future::{join, join_all};
 use recado_domain::channel::{Channel, ChannelKey, ChannelState, ChannelType, Epoch, Held, Link};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Cancelled, Enqueued, NewMessage};
+use recado_domain::message::{Cancelled, Enqueued, MessageQuery, NewMessage};
 use recado_domain::party::Party;
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement};
 use recado_domain::status::MessageStatus;
@@ -17,6 +17,7 @@ use test_postgres::{number, run};
 use super::PgStore;
 use crate::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
 use crate::nodes::{ClusterStore, NewNode, NodeId};
+use crate::sqlkit::postgres::hosts::Hosts;
 use crate::{Channels, Links, Queue, Sessions, Store, StoreError};
 
 /// A node with the tests' rows, another one, and their database.
@@ -362,4 +363,81 @@ async fn many_channels_share_a_few_connections() {
     });
     join_all(done).await;
     assert!(store.open_channels().await.expect("read").is_empty());
+}
+
+/// How the version before kinds joins: it knows no level.
+const JOIN_OF_BEFORE: &str = "INSERT INTO nodes (name, types, lease_until)
+                              VALUES ('before', '', clock_timestamp() + interval '1 hour')";
+
+#[tokio::test]
+async fn nothing_is_stored_that_a_node_of_the_version_before_cannot_send() {
+    let database = Arc::new(PgDatabase::new());
+    run(database.direct_url(), JOIN_OF_BEFORE);
+    let ground = Ground::on(database.clone()).await;
+    let node = PgStore::open(database.url(), database.direct_url(), 2).await.expect("the store opens");
+    let channel = ground.channel("loja").await;
+    let short =
+        r#"{"to":"551","type":"contact","contact":{"name":"Maria","phone":"552","email":null,"organization":null}}"#;
+    let contact = |payload: &str| NewMessage { payload: payload.to_owned(), ..ground.new_message(channel, "551") };
+    let refused = [
+        NewMessage { kind: "text", rendition: None, ..contact(short) },
+        NewMessage { reference: Some("pedido-1".to_owned()), ..contact(short) },
+        contact(&short.replace("\"email\"", "\"title\":\"x\",\"email\"")),
+        contact(&short.replace("\"type\"", "\"replyTo\":\"x\",\"type\"")),
+        NewMessage { rendition: Some(r#"{"cards":[]}"#.to_owned()), ..contact(short) },
+    ];
+    for message in &refused {
+        assert_eq!(ground.enqueue(message.clone()).await, Enqueued::OldNodes, "{message:?}");
+    }
+    let accepted = contact(short);
+    assert_eq!(ground.enqueue(accepted.clone()).await, Enqueued::Accepted);
+    let of_before = "SELECT count(*) FROM messages WHERE kind IS NULL AND rendition IS NULL AND card = 'BEGIN:VCARD'
+                     AND card_account = '551' AND card_account_known";
+    assert_eq!(number(database.direct_url(), of_before), 1, "in the form that the version before reads");
+    let stored = ground.message(channel, accepted.id).await;
+    assert_eq!((stored.kind.as_str(), stored.rendition), ("contact", accepted.rendition));
+
+    run(database.direct_url(), "UPDATE nodes SET lease_until = clock_timestamp() - interval '1 second'");
+    node.nodes(None).await.expect("looked");
+    assert_eq!(node.enqueue(refused[0].clone()).await.expect("answered"), Enqueued::Accepted);
+    // One that stood still until now wants to join again, and another is started.
+    let (client, connection) =
+        Hosts::parse(database.direct_url(), "").expect("a URL").connect().await.expect("connected");
+    tokio::spawn(connection);
+    client.batch_execute(JOIN_OF_BEFORE).await.expect_err("it would claim the row");
+    let works_from = "SELECT max(works_from)::bigint FROM recado_migrations";
+    assert_eq!(number(database.direct_url(), works_from), 15, "it is told that a newer version has worked here");
+    let fresh = PgStore::open(database.url(), database.direct_url(), 2).await.expect("the store opens");
+    assert_eq!(fresh.enqueue(refused[1].clone()).await.expect("answered"), Enqueued::Accepted);
+}
+
+/// What is due is queued once, whoever looks, and also where the node that accepted it has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduled_message_is_queued_once_by_any_node() {
+    const MESSAGES: usize = 1_200;
+    let (ground, other, database) = nodes().await;
+    let channels = [ground.channel("loja").await, ground.channel("outra").await, ground.channel("mais").await];
+    let scheduled = (0..MESSAGES).map(|n| {
+        let message = ground.new_message(channels[n % channels.len()], "551");
+        ground.enqueue_id(NewMessage { send_at: Some(NOW), ..message })
+    });
+    join_all(scheduled).await;
+    ground.store.close().await;
+    let third = database.open().await;
+    let all = |store: Arc<dyn Store>| async move {
+        let mut queued = 0;
+        loop {
+            let promoted = store.promote(NOW).await.expect("the store works");
+            queued += promoted.messages;
+            if promoted.next_at.is_none() {
+                return queued;
+            }
+        }
+    };
+    let (here, there) = join(all(other.clone()), all(third)).await;
+    assert_eq!(here + there, MESSAGES);
+    for channel in channels {
+        let page = other.messages(MessageQuery::of(channel, MESSAGES)).await.expect("read").expect("no cursor");
+        assert!(page.messages.iter().all(|message| message.seq > 0 && message.status == MessageStatus::Queued));
+    }
 }

@@ -39,7 +39,7 @@ pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<Channe
     let mut queues: HashMap<ChannelKey, Known> = all.into_iter().collect();
     let sql = format!(
         "select channel_key, count(*) as open from messages join channels on key = channel_key
-         where {OPEN} and seq > cancel_before group by channel_key"
+         where {OPEN} and abs(seq) > cancel_before group by channel_key"
     );
     for (key, open) in
         at_once(connection.rows(&sql, values![], |row| Ok((row.get("channel_key")?, row.number("open")?))))?

@@ -22,6 +22,7 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
             return Ok(answer);
         }
     };
+    let head = head.filter(|_| message.send_at.is_none());
     let seq = insert(writing, message, head)?;
     if let Some(key) = &message.idempotency {
         note_use(writing, key, message)?;
@@ -32,9 +33,11 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
     }
     if let Some(Known { queue, open }) = writing.queues.get_mut(&message.channel) {
         *open += 1;
-        queue.cursor.make_room_for(seq);
+        if message.send_at.is_none() {
+            queue.cursor.make_room_for(seq);
+        }
     }
-    writing.tell(Change::Accepted(message.channel));
+    writing.tell(if message.send_at.is_some() { Change::Scheduled } else { Change::Accepted(message.channel) });
     Ok(Enqueued::Accepted)
 }
 
@@ -76,12 +79,14 @@ fn note_use(writing: &Writing, key: &Idempotency, message: &NewMessage) -> rusql
 }
 
 fn insert(writing: &mut Writing, message: &NewMessage, head: Option<bool>) -> rusqlite::Result<Seq> {
-    let seq = writing.last_seq + 1;
+    let number = writing.last_seq + 1;
+    let seq = if message.send_at.is_some() { -number } else { number };
     let mut statement = writing.connection.prepare_cached(
         // The columns of cards are those of the versions before there were kinds.
         "INSERT INTO messages (id, channel_key, status, network_id, recipient, kind, payload, rendition, reference,
-                               scenario, expires_at, queued_at, head, seq, card, card_account, card_account_known)
-         VALUES (?1, ?2, ?14, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, '', '', 0)",
+                               scenario, expires_at, queued_at, head, seq, send_at, card, card_account,
+                               card_account_known)
+         VALUES (?1, ?2, ?14, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?15, '', '', 0)",
     )?;
     statement.execute(params![
         message.id.as_bytes(),
@@ -98,7 +103,13 @@ fn insert(writing: &mut Writing, message: &NewMessage, head: Option<bool>) -> ru
         head,
         seq,
         MessageStatus::Queued.number(),
+        message.send_at,
     ])?;
-    writing.last_seq = seq;
+    drop(statement);
+    if let Some(due_at) = message.send_at {
+        let sql = "INSERT INTO schedule (seq, due_at, channel_key) VALUES (?1, ?2, ?3)";
+        writing.connection.prepare_cached(sql)?.execute(params![seq, due_at, message.channel])?;
+    }
+    writing.last_seq = number;
     Ok(seq)
 }

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::common::Walk;
 use crate::common::messages::columns;
-use crate::sql::{OPEN, PAST};
+use crate::sql::{FILTERS, OPEN, PAST};
 use crate::sqlkit::both::{Executor, values};
 
 /// A channel's messages lie in two indexes: the waiting ones in one, all others in the other.
@@ -40,7 +40,7 @@ impl Walk for Connection {
     fn page_sql(query: &MessageQuery) -> String {
         let part = |part: Part| {
             let (select, recipient) = (part.select(&columns(), query), recipient(query));
-            format!("{select} and seq >= ?3 and {recipient} and (?5 is null or status = ?5)")
+            format!("{select} and seq >= ?3 and {recipient} and {FILTERS}")
         };
         format!("{} union all {} order by seq desc limit ?6", part(Part::Open), part(Part::Past))
     }

@@ -49,6 +49,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0013_hidden_ids.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0014_message_events.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0015_kinds.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0016_schedule.sql")),
 ];
 
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
@@ -79,8 +80,8 @@ impl Owned for Writing {
         migrate(&mut connection, MIGRATIONS)?;
         let queues = channels::queues(&connection)?;
         // Also behind those that a deletion has cancelled: a new message must not be taken for one of them.
-        let last =
-            "select max(ifnull((select max(seq) from messages), 0), ifnull(max(cancel_before), 0)) from channels";
+        let last = "select max(ifnull((select max(seq) from messages), 0), -ifnull((select min(seq) from messages), 0),
+                        ifnull(max(cancel_before), 0)) from channels";
         let last_seq = connection.query_row(last, [], |row| row.get(0))?;
         Ok(Self { connection, queues, last_seq, changes: Vec::new() })
     }

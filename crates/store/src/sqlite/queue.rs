@@ -17,7 +17,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::apply::{apply, apply_all, note, send};
 use super::{SqliteStore, Writing, channels, chats, enqueue, gate, not_understood, receipts, recipients};
 use crate::commits::Change;
+use crate::common::schedule;
 use crate::sql::{OPEN, QUEUED, SENDING};
+use crate::sqlkit::both::at_once;
 use crate::{Queue, Result};
 
 #[async_trait]
@@ -198,6 +200,10 @@ pub(super) fn cancel(
         })
         .optional()?;
     let Some((message, status)) = found else { return Ok(Cancelled::NoMessage) };
+    if status == MessageStatus::Queued {
+        at_once(schedule::end(&writing.connection, [message.seq].into_iter()))?;
+    }
+    let message = Queued { seq: message.seq.abs(), ..message };
     let called_back = message.call_back(now).filter(|_| status == MessageStatus::Queued);
     let Some(transition) = called_back else { return Ok(Cancelled::TooLate) };
     apply(writing, &transition)?;
@@ -215,7 +221,7 @@ pub(super) fn cancel_former(
     let sql = format!(
         "select seq, expires_at, unanswered from messages indexed by messages_open
          where channel_key = ?1 and {OPEN} and {QUEUED}
-           and seq <= (select cancel_before from channels where key = ?1) order by seq limit ?2"
+           and seq > 0 and seq <= (select cancel_before from channels where key = ?1) order by seq limit ?2"
     );
     let mut statement = writing.connection.prepare_cached(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -231,7 +237,8 @@ pub(super) fn cancel_former(
 pub(super) fn open_channels(connection: &Connection) -> rusqlite::Result<Vec<ChannelKey>> {
     let sql = format!(
         "select key from channels
-         where exists (select 1 from messages indexed by messages_open where channel_key = key and {OPEN})"
+         where exists (select 1 from messages indexed by messages_open
+                       where channel_key = key and seq > 0 and {OPEN})"
     );
     connection.prepare_cached(&sql)?.query_map([], |row| row.get(0))?.collect()
 }

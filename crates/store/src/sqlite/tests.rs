@@ -122,7 +122,7 @@ async fn a_page_is_read_in_the_order_of_its_indexes() {
     let file = SqliteFile::new();
     let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
     for (recipient, index) in [(None, "messages_past"), (Some("551".to_owned()), "messages_past_by_recipient")] {
-        let query = MessageQuery { channel: 1, status: None, recipient, before: None, limit: 20 };
+        let query = MessageQuery { recipient, ..MessageQuery::of(1, 20) };
         let sql = format!("explain query plan {}", Connection::page_sql(&query));
         let plan = store.readers.read(move |connection| {
             let mut statement = connection.prepare(&sql)?;

@@ -1,6 +1,8 @@
 //! The writing thread's transaction, for operations that are written once for both engines.
 
-use recado_domain::channel::{ChannelKey, ChannelMove, Held, Recorded};
+use std::collections::HashMap;
+
+use recado_domain::channel::{ChannelKey, ChannelMove, Held, Ordering, Recorded};
 use recado_domain::clock::Millis;
 use recado_domain::ids::ApiKeyId;
 use recado_domain::message::Seq;
@@ -10,6 +12,7 @@ use rusqlite::{Connection, params};
 use super::{Known, Writing, apply, channels, chats, events, queue, recipients};
 use crate::commits::Change;
 use crate::common::chats::forget_all;
+use crate::common::schedule::Due;
 use crate::common::{Stamp, Transaction};
 
 impl Transaction for Writing {
@@ -45,6 +48,26 @@ impl Transaction for Writing {
 
     async fn lock(&mut self, channel: ChannelKey) -> rusqlite::Result<Option<ChannelQueue>> {
         Ok(self.queue(channel).copied())
+    }
+
+    async fn lock_some(&mut self, channels: &[ChannelKey]) -> rusqlite::Result<HashMap<ChannelKey, ChannelQueue>> {
+        let known = channels.iter().filter_map(|channel| Some((*channel, self.queues.get(channel)?.queue)));
+        Ok(known.collect())
+    }
+
+    async fn queue_scheduled(&mut self, due: &[Due]) -> rusqlite::Result<()> {
+        for Due { seq, channel, recipient, .. } in due {
+            let next = self.last_seq + 1;
+            let ordering = self.queues.get(channel).map_or(Ordering::Channel, |known| known.queue.ordering);
+            let head = recipients::is_head(&self.connection, ordering, *channel, recipient)?;
+            let sql = "UPDATE messages SET seq = ?2, head = ?3 WHERE seq = ?1";
+            self.connection.prepare_cached(sql)?.execute(params![seq, next, head])?;
+            self.last_seq = next;
+            self.queue(*channel).into_iter().for_each(|queue| queue.cursor.make_room_for(next));
+            let sql = "UPDATE events SET message_seq = ?2 WHERE message_seq = ?1";
+            self.connection.prepare_cached(sql)?.execute([*seq, next])?;
+        }
+        Ok(())
     }
 
     async fn holds(&mut self, held: Held) -> rusqlite::Result<bool> {

@@ -6,8 +6,10 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use recado_domain::api_key::Scope;
+use recado_domain::kinds::{KINDS, Kind};
 use recado_domain::message::MessageQuery;
 use recado_domain::status::MessageStatus;
+use recado_domain::text;
 use serde_json::json;
 
 use super::view::{MessageView, example};
@@ -19,21 +21,41 @@ use crate::api::path::Ids;
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
 
-/// Lists messages; `status` and `to` filter.
+const REFERENCE: &str = "A referencia deve ter de 1 a 128 caracteres visiveis.";
+
+/// Lists messages; filters narrow the list.
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesRead>,
     Ids([channel]): Ids<1>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let mut query = Query::parse(query.as_deref(), &["limit", "cursor", "status", "to"]);
+    let mut query =
+        Query::parse(query.as_deref(), &["limit", "cursor", "status", "to", "type", "reference", "scheduled"]);
     let limit = query.limit();
     let before = query.take("cursor", query::CURSOR, |text| text.parse().ok());
     let status = query.take("status", "Status desconhecido.", MessageStatus::from_name);
+    let kind = query.take("type", "Tipo de mensagem desconhecido.", |name| Kind::named(name).map(|kind| kind.name));
+    let kind = kind.map(str::to_owned);
+    let reference = query.take("reference", REFERENCE, |given| {
+        let can_be_one = (1..=128).contains(&given.chars().count()) && given.chars().all(text::shows);
+        can_be_one.then(|| given.to_owned())
+    });
+    let scheduled =
+        query.take("scheduled", "O filtro scheduled deve ser true.", |text| (text == "true").then_some(true));
+    let scheduled = scheduled.unwrap_or(false);
     let recipient = query.recipient(gateway.country(caller.institution));
     query.finish()?;
     let entry = caller.channel_or_its_history(&gateway, &channel)?;
-    let asked = MessageQuery { channel: entry.via.key, status, recipient, before, limit };
+    let asked = MessageQuery {
+        status,
+        recipient,
+        kind,
+        reference,
+        scheduled,
+        before,
+        ..MessageQuery::of(entry.via.key, limit)
+    };
     let page = gateway.store.messages(asked).await?.ok_or_else(query::bad_cursor)?;
     let data = page.messages.into_iter().map(|message| MessageView::new(message, &channel));
     let data = data.collect::<Result<Vec<_>, _>>()?;
@@ -54,6 +76,9 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .pages(schemas::uuid())
         .query("status", "Only those in this state.", schemas::one_of(MessageStatus::ALL.map(MessageStatus::name)))
         .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM."))
+        .query("type", "Only those of this type.", schemas::one_of(KINDS.iter().map(|kind| kind.name)))
+        .query("reference", "Only those with this reference.", json!({"type": "string", "maxLength": 128}))
+        .query("scheduled", "Only those that wait for their time.", json!({"const": true}))
         .answers::<List<MessageView>>(200, "A page of messages.", page)
         .refuses([ApiError::ChannelNotFound, ApiError::Unavailable])
 }

@@ -75,6 +75,7 @@ async fn send(
         Enqueued::KeyReused => return Err(ApiError::IdempotencyKeyReused),
         Enqueued::NotConnected => return Err(ApiError::ChannelNotConnected),
         Enqueued::QueueFull => return Err(ApiError::QueueFull),
+        Enqueued::OldNodes => return Err(ApiError::UpgradeInProgress),
         Enqueued::NoChannel => return Err(ApiError::ChannelNotFound),
     };
     answer::accepted(gateway, &entry, channel, &request, id, replayed).await
@@ -176,6 +177,7 @@ impl Request {
             kind: self.call.content.kind().name,
             rendition: self.rendition(gateway, entry).await,
             reference: common.reference.clone(),
+            send_at: common.send_at,
             scenario: self.wishes.scenario.map(str::to_owned),
             accepted_at: now,
             expires_at: common.send_at.unwrap_or(now) + ttl,

@@ -94,7 +94,7 @@ impl MessageView {
             content: stored.content.plain_text().unwrap_or_default().to_owned(),
             reply_to: stored.reply_to.map(|target| target.id.to_string()),
             reference: message.reference,
-            send_at: None,
+            send_at: message.send_at.map(rfc3339),
             rendering: "NATIVE",
             warnings: Vec::new(),
             network_id: message.remote_id.unwrap_or(message.network_id),

@@ -153,6 +153,9 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::WhatsAppWebMissing => "This server was built without WhatsApp Web.",
         ApiError::SecretKeyMissing => "The server has no key to seal the secrets of such a channel with.",
         ApiError::QueueFull => "Too many messages wait on the channel.",
+        ApiError::UpgradeInProgress => {
+            "A node of the previous version is there still, which could not send the message."
+        }
         ApiError::Unavailable | ApiError::TooSlow => {
             "The store does not take it now. What became of the call is not known: repeat it with its `Idempotency-Key`."
         }

@@ -31,7 +31,7 @@ struct Table {
 
 /// All tables that hold something, each behind those that it refers to. Not SQLite's `probe`, which holds nothing, and
 /// nothing of the shared engine's own, as nodes and leases.
-const TABLES: [Table; 13] = [
+const TABLES: [Table; 14] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
     Table { name: "event_consumers", key: &["institution_id", "environment"], numbered: None, versioned: false },
@@ -39,6 +39,7 @@ const TABLES: [Table; 13] = [
     Table { name: "links", key: &["channel_key"], numbered: None, versioned: false },
     Table { name: "session_rows", key: &["channel_key", "kind", "key"], numbered: None, versioned: false },
     Table { name: "messages", key: &["seq"], numbered: Some("seq"), versioned: false },
+    Table { name: "schedule", key: &["seq"], numbered: None, versioned: false },
     Table { name: "idempotency_keys", key: &["n"], numbered: Some("n"), versioned: false },
     Table { name: "recipient_pace", key: &["channel_key", "recipient"], numbered: None, versioned: false },
     Table { name: "early_receipts", key: &["n"], numbered: Some("n"), versioned: false },

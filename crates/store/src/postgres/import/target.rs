@@ -189,10 +189,11 @@ impl Target {
     /// Gives new rows numbers behind the highest, and lets nodes in. `last_event`: the highest number of an event.
     pub async fn finish(&mut self, last_event: i64) -> Result<()> {
         let transaction = self.client.transaction().await.map_err(in_words)?;
+        // A scheduled message has its number with a minus.
         for table in &TABLES {
             let Some(column) = table.numbered else { continue };
             let sql = format!(
-                "select setval(pg_get_serial_sequence('{0}', '{column}'), greatest(max({column}), 1), max({column}) is not null)
+                "select setval(pg_get_serial_sequence('{0}', '{column}'), greatest(max(abs({column})), 1), max({column}) is not null)
                  from {0}",
                 table.name
             );

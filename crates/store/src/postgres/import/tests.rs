@@ -98,6 +98,8 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
     ground.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error, pauses: None }).await;
     ground.accept(channel, MARIA).await;
     ground.accept(channel, MARIA).await;
+    // The last numbers are those of scheduled messages.
+    ground.enqueue_id(NewMessage { send_at: Some(NOW + DAY), ..ground.new_message(channel, MARIA) }).await;
     store.hold_channel(channel, NOW + 5).await.expect("stored");
 }
 
@@ -190,6 +192,7 @@ async fn a_changed_row_is_found() {
         ("links", "update links set sealed = '\\x00' where channel_key = 2"),
         ("session_rows", "update session_rows set key = '\\x62' where key = '\\x61' and channel_key = 1"),
         ("messages", "update messages set unanswered = not unanswered where seq = 3"),
+        ("schedule", "update schedule set due_at = due_at + 1"),
         ("idempotency_keys", "delete from idempotency_keys where n = 2"),
         ("recipient_pace", "update recipient_pace set used_until = used_until + 1"),
         ("early_receipts", "update early_receipts set error_code = error_message, error_message = error_code"),

@@ -32,6 +32,7 @@ pub fn describe<'a>(operation: Operation<'a>, kind: Option<&'static Kind>) -> Op
         ApiError::IdempotencyKeyReused,
         ApiError::not_supported([TYPE]),
         ApiError::QueueFull,
+        ApiError::UpgradeInProgress,
         ApiError::Unavailable,
     ])
 }

@@ -4,4 +4,5 @@ mod cancel;
 mod contact;
 mod get;
 mod list;
+mod schedule;
 mod vcard;

@@ -1,0 +1,121 @@
+//! Messages that are queued at a later time.
+//!
+//! A scheduled message is `QUEUED` under a negative number, so that no claim reads it, and has a row in `schedule`. Whoever
+//! changes either has the lock of the channel.
+
+use std::collections::BTreeSet;
+
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
+use recado_domain::message::{Promoted, Seq};
+use recado_domain::queue::{Finish, Queued};
+
+use super::Transaction;
+use crate::commits::Change;
+use crate::sqlkit::both::{Executor, List, Row, values};
+
+/// Most messages that are queued in one transaction: claims wait for it.
+pub(crate) const AT_ONCE: usize = 500;
+
+/// A scheduled message whose time has come.
+pub(crate) struct Due {
+    pub seq: Seq,
+    pub channel: ChannelKey,
+    pub recipient: String,
+    expires_at: Millis,
+}
+
+/// Queues the messages that are due, some at a time and in the order of their times, each behind all others of its channel.
+pub(crate) async fn promote<T: Transaction>(tx: &mut T, now: Millis) -> Result<Promoted, T::Error> {
+    let sql = "SELECT seq, channel_key FROM schedule WHERE due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
+    let most = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
+    let read = |row: &Row<'_>| Ok((row.get("seq")?, row.get("channel_key")?));
+    let due: Vec<(Seq, ChannelKey)> = tx.db().rows(sql, values![now, most], read).await?;
+    let mut channels: Vec<_> = due.iter().map(|(_, channel)| *channel).collect();
+    channels.sort_unstable();
+    channels.dedup();
+    let locked = tx.lock_some(&channels).await?;
+    let ours = due.into_iter().filter(|(_, channel)| locked.contains_key(channel)).map(|(seq, _)| seq);
+    // Looked at again: until the channel was locked, another node may have queued it, or somebody cancelled it.
+    let due = still_due(tx.db(), ours.collect()).await?;
+    let (gone, next): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|due| locked.get(&due.channel).is_none_or(|queue| queue.cancels(due.seq)));
+    cancel(tx, &gone, now).await?;
+    queue(tx, &next).await?;
+    for channel in next.iter().map(|due| due.channel).collect::<BTreeSet<_>>() {
+        tx.tell(Change::Accepted(channel));
+    }
+    Ok(Promoted { messages: gone.len() + next.len(), next_at: next_at(tx.db()).await? })
+}
+
+/// When the next message is due.
+async fn next_at<E: Executor>(db: &E) -> Result<Option<Millis>, E::Error> {
+    Ok(db.row("SELECT min(due_at) AS due_at FROM schedule", values![], |row| row.get("due_at")).await?.flatten())
+}
+
+async fn still_due<E: Executor>(db: &E, seqs: Vec<Seq>) -> Result<Vec<Due>, E::Error> {
+    if seqs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT m.seq, m.channel_key, m.recipient, m.expires_at
+         FROM schedule s JOIN messages m ON m.seq = s.seq
+         WHERE {} ORDER BY s.due_at, abs(s.seq)",
+        E::any("s.seq", 1)
+    );
+    let read = |row: &Row<'_>| {
+        let (seq, channel, recipient) = (row.get("seq")?, row.get("channel_key")?, row.get("recipient")?);
+        Ok(Due { seq, channel, recipient, expires_at: row.get("expires_at")? })
+    };
+    db.rows(&sql, values![List(seqs)], read).await
+}
+
+/// Ends messages that were scheduled before their channel was deleted.
+async fn cancel<T: Transaction>(tx: &mut T, gone: &[Due], now: Millis) -> Result<(), T::Error> {
+    end(tx.db(), gone.iter().map(|due| due.seq)).await?;
+    let ends: Vec<_> = gone
+        .iter()
+        .filter_map(|due| {
+            let Due { channel, expires_at, .. } = *due;
+            let message = Queued { channel, seq: due.seq.abs(), expires_at, unanswered: false };
+            message.finish(Finish::Cancelled, now)
+        })
+        .collect();
+    tx.apply(&ends).await
+}
+
+async fn queue<T: Transaction>(tx: &mut T, due: &[Due]) -> Result<(), T::Error> {
+    if due.is_empty() {
+        return Ok(());
+    }
+    tx.queue_scheduled(due).await?;
+    forget(tx.db(), List(due.iter().map(|due| due.seq).collect())).await
+}
+
+/// Takes these messages out of the schedule, those of them that are scheduled: each has its number in the order of acceptance
+/// from now on. Behind this the message can be ended like any other.
+pub(crate) async fn end<E: Executor>(db: &E, seqs: impl Iterator<Item = Seq>) -> Result<(), E::Error> {
+    let scheduled: Vec<Seq> = seqs.filter(|seq| is_scheduled(*seq)).collect();
+    if scheduled.is_empty() {
+        return Ok(());
+    }
+    let seqs = List(scheduled);
+    db.run(&format!("UPDATE messages SET seq = -seq WHERE {}", E::any("seq", 1)), values![seqs]).await?;
+    let events = format!("UPDATE events SET message_seq = -message_seq WHERE {}", E::any("message_seq", 1));
+    db.run(&events, values![seqs]).await?;
+    forget(db, seqs).await
+}
+
+async fn forget<E: Executor>(db: &E, seqs: List<Seq>) -> Result<(), E::Error> {
+    db.run(&format!("DELETE FROM schedule WHERE {}", E::any("seq", 1)), values![seqs]).await.map(drop)
+}
+
+/// Makes everything due that is scheduled on a channel: it is looked at again, and ends where the channel is deleted.
+pub(crate) async fn bring_forward<E: Executor>(db: &E, channel: ChannelKey) -> Result<bool, E::Error> {
+    Ok(db.run("UPDATE schedule SET due_at = 0 WHERE channel_key = ?1", values![channel]).await? > 0)
+}
+
+/// Whether a message with this number waits for its time.
+pub(crate) fn is_scheduled(seq: Seq) -> bool {
+    seq < 0
+}
