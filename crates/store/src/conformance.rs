@@ -123,6 +123,7 @@ suite! { [
         only_what_a_row_still_is_is_sealed_anew;
     enqueue:
         an_accepted_message_is_stored_as_given,
+        an_earlier_use_of_a_key_is_found,
         a_repeated_call_is_replayed,
         a_key_used_with_other_content_is_refused,
         keys_differ_by_institution_environment_and_route,
@@ -185,6 +186,7 @@ suite! { [
         open_channels_are_those_with_work;
     reading:
         a_message_is_read_through_its_channel_only,
+        a_message_is_found_by_its_network_id_in_every_state,
         pages_are_newest_first_and_complete,
         waiting_and_finished_messages_are_one_list,
         filters_narrow_a_page,

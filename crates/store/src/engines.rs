@@ -10,7 +10,7 @@ use recado_domain::channel::{
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::{ApiKey, Institution};
-use recado_domain::message::{Message, MessageQuery, Page, Promoted, Seq};
+use recado_domain::message::{Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::PurgeRequest;
@@ -157,6 +157,9 @@ for_both_engines! {
 for_both_engines! {
     impl Messages {
         read fn message(channel: ChannelKey, id: MessageId) -> Option<Message> = |db| messages::one(db, channel, id);
+        read fn message_of_network(channel: ChannelKey, network_id: String) -> Option<Message>
+            = |db| messages::of_network(db, channel, &network_id);
+        read fn earlier_use(key: Idempotency) -> Option<Enqueued> = |db| messages::earlier_use(db, &key);
         read fn messages(query: MessageQuery) -> Option<Page> = |db| messages::page(db, &query);
     }
 }

@@ -16,7 +16,9 @@ use recado_domain::clock::Millis;
 use recado_domain::event::{EventPage, EventQuery};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::{ApiKey, Institution};
-use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Page, Promoted, Seq};
+use recado_domain::message::{
+    Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted, Seq,
+};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt};
@@ -257,6 +259,11 @@ pub trait Receipts: Send + Sync + 'static {
 pub trait Messages: Send + Sync + 'static {
     /// One message of a channel.
     async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>>;
+    /// A message of a channel by its network id, ours or the network's own, among the channel's newest.
+    async fn message_of_network(&self, channel: ChannelKey, network_id: String) -> Result<Option<Message>>;
+    /// What became of an earlier call with this idempotency key: it was accepted, or had other content. `None` where there
+    /// was none.
+    async fn earlier_use(&self, key: Idempotency) -> Result<Option<Enqueued>>;
     /// A page of a channel's messages; `None` when `before` names none of the channel's.
     async fn messages(&self, query: MessageQuery) -> Result<Option<Page>>;
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 /// A field of a call.
+#[derive(Debug)]
 pub struct FieldSpec {
     /// Its name in the body, and the name of its CSV column.
     pub name: &'static str,

@@ -207,6 +207,7 @@ fn writes_all(channel: ChannelType) -> bool {
 }
 
 /// A kind, as the table holds it.
+#[derive(Debug)]
 pub struct Kind {
     /// See [`MessageKind::NAME`].
     pub name: &'static str,

@@ -1,4 +1,4 @@
-//! `recado send`.
+//! `recado send`: a command for each kind, with the fields that the kind has.
 
 mod csv;
 mod one;
@@ -7,43 +7,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Subcommand};
+use recado_domain::kinds::{FieldSpec, Form, KINDS, Kind};
 use serde_json::{Map, Value};
 
 use crate::Exit;
 use crate::api::{Request, messages_path};
 use crate::messages::Where;
 
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Send a contact card
-    Contact(Box<Contact>),
+/// A message, or a file of messages.
+#[derive(Debug)]
+pub struct Command {
+    kind: &'static Kind,
+    /// What was given of the kind's fields.
+    fields: Vec<(&'static FieldSpec, String)>,
+    /// A field by the header of its column.
+    columns: Vec<(&'static FieldSpec, String)>,
+    options: Box<Options>,
 }
 
 #[derive(Debug, Args)]
-pub struct Contact {
-    /// The recipient's number, DDI+DDD+NUM
-    #[arg(long, value_name = "NUMBER", required_unless_present = "csv")]
-    to: Option<String>,
-    /// The name on the card
-    #[arg(long, required_unless_present = "csv")]
-    name: Option<String>,
-    /// The number on the card
-    #[arg(long, value_name = "NUMBER", required_unless_present = "csv")]
-    phone: Option<String>,
-    /// The email address on the card
-    #[arg(long)]
-    email: Option<String>,
-    /// The organization on the card
-    #[arg(long)]
-    organization: Option<String>,
-    /// The first name on the card; without it and a last name, the whole name is the first one
-    #[arg(long, value_name = "NAME")]
-    first_name: Option<String>,
-    /// The last name on the card
-    #[arg(long, value_name = "NAME")]
-    last_name: Option<String>,
-    /// A card that is sent again with the same key is the same message; made up and printed without it
+struct Options {
+    /// A message that is sent again with the same key is the same message; made up and printed without it
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[arg(
@@ -52,7 +38,7 @@ pub struct Contact {
                         lost_answer"
     )]
     scenario: Option<String>,
-    /// Wait until the card has arrived, or until it is known that it will not
+    /// Wait until the message has arrived, or until it is known that it will not
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
@@ -61,20 +47,18 @@ pub struct Contact {
     place: Where,
 }
 
-/// Many cards at once.
+/// Many messages at once.
 #[derive(Debug, Args)]
 struct Bulk {
-    /// Send every line of a CSV file, or of standard input (-), with the columns to, name, phone, and perhaps email,
-    /// organization, firstName and lastName
+    /// Send every line of a CSV file, or of standard input (-); its columns have the names of the fields
     ///
     /// The same command again goes on where it was interrupted, and sends what was mended.
-    #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["to", "name", "phone", "email", "organization", "first_name", "last_name", "idempotency_key", "wait"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["idempotency_key", "wait"])]
     csv: Option<PathBuf>,
-    /// Take a field from the column of this header, as in phone="Phone 1 - Value"; columns that are no fields of a card
-    /// are then passed over
-    #[arg(long = "column", value_name = "FIELD=HEADER", requires = "csv", value_parser = parse_column)]
-    columns: Vec<(usize, String)>,
+    /// Take a field from the column of this header, as in phone="Phone 1 - Value"; columns that are no fields are then
+    /// passed over
+    #[arg(long = "column", value_name = "FIELD=HEADER", requires = "csv")]
+    columns: Vec<String>,
     /// Where to write what became of each line; made of the CSV file's name without it
     #[arg(long, value_name = "FILE", requires = "csv")]
     results: Option<PathBuf>,
@@ -90,39 +74,132 @@ struct Bulk {
     patience: Duration,
 }
 
+impl Subcommand for Command {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        KINDS
+            .iter()
+            .fold(command, |command, kind| command.subcommand(command_of(kind)))
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+    }
+
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        Kind::named(name).is_some()
+    }
+}
+
+impl FromArgMatches for Command {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let no_kind = || clap::Error::new(ErrorKind::MissingSubcommand);
+        let (name, matches) = matches.subcommand().ok_or_else(no_kind)?;
+        let kind = Kind::named(name).ok_or_else(no_kind)?;
+        let given = |field: &'static FieldSpec| Some((field, matches.get_one::<String>(id_of(field))?.clone()));
+        let fields = options_of(kind).filter_map(given).collect();
+        let options = Options::from_arg_matches(matches)?;
+        let columns = options.bulk.columns.iter().map(|text| parse_column(kind, text)).collect::<Result<_, _>>();
+        let columns = columns.map_err(|text| clap::Error::raw(ErrorKind::ValueValidation, text + "\n"))?;
+        Ok(Self { kind, fields, columns, options: Box::new(options) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The fields that the command line has.
+fn options_of(kind: &'static Kind) -> impl Iterator<Item = &'static FieldSpec> {
+    kind.all_fields().filter(|field| field.form != Form::Alias)
+}
+
+/// Under which clap keeps a field: no other option has such a name.
+fn id_of(field: &'static FieldSpec) -> &'static str {
+    field.flag
+}
+
+fn command_of(kind: &'static Kind) -> clap::Command {
+    // Where a list stands in the place of other fields, these need not be there.
+    let lists = options_of(kind).filter(|field| field.form == Form::Json).map(id_of);
+    let instead: Vec<_> = lists.chain(["csv"]).collect();
+    let option = |field: &'static FieldSpec| {
+        let arg = Arg::new(id_of(field)).long(field.flag).value_name(field.value_name).help(field.help);
+        let arg = arg.conflicts_with("csv").allow_negative_numbers(field.form == Form::Number);
+        match (field.required, field.name) {
+            (true, "to") => arg.required_unless_present("csv"),
+            (true, _) => arg.required_unless_present_any(&instead),
+            (false, _) => arg,
+        }
+    };
+    let columns: Vec<_> = columns_of(kind).iter().map(|field| field.name).collect();
+    let about = format!("The columns of a CSV file: {}", columns.join(", "));
+    let command = clap::Command::new(kind.name).about(kind.title.0).after_help(about);
+    Options::augment_args(command.args(options_of(kind).map(option)))
+}
+
 impl Command {
     pub async fn run(self) -> Result<Exit> {
-        match self {
-            Self::Contact(contact) => match &contact.bulk.csv {
-                Some(file) => csv::send(&contact, file).await,
-                None => one::send(&contact).await,
-            },
+        match &self.options.bulk.csv {
+            Some(file) => csv::send(&self, file).await,
+            None => one::send(&self).await,
         }
     }
 }
 
-/// A field's place among [`FIELDS`], and the header of its column.
-fn parse_column(text: &str) -> Result<(usize, String), String> {
-    let fields = || format!("FIELD=HEADER, where FIELD is one of {}", FIELDS.join(", "));
-    let (field, header) = text.split_once('=').ok_or_else(fields)?;
-    let place = FIELDS.iter().position(|known| *known == field.trim()).ok_or_else(fields)?;
-    Ok((place, header.trim().to_owned()))
+/// The columns of a CSV file: the recipient, the kind's own fields, and what all kinds have.
+fn columns_of(kind: &'static Kind) -> Vec<&'static FieldSpec> {
+    let mut all = kind.all_fields().filter(|field| field.is_column());
+    let recipient = all.next();
+    let common: Vec<_> =
+        all.by_ref().take_while(|field| !kind.fields.iter().any(|own| own.name == field.name)).collect();
+    let own = kind.fields.iter().filter(|field| field.is_column());
+    recipient.into_iter().chain(own).chain(common).collect()
 }
 
-/// The fields of a card, in the order of its columns.
-const FIELDS: [&str; 7] = ["to", "name", "phone", "email", "organization", "firstName", "lastName"];
+/// A field, and the header of its column.
+fn parse_column(kind: &'static Kind, text: &str) -> Result<(&'static FieldSpec, String), String> {
+    let columns = columns_of(kind);
+    let names: Vec<_> = columns.iter().map(|field| field.name).collect();
+    let wrong = || format!("--column is FIELD=HEADER, where FIELD is one of {}", names.join(", "));
+    let (field, header) = text.split_once('=').ok_or_else(wrong)?;
+    let field = columns.iter().find(|known| known.name == field.trim()).ok_or_else(wrong)?;
+    Ok((field, header.trim().to_owned()))
+}
 
 /// The header that orders trouble.
 const SCENARIO: &str = "x-ogmma-sandbox-scenario";
 
-/// The contact call.
-fn request(channel: &str, fields: [Option<&str>; 7], key: &str, scenario: Option<&str>) -> Request {
-    let given = FIELDS.into_iter().zip(fields).filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
+/// A send call of this kind.
+fn request<'a>(
+    kind: &Kind,
+    channel: &str,
+    fields: impl IntoIterator<Item = (&'static FieldSpec, &'a str)>,
+    key: &str,
+    scenario: Option<&str>,
+) -> Request {
+    let given = fields.into_iter().map(|(field, text)| (field.name.to_owned(), value(field, text)));
     let mut headers = vec![
         ("content-type".to_owned(), "application/json".to_owned()),
         ("idempotency-key".to_owned(), key.to_owned()),
     ];
     headers.extend(scenario.map(|scenario| (SCENARIO.to_owned(), scenario.to_owned())));
     let body = Value::from(given.collect::<Map<_, _>>()).to_string();
-    Request { method: "POST", path: messages_path(channel, "/contact"), headers, body }
+    Request { method: "POST", path: messages_path(channel, &format!("/{}", kind.name)), headers, body }
+}
+
+/// A text as the value that the field holds. What is no such value goes as text: the server says what it should be.
+fn value(field: &FieldSpec, text: &str) -> Value {
+    let parsed = || serde_json::from_str::<Value>(text.trim()).ok();
+    let value = match field.form {
+        Form::Text | Form::Lines | Form::Alias => None,
+        // An empty cell.
+        _ if text.trim().is_empty() => Some(Value::Null),
+        Form::Number => parsed().filter(Value::is_number),
+        Form::Flag => parsed().filter(Value::is_boolean),
+        Form::Json => parsed(),
+    };
+    value.unwrap_or_else(|| text.into())
 }

@@ -1,4 +1,4 @@
-//! One card.
+//! One message.
 
 use anyhow::{Context, Result};
 use recado_domain::ids::MessageId;
@@ -8,30 +8,30 @@ use serde_json::json;
 use crate::api::Api;
 use crate::exit::Failure;
 use crate::messages::{nobody_sends, show, watch_message};
-use crate::send::{Contact, request};
+use crate::send::{Command, request};
 use crate::{Exit, made_up, output};
 
-pub async fn send(contact: &Contact) -> Result<Exit> {
-    let api = Api::open(&contact.place.target, Some(&contact.place.channel)).await?;
-    let done = send_by(&api, contact).await;
+pub async fn send(command: &Command) -> Result<Exit> {
+    let api = Api::open(&command.options.place.target, Some(&command.options.place.channel)).await?;
+    let done = send_by(&api, command).await;
     api.close().await;
     done
 }
 
-async fn send_by(api: &Api, contact: &Contact) -> Result<Exit> {
-    if contact.wait {
+async fn send_by(api: &Api, command: &Command) -> Result<Exit> {
+    if command.options.wait {
         nobody_sends(api)?;
     }
-    let key = contact.idempotency_key.clone().unwrap_or_else(made_up);
-    let Contact { to, name, phone, email, organization, first_name, last_name, scenario, .. } = contact;
-    let fields = [to, name, phone, email, organization, first_name, last_name].map(|field| field.as_deref());
-    let mut request = request(&contact.place.channel, fields, &key, scenario.as_deref());
+    let key = command.options.idempotency_key.clone().unwrap_or_else(made_up);
+    let fields = command.fields.iter().map(|(field, text)| (*field, text.as_str()));
+    let channel = &command.options.place.channel;
+    let mut request = request(command.kind, channel, fields, &key, command.options.scenario.as_deref());
     request.headers.push(("prefer".to_owned(), "return=representation".to_owned()));
     let repeat = format!("to repeat safely: --idempotency-key {key}");
     let mut answer = api.ask(request).await.map_err(|error| match error {
         // Without the key the same command is another message: that is no code to try again by.
         AskError::NoAnswer(_) => Failure {
-            exit: if contact.idempotency_key.is_some() { Exit::Unavailable } else { Exit::Failed },
+            exit: if command.options.idempotency_key.is_some() { Exit::Unavailable } else { Exit::Failed },
             text: format!("whether it was accepted is not known; {repeat}: {error}"),
         }
         .into(),
@@ -40,8 +40,8 @@ async fn send_by(api: &Api, contact: &Contact) -> Result<Exit> {
     let mut message = answer["data"].take();
     let id = message["id"].as_str().and_then(|id| id.parse::<MessageId>().ok());
     let id = id.with_context(|| format!("the answer names no message; {repeat}"))?.to_string();
-    let output = &contact.place.output;
-    if !contact.wait {
+    let output = &command.options.place.output;
+    if !command.options.wait {
         let short = json!({ "id": id, "status": message["status"] });
         output::show(output, if output.json { &message } else { &short })?;
         return Ok(Exit::Done);
@@ -51,7 +51,7 @@ async fn send_by(api: &Api, contact: &Contact) -> Result<Exit> {
     if told.is_some() {
         output::line(&id)?;
     }
-    let ended = watch_message(api, &contact.place.channel, &id, told, &mut message).await;
+    let ended = watch_message(api, &command.options.place.channel, &id, told, &mut message).await;
     let printed = if output.json { show(output, &message) } else { Ok(()) };
     match ended {
         Ok(exit) => exit.after(printed),

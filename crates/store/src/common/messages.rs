@@ -2,7 +2,7 @@
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{CardAccount, Message, MessageQuery, Page, Seq};
+use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, SCANNED_AT_MOST, Seq};
 use recado_domain::status::MessageStatus;
 
 use super::{Walk, cards};
@@ -56,6 +56,42 @@ pub(crate) fn status(row: &Row<'_>) -> Read<MessageStatus> {
 pub(crate) async fn one<E: Executor>(db: &E, channel: ChannelKey, id: MessageId) -> Result<Option<Message>, E::Error> {
     let sql = format!("select {} from messages where id = ?1 and channel_key = ?2", columns());
     db.row(&sql, values![&id.as_bytes()[..], channel], message).await
+}
+
+/// A message by its network id. An index knows those that are on their way; of the others the channel's newest are looked
+/// through, so that nobody works through a million rows.
+pub(crate) async fn of_network<E: Executor>(
+    db: &E,
+    channel: ChannelKey,
+    network_id: &str,
+) -> Result<Option<Message>, E::Error> {
+    let columns = columns();
+    let named = values![network_id, channel];
+    for found in ["network_id = ?1 AND status BETWEEN 1 AND 4", "remote_id = ?1"] {
+        let sql = format!("SELECT {columns} FROM messages WHERE {found} AND channel_key = ?2 LIMIT 1");
+        if let Some(message) = db.row(&sql, named, message).await? {
+            return Ok(Some(message));
+        }
+    }
+    let sql = format!(
+        "SELECT {columns} FROM (SELECT * FROM messages WHERE channel_key = ?2 ORDER BY seq DESC LIMIT {SCANNED_AT_MOST})
+             AS newest
+         WHERE network_id = ?1 LIMIT 1"
+    );
+    db.row(&sql, named, message).await
+}
+
+/// What became of an earlier call with this idempotency key.
+pub(crate) async fn earlier_use<E: Executor>(db: &E, key: &Idempotency) -> Result<Option<Enqueued>, E::Error> {
+    let sql = "SELECT fingerprint, message_id FROM idempotency_keys
+               WHERE institution_id = ?1 AND environment = ?2 AND route = ?3 AND key = ?4 AND created_at >= ?5";
+    let (institution, environment) = (&key.institution.as_bytes()[..], key.environment.name());
+    db.row(sql, values![institution, environment, key.route, key.key, key.forget_before], |row| {
+        let id = MessageId::from_bytes(row.bytes("message_id")?);
+        let same = key.is_of(&row.bytes::<32>("fingerprint")?);
+        Ok(if same { Enqueued::Replayed(id) } else { Enqueued::KeyReused })
+    })
+    .await
 }
 
 pub(crate) async fn page<E: Walk>(db: &E, query: &MessageQuery) -> Result<Option<Page>, E::Error> {

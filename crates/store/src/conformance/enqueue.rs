@@ -91,6 +91,20 @@ pub(super) async fn a_repeated_call_is_replayed(ground: Ground) {
     assert_eq!(ground.all(channel).await.len(), 1);
 }
 
+pub(super) async fn an_earlier_use_of_a_key_is_found(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let first = with_key(&ground, ground.new_message(channel, "551"), "chave", 1);
+    let key = first.idempotency.clone().expect("just set");
+    let found = async |key: Idempotency| ground.store.earlier_use(key).await.expect("read");
+    assert_eq!(found(key.clone()).await, None);
+    ground.enqueue(first.clone()).await;
+    assert_eq!(found(key.clone()).await, Some(Enqueued::Replayed(first.id)));
+    assert_eq!(found(ground.idempotency("chave", 2)).await, Some(Enqueued::KeyReused));
+    assert_eq!(found(ground.idempotency("outra", 1)).await, None);
+    assert_eq!(found(Idempotency { route: "text", ..key.clone() }).await, None);
+    assert_eq!(found(Idempotency { forget_before: NOW + 1, ..key }).await, None, "forgotten");
+}
+
 pub(super) async fn a_key_used_with_other_content_is_refused(ground: Ground) {
     let channel = ground.channel("loja").await;
     let first = with_key(&ground, ground.new_message(channel, "551"), "chave", 1);

@@ -45,6 +45,27 @@ pub(super) async fn a_message_is_read_through_its_channel_only(ground: Ground) {
     assert_eq!(page(&ground, query(neighbour, 10)).await, Page { messages: vec![], next: None });
 }
 
+pub(super) async fn a_message_is_found_by_its_network_id_in_every_state(ground: Ground) {
+    let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
+    let id = ground.accept(channel, "551").await;
+    let found = async |channel, name: &str| {
+        let message = ground.store.message_of_network(channel, name.to_owned()).await.expect("read");
+        message.map(|message| message.id)
+    };
+    let network_id = ground.message(channel, id).await.network_id;
+    assert_eq!(found(channel, &network_id).await, Some(id), "queued");
+    let claimed = ground.claim_one(channel).await;
+    assert_eq!(found(channel, &network_id).await, Some(id), "on its way");
+    let remote_id = "wamid.7".parse().ok();
+    let sent = Settlement::Sent { account: None, remote_id, rendition: None };
+    ground.settle(channel, claimed.seq, sent).await;
+    assert_eq!(found(channel, "wamid.7").await, Some(id), "by the network's own id");
+    ground.receipt(channel, &network_id, MessageStatus::Read).await;
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Read);
+    assert_eq!(found(channel, &network_id).await, Some(id), "read");
+    assert_eq!((found(neighbour, &network_id).await, found(channel, "other").await), (None, None));
+}
+
 pub(super) async fn pages_are_newest_first_and_complete(ground: Ground) {
     let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
     let mut accepted = Vec::new();

@@ -41,7 +41,9 @@ pub(super) const FIELDS: &[FieldSpec] = &[
         "URL",
         "The web address on the card",
         || json!({"anyOf": [url(), {"const": ""}, {"type": "null"}]}),
-    ),
+    )
+    // `--url` names a server.
+    .flag("website"),
     FieldSpec::text("birthday", "DATE", "The birthday on the card, YYYY-MM-DD", birthday),
     FieldSpec::text("photoMediaId", "ID", "A picture on the card; no channel offers that yet", PHOTO)
         .flag("photo-media-id"),

@@ -17,6 +17,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use recado_domain::clock::{Millis, millis};
 use recado_domain::field_errors::FieldErrors;
+use recado_domain::ids::MessageId;
 use recado_domain::kinds::{Call, Common, Context, Kind, NOT_OF_THIS_CHAT};
 use recado_domain::message::{Enqueued, Idempotency, Message, NewMessage, Stored, Target};
 use recado_domain::phone::forms;
@@ -66,19 +67,33 @@ async fn send(
     let entry = caller.channel(gateway, channel)?;
     let now = gateway.clock.now();
     let key = request.idempotency(gateway, caller, &entry, now);
-    let target = request.check(gateway, &entry, now).await?;
-    let message = request.message(gateway, &entry, key, target, now).await?;
-    let id = message.id;
-    let (id, replayed) = match gateway.store.enqueue(message).await? {
-        Enqueued::Accepted => (id, false),
-        Enqueued::Replayed(earlier) => (earlier, true),
-        Enqueued::KeyReused => return Err(ApiError::IdempotencyKeyReused),
-        Enqueued::NotConnected => return Err(ApiError::ChannelNotConnected),
-        Enqueued::QueueFull => return Err(ApiError::QueueFull),
-        Enqueued::OldNodes => return Err(ApiError::UpgradeInProgress),
-        Enqueued::NoChannel => return Err(ApiError::ChannelNotFound),
+    let (id, replayed) = match request.check(gateway, &entry, now).await {
+        Err(refusal) => (replay(gateway, key, refusal).await?, true),
+        Ok(target) => {
+            let message = request.message(gateway, &entry, key, target, now).await?;
+            let id = message.id;
+            match gateway.store.enqueue(message).await? {
+                Enqueued::Accepted => (id, false),
+                Enqueued::Replayed(earlier) => (earlier, true),
+                Enqueued::KeyReused => return Err(ApiError::IdempotencyKeyReused),
+                Enqueued::NotConnected => return Err(ApiError::ChannelNotConnected),
+                Enqueued::QueueFull => return Err(ApiError::QueueFull),
+                Enqueued::OldNodes => return Err(ApiError::UpgradeInProgress),
+                Enqueued::NoChannel => return Err(ApiError::ChannelNotFound),
+            }
+        }
     };
     answer::accepted(gateway, &entry, channel, &request, id, replayed).await
+}
+
+/// The message of an earlier call with this key, or the refusal. Nothing is stored.
+async fn replay(gateway: &Gateway, key: Option<Idempotency>, refusal: ApiError) -> Result<MessageId, ApiError> {
+    let Some(key) = key else { return Err(refusal) };
+    match gateway.store.earlier_use(key).await? {
+        Some(Enqueued::Replayed(earlier)) => Ok(earlier),
+        Some(Enqueued::KeyReused) => Err(ApiError::IdempotencyKeyReused),
+        _ => Err(refusal),
+    }
 }
 
 /// What one call asks for.
@@ -208,7 +223,7 @@ impl Request {
 async fn quoted(gateway: &Gateway, entry: &ChannelEntry, name: &str) -> Result<Option<Message>, ApiError> {
     Ok(match name.parse() {
         Ok(id) => gateway.store.message(entry.via.key, id).await?,
-        Err(_) => None,
+        Err(_) => gateway.store.message_of_network(entry.via.key, name.to_owned()).await?,
     })
 }
 

@@ -1,4 +1,4 @@
-//! A CSV file of cards, read and judged as a whole before anything is sent.
+//! A CSV file of messages, read and judged as a whole before anything is sent.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -6,25 +6,28 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use csv::StringRecord;
+use recado_domain::kinds::{FieldSpec, Form, Kind};
 use recado_domain::text::without_mark;
 use sha2::{Digest, Sha256};
 
-use crate::send::FIELDS;
+use crate::send::columns_of;
 
 /// Separators that spreadsheets write. Where a comma is the decimal sign, as in Brazil, it is `;`.
 const SEPARATORS: [u8; 4] = *b",;\t|";
 /// Names standard input in the place of a file.
 pub const STANDARD_INPUT: &str = "-";
 
-/// Where the cards come from.
+/// Where the messages come from.
 pub struct Source<'a> {
     pub place: &'a Path,
-    /// Headers by hand: a place among [`FIELDS`], and the header.
-    pub columns: &'a [(usize, String)],
+    pub kind: &'static Kind,
+    /// Headers by hand.
+    pub by_hand: &'a [(&'static FieldSpec, String)],
 }
 
-/// The file's cards in its order.
+/// The file's messages in its order.
 pub struct Input {
+    pub kind: &'static Kind,
     pub separator: u8,
     /// Whether the file begins with a byte order mark.
     pub mark: bool,
@@ -34,7 +37,7 @@ pub struct Input {
     columns: Columns,
 }
 
-/// One card.
+/// One message.
 pub struct Line {
     /// Where it begins in the file, from 1.
     pub number: u64,
@@ -42,7 +45,7 @@ pub struct Line {
     pub key: [u8; 32],
     /// The key of the cells without their guards: cells of a result file may have found their way into the input.
     pub unguarded: [u8; 32],
-    /// Why it cannot be a card, where the file itself tells.
+    /// Why it cannot be a message, where the file itself tells.
     pub fault: Option<String>,
     /// The file is a result file, and says that the line was sent.
     pub sent: bool,
@@ -57,13 +60,16 @@ impl Input {
         let text = as_text(&bytes).map_err(|text| anyhow::anyhow!("{shown}, {text}. Nothing was sent"))?;
         let (named, table) = separator_line(text);
         let head = table.lines().next().unwrap_or_default();
-        let guessed = || separator(head, |name| field_of(&plain(name), source.columns).is_some());
+        let fields = columns_of(source.kind);
+        let by_hand = |name: &str| source.by_hand.iter().any(|(_, header)| plain(header) == name);
+        let guessed = || separator(head, |name| by_hand(&plain(name)) || field_of(&plain(name), &fields).is_some());
         let separator = named.unwrap_or_else(guessed);
         let mut reader = reader(table, separator);
         let head = reader.headers()?.clone();
-        let (columns, ignored) =
-            Columns::of(&head, source.columns).map_err(|text| anyhow::anyhow!("{shown}, line 1: {text}"))?;
-        let (mut lines, mut keys, mut unguarded_keys) = (Vec::new(), Keys::new(scope), Keys::new(scope));
+        let (columns, ignored) = Columns::of(&head, source.kind, source.by_hand)
+            .map_err(|text| anyhow::anyhow!("{shown}, line 1: {text}"))?;
+        let (mut lines, mut keys, mut unguarded_keys) =
+            (Vec::new(), Keys::new(source.kind, scope), Keys::new(source.kind, scope));
         let mut counter = LineCounter::new(table, 1 + u64::from(named.is_some()));
         let mut records = reader.records();
         while let Some(record) = records.next() {
@@ -76,24 +82,32 @@ impl Input {
             let quotes = quotes(table, begin, records.reader().position().byte());
             let number = counter.at(begin);
             let fault = columns.fault(&record, number, quotes);
-            let key = keys.of(columns.cells(&record));
-            let unguarded = unguarded_keys.of(columns.fields(&record));
+            let key = keys.of(&columns.cells(&record));
+            let unguarded = unguarded_keys.of(&columns.fields(&record));
             let sent = columns.status.and_then(|column| record.get(column));
             let sent = sent.is_some_and(|status| matches!(status, "accepted" | "replayed"));
             lines.push(Line { number, key, unguarded, fault, sent, record });
         }
         if lines.is_empty() {
-            bail!("{shown} has no cards");
+            bail!("{shown} has no messages");
         }
         let mark = bytes.starts_with("\u{feff}".as_bytes());
-        Ok(Self { separator, mark, lines, ignored, columns })
+        Ok(Self { kind: source.kind, separator, mark, lines, ignored, columns })
     }
 
-    /// A line's fields, in the order of [`FIELDS`].
-    pub fn fields<'a>(&self, line: &'a Line) -> [Option<&'a str>; 7] {
+    /// A line's fields.
+    pub fn fields<'a>(&self, line: &'a Line) -> Vec<Cell<'a>> {
         self.columns.fields(&line.record)
     }
+
+    /// The fields that the file has as columns.
+    pub fn columns(&self) -> impl Iterator<Item = &'static FieldSpec> + use<'_> {
+        self.columns.fields.iter().map(|(field, _)| *field)
+    }
 }
+
+/// A field, and its cell.
+pub type Cell<'a> = (&'static FieldSpec, &'a str);
 
 fn bytes(place: &Path) -> std::io::Result<Vec<u8>> {
     if place != Path::new(STANDARD_INPUT) {
@@ -144,33 +158,44 @@ fn plain(name: &str) -> String {
     name.trim().trim_matches('"').to_lowercase()
 }
 
-/// Headers that address books and Portuguese tables write, by the place of their field among [`FIELDS`].
-const OTHER_NAMES: [(usize, &[&str]); 7] = [
-    (0, &["para", "destinatario", "destinat\u{e1}rio"]),
-    (1, &["nome"]),
-    (2, &["telefone", "phone 1 - value"]),
-    (3, &["e-mail", "e-mail 1 - value"]),
-    (4, &["organizacao", "organiza\u{e7}\u{e3}o", "empresa", "organization name", "organization 1 - name"]),
-    (5, &["first name", "given name", "primeiro nome"]),
-    (6, &["last name", "family name", "sobrenome"]),
+/// Headers that address books and Portuguese tables write, by their field.
+const OTHER_NAMES: [(&str, &[&str]); 8] = [
+    ("to", &["para", "destinatario", "destinat\u{e1}rio"]),
+    ("name", &["nome"]),
+    ("phone", &["telefone", "phone 1 - value"]),
+    ("email", &["e-mail", "e-mail 1 - value"]),
+    (
+        "organization",
+        &["organizacao", "organiza\u{e7}\u{e3}o", "empresa", "organization name", "organization 1 - name"],
+    ),
+    ("firstName", &["first name", "given name", "primeiro nome"]),
+    ("lastName", &["last name", "family name", "sobrenome"]),
+    ("content", &["texto", "mensagem"]),
 ];
-/// Columns of a result file that are no fields of a card.
+/// The kind that every version could send.
+pub const CONTACT: &str = "contact";
+/// Its columns in every version.
+const OLDEST: [&str; 5] = ["to", "name", "phone", "email", "organization"];
+/// Its columns that came next.
+const PARTS: [&str; 2] = ["firstName", "lastName"];
+/// Both.
+pub const FIRST: [&str; 7] = ["to", "name", "phone", "email", "organization", "firstName", "lastName"];
+/// Columns of a result file that are no fields of a message.
 const OF_RESULTS: [&str; 7] = ["line", "status", "messageid", "code", "reason", "account", "idempotencykey"];
 /// By this column an export of Google's address book is known; it has many that are no fields of a card.
 const OF_GOOGLE: &str = "phone 1 - value";
 
 /// The field of a column with this plain header.
-fn field_of(name: &str, by_hand: &[(usize, String)]) -> Option<usize> {
-    let given = by_hand.iter().find(|(_, header)| plain(header) == name).map(|(field, _)| *field);
-    let own = || FIELDS.iter().position(|field| field.eq_ignore_ascii_case(name));
-    let other = || OTHER_NAMES.iter().find(|(_, names)| names.contains(&name)).map(|(field, _)| *field);
-    given.or_else(own).or_else(other)
+fn field_of(name: &str, fields: &[&'static FieldSpec]) -> Option<&'static FieldSpec> {
+    let named = |name: &str| fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).copied();
+    let other = || OTHER_NAMES.iter().find(|(_, names)| names.contains(&name)).and_then(|(field, _)| named(field));
+    named(name).or_else(other)
 }
 
 /// Where things stand in a record.
 struct Columns {
-    /// Each of [`FIELDS`].
-    fields: [Option<usize>; 7],
+    /// The columns of fields, in the order of the fields.
+    fields: Vec<(&'static FieldSpec, usize)>,
     /// The status, in a result file.
     status: Option<usize>,
     /// Whether the column has a name.
@@ -179,17 +204,24 @@ struct Columns {
 
 impl Columns {
     /// Reads the first line; also the headers that are passed over.
-    fn of(head: &StringRecord, by_hand: &[(usize, String)]) -> Result<(Self, Vec<String>), String> {
-        let (needed, others) = FIELDS.split_at(3);
-        let expected =
-            format!("the first line names the columns: {}, and perhaps {}", needed.join(", "), others.join(", "));
+    fn of(
+        head: &StringRecord,
+        kind: &'static Kind,
+        by_hand: &[(&'static FieldSpec, String)],
+    ) -> Result<(Self, Vec<String>), String> {
+        let known = columns_of(kind);
+        let expected = expected(&known);
         let names: Vec<_> = head.iter().map(plain).collect();
         let of_results = OF_RESULTS.iter().all(|column| names.iter().any(|name| name == column));
         let lenient = !by_hand.is_empty() || names.iter().any(|name| name == OF_GOOGLE);
-        let (mut fields, mut ignored) = ([None; 7], Vec::new());
+        // Where other columns are passed over, versions before this one passed over those of later fields: such a field is
+        // taken by hand alone, so that a line keeps its key, and a birthday of an address book is no fault.
+        let is_later = |field: &FieldSpec| lenient && kind.name == CONTACT && !FIRST.contains(&field.name);
+        let by_header: Vec<_> = known.iter().copied().filter(|field| !is_later(field)).collect();
+        let (mut found, mut ignored) = (HashMap::new(), Vec::new());
         for (field, header) in by_hand {
             let place = names.iter().position(|name| *name == plain(header));
-            fields[*field] = Some(place.ok_or_else(|| format!("no column {header:?}, which --column names"))?);
+            found.insert(field.name, place.ok_or_else(|| format!("no column {header:?}, which --column names"))?);
         }
         for (place, name) in names.iter().enumerate() {
             let shown = &head[place];
@@ -197,9 +229,11 @@ impl Columns {
             if name.is_empty() || taken || (of_results && OF_RESULTS.contains(&name.as_str())) {
                 continue;
             }
-            match field_of(name, &[]) {
-                Some(field) if by_hand.iter().any(|(other, _)| *other == field) => ignored.push(shown.to_owned()),
-                Some(field) if fields[field].replace(place).is_some() => {
+            match field_of(name, &by_header) {
+                Some(field) if by_hand.iter().any(|(other, _)| other.name == field.name) => {
+                    ignored.push(shown.to_owned());
+                }
+                Some(field) if found.insert(field.name, place).is_some() => {
                     return Err(format!("the column {shown:?} is there twice"));
                 }
                 Some(_) => {}
@@ -207,22 +241,24 @@ impl Columns {
                 None => return Err(format!("unknown column {shown:?}; {expected}")),
             }
         }
-        let missing: Vec<_> = (0..3).filter(|field| fields[*field].is_none()).map(|field| FIELDS[field]).collect();
+        let missing = known.iter().filter(|field| field.required && !found.contains_key(field.name));
+        let missing: Vec<_> = missing.map(|field| field.name).collect();
         if !missing.is_empty() {
             return Err(format!("no column {}; {expected}", missing.join(", ")));
         }
         let status = of_results.then(|| names.iter().position(|name| name == "status")).flatten();
         let has_name = names.iter().map(|name| !name.is_empty()).collect();
+        let fields = known.iter().filter_map(|field| Some((*field, *found.get(field.name)?))).collect();
         Ok((Self { fields, status, named: has_name }, ignored))
     }
 
-    fn fields<'a>(&self, record: &'a StringRecord) -> [Option<&'a str>; 7] {
-        self.cells(record).map(|cell| cell.map(unguarded))
+    fn fields<'a>(&self, record: &'a StringRecord) -> Vec<Cell<'a>> {
+        self.cells(record).into_iter().map(|(field, cell)| (field, unguarded(cell))).collect()
     }
 
-    /// The fields as they stand in the file.
-    fn cells<'a>(&self, record: &'a StringRecord) -> [Option<&'a str>; 7] {
-        self.fields.map(|column| record.get(column?))
+    /// The fields as they stand in the file. A short line has not all of them.
+    fn cells<'a>(&self, record: &'a StringRecord) -> Vec<Cell<'a>> {
+        self.fields.iter().filter_map(|(field, column)| Some((*field, record.get(*column)?))).collect()
     }
 
     /// Spreadsheets leave out empty cells at the end of a row, and write empty columns.
@@ -230,13 +266,14 @@ impl Columns {
         let breaks: usize = record.iter().map(|cell| cell.matches('\n').count()).sum();
         // A quote that is not closed swallows what follows, also in a column that is passed over.
         let open = breaks > 0 && quotes % 2 == 1;
-        // No field of a card may have a line break; an address or a note may.
-        if open || self.cells(record).into_iter().flatten().any(|cell| cell.contains('\n')) {
+        // Few fields may have a line break; a column that is passed over may.
+        let broken = |(field, cell): &Cell<'_>| field.form != Form::Lines && cell.contains('\n');
+        if open || self.cells(record).iter().any(broken) {
             let last = number + breaks as u64;
             return Some(format!("a quoted value goes on until line {last}: is a quote not closed?"));
         }
         let (count, width) = (record.len(), self.named.iter().filter(|named| **named).count());
-        let needed = self.fields[..3].iter().flatten().all(|column| *column < count);
+        let needed = self.fields.iter().filter(|(field, _)| field.required).all(|(_, column)| *column < count);
         let mut cells = record.iter().enumerate();
         let beside =
             cells.any(|(place, cell)| !cell.trim().is_empty() && !self.named.get(place).is_some_and(|named| *named));
@@ -246,6 +283,15 @@ impl Columns {
             )
         })
     }
+}
+
+/// What the first line should be.
+fn expected(known: &[&'static FieldSpec]) -> String {
+    let names = |required: bool| {
+        let of = known.iter().filter(|field| field.required == required);
+        of.map(|field| field.name).collect::<Vec<_>>().join(", ")
+    };
+    format!("the first line names the columns: {}, and perhaps {}", names(true), names(false))
 }
 
 /// How many quotes the file has between these bytes.
@@ -287,20 +333,34 @@ impl<'a> LineCounter<'a> {
 /// its key when others are mended, moved or taken out, and two equal lines are two messages.
 struct Keys {
     scope: Sha256,
+    is_contact: bool,
     seen: HashMap<[u8; 32], u64>,
 }
 
 impl Keys {
-    fn new(scope: [&str; 3]) -> Self {
-        Self { scope: scope.into_iter().fold(Sha256::new(), with_text), seen: HashMap::new() }
+    fn new(kind: &Kind, scope: [&str; 3]) -> Self {
+        let scope = scope.into_iter().fold(Sha256::new(), with_text);
+        // Contacts were there before other kinds.
+        let scope = if kind.name == CONTACT { scope } else { with_text(scope, kind.name) };
+        Self { scope, is_contact: kind.name == CONTACT, seen: HashMap::new() }
     }
 
-    fn of(&mut self, fields: [Option<&str>; 7]) -> [u8; 32] {
-        let (old, parts) = fields.split_at(5);
-        let mut content = old.iter().map(|field| field.unwrap_or_default()).fold(self.scope.clone(), with_text);
-        // Absent, they leave the key what it was before there were such columns.
-        if parts.iter().any(|part| part.is_some_and(|text| !text.trim().is_empty())) {
-            content = parts.iter().map(|part| part.unwrap_or_default()).fold(content, with_text);
+    fn of(&mut self, cells: &[Cell<'_>]) -> [u8; 32] {
+        let cell = |name: &str| cells.iter().find(|(field, _)| field.name == name).map_or("", |(_, cell)| *cell);
+        let mut content = self.scope.clone();
+        let mut known: &[&str] = &[];
+        // As every version made it: absent, later columns leave the key what it was before there were such columns.
+        if self.is_contact {
+            content = OLDEST.iter().map(|name| cell(name)).fold(content, with_text);
+            if PARTS.iter().any(|name| !cell(name).trim().is_empty()) {
+                content = PARTS.iter().map(|name| cell(name)).fold(content, with_text);
+            }
+            known = &FIRST;
+        }
+        for (field, cell) in
+            cells.iter().filter(|(field, cell)| !known.contains(&field.name) && !cell.trim().is_empty())
+        {
+            content = [field.name, *cell].into_iter().fold(content, with_text);
         }
         let count = self.seen.entry(content.clone().finalize().into()).or_default();
         *count += 1;

@@ -1,4 +1,4 @@
-//! A CSV file of cards: `recado send contact --csv`.
+//! A CSV file of messages: `recado send KIND --csv`.
 
 mod deliver;
 mod input;
@@ -21,7 +21,7 @@ use crate::send::csv::deliver::Sender;
 use crate::send::csv::input::{Input, Line, STANDARD_INPUT, Source, hex};
 use crate::send::csv::progress::{Count, Progress};
 use crate::send::csv::results::{Fate, Results};
-use crate::send::{Contact, request};
+use crate::send::{Command, columns_of, request};
 use crate::{Exit, Output};
 
 /// The code of a line that the file itself shows to be none.
@@ -34,8 +34,8 @@ const CHUNK: usize = 256;
 const SYNC: Duration = Duration::from_secs(1);
 
 /// Sends every line that no earlier run has sent.
-pub async fn send(contact: &Contact, file: &Path) -> Result<Exit> {
-    let place = contact.bulk.results.clone();
+pub async fn send(command: &Command, file: &Path) -> Result<Exit> {
+    let place = command.options.bulk.results.clone();
     let named = if file == Path::new(STANDARD_INPUT) {
         // Where a run goes on is found by the result file: the input has no name of its own.
         place.as_deref().ok_or_else(|| Failure {
@@ -45,27 +45,28 @@ pub async fn send(contact: &Contact, file: &Path) -> Result<Exit> {
     } else {
         file
     };
-    let batch = &contact.bulk.batch;
+    let batch = &command.options.bulk.batch;
     let name = named.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let batch = batch.as_deref().unwrap_or(&name);
-    let scenario = contact.scenario.as_deref().unwrap_or_default();
-    let source = Source { place: file, columns: &contact.bulk.columns };
-    let input = Input::read(&source, [batch, &contact.place.channel, scenario])?;
+    let scenario = command.options.scenario.as_deref().unwrap_or_default();
+    let source = Source { place: file, kind: command.kind, by_hand: &command.columns };
+    let input = Input::read(&source, [batch, &command.options.place.channel, scenario])?;
     if !input.ignored.is_empty() {
-        note(&format!("columns that are no fields of a card: {}", input.ignored.join(", ")));
+        note(&format!("columns that are no fields: {}", input.ignored.join(", ")));
     }
     let place = place.unwrap_or_else(|| file.with_extension("results.csv"));
     if place == file {
         anyhow::bail!("the result file must be another file than {}", file.display());
     }
-    let api = Api::open(&contact.place.target, Some(&contact.place.channel)).await?;
+    let api = Api::open(&command.options.place.target, Some(&command.options.place.channel)).await?;
     let done = async {
-        let results = Results::open(&place, input.separator, input.mark, api.account().await?)?;
+        let fields = columns_of(command.kind);
+        let results = Results::open(&place, &input, fields, api.account().await?)?;
         // Named by hand, it can be another input's, with keys of another batch.
-        if contact.bulk.results.is_some() {
+        if command.options.bulk.results.is_some() {
             results.check_tells_of(&input.lines, file)?;
         }
-        Run::new(contact, &input, results, place).go(&api).await
+        Run::new(command, &input, results, place).go(&api).await
     };
     let done = done.await;
     api.close().await;
@@ -73,7 +74,7 @@ pub async fn send(contact: &Contact, file: &Path) -> Result<Exit> {
 }
 
 struct Run<'a> {
-    contact: &'a Contact,
+    command: &'a Command,
     input: &'a Input,
     results: Results,
     place: PathBuf,
@@ -83,23 +84,23 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(contact: &'a Contact, input: &'a Input, results: Results, place: PathBuf) -> Self {
+    fn new(command: &'a Command, input: &'a Input, results: Results, place: PathBuf) -> Self {
         let already = input.lines.iter().filter(|line| line.sent || results.has(line)).count();
         let count = Count { lines: input.lines.len(), already, ..Count::default() };
-        Self { contact, input, results, place, count, named: Vec::new() }
+        Self { command, input, results, place, count, named: Vec::new() }
     }
 
     async fn go(mut self, api: &Api) -> Result<Exit> {
         let stop = CancellationToken::new();
         let watching = tokio::spawn(obey_signals(Signals::listen()?, stop.clone()));
-        let sender = Sender::new(api, self.contact.bulk.patience, stop.clone());
-        let mut progress = Progress::new(self.count, self.contact.place.output.json);
+        let sender = Sender::new(api, self.command.options.bulk.patience, stop.clone());
+        let mut progress = Progress::new(self.count, self.command.options.place.output.json);
         let ended = self.send_all(&sender, &mut progress).await;
         progress.end();
         watching.abort();
         let ended = ended.and(self.results.sync());
         let interrupted = stop.is_cancelled() && ended.is_ok();
-        let printed = self.tell(&self.contact.place.output, interrupted || ended.is_err());
+        let printed = self.tell(&self.command.options.place.output, interrupted || ended.is_err());
         ended?;
         let exit = match (interrupted, self.count.refused) {
             (true, _) => Exit::Interrupted,
@@ -112,10 +113,10 @@ impl<'a> Run<'a> {
     /// Starts the lines in the file's order, some at a time, and notes each answer as it comes. After a stop or an error
     /// those in hand are finished.
     async fn send_all(&mut self, sender: &Sender<'_>, progress: &mut Progress) -> Result<()> {
-        let (input, contact) = (self.input, self.contact);
+        let (input, command) = (self.input, self.command);
         let open: Vec<&Line> = input.lines.iter().filter(|line| !line.sent && !self.results.has(line)).collect();
-        let calls = stream::iter(open).map(|line| answer(contact, input, line, sender).map(move |fate| (line, fate)));
-        let mut answers = calls.buffer_unordered(contact.bulk.parallel.into()).ready_chunks(CHUNK);
+        let calls = stream::iter(open).map(|line| answer(command, input, line, sender).map(move |fate| (line, fate)));
+        let mut answers = calls.buffer_unordered(command.options.bulk.parallel.into()).ready_chunks(CHUNK);
         let (mut synced, mut ended, mut told) = (Instant::now(), Ok(()), false);
         loop {
             let tick = tokio::time::sleep(Duration::from_millis(500));
@@ -187,14 +188,15 @@ impl<'a> Run<'a> {
 }
 
 /// What becomes of a line; `None` when it was not sent because the run stopped.
-async fn answer(contact: &Contact, input: &Input, line: &Line, sender: &Sender<'_>) -> Result<Option<Fate>> {
+async fn answer(command: &Command, input: &Input, line: &Line, sender: &Sender<'_>) -> Result<Option<Fate>> {
     if sender.stop.is_cancelled() {
         return Ok(None);
     }
     if let Some(reason) = &line.fault {
         return Ok(Some(Fate::Refused { code: BAD_LINE.to_owned(), reason: reason.clone() }));
     }
-    let call = request(&contact.place.channel, input.fields(line), &hex(&line.key), contact.scenario.as_deref());
+    let (channel, scenario) = (&command.options.place.channel, command.options.scenario.as_deref());
+    let call = request(command.kind, channel, input.fields(line), &hex(&line.key), scenario);
     let fate = sender.deliver(call).await;
     if fate.is_err() {
         sender.stop.cancel();

@@ -218,7 +218,7 @@ fn a_file_that_is_none_is_refused_before_anything_is_sent() {
         (&latin, &["cards.csv, line 3", "not UTF-8", "Nothing was sent"]),
         (b"\xff\xfet\0o\0", &["line 1", "UTF-16"]),
         (b"", &["no column to, name, phone"]),
-        (b"to,name,phone\n", &["no cards"]),
+        (b"to,name,phone\n", &["no messages"]),
         (
             b"to,nom,phone\n1,2,3\n",
             &["unknown column \"nom\"", "to, name, phone, and perhaps email, organization, firstName, lastName"],

@@ -32,6 +32,58 @@ fn a_card_is_sent_and_waited_for() {
 }
 
 #[test]
+fn each_kind_is_sent_with_its_fields() {
+    let stage = Stage::set();
+    let common = ["--channel", "sandbox", "--to", "5511999998888", "--reference", "p1", "--ttl", "60"];
+    let card = r#"[{"name":"Ana","phones":[{"phone":"5511988887777"}]}]"#;
+    let contact =
+        ["--name", "Ana", "--phone", "5511988887777", "--website", "https://a.co", "--birthday", "1990-08-18"];
+    for (kind, args, field, value) in [
+        ("text", &["--content", "Ola,\nMaria"][..], "/text/content", json!("Ola,\nMaria")),
+        ("location", &["--latitude", "-23.5", "--longitude", "10"], "/location/latitude", json!(-23.5)),
+        ("contact", &contact, "/contact/url", json!("https://a.co")),
+        ("contact", &["--contacts", card], "/contacts/0/name", json!("Ana")),
+    ] {
+        let sent = stage.home.cli(&[&["send", kind], &common[..], args].concat());
+        assert_eq!((&sent["type"], &sent["reference"]), (&json!(kind), &json!("p1")));
+        assert_eq!(sent.pointer(field), Some(&value), "{sent}");
+    }
+    let refused = run_in(
+        stage.home.dir(),
+        &["send", "location", "--channel", "sandbox", "--to", "5511999998888", "--latitude", "x", "--longitude", "91"],
+    );
+    assert_fails(&refused, 1, &["latitude: O campo latitude deve ser um numero"]);
+    let missing = run_in(stage.home.dir(), &["send", "text", "--channel", "sandbox", "--to", "5511999998888"]);
+    assert_fails(&missing, 2, &["--content"]);
+}
+
+#[test]
+fn a_file_of_texts_is_sent_line_by_line() {
+    let stage = Stage::set();
+    let file = std::path::Path::new(stage.home.dir()).join("texts.csv");
+    let lines = "para,mensagem,reference,linkPreview\n5511999998888,\"a\nb\",p1,\n5511999998888,c,,true\n";
+    std::fs::write(&file, lines).expect("a file");
+    let args = ["send", "text", "--channel", "sandbox", "--csv", file.to_str().expect("UTF-8"), "--json"];
+    let run = || {
+        let output = run_in(stage.home.dir(), &args);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let first = run();
+    assert_eq!((&first["accepted"], &first["refused"]), (&json!(1), &json!(1)), "a preview is not offered: {first}");
+    let results =
+        std::fs::read_to_string(std::path::Path::new(stage.home.dir()).join("texts.results.csv")).expect("results");
+    assert!(
+        results
+            .starts_with("line,status,messageId,code,reason,to,content,linkPreview,reference,account,idempotencyKey\n"),
+        "{results}"
+    );
+    assert!(results.contains("NOT_SUPPORTED_BY_CHANNEL"), "{results}");
+    assert_eq!(run()["alreadySent"], 1);
+    let sent = stage.rows("/v1/channels/sandbox/messages");
+    assert_eq!((sent.len(), &sent[0]["content"]), (1, &json!("a\nb")));
+}
+
+#[test]
 fn a_card_that_is_refused_says_why() {
     let home = Home::init();
     let send = |args: &[&str]| run_in(home.dir(), &[&["send", "contact"], args].concat());

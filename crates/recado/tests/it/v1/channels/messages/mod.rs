@@ -3,6 +3,7 @@
 mod cancel;
 mod contact;
 mod get;
+mod kinds;
 mod list;
 mod schedule;
 mod vcard;

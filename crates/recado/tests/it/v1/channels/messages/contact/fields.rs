@@ -104,7 +104,7 @@ fn unknown_fields_can_be_let_pass_and_are_named() {
     let stage = Stage::with(&["--unknown-fields", "ignore"]);
     let start = &CARD[..CARD.len() - 1];
     for (more, named) in [
-        (r#","title":"Dr.""#, "title"),
+        (r#","tittle":"Dr.""#, "tittle"),
         (r#","zz":1,"aa":{"to":1},"zz":null"#, "zz, aa"),
         // A header must stay one header, whatever the names are.
         (r#","a\r\nX-Evil: 1":1,"ç,":2"#, "a%0D%0AX-Evil%3A%201, %C3%A7%2C"),

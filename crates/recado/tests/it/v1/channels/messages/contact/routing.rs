@@ -38,7 +38,8 @@ fn a_method_that_the_path_does_not_know() {
     let stage = Stage::set();
     for (path, allowed) in [
         ("/v1/channels/sandbox/messages/contact", &["POST"][..]),
-        ("/v1/channels/sandbox/messages", &["GET", "HEAD"]),
+        ("/v1/channels/sandbox/messages/text", &["POST"]),
+        ("/v1/channels/sandbox/messages", &["GET", "HEAD", "POST"]),
         ("/v1/channels/sandbox/messages/x", &["DELETE", "GET", "HEAD"]),
         ("/v1/channels/sandbox/messages/x/vcard", &["GET", "HEAD"]),
         ("/v1/channels", &["GET", "HEAD", "POST"]),

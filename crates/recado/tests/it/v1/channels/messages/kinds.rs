@@ -1,0 +1,185 @@
+//! `POST /v1/channels/{channelId}/messages/{kind}` and `POST /v1/channels/{channelId}/messages`: every kind goes through
+//! one pipeline.
+
+use recado_domain::kinds::KINDS;
+use serde_json::{Value, json};
+
+use crate::harness::Answer;
+use crate::v1::{ALL_SCOPES, JSON, KEY_REUSED, Stage, assert_faults, assert_refused, create_key, location, text};
+
+const TO: &str = "5511999998888";
+
+fn post(stage: &Stage, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+    let path = format!("/v1/channels/sandbox/messages{path}");
+    let headers = [&[JSON], headers].concat();
+    stage.server.call("POST", &path, Some(&stage.key), &headers, Some(body.to_string().as_bytes()))
+}
+
+/// Sends a message, and waits until it is read: the message, and what the phone shows.
+fn sent(stage: &Stage, path: &str, body: &Value) -> (Value, Value) {
+    let accepted = post(stage, path, &[], body).expect(202);
+    assert_eq!(accepted.text(), r#"{"success":true,"message":"Mensagem enfileirada para envio"}"#);
+    let message = stage.until(&location(&accepted), "READ");
+    let shown = stage.phone(text(body, "to"));
+    let shown = shown.into_iter().find(|shown| shown["networkId"] == message["networkId"]);
+    (message, shown.expect("the phone shows it"))
+}
+
+#[test]
+fn every_kind_arrives_with_its_options() {
+    let stage = Stage::set();
+    for kind in KINDS {
+        for body in (kind.examples)() {
+            let (message, shown) = sent(&stage, &format!("/{}", kind.name), &body);
+            for one in [&message, &shown] {
+                assert_eq!(one["type"], kind.name);
+                let fields = (kind.shown_schemas)();
+                assert!(fields.iter().any(|(name, _)| !one[*name].is_null()), "{one}");
+            }
+            for (field, value) in [("rendering", json!("NATIVE")), ("warnings", json!([])), ("replyTo", Value::Null)] {
+                assert_eq!(message[field], value, "{field}");
+            }
+            // The same body under the route for any kind.
+            let mut named = body.clone();
+            named["type"] = kind.name.into();
+            named["reference"] = "pedido-4711".into();
+            named["replyTo"] = message["networkId"].clone();
+            named["ttlSeconds"] = 60.into();
+            let (other, _) = sent(&stage, "", &named);
+            assert_eq!((&other["reference"], &other["replyTo"]), (&json!("pedido-4711"), &message["id"]));
+            let seconds =
+                |message: &Value| crate::v1::millis(message, "expiresAt") - crate::v1::millis(message, "queuedAt");
+            assert_eq!((seconds(&other), seconds(&message)), (60_000, 24 * 60 * 60 * 1_000));
+        }
+    }
+}
+
+#[test]
+fn a_message_shows_what_it_carries() {
+    let stage = Stage::set();
+    let text = json!({"to": TO, "content": " Ola,\r\nMaria "});
+    let (message, shown) = sent(&stage, "/text", &text);
+    assert_eq!((&message["content"], &message["text"]["content"]), (&json!("Ola,\nMaria"), &json!("Ola,\nMaria")));
+    assert_eq!((message.get("contact"), message.get("card"), shown.get("vcard")), (None, None, None));
+    let place = json!({"to": TO, "latitude": -23.5, "longitude": 10, "name": "Casa"});
+    let (message, shown) = sent(&stage, "/location", &place);
+    let expected = json!({"latitude": -23.5, "longitude": 10.0, "name": "Casa"});
+    assert_eq!((&message["location"], &shown["location"], &message["content"]), (&expected, &expected, &json!("")));
+    let card = |name: &str| json!({"name": name, "phones": [{"phone": "5511988887777"}, {"phone": "551140000000", "type": "HOME"}]});
+    let contacts = json!([card("Maria"), card("Ana")]);
+    let (message, shown) = sent(&stage, "/contact", &json!({"to": TO, "contacts": contacts}));
+    assert_eq!((&message["contacts"], message.get("contact")), (&contacts, None));
+    let account = |waid: &str| json!({"waid": waid, "source": "NETWORK"});
+    let accounts = json!({"accounts": [account("5511988887777"), account("551140000000")]});
+    assert_eq!(message["cards"], json!([accounts, accounts]));
+    assert_eq!(crate::v1::text(&shown, "vcard").matches("BEGIN:VCARD").count(), 2);
+}
+
+#[test]
+fn a_quote_is_of_the_same_chat() {
+    let stage = Stage::set();
+    let first = location(&post(&stage, "/text", &[], &json!({"to": TO, "content": "a"})).expect(202));
+    let (id, network_id) = (stage.data(&first)["id"].clone(), stage.data(&first)["networkId"].clone());
+    let reply = |to: &str, target: &Value| json!({"to": to, "content": "b", "replyTo": target});
+    for target in [&id, &network_id] {
+        let answer = location(&post(&stage, "/text", &[], &reply(TO, target)).expect(202));
+        assert_eq!(stage.data(&answer)["replyTo"], id);
+        // Another form of the same number.
+        post(&stage, "/text", &[], &reply("+55 11 99999-8888", target)).expect(202);
+    }
+    let fault = [("replyTo", "A mensagem citada nao pertence a esta conversa.")];
+    for (to, target) in [
+        ("5511988887777", &id),
+        (TO, &json!("01a2085f-07eb-7913-a5da-c9ff5fe6d655")),
+        (TO, &json!("3EB0000000000000000000")),
+    ] {
+        assert_faults(&target.to_string(), &post(&stage, "/text", &[], &reply(to, target)), &fault);
+    }
+    stage.open("other", &["connect"]);
+    let body = reply(TO, &id).to_string();
+    let other =
+        stage.server.call("POST", "/v1/channels/other/messages/text", Some(&stage.key), &[JSON], Some(body.as_bytes()));
+    assert_faults("another channel", &other, &fault);
+}
+
+#[test]
+fn what_a_channel_does_not_offer_is_refused_after_a_replay() {
+    let stage = Stage::set();
+    let refused = |field: &str| {
+        format!(
+            r#"{{"message":"Este canal nao oferece este recurso.","code":"NOT_SUPPORTED_BY_CHANNEL","errors":[{{"field":"{field}","message":"Este canal nao oferece este recurso."}}]}}"#
+        )
+    };
+    let preview = json!({"to": TO, "content": "https://a.co", "linkPreview": true});
+    let photo =
+        json!({"to": TO, "contacts": [{"name": "M", "phones": [{"phone": "5511988887777"}], "photoMediaId": "x"}]});
+    for (path, body, field) in [("/text", &preview, "linkPreview"), ("/contact", &photo, "contacts[0].photoMediaId")] {
+        let answer = post(&stage, path, &[], body);
+        assert_eq!((answer.status, answer.text()), (422, &*refused(field)));
+        // A key that was used for something else says so first.
+        let key = ("Idempotency-Key", path);
+        let mut good = body.clone();
+        good["linkPreview"] = Value::Null;
+        if path == "/contact" {
+            good = json!({"to": TO, "name": "Maria", "phone": "5511988887777"});
+        }
+        post(&stage, path, &[key], &good).expect(202);
+        assert_refused(path, &post(&stage, path, &[key], body), KEY_REUSED);
+        assert_eq!(post(&stage, path, &[key], &good).header("Idempotent-Replayed"), Some("true"));
+    }
+}
+
+#[test]
+fn a_scheduled_call_is_answered_again_after_its_time() {
+    let stage = Stage::set();
+    let past = json!({"to": TO, "content": "x", "sendAt": "2020-01-01T00:00:00Z"});
+    let fault = [("sendAt", "O campo sendAt deve ser uma data futura em RFC 3339.")];
+    assert_faults("without a key", &post(&stage, "/text", &[], &past), &fault);
+    assert_faults("with a key", &post(&stage, "/text", &[("Idempotency-Key", "k")], &past), &fault);
+}
+
+#[test]
+fn a_body_names_its_kind() {
+    let stage = Stage::set();
+    for (body, message) in [
+        (json!({"to": TO}), "O campo type e obrigatorio."),
+        (json!({"type": "poll"}), "O campo type deve ser um destes: contact, text, location."),
+    ] {
+        assert_faults(message, &post(&stage, "", &[], &body), &[("type", message)]);
+    }
+    let named = json!({"to": TO, "content": "x", "type": "text"});
+    assert_faults("a route of a kind", &post(&stage, "/text", &[], &named), &[("type", "Campo desconhecido.")]);
+    // The routes have keys of their own, and the kind is a part of the call.
+    let key = [("Idempotency-Key", "one")];
+    post(&stage, "", &key, &named).expect(202);
+    post(&stage, "/text", &key, &json!({"to": TO, "content": "x"})).expect(202);
+    let other = json!({"to": TO, "type": "location", "latitude": 0, "longitude": 0});
+    assert_refused("another kind", &post(&stage, "", &key, &other), KEY_REUSED);
+}
+
+#[test]
+fn a_message_without_a_card_has_no_file() {
+    let stage = Stage::set();
+    let place = location(&post(&stage, "/text", &[], &json!({"to": TO, "content": "x"})).expect(202));
+    let answer = stage.get(&format!("{place}/vcard"));
+    assert_refused(
+        "a text",
+        &answer,
+        (404, r#"{"message":"A mensagem nao tem cartao de contato.","code":"CARD_NOT_FOUND"}"#),
+    );
+    let card = json!({"name": "Ana", "phones": [{"phone": "5511988887777"}]});
+    let place = location(&post(&stage, "/contact", &[], &json!({"to": TO, "contacts": [card, card]})).expect(202));
+    let file = stage.get(&format!("{place}/vcard")).expect(200);
+    assert_eq!(file.text().matches("END:VCARD\r\n").count(), 2);
+}
+
+#[test]
+fn nobody_sends_without_the_scope() {
+    let stage = Stage::set();
+    let scopes = ALL_SCOPES.replace("messages.send,", "");
+    let key = create_key(&stage.home, "test", &scopes, "unlimited");
+    for kind in KINDS {
+        let path = format!("/v1/channels/sandbox/messages/{}", kind.name);
+        stage.server.post(&path, &key, &(kind.examples)().remove(0)).expect(403);
+    }
+}
