@@ -4,6 +4,7 @@ pub mod cloud_api;
 mod driver;
 pub mod outbound;
 pub mod pairing;
+pub mod quoted;
 pub mod sandbox;
 #[cfg(feature = "whatsapp-web")]
 pub mod whatsapp_web;
@@ -53,12 +54,12 @@ impl SendOutcome {
     /// Whether it shows that the network answers. What was refused by what is known here already does not.
     pub fn is_an_answer(&self) -> bool {
         match self {
-            Self::Accepted { .. }
-            | Self::TryAgain { .. }
-            | Self::RecipientBusy
-            | Self::ChannelRefused { .. }
-            | Self::ChatRefused { .. } => true,
-            Self::Rejected { code, .. } => !matches!(*code, NOT_ON_WHATSAPP | UNREADABLE),
+            Self::Accepted { .. } | Self::RecipientBusy | Self::ChannelRefused { .. } | Self::ChatRefused { .. } => {
+                true
+            }
+            Self::Rejected { code, .. } | Self::TryAgain { code, .. } => {
+                !matches!(*code, NOT_ON_WHATSAPP | UNREADABLE | TARGET_NOT_SENT)
+            }
             Self::NotSent | Self::ChannelTrouble { .. } | Self::ChannelBusy | Self::Interrupted | Self::NoAnswer => {
                 false
             }
@@ -70,6 +71,8 @@ impl SendOutcome {
 pub const NOT_ON_WHATSAPP: &str = "NUMBER_NOT_ON_WHATSAPP";
 /// The code of a message that a newer version stored in another form.
 pub const UNREADABLE: &str = "UNREADABLE_MESSAGE";
+/// The code of a message that quotes one that the network never got.
+pub const TARGET_NOT_SENT: &str = "TARGET_NOT_SENT";
 
 /// The right to one send, given back when dropped; most networks have no need of one.
 pub type Slot = Option<cloud_api::Slot>;

@@ -12,7 +12,7 @@ mod vcard;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Feature, FieldSpec, MessageKind, Parts, Reader, writes_all};
+use super::{Feature, FieldSpec, MessageKind, Parts, Reader};
 use crate::channel::ChannelType;
 use crate::email;
 use crate::field_errors::FieldErrors;
@@ -160,10 +160,9 @@ impl MessageKind for Contact {
         parse::contact(reader)
     }
 
-    fn supports(channel: ChannelType, feature: Feature) -> bool {
+    fn supports(_: ChannelType, feature: Feature) -> bool {
         match feature {
-            Feature::Kind | Feature::Own | Feature::Schedule => true,
-            Feature::ReplyTo | Feature::SeveralContacts => writes_all(channel),
+            Feature::Kind | Feature::ReplyTo | Feature::Own | Feature::Schedule | Feature::SeveralContacts => true,
             // Until the server keeps media.
             Feature::Photo => false,
             Feature::LinkPreview => false,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Feature, FieldSpec, Form, MessageKind, Parts, Reader, Rule, writes_all};
+use super::{Feature, FieldSpec, Form, MessageKind, Parts, Reader, Rule};
 use crate::channel::ChannelType;
 use crate::field_errors::FieldErrors;
 use crate::schema;
@@ -70,10 +70,9 @@ impl MessageKind for Location {
         Ok(Some(Self { location: Place { latitude, longitude, name, address } }))
     }
 
-    fn supports(channel: ChannelType, feature: Feature) -> bool {
+    fn supports(_: ChannelType, feature: Feature) -> bool {
         match feature {
-            Feature::Kind | Feature::ReplyTo => writes_all(channel),
-            Feature::Own | Feature::Schedule => true,
+            Feature::Kind | Feature::ReplyTo | Feature::Own | Feature::Schedule => true,
             Feature::LinkPreview | Feature::SeveralContacts | Feature::Photo => false,
         }
     }

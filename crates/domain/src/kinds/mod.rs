@@ -198,14 +198,6 @@ impl Feature {
         [Self::Kind, Self::ReplyTo, Self::Schedule, Self::Own, Self::LinkPreview, Self::SeveralContacts, Self::Photo];
 }
 
-/// Whether the driver of this type writes everything that the kinds have. The others write a card and nothing else.
-fn writes_all(channel: ChannelType) -> bool {
-    match channel {
-        ChannelType::Sandbox => true,
-        ChannelType::CloudApi | ChannelType::WhatsAppWeb => false,
-    }
-}
-
 /// A kind, as the table holds it.
 #[derive(Debug)]
 pub struct Kind {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Feature, FieldSpec, Form, MessageKind, Parts, Reader, Rule, writes_all};
+use super::{Feature, FieldSpec, Form, MessageKind, Parts, Reader, Rule};
 use crate::channel::ChannelType;
 use crate::field_errors::FieldErrors;
 use crate::schema;
@@ -62,10 +62,9 @@ impl MessageKind for Text {
         Ok(Some(Self { text: Body { content, link_preview } }))
     }
 
-    fn supports(channel: ChannelType, feature: Feature) -> bool {
+    fn supports(_: ChannelType, feature: Feature) -> bool {
         match feature {
-            Feature::Kind | Feature::ReplyTo => writes_all(channel),
-            Feature::Own | Feature::Schedule => true,
+            Feature::Kind | Feature::ReplyTo | Feature::Own | Feature::Schedule => true,
             // Until the server can fetch the page itself.
             Feature::LinkPreview => false,
             Feature::SeveralContacts | Feature::Photo => false,

@@ -24,7 +24,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use recado_domain::error_chain::{causes, chain};
 use recado_domain::field_errors::FieldErrors;
-use recado_domain::queue::Claimed;
+use recado_domain::ids::MessageId;
 use secrecy::ExposeSecret;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -33,7 +33,6 @@ use tower::{BoxError, Service, service_fn};
 
 use crate::SendOutcome;
 use crate::cloud_api::answer::{self, Answer};
-use crate::cloud_api::body;
 use crate::cloud_api::errors::{Class, Fault};
 use crate::cloud_api::link::{FIELDS, Link};
 use crate::cloud_api::slots::{Slot, Slots};
@@ -186,16 +185,8 @@ impl Graph {
         }
     }
 
-    /// Hands a message over.
-    pub async fn send(&self, link: &Link, message: &Claimed) -> SendOutcome {
-        let body = match body::of(message) {
-            Ok(body) => body,
-            Err(error) => {
-                tracing::error!(message.id = %message.id, %error, "stored message not readable");
-                let text = "A mensagem guardada nao pode ser lida por esta versao.".to_owned();
-                return SendOutcome::Rejected { code: crate::UNREADABLE, message: text };
-            }
-        };
+    /// Hands a message over, whose body is this.
+    pub async fn send(&self, link: &Link, id: MessageId, body: Vec<u8>) -> SendOutcome {
         let path = format!("/{}/messages", link.phone_number_id());
         let (status, body) = match self.call(link, Method::POST, &path, body).await {
             Ok(answer) => answer,
@@ -208,7 +199,7 @@ impl Graph {
             }
             Answer::Refused(error) => error.fault(Some(status.as_u16())).outcome(),
             Answer::Unreadable => {
-                tracing::warn!(message.id = %message.id, status = status.as_u16(), "graph response not recognised");
+                tracing::warn!(message.id = %id, status = status.as_u16(), "graph response not recognised");
                 SendOutcome::NoAnswer
             }
         }

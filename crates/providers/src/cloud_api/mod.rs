@@ -61,10 +61,13 @@ pub use crate::cloud_api::slots::Slot;
 
 use recado_domain::channel::{self, ChannelKey, Via};
 use recado_domain::clock::millis;
+use recado_domain::message::Target;
 use recado_domain::queue::{Claimed, Unanswered};
 use recado_store::StoreError;
 use tokio::task::JoinHandle;
 
+use crate::cloud_api::body::Unreadable;
+use crate::quoted::{self, QuoteError, Quoted};
 use crate::{ChannelDriver, Connect, Connected, Context, SendOutcome};
 
 /// What Meta takes for one recipient: 45 at once, and then one in six seconds (error 131056;
@@ -87,6 +90,11 @@ pub const APPS: usize = 64;
 pub const APPS_OF_ONE: usize = 16;
 /// The wait of a channel whose link this node cannot open, one among others.
 const NO_LINK: Duration = Duration::from_secs(5);
+
+/// The wait of a channel whose quoted message cannot be read from the store.
+const STORE_DOWN: Duration = Duration::from_secs(5);
+/// What every id of Meta's for a message begins with.
+const META_ID: &str = "wamid.";
 
 #[derive(Default)]
 struct Links {
@@ -207,6 +215,45 @@ impl CloudApi {
     }
 }
 
+impl CloudApi {
+    /// The body of a message; or what becomes of a message that has none now.
+    async fn body(&self, via: &Via, message: &Claimed) -> Result<Vec<u8>, SendOutcome> {
+        let unreadable = |error: Unreadable| {
+            tracing::error!(message.id = %message.id, %error, "stored message not readable");
+            let message = "A mensagem guardada nao pode ser lida por esta versao.".to_owned();
+            SendOutcome::Rejected { code: crate::UNREADABLE, message }
+        };
+        let stored = body::read(message).map_err(unreadable)?;
+        let quoted = match stored.reply_to {
+            Some(target) => Some(self.quoted(via, target).await?),
+            None => None,
+        };
+        body::of(message, &stored.content, quoted.as_deref()).map_err(unreadable)
+    }
+
+    /// Meta's id of the message that is quoted.
+    async fn quoted(&self, via: &Via, target: Target) -> Result<String, SendOutcome> {
+        let quoted = quoted::read(&*self.context.store, via.key, target).await.and_then(meta_id);
+        quoted.map_err(|error| {
+            error.outcome().unwrap_or_else(|error| {
+                tracing::warn!(channel.id = %via.id, %error, "store unavailable; channel waits");
+                SendOutcome::ChannelTrouble { wait: STORE_DOWN }
+            })
+        })
+    }
+}
+
+/// Meta's id of a message, where Meta has it.
+fn meta_id(quoted: Quoted) -> Result<String, QuoteError> {
+    match quoted.remote_id {
+        Some(id) => Ok(id),
+        None if quoted.is_unknown => Err(QuoteError::NotYet),
+        // Deleted since: then it is known by the id that it had when it was quoted.
+        None if quoted.network_id.starts_with(META_ID) => Ok(quoted.network_id),
+        None => Err(QuoteError::NotSent),
+    }
+}
+
 #[async_trait]
 impl ChannelDriver for CloudApi {
     fn max_in_flight(&self, settings: &ChannelSettings) -> usize {
@@ -246,7 +293,10 @@ impl ChannelDriver for CloudApi {
                 format!("{UNUSABLE}confira RECADO_SECRET_KEY e reinicie o servidor, ou conecte o canal de novo.");
             return SendOutcome::ChannelRefused { reason };
         };
-        let outcome = self.graph.send(&link, message).await;
+        let outcome = match self.body(via, message).await {
+            Ok(body) => self.graph.send(&link, message.id, body).await,
+            Err(outcome) => outcome,
+        };
         let replaced = self.get(via.key).is_none_or(|current| !Arc::ptr_eq(&current, &link));
         match outcome {
             // It speaks of an access that is no longer used: the channel was connected anew meanwhile.

@@ -8,6 +8,7 @@
 //! | `events` | what a session tells: codes, answers, receipts |
 //! | `state` | a line's ups, downs and ends, as the channel's state shows them |
 //! | `send` | one message: the accounts looked up, handed over, the network's answer awaited |
+//! | `message` | what one message shows: its body, the accounts on its cards, its quote |
 //! | `answers` | who waits for which answer, and what was found of the devices that messages went to |
 //! | `refusal` | what the network's codes of refusal mean, in one table |
 //! | `codes` | how often codes are asked for that are typed on a phone |
@@ -20,6 +21,7 @@ mod codes;
 mod connect;
 mod events;
 mod line;
+mod message;
 mod refusal;
 mod searches;
 mod send;

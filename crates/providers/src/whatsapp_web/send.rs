@@ -1,7 +1,7 @@
 //! One message: the accounts looked up, handed over, the network's answer awaited.
 //!
-//! `accounts` finds the account of the recipient and of the card's phone: in the table of that name first, then on the
-//! network. The message is submitted under its network id. Where the account has no device, or the network does not know it
+//! `accounts` finds the account of the recipient and of the numbers on cards: in the table of that name first, then on the
+//! network. `message` makes the body. The message is submitted under its network id. Where the account has no device, or the network does not know it
 //! (404), the number is asked for again, and the message is submitted to the account that is named then. A stanza without a
 //! device of the recipient's was not sent. The answer is awaited for 30 seconds, and only while the line is up.
 //!
@@ -16,26 +16,23 @@ use std::time::Duration;
 
 use recado_domain::channel::types::whatsapp_web::Settings;
 use recado_domain::clock::{millis, random};
-use recado_domain::kinds::Content;
-use recado_domain::kinds::contact::Contact;
 use recado_domain::message::{ContactRendition, Stored};
 use recado_domain::pacing::Pacing;
 use recado_domain::party::{Party, Recipient};
 use recado_domain::queue::Claimed;
 use recado_store::clock::rfc3339;
-use recado_whatsapp_web::{Body, Card, Outgoing, Session, SubmitError};
-use tokio::time::{Instant, timeout, timeout_at};
+use recado_whatsapp_web::{Outgoing, Session, SubmitError};
+use tokio::time::timeout;
 
 use crate::SendOutcome;
 use crate::pairing::LineError;
 use crate::whatsapp_web::answers::{Answer, Awaited};
 use crate::whatsapp_web::line::{DOWN, Line};
+use crate::whatsapp_web::message;
 use crate::whatsapp_web::refusal::{self, Refusal};
 
 /// The longest for all that comes before a message is handed over.
 const PREPARE: Duration = Duration::from_secs(8);
-/// The longest for finding the accounts of the cards' numbers, without which the cards can go as well.
-const CARD: Duration = Duration::from_secs(3);
 /// The longest wait for the network's answer, while the line is up.
 const ANSWER: Duration = Duration::from_secs(30);
 /// The longest for sending a message, that the network has taken, to devices that it did not reach.
@@ -149,55 +146,26 @@ impl Line {
         }
     }
 
-    /// Finds the accounts, writes the one of the card's phone into the card, and shows that something is typed.
+    /// Finds the accounts and the quoted message, writes the accounts of numbers into their cards, and shows that something is
+    /// typed.
     async fn prepare(&self, message: &Claimed, refresh: bool) -> Result<Prepared, SendOutcome> {
         self.until_up().await;
-        let content = serde_json::from_str::<Stored>(&message.payload).map_err(|_| unreadable())?.content;
+        let Stored { content, reply_to, .. } = serde_json::from_str(&message.payload).map_err(|_| unreadable())?;
+        let quote = self.quote(reply_to).await?;
         let known = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
         let Some(account) = known.account else {
             return Err(not_on_whatsapp());
         };
         let recipient = Recipient { numbers: vec![message.recipient.clone(), account.clone()], lid: known.lid };
-        // Texts and locations are accepted by no route yet.
-        let Content::Contact(contact) = &content else { return Err(unreadable()) };
         let accepted = message.rendition.as_deref().and_then(ContactRendition::from_json);
-        let accepted = accepted.ok_or_else(unreadable)?;
-        let changed = self.cards(&accepted, contact).await?;
-        let (rendition, vcard) = (changed.as_ref().map(ContactRendition::to_json), changed.unwrap_or(accepted).text());
+        let changed = self.find_accounts(&content, accepted.as_ref()).await?;
+        let body = message::body(&content, changed.as_ref().or(accepted.as_ref())).ok_or_else(unreadable)?;
         if self.settings().await?.typing {
             self.type_a_while(&account).await;
         }
-        let cards = contact.cards().map_err(|_| unreadable())?;
-        let display_name = cards.into_iter().next().map(|card| card.name).unwrap_or_default();
-        let (id, body) = (message.network_id.clone(), Body::Contact(Card { display_name, vcard }));
-        let outgoing = Outgoing { id, account: account.clone(), body, quote: None, refresh };
+        let outgoing = Outgoing { id: message.network_id.clone(), account: account.clone(), body, quote, refresh };
+        let rendition = changed.as_ref().map(ContactRendition::to_json);
         Ok(Prepared { account, recipient, outgoing, rendition })
-    }
-
-    /// The cards with the accounts that the network names for their numbers. `None`: the cards are as they were accepted,
-    /// also where a number has no account or nobody says which: that is no trouble of the recipient. The message says so by
-    /// the source of each account.
-    async fn cards(
-        &self,
-        accepted: &ContactRendition,
-        contact: &Contact,
-    ) -> Result<Option<ContactRendition>, SendOutcome> {
-        if accepted.is_complete() {
-            return Ok(None);
-        }
-        let cards = contact.cards().map_err(|_| unreadable())?;
-        let (before, until) = (accepted.all_named(), Instant::now() + CARD);
-        let mut named = before.clone();
-        for (card, named) in cards.iter().zip(&mut named) {
-            for (phone, named) in card.phones.iter().zip(named).filter(|(_, named)| named.is_none()) {
-                *named = match timeout_at(until, self.look_up(phone.number.digits())).await {
-                    Ok(Ok(known)) => known.account,
-                    Ok(Err(LineError::NoAnswer)) | Err(_) => None,
-                    Ok(Err(error)) => return Err(self.trouble(error)),
-                };
-            }
-        }
-        Ok((named != before).then(|| ContactRendition::of(&cards, &named)))
     }
 
     async fn settings(&self) -> Result<Settings, SendOutcome> {
@@ -262,7 +230,7 @@ impl Line {
     }
 
     /// What a question without an answer means for the message that needed it: it waits, and nothing was sent.
-    fn trouble(&self, error: LineError) -> SendOutcome {
+    pub(super) fn trouble(&self, error: LineError) -> SendOutcome {
         match error {
             LineError::Down | LineError::Gone => SendOutcome::ChannelTrouble { wait: DOWN },
             LineError::TooMany(seconds) => SendOutcome::ChannelTrouble { wait: Duration::from_secs(seconds) },
@@ -290,7 +258,7 @@ fn not_on_whatsapp() -> SendOutcome {
 }
 
 /// A newer version stored it in another form.
-fn unreadable() -> SendOutcome {
+pub(super) fn unreadable() -> SendOutcome {
     SendOutcome::Rejected {
         code: crate::UNREADABLE,
         message: "O conteudo guardado da mensagem nao pode ser lido por esta versao.".to_owned(),

@@ -1,6 +1,8 @@
+use recado_domain::queue::Claimed;
 use recado_store::fixtures::{claimed, rendition};
 use tokio::net::TcpListener;
 
+use crate::cloud_api::body;
 use crate::cloud_api::client::*;
 use crate::cloud_api::tests::link;
 use crate::cloud_api::tests::peer::{Peer, answer, json};
@@ -12,9 +14,14 @@ fn graph(url: &str) -> Graph {
     Graph::new(url, "v23.0").expect("a good address")
 }
 
+fn body(message: &Claimed) -> Vec<u8> {
+    let stored = body::read(message).expect("a stored message");
+    body::of(message, &stored.content, None).expect("a body")
+}
+
 async fn sent(bytes: Vec<u8>) -> SendOutcome {
     let peer = Peer::answering(bytes).await;
-    let outcome = graph(&peer.url).send(&link("EAAJB"), &claimed()).await;
+    let outcome = graph(&peer.url).send(&link("EAAJB"), claimed().id, body(&claimed())).await;
     assert_eq!(peer.requests().len(), 1, "no call is made twice");
     outcome
 }
@@ -27,7 +34,7 @@ fn refusal_of(code: i64, more: &str) -> String {
 async fn a_message_is_handed_over() {
     let peer = Peer::answering(json(200, TAKEN)).await;
     let message = Claimed { rendition: Some(rendition("551188887777", true)), ..claimed() };
-    let outcome = graph(&format!("{}/graph//", peer.url)).send(&link("EAAJB"), &message).await;
+    let outcome = graph(&format!("{}/graph//", peer.url)).send(&link("EAAJB"), message.id, body(&message)).await;
     let (account, remote_id) = (Some("551199998888".to_owned()), "wamid.HBgLNTUxMQ==".parse().ok());
     assert_eq!(outcome, SendOutcome::Accepted { account, remote_id, rendition: None });
     let request = peer.requests().remove(0);
@@ -110,7 +117,7 @@ async fn of_what_is_no_answer_nobody_knows() {
 #[tokio::test]
 async fn a_huge_answer_is_not_read_to_its_end() {
     let peer = Peer::answering(json(200, &format!("{}{}", " ".repeat(64 << 20), TAKEN))).await;
-    assert_eq!(graph(&peer.url).send(&link("EAAJB"), &claimed()).await, SendOutcome::NoAnswer);
+    assert_eq!(graph(&peer.url).send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::NoAnswer);
     println!("{} bytes were taken", peer.written());
     assert!(peer.written() < 32 << 20);
 }
@@ -120,7 +127,7 @@ async fn of_a_slow_answer_nobody_knows() {
     let peer = Peer::answering(json(200, TAKEN)).await;
     peer.hold();
     let graph = Graph { timeout: Duration::from_millis(300), ..graph(&peer.url) };
-    assert_eq!(graph.send(&link("EAAJB"), &claimed()).await, SendOutcome::NoAnswer);
+    assert_eq!(graph.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::NoAnswer);
     peer.until_asked(1).await;
 }
 
@@ -130,7 +137,7 @@ async fn what_could_not_connect_was_not_sent() {
     let address = listener.local_addr().expect("an address");
     drop(listener);
     let graph = graph(&format!("http://{address}"));
-    assert_eq!(graph.send(&link("EAAJB"), &claimed()).await, SendOutcome::ChannelBusy);
+    assert_eq!(graph.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelBusy);
     assert_eq!(graph.check(&link("EAAJB")).await, Err(CheckError::Later));
 }
 
@@ -147,14 +154,14 @@ async fn what_got_no_tls_was_not_sent() {
     let address = listener.local_addr().expect("an address");
     // It takes connections, as the kernel does for it, and says nothing.
     let silent = by_tls(address, Duration::from_millis(300));
-    assert_eq!(silent.send(&link("EAAJB"), &claimed()).await, SendOutcome::ChannelBusy);
+    assert_eq!(silent.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelBusy);
     let hanging_up = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             drop(stream);
         }
     });
     let broken = by_tls(address, CONNECT);
-    assert_eq!(broken.send(&link("EAAJB"), &claimed()).await, SendOutcome::ChannelBusy);
+    assert_eq!(broken.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelBusy);
     hanging_up.abort();
 }
 

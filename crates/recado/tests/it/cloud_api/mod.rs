@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod connect;
+mod kinds;
 mod outcomes;
 mod secrets;
 mod sending;

@@ -5,6 +5,7 @@
 mod baileys;
 mod identity;
 mod kill;
+mod kinds;
 mod line;
 mod linking;
 mod nodes;

@@ -17,7 +17,7 @@ fn card(account: &str, typed: &str) -> String {
 }
 
 /// The next messages to these are refused.
-fn refuse(stage: &Stage, code: u16, times: u32, to: &[&str]) {
+pub fn refuse(stage: &Stage, code: u16, times: u32, to: &[&str]) {
     let to = to.iter().map(|account| (*account).to_owned()).collect();
     stage.whatsapp.faults(|faults| faults.refusal = Some(Refusal { code, times, to }));
 }

@@ -1,0 +1,90 @@
+//! The message that another one quotes, as it is when the other one is sent.
+
+#[cfg(test)]
+mod tests;
+
+use recado_domain::channel::ChannelKey;
+use recado_domain::kinds::Content;
+use recado_domain::message::{ContactRendition, Stored, Target};
+use recado_domain::status::MessageStatus;
+use recado_store::{Messages, StoreError};
+
+use crate::SendOutcome;
+
+/// A message that is quoted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quoted {
+    /// Its network id when the other message was accepted: ours, or the network's own where that was known.
+    pub network_id: String,
+    /// The network's own id, where it takes none of ours and has named the message.
+    pub remote_id: Option<String>,
+    /// Nobody knows whether the network has it.
+    pub is_unknown: bool,
+    /// What it shows; `None` where it was deleted because it was old.
+    pub content: Option<(Content, Option<ContactRendition>)>,
+}
+
+/// Why a message cannot quote another one.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QuoteError {
+    /// The network never got the quoted message.
+    #[error("the quoted message was not sent")]
+    NotSent,
+    /// The quoted message was not sent yet, or nobody knows yet by which id the network has it.
+    #[error("the quoted message is not known to the network yet")]
+    NotYet,
+    /// The quoted message could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Reads the message that is quoted.
+///
+/// # Errors
+///
+/// It is certain that the network does not have it, or the store does not answer.
+pub async fn read(
+    messages: &(impl Messages + ?Sized),
+    channel: ChannelKey,
+    target: Target,
+) -> Result<Quoted, QuoteError> {
+    let Some(message) = messages.message(channel, target.id).await? else {
+        return Ok(Quoted { network_id: target.network_id, remote_id: None, is_unknown: false, content: None });
+    };
+    match message.status {
+        MessageStatus::Failed | MessageStatus::Expired | MessageStatus::Cancelled => return Err(QuoteError::NotSent),
+        // What stands in the same queue is sent before. What is queued all the same is scheduled, or queued again.
+        MessageStatus::Queued => return Err(QuoteError::NotYet),
+        MessageStatus::Sending
+        | MessageStatus::Sent
+        | MessageStatus::Delivered
+        | MessageStatus::Read
+        | MessageStatus::Unknown => {}
+    }
+    let rendition = message.rendition.as_deref().and_then(ContactRendition::from_json);
+    // A newer version stored it in another form: then the quote shows nothing.
+    let stored = serde_json::from_str::<Stored>(&message.payload).ok();
+    Ok(Quoted {
+        network_id: message.network_id,
+        remote_id: message.remote_id,
+        is_unknown: matches!(message.status, MessageStatus::Sending | MessageStatus::Unknown),
+        content: stored.map(|stored| (stored.content, rendition)),
+    })
+}
+
+impl QuoteError {
+    /// What it means for the message that quotes; the error of the store where that does not answer.
+    ///
+    /// # Errors
+    ///
+    /// The store does not answer.
+    pub fn outcome(self) -> Result<SendOutcome, StoreError> {
+        let (code, message) = (crate::TARGET_NOT_SENT, "A mensagem citada nao foi enviada.".to_owned());
+        match self {
+            Self::NotSent => Ok(SendOutcome::Rejected { code, message }),
+            // It may be sent, or a receipt may name it, in a moment.
+            Self::NotYet => Ok(SendOutcome::TryAgain { code, message }),
+            Self::Store(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What one message shows: its body, with the accounts of the numbers on its cards, and the message that it quotes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt, stream};
+use recado_domain::kinds::Content;
+use recado_domain::kinds::contact::Contact;
+use recado_domain::message::{ContactRendition, Target};
+use recado_whatsapp_web::{Body, Card, Quote};
+use tokio::time::{Instant, timeout_at};
+
+use super::line::Line;
+use crate::pairing::LineError;
+use crate::{SendOutcome, quoted};
+
+/// The longest for finding the accounts of the numbers on cards, without which the cards can go as well.
+const CARD: Duration = Duration::from_secs(3);
+/// Numbers of cards that are looked up at a time.
+const LOOK_UPS: usize = 8;
+
+/// The body of a message. `None`: a newer version stored the message in another form.
+pub(super) fn body(content: &Content, rendition: Option<&ContactRendition>) -> Option<Body> {
+    match content {
+        Content::Contact(contact) => cards(contact, rendition?),
+        Content::Text(content) => Some(Body::Text(content.text.content.clone())),
+        Content::Location(content) => {
+            let place = content.location.clone();
+            let (latitude, longitude) = (place.latitude, place.longitude);
+            Some(Body::Location { latitude, longitude, name: place.name, address: place.address })
+        }
+    }
+}
+
+fn cards(contact: &Contact, rendition: &ContactRendition) -> Option<Body> {
+    let names = contact.cards().ok()?;
+    if names.len() != rendition.cards.len() {
+        return None;
+    }
+    let cards = names.into_iter().zip(&rendition.cards);
+    let mut cards: Vec<_> =
+        cards.map(|(card, rendered)| Card { display_name: card.name, vcard: rendered.vcard.clone() }).collect();
+    match cards.len() {
+        1 => cards.pop().map(Body::Contact),
+        // As WhatsApp's own clients call a list of cards.
+        several => Some(Body::Contacts { display_name: format!("{several} contatos"), contacts: cards }),
+    }
+}
+
+impl Line {
+    /// The cards with the accounts that the network names for their numbers. `None`: the cards are as they were accepted,
+    /// also where a number has no account or nobody says which: that is no trouble of the recipient. The message says so by
+    /// the source of each account.
+    pub(super) async fn find_accounts(
+        &self,
+        content: &Content,
+        accepted: Option<&ContactRendition>,
+    ) -> Result<Option<ContactRendition>, SendOutcome> {
+        let Content::Contact(contact) = content else { return Ok(None) };
+        let Some(accepted) = accepted.filter(|accepted| !accepted.is_complete()) else { return Ok(None) };
+        let cards = contact.cards().map_err(|_| super::send::unreadable())?;
+        let mut named = accepted.all_named();
+        let phones = cards.iter().zip(&named).flat_map(|(card, named)| card.phones.iter().zip(named));
+        let unknown =
+            phones.filter(|(_, account)| account.is_none()).map(|(phone, _)| phone.number.digits().to_owned());
+        let found = self.accounts_of(unknown.collect()).await.map_err(|error| self.trouble(error))?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        for (phone, account) in cards.iter().zip(&mut named).flat_map(|(card, named)| card.phones.iter().zip(named)) {
+            if account.is_none() {
+                *account = found.get(phone.number.digits()).cloned();
+            }
+        }
+        Ok(Some(ContactRendition::of(&cards, &named)))
+    }
+
+    /// The accounts that are found in time, by their numbers.
+    async fn accounts_of(&self, numbers: BTreeSet<String>) -> Result<HashMap<String, String>, LineError> {
+        let until = Instant::now() + CARD;
+        let look_ups: Vec<_> = numbers.into_iter().map(|number| self.account_of(number, until).boxed()).collect();
+        let found: Vec<_> = stream::iter(look_ups).buffer_unordered(LOOK_UPS).collect().await;
+        found.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    async fn account_of(&self, number: String, until: Instant) -> Result<Option<(String, String)>, LineError> {
+        match timeout_at(until, self.look_up(&number)).await {
+            Ok(Ok(known)) => Ok(known.account.map(|account| (number, account))),
+            Ok(Err(LineError::NoAnswer)) | Err(_) => Ok(None),
+            Ok(Err(error)) => Err(error),
+        }
+    }
+
+    /// The message that another one quotes. Where nobody knows whether the network has it, the quote shows what it said.
+    pub(super) async fn quote(&self, target: Option<Target>) -> Result<Option<Quote>, SendOutcome> {
+        let Some(target) = target else { return Ok(None) };
+        let quoted = match quoted::read(&*self.shared.store, self.via.key, target).await {
+            Ok(quoted) => quoted,
+            Err(error) => return Err(error.outcome().unwrap_or_else(|error| self.trouble(error.into()))),
+        };
+        let body = quoted.content.and_then(|(content, rendition)| body(&content, rendition.as_ref()));
+        Ok(Some(Quote { id: quoted.network_id, body }))
+    }
+}
