@@ -195,7 +195,7 @@ async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock
     if let Some((url, direct_url)) = behaviour.database.urls() {
         let connections = behaviour.database.database_connections.into();
         let store = Arc::new(PgStore::open(url, direct_url, connections).await.context("cannot open the database")?);
-        let sandbox = Sandbox::on_postgres(store.database(), pacing, clock)?;
+        let sandbox = Sandbox::on_postgres(store.database(), pacing, clock, store.clone())?;
         // Before keys and channels are read: what changes meanwhile is read again.
         let version = store.directory_version().await?;
         let secret = SecretString::from(store.secret().await?);
@@ -203,6 +203,6 @@ async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock
         return Ok(Opened { store, sandbox, shared });
     }
     let store = Arc::new(SqliteStore::open(&data_dir.join(STORE_FILE)).context("cannot open the store")?);
-    let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), pacing, clock)?;
+    let sandbox = Sandbox::open(&data_dir.join(SANDBOX_FILE), pacing, clock, store.clone())?;
     Ok(Opened { store, sandbox, shared: None })
 }

@@ -21,15 +21,17 @@ use recado_domain::channel::{ChannelSettings, Via};
 use recado_domain::clock::{Clock, millis};
 use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
+use recado_domain::message::Stored;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
 use recado_domain::queue::{Claimed, Receipt, Unanswered};
 use recado_store::person::Person;
 use recado_store::sqlkit::postgres::pool::Database;
-use recado_store::{Receipts, StoreError};
+use recado_store::{Messages, Receipts, StoreError};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::quoted;
 use crate::sandbox::network::postgres::Tables;
 use crate::sandbox::network::sqlite::File;
 use crate::sandbox::network::{Arrival, Network, Passed, PhoneQuery, Shown, ShownOfPerson, Taker};
@@ -54,6 +56,8 @@ pub struct Sandbox {
     network: Box<dyn Network>,
     pacing: Pacing,
     clock: Arc<dyn Clock>,
+    /// Says what became of a message that another one quotes.
+    messages: Arc<dyn Messages>,
     /// Something arrived: receipts are due soon.
     arrived: Notify,
     arriving: Semaphore,
@@ -61,18 +65,28 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Opens the network's own file.
-    pub fn open(path: &Path, pacing: Pacing, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Ok(Self::on(Box::new(File::open(path)?), pacing, clock))
+    pub fn open(
+        path: &Path,
+        pacing: Pacing,
+        clock: Arc<dyn Clock>,
+        messages: Arc<dyn Messages>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self::on(Box::new(File::open(path)?), pacing, clock, messages))
     }
 
     /// Takes part in the network that all nodes of a database share. Connects nothing yet.
-    pub fn on_postgres(database: &Arc<Database>, pacing: Pacing, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        Ok(Self::on(Box::new(Tables::new(database)?), pacing, clock))
+    pub fn on_postgres(
+        database: &Arc<Database>,
+        pacing: Pacing,
+        clock: Arc<dyn Clock>,
+        messages: Arc<dyn Messages>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self::on(Box::new(Tables::new(database)?), pacing, clock, messages))
     }
 
-    fn on(network: Box<dyn Network>, pacing: Pacing, clock: Arc<dyn Clock>) -> Self {
+    fn on(network: Box<dyn Network>, pacing: Pacing, clock: Arc<dyn Clock>, messages: Arc<dyn Messages>) -> Self {
         let (arrived, arriving) = (Notify::new(), Semaphore::new(ARRIVALS));
-        Self { network, pacing, clock, arrived, arriving }
+        Self { network, pacing, clock, messages, arrived, arriving }
     }
 
     /// What the phone shows, newest first.
@@ -143,6 +157,19 @@ impl Sandbox {
         })
     }
 
+    /// Nothing, where the message quotes none or one that the network has; else what becomes of the message.
+    async fn quoted(&self, via: &Via, message: &Claimed) -> Result<(), SendOutcome> {
+        let stored = serde_json::from_str::<Stored>(&message.payload).ok();
+        let Some(target) = stored.and_then(|stored| stored.reply_to) else { return Ok(()) };
+        let quoted = quoted::read(&*self.messages, via.key, target).await;
+        quoted.map(drop).map_err(|error| {
+            error.outcome().unwrap_or_else(|error| {
+                tracing::warn!(channel.id = %via.id, %error, "store unavailable; channel waits");
+                SendOutcome::ChannelTrouble { wait: NETWORK_DOWN }
+            })
+        })
+    }
+
     async fn arrive(&self, via: &Via, message: &Claimed, receipts: bool) -> Result<(), StoreError> {
         let arrival = Arrival { via: via.clone(), message: message.clone(), at: self.clock.now(), receipts };
         // Nobody closes it.
@@ -193,6 +220,9 @@ impl ChannelDriver for Sandbox {
     }
 
     async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
+        if let Err(outcome) = self.quoted(via, message).await {
+            return outcome;
+        }
         let named = message.scenario.as_deref().and_then(Scenario::from_name);
         let scenario = named.or_else(|| Scenario::of_number(&message.recipient));
         let (arrives, outcome) = match (scenario, message.attempts) {

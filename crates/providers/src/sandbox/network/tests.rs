@@ -305,7 +305,8 @@ async fn a_node_passes_on_what_another_left() {
     ground.settle(channel, claimed.seq, sent()).await;
 
     let place = PgDatabase::new();
-    let node = Sandbox::on_postgres(&place.connect(), Pacing::default(), Arc::new(SystemClock)).expect("it opens");
+    let (pacing, clock) = (Pacing::default(), Arc::new(SystemClock));
+    let node = Sandbox::on_postgres(&place.connect(), pacing, clock, ground.store.clone()).expect("it opens");
     let stop = CancellationToken::new();
     let passing = node.send_receipts(ground.store.clone(), stop.clone());
     let check = async {

@@ -22,7 +22,8 @@ pub fn describe<'a>(operation: Operation<'a>, kind: Option<&'static Kind>) -> Op
         None => operation.body("MessageCall", any_schema(), named(&KINDS[0], (KINDS[0].examples)().remove(0))),
     };
     let operation = answers(operation).link(202, "message", "getMessage", &sent);
-    let has_card = kind.is_none_or(|kind| (kind.shown_schemas)().iter().any(|(name, _)| *name == "card"));
+    // The route for any kind may have sent what has no card.
+    let has_card = kind.is_some_and(|kind| (kind.shown_schemas)().iter().any(|(name, _)| *name == "card"));
     let operation = if has_card { operation.link(202, "card", "getMessageCard", &sent) } else { operation };
     let (field, message) = kind.map_or((TYPE, "O campo type e obrigatorio."), faulty);
     operation.link(202, "cancel", "cancelMessage", &sent).refuses([

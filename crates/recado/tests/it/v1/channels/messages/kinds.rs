@@ -1,10 +1,12 @@
 //! `POST /v1/channels/{channelId}/messages/{kind}` and `POST /v1/channels/{channelId}/messages`: every kind goes through
 //! one pipeline.
 
-use recado_domain::kinds::KINDS;
+use recado_domain::channel::ChannelType;
+use recado_domain::kinds::{Feature, KINDS, Kind};
 use serde_json::{Value, json};
 
 use crate::harness::Answer;
+use crate::openapi::document;
 use crate::v1::{ALL_SCOPES, JSON, KEY_REUSED, Stage, assert_faults, assert_refused, create_key, location, text};
 
 const TO: &str = "5511999998888";
@@ -181,5 +183,61 @@ fn nobody_sends_without_the_scope() {
     for kind in KINDS {
         let path = format!("/v1/channels/sandbox/messages/{}", kind.name);
         stage.server.post(&path, &key, &(kind.examples)().remove(0)).expect(403);
+    }
+}
+
+#[test]
+fn a_message_that_quotes_what_was_never_sent_fails() {
+    let stage = Stage::set();
+    let scenario = [("X-Ogmma-Sandbox-Scenario", "number_not_on_whatsapp")];
+    let lost = location(&post(&stage, "/text", &scenario, &json!({"to": TO, "content": "a"})).expect(202));
+    let id = stage.until(&lost, "FAILED")["id"].clone();
+    let reply = json!({"to": TO, "content": "b", "replyTo": id});
+    let reply = stage.until(&location(&post(&stage, "/text", &[], &reply).expect(202)), "FAILED");
+    assert_eq!(reply["error"]["code"], "TARGET_NOT_SENT");
+}
+
+// --- The contract's table of kinds and channels (its section 8), in the rows that exist ---
+
+/// S: offered; R: refused. The columns: Cloud API, WhatsApp Web, sandbox. A preview and a photo wait for the fetch client
+/// and the store of media, so that no channel offers them yet; the contract's own letters are `SSS` and `RSS`.
+const TABLE: [(&str, &str, Feature, &str); 13] = [
+    ("text", "content", Feature::Kind, "SSS"),
+    ("location", "latitude", Feature::Kind, "SSS"),
+    ("contact", "name", Feature::Kind, "SSS"),
+    ("contact", "contacts", Feature::SeveralContacts, "SSS"),
+    ("text", "linkPreview", Feature::LinkPreview, "RRR"),
+    ("contact", "photoMediaId", Feature::Photo, "RRR"),
+    ("text", "replyTo", Feature::ReplyTo, "SSS"),
+    ("location", "replyTo", Feature::ReplyTo, "SSS"),
+    ("contact", "replyTo", Feature::ReplyTo, "SSS"),
+    ("text", "sendAt", Feature::Schedule, "SSS"),
+    ("text", "reference", Feature::Own, "SSS"),
+    ("location", "ttlSeconds", Feature::Own, "SSS"),
+    ("contact", "sendAt", Feature::Schedule, "SSS"),
+];
+
+#[test]
+fn kinds_and_options_are_offered_as_the_contract_says() {
+    let document = document();
+    for (name, field, feature, cells) in TABLE {
+        let kind = Kind::named(name).expect("a kind");
+        let channels = [ChannelType::CloudApi, ChannelType::WhatsAppWeb, ChannelType::Sandbox];
+        let letter = |channel| if (kind.supports)(channel, feature) { 'S' } else { 'R' };
+        assert_eq!(channels.map(letter).into_iter().collect::<String>(), cells, "{name} {field}");
+        let route = &document["paths"][format!("/v1/channels/{{channelId}}/messages/{name}")]["post"];
+        let body = &document["components"]["schemas"][kind.body]["properties"];
+        assert!(body[field].is_object(), "{name} has no {field} in the document");
+        let codes = &route["responses"]["422"]["content"]["application/json"]["examples"];
+        assert!(codes["NOT_SUPPORTED_BY_CHANNEL"].is_object(), "{name}: {codes}");
+    }
+    // Nothing is offered that the table does not know.
+    for kind in KINDS {
+        for feature in Feature::ALL {
+            let known = TABLE.iter().any(|(name, _, row, _)| (*name, *row) == (kind.name, feature))
+                || matches!(feature, Feature::Schedule | Feature::Own);
+            let offered = ChannelType::ALL.into_iter().any(|channel| (kind.supports)(channel, feature));
+            assert!(known || !offered, "{} {feature:?}", kind.name);
+        }
     }
 }
