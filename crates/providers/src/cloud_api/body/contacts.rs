@@ -35,7 +35,8 @@ struct Name {
 /// account shows the number alone.
 #[derive(Serialize)]
 struct Phone {
-    phone: String,
+    #[serde(rename = "phone")]
+    number: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     wa_id: Option<String>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -90,7 +91,7 @@ impl Contact {
         let name = Name::of(&card);
         let Card { organization: company, department, title, phones, emails, urls, birthday, addresses, .. } = card;
         let phone = |(index, phone): (usize, CardPhone)| Phone {
-            phone: format!("+{}", phone.number.digits()),
+            number: format!("+{}", phone.number.digits()),
             wa_id: account(index).map(str::to_owned),
             place: meta_type(phone.place),
         };

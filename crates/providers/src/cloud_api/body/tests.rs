@@ -72,12 +72,13 @@ fn a_card_has_the_bytes_that_it_always_had() {
     let values = ["5511999998888", "Maria", "5511988887777", "maria@exemplo.com.br", "Pães & Cia"];
     let message = claimed(values, Some("551188887777"));
     let bytes = of(&message, &read(&message).expect("stored").content, None).expect("a body");
-    let expected = format!(
-        r#"{{"messaging_product":"whatsapp","recipient_type":"individual","to":"5511999998888","type":"contacts","#
-    ) + r#""contacts":[{"name":{"formatted_name":"Maria","first_name":"Maria"},"#
-        + r#""phones":[{"phone":"+5511988887777","wa_id":"551188887777"}],"emails":[{"email":"maria@exemplo.com.br"}],"#
-        + r#""org":{"company":"Pães & Cia"}}],"biz_opaque_callback_data":""#
-        + &format!("{}\"}}", message.id);
+    let expected =
+        r#"{"messaging_product":"whatsapp","recipient_type":"individual","to":"5511999998888","type":"contacts","#
+            .to_owned()
+            + r#""contacts":[{"name":{"formatted_name":"Maria","first_name":"Maria"},"#
+            + r#""phones":[{"phone":"+5511988887777","wa_id":"551188887777"}],"emails":[{"email":"maria@exemplo.com.br"}],"#
+            + r#""org":{"company":"Pães & Cia"}}],"biz_opaque_callback_data":""#
+            + &format!("{}\"}}", message.id);
     assert_eq!(String::from_utf8(bytes).expect("text"), expected);
 }
 
