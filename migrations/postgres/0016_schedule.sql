@@ -4,5 +4,5 @@ CREATE TABLE schedule (
     due_at      bigint NOT NULL,
     channel_key bigint NOT NULL
 );
-CREATE INDEX schedule_by_time ON schedule (due_at, seq);
+CREATE INDEX schedule_by_time ON schedule (due_at, seq DESC);
 CREATE INDEX schedule_of_channel ON schedule (channel_key);

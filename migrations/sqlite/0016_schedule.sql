@@ -5,5 +5,5 @@ CREATE TABLE schedule (
     due_at      INTEGER NOT NULL,
     channel_key INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX schedule_by_time ON schedule (due_at, seq);
+CREATE INDEX schedule_by_time ON schedule (due_at, seq DESC);
 CREATE INDEX schedule_of_channel ON schedule (channel_key);

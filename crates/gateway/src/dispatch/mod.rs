@@ -127,6 +127,7 @@ impl Dispatcher {
         let channels = self.shared.directory.channels();
         let resend = channels.iter().filter(|entry| entry.settings().resend_after().is_some());
         resend.for_each(|entry| self.wake(entry.via.key));
+        self.shared.scheduled.notify_one();
         Ok(())
     }
 

@@ -165,7 +165,7 @@ pub(crate) async fn delete<T: Transaction>(
     for table in ["links", "session_rows", "accounts", "chats", "recipient_pace", "early_receipts"] {
         tx.db().run(&format!("delete from {table} where channel_key = ?1"), values![key]).await?;
     }
-    if schedule::bring_forward(tx.db(), key).await? {
+    if schedule::bring_forward(tx.db(), key, now).await? {
         tx.tell(Change::Scheduled);
     }
     tx.leave_unknown(key).await?;

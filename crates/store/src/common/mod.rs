@@ -51,7 +51,7 @@ pub(crate) trait Transaction {
     async fn lock_some(&mut self, channels: &[ChannelKey]) -> Result<HashMap<ChannelKey, ChannelQueue>, Self::Error>;
     /// Puts scheduled messages of locked channels into their queues, in this order and behind all others; their events
     /// follow them.
-    async fn queue_scheduled(&mut self, due: &[Due]) -> Result<(), Self::Error>;
+    async fn queue_scheduled(&mut self, due: &[Due], now: Millis) -> Result<(), Self::Error>;
     /// Whether the channel has this session; refused where another node holds it.
     async fn holds(&mut self, held: Held) -> Result<bool, Self::Error>;
     /// Moves a channel from the expected state; `false` when it was in another, or is deleted.

@@ -27,7 +27,8 @@ pub(crate) struct Due {
 
 /// Queues the messages that are due, some at a time and in the order of their times, each behind all others of its channel.
 pub(crate) async fn promote<T: Transaction>(tx: &mut T, now: Millis) -> Result<Promoted, T::Error> {
-    let sql = "SELECT seq, channel_key FROM schedule WHERE due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
+    // Of messages with the same time the first that was accepted comes first; its number is the highest.
+    let sql = "SELECT seq, channel_key FROM schedule WHERE due_at <= ?1 ORDER BY due_at, seq DESC LIMIT ?2";
     let most = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| Ok((row.get("seq")?, row.get("channel_key")?));
     let due: Vec<(Seq, ChannelKey)> = tx.db().rows(sql, values![now, most], read).await?;
@@ -41,7 +42,7 @@ pub(crate) async fn promote<T: Transaction>(tx: &mut T, now: Millis) -> Result<P
     let (gone, next): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|due| locked.get(&due.channel).is_none_or(|queue| queue.cancels(due.seq)));
     cancel(tx, &gone, now).await?;
-    queue(tx, &next).await?;
+    queue(tx, &next, now).await?;
     for channel in next.iter().map(|due| due.channel).collect::<BTreeSet<_>>() {
         tx.tell(Change::Accepted(channel));
     }
@@ -84,11 +85,11 @@ async fn cancel<T: Transaction>(tx: &mut T, gone: &[Due], now: Millis) -> Result
     tx.apply(&ends).await
 }
 
-async fn queue<T: Transaction>(tx: &mut T, due: &[Due]) -> Result<(), T::Error> {
+async fn queue<T: Transaction>(tx: &mut T, due: &[Due], now: Millis) -> Result<(), T::Error> {
     if due.is_empty() {
         return Ok(());
     }
-    tx.queue_scheduled(due).await?;
+    tx.queue_scheduled(due, now).await?;
     forget(tx.db(), List(due.iter().map(|due| due.seq).collect())).await
 }
 
@@ -110,9 +111,11 @@ async fn forget<E: Executor>(db: &E, seqs: List<Seq>) -> Result<(), E::Error> {
     db.run(&format!("DELETE FROM schedule WHERE {}", E::any("seq", 1)), values![seqs]).await.map(drop)
 }
 
-/// Makes everything due that is scheduled on a channel: it is looked at again, and ends where the channel is deleted.
-pub(crate) async fn bring_forward<E: Executor>(db: &E, channel: ChannelKey) -> Result<bool, E::Error> {
-    Ok(db.run("UPDATE schedule SET due_at = 0 WHERE channel_key = ?1", values![channel]).await? > 0)
+/// Makes everything due now that is scheduled on a channel: it is looked at again, and ends where the channel is deleted.
+/// What is due already keeps its turn, and what other channels have due is not delayed.
+pub(crate) async fn bring_forward<E: Executor>(db: &E, channel: ChannelKey, now: Millis) -> Result<bool, E::Error> {
+    let sql = "UPDATE schedule SET due_at = ?2 WHERE channel_key = ?1 AND due_at > ?2";
+    Ok(db.run(sql, values![channel, now]).await? > 0)
 }
 
 /// Whether a message with this number waits for its time.

@@ -4,7 +4,7 @@ use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelState};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Cancelled, Enqueued, MessageQuery, NewMessage, Promoted};
+use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Promoted};
 use recado_domain::queue::{ClaimRequest, PurgeRequest};
 use recado_domain::status::MessageStatus;
 
@@ -193,6 +193,8 @@ pub(super) async fn many_that_are_due_are_queued_some_at_a_time(ground: Ground) 
     let channel = ground.channel("loja").await;
     let all = (0..MESSAGES).map(|_| schedule(&ground, channel, "551", NOW + 1));
     futures_util::future::join_all(all).await;
+    let mut accepted = ground.all(channel).await;
+    accepted.sort_unstable_by_key(|message| message.seq.abs());
     let mut batches = Vec::new();
     loop {
         let promoted = promote(&ground, NOW + 1).await;
@@ -202,7 +204,11 @@ pub(super) async fn many_that_are_due_are_queued_some_at_a_time(ground: Ground) 
         }
     }
     assert_eq!(batches, [500, 500, 200]);
-    assert_eq!(ground.all(channel).await.iter().filter(|message| message.seq > 0).count(), MESSAGES);
+    let mut queued = ground.all(channel).await;
+    assert_eq!(queued.iter().filter(|message| message.seq > 0).count(), MESSAGES);
+    queued.sort_unstable_by_key(|message| message.seq);
+    let ids = |messages: &[Message]| messages.iter().map(|message| message.id).collect::<Vec<_>>();
+    assert!(ids(&queued) == ids(&accepted), "of messages with the same time the first accepted is the first queued");
 }
 
 pub(super) async fn a_schedule_outlasts_a_restart(mut ground: Ground) {

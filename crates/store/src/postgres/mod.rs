@@ -86,7 +86,7 @@ impl PgStore {
         let (coordination, lease) = (database.pool(COORDINATION)?, database.pool(LEASE)?);
         let calls = database.pool(CALLS)?;
         let levels = Levels::default();
-        levels.look(&pool).await?;
+        levels.begin(&pool).await;
         let follower = Follower::default();
         let accepting = Accepting::start(calls.clone(), follower.clone(), levels.clone());
         let (dispatching, receiving) = (Dispatching::start(pool.clone(), connections), Receiving::start(pool.clone()));

@@ -57,7 +57,7 @@ impl ClusterStore for PgStore {
             let rows = db.rows("SELECT id, name, address FROM nodes ORDER BY id", args![]).await?;
             Ok(rows.iter().map(|row| Node { id: row.get(0), name: row.get(1), address: row.get(2) }).collect())
         })?;
-        self.levels.look(&self.lease).await?;
+        self.levels.look(&self.coordination).await;
         Ok(nodes)
     }
 

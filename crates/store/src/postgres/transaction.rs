@@ -72,20 +72,22 @@ impl<'a> Transaction for Tx<'a> {
 
     async fn lock_some(&mut self, channels: &[ChannelKey]) -> Done<HashMap<ChannelKey, ChannelQueue>> {
         let mut locked = lock::lock_free(self.db, channels).await?;
-        if locked.is_empty() && !channels.is_empty() {
-            locked = lock::lock_all(self.db, channels).await?;
+        // Waits for one channel only: while it waits, no other channel is locked.
+        if let (true, Some(first)) = (locked.is_empty(), channels.first()) {
+            locked = lock::lock_all(self.db, &[*first]).await?;
         }
         Ok(locked.into_iter().map(|(channel, locked)| (channel, locked.queue)).collect())
     }
 
-    async fn queue_scheduled(&mut self, due: &[Due]) -> Done<()> {
+    async fn queue_scheduled(&mut self, due: &[Due], now: Millis) -> Done<()> {
         // Where each recipient has a queue, the next claim finds the places.
         let sql = "WITH due AS (
                        SELECT seq, by_recipient, nextval('messages_seq_seq') AS next
                        FROM unnest($1, $2) WITH ORDINALITY AS d (seq, by_recipient, n) ORDER BY n
                    )
                    , queued AS (
-                       UPDATE messages m SET seq = due.next, head = CASE WHEN due.by_recipient THEN 2 END
+                       UPDATE messages m
+                       SET seq = due.next, head = CASE WHEN due.by_recipient THEN 2 END, queued_at = $3
                        FROM due WHERE m.seq = any($1) AND m.seq = due.seq
                    )
                    UPDATE events e SET message_seq = due.next
@@ -93,7 +95,7 @@ impl<'a> Transaction for Tx<'a> {
         let channels = column(due, |due| due.channel);
         let queues = lock::Queues::of(lock::lock_all(self.db, &channels).await?.values());
         let by_recipient = column(due, |due| queues.ordering(due.channel) == Ordering::Recipient);
-        self.db.run(sql, args![column(due, |due| due.seq), by_recipient]).await.map(drop)
+        self.db.run(sql, args![column(due, |due| due.seq), by_recipient, now]).await.map(drop)
     }
 
     async fn holds(&mut self, held: Held) -> Done<bool> {

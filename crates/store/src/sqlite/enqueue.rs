@@ -17,7 +17,11 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
         Ok(queue) => recipients::is_head(&writing.connection, queue.ordering, message.channel, &message.recipient)?,
         Err(answer) => {
             if matches!(answer, Enqueued::Replayed(_)) {
+                // The first call may have had no answer, because its commit was in doubt; then nobody was told of it.
                 writing.tell(Change::Accepted(message.channel));
+                if message.send_at.is_some() {
+                    writing.tell(Change::Scheduled);
+                }
             }
             return Ok(answer);
         }

@@ -55,13 +55,13 @@ impl Transaction for Writing {
         Ok(known.collect())
     }
 
-    async fn queue_scheduled(&mut self, due: &[Due]) -> rusqlite::Result<()> {
+    async fn queue_scheduled(&mut self, due: &[Due], now: Millis) -> rusqlite::Result<()> {
         for Due { seq, channel, recipient, .. } in due {
             let next = self.last_seq + 1;
             let ordering = self.queues.get(channel).map_or(Ordering::Channel, |known| known.queue.ordering);
             let head = recipients::is_head(&self.connection, ordering, *channel, recipient)?;
-            let sql = "UPDATE messages SET seq = ?2, head = ?3 WHERE seq = ?1";
-            self.connection.prepare_cached(sql)?.execute(params![seq, next, head])?;
+            let sql = "UPDATE messages SET seq = ?2, head = ?3, queued_at = ?4 WHERE seq = ?1";
+            self.connection.prepare_cached(sql)?.execute(params![seq, next, head, now])?;
             self.last_seq = next;
             self.queue(*channel).into_iter().for_each(|queue| queue.cursor.make_room_for(next));
             let sql = "UPDATE events SET message_seq = ?2 WHERE message_seq = ?1";
