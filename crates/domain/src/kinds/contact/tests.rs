@@ -226,8 +226,7 @@ const AS_GIVEN: u64 = 0xf038_a826_232a_21bc;
 #[test]
 fn each_field_makes_another_message() {
     let mut seen = std::collections::HashSet::new();
-    let title =
-        json!({"to": "5511999998888", "name": "M", "phone": "5511988887777", "firstName": "title", "lastName": "x"});
+    let title = json!({"to": "5511999998888", "name": "Maria Silva - Suporte", "phone": "5511988887777", "firstName": "title", "lastName": "x"});
     let mut bodies = vec![with("name", "M"), title.to_string(), long("name", &json!("M"))];
     for (field, value) in [
         ("email", "a@b.co"),
