@@ -122,7 +122,7 @@ fn graph(src: &Path) -> Graph {
 fn sources(src: &Path) -> Vec<(PathBuf, String)> {
     let mut paths = Vec::new();
     collect(src, "rs", &mut paths);
-    let of_tests = ["tests", "conformance", "fixtures", "queue_model", "two_nodes"];
+    let of_tests = ["tests", "conformance", "fixtures", "queue_model", "shared_batches", "two_nodes"];
     let is_test = |path: &PathBuf| path.with_extension("").iter().any(|part| of_tests.iter().any(|test| part == *test));
     let product = paths.into_iter().filter(|path| !is_test(path));
     product.map(|path| (path.clone(), fs::read_to_string(&path).expect("a source file"))).collect()
