@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use recado_domain::api_key::Environment;
-use recado_domain::channel::{Channel, ChannelKey, ChannelSettings, ChannelType, Via};
+use recado_domain::channel::{Channel, ChannelKey, ChannelRef, ChannelSettings, ChannelType};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId};
 use recado_domain::institution::ApiKey;
@@ -104,7 +104,7 @@ impl KeyEntry {
 
 /// A channel as requests see it. What can change besides deletion is asked of the store.
 pub struct ChannelEntry {
-    pub via: Via,
+    pub via: ChannelRef,
     pub environment: Environment,
     pub kind: ChannelType,
     settings: RwLock<ChannelSettings>,
@@ -256,7 +256,7 @@ impl Directory {
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
         // The same entry as before: a dispatcher's task that still settles what was in flight may hold it.
         let entry = channels.entry(channel.key).or_insert_with(|| {
-            let via = Via { key: channel.key, institution: channel.institution, id: channel.id.clone() };
+            let via = ChannelRef { key: channel.key, institution: channel.institution, id: channel.id.clone() };
             let (environment, kind) = (channel.environment, channel.kind);
             Arc::new(ChannelEntry {
                 via,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{Actor, Channel, ChannelKey, ChannelSettings, Link, Via};
+use recado_domain::channel::{Actor, Channel, ChannelKey, ChannelRef, ChannelSettings, Link};
 use recado_domain::clock::{Clock, Entropy};
 use recado_domain::error::AppError;
 use recado_domain::field_errors::{Field, FieldErrors};
 use recado_domain::pacing::{Pacing, RecipientPacing};
 use recado_domain::phone::{Country, PhoneNumber};
-use recado_domain::queue::{Claimed, Unanswered};
+use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
 use recado_store::lease::{Leases, Waker};
 use recado_store::sealed::KeyRing;
 use recado_store::{Store, StoreError};
@@ -45,7 +45,7 @@ impl Context {
 
 /// What is asked of a driver that is to connect a channel.
 pub struct Connect<'a> {
-    pub channel: &'a Via,
+    pub channel: &'a ChannelRef,
     pub given: Given<'a>,
     /// Whose numbers may stand without a country code.
     pub country: Option<Country>,
@@ -100,24 +100,24 @@ pub trait ChannelDriver: Send + Sync {
 
     /// Rights to sends, up to that many, as soon as there is one. They are taken before messages are claimed: to wait for
     /// our own turn is no attempt, and no trouble of the network.
-    async fn slots(&self, _: &Via, most: usize) -> Vec<Slot> {
+    async fn slots(&self, _: &ChannelRef, most: usize) -> Vec<Slot> {
         std::iter::repeat_with(|| None).take(most).collect()
     }
 
     /// What becomes of a message whose answer was lost.
-    fn unanswered(&self, settings: &ChannelSettings) -> Unanswered;
+    fn unanswered(&self, settings: &ChannelSettings) -> UnknownOutcomePolicy;
 
     /// Whether a message that had no answer at its last try has failed. On a real network nobody can know: it is
     /// `UNKNOWN`.
-    fn silence_is_failure(&self) -> bool {
+    fn timeout_is_failure(&self) -> bool {
         false
     }
 
     /// The account behind a number, when it is known without asking the network.
-    async fn known_account(&self, channel: &Via, phone: &PhoneNumber) -> Option<String>;
+    async fn known_account(&self, channel: &ChannelRef, phone: &PhoneNumber) -> Option<String>;
 
     /// Hands a message over. Ends by itself in bounded time.
-    async fn send(&self, channel: &Via, message: &Claimed) -> SendOutcome;
+    async fn send(&self, channel: &ChannelRef, message: &Claimed) -> SendOutcome;
 
     /// Names who is woken when a session comes up. Called once, when a server starts.
     fn start(&self, _: Arc<dyn Waker>) {}
@@ -134,7 +134,7 @@ pub trait ChannelDriver: Send + Sync {
     fn reload(&self, _: &[ChannelKey], _: &[Link]) {}
 
     /// Restores a channel's session that was open when a server ended, or that another node gave away.
-    async fn restore(&self, _: &Via) -> Result<(), StoreError> {
+    async fn restore(&self, _: &ChannelRef) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -152,7 +152,7 @@ pub trait ChannelDriver: Send + Sync {
     }
 
     /// Whether a channel can be connected with what is stored of it.
-    async fn is_linked(&self, _: &Via) -> bool {
+    async fn is_linked(&self, _: &ChannelRef) -> bool {
         true
     }
 
@@ -168,7 +168,7 @@ pub trait ChannelDriver: Send + Sync {
     }
 
     /// The account behind a number: as it was found not long ago, else by asking the network.
-    async fn look_up(&self, _: &Via, _: &PhoneNumber) -> Result<KnownAccount, AppError> {
+    async fn look_up(&self, _: &ChannelRef, _: &PhoneNumber) -> Result<KnownAccount, AppError> {
         Err(AppError::NotImplemented)
     }
 }

@@ -20,49 +20,52 @@ use recado_domain::ids::NetworkId;
 
 pub use driver::{ChannelDriver, Connect, Connected, Context, Given};
 
-/// What became of one attempt.
+/// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// The network acknowledged it. The account is the recipient as the network knows it, the remote id the message as
-    /// the network calls it, where it takes no id of ours.
-    /// The rendition is what was sent, where it is not the one that the message has.
+    /// The network acknowledged the message. `account` is the recipient as the network knows it. `remote_id` is the network's
+    /// id of the message, where the network takes no id of ours. `rendition` is what was sent, where it differs from the
+    /// stored rendition.
     Accepted { account: Option<String>, remote_id: Option<NetworkId>, rendition: Option<String> },
-    /// The network refused it for good.
-    Rejected { code: &'static str, message: String },
-    /// The network refused it for now; the trouble is this message's own.
-    TryAgain { code: &'static str, message: String },
-    /// The network takes nothing more for this recipient for now; others are as good as ever.
-    RecipientBusy,
-    /// Nothing was sent: what it takes to write to this recipient could not be had. It is the recipient's own trouble, unless
-    /// it is the same with others.
+    /// The network refused the message for good.
+    PermanentFailure { code: &'static str, message: String },
+    /// The network refused the message for now. The cause concerns this message alone.
+    TemporaryFailure { code: &'static str, message: String },
+    /// The network accepts nothing more for this recipient for now. Other recipients are not affected.
+    RecipientThrottled,
+    /// Nothing was sent, because the keys or devices of this recipient could not be fetched. The cause concerns this recipient
+    /// alone, unless others fail in the same way.
     NotSent,
-    /// Nothing can be sent on this channel for that long; this message is as good as any.
-    ChannelTrouble { wait: Duration },
-    /// The same, and nobody says for how long.
-    ChannelBusy,
-    /// The network takes nothing from this channel until a person has done something: what, in words for them.
-    ChannelRefused { reason: String },
-    /// The network lets this channel open no chats, with this recipient or others, until then: why, in words for people.
-    ChatRefused { until: Millis, reason: String },
-    /// The line broke before the answer: it is sent again as soon as it can.
-    Interrupted,
-    /// It was handed over, and no answer came.
-    NoAnswer,
+    /// Nothing can be sent on this channel for this time. No message is the cause.
+    ChannelUnavailable { wait: Duration },
+    /// The network throttles the channel, and does not say for how long.
+    ChannelThrottled,
+    /// The network accepts nothing from this channel until a person acts. `reason` tells the person what to do.
+    ChannelDisabled { reason: String },
+    /// The network lets this channel open no chats until this time. `reason` is a text for people.
+    NewChatBlocked { until: Millis, reason: String },
+    /// The connection broke before the answer. The message is sent again as soon as the connection is back.
+    ConnectionLost,
+    /// The message was handed over, and no answer came.
+    UnknownOutcome,
 }
 
 impl SendOutcome {
-    /// Whether it shows that the network answers. What was refused by what is known here already does not.
+    /// Whether the outcome proves that the network answers. A refusal from local knowledge proves nothing.
     pub fn is_an_answer(&self) -> bool {
         match self {
-            Self::Accepted { .. } | Self::RecipientBusy | Self::ChannelRefused { .. } | Self::ChatRefused { .. } => {
-                true
-            }
-            Self::Rejected { code, .. } | Self::TryAgain { code, .. } => {
+            Self::Accepted { .. }
+            | Self::RecipientThrottled
+            | Self::ChannelDisabled { .. }
+            | Self::NewChatBlocked { .. } => true,
+            Self::PermanentFailure { code, .. } | Self::TemporaryFailure { code, .. } => {
                 !matches!(*code, NOT_ON_WHATSAPP | UNREADABLE | TARGET_NOT_SENT)
             }
-            Self::NotSent | Self::ChannelTrouble { .. } | Self::ChannelBusy | Self::Interrupted | Self::NoAnswer => {
-                false
-            }
+            Self::NotSent
+            | Self::ChannelUnavailable { .. }
+            | Self::ChannelThrottled
+            | Self::ConnectionLost
+            | Self::UnknownOutcome => false,
         }
     }
 }

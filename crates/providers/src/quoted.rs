@@ -81,9 +81,9 @@ impl QuoteError {
     pub fn outcome(self) -> Result<SendOutcome, StoreError> {
         let (code, message) = (crate::TARGET_NOT_SENT, "A mensagem citada nao foi enviada.".to_owned());
         match self {
-            Self::NotSent => Ok(SendOutcome::Rejected { code, message }),
+            Self::NotSent => Ok(SendOutcome::PermanentFailure { code, message }),
             // It may be sent, or a receipt may name it, in a moment.
-            Self::NotYet => Ok(SendOutcome::TryAgain { code, message }),
+            Self::NotYet => Ok(SendOutcome::TemporaryFailure { code, message }),
             Self::Store(error) => Err(error),
         }
     }

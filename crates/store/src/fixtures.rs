@@ -15,7 +15,9 @@ use recado_domain::message::{
     CardAccount, ContactRendition, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Seq,
 };
 use recado_domain::phone::DefaultCountry;
-use recado_domain::queue::{Claim, ClaimRequest, Claimed, Named, Orphans, Outcomes, Receipt, Settlement, Unanswered};
+use recado_domain::queue::{
+    Claim, ClaimRequest, Claimed, MessageRef, Outcomes, Receipt, Settlement, UnheldSending, UnknownOutcomePolicy,
+};
 use recado_domain::status::MessageStatus;
 use tempfile::TempDir;
 use test_postgres::{Database, Pooler};
@@ -343,7 +345,7 @@ impl Ground {
     }
 
     pub async fn receipt(&self, channel: ChannelKey, network_id: &str, status: MessageStatus) {
-        let of = Named::NetworkId(network_id.parse().unwrap());
+        let of = MessageRef::NetworkId(network_id.parse().unwrap());
         self.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None })
             .await;
     }
@@ -375,7 +377,7 @@ impl Ground {
 }
 
 /// Lost answers stay `UNKNOWN`.
-pub const LEAVE: Unanswered = Unanswered::Unknown(None);
+pub const LEAVE: UnknownOutcomePolicy = UnknownOutcomePolicy::MarkUnknown(None);
 
 /// A claim of one message by somebody who holds none.
 pub fn request(channel: ChannelKey) -> ClaimRequest {
@@ -384,8 +386,8 @@ pub fn request(channel: ChannelKey) -> ClaimRequest {
         epoch: 0,
         limit: 1,
         held: Vec::new(),
-        orphans: Orphans::Claimed,
-        unanswered: Unanswered::SendAgain,
+        orphans: UnheldSending::LeaseLive,
+        unanswered: UnknownOutcomePolicy::Resend,
         now: NOW,
         claimed_until: NOW + MINUTE,
         rest: 0,

@@ -13,7 +13,7 @@ use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, Message, NewMessage};
 use recado_domain::pacing::RecipientPacing;
-use recado_domain::queue::{Claim, ClaimRequest, Named, Orphans, Receipt, Settlement, Unanswered};
+use recado_domain::queue::{Claim, ClaimRequest, MessageRef, Receipt, Settlement, UnheldSending, UnknownOutcomePolicy};
 use recado_domain::status::MessageStatus;
 
 use super::fixtures::{Engine, Ground, LEAVE, MINUTE, NOW, PgDatabase, SqliteFile, request, sent};
@@ -78,15 +78,17 @@ pub(super) enum How {
 }
 
 impl How {
-    fn at(self, now: Millis, unanswered: Unanswered) -> Settlement {
+    fn at(self, now: Millis, unanswered: UnknownOutcomePolicy) -> Settlement {
         match self {
             How::Sent => sent(),
             How::Failed => Settlement::Failed { code: "X".to_owned(), message: "x".to_owned() },
             How::Retry(wait) => Settlement::Retry { run_at: now + wait },
             // Where the network does not know a re-send for one, nobody sends again.
-            How::Silence(_) | How::Broken(_) if unanswered != Unanswered::SendAgain => How::Unknown.at(now, unanswered),
+            How::Silence(_) | How::Broken(_) if unanswered != UnknownOutcomePolicy::Resend => {
+                How::Unknown.at(now, unanswered)
+            }
             How::Silence(wait) => Settlement::RetryUnanswered { run_at: now + wait },
-            How::Broken(wait) => Settlement::Interrupted { run_at: now + wait },
+            How::Broken(wait) => Settlement::ConnectionLost { run_at: now + wait },
             How::Pause => Settlement::PauseChannel { reason: "x".to_owned() },
             How::Hold(wait) => Settlement::HoldChannel { until: now + wait },
             How::HoldRecipient(wait) => Settlement::HoldRecipient { until: now + wait, hold: None },
@@ -135,13 +137,17 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
 /// What a channel's provider is like.
 pub(super) fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let kind = prop_oneof![Just(ChannelType::Sandbox), Just(ChannelType::CloudApi)];
-    let unanswered = prop_oneof![Just(Unanswered::SendAgain), Just(LEAVE), Just(Unanswered::Unknown(Some(700)))];
+    let unanswered = prop_oneof![
+        Just(UnknownOutcomePolicy::Resend),
+        Just(LEAVE),
+        Just(UnknownOutcomePolicy::MarkUnknown(Some(700)))
+    ];
     let pacing = prop::option::of((1..4_u32, 1..900_u64));
     let rule = (kind, unanswered, pacing).prop_map(|(kind, unanswered, pacing)| {
         let every = |(burst, every)| RecipientPacing { burst, every: Duration::from_millis(every) };
         let by_recipient = kind.descriptor().ordering == Ordering::Recipient;
         // Unknown messages are queued again where each recipient is a line.
-        let unanswered = if by_recipient || unanswered == Unanswered::SendAgain { unanswered } else { LEAVE };
+        let unanswered = if by_recipient || unanswered == UnknownOutcomePolicy::Resend { unanswered } else { LEAVE };
         Rule { kind, unanswered, pacing: pacing.map(every).filter(|_| by_recipient) }
     });
     prop::collection::vec(rule, 3)
@@ -150,7 +156,7 @@ pub(super) fn rules() -> impl Strategy<Value = Vec<Rule>> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
     kind: ChannelType,
-    unanswered: Unanswered,
+    unanswered: UnknownOutcomePolicy,
     pacing: Option<RecipientPacing>,
 }
 
@@ -194,7 +200,7 @@ struct Known {
 struct Line {
     key: ChannelKey,
     rule: Rule,
-    orphans: Orphans,
+    orphans: UnheldSending,
     paused: bool,
     /// How often it was connected.
     connections: u32,
@@ -221,7 +227,7 @@ impl World {
         let mut lines = Vec::new();
         for (n, rule) in rules.iter().enumerate() {
             let (key, sends) = (ground.channel_of(rule.kind, &format!("canal-{n}")).await, Default::default());
-            let (orphans, paused, connections) = (Orphans::OfTheDead, false, 1);
+            let (orphans, paused, connections) = (UnheldSending::OwnerCrashed, false, 1);
             lines.push(Line { key, rule: *rule, orphans, paused, connections, next_send_at: 0, sends });
         }
         Self { ground, now: NOW, lines, messages: Vec::new(), numbers: 0, keys: HashMap::new() }
@@ -384,10 +390,10 @@ impl World {
             line.next_send_at = line.next_send_at.max(self.now + rest);
         }
         line.orphans = match (answered, line.orphans) {
-            (true, _) => Orphans::Claimed,
+            (true, _) => UnheldSending::LeaseLive,
             // Those of the lost answer cannot be told from those of the dead any more.
-            (false, Orphans::OfTheDead) => Orphans::OfTheDead,
-            (false, _) => Orphans::NeverSent,
+            (false, UnheldSending::OwnerCrashed) => UnheldSending::OwnerCrashed,
+            (false, _) => UnheldSending::ClaimLost,
         };
         let most = if rest > 0 { limit.min(1) } else { limit };
         self.nothing_idle(channel, could_send && claim.messages.len() < most, &claim);
@@ -409,16 +415,17 @@ impl World {
         }
         let (before, after) = (known.status, rows.iter().find(|row| row.id == known.id).expect("not lost").status);
         let told = format!("message {n}, {before:?} in {:?} hand -> {after:?} by {:?}", known.hand, line.orphans);
-        let orphan = before == MessageStatus::Sending && known.hand != Hand::Held && line.orphans != Orphans::Claimed;
+        let orphan =
+            before == MessageStatus::Sending && known.hand != Hand::Held && line.orphans != UnheldSending::LeaseLive;
         let free = before == MessageStatus::Queued || orphan;
         // Where the network does not know a re-send for one, nothing that it may have goes out again.
-        let may_go = line.rule.unanswered == Unanswered::SendAgain || !known.maybe_taken;
+        let may_go = line.rule.unanswered == UnknownOutcomePolicy::Resend || !known.maybe_taken;
         let taken = claim.messages.iter().any(|claimed| claimed.id == known.id);
-        if orphan && line.orphans == Orphans::NeverSent {
+        if orphan && line.orphans == UnheldSending::ClaimLost {
             // Its claim was no attempt.
             known.claims -= 1;
         }
-        known.unanswered |= orphan && line.orphans == Orphans::OfTheDead;
+        known.unanswered |= orphan && line.orphans == UnheldSending::OwnerCrashed;
         if known.due.is_some() {
             assert!(!taken && after == before, "not yet: {told}");
         }
@@ -438,10 +445,10 @@ impl World {
                 MessageStatus::Expired => free && may_go && !known.unanswered && known.expires_at <= now,
                 MessageStatus::Unknown if known.unanswered && known.expires_at <= now => free,
                 MessageStatus::Unknown => {
-                    let given_up = line.rule.unanswered != Unanswered::SendAgain;
+                    let given_up = line.rule.unanswered != UnknownOutcomePolicy::Resend;
                     // Once.
                     known.resend_at = line.rule.unanswered.resend_at(now).filter(|_| !known.queued_again);
-                    orphan && given_up && line.orphans == Orphans::OfTheDead
+                    orphan && given_up && line.orphans == UnheldSending::OwnerCrashed
                 }
                 _ => false,
             };
@@ -500,7 +507,7 @@ impl World {
         // Not where it was connected again since the message was sent.
         line.paused |= matches!(how, How::Pause) && known.connection == line.connections;
         if known.status == MessageStatus::Sending {
-            let sends_again = line.rule.unanswered == Unanswered::SendAgain;
+            let sends_again = line.rule.unanswered == UnknownOutcomePolicy::Resend;
             let lost = matches!(how, How::Silence(_) | How::Broken(_));
             known.status = match how {
                 How::Sent => MessageStatus::Sent,
@@ -527,7 +534,7 @@ impl World {
         let message = self.ground.message(self.lines[known.channel].key, known.id).await;
         let channel = if astray { (known.channel + 1) % self.lines.len() } else { known.channel };
         let channel = self.lines[channel].key;
-        let of = Named::NetworkId(message.network_id.parse().unwrap());
+        let of = MessageRef::NetworkId(message.network_id.parse().unwrap());
         self.ground
             .apply(Receipt { channel, of, status, at: self.now, from: None, account: None, error: None, pauses: None })
             .await;
@@ -573,7 +580,7 @@ impl World {
                 known.hand = Hand::Dead;
             }
         }
-        self.lines.iter_mut().for_each(|line| line.orphans = Orphans::OfTheDead);
+        self.lines.iter_mut().for_each(|line| line.orphans = UnheldSending::OwnerCrashed);
     }
 
     /// The store knows each accepted message once, in the order of their numbers, where the model has it; and no line has

@@ -13,7 +13,7 @@ pub use event::{
     Actor, ChannelEvent, ChannelEventPage, ChannelEventQuery, ChannelMove, MAX_CHANNEL_EVENTS, Recorded, StoredEvent,
 };
 pub use link::{Link, LinkRest};
-pub use record::{Channel, ChannelKey, Epoch, Held, NewChannel, Via};
+pub use record::{Channel, ChannelKey, ChannelRef, Epoch, Held, NewChannel};
 pub use session::{SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};
 pub use settings::{ChannelChange, Setting, SettingKind, TypeSettings, all_settings};
 pub use types::{ChannelSettings, ChannelType, Ordering};

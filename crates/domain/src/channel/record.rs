@@ -49,7 +49,7 @@ impl Channel {
 
 /// The channel that a message leaves by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Via {
+pub struct ChannelRef {
     pub key: ChannelKey,
     pub institution: InstitutionId,
     pub id: ChannelId,

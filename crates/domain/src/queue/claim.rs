@@ -8,35 +8,35 @@ use crate::ids::MessageId;
 use crate::message::Seq;
 use crate::pacing::RecipientPacing;
 
-/// What becomes of a message whose answer was lost.
+/// What happens to a message when nobody knows whether the network received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unanswered {
-    /// It is sent again: the network recognises a re-send, so that what became of the lost one does not matter.
-    SendAgain,
-    /// It is `UNKNOWN`; after that many milliseconds without word of the network it is queued again, though it may
-    /// double. `None`: never.
-    Unknown(Option<Millis>),
+pub enum UnknownOutcomePolicy {
+    /// The message is sent again. The network recognises a re-send, so the message cannot arrive twice.
+    Resend,
+    /// The message becomes `UNKNOWN`. After this many milliseconds without a receipt it is queued again, and it may then
+    /// arrive twice. `None`: it is never queued again.
+    MarkUnknown(Option<Millis>),
 }
 
-impl Unanswered {
+impl UnknownOutcomePolicy {
     /// When a message that becomes `UNKNOWN` now is queued again.
     pub fn resend_at(self, now: Millis) -> Option<Millis> {
         match self {
-            Self::SendAgain => None,
-            Self::Unknown(wait) => wait.map(|wait| now + wait),
+            Self::Resend => None,
+            Self::MarkUnknown(wait) => wait.map(|wait| now + wait),
         }
     }
 }
 
-/// What a claim knows of `SENDING` rows that its asker does not hold.
+/// What a claim knows about `SENDING` rows that are not in flight at the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Orphans {
-    /// Somebody may have them in hand until their claim runs out.
-    Claimed,
-    /// They are of a process that ended: nobody has them, and nobody knows how far they came.
-    OfTheDead,
-    /// They are of a claim whose answer was lost: they were never sent.
-    NeverSent,
+pub enum UnheldSending {
+    /// Another task may have them in flight until their claim ends.
+    LeaseLive,
+    /// A crashed process left them. The send may or may not have reached the network.
+    OwnerCrashed,
+    /// The answer to their claim was lost, so nothing was sent.
+    ClaimLost,
 }
 
 /// A dispatcher's question for work on a channel.
@@ -47,10 +47,10 @@ pub struct ClaimRequest {
     pub epoch: Epoch,
     /// At most so many messages.
     pub limit: usize,
-    /// Messages of this channel that the asker has in hand; any other `SENDING` row is an orphan.
+    /// Messages of this channel that the caller has in flight. Any other `SENDING` row is an orphan.
     pub held: Vec<Seq>,
-    pub orphans: Orphans,
-    pub unanswered: Unanswered,
+    pub orphans: UnheldSending,
+    pub unanswered: UnknownOutcomePolicy,
     pub now: Millis,
     pub claimed_until: Millis,
     /// The channel's rest after this claim, in milliseconds.
@@ -64,7 +64,7 @@ pub struct ClaimRequest {
 impl ClaimRequest {
     /// Whether orphans are queued again; else their fate is `UNKNOWN`.
     pub fn gives_back_orphans(&self) -> bool {
-        self.orphans == Orphans::NeverSent || self.unanswered == Unanswered::SendAgain
+        self.orphans == UnheldSending::ClaimLost || self.unanswered == UnknownOutcomePolicy::Resend
     }
 }
 

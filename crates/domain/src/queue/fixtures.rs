@@ -1,6 +1,6 @@
 //! What the tests of several rules need.
 
-use super::{ClaimRequest, Orphans, Unanswered};
+use super::{ClaimRequest, UnheldSending, UnknownOutcomePolicy};
 use crate::clock::Millis;
 
 /// A claim of one message at this time by somebody who holds none.
@@ -10,8 +10,8 @@ pub(super) fn request(now: Millis) -> ClaimRequest {
         epoch: 0,
         limit: 1,
         held: Vec::new(),
-        orphans: Orphans::Claimed,
-        unanswered: Unanswered::SendAgain,
+        orphans: UnheldSending::LeaseLive,
+        unanswered: UnknownOutcomePolicy::Resend,
         now,
         claimed_until: now + 60_000,
         rest: 0,

@@ -14,11 +14,11 @@ mod scan;
 mod settle;
 mod transition;
 
-pub use claim::{Claim, ClaimRequest, Claimed, Orphans, Unanswered};
+pub use claim::{Claim, ClaimRequest, Claimed, UnheldSending, UnknownOutcomePolicy};
 pub use new_chats::CountedChat;
 pub use outcome::{Outcomes, Settlement};
 pub use pace::{Pace, pace};
-pub use receipt::{EARLY_RECEIPTS, Found, Named, Receipt};
+pub use receipt::{EARLY_RECEIPTS, Found, MessageRef, Receipt};
 pub use rescue::{FINISH_AT_ONCE, Finish, Outdated, Queued, Resendable, Resends, leave, rescue, resend, resends};
 pub use retention::PurgeRequest;
 pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor, admit};

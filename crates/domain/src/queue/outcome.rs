@@ -42,14 +42,13 @@ pub enum Settlement {
     RetryUnanswered {
         run_at: Millis,
     },
-    /// The line broke before the answer, which is no fault of the message: try it again in its place. Its card may have
-    /// arrived.
-    Interrupted {
+    /// The connection broke before the answer. The message is tried again in its place, and may already have arrived.
+    ConnectionLost {
         run_at: Millis,
     },
-    /// The network lets the channel open no chat with this recipient, nor with others: until then new recipients wait,
-    /// and this one is new from now on.
-    ChatRefused {
+    /// The network lets the channel open no chat until this time. New recipients wait until then, and this recipient counts
+    /// as new from now on.
+    NewChatBlocked {
         until: Millis,
         reason: String,
     },

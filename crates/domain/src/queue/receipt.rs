@@ -14,7 +14,7 @@ use super::{Patch, Position, Transition};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     pub channel: ChannelKey,
-    pub of: Named,
+    pub of: MessageRef,
     /// `Sent`, `Delivered`, `Read`, or `Failed`.
     pub status: MessageStatus,
     pub at: Millis,
@@ -32,7 +32,7 @@ pub struct Receipt {
 
 /// How a network names a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Named {
+pub enum MessageRef {
     /// By the network id that we gave it.
     NetworkId(NetworkId),
     /// By an id of its own, and by our message id where it hands that back.
@@ -75,18 +75,18 @@ impl Found {
     /// Whether the receipt speaks of another sending of it than the one that was acknowledged.
     fn has_another_id_than(&self, receipt: &Receipt) -> bool {
         match &receipt.of {
-            Named::RemoteId { remote_id, ours: Some(_) } => {
+            MessageRef::RemoteId { remote_id, ours: Some(_) } => {
                 self.remote_id.as_deref().is_some_and(|known| known != remote_id.as_str())
             }
-            Named::RemoteId { ours: None, .. } | Named::NetworkId(_) => false,
+            MessageRef::RemoteId { ours: None, .. } | MessageRef::NetworkId(_) => false,
         }
     }
 
     /// The network's own id of the message, where this receipt is the first to tell it.
     pub fn named_by<'a>(&self, receipt: &'a Receipt) -> Option<&'a str> {
         match &receipt.of {
-            Named::RemoteId { remote_id, ours: Some(_) } if self.remote_id.is_none() => Some(remote_id.as_str()),
-            Named::RemoteId { .. } | Named::NetworkId(_) => None,
+            MessageRef::RemoteId { remote_id, ours: Some(_) } if self.remote_id.is_none() => Some(remote_id.as_str()),
+            MessageRef::RemoteId { .. } | MessageRef::NetworkId(_) => None,
         }
     }
 }
@@ -99,7 +99,7 @@ impl Receipt {
 
     /// Whether its message's recipient is no new one from then on, where it moves the message.
     pub fn opens_chat(&self) -> bool {
-        matches!(self.of, Named::NetworkId(_)) && self.status != MessageStatus::Failed
+        matches!(self.of, MessageRef::NetworkId(_)) && self.status != MessageStatus::Failed
     }
 }
 
@@ -113,17 +113,17 @@ mod tests {
         Found { position, remote_id: None, resent: false, sending_at: Some(100) }
     }
 
-    fn receipt(of: Named, status: MessageStatus) -> Receipt {
+    fn receipt(of: MessageRef, status: MessageStatus) -> Receipt {
         Receipt { channel: 1, of, status, at: 200, from: None, account: None, error: None, pauses: None }
     }
 
     fn by_network_id(status: MessageStatus) -> Receipt {
-        receipt(Named::NetworkId("3EB0".parse().expect("an id")), status)
+        receipt(MessageRef::NetworkId("3EB0".parse().expect("an id")), status)
     }
 
     fn by_our_id(remote_id: &str, status: MessageStatus) -> Receipt {
         let ours = Some(crate::ids::MessageId::new(1, [0; 10]));
-        receipt(Named::RemoteId { remote_id: remote_id.parse().expect("an id"), ours }, status)
+        receipt(MessageRef::RemoteId { remote_id: remote_id.parse().expect("an id"), ours }, status)
     }
 
     /// What each receipt makes of a message in each state that was handed over before.

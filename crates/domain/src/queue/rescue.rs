@@ -5,7 +5,9 @@ use crate::clock::Millis;
 use crate::message::Seq;
 use crate::status::MessageStatus;
 
-use super::{ChannelQueue, ClaimRequest, NextWakeup, OpenRow, Orphans, Patch, Position, Transition, Unanswered};
+use super::{
+    ChannelQueue, ClaimRequest, NextWakeup, OpenRow, Patch, Position, Transition, UnheldSending, UnknownOutcomePolicy,
+};
 
 /// Most messages that one claim finishes unsent, queues again, or passes: other claims wait for the writer, or for the
 /// channel's row, too.
@@ -42,7 +44,7 @@ impl Queued {
 
     /// Whether it is not sent when its turn comes: it is too old, or the policy that queued it again was taken back.
     pub fn is_dropped(&self, resent: bool, request: &ClaimRequest) -> bool {
-        self.expires_at <= request.now || resent && request.unanswered == Unanswered::Unknown(None)
+        self.expires_at <= request.now || resent && request.unanswered == UnknownOutcomePolicy::MarkUnknown(None)
     }
 
     /// Ends it. One whose card may have arrived is `UNKNOWN`: to say that it expired or was cancelled would be a guess.
@@ -75,7 +77,7 @@ pub fn rescue(seq: Seq, request: &ClaimRequest) -> Option<Transition<'static>> {
     } else {
         (MessageStatus::Unknown, request.unanswered.resend_at(request.now))
     };
-    let never_sent = request.orphans == Orphans::NeverSent;
+    let never_sent = request.orphans == UnheldSending::ClaimLost;
     // What was never sent was no attempt; anything else may have arrived.
     let patch = Patch { resend_at, attempts: -i32::from(never_sent), unanswered: !never_sent, ..Patch::default() };
     Position::sending(request.channel, seq).moves_to(to, request.now, patch)
@@ -189,7 +191,7 @@ pub fn resend(
 
 /// Whether the channel's policy queues `UNKNOWN` messages again.
 pub fn resends(request: &ClaimRequest, queue: &ChannelQueue) -> bool {
-    queue.dispatches() && matches!(request.unanswered, Unanswered::Unknown(Some(_)))
+    queue.dispatches() && matches!(request.unanswered, UnknownOutcomePolicy::MarkUnknown(Some(_)))
 }
 
 #[cfg(test)]
@@ -200,7 +202,7 @@ mod tests {
     use MessageStatus::{Cancelled, Expired, Sending, Unknown};
 
     const NOW: Millis = 1_000;
-    const LEAVE: Unanswered = Unanswered::Unknown(None);
+    const LEAVE: UnknownOutcomePolicy = UnknownOutcomePolicy::MarkUnknown(None);
 
     fn queue() -> ChannelQueue {
         ChannelQueue { connections: 4, ..ChannelQueue::of(ChannelType::CloudApi, ChannelState::Connected) }
@@ -231,14 +233,14 @@ mod tests {
 
     #[test]
     fn what_is_not_sent_when_its_turn_comes() {
-        let wait = Unanswered::Unknown(Some(1));
+        let wait = UnknownOutcomePolicy::MarkUnknown(Some(1));
         let table = [
             // Too old, queued again, the policy: dropped.
-            (true, false, Unanswered::SendAgain, true),
+            (true, false, UnknownOutcomePolicy::Resend, true),
             (false, true, LEAVE, true),
             (false, true, wait, false),
             (false, false, LEAVE, false),
-            (false, false, Unanswered::SendAgain, false),
+            (false, false, UnknownOutcomePolicy::Resend, false),
         ];
         for (old, resent, unanswered, dropped) in table {
             let expires_at = if old { NOW } else { NOW + 1 };
@@ -259,17 +261,17 @@ mod tests {
 
     #[test]
     fn the_table_of_rescues() {
-        let wait = Unanswered::Unknown(Some(50));
+        let wait = UnknownOutcomePolicy::MarkUnknown(Some(50));
         let table = [
             // What is known, the policy: the state, attempts, may have arrived, due again.
-            (Orphans::OfTheDead, Unanswered::SendAgain, MessageStatus::Queued, 0, true, None),
-            (Orphans::OfTheDead, LEAVE, Unknown, 0, true, None),
-            (Orphans::OfTheDead, wait, Unknown, 0, true, Some(NOW + 50)),
-            (Orphans::Claimed, Unanswered::SendAgain, MessageStatus::Queued, 0, true, None),
-            (Orphans::Claimed, wait, Unknown, 0, true, Some(NOW + 50)),
-            (Orphans::NeverSent, Unanswered::SendAgain, MessageStatus::Queued, -1, false, None),
-            (Orphans::NeverSent, LEAVE, MessageStatus::Queued, -1, false, None),
-            (Orphans::NeverSent, wait, MessageStatus::Queued, -1, false, None),
+            (UnheldSending::OwnerCrashed, UnknownOutcomePolicy::Resend, MessageStatus::Queued, 0, true, None),
+            (UnheldSending::OwnerCrashed, LEAVE, Unknown, 0, true, None),
+            (UnheldSending::OwnerCrashed, wait, Unknown, 0, true, Some(NOW + 50)),
+            (UnheldSending::LeaseLive, UnknownOutcomePolicy::Resend, MessageStatus::Queued, 0, true, None),
+            (UnheldSending::LeaseLive, wait, Unknown, 0, true, Some(NOW + 50)),
+            (UnheldSending::ClaimLost, UnknownOutcomePolicy::Resend, MessageStatus::Queued, -1, false, None),
+            (UnheldSending::ClaimLost, LEAVE, MessageStatus::Queued, -1, false, None),
+            (UnheldSending::ClaimLost, wait, MessageStatus::Queued, -1, false, None),
         ];
         for (orphans, policy, to, attempts, unanswered, resend_at) in table {
             let request = ClaimRequest { orphans, unanswered: policy, ..request(NOW) };
@@ -309,10 +311,10 @@ mod tests {
     fn only_a_channel_that_sends_and_whose_policy_says_so_queues_again() {
         let paused = ChannelQueue { state: ChannelState::Paused, ..queue() };
         let policy = |unanswered| ClaimRequest { unanswered, ..request(NOW) };
-        assert!(resends(&policy(Unanswered::Unknown(Some(1))), &queue()));
-        assert!(!resends(&policy(Unanswered::Unknown(Some(1))), &paused));
+        assert!(resends(&policy(UnknownOutcomePolicy::MarkUnknown(Some(1))), &queue()));
+        assert!(!resends(&policy(UnknownOutcomePolicy::MarkUnknown(Some(1))), &paused));
         assert!(!resends(&policy(LEAVE), &queue()));
-        assert!(!resends(&policy(Unanswered::SendAgain), &queue()));
+        assert!(!resends(&policy(UnknownOutcomePolicy::Resend), &queue()));
     }
 
     #[test]

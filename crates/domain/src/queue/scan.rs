@@ -5,7 +5,7 @@ use crate::clock::Millis;
 use crate::message::{Enqueued, Seq};
 use crate::status::MessageStatus;
 
-use super::{ClaimRequest, FINISH_AT_ONCE, Finish, Orphans, Queued, Transition};
+use super::{ClaimRequest, FINISH_AT_ONCE, Finish, Queued, Transition, UnheldSending};
 
 /// What accepting and claiming ask of a channel.
 #[derive(Debug, Clone, Copy)]
@@ -249,7 +249,7 @@ enum Decision {
 impl OpenRow {
     /// The row as a message that waits, after its rescue if it needs one.
     pub fn as_queued(&self, request: &ClaimRequest) -> Queued {
-        let rescued = self.status == MessageStatus::Sending && request.orphans != Orphans::NeverSent;
+        let rescued = self.status == MessageStatus::Sending && request.orphans != UnheldSending::ClaimLost;
         let Self { seq, expires_at, unanswered, .. } = *self;
         Queued { channel: request.channel, seq, expires_at, unanswered: unanswered || rescued }
     }
@@ -269,7 +269,7 @@ impl OpenRow {
         let ends = self.claimed_until.unwrap_or(0);
         if request.held.contains(&self.seq) {
             Orphan::Held(None)
-        } else if request.orphans == Orphans::Claimed && ends > request.now {
+        } else if request.orphans == UnheldSending::LeaseLive && ends > request.now {
             Orphan::Held(Some(ends))
         } else if request.gives_back_orphans() {
             Orphan::GiveBack
@@ -342,7 +342,7 @@ impl ScanCursor {
 mod tests {
     use super::*;
     use crate::ids::MessageId;
-    use crate::queue::Unanswered;
+    use crate::queue::UnknownOutcomePolicy;
     use crate::queue::fixtures::request;
     use MessageStatus::{Expired, Sending, Unknown};
 
@@ -430,17 +430,17 @@ mod tests {
     fn what_a_claim_does_with_a_message_that_is_on_its_way() {
         let row = OpenRow { status: Sending, claimed_until: Some(NOW + 3), ..waiting(5) };
         let of = |orphans, unanswered| ClaimRequest { orphans, unanswered, ..request(NOW) };
-        let leave = Unanswered::Unknown(None);
-        let held = ClaimRequest { held: vec![5], ..of(Orphans::OfTheDead, leave) };
+        let leave = UnknownOutcomePolicy::MarkUnknown(None);
+        let held = ClaimRequest { held: vec![5], ..of(UnheldSending::OwnerCrashed, leave) };
         let late = OpenRow { claimed_until: Some(NOW), ..row };
         let table = [
             // Row, request: rescued, sent at once, looks behind it, looks again.
             (row, held, false, false, false, None),
-            (row, of(Orphans::Claimed, leave), false, false, false, Some(NOW + 3)),
-            (late, of(Orphans::Claimed, leave), true, false, true, None),
-            (row, of(Orphans::OfTheDead, leave), true, false, true, None),
-            (row, of(Orphans::NeverSent, leave), true, true, false, None),
-            (row, of(Orphans::OfTheDead, Unanswered::SendAgain), true, true, false, None),
+            (row, of(UnheldSending::LeaseLive, leave), false, false, false, Some(NOW + 3)),
+            (late, of(UnheldSending::LeaseLive, leave), true, false, true, None),
+            (row, of(UnheldSending::OwnerCrashed, leave), true, false, true, None),
+            (row, of(UnheldSending::ClaimLost, leave), true, true, false, None),
+            (row, of(UnheldSending::OwnerCrashed, UnknownOutcomePolicy::Resend), true, true, false, None),
         ];
         for (row, request, rescued, sent, goes_on, next_at) in table {
             let (plan, found) = decided(row, &queue(), &request);
@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn a_rescued_message_that_is_too_old_may_have_arrived_unless_it_was_never_sent() {
         let row = OpenRow { status: Sending, expires_at: NOW, ..waiting(5) };
-        for (orphans, end) in [(Orphans::OfTheDead, Unknown), (Orphans::NeverSent, Expired)] {
+        for (orphans, end) in [(UnheldSending::OwnerCrashed, Unknown), (UnheldSending::ClaimLost, Expired)] {
             let (plan, _) = decided(row, &queue(), &ClaimRequest { orphans, ..request(NOW) });
             assert_eq!(plan.finished.iter().map(Transition::to).collect::<Vec<_>>(), [end], "{orphans:?}");
         }

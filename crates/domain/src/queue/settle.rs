@@ -84,13 +84,13 @@ fn transition(channel: ChannelKey, seq: Seq, settlement: &Settlement, now: Milli
         Settlement::RetryUnanswered { run_at } => {
             (MessageStatus::Queued, Patch { run_at: Some(*run_at), failed: true, unanswered: true, ..none })
         }
-        Settlement::Interrupted { run_at } => {
+        Settlement::ConnectionLost { run_at } => {
             (MessageStatus::Queued, Patch { run_at: Some(*run_at), unanswered: true, ..none })
         }
         Settlement::HoldRecipient { until, .. } => {
             (MessageStatus::Queued, Patch { run_at: Some(*until), throttled: true, ..none })
         }
-        Settlement::ChatRefused { .. } | Settlement::HoldChannel { .. } | Settlement::PauseChannel { .. } => {
+        Settlement::NewChatBlocked { .. } | Settlement::HoldChannel { .. } | Settlement::PauseChannel { .. } => {
             (MessageStatus::Queued, none)
         }
         Settlement::Unknown { resend_at, .. } => (MessageStatus::Unknown, Patch { resend_at: *resend_at, ..none }),
@@ -101,7 +101,7 @@ fn transition(channel: ChannelKey, seq: Seq, settlement: &Settlement, now: Milli
 fn effect<'a>(settlement: &'a Settlement, queue: &ChannelQueue) -> Option<ChannelEffect<'a>> {
     match settlement {
         Settlement::PauseChannel { reason } => Some(ChannelEffect::Pause { reason }),
-        Settlement::ChatRefused { until, reason } => Some(ChannelEffect::BlockNewChats { until: *until, reason }),
+        Settlement::NewChatBlocked { until, reason } => Some(ChannelEffect::BlockNewChats { until: *until, reason }),
         // None that stands behind this one may pass it.
         Settlement::HoldRecipient { until, .. } if queue.opens_chats => {
             Some(ChannelEffect::DeferRecipient { until: *until })
@@ -113,7 +113,7 @@ fn effect<'a>(settlement: &'a Settlement, queue: &ChannelQueue) -> Option<Channe
         | Settlement::Failed { .. }
         | Settlement::Retry { .. }
         | Settlement::RetryUnanswered { .. }
-        | Settlement::Interrupted { .. }
+        | Settlement::ConnectionLost { .. }
         | Settlement::HoldRecipient { .. }
         | Settlement::HoldChannel { .. }
         | Settlement::Unknown { .. } => None,
@@ -163,11 +163,11 @@ mod tests {
             (unknown, MessageStatus::Unknown, Patch { resend_at: Some(5), ..none() }),
             (Settlement::Retry { run_at: 5 }, queued, Patch { failed: true, ..run_at() }),
             (Settlement::RetryUnanswered { run_at: 5 }, queued, Patch { failed: true, unanswered, ..run_at() }),
-            (Settlement::Interrupted { run_at: 5 }, queued, Patch { unanswered, ..run_at() }),
+            (Settlement::ConnectionLost { run_at: 5 }, queued, Patch { unanswered, ..run_at() }),
             (Settlement::HoldRecipient { until: 5, hold: None }, queued, Patch { throttled: true, ..run_at() }),
             (Settlement::HoldChannel { until: 5 }, queued, none()),
             (Settlement::PauseChannel { reason: why() }, queued, none()),
-            (Settlement::ChatRefused { until: 5, reason: why() }, queued, none()),
+            (Settlement::NewChatBlocked { until: 5, reason: why() }, queued, none()),
         ];
         for (settlement, to, patch) in table {
             let outcomes = outcomes(vec![(9, settlement)]);
@@ -187,7 +187,7 @@ mod tests {
             (Settlement::Failed { code: "1".to_owned(), message: "x".to_owned() }, None, None),
             (Settlement::Retry { run_at: 5 }, None, None),
             (Settlement::RetryUnanswered { run_at: 5 }, None, None),
-            (Settlement::Interrupted { run_at: 5 }, None, None),
+            (Settlement::ConnectionLost { run_at: 5 }, None, None),
             (
                 Settlement::HoldRecipient { until: 5, hold: Some(4) },
                 Some(4),
@@ -196,7 +196,7 @@ mod tests {
             (Settlement::HoldChannel { until: 5 }, Some(5), None),
             (Settlement::PauseChannel { reason: why() }, None, Some(ChannelEffect::Pause { reason: "why" })),
             (
-                Settlement::ChatRefused { until: 5, reason: why() },
+                Settlement::NewChatBlocked { until: 5, reason: why() },
                 None,
                 Some(ChannelEffect::BlockNewChats { until: 5, reason: "why" }),
             ),
@@ -230,7 +230,7 @@ mod tests {
         let trouble = [
             Settlement::HoldChannel { until: 5 },
             Settlement::PauseChannel { reason: "why".to_owned() },
-            Settlement::ChatRefused { until: 5, reason: "why".to_owned() },
+            Settlement::NewChatBlocked { until: 5, reason: "why".to_owned() },
             Settlement::HoldRecipient { until: 5, hold: Some(5) },
             sent(),
         ];

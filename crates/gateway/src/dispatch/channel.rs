@@ -8,7 +8,7 @@ use std::time::Duration;
 use recado_domain::channel::{ChannelKey, Epoch};
 use recado_domain::clock::{Millis, millis, random};
 use recado_domain::message::Seq;
-use recado_domain::queue::{Claim, ClaimRequest, Claimed, Orphans, Outcomes, Settlement, Unanswered};
+use recado_domain::queue::{Claim, ClaimRequest, Claimed, Outcomes, Settlement, UnheldSending, UnknownOutcomePolicy};
 use recado_domain::retry;
 use recado_providers::{ChannelDriver, SendOutcome, Slot};
 use recado_store::{Health, StoreError};
@@ -48,7 +48,7 @@ pub(super) async fn run(
     let entry = shared.directory.channel(key);
     let provider = entry.as_ref().and_then(|entry| shared.drivers.of(entry.kind));
     if let Some((entry, provider)) = entry.zip(provider) {
-        let first = Orphans::OfTheDead;
+        let first = UnheldSending::OwnerCrashed;
         let (sends, in_hand, back_off) = (JoinSet::new(), HashMap::new(), BackOff::default());
         let line = Line {
             shared,
@@ -83,7 +83,7 @@ struct Line {
     sends: JoinSet<SendOutcome>,
     /// What was claimed and not yet recorded.
     in_hand: HashMap<Id, Claimed>,
-    orphans: Orphans,
+    orphans: UnheldSending,
     back_off: BackOff,
     /// How often in a row the line broke at a message.
     interruptions: Option<(Seq, u32)>,
@@ -136,21 +136,22 @@ impl Line {
         let free = most.saturating_sub(self.in_hand.len() - outcomes.len());
         // Where a re-send may double, the first claim looks after what the dead left and takes nothing: should its
         // answer be lost, what it took could not be told from theirs.
-        let only_orphans = self.orphans == Orphans::OfTheDead && self.unanswered() != Unanswered::SendAgain;
+        let only_orphans =
+            self.orphans == UnheldSending::OwnerCrashed && self.unanswered() != UnknownOutcomePolicy::Resend;
         let mut slots = if only_orphans { Vec::new() } else { self.slots(free) };
         let free = if only_orphans { free } else { slots.len() };
         // The messages that are being settled still count as held: should that fail, nobody takes them for orphans.
         let (settled, claim) = self.settle_and_claim(outcomes, (free, only_orphans), now).await;
-        if (settled.is_err() || claim.is_err()) && self.orphans == Orphans::Claimed {
+        if (settled.is_err() || claim.is_err()) && self.orphans == UnheldSending::LeaseLive {
             // What the claim took, if it took something, will not be sent by anyone.
-            self.orphans = Orphans::NeverSent;
+            self.orphans = UnheldSending::ClaimLost;
         }
         settled?;
         for (id, _) in outcomes.drain(..) {
             self.in_hand.remove(&id);
         }
         let Some(claim) = claim? else { return Ok(None) };
-        self.orphans = Orphans::Claimed;
+        self.orphans = UnheldSending::LeaseLive;
         self.signal.holds_all.store(claim.holds_all && !only_orphans, Ordering::Release);
         claim.messages.into_iter().for_each(|message| self.send(message, slots.pop().flatten()));
         Ok(if only_orphans { claim.next_at.map(|_| now) } else { claim.next_at })
@@ -209,7 +210,7 @@ impl Line {
         })
     }
 
-    fn unanswered(&self) -> Unanswered {
+    fn unanswered(&self) -> UnknownOutcomePolicy {
         self.provider.unanswered(&self.entry.settings())
     }
 
@@ -236,10 +237,10 @@ impl Line {
             leases.wait_valid().await;
             if leases.session_epoch(entry.via.key) != Some(epoch) {
                 // It is. What is said here reaches no store.
-                return SendOutcome::Interrupted;
+                return SendOutcome::ConnectionLost;
             }
             let sending = provider.send(&entry.via, &sent);
-            tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or(SendOutcome::NoAnswer)
+            tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or(SendOutcome::UnknownOutcome)
         });
         self.in_hand.insert(handle.id(), message);
     }
@@ -268,7 +269,7 @@ impl Line {
         let (id, outcome) = done.unwrap_or_else(|error| {
             // A panic in a provider: nobody knows how far it came.
             tracing::error!(channel.id = %self.entry.via.id, %error, "send task panicked");
-            (error.id(), SendOutcome::NoAnswer)
+            (error.id(), SendOutcome::UnknownOutcome)
         });
         // Put back until it is recorded.
         if let Some(held) = self.in_hand.remove(&id) {
@@ -282,7 +283,7 @@ impl Line {
         let now = self.shared.clock.now();
         let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
         let fail = |code: &str, text: String| {
-            if message.resent || (message.unanswered && !self.provider.silence_is_failure()) {
+            if message.resent || (message.unanswered && !self.provider.timeout_is_failure()) {
                 // This sending failed; the one before may be there.
                 return Settlement::Unknown { resend_at: None, hold: None };
             }
@@ -297,12 +298,12 @@ impl Line {
             SendOutcome::Accepted { account, remote_id, rendition } => {
                 Settlement::Sent { account, remote_id, rendition }
             }
-            SendOutcome::Rejected { code, message } => fail(code, message),
-            SendOutcome::TryAgain { code, message } => match next_try {
+            SendOutcome::PermanentFailure { code, message } => fail(code, message),
+            SendOutcome::TemporaryFailure { code, message } => match next_try {
                 Some(run_at) => Settlement::Retry { run_at },
                 None => fail(code, message),
             },
-            SendOutcome::RecipientBusy => {
+            SendOutcome::RecipientThrottled => {
                 let wait = millis(retry::recipient_delay(message.recipient_holds + 1));
                 let until = self.back_off.behind_the_next_send(wait, now, longest_rest);
                 Settlement::HoldRecipient { until, hold: None }
@@ -311,28 +312,28 @@ impl Line {
                 let wait = millis(retry::channel_delay(message.recipient_holds + 1, random));
                 self.back_off.unsent(&message.recipient, wait, (now, longest_rest), random)
             }
-            SendOutcome::ChannelTrouble { wait } => Settlement::HoldChannel { until: now + millis(wait) },
-            SendOutcome::ChannelBusy => Settlement::HoldChannel { until: self.back_off.trouble(now, random) },
-            SendOutcome::ChannelRefused { reason } => {
+            SendOutcome::ChannelUnavailable { wait } => Settlement::HoldChannel { until: now + millis(wait) },
+            SendOutcome::ChannelThrottled => Settlement::HoldChannel { until: self.back_off.trouble(now, random) },
+            SendOutcome::ChannelDisabled { reason } => {
                 tracing::warn!(channel.id = %self.entry.via.id, error = reason, "channel paused by network");
                 Settlement::PauseChannel { reason }
             }
-            SendOutcome::ChatRefused { until, reason } => {
+            SendOutcome::NewChatBlocked { until, reason } => {
                 tracing::warn!(channel.id = %self.entry.via.id, error = reason, "channel restricted by network");
-                Settlement::ChatRefused { until, reason }
+                Settlement::NewChatBlocked { until, reason }
             }
-            SendOutcome::Interrupted => self.interrupted(message, now),
-            SendOutcome::NoAnswer => match self.unanswered() {
+            SendOutcome::ConnectionLost => self.interrupted(message, now),
+            SendOutcome::UnknownOutcome => match self.unanswered() {
                 // The same network id makes another try harmless.
-                Unanswered::SendAgain => match next_try {
+                UnknownOutcomePolicy::Resend => match next_try {
                     Some(run_at) => Settlement::RetryUnanswered { run_at },
-                    None if self.provider.silence_is_failure() => {
+                    None if self.provider.timeout_is_failure() => {
                         fail("TIMEOUT", "A rede nao respondeu a tempo.".to_owned())
                     }
                     None => Settlement::Unknown { resend_at: None, hold: None },
                 },
                 // Without one it might double the card.
-                unanswered @ Unanswered::Unknown(_) => Settlement::Unknown {
+                unanswered @ UnknownOutcomePolicy::MarkUnknown(_) => Settlement::Unknown {
                     resend_at: unanswered.resend_at(now),
                     hold: self.back_off.silence(now, random),
                 },
@@ -347,7 +348,7 @@ impl Line {
         self.interruptions = Some((message.seq, times));
         let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
         match next_try {
-            _ if times < INTERRUPTIONS => Settlement::Interrupted { run_at: now + millis(AFTER_INTERRUPTION) },
+            _ if times < INTERRUPTIONS => Settlement::ConnectionLost { run_at: now + millis(AFTER_INTERRUPTION) },
             Some(run_at) => Settlement::RetryUnanswered { run_at },
             None => Settlement::Unknown { resend_at: None, hold: None },
         }

@@ -211,7 +211,7 @@ async fn after_three_waits_a_message_fails_and_the_line_moves_on() {
 #[tokio::test]
 async fn a_refused_message_is_not_tried_again() {
     let stand = Stand::new(Network::one_by_one()).await;
-    let refused = SendOutcome::Rejected { code: "NUMBER_NOT_ON_WHATSAPP", message: "Nao esta.".to_owned() };
+    let refused = SendOutcome::PermanentFailure { code: "NUMBER_NOT_ON_WHATSAPP", message: "Nao esta.".to_owned() };
     stand.network.act("551", [Act::Answer(refused)]);
     let (first, second) = (stand.accept("551").await, stand.accept("551").await);
     stand.store.until_settled(2).await;

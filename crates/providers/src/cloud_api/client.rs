@@ -190,8 +190,8 @@ impl Graph {
         let path = format!("/{}/messages", link.phone_number_id());
         let (status, body) = match self.call(link, Method::POST, &path, body).await {
             Ok(answer) => answer,
-            Err(Failure::NotSent) => return SendOutcome::ChannelBusy,
-            Err(Failure::Unknown) => return SendOutcome::NoAnswer,
+            Err(Failure::NotSent) => return SendOutcome::ChannelThrottled,
+            Err(Failure::Unknown) => return SendOutcome::UnknownOutcome,
         };
         match answer::sent(status, &body) {
             Answer::Good(sent) => {
@@ -200,7 +200,7 @@ impl Graph {
             Answer::Refused(error) => error.fault(Some(status.as_u16())).outcome(),
             Answer::Unreadable => {
                 tracing::warn!(message.id = %id, status = status.as_u16(), "graph response not recognised");
-                SendOutcome::NoAnswer
+                SendOutcome::UnknownOutcome
             }
         }
     }

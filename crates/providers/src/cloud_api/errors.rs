@@ -41,11 +41,11 @@ impl Fault {
     pub fn outcome(self) -> SendOutcome {
         let Self { class, name: code, text: message } = self;
         match class {
-            Class::TryAgain => SendOutcome::TryAgain { code, message },
-            Class::RecipientBusy => SendOutcome::RecipientBusy,
-            Class::ChannelBusy => SendOutcome::ChannelBusy,
-            Class::Refused => SendOutcome::Rejected { code, message },
-            Class::PauseChannel => SendOutcome::ChannelRefused { reason: message },
+            Class::TryAgain => SendOutcome::TemporaryFailure { code, message },
+            Class::RecipientBusy => SendOutcome::RecipientThrottled,
+            Class::ChannelBusy => SendOutcome::ChannelThrottled,
+            Class::Refused => SendOutcome::PermanentFailure { code, message },
+            Class::PauseChannel => SendOutcome::ChannelDisabled { reason: message },
         }
     }
 }

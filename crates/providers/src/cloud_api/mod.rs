@@ -59,10 +59,10 @@ pub use crate::cloud_api::link::Link;
 use crate::cloud_api::link::{Fingerprint, UNUSABLE};
 pub use crate::cloud_api::slots::Slot;
 
-use recado_domain::channel::{self, ChannelKey, Via};
+use recado_domain::channel::{self, ChannelKey, ChannelRef};
 use recado_domain::clock::millis;
 use recado_domain::message::Target;
-use recado_domain::queue::{Claimed, Unanswered};
+use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
 use recado_store::StoreError;
 use tokio::task::JoinHandle;
 
@@ -217,11 +217,11 @@ impl CloudApi {
 
 impl CloudApi {
     /// The body of a message; or what becomes of a message that has none now.
-    async fn body(&self, via: &Via, message: &Claimed) -> Result<Vec<u8>, SendOutcome> {
+    async fn body(&self, via: &ChannelRef, message: &Claimed) -> Result<Vec<u8>, SendOutcome> {
         let unreadable = |error: Unreadable| {
             tracing::error!(message.id = %message.id, %error, "stored message not readable");
             let message = "A mensagem guardada nao pode ser lida por esta versao.".to_owned();
-            SendOutcome::Rejected { code: crate::UNREADABLE, message }
+            SendOutcome::PermanentFailure { code: crate::UNREADABLE, message }
         };
         let stored = body::read(message).map_err(unreadable)?;
         let quoted = match stored.reply_to {
@@ -232,12 +232,12 @@ impl CloudApi {
     }
 
     /// Meta's id of the message that is quoted.
-    async fn quoted(&self, via: &Via, target: Target) -> Result<String, SendOutcome> {
+    async fn quoted(&self, via: &ChannelRef, target: Target) -> Result<String, SendOutcome> {
         let quoted = quoted::read(&*self.context.store, via.key, target).await.and_then(meta_id);
         quoted.map_err(|error| {
             error.outcome().unwrap_or_else(|error| {
                 tracing::warn!(channel.id = %via.id, %error, "store unavailable; channel waits");
-                SendOutcome::ChannelTrouble { wait: STORE_DOWN }
+                SendOutcome::ChannelUnavailable { wait: STORE_DOWN }
             })
         })
     }
@@ -260,7 +260,7 @@ impl ChannelDriver for CloudApi {
         cloud_api::Settings::from(*settings).pipeline.into()
     }
 
-    async fn slots(&self, via: &Via, most: usize) -> Vec<crate::Slot> {
+    async fn slots(&self, via: &ChannelRef, most: usize) -> Vec<crate::Slot> {
         match self.get(via.key) {
             Some(link) => self.graph.slots(&link, most).await.into_iter().map(Some).collect(),
             // No call is made without a link.
@@ -272,26 +272,26 @@ impl ChannelDriver for CloudApi {
         Some(PAIR_LIMIT)
     }
 
-    fn unanswered(&self, settings: &ChannelSettings) -> Unanswered {
-        Unanswered::Unknown(settings.resend_after().map(millis))
+    fn unanswered(&self, settings: &ChannelSettings) -> UnknownOutcomePolicy {
+        UnknownOutcomePolicy::MarkUnknown(settings.resend_after().map(millis))
     }
 
-    async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String> {
+    async fn known_account(&self, via: &ChannelRef, phone: &PhoneNumber) -> Option<String> {
         // Meta tells the account of a number only when a message is sent there. Where the store cannot say now, the card
         // goes without it.
         self.context.store.account(via.key, phone.digits().to_owned()).await.ok().flatten()
     }
 
-    async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
+    async fn send(&self, via: &ChannelRef, message: &Claimed) -> SendOutcome {
         let Some(link) = self.get(via.key) else {
             if !self.context.leases.is_standalone() {
                 // Another node may have the right key, or the link is just being read.
-                return SendOutcome::ChannelTrouble { wait: NO_LINK };
+                return SendOutcome::ChannelUnavailable { wait: NO_LINK };
             }
             // It was resumed although its link could not be opened at the start.
             let reason =
                 format!("{UNUSABLE}confira RECADO_SECRET_KEY e reinicie o servidor, ou conecte o canal de novo.");
-            return SendOutcome::ChannelRefused { reason };
+            return SendOutcome::ChannelDisabled { reason };
         };
         let outcome = match self.body(via, message).await {
             Ok(body) => self.graph.send(&link, message.id, body).await,
@@ -300,7 +300,7 @@ impl ChannelDriver for CloudApi {
         let replaced = self.get(via.key).is_none_or(|current| !Arc::ptr_eq(&current, &link));
         match outcome {
             // It speaks of an access that is no longer used: the channel was connected anew meanwhile.
-            SendOutcome::ChannelRefused { .. } if replaced => SendOutcome::ChannelTrouble { wait: Duration::ZERO },
+            SendOutcome::ChannelDisabled { .. } if replaced => SendOutcome::ChannelUnavailable { wait: Duration::ZERO },
             outcome => outcome,
         }
     }

@@ -13,8 +13,8 @@ pub(super) fn link(token: &str) -> Link {
         .expect("a good link")
 }
 
-fn via() -> Via {
-    Via { key: 7, institution: InstitutionId::new(1, [0; 10]), id: "loja".parse().expect("a channel id") }
+fn via() -> ChannelRef {
+    ChannelRef { key: 7, institution: InstitutionId::new(1, [0; 10]), id: "loja".parse().expect("a channel id") }
 }
 
 const EXPIRED: &str = r#"{"error":{"message":"Session has expired","type":"OAuthException","code":190}}"#;
@@ -30,7 +30,7 @@ async fn cloud_api() -> (Arc<CloudApi>, Peer) {
 async fn a_channel_without_a_link_is_refused() {
     let (cloud_api, peer) = cloud_api().await;
     let outcome = cloud_api.send(&via(), &claimed()).await;
-    assert!(matches!(&outcome, SendOutcome::ChannelRefused { reason } if reason.starts_with(UNUSABLE)), "{outcome:?}");
+    assert!(matches!(&outcome, SendOutcome::ChannelDisabled { reason } if reason.starts_with(UNUSABLE)), "{outcome:?}");
     assert_eq!(peer.requests().len(), 0);
 }
 
@@ -40,7 +40,7 @@ async fn a_refused_token_stops_the_channel() {
     cloud_api.set(7, link("velho").into());
     let outcome = cloud_api.send(&via(), &claimed()).await;
     assert!(
-        matches!(&outcome, SendOutcome::ChannelRefused { reason } if reason.ends_with("(Meta 190)")),
+        matches!(&outcome, SendOutcome::ChannelDisabled { reason } if reason.ends_with("(Meta 190)")),
         "{outcome:?}"
     );
 }
@@ -61,7 +61,7 @@ async fn a_refusal_of_an_access_that_was_replaced_does_not_stop_the_channel() {
         peer.until_asked(before + 1).await;
         change(&cloud_api);
         peer.let_go();
-        assert_eq!(sending.await.expect("no panic"), SendOutcome::ChannelTrouble { wait: Duration::ZERO });
+        assert_eq!(sending.await.expect("no panic"), SendOutcome::ChannelUnavailable { wait: Duration::ZERO });
     }
 }
 
@@ -113,8 +113,8 @@ async fn a_lost_answer_is_sent_again_only_where_a_person_chose_so() {
     let (cloud_api, _peer) = cloud_api().await;
     let settings = Settings { unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 60, pipeline: 3 };
     let leave = ChannelSettings::CloudApi(settings);
-    assert_eq!(cloud_api.unanswered(&leave), Unanswered::Unknown(None));
+    assert_eq!(cloud_api.unanswered(&leave), UnknownOutcomePolicy::MarkUnknown(None));
     let resend = ChannelSettings::CloudApi(Settings { unknown_policy: UnknownPolicy::Resend, ..settings });
-    assert_eq!(cloud_api.unanswered(&resend), Unanswered::Unknown(Some(60_000)));
+    assert_eq!(cloud_api.unanswered(&resend), UnknownOutcomePolicy::MarkUnknown(Some(60_000)));
     assert_eq!(cloud_api.max_in_flight(&leave), 3);
 }

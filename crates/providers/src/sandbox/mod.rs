@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{ChannelSettings, Via};
+use recado_domain::channel::{ChannelRef, ChannelSettings};
 use recado_domain::clock::{Clock, millis};
 use recado_domain::error::AppError;
 use recado_domain::ids::InstitutionId;
 use recado_domain::message::Stored;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
-use recado_domain::queue::{Claimed, Receipt, Unanswered};
+use recado_domain::queue::{Claimed, Receipt, UnknownOutcomePolicy};
 use recado_store::person::Person;
 use recado_store::sqlkit::postgres::pool::Database;
 use recado_store::{Messages, Receipts, StoreError};
@@ -158,19 +158,19 @@ impl Sandbox {
     }
 
     /// Nothing, where the message quotes none or one that the network has; else what becomes of the message.
-    async fn quoted(&self, via: &Via, message: &Claimed) -> Result<(), SendOutcome> {
+    async fn quoted(&self, via: &ChannelRef, message: &Claimed) -> Result<(), SendOutcome> {
         let stored = serde_json::from_str::<Stored>(&message.payload).ok();
         let Some(target) = stored.and_then(|stored| stored.reply_to) else { return Ok(()) };
         let quoted = quoted::read(&*self.messages, via.key, target).await;
         quoted.map(drop).map_err(|error| {
             error.outcome().unwrap_or_else(|error| {
                 tracing::warn!(channel.id = %via.id, %error, "store unavailable; channel waits");
-                SendOutcome::ChannelTrouble { wait: NETWORK_DOWN }
+                SendOutcome::ChannelUnavailable { wait: NETWORK_DOWN }
             })
         })
     }
 
-    async fn arrive(&self, via: &Via, message: &Claimed, receipts: bool) -> Result<(), StoreError> {
+    async fn arrive(&self, via: &ChannelRef, message: &Claimed, receipts: bool) -> Result<(), StoreError> {
         let arrival = Arrival { via: via.clone(), message: message.clone(), at: self.clock.now(), receipts };
         // Nobody closes it.
         let _turn = self.arriving.acquire().await;
@@ -200,26 +200,26 @@ impl ChannelDriver for Sandbox {
         self.pacing
     }
 
-    fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
-        Unanswered::SendAgain
+    fn unanswered(&self, _: &ChannelSettings) -> UnknownOutcomePolicy {
+        UnknownOutcomePolicy::Resend
     }
 
-    fn silence_is_failure(&self) -> bool {
+    fn timeout_is_failure(&self) -> bool {
         // What the contract says of its scenario `timeout`.
         true
     }
 
-    async fn known_account(&self, _: &Via, phone: &PhoneNumber) -> Option<String> {
+    async fn known_account(&self, _: &ChannelRef, phone: &PhoneNumber) -> Option<String> {
         let absent = Scenario::of_number(phone.digits()) == Some(Scenario::NumberNotOnWhatsapp);
         (!absent).then(|| phone.digits().to_owned())
     }
 
-    async fn look_up(&self, channel: &Via, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
+    async fn look_up(&self, channel: &ChannelRef, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
         let account = self.known_account(channel, phone).await;
         Ok(KnownAccount { account, lid: None, checked_at: self.clock.now(), unconfirmed_at: None })
     }
 
-    async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
+    async fn send(&self, via: &ChannelRef, message: &Claimed) -> SendOutcome {
         if let Err(outcome) = self.quoted(via, message).await {
             return outcome;
         }
@@ -228,15 +228,15 @@ impl ChannelDriver for Sandbox {
         let (arrives, outcome) = match (scenario, message.attempts) {
             (Some(Scenario::NumberNotOnWhatsapp), _) => (
                 false,
-                SendOutcome::Rejected {
+                SendOutcome::PermanentFailure {
                     code: crate::NOT_ON_WHATSAPP,
                     message: "O numero do destinatario nao esta no WhatsApp.".to_owned(),
                 },
             ),
-            (Some(Scenario::ChannelDisconnected), 1) => (false, SendOutcome::ChannelTrouble { wait: LINE_DOWN }),
-            (Some(Scenario::RateLimit), 1 | 2) => (false, SendOutcome::ChannelTrouble { wait: TOO_FAST }),
-            (Some(Scenario::Timeout), _) => (false, SendOutcome::NoAnswer),
-            (Some(Scenario::LostAnswer), 1) => (true, SendOutcome::NoAnswer),
+            (Some(Scenario::ChannelDisconnected), 1) => (false, SendOutcome::ChannelUnavailable { wait: LINE_DOWN }),
+            (Some(Scenario::RateLimit), 1 | 2) => (false, SendOutcome::ChannelUnavailable { wait: TOO_FAST }),
+            (Some(Scenario::Timeout), _) => (false, SendOutcome::UnknownOutcome),
+            (Some(Scenario::LostAnswer), 1) => (true, SendOutcome::UnknownOutcome),
             _ => {
                 let account = Some(message.recipient.clone());
                 (true, SendOutcome::Accepted { account, remote_id: None, rendition: None })
@@ -246,11 +246,11 @@ impl ChannelDriver for Sandbox {
             return outcome;
         }
         // A lost answer takes the receipts with it: they come when the re-send was answered.
-        match self.arrive(via, message, outcome != SendOutcome::NoAnswer).await {
+        match self.arrive(via, message, outcome != SendOutcome::UnknownOutcome).await {
             Ok(()) => outcome,
             Err(error) => {
                 tracing::warn!(%error, "sandbox network down");
-                SendOutcome::ChannelTrouble { wait: NETWORK_DOWN }
+                SendOutcome::ChannelUnavailable { wait: NETWORK_DOWN }
             }
         }
     }

@@ -11,11 +11,11 @@ mod tests;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::{ChannelKey, Via};
+use recado_domain::channel::{ChannelKey, ChannelRef};
 use recado_domain::clock::Millis;
 use recado_domain::ids::{InstitutionId, NetworkId};
 use recado_domain::message::{ContactRendition, RenderedCard};
-use recado_domain::queue::{Claimed, Named, Receipt};
+use recado_domain::queue::{Claimed, MessageRef, Receipt};
 use recado_domain::status::MessageStatus;
 use recado_store::StoreError;
 use recado_store::person::Person;
@@ -30,7 +30,7 @@ const NONE_SENT: u8 = 3;
 
 /// A message as the network takes it.
 pub(super) struct Arrival {
-    pub(super) via: Via,
+    pub(super) via: ChannelRef,
     pub(super) message: Claimed,
     pub(super) at: Millis,
     /// Whether receipts will be sent for it.
@@ -108,7 +108,7 @@ impl Due {
         network_id: String,
         (now, delay): (Millis, Millis),
     ) -> Self {
-        let of = Named::NetworkId(NetworkId::from_stored(network_id));
+        let of = MessageRef::NetworkId(NetworkId::from_stored(network_id));
         let words = [(MessageStatus::Delivered, 1), (MessageStatus::Read, 2)];
         let due = words.into_iter().skip(taken.into()).filter(|(_, delays)| received_at + delay * delays <= now);
         let receipt = |(status, _)| {

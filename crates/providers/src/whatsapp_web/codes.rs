@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use recado_domain::channel::{ChannelKey, Via};
+use recado_domain::channel::{ChannelKey, ChannelRef};
 use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::PhoneNumber;
@@ -41,7 +41,7 @@ pub struct Codes(Mutex<HashMap<Of, VecDeque<Millis>>>);
 
 impl Codes {
     /// Counts a code, or says when the next one may be asked for.
-    pub fn take(&self, via: &Via, phone: &PhoneNumber, now: Millis) -> Result<(), LineError> {
+    pub fn take(&self, via: &ChannelRef, phone: &PhoneNumber, now: Millis) -> Result<(), LineError> {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = now - millis(WINDOW);
         asked.retain(|_, times| {
@@ -65,8 +65,8 @@ impl Codes {
 mod tests {
     use crate::whatsapp_web::codes::*;
 
-    fn via(key: ChannelKey, institution: InstitutionId) -> Via {
-        Via { key, institution, id: "vendas".parse().expect("an id") }
+    fn via(key: ChannelKey, institution: InstitutionId) -> ChannelRef {
+        ChannelRef { key, institution, id: "vendas".parse().expect("an id") }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::NetworkId;
 use recado_domain::party::Party;
 use recado_domain::phone::PhoneNumber;
-use recado_domain::queue::{Named, Receipt};
+use recado_domain::queue::{MessageRef, Receipt};
 use recado_domain::status::MessageStatus;
 use recado_whatsapp_web::{Event, Person, Session, backlog};
 use tokio_util::sync::CancellationToken;
@@ -241,7 +241,7 @@ impl Line {
         let channel = self.via.key;
         let receipt = |id: NetworkId| Receipt {
             channel,
-            of: Named::NetworkId(id),
+            of: MessageRef::NetworkId(id),
             status,
             // The network tells whole seconds: the last millisecond of that one, so that it is not before the send.
             at: at.saturating_mul(1_000).saturating_add(999),

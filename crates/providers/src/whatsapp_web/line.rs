@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use recado_domain::channel::{Actor, Held, SessionNumber, Via};
+use recado_domain::channel::{Actor, ChannelRef, Held, SessionNumber};
 use recado_domain::clock::{Millis, millis};
 use recado_domain::phone::PhoneNumber;
 use recado_domain::rate_limit::Bucket;
@@ -50,7 +50,7 @@ async fn after(stop: &CancellationToken, time: Duration) {
 /// A channel's line.
 pub struct Line {
     pub(super) shared: Arc<Shared>,
-    pub(super) via: Via,
+    pub(super) via: ChannelRef,
     /// How often numbers may be looked up.
     pub(super) questions: Bucket,
     pub(super) searches: Searches,
@@ -97,7 +97,7 @@ impl Run {
 
 impl Line {
     /// A line that is down. It waits for the end of the one before it, where a deleted channel had one under this key.
-    pub fn new(shared: Arc<Shared>, via: Via, former: Option<CancellationToken>) -> Self {
+    pub fn new(shared: Arc<Shared>, via: ChannelRef, former: Option<CancellationToken>) -> Self {
         Self {
             shared,
             via,

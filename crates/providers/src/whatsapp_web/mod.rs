@@ -36,11 +36,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use recado_domain::account::KnownAccount;
-use recado_domain::channel::{ChannelKey, ChannelSettings, Epoch, Via};
+use recado_domain::channel::{ChannelKey, ChannelRef, ChannelSettings, Epoch};
 use recado_domain::clock::{Clock, Entropy};
 use recado_domain::error::AppError;
 use recado_domain::phone::PhoneNumber;
-use recado_domain::queue::{Claimed, Unanswered};
+use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
 use recado_store::lease::{Leases, Waker};
 use recado_store::sealed::KeyRing;
 use recado_store::{Store, StoreError};
@@ -98,7 +98,7 @@ impl WhatsAppWeb {
     }
 
     /// A channel's line, up or not.
-    fn line(&self, via: &Via) -> Arc<Line> {
+    fn line(&self, via: &ChannelRef) -> Arc<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.entry(via.key).or_insert_with(|| Arc::new(Line::new(self.shared.clone(), via.clone(), None))).clone()
     }
@@ -110,16 +110,16 @@ impl WhatsAppWeb {
 
 #[async_trait]
 impl ChannelDriver for WhatsAppWeb {
-    fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
-        Unanswered::SendAgain
+    fn unanswered(&self, _: &ChannelSettings) -> UnknownOutcomePolicy {
+        UnknownOutcomePolicy::Resend
     }
 
-    async fn known_account(&self, via: &Via, phone: &PhoneNumber) -> Option<String> {
+    async fn known_account(&self, via: &ChannelRef, phone: &PhoneNumber) -> Option<String> {
         let known = self.shared.store.known_account(via.key, phone.digits().to_owned()).await.ok().flatten();
         known.filter(|known| accounts::is_fresh(known, self.shared.clock.now()))?.account
     }
 
-    async fn send(&self, via: &Via, message: &Claimed) -> SendOutcome {
+    async fn send(&self, via: &ChannelRef, message: &Claimed) -> SendOutcome {
         // A channel that comes from another node may be claimed before its line is taken up: the message waits for that.
         self.line(via).send(message).await
     }
@@ -128,7 +128,7 @@ impl ChannelDriver for WhatsAppWeb {
         let _ = self.shared.waker.set(waker);
     }
 
-    async fn restore(&self, via: &Via) -> Result<(), StoreError> {
+    async fn restore(&self, via: &ChannelRef) -> Result<(), StoreError> {
         self.line(via).restore().await
     }
 
@@ -155,7 +155,7 @@ impl ChannelDriver for WhatsAppWeb {
         }
     }
 
-    async fn is_linked(&self, via: &Via) -> bool {
+    async fn is_linked(&self, via: &ChannelRef) -> bool {
         // What cannot be read is there.
         self.line(via).is_linked().await.unwrap_or(true)
     }
@@ -187,7 +187,7 @@ impl ChannelDriver for WhatsAppWeb {
         }
     }
 
-    async fn look_up(&self, via: &Via, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
+    async fn look_up(&self, via: &ChannelRef, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
         let line = self.known_line(via.key).ok_or(LineError::Down)?;
         Ok(line.look_up(phone.digits()).await?)
     }

@@ -9,8 +9,8 @@
 //! |---|---|
 //! | acknowledged | `Accepted`; where the network names missed devices, the message is submitted once more to those |
 //! | a code | by the table in `refusal`: no new chats (463), the channel waits, or the message fails |
-//! | the line breaks | `Interrupted`: queued again at once, under the same id, without a failure |
-//! | none | `NoAnswer`: tried again by the usual backoff under the same id; after the last attempt `UNKNOWN` |
+//! | the line breaks | `ConnectionLost`: queued again at once, under the same id, without a failure |
+//! | none | `UnknownOutcome`: tried again by the usual backoff under the same id; after the last attempt `UNKNOWN` |
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ impl Line {
             // The network is slow to say which account it is.
             Err(_) => return Tried::Ended(SendOutcome::NotSent),
         };
-        let Some(session) = self.session() else { return Tried::Ended(SendOutcome::ChannelTrouble { wait: DOWN }) };
+        let Some(session) = self.session() else { return Tried::Ended(SendOutcome::ChannelUnavailable { wait: DOWN }) };
         let account = Party::new(Some(prepared.account.clone()), prepared.recipient.lid.clone());
         let doubted = |outcome: SendOutcome| match account {
             Some(account) => Tried::Doubted(account, outcome),
@@ -134,14 +134,14 @@ impl Line {
     fn not_submitted(&self, message: &Claimed, error: &SubmitError) -> SendOutcome {
         // Without the library's words, in which a number may stand.
         match error {
-            SubmitError::Down => SendOutcome::Interrupted,
+            SubmitError::Down => SendOutcome::ConnectionLost,
             SubmitError::NotSent(_) => {
                 tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "message not sent: recipient devices or keys unknown");
-                if self.is_up() { SendOutcome::NotSent } else { SendOutcome::ChannelTrouble { wait: DOWN } }
+                if self.is_up() { SendOutcome::NotSent } else { SendOutcome::ChannelUnavailable { wait: DOWN } }
             }
             SubmitError::NoDevice | SubmitError::Other(_) => {
                 tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "message outcome unknown; resending");
-                SendOutcome::NoAnswer
+                SendOutcome::UnknownOutcome
             }
         }
     }
@@ -185,9 +185,9 @@ impl Line {
         tokio::select! {
             // What has come is taken before the line's end is looked at.
             biased;
-            answer = &mut answer.receiver => answer.map_err(|_| SendOutcome::Interrupted),
-            () = self.until_down() => Err(SendOutcome::Interrupted),
-            () = tokio::time::sleep(ANSWER) => Err(SendOutcome::NoAnswer),
+            answer = &mut answer.receiver => answer.map_err(|_| SendOutcome::ConnectionLost),
+            () = self.until_down() => Err(SendOutcome::ConnectionLost),
+            () = tokio::time::sleep(ANSWER) => Err(SendOutcome::UnknownOutcome),
         }
     }
 
@@ -208,7 +208,7 @@ impl Line {
                     rfc3339(until)
                 );
                 self.restricted(until);
-                SendOutcome::ChatRefused { until, reason }
+                SendOutcome::NewChatBlocked { until, reason }
             }
             Refusal::TooMuch => {
                 let until = now + millis(refusal::TOO_MUCH);
@@ -219,10 +219,10 @@ impl Line {
                     return self.trouble(error.into());
                 }
                 self.restrict(until, reason).await;
-                SendOutcome::ChannelTrouble { wait: refusal::TOO_MUCH }
+                SendOutcome::ChannelUnavailable { wait: refusal::TOO_MUCH }
             }
-            Refusal::Trouble => SendOutcome::ChannelBusy,
-            Refusal::NoRecipient | Refusal::Message => SendOutcome::Rejected {
+            Refusal::Trouble => SendOutcome::ChannelThrottled,
+            Refusal::NoRecipient | Refusal::Message => SendOutcome::PermanentFailure {
                 code: "WHATSAPP_REFUSED",
                 message: format!("O WhatsApp recusou a mensagem (erro {code})."),
             },
@@ -232,26 +232,26 @@ impl Line {
     /// What a question without an answer means for the message that needed it: it waits, and nothing was sent.
     pub(super) fn trouble(&self, error: LineError) -> SendOutcome {
         match error {
-            LineError::Down | LineError::Gone => SendOutcome::ChannelTrouble { wait: DOWN },
-            LineError::TooMany(seconds) => SendOutcome::ChannelTrouble { wait: Duration::from_secs(seconds) },
+            LineError::Down | LineError::Gone => SendOutcome::ChannelUnavailable { wait: DOWN },
+            LineError::TooMany(seconds) => SendOutcome::ChannelUnavailable { wait: Duration::from_secs(seconds) },
             LineError::NoAnswer => {
                 tracing::warn!(channel.id = %self.via.id, "number lookup failed; retrying");
                 SendOutcome::NotSent
             }
             LineError::Store(error) => {
                 tracing::warn!(channel.id = %self.via.id, %error, "store unavailable; channel waits");
-                SendOutcome::ChannelTrouble { wait: DOWN }
+                SendOutcome::ChannelUnavailable { wait: DOWN }
             }
         }
     }
 }
 
 fn unreachable(why: &str) -> SendOutcome {
-    SendOutcome::TryAgain { code: "RECIPIENT_UNREACHABLE", message: why.to_owned() }
+    SendOutcome::TemporaryFailure { code: "RECIPIENT_UNREACHABLE", message: why.to_owned() }
 }
 
 fn not_on_whatsapp() -> SendOutcome {
-    SendOutcome::Rejected {
+    SendOutcome::PermanentFailure {
         code: crate::NOT_ON_WHATSAPP,
         message: "O numero do destinatario nao esta no WhatsApp.".to_owned(),
     }
@@ -259,7 +259,7 @@ fn not_on_whatsapp() -> SendOutcome {
 
 /// A newer version stored it in another form.
 pub(super) fn unreadable() -> SendOutcome {
-    SendOutcome::Rejected {
+    SendOutcome::PermanentFailure {
         code: crate::UNREADABLE,
         message: "O conteudo guardado da mensagem nao pode ser lido por esta versao.".to_owned(),
     }

@@ -11,7 +11,7 @@ use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
-use recado_domain::queue::{ClaimRequest, Named, PurgeRequest, Receipt, Settlement, Unanswered};
+use recado_domain::queue::{ClaimRequest, MessageRef, PurgeRequest, Receipt, Settlement, UnknownOutcomePolicy};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{DAY, Ground, NOW, ids, request, sent};
@@ -128,7 +128,7 @@ pub(super) async fn what_is_in_hand_at_a_deletion_settles_and_is_not_sent_again(
         (Settlement::HoldRecipient { until: NOW, hold: None }, MessageStatus::Cancelled),
         (Settlement::HoldChannel { until: NOW + 9 }, MessageStatus::Cancelled),
         (Settlement::PauseChannel { reason: "Autorize.".to_owned() }, MessageStatus::Cancelled),
-        (Settlement::ChatRefused { until: NOW + 9, reason: "Restrito.".to_owned() }, MessageStatus::Cancelled),
+        (Settlement::NewChatBlocked { until: NOW + 9, reason: "Restrito.".to_owned() }, MessageStatus::Cancelled),
         (Settlement::RetryUnanswered { run_at: NOW }, MessageStatus::Unknown),
         (Settlement::Unknown { resend_at: Some(NOW), hold: Some(NOW + 9) }, MessageStatus::Unknown),
     ];
@@ -143,7 +143,8 @@ pub(super) async fn what_is_in_hand_at_a_deletion_settles_and_is_not_sent_again(
             let new = ground.accept(key, "551").await;
             ground.settle(key, seq, outcome.clone()).await;
             ground.reopen().await;
-            let asked = ClaimRequest { limit: 9, unanswered: Unanswered::Unknown(Some(0)), ..request(key) };
+            let asked =
+                ClaimRequest { limit: 9, unanswered: UnknownOutcomePolicy::MarkUnknown(Some(0)), ..request(key) };
             assert_eq!(ids(&ground.claim(asked).await), [new], "{kind:?} {outcome:?}");
             assert_eq!(ground.status(key, former).await, *end, "{kind:?} {outcome:?}");
             let channel = ground.store.channel(key).await.expect("read").expect("there");
@@ -161,7 +162,7 @@ pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground
     let seq = ground.claim(paced()).await.messages.remove(0).seq;
     let early = |status| Receipt {
         channel: key,
-        of: Named::RemoteId { remote_id: "wamid.1".parse().unwrap(), ours: None },
+        of: MessageRef::RemoteId { remote_id: "wamid.1".parse().unwrap(), ours: None },
         status,
         at: NOW,
         from: None,

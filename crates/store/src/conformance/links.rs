@@ -3,7 +3,7 @@
 use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Link, LinkRest};
 use recado_domain::ids::MessageId;
 use recado_domain::message::Enqueued;
-use recado_domain::queue::{ClaimRequest, Settlement, Unanswered};
+use recado_domain::queue::{ClaimRequest, Settlement, UnknownOutcomePolicy};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{Ground, NOW, request};
@@ -86,7 +86,7 @@ async fn one_under_way(ground: &Ground, id: &str, kind: ChannelType, breaks: boo
         [ground.accept(channel, "551").await, ground.accept(channel, "552").await, ground.accept(channel, "553").await];
     let claimed = ground.claim_one(channel).await;
     if breaks {
-        ground.settle(channel, claimed.seq, Settlement::Interrupted { run_at: NOW }).await;
+        ground.settle(channel, claimed.seq, Settlement::ConnectionLost { run_at: NOW }).await;
     }
     (channel, ids)
 }
@@ -119,7 +119,7 @@ pub(super) async fn what_may_have_arrived_from_one_number_is_not_sent_from_anoth
         assert_eq!(reached, (after == Unknown).then_some(NOW + 5), "{kind:?}: when it was so is told");
         if after == Unknown {
             // What was not sent goes from the number that the channel has now; what comes too late changes nothing.
-            ground.settle(channel, first.seq, Settlement::Interrupted { run_at: NOW }).await;
+            ground.settle(channel, first.seq, Settlement::ConnectionLost { run_at: NOW }).await;
             assert_eq!(ground.claim_one(channel).await.id, ids[1], "{kind:?}");
             assert_eq!(ground.open(channel).await, 2, "{kind:?}");
         }
@@ -133,7 +133,8 @@ pub(super) async fn what_is_unknown_of_one_number_is_not_sent_again_from_another
     let claimed = ground.claim_one(channel).await;
     ground.settle(channel, claimed.seq, Settlement::Unknown { resend_at: Some(NOW + 9), hold: None }).await;
     assert!(write(&ground, &link(channel, "dois"), ChannelState::Connected).await);
-    let later = ClaimRequest { now: NOW + 10, unanswered: Unanswered::Unknown(Some(9)), ..request(channel) };
+    let later =
+        ClaimRequest { now: NOW + 10, unanswered: UnknownOutcomePolicy::MarkUnknown(Some(9)), ..request(channel) };
     assert!(ground.claim(later).await.messages.is_empty());
     assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
 }

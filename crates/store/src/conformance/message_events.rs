@@ -5,7 +5,7 @@ use recado_domain::channel::{ChannelKey, ChannelState, NewChannel};
 use recado_domain::event::{Event, EventQuery};
 use recado_domain::ids::MessageId;
 use recado_domain::message::{NewMessage, StatusChange};
-use recado_domain::queue::{Named, PurgeRequest, Receipt, Settlement};
+use recado_domain::queue::{MessageRef, PurgeRequest, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{DAY, Ground, NOW, request, sent};
@@ -37,7 +37,7 @@ async fn consumed(ground: &Ground) -> ChannelKey {
 }
 
 fn by_network_id(channel: ChannelKey, network_id: &str, status: MessageStatus, at: i64) -> Receipt {
-    let of = Named::NetworkId(network_id.parse().expect("an id"));
+    let of = MessageRef::NetworkId(network_id.parse().expect("an id"));
     Receipt { channel, of, status, at, from: None, account: None, error: None, pauses: None }
 }
 

@@ -130,7 +130,7 @@ pub(super) async fn a_person_is_known_by_every_name(mut ground: Ground) {
         // One that is refused all the same is a new recipient again, under every name.
         let refused = ground.accept(channel, waits).await;
         let claimed = ground.claim_one(channel).await;
-        let refusal = Settlement::ChatRefused { until: UNTIL, reason: String::new() };
+        let refusal = Settlement::NewChatBlocked { until: UNTIL, reason: String::new() };
         ground.settle(channel, claimed.seq, refusal).await;
         let other = ground.accept(channel, writes).await;
         assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
@@ -159,7 +159,7 @@ pub(super) async fn a_person_is_known_by_every_name(mut ground: Ground) {
         // And is forgotten with the rest.
         let refused = ground.accept(channel, with).await;
         let claimed = ground.claim_one(channel).await;
-        ground.settle(channel, claimed.seq, Settlement::ChatRefused { until: UNTIL, reason: String::new() }).await;
+        ground.settle(channel, claimed.seq, Settlement::NewChatBlocked { until: UNTIL, reason: String::new() }).await;
         assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
         assert_eq!(send_all(&ground, channel, UNTIL, None).await.0, [refused]);
     }
@@ -294,7 +294,7 @@ pub(super) async fn a_refused_chat_waits_like_any_new_one(mut ground: Ground) {
     knows(&ground, channel, "5519").await;
     knows(&ground, channel, "551").await;
     knows(&ground, channel, "552").await;
-    let settlement = Settlement::ChatRefused { until: UNTIL, reason: "Sem conversas novas.".to_owned() };
+    let settlement = Settlement::NewChatBlocked { until: UNTIL, reason: "Sem conversas novas.".to_owned() };
     ground.settle(channel, claimed.seq, settlement.clone()).await;
     ground.reopen().await;
     let row = ground.store.channel(channel).await.expect("read").expect("there");

@@ -3,7 +3,7 @@
 use recado_domain::channel::{ChannelKey, ChannelState};
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, NewMessage};
-use recado_domain::queue::{ClaimRequest, Claimed, Orphans, Settlement, Unanswered};
+use recado_domain::queue::{ClaimRequest, Claimed, Settlement, UnheldSending, UnknownOutcomePolicy};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{DAY, Ground, LEAVE, MINUTE, NOW, ids, request};
@@ -20,8 +20,8 @@ async fn claimed_and_waiting(ground: &Ground) -> (ChannelKey, Claimed, MessageId
 
 pub(super) async fn what_is_held_is_not_claimed_twice(ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
-    for orphans in [Orphans::Claimed, Orphans::OfTheDead, Orphans::NeverSent] {
-        for unanswered in [Unanswered::SendAgain, LEAVE] {
+    for orphans in [UnheldSending::LeaseLive, UnheldSending::OwnerCrashed, UnheldSending::ClaimLost] {
+        for unanswered in [UnknownOutcomePolicy::Resend, LEAVE] {
             let now = NOW + 2 * MINUTE;
             let claim = ClaimRequest { held: vec![claimed.seq], orphans, unanswered, now, ..request(channel) };
             let claim = ground.claim(claim).await;
@@ -37,7 +37,7 @@ pub(super) async fn what_is_held_is_not_claimed_twice(ground: Ground) {
 
 pub(super) async fn anothers_claim_holds_until_it_runs_out(ground: Ground) {
     let (channel, ..) = claimed_and_waiting(&ground).await;
-    for unanswered in [Unanswered::SendAgain, LEAVE] {
+    for unanswered in [UnknownOutcomePolicy::Resend, LEAVE] {
         let claim = ground.claim(ClaimRequest { unanswered, now: NOW + MINUTE - 1, ..request(channel) }).await;
         assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + MINUTE)));
     }
@@ -60,7 +60,7 @@ pub(super) async fn a_claim_that_ran_out_is_given_up_where_resends_double(ground
 pub(super) async fn what_the_dead_held_is_given_back(mut ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
     ground.reopen().await;
-    let claim = ground.claim(ClaimRequest { orphans: Orphans::OfTheDead, ..request(channel) }).await;
+    let claim = ground.claim(ClaimRequest { orphans: UnheldSending::OwnerCrashed, ..request(channel) }).await;
     assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2), "at once: nobody has it");
     assert_eq!(claim.messages[0].network_id, claimed.network_id);
 }
@@ -68,7 +68,7 @@ pub(super) async fn what_the_dead_held_is_given_back(mut ground: Ground) {
 pub(super) async fn what_the_dead_held_is_given_up_where_resends_double(mut ground: Ground) {
     let (channel, claimed, second) = claimed_and_waiting(&ground).await;
     ground.reopen().await;
-    let claim = ClaimRequest { orphans: Orphans::OfTheDead, unanswered: LEAVE, ..request(channel) };
+    let claim = ClaimRequest { orphans: UnheldSending::OwnerCrashed, unanswered: LEAVE, ..request(channel) };
     let claim = ground.claim(claim).await;
     assert_eq!((ids(&claim), ground.open(channel).await), (vec![second], 1));
     let unknown = ground.message(channel, claimed.id).await;
@@ -78,8 +78,9 @@ pub(super) async fn what_the_dead_held_is_given_up_where_resends_double(mut grou
 
 pub(super) async fn what_was_never_sent_is_given_back_in_any_case(ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
-    for unanswered in [Unanswered::SendAgain, LEAVE] {
-        let claim = ground.claim(ClaimRequest { orphans: Orphans::NeverSent, unanswered, ..request(channel) }).await;
+    for unanswered in [UnknownOutcomePolicy::Resend, LEAVE] {
+        let claim =
+            ground.claim(ClaimRequest { orphans: UnheldSending::ClaimLost, unanswered, ..request(channel) }).await;
         assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2));
         assert_eq!(claim.messages[0].attempts, 1, "what was never sent was no attempt");
     }
@@ -89,9 +90,9 @@ pub(super) async fn what_was_never_sent_is_given_back_in_any_case(ground: Ground
 /// one of another kind.
 pub(super) async fn orphans_behind_the_limit_are_dealt_with_too(ground: Ground) {
     for (orphans, unanswered, expected) in [
-        (Orphans::OfTheDead, LEAVE, MessageStatus::Unknown),
-        (Orphans::OfTheDead, Unanswered::SendAgain, MessageStatus::Queued),
-        (Orphans::NeverSent, LEAVE, MessageStatus::Queued),
+        (UnheldSending::OwnerCrashed, LEAVE, MessageStatus::Unknown),
+        (UnheldSending::OwnerCrashed, UnknownOutcomePolicy::Resend, MessageStatus::Queued),
+        (UnheldSending::ClaimLost, LEAVE, MessageStatus::Queued),
     ] {
         let channel = ground.channel_by_recipient(&format!("{}", ground.unique()[7])).await;
         let first = ground.accept(channel, "551").await;
@@ -116,7 +117,7 @@ pub(super) async fn orphans_of_a_paused_channel_are_dealt_with_too(ground: Groun
     let claim = ground.claim(all.clone()).await;
     ground.settle(channel, claim.messages[0].seq, Settlement::Retry { run_at: NOW }).await;
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
-    let claim = ground.claim(ClaimRequest { orphans: Orphans::OfTheDead, ..all }).await;
+    let claim = ground.claim(ClaimRequest { orphans: UnheldSending::OwnerCrashed, ..all }).await;
     assert_eq!((claim.messages, claim.next_at, ground.open(channel).await), (vec![], Some(NOW + DAY), 1));
     assert_eq!(ground.status(channel, first).await, MessageStatus::Queued);
     assert_eq!(ground.status(channel, second).await, MessageStatus::Unknown);
@@ -127,7 +128,8 @@ pub(super) async fn an_orphan_waits_for_its_time_like_any_other(ground: Ground) 
     ground.settle(channel, claimed.seq, Settlement::HoldChannel { until: NOW + 1 }).await;
     let again = ground.claim(ClaimRequest { now: NOW + 1, rest: 100, ..request(channel) }).await;
     assert_eq!(ids(&again), [claimed.id]);
-    let claim = ground.claim(ClaimRequest { now: NOW + 2, orphans: Orphans::NeverSent, ..request(channel) }).await;
+    let claim =
+        ground.claim(ClaimRequest { now: NOW + 2, orphans: UnheldSending::ClaimLost, ..request(channel) }).await;
     assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 101)), "the channel rests");
     assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Queued);
 }
@@ -138,7 +140,7 @@ pub(super) async fn an_orphan_that_is_too_old_expires(ground: Ground) {
     let id = message.id;
     ground.enqueue(message).await;
     ground.claim_one(channel).await;
-    let claim = ClaimRequest { now: NOW + 1, orphans: Orphans::NeverSent, unanswered: LEAVE, ..request(channel) };
+    let claim = ClaimRequest { now: NOW + 1, orphans: UnheldSending::ClaimLost, unanswered: LEAVE, ..request(channel) };
     ground.claim(claim).await;
     assert_eq!(ground.open(channel).await, 0);
     assert_eq!(ground.status(channel, id).await, MessageStatus::Expired);
@@ -161,7 +163,7 @@ pub(super) async fn an_orphan_that_is_given_back_expires_as_unknown(mut ground: 
     let (channel, claimed, second) = claimed_and_waiting(&ground).await;
     ground.reopen().await;
     let now = NOW + 2 * DAY;
-    let claim = ground.claim(ClaimRequest { orphans: Orphans::OfTheDead, now, ..request(channel) }).await;
+    let claim = ground.claim(ClaimRequest { orphans: UnheldSending::OwnerCrashed, now, ..request(channel) }).await;
     assert_eq!((ids(&claim), ground.open(channel).await), (vec![], 0));
     assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Unknown);
     assert_eq!(ground.status(channel, second).await, MessageStatus::Expired);

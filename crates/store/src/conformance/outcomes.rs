@@ -5,7 +5,7 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, NewMessage};
 use recado_domain::party::Party;
-use recado_domain::queue::{Claim, ClaimRequest, Named, Receipt, Settlement};
+use recado_domain::queue::{Claim, ClaimRequest, MessageRef, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{Ground, NOW, ids, request, sent};
@@ -139,12 +139,12 @@ pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
 pub(super) async fn a_broken_line_is_no_failure(ground: Ground) {
     let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
     let (seq, behind) = (ground.message(channel, id).await.seq, ground.accept(channel, "552").await);
-    ground.settle(channel, seq, Settlement::Interrupted { run_at: NOW + 5 }).await;
+    ground.settle(channel, seq, Settlement::ConnectionLost { run_at: NOW + 5 }).await;
     let claim = ground.claim(request(channel)).await;
     assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 5)), "it keeps its place");
     let claim = ground.claim(ClaimRequest { now: NOW + 5, ..request(channel) }).await;
     assert_eq!((ids(&claim), claim.messages[0].failures, claim.messages[0].attempts), (vec![id], 0, 2));
-    ground.settle(channel, seq, Settlement::Interrupted { run_at: NOW + 5 }).await;
+    ground.settle(channel, seq, Settlement::ConnectionLost { run_at: NOW + 5 }).await;
     assert_eq!(ground.store.cancel(channel, id, NOW).await.expect("answered"), Cancelled::TooLate, "it may be there");
     let old = NOW + 2_000_000_000;
     ground.claim(ClaimRequest { now: old, ..request(channel) }).await;
@@ -170,7 +170,7 @@ pub(super) async fn the_rendition_that_was_sent_is_kept(ground: Ground) {
 
 pub(super) async fn a_receipt_finds_what_waits_for_another_try(ground: Ground) {
     use MessageStatus::{Delivered, Failed, Queued, Read, Sent};
-    let unanswered = [Settlement::Interrupted { run_at: NOW }, Settlement::RetryUnanswered { run_at: NOW }];
+    let unanswered = [Settlement::ConnectionLost { run_at: NOW }, Settlement::RetryUnanswered { run_at: NOW }];
     for settlement in unanswered.into_iter().chain([Settlement::Retry { run_at: NOW }]) {
         for status in [Sent, Delivered, Read, Failed] {
             let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
@@ -194,7 +194,7 @@ pub(super) async fn a_receipt_finds_what_waits_for_another_try(ground: Ground) {
 fn receipt(channel: ChannelKey, network_id: &str, status: MessageStatus, at: Millis) -> Receipt {
     Receipt {
         channel,
-        of: Named::NetworkId(network_id.parse().unwrap()),
+        of: MessageRef::NetworkId(network_id.parse().unwrap()),
         status,
         at,
         from: None,

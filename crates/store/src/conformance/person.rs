@@ -7,7 +7,7 @@ use recado_domain::institution::Institution;
 use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
-use recado_domain::queue::{ClaimRequest, Named, Receipt, Settlement};
+use recado_domain::queue::{ClaimRequest, MessageRef, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{DAY, Ground, NOW, rendition, request, sent};
@@ -306,7 +306,7 @@ pub(super) async fn what_was_erased_is_settled_without_harm(ground: Ground) {
     let rendition = Some(rendition(MARIA, true));
     let outcomes = [
         Settlement::Sent { account: account(), remote_id: Some("wamid.1".parse().unwrap()), rendition },
-        Settlement::ChatRefused { until: NOW + 1, reason: "x".to_owned() },
+        Settlement::NewChatBlocked { until: NOW + 1, reason: "x".to_owned() },
         Settlement::Retry { run_at: NOW },
     ];
     for outcome in outcomes {
@@ -325,7 +325,7 @@ pub(super) async fn receipts_of_what_is_erased_go_too(ground: Ground) {
     ground.settle(channel, claimed.seq, Settlement::Sent { account: None, remote_id, rendition: None }).await;
     let receipt = |status| Receipt {
         channel,
-        of: Named::RemoteId { remote_id: "wamid.1".parse().unwrap(), ours: None },
+        of: MessageRef::RemoteId { remote_id: "wamid.1".parse().unwrap(), ours: None },
         status,
         at: NOW,
         from: None,

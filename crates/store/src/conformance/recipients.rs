@@ -9,12 +9,12 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, NewMessage};
 use recado_domain::pacing::RecipientPacing;
-use recado_domain::queue::{Claim, ClaimRequest, Named, Orphans, Receipt, Settlement, Unanswered};
+use recado_domain::queue::{Claim, ClaimRequest, MessageRef, Receipt, Settlement, UnheldSending, UnknownOutcomePolicy};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{DAY, Ground, LEAVE, NOW, ids, request, sent};
 
-const AGAIN: Unanswered = Unanswered::Unknown(Some(600));
+const AGAIN: UnknownOutcomePolicy = UnknownOutcomePolicy::MarkUnknown(Some(600));
 
 fn at(now: Millis, channel: ChannelKey) -> ClaimRequest {
     ClaimRequest { now, limit: 10, unanswered: AGAIN, ..request(channel) }
@@ -149,7 +149,7 @@ pub(super) async fn orphans_of_the_dead_are_sent_again_by_policy(mut ground: Gro
     let id = ground.accept(channel, "551").await;
     ground.claim_one(channel).await;
     ground.reopen().await;
-    let claim = ground.claim(ClaimRequest { orphans: Orphans::OfTheDead, limit: 0, ..at(NOW, channel) }).await;
+    let claim = ground.claim(ClaimRequest { orphans: UnheldSending::OwnerCrashed, limit: 0, ..at(NOW, channel) }).await;
     assert_eq!((claim.messages, claim.next_at, ground.open(channel).await), (vec![], Some(NOW + 600), 0));
     assert_eq!(ids(&ground.claim(at(NOW + 600, channel)).await), [id]);
 }
@@ -210,7 +210,7 @@ pub(super) async fn an_unknown_message_is_sent_again_once(mut ground: Ground) {
     let orphaned = queued_again(&ground, other).await;
     assert_eq!(ids(&ground.claim(at(NOW + 600, other)).await), [orphaned]);
     ground.reopen().await;
-    let orphans = ClaimRequest { orphans: Orphans::OfTheDead, limit: 0, ..at(NOW + 700, other) };
+    let orphans = ClaimRequest { orphans: UnheldSending::OwnerCrashed, limit: 0, ..at(NOW + 700, other) };
     assert_eq!(ground.claim(orphans).await, Claim::default());
     for (channel, id) in [(channel, lost), (other, orphaned)] {
         assert_eq!(ground.claim(at(NOW + DAY / 2, channel)).await, Claim::default());
@@ -297,7 +297,7 @@ pub(super) async fn what_was_sent_again_does_not_fail(ground: Ground) {
     assert!(claimed.resent);
     let receipt = |remote_id: &str, status| Receipt {
         channel,
-        of: Named::RemoteId { remote_id: remote_id.parse().unwrap(), ours: Some(id) },
+        of: MessageRef::RemoteId { remote_id: remote_id.parse().unwrap(), ours: Some(id) },
         status,
         at: NOW + 700,
         from: None,

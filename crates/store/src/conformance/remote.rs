@@ -4,7 +4,7 @@ use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::ids::{MessageId, NetworkId};
 use recado_domain::message::Seq;
-use recado_domain::queue::{Named, PurgeRequest, Receipt, Settlement};
+use recado_domain::queue::{MessageRef, PurgeRequest, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{Ground, NOW, sent};
@@ -13,7 +13,7 @@ const DELIVERED: MessageStatus = MessageStatus::Delivered;
 const FAILED: MessageStatus = MessageStatus::Failed;
 
 fn receipt(channel: ChannelKey, remote_id: &str, ours: Option<MessageId>, status: MessageStatus) -> Receipt {
-    let of = Named::RemoteId { remote_id: remote_id.parse().unwrap(), ours };
+    let of = MessageRef::RemoteId { remote_id: remote_id.parse().unwrap(), ours };
     let error = (status == FAILED).then(|| ("WINDOW_CLOSED".to_owned(), "Fora da janela.".to_owned()));
     Receipt { channel, of, status, at: NOW + 5, from: None, account: Some("5511888".to_owned()), error, pauses: None }
 }
@@ -142,7 +142,7 @@ pub(super) async fn a_receipt_that_the_store_refuses_holds_up_no_other(ground: G
     ground.settle(channel, seq, sent_as("wamid.1")).await;
     let (other, _) = sending(&ground, channel).await;
     let mut refused = receipt(channel, "x", None, DELIVERED);
-    refused.of = Named::RemoteId { remote_id: NetworkId::from_stored("a\0".to_owned()), ours: None };
+    refused.of = MessageRef::RemoteId { remote_id: NetworkId::from_stored("a\0".to_owned()), ours: None };
     let told = [
         receipt(channel, "wamid.1", Some(one), DELIVERED),
         refused,

@@ -12,7 +12,7 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
 use recado_domain::message::Seq;
 use recado_domain::party::Recipient;
-use recado_domain::queue::{EARLY_RECEIPTS, Found, Named, Position, Receipt, Transition};
+use recado_domain::queue::{EARLY_RECEIPTS, Found, MessageRef, Position, Receipt, Transition};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
@@ -83,13 +83,13 @@ async fn find(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<Option<Seen>>> {
     let by_remote_id =
         format!("{select} = r.channel_key and remote_id = r.name and remote_id is not null and {IN_NETWORK}");
     let by_our_id = format!("{select} = r.channel_key and id = r.id");
-    let network_ids = names(receipts, |of| if let Named::NetworkId(id) = of { Some(id.as_str()) } else { None });
+    let network_ids = names(receipts, |of| if let MessageRef::NetworkId(id) = of { Some(id.as_str()) } else { None });
     let remote_ids = names(receipts, |of| match of {
-        Named::RemoteId { remote_id, ours: None } => Some(remote_id.as_str()),
+        MessageRef::RemoteId { remote_id, ours: None } => Some(remote_id.as_str()),
         _ => None,
     });
     let ours = names(receipts, |of| match of {
-        Named::RemoteId { ours: Some(id), .. } => Some(id.as_bytes().as_slice()),
+        MessageRef::RemoteId { ours: Some(id), .. } => Some(id.as_bytes().as_slice()),
         _ => None,
     });
     let rows = try_join3(
@@ -124,7 +124,7 @@ struct Names<'a, T> {
     arrived: Vec<bool>,
 }
 
-fn names<'a, T>(receipts: &[&'a Receipt], name: impl Fn(&'a Named) -> Option<T>) -> Names<'a, T> {
+fn names<'a, T>(receipts: &[&'a Receipt], name: impl Fn(&'a MessageRef) -> Option<T>) -> Names<'a, T> {
     let mut all =
         Names { n: Vec::new(), channels: Vec::new(), given: Vec::new(), accounts: Vec::new(), arrived: Vec::new() };
     for (n, receipt) in (0..).zip(receipts.iter().copied()) {
@@ -159,7 +159,7 @@ pub(super) async fn apply_plain(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<b
     let (mut left, mut left_seqs) = (vec![false; receipts.len()], HashSet::new());
     for (n, (receipt, found)) in receipts.iter().zip(&found).enumerate() {
         let Some(seen) = found else {
-            left[n] = matches!(receipt.of, Named::RemoteId { ours: None, .. });
+            left[n] = matches!(receipt.of, MessageRef::RemoteId { ours: None, .. });
             continue;
         };
         let seq = seen.message.position.seq;
@@ -220,7 +220,7 @@ pub(super) async fn apply_locked(db: Db<'_>, receipts: &[Receipt], now: Millis) 
                     name(db, locked, seq, remote_id).await?;
                 }
             }
-            (None, Named::RemoteId { remote_id, ours: None }) => keep(db, remote_id, receipt, now).await?,
+            (None, MessageRef::RemoteId { remote_id, ours: None }) => keep(db, remote_id, receipt, now).await?,
             (None, _) => {}
         }
     }
@@ -265,7 +265,7 @@ pub(super) async fn early(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> Done
         let code: Option<String> = row.get("error_code");
         let receipt = Receipt {
             channel,
-            of: Named::RemoteId { remote_id: NetworkId::from_stored(row.get("remote_id")), ours: None },
+            of: MessageRef::RemoteId { remote_id: NetworkId::from_stored(row.get("remote_id")), ours: None },
             status: status(row.get("status"))?,
             at: row.get("at"),
             from: None,

@@ -12,8 +12,8 @@ use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
 use recado_domain::phone::forms;
 use recado_domain::queue::{
-    ChannelQueue, Claim, ClaimRequest, Claimed, FINISH_AT_ONCE, NextWakeup, OpenRow, Orphans, Outdated, Resendable,
-    Transition, rescue, resend, resends,
+    ChannelQueue, Claim, ClaimRequest, Claimed, FINISH_AT_ONCE, NextWakeup, OpenRow, Outdated, Resendable, Transition,
+    UnheldSending, rescue, resend, resends,
 };
 use tokio_postgres::Row;
 
@@ -110,7 +110,7 @@ async fn bring_back(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_>], ea
 
 /// All that is `SENDING` and that nobody has in flight.
 async fn orphans(db: Db<'_>, claims: &[Claiming<'_>]) -> Done<Vec<Transition<'static>>> {
-    let asking = claims.iter().filter(|claim| claim.request.orphans != Orphans::Claimed);
+    let asking = claims.iter().filter(|claim| claim.request.orphans != UnheldSending::LeaseLive);
     let asking: HashMap<_, _> = asking.map(|claim| (claim.channel(), claim.request)).collect();
     if asking.is_empty() {
         return Ok(Vec::new());

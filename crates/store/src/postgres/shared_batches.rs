@@ -9,7 +9,7 @@ use recado_domain::ids::{MessageId, NetworkId};
 use recado_domain::message::Seq;
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::party::Party;
-use recado_domain::queue::{Claim, ClaimRequest, Claimed, Named, Outcomes, Receipt, Settlement};
+use recado_domain::queue::{Claim, ClaimRequest, Claimed, MessageRef, Outcomes, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 use test_postgres::number;
 use tokio_postgres::NoTls;
@@ -182,7 +182,7 @@ async fn receipts_that_wait_for_a_lock_hold_up_no_other_call() {
     for (channel, _) in &channels {
         let claimed = ground.claim_one(*channel).await;
         ground.settle(*channel, claimed.seq, sent()).await;
-        let of = Named::NetworkId(NetworkId::from_stored(claimed.network_id));
+        let of = MessageRef::NetworkId(NetworkId::from_stored(claimed.network_id));
         let status = MessageStatus::Delivered;
         receipts.push(Receipt {
             channel: *channel,
@@ -196,7 +196,7 @@ async fn receipts_that_wait_for_a_lock_hold_up_no_other_call() {
         });
     }
     // A name that no message has yet: it is kept, under the lock of the channel.
-    let early = Named::RemoteId { remote_id: NetworkId::from_stored("wamid.1".to_owned()), ours: None };
+    let early = MessageRef::RemoteId { remote_id: NetworkId::from_stored("wamid.1".to_owned()), ours: None };
     let early = Receipt { of: early, ..receipts[0].clone() };
     let lock = lock_of(&database, channels[0].0).await;
     let waits = ground.store.apply_receipts(vec![early, receipts[0].clone()], NOW);
@@ -263,7 +263,7 @@ async fn outcomes_bring_up_the_next_of_each_recipient_and_take_the_receipts_that
     }
     // The network names messages by the same ids in all channels; what it says is of one channel's.
     let remote_id = NetworkId::from_stored("wamid.1".to_owned());
-    let of = Named::RemoteId { remote_id: remote_id.clone(), ours: None };
+    let of = MessageRef::RemoteId { remote_id: remote_id.clone(), ours: None };
     let (channel, status) = (channels[1].0, MessageStatus::Delivered);
     let early = Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None };
     ground.apply(early).await;

@@ -6,7 +6,7 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
 use recado_domain::message::Seq;
 use recado_domain::party::Recipient;
-use recado_domain::queue::{EARLY_RECEIPTS, Found, Named, Position, Receipt};
+use recado_domain::queue::{EARLY_RECEIPTS, Found, MessageRef, Position, Receipt};
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::apply::apply;
@@ -46,7 +46,7 @@ fn apply_receipts(writing: &mut Writing, receipts: &[Receipt], now: Millis) -> r
                     name(writing, (receipt.channel, seq), remote_id)?;
                 }
             }
-            (None, Named::RemoteId { remote_id, ours: None }) => keep(writing, remote_id, receipt, now)?,
+            (None, MessageRef::RemoteId { remote_id, ours: None }) => keep(writing, remote_id, receipt, now)?,
             (None, _) => {}
         }
     }
@@ -57,7 +57,7 @@ fn apply_receipts(writing: &mut Writing, receipts: &[Receipt], now: Millis) -> r
 fn find(writing: &Writing, receipt: &Receipt) -> rusqlite::Result<Option<Found>> {
     let channel = receipt.channel;
     match &receipt.of {
-        Named::NetworkId(id) => {
+        MessageRef::NetworkId(id) => {
             let by_id = params![channel, id.as_str()];
             let sent =
                 format!("indexed by messages_in_network where channel_key = ?1 and network_id = ?2 and {IN_NETWORK}");
@@ -74,12 +74,12 @@ fn find(writing: &Writing, receipt: &Receipt) -> rusqlite::Result<Option<Found>>
             let theirs = from.is_recipient(&recipient(writing, message.position.seq)?);
             Ok(theirs.then(|| message.clone()))
         }
-        Named::RemoteId { remote_id, ours: None } => {
+        MessageRef::RemoteId { remote_id, ours: None } => {
             let sent =
                 format!("indexed by messages_by_remote_id where channel_key = ?1 and remote_id = ?2 and {IN_NETWORK}");
             one(writing, &sent, params![channel, remote_id.as_str()])
         }
-        Named::RemoteId { ours: Some(id), .. } => {
+        MessageRef::RemoteId { ours: Some(id), .. } => {
             one(writing, "where channel_key = ?1 and id = ?2", params![channel, id.as_bytes()])
         }
     }
@@ -136,7 +136,7 @@ pub(super) fn apply_early(
         let code: Option<String> = row.get(2)?;
         let receipt = Receipt {
             channel,
-            of: Named::RemoteId { remote_id: NetworkId::from_stored(remote_id.to_owned()), ours: None },
+            of: MessageRef::RemoteId { remote_id: NetworkId::from_stored(remote_id.to_owned()), ours: None },
             status: status(row.get(0)?)?,
             at: row.get(1)?,
             from: None,

@@ -6,8 +6,8 @@ use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
 use recado_domain::phone::forms;
 use recado_domain::queue::{
-    ChannelQueue, ClaimRequest, Claimed, FINISH_AT_ONCE, Finish, NextWakeup, Orphans, Outdated, Pace, Queued,
-    Resendable, pace, rescue, resend, resends,
+    ChannelQueue, ClaimRequest, Claimed, FINISH_AT_ONCE, Finish, NextWakeup, Outdated, Pace, Queued, Resendable,
+    UnheldSending, pace, rescue, resend, resends,
 };
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -74,7 +74,7 @@ pub(super) fn claim(
     request: &ClaimRequest,
 ) -> rusqlite::Result<(Vec<Claimed>, NextWakeup)> {
     let mut wakeup = NextWakeup::default();
-    if request.orphans != Orphans::Claimed {
+    if request.orphans != UnheldSending::LeaseLive {
         rescue_all(writing, request)?;
     }
     if resends(request, &queue) {

@@ -9,7 +9,7 @@ use hyper::body::Body as _;
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
 use recado_domain::field_errors::INVALID_JSON;
-use recado_domain::queue::{Named, Receipt};
+use recado_domain::queue::{MessageRef, Receipt};
 use recado_domain::status::MessageStatus;
 use recado_providers::cloud_api::Link;
 use recado_providers::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER, Stage, Status};
@@ -102,7 +102,7 @@ fn receipts(address: &Address, app: &Link, body: &[u8], now: Millis) -> Result<V
     for status in &told.statuses {
         // Else it is what another program sent along with its message.
         let Ok(ours) = status.opaque.as_deref().map(str::parse).transpose() else { continue };
-        let of = Named::RemoteId { remote_id: status.remote_id.clone(), ours };
+        let of = MessageRef::RemoteId { remote_id: status.remote_id.clone(), ours };
         let channels = address.of_number(&status.phone_number_id).into_iter();
         let own = channels.filter(|(_, link)| link.is_of_the_app_of(app));
         receipts.extend(own.map(|(channel, _)| receipt(channel, of.clone(), status)));
@@ -114,7 +114,7 @@ fn receipts(address: &Address, app: &Link, body: &[u8], now: Millis) -> Result<V
     Ok(receipts)
 }
 
-fn receipt(channel: ChannelKey, of: Named, status: &Status) -> Receipt {
+fn receipt(channel: ChannelKey, of: MessageRef, status: &Status) -> Receipt {
     let fault = status.fault.as_ref();
     let pauses = fault.filter(|fault| fault.class == Class::PauseChannel);
     Receipt {

@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use recado_domain::channel::{ChannelSettings, ChannelType, Via};
+use recado_domain::channel::{ChannelRef, ChannelSettings, ChannelType};
 use recado_domain::clock::millis;
 use recado_domain::ids::MessageId;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::PhoneNumber;
-use recado_domain::queue::{Claimed, Unanswered};
+use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
 use recado_providers::{ChannelDriver, SendOutcome};
 use tokio::sync::watch;
 
@@ -23,7 +23,7 @@ pub(super) enum Act {
 pub(super) struct Network {
     kind: ChannelType,
     max_in_flight: usize,
-    unanswered: Unanswered,
+    unanswered: UnknownOutcomePolicy,
     rest: Duration,
     /// By recipient; where nothing is written, the network takes the message.
     script: Mutex<HashMap<String, VecDeque<Act>>>,
@@ -46,7 +46,7 @@ impl Network {
         Self {
             kind: ChannelType::Sandbox,
             max_in_flight: 1,
-            unanswered: Unanswered::SendAgain,
+            unanswered: UnknownOutcomePolicy::Resend,
             rest: Duration::ZERO,
             script: Mutex::default(),
             sent: watch::Sender::default(),
@@ -62,13 +62,13 @@ impl Network {
 
     /// A network like the Cloud API: several recipients side by side, re-sends double.
     pub(super) fn side_by_side(max_in_flight: usize) -> Self {
-        let unanswered = Unanswered::Unknown(None);
+        let unanswered = UnknownOutcomePolicy::MarkUnknown(None);
         Self { kind: ChannelType::CloudApi, max_in_flight, unanswered, ..Self::one_by_one() }
     }
 
     /// The same, with unknown messages sent again after a while.
     pub(super) fn sending_again_after(self, wait: Duration) -> Self {
-        Self { unanswered: Unanswered::Unknown(Some(millis(wait))), ..self }
+        Self { unanswered: UnknownOutcomePolicy::MarkUnknown(Some(millis(wait))), ..self }
     }
 
     /// The type of its channels.
@@ -141,19 +141,19 @@ impl ChannelDriver for Network {
         Pacing { min: self.rest, max: self.rest }
     }
 
-    fn unanswered(&self, _: &ChannelSettings) -> Unanswered {
+    fn unanswered(&self, _: &ChannelSettings) -> UnknownOutcomePolicy {
         self.unanswered
     }
 
-    fn silence_is_failure(&self) -> bool {
+    fn timeout_is_failure(&self) -> bool {
         self.kind == ChannelType::Sandbox
     }
 
-    async fn known_account(&self, _: &Via, _: &PhoneNumber) -> Option<String> {
+    async fn known_account(&self, _: &ChannelRef, _: &PhoneNumber) -> Option<String> {
         None
     }
 
-    async fn send(&self, _: &Via, message: &Claimed) -> SendOutcome {
+    async fn send(&self, _: &ChannelRef, message: &Claimed) -> SendOutcome {
         let _flight = Flight::begin(self);
         let act = self.script.lock().expect("no panic").get_mut(&message.recipient).and_then(VecDeque::pop_front);
         self.sent.send_modify(|sent| sent.push(message.clone()));
@@ -168,13 +168,13 @@ impl ChannelDriver for Network {
 }
 
 pub(super) fn try_again() -> Act {
-    Act::Answer(SendOutcome::TryAgain { code: "SLOW_DOWN", message: "Devagar.".to_owned() })
+    Act::Answer(SendOutcome::TemporaryFailure { code: "SLOW_DOWN", message: "Devagar.".to_owned() })
 }
 
 pub(super) fn no_answer() -> Act {
-    Act::Answer(SendOutcome::NoAnswer)
+    Act::Answer(SendOutcome::UnknownOutcome)
 }
 
 pub(super) fn channel_trouble(wait: Duration) -> Act {
-    Act::Answer(SendOutcome::ChannelTrouble { wait })
+    Act::Answer(SendOutcome::ChannelUnavailable { wait })
 }

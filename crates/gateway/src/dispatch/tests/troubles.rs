@@ -12,7 +12,7 @@ fn answer(outcome: SendOutcome) -> Act {
 #[tokio::test]
 async fn a_busy_recipient_slows_nobody_else() {
     let stand = Stand::new(Network::side_by_side(2)).await;
-    stand.network.act("551", [answer(SendOutcome::RecipientBusy)]);
+    stand.network.act("551", [answer(SendOutcome::RecipientThrottled)]);
     let busy = [stand.accept("551").await, stand.accept("551").await];
     for n in 0..50 {
         stand.accept(&format!("56{n}")).await;
@@ -30,9 +30,9 @@ async fn a_busy_recipient_slows_nobody_else() {
 async fn a_busy_recipient_is_let_be_longer_each_time() {
     let stand = Stand::new(Network::side_by_side(2)).await;
     // Other troubles before it do not count.
-    let trouble = || answer(SendOutcome::ChannelTrouble { wait: Duration::from_millis(1) });
+    let trouble = || answer(SendOutcome::ChannelUnavailable { wait: Duration::from_millis(1) });
     stand.network.act("551", (0..3).map(|_| trouble()));
-    stand.network.act("551", (0..3).map(|_| answer(SendOutcome::RecipientBusy)));
+    stand.network.act("551", (0..3).map(|_| answer(SendOutcome::RecipientThrottled)));
     stand.accept("551").await;
     for attempt in 1..=3 {
         stand.store.until_waiting(NOW + attempt).await;
@@ -57,7 +57,7 @@ async fn held_until(stand: &Stand, settled: usize) -> Millis {
 async fn a_busy_channel_backs_off_until_something_is_taken() {
     let stand = Stand::new(Network::side_by_side(3)).await;
     for recipient in ["551", "552", "553"] {
-        stand.network.act(recipient, (0..2).map(|_| answer(SendOutcome::ChannelBusy)));
+        stand.network.act(recipient, (0..2).map(|_| answer(SendOutcome::ChannelThrottled)));
     }
     stand.network.answer(false);
     for recipient in ["551", "552", "553"] {
@@ -71,7 +71,7 @@ async fn a_busy_channel_backs_off_until_something_is_taken() {
     let second = held_until(&stand, 6).await;
     assert!((first + 2_000..=first + 2_500).contains(&second), "twice as long: {}", second - first);
     // Behind those that are taken then, so that the channel's task lives on.
-    stand.network.act("554", [answer(SendOutcome::ChannelBusy)]);
+    stand.network.act("554", [answer(SendOutcome::ChannelThrottled)]);
     stand.accept("554").await;
     stand.pass(second - first);
     let third = held_until(&stand, 10).await;
@@ -82,7 +82,7 @@ async fn a_busy_channel_backs_off_until_something_is_taken() {
 async fn a_refused_channel_is_paused_and_loses_nothing() {
     let stand = Stand::new(Network::side_by_side(2)).await;
     let reason = "Conecte de novo com um accessToken valido.".to_owned();
-    stand.network.act("551", [answer(SendOutcome::ChannelRefused { reason: reason.clone() })]);
+    stand.network.act("551", [answer(SendOutcome::ChannelDisabled { reason: reason.clone() })]);
     let refused = stand.accept("551").await;
     stand.store.until_settled(1).await;
     let waiting = stand.accept("552").await;
@@ -163,7 +163,7 @@ async fn a_network_that_answers_nothing_is_asked_by_one_message_at_a_time() {
 async fn a_second_sending_that_is_refused_leaves_the_first_unknown() {
     let wait = Duration::from_mins(1);
     let stand = Stand::new(Network::side_by_side(1).sending_again_after(wait)).await;
-    let refused = SendOutcome::Rejected { code: "UNDELIVERABLE", message: "Nao.".to_owned() };
+    let refused = SendOutcome::PermanentFailure { code: "UNDELIVERABLE", message: "Nao.".to_owned() };
     stand.network.act("551", [no_answer(), answer(refused)]);
     let id = stand.accept("551").await;
     stand.store.until_settled(1).await;
@@ -175,7 +175,7 @@ async fn a_second_sending_that_is_refused_leaves_the_first_unknown() {
 #[tokio::test]
 async fn a_broken_line_sends_again_and_counts_only_where_one_message_breaks_it() {
     let stand = Stand::new(Network::web()).await;
-    stand.network.act("551", (0..4).map(|_| answer(SendOutcome::Interrupted)));
+    stand.network.act("551", (0..4).map(|_| answer(SendOutcome::ConnectionLost)));
     let (first, second) = (stand.accept("551").await, stand.accept("552").await);
     for second in 1..=4 {
         stand.store.until_waiting(NOW + second * 1_000).await;
@@ -193,7 +193,7 @@ async fn a_broken_line_sends_again_and_counts_only_where_one_message_breaks_it()
 #[tokio::test]
 async fn what_is_refused_after_a_lost_answer_is_unknown() {
     let stand = Stand::new(Network::web()).await;
-    let refused = answer(SendOutcome::Rejected { code: "WHATSAPP_REFUSED", message: String::new() });
+    let refused = answer(SendOutcome::PermanentFailure { code: "WHATSAPP_REFUSED", message: String::new() });
     stand.network.act("551", [no_answer(), refused]);
     let first = stand.accept("551").await;
     stand.store.until_waiting(NOW + 1_000).await;
@@ -220,7 +220,7 @@ async fn a_refused_chat_restricts_the_channel_and_holds_only_new_recipients() {
     let stand = Stand::new(Network::web()).await;
     stand.ground.store.note_chat(stand.channel, Party::of_number("552")).await.expect("stored");
     let until = NOW + 60_000;
-    stand.network.act("551", [answer(SendOutcome::ChatRefused { until, reason: "Espere.".to_owned() })]);
+    stand.network.act("551", [answer(SendOutcome::NewChatBlocked { until, reason: "Espere.".to_owned() })]);
     let (new, known) = (stand.accept("551").await, stand.accept("552").await);
     stand.store.until_waiting(until).await;
     assert_eq!(stand.sent(), [new, known]);
@@ -295,7 +295,7 @@ async fn those_to_whom_nothing_can_be_sent_leave_turns_to_others() {
 /// The wait of a recipient is over before the channel sends again: that next turn is another's all the same.
 #[tokio::test]
 async fn who_cannot_be_sent_to_waits_longer_than_the_channel_rests() {
-    for (kind, act) in [("nothing sent", SendOutcome::NotSent), ("busy", SendOutcome::RecipientBusy)] {
+    for (kind, act) in [("nothing sent", SendOutcome::NotSent), ("busy", SendOutcome::RecipientThrottled)] {
         let longest = Duration::from_secs(400);
         let (stand, rest) = (Stand::new(Network::web().resting(longest)).await, millis(longest));
         stand.network.act("551", (0..99).map(|_| answer(act.clone())));
@@ -311,7 +311,7 @@ async fn who_cannot_be_sent_to_waits_longer_than_the_channel_rests() {
 #[tokio::test]
 async fn a_refusal_by_what_is_known_here_is_no_answer() {
     let stand = Stand::new(Network::web()).await;
-    let refused = SendOutcome::Rejected { code: "NUMBER_NOT_ON_WHATSAPP", message: "Nao esta.".to_owned() };
+    let refused = SendOutcome::PermanentFailure { code: "NUMBER_NOT_ON_WHATSAPP", message: "Nao esta.".to_owned() };
     stand.network.act("551", [answer(SendOutcome::NotSent)]);
     stand.network.act("552", [answer(refused)]);
     stand.network.act("553", [answer(SendOutcome::NotSent)]);

@@ -63,20 +63,20 @@ async fn an_account_that_is_none_is_left_out() {
 
 #[tokio::test]
 async fn an_error_object_is_a_refusal_whatever_its_status() {
-    assert_eq!(sent(json(429, &refusal_of(130_429, ""))).await, SendOutcome::ChannelBusy);
-    assert_eq!(sent(json(400, &refusal_of(4, ""))).await, SendOutcome::ChannelBusy);
-    assert_eq!(sent(json(429, &refusal_of(131_056, ""))).await, SendOutcome::RecipientBusy);
+    assert_eq!(sent(json(429, &refusal_of(130_429, ""))).await, SendOutcome::ChannelThrottled);
+    assert_eq!(sent(json(400, &refusal_of(4, ""))).await, SendOutcome::ChannelThrottled);
+    assert_eq!(sent(json(429, &refusal_of(131_056, ""))).await, SendOutcome::RecipientThrottled);
     let refused = sent(json(400, &refusal_of(131_026, ""))).await;
-    assert!(matches!(refused, SendOutcome::Rejected { code: "UNDELIVERABLE", .. }), "{refused:?}");
+    assert!(matches!(refused, SendOutcome::PermanentFailure { code: "UNDELIVERABLE", .. }), "{refused:?}");
     let refused = sent(json(200, &refusal_of(131_047, ""))).await;
-    assert!(matches!(refused, SendOutcome::Rejected { code: "WINDOW_CLOSED", .. }), "{refused:?}");
+    assert!(matches!(refused, SendOutcome::PermanentFailure { code: "WINDOW_CLOSED", .. }), "{refused:?}");
     let again = sent(json(500, &refusal_of(131_000, ""))).await;
-    assert!(matches!(again, SendOutcome::TryAgain { code: "NETWORK_TROUBLE", .. }), "{again:?}");
+    assert!(matches!(again, SendOutcome::TemporaryFailure { code: "NETWORK_TROUBLE", .. }), "{again:?}");
     let again = sent(json(400, &refusal_of(9_999, r#","is_transient":true"#))).await;
-    assert!(matches!(again, SendOutcome::TryAgain { .. }), "{again:?}");
+    assert!(matches!(again, SendOutcome::TemporaryFailure { .. }), "{again:?}");
     for error in [refusal_of(190, r#","error_subcode":463"#), refusal_of(100, r#","error_subcode":33"#)] {
         let refused = sent(json(401, &error)).await;
-        assert!(matches!(refused, SendOutcome::ChannelRefused { .. }), "{refused:?}");
+        assert!(matches!(refused, SendOutcome::ChannelDisabled { .. }), "{refused:?}");
     }
 }
 
@@ -110,14 +110,17 @@ async fn of_what_is_no_answer_nobody_knows() {
     ];
     for bytes in answers {
         let shown = String::from_utf8_lossy(&bytes).into_owned();
-        assert_eq!(sent(bytes).await, SendOutcome::NoAnswer, "{shown}");
+        assert_eq!(sent(bytes).await, SendOutcome::UnknownOutcome, "{shown}");
     }
 }
 
 #[tokio::test]
 async fn a_huge_answer_is_not_read_to_its_end() {
     let peer = Peer::answering(json(200, &format!("{}{}", " ".repeat(64 << 20), TAKEN))).await;
-    assert_eq!(graph(&peer.url).send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::NoAnswer);
+    assert_eq!(
+        graph(&peer.url).send(&link("EAAJB"), claimed().id, body(&claimed())).await,
+        SendOutcome::UnknownOutcome
+    );
     println!("{} bytes were taken", peer.written());
     assert!(peer.written() < 32 << 20);
 }
@@ -127,7 +130,7 @@ async fn of_a_slow_answer_nobody_knows() {
     let peer = Peer::answering(json(200, TAKEN)).await;
     peer.hold();
     let graph = Graph { timeout: Duration::from_millis(300), ..graph(&peer.url) };
-    assert_eq!(graph.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::NoAnswer);
+    assert_eq!(graph.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::UnknownOutcome);
     peer.until_asked(1).await;
 }
 
@@ -137,7 +140,7 @@ async fn what_could_not_connect_was_not_sent() {
     let address = listener.local_addr().expect("an address");
     drop(listener);
     let graph = graph(&format!("http://{address}"));
-    assert_eq!(graph.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelBusy);
+    assert_eq!(graph.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelThrottled);
     assert_eq!(graph.check(&link("EAAJB")).await, Err(CheckError::Later));
 }
 
@@ -154,14 +157,14 @@ async fn what_got_no_tls_was_not_sent() {
     let address = listener.local_addr().expect("an address");
     // It takes connections, as the kernel does for it, and says nothing.
     let silent = by_tls(address, Duration::from_millis(300));
-    assert_eq!(silent.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelBusy);
+    assert_eq!(silent.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelThrottled);
     let hanging_up = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             drop(stream);
         }
     });
     let broken = by_tls(address, CONNECT);
-    assert_eq!(broken.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelBusy);
+    assert_eq!(broken.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelThrottled);
     hanging_up.abort();
 }
 

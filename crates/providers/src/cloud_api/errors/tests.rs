@@ -87,13 +87,13 @@ fn a_known_code_is_not_judged_by_its_status() {
 #[test]
 fn a_fault_becomes_the_outcome_of_its_class() {
     let refused = fault(131_047).outcome();
-    let SendOutcome::Rejected { code: "WINDOW_CLOSED", message } = refused else { panic!("{refused:?}") };
+    let SendOutcome::PermanentFailure { code: "WINDOW_CLOSED", message } = refused else { panic!("{refused:?}") };
     assert!(message.ends_with("modelos. (Meta 131047)"), "{message}");
-    assert_eq!(fault(190).outcome(), SendOutcome::ChannelRefused { reason: format!("{ACCESS} (Meta 190)") });
-    assert_eq!(fault(131_056).outcome(), SendOutcome::RecipientBusy);
-    assert_eq!(fault(130_429).outcome(), SendOutcome::ChannelBusy);
+    assert_eq!(fault(190).outcome(), SendOutcome::ChannelDisabled { reason: format!("{ACCESS} (Meta 190)") });
+    assert_eq!(fault(131_056).outcome(), SendOutcome::RecipientThrottled);
+    assert_eq!(fault(130_429).outcome(), SendOutcome::ChannelThrottled);
     let message = format!("{TROUBLE} (Meta 131000)");
-    assert_eq!(fault(131_000).outcome(), SendOutcome::TryAgain { code: "NETWORK_TROUBLE", message });
+    assert_eq!(fault(131_000).outcome(), SendOutcome::TemporaryFailure { code: "NETWORK_TROUBLE", message });
 }
 
 #[test]

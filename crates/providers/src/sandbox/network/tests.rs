@@ -71,7 +71,7 @@ fn arrival(owner: u8, number: u8) -> Arrival {
         resent: false,
         unanswered: false,
     };
-    let via = Via { key: i64::from(owner), institution: institution(owner), id: "loja".parse().expect("an id") };
+    let via = ChannelRef { key: i64::from(owner), institution: institution(owner), id: "loja".parse().expect("an id") };
     Arrival { via, message, at: NOW, receipts: true }
 }
 
@@ -107,7 +107,7 @@ impl Taker for Kept {
 
 impl Kept {
     fn words(&self) -> Vec<(String, MessageStatus)> {
-        let id = |of: &Named| if let Named::NetworkId(id) = of { id.to_string() } else { String::new() };
+        let id = |of: &MessageRef| if let MessageRef::NetworkId(id) = of { id.to_string() } else { String::new() };
         self.receipts.lock().expect("not poisoned").iter().map(|receipt| (id(&receipt.of), receipt.status)).collect()
     }
 }
@@ -311,7 +311,7 @@ async fn a_node_passes_on_what_another_left() {
     let passing = node.send_receipts(ground.store.clone(), stop.clone());
     let check = async {
         // It has arrived by way of another node, which then died.
-        let via = Via { key: channel, ..arrival(1, 1).via };
+        let via = ChannelRef { key: channel, ..arrival(1, 1).via };
         let message = Claimed { network_id: claimed.network_id.clone(), ..arrival(1, 1).message };
         let at = SystemClock.now();
         place.open().arrive(Arrival { via, message, at, receipts: true }).await.expect("taken");

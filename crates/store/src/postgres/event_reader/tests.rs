@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelState, ChannelType};
 use recado_domain::message::StatusChange;
-use recado_domain::queue::{Claimed, Named, Receipt, Settlement};
+use recado_domain::queue::{Claimed, MessageRef, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
 use super::*;
@@ -212,7 +212,7 @@ async fn settles(ground: &Ground, channel: ChannelKey, message: &Claimed, state:
     };
     ground.settle(channel, message.seq, settlement).await;
     let receipt = |status| {
-        let of = Named::NetworkId(message.network_id.parse().expect("an id"));
+        let of = MessageRef::NetworkId(message.network_id.parse().expect("an id"));
         Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None }
     };
     let receipts = [MessageStatus::Delivered, MessageStatus::Read].map(receipt);

@@ -10,7 +10,7 @@ use recado_domain::institution::ApiKey;
 use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::party::Party;
-use recado_domain::queue::{ClaimRequest, Named, Receipt, Settlement};
+use recado_domain::queue::{ClaimRequest, MessageRef, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 use rusqlite::Connection;
 use test_postgres::Database;
@@ -92,7 +92,7 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
         let claim = ground.claim(ClaimRequest { recipient_pacing: Some(pacing), ..request(channel) }).await;
         ground.settle(channel, claim.messages[0].seq, settlement).await;
     }
-    let of = Named::RemoteId { remote_id: "wamid.nobody".parse().unwrap(), ours: None };
+    let of = MessageRef::RemoteId { remote_id: "wamid.nobody".parse().unwrap(), ours: None };
     let error = Some(("131026".to_owned(), "x".to_owned()));
     let status = MessageStatus::Failed;
     ground.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error, pauses: None }).await;
