@@ -1,5 +1,5 @@
-//! What a channel type does on its network: its driver. What is known of the type without the network is its
-//! [`Descriptor`](recado_domain::channel::types::Descriptor).
+//! The drivers. A driver does what a channel type does on its network. What is known of the type without its network is
+//! in the [`Descriptor`](recado_domain::channel::types::Descriptor).
 
 use std::sync::Arc;
 
@@ -21,33 +21,34 @@ use tokio::task::JoinHandle;
 use crate::pairing::Pairing;
 use crate::{SendOutcome, Slot};
 
-/// What drivers work with.
+/// What a driver gets from the server.
 #[derive(Clone)]
 pub struct Context {
     pub store: Arc<dyn Store>,
-    /// Seals and opens secrets; empty where no key was given.
+    /// Seals and opens secrets. It is empty if the server has no secret key.
     pub secrets: Arc<KeyRing>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    /// Which channels this process holds.
+    /// The channels that this process owns.
     pub leases: Arc<Leases>,
-    /// Held by who changes institutions, keys or channels, so that the directory hears of changes in the order of the store.
+    /// The lock for changes of institutions, keys and channels. It keeps the changes in the directory in the order of
+    /// their commits.
     pub changes: Arc<Mutex<()>>,
 }
 
 impl Context {
-    /// The channel as it stands.
+    /// The channel as the store has it now. A deleted channel is not found.
     pub async fn channel(&self, key: ChannelKey) -> Result<Channel, AppError> {
         let found = self.store.channel(key).await?;
         found.filter(|channel| channel.deleted_at.is_none()).ok_or(AppError::ChannelNotFound)
     }
 }
 
-/// What is asked of a driver that is to connect a channel.
+/// A request to a driver to connect a channel.
 pub struct Connect<'a> {
     pub channel: &'a ChannelRef,
     pub given: Given<'a>,
-    /// Whose numbers may stand without a country code.
+    /// The country whose numbers may be given without a country code.
     pub country: Option<Country>,
     pub by: Actor,
 }
@@ -55,60 +56,60 @@ pub struct Connect<'a> {
 /// The fields of a call that connects a channel, not checked yet.
 #[derive(Default)]
 pub struct Given<'a> {
-    /// Those that the channel's type has.
+    /// The fields that the channel's type has.
     pub fields: Vec<(&'static str, Field<'a>)>,
-    /// What is said of all others.
+    /// The errors of all other fields.
     pub unknown: FieldErrors,
 }
 
 impl<'a> Given<'a> {
-    /// What was given under this name.
+    /// The value of the field with this name.
     pub fn field(&self, name: &str) -> Field<'a> {
         let found = self.fields.iter().find(|(given, _)| *given == name);
         found.map_or(Field::Absent, |(_, field)| field.clone())
     }
 }
 
-/// How far a driver came that was to connect a channel.
+/// How far a driver has connected a channel.
 #[derive(Debug)]
 pub enum Connected {
-    /// There is nothing to do on the network: the channel's state is all that changes, and has not changed yet.
+    /// The network needs nothing. Only the state of the channel has to change, and the caller changes it.
     NothingToDo,
     /// The channel is connected.
     Done,
-    /// The channel connects by itself, or when a phone has linked it.
+    /// The channel is not connected yet. It connects by itself, or after a phone has linked it.
     Pairing(Pairing),
 }
 
-/// What a channel type does on its network.
+/// The driver of a channel type: it connects, sends and disconnects on the network.
 #[async_trait]
 pub trait ChannelDriver: Send + Sync {
-    /// How many messages of one channel may be on their way at once.
+    /// How many messages of one channel may be in flight at once.
     fn max_in_flight(&self, _: &ChannelSettings) -> usize {
         1
     }
 
-    /// The rest of a channel between two sends.
+    /// The send interval of a channel.
     fn pacing(&self, settings: &ChannelSettings) -> Pacing {
         settings.pacing()
     }
 
-    /// How often one recipient of a channel is written to.
+    /// How often a channel may send to one recipient. `None`: there is no such limit.
     fn recipient_pacing(&self) -> Option<RecipientPacing> {
         None
     }
 
-    /// Rights to sends, up to that many, as soon as there is one. They are taken before messages are claimed: to wait for
-    /// our own turn is no attempt, and no trouble of the network.
+    /// Waits until one send may begin, and returns at most `most` rights to send. The dispatcher gets them before it
+    /// claims messages. So the wait for a right is no attempt, and it is no failure of the network.
     async fn slots(&self, _: &ChannelRef, most: usize) -> Vec<Slot> {
         std::iter::repeat_with(|| None).take(most).collect()
     }
 
-    /// What becomes of a message whose answer was lost.
+    /// What happens to a message after the answer to an attempt was lost.
     fn unanswered(&self, settings: &ChannelSettings) -> UnknownOutcomePolicy;
 
-    /// Whether a message that had no answer at its last try has failed. On a real network nobody can know: it is
-    /// `UNKNOWN`.
+    /// Whether a message fails if its last attempt had no answer. On a real network nobody can know whether the message
+    /// arrived, so its status becomes `UNKNOWN`.
     fn timeout_is_failure(&self) -> bool {
         false
     }
@@ -116,58 +117,58 @@ pub trait ChannelDriver: Send + Sync {
     /// The account behind a number, when it is known without asking the network.
     async fn known_account(&self, channel: &ChannelRef, phone: &PhoneNumber) -> Option<String>;
 
-    /// Hands a message over. Ends by itself in bounded time.
+    /// Makes one attempt to send a message to the network. The call returns in bounded time.
     async fn send(&self, channel: &ChannelRef, message: &Claimed) -> SendOutcome;
 
-    /// Names who is woken when a session comes up. Called once, when a server starts.
+    /// Sets the waker, which the driver calls when a session opens. A server calls this once, when it starts.
     fn start(&self, _: Arc<dyn Waker>) {}
 
-    /// Closes all connections when the server ends; what is stored of them stays.
+    /// Closes all connections when the server ends. The stored data of the connections stays.
     async fn stop(&self) {}
 
-    /// Takes the stored credentials of these channels into use when a server starts; whether it could.
+    /// Loads the stored credentials of these channels when a server starts. The result says whether that was possible.
     async fn load(&self, _: &[ChannelKey]) -> Result<bool, StoreError> {
         Ok(true)
     }
 
-    /// Takes the credentials of these channels into use as they are stored by now. Channels without a row have none.
+    /// Replaces the credentials of these channels by the stored ones. A channel without a [`Link`] has no credentials.
     fn reload(&self, _: &[ChannelKey], _: &[Link]) {}
 
-    /// Restores a channel's session that was open when a server ended, or that another node gave away.
+    /// Opens the session of a channel again. It was open when a server ended, or another node released the channel.
     async fn restore(&self, _: &ChannelRef) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Connects a channel with what the call names and with what is stored.
+    /// Connects a channel with the fields of the call and the stored credentials.
     async fn connect(&self, request: Connect<'_>) -> Result<Connected, AppError> {
         if request.given.unknown.is_empty() { Ok(Connected::NothingToDo) } else { Err(request.given.unknown.into()) }
     }
 
-    /// Closes a channel's session, and keeps what is stored of it.
+    /// Closes the session of a channel. The stored data of the session stays.
     async fn disconnect(&self, _: ChannelKey) {}
 
-    /// How far the linking of a channel has come, now and from now on.
+    /// The state of the pairing of a channel. The receiver also gets every later state.
     fn follow(&self, _: ChannelKey) -> watch::Receiver<Pairing> {
         watch::channel(Pairing::Idle).1
     }
 
-    /// Whether a channel can be connected with what is stored of it.
+    /// Whether the stored data of a channel is enough to connect it.
     async fn is_linked(&self, _: &ChannelRef) -> bool {
         true
     }
 
-    /// Why the channel's session is not open, where it should be.
+    /// The reason why the session of a channel is not open. `None`: it is open, or the driver has no sessions.
     fn why_down(&self, _: ChannelKey) -> Option<String> {
         None
     }
 
-    /// Parts a deleted channel from its connection, at once: one that is created anew under the same key has another. What
-    /// the network is to be told is told in a task, which is returned.
+    /// Separates a deleted channel from its connection at once. A channel that is created again under the same key gets
+    /// another connection. The returned task tells the network about the deletion.
     fn forget(&self, _: ChannelKey) -> Option<JoinHandle<()>> {
         None
     }
 
-    /// The account behind a number: as it was found not long ago, else by asking the network.
+    /// The account behind a number. It comes from a recent look-up, or else from the network.
     async fn look_up(&self, _: &ChannelRef, _: &PhoneNumber) -> Result<KnownAccount, AppError> {
         Err(AppError::NotImplemented)
     }
@@ -175,7 +176,7 @@ pub trait ChannelDriver: Send + Sync {
 
 #[cfg(test)]
 impl Context {
-    /// On this store, of which nobody else knows.
+    /// A context on a store that no other process uses.
     pub(crate) fn on(store: Arc<dyn Store>) -> Self {
         use recado_store::clock::{SystemClock, SystemEntropy};
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));

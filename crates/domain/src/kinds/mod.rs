@@ -1,8 +1,8 @@
-//! The kinds of messages. One file holds all that there is to know of a kind, except how each network writes it: the
-//! networks match on [`Content`], so that the compiler names every mapping that a new kind lacks.
+//! The kinds of messages. The file of a kind defines the kind, except how each network writes it. The networks match on
+//! [`Content`], so the compiler names every mapping that a new kind lacks.
 //!
-//! A new kind is a file here with a type that implements [`MessageKind`], and its line in the table below. Routes, the
-//! OpenAPI document, the command line and CSV columns follow from the table.
+//! To add a kind, add a file here with a type that implements [`MessageKind`], and add the type to the macro call
+//! `kinds!` below. The routes, the OpenAPI document, the command line and the CSV columns follow from this list.
 
 mod common;
 pub mod contact;
@@ -31,12 +31,12 @@ pub use reader::{Reader, Rule};
 
 macro_rules! kinds {
     ($($module:ident::$kind:ident,)*) => {
-        /// What a message carries, by its kind; tagged with the kind's name where it is stored.
+        /// The content of a message. The store keeps it with the name of its kind as a tag.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "type", rename_all = "lowercase")]
         pub enum Content {
             $(
-                #[doc = concat!("Of the kind `", stringify!($module), "`.")]
+                #[doc = concat!("The content of a message of the kind `", stringify!($module), "`.")]
                 $kind($module::$kind),
             )*
         }
@@ -110,36 +110,37 @@ kinds! {
     location::Location,
 }
 
-/// What a kind of message says of itself.
+/// What every kind of message defines.
 pub trait MessageKind: Serialize + DeserializeOwned + Into<Content> {
-    /// The kind's name: `type` of a message, and the end of its route.
+    /// The name of the kind. It is the `type` of a message, and the last segment of the route.
     const NAME: &'static str;
-    /// The title of its route, and the route's id for generated clients.
+    /// The title of the route of this kind, and the id of the route for generated clients.
     const TITLE: (&'static str, &'static str);
-    /// The name of its body's schema.
+    /// The name of the schema of the request body.
     const BODY: &'static str;
-    /// What the body is, in a sentence or some.
+    /// A description of the request body, in one or more sentences.
     const ABOUT: &'static str;
     /// Its fields besides the [common ones](COMMON), in the order in which their errors are reported.
     const FIELDS: &'static [FieldSpec];
 
-    /// Reads the fields. `None`: some are faulty, and noted.
+    /// Reads the fields. `None`: at least one field is invalid, and the reader has noted the errors.
     ///
     /// # Errors
     ///
-    /// The body is no JSON, so that nothing else can be said of it.
+    /// The body is not valid JSON, so no other error can be reported.
     fn parse(reader: &mut Reader<'_, '_>) -> Result<Option<Self>, FieldErrors>;
 
     /// Whether channels of this type offer the feature for this kind.
     fn supports(channel: ChannelType, feature: Feature) -> bool;
 
-    /// What makes two messages of this kind the same.
+    /// Adds the values that decide whether two calls of this kind are the same call.
     fn fingerprint<'a>(&'a self, parts: &mut Parts<'a>);
 
-    /// The field of a message that shows the content, and the content as it was given.
+    /// The name of the field in which a message shows its content, and the value: the content as the caller gave it.
     fn shown(&self) -> (&'static str, Value);
 
-    /// The fields that [`shown`](Self::shown) may name, with their schemas.
+    /// The fields that [`shown`](Self::shown) and [`shown_rendition`](Self::shown_rendition) can return, with their
+    /// schemas.
     fn shown_schemas() -> Vec<(&'static str, Value)>;
 
     /// The text that a person reads, where the kind has one.
@@ -147,33 +148,34 @@ pub trait MessageKind: Serialize + DeserializeOwned + Into<Content> {
         None
     }
 
-    /// The numbers whose accounts stand in what is sent, card by card.
+    /// The phone numbers of each card. The message carries the accounts of these numbers, as far as they are known.
     fn numbers(&self) -> Vec<Vec<PhoneNumber>> {
         Vec::new()
     }
 
-    /// What is rendered once and stored, so that every attempt sends the same; `named` are the accounts that the network
-    /// named for the [`numbers`](Self::numbers). `None`: the content is enough.
+    /// Renders the content once, when the message is accepted. The store keeps the result, so that every attempt sends
+    /// the same. `named` has the account of each of the [`numbers`](Self::numbers), if it is known. `None`: the
+    /// attempts need only the content.
     fn render(&self, _named: &[Vec<Option<String>>]) -> Option<String> {
         None
     }
 
-    /// What a message shows of its rendition: a field that [`shown_schemas`](Self::shown_schemas) names.
+    /// The name and the value of the field in which a message shows its rendition.
     fn shown_rendition(&self, _rendition: &str) -> Option<(&'static str, Value)> {
         None
     }
 
-    /// Which fields must be there, as a schema says it.
+    /// The part of the body's JSON schema that says which fields a call must have.
     fn needs() -> Value {
         let required = COMMON.iter().chain(Self::FIELDS).filter(|field| field.required).map(|field| field.name);
         json!({"required": required.collect::<Vec<_>>()})
     }
 
-    /// Bodies for the documentation, the simplest first.
+    /// Examples of request bodies for the documentation, the simplest first.
     fn examples() -> Vec<Value>;
 }
 
-/// What a call can ask for that not every channel offers for every kind.
+/// Something that a call can ask for. A channel need not offer it for every kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
     /// The kind itself.
@@ -182,7 +184,7 @@ pub enum Feature {
     ReplyTo,
     /// A time of sending.
     Schedule,
-    /// A time to live, a reference: the network is not involved.
+    /// A time to live or a reference. Recado handles both without the network.
     Own,
     /// A preview of the first address in a text.
     LinkPreview,
@@ -198,12 +200,13 @@ impl Feature {
         [Self::Kind, Self::ReplyTo, Self::Schedule, Self::Own, Self::LinkPreview, Self::SeveralContacts, Self::Photo];
 }
 
-/// A kind, as the table holds it.
+/// A kind, as an entry of [`KINDS`].
 #[derive(Debug)]
 pub struct Kind {
     /// See [`MessageKind::NAME`].
     pub name: &'static str,
-    /// The name of its route where uses of idempotency keys are kept; it outlives changes of the path.
+    /// The name of the route in the stored uses of idempotency keys. It stays the same when the path of the route
+    /// changes.
     pub route: &'static str,
     /// See [`MessageKind::TITLE`].
     pub title: (&'static str, &'static str),
@@ -244,12 +247,12 @@ impl Kind {
         KINDS.iter().find(|kind| kind.name == name)
     }
 
-    /// All fields of its call, in the order in which their errors are reported.
+    /// All fields of a call of this kind, in the order in which their errors are reported.
     pub fn all_fields(&self) -> impl Iterator<Item = &'static FieldSpec> + use<> {
         COMMON.iter().chain(self.fields)
     }
 
-    /// The schema of its body.
+    /// The schema of the request body.
     pub fn body_schema(&self) -> Value {
         let mut schema = json!({"type": "object", "description": self.about});
         let properties = self.all_fields().map(|field| (field.name.to_owned(), (field.schema)()));
@@ -263,42 +266,43 @@ impl Kind {
     }
 }
 
-/// What a body is read with.
+/// What the reading of a body depends on besides the body.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
-    /// Numbers without a `+` are read as they are written within this country, too.
+    /// The default country. A number without a `+` may also have the form that is usual within this country.
     pub country: Option<Country>,
     /// The time.
     pub now: Millis,
-    /// Fields that the call does not know are named instead of refused.
+    /// Whether unknown fields are listed in [`Call::ignored`]. Otherwise the call is refused.
     pub ignores_unknown: bool,
-    /// The call can be a repetition, so that its `sendAt` may have passed: that is asked of
-    /// [`Common::is_schedulable`] once it is known to be none.
+    /// Whether the call can be a repetition, because it has an idempotency key. The `sendAt` of a repetition may have
+    /// passed, so the reader does not check whether it is ahead. The caller checks it by [`Common::is_schedulable`]
+    /// when it knows that the call is no repetition.
     pub may_repeat: bool,
 }
 
 /// A valid call.
 #[derive(Debug)]
 pub struct Call {
-    /// What every kind has.
+    /// The fields that every kind has.
     pub common: Common,
-    /// What is sent.
+    /// The content of the message.
     pub content: Content,
-    /// What it asks of a channel, with the fields that ask for it.
+    /// The features that the call asks for, each with the name of the field that asks for it.
     pub features: Vec<(Feature, String)>,
-    /// Fields that were left out because the call does not know them.
+    /// The names of the unknown fields, which were ignored.
     pub ignored: Vec<String>,
 }
 
-/// The field that names the kind where the route does not.
+/// The field that names the kind, on the route for all kinds.
 pub const TYPE: &str = "type";
 
 impl Call {
-    /// Reads a call of this kind. `named`: the body names its kind.
+    /// Reads a call of this kind. `named`: the body names its kind, so the field [`TYPE`] is known.
     ///
     /// # Errors
     ///
-    /// Every faulty field, in the order of the fields; then the unknown ones.
+    /// All invalid fields in the order of [`Kind::all_fields`], and then the unknown fields in the order of the body.
     pub fn parse(kind: &Kind, object: &Object<'_>, named: bool, context: &Context) -> Result<Self, FieldErrors> {
         let mut reader = Reader::new(object, context);
         let common = Common::parse(&mut reader)?;
@@ -323,7 +327,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// It names none, or one that does not exist.
+    /// The body names no kind, or a kind that does not exist.
     pub fn kind(object: &Object<'_>) -> Result<&'static Kind, FieldErrors> {
         let names = || KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
         let given = object.text(TYPE)?;
@@ -335,7 +339,8 @@ impl Call {
         }
     }
 
-    /// What a channel of this type does not offer of what the call asks for: the fields that ask for it.
+    /// The fields that ask for a feature that channels of this type do not offer. If they do not offer the kind, this
+    /// is [`TYPE`] alone.
     pub fn not_supported(&self, channel: ChannelType) -> Vec<&str> {
         let supports = self.content.kind().supports;
         if !supports(channel, Feature::Kind) {
@@ -351,7 +356,7 @@ impl Call {
 pub struct GivenPhone {
     /// As the caller wrote it, without white space around it.
     pub given: String,
-    /// What it means.
+    /// The number that the text means.
     pub number: PhoneNumber,
 }
 
@@ -373,7 +378,7 @@ mod tests {
                 let call = Call::parse(kind, &Object::parse(&text).unwrap(), false, &context);
                 let call = call.unwrap_or_else(|errors| panic!("{} {place}: {errors:?}", kind.name));
                 assert_eq!(call.content.kind().name, kind.name);
-                // The tag that serde writes is the kind's name, and what is stored is read again.
+                // Serde writes the kind's name as the tag. It reads back what it wrote.
                 let stored = serde_json::to_value(&call.content).unwrap();
                 assert_eq!(stored[TYPE], kind.name);
                 assert_eq!(serde_json::from_value::<Content>(stored).unwrap(), call.content);

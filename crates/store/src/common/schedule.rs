@@ -1,7 +1,7 @@
-//! Messages that are queued at a later time.
+//! Scheduled messages. They enter the queue at their own time, not when they are accepted.
 //!
-//! A scheduled message is `QUEUED` under a negative number, so that no claim reads it, and has a row in `schedule`. Whoever
-//! changes either has the lock of the channel.
+//! A scheduled message has the status `QUEUED` and a negative `seq`, so no claim reads it. It also has a row in the
+//! table `schedule`. A transaction locks the channel before it changes the `seq` or the row.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::Transaction;
 use crate::commits::Change;
 use crate::sqlkit::both::{Executor, List, Row, values};
 
-/// Most messages that are queued in one transaction: claims wait for it.
+/// The most messages that one transaction queues. Claims wait for this transaction.
 pub(crate) const AT_ONCE: usize = 500;
 
 /// A scheduled message whose time has come.
@@ -25,9 +25,11 @@ pub(crate) struct Due {
     expires_at: Millis,
 }
 
-/// Queues the messages that are due, some at a time and in the order of their times, each behind all others of its channel.
+/// Queues the messages that are due, at most [`AT_ONCE`] in one call, in the order of their times. Each message goes to
+/// the end of its queue.
 pub(crate) async fn promote<T: Transaction>(tx: &mut T, now: Millis) -> Result<Promoted, T::Error> {
-    // Of messages with the same time the first that was accepted comes first; its number is the highest.
+    // Of messages with the same time, the message that was accepted first comes first. The numbers are negative, so its
+    // `seq` is the highest.
     let sql = "SELECT seq, channel_key FROM schedule WHERE due_at <= ?1 ORDER BY due_at, seq DESC LIMIT ?2";
     let most = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| Ok((row.get("seq")?, row.get("channel_key")?));
@@ -37,7 +39,8 @@ pub(crate) async fn promote<T: Transaction>(tx: &mut T, now: Millis) -> Result<P
     channels.dedup();
     let locked = tx.lock_some(&channels).await?;
     let ours = due.into_iter().filter(|(_, channel)| locked.contains_key(channel)).map(|(seq, _)| seq);
-    // Looked at again: until the channel was locked, another node may have queued it, or somebody cancelled it.
+    // Reads the rows again, now under the locks. Before them another node may have queued a message, or a caller may
+    // have cancelled it.
     let due = still_due(tx.db(), ours.collect()).await?;
     let (gone, next): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|due| locked.get(&due.channel).is_none_or(|queue| queue.cancels(due.seq)));
@@ -93,8 +96,8 @@ async fn queue<T: Transaction>(tx: &mut T, due: &[Due], now: Millis) -> Result<(
     forget(tx.db(), List(due.iter().map(|due| due.seq).collect())).await
 }
 
-/// Takes these messages out of the schedule, those of them that are scheduled: each has its number in the order of acceptance
-/// from now on. Behind this the message can be ended like any other.
+/// Takes the scheduled ones of these messages out of the schedule. Each gets the positive form of its `seq`, which is
+/// its place in the order of acceptance. After this call the messages can be ended like any others.
 pub(crate) async fn end<E: Executor>(db: &E, seqs: impl Iterator<Item = Seq>) -> Result<(), E::Error> {
     let scheduled: Vec<Seq> = seqs.filter(|seq| is_scheduled(*seq)).collect();
     if scheduled.is_empty() {
@@ -111,14 +114,14 @@ async fn forget<E: Executor>(db: &E, seqs: List<Seq>) -> Result<(), E::Error> {
     db.run(&format!("DELETE FROM schedule WHERE {}", E::any("seq", 1)), values![seqs]).await.map(drop)
 }
 
-/// Makes everything due now that is scheduled on a channel: it is looked at again, and ends where the channel is deleted.
-/// What is due already keeps its turn, and what other channels have due is not delayed.
+/// Makes all scheduled messages of a channel due now. [`promote`] then reads them, and cancels them if their channel
+/// was deleted. A message that was already due keeps its turn. The due messages of other channels are not delayed.
 pub(crate) async fn bring_forward<E: Executor>(db: &E, channel: ChannelKey, now: Millis) -> Result<bool, E::Error> {
     let sql = "UPDATE schedule SET due_at = ?2 WHERE channel_key = ?1 AND due_at > ?2";
     Ok(db.run(sql, values![channel, now]).await? > 0)
 }
 
-/// Whether a message with this number waits for its time.
+/// Whether a message with this `seq` is scheduled.
 pub(crate) fn is_scheduled(seq: Seq) -> bool {
     seq < 0
 }
