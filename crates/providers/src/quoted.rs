@@ -53,7 +53,9 @@ pub async fn read(
     };
     match message.status {
         MessageStatus::Failed | MessageStatus::Expired | MessageStatus::Cancelled => return Err(QuoteError::NotSent),
-        // What stands in the same queue is sent before. What is queued all the same is scheduled, or queued again.
+        // It was scheduled for later than the message that quotes it.
+        MessageStatus::Queued if message.seq < 0 => return Err(QuoteError::NotSent),
+        // What stands in the same queue is sent before. What is queued all the same was queued again.
         MessageStatus::Queued => return Err(QuoteError::NotYet),
         MessageStatus::Sending
         | MessageStatus::Sent

@@ -157,8 +157,8 @@ for_both_engines! {
 for_both_engines! {
     impl Messages {
         read fn message(channel: ChannelKey, id: MessageId) -> Option<Message> = |db| messages::one(db, channel, id);
-        read fn message_of_network(channel: ChannelKey, network_id: String) -> Option<Message>
-            = |db| messages::of_network(db, channel, &network_id);
+        read fn message_of_network(channel: ChannelKey, recipient: String, network_id: String) -> Option<Message>
+            = |db| messages::of_network(db, channel, &recipient, &network_id);
         read fn earlier_use(key: Idempotency) -> Option<Enqueued> = |db| messages::earlier_use(db, &key);
         read fn messages(query: MessageQuery) -> Option<Page> = |db| messages::page(db, &query);
     }

@@ -259,8 +259,13 @@ pub trait Receipts: Send + Sync + 'static {
 pub trait Messages: Send + Sync + 'static {
     /// One message of a channel.
     async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>>;
-    /// A message of a channel by its network id, ours or the network's own, among the channel's newest.
-    async fn message_of_network(&self, channel: ChannelKey, network_id: String) -> Result<Option<Message>>;
+    /// A message to this recipient by its network id, ours or the network's own, among the newest 200 of the chat.
+    async fn message_of_network(
+        &self,
+        channel: ChannelKey,
+        recipient: String,
+        network_id: String,
+    ) -> Result<Option<Message>>;
     /// What became of an earlier call with this idempotency key: it was accepted, or had other content. `None` where there
     /// was none.
     async fn earlier_use(&self, key: Idempotency) -> Result<Option<Enqueued>>;

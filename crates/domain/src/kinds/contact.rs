@@ -172,9 +172,9 @@ impl MessageKind for Contact {
     fn fingerprint<'a>(&'a self, parts: &mut Parts<'a>) {
         match self {
             Self::Short { contact, .. } => fingerprint_short(self, contact, parts),
-            Self::Long { contacts, phone_digits } => {
-                let (given, digits) = (json!(contacts).to_string(), json!(phone_digits).to_string());
-                parts.push_content("contacts", [Some(given.into()), Some(digits.into())]);
+            Self::Long { .. } => {
+                let cards: Vec<_> = self.cards().unwrap_or_default().iter().map(normalised).collect();
+                parts.push_content("contacts", [Some(json!(cards).to_string().into())]);
             }
         }
     }
@@ -225,6 +225,27 @@ impl MessageKind for Contact {
 }
 
 /// As every version made it: absent, the later fields leave the fingerprint what it was before there were such fields.
+/// A card by the meaning of its fields: digits of numbers, compared forms of e-mail addresses, places that were left out.
+fn normalised(card: &Card) -> Value {
+    let Card {
+        name,
+        first_name,
+        last_name,
+        organization,
+        department,
+        title,
+        phones,
+        emails,
+        urls,
+        birthday,
+        addresses,
+    } = card;
+    let phones: Vec<_> = phones.iter().map(|phone| (phone.number.digits(), phone.place.name())).collect();
+    let emails: Vec<_> = emails.iter().map(|Email { email, place }| (email::compared(email), place)).collect();
+    let names = [Some(name), first_name.as_ref(), last_name.as_ref(), organization.as_ref(), department.as_ref()];
+    json!([names, title, phones, emails, urls, birthday, addresses])
+}
+
 fn fingerprint_short<'a>(content: &'a Contact, contact: &'a GivenContact, parts: &mut Parts<'a>) {
     let Contact::Short { phone_digits, .. } = content else { return };
     let number = PhoneNumber::of_stored(phone_digits.as_deref().unwrap_or(&contact.phone));

@@ -225,16 +225,18 @@ impl CloudApi {
         };
         let stored = body::read(message).map_err(unreadable)?;
         let quoted = match stored.reply_to {
-            Some(target) => Some(self.quoted(via, target).await?),
+            Some(target) => self.quoted(via, target).await?,
             None => None,
         };
         body::of(message, &stored.content, quoted.as_deref()).map_err(unreadable)
     }
 
     /// Meta's id of the message that is quoted.
-    async fn quoted(&self, via: &ChannelRef, target: Target) -> Result<String, SendOutcome> {
-        let quoted = quoted::read(&*self.context.store, via.key, target).await.and_then(meta_id);
-        quoted.map_err(|error| {
+    async fn quoted(&self, via: &ChannelRef, target: Target) -> Result<Option<String>, SendOutcome> {
+        // Within the time of the send, so that a store that hangs does not look like a network that does.
+        let read = tokio::time::timeout(STORE_DOWN, quoted::read(&*self.context.store, via.key, target)).await;
+        let Ok(quoted) = read else { return Err(SendOutcome::ChannelUnavailable { wait: STORE_DOWN }) };
+        quoted.and_then(meta_id).map_err(|error| {
             error.outcome().unwrap_or_else(|error| {
                 tracing::warn!(channel.id = %via.id, %error, "store unavailable; channel waits");
                 SendOutcome::ChannelUnavailable { wait: STORE_DOWN }
@@ -243,13 +245,14 @@ impl CloudApi {
     }
 }
 
-/// Meta's id of a message, where Meta has it.
-fn meta_id(quoted: Quoted) -> Result<String, QuoteError> {
+/// Meta's id of a message, where Meta has it. `None`: the message was purged before its id was known, so it cannot be quoted.
+fn meta_id(quoted: Quoted) -> Result<Option<String>, QuoteError> {
     match quoted.remote_id {
-        Some(id) => Ok(id),
+        Some(id) => Ok(Some(id)),
         None if quoted.is_unknown => Err(QuoteError::NotYet),
         // Deleted since: then it is known by the id that it had when it was quoted.
-        None if quoted.network_id.starts_with(META_ID) => Ok(quoted.network_id),
+        None if quoted.network_id.starts_with(META_ID) => Ok(Some(quoted.network_id)),
+        None if quoted.content.is_none() => Ok(None),
         None => Err(QuoteError::NotSent),
     }
 }

@@ -26,6 +26,16 @@ async fn cloud_api() -> (Arc<CloudApi>, Peer) {
     (Arc::new(CloudApi::new(graph, Context::on(store))), peer)
 }
 
+#[test]
+fn a_purged_message_is_quoted_by_metas_id_or_not_at_all() {
+    let purged = |network_id: &str| {
+        let quoted = Quoted { network_id: network_id.to_owned(), remote_id: None, is_unknown: false, content: None };
+        meta_id(quoted).expect("the message that quotes it is sent")
+    };
+    assert_eq!(purged("wamid.7"), Some("wamid.7".to_owned()));
+    assert_eq!(purged("01a2085f-07eb-7913-a5da-c9ff5fe6d655"), None, "it was purged before Meta's id was known here");
+}
+
 #[tokio::test]
 async fn a_channel_without_a_link_is_refused() {
     let (cloud_api, peer) = cloud_api().await;

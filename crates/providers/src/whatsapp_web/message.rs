@@ -86,7 +86,8 @@ impl Line {
     async fn account_of(&self, number: String, until: Instant) -> Result<Option<(String, String)>, LineError> {
         match timeout_at(until, self.look_up(&number)).await {
             Ok(Ok(known)) => Ok(known.account.map(|account| (number, account))),
-            Ok(Err(LineError::NoAnswer)) | Err(_) => Ok(None),
+            // Questions that the network would take as abuse hold up no message either: the typed digits stay.
+            Ok(Err(LineError::NoAnswer | LineError::TooMany(_))) | Err(_) => Ok(None),
             Ok(Err(error)) => Err(error),
         }
     }

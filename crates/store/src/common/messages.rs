@@ -2,7 +2,8 @@
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, SCANNED_AT_MOST, Seq};
+use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, Seq};
+use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 
 use super::{Walk, cards};
@@ -58,27 +59,27 @@ pub(crate) async fn one<E: Executor>(db: &E, channel: ChannelKey, id: MessageId)
     db.row(&sql, values![&id.as_bytes()[..], channel], message).await
 }
 
-/// A message by its network id. An index knows those that are on their way; of the others the channel's newest are looked
-/// through, so that nobody works through a million rows.
-pub(crate) async fn of_network<E: Executor>(
+/// Messages of a chat among which a network id is looked for.
+const NEWEST_OF_CHAT: usize = 200;
+
+/// The message of a chat that has this network id: ours, or the network's own. No index knows the ids of all messages, so only
+/// the newest messages of the chat are read. A wrong id costs no more than that.
+pub(crate) async fn of_network<E: Walk>(
     db: &E,
     channel: ChannelKey,
+    recipient: &str,
     network_id: &str,
 ) -> Result<Option<Message>, E::Error> {
-    let columns = columns();
-    let named = values![network_id, channel];
-    for found in ["network_id = ?1 AND status BETWEEN 1 AND 4", "remote_id = ?1"] {
-        let sql = format!("SELECT {columns} FROM messages WHERE {found} AND channel_key = ?2 LIMIT 1");
-        if let Some(message) = db.row(&sql, named, message).await? {
+    let is_named =
+        |message: &Message| message.network_id == network_id || message.remote_id.as_deref() == Some(network_id);
+    for recipient in forms(recipient) {
+        let query = MessageQuery { recipient: Some(recipient), ..MessageQuery::of(channel, NEWEST_OF_CHAT) };
+        let newest = page(db, &query).await?.into_iter().flat_map(|page| page.messages);
+        if let Some(message) = newest.into_iter().find(is_named) {
             return Ok(Some(message));
         }
     }
-    let sql = format!(
-        "SELECT {columns} FROM (SELECT * FROM messages WHERE channel_key = ?2 ORDER BY seq DESC LIMIT {SCANNED_AT_MOST})
-             AS newest
-         WHERE network_id = ?1 LIMIT 1"
-    );
-    db.row(&sql, named, message).await
+    Ok(None)
 }
 
 /// What became of an earlier call with this idempotency key.

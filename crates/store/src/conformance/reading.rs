@@ -49,7 +49,7 @@ pub(super) async fn a_message_is_found_by_its_network_id_in_every_state(ground: 
     let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
     let id = ground.accept(channel, "551").await;
     let found = async |channel, name: &str| {
-        let message = ground.store.message_of_network(channel, name.to_owned()).await.expect("read");
+        let message = ground.store.message_of_network(channel, "551".to_owned(), name.to_owned()).await.expect("read");
         message.map(|message| message.id)
     };
     let network_id = ground.message(channel, id).await.network_id;

@@ -214,7 +214,8 @@ fn address(reader: &mut Reader<'_, '_>) -> Read<Address> {
     let place = place(reader)?;
     reader.refuse_others(|name| FIELDS.contains(&name));
     let Some(mut parts) = parts.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-    if parts.iter().all(Option::is_none) {
+    // A card has no place for the code of a country alone.
+    if parts[..5].iter().all(Option::is_none) {
         reader.missing("street", None);
         return Ok(None);
     }

@@ -147,6 +147,12 @@ fn the_long_form_names_the_place_of_every_fault() {
         ("addresses", json!([{}]), "addresses[0].street", "O campo contacts[0].addresses[0].street e obrigatorio."),
         (
             "addresses",
+            json!([{"countryCode": "BR"}]),
+            "addresses[0].street",
+            "O campo contacts[0].addresses[0].street e obrigatorio.",
+        ),
+        (
+            "addresses",
             json!([{"city": "x".repeat(101)}]),
             "addresses[0].city",
             "O campo contacts[0].addresses[0].city deve ter no maximo 100 caracteres.",
@@ -277,4 +283,19 @@ fn a_rendition_of_one_card_is_stored_as_every_version_with_kinds_stored_it() {
     assert_eq!((rendition.first_account(), ContactRendition::from_json("{}")), (Some(&account), None));
     rendition.cards.push(rendition.cards[0].clone());
     assert_eq!(rendition.text(), "BEGIN:VCARD\nEND:VCARD\nBEGIN:VCARD\nEND:VCARD");
+}
+
+#[test]
+fn two_lists_of_cards_with_the_same_meaning_have_the_same_fingerprint() {
+    let of = |phone: &str, place: &str, email: &str| {
+        let body = format!(
+            r#"{{"to":"5511999998888","contacts":[{{"name":"Maria","phones":[{{"phone":"{phone}"{place}}}],
+                "emails":[{{"email":"{email}"}}]}}]}}"#
+        );
+        parsed("contact", &body).fingerprint(1, None, true)
+    };
+    let first = of("5511988887777", "", "jos\u{e9}@exemplo.com");
+    assert_eq!(of("+55 11 98888-7777", r#","type":"CELL""#, "jose\u{301}@exemplo.com"), first);
+    assert_ne!(of("5511988887777", r#","type":"HOME""#, "jos\u{e9}@exemplo.com"), first);
+    assert_ne!(of("5511988887776", "", "jos\u{e9}@exemplo.com"), first);
 }

@@ -163,7 +163,10 @@ impl Request {
         }
         self.call.common.is_schedulable(now)?;
         let Common { to, reply_to: Some(name), .. } = &self.call.common else { return Ok(None) };
-        let found = quoted(gateway, entry, name).await?.filter(|message| is_of_chat(message, to.number.digits()));
+        let to = to.number.digits();
+        let sent_at = self.call.common.send_at.unwrap_or(now);
+        let is_target = |message: &Message| is_of_chat(message, to) && is_sent_by(message, sent_at);
+        let found = quoted(gateway, entry, to, name).await?.filter(is_target);
         let target = found.ok_or_else(|| ApiError::field("replyTo", NOT_OF_THIS_CHAT))?;
         Ok(Some(Target { id: target.id, network_id: target.remote_id.unwrap_or(target.network_id) }))
     }
@@ -220,11 +223,17 @@ impl Request {
 }
 
 /// A message of the channel by its id, or by its network id.
-async fn quoted(gateway: &Gateway, entry: &ChannelEntry, name: &str) -> Result<Option<Message>, ApiError> {
+async fn quoted(gateway: &Gateway, entry: &ChannelEntry, to: &str, name: &str) -> Result<Option<Message>, ApiError> {
     Ok(match name.parse() {
         Ok(id) => gateway.store.message(entry.via.key, id).await?,
-        Err(_) => gateway.store.message_of_network(entry.via.key, name.to_owned()).await?,
+        Err(_) => gateway.store.message_of_network(entry.via.key, to.to_owned(), name.to_owned()).await?,
     })
+}
+
+/// Whether the message leaves at this time or before. One that is scheduled for later would hold the queue of the message that
+/// quotes it.
+fn is_sent_by(message: &Message, at: Millis) -> bool {
+    message.send_at.is_none_or(|send_at| send_at <= at)
 }
 
 /// Whether the message was sent to this number, in any of its forms, or to the account that the network named for it.

@@ -29,6 +29,10 @@ fn a_scheduled_message_is_sent_when_it_is_due() {
     let due = now() + Duration::from_millis(5_500);
     let soon = stage.accept("sandbox", &[], &scheduled(due, "logo"));
     let at_once = stage.accept("sandbox", &[], CARD);
+    // A quote cannot leave before the message that it quotes.
+    let mut quote: Value = serde_json::from_str(CARD).expect("JSON");
+    quote["replyTo"] = stage.data(&later)["id"].clone();
+    stage.server.post(&format!("{LIST}/contact"), &stage.key, &quote).expect(400);
     stage.until(&at_once, "READ");
     let waiting = stage.data(&soon);
     assert_eq!((&waiting["status"], &waiting["attempts"]), (&json!("QUEUED"), &json!(0)), "{waiting}");
