@@ -5,7 +5,7 @@ mod tests;
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::kinds::Content;
-use recado_domain::message::{ContactRendition, Stored, Target};
+use recado_domain::message::{ContactRendition, Stored, Target, is_scheduled};
 use recado_domain::status::MessageStatus;
 use recado_store::{Messages, StoreError};
 
@@ -54,7 +54,7 @@ pub async fn read(
     match message.status {
         MessageStatus::Failed | MessageStatus::Expired | MessageStatus::Cancelled => return Err(QuoteError::NotSent),
         // It was scheduled for later than the message that quotes it.
-        MessageStatus::Queued if message.seq < 0 => return Err(QuoteError::NotSent),
+        MessageStatus::Queued if is_scheduled(message.seq) => return Err(QuoteError::NotSent),
         // What stands in the same queue is sent before. What is queued all the same was queued again.
         MessageStatus::Queued => return Err(QuoteError::NotYet),
         MessageStatus::Sending

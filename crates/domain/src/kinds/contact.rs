@@ -128,24 +128,48 @@ impl EntryValue {
 }
 
 impl Contact {
-    /// The cards, whose fields were valid when they were stored. What a number means was decided then: rules and settings
-    /// may have changed since.
+    /// The numbers of each card. What a number means was decided when it was stored: rules and settings may have changed since.
+    fn numbers_of_cards(&self) -> Result<Vec<Vec<PhoneNumber>>, InvalidPhone> {
+        match self {
+            Self::Short { contact, phone_digits } => Ok(vec![vec![contact.number(phone_digits.as_deref())?]]),
+            Self::Long { contacts, phone_digits } => {
+                let none = Vec::new();
+                let digits = phone_digits.iter().chain(std::iter::repeat(&none));
+                contacts.iter().zip(digits).map(|(given, digits)| given.numbers(digits)).collect()
+            }
+        }
+    }
+
+    /// The cards, whose fields were valid when they were stored.
     ///
     /// # Errors
     ///
     /// A stored number is none.
     pub fn cards(&self) -> Result<Vec<Card>, InvalidPhone> {
-        match self {
-            Self::Short { contact, phone_digits } => {
-                let number = PhoneNumber::of_stored(phone_digits.as_deref().unwrap_or(&contact.phone))?;
-                Ok(vec![Card::of_short(contact, number)])
+        let numbers = self.numbers_of_cards()?.into_iter();
+        Ok(match self {
+            Self::Short { contact, .. } => numbers.flatten().map(|number| Card::of_short(contact, number)).collect(),
+            Self::Long { contacts, .. } => {
+                contacts.iter().zip(numbers).map(|(given, numbers)| Card::of_long(given, numbers)).collect()
             }
-            Self::Long { contacts, phone_digits } => {
-                let none = Vec::new();
-                let digits = phone_digits.iter().chain(std::iter::repeat(&none));
-                contacts.iter().zip(digits).map(|(given, digits)| Card::of_long(given, digits)).collect()
-            }
-        }
+        })
+    }
+}
+
+impl GivenContact {
+    /// The card's number; `digits` where they are not those that were given.
+    fn number(&self, digits: Option<&str>) -> Result<PhoneNumber, InvalidPhone> {
+        PhoneNumber::of_stored(digits.unwrap_or(&self.phone))
+    }
+}
+
+impl GivenCard {
+    /// The card's numbers, by their digits where these are stored.
+    fn numbers(&self, digits: &[String]) -> Result<Vec<PhoneNumber>, InvalidPhone> {
+        let given = self.phones.iter().enumerate();
+        given
+            .map(|(index, entry)| PhoneNumber::of_stored(digits.get(index).map_or(entry.value.text(), String::as_str)))
+            .collect()
     }
 }
 
@@ -191,8 +215,7 @@ impl MessageKind for Contact {
     }
 
     fn numbers(&self) -> Vec<Vec<PhoneNumber>> {
-        let cards = self.cards().unwrap_or_default();
-        cards.into_iter().map(|card| card.phones.into_iter().map(|phone| phone.number).collect()).collect()
+        self.numbers_of_cards().unwrap_or_default()
     }
 
     fn render(&self, named: &[Vec<Option<String>>]) -> Option<String> {
@@ -224,7 +247,6 @@ impl MessageKind for Contact {
     }
 }
 
-/// As every version made it: absent, the later fields leave the fingerprint what it was before there were such fields.
 /// A card by the meaning of its fields: digits of numbers, compared forms of e-mail addresses, places that were left out.
 fn normalised(card: &Card) -> Value {
     let Card {
@@ -246,10 +268,10 @@ fn normalised(card: &Card) -> Value {
     json!([names, title, phones, emails, urls, birthday, addresses])
 }
 
+/// As every version made it: absent, the later fields leave the fingerprint what it was before there were such fields.
 fn fingerprint_short<'a>(content: &'a Contact, contact: &'a GivenContact, parts: &mut Parts<'a>) {
     let Contact::Short { phone_digits, .. } = content else { return };
-    let number = PhoneNumber::of_stored(phone_digits.as_deref().unwrap_or(&contact.phone));
-    let digits = number.map(|number| number.digits().to_owned()).unwrap_or_default();
+    let digits = contact.number(phone_digits.as_deref()).map(|number| number.digits().to_owned()).unwrap_or_default();
     let email = contact.email.as_deref();
     let email = email.map(|given| if parts.composed { email::compared(given) } else { given.into() });
     let text = |value: &'a Option<String>| value.as_deref().map(Into::into);

@@ -10,6 +10,11 @@ use crate::ids::{InstitutionId, MessageId};
 /// A message's place in the order of the queue.
 pub type Seq = i64;
 
+/// Whether a message with this number waits for its time: then the number is negative, and no claim reads it.
+pub fn is_scheduled(seq: Seq) -> bool {
+    seq < 0
+}
+
 /// A message to be stored and queued.
 #[derive(Debug, Clone)]
 pub struct NewMessage {

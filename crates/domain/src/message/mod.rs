@@ -10,7 +10,7 @@ use crate::ids::MessageId;
 use crate::kinds::{Call, Content};
 
 pub use crate::kinds::contact::{CardAccount, ContactRendition, RenderedCard};
-pub use accept::{Enqueued, Idempotency, NewMessage, Promoted, Seq};
+pub use accept::{Enqueued, Idempotency, NewMessage, Promoted, Seq, is_scheduled};
 pub use event::{MessageEvent, StatusChange};
 pub use read::{Cancelled, Message, MessageQuery, Page, SCANNED_AT_MOST};
 

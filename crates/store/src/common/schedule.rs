@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
-use recado_domain::message::{Promoted, Seq};
+use recado_domain::message::{Promoted, Seq, is_scheduled};
 use recado_domain::queue::{Finish, Queued};
 
 use super::Transaction;
@@ -119,9 +119,4 @@ async fn forget<E: Executor>(db: &E, seqs: List<Seq>) -> Result<(), E::Error> {
 pub(crate) async fn bring_forward<E: Executor>(db: &E, channel: ChannelKey, now: Millis) -> Result<bool, E::Error> {
     let sql = "UPDATE schedule SET due_at = ?2 WHERE channel_key = ?1 AND due_at > ?2";
     Ok(db.run(sql, values![channel, now]).await? > 0)
-}
-
-/// Whether a message with this `seq` is scheduled.
-pub(crate) fn is_scheduled(seq: Seq) -> bool {
-    seq < 0
 }

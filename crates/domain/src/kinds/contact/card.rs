@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, EntryValue, GivenCard, GivenContact};
-use crate::phone::{InvalidPhone, PhoneNumber};
+use super::{EntryValue, GivenCard, GivenContact};
+use crate::phone::PhoneNumber;
 
 /// What stands on a card. Every text is trimmed, non-empty, and free of control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,18 +113,15 @@ impl Card {
         }
     }
 
-    pub(super) fn of_long(given: &GivenCard, digits: &[String]) -> Result<Self, InvalidPhone> {
-        let phone = |(index, entry): (usize, &Entry)| {
-            let number = PhoneNumber::of_stored(digits.get(index).map_or(entry.value.text(), String::as_str))?;
-            Ok(CardPhone { number, place: entry.place.unwrap_or(Place::Cell) })
-        };
-        let phones = given.phones.iter().enumerate().map(phone).collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn of_long(given: &GivenCard, numbers: Vec<PhoneNumber>) -> Self {
         let given = given.clone();
+        let places = given.phones.into_iter().map(|entry| entry.place.unwrap_or(Place::Cell));
+        let phones = numbers.into_iter().zip(places).map(|(number, place)| CardPhone { number, place }).collect();
         let place = |place: Option<Place>| place.unwrap_or(Place::Work);
         let text = |value: EntryValue| value.text().to_owned();
         let emails = given.emails.into_iter();
         let urls = given.urls.into_iter();
-        Ok(Self {
+        Self {
             name: given.name,
             first_name: given.first_name,
             last_name: given.last_name,
@@ -136,6 +133,6 @@ impl Card {
             urls: urls.map(|entry| (text(entry.value), place(entry.place))).collect(),
             birthday: given.birthday,
             addresses: given.addresses,
-        })
+        }
     }
 }
