@@ -89,7 +89,11 @@ fn contacts() -> Value {
     let address = ["street", "city", "state", "zip", "country", "countryCode"];
     let mut parts: Map<_, _> = address.map(|name| (name.to_owned(), schema::name(100, false))).into_iter().collect();
     parts.insert("type".to_owned(), place());
-    let some = address.map(|name| json!({"required": [name], "properties": {name: schema::name(100, true)}}));
+    // A code of a country alone is no address.
+    let some: Vec<_> = address[..5]
+        .iter()
+        .map(|name| json!({"required": [name], "properties": {*name: schema::name(100, true)}}))
+        .collect();
     let mut phones = list(5, "phone", schema::phone("A number on the card."));
     phones["type"] = "array".into();
     phones["minItems"] = 1.into();
