@@ -12,7 +12,7 @@ pub fn stored(tables: &Tables, accepted: &[u128]) -> Result<()> {
     ensure!(distinct.len() == accepted.len(), "an id was given twice");
     let mut order = Order::default();
     let mut found = 0;
-    tables.each("select id, channel_key, payload from messages order by seq", |row| {
+    tables.each("SELECT id, channel_key, payload FROM messages ORDER BY seq", |row| {
         // A message that was stored without an answer that says so is no loss.
         found += usize::from(distinct.contains(&row.id(0)?));
         order.next(row.number(1)?, row.text(2)?)
@@ -23,7 +23,7 @@ pub fn stored(tables: &Tables, accepted: &[u128]) -> Result<()> {
 
 /// Every message in the store arrived, once, in the order of its channel.
 pub fn all_arrived(tables: &Tables) -> Result<()> {
-    let stored = tables.number("select count(*) from messages")?;
+    let stored = tables.number("SELECT count(*) FROM messages")?;
     let arrived = in_order(tables)?;
     ensure!(arrived == stored, "{stored} messages are in the store, {arrived} arrived");
     Ok(())
@@ -31,7 +31,7 @@ pub fn all_arrived(tables: &Tables) -> Result<()> {
 
 /// What arrived did so once, in the order of its channel; gives how many messages did.
 pub fn in_order(tables: &Tables) -> Result<i64> {
-    let arrivals = tables.number("select count(*) from sandbox_arrivals")?;
+    let arrivals = tables.number("SELECT count(*) FROM sandbox_arrivals")?;
     let messages = shown_in_order(tables)?;
     ensure!(arrivals == messages, "{messages} messages arrived {arrivals} times");
     Ok(messages)
@@ -40,10 +40,10 @@ pub fn in_order(tables: &Tables) -> Result<i64> {
 /// What the phone shows it shows in the order of its channel; gives how many messages that are.
 pub fn shown_in_order(tables: &Tables) -> Result<i64> {
     let mut order = Order::default();
-    tables.each("select channel_key, contact from sandbox_phone order by n", |row| {
+    tables.each("SELECT channel_key, contact FROM sandbox_phone ORDER BY n", |row| {
         order.next(row.number(0)?, row.text(1)?)
     })?;
-    tables.number("select count(*) from sandbox_phone")
+    tables.number("SELECT count(*) FROM sandbox_phone")
 }
 
 /// Every message that a network took was taken once and is READ, under the id that the network gave it, or took
@@ -52,11 +52,11 @@ pub fn read_once(tables: &Tables, taken: &[String]) -> Result<()> {
     let distinct: HashSet<&str> = taken.iter().map(String::as_str).collect();
     ensure!(distinct.len() == taken.len(), "the network gave an id twice");
     let waiting = "attempts = 0 and sending_at is null";
-    let stray = format!("select count(*) from messages where read_at is null and not ({waiting})");
+    let stray = format!("SELECT count(*) FROM messages WHERE read_at IS NULL AND NOT ({waiting})");
     let stray = tables.number(&stray)?;
     ensure!(stray == 0, "{stray} messages were sent and are not READ");
     let (mut read, mut known) = (0, 0);
-    tables.each("select coalesce(remote_id, network_id) from messages where read_at is not null", |row| {
+    tables.each("SELECT coalesce(remote_id, network_id) FROM messages WHERE read_at IS NOT NULL", |row| {
         read += 1;
         known += usize::from(distinct.contains(row.text(0)?));
         Ok(())
@@ -101,20 +101,20 @@ mod tests {
         fn with(contacts: &[(u32, u64)]) -> Self {
             let files = Self(tempfile::tempdir().unwrap());
             files.store(
-                "create table messages (seq integer primary key, id blob, channel_key integer, payload text,
+                "CREATE TABLE messages (seq integer PRIMARY KEY, id blob, channel_key integer, payload text,
                                         attempts integer default 0, sending_at integer, read_at integer,
                                         network_id text, remote_id text)",
             );
-            files.sandbox("create table arrivals (n integer primary key, network_id text)");
-            files.sandbox("create table phone (n integer primary key, channel_key integer, contact text)");
+            files.sandbox("CREATE TABLE arrivals (n integer PRIMARY KEY, network_id text)");
+            files.sandbox("CREATE TABLE phone (n integer PRIMARY KEY, channel_key integer, contact text)");
             for (connection, number) in contacts {
                 let payload = format!(r#"{{"contact":{{"name":"Maria Silva {connection} {number}"}}}}"#);
                 let id = format!("{number:032x}");
                 files.store(&format!(
-                    "insert into messages (id, channel_key, payload) values (x'{id}', 1, '{payload}')"
+                    "INSERT INTO messages (id, channel_key, payload) VALUES (x'{id}', 1, '{payload}')"
                 ));
-                files.sandbox(&format!("insert into arrivals (network_id) values ('{number}')"));
-                files.sandbox(&format!("insert into phone (channel_key, contact) values (1, '{payload}')"));
+                files.sandbox(&format!("INSERT INTO arrivals (network_id) VALUES ('{number}')"));
+                files.sandbox(&format!("INSERT INTO phone (channel_key, contact) VALUES (1, '{payload}')"));
             }
             files
         }
@@ -156,8 +156,8 @@ mod tests {
     fn a_lost_message_is_noticed() {
         let files = Files::with(&[(0, 1), (0, 2)]);
         assert!(!files.stored(&[1, 2, 3]));
-        files.sandbox("delete from phone where n = 2");
-        files.sandbox("delete from arrivals where n = 2");
+        files.sandbox("DELETE FROM phone WHERE n = 2");
+        files.sandbox("DELETE FROM arrivals WHERE n = 2");
         assert!(!files.all_arrived());
     }
 
@@ -165,7 +165,7 @@ mod tests {
     fn a_doubled_message_is_noticed() {
         let files = Files::with(&[(0, 1), (0, 2)]);
         assert!(!files.stored(&[1, 1]));
-        files.sandbox("insert into arrivals (network_id) values ('2')");
+        files.sandbox("INSERT INTO arrivals (network_id) VALUES ('2')");
         assert!(!files.all_arrived());
     }
 
@@ -182,14 +182,14 @@ mod tests {
             let taken: Vec<_> = taken.iter().map(|&id| id.to_owned()).collect();
             read_once(&files.tables(), &taken).is_ok()
         };
-        let sent = "update messages set attempts = 1, sending_at = 1, read_at = 2";
+        let sent = "UPDATE messages SET attempts = 1, sending_at = 1, read_at = 2";
         files.store(&format!("{sent}, remote_id = 'a' where seq = 1"));
         files.store(&format!("{sent}, remote_id = 'b' where seq = 2"));
         assert!(read(&["a", "b"]), "the third waits");
         assert!(!read(&["a", "b", "c"]), "sent twice");
         assert!(!read(&["a", "c"]), "an id of nobody");
         assert!(!read(&["a", "b", "b"]));
-        files.store("update messages set read_at = null where seq = 2");
+        files.store("UPDATE messages SET read_at = NULL WHERE seq = 2");
         assert!(!read(&["a"]), "sent, and not read");
     }
 }

@@ -46,6 +46,6 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        test_postgres::run(&self.server.url("postgres"), &format!("drop database {} with (force)", self.name));
+        test_postgres::run(&self.server.url("postgres"), &format!("DROP DATABASE {} WITH (force)", self.name));
     }
 }

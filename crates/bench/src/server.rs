@@ -138,7 +138,7 @@ impl Home {
     /// Pauses or connects every channel at once, in the tables: ten thousand calls would be in the way of what is
     /// measured. Only while no server runs.
     pub fn set_channels(&self, state: &str) -> Result<()> {
-        let sql = format!("update channels set state = '{state}', connected_at = coalesce(connected_at, created_at)");
+        let sql = format!("UPDATE channels SET state = '{state}', connected_at = coalesce(connected_at, created_at)");
         self.tables.change(&sql)
     }
 
@@ -153,8 +153,8 @@ impl Home {
         self.set_channels("CONNECTED")?;
         // Told as one node tells the others.
         self.tables.change(
-            "select pg_notify('recado', 'work ' || string_agg(key::text, ','))
-             from channels group by key / 300",
+            "SELECT pg_notify('recado', 'work ' || string_agg(key::text, ','))
+             FROM channels GROUP BY key / 300",
         )?;
         Ok(servers)
     }
@@ -162,9 +162,9 @@ impl Home {
     /// Waits until each of so many nodes holds its share of the channels.
     pub async fn wait_until_spread(&self, nodes: usize) -> Result<()> {
         let sql = format!(
-            "select count(*) = {nodes} and sum(held) = (select count(*) from channels)
-                    and max(held) <= ceil(sum(held) / {nodes})
-             from (select count(*) as held from channels where lease_node is not null group by lease_node) as shares"
+            "SELECT count(*) = {nodes} AND sum(held) = (SELECT count(*) FROM channels)
+                    AND max(held) <= ceil(sum(held) / {nodes})
+             FROM (SELECT count(*) AS held FROM channels WHERE lease_node IS NOT NULL GROUP BY lease_node) AS shares"
         );
         let until = Instant::now() + Duration::from_mins(1);
         while self.tables.number(&sql)? == 0 {

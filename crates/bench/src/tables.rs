@@ -100,7 +100,7 @@ impl Tables {
                 let of = |name| std::fs::metadata(dir.join(name)).map_or(0, |file| file.len());
                 i64::try_from(of(STORE) + of("recado.db-wal"))?
             }
-            Self::Postgres(_) => self.number("select pg_database_size(current_database())")?,
+            Self::Postgres(_) => self.number("SELECT pg_database_size(current_database())")?,
         };
         #[expect(clippy::cast_precision_loss, reason = "for people")]
         Ok(bytes as f64 / 1e6)
@@ -115,10 +115,10 @@ fn read_only(dir: &Path) -> Result<Connection> {
     let sandbox = dir.join("sandbox.db");
     // Made by the first server that runs.
     if sandbox.exists() {
-        connection.execute("attach database ?1 as sandbox", [sandbox.to_string_lossy()])?;
+        connection.execute("ATTACH DATABASE ?1 AS sandbox", [sandbox.to_string_lossy()])?;
         connection.execute_batch(
-            "create temp view sandbox_phone as select * from sandbox.phone;
-             create temp view sandbox_arrivals as select * from sandbox.arrivals",
+            "CREATE TEMP VIEW sandbox_phone AS SELECT * FROM sandbox.phone;
+             CREATE TEMP VIEW sandbox_arrivals AS SELECT * FROM sandbox.arrivals",
         )?;
     }
     Ok(connection)

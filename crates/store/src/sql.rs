@@ -8,7 +8,7 @@ pub(super) const OPEN: &str = "status <= 1";
 /// The message has left its channel's queue.
 pub(super) const PAST: &str = "status > 1";
 /// A receipt may move the message.
-pub(super) const IN_NETWORK: &str = "status between 1 and 4";
+pub(super) const IN_NETWORK: &str = "status BETWEEN 1 AND 4";
 /// The message waits.
 pub(super) const QUEUED: &str = "status = 0";
 /// Somebody has the message in flight.
@@ -48,7 +48,7 @@ mod tests {
         let [queued, sending, unknown] = [Queued, Sending, Unknown].map(MessageStatus::number);
         assert_eq!(OPEN, format!("status <= {sending}"));
         assert_eq!(PAST, format!("status > {sending}"));
-        assert_eq!(IN_NETWORK, format!("status between {sending} and {unknown}"));
+        assert_eq!(IN_NETWORK, format!("status BETWEEN {sending} AND {unknown}"));
         assert_eq!(QUEUED, format!("status = {queued}"));
         assert_eq!(SENDING, format!("status = {sending}"));
     }
@@ -84,9 +84,9 @@ mod tests {
 
     #[test]
     fn one_statement_of_each_engine_changes_states_of_messages_and_one_those_of_channels() {
-        for (engine, of_messages) in [("sqlite", "set status = "), ("postgres", "changes.set(\"status\"")] {
+        for (engine, of_messages) in [("sqlite", "SET status = "), ("postgres", "changes.set(\"status\"")] {
             let files = sources(engine);
-            for (statement, only) in [(of_messages, "apply.rs"), ("set state = ", "channels.rs")] {
+            for (statement, only) in [(of_messages, "apply.rs"), ("SET state = ", "channels.rs")] {
                 let found = files.iter().flat_map(|(path, text)| text.matches(statement).map(move |_| path));
                 let found: Vec<_> = found.filter(|path| !path.ends_with("tests.rs")).collect();
                 assert!(found.len() == 1 && found[0].ends_with(only), "{engine}, {statement}: {found:?}");
@@ -96,6 +96,7 @@ mod tests {
 
     /// Whether a line has `status`, perhaps `+ 0`, an operator of SQL, and a digit behind it.
     fn compares_a_status(line: &str) -> bool {
+        let line = line.to_ascii_lowercase();
         line.match_indices("status").any(|(at, name)| {
             let rest = line[at + name.len()..].trim_start();
             let rest = rest.strip_prefix("+ 0").unwrap_or(rest).trim_start();
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_compares_a_status() {
-        for line in ["status = 0", "m.status + 0 = 1", "status between 1 and 4", "set status = 8,", "status <> 3"] {
+        for line in ["status = 0", "m.status + 0 = 1", "status BETWEEN 1 AND 4", "SET status = 8,", "status <> 3"] {
             assert!(compares_a_status(line), "{line}");
         }
         for line in ["status = $3", "status = ?2", "m.status = s.status", "let status = row.get(3)"] {

@@ -59,28 +59,28 @@ impl Default for Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // `FORCE` ends open connections. If the server is gone, so is the database.
-        drop(sql::try_run(maintenance(), &format!("drop database {} with (force)", self.name)));
+        drop(sql::try_run(maintenance(), &format!("DROP DATABASE {} WITH (force)", self.name)));
     }
 }
 
 fn make_template(template: &str, make: impl AsyncFnOnce(String) + Send) {
-    let exists = format!("select 1 from pg_database where datname = '{template}'");
+    let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{template}'");
     if sql::exists(maintenance(), &exists) {
         return;
     }
     let making = format!("{template}_in_the_making");
-    let lock = format!("select pg_advisory_lock({TEMPLATE_LOCK})");
+    let lock = format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})");
     let done = sql::on(maintenance(), async |client| {
         client.batch_execute(&lock).await?;
         if !client.query_typed(&exists, &[]).await?.is_empty() {
             return Ok(());
         }
         // A process that was killed during the creation leaves a partial template.
-        client.batch_execute(&format!("drop database if exists {making} with (force)")).await?;
+        client.batch_execute(&format!("DROP DATABASE IF EXISTS {making} WITH (force)")).await?;
         client.batch_execute(&format!("create database {making} template template0")).await?;
         make(beside(maintenance(), &making)).await;
         // The template gets its name when it is complete. Waits for the end of the maker's connections.
-        client.batch_execute(&format!("alter database {making} rename to {template}")).await
+        client.batch_execute(&format!("ALTER DATABASE {making} RENAME TO {template}")).await
     });
     done.unwrap_or_else(|error| panic!("{template}: {}", sql::in_words(&error)));
 }

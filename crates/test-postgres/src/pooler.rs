@@ -40,7 +40,7 @@ impl Pooler {
         let process = start(user, &program, &folder, &config);
         watchdog.tell(Some(process.id()));
         let url = format!("postgres://recado@127.0.0.1:{port}/{database}");
-        wait_for("the pooler answers", || sql::exists(&url, "select 1"));
+        wait_for("the pooler answers", || sql::exists(&url, "SELECT 1"));
         Self { process, watchdog, url }
     }
 

@@ -99,9 +99,9 @@ impl Server {
         });
         for setting in ["synchronous_standby_names = '*'", "synchronous_commit = on"] {
             // One by one: these statements may not run in a transaction.
-            sql::run(&at, &format!("alter system set {setting}"));
+            sql::run(&at, &format!("ALTER SYSTEM SET {setting}"));
         }
-        sql::run(&at, "select pg_reload_conf()");
+        sql::run(&at, "SELECT pg_reload_conf()");
         wait_for("the standby is synchronous", || {
             sql::exists(&at, "select from pg_stat_replication where sync_state = 'sync'")
         });
@@ -179,7 +179,7 @@ impl Server {
 
     /// Promotes a standby; returns when it takes writes.
     pub fn promote(&self) {
-        sql::run(&self.url("postgres"), "select pg_promote(true, 60)");
+        sql::run(&self.url("postgres"), "SELECT pg_promote(true, 60)");
         wait_for("it takes writes", || sql::exists(&self.url("postgres"), "select where not pg_is_in_recovery()"));
     }
 
@@ -201,7 +201,7 @@ impl Server {
             if let Some(status) = process.try_wait().expect("it is our child") {
                 panic!("postgres ended ({status}):\n{}", std::fs::read_to_string(&log).unwrap_or_default());
             }
-            sql::exists(&url, "select 1")
+            sql::exists(&url, "SELECT 1")
         });
     }
 

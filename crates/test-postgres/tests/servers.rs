@@ -10,12 +10,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_test-postgres");
 #[test]
 fn databases_are_apart_and_go_with_their_tests() {
     let (one, other) = (Database::new(), Database::new());
-    run(one.url(), "create table cards (id bigint)");
-    run(other.url(), "create table cards (id bigint)");
+    run(one.url(), "CREATE TABLE cards (id bigint)");
+    run(other.url(), "CREATE TABLE cards (id bigint)");
 
     let name = one.url().rsplit_once('/').expect("a database").1.to_owned();
     drop(one);
-    let there = format!("select count(*) from pg_database where datname = '{name}'");
+    let there = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
     assert_eq!(number(other.url(), &there), 0);
 }
 
@@ -25,7 +25,7 @@ fn what_was_made_once_is_copied() {
         Database::made_by("a text of this test's own", async |url| {
             let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("it connects");
             tokio::spawn(connection);
-            let random = "create table mark as select (random() * 1e15)::bigint as mark";
+            let random = "CREATE TABLE mark AS SELECT (random() * 1e15)::bigint AS mark";
             client.batch_execute(random).await.expect("it is made");
         })
     };
@@ -33,9 +33,9 @@ fn what_was_made_once_is_copied() {
         let one = scope.spawn(made);
         (one.join().expect("made"), made())
     });
-    let mark = |database: &Database| number(database.url(), "select mark from mark");
+    let mark = |database: &Database| number(database.url(), "SELECT mark FROM mark");
     assert_eq!(mark(&one), mark(&other));
-    run(one.url(), "update mark set mark = -1");
+    run(one.url(), "UPDATE mark SET mark = -1");
     assert_ne!(mark(&other), -1);
 }
 
@@ -43,36 +43,36 @@ fn what_was_made_once_is_copied() {
 fn a_durable_server_keeps_what_was_committed_before_a_crash() {
     let mut server = Server::start(&Options::durable());
     let url = server.url("postgres");
-    run(&url, "create table cards (id bigint); insert into cards values (1)");
+    run(&url, "CREATE TABLE cards (id bigint); INSERT INTO cards VALUES (1)");
     server.kill();
     server.restart();
-    assert_eq!(number(&url, "select count(*) from cards"), 1);
+    assert_eq!(number(&url, "SELECT count(*) FROM cards"), 1);
     server.restart();
-    assert_eq!(number(&url, "select count(*) from cards"), 1);
+    assert_eq!(number(&url, "SELECT count(*) FROM cards"), 1);
 }
 
 #[test]
 fn a_standby_has_what_the_primary_committed() {
     let mut primary = Server::start(&Options::durable());
-    run(&primary.url("postgres"), "create table cards (id bigint)");
+    run(&primary.url("postgres"), "CREATE TABLE cards (id bigint)");
     let standby = Server::standby_of(&primary);
-    run(&primary.url("postgres"), "insert into cards values (1)");
+    run(&primary.url("postgres"), "INSERT INTO cards VALUES (1)");
     primary.kill();
     standby.promote();
-    run(&standby.url("postgres"), "insert into cards values (2)");
-    assert_eq!(number(&standby.url("postgres"), "select count(*) from cards"), 2);
+    run(&standby.url("postgres"), "INSERT INTO cards VALUES (2)");
+    assert_eq!(number(&standby.url("postgres"), "SELECT count(*) FROM cards"), 2);
 }
 
 #[test]
 fn a_standby_takes_over_from_a_primary_that_hangs() {
     let primary = Server::start(&Options::durable());
-    run(&primary.url("postgres"), "create table cards (id bigint)");
+    run(&primary.url("postgres"), "CREATE TABLE cards (id bigint)");
     let standby = Server::standby_of(&primary);
-    run(&primary.url("postgres"), "insert into cards values (1)");
+    run(&primary.url("postgres"), "INSERT INTO cards VALUES (1)");
     primary.freeze();
     standby.promote();
-    run(&standby.url("postgres"), "insert into cards values (2)");
-    assert_eq!(number(&standby.url("postgres"), "select count(*) from cards"), 2);
+    run(&standby.url("postgres"), "INSERT INTO cards VALUES (2)");
+    assert_eq!(number(&standby.url("postgres"), "SELECT count(*) FROM cards"), 2);
     let folder = primary.folder().to_owned();
     let in_it = || {
         let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
@@ -123,8 +123,8 @@ fn shared(folder: &std::path::Path) -> &std::path::Path {
 #[test]
 fn a_pooler_stands_before_a_database() {
     let database = Database::new();
-    run(database.url(), "create table cards (id bigint)");
+    run(database.url(), "CREATE TABLE cards (id bigint)");
     let pooler = Pooler::before(database.url());
-    run(pooler.url(), "insert into cards values (1)");
-    assert_eq!(number(database.url(), "select count(*) from cards"), 1);
+    run(pooler.url(), "INSERT INTO cards VALUES (1)");
+    assert_eq!(number(database.url(), "SELECT count(*) FROM cards"), 1);
 }

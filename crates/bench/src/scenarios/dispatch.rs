@@ -38,7 +38,7 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
 
 /// Messages a second, from the acceptance of the first to the reading of the last.
 fn whole_way(home: &Home) -> Result<f64> {
-    let sql = "select count(*), max(read_at) - min(queued_at) from messages";
+    let sql = "SELECT count(*), max(read_at) - min(queued_at) FROM messages";
     home.tables.one(sql, |row| rate(row.number(0)?, row.number(1)?))
 }
 
@@ -55,7 +55,7 @@ impl Used {
         if !home.is_shared() {
             return Ok(None);
         }
-        let sql = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint,
+        let sql = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint,
                           pg_total_relation_size('messages'),
                           pg_total_relation_size('sandbox_phone') + pg_total_relation_size('sandbox_arrivals')";
         let used = home
@@ -103,8 +103,8 @@ async fn single(setting: &Setting, report: &mut Report) -> Result<()> {
 
 /// Milliseconds between acceptance and arrival, of every message.
 fn delays(home: &Home) -> Result<Vec<f64>> {
-    let sql = "select received_at - queued_at
-               from messages join sandbox_phone on sandbox_phone.network_id = messages.network_id";
+    let sql = "SELECT received_at - queued_at
+               FROM messages JOIN sandbox_phone ON sandbox_phone.network_id = messages.network_id";
     let mut delays = Vec::new();
     home.tables.each(sql, |row| {
         delays.push(i32::try_from(row.number(0)?)?.into());

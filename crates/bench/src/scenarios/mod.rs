@@ -51,21 +51,21 @@ impl Numbered {
         let accepted = self.load(server, 256, Until::Count(by_calls)).await?.accepted;
         if messages > by_calls {
             self.home.tables.change(&format!(
-                "insert into messages (id, channel_key, status, head, expires_at, queued_at, network_id, recipient,
+                "INSERT INTO messages (id, channel_key, status, head, expires_at, queued_at, network_id, recipient,
                                        kind, payload, rendition)
-                 select substring(id for 8) || int8send(n), channel_key, 0, head, expires_at, queued_at,
+                 SELECT substring(id for 8) || int8send(n), channel_key, 0, head, expires_at, queued_at,
                         '3EB0' || upper(substring(md5(n::text) for 18)), '55119' || 10000000 + n, kind,
                         regexp_replace(payload, '(Maria Silva) \\d+ \\d+', '\\1 1000000 ' || n, 'g'),
                         regexp_replace(rendition, '(Maria Silva) \\d+ \\d+', '\\1 1000000 ' || n, 'g')
-                 from generate_series(1, {}) as n
-                 join (select distinct on (channel_key) * from messages) as first
-                      on channel_key = (array(select distinct channel_key from messages))[1 + n % {}]
-                 order by n",
+                 FROM generate_series(1, {}) AS n
+                 JOIN (SELECT DISTINCT ON (channel_key) * FROM messages) AS first
+                      ON channel_key = (array(SELECT DISTINCT channel_key FROM messages))[1 + n % {}]
+                 ORDER BY n",
                 messages - by_calls,
                 self.home.channels,
             ))?;
             // As the database would by itself, in its own time.
-            self.home.tables.change("vacuum (analyze) messages")?;
+            self.home.tables.change("VACUUM (ANALYZE) messages")?;
         }
         Ok(accepted)
     }
@@ -108,18 +108,18 @@ async fn dispatch(home: &Home, nodes: usize, count: u64) -> Result<Dispatched> {
 
 /// How many messages the sandbox phone shows. Cheap on purpose: it is asked while something is measured.
 fn shown(home: &Home) -> Result<u64> {
-    Ok(home.tables.number("select coalesce(max(n), 0) from sandbox_phone")?.try_into()?)
+    Ok(home.tables.number("SELECT coalesce(max(n), 0) FROM sandbox_phone")?.try_into()?)
 }
 
 /// Whether receipts are due that the gateway has not taken.
 fn has_receipts_due(home: &Home) -> Result<bool> {
-    Ok(home.tables.number("select exists (select 1 from sandbox_phone where receipts < 2)")? == 1)
+    Ok(home.tables.number("SELECT EXISTS (SELECT 1 FROM sandbox_phone WHERE receipts < 2)")? == 1)
 }
 
 /// Whether nothing is on its way to a network, and everything that was sent is read.
 fn settled(home: &Home) -> Result<bool> {
     // The network's own count would miss a message that is just about to leave.
-    Ok(home.tables.number("select not exists (select 1 from messages where status between 1 and 4)")? == 1)
+    Ok(home.tables.number("SELECT NOT EXISTS (SELECT 1 FROM messages WHERE status BETWEEN 1 AND 4)")? == 1)
 }
 
 /// Waits until the phone shows that many messages.
@@ -150,7 +150,7 @@ async fn wait_until_read(home: &Home, count: u64) -> Result<()> {
 fn arrival_rate(home: &Home, before: u64, count: u64) -> Result<f64> {
     let (first, last) = (before + 1, before + count);
     let sql = format!(
-        "select count(*), max(received_at) - min(received_at) from sandbox_phone where n between {first} and {last}"
+        "SELECT count(*), max(received_at) - min(received_at) FROM sandbox_phone WHERE n BETWEEN {first} AND {last}"
     );
     home.tables.one(&sql, |row| rate(row.number(0)?, row.number(1)?))
 }

@@ -45,7 +45,7 @@ async fn deaths(setting: &Setting, report: &mut Report) -> Result<()> {
         done = kill_in_turn(&numbered.home, nodes, setting.rounds, &mut deaths) => done?,
     }
     let home = &numbered.home;
-    wait_until_read(home, u64::try_from(home.tables.number("select count(*) from messages")?)?).await?;
+    wait_until_read(home, u64::try_from(home.tables.number("SELECT count(*) FROM messages")?)?).await?;
     calls.stop()?;
     let of = |figure: &dyn Fn(&Death) -> f64| deaths.iter().map(figure).collect::<Vec<_>>();
     let what = "from a node's crash to the new owner's first send";
@@ -62,7 +62,7 @@ async fn deaths(setting: &Setting, report: &mut Report) -> Result<()> {
     report.note(NAME, "until every channel of it sends, median", median(of(&|death| death.last)), "ms");
     check::stored(&home.tables, &accepted)?;
     // The network gets again what was in flight on the crashed node, and shows it once.
-    let (stored, shown) = (home.tables.number("select count(*) from messages")?, check::shown_in_order(&home.tables)?);
+    let (stored, shown) = (home.tables.number("SELECT count(*) FROM messages")?, check::shown_in_order(&home.tables)?);
     if shown != stored {
         bail!("{stored} messages are in the store, {shown} arrived");
     }
@@ -94,11 +94,11 @@ async fn kill_in_turn(home: &Home, mut nodes: Vec<Server>, rounds: u32, deaths: 
             home.wait_until_spread(NODES).await?;
             // Some sends of each node.
             sleep(Duration::from_secs(1)).await;
-            let sql = format!("select max(id) from nodes where name = 'node{number}'");
+            let sql = format!("SELECT max(id) FROM nodes WHERE name = 'node{number}'");
             let victim = home.tables.number(&sql)?;
             let mut held = Vec::new();
             home.tables.each(
-                &format!("select key from channels where lease_node = {victim} and id like 'c%'"),
+                &format!("SELECT key FROM channels WHERE lease_node = {victim} AND id LIKE 'c%'"),
                 |row| {
                     held.push(row.number(0)?.to_string());
                     Ok(())
@@ -106,7 +106,7 @@ async fn kill_in_turn(home: &Home, mut nodes: Vec<Server>, rounds: u32, deaths: 
             )?;
             // Dropped, it is killed.
             drop(nodes.remove(0));
-            let died = home.tables.number("select floor(extract(epoch from clock_timestamp()) * 1000)::bigint")?;
+            let died = home.tables.number("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")?;
             deaths.push(new_owners(home, died, &held).await?);
             nodes.push(home.node(number)?);
         }
@@ -120,9 +120,9 @@ async fn kill_in_turn(home: &Home, mut nodes: Vec<Server>, rounds: u32, deaths: 
 /// Waits until every one of these channels has sent since.
 async fn new_owners(home: &Home, died: i64, held: &[String]) -> Result<Death> {
     let sql = format!(
-        "select count(*), coalesce(min(first), 0) - {died}, coalesce(max(first), 0) - {died}
-         from (select min(received_at) as first from sandbox_phone
-               where channel_key in ({}) and received_at > {died} group by channel_key) as sends",
+        "SELECT count(*), coalesce(min(first), 0) - {died}, coalesce(max(first), 0) - {died}
+         FROM (SELECT min(received_at) AS first FROM sandbox_phone
+               WHERE channel_key IN ({}) AND received_at > {died} GROUP BY channel_key) AS sends",
         held.join(", ")
     );
     let since = Instant::now();

@@ -40,16 +40,16 @@ async fn turn(setting: &Setting) -> Result<[f64; 3]> {
     let change = |sql: &str| {
         tables.change(sql)?;
         // As the database would by itself, in its own time.
-        if finished.home.is_shared() { tables.change("vacuum (analyze) messages") } else { Ok(()) }
+        if finished.home.is_shared() { tables.change("VACUUM (ANALYZE) messages") } else { Ok(()) }
     };
-    change("update messages set status = 5, read_at = queued_at")?;
-    tables.change("create table finished as select max(seq) as last from messages")?;
-    let left = || tables.number("select count(*) from messages where seq <= (select last from finished)");
+    change("UPDATE messages SET status = 5, read_at = queued_at")?;
+    tables.change("CREATE TABLE finished AS SELECT max(seq) AS last FROM messages")?;
+    let left = || tables.number("SELECT count(*) FROM messages WHERE seq <= (SELECT last FROM finished)");
 
     let server = finished.home.serve()?;
     let mut without = finished.load(&server, 256, Until::Time(setting.time)).await?;
     server.stop()?;
-    change("update messages set queued_at = 1, read_at = 1 where seq <= (select last from finished)")?;
+    change("UPDATE messages SET queued_at = 1, read_at = 1 WHERE seq <= (SELECT last FROM finished)")?;
     let (server, all) = (finished.home.serve()?, left()?);
     tokio::time::timeout(BEGIN, async {
         while left()? == all {

@@ -44,7 +44,7 @@ impl Place {
 
     /// The number that a node was given when it last joined; waits until it has.
     pub fn id_of(&self, name: &str) -> i64 {
-        let id = || self.number(&format!("select coalesce(max(id), 0) from nodes where name = '{name}'"));
+        let id = || self.number(&format!("SELECT coalesce(max(id), 0) FROM nodes WHERE name = '{name}'"));
         wait_for("the node to join", || id() > 0);
         id()
     }
@@ -55,15 +55,15 @@ impl Place {
 
     /// How many messages a node has claimed and not yet settled.
     pub fn in_flight(&self, node: i64) -> i64 {
-        let sql = "select count(*) from messages join channels on key = channel_key where status = 1 and lease_node =";
+        let sql = "SELECT count(*) FROM messages JOIN channels ON key = channel_key WHERE status = 1 AND lease_node =";
         self.number(&format!("{sql} {node}"))
     }
 
     /// How many channels each node holds, in the order of joining.
     pub fn held(&self) -> Vec<i64> {
-        let nodes = self.number("select count(*) from nodes");
+        let nodes = self.number("SELECT count(*) FROM nodes");
         let of = |number: i64| {
-            let sql = "select count(*) from channels where lease_node =";
+            let sql = "SELECT count(*) FROM channels WHERE lease_node =";
             self.number(&format!("{sql} (select id from nodes order by id limit 1 offset {number})"))
         };
         (0..nodes).map(of).collect()
@@ -71,7 +71,7 @@ impl Place {
 
     /// Waits until each of so many nodes holds its share.
     pub fn wait_until_fair(&self, nodes: usize) {
-        let all = self.number("select count(*) from channels where deleted_at is null");
+        let all = self.number("SELECT count(*) FROM channels WHERE deleted_at IS NULL");
         let share = (all + i64::try_from(nodes).expect("few") - 1) / i64::try_from(nodes).expect("few");
         wait_for("a fair share for each node", || {
             let held = self.held();

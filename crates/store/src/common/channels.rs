@@ -14,7 +14,7 @@ use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 /// What is read of a channel.
 pub(crate) const COLUMNS: &str =
     "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, deleted_at, settings,
-     (select details from links where channel_key = key) as link, restricted_until, next_send_at, session, cancel_before,
+     (SELECT details FROM links WHERE channel_key = key) AS link, restricted_until, next_send_at, session, cancel_before,
      connections, records_messages";
 
 pub(crate) fn channel(row: &Row<'_>) -> Read<Channel> {
@@ -54,7 +54,7 @@ pub(crate) fn if_known(row: &Row<'_>) -> Read<Option<Channel>> {
 }
 
 pub(crate) async fn all<E: Executor>(db: &E) -> Result<Vec<Channel>, E::Error> {
-    let sql = format!("select {COLUMNS} from channels order by key");
+    let sql = format!("SELECT {COLUMNS} FROM channels ORDER BY key");
     Ok(db.rows(&sql, values![], if_known).await?.into_iter().flatten().collect())
 }
 
@@ -65,9 +65,9 @@ pub(crate) async fn page<E: Executor>(
     limit: usize,
 ) -> Result<Vec<Channel>, E::Error> {
     let sql = format!(
-        "select {COLUMNS} from channels
-         where institution_id = ?1 and environment = ?2 and key > ?3 and deleted_at is null
-         order by key limit ?4"
+        "SELECT {COLUMNS} FROM channels
+         WHERE institution_id = ?1 AND environment = ?2 AND key > ?3 AND deleted_at IS NULL
+         ORDER BY key LIMIT ?4"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let found = db.rows(&sql, values![&institution.as_bytes()[..], environment.name(), after, limit], if_known).await?;
@@ -75,7 +75,7 @@ pub(crate) async fn page<E: Executor>(
 }
 
 pub(crate) async fn one<E: Executor>(db: &E, key: ChannelKey) -> Result<Option<Channel>, E::Error> {
-    db.row(&format!("select {COLUMNS} from channels where key = ?1"), values![key], channel).await
+    db.row(&format!("SELECT {COLUMNS} FROM channels WHERE key = ?1"), values![key], channel).await
 }
 
 /// Adds a channel, or takes up a deleted one. That starts empty: what is still open was queued before, also what another
@@ -85,28 +85,28 @@ pub(crate) async fn create<T: Transaction>(tx: &mut T, new: &NewChannel) -> Resu
     let (institution, environment) = (&new.institution.as_bytes()[..], new.environment.name());
     // First: what is read of the sequence must not be older than the lock.
     let sql = format!(
-        "select key from channels where institution_id = ?1 and environment = ?2 and id = ?3{}",
+        "SELECT key FROM channels WHERE institution_id = ?1 AND environment = ?2 AND id = ?3{}",
         T::Db::lock_for("no key update")
     );
     tx.db().row(&sql, values![institution, environment, new.id.as_str()], |_| Ok(())).await?;
     // Whoever begins or ends the recording of its messages' events sees the channel, or is seen here.
-    let sql_of_owner = format!("select id from institutions where id = ?1{}", T::Db::lock_for("key share"));
+    let sql_of_owner = format!("SELECT id FROM institutions WHERE id = ?1{}", T::Db::lock_for("key share"));
     tx.db().row(&sql_of_owner, values![institution], |_| Ok(())).await?;
     let Stamp { with, column, value, set } = T::STAMP;
     let sql = format!(
-        "with {with}
-         insert into channels (institution_id, environment, id, name, type, state, connected_at, created_at,
+        "WITH {with}
+         INSERT INTO channels (institution_id, environment, id, name, type, state, connected_at, created_at,
                                records_messages{column})
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-                 exists (select 1 from event_consumers where institution_id = ?1 and environment = ?2){value})
-         on conflict (institution_id, environment, id) do update
-             set name = excluded.name, state = excluded.state, state_reason = null,
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+                 EXISTS (SELECT 1 FROM event_consumers WHERE institution_id = ?1 AND environment = ?2){value})
+         ON CONFLICT (institution_id, environment, id) DO UPDATE
+             SET name = excluded.name, state = excluded.state, state_reason = NULL,
                  connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
-                 settings = excluded.settings, restricted_until = null, deleted_at = null, cancel_before = {},
+                 settings = excluded.settings, restricted_until = NULL, deleted_at = NULL, cancel_before = {},
                  connections = channels.connections + 1, session = channels.session + 1{}{set}
              -- Another type would find the former one's messages in its history.
-             where channels.deleted_at is not null and channels.type = excluded.type
-         returning {COLUMNS}",
+             WHERE channels.deleted_at IS NOT NULL AND channels.type = excluded.type
+         RETURNING {COLUMNS}",
         T::last_seq(9),
         T::LOOK_AGAIN
     );
@@ -138,7 +138,7 @@ pub(crate) async fn update<T: Transaction>(
     }
     let settings = serde_json::to_string(&settings).map_err(|_| Unreadable::Unknown("channel setting"))?;
     let Stamp { with, set, .. } = T::STAMP;
-    let sql = format!("with {with} update channels set name = ?2, settings = ?3{set} where key = ?1");
+    let sql = format!("WITH {with} UPDATE channels SET name = ?2, settings = ?3{set} WHERE key = ?1");
     tx.db().run(&sql, values![key, name, settings]).await?;
     tell(tx, key).await?;
     Ok(true)
@@ -157,13 +157,13 @@ pub(crate) async fn delete<T: Transaction>(
     }
     let Stamp { with, set, .. } = T::STAMP;
     let sql = format!(
-        "with {with} update channels set deleted_at = coalesce(deleted_at, ?2), cancel_before = {}{}{set} where key = ?1",
+        "WITH {with} UPDATE channels SET deleted_at = coalesce(deleted_at, ?2), cancel_before = {}{}{set} WHERE key = ?1",
         T::last_seq(3),
         T::LOOK_AGAIN
     );
     tx.db().run(&sql, values![key, now, tx.known_last_seq()]).await?;
     for table in ["links", "session_rows", "accounts", "chats", "recipient_pace", "early_receipts"] {
-        tx.db().run(&format!("delete from {table} where channel_key = ?1"), values![key]).await?;
+        tx.db().run(&format!("DELETE FROM {table} WHERE channel_key = ?1"), values![key]).await?;
     }
     if schedule::bring_forward(tx.db(), key, now).await? {
         tx.tell(Change::Scheduled);

@@ -19,10 +19,10 @@ pub(crate) async fn known_account<E: Walk>(
     (channel, phone): Who<'_>,
 ) -> Result<Option<KnownAccount>, E::Error> {
     let sql = format!(
-        "select account, lid, checked_at,
-                (select min(sent_at) from (select status, sent_at from {}) as latest
-                 where status = ?3 and sent_at > checked_at - ?4) as unconfirmed_at
-         from accounts where channel_key = ?1 and phone = ?2",
+        "SELECT account, lid, checked_at,
+                (SELECT min(sent_at) FROM (SELECT status, sent_at FROM {}) AS latest
+                 WHERE status = ?3 AND sent_at > checked_at - ?4) AS unconfirmed_at
+         FROM accounts WHERE channel_key = ?1 AND phone = ?2",
         E::latest_of_recipient()
     );
     let known = |row: &Row<'_>| {
@@ -42,8 +42,8 @@ pub(crate) async fn known_account<E: Walk>(
 /// looked at.
 pub(crate) async fn last_account<E: Walk>(db: &E, (channel, recipient): Who<'_>) -> Result<Option<String>, E::Error> {
     let sql = format!(
-        "select account from (select account, seq from {}) as latest
-         where account is not null order by seq desc limit 1",
+        "SELECT account FROM (SELECT account, seq FROM {}) AS latest
+         WHERE account IS NOT NULL ORDER BY seq DESC LIMIT 1",
         E::latest_of_recipient()
     );
     db.row(&sql, values![channel, recipient], |row| row.get("account")).await
@@ -58,9 +58,9 @@ pub(crate) async fn note_account<T: Transaction>(
     if tx.lock(channel).await?.is_none_or(|queue| queue.deleted) {
         return Ok(());
     }
-    let sql = "insert into accounts (channel_key, phone, account, lid, checked_at) values (?1, ?2, ?3, ?4, ?5)
-               on conflict (channel_key, phone) do update
-                   set account = excluded.account, lid = excluded.lid, checked_at = excluded.checked_at";
+    let sql = "INSERT INTO accounts (channel_key, phone, account, lid, checked_at) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT (channel_key, phone) DO UPDATE
+                   SET account = excluded.account, lid = excluded.lid, checked_at = excluded.checked_at";
     let (number, lid) = (account.and_then(Party::number), account.and_then(Party::lid));
     tx.db().run(sql, values![channel, phone, number, lid, now]).await?;
     // Only one who was written to under another name, or wrote to us, is known by that.
@@ -75,12 +75,12 @@ pub(crate) async fn note_account<T: Transaction>(
 pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &Party) -> Result<bool, T::Error> {
     let names = List(who.names());
     // Most who write have written before, and nobody needs to wait for their channel.
-    let sql = format!("select account from chats where channel_key = ?1 and {}", T::Db::any("account", 2));
+    let sql = format!("SELECT account FROM chats WHERE channel_key = ?1 AND {}", T::Db::any("account", 2));
     let noted: Vec<String> = tx.db().rows(&sql, values![channel, names], |row| row.get("account")).await?;
     if names.0.iter().all(|name| noted.contains(name)) || tx.lock(channel).await?.is_none_or(|queue| queue.deleted) {
         return Ok(false);
     }
-    let sql = "insert into chats (channel_key, account) values (?1, ?2) on conflict do nothing";
+    let sql = "INSERT INTO chats (channel_key, account) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
     let mut news = 0;
     for name in &names.0 {
         news += tx.db().run(sql, values![channel, name.as_str()]).await?;
@@ -95,26 +95,26 @@ pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &
 /// Whether a recipient is no new one: by the typed digits, or by what the network named for them. A chat is on record
 /// under both forms of a number, so that none of them is looked for here.
 pub(crate) async fn is_known<E: Executor>(db: &E, (channel, digits): Who<'_>) -> Result<bool, E::Error> {
-    let sql = "select 1 as known from chats where channel_key = ?1 and account = ?2
-               union all
-               select 1 from accounts a
-               join chats c on c.channel_key = a.channel_key and c.account in (a.account, a.lid || '@lid')
-               where a.channel_key = ?1 and a.phone = ?2
-               limit 1";
+    let sql = "SELECT 1 AS known FROM chats WHERE channel_key = ?1 AND account = ?2
+               UNION ALL
+               SELECT 1 FROM accounts a
+               JOIN chats c ON c.channel_key = a.channel_key AND c.account IN (a.account, a.lid || '@lid')
+               WHERE a.channel_key = ?1 AND a.phone = ?2
+               LIMIT 1";
     Ok(db.row(sql, values![channel, digits], |_| Ok(())).await?.is_some())
 }
 
 /// Recipients of queued messages of whom nothing is known; none where somebody has this hidden id.
 pub(crate) async fn unasked<E: Executor>(db: &E, (channel, lid): Who<'_>, limit: u32) -> Result<Vec<String>, E::Error> {
     let sql = format!(
-        "select recipient from
-             (select seq, recipient from messages{}
-              where channel_key = ?1 and seq > 0 and {OPEN} and {QUEUED} order by seq limit 1000) m
-         where not exists (select 1 from accounts where channel_key = ?1 and phone = m.recipient)
-           and not exists (select 1 from chats where channel_key = ?1 and account = m.recipient)
-           and not exists (select 1 from accounts{} where channel_key = ?1 and lid = ?2)
-           and exists (select 1 from channels where key = ?1 and deleted_at is null)
-         group by recipient order by min(seq) limit ?3",
+        "SELECT recipient FROM
+             (SELECT seq, recipient FROM messages{}
+              WHERE channel_key = ?1 AND seq > 0 AND {OPEN} AND {QUEUED} ORDER BY seq LIMIT 1000) m
+         WHERE NOT EXISTS (SELECT 1 FROM accounts WHERE channel_key = ?1 AND phone = m.recipient)
+           AND NOT EXISTS (SELECT 1 FROM chats WHERE channel_key = ?1 AND account = m.recipient)
+           AND NOT EXISTS (SELECT 1 FROM accounts{} WHERE channel_key = ?1 AND lid = ?2)
+           AND EXISTS (SELECT 1 FROM channels WHERE key = ?1 AND deleted_at IS NULL)
+         GROUP BY recipient ORDER BY min(seq) LIMIT ?3",
         E::index("messages_open"),
         E::index("accounts_by_lid")
     );
@@ -124,7 +124,7 @@ pub(crate) async fn unasked<E: Executor>(db: &E, (channel, lid): Who<'_>, limit:
 /// Deletes what is known of a channel's recipients.
 pub(crate) async fn forget_all<E: Executor>(db: &E, channel: ChannelKey) -> Result<(), E::Error> {
     for table in ["accounts", "chats"] {
-        db.run(&format!("delete from {table} where channel_key = ?1"), values![channel]).await?;
+        db.run(&format!("DELETE FROM {table} WHERE channel_key = ?1"), values![channel]).await?;
     }
     Ok(())
 }

@@ -7,28 +7,28 @@ use crate::sqlkit::both::{Executor, List, Row, values};
 
 /// Forgets what happened to these messages.
 pub(super) async fn forget<E: Executor>(db: &E, messages: &List<Seq>) -> Result<(), E::Error> {
-    let sql = format!("delete from events where {}", E::any("message_seq", 1));
+    let sql = format!("DELETE FROM events WHERE {}", E::any("message_seq", 1));
     db.run(&sql, values![*messages]).await.map(drop)
 }
 
 /// The same of the messages in this range that are gone.
 pub(super) async fn forget_gone<E: Executor>(db: &E, (after, last): (Seq, Seq)) -> Result<(), E::Error> {
-    let sql = "delete from events where message_seq > ?1 and message_seq <= ?2
-               and not exists (select 1 from messages where seq = message_seq)";
+    let sql = "DELETE FROM events WHERE message_seq > ?1 AND message_seq <= ?2
+               AND NOT EXISTS (SELECT 1 FROM messages WHERE seq = message_seq)";
     db.run(sql, values![after, last]).await.map(drop)
 }
 
 /// Deletes some of what happened before `?2` to these subjects, at most `?1`.
 pub(super) fn old(subjects: &str) -> String {
     format!(
-        "delete from events where seq in (select seq from events where at < ?2 and {subjects} order by at limit ?1)"
+        "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at < ?2 AND {subjects} ORDER BY at LIMIT ?1)"
     )
 }
 
 /// A page of what happened to a channel, newest first.
 pub(crate) async fn of_channel<E: Executor>(db: &E, query: ChannelEventQuery) -> Result<ChannelEventPage, E::Error> {
-    let sql = "select seq, at, data, node from events
-               where channel_key = ?1 and message_seq is null and seq < ?2 order by seq desc limit ?3";
+    let sql = "SELECT seq, at, data, node FROM events
+               WHERE channel_key = ?1 AND message_seq IS NULL AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
     let event = |row: &Row<'_>| {
         let (seq, at) = (row.get("seq")?, row.get("at")?);
         Ok(StoredEvent { seq, at, data: row.get("data")?, node: row.get("node")? })

@@ -8,18 +8,18 @@ use crate::commits::Change;
 use crate::sqlkit::both::{Executor, Read, Row, values};
 
 /// What is read of a link.
-pub(crate) const LINK: &str = "select channel_key, details, sealed from links join channels on key = channel_key";
+pub(crate) const LINK: &str = "SELECT channel_key, details, sealed FROM links JOIN channels ON key = channel_key";
 
 pub(crate) fn link(row: &Row<'_>) -> Read<Link> {
     Ok(Link { channel: row.get("channel_key")?, details: row.get("details")?, sealed: row.get("sealed")? })
 }
 
 pub(crate) async fn all<E: Executor>(db: &E) -> Result<Vec<Link>, E::Error> {
-    db.rows(&format!("{LINK} where deleted_at is null order by channel_key"), values![], link).await
+    db.rows(&format!("{LINK} WHERE deleted_at IS NULL ORDER BY channel_key"), values![], link).await
 }
 
 pub(crate) async fn one<E: Executor>(db: &E, channel: ChannelKey) -> Result<Option<Link>, E::Error> {
-    db.row(&format!("{LINK} where channel_key = ?1"), values![channel], link).await
+    db.row(&format!("{LINK} WHERE channel_key = ?1"), values![channel], link).await
 }
 
 /// By the word of this caller, or by that of a line (`None`), which ends no pause.
@@ -35,9 +35,9 @@ pub(crate) async fn set<T: Transaction>(
         return Ok(false);
     }
     let former = one(tx.db(), channel).await?;
-    let sql = "insert into links (channel_key, details, sealed) values (?1, ?2, ?3)
-               on conflict (channel_key) do update set details = excluded.details, sealed = excluded.sealed,
-                   banned_until = null, logged_in_at = null";
+    let sql = "INSERT INTO links (channel_key, details, sealed) VALUES (?1, ?2, ?3)
+               ON CONFLICT (channel_key) DO UPDATE SET details = excluded.details, sealed = excluded.sealed,
+                   banned_until = NULL, logged_in_at = NULL";
     tx.db().run(sql, values![channel, link.details, link.sealed]).await?;
     if former.is_some_and(|former| link.is_of_another_number(&former.details)) {
         tx.forget_former_number(channel, now).await?;
@@ -62,21 +62,21 @@ pub(crate) async fn set_held<T: Transaction>(
 }
 
 pub(crate) async fn reseal<E: Executor>(db: &E, channel: ChannelKey, old: &[u8], new: &[u8]) -> Result<bool, E::Error> {
-    let sql = "update links set sealed = ?3 where channel_key = ?1 and sealed = ?2";
+    let sql = "UPDATE links SET sealed = ?3 WHERE channel_key = ?1 AND sealed = ?2";
     Ok(db.run(sql, values![channel, old, new]).await? == 1)
 }
 
 pub(crate) async fn ban<E: Executor>(db: &E, channel: ChannelKey, until: Millis) -> Result<(), E::Error> {
-    let sql = "update links set banned_until = ?2 where channel_key = ?1 and coalesce(banned_until, 0) < ?2";
+    let sql = "UPDATE links SET banned_until = ?2 WHERE channel_key = ?1 AND coalesce(banned_until, 0) < ?2";
     db.run(sql, values![channel, until]).await.map(drop)
 }
 
 pub(crate) async fn note_login<E: Executor>(db: &E, channel: ChannelKey, at: Millis) -> Result<(), E::Error> {
-    db.run("update links set logged_in_at = ?2 where channel_key = ?1", values![channel, at]).await.map(drop)
+    db.run("UPDATE links SET logged_in_at = ?2 WHERE channel_key = ?1", values![channel, at]).await.map(drop)
 }
 
 pub(crate) async fn rest<E: Executor>(db: &E, channel: ChannelKey) -> Result<LinkRest, E::Error> {
-    let sql = "select banned_until, logged_in_at from links where channel_key = ?1";
+    let sql = "SELECT banned_until, logged_in_at FROM links WHERE channel_key = ?1";
     let rest =
         |row: &Row<'_>| Ok(LinkRest { banned_until: row.get("banned_until")?, logged_in_at: row.get("logged_in_at")? });
     Ok(db.row(sql, values![channel], rest).await?.unwrap_or_default())

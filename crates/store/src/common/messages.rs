@@ -55,7 +55,7 @@ pub(crate) fn status(row: &Row<'_>) -> Read<MessageStatus> {
 }
 
 pub(crate) async fn one<E: Executor>(db: &E, channel: ChannelKey, id: MessageId) -> Result<Option<Message>, E::Error> {
-    let sql = format!("select {} from messages where id = ?1 and channel_key = ?2", columns());
+    let sql = format!("SELECT {} FROM messages WHERE id = ?1 AND channel_key = ?2", columns());
     db.row(&sql, values![&id.as_bytes()[..], channel], message).await
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn page<E: Walk>(db: &E, query: &MessageQuery) -> Result<Option
     let before = match query.before {
         None => Seq::MAX,
         Some(id) => {
-            let sql = "select seq from messages where id = ?1 and channel_key = ?2";
+            let sql = "SELECT seq FROM messages WHERE id = ?1 AND channel_key = ?2";
             let found = db.row(sql, values![&id.as_bytes()[..], query.channel], |row| row.get("seq")).await?;
             let Some(seq) = found else { return Ok(None) };
             seq

@@ -57,7 +57,7 @@ fn most(limit: usize) -> i64 {
 /// their numbers, `?2` is whose channels are looked at.
 fn theirs<E: Executor>() -> String {
     format!(
-        "({} or {}) and (?2 is null or m.channel_key in (select key from channels where institution_id = ?2))",
+        "({} OR {}) AND (?2 IS NULL OR m.channel_key IN (SELECT key FROM channels WHERE institution_id = ?2))",
         E::any("m.recipient", 1),
         E::any("m.account", 1)
     )
@@ -67,9 +67,9 @@ fn theirs<E: Executor>() -> String {
 fn of_channels<E: Executor>(columns: &[&str]) -> String {
     let theirs: Vec<_> = columns.iter().map(|column| E::any(&format!("c.{column}"), 1)).collect();
     format!(
-        "c.channel_key in (select key from channels where key > ?3 and key <= ?4
-                           and (?2 is null or institution_id = ?2)) and ({})",
-        theirs.join(" or ")
+        "c.channel_key IN (SELECT key FROM channels WHERE key > ?3 AND key <= ?4
+                           AND (?2 IS NULL OR institution_id = ?2)) AND ({})",
+        theirs.join(" OR ")
     )
 }
 
@@ -107,8 +107,8 @@ impl<'a, E: Executor> Asked<'a, E> {
     /// The last row that this page looks at, in a table's order; `None` when there is none.
     async fn end(&self, table: &str, order: &str, most: i64) -> Result<Option<i64>, E::Error> {
         let sql = format!(
-            "select max({order}) as last
-             from (select {order} from {table} where {order} > ?1 order by {order} limit ?2) as looked_at"
+            "SELECT max({order}) AS last
+             FROM (SELECT {order} FROM {table} WHERE {order} > ?1 ORDER BY {order} LIMIT ?2) AS looked_at"
         );
         let last = self.db.row(&sql, values![self.after, most], |row| row.get("last")).await?;
         Ok(last.flatten())
@@ -122,7 +122,7 @@ impl<'a, E: Executor> Asked<'a, E> {
         read: impl Fn(&Row<'_>) -> Read<T>,
     ) -> Result<Vec<T>, E::Error> {
         let sql = format!(
-            "select {columns} from messages m where m.seq > ?3 and m.seq <= ?4 and {} order by m.seq limit ?5",
+            "SELECT {columns} FROM messages m WHERE m.seq > ?3 AND m.seq <= ?4 AND {} ORDER BY m.seq LIMIT ?5",
             theirs::<E>()
         );
         self.db.rows(&sql, values![self.numbers, self.institution, self.after, end, most(limit)], read).await
@@ -133,7 +133,7 @@ impl<'a, E: Executor> Asked<'a, E> {
             return self.names_looked_up().await;
         };
         let sql = format!(
-            "select distinct m.recipient, m.account from messages m where m.seq > ?3 and m.seq <= ?4 and {}",
+            "SELECT DISTINCT m.recipient, m.account FROM messages m WHERE m.seq > ?3 AND m.seq <= ?4 AND {}",
             theirs::<E>()
         );
         let read = |row: &Row<'_>| Ok([row.get::<Option<String>>("recipient")?, row.get("account")?]);
@@ -145,8 +145,8 @@ impl<'a, E: Executor> Asked<'a, E> {
     /// What the network said of their numbers, and the numbers of which it said them.
     async fn names_looked_up(&self) -> Result<PersonPage, E::Error> {
         let sql = format!(
-            "select a.phone, a.account, a.lid || '@lid' as hidden from accounts a where ({} or {})
-               and (?2 is null or a.channel_key in (select key from channels where institution_id = ?2))",
+            "SELECT a.phone, a.account, a.lid || '@lid' AS hidden FROM accounts a WHERE ({} OR {})
+               AND (?2 IS NULL OR a.channel_key IN (SELECT key FROM channels WHERE institution_id = ?2))",
             E::any("a.phone", 1),
             E::any("a.account", 1)
         );
@@ -177,8 +177,8 @@ impl<'a, E: Executor> Asked<'a, E> {
         let named = messages.iter().filter_map(|(message, _)| Some((message.channel, message.remote_id.clone()?)));
         let (channels, ids): (Vec<ChannelKey>, Vec<String>) = named.unzip();
         let sql = format!(
-            "select channel_key, remote_id, status, at, error_code, error_message from early_receipts
-             where {} and {} order by n",
+            "SELECT channel_key, remote_id, status, at, error_code, error_message FROM early_receipts
+             WHERE {} AND {} ORDER BY n",
             E::any("channel_key", 1),
             E::any("remote_id", 2)
         );
@@ -212,9 +212,9 @@ impl<'a, E: Executor> Asked<'a, E> {
         let Some(end) = self.end("idempotency_keys", "n", SCANNED_AT_MOST).await? else { return Ok(NO_MORE) };
         // In this order: each key's message is looked up, and not each message's key, which no index knows.
         let sql = format!(
-            "select k.n, k.message_id, k.route, k.key, k.created_at
-             from idempotency_keys k {} messages m on m.id = k.message_id
-             where k.n > ?3 and k.n <= ?4 and {} order by k.n limit ?5",
+            "SELECT k.n, k.message_id, k.route, k.key, k.created_at
+             FROM idempotency_keys k {} messages m ON m.id = k.message_id
+             WHERE k.n > ?3 AND k.n <= ?4 AND {} ORDER BY k.n LIMIT ?5",
             E::JOIN_IN_ORDER,
             theirs::<E>()
         );
@@ -245,13 +245,13 @@ impl<'a, E: Executor> Asked<'a, E> {
         (table, columns): (&str, &[&str]),
         read: impl Fn(&Row<'_>) -> Read<PersonRow>,
     ) -> Result<Vec<PersonRow>, E::Error> {
-        let sql = format!("select c.* from {table} c where {}", of_channels::<E>(columns));
+        let sql = format!("SELECT c.* FROM {table} c WHERE {}", of_channels::<E>(columns));
         self.db.rows(&sql, values![self.numbers, self.institution, self.after, end], read).await
     }
 
     /// Deletes that; how much there was.
     async fn forget(&self, end: ChannelKey, (table, columns): (&str, &[&str])) -> Result<u64, E::Error> {
-        let sql = format!("delete from {table} as c where {}", of_channels::<E>(columns));
+        let sql = format!("DELETE FROM {table} AS c WHERE {}", of_channels::<E>(columns));
         self.db.run(&sql, values![self.numbers, self.institution, self.after, end]).await
     }
 }
@@ -273,7 +273,7 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
     let seqs = List(places.iter().map(|place| place.seq).collect());
     // Receipts move what is SENT without the channel's lock.
     let sql = format!(
-        "select channel_key, seq, id, status, expires_at, unanswered from messages where {} order by seq{}",
+        "SELECT channel_key, seq, id, status, expires_at, unanswered FROM messages WHERE {} ORDER BY seq{}",
         T::Db::any("seq", 1),
         T::Db::lock_for("update")
     );
@@ -308,17 +308,17 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
     let (finished, keys) = (List(finished), List(places.iter().filter_map(|place| place.key).collect::<Vec<_>>()));
     let (db, of_finished) = (tx.db(), T::Db::any("seq", 1));
     let sql = format!(
-        "delete from early_receipts where (channel_key, remote_id) in
-             (select channel_key, remote_id from messages where {of_finished})"
+        "DELETE FROM early_receipts WHERE (channel_key, remote_id) IN
+             (SELECT channel_key, remote_id FROM messages WHERE {of_finished})"
     );
     erased.early_receipts = db.run(&sql, values![finished]).await?;
     // Those of messages that stay are still needed: a repeated call must not send a second card.
     let sql = format!(
-        "delete from idempotency_keys where message_id in (select id from messages where {of_finished}) and {}",
+        "DELETE FROM idempotency_keys WHERE message_id IN (SELECT id FROM messages WHERE {of_finished}) AND {}",
         T::Db::any("n", 2)
     );
     erased.idempotency_keys = db.run(&sql, values![finished, keys]).await?;
-    erased.messages = db.run(&format!("delete from messages where {of_finished}"), values![finished]).await?;
+    erased.messages = db.run(&format!("DELETE FROM messages WHERE {of_finished}"), values![finished]).await?;
     events::forget(db, &finished).await?;
     Ok(erased)
 }

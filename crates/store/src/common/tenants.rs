@@ -11,7 +11,7 @@ use crate::commits::Change;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
 pub(crate) async fn institutions<E: Executor>(db: &E) -> Result<Vec<Institution>, E::Error> {
-    let sql = "select id, name, created_at, default_country from institutions order by created_at, id";
+    let sql = "SELECT id, name, created_at, default_country FROM institutions ORDER BY created_at, id";
     let institution = |row: &Row<'_>| {
         Ok(Institution {
             id: InstitutionId::from_bytes(row.bytes("id")?),
@@ -26,8 +26,8 @@ pub(crate) async fn institutions<E: Executor>(db: &E) -> Result<Vec<Institution>
 pub(crate) async fn create_institution<T: Transaction>(tx: &mut T, institution: &Institution) -> Result<(), T::Error> {
     let Stamp { with, column, value, .. } = T::STAMP;
     let sql = format!(
-        "with {with} insert into institutions (id, name, created_at, default_country{column})
-         values (?1, ?2, ?3, ?4{value})"
+        "WITH {with} INSERT INTO institutions (id, name, created_at, default_country{column})
+         VALUES (?1, ?2, ?3, ?4{value})"
     );
     let Institution { id, name, default_country, created_at } = institution;
     let (id, default_country) = (*id, *default_country);
@@ -42,7 +42,7 @@ pub(crate) async fn set_default_country<T: Transaction>(
     country: DefaultCountry,
 ) -> Result<bool, T::Error> {
     let Stamp { with, set, .. } = T::STAMP;
-    let sql = format!("with {with} update institutions set default_country = ?2{set} where id = ?1");
+    let sql = format!("WITH {with} UPDATE institutions SET default_country = ?2{set} WHERE id = ?1");
     let found = tx.db().run(&sql, values![&id.as_bytes()[..], country.stored()]).await? > 0;
     if found {
         tx.tell(Change::DefaultCountry(id, country));
@@ -52,12 +52,12 @@ pub(crate) async fn set_default_country<T: Transaction>(
 
 /// What is read of a key.
 pub(crate) const API_KEY: &str =
-    "select id, institution_id, environment, name, hash, prefix, scopes, rate_limit, expires_at, created_at, last_used_at,
+    "SELECT id, institution_id, environment, name, hash, prefix, scopes, rate_limit, expires_at, created_at, last_used_at,
             revoked_at, parent
-     from api_keys";
+     FROM api_keys";
 
 pub(crate) async fn api_keys<E: Executor>(db: &E) -> Result<Vec<ApiKey>, E::Error> {
-    db.rows(&format!("{API_KEY} order by created_at, id"), values![], api_key).await
+    db.rows(&format!("{API_KEY} ORDER BY created_at, id"), values![], api_key).await
 }
 
 pub(crate) fn api_key(row: &Row<'_>) -> Read<ApiKey> {
@@ -87,10 +87,10 @@ pub(crate) fn api_key(row: &Row<'_>) -> Read<ApiKey> {
 pub(crate) async fn create_api_key<T: Transaction>(tx: &mut T, key: &ApiKey) -> Result<(), T::Error> {
     let Stamp { with, column, value, .. } = T::STAMP;
     let sql = format!(
-        "with {with}
-         insert into api_keys (id, institution_id, environment, name, hash, prefix, scopes, rate_limit, expires_at,
+        "WITH {with}
+         INSERT INTO api_keys (id, institution_id, environment, name, hash, prefix, scopes, rate_limit, expires_at,
                                created_at, parent{column})
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11{value})"
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11{value})"
     );
     let (id, institution) = (&key.id.as_bytes()[..], &key.institution.as_bytes()[..]);
     let (environment, scopes) = (key.grant.environment.name(), key.grant.scopes.names().join(" "));
@@ -108,10 +108,10 @@ pub(crate) async fn revoke_api_key<T: Transaction>(tx: &mut T, id: ApiKeyId, now
     let Stamp { with, set, .. } = T::STAMP;
     // The version is counted up also where there is nothing to revoke: a number that is skipped harms nobody.
     let sql = format!(
-        "with recursive {with}, ended (id) as (
-             select ?1 union select k.id from api_keys k join ended on k.parent = ended.id
+        "WITH RECURSIVE {with}, ended (id) AS (
+             SELECT ?1 UNION SELECT k.id FROM api_keys k JOIN ended ON k.parent = ended.id
          )
-         update api_keys set revoked_at = ?2{set} where id in (select id from ended) and revoked_at is null"
+         UPDATE api_keys SET revoked_at = ?2{set} WHERE id IN (SELECT id FROM ended) AND revoked_at IS NULL"
     );
     tx.db().run(&sql, values![&id.as_bytes()[..], now]).await?;
     tx.tell(Change::Revoked(id));

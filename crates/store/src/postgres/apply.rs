@@ -80,12 +80,12 @@ const FIRST: &str = "coalesce(m.#, s.#)";
 /// The latest value stands.
 const LATEST: &str = "coalesce(s.#, m.#)";
 const SUM: &str = "m.# + coalesce(s.#, 0)";
-const EVER: &str = "m.# or coalesce(s.#, false)";
+const EVER: &str = "m.# OR coalesce(s.#, false)";
 /// A message that was queued again once is not queued again twice.
-const ONCE: &str = "case when m.resent then null else s.# end";
+const ONCE: &str = "CASE WHEN m.resent THEN NULL ELSE s.# END";
 /// One that comes back stands behind the others of its recipient until it is given its place; where a channel is one queue
 /// there are no places.
-const BEHIND: &str = "case when m.# is null then null else coalesce(s.#, m.#) end";
+const BEHIND: &str = "CASE WHEN m.# IS NULL THEN NULL ELSE coalesce(s.#, m.#) END";
 
 /// Columns that a transition clears where it has no value for them.
 const CLEARED: [&str; 4] = ["claimed_until", "error_code", "error_message", "resend_at"];
@@ -122,18 +122,18 @@ impl<'a> Changes<'a> {
             self.set.push(format!("{name} = {}", how.replace('#', name)));
             self.column(name, value);
         } else if CLEARED.contains(&name) {
-            self.set.push(format!("{name} = null"));
+            self.set.push(format!("{name} = NULL"));
         }
     }
 
     async fn run(self, db: Db<'_>, events: &MessageEvents, returning: &str) -> Done<Vec<Row>> {
         let numbers: Vec<_> = (1..=self.names.len()).map(|n| format!("${n}")).collect();
         let sql = format!(
-            "update messages m set {}
-             from unnest({}) as s({})
+            "UPDATE messages m SET {}
+             FROM unnest({}) AS s({})
              -- `+ 0`: so few are SENDING that the planner would rather read the whole index of those in the network.
-             where m.seq = any($1) and m.seq = s.seq and m.channel_key = s.channel_key and m.status + 0 = s.expected
-             returning {returning}",
+             WHERE m.seq = any($1) AND m.seq = s.seq AND m.channel_key = s.channel_key AND m.status + 0 = s.expected
+             RETURNING {returning}",
             self.set.join(", "),
             numbers.join(", "),
             self.names.join(", "),

@@ -16,13 +16,13 @@ use crate::sqlkit::postgres::db::{Db, Done, args};
 pub(super) const LAST_SEQ: &str = "coalesce(pg_sequence_last_value('messages_seq_seq'), 0)";
 
 /// Messages that wait for the gate take their places in the line again.
-pub(super) const LOOK_AGAIN: &str = "front_before = 0, front_until = null, front_latest = 0, front_per_day = null";
+pub(super) const LOOK_AGAIN: &str = "front_before = 0, front_until = NULL, front_latest = 0, front_per_day = NULL";
 
 /// Tells the other nodes that they know the channel as it was. The lock of the channel is held, so that everybody takes
 /// the two in one order.
 pub(super) async fn stamp(db: Db<'_>, key: ChannelKey) -> Done<()> {
-    let sql = "with changed as (update directory set version = version + 1 returning version)
-               update channels set version = changed.version from changed where key = $1";
+    let sql = "WITH changed AS (UPDATE directory SET version = version + 1 RETURNING version)
+               UPDATE channels SET version = changed.version FROM changed WHERE key = $1";
     db.run(sql, args![key]).await?;
     Ok(())
 }
@@ -36,18 +36,18 @@ pub(super) async fn record_messages(
 ) -> Done<bool> {
     let (institution, environment) = (&institution.as_bytes()[..], environment.name());
     let owner = args![institution, environment];
-    let lock = "select key from channels where institution_id = $1 and environment = $2 order by key for no key update";
+    let lock = "SELECT key FROM channels WHERE institution_id = $1 AND environment = $2 ORDER BY key FOR NO KEY UPDATE";
     db.rows(lock, owner).await?;
-    if db.row("select from institutions where id = $1 for update", &owner[..1]).await?.is_none() {
+    if db.row("SELECT FROM institutions WHERE id = $1 FOR UPDATE", &owner[..1]).await?.is_none() {
         return Ok(false);
     }
     let sql = if on {
-        "insert into event_consumers (institution_id, environment) values ($1, $2) on conflict do nothing"
+        "INSERT INTO event_consumers (institution_id, environment) VALUES ($1, $2) ON CONFLICT DO NOTHING"
     } else {
-        "delete from event_consumers where institution_id = $1 and environment = $2"
+        "DELETE FROM event_consumers WHERE institution_id = $1 AND environment = $2"
     };
     db.run(sql, owner).await?;
-    let sql = "update channels set records_messages = $3 where institution_id = $1 and environment = $2";
+    let sql = "UPDATE channels SET records_messages = $3 WHERE institution_id = $1 AND environment = $2";
     db.run(sql, args![institution, environment, on]).await?;
     Ok(true)
 }
@@ -56,13 +56,13 @@ pub(super) async fn record_messages(
 pub(super) async fn move_to(db: Db<'_>, key: ChannelKey, to: &ChannelMove) -> Done<bool> {
     let connected_at = (to.to == ChannelState::Connected).then_some(to.at);
     let sql = format!(
-        "update channels
-         set state = $3, state_reason = $4, connected_at = coalesce(connected_at, $5),
+        "UPDATE channels
+         SET state = $3, state_reason = $4, connected_at = coalesce(connected_at, $5),
              -- For nodes of the version before.
              up_since = coalesce($5, up_since),
-             connections = connections + ($5::bigint is not null)::integer,
-             restricted_until = case when $6 then restricted_until end, {LOOK_AGAIN}
-         where key = $1 and state = $2 and deleted_at is null"
+             connections = connections + ($5::bigint IS NOT NULL)::integer,
+             restricted_until = CASE WHEN $6 THEN restricted_until END, {LOOK_AGAIN}
+         WHERE key = $1 AND state = $2 AND deleted_at IS NULL"
     );
     let (from, next, keeps) = (to.from.name(), to.to.name(), to.to.keeps_restriction());
     if db.run(&sql, args![key, from, next, to.reason.as_deref(), connected_at, keeps]).await? == 0 {
@@ -82,7 +82,7 @@ pub(super) async fn restrict(db: Db<'_>, locked: &mut Locked, until: Millis, rea
         move_to(db, locked.key, &ChannelMove { from, to, reason, by: Actor::Network, at: now }).await?;
     }
     let sql =
-        format!("update channels set restricted_until = greatest(restricted_until, $2), {LOOK_AGAIN} where key = $1");
+        format!("UPDATE channels SET restricted_until = greatest(restricted_until, $2), {LOOK_AGAIN} WHERE key = $1");
     db.run(&sql, args![locked.key, until]).await?;
     locked.read_again(db).await?;
     Ok(true)
@@ -91,7 +91,7 @@ pub(super) async fn restrict(db: Db<'_>, locked: &mut Locked, until: Millis, rea
 /// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
 /// the message was sent.
 pub(super) async fn pause(db: Db<'_>, locked: &mut Locked, reason: &str, seq: Seq, now: Millis) -> Done<()> {
-    let sent = db.row("select connection from messages where seq = $1", args![seq]).await?;
+    let sent = db.row("SELECT connection FROM messages WHERE seq = $1", args![seq]).await?;
     if !locked.queue.is_paused_by(seq, sent.and_then(|row| row.get("connection"))) {
         return Ok(());
     }
@@ -102,12 +102,12 @@ pub(super) async fn pause(db: Db<'_>, locked: &mut Locked, reason: &str, seq: Se
 
 /// Ends a hold of the channel: what its network said before it was linked anew holds no more.
 pub(super) async fn let_go(db: Db<'_>, key: ChannelKey) -> Done<()> {
-    db.run("update channels set next_send_at = 0 where key = $1", args![key]).await?;
+    db.run("UPDATE channels SET next_send_at = 0 WHERE key = $1", args![key]).await?;
     Ok(())
 }
 
 /// Those that were changed behind this version of the directory.
 pub(super) async fn since(db: Db<'_>, version: i64) -> Done<Vec<Channel>> {
-    let sql = format!("select {COLUMNS} from channels where version > ?1 order by key");
+    let sql = format!("SELECT {COLUMNS} FROM channels WHERE version > ?1 ORDER BY key");
     Ok(Executor::rows(&db, &sql, values![version], if_known).await?.into_iter().flatten().collect())
 }

@@ -18,18 +18,18 @@ use crate::sqlkit::postgres::db::{Db, Done, args, column};
 macro_rules! is_known_sql {
     ($channel:literal, $who:literal) => {
         concat!(
-            "coalesce((select true from chats c where c.channel_key = ",
+            "coalesce((SELECT true FROM chats c WHERE c.channel_key = ",
             $channel,
-            " and c.account = ",
+            " AND c.account = ",
             $who,
-            " limit 1), (select true from accounts a, chats c
-                         where a.channel_key = ",
+            " LIMIT 1), (SELECT true FROM accounts a, chats c
+                         WHERE a.channel_key = ",
             $channel,
-            " and a.phone = ",
+            " AND a.phone = ",
             $who,
-            " and c.channel_key = ",
+            " AND c.channel_key = ",
             $channel,
-            " and c.account = any(array[a.account, a.lid || '@lid']) limit 1), false)"
+            " AND c.account = any(array[a.account, a.lid || '@lid']) LIMIT 1), false)"
         )
     };
 }
@@ -51,25 +51,25 @@ pub(super) async fn open_all(db: Db<'_>, taken: &[Taken<'_>]) -> Done<HashSet<Ch
         return Ok(HashSet::new());
     }
     let sql = concat!(
-        "with who as (
+        "WITH who AS (
              -- A message that was erased meanwhile is nobody's.
-             select t.channel_key, t.seq, t.at, names.digits, names.n
-             from unnest($1, $2, $3, $4) as t(channel_key, seq, account, at)
-             cross join lateral (select recipient from messages where seq = t.seq limit 1) m
-             cross join lateral unnest(array_remove(array[t.account, m.recipient], null))
-                 with ordinality as names(digits, n)
-         ), known as (
-             select seq from who where ",
+             SELECT t.channel_key, t.seq, t.at, names.digits, names.n
+             FROM unnest($1, $2, $3, $4) AS t(channel_key, seq, account, at)
+             CROSS JOIN LATERAL (SELECT recipient FROM messages WHERE seq = t.seq LIMIT 1) m
+             CROSS JOIN LATERAL unnest(array_remove(array[t.account, m.recipient], NULL))
+                 WITH ORDINALITY AS names(digits, n)
+         ), known AS (
+             SELECT seq FROM who WHERE ",
         is_known_sql!("who.channel_key", "who.digits"),
         "
          )
-         insert into chats (channel_key, account, opened_at)
+         INSERT INTO chats (channel_key, account, opened_at)
          -- Counted once, and not at all where either is known.
-         select channel_key, digits,
-                case when n = 1 and not exists (select 1 from known where known.seq = who.seq) then at end
-         from who
-         on conflict do nothing
-         returning channel_key, account"
+         SELECT channel_key, digits,
+                CASE WHEN n = 1 AND NOT EXISTS (SELECT 1 FROM known WHERE known.seq = who.seq) THEN at END
+         FROM who
+         ON CONFLICT DO NOTHING
+         RETURNING channel_key, account"
     );
     let (channels, seqs) = (column(taken, |one| one.channel), column(taken, |one| one.seq));
     let noted =
@@ -80,7 +80,7 @@ pub(super) async fn open_all(db: Db<'_>, taken: &[Taken<'_>]) -> Done<HashSet<Ch
     });
     let (channels, names): (Vec<_>, Vec<_>) = names.unzip();
     if !names.is_empty() {
-        let sql = "insert into chats (channel_key, account) select * from unnest($1, $2) on conflict do nothing";
+        let sql = "INSERT INTO chats (channel_key, account) SELECT * FROM unnest($1, $2) ON CONFLICT DO NOTHING";
         db.run(sql, args![channels, names]).await?;
     }
     Ok(channels.into_iter().collect())
@@ -98,10 +98,10 @@ pub(super) async fn open(db: Db<'_>, locked: &mut Locked, seq: Seq, account: Opt
 
 /// Makes a message's recipient a new one, whatever the name under which they were known.
 pub(super) async fn forget(db: Db<'_>, channel: ChannelKey, seq: Seq) -> Done<()> {
-    let Some(row) = db.row("select recipient from messages where seq = $1", args![seq]).await? else { return Ok(()) };
+    let Some(row) = db.row("SELECT recipient FROM messages WHERE seq = $1", args![seq]).await? else { return Ok(()) };
     let recipient: &str = row.get("recipient");
     let known = known_account(&db, (channel, recipient)).await?;
     let account = known.and_then(|known| Party::new(known.account, known.lid));
     let names: Vec<_> = account.iter().flat_map(Party::names).chain(forms(recipient)).collect();
-    db.run("delete from chats where channel_key = $1 and account = any($2)", args![channel, names]).await.map(drop)
+    db.run("DELETE FROM chats WHERE channel_key = $1 AND account = any($2)", args![channel, names]).await.map(drop)
 }

@@ -26,9 +26,9 @@ const PAGES: (usize, usize) = (8, 500);
 /// First messages of a channel that are read with its lock: the one that is in flight, the next one, and one more.
 pub(super) const HEADS: usize = 3;
 
-const IS_NEW: &str = concat!("not ", is_known_sql!("messages.channel_key", "messages.recipient"));
-const HELD_UNTIL: &str = "(select p.used_until from recipient_pace p
-                           where p.channel_key = messages.channel_key and p.recipient = messages.recipient)";
+const IS_NEW: &str = concat!("NOT ", is_known_sql!("messages.channel_key", "messages.recipient"));
+const HELD_UNTIL: &str = "(SELECT p.used_until FROM recipient_pace p
+                           WHERE p.channel_key = messages.channel_key AND p.recipient = messages.recipient)";
 
 /// What a queue is scanned for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,16 +148,16 @@ pub(super) async fn rows_from(
         return Ok(read);
     }
     let is_new = if asks == Asks::New { IS_NEW } else { "false" };
-    let held_until = if asks == Asks::Nothing { "null::bigint" } else { HELD_UNTIL };
+    let held_until = if asks == Asks::Nothing { "NULL::bigint" } else { HELD_UNTIL };
     let sql = format!(
-        "select m.*
-         from unnest($1, $2) as c(key, first)
-         cross join lateral (select channel_key, {OPEN_ROW}, queued_at, {is_new} as is_new, {held_until} as held_until
-                             from messages
-                             where (channel_key, seq) >= (c.key, c.first) and (channel_key, seq) < (c.key + 1, {LOWEST})
-                               and {OPEN}
-                             order by channel_key, seq limit {most}) m
-         order by m.channel_key, m.seq"
+        "SELECT m.*
+         FROM unnest($1, $2) AS c(key, first)
+         CROSS JOIN LATERAL (SELECT channel_key, {OPEN_ROW}, queued_at, {is_new} AS is_new, {held_until} AS held_until
+                             FROM messages
+                             WHERE (channel_key, seq) >= (c.key, c.first) AND (channel_key, seq) < (c.key + 1, {LOWEST})
+                               AND {OPEN}
+                             ORDER BY channel_key, seq LIMIT {most}) m
+         ORDER BY m.channel_key, m.seq"
     );
     let (channels, first): (Vec<_>, Vec<_>) = from.iter().copied().unzip();
     for row in db.rows(&sql, args![channels, first]).await? {
@@ -187,13 +187,13 @@ pub(super) fn open_row(row: &Row) -> Done<OpenRow> {
 /// the last analysis of the table.
 pub(super) async fn heads(db: Db<'_>, channels: &[ChannelKey]) -> Done<HashMap<ChannelKey, Vec<OpenRow>>> {
     let sql = format!(
-        "select c.key, m.*
-         from channels c
-         cross join lateral (select {OPEN_ROW} from messages
-                             where (channel_key, seq) >= (c.key, 0) and (channel_key, seq) < (c.key + 1, {LOWEST}) and {OPEN}
-                             order by channel_key, seq limit {HEADS}) m
-         where c.key = any($1) and c.type = any($2)
-         order by c.key, m.seq"
+        "SELECT c.key, m.*
+         FROM channels c
+         CROSS JOIN LATERAL (SELECT {OPEN_ROW} FROM messages
+                             WHERE (channel_key, seq) >= (c.key, 0) AND (channel_key, seq) < (c.key + 1, {LOWEST}) AND {OPEN}
+                             ORDER BY channel_key, seq LIMIT {HEADS}) m
+         WHERE c.key = any($1) AND c.type = any($2)
+         ORDER BY c.key, m.seq"
     );
     let is_one_queue =
         |kind: &ChannelType| kind.descriptor().ordering == Ordering::Channel && !kind.descriptor().opens_chats;

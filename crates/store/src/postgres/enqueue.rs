@@ -36,8 +36,8 @@ pub(super) async fn look(
 
 async fn queues(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<ChannelKey, ChannelQueue>> {
     let channels: HashSet<ChannelKey> = messages.iter().map(|message| message.channel).collect();
-    let sql = "select key, type, state, connected_at is not null, deleted_at is not null, records_messages
-               from channels where key = any($1)";
+    let sql = "SELECT key, type, state, connected_at IS NOT NULL, deleted_at IS NOT NULL, records_messages
+               FROM channels WHERE key = any($1)";
     let rows = db.rows(sql, args![Vec::from_iter(channels)]).await?;
     let queues = rows.iter().map(|row| {
         let kind = ChannelType::from_name(row.get(1)).ok_or_else(|| not_understood("channel type"))?;
@@ -56,14 +56,14 @@ async fn earlier_uses(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<usiz
         return Ok(HashMap::new());
     }
     let column = |value: fn(&Idempotency) -> &str| keyed.iter().map(|(_, key)| value(key)).collect::<Vec<_>>();
-    let sql = "select asked.n, used.fingerprint, used.message_id
-               from unnest($1, $2, $3, $4, $5) with ordinality
-                    as asked(institution_id, environment, route, key, forget_before, n),
+    let sql = "SELECT asked.n, used.fingerprint, used.message_id
+               FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY
+                    AS asked(institution_id, environment, route, key, forget_before, n),
                -- With its limit each is looked up in the index, however many there are.
-               lateral (select fingerprint, message_id from idempotency_keys k
-                        where k.institution_id = asked.institution_id and k.environment = asked.environment
-                          and k.route = asked.route and k.key = asked.key and k.created_at >= asked.forget_before
-                        limit 1) used";
+               LATERAL (SELECT fingerprint, message_id FROM idempotency_keys k
+                        WHERE k.institution_id = asked.institution_id AND k.environment = asked.environment
+                          AND k.route = asked.route AND k.key = asked.key AND k.created_at >= asked.forget_before
+                        LIMIT 1) used";
     let rows = db
         .rows(
             sql,
@@ -98,12 +98,12 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
         return Ok(Vec::new());
     }
     let sql = format!(
-        "select (select count(*) from (select 1 from messages m
-                                       where m.channel_key = asked.key and m.{OPEN}
+        "SELECT (SELECT count(*) FROM (SELECT 1 FROM messages m
+                                       WHERE m.channel_key = asked.key AND m.{OPEN}
                                          -- What a deletion has cancelled is no backlog.
-                                         and abs(m.seq) > c.cancel_before limit asked.cap) open)
-         from unnest($1, $2) with ordinality as asked(key, cap, n) left join channels c on c.key = asked.key
-         order by n"
+                                         AND abs(m.seq) > c.cancel_before LIMIT asked.cap) open)
+         FROM unnest($1, $2) WITH ORDINALITY AS asked(key, cap, n) LEFT JOIN channels c ON c.key = asked.key
+         ORDER BY n"
     );
     let caps: Vec<_> = counting.iter().map(|(_, cap)| i64::try_from(*cap).unwrap_or(i64::MAX)).collect();
     let rows = db.rows(&sql, args![counting.iter().map(|(key, _)| *key).collect::<Vec<_>>(), caps]).await?;
@@ -111,32 +111,32 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
 }
 
 /// Messages that have no keys.
-const NEW: &str = "with new as (
-        select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) with ordinality
-            as new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
+const NEW: &str = "WITH new AS (
+        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY
+            AS new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
                    queued_at, head, send_at, n)
     )";
 
 /// Messages that have keys, and the uses of these: those whose keys are taken are none.
-const NEW_WITH_KEYS: &str = "with given as (
-        select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-            with ordinality
-            as new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
+const NEW_WITH_KEYS: &str = "WITH given AS (
+        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+            WITH ORDINALITY
+            AS new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
                    queued_at, head, send_at, institution_id, environment, route, key, fingerprint, forget_before, n)
-    ), used as (
-        insert into idempotency_keys as earlier
+    ), used AS (
+        INSERT INTO idempotency_keys AS earlier
             (institution_id, environment, route, key, fingerprint, message_id, created_at)
-        select institution_id, environment, route, key, fingerprint, id, queued_at from given
+        SELECT institution_id, environment, route, key, fingerprint, id, queued_at FROM given
         -- By one order on all nodes, so that two never wait for each other.
-        order by institution_id, environment, route, key
-        on conflict (institution_id, environment, route, key) do update
-            set n = default, fingerprint = excluded.fingerprint, message_id = excluded.message_id,
+        ORDER BY institution_id, environment, route, key
+        ON CONFLICT (institution_id, environment, route, key) DO UPDATE
+            SET n = default, fingerprint = excluded.fingerprint, message_id = excluded.message_id,
                 created_at = excluded.created_at
             -- A use that is old enough to be forgotten, but not purged yet, gives way.
-            where earlier.created_at < (select forget_before from given where id = excluded.message_id)
-        returning message_id
-    ), new as (
-        select * from given where id in (select message_id from used)
+            WHERE earlier.created_at < (SELECT forget_before FROM given WHERE id = excluded.message_id)
+        RETURNING message_id
+    ), new AS (
+        SELECT * FROM given WHERE id IN (SELECT message_id FROM used)
     )";
 
 /// Stores new messages; `{queued}` is their state.
@@ -147,7 +147,7 @@ const INSERT: &str =
            queued_at, head{numbers}
     FROM new
     -- The order of the queue is that of the answers.
-    order by n";
+    ORDER BY n";
 
 /// The columns of scheduled messages, where there are some among the others, and their values. A scheduled message has its
 /// place in the order of acceptance with a minus.
@@ -161,13 +161,13 @@ const SCHEDULE: &str = ", scheduled AS (
 
 /// Stores new messages, and records what is accepted on channels whose messages' events somebody reads.
 const INSERT_AND_RECORD: &str =
-    ", stored as ({insert} returning id, channel_key, seq, queued_at, send_at){schedule}, recorded as (
-        insert into events (channel_key, message_seq, kind, at, data)
-        select channel_key, seq, '{kind}', queued_at, '{data}'
-        from stored join channels on key = channel_key and records_messages
-        order by seq
+    ", stored AS ({insert} RETURNING id, channel_key, seq, queued_at, send_at){schedule}, recorded AS (
+        INSERT INTO events (channel_key, message_seq, kind, at, data)
+        SELECT channel_key, seq, '{kind}', queued_at, '{data}'
+        FROM stored JOIN channels ON key = channel_key AND records_messages
+        ORDER BY seq
     )
-    select id from stored";
+    SELECT id FROM stored";
 
 /// In which form messages are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +228,7 @@ fn insert_sql(Asks { form, records, schedules }: Asks) -> String {
     let insert = insert.replace("{content}", content).replace("{reference}", reference);
     let insert = insert.replace("{scheduled}", scheduled).replace("{numbers}", numbers);
     if !records && !schedules {
-        return format!("{insert} returning id");
+        return format!("{insert} RETURNING id");
     }
     let accepted = StatusChange::ACCEPTED;
     let sql = INSERT_AND_RECORD.replace("{kind}", accepted.kind()).replace("{data}", &accepted.to_json());
@@ -289,8 +289,8 @@ pub(super) async fn insert(
 /// too, also what was seen before that because somebody cancelled its wait.
 pub(super) async fn find(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashSet<MessageId>> {
     let ids = column(messages, |message| message.id.as_bytes().as_slice());
-    let sql = "select id from messages
-               where id = any($1) and (select pg_logical_emit_message(true, 'recado', '')) is not null";
+    let sql = "SELECT id FROM messages
+               WHERE id = any($1) AND (SELECT pg_logical_emit_message(true, 'recado', '')) IS NOT NULL";
     let rows = db.rows(sql, args![ids]).await?;
     rows.iter().map(|row| id(row.get(0))).collect()
 }

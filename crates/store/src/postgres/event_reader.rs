@@ -103,17 +103,17 @@ impl Open {
     /// The last number that was given. Not by the sequence's own row, which for a moment holds a number up to 32 higher
     /// whenever the sequence is logged: a number that is given later would then count as settled.
     async fn last(&self) -> Done<EventSeq> {
-        self.number("select coalesce(pg_sequence_last_value('event_numbers'), 0)").await
+        self.number("SELECT coalesce(pg_sequence_last_value('event_numbers'), 0)").await
     }
 
     /// Finds out up to which number every event is there. Each statement sees what was so before it: they must not be one.
     async fn settle(&mut self, last: EventSeq) -> Done<()> {
         if self.pending.is_none() && last > self.settled {
-            let xid = self.number("select pg_current_xact_id()::text::bigint").await?;
+            let xid = self.number("SELECT pg_current_xact_id()::text::bigint").await?;
             self.pending = Some(Pending { last, xid });
         }
         if let Some(Pending { last, xid }) = self.pending {
-            let oldest = self.number("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint").await?;
+            let oldest = self.number("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").await?;
             // Else what is pending stays so, and does not move on: a transaction that runs for long holds up nobody behind
             // its own end.
             if oldest >= xid {
@@ -125,20 +125,20 @@ impl Open {
 
     async fn page(&self, query: &EventQuery) -> Done<EventPage> {
         // The cursor is always the number of an event that was committed: others may be given again.
-        let sql = "select max(seq) from (select seq from events where seq > $1 and seq <= $2 order by seq limit $3) e";
+        let sql = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3) e";
         let row = self.db().row(sql, args![query.after, self.settled, SCANNED_AT_MOST]).await?;
         let Some(end) = row.and_then(|row| row.get::<_, Option<EventSeq>>(0)) else {
             return Ok(query.page(Vec::new(), None));
         };
-        let sql = "select e.seq, e.channel_key, m.id, e.kind, e.at, e.data, e.node
-                   from events e
-                   join channels c on c.key = e.channel_key
-                   left join messages m on m.seq = e.message_seq
-                   where e.seq > $1 and e.seq <= $2 and c.institution_id = $3 and c.environment = $4
-                     and ($5 is null or e.channel_key = $5)
+        let sql = "SELECT e.seq, e.channel_key, m.id, e.kind, e.at, e.data, e.node
+                   FROM events e
+                   JOIN channels c ON c.key = e.channel_key
+                   LEFT JOIN messages m ON m.seq = e.message_seq
+                   WHERE e.seq > $1 AND e.seq <= $2 AND c.institution_id = $3 AND c.environment = $4
+                     AND ($5 IS NULL OR e.channel_key = $5)
                      -- One whose message has gone just now goes with it.
-                     and (e.message_seq is null or m.seq is not null)
-                   order by e.seq limit $6";
+                     AND (e.message_seq IS NULL OR m.seq IS NOT NULL)
+                   ORDER BY e.seq LIMIT $6";
         let (institution, environment) = (&query.institution.as_bytes()[..], query.environment.name());
         let limit = query.rows();
         let values = args![query.after, end, institution, environment, query.channel, limit];

@@ -28,18 +28,18 @@ pub(super) async fn record(db: Db<'_>, key: ChannelKey, what: &Recorded, at: Mil
     if what.from == what.to && newest(db, key).await?.is_some_and(|newest| what.repeats(&newest)) {
         return Ok(());
     }
-    let sql = "insert into events (channel_key, kind, at, data, node)
-               select $1, $2, $3, $4, (select name from nodes where id = lease_node) from channels where key = $1";
+    let sql = "INSERT INTO events (channel_key, kind, at, data, node)
+               SELECT $1, $2, $3, $4, (SELECT name FROM nodes WHERE id = lease_node) FROM channels WHERE key = $1";
     db.run(sql, args![key, what.kind(), at, what.to_json()]).await?;
-    let sql = "delete from events where channel_key = $1 and message_seq is null
-               and seq <= (select seq from events where channel_key = $1 and message_seq is null
-                           order by seq desc limit 1 offset $2)";
+    let sql = "DELETE FROM events WHERE channel_key = $1 AND message_seq IS NULL
+               AND seq <= (SELECT seq FROM events WHERE channel_key = $1 AND message_seq IS NULL
+                           ORDER BY seq DESC LIMIT 1 OFFSET $2)";
     db.run(sql, args![key, MAX_CHANNEL_EVENTS]).await?;
     Ok(())
 }
 
 async fn newest(db: Db<'_>, key: ChannelKey) -> Done<Option<Recorded>> {
-    let sql = "select data from events where channel_key = $1 and message_seq is null order by seq desc limit 1";
+    let sql = "SELECT data FROM events WHERE channel_key = $1 AND message_seq IS NULL ORDER BY seq DESC LIMIT 1";
     Ok(db.row(sql, args![key]).await?.and_then(|row| Recorded::from_json(row.get(0))))
 }
 
@@ -78,15 +78,15 @@ impl MessageEvents {
         values.extend([arg(&self.channels), arg(&self.messages), arg(&self.kinds), arg(&self.times), arg(&self.data)]);
         let numbers: Vec<_> = (first..=values.len()).map(|n| format!("${n}")).collect();
         format!(
-            "with changed as ({change}),
-                  recorded as (
-                      insert into events (channel_key, message_seq, kind, at, data)
-                      select channel_key, seq, kind, at, data
-                      from unnest({}) with ordinality as e(channel_key, seq, kind, at, data, n)
-                      where seq in (select seq from changed)
-                      order by n
+            "WITH changed AS ({change}),
+                  recorded AS (
+                      INSERT INTO events (channel_key, message_seq, kind, at, data)
+                      SELECT channel_key, seq, kind, at, data
+                      FROM unnest({}) WITH ORDINALITY AS e(channel_key, seq, kind, at, data, n)
+                      WHERE seq IN (SELECT seq FROM changed)
+                      ORDER BY n
                   )
-             select * from changed",
+             SELECT * FROM changed",
             numbers.join(", ")
         )
     }
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn without_a_reader_a_statement_stays_as_it_is() {
-        let change = "update messages set attempts = $1 returning seq";
+        let change = "UPDATE messages SET attempts = $1 RETURNING seq";
         let attempts = 1_i64;
         let mut values = vec![arg(&attempts)];
         let mut events = MessageEvents::default();

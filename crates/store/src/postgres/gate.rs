@@ -138,11 +138,11 @@ async fn blocked_until(db: Db<'_>, scans: &[&Scan<'_>]) -> Done<HashMap<ChannelK
     let limited: Vec<_> = limited.collect();
     let mut counted: HashMap<ChannelKey, Millis> = HashMap::new();
     if !limited.is_empty() {
-        let sql = "select c.key, o.opened_at
-                   from unnest($1, $2, $3) as c(key, after, later)
-                   cross join lateral (select opened_at from chats
-                                       where channel_key = c.key and opened_at is not null and opened_at > c.after
-                                       order by opened_at desc limit 1 offset c.later) o";
+        let sql = "SELECT c.key, o.opened_at
+                   FROM unnest($1, $2, $3) AS c(key, after, later)
+                   CROSS JOIN LATERAL (SELECT opened_at FROM chats
+                                       WHERE channel_key = c.key AND opened_at IS NOT NULL AND opened_at > c.after
+                                       ORDER BY opened_at DESC LIMIT 1 OFFSET c.later) o";
         let (channels, after) = (column(&limited, |(key, _)| *key), column(&limited, |(_, chat)| chat.after));
         let rows = db.rows(sql, args![channels, after, column(&limited, |(_, chat)| chat.later)]).await?;
         counted.extend(rows.iter().map(|row| (row.get::<_, ChannelKey>("key"), row.get::<_, Millis>("opened_at"))));

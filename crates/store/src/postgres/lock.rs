@@ -64,17 +64,17 @@ async fn lock_rows(
     (plans, others): (&str, &str),
 ) -> Done<HashMap<ChannelKey, Locked>> {
     let sql = format!(
-        "select key, type, state, connected_at is not null, deleted_at is not null, next_send_at,
+        "SELECT key, type, state, connected_at IS NOT NULL, deleted_at IS NOT NULL, next_send_at,
                 restricted_until, front_before, front_until, front_latest, front_per_day, lease_epoch,
                 cancel_before, connections, session, records_messages,
                 -- For this transaction only.
                 {plans} set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true),
                 set_config('jit', 'off', true)
-         from channels where key = any($1)
+         FROM channels WHERE key = any($1)
          -- By one order, so that two who lock several never wait for each other.
-         order by key
+         ORDER BY key
          -- Rows that refer to it may come meanwhile.
-         for no key update {others}"
+         FOR NO KEY UPDATE {others}"
     );
     let rows = db.rows(&sql, args![keys]).await?;
     rows.iter().map(|row| locked(row).map(|locked| (locked.key, locked))).collect()
@@ -164,11 +164,11 @@ pub(super) async fn save(db: Db<'_>, locked: impl IntoIterator<Item = &mut Locke
         return Ok(());
     }
     let cursor = |locked: &&mut Locked| locked.queue.cursor;
-    let sql = "update channels c
-               set next_send_at = s.next_send_at, front_before = s.before, front_until = s.until,
+    let sql = "UPDATE channels c
+               SET next_send_at = s.next_send_at, front_before = s.before, front_until = s.until,
                    front_latest = s.latest, front_per_day = s.per_day
-               from unnest($1, $2, $3, $4, $5, $6) as s(key, next_send_at, before, until, latest, per_day)
-               where c.key = s.key";
+               FROM unnest($1, $2, $3, $4, $5, $6) AS s(key, next_send_at, before, until, latest, per_day)
+               WHERE c.key = s.key";
     db.run(
         sql,
         args![

@@ -29,11 +29,11 @@ fn walk(part: Part, query: &MessageQuery, columns: &str, from: &str, filter: &st
         Part::Open => OPEN,
         Part::Past => PAST,
     };
-    let order = index.replace(',', " desc,");
+    let order = index.replace(',', " DESC,");
     format!(
-        "select {columns} from messages
-         where ({index}) >= ({place}, {from}) and ({index}) < ({place}, ?2) and {status} and {filter}
-         order by {order} desc"
+        "SELECT {columns} FROM messages
+         WHERE ({index}) >= ({place}, {from}) AND ({index}) < ({place}, ?2) AND {status} AND {filter}
+         ORDER BY {order} DESC"
     )
 }
 
@@ -42,18 +42,18 @@ impl Walk for Db<'_> {
         // In the order of its index, as for a page.
         format!(
             "messages
-             where (channel_key, recipient, seq) >= (?1, ?2, 0) and (channel_key, recipient, seq) < (?1, ?2, {})
-               and {PAST}
-             order by channel_key desc, recipient desc, seq desc limit 20",
+             WHERE (channel_key, recipient, seq) >= (?1, ?2, 0) AND (channel_key, recipient, seq) < (?1, ?2, {})
+               AND {PAST}
+             ORDER BY channel_key DESC, recipient DESC, seq DESC LIMIT 20",
             Seq::MAX
         )
     }
 
     fn page_sql(query: &MessageQuery) -> String {
-        let recipient = if query.recipient.is_some() { "recipient = ?4" } else { "?4 is null" };
+        let recipient = if query.recipient.is_some() { "recipient = ?4" } else { "?4 IS NULL" };
         let filter = format!("{recipient} and {FILTERS}");
         let of = |part| walk(part, query, &columns(), "?3", &filter);
-        format!("({} limit ?6) union all ({} limit ?6) order by seq desc limit ?6", of(Part::Open), of(Part::Past))
+        format!("({} LIMIT ?6) UNION ALL ({} LIMIT ?6) ORDER BY seq DESC LIMIT ?6", of(Part::Open), of(Part::Past))
     }
 
     async fn floor(&self, query: &MessageQuery, before: Seq) -> Done<Option<(Seq, MessageId)>> {
@@ -62,11 +62,11 @@ impl Walk for Db<'_> {
             return Ok(None);
         }
         // (Always true; a value that is given has to be named.)
-        let of = |part| walk(part, query, "seq", LOWEST, "?4 is not distinct from ?4");
+        let of = |part| walk(part, query, "seq", LOWEST, "?4 IS NOT DISTINCT FROM ?4");
         // Found in the indexes alone; only the one row is read.
         let sql = format!(
-            "select seq, id from messages
-             where seq = (select max(seq) from (({} limit 1 offset ?3) union all ({} limit 1 offset ?3)) as floors)",
+            "SELECT seq, id FROM messages
+             WHERE seq = (SELECT max(seq) FROM (({} LIMIT 1 OFFSET ?3) UNION ALL ({} LIMIT 1 OFFSET ?3)) AS floors)",
             of(Part::Open),
             of(Part::Past)
         );

@@ -57,10 +57,10 @@ pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
 pub(super) const IMPORTING: &str = "recado_import";
 
 /// One node at a time migrates. The number says nothing; it only must not be another program's.
-const LOCK: &str = "select pg_advisory_xact_lock(7201746391)";
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7201746391)";
 
 /// Whether there are tables.
-const THERE: &str = "select to_regclass('recado_migrations') is not null";
+const THERE: &str = "SELECT to_regclass('recado_migrations') IS NOT NULL";
 const NO_TABLES: &str = "there are no tables in the database: make them with `recado init --database-url …`";
 
 /// Makes the tables, or brings them up to date, in one transaction. Give it the database itself, not a pooler.
@@ -95,7 +95,7 @@ async fn connect_and_run(url: &str, may_make: bool) -> anyhow::Result<()> {
 }
 
 /// The longest wait for a table. What the nodes ask of the table meanwhile waits behind it.
-const LOCK_TIMEOUT: &str = "set local lock_timeout = '1s'";
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 /// The wait between two tries, in which the nodes work on.
 const PAUSE: Duration = Duration::from_secs(2);
 const TRIES: usize = 60;
@@ -116,12 +116,12 @@ async fn run(client: &mut Client, may_make: bool) -> anyhow::Result<()> {
     if !may_make && !transaction.query_one(THERE, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
         bail!(NO_TABLES);
     }
-    let table = "create table if not exists recado_migrations (
-                     number integer not null primary key, works_from integer not null,
-                     at timestamptz not null default clock_timestamp())";
+    let table = "CREATE TABLE IF NOT EXISTS recado_migrations (
+                     number integer NOT NULL PRIMARY KEY, works_from integer NOT NULL,
+                     at timestamptz NOT NULL DEFAULT clock_timestamp())";
     transaction.batch_execute(table).await.map_err(in_words)?;
     let newest: Option<i32> =
-        transaction.query_one("select max(number) from recado_migrations", &[]).await.map_err(in_words)?.get(0);
+        transaction.query_one("SELECT max(number) FROM recado_migrations", &[]).await.map_err(in_words)?.get(0);
     for migration in MIGRATIONS.iter().filter(|migration| newest.is_none_or(|newest| migration.number > newest)) {
         let number = migration.number;
         transaction
@@ -129,7 +129,7 @@ async fn run(client: &mut Client, may_make: bool) -> anyhow::Result<()> {
             .await
             .map_err(held_or_in_words)
             .with_context(|| format!("migration {number}"))?;
-        let note = "insert into recado_migrations (number, works_from) values ($1, $2)";
+        let note = "INSERT INTO recado_migrations (number, works_from) VALUES ($1, $2)";
         transaction.execute(note, &[&number, &migration.works_from]).await.map_err(in_words)?;
     }
     transaction.commit().await.map_err(in_words)
@@ -141,11 +141,11 @@ pub(super) async fn check(pool: &Pool) -> anyhow::Result<()> {
     if !client.query_typed_one(THERE, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
         bail!(NO_TABLES);
     }
-    let filled = format!("select to_regclass('{IMPORTING}') is not null");
+    let filled = format!("SELECT to_regclass('{IMPORTING}') IS NOT NULL");
     if client.query_typed_one(&filled, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
         bail!("a store is being copied into this database: let `recado migrate-store` end first");
     }
-    let sql = "select max(number), max(works_from) from recado_migrations";
+    let sql = "SELECT max(number), max(works_from) FROM recado_migrations";
     let row = client.query_typed_one(sql, &[]).await.map_err(in_words)?;
     let (newest, works_from): (Option<i32>, Option<i32>) = (row.get(0), row.get(1));
     if works_from.is_some_and(|works_from| works_from > SCHEMA_VERSION) {

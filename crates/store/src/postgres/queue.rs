@@ -144,12 +144,12 @@ async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
     if news.is_empty() {
         return Ok(());
     }
-    let sql = "update messages m
-               set account = coalesce(m.account, s.account), remote_id = coalesce(s.remote_id, m.remote_id),
+    let sql = "UPDATE messages m
+               SET account = coalesce(m.account, s.account), remote_id = coalesce(s.remote_id, m.remote_id),
                    rendition = coalesce(s.rendition, m.rendition)
-               from unnest($1, $2, $3, $4, $5) as s(seq, channel_key, account, remote_id, rendition)
+               FROM unnest($1, $2, $3, $4, $5) AS s(seq, channel_key, account, remote_id, rendition)
                -- Named twice, so that no plan reads all messages to find these.
-               where m.seq = any($1) and m.seq = s.seq and m.channel_key = s.channel_key";
+               WHERE m.seq = any($1) AND m.seq = s.seq AND m.channel_key = s.channel_key";
     db.run(
         sql,
         args![
@@ -169,8 +169,8 @@ async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
 pub(super) async fn leave_unanswered(db: Db<'_>, channel: ChannelKey, now: Millis) -> Done<()> {
     let Some(locked) = lock(db, channel).await? else { return Ok(()) };
     let sql = format!(
-        "select seq, status from messages
-         where channel_key = $1 and {OPEN} and ({QUEUED} and unanswered or {SENDING} and $2) order by seq"
+        "SELECT seq, status FROM messages
+         WHERE channel_key = $1 AND {OPEN} AND ({QUEUED} AND unanswered OR {SENDING} AND $2) ORDER BY seq"
     );
     let rows = db.rows(&sql, args![channel, locked.queue.opens_chats]).await?;
     let left = rows.iter().map(|row| {
@@ -183,13 +183,13 @@ pub(super) async fn leave_unanswered(db: Db<'_>, channel: ChannelKey, now: Milli
 
 /// Nothing is sent on the channel before this time.
 pub(super) async fn hold(db: Db<'_>, channel: ChannelKey, until: Millis) -> Done<()> {
-    let sql = "update channels set next_send_at = $2 where key = $1 and next_send_at < $2";
+    let sql = "UPDATE channels SET next_send_at = $2 WHERE key = $1 AND next_send_at < $2";
     db.run(sql, args![channel, until]).await.map(drop)
 }
 
 pub(super) async fn cancel(db: Db<'_>, channel: ChannelKey, id: MessageId, now: Millis) -> Done<Cancelled> {
     let Some(locked) = lock(db, channel).await? else { return Ok(Cancelled::NoMessage) };
-    let sql = "select seq, expires_at, unanswered, status from messages where id = $2 and channel_key = $1";
+    let sql = "SELECT seq, expires_at, unanswered, status FROM messages WHERE id = $2 AND channel_key = $1";
     let Some(row) = db.row(sql, args![channel, id.as_bytes().as_slice()]).await? else {
         return Ok(Cancelled::NoMessage);
     };
@@ -208,8 +208,8 @@ pub(super) async fn cancel(db: Db<'_>, channel: ChannelKey, id: MessageId, now: 
 pub(super) async fn cancel_former(db: Db<'_>, channel: ChannelKey, limit: usize, now: Millis) -> Done<usize> {
     let Some(locked) = lock(db, channel).await? else { return Ok(0) };
     let sql = format!(
-        "select seq, expires_at, unanswered from messages
-         where channel_key = $1 and {OPEN} and {QUEUED} and seq > 0 and seq <= $3 order by seq limit $2"
+        "SELECT seq, expires_at, unanswered FROM messages
+         WHERE channel_key = $1 AND {OPEN} AND {QUEUED} AND seq > 0 AND seq <= $3 ORDER BY seq LIMIT $2"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = db.rows(&sql, args![channel, limit, locked.queue.cancel_before]).await?;
@@ -223,8 +223,8 @@ pub(super) async fn cancel_former(db: Db<'_>, channel: ChannelKey, limit: usize,
 pub(super) async fn open_channels(db: Db<'_>) -> Done<Vec<ChannelKey>> {
     // With its limit it is asked for each channel by the index, instead of for all messages that wait.
     let sql = format!(
-        "select key from channels,
-             lateral (select 1 from messages where channel_key = key and seq > 0 and {OPEN} limit 1) as open"
+        "SELECT key FROM channels,
+             LATERAL (SELECT 1 FROM messages WHERE channel_key = key AND seq > 0 AND {OPEN} LIMIT 1) AS open"
     );
     Ok(db.rows(&sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }

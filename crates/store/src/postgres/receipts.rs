@@ -59,30 +59,30 @@ fn seen(row: &Row) -> Done<Seen> {
 /// A receipt's message, by one of the ways in which a network names it.
 fn find_sql(names: &str, message: &str) -> String {
     format!(
-        "select r.n, {COLUMNS}, c.type,
-                exists (select 1 from chats where channel_key = r.channel_key and account = m.recipient)
-                and (r.account is null
-                     or exists (select 1 from chats where channel_key = r.channel_key and account = r.account)),
+        "SELECT r.n, {COLUMNS}, c.type,
+                EXISTS (SELECT 1 FROM chats WHERE channel_key = r.channel_key AND account = m.recipient)
+                AND (r.account IS NULL
+                     OR EXISTS (SELECT 1 FROM chats WHERE channel_key = r.channel_key AND account = r.account)),
                 m.recipient, m.account, a.account, a.lid, c.records_messages
-         from unnest($1, $2, $3, $4, $5) as r(n, channel_key, {names}, account, arrived)
-         join channels c on c.key = r.channel_key
-         cross join lateral ({message} limit 1) m
-         left join accounts a on a.channel_key = r.channel_key and a.phone = m.recipient"
+         FROM unnest($1, $2, $3, $4, $5) AS r(n, channel_key, {names}, account, arrived)
+         JOIN channels c ON c.key = r.channel_key
+         CROSS JOIN LATERAL ({message} LIMIT 1) m
+         LEFT JOIN accounts a ON a.channel_key = r.channel_key AND a.phone = m.recipient"
     )
 }
 
 /// What each receipt names. Only the channel's own messages are looked for: another's id in a receipt means nothing.
 async fn find(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<Option<Seen>>> {
-    let select = format!("select {COLUMNS}, m.recipient, m.account from messages m where channel_key");
+    let select = format!("SELECT {COLUMNS}, m.recipient, m.account FROM messages m WHERE channel_key");
     let by_network_id = format!(
-        "{select} = r.channel_key and network_id = r.name and {IN_NETWORK}
-         union all
+        "{select} = r.channel_key AND network_id = r.name AND {IN_NETWORK}
+         UNION ALL
          -- An attempt without an answer arrived all the same.
-         {select} = r.channel_key and network_id = r.name and {QUEUED} and unanswered and r.arrived"
+         {select} = r.channel_key AND network_id = r.name AND {QUEUED} AND unanswered AND r.arrived"
     );
     let by_remote_id =
-        format!("{select} = r.channel_key and remote_id = r.name and remote_id is not null and {IN_NETWORK}");
-    let by_our_id = format!("{select} = r.channel_key and id = r.id");
+        format!("{select} = r.channel_key AND remote_id = r.name AND remote_id IS NOT NULL AND {IN_NETWORK}");
+    let by_our_id = format!("{select} = r.channel_key AND id = r.id");
     let network_ids = names(receipts, |of| if let MessageRef::NetworkId(id) = of { Some(id.as_str()) } else { None });
     let remote_ids = names(receipts, |of| match of {
         MessageRef::RemoteId { remote_id, ours: None } => Some(remote_id.as_str()),
@@ -239,7 +239,7 @@ async fn advance(db: Db<'_>, locked: &mut Locked, message: &Found, receipt: &Rec
 
 /// Notes the network's own id of a message, and applies the receipts that came under it before.
 async fn name(db: Db<'_>, locked: &mut Locked, seq: Seq, remote_id: &str) -> Done<()> {
-    db.run("update messages set remote_id = $2 where seq = $1", args![seq, remote_id]).await?;
+    db.run("UPDATE messages SET remote_id = $2 WHERE seq = $1", args![seq, remote_id]).await?;
     let early = early(db, &[(locked.key, seq, remote_id)]).await?;
     apply_early(db, locked, &early).await
 }
@@ -253,9 +253,9 @@ pub(super) async fn early(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> Done
     if named.is_empty() {
         return Ok(early);
     }
-    let sql = "delete from early_receipts e using unnest($1, $2, $3) as named(channel_key, seq, remote_id)
-               where e.channel_key = named.channel_key and e.remote_id = named.remote_id
-               returning e.n, e.channel_key, named.seq, e.remote_id, e.status, e.at, e.error_code, e.error_message,
+    let sql = "DELETE FROM early_receipts e USING unnest($1, $2, $3) AS named(channel_key, seq, remote_id)
+               WHERE e.channel_key = named.channel_key AND e.remote_id = named.remote_id
+               RETURNING e.n, e.channel_key, named.seq, e.remote_id, e.status, e.at, e.error_code, e.error_message,
                          e.pauses";
     let (channels, seqs) = (column(named, |(channel, ..)| *channel), column(named, |(_, seq, _)| *seq));
     let mut rows = db.rows(sql, args![channels, seqs, column(named, |(.., name)| *name)]).await?;
@@ -280,7 +280,7 @@ pub(super) async fn early(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> Done
 
 /// Applies those of this channel.
 pub(super) async fn apply_early(db: Db<'_>, locked: &mut Locked, early: &Early) -> Done<()> {
-    let sql = format!("select 0::bigint, {COLUMNS} from messages m where seq = $1 and channel_key = $2");
+    let sql = format!("SELECT 0::bigint, {COLUMNS} FROM messages m WHERE seq = $1 AND channel_key = $2");
     for (seq, receipt) in early.get(&locked.key).into_iter().flatten() {
         if let Some(row) = db.row(&sql, args![*seq, locked.key]).await? {
             advance(db, locked, &found(&row)?, receipt).await?;
@@ -292,13 +292,13 @@ pub(super) async fn apply_early(db: Db<'_>, locked: &mut Locked, early: &Early) 
 /// Keeps a receipt until the answer comes that says whose it is.
 async fn keep(db: Db<'_>, remote_id: &str, receipt: &Receipt, now: Millis) -> Done<()> {
     let (code, message) = receipt.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
-    let sql = "insert into early_receipts
+    let sql = "INSERT INTO early_receipts
                    (channel_key, remote_id, status, at, error_code, error_message, received_at, pauses)
-               select $1, $2, $3, $4, $5, $6, $7, $8
-               where (select count(*) from early_receipts where channel_key = $1) < $9
+               SELECT $1, $2, $3, $4, $5, $6, $7, $8
+               WHERE (SELECT count(*) FROM early_receipts WHERE channel_key = $1) < $9
                  -- A repeated one is one.
-                 and not exists (select 1 from early_receipts
-                                 where channel_key = $1 and remote_id = $2 and status = $3)";
+                 AND NOT EXISTS (SELECT 1 FROM early_receipts
+                                 WHERE channel_key = $1 AND remote_id = $2 AND status = $3)";
     let Receipt { channel, status, at, pauses, .. } = receipt;
     let (status, pauses) = (number(*status), pauses.as_deref());
     db.run(sql, args![*channel, remote_id, status, *at, code, message, now, pauses, EARLY_RECEIPTS]).await.map(drop)

@@ -116,12 +116,12 @@ async fn orphans(db: Db<'_>, claims: &[Claiming<'_>]) -> Done<Vec<Transition<'st
         return Ok(Vec::new());
     }
     let sql = format!(
-        "select m.channel_key, m.seq
-         from unnest($1) as c(key)
-         cross join lateral (select channel_key, seq from messages
-                             where channel_key = c.key and head is not null and {SENDING}
+        "SELECT m.channel_key, m.seq
+         FROM unnest($1) AS c(key)
+         CROSS JOIN LATERAL (SELECT channel_key, seq FROM messages
+                             WHERE channel_key = c.key AND head IS NOT NULL AND {SENDING}
                              -- Each channel for itself.
-                             offset 0) m"
+                             OFFSET 0) m"
     );
     let rows = db.rows(&sql, args![asking.keys().copied().collect::<Vec<_>>()]).await?;
     let orphans = rows.iter().filter_map(|row| {
@@ -139,12 +139,12 @@ async fn resendable(db: Db<'_>, claims: &mut [Claiming<'_>], each: usize) -> Don
         return Ok(Vec::new());
     }
     let sql = format!(
-        "select m.*
-         from unnest($1) as c(key)
-         cross join lateral (select channel_key, seq, resend_at, expires_at from messages
-                             where channel_key = c.key and resend_at is not null
-                             order by resend_at limit {each}) m
-         order by m.channel_key, m.resend_at"
+        "SELECT m.*
+         FROM unnest($1) AS c(key)
+         CROSS JOIN LATERAL (SELECT channel_key, seq, resend_at, expires_at FROM messages
+                             WHERE channel_key = c.key AND resend_at IS NOT NULL
+                             ORDER BY resend_at LIMIT {each}) m
+         ORDER BY m.channel_key, m.resend_at"
     );
     let rows = db.rows(&sql, args![asking.keys().copied().collect::<Vec<_>>()]).await?;
     let (mut again, mut left) = (Vec::new(), Vec::new());
@@ -161,7 +161,7 @@ async fn resendable(db: Db<'_>, claims: &mut [Claiming<'_>], each: usize) -> Don
         left.extend(resends.left);
     }
     if !left.is_empty() {
-        db.run("update messages set resend_at = null where seq = any($1)", args![left]).await?;
+        db.run("UPDATE messages SET resend_at = NULL WHERE seq = any($1)", args![left]).await?;
     }
     Ok(again)
 }
@@ -174,7 +174,7 @@ fn by_channel(rows: &[Row]) -> impl Iterator<Item = (ChannelKey, &[Row])> {
 
 /// Leaves what is `UNKNOWN` as it is from now on: the policy was changed, or the channel is gone.
 pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
-    let sql = "update messages set resend_at = null where channel_key = $1 and resend_at is not null";
+    let sql = "UPDATE messages SET resend_at = NULL WHERE channel_key = $1 AND resend_at IS NOT NULL";
     db.run(sql, args![channel]).await.map(drop)
 }
 
@@ -182,25 +182,25 @@ pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
 /// whether it is the first of its recipient's, because another node may accept one at the same moment.
 async fn place_new(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Vec<ChannelKey>> {
     let sql = format!(
-        "with new as (
-                   select n.channel_key, n.seq, n.recipient,
-                          row_number() over (partition by n.channel_key, n.recipient order by n.seq) = 1 as is_first
-                   from unnest($1) as c(key)
-                   cross join lateral (
-                       select channel_key, seq, recipient from messages
-                       where channel_key = c.key and head = 2 and {OPEN}
-                       order by seq limit {each}) n
-               ), seats as (
-                   select new.seq, case when is_first and first.seq is null then 1 else 0 end as head,
+        "WITH new AS (
+                   SELECT n.channel_key, n.seq, n.recipient,
+                          row_number() OVER (PARTITION BY n.channel_key, n.recipient ORDER BY n.seq) = 1 AS is_first
+                   FROM unnest($1) AS c(key)
+                   CROSS JOIN LATERAL (
+                       SELECT channel_key, seq, recipient FROM messages
+                       WHERE channel_key = c.key AND head = 2 AND {OPEN}
+                       ORDER BY seq LIMIT {each}) n
+               ), seats AS (
+                   SELECT new.seq, CASE WHEN is_first AND first.seq IS NULL THEN 1 ELSE 0 END AS head,
                           -- It was accepted before the one that has the seat, and came to light after it.
-                          coalesce(first.seq > new.seq, false) as comes_before
-                   from new left join lateral (
-                       select seq from messages m
-                       where m.channel_key = new.channel_key and m.recipient = new.recipient and m.head = 1 and m.{OPEN}
-                       order by seq limit 1) first on true
+                          coalesce(first.seq > new.seq, false) AS comes_before
+                   FROM new LEFT JOIN LATERAL (
+                       SELECT seq FROM messages m
+                       WHERE m.channel_key = new.channel_key AND m.recipient = new.recipient AND m.head = 1 AND m.{OPEN}
+                       ORDER BY seq LIMIT 1) first ON true
                )
-               update messages m set head = seats.head from seats where m.seq = seats.seq
-               returning m.channel_key, m.recipient, seats.comes_before"
+               UPDATE messages m SET head = seats.head FROM seats WHERE m.seq = seats.seq
+               RETURNING m.channel_key, m.recipient, seats.comes_before"
     );
     let seated = db.rows(&sql, args![column(claims, Claiming::channel)]).await?;
     let before = seated.iter().filter(|row| row.get("comes_before"));
@@ -218,25 +218,25 @@ pub(super) async fn elect_heads(db: Db<'_>, recipients: impl Iterator<Item = (Ch
         return Ok(());
     }
     let sql = format!(
-        "with line as (
-                   select first.seq as first, behind.seq as behind
-                   from unnest($1, $2) as who(channel_key, recipient)
-                   cross join lateral (
-                       select seq from messages m
-                       where m.channel_key = who.channel_key and m.recipient = who.recipient and m.head = 0 and m.{OPEN}
-                       order by seq limit 1) behind
-                   left join lateral (
-                       select seq, status from messages m
-                       where m.channel_key = who.channel_key and m.recipient = who.recipient and m.head = 1 and m.{OPEN}
-                       order by seq limit 1) first on true
+        "WITH line AS (
+                   SELECT first.seq AS first, behind.seq AS behind
+                   FROM unnest($1, $2) AS who(channel_key, recipient)
+                   CROSS JOIN LATERAL (
+                       SELECT seq FROM messages m
+                       WHERE m.channel_key = who.channel_key AND m.recipient = who.recipient AND m.head = 0 AND m.{OPEN}
+                       ORDER BY seq LIMIT 1) behind
+                   LEFT JOIN LATERAL (
+                       SELECT seq, status FROM messages m
+                       WHERE m.channel_key = who.channel_key AND m.recipient = who.recipient AND m.head = 1 AND m.{OPEN}
+                       ORDER BY seq LIMIT 1) first ON true
                    -- Nobody is first, or an older one was queued again.
-                   where first.seq is null or (first.{QUEUED} and behind.seq < first.seq)
-               ), seats as (
-                   select behind as seq, 1 as head from line
-                   union all
-                   select first, 0 from line where first is not null
+                   WHERE first.seq IS NULL OR (first.{QUEUED} AND behind.seq < first.seq)
+               ), seats AS (
+                   SELECT behind AS seq, 1 AS head FROM line
+                   UNION ALL
+                   SELECT first, 0 FROM line WHERE first IS NOT NULL
                )
-               update messages m set head = seats.head from seats where m.seq = seats.seq"
+               UPDATE messages m SET head = seats.head FROM seats WHERE m.seq = seats.seq"
     );
     db.run(&sql, args![channels, recipients]).await.map(drop)
 }
@@ -268,13 +268,13 @@ async fn outdated(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Hash
 /// open messages has the order.
 async fn waiting(db: Db<'_>, from: &[(ChannelKey, Seq)], page: usize) -> Done<Vec<Row>> {
     let sql = format!(
-        "select m.*
-         from unnest($1, $2) as c(key, first)
-         cross join lateral (select channel_key, {OPEN_ROW} from messages
-                             where (channel_key, seq) >= (c.key, c.first) and (channel_key, seq) < (c.key + 1, {LOWEST})
-                               and {OPEN} and {QUEUED}
-                             order by channel_key, seq limit {page}) m
-         order by m.channel_key, m.seq"
+        "SELECT m.*
+         FROM unnest($1, $2) AS c(key, first)
+         CROSS JOIN LATERAL (SELECT channel_key, {OPEN_ROW} FROM messages
+                             WHERE (channel_key, seq) >= (c.key, c.first) AND (channel_key, seq) < (c.key + 1, {LOWEST})
+                               AND {OPEN} AND {QUEUED}
+                             ORDER BY channel_key, seq LIMIT {page}) m
+         ORDER BY m.channel_key, m.seq"
     );
     let (channels, first): (Vec<_>, Vec<_>) = from.iter().copied().unzip();
     db.rows(&sql, args![channels, first]).await
@@ -284,10 +284,10 @@ async fn waiting(db: Db<'_>, from: &[(ChannelKey, Seq)], page: usize) -> Done<Ve
 /// behind this one may pass it, also where it has the other form of their number.
 pub(super) async fn hold(db: Db<'_>, seq: Seq, until: Millis) -> Done<()> {
     // One that was erased meanwhile is nobody's.
-    let Some(row) = db.row("select recipient from messages where seq = $1", args![seq]).await? else { return Ok(()) };
+    let Some(row) = db.row("SELECT recipient FROM messages WHERE seq = $1", args![seq]).await? else { return Ok(()) };
     let both: Vec<String> = forms(row.get(0)).collect();
-    let sql = "insert into recipient_pace (channel_key, recipient, used_until)
-               select channel_key, unnest($3::text[]), $2 from messages where seq = $1
-               on conflict (channel_key, recipient) do update set used_until = excluded.used_until";
+    let sql = "INSERT INTO recipient_pace (channel_key, recipient, used_until)
+               SELECT channel_key, unnest($3::text[]), $2 FROM messages WHERE seq = $1
+               ON CONFLICT (channel_key, recipient) DO UPDATE SET used_until = excluded.used_until";
     db.run(sql, args![seq, until, both]).await.map(drop)
 }

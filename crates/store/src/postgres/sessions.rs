@@ -46,9 +46,9 @@ pub(super) async fn values(
     ((channel, session), kind): (SessionOf, u8),
     keys: &[Vec<u8>],
 ) -> Done<Vec<Option<Vec<u8>>>> {
-    let sql = "select sealed from unnest($3) with ordinality as asked (key, n)
-               left join session_rows r on r.channel_key = $1 and r.kind = $2 and r.key = asked.key and r.session = $4
-               order by n";
+    let sql = "SELECT sealed FROM unnest($3) WITH ORDINALITY AS asked (key, n)
+               LEFT JOIN session_rows r ON r.channel_key = $1 AND r.kind = $2 AND r.key = asked.key AND r.session = $4
+               ORDER BY n";
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let rows = db.rows(sql, args![channel, i16::from(kind), keys, session]).await?;
     Ok(rows.iter().map(|row| row.get("sealed")).collect())
@@ -59,8 +59,8 @@ pub(super) async fn list(
     ((channel, session), kind): (SessionOf, u8),
     prefix: &[u8],
 ) -> Done<Vec<(Vec<u8>, Vec<u8>)>> {
-    let sql = "select key, sealed from session_rows
-               where channel_key = $1 and kind = $2 and key >= $3 and ($4 is null or key < $4) and session = $5 order by key";
+    let sql = "SELECT key, sealed FROM session_rows
+               WHERE channel_key = $1 AND kind = $2 AND key >= $3 AND ($4 IS NULL OR key < $4) AND session = $5 ORDER BY key";
     let behind = SessionKey::behind(prefix);
     let rows = db.rows(sql, args![channel, i16::from(kind), prefix, behind, session]).await?;
     Ok(rows.iter().map(|row| (row.get("key"), row.get("sealed"))).collect())
@@ -68,7 +68,7 @@ pub(super) async fn list(
 
 pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> Done<u64> {
     // Shared: it waits for a deletion, and for another node that takes the channel; both wait for this.
-    let sql = "select lease_epoch, session from channels where key = $1 and deleted_at is null for share";
+    let sql = "SELECT lease_epoch, session FROM channels WHERE key = $1 AND deleted_at IS NULL FOR SHARE";
     let (channel, session) = (held.channel, held.session);
     match db.row(sql, args![channel]).await? {
         None => return Err(Failure::Refused("the channel was deleted")),
@@ -103,10 +103,10 @@ async fn put(db: Db<'_>, (channel, session): SessionOf, changes: &[SessionChange
     let keys: Vec<&[u8]> = rows.keys().map(|(_, key)| key.as_slice()).collect();
     let sealed: Vec<&[u8]> = rows.values().map(|(sealed, _)| sealed.as_slice()).collect();
     let stamps: Vec<i64> = rows.values().map(|(_, stamp)| *stamp).collect();
-    let sql = "insert into session_rows (channel_key, kind, key, sealed, stamp, session)
-               select $1, kind, key, sealed, stamp, $6 from unnest($2, $3, $4, $5) as new (kind, key, sealed, stamp)
-               on conflict (channel_key, kind, key)
-                   do update set sealed = excluded.sealed, stamp = excluded.stamp, session = excluded.session";
+    let sql = "INSERT INTO session_rows (channel_key, kind, key, sealed, stamp, session)
+               SELECT $1, kind, key, sealed, stamp, $6 FROM unnest($2, $3, $4, $5) AS new (kind, key, sealed, stamp)
+               ON CONFLICT (channel_key, kind, key)
+                   DO UPDATE SET sealed = excluded.sealed, stamp = excluded.stamp, session = excluded.session";
     db.run(sql, args![channel, kinds, keys, sealed, stamps, session]).await?;
     Ok(0)
 }
@@ -120,8 +120,8 @@ async fn delete_named(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]
             keys.push(key);
         }
     }
-    let sql = "delete from session_rows r using unnest($2, $3) as gone (kind, key)
-               where r.channel_key = $1 and r.kind = gone.kind and r.key = gone.key";
+    let sql = "DELETE FROM session_rows r USING unnest($2, $3) AS gone (kind, key)
+               WHERE r.channel_key = $1 AND r.kind = gone.kind AND r.key = gone.key";
     db.run(sql, args![channel, kinds, keys]).await
 }
 
@@ -131,13 +131,13 @@ async fn delete_many(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange])
     for change in changes {
         deleted += match change {
             SessionChange::DeletePrefix { kind, prefix } => {
-                let sql = "delete from session_rows
-                           where channel_key = $1 and kind = $2 and key >= $3 and ($4 is null or key < $4)";
+                let sql = "DELETE FROM session_rows
+                           WHERE channel_key = $1 AND kind = $2 AND key >= $3 AND ($4 IS NULL OR key < $4)";
                 let behind = SessionKey::behind(prefix);
                 db.run(sql, args![channel, i16::from(*kind), &prefix[..], behind]).await?
             }
             SessionChange::DeleteBefore { kind, stamp } => {
-                let sql = "delete from session_rows where channel_key = $1 and kind = $2 and stamp > 0 and stamp < $3";
+                let sql = "DELETE FROM session_rows WHERE channel_key = $1 AND kind = $2 AND stamp > 0 AND stamp < $3";
                 db.run(sql, args![channel, i16::from(*kind), *stamp]).await?
             }
             SessionChange::Put { .. } | SessionChange::Delete { .. } => 0,
@@ -152,25 +152,25 @@ pub(super) async fn end_held(db: Db<'_>, held: Held) -> Done<()> {
     let Some(locked) = lock(db, held.channel).await? else { return Ok(()) };
     if locked.has(held)? {
         delete(db, held.channel).await?;
-        db.run("update channels set session = session + 1 where key = $1", args![held.channel]).await?;
+        db.run("UPDATE channels SET session = session + 1 WHERE key = $1", args![held.channel]).await?;
     }
     Ok(())
 }
 
 /// Deletes what a channel has of sessions.
 pub(super) async fn delete(db: Db<'_>, channel: ChannelKey) -> Done<()> {
-    db.run("delete from session_rows where channel_key = $1", args![channel]).await?;
+    db.run("DELETE FROM session_rows WHERE channel_key = $1", args![channel]).await?;
     Ok(())
 }
 
 pub(super) async fn page(db: Db<'_>, after: Option<&SessionKey>, limit: usize) -> Done<Vec<SessionRow>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let columns = "select channel_key, kind, key, sealed, session from session_rows";
-    let order = "order by channel_key, kind, key limit $1";
+    let columns = "SELECT channel_key, kind, key, sealed, session FROM session_rows";
+    let order = "ORDER BY channel_key, kind, key LIMIT $1";
     let rows = match after {
         None => db.rows(&format!("{columns} {order}"), args![limit]).await?,
         Some(SessionKey { channel, kind, key, .. }) => {
-            let sql = format!("{columns} where (channel_key, kind, key) > ($2, $3, $4) {order}");
+            let sql = format!("{columns} WHERE (channel_key, kind, key) > ($2, $3, $4) {order}");
             db.rows(&sql, args![limit, *channel, i16::from(*kind), &key[..]]).await?
         }
     };
@@ -185,6 +185,6 @@ fn row(row: &Row) -> Done<SessionRow> {
 
 pub(super) async fn reseal(db: Db<'_>, old: &SessionRow, new: &[u8]) -> Done<bool> {
     let SessionKey { channel, kind, key, .. } = &old.of;
-    let sql = "update session_rows set sealed = $5 where channel_key = $1 and kind = $2 and key = $3 and sealed = $4";
+    let sql = "UPDATE session_rows SET sealed = $5 WHERE channel_key = $1 AND kind = $2 AND key = $3 AND sealed = $4";
     Ok(db.run(sql, args![*channel, i16::from(*kind), &key[..], &old.sealed[..], new]).await? == 1)
 }

@@ -49,7 +49,7 @@ async fn claims(ground: &Ground, requests: Vec<ClaimRequest>) -> Vec<Result<Clai
 fn transactions(database: &PgDatabase, status: MessageStatus) -> i64 {
     number(
         database.url(),
-        &format!("select count(distinct xmin::text) from messages where status = {}", status.number()),
+        &format!("SELECT count(DISTINCT xmin::text) FROM messages WHERE status = {}", status.number()),
     )
 }
 
@@ -57,7 +57,7 @@ fn transactions(database: &PgDatabase, status: MessageStatus) -> i64 {
 async fn lock_of(database: &PgDatabase, channel: ChannelKey) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.expect("connects");
     tokio::spawn(connection);
-    let lock = format!("begin; select from channels where key = {channel} for update");
+    let lock = format!("BEGIN; SELECT FROM channels WHERE key = {channel} FOR UPDATE");
     client.batch_execute(&lock).await.expect("locked");
     client
 }
@@ -164,13 +164,13 @@ async fn a_claim_that_looks_at_many_messages_goes_alone() {
             ground.accept(*channel, "551").await;
         }
     }
-    let old = "update messages set expires_at = 1 where channel_key <> ";
+    let old = "UPDATE messages SET expires_at = 1 WHERE channel_key <> ";
     test_postgres::run(database.url(), &format!("{old}{}", fresh.0));
     let answers = claims(&ground, channels.iter().map(|(channel, _)| request(*channel)).collect()).await;
     let claimed: Vec<_> = answers.iter().map(|answer| ids(answer.as_ref().expect("claimed"))).collect();
     assert_eq!(claimed[0], fresh.1[..1]);
     assert!(claimed[1..].iter().all(Vec::is_empty), "{claimed:?}");
-    let expired = format!("select count(*) from messages where status = {}", MessageStatus::Expired.number());
+    let expired = format!("SELECT count(*) FROM messages WHERE status = {}", MessageStatus::Expired.number());
     assert_eq!(number(database.url(), &expired), 4 * 5);
     assert_eq!(transactions(&database, MessageStatus::Expired), 4, "each in a transaction of its own");
 }
@@ -213,7 +213,7 @@ async fn receipts_that_wait_for_a_lock_hold_up_no_other_call() {
         assert_eq!(ground.status(*channel, messages[0]).await, MessageStatus::Delivered);
     }
     assert_eq!(transactions(&database, MessageStatus::Delivered), 1, "applied together");
-    assert_eq!(number(database.url(), "select count(*) from early_receipts"), 1);
+    assert_eq!(number(database.url(), "SELECT count(*) FROM early_receipts"), 1);
 }
 
 /// A claim of some messages on a channel where each recipient has a queue.
@@ -229,7 +229,7 @@ fn outcomes(channel: ChannelKey, claimed: &[Claimed], outcome: impl Fn(&Claimed)
 
 /// How many of a channel's messages have this place among those of their recipients.
 fn placed(database: &PgDatabase, channel: ChannelKey, head: i16) -> i64 {
-    number(database.url(), &format!("select count(*) from messages where channel_key = {channel} and head = {head}"))
+    number(database.url(), &format!("SELECT count(*) FROM messages WHERE channel_key = {channel} AND head = {head}"))
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn outcomes_bring_up_the_next_of_each_recipient_and_take_the_receipts_that
         assert_eq!(claim.next_at, Some(if n == 0 { NOW + MINUTE } else { NOW + DAY }), "{n}");
     }
     assert_eq!(transactions(&database, MessageStatus::Sending), 1);
-    assert_eq!(number(database.url(), "select count(*) from early_receipts"), 0);
+    assert_eq!(number(database.url(), "SELECT count(*) FROM early_receipts"), 0);
 }
 
 #[tokio::test]
@@ -316,7 +316,7 @@ async fn a_channel_whose_head_expired_ends_some_in_each_batch_until_all_are_ende
     for _ in 0..40 {
         ground.accept(old.0, "551").await;
     }
-    let age = format!("update messages set expires_at = {NOW} where channel_key = {}", old.0);
+    let age = format!("UPDATE messages SET expires_at = {NOW} WHERE channel_key = {}", old.0);
     test_postgres::run(database.url(), &age);
     let fresh = ground.accept(old.0, "553").await;
     let requests: Vec<_> = channels.iter().map(|(channel, _)| some(*channel)).collect();
@@ -326,7 +326,7 @@ async fn a_channel_whose_head_expired_ends_some_in_each_batch_until_all_are_ende
     }
     let first = answers[0].as_ref().expect("claimed");
     assert_eq!((ids(first), first.next_at), (vec![], Some(NOW)), "more are to be ended");
-    let expired = format!("select count(*) from messages where status = {}", MessageStatus::Expired.number());
+    let expired = format!("SELECT count(*) FROM messages WHERE status = {}", MessageStatus::Expired.number());
     assert_eq!(number(database.url(), &expired), 32, "as many as one channel may end in a batch");
     // The others ask again beside it: what they sent is in flight.
     let again = claims(&ground, requests).await;
@@ -396,10 +396,10 @@ async fn channels_that_open_chats_share_transactions_and_each_keeps_to_its_own_l
     }
     assert_eq!(transactions(&database, MessageStatus::Sent), 1);
     assert_eq!(transactions(&database, MessageStatus::Sending), 1);
-    let chats = "select count(*) from chats where opened_at is not null";
+    let chats = "SELECT count(*) FROM chats WHERE opened_at IS NOT NULL";
     assert_eq!(number(database.url(), chats), 4, "one on each channel but the fenced one");
     // What waits stands in front of the cursor by now, and grows too old there.
-    let age = format!("update messages set expires_at = {later} where channel_key = {}", channels[limited].0);
+    let age = format!("UPDATE messages SET expires_at = {later} WHERE channel_key = {}", channels[limited].0);
     test_postgres::run(database.url(), &age);
     claims(&ground, all(later)).await;
     let (channel, messages) = &channels[limited];

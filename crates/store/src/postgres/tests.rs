@@ -40,10 +40,10 @@ async fn rows_of_the_versions_before_kinds_are_contacts() {
 #[tokio::test]
 async fn a_newer_version_says_from_which_on_its_tables_can_be_used() {
     let database = PgDatabase::new();
-    run(database.direct_url(), "insert into recado_migrations (number, works_from) values (1000, 5)");
+    run(database.direct_url(), "INSERT INTO recado_migrations (number, works_from) VALUES (1000, 5)");
     assert_eq!(refusal(database.direct_url()).await, "");
     migrate(database.direct_url()).await.expect("there is nothing to do");
-    run(database.direct_url(), "insert into recado_migrations (number, works_from) values (1001, 1001)");
+    run(database.direct_url(), "INSERT INTO recado_migrations (number, works_from) VALUES (1001, 1001)");
     assert!(refusal(database.direct_url()).await.contains("newer version"));
 }
 
@@ -52,10 +52,10 @@ async fn a_newer_version_says_from_which_on_its_tables_can_be_used() {
 async fn an_upgrade_that_waits_for_a_table_holds_up_no_node() {
     let database = Database::new();
     let url = database.url().to_owned();
-    let noted = "create table recado_migrations (
-                     number integer not null primary key, works_from integer not null,
-                     at timestamptz not null default clock_timestamp());
-                 insert into recado_migrations (number, works_from) values (5, 5)";
+    let noted = "CREATE TABLE recado_migrations (
+                     number integer NOT NULL PRIMARY KEY, works_from integer NOT NULL,
+                     at timestamptz NOT NULL DEFAULT clock_timestamp());
+                 INSERT INTO recado_migrations (number, works_from) VALUES (5, 5)";
     run(&url, &format!("{FIRST_TABLES};{noted}"));
     let connect = async || {
         let (client, connection) = Hosts::parse(&url, "").expect("a URL").connect().await.expect("connected");
@@ -63,22 +63,22 @@ async fn an_upgrade_that_waits_for_a_table_holds_up_no_node() {
         client
     };
     let (long, node) = (connect().await, connect().await);
-    long.batch_execute("begin; lock table channels in access share mode").await.expect("locked");
+    long.batch_execute("BEGIN; LOCK TABLE channels IN ACCESS SHARE MODE").await.expect("locked");
     let upgrading = tokio::spawn({
         let url = url.clone();
         async move { migrate(&url).await }
     });
-    let waits = "select from pg_locks where not granted and relation = 'channels'::regclass";
+    let waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'channels'::regclass";
     let waiting = async {
         while node.query(waits, &[]).await.expect("asked").is_empty() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the upgrade waits for the table");
-    let asked = node.query("select from channels", &[]);
+    let asked = node.query("SELECT FROM channels", &[]);
     tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer before the end").expect("asked");
     assert!(!upgrading.is_finished());
-    long.batch_execute("commit").await.expect("let go");
+    long.batch_execute("COMMIT").await.expect("let go");
     upgrading.await.expect("no panic").expect("upgraded");
     assert_eq!(refusal(&url).await, "");
 }
@@ -90,19 +90,19 @@ async fn a_channel_that_is_made_while_a_reader_comes_records() {
     let (client, connection) =
         Hosts::parse(database.direct_url(), "").expect("a URL").connect().await.expect("connected");
     tokio::spawn(connection);
-    let comes = "begin; select from institutions for update;
-                 insert into event_consumers (institution_id, environment) select id, 'live' from institutions";
+    let comes = "BEGIN; SELECT FROM institutions FOR UPDATE;
+                 INSERT INTO event_consumers (institution_id, environment) SELECT id, 'live' FROM institutions";
     client.batch_execute(comes).await.expect("begun");
     let (store, new) = (ground.store.clone(), ground.new_channel("loja", ChannelState::Created));
     let creating = tokio::spawn(async move { store.create_channel(new).await });
-    let waits = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    let waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while client.query(waits, &[]).await.expect("asked").is_empty() {
         assert!(!creating.is_finished(), "it waits for the reader");
         tokio::task::yield_now().await;
     }
-    client.batch_execute("commit").await.expect("committed");
+    client.batch_execute("COMMIT").await.expect("committed");
     creating.await.expect("no panic").expect("stored").expect("a free id");
-    assert_eq!(number(database.direct_url(), "select count(*) from channels where records_messages"), 1);
+    assert_eq!(number(database.direct_url(), "SELECT count(*) FROM channels WHERE records_messages"), 1);
 }
 
 #[tokio::test]
@@ -111,9 +111,9 @@ async fn of_a_message_that_is_gone_no_event_is_kept() {
     let url = database.direct_url().to_owned();
     let ground = Ground::on(database).await;
     messages_go_with_what_happened_to_them(&ground).await;
-    let messages = "select count(distinct message_seq) from events where message_seq is not null";
+    let messages = "SELECT count(DISTINCT message_seq) FROM events WHERE message_seq IS NOT NULL";
     assert_eq!(number(&url, messages), 1);
-    assert_eq!(number(&url, "select count(*) from events where message_seq is not null"), 3);
+    assert_eq!(number(&url, "SELECT count(*) FROM events WHERE message_seq IS NOT NULL"), 3);
 }
 
 #[tokio::test]
@@ -123,13 +123,13 @@ async fn of_too_many_events_of_a_channel_the_oldest_go() {
     let ground = Ground::on(database).await;
     let (channel, other) = (ground.channel("loja").await, ground.channel("outra").await);
     let fill = format!(
-        "insert into events (channel_key, kind, at, data)
-         select {channel}, 'channel.paused', n, '{{}}' from generate_series(1, {MAX_CHANNEL_EVENTS}) n"
+        "INSERT INTO events (channel_key, kind, at, data)
+         SELECT {channel}, 'channel.paused', n, '{{}}' FROM generate_series(1, {MAX_CHANNEL_EVENTS}) n"
     );
     run(&url, &fill);
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
-    let count = |channel: i64| number(&url, &format!("select count(*) from events where channel_key = {channel}"));
+    let count = |channel: i64| number(&url, &format!("SELECT count(*) FROM events WHERE channel_key = {channel}"));
     assert_eq!((count(channel), count(other)), (MAX_CHANNEL_EVENTS, 1));
     // The creation went, and the first of those that were put there.
-    assert_eq!(number(&url, &format!("select min(at) from events where channel_key = {channel}")), 2);
+    assert_eq!(number(&url, &format!("SELECT min(at) FROM events WHERE channel_key = {channel}")), 2);
 }

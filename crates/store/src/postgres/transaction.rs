@@ -31,13 +31,13 @@ impl<'a> Transaction for Tx<'a> {
     type Error = Failure;
     type Db = Db<'a>;
     const STAMP: Stamp = Stamp {
-        with: "changed as (update directory set version = version + 1 returning version)",
+        with: "changed AS (UPDATE directory SET version = version + 1 RETURNING version)",
         column: ", version",
-        value: ", (select version from changed)",
-        set: ", version = (select version from changed)",
+        value: ", (SELECT version FROM changed)",
+        set: ", version = (SELECT version FROM changed)",
     };
 
-    const LOOK_AGAIN: &'static str = ", front_before = 0, front_until = null, front_latest = 0, front_per_day = null";
+    const LOOK_AGAIN: &'static str = ", front_before = 0, front_until = NULL, front_latest = 0, front_per_day = NULL";
 
     fn last_seq(_: usize) -> String {
         channels::LAST_SEQ.to_owned()
@@ -59,10 +59,10 @@ impl<'a> Transaction for Tx<'a> {
         // Each key once, and in an order: another node may note uses of the same ones.
         let used: BTreeMap<&[u8], Millis> = used.iter().map(|(id, at)| (&id.as_bytes()[..], *at)).collect();
         let (ids, times): (Vec<&[u8]>, Vec<Millis>) = used.into_iter().unzip();
-        let sql = "with used as (select k.id, u.at from unnest($1, $2) as u (id, at) join api_keys k on k.id = u.id
-                                 order by k.id for no key update of k)
+        let sql = "WITH used AS (SELECT k.id, u.at FROM unnest($1, $2) AS u (id, at) JOIN api_keys k ON k.id = u.id
+                                 ORDER BY k.id FOR NO KEY UPDATE OF k)
                    -- By another node it may have been used later.
-                   update api_keys k set last_used_at = greatest(last_used_at, used.at) from used where k.id = used.id";
+                   UPDATE api_keys k SET last_used_at = greatest(last_used_at, used.at) FROM used WHERE k.id = used.id";
         self.db.run(sql, args![ids, times]).await.map(drop)
     }
 

@@ -30,7 +30,7 @@ async fn nodes() -> (Ground, Arc<dyn Store>, Arc<PgDatabase>) {
 
 /// Hides a message, as if another node had not stored it yet, and brings it to light.
 fn hide(database: &PgDatabase, seq: i64) {
-    run(database.url(), &format!("update messages set channel_key = -channel_key where seq = {seq}"));
+    run(database.url(), &format!("UPDATE messages SET channel_key = -channel_key WHERE seq = {seq}"));
 }
 
 async fn claim_at(ground: &Ground, channel: ChannelKey, now: Millis) -> Claim {
@@ -147,7 +147,7 @@ async fn those_who_wait_are_passed_once_none_can_come_before_them() {
     for recipient in ["551", "552"] {
         ground.accept(channel, recipient).await;
     }
-    let front = || number(database.url(), &format!("select front_before from channels where key = {channel}"));
+    let front = || number(database.url(), &format!("SELECT front_before FROM channels WHERE key = {channel}"));
     assert_eq!(claim_at(&ground, channel, NOW + 14_999).await.messages, []);
     assert_eq!(front(), 0, "one may come before them");
     hide(&database, seq);
@@ -166,7 +166,7 @@ async fn a_node_whose_time_has_passed_changes_nothing() {
         let sending = ground.accept(channel, "551").await;
         let waiting = ground.accept(channel, "552").await;
         let claimed = ground.claim_one(channel).await;
-        run(database.url(), &format!("update channels set lease_epoch = 7 where key = {channel}"));
+        run(database.url(), &format!("UPDATE channels SET lease_epoch = 7 WHERE key = {channel}"));
         let before = (ground.all(channel).await, ground.store.channel(channel).await.expect("read"));
         for epoch in [0, 6, 8] {
             let late = ClaimRequest { epoch, held: vec![claimed.seq], rest: 500, limit: 9, ..request(channel) };
@@ -276,8 +276,8 @@ async fn messages_of_a_deleted_channel_find_a_node() {
 async fn what_a_newer_version_made_keeps_nobody_from_the_rest() {
     let (ground, store, _, (channel, _), database) = held().await;
     let other = ground.channel("outra").await;
-    run(database.url(), &format!("update channels set type = 'FUTURE', version = 1000 where key = {channel}"));
-    run(database.url(), &format!("update channels set version = 1000 where key = {other}"));
+    run(database.url(), &format!("UPDATE channels SET type = 'FUTURE', version = 1000 WHERE key = {channel}"));
+    run(database.url(), &format!("UPDATE channels SET version = 1000 WHERE key = {other}"));
     let keys = |channels: Vec<Channel>| channels.into_iter().map(|channel| channel.key).collect::<Vec<_>>();
     assert_eq!(keys(store.channels().await.expect("read")), [other]);
     assert_eq!(keys(store.changes_since(999).await.expect("read").channels), [other]);
@@ -290,11 +290,11 @@ async fn trouble_of_one_statement_is_its_own() {
     let channel = ground.channel("loja").await;
     run(
         database.url(),
-        "create function fail() returns trigger language plpgsql as $$ begin
-             if new.recipient like '6%' then raise exception 'no room' using errcode = '5' || right(new.recipient, 4); end if;
-             return new;
-         end $$;
-         create trigger fail before insert on messages for each row execute function fail();",
+        "CREATE FUNCTION fail() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+             IF new.recipient LIKE '6%' THEN RAISE EXCEPTION 'no room' USING ERRCODE = '5' || right(new.recipient, 4); END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER fail BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION fail();",
     );
     let health = ground.store.health();
     for recipient in ["63100", "63200", "63400"] {
@@ -328,12 +328,12 @@ async fn a_lost_connection_loses_no_answer_for_long() {
     // Its backend ends itself, once.
     run(
         database.url(),
-        "create table ended (n bigint);
-         create function end_it() returns trigger language plpgsql as $$ begin
-             if new.recipient = '666' then perform pg_terminate_backend(pg_backend_pid()); end if;
-             return new;
-         end $$;
-         create trigger end_it before insert on messages for each row execute function end_it();",
+        "CREATE TABLE ended (n bigint);
+         CREATE FUNCTION end_it() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+             IF new.recipient = '666' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER end_it BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION end_it();",
     );
     let lost = ground.store.enqueue(ground.new_message(channel, "666")).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");

@@ -23,22 +23,22 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| {
         format!("{column} = coalesce({column}, ?{value})")
     });
     format!(
-        "update messages
-         set status = ?4, {}, claimed_until = ?5, connection = coalesce(?6, connection),
+        "UPDATE messages
+         SET status = ?4, {}, claimed_until = ?5, connection = coalesce(?6, connection),
              account = coalesce(account, ?7), remote_id = coalesce(?8, remote_id), rendition = coalesce(?9, rendition),
-             error_code = ?10, error_message = ?11, resend_at = iif(resent, null, ?12), run_at = coalesce(?13, run_at),
+             error_code = ?10, error_message = ?11, resend_at = iif(resent, NULL, ?12), run_at = coalesce(?13, run_at),
              attempts = attempts + ?14, failures = failures + ?15, recipient_holds = recipient_holds + ?16,
-             unanswered = unanswered or ?17, resent = resent or ?18,
+             unanswered = unanswered OR ?17, resent = resent OR ?18,
              -- One that comes back stands behind the others until it is given its place.
              head = iif(?19, min(head, 0), head)
-         where seq = ?1 and channel_key = ?2 and status = ?3",
+         WHERE seq = ?1 AND channel_key = ?2 AND status = ?3",
         reached.join(", ")
     )
 });
 
 static SEND: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{} returning id, network_id, recipient, payload, kind, rendition, scenario, attempts, failures,
+        "{} RETURNING id, network_id, recipient, payload, kind, rendition, scenario, attempts, failures,
                       recipient_holds, resent, unanswered, card, card_account, card_account_known",
         &*UPDATE
     )
@@ -154,10 +154,10 @@ pub(super) fn note(writing: &Writing, transition: &Transition<'_>) -> rusqlite::
     if account.is_none() && remote_id.is_none() && rendition.is_none() {
         return Ok(());
     }
-    let sql = "update messages
-               set account = coalesce(account, ?3), remote_id = coalesce(?4, remote_id),
+    let sql = "UPDATE messages
+               SET account = coalesce(account, ?3), remote_id = coalesce(?4, remote_id),
                    rendition = coalesce(?5, rendition)
-               where seq = ?1 and channel_key = ?2";
+               WHERE seq = ?1 AND channel_key = ?2";
     let (seq, channel): (Seq, ChannelKey) = (transition.seq(), transition.channel());
     writing.connection.prepare_cached(sql)?.execute(params![seq, channel, account, remote_id, rendition])?;
     Ok(())

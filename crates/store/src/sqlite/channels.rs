@@ -35,11 +35,11 @@ fn known(row: &Row<'_>) -> Read<(ChannelKey, Known)> {
 
 /// What the writing thread keeps of all channels, read from the file.
 pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Known>> {
-    let all = at_once(connection.rows(&format!("select {COLUMNS} from channels"), values![], known))?;
+    let all = at_once(connection.rows(&format!("SELECT {COLUMNS} FROM channels"), values![], known))?;
     let mut queues: HashMap<ChannelKey, Known> = all.into_iter().collect();
     let sql = format!(
-        "select channel_key, count(*) as open from messages join channels on key = channel_key
-         where {OPEN} and abs(seq) > cancel_before group by channel_key"
+        "SELECT channel_key, count(*) AS open FROM messages JOIN channels ON key = channel_key
+         WHERE {OPEN} AND abs(seq) > cancel_before GROUP BY channel_key"
     );
     for (key, open) in
         at_once(connection.rows(&sql, values![], |row| Ok((row.get("channel_key")?, row.number("open")?))))?
@@ -53,7 +53,7 @@ pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<Channe
 
 /// Takes in a channel that was made.
 pub(super) fn take_in(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
-    let sql = format!("select {COLUMNS} from channels where key = ?1");
+    let sql = format!("SELECT {COLUMNS} FROM channels WHERE key = ?1");
     let made = at_once(writing.connection.row(&sql, values![key], known))?;
     writing.queues.extend(made);
     Ok(())
@@ -67,17 +67,17 @@ pub(super) fn record_messages(
     on: bool,
 ) -> rusqlite::Result<bool> {
     let owner = params![institution.as_bytes(), environment.name()];
-    let sql = "select exists (select 1 from institutions where id = ?1) as found";
+    let sql = "SELECT EXISTS (SELECT 1 FROM institutions WHERE id = ?1) AS found";
     if !writing.connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get("found"))? {
         return Ok(false);
     }
     let sql = if on {
-        "insert or ignore into event_consumers (institution_id, environment) values (?1, ?2)"
+        "INSERT OR IGNORE INTO event_consumers (institution_id, environment) VALUES (?1, ?2)"
     } else {
-        "delete from event_consumers where institution_id = ?1 and environment = ?2"
+        "DELETE FROM event_consumers WHERE institution_id = ?1 AND environment = ?2"
     };
     writing.connection.prepare_cached(sql)?.execute(owner)?;
-    let sql = "update channels set records_messages = ?3 where institution_id = ?1 and environment = ?2 returning key";
+    let sql = "UPDATE channels SET records_messages = ?3 WHERE institution_id = ?1 AND environment = ?2 RETURNING key";
     let mut statement = writing.connection.prepare_cached(sql)?;
     let keys = statement.query_map(params![institution.as_bytes(), environment.name(), on], |row| row.get("key"))?;
     let keys: Vec<ChannelKey> = keys.collect::<rusqlite::Result<_>>()?;
@@ -95,10 +95,10 @@ pub(super) fn move_to(writing: &mut Writing, key: ChannelKey, to: &ChannelMove) 
     let moved = writing
         .connection
         .prepare_cached(
-            "update channels
-             set state = ?3, state_reason = ?4, connected_at = coalesce(connected_at, ?5),
-                 connections = connections + (?5 is not null), restricted_until = iif(?6, restricted_until, null)
-             where key = ?1 and state = ?2 and deleted_at is null",
+            "UPDATE channels
+             SET state = ?3, state_reason = ?4, connected_at = coalesce(connected_at, ?5),
+                 connections = connections + (?5 IS NOT NULL), restricted_until = iif(?6, restricted_until, NULL)
+             WHERE key = ?1 AND state = ?2 AND deleted_at IS NULL",
         )?
         .execute(params![key, to.from.name(), next.name(), to.reason, connected_at, keeps_restriction])?;
     if moved == 1 {
@@ -132,7 +132,7 @@ pub(super) fn restrict(
     let until = queue.restricted_until.map_or(until, |earlier| earlier.max(until));
     writing
         .connection
-        .prepare_cached("update channels set restricted_until = ?2 where key = ?1")?
+        .prepare_cached("UPDATE channels SET restricted_until = ?2 WHERE key = ?1")?
         .execute(params![key, until])?;
     if let Some(queue) = writing.queue(key) {
         queue.restricted_until = Some(until);
@@ -151,7 +151,7 @@ pub(super) fn pause(
     now: Millis,
 ) -> rusqlite::Result<()> {
     let Some(queue) = writing.queue(key).copied() else { return Ok(()) };
-    let sql = "select connection from messages where seq = ?1";
+    let sql = "SELECT connection FROM messages WHERE seq = ?1";
     let sent_under =
         writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get("connection")).optional()?.flatten();
     if queue.is_paused_by(seq, sent_under) {
@@ -163,7 +163,7 @@ pub(super) fn pause(
 
 /// Ends a hold of the channel: what its network said before it was linked anew holds no more.
 pub(super) fn let_go(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
-    writing.connection.prepare_cached("update channels set next_send_at = 0 where key = ?1")?.execute([key])?;
+    writing.connection.prepare_cached("UPDATE channels SET next_send_at = 0 WHERE key = ?1")?.execute([key])?;
     if let Some(queue) = writing.queue(key) {
         queue.next_send_at = 0;
     }

@@ -20,9 +20,9 @@ fn note_name(writing: &mut Writing, (channel, name): Who<'_>, opened_at: Option<
     let noted = writing
         .connection
         .prepare_cached(
-            "insert into chats (channel_key, account, opened_at)
-             select key, ?2, ?3 from channels where key = ?1 and deleted_at is null
-             on conflict do nothing",
+            "INSERT INTO chats (channel_key, account, opened_at)
+             SELECT key, ?2, ?3 FROM channels WHERE key = ?1 AND deleted_at IS NULL
+             ON CONFLICT DO NOTHING",
         )?
         .execute(params![channel, name, opened_at])?;
     if noted == 1 {
@@ -69,7 +69,7 @@ pub(super) fn forget(writing: &mut Writing, (channel, seq): (ChannelKey, Seq)) -
     let account = known.and_then(|known| Party::new(known.account, known.lid));
     let names = account.iter().flat_map(Party::names).chain(forms(&recipient));
     let mut statement =
-        writing.connection.prepare_cached("delete from chats where channel_key = ?1 and account = ?2")?;
+        writing.connection.prepare_cached("DELETE FROM chats WHERE channel_key = ?1 AND account = ?2")?;
     for name in names {
         statement.execute(params![channel, name])?;
     }
@@ -77,6 +77,6 @@ pub(super) fn forget(writing: &mut Writing, (channel, seq): (ChannelKey, Seq)) -
 }
 
 pub(super) fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<Option<String>> {
-    let sql = "select recipient from messages where seq = ?1";
+    let sql = "SELECT recipient FROM messages WHERE seq = ?1";
     writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get("recipient")).optional()
 }

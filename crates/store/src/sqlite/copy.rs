@@ -37,9 +37,9 @@ pub enum CopyError {
 /// end under load. Nobody waits for that transaction; the log grows for as long as it lasts.
 pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(), CopyError> {
     let source = look_at(source)?;
-    source.execute_batch("begin")?;
+    source.execute_batch("BEGIN")?;
     // The transaction begins with its first look.
-    let _: i64 = source.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;
+    let _: i64 = source.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     // Made anew or not at all: what is there already, a link that leads nowhere too, is never written through.
     File::options().write(true).create_new(true).mode(0o600).open(target)?;
     let mut copied = Connection::open(target)?;
@@ -71,7 +71,7 @@ pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(),
 /// else may have it open; it needs as much room again.
 pub fn compact(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.execute_batch("vacuum")?;
+    connection.execute_batch("VACUUM")?;
     // The log goes into the database, and away, with the last connection.
     connection.close().map_err(|(_, error)| error)
 }
@@ -79,25 +79,25 @@ pub fn compact(path: &Path) -> rusqlite::Result<()> {
 /// Whether the file has no tables, as one of 0 bytes. One that cannot be read is not empty: who opens it finds out why.
 pub fn is_empty(path: &Path) -> bool {
     let tables =
-        |connection: Connection| connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0));
+        |connection: Connection| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
     look_at(path).and_then(tables).is_ok_and(|tables: i64| tables == 0)
 }
 
 /// How many institutions the store has.
 pub fn institutions(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("select count(*) from institutions", [], |row| row.get(0))
+    connection.query_row("SELECT count(*) FROM institutions", [], |row| row.get(0))
 }
 
 /// The first word of SQLite's own check: `ok`, or what is wrong.
 pub fn check(connection: &Connection, how: &str) -> rusqlite::Result<String> {
-    connection.query_row(&format!("pragma {how}(1)"), [], |row| row.get(0))
+    connection.query_row(&format!("PRAGMA {how}(1)"), [], |row| row.get(0))
 }
 
 /// The version of the tables in a store, and the time of its newest message.
 pub fn version_and_newest(connection: &Connection) -> rusqlite::Result<(usize, Option<i64>)> {
-    let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0))?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     // `seq` ascends with time.
-    let newest = "select (select queued_at from messages order by seq desc limit 1)";
+    let newest = "SELECT (SELECT queued_at FROM messages ORDER BY seq DESC LIMIT 1)";
     Ok((usize::try_from(version).unwrap_or(usize::MAX), connection.query_row(newest, [], |row| row.get(0))?))
 }
 

@@ -47,8 +47,8 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
 
 fn earlier_use(writing: &Writing, key: &Idempotency) -> rusqlite::Result<Option<Enqueued>> {
     let mut statement = writing.connection.prepare_cached(
-        "select fingerprint, message_id from idempotency_keys
-         where institution_id = ?1 and environment = ?2 and route = ?3 and key = ?4 and created_at >= ?5",
+        "SELECT fingerprint, message_id FROM idempotency_keys
+         WHERE institution_id = ?1 AND environment = ?2 AND route = ?3 AND key = ?4 AND created_at >= ?5",
     )?;
     let found = statement
         .query_row(
@@ -66,9 +66,9 @@ fn earlier_use(writing: &Writing, key: &Idempotency) -> rusqlite::Result<Option<
 fn note_use(writing: &Writing, key: &Idempotency, message: &NewMessage) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
         // A use that is old enough to be forgotten, but not purged yet, gives way.
-        "insert or replace into idempotency_keys
+        "INSERT OR REPLACE INTO idempotency_keys
              (institution_id, environment, route, key, fingerprint, message_id, created_at)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     statement.execute(params![
         key.institution.as_bytes(),

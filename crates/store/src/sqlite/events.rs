@@ -31,24 +31,24 @@ pub(super) fn record(connection: &Connection, key: ChannelKey, what: &Recorded, 
     if what.from == what.to && newest(connection, key)?.is_some_and(|newest| what.repeats(&newest)) {
         return Ok(());
     }
-    let sql = "insert into events (channel_key, kind, at, data) values (?1, ?2, ?3, ?4)";
+    let sql = "INSERT INTO events (channel_key, kind, at, data) VALUES (?1, ?2, ?3, ?4)";
     connection.prepare_cached(sql)?.execute(params![key, what.kind(), at, what.to_json()])?;
-    let sql = "delete from events where channel_key = ?1 and message_seq is null
-               and seq <= (select seq from events where channel_key = ?1 and message_seq is null
-                           order by seq desc limit 1 offset ?2)";
+    let sql = "DELETE FROM events WHERE channel_key = ?1 AND message_seq IS NULL
+               AND seq <= (SELECT seq FROM events WHERE channel_key = ?1 AND message_seq IS NULL
+                           ORDER BY seq DESC LIMIT 1 OFFSET ?2)";
     connection.prepare_cached(sql)?.execute(params![key, MAX_CHANNEL_EVENTS])?;
     Ok(())
 }
 
 fn newest(connection: &Connection, key: ChannelKey) -> rusqlite::Result<Option<Recorded>> {
-    let sql = "select data from events where channel_key = ?1 and message_seq is null order by seq desc limit 1";
+    let sql = "SELECT data FROM events WHERE channel_key = ?1 AND message_seq IS NULL ORDER BY seq DESC LIMIT 1";
     let data: Option<String> = connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
     Ok(data.and_then(|data| Recorded::from_json(&data)))
 }
 
 /// Records what happened to a message, in the transaction that makes it true.
 pub(super) fn record_message(connection: &Connection, event: &MessageEvent) -> rusqlite::Result<()> {
-    let sql = "insert into events (channel_key, message_seq, kind, at, data) values (?1, ?2, ?3, ?4, ?5)";
+    let sql = "INSERT INTO events (channel_key, message_seq, kind, at, data) VALUES (?1, ?2, ?3, ?4, ?5)";
     let what = &event.what;
     let values = params![event.channel, event.message, what.kind(), event.at, what.to_json()];
     connection.prepare_cached(sql)?.execute(values)?;
@@ -66,24 +66,24 @@ impl EventReader for Reader {
 }
 
 fn behind(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Option<EventPage>> {
-    let sql = "select ifnull(max(seq), 0) from sqlite_sequence where name = 'events'";
+    let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'";
     let last: EventSeq = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     if query.after > last {
         return Ok(None);
     }
-    let sql = "select max(seq) from (select seq from events where seq > ?1 order by seq limit ?2)";
+    let sql = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2)";
     let end: Option<EventSeq> =
         connection.prepare_cached(sql)?.query_row([query.after, SCANNED_AT_MOST], |row| row.get(0))?;
     let Some(end) = end else { return Ok(Some(query.page(Vec::new(), None))) };
-    let sql = "select e.seq, e.channel_key, m.id, e.kind, e.at, e.data, e.node
-               from events e
-               cross join channels c on c.key = e.channel_key
-               left join messages m on m.seq = e.message_seq
-               where e.seq > ?1 and e.seq <= ?2 and c.institution_id = ?3 and c.environment = ?4
-                 and (?5 is null or e.channel_key = ?5)
+    let sql = "SELECT e.seq, e.channel_key, m.id, e.kind, e.at, e.data, e.node
+               FROM events e
+               CROSS JOIN channels c ON c.key = e.channel_key
+               LEFT JOIN messages m ON m.seq = e.message_seq
+               WHERE e.seq > ?1 AND e.seq <= ?2 AND c.institution_id = ?3 AND c.environment = ?4
+                 AND (?5 IS NULL OR e.channel_key = ?5)
                  -- One whose message has gone just now goes with it.
-                 and (e.message_seq is null or m.seq is not null)
-               order by e.seq limit ?6";
+                 AND (e.message_seq IS NULL OR m.seq IS NOT NULL)
+               ORDER BY e.seq LIMIT ?6";
     let (institution, environment) = (query.institution.as_bytes(), query.environment.name());
     let values = params![query.after, end, institution, environment, query.channel, query.rows()];
     let mut statement = connection.prepare_cached(sql)?;

@@ -104,9 +104,9 @@ impl Gate<'_> {
         let mut counted = None;
         if let Some(chat) = self.request.counted_chat() {
             let mut statement = self.writing.connection.prepare_cached(
-                "select opened_at from chats indexed by chats_opened
-                 where channel_key = ?1 and opened_at is not null and opened_at > ?2
-                 order by opened_at desc limit 1 offset ?3",
+                "SELECT opened_at FROM chats INDEXED BY chats_opened
+                 WHERE channel_key = ?1 AND opened_at IS NOT NULL AND opened_at > ?2
+                 ORDER BY opened_at DESC LIMIT 1 OFFSET ?3",
             )?;
             let values = params![self.request.channel, chat.after, chat.later];
             counted = statement.query_row(values, |row| row.get(0)).optional()?;

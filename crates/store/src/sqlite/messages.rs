@@ -24,15 +24,15 @@ impl Part {
             Self::Past if query.recipient.is_some() => ("messages_past_by_recipient", PAST),
             Self::Past => ("messages_past", PAST),
         };
-        format!("select {columns} from messages indexed by {index} where channel_key = ?1 and {condition} and seq < ?2")
+        format!("SELECT {columns} FROM messages INDEXED BY {index} WHERE channel_key = ?1 AND {condition} AND seq < ?2")
     }
 }
 
 impl Walk for Connection {
     fn latest_of_recipient() -> String {
         format!(
-            "messages indexed by messages_past_by_recipient
-             where channel_key = ?1 and recipient = ?2 and {PAST} order by seq desc limit 20"
+            "messages INDEXED BY messages_past_by_recipient
+             WHERE channel_key = ?1 AND recipient = ?2 AND {PAST} ORDER BY seq DESC LIMIT 20"
         )
     }
 
@@ -40,9 +40,9 @@ impl Walk for Connection {
     fn page_sql(query: &MessageQuery) -> String {
         let part = |part: Part| {
             let (select, recipient) = (part.select(&columns(), query), recipient(query));
-            format!("{select} and seq >= ?3 and {recipient} and {FILTERS}")
+            format!("{select} AND seq >= ?3 AND {recipient} AND {FILTERS}")
         };
-        format!("{} union all {} order by seq desc limit ?6", part(Part::Open), part(Part::Past))
+        format!("{} UNION ALL {} ORDER BY seq DESC LIMIT ?6", part(Part::Open), part(Part::Past))
     }
 
     async fn floor(&self, query: &MessageQuery, before: Seq) -> rusqlite::Result<Option<(Seq, MessageId)>> {
@@ -50,10 +50,10 @@ impl Walk for Connection {
         for part in [Part::Open, Part::Past] {
             let recipient = match part {
                 // Its index has no recipients, so every row counts. (Always true; a value that is given has to be named.)
-                Part::Open => "?4 is ?4",
+                Part::Open => "?4 IS ?4",
                 Part::Past => recipient(query),
             };
-            let sql = format!("{} and {recipient} order by seq desc limit 1 offset ?3", part.select("seq, id", query));
+            let sql = format!("{} AND {recipient} ORDER BY seq DESC LIMIT 1 OFFSET ?3", part.select("seq, id", query));
             let asked = values![query.channel, before, SCANNED_AT_MOST, query.recipient];
             let found = self.row(&sql, asked, |row| Ok((row.get("seq")?, MessageId::from_bytes(row.bytes("id")?))));
             floor = floor.max(found.await?);
@@ -63,5 +63,5 @@ impl Walk for Connection {
 }
 
 fn recipient(query: &MessageQuery) -> &'static str {
-    if query.recipient.is_some() { "recipient = ?4" } else { "?4 is null" }
+    if query.recipient.is_some() { "recipient = ?4" } else { "?4 IS NULL" }
 }

@@ -80,8 +80,8 @@ impl Owned for Writing {
         migrate(&mut connection, MIGRATIONS)?;
         let queues = channels::queues(&connection)?;
         // Also behind those that a deletion has cancelled: a new message must not be taken for one of them.
-        let last = "select max(ifnull((select max(seq) from messages), 0), -ifnull((select min(seq) from messages), 0),
-                        ifnull(max(cancel_before), 0)) from channels";
+        let last = "SELECT max(ifnull((SELECT max(seq) FROM messages), 0), -ifnull((SELECT min(seq) FROM messages), 0),
+                        ifnull(max(cancel_before), 0)) FROM channels";
         let last_seq = connection.query_row(last, [], |row| row.get(0))?;
         Ok(Self { connection, queues, last_seq, changes: Vec::new() })
     }

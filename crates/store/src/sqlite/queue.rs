@@ -62,7 +62,7 @@ pub(super) fn status(number: u8) -> rusqlite::Result<MessageStatus> {
 pub(super) fn hold(writing: &mut Writing, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
     writing
         .connection
-        .prepare_cached("update channels set next_send_at = max(next_send_at, ?2) where key = ?1")?
+        .prepare_cached("UPDATE channels SET next_send_at = max(next_send_at, ?2) WHERE key = ?1")?
         .execute(params![channel, until])?;
     if let Some(queue) = writing.queue(channel) {
         queue.next_send_at = queue.next_send_at.max(until);
@@ -119,10 +119,10 @@ fn plan(writing: &Writing, queue: ChannelQueue, request: &ClaimRequest) -> rusql
 /// A channel's open messages from one on, in the order of the queue.
 pub(super) static OPEN_ROWS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "select seq, status, run_at, expires_at, claimed_until, unanswered, recipient
-         from messages indexed by messages_open
-         where channel_key = ?1 and seq >= ?2 and {OPEN}
-         order by seq"
+        "SELECT seq, status, run_at, expires_at, claimed_until, unanswered, recipient
+         FROM messages INDEXED BY messages_open
+         WHERE channel_key = ?1 AND seq >= ?2 AND {OPEN}
+         ORDER BY seq"
     )
 });
 
@@ -173,8 +173,8 @@ pub(super) fn record(writing: &mut Writing, outcomes: &Outcomes) -> rusqlite::Re
 pub(super) fn leave_unanswered(writing: &mut Writing, channel: ChannelKey, now: Millis) -> rusqlite::Result<()> {
     let in_flight = writing.opens_chats(channel);
     let sql = format!(
-        "select seq, status from messages indexed by messages_open
-         where channel_key = ?1 and {OPEN} and ({QUEUED} and unanswered or {SENDING} and ?2) order by seq"
+        "SELECT seq, status FROM messages INDEXED BY messages_open
+         WHERE channel_key = ?1 AND {OPEN} AND ({QUEUED} AND unanswered OR {SENDING} AND ?2) ORDER BY seq"
     );
     let mut statement = writing.connection.prepare_cached(&sql)?;
     let left = statement.query_map(params![channel, in_flight], |row| {
@@ -193,7 +193,7 @@ pub(super) fn cancel(
 ) -> rusqlite::Result<Cancelled> {
     let found = writing
         .connection
-        .prepare_cached("select seq, expires_at, unanswered, status from messages where id = ?1 and channel_key = ?2")?
+        .prepare_cached("SELECT seq, expires_at, unanswered, status FROM messages WHERE id = ?1 AND channel_key = ?2")?
         .query_row(params![id.as_bytes(), channel], |row| {
             let message = Queued { channel, seq: row.get(0)?, expires_at: row.get(1)?, unanswered: row.get(2)? };
             Ok((message, status(row.get(3)?)?))
@@ -219,9 +219,9 @@ pub(super) fn cancel_former(
     now: Millis,
 ) -> rusqlite::Result<usize> {
     let sql = format!(
-        "select seq, expires_at, unanswered from messages indexed by messages_open
-         where channel_key = ?1 and {OPEN} and {QUEUED}
-           and seq > 0 and seq <= (select cancel_before from channels where key = ?1) order by seq limit ?2"
+        "SELECT seq, expires_at, unanswered FROM messages INDEXED BY messages_open
+         WHERE channel_key = ?1 AND {OPEN} AND {QUEUED}
+           AND seq > 0 AND seq <= (SELECT cancel_before FROM channels WHERE key = ?1) ORDER BY seq LIMIT ?2"
     );
     let mut statement = writing.connection.prepare_cached(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -236,9 +236,9 @@ pub(super) fn cancel_former(
 
 pub(super) fn open_channels(connection: &Connection) -> rusqlite::Result<Vec<ChannelKey>> {
     let sql = format!(
-        "select key from channels
-         where exists (select 1 from messages indexed by messages_open
-                       where channel_key = key and seq > 0 and {OPEN})"
+        "SELECT key FROM channels
+         WHERE EXISTS (SELECT 1 FROM messages INDEXED BY messages_open
+                       WHERE channel_key = key AND seq > 0 AND {OPEN})"
     );
     connection.prepare_cached(&sql)?.query_map([], |row| row.get(0))?.collect()
 }

@@ -60,13 +60,13 @@ fn find(writing: &Writing, receipt: &Receipt) -> rusqlite::Result<Option<Found>>
         MessageRef::NetworkId(id) => {
             let by_id = params![channel, id.as_str()];
             let sent =
-                format!("indexed by messages_in_network where channel_key = ?1 and network_id = ?2 and {IN_NETWORK}");
+                format!("INDEXED BY messages_in_network WHERE channel_key = ?1 AND network_id = ?2 AND {IN_NETWORK}");
             let mut message = one(writing, &sent, by_id)?;
             if message.is_none() && receipt.shows_arrival() {
                 // An attempt without an answer arrived all the same.
                 let waits = format!(
-                    "indexed by messages_unanswered
-                     where channel_key = ?1 and network_id = ?2 and {QUEUED} and unanswered = 1"
+                    "INDEXED BY messages_unanswered
+                     WHERE channel_key = ?1 AND network_id = ?2 AND {QUEUED} AND unanswered = 1"
                 );
                 message = one(writing, &waits, by_id)?;
             }
@@ -76,26 +76,26 @@ fn find(writing: &Writing, receipt: &Receipt) -> rusqlite::Result<Option<Found>>
         }
         MessageRef::RemoteId { remote_id, ours: None } => {
             let sent =
-                format!("indexed by messages_by_remote_id where channel_key = ?1 and remote_id = ?2 and {IN_NETWORK}");
+                format!("INDEXED BY messages_by_remote_id WHERE channel_key = ?1 AND remote_id = ?2 AND {IN_NETWORK}");
             one(writing, &sent, params![channel, remote_id.as_str()])
         }
         MessageRef::RemoteId { ours: Some(id), .. } => {
-            one(writing, "where channel_key = ?1 and id = ?2", params![channel, id.as_bytes()])
+            one(writing, "WHERE channel_key = ?1 AND id = ?2", params![channel, id.as_bytes()])
         }
     }
 }
 
 fn one(writing: &Writing, which: &str, values: impl Params) -> rusqlite::Result<Option<Found>> {
-    let sql = format!("select {COLUMNS} from messages {which}");
+    let sql = format!("SELECT {COLUMNS} FROM messages {which}");
     writing.connection.prepare_cached(&sql)?.query_row(values, found).optional()
 }
 
 /// Whom a message was sent to.
 fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<Recipient> {
     let mut statement = writing.connection.prepare_cached(
-        "select m.recipient, m.account, a.account, a.lid from messages m
-         left join accounts a on a.channel_key = m.channel_key and a.phone = m.recipient
-         where m.seq = ?1",
+        "SELECT m.recipient, m.account, a.account, a.lid FROM messages m
+         LEFT JOIN accounts a ON a.channel_key = m.channel_key AND a.phone = m.recipient
+         WHERE m.seq = ?1",
     )?;
     statement.query_row([seq], |row| {
         let numbers: [Option<String>; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
@@ -117,7 +117,7 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
 
 /// Notes the network's own id of a message, and applies the receipts that came under it before.
 fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &str) -> rusqlite::Result<()> {
-    let sql = "update messages set remote_id = ?2 where seq = ?1";
+    let sql = "UPDATE messages SET remote_id = ?2 WHERE seq = ?1";
     writing.connection.prepare_cached(sql)?.execute(params![place.1, remote_id])?;
     apply_early(writing, place, remote_id)
 }
@@ -129,8 +129,8 @@ pub(super) fn apply_early(
     remote_id: &str,
 ) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
-        "delete from early_receipts where channel_key = ?1 and remote_id = ?2
-         returning status, at, error_code, error_message, n, pauses",
+        "DELETE FROM early_receipts WHERE channel_key = ?1 AND remote_id = ?2
+         RETURNING status, at, error_code, error_message, n, pauses",
     )?;
     let early = statement.query_map(params![channel, remote_id], |row| {
         let code: Option<String> = row.get(2)?;
@@ -150,7 +150,7 @@ pub(super) fn apply_early(
     drop(statement);
     early.sort_unstable_by_key(|(n, _)| *n);
     for (_, receipt) in early {
-        if let Some(found) = one(writing, "where seq = ?1", [seq])? {
+        if let Some(found) = one(writing, "WHERE seq = ?1", [seq])? {
             advance(writing, &found, &receipt)?;
         }
     }
@@ -161,12 +161,12 @@ pub(super) fn apply_early(
 fn keep(writing: &Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
     let (code, message) = receipt.error.as_ref().map(|(code, message)| (code, message)).unzip();
     let mut statement = writing.connection.prepare_cached(
-        "insert into early_receipts (channel_key, remote_id, status, at, error_code, error_message, received_at, pauses)
-         select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9
-         where (select count(*) from early_receipts where channel_key = ?1) < ?8
-           and exists (select 1 from channels where key = ?1)
+        "INSERT INTO early_receipts (channel_key, remote_id, status, at, error_code, error_message, received_at, pauses)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9
+         WHERE (SELECT count(*) FROM early_receipts WHERE channel_key = ?1) < ?8
+           AND EXISTS (SELECT 1 FROM channels WHERE key = ?1)
            -- A repeated one is one.
-           and not exists (select 1 from early_receipts where channel_key = ?1 and remote_id = ?2 and status = ?3)",
+           AND NOT EXISTS (SELECT 1 FROM early_receipts WHERE channel_key = ?1 AND remote_id = ?2 AND status = ?3)",
     )?;
     statement.execute(params![
         receipt.channel,

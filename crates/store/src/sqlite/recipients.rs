@@ -29,8 +29,8 @@ pub(super) fn is_head(
         return Ok(None);
     }
     let sql = format!(
-        "select 1 from messages indexed by messages_of_recipient
-         where channel_key = ?1 and recipient = ?2 and head is not null and {OPEN}"
+        "SELECT 1 FROM messages INDEXED BY messages_of_recipient
+         WHERE channel_key = ?1 AND recipient = ?2 AND head IS NOT NULL AND {OPEN}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     Ok(Some(!statement.exists(params![channel, recipient])?))
@@ -39,20 +39,20 @@ pub(super) fn is_head(
 /// Marks the first open message of a recipient anew, after a message of the recipient's has changed. One that is on its
 /// way stays first until it is back.
 pub(super) fn elect_head(writing: &Writing, channel: ChannelKey, seq: Seq) -> rusqlite::Result<()> {
-    let sql = "select recipient from messages where seq = ?1";
+    let sql = "SELECT recipient FROM messages WHERE seq = ?1";
     let recipient: String = writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0))?;
     let first = |head: u8| -> rusqlite::Result<Option<(Seq, u8)>> {
         let sql = format!(
-            "select seq, status from messages indexed by messages_of_recipient
-             where channel_key = ?1 and recipient = ?2 and head = ?3 and head is not null and {OPEN}
-             order by seq limit 1"
+            "SELECT seq, status FROM messages INDEXED BY messages_of_recipient
+             WHERE channel_key = ?1 AND recipient = ?2 AND head = ?3 AND head IS NOT NULL AND {OPEN}
+             ORDER BY seq LIMIT 1"
         );
         let mut statement = writing.connection.prepare_cached(&sql)?;
         let found = statement.query_row(params![channel, recipient, head], |row| Ok((row.get(0)?, row.get(1)?)));
         found.optional()
     };
     let mark = |seq: Seq, head: u8| {
-        let sql = "update messages set head = ?2 where seq = ?1";
+        let sql = "UPDATE messages SET head = ?2 WHERE seq = ?1";
         writing.connection.prepare_cached(sql)?.execute(params![seq, head]).map(drop)
     };
     let (head, behind) = (first(1)?, first(0)?);
@@ -94,8 +94,8 @@ pub(super) fn claim(
 /// Rescues all that is `SENDING` and that nobody has in flight.
 fn rescue_all(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<()> {
     let sql = format!(
-        "select seq from messages indexed by messages_on_their_way
-         where channel_key = ?1 and head is not null and {SENDING}"
+        "SELECT seq FROM messages INDEXED BY messages_on_their_way
+         WHERE channel_key = ?1 AND head IS NOT NULL AND {SENDING}"
     );
     let mut statement = writing.connection.prepare_cached(&sql)?;
     let sending = statement.query_map([request.channel], |row| row.get(0))?.collect::<rusqlite::Result<Vec<Seq>>>()?;
@@ -112,8 +112,8 @@ fn resend_unknown(
     wakeup: &mut NextWakeup,
 ) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
-        "select seq, resend_at, expires_at from messages indexed by messages_to_resend
-         where channel_key = ?1 and resend_at is not null order by resend_at limit ?2",
+        "SELECT seq, resend_at, expires_at FROM messages INDEXED BY messages_to_resend
+         WHERE channel_key = ?1 AND resend_at IS NOT NULL ORDER BY resend_at LIMIT ?2",
     )?;
     let most = i64::try_from(FINISH_AT_ONCE).unwrap_or(i64::MAX);
     let first = statement.query_map(params![request.channel, most], |row| {
@@ -123,7 +123,7 @@ fn resend_unknown(
     drop(statement);
     let resends = resend((&first, FINISH_AT_ONCE), request, &queue, wakeup);
     for seq in resends.left {
-        let sql = "update messages set resend_at = null where seq = ?1";
+        let sql = "UPDATE messages SET resend_at = NULL WHERE seq = ?1";
         writing.connection.prepare_cached(sql)?.execute([seq])?;
     }
     apply_all(writing, resends.again)
@@ -131,8 +131,8 @@ fn resend_unknown(
 
 /// Leaves what is `UNKNOWN` as it is from now on: the policy was changed, or the channel is gone.
 pub(super) fn leave_unknown(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {
-    let sql = "update messages indexed by messages_to_resend set resend_at = null
-               where channel_key = ?1 and resend_at is not null";
+    let sql = "UPDATE messages INDEXED BY messages_to_resend SET resend_at = NULL
+               WHERE channel_key = ?1 AND resend_at IS NOT NULL";
     writing.connection.prepare_cached(sql)?.execute([channel])?;
     Ok(())
 }
@@ -173,7 +173,7 @@ fn send_ready(
                 message.finish(Finish::Dropped, request.now).map(|end| apply(writing, &end)).transpose()?;
                 passed += 1;
             } else if let Some(free_at) = paced_until(writing, request, &recipient)? {
-                let sql = "update messages set run_at = ?2 where seq = ?1";
+                let sql = "UPDATE messages SET run_at = ?2 WHERE seq = ?1";
                 writing.connection.prepare_cached(sql)?.execute(params![message.seq, free_at])?;
                 passed += 1;
             } else if let Some(transition) = message.send(request, &queue) {
@@ -197,10 +197,10 @@ struct Ready {
 
 fn ready(writing: &Writing, request: &ClaimRequest, most: usize) -> rusqlite::Result<Vec<Ready>> {
     let (channel, mut ready) = (request.channel, Vec::new());
-    for times in ["run_at between 1 and ?2 order by run_at, seq", "run_at = 0 and ?2 > 0 order by seq"] {
+    for times in ["run_at BETWEEN 1 AND ?2 ORDER BY run_at, seq", "run_at = 0 AND ?2 > 0 ORDER BY seq"] {
         let mut statement = writing.connection.prepare_cached(&format!(
-            "select seq, expires_at, unanswered, recipient, resent from messages indexed by messages_ready
-             where channel_key = ?1 and head = 1 and {QUEUED} and {times} limit ?3"
+            "SELECT seq, expires_at, unanswered, recipient, resent FROM messages INDEXED BY messages_ready
+             WHERE channel_key = ?1 AND head = 1 AND {QUEUED} AND {times} LIMIT ?3"
         ))?;
         let limit = i64::try_from(most - ready.len()).unwrap_or(i64::MAX);
         let rows = statement.query_map(params![channel, request.now, limit], |row| {
@@ -217,13 +217,13 @@ fn ready(writing: &Writing, request: &ClaimRequest, most: usize) -> rusqlite::Re
 /// Takes a message's share of what the network allows for one recipient; or says when there will be one.
 fn paced_until(writing: &Writing, request: &ClaimRequest, recipient: &str) -> rusqlite::Result<Option<Millis>> {
     let Some(pacing) = request.recipient_pacing else { return Ok(None) };
-    let sql = "select used_until from recipient_pace where channel_key = ?1 and recipient = ?2";
+    let sql = "SELECT used_until FROM recipient_pace WHERE channel_key = ?1 AND recipient = ?2";
     let mut statement = writing.connection.prepare_cached(sql)?;
     let used = statement.query_row(params![request.channel, recipient], |row| row.get(0)).optional()?;
     match pace(pacing, used, request.now) {
         Pace::At(free_at) => Ok(Some(free_at)),
         Pace::Now { used_until } => {
-            let sql = "insert or replace into recipient_pace (channel_key, recipient, used_until) values (?1, ?2, ?3)";
+            let sql = "INSERT OR REPLACE INTO recipient_pace (channel_key, recipient, used_until) VALUES (?1, ?2, ?3)";
             writing.connection.prepare_cached(sql)?.execute(params![request.channel, recipient, used_until])?;
             Ok(None)
         }
@@ -235,8 +235,8 @@ fn paced_until(writing: &Writing, request: &ClaimRequest, recipient: &str) -> ru
 pub(super) fn hold(writing: &Writing, seq: Seq, until: Millis) -> rusqlite::Result<()> {
     // One that was erased meanwhile is nobody's.
     let Some(recipient) = chats::recipient(writing, seq)? else { return Ok(()) };
-    let sql = "insert or replace into recipient_pace (channel_key, recipient, used_until)
-               select channel_key, ?2, ?3 from messages where seq = ?1";
+    let sql = "INSERT OR REPLACE INTO recipient_pace (channel_key, recipient, used_until)
+               SELECT channel_key, ?2, ?3 FROM messages WHERE seq = ?1";
     let mut statement = writing.connection.prepare_cached(sql)?;
     for form in forms(&recipient) {
         statement.execute(params![seq, form, until])?;
@@ -250,15 +250,15 @@ pub(super) fn held_until(
     (channel, recipient): (ChannelKey, &str),
     now: Millis,
 ) -> rusqlite::Result<Option<Millis>> {
-    let sql = "select used_until from recipient_pace where channel_key = ?1 and recipient = ?2 and used_until > ?3";
+    let sql = "SELECT used_until FROM recipient_pace WHERE channel_key = ?1 AND recipient = ?2 AND used_until > ?3";
     connection.prepare_cached(sql)?.query_row(params![channel, recipient, now], |row| row.get(0)).optional()
 }
 
 /// When the next first message is due that waits for a time.
 fn look_for_waiting(writing: &Writing, request: &ClaimRequest, wakeup: &mut NextWakeup) -> rusqlite::Result<()> {
     let sql = format!(
-        "select run_at, expires_at from messages indexed by messages_ready
-         where channel_key = ?1 and head = 1 and {QUEUED} and run_at > ?2 order by run_at limit 1"
+        "SELECT run_at, expires_at FROM messages INDEXED BY messages_ready
+         WHERE channel_key = ?1 AND head = 1 AND {QUEUED} AND run_at > ?2 ORDER BY run_at LIMIT 1"
     );
     let mut statement = writing.connection.prepare_cached(&sql)?;
     let found: Option<(Millis, Millis)> =

@@ -39,7 +39,7 @@ pub(super) fn values(
     ((channel, session), kind): (SessionOf, u8),
     keys: &[Vec<u8>],
 ) -> rusqlite::Result<Vec<Option<Vec<u8>>>> {
-    let sql = "select sealed from session_rows where channel_key = ?1 and kind = ?2 and key = ?3 and session = ?4";
+    let sql = "SELECT sealed FROM session_rows WHERE channel_key = ?1 AND kind = ?2 AND key = ?3 AND session = ?4";
     let mut statement = connection.prepare_cached(sql)?;
     let mut value = |key| statement.query_row(params![channel, kind, key, session], |row| row.get("sealed")).optional();
     keys.iter().map(&mut value).collect()
@@ -51,8 +51,8 @@ pub(super) fn list(
     prefix: &[u8],
 ) -> rusqlite::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut statement = connection.prepare_cached(
-        "select key, sealed from session_rows
-         where channel_key = ?1 and kind = ?2 and key >= ?3 and (?4 is null or key < ?4) and session = ?5 order by key",
+        "SELECT key, sealed FROM session_rows
+         WHERE channel_key = ?1 AND kind = ?2 AND key >= ?3 AND (?4 IS NULL OR key < ?4) AND session = ?5 ORDER BY key",
     )?;
     let asked = params![channel, kind, prefix, SessionKey::behind(prefix), session];
     statement.query_map(asked, |row| Ok((row.get("key")?, row.get("sealed")?)))?.collect()
@@ -73,22 +73,22 @@ pub(super) fn write(writing: &mut Writing, held: Held, changes: &[SessionChange]
 fn apply(connection: &Connection, (channel, session): SessionOf, change: &SessionChange) -> rusqlite::Result<u64> {
     let deleted = match change {
         SessionChange::Put { kind, key, sealed, stamp } => {
-            let sql = "insert or replace into session_rows (channel_key, kind, key, sealed, stamp, session)
-                       values (?1, ?2, ?3, ?4, ?5, ?6)";
+            let sql = "INSERT OR REPLACE INTO session_rows (channel_key, kind, key, sealed, stamp, session)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             connection.prepare_cached(sql)?.execute(params![channel, kind, key, sealed, stamp, session])?;
             0
         }
         SessionChange::Delete { kind, key } => {
-            let sql = "delete from session_rows where channel_key = ?1 and kind = ?2 and key = ?3";
+            let sql = "DELETE FROM session_rows WHERE channel_key = ?1 AND kind = ?2 AND key = ?3";
             connection.prepare_cached(sql)?.execute(params![channel, kind, key])?
         }
         SessionChange::DeletePrefix { kind, prefix } => {
-            let sql = "delete from session_rows
-                       where channel_key = ?1 and kind = ?2 and key >= ?3 and (?4 is null or key < ?4)";
+            let sql = "DELETE FROM session_rows
+                       WHERE channel_key = ?1 AND kind = ?2 AND key >= ?3 AND (?4 IS NULL OR key < ?4)";
             connection.prepare_cached(sql)?.execute(params![channel, kind, prefix, SessionKey::behind(prefix)])?
         }
         SessionChange::DeleteBefore { kind, stamp } => {
-            let sql = "delete from session_rows where channel_key = ?1 and kind = ?2 and stamp > 0 and stamp < ?3";
+            let sql = "DELETE FROM session_rows WHERE channel_key = ?1 AND kind = ?2 AND stamp > 0 AND stamp < ?3";
             connection.prepare_cached(sql)?.execute(params![channel, kind, stamp])?
         }
     };
@@ -101,7 +101,7 @@ pub(super) fn end(writing: &mut Writing, held: Held) -> rusqlite::Result<()> {
         return Ok(());
     }
     delete(writing, held.channel)?;
-    let sql = "update channels set session = session + 1 where key = ?1";
+    let sql = "UPDATE channels SET session = session + 1 WHERE key = ?1";
     writing.connection.prepare_cached(sql)?.execute([held.channel])?;
     writing.queue(held.channel).into_iter().for_each(|queue| queue.session += 1);
     Ok(())
@@ -109,7 +109,7 @@ pub(super) fn end(writing: &mut Writing, held: Held) -> rusqlite::Result<()> {
 
 /// Deletes what a channel has of sessions.
 pub(super) fn delete(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {
-    writing.connection.prepare_cached("delete from session_rows where channel_key = ?1")?.execute([channel])?;
+    writing.connection.prepare_cached("DELETE FROM session_rows WHERE channel_key = ?1")?.execute([channel])?;
     Ok(())
 }
 
@@ -120,13 +120,13 @@ pub(super) fn page(
 ) -> rusqlite::Result<Vec<SessionRow>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // A look at tables that are older finds no number in them.
-    let session = if connection.column_exists(None, "session_rows", "session")? { "session" } else { "0 as session" };
-    let columns = format!("select channel_key, kind, key, sealed, {session} from session_rows");
-    let order = "order by channel_key, kind, key limit ?1";
+    let session = if connection.column_exists(None, "session_rows", "session")? { "session" } else { "0 AS session" };
+    let columns = format!("SELECT channel_key, kind, key, sealed, {session} FROM session_rows");
+    let order = "ORDER BY channel_key, kind, key LIMIT ?1";
     match after {
         None => connection.prepare_cached(&format!("{columns} {order}"))?.query_map([limit], row)?.collect(),
         Some(SessionKey { channel, kind, key, .. }) => connection
-            .prepare_cached(&format!("{columns} where (channel_key, kind, key) > (?2, ?3, ?4) {order}"))?
+            .prepare_cached(&format!("{columns} WHERE (channel_key, kind, key) > (?2, ?3, ?4) {order}"))?
             .query_map(params![limit, channel, kind, key], row)?
             .collect(),
     }
@@ -140,7 +140,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
 
 pub(super) fn reseal(writing: &Writing, old: &SessionRow, new: &[u8]) -> rusqlite::Result<bool> {
     let SessionKey { channel, kind, key, .. } = &old.of;
-    let sql = "update session_rows set sealed = ?5 where channel_key = ?1 and kind = ?2 and key = ?3 and sealed = ?4";
+    let sql = "UPDATE session_rows SET sealed = ?5 WHERE channel_key = ?1 AND kind = ?2 AND key = ?3 AND sealed = ?4";
     let resealed = writing.connection.prepare_cached(sql)?.execute(params![channel, kind, key, old.sealed, new])?;
     Ok(resealed == 1)
 }

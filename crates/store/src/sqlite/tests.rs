@@ -99,7 +99,7 @@ async fn of_a_message_that_is_gone_no_event_is_kept() {
     let ground = Ground::on(file).await;
     messages_go_with_what_happened_to_them(&ground).await;
     let connection = Connection::open(path).expect("it opens");
-    let left = "select count(*), count(distinct message_seq) from events where message_seq is not null";
+    let left = "SELECT count(*), count(DISTINCT message_seq) FROM events WHERE message_seq IS NOT NULL";
     let left = connection.query_row(left, [], |row| Ok((row.get(0)?, row.get(1)?)));
     assert_eq!(left, Ok((3, 1)));
 }
@@ -198,17 +198,17 @@ async fn of_too_many_events_of_a_channel_the_oldest_go() {
     let (channel, other) = (ground.channel("loja").await, ground.channel("outra").await);
     let connection = rusqlite::Connection::open(file.path()).expect("a file");
     let rows = format!(
-        "with recursive n (n) as (select 1 union all select n + 1 from n where n < {MAX_CHANNEL_EVENTS})
-         insert into events (channel_key, kind, at, data) select {channel}, 'channel.paused', n, '{{}}' from n"
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {MAX_CHANNEL_EVENTS})
+         INSERT INTO events (channel_key, kind, at, data) SELECT {channel}, 'channel.paused', n, '{{}}' FROM n"
     );
     connection.execute_batch(&rows).expect("filled");
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
     let count = |channel: i64| -> i64 {
-        let sql = format!("select count(*) from events where channel_key = {channel}");
+        let sql = format!("SELECT count(*) FROM events WHERE channel_key = {channel}");
         connection.query_row(&sql, [], |row| row.get(0)).expect("counted")
     };
     assert_eq!((count(channel), count(other)), (MAX_CHANNEL_EVENTS, 1));
-    let oldest = format!("select min(at) from events where channel_key = {channel}");
+    let oldest = format!("SELECT min(at) FROM events WHERE channel_key = {channel}");
     // The creation went, and the first of those that were put there.
     assert_eq!(connection.query_row(&oldest, [], |row| row.get::<_, i64>(0)), Ok(2));
 }

@@ -18,7 +18,7 @@ use crate::common::{Stamp, Transaction};
 impl Transaction for Writing {
     type Error = rusqlite::Error;
     type Db = Connection;
-    const STAMP: Stamp = Stamp { with: "changed (version) as (select 0)", column: "", value: "", set: "" };
+    const STAMP: Stamp = Stamp { with: "changed (version) AS (SELECT 0)", column: "", value: "", set: "" };
 
     const LOOK_AGAIN: &'static str = "";
 
@@ -39,7 +39,7 @@ impl Transaction for Writing {
     }
 
     async fn touch_api_keys(&mut self, used: &[(ApiKeyId, Millis)]) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare_cached("update api_keys set last_used_at = ?2 where id = ?1")?;
+        let mut statement = self.connection.prepare_cached("UPDATE api_keys SET last_used_at = ?2 WHERE id = ?1")?;
         for (id, at) in used {
             statement.execute(params![id.as_bytes(), at])?;
         }

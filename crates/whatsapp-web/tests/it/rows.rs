@@ -13,9 +13,9 @@ impl SqliteRows {
     /// What was written is on the disk when the write returns.
     pub fn at(path: &Path) -> Self {
         let connection = Connection::open(path).expect("the file opens");
-        connection.execute_batch("pragma journal_mode = wal; pragma synchronous = full").expect("the file takes a log");
-        let schema = "create table if not exists rows (kind integer, key blob, value blob, stamp integer,
-                          primary key (kind, key)) strict, without rowid";
+        connection.execute_batch("PRAGMA journal_mode = wal; PRAGMA synchronous = full").expect("the file takes a log");
+        let schema = "CREATE TABLE IF NOT EXISTS rows (kind integer, key blob, value blob, stamp integer,
+                          PRIMARY KEY (kind, key)) STRICT, WITHOUT ROWID";
         connection.execute_batch(schema).expect("the table is made");
         Self(Mutex::new(connection))
     }
@@ -30,7 +30,7 @@ impl Rows for SqliteRows {
     async fn get(&self, kind: Kind, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, RowsError> {
         let connection = self.lock();
         let mut select =
-            connection.prepare_cached("select value from rows where kind = ? and key = ?").map_err(failed)?;
+            connection.prepare_cached("SELECT value FROM rows WHERE kind = ? AND key = ?").map_err(failed)?;
         let row = |key| select.query_row(params![kind.number(), key], |row| row.get(0)).optional().map_err(failed);
         keys.into_iter().map(row).collect()
     }
@@ -39,7 +39,7 @@ impl Rows for SqliteRows {
         let connection = self.lock();
         let mut select = connection
             .prepare_cached(
-                "select key, value from rows where kind = ?1 and substr(key, 1, length(?2)) = ?2 order by key",
+                "SELECT key, value FROM rows WHERE kind = ?1 AND substr(key, 1, length(?2)) = ?2 ORDER BY key",
             )
             .map_err(failed)?;
         let rows = select.query_map(params![kind.number(), prefix], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -66,14 +66,14 @@ fn apply(connection: &Connection, change: Change) -> rusqlite::Result<u64> {
             0
         }
         Change::Delete { kind, key } => {
-            connection.execute("delete from rows where kind = ? and key = ?", params![kind.number(), key])?
+            connection.execute("DELETE FROM rows WHERE kind = ? AND key = ?", params![kind.number(), key])?
         }
         Change::DeletePrefix { kind, prefix } => connection.execute(
-            "delete from rows where kind = ?1 and substr(key, 1, length(?2)) = ?2",
+            "DELETE FROM rows WHERE kind = ?1 AND substr(key, 1, length(?2)) = ?2",
             params![kind.number(), prefix],
         )?,
         Change::DeleteBefore { kind, stamp } => connection
-            .execute("delete from rows where kind = ? and stamp > 0 and stamp < ?", params![kind.number(), stamp])?,
+            .execute("DELETE FROM rows WHERE kind = ? AND stamp > 0 AND stamp < ?", params![kind.number(), stamp])?,
     };
     Ok(deleted as u64)
 }

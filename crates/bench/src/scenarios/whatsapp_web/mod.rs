@@ -151,8 +151,8 @@ impl<'a> Stage<'a> {
     /// Sends as fast as the network answers, to people whom each session has written to before.
     async fn send_fast(&mut self, sessions: u64, report: &mut Report) -> Result<()> {
         self.hold_open(sessions)?;
-        let settings = "update channels set settings = '{\"delayMinSeconds\":0,\"delayMaxSeconds\":0}'
-                        where type = 'WHATSAPP_BAILEYS'";
+        let settings = "UPDATE channels SET settings = '{\"delayMinSeconds\":0,\"delayMaxSeconds\":0}'
+                        WHERE type = 'WHATSAPP_BAILEYS'";
         Connection::open(self.numbered.home.store())?.execute(settings, [])?;
         self.numbered.people = sessions * PEOPLE;
         let server = self.numbered.home.serve()?;
@@ -177,16 +177,16 @@ impl<'a> Stage<'a> {
     /// Has a start bring up so many sessions, and leave the others alone.
     fn hold_open(&mut self, sessions: u64) -> Result<()> {
         self.numbered.home.channels = sessions;
-        let sql = "update channels set connected_at = coalesce(connected_at, created_at),
-                   state = iif(cast(substr(id, 2) as integer) < ?1, 'CONNECTING', 'LOGGED_OUT')
-                   where type = 'WHATSAPP_BAILEYS'";
+        let sql = "UPDATE channels SET connected_at = coalesce(connected_at, created_at),
+                   state = iif(cast(substr(id, 2) AS integer) < ?1, 'CONNECTING', 'LOGGED_OUT')
+                   WHERE type = 'WHATSAPP_BAILEYS'";
         Connection::open(self.numbered.home.store())?.execute(sql, [i64::try_from(sessions)?])?;
         Ok(())
     }
 
     /// How many channels show that they are up.
     fn up(&self) -> Result<u64> {
-        let sql = "select count(*) from channels where type = 'WHATSAPP_BAILEYS' and state = 'CONNECTED'";
+        let sql = "SELECT count(*) FROM channels WHERE type = 'WHATSAPP_BAILEYS' AND state = 'CONNECTED'";
         Ok(self.numbered.home.tables.number(sql)?.try_into()?)
     }
 

@@ -33,9 +33,9 @@ const CLEAR_AT_ONCE: i64 = 5_000;
 
 /// The commit waits for no disk: what is told of it here is no promise to anybody. But where there is a standby, the phone
 /// outlasts the primary like the store does.
-const FAST: &str = "fast as (select set_config('synchronous_commit',
-    case current_setting('synchronous_standby_names') when '' then 'off'
-         else current_setting('synchronous_commit') end, true))";
+const FAST: &str = "fast AS (SELECT set_config('synchronous_commit',
+    CASE current_setting('synchronous_standby_names') WHEN '' THEN 'off'
+         ELSE current_setting('synchronous_commit') END, true))";
 
 /// Messages that arrive at one moment arrive by one statement.
 const BOUNDS: Bounds = Bounds { most: 128, side_by_side: 2, waiting: 1_024 };
@@ -134,23 +134,23 @@ impl Network for Tables {
 
 async fn arrive(db: Db<'_>, arrivals: &[&Arrival]) -> Done<()> {
     let sql = format!(
-        "with {FAST}, arriving as (
-             select a.* from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-                 as a (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact, rendition, at,
+        "WITH {FAST}, arriving AS (
+             SELECT a.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                 AS a (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact, rendition, at,
                        receipts),
                  fast
-         ), arrived as (
-             insert into sandbox_arrivals (network_id, arrived_at) select network_id, at from arriving
+         ), arrived AS (
+             INSERT INTO sandbox_arrivals (network_id, arrived_at) SELECT network_id, at FROM arriving
          )
-         insert into sandbox_phone (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact,
+         INSERT INTO sandbox_phone (network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact,
                                     rendition, vcard, received_at, receipts)
-         select network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact, rendition, '', at,
+         SELECT network_id, id, institution_id, channel_key, channel_id, recipient, kind, contact, rendition, '', at,
                 receipts
-         from arriving order by network_id
+         FROM arriving ORDER BY network_id
          -- Shown once. A phone that gets a message again sends its receipts again.
          -- An earlier sending that comes late, and whose receipts are lost, takes none away.
-         on conflict (network_id) do update
-             set receipts = least(excluded.receipts, sandbox_phone.receipts), reserved_until = 0"
+         ON CONFLICT (network_id) DO UPDATE
+             SET receipts = least(excluded.receipts, sandbox_phone.receipts), reserved_until = 0"
     );
     db.run(
         &sql,
@@ -177,7 +177,7 @@ async fn arrive(db: Db<'_>, arrivals: &[&Arrival]) -> Done<()> {
 async fn pass_on(db: Db<'_>, (now, delay): (Millis, Millis), to: &dyn Taker) -> Done<Result<Passed, StoreError>> {
     let due = due(db, now, delay).await?;
     if due.is_empty() {
-        let sql = "select from sandbox_phone where receipts < 2 limit 1";
+        let sql = "SELECT FROM sandbox_phone WHERE receipts < 2 LIMIT 1";
         let pending = db.row(sql, args![]).await?.is_some();
         return Ok(Ok(if pending { Passed::NotYet } else { Passed::None }));
     }
@@ -185,7 +185,7 @@ async fn pass_on(db: Db<'_>, (now, delay): (Millis, Millis), to: &dyn Taker) -> 
     let took = tokio::time::timeout(PASSING, taking).await.unwrap_or(Err(StoreError::Overloaded));
     if let Err(error) = took {
         // Others come first next time.
-        let sql = "update sandbox_phone set reserved_until = $2 where n = any($1)";
+        let sql = "UPDATE sandbox_phone SET reserved_until = $2 WHERE n = any($1)";
         db.run(sql, args![column(&due, |due| due.row), now + millis(ASIDE)]).await?;
         return Ok(Err(error));
     }
@@ -195,13 +195,13 @@ async fn pass_on(db: Db<'_>, (now, delay): (Millis, Millis), to: &dyn Taker) -> 
 
 async fn due(db: Db<'_>, now: Millis, delay: Millis) -> Done<Vec<Due>> {
     let sql = format!(
-        "with {FAST},
+        "WITH {FAST},
               -- It stands still while the gateway takes the receipts.
-              patient as (select set_config('idle_in_transaction_session_timeout', '0', true))
-         select p.n, p.receipts, p.received_at, p.channel_key, p.network_id
-         from fast, patient, sandbox_phone p
-         where p.receipts < 2 and p.reserved_until <= $1 and p.received_at + $2 * (1 + p.receipts) <= $1
-         order by p.n limit $3 for no key update of p skip locked"
+              patient AS (SELECT set_config('idle_in_transaction_session_timeout', '0', true))
+         SELECT p.n, p.receipts, p.received_at, p.channel_key, p.network_id
+         FROM fast, patient, sandbox_phone p
+         WHERE p.receipts < 2 AND p.reserved_until <= $1 AND p.received_at + $2 * (1 + p.receipts) <= $1
+         ORDER BY p.n LIMIT $3 FOR NO KEY UPDATE OF p SKIP LOCKED"
     );
     let rows = db.rows(&sql, args![now, delay, RECEIPTS_AT_ONCE]).await?;
     let of = |row: &Row| {
@@ -214,9 +214,9 @@ async fn due(db: Db<'_>, now: Millis, delay: Millis) -> Done<Vec<Due>> {
 }
 
 async fn taken(db: Db<'_>, due: &[Due]) -> Done<()> {
-    let sql = "update sandbox_phone p set receipts = due.next
-               from unnest($1, $2, $3) as due (n, taken, next)
-               where p.n = due.n and p.receipts = due.taken";
+    let sql = "UPDATE sandbox_phone p SET receipts = due.next
+               FROM unnest($1, $2, $3) AS due (n, taken, next)
+               WHERE p.n = due.n AND p.receipts = due.taken";
     db.run(
         sql,
         args![
@@ -231,22 +231,22 @@ async fn taken(db: Db<'_>, due: &[Due]) -> Done<()> {
 
 /// The last message on an institution's phone.
 async fn last(db: Db<'_>, institution: InstitutionId) -> Done<Option<i64>> {
-    let sql = "select max(n) from sandbox_phone where institution_id = $1";
+    let sql = "SELECT max(n) FROM sandbox_phone WHERE institution_id = $1";
     Ok(db.row(sql, args![&institution.as_bytes()[..]]).await?.and_then(|row| row.get(0)))
 }
 
 async fn clear(db: Db<'_>, institution: InstitutionId, last: i64) -> Done<bool> {
     let sql = format!(
-        "with {FAST}, first as (
-             select n from sandbox_phone
+        "WITH {FAST}, first AS (
+             SELECT n FROM sandbox_phone
              -- In the order of its index, which the primary key does not have.
-             where (institution_id, n) > ($1, 0) and (institution_id, n) <= ($1, $2) order by institution_id, n limit $3
-         ), shown as (
-             delete from sandbox_phone where n in (select n from first) returning network_id
-         ), arrived as (
-             delete from sandbox_arrivals where network_id in (select network_id from shown)
+             WHERE (institution_id, n) > ($1, 0) AND (institution_id, n) <= ($1, $2) ORDER BY institution_id, n LIMIT $3
+         ), shown AS (
+             DELETE FROM sandbox_phone WHERE n IN (SELECT n FROM first) RETURNING network_id
+         ), arrived AS (
+             DELETE FROM sandbox_arrivals WHERE network_id IN (SELECT network_id FROM shown)
          )
-         select network_id from shown, fast"
+         SELECT network_id FROM shown, fast"
     );
     let cleared = db.rows(&sql, args![&institution.as_bytes()[..], last, CLEAR_AT_ONCE]).await?;
     Ok(!cleared.is_empty())
@@ -257,28 +257,28 @@ async fn shown(db: Db<'_>, query: &PhoneQuery) -> Done<Option<Vec<Shown>>> {
     let before = match &query.before {
         None => i64::MAX,
         Some(id) => {
-            let sql = "select n from sandbox_phone where network_id = $1 and institution_id = $2";
+            let sql = "SELECT n FROM sandbox_phone WHERE network_id = $1 AND institution_id = $2";
             let Some(row) = db.row(sql, args![id.as_str(), institution]).await? else { return Ok(None) };
             row.get(0)
         }
     };
-    let sql = "select id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                      (select count(*) from sandbox_arrivals a where a.network_id = p.network_id)
-               from sandbox_phone p
-               where (institution_id, n) >= ($1, 0) and (institution_id, n) < ($1, $2)
-                 and ($3 is null or recipient = $3)
-               order by institution_id desc, n desc limit $4";
+    let sql = "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
+                      (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id)
+               FROM sandbox_phone p
+               WHERE (institution_id, n) >= ($1, 0) AND (institution_id, n) < ($1, $2)
+                 AND ($3 IS NULL OR recipient = $3)
+               ORDER BY institution_id DESC, n DESC LIMIT $4";
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let rows = db.rows(sql, args![institution, before, query.recipient, limit]).await?;
     rows.iter().map(read_shown).collect::<Done<_>>().map(Some)
 }
 
 /// A person's rows in a range of the phone.
-const THEIRS: &str = "n > $3 and n <= $4 and recipient = any($1) and ($2 is null or institution_id = $2)";
+const THEIRS: &str = "n > $3 AND n <= $4 AND recipient = any($1) AND ($2 IS NULL OR institution_id = $2)";
 
 /// The last row of the range behind this one.
 async fn end(db: Db<'_>, after: i64) -> Done<Option<i64>> {
-    let sql = "select max(n) from (select n from sandbox_phone where n > $1 order by n limit $2) p";
+    let sql = "SELECT max(n) FROM (SELECT n FROM sandbox_phone WHERE n > $1 ORDER BY n LIMIT $2) p";
     Ok(db.row(sql, args![after, recado_domain::message::SCANNED_AT_MOST]).await?.and_then(|row| row.get(0)))
 }
 
@@ -289,9 +289,9 @@ fn institution(person: &Person) -> Option<Vec<u8>> {
 async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerson> {
     let Some(end) = end(db, after).await? else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
     let sql = format!(
-        "select id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                (select count(*) from sandbox_arrivals a where a.network_id = p.network_id), institution_id, n
-         from sandbox_phone p where {THEIRS} order by n limit $5"
+        "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
+                (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id), institution_id, n
+         FROM sandbox_phone p WHERE {THEIRS} ORDER BY n LIMIT $5"
     );
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = db.rows(&sql, args![person.numbers, institution(person), after, end, most]).await?;
@@ -307,9 +307,9 @@ async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerso
 async fn erase(db: Db<'_>, person: &Person, after: i64) -> Done<(u64, Option<i64>)> {
     let Some(end) = end(db, after).await? else { return Ok((0, None)) };
     let sql = format!(
-        "with shown as (delete from sandbox_phone where {THEIRS} returning network_id),
-              arrived as (delete from sandbox_arrivals where network_id in (select network_id from shown))
-         select count(*) from shown"
+        "WITH shown AS (DELETE FROM sandbox_phone WHERE {THEIRS} RETURNING network_id),
+              arrived AS (DELETE FROM sandbox_arrivals WHERE network_id IN (SELECT network_id FROM shown))
+         SELECT count(*) FROM shown"
     );
     let row = db.row(&sql, args![person.numbers, institution(person), after, end]).await?;
     let erased = row.map_or(0, |row| row.get::<_, i64>(0));

@@ -111,7 +111,7 @@ impl Network for File {
 fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
     let Arrival { via, message, at, .. } = arrival;
     connection
-        .prepare_cached("insert into arrivals (network_id, arrived_at) values (?1, ?2)")?
+        .prepare_cached("INSERT INTO arrivals (network_id, arrived_at) VALUES (?1, ?2)")?
         .execute(params![message.network_id, at])?;
     connection
         .prepare_cached(
@@ -140,21 +140,21 @@ fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
 
 fn due(connection: &Connection, now: Millis, delay: Millis) -> rusqlite::Result<(Vec<Due>, bool)> {
     let mut statement = connection.prepare_cached(
-        "select n, receipts, received_at, channel_key, network_id from phone indexed by phone_pending
+        "SELECT n, receipts, received_at, channel_key, network_id FROM phone INDEXED BY phone_pending
          -- DELIVERED one delay after the arrival, READ two.
-         where receipts < 2 and received_at + ?2 * (1 + receipts) <= ?1
-         order by n limit ?3",
+         WHERE receipts < 2 AND received_at + ?2 * (1 + receipts) <= ?1
+         ORDER BY n LIMIT ?3",
     )?;
     let rows = statement.query_map(params![now, delay, RECEIPTS_AT_ONCE], |row| {
         Ok(Due::new((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?, row.get(4)?, (now, delay)))
     })?;
     let due = rows.collect::<rusqlite::Result<_>>()?;
-    let pending = "select exists (select 1 from phone indexed by phone_pending where receipts < 2)";
+    let pending = "SELECT EXISTS (SELECT 1 FROM phone INDEXED BY phone_pending WHERE receipts < 2)";
     Ok((due, connection.prepare_cached(pending)?.query_row([], |row| row.get(0))?))
 }
 
 fn taken(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached("update phone set receipts = ?3 where n = ?1 and receipts = ?2")?;
+    let mut statement = connection.prepare_cached("UPDATE phone SET receipts = ?3 WHERE n = ?1 AND receipts = ?2")?;
     for due in due {
         statement.execute(params![due.row, due.taken, due.next()])?;
     }
@@ -162,16 +162,16 @@ fn taken(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {
 }
 
 fn last(connection: &Connection, institution: InstitutionId) -> rusqlite::Result<Option<i64>> {
-    let sql = "select max(n) from phone where institution_id = ?1";
+    let sql = "SELECT max(n) FROM phone WHERE institution_id = ?1";
     connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get(0))
 }
 
 fn clear(connection: &Connection, institution: InstitutionId, last: i64) -> rusqlite::Result<bool> {
-    const FIRST: &str = "from phone where institution_id = ?1 and n <= ?2 order by n limit ?3";
+    const FIRST: &str = "FROM phone WHERE institution_id = ?1 AND n <= ?2 ORDER BY n LIMIT ?3";
     let first = params![institution.as_bytes(), last, CLEAR_AT_ONCE];
-    let arrivals = format!("delete from arrivals where network_id in (select network_id {FIRST})");
+    let arrivals = format!("DELETE FROM arrivals WHERE network_id IN (SELECT network_id {FIRST})");
     connection.prepare_cached(&arrivals)?.execute(first)?;
-    let phone = format!("delete from phone where n in (select n {FIRST})");
+    let phone = format!("DELETE FROM phone WHERE n IN (SELECT n {FIRST})");
     Ok(connection.prepare_cached(&phone)?.execute(first)? > 0)
 }
 
@@ -181,7 +181,7 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
         None => i64::MAX,
         Some(id) => {
             let found = connection
-                .prepare_cached("select n from phone where network_id = ?1 and institution_id = ?2")?
+                .prepare_cached("SELECT n FROM phone WHERE network_id = ?1 AND institution_id = ?2")?
                 .query_row(params![id.as_str(), institution], |row| row.get(0))
                 .optional()?;
             match found {
@@ -191,11 +191,11 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
         }
     };
     let mut statement = connection.prepare_cached(
-        "select id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                (select count(*) from arrivals where arrivals.network_id = phone.network_id)
-         from phone
-         where institution_id = ?1 and n < ?2 and (?3 is null or recipient = ?3)
-         order by n desc limit ?4",
+        "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
+                (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id)
+         FROM phone
+         WHERE institution_id = ?1 AND n < ?2 AND (?3 IS NULL OR recipient = ?3)
+         ORDER BY n DESC LIMIT ?4",
     )?;
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![institution, before, query.recipient, limit], read_shown)?;
@@ -203,8 +203,8 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
 }
 
 /// A person's rows in a range of the phone.
-const THEIRS: &str = "n > ?3 and n <= ?4 and recipient in (select value from json_each(?1))
-     and (?2 is null or institution_id = ?2)";
+const THEIRS: &str = "n > ?3 AND n <= ?4 AND recipient IN (SELECT value FROM json_each(?1))
+     AND (?2 IS NULL OR institution_id = ?2)";
 
 /// A person's numbers and institution, as statements take them, and the last row of the range.
 type Theirs = (String, Option<[u8; 16]>, Option<i64>);
@@ -212,7 +212,7 @@ type Theirs = (String, Option<[u8; 16]>, Option<i64>);
 fn theirs(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<Theirs> {
     let numbers = serde_json::to_string(&person.numbers);
     let numbers = numbers.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    let sql = "select max(n) from (select n from phone where n > ?1 order by n limit ?2)";
+    let sql = "SELECT max(n) FROM (SELECT n FROM phone WHERE n > ?1 ORDER BY n LIMIT ?2)";
     let end = connection
         .prepare_cached(sql)?
         .query_row([after, recado_domain::message::SCANNED_AT_MOST], |row| row.get(0))?;
@@ -223,9 +223,9 @@ fn of_person(connection: &Connection, person: &Person, after: i64) -> rusqlite::
     let (numbers, institution, end) = theirs(connection, person, after)?;
     let Some(end) = end else { return Ok(ShownOfPerson { shown: Vec::new(), next: None }) };
     let mut statement = connection.prepare_cached(&format!(
-        "select id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
-                (select count(*) from arrivals where arrivals.network_id = phone.network_id), institution_id, n
-         from phone where {THEIRS} order by n limit ?5"
+        "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
+                (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id), institution_id, n
+         FROM phone WHERE {THEIRS} ORDER BY n LIMIT ?5"
     ))?;
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![numbers, institution, after, end, most], |row| {
@@ -241,10 +241,10 @@ fn erase(connection: &Connection, person: &Person, after: i64) -> rusqlite::Resu
     let Some(end) = end else { return Ok((0, None)) };
     connection
         .prepare_cached(&format!(
-            "delete from arrivals where network_id in (select network_id from phone where {THEIRS})"
+            "DELETE FROM arrivals WHERE network_id IN (SELECT network_id FROM phone WHERE {THEIRS})"
         ))?
         .execute(params![numbers, institution, after, end])?;
-    let erased = connection.prepare_cached(&format!("delete from phone where {THEIRS}"))?.execute(params![
+    let erased = connection.prepare_cached(&format!("DELETE FROM phone WHERE {THEIRS}"))?.execute(params![
         numbers,
         institution,
         after,

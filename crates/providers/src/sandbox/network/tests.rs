@@ -97,7 +97,7 @@ struct Kept {
 #[async_trait]
 impl Taker for Kept {
     async fn take(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
-        self.receipts.lock().expect("not poisoned").extend(receipts);
+        self.receipts.lock().expect("NOT poisoned").extend(receipts);
         if let Some(answers) = &self.answers {
             answers.notified().await;
         }
@@ -108,7 +108,7 @@ impl Taker for Kept {
 impl Kept {
     fn words(&self) -> Vec<(String, MessageStatus)> {
         let id = |of: &MessageRef| if let MessageRef::NetworkId(id) = of { id.to_string() } else { String::new() };
-        self.receipts.lock().expect("not poisoned").iter().map(|receipt| (id(&receipt.of), receipt.status)).collect()
+        self.receipts.lock().expect("NOT poisoned").iter().map(|receipt| (id(&receipt.of), receipt.status)).collect()
     }
 }
 
@@ -170,9 +170,9 @@ async fn receipts_are_sent_until_they_are_taken(network: Box<dyn Network>) {
     let word = |status| ("3EB01".to_owned(), status);
     assert_eq!(at(0).await, (vec![], Passed::NotYet));
     let unanswered = Kept { answer_is_lost: true, ..Kept::default() };
-    network.pass_on(NOW + DELAY, DELAY, &unanswered).await.expect_err("not taken");
+    network.pass_on(NOW + DELAY, DELAY, &unanswered).await.expect_err("NOT taken");
     assert_eq!(unanswered.words(), [word(MessageStatus::Delivered)]);
-    assert_eq!(unanswered.receipts.lock().expect("not poisoned")[0].at, NOW + DELAY);
+    assert_eq!(unanswered.receipts.lock().expect("NOT poisoned")[0].at, NOW + DELAY);
     let both = [MessageStatus::Delivered, MessageStatus::Read].map(word).to_vec();
     // A node lets them rest for 5 seconds.
     assert_eq!(at(60).await, (both, Passed::Some), "once more, and both are due by then");

@@ -105,12 +105,12 @@ fn what_is_wrong_is_told_with_what_to_do() {
         "--phone",
         "5511988887777",
     ]);
-    sql("update messages set queued_at = queued_at + 3600000");
+    sql("UPDATE messages SET queued_at = queued_at + 3600000");
     report(1, &free).assert("store's clock", "fail", "set the clock");
-    sql("update messages set queued_at = queued_at - 3600000");
-    sql("pragma user_version = 99");
+    sql("UPDATE messages SET queued_at = queued_at - 3600000");
+    sql("PRAGMA user_version = 99");
     report(1, &free).assert("store version", "fail", "newer Recado");
-    sql("pragma user_version = 1");
+    sql("PRAGMA user_version = 1");
     let mut bytes = std::fs::read(&store).expect("a store");
     let middle = bytes.len() / 2;
     bytes[middle..].fill(0x55);
@@ -144,7 +144,7 @@ fn a_database_is_looked_at_in_place_of_files() {
     made.assert("settings", "fail", "fsync is off");
     test_postgres::run(
         database.url(),
-        "delete from recado_migrations where number > 5; update recado_migrations set number = 4",
+        "DELETE FROM recado_migrations WHERE number > 5; UPDATE recado_migrations SET number = 4",
     );
     report(1, database.url()).assert("tables", "warn", "recado serve");
     let (server, _) = database.url().rsplit_once('/').expect("a database");

@@ -57,7 +57,7 @@ fn a_store_is_moved_and_its_file_is_left() {
     assert!(said.contains("RECADO_DATABASE_URL") && !said.contains("postgres://"), "{said}");
     assert!(before == files(), "the store was changed");
     assert_fails(&migrate(&store, database.url()), 1, &["holds a store already"]);
-    assert_eq!(test_postgres::number(database.url(), "select count(*) from messages where status = 0"), 1);
+    assert_eq!(test_postgres::number(database.url(), "SELECT count(*) FROM messages WHERE status = 0"), 1);
 
     // Commands find it there, and a person's rights hold there too.
     let data = |what: &[&str]| {
@@ -74,7 +74,7 @@ fn a_store_is_moved_and_its_file_is_left() {
     let erased = data(&["erase", "--yes", "--json"]);
     assert_eq!(["messages", "cancelled", "idempotencyKeys"].map(|name| erased[name].as_u64()), [2, 1, 1].map(Some));
     assert_eq!(data(&["export"])["messages"].as_array().map(Vec::len), Some(0));
-    assert_eq!(test_postgres::number(database.url(), "select count(*) from messages"), 0);
+    assert_eq!(test_postgres::number(database.url(), "SELECT count(*) FROM messages"), 0);
     assert!(before == files(), "the store was changed");
 }
 
@@ -103,9 +103,9 @@ fn a_migration_that_was_killed_goes_on() {
     let store = home.dir.join("recado.db");
     add_messages(&store, 150_000);
     let database = Database::new();
-    let rows = || test_postgres::number(database.url(), "select coalesce(sum(rows), 0)::bigint from recado_import");
+    let rows = || test_postgres::number(database.url(), "SELECT coalesce(sum(rows), 0)::bigint FROM recado_import");
     let begun = || {
-        test_postgres::number(database.url(), "select count(*) from pg_tables where tablename = 'recado_import'") == 1
+        test_postgres::number(database.url(), "SELECT count(*) FROM pg_tables WHERE tablename = 'recado_import'") == 1
     };
     for least in [5_000, 60_000] {
         let mut child = command(&store, database.url()).stderr(Stdio::null()).spawn().expect("the binary starts");
@@ -120,5 +120,5 @@ fn a_migration_that_was_killed_goes_on() {
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!(printed["tables"]["messages"], 150_000);
     assert!(!begun());
-    assert_eq!(test_postgres::number(database.url(), "select count(*) from messages"), 150_000);
+    assert_eq!(test_postgres::number(database.url(), "SELECT count(*) FROM messages"), 150_000);
 }

@@ -97,16 +97,16 @@ fn sigterm_does_not_wait_for_a_purge() {
     let home = Home::init();
     let path = home.dir.join("recado.db");
     let store = rusqlite::Connection::open(&path).expect("the store opens");
-    let old = "with recursive n (n) as (select 1 union all select n + 1 from n where n < ?1)
-               insert into messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
+    let old = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+               INSERT INTO messages (id, channel_key, status, network_id, recipient, payload, card, card_account,
                                      card_account_known, expires_at, queued_at)
-               select randomblob(16), (select min(key) from channels), 8, 'x', '551', '{}', '', '', 0, 1, 1 from n";
+               SELECT randomblob(16), (SELECT min(key) FROM channels), 8, 'x', '551', '{}', '', '', 0, 1, 1 FROM n";
     store.execute(old, [OLD]).expect("old messages");
     drop(store);
     let left = || {
         let store = rusqlite::Connection::open(&path).expect("the store opens");
         store.busy_timeout(PATIENCE).expect("a timeout");
-        store.query_row("select count(*) from messages", [], |row| row.get::<_, i64>(0)).expect("a count")
+        store.query_row("SELECT count(*) FROM messages", [], |row| row.get::<_, i64>(0)).expect("a count")
     };
     let server = home.serve();
     wait_for("the purge to begin", || left() < OLD);
@@ -195,7 +195,7 @@ fn an_empty_store_is_not_served() {
     assert_doctor_fails(&run_in(dir, &["doctor", "--json", "--listen", "127.0.0.1:0"]), "store", "is empty");
     // What `init` leaves behind when it is killed: tables alone.
     let home = Home::init();
-    let sql = "delete from events; delete from channels; delete from api_keys; delete from institutions";
+    let sql = "DELETE FROM events; DELETE FROM channels; DELETE FROM api_keys; DELETE FROM institutions";
     let emptied = rusqlite::Connection::open(home.dir.join("recado.db")).and_then(|store| store.execute_batch(sql));
     emptied.expect("a store without an institution");
     let serve = || run_in(home.dir(), &["serve", "--listen", "127.0.0.1:0"]);
@@ -226,14 +226,14 @@ fn an_empty_database_is_not_served() {
     let serve = || run(&["serve", "--listen", "127.0.0.1:0"]);
     assert_fails(&serve(), 1, &["no tables", "recado init"]);
     assert_eq!(
-        test_postgres::number(database.url(), "select count(*) from pg_tables where schemaname = 'public'"),
+        test_postgres::number(database.url(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
         0,
         "tables were made"
     );
     assert!(run(&["init"]).status.success());
     test_postgres::run(
         database.url(),
-        "delete from events; delete from channels; delete from api_keys; delete from institutions",
+        "DELETE FROM events; DELETE FROM channels; DELETE FROM api_keys; DELETE FROM institutions",
     );
     assert_fails(&serve(), 1, &["no institution", "recado init"]);
     assert_doctor_fails(&run(&["doctor", "--json", "--listen", "127.0.0.1:0"]), "institutions", "there are none");

@@ -13,12 +13,12 @@ CREATE TABLE audit (
     by_node text   NOT NULL DEFAULT current_setting('application_name'),
     owner   text
 );
-CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION audit() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
     -- The owner is null after an eviction, until another node acquires the channel.
     INSERT INTO audit (what, channel, owner)
         SELECT tg_argv[0], c.key, n.name FROM channels c LEFT JOIN nodes n ON n.id = c.lease_node
         WHERE c.key = new.channel_key;
-    RETURN new;
+    RETURN NEW;
 END $$;
 CREATE TRIGGER claimed_or_settled AFTER UPDATE ON messages FOR EACH ROW
     WHEN (old.status <> new.status AND old.status <= 1 AND new.status IN (0, 1, 2, 4))
@@ -35,8 +35,8 @@ impl Place {
     /// Delays every arrival in the sandbox's network, whatever becomes of the sender.
     pub fn slow_network(&self, time: Duration) {
         let sql = format!(
-            "CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS
-                 $$ BEGIN PERFORM pg_sleep({}); RETURN new; END $$;
+            "CREATE FUNCTION take_time() RETURNS TRIGGER LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM pg_sleep({}); RETURN NEW; END $$;
              CREATE TRIGGER take_time BEFORE INSERT ON sandbox_phone FOR EACH ROW EXECUTE FUNCTION take_time();",
             time.as_secs_f64()
         );

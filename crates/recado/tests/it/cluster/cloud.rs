@@ -73,14 +73,14 @@ fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_the_new_owner_sends
     first.signal("STOP");
     wait_for("the new owner to send", || sent(&graphs[1]).len() > 50);
     let of_the_first = sent(&graphs[0]);
-    let waiting = place.number("select count(*) from messages where status <= 1");
+    let waiting = place.number("SELECT count(*) FROM messages WHERE status <= 1");
     first.signal("CONT");
     wait_for("the late node to find that its lease expired", || first.log().contains("node lease expired"));
     wait_for("the late node to be back among the others", || place.held().len() == 2);
-    wait_for("nothing to wait any more", || place.number("select count(*) from messages where status <= 1") == 0);
+    wait_for("nothing to wait any more", || place.number("SELECT count(*) FROM messages WHERE status <= 1") == 0);
 
     let of_the_heir = sent(&graphs[1]);
-    let unknown = place.number("select count(*) from messages where status = 4");
+    let unknown = place.number("SELECT count(*) FROM messages WHERE status = 4");
     println!(
         "frozen: {} sent before, {} by the new owner, {waiting} waited when it went on, {unknown} UNKNOWN",
         of_the_first.len(),
@@ -91,9 +91,9 @@ fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_the_new_owner_sends
     assert_eq!(sent(&graphs[0]).len(), of_the_first.len(), "the late node sent what another node owns");
     let ids: HashSet<_> = of_the_first.iter().chain(&of_the_heir).collect();
     assert_eq!(ids.len(), of_the_first.len() + of_the_heir.len(), "a card was sent twice");
-    assert_eq!(place.number("select count(*) from messages where status = 2") + unknown, MESSAGES);
+    assert_eq!(place.number("SELECT count(*) FROM messages WHERE status = 2") + unknown, MESSAGES);
     assert_eq!(place.non_owner_writes("wrote"), 0, "claims and settlements of a channel that was another's");
-    let owned = "select count(*) from channels c join nodes n on n.id = lease_node";
+    let owned = "SELECT count(*) FROM channels c JOIN nodes n ON n.id = lease_node";
     assert_eq!(place.number(&format!("{owned} where c.id = 'vendas' and n.name = 'second'")), 1);
 }
 
@@ -121,7 +121,7 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
 
     let id = place.id_of("first");
     // A node that left has no row, and what it held is free.
-    let held = format!("select count(*) from channels join nodes n on n.id = lease_node where n.id = {id}");
+    let held = format!("SELECT count(*) FROM channels JOIN nodes n ON n.id = lease_node WHERE n.id = {id}");
     assert!(place.number(&held) > 1);
     let asked = Instant::now();
     first.terminate();
@@ -136,7 +136,7 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
     let ended = asked.elapsed();
     println!("free after {free:?}, sent for after {sent:?}, ended after {ended:?}");
     // Before its lease ends, which is another 10 seconds.
-    assert_eq!(place.number(&format!("select count(*) from nodes where id = {id}")), 0, "it ended and did not leave");
+    assert_eq!(place.number(&format!("SELECT count(*) FROM nodes WHERE id = {id}")), 0, "it ended and did not leave");
     assert_eq!(status.code(), Some(0));
     assert!(free < AT_ONCE, "{free:?}");
     assert!(sent < AT_ONCE, "{sent:?}");
@@ -144,7 +144,7 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
     // The new owner continues with what is behind the lost one, which no node sends again.
     accept(&second, &key, "presa", 1);
     wait_for("the new owner to send", || graph.attempts().len() == 11);
-    assert_eq!(place.number("select count(*) from messages where status = 4"), 1);
+    assert_eq!(place.number("SELECT count(*) FROM messages WHERE status = 4"), 1);
 }
 
 #[test]
@@ -160,16 +160,16 @@ fn a_link_that_one_node_cannot_open_pauses_nothing_and_its_former_one_is_not_use
     let second = place.node_with_keys("second", &graph, &format!("{ANOTHER_KEY},{SECRET_KEY}"), &[]);
     place.id_of("second");
     let id = place.id_of("first");
-    let of_the_first = format!("select count(*) from channels where id = 'vendas' and lease_node = {id}");
+    let of_the_first = format!("SELECT count(*) FROM channels WHERE id = 'vendas' AND lease_node = {id}");
     assert_eq!(place.number(&of_the_first), 1, "a channel that moved without need");
     second.post("/v1/channels/vendas/connect", &key, &credentials(ANOTHER)).expect(200);
     wait_for("the first node to tell of its key", || first.log().contains("every node needs the same secret key"));
     accept(&second, &key, "vendas", 1);
     wait_for("the first node to wait", || {
-        place.number("select count(*) from channels where id = 'vendas' and next_send_at > 0") == 1
+        place.number("SELECT count(*) FROM channels WHERE id = 'vendas' AND next_send_at > 0") == 1
     });
     assert_eq!(graph.attempts().len(), 0, "the former number is not the channel's any more");
-    assert_eq!(place.number("select count(*) from channels where id = 'vendas' and state = 'CONNECTED'"), 1);
+    assert_eq!(place.number("SELECT count(*) FROM channels WHERE id = 'vendas' AND state = 'CONNECTED'"), 1);
     first.terminate();
     assert_eq!(first.wait().code(), Some(0));
     wait_for("the other node to send", || graph.attempts().len() == 1);

@@ -115,7 +115,7 @@ fn in_networks_of_its_own() {
     let mut command = space.command(&command);
     let _cut = Running(command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
     wait_for("the node in the other network to hold the channel", || {
-        number("select count(*) from channels where lease_node is not null and id = 'vendas'") == 1
+        number("SELECT count(*) FROM channels WHERE lease_node IS NOT NULL AND id = 'vendas'") == 1
     });
     let _new_owner = start(serve("new-owner", "dispatch"));
 
@@ -126,10 +126,10 @@ fn in_networks_of_its_own() {
     wait_for("the node in the other network to send", || inside.sent().len() > 50);
     space.cut();
     let cut_at = Instant::now();
-    wait_for("nothing to wait any more", || number("select count(*) from messages where status <= 1") == 0);
+    wait_for("nothing to wait any more", || number("SELECT count(*) FROM messages WHERE status <= 1") == 0);
     judge(&inside.sent(), &sent.lock().expect("not poisoned"), cut_at);
-    println!("{} of them UNKNOWN", number("select count(*) from messages where status = 4"));
-    assert_eq!(number("select count(*) from messages where status not in (2, 4)"), 0);
+    println!("{} of them UNKNOWN", number("SELECT count(*) FROM messages WHERE status = 4"));
+    assert_eq!(number("SELECT count(*) FROM messages WHERE status NOT IN (2, 4)"), 0);
 }
 
 /// What the node sent, and what the new owner sent.

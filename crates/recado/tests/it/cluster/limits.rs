@@ -42,7 +42,7 @@ fn one_idempotency_key_makes_one_message_on_all_nodes() {
         let new = answers.iter().filter(|answer| answer.header("Idempotent-Replayed") != Some("true")).count();
         assert_eq!(new, 1, "one of them was new");
     }
-    assert_eq!(place.number("select count(*) from messages"), 30);
+    assert_eq!(place.number("SELECT count(*) FROM messages"), 30);
 }
 
 #[test]

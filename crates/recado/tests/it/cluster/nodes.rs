@@ -111,7 +111,7 @@ fn nodes_frozen_past_their_lease_neither_settle_nor_claim_for_others() {
         node.signal("STOP");
         let hit = place.in_flight(id);
         if for_long {
-            let held = format!("select count(*) from channels where lease_node = {id}");
+            let held = format!("SELECT count(*) FROM channels WHERE lease_node = {id}");
             wait_for("others to hold what it held", || place.number(&held) == 0);
             sleep(dice.between(FROZEN_ON));
         } else {
@@ -130,7 +130,7 @@ fn each_node_gets_its_quota_and_a_channel_moves_at_most_once() {
     (0..30).for_each(|channel| open_channel(&first, &key, &channel_id(channel)));
     place.wait_until_fair(1);
     // An epoch ends with the release of a channel, and the next one begins with its acquisition.
-    let moves = || place.number("select coalesce(sum(lease_epoch), 0)::bigint / 2 from channels");
+    let moves = || place.number("SELECT coalesce(sum(lease_epoch), 0)::bigint / 2 FROM channels");
     let before = moves();
     let second = place.start("second", &[]);
     place.wait_until_fair(2);
@@ -175,7 +175,7 @@ fn a_message_for_another_nodes_channel_is_sent_at_once() {
         );
         let id = accepted.expect(202).header("X-Message-Id").expect("an id").to_owned();
         wait_for("the card to be sent", || status(&calls, &key, "c000", &id) != json!("QUEUED"));
-        let sql = "select max(sending_at - queued_at) from messages where seq = (select max(seq) from messages)";
+        let sql = "SELECT max(sending_at - queued_at) FROM messages WHERE seq = (SELECT max(seq) FROM messages)";
         waits.push(place.number(sql));
     }
     waits.sort_unstable();
@@ -208,14 +208,14 @@ fn a_frozen_node_neither_claims_nor_settles_nor_sends_for_channels_of_another_no
     wait_for("the late node to find that its lease expired", || first.log().contains("node lease expired"));
     // The new owner releases the institution's own channel, for which there is no work.
     place.wait_until_fair(2);
-    wait_for("all to be READ", || place.number("select count(*) from messages where status <> 5") == 0);
+    wait_for("all to be READ", || place.number("SELECT count(*) FROM messages WHERE status <> 5") == 0);
     assert_eq!(place.writes_of("first"), of_the_first, "it did nothing more");
     assert_eq!((place.non_owner_writes("wrote"), place.non_owner_writes("sent")), (0, 0));
-    let owned = "select count(*) from channels c join nodes n on n.id = lease_node";
+    let owned = "SELECT count(*) FROM channels c JOIN nodes n ON n.id = lease_node";
     assert_eq!(place.number(&format!("{owned} where c.id = 'c000' and n.name = 'second'")), 1);
-    let arrivals = place.number("select count(*) from sandbox_arrivals");
+    let arrivals = place.number("SELECT count(*) FROM sandbox_arrivals");
     println!("{arrivals} arrivals of {CARDS} cards");
     assert!((CARDS..=CARDS + 1).contains(&arrivals), "what was in flight, and nothing else, may arrive again");
-    assert_eq!(place.number("select count(*) from sandbox_phone"), CARDS);
+    assert_eq!(place.number("SELECT count(*) FROM sandbox_phone"), CARDS);
     drop(second);
 }

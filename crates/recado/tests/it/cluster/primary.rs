@@ -101,7 +101,7 @@ fn nothing_is_accepted_that_the_standby_does_not_have() {
     standby.promote();
     wait_for("calls to go through again", || call(0).status == 202);
     assert_eq!(all(1..CALLS), [202; CALLS - 1], "repeated where all is kept");
-    let messages = test_postgres::number(&standby.url("recado"), "select count(*) from messages");
+    let messages = test_postgres::number(&standby.url("recado"), "SELECT count(*) FROM messages");
     assert_eq!(messages, i64::try_from(CALLS).expect("few"), "each once");
 }
 

@@ -92,13 +92,13 @@ impl Stage {
         let Self { mut home, server, whatsapp, key } = self;
         server.kill();
         between(&mut home);
-        let killed = home.database.as_ref().map(|url| test_postgres::number(url, "select max(id) from nodes"));
+        let killed = home.database.as_ref().map(|url| test_postgres::number(url, "SELECT max(id) FROM nodes"));
         let server = serve(&home, &whatsapp);
         if let Some((url, killed)) = home.database.as_ref().zip(killed) {
             // A node that was killed is one for some seconds more, and the new one is none for a moment.
             let free = format!(
-                "select count(*) from channels where deleted_at is null and coalesce(lease_node not in
-                     (select max(id) from nodes group by name having name <> 'first' or max(id) > {killed}), true)"
+                "SELECT count(*) FROM channels WHERE deleted_at IS NULL AND coalesce(lease_node NOT IN
+                     (SELECT max(id) FROM nodes GROUP BY name HAVING name <> 'first' OR max(id) > {killed}), true)"
             );
             wait_for("every channel to have a node", || test_postgres::number(url, &free) == 0);
         }
@@ -108,7 +108,7 @@ impl Stage {
     /// On how many nodes this test runs.
     pub fn nodes(&self) -> usize {
         self.home.database.as_ref().map_or(1, |url| {
-            let nodes = test_postgres::number(url, "select count(distinct name) from nodes");
+            let nodes = test_postgres::number(url, "SELECT count(DISTINCT name) FROM nodes");
             usize::try_from(nodes).expect("a few")
         })
     }
@@ -117,7 +117,7 @@ impl Stage {
     pub fn has_line(&self, channel: &str) -> bool {
         self.home.database.as_ref().is_none_or(|url| {
             let sql =
-                "select count(*) from channels c join nodes n on n.id = c.lease_node where n.name = 'first' and c.id";
+                "SELECT count(*) FROM channels c JOIN nodes n ON n.id = c.lease_node WHERE n.name = 'first' AND c.id";
             test_postgres::number(url, &format!("{sql} = '{channel}'")) == 1
         })
     }

@@ -33,14 +33,14 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     whatsapp.add_alias(super::TYPED, super::KNOWN);
     let key = create_key(&home, "live", "messages.send,messages.read,channels.read,channels.write", "unlimited");
     let number = |sql: &str| test_postgres::number(database.url(), sql);
-    let holder = || number("select coalesce(max(lease_node), 0) from channels where id = 'vendas'");
+    let holder = || number("SELECT coalesce(max(lease_node), 0) FROM channels WHERE id = 'vendas'");
 
     let first = start(&home, "first", &whatsapp);
     let stage = Stage { home, server: first, whatsapp, key };
     stage.create("vendas");
     wait_for("the first node to hold the channel", || holder() > 0);
     let second = start(&stage.home, "second", &stage.whatsapp);
-    wait_for("the second node to be there", || number("select count(*) from nodes") == 2);
+    wait_for("the second node to be there", || number("SELECT count(*) FROM nodes") == 2);
 
     // Linked by calls to a node that does not hold it.
     let Stage { home, server: first, whatsapp, key } = stage;
@@ -71,7 +71,7 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
 
     // Another takes its place, and the one that holds the session dies.
     let third = start(&stage.home, "third", &stage.whatsapp);
-    wait_for("the third node to be there", || number("select count(*) from nodes") == 2);
+    wait_for("the third node to be there", || number("SELECT count(*) FROM nodes") == 2);
     let Stage { home, server: second, whatsapp, key } = stage;
     second.kill();
     let stage = Stage { home, server: third, whatsapp, key };

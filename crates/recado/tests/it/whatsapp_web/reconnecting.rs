@@ -49,7 +49,7 @@ fn a_ban_is_waited_for_whatever_ends_in_between() {
     stage.whatsapp.faults(|faults| faults.connect_failure = None);
     let nodes = stage.nodes();
     let stage = stage.crash_and(|home| {
-        let ends = "update links set banned_until = 1; update channels set restricted_until = 1, next_send_at = 1";
+        let ends = "UPDATE links SET banned_until = 1; UPDATE channels SET restricted_until = 1, next_send_at = 1";
         if let Some(url) = &home.database {
             // A node that lives would wait for the end that it has read.
             drop((nodes > 1).then(|| home.held.remove(0)));

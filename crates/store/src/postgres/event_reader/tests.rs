@@ -42,14 +42,14 @@ impl Place {
     /// A transaction with an id.
     async fn begin(&self) -> Client {
         let client = self.connect().await;
-        client.batch_execute("begin").await.expect("begun");
-        client.query_one("select pg_current_xact_id()", &[]).await.expect("an id");
+        client.batch_execute("BEGIN").await.expect("begun");
+        client.query_one("SELECT pg_current_xact_id()", &[]).await.expect("an id");
         client
     }
 
     /// Records an event, as the store would.
     async fn record(&self, client: &Client, kind: &str) {
-        let sql = "insert into events (channel_key, kind, at, data) values ($1, $2, 0, '{}')";
+        let sql = "INSERT INTO events (channel_key, kind, at, data) VALUES ($1, $2, 0, '{}')";
         client.execute(sql, &[&self.channel, &kind]).await.expect("recorded");
     }
 
@@ -88,7 +88,7 @@ async fn a_number_that_is_committed_late_is_not_passed() {
     place.record(&late, "late").await;
     place.ground.move_channel(place.channel, ChannelState::Connected, ChannelState::Paused).await;
     assert_eq!(place.next().await, NONE);
-    late.batch_execute("commit").await.expect("committed");
+    late.batch_execute("COMMIT").await.expect("committed");
     assert_eq!(place.until("channel.paused").await, ["late", "channel.paused"]);
 }
 
@@ -99,12 +99,12 @@ async fn a_number_that_nobody_commits_holds_up_nobody() {
     place.record(&late, "late").await;
     place.ground.move_channel(place.channel, ChannelState::Connected, ChannelState::Paused).await;
     assert_eq!(place.next().await, NONE);
-    late.batch_execute("rollback").await.expect("undone");
+    late.batch_execute("ROLLBACK").await.expect("undone");
     assert_eq!(place.until("channel.paused").await, ["channel.paused"]);
     // A server that crashes may give a number again that nobody committed: nobody may have gone on behind it.
     let (last, cursor) = (place.begin().await, place.cursor);
     place.record(&last, "last").await;
-    last.batch_execute("rollback").await.expect("undone");
+    last.batch_execute("ROLLBACK").await.expect("undone");
     assert_eq!((place.next().await, place.cursor), (Vec::new(), cursor));
 }
 
@@ -116,9 +116,9 @@ async fn the_newest_transaction_is_waited_for() {
     let newest = place.begin().await;
     place.record(&newest, "newest").await;
     place.record(&first, "first").await;
-    first.batch_execute("commit").await.expect("committed");
+    first.batch_execute("COMMIT").await.expect("committed");
     assert_eq!(place.next().await, NONE);
-    newest.batch_execute("commit").await.expect("committed");
+    newest.batch_execute("COMMIT").await.expect("committed");
     assert_eq!(place.until("first").await, ["newest", "first"]);
 }
 
@@ -130,11 +130,11 @@ async fn a_transaction_that_runs_for_long_holds_up_nobody_behind_its_end() {
     assert_eq!(place.next().await, NONE);
     // It begins behind what is pending, and goes on.
     let long = place.begin().await;
-    late.batch_execute("commit").await.expect("committed");
+    late.batch_execute("COMMIT").await.expect("committed");
     assert_eq!(place.until("late").await, ["late"]);
     place.ground.move_channel(place.channel, ChannelState::Connected, ChannelState::Paused).await;
     assert_eq!(place.next().await, NONE);
-    long.batch_execute("commit").await.expect("committed");
+    long.batch_execute("COMMIT").await.expect("committed");
     assert_eq!(place.until("channel.paused").await, ["channel.paused"]);
 }
 
@@ -144,12 +144,12 @@ async fn a_transaction_that_runs_for_long_holds_up_nobody_behind_its_end() {
 async fn a_transaction_has_its_id_before_it_takes_a_number() {
     let place = Place::new().await;
     let client = place.connect().await;
-    client.batch_execute("begin; savepoint before").await.expect("begun");
+    client.batch_execute("BEGIN; SAVEPOINT before").await.expect("begun");
     let refused =
-        client.execute("insert into events (channel_key, kind, at, data) values (1, null, 0, '{}')", &[]).await;
+        client.execute("INSERT INTO events (channel_key, kind, at, data) VALUES (1, NULL, 0, '{}')", &[]).await;
     refused.expect_err("an event has a kind");
-    client.batch_execute("rollback to savepoint before").await.expect("back");
-    let has_one = "select pg_current_xact_id_if_assigned() is not null";
+    client.batch_execute("ROLLBACK TO SAVEPOINT before").await.expect("back");
+    let has_one = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL";
     assert!(client.query_one(has_one, &[]).await.expect("asked").get::<_, bool>(0));
 }
 
@@ -158,8 +158,8 @@ async fn a_reader_whose_connection_ends_goes_on_with_another() {
     let mut place = Place::new().await;
     let client = place.connect().await;
     place.ground.move_channel(place.channel, ChannelState::Connected, ChannelState::Paused).await;
-    let end = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity
-               where datname = current_database() and query like '%events%' and pid <> pg_backend_pid()";
+    let end = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+               WHERE datname = current_database() AND query LIKE '%events%' AND pid <> pg_backend_pid()";
     assert!(client.query_one(end, &[]).await.expect("ended").get::<_, i64>(0) > 0);
     let query = EventQuery { after: place.cursor, ..place.ground.event_query() };
     // The end may be seen before the question, or by it.
@@ -223,12 +223,12 @@ async fn settles(ground: &Ground, channel: ChannelKey, message: &Claimed, state:
 async fn dawdles(place: &Place, mut state: u64) {
     let client = place.connect().await;
     for n in 0..MESSAGES {
-        client.batch_execute("begin").await.expect("begun");
+        client.batch_execute("BEGIN").await.expect("begun");
         for _ in 0..=below(&mut state, 2) {
             place.record(&client, "late").await;
             tokio::time::sleep(Duration::from_millis(below(&mut state, 12))).await;
         }
-        client.batch_execute(if n % 4 == 0 { "rollback" } else { "commit" }).await.expect("ended");
+        client.batch_execute(if n % 4 == 0 { "ROLLBACK" } else { "COMMIT" }).await.expect("ended");
     }
 }
 
@@ -269,7 +269,7 @@ async fn many_writers_and_a_reader_that_comes_and_goes() {
     };
     let (_, events) = tokio::join!(writing, reading);
     let client = place.connect().await;
-    let rows = client.query("select seq from events order by seq", &[]).await.expect("read");
+    let rows = client.query("SELECT seq FROM events ORDER BY seq", &[]).await.expect("read");
     let stored: Vec<EventSeq> = rows.iter().map(|row| row.get(0)).collect();
     let seen: Vec<_> = events.iter().map(|event| event.seq).collect();
     assert_eq!(seen, stored, "each once, in their order");

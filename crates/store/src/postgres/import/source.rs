@@ -38,7 +38,7 @@ impl Source {
     pub fn rows(&self) -> Result<u64> {
         let mut rows = 0;
         for table in &TABLES {
-            let sql = format!("select count(*) from {}", table.name);
+            let sql = format!("SELECT count(*) FROM {}", table.name);
             let count: i64 = self.0.query_row(&sql, [], |row| row.get(0))?;
             rows += u64::try_from(count)?;
         }
@@ -47,12 +47,12 @@ impl Source {
 
     /// The highest number that an event was given, also one that is gone.
     pub fn last_event(&self) -> Result<i64> {
-        let sql = "select ifnull(max(seq), 0) from sqlite_sequence where name = 'events'";
+        let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'";
         Ok(self.0.query_row(sql, [], |row| row.get(0))?)
     }
 
     pub fn columns(&self, table: &Table) -> Result<Vec<String>> {
-        let mut statement = self.0.prepare("select name from pragma_table_info(?1) order by cid")?;
+        let mut statement = self.0.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")?;
         let columns = statement.query_map([table.name], |row| row.get(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
         ensure!(!columns.is_empty(), "the store has no table {}", table.name);
         Ok(columns)
@@ -68,8 +68,8 @@ impl Source {
     ) -> Result<()> {
         let key = table.key.join(", ");
         let behind = after
-            .map_or_else(String::new, |after| format!("where ({key}) > ({})", ["?"].repeat(after.len()).join(", ")));
-        let sql = format!("select {} from {} {behind} order by {key}", columns.join(", "), table.name);
+            .map_or_else(String::new, |after| format!("WHERE ({key}) > ({})", ["?"].repeat(after.len()).join(", ")));
+        let sql = format!("SELECT {} FROM {} {behind} ORDER BY {key}", columns.join(", "), table.name);
         let mut statement = self.0.prepare(&sql)?;
         let mut rows = statement.query(params_from_iter(after.unwrap_or_default()))?;
         let (mut read, mut bytes) = (Vec::new(), 0);

@@ -16,7 +16,7 @@ use crate::sqlkit::postgres::failure::in_words;
 use crate::sqlkit::postgres::hosts::Hosts;
 
 /// Held by whoever fills the database. The number says nothing; it only must not be another program's.
-const LOCK: &str = "select pg_try_advisory_lock(7201746392)";
+const LOCK: &str = "SELECT pg_try_advisory_lock(7201746392)";
 
 /// How often and after which wait it is tried again.
 const LOCK_TRIES: u32 = 60;
@@ -49,17 +49,17 @@ impl Target {
         tokio::spawn(connection);
         let mut target = Self { client, version: 0 };
         target.lock().await?;
-        if !target.is(&format!("select to_regclass('{IMPORTING}') is not null")).await? {
+        if !target.is(&format!("SELECT to_regclass('{IMPORTING}') IS NOT NULL")).await? {
             target.must_be_empty().await?;
             // Before the tables: if this ends in between, it is known as ours.
             target
                 .run(&format!(
-                    "create table {IMPORTING} (name text not null primary key, after bytea not null, rows bigint not null)"
+                    "CREATE TABLE {IMPORTING} (name text NOT NULL PRIMARY KEY, after bytea NOT NULL, rows bigint NOT NULL)"
                 ))
                 .await?;
         }
         migrations::migrate(url).await?;
-        target.version = target.one("select version from directory").await?.get(0);
+        target.version = target.one("SELECT version FROM directory").await?.get(0);
         Ok(target)
     }
 
@@ -75,20 +75,20 @@ impl Target {
     }
 
     async fn must_be_empty(&self) -> Result<()> {
-        let migrated = self.is("select to_regclass('recado_migrations') is not null").await?;
+        let migrated = self.is("SELECT to_regclass('recado_migrations') IS NOT NULL").await?;
         if migrated {
             for table in &TABLES {
                 // One that the migrations below are to make holds nothing.
-                let there = self.is(&format!("select to_regclass('{}') is not null", table.name)).await?;
-                let filled = there && self.is(&format!("select exists (select 1 from {})", table.name)).await?;
+                let there = self.is(&format!("SELECT to_regclass('{}') IS NOT NULL", table.name)).await?;
+                let filled = there && self.is(&format!("SELECT EXISTS (SELECT 1 FROM {})", table.name)).await?;
                 ensure!(!filled, "the database holds a store already: give it an empty one");
             }
-            let nodes = "select exists (select 1 from nodes where lease_until > clock_timestamp())";
+            let nodes = "SELECT EXISTS (SELECT 1 FROM nodes WHERE lease_until > clock_timestamp())";
             ensure!(!self.is(nodes).await?, "a server works on the database: stop it first");
             return Ok(());
         }
-        let any = "select exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                                  where n.nspname = current_schema())";
+        let any = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                                  WHERE n.nspname = current_schema())";
         ensure!(!self.is(any).await?, "the database holds something else already: give it an empty one");
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Target {
         }
         let columns = columns.join(", ");
         let types = self.types(table, &columns).await?;
-        let sql = format!("select after, rows from {IMPORTING} where name = $1");
+        let sql = format!("SELECT after, rows FROM {IMPORTING} WHERE name = $1");
         let found = self.client.query_opt(&sql, &[&table.name]).await.map_err(in_words)?;
         let (mut after, mut rows) = (None, 0);
         if let Some(found) = found {
@@ -127,7 +127,7 @@ impl Target {
     }
 
     async fn types(&self, table: &Table, columns: &str) -> Result<Vec<Type>> {
-        let statement = self.client.prepare(&format!("select {columns} from {}", table.name)).await;
+        let statement = self.client.prepare(&format!("SELECT {columns} FROM {}", table.name)).await;
         let statement = statement.map_err(in_words).with_context(|| format!("table {}", table.name))?;
         Ok(statement.columns().iter().map(|column| column.type_().clone()).collect())
     }
@@ -138,8 +138,8 @@ impl Target {
         let table = place.table;
         let transaction = self.client.transaction().await.map_err(in_words)?;
         // What a crash of the database takes is whole batches, with their places. The last commit waits for all of them.
-        transaction.batch_execute("set local synchronous_commit = off").await.map_err(in_words)?;
-        let sql = format!("copy {} ({}) from stdin (format binary)", table.name, place.columns);
+        transaction.batch_execute("SET LOCAL synchronous_commit = off").await.map_err(in_words)?;
+        let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, place.columns);
         let sink = transaction.copy_in(&sql).await.map_err(in_words)?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &place.types));
         let version = Cell::Number(self.version);
@@ -157,8 +157,8 @@ impl Target {
         place.rows += batch.len() as u64;
         let after: Vec<Cell> = place.key.iter().map(|column| last[*column].clone()).collect();
         let note = format!(
-            "insert into {IMPORTING} (name, after, rows) values ($1, $2, $3)
-             on conflict (name) do update set after = excluded.after, rows = excluded.rows"
+            "INSERT INTO {IMPORTING} (name, after, rows) VALUES ($1, $2, $3)
+             ON CONFLICT (name) DO UPDATE SET after = excluded.after, rows = excluded.rows"
         );
         let values: [&(dyn ToSql + Sync); 3] = [&table.name, &Cell::write_all(&after), &i64::try_from(place.rows)?];
         transaction.execute(&note, &values).await.map_err(in_words)?;
@@ -175,7 +175,7 @@ impl Target {
             _ => (*column).to_owned(),
         });
         let order = order.collect::<Vec<_>>().join(", ");
-        let sql = format!("select {columns} from {} order by {order}", table.name);
+        let sql = format!("SELECT {columns} FROM {} ORDER BY {order}", table.name);
         let none: [&(dyn ToSql + Sync); 0] = [];
         let rows = self.client.query_raw(&sql, none).await.map_err(in_words)?;
         let (mut rows, mut hash) = (pin!(rows), Hash::default());
@@ -193,27 +193,27 @@ impl Target {
         for table in &TABLES {
             let Some(column) = table.numbered else { continue };
             let sql = format!(
-                "select setval(pg_get_serial_sequence('{0}', '{column}'), greatest(max(abs({column})), 1), max({column}) is not null)
-                 from {0}",
+                "SELECT setval(pg_get_serial_sequence('{0}', '{column}'), greatest(max(abs({column})), 1), max({column}) IS NOT NULL)
+                 FROM {0}",
                 table.name
             );
             transaction.batch_execute(&sql).await.map_err(in_words)?;
         }
         // Behind those as well that a deletion has cancelled, and that were purged since: a new message must not be taken
         // for one of them.
-        let behind = "select setval('messages_seq_seq', cancelled)
-                      from (select max(cancel_before) as cancelled from channels) c, messages_seq_seq
-                      where cancelled >= last_value";
+        let behind = "SELECT setval('messages_seq_seq', cancelled)
+                      FROM (SELECT max(cancel_before) AS cancelled FROM channels) c, messages_seq_seq
+                      WHERE cancelled >= last_value";
         transaction.batch_execute(behind).await.map_err(in_words)?;
         // Who reads events goes on behind the last one that was given, whether or not that is still there.
         let behind =
-            format!("select setval('event_numbers', {last_event}) from event_numbers where {last_event} >= last_value");
+            format!("SELECT setval('event_numbers', {last_event}) FROM event_numbers WHERE {last_event} >= last_value");
         transaction.batch_execute(&behind).await.map_err(in_words)?;
-        transaction.batch_execute(&format!("drop table {IMPORTING}")).await.map_err(in_words)?;
+        transaction.batch_execute(&format!("DROP TABLE {IMPORTING}")).await.map_err(in_words)?;
         transaction.commit().await.map_err(in_words)?;
         // The planner knows nothing of them yet.
         for table in &TABLES {
-            self.run(&format!("analyze {}", table.name)).await?;
+            self.run(&format!("ANALYZE {}", table.name)).await?;
         }
         Ok(())
     }

@@ -145,7 +145,7 @@ async fn a_store_is_the_same_in_the_database() {
     let (file, mut ground, database, before) = stage().await;
     // One that somebody has read, and that is gone since.
     let connection = Connection::open(&file).expect("a file");
-    let gone = "delete from events where seq = (select max(seq) from events) returning seq";
+    let gone = "DELETE FROM events WHERE seq = (SELECT max(seq) FROM events) RETURNING seq";
     let read_to: i64 = connection.query_row(gone, [], |row| row.get(0)).expect("an event");
     let mut last = Progress::default();
     let counts = import(&file, database.url(), |progress| last = progress).await.expect("imported");
@@ -182,23 +182,23 @@ async fn a_changed_row_is_found() {
     import(&file, database.url(), |_| {}).await.expect("imported");
     let source = Source::open(&file).expect("a store");
     // As if it had not ended yet.
-    test_postgres::run(database.url(), "create table recado_import (name text primary key, after bytea, rows bigint)");
+    test_postgres::run(database.url(), "CREATE TABLE recado_import (name text PRIMARY KEY, after bytea, rows bigint)");
     let mut target = Target::open(database.url()).await.expect("a target");
     let changes = [
-        ("institutions", "update institutions set name = name || ' '"),
-        ("api_keys", "update api_keys set rate_limit = null"),
-        ("event_consumers", "update event_consumers set environment = 'test'"),
-        ("channels", "update channels set restricted_until = 0 where id = 'meta'"),
-        ("links", "update links set sealed = '\\x00' where channel_key = 2"),
-        ("session_rows", "update session_rows set key = '\\x62' where key = '\\x61' and channel_key = 1"),
-        ("messages", "update messages set unanswered = not unanswered where seq = 3"),
-        ("schedule", "update schedule set due_at = due_at + 1"),
-        ("idempotency_keys", "delete from idempotency_keys where n = 2"),
-        ("recipient_pace", "update recipient_pace set used_until = used_until + 1"),
-        ("early_receipts", "update early_receipts set error_code = error_message, error_message = error_code"),
-        ("accounts", "update accounts set account = null where phone = 'b'"),
-        ("chats", "update chats set account = 'c' where account = 'b'"),
-        ("events", "update events set at = at + 1 where seq = 2"),
+        ("institutions", "UPDATE institutions SET name = name || ' '"),
+        ("api_keys", "UPDATE api_keys SET rate_limit = NULL"),
+        ("event_consumers", "UPDATE event_consumers SET environment = 'test'"),
+        ("channels", "UPDATE channels SET restricted_until = 0 WHERE id = 'meta'"),
+        ("links", "UPDATE links SET sealed = '\\x00' WHERE channel_key = 2"),
+        ("session_rows", "UPDATE session_rows SET key = '\\x62' WHERE key = '\\x61' AND channel_key = 1"),
+        ("messages", "UPDATE messages SET unanswered = NOT unanswered WHERE seq = 3"),
+        ("schedule", "UPDATE schedule SET due_at = due_at + 1"),
+        ("idempotency_keys", "DELETE FROM idempotency_keys WHERE n = 2"),
+        ("recipient_pace", "UPDATE recipient_pace SET used_until = used_until + 1"),
+        ("early_receipts", "UPDATE early_receipts SET error_code = error_message, error_message = error_code"),
+        ("accounts", "UPDATE accounts SET account = NULL WHERE phone = 'b'"),
+        ("chats", "UPDATE chats SET account = 'c' WHERE account = 'b'"),
+        ("events", "UPDATE events SET at = at + 1 WHERE seq = 2"),
     ];
     assert_eq!(changes.len(), TABLES.len());
     for (table, change) in changes {
@@ -235,10 +235,10 @@ async fn it_goes_on_where_it_was_broken_off() {
 async fn what_is_no_place_for_a_store_is_refused() {
     let (file, _ground, _, _) = stage().await;
     let database = Database::new();
-    test_postgres::run(database.url(), "create table cards (id bigint)");
+    test_postgres::run(database.url(), "CREATE TABLE cards (id bigint)");
     let error = import(&file, database.url(), |_| {}).await.expect_err("somebody else's database");
     assert!(error.to_string().contains("something else"), "{error:#}");
-    assert_eq!(test_postgres::number(database.url(), "select count(*) from pg_tables where schemaname = 'public'"), 1);
+    assert_eq!(test_postgres::number(database.url(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), 1);
     let connection = Connection::open(&file).expect("a file");
     for (version, word) in [(SCHEMA - 1, "older"), (SCHEMA + 1, "newer"), (0, "no store")] {
         connection.pragma_update(None, "user_version", i64::try_from(version).expect("small")).expect("written");
@@ -259,16 +259,16 @@ async fn no_table_is_forgotten() {
         let rows = statement.query_map([], |row| row.get(0)).expect("rows");
         rows.collect::<Result<_, _>>().expect("names")
     };
-    let there: BTreeSet<_> = names("select name from sqlite_schema where type = 'table'").into_iter().collect();
+    let there: BTreeSet<_> = names("SELECT name FROM sqlite_schema WHERE type = 'table'").into_iter().collect();
     // SQLite's own table of the highest numbers holds nothing that the rows do not say.
     let others = ["probe", "sqlite_sequence"].map(str::to_owned);
     let listed: BTreeSet<_> = TABLES.iter().map(|table| table.name.to_owned()).chain(others).collect();
     assert_eq!(there, listed);
     for (place, table) in TABLES.iter().enumerate() {
-        for of in names(&format!("select \"table\" from pragma_foreign_key_list('{}')", table.name)) {
+        for of in names(&format!("SELECT \"table\" FROM pragma_foreign_key_list('{}')", table.name)) {
             assert!(TABLES[..place].iter().any(|earlier| earlier.name == of), "{} before {of}", table.name);
         }
-        let key = names(&format!("select name from pragma_table_info('{}') where pk > 0 order by pk", table.name));
+        let key = names(&format!("SELECT name FROM pragma_table_info('{}') WHERE pk > 0 ORDER BY pk", table.name));
         assert_eq!(key, table.key, "{}", table.name);
     }
 }

@@ -104,10 +104,10 @@ impl Round {
 
     /// Notes what is used up of what the network allows for each recipient.
     async fn take_shares(&self, db: Db<'_>) -> Done<u64> {
-        let sql = "insert into recipient_pace (channel_key, recipient, used_until)
-                   select s.channel_key, s.recipient, s.used_until
-                   from unnest($1, $2, $3) as s(channel_key, recipient, used_until)
-                   on conflict (channel_key, recipient) do update set used_until = excluded.used_until";
+        let sql = "INSERT INTO recipient_pace (channel_key, recipient, used_until)
+                   SELECT s.channel_key, s.recipient, s.used_until
+                   FROM unnest($1, $2, $3) AS s(channel_key, recipient, used_until)
+                   ON CONFLICT (channel_key, recipient) DO UPDATE SET used_until = excluded.used_until";
         if self.shares.is_empty() {
             return Ok(0);
         }
@@ -117,9 +117,9 @@ impl Round {
     }
 
     async fn defer(&self, db: Db<'_>) -> Done<u64> {
-        let sql = "update messages m set run_at = s.run_at from unnest($1, $2) as s(seq, run_at)
+        let sql = "UPDATE messages m SET run_at = s.run_at FROM unnest($1, $2) AS s(seq, run_at)
                    -- Named twice, so that no plan reads all messages to find these.
-                   where m.seq = any($1) and m.seq = s.seq";
+                   WHERE m.seq = any($1) AND m.seq = s.seq";
         if self.deferred.is_empty() {
             return Ok(0);
         }
@@ -143,19 +143,19 @@ async fn ready(
 ) -> Done<HashMap<ChannelKey, Vec<Ready>>> {
     let of = |times: &str| {
         format!(
-            "(select seq, expires_at, unanswered, recipient, run_at, resent from messages
-              where channel_key = c.key and head = 1 and {QUEUED} and {times} limit c.most)"
+            "(SELECT seq, expires_at, unanswered, recipient, run_at, resent FROM messages
+              WHERE channel_key = c.key AND head = 1 AND {QUEUED} AND {times} LIMIT c.most)"
         )
     };
-    let (waited, others) = (of("run_at between 1 and c.now order by run_at, seq"), of("run_at = 0 order by seq"));
+    let (waited, others) = (of("run_at BETWEEN 1 AND c.now ORDER BY run_at, seq"), of("run_at = 0 ORDER BY seq"));
     let sql = format!(
-        "select c.key as channel_key, m.*,
+        "SELECT c.key AS channel_key, m.*,
                 -- Joined, it would be read as a whole for its small number of rows of some minutes ago.
-                (select p.used_until from recipient_pace p
-                 where p.channel_key = c.key and p.recipient = m.recipient) as used_until
-         from unnest($1, $2, $3) as c(key, now, most)
-         cross join lateral ({waited} union all {others}) m
-         order by c.key, m.run_at = 0, m.run_at, m.seq"
+                (SELECT p.used_until FROM recipient_pace p
+                 WHERE p.channel_key = c.key AND p.recipient = m.recipient) AS used_until
+         FROM unnest($1, $2, $3) AS c(key, now, most)
+         CROSS JOIN LATERAL ({waited} UNION ALL {others}) m
+         ORDER BY c.key, m.run_at = 0, m.run_at, m.seq"
     );
     let asking: Vec<_> = claims.values().collect();
     let most = column(&asking, |claim| i64::try_from(claim.asks(room)).unwrap_or(i64::MAX));
@@ -185,11 +185,11 @@ async fn next_waiting(db: Db<'_>, claims: &[(ChannelKey, Millis)]) -> Done<Vec<(
         return Ok(Vec::new());
     }
     let sql = format!(
-        "select c.key, c.now, m.run_at, m.expires_at
-         from unnest($1, $2) as c(key, now)
-         cross join lateral (select run_at, expires_at from messages
-                             where channel_key = c.key and head = 1 and {QUEUED} and run_at > c.now
-                             order by run_at limit 1) m"
+        "SELECT c.key, c.now, m.run_at, m.expires_at
+         FROM unnest($1, $2) AS c(key, now)
+         CROSS JOIN LATERAL (SELECT run_at, expires_at FROM messages
+                             WHERE channel_key = c.key AND head = 1 AND {QUEUED} AND run_at > c.now
+                             ORDER BY run_at LIMIT 1) m"
     );
     let (channels, times): (Vec<_>, Vec<_>) = claims.iter().copied().unzip();
     let rows = db.rows(&sql, args![channels, times]).await?;

@@ -81,7 +81,7 @@ impl<S: Owned, T: Send, F: FnMut(&mut S) -> rusqlite::Result<T> + Send> Call<S> 
                 Err(StoreError::Refused(error.to_string()))
             }
         });
-        state.connection().prepare_cached("release one_call")?.execute([])?;
+        state.connection().prepare_cached("RELEASE one_call")?.execute([])?;
         Ok(())
     }
 
@@ -313,32 +313,32 @@ impl<S: Owned> Thread<S> {
 fn reopen<S: Owned>(path: &Path) -> rusqlite::Result<S> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
-    let busy: i64 = connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if busy != 0 {
         return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(5), Some("readers are busy".to_owned())));
     }
     drop(connection);
     let state = S::open(path)?;
-    state.connection().execute("create table if not exists probe (n integer not null) strict", [])?;
-    state.connection().execute("insert or replace into probe (rowid, n) values (1, 1)", [])?;
+    state.connection().execute("CREATE TABLE IF NOT EXISTS probe (n integer NOT NULL) STRICT", [])?;
+    state.connection().execute("INSERT OR REPLACE INTO probe (rowid, n) VALUES (1, 1)", [])?;
     Ok(state)
 }
 
 /// Runs the batch in one transaction. An error concerns the file: no call of the batch succeeded.
 fn commit<S: Owned>(state: &mut S, batch: &mut [Box<dyn Call<S>>]) -> Result<(), String> {
     let run = || -> rusqlite::Result<()> {
-        state.connection().prepare_cached("begin immediate")?.execute([])?;
+        state.connection().prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         match batch.iter_mut().try_for_each(|call| call.run(state)) {
             Ok(()) => {}
             Err(error) if ends_the_batch(&error, state.connection()) => return Err(error),
             Err(_) => {
-                state.connection().prepare_cached("rollback")?.execute([])?;
+                state.connection().prepare_cached("ROLLBACK")?.execute([])?;
                 state.rolled_back()?;
-                state.connection().prepare_cached("begin immediate")?.execute([])?;
+                state.connection().prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
                 batch.iter_mut().try_for_each(|call| call.run_apart(state))?;
             }
         }
-        state.connection().prepare_cached("commit")?.execute([])?;
+        state.connection().prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     };
     match catch_unwind(AssertUnwindSafe(run)) {
@@ -371,7 +371,7 @@ fn bound_log(connection: &Connection) {
     }
     let checkpoint = |sql| connection.query_row(sql, [], |row| row.get::<_, bool>(0));
     let done = if pages < RESTART_NEXT.get() {
-        checkpoint("pragma wal_checkpoint(passive)").map(drop)
+        checkpoint("PRAGMA wal_checkpoint(passive)").map(drop)
     } else {
         restart_log(connection, pages, checkpoint)
     };
@@ -385,7 +385,7 @@ fn empty_log(connection: &Connection) -> Result<bool, StoreError> {
     let empty = || -> rusqlite::Result<bool> {
         connection.busy_timeout(RESTART_WAIT)?;
         let busy: rusqlite::Result<bool> =
-            connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0));
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
         connection.busy_timeout(BUSY_TIMEOUT)?;
         LOG_PAGES.set(0);
         Ok(!busy?)
@@ -399,7 +399,7 @@ fn restart_log(
     checkpoint: impl Fn(&'static str) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<()> {
     connection.busy_timeout(RESTART_WAIT)?;
-    let busy = checkpoint("pragma wal_checkpoint(restart)");
+    let busy = checkpoint("PRAGMA wal_checkpoint(restart)");
     connection.busy_timeout(BUSY_TIMEOUT)?;
     RESTART_NEXT.set(if busy? { pages.saturating_add(RESTART_AT / 4) } else { RESTART_AT });
     Ok(())

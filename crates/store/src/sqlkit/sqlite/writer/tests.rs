@@ -21,13 +21,13 @@ struct Rows {
 
 impl Rows {
     fn insert(&mut self, n: i64) -> rusqlite::Result<()> {
-        self.connection.prepare_cached("insert into numbers (n, text) values (?1, ?2)")?.execute((n, "x"))?;
+        self.connection.prepare_cached("INSERT INTO numbers (n, text) VALUES (?1, ?2)")?.execute((n, "x"))?;
         self.count += 1;
         Ok(())
     }
 
     fn read_count(connection: &Connection) -> rusqlite::Result<i64> {
-        connection.query_row("select count(*) from numbers", [], |row| row.get(0))
+        connection.query_row("SELECT count(*) FROM numbers", [], |row| row.get(0))
     }
 }
 
@@ -36,8 +36,8 @@ impl Owned for Rows {
         // What is tested here is not the disk: without its syncs there is time for many commits.
         let connection = crate::sqlkit::sqlite::connect(path, "off")?;
         connection.execute_batch(
-            "create table if not exists numbers (n integer not null primary key, text text not null) strict;
-             create table if not exists probe (n integer not null) strict;",
+            "CREATE TABLE IF NOT EXISTS numbers (n integer NOT NULL PRIMARY KEY, text text NOT NULL) STRICT;
+             CREATE TABLE IF NOT EXISTS probe (n integer NOT NULL) STRICT;",
         )?;
         let commits = Arc::new(AtomicUsize::new(0));
         let counted = commits.clone();
@@ -78,7 +78,7 @@ impl File {
     /// What another connection sees, in order.
     fn seen(&self) -> Vec<i64> {
         let connection = self.reader();
-        let mut statement = connection.prepare("select n from numbers order by n").expect("a statement");
+        let mut statement = connection.prepare("SELECT n FROM numbers ORDER BY n").expect("a statement");
         let rows = statement.query_map([], |row| row.get(0)).expect("rows");
         rows.collect::<rusqlite::Result<_>>().expect("numbers")
     }
@@ -127,7 +127,7 @@ impl File {
     /// Has the next writes fail for want of space, until the file is opened anew.
     async fn fill(&self) {
         let fill = |rows: &mut Rows| {
-            let pages: i64 = rows.connection.query_row("pragma page_count", [], |row| row.get(0))?;
+            let pages: i64 = rows.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             rows.connection.pragma_update(None, "max_page_count", pages)
         };
         self.writer.run(fill).await.expect("a cap");
@@ -135,7 +135,7 @@ impl File {
 }
 
 fn insert_text(rows: &mut Rows, n: i64, length: usize) -> rusqlite::Result<()> {
-    rows.connection.execute("insert into numbers (n, text) values (?1, ?2)", (n, "x".repeat(length)))?;
+    rows.connection.execute("INSERT INTO numbers (n, text) VALUES (?1, ?2)", (n, "x".repeat(length)))?;
     rows.count += 1;
     Ok(())
 }
@@ -219,7 +219,7 @@ async fn the_log_stays_short_under_a_long_load() {
             // Now and then somebody reads for a while: what was written since stays in the log meanwhile.
             0 => {
                 let connection = file.reader();
-                connection.execute_batch("begin; select count(*) from numbers").expect("a read");
+                connection.execute_batch("BEGIN; SELECT count(*) FROM numbers").expect("a read");
                 reader = Some(connection);
             }
             5_000 => reader = None,
@@ -239,7 +239,7 @@ async fn readers_without_a_gap_are_waited_for() {
     let file = File::new();
     let reading = || {
         let reader = file.reader();
-        reader.execute_batch("begin; select count(*) from numbers").expect("a read");
+        reader.execute_batch("BEGIN; SELECT count(*) FROM numbers").expect("a read");
         reader
     };
     let mut readers = vec![reading()];
@@ -272,7 +272,7 @@ async fn a_reader_that_stays_is_not_waited_for() {
     let bound = 4096 * u64::try_from(RESTART_AT).expect("positive");
     let file = File::new();
     let reader = file.reader();
-    reader.execute_batch("begin; select count(*) from numbers").expect("a read");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM numbers").expect("a read");
     let mut longest = Duration::ZERO;
     for n in 0..450 {
         let started = std::time::Instant::now();
@@ -297,7 +297,7 @@ async fn a_full_disk_is_survived_without_a_restart() {
     file.fill().await;
     // It holds the log, so that the comeback takes until it ends.
     let reader = file.reader();
-    reader.execute_batch("begin; select count(*) from numbers").expect("a read");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM numbers").expect("a read");
     let answers = file.together(join(file.insert(2), join(file.writer.run(insert_much), file.insert(3)))).await;
     let (before, (much, after)) = answers;
     assert!(
