@@ -94,21 +94,14 @@ pub(crate) async fn create<T: Transaction>(tx: &mut T, new: &NewChannel) -> Resu
     tx.db().row(&sql_of_owner, values![institution], |_| Ok(())).await?;
     let Stamp { with, column, value, set } = T::STAMP;
     let sql = format!(
-        "WITH {with}
-         INSERT INTO channels (institution_id, environment, id, name, type, state, connected_at, created_at,
-                               records_messages{column})
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
-                 EXISTS (SELECT 1 FROM event_consumers WHERE institution_id = ?1 AND environment = ?2){value})
-         ON CONFLICT (institution_id, environment, id) DO UPDATE
-             SET name = excluded.name, state = excluded.state, state_reason = NULL,
-                 connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
-                 settings = excluded.settings, restricted_until = NULL, deleted_at = NULL, cancel_before = {},
-                 connections = channels.connections + 1, session = channels.session + 1{}{set}
-             -- Another type would find the former one's messages in its history.
-             WHERE channels.deleted_at IS NOT NULL AND channels.type = excluded.type
-         RETURNING {COLUMNS}",
-        T::last_seq(9),
-        T::LOOK_AGAIN
+        include_str!("channels/create.sql"),
+        with = with,
+        column = column,
+        value = value,
+        set = set,
+        COLUMNS = COLUMNS,
+        former = T::last_seq(9),
+        look_again = T::LOOK_AGAIN
     );
     let (id, kind, state) = (new.id.as_str(), new.kind.name(), new.state.name());
     let last_seq = tx.known_last_seq();

@@ -95,28 +95,18 @@ pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &
 /// Whether a recipient is no new one: by the typed digits, or by what the network named for them. A chat is on record
 /// under both forms of a number, so that none of them is looked for here.
 pub(crate) async fn is_known<E: Executor>(db: &E, (channel, digits): Who<'_>) -> Result<bool, E::Error> {
-    let sql = "SELECT 1 AS known FROM chats WHERE channel_key = ?1 AND account = ?2
-               UNION ALL
-               SELECT 1 FROM accounts a
-               JOIN chats c ON c.channel_key = a.channel_key AND c.account IN (a.account, a.lid || '@lid')
-               WHERE a.channel_key = ?1 AND a.phone = ?2
-               LIMIT 1";
+    let sql = include_str!("chats/is_known.sql");
     Ok(db.row(sql, values![channel, digits], |_| Ok(())).await?.is_some())
 }
 
 /// Recipients of queued messages of whom nothing is known; none where somebody has this hidden id.
 pub(crate) async fn unasked<E: Executor>(db: &E, (channel, lid): Who<'_>, limit: u32) -> Result<Vec<String>, E::Error> {
     let sql = format!(
-        "SELECT recipient FROM
-             (SELECT seq, recipient FROM messages{}
-              WHERE channel_key = ?1 AND seq > 0 AND {OPEN} AND {QUEUED} ORDER BY seq LIMIT 1000) m
-         WHERE NOT EXISTS (SELECT 1 FROM accounts WHERE channel_key = ?1 AND phone = m.recipient)
-           AND NOT EXISTS (SELECT 1 FROM chats WHERE channel_key = ?1 AND account = m.recipient)
-           AND NOT EXISTS (SELECT 1 FROM accounts{} WHERE channel_key = ?1 AND lid = ?2)
-           AND EXISTS (SELECT 1 FROM channels WHERE key = ?1 AND deleted_at IS NULL)
-         GROUP BY recipient ORDER BY min(seq) LIMIT ?3",
-        E::index("messages_open"),
-        E::index("accounts_by_lid")
+        include_str!("chats/unasked.sql"),
+        OPEN = OPEN,
+        QUEUED = QUEUED,
+        open_index = E::index("messages_open"),
+        lid_index = E::index("accounts_by_lid")
     );
     db.rows(&sql, values![channel, lid, i64::from(limit)], |row| row.get("recipient")).await
 }

@@ -56,16 +56,7 @@ async fn purge_messages<E: Executor>(db: &E, request: &PurgeRequest) -> Result<O
     let read = |row: &Row<'_>| Ok((row.get("seq")?, row.get("queued_at")?));
     let last = db.row(sql, values![request.after, E::PURGED_AT_ONCE], read).await?;
     let Some((seq, _)) = last else { return Ok(None) };
-    let sql = format!(
-        "DELETE FROM messages
-         WHERE seq > ?1 AND seq <= ?2 AND {PAST}
-           -- One that is to be sent again is not finished; too old, it is sent no more.
-           AND (resend_at IS NULL OR expires_at <= ?4)
-           AND {}(queued_at, coalesce(sending_at, 0), coalesce(sent_at, 0), coalesce(delivered_at, 0),
-                  coalesce(unknown_at, 0), coalesce(read_at, 0), coalesce(failed_at, 0), coalesce(expired_at, 0),
-                  coalesce(cancelled_at, 0)) < ?3",
-        E::GREATEST
-    );
+    let sql = format!(include_str!("purge/messages.sql"), PAST = PAST, greatest = E::GREATEST);
     if db.run(&sql, values![request.after, seq, request.finished_before, request.now]).await? > 0 {
         // Behind the deletion: a receipt may have moved a message just before it.
         events::forget_gone(db, (request.after, seq)).await?;

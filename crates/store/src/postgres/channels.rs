@@ -55,15 +55,7 @@ pub(super) async fn record_messages(
 /// Moves a channel from the expected state; `false` when it was in another, or is deleted.
 pub(super) async fn move_to(db: Db<'_>, key: ChannelKey, to: &ChannelMove) -> Done<bool> {
     let connected_at = (to.to == ChannelState::Connected).then_some(to.at);
-    let sql = format!(
-        "UPDATE channels
-         SET state = $3, state_reason = $4, connected_at = coalesce(connected_at, $5),
-             -- For nodes of the version before.
-             up_since = coalesce($5, up_since),
-             connections = connections + ($5::bigint IS NOT NULL)::integer,
-             restricted_until = CASE WHEN $6 THEN restricted_until END, {LOOK_AGAIN}
-         WHERE key = $1 AND state = $2 AND deleted_at IS NULL"
-    );
+    let sql = format!(include_str!("channels/move.sql"), LOOK_AGAIN = LOOK_AGAIN);
     let (from, next, keeps) = (to.from.name(), to.to.name(), to.to.keeps_restriction());
     if db.run(&sql, args![key, from, next, to.reason.as_deref(), connected_at, keeps]).await? == 0 {
         return Ok(false);

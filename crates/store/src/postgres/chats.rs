@@ -50,30 +50,11 @@ pub(super) async fn open_all(db: Db<'_>, taken: &[Taken<'_>]) -> Done<HashSet<Ch
     if taken.is_empty() {
         return Ok(HashSet::new());
     }
-    let sql = concat!(
-        "WITH who AS (
-             -- A message that was erased meanwhile is nobody's.
-             SELECT t.channel_key, t.seq, t.at, names.digits, names.n
-             FROM unnest($1, $2, $3, $4) AS t(channel_key, seq, account, at)
-             CROSS JOIN LATERAL (SELECT recipient FROM messages WHERE seq = t.seq LIMIT 1) m
-             CROSS JOIN LATERAL unnest(array_remove(array[t.account, m.recipient], NULL))
-                 WITH ORDINALITY AS names(digits, n)
-         ), known AS (
-             SELECT seq FROM who WHERE ",
-        is_known_sql!("who.channel_key", "who.digits"),
-        "
-         )
-         INSERT INTO chats (channel_key, account, opened_at)
-         -- Counted once, and not at all where either is known.
-         SELECT channel_key, digits,
-                CASE WHEN n = 1 AND NOT EXISTS (SELECT 1 FROM known WHERE known.seq = who.seq) THEN at END
-         FROM who
-         ON CONFLICT DO NOTHING
-         RETURNING channel_key, account"
-    );
+    let is_known = is_known_sql!("names.channel_key", "names.digits");
+    let sql = format!(include_str!("chats/open_all.sql"), is_known = is_known);
     let (channels, seqs) = (column(taken, |one| one.channel), column(taken, |one| one.seq));
     let noted =
-        db.rows(sql, args![channels, seqs, column(taken, |one| one.account), column(taken, |one| one.at)]).await?;
+        db.rows(&sql, args![channels, seqs, column(taken, |one| one.account), column(taken, |one| one.at)]).await?;
     let names = noted.iter().flat_map(|row| {
         let channel: ChannelKey = row.get("channel_key");
         forms(row.get("account")).map(move |name| (channel, name))

@@ -150,14 +150,13 @@ pub(super) async fn rows_from(
     let is_new = if asks == Asks::New { IS_NEW } else { "false" };
     let held_until = if asks == Asks::Nothing { "NULL::bigint" } else { HELD_UNTIL };
     let sql = format!(
-        "SELECT m.*
-         FROM unnest($1, $2) AS c(key, first)
-         CROSS JOIN LATERAL (SELECT channel_key, {OPEN_ROW}, queued_at, {is_new} AS is_new, {held_until} AS held_until
-                             FROM messages
-                             WHERE (channel_key, seq) >= (c.key, c.first) AND (channel_key, seq) < (c.key + 1, {LOWEST})
-                               AND {OPEN}
-                             ORDER BY channel_key, seq LIMIT {most}) m
-         ORDER BY m.channel_key, m.seq"
+        include_str!("claim/rows.sql"),
+        OPEN_ROW = OPEN_ROW,
+        is_new = is_new,
+        held_until = held_until,
+        LOWEST = LOWEST,
+        OPEN = OPEN,
+        most = most
     );
     let (channels, first): (Vec<_>, Vec<_>) = from.iter().copied().unzip();
     for row in db.rows(&sql, args![channels, first]).await? {
@@ -186,15 +185,8 @@ pub(super) fn open_row(row: &Row) -> Done<OpenRow> {
 /// only the index of open messages has the order: by the primary key each channel would step over all that were sent since
 /// the last analysis of the table.
 pub(super) async fn heads(db: Db<'_>, channels: &[ChannelKey]) -> Done<HashMap<ChannelKey, Vec<OpenRow>>> {
-    let sql = format!(
-        "SELECT c.key, m.*
-         FROM channels c
-         CROSS JOIN LATERAL (SELECT {OPEN_ROW} FROM messages
-                             WHERE (channel_key, seq) >= (c.key, 0) AND (channel_key, seq) < (c.key + 1, {LOWEST}) AND {OPEN}
-                             ORDER BY channel_key, seq LIMIT {HEADS}) m
-         WHERE c.key = any($1) AND c.type = any($2)
-         ORDER BY c.key, m.seq"
-    );
+    let sql =
+        format!(include_str!("claim/heads.sql"), OPEN_ROW = OPEN_ROW, LOWEST = LOWEST, OPEN = OPEN, HEADS = HEADS);
     let is_one_queue =
         |kind: &ChannelType| kind.descriptor().ordering == Ordering::Channel && !kind.descriptor().opens_chats;
     let types: Vec<_> = ChannelType::ALL.into_iter().filter(is_one_queue).map(ChannelType::name).collect();

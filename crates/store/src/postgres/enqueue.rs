@@ -56,14 +56,7 @@ async fn earlier_uses(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<usiz
         return Ok(HashMap::new());
     }
     let column = |value: fn(&Idempotency) -> &str| keyed.iter().map(|(_, key)| value(key)).collect::<Vec<_>>();
-    let sql = "SELECT asked.n, used.fingerprint, used.message_id
-               FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY
-                    AS asked(institution_id, environment, route, key, forget_before, n),
-               -- With its limit each is looked up in the index, however many there are.
-               LATERAL (SELECT fingerprint, message_id FROM idempotency_keys k
-                        WHERE k.institution_id = asked.institution_id AND k.environment = asked.environment
-                          AND k.route = asked.route AND k.key = asked.key AND k.created_at >= asked.forget_before
-                        LIMIT 1) used";
+    let sql = include_str!("enqueue/find_keys.sql");
     let rows = db
         .rows(
             sql,
@@ -97,57 +90,20 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
     if counting.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!(
-        "SELECT (SELECT count(*) FROM (SELECT 1 FROM messages m
-                                       WHERE m.channel_key = asked.key AND m.{OPEN}
-                                         -- What a deletion has cancelled is no backlog.
-                                         AND abs(m.seq) > c.cancel_before LIMIT asked.cap) open)
-         FROM unnest($1, $2) WITH ORDINALITY AS asked(key, cap, n) LEFT JOIN channels c ON c.key = asked.key
-         ORDER BY n"
-    );
+    let sql = format!(include_str!("enqueue/count.sql"), OPEN = OPEN);
     let caps: Vec<_> = counting.iter().map(|(_, cap)| i64::try_from(*cap).unwrap_or(i64::MAX)).collect();
     let rows = db.rows(&sql, args![counting.iter().map(|(key, _)| *key).collect::<Vec<_>>(), caps]).await?;
     Ok(rows.iter().map(|row| usize::try_from(row.get::<_, i64>(0)).unwrap_or(0)).collect())
 }
 
 /// Messages that have no keys.
-const NEW: &str = "WITH new AS (
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) WITH ORDINALITY
-            AS new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
-                   queued_at, head, send_at, n)
-    )";
+const NEW: &str = include_str!("enqueue/new.sql");
 
 /// Messages that have keys, and the uses of these: those whose keys are taken are none.
-const NEW_WITH_KEYS: &str = "WITH given AS (
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-            WITH ORDINALITY
-            AS new(id, channel_key, network_id, recipient, payload, kind, rendition, reference, scenario, expires_at,
-                   queued_at, head, send_at, institution_id, environment, route, key, fingerprint, forget_before, n)
-    ), used AS (
-        INSERT INTO idempotency_keys AS earlier
-            (institution_id, environment, route, key, fingerprint, message_id, created_at)
-        SELECT institution_id, environment, route, key, fingerprint, id, queued_at FROM given
-        -- By one order on all nodes, so that two never wait for each other.
-        ORDER BY institution_id, environment, route, key
-        ON CONFLICT (institution_id, environment, route, key) DO UPDATE
-            SET n = default, fingerprint = excluded.fingerprint, message_id = excluded.message_id,
-                created_at = excluded.created_at
-            -- A use that is old enough to be forgotten, but not purged yet, gives way.
-            WHERE earlier.created_at < (SELECT forget_before FROM given WHERE id = excluded.message_id)
-        RETURNING message_id
-    ), new AS (
-        SELECT * FROM given WHERE id IN (SELECT message_id FROM used)
-    )";
+const NEW_WITH_KEYS: &str = include_str!("enqueue/new_with_keys.sql");
 
 /// Stores new messages; `{queued}` is their state.
-const INSERT: &str =
-    "INSERT INTO messages (id, channel_key, status, network_id, recipient, payload, {content}, scenario, expires_at,
-                          queued_at, head{scheduled})
-    SELECT id, channel_key, {queued}, network_id, recipient, payload, kind, rendition, {reference}, scenario, expires_at,
-           queued_at, head{numbers}
-    FROM new
-    -- The order of the queue is that of the answers.
-    ORDER BY n";
+const INSERT: &str = include_str!("enqueue/insert.sql");
 
 /// The columns of scheduled messages, where there are some among the others, and their values. A scheduled message has its
 /// place in the order of acceptance with a minus.
@@ -160,14 +116,7 @@ const SCHEDULE: &str = ", scheduled AS (
     )";
 
 /// Stores new messages, and records what is accepted on channels whose messages' events somebody reads.
-const INSERT_AND_RECORD: &str =
-    ", stored AS ({insert} RETURNING id, channel_key, seq, queued_at, send_at){schedule}, recorded AS (
-        INSERT INTO events (channel_key, message_seq, kind, at, data)
-        SELECT channel_key, seq, '{kind}', queued_at, '{data}'
-        FROM stored JOIN channels ON key = channel_key AND records_messages
-        ORDER BY seq
-    )
-    SELECT id FROM stored";
+const INSERT_AND_RECORD: &str = include_str!("enqueue/insert_and_record.sql");
 
 /// In which form messages are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -130,15 +130,7 @@ impl Open {
         let Some(end) = row.and_then(|row| row.get::<_, Option<EventSeq>>(0)) else {
             return Ok(query.page(Vec::new(), None));
         };
-        let sql = "SELECT e.seq, e.channel_key, m.id, e.kind, e.at, e.data, e.node
-                   FROM events e
-                   JOIN channels c ON c.key = e.channel_key
-                   LEFT JOIN messages m ON m.seq = e.message_seq
-                   WHERE e.seq > $1 AND e.seq <= $2 AND c.institution_id = $3 AND c.environment = $4
-                     AND ($5 IS NULL OR e.channel_key = $5)
-                     -- One whose message has gone just now goes with it.
-                     AND (e.message_seq IS NULL OR m.seq IS NOT NULL)
-                   ORDER BY e.seq LIMIT $6";
+        let sql = include_str!("event_reader/page.sql");
         let (institution, environment) = (&query.institution.as_bytes()[..], query.environment.name());
         let limit = query.rows();
         let values = args![query.after, end, institution, environment, query.channel, limit];

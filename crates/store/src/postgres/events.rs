@@ -77,18 +77,7 @@ impl MessageEvents {
         let first = values.len() + 1;
         values.extend([arg(&self.channels), arg(&self.messages), arg(&self.kinds), arg(&self.times), arg(&self.data)]);
         let numbers: Vec<_> = (first..=values.len()).map(|n| format!("${n}")).collect();
-        format!(
-            "WITH changed AS ({change}),
-                  recorded AS (
-                      INSERT INTO events (channel_key, message_seq, kind, at, data)
-                      SELECT channel_key, seq, kind, at, data
-                      FROM unnest({}) WITH ORDINALITY AS e(channel_key, seq, kind, at, data, n)
-                      WHERE seq IN (SELECT seq FROM changed)
-                      ORDER BY n
-                  )
-             SELECT * FROM changed",
-            numbers.join(", ")
-        )
+        format!(include_str!("events/record.sql"), change = change, values = numbers.join(", "))
     }
 }
 

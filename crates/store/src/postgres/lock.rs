@@ -63,19 +63,7 @@ async fn lock_rows(
     keys: &[ChannelKey],
     (plans, others): (&str, &str),
 ) -> Done<HashMap<ChannelKey, Locked>> {
-    let sql = format!(
-        "SELECT key, type, state, connected_at IS NOT NULL, deleted_at IS NOT NULL, next_send_at,
-                restricted_until, front_before, front_until, front_latest, front_per_day, lease_epoch,
-                cancel_before, connections, session, records_messages,
-                -- For this transaction only.
-                {plans} set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true),
-                set_config('jit', 'off', true)
-         FROM channels WHERE key = any($1)
-         -- By one order, so that two who lock several never wait for each other.
-         ORDER BY key
-         -- Rows that refer to it may come meanwhile.
-         FOR NO KEY UPDATE {others}"
-    );
+    let sql = format!(include_str!("lock/channels.sql"), plans = plans, others = others);
     let rows = db.rows(&sql, args![keys]).await?;
     rows.iter().map(|row| locked(row).map(|locked| (locked.key, locked))).collect()
 }

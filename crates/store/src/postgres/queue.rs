@@ -144,12 +144,7 @@ async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
     if news.is_empty() {
         return Ok(());
     }
-    let sql = "UPDATE messages m
-               SET account = coalesce(m.account, s.account), remote_id = coalesce(s.remote_id, m.remote_id),
-                   rendition = coalesce(s.rendition, m.rendition)
-               FROM unnest($1, $2, $3, $4, $5) AS s(seq, channel_key, account, remote_id, rendition)
-               -- Named twice, so that no plan reads all messages to find these.
-               WHERE m.seq = any($1) AND m.seq = s.seq AND m.channel_key = s.channel_key";
+    let sql = include_str!("queue/note.sql");
     db.run(
         sql,
         args![

@@ -58,17 +58,7 @@ fn seen(row: &Row) -> Done<Seen> {
 
 /// A receipt's message, by one of the ways in which a network names it.
 fn find_sql(names: &str, message: &str) -> String {
-    format!(
-        "SELECT r.n, {COLUMNS}, c.type,
-                EXISTS (SELECT 1 FROM chats WHERE channel_key = r.channel_key AND account = m.recipient)
-                AND (r.account IS NULL
-                     OR EXISTS (SELECT 1 FROM chats WHERE channel_key = r.channel_key AND account = r.account)),
-                m.recipient, m.account, a.account, a.lid, c.records_messages
-         FROM unnest($1, $2, $3, $4, $5) AS r(n, channel_key, {names}, account, arrived)
-         JOIN channels c ON c.key = r.channel_key
-         CROSS JOIN LATERAL ({message} LIMIT 1) m
-         LEFT JOIN accounts a ON a.channel_key = r.channel_key AND a.phone = m.recipient"
-    )
+    format!(include_str!("receipts/find.sql"), COLUMNS = COLUMNS, names = names, message = message)
 }
 
 /// What each receipt names. Only the channel's own messages are looked for: another's id in a receipt means nothing.
@@ -292,13 +282,7 @@ pub(super) async fn apply_early(db: Db<'_>, locked: &mut Locked, early: &Early) 
 /// Keeps a receipt until the answer comes that says whose it is.
 async fn keep(db: Db<'_>, remote_id: &str, receipt: &Receipt, now: Millis) -> Done<()> {
     let (code, message) = receipt.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
-    let sql = "INSERT INTO early_receipts
-                   (channel_key, remote_id, status, at, error_code, error_message, received_at, pauses)
-               SELECT $1, $2, $3, $4, $5, $6, $7, $8
-               WHERE (SELECT count(*) FROM early_receipts WHERE channel_key = $1) < $9
-                 -- A repeated one is one.
-                 AND NOT EXISTS (SELECT 1 FROM early_receipts
-                                 WHERE channel_key = $1 AND remote_id = $2 AND status = $3)";
+    let sql = include_str!("receipts/keep.sql");
     let Receipt { channel, status, at, pauses, .. } = receipt;
     let (status, pauses) = (number(*status), pauses.as_deref());
     db.run(sql, args![*channel, remote_id, status, *at, code, message, now, pauses, EARLY_RECEIPTS]).await.map(drop)

@@ -115,14 +115,7 @@ async fn orphans(db: Db<'_>, claims: &[Claiming<'_>]) -> Done<Vec<Transition<'st
     if asking.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!(
-        "SELECT m.channel_key, m.seq
-         FROM unnest($1) AS c(key)
-         CROSS JOIN LATERAL (SELECT channel_key, seq FROM messages
-                             WHERE channel_key = c.key AND head IS NOT NULL AND {SENDING}
-                             -- Each channel for itself.
-                             OFFSET 0) m"
-    );
+    let sql = format!(include_str!("recipients/orphans.sql"), SENDING = SENDING);
     let rows = db.rows(&sql, args![asking.keys().copied().collect::<Vec<_>>()]).await?;
     let orphans = rows.iter().filter_map(|row| {
         let (request, seq) = (asking.get(&row.get("channel_key"))?, row.get("seq"));
@@ -138,14 +131,7 @@ async fn resendable(db: Db<'_>, claims: &mut [Claiming<'_>], each: usize) -> Don
     if asking.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!(
-        "SELECT m.*
-         FROM unnest($1) AS c(key)
-         CROSS JOIN LATERAL (SELECT channel_key, seq, resend_at, expires_at FROM messages
-                             WHERE channel_key = c.key AND resend_at IS NOT NULL
-                             ORDER BY resend_at LIMIT {each}) m
-         ORDER BY m.channel_key, m.resend_at"
-    );
+    let sql = format!(include_str!("recipients/resendable.sql"), each = each);
     let rows = db.rows(&sql, args![asking.keys().copied().collect::<Vec<_>>()]).await?;
     let (mut again, mut left) = (Vec::new(), Vec::new());
     for (channel, rows) in by_channel(&rows) {
@@ -181,27 +167,7 @@ pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
 /// Finds the places of new messages, so many of each channel; which channels may have more. Who accepts a message cannot say
 /// whether it is the first of its recipient's, because another node may accept one at the same moment.
 async fn place_new(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Vec<ChannelKey>> {
-    let sql = format!(
-        "WITH new AS (
-                   SELECT n.channel_key, n.seq, n.recipient,
-                          row_number() OVER (PARTITION BY n.channel_key, n.recipient ORDER BY n.seq) = 1 AS is_first
-                   FROM unnest($1) AS c(key)
-                   CROSS JOIN LATERAL (
-                       SELECT channel_key, seq, recipient FROM messages
-                       WHERE channel_key = c.key AND head = 2 AND {OPEN}
-                       ORDER BY seq LIMIT {each}) n
-               ), seats AS (
-                   SELECT new.seq, CASE WHEN is_first AND first.seq IS NULL THEN 1 ELSE 0 END AS head,
-                          -- It was accepted before the one that has the seat, and came to light after it.
-                          coalesce(first.seq > new.seq, false) AS comes_before
-                   FROM new LEFT JOIN LATERAL (
-                       SELECT seq FROM messages m
-                       WHERE m.channel_key = new.channel_key AND m.recipient = new.recipient AND m.head = 1 AND m.{OPEN}
-                       ORDER BY seq LIMIT 1) first ON true
-               )
-               UPDATE messages m SET head = seats.head FROM seats WHERE m.seq = seats.seq
-               RETURNING m.channel_key, m.recipient, seats.comes_before"
-    );
+    let sql = format!(include_str!("recipients/place_new.sql"), OPEN = OPEN, each = each);
     let seated = db.rows(&sql, args![column(claims, Claiming::channel)]).await?;
     let before = seated.iter().filter(|row| row.get("comes_before"));
     elect_heads(db, before.map(|row| (row.get("channel_key"), row.get("recipient")))).await?;
@@ -217,27 +183,7 @@ pub(super) async fn elect_heads(db: Db<'_>, recipients: impl Iterator<Item = (Ch
     if recipients.is_empty() {
         return Ok(());
     }
-    let sql = format!(
-        "WITH line AS (
-                   SELECT first.seq AS first, behind.seq AS behind
-                   FROM unnest($1, $2) AS who(channel_key, recipient)
-                   CROSS JOIN LATERAL (
-                       SELECT seq FROM messages m
-                       WHERE m.channel_key = who.channel_key AND m.recipient = who.recipient AND m.head = 0 AND m.{OPEN}
-                       ORDER BY seq LIMIT 1) behind
-                   LEFT JOIN LATERAL (
-                       SELECT seq, status FROM messages m
-                       WHERE m.channel_key = who.channel_key AND m.recipient = who.recipient AND m.head = 1 AND m.{OPEN}
-                       ORDER BY seq LIMIT 1) first ON true
-                   -- Nobody is first, or an older one was queued again.
-                   WHERE first.seq IS NULL OR (first.{QUEUED} AND behind.seq < first.seq)
-               ), seats AS (
-                   SELECT behind AS seq, 1 AS head FROM line
-                   UNION ALL
-                   SELECT first, 0 FROM line WHERE first IS NOT NULL
-               )
-               UPDATE messages m SET head = seats.head FROM seats WHERE m.seq = seats.seq"
-    );
+    let sql = format!(include_str!("recipients/elect_heads.sql"), OPEN = OPEN, QUEUED = QUEUED);
     db.run(&sql, args![channels, recipients]).await.map(drop)
 }
 
@@ -268,13 +214,12 @@ async fn outdated(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Hash
 /// open messages has the order.
 async fn waiting(db: Db<'_>, from: &[(ChannelKey, Seq)], page: usize) -> Done<Vec<Row>> {
     let sql = format!(
-        "SELECT m.*
-         FROM unnest($1, $2) AS c(key, first)
-         CROSS JOIN LATERAL (SELECT channel_key, {OPEN_ROW} FROM messages
-                             WHERE (channel_key, seq) >= (c.key, c.first) AND (channel_key, seq) < (c.key + 1, {LOWEST})
-                               AND {OPEN} AND {QUEUED}
-                             ORDER BY channel_key, seq LIMIT {page}) m
-         ORDER BY m.channel_key, m.seq"
+        include_str!("recipients/waiting.sql"),
+        OPEN_ROW = OPEN_ROW,
+        LOWEST = LOWEST,
+        OPEN = OPEN,
+        QUEUED = QUEUED,
+        page = page
     );
     let (channels, first): (Vec<_>, Vec<_>) = from.iter().copied().unzip();
     db.rows(&sql, args![channels, first]).await

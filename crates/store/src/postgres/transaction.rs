@@ -81,17 +81,7 @@ impl<'a> Transaction for Tx<'a> {
 
     async fn queue_scheduled(&mut self, due: &[Due], now: Millis) -> Done<()> {
         // Where each recipient has a queue, the next claim finds the places.
-        let sql = "WITH due AS (
-                       SELECT seq, by_recipient, nextval('messages_seq_seq') AS next
-                       FROM unnest($1, $2) WITH ORDINALITY AS d (seq, by_recipient, n) ORDER BY n
-                   )
-                   , queued AS (
-                       UPDATE messages m
-                       SET seq = due.next, head = CASE WHEN due.by_recipient THEN 2 END, queued_at = $3
-                       FROM due WHERE m.seq = any($1) AND m.seq = due.seq
-                   )
-                   UPDATE events e SET message_seq = due.next
-                   FROM due WHERE e.message_seq = any($1) AND e.message_seq = due.seq";
+        let sql = include_str!("transaction/queue_scheduled.sql");
         let channels = column(due, |due| due.channel);
         let queues = lock::Queues::of(lock::lock_all(self.db, &channels).await?.values());
         let by_recipient = column(due, |due| queues.ordering(due.channel) == Ordering::Recipient);

@@ -22,18 +22,7 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| {
         let (column, value) = (reached_column(status), VALUES + 1 + usize::from(status.number()));
         format!("{column} = coalesce({column}, ?{value})")
     });
-    format!(
-        "UPDATE messages
-         SET status = ?4, {}, claimed_until = ?5, connection = coalesce(?6, connection),
-             account = coalesce(account, ?7), remote_id = coalesce(?8, remote_id), rendition = coalesce(?9, rendition),
-             error_code = ?10, error_message = ?11, resend_at = iif(resent, NULL, ?12), run_at = coalesce(?13, run_at),
-             attempts = attempts + ?14, failures = failures + ?15, recipient_holds = recipient_holds + ?16,
-             unanswered = unanswered OR ?17, resent = resent OR ?18,
-             -- One that comes back stands behind the others until it is given its place.
-             head = iif(?19, min(head, 0), head)
-         WHERE seq = ?1 AND channel_key = ?2 AND status = ?3",
-        reached.join(", ")
-    )
+    format!(include_str!("apply/update.sql"), reached = reached.join(", "))
 });
 
 static SEND: LazyLock<String> = LazyLock::new(|| {

@@ -75,15 +75,7 @@ fn behind(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Optio
     let end: Option<EventSeq> =
         connection.prepare_cached(sql)?.query_row([query.after, SCANNED_AT_MOST], |row| row.get(0))?;
     let Some(end) = end else { return Ok(Some(query.page(Vec::new(), None))) };
-    let sql = "SELECT e.seq, e.channel_key, m.id, e.kind, e.at, e.data, e.node
-               FROM events e
-               CROSS JOIN channels c ON c.key = e.channel_key
-               LEFT JOIN messages m ON m.seq = e.message_seq
-               WHERE e.seq > ?1 AND e.seq <= ?2 AND c.institution_id = ?3 AND c.environment = ?4
-                 AND (?5 IS NULL OR e.channel_key = ?5)
-                 -- One whose message has gone just now goes with it.
-                 AND (e.message_seq IS NULL OR m.seq IS NOT NULL)
-               ORDER BY e.seq LIMIT ?6";
+    let sql = include_str!("events/page.sql");
     let (institution, environment) = (query.institution.as_bytes(), query.environment.name());
     let values = params![query.after, end, institution, environment, query.channel, query.rows()];
     let mut statement = connection.prepare_cached(sql)?;

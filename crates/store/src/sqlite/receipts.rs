@@ -160,14 +160,7 @@ pub(super) fn apply_early(
 /// Keeps a receipt until the answer comes that says whose it is.
 fn keep(writing: &Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
     let (code, message) = receipt.error.as_ref().map(|(code, message)| (code, message)).unzip();
-    let mut statement = writing.connection.prepare_cached(
-        "INSERT INTO early_receipts (channel_key, remote_id, status, at, error_code, error_message, received_at, pauses)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9
-         WHERE (SELECT count(*) FROM early_receipts WHERE channel_key = ?1) < ?8
-           AND EXISTS (SELECT 1 FROM channels WHERE key = ?1)
-           -- A repeated one is one.
-           AND NOT EXISTS (SELECT 1 FROM early_receipts WHERE channel_key = ?1 AND remote_id = ?2 AND status = ?3)",
-    )?;
+    let mut statement = writing.connection.prepare_cached(include_str!("receipts/keep.sql"))?;
     statement.execute(params![
         receipt.channel,
         remote_id,

@@ -148,15 +148,7 @@ async fn ready(
         )
     };
     let (waited, others) = (of("run_at BETWEEN 1 AND c.now ORDER BY run_at, seq"), of("run_at = 0 ORDER BY seq"));
-    let sql = format!(
-        "SELECT c.key AS channel_key, m.*,
-                -- Joined, it would be read as a whole for its small number of rows of some minutes ago.
-                (SELECT p.used_until FROM recipient_pace p
-                 WHERE p.channel_key = c.key AND p.recipient = m.recipient) AS used_until
-         FROM unnest($1, $2, $3) AS c(key, now, most)
-         CROSS JOIN LATERAL ({waited} UNION ALL {others}) m
-         ORDER BY c.key, m.run_at = 0, m.run_at, m.seq"
-    );
+    let sql = format!(include_str!("ready/ready.sql"), waited = waited, others = others);
     let asking: Vec<_> = claims.values().collect();
     let most = column(&asking, |claim| i64::try_from(claim.asks(room)).unwrap_or(i64::MAX));
     let times = column(&asking, |claim| claim.request.now);
