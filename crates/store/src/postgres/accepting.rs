@@ -1,9 +1,9 @@
-//! Accepting messages: those that come together are stored together.
+//! Accepting messages in batches.
 //!
-//! A commit costs a sync of the disk, whatever it holds. So one task of the node takes all messages that wait (at most
-//! [`BATCH`]), asks what decides about them, and stores those that are taken: those with idempotency keys, together with
-//! these, by one statement and those without by another, each a transaction of its own. Only then it answers. No channel is
-//! locked: that would have every message wait for a claim.
+//! A commit costs one sync of the disk, however many messages it stores. So one task of the node takes all waiting
+//! messages (at most [`BATCH`]), reads what decides about them, and stores the accepted ones. Messages with idempotency
+//! keys and messages without keys are two statements, and each statement is a transaction of its own. The task answers
+//! after the commit. It locks no channel: otherwise every message would wait for a claim.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -80,9 +80,9 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-/// How many messages of a channel are open, as far as this node knows. What it accepts is counted at once, and what
-/// others accept when it counts anew: alone, it keeps the cap to the message, and several may overshoot it by what the
-/// others accept in [`STALE`], or a [`SMALL`] part of it each.
+/// How many messages of a channel are open, as far as this node knows. The node counts its own messages at once, and
+/// those of other nodes at the next count. A single node keeps the cap exactly. Several nodes together may exceed it by
+/// what the others accept within [`STALE`], or by a [`SMALL`] part of the cap each.
 struct Backlog {
     counted: usize,
     /// It was not counted further than that.
@@ -92,11 +92,11 @@ struct Backlog {
     at: Instant,
 }
 
-/// The age of a count at which it is made anew, where the backlog may be filling up.
+/// The age at which a count is repeated, if the backlog may be filling up.
 const STALE: Duration = Duration::from_secs(5);
-/// The part of the cap that a node may accept without counting anew, as others may, too.
+/// A node may accept this part of the cap without a new count. So may every other node.
 const SMALL: usize = 64;
-/// A cap beyond which counting takes so long that a full backlog is counted only once in [`AGAIN`].
+/// Counting to a cap above this takes long, so a full backlog is counted only once in [`AGAIN`].
 const LARGE: usize = 1_000;
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -105,7 +105,7 @@ impl Backlog {
         self.counted + self.since
     }
 
-    /// Whether to count anew before so many more come.
+    /// Whether to count again before this many more messages are accepted.
     fn is_due(&self, coming: usize, cap: usize) -> bool {
         let age = self.at.elapsed();
         let cut_short = self.counted >= self.limit && self.limit < cap;
@@ -115,17 +115,18 @@ impl Backlog {
     }
 }
 
-/// What is decided about a message.
+/// The decision about a message.
 enum Verdict {
     Answer(Enqueued),
     Store,
-    /// The same key stands before it in its batch, at that place: it has this answer if that one is stored.
+    /// An earlier message of the batch, at this index, has the same key. This message gets this answer if the earlier
+    /// one is stored.
     Twin(usize, Enqueued),
-    /// To be looked at again, when those before it are stored.
+    /// To be decided again when the earlier messages are stored.
     Later,
 }
 
-/// One message's answer; `None` when it has to be looked at again.
+/// The answer to one message; `None` if it has to be decided again.
 type Answer = Result<Option<Enqueued>>;
 
 struct Acceptor {
@@ -156,14 +157,14 @@ impl Acceptor {
                     Item::Close(done) => closing = Some(done),
                 }
             }
-            // Apart, so that a use of a key that another node is just noting holds up nobody else.
+            // Stored separately: a key that another node is inserting delays no message without a key.
             let (keyed, plain) = batch.into_iter().partition(|waiting| waiting.message.idempotency.is_some());
             batch = self.store(plain).await;
             batch.extend(self.store(keyed).await);
         }
     }
 
-    /// Stores a batch and answers; gives those back that have to be looked at again.
+    /// Stores a batch and answers. Returns the messages that have to be decided again.
     async fn store(&mut self, batch: Vec<Waiting>) -> Vec<Waiting> {
         if batch.is_empty() {
             return batch;
@@ -171,7 +172,7 @@ impl Acceptor {
         let messages: Vec<_> = batch.iter().map(|waiting| &waiting.message).collect();
         let answers = match self.together(&messages).await {
             Ok(answers) => answers,
-            // One of them is at fault, and its neighbours must not fail with it.
+            // One message is refused, and the others must not fail with it.
             Err(StoreError::Refused(_)) if messages.len() > 1 => {
                 let mut answers = Vec::with_capacity(messages.len());
                 for message in &messages {
@@ -187,7 +188,7 @@ impl Acceptor {
             .filter(|(_, answer)| matches!(answer, Ok(Some(Enqueued::Accepted | Enqueued::Replayed(_)))));
         let channels: HashSet<ChannelKey> = taken.map(|(message, _)| message.channel).collect();
         let schedules = messages.iter().any(|message| message.send_at.is_some()).then_some(Change::Scheduled);
-        // Whether or not a caller still waits.
+        // Independent of the callers: they may have disconnected.
         self.follower.tell(channels.into_iter().map(Change::Accepted).chain(schedules).collect());
         let mut again = Vec::new();
         for (waiting, answer) in batch.into_iter().zip(answers) {
@@ -201,7 +202,7 @@ impl Acceptor {
         again
     }
 
-    /// Decides about messages and stores those that are taken; an error is of all of them.
+    /// Decides about messages and stores the accepted ones. An error applies to all of them.
     async fn together(&mut self, messages: &[&NewMessage]) -> Result<Vec<Answer>> {
         let counting = self.counting(messages);
         let (known, counted): (Known, _) = plainly!(self.pool, db => look(db, messages, &counting))?;
@@ -209,7 +210,7 @@ impl Acceptor {
         for ((channel, limit), counted) in counting.into_iter().zip(counted) {
             self.backlogs.insert(channel, Backlog { counted, limit, since: 0, at });
         }
-        // Asked once: what is refused and the form in which the rest is stored go together.
+        // Read once, because the refusals and the stored form must agree.
         let form = if self.levels.all_understand_kinds() { Form::Kinds } else { Form::Cards };
         let verdicts = self.decide(messages, &known, form);
         let new = messages.iter().zip(&verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Store));
@@ -233,7 +234,7 @@ impl Acceptor {
         Ok(answers.collect())
     }
 
-    /// The channels whose backlogs are to be counted, and how far.
+    /// The channels to count, each with the limit of the count.
     fn counting(&self, messages: &[&NewMessage]) -> Vec<(ChannelKey, usize)> {
         let mut coming: HashMap<ChannelKey, (usize, usize)> = HashMap::new();
         for message in messages {
@@ -272,7 +273,8 @@ impl Acceptor {
         verdicts
     }
 
-    /// Stores messages: which ones. Those that it does not give have the error, or else lost their key to another node.
+    /// Stores messages and returns the ids of the stored ones. For the others the error applies; without an error,
+    /// another node has used their key.
     async fn insert(
         &mut self,
         new: &[&NewMessage],
@@ -312,12 +314,12 @@ impl Acceptor {
     }
 }
 
-/// What tells one use of a key from others.
+/// What identifies a use of a key.
 fn name_of(key: &Idempotency) -> (&[u8; 16], &'static str, &str, &str) {
     (key.institution.as_bytes(), key.environment.name(), key.route, &key.key)
 }
 
-/// The answer to a message whose key stands before it in its batch.
+/// The answer to a message whose key an earlier message of the batch has.
 fn as_twin(messages: &[&NewMessage], twin: usize, message: &NewMessage) -> Verdict {
     let (first, again) = (messages[twin].idempotency.as_ref(), message.idempotency.as_ref());
     match first.zip(again) {

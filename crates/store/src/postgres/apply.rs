@@ -31,11 +31,11 @@ pub(super) async fn apply_all(db: Db<'_>, queues: &Queues, transitions: &[Transi
     Ok(rows.iter().map(|row| row.get("seq")).collect())
 }
 
-/// Makes these transitions, and gives columns of the messages that made them, with `seq` among them. `records`: whether
-/// somebody reads the events of this channel's messages.
+/// Applies these transitions, and returns columns of the messages that were moved, among them `seq`. `records` says
+/// whether the events of a channel's messages are recorded.
 ///
-/// One statement for all of them. It names only what one of them changes: with all columns a settlement would take twice as
-/// long, most of it for the planner.
+/// All transitions are one statement. It sets only columns that one of them changes: with all columns a settlement
+/// would take twice as long, most of it in the planner.
 pub(super) async fn update(
     db: Db<'_>,
     transitions: &[Transition<'_>],
@@ -75,16 +75,15 @@ pub(super) async fn update(
 
 // How a column `#` of a message `m` is set from a row `s`.
 const NEW: &str = "s.#";
-/// The first value stands.
+/// The first value stays.
 const FIRST: &str = "coalesce(m.#, s.#)";
-/// The latest value stands.
+/// The latest value stays.
 const LATEST: &str = "coalesce(s.#, m.#)";
 const SUM: &str = "m.# + coalesce(s.#, 0)";
 const EVER: &str = "m.# OR coalesce(s.#, false)";
 /// A message that was queued again once is not queued again twice.
 const ONCE: &str = "CASE WHEN m.resent THEN NULL ELSE s.# END";
-/// One that comes back stands behind the others of its recipient until it is given its place; where a channel is one queue
-/// there are no places.
+/// A message that is queued again is no head until a head is elected. In a channel queue there are no heads.
 const BEHIND: &str = "CASE WHEN m.# IS NULL THEN NULL ELSE coalesce(s.#, m.#) END";
 
 /// Columns that a transition clears where it has no value for them.
@@ -94,7 +93,7 @@ const CLEARED: [&str; 4] = ["claimed_until", "error_code", "error_message", "res
 #[derive(Default)]
 struct Changes<'a> {
     transitions: &'a [Transition<'a>],
-    /// What is set in a message `m` by a row `s`.
+    /// What is set in a message `m` from a row `s`.
     set: Vec<String>,
     names: Vec<&'static str>,
     values: Vec<(Box<dyn ToSql + Sync + Send + 'a>, Type)>,

@@ -15,11 +15,11 @@ use crate::sqlkit::postgres::db::{Db, Done, args};
 /// The highest number that any message was given, also one that is not visible yet.
 pub(super) const LAST_SEQ: &str = "coalesce(pg_sequence_last_value('messages_seq_seq'), 0)";
 
-/// Messages that wait for the gate take their places in the line again.
+/// Resets the scan cursor, so that the next claim scans the messages before it again.
 pub(super) const LOOK_AGAIN: &str = "front_before = 0, front_until = NULL, front_latest = 0, front_per_day = NULL";
 
-/// Tells the other nodes that they know the channel as it was. The lock of the channel is held, so that everybody takes
-/// the two in one order.
+/// Marks the channel as changed for the other nodes. The lock of the channel is held, so all transactions take the two
+/// locks in one order.
 pub(super) async fn stamp(db: Db<'_>, key: ChannelKey) -> Done<()> {
     let sql = "WITH changed AS (UPDATE directory SET version = version + 1 RETURNING version)
                UPDATE channels SET version = changed.version FROM changed WHERE key = $1";
@@ -27,8 +27,8 @@ pub(super) async fn stamp(db: Db<'_>, key: ChannelKey) -> Done<()> {
     Ok(())
 }
 
-/// Whether events of the messages of these channels are recorded, of those that are made later as well; `false` when there is
-/// no such institution.
+/// Starts or stops recording events of the messages of these channels, and of channels that are created later. `false`
+/// if there is no such institution.
 pub(super) async fn record_messages(
     db: Db<'_>,
     (institution, environment): (InstitutionId, Environment),
@@ -64,7 +64,7 @@ pub(super) async fn move_to(db: Db<'_>, key: ChannelKey, to: &ChannelMove) -> Do
     Ok(true)
 }
 
-/// Lets a channel open no chats until then, unless a later time stands.
+/// Restricts a channel until this time: it opens no chats. A later end that is already stored stays.
 pub(super) async fn restrict(db: Db<'_>, locked: &mut Locked, until: Millis, reason: &str, now: Millis) -> Done<bool> {
     if !locked.queue.can_be_restricted() {
         return Ok(false);
@@ -92,13 +92,13 @@ pub(super) async fn pause(db: Db<'_>, locked: &mut Locked, reason: &str, seq: Se
     locked.read_again(db).await
 }
 
-/// Ends a hold of the channel: what its network said before it was linked anew holds no more.
+/// Clears the time before which the channel sends nothing: after a new link, limits of the former link are void.
 pub(super) async fn let_go(db: Db<'_>, key: ChannelKey) -> Done<()> {
     db.run("UPDATE channels SET next_send_at = 0 WHERE key = $1", args![key]).await?;
     Ok(())
 }
 
-/// Those that were changed behind this version of the directory.
+/// The channels that were changed after this version of the directory.
 pub(super) async fn since(db: Db<'_>, version: i64) -> Done<Vec<Channel>> {
     let sql = format!("SELECT {COLUMNS} FROM channels WHERE version > ?1 ORDER BY key");
     Ok(Executor::rows(&db, &sql, values![version], if_known).await?.into_iter().flatten().collect())

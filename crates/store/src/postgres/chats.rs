@@ -1,4 +1,4 @@
-//! Who may be written to freely: chats that messages open, and that a refusal ends.
+//! Known recipients: chats that messages open, and that a refusal closes.
 
 use std::collections::HashSet;
 
@@ -12,9 +12,9 @@ use super::lock::Locked;
 use crate::common::chats::known_account;
 use crate::sqlkit::postgres::db::{Db, Done, args, column};
 
-/// Whether a recipient of the channel `$channel`, whose digits are `$who`, is no new one: by the typed digits, or by what the
-/// network named for them. A chat is on record under both forms of a number, so that none of them is looked for here.
-/// `exists` and `in` would say the same, and the planner would read all chats for them.
+/// Whether a recipient of the channel `$channel`, with the digits `$who`, is known: by the typed digits, or by the
+/// account that the network reported for them. A chat is stored under both forms of a Brazilian number, so the forms
+/// are not derived here. `EXISTS` and `IN` would have the same result, but the planner would read all chats for them.
 macro_rules! is_known_sql {
     ($channel:literal, $who:literal) => {
         concat!(
@@ -35,7 +35,7 @@ macro_rules! is_known_sql {
 }
 pub(super) use is_known_sql;
 
-/// A message that was taken for its recipient.
+/// A message that the network accepted for its recipient.
 pub(super) struct Taken<'a> {
     pub channel: ChannelKey,
     pub seq: Seq,
@@ -44,8 +44,8 @@ pub(super) struct Taken<'a> {
     pub at: Millis,
 }
 
-/// Notes that messages were taken for their recipients: each under both forms of the typed digits and of the account, as one
-/// chat. Gives the channels for which that is news. The messages are of channels as they are now.
+/// Records the chats that messages opened: each under both forms of the typed digits and of the account, counted as one
+/// chat. Returns the channels that have a new chat. The messages belong to the channels in their present session.
 pub(super) async fn open_all(db: Db<'_>, taken: &[Taken<'_>]) -> Done<HashSet<ChannelKey>> {
     if taken.is_empty() {
         return Ok(HashSet::new());

@@ -21,7 +21,7 @@ use crate::common::cards;
 use crate::sql::{LOWEST, OPEN};
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
 
-/// Messages that are looked at first, and then at a time. A claim seldom looks behind the first one.
+/// Messages of the first page, and of each further page. A claim seldom needs more than the first message.
 const PAGES: (usize, usize) = (8, 500);
 /// First messages of a channel that are read with its lock: the one that is in flight, the next one, and one more.
 pub(super) const HEADS: usize = 3;
@@ -30,7 +30,7 @@ const IS_NEW: &str = concat!("NOT ", is_known_sql!("messages.channel_key", "mess
 const HELD_UNTIL: &str = "(SELECT p.used_until FROM recipient_pace p
                            WHERE p.channel_key = messages.channel_key AND p.recipient = messages.recipient)";
 
-/// What a queue is scanned for.
+/// What a scan reads beside the messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asks {
     /// Its messages alone.
@@ -41,7 +41,7 @@ pub(super) enum Asks {
     New,
 }
 
-/// A claim on a channel whose row is locked.
+/// Claims messages of a channel whose row is locked.
 pub(super) async fn claim(db: Db<'_>, locked: &mut Locked, request: &ClaimRequest) -> Done<Claim> {
     let claim = match locked.queue.ordering {
         Ordering::Channel => {
@@ -79,13 +79,13 @@ async fn carry_out(
     Ok((sent, plan.wakeup))
 }
 
-/// Rescues messages that nobody has in flight.
+/// Rescues messages that are `SENDING` and that no node has in flight.
 async fn rescue(db: Db<'_>, locked: &Locked, seqs: &[Seq], request: &ClaimRequest) -> Done<()> {
     let rescued: Vec<_> = seqs.iter().filter_map(|seq| rescue_one(*seq, request)).collect();
     apply(db, locked, &rescued).await.map(drop)
 }
 
-/// Scans the queue from its head and decides what to do with each row, until one holds all that stand behind it.
+/// Scans the queue from its head and decides about each row, until a row blocks all rows after it.
 async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<ClaimPlan> {
     let mut plan = ClaimPlan::default();
     let mut rows = RowScan::from(db, locked.key, 0, Asks::Nothing);
@@ -181,9 +181,9 @@ pub(super) fn open_row(row: &Row) -> Done<OpenRow> {
     })
 }
 
-/// The first open messages of each of these channels that is one queue, in its order: most claims look at no others. Said so that
-/// only the index of open messages has the order: by the primary key each channel would step over all that were sent since
-/// the last analysis of the table.
+/// The first open messages of these channels, of those that are one queue, in queue order. Most claims need no others.
+/// The comparison of rows leaves only the index of open messages for the order: by the primary key the scan would step
+/// over all messages that were sent since the last `ANALYZE`.
 pub(super) async fn heads(db: Db<'_>, channels: &[ChannelKey]) -> Done<HashMap<ChannelKey, Vec<OpenRow>>> {
     let sql =
         format!(include_str!("claim/heads.sql"), OPEN_ROW = OPEN_ROW, LOWEST = LOWEST, OPEN = OPEN, HEADS = HEADS);
@@ -197,8 +197,8 @@ pub(super) async fn heads(db: Db<'_>, channels: &[ChannelKey]) -> Done<HashMap<C
     Ok(heads)
 }
 
-/// What a claim does that looks at the first messages alone; `None` where it has to look at more, or to rescue some. These
-/// are the channel's first messages, as outcomes leave them that are recorded before it.
+/// The plan of a claim that needs only the first messages; `None` if it needs more messages, or has to rescue some. The
+/// outcomes that are stored before the claim are applied to the first messages.
 pub(super) fn plan_of_heads(
     heads: &[OpenRow],
     settled: &[Transition<'_>],

@@ -1,9 +1,10 @@
 //! Dispatch: the channels of a node share transactions.
 //!
-//! A commit costs a sync of the disk, and a statement costs a plan, however many messages they change. So what waits goes
-//! together: a batch locks its channels, records what became of their messages, and claims the next ones, each by one
-//! statement for all of them. Each channel is fenced by itself. A channel goes alone where the batch would have to wait for
-//! it, where its claim may look at many messages, and where the batch cannot be done: it holds up, and spoils, nobody else's.
+//! A commit costs one sync of the disk, and a statement costs one plan, however many messages they change. So the
+//! waiting calls go together: a batch locks its channels, stores the outcomes, and claims the next messages, each with
+//! one statement for all channels. Each channel is fenced by itself. A channel gets a transaction of its own if the
+//! batch would have to wait for its lock, if its claim may scan many messages, or if the batch fails. So it delays no
+//! other channel, and fails none.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,20 +26,20 @@ use crate::sqlkit::postgres::db::{Db, Done, Failure, transaction};
 use crate::sqlkit::postgres::pool::Pool;
 use crate::{Result, StoreError};
 
-/// One batch works in the database while another is prepared, or its disk is synced. A channel has one turn at a time, and
-/// the dispatcher lets fewer ask at once than may wait.
+/// One batch works in the database while the next is prepared, or while the disk is synced. A channel has one call at a
+/// time, and the dispatcher lets fewer channels call at once than may wait.
 const BOUNDS: Bounds = Bounds { most: 128, side_by_side: 2, waiting: 1_024 };
 
 /// Outcomes that are recorded together at most.
 const OUTCOMES: usize = 2_048;
 
-/// What one channel asks for: to record outcomes, to claim, or both in this order.
+/// A call for one channel: to store outcomes, to claim, or both in this order.
 pub(super) struct Turn {
     pub outcomes: Option<Outcomes>,
     pub request: Option<ClaimRequest>,
 }
 
-/// What became of the two. What was not asked for is done.
+/// The results of both. A part that was not requested is `Ok`.
 pub(super) type Answer = (Result<()>, Result<Claim>);
 
 impl Turn {
@@ -50,13 +51,13 @@ impl Turn {
     }
 }
 
-/// Where turns wait to be taken together.
+/// Collects calls into batches.
 pub(super) struct Dispatching(Batches<Turn, Answer>);
 
 impl Dispatching {
     /// Works with this pool, which has so many connections.
     pub fn start(pool: Pool, connections: usize) -> Self {
-        // Those that wait for locks leave some connections to the batches.
+        // Calls that wait for locks leave some connections to the batches.
         let alone = Alone { pool: pool.clone(), room: Arc::new(Semaphore::new((connections / 2).max(1))) };
         Self(Batches::start(BOUNDS, move |batch| run(pool.clone(), alone.clone(), batch)))
     }
@@ -66,16 +67,16 @@ impl Dispatching {
     }
 }
 
-/// One result for both.
+/// One result for both parts.
 fn of_both(done: Result<Claim>) -> Answer {
     (done.as_ref().map(drop).map_err(Clone::clone), done)
 }
 
-/// Takes a batch's turns, and answers.
+/// Runs the calls of a batch, and answers.
 async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Turn, Answer>>) {
     let mut channels = HashSet::new();
     let mut outcomes = 0;
-    // The second turn of a channel is of whoever holds it now.
+    // Of two calls for one channel, the second comes from its present owner.
     let (batch, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| {
         outcomes += one.work.outcomes.as_ref().map_or(0, |outcomes| outcomes.settled.len());
         channels.insert(one.work.held().0) && outcomes <= OUTCOMES
@@ -88,13 +89,13 @@ async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Turn, Answer>>) {
     let done: Result<Vec<Taken>> = async { transaction!(pool, db => Box::pin(together(db, &turns)).await) }.await;
     let taken = match done {
         Ok(taken) => taken,
-        // One of them is at fault, and its neighbours must not fail with it.
+        // One call is refused, and the others must not fail with it.
         Err(StoreError::Refused(_)) => batch.iter().map(|_| Taken::NotYet).collect(),
         Err(error) => batch.iter().map(|_| Taken::Ended(Err(error.clone()))).collect(),
     };
     for (one, taken) in batch.into_iter().zip(taken) {
         match taken {
-            // Who asked may be gone: the channel was lost meanwhile.
+            // The caller may have stopped waiting: the node lost the channel meanwhile.
             Taken::Ended(done) => drop(one.answer.send(of_both(done))),
             Taken::NotYet => alone.start(one),
             Taken::Settled => alone.claim(one),
@@ -102,16 +103,16 @@ async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Turn, Answer>>) {
     }
 }
 
-/// Takes turns in transactions of their own.
+/// Runs calls in transactions of their own.
 #[derive(Clone)]
 struct Alone {
     pool: Pool,
-    /// Those that are taken at a time.
+    /// Limits the transactions at a time.
     room: Arc<Semaphore>,
 }
 
 impl Alone {
-    /// Takes a turn beside its batch.
+    /// Runs a call outside its batch.
     fn start(&self, Waiting { work, answer }: Waiting<Turn, Answer>) {
         let alone = self.clone();
         tokio::spawn(async move { answer.send(alone.take(work).await) });
@@ -127,7 +128,7 @@ impl Alone {
         // Nobody closes it.
         let _room = self.room.acquire().await;
         match (self.one(&turn).await, turn) {
-            // One of the two cannot be done, and the other must not fail with it.
+            // One of the two parts is refused, and the other must not fail with it.
             (Err(StoreError::Refused(_)), Turn { outcomes: outcomes @ Some(_), request: request @ Some(_) }) => {
                 let settled = self.one(&Turn { outcomes, request: None }).await;
                 (settled.map(drop), self.one(&Turn { outcomes: None, request }).await)
@@ -156,7 +157,7 @@ async fn one(db: Db<'_>, turn: &Turn) -> Done<Claim> {
     Ok(claim)
 }
 
-/// What a batch has done about a turn.
+/// What a batch has done with a call.
 enum Taken {
     Ended(Result<Claim>),
     /// Nothing was done for it: it goes alone.
@@ -165,15 +166,15 @@ enum Taken {
     Settled,
 }
 
-/// What is asked of a channel whose row a batch has locked.
+/// A call for a channel whose row the batch has locked.
 struct Part<'a> {
     place: usize,
     request: Option<&'a ClaimRequest>,
-    /// What its claim does where it looks at the channel's first messages alone.
+    /// The plan of the claim, if it needs only the first messages of the channel.
     plan: Option<ClaimPlan>,
 }
 
-/// Takes the turns of some channels, each channel once.
+/// Runs the calls for some channels, each channel once.
 async fn together(db: Db<'_>, turns: &[&Turn]) -> Done<Vec<Taken>> {
     let channels: Vec<_> = turns.iter().map(|turn| turn.held().0).collect();
     // Sent together, and run in this order: the messages are read under the locks.
@@ -193,7 +194,7 @@ async fn together(db: Db<'_>, turns: &[&Turn]) -> Done<Vec<Taken>> {
         let request = turn.request.as_ref();
         let is_one_queue = one.locked.queue.ordering == Ordering::Channel && !one.locked.queue.opens_chats;
         let plan = request.filter(|_| is_one_queue).map(|request| plan(&one, heads, request));
-        // Whatever may take long goes alone: the batch holds the locks of all its channels.
+        // Work that may take long runs outside the batch, because the batch holds the locks of all its channels.
         if one.is_plain() && plan.as_ref().is_none_or(Option::is_some) {
             parts.push(Part { place, request, plan: plan.flatten() });
             settling.push(one);
@@ -204,7 +205,7 @@ async fn together(db: Db<'_>, turns: &[&Turn]) -> Done<Vec<Taken>> {
     let planned = parts.iter().filter_map(|part| part.plan.as_ref());
     let ((), sent) = try_join(record(db, &mut settling), carry_out(db, &queues, planned)).await?;
     let mut sent: HashMap<Seq, Claimed> = sent.into_iter().map(|message| (message.seq, message)).collect();
-    // What is recorded before decides who is first, and who is known.
+    // The stored outcomes decide which messages are heads, and which recipients are known.
     let mut claims = claim_by_recipient(db, &queues, &parts, &settling).await?;
     claims.extend(claim_with_new_chats(db, &queues, &parts, &mut settling).await?);
     for (part, one) in parts.iter().zip(&mut settling) {
@@ -235,7 +236,7 @@ async fn claim_by_recipient(
     Ok(claims.into_iter().map(|claim| (claim.channel(), claim.answer())).collect())
 }
 
-/// The claims on channels that open chats, of those that look at the first messages alone.
+/// The claims on channels that open chats, of those that need only the first messages.
 async fn claim_with_new_chats(
     db: Db<'_>,
     queues: &Queues,
@@ -261,7 +262,7 @@ async fn claim_with_new_chats(
     Ok(claims.collect())
 }
 
-/// What a claim does after these outcomes; `None` where it looks at more than the channel's first messages.
+/// The plan of a claim after these outcomes; `None` if it needs more than the channel's first messages.
 fn plan(settling: &Settling<'_>, heads: &[OpenRow], request: &ClaimRequest) -> Option<ClaimPlan> {
     let mut queue = settling.locked.queue;
     queue.next_send_at = queue.next_send_at.max(settling.settled.defer_until.unwrap_or(0));
@@ -280,7 +281,7 @@ async fn carry_out<'a>(
     Ok(sent)
 }
 
-/// The answer to a claim whose plan was carried out.
+/// The answer to a claim after its plan was applied.
 fn answer(plan: &ClaimPlan, request: &ClaimRequest, sent: &mut HashMap<Seq, Claimed>) -> Claim {
     let mut wakeup = plan.wakeup;
     let message = plan.sent.as_ref().and_then(|transition| sent.remove(&transition.seq()));

@@ -16,14 +16,14 @@ use crate::common::cards;
 use crate::sql::OPEN;
 use crate::sqlkit::postgres::db::{Db, Done, args, column, not_understood};
 
-/// What the database says of a batch.
+/// What the database knows about a batch.
 pub(super) struct Known {
     pub queues: HashMap<ChannelKey, ChannelQueue>,
     /// Uses of idempotency keys before, by the place in the batch.
     pub earlier: HashMap<usize, Enqueued>,
 }
 
-/// What decides about messages, and how many are open on these channels, in one round trip.
+/// Reads what decides about messages, and counts the open messages of these channels, in one round trip.
 pub(super) async fn look(
     db: Db<'_>,
     messages: &[&NewMessage],
@@ -99,7 +99,7 @@ async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>>
 /// Messages that have no keys.
 const NEW: &str = include_str!("enqueue/new.sql");
 
-/// Messages that have keys, and the uses of these: those whose keys are taken are none.
+/// Messages that have keys, and the keys. A message whose key is in use is left out.
 const NEW_WITH_KEYS: &str = include_str!("enqueue/new_with_keys.sql");
 
 /// Stores new messages; `{queued}` is their state.
@@ -115,7 +115,7 @@ const SCHEDULE: &str = ", scheduled AS (
         INSERT INTO schedule (seq, due_at, channel_key) SELECT seq, send_at, channel_key FROM stored WHERE send_at IS NOT NULL
     )";
 
-/// Stores new messages, and records what is accepted on channels whose messages' events somebody reads.
+/// Stores new messages, and records their events on channels whose messages' events are recorded.
 const INSERT_AND_RECORD: &str = include_str!("enqueue/insert_and_record.sql");
 
 /// In which form messages are stored.
@@ -127,7 +127,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Whether a message can be stored in this form, with all that it says.
+    /// Whether a message can be stored in this form without losing a field.
     pub fn can_hold(self, message: &NewMessage) -> bool {
         self == Self::Kinds || cards::as_before(message).is_some()
     }
@@ -140,7 +140,7 @@ impl Form {
         }
     }
 
-    /// What they hold of a message.
+    /// The values of these columns.
     fn content(self, message: &NewMessage) -> [Option<Cow<'_, str>>; 3] {
         let card = if self == Self::Cards { cards::as_before(message) } else { None };
         match card.and_then(|mut card| Some((card.accounts.pop()?, card.vcard))) {
@@ -160,7 +160,7 @@ impl Form {
 /// Columns of [`NEW`]; those of the keys follow.
 const COLUMNS: usize = 13;
 
-/// What a batch asks of the statement that stores it.
+/// What the statement for a batch has to do.
 #[derive(Clone, Copy)]
 struct Asks {
     form: Form,
@@ -184,8 +184,8 @@ fn insert_sql(Asks { form, records, schedules }: Asks) -> String {
     sql.replace("{insert}", &insert).replace("{schedule}", if schedules { SCHEDULE } else { "" })
 }
 
-/// Stores messages, all of which have keys or none: which ones. One whose key was used by another node meanwhile is not
-/// stored. One statement, and so one transaction.
+/// Stores messages, and returns the ids of the stored ones. Either all messages have keys, or none has one. A message
+/// whose key another node has used meanwhile is not stored. One statement is one transaction.
 pub(super) async fn insert(
     db: Db<'_>,
     new: &[&NewMessage],
@@ -199,7 +199,7 @@ pub(super) async fn insert(
         queue.filter(|_| message.send_at.is_none()).map(|_| 2_i16)
     };
     let keys = column(new, |message| message.idempotency.as_ref());
-    // What has none is spared what finding out about keys costs: a third of it all.
+    // Messages without keys skip the statement for keys, which would cost a third more.
     let keyed = keys.iter().any(Option::is_some);
     let (with, columns) = if keyed { (NEW_WITH_KEYS, COLUMNS + 6) } else { (NEW, COLUMNS) };
     let recorded = |message: &&NewMessage| queues.get(&message.channel).is_some_and(|queue| queue.records_messages);
@@ -234,8 +234,8 @@ pub(super) async fn insert(
     rows.iter().map(|row| id(row.get(0))).collect()
 }
 
-/// Which of these are there, for good: as this leaves a trace in the log, it ends when all that it has seen is on a standby,
-/// too, also what was seen before that because somebody cancelled its wait.
+/// Which of these messages are stored durably. The query writes to the log, so its commit waits until everything it has
+/// seen has reached the standby, including commits whose wait was cancelled.
 pub(super) async fn find(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashSet<MessageId>> {
     let ids = column(messages, |message| message.id.as_bytes().as_slice());
     let sql = "SELECT id FROM messages

@@ -1,13 +1,13 @@
-//! Reading events in the order of their numbers, though these are given before the commit.
+//! Reading events in the order of their numbers, which are given before the commit.
 //!
-//! A transaction has its id before it takes a number: the default of `events.seq` says so. So all that took a number up to
-//! the last one have lower ids than a transaction that begins behind it, and once no such transaction runs, each of their
-//! events is there or never will be. A snapshot's `xmax` would not do in place of that transaction's id: it is one more than
-//! the highest id that has *ended*, and a transaction that runs may have a higher one.
+//! A transaction has its id before it takes a number: the default of `events.seq` ensures that. So all transactions
+//! that took a number up to the last one have lower ids than a transaction that begins now. Once no transaction with a
+//! lower id runs, each of those events is stored, or never will be. The `xmax` of a snapshot would be wrong here: it is
+//! one more than the highest id that has *ended*, and a running transaction may have a higher id.
 //!
-//! What was found so holds for one run of one server. After a crash it gives numbers and ids again that nobody had
-//! committed, and what takes its place after a failover may do so, too. So the reader has a connection of its own, which
-//! ends with the server's run, and knows nothing but what it has asked on that.
+//! The result is valid for one run of one server. After a crash the server can give uncommitted numbers and ids again,
+//! and so can a new primary. So the reader has its own connection, which ends with the run of the server, and uses only
+//! what it has read through it.
 
 use async_trait::async_trait;
 use recado_domain::event::{Event, EventPage, EventQuery, EventSeq};
@@ -51,7 +51,7 @@ impl Reader {
 #[async_trait]
 impl EventReader for Reader {
     async fn read(&mut self, query: EventQuery) -> Result<Option<EventPage>> {
-        // It is put back when all went well: a connection that failed, or whose answers nobody awaits, is closed.
+        // Stored again after success. A connection that failed, or whose call was cancelled, is closed.
         let mut open = match self.open.take().filter(|open| !open.client.is_closed()) {
             Some(open) => open,
             None => Open::connect(&self.url).await?,
@@ -76,7 +76,7 @@ impl Open {
         let unavailable = |error: anyhow::Error| StoreError::Unavailable(format!("{error:#}"));
         let hosts = Hosts::parse(url, OPTIONS).map_err(unavailable)?;
         let (client, connection) = hosts.connect().await.map_err(unavailable)?;
-        // It ends with its client, and its error is told to whoever waits for an answer.
+        // The task ends with the client. The client also returns the error to the caller.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self { client, settled: 0, pending: None })
     }
@@ -114,8 +114,7 @@ impl Open {
         }
         if let Some(Pending { last, xid }) = self.pending {
             let oldest = self.number("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").await?;
-            // Else what is pending stays so, and does not move on: a transaction that runs for long holds up nobody behind
-            // its own end.
+            // Otherwise the pending range stays as it is: a long transaction delays no event after its own end.
             if oldest >= xid {
                 (self.settled, self.pending) = (last, None);
             }

@@ -1,4 +1,4 @@
-//! What happened to channels and messages.
+//! Events of channels and messages.
 
 use async_trait::async_trait;
 use recado_domain::api_key::Environment;
@@ -43,7 +43,7 @@ async fn newest(db: Db<'_>, key: ChannelKey) -> Done<Option<Recorded>> {
     Ok(db.row(sql, args![key]).await?.and_then(|row| Recorded::from_json(row.get(0))))
 }
 
-/// What happened to messages, column by column.
+/// Events of messages, column by column.
 #[derive(Default)]
 pub(super) struct MessageEvents {
     channels: Vec<ChannelKey>,
@@ -66,10 +66,11 @@ impl Extend<MessageEvent> for MessageEvents {
 }
 
 impl MessageEvents {
-    /// A statement that makes a change, and records the events of the messages whose `seq` it returns; the same where there
-    /// are no events. `values` are those of the change, and the events' come behind them.
+    /// A statement that applies `change` and records the events of the messages whose `seq` it returns; `change` alone
+    /// if there are no events. `values` are the values of the change; those of the events are appended.
     ///
-    /// An event follows the change that it records: while a message's row is locked, nobody else gives its events numbers.
+    /// The events are part of the statement that locks the rows of the messages, so the events of a message have the
+    /// order of its changes.
     pub fn record_with<'a>(&'a self, change: String, values: &mut Vec<Arg<'a>>) -> String {
         if self.messages.is_empty() {
             return change;

@@ -1,5 +1,6 @@
-//! Channels whose network watches how many chats they open: a message for a new recipient may have to wait, and holds
-//! nobody behind it. Why so: `docs/adr/0009-new-recipients.md`. Nor does one whose recipient cannot be written to for now.
+//! Channels whose network limits how many chats they open. A message for a new recipient may have to wait, and so may a
+//! message for a recipient that is deferred; neither blocks the messages after it. `docs/adr/0009-new-recipients.md`
+//! gives the reasons.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,8 +14,7 @@ use super::claim::{Asks, HEADS, RowScan, Seen, rows_from};
 use super::lock::Locked;
 use crate::sqlkit::postgres::db::{Db, Done, args, column};
 
-/// After this time nobody adds a message before one that is visible: no node takes so long to store one, and no clock is
-/// so wrong.
+/// After this time no message appears before a visible one: storing a message takes less, and clocks differ by less.
 const SETTLED: Duration = Duration::from_secs(15);
 /// Rows that are scanned again at most, because a message may yet come before them: what was accepted within that time.
 const UNSETTLED: usize = 10_000;
@@ -38,17 +38,17 @@ impl<'a> Scan<'a> {
         Self { queue, request, blocked_until: None, plan, cursor, settled: true, unsettled: 0 }
     }
 
-    /// Whether anything may be sent now.
+    /// Whether the channel may send now.
     fn sends(&self) -> bool {
         self.queue.dispatches() && self.request.limit > 0 && self.queue.next_send_at <= self.request.now
     }
 
-    /// Decides what to do with a message in front of the cursor: whether to look behind it.
+    /// Decides about a message before the cursor. Returns whether to continue the scan.
     fn in_front(&mut self, row: &OpenRow) -> bool {
         self.plan.in_front(row, self.cursor, &self.queue, self.request)
     }
 
-    /// Decides what to do with a message: whether to look behind it.
+    /// Decides about a message. Returns whether to continue the scan.
     fn decide(&mut self, seen: &Seen) -> bool {
         let (row, now) = (&seen.row, self.request.now);
         self.plan.scanned += 1;
@@ -84,7 +84,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Scans the queue until a message holds all that stand behind it. Gives where the next scan begins.
+/// Scans the queue until a message blocks all messages after it. Returns where the next scan begins.
 pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<(ClaimPlan, ScanCursor)> {
     let mut scan = Scan::of(locked.queue, request);
     if scan.cursor.before > 0 {
@@ -102,7 +102,7 @@ pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) ->
     Ok(scan.end())
 }
 
-/// The plans of claims on several such channels, of those that look at the first messages alone, and rescue none.
+/// The plans of claims on several such channels, of those that need only the first messages and rescue none.
 pub(super) async fn plans(
     db: Db<'_>,
     claims: &[(ChannelQueue, &ClaimRequest)],

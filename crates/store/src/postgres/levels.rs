@@ -1,7 +1,7 @@
-//! What the nodes understand that share the store, while they are upgraded one after another.
+//! The levels of the nodes during a rolling upgrade.
 //!
-//! A row that a node of the previous version could not send must not be stored while such a node is there: it would claim the
-//! row. As soon as none is there, none can come back, and from then on new rows may be of any kind.
+//! A row that a node of the previous version cannot send must not be stored while such a node is running: the node
+//! would claim the row. Once no such node is running, none can join again, and new rows may have any kind.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::Result;
 use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
 use crate::sqlkit::postgres::pool::Pool;
 
-/// What this version understands. A node of the version before it joins with 0, and understands cards alone.
+/// The level of this version. A node of the previous version joins with level 0, and understands only contacts.
 pub(super) const LEVEL: i32 = 1;
 /// The migration since which there are levels.
 const MIGRATION: i32 = 15;
@@ -22,7 +22,7 @@ const MIGRATION: i32 = 15;
 /// have expired, and the nodes come back one after another.
 const GONE_FOR: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_mins(1) };
 
-/// Whether all nodes understand what this one does. Asked in memory for each message.
+/// Whether all nodes have the level of this node. Read from memory for each message.
 #[derive(Clone, Default)]
 pub(super) struct Levels(Arc<State>);
 
@@ -53,7 +53,7 @@ impl Levels {
         self.end_when(pool, is_gone).await;
     }
 
-    /// A failure is no trouble of the caller: the next look tries again.
+    /// A failure does not concern the caller: the next refresh tries again.
     async fn end_when(&self, pool: &Pool, may_end: impl FnOnce(&Seen) -> bool) {
         if self.all_understand_kinds() {
             return;
@@ -70,13 +70,13 @@ impl Levels {
     }
 }
 
-/// What the database says of the nodes.
+/// What the database knows about the nodes.
 struct Seen {
     /// Whether nodes of the previous version may join.
     is_open: bool,
-    /// Whether one of them is there.
+    /// Whether a node of the previous version is running.
     old: bool,
-    /// Whether any node is there.
+    /// Whether any node is running.
     any: bool,
 }
 
@@ -94,15 +94,16 @@ async fn look(db: Db<'_>) -> Done<Seen> {
 
 /// Lets no node of the previous version join any more; `false` where one has just joined.
 async fn end_upgrade(db: Db<'_>) -> Done<bool> {
-    // Who reads the table for long, such as a dump, must not make the nodes wait behind this transaction: it gives up at once.
+    // A long reader, such as a dump, must not make the nodes wait behind this transaction, so the lock attempt ends at
+    // once.
     db.run("SET LOCAL lock_timeout = '100ms'", args![]).await?;
-    // From here on nobody joins until the commit.
+    // No node joins from here until the commit.
     db.run("LOCK TABLE nodes IN ACCESS EXCLUSIVE MODE", args![]).await?;
     let old = look(db).await?.old;
     if !old {
-        // A node of the previous version knows no level. One that stood still until now cannot join again.
+        // A node of the previous version inserts no level. If it was suspended until now, it cannot join again.
         db.run("ALTER TABLE nodes ALTER COLUMN level DROP DEFAULT", args![]).await?;
-        // One that is started anew is told why it cannot.
+        // A node of the previous version that is started now reports why it cannot run.
         db.run("UPDATE recado_migrations SET works_from = number WHERE number = $1", args![MIGRATION]).await?;
     }
     Ok(!old)

@@ -1,4 +1,4 @@
-//! A channel's row is the lock of its queue: whoever changes which of its messages is next has it first.
+//! The row of a channel is the lock of its queue. A transaction that changes which message is next locks the row first.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,17 @@ use tokio_postgres::Row;
 
 use crate::sqlkit::postgres::db::{Db, Done, Failure, args, column, not_understood};
 
-/// A channel whose row this transaction holds: until its end nobody else claims, settles or calls back.
+/// A channel whose row this transaction has locked. Until the end of the transaction no other one claims, settles or
+/// cancels.
 pub(super) struct Locked {
     pub key: ChannelKey,
     pub queue: ChannelQueue,
     epoch: Epoch,
-    /// What changed of the row and was not written yet.
+    /// Whether a change of the row is not written yet.
     unsaved: bool,
 }
 
-/// What is known of channels whose rows are locked.
+/// Channels whose rows are locked.
 pub(super) struct Queues(HashMap<ChannelKey, ChannelQueue>);
 
 impl Queues {
@@ -27,12 +28,12 @@ impl Queues {
         Self(locked.into_iter().map(|locked| (locked.key, locked.queue)).collect())
     }
 
-    /// What may be sent side by side.
+    /// Which messages may be sent in parallel.
     pub fn ordering(&self, channel: ChannelKey) -> Ordering {
         self.0.get(&channel).map_or(Ordering::Channel, |queue| queue.ordering)
     }
 
-    /// Whether somebody reads the events of the channel's messages.
+    /// Whether the events of the channel's messages are recorded.
     pub fn records(&self, channel: ChannelKey) -> bool {
         self.0.get(&channel).is_some_and(|queue| queue.records_messages)
     }
@@ -48,16 +49,16 @@ pub(super) async fn lock_all(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<Ch
     lock_rows(db, keys, ("", "")).await
 }
 
-/// Locks those of these channels that no other transaction has. The rest of the transaction plans each prepared statement
-/// once, for any values: for a batch, planning would take longer than running.
+/// Locks those of these channels that no other transaction has locked. In the rest of the transaction each prepared
+/// statement has one plan for all values: for a batch, planning would take longer than running.
 pub(super) async fn lock_free(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<ChannelKey, Locked>> {
     lock_rows(db, keys, ("set_config('plan_cache_mode', 'force_generic_plan', true),", "skip locked")).await
 }
 
-/// Locks channels, and has the rest of the transaction read by indexes alone: each of its statements has one that gives it
-/// the few rows which it wants, in their order. The planner goes by counts of some minutes ago, and where a backlog has
-/// grown since, it would read and sort all of it for each claim. Nor is a statement compiled: that takes 20 to 60 ms, and the
-/// statement less than one.
+/// Locks channels, and makes the rest of the transaction read by indexes only. Each statement has an index that returns
+/// its few rows in their order. The planner uses counts that are some minutes old; if a backlog has grown since, it
+/// would read and sort the backlog for each claim. JIT compilation is off, because it takes 20 to 60 ms for statements
+/// of less than one.
 async fn lock_rows(
     db: Db<'_>,
     keys: &[ChannelKey],
@@ -99,7 +100,7 @@ impl Locked {
         Queues::of([self])
     }
 
-    /// Refuses a node whose time with this channel has passed.
+    /// Refuses a node whose lease of the channel has ended.
     pub fn fence(&self, epoch: Epoch) -> Done<()> {
         if self.epoch == epoch { Ok(()) } else { Err(Failure::Fenced) }
     }
@@ -125,20 +126,21 @@ impl Locked {
         self.queue.cursor = cursor;
     }
 
-    /// Nothing is sent before this time; a later one that was set before stands. To be [saved](save).
+    /// Sends nothing before this time. A later time that is already set stays. To be [saved](save).
     pub fn defer(&mut self, until: Millis) {
         self.unsaved |= until > self.queue.next_send_at;
         self.queue.next_send_at = self.queue.next_send_at.max(until);
     }
 
-    /// The channel's rest after a claim that took something. To be [saved](save).
+    /// Applies the send interval after a claim that returned messages. To be [saved](save).
     pub fn rest(&mut self, request: &ClaimRequest, takes: bool) {
         if takes && request.rest > 0 {
             self.defer(request.now + request.rest);
         }
     }
 
-    /// Somebody may be known who was not: messages for them take their places in the line again.
+    /// Resets the scan cursor: a recipient may have become known, so messages that the cursor had skipped can be sent
+    /// again.
     pub async fn look_again(&mut self, db: Db<'_>) -> Done<()> {
         self.place(ScanCursor::default());
         save(db, [self]).await

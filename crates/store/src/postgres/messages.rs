@@ -18,8 +18,8 @@ enum Part {
 
 /// The messages of a part from a number on and before `?2`, latest first.
 ///
-/// Written so that no other index can give this order. Of a channel that equals `?1` the planner would know that its
-/// messages have the order of their `seq`, and might walk through those of all channels by the primary key.
+/// The condition leaves only one index for this order. With `channel_key = ?1` the planner would know that the messages
+/// have the order of `seq`, and might scan the messages of all channels by the primary key.
 fn walk(part: Part, query: &MessageQuery, columns: &str, from: &str, filter: &str) -> String {
     let (index, place) = match part {
         Part::Past if query.recipient.is_some() => ("channel_key, recipient, seq", "?1, ?4"),

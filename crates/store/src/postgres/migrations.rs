@@ -10,7 +10,7 @@ use crate::sqlkit::postgres::failure::in_words;
 use crate::sqlkit::postgres::hosts::Hosts;
 use crate::sqlkit::postgres::pool::Pool;
 
-/// What a migration does, and which builds can work on its result.
+/// A migration, and the first version that can work on its result.
 struct Migration {
     number: i32,
     sql: &'static str,
@@ -42,7 +42,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 16, sql: include_str!("../../../../migrations/postgres/0016_schedule.sql"), works_from: 5 },
 ];
 
-/// What tells these tables from others in the tests' server.
+/// Identifies these tables on the server of the tests.
 #[cfg(feature = "fixtures")]
 pub(crate) const MIGRATIONS_TEXT: &str = MIGRATIONS[MIGRATIONS.len() - 1].sql;
 
@@ -56,7 +56,8 @@ pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
 /// The table that is there while another store is copied into the database, with how far that is.
 pub(super) const IMPORTING: &str = "recado_import";
 
-/// One node at a time migrates. The number says nothing; it only must not be another program's.
+/// The advisory lock for migrations: one node at a time migrates. The number is arbitrary, but no other program may use
+/// it.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7201746391)";
 
 /// Whether there are tables.
@@ -94,7 +95,7 @@ async fn connect_and_run(url: &str, may_make: bool) -> anyhow::Result<()> {
     done
 }
 
-/// The longest wait for a table. What the nodes ask of the table meanwhile waits behind it.
+/// The longest wait for a table. Other statements on the table wait behind it.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 /// The wait between two tries, in which the nodes work on.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -1,7 +1,8 @@
 //! The shared engine: one PostgreSQL database for any number of nodes.
 //!
-//! Nothing of the queue is kept in memory between two operations, because another node may have changed it. What would
-//! collide is ordered by the channel's row: whoever changes which of its messages is next locks that row first.
+//! The engine keeps nothing of a queue in memory between two operations, because another node may change it.
+//! Conflicting operations are ordered by the row of the channel: a transaction that changes which message is next locks
+//! the row first.
 
 mod accepting;
 mod apply;
@@ -55,9 +56,9 @@ pub(crate) use transaction::Tx;
 pub struct PgStore {
     database: Arc<Database>,
     pub(crate) pool: Pool,
-    /// For what callers wait for before their message is stored; claims, which are many, must not stand before that.
+    /// For operations that a caller waits for before the message is stored. The many claims must not delay them.
     pub(crate) calls: Pool,
-    /// For what nodes have to agree on: channels that change hands, notices.
+    /// For coordination between nodes: leases and notifications.
     coordination: Pool,
     /// For the lease alone: one that is renewed late is lost.
     lease: Pool,
@@ -69,7 +70,7 @@ pub struct PgStore {
     direct_url: String,
 }
 
-/// Connections for what callers wait for: one stores what is accepted, the others look for accounts and draw from limits.
+/// Connections for callers: one stores accepted messages, the others look up accounts and draw from rate limits.
 const CALLS: usize = 3;
 /// Connections for what nodes have to agree on.
 const COORDINATION: usize = 2;

@@ -192,8 +192,8 @@ async fn acquire(
     which: &str,
     limit: i64,
 ) -> Done<Vec<(ChannelKey, Epoch)>> {
-    // Nodes acquire one after another, and the statement begins when the lock is held, so it sees all nodes. A statement that
-    // began earlier would take the channels of a node that has just joined for those of an evicted node.
+    // Nodes acquire one after another. The statement begins when the lock is held, so it sees all nodes. An earlier
+    // statement would not see a node that has just joined, and would take the channels of this node.
     db.rows("SELECT pg_advisory_xact_lock(7201746393)", args![]).await?;
     let sql = format!(include_str!("nodes/acquire.sql"), which = which);
     let rows = db.rows(&sql, args![node, kind.name(), limit]).await?;

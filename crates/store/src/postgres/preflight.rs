@@ -11,7 +11,7 @@ const SETTINGS: [(&str, &[&str]); 4] = [
     ("default_transaction_isolation", &["read committed"]),
 ];
 
-/// What was found in a database that can be reached and takes writes.
+/// What was found in a reachable, writable database.
 pub struct Preflight {
     /// The server's version, such as `150008`.
     pub version: i32,

@@ -57,7 +57,7 @@ impl Queue for PgStore {
     }
 }
 
-/// A channel whose row is locked, and what is recorded of its messages.
+/// A locked channel, and the outcomes to store for its messages.
 pub(super) struct Settling<'a> {
     pub locked: Locked,
     pub settled: Settled<'a>,
@@ -70,14 +70,14 @@ impl<'a> Settling<'a> {
         Self { locked, settled, now: outcomes.map_or(0, |outcomes| outcomes.now) }
     }
 
-    /// Whether the outcomes change nothing but their messages, the chats that these open, and the time before which nothing is
-    /// sent, and so go together with those of other channels.
+    /// Whether the outcomes change only their messages, the chats that these open, and the next send time. Such
+    /// outcomes can share statements with those of other channels.
     pub fn is_plain(&self) -> bool {
         self.settled.effects.iter().all(|(_, effect)| matches!(effect, ChannelEffect::OpenChat { .. }))
     }
 }
 
-/// Records what became of messages of some channels. What changes of these channels' rows is to be saved.
+/// Stores outcomes of some channels. Changes of the channels' rows are still to be saved.
 pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()> {
     let queues = Queues::of(channels.iter().map(|one| &one.locked));
     let transitions: Vec<_> = channels.iter().flat_map(|one| one.settled.transitions.iter().cloned()).collect();
@@ -94,7 +94,7 @@ pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()
     let news = chats::open_all(db, &opened(channels)).await?;
     for one in channels {
         if news.contains(&one.locked.key) {
-            // Messages for whoever is known from now on take their places in the line again.
+            // Messages for recipients that are known from now on can be sent, so the scan starts from the head again.
             one.locked.place(ScanCursor::default());
         }
         effects(db, one, &moved).await?;
@@ -104,7 +104,7 @@ pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()
     Ok(())
 }
 
-/// The messages that were taken for their recipients on channels that count chats.
+/// The messages that the network accepted for their recipients, on channels that count chats.
 fn opened<'a>(channels: &[Settling<'a>]) -> Vec<Taken<'a>> {
     let all = channels.iter().flat_map(|one| one.settled.effects.iter().map(move |(seq, effect)| (one, *seq, *effect)));
     let taken = all.filter_map(|(one, seq, effect)| match effect {

@@ -30,7 +30,7 @@ impl Receipts for PgStore {
     }
 }
 
-/// What a receipt has found.
+/// The message that a receipt names, and its channel.
 #[derive(Clone)]
 struct Seen {
     message: Found,
@@ -40,7 +40,7 @@ struct Seen {
     records: bool,
 }
 
-/// What is read of a message `m` that a receipt names.
+/// The columns of a message `m` that a receipt needs.
 const COLUMNS: &str = "m.seq, m.channel_key, m.status, m.attempts, m.remote_id, m.resent, m.sending_at";
 
 /// The message of a row that begins with [`COLUMNS`] behind one other column.
@@ -61,7 +61,7 @@ fn find_sql(names: &str, message: &str) -> String {
     format!(include_str!("receipts/find.sql"), COLUMNS = COLUMNS, names = names, message = message)
 }
 
-/// What each receipt names. Only the channel's own messages are looked for: another's id in a receipt means nothing.
+/// Finds the message of each receipt. Only messages of the receipt's channel count.
 async fn find(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<Option<Seen>>> {
     let select = format!("SELECT {COLUMNS}, m.recipient, m.account FROM messages m WHERE channel_key");
     let by_network_id = format!(
@@ -105,7 +105,7 @@ fn recipient(row: &Row) -> Recipient {
     Recipient { numbers: numbers.collect(), lid: row.get(13) }
 }
 
-/// Those of the receipts that name their messages in one way.
+/// The receipts that name their messages in one way.
 struct Names<'a, T> {
     n: Vec<i64>,
     channels: Vec<ChannelKey>,
@@ -153,7 +153,7 @@ pub(super) async fn apply_plain(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<b
             continue;
         };
         let seq = seen.message.position.seq;
-        // What comes behind one that is left, of the same message, is left too.
+        // A later receipt of the same message is left too.
         if left_seqs.contains(&seq) || !is_plain(seen, receipt) {
             left[n] = true;
             left_seqs.insert(seq);
@@ -182,7 +182,7 @@ pub(super) async fn apply_plain(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<b
     Ok(left)
 }
 
-/// Whether a receipt touches neither the queue nor chats nor pauses, whatever it does to this message.
+/// Whether a receipt changes only its message: no queue, no chat, no pause.
 fn is_plain(seen: &Seen, receipt: &Receipt) -> bool {
     let Seen { message, opens_chat, .. } = seen;
     let status = message.position.status;
@@ -279,7 +279,7 @@ pub(super) async fn apply_early(db: Db<'_>, locked: &mut Locked, early: &Early) 
     Ok(())
 }
 
-/// Keeps a receipt until the answer comes that says whose it is.
+/// Stores an unmatched receipt until the answer with the network id arrives.
 async fn keep(db: Db<'_>, remote_id: &str, receipt: &Receipt, now: Millis) -> Done<()> {
     let (code, message) = receipt.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
     let sql = include_str!("receipts/keep.sql");

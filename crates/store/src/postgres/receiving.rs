@@ -12,7 +12,7 @@ use crate::{Result, StoreError};
 /// Most calls of one batch bring some hundred receipts each.
 const BOUNDS: Bounds = Bounds { most: 32, side_by_side: 2, waiting: 1_024 };
 
-/// What one call brings.
+/// The receipts of one call.
 struct Brought {
     receipts: Vec<Receipt>,
     now: Millis,
@@ -42,7 +42,7 @@ async fn run(pool: Pool, batch: Vec<Waiting<Brought, Result<()>>>) {
                 tokio::spawn(locked(pool.clone(), one, left));
             }
         }
-        // One of them is at fault, and its neighbours must not fail with it.
+        // One call is refused, and the others must not fail with it.
         Err(StoreError::Refused(_)) if batch.len() > 1 => {
             for one in batch {
                 let all: Vec<&Receipt> = one.work.receipts.iter().collect();
@@ -70,6 +70,6 @@ async fn locked(pool: Pool, one: Waiting<Brought, Result<()>>, left: Vec<bool>) 
     } else {
         async { transaction!(pool, db => apply_locked(db, &left, now).await) }.await
     };
-    // Who asked may be gone.
+    // The caller may have stopped waiting.
     let _ = answer.send(done);
 }

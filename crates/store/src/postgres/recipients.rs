@@ -1,5 +1,5 @@
-//! Channels on which each recipient is a line of its own: the first open message of each is marked, so that a claim
-//! looks at first ones only. Claims on several channels go together: each step is one statement for all of them.
+//! Channels with a queue for each recipient. The first open message of each recipient queue is marked as its head, so a
+//! claim reads heads only. Claims on several channels share each statement.
 
 mod ready;
 
@@ -69,20 +69,20 @@ impl<'a> Claiming<'a> {
     }
 }
 
-/// How much of one channel each step takes. What it leaves is for the next claim, so that no channel keeps the others of its
-/// batch waiting.
+/// The most rows of one channel in each step. The next claim handles the remaining rows, so that no channel delays the
+/// others of its batch.
 fn each(claims: usize) -> usize {
     if claims == 1 { FINISH_AT_ONCE } else { EACH }
 }
 
-/// Claims on such channels. What their outcomes have changed is recorded.
+/// Claims messages of such channels. Their outcomes are already stored.
 pub(super) async fn claim(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_>]) -> Done<()> {
     let each = each(claims.len());
     if claims.is_empty() {
         return Ok(());
     }
     bring_back(db, queues, claims, each).await?;
-    // Who is first changes nothing of what is too old.
+    // The election of heads and the expiry of messages do not affect each other.
     let places = place_new(db, claims, each);
     let (more, mut outdated) = try_join(places, outdated(db, claims, each)).await?;
     let ends: Vec<_> = outdated.values_mut().flat_map(|outdated| take(&mut outdated.ends)).collect();
@@ -100,7 +100,7 @@ pub(super) async fn claim(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_
     send_ready(db, queues, sending, each).await
 }
 
-/// Rescues what nobody has in flight, and queues again what was `UNKNOWN` for long enough.
+/// Rescues messages that no node has in flight, and queues messages again that were `UNKNOWN` for long enough.
 async fn bring_back(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_>], each: usize) -> Done<()> {
     let rescued = orphans(db, claims).await?;
     apply_all(db, queues, &rescued).await?;
@@ -108,7 +108,7 @@ async fn bring_back(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_>], ea
     apply_all(db, queues, &again).await.map(drop)
 }
 
-/// All that is `SENDING` and that nobody has in flight.
+/// All messages that are `SENDING` and that no node has in flight.
 async fn orphans(db: Db<'_>, claims: &[Claiming<'_>]) -> Done<Vec<Transition<'static>>> {
     let asking = claims.iter().filter(|claim| claim.request.orphans != UnheldSending::LeaseLive);
     let asking: HashMap<_, _> = asking.map(|claim| (claim.channel(), claim.request)).collect();
@@ -124,7 +124,8 @@ async fn orphans(db: Db<'_>, claims: &[Claiming<'_>]) -> Done<Vec<Transition<'st
     Ok(orphans.collect())
 }
 
-/// What is to be queued again, because it was `UNKNOWN` for long enough; what is not queued again stays `UNKNOWN`.
+/// The messages to queue again, because they were `UNKNOWN` for long enough. A message that is not queued again stays
+/// `UNKNOWN`.
 async fn resendable(db: Db<'_>, claims: &mut [Claiming<'_>], each: usize) -> Done<Vec<Transition<'static>>> {
     let asking = claims.iter_mut().filter(|claim| resends(claim.request, &claim.queue));
     let mut asking: HashMap<_, _> = asking.map(|claim| (claim.channel(), claim)).collect();
@@ -164,8 +165,9 @@ pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
     db.run(sql, args![channel]).await.map(drop)
 }
 
-/// Finds the places of new messages, so many of each channel; which channels may have more. Who accepts a message cannot say
-/// whether it is the first of its recipient's, because another node may accept one at the same moment.
+/// Finds out which new messages are heads, for a limited number per channel. Returns the channels that may have more.
+/// The node that accepts a message cannot decide this, because another node may accept one for the same recipient at
+/// the same moment.
 async fn place_new(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Vec<ChannelKey>> {
     let sql = format!(include_str!("recipients/place_new.sql"), OPEN = OPEN, each = each);
     let seated = db.rows(&sql, args![column(claims, Claiming::channel)]).await?;
@@ -176,8 +178,8 @@ async fn place_new(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Vec
     Ok(found.into_iter().filter(|(_, found)| *found == each).map(|(channel, _)| channel).collect())
 }
 
-/// Marks the first open message of each of these recipients anew, after messages of theirs have changed. One that is on
-/// its way stays first until it is back. New messages get their places from the next claim.
+/// Elects the heads of these recipient queues again after their messages have changed. A message in flight stays head
+/// until its outcome. New messages wait for the next claim.
 pub(super) async fn elect_heads(db: Db<'_>, recipients: impl Iterator<Item = (ChannelKey, String)>) -> Done<()> {
     let (channels, recipients): (Vec<_>, Vec<_>) = recipients.collect::<BTreeSet<_>>().into_iter().unzip();
     if recipients.is_empty() {
@@ -187,7 +189,7 @@ pub(super) async fn elect_heads(db: Db<'_>, recipients: impl Iterator<Item = (Ch
     db.run(&sql, args![channels, recipients]).await.map(drop)
 }
 
-/// What is ended from the head of each queue. Most claims look at the first message alone.
+/// The messages to end from the head of each queue. Most claims read only the first message.
 async fn outdated(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<HashMap<ChannelKey, Outdated>> {
     let mut found = HashMap::new();
     let mut from: Vec<_> = claims.iter().map(|claim| (claim.channel(), 0)).collect();
@@ -225,10 +227,10 @@ async fn waiting(db: Db<'_>, from: &[(ChannelKey, Seq)], page: usize) -> Done<Ve
     db.rows(&sql, args![channels, first]).await
 }
 
-/// Sends nothing to a message's recipient before this time, on a channel whose messages are one line: none that stands
-/// behind this one may pass it, also where it has the other form of their number.
+/// Sends nothing to the recipient of a message before this time, on a channel that is one queue. No later message
+/// passes this one, even with the other form of the recipient's number.
 pub(super) async fn hold(db: Db<'_>, seq: Seq, until: Millis) -> Done<()> {
-    // One that was erased meanwhile is nobody's.
+    // The message was erased meanwhile.
     let Some(row) = db.row("SELECT recipient FROM messages WHERE seq = $1", args![seq]).await? else { return Ok(()) };
     let both: Vec<String> = forms(row.get(0)).collect();
     let sql = "INSERT INTO recipient_pace (channel_key, recipient, used_until)

@@ -67,7 +67,8 @@ pub(super) async fn list(
 }
 
 pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> Done<u64> {
-    // Shared: it waits for a deletion, and for another node that takes the channel; both wait for this.
+    // A shared lock: it waits for a deletion and for a node that acquires the channel, and they wait for this
+    // transaction.
     let sql = "SELECT lease_epoch, session FROM channels WHERE key = $1 AND deleted_at IS NULL FOR SHARE";
     let (channel, session) = (held.channel, held.session);
     match db.row(sql, args![channel]).await? {
@@ -79,7 +80,7 @@ pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> 
         Some(_) => {}
     }
     let mut deleted = 0;
-    // A session is written many rows at a time: those of one sort that stand together are one statement.
+    // A session writes many rows at a time. Consecutive changes of one kind are one statement.
     for alike in changes.chunk_by(|one, next| discriminant(one) == discriminant(next)) {
         deleted += match alike {
             [SessionChange::Put { .. }, ..] => put(db, (channel, session), alike).await?,

@@ -89,7 +89,7 @@ async fn outcomes_and_the_next_claims_of_all_channels_share_a_transaction() {
     let seqs: Vec<Seq> = first.into_iter().map(|claim| claim.expect("claimed").messages[0].seq).collect();
     let waits = NOW + MINUTE;
     let turns = channels.iter().zip(&seqs).enumerate().map(|(n, ((channel, _), seq))| {
-        // One is to be tried again later, and holds its channel meanwhile.
+        // One message is retried later, and blocks its channel until then.
         let settlement = if n == 0 { Settlement::Retry { run_at: waits } } else { sent() };
         let settled = vec![(*seq, settlement)];
         let outcomes = Outcomes { channel: *channel, epoch: 0, settled, rest_until: None, now: NOW };
@@ -377,7 +377,7 @@ async fn channels_that_open_chats_share_transactions_and_each_keeps_to_its_own_l
     }
     assert_eq!(transactions(&database, MessageStatus::Sending), 1, "the others share a transaction");
     assert!(ground.store.note_chat(channels[known].0, Party::of_number("552")).await.expect("noted"));
-    // Each outcome opens a chat, which counts for the claim of the same turn.
+    // Each outcome opens a chat, which counts for the claim of the same call.
     let later = NOW + MINUTE;
     let turns = channels.iter().zip(&first).enumerate().filter_map(|(n, ((channel, _), claim))| {
         let claimed = &claim.as_ref().ok()?.messages;
@@ -398,7 +398,7 @@ async fn channels_that_open_chats_share_transactions_and_each_keeps_to_its_own_l
     assert_eq!(transactions(&database, MessageStatus::Sending), 1);
     let chats = "SELECT count(*) FROM chats WHERE opened_at IS NOT NULL";
     assert_eq!(number(database.url(), chats), 4, "one on each channel but the fenced one");
-    // What waits stands in front of the cursor by now, and grows too old there.
+    // The waiting messages are before the cursor by now, and expire there.
     let age = format!("UPDATE messages SET expires_at = {later} WHERE channel_key = {}", channels[limited].0);
     test_postgres::run(database.url(), &age);
     claims(&ground, all(later)).await;

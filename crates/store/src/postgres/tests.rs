@@ -1,4 +1,4 @@
-//! What only this engine has: tables that several nodes share.
+//! Tests of this engine only: tables that several nodes share.
 
 use std::sync::Arc;
 use std::time::Duration;

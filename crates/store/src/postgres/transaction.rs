@@ -15,7 +15,7 @@ use crate::common::schedule::Due;
 use crate::common::{Stamp, Transaction};
 use crate::sqlkit::postgres::db::{Db, Done, Failure, args, column};
 
-/// A transaction, and what whoever follows hears of after its commit.
+/// A transaction, and the changes to report after its commit.
 pub(crate) struct Tx<'a> {
     db: Db<'a>,
     pub changes: Vec<Change>,

@@ -67,7 +67,7 @@ async fn a_key_that_both_take_at_once_makes_one_message() {
     assert_eq!(ground.all(channel).await.len(), 300);
 }
 
-/// Each caller's messages to a recipient go in the order in which they were accepted, whichever node took them.
+/// The messages of each caller to a recipient are sent in the order of acceptance, whichever node accepted them.
 async fn nobody_is_forgotten(kind: ChannelType) {
     const CALLERS: usize = 6;
     const EACH: usize = 40;
@@ -126,7 +126,7 @@ async fn one_that_comes_to_light_late_is_first_of_its_recipient() {
     let seq = ground.message(channel, first).await.seq;
     hide(&database, seq);
     let second = ground.accept(channel, "551").await;
-    // Gives the second one its seat.
+    // Elects the second message as head.
     ground.claim(ClaimRequest { limit: 0, ..request(channel) }).await;
     hide(&database, seq);
     let all = ClaimRequest { limit: 9, ..request(channel) };
@@ -179,7 +179,7 @@ async fn a_node_whose_time_has_passed_changes_nothing() {
         }
         let after = (ground.all(channel).await, ground.store.channel(channel).await.expect("read"));
         assert_eq!(after, before, "{kind:?}");
-        // Nobody asks whose the channel is who knows what the network said, or what a person wants.
+        // Receipts of the network and cancellations by a person need no lease.
         ground.receipt(channel, &claimed.network_id, MessageStatus::Delivered).await;
         assert_eq!(ground.status(channel, sending).await, MessageStatus::Delivered);
         assert_eq!(other.cancel(channel, waiting, NOW).await.expect("works"), Cancelled::Done);
@@ -210,8 +210,8 @@ async fn held() -> (Ground, Arc<PgStore>, [NodeId; 2], (ChannelKey, Epoch), Arc<
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// What the node takes. A transaction that was fenced off is rolled back after its caller has the answer, and until then
-/// its lock hides the channel, as it hides any channel that somebody works on.
+/// The channels that the node acquires. A fenced transaction is rolled back after its caller has the answer. Until then
+/// its lock hides the channel, as any lock of a channel does.
 async fn take_when_unlocked(store: &PgStore, node: NodeId) -> Vec<(ChannelKey, Epoch)> {
     for _ in 0..200 {
         let taken = store.acquire(node, ChannelType::Sandbox, 9).await.expect("taken");
@@ -320,7 +320,7 @@ async fn an_outcome_that_cannot_be_recorded_keeps_no_claim() {
     assert_eq!(ids(&claim.expect("it is no fault of the claim")), [next]);
 }
 
-/// What was kept of a batch whose answer was lost is looked up by its ids.
+/// The messages of a batch whose answer was lost are found by their ids.
 #[tokio::test]
 async fn a_lost_connection_loses_no_answer_for_long() {
     let (ground, _, database) = nodes().await;
@@ -398,13 +398,13 @@ async fn nothing_is_stored_that_a_node_of_the_version_before_cannot_send() {
     assert_eq!((stored.kind.as_str(), stored.rendition), ("contact", accepted.rendition));
 
     run(database.direct_url(), "UPDATE nodes SET lease_until = clock_timestamp() - interval '1 second'");
-    // It may come back from an outage: the first look that does not see it ends nothing.
+    // The old node may return from an outage: the first refresh without it ends nothing.
     node.nodes(None).await.expect("looked");
     assert_eq!(node.enqueue(refused[0].clone()).await.expect("answered"), Enqueued::OldNodes);
     while node.enqueue(refused[0].clone()).await.expect("answered") == Enqueued::OldNodes {
         node.nodes(None).await.expect("looked");
     }
-    // One that stood still until now wants to join again, and another is started.
+    // A suspended node of the old version joins again, and another one is started.
     let (client, connection) =
         Hosts::parse(database.direct_url(), "").expect("a URL").connect().await.expect("connected");
     tokio::spawn(connection);
@@ -415,7 +415,7 @@ async fn nothing_is_stored_that_a_node_of_the_version_before_cannot_send() {
     assert_eq!(fresh.enqueue(refused[1].clone()).await.expect("answered"), Enqueued::Accepted);
 }
 
-/// What is due is queued once, whoever looks, and also where the node that accepted it has ended.
+/// A due message is queued once, by any node, even if the node that accepted it has ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scheduled_message_is_queued_once_by_any_node() {
     const MESSAGES: usize = 1_200;

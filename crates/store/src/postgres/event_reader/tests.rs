@@ -53,7 +53,7 @@ impl Place {
         client.execute(sql, &[&self.channel, &kind]).await.expect("recorded");
     }
 
-    /// What the next pages say.
+    /// The kinds of the next pages.
     async fn next(&mut self) -> Vec<String> {
         let mut kinds = Vec::new();
         for _ in 0..4 {
@@ -65,8 +65,8 @@ impl Place {
         kinds
     }
 
-    /// What is read until an event of this kind comes. Other tests work in the same server, and their transactions hold it
-    /// up as anybody's would.
+    /// The kinds up to the event of this kind. Other tests work in the same server, and their transactions delay the
+    /// reader too.
     async fn until(&mut self, kind: &str) -> Vec<String> {
         let mut kinds = Vec::new();
         let patient_until = tokio::time::Instant::now() + Duration::from_mins(1);
@@ -101,7 +101,7 @@ async fn a_number_that_nobody_commits_holds_up_nobody() {
     assert_eq!(place.next().await, NONE);
     late.batch_execute("ROLLBACK").await.expect("undone");
     assert_eq!(place.until("channel.paused").await, ["channel.paused"]);
-    // A server that crashes may give a number again that nobody committed: nobody may have gone on behind it.
+    // After a crash the server can give an uncommitted number again, so no reader may have passed it.
     let (last, cursor) = (place.begin().await, place.cursor);
     place.record(&last, "last").await;
     last.batch_execute("ROLLBACK").await.expect("undone");

@@ -1,4 +1,4 @@
-//! A value that is the same in both engines, and what tells many of them from others.
+//! A value that is equal in both engines, and a hash of many values.
 
 use std::error::Error;
 
@@ -122,7 +122,7 @@ impl ToSql for Cell {
     to_sql_checked!();
 }
 
-/// What is left of rows when only their number and their contents count.
+/// A hash of rows that depends only on their number and contents.
 #[derive(Default)]
 pub struct Hash {
     rows: u64,

@@ -21,9 +21,9 @@ const AHEAD: usize = 2;
 /// A table, as both engines have it.
 struct Table {
     name: &'static str,
-    /// What tells its rows apart, and their order.
+    /// The columns that identify a row, and that give the order.
     key: &'static [&'static str],
-    /// The column whose numbers the database gives to new rows.
+    /// The column that the database numbers.
     numbered: Option<&'static str>,
     /// Its rows have a `version` that SQLite's do not.
     versioned: bool,
@@ -65,8 +65,8 @@ pub struct Progress {
 /// A table, and how many rows it has.
 pub type Count = (&'static str, u64);
 
-/// Copies the store in this file, which nobody may have open, into the database with this URL: an empty one, or one that
-/// this was begun in. Gives what was copied and compared.
+/// Copies the store in this file into the database with this URL, and compares the two. No process may have the file
+/// open. The database must be empty, or contain an unfinished import of this store.
 pub async fn import(from: &Path, url: &str, mut progress: impl FnMut(Progress)) -> Result<Vec<Count>> {
     let source = Source::open(from)?;
     let mut target = Target::open(url).await?;
@@ -106,7 +106,7 @@ fn read(
     let (sender, batches) = mpsc::channel(AHEAD);
     let from = from.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
-        // Who does not want more has been told why.
+        // The receiver has already returned the error.
         Source::open(&from)?.read(table, &columns, after.as_deref(), |batch| sender.blocking_send(batch).is_ok())
     });
     (batches, reading)

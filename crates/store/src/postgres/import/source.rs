@@ -58,7 +58,7 @@ impl Source {
         Ok(columns)
     }
 
-    /// Gives a table's rows behind a key, in its order, until nobody wants more.
+    /// Reads the rows of a table after a key, in key order, until the receiver is closed.
     pub fn read(
         &self,
         table: &Table,

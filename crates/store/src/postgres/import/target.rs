@@ -15,7 +15,7 @@ use crate::postgres::migrations::{self, IMPORTING};
 use crate::sqlkit::postgres::failure::in_words;
 use crate::sqlkit::postgres::hosts::Hosts;
 
-/// Held by whoever fills the database. The number says nothing; it only must not be another program's.
+/// The advisory lock of an import. The number is arbitrary, but no other program may use it.
 const LOCK: &str = "SELECT pg_try_advisory_lock(7201746392)";
 
 /// How often and after which wait it is tried again.
@@ -63,7 +63,7 @@ impl Target {
         Ok(target)
     }
 
-    /// Waits a while: the database takes its time to notice that an earlier run was killed.
+    /// Waits a while: the database needs time to notice that an earlier run was killed.
     async fn lock(&self) -> Result<()> {
         for _ in 0..LOCK_TRIES {
             if self.is(LOCK).await? {
@@ -78,7 +78,7 @@ impl Target {
         let migrated = self.is("SELECT to_regclass('recado_migrations') IS NOT NULL").await?;
         if migrated {
             for table in &TABLES {
-                // One that the migrations below are to make holds nothing.
+                // A table that a later migration creates is empty.
                 let there = self.is(&format!("SELECT to_regclass('{}') IS NOT NULL", table.name)).await?;
                 let filled = there && self.is(&format!("SELECT EXISTS (SELECT 1 FROM {})", table.name)).await?;
                 ensure!(!filled, "the database holds a store already: give it an empty one");
@@ -137,7 +137,8 @@ impl Target {
         let Some(last) = batch.last() else { return Ok(()) };
         let table = place.table;
         let transaction = self.client.transaction().await.map_err(in_words)?;
-        // What a crash of the database takes is whole batches, with their places. The last commit waits for all of them.
+        // A crash of the database can only lose whole batches together with their progress. The last commit waits for
+        // all of them.
         transaction.batch_execute("SET LOCAL synchronous_commit = off").await.map_err(in_words)?;
         let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, place.columns);
         let sink = transaction.copy_in(&sql).await.map_err(in_words)?;
@@ -165,7 +166,7 @@ impl Target {
         transaction.commit().await.map_err(in_words)
     }
 
-    /// What a table holds, in the order that SQLite gives it.
+    /// A hash of a table in the order in which SQLite reads it.
     pub async fn hash(&self, table: &'static Table, columns: &[String]) -> Result<(u64, [u8; 32])> {
         let columns = columns.join(", ");
         let types = self.types(table, &table.key.join(", ")).await?;
@@ -199,13 +200,13 @@ impl Target {
             );
             transaction.batch_execute(&sql).await.map_err(in_words)?;
         }
-        // Behind those as well that a deletion has cancelled, and that were purged since: a new message must not be taken
-        // for one of them.
+        // Also past messages that a deletion cancelled and that were purged since: a new message must not count as one
+        // of them.
         let behind = "SELECT setval('messages_seq_seq', cancelled)
                       FROM (SELECT max(cancel_before) AS cancelled FROM channels) c, messages_seq_seq
                       WHERE cancelled >= last_value";
         transaction.batch_execute(behind).await.map_err(in_words)?;
-        // Who reads events goes on behind the last one that was given, whether or not that is still there.
+        // Readers of events continue after the last number that was given, even if its event is gone.
         let behind =
             format!("SELECT setval('event_numbers', {last_event}) FROM event_numbers WHERE {last_event} >= last_value");
         transaction.batch_execute(&behind).await.map_err(in_words)?;

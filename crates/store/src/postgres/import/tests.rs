@@ -103,7 +103,7 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
     store.hold_channel(channel, NOW + 5).await.expect("stored");
 }
 
-/// What a store shows of itself.
+/// All data that the ports of a store return.
 async fn shown(store: &dyn Store) -> Vec<String> {
     let channels = store.channels().await.expect("read");
     let mut shown = vec![
@@ -143,7 +143,7 @@ async fn stage() -> (PathBuf, Ground, Database, Vec<String>) {
 #[tokio::test]
 async fn a_store_is_the_same_in_the_database() {
     let (file, mut ground, database, before) = stage().await;
-    // One that somebody has read, and that is gone since.
+    // An event that was read once and is gone since.
     let connection = Connection::open(&file).expect("a file");
     let gone = "DELETE FROM events WHERE seq = (SELECT max(seq) FROM events) RETURNING seq";
     let read_to: i64 = connection.query_row(gone, [], |row| row.get(0)).expect("an event");

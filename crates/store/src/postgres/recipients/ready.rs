@@ -1,4 +1,4 @@
-//! What is sent on channels on which each recipient has a queue: first messages whose time has come.
+//! The messages to send on channels with a queue for each recipient: due heads.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,8 +18,8 @@ use crate::sqlkit::postgres::db::{Db, Done, args, column};
 /// Messages that claims which go together send at most.
 const SENT_TOGETHER: usize = 1_024;
 
-/// Sends first messages: those whose time has come, then those that never had to wait, in the order of the queue. Then
-/// looks when the next is due that waits for a time.
+/// Sends heads: first those whose time has come, then those that never had to wait, in queue order. Then finds the time
+/// of the next waiting head.
 pub(super) async fn send_ready(db: Db<'_>, queues: &Queues, claims: Vec<&mut Claiming<'_>>, each: usize) -> Done<()> {
     let room = (SENT_TOGETHER / claims.len().max(1)).max(1);
     let mut claims: BTreeMap<_, _> = claims.into_iter().map(|claim| (claim.channel(), claim)).collect();
@@ -48,7 +48,7 @@ pub(super) async fn send_ready(db: Db<'_>, queues: &Queues, claims: Vec<&mut Cla
     Ok(())
 }
 
-/// What is decided about the messages of all claims that are ready.
+/// The decisions about the ready messages of all claims.
 #[derive(Default)]
 struct Round {
     ends: Vec<Transition<'static>>,
@@ -127,7 +127,7 @@ impl Round {
     }
 }
 
-/// A message that is first, and whose time has come.
+/// A head whose time has come.
 struct Ready {
     message: Queued,
     recipient: String,
@@ -188,7 +188,7 @@ async fn next_waiting(db: Db<'_>, claims: &[(ChannelKey, Millis)]) -> Done<Vec<(
     Ok(rows.iter().map(|row| (row.get("key"), due(row.get("run_at"), row.get("expires_at"), row.get("now")))).collect())
 }
 
-/// When a message is looked at again that waits for a time.
+/// When a waiting message is checked again.
 fn due(run_at: Millis, expires_at: Millis, now: Millis) -> Millis {
     run_at.min(expires_at.max(now + 1))
 }
