@@ -24,28 +24,28 @@ impl Clock for SystemClock {
 /// The farthest that the system's clock is set back without this process following at once. A clock that was several hours
 /// wrong is no small correction: its times must not go on to be written.
 const FARTHEST_BACK: Millis = 4 * 60 * 60 * 1_000;
-/// Steps back by less are not worth a line in the log.
+/// Smaller steps back are not logged.
 const WORTH_A_LINE: Millis = 1_000;
 
-/// Time that does not go backwards. When the system's clock is set back, it goes on at half speed until the system's clock
-/// has caught up. Each wait for a stored time (a retry, a rest, the end of a claim) then takes twice as long at most,
-/// instead of the whole time by which the clock was set back.
+/// Time that does not go backwards. When the system's clock is set back, this clock runs at half speed until the
+/// system's clock has caught up. So each wait for a stored time (a retry, a send interval, the end of a claim) takes
+/// twice as long at most, instead of the whole time by which the clock was set back.
 struct Forward {
-    /// The latest time that was told.
+    /// The latest time that was returned.
     last: AtomicI64,
-    /// When it began to go at half speed, and what was told then.
+    /// When the half speed began, and the time that was returned then.
     slow: Mutex<Option<(Instant, Millis)>>,
 }
 
 impl Forward {
-    /// The time to tell, where the system's clock says `wall`.
+    /// The time to return when the system's clock shows `wall`.
     fn tell(&self, wall: Millis, now: impl Fn() -> Instant) -> Millis {
         let last = self.last.fetch_max(wall, Ordering::Relaxed);
         if wall >= last {
             return wall;
         }
         let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another thread may have told a later time, or have gone back, while this one waited.
+        // Another thread may have returned a later time, or have gone back, while this one waited.
         let last = self.last.load(Ordering::Relaxed);
         if last - wall > FARTHEST_BACK {
             tracing::warn!(milliseconds = last - wall, "clock set back by hours; following at once");

@@ -1,5 +1,6 @@
-//! What a commit changes that is also kept in memory: which channels have work, and the institutions, keys and
-//! channels of the directory. The store tells it after each commit, so that none of it depends on the request that asked for the change.
+//! Changes of the data that is also kept in memory: which channels have work, and the institutions, keys and channels
+//! of the directory. The store reports them after each commit, so none of them depends on the request that caused the
+//! change.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,11 +12,11 @@ use recado_domain::phone::DefaultCountry;
 /// One consequence of a commit.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// A message was accepted, or a repeated call found it accepted. The message stands behind all others.
+    /// A message was accepted, or a repeated call found it accepted. The message is at the end of its queue.
     Accepted(ChannelKey),
     /// A message was scheduled, or is due at an earlier time than before.
     Scheduled,
-    /// A message of the channel was cancelled, or the channel changed its state: what waited may be sent now.
+    /// A message of the channel was cancelled, or the channel changed its state: waiting messages may be due now.
     Work(ChannelKey),
     /// The default country of an institution was set.
     DefaultCountry(InstitutionId, DefaultCountry),
@@ -27,20 +28,20 @@ pub enum Change {
     Channel(Box<Channel>),
 }
 
-/// Takes over what was committed.
+/// Receives the changes of each commit.
 pub trait Follow: Send + Sync + 'static {
     /// Called once for each commit, before its callers are answered. Commits of keys and channels come in their order: the
     /// gateway makes one such change at a time. It may be called on a thread outside the runtime, and must not block.
     fn committed(&self, changes: Vec<Change>);
 }
 
-/// Who follows the commits of a store; before that is set nobody does.
+/// The follower of a store, once it is set.
 #[derive(Clone, Default)]
 pub struct Follower(Arc<OnceLock<Arc<dyn Follow>>>);
 
 impl Follower {
     pub fn set(&self, follow: Arc<dyn Follow>) {
-        // A store has one gateway: the first that follows stays.
+        // A store has one gateway: the first follower stays.
         let _ = self.0.set(follow);
     }
 

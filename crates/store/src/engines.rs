@@ -1,4 +1,4 @@
-//! The ports of both engines whose work is written once, in `common`.
+//! The ports that `common` implements once for both engines.
 
 use async_trait::async_trait;
 use recado_domain::account::KnownAccount;
@@ -23,8 +23,8 @@ use crate::sqlkit::both::at_once;
 use crate::sqlkit::postgres::db::{Failure, plainly, transaction};
 use crate::{Accounts, Channels, Links, Messages, Privacy, Result, Schedule, Tenants};
 
-/// Implements a port for both engines. How the work of an operation is run stands in front of it: `read` and `call` look,
-/// the latter for a caller who waits; `run` is one statement that writes; `write` is a transaction.
+/// Implements a port for both engines. The word before an operation says how it runs: `read` reads; `call` reads for a
+/// caller who waits; `run` is one writing statement; `write` is a transaction.
 macro_rules! for_both_engines {
     (impl $port:ident {
         $($how:ident fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $out:ty = |$db:ident| $work:expr;)+

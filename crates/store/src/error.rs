@@ -8,7 +8,7 @@ pub enum StoreError {
     /// It cannot write or read now; whether a write was kept is not known. It comes back by itself.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// More waits to be written than the store takes on.
+    /// Too many calls wait to be written.
     #[error("the store has too much to write")]
     Overloaded,
     /// The channel is another node's now, and nothing was done.

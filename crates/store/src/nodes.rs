@@ -1,4 +1,4 @@
-//! What the nodes of a shared store agree on: which nodes exist, and which node owns which channel.
+//! The coordination of the nodes of a shared store: which nodes exist, and which node owns which channel.
 
 use std::time::Duration;
 
@@ -92,8 +92,8 @@ pub trait ClusterStore: SharedQuota {
     async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool>;
     /// Removes the node, which frees all its channels.
     async fn deregister(&self, node: NodeId) -> Result<()>;
-    /// The nodes, oldest first. Evicts the nodes whose lease has expired: a later renewal finds no row. The asking node is not
-    /// evicted: what no other node acquired is still its own.
+    /// The nodes, oldest first. Evicts the nodes whose lease has expired: a later renewal finds no row. The calling
+    /// node is not evicted: channels that no other node acquired are still its own.
     async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>>;
     /// The distribution of channels, by type.
     async fn quotas(&self, node: NodeId) -> Result<Vec<ChannelQuota>>;

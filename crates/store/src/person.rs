@@ -1,4 +1,4 @@
-//! What the store is asked of one person, and what it gives.
+//! Queries for the data of one person, and their results.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub const MESSAGES: usize = 100;
 /// Places on a page, and most of them that are erased at once.
 pub const PLACES: usize = 200;
-/// Channels whose contacts are on a page.
+/// The most channels whose contacts are on a page.
 pub const CHANNELS: i64 = 200;
 
 /// A person as a recipient: every number under which the store may know them.
@@ -20,18 +20,18 @@ pub const CHANNELS: i64 = 200;
 pub struct Person {
     /// Digits; a hidden id has `@lid` behind it.
     pub numbers: Vec<String>,
-    /// Whose channels are looked at; `None`: everybody's.
+    /// The institution whose channels are searched; `None`: all institutions.
     pub institution: Option<InstitutionId>,
 }
 
-/// What is logged must not have a person's number in it.
+/// A log must not contain a person's number.
 impl fmt::Debug for Person {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Person")
     }
 }
 
-/// What is asked of a person, each in an order of its own.
+/// A part of a person's data. Each part has its own order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PersonPart {
@@ -43,7 +43,7 @@ pub enum PersonPart {
     Places,
     /// Idempotency keys that made them.
     Keys,
-    /// What channels know of them as a recipient.
+    /// What channels know about the person as a recipient.
     Contacts,
 }
 
@@ -56,7 +56,7 @@ pub struct PersonQuery {
     pub after: i64,
 }
 
-/// A page. It may be empty and not the last one: each looks through a bounded part of the store.
+/// A page. It may be empty without being the last: each page scans a bounded part of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonPage {
     pub rows: Vec<PersonRow>,
@@ -119,17 +119,17 @@ pub struct Place {
     pub key: Option<i64>,
 }
 
-/// What is to be erased.
+/// The data to erase.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Erasure {
-    /// These messages, at most [`PLACES`]. What waits is cancelled first; what is `SENDING` stays.
+    /// These messages, at most [`PLACES`]. Queued messages are cancelled first; `SENDING` messages stay.
     Messages(Vec<Place>),
-    /// What a page of channels behind this one knows of the person.
+    /// What the channels of a page after this channel know about the person.
     Contacts { person: Person, after: ChannelKey },
 }
 
-/// What was erased.
+/// The data that was erased.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Erased {

@@ -28,10 +28,10 @@ const NONCE: usize = 24;
 const TAG: usize = 16;
 /// Where the nonce begins.
 const HEAD: usize = 1 + ID;
-/// What the key id is a hash of begins with this, so that it is no hash that anybody else makes of the key.
+/// The key id is a hash of this label and the key, so that it equals no other program's hash of the key.
 const ID_LABEL: &[u8] = b"recado secret key id\0";
 
-/// The row that something sealed belongs to. What it is called is part of what is sealed: never change it.
+/// The row to which sealed bytes belong. Its name is authenticated: never change a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place<'a> {
     /// How a channel is linked to its network.
@@ -52,7 +52,7 @@ impl fmt::Display for Place<'_> {
             Self::Link(channel) => write!(f, "links/{channel}"),
             Self::Session { channel, session, kind, key } => {
                 write!(f, "session_rows/{channel}/")?;
-                // What was sealed before sessions were numbered.
+                // Bytes that were sealed before sessions had numbers.
                 if *session != 0 {
                     write!(f, "session {session}/")?;
                 }
@@ -104,7 +104,7 @@ impl SealError {
     }
 }
 
-/// What was given is no key. It says nothing of the text, which may be most of one.
+/// The text is no key. The error does not repeat the text, which may be most of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadKey {
     #[error("it holds no key")]
@@ -249,7 +249,7 @@ impl KeyRing {
         self.seal(place, plain.expose_secret(), entropy).map(Some)
     }
 
-    /// Whether the first key sealed this; as it says of itself, so open it as well.
+    /// Whether the first key sealed these bytes. This is only what the bytes claim, so open them as well.
     pub fn is_first_of(&self, sealed: &[u8]) -> Result<bool, SealError> {
         Ok(self.key_of(sealed)?.id == self.first()?)
     }
@@ -266,7 +266,7 @@ impl KeyRing {
     }
 }
 
-/// What is authenticated and not encrypted: a head of fixed length, and the place.
+/// The authenticated data that is not encrypted: a head of fixed length, and the place.
 fn bound(head: &[u8], place: Place<'_>) -> Vec<u8> {
     [head, place.to_string().as_bytes()].concat()
 }

@@ -1,4 +1,4 @@
-//! What the SQL of both engines has in common. The numbers of states come from [`MessageStatus`]; literals stand only in the
+//! SQL that both engines share. The numbers of states come from [`MessageStatus`]. Literals occur only in the
 //! predicates of the partial indexes, which a planner compares as they are written.
 
 use recado_domain::status::MessageStatus;
@@ -9,9 +9,9 @@ pub(super) const OPEN: &str = "status <= 1";
 pub(super) const PAST: &str = "status > 1";
 /// A receipt may move the message.
 pub(super) const IN_NETWORK: &str = "status BETWEEN 1 AND 4";
-/// The message waits.
+/// The message is queued.
 pub(super) const QUEUED: &str = "status = 0";
-/// Somebody has the message in flight.
+/// The message is in flight, or its owner crashed.
 pub(super) const SENDING: &str = "status = 1";
 
 /// The column that keeps when a state was reached.
@@ -29,11 +29,11 @@ pub(super) fn reached_column(status: MessageStatus) -> &'static str {
     }
 }
 
-/// Which messages of a page are wanted, beside those of a recipient: see `Walk::page_sql`.
+/// The conditions of a page beside the recipient: see `PageScan::page_sql`.
 pub(crate) const FILTERS: &str = "(?5 IS NULL OR status = ?5) AND (?7 IS NULL OR coalesce(kind, 'contact') = ?7)
      AND (?8 IS NULL OR reference = ?8)";
 
-/// Before all numbers of messages, also those of scheduled ones, which are negative.
+/// Lower than all numbers of messages, including the negative numbers of scheduled messages.
 pub(crate) const LOWEST: &str = "-9223372036854775807";
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
         files
     }
 
-    /// A number of a state in a statement would have to be changed with the states, and nobody would find it.
+    /// If a statement contained the number of a state, a change of the states would miss it.
     #[test]
     fn no_other_statement_names_a_state_by_a_number() {
         let files = sources("");
@@ -96,7 +96,7 @@ mod tests {
         }
     }
 
-    /// Whether a line has `status`, perhaps `+ 0`, an operator of SQL, and a digit behind it.
+    /// Whether a line of SQL compares `status`, perhaps with `+ 0`, to a digit.
     fn compares_a_status(line: &str) -> bool {
         let line = line.to_ascii_lowercase();
         line.match_indices("status").any(|(at, name)| {

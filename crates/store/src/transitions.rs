@@ -1,5 +1,6 @@
-//! Both engines record the same events: a random history on a store of each, and what it records of each message and channel.
-//! One statement of each engine changes states, and records them; so the engines make the same transitions, too.
+//! Both engines record the same events: a random history runs on a store of each engine, and the events of each message
+//! and channel are compared. Each engine changes and records states in one statement, so equal events mean equal
+//! transitions.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use recado_domain::message::StatusChange;
 use super::fixtures::{Engine, PgDatabase, SqliteFile};
 use super::queue_model::{Op, Rule, config, keeps_its_promises, ops, rules};
 
-/// What was recorded of each message and channel, in the order of the numbers: when, and what.
+/// The events of each message and channel in the order of their numbers, with their times.
 type Recorded = BTreeMap<(ChannelKey, Option<MessageId>), Vec<(Millis, String)>>;
 
 fn recorded(engine: impl Engine + 'static, rules: &[Rule], ops: Vec<Op>) -> Recorded {

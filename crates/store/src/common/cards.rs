@@ -1,5 +1,5 @@
-//! Contact messages as the versions before kinds stored them: without a kind, and with the card in columns of its own. Rows of
-//! theirs stay as they are until the purge takes them.
+//! Contact messages as the versions before kinds stored them: without a kind, and with the vCard in columns of its own.
+//! Such rows stay as they are until the purge deletes them.
 
 use recado_domain::message::{CardAccount, ContactRendition, NewMessage, RenderedCard};
 use serde::Deserialize;

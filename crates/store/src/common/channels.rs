@@ -11,7 +11,7 @@ use super::{Stamp, Transaction, schedule};
 use crate::commits::Change;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
-/// What is read of a channel.
+/// The columns of a channel.
 pub(crate) const COLUMNS: &str =
     "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, deleted_at, settings,
      (SELECT details FROM links WHERE channel_key = key) AS link, restricted_until, next_send_at, session, cancel_before,
@@ -40,8 +40,8 @@ pub(crate) fn channel(row: &Row<'_>) -> Read<Channel> {
     })
 }
 
-/// What a newer version has made, while nodes are upgraded one after another, is no matter of this node; and it must not
-/// keep it from the rest.
+/// `None` for a channel that a newer version created with values that this version does not know. It must not keep this
+/// node from reading the other channels during a rolling upgrade.
 pub(crate) fn if_known(row: &Row<'_>) -> Read<Option<Channel>> {
     match channel(row) {
         Err(Unreadable::Unknown(what)) => {
@@ -78,8 +78,8 @@ pub(crate) async fn one<E: Executor>(db: &E, key: ChannelKey) -> Result<Option<C
     db.row(&format!("SELECT {COLUMNS} FROM channels WHERE key = ?1"), values![key], channel).await
 }
 
-/// Adds a channel, or takes up a deleted one. That starts empty: what is still open was queued before, also what another
-/// node has accepted a moment after the deletion.
+/// Creates a channel, or restores a deleted one with an empty queue: all open messages were queued before the deletion,
+/// or accepted by another node a moment after it.
 pub(crate) async fn create<T: Transaction>(tx: &mut T, new: &NewChannel) -> Result<Option<Channel>, T::Error> {
     let connected_at = (new.state == ChannelState::Connected).then_some(new.now);
     let (institution, environment) = (&new.institution.as_bytes()[..], new.environment.name());
@@ -166,7 +166,7 @@ pub(crate) async fn delete<T: Transaction>(
     tell(tx, key).await
 }
 
-/// Whoever follows hears of a channel, as it stands now.
+/// Reports the present state of a channel to the follower.
 async fn tell<T: Transaction>(tx: &mut T, key: ChannelKey) -> Result<(), T::Error> {
     let channel = one(tx.db(), key).await?;
     channel.into_iter().for_each(|channel| tx.tell(Change::Channel(Box::new(channel))));

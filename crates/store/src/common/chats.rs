@@ -1,4 +1,4 @@
-//! Who may be written to freely, and what the network said of their numbers.
+//! Known recipients, and what the network reported about their numbers.
 
 use recado_domain::account::KnownAccount;
 use recado_domain::channel::ChannelKey;
@@ -38,8 +38,8 @@ pub(crate) async fn known_account<E: Walk>(
     db.row(&sql, values![channel, phone, sent, within], known).await
 }
 
-/// The account of the last message to a recipient that has one. Of many without, as when all have failed, only some are
-/// looked at.
+/// The account of the last message to a recipient that has one. If many messages have none, because all failed, only
+/// some are read.
 pub(crate) async fn last_account<E: Walk>(db: &E, (channel, recipient): Who<'_>) -> Result<Option<String>, E::Error> {
     let sql = format!(
         "SELECT account FROM (SELECT account, seq FROM {}) AS latest
@@ -71,10 +71,10 @@ pub(crate) async fn note_account<T: Transaction>(
     Ok(())
 }
 
-/// Notes that somebody wrote to us; whether that is news.
+/// Stores that a person wrote to the channel. Returns whether the person was new.
 pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &Party) -> Result<bool, T::Error> {
     let names = List(who.names());
-    // Most who write have written before, and nobody needs to wait for their channel.
+    // Most people who write are known already, and then no lock of the channel is needed.
     let sql = format!("SELECT account FROM chats WHERE channel_key = ?1 AND {}", T::Db::any("account", 2));
     let noted: Vec<String> = tx.db().rows(&sql, values![channel, names], |row| row.get("account")).await?;
     if names.0.iter().all(|name| noted.contains(name)) || tx.lock(channel).await?.is_none_or(|queue| queue.deleted) {
@@ -92,14 +92,14 @@ pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &
     Ok(news > 0)
 }
 
-/// Whether a recipient is no new one: by the typed digits, or by what the network named for them. A chat is on record
-/// under both forms of a number, so that none of them is looked for here.
+/// Whether a recipient is known: by the typed digits, or by the account that the network reported for them. A chat is
+/// stored under both forms of a number, so the forms are not derived here.
 pub(crate) async fn is_known<E: Executor>(db: &E, (channel, digits): Who<'_>) -> Result<bool, E::Error> {
     let sql = include_str!("chats/is_known.sql");
     Ok(db.row(sql, values![channel, digits], |_| Ok(())).await?.is_some())
 }
 
-/// Recipients of queued messages of whom nothing is known; none where somebody has this hidden id.
+/// Recipients of queued messages about whom nothing is known; none if a known account has this hidden id.
 pub(crate) async fn unasked<E: Executor>(db: &E, (channel, lid): Who<'_>, limit: u32) -> Result<Vec<String>, E::Error> {
     let sql = format!(
         include_str!("chats/unasked.sql"),

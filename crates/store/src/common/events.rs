@@ -1,4 +1,4 @@
-//! What happened to channels and messages.
+//! Events of channels and messages.
 
 use recado_domain::channel::{ChannelEventPage, ChannelEventQuery, StoredEvent};
 use recado_domain::message::Seq;

@@ -7,7 +7,7 @@ use super::Transaction;
 use crate::commits::Change;
 use crate::sqlkit::both::{Executor, Read, Row, values};
 
-/// What is read of a link.
+/// The columns of a link.
 pub(crate) const LINK: &str = "SELECT channel_key, details, sealed FROM links JOIN channels ON key = channel_key";
 
 pub(crate) fn link(row: &Row<'_>) -> Read<Link> {
@@ -22,7 +22,7 @@ pub(crate) async fn one<E: Executor>(db: &E, channel: ChannelKey) -> Result<Opti
     db.row(&format!("{LINK} WHERE channel_key = ?1"), values![channel], link).await
 }
 
-/// By the word of this caller, or by that of a line (`None`), which ends no pause.
+/// `by` is the caller who links the channel. `None`: its driver, which never ends a pause.
 pub(crate) async fn set<T: Transaction>(
     tx: &mut T,
     link: &Link,

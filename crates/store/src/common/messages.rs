@@ -10,7 +10,7 @@ use super::{Walk, cards};
 use crate::sql::reached_column;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
-/// What is read of a message.
+/// The columns of a message.
 pub(crate) fn columns() -> String {
     let reached = MessageStatus::ALL.map(reached_column).join(", ");
     format!(
@@ -59,7 +59,7 @@ pub(crate) async fn one<E: Executor>(db: &E, channel: ChannelKey, id: MessageId)
     db.row(&sql, values![&id.as_bytes()[..], channel], message).await
 }
 
-/// Messages of a chat among which a network id is looked for.
+/// The newest messages of a chat among which a network id is looked up.
 const NEWEST_OF_CHAT: usize = 200;
 
 /// The message of a chat that has this network id: ours, or the network's own. No index knows the ids of all messages, so only
@@ -82,7 +82,7 @@ pub(crate) async fn of_network<E: Walk>(
     Ok(None)
 }
 
-/// What became of an earlier call with this idempotency key.
+/// The result of an earlier call with this idempotency key.
 pub(crate) async fn earlier_use<E: Executor>(db: &E, key: &Idempotency) -> Result<Option<Enqueued>, E::Error> {
     let sql = "SELECT fingerprint, message_id FROM idempotency_keys
                WHERE institution_id = ?1 AND environment = ?2 AND route = ?3 AND key = ?4 AND created_at >= ?5";

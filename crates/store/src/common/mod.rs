@@ -1,5 +1,5 @@
-//! Operations that are written once for both engines: their SQL is the same but for a word. What an engine does in its own
-//! way stands in [`Transaction`].
+//! Operations that are written once for both engines, because their SQL differs by a word at most. [`Transaction`]
+//! contains the parts in which the engines differ.
 
 pub(crate) mod cards;
 pub(crate) mod channels;
@@ -24,39 +24,39 @@ use self::schedule::Due;
 use crate::commits::Change;
 use crate::sqlkit::both::{Executor, Unreadable};
 
-/// A transaction of either engine, with what each of them does in its own way.
+/// A transaction of either engine.
 pub(crate) trait Transaction {
     type Error: From<Unreadable>;
     type Db: Executor<Error = Self::Error>;
-    /// How a statement tells other nodes of what it changes.
+    /// How a statement marks a change for the other nodes.
     const STAMP: Stamp;
-    /// Behind what is set of a channel: messages that wait for a gate take their places in the queue again.
+    /// Appended to what a statement sets in a channel: resets the scan cursor.
     const LOOK_AGAIN: &'static str;
 
-    /// The highest number that any message was given, in a statement; the value of this number is what the engine knows of
-    /// it.
+    /// An SQL expression for the highest number that any message was given. The parameter with this number is
+    /// [`Self::known_last_seq`].
     fn last_seq(number: usize) -> String;
-    /// What the engine knows of that.
+    /// The highest number that the engine knows in memory.
     fn known_last_seq(&self) -> Seq;
 
-    /// What runs statements.
+    /// The connection that runs statements.
     fn db(&self) -> &Self::Db;
-    /// Whoever follows hears of it after the commit.
+    /// Reports a change to the follower after the commit.
     fn tell(&mut self, change: Change);
-    /// Notes when keys were last used, by this node.
+    /// Stores when keys were last used on this node.
     async fn touch_api_keys(&mut self, used: &[(ApiKeyId, Millis)]) -> Result<(), Self::Error>;
-    /// A channel's queue, which nobody else changes until the commit.
+    /// Locks a channel's queue until the commit.
     async fn lock(&mut self, channel: ChannelKey) -> Result<Option<ChannelQueue>, Self::Error>;
-    /// Locks those of these channels that nobody else has, or waits for them where somebody else has all of them.
+    /// Locks those of these channels that are free; if all are locked, waits for one of them.
     async fn lock_some(&mut self, channels: &[ChannelKey]) -> Result<HashMap<ChannelKey, ChannelQueue>, Self::Error>;
-    /// Puts scheduled messages of locked channels into their queues, in this order and behind all others; their events
-    /// follow them.
+    /// Moves scheduled messages of locked channels to the end of their queues, in this order. Their events keep
+    /// pointing at them.
     async fn queue_scheduled(&mut self, due: &[Due], now: Millis) -> Result<(), Self::Error>;
-    /// Whether the channel has this session; refused where another node holds it.
+    /// Whether the channel has this session. Refused if another node holds the lease.
     async fn holds(&mut self, held: Held) -> Result<bool, Self::Error>;
-    /// Moves a channel from the expected state; `false` when it was in another, or is deleted.
+    /// Moves a channel from the expected state. `false` if it was in another state, or is deleted.
     async fn move_channel(&mut self, channel: ChannelKey, to: &ChannelMove) -> Result<bool, Self::Error>;
-    /// Lets a channel open no chats until then, unless a later time stands.
+    /// Restricts a channel until this time: it opens no chats. A later end that is already stored stays.
     async fn restrict(
         &mut self,
         channel: ChannelKey,
@@ -66,45 +66,47 @@ pub(crate) trait Transaction {
     ) -> Result<bool, Self::Error>;
     /// Sends nothing on the channel before this time.
     async fn hold(&mut self, channel: ChannelKey, until: Millis) -> Result<(), Self::Error>;
-    /// Somebody may be known who was not: messages for them take their places in the queue again.
+    /// Resets the scan cursor, because a recipient may have become known.
     async fn look_again(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
-    /// Records what happened to a channel.
+    /// Records an event of a channel.
     async fn record(&mut self, channel: ChannelKey, what: &Recorded, at: Millis) -> Result<(), Self::Error>;
-    /// A channel was made, or made anew.
+    /// Called when a channel was created or restored.
     async fn channel_made(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
-    /// A channel was deleted.
+    /// Called when a channel was deleted.
     fn channel_deleted(&mut self, channel: ChannelKey);
-    /// What is `UNKNOWN` is not sent again.
+    /// Keeps `UNKNOWN` messages from being sent again.
     async fn leave_unknown(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
-    /// What was said to the channel by its former number says nothing of another one.
+    /// Drops what belongs to the former phone number of the channel: messages that may have arrived from it become
+    /// `UNKNOWN`.
     async fn forget_former_number(&mut self, channel: ChannelKey, now: Millis) -> Result<(), Self::Error>;
-    /// A channel is linked anew: what its network said before holds no more, and other nodes hear of the link.
+    /// Clears the time before which the channel sends nothing, because the channel has a new link, and marks the link
+    /// as changed for the other nodes.
     async fn let_go(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
-    /// Makes these transitions where their messages are in the expected states.
+    /// Applies these transitions to the messages that are in the expected states.
     async fn apply(&mut self, transitions: &[Transition<'_>]) -> Result<(), Self::Error>;
 }
 
-/// How an engine reads what it has in indexes of its own.
+/// How an engine reads pages by its own indexes.
 pub(crate) trait Walk: Executor {
-    /// What selects the latest messages to the recipient `?2` of the channel `?1` that have left the queue; only some, where all
-    /// have failed.
+    /// Selects the latest messages to the recipient `?2` of the channel `?1` that have left the queue; a limited
+    /// number, since all may have failed.
     fn latest_of_recipient() -> String;
-    /// The latest messages of a query before `?2` and from `?3` on, of the recipient `?4`, in the state `?5`, of the kind `?7` and
-    /// with the reference `?8`, at most `?6`.
-    /// They lie in two indexes, the waiting ones in one, all others in the other.
+    /// The latest messages of a query before `?2` and from `?3` on, of the recipient `?4`, in the state `?5`, of the
+    /// kind `?7` and with the reference `?8`, at most `?6`. Queued messages are in one index, all others in a second
+    /// one.
     fn page_sql(query: &MessageQuery) -> String;
-    /// The row below which a page does not look, counted in the index that each part walks: the higher one of the two.
+    /// The lowest row that a page reads. Rows are counted in each of the two indexes, and the higher result counts.
     async fn floor(&self, query: &MessageQuery, before: Seq) -> Result<Option<(Seq, MessageId)>, Self::Error>;
 }
 
-/// The parts of a statement that count up the version of the directory; on SQLite there are no other nodes.
+/// The parts of a statement that increment the version of the directory. On SQLite there are no other nodes.
 pub(crate) struct Stamp {
-    /// A query that stands in front, by the name `changed`.
+    /// A query at the beginning, with the name `changed`.
     pub with: &'static str,
-    /// A column of the row that is inserted.
+    /// A column of an inserted row.
     pub column: &'static str,
     /// Its value.
     pub value: &'static str,
-    /// What is set of the row that is updated.
+    /// An assignment of an updated row.
     pub set: &'static str,
 }

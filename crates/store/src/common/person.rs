@@ -1,4 +1,4 @@
-//! What is kept of one person: read in pages, and erased in batches.
+//! The data that is stored about one person: read in pages, and erased in batches.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -17,7 +17,7 @@ use crate::person::{
 };
 use crate::sqlkit::both::{Executor, List, Read, Row, values};
 
-/// A question, as the statements take it.
+/// A query in the form that the statements need.
 struct Asked<'a, E> {
     db: &'a E,
     numbers: List<String>,
@@ -41,7 +41,7 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &PersonQuery) -> Result<Per
     }
 }
 
-/// A full page ends at its last row, the others where the look ended.
+/// A full page ends at its last row, any other page where the scan ended.
 fn next(full: bool, last: Option<i64>, end: i64) -> Option<i64> {
     if full { last } else { Some(end) }
 }
@@ -53,8 +53,8 @@ fn most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// Whether a message is the person's, by the number as it was typed or by the account as the network named it; `?1` are
-/// their numbers, `?2` is whose channels are looked at.
+/// Whether a message belongs to the person: by the typed number, or by the account that the network reported. `?1` are
+/// the person's numbers, `?2` is the institution.
 fn theirs<E: Executor>() -> String {
     format!(
         "({} OR {}) AND (?2 IS NULL OR m.channel_key IN (SELECT key FROM channels WHERE institution_id = ?2))",
@@ -63,7 +63,7 @@ fn theirs<E: Executor>() -> String {
     )
 }
 
-/// Whether a row `c` of a table is of the channels of this page and of the person, by one of these columns.
+/// Whether a row `c` of a table belongs to the channels of this page and, by one of these columns, to the person.
 fn of_channels<E: Executor>(columns: &[&str]) -> String {
     let theirs: Vec<_> = columns.iter().map(|column| E::any(&format!("c.{column}"), 1)).collect();
     format!(
@@ -73,7 +73,7 @@ fn of_channels<E: Executor>(columns: &[&str]) -> String {
     )
 }
 
-/// What a channel knows of its recipients: a table, and the columns with their numbers.
+/// Tables with a channel's recipients, and their columns with numbers.
 const ACCOUNTS: (&str, &[&str]) = ("accounts", &["phone", "account"]);
 const CHATS: (&str, &[&str]) = ("chats", &["account"]);
 const PACES: (&str, &[&str]) = ("recipient_pace", &["recipient"]);
@@ -104,7 +104,7 @@ impl<'a, E: Executor> Asked<'a, E> {
         Self { db, numbers: List(person.numbers.clone()), institution, after }
     }
 
-    /// The last row that this page looks at, in a table's order; `None` when there is none.
+    /// The last row that this page scans, in the order of a table; `None` if there is none.
     async fn end(&self, table: &str, order: &str, most: i64) -> Result<Option<i64>, E::Error> {
         let sql = format!(
             "SELECT max({order}) AS last
@@ -114,7 +114,7 @@ impl<'a, E: Executor> Asked<'a, E> {
         Ok(last.flatten())
     }
 
-    /// What stands of the person's in a range of messages.
+    /// The person's data in a range of messages.
     async fn in_messages<T>(
         &self,
         columns: &str,
@@ -142,7 +142,7 @@ impl<'a, E: Executor> Asked<'a, E> {
         Ok(PersonPage { rows, next: Some(end) })
     }
 
-    /// What the network said of their numbers, and the numbers of which it said them.
+    /// The accounts of the person's numbers, and the numbers of the person's accounts.
     async fn names_looked_up(&self) -> Result<PersonPage, E::Error> {
         let sql = format!(
             "SELECT a.phone, a.account, a.lid || '@lid' AS hidden FROM accounts a WHERE ({} OR {})
@@ -210,7 +210,7 @@ impl<'a, E: Executor> Asked<'a, E> {
 
     async fn keys(&self) -> Result<PersonPage, E::Error> {
         let Some(end) = self.end("idempotency_keys", "n", SCANNED_AT_MOST).await? else { return Ok(NO_MORE) };
-        // In this order: each key's message is looked up, and not each message's key, which no index knows.
+        // The scan reads keys and looks up their messages, because no index leads from a message to its key.
         let sql = format!(
             "SELECT k.n, k.message_id, k.route, k.key, k.created_at
              FROM idempotency_keys k {} messages m ON m.id = k.message_id
@@ -238,7 +238,7 @@ impl<'a, E: Executor> Asked<'a, E> {
         Ok(PersonPage { rows, next: Some(end) })
     }
 
-    /// What the channels up to this one know of the person.
+    /// The person's rows in the tables of the channels up to this one.
     async fn known(
         &self,
         end: ChannelKey,
@@ -264,7 +264,7 @@ pub(crate) async fn erase<T: Transaction>(tx: &mut T, erasure: &Erasure, now: Mi
 }
 
 async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Millis) -> Result<Erased, T::Error> {
-    // Before the messages: whoever changes which is next has the channel first.
+    // Locked before the messages: a transaction that changes which message is next locks the channel first.
     let channels: BTreeSet<_> = places.iter().map(|place| place.channel).collect();
     for channel in channels {
         tx.lock(channel).await?;
@@ -312,7 +312,7 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
              (SELECT channel_key, remote_id FROM messages WHERE {of_finished})"
     );
     erased.early_receipts = db.run(&sql, values![finished]).await?;
-    // Those of messages that stay are still needed: a repeated call must not send a second card.
+    // Keys of messages that stay are needed: a repeated call must not send the message twice.
     let sql = format!(
         "DELETE FROM idempotency_keys WHERE message_id IN (SELECT id FROM messages WHERE {of_finished}) AND {}",
         T::Db::any("n", 2)

@@ -1,4 +1,4 @@
-//! Deleting what is old, a little at a time, so that nobody waits behind it.
+//! Deletes old rows in small batches, so that no other work waits long.
 
 use recado_domain::clock::Millis;
 use recado_domain::message::Seq;
@@ -8,7 +8,7 @@ use super::events;
 use crate::sql::PAST;
 use crate::sqlkit::both::{Executor, Row, values};
 
-/// Statement by statement; where each has its own commit, no row stays locked for longer than that takes.
+/// Each statement has its own commit on PostgreSQL, so no row is locked for longer than a statement takes.
 pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result<Option<Seq>, E::Error> {
     let last = purge_messages(db, request).await?;
     let accounts = format!(
@@ -33,7 +33,7 @@ pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result
         (
             "DELETE FROM recipient_pace WHERE (channel_key, recipient) IN
                  (SELECT channel_key, recipient FROM recipient_pace WHERE used_until < ?2 LIMIT ?1)
-                 -- It may have been used anew since it was looked at.
+                 -- The pace may have been used since the subquery read it.
                  AND used_until < ?2",
             request.now,
         ),
@@ -48,7 +48,7 @@ pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result
     Ok(request.next(last, full))
 }
 
-/// Deletes what is old of the next messages; the last one that was looked at, and when it was queued.
+/// Deletes old messages of the next batch. Returns the last message that was scanned, and when it was queued.
 async fn purge_messages<E: Executor>(db: &E, request: &PurgeRequest) -> Result<Option<(Seq, Millis)>, E::Error> {
     let sql = "SELECT seq, queued_at
                FROM (SELECT seq, queued_at FROM messages WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS next

@@ -115,7 +115,7 @@ async fn forget<E: Executor>(db: &E, seqs: List<Seq>) -> Result<(), E::Error> {
 }
 
 /// Makes all scheduled messages of a channel due now. [`promote`] then reads them, and cancels them if their channel
-/// was deleted. A message that was already due keeps its turn. The due messages of other channels are not delayed.
+/// was deleted. A message that was already due keeps its time. The due messages of other channels are not delayed.
 pub(crate) async fn bring_forward<E: Executor>(db: &E, channel: ChannelKey, now: Millis) -> Result<bool, E::Error> {
     let sql = "UPDATE schedule SET due_at = ?2 WHERE channel_key = ?1 AND due_at > ?2";
     Ok(db.run(sql, values![channel, now]).await? > 0)

@@ -50,7 +50,7 @@ pub(crate) async fn set_default_country<T: Transaction>(
     Ok(found)
 }
 
-/// What is read of a key.
+/// The columns of a key.
 pub(crate) const API_KEY: &str =
     "SELECT id, institution_id, environment, name, hash, prefix, scopes, rate_limit, expires_at, created_at, last_used_at,
             revoked_at, parent
@@ -106,7 +106,7 @@ pub(crate) async fn create_api_key<T: Transaction>(tx: &mut T, key: &ApiKey) -> 
 /// Ends a key, and those that it has made.
 pub(crate) async fn revoke_api_key<T: Transaction>(tx: &mut T, id: ApiKeyId, now: Millis) -> Result<(), T::Error> {
     let Stamp { with, set, .. } = T::STAMP;
-    // The version is counted up also where there is nothing to revoke: a number that is skipped harms nobody.
+    // The version is incremented even if no key is revoked: a skipped number is harmless.
     let sql = format!(
         "WITH RECURSIVE {with}, ended (id) AS (
              SELECT ?1 UNION SELECT k.id FROM api_keys k JOIN ended ON k.parent = ended.id

@@ -1,8 +1,8 @@
-//! Notifications between nodes, collected and sent at most once in a short interval. PostgreSQL serialises all commits with a
-//! notification, so one for each message would cost most of the throughput.
+//! Notifications between nodes, collected and sent at most once in a short interval. PostgreSQL serialises all commits
+//! with a notification, so one for each message would cost most of the throughput.
 //!
-//! A payload has lines. `work 7,12` wakes the tasks of these channels at their owners. `accepted 7,12` does so too, unless the
-//! channel waits for a message that holds all behind it. `free` makes every node check its quotas.
+//! A payload is text. `work 7,12` wakes the tasks of these channels at their owners. `accepted 7,12` does so too,
+//! unless the channel waits for a message that blocks all messages after it. `free` makes every node check its quotas.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,7 +34,7 @@ pub trait Waker: Send + Sync + 'static {
     fn wake(&self, channel: ChannelKey);
 }
 
-/// What is not sent yet.
+/// Notifications that are not sent yet.
 #[derive(Debug, Default)]
 struct Pending {
     accepted: BTreeSet<ChannelKey>,

@@ -17,7 +17,7 @@ use crate::sql::reached_column;
 const VALUES: usize = 19;
 
 static UPDATE: LazyLock<String> = LazyLock::new(|| {
-    // The first time that a state was reached stands.
+    // The first time of each state stays.
     let reached = MessageStatus::ALL.map(|status| {
         let (column, value) = (reached_column(status), VALUES + 1 + usize::from(status.number()));
         format!("{column} = coalesce({column}, ?{value})")
@@ -79,7 +79,7 @@ pub(super) fn apply(writing: &mut Writing, transition: &Transition<'_>) -> rusql
     Ok(changed)
 }
 
-/// Records a transition that was made, where somebody reads the events of its channel's messages.
+/// Records a transition, if the events of the channel's messages are recorded.
 fn record(writing: &Writing, transition: &Transition<'_>) -> rusqlite::Result<()> {
     let known = writing.queues.get(&transition.channel());
     if known.is_none_or(|known| !known.queue.records_messages) {

@@ -16,7 +16,7 @@ use crate::common::channels::{COLUMNS, channel};
 use crate::sql::OPEN;
 use crate::sqlkit::both::{Executor, Read, Row, at_once, values};
 
-/// What the writing thread keeps of a row's channel, with no open messages.
+/// The cached state of a row's channel, without open messages.
 fn known(row: &Row<'_>) -> Read<(ChannelKey, Known)> {
     let channel = channel(row)?;
     let queue = ChannelQueue {
@@ -33,7 +33,7 @@ fn known(row: &Row<'_>) -> Read<(ChannelKey, Known)> {
     Ok((channel.key, Known { queue, open: 0 }))
 }
 
-/// What the writing thread keeps of all channels, read from the file.
+/// The cached state of all channels, read from the file.
 pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Known>> {
     let all = at_once(connection.rows(&format!("SELECT {COLUMNS} FROM channels"), values![], known))?;
     let mut queues: HashMap<ChannelKey, Known> = all.into_iter().collect();
@@ -59,8 +59,8 @@ pub(super) fn take_in(writing: &mut Writing, key: ChannelKey) -> rusqlite::Resul
     Ok(())
 }
 
-/// Whether events of the messages of these channels are recorded, of those that are made later as well; `false` when there is
-/// no such institution.
+/// Starts or stops recording events of the messages of these channels, and of channels that are created later. `false`
+/// if there is no such institution.
 pub(super) fn record_messages(
     writing: &mut Writing,
     (institution, environment): (InstitutionId, Environment),
@@ -115,7 +115,7 @@ pub(super) fn move_to(writing: &mut Writing, key: ChannelKey, to: &ChannelMove) 
     Ok(moved == 1)
 }
 
-/// Lets a channel open no chats until then, unless a later time stands.
+/// Restricts a channel until this time: it opens no chats. A later end that is already stored stays.
 pub(super) fn restrict(
     writing: &mut Writing,
     key: ChannelKey,
@@ -161,7 +161,7 @@ pub(super) fn pause(
     Ok(())
 }
 
-/// Ends a hold of the channel: what its network said before it was linked anew holds no more.
+/// Clears the time before which the channel sends nothing: after a new link, limits of the former link are void.
 pub(super) fn let_go(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
     writing.connection.prepare_cached("UPDATE channels SET next_send_at = 0 WHERE key = ?1")?.execute([key])?;
     if let Some(queue) = writing.queue(key) {

@@ -1,4 +1,4 @@
-//! Who may be written to freely: chats that messages open, and that a refusal ends.
+//! Known recipients: chats that messages open, and that a refusal closes.
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
@@ -31,14 +31,15 @@ fn note_name(writing: &mut Writing, (channel, name): Who<'_>, opened_at: Option<
     Ok(noted == 1)
 }
 
-/// Somebody may be known who was not: messages for them take their places in the line again.
+/// Resets the scan cursor, because a recipient may have become known.
 pub(super) fn look_again(writing: &mut Writing, channel: ChannelKey) {
     if let Some(queue) = writing.queue(channel) {
         queue.cursor = ScanCursor::default();
     }
 }
 
-/// Notes that a message was taken for its recipient: under both forms of the typed digits and of the account, as one chat.
+/// Records the chat that a message opened: under both forms of the typed digits and of the account, counted as one
+/// chat.
 pub(super) fn open(
     writing: &mut Writing,
     (channel, seq): (ChannelKey, Seq),
@@ -49,7 +50,7 @@ pub(super) fn open(
     if writing.queue(channel).is_none_or(|queue| queue.cancels(seq)) {
         return Ok(());
     }
-    // One that was erased meanwhile is nobody's.
+    // The message was erased meanwhile.
     let Some(recipient) = recipient(writing, seq)? else { return Ok(()) };
     let known = account.map_or(Ok(false), |account| at_once(is_known(&writing.connection, (channel, account))))?
         || at_once(is_known(&writing.connection, (channel, &recipient)))?;

@@ -1,4 +1,4 @@
-//! A copy of a database file that others write meanwhile, and a look at its health.
+//! Copies a database file while other processes write it, and checks its health.
 
 use std::fs::File;
 use std::io;
@@ -14,7 +14,7 @@ use crate::common::links::all;
 use crate::sqlkit::both::at_once;
 use crate::sqlkit::sqlite::look_at;
 
-/// Pages that are copied before we look whether to stop: 8 MiB.
+/// Pages between two checks whether to stop: 8 MiB.
 const STEP: i32 = 2_048;
 
 /// Why there is no copy.
@@ -26,21 +26,21 @@ pub enum CopyError {
     File(#[from] io::Error),
     #[error("the copy is damaged: {0}")]
     Damaged(String),
-    /// It was told to stop.
+    /// The caller stopped the copy.
     #[error("stopped")]
     Stopped,
 }
 
-/// Copies the file as it is at one moment, checks the copy, and brings it to the disk. `target` must not be there.
+/// Copies the file as it is at one moment, checks the copy, and syncs it. `target` must not exist.
 ///
-/// The pages are read in one transaction: a copy in several would begin anew at each write of somebody else, and never
-/// end under load. Nobody waits for that transaction; the log grows for as long as it lasts.
+/// The pages are read in one transaction: a copy in several transactions would start again at each write of another
+/// process, and never end under load. No writer waits for that transaction, but the log grows while it runs.
 pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(), CopyError> {
     let source = look_at(source)?;
     source.execute_batch("BEGIN")?;
-    // The transaction begins with its first look.
+    // The transaction begins with its first read.
     let _: i64 = source.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    // Made anew or not at all: what is there already, a link that leads nowhere too, is never written through.
+    // Never writes through an existing file or a dangling link.
     File::options().write(true).create_new(true).mode(0o600).open(target)?;
     let mut copied = Connection::open(target)?;
     {
@@ -67,8 +67,8 @@ pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(),
     Ok(File::open(target)?.sync_all()?)
 }
 
-/// Writes the file anew without what lies unused in it: a page that was split may hold bytes of rows that are gone. Nobody
-/// else may have it open; it needs as much room again.
+/// Rewrites the file without its unused parts: a page that was split may still contain bytes of deleted rows. No other
+/// process may have the file open. The rewrite needs the size of the file as free space.
 pub fn compact(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.execute_batch("VACUUM")?;
@@ -76,7 +76,7 @@ pub fn compact(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-/// Whether the file has no tables, as one of 0 bytes. One that cannot be read is not empty: who opens it finds out why.
+/// Whether the file has no tables, such as a file of 0 bytes. An unreadable file is not empty: opening it shows why.
 pub fn is_empty(path: &Path) -> bool {
     let tables =
         |connection: Connection| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));

@@ -1,4 +1,4 @@
-//! Accepting a message: its idempotency key, its place in the line and its first state are one transaction.
+//! Accepting a message. The idempotency key, the position in the queue and the first state are one transaction.
 
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Enqueued, Idempotency, MessageEvent, NewMessage, Seq, StatusChange};
@@ -17,7 +17,7 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
         Ok(queue) => recipients::is_head(&writing.connection, queue.ordering, message.channel, &message.recipient)?,
         Err(answer) => {
             if matches!(answer, Enqueued::Replayed(_)) {
-                // The first call may have had no answer, because its commit was in doubt; then nobody was told of it.
+                // If the commit of the first call was in doubt, the follower was not notified then.
                 writing.tell(Change::Accepted(message.channel));
                 if message.send_at.is_some() {
                     writing.tell(Change::Scheduled);

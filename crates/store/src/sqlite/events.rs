@@ -1,4 +1,4 @@
-//! What happened to channels and messages.
+//! Events of channels and messages.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Channels whose network watches how many chats they open: a message for a new recipient may have to wait, and holds
-//! nobody behind it. Why so: `docs/adr/0009-new-recipients.md`. Nor does one whose recipient cannot be written to for now.
+//! Channels whose network limits how many chats they open. A message for a new recipient may have to wait, and so may a
+//! message for a recipient that is deferred; neither blocks the messages after it. `docs/adr/0009-new-recipients.md`
+//! gives the reasons.
 
 use recado_domain::clock::Millis;
 use recado_domain::queue::{ChannelQueue, ClaimPlan, ClaimRequest, FINISH_AT_ONCE, ScanCursor};
@@ -10,7 +11,7 @@ use super::{Writing, recipients};
 use crate::common::chats::is_known;
 use crate::sqlkit::both::at_once;
 
-/// Scans the queue, past those who wait for their recipient, until one holds all that stand behind it. Gives
+/// Scans the queue past messages that wait for their recipient, until a message blocks all messages after it. Returns
 /// where the next scan begins.
 pub(super) fn plan(
     writing: &Writing,
@@ -53,7 +54,7 @@ pub(super) fn plan(
     Ok((plan, cursor))
 }
 
-/// Ends messages in front of the cursor that are too old.
+/// Ends expired messages before the cursor.
 fn finish_old(
     writing: &Writing,
     (queue, cursor): (ChannelQueue, ScanCursor),
@@ -74,9 +75,9 @@ struct Gate<'a> {
     writing: &'a Writing,
     queue: ChannelQueue,
     request: &'a ClaimRequest,
-    /// Whether anything may be sent now.
+    /// Whether the channel may send now.
     sends: bool,
-    /// Asked for once, and only where somebody comes.
+    /// Until when no chat may be opened. Read once, at the first message for a new recipient.
     #[expect(clippy::option_option, reason = "not asked for yet, or until when, if no chat may be opened")]
     blocked_until: Option<Option<Millis>>,
 }

@@ -55,7 +55,7 @@ const MIGRATIONS: &[M<'static>] = &[
 /// The version of the tables that this build makes, as SQLite's `user_version` counts it.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 
-/// What the writing thread knows of a channel, so that accepting a message asks no further table.
+/// The cached state of a channel, so that accepting a message reads no further table.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     queue: ChannelQueue,
@@ -63,14 +63,14 @@ struct Known {
     open: usize,
 }
 
-/// What the writing thread owns.
+/// The state of the writing thread.
 pub(crate) struct Writing {
     pub(crate) connection: Connection,
     queues: HashMap<ChannelKey, Known>,
     /// The highest number that a message was given. None is given twice while this process lives: an outcome that is on
     /// its way for a message that was erased must not find another one.
     last_seq: Seq,
-    /// What follows the commit.
+    /// The changes to report after the commit.
     changes: Vec<Change>,
 }
 
@@ -79,7 +79,7 @@ impl Owned for Writing {
         let mut connection = connect(path, "full")?;
         migrate(&mut connection, MIGRATIONS)?;
         let queues = channels::queues(&connection)?;
-        // Also behind those that a deletion has cancelled: a new message must not be taken for one of them.
+        // Also past messages that a deletion cancelled: a new message must not count as one of them.
         let last = "SELECT max(ifnull((SELECT max(seq) FROM messages), 0), -ifnull((SELECT min(seq) FROM messages), 0),
                         ifnull(max(cancel_before), 0)) FROM channels";
         let last_seq = connection.query_row(last, [], |row| row.get(0))?;
@@ -106,8 +106,8 @@ impl Writing {
         self.queues.get_mut(&key).map(|known| &mut known.queue)
     }
 
-    /// Whoever follows hears of it after the commit. A call that is undone may be told as well: what was not changed is
-    /// read as it was before.
+    /// Reports a change to the follower after the commit. A change of a call that is rolled back may be reported too:
+    /// the follower then reads the old state.
     fn tell(&mut self, change: Change) {
         self.changes.push(change);
     }

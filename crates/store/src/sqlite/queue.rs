@@ -103,7 +103,7 @@ fn carry_out(
     Ok((sent.into_iter().collect(), plan.wakeup))
 }
 
-/// Scans the queue from its head and decides what to do with each row, until one holds all that stand behind it.
+/// Scans the queue from its head and decides about each row, until a row blocks all rows after it.
 fn plan(writing: &Writing, queue: ChannelQueue, request: &ClaimRequest) -> rusqlite::Result<ClaimPlan> {
     let mut plan = ClaimPlan::default();
     let mut statement = writing.connection.prepare_cached(&OPEN_ROWS)?;

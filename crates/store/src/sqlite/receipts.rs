@@ -22,7 +22,7 @@ impl Receipts for SqliteStore {
     }
 }
 
-/// What is read of a message that a receipt names.
+/// The columns of a message that a receipt needs.
 const COLUMNS: &str = "seq, status, attempts, remote_id, resent, sending_at, channel_key";
 
 fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
@@ -31,8 +31,7 @@ fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
     Ok(Found { position, remote_id: row.get(3)?, resent: row.get(4)?, sending_at: row.get(5)? })
 }
 
-/// Applies receipts in their order. Only the channel's own messages are looked for: another's id in a receipt means
-/// nothing.
+/// Applies receipts in their order. Only messages of the receipt's channel count.
 fn apply_receipts(writing: &mut Writing, receipts: &[Receipt], now: Millis) -> rusqlite::Result<()> {
     for receipt in receipts {
         match (find(writing, receipt)?, &receipt.of) {
@@ -157,7 +156,7 @@ pub(super) fn apply_early(
     Ok(())
 }
 
-/// Keeps a receipt until the answer comes that says whose it is.
+/// Stores an unmatched receipt until the answer with the network id arrives.
 fn keep(writing: &Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> rusqlite::Result<()> {
     let (code, message) = receipt.error.as_ref().map(|(code, message)| (code, message)).unzip();
     let mut statement = writing.connection.prepare_cached(include_str!("receipts/keep.sql"))?;

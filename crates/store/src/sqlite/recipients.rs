@@ -1,5 +1,5 @@
-//! Channels on which each recipient is a line of its own: the first open message of each is marked, so that a claim
-//! looks at first ones only.
+//! Channels with a queue for each recipient. The first open message of each recipient queue is marked as its head, so a
+//! claim reads heads only.
 
 use recado_domain::channel::{ChannelKey, Ordering};
 use recado_domain::clock::Millis;
@@ -18,7 +18,7 @@ use super::chats;
 use super::queue::{OPEN_ROWS, open_row, status};
 use crate::sql::{OPEN, QUEUED, SENDING};
 
-/// Whether a new message is the first of its recipient's open ones; `None` where the channel is one queue.
+/// Whether a new message is the head of its recipient queue; `None` if the channel is one queue.
 pub(super) fn is_head(
     connection: &Connection,
     ordering: Ordering,
@@ -36,8 +36,8 @@ pub(super) fn is_head(
     Ok(Some(!statement.exists(params![channel, recipient])?))
 }
 
-/// Marks the first open message of a recipient anew, after a message of the recipient's has changed. One that is on its
-/// way stays first until it is back.
+/// Elects the head of a recipient queue again after one of its messages has changed. A message in flight stays head
+/// until its outcome.
 pub(super) fn elect_head(writing: &Writing, channel: ChannelKey, seq: Seq) -> rusqlite::Result<()> {
     let sql = "SELECT recipient FROM messages WHERE seq = ?1";
     let recipient: String = writing.connection.prepare_cached(sql)?.query_row([seq], |row| row.get(0))?;
@@ -91,7 +91,7 @@ pub(super) fn claim(
     Ok((sent, wakeup))
 }
 
-/// Rescues all that is `SENDING` and that nobody has in flight.
+/// Rescues all messages that are `SENDING` and that the process does not have in flight.
 fn rescue_all(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<()> {
     let sql = format!(
         "SELECT seq FROM messages INDEXED BY messages_on_their_way
@@ -137,7 +137,7 @@ pub(super) fn leave_unknown(writing: &Writing, channel: ChannelKey) -> rusqlite:
     Ok(())
 }
 
-/// What is ended from the head of the queue.
+/// The messages to end from the head of the queue.
 fn outdated(writing: &Writing, request: &ClaimRequest, queue: ChannelQueue) -> rusqlite::Result<Outdated> {
     let mut statement = writing.connection.prepare_cached(&OPEN_ROWS)?;
     let mut rows = statement.query([request.channel, 0])?;
@@ -150,7 +150,7 @@ fn outdated(writing: &Writing, request: &ClaimRequest, queue: ChannelQueue) -> r
     Ok(outdated)
 }
 
-/// Sends first messages: those whose time has come, then those that never had to wait, in the order of the queue.
+/// Sends heads: first those whose time has come, then those that never had to wait, in queue order.
 fn send_ready(
     writing: &mut Writing,
     queue: ChannelQueue,
@@ -230,10 +230,10 @@ fn paced_until(writing: &Writing, request: &ClaimRequest, recipient: &str) -> ru
     }
 }
 
-/// Sends nothing to a message's recipient before this time, on a channel whose messages are one line: none that stands
-/// behind this one may pass it, also where it has the other form of their number.
+/// Sends nothing to the recipient of a message before this time, on a channel that is one queue. No later message
+/// passes this one, even with the other form of the recipient's number.
 pub(super) fn hold(writing: &Writing, seq: Seq, until: Millis) -> rusqlite::Result<()> {
-    // One that was erased meanwhile is nobody's.
+    // The message was erased meanwhile.
     let Some(recipient) = chats::recipient(writing, seq)? else { return Ok(()) };
     let sql = "INSERT OR REPLACE INTO recipient_pace (channel_key, recipient, used_until)
                SELECT channel_key, ?2, ?3 FROM messages WHERE seq = ?1";

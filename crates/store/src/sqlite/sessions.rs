@@ -119,7 +119,7 @@ pub(super) fn page(
     limit: usize,
 ) -> rusqlite::Result<Vec<SessionRow>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // A look at tables that are older finds no number in them.
+    // Older tables have no session number; `recado doctor` can read them before a migration.
     let session = if connection.column_exists(None, "session_rows", "session")? { "session" } else { "0 AS session" };
     let columns = format!("SELECT channel_key, kind, key, sealed, {session} FROM session_rows");
     let order = "ORDER BY channel_key, kind, key LIMIT ?1";

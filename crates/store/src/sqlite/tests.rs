@@ -1,4 +1,4 @@
-//! What only this engine has: counts kept beside the file.
+//! Tests of this engine only: counts that are cached beside the file.
 
 use recado_domain::channel::{ChannelState, ChannelType, MAX_CHANNEL_EVENTS};
 use recado_domain::message::{MessageQuery, NewMessage};
@@ -61,7 +61,7 @@ async fn rows_of_the_versions_before_kinds_are_contacts() {
     a_card_of_the_versions_before_is_a_contact(ground, make_old).await;
 }
 
-/// The lines are counted anew from the file when it is opened, and changed by each call in between: both must agree.
+/// The counts are read from the file when it is opened, and updated by each call: both must agree.
 #[tokio::test]
 async fn what_is_kept_beside_the_file_is_what_the_file_says() {
     let file = SqliteFile::new();
@@ -116,7 +116,7 @@ fn a_store_of_a_newer_version_is_refused_and_left_alone() {
     assert_eq!(version, 99);
 }
 
-/// Neither by sorting a history nor by walking all channels.
+/// Pages need neither a sort nor a scan of all channels.
 #[tokio::test]
 async fn a_page_is_read_in_the_order_of_its_indexes() {
     let file = SqliteFile::new();
@@ -137,7 +137,7 @@ async fn a_page_is_read_in_the_order_of_its_indexes() {
     }
 }
 
-/// Rows that the next claim looks at.
+/// The rows that the next claim reads.
 async fn rows_of_next_claim(store: &SqliteStore, claim: ClaimRequest) -> usize {
     let walked = store.write(move |writing| {
         let queue = writing.queues[&claim.channel].queue;
@@ -173,7 +173,7 @@ async fn those_who_wait_at_the_front_are_not_walked_by_each_claim() {
             let claimed = ground.claim_one(channel).await;
             ground.settle(channel, claimed.seq, sent()).await;
             ground.accept(channel, &format!("56{n}")).await;
-            // One after another grows too old.
+            // The messages expire one after another.
             let later = ClaimRequest { now: NOW + 100_000 + n, ..request(channel) };
             rows.push(rows_of_next_claim(&store, later.clone()).await);
             assert_eq!(ground.claim(later).await.messages, []);

@@ -109,7 +109,7 @@ impl Transaction for Writing {
         let cancel_before = self.last_seq;
         if let Some(Known { queue, open }) = self.queues.get_mut(&channel) {
             (queue.deleted, queue.cancel_before, queue.cursor) = (true, cancel_before, ScanCursor::default());
-            // What is left is cancelled, and no backlog of the channel that may be made anew.
+            // The open messages are cancelled, and do not count as backlog if the channel is created again.
             *open = 0;
         }
     }

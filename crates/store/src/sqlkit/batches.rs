@@ -15,15 +15,15 @@ pub struct Bounds {
     pub most: usize,
     /// Batches that are done side by side.
     pub side_by_side: usize,
-    /// Pieces of work that wait for a batch at most; who brings one more waits until there is room.
+    /// The most calls that wait for a batch; further callers wait until there is room.
     pub waiting: usize,
 }
 
 /// A piece of work, and who waits for its answer.
 pub struct Waiting<T, A> {
-    /// What is to be done.
+    /// The input of the call.
     pub work: T,
-    /// Where the answer goes. Who asked may be gone.
+    /// Receives the answer. The caller may have stopped waiting.
     pub answer: oneshot::Sender<A>,
 }
 
@@ -65,17 +65,17 @@ where
         if waiting.recv_many(&mut next, bounds.most).await == 0 {
             return;
         }
-        // What was caused by one event, such as the end of a batch, comes within one round of the runtime.
+        // Calls that one event causes, such as the end of a batch, arrive within one round of the runtime.
         tokio::task::yield_now().await;
         while next.len() < bounds.most
             && let Ok(one) = waiting.try_recv()
         {
             next.push(one);
         }
-        // Nobody waits for an answer whose asker is gone.
+        // The caller of this one has stopped waiting.
         next.retain(|one| !one.answer.is_closed());
         let batch = run(take(&mut next));
-        // A task of its own: whatever becomes of a batch, the next one is taken.
+        // A separate task: the next batch runs even if this one panics.
         tokio::spawn(async move {
             let _permit = permit;
             batch.await;

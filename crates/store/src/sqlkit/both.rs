@@ -66,7 +66,7 @@ pub(crate) trait Executor {
     type Error: From<Unreadable>;
     /// The highest of several values, none of them null.
     const GREATEST: &'static str;
-    /// A join whose first table is read first.
+    /// A join that reads its first table first.
     const JOIN_IN_ORDER: &'static str;
     /// Rows of each table that one call of the purge scans.
     const PURGED_AT_ONCE: i64;

@@ -73,8 +73,8 @@ impl Hosts {
         server.map_or(ProbeResult::None, ProbeResult::Server)
     }
 
-    /// Tries all hosts concurrently, and takes the first primary: a host that does not answer must not delay the connection to its
-    /// successor.
+    /// Tries all hosts concurrently, and uses the first primary: a host that does not answer must not delay the
+    /// connection to its successor.
     async fn race(&self) -> Result<Connected, Error> {
         let mut attempts: FuturesUnordered<_> = self.each.iter().map(|one| one.connect(self.tls.clone())).collect();
         let mut why = None;

@@ -67,7 +67,7 @@ pub fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "query_only", true)?;
-    // Without a log the usual way is right: it takes away the empty one that is made for the look.
+    // Without a log the default is right: it removes the empty log that opening the file creates.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep_log)?;
     Ok(connection)
 }

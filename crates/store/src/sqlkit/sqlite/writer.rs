@@ -34,7 +34,7 @@ const RESTART_WAIT: Duration = Duration::from_millis(250);
 /// The pause between two attempts to reopen the file.
 const COMEBACK: Duration = Duration::from_millis(500);
 
-/// What the writing thread owns: the connection, and what is derived from the file.
+/// The state of the writing thread: the connection, and data that is derived from the file.
 pub trait Owned: Sized + Send + 'static {
     /// Opens the file, makes or migrates its tables, and reads what is derived from it.
     fn open(path: &Path) -> rusqlite::Result<Self>;
@@ -124,7 +124,7 @@ impl<S: Owned> Writer<S> {
         Ok(Self { queue, health, follower })
     }
 
-    /// Who hears of each commit.
+    /// The follower of commits.
     pub fn follower(&self) -> &Follower {
         &self.follower
     }

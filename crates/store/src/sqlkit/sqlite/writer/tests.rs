@@ -15,7 +15,7 @@ use super::*;
 struct Rows {
     connection: Connection,
     commits: Arc<AtomicUsize>,
-    /// Derived from the file, as the real store's lines are.
+    /// Derived from the file, like the queues of the real store.
     count: i64,
 }
 
@@ -33,7 +33,7 @@ impl Rows {
 
 impl Owned for Rows {
     fn open(path: &Path) -> rusqlite::Result<Self> {
-        // What is tested here is not the disk: without its syncs there is time for many commits.
+        // These tests do not concern the disk: without syncs they run many commits.
         let connection = crate::sqlkit::sqlite::connect(path, "off")?;
         connection.execute_batch(
             "CREATE TABLE IF NOT EXISTS numbers (n integer NOT NULL PRIMARY KEY, text text NOT NULL) STRICT;
@@ -75,7 +75,7 @@ impl File {
         self.writer.run(move |rows: &mut Rows| rows.insert(n)).await
     }
 
-    /// What another connection sees, in order.
+    /// The rows that another connection reads, in order.
     fn seen(&self) -> Vec<i64> {
         let connection = self.reader();
         let mut statement = connection.prepare("SELECT n FROM numbers ORDER BY n").expect("a statement");
@@ -124,7 +124,7 @@ impl File {
         seen.expect("in time").expect("the thread runs");
     }
 
-    /// Has the next writes fail for want of space, until the file is opened anew.
+    /// Makes writes fail with a full disk until the file is reopened.
     async fn fill(&self) {
         let fill = |rows: &mut Rows| {
             let pages: i64 = rows.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
@@ -156,7 +156,7 @@ async fn calls_that_wait_together_share_a_commit() {
     let answers = file.together(join_all((0..200).map(|n| file.insert(n)))).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(file.seen(), (0..200).collect::<Vec<_>>(), "answered means committed");
-    // One for the call that asked for the count before, one for the call that held the thread, one for all others.
+    // One commit for the call that read the count, one for the call that held the thread, one for all others.
     assert!(file.commits().await - before <= 3);
 }
 
@@ -216,7 +216,7 @@ async fn the_log_stays_short_under_a_long_load() {
         file.insert(n).await.expect("written");
         longest = longest.max(file.log_size());
         match n % 10_000 {
-            // Now and then somebody reads for a while: what was written since stays in the log meanwhile.
+            // Now and then a reader runs for a while, and the log keeps what is written meanwhile.
             0 => {
                 let connection = file.reader();
                 connection.execute_batch("BEGIN; SELECT count(*) FROM numbers").expect("a read");
@@ -231,8 +231,7 @@ async fn the_log_stays_short_under_a_long_load() {
     assert!(longest < bytes(RESTART_AT), "the log had {longest} bytes");
 }
 
-/// Readers that take turns without a gap never let the log start over by itself: at its bound the writer waits for
-/// them.
+/// Readers without a gap between them never let the log restart by itself: at its bound the writer waits for them.
 #[tokio::test]
 async fn readers_without_a_gap_are_waited_for() {
     let bound = 4096 * u64::try_from(RESTART_AT).expect("positive");
@@ -266,7 +265,7 @@ async fn readers_without_a_gap_are_waited_for() {
     assert!(waited > 0, "the bound was met");
 }
 
-/// One that stays (a copy of the whole file) makes nobody wait for long: the log grows, and is bounded again after it.
+/// A long reader (a copy of the whole file) delays no call for long: the log grows, and is bounded again afterwards.
 #[tokio::test]
 async fn a_reader_that_stays_is_not_waited_for() {
     let bound = 4096 * u64::try_from(RESTART_AT).expect("positive");
@@ -295,7 +294,7 @@ async fn a_full_disk_is_survived_without_a_restart() {
     let file = File::new();
     file.insert(1).await.expect("written");
     file.fill().await;
-    // It holds the log, so that the comeback takes until it ends.
+    // The reader holds the log, so that recovery takes until it ends.
     let reader = file.reader();
     reader.execute_batch("BEGIN; SELECT count(*) FROM numbers").expect("a read");
     let answers = file.together(join(file.insert(2), join(file.writer.run(insert_much), file.insert(3)))).await;
@@ -340,7 +339,7 @@ async fn a_file_that_cannot_be_opened_is_tried_again() {
     file.insert(1).await.expect("written");
     let (path, aside) = (file.dir.path().join("rows.db"), file.dir.path().join("aside"));
     file.fill().await;
-    // A directory in its place: nothing can be opened there, whoever asks.
+    // A directory in place of the file: no process can open it.
     let moved = |from: &Path, to: &Path| fs::rename(from, to).expect("renamed");
     moved(&path, &aside);
     fs::create_dir(&path).expect("a directory");
