@@ -15,7 +15,7 @@ use recado_gateway::operations::institutions::{self, CreatedInstitution};
 use recado_gateway::shutdown::Signals;
 use recado_store::postgres;
 use recado_store::sqlite::copy;
-use recado_store::sqlkit::sqlite::look_at;
+use recado_store::sqlkit::sqlite::open_read_only;
 use serde_json::json;
 
 use crate::{Common, output};
@@ -77,7 +77,8 @@ impl Init {
 
 /// Whether the store is unused: its file is empty, or `init` was killed before it made an institution.
 fn is_unused(store: &Path) -> bool {
-    copy::is_empty(store) || look_at(store).and_then(|store| copy::institutions(&store)).is_ok_and(|count| count == 0)
+    copy::is_empty(store)
+        || open_read_only(store).and_then(|store| copy::institutions(&store)).is_ok_and(|count| count == 0)
 }
 
 async fn create(dir: &Path, behaviour: Behaviour, name: &str) -> Result<CreatedInstitution> {

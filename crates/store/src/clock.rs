@@ -17,7 +17,7 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
     fn now(&self) -> Millis {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        FORWARD.tell(Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX), Instant::now)
+        FORWARD.read(Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX), Instant::now)
     }
 }
 
@@ -39,7 +39,7 @@ struct Forward {
 
 impl Forward {
     /// The time to return when the system's clock shows `wall`.
-    fn tell(&self, wall: Millis, now: impl Fn() -> Instant) -> Millis {
+    fn read(&self, wall: Millis, now: impl Fn() -> Instant) -> Millis {
         let last = self.last.fetch_max(wall, Ordering::Relaxed);
         if wall >= last {
             return wall;
@@ -127,7 +127,7 @@ mod tests {
     fn time_goes_on_at_half_speed_after_a_step_back() {
         const HOUR: Millis = 3_600_000;
         let (forward, start) = (Forward { last: AtomicI64::new(0), slow: Mutex::new(None) }, Instant::now());
-        let at = |wall: Millis, passed: u64| forward.tell(wall, || start + Duration::from_millis(passed));
+        let at = |wall: Millis, passed: u64| forward.read(wall, || start + Duration::from_millis(passed));
         assert_eq!(at(10 * HOUR, 0), 10 * HOUR);
         assert_eq!(at(10 * HOUR + 5, 5), 10 * HOUR + 5);
         // Back by an hour.

@@ -45,7 +45,7 @@ impl Follower {
         let _ = self.0.set(follow);
     }
 
-    pub fn tell(&self, changes: Vec<Change>) {
+    pub fn notify(&self, changes: Vec<Change>) {
         if let Some(follow) = self.0.get().filter(|_| !changes.is_empty()) {
             follow.committed(changes);
         }

@@ -50,77 +50,77 @@ suite! { [
         uses_of_keys_are_noted;
     channels:
         a_channel_comes_back_as_it_was_made,
-        an_id_is_taken_once_per_institution_and_environment,
-        a_deleted_channel_is_taken_up_again_with_its_history,
-        a_channel_made_anew_starts_empty,
-        what_is_in_hand_at_a_deletion_settles_and_is_not_sent_again,
-        a_channel_made_anew_has_only_its_own_troubles,
-        numbers_behind_a_deletion_are_not_given_again,
+        an_id_is_unique_per_institution_and_environment,
+        a_deleted_channel_is_restored_with_its_history,
+        a_channel_created_again_starts_empty,
+        a_message_in_flight_at_a_deletion_settles_and_is_not_sent_again,
+        a_channel_created_again_has_no_former_restrictions,
+        numbers_after_a_deletion_are_not_reused,
         a_deleted_channel_of_another_type_keeps_its_id,
         a_channel_moves_only_from_the_expected_state,
         the_first_connection_is_remembered,
         deleting_twice_keeps_the_first_time,
         pages_of_channels_hold_only_the_owners,
-        a_restriction_outlasts_a_pause_and_a_lost_line,
-        the_later_end_of_a_restriction_stands,
-        what_the_network_said_of_a_number_is_remembered,
-        a_message_that_nobody_has_casts_doubt_on_its_account;
+        a_restriction_outlasts_a_pause_and_a_lost_connection,
+        the_later_end_of_a_restriction_stays,
+        the_account_of_a_number_is_remembered,
+        an_unconfirmed_message_casts_doubt_on_its_account;
     events:
         every_move_of_a_channel_is_recorded,
         a_pause_by_the_network_is_recorded_with_its_outcome,
         a_page_of_events_ends_where_the_next_begins,
-        a_line_that_stays_down_is_recorded_once,
+        a_connection_that_stays_down_is_recorded_once,
         events_go_after_a_year;
     links:
         a_link_comes_back_as_it_was_written,
         a_link_needs_the_expected_state,
-        a_session_rests_until_the_latest_time_that_was_set,
+        a_ban_ends_at_the_latest_time_that_was_set,
         a_linked_channel_is_up_at_once,
         a_link_can_be_replaced,
-        what_may_have_arrived_from_one_number_is_not_sent_from_another,
-        what_is_unknown_of_one_number_is_not_sent_again_from_another,
-        only_what_is_still_the_same_is_sealed_anew,
+        a_maybe_delivered_message_is_not_sent_from_another_number,
+        an_unknown_message_is_not_sent_again_from_another_number,
+        only_unchanged_bytes_are_sealed_again,
         a_deleted_channel_has_no_link;
     message_events:
         without_a_consumer_messages_have_no_events,
         every_change_of_a_message_is_recorded,
         an_event_of_a_failure_has_its_code_alone,
-        what_is_not_made_is_not_recorded,
+        an_unchanged_message_records_no_event,
         only_the_channels_of_the_consumer_record,
         a_consumer_outlasts_a_restart,
         an_event_goes_with_its_message,
         events_of_messages_go_after_two_weeks,
         erasing_a_message_erases_its_events,
         pages_of_events_are_in_order_and_complete,
-        a_cursor_that_is_ahead_of_the_store_is_told;
+        a_cursor_ahead_of_the_store_is_refused;
     new_recipients:
-        a_restricted_channel_writes_to_whom_it_knows,
-        a_restriction_that_is_lifted_holds_nobody,
-        who_became_known_takes_their_place,
+        a_restricted_channel_writes_to_known_recipients,
+        a_lifted_restriction_blocks_no_recipient,
+        messages_for_a_recipient_that_became_known_are_sent_in_order,
         an_account_is_known_by_its_number,
         a_person_is_known_by_every_name,
         a_chat_that_we_opened_has_both_forms_and_is_counted_once,
         only_so_many_chats_are_opened_in_a_day,
-        another_limit_holds_at_once,
+        a_changed_limit_applies_at_once,
         a_chat_is_counted_once,
         an_acknowledgement_that_was_overtaken_opens_the_chat,
-        who_waits_expires_in_time,
-        many_who_wait_are_passed_a_part_at_a_time,
-        a_refused_chat_waits_like_any_new_one,
+        waiting_messages_expire_in_time,
+        many_waiting_messages_are_passed_in_parts,
+        a_refused_chat_waits_like_any_new_chat,
         other_channels_ask_nobody,
-        a_paused_channel_lets_who_waits_expire,
+        queued_messages_of_a_paused_channel_expire,
         a_deleted_channel_forgets_its_recipients,
-        a_held_recipient_is_passed_and_keeps_their_order,
-        who_waits_for_a_held_recipient_expires_in_time,
-        who_waits_and_was_never_asked_for_is_told;
+        a_deferred_recipient_is_passed_and_keeps_its_order,
+        messages_for_a_deferred_recipient_expire_in_time,
+        recipients_that_were_never_asked_for_are_listed;
     sessions:
         a_session_comes_back_as_it_was_written,
         a_session_is_listed_by_prefix,
         deleted_rows_are_counted,
         a_session_ends_with_its_channel,
-        a_session_sees_nothing_of_the_one_before,
+        a_session_reads_nothing_of_the_former_one,
         all_sessions_are_read_in_pages,
-        only_what_a_row_still_is_is_sealed_anew;
+        only_an_unchanged_row_is_sealed_again;
     enqueue:
         an_accepted_message_is_stored_as_given,
         an_earlier_use_of_a_key_is_found,
@@ -128,61 +128,61 @@ suite! { [
         a_key_used_with_other_content_is_refused,
         keys_differ_by_institution_environment_and_route,
         a_forgotten_key_counts_as_new,
-        twins_make_one_message,
-        the_state_table_decides_who_is_taken,
+        two_calls_with_one_key_make_one_message,
+        the_state_table_decides_which_messages_are_claimed,
         a_replay_asks_neither_state_nor_backlog,
         the_backlog_has_a_cap,
-        a_deleted_or_unknown_channel_takes_nothing,
+        a_deleted_or_unknown_channel_accepts_nothing,
         a_refused_call_does_not_use_the_key_up,
-        one_bad_row_fails_alone;
+        a_refused_message_fails_alone;
     claim:
-        a_channel_is_one_line,
-        each_recipient_is_a_line,
+        a_channel_is_one_queue,
+        each_recipient_has_a_queue,
         a_limit_holds,
-        what_is_open_stays_so_until_it_ends,
-        an_attempt_is_counted_and_the_first_time_stands,
+        an_open_upgrade_stays_open_until_it_ends,
+        an_attempt_is_counted_and_the_first_time_stays,
         a_message_waits_for_its_time,
-        a_waiting_message_holds_only_its_own_line,
-        a_rest_holds_the_channel,
-        a_rest_says_when_it_ends,
-        a_held_channel_waits_for_all,
-        a_hold_never_gets_shorter,
+        a_waiting_message_blocks_only_its_own_queue,
+        the_send_interval_blocks_the_channel,
+        the_send_interval_ends_in_time,
+        a_deferred_channel_sends_to_no_recipient,
+        a_deferral_never_gets_shorter,
         a_channel_can_be_held_by_itself,
-        what_is_too_old_expires,
+        an_old_message_expires,
         many_expire_a_batch_at_a_time,
         a_channel_that_does_not_dispatch_only_lets_expire,
         a_claim_on_a_deleted_channel_cancels_what_waits,
-        a_claim_says_whether_one_holds_all,
+        a_claim_reports_whether_a_message_blocks_all_others,
         an_unknown_channel_has_nothing;
     orphans:
-        what_is_held_is_not_claimed_twice,
-        what_had_no_answer_ends_as_unknown,
-        an_orphan_that_is_given_back_expires_as_unknown,
-        anothers_claim_holds_until_it_runs_out,
-        a_claim_that_ran_out_is_given_back,
-        a_claim_that_ran_out_is_given_up_where_resends_double,
-        what_the_dead_held_is_given_back,
-        what_the_dead_held_is_given_up_where_resends_double,
-        what_was_never_sent_is_given_back_in_any_case,
+        a_message_in_flight_is_not_claimed_twice,
+        a_maybe_delivered_message_ends_as_unknown,
+        an_expired_orphan_that_is_queued_again_ends_as_unknown,
+        a_claim_of_another_process_counts_until_it_expires,
+        an_expired_claim_is_queued_again,
+        an_expired_claim_is_unknown_if_a_resend_would_double,
+        messages_of_a_crashed_owner_are_queued_again,
+        messages_of_a_crashed_owner_are_unknown_if_a_resend_would_double,
+        a_message_that_was_never_sent_is_queued_again_in_any_case,
         orphans_behind_the_limit_are_dealt_with_too,
         orphans_of_a_paused_channel_are_dealt_with_too,
         an_orphan_waits_for_its_time_like_any_other,
-        an_orphan_that_is_too_old_expires;
+        an_orphan_that_is_too_old_ends;
     outcomes:
         every_settlement_moves_only_what_is_sending,
         a_settlement_leaves_its_traces,
         several_outcomes_are_recorded_together,
-        a_receipt_that_overtook_stands,
-        a_broken_line_is_no_failure,
+        a_receipt_that_overtook_the_outcome_counts,
+        a_lost_connection_is_no_failure,
         the_rendition_that_was_sent_is_kept,
-        a_receipt_finds_what_waits_for_another_try,
+        a_receipt_finds_a_message_that_waits_for_a_retry,
         every_receipt_makes_only_legal_moves,
         a_receipt_for_another_channel_means_nothing,
-        only_the_recipients_word_counts,
+        only_receipts_of_the_recipient_count,
         no_receipt_is_older_than_its_message,
         repeated_and_late_receipts_change_nothing,
-        only_what_is_queued_can_be_cancelled,
-        cancelling_a_channel_takes_the_oldest_first,
+        only_a_queued_message_can_be_cancelled,
+        cancelling_a_channel_begins_with_the_oldest,
         open_channels_are_those_with_work;
     reading:
         a_message_is_read_through_its_channel_only,
@@ -191,66 +191,66 @@ suite! { [
         waiting_and_finished_messages_are_one_list,
         filters_narrow_a_page,
         a_foreign_cursor_is_no_cursor,
-        a_page_looks_through_a_bounded_part;
+        a_page_scans_a_bounded_part;
     purge:
         old_finished_messages_go,
         open_messages_stay_however_old,
-        what_is_to_be_sent_again_stays_however_old,
-        what_is_too_old_to_be_sent_again_goes,
+        a_message_to_be_sent_again_is_never_purged,
+        an_expired_resend_is_purged,
         a_purge_goes_in_batches,
         used_keys_are_forgotten,
-        what_was_said_of_numbers_is_forgotten,
+        accounts_of_numbers_are_forgotten_in_time,
         a_restart_keeps_everything;
     person:
         a_person_is_found_by_number_and_account,
-        a_person_is_shown_with_all_that_is_kept,
+        all_data_of_a_person_is_returned,
         only_one_institutions_person_is_shown_and_erased,
-        what_waits_is_cancelled_and_erased,
-        what_waits_without_an_answer_is_erased_too,
+        queued_messages_are_cancelled_and_erased,
+        queued_messages_with_an_unknown_outcome_are_erased_too,
         every_finished_message_goes_and_others_stay,
         an_erased_key_is_as_new,
         contacts_are_erased_on_every_channel,
-        what_was_erased_is_settled_without_harm,
+        settling_an_erased_message_does_no_harm,
         receipts_of_what_is_erased_go_too,
         a_page_of_a_person_is_bounded;
     recipients:
         a_burst_then_one_in_a_time,
-        a_held_recipient_holds_nobody_else,
+        a_deferred_recipient_blocks_no_other,
         an_unknown_message_is_queued_again_in_time,
         many_unknown_messages_wait_for_their_time,
         an_unknown_message_is_sent_again_once,
         an_unknown_message_that_is_too_old_stays,
         a_receipt_settles_an_unknown_message,
-        one_queued_again_waits_for_the_one_on_its_way,
-        orphans_of_the_dead_are_sent_again_by_policy,
-        a_pause_by_the_network_keeps_every_place,
-        a_pause_by_the_network_finds_only_what_is_up,
+        a_message_queued_again_waits_for_the_one_in_flight,
+        orphans_of_a_crashed_owner_are_sent_again_by_policy,
+        a_pause_by_the_network_keeps_the_order,
+        only_a_connected_channel_is_paused_by_the_network,
         settings_are_kept,
-        a_policy_that_was_taken_back_sends_nothing_again,
-        a_channel_made_anew_sends_nothing_of_the_former,
+        a_revoked_policy_sends_nothing_again,
+        a_channel_created_again_sends_no_former_messages,
         a_channel_that_does_not_send_queues_nothing_again,
-        a_refusal_of_before_pauses_nothing,
-        what_was_sent_again_does_not_fail;
+        a_refusal_of_a_former_link_pauses_nothing,
+        a_message_that_was_sent_again_does_not_fail;
     schedule:
         a_scheduled_message_waits_for_its_time,
         scheduled_messages_are_queued_in_the_order_of_their_times,
         a_scheduled_message_counts_and_can_be_cancelled,
         a_scheduled_message_is_queued_behind_its_recipients_others,
-        what_was_scheduled_before_a_deletion_is_cancelled,
+        messages_scheduled_before_a_deletion_are_cancelled,
         a_scheduled_message_is_found_shown_and_erased,
         events_of_a_scheduled_message_go_with_it,
         many_that_are_due_are_queued_some_at_a_time,
         a_schedule_outlasts_a_restart;
     remote:
         our_own_id_finds_a_message_in_any_state,
-        a_receipt_for_what_waits_for_its_next_attempt_counts,
+        a_receipt_for_a_message_that_waits_for_a_retry_counts,
         anothers_id_means_nothing,
         receipts_that_come_before_the_answer_wait_for_it,
         an_early_receipt_is_kept_for_a_while_only,
         early_receipts_are_bounded,
         only_the_last_sending_can_fail,
         an_account_is_remembered_by_channel,
-        a_receipt_that_the_store_refuses_holds_up_no_other;
+        a_receipt_that_the_store_refuses_delays_no_other;
 } }
 
 // A transaction pooler may stand before the database. Of each way to ask it something, one test is run through one here;
@@ -259,11 +259,11 @@ suite! { [
     pooled = crate::fixtures::PgDatabase::behind_a_pooler();
 ] {
     accounts: uses_of_keys_are_noted;
-    channels: a_deleted_channel_is_taken_up_again_with_its_history;
+    channels: a_deleted_channel_is_restored_with_its_history;
     links: a_link_can_be_replaced;
     sessions: a_session_comes_back_as_it_was_written;
-    enqueue: twins_make_one_message;
-    orphans: what_the_dead_held_is_given_back;
+    enqueue: two_calls_with_one_key_make_one_message;
+    orphans: messages_of_a_crashed_owner_are_queued_again;
     outcomes: several_outcomes_are_recorded_together;
     message_events: every_change_of_a_message_is_recorded;
     reading: filters_narrow_a_page;

@@ -5,7 +5,7 @@ use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
     Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
-    Link, LinkRest, NewChannel,
+    Link, LoginLimits, NewChannel,
 };
 use recado_domain::clock::Millis;
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
@@ -20,7 +20,7 @@ use crate::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::postgres::{PgStore, Tx};
 use crate::sqlite::SqliteStore;
 use crate::sqlkit::both::at_once;
-use crate::sqlkit::postgres::db::{Failure, plainly, transaction};
+use crate::sqlkit::postgres::db::{Failure, with_connection, with_transaction};
 use crate::{Accounts, Channels, Links, Messages, Privacy, Result, Schedule, Tenants};
 
 /// Implements a port for both engines. The word before an operation says how it runs: `read` reads; `call` reads for a
@@ -64,24 +64,24 @@ macro_rules! on_sqlite {
 
 macro_rules! on_postgres {
     (write, $store:expr, $db:ident => $work:expr) => {{
-        let done: Result<_> = transaction!($store.pool, db => {
+        let done: Result<_> = with_transaction!($store.pool, db => {
             let mut transaction = Tx::new(db);
             let $db = &mut transaction;
             let done = $work.await?;
             Ok::<_, Failure>((done, transaction.changes))
         });
         let (done, changes) = done?;
-        $store.follower.tell(changes);
+        $store.follower.notify(changes);
         Ok(done)
     }};
     (call, $store:expr, $db:ident => $work:expr) => {
-        plainly!($store.calls, db => {
+        with_connection!($store.calls, db => {
             let $db = &db;
             $work
         })
     };
     ($plain:ident, $store:expr, $db:ident => $work:expr) => {
-        plainly!($store.pool, db => {
+        with_connection!($store.pool, db => {
             let $db = &db;
             $work
         })
@@ -120,7 +120,7 @@ for_both_engines! {
             = |tx| channels::update(tx, key, &name, settings);
         write fn restrict_channel(key: ChannelKey, until: Millis, reason: String, now: Millis) -> bool
             = |tx| tx.restrict(key, until, &reason, now);
-        write fn hold_channel(channel: ChannelKey, until: Millis) -> () = |tx| tx.hold(channel, until);
+        write fn defer_channel(channel: ChannelKey, until: Millis) -> () = |tx| tx.hold(channel, until);
         write fn delete_channel(key: ChannelKey, by: Actor, now: Millis) -> () = |tx| channels::delete(tx, key, by, now);
         read fn channel_events(query: ChannelEventQuery) -> ChannelEventPage = |db| events::of_channel(db, query);
     }
@@ -137,7 +137,7 @@ for_both_engines! {
         run fn reseal_link(channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> bool = |db| links::reseal(db, channel, &old, &new);
         run fn ban_link(channel: ChannelKey, until: Millis) -> () = |db| links::ban(db, channel, until);
         run fn note_login(channel: ChannelKey, at: Millis) -> () = |db| links::note_login(db, channel, at);
-        read fn link_rest(channel: ChannelKey) -> LinkRest = |db| links::rest(db, channel);
+        read fn login_limits(channel: ChannelKey) -> LoginLimits = |db| links::rest(db, channel);
     }
 }
 

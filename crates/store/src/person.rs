@@ -68,7 +68,7 @@ pub struct PersonPage {
 #[derive(Clone, PartialEq, Eq)]
 pub enum PersonRow {
     Name(String),
-    Message { message: Box<Message>, scenario: Option<String>, early: Vec<EarlyReceipt> },
+    Message { message: Box<Message>, scenario: Option<String>, early: Vec<UnmatchedReceipt> },
     Place(Place),
     Key { n: i64, message: MessageId, route: String, key: String, used_at: Millis },
     Account { channel: ChannelKey, phone: String, account: Option<String>, lid: Option<String>, checked_at: Millis },
@@ -102,7 +102,7 @@ impl PersonRow {
 
 /// A receipt that is kept under a network's own id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EarlyReceipt {
+pub struct UnmatchedReceipt {
     /// The position in `MessageStatus::ALL`.
     pub status: u8,
     pub at: Millis,

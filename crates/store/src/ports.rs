@@ -12,7 +12,7 @@ use recado_domain::account::KnownAccount;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{
     Actor, Channel, ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelMove, ChannelSettings, ChannelState, Held,
-    Link, LinkRest, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
+    Link, LoginLimits, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
 use recado_domain::event::{EventPage, EventQuery};
@@ -99,7 +99,7 @@ pub trait Channels: Send + Sync + 'static {
     /// there is nothing to restrict.
     async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool>;
     /// Sends nothing on the channel before this time. A later time that is already stored stays.
-    async fn hold_channel(&self, channel: ChannelKey, until: Millis) -> Result<()>;
+    async fn defer_channel(&self, channel: ChannelKey, until: Millis) -> Result<()>;
     /// Marks a channel as deleted: it accepts and dispatches nothing more. Queued messages are never sent, even if the
     /// channel is created again. The link, the session and the known accounts of the channel are deleted.
     async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()>;
@@ -151,7 +151,7 @@ pub trait Links: Send + Sync + 'static {
     /// Records that the channel's session has logged in.
     async fn note_login(&self, channel: ChannelKey, at: Millis) -> Result<()>;
     /// When the channel's session may log in again.
-    async fn link_rest(&self, channel: ChannelKey) -> Result<LinkRest>;
+    async fn login_limits(&self, channel: ChannelKey) -> Result<LoginLimits>;
 }
 
 /// Sessions of linked devices, sealed row by row.

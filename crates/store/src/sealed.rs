@@ -236,7 +236,7 @@ impl KeyRing {
     }
 
     /// Seals with the first key what another one sealed. `None` when the first one did.
-    pub fn seal_anew(
+    pub fn reencrypt(
         &self,
         place: Place<'_>,
         sealed: &[u8],

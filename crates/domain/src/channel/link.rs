@@ -9,7 +9,7 @@ use crate::clock::Millis;
 
 /// When the session of a linked phone may log in again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LinkRest {
+pub struct LoginLimits {
     /// Not before the end of a ban.
     pub banned_until: Option<Millis>,
     pub logged_in_at: Option<Millis>,

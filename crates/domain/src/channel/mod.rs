@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use event::{
     Actor, ChannelEvent, ChannelEventPage, ChannelEventQuery, ChannelMove, MAX_CHANNEL_EVENTS, Recorded, StoredEvent,
 };
-pub use link::{Link, LinkRest};
+pub use link::{Link, LoginLimits};
 pub use record::{Channel, ChannelKey, ChannelRef, Epoch, Held, NewChannel};
 pub use session::{SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow};
 pub use settings::{ChannelChange, Setting, SettingKind, TypeSettings, all_settings};

@@ -18,7 +18,7 @@ pub use claim::{Claim, ClaimRequest, Claimed, UnheldSending, UnknownOutcomePolic
 pub use new_chats::CountedChat;
 pub use outcome::{Outcomes, Settlement};
 pub use pace::{Pace, pace};
-pub use receipt::{EARLY_RECEIPTS, Found, MessageRef, Receipt};
+pub use receipt::{Found, MAX_UNMATCHED_RECEIPTS, MessageRef, Receipt};
 pub use rescue::{FINISH_AT_ONCE, Finish, Outdated, Queued, Resendable, Resends, leave, rescue, resend, resends};
 pub use retention::PurgeRequest;
 pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor, admit};

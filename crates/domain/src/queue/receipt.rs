@@ -41,7 +41,7 @@ pub enum MessageRef {
 
 /// Receipts of a channel that wait for a message to be named, at most. More than that come of another program's sending, on
 /// a number that it shares with us.
-pub const EARLY_RECEIPTS: i64 = 1_000;
+pub const MAX_UNMATCHED_RECEIPTS: i64 = 1_000;
 
 /// A message that a receipt names.
 #[derive(Debug, Clone, PartialEq, Eq)]

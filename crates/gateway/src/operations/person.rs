@@ -10,7 +10,7 @@ use recado_domain::message::{ContactRendition, Message};
 use recado_domain::phone::{InvalidPhone, PhoneNumber};
 use recado_domain::status::MessageStatus;
 use recado_store::clock::rfc3339;
-use recado_store::person::{EarlyReceipt, Erasure, Person, PersonQuery, PersonRow};
+use recado_store::person::{Erasure, Person, PersonQuery, PersonRow, UnmatchedReceipt};
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
@@ -124,7 +124,7 @@ fn with_channel(gateway: &Gateway, channel: ChannelKey, kind: &str, row: Value) 
     shown
 }
 
-fn show(gateway: &Gateway, message: &Message, scenario: Option<&str>, early: &[EarlyReceipt]) -> Value {
+fn show(gateway: &Gateway, message: &Message, scenario: Option<&str>, early: &[UnmatchedReceipt]) -> Value {
     let error = |error: &Option<(String, String)>| {
         error.as_ref().map(|(code, message)| json!({ "code": code, "message": message }))
     };

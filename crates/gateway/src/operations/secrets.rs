@@ -85,7 +85,7 @@ impl Rotation {
 }
 
 async fn rotate_link(gateway: &Gateway, link: Link) -> Result<Outcome, StoreError> {
-    match gateway.secrets.seal_anew(Place::Link(link.channel), &link.sealed, &*gateway.entropy) {
+    match gateway.secrets.reencrypt(Place::Link(link.channel), &link.sealed, &*gateway.entropy) {
         Err(error) => Ok(Outcome::Failed(error)),
         Ok(None) => Ok(Outcome::Already),
         Ok(Some(anew)) => {
@@ -97,7 +97,7 @@ async fn rotate_link(gateway: &Gateway, link: Link) -> Result<Outcome, StoreErro
 }
 
 async fn rotate_row(gateway: &Gateway, row: SessionRow) -> Result<Outcome, StoreError> {
-    match gateway.secrets.seal_anew((&row.of).into(), &row.sealed, &*gateway.entropy) {
+    match gateway.secrets.reencrypt((&row.of).into(), &row.sealed, &*gateway.entropy) {
         Err(error) => Ok(Outcome::Failed(error)),
         Ok(None) => Ok(Outcome::Already),
         Ok(Some(anew)) => {

@@ -122,7 +122,7 @@ impl Line {
         self.stop().await;
         // Before the state: who sees that it is connecting finds how far it has come.
         self.pairing.send_replace(if linked && !tries { Pairing::Idle } else { Pairing::Waiting });
-        let banned = if linked { store.link_rest(self.via.key).await?.banned_until } else { None };
+        let banned = if linked { store.login_limits(self.via.key).await?.banned_until } else { None };
         match banned.filter(|until| *until > now) {
             Some(until) => self.shows_ban(&channel, until).await?,
             None => self.shows_connecting(channel, by).await?,

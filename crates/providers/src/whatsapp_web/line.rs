@@ -337,7 +337,7 @@ impl Line {
         if !self.has_session(self.number()).await.map_err(|error| error.to_string())? {
             return Ok(());
         }
-        let rest = self.shared.store.link_rest(self.via.key).await.map_err(|error| error.to_string())?;
+        let rest = self.shared.store.login_limits(self.via.key).await.map_err(|error| error.to_string())?;
         let logged_in_at = rest.logged_in_at.map(|at| at.min(self.shared.clock.now()) + millis(BETWEEN_LOGINS));
         if let Some(until) = logged_in_at.max(rest.banned_until) {
             self.until(until).await;

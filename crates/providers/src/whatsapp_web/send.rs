@@ -215,7 +215,7 @@ impl Line {
                 let reason =
                     format!("O WhatsApp limita esta conta (erro {code}). Nova tentativa em {}.", rfc3339(until));
                 // First, so that nothing goes where the process ends in between.
-                if let Err(error) = self.shared.store.hold_channel(self.via.key, until).await {
+                if let Err(error) = self.shared.store.defer_channel(self.via.key, until).await {
                     return self.trouble(error.into());
                 }
                 self.restrict(until, reason).await;

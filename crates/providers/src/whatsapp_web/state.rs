@@ -313,7 +313,7 @@ impl Line {
         if let Err(error) = self.shared.store.ban_link(self.via.key, until).await {
             tracing::warn!(channel.id = %self.via.id, %error, "ban end update failed");
         }
-        if let Err(error) = self.shared.store.hold_channel(self.via.key, until).await {
+        if let Err(error) = self.shared.store.defer_channel(self.via.key, until).await {
             tracing::warn!(channel.id = %self.via.id, %error, "channel hold failed");
         }
         self.restrict(until, reason.clone()).await;

@@ -7,7 +7,7 @@ use recado_gateway::config::SecretKey;
 use recado_gateway::gateway::STORE_FILE;
 use recado_store::sealed::{KeyRing, Place, SealError};
 use recado_store::sqlite::copy::{links, session_rows};
-use recado_store::sqlkit::sqlite::look_at;
+use recado_store::sqlkit::sqlite::open_read_only;
 use rusqlite::Connection;
 
 use crate::doctor::Check;
@@ -23,7 +23,7 @@ pub fn check(dir: &Path, from: &SecretKey) -> Check {
         Err(error) => return Check::fail(NAME, format!("{error:#}"), "give the key as the server has it"),
     };
     let mut found = Found::default();
-    if let Err(error) = look_at(&dir.join(STORE_FILE)).and_then(|connection| found.look(&connection, &keys)) {
+    if let Err(error) = open_read_only(&dir.join(STORE_FILE)).and_then(|connection| found.look(&connection, &keys)) {
         return Check::fail(NAME, format!("what is sealed cannot be read: {error}"), "see the store");
     }
     let readable = from.secret_key_file.as_deref().filter(|file| is_open_to_all(file));

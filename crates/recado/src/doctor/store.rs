@@ -8,7 +8,7 @@ use recado_gateway::gateway::{SANDBOX_FILE, STORE_FILE};
 use recado_store::clock::{SystemClock, rfc3339};
 use recado_store::sqlite::SCHEMA_VERSION;
 use recado_store::sqlite::copy::{check, institutions, is_empty, version_and_newest};
-use recado_store::sqlkit::sqlite::look_at;
+use recado_store::sqlkit::sqlite::open_read_only;
 
 use crate::doctor::{Check, secrets};
 
@@ -29,7 +29,9 @@ pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
     }
     let mut checks = vec![whole("store", &store)];
     checks.extend(version(&store));
-    checks.extend(look_at(&store).and_then(|connection| institutions(&connection)).map(crate::doctor::institutions));
+    checks.extend(
+        open_read_only(&store).and_then(|connection| institutions(&connection)).map(crate::doctor::institutions),
+    );
     let sandbox = dir.join(SANDBOX_FILE);
     if sandbox.exists() {
         checks.push(whole("sandbox", &sandbox));
@@ -41,7 +43,7 @@ pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
 
 fn whole(name: &'static str, path: &Path) -> Check {
     let to_do = "stop the server, keep a copy of the directory, and restore a back-up";
-    match look_at(path).and_then(|connection| check(&connection, "quick_check")) {
+    match open_read_only(path).and_then(|connection| check(&connection, "quick_check")) {
         Ok(found) if found == "ok" => Check::ok(name, "whole"),
         Ok(found) => Check::fail(name, found, to_do),
         Err(error) => Check::fail(name, format!("it cannot be read: {error}"), to_do),
@@ -50,7 +52,7 @@ fn whole(name: &'static str, path: &Path) -> Check {
 
 fn version(store: &Path) -> Vec<Check> {
     let name = "store version";
-    let (version, newest) = match look_at(store).and_then(|connection| version_and_newest(&connection)) {
+    let (version, newest) = match open_read_only(store).and_then(|connection| version_and_newest(&connection)) {
         Ok(found) => found,
         Err(error) => return vec![Check::fail(name, error.to_string(), "is this a store of Recado?")],
     };

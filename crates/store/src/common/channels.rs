@@ -101,7 +101,7 @@ pub(crate) async fn create<T: Transaction>(tx: &mut T, new: &NewChannel) -> Resu
         set = set,
         COLUMNS = COLUMNS,
         former = T::last_seq(9),
-        look_again = T::LOOK_AGAIN
+        reset_cursor = T::RESET_CURSOR
     );
     let (id, kind, state) = (new.id.as_str(), new.kind.name(), new.state.name());
     let last_seq = tx.known_last_seq();
@@ -109,7 +109,7 @@ pub(crate) async fn create<T: Transaction>(tx: &mut T, new: &NewChannel) -> Resu
     let Some(made) = tx.db().row(&sql, new_values, channel).await? else { return Ok(None) };
     tx.record(made.key, &Recorded::creation(made.state, new.by), new.now).await?;
     tx.channel_made(made.key).await?;
-    tx.tell(Change::Channel(Box::new(made.clone())));
+    tx.notify(Change::Channel(Box::new(made.clone())));
     Ok(Some(made))
 }
 
@@ -133,7 +133,7 @@ pub(crate) async fn update<T: Transaction>(
     let Stamp { with, set, .. } = T::STAMP;
     let sql = format!("WITH {with} UPDATE channels SET name = ?2, settings = ?3{set} WHERE key = ?1");
     tx.db().run(&sql, values![key, name, settings]).await?;
-    tell(tx, key).await?;
+    report(tx, key).await?;
     Ok(true)
 }
 
@@ -152,23 +152,23 @@ pub(crate) async fn delete<T: Transaction>(
     let sql = format!(
         "WITH {with} UPDATE channels SET deleted_at = coalesce(deleted_at, ?2), cancel_before = {}{}{set} WHERE key = ?1",
         T::last_seq(3),
-        T::LOOK_AGAIN
+        T::RESET_CURSOR
     );
     tx.db().run(&sql, values![key, now, tx.known_last_seq()]).await?;
     for table in ["links", "session_rows", "accounts", "chats", "recipient_pace", "early_receipts"] {
         tx.db().run(&format!("DELETE FROM {table} WHERE channel_key = ?1"), values![key]).await?;
     }
     if schedule::bring_forward(tx.db(), key, now).await? {
-        tx.tell(Change::Scheduled);
+        tx.notify(Change::Scheduled);
     }
     tx.leave_unknown(key).await?;
     tx.channel_deleted(key);
-    tell(tx, key).await
+    report(tx, key).await
 }
 
 /// Reports the present state of a channel to the follower.
-async fn tell<T: Transaction>(tx: &mut T, key: ChannelKey) -> Result<(), T::Error> {
+async fn report<T: Transaction>(tx: &mut T, key: ChannelKey) -> Result<(), T::Error> {
     let channel = one(tx.db(), key).await?;
-    channel.into_iter().for_each(|channel| tx.tell(Change::Channel(Box::new(channel))));
+    channel.into_iter().for_each(|channel| tx.notify(Change::Channel(Box::new(channel))));
     Ok(())
 }

@@ -6,7 +6,7 @@ use recado_domain::clock::{Millis, millis};
 use recado_domain::party::Party;
 use recado_domain::status::MessageStatus;
 
-use super::{Transaction, Walk};
+use super::{PageScan, Transaction};
 use crate::commits::Change;
 use crate::sql::{OPEN, QUEUED};
 use crate::sqlkit::both::{Executor, List, Row, values};
@@ -14,7 +14,7 @@ use crate::sqlkit::both::{Executor, List, Row, values};
 /// A recipient of a channel, by a name of theirs.
 type Who<'a> = (ChannelKey, &'a str);
 
-pub(crate) async fn known_account<E: Walk>(
+pub(crate) async fn known_account<E: PageScan>(
     db: &E,
     (channel, phone): Who<'_>,
 ) -> Result<Option<KnownAccount>, E::Error> {
@@ -40,7 +40,10 @@ pub(crate) async fn known_account<E: Walk>(
 
 /// The account of the last message to a recipient that has one. If many messages have none, because all failed, only
 /// some are read.
-pub(crate) async fn last_account<E: Walk>(db: &E, (channel, recipient): Who<'_>) -> Result<Option<String>, E::Error> {
+pub(crate) async fn last_account<E: PageScan>(
+    db: &E,
+    (channel, recipient): Who<'_>,
+) -> Result<Option<String>, E::Error> {
     let sql = format!(
         "SELECT account FROM (SELECT account, seq FROM {}) AS latest
          WHERE account IS NOT NULL ORDER BY seq DESC LIMIT 1",
@@ -65,8 +68,8 @@ pub(crate) async fn note_account<T: Transaction>(
     tx.db().run(sql, values![channel, phone, number, lid, now]).await?;
     // Only one who was written to under another name, or wrote to us, is known by that.
     if account.is_some() && is_known(tx.db(), (channel, phone)).await? {
-        tx.look_again(channel).await?;
-        tx.tell(Change::Work(channel));
+        tx.reset_cursor(channel).await?;
+        tx.notify(Change::Work(channel));
     }
     Ok(())
 }
@@ -86,8 +89,8 @@ pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &
         news += tx.db().run(sql, values![channel, name.as_str()]).await?;
     }
     if news > 0 {
-        tx.look_again(channel).await?;
-        tx.tell(Change::Work(channel));
+        tx.reset_cursor(channel).await?;
+        tx.notify(Change::Work(channel));
     }
     Ok(news > 0)
 }

@@ -1,6 +1,6 @@
 //! How channels are linked to their networks.
 
-use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, Held, Link, LinkRest};
+use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, Held, Link, LoginLimits};
 use recado_domain::clock::Millis;
 
 use super::Transaction;
@@ -42,8 +42,8 @@ pub(crate) async fn set<T: Transaction>(
     if former.is_some_and(|former| link.is_of_another_number(&former.details)) {
         tx.forget_former_number(channel, now).await?;
     }
-    tx.let_go(channel).await?;
-    tx.tell(Change::Work(channel));
+    tx.clear_deferral(channel).await?;
+    tx.notify(Change::Work(channel));
     if by.is_none() && expected == ChannelState::Paused {
         return Ok(true);
     }
@@ -75,9 +75,10 @@ pub(crate) async fn note_login<E: Executor>(db: &E, channel: ChannelKey, at: Mil
     db.run("UPDATE links SET logged_in_at = ?2 WHERE channel_key = ?1", values![channel, at]).await.map(drop)
 }
 
-pub(crate) async fn rest<E: Executor>(db: &E, channel: ChannelKey) -> Result<LinkRest, E::Error> {
+pub(crate) async fn rest<E: Executor>(db: &E, channel: ChannelKey) -> Result<LoginLimits, E::Error> {
     let sql = "SELECT banned_until, logged_in_at FROM links WHERE channel_key = ?1";
-    let rest =
-        |row: &Row<'_>| Ok(LinkRest { banned_until: row.get("banned_until")?, logged_in_at: row.get("logged_in_at")? });
+    let rest = |row: &Row<'_>| {
+        Ok(LoginLimits { banned_until: row.get("banned_until")?, logged_in_at: row.get("logged_in_at")? })
+    };
     Ok(db.row(sql, values![channel], rest).await?.unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, Messag
 use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 
-use super::{Walk, cards};
+use super::{PageScan, cards};
 use crate::sql::reached_column;
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
@@ -64,7 +64,7 @@ const NEWEST_OF_CHAT: usize = 200;
 
 /// The message of a chat that has this network id: ours, or the network's own. No index knows the ids of all messages, so only
 /// the newest messages of the chat are read. A wrong id costs no more than that.
-pub(crate) async fn of_network<E: Walk>(
+pub(crate) async fn of_network<E: PageScan>(
     db: &E,
     channel: ChannelKey,
     recipient: &str,
@@ -95,7 +95,7 @@ pub(crate) async fn earlier_use<E: Executor>(db: &E, key: &Idempotency) -> Resul
     .await
 }
 
-pub(crate) async fn page<E: Walk>(db: &E, query: &MessageQuery) -> Result<Option<Page>, E::Error> {
+pub(crate) async fn page<E: PageScan>(db: &E, query: &MessageQuery) -> Result<Option<Page>, E::Error> {
     let before = match query.before {
         None => Seq::MAX,
         Some(id) => {

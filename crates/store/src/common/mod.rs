@@ -31,7 +31,7 @@ pub(crate) trait Transaction {
     /// How a statement marks a change for the other nodes.
     const STAMP: Stamp;
     /// Appended to what a statement sets in a channel: resets the scan cursor.
-    const LOOK_AGAIN: &'static str;
+    const RESET_CURSOR: &'static str;
 
     /// An SQL expression for the highest number that any message was given. The parameter with this number is
     /// [`Self::known_last_seq`].
@@ -42,7 +42,7 @@ pub(crate) trait Transaction {
     /// The connection that runs statements.
     fn db(&self) -> &Self::Db;
     /// Reports a change to the follower after the commit.
-    fn tell(&mut self, change: Change);
+    fn notify(&mut self, change: Change);
     /// Stores when keys were last used on this node.
     async fn touch_api_keys(&mut self, used: &[(ApiKeyId, Millis)]) -> Result<(), Self::Error>;
     /// Locks a channel's queue until the commit.
@@ -67,7 +67,7 @@ pub(crate) trait Transaction {
     /// Sends nothing on the channel before this time.
     async fn hold(&mut self, channel: ChannelKey, until: Millis) -> Result<(), Self::Error>;
     /// Resets the scan cursor, because a recipient may have become known.
-    async fn look_again(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
+    async fn reset_cursor(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
     /// Records an event of a channel.
     async fn record(&mut self, channel: ChannelKey, what: &Recorded, at: Millis) -> Result<(), Self::Error>;
     /// Called when a channel was created or restored.
@@ -81,13 +81,13 @@ pub(crate) trait Transaction {
     async fn forget_former_number(&mut self, channel: ChannelKey, now: Millis) -> Result<(), Self::Error>;
     /// Clears the time before which the channel sends nothing, because the channel has a new link, and marks the link
     /// as changed for the other nodes.
-    async fn let_go(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
+    async fn clear_deferral(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
     /// Applies these transitions to the messages that are in the expected states.
     async fn apply(&mut self, transitions: &[Transition<'_>]) -> Result<(), Self::Error>;
 }
 
 /// How an engine reads pages by its own indexes.
-pub(crate) trait Walk: Executor {
+pub(crate) trait PageScan: Executor {
     /// Selects the latest messages to the recipient `?2` of the channel `?1` that have left the queue; a limited
     /// number, since all may have failed.
     fn latest_of_recipient() -> String;

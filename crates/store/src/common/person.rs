@@ -12,8 +12,8 @@ use recado_domain::status::MessageStatus;
 use super::messages::{columns, message, status};
 use super::{Transaction, events, schedule};
 use crate::person::{
-    CHANNELS, EarlyReceipt, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow,
-    Place,
+    CHANNELS, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow, Place,
+    UnmatchedReceipt,
 };
 use crate::sqlkit::both::{Executor, List, Read, Row, values};
 
@@ -130,7 +130,7 @@ impl<'a, E: Executor> Asked<'a, E> {
 
     async fn names(&self) -> Result<PersonPage, E::Error> {
         let Some(end) = self.end("messages", "seq", SCANNED_AT_MOST).await? else {
-            return self.names_looked_up().await;
+            return self.reported_names().await;
         };
         let sql = format!(
             "SELECT DISTINCT m.recipient, m.account FROM messages m WHERE m.seq > ?3 AND m.seq <= ?4 AND {}",
@@ -143,7 +143,7 @@ impl<'a, E: Executor> Asked<'a, E> {
     }
 
     /// The accounts of the person's numbers, and the numbers of the person's accounts.
-    async fn names_looked_up(&self) -> Result<PersonPage, E::Error> {
+    async fn reported_names(&self) -> Result<PersonPage, E::Error> {
         let sql = format!(
             "SELECT a.phone, a.account, a.lid || '@lid' AS hidden FROM accounts a WHERE ({} OR {})
                AND (?2 IS NULL OR a.channel_key IN (SELECT key FROM channels WHERE institution_id = ?2))",
@@ -173,7 +173,7 @@ impl<'a, E: Executor> Asked<'a, E> {
     async fn early(
         &self,
         messages: &[(Message, Option<String>)],
-    ) -> Result<HashMap<(ChannelKey, String), Vec<EarlyReceipt>>, E::Error> {
+    ) -> Result<HashMap<(ChannelKey, String), Vec<UnmatchedReceipt>>, E::Error> {
         let named = messages.iter().filter_map(|(message, _)| Some((message.channel, message.remote_id.clone()?)));
         let (channels, ids): (Vec<ChannelKey>, Vec<String>) = named.unzip();
         let sql = format!(
@@ -186,7 +186,7 @@ impl<'a, E: Executor> Asked<'a, E> {
             let of = (row.get("channel_key")?, row.get("remote_id")?);
             let (status, at) = (row.number("status")?, row.get("at")?);
             let code: Option<String> = row.get("error_code")?;
-            Ok((of, EarlyReceipt { status, at, error: code.zip(row.get("error_message")?) }))
+            Ok((of, UnmatchedReceipt { status, at, error: code.zip(row.get("error_message")?) }))
         };
         let mut early: HashMap<_, Vec<_>> = HashMap::new();
         if !ids.is_empty() {

@@ -47,7 +47,7 @@ pub(crate) async fn promote<T: Transaction>(tx: &mut T, now: Millis) -> Result<P
     cancel(tx, &gone, now).await?;
     queue(tx, &next, now).await?;
     for channel in next.iter().map(|due| due.channel).collect::<BTreeSet<_>>() {
-        tx.tell(Change::Accepted(channel));
+        tx.notify(Change::Accepted(channel));
     }
     Ok(Promoted { messages: gone.len() + next.len(), next_at: next_at(tx.db()).await? })
 }

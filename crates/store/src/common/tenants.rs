@@ -32,7 +32,7 @@ pub(crate) async fn create_institution<T: Transaction>(tx: &mut T, institution: 
     let Institution { id, name, default_country, created_at } = institution;
     let (id, default_country) = (*id, *default_country);
     tx.db().run(&sql, values![&id.as_bytes()[..], name.as_str(), *created_at, default_country.stored()]).await?;
-    tx.tell(Change::DefaultCountry(id, default_country));
+    tx.notify(Change::DefaultCountry(id, default_country));
     Ok(())
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn set_default_country<T: Transaction>(
     let sql = format!("WITH {with} UPDATE institutions SET default_country = ?2{set} WHERE id = ?1");
     let found = tx.db().run(&sql, values![&id.as_bytes()[..], country.stored()]).await? > 0;
     if found {
-        tx.tell(Change::DefaultCountry(id, country));
+        tx.notify(Change::DefaultCountry(id, country));
     }
     Ok(found)
 }
@@ -99,7 +99,7 @@ pub(crate) async fn create_api_key<T: Transaction>(tx: &mut T, key: &ApiKey) -> 
     let (name, prefix, at) = (&*key.name, &*key.prefix, key.created_at);
     let new = values![id, institution, environment, name, hash, prefix, scopes, limit, expires_at, at, parent];
     tx.db().run(&sql, new).await?;
-    tx.tell(Change::Key(Box::new(key.clone())));
+    tx.notify(Change::Key(Box::new(key.clone())));
     Ok(())
 }
 
@@ -114,6 +114,6 @@ pub(crate) async fn revoke_api_key<T: Transaction>(tx: &mut T, id: ApiKeyId, now
          UPDATE api_keys SET revoked_at = ?2{set} WHERE id IN (SELECT id FROM ended) AND revoked_at IS NULL"
     );
     tx.db().run(&sql, values![&id.as_bytes()[..], now]).await?;
-    tx.tell(Change::Revoked(id));
+    tx.notify(Change::Revoked(id));
     Ok(())
 }

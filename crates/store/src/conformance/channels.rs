@@ -43,7 +43,7 @@ pub(super) async fn a_channel_comes_back_as_it_was_made(ground: Ground) {
     assert_eq!(ground.store.channel(made.key + 1).await.expect("read"), None);
 }
 
-pub(super) async fn an_id_is_taken_once_per_institution_and_environment(ground: Ground) {
+pub(super) async fn an_id_is_unique_per_institution_and_environment(ground: Ground) {
     let new = ground.new_channel("loja", ChannelState::Created);
     let first = ground.store.create_channel(new.clone()).await.expect("stored").expect("a free id");
     let renamed = NewChannel { name: "Outro".to_owned(), ..new.clone() };
@@ -64,7 +64,7 @@ pub(super) async fn an_id_is_taken_once_per_institution_and_environment(ground: 
     assert!(ground.store.create_channel(theirs).await.expect("stored").is_some(), "another institution");
 }
 
-pub(super) async fn a_deleted_channel_is_taken_up_again_with_its_history(ground: Ground) {
+pub(super) async fn a_deleted_channel_is_restored_with_its_history(ground: Ground) {
     let key = ground.channel("loja").await;
     let (sent, waiting) = (ground.accept(key, "551").await, ground.accept(key, "551").await);
     let claimed = ground.claim_one(key).await;
@@ -90,7 +90,7 @@ pub(super) async fn a_deleted_channel_is_taken_up_again_with_its_history(ground:
 
 /// Whoever has the channel then, and whatever ended in between: what was queued before is cancelled, and nothing of it
 /// counts in the new one.
-pub(super) async fn a_channel_made_anew_starts_empty(mut ground: Ground) {
+pub(super) async fn a_channel_created_again_starts_empty(mut ground: Ground) {
     for kind in [ChannelType::Sandbox, ChannelType::CloudApi, ChannelType::WhatsAppWeb] {
         for reopens in [false, true] {
             let id = format!("{}-{reopens}", kind.name());
@@ -121,7 +121,7 @@ pub(super) async fn a_channel_made_anew_starts_empty(mut ground: Ground) {
     }
 }
 
-pub(super) async fn what_is_in_hand_at_a_deletion_settles_and_is_not_sent_again(mut ground: Ground) {
+pub(super) async fn a_message_in_flight_at_a_deletion_settles_and_is_not_sent_again(mut ground: Ground) {
     let outcomes = [
         (sent(), MessageStatus::Sent),
         (Settlement::Retry { run_at: NOW }, MessageStatus::Cancelled),
@@ -154,7 +154,7 @@ pub(super) async fn what_is_in_hand_at_a_deletion_settles_and_is_not_sent_again(
 }
 
 /// Shares of recipients, chats and receipts of the former channel are none of the new one.
-pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground) {
+pub(super) async fn a_channel_created_again_has_no_former_restrictions(ground: Ground) {
     let key = ground.channel_by_recipient("loja").await;
     let pacing = Some(RecipientPacing { burst: 1, every: Duration::from_secs(6) });
     let paced = || ClaimRequest { recipient_pacing: pacing, ..request(key) };
@@ -193,7 +193,7 @@ pub(super) async fn a_channel_made_anew_has_only_its_own_troubles(ground: Ground
 }
 
 /// A message must not be taken for one that a deletion has cancelled, when that one is gone.
-pub(super) async fn numbers_behind_a_deletion_are_not_given_again(mut ground: Ground) {
+pub(super) async fn numbers_after_a_deletion_are_not_reused(mut ground: Ground) {
     let key = ground.channel("loja").await;
     for _ in 0..3 {
         ground.accept(key, "551").await;
@@ -293,7 +293,7 @@ pub(super) async fn pages_of_channels_hold_only_the_owners(ground: Ground) {
     assert_eq!(ground.store.channels_of(stranger, 0, 10).await.expect("read"), []);
 }
 
-pub(super) async fn a_restriction_outlasts_a_pause_and_a_lost_line(ground: Ground) {
+pub(super) async fn a_restriction_outlasts_a_pause_and_a_lost_connection(ground: Ground) {
     use ChannelState::{Banned, Connected, Connecting, Created, Disconnected, LoggedOut, Paused, Restricted};
     let (until, reason) = (NOW + 9, "Restrito pelo WhatsApp.".to_owned());
     for (n, next) in ChannelState::ALL.into_iter().enumerate() {
@@ -319,7 +319,7 @@ pub(super) async fn a_restriction_outlasts_a_pause_and_a_lost_line(ground: Groun
     }
 }
 
-pub(super) async fn the_later_end_of_a_restriction_stands(mut ground: Ground) {
+pub(super) async fn the_later_end_of_a_restriction_stays(mut ground: Ground) {
     let key = ground.channel("loja").await;
     for (until, reason, stands) in [(NOW + 9, "um", NOW + 9), (NOW + 5, "dois", NOW + 9), (NOW + 12, "tres", NOW + 12)]
     {
@@ -334,7 +334,7 @@ pub(super) async fn the_later_end_of_a_restriction_stands(mut ground: Ground) {
     }
 }
 
-pub(super) async fn what_the_network_said_of_a_number_is_remembered(mut ground: Ground) {
+pub(super) async fn the_account_of_a_number_is_remembered(mut ground: Ground) {
     let (key, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
     let note = async |ground: &Ground, account: Option<Party>, now| {
         ground.store.note_account(key, "5511999".to_owned(), account, now).await.expect("stored");
@@ -359,7 +359,7 @@ pub(super) async fn what_the_network_said_of_a_number_is_remembered(mut ground: 
 }
 
 /// What was sent to a number, and nobody says to have.
-pub(super) async fn a_message_that_nobody_has_casts_doubt_on_its_account(ground: Ground) {
+pub(super) async fn an_unconfirmed_message_casts_doubt_on_its_account(ground: Ground) {
     let key = ground.channel("loja").await;
     let note = async |now| {
         let account = Some(Party::of_number("551199"));

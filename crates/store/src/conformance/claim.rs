@@ -34,7 +34,7 @@ async fn expiring(ground: &Ground, channel: ChannelKey, recipient: &str, expires
     id
 }
 
-pub(super) async fn a_channel_is_one_line(ground: Ground) {
+pub(super) async fn a_channel_is_one_queue(ground: Ground) {
     let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
     let accepted = accept_all(&ground, channel, &["551", "552", "551"]).await;
     let other = ground.accept(neighbour, "551").await;
@@ -51,7 +51,7 @@ pub(super) async fn a_channel_is_one_line(ground: Ground) {
     assert_eq!(ground.claim_one(neighbour).await.id, other, "the neighbour has its own line");
 }
 
-pub(super) async fn each_recipient_is_a_line(ground: Ground) {
+pub(super) async fn each_recipient_has_a_queue(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "551", "552", "552", "553", "551"]).await;
     let first = ground.claim(up_to(10, channel)).await;
@@ -76,7 +76,7 @@ pub(super) async fn a_limit_holds(ground: Ground) {
     assert_eq!(ids(&ground.claim(up_to(2, channel)).await), accepted[..2], "the oldest first");
 }
 
-pub(super) async fn what_is_open_stays_so_until_it_ends(ground: Ground) {
+pub(super) async fn an_open_upgrade_stays_open_until_it_ends(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     assert_eq!(ground.open(channel).await, 0);
     let accepted = accept_all(&ground, channel, &["551", "552", "553"]).await;
@@ -92,7 +92,7 @@ pub(super) async fn what_is_open_stays_so_until_it_ends(ground: Ground) {
     assert_eq!(ground.open(channel).await, 1);
 }
 
-pub(super) async fn an_attempt_is_counted_and_the_first_time_stands(ground: Ground) {
+pub(super) async fn an_attempt_is_counted_and_the_first_time_stays(ground: Ground) {
     let channel = ground.channel("loja").await;
     let id = ground.accept(channel, "551").await;
     let stored = ground.message(channel, id).await;
@@ -131,7 +131,7 @@ pub(super) async fn a_message_waits_for_its_time(ground: Ground) {
 }
 
 /// Who is told so hears of what is accepted meanwhile no more: a wrong yes would have it wait for somebody else's time.
-pub(super) async fn a_claim_says_whether_one_holds_all(ground: Ground) {
+pub(super) async fn a_claim_reports_whether_a_message_blocks_all_others(ground: Ground) {
     let holds = async |claim: ClaimRequest| ground.claim(claim).await.holds_all;
     let channel = ground.channel("loja").await;
     assert!(!holds(request(channel)).await, "nothing waits");
@@ -156,7 +156,7 @@ pub(super) async fn a_claim_says_whether_one_holds_all(ground: Ground) {
     }
 }
 
-pub(super) async fn a_waiting_message_holds_only_its_own_line(ground: Ground) {
+pub(super) async fn a_waiting_message_blocks_only_its_own_queue(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "551", "552"]).await;
     let seq = ground.claim_one(channel).await.seq;
@@ -166,7 +166,7 @@ pub(super) async fn a_waiting_message_holds_only_its_own_line(ground: Ground) {
     assert_eq!(claim.next_at, Some(NOW + 1_000));
 }
 
-pub(super) async fn a_rest_holds_the_channel(mut ground: Ground) {
+pub(super) async fn the_send_interval_blocks_the_channel(mut ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "552"]).await;
     let resting = ClaimRequest { rest: 500, ..up_to(10, channel) };
@@ -181,14 +181,14 @@ pub(super) async fn a_rest_holds_the_channel(mut ground: Ground) {
 }
 
 /// Else the second of two free hands would stay idle until the first is free again.
-pub(super) async fn a_rest_says_when_it_ends(ground: Ground) {
+pub(super) async fn the_send_interval_ends_in_time(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     accept_all(&ground, channel, &["551", "552"]).await;
     let claim = ground.claim(ClaimRequest { rest: 500, ..up_to(2, channel) }).await;
     assert_eq!((claim.messages.len(), claim.next_at), (1, Some(NOW + 500)));
 }
 
-pub(super) async fn a_held_channel_waits_for_all(mut ground: Ground) {
+pub(super) async fn a_deferred_channel_sends_to_no_recipient(mut ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "552"]).await;
     let seq = ground.claim_one(channel).await.seq;
@@ -203,7 +203,7 @@ pub(super) async fn a_held_channel_waits_for_all(mut ground: Ground) {
     assert_eq!(due.messages[0].failures, 0, "the trouble was not the message's own");
 }
 
-pub(super) async fn a_hold_never_gets_shorter(ground: Ground) {
+pub(super) async fn a_deferral_never_gets_shorter(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     accept_all(&ground, channel, &["551", "552"]).await;
     let claim = ground.claim(up_to(2, channel)).await;
@@ -218,9 +218,9 @@ pub(super) async fn a_channel_can_be_held_by_itself(mut ground: Ground) {
     let accepted = accept_all(&ground, channel, &["551", "552"]).await;
     let theirs = ground.accept(neighbour, "551").await;
     for until in [NOW + 500, NOW + 100] {
-        ground.store.hold_channel(channel, until).await.expect("stored");
+        ground.store.defer_channel(channel, until).await.expect("stored");
     }
-    ground.store.hold_channel(99, NOW + DAY).await.expect("nobody to hold is no error");
+    ground.store.defer_channel(99, NOW + DAY).await.expect("nobody to hold is no error");
     for _ in 0..2 {
         let early = ground.claim(ClaimRequest { now: NOW + 499, ..up_to(10, channel) }).await;
         assert_eq!((early.messages, early.next_at), (vec![], Some(NOW + 500)), "the later time stands");
@@ -230,7 +230,7 @@ pub(super) async fn a_channel_can_be_held_by_itself(mut ground: Ground) {
     assert_eq!(ids(&ground.claim(ClaimRequest { now: NOW + 500, ..up_to(10, channel) }).await), accepted);
 }
 
-pub(super) async fn what_is_too_old_expires(ground: Ground) {
+pub(super) async fn an_old_message_expires(ground: Ground) {
     let channel = ground.channel("loja").await;
     let old = expiring(&ground, channel, "551", NOW + 10).await;
     let young = ground.accept(channel, "551").await;

@@ -147,7 +147,7 @@ pub(super) async fn a_forgotten_key_counts_as_new(ground: Ground) {
     assert_eq!(ground.enqueue(repeated(&ground, &second)).await, Enqueued::Replayed(second.id), "the new use counts");
 }
 
-pub(super) async fn twins_make_one_message(ground: Ground) {
+pub(super) async fn two_calls_with_one_key_make_one_message(ground: Ground) {
     let channel = ground.channel("loja").await;
     let calls: Vec<_> = (0..50).map(|_| with_key(&ground, ground.new_message(channel, "551"), "chave", 1)).collect();
     let ids: Vec<_> = calls.iter().map(|call| call.id).collect();
@@ -160,7 +160,7 @@ pub(super) async fn twins_make_one_message(ground: Ground) {
     }
 }
 
-pub(super) async fn the_state_table_decides_who_is_taken(ground: Ground) {
+pub(super) async fn the_state_table_decides_which_messages_are_claimed(ground: Ground) {
     use ChannelState::{Banned, Connected, Connecting, Created, Disconnected, LoggedOut, Paused, Restricted};
     let table = [
         (Created, false),
@@ -219,7 +219,7 @@ pub(super) async fn the_backlog_has_a_cap(ground: Ground) {
     assert_eq!(ground.enqueue(capped()).await, Enqueued::Accepted, "a cancelled one gives its place up");
 }
 
-pub(super) async fn a_deleted_or_unknown_channel_takes_nothing(ground: Ground) {
+pub(super) async fn a_deleted_or_unknown_channel_accepts_nothing(ground: Ground) {
     let channel = ground.channel("loja").await;
     ground.delete_channel(channel, NOW).await;
     for channel in [channel, channel + 1] {
@@ -245,7 +245,7 @@ pub(super) async fn a_refused_call_does_not_use_the_key_up(ground: Ground) {
     assert_eq!(ground.enqueue(call(9)).await, Enqueued::Accepted);
 }
 
-pub(super) async fn one_bad_row_fails_alone(ground: Ground) {
+pub(super) async fn a_refused_message_fails_alone(ground: Ground) {
     let channel = ground.channel("loja").await;
     let taken = ground.accept(channel, "551").await;
     let calls = (0..30).map(|n| {

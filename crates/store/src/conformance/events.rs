@@ -69,7 +69,7 @@ pub(super) async fn a_page_of_events_ends_where_the_next_begins(ground: Ground) 
     assert_eq!(pages, [(3, true), (3, true), (1, false)]);
 }
 
-pub(super) async fn a_line_that_stays_down_is_recorded_once(ground: Ground) {
+pub(super) async fn a_connection_that_stays_down_is_recorded_once(ground: Ground) {
     use ChannelState::{Connected, Disconnected};
     let key = ground.channel_in("loja", Connected).await;
     let lost = Some("A linha caiu.".to_owned());

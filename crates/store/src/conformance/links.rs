@@ -1,6 +1,6 @@
 //! How channels are linked to their networks.
 
-use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Link, LinkRest};
+use recado_domain::channel::{ChannelKey, ChannelState, ChannelType, Link, LoginLimits};
 use recado_domain::ids::MessageId;
 use recado_domain::message::Enqueued;
 use recado_domain::queue::{ClaimRequest, Settlement, UnknownOutcomePolicy};
@@ -96,7 +96,7 @@ async fn statuses(ground: &Ground, channel: ChannelKey, ids: [MessageId; 3]) -> 
     [one.await, two.await, three.await]
 }
 
-pub(super) async fn what_may_have_arrived_from_one_number_is_not_sent_from_another(ground: Ground) {
+pub(super) async fn a_maybe_delivered_message_is_not_sent_from_another_number(ground: Ground) {
     use MessageStatus::{Queued, Sending, Unknown};
     let web = ChannelType::WhatsAppWeb;
     // What is in hand at Meta has its answer yet to come.
@@ -126,7 +126,7 @@ pub(super) async fn what_may_have_arrived_from_one_number_is_not_sent_from_anoth
     }
 }
 
-pub(super) async fn what_is_unknown_of_one_number_is_not_sent_again_from_another(ground: Ground) {
+pub(super) async fn an_unknown_message_is_not_sent_again_from_another_number(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     assert!(write(&ground, &link(channel, "um"), ChannelState::Connected).await);
     let id = ground.accept(channel, "551").await;
@@ -139,7 +139,7 @@ pub(super) async fn what_is_unknown_of_one_number_is_not_sent_again_from_another
     assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
 }
 
-pub(super) async fn only_what_is_still_the_same_is_sealed_anew(ground: Ground) {
+pub(super) async fn only_unchanged_bytes_are_sealed_again(ground: Ground) {
     let (key, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
     for key in [key, neighbour] {
         assert!(write(&ground, &link(key, "um"), ChannelState::Connected).await);
@@ -171,22 +171,22 @@ pub(super) async fn a_deleted_channel_has_no_link(ground: Ground) {
     assert!(write(&ground, &link(key, "tres"), ChannelState::Created).await);
 }
 
-pub(super) async fn a_session_rests_until_the_latest_time_that_was_set(mut ground: Ground) {
+pub(super) async fn a_ban_ends_at_the_latest_time_that_was_set(mut ground: Ground) {
     let key = ground.channel_in("loja", ChannelState::Created).await;
-    let rest = async |ground: &Ground| ground.store.link_rest(key).await.expect("read");
+    let rest = async |ground: &Ground| ground.store.login_limits(key).await.expect("read");
     ground.store.ban_link(key, NOW + 9).await.expect("who has no link rests not");
-    assert_eq!(rest(&ground).await, LinkRest::default());
+    assert_eq!(rest(&ground).await, LoginLimits::default());
     assert!(write(&ground, &link(key, "um"), ChannelState::Created).await);
-    assert_eq!(rest(&ground).await, LinkRest::default());
+    assert_eq!(rest(&ground).await, LoginLimits::default());
     for (until, at) in [(NOW + 60, NOW + 2), (NOW + 10, NOW + 1)] {
         ground.store.ban_link(key, until).await.expect("stored");
         ground.store.note_login(key, at).await.expect("stored");
-        assert_eq!(rest(&ground).await, LinkRest { banned_until: Some(NOW + 60), logged_in_at: Some(at) });
+        assert_eq!(rest(&ground).await, LoginLimits { banned_until: Some(NOW + 60), logged_in_at: Some(at) });
     }
     ground.reopen().await;
-    assert_eq!(rest(&ground).await, LinkRest { banned_until: Some(NOW + 60), logged_in_at: Some(NOW + 1) });
+    assert_eq!(rest(&ground).await, LoginLimits { banned_until: Some(NOW + 60), logged_in_at: Some(NOW + 1) });
     let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
     assert!(ground.try_move(key, up, down, None, NOW).await);
     assert!(write(&ground, &link(key, "dois"), down).await);
-    assert_eq!(rest(&ground).await, LinkRest::default(), "another link");
+    assert_eq!(rest(&ground).await, LoginLimits::default(), "another link");
 }

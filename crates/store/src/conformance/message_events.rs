@@ -90,7 +90,7 @@ pub(super) async fn an_event_of_a_failure_has_its_code_alone(ground: Ground) {
     assert_eq!(failed, [&expected("SENDING"), &expected("SENT")]);
 }
 
-pub(super) async fn what_is_not_made_is_not_recorded(ground: Ground) {
+pub(super) async fn an_unchanged_message_records_no_event(ground: Ground) {
     let channel = consumed(&ground).await;
     let other = ground.channel("outra").await;
     let id = ground.accept(channel, "551").await;
@@ -149,7 +149,7 @@ pub(super) async fn a_consumer_outlasts_a_restart(mut ground: Ground) {
 }
 
 /// Purges one message, and leaves one of the same channel.
-async fn one_of_two_goes(ground: &Ground, channel: ChannelKey) -> [MessageId; 2] {
+async fn one_of_two_keys_is_removed(ground: &Ground, channel: ChannelKey) -> [MessageId; 2] {
     let (old, young) = (ground.accept(channel, "551").await, ground.accept(channel, "552").await);
     for settled_at in [NOW, NOW + 2] {
         let claimed = ground.claim_one(channel).await;
@@ -174,7 +174,7 @@ async fn erase(ground: &Ground, number: &str) -> Erased {
 
 pub(super) async fn an_event_goes_with_its_message(ground: Ground) {
     let channel = consumed(&ground).await;
-    let [old, young] = one_of_two_goes(&ground, channel).await;
+    let [old, young] = one_of_two_keys_is_removed(&ground, channel).await;
     assert_eq!(reached(&ground, old).await, []);
     assert_eq!(reached(&ground, young).await, [Queued, Sending, Failed]);
     assert_eq!(of_messages(ground.events(ground.event_query()).await).len(), 3);
@@ -182,9 +182,9 @@ pub(super) async fn an_event_goes_with_its_message(ground: Ground) {
 
 /// Readers are given no event whose message is gone. So an engine's own test looks at what is left after this: the events
 /// of one message.
-pub(crate) async fn messages_go_with_what_happened_to_them(ground: &Ground) {
+pub(crate) async fn events_are_purged_with_their_messages(ground: &Ground) {
     let channel = consumed(ground).await;
-    one_of_two_goes(ground, channel).await;
+    one_of_two_keys_is_removed(ground, channel).await;
     ground.accept(channel, "553").await;
     assert_eq!(erase(ground, "553").await.messages, 1);
 }
@@ -249,7 +249,7 @@ pub(super) async fn pages_of_events_are_in_order_and_complete(ground: Ground) {
     assert_eq!(ground.events(foreign).await, []);
 }
 
-pub(super) async fn a_cursor_that_is_ahead_of_the_store_is_told(ground: Ground) {
+pub(super) async fn a_cursor_ahead_of_the_store_is_refused(ground: Ground) {
     let last = |events: Vec<Event>| events.last().expect("an event").seq;
     ground.channel("loja").await;
     let seen = last(ground.events(ground.event_query()).await);

@@ -58,7 +58,7 @@ async fn send_all(
     }
 }
 
-pub(super) async fn a_restricted_channel_writes_to_whom_it_knows(mut ground: Ground) {
+pub(super) async fn a_restricted_channel_writes_to_known_recipients(mut ground: Ground) {
     let channel = linked(&ground).await;
     knows(&ground, channel, "552").await;
     let mut by_recipient = [Vec::new(), Vec::new()];
@@ -76,7 +76,7 @@ pub(super) async fn a_restricted_channel_writes_to_whom_it_knows(mut ground: Gro
     assert_eq!(send_all(&ground, channel, UNTIL, None).await, (by_recipient[0].clone(), None), "its time is over");
 }
 
-pub(super) async fn a_restriction_that_is_lifted_holds_nobody(ground: Ground) {
+pub(super) async fn a_lifted_restriction_blocks_no_recipient(ground: Ground) {
     let channel = linked(&ground).await;
     restrict(&ground, channel, UNTIL).await;
     let waiting = ground.accept(channel, "551").await;
@@ -85,7 +85,7 @@ pub(super) async fn a_restriction_that_is_lifted_holds_nobody(ground: Ground) {
     assert_eq!(send_all(&ground, channel, NOW, None).await.0, [waiting]);
 }
 
-pub(super) async fn who_became_known_takes_their_place(ground: Ground) {
+pub(super) async fn messages_for_a_recipient_that_became_known_are_sent_in_order(ground: Ground) {
     let channel = linked(&ground).await;
     restrict(&ground, channel, UNTIL).await;
     let mut accepted = Vec::new();
@@ -194,7 +194,7 @@ pub(super) async fn only_so_many_chats_are_opened_in_a_day(mut ground: Ground) {
     assert_eq!(send_all(&ground, channel, NOW + DAY + 10, Some(2)).await, (vec![accepted[4]], None));
 }
 
-pub(super) async fn another_limit_holds_at_once(ground: Ground) {
+pub(super) async fn a_changed_limit_applies_at_once(ground: Ground) {
     let channel = linked(&ground).await;
     let mut accepted = Vec::new();
     for n in 0..6 {
@@ -241,7 +241,7 @@ pub(super) async fn an_acknowledgement_that_was_overtaken_opens_the_chat(ground:
     assert_eq!(send_all(&ground, channel, NOW, None).await.0, [again]);
 }
 
-pub(super) async fn who_waits_expires_in_time(ground: Ground) {
+pub(super) async fn waiting_messages_expire_in_time(ground: Ground) {
     let channel = linked(&ground).await;
     restrict(&ground, channel, NOW + DAY).await;
     let mut accepted = Vec::new();
@@ -272,7 +272,7 @@ pub(super) async fn who_waits_expires_in_time(ground: Ground) {
     }
 }
 
-pub(super) async fn many_who_wait_are_passed_a_part_at_a_time(ground: Ground) {
+pub(super) async fn many_waiting_messages_are_passed_in_parts(ground: Ground) {
     let channel = linked(&ground).await;
     restrict(&ground, channel, UNTIL).await;
     let recipients: Vec<_> = (0..1_200).map(|n| format!("55{n}")).collect();
@@ -286,7 +286,7 @@ pub(super) async fn many_who_wait_are_passed_a_part_at_a_time(ground: Ground) {
     assert_eq!(send_all(&ground, channel, NOW, None).await, (vec![known], Some(UNTIL)));
 }
 
-pub(super) async fn a_refused_chat_waits_like_any_new_one(mut ground: Ground) {
+pub(super) async fn a_refused_chat_waits_like_any_new_chat(mut ground: Ground) {
     let channel = linked(&ground).await;
     let refused = ground.accept(channel, "551").await;
     let claimed = ground.claim_one(channel).await;
@@ -320,7 +320,7 @@ pub(super) async fn other_channels_ask_nobody(ground: Ground) {
     }
 }
 
-pub(super) async fn a_paused_channel_lets_who_waits_expire(ground: Ground) {
+pub(super) async fn queued_messages_of_a_paused_channel_expire(ground: Ground) {
     let channel = linked(&ground).await;
     restrict(&ground, channel, UNTIL).await;
     let old = accept_until(&ground, channel, "551", NOW + 10).await;
@@ -358,7 +358,7 @@ pub(super) async fn a_deleted_channel_forgets_its_recipients(ground: Ground) {
     assert!(knows(&ground, channel, "551").await, "as a new one");
 }
 
-pub(super) async fn a_held_recipient_is_passed_and_keeps_their_order(mut ground: Ground) {
+pub(super) async fn a_deferred_recipient_is_passed_and_keeps_its_order(mut ground: Ground) {
     let channel = linked(&ground).await;
     let mut accepted = Vec::new();
     for recipient in ["551", "552", "551"] {
@@ -388,7 +388,7 @@ pub(super) async fn a_held_recipient_is_passed_and_keeps_their_order(mut ground:
     assert_eq!(send_all(&ground, channel, NOW + 8_000, None).await, (both.to_vec(), None));
 }
 
-pub(super) async fn who_waits_for_a_held_recipient_expires_in_time(ground: Ground) {
+pub(super) async fn messages_for_a_deferred_recipient_expire_in_time(ground: Ground) {
     let channel = linked(&ground).await;
     let old = accept_until(&ground, channel, "551", NOW + 10).await;
     let seq = ground.claim_one(channel).await.seq;
@@ -404,7 +404,7 @@ pub(super) async fn who_waits_for_a_held_recipient_expires_in_time(ground: Groun
     assert_eq!(send_all(&ground, channel, NOW + 4_000, None).await.0, [young]);
 }
 
-pub(super) async fn who_waits_and_was_never_asked_for_is_told(ground: Ground) {
+pub(super) async fn recipients_that_were_never_asked_for_are_listed(ground: Ground) {
     let channel = linked(&ground).await;
     let unasked =
         async |lid: &str, limit| ground.store.unasked_recipients(channel, lid.to_owned(), limit).await.expect("read");

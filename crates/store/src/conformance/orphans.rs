@@ -18,7 +18,7 @@ async fn claimed_and_waiting(ground: &Ground) -> (ChannelKey, Claimed, MessageId
     (channel, claimed, second)
 }
 
-pub(super) async fn what_is_held_is_not_claimed_twice(ground: Ground) {
+pub(super) async fn a_message_in_flight_is_not_claimed_twice(ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
     for orphans in [UnheldSending::LeaseLive, UnheldSending::OwnerCrashed, UnheldSending::ClaimLost] {
         for unanswered in [UnknownOutcomePolicy::Resend, LEAVE] {
@@ -35,7 +35,7 @@ pub(super) async fn what_is_held_is_not_claimed_twice(ground: Ground) {
     assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Sending);
 }
 
-pub(super) async fn anothers_claim_holds_until_it_runs_out(ground: Ground) {
+pub(super) async fn a_claim_of_another_process_counts_until_it_expires(ground: Ground) {
     let (channel, ..) = claimed_and_waiting(&ground).await;
     for unanswered in [UnknownOutcomePolicy::Resend, LEAVE] {
         let claim = ground.claim(ClaimRequest { unanswered, now: NOW + MINUTE - 1, ..request(channel) }).await;
@@ -43,21 +43,21 @@ pub(super) async fn anothers_claim_holds_until_it_runs_out(ground: Ground) {
     }
 }
 
-pub(super) async fn a_claim_that_ran_out_is_given_back(ground: Ground) {
+pub(super) async fn an_expired_claim_is_queued_again(ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
     let claim = ground.claim(ClaimRequest { now: NOW + MINUTE, ..request(channel) }).await;
     assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2), "first in its line still");
     assert_eq!((claim.messages[0].attempts, claim.messages[0].failures), (2, 0));
 }
 
-pub(super) async fn a_claim_that_ran_out_is_given_up_where_resends_double(ground: Ground) {
+pub(super) async fn an_expired_claim_is_unknown_if_a_resend_would_double(ground: Ground) {
     let (channel, claimed, second) = claimed_and_waiting(&ground).await;
     let claim = ground.claim(ClaimRequest { unanswered: LEAVE, now: NOW + MINUTE, ..request(channel) }).await;
     assert_eq!((ids(&claim), ground.open(channel).await), (vec![second], 1));
     assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Unknown);
 }
 
-pub(super) async fn what_the_dead_held_is_given_back(mut ground: Ground) {
+pub(super) async fn messages_of_a_crashed_owner_are_queued_again(mut ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
     ground.reopen().await;
     let claim = ground.claim(ClaimRequest { orphans: UnheldSending::OwnerCrashed, ..request(channel) }).await;
@@ -65,7 +65,7 @@ pub(super) async fn what_the_dead_held_is_given_back(mut ground: Ground) {
     assert_eq!(claim.messages[0].network_id, claimed.network_id);
 }
 
-pub(super) async fn what_the_dead_held_is_given_up_where_resends_double(mut ground: Ground) {
+pub(super) async fn messages_of_a_crashed_owner_are_unknown_if_a_resend_would_double(mut ground: Ground) {
     let (channel, claimed, second) = claimed_and_waiting(&ground).await;
     ground.reopen().await;
     let claim = ClaimRequest { orphans: UnheldSending::OwnerCrashed, unanswered: LEAVE, ..request(channel) };
@@ -76,7 +76,7 @@ pub(super) async fn what_the_dead_held_is_given_up_where_resends_double(mut grou
     assert_eq!(unknown.reached[usize::from(MessageStatus::Unknown.number())], Some(NOW));
 }
 
-pub(super) async fn what_was_never_sent_is_given_back_in_any_case(ground: Ground) {
+pub(super) async fn a_message_that_was_never_sent_is_queued_again_in_any_case(ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
     for unanswered in [UnknownOutcomePolicy::Resend, LEAVE] {
         let claim =
@@ -134,7 +134,7 @@ pub(super) async fn an_orphan_waits_for_its_time_like_any_other(ground: Ground) 
     assert_eq!(ground.status(channel, claimed.id).await, MessageStatus::Queued);
 }
 
-pub(super) async fn an_orphan_that_is_too_old_expires(ground: Ground) {
+pub(super) async fn an_orphan_that_is_too_old_ends(ground: Ground) {
     let channel = ground.channel("loja").await;
     let message = NewMessage { expires_at: NOW + 1, ..ground.new_message(channel, "551") };
     let id = message.id;
@@ -147,7 +147,7 @@ pub(super) async fn an_orphan_that_is_too_old_expires(ground: Ground) {
 }
 
 /// What may have arrived is not said to have been called back, to have expired, or to have gone with its channel.
-pub(super) async fn what_had_no_answer_ends_as_unknown(ground: Ground) {
+pub(super) async fn a_maybe_delivered_message_ends_as_unknown(ground: Ground) {
     let (channel, claimed, second) = claimed_and_waiting(&ground).await;
     let first = claimed.id;
     ground.settle(channel, claimed.seq, Settlement::RetryUnanswered { run_at: NOW + 1_000 }).await;
@@ -159,7 +159,7 @@ pub(super) async fn what_had_no_answer_ends_as_unknown(ground: Ground) {
     assert_eq!(ground.status(channel, second).await, MessageStatus::Cancelled);
 }
 
-pub(super) async fn an_orphan_that_is_given_back_expires_as_unknown(mut ground: Ground) {
+pub(super) async fn an_expired_orphan_that_is_queued_again_ends_as_unknown(mut ground: Ground) {
     let (channel, claimed, second) = claimed_and_waiting(&ground).await;
     ground.reopen().await;
     let now = NOW + 2 * DAY;

@@ -108,7 +108,7 @@ pub(super) async fn several_outcomes_are_recorded_together(ground: Ground) {
     assert_eq!(ground.claim(all).await.next_at, Some(NOW + 9));
 }
 
-pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
+pub(super) async fn a_receipt_that_overtook_the_outcome_counts(ground: Ground) {
     for overtook in [MessageStatus::Delivered, MessageStatus::Read, MessageStatus::Failed] {
         for settlement in [
             Settlement::Sent { account: Some("5511888".to_owned()), remote_id: None, rendition: None },
@@ -136,7 +136,7 @@ pub(super) async fn a_receipt_that_overtook_stands(ground: Ground) {
     assert_eq!(ids(&ground.claim(ClaimRequest { now: NOW + 9, ..request(channel) }).await), [next]);
 }
 
-pub(super) async fn a_broken_line_is_no_failure(ground: Ground) {
+pub(super) async fn a_lost_connection_is_no_failure(ground: Ground) {
     let (channel, id) = message_in(&ground, MessageStatus::Sending).await;
     let (seq, behind) = (ground.message(channel, id).await.seq, ground.accept(channel, "552").await);
     ground.settle(channel, seq, Settlement::ConnectionLost { run_at: NOW + 5 }).await;
@@ -168,7 +168,7 @@ pub(super) async fn the_rendition_that_was_sent_is_kept(ground: Ground) {
     }
 }
 
-pub(super) async fn a_receipt_finds_what_waits_for_another_try(ground: Ground) {
+pub(super) async fn a_receipt_finds_a_message_that_waits_for_a_retry(ground: Ground) {
     use MessageStatus::{Delivered, Failed, Queued, Read, Sent};
     let unanswered = [Settlement::ConnectionLost { run_at: NOW }, Settlement::RetryUnanswered { run_at: NOW }];
     for settlement in unanswered.into_iter().chain([Settlement::Retry { run_at: NOW }]) {
@@ -241,7 +241,7 @@ pub(super) async fn a_receipt_for_another_channel_means_nothing(ground: Ground) 
     assert_eq!(ground.status(neighbour, twin_id).await, MessageStatus::Read);
 }
 
-pub(super) async fn only_the_recipients_word_counts(ground: Ground) {
+pub(super) async fn only_receipts_of_the_recipient_count(ground: Ground) {
     let party = |number: Option<&str>, lid: Option<&str>| {
         Party::new(number.map(str::to_owned), lid.map(str::to_owned)).expect("somebody")
     };
@@ -314,7 +314,7 @@ pub(super) async fn repeated_and_late_receipts_change_nothing(ground: Ground) {
     assert_eq!(ground.message(channel, id).await, after);
 }
 
-pub(super) async fn only_what_is_queued_can_be_cancelled(ground: Ground) {
+pub(super) async fn only_a_queued_message_can_be_cancelled(ground: Ground) {
     for from in MessageStatus::ALL {
         let (channel, id) = message_in(&ground, from).await;
         let before = ground.message(channel, id).await;
@@ -334,7 +334,7 @@ pub(super) async fn only_what_is_queued_can_be_cancelled(ground: Ground) {
     assert_eq!(ground.store.cancel(1, nobody, NOW).await.expect("answered"), Cancelled::NoMessage);
 }
 
-pub(super) async fn cancelling_a_channel_takes_the_oldest_first(ground: Ground) {
+pub(super) async fn cancelling_a_channel_begins_with_the_oldest(ground: Ground) {
     let (channel, neighbour) = (ground.channel("loja").await, ground.channel("outra").await);
     for _ in 0..4 {
         ground.accept(channel, "551").await;

@@ -109,7 +109,7 @@ pub(super) async fn a_person_is_found_by_number_and_account(ground: Ground) {
     );
 }
 
-pub(super) async fn a_person_is_shown_with_all_that_is_kept(ground: Ground) {
+pub(super) async fn all_data_of_a_person_is_returned(ground: Ground) {
     let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
     let keyed = NewMessage {
         idempotency: Some(ground.idempotency("chave", 1)),
@@ -177,7 +177,7 @@ pub(super) async fn only_one_institutions_person_is_shown_and_erased(ground: Gro
     assert_eq!(all(&ground, &person(&[MARIA]), PersonPart::Contacts).await.0.len(), 1);
 }
 
-pub(super) async fn what_waits_is_cancelled_and_erased(ground: Ground) {
+pub(super) async fn queued_messages_are_cancelled_and_erased(ground: Ground) {
     for channel in [ground.channel("loja").await, ground.channel_by_recipient("meta").await] {
         let first = ground.accept(channel, MARIA).await;
         let sending = ground.claim_one(channel).await;
@@ -206,7 +206,7 @@ pub(super) async fn what_waits_is_cancelled_and_erased(ground: Ground) {
 }
 
 /// A card that may have arrived cannot be called back, but it is not sent again either.
-pub(super) async fn what_waits_without_an_answer_is_erased_too(ground: Ground) {
+pub(super) async fn queued_messages_with_an_unknown_outcome_are_erased_too(ground: Ground) {
     let channel = ground.channel("loja").await;
     let id = ground.accept(channel, MARIA).await;
     let claimed = ground.claim_one(channel).await;
@@ -290,7 +290,7 @@ pub(super) async fn contacts_are_erased_on_every_channel(ground: Ground) {
 }
 
 /// An outcome that was on its way when its message was erased.
-pub(super) async fn what_was_erased_is_settled_without_harm(ground: Ground) {
+pub(super) async fn settling_an_erased_message_does_no_harm(ground: Ground) {
     let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
     let id = ground.accept(channel, MARIA).await;
     let claimed = ground.claim_one(channel).await;

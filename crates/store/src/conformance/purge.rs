@@ -67,7 +67,7 @@ pub(super) async fn open_messages_stay_however_old(ground: Ground) {
     assert_eq!(ground.open(channel).await, 2);
 }
 
-pub(super) async fn what_is_to_be_sent_again_stays_however_old(ground: Ground) {
+pub(super) async fn a_message_to_be_sent_again_is_never_purged(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (waits, left) = (ground.accept(channel, "551").await, ground.accept(channel, "552").await);
     let claim = ground.claim(ClaimRequest { limit: 2, ..request(channel) }).await;
@@ -85,7 +85,7 @@ pub(super) async fn what_is_to_be_sent_again_stays_however_old(ground: Ground) {
 }
 
 /// A channel that stays paused sends nothing again, and looks for nothing that it could send.
-pub(super) async fn what_is_too_old_to_be_sent_again_goes(ground: Ground) {
+pub(super) async fn an_expired_resend_is_purged(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let id = ground.accept(channel, "551").await;
     let seq = ground.claim_one(channel).await.seq;
@@ -131,7 +131,7 @@ pub(super) async fn used_keys_are_forgotten(ground: Ground) {
     assert!(matches!(kept, Enqueued::Replayed(_)), "{kept:?}");
 }
 
-pub(super) async fn what_was_said_of_numbers_is_forgotten(ground: Ground) {
+pub(super) async fn accounts_of_numbers_are_forgotten_in_time(ground: Ground) {
     let channel = ground.channel("loja").await;
     let month = 30 * DAY;
     let note = |n: usize, now| ground.store.note_account(channel, format!("55{n}"), Some(Party::of_number("551")), now);

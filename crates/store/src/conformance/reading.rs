@@ -133,7 +133,7 @@ pub(super) async fn a_foreign_cursor_is_no_cursor(ground: Ground) {
 
 /// A filter that matches little must not hold a reader for a whole history: pages get short instead, and their cursors
 /// still lead through all of it.
-pub(super) async fn a_page_looks_through_a_bounded_part(ground: Ground) {
+pub(super) async fn a_page_scans_a_bounded_part(ground: Ground) {
     const OTHERS: usize = 25_000;
     let channel = ground.channel("loja").await;
     let oldest = ground.accept(channel, "551").await;

@@ -66,7 +66,7 @@ pub(super) async fn a_burst_then_one_in_a_time(mut ground: Ground) {
     assert_eq!(ids(&ground.claim(claim(later)).await), [next]);
 }
 
-pub(super) async fn a_held_recipient_holds_nobody_else(ground: Ground) {
+pub(super) async fn a_deferred_recipient_blocks_no_other(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (first, second) = (ground.accept(channel, "551").await, ground.accept(channel, "551").await);
     let claimed = ground.claim_one(channel).await;
@@ -130,7 +130,7 @@ pub(super) async fn a_receipt_settles_an_unknown_message(ground: Ground) {
     assert_eq!(ground.status(channel, id).await, MessageStatus::Sent);
 }
 
-pub(super) async fn one_queued_again_waits_for_the_one_on_its_way(ground: Ground) {
+pub(super) async fn a_message_queued_again_waits_for_the_one_in_flight(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let elder = unknown(&ground, channel, NOW + DAY).await;
     let younger = ground.accept(channel, "551").await;
@@ -144,7 +144,7 @@ pub(super) async fn one_queued_again_waits_for_the_one_on_its_way(ground: Ground
     assert_eq!(ids(&ground.claim(at(NOW + 600, channel)).await), [elder], "before {third}");
 }
 
-pub(super) async fn orphans_of_the_dead_are_sent_again_by_policy(mut ground: Ground) {
+pub(super) async fn orphans_of_a_crashed_owner_are_sent_again_by_policy(mut ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let id = ground.accept(channel, "551").await;
     ground.claim_one(channel).await;
@@ -154,7 +154,7 @@ pub(super) async fn orphans_of_the_dead_are_sent_again_by_policy(mut ground: Gro
     assert_eq!(ids(&ground.claim(at(NOW + 600, channel)).await), [id]);
 }
 
-pub(super) async fn a_pause_by_the_network_keeps_every_place(ground: Ground) {
+pub(super) async fn a_pause_by_the_network_keeps_the_order(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let accepted = [ground.accept(channel, "551").await, ground.accept(channel, "552").await];
     let claim = ground.claim(at(NOW, channel)).await;
@@ -173,7 +173,7 @@ pub(super) async fn a_pause_by_the_network_keeps_every_place(ground: Ground) {
 }
 
 /// A person's word stands: what was put down is not paused, and needs no new authorisation to come up again.
-pub(super) async fn a_pause_by_the_network_finds_only_what_is_up(ground: Ground) {
+pub(super) async fn only_a_connected_channel_is_paused_by_the_network(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     ground.accept(channel, "551").await;
     let seq = ground.claim_one(channel).await.seq;
@@ -226,7 +226,7 @@ async fn queued_again(ground: &Ground, channel: ChannelKey) -> MessageId {
     id
 }
 
-pub(super) async fn a_policy_that_was_taken_back_sends_nothing_again(ground: Ground) {
+pub(super) async fn a_revoked_policy_sends_nothing_again(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let id = queued_again(&ground, channel).await;
     let claim = ground.claim(ClaimRequest { unanswered: LEAVE, ..at(NOW + 600, channel) }).await;
@@ -241,7 +241,7 @@ pub(super) async fn a_policy_that_was_taken_back_sends_nothing_again(ground: Gro
     assert_eq!(ground.claim(at(NOW + 600, channel)).await, Claim::default());
 }
 
-pub(super) async fn a_channel_made_anew_sends_nothing_of_the_former(ground: Ground) {
+pub(super) async fn a_channel_created_again_sends_no_former_messages(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     unknown(&ground, channel, NOW + DAY).await;
     ground.delete_channel(channel, NOW).await;
@@ -259,7 +259,7 @@ pub(super) async fn a_channel_that_does_not_send_queues_nothing_again(ground: Gr
 
 /// Who mends the access and brings the channel up must not be paused by what was refused before, whatever the clock says
 /// meanwhile; and what is refused after that pauses it.
-pub(super) async fn a_refusal_of_before_pauses_nothing(mut ground: Ground) {
+pub(super) async fn a_refusal_of_a_former_link_pauses_nothing(mut ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     for recipient in ["551", "552"] {
         ground.accept(channel, recipient).await;
@@ -290,7 +290,7 @@ pub(super) async fn a_refusal_of_before_pauses_nothing(mut ground: Ground) {
 }
 
 /// The network may have it twice: a card that is there must not be told as failed.
-pub(super) async fn what_was_sent_again_does_not_fail(ground: Ground) {
+pub(super) async fn a_message_that_was_sent_again_does_not_fail(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let id = queued_again(&ground, channel).await;
     let claimed = ground.claim(at(NOW + 600, channel)).await.messages.remove(0);

@@ -46,7 +46,7 @@ pub(super) async fn our_own_id_finds_a_message_in_any_state(ground: Ground) {
 }
 
 /// The network said "try again", and took the message all the same.
-pub(super) async fn a_receipt_for_what_waits_for_its_next_attempt_counts(ground: Ground) {
+pub(super) async fn a_receipt_for_a_message_that_waits_for_a_retry_counts(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (id, seq) = sending(&ground, channel).await;
     ground.settle(channel, seq, Settlement::Retry { run_at: NOW + 9 }).await;
@@ -136,7 +136,7 @@ pub(super) async fn an_account_is_remembered_by_channel(ground: Ground) {
 }
 
 /// PostgreSQL holds no NUL: such an id cannot come in, and stands for whatever a store may refuse.
-pub(super) async fn a_receipt_that_the_store_refuses_holds_up_no_other(ground: Ground) {
+pub(super) async fn a_receipt_that_the_store_refuses_delays_no_other(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (one, seq) = sending(&ground, channel).await;
     ground.settle(channel, seq, sent_as("wamid.1")).await;

@@ -114,7 +114,7 @@ pub(super) async fn a_scheduled_message_is_queued_behind_its_recipients_others(g
     assert_eq!(ids(&ground.claim(ClaimRequest { held, ..asked(NOW + 20) }).await), [due]);
 }
 
-pub(super) async fn what_was_scheduled_before_a_deletion_is_cancelled(ground: Ground) {
+pub(super) async fn messages_scheduled_before_a_deletion_are_cancelled(ground: Ground) {
     let channel = ground.channel("loja").await;
     let former = schedule(&ground, channel, "551", NOW + DAY).await;
     ground.delete_channel(channel, NOW).await;

@@ -108,7 +108,7 @@ async fn session(ground: &Ground, channel: ChannelKey) -> Held {
     Held { session, ..first(channel) }
 }
 
-pub(super) async fn a_session_sees_nothing_of_the_one_before(mut ground: Ground) {
+pub(super) async fn a_session_reads_nothing_of_the_former_one(mut ground: Ground) {
     let channel = linked(&ground, "loja").await;
     let neighbour = linked(&ground, "outra").await;
     write(&ground, neighbour, [put(1, b"a", b"theirs")]).await;
@@ -185,7 +185,7 @@ pub(super) async fn all_sessions_are_read_in_pages(ground: Ground) {
     }
 }
 
-pub(super) async fn only_what_a_row_still_is_is_sealed_anew(ground: Ground) {
+pub(super) async fn only_an_unchanged_row_is_sealed_again(ground: Ground) {
     let channel = linked(&ground, "loja").await;
     write(&ground, channel, [put_at(5, 1, b"a", b"old"), put(1, b"b", b"old")]).await;
     let row = |key: &[u8]| {

@@ -15,10 +15,10 @@ use recado_domain::queue::admit;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::enqueue::{Form, Known, find, insert, look};
+use super::enqueue::{Form, Lookup, find, insert, look_up};
 use super::levels::Levels;
 use crate::commits::{Change, Follower};
-use crate::sqlkit::postgres::db::{PATIENCE, plainly};
+use crate::sqlkit::postgres::db::{PATIENCE, with_connection};
 use crate::sqlkit::postgres::pool::Pool;
 use crate::{Health, Result, StoreError};
 
@@ -116,12 +116,12 @@ impl Backlog {
 }
 
 /// The decision about a message.
-enum Verdict {
+enum Decision {
     Answer(Enqueued),
     Store,
     /// An earlier message of the batch, at this index, has the same key. This message gets this answer if the earlier
     /// one is stored.
-    Twin(usize, Enqueued),
+    SameKey(usize, Enqueued),
     /// To be decided again when the earlier messages are stored.
     Later,
 }
@@ -170,26 +170,26 @@ impl Acceptor {
             return batch;
         }
         let messages: Vec<_> = batch.iter().map(|waiting| &waiting.message).collect();
-        let answers = match self.together(&messages).await {
+        let answers = match self.accept_all(&messages).await {
             Ok(answers) => answers,
             // One message is refused, and the others must not fail with it.
             Err(StoreError::Refused(_)) if messages.len() > 1 => {
                 let mut answers = Vec::with_capacity(messages.len());
                 for message in &messages {
-                    answers.push(self.together(&[*message]).await.and_then(|mut answer| answer.remove(0)));
+                    answers.push(self.accept_all(&[*message]).await.and_then(|mut answer| answer.remove(0)));
                 }
                 answers
             }
             Err(error) => vec![Err(error); messages.len()],
         };
-        let taken = messages
+        let accepted = messages
             .iter()
             .zip(&answers)
             .filter(|(_, answer)| matches!(answer, Ok(Some(Enqueued::Accepted | Enqueued::Replayed(_)))));
-        let channels: HashSet<ChannelKey> = taken.map(|(message, _)| message.channel).collect();
+        let channels: HashSet<ChannelKey> = accepted.map(|(message, _)| message.channel).collect();
         let schedules = messages.iter().any(|message| message.send_at.is_some()).then_some(Change::Scheduled);
         // Independent of the callers: they may have disconnected.
-        self.follower.tell(channels.into_iter().map(Change::Accepted).chain(schedules).collect());
+        self.follower.notify(channels.into_iter().map(Change::Accepted).chain(schedules).collect());
         let mut again = Vec::new();
         for (waiting, answer) in batch.into_iter().zip(answers) {
             if let Some(answer) = answer.transpose() {
@@ -203,17 +203,17 @@ impl Acceptor {
     }
 
     /// Decides about messages and stores the accepted ones. An error applies to all of them.
-    async fn together(&mut self, messages: &[&NewMessage]) -> Result<Vec<Answer>> {
+    async fn accept_all(&mut self, messages: &[&NewMessage]) -> Result<Vec<Answer>> {
         let counting = self.counting(messages);
-        let (known, counted): (Known, _) = plainly!(self.pool, db => look(db, messages, &counting))?;
+        let (known, counted): (Lookup, _) = with_connection!(self.pool, db => look_up(db, messages, &counting))?;
         let at = Instant::now();
         for ((channel, limit), counted) in counting.into_iter().zip(counted) {
             self.backlogs.insert(channel, Backlog { counted, limit, since: 0, at });
         }
         // Read once, because the refusals and the stored form must agree.
         let form = if self.levels.all_understand_kinds() { Form::Kinds } else { Form::Cards };
-        let verdicts = self.decide(messages, &known, form);
-        let new = messages.iter().zip(&verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Store));
+        let decisions = self.decide(messages, &known, form);
+        let new = messages.iter().zip(&decisions).filter(|(_, decision)| matches!(decision, Decision::Store));
         let new: Vec<_> = new.map(|(message, _)| *message).collect();
         let (stored, unknown) = self.insert(&new, &known, form).await?;
         for message in new.iter().filter(|message| stored.contains(&message.id)) {
@@ -225,11 +225,11 @@ impl Acceptor {
             // Another node was faster with its key.
             None => Ok(None),
         };
-        let answers = verdicts.into_iter().enumerate().map(|(place, verdict)| match verdict {
-            Verdict::Answer(answer) => Ok(Some(answer)),
-            Verdict::Store => if_stored(place, Enqueued::Accepted),
-            Verdict::Twin(of, answer) => if_stored(of, answer),
-            Verdict::Later => Ok(None),
+        let answers = decisions.into_iter().enumerate().map(|(place, decision)| match decision {
+            Decision::Answer(answer) => Ok(Some(answer)),
+            Decision::Store => if_stored(place, Enqueued::Accepted),
+            Decision::SameKey(of, answer) => if_stored(of, answer),
+            Decision::Later => Ok(None),
         });
         Ok(answers.collect())
     }
@@ -247,30 +247,30 @@ impl Acceptor {
         coming.into_iter().filter(|(channel, of)| due(channel, *of)).map(|(channel, (_, cap))| (channel, cap)).collect()
     }
 
-    fn decide(&self, messages: &[&NewMessage], known: &Known, form: Form) -> Vec<Verdict> {
+    fn decide(&self, messages: &[&NewMessage], known: &Lookup, form: Form) -> Vec<Decision> {
         let mut keys = HashMap::new();
-        let mut taken: HashMap<ChannelKey, usize> = HashMap::new();
-        let mut verdicts = Vec::with_capacity(messages.len());
+        let mut accepted: HashMap<ChannelKey, usize> = HashMap::new();
+        let mut decisions = Vec::with_capacity(messages.len());
         for (place, message) in messages.iter().enumerate() {
             let key = message.idempotency.as_ref().map(name_of);
             let open = self.backlogs.get(&message.channel).map_or(0, Backlog::open)
-                + taken.get(&message.channel).copied().unwrap_or(0);
+                + accepted.get(&message.channel).copied().unwrap_or(0);
             let queue = known.queues.get(&message.channel);
-            let twin = key.and_then(|key| keys.get(&key)).filter(|_| queue.is_some_and(|queue| !queue.deleted));
-            let verdict = if let Some(twin) = twin {
-                as_twin(messages, *twin, message)
+            let same = key.and_then(|key| keys.get(&key)).filter(|_| queue.is_some_and(|queue| !queue.deleted));
+            let decision = if let Some(same) = same {
+                answer_of_same_key(messages, *same, message)
             } else if let Err(answer) = admit(queue, known.earlier.get(&place).copied(), (open, message.backlog_cap)) {
-                Verdict::Answer(answer)
+                Decision::Answer(answer)
             } else if !form.can_hold(message) {
-                Verdict::Answer(Enqueued::OldNodes)
+                Decision::Answer(Enqueued::OldNodes)
             } else {
-                *taken.entry(message.channel).or_default() += 1;
+                *accepted.entry(message.channel).or_default() += 1;
                 key.map(|key| keys.insert(key, place));
-                Verdict::Store
+                Decision::Store
             };
-            verdicts.push(verdict);
+            decisions.push(decision);
         }
-        verdicts
+        decisions
     }
 
     /// Stores messages and returns the ids of the stored ones. For the others the error applies; without an error,
@@ -278,14 +278,14 @@ impl Acceptor {
     async fn insert(
         &mut self,
         new: &[&NewMessage],
-        known: &Known,
+        known: &Lookup,
         form: Form,
     ) -> Result<(HashSet<MessageId>, Option<StoreError>)> {
         if new.is_empty() {
             return Ok((HashSet::new(), None));
         }
         let stored: Result<HashSet<MessageId>> =
-            async { plainly!(self.pool, db => insert(db, new, &known.queues, form)) }.await;
+            async { with_connection!(self.pool, db => insert(db, new, &known.queues, form)) }.await;
         let lost = match stored {
             Ok(stored) => return Ok((stored, None)),
             Err(error @ StoreError::Unavailable(_)) => error,
@@ -305,7 +305,7 @@ impl Acceptor {
         loop {
             // Its sender lives as long as the pool.
             let _ = health.wait_for(|health| *health == Health::Up).await;
-            let stored: Result<HashSet<MessageId>> = async { plainly!(self.pool, db => find(db, new)) }.await;
+            let stored: Result<HashSet<MessageId>> = async { with_connection!(self.pool, db => find(db, new)) }.await;
             match stored {
                 Ok(stored) => return stored,
                 Err(_) => tokio::time::sleep(RETRY).await,
@@ -320,13 +320,13 @@ fn name_of(key: &Idempotency) -> (&[u8; 16], &'static str, &str, &str) {
 }
 
 /// The answer to a message whose key an earlier message of the batch has.
-fn as_twin(messages: &[&NewMessage], twin: usize, message: &NewMessage) -> Verdict {
-    let (first, again) = (messages[twin].idempotency.as_ref(), message.idempotency.as_ref());
+fn answer_of_same_key(messages: &[&NewMessage], same: usize, message: &NewMessage) -> Decision {
+    let (first, again) = (messages[same].idempotency.as_ref(), message.idempotency.as_ref());
     match first.zip(again) {
-        Some((_, again)) if messages[twin].accepted_at < again.forget_before => Verdict::Later,
+        Some((_, again)) if messages[same].accepted_at < again.forget_before => Decision::Later,
         Some((first, again)) if again.is_of(&first.fingerprint) => {
-            Verdict::Twin(twin, Enqueued::Replayed(messages[twin].id))
+            Decision::SameKey(same, Enqueued::Replayed(messages[same].id))
         }
-        _ => Verdict::Twin(twin, Enqueued::KeyReused),
+        _ => Decision::SameKey(same, Enqueued::KeyReused),
     }
 }

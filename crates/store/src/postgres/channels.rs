@@ -16,7 +16,7 @@ use crate::sqlkit::postgres::db::{Db, Done, args};
 pub(super) const LAST_SEQ: &str = "coalesce(pg_sequence_last_value('messages_seq_seq'), 0)";
 
 /// Resets the scan cursor, so that the next claim scans the messages before it again.
-pub(super) const LOOK_AGAIN: &str = "front_before = 0, front_until = NULL, front_latest = 0, front_per_day = NULL";
+pub(super) const RESET_CURSOR: &str = "front_before = 0, front_until = NULL, front_latest = 0, front_per_day = NULL";
 
 /// Marks the channel as changed for the other nodes. The lock of the channel is held, so all transactions take the two
 /// locks in one order.
@@ -55,7 +55,7 @@ pub(super) async fn record_messages(
 /// Moves a channel from the expected state; `false` when it was in another, or is deleted.
 pub(super) async fn move_to(db: Db<'_>, key: ChannelKey, to: &ChannelMove) -> Done<bool> {
     let connected_at = (to.to == ChannelState::Connected).then_some(to.at);
-    let sql = format!(include_str!("channels/move.sql"), LOOK_AGAIN = LOOK_AGAIN);
+    let sql = format!(include_str!("channels/move.sql"), RESET_CURSOR = RESET_CURSOR);
     let (from, next, keeps) = (to.from.name(), to.to.name(), to.to.keeps_restriction());
     if db.run(&sql, args![key, from, next, to.reason.as_deref(), connected_at, keeps]).await? == 0 {
         return Ok(false);
@@ -74,7 +74,7 @@ pub(super) async fn restrict(db: Db<'_>, locked: &mut Locked, until: Millis, rea
         move_to(db, locked.key, &ChannelMove { from, to, reason, by: Actor::Network, at: now }).await?;
     }
     let sql =
-        format!("UPDATE channels SET restricted_until = greatest(restricted_until, $2), {LOOK_AGAIN} WHERE key = $1");
+        format!("UPDATE channels SET restricted_until = greatest(restricted_until, $2), {RESET_CURSOR} WHERE key = $1");
     db.run(&sql, args![locked.key, until]).await?;
     locked.read_again(db).await?;
     Ok(true)
@@ -93,7 +93,7 @@ pub(super) async fn pause(db: Db<'_>, locked: &mut Locked, reason: &str, seq: Se
 }
 
 /// Clears the time before which the channel sends nothing: after a new link, limits of the former link are void.
-pub(super) async fn let_go(db: Db<'_>, key: ChannelKey) -> Done<()> {
+pub(super) async fn clear_deferral(db: Db<'_>, key: ChannelKey) -> Done<()> {
     db.run("UPDATE channels SET next_send_at = 0 WHERE key = $1", args![key]).await?;
     Ok(())
 }

@@ -36,7 +36,7 @@ macro_rules! is_known_sql {
 pub(super) use is_known_sql;
 
 /// A message that the network accepted for its recipient.
-pub(super) struct Taken<'a> {
+pub(super) struct OpenedChat<'a> {
     pub channel: ChannelKey,
     pub seq: Seq,
     /// The recipient as the network named them.
@@ -46,15 +46,15 @@ pub(super) struct Taken<'a> {
 
 /// Records the chats that messages opened: each under both forms of the typed digits and of the account, counted as one
 /// chat. Returns the channels that have a new chat. The messages belong to the channels in their present session.
-pub(super) async fn open_all(db: Db<'_>, taken: &[Taken<'_>]) -> Done<HashSet<ChannelKey>> {
-    if taken.is_empty() {
+pub(super) async fn open_all(db: Db<'_>, opened: &[OpenedChat<'_>]) -> Done<HashSet<ChannelKey>> {
+    if opened.is_empty() {
         return Ok(HashSet::new());
     }
     let is_known = is_known_sql!("names.channel_key", "names.digits");
     let sql = format!(include_str!("chats/open_all.sql"), is_known = is_known);
-    let (channels, seqs) = (column(taken, |one| one.channel), column(taken, |one| one.seq));
+    let (channels, seqs) = (column(opened, |one| one.channel), column(opened, |one| one.seq));
     let noted =
-        db.rows(&sql, args![channels, seqs, column(taken, |one| one.account), column(taken, |one| one.at)]).await?;
+        db.rows(&sql, args![channels, seqs, column(opened, |one| one.account), column(opened, |one| one.at)]).await?;
     let names = noted.iter().flat_map(|row| {
         let channel: ChannelKey = row.get("channel_key");
         forms(row.get("account")).map(move |name| (channel, name))
@@ -73,8 +73,8 @@ pub(super) async fn open(db: Db<'_>, locked: &mut Locked, seq: Seq, account: Opt
     if locked.queue.cancels(seq) {
         return Ok(());
     }
-    let news = open_all(db, &[Taken { channel: locked.key, seq, account, at: now }]).await?;
-    if news.is_empty() { Ok(()) } else { locked.look_again(db).await }
+    let new = open_all(db, &[OpenedChat { channel: locked.key, seq, account, at: now }]).await?;
+    if new.is_empty() { Ok(()) } else { locked.reset_cursor(db).await }
 }
 
 /// Makes a message's recipient a new one, whatever the name under which they were known.

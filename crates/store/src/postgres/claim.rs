@@ -16,7 +16,7 @@ use super::apply::{apply, update};
 use super::chats::is_known_sql;
 use super::lock::{Locked, Queues, status};
 use super::recipients::Claiming;
-use super::{gate, recipients};
+use super::{new_chats, recipients};
 use crate::common::cards;
 use crate::sql::{LOWEST, OPEN};
 use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
@@ -46,7 +46,7 @@ pub(super) async fn claim(db: Db<'_>, locked: &mut Locked, request: &ClaimReques
     let claim = match locked.queue.ordering {
         Ordering::Channel => {
             let plan = if locked.queue.opens_chats {
-                let (plan, scanned_to) = gate::plan(db, locked, request).await?;
+                let (plan, scanned_to) = new_chats::plan(db, locked, request).await?;
                 locked.place(scanned_to);
                 plan
             } else {

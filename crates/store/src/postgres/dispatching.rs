@@ -17,12 +17,12 @@ use tokio::sync::Semaphore;
 
 use super::apply::apply_all;
 use super::claim::{claim, heads, plan_of_heads, send};
-use super::gate;
 use super::lock::{Queues, lock, lock_free, save};
+use super::new_chats;
 use super::queue::{Settling, record};
 use super::recipients::{self, Claiming};
 use crate::sqlkit::batches::{Batches, Bounds, Waiting};
-use crate::sqlkit::postgres::db::{Db, Done, Failure, transaction};
+use crate::sqlkit::postgres::db::{Db, Done, Failure, with_transaction};
 use crate::sqlkit::postgres::pool::Pool;
 use crate::{Result, StoreError};
 
@@ -34,7 +34,7 @@ const BOUNDS: Bounds = Bounds { most: 128, side_by_side: 2, waiting: 1_024 };
 const OUTCOMES: usize = 2_048;
 
 /// A call for one channel: to store outcomes, to claim, or both in this order.
-pub(super) struct Turn {
+pub(super) struct Call {
     pub outcomes: Option<Outcomes>,
     pub request: Option<ClaimRequest>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Turn {
 /// The results of both. A part that was not requested is `Ok`.
 pub(super) type Answer = (Result<()>, Result<Claim>);
 
-impl Turn {
+impl Call {
     /// The channel, and under which epoch the asker holds it.
     fn held(&self) -> (ChannelKey, Epoch) {
         let of_request = self.request.as_ref().map(|request| (request.channel, request.epoch));
@@ -52,7 +52,7 @@ impl Turn {
 }
 
 /// Collects calls into batches.
-pub(super) struct Dispatching(Batches<Turn, Answer>);
+pub(super) struct Dispatching(Batches<Call, Answer>);
 
 impl Dispatching {
     /// Works with this pool, which has so many connections.
@@ -62,8 +62,8 @@ impl Dispatching {
         Self(Batches::start(BOUNDS, move |batch| run(pool.clone(), alone.clone(), batch)))
     }
 
-    pub async fn take(&self, turn: Turn) -> Answer {
-        self.0.ask(turn).await.unwrap_or_else(|ended| of_both(Err(ended)))
+    pub async fn run(&self, call: Call) -> Answer {
+        self.0.ask(call).await.unwrap_or_else(|ended| of_both(Err(ended)))
     }
 }
 
@@ -73,7 +73,7 @@ fn of_both(done: Result<Claim>) -> Answer {
 }
 
 /// Runs the calls of a batch, and answers.
-async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Turn, Answer>>) {
+async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Call, Answer>>) {
     let mut channels = HashSet::new();
     let mut outcomes = 0;
     // Of two calls for one channel, the second comes from its present owner.
@@ -85,20 +85,21 @@ async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Turn, Answer>>) {
     if batch.is_empty() {
         return;
     }
-    let turns: Vec<_> = batch.iter().map(|one| &one.work).collect();
-    let done: Result<Vec<Taken>> = async { transaction!(pool, db => Box::pin(together(db, &turns)).await) }.await;
-    let taken = match done {
-        Ok(taken) => taken,
+    let calls: Vec<_> = batch.iter().map(|one| &one.work).collect();
+    let done: Result<Vec<Progress>> =
+        async { with_transaction!(pool, db => Box::pin(together(db, &calls)).await) }.await;
+    let progress = match done {
+        Ok(progress) => progress,
         // One call is refused, and the others must not fail with it.
-        Err(StoreError::Refused(_)) => batch.iter().map(|_| Taken::NotYet).collect(),
-        Err(error) => batch.iter().map(|_| Taken::Ended(Err(error.clone()))).collect(),
+        Err(StoreError::Refused(_)) => batch.iter().map(|_| Progress::NotYet).collect(),
+        Err(error) => batch.iter().map(|_| Progress::Ended(Err(error.clone()))).collect(),
     };
-    for (one, taken) in batch.into_iter().zip(taken) {
-        match taken {
+    for (one, progress) in batch.into_iter().zip(progress) {
+        match progress {
             // The caller may have stopped waiting: the node lost the channel meanwhile.
-            Taken::Ended(done) => drop(one.answer.send(of_both(done))),
-            Taken::NotYet => alone.start(one),
-            Taken::Settled => alone.claim(one),
+            Progress::Ended(done) => drop(one.answer.send(of_both(done))),
+            Progress::NotYet => alone.start(one),
+            Progress::Settled => alone.claim(one),
         }
     }
 }
@@ -113,43 +114,43 @@ struct Alone {
 
 impl Alone {
     /// Runs a call outside its batch.
-    fn start(&self, Waiting { work, answer }: Waiting<Turn, Answer>) {
+    fn start(&self, Waiting { work, answer }: Waiting<Call, Answer>) {
         let alone = self.clone();
-        tokio::spawn(async move { answer.send(alone.take(work).await) });
+        tokio::spawn(async move { answer.send(alone.run(work).await) });
     }
 
     /// Claims beside the batch that has recorded the outcomes.
-    fn claim(&self, Waiting { work: Turn { request, .. }, answer }: Waiting<Turn, Answer>) {
+    fn claim(&self, Waiting { work: Call { request, .. }, answer }: Waiting<Call, Answer>) {
         let alone = self.clone();
-        tokio::spawn(async move { answer.send((Ok(()), alone.take(Turn { outcomes: None, request }).await.1)) });
+        tokio::spawn(async move { answer.send((Ok(()), alone.run(Call { outcomes: None, request }).await.1)) });
     }
 
-    async fn take(&self, turn: Turn) -> Answer {
+    async fn run(&self, call: Call) -> Answer {
         // Nobody closes it.
         let _room = self.room.acquire().await;
-        match (self.one(&turn).await, turn) {
+        match (self.one(&call).await, call) {
             // One of the two parts is refused, and the other must not fail with it.
-            (Err(StoreError::Refused(_)), Turn { outcomes: outcomes @ Some(_), request: request @ Some(_) }) => {
-                let settled = self.one(&Turn { outcomes, request: None }).await;
-                (settled.map(drop), self.one(&Turn { outcomes: None, request }).await)
+            (Err(StoreError::Refused(_)), Call { outcomes: outcomes @ Some(_), request: request @ Some(_) }) => {
+                let settled = self.one(&Call { outcomes, request: None }).await;
+                (settled.map(drop), self.one(&Call { outcomes: None, request }).await)
             }
             (done, _) => of_both(done),
         }
     }
 
-    async fn one(&self, turn: &Turn) -> Result<Claim> {
-        transaction!(self.pool, db => Box::pin(one(db, turn)).await)
+    async fn one(&self, call: &Call) -> Result<Claim> {
+        with_transaction!(self.pool, db => Box::pin(one(db, call)).await)
     }
 }
 
-async fn one(db: Db<'_>, turn: &Turn) -> Done<Claim> {
-    let (channel, epoch) = turn.held();
+async fn one(db: Db<'_>, call: &Call) -> Done<Claim> {
+    let (channel, epoch) = call.held();
     let Some(locked) = lock(db, channel).await? else { return Ok(Claim::default()) };
     locked.fence(epoch)?;
-    let mut settling = [Settling::of(locked, turn.outcomes.as_ref())];
+    let mut settling = [Settling::of(locked, call.outcomes.as_ref())];
     record(db, &mut settling).await?;
     let [Settling { mut locked, .. }] = settling;
-    let claim = match &turn.request {
+    let claim = match &call.request {
         Some(request) => claim(db, &mut locked, request).await?,
         None => Claim::default(),
     };
@@ -158,7 +159,7 @@ async fn one(db: Db<'_>, turn: &Turn) -> Done<Claim> {
 }
 
 /// What a batch has done with a call.
-enum Taken {
+enum Progress {
     Ended(Result<Claim>),
     /// Nothing was done for it: it goes alone.
     NotYet,
@@ -175,23 +176,23 @@ struct Part<'a> {
 }
 
 /// Runs the calls for some channels, each channel once.
-async fn together(db: Db<'_>, turns: &[&Turn]) -> Done<Vec<Taken>> {
-    let channels: Vec<_> = turns.iter().map(|turn| turn.held().0).collect();
+async fn together(db: Db<'_>, calls: &[&Call]) -> Done<Vec<Progress>> {
+    let channels: Vec<_> = calls.iter().map(|call| call.held().0).collect();
     // Sent together, and run in this order: the messages are read under the locks.
     let (mut locked, heads) = try_join(lock_free(db, &channels), heads(db, &channels)).await?;
-    let mut taken: Vec<_> = turns.iter().map(|_| Taken::NotYet).collect();
+    let mut progress: Vec<_> = calls.iter().map(|_| Progress::NotYet).collect();
     let (mut parts, mut settling) = (Vec::new(), Vec::new());
-    for (place, turn) in turns.iter().enumerate() {
-        let (channel, epoch) = turn.held();
+    for (place, call) in calls.iter().enumerate() {
+        let (channel, epoch) = call.held();
         // Another transaction has it, or there is none.
         let Some(locked) = locked.remove(&channel) else { continue };
         if let Err(Failure::Fenced) = locked.fence(epoch) {
-            taken[place] = Taken::Ended(Err(StoreError::Fenced));
+            progress[place] = Progress::Ended(Err(StoreError::Fenced));
             continue;
         }
-        let one = Settling::of(locked, turn.outcomes.as_ref());
+        let one = Settling::of(locked, call.outcomes.as_ref());
         let heads = heads.get(&channel).map_or(&[][..], Vec::as_slice);
-        let request = turn.request.as_ref();
+        let request = call.request.as_ref();
         let is_one_queue = one.locked.queue.ordering == Ordering::Channel && !one.locked.queue.opens_chats;
         let plan = request.filter(|_| is_one_queue).map(|request| plan(&one, heads, request));
         // Work that may take long runs outside the batch, because the batch holds the locks of all its channels.
@@ -216,10 +217,10 @@ async fn together(db: Db<'_>, turns: &[&Turn]) -> Done<Vec<Taken>> {
         };
         let sends = claim.as_ref().is_some_and(|claim| !claim.messages.is_empty());
         part.request.into_iter().for_each(|request| one.locked.rest(request, sends));
-        taken[part.place] = claim.map_or(Taken::Settled, |claim| Taken::Ended(Ok(claim)));
+        progress[part.place] = claim.map_or(Progress::Settled, |claim| Progress::Ended(Ok(claim)));
     }
     save(db, settling.iter_mut().map(|one| &mut one.locked)).await?;
-    Ok(taken)
+    Ok(progress)
 }
 
 /// The claims on channels on which each recipient has a queue.
@@ -249,7 +250,7 @@ async fn claim_with_new_chats(
     if asking.is_empty() {
         return Ok(HashMap::new());
     }
-    let plans = gate::plans(db, &asking).await?;
+    let plans = new_chats::plans(db, &asking).await?;
     let sent = carry_out(db, queues, plans.values().map(|(plan, _)| plan)).await?;
     let mut sent: HashMap<Seq, Claimed> = sent.into_iter().map(|message| (message.seq, message)).collect();
     for one in settling {

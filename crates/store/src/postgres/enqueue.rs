@@ -17,21 +17,21 @@ use crate::sql::OPEN;
 use crate::sqlkit::postgres::db::{Db, Done, args, column, not_understood};
 
 /// What the database knows about a batch.
-pub(super) struct Known {
+pub(super) struct Lookup {
     pub queues: HashMap<ChannelKey, ChannelQueue>,
     /// Uses of idempotency keys before, by the place in the batch.
     pub earlier: HashMap<usize, Enqueued>,
 }
 
 /// Reads what decides about messages, and counts the open messages of these channels, in one round trip.
-pub(super) async fn look(
+pub(super) async fn look_up(
     db: Db<'_>,
     messages: &[&NewMessage],
     counting: &[(ChannelKey, usize)],
-) -> Done<(Known, Vec<usize>)> {
+) -> Done<(Lookup, Vec<usize>)> {
     let (queues, earlier, counted) =
         try_join3(queues(db, messages), earlier_uses(db, messages), count(db, counting)).await?;
-    Ok((Known { queues, earlier }, counted))
+    Ok((Lookup { queues, earlier }, counted))
 }
 
 async fn queues(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<ChannelKey, ChannelQueue>> {

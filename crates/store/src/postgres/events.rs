@@ -8,13 +8,13 @@ use recado_domain::ids::InstitutionId;
 use recado_domain::message::{MessageEvent, Seq};
 
 use super::{PgStore, channels, event_reader};
-use crate::sqlkit::postgres::db::{Arg, Db, Done, arg, args, transaction};
+use crate::sqlkit::postgres::db::{Arg, Db, Done, arg, args, with_transaction};
 use crate::{EventReader, Events, Result};
 
 #[async_trait]
 impl Events for PgStore {
     async fn record_messages(&self, owner: (InstitutionId, Environment), on: bool) -> Result<bool> {
-        transaction!(self.pool, db => channels::record_messages(db, owner, on).await)
+        with_transaction!(self.pool, db => channels::record_messages(db, owner, on).await)
     }
 
     fn event_reader(&self) -> Box<dyn EventReader> {

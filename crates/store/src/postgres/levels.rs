@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::Result;
-use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
+use crate::sqlkit::postgres::db::{Db, Done, args, with_connection, with_transaction};
 use crate::sqlkit::postgres::pool::Pool;
 
 /// The level of this version. A node of the previous version joins with level 0, and understands only contacts.
@@ -44,7 +44,7 @@ impl Levels {
     }
 
     /// Looks whether nodes of the previous version have been gone for long enough. Once that is so, this is never asked again.
-    pub async fn look(&self, pool: &Pool) {
+    pub async fn refresh(&self, pool: &Pool) {
         let is_gone = |seen: &Seen| {
             let mut since = self.0.gone_since.lock().unwrap_or_else(PoisonError::into_inner);
             *since = if seen.old { None } else { since.or_else(|| Some(Instant::now())) };
@@ -65,8 +65,12 @@ impl Levels {
     }
 
     async fn ended(&self, pool: &Pool, may_end: impl FnOnce(&Seen) -> bool) -> Result<bool> {
-        let seen = plainly!(pool, db => look(db))?;
-        if seen.is_open && may_end(&seen) { transaction!(pool, db => end_upgrade(db).await) } else { Ok(!seen.is_open) }
+        let seen = with_connection!(pool, db => read(db))?;
+        if seen.is_open && may_end(&seen) {
+            with_transaction!(pool, db => end_upgrade(db).await)
+        } else {
+            Ok(!seen.is_open)
+        }
     }
 }
 
@@ -80,7 +84,7 @@ struct Seen {
     any: bool,
 }
 
-async fn look(db: Db<'_>) -> Done<Seen> {
+async fn read(db: Db<'_>) -> Done<Seen> {
     let sql = "SELECT atthasdef AS is_open, EXISTS (SELECT FROM nodes WHERE level < $1) AS old,
                       EXISTS (SELECT FROM nodes) AS any
                FROM pg_attribute WHERE attrelid = 'nodes'::regclass AND attname = 'level'";
@@ -99,7 +103,7 @@ async fn end_upgrade(db: Db<'_>) -> Done<bool> {
     db.run("SET LOCAL lock_timeout = '100ms'", args![]).await?;
     // No node joins from here until the commit.
     db.run("LOCK TABLE nodes IN ACCESS EXCLUSIVE MODE", args![]).await?;
-    let old = look(db).await?.old;
+    let old = read(db).await?.old;
     if !old {
         // A node of the previous version inserts no level. If it was suspended until now, it cannot join again.
         db.run("ALTER TABLE nodes ALTER COLUMN level DROP DEFAULT", args![]).await?;

@@ -141,7 +141,7 @@ impl Locked {
 
     /// Resets the scan cursor: a recipient may have become known, so messages that the cursor had skipped can be sent
     /// again.
-    pub async fn look_again(&mut self, db: Db<'_>) -> Done<()> {
+    pub async fn reset_cursor(&mut self, db: Db<'_>) -> Done<()> {
         self.place(ScanCursor::default());
         save(db, [self]).await
     }

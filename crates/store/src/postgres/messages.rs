@@ -3,7 +3,7 @@
 use recado_domain::ids::MessageId;
 use recado_domain::message::{MessageQuery, SCANNED_AT_MOST, Seq};
 
-use crate::common::Walk;
+use crate::common::PageScan;
 use crate::common::messages::columns;
 use crate::sql::{FILTERS, LOWEST, OPEN, PAST};
 use crate::sqlkit::both::{Executor, values};
@@ -20,7 +20,7 @@ enum Part {
 ///
 /// The condition leaves only one index for this order. With `channel_key = ?1` the planner would know that the messages
 /// have the order of `seq`, and might scan the messages of all channels by the primary key.
-fn walk(part: Part, query: &MessageQuery, columns: &str, from: &str, filter: &str) -> String {
+fn scan(part: Part, query: &MessageQuery, columns: &str, from: &str, filter: &str) -> String {
     let (index, place) = match part {
         Part::Past if query.recipient.is_some() => ("channel_key, recipient, seq", "?1, ?4"),
         Part::Open | Part::Past => ("channel_key, seq", "?1"),
@@ -37,7 +37,7 @@ fn walk(part: Part, query: &MessageQuery, columns: &str, from: &str, filter: &st
     )
 }
 
-impl Walk for Db<'_> {
+impl PageScan for Db<'_> {
     fn latest_of_recipient() -> String {
         // In the order of its index, as for a page.
         format!(
@@ -52,7 +52,7 @@ impl Walk for Db<'_> {
     fn page_sql(query: &MessageQuery) -> String {
         let recipient = if query.recipient.is_some() { "recipient = ?4" } else { "?4 IS NULL" };
         let filter = format!("{recipient} and {FILTERS}");
-        let of = |part| walk(part, query, &columns(), "?3", &filter);
+        let of = |part| scan(part, query, &columns(), "?3", &filter);
         format!("({} LIMIT ?6) UNION ALL ({} LIMIT ?6) ORDER BY seq DESC LIMIT ?6", of(Part::Open), of(Part::Past))
     }
 
@@ -62,7 +62,7 @@ impl Walk for Db<'_> {
             return Ok(None);
         }
         // (Always true; a value that is given has to be named.)
-        let of = |part| walk(part, query, "seq", LOWEST, "?4 IS NOT DISTINCT FROM ?4");
+        let of = |part| scan(part, query, "seq", LOWEST, "?4 IS NOT DISTINCT FROM ?4");
         // Found in the indexes alone; only the one row is read.
         let sql = format!(
             "SELECT seq, id FROM messages

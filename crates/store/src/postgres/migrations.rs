@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::sqlkit::postgres::failure::in_words;
+use crate::sqlkit::postgres::failure::describe;
 use crate::sqlkit::postgres::hosts::Hosts;
 use crate::sqlkit::postgres::pool::Pool;
 
@@ -106,48 +106,48 @@ const TRIES: usize = 60;
 #[error("a long query or a backup holds a table; the tables are brought up to date when it has ended")]
 struct Held;
 
-fn held_or_in_words(error: tokio_postgres::Error) -> anyhow::Error {
-    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) { Held.into() } else { in_words(error) }
+fn describe_lock_failure(error: tokio_postgres::Error) -> anyhow::Error {
+    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) { Held.into() } else { describe(error) }
 }
 
 async fn run(client: &mut Client, may_make: bool) -> anyhow::Result<()> {
-    let transaction = client.transaction().await.map_err(in_words)?;
-    transaction.batch_execute(LOCK).await.map_err(in_words)?;
-    transaction.batch_execute(LOCK_TIMEOUT).await.map_err(in_words)?;
-    if !may_make && !transaction.query_one(THERE, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+    let transaction = client.transaction().await.map_err(describe)?;
+    transaction.batch_execute(LOCK).await.map_err(describe)?;
+    transaction.batch_execute(LOCK_TIMEOUT).await.map_err(describe)?;
+    if !may_make && !transaction.query_one(THERE, &[]).await.map_err(describe)?.get::<_, bool>(0) {
         bail!(NO_TABLES);
     }
     let table = "CREATE TABLE IF NOT EXISTS recado_migrations (
                      number integer NOT NULL PRIMARY KEY, works_from integer NOT NULL,
                      at timestamptz NOT NULL DEFAULT clock_timestamp())";
-    transaction.batch_execute(table).await.map_err(in_words)?;
+    transaction.batch_execute(table).await.map_err(describe)?;
     let newest: Option<i32> =
-        transaction.query_one("SELECT max(number) FROM recado_migrations", &[]).await.map_err(in_words)?.get(0);
+        transaction.query_one("SELECT max(number) FROM recado_migrations", &[]).await.map_err(describe)?.get(0);
     for migration in MIGRATIONS.iter().filter(|migration| newest.is_none_or(|newest| migration.number > newest)) {
         let number = migration.number;
         transaction
             .batch_execute(migration.sql)
             .await
-            .map_err(held_or_in_words)
+            .map_err(describe_lock_failure)
             .with_context(|| format!("migration {number}"))?;
         let note = "INSERT INTO recado_migrations (number, works_from) VALUES ($1, $2)";
-        transaction.execute(note, &[&number, &migration.works_from]).await.map_err(in_words)?;
+        transaction.execute(note, &[&number, &migration.works_from]).await.map_err(describe)?;
     }
-    transaction.commit().await.map_err(in_words)
+    transaction.commit().await.map_err(describe)
 }
 
 /// Looks whether this build can work on the tables.
 pub(super) async fn check(pool: &Pool) -> anyhow::Result<()> {
     let client = pool.get().await?;
-    if !client.query_typed_one(THERE, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+    if !client.query_typed_one(THERE, &[]).await.map_err(describe)?.get::<_, bool>(0) {
         bail!(NO_TABLES);
     }
     let filled = format!("SELECT to_regclass('{IMPORTING}') IS NOT NULL");
-    if client.query_typed_one(&filled, &[]).await.map_err(in_words)?.get::<_, bool>(0) {
+    if client.query_typed_one(&filled, &[]).await.map_err(describe)?.get::<_, bool>(0) {
         bail!("a store is being copied into this database: let `recado migrate-store` end first");
     }
     let sql = "SELECT max(number), max(works_from) FROM recado_migrations";
-    let row = client.query_typed_one(sql, &[]).await.map_err(in_words)?;
+    let row = client.query_typed_one(sql, &[]).await.map_err(describe)?;
     let (newest, works_from): (Option<i32>, Option<i32>) = (row.get(0), row.get(1));
     if works_from.is_some_and(|works_from| works_from > SCHEMA_VERSION) {
         bail!("a newer version of Recado has worked on this database: start that one, there is no way back");

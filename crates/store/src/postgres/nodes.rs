@@ -20,7 +20,7 @@ use crate::common::tenants::{API_KEY, api_key};
 use crate::nodes::{Changes, ChannelQuota, ClusterStore, ListenEvent, NewNode, Node, NodeId, SharedQuota};
 use crate::sql::{OPEN, QUEUED};
 use crate::sqlkit::both::{Executor, Row, values};
-use crate::sqlkit::postgres::db::{Db, Done, args, plainly, transaction};
+use crate::sqlkit::postgres::db::{Db, Done, args, with_connection, with_transaction};
 
 /// Deleted channels that are acquired at a time.
 const DELETED: i64 = 100;
@@ -33,41 +33,41 @@ fn milliseconds(time: Duration) -> i64 {
 impl ClusterStore for PgStore {
     async fn join(&self, node: &NewNode, lease: Duration) -> Result<NodeId> {
         let types = node.types.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" ");
-        plainly!(self.lease, db => join(db, node, &types, milliseconds(lease)))
+        with_connection!(self.lease, db => join(db, node, &types, milliseconds(lease)))
     }
 
     async fn renew(&self, node: NodeId, lease: Duration) -> Result<bool> {
         let lease = milliseconds(lease);
-        plainly!(self.lease, db => async {
+        with_connection!(self.lease, db => async {
             let sql = "UPDATE nodes SET lease_until = clock_timestamp() + $2 * interval '1 millisecond' WHERE id = $1";
             Ok(db.run(sql, args![node, lease]).await? == 1)
         })
     }
 
     async fn deregister(&self, node: NodeId) -> Result<()> {
-        plainly!(self.lease, db => async {
+        with_connection!(self.lease, db => async {
             db.run("DELETE FROM nodes WHERE id = $1", args![node]).await.map(drop)
         })
     }
 
     async fn nodes(&self, own: Option<NodeId>) -> Result<Vec<Node>> {
-        let nodes = plainly!(self.lease, db => async {
+        let nodes = with_connection!(self.lease, db => async {
             let sql = "DELETE FROM nodes WHERE lease_until < clock_timestamp() AND id IS DISTINCT FROM $1";
             db.run(sql, args![own]).await?;
             let rows = db.rows("SELECT id, name, address FROM nodes ORDER BY id", args![]).await?;
             Ok(rows.iter().map(|row| Node { id: row.get(0), name: row.get(1), address: row.get(2) }).collect())
         })?;
-        self.levels.look(&self.coordination).await;
+        self.levels.refresh(&self.coordination).await;
         Ok(nodes)
     }
 
     async fn quotas(&self, node: NodeId) -> Result<Vec<ChannelQuota>> {
-        plainly!(self.coordination, db => quotas(db, node))
+        with_connection!(self.coordination, db => quotas(db, node))
     }
 
     async fn acquire(&self, node: NodeId, kind: ChannelType, limit: usize) -> Result<Vec<(ChannelKey, Epoch)>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        transaction!(self.coordination, db => acquire(db, node, kind, "deleted_at IS NULL", limit).await)
+        with_transaction!(self.coordination, db => acquire(db, node, kind, "deleted_at IS NULL", limit).await)
     }
 
     async fn acquire_deleted(&self, node: NodeId, kind: ChannelType) -> Result<Vec<(ChannelKey, Epoch)>> {
@@ -75,11 +75,11 @@ impl ClusterStore for PgStore {
             "deleted_at IS NOT NULL
              AND EXISTS (SELECT 1 FROM messages m WHERE m.channel_key = key AND m.seq > 0 AND m.{OPEN})"
         );
-        transaction!(self.coordination, db => acquire(db, node, kind, &which, DELETED).await)
+        with_transaction!(self.coordination, db => acquire(db, node, kind, &which, DELETED).await)
     }
 
     async fn held(&self, node: NodeId) -> Result<Vec<(ChannelKey, Epoch)>> {
-        plainly!(self.coordination, db => async {
+        with_connection!(self.coordination, db => async {
             let rows = db.rows("SELECT key, lease_epoch FROM channels WHERE lease_node = $1", args![node]).await?;
             Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
         })
@@ -87,7 +87,7 @@ impl ClusterStore for PgStore {
 
     async fn release(&self, node: NodeId, channels: &[(ChannelKey, Epoch)]) -> Result<()> {
         let (keys, epochs): (Vec<_>, Vec<_>) = channels.iter().copied().unzip();
-        plainly!(self.coordination, db => async {
+        with_connection!(self.coordination, db => async {
             // A channel that the node has acquired again since has another epoch.
             let sql = "UPDATE channels SET lease_node = NULL, lease_epoch = lease_epoch + 1
                        WHERE lease_node = $1 AND (key, lease_epoch) IN (SELECT * FROM unnest($2, $3))";
@@ -96,13 +96,13 @@ impl ClusterStore for PgStore {
     }
 
     async fn stop_acquiring(&self, node: NodeId) -> Result<()> {
-        plainly!(self.lease, db => async {
+        with_connection!(self.lease, db => async {
             db.run("UPDATE nodes SET types = '' WHERE id = $1", args![node]).await.map(drop)
         })
     }
 
     async fn owner(&self, channel: ChannelKey) -> Result<Option<Node>> {
-        plainly!(self.pool, db => async {
+        with_connection!(self.pool, db => async {
             let sql = "SELECT n.id, n.name, n.address FROM channels c JOIN nodes n ON n.id = c.lease_node
                        WHERE c.key = $1 AND n.lease_until > clock_timestamp()";
             let row = db.row(sql, args![channel]).await?;
@@ -111,7 +111,7 @@ impl ClusterStore for PgStore {
     }
 
     async fn held_with_work(&self, node: NodeId, now: Millis) -> Result<Vec<(ChannelKey, bool)>> {
-        plainly!(self.coordination, db => async {
+        with_connection!(self.coordination, db => async {
             let sql = format!(
                 "SELECT key, state, next_send_at <= $2 FROM channels c WHERE lease_node = $1
                  AND EXISTS (SELECT 1 FROM messages m WHERE m.channel_key = c.key AND m.seq > 0 AND m.{OPEN})"
@@ -123,7 +123,7 @@ impl ClusterStore for PgStore {
     }
 
     async fn new_work_since(&self, seq: i64) -> Result<(Vec<ChannelKey>, i64)> {
-        plainly!(self.coordination, db => async {
+        with_connection!(self.coordination, db => async {
             let sql = "SELECT coalesce(max(seq), 0) FROM messages";
             let newest = db.row(sql, args![]).await?.map_or(0, |row| row.get(0));
             let sql = format!("SELECT DISTINCT channel_key FROM messages WHERE seq > $1 AND {QUEUED}");
@@ -133,25 +133,25 @@ impl ClusterStore for PgStore {
     }
 
     async fn notify(&self, text: &str) -> Result<()> {
-        plainly!(self.coordination, db => async {
+        with_connection!(self.coordination, db => async {
             db.run("SELECT pg_notify('recado', $1)", args![text]).await.map(drop)
         })
     }
 
     async fn secret(&self) -> Result<String> {
-        plainly!(self.coordination, db => async {
+        with_connection!(self.coordination, db => async {
             Ok(db.row("SELECT secret FROM directory", args![]).await?.map_or_else(String::new, |row| row.get(0)))
         })
     }
 
     async fn directory_version(&self) -> Result<i64> {
-        plainly!(self.coordination, db => async {
+        with_connection!(self.coordination, db => async {
             Ok(db.row("SELECT version FROM directory", args![]).await?.map_or(0, |row| row.get(0)))
         })
     }
 
     async fn changes_since(&self, version: i64) -> Result<Changes> {
-        transaction!(self.coordination, db => changes_since(db, version).await)
+        with_transaction!(self.coordination, db => changes_since(db, version).await)
     }
 
     async fn listen(&self, events: mpsc::Sender<ListenEvent>) {
@@ -162,7 +162,7 @@ impl ClusterStore for PgStore {
 #[async_trait]
 impl SharedQuota for PgStore {
     async fn draw(&self, key: &[u8], kind: i16, limit: u32, want: u32) -> Result<(f64, f64)> {
-        plainly!(self.calls, db => draw(db, (key, kind), f64::from(limit), f64::from(want)))
+        with_connection!(self.calls, db => draw(db, (key, kind), f64::from(limit), f64::from(want)))
     }
 }
 

@@ -15,14 +15,14 @@ use recado_domain::queue::{
 use recado_domain::status::MessageStatus;
 
 use super::apply::{apply, apply_all};
-use super::chats::Taken;
-use super::dispatching::Turn;
+use super::chats::OpenedChat;
+use super::dispatching::Call;
 use super::lock::{Locked, Queues, lock, status};
 use super::{PgStore, channels, chats, receipts, recipients};
 use crate::commits::Change;
 use crate::common::schedule;
 use crate::sql::{OPEN, QUEUED, SENDING};
-use crate::sqlkit::postgres::db::{Db, Done, args, column, plainly, transaction};
+use crate::sqlkit::postgres::db::{Db, Done, args, column, with_connection, with_transaction};
 use crate::{Queue, Result};
 
 #[async_trait]
@@ -32,28 +32,28 @@ impl Queue for PgStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
-        self.dispatching.take(Turn { outcomes: None, request: Some(request) }).await.1
+        self.dispatching.run(Call { outcomes: None, request: Some(request) }).await.1
     }
 
     async fn settle(&self, outcomes: Outcomes) -> Result<()> {
-        self.dispatching.take(Turn { outcomes: Some(outcomes), request: None }).await.0
+        self.dispatching.run(Call { outcomes: Some(outcomes), request: None }).await.0
     }
 
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
-        self.dispatching.take(Turn { outcomes: Some(outcomes), request: Some(request) }).await
+        self.dispatching.run(Call { outcomes: Some(outcomes), request: Some(request) }).await
     }
 
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled> {
-        let cancelled: Result<Cancelled> = transaction!(self.pool, db => cancel(db, channel, id, now).await);
-        cancelled.inspect(|_| self.follower.tell(vec![Change::Work(channel)]))
+        let cancelled: Result<Cancelled> = with_transaction!(self.pool, db => cancel(db, channel, id, now).await);
+        cancelled.inspect(|_| self.follower.notify(vec![Change::Work(channel)]))
     }
 
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize> {
-        transaction!(self.pool, db => cancel_former(db, key, limit, now).await)
+        with_transaction!(self.pool, db => cancel_former(db, key, limit, now).await)
     }
 
     async fn open_channels(&self) -> Result<Vec<ChannelKey>> {
-        plainly!(self.pool, db => open_channels(db))
+        with_connection!(self.pool, db => open_channels(db))
     }
 }
 
@@ -91,30 +91,30 @@ pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()
     // In the order in which receipts lock messages.
     overtaken.sort_unstable_by_key(|transition| transition.seq());
     note(db, &overtaken).await?;
-    let news = chats::open_all(db, &opened(channels)).await?;
+    let new_chats = chats::open_all(db, &opened(channels)).await?;
     for one in channels {
-        if news.contains(&one.locked.key) {
+        if new_chats.contains(&one.locked.key) {
             // Messages for recipients that are known from now on can be sent, so the scan starts from the head again.
             one.locked.place(ScanCursor::default());
         }
         effects(db, one, &moved).await?;
-        receipts::apply_early(db, &mut one.locked, &early).await?;
+        receipts::apply_unmatched(db, &mut one.locked, &early).await?;
         one.settled.defer_until.into_iter().for_each(|until| one.locked.defer(until));
     }
     Ok(())
 }
 
 /// The messages that the network accepted for their recipients, on channels that count chats.
-fn opened<'a>(channels: &[Settling<'a>]) -> Vec<Taken<'a>> {
+fn opened<'a>(channels: &[Settling<'a>]) -> Vec<OpenedChat<'a>> {
     let all = channels.iter().flat_map(|one| one.settled.effects.iter().map(move |(seq, effect)| (one, *seq, *effect)));
-    let taken = all.filter_map(|(one, seq, effect)| match effect {
+    let progress = all.filter_map(|(one, seq, effect)| match effect {
         // The chats of a channel that was deleted since are none of the one in its place.
         ChannelEffect::OpenChat { account } if !one.locked.queue.cancels(seq) => {
-            Some(Taken { channel: one.locked.key, seq, account, at: one.now })
+            Some(OpenedChat { channel: one.locked.key, seq, account, at: one.now })
         }
         _ => None,
     });
-    taken.collect()
+    progress.collect()
 }
 
 /// Makes what outcomes say of their channel true.
@@ -136,23 +136,23 @@ async fn effects(db: Db<'_>, Settling { locked, settled, now }: &mut Settling<'_
 
 /// Keeps what acknowledgements add to messages that a receipt has moved on before them.
 async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
-    let news = |transition: &&&Transition<'_>| {
+    let changed = |transition: &&&Transition<'_>| {
         let patch = transition.patch();
         patch.account.is_some() || patch.remote_id.is_some() || patch.rendition.is_some()
     };
-    let news: Vec<_> = overtaken.iter().filter(news).map(|transition| (transition, transition.patch())).collect();
-    if news.is_empty() {
+    let changed: Vec<_> = overtaken.iter().filter(changed).map(|transition| (transition, transition.patch())).collect();
+    if changed.is_empty() {
         return Ok(());
     }
     let sql = include_str!("queue/note.sql");
     db.run(
         sql,
         args![
-            column(&news, |(transition, _)| transition.seq()),
-            column(&news, |(transition, _)| transition.channel()),
-            column(&news, |(_, patch)| patch.account),
-            column(&news, |(_, patch)| patch.remote_id),
-            column(&news, |(_, patch)| patch.rendition),
+            column(&changed, |(transition, _)| transition.seq()),
+            column(&changed, |(transition, _)| transition.channel()),
+            column(&changed, |(_, patch)| patch.account),
+            column(&changed, |(_, patch)| patch.remote_id),
+            column(&changed, |(_, patch)| patch.rendition),
         ],
     )
     .await?;
@@ -161,7 +161,7 @@ async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
 
 /// Ends as `UNKNOWN` what may have arrived from the number that the channel had before. On a network of sessions that goes
 /// for what is `SENDING`, too: the session that sent it is over.
-pub(super) async fn leave_unanswered(db: Db<'_>, channel: ChannelKey, now: Millis) -> Done<()> {
+pub(super) async fn end_maybe_delivered(db: Db<'_>, channel: ChannelKey, now: Millis) -> Done<()> {
     let Some(locked) = lock(db, channel).await? else { return Ok(()) };
     let sql = format!(
         "SELECT seq, status FROM messages

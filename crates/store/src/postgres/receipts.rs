@@ -12,7 +12,7 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
 use recado_domain::message::Seq;
 use recado_domain::party::Recipient;
-use recado_domain::queue::{EARLY_RECEIPTS, Found, MessageRef, Position, Receipt, Transition};
+use recado_domain::queue::{Found, MAX_UNMATCHED_RECEIPTS, MessageRef, Position, Receipt, Transition};
 use recado_domain::status::MessageStatus;
 use tokio_postgres::Row;
 
@@ -231,7 +231,7 @@ async fn advance(db: Db<'_>, locked: &mut Locked, message: &Found, receipt: &Rec
 async fn name(db: Db<'_>, locked: &mut Locked, seq: Seq, remote_id: &str) -> Done<()> {
     db.run("UPDATE messages SET remote_id = $2 WHERE seq = $1", args![seq, remote_id]).await?;
     let early = early(db, &[(locked.key, seq, remote_id)]).await?;
-    apply_early(db, locked, &early).await
+    apply_unmatched(db, locked, &early).await
 }
 
 /// Receipts of one channel that came before their messages had names, in their order, with the messages.
@@ -269,7 +269,7 @@ pub(super) async fn early(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> Done
 }
 
 /// Applies those of this channel.
-pub(super) async fn apply_early(db: Db<'_>, locked: &mut Locked, early: &Early) -> Done<()> {
+pub(super) async fn apply_unmatched(db: Db<'_>, locked: &mut Locked, early: &Early) -> Done<()> {
     let sql = format!("SELECT 0::bigint, {COLUMNS} FROM messages m WHERE seq = $1 AND channel_key = $2");
     for (seq, receipt) in early.get(&locked.key).into_iter().flatten() {
         if let Some(row) = db.row(&sql, args![*seq, locked.key]).await? {
@@ -285,5 +285,7 @@ async fn keep(db: Db<'_>, remote_id: &str, receipt: &Receipt, now: Millis) -> Do
     let sql = include_str!("receipts/keep.sql");
     let Receipt { channel, status, at, pauses, .. } = receipt;
     let (status, pauses) = (number(*status), pauses.as_deref());
-    db.run(sql, args![*channel, remote_id, status, *at, code, message, now, pauses, EARLY_RECEIPTS]).await.map(drop)
+    db.run(sql, args![*channel, remote_id, status, *at, code, message, now, pauses, MAX_UNMATCHED_RECEIPTS])
+        .await
+        .map(drop)
 }

@@ -5,7 +5,7 @@ use recado_domain::queue::Receipt;
 
 use super::receipts::{apply_locked, apply_plain};
 use crate::sqlkit::batches::{Batches, Bounds, Waiting};
-use crate::sqlkit::postgres::db::{plainly, transaction};
+use crate::sqlkit::postgres::db::{with_connection, with_transaction};
 use crate::sqlkit::postgres::pool::Pool;
 use crate::{Result, StoreError};
 
@@ -13,13 +13,13 @@ use crate::{Result, StoreError};
 const BOUNDS: Bounds = Bounds { most: 32, side_by_side: 2, waiting: 1_024 };
 
 /// The receipts of one call.
-struct Brought {
+struct ReceiptBatch {
     receipts: Vec<Receipt>,
     now: Millis,
 }
 
 /// Where receipts wait to be applied together.
-pub(super) struct Receiving(Batches<Brought, Result<()>>);
+pub(super) struct Receiving(Batches<ReceiptBatch, Result<()>>);
 
 impl Receiving {
     pub fn start(pool: Pool) -> Self {
@@ -27,12 +27,12 @@ impl Receiving {
     }
 
     pub async fn apply(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()> {
-        self.0.ask(Brought { receipts, now }).await?
+        self.0.ask(ReceiptBatch { receipts, now }).await?
     }
 }
 
 /// Applies a batch, and answers.
-async fn run(pool: Pool, batch: Vec<Waiting<Brought, Result<()>>>) {
+async fn run(pool: Pool, batch: Vec<Waiting<ReceiptBatch, Result<()>>>) {
     let all: Vec<&Receipt> = batch.iter().flat_map(|one| &one.work.receipts).collect();
     match plain(&pool, &all).await {
         Ok(left) => {
@@ -58,17 +58,17 @@ async fn run(pool: Pool, batch: Vec<Waiting<Brought, Result<()>>>) {
 
 /// Applies what needs no lock; which of the receipts are left.
 async fn plain(pool: &Pool, receipts: &[&Receipt]) -> Result<Vec<bool>> {
-    plainly!(pool, db => apply_plain(db, receipts))
+    with_connection!(pool, db => apply_plain(db, receipts))
 }
 
 /// Applies those receipts of a call that are left, with their channels' locks: the call waits for these, and no other does.
-async fn locked(pool: Pool, one: Waiting<Brought, Result<()>>, left: Vec<bool>) {
-    let Waiting { work: Brought { receipts, now }, answer } = one;
+async fn locked(pool: Pool, one: Waiting<ReceiptBatch, Result<()>>, left: Vec<bool>) {
+    let Waiting { work: ReceiptBatch { receipts, now }, answer } = one;
     let left: Vec<_> = receipts.into_iter().zip(left).filter_map(|(receipt, left)| left.then_some(receipt)).collect();
     let done = if left.is_empty() {
         Ok(())
     } else {
-        async { transaction!(pool, db => apply_locked(db, &left, now).await) }.await
+        async { with_transaction!(pool, db => apply_locked(db, &left, now).await) }.await
     };
     // The caller may have stopped waiting.
     let _ = answer.send(done);

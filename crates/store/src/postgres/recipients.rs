@@ -81,9 +81,9 @@ pub(super) async fn claim(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_
     if claims.is_empty() {
         return Ok(());
     }
-    bring_back(db, queues, claims, each).await?;
+    rescue_and_resend(db, queues, claims, each).await?;
     // The election of heads and the expiry of messages do not affect each other.
-    let places = place_new(db, claims, each);
+    let places = elect_new_heads(db, claims, each);
     let (more, mut outdated) = try_join(places, outdated(db, claims, each)).await?;
     let ends: Vec<_> = outdated.values_mut().flat_map(|outdated| take(&mut outdated.ends)).collect();
     apply_all(db, queues, &ends).await?;
@@ -101,7 +101,7 @@ pub(super) async fn claim(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_
 }
 
 /// Rescues messages that no node has in flight, and queues messages again that were `UNKNOWN` for long enough.
-async fn bring_back(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_>], each: usize) -> Done<()> {
+async fn rescue_and_resend(db: Db<'_>, queues: &Queues, claims: &mut [Claiming<'_>], each: usize) -> Done<()> {
     let rescued = orphans(db, claims).await?;
     apply_all(db, queues, &rescued).await?;
     let again = resendable(db, claims, each).await?;
@@ -168,13 +168,13 @@ pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
 /// Finds out which new messages are heads, for a limited number per channel. Returns the channels that may have more.
 /// The node that accepts a message cannot decide this, because another node may accept one for the same recipient at
 /// the same moment.
-async fn place_new(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Vec<ChannelKey>> {
-    let sql = format!(include_str!("recipients/place_new.sql"), OPEN = OPEN, each = each);
-    let seated = db.rows(&sql, args![column(claims, Claiming::channel)]).await?;
-    let before = seated.iter().filter(|row| row.get("comes_before"));
+async fn elect_new_heads(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Vec<ChannelKey>> {
+    let sql = format!(include_str!("recipients/elect_new_heads.sql"), OPEN = OPEN, each = each);
+    let elected = db.rows(&sql, args![column(claims, Claiming::channel)]).await?;
+    let before = elected.iter().filter(|row| row.get("comes_before"));
     elect_heads(db, before.map(|row| (row.get("channel_key"), row.get("recipient")))).await?;
     let mut found: HashMap<ChannelKey, usize> = HashMap::new();
-    seated.iter().for_each(|row| *found.entry(row.get("channel_key")).or_default() += 1);
+    elected.iter().for_each(|row| *found.entry(row.get("channel_key")).or_default() += 1);
     Ok(found.into_iter().filter(|(_, found)| *found == each).map(|(channel, _)| channel).collect())
 }
 

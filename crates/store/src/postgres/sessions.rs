@@ -11,33 +11,33 @@ use tokio_postgres::Row;
 
 use super::PgStore;
 use super::lock::lock;
-use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood, plainly, transaction};
+use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood, with_connection, with_transaction};
 use crate::{Result, Sessions};
 
 #[async_trait]
 impl Sessions for PgStore {
     async fn session_values(&self, of: SessionOf, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
-        plainly!(self.pool, db => values(db, (of, kind), &keys))
+        with_connection!(self.pool, db => values(db, (of, kind), &keys))
     }
 
     async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        plainly!(self.pool, db => list(db, (of, kind), &prefix))
+        with_connection!(self.pool, db => list(db, (of, kind), &prefix))
     }
 
     async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64> {
-        transaction!(self.pool, db => write(db, held, &changes).await)
+        with_transaction!(self.pool, db => write(db, held, &changes).await)
     }
 
     async fn end_session(&self, held: Held) -> Result<()> {
-        transaction!(self.pool, db => end_held(db, held).await)
+        with_transaction!(self.pool, db => end_held(db, held).await)
     }
 
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {
-        plainly!(self.pool, db => page(db, after.as_ref(), limit))
+        with_connection!(self.pool, db => page(db, after.as_ref(), limit))
     }
 
     async fn reseal_session_row(&self, old: SessionRow, new: Vec<u8>) -> Result<bool> {
-        plainly!(self.pool, db => reseal(db, &old, &new))
+        with_connection!(self.pool, db => reseal(db, &old, &new))
     }
 }
 

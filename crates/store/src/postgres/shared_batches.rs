@@ -88,14 +88,14 @@ async fn outcomes_and_the_next_claims_of_all_channels_share_a_transaction() {
     let first = claims(&ground, channels.iter().map(|(channel, _)| request(*channel)).collect()).await;
     let seqs: Vec<Seq> = first.into_iter().map(|claim| claim.expect("claimed").messages[0].seq).collect();
     let waits = NOW + MINUTE;
-    let turns = channels.iter().zip(&seqs).enumerate().map(|(n, ((channel, _), seq))| {
+    let calls = channels.iter().zip(&seqs).enumerate().map(|(n, ((channel, _), seq))| {
         // One message is retried later, and blocks its channel until then.
         let settlement = if n == 0 { Settlement::Retry { run_at: waits } } else { sent() };
         let settled = vec![(*seq, settlement)];
         let outcomes = Outcomes { channel: *channel, epoch: 0, settled, rest_until: None, now: NOW };
         ground.store.settle_and_claim(outcomes, ClaimRequest { held: vec![*seq], ..request(*channel) })
     });
-    let answers = join_all(turns).await;
+    let answers = join_all(calls).await;
     for (n, ((settled, claim), (channel, messages))) in answers.into_iter().zip(&channels).enumerate() {
         settled.expect("settled");
         let claim = claim.expect("claimed");
@@ -112,7 +112,7 @@ async fn outcomes_and_the_next_claims_of_all_channels_share_a_transaction() {
 }
 
 #[tokio::test]
-async fn a_channel_whose_row_is_locked_holds_up_no_other() {
+async fn a_channel_whose_row_is_locked_delays_no_other() {
     let (ground, database, channels) = channels().await;
     let lock = lock_of(&database, channels[0].0).await;
     let requests: Vec<_> = channels.iter().map(|(channel, _)| request(*channel)).collect();
@@ -133,7 +133,7 @@ async fn a_channel_whose_row_is_locked_holds_up_no_other() {
 async fn an_outcome_that_cannot_be_stored_spoils_no_other() {
     let (ground, _database, channels) = channels().await;
     let first = claims(&ground, channels.iter().map(|(channel, _)| request(*channel)).collect()).await;
-    let turns = channels.iter().zip(first).enumerate().map(|(n, ((channel, _), claim))| {
+    let calls = channels.iter().zip(first).enumerate().map(|(n, ((channel, _), claim))| {
         let seq = claim.expect("claimed").messages[0].seq;
         // No text in PostgreSQL has such a character.
         let code = if n == 3 { "\0" } else { "X" };
@@ -142,7 +142,7 @@ async fn an_outcome_that_cannot_be_stored_spoils_no_other() {
             Outcomes { channel: *channel, epoch: 0, settled: vec![(seq, settlement)], rest_until: None, now: NOW };
         ground.store.settle_and_claim(outcomes, ClaimRequest { held: vec![seq], ..request(*channel) })
     });
-    for (n, ((settled, claim), (channel, messages))) in join_all(turns).await.into_iter().zip(&channels).enumerate() {
+    for (n, ((settled, claim), (channel, messages))) in join_all(calls).await.into_iter().zip(&channels).enumerate() {
         let status = ground.status(*channel, messages[0]).await;
         if n == 3 {
             assert!(matches!(settled, Err(StoreError::Refused(_))), "{settled:?}");
@@ -156,7 +156,7 @@ async fn an_outcome_that_cannot_be_stored_spoils_no_other() {
 }
 
 #[tokio::test]
-async fn a_claim_that_looks_at_many_messages_goes_alone() {
+async fn a_claim_that_scans_many_messages_has_its_own_transaction() {
     let (ground, database, channels) = channels().await;
     let (fresh, others) = channels.split_first().expect("some");
     for (channel, _) in others {
@@ -176,7 +176,7 @@ async fn a_claim_that_looks_at_many_messages_goes_alone() {
 }
 
 #[tokio::test]
-async fn receipts_that_wait_for_a_lock_hold_up_no_other_call() {
+async fn receipts_that_wait_for_a_lock_delay_no_other_call() {
     let (ground, database, channels) = channels().await;
     let mut receipts = Vec::new();
     for (channel, _) in &channels {
@@ -254,7 +254,7 @@ async fn recipients_of_all_channels_share_a_transaction_and_a_fenced_channel_cha
 }
 
 #[tokio::test]
-async fn outcomes_bring_up_the_next_of_each_recipient_and_take_the_receipts_that_came_before() {
+async fn outcomes_elect_the_next_heads_and_apply_unmatched_receipts() {
     let (ground, database, channels) = channels_of(ChannelType::CloudApi, ["551", "551"]).await;
     let first = claims(&ground, channels.iter().map(|(channel, _)| some(*channel)).collect()).await;
     let first: Vec<_> = first.into_iter().map(|claim| claim.expect("claimed").messages).collect();
@@ -267,14 +267,14 @@ async fn outcomes_bring_up_the_next_of_each_recipient_and_take_the_receipts_that
     let (channel, status) = (channels[1].0, MessageStatus::Delivered);
     let early = Receipt { channel, of, status, at: NOW, from: None, account: None, error: None, pauses: None };
     ground.apply(early).await;
-    let turns = channels.iter().zip(&first).enumerate().map(|(n, ((channel, _), claimed))| {
+    let calls = channels.iter().zip(&first).enumerate().map(|(n, ((channel, _), claimed))| {
         let outcome = |_: &Claimed| match n {
             0 => Settlement::Retry { run_at: NOW + MINUTE },
             _ => Settlement::Sent { account: None, remote_id: Some(remote_id.clone()), rendition: None },
         };
         ground.store.settle_and_claim(outcomes(*channel, claimed, outcome), some(*channel))
     });
-    let answers = join_all(turns).await;
+    let answers = join_all(calls).await;
     for (n, ((settled, claim), (channel, messages))) in answers.into_iter().zip(&channels).enumerate() {
         settled.expect("settled");
         let claim = claim.expect("claimed");
@@ -292,7 +292,7 @@ async fn outcomes_bring_up_the_next_of_each_recipient_and_take_the_receipts_that
 }
 
 #[tokio::test]
-async fn a_locked_channel_holds_up_no_recipient_of_another() {
+async fn a_locked_channel_delays_no_recipient_of_another() {
     let (ground, database, channels) = channels_of(ChannelType::CloudApi, ["551", "552"]).await;
     let lock = lock_of(&database, channels[0].0).await;
     let requests: Vec<_> = channels.iter().map(|(channel, _)| some(*channel)).collect();
@@ -345,10 +345,10 @@ async fn the_pace_of_a_recipient_is_that_of_one_channel() {
     for (channel, _) in &channels {
         ground.accept(*channel, "551").await;
     }
-    let turns = channels.iter().zip(&first).zip(requests).map(|(((channel, _), claimed), request)| {
+    let calls = channels.iter().zip(&first).zip(requests).map(|(((channel, _), claimed), request)| {
         ground.store.settle_and_claim(outcomes(*channel, claimed, |_| sent()), request)
     });
-    for (n, (settled, claim)) in (0..).zip(join_all(turns).await) {
+    for (n, (settled, claim)) in (0..).zip(join_all(calls).await) {
         settled.expect("settled");
         let claim = claim.expect("claimed");
         let waits_until = if n == 0 { NOW + DAY } else { NOW + 1_000 * n };
@@ -379,12 +379,12 @@ async fn channels_that_open_chats_share_transactions_and_each_keeps_to_its_own_l
     assert!(ground.store.note_chat(channels[known].0, Party::of_number("552")).await.expect("noted"));
     // Each outcome opens a chat, which counts for the claim of the same call.
     let later = NOW + MINUTE;
-    let turns = channels.iter().zip(&first).enumerate().filter_map(|(n, ((channel, _), claim))| {
+    let calls = channels.iter().zip(&first).enumerate().filter_map(|(n, ((channel, _), claim))| {
         let claimed = &claim.as_ref().ok()?.messages;
         Some((n, ground.store.settle_and_claim(outcomes(*channel, claimed, |_| sent()), request(n, *channel, later))))
     });
-    let (places, turns): (Vec<_>, Vec<_>) = turns.unzip();
-    for (n, (settled, claim)) in places.into_iter().zip(join_all(turns).await) {
+    let (places, calls): (Vec<_>, Vec<_>) = calls.unzip();
+    for (n, (settled, claim)) in places.into_iter().zip(join_all(calls).await) {
         settled.expect("settled");
         let (claim, (channel, messages)) = (claim.expect("claimed"), &channels[n]);
         assert_eq!(ground.status(*channel, messages[0]).await, MessageStatus::Sent);

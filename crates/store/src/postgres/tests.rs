@@ -10,7 +10,7 @@ use test_postgres::{Database, number, run};
 use super::migrations::FIRST_TABLES;
 use super::{PgStore, migrate};
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
-use crate::conformance::message_events::messages_go_with_what_happened_to_them;
+use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::fixtures::{Ground, PgDatabase};
 use crate::sqlkit::postgres::hosts::Hosts;
 
@@ -49,7 +49,7 @@ async fn a_newer_version_says_from_which_on_its_tables_can_be_used() {
 
 /// Nodes work on during an upgrade that meets a long query, such as a backup.
 #[tokio::test]
-async fn an_upgrade_that_waits_for_a_table_holds_up_no_node() {
+async fn an_upgrade_that_waits_for_a_table_delays_no_node() {
     let database = Database::new();
     let url = database.url().to_owned();
     let noted = "CREATE TABLE recado_migrations (
@@ -106,18 +106,18 @@ async fn a_channel_that_is_made_while_a_reader_comes_records() {
 }
 
 #[tokio::test]
-async fn of_a_message_that_is_gone_no_event_is_kept() {
+async fn events_of_a_deleted_message_are_deleted() {
     let database = PgDatabase::new();
     let url = database.direct_url().to_owned();
     let ground = Ground::on(database).await;
-    messages_go_with_what_happened_to_them(&ground).await;
+    events_are_purged_with_their_messages(&ground).await;
     let messages = "SELECT count(DISTINCT message_seq) FROM events WHERE message_seq IS NOT NULL";
     assert_eq!(number(&url, messages), 1);
     assert_eq!(number(&url, "SELECT count(*) FROM events WHERE message_seq IS NOT NULL"), 3);
 }
 
 #[tokio::test]
-async fn of_too_many_events_of_a_channel_the_oldest_go() {
+async fn the_oldest_of_too_many_channel_events_are_deleted() {
     let database = PgDatabase::new();
     let url = database.direct_url().to_owned();
     let ground = Ground::on(database).await;

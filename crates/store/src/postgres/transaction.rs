@@ -37,7 +37,7 @@ impl<'a> Transaction for Tx<'a> {
         set: ", version = (SELECT version FROM changed)",
     };
 
-    const LOOK_AGAIN: &'static str = ", front_before = 0, front_until = NULL, front_latest = 0, front_per_day = NULL";
+    const RESET_CURSOR: &'static str = ", front_before = 0, front_until = NULL, front_latest = 0, front_per_day = NULL";
 
     fn last_seq(_: usize) -> String {
         channels::LAST_SEQ.to_owned()
@@ -51,7 +51,7 @@ impl<'a> Transaction for Tx<'a> {
         &self.db
     }
 
-    fn tell(&mut self, change: Change) {
+    fn notify(&mut self, change: Change) {
         self.changes.push(change);
     }
 
@@ -93,7 +93,7 @@ impl<'a> Transaction for Tx<'a> {
     }
 
     async fn move_channel(&mut self, channel: ChannelKey, to: &ChannelMove) -> Done<bool> {
-        self.tell(Change::Work(channel));
+        self.notify(Change::Work(channel));
         channels::move_to(self.db, channel, to).await
     }
 
@@ -108,9 +108,9 @@ impl<'a> Transaction for Tx<'a> {
         queue::hold(self.db, channel, until).await
     }
 
-    async fn look_again(&mut self, channel: ChannelKey) -> Done<()> {
+    async fn reset_cursor(&mut self, channel: ChannelKey) -> Done<()> {
         match lock::lock(self.db, channel).await? {
-            Some(mut locked) => locked.look_again(self.db).await,
+            Some(mut locked) => locked.reset_cursor(self.db).await,
             None => Ok(()),
         }
     }
@@ -131,12 +131,12 @@ impl<'a> Transaction for Tx<'a> {
 
     async fn forget_former_number(&mut self, channel: ChannelKey, now: Millis) -> Done<()> {
         forget_all(&self.db, channel).await?;
-        queue::leave_unanswered(self.db, channel, now).await?;
+        queue::end_maybe_delivered(self.db, channel, now).await?;
         recipients::leave_unknown(self.db, channel).await
     }
 
-    async fn let_go(&mut self, channel: ChannelKey) -> Done<()> {
-        channels::let_go(self.db, channel).await?;
+    async fn clear_deferral(&mut self, channel: ChannelKey) -> Done<()> {
+        channels::clear_deferral(self.db, channel).await?;
         channels::stamp(self.db, channel).await
     }
 

@@ -38,7 +38,7 @@ async fn claim_at(ground: &Ground, channel: ChannelKey, now: Millis) -> Claim {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_both_take_at_once_makes_one_message() {
+async fn a_key_that_two_nodes_use_at_once_makes_one_message() {
     let (ground, other, _database) = nodes().await;
     let channel = ground.channel("loja").await;
     let (ground, other) = (&ground, &other);
@@ -68,7 +68,7 @@ async fn a_key_that_both_take_at_once_makes_one_message() {
 }
 
 /// The messages of each caller to a recipient are sent in the order of acceptance, whichever node accepted them.
-async fn nobody_is_forgotten(kind: ChannelType) {
+async fn every_recipient_gets_a_head(kind: ChannelType) {
     const CALLERS: usize = 6;
     const EACH: usize = 40;
     let (ground, other, _database) = nodes().await;
@@ -110,16 +110,16 @@ async fn nobody_is_forgotten(kind: ChannelType) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recipients_messages_of_both_go_in_order() {
-    nobody_is_forgotten(ChannelType::CloudApi).await;
+    every_recipient_gets_a_head(ChannelType::CloudApi).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channels_messages_of_both_go_in_order() {
-    nobody_is_forgotten(ChannelType::Sandbox).await;
+    every_recipient_gets_a_head(ChannelType::Sandbox).await;
 }
 
 #[tokio::test]
-async fn one_that_comes_to_light_late_is_first_of_its_recipient() {
+async fn a_message_that_is_committed_late_becomes_head() {
     let (ground, _, database) = nodes().await;
     let channel = ground.channel_by_recipient("loja").await;
     let first = ground.accept(channel, "551").await;
@@ -136,7 +136,7 @@ async fn one_that_comes_to_light_late_is_first_of_its_recipient() {
 }
 
 #[tokio::test]
-async fn those_who_wait_are_passed_once_none_can_come_before_them() {
+async fn waiting_messages_are_passed_once_none_can_appear_before_them() {
     let (ground, _, database) = nodes().await;
     let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
     ground.store.restrict_channel(channel, NOW + DAY, String::new(), NOW).await.expect("stored");
@@ -212,7 +212,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// The channels that the node acquires. A fenced transaction is rolled back after its caller has the answer. Until then
 /// its lock hides the channel, as any lock of a channel does.
-async fn take_when_unlocked(store: &PgStore, node: NodeId) -> Vec<(ChannelKey, Epoch)> {
+async fn acquire_when_unlocked(store: &PgStore, node: NodeId) -> Vec<(ChannelKey, Epoch)> {
     for _ in 0..200 {
         let taken = store.acquire(node, ChannelType::Sandbox, 9).await.expect("taken");
         if !taken.is_empty() {
@@ -224,7 +224,7 @@ async fn take_when_unlocked(store: &PgStore, node: NodeId) -> Vec<(ChannelKey, E
 }
 
 #[tokio::test]
-async fn what_was_given_back_is_nobodys_until_it_is_taken() {
+async fn a_released_channel_has_no_owner_until_it_is_acquired() {
     let (_ground, store, [first, second], (channel, epoch), _database) = held().await;
     let claim = |epoch| store.claim(ClaimRequest { epoch, ..request(channel) });
     store.release(second, &[(channel, epoch)]).await.expect("asked");
@@ -245,7 +245,7 @@ async fn what_was_given_back_is_nobodys_until_it_is_taken() {
     };
     assert!(matches!(links(epoch).await, Err(StoreError::Fenced)));
     assert_eq!(store.held(first).await.expect("read"), []);
-    let taken = take_when_unlocked(&store, second).await;
+    let taken = acquire_when_unlocked(&store, second).await;
     assert_eq!(taken.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [channel]);
     assert_eq!(claim(taken[0].1).await.expect("it has the channel").messages.len(), 1);
     assert!(says_down(taken[0].1).await.expect("it has the channel"));
@@ -273,7 +273,7 @@ async fn messages_of_a_deleted_channel_find_a_node() {
 }
 
 #[tokio::test]
-async fn what_a_newer_version_made_keeps_nobody_from_the_rest() {
+async fn a_channel_of_a_newer_version_hides_no_other() {
     let (ground, store, _, (channel, _), database) = held().await;
     let other = ground.channel("outra").await;
     run(database.url(), &format!("UPDATE channels SET type = 'FUTURE', version = 1000 WHERE key = {channel}"));
@@ -370,7 +370,7 @@ const JOIN_OF_BEFORE: &str = "INSERT INTO nodes (name, types, lease_until)
                               VALUES ('before', '', clock_timestamp() + interval '1 hour')";
 
 #[tokio::test]
-async fn nothing_is_stored_that_a_node_of_the_version_before_cannot_send() {
+async fn no_message_is_stored_that_an_old_node_cannot_send() {
     let database = Arc::new(PgDatabase::new());
     run(database.direct_url(), JOIN_OF_BEFORE);
     let ground = Ground::on(database.clone()).await;

@@ -59,7 +59,7 @@ fn the_form_stays() {
 }
 
 #[test]
-fn what_was_sealed_opens() {
+fn sealed_bytes_open() {
     let ring = ring(NEW);
     for plain in [&b""[..], b"x", &[0; 10_000]] {
         let sealed = seal(&ring, plain);
@@ -92,7 +92,7 @@ fn no_bit_of_it_may_change() {
 }
 
 #[test]
-fn what_was_moved_does_not_open() {
+fn bytes_that_were_moved_to_another_row_do_not_open() {
     let ring = ring(NEW);
     let sealed = seal(&ring, b"token");
     for elsewhere in [Place::Link(8), Place::Link(70), Place::Link(-7)] {
@@ -107,9 +107,9 @@ fn the_first_key_seals_and_all_of_them_open() {
     assert_eq!(both.open(HERE, &sealed).expect("the old key is there").expose_secret(), b"token");
     assert_eq!(both.first(), ring(NEW).first());
 
-    let anew = both.seal_anew(HERE, &sealed, &Counted).expect("it opens").expect("it is of the old key");
+    let anew = both.reencrypt(HERE, &sealed, &Counted).expect("it opens").expect("it is of the old key");
     assert_eq!(ring(NEW).open(HERE, &anew).expect("the new key alone").expose_secret(), b"token");
-    assert_eq!(both.seal_anew(HERE, &anew, &Counted), Ok(None), "it is done");
+    assert_eq!(both.reencrypt(HERE, &anew, &Counted), Ok(None), "it is done");
     assert_eq!(error(old.open(HERE, &anew)), SealError::KeyMissing(both.first().expect("a key")));
 }
 

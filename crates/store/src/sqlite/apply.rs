@@ -9,7 +9,7 @@ use recado_domain::queue::{Claimed, Patch, Transition};
 use recado_domain::status::MessageStatus;
 use rusqlite::{Statement, params};
 
-use super::{Known, Writing, events, recipients};
+use super::{CachedChannel, Writing, events, recipients};
 use crate::common::cards;
 use crate::sql::reached_column;
 
@@ -127,7 +127,7 @@ pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::
 /// Brings what is derived from messages' states up to date.
 fn index(writing: &mut Writing, transition: &Transition<'_>) -> rusqlite::Result<()> {
     let (channel, seq) = (transition.channel(), transition.seq());
-    let Some(Known { queue, open }) = writing.queues.get_mut(&channel) else { return Ok(()) };
+    let Some(CachedChannel { queue, open }) = writing.queues.get_mut(&channel) else { return Ok(()) };
     if !queue.is_former(seq) {
         *open = open.saturating_add_signed(transition.backlog_change().into());
     }

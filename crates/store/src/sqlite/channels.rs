@@ -10,14 +10,14 @@ use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, ScanCursor};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Known, Writing, events};
+use super::{CachedChannel, Writing, events};
 use crate::commits::Change;
 use crate::common::channels::{COLUMNS, channel};
 use crate::sql::OPEN;
 use crate::sqlkit::both::{Executor, Read, Row, at_once, values};
 
 /// The cached state of a row's channel, without open messages.
-fn known(row: &Row<'_>) -> Read<(ChannelKey, Known)> {
+fn known(row: &Row<'_>) -> Read<(ChannelKey, CachedChannel)> {
     let channel = channel(row)?;
     let queue = ChannelQueue {
         was_connected: channel.connected_at.is_some(),
@@ -30,13 +30,13 @@ fn known(row: &Row<'_>) -> Read<(ChannelKey, Known)> {
         records_messages: row.get("records_messages")?,
         ..ChannelQueue::of(channel.kind, channel.state)
     };
-    Ok((channel.key, Known { queue, open: 0 }))
+    Ok((channel.key, CachedChannel { queue, open: 0 }))
 }
 
 /// The cached state of all channels, read from the file.
-pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, Known>> {
+pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<ChannelKey, CachedChannel>> {
     let all = at_once(connection.rows(&format!("SELECT {COLUMNS} FROM channels"), values![], known))?;
-    let mut queues: HashMap<ChannelKey, Known> = all.into_iter().collect();
+    let mut queues: HashMap<ChannelKey, CachedChannel> = all.into_iter().collect();
     let sql = format!(
         "SELECT channel_key, count(*) AS open FROM messages JOIN channels ON key = channel_key
          WHERE {OPEN} AND abs(seq) > cancel_before GROUP BY channel_key"
@@ -110,7 +110,7 @@ pub(super) fn move_to(writing: &mut Writing, key: ChannelKey, to: &ChannelMove) 
         queue.connections += i64::from(connected_at.is_some());
         queue.restricted_until = queue.restricted_until.filter(|_| keeps_restriction);
         queue.cursor = ScanCursor::default();
-        writing.tell(Change::Work(key));
+        writing.notify(Change::Work(key));
     }
     Ok(moved == 1)
 }
@@ -162,7 +162,7 @@ pub(super) fn pause(
 }
 
 /// Clears the time before which the channel sends nothing: after a new link, limits of the former link are void.
-pub(super) fn let_go(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
+pub(super) fn clear_deferral(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
     writing.connection.prepare_cached("UPDATE channels SET next_send_at = 0 WHERE key = ?1")?.execute([key])?;
     if let Some(queue) = writing.queue(key) {
         queue.next_send_at = 0;

@@ -1,4 +1,4 @@
-//! Known recipients: chats that messages open, and that a refusal closes.
+//! CachedChannel recipients: chats that messages open, and that a refusal closes.
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
@@ -26,13 +26,13 @@ fn note_name(writing: &mut Writing, (channel, name): Who<'_>, opened_at: Option<
         )?
         .execute(params![channel, name, opened_at])?;
     if noted == 1 {
-        look_again(writing, channel);
+        reset_cursor(writing, channel);
     }
     Ok(noted == 1)
 }
 
 /// Resets the scan cursor, because a recipient may have become known.
-pub(super) fn look_again(writing: &mut Writing, channel: ChannelKey) {
+pub(super) fn reset_cursor(writing: &mut Writing, channel: ChannelKey) {
     if let Some(queue) = writing.queue(channel) {
         queue.cursor = ScanCursor::default();
     }

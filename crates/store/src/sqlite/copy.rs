@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::common::links::all;
 use crate::sqlkit::both::at_once;
-use crate::sqlkit::sqlite::look_at;
+use crate::sqlkit::sqlite::open_read_only;
 
 /// Pages between two checks whether to stop: 8 MiB.
 const STEP: i32 = 2_048;
@@ -36,7 +36,7 @@ pub enum CopyError {
 /// The pages are read in one transaction: a copy in several transactions would start again at each write of another
 /// process, and never end under load. No writer waits for that transaction, but the log grows while it runs.
 pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(), CopyError> {
-    let source = look_at(source)?;
+    let source = open_read_only(source)?;
     source.execute_batch("BEGIN")?;
     // The transaction begins with its first read.
     let _: i64 = source.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -80,7 +80,7 @@ pub fn compact(path: &Path) -> rusqlite::Result<()> {
 pub fn is_empty(path: &Path) -> bool {
     let tables =
         |connection: Connection| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
-    look_at(path).and_then(tables).is_ok_and(|tables: i64| tables == 0)
+    open_read_only(path).and_then(tables).is_ok_and(|tables: i64| tables == 0)
 }
 
 /// How many institutions the store has.

@@ -6,7 +6,7 @@ use recado_domain::queue::admit;
 use recado_domain::status::MessageStatus;
 use rusqlite::{OptionalExtension, params};
 
-use super::{Known, Writing, events, recipients};
+use super::{CachedChannel, Writing, events, recipients};
 use crate::commits::Change;
 
 pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::Result<Enqueued> {
@@ -18,9 +18,9 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
         Err(answer) => {
             if matches!(answer, Enqueued::Replayed(_)) {
                 // If the commit of the first call was in doubt, the follower was not notified then.
-                writing.tell(Change::Accepted(message.channel));
+                writing.notify(Change::Accepted(message.channel));
                 if message.send_at.is_some() {
-                    writing.tell(Change::Scheduled);
+                    writing.notify(Change::Scheduled);
                 }
             }
             return Ok(answer);
@@ -35,13 +35,13 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
         let (channel, at, what) = (message.channel, message.accepted_at, StatusChange::ACCEPTED);
         events::record_message(&writing.connection, &MessageEvent { channel, message: seq, at, what })?;
     }
-    if let Some(Known { queue, open }) = writing.queues.get_mut(&message.channel) {
+    if let Some(CachedChannel { queue, open }) = writing.queues.get_mut(&message.channel) {
         *open += 1;
         if message.send_at.is_none() {
             queue.cursor.make_room_for(seq);
         }
     }
-    writing.tell(if message.send_at.is_some() { Change::Scheduled } else { Change::Accepted(message.channel) });
+    writing.notify(if message.send_at.is_some() { Change::Scheduled } else { Change::Accepted(message.channel) });
     Ok(Enqueued::Accepted)
 }
 

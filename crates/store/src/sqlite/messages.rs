@@ -4,7 +4,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::message::{MessageQuery, SCANNED_AT_MOST, Seq};
 use rusqlite::Connection;
 
-use crate::common::Walk;
+use crate::common::PageScan;
 use crate::common::messages::columns;
 use crate::sql::{FILTERS, OPEN, PAST};
 use crate::sqlkit::both::{Executor, values};
@@ -28,7 +28,7 @@ impl Part {
     }
 }
 
-impl Walk for Connection {
+impl PageScan for Connection {
     fn latest_of_recipient() -> String {
         format!(
             "messages INDEXED BY messages_past_by_recipient

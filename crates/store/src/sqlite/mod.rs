@@ -6,8 +6,8 @@ mod chats;
 pub mod copy;
 mod enqueue;
 mod events;
-mod gate;
 mod messages;
+mod new_chats;
 mod queue;
 mod receipts;
 mod recipients;
@@ -57,7 +57,7 @@ pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 
 /// The cached state of a channel, so that accepting a message reads no further table.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct CachedChannel {
     queue: ChannelQueue,
     /// Open messages: the backlog. Not those that were queued before the channel was deleted.
     open: usize,
@@ -66,7 +66,7 @@ struct Known {
 /// The state of the writing thread.
 pub(crate) struct Writing {
     pub(crate) connection: Connection,
-    queues: HashMap<ChannelKey, Known>,
+    queues: HashMap<ChannelKey, CachedChannel>,
     /// The highest number that a message was given. None is given twice while this process lives: an outcome that is on
     /// its way for a message that was erased must not find another one.
     last_seq: Seq,
@@ -95,7 +95,7 @@ impl Owned for Writing {
         Ok(())
     }
 
-    fn take_changes(&mut self) -> Vec<Change> {
+    fn drain_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 }
@@ -108,7 +108,7 @@ impl Writing {
 
     /// Reports a change to the follower after the commit. A change of a call that is rolled back may be reported too:
     /// the follower then reads the old state.
-    fn tell(&mut self, change: Change) {
+    fn notify(&mut self, change: Change) {
         self.changes.push(change);
     }
 

@@ -15,7 +15,7 @@ use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::{apply, apply_all, note, send};
-use super::{SqliteStore, Writing, channels, chats, enqueue, gate, not_understood, receipts, recipients};
+use super::{SqliteStore, Writing, channels, chats, enqueue, new_chats, not_understood, receipts, recipients};
 use crate::commits::Change;
 use crate::common::schedule;
 use crate::sql::{OPEN, QUEUED, SENDING};
@@ -74,7 +74,7 @@ fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Clai
     let Some(queue) = writing.queue(request.channel).copied() else { return Ok(Claim::default()) };
     let (messages, wakeup) = match queue.ordering {
         Ordering::Channel if queue.opens_chats => {
-            let (plan, cursor) = gate::plan(writing, queue, request)?;
+            let (plan, cursor) = new_chats::plan(writing, queue, request)?;
             let done = carry_out(writing, plan, request)?;
             writing.queue(request.channel).into_iter().for_each(|queue| queue.cursor = cursor);
             done
@@ -163,14 +163,14 @@ pub(super) fn record(writing: &mut Writing, outcomes: &Outcomes) -> rusqlite::Re
         }
     }
     for (seq, remote_id) in settled.named {
-        receipts::apply_early(writing, (channel, seq), remote_id)?;
+        receipts::apply_unmatched(writing, (channel, seq), remote_id)?;
     }
     settled.defer_until.map_or(Ok(()), |until| hold(writing, channel, until))
 }
 
 /// Ends as `UNKNOWN` what may have arrived from the number that the channel had before. On a network of sessions that goes
 /// for what is `SENDING`, too: the session that sent it is over.
-pub(super) fn leave_unanswered(writing: &mut Writing, channel: ChannelKey, now: Millis) -> rusqlite::Result<()> {
+pub(super) fn end_maybe_delivered(writing: &mut Writing, channel: ChannelKey, now: Millis) -> rusqlite::Result<()> {
     let in_flight = writing.opens_chats(channel);
     let sql = format!(
         "SELECT seq, status FROM messages INDEXED BY messages_open
@@ -207,7 +207,7 @@ pub(super) fn cancel(
     let called_back = message.call_back(now).filter(|_| status == MessageStatus::Queued);
     let Some(transition) = called_back else { return Ok(Cancelled::TooLate) };
     apply(writing, &transition)?;
-    writing.tell(Change::Work(channel));
+    writing.notify(Change::Work(channel));
     Ok(Cancelled::Done)
 }
 

@@ -6,7 +6,7 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::NetworkId;
 use recado_domain::message::Seq;
 use recado_domain::party::Recipient;
-use recado_domain::queue::{EARLY_RECEIPTS, Found, MessageRef, Position, Receipt};
+use recado_domain::queue::{Found, MAX_UNMATCHED_RECEIPTS, MessageRef, Position, Receipt};
 use rusqlite::{OptionalExtension, Params, Row, params};
 
 use super::apply::apply;
@@ -118,11 +118,11 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
 fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &str) -> rusqlite::Result<()> {
     let sql = "UPDATE messages SET remote_id = ?2 WHERE seq = ?1";
     writing.connection.prepare_cached(sql)?.execute(params![place.1, remote_id])?;
-    apply_early(writing, place, remote_id)
+    apply_unmatched(writing, place, remote_id)
 }
 
 /// Applies the receipts that came before a message had its name.
-pub(super) fn apply_early(
+pub(super) fn apply_unmatched(
     writing: &mut Writing,
     (channel, seq): (ChannelKey, Seq),
     remote_id: &str,
@@ -168,7 +168,7 @@ fn keep(writing: &Writing, remote_id: &str, receipt: &Receipt, now: Millis) -> r
         code,
         message,
         now,
-        EARLY_RECEIPTS,
+        MAX_UNMATCHED_RECEIPTS,
         receipt.pauses
     ])?;
     Ok(())

@@ -7,10 +7,10 @@ use recado_domain::queue::ClaimRequest;
 
 use super::*;
 use crate::Queue;
-use crate::common::Walk;
+use crate::common::PageScan;
 use crate::common::channels::delete;
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
-use crate::conformance::message_events::messages_go_with_what_happened_to_them;
+use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
 use crate::sqlkit::both::at_once;
 
@@ -25,7 +25,7 @@ impl Engine for Shared {
 }
 
 #[tokio::test]
-async fn an_undone_call_leaves_no_trace_in_what_is_kept_beside_the_file() {
+async fn a_rolled_back_call_leaves_no_trace_in_the_cache() {
     let file = SqliteFile::new();
     let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
     let ground = Ground::on(Shared(store.clone())).await;
@@ -63,7 +63,7 @@ async fn rows_of_the_versions_before_kinds_are_contacts() {
 
 /// The counts are read from the file when it is opened, and updated by each call: both must agree.
 #[tokio::test]
-async fn what_is_kept_beside_the_file_is_what_the_file_says() {
+async fn the_cache_agrees_with_the_file() {
     let file = SqliteFile::new();
     let store = Arc::new(SqliteStore::open(&file.path()).expect("the store opens"));
     let ground = Ground::on(Shared(store.clone())).await;
@@ -93,11 +93,11 @@ async fn what_is_kept_beside_the_file_is_what_the_file_says() {
 }
 
 #[tokio::test]
-async fn of_a_message_that_is_gone_no_event_is_kept() {
+async fn events_of_a_deleted_message_are_deleted() {
     let file = SqliteFile::new();
     let path = file.path();
     let ground = Ground::on(file).await;
-    messages_go_with_what_happened_to_them(&ground).await;
+    events_are_purged_with_their_messages(&ground).await;
     let connection = Connection::open(path).expect("it opens");
     let left = "SELECT count(*), count(DISTINCT message_seq) FROM events WHERE message_seq IS NOT NULL";
     let left = connection.query_row(left, [], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -141,13 +141,13 @@ async fn a_page_is_read_in_the_order_of_its_indexes() {
 async fn rows_of_next_claim(store: &SqliteStore, claim: ClaimRequest) -> usize {
     let walked = store.write(move |writing| {
         let queue = writing.queues[&claim.channel].queue;
-        Ok(gate::plan(writing, queue, &claim)?.0.scanned)
+        Ok(new_chats::plan(writing, queue, &claim)?.0.scanned)
     });
     walked.await.expect("read")
 }
 
 #[tokio::test]
-async fn those_who_wait_at_the_front_are_not_walked_by_each_claim() {
+async fn messages_before_the_cursor_are_not_scanned_by_each_claim() {
     let mut looked_at = Vec::new();
     for waiting in [20, 20_000] {
         let file = SqliteFile::new();
@@ -185,14 +185,14 @@ async fn those_who_wait_at_the_front_are_not_walked_by_each_claim() {
     assert!(looked_at[0].iter().all(|rows| *rows <= 5), "{:?}", looked_at[0]);
 }
 
-fn sorted(lines: &HashMap<ChannelKey, Known>) -> Vec<(ChannelKey, Known)> {
+fn sorted(lines: &HashMap<ChannelKey, CachedChannel>) -> Vec<(ChannelKey, CachedChannel)> {
     let mut sorted: Vec<_> = lines.iter().map(|(key, known)| (*key, *known)).collect();
     sorted.sort_unstable_by_key(|(key, _)| *key);
     sorted
 }
 
 #[tokio::test]
-async fn of_too_many_events_of_a_channel_the_oldest_go() {
+async fn the_oldest_of_too_many_channel_events_are_deleted() {
     let file = SqliteFile::new();
     let ground = Ground::on(Shared(Arc::new(SqliteStore::open(&file.path()).expect("the store opens")))).await;
     let (channel, other) = (ground.channel("loja").await, ground.channel("outra").await);

@@ -9,7 +9,7 @@ use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, ScanCursor, Transition};
 use rusqlite::{Connection, params};
 
-use super::{Known, Writing, apply, channels, chats, events, queue, recipients};
+use super::{CachedChannel, Writing, apply, channels, chats, events, queue, recipients};
 use crate::commits::Change;
 use crate::common::chats::forget_all;
 use crate::common::schedule::Due;
@@ -20,7 +20,7 @@ impl Transaction for Writing {
     type Db = Connection;
     const STAMP: Stamp = Stamp { with: "changed (version) AS (SELECT 0)", column: "", value: "", set: "" };
 
-    const LOOK_AGAIN: &'static str = "";
+    const RESET_CURSOR: &'static str = "";
 
     fn last_seq(number: usize) -> String {
         format!("?{number}")
@@ -34,7 +34,7 @@ impl Transaction for Writing {
         &self.connection
     }
 
-    fn tell(&mut self, change: Change) {
+    fn notify(&mut self, change: Change) {
         self.changes.push(change);
     }
 
@@ -92,8 +92,8 @@ impl Transaction for Writing {
         queue::hold(self, channel, until)
     }
 
-    async fn look_again(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
-        chats::look_again(self, channel);
+    async fn reset_cursor(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
+        chats::reset_cursor(self, channel);
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl Transaction for Writing {
 
     fn channel_deleted(&mut self, channel: ChannelKey) {
         let cancel_before = self.last_seq;
-        if let Some(Known { queue, open }) = self.queues.get_mut(&channel) {
+        if let Some(CachedChannel { queue, open }) = self.queues.get_mut(&channel) {
             (queue.deleted, queue.cancel_before, queue.cursor) = (true, cancel_before, ScanCursor::default());
             // The open messages are cancelled, and do not count as backlog if the channel is created again.
             *open = 0;
@@ -120,12 +120,12 @@ impl Transaction for Writing {
 
     async fn forget_former_number(&mut self, channel: ChannelKey, now: Millis) -> rusqlite::Result<()> {
         forget_all(&self.connection, channel).await?;
-        queue::leave_unanswered(self, channel, now)?;
+        queue::end_maybe_delivered(self, channel, now)?;
         recipients::leave_unknown(self, channel)
     }
 
-    async fn let_go(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
-        channels::let_go(self, channel)
+    async fn clear_deferral(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
+        channels::clear_deferral(self, channel)
     }
 
     async fn apply(&mut self, transitions: &[Transition<'_>]) -> rusqlite::Result<()> {

@@ -12,7 +12,7 @@ use recado_domain::ids::InstitutionId;
 use recado_store::StoreError;
 use recado_store::person::{MESSAGES, Person};
 use recado_store::sqlkit::batches::{Batches, Bounds, Waiting};
-use recado_store::sqlkit::postgres::db::{Db, Done, args, column, not_understood, plainly, transaction};
+use recado_store::sqlkit::postgres::db::{Db, Done, args, column, not_understood, with_connection, with_transaction};
 use recado_store::sqlkit::postgres::pool::{Database, Pool};
 use tokio_postgres::Row;
 
@@ -83,7 +83,7 @@ async fn arrive_together(pool: Pool, batch: Vec<Waiting<Arrival, Result<(), Stor
 }
 
 async fn arrive_all(pool: &Pool, arrivals: &[&Arrival]) -> Result<(), StoreError> {
-    plainly!(pool, db => arrive(db, arrivals))
+    with_connection!(pool, db => arrive(db, arrivals))
 }
 
 #[async_trait]
@@ -94,28 +94,28 @@ impl Network for Tables {
 
     async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn Taker) -> Result<Passed, StoreError> {
         // A taker that fails is no failure of this database.
-        let passed: Result<_, StoreError> = transaction!(self.pool, db => pass_on(db, (now, delay), to).await);
+        let passed: Result<_, StoreError> = with_transaction!(self.pool, db => pass_on(db, (now, delay), to).await);
         passed?
     }
 
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError> {
-        plainly!(self.pool, db => last(db, institution))
+        with_connection!(self.pool, db => last(db, institution))
     }
 
     async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError> {
-        plainly!(self.pool, db => clear(db, institution, last))
+        with_connection!(self.pool, db => clear(db, institution, last))
     }
 
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
-        plainly!(self.pool, db => shown(db, &query))
+        with_connection!(self.pool, db => shown(db, &query))
     }
 
     async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
-        plainly!(self.pool, db => of_person(db, &person, after))
+        with_connection!(self.pool, db => of_person(db, &person, after))
     }
 
     async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
-        plainly!(self.pool, db => erase(db, &person, after))
+        with_connection!(self.pool, db => erase(db, &person, after))
     }
 
     async fn forget_erased(&self) -> Result<bool, StoreError> {

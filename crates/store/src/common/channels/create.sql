@@ -7,7 +7,7 @@ ON CONFLICT (institution_id, environment, id) DO UPDATE
     SET name = excluded.name, state = excluded.state, state_reason = NULL,
         connected_at = excluded.connected_at, next_send_at = 0, created_at = excluded.created_at,
         settings = excluded.settings, restricted_until = NULL, deleted_at = NULL, cancel_before = {former},
-        connections = channels.connections + 1, session = channels.session + 1{look_again}{set}
+        connections = channels.connections + 1, session = channels.session + 1{reset_cursor}{set}
     -- A channel of another type would find the former channel's messages in its history.
     WHERE channels.deleted_at IS NOT NULL AND channels.type = excluded.type
 RETURNING {COLUMNS}

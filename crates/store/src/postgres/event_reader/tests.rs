@@ -93,7 +93,7 @@ async fn a_number_that_is_committed_late_is_not_passed() {
 }
 
 #[tokio::test]
-async fn a_number_that_nobody_commits_holds_up_nobody() {
+async fn a_number_that_is_never_committed_delays_no_reader() {
     let mut place = Place::new().await;
     let late = place.begin().await;
     place.record(&late, "late").await;
@@ -123,7 +123,7 @@ async fn the_newest_transaction_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_runs_for_long_holds_up_nobody_behind_its_end() {
+async fn a_long_transaction_delays_no_event_after_its_end() {
     let mut place = Place::new().await;
     let late = place.begin().await;
     place.record(&late, "late").await;
@@ -141,7 +141,7 @@ async fn a_transaction_that_runs_for_long_holds_up_nobody_behind_its_end() {
 /// Whatever a transaction does first. That its event is refused comes behind the number, and before anything else that
 /// would give the transaction an id.
 #[tokio::test]
-async fn a_transaction_has_its_id_before_it_takes_a_number() {
+async fn a_transaction_has_its_id_before_its_first_event_number() {
     let place = Place::new().await;
     let client = place.connect().await;
     client.batch_execute("BEGIN; SAVEPOINT before").await.expect("begun");

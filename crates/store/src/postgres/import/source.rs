@@ -9,7 +9,7 @@ use super::cell::Cell;
 use super::{Cells, TABLES, Table};
 use crate::sqlite::SCHEMA_VERSION;
 use crate::sqlite::copy::version_and_newest;
-use crate::sqlkit::sqlite::look_at;
+use crate::sqlkit::sqlite::open_read_only;
 
 /// Rows of a batch.
 const ROWS: usize = 5_000;
@@ -20,7 +20,7 @@ pub struct Source(Connection);
 
 impl Source {
     pub fn open(path: &Path) -> Result<Self> {
-        let connection = look_at(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let connection = open_read_only(path).with_context(|| format!("cannot read {}", path.display()))?;
         let (version, _) =
             version_and_newest(&connection).with_context(|| format!("{} is no store", path.display()))?;
         ensure!(version > 0, "{} is no store", path.display());

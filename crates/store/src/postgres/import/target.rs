@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Row};
 use super::cell::{Cell, Hash};
 use super::{Cells, TABLES, Table};
 use crate::postgres::migrations::{self, IMPORTING};
-use crate::sqlkit::postgres::failure::in_words;
+use crate::sqlkit::postgres::failure::describe;
 use crate::sqlkit::postgres::hosts::Hosts;
 
 /// The advisory lock of an import. The number is arbitrary, but no other program may use it.
@@ -94,7 +94,7 @@ impl Target {
     }
 
     async fn one(&self, sql: &str) -> Result<Row> {
-        self.client.query_one(sql, &[]).await.map_err(in_words)
+        self.client.query_one(sql, &[]).await.map_err(describe)
     }
 
     async fn is(&self, sql: &str) -> Result<bool> {
@@ -102,7 +102,7 @@ impl Target {
     }
 
     async fn run(&self, sql: &str) -> Result<()> {
-        self.client.batch_execute(sql).await.map_err(in_words)
+        self.client.batch_execute(sql).await.map_err(describe)
     }
 
     /// Where the copy of a table stands.
@@ -117,7 +117,7 @@ impl Target {
         let columns = columns.join(", ");
         let types = self.types(table, &columns).await?;
         let sql = format!("SELECT after, rows FROM {IMPORTING} WHERE name = $1");
-        let found = self.client.query_opt(&sql, &[&table.name]).await.map_err(in_words)?;
+        let found = self.client.query_opt(&sql, &[&table.name]).await.map_err(describe)?;
         let (mut after, mut rows) = (None, 0);
         if let Some(found) = found {
             after = Some(Cell::read_all(found.get(0)).context("a place that is none")?);
@@ -128,7 +128,7 @@ impl Target {
 
     async fn types(&self, table: &Table, columns: &str) -> Result<Vec<Type>> {
         let statement = self.client.prepare(&format!("SELECT {columns} FROM {}", table.name)).await;
-        let statement = statement.map_err(in_words).with_context(|| format!("table {}", table.name))?;
+        let statement = statement.map_err(describe).with_context(|| format!("table {}", table.name))?;
         Ok(statement.columns().iter().map(|column| column.type_().clone()).collect())
     }
 
@@ -136,12 +136,12 @@ impl Target {
     pub async fn insert(&mut self, place: &mut Place, batch: &[Cells]) -> Result<()> {
         let Some(last) = batch.last() else { return Ok(()) };
         let table = place.table;
-        let transaction = self.client.transaction().await.map_err(in_words)?;
+        let transaction = self.client.transaction().await.map_err(describe)?;
         // A crash of the database can only lose whole batches together with their progress. The last commit waits for
         // all of them.
-        transaction.batch_execute("SET LOCAL synchronous_commit = off").await.map_err(in_words)?;
+        transaction.batch_execute("SET LOCAL synchronous_commit = off").await.map_err(describe)?;
         let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, place.columns);
-        let sink = transaction.copy_in(&sql).await.map_err(in_words)?;
+        let sink = transaction.copy_in(&sql).await.map_err(describe)?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &place.types));
         let version = Cell::Number(self.version);
         for row in batch {
@@ -151,10 +151,10 @@ impl Target {
                 .as_mut()
                 .write(&cells)
                 .await
-                .map_err(in_words)
+                .map_err(describe)
                 .with_context(|| format!("a row of {}", table.name))?;
         }
-        writer.finish().await.map_err(in_words).with_context(|| format!("rows of {}", table.name))?;
+        writer.finish().await.map_err(describe).with_context(|| format!("rows of {}", table.name))?;
         place.rows += batch.len() as u64;
         let after: Vec<Cell> = place.key.iter().map(|column| last[*column].clone()).collect();
         let note = format!(
@@ -162,8 +162,8 @@ impl Target {
              ON CONFLICT (name) DO UPDATE SET after = excluded.after, rows = excluded.rows"
         );
         let values: [&(dyn ToSql + Sync); 3] = [&table.name, &Cell::write_all(&after), &i64::try_from(place.rows)?];
-        transaction.execute(&note, &values).await.map_err(in_words)?;
-        transaction.commit().await.map_err(in_words)
+        transaction.execute(&note, &values).await.map_err(describe)?;
+        transaction.commit().await.map_err(describe)
     }
 
     /// A hash of a table in the order in which SQLite reads it.
@@ -178,9 +178,9 @@ impl Target {
         let order = order.collect::<Vec<_>>().join(", ");
         let sql = format!("SELECT {columns} FROM {} ORDER BY {order}", table.name);
         let none: [&(dyn ToSql + Sync); 0] = [];
-        let rows = self.client.query_raw(&sql, none).await.map_err(in_words)?;
+        let rows = self.client.query_raw(&sql, none).await.map_err(describe)?;
         let (mut rows, mut hash) = (pin!(rows), Hash::default());
-        while let Some(row) = rows.try_next().await.map_err(in_words)? {
+        while let Some(row) = rows.try_next().await.map_err(describe)? {
             let cells = (0..row.len()).map(|column| Cell::from_postgres(&row, column)).collect::<Result<Cells>>()?;
             hash.add(&cells);
         }
@@ -189,7 +189,7 @@ impl Target {
 
     /// Gives new rows numbers behind the highest, and lets nodes in. `last_event`: the highest number of an event.
     pub async fn finish(&mut self, last_event: i64) -> Result<()> {
-        let transaction = self.client.transaction().await.map_err(in_words)?;
+        let transaction = self.client.transaction().await.map_err(describe)?;
         // A scheduled message has its number with a minus.
         for table in &TABLES {
             let Some(column) = table.numbered else { continue };
@@ -198,20 +198,20 @@ impl Target {
                  FROM {0}",
                 table.name
             );
-            transaction.batch_execute(&sql).await.map_err(in_words)?;
+            transaction.batch_execute(&sql).await.map_err(describe)?;
         }
         // Also past messages that a deletion cancelled and that were purged since: a new message must not count as one
         // of them.
         let behind = "SELECT setval('messages_seq_seq', cancelled)
                       FROM (SELECT max(cancel_before) AS cancelled FROM channels) c, messages_seq_seq
                       WHERE cancelled >= last_value";
-        transaction.batch_execute(behind).await.map_err(in_words)?;
+        transaction.batch_execute(behind).await.map_err(describe)?;
         // Readers of events continue after the last number that was given, even if its event is gone.
         let behind =
             format!("SELECT setval('event_numbers', {last_event}) FROM event_numbers WHERE {last_event} >= last_value");
-        transaction.batch_execute(&behind).await.map_err(in_words)?;
-        transaction.batch_execute(&format!("DROP TABLE {IMPORTING}")).await.map_err(in_words)?;
-        transaction.commit().await.map_err(in_words)?;
+        transaction.batch_execute(&behind).await.map_err(describe)?;
+        transaction.batch_execute(&format!("DROP TABLE {IMPORTING}")).await.map_err(describe)?;
+        transaction.commit().await.map_err(describe)?;
         // The planner knows nothing of them yet.
         for table in &TABLES {
             self.run(&format!("ANALYZE {}", table.name)).await?;

@@ -100,7 +100,7 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
     ground.accept(channel, MARIA).await;
     // The last numbers are those of scheduled messages.
     ground.enqueue_id(NewMessage { send_at: Some(NOW + DAY), ..ground.new_message(channel, MARIA) }).await;
-    store.hold_channel(channel, NOW + 5).await.expect("stored");
+    store.defer_channel(channel, NOW + 5).await.expect("stored");
 }
 
 /// All data that the ports of a store return.
@@ -211,7 +211,7 @@ async fn a_changed_row_is_found() {
 }
 
 #[tokio::test]
-async fn it_goes_on_where_it_was_broken_off() {
+async fn an_import_resumes_where_it_stopped() {
     let (file, _ground, database, _) = stage().await;
     for table in ["channels", "messages", "chats"] {
         // Broken off when so many tables were there: the future is dropped, as the process would be.
@@ -232,7 +232,7 @@ async fn it_goes_on_where_it_was_broken_off() {
 }
 
 #[tokio::test]
-async fn what_is_no_place_for_a_store_is_refused() {
+async fn an_unsuitable_database_is_refused() {
     let (file, _ground, _, _) = stage().await;
     let database = Database::new();
     test_postgres::run(database.url(), "CREATE TABLE cards (id bigint)");

@@ -31,7 +31,7 @@ pub(super) async fn send_ready(db: Db<'_>, queues: &Queues, claims: Vec<&mut Cla
         }
         apply_all(db, queues, &round.ends).await?;
         // In any order: what is deferred was scheduled, and what is sent waits for nothing.
-        let (shared, deferred) = (round.take_shares(db), round.defer(db));
+        let (shared, deferred) = (round.store_paces(db), round.defer(db));
         let (_, _, sent, waiting) =
             try_join4(shared, deferred, send(db, queues, &round.sends), next_waiting(db, &round.last)).await?;
         for message in sent {
@@ -103,7 +103,7 @@ impl Round {
     }
 
     /// Notes what is used up of what the network allows for each recipient.
-    async fn take_shares(&self, db: Db<'_>) -> Done<u64> {
+    async fn store_paces(&self, db: Db<'_>) -> Done<u64> {
         let sql = "INSERT INTO recipient_pace (channel_key, recipient, used_until)
                    SELECT s.channel_key, s.recipient, s.used_until
                    FROM unnest($1, $2, $3) AS s(channel_key, recipient, used_until)

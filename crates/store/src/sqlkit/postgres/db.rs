@@ -129,7 +129,7 @@ pub async fn limited<T>(work: impl Future<Output = Done<T>>) -> std::result::Res
 
 /// Runs `work`, an expression that uses the connection `$db`, in one transaction.
 #[macro_export]
-macro_rules! transaction {
+macro_rules! with_transaction {
     ($pool:expr, $db:ident => $work:expr) => {{
         let mut tries = $crate::sqlkit::postgres::db::tries();
         loop {
@@ -172,11 +172,11 @@ macro_rules! transaction {
         }
     }};
 }
-pub use crate::transaction;
+pub use crate::with_transaction;
 
 /// Runs `work` on a connection without a transaction: for one statement, or for several independent ones.
 #[macro_export]
-macro_rules! plainly {
+macro_rules! with_connection {
     ($pool:expr, $db:ident => $work:expr) => {{
         let mut tries = $crate::sqlkit::postgres::db::tries();
         loop {
@@ -201,7 +201,7 @@ macro_rules! plainly {
         }
     }};
 }
-pub use crate::plainly;
+pub use crate::with_connection;
 
 /// The further attempts of a transaction.
 pub fn tries() -> impl Iterator<Item = usize> {

@@ -84,6 +84,6 @@ impl Failure {
 
 /// With its causes: the text of the error is only "db error".
 #[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
-pub fn in_words(error: tokio_postgres::Error) -> anyhow::Error {
+pub fn describe(error: tokio_postgres::Error) -> anyhow::Error {
     anyhow::anyhow!(recado_domain::error_chain::causes(&error))
 }

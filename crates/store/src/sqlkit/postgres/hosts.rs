@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Config, Connection, Error, SimpleQueryMessage, Sock
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::sqlkit::postgres::db::PATIENCE;
-use crate::sqlkit::postgres::failure::in_words;
+use crate::sqlkit::postgres::failure::describe;
 
 /// The default connect timeout of a host.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ impl Hosts {
     /// Connects to the primary.
     pub async fn connect(&self) -> anyhow::Result<Connected> {
         let connected = tokio::time::timeout(CONNECT_ANY, self.race()).await;
-        connected.context("no host of the database answers")?.map_err(in_words)
+        connected.context("no host of the database answers")?.map_err(describe)
     }
 
     /// Checks on a new connection that the database answers and commits: all connections of a pool may be waiting.

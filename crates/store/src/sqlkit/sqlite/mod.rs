@@ -59,7 +59,7 @@ pub fn migrate(connection: &mut Connection, migrations: &'static [M<'static>]) -
 
 /// Opens a file for reading, even if another process writes it. The log of a crashed process stays as it is, although the last
 /// connection that closes a file usually checkpoints it.
-pub fn look_at(path: &Path) -> rusqlite::Result<Connection> {
+pub fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let keep_log = Path::new(&log).metadata().is_ok_and(|log| log.len() > 0);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
-use crate::sqlkit::sqlite::look_at;
+use crate::sqlkit::sqlite::open_read_only;
 use crate::{Health, StoreError};
 
 /// Readers at a time; the next one waits.
@@ -71,7 +71,7 @@ impl Readers {
     }
 
     fn open(&self) -> rusqlite::Result<Connection> {
-        look_at(&self.path)
+        open_read_only(&self.path)
     }
 
     /// Closes idle connections.
@@ -115,7 +115,7 @@ mod tests {
 
     /// Reads of disconnected callers continue, and count.
     #[tokio::test]
-    async fn reads_that_nobody_waits_for_count_until_they_end() {
+    async fn cancelled_reads_count_until_they_end() {
         let file = SqliteFile::new();
         let store = file.open().await;
         let readers = Readers::new(file.path(), store.health());

@@ -44,7 +44,7 @@ pub trait Owned: Sized + Send + 'static {
         Ok(())
     }
     /// The changes that were committed since the last call, for followers.
-    fn take_changes(&mut self) -> Vec<Change> {
+    fn drain_changes(&mut self) -> Vec<Change> {
         Vec::new()
     }
 }
@@ -268,7 +268,7 @@ impl<S: Owned> Thread<S> {
             }
             if committed.is_ok() {
                 // Even if no caller waits.
-                self.follower.tell(state.take_changes());
+                self.follower.notify(state.drain_changes());
             }
             batch.drain(..).for_each(|call| call.answer(outcome.clone()));
             committed?;

@@ -197,7 +197,7 @@ async fn a_failing_call_fails_alone() {
 }
 
 #[tokio::test]
-async fn too_many_waiting_calls_are_turned_away() {
+async fn too_many_waiting_calls_are_refused() {
     let file = File::new();
     let made = i64::try_from(WAITING + 100).expect("few");
     let answers = file.together(join_all((0..made).map(|n| file.insert(n)))).await;
@@ -353,7 +353,7 @@ async fn a_file_that_cannot_be_opened_is_tried_again() {
 }
 
 #[tokio::test]
-async fn what_waits_is_written_before_the_file_is_closed() {
+async fn waiting_calls_are_written_before_the_file_is_closed() {
     let file = File::new();
     let calls = join_all((0..50).map(|n| file.insert(n)));
     let (answers, ()) = file.together(join(calls, file.writer.close())).await;

@@ -15,9 +15,9 @@ use super::lock::Locked;
 use crate::sqlkit::postgres::db::{Db, Done, args, column};
 
 /// After this time no message appears before a visible one: storing a message takes less, and clocks differ by less.
-const SETTLED: Duration = Duration::from_secs(15);
+const VISIBILITY_GRACE: Duration = Duration::from_secs(15);
 /// Rows that are scanned again at most, because a message may yet come before them: what was accepted within that time.
-const UNSETTLED: usize = 10_000;
+const MAX_UNSETTLED: usize = 10_000;
 
 /// A scan of such a channel's queue, past those who wait for their recipient.
 struct Scan<'a> {
@@ -44,7 +44,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Decides about a message before the cursor. Returns whether to continue the scan.
-    fn in_front(&mut self, row: &OpenRow) -> bool {
+    fn before_cursor(&mut self, row: &OpenRow) -> bool {
         self.plan.in_front(row, self.cursor, &self.queue, self.request)
     }
 
@@ -60,7 +60,7 @@ impl<'a> Scan<'a> {
         let Some(until) = waits_until.filter(|_| row.expires_at > now && !self.queue.cancels(row.seq)) else {
             return self.plan.queued(row, &self.queue, self.request);
         };
-        self.settled &= seen.queued_at + millis(SETTLED) <= now;
+        self.settled &= seen.queued_at + millis(VISIBILITY_GRACE) <= now;
         if self.settled && self.plan.scanned > FINISH_AT_ONCE {
             self.plan.wakeup.schedule(now);
             return false;
@@ -72,10 +72,10 @@ impl<'a> Scan<'a> {
         }
         self.plan.wakeup.schedule(until);
         self.unsettled += 1;
-        if self.unsettled == UNSETTLED {
-            self.plan.wakeup.schedule(now + millis(SETTLED));
+        if self.unsettled == MAX_UNSETTLED {
+            self.plan.wakeup.schedule(now + millis(VISIBILITY_GRACE));
         }
-        self.unsettled < UNSETTLED
+        self.unsettled < MAX_UNSETTLED
     }
 
     fn end(mut self) -> (ClaimPlan, ScanCursor) {
@@ -90,7 +90,7 @@ pub(super) async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) ->
     if scan.cursor.before > 0 {
         let mut rows = RowScan::from(db, locked.key, 0, Asks::Nothing);
         while let Some(seen) = rows.next().await?
-            && scan.in_front(&seen.row)
+            && scan.before_cursor(&seen.row)
         {}
     }
     scan.blocked_until = blocked_until(db, &[&scan]).await?.remove(&locked.key);
@@ -121,7 +121,8 @@ pub(super) async fn plans(
     for mut scan in scans {
         let channel = scan.request.channel;
         scan.blocked_until = blocked.get(&channel).copied();
-        let ends_some = in_front.get(&channel).is_some_and(|seen| seen.iter().any(|seen| scan.in_front(&seen.row)));
+        let ends_some =
+            in_front.get(&channel).is_some_and(|seen| seen.iter().any(|seen| scan.before_cursor(&seen.row)));
         let rows = rows.get(&channel).map_or(&[][..], Vec::as_slice);
         let decided = rows.iter().any(|seen| !scan.decide(seen)) || rows.len() < HEADS;
         if decided && !ends_some && scan.plan.orphans.is_empty() {

@@ -24,7 +24,7 @@ pub(super) fn plan(
     }
     let now = request.now;
     let sends = queue.dispatches() && request.limit > 0 && queue.next_send_at <= now;
-    let mut gate = Gate { writing, queue, request, sends, blocked_until: None };
+    let mut limit = NewChatLimit { writing, queue, request, sends, blocked_until: None };
     let mut statement = writing.connection.prepare_cached(&OPEN_ROWS)?;
     let mut rows = statement.query(params![request.channel, cursor.before])?;
     while let Some(row) = rows.next()? {
@@ -36,7 +36,7 @@ pub(super) fn plan(
             }
             break;
         }
-        let waits_until = if row.expires_at > now && !queue.cancels(row.seq) { gate.waits(recipient)? } else { None };
+        let waits_until = if row.expires_at > now && !queue.cancels(row.seq) { limit.waits(recipient)? } else { None };
         match waits_until {
             Some(_) if plan.scanned > FINISH_AT_ONCE => {
                 plan.wakeup.schedule(now);
@@ -71,7 +71,7 @@ fn finish_old(
     Ok(())
 }
 
-struct Gate<'a> {
+struct NewChatLimit<'a> {
     writing: &'a Writing,
     queue: ChannelQueue,
     request: &'a ClaimRequest,
@@ -82,7 +82,7 @@ struct Gate<'a> {
     blocked_until: Option<Option<Millis>>,
 }
 
-impl Gate<'_> {
+impl NewChatLimit<'_> {
     /// Until when a message for this recipient waits; `None` when it need not.
     fn waits(&mut self, recipient: &str) -> rusqlite::Result<Option<Millis>> {
         let who = (self.request.channel, recipient);
