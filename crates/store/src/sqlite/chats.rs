@@ -1,4 +1,4 @@
-//! CachedChannel recipients: chats that messages open, and that a refusal closes.
+//! Known recipients: chats that messages open, and that a refusal closes.
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
