@@ -195,6 +195,8 @@ fn python_tool(name: &str) -> Command {
     let mut command = Command::new(PathBuf::from(folder).join("bin").join(name));
     command.env("PYTHONPATH", own("tests/schemathesis")).env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("no_proxy", "*").env("NO_PROXY", "*");
+    // The order of a set of texts depends on it.
+    command.env("PYTHONHASHSEED", "0");
     command
 }
 

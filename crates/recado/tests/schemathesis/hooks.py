@@ -22,6 +22,11 @@ def before_call(context, case, kwargs):
     # A schema does not say which invisible characters a reference may not have.
     if isinstance(case.query, dict) and "reference" in case.query:
         case.query["reference"] = "pedido-4711"
+    for part in parts(case.body):
+        # A pattern tells characters of the basic plane alone: among the others are some that do not show.
+        for name, value in part.items():
+            if isinstance(value, str) and any(ord(character) > 0xFFFF for character in value):
+                part[name] = "Maria"
     if isinstance(case.body, dict) and "/messages" in case.path:
         as_it_can_be(case.body)
     # It asks with a test key, and a schema knows no environment.
@@ -48,10 +53,6 @@ def as_it_can_be(call):
         # Nor does its pattern know how many days a month has.
         if part.get("birthday"):
             part["birthday"] = "1990-08-18"
-        # It tells characters of the basic plane alone: among the others are some that do not show.
-        for name, value in part.items():
-            if isinstance(value, str) and any(ord(character) > 0xFFFF for character in value):
-                part[name] = "Maria"
 
 
 def parts(value):
