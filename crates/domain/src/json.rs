@@ -129,16 +129,16 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// The one value under a name, read as `T`; a value of another type gives the given text.
+    /// The one value under a name, read as `T`. A value of another type gives the text of `wrong_type`.
     pub fn value<T: serde::de::DeserializeOwned>(
         &self,
         name: &str,
-        wrong_type: impl Into<Cow<'static, str>>,
+        wrong_type: impl FnOnce() -> Cow<'static, str>,
     ) -> Result<Option<T>, Cow<'static, str>> {
         match self.raw(name) {
             Raw::Absent => Ok(None),
             Raw::Repeated => Err(REPEATED.into()),
-            Raw::Value(value) => serde_json::from_str(value.get()).map(Some).map_err(|_| wrong_type.into()),
+            Raw::Value(value) => serde_json::from_str(value.get()).map(Some).map_err(|_| wrong_type()),
         }
     }
 
@@ -147,12 +147,11 @@ impl<'a> Object<'a> {
         &self,
         name: &str,
         range: RangeInclusive<u32>,
-        wrong: impl Into<Cow<'static, str>>,
+        wrong: impl Fn() -> Cow<'static, str>,
     ) -> Result<Option<u32>, Cow<'static, str>> {
-        let wrong = wrong.into();
-        let Some(given) = self.value::<f64>(name, wrong.clone())? else { return Ok(None) };
+        let Some(given) = self.value::<f64>(name, &wrong)? else { return Ok(None) };
         if given.fract() != 0.0 || !(f64::from(*range.start())..=f64::from(*range.end())).contains(&given) {
-            return Err(wrong);
+            return Err(wrong());
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number in the range")]
         Ok(Some(given as u32))
@@ -160,12 +159,12 @@ impl<'a> Object<'a> {
 
     /// The one number under a name.
     pub fn number(&self, name: &str) -> Result<Option<f64>, Cow<'static, str>> {
-        self.value(name, format!("O campo {} deve ser um numero.", self.path(name)))
+        self.value(name, || format!("O campo {} deve ser um numero.", self.path(name)).into())
     }
 
     /// The one `true` or `false` under a name.
     pub fn flag(&self, name: &str) -> Result<Option<bool>, Cow<'static, str>> {
-        self.value(name, format!("O campo {} deve ser um booleano.", self.path(name)))
+        self.value(name, || format!("O campo {} deve ser um booleano.", self.path(name)).into())
     }
 
     /// The one object under a name.

@@ -135,16 +135,16 @@ impl<'o, 'a> Reader<'o, 'a> {
         }
     }
 
-    /// A text of this form that may be left out.
+    /// A text of this form that may be left out. `wrong` gives the error text, from the path of the field.
     pub fn of_form(
         &mut self,
         name: &str,
         holds: impl Fn(&str) -> bool,
-        wrong: impl Into<Cow<'static, str>>,
+        wrong: impl FnOnce(&str) -> Cow<'static, str>,
     ) -> Read<Option<String>> {
         let Some(given) = self.given(name)? else { return Ok(None) };
         let right = given.as_deref().is_none_or(holds);
-        Ok(self.take(name, if right { Ok(given) } else { Err(wrong) }))
+        Ok(self.take(name, if right { Ok(given) } else { Err(wrong(&self.object.path(name))) }))
     }
 
     /// A phone number that must be there.
@@ -177,8 +177,7 @@ impl<'o, 'a> Reader<'o, 'a> {
         if self.take(name, number)?.is_none() {
             return Some(None);
         }
-        let wrong = self.out_of(name, *range.start(), *range.end());
-        let number = self.object.whole(name, range, wrong);
+        let number = self.object.whole(name, range.clone(), || self.out_of(name, range.start(), range.end()).into());
         self.take(name, number)
     }
 

@@ -81,7 +81,7 @@ pub(super) fn contact(reader: &mut Reader<'_, '_>) -> Read<Contact> {
 fn short(reader: &mut Reader<'_, '_>) -> Read<Contact> {
     let name = reader.required("name", &NAME)?;
     let phone = reader.phone("phone", &PHONE)?;
-    let email = reader.of_form("email", email::is_valid, EMAIL)?;
+    let email = reader.of_form("email", email::is_valid, |_| EMAIL.into())?;
     let organization = reader.optional("organization", &ORGANIZATION)?;
     let first = reader.optional("firstName", &FIRST)?;
     let last = reader.optional("lastName", &LAST)?;
@@ -176,7 +176,7 @@ fn phones(reader: &mut Reader<'_, '_>) -> Read<Vec<(Entry, String)>> {
 }
 
 fn email(reader: &mut Reader<'_, '_>) -> Read<Entry> {
-    let given = reader.of_form("email", email::is_valid, EMAIL);
+    let given = reader.of_form("email", email::is_valid, |_| EMAIL.into());
     typed(reader, "email", given, EntryValue::Email)
 }
 
@@ -232,8 +232,7 @@ fn address(reader: &mut Reader<'_, '_>) -> Read<Address> {
 }
 
 fn url(reader: &mut Reader<'_, '_>) -> Read<Option<String>> {
-    let wrong = format!("O campo {} deve ser uma URL publica http ou https.", reader.object().path("url"));
-    reader.of_form("url", is_url, wrong)
+    reader.of_form("url", is_url, |path| format!("O campo {path} deve ser uma URL publica http ou https.").into())
 }
 
 /// Whether it is an address of the web that can stand on a card as it is: visible ASCII, as a URI is written, with a
@@ -251,8 +250,9 @@ fn is_url(text: &str) -> bool {
 
 fn birthday(reader: &mut Reader<'_, '_>) -> Read<Option<String>> {
     let days = FIRST_DAY..=time::latest_day(reader.context().now);
-    let wrong = format!("O campo {} deve ser uma data AAAA-MM-DD de 1900 ate hoje.", reader.object().path("birthday"));
-    reader.of_form("birthday", |text| time::parse_date(text).is_some_and(|day| days.contains(&day)), wrong)
+    let is_birthday = |text: &str| time::parse_date(text).is_some_and(|day| days.contains(&day));
+    let wrong = |path: &str| format!("O campo {path} deve ser uma data AAAA-MM-DD de 1900 ate hoje.").into();
+    reader.of_form("birthday", is_birthday, wrong)
 }
 
 fn photo(reader: &mut Reader<'_, '_>) -> Result<(), FieldErrors> {

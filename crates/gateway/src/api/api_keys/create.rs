@@ -105,12 +105,12 @@ fn parse(object: &Object<'_>, giver: &Grant, now: Millis) -> Result<NewKey, ApiE
     let name = errors.take("name", name);
     let scopes = errors.take("permissions", permissions(object));
     let rate_limit = errors.take("rateLimit", rate_limit(object, giver.rate_limit));
-    let expires_at = object.value::<String>("expiresAt", BAD_TIME).and_then(|text| {
+    let expires_at = object.value::<String>("expiresAt", || BAD_TIME.into()).and_then(|text| {
         let Some(text) = text else { return Ok(giver.expires_at) };
         parse_time(&text).filter(|end| *end > now).map(Some).ok_or(BAD_TIME.into())
     });
     let expires_at = errors.take("expiresAt", expires_at);
-    let environment = object.value::<String>("environment", BAD_ENVIRONMENT).and_then(|text| {
+    let environment = object.value::<String>("environment", || BAD_ENVIRONMENT.into()).and_then(|text| {
         let Some(text) = text else { return Ok(giver.environment) };
         Environment::from_name(&text).ok_or(BAD_ENVIRONMENT.into())
     });
@@ -135,7 +135,7 @@ pub fn parse_time(text: &str) -> Option<Millis> {
 }
 
 fn permissions(object: &Object<'_>) -> Result<Scopes, std::borrow::Cow<'static, str>> {
-    let names = object.value::<Vec<String>>("permissions", BAD_PERMISSIONS)?.unwrap_or_default();
+    let names = object.value::<Vec<String>>("permissions", || BAD_PERMISSIONS.into())?.unwrap_or_default();
     let scopes: Option<Scopes> = names.iter().map(|name| Scope::from_name(name)).collect();
     scopes.filter(|scopes| !scopes.is_empty()).ok_or(BAD_PERMISSIONS.into())
 }
@@ -145,6 +145,6 @@ fn rate_limit(object: &Object<'_>, own: RateLimit) -> Result<RateLimit, std::bor
     if object.is_null("rateLimit") {
         return Ok(None);
     }
-    let given = object.whole("rateLimit", 1..=MAX_RATE_LIMIT, BAD_RATE_LIMIT)?;
+    let given = object.whole("rateLimit", 1..=MAX_RATE_LIMIT, || BAD_RATE_LIMIT.into())?;
     Ok(Some(given.unwrap_or_else(|| own.map_or(DEFAULT_RATE_LIMIT, |own| own.min(DEFAULT_RATE_LIMIT)))))
 }

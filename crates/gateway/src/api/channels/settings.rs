@@ -15,7 +15,7 @@ use crate::api::openapi::schemas;
 pub fn parse(given: &Object<'_>, errors: &mut FieldErrors) -> Map<String, Value> {
     let mut settings = Map::new();
     for setting in all_settings() {
-        match given.value::<Value>(setting.name, "") {
+        match given.value::<Value>(setting.name, Cow::default) {
             Ok(Some(value)) => match setting.read(&value) {
                 Some(value) => drop(settings.insert(setting.name.to_owned(), value)),
                 None => errors.push(setting.field(), setting.refusal()),
