@@ -119,6 +119,10 @@ impl<'a> Object<'a> {
         Ok(match self.raw(name) {
             Raw::Absent => Field::Absent,
             Raw::Repeated => Field::Repeated,
+            // JSON has a text without escapes as it is.
+            Raw::Value(value) if value.get().starts_with('"') && !value.get().contains('\\') => {
+                Field::Text(value.get().trim_matches('"').into())
+            }
             Raw::Value(value) if value.get().starts_with('"') => {
                 // Text that is no Unicode (half a surrogate pair) is found only here.
                 let read = serde_json::from_str(value.get());
