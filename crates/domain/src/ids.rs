@@ -175,7 +175,10 @@ pub fn is_account(text: &str) -> bool {
 pub fn network_id(random: [u8; 9]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digits = random.into_iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|four| DIGITS[usize::from(four)]);
-    "3EB0".chars().chain(digits.map(char::from)).collect()
+    let mut id = String::with_capacity(22);
+    id.push_str("3EB0");
+    id.extend(digits.map(char::from));
+    id
 }
 
 #[cfg(test)]

@@ -76,7 +76,8 @@ impl PhoneNumber {
 
     /// The number that a text meant when it was stored: the rules of that time may have been others.
     pub fn of_stored(given: &str) -> Result<Self, InvalidPhone> {
-        let digits: String = given.chars().filter(char::is_ascii_digit).collect();
+        let mut digits = given.to_owned();
+        digits.retain(|sign| sign.is_ascii_digit());
         if (4..=MOST_DIGITS).contains(&digits.len()) { Ok(Self(digits)) } else { Err(InvalidPhone::Malformed) }
     }
 

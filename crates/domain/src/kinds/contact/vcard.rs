@@ -4,56 +4,63 @@
 //! long lines. WhatsApp's reader is known only for the plain shape (`waid` on `TEL`, LF, no folding, no last newline).
 //! Tests parse every card back with an independent parser.
 
-use super::{Address, Card, CardAccount, Place};
+use std::borrow::Cow;
+
+use super::{Address, Card, CardAccount, Email, Place};
 
 /// Writes the card. The accounts are the digits of the WhatsApp accounts behind the card's numbers: a wrong one shows
 /// "invite to WhatsApp" to the recipient, a missing one takes the "message" button away.
 pub fn render(card: &Card, accounts: &[CardAccount]) -> String {
-    let mut text = String::from("BEGIN:VCARD\nVERSION:3.0\n");
-    text += &names(card);
+    let mut text = String::with_capacity(CAPACITY);
+    text.push_str("BEGIN:VCARD\nVERSION:3.0\n");
+    names(&mut text, card);
     if card.organization.is_some() || card.department.is_some() {
-        let department = card.department.as_deref().map(|text| format!(";{}", escape(text)));
-        text += &format!("ORG:{}{}\n", part(card.organization.as_deref()), department.unwrap_or_default());
+        text.extend(["ORG:", &part(card.organization.as_deref())]);
+        card.department.iter().for_each(|department| text.extend([";", &escape(department)]));
+        text.push('\n');
     }
-    if let Some(title) = &card.title {
-        text += &format!("TITLE:{}\n", escape(title));
-    }
-    for email in &card.emails {
-        let place = email.place.map(|place| format!(",type={}", place.name())).unwrap_or_default();
-        text += &format!("EMAIL;type=INTERNET{place}:{}\n", escape(&email.email));
+    card.title.iter().for_each(|title| text.extend(["TITLE:", &escape(title), "\n"]));
+    for Email { email, place } in &card.emails {
+        text.push_str("EMAIL;type=INTERNET");
+        place.iter().for_each(|place| text.extend([",type=", place.name()]));
+        text.extend([":", &escape(email), "\n"]);
     }
     // The value is a URI, which is not escaped, and the property has no type.
-    card.urls.iter().for_each(|(url, _)| text += &format!("URL:{url}\n"));
-    if let Some(birthday) = &card.birthday {
-        text += &format!("BDAY:{birthday}\n");
-    }
-    card.addresses.iter().for_each(|address| text += &line_of(address));
+    card.urls.iter().for_each(|(url, _)| text.extend(["URL:", url, "\n"]));
+    card.birthday.iter().for_each(|birthday| text.extend(["BDAY:", birthday, "\n"]));
+    card.addresses.iter().for_each(|address| line_of(&mut text, address));
     for (index, phone) in card.phones.iter().enumerate() {
         let digits = phone.number.digits();
         let account = accounts.get(index).map_or(digits, |account| &account.digits);
         let kind = if index == 0 { "CELL;type=VOICE" } else { phone.place.name() };
-        text += &format!("TEL;type={kind};waid={account}:+{digits}\n");
+        text.extend(["TEL;type=", kind, ";waid=", account, ":+", digits, "\n"]);
     }
     text + "END:VCARD"
 }
 
-fn names(card: &Card) -> String {
+/// Bytes of a usual card.
+const CAPACITY: usize = 256;
+
+fn names(text: &mut String, card: &Card) {
     let name = escape(&card.name);
     // Where a name divides nobody can tell: all of it is the first name, unless the caller gave its parts.
     let (last, first) = match (&card.last_name, &card.first_name) {
-        (None, None) => (String::new(), name.clone()),
+        (None, None) => ("".into(), name.clone()),
         (last, first) => (part(last.as_deref()), part(first.as_deref())),
     };
-    format!("N:{last};{first};;;\nFN:{name}\n")
+    text.extend(["N:", &last, ";", &first, ";;;\nFN:", &name, "\n"]);
 }
 
-fn line_of(address: &Address) -> String {
+fn line_of(text: &mut String, address: &Address) {
     let Address { street, city, state, zip, country, place, .. } = address;
-    let parts = [street, city, state, zip, country].map(|text| part(text.as_deref()));
-    format!("ADR;type={}:;;{}\n", place.unwrap_or(Place::Work).name(), parts.join(";"))
+    text.extend(["ADR;type=", place.unwrap_or(Place::Work).name(), ":;"]);
+    for value in [street, city, state, zip, country] {
+        text.extend([";", &part(value.as_deref())]);
+    }
+    text.push('\n');
 }
 
-fn part(text: Option<&str>) -> String {
+fn part(text: Option<&str>) -> Cow<'_, str> {
     text.map(escape).unwrap_or_default()
 }
 
@@ -65,8 +72,11 @@ pub fn file(card: &str) -> String {
 
 /// Escapes a value (RFC 2426, section 4). No control character gets here; a newline would be escaped all the same,
 /// because a raw one would let a name write lines of its own.
-fn escape(value: &str) -> String {
-    let mut escaped = String::with_capacity(value.len());
+fn escape(value: &str) -> Cow<'_, str> {
+    if !value.contains(['\\', ';', ',', '\n']) {
+        return value.into();
+    }
+    let mut escaped = String::with_capacity(2 * value.len());
     for character in value.chars() {
         match character {
             '\\' | ';' | ',' => escaped.extend(['\\', character]),
@@ -74,5 +84,5 @@ fn escape(value: &str) -> String {
             _ => escaped.push(character),
         }
     }
-    escaped
+    escaped.into()
 }
