@@ -128,31 +128,26 @@ impl EntryValue {
 }
 
 impl Contact {
-    /// The numbers of each card. What a number means was decided when it was stored: rules and settings may have changed since.
-    fn numbers_of_cards(&self) -> Result<Vec<Vec<PhoneNumber>>, InvalidPhone> {
-        match self {
-            Self::Short { contact, phone_digits } => Ok(vec![vec![contact.number(phone_digits.as_deref())?]]),
-            Self::Long { contacts, phone_digits } => {
-                let none = Vec::new();
-                let digits = phone_digits.iter().chain(std::iter::repeat(&none));
-                contacts.iter().zip(digits).map(|(given, digits)| given.numbers(digits)).collect()
-            }
-        }
-    }
-
     /// The cards, whose fields were valid when they were stored.
     ///
     /// # Errors
     ///
     /// A stored number is none.
     pub fn cards(&self) -> Result<Vec<Card>, InvalidPhone> {
-        let numbers = self.numbers_of_cards()?.into_iter();
-        Ok(match self {
-            Self::Short { contact, .. } => numbers.flatten().map(|number| Card::of_short(contact, number)).collect(),
-            Self::Long { contacts, .. } => {
-                contacts.iter().zip(numbers).map(|(given, numbers)| Card::of_long(given, numbers)).collect()
+        // What a number means was decided when it was stored: rules and settings may have changed since.
+        match self {
+            Self::Short { contact, phone_digits } => {
+                let number = contact.number(phone_digits.as_deref())?;
+                Ok(vec![Card::of_short(contact, number)])
             }
-        })
+            Self::Long { contacts, phone_digits } => {
+                let none = Vec::new();
+                let digits = phone_digits.iter().chain(std::iter::repeat(&none));
+                let card =
+                    |(given, digits): (&GivenCard, &Vec<String>)| Ok(Card::of_long(given, given.numbers(digits)?));
+                contacts.iter().zip(digits).map(card).collect()
+            }
+        }
     }
 }
 
@@ -214,12 +209,8 @@ impl MessageKind for Contact {
         schemas::shown()
     }
 
-    fn numbers(&self) -> Vec<Vec<PhoneNumber>> {
-        self.numbers_of_cards().unwrap_or_default()
-    }
-
-    fn render(&self, named: &[Vec<Option<String>>]) -> Option<String> {
-        Some(ContactRendition::of(&self.cards().ok()?, named).to_json())
+    fn cards(&self) -> Vec<Card> {
+        self.cards().unwrap_or_default()
     }
 
     fn shown_rendition(&self, rendition: &str) -> Option<(&'static str, Value)> {

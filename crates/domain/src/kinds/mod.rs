@@ -25,6 +25,7 @@ use crate::json::Object;
 use crate::phone::{Country, PhoneNumber};
 
 pub use common::{COMMON, Common, NOT_OF_THIS_CHAT};
+use contact::Card;
 pub use field::{FieldSpec, Form};
 pub use fingerprint::Parts;
 pub use reader::{Reader, Rule};
@@ -71,17 +72,10 @@ macro_rules! kinds {
                 }
             }
 
-            /// See [`MessageKind::numbers`].
-            pub fn numbers(&self) -> Vec<Vec<PhoneNumber>> {
+            /// See [`MessageKind::cards`].
+            pub fn cards(&self) -> Vec<Card> {
                 match self {
-                    $(Self::$kind(content) => content.numbers(),)*
-                }
-            }
-
-            /// See [`MessageKind::render`].
-            pub fn render(&self, named: &[Vec<Option<String>>]) -> Option<String> {
-                match self {
-                    $(Self::$kind(content) => MessageKind::render(content, named),)*
+                    $(Self::$kind(content) => MessageKind::cards(content),)*
                 }
             }
 
@@ -148,16 +142,11 @@ pub trait MessageKind: Serialize + DeserializeOwned + Into<Content> {
         None
     }
 
-    /// The phone numbers of each card. The message carries the accounts of these numbers, as far as they are known.
-    fn numbers(&self) -> Vec<Vec<PhoneNumber>> {
+    /// The cards. They are [rendered](contact::ContactRendition::stored) once, when the message is accepted, with the
+    /// accounts of their numbers, as far as these are known. The store keeps the result, so that every attempt sends the
+    /// same. A message without cards has no rendition.
+    fn cards(&self) -> Vec<Card> {
         Vec::new()
-    }
-
-    /// Renders the content once, when the message is accepted. The store keeps the result, so that every attempt sends
-    /// the same. `named` has the account of each of the [`numbers`](Self::numbers), if it is known. `None`: the
-    /// attempts need only the content.
-    fn render(&self, _named: &[Vec<Option<String>>]) -> Option<String> {
-        None
     }
 
     /// The name and the value of the field in which a message shows its rendition.

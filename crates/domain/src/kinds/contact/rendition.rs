@@ -29,6 +29,9 @@ pub struct ContactRendition {
     pub cards: Vec<RenderedCard>,
 }
 
+/// Bytes of a usual rendition, of one card.
+const CAPACITY: usize = 512;
+
 impl ContactRendition {
     /// Renders cards with the accounts that the network named for their numbers, card by card.
     pub fn of(cards: &[Card], named: &[Vec<Option<String>>]) -> Self {
@@ -49,6 +52,11 @@ impl ContactRendition {
         Self { cards: cards.collect() }
     }
 
+    /// The rendition of a new message, as it is stored. `None`: there are no cards.
+    pub fn stored(cards: &[Card], named: &[Vec<Option<String>>]) -> Option<String> {
+        (!cards.is_empty()).then(|| Self::of(cards, named).to_json())
+    }
+
     /// One card with one number.
     pub fn of_one(vcard: String, account: CardAccount) -> Self {
         Self { cards: vec![RenderedCard { vcard, accounts: vec![account] }] }
@@ -56,7 +64,9 @@ impl ContactRendition {
 
     /// As it is stored.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        let mut json = Vec::with_capacity(CAPACITY);
+        let written = serde_json::to_writer(&mut json, self);
+        written.ok().and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()
     }
 
     /// Reads what was stored; `None` where a newer version wrote something else.

@@ -262,7 +262,8 @@ fn a_rendition_is_stored_with_the_accounts_that_the_network_named() {
         panic!()
     };
     let named = vec![vec![None, Some("551140000001".to_owned())]];
-    let rendition = ContactRendition::from_json(&contact.render(&named).unwrap()).unwrap();
+    let stored = ContactRendition::stored(&contact.cards().unwrap(), &named).unwrap();
+    let rendition = ContactRendition::from_json(&stored).unwrap();
     assert_eq!(
         (rendition.named(0, 0), rendition.named(0, 1), rendition.named(1, 0)),
         (None, Some("551140000001"), None)

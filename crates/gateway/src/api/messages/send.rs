@@ -19,7 +19,7 @@ use recado_domain::clock::{Millis, millis};
 use recado_domain::field_errors::FieldErrors;
 use recado_domain::ids::MessageId;
 use recado_domain::kinds::{Call, Common, Context, Kind, NOT_OF_THIS_CHAT};
-use recado_domain::message::{Enqueued, Idempotency, Message, NewMessage, Stored, Target};
+use recado_domain::message::{ContactRendition, Enqueued, Idempotency, Message, NewMessage, Stored, Target};
 use recado_domain::phone::forms;
 
 use crate::api::auth::{Caller, scope};
@@ -206,19 +206,20 @@ impl Request {
 
     /// What is rendered once, with the accounts that are known without asking the network.
     async fn rendition(&self, gateway: &Gateway, entry: &ChannelEntry) -> Option<String> {
-        let mut named = Vec::new();
+        let cards = self.call.content.cards();
+        let mut named = Vec::with_capacity(cards.len());
         let network = gateway.drivers.of(entry.kind);
-        for numbers in self.call.content.numbers() {
-            let mut accounts = Vec::with_capacity(numbers.len());
-            for number in numbers {
+        for card in &cards {
+            let mut accounts = Vec::with_capacity(card.phones.len());
+            for phone in &card.phones {
                 accounts.push(match &network {
-                    Some(network) => network.known_account(&entry.via, &number).await,
+                    Some(network) => network.known_account(&entry.via, &phone.number).await,
                     None => None,
                 });
             }
             named.push(accounts);
         }
-        self.call.content.render(&named)
+        ContactRendition::stored(&cards, &named)
     }
 }
 

@@ -18,7 +18,7 @@ fn stored(kind: &str, fields: &Value) -> Claimed {
         payload: serde_json::to_string(&Stored::new(&call, None)).expect("JSON"),
         recipient: call.common.to.number.digits().to_owned(),
         kind: kind.name.to_owned(),
-        rendition: call.content.render(&[]),
+        rendition: ContactRendition::stored(&call.content.cards(), &[]),
         ..recado_store::fixtures::claimed()
     }
 }
@@ -127,7 +127,7 @@ fn several_contacts_with_every_field() {
     let mut named = accepted.all_named();
     named[0][1] = Some("551140000000".to_owned());
     named[1][0] = Some("553199990001".to_owned());
-    message.rendition = read(&message).expect("stored").content.render(&named);
+    message.rendition = ContactRendition::stored(&read(&message).expect("stored").content.cards(), &named);
     let expected = json!([
         {
             "name": {"formatted_name": "Maria Silva", "first_name": "Maria", "last_name": "Silva"},
