@@ -15,18 +15,18 @@ pub use event::{MessageEvent, StatusChange};
 pub use read::{Cancelled, Message, MessageQuery, Page, SCANNED_AT_MOST};
 
 /// A message's content with the recipient as the caller wrote it. Stored as JSON, so that further kinds and fields need
-/// no new columns.
+/// no new columns. A message that is accepted lends its parts; a message that is read has its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Stored {
+pub struct Stored<T = String, C = Content> {
     /// The recipient as given.
-    pub to: String,
+    pub to: T,
     /// The message that it quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<Target>,
     /// What is sent.
     #[serde(flatten)]
-    pub content: Content,
+    pub content: C,
 }
 
 /// A message that another one points at.
@@ -39,10 +39,22 @@ pub struct Target {
     pub network_id: String,
 }
 
-impl Stored {
+impl<'a> Stored<&'a str, &'a Content> {
     /// What is stored of a call.
-    pub fn new(call: &Call, reply_to: Option<Target>) -> Self {
-        Self { to: call.common.to.given.clone(), reply_to, content: call.content.clone() }
+    pub fn new(call: &'a Call, reply_to: Option<Target>) -> Self {
+        Self { to: &call.common.to.given, reply_to, content: &call.content }
+    }
+}
+
+impl Stored {
+    /// The message that a stored message quotes. The content is not read.
+    pub fn target(payload: &str) -> Option<Target> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Quote {
+            reply_to: Option<Target>,
+        }
+        serde_json::from_str::<Quote>(payload).ok()?.reply_to
     }
 }
 
@@ -72,6 +84,8 @@ mod tests {
         );
         let stored: Stored = serde_json::from_str(&payload).unwrap();
         assert_eq!(stored.reply_to, Some(Target { id, network_id: "3EB0".to_owned() }));
+        assert_eq!(Stored::target(&payload), stored.reply_to);
+        assert_eq!(Stored::target(r#"{"to":"1","type":"text","text":{"content":"x"}}"#), None);
         assert_eq!(serde_json::to_string(&stored).unwrap(), payload);
     }
 }

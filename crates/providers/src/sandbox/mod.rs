@@ -159,8 +159,7 @@ impl Sandbox {
 
     /// Nothing, where the message quotes none or one that the network has; else what becomes of the message.
     async fn quoted(&self, via: &ChannelRef, message: &Claimed) -> Result<(), SendOutcome> {
-        let stored = serde_json::from_str::<Stored>(&message.payload).ok();
-        let Some(target) = stored.and_then(|stored| stored.reply_to) else { return Ok(()) };
+        let Some(target) = Stored::target(&message.payload) else { return Ok(()) };
         let quoted = quoted::read(&*self.messages, via.key, target).await;
         quoted.map(drop).map_err(|error| {
             error.outcome().unwrap_or_else(|error| {

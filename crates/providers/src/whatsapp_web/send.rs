@@ -150,7 +150,8 @@ impl Line {
     /// typed.
     async fn prepare(&self, message: &Claimed, refresh: bool) -> Result<Prepared, SendOutcome> {
         self.until_up().await;
-        let Stored { content, reply_to, .. } = serde_json::from_str(&message.payload).map_err(|_| unreadable())?;
+        let stored = serde_json::from_str::<Stored>(&message.payload).map_err(|_| unreadable())?;
+        let Stored { content, reply_to, .. } = stored;
         let quote = self.quote(reply_to).await?;
         let known = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
         let Some(account) = known.account else {
