@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use super::{Context, Feature, GivenPhone};
-use crate::field_errors::FieldErrors;
+use crate::field_errors::{Field, FieldErrors};
 use crate::json::Object;
 use crate::phone::PhoneNumber;
 use crate::text::{self, NameFault};
@@ -113,6 +113,10 @@ impl<'o, 'a> Reader<'o, 'a> {
     /// A text as it is, without white space around it.
     pub fn given(&mut self, name: &str) -> Read<Option<String>> {
         let value = self.object.text(name)?;
+        // Most fields are absent.
+        if value == Field::Absent {
+            return Ok(Some(None));
+        }
         let given = value.text(&self.object.path(name)).map(|text| text.map(str::to_owned));
         Ok(self.take(name, given))
     }
