@@ -1,7 +1,7 @@
-//! Takes the two files of Swagger UI that `/docs` shows out of their archive.
+//! Extracts the two files of Swagger UI that `/docs` serves from their archive.
 //!
-//! The archive holds them deflated, which is what gzip wraps: they are wrapped anew and never unpacked, so no library
-//! for either is needed, and of the archive only these two reach the binary.
+//! The archive contains them deflated, and gzip wraps deflated data. They are wrapped again without decompression, so no
+//! library is needed, and only these two files reach the binary.
 
 use std::path::Path;
 
@@ -16,12 +16,12 @@ fn main() {
     }
 }
 
-/// The file whose path in the archive ends so, as gzip (RFC 1952).
+/// The file whose path in the archive has this end, as gzip (RFC 1952).
 fn gzip(ends: &str) -> Option<Vec<u8>> {
-    // The last record says where the archive's directory begins (APPNOTE.TXT 4.3.16); a comment may follow it.
+    // The last record names the offset of the archive's directory (APPNOTE.TXT 4.3.16). A comment may follow it.
     let end = ARCHIVE.windows(4).rposition(|bytes| bytes == b"PK\x05\x06")?;
     let mut entry = number(ARCHIVE, end + 16, 4);
-    // One entry after the other (4.3.12).
+    // The entries of the directory (4.3.12).
     while number(ARCHIVE, entry, 4) == 0x0201_4b50 {
         let name_length = number(ARCHIVE, entry + 28, 2);
         let name = &ARCHIVE[entry + 46..][..name_length];
@@ -39,7 +39,7 @@ fn deflated(entry: usize) -> Option<Vec<u8>> {
     }
     let (length, local) = (number(ARCHIVE, entry + 20, 4), number(ARCHIVE, entry + 42, 4));
     let data = local + 30 + number(ARCHIVE, local + 26, 2) + number(ARCHIVE, local + 28, 2);
-    // No name, no time, an unknown system; then the data; then its checksum and size before it was deflated.
+    // No name, no time, an unknown system; then the data; then its checksum and its size before compression.
     let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
     file.extend(&ARCHIVE[data..][..length]);
     file.extend(&ARCHIVE[entry + 16..][..4]);
@@ -47,7 +47,7 @@ fn deflated(entry: usize) -> Option<Vec<u8>> {
     Some(file)
 }
 
-/// A number as the archive writes it, lowest byte first.
+/// A little-endian number of the archive.
 fn number(bytes: &[u8], at: usize, length: usize) -> usize {
     bytes[at..][..length].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
 }

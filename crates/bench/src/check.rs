@@ -1,4 +1,4 @@
-//! Nothing lost, nothing doubled, and the order kept: read from the tables of a server that has ended.
+//! Checks that no message was lost or doubled and that the order was kept, in the tables of a server that has ended.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -6,14 +6,14 @@ use std::collections::{HashMap, HashSet};
 
 use crate::tables::Tables;
 
-/// Every accepted message is in the store, once, and on its channel's line in the order in which its connection sent it.
+/// Every accepted message is stored once, and in its channel's queue in the order in which its connection sent it.
 pub fn stored(tables: &Tables, accepted: &[u128]) -> Result<()> {
     let distinct: HashSet<u128> = accepted.iter().copied().collect();
     ensure!(distinct.len() == accepted.len(), "an id was given twice");
     let mut order = Order::default();
     let mut found = 0;
     tables.each("SELECT id, channel_key, payload FROM messages ORDER BY seq", |row| {
-        // A message that was stored without an answer that says so is no loss.
+        // A message may be stored without an answer that reports it.
         found += usize::from(distinct.contains(&row.id(0)?));
         order.next(row.number(1)?, row.text(2)?)
     })?;
@@ -21,7 +21,7 @@ pub fn stored(tables: &Tables, accepted: &[u128]) -> Result<()> {
     Ok(())
 }
 
-/// Every message in the store arrived, once, in the order of its channel.
+/// Every stored message arrived once, in the order of its channel.
 pub fn all_arrived(tables: &Tables) -> Result<()> {
     let stored = tables.number("SELECT count(*) FROM messages")?;
     let arrived = in_order(tables)?;
@@ -29,7 +29,7 @@ pub fn all_arrived(tables: &Tables) -> Result<()> {
     Ok(())
 }
 
-/// What arrived did so once, in the order of its channel; gives how many messages did.
+/// Every message that arrived did so once, in the order of its channel. Returns the number of messages.
 pub fn in_order(tables: &Tables) -> Result<i64> {
     let arrivals = tables.number("SELECT count(*) FROM sandbox_arrivals")?;
     let messages = shown_in_order(tables)?;
@@ -37,7 +37,7 @@ pub fn in_order(tables: &Tables) -> Result<i64> {
     Ok(messages)
 }
 
-/// What the phone shows it shows in the order of its channel; gives how many messages that are.
+/// The sandbox inbox shows messages in the order of their channel. Returns the number of messages.
 pub fn shown_in_order(tables: &Tables) -> Result<i64> {
     let mut order = Order::default();
     tables.each("SELECT channel_key, contact FROM sandbox_phone ORDER BY n", |row| {
@@ -46,11 +46,11 @@ pub fn shown_in_order(tables: &Tables) -> Result<i64> {
     tables.number("SELECT count(*) FROM sandbox_phone")
 }
 
-/// Every message that a network took was taken once and is READ, under the id that the network gave it, or took
-/// from us; every other one waits, untouched.
-pub fn read_once(tables: &Tables, taken: &[String]) -> Result<()> {
-    let distinct: HashSet<&str> = taken.iter().map(String::as_str).collect();
-    ensure!(distinct.len() == taken.len(), "the network gave an id twice");
+/// Every message that a network accepted was accepted once and is READ, under the id that the network assigned, or that it
+/// accepted from us. Every other message still waits.
+pub fn read_once(tables: &Tables, accepted: &[String]) -> Result<()> {
+    let distinct: HashSet<&str> = accepted.iter().map(String::as_str).collect();
+    ensure!(distinct.len() == accepted.len(), "the network assigned an id twice");
     let waiting = "attempts = 0 and sending_at is null";
     let stray = format!("SELECT count(*) FROM messages WHERE read_at IS NULL AND NOT ({waiting})");
     let stray = tables.number(&stray)?;
@@ -62,11 +62,11 @@ pub fn read_once(tables: &Tables, taken: &[String]) -> Result<()> {
         Ok(())
     })?;
     ensure!(known == read, "{} messages have an id that the network never gave", read - known);
-    ensure!(read == taken.len(), "the network took {} times what are {read} messages", taken.len());
+    ensure!(read == accepted.len(), "the network accepted {} messages, of which {read} are read", accepted.len());
     Ok(())
 }
 
-/// The last number seen of each connection on each channel.
+/// The last number of each connection on each channel.
 #[derive(Default)]
 struct Order(HashMap<(i64, u64), u64>);
 
@@ -81,7 +81,7 @@ impl Order {
         if let Some(before) = self.0.insert((channel, connection.parse()?), number)
             && before >= number
         {
-            bail!("contact {number} stands behind {before}");
+            bail!("contact {number} follows {before}");
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// Files as a server leaves them, with just what is looked at.
+    /// Files of a server, with only the columns that the checks read.
     struct Files(tempfile::TempDir);
 
     impl Files {
@@ -145,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_whole_and_in_order_passes() {
-        // Between two connections there is no order.
+    fn complete_tables_in_order_pass() {
+        // There is no order between two connections.
         let files = Files::with(&[(0, 1), (1, 0), (0, 2), (1, 3)]);
         assert!(files.stored(&[0, 1, 2, 3]) && files.all_arrived());
         assert!(files.stored(&[0, 1]), "what was stored without an answer is no loss");
@@ -176,18 +176,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_network_took_is_read_once() {
+    fn a_network_accepts_each_message_once() {
         let files = Files::with(&[(0, 1), (0, 2), (0, 3)]);
-        let read = |taken: &[&str]| {
-            let taken: Vec<_> = taken.iter().map(|&id| id.to_owned()).collect();
-            read_once(&files.tables(), &taken).is_ok()
+        let read = |accepted: &[&str]| {
+            let accepted: Vec<_> = accepted.iter().map(|&id| id.to_owned()).collect();
+            read_once(&files.tables(), &accepted).is_ok()
         };
         let sent = "UPDATE messages SET attempts = 1, sending_at = 1, read_at = 2";
         files.store(&format!("{sent}, remote_id = 'a' where seq = 1"));
         files.store(&format!("{sent}, remote_id = 'b' where seq = 2"));
         assert!(read(&["a", "b"]), "the third waits");
         assert!(!read(&["a", "b", "c"]), "sent twice");
-        assert!(!read(&["a", "c"]), "an id of nobody");
+        assert!(!read(&["a", "c"]), "an unknown id");
         assert!(!read(&["a", "b", "b"]));
         files.store("UPDATE messages SET read_at = NULL WHERE seq = 2");
         assert!(!read(&["a"]), "sent, and not read");

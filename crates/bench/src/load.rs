@@ -1,4 +1,4 @@
-//! The load: connections that send one contact after the other, each as soon as the one before was answered.
+//! The load: connections that send one contact after another, each as soon as the previous one was answered.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 
-/// The phone on every card.
+/// The phone number on every card.
 pub const CARD_PHONE: &str = "5511988887777";
 
 /// One connection to a server.
@@ -21,7 +21,7 @@ pub struct Client {
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// What came back.
+/// An answer.
 pub struct Answer {
     pub status: StatusCode,
     pub message: Option<u128>,
@@ -29,7 +29,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Itself, if it has this status.
+    /// Returns the answer if it has this status.
     pub fn expect(self, status: u16) -> Result<Self> {
         if self.status != status {
             bail!("{} instead of {status}: {}", self.status, String::from_utf8_lossy(&self.body));
@@ -70,7 +70,7 @@ fn message_id(value: &HeaderValue) -> Result<u128> {
     u128::from_str_radix(&value.to_str()?.replace('-', ""), 16).context("a message's id is a UUID")
 }
 
-/// Keys that calls take turns with.
+/// Keys that the calls use in rotation.
 #[derive(Default)]
 pub struct Keys(Vec<HeaderValue>);
 
@@ -80,39 +80,39 @@ impl Keys {
     }
 
     fn of(&self, number: u64) -> HeaderValue {
-        let turn = usize::try_from(number).unwrap_or_default() % self.0.len().max(1);
-        self.0.get(turn).cloned().unwrap_or(HeaderValue::from_static("Bearer none"))
+        let index = usize::try_from(number).unwrap_or_default() % self.0.len().max(1);
+        self.0.get(index).cloned().unwrap_or(HeaderValue::from_static("Bearer none"))
     }
 }
 
-/// Where a load goes, and how it is numbered.
+/// The target of a load, and the numbers of its contacts.
 pub struct Target<'a> {
     pub address: SocketAddr,
     pub keys: &'a Keys,
     pub channels: u64,
-    /// How many people the contacts go to, in turns.
+    /// The number of recipients, used in rotation.
     pub people: u64,
-    /// The number of the next contact; it goes on from load to load.
+    /// The number of the next contact, which continues from load to load.
     pub next: &'a AtomicU64,
 }
 
-/// How long a load lasts.
+/// The duration of a load.
 #[derive(Clone, Copy)]
 pub enum Until {
-    /// What is answered in the time after the warm-up counts.
+    /// Answers during the time after the warm-up count.
     Time(Duration),
     Count(u64),
 }
 
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// What became of a load.
+/// The result of a load.
 pub struct Outcome {
     /// Answers a second.
     pub rate: f64,
-    /// How long each took, ascending.
+    /// The latency of each answer, ascending.
     latencies: Vec<Duration>,
-    /// The ids that were accepted, warm-up included.
+    /// The accepted ids, warm-up included.
     pub accepted: Vec<u128>,
 }
 
@@ -131,7 +131,7 @@ impl Outcome {
     }
 }
 
-/// Runs a load over that many connections.
+/// Runs a load over this many connections.
 pub async fn run(target: &Target<'_>, connections: u32, until: Until) -> Result<Outcome> {
     let started = Instant::now();
     let (from, to, last) = match until {
@@ -166,19 +166,19 @@ pub async fn run(target: &Target<'_>, connections: u32, until: Until) -> Result<
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 answers")]
     let rate = latencies.len() as f64 / (end - from).as_secs_f64();
     if let Until::Count(_) = until {
-        // The numbers that were drawn to find the end.
+        // Returns the numbers that were drawn to find the end.
         target.next.store(last, Ordering::Relaxed);
     }
     Ok(Outcome { rate, latencies, accepted: done.into_iter().filter_map(|(_, _, id)| id).collect() })
 }
 
-/// Whom the contact with this number goes to.
+/// The recipient of the contact with this number.
 pub fn recipient(number: u64) -> String {
-    // Clear of the numbers that stand for a scenario.
+    // Outside the numbers that request a scenario.
     format!("55119{}", 10_000_000 + number % 90_000_000)
 }
 
-/// Sends the contact with this number. Its name says by which connection it went, in which order.
+/// Sends the contact with this number. Its name contains the connection and the position in its order.
 async fn send(client: &mut Client, target: &Target<'_>, connection: u32, number: u64) -> Result<Option<u128>> {
     let path = format!("/v1/channels/c{}/messages/contact", number % target.channels);
     let body = format!(

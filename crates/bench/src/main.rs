@@ -1,6 +1,5 @@
-//! Measures Recado's release binary. What is compared is measured in the same run and in turn: these figures are ratios
-//! first, because machines are noisy. Nothing fails because it was slow; what fails is a lost, doubled or disordered
-//! message.
+//! Measures Recado's release binary. Compared variants are measured in the same run and alternately: the figures are mainly
+//! ratios, because machines are noisy. A slow result is no failure; a lost, doubled or disordered message is.
 
 mod check;
 mod load;
@@ -24,11 +23,11 @@ use report::Report;
 use scenarios::whatsapp_web;
 use scenarios::{accept, backlog, channels, cloud_api, dispatch, nodes, purge};
 
-/// Measures Recado beside a bare handler.
+/// Measures Recado and a bare handler.
 #[derive(Parser)]
 #[command(name = "bench", max_term_width = 110)]
 struct Bench {
-    /// What to measure; without it, everything that the engine has, but for whatsapp-web
+    /// What to measure; everything of the engine except whatsapp-web if omitted
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
 
@@ -40,10 +39,10 @@ struct Bench {
     json: Option<PathBuf>,
 }
 
-/// How everything is measured.
+/// The settings of the measurements.
 #[derive(clap::Args)]
 struct Setting {
-    /// What keeps the messages
+    /// The engine of the store
     #[arg(long, value_enum, default_value_t = Engine::Sqlite, value_name = "ENGINE")]
     engine: Engine,
 
@@ -54,7 +53,7 @@ struct Setting {
     #[arg(long, value_name = "FILE")]
     recado: PathBuf,
 
-    /// Where the stores are made: on the kind of disk that a server would use
+    /// Directory of the stores: on the kind of disk that a server would use
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
 
@@ -62,11 +61,11 @@ struct Setting {
     #[arg(long, default_value = "4s", value_parser = humantime::parse_duration, value_name = "TIME")]
     time: Duration,
 
-    /// How often compared things take turns
+    /// Rounds of compared variants
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 
-    /// Messages that wait, where many wait
+    /// Waiting messages, in scenarios with many
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     backlog: u64,
 
@@ -74,7 +73,7 @@ struct Setting {
     #[arg(long, default_value_t = 40_000, value_name = "N")]
     dispatched: u64,
 
-    /// Channels, where there are many
+    /// Channels, in scenarios with many
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(20..))]
     channels: u64,
 
@@ -98,7 +97,7 @@ enum Engine {
 }
 
 impl Engine {
-    /// One of two values, of which the second is for PostgreSQL.
+    /// The first value for files, the second for PostgreSQL.
     fn pick<T>(self, sqlite: T, postgres: T) -> T {
         match self {
             Self::Sqlite => sqlite,
@@ -119,7 +118,7 @@ enum Scenario {
     Channels,
     /// Sends on one channel of Meta's Cloud API beside what its pipeline allows, with few and with many messages waiting
     CloudApi,
-    /// PostgreSQL: dispatch by one, two and three nodes; and how long after a node's death others send for it
+    /// PostgreSQL: dispatch by one, two and three nodes; and how long after a node's crash other nodes send for it
     Nodes,
     /// PostgreSQL: accepts while old messages are deleted, beside accepts while as many young ones stay
     Purge,
@@ -131,7 +130,7 @@ enum Scenario {
 impl Scenario {
     fn is_of(self, engine: Engine) -> bool {
         match self {
-            // With files a purge begins with the server, before anything can be measured.
+            // With files, a purge starts with the server, before anything can be measured.
             Self::Nodes | Self::Purge => engine == Engine::Postgres,
             Self::WhatsappWeb => engine == Engine::Sqlite,
             _ => true,
@@ -144,12 +143,12 @@ async fn main() -> Result<()> {
     let Bench { mut scenarios, setting, json } = Bench::parse();
     if scenarios.is_empty() {
         scenarios = Scenario::value_variants().to_vec();
-        // Another build than that of the others.
+        // It needs another build than the others.
         scenarios.retain(|scenario| scenario.is_of(setting.engine) && *scenario != Scenario::WhatsappWeb);
     }
     let mut report = Report::default();
     if setting.engine == Engine::Postgres {
-        report.says(&format!("PostgreSQL, every commit on disk: {}", postgres::SETTINGS.join(", ")));
+        report.measured_on(&format!("PostgreSQL, every commit on disk: {}", postgres::SETTINGS.join(", ")));
     }
     for scenario in scenarios {
         ensure!(scenario.is_of(setting.engine), "{scenario:?} is not measured on {:?}", setting.engine);

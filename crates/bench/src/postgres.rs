@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use test_postgres::{Options, Server};
 
-/// What differs from the defaults, by which every commit is on disk.
+/// The settings that differ from the defaults. Every commit is on disk.
 pub const SETTINGS: [&str; 5] = [
     "shared_buffers = 512MB",
     "max_wal_size = 4GB",
@@ -14,7 +14,7 @@ pub const SETTINGS: [&str; 5] = [
     "random_page_cost = 1.1",
 ];
 
-/// Started when the first database is asked for.
+/// Started when the first database is requested.
 #[derive(Default)]
 pub struct Postgres {
     server: OnceLock<Arc<Server>>,
@@ -32,7 +32,7 @@ impl Postgres {
     }
 }
 
-/// Deleted when dropped: a disk would not hold those of all rounds.
+/// Deleted when dropped, because the disk has no room for those of all rounds.
 pub struct Database {
     server: Arc<Server>,
     name: String,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-/// One figure, and what it should be.
+/// A figure and its goal.
 #[derive(Debug, Serialize)]
 struct Figure {
     scenario: &'static str,
@@ -14,7 +14,7 @@ struct Figure {
     goal: Option<Goal>,
 }
 
-/// What a figure should be. A figure that is not is reported, and no more.
+/// The goal of a figure. A missed goal is reported, and is no failure.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Goal {
@@ -38,18 +38,18 @@ impl Goal {
     }
 }
 
-/// All figures of a run. Each is also printed when it is known: a run takes minutes.
+/// All figures of a run. Each is also printed when it is known, because a run takes minutes.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// What the figures were measured on.
+    /// The system on which the figures were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     on: Option<String>,
     figures: Vec<Figure>,
 }
 
 impl Report {
-    /// Says what the figures are measured on.
-    pub fn says(&mut self, on: &str) {
+    /// Records the system on which the figures are measured.
+    pub fn measured_on(&mut self, on: &str) {
         self.on = Some(on.to_owned());
     }
 

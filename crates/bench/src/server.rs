@@ -16,31 +16,30 @@ use crate::postgres::Database;
 use crate::tables::Tables;
 use crate::{Engine, Setting};
 
-/// Keys that calls take turns with. Each has the largest rate limit that there is, so that limits are checked and none
-/// is reached.
+/// Keys that the calls use in rotation. Each has the highest rate limit, so that limits are checked and never reached.
 const KEYS: usize = 256;
 const RATE_LIMIT: u32 = 10_000;
 
-/// Seals the secrets of a channel.
+/// The key that encrypts the secrets of a channel.
 pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// A store with keys and channels, and a data directory for each server on it.
 pub struct Home {
     recado: PathBuf,
     dir: TempDir,
-    /// What servers on it are told of the network that its channels are linked to, and of its database.
+    /// The environment variables of its servers: the network of its channels, and the database.
     variables: Vec<(&'static str, String)>,
     pub tables: Tables,
-    /// Behind the connection to it.
+    /// Dropped after the connection to it.
     database: Option<Database>,
-    /// The key that made the rest.
+    /// The key that created the others.
     pub maker: String,
     pub keys: Keys,
     pub channels: u64,
 }
 
 impl Home {
-    /// A store with that many sandbox channels, `c0`, `c1` and so on, all of them connected.
+    /// A store with this many connected sandbox channels, `c0`, `c1` and so on.
     pub async fn make(setting: &Setting, channels: u64) -> Result<Self> {
         let mut home = Self::init(setting, "test", Vec::new()).await?;
         home.channels = channels;
@@ -52,7 +51,7 @@ impl Home {
         Ok(home)
     }
 
-    /// A store with one channel of Meta's Cloud API, `c0`, linked to a number of this network.
+    /// A store with one Cloud API channel, `c0`, linked to a number of this network.
     pub async fn linked(setting: &Setting, graph: &FakeGraph) -> Result<Self> {
         let number = Number::example("106540352242922");
         graph.add_number(number.clone());
@@ -71,7 +70,7 @@ impl Home {
         Ok(home)
     }
 
-    /// A store with that many channels of WhatsApp Web, `c0`, `c1` and so on, that no phone has linked yet.
+    /// A store with this many WhatsApp Web channels, `c0`, `c1` and so on, that no phone has linked yet.
     #[cfg(feature = "whatsapp-web")]
     pub async fn unlinked(setting: &Setting, network: String, channels: u64) -> Result<Self> {
         let mut home = Self::init(setting, "live", secretly("RECADO_WHATSAPP_WEB_URL", network)).await?;
@@ -114,7 +113,7 @@ impl Home {
         self.node(0)
     }
 
-    /// Starts a further one beside others, or the first.
+    /// Starts the server with this number on it.
     pub fn node(&self, number: usize) -> Result<Server> {
         let mut command = Command::new(&self.recado);
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--log", "warn", "--backlog-cap", "100000000"]);
@@ -125,7 +124,7 @@ impl Home {
         Server::start(command.arg("--data-dir").arg(node_dir(&self.dir, number)))
     }
 
-    /// Whether several servers may work on it.
+    /// Whether several servers may use it.
     pub fn is_shared(&self) -> bool {
         self.database.is_some()
     }
@@ -135,14 +134,14 @@ impl Home {
         node_dir(&self.dir, 0).join(crate::tables::STORE)
     }
 
-    /// Pauses or connects every channel at once, in the tables: ten thousand calls would be in the way of what is
-    /// measured. Only while no server runs.
+    /// Pauses or connects every channel at once in the tables, because ten thousand calls would disturb the measurement.
+    /// Only while no server runs.
     pub fn set_channels(&self, state: &str) -> Result<()> {
         let sql = format!("UPDATE channels SET state = '{state}', connected_at = coalesce(connected_at, created_at)");
         self.tables.change(&sql)
     }
 
-    /// Starts so many servers, and lets what waits go once the channels are spread over them.
+    /// Starts this many servers, and resumes the channels once they are spread over the servers.
     pub async fn send_from(&self, nodes: usize) -> Result<Vec<Server>> {
         if !self.is_shared() {
             self.set_channels("CONNECTED")?;
@@ -151,7 +150,7 @@ impl Home {
         let servers = (0..nodes).map(|number| self.node(number)).collect::<Result<_>>()?;
         self.wait_until_spread(nodes).await?;
         self.set_channels("CONNECTED")?;
-        // Told as one node tells the others.
+        // The same notification that a node sends to the others.
         self.tables.change(
             "SELECT pg_notify('recado', 'work ' || string_agg(key::text, ','))
              FROM channels GROUP BY key / 300",
@@ -159,7 +158,7 @@ impl Home {
         Ok(servers)
     }
 
-    /// Waits until each of so many nodes holds its share of the channels.
+    /// Waits until each of the nodes owns its share of the channels.
     pub async fn wait_until_spread(&self, nodes: usize) -> Result<()> {
         let sql = format!(
             "SELECT count(*) = {nodes} AND sum(held) = (SELECT count(*) FROM channels)
@@ -177,12 +176,12 @@ impl Home {
     }
 }
 
-/// Where a node keeps what is its own.
+/// The data directory of a node.
 fn node_dir(dir: &TempDir, number: usize) -> PathBuf {
     dir.path().join(format!("node{number}"))
 }
 
-/// What a server is told of a network to whose channels it keeps secrets.
+/// The environment variables for a network whose channels have secrets.
 fn secretly(variable: &'static str, url: String) -> Vec<(&'static str, String)> {
     vec![("RECADO_SECRET_KEY", SECRET_KEY.to_owned()), (variable, url)]
 }
@@ -233,7 +232,7 @@ fn run(command: &mut Command) -> Result<String> {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    /// From the start of the process to its first word that it is ready.
+    /// From the start of the process until it reports that it is ready.
     pub ready_after: Duration,
 }
 
@@ -244,7 +243,7 @@ impl Server {
         Self::start(&mut Command::new(bare))
     }
 
-    /// Starts a process that names its address in its first line, and waits until it answers.
+    /// Starts a process that prints its address on its first line, and waits until it answers.
     fn start(command: &mut Command) -> Result<Self> {
         let started = Instant::now();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
@@ -258,7 +257,7 @@ impl Server {
         Ok(Self { child, address, ready_after: started.elapsed() })
     }
 
-    /// Megabytes of memory that are resident now, and at most since the start.
+    /// The resident megabytes: now, and at most since the start.
     pub fn memory(&self) -> Result<(f64, f64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let of = |name: &str| -> Result<f64> {
@@ -269,9 +268,9 @@ impl Server {
         Ok((of("VmRSS:")?, of("VmHWM:")?))
     }
 
-    /// The seconds of processor time that the process has used. Less noisy than a rate.
+    /// The seconds of processor time of the process. They are less noisy than a rate.
     pub fn busy(&self) -> Result<f64> {
-        // Of /proc's ticks there are a hundred a second on every Linux (`USER_HZ`).
+        // Linux has a hundred ticks a second in /proc (`USER_HZ`).
         const TICK: f64 = 0.01;
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = stat.rsplit_once(')').context("a status has a name")?;
@@ -279,7 +278,7 @@ impl Server {
         Ok(TICK * (ticks(11)? + ticks(12)?))
     }
 
-    /// Ends the process in good order.
+    /// Stops the process in order.
     pub fn stop(mut self) -> Result<()> {
         run(Command::new("kill").arg(self.child.id().to_string()))?;
         if !self.child.wait()?.success() {
@@ -297,7 +296,7 @@ impl Drop for Server {
     }
 }
 
-/// Whether something answers there; the bare handler knows no such path, and says so.
+/// Whether a process answers there. The bare handler answers that it does not know the path.
 fn is_ready(address: SocketAddr) -> bool {
     use std::io::{Read, Write};
     let ask = || -> std::io::Result<[u8; 12]> {

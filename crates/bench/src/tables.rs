@@ -1,4 +1,4 @@
-//! The tables of a store and of the sandbox network, whichever engine keeps them: asked from outside, in the same words.
+//! The tables of a store and of the sandbox network, read from outside with the same queries for both engines.
 
 use std::path::{Path, PathBuf};
 
@@ -11,14 +11,14 @@ use tokio::task::block_in_place;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls};
 
-/// Where they are. Their names are those that they have in PostgreSQL.
+/// The location of the tables. They have their PostgreSQL names.
 pub enum Tables {
     /// In the files of a data directory.
     Files(PathBuf),
     Postgres(Client),
 }
 
-/// A row of an answer.
+/// A row of a result.
 pub struct Row(Vec<Value>);
 
 impl Row {
@@ -46,8 +46,8 @@ impl Tables {
         Ok(Self::Postgres(client))
     }
 
-    /// Gives every row of an answer to `take`.
-    pub fn each(&self, sql: &str, mut take: impl FnMut(&Row) -> Result<()>) -> Result<()> {
+    /// Passes every row of a result to `accept`.
+    pub fn each(&self, sql: &str, mut accept: impl FnMut(&Row) -> Result<()>) -> Result<()> {
         match self {
             Self::Files(dir) => {
                 let connection = read_only(dir)?;
@@ -55,23 +55,23 @@ impl Tables {
                 let columns = statement.column_count();
                 let mut rows = statement.query([])?;
                 while let Some(row) = rows.next()? {
-                    take(&Row((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?))?;
+                    accept(&Row((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?))?;
                 }
                 Ok(())
             }
             Self::Postgres(client) => wait_for(async {
-                // As they come: a million messages need not be here at once.
+                // Row by row, because a million messages need not be in memory at once.
                 let rows = client.query_raw(sql, std::iter::empty::<i64>()).await?;
                 let mut rows = std::pin::pin!(rows);
                 while let Some(row) = rows.try_next().await? {
-                    take(&Row((0..row.len()).map(|column| value(&row, column)).collect::<Result<_>>()?))?;
+                    accept(&Row((0..row.len()).map(|column| value(&row, column)).collect::<Result<_>>()?))?;
                 }
                 Ok(())
             }),
         }
     }
 
-    /// What `read` makes of the one row of an answer.
+    /// Parses the only row of a result.
     pub fn one<T>(&self, sql: &str, read: impl Fn(&Row) -> Result<T>) -> Result<T> {
         let mut found = None;
         self.each(sql, |row| {
@@ -85,7 +85,7 @@ impl Tables {
         self.one(sql, |row| row.number(0))
     }
 
-    /// Changes something behind the server's back. A file must not be in use.
+    /// Changes tables without the server. A file must not be in use.
     pub fn change(&self, sql: &str) -> Result<()> {
         match self {
             Self::Files(dir) => Ok(Connection::open(dir.join(STORE))?.execute_batch(sql)?),
@@ -93,7 +93,7 @@ impl Tables {
         }
     }
 
-    /// The megabytes that the store takes on disk; in PostgreSQL with the sandbox network, and without the log.
+    /// The megabytes of the store on disk; in PostgreSQL with the sandbox network, and without the log.
     pub fn size(&self) -> Result<f64> {
         let bytes = match self {
             Self::Files(dir) => {
@@ -109,11 +109,11 @@ impl Tables {
 
 pub const STORE: &str = "recado.db";
 
-/// Opens a server's files without any say in them.
+/// Opens a server's files read-only.
 fn read_only(dir: &Path) -> Result<Connection> {
     let connection = Connection::open_with_flags(dir.join(STORE), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let sandbox = dir.join("sandbox.db");
-    // Made by the first server that runs.
+    // Created by the first server.
     if sandbox.exists() {
         connection.execute("ATTACH DATABASE ?1 AS sandbox", [sandbox.to_string_lossy()])?;
         connection.execute_batch(
@@ -134,7 +134,7 @@ fn value(row: &tokio_postgres::Row, column: usize) -> Result<Value> {
     Ok(value.unwrap_or(Value::Null))
 }
 
-/// Waits for an answer where it is asked for: whoever asks has nothing else to do.
+/// Blocks until there is an answer: the caller has nothing else to do.
 fn wait_for<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
     block_in_place(|| Handle::current().block_on(answer))
 }

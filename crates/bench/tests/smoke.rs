@@ -1,11 +1,11 @@
-//! The bench measures something, and checks it: a short run of everything on few messages.
+//! The bench measures and checks: a short run of every scenario with few messages.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// Runs the bench, and gives what it measured.
+/// Runs the bench, and returns its figures.
 fn measure(arguments: &[&str]) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("figures.json");
@@ -18,7 +18,7 @@ fn measure(arguments: &[&str]) -> Vec<Value> {
 
 fn bench(dir: &Path, arguments: &[&str]) -> Output {
     let bench = Path::new(env!("CARGO_BIN_EXE_recado-bench"));
-    // Of another package: both are built when the whole workspace is.
+    // Built with the whole workspace, because it belongs to another package.
     let recado = bench.with_file_name("recado");
     assert!(recado.exists(), "build the whole workspace first: there is no {}", recado.display());
     let mut bench = Command::new(bench);
@@ -53,11 +53,11 @@ fn a_short_run_on_postgres() {
 
 #[cfg(not(feature = "whatsapp-web"))]
 #[test]
-fn a_build_without_whatsapp_web_says_so() {
+fn a_build_without_whatsapp_web_refuses_its_channels() {
     let dir = tempfile::tempdir().unwrap();
     let done = bench(dir.path(), &["whatsapp-web"]);
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(!done.status.success() && said.contains("./dev bench whatsapp-web"), "{said}");
+    let output = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && output.contains("./dev bench whatsapp-web"), "{output}");
 }
 
 #[cfg(feature = "whatsapp-web")]
@@ -72,7 +72,7 @@ fn a_short_run_of_whatsapp_web() {
     for what in ["first start of 3", "from then until all are up", "processor time", "memory, idle"] {
         assert!(value(what) > 0.0, "{what}");
     }
-    // So few say nothing of each: pages come and go.
+    // The figures of so few sessions are not checked, because memory pages come and go.
     for what in ["memory, each further of 3, idle", "memory, each further of 3, after a card", "Baileys: memory, each"]
     {
         assert!(value(what).is_finite(), "{what}");

@@ -1,4 +1,4 @@
-//! What a network said of a number.
+//! What a network reported about a number.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use crate::clock::Millis;
 
-/// What the network said of a number.
+/// What the network reported about a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownAccount {
-    /// `None`: it is not on WhatsApp.
+    /// `None`: the number is not on WhatsApp.
     pub account: Option<String>,
-    /// The account's hidden id, where the network told it.
+    /// The account's hidden id, if the network reported it.
     pub lid: Option<String>,
     pub checked_at: Millis,
-    /// When the first of the last messages to the number was sent that nobody said to have, of those that the last check
-    /// was too early to doubt.
+    /// When the first unconfirmed message of the latest ones was sent. A message is unconfirmed until its recipient confirms
+    /// that it was delivered. Messages that were sent before the last check counts as recent enough are left out.
     pub unconfirmed_at: Option<Millis>,
 }
 
 impl KnownAccount {
-    /// How long nobody has to say that they have a message until the account that it went to is doubted.
+    /// How long the recipient may leave a message unconfirmed before its account is doubted.
     pub const CONFIRMED_WITHIN: Duration = Duration::from_hours(24);
 }

@@ -33,7 +33,7 @@ impl Environment {
     }
 }
 
-/// One thing that a key may do.
+/// A permission of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Send and cancel messages.
@@ -42,19 +42,19 @@ pub enum Scope {
     MessagesRead,
     /// Read channels.
     ChannelsRead,
-    /// Make, connect, hold and delete channels.
+    /// Create, connect, pause and delete channels.
     ChannelsWrite,
     /// List keys.
     KeysRead,
-    /// Make and revoke keys.
+    /// Create and revoke keys.
     KeysWrite,
     /// Read webhooks.
     WebhooksRead,
-    /// Make and change webhooks.
+    /// Create and change webhooks.
     WebhooksWrite,
-    /// Look at the sandbox phone.
+    /// Read the sandbox inbox.
     SandboxRead,
-    /// Empty the sandbox phone.
+    /// Empty the sandbox inbox.
     SandboxWrite,
 }
 
@@ -110,12 +110,12 @@ impl Scopes {
         self.0 & Self::bit(scope) != 0
     }
 
-    /// Whether every scope of this set is in the other.
+    /// Whether the other set contains every scope of this set.
     pub fn is_subset_of(self, other: Self) -> bool {
         self.0 & !other.0 == 0
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -138,28 +138,29 @@ impl FromIterator<Scope> for Scopes {
 
 /// Calls a minute; `None` is unlimited.
 pub type RateLimit = Option<u32>;
-/// What a key gets when its maker says nothing.
+/// The rate limit of a key whose creator named none.
 pub const DEFAULT_RATE_LIMIT: u32 = 60;
-/// The highest limit short of none.
+/// The highest limit that is not unlimited.
 pub const MAX_RATE_LIMIT: u32 = 10_000;
 
-/// What a key may do, and for how long: what one key may pass on to another is measured by it.
+/// The permissions of a key and their limits. A key may create only keys with no more than its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
-    /// The environment it works in.
+    /// The environment that the key works in.
     pub environment: Environment,
-    /// What it may do.
+    /// What the key may do.
     pub scopes: Scopes,
-    /// How often it may call.
+    /// How often the key may call.
     pub rate_limit: RateLimit,
-    /// When it ends, in Unix milliseconds; `None` is never.
+    /// When the key expires, in Unix milliseconds; `None` is never.
     pub expires_at: Option<i64>,
 }
 
 impl Grant {
-    /// The names of the properties in which this grant exceeds the other; none when the other may give it.
+    /// The names of the properties in which this grant exceeds the grant of the creator. An empty list means that the
+    /// creator may give it.
     pub fn exceeds(&self, giver: &Self) -> Vec<&'static str> {
-        // No limit is the highest one.
+        // An unlimited rate is the highest one.
         let higher = |a: Option<i64>, b: Option<i64>| a.unwrap_or(i64::MAX) > b.unwrap_or(i64::MAX);
         let checks = [
             ("permissions", !self.scopes.is_subset_of(giver.scopes)),
@@ -176,14 +177,14 @@ const RANDOM: usize = 29;
 const CHECKSUM: usize = 6;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A key in clear: `oapi_sk_{live|test}_`, 29 random characters of base 62 (172 bits) and 6 of checksum, 48 in all.
-/// Shown once; the store keeps its SHA-256 only.
+/// A secret key: `oapi_sk_{live|test}_`, 29 random characters of base 62 (172 bits) and 6 of checksum, 48 in all. It is
+/// shown once; the store keeps only its SHA-256.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(String);
 
 impl SecretKey {
-    /// Makes a key from random bytes. Bytes of 248 and more are passed over, so that no character is likelier than
-    /// another; `None` when too few remain (for 64 bytes that never happens in practice).
+    /// Creates a key from random bytes. Bytes of 248 and more are skipped, so that every character is equally likely. `None`
+    /// when too few remain (for 64 bytes that does not happen in practice).
     pub fn new(environment: Environment, random: &[u8]) -> Option<Self> {
         let even = random.iter().filter(|byte| **byte < 248).map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
         let body: String = even.take(RANDOM).collect();
@@ -191,7 +192,7 @@ impl SecretKey {
         (body.len() == RANDOM).then(|| Self(format!("{text}{}", checksum(&text))))
     }
 
-    /// Reads a key as a caller sent it. A typo is found by the checksum, without asking the store.
+    /// Parses a key that a caller sent. The checksum detects a typo without a query to the store.
     pub fn parse(text: &str) -> Option<Self> {
         let body = text.strip_prefix(PREFIX)?;
         let body = body.strip_prefix("live_").or_else(|| body.strip_prefix("test_"))?;
@@ -200,17 +201,17 @@ impl SecretKey {
         (checksum(start) == sum).then(|| Self(text.to_owned()))
     }
 
-    /// What the store keeps and looks keys up by. No slow hash is needed for 172 random bits.
+    /// The hash that the store keeps and finds keys by. 172 random bits need no slow hash.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(&self.0).into()
     }
 
-    /// The part that may be shown to tell keys apart: the environment and the first four random characters.
+    /// The part that may be shown to identify the key: the environment and the first four random characters.
     pub fn visible_prefix(&self) -> &str {
         &self.0[..PREFIX.len() + "live_".len() + 4]
     }
 
-    /// The whole key, to be shown once to the one who made it.
+    /// The whole key, to be shown once to its creator.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -222,7 +223,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The first 32 bits of the SHA-256 of what stands before, in base 62.
+/// The first 32 bits of the SHA-256 of the preceding text, in base 62.
 fn checksum(text: &str) -> String {
     let digest = Sha256::digest(text);
     let mut number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);

@@ -1,4 +1,4 @@
-//! Time and randomness as the rules see them: values and traits. Nothing here asks the system for either.
+//! Time and randomness for the rules: types and traits that do not use the system's clock or random source.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use crate::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, network_id};
 /// Unix time in milliseconds.
 pub type Millis = i64;
 
-/// A span in milliseconds. The longest is cut to a quarter of what fits, so that a time plus a span still is a time.
+/// A duration in milliseconds. It is capped at a quarter of the range, so that a time plus a duration never overflows.
 pub fn millis(span: Duration) -> Millis {
     Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX).min(Millis::MAX / 4)
 }
 
-/// Tells the time of day.
+/// A clock.
 pub trait Clock: Send + Sync {
     /// Now, in Unix milliseconds.
     fn now(&self) -> Millis;
 }
 
-/// Gives random bytes.
+/// A source of random bytes.
 pub trait Entropy: Send + Sync {
-    /// Fills the bytes: for ids, of which many are made. Not for secrets.
+    /// Fills the bytes for ids, which are frequent. Do not use it for secrets.
     fn fill(&self, bytes: &mut [u8]);
-    /// Fills the bytes of a secret, which nobody else may ever be given.
+    /// Fills the bytes of a secret.
     fn fill_secret(&self, bytes: &mut [u8]);
 }
 
@@ -40,11 +40,11 @@ pub fn secret<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     bytes
 }
 
-/// Makes new ids from a clock and a random source.
+/// Creates ids from a clock and a random source.
 pub struct NewIds<'a>(
-    /// Dates the ids.
+    /// The clock that dates the ids.
     pub &'a dyn Clock,
-    /// Makes the ids unique.
+    /// The random source that makes the ids unique.
     pub &'a dyn Entropy,
 );
 
@@ -59,7 +59,7 @@ impl NewIds<'_> {
         ApiKeyId::new(self.0.now(), random(self.1))
     }
 
-    /// A new channel's id, where its maker named none.
+    /// A new channel id, for a call that names none.
     pub fn channel(&self) -> ChannelId {
         ChannelId::new(self.0.now(), random(self.1))
     }
@@ -69,7 +69,7 @@ impl NewIds<'_> {
         MessageId::new(self.0.now(), random(self.1))
     }
 
-    /// A new message's name on the network.
+    /// A new network id of a message.
     pub fn network(&self) -> String {
         network_id(random(self.1))
     }

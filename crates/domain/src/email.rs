@@ -14,7 +14,7 @@ const LOCAL_LIMIT: usize = 64;
 const ZERO_WIDTH_NON_JOINER: char = '\u{200c}';
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
 
-/// Whether mail can be sent to the address: no display name, no comment, no address of a machine.
+/// Whether the text is an address that mail can be sent to, without a display name, a comment or an IP address.
 pub fn is_valid(address: &str) -> bool {
     let Some((local, domain)) = address.rsplit_once('@') else { return false };
     address.chars().count() <= LIMIT && is_local(local) && is_domain(domain)
@@ -34,17 +34,17 @@ fn is_local(local: &str) -> bool {
     local.len() <= LOCAL_LIMIT && well_formed && is_legible(local)
 }
 
-/// The inside of a quoted string: a backslash takes the next character as it stands.
+/// Checks the inside of a quoted string. A backslash escapes the next character.
 fn is_quoted(inside: &str) -> bool {
     let mut characters = inside.chars();
     while let Some(character) = characters.next() {
-        let taken = match character {
+        let consumed = match character {
             '\\' => characters.next().is_some_and(|next| matches!(next, ' '..='~')),
             '"' => false,
             ' '..='~' => true,
             _ => !character.is_ascii(),
         };
-        if !taken {
+        if !consumed {
             return false;
         }
     }
@@ -55,8 +55,8 @@ fn is_of_atom(character: char) -> bool {
     !character.is_ascii() || character.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(character)
 }
 
-/// Whether every character can be seen: one that cannot would make two addresses look alike. A joiner between letters
-/// or marks shapes its neighbours, and some languages cannot be written without it.
+/// Whether every character is visible. An invisible one would make two addresses look alike. A joiner between letters or
+/// marks shapes its neighbours, and some languages cannot be written without it.
 fn is_legible(text: &str) -> bool {
     let shapes = |character: Option<char>| {
         let of_word = GeneralCategoryGroup::Letter.union(GeneralCategoryGroup::Mark);
@@ -66,7 +66,7 @@ fn is_legible(text: &str) -> bool {
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         let legible = match character {
-            // Looked up nowhere: almost all addresses are of these alone.
+            // A fast path without a table: almost all addresses have only these characters.
             ' '..='~' => true,
             ZERO_WIDTH_NON_JOINER | ZERO_WIDTH_JOINER => shapes(before) && shapes(characters.peek().copied()),
             _ => text::shows(character) && text::category(character) != GeneralCategory::Format,
@@ -79,7 +79,8 @@ fn is_legible(text: &str) -> bool {
     true
 }
 
-/// A host name of at least two labels; the last is no number, or it would be the address of a machine.
+/// Whether this is a host name of at least two labels. The last label must not be a number, because that would be an IP
+/// address.
 fn is_domain(domain: &str) -> bool {
     let names = Uts46::new();
     let ascii = names.to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify);
@@ -90,7 +91,7 @@ fn is_domain(domain: &str) -> bool {
     is_legible(domain) && ascii.is_ok_and(|ascii| last_is_word(&ascii))
 }
 
-/// A hexadecimal number, as readers of host names take it (WHATWG URL, "ends in a number").
+/// Whether the label is a hexadecimal number by the rule for host names (WHATWG URL, "ends in a number").
 fn is_number(label: &str) -> bool {
     let digits = label.strip_prefix("0x");
     digits.is_some_and(|digits| digits.chars().all(|digit| digit.is_ascii_hexdigit()))
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address() {
+    fn invalid_addresses_are_refused() {
         let long = format!("a@{}com", "exemplo.".repeat(40));
         let long_local = format!("{}@b.com", "a".repeat(65));
         for bad in [
@@ -165,7 +166,7 @@ mod tests {
             "a@b_c.de",
             "a@b c.de",
             "a@xn--a.com",
-            // Joiners that join nothing, and code points without a character.
+            // Joiners that join nothing, and unassigned code points.
             "a\u{200d}@b.com",
             "\u{200c}a@b.com",
             "1\u{200d}2@b.com",

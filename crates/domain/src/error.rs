@@ -1,15 +1,15 @@
-//! Why an operation was refused. These are codes: the status and the text for people are added where a caller is answered.
+//! The reasons for which an operation is refused. They are codes; the edge adds the status and the text for people.
 
 use std::borrow::Cow;
 
 use crate::field_errors::FieldErrors;
 
-/// Why an operation was refused.
+/// The reason for which an operation was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the codes of the API's contract")]
 pub enum AppError {
-    /// Fields of the call are faulty.
-    #[error("faulty fields")]
+    /// Fields of the call are invalid.
+    #[error("invalid fields")]
     Validation(FieldErrors),
     #[error("no such channel")]
     ChannelNotFound,
@@ -21,7 +21,7 @@ pub enum AppError {
     InstitutionNotFound,
     #[error("the channel is not connected")]
     ChannelNotConnected,
-    #[error("the channel's id is taken")]
+    #[error("the channel's id is in use")]
     ChannelExists,
     #[error("the sandbox cannot be deleted")]
     ChannelReserved,
@@ -31,8 +31,8 @@ pub enum AppError {
     MessageNotCancellable,
     #[error("the idempotency key was used with other content")]
     IdempotencyKeyReused,
-    /// With the seconds until another call may go on.
-    #[error("too many calls: the next one in {0} s")]
+    /// The number of seconds until another call may be made.
+    #[error("too many calls; retry in {0} s")]
     RateLimited(u64),
     #[error("not implemented")]
     NotImplemented,
@@ -45,13 +45,13 @@ pub enum AppError {
     /// The store, the network or another node does not answer now.
     #[error("not available now")]
     Unavailable,
-    /// A fault of Recado's own; the log says what.
+    /// A fault of Recado. The log has the details.
     #[error("internal error")]
     Internal,
 }
 
 impl AppError {
-    /// A single faulty field.
+    /// An error of a single field.
     pub fn field(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Validation(FieldErrors::one(field, message))
     }

@@ -1,5 +1,5 @@
-//! An error with its causes. The text of an error alone often says little: hyper's and the database's name their cause only
-//! as the source.
+//! An error with its causes. The text of an error alone often says little: hyper and the database name the cause only as the
+//! source.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// An error with its causes, in words.
+/// The texts of an error and its causes, joined.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,4 +1,4 @@
-//! Events: what happened to channels and messages, in the order of their numbers, and the question of who reads them all.
+//! Events of channels and messages, in the order of their numbers, and the query that reads them.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -7,54 +7,54 @@ use crate::channel::ChannelKey;
 use crate::clock::Millis;
 use crate::ids::{InstitutionId, MessageId};
 
-/// An event's place among all events of a store.
+/// The number of an event, which orders all events of a store.
 pub type EventSeq = i64;
 
-/// An event as it was recorded. What a newer version recorded is given as well: whoever reads behind a cursor passes each
-/// event once, and does not come back for what it did not understand.
+/// A recorded event. Events that a newer version recorded are included: a reader with a cursor reads each event once, and
+/// does not return to an event that it did not understand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     pub seq: EventSeq,
     pub channel: ChannelKey,
-    /// The message that the event is about; `None` where it is about the channel.
+    /// The message of the event; `None` if the event is about the channel.
     pub message: Option<MessageId>,
     pub kind: String,
     pub at: Millis,
-    /// JSON, by the kind.
+    /// JSON; the kind decides its form.
     pub data: String,
-    /// The node that held the channel, where that is recorded.
+    /// The node that owned the channel, if that is recorded.
     pub node: Option<String>,
 }
 
-/// A question for the events behind a cursor.
+/// A query for the events after a cursor.
 #[derive(Debug, Clone, Copy)]
 pub struct EventQuery {
-    /// Whose events.
+    /// The institution of the events.
     pub institution: InstitutionId,
     pub environment: Environment,
-    /// Only those of this channel and its messages.
+    /// Only events of this channel and its messages.
     pub channel: Option<ChannelKey>,
-    /// The cursor: 0 at first, and then what the last page says.
+    /// The cursor: 0 at first, and then the cursor of the last page.
     pub after: EventSeq,
     pub limit: usize,
 }
 
-/// Some events, in the order of their numbers. There may be none though more follow: each page looks through a bounded
-/// part of the store.
+/// A page of events, in the order of their numbers. A page may be empty although more events follow, because each page reads
+/// a bounded part of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventPage {
     pub events: Vec<Event>,
-    /// Behind which event the next page begins. The same as was asked: nothing follows yet.
+    /// The cursor of the next page. If it equals the cursor of the query, no event follows yet.
     pub cursor: EventSeq,
 }
 
 impl EventQuery {
-    /// Events that are read: at least one, so that a page passes none.
+    /// The number of events to read: at least one, so that every page makes progress.
     pub fn rows(&self) -> i64 {
         i64::try_from(self.limit).unwrap_or(i64::MAX).max(1)
     }
 
-    /// The page of these events. `end`: the last event that was looked at; `None` where none follows.
+    /// The page of these events. `end` is the last event that was read; `None` if no event follows.
     pub fn page(&self, events: Vec<Event>, end: Option<EventSeq>) -> EventPage {
         let full = i64::try_from(events.len()).unwrap_or(i64::MAX) >= self.rows();
         let last = events.last().map(|event| event.seq).filter(|_| full);
@@ -80,7 +80,7 @@ mod tests {
         let institution = InstitutionId::new(1, [0; 10]);
         let query = |limit| EventQuery { institution, environment: Environment::Live, channel: None, after: 4, limit };
         let table = [
-            // The limit, the events, where the reader stopped: the cursor.
+            // The limit, the events, the last event read: the cursor.
             (2, vec![6, 8], Some(30), 8),
             (0, vec![6], Some(30), 6),
             (3, vec![6, 8], Some(30), 30),

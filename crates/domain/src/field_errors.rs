@@ -1,54 +1,55 @@
-//! The collector behind `errors[]`: every faulty field of a request, told in one answer.
+//! Collects the invalid fields of a request for `errors[]`, so that one answer reports all of them.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-/// One faulty field, as the wire shows it.
+/// An invalid field, as the wire shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     /// The field's name as the caller wrote it, a header's name, or `body`.
     pub field: Cow<'static, str>,
-    /// What is wrong, in the API's language.
+    /// The error in the API's language.
     pub message: Cow<'static, str>,
 }
 
-/// Faulty fields in the order in which they are reported.
+/// Invalid fields in the order in which they are reported.
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{} faulty field(s)", .0.len())]
 pub struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
-    /// A single faulty field.
+    /// The error of a single field.
     pub fn one(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         let mut errors = Self::default();
         errors.push(field, message);
         errors
     }
 
-    /// Notes a faulty field behind those already noted.
+    /// Adds an error after the others.
     pub fn push(&mut self, field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) {
         self.0.push(FieldError { field: field.into(), message: message.into() });
     }
 
-    /// Keeps a parsed value, or notes why there is none.
-    pub fn take<T>(&mut self, field: &'static str, parsed: Result<T, Cow<'static, str>>) -> Option<T> {
+    /// Returns a parsed value, or adds its error.
+    pub fn collect<T>(&mut self, field: &'static str, parsed: Result<T, Cow<'static, str>>) -> Option<T> {
         parsed.map_err(|message| self.push(field, message)).ok()
     }
 
-    /// Puts the other's errors behind these.
+    /// Appends the errors of another collector.
     pub fn append(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// Puts the errors in the order of these fields; others, such as unknown ones, behind them in theirs.
+    /// Sorts the errors in the order of these fields. Errors of other fields, such as unknown ones, follow in their own
+    /// order.
     #[must_use]
     pub fn in_order_of(mut self, fields: &[&str]) -> Self {
         self.0.sort_by_key(|error| fields.iter().position(|field| *field == error.field).unwrap_or(fields.len()));
         self
     }
 
-    /// Whether nothing is faulty.
+    /// Whether there is no error.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -59,16 +60,16 @@ impl FieldErrors {
     }
 }
 
-/// What a request held under one name, before its meaning is known.
+/// The raw value of a field in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Field<'a> {
-    /// Not there, or `null`.
+    /// Missing, or `null`.
     Absent,
     /// A string.
     Text(Cow<'a, str>),
     /// A value of another type.
     WrongType,
-    /// Given more than once, so that nobody can tell which one was meant.
+    /// Given more than once, so that the intended value is not known.
     Repeated,
 }
 
@@ -79,7 +80,7 @@ impl<'a> From<&'a str> for Field<'a> {
 }
 
 impl Field<'_> {
-    /// The text without white space around it; `None` when there is none. An error for what is no text at all.
+    /// The text without surrounding white space; `None` if it is empty. A value that is not text is an error.
     pub fn text(&self, name: &str) -> Result<Option<&str>, Cow<'static, str>> {
         match self {
             Self::Absent => Ok(None),
@@ -90,9 +91,9 @@ impl Field<'_> {
     }
 }
 
-/// For a field that the call does not know.
+/// The error of an unknown field.
 pub const UNKNOWN: &str = "Campo desconhecido.";
-/// For a field given twice.
+/// The error of a repeated field.
 pub const REPEATED: &str = "Campo repetido.";
-/// For a body that is no JSON object.
+/// The error of a body that is not a JSON object.
 pub const INVALID_JSON: &str = "JSON invalido.";

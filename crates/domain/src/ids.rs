@@ -1,4 +1,4 @@
-//! Names of things: what they look like, and how they are made from a time and random bytes given from outside.
+//! The ids of messages, channels, keys and institutions, and how they are created from a time and random bytes.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
-/// The id is not in the form that this kind of id has.
+/// The text does not have the form of this kind of id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed id")]
 pub struct InvalidId;
@@ -20,18 +20,18 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id (`UUIDv7`) from Unix milliseconds and random bytes. Its order says nothing: order comes from
-            /// the store's sequence.
+            /// A new id (`UUIDv7`) from Unix milliseconds and random bytes. The order of ids has no meaning; the store's
+            /// sequence orders messages.
             pub fn new(unix_ms: i64, random: [u8; 10]) -> Self {
                 Self(Builder::from_unix_timestamp_millis(u64::try_from(unix_ms).unwrap_or(0), &random).into_uuid())
             }
 
-            /// The id as the store keeps it.
+            /// The stored form of the id.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
 
-            /// The id from what the store kept.
+            /// The id from its stored form.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
             }
@@ -47,7 +47,7 @@ macro_rules! uuid_id {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                // Only the form that we print: one thing must not have many names.
+                // Only the form that is printed is accepted, so that an id has one spelling.
                 let id = Uuid::try_parse(text).map_err(|_| InvalidId)?;
                 if id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text { Ok(Self(id)) } else { Err(InvalidId) }
             }
@@ -56,7 +56,7 @@ macro_rules! uuid_id {
 }
 
 uuid_id! {
-    /// A tenant: owns channels, messages and keys, and sees no other's.
+    /// A tenant: it owns channels, messages and keys, and cannot see those of others.
     InstitutionId
 }
 uuid_id! {
@@ -64,17 +64,17 @@ uuid_id! {
     MessageId
 }
 uuid_id! {
-    /// An API key's public name, by which it is listed and revoked.
+    /// The public id of an API key, by which it is listed and revoked.
     ApiKeyId
 }
 
-/// A channel's public id: `[A-Za-z0-9_-]{1,64}`, unique within an institution and environment, so that callers keep
-/// the ids they already have.
+/// A channel's public id: `[A-Za-z0-9_-]{1,64}`, unique within an institution and environment. Callers choose it, so that
+/// they can keep the ids that they already have.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ChannelId(String);
 
-/// The id that names an institution's own sandbox channel in every path.
+/// The id of an institution's own sandbox channel in every path.
 pub const SANDBOX: &str = "sandbox";
 
 impl ChannelId {
@@ -83,7 +83,7 @@ impl ChannelId {
         Self(SANDBOX.to_owned())
     }
 
-    /// A new id for a channel whose maker named none.
+    /// A new channel id, for a call that names none.
     pub fn new(unix_ms: i64, random: [u8; 10]) -> Self {
         let id = Builder::from_unix_timestamp_millis(u64::try_from(unix_ms).unwrap_or(0), &random).into_uuid();
         Self(id.as_hyphenated().to_string())
@@ -125,16 +125,16 @@ impl fmt::Display for ChannelId {
     }
 }
 
-/// Most characters of a network's id. Meta's have about 60, WhatsApp Web's about 22.
+/// The most characters of a network's id. Meta's have about 60, WhatsApp Web's about 22.
 const NETWORK_ID_LIMIT: usize = 255;
 
-/// An id that a network gave to a message: 1 to 255 visible ASCII characters. A network may send any text. What is
-/// something else is refused where it comes in, since a database may not be able to hold it.
+/// An id that a network gave to a message: 1 to 255 visible ASCII characters. A network may send any text; another text is
+/// refused when it arrives, because a database may not be able to store it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NetworkId(String);
 
 impl NetworkId {
-    /// The id from what the store kept. It was checked when it came in.
+    /// The id from its stored form, which was checked when it arrived.
     pub fn from_stored(text: String) -> Self {
         Self(text)
     }
@@ -162,16 +162,16 @@ impl Deref for NetworkId {
     }
 }
 
-/// Most digits of a WhatsApp account. Those of telephone numbers have 15 at most.
+/// The most digits of a WhatsApp account. Telephone numbers have at most 15.
 const ACCOUNT_LIMIT: usize = 32;
 
-/// Whether a text that a network gave can be the name of a WhatsApp account: 1 to 32 digits.
+/// Whether a text of a network can be a WhatsApp account: 1 to 32 digits.
 pub fn is_account(text: &str) -> bool {
     (1..=ACCOUNT_LIMIT).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The id under which the network knows a message, fixed when the message is accepted and used on every attempt, so
-/// that a re-send is recognised. The form is that of WhatsApp Web's own clients: `3EB0` and 18 hex digits.
+/// The id under which the network knows a message. It is fixed when the message is accepted and used in every attempt, so
+/// that the network recognises a re-send. The form is that of WhatsApp Web's own clients: `3EB0` and 18 hex digits.
 pub fn network_id(random: [u8; 9]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digits = random.into_iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|four| DIGITS[usize::from(four)]);

@@ -1,4 +1,4 @@
-//! A tenant, and its keys as they are stored.
+//! A tenant, and its stored keys.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -16,7 +16,7 @@ pub struct Institution {
     pub created_at: Millis,
 }
 
-/// A key as it is kept: never in clear.
+/// A stored key, without the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
     pub id: ApiKeyId,
@@ -26,7 +26,7 @@ pub struct ApiKey {
     /// The part that may be shown.
     pub prefix: String,
     pub grant: Grant,
-    /// The key that made this one; none where the operator did.
+    /// The key that created this one; `None` for the operator.
     pub parent: Option<ApiKeyId>,
     pub created_at: Millis,
     pub last_used_at: Option<Millis>,

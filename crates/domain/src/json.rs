@@ -1,7 +1,7 @@
-//! JSON as callers send it: an object is taken apart without losing a field, so that every fault can be named.
+//! Parses a JSON object of a request without losing a field, so that every error can be reported.
 //!
-//! Values are read when they are asked for. What nobody asks for is passed over without recursion, and is never copied:
-//! neither depth nor size of an unknown field costs anything. A list is read up to a limit.
+//! Values are parsed when they are read. A value that is never read is skipped without recursion and without a copy, so
+//! neither the depth nor the size of an unknown field costs anything. A list is read up to a limit.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,15 +14,15 @@ use serde_json::value::RawValue;
 use crate::field_errors::{Field, FieldErrors, INVALID_JSON, REPEATED, UNKNOWN};
 use crate::text::without_mark;
 
-/// Says where the text is no JSON. `start` is the byte at which the reader of the error began. JSON that is no object has
-/// no such place.
+/// The error with the position at which the text is not JSON. `start` is the byte at which the parser of the error began.
+/// JSON that is not an object has no such position.
 fn malformed(text: &str, start: usize, error: &serde_json::Error) -> FieldErrors {
     if error.is_data() {
         return FieldErrors::one("body", INVALID_JSON);
     }
     let mut lines = text[start..].split_inclusive('\n');
     let before: usize = lines.by_ref().take(error.line() - 1).map(str::len).sum();
-    // The reader counts bytes; people count characters.
+    // The parser counts bytes, and people count characters.
     let read = &text.as_bytes()[..(start + before + error.column()).min(text.len())];
     let line = read.split(|byte| *byte == b'\n').count();
     let own = read.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -31,12 +31,12 @@ fn malformed(text: &str, start: usize, error: &serde_json::Error) -> FieldErrors
     FieldErrors::one("body", place)
 }
 
-/// A JSON object: every field in the order of the text, repeated ones too.
+/// A JSON object: every field in the order of the text, including repeated ones.
 #[derive(Debug)]
 pub struct Object<'a> {
     /// The whole body.
     text: &'a str,
-    /// Where the object stands in the body, as errors name it: `contacts[0]`. Empty for the body itself.
+    /// The path of the object in the body, as errors name it: `contacts[0]`. Empty for the body itself.
     path: String,
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
@@ -59,7 +59,7 @@ impl<'de> Visitor<'de> for Fields {
     }
 }
 
-/// The first entries of a list, and how many it has.
+/// The first entries of a list, and the number of all entries.
 struct Entries {
     most: usize,
 }
@@ -86,16 +86,16 @@ impl<'de> Visitor<'de> for Entries {
     }
 }
 
-/// A field's name, borrowed from the body unless it is written with escapes.
+/// A field's name. It is borrowed from the body unless it contains escapes.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Object<'a> {
-    /// Takes a body apart; only that it is a JSON object is checked here.
+    /// Parses a body. Only its syntax and its outer object are checked here.
     ///
     /// # Errors
     ///
-    /// The place at which the text is no JSON.
+    /// The position at which the text is not JSON.
     pub fn parse(body: &'a str) -> Result<Self, FieldErrors> {
         let text = without_mark(body);
         let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -105,16 +105,16 @@ impl<'a> Object<'a> {
         Ok(Self { text, path: String::new(), fields })
     }
 
-    /// A field's name with the place of its object, as errors name it: `contacts[0].phones`.
+    /// The path of a field, as errors name it: `contacts[0].phones`.
     pub fn path<'n>(&self, name: &'n str) -> Cow<'n, str> {
         if self.path.is_empty() { name.into() } else { format!("{}.{name}", self.path).into() }
     }
 
-    /// The one value under a name, as text; `Absent`, `WrongType` and `Repeated` are told apart.
+    /// The value of a field as text. A missing, repeated or non-text value is distinguished.
     ///
     /// # Errors
     ///
-    /// The text is no Unicode, so that the body is no JSON.
+    /// The text is not valid Unicode, so the body is not JSON.
     pub fn text(&self, name: &str) -> Result<Field<'a>, FieldErrors> {
         Ok(match self.raw(name) {
             Raw::Absent => Field::Absent,
@@ -124,7 +124,7 @@ impl<'a> Object<'a> {
                 Field::Text(value.get().trim_matches('"').into())
             }
             Raw::Value(value) if value.get().starts_with('"') => {
-                // Text that is no Unicode (half a surrogate pair) is found only here.
+                // Invalid Unicode (half of a surrogate pair) is detected only here.
                 let read = serde_json::from_str(value.get());
                 let Name(text) = read.map_err(|error| malformed(self.text, self.offset(value), &error))?;
                 Field::Text(text)
@@ -161,17 +161,17 @@ impl<'a> Object<'a> {
         Ok(Some(given as u32))
     }
 
-    /// The one number under a name.
+    /// The value of a field as a number.
     pub fn number(&self, name: &str) -> Result<Option<f64>, Cow<'static, str>> {
         self.value(name, || format!("O campo {} deve ser um numero.", self.path(name)).into())
     }
 
-    /// The one `true` or `false` under a name.
+    /// The value of a field as a boolean.
     pub fn flag(&self, name: &str) -> Result<Option<bool>, Cow<'static, str>> {
         self.value(name, || format!("O campo {} deve ser um booleano.", self.path(name)).into())
     }
 
-    /// The one object under a name.
+    /// The value of a field as an object.
     pub fn child(&self, name: &str) -> Result<Option<Object<'a>>, Cow<'static, str>> {
         match self.raw(name) {
             Raw::Absent => Ok(None),
@@ -180,8 +180,8 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The one list of objects under a name, of so many. An entry that is no object stands there as an error, with the
-    /// place that names it.
+    /// The value of a field as a list of objects, with a number of entries in this range. An entry that is not an object is
+    /// an error with its path.
     pub fn children(
         &self,
         name: &str,
@@ -215,7 +215,7 @@ impl<'a> Object<'a> {
         self.fields.iter().any(|(field, value)| field == name && value.get() == "null")
     }
 
-    /// Whether the field is given, and not as `null`.
+    /// Whether the field is given with another value than `null`.
     pub fn has(&self, name: &str) -> bool {
         !matches!(self.raw(name), Raw::Absent)
     }
@@ -230,37 +230,37 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Whether there is no field at all.
+    /// Whether the object has no field.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// The names that are not among the known ones, in their order, each once.
+    /// The names that are not in `known`, in their order, each once.
     pub fn unknown<'s>(&'s self, known: &'s [&'s str]) -> Vec<&'s str> {
         self.strange(|name| known.contains(&name)).map(|(_, name)| name).collect()
     }
 
-    /// The same, each with its place in the body: the byte at which its value begins.
+    /// The same, each with the byte at which its value begins in the body.
     pub fn strange<'s>(&'s self, known: impl Fn(&str) -> bool + 's) -> impl Iterator<Item = (usize, &'s str)> + 's {
         let mut seen = HashSet::new();
         let strange = self.fields.iter().filter(move |(name, _)| !known(name));
         strange.map(|(name, value)| (self.offset(value), &**name)).filter(move |(_, name)| seen.insert(*name))
     }
 
-    /// Errors that name every unknown field.
+    /// The errors for all unknown fields.
     pub fn refuse_unknown(&self, known: &[&str]) -> FieldErrors {
         let mut errors = FieldErrors::default();
         self.unknown(known).into_iter().for_each(|name| errors.push(name.to_owned(), UNKNOWN));
         errors
     }
 
-    /// Where a value begins in the body.
+    /// The byte at which a value begins in the body.
     fn offset(&self, value: &RawValue) -> usize {
         value.get().as_ptr().addr() - self.text.as_ptr().addr()
     }
 }
 
-/// An entry of a list that should be an object; else its place, and what is wrong with it.
+/// An entry of a list. If it is not an object, its path and the error.
 pub type Entry<'a> = Result<Object<'a>, (String, Cow<'static, str>)>;
 
 enum Raw<'a> {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_refused_with_its_place() {
+    fn a_body_that_is_not_a_json_object_is_refused_with_the_position() {
         let message = |body: &str| {
             let read = Object::parse(body).and_then(|object| object.text("a").map(drop));
             read.unwrap_err().as_slice()[0].message.to_string()
@@ -311,7 +311,7 @@ mod tests {
         assert!(Object::parse("\u{feff}{\"a\":\"x\"}").is_ok(), "a mark in front is passed over");
     }
 
-    /// Passed over without recursion: depth is no way to exhaust the stack.
+    /// Skipped without recursion, so that depth cannot exhaust the stack.
     #[test]
     fn depth_is_just_a_wrong_type() {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(30_000), "]".repeat(30_000));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_lists_are_counted_and_named_by_their_place() {
+    fn errors_in_lists_name_the_index_of_the_entry() {
         let body = r#"{"a":[{"b":[{"c":"x","d":1},2]}],"e":{"f":"y"},"g":[],"h":[{},{},{}],"i":1,"j":[],"j":[]}"#;
         let object = Object::parse(body).unwrap();
         let outer = object.children("a", 1..=2).unwrap().unwrap().remove(0).unwrap();

@@ -1,9 +1,8 @@
 //! The rules of Recado, free of I/O.
 //!
-//! Nothing here reads a clock, draws a random number or touches a file: the crate depends on nothing that could, so
-//! cargo keeps the rules testable in milliseconds. What comes in is parsed into types that cannot be invalid
-//! ([`PhoneNumber`](phone::PhoneNumber), [`Card`](kinds::contact::Card), [`ChannelId`](ids::ChannelId)), so
-//! nothing is checked twice further in.
+//! The crate has no clock, no random source and no files, and no dependency that uses them, so the rules are tested in
+//! milliseconds. Input is parsed into types that cannot be invalid ([`PhoneNumber`](phone::PhoneNumber),
+//! [`Card`](kinds::contact::Card), [`ChannelId`](ids::ChannelId)), so it is checked only once.
 
 #![warn(missing_docs)]
 

@@ -1,15 +1,15 @@
-//! A person on the other side of a chat, under every name by which a network knows them.
+//! A person on the other side of a chat, with every name by which a network knows the person.
 
 use std::fmt;
 
 use crate::ids::is_account;
 use crate::phone::forms;
 
-/// What tells a hidden id from a number where both stand in one column.
+/// The suffix of a hidden id, where numbers and hidden ids share a column.
 const HIDDEN: &str = "@lid";
 
-/// A person: their number, the hidden id (LID) that the network gave them, or both. Both forms of a Brazilian number are
-/// one number.
+/// A person: the number, the hidden id (LID) that the network assigned, or both. Both forms of a Brazilian number are the
+/// same number.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Party {
     number: Option<String>,
@@ -17,38 +17,38 @@ pub struct Party {
 }
 
 impl Party {
-    /// A person by what a network says of them; `None` where that names nobody.
+    /// A person from the names that a network gives; `None` if there is no name.
     pub fn new(number: Option<String>, lid: Option<String>) -> Option<Self> {
         let number = number.filter(|number| is_account(number));
         let lid = lid.filter(|lid| is_account(lid));
         (number.is_some() || lid.is_some()).then_some(Self { number, lid })
     }
 
-    /// A person by their number alone.
+    /// A person known only by the number.
     pub fn of_number(digits: &str) -> Self {
         Self { number: Some(digits.to_owned()), lid: None }
     }
 
-    /// The digits of the number, where it is known.
+    /// The digits of the number, if it is known.
     pub fn number(&self) -> Option<&str> {
         self.number.as_deref()
     }
 
-    /// The hidden id, where it is known.
+    /// The hidden id, if it is known.
     pub fn lid(&self) -> Option<&str> {
         self.lid.as_deref()
     }
 
-    /// Every name under which a chat with them may be on record; none of them is another person's.
+    /// Every name under which a chat with the person may be stored. No name belongs to another person.
     pub fn names(&self) -> Vec<String> {
         let numbers = self.number.iter().flat_map(|number| forms(number));
         numbers.chain(self.lid.iter().map(|lid| format!("{lid}{HIDDEN}"))).collect()
     }
 
-    /// Whether they are whom a message was sent to: by any number of the recipient, or by the recipient's hidden id.
+    /// Whether the person is the recipient: by any number of the recipient, or by the recipient's hidden id.
     ///
-    /// Where they are known by their hidden id alone and the recipient's is not known, there is nothing to compare. They
-    /// count then: the network gives a message's id to nobody but the two sides of its chat.
+    /// A person who is known only by the hidden id, while the recipient's hidden id is unknown, cannot be compared and
+    /// counts as the recipient: the network gives a message's id only to the two sides of its chat.
     pub fn is_recipient(&self, recipient: &Recipient) -> bool {
         let same_lid = self.lid.is_some() && self.lid == recipient.lid;
         same_lid
@@ -59,23 +59,23 @@ impl Party {
     }
 }
 
-/// What is logged must not name a person.
+/// The log must not name a person.
 impl fmt::Debug for Party {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Party")
     }
 }
 
-/// Whom a message was sent to.
+/// The recipient of a message.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// The number as it was typed, and the accounts that the network named for it.
     pub numbers: Vec<String>,
-    /// The hidden id, where the network told it.
+    /// The hidden id, if the network reported it.
     pub lid: Option<String>,
 }
 
-/// What is logged must not name a person.
+/// The log must not name a person.
 impl fmt::Debug for Recipient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Recipient")
@@ -88,7 +88,7 @@ mod tests {
 
     fn party(number: &str, lid: &str) -> Party {
         let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Party::new(given(number), given(lid)).expect("somebody")
+        Party::new(given(number), given(lid)).expect("a name")
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_counts_if_it_is_the_recipients() {
+    fn a_receipt_counts_only_if_the_recipient_sent_it() {
         let recipient = |lid: Option<&str>| Recipient {
             numbers: vec!["5511988887777".to_owned(), "551188887777".to_owned()],
             lid: lid.map(str::to_owned),
@@ -117,13 +117,13 @@ mod tests {
         ] {
             assert_eq!(party(number, lid).is_recipient(&recipient(known)), counts, "{number} {lid} {known:?}");
         }
-        // The typed form is enough: an account that was never named has both.
+        // The typed form is enough, because an account that was never named has both.
         let typed = Recipient { numbers: vec!["5511988887777".to_owned()], lid: None };
         assert!(party("551188887777", "").is_recipient(&typed));
     }
 
     #[test]
-    fn nobodys_name_is_logged() {
+    fn no_name_is_logged() {
         assert_eq!(format!("{:?}", party("551188887777", "900")), "Party");
     }
 }

@@ -1,31 +1,31 @@
-//! When a message, a recipient or a channel that met trouble is tried again.
+//! When a message, a recipient or a channel is tried again after a failure.
 
 use std::time::Duration;
 
 use crate::pacing::Pacing;
 
-/// The waits between the attempts of one message. It keeps its place in the line meanwhile.
+/// The waits between the attempts of one message. It keeps its position in the queue meanwhile.
 const DELAYS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
 
-/// The wait before the next attempt after `failures` attempts that failed by the message's own trouble; `None` when it
-/// is time to give up and let the line move on.
+/// The wait before the next attempt after `failures` attempts that failed because of the message itself; `None` when the
+/// message fails and the queue continues.
 pub fn delay_after(failures: u32) -> Option<Duration> {
     DELAYS.get(usize::try_from(failures.checked_sub(1)?).ok()?).copied()
 }
 
-/// The shortest and the longest wait of a channel whose network does not say how long its trouble lasts.
+/// The shortest and the longest wait of a channel whose network does not say how long a failure lasts.
 const CHANNEL_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
-/// The wait of a channel after so many troubles in a row, at least one: doubled each time, and up to a quarter longer
-/// by a random number drawn evenly from all of `u64`, so that channels in the same trouble do not come back as one.
+/// The wait of a channel after this many failures in a row, at least one. It doubles with each failure, and a random number
+/// that is uniform over all of `u64` adds up to a quarter, so that channels with the same failure do not return at once.
 pub fn channel_delay(troubles: u32, random: u64) -> Duration {
     let (shortest, longest) = CHANNEL_DELAYS;
     let wait = shortest.saturating_mul(1 << troubles.saturating_sub(1).min(16)).min(longest);
-    Pacing { min: wait, max: wait + wait / 4 }.rest(random)
+    Pacing { min: wait, max: wait + wait / 4 }.interval(random)
 }
 
-/// The wait before the next attempt for a recipient that the network takes nothing more for, said of a message for the
-/// so manyth time: 4, 16, 64, then 256 seconds. Meta: 4^n seconds after error 131056.
+/// The wait before the n-th further attempt for a throttled recipient: 4, 16, 64, then 256 seconds. Meta: 4^n seconds after
+/// error 131056.
 pub fn recipient_delay(times: u32) -> Duration {
     Duration::from_secs(4_u64.pow(times.clamp(1, 4)))
 }

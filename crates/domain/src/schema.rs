@@ -1,4 +1,4 @@
-//! JSON schemas of texts that have rules: what a pattern can say of them.
+//! JSON schemas for texts with rules, as far as a pattern can express them.
 
 use serde_json::{Value, json};
 
@@ -13,12 +13,12 @@ pub fn phone(description: &str) -> Value {
     json!({"type": "string", "pattern": crate::phone::pattern(), "description": description})
 }
 
-/// A text by `text::check_name`; `required`: and not empty.
+/// A text that `text::check_name` accepts; `required` excludes an empty text.
 pub fn name(longest: usize, required: bool) -> Value {
     of_class(longest, required, text::is_forbidden)
 }
 
-/// The same, which may have several lines.
+/// The same for a text of several lines.
 pub fn lines(longest: usize, required: bool) -> Value {
     of_class(longest, required, |character| text::is_forbidden(character) && !matches!(character, '\n' | '\t'))
 }
@@ -34,7 +34,7 @@ fn of_class(longest: usize, required: bool, forbidden: impl Fn(char) -> bool) ->
     json!({"type": kind, "maxLength": longest, "pattern": pattern})
 }
 
-/// A text of this pattern, or none.
+/// A text that matches this pattern, or an empty one.
 pub fn optional(pattern: &str, description: &str) -> Value {
     json!({"anyOf": [{"type": "string", "pattern": pattern, "description": description}, {"const": ""}, {"type": "null"}]})
 }
@@ -44,8 +44,8 @@ pub fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
     json!({"type": "string", "enum": words.into_iter().collect::<Vec<_>>()})
 }
 
-/// The characters for which this holds, as a class of a regular expression: one that names the others, because these
-/// are few. Only characters of the basic plane are named: not every reader of a pattern knows how to write more.
+/// A character class for the characters for which `holds` is true. It lists the few other characters. Only characters of the
+/// basic plane are listed, because some implementations of patterns support no others.
 pub fn class(holds: impl Fn(char) -> bool) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for code in (0..=0xffff).filter(|code| char::from_u32(*code).is_some_and(|character| !holds(character))) {

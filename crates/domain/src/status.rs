@@ -2,40 +2,40 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a message stands.
+/// The state of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum MessageStatus {
-    /// Stored, waiting for its turn (or for its next attempt).
+    /// Stored, and waiting to be sent or for its next attempt.
     Queued,
-    /// Claimed by the dispatcher: on its way to the network, no answer known yet.
+    /// Claimed by the dispatcher and in flight; the network has not answered yet.
     Sending,
     /// The network acknowledged it.
     Sent,
-    /// It reached the recipient's phone.
+    /// Delivered to the recipient's phone.
     Delivered,
-    /// Handed over, and no way to tell what became of it.
+    /// Sent to the network, with an unknown outcome.
     Unknown,
     /// The recipient read it.
     Read,
-    /// It will not be delivered; the message says why.
+    /// It will not be delivered; the message has the reason.
     Failed,
-    /// Its time to live ran out before it was sent.
+    /// Its time to live ended before it was sent.
     Expired,
-    /// Called back before it was sent.
+    /// Cancelled before it was sent.
     Cancelled,
 }
 
 use MessageStatus::{Cancelled, Delivered, Expired, Failed, Queued, Read, Sending, Sent, Unknown};
 
 impl MessageStatus {
-    /// Every state. The position of a state here is its number in the store: append only, and keep [`Self::is_open`]
-    /// and [`Self::awaits_receipts`] runs of neighbours, because the store's partial indexes are written as ranges.
+    /// Every state. The position in this list is the number in the store, so new states are appended. The states of
+    /// [`Self::is_open`] and [`Self::awaits_receipts`] must stay adjacent, because the store's partial indexes use ranges.
     pub const ALL: [Self; 9] = [Queued, Sending, Sent, Delivered, Unknown, Read, Failed, Expired, Cancelled];
 
     /// The state's number in the store.
     pub fn number(self) -> u8 {
-        // The order of the variants is the order of `ALL`; a test holds the two together.
+        // The order of the variants is the order of `ALL`; a test compares the two.
         self as u8
     }
 
@@ -64,12 +64,12 @@ impl MessageStatus {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
-    /// Whether the dispatcher still has work with it. Such messages make up a channel's backlog.
+    /// Whether the message is in the queue or in flight. Such messages are a channel's backlog.
     pub fn is_open(self) -> bool {
         matches!(self, Queued | Sending)
     }
 
-    /// Whether a receipt from the network may still move it.
+    /// Whether a receipt may still move the message.
     pub fn awaits_receipts(self) -> bool {
         matches!(self, Sending | Sent | Delivered | Unknown)
     }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_names_go_both_ways() {
+    fn numbers_and_names_are_parsed_back() {
         for status in MessageStatus::ALL {
             assert_eq!(MessageStatus::from_number(status.number()), Some(status));
             assert_eq!(MessageStatus::from_name(status.name()), Some(status));
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(MessageStatus::from_name("queued"), None);
     }
 
-    /// The store's partial indexes say `status <= 1` and `status between 1 and 4`.
+    /// The store's partial indexes use `status <= 1` and `status between 1 and 4`.
     #[test]
     fn open_and_awaiting_states_are_neighbours() {
         for status in MessageStatus::ALL {

@@ -1,15 +1,15 @@
-//! Which text may stand on a card: what shows, and what would deceive or break it.
+//! Which text a message may contain: visible characters, without those that deceive or break the format.
 
 use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// Whether the character puts something on a screen.
+/// Whether the character is visible.
 ///
 /// White space, control characters, Unicode's `Default_Ignorable_Code_Point`, and code points that are unassigned, of
-/// private use or noncharacters do not. Nor do the interlinear annotation marks, and the characters that are blank by
-/// design.
+/// private use or noncharacters are not visible. Neither are the interlinear annotation marks, nor the characters that are
+/// blank by design.
 pub fn shows(character: char) -> bool {
-    // Looked up nowhere: most characters are of these.
+    // A fast path without a table: most characters are ASCII.
     if character.is_ascii() {
         return character.is_ascii_graphic();
     }
@@ -26,42 +26,42 @@ pub fn shows(character: char) -> bool {
     !(nothing || blank || is_ignorable(character))
 }
 
-/// Whether a screen shows nothing for the character by default.
+/// Whether the character is invisible by default.
 pub fn is_ignorable(character: char) -> bool {
     CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
 }
 
-/// What Unicode says that the character is.
+/// The Unicode category of the character.
 pub fn category(character: char) -> GeneralCategory {
     CodePointMapData::<GeneralCategory>::new().get(character)
 }
 
-/// Whether the character may not stand in a name: control characters would break the card's lines, U+2028 and U+2029
-/// end a line for some readers, and the bidi overrides make a name read as another.
+/// Whether the character is forbidden in a name: control characters would break the card's lines, some readers end a line at
+/// U+2028 and U+2029, and the bidi overrides make a name look like another one.
 pub fn is_forbidden(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202d}' | '\u{202e}')
 }
 
-/// Why a text is no name.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameFault {
-    /// Over the limit of code points.
+    /// The text exceeds the limit of code points.
     TooLong,
-    /// Forbidden characters, or none that shows.
+    /// The text has forbidden characters, or no visible one.
     Characters,
 }
 
-/// A file's text without the byte order mark that editors on Windows put in front.
+/// The text of a file without the byte order mark that Windows editors add.
 pub fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Checks a trimmed, non-empty text: at most `limit` code points, one that shows, none forbidden.
+/// Checks a trimmed, non-empty text: at most `limit` code points, at least one visible one, no forbidden one.
 pub fn check_name(text: &str, limit: usize) -> Result<(), NameFault> {
     check(text, limit, is_forbidden)
 }
 
-/// The same for a text of several lines: line feeds and tabs are allowed.
+/// The same for a text of several lines, which may contain line feeds and tabs.
 pub fn check_lines(text: &str, limit: usize) -> Result<(), NameFault> {
     check(text, limit, |character| is_forbidden(character) && !matches!(character, '\n' | '\t'))
 }

@@ -1,11 +1,11 @@
-//! Times and dates as callers write them: RFC 3339 and `YYYY-MM-DD`, by the Gregorian calendar.
+//! Times and dates as callers write them: RFC 3339 and `YYYY-MM-DD`, in the Gregorian calendar.
 
 use crate::clock::Millis;
 
 const MILLIS_OF_DAY: i64 = 24 * 60 * 60 * 1_000;
 
-/// Reads a time with its offset (RFC 3339). A part of a millisecond is left out; the 60th second of a minute is the
-/// next minute's first.
+/// Parses a time with its offset (RFC 3339). Fractions of a millisecond are dropped; the 60th second of a minute is the
+/// first of the next minute.
 pub fn parse_rfc3339(text: &str) -> Option<Millis> {
     if !text.is_ascii() || text.len() > 64 {
         return None;
@@ -45,7 +45,7 @@ fn offset_seconds(text: &str) -> Option<i64> {
     (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3_600 + minutes * 60))
 }
 
-/// Reads a date, as the days since 1970-01-01.
+/// Parses a date, as the days since 1970-01-01.
 pub fn parse_date(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
@@ -63,13 +63,13 @@ pub fn parse_date(text: &str) -> Option<i64> {
     (1..=last).contains(&day).then(|| days_of(year, month, day))
 }
 
-/// The day of a time, in the time zone that is the last to begin a day: nobody's today is later than this one's.
+/// The date in the time zone where each day begins last, so that no caller's today is later.
 pub fn latest_day(now: Millis) -> i64 {
     (now + MILLIS_OF_DAY * 14 / 24).div_euclid(MILLIS_OF_DAY)
 }
 
-/// Days from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms": the year begins in March, so
-/// that the leap day is its last).
+/// Days from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms": the year begins in March, so that
+/// the leap day is its last day).
 fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

@@ -111,7 +111,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_accepted_reads_back_unchanged(name in hostile(), organization in hostile()) {
+    fn an_accepted_message_reads_back_unchanged(name in hostile(), organization in hostile()) {
         let Some(card) = card(&name, "", &organization) else { return Ok(()) };
         let text = render(&card, "5511988887777");
         let lines = text.split('\n').count();
@@ -141,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn no_field_of_the_long_form_writes_a_line_of_its_own(values in prop::array::uniform5(hostile()), url in "https://[a-z;,]{1,5}\\PC{0,5}") {
+    fn no_field_of_the_long_form_injects_a_line(values in prop::array::uniform5(hostile()), url in "https://[a-z;,]{1,5}\\PC{0,5}") {
         let [text, department, title, street, city] = values;
         let body = json!({"to": "5511999998888", "contacts": [{
             "name": "Maria", "organization": text, "department": department, "title": title,

@@ -1,11 +1,11 @@
-//! What a gateway asked for, and what became of it.
+//! A call of a gateway, and its outcome.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
 
-/// A call of `POST /{version}/{phone number id}/messages`, also one that was refused.
+/// A call of `POST /{version}/{phone number id}/messages`, including refused ones.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// The id of the sending number, as the path has it.
@@ -14,23 +14,23 @@ pub struct Attempt {
     pub to: String,
     /// `biz_opaque_callback_data`.
     pub opaque_id: Option<String>,
-    /// The body; one that is no JSON is a string here.
+    /// The body; a body that is not JSON is a string.
     pub body: Arc<Value>,
-    /// What is wrong with the body; nothing, as a rule.
+    /// The errors of the body; usually none.
     pub faults: Vec<String>,
     /// The id of the message, when it was accepted.
     pub wamid: Option<String>,
-    /// The status of the answer. `None`: none was given yet, or the client was gone, or the answer was lost.
+    /// The status of the answer. `None`: no answer yet, or the client has gone, or the answer was lost.
     pub answered: Option<u16>,
-    /// When the body was there.
+    /// When the body was complete.
     pub at: Instant,
     pub http2: bool,
-    /// Counts the connections: calls with the same number shared one.
+    /// The number of the connection: calls with the same number shared one.
     pub connection: u64,
 }
 
-/// The WhatsApp account behind a number, which is the `wa_id` that is answered: for Brazilian numbers of 13 digits with
-/// an area code beyond 28, that is the number without its ninth digit.
+/// The WhatsApp account of a number, which is the `wa_id` of the answer. For Brazilian numbers of 13 digits with an area
+/// code above 28 it is the number without its ninth digit.
 pub fn account(digits: &str) -> String {
     let short = digits.len() == 13
         && digits.starts_with("55")

@@ -1,14 +1,14 @@
-//! What the network does with one send: set by a test, in one expression.
+//! The network's behaviour for one send, which a test sets in one expression.
 
 use std::time::Duration;
 
 use crate::GraphError;
 
-/// What happens to one send.
+/// The behaviour for one send.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
     pub(crate) accepts: bool,
-    /// `None`: what Graph says of an accepted message.
+    /// `None`: Graph's answer for an accepted message.
     pub(crate) answer: Option<Answer>,
     pub(crate) after: Duration,
     pub(crate) callbacks: Vec<Callback>,
@@ -16,7 +16,7 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// Takes the message and answers with its ids; `sent`, `delivered` and `read` follow, a callback each.
+    /// Accepts the message and answers with its ids. `sent`, `delivered` and `read` follow, one callback each.
     pub fn accept() -> Self {
         Self {
             accepts: true,
@@ -27,34 +27,34 @@ impl Behaviour {
         }
     }
 
-    /// Does not take the message, and answers so.
+    /// Refuses the message with this answer.
     pub fn refuse(answer: impl Into<Answer>) -> Self {
         Self { accepts: false, callbacks: Vec::new(), ..Self::accept().answering(answer) }
     }
 
-    /// Answers this instead. What was accepted stays accepted, and its callbacks follow.
+    /// Answers with this instead. An accepted message stays accepted, and its callbacks follow.
     #[must_use]
     pub fn answering(mut self, answer: impl Into<Answer>) -> Self {
         self.answer = Some(answer.into());
         self
     }
 
-    /// Answers so late. The message is accepted at once, also when nobody waits for the answer.
+    /// Delays the answer. The message is accepted at once, even if the client has gone.
     #[must_use]
     pub fn after(mut self, time: Duration) -> Self {
         self.after = time;
         self
     }
 
-    /// These callbacks follow, one after the other in this order: each when the one before it was taken. None by `[]`.
-    /// The first begins when the answer went out, or when nobody waits for it any more.
+    /// These callbacks follow in this order, each when the previous one was acknowledged. `[]` for none. The first one
+    /// starts when the answer was sent, or when the client has gone.
     #[must_use]
     pub fn calling_back<C: Into<Callback>>(mut self, callbacks: impl IntoIterator<Item = C>) -> Self {
         self.callbacks = callbacks.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Answers only when every callback was taken: the receipts overtake the answer.
+    /// Answers only when every callback was acknowledged, so that the receipts overtake the answer.
     #[must_use]
     pub fn callbacks_first(mut self) -> Self {
         self.callbacks_first = true;
@@ -67,13 +67,13 @@ impl Behaviour {
 pub enum Answer {
     /// An error of Graph, in Graph's envelope.
     Error(GraphError),
-    /// None: the connection is closed; over HTTP/2 the stream is reset and the connection stays.
+    /// No answer: the connection is closed; over HTTP/2 the stream is reset and the connection stays.
     Lost,
-    /// None: the connection is reset, and every call on it lost.
+    /// No answer: the connection is reset, and every call on it is lost.
     Reset,
-    /// One that is not Graph's, as of a proxy in between.
+    /// An answer that is not Graph's, such as a proxy's.
     Foreign { status: u16, content_type: &'static str, body: String },
-    /// A 200 whose body has no end: 64 KiB of spaces, a pause, and so on.
+    /// A 200 with an endless body: 64 KiB of spaces, a pause, and so on.
     Endless { pause: Duration },
 }
 
@@ -83,7 +83,7 @@ impl From<GraphError> for Answer {
     }
 }
 
-/// One callback: a body that is posted, and posted again until it is answered with 200.
+/// A callback: a body that is posted repeatedly until it is answered with 200.
 #[derive(Debug, Clone)]
 pub struct Callback {
     pub(crate) statuses: Vec<Status>,
@@ -100,21 +100,21 @@ impl Callback {
         Self { statuses, after: Duration::ZERO, times: 1, signed: Signed::Rightly, opaque_id: true }
     }
 
-    /// So long after the one before it was taken.
+    /// This long after the previous one was acknowledged.
     #[must_use]
     pub fn after(mut self, time: Duration) -> Self {
         self.after = time;
         self
     }
 
-    /// The same bytes so many times.
+    /// Posts the same bytes this many times.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
     }
 
-    /// One that is not signed rightly is posted until it is answered, with whatever: it is not repeated then.
+    /// A callback with a wrong signature is posted until it is answered with any status, and is not repeated then.
     #[must_use]
     pub fn signed(mut self, signed: Signed) -> Self {
         self.signed = signed;
@@ -135,7 +135,7 @@ impl From<Status> for Callback {
     }
 }
 
-/// What the network says of a message.
+/// A status of a message.
 #[derive(Debug, Clone)]
 pub enum Status {
     Sent,
@@ -145,13 +145,13 @@ pub enum Status {
     Failed(Vec<GraphError>),
 }
 
-/// How a callback is signed.
+/// The signature of a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signed {
-    /// By the app secret of its number; not at all when that has none.
+    /// With the app secret of its number; without a secret there is no signature.
     Rightly,
-    /// By another secret.
+    /// With another secret.
     Wrongly,
-    /// Not at all.
+    /// No signature.
     Not,
 }

@@ -1,4 +1,4 @@
-//! Is the body of a send one that Meta would take?
+//! Checks whether Meta would accept the body of a send.
 
 use email_address::EmailAddress;
 use jsonschema::Validator;
@@ -7,30 +7,30 @@ use serde_json::{Map, Value, json};
 /// Schemas of Meta's own description; meta.txt has the source.
 const META: &str = include_str!("meta.json");
 
-/// The keys of every message that we know of. The object of the kind has the kind's name.
+/// The known keys of a message. The object of the kind has the kind's name.
 const KEYS: [&str; 6] = ["messaging_product", "recipient_type", "to", "type", "context", "biz_opaque_callback_data"];
-/// The kinds of messages that we know of.
+/// The known kinds of messages.
 const KINDS: [&str; 3] = ["contacts", "text", "location"];
-/// Most contacts in a message, by Meta's pages. Its schema says 5.
+/// The most contacts of a message, by Meta's pages. Its schema says 5.
 const CONTACTS: usize = 257;
 
-/// A validator of one of Meta's schemas, which also looks at formats (`email`, `uri`, `date`).
+/// A validator of one of Meta's schemas that also checks formats (`email`, `uri`, `date`).
 pub fn schema(name: &str) -> Validator {
     let mut schema: Value = serde_json::from_str(META).expect("meta.json is JSON");
     schema["$ref"] = format!("#/components/schemas/{name}").into();
     let mut options = jsonschema::options();
-    // The library's own check of addresses does not look at their domain.
+    // The library's own check of addresses ignores their domain.
     options.should_validate_formats(true).with_format("email", EmailAddress::is_valid);
     options.build(&schema).expect("Meta's schemas are schemas")
 }
 
-/// What a schema finds wrong with a value; `place` is where the value stands.
+/// The errors of a value by a schema. `place` is the path of the value.
 pub fn schema_faults(schema: &Validator, place: &str, value: &Value) -> Vec<String> {
     let errors = schema.validate(value).err().into_iter().flatten();
     errors.map(|error| format!("{place}{}: {error}", error.instance_path)).collect()
 }
 
-/// Meta's schemas of what stands inside of a message. Those of whole messages refuse every real message
+/// Meta's schemas of the contents of a message. The schemas of whole messages reject every real message
 /// (`additionalProperties: false` beside `allOf`).
 pub struct Schemas {
     contact: Validator,
@@ -49,7 +49,7 @@ impl Schemas {
         }
     }
 
-    /// What is wrong with the body of a send; nothing, as a rule.
+    /// The errors of the body of a send; usually none.
     pub fn faults(&self, body: &Value) -> Vec<String> {
         let Some(body) = body.as_object() else { return vec!["the body is no JSON object".to_owned()] };
         let kind = body.get("type").and_then(Value::as_str).filter(|kind| KINDS.contains(kind));
@@ -84,7 +84,7 @@ impl Schemas {
 
     fn contact_faults(&self, place: &str, contact: &Value) -> Vec<String> {
         let mut faults = schema_faults(&self.contact, place, contact);
-        // Meta's description asks for neither of the two, its network for both.
+        // Meta's description requires neither of the two, its network both.
         let part = |(_, text): (&String, &Value)| text.as_str().is_some_and(|text| !text.is_empty());
         let parts: Map<_, _> = contact["name"].as_object().cloned().unwrap_or_default();
         if !parts.iter().any(|entry| entry.0 == "formatted_name" && part(entry))
@@ -111,7 +111,7 @@ impl Schemas {
         let mut faults = schema_faults(&self.location, "location", location);
         for (key, most) in [("latitude", 90.0), ("longitude", 180.0)] {
             let degrees = location[key].as_str().and_then(|text| text.parse::<f64>().ok());
-            // Without an exponent, which nobody promises to read.
+            // Without an exponent, because Meta does not promise to read one.
             let is_plain = location[key].as_str().is_some_and(|text| !text.contains(['e', 'E', '+']));
             if !is_plain || !degrees.is_some_and(|degrees| degrees.abs() <= most) {
                 faults.push(format!("location/{key}: must be text of a number from -{most} to {most}"));
@@ -142,7 +142,7 @@ fn envelope_faults(body: &Map<String, Value>) -> Vec<String> {
     faults
 }
 
-/// Is there an object, a list or a text in it that holds nothing? A client that sends one forgot to leave it out.
+/// Whether the value contains an empty object, list or text. A client that sends one forgot to omit it.
 fn has_empty(value: &Value) -> bool {
     match value {
         Value::Object(object) => object.is_empty() || object.values().any(has_empty),
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(faults_with("/contacts", json!(vec![&good()["contacts"][0]; 10])), [""; 0]);
     }
 
-    /// The faults of a message of another kind.
+    /// The errors of a message of another kind.
     fn faults_of(kind: &str, content: &Value) -> Vec<String> {
         let mut body = good();
         body.as_object_mut().expect("an object").remove("contacts");
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_of_a_contact_is_found_and_named() {
+    fn every_error_of_a_contact_is_found_and_named() {
         let mut contact = good();
         for (pointer, value, named) in [
             ("phones", json!([{ "phone": "+5511988887777", "type": "CELL" }]), "contacts/0/phones/0/type"),

@@ -1,4 +1,4 @@
-//! Callbacks: what the network tells a gateway of a message, until it has taken it.
+//! Callbacks: the network posts the statuses of a message to the gateway until they are acknowledged.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,8 +18,8 @@ use crate::clock::unix_seconds;
 use crate::network::{Network, lock};
 use crate::{Attempt, Number, RefusedCallback, account, signature};
 
-/// The rest before a callback that was not taken is posted again. Meta's is longer, and grows.
-const REST: Duration = Duration::from_millis(100);
+/// The wait before a callback that was not acknowledged is posted again. Meta's is longer, and grows.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// How long a callback waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,25 +30,25 @@ pub fn client() -> Client {
     legacy::Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// The callbacks that these say will be posted.
+/// The number of callbacks that will be posted.
 pub fn count(callbacks: &[Callback]) -> u64 {
     callbacks.iter().map(|callback| u64::from(callback.times)).sum()
 }
 
-/// Posts these callbacks of one message one after the other. They must have been counted as waiting.
+/// Posts these callbacks of one message in order. The caller has counted them as waiting.
 pub async fn post_all(network: Arc<Network>, number: Number, attempt: Attempt, callbacks: Vec<Callback>) {
     for callback in callbacks {
         sleep(callback.after).await;
         let statuses = callback.statuses.iter().map(|status| entry(&attempt, status, callback.opaque_id));
         let body = Bytes::from(payload(&number, &statuses.collect::<Vec<_>>()).to_string());
         for _ in 0..callback.times {
-            post_until_taken(&network, &number, &body, callback.signed).await;
+            post_until_acknowledged(&network, &number, &body, callback.signed).await;
         }
     }
 }
 
-/// Posts a callback until it was taken; one that is not signed rightly, until it was answered.
-pub async fn post_until_taken(network: &Network, number: &Number, body: &Bytes, signed: Signed) {
+/// Posts a callback until it was acknowledged. A callback with a wrong signature is posted until it was answered.
+pub async fn post_until_acknowledged(network: &Network, number: &Number, body: &Bytes, signed: Signed) {
     let signature = match (&number.app_secret, signed) {
         (Some(secret), Signed::Rightly) => Some(signature(secret, body)),
         (Some(secret), Signed::Wrongly) => Some(signature(&format!("not {secret}"), body)),
@@ -56,11 +56,11 @@ pub async fn post_until_taken(network: &Network, number: &Number, body: &Bytes, 
     };
     let mut url = network.callbacks_to.subscribe();
     loop {
-        // Copied, because what is borrowed here locks the sender out. The sender lives as long as the network.
+        // Copied, because the borrowed value locks the sender out. The sender lives as long as the network.
         let Ok(Some(target)) = url.wait_for(Option::is_some).await.map(|url| url.clone()) else { return };
         match post(network, &target, signature.as_deref(), body.clone()).await {
             Some(StatusCode::OK) => {
-                network.callbacks_taken.fetch_add(1, Relaxed);
+                network.callbacks_acknowledged.fetch_add(1, Relaxed);
                 break;
             }
             Some(status) => {
@@ -73,7 +73,7 @@ pub async fn post_until_taken(network: &Network, number: &Number, body: &Bytes, 
             None => {}
         }
         // A new address is tried at once.
-        let _ = timeout(REST, url.changed()).await;
+        let _ = timeout(RETRY, url.changed()).await;
     }
     network.callbacks_waiting.fetch_sub(1, Relaxed);
 }
@@ -86,11 +86,11 @@ async fn post(network: &Network, url: &str, signature: Option<&str>, body: Bytes
         request = request.header("X-Hub-Signature-256", signature);
     }
     let request = request.body(Full::new(body)).expect("`send_callbacks_to` was given an address");
-    let _turn = network.posts.acquire().await.ok()?;
+    let _permit = network.posts.acquire().await.ok()?;
     let answer = timeout(PATIENCE, async {
         let answer = network.client.request(request).await.ok()?;
         let status = answer.status();
-        // Read to its end, so that the connection can be used again.
+        // Read to its end, so that the connection can be reused.
         answer.into_body().collect().await.ok()?;
         Some(status)
     });
@@ -148,7 +148,7 @@ mod tests {
     use crate::{Attempt, GraphError, Number, Status};
 
     #[test]
-    fn what_is_told_is_what_meta_describes() {
+    fn callbacks_match_meta_s_description() {
         let attempt = Attempt {
             number_id: "1055".to_owned(),
             to: "5531999998888".to_owned(),

@@ -1,4 +1,4 @@
-//! The calls that Graph answers here, and how.
+//! The answers to Graph's calls.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::{Attempt, GraphError, Number, account, callbacks};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Answers one call. An error ends the connection without an answer, over HTTP/2 the stream.
+/// Answers one call. An error ends the connection without an answer, or the stream over HTTP/2.
 pub async fn answer(
     network: Arc<Network>,
     connection: Connection,
@@ -44,7 +44,7 @@ pub async fn answer(
     }
 }
 
-/// `v23.0` and its like.
+/// Whether the part has the form `v23.0`.
 fn is_version(part: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     part.strip_prefix('v').and_then(|rest| rest.split_once('.')).is_some_and(|(a, b)| number(a) && number(b))
@@ -54,7 +54,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-/// The fields of a number: those asked for, and its id.
+/// The fields of a number: the requested ones, and its id.
 fn show(network: &Network, id: &str, request: &Request<Incoming>) -> Result<Value, GraphError> {
     let number = network.authorised("GET", id, token(request.headers()))?;
     let query = request.uri().query().unwrap_or_default();
@@ -80,8 +80,8 @@ fn show(network: &Network, id: &str, request: &Request<Incoming>) -> Result<Valu
     Ok(shown)
 }
 
-/// A send, from its body to its answer. Between the body and the record of it nothing waits: so `behave` is asked in the
-/// order of the record.
+/// A send, from its body to its answer. There is no await between the body and the record, so `behave` is called in the
+/// order of the records.
 async fn send(
     network: Arc<Network>,
     connection: Connection,
@@ -105,14 +105,14 @@ async fn send(
         Ok(number) => (Some(number), lock(&network.behave)(&attempt)),
     };
     let record = record(&network, &mut attempt, behaviour.accepts);
-    // Dropped with this call, whether it came to an answer or was given up: then the callbacks begin.
+    // Dropped with this call, whether it was answered or aborted: then the callbacks begin.
     let mut answering = None;
     if let (true, Some(number)) = (behaviour.accepts, number) {
         answering = call_back(&network, number, &attempt, &behaviour).await;
     }
     sleep(behaviour.after).await;
     let answer = match behaviour.answer {
-        None => json_answer(200, &taken(&attempt)),
+        None => json_answer(200, &accepted_answer(&attempt)),
         Some(answer) => other(answer, &connection, record)?,
     };
     lock(&network.attempts)[record].answered = Some(answer.status().as_u16());
@@ -120,7 +120,7 @@ async fn send(
     Ok(answer)
 }
 
-/// What the body of a send says, and what is wrong with it.
+/// The fields of a send's body, and its errors.
 fn read(network: &Network, connection: &Connection, number_id: &str, body: &[u8]) -> Attempt {
     let body: Value = serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into());
     let text = |key: &str| body[key].as_str().map(str::to_owned);
@@ -138,12 +138,12 @@ fn read(network: &Network, connection: &Connection, number_id: &str, body: &[u8]
     }
 }
 
-/// Puts an attempt on record, with the id of a message if it makes one; gives its place there.
+/// Records an attempt, with the id of a message if it is accepted. Returns the index of the record.
 fn record(network: &Network, attempt: &mut Attempt, accepted: bool) -> usize {
     let mut attempts = lock(&network.attempts);
     let place = attempts.len();
     if accepted {
-        // About as long as Meta's, and with a `=` as theirs. Never the same again, also when a message comes twice.
+        // About as long as Meta's, with a `=` like theirs. It is never repeated, even if a message comes twice.
         attempt.wamid = Some(format!("wamid.HBgN{:032X}FQIAERgSAA==", network.id + place as u128));
         network.accepted.fetch_add(1, Relaxed);
     }
@@ -151,8 +151,8 @@ fn record(network: &Network, attempt: &mut Attempt, accepted: bool) -> usize {
     place
 }
 
-/// Has the callbacks of an accepted message follow: now, when they are to overtake the answer, and once what this gives
-/// was dropped otherwise.
+/// Starts the callbacks of an accepted message: now if they are to overtake the answer, otherwise when the returned value is
+/// dropped.
 async fn call_back(
     network: &Arc<Network>,
     number: Number,
@@ -163,7 +163,7 @@ async fn call_back(
     network.callbacks_waiting.fetch_add(callbacks::count(&callbacks), Relaxed);
     let posted = callbacks::post_all(network.clone(), number, attempt.clone(), callbacks);
     if behaviour.callbacks_first {
-        // On its own, because a caller that gives up ends this call, but not what the network has to tell.
+        // In its own task, because an aborted call must not stop the callbacks.
         let _ = tokio::spawn(posted).await;
         return None;
     }
@@ -175,8 +175,8 @@ async fn call_back(
     Some(answering)
 }
 
-/// What Graph says of an accepted message.
-fn taken(attempt: &Attempt) -> Value {
+/// Graph's answer for an accepted message.
+fn accepted_answer(attempt: &Attempt) -> Value {
     json!({
         "messaging_product": "whatsapp",
         "contacts": [{ "input": attempt.to, "wa_id": account(&attempt.to) }],
@@ -215,11 +215,11 @@ fn of(status: u16, content_type: &'static str, body: Body) -> Response<Body> {
     answer.expect("a status of three digits")
 }
 
-/// Spaces without end: white space before a JSON value that never comes.
+/// Endless spaces: white space before a JSON value that never comes.
 fn endless(pause: Duration) -> Body {
     let spaces = Bytes::from(vec![b' '; 64 << 10]);
     let frames = stream::unfold(spaces, move |spaces| async move {
-        // Also without a pause: this gives the other tasks their turn.
+        // Also without a pause, so that other tasks can run.
         sleep(pause).await;
         Some((Ok(Frame::data(spaces.clone())), spaces))
     });

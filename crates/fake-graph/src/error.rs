@@ -14,7 +14,7 @@ pub struct GraphError {
 }
 
 impl GraphError {
-    /// An error with its HTTP status (of no meaning in a callback), Meta's code and its text.
+    /// An error with its HTTP status (meaningless in a callback), Meta's code and its text.
     pub fn new(status: u16, code: i64, message: impl Into<String>) -> Self {
         Self { status, code, subcode: None, message: message.into(), details: None, transient: None }
     }
@@ -40,12 +40,12 @@ impl GraphError {
         self
     }
 
-    /// A token that is missing, or nobody's.
+    /// The token is missing or unknown.
     pub(crate) fn token() -> Self {
         Self::new(401, 190, "Invalid OAuth access token - Cannot parse access token")
     }
 
-    /// An id that is unknown, or that this token may not see; or a method that it does not have.
+    /// The id is unknown, or invisible for this token, or it has no such method.
     pub(crate) fn no_such_object(method: &str, id: &str) -> Self {
         let message = format!(
             "Unsupported {} request. Object with ID '{id}' does not exist, cannot be loaded due to missing permissions, \
@@ -55,12 +55,12 @@ impl GraphError {
         Self::new(400, 100, message).subcode(33)
     }
 
-    /// A path that is none.
+    /// The path is unknown.
     pub(crate) fn unknown_path(path: &str) -> Self {
         Self::new(400, 2500, format!("Unknown path components: {path}"))
     }
 
-    /// The body of an answer. `trace` is the id of the call that Meta's support would ask for.
+    /// The body of an answer. `trace` is the id of the call for Meta's support.
     pub(crate) fn envelope(&self, trace: &str) -> Value {
         let mut error = json!({ "message": self.message, "type": "OAuthException", "code": self.code });
         if let Some(subcode) = self.subcode {

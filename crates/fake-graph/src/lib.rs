@@ -1,6 +1,6 @@
-//! Plays Meta's Graph API, as far as the WhatsApp Cloud API needs it, on loopback: for the tests of the gateway and for
-//! the bench. The gateway under test is a process of its own that calls [`FakeGraph::url`]; what the network does with
-//! a message is said by the test, in process:
+//! Simulates Meta's Graph API on loopback, as far as the WhatsApp Cloud API needs it, for the tests of the gateway and for
+//! the bench. The gateway under test is another process that calls [`FakeGraph::url`]. The test sets the network's behaviour
+//! in process:
 //!
 //! ```
 //! use std::time::Duration;
@@ -9,7 +9,7 @@
 //! let graph = FakeGraph::start();
 //! graph.add_number(Number::example("106540352242922"));
 //! graph.behave(|attempt| match &*attempt.to {
-//!     // Taken, but the answer is lost; of its callbacks the last comes first, and one twice.
+//!     // Accepted, but the answer is lost; the last callback comes first, and one comes twice.
 //!     "5511999990001" => Behaviour::accept()
 //!         .answering(Answer::Lost)
 //!         .calling_back([Status::Read.into(), Callback::from(Status::Sent).times(2)]),
@@ -20,8 +20,8 @@
 //! assert!(graph.invalid_bodies().is_empty());
 //! ```
 //!
-//! As Meta does, it gives every accepted message an id of its own, also when one comes twice; holds what is sent against
-//! Meta's own schema; and posts a callback again until it is answered with 200.
+//! Like Meta, it gives every accepted message its own id, even if a message comes twice; it checks sends against Meta's own
+//! schema; and it posts a callback repeatedly until it is answered with 200.
 
 mod attempt;
 mod behaviour;
@@ -48,21 +48,21 @@ pub use behaviour::{Answer, Behaviour, Callback, Signed, Status};
 pub use error::GraphError;
 pub use signature::signature;
 
-/// A number that sends, with the account and the app it belongs to.
+/// A sending number, with its account and app.
 #[derive(Clone)]
 pub struct Number {
-    /// The phone number id, as it stands in paths.
+    /// The phone number id, as in paths.
     pub id: String,
     pub business_account_id: String,
     pub access_token: String,
-    /// Signs callbacks. Without it they are not signed.
+    /// The secret that signs callbacks. Without it they are not signed.
     pub app_secret: Option<String>,
     pub display_phone_number: String,
     pub verified_name: String,
 }
 
 impl Number {
-    /// One with this id, and made-up values for the rest.
+    /// A number with this id, and example values for the rest.
     pub fn example(id: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -75,23 +75,23 @@ impl Number {
     }
 }
 
-/// A callback that was answered with something else than 200.
+/// A callback that was answered with another status than 200.
 #[derive(Debug, Clone)]
 pub struct RefusedCallback {
     pub status: u16,
     pub body: String,
 }
 
-/// The running network. It ends when dropped, with the callbacks that it still had to post.
+/// The running network. It ends when dropped, with its waiting callbacks.
 pub struct FakeGraph {
-    // Before the rest: nothing may run on when the rest goes.
+    // The first field is dropped first: the server must stop before the others are dropped.
     server: Server,
     network: Arc<Network>,
     ca_pem: Option<String>,
 }
 
 impl FakeGraph {
-    /// HTTP/1.1 in clear, on a free port of loopback.
+    /// HTTP/1.1 without TLS, on a free port of loopback.
     pub fn start() -> Self {
         let network = Arc::new(Network::new());
         Self { server: Server::start(network.clone(), None), network, ca_pem: None }
@@ -104,13 +104,13 @@ impl FakeGraph {
         Self { server: Server::start(network.clone(), Some(config)), network, ca_pem: Some(ca_pem) }
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`, or `https`.
+    /// Its address: `http://127.0.0.1:PORT`, or `https`.
     pub fn url(&self) -> String {
         let scheme = if self.ca_pem.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.server.address)
     }
 
-    /// The certificate authority behind the server's certificate, as PEM for `SSL_CERT_FILE`; `None` without TLS.
+    /// The certificate authority of the server's certificate, as PEM for `SSL_CERT_FILE`; `None` without TLS.
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
     }
@@ -120,20 +120,20 @@ impl FakeGraph {
         lock(&self.network.numbers).insert(number.id.clone(), number);
     }
 
-    /// Gives a number another access token: from now on the former one is refused with code 190.
+    /// Sets the access token of a number. From now on the former one is refused with code 190.
     pub fn set_access_token(&self, number_id: &str, token: &str) {
         let mut numbers = lock(&self.network.numbers);
         let number = numbers.get_mut(number_id).expect("a number that was added");
         token.clone_into(&mut number.access_token);
     }
 
-    /// Where callbacks are posted. While it is `None`, they wait.
+    /// The address for callbacks. While it is `None`, they wait.
     pub fn send_callbacks_to(&self, url: Option<String>) {
         self.network.callbacks_to.send_replace(url);
     }
 
-    /// Asked from now on for every send with the right token and a valid body, in their order. Without it every such
-    /// send is [`Behaviour::accept`]. It must not wait: no other call is answered while it runs.
+    /// Called from now on for every send with the right token and a valid body, in order. Without it every such send is
+    /// [`Behaviour::accept`]. It must not block: no other call is answered while it runs.
     pub fn behave(&self, behave: impl FnMut(&Attempt) -> Behaviour + Send + 'static) {
         *lock(&self.network.behave) = Box::new(behave);
     }
@@ -143,24 +143,24 @@ impl FakeGraph {
         lock(&self.network.attempts).clone()
     }
 
-    /// The sends whose body Meta would not take. A test of a gateway ends by asking that there are none.
+    /// The sends whose body Meta would refuse. A test of a gateway should check at its end that there are none.
     pub fn invalid_bodies(&self) -> Vec<Attempt> {
         lock(&self.network.attempts).iter().filter(|attempt| !attempt.faults.is_empty()).cloned().collect()
     }
 
-    /// How many messages were accepted.
+    /// The number of accepted messages.
     pub fn accepted(&self) -> u64 {
         self.network.accepted.load(Relaxed)
     }
 
-    /// How many callbacks are still to be taken, those included whose time has not come.
+    /// The number of callbacks that are not acknowledged yet, including those whose time has not come.
     pub fn callbacks_waiting(&self) -> u64 {
         self.network.callbacks_waiting.load(Relaxed)
     }
 
-    /// How many callbacks were answered with 200.
-    pub fn callbacks_taken(&self) -> u64 {
-        self.network.callbacks_taken.load(Relaxed)
+    /// The number of callbacks that were answered with 200.
+    pub fn callbacks_acknowledged(&self) -> u64 {
+        self.network.callbacks_acknowledged.load(Relaxed)
     }
 
     /// Every answer to a callback that was not 200.
@@ -168,8 +168,8 @@ impl FakeGraph {
         lock(&self.network.refused).clone()
     }
 
-    /// Posts a callback of the test's own: statuses of any accepted messages of one number in one body, rightly signed.
-    /// It waits with the others until it is taken.
+    /// Posts a callback of the test: statuses of accepted messages of one number in one body, correctly signed. It waits
+    /// with the others until it is acknowledged.
     pub fn call_back(&self, statuses: &[(&Attempt, Status)]) {
         let (first, _) = statuses.first().expect("a callback has a status");
         let number = lock(&self.network.numbers)[&first.number_id].clone();
@@ -179,7 +179,7 @@ impl FakeGraph {
         self.network.callbacks_waiting.fetch_add(1, Relaxed);
         let network = self.network.clone();
         self.server.runtime.spawn(async move {
-            callbacks::post_until_taken(&network, &number, &body, Signed::Rightly).await;
+            callbacks::post_until_acknowledged(&network, &number, &body, Signed::Rightly).await;
         });
     }
 }

@@ -1,4 +1,4 @@
-//! What the server knows. Every lock is held for a few lines, none across a wait.
+//! The server's state. Locks are held for a few lines, and never across an await.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +12,7 @@ use crate::callbacks::{Client, client};
 use crate::clock::unix_seconds;
 use crate::{Attempt, Behaviour, GraphError, Number, RefusedCallback};
 
-/// Callbacks that are posted at a time, as any sender has a bound.
+/// The most concurrent callbacks, because any sender has a limit.
 const POSTS_AT_A_TIME: usize = 64;
 
 type Behave = Box<dyn FnMut(&Attempt) -> Behaviour + Send>;
@@ -21,7 +21,7 @@ type Behave = Box<dyn FnMut(&Attempt) -> Behaviour + Send>;
 static NETWORKS: AtomicU32 = AtomicU32::new(0);
 
 pub struct Network {
-    /// What the ids of messages begin with: no other network, of this process or the next, gives the same.
+    /// The prefix of message ids, unique among the networks of all processes.
     pub id: u128,
     pub numbers: Mutex<HashMap<String, Number>>,
     pub behave: Mutex<Behave>,
@@ -31,7 +31,7 @@ pub struct Network {
 
     pub callbacks_to: watch::Sender<Option<String>>,
     pub callbacks_waiting: AtomicU64,
-    pub callbacks_taken: AtomicU64,
+    pub callbacks_acknowledged: AtomicU64,
     pub refused: Mutex<Vec<RefusedCallback>>,
     pub client: Client,
     pub posts: Semaphore,
@@ -49,14 +49,14 @@ impl Network {
             schemas: Schemas::new(),
             callbacks_to: watch::Sender::new(None),
             callbacks_waiting: AtomicU64::new(0),
-            callbacks_taken: AtomicU64::new(0),
+            callbacks_acknowledged: AtomicU64::new(0),
             refused: Mutex::default(),
             client: client(),
             posts: Semaphore::new(POSTS_AT_A_TIME),
         }
     }
 
-    /// The number with this id, if `token` opens it. The token is looked at first, as Graph does.
+    /// The number with this id, if `token` is right. The token is checked first, as Graph does.
     pub fn authorised(&self, method: &str, id: &str, token: Option<&str>) -> Result<Number, GraphError> {
         let numbers = lock(&self.numbers);
         let opens = |number: &Number| Some(&*number.access_token) == token;
@@ -68,7 +68,7 @@ impl Network {
     }
 }
 
-/// Takes a lock. A test's closure that panicked must not make every later call panic too.
+/// Acquires a lock. A panic in a test's closure must not make every later call panic too.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The listening side: a thread of its own with a runtime, connections in clear or over TLS.
+//! The server: its own thread with a runtime, and connections with or without TLS.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
@@ -20,27 +20,27 @@ use tokio_util::sync::CancellationToken;
 use crate::calls::answer;
 use crate::network::Network;
 
-/// The connection is to end without an answer.
+/// The connection ends without an answer.
 #[derive(Debug)]
 pub struct Broken;
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the network behaves badly, as it was told to")
+        f.write_str("the network behaves badly, as configured")
     }
 }
 
 impl std::error::Error for Broken {}
 
-/// What a call knows of its connection.
+/// What a call knows about its connection.
 #[derive(Clone)]
 pub struct Connection {
     pub number: u64,
-    /// Ends the connection with a reset.
+    /// Cancelled to reset the connection.
     pub reset: CancellationToken,
 }
 
-/// The running server; ends when dropped, with all that it still had to do.
+/// The running server. It ends when dropped, with its unfinished work.
 pub struct Server {
     pub address: SocketAddr,
     pub runtime: Handle,
@@ -49,7 +49,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// On a free port of loopback. One thread is enough: a call costs some 50 microseconds, and waits by a timer.
+    /// Starts on a free port of loopback. One thread is enough: a call costs about 50 microseconds, and waits use timers.
     pub fn start(network: Arc<Network>, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         listener.set_nonblocking(true).expect("a listener can be asked without waiting");
@@ -71,7 +71,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(thread) = self.thread.take() {
-            // It panics only where the fake itself is wrong, and has said so by then.
+            // The thread panics only because of a bug in the fake, which was printed by then.
             let _ = thread.join();
         }
     }
@@ -84,7 +84,7 @@ async fn accept(listener: TcpListener, network: Arc<Network>, tls: Option<Arc<Se
         let stream = loop {
             match listener.accept().await {
                 Ok((stream, _)) => break stream,
-                // Out of files: some will be closed.
+                // Out of file descriptors: some will be closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
@@ -94,7 +94,7 @@ async fn accept(listener: TcpListener, network: Arc<Network>, tls: Option<Arc<Se
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, network: Arc<Network>, number: u64) {
     let _ = stream.set_nodelay(true);
-    // The second name of the socket outlives the first, so that it decides how the socket is closed.
+    // The duplicate outlives the original, so it decides how the socket is closed.
     let Ok(twin) = stream.as_fd().try_clone_to_owned() else { return };
     let reset = CancellationToken::new();
     let connection = Connection { number, reset: reset.clone() };
@@ -110,7 +110,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, network: Arc<Ne
         }
     };
     tokio::select! {
-        // First, so that no polite goodbye is sent before the reset.
+        // First, so that no orderly close is sent before the reset.
         biased;
         () = reset.cancelled() => {}
         () = spoken => {}
@@ -127,6 +127,6 @@ where
     let service = service_fn(move |request| answer(network.clone(), connection.clone(), request));
     let server = auto::Builder::new(TokioExecutor::new());
     let server = if http2 { server.http2_only() } else { server.http1_only() };
-    // A connection that breaks is part of the play.
+    // A broken connection is part of the simulation.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }

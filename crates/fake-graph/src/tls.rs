@@ -1,4 +1,4 @@
-//! A certificate for loopback, signed by a certificate authority that nobody else knows.
+//! A certificate for loopback, signed by a certificate authority that no client trusts by default.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Runs the scripts of `clients/baileys` in Node against a network of this process: another implementation of the protocol,
-//! for the tests of whoever speaks to that network.
+//! Runs the scripts of `clients/baileys` in Node against a network of this process: a second implementation of the protocol,
+//! for tests of clients of that network.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,47 +12,47 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::{FakeWhatsApp, control};
 
-/// The variable that names where Baileys is installed.
+/// The environment variable with the folder of Baileys.
 const INSTALLED: &str = "RECADO_TEST_BAILEYS";
 const SCRIPTS: [&str; 3] = ["control.mjs", "driver.mjs", "mem.mjs"];
 
-/// A script that runs; it ends with this.
+/// A running script; it ends when this is dropped.
 pub struct Baileys {
     node: Child,
-    /// What it prints, line by line.
-    pub said: UnboundedReceiver<Value>,
+    /// The script's output lines.
+    pub output: UnboundedReceiver<Value>,
     _folder: TempDir,
 }
 
 impl Baileys {
-    /// Runs a script against the network: `flags` for Node, the script's name, and what follows the network's address.
+    /// Runs a script against the network. `flags` are for Node, and `arguments` follow the network's address.
     pub fn run(whatsapp: &Arc<FakeWhatsApp>, flags: &[&str], script: &str, arguments: &[&str]) -> Self {
         let folder = with_packages();
         let mut node = Command::new("node");
         node.current_dir(folder.path()).args(flags).arg(script).arg(control_port(whatsapp)).args(arguments);
         let mut node = node.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("node is installed");
         let out = node.stdout.take().expect("piped");
-        let (tell, said) = unbounded_channel();
+        let (lines, output) = unbounded_channel();
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines() {
                 let line = line.expect("what node prints is text");
                 let value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-                drop(tell.send(value));
+                drop(lines.send(value));
             }
         });
-        Self { node, said, _folder: folder }
+        Self { node, output, _folder: folder }
     }
 }
 
 impl Drop for Baileys {
     fn drop(&mut self) {
-        // Already gone is fine.
+        // It may have ended already.
         let _ = self.node.kill();
         let _ = self.node.wait();
     }
 }
 
-/// Node looks for packages beside the script, so the scripts are put where the packages are shown.
+/// Node looks for packages beside the script, so the scripts are copied beside the packages.
 fn with_packages() -> TempDir {
     let installed = std::env::var(INSTALLED).unwrap_or_else(|_| {
         panic!(
@@ -71,7 +71,7 @@ fn with_packages() -> TempDir {
     folder
 }
 
-/// The control port of a network, on a thread of its own; it ends with the process.
+/// Serves the control port of a network in its own thread, until the process ends.
 fn control_port(whatsapp: &Arc<FakeWhatsApp>) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     listener.set_nonblocking(true).expect("a socket");

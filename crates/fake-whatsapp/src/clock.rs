@@ -1,4 +1,4 @@
-//! The network's own clock: what its stanzas are dated by. No test needs to move it.
+//! The network's own clock, which dates its stanzas. No test needs to move it.
 
 /// Now, in Unix seconds.
 #[expect(clippy::disallowed_methods, reason = "the network is outside the gateway, and so is its clock")]

@@ -13,14 +13,14 @@ use wacore::handshake::NoiseCipher;
 use wacore_binary::builder::NodeBuilder;
 
 use crate::login;
-use crate::network::{Line, Network, Out, Slot};
+use crate::network::{Connection, Network, Out, Slot};
 use crate::noise::{Secured, handshake};
 use crate::pairing;
 use crate::stanza::brief;
 use crate::wire::{Sink, Wire, frame};
 
-/// How long a client that was told to go may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a client may take to end after it was told to.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub async fn serve(network: Arc<Network>, tcp: TcpStream) -> Result<()> {
     tcp.set_nodelay(true)?;
@@ -34,26 +34,26 @@ pub async fn serve(network: Arc<Network>, tcp: TcpStream) -> Result<()> {
         state.connected_at.push(Instant::now());
         state.faults.greeting_delay
     };
-    let (line, out) = Line::new();
+    let (connection, out) = Connection::new();
     let writer = tokio::spawn(async move {
         sleep(greeting_delay).await;
         write(sink, &to_client, out).await
     });
-    let ended = converse(&network, &mut wire, &from_client, &line, &payload).await;
-    network.lock().forget_line(&line);
-    line.close();
-    drop(line);
-    // What could not be written is part of the play.
+    let ended = converse(&network, &mut wire, &from_client, &connection, &payload).await;
+    network.lock().forget_connection(&connection);
+    connection.close();
+    drop(connection);
+    // An unwritten stanza is part of the simulation.
     let _ = writer.await;
     ended
 }
 
 async fn write(mut sink: Sink, key: &NoiseCipher, mut out: UnboundedReceiver<Out>) -> Result<()> {
-    let mut sealed = 0;
+    let mut encrypted = 0;
     while let Some(Out::Stanza(node)) = out.recv().await {
         tracing::debug!(stanza = brief(&node.as_node_ref()), "sent");
-        let cipher = key.encrypt_with_counter(sealed, &wacore_binary::marshal(&node)?)?;
-        sealed += 1;
+        let cipher = key.encrypt_with_counter(encrypted, &wacore_binary::marshal(&node)?)?;
+        encrypted += 1;
         sink.send(Message::binary(frame(&cipher))).await?;
     }
     Ok(sink.close().await?)
@@ -63,11 +63,11 @@ async fn converse(
     network: &Arc<Network>,
     wire: &mut Wire,
     key: &NoiseCipher,
-    line: &Line,
+    connection: &Connection,
     payload: &waproto::whatsapp::ClientPayload,
 ) -> Result<()> {
     if let Some(failure) = network.lock().faults.connect_failure.clone() {
-        line.send(login::failure(&failure));
+        connection.send(login::failure(&failure));
     } else if let Some(number) = payload.username {
         let device = u16::try_from(payload.device.unwrap_or(0)).map_err(|_| anyhow!("a device past 65535"))?;
         let slot = Slot { phone: number.to_string(), device };
@@ -75,14 +75,14 @@ async fn converse(
             wire.drain().await;
             return Ok(());
         }
-        let welcome = network.lock().log_in(&slot, line);
+        let welcome = network.lock().log_in(&slot, connection);
         if welcome {
-            return login::session(network, wire, key, line, &slot).await;
+            return login::session(network, wire, key, connection, &slot).await;
         }
     } else {
-        pairing::converse(network, wire, key, line).await?;
+        pairing::converse(network, wire, key, connection).await?;
     }
-    let _ = timeout(FAREWELL, wire.drain()).await;
+    let _ = timeout(CLOSE_TIMEOUT, wire.drain()).await;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! The control port, for clients that are not in this process: POST a JSON object to a path, get JSON back. It does what
-//! [`FakeWhatsApp`] does, and asks nobody who they are.
+//! The control port, for clients in other processes: POST a JSON object to a path, and get JSON back. It has the operations
+//! of [`FakeWhatsApp`], without authentication.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ async fn answer(State(whatsapp): State<Arc<FakeWhatsApp>>, path: Uri, body: Byte
     (status, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
 }
 
-/// Where the network listens, and the keys it is known by.
+/// The network's address and keys.
 pub fn info(whatsapp: &FakeWhatsApp) -> Value {
     json!({
         "url": whatsapp.url(),
@@ -93,14 +93,14 @@ fn account(asked: &Value) -> Result<Account> {
     Ok(account)
 }
 
-/// Takes the keys of a device, gives what it would have been sent when it was linked.
+/// Links a device with these keys, and returns what the phone would have sent it.
 fn link_offline(whatsapp: &FakeWhatsApp, asked: &Value) -> Result<Value> {
     let identity = bytes(asked, "identity")?.try_into().map_err(|_| anyhow!("identity is not 32 bytes"))?;
     let container = whatsapp.link_offline(&account(asked)?, &identity, &bytes(asked, "secret")?)?;
     Ok(json!({ "container": Base64::encode_string(&container) }))
 }
 
-/// A contact writes: `text`, or a card of `name` and `vcard`.
+/// A contact sends a text, or a card of `name` and `vcard`.
 fn say(whatsapp: &FakeWhatsApp, asked: &Value) -> Result<Value> {
     let (contact, account) = (text(asked, "contact")?, text(asked, "account")?);
     let id = match asked.get("vcard") {
@@ -110,7 +110,7 @@ fn say(whatsapp: &FakeWhatsApp, asked: &Value) -> Result<Value> {
     Ok(json!({ "id": id }))
 }
 
-/// Changes those that are named, and gives all.
+/// Changes the named faults, and returns all.
 fn faults(whatsapp: &FakeWhatsApp, asked: &Value) -> Result<Value> {
     let asked = asked.as_object().context("faults are an object")?;
     whatsapp.faults(|faults| {

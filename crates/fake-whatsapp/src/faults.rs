@@ -1,89 +1,89 @@
-//! What the network does wrong, or refuses.
+//! The faults and refusals of the network.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// For a count in [`Faults`]: every message from now on.
+/// For a count in [`Faults`]: every further message.
 pub const ALL: u32 = u32::MAX;
 
-/// How messages and connections are treated from now on. The default is a network that does all it should.
+/// The treatment of messages and connections from now on. The default is a network without faults.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// Messages that are refused.
     pub refusal: Option<Refusal>,
-    /// How many of the next messages get no ack, while the connection stays.
+    /// The number of messages without an ack, while the connection stays.
     pub swallow_acks: u32,
-    /// How many of the next messages end the connection instead of being acked.
+    /// The number of messages that end the connection instead of being acked.
     pub hang_up_before_ack: u32,
-    /// Whether a message that gets no ack by the two above reaches its recipient all the same. Its receipts then wait for
-    /// the sender's next connection where it hung up.
-    pub take_unacked: bool,
-    /// Acks come this much later. Where receipts do not, they come first.
+    /// Whether a message without an ack is delivered to its recipient all the same. If the connection was closed, its
+    /// receipts wait for the sender's next connection.
+    pub deliver_unacked: bool,
+    /// The delay of acks. Receipts without this delay come first.
     #[serde(with = "millis", rename = "ack_delay_ms")]
     pub ack_delay: Duration,
-    /// Nobody confirms anything.
+    /// No recipient sends receipts.
     pub no_receipts: bool,
-    /// Nobody says that they read; they still say that it was delivered.
+    /// No recipient sends read receipts. They still send delivery receipts.
     pub no_read: bool,
-    /// How often each receipt comes again.
+    /// How often each receipt is repeated.
     pub extra_receipts: u32,
-    /// Receipts come this much later, on whatever connection the sender then has.
+    /// The delay of receipts, which go to the sender's connection at that time.
     #[serde(with = "millis", rename = "receipt_delay_ms")]
     pub receipt_delay: Duration,
-    /// How many codes to scan a connection may show, one after the other; a real network gives six.
+    /// The number of QR codes that a connection may show in sequence; a real network permits six.
     pub codes: Option<usize>,
-    /// The error that is answered to who asks for a code to type.
+    /// The error for a request for a code to type.
     pub phone_code_error: Option<u16>,
-    /// How many of the next questions for a code to type get no answer.
+    /// The number of requests for a code to type that get no answer.
     pub swallow_phone_codes: u32,
-    /// The error that is answered to who asks for the keys of others.
+    /// The error for a request for the keys of others.
     pub keys_error: Option<u16>,
-    /// Accounts, as digits, whose keys are never told: who asks for them is answered with an error.
-    pub untold_keys: Vec<String>,
-    /// Numbers, as digits, of which nothing is said to who asks for their accounts.
-    pub untold_accounts: Vec<String>,
-    /// Accounts, as digits, of which no device and no key is known.
+    /// Accounts, as digits, whose keys are never given: a request for them gets an error.
+    pub withheld_keys: Vec<String>,
+    /// Numbers, as digits, that are left out of answers about accounts.
+    pub withheld_accounts: Vec<String>,
+    /// Accounts, as digits, without devices and keys.
     pub no_devices: Vec<String>,
     /// Accounts, as digits, whose logins get no answer.
     pub stalled_logins: Vec<String>,
-    /// Accounts, as digits, that are named by their LID alone where they write.
+    /// Accounts, as digits, whose messages name them only by their LID.
     pub hidden: Vec<String>,
-    /// How many of the next devices that ask to be unlinked get no answer, and stay linked.
+    /// The number of unlink requests that get no answer, and have no effect.
     pub swallow_log_outs: u32,
     /// Connections are refused.
     pub connect_failure: Option<ConnectFailure>,
-    /// A pause before the first stanza of a connection and before the end of the offline queue. Not a fault, but what a
-    /// real network does; Baileys 6 loses an instant first stanza.
+    /// A pause before the first stanza of a connection and before the end of the offline queue. A real network has this
+    /// pause, too; Baileys 6 loses a first stanza that comes at once.
     #[serde(with = "millis", rename = "greeting_delay_ms")]
     pub greeting_delay: Duration,
 }
 
-/// Messages answered with an ack that carries an error.
+/// Messages that are answered with an error ack.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refusal {
     /// `463` for an account that may not open new chats, `479` for a malformed message.
     pub code: u16,
-    /// How many of the next messages; [`ALL`] for every one.
+    /// The number of messages; [`ALL`] for every one.
     pub times: u32,
-    /// Accounts, as digits. Only messages to these are refused; none named means to anybody.
+    /// Accounts, as digits, to which messages are refused; empty for every account.
     #[serde(default)]
     pub to: Vec<String>,
 }
 
-/// What is said instead of a welcome: `<failure reason=… code=… expire=…>`. Attributes as in `WAWebHandleFailure`, by
+/// The answer instead of a welcome: `<failure reason=… code=… expire=…>`. Attributes as in `WAWebHandleFailure`, by
 /// `wacore::stanza::connect_failure`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectFailure {
     /// 401 logged out, 402 banned for a time, 403 banned, 405 outdated, 406 account locked, 503 unavailable.
     pub reason: u16,
-    /// Why a 402 was given: 101 for messages to too many strangers.
+    /// The cause of a 402: 101 for messages to too many unknown recipients.
     #[serde(default)]
     pub code: Option<u32>,
-    /// How many seconds a 402 lasts.
+    /// The duration of a 402 in seconds.
     #[serde(default)]
     pub expire: Option<u64>,
 }
@@ -93,48 +93,48 @@ impl ConnectFailure {
         Self { reason, code: None, expire: None }
     }
 
-    /// A ban for a time, for writing to too many people.
+    /// A temporary ban for writing to too many people.
     pub fn ban_for(seconds: u64) -> Self {
         Self { reason: 402, code: Some(101), expire: Some(seconds) }
     }
 }
 
-/// What becomes of one message.
+/// The treatment of one message.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Treatment {
     Take,
     Refuse(u16),
-    NoAck { taken: bool, hang_up: bool },
+    NoAck { delivered: bool, hang_up: bool },
 }
 
 impl Faults {
-    /// The fate of a message to this account; counts it.
-    pub fn judge(&mut self, to: &str) -> Verdict {
-        let taken = self.take_unacked;
+    /// The treatment of a message to this account; counts it.
+    pub fn next(&mut self, to: &str) -> Treatment {
+        let delivered = self.deliver_unacked;
         if spend(&mut self.hang_up_before_ack) {
-            return Verdict::NoAck { taken, hang_up: true };
+            return Treatment::NoAck { delivered, hang_up: true };
         }
         if spend(&mut self.swallow_acks) {
-            return Verdict::NoAck { taken, hang_up: false };
+            return Treatment::NoAck { delivered, hang_up: false };
         }
         if let Some(refusal) = &mut self.refusal
             && (refusal.to.is_empty() || refusal.to.iter().any(|account| account == to))
             && spend(&mut refusal.times)
         {
-            return Verdict::Refuse(refusal.code);
+            return Treatment::Refuse(refusal.code);
         }
-        Verdict::Take
+        Treatment::Take
     }
 }
 
 impl Faults {
-    /// Whether a wish to be unlinked is not heard; counts it.
+    /// Whether an unlink request is ignored; counts it.
     pub fn swallows_log_out(&mut self) -> bool {
         spend(&mut self.swallow_log_outs)
     }
 }
 
-/// Takes one of a count; `ALL` lasts for ever.
+/// Uses one of a count; `ALL` is never used up.
 pub fn spend(count: &mut u32) -> bool {
     let some = *count > 0;
     if some && *count != ALL {

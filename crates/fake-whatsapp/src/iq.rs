@@ -1,4 +1,4 @@
-//! Questions to the network. What is not known is answered with nothing, as a client of a newer version asks more.
+//! Queries to the network. An unknown query gets an empty answer, because clients of newer versions send more of them.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Node, NodeRef};
 
 use crate::login::result;
-use crate::network::{Line, Network, Slot, State};
+use crate::network::{Connection, Network, Slot, State};
 use crate::stanza::{HOST, attr};
 
-pub fn answer(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Slot) {
+pub fn answer(network: &Arc<Network>, node: &NodeRef<'_>, connection: &Connection, slot: &Slot) {
     let id = attr(node, "id");
     if ["result", "error"].contains(&attr(node, "type").as_str()) {
         return;
@@ -28,16 +28,16 @@ pub fn answer(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Sl
         None => state.reply(node, slot).map_err(|error| (404, error.to_string())),
     };
     match answer {
-        Ok(children) => line.send(result(&id).children(children).build()),
+        Ok(children) => connection.send(result(&id).children(children).build()),
         Err((code, text)) => {
             let error = NodeBuilder::new("error").attr("code", code.to_string()).attr("text", text).build();
             let reply = NodeBuilder::new("iq").attr("from", HOST).attr("id", id).attr("type", "error");
-            line.send(reply.children([error]).build())
+            connection.send(reply.children([error]).build())
         }
     };
     if logs_out {
         state.devices.remove(slot);
-        line.close();
+        connection.close();
     }
 }
 
@@ -56,7 +56,7 @@ impl State {
         }
     }
 
-    /// Whether the account may open new chats: `fetch_reachout_timelock`, as `wacore::iq::mex_operations` describes it.
+    /// Whether the account may open new chats: `fetch_reachout_timelock`, as in `wacore::iq::mex_operations`.
     fn graph_query(&self, node: &NodeRef<'_>) -> Result<Vec<Node>> {
         let query = node.get_optional_child("query").context("no query")?;
         if attr(query, "query_id") != fetch_reachout_timelock::DOC_ID {
@@ -72,7 +72,7 @@ impl State {
     }
 }
 
-/// Contacts, settings and the like, of which this network keeps none.
+/// Contacts, settings and the like, which this network does not store.
 fn empty_app_state(node: &NodeRef<'_>) -> Result<Vec<Node>> {
     let asked = node.get_optional_child("sync").context("no sync")?.get_children_by_tag("collection");
     let collections: Vec<Node> = asked

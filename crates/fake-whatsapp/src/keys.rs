@@ -1,4 +1,4 @@
-//! Keys that devices deposit, and that others fetch to write to them. Shapes of the stanzas as in `wacore::iq::prekeys`.
+//! Keys that devices upload, and that others fetch to write to them. Shapes of the stanzas as in `wacore::iq::prekeys`.
 
 use anyhow::{Context as _, Result, anyhow};
 use wacore::iq::prekeys::{OneTimePreKeyNode, PreKeyBundleUserNode, SignedPreKeyNode};
@@ -42,13 +42,13 @@ impl UploadedKeys {
     }
 
     /// Oldest first: Baileys refills when its newest key is gone.
-    fn take_one_time(&mut self) -> Option<(u32, Vec<u8>)> {
+    fn pop_one_time(&mut self) -> Option<(u32, Vec<u8>)> {
         (!self.one_time.is_empty()).then(|| self.one_time.remove(0))
     }
 
-    /// What opens a session with the device that deposited them; spends a one-time key.
+    /// The keys that open a session with the device that uploaded them. Uses up a one-time key.
     pub fn bundle(&mut self) -> Result<PreKeyBundle> {
-        let one_time = match self.take_one_time() {
+        let one_time = match self.pop_one_time() {
             Some((id, key)) => Some((id.into(), PublicKey::from_djb_public_key_bytes(&key)?)),
             None => None,
         };
@@ -63,7 +63,7 @@ impl UploadedKeys {
         )?)
     }
 
-    /// All that is on record, as a client asks for it after login, to compare.
+    /// The stored keys, which a client requests after login for a comparison.
     fn digest(&self) -> Node {
         let leaf = |tag: &'static str, bytes: Vec<u8>| NodeBuilder::new(tag).bytes(bytes).build();
         let id = |id: u32| leaf("id", id.to_be_bytes()[1..].to_vec());
@@ -85,7 +85,7 @@ impl UploadedKeys {
 }
 
 impl State {
-    /// Answers a device that deposits keys, counts them, compares them, or fetches those of others.
+    /// Answers a device that uploads, counts or compares its keys, or fetches those of others.
     pub fn about_keys(&mut self, node: &NodeRef<'_>, slot: &Slot) -> Result<Vec<Node>> {
         let about = |tag: &str| node.get_optional_child(tag);
         if let Some(fetched) = about("key") {
@@ -106,14 +106,14 @@ impl State {
         Ok(vec![])
     }
 
-    /// The error that is answered to who asks for these keys.
+    /// The error for a request for these keys.
     pub fn refuses_keys(&self, asked: &NodeRef<'_>) -> Option<u16> {
-        let untold = |user: &NodeRef<'_>| {
+        let withheld = |user: &NodeRef<'_>| {
             let number = attr(user, "jid").parse().ok().and_then(|jid: Jid| self.number_of(&jid));
-            number.is_some_and(|number| self.faults.untold_keys.contains(&number))
+            number.is_some_and(|number| self.faults.withheld_keys.contains(&number))
         };
-        let untold = asked.get_children_by_tag("user").any(untold).then_some(503);
-        self.faults.keys_error.or(untold)
+        let withheld = asked.get_children_by_tag("user").any(withheld).then_some(503);
+        self.faults.keys_error.or(withheld)
     }
 
     fn fetch(&mut self, asked: &NodeRef<'_>) -> Result<Vec<Node>> {
@@ -132,7 +132,7 @@ impl State {
         Ok(vec![NodeBuilder::new("list").children(users).build()])
     }
 
-    /// What a linked device deposited, with the account's word for it.
+    /// The uploaded keys of a linked device, with the account's signature.
     fn device_bundle(&mut self, jid: &Jid) -> Option<PreKeyBundleUserNode> {
         let slot = Slot { phone: self.number_of(jid)?, device: jid.device };
         let device = self.devices.get_mut(&slot)?;
@@ -143,13 +143,13 @@ impl State {
             registration_id: keys.registration,
             identity_key: keys.identity.clone(),
             signed_pre_key: SignedPreKeyNode::new(signed.id, signed.key, signed.signature),
-            one_time_pre_key: keys.take_one_time().map(|(id, key)| OneTimePreKeyNode::new(id, key)),
+            one_time_pre_key: keys.pop_one_time().map(|(id, key)| OneTimePreKeyNode::new(id, key)),
             device_identity: device.proof.clone(),
         })
     }
 }
 
-/// Further uploads add to the stock, as long as it is the same device.
+/// Later uploads add to the keys, if the device is the same.
 fn deposited(node: &NodeRef<'_>, list: &NodeRef<'_>, former: Option<UploadedKeys>) -> Result<UploadedKeys> {
     let identity = content(node.get_optional_child("identity"));
     let mut one_time: Vec<(u32, Vec<u8>)> = list

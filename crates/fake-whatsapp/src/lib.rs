@@ -1,24 +1,24 @@
-//! Plays the WhatsApp Web network on loopback: for the tests of the driver and the gateway, and for the bench. The client
-//! under test connects to [`FakeWhatsApp::url`]; what people and the network do is said by the test, in process:
+//! Simulates the WhatsApp Web network on loopback, for the tests of the driver and the gateway, and for the bench. The
+//! client under test connects to [`FakeWhatsApp::url`]. The test controls people and the network in process:
 //!
 //! ```
 //! use fake_whatsapp::{Account, FakeWhatsApp, Refusal};
 //!
 //! let whatsapp = FakeWhatsApp::start();
 //! whatsapp.add_contact("553199990001", "900000000000002");
-//! // Asked for with the ninth digit, known without it.
+//! // Requested with the ninth digit, registered without it.
 //! whatsapp.add_alias("5531999990001", "553199990001");
-//! // A device that is linked already: save it where the client under test looks for its own.
+//! // A linked device: save it where the client under test reads its own.
 //! let device = whatsapp.linked_device(&Account::new("551140001000", "900000000000001"));
-//! // The next message to anybody is refused.
+//! // The next message is refused.
 //! whatsapp.faults(|faults| faults.refusal = Some(Refusal { code: 463, times: 1, to: vec![] }));
 //! assert!(whatsapp.inbox().is_empty());
 //! ```
 //!
-//! Phones have real Signal keys, read what they are sent, and say that they did. Linked devices are the clients under
-//! test, several an account if need be. What is written here of the protocol comes from whatsapp-rust 0.7 (`wacore`) and
-//! was tried with Baileys 7.0.0-rc14, whose code is another's; the network of WhatsApp itself never saw it. Not played:
-//! groups, media, history, retry receipts, privacy tokens, contacts with several devices unless those are clients too.
+//! Phones have real Signal keys, read their messages, and send receipts. Linked devices are the clients under test; an
+//! account may have several. The protocol follows whatsapp-rust 0.7 (`wacore`) and was tested with Baileys 7.0.0-rc14, an
+//! independent implementation. It was never tested against the network of WhatsApp. Not simulated: groups, media, history,
+//! retry receipts, privacy tokens, and contacts with several devices unless those are clients too.
 
 pub mod baileys;
 mod clock;
@@ -63,25 +63,25 @@ pub use received::{Location, Quote, Received};
 pub use wacore::store::Device;
 pub use waproto::whatsapp as proto;
 
-/// An account that a device is linked to, and the device's place in it.
+/// An account, and the number of a device that is linked to it.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// As digits.
     pub phone: String,
     pub lid: String,
-    /// 1 and up; the phone itself is 0.
+    /// From 1; the phone itself is 0.
     pub device: u16,
-    /// The name that the owner gave themself.
+    /// The name that the owner chose.
     pub name: String,
 }
 
 impl Account {
-    /// For its first linked device.
+    /// The account for its first linked device.
     pub fn new(phone: &str, lid: &str) -> Self {
         Self { phone: phone.to_owned(), lid: lid.to_owned(), device: 1, name: "Recado".to_owned() }
     }
 
-    /// The same account, for another linked device.
+    /// The account for another linked device.
     #[must_use]
     pub fn at(mut self, device: u16) -> Self {
         self.device = device;
@@ -95,34 +95,34 @@ impl Account {
 
 /// The running network. It ends when dropped, with its connections.
 pub struct FakeWhatsApp {
-    // Before the rest: nothing may run on when the rest goes.
+    // The first field is dropped first: the server must stop before the others are dropped.
     server: Server,
     network: Arc<Network>,
 }
 
 impl FakeWhatsApp {
-    /// On a free port of loopback.
+    /// Starts on a free port of loopback.
     pub fn start() -> Self {
         Self::start_at(([127, 0, 0, 1], 0).into()).expect("loopback has a free port")
     }
 
-    /// At an address of loopback; any other one is refused.
+    /// Starts at an address of loopback; any other one is refused.
     pub fn start_at(address: SocketAddr) -> Result<Self> {
         let network = Arc::new(Network::new()?);
         Ok(Self { server: Server::start(network.clone(), address)?, network })
     }
 
-    /// Where it listens, as a client wants it: `ws://127.0.0.1:PORT/ws/chat`.
+    /// Its address in the form for clients: `ws://127.0.0.1:PORT/ws/chat`.
     pub fn url(&self) -> String {
         format!("ws://{}/ws/chat", self.server.address)
     }
 
-    /// The key at the top of our certificates: a client that can be told another root verifies them for real.
+    /// The root key of our certificates. A client with a configurable root can verify them.
     pub fn certificate_root(&self) -> [u8; 32] {
         self.network.root
     }
 
-    /// The key that a linked device knows the network by.
+    /// The key by which a linked device recognises the network.
     pub fn noise_key(&self) -> [u8; 32] {
         self.network.noise_public().expect("it was measured when the network started")
     }
@@ -133,13 +133,13 @@ impl FakeWhatsApp {
 
     // --- People, and what they do ---
 
-    /// Somebody on WhatsApp. One who is there stays as they are.
+    /// Adds a person on WhatsApp. An existing one does not change.
     pub fn add_contact(&self, phone: &str, lid: &str) {
         self.state().add_person(phone, lid).expect("keys can be made");
     }
 
-    /// Somebody leaves WhatsApp, with the devices linked to their account. Added again, under the same number or another LID,
-    /// it is another phone.
+    /// Removes a person from WhatsApp, with the linked devices of the account. If the person is added again, under the same
+    /// number or another LID, it is another phone.
     pub fn remove_contact(&self, phone: &str) {
         let mut state = self.state();
         state.end_connections(phone, Some(&connection::conflict(Some("401"), "device_removed")));
@@ -148,28 +148,28 @@ impl FakeWhatsApp {
         state.people.remove(phone);
     }
 
-    /// Who asks for the first number is told the second.
+    /// A look-up of the first number returns the second.
     pub fn add_alias(&self, asked: &str, canonical: &str) {
         self.state().aliases.insert(asked.to_owned(), canonical.to_owned());
     }
 
-    /// The account's owner points the phone at a QR code.
+    /// The account's owner scans a QR code with the phone.
     pub fn scan(&self, qr: &str, account: &Account) -> Result<()> {
         self.state().scan(qr, account)
     }
 
-    /// The account's owner types the code on the phone. That it was wrong shows only in [`Counters::wrong_codes`].
+    /// The account's owner types the code on the phone. A wrong code is visible only in [`Counters::wrong_codes`].
     pub fn type_code(&self, code: &str, account: &Account) -> Result<()> {
         pair_code::type_code(&self.network, code, account)
     }
 
-    /// Links a device that gives its keys, without a conversation: what the phone would have sent it then
+    /// Links a device with these keys without a conversation, and returns what the phone would have sent it
     /// (`ADVSignedDeviceIdentityHMAC`). `secret` is the device's adv secret.
     pub fn link_offline(&self, account: &Account, identity: &[u8; 32], secret: &[u8]) -> Result<Vec<u8>> {
         self.state().add_device(account, identity, secret)
     }
 
-    /// A device as whatsapp-rust keeps it once it is linked. It knows our key, so that it logs in by it and looks at no
+    /// A device in the form in which whatsapp-rust stores it after linking. It knows our key, so its login checks no
     /// certificate: a client without `danger-skip-cert-chain-verify` works with it.
     pub fn linked_device(&self, account: &Account) -> Device {
         self.try_linked_device(account).expect("a device of our own making can be linked")
@@ -199,7 +199,8 @@ impl FakeWhatsApp {
         Ok(device)
     }
 
-    /// A contact writes a text to the devices linked to an account; they must have logged in once. Gives its id.
+    /// A contact writes a text to the devices linked to an account, which must have logged in once. Returns the message's
+    /// id.
     pub fn say(&self, contact: &str, account: &str, text: &str) -> Result<String> {
         let message = proto::Message { conversation: Some(text.to_owned()), ..Default::default() };
         self.say_message(contact, account, &message)
@@ -221,7 +222,7 @@ impl FakeWhatsApp {
         self.state().say(contact, account, message)
     }
 
-    /// Hands a receipt to the devices linked to an account, whoever it comes from.
+    /// Sends a receipt from any address to the devices linked to an account.
     pub fn receipt(&self, account: &str, receipt: &MadeUpReceipt) {
         let mut state = self.state();
         let slots: Vec<Slot> = state.devices_of(account).map(|(slot, _)| slot.clone()).collect();
@@ -232,47 +233,47 @@ impl FakeWhatsApp {
 
     // --- What the network does ---
 
-    /// Changes how messages and connections are treated from now on.
+    /// Changes the treatment of messages and connections from now on.
     pub fn faults<T>(&self, change: impl FnOnce(&mut Faults) -> T) -> T {
         change(&mut self.state().faults)
     }
 
-    /// Until when accounts may open no new chats, in Unix seconds, as they are told when they ask; `None` when they may.
-    /// It refuses nothing by itself: [`Faults::refusal`] with 463 does.
+    /// Until when accounts may open no new chats, in Unix seconds, as the network reports it; `None` if they may. It refuses
+    /// no messages by itself: [`Faults::refusal`] with 463 does.
     pub fn restrict(&self, until: Option<i64>) {
         self.state().restricted_until = until;
     }
 
-    /// Ends the connections of an account's linked devices without a word.
+    /// Closes the connections of an account's linked devices without a stanza.
     pub fn drop_connections(&self, account: &str) {
         self.state().end_connections(account, None);
     }
 
-    /// Ends every connection without a word, and takes none until it is told to.
+    /// Closes every connection without a stanza, and accepts none until it is called with `false`.
     pub fn cut_off(&self, cut_off: bool) {
         let mut state = self.state();
         state.cut_off = cut_off;
-        for line in state.devices.values_mut().filter_map(|device| device.line.take()).filter(|_| cut_off) {
-            line.close();
+        for connection in state.devices.values_mut().filter_map(|device| device.connection.take()).filter(|_| cut_off) {
+            connection.close();
         }
     }
 
-    /// Tells them of an error of the stream, and leaves their connections open.
+    /// Sends a stream error, and leaves the connections open.
     pub fn stream_error(&self, account: &str, code: u16) {
-        self.state().tell(account, &connection::stream_error(code));
+        self.state().send_to_devices(account, &connection::stream_error(code));
     }
 
-    /// Tells them that they were replaced by another connection.
+    /// Reports that another connection replaced them.
     pub fn replace(&self, account: &str) {
         self.state().end_connections(account, Some(&connection::conflict(None, "replaced")));
     }
 
-    /// Ends them with a conflict of this type; the devices stay linked.
+    /// Closes them with a conflict of this type; the devices stay linked.
     pub fn expel(&self, account: &str, conflict: &str) {
         self.state().end_connections(account, Some(&connection::conflict(None, conflict)));
     }
 
-    /// Unlinks an account's devices, as its owner does on the phone: those that are there hear it, and none can log in.
+    /// Unlinks an account's devices, as its owner does on the phone. Connected devices are notified, and none can log in.
     pub fn log_out(&self, account: &str) {
         let mut state = self.state();
         state.end_connections(account, Some(&connection::conflict(Some("401"), "device_removed")));
@@ -281,7 +282,7 @@ impl FakeWhatsApp {
 
     // --- What happened ---
 
-    /// Every message that a recipient's phone read, in order. One that was sent twice under an id is in it twice.
+    /// Every message that a recipient's phone read, in order. A message that was sent twice under one id occurs twice.
     pub fn inbox(&self) -> Vec<Received> {
         self.state().inbox.clone()
     }
@@ -295,22 +296,22 @@ impl FakeWhatsApp {
         self.state().counters.clone()
     }
 
-    /// The numbers somebody asked for, as they asked, with how often.
+    /// The numbers that were looked up, as requested, with their counts.
     pub fn lookups(&self) -> BTreeMap<String, u64> {
         self.state().lookups.clone()
     }
 
-    /// Every sign that an account types, or stopped to, in order.
+    /// Every typing state of an account, in order.
     pub fn typing(&self) -> Vec<Typing> {
         self.state().typing.clone()
     }
 
-    /// Whether a device of the account is connected and takes messages.
+    /// Whether a device of the account is connected and receives messages.
     pub fn is_online(&self, account: &str) -> bool {
         self.state().devices_of(account).any(|(_, device)| device.active)
     }
 
-    /// Whether a device of the account shows itself online, so that the phone gets no notifications.
+    /// Whether a device of the account is shown as online, so that the phone gets no notifications.
     pub fn shows_online(&self, account: &str) -> bool {
         self.state().devices_of(account).any(|(_, device)| device.active && device.shown_online)
     }
@@ -320,12 +321,12 @@ impl FakeWhatsApp {
         self.state().connected_at.iter().map(|at| at.into_std()).collect()
     }
 
-    /// How many messages its linked devices have not confirmed.
+    /// The number of messages that its linked devices have not acknowledged.
     pub fn unconfirmed(&self, account: &str) -> usize {
         self.state().devices_of(account).map(|(_, device)| device.queue.len()).sum()
     }
 
-    /// How many one-time keys are left of each linked device of the account.
+    /// The number of remaining one-time keys of each linked device of the account.
     pub fn one_time_keys(&self, account: &str) -> Vec<usize> {
         let mut state = self.state();
         state
@@ -334,12 +335,12 @@ impl FakeWhatsApp {
             .collect()
     }
 
-    /// Notes every stanza of linked devices from now on, in short form.
+    /// Records every stanza of linked devices from now on, in short form.
     pub fn start_trace(&self) {
         self.state().trace = Some(Vec::new());
     }
 
-    /// What was noted, in order.
+    /// The recorded stanzas, in order.
     pub fn trace(&self) -> Vec<String> {
         self.state().trace.clone().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The session of a linked device: welcome or refusal, the queue, and what it then says.
+//! The session of a linked device: welcome or refusal, the offline queue, and its later stanzas.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use wacore_binary::{Node, NodeRef};
 use crate::clock::unix_seconds;
 use crate::connection::conflict;
 use crate::faults::ConnectFailure;
-use crate::network::{Line, Network, Slot, State, Typing};
+use crate::network::{Connection, Network, Slot, State, Typing};
 use crate::stanza::{HOST, attr, brief};
 use crate::wire::Wire;
 use crate::{iq, messages, receipts};
 
-/// Said instead of a welcome; attributes as `wacore::stanza::connect_failure` reads them.
+/// The answer instead of a welcome; attributes as `wacore::stanza::connect_failure` reads them.
 pub fn failure(failure: &ConnectFailure) -> Node {
     let mut node = NodeBuilder::new("failure").attr("reason", failure.reason.to_string());
     if let Some(code) = failure.code {
@@ -27,12 +27,12 @@ pub fn failure(failure: &ConnectFailure) -> Node {
     node.build()
 }
 
-/// All that a linked device says, until the connection ends.
+/// Handles the stanzas of a linked device, until the connection ends.
 pub async fn session(
     network: &Arc<Network>,
     wire: &mut Wire,
     key: &NoiseCipher,
-    line: &Line,
+    connection: &Connection,
     slot: &Slot,
 ) -> Result<()> {
     loop {
@@ -44,13 +44,13 @@ pub async fn session(
         }
         match node.tag.as_ref() {
             "iq" => {
-                iq::answer(network, &node, line, slot);
+                iq::answer(network, &node, connection, slot);
                 if attr(&node, "xmlns") == "passive" && node.get_optional_child("active").is_some() {
-                    activate(network, line, slot).await?;
+                    activate(network, connection, slot).await?;
                 }
             }
-            "message" if messages::take(network, &node, line, slot)? == messages::Then::HangUp => return Ok(()),
-            "receipt" => receipts::take(&mut network.lock(), &node, line, slot),
+            "message" if messages::accept(network, &node, connection, slot)? == messages::Then::HangUp => return Ok(()),
+            "receipt" => receipts::accept(&mut network.lock(), &node, connection, slot),
             "presence" => network.lock().note_presence(&node, slot),
             "chatstate" => network.lock().note_typing(&node, slot),
             _ => {}
@@ -58,33 +58,33 @@ pub async fn session(
     }
 }
 
-/// Gives a device that takes messages now what waited for it.
-async fn activate(network: &Arc<Network>, line: &Line, slot: &Slot) -> Result<()> {
+/// Sends a device that now receives messages what waited for it.
+async fn activate(network: &Arc<Network>, connection: &Connection, slot: &Slot) -> Result<()> {
     let (count, pause) = {
         let mut state = network.lock();
         let pause = state.faults.greeting_delay;
         let device = state.devices.get_mut(slot).context("the device was unlinked")?;
         let waiting = std::mem::take(&mut device.queue);
-        // Messages wait on until they are confirmed.
+        // Messages wait until they are acknowledged.
         device.queue = waiting.iter().filter(|stanza| stanza.tag == "message").cloned().collect();
         let count = waiting.len();
         if count > 0 {
-            line.send(preview(count, device.queue.len()));
+            connection.send(preview(count, device.queue.len()));
         }
         for mut stanza in waiting {
             stanza.attrs.insert("offline", "0");
-            line.send(stanza);
+            connection.send(stanza);
         }
-        // From here on what comes goes out behind the queue.
+        // From here on new stanzas are sent after the queue.
         device.active = true;
         (count, pause)
     };
     if count > 0 {
-        // Baileys 6 holds back a queued message that it still deciphers when the end of the queue is announced.
+        // Baileys 6 withholds a queued message that it is still decrypting when the end of the queue is announced.
         tokio::time::sleep(pause).await;
     }
     let end = NodeBuilder::new("offline").attr("count", count.to_string()).build();
-    line.send(NodeBuilder::new("ib").children([end]).build());
+    connection.send(NodeBuilder::new("ib").children([end]).build());
     network.lock().share_key_once(slot);
     Ok(())
 }
@@ -98,15 +98,15 @@ fn preview(count: usize, messages: usize) -> Node {
 }
 
 impl State {
-    /// Welcomes a linked device and replaces its former connection, or says that it is not linked.
-    pub fn log_in(&mut self, slot: &Slot, line: &Line) -> bool {
+    /// Welcomes a linked device and replaces its former connection, or reports that it is not linked.
+    pub fn log_in(&mut self, slot: &Slot, connection: &Connection) -> bool {
         let Some(device) = self.devices.get_mut(slot) else {
-            line.send(failure(&ConnectFailure::new(401)));
+            connection.send(failure(&ConnectFailure::new(401)));
             return false;
         };
         device.active = false;
         device.shown_online = false;
-        if let Some(former) = device.line.replace(line.clone()) {
+        if let Some(former) = device.connection.replace(connection.clone()) {
             former.send(conflict(None, "replaced"));
             former.close();
         }
@@ -114,41 +114,41 @@ impl State {
             .attr("t", unix_seconds().to_string())
             .attr("lid", device.lid.clone())
             .attr("props", "1");
-        line.send(welcome.build());
+        connection.send(welcome.build());
         true
     }
 
-    /// A connection ended.
-    pub fn forget_line(&mut self, line: &Line) {
-        self.codes_shown.retain(|_, shown_on| !shown_on.is(line));
-        self.code_offers.retain(|offer| !offer.line.is(line));
-        self.linking.retain(|(linking, _)| !linking.is(line));
+    /// Forgets a connection that has ended.
+    pub fn forget_connection(&mut self, connection: &Connection) {
+        self.codes_shown.retain(|_, shown_on| !shown_on.is(connection));
+        self.code_offers.retain(|offer| !offer.connection.is(connection));
+        self.linking.retain(|(linking, _)| !linking.is(connection));
         for device in self.devices.values_mut() {
-            if device.line.as_ref().is_some_and(|current| current.is(line)) {
-                device.line = None;
+            if device.connection.as_ref().is_some_and(|current| current.is(connection)) {
+                device.connection = None;
                 device.active = false;
             }
         }
     }
 
-    /// Says something to an account's linked devices.
-    pub fn tell(&mut self, number: &str, stanza: &Node) {
+    /// Sends a stanza to an account's linked devices.
+    pub fn send_to_devices(&mut self, number: &str, stanza: &Node) {
         for (_, device) in self.devices_of(number) {
-            if let Some(line) = &device.line {
-                line.send(stanza.clone());
+            if let Some(connection) = &device.connection {
+                connection.send(stanza.clone());
             }
         }
     }
 
-    /// Ends the connections of an account's linked devices, with a last word or without.
+    /// Closes the connections of an account's linked devices, optionally after a last stanza.
     pub fn end_connections(&mut self, number: &str, last_word: Option<&Node>) {
         for (_, device) in self.devices_of(number) {
             device.active = false;
-            if let Some(line) = device.line.take() {
+            if let Some(connection) = device.connection.take() {
                 if let Some(word) = last_word {
-                    line.send(word.clone());
+                    connection.send(word.clone());
                 }
-                line.close();
+                connection.close();
             }
         }
     }

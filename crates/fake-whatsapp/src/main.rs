@@ -1,7 +1,7 @@
-//! The network as a process of its own, for clients that are not Rust: `fake-whatsapp [ADDRESS] [CONTROL_ADDRESS]`, both
-//! of loopback, each on a free port where it is not given. The first line printed is JSON and says where it listens.
+//! The network as a separate process, for clients that are not written in Rust: `fake-whatsapp [ADDRESS] [CONTROL_ADDRESS]`,
+//! both on loopback, each on a free port if it is omitted. The first output line is JSON with its addresses.
 //!
-//! What the control port understands stands in `control.rs`.
+//! `control.rs` describes the control port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Messages of linked devices: taken, refused or lost, and read by their recipients.
+//! Messages of linked devices: accepted, refused or lost, and read by their recipients.
 
 use std::sync::Arc;
 
@@ -9,46 +9,46 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, NodeRef};
 
 use crate::clock::unix_seconds;
-use crate::faults::Verdict;
-use crate::network::{Line, Network, Slot, State};
+use crate::faults::Treatment;
+use crate::network::{Connection, Network, Slot, State};
 use crate::receipts;
 use crate::received::{self, Received};
 use crate::stanza::attr;
 
-/// What becomes of the connection.
+/// What happens to the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Then {
     GoOn,
     HangUp,
 }
 
-/// Takes a message stanza. It is with its recipients before its ack is sent.
-pub fn take(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Slot) -> Result<Then> {
-    let to: Jid = attr(node, "to").parse().map_err(|_| anyhow!("a message to nobody"))?;
+/// Accepts a message stanza. Its recipients have it before its ack is sent.
+pub fn accept(network: &Arc<Network>, node: &NodeRef<'_>, connection: &Connection, slot: &Slot) -> Result<Then> {
+    let to: Jid = attr(node, "to").parse().map_err(|_| anyhow!("a message without a recipient"))?;
     let mut state = network.lock();
     let account = state.number_of(&to).unwrap_or_default();
-    // To the own phone, from the device itself: no message of the account's owner.
-    let verdict = if attr(node, "category") == "peer" {
-        Verdict::Take
+    // A message of the device to its own phone is no message of the account's owner.
+    let treatment = if attr(node, "category") == "peer" {
+        Treatment::Take
     } else {
         state.counters.messages += 1;
-        state.faults.judge(&account)
+        state.faults.next(&account)
     };
-    match verdict {
-        Verdict::Take => {
+    match treatment {
+        Treatment::Take => {
             let read = state.deliver(node, &to, slot)?;
-            send_ack(&state, node, line, slot, None);
+            send_ack(&state, node, connection, slot, None);
             if read {
                 receipts::announce(network, &mut state, node, slot);
             }
         }
-        Verdict::Refuse(code) => send_ack(&state, node, line, slot, Some(code)),
-        Verdict::NoAck { taken, hang_up } => {
+        Treatment::Refuse(code) => send_ack(&state, node, connection, slot, Some(code)),
+        Treatment::NoAck { delivered, hang_up } => {
             if hang_up && let Some(device) = state.devices.get_mut(slot) {
-                // What follows waits for the next connection.
+                // Later stanzas wait for the next connection.
                 device.active = false;
             }
-            if taken && state.deliver(node, &to, slot)? {
+            if delivered && state.deliver(node, &to, slot)? {
                 receipts::announce(network, &mut state, node, slot);
             }
             return Ok(if hang_up { Then::HangUp } else { Then::GoOn });
@@ -58,7 +58,7 @@ pub fn take(network: &Arc<Network>, node: &NodeRef<'_>, line: &Line, slot: &Slot
 }
 
 /// At once, or later on the same connection.
-fn send_ack(state: &State, node: &NodeRef<'_>, line: &Line, slot: &Slot, refused_with: Option<u16>) {
+fn send_ack(state: &State, node: &NodeRef<'_>, connection: &Connection, slot: &Slot, refused_with: Option<u16>) {
     let ack = NodeBuilder::new("ack")
         .attr("class", "message")
         .attr("id", attr(node, "id"))
@@ -71,18 +71,18 @@ fn send_ack(state: &State, node: &NodeRef<'_>, line: &Line, slot: &Slot, refused
             None => ack.build(),
         },
     };
-    let (delay, line) = (state.faults.ack_delay, line.clone());
+    let (delay, connection) = (state.faults.ack_delay, connection.clone());
     if delay.is_zero() {
-        line.send(ack);
+        connection.send(ack);
     } else {
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
-            line.send(ack);
+            connection.send(ack);
         });
     }
 }
 
-/// A cipher text for one device.
+/// An encrypted copy for one device.
 struct Copy {
     to: Jid,
     kind: String,
@@ -90,7 +90,7 @@ struct Copy {
 }
 
 impl State {
-    /// Hands every copy to its device. Whether the recipient's phone read one.
+    /// Delivers every copy to its device. Returns whether the recipient's phone read one.
     fn deliver(&mut self, node: &NodeRef<'_>, to: &Jid, slot: &Slot) -> Result<bool> {
         let id = attr(node, "id");
         let sender = self.devices.get(slot).context("the device was unlinked")?.number.to_protocol_address();
@@ -123,7 +123,7 @@ impl State {
         Ok(true)
     }
 
-    /// Where devices of the recipient's have no copy of a message, the hash of all that should have one.
+    /// The hash of all devices of the recipient, if some of them have no copy of a message.
     fn missed(&self, node: &NodeRef<'_>, slot: &Slot) -> Option<String> {
         let to: Jid = attr(node, "to").parse().ok()?;
         let number = self.number_of(&to).filter(|number| *number != slot.phone)?;
@@ -140,7 +140,7 @@ impl State {
         MessageUtils::participant_list_hash(&devices).ok()
     }
 
-    /// Passes a copy on to a linked device.
+    /// Forwards a copy to a linked device.
     fn forward(&mut self, node: &NodeRef<'_>, from: &Slot, to: &Slot, copy: Copy) {
         let Some(sender) = self.devices.get(from) else { return };
         let mut message = NodeBuilder::new("message")
@@ -153,8 +153,8 @@ impl State {
         if to.phone == from.phone {
             message = message.attr("recipient", attr(node, "to"));
         }
-        let sealed = NodeBuilder::new("enc").attr("v", "2").attr("type", copy.kind).bytes(copy.data).build();
-        let mut inside = vec![sealed];
+        let encrypted = NodeBuilder::new("enc").attr("v", "2").attr("type", copy.kind).bytes(copy.data).build();
+        let mut inside = vec![encrypted];
         if let Some(proof) = node.get_optional_child("device-identity").and_then(NodeRef::content_bytes) {
             inside.push(NodeBuilder::new("device-identity").bytes(proof.to_vec()).build());
         }
@@ -162,14 +162,14 @@ impl State {
     }
 }
 
-/// The copies in a message stanza: one for all that it is to, or one a device.
+/// The copies in a message stanza: one for the recipient, or one for each device.
 fn copies(node: &NodeRef<'_>, to: &Jid) -> Vec<Copy> {
-    let copy = |to: Jid, sealed: &NodeRef<'_>| Copy {
+    let copy = |to: Jid, encrypted: &NodeRef<'_>| Copy {
         to,
-        kind: attr(sealed, "type"),
-        data: sealed.content_bytes().unwrap_or_default().to_vec(),
+        kind: attr(encrypted, "type"),
+        data: encrypted.content_bytes().unwrap_or_default().to_vec(),
     };
-    let direct = node.get_optional_child("enc").map(|sealed| copy(to.clone(), sealed));
+    let direct = node.get_optional_child("enc").map(|encrypted| copy(to.clone(), encrypted));
     let listed = node.get_optional_child("participants").into_iter().flat_map(|list| list.get_children_by_tag("to"));
     let listed = listed.filter_map(|to| {
         let jid = to.get_attr("jid").and_then(wacore_binary::node::ValueRef::to_jid)?;

@@ -1,4 +1,4 @@
-//! What the network knows: people, the devices linked to their accounts, and what happened.
+//! The network's state: people, the devices linked to their accounts, and what happened.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ impl Network {
         self.noise.public_key.public_key_bytes().try_into().map_err(|_| anyhow!("a key of another length"))
     }
 
-    /// Never held across an await: what is done with it is done at once.
+    /// Never held across an await.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,15 +51,15 @@ pub struct State {
     pub people: HashMap<String, Phone>,
     /// LID to number.
     pub lids: HashMap<String, String>,
-    /// The number asked to the number it is an account of.
+    /// The requested number to the number of its account.
     pub aliases: HashMap<String, String>,
     pub devices: BTreeMap<Slot, Device>,
-    /// References in QR codes that are shown, with the connection they were given to.
-    pub codes_shown: HashMap<String, Line>,
-    /// Who waits for a code to be typed on a phone.
+    /// References in shown QR codes, with their connections.
+    pub codes_shown: HashMap<String, Connection>,
+    /// The connections that wait for a code to be typed on a phone.
     pub code_offers: Vec<CodeOffer>,
-    /// Told that they are linked, and have not confirmed it yet.
-    pub linking: Vec<(Line, Slot)>,
+    /// Devices that were told that they are linked, and have not confirmed it yet.
+    pub linking: Vec<(Connection, Slot)>,
     pub faults: Faults,
     pub restricted_until: Option<i64>,
     pub inbox: Vec<Received>,
@@ -68,7 +68,7 @@ pub struct State {
     pub lookups: BTreeMap<String, u64>,
     pub typing: Vec<Typing>,
     pub trace: Option<Vec<String>>,
-    /// Nobody can connect.
+    /// No client can connect.
     pub cut_off: bool,
     /// When each connection began.
     pub connected_at: Vec<Instant>,
@@ -76,7 +76,7 @@ pub struct State {
     last_id: u64,
 }
 
-/// A place among the devices of an account; 0 is its phone.
+/// The number of a device of an account; 0 is its phone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     pub phone: String,
@@ -87,15 +87,15 @@ pub struct Slot {
 pub struct Device {
     pub number: Jid,
     pub lid: Jid,
-    /// Its identity as signed by the account and by itself, for whoever writes to it.
+    /// Its identity signed by the account and by itself, for its correspondents.
     pub proof: Option<Vec<u8>>,
     pub keys: Option<UploadedKeys>,
-    pub line: Option<Line>,
-    /// It has said that it takes messages, on the connection it has.
+    pub connection: Option<Connection>,
+    /// The device has announced on its connection that it receives messages.
     pub active: bool,
-    /// It has shown itself online: the phone gets no notifications meanwhile.
+    /// The device is shown as online, so that the phone gets no notifications.
     pub shown_online: bool,
-    /// What it has not confirmed.
+    /// The stanzas that it has not acknowledged.
     pub queue: Vec<Node>,
     pub key_shared: bool,
 }
@@ -107,7 +107,7 @@ impl Device {
             lid: Jid::lid_device(lid, slot.device),
             proof: None,
             keys: None,
-            line: None,
+            connection: None,
             active: false,
             shown_online: false,
             queue: Vec::new(),
@@ -118,25 +118,25 @@ impl Device {
 
 /// The writing side of a connection.
 #[derive(Clone)]
-pub struct Line(UnboundedSender<Out>);
+pub struct Connection(UnboundedSender<Out>);
 
 pub enum Out {
     Stanza(Node),
     Close,
 }
 
-impl Line {
+impl Connection {
     pub fn new() -> (Self, UnboundedReceiver<Out>) {
-        let (line, out) = unbounded_channel();
-        (Self(line), out)
+        let (connection, out) = unbounded_channel();
+        (Self(connection), out)
     }
 
-    /// Whether the connection still stood.
+    /// Sends a stanza. Returns whether the connection was open.
     pub fn send(&self, stanza: Node) -> bool {
         self.0.send(Out::Stanza(stanza)).is_ok()
     }
 
-    /// Ends the connection after all that was sent.
+    /// Closes the connection after everything was sent.
     pub fn close(&self) {
         let _ = self.0.send(Out::Close);
     }
@@ -146,7 +146,7 @@ impl Line {
     }
 }
 
-/// A sign that someone types, or stopped to.
+/// A typing state of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Typing {
     pub from: String,
@@ -157,17 +157,17 @@ pub struct Typing {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Counters {
     pub connections: u64,
-    /// Logins, and connections to be linked, of clients that did not know our key.
+    /// Logins and pairings of clients that did not know our key.
     pub logins_xx: u64,
-    /// Logins of clients that did.
+    /// Logins of clients that knew it.
     pub logins_ik: u64,
-    /// Message stanzas to other people, those included that were refused or lost.
+    /// Message stanzas to other people, including refused and lost ones.
     pub messages: u64,
-    /// Copies that their phone could not read.
+    /// Copies that the recipient's phone could not read.
     pub undecryptable: u64,
-    /// Messages that their phone could read and not show.
+    /// Messages that the recipient's phone could read but not show.
     pub malformed: u64,
-    /// Codes typed on a phone that were not the one shown.
+    /// Wrong codes that were typed on a phone.
     pub wrong_codes: u64,
     /// `<presence>` stanzas.
     pub presences: u64,
@@ -179,16 +179,16 @@ impl State {
         format!("{prefix}{}", self.last_id)
     }
 
-    /// Adds a person with a phone; one who is there stays as they are.
+    /// Adds a person with a phone; an existing one does not change.
     pub fn add_person(&mut self, number: &str, lid: &str) -> Result<&mut Phone> {
         if !self.people.contains_key(number) {
             self.people.insert(number.to_owned(), Phone::new(number, lid)?);
             self.lids.insert(lid.to_owned(), number.to_owned());
         }
-        self.people.get_mut(number).ok_or_else(|| anyhow!("nobody has {number}"))
+        self.people.get_mut(number).ok_or_else(|| anyhow!("unknown number {number}"))
     }
 
-    /// The number behind an address, which may be by LID.
+    /// The number of an address, which may have a LID.
     pub fn number_of(&self, jid: &Jid) -> Option<String> {
         let user = jid.user.as_str();
         if jid.is_lid() { self.lids.get(user).cloned() } else { Some(user.to_owned()) }
@@ -204,12 +204,12 @@ impl State {
         self.devices.iter_mut().filter(move |(slot, _)| slot.phone == number)
     }
 
-    /// Sends to a linked device. Messages wait until it confirms them, and receipts until it is there, as on the real
-    /// network; anything else is lost while it is away. Whether it was there.
+    /// Sends to a linked device. Messages wait until it acknowledges them, and receipts until it connects, as on the real
+    /// network; other stanzas are lost while it is away. Returns whether it was connected.
     pub fn send(&mut self, to: &Slot, stanza: Node) -> bool {
         let Some(device) = self.devices.get_mut(to) else { return false };
-        let there = device.line.as_ref().filter(|_| device.active);
-        let sent = there.is_some_and(|line| line.send(stanza.clone()));
+        let there = device.connection.as_ref().filter(|_| device.active);
+        let sent = there.is_some_and(|connection| connection.send(stanza.clone()));
         if stanza.tag == "message" || (stanza.tag == "receipt" && !sent) {
             device.queue.push(stanza);
         }

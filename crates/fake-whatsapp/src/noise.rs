@@ -1,5 +1,5 @@
-//! The server's side of the Noise handshakes: XX for a device that meets us, IK for one that knows our key. The order of
-//! the steps mirrors the client's in `wacore::handshake`.
+//! The server's side of the Noise handshakes: XX for a new device, IK for a device that knows our key. The order of the
+//! steps mirrors the client's in `wacore::handshake`.
 
 use anyhow::{Context as _, Result, anyhow};
 use futures_util::SinkExt as _;
@@ -13,9 +13,9 @@ use waproto::whatsapp as wa;
 use crate::network::{Network, rng};
 use crate::wire::{Sink, Wire, frame};
 
-/// A connection whose ends know each other.
+/// A connection after its handshake.
 pub struct Secured {
-    /// Who logs in, or that someone wants to be linked.
+    /// The device that logs in, or a request to be linked.
     pub payload: wa::ClientPayload,
     pub from_client: NoiseCipher,
     pub to_client: NoiseCipher,
@@ -54,8 +54,8 @@ async fn known_server(
     noise.authenticate(&our_ephemeral);
     noise.mix_shared_secret(ours.private_key.serialize(), &theirs)?;
     noise.mix_shared_secret(ours.private_key.serialize(), &client_static)?;
-    let sealed = noise.encrypt(&network.certificate)?;
-    send_hello(sink, &our_ephemeral, None, sealed).await?;
+    let encrypted = noise.encrypt(&network.certificate)?;
+    send_hello(sink, &our_ephemeral, None, encrypted).await?;
     let (from_client, to_client) = noise.finish()?;
     network.lock().counters.logins_ik += 1;
     Ok(Secured { payload: wa::ClientPayload::decode_from_slice(&payload)?, from_client, to_client })
@@ -111,8 +111,8 @@ fn public(pair: &KeyPair) -> Result<[u8; 32]> {
     key(pair.public_key.public_key_bytes())
 }
 
-/// A proper chain (the root signs the intermediate, that signs the leaf, the leaf names our static key) under a root of
-/// our own, which is given too. A client verifies it if it can be told the root; one with a fixed root refuses it.
+/// A complete chain (the root signs the intermediate, which signs the leaf, and the leaf names our static key) under our own
+/// root, which is returned too. A client with a configurable root verifies it; a client with a fixed root refuses it.
 pub fn certificate_chain(leaf_key: &[u8]) -> Result<([u8; 32], Vec<u8>)> {
     let root = KeyPair::generate(&mut rng());
     let middle = KeyPair::generate(&mut rng());
@@ -135,6 +135,6 @@ fn certificate(serial: u32, issuer: u32, key: &[u8], by: &KeyPair) -> Result<wa:
     Ok(wa::cert_chain::NoiseCertificate { details: Some(details), signature: Some(signature.to_vec()) })
 }
 
-/// How long our certificates are good: from 2020 to 2096, in Unix seconds.
+/// The validity of our certificates: from 2020 to 2096, in Unix seconds.
 pub const NOT_BEFORE: u32 = 1_600_000_000;
 pub const NOT_AFTER: u32 = 4_000_000_000;

@@ -1,4 +1,4 @@
-//! Linking a device: the codes it shows, and the phone that vouches for it.
+//! Linking a device: the codes that it shows, and the phone's signature.
 
 use std::sync::Arc;
 
@@ -14,47 +14,52 @@ use waproto::whatsapp as wa;
 
 use crate::clock::unix_seconds;
 use crate::login::result;
-use crate::network::{Device, Line, Network, Slot, State, rng};
+use crate::network::{Connection, Device, Network, Slot, State, rng};
 use crate::stanza::{HOST, attr, brief, content};
 use crate::wire::Wire;
 use crate::{Account, pair_code};
 
-/// How many codes a connection may show, one after the other, unless the test says otherwise.
+/// The default number of codes that a connection may show in sequence.
 const CODES: usize = 6;
 
-/// What an account's signature over a device's identity begins with (`ADV_PREFIX_ACCOUNT_SIGNATURE` of the client).
+/// The prefix of an account's signature over a device's identity (`ADV_PREFIX_ACCOUNT_SIGNATURE` of the client).
 const ACCOUNT_SIGNATURE: [u8; 2] = [6, 0];
 
-/// A connection that wants to be linked, until it is.
-pub async fn converse(network: &Arc<Network>, wire: &mut Wire, key: &NoiseCipher, line: &Line) -> Result<()> {
-    network.lock().offer_codes(line);
+/// Handles a connection that wants to be linked.
+pub async fn converse(
+    network: &Arc<Network>,
+    wire: &mut Wire,
+    key: &NoiseCipher,
+    connection: &Connection,
+) -> Result<()> {
+    network.lock().offer_codes(connection);
     loop {
         let bytes = wire.stanza(key).await?;
         let node = wacore_binary::marshal::unmarshal_ref(&bytes)?;
         tracing::debug!(stanza = brief(&node), "received while linking");
-        // A client that hears nothing for a while takes the connection for dead.
+        // A client that receives nothing for a while assumes that the connection is dead.
         if attr(&node, "xmlns") == "w:p" {
-            line.send(result(&attr(&node, "id")).build());
+            connection.send(result(&attr(&node, "id")).build());
         }
         if let Some(step) = node.get_optional_child("link_code_companion_reg") {
-            pair_code::step(&mut network.lock(), &attr(&node, "id"), step, line)?;
+            pair_code::step(&mut network.lock(), &attr(&node, "id"), step, connection)?;
         }
         if let Some(signed) = node.get_optional_child("pair-device-sign") {
-            network.lock().confirm_link(line, content(signed.get_optional_child("device-identity")));
-            // The real network ends the stream here too, and the device logs in.
-            line.send(NodeBuilder::new("stream:error").attr("code", "515").build());
+            network.lock().confirm_link(connection, content(signed.get_optional_child("device-identity")));
+            // The real network closes the stream here too, and the device logs in.
+            connection.send(NodeBuilder::new("stream:error").attr("code", "515").build());
             return Ok(());
         }
     }
 }
 
 impl State {
-    fn offer_codes(&mut self, line: &Line) {
+    fn offer_codes(&mut self, connection: &Connection) {
         let mut references = Vec::new();
         for _ in 0..self.faults.codes.unwrap_or(CODES) {
             let reference = format!("2@{}", self.next_id("REF"));
             references.push(NodeBuilder::new("ref").bytes(reference.clone().into_bytes()).build());
-            self.codes_shown.insert(reference, line.clone());
+            self.codes_shown.insert(reference, connection.clone());
         }
         let offer = NodeBuilder::new("iq")
             .attr("from", HOST)
@@ -62,23 +67,29 @@ impl State {
             .attr("xmlns", "md")
             .attr("id", self.next_id("PAIR"))
             .children([NodeBuilder::new("pair-device").children(references).build()]);
-        line.send(offer.build());
+        connection.send(offer.build());
     }
 
-    /// What a phone does when its owner points it at a QR code.
+    /// The phone scans a QR code.
     pub fn scan(&mut self, qr: &str, account: &Account) -> Result<()> {
         let (reference, _, identity) = PairUtils::parse_qr_code(qr)?;
         let secret = qr.split(',').nth(3).context("no secret in the code")?;
         let secret = Base64::decode_vec(secret).map_err(|e| anyhow!("the secret in the code: {e}"))?;
-        let line = self.codes_shown.remove(&reference).context("nobody shows this code any more")?;
-        self.link(account, &identity, &secret, &line)
+        let connection = self.codes_shown.remove(&reference).context("this code is not shown any more")?;
+        self.link(account, &identity, &secret, &connection)
     }
 
-    /// Tells a device that it is linked.
-    pub fn link(&mut self, account: &Account, identity: &[u8; 32], secret: &[u8], line: &Line) -> Result<()> {
+    /// Notifies a device that it is linked.
+    pub fn link(
+        &mut self,
+        account: &Account,
+        identity: &[u8; 32],
+        secret: &[u8],
+        connection: &Connection,
+    ) -> Result<()> {
         let container = self.add_device(account, identity, secret)?;
         let slot = account.slot();
-        self.linking.push((line.clone(), slot.clone()));
+        self.linking.push((connection.clone(), slot.clone()));
         let device = NodeBuilder::new("device")
             .attr("jid", Jid::pn_device(slot.phone.as_str(), slot.device))
             .attr("lid", Jid::lid_device(account.lid.as_str(), slot.device));
@@ -88,29 +99,29 @@ impl State {
             NodeBuilder::new("platform").attr("name", "android").build(),
             NodeBuilder::new("biz").attr("name", account.name.as_str()).build(),
         ]);
-        let told: Node = NodeBuilder::new("iq")
+        let notification: Node = NodeBuilder::new("iq")
             .attr("from", HOST)
             .attr("type", "set")
             .attr("id", self.next_id("PAIR"))
             .children([success.build()])
             .build();
-        line.send(told);
+        connection.send(notification);
         Ok(())
     }
 
-    /// Gives a device its place in the account, and the account's word for its identity.
+    /// Adds a device to the account, and returns the account's signature of its identity.
     pub fn add_device(&mut self, account: &Account, identity: &[u8; 32], secret: &[u8]) -> Result<Vec<u8>> {
-        let container = self.vouch(account, identity, secret)?;
+        let container = self.sign_identity(account, identity, secret)?;
         let slot = account.slot();
         let former = self.devices.insert(slot.clone(), Device::new(&slot, &account.lid));
-        if let Some(line) = former.and_then(|former| former.line) {
-            line.close();
+        if let Some(connection) = former.and_then(|former| former.connection) {
+            connection.close();
         }
         Ok(container)
     }
 
-    /// The phone signs the device's identity, and the whole with the secret from the code.
-    fn vouch(&mut self, account: &Account, identity: &[u8; 32], secret: &[u8]) -> Result<Vec<u8>> {
+    /// The phone signs the device's identity, and authenticates the whole with the secret of the code.
+    fn sign_identity(&mut self, account: &Account, identity: &[u8; 32], secret: &[u8]) -> Result<Vec<u8>> {
         let phone = self.add_person(&account.phone, &account.lid)?;
         let details = wa::ADVDeviceIdentity {
             raw_id: Some(7),
@@ -135,9 +146,9 @@ impl State {
     }
 
     /// The device has signed too, and is linked.
-    fn confirm_link(&mut self, line: &Line, proof: Vec<u8>) {
-        let Some(at) = self.linking.iter().position(|(linking, _)| linking.is(line)) else { return };
-        let (_, slot): (Line, Slot) = self.linking.remove(at);
+    fn confirm_link(&mut self, connection: &Connection, proof: Vec<u8>) {
+        let Some(at) = self.linking.iter().position(|(linking, _)| linking.is(connection)) else { return };
+        let (_, slot): (Connection, Slot) = self.linking.remove(at);
         if let Some(device) = self.devices.get_mut(&slot) {
             device.proof = Some(proof);
         }

@@ -1,4 +1,4 @@
-//! That a message was delivered and read.
+//! Delivery and read receipts.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use wacore_binary::builder::NodeBuilder;
 use wacore_binary::{Jid, Node, NodeRef};
 
 use crate::clock::unix_seconds;
-use crate::network::{Line, Network, Slot, State};
+use crate::network::{Connection, Network, Slot, State};
 use crate::stanza::attr;
 
-/// The recipient's phone confirms to the device that sent: delivered, then read; now or later.
+/// The recipient's phone sends receipts to the sending device: delivered, then read; at once or later.
 pub fn announce(network: &Arc<Network>, state: &mut State, node: &NodeRef<'_>, slot: &Slot) {
     let faults = &state.faults;
     let (delay, each) = (faults.receipt_delay, faults.extra_receipts as usize + 1);
-    // One without a type says that it was delivered.
+    // A receipt without a type is a delivery receipt.
     let kinds: &[&str] = match (faults.no_receipts, faults.no_read) {
         (true, _) => &[],
         (false, true) => &[""],
@@ -36,20 +36,20 @@ pub fn announce(network: &Arc<Network>, state: &mut State, node: &NodeRef<'_>, s
     });
 }
 
-/// A receipt as somebody makes it up, for a message of theirs or not.
+/// A receipt with any content, for any message.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MadeUp {
-    /// The address that it comes from: of a person, by number or LID, of a group, or `status@broadcast`.
+    /// The address of the author: of a person, by number or LID, of a group, or `status@broadcast`.
     pub from: String,
     pub id: String,
-    /// Empty: delivered.
+    /// Empty for delivered.
     #[serde(default)]
     pub kind: String,
-    /// Who says so in a group.
+    /// The author within a group.
     #[serde(default)]
     pub participant: Option<String>,
-    /// Unix seconds; now where left out.
+    /// Unix seconds; now if omitted.
     #[serde(default)]
     pub at: Option<u64>,
 }
@@ -80,8 +80,8 @@ fn receipt(from: &str, id: &str, kind: &str) -> Node {
     receipt.build()
 }
 
-/// A linked device confirms what it was sent.
-pub fn take(state: &mut State, node: &NodeRef<'_>, line: &Line, slot: &Slot) {
+/// A linked device acknowledges what it received.
+pub fn accept(state: &mut State, node: &NodeRef<'_>, connection: &Connection, slot: &Slot) {
     let mut ids = vec![attr(node, "id")];
     if let Some(list) = node.get_optional_child("list") {
         ids.extend(list.get_children_by_tag("item").map(|item| attr(item, "id")));
@@ -92,7 +92,7 @@ pub fn take(state: &mut State, node: &NodeRef<'_>, line: &Line, slot: &Slot) {
             sent.tag != "message" || id.is_none_or(|id| !ids.contains(&id))
         });
     }
-    // On to the linked device that sent it, where one did; not to another one of the same account.
+    // Forwarded to the linked device that sent it, if there is one, and to no other device of the account.
     let from = Jid::pn_device(slot.phone.as_str(), slot.device).to_string();
     for id in ids {
         if let Some(sender) = state.senders.get(&id).cloned()
@@ -103,5 +103,5 @@ pub fn take(state: &mut State, node: &NodeRef<'_>, line: &Line, slot: &Slot) {
     }
     let ack =
         NodeBuilder::new("ack").attr("class", "receipt").attr("id", attr(node, "id")).attr("from", attr(node, "to"));
-    line.send(ack.build());
+    connection.send(ack.build());
 }

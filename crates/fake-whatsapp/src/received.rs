@@ -10,10 +10,10 @@ pub struct Received {
     pub id: String,
     /// The account that sent it, as digits.
     pub from: String,
-    /// Whose phone read it, as digits.
+    /// The account whose phone read it, as digits.
     pub to: String,
     pub message: wa::Message,
-    /// The sender's phone could read its copy.
+    /// Whether the sender's phone could read its copy.
     pub own_phone_saw_it: bool,
 }
 
@@ -26,23 +26,23 @@ pub struct Location<'a> {
     pub address: Option<&'a str>,
 }
 
-/// The message that a message answers.
+/// The quoted message of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Quote<'a> {
     pub id: &'a str,
     /// The address of the account that sent the quoted message.
     pub from: &'a str,
-    /// `None`: the quote does not say what the quoted message showed.
+    /// `None`: the quote does not contain the quoted content.
     pub message: Option<&'a wa::Message>,
 }
 
 impl Received {
-    /// The text of a message that is a text.
+    /// The text of a text message.
     pub fn text(&self) -> Option<&str> {
         text(&self.message)
     }
 
-    /// The place of a message that is a location.
+    /// The location of a location message.
     pub fn location(&self) -> Option<Location<'_>> {
         let location = self.message.location_message.as_option()?;
         Some(Location {
@@ -53,7 +53,7 @@ impl Received {
         })
     }
 
-    /// The cards in it.
+    /// The cards of the message.
     pub fn cards(&self) -> Vec<&ContactMessage> {
         cards(&self.message)
     }
@@ -68,7 +68,7 @@ impl Received {
         self.cards().first().and_then(|card| card.vcard.as_deref())
     }
 
-    /// The message that it answers.
+    /// The quoted message.
     pub fn quote(&self) -> Option<Quote<'_>> {
         let context = context(&self.message)?;
         Some(Quote {
@@ -98,7 +98,7 @@ fn context(message: &wa::Message) -> Option<&ContextInfo> {
     contexts.into_iter().find_map(|context| context.as_option())
 }
 
-/// Why a phone cannot show a message; nothing, as a rule.
+/// Why a phone cannot show a message; usually empty.
 pub fn faults(message: &wa::Message) -> Vec<&'static str> {
     let mut faults = body_faults(message);
     if let Some(context) = context(message) {
@@ -106,7 +106,7 @@ pub fn faults(message: &wa::Message) -> Vec<&'static str> {
             faults.push("a quote without an id");
         }
         if context.participant.as_deref().is_none_or(|from| !from.contains('@')) {
-            faults.push("a quote of nobody");
+            faults.push("a quote without an author");
         }
         faults.extend(context.quoted_message.as_option().into_iter().flat_map(body_faults));
     }
@@ -207,7 +207,7 @@ mod tests {
     const CARD: &str = "BEGIN:VCARD\nVERSION:3.0\nFN:Maria\nEND:VCARD";
 
     #[test]
-    fn what_a_phone_can_show_has_no_faults() {
+    fn a_message_that_a_phone_can_show_has_no_faults() {
         for message in [
             said("oi"),
             place(90.0),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_phone_cannot_show_is_named() {
+    fn the_faults_of_a_message_are_named() {
         let from = "551140001000@s.whatsapp.net";
         for (message, fault) in [
             (wa::Message::default(), "not one body"),
@@ -230,7 +230,7 @@ mod tests {
             (contacts(&[CARD, "FN:Maria"]), "a card without a name or a vCard"),
             (contacts(&[CARD]), "a list of cards without a name or with less than two"),
             (answer(quote("", from, said("oi"))), "a quote without an id"),
-            (answer(quote("3EB0", "551140001000", said("oi"))), "a quote of nobody"),
+            (answer(quote("3EB0", "551140001000", said("oi"))), "a quote without an author"),
             (answer(quote("3EB0", from, said(""))), "an empty text"),
         ] {
             assert_eq!(faults(&message), [fault], "{message:?}");

@@ -1,4 +1,4 @@
-//! What phones write to linked devices: a contact to an account, and the account's own phone to what is linked to it.
+//! What phones write to linked devices: contacts to an account, and the account's own phone to its devices.
 
 use anyhow::{Context as _, Result, ensure};
 use wacore::types::jid::JidExt as _;
@@ -9,16 +9,16 @@ use waproto::whatsapp as wa;
 
 use crate::clock::unix_seconds;
 use crate::network::{Slot, State};
-use crate::phone::Sealed;
+use crate::phone::Encrypted;
 
 impl State {
-    /// A contact writes to every linked device of an account. Gives the message's id.
+    /// A contact writes to every linked device of an account. Returns the message's id.
     pub fn say(&mut self, contact: &str, account: &str, message: &wa::Message) -> Result<String> {
         let id = self.next_id("PEERMSG");
         let slots: Vec<Slot> = self.devices_of(account).map(|(slot, _)| slot.clone()).collect();
         ensure!(!slots.is_empty(), "no device is linked to {account}");
         for slot in slots {
-            let sealed = self.seal(contact, &slot, message)?;
+            let encrypted = self.encrypt(contact, &slot, message)?;
             let phone = &self.people[contact];
             let stanza = NodeBuilder::new("message");
             let stanza = if self.faults.hidden.iter().any(|hidden| hidden == contact) {
@@ -31,32 +31,32 @@ impl State {
                 .attr("type", "text")
                 .attr("t", unix_seconds().to_string())
                 .attr("notify", "Contact")
-                .children([envelope(sealed)]);
+                .children([envelope(encrypted)]);
             self.send(&slot, stanza.build());
         }
         Ok(id)
     }
 
-    fn seal(&mut self, from: &str, to: &Slot, message: &wa::Message) -> Result<Sealed> {
-        let phone = self.people.get_mut(from).with_context(|| format!("nobody has {from}"))?;
+    fn encrypt(&mut self, from: &str, to: &Slot, message: &wa::Message) -> Result<Encrypted> {
+        let phone = self.people.get_mut(from).with_context(|| format!("unknown number {from}"))?;
         let device = self.devices.get_mut(to).context("no such device")?;
         let keys = device.keys.as_mut().context("the device has deposited no keys yet")?;
         let address = device.number.to_protocol_address();
-        if !phone.knows(&address, &keys.identity) {
-            phone.meet(&address, &keys.bundle()?)?;
+        if !phone.has_session(&address, &keys.identity) {
+            phone.open_session(&address, &keys.bundle()?)?;
         }
         phone.encrypt(&address, message)
     }
 
-    /// The phone hands a new device the key to the account's settings, as it does after linking. Without it a client
-    /// waits before it says that it is connected.
+    /// The phone sends a new device the key to the account's settings, as after linking. Without it a client waits before it
+    /// reports that it is connected.
     pub fn share_key_once(&mut self, slot: &Slot) {
         let ready = self.devices.get(slot).is_some_and(|device| device.active && device.keys.is_some());
         if !ready || self.devices.get(slot).is_some_and(|device| device.key_shared) {
             return;
         }
-        match self.seal(&slot.phone, slot, &settings_key()) {
-            Ok(sealed) => {
+        match self.encrypt(&slot.phone, slot, &settings_key()) {
+            Ok(encrypted) => {
                 let id = self.next_id("KEYSHARE");
                 let stanza = NodeBuilder::new("message")
                     .attr("from", self.people[&slot.phone].number.clone())
@@ -64,7 +64,7 @@ impl State {
                     .attr("type", "text")
                     .attr("category", "peer")
                     .attr("t", unix_seconds().to_string())
-                    .children([envelope(sealed)]);
+                    .children([envelope(encrypted)]);
                 self.send(slot, stanza.build());
                 if let Some(device) = self.devices.get_mut(slot) {
                     device.key_shared = true;
@@ -75,8 +75,8 @@ impl State {
     }
 }
 
-fn envelope(sealed: Sealed) -> Node {
-    NodeBuilder::new("enc").attr("v", "2").attr("type", sealed.kind).bytes(sealed.data).build()
+fn envelope(encrypted: Encrypted) -> Node {
+    NodeBuilder::new("enc").attr("v", "2").attr("type", encrypted.kind).bytes(encrypted.data).build()
 }
 
 fn settings_key() -> wa::Message {

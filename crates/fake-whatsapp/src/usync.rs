@@ -1,4 +1,4 @@
-//! Who is on WhatsApp, under which number and LID, with which devices. Shapes as in `wacore::usync`.
+//! The accounts of numbers and LIDs, and their devices. Shapes as in `wacore::usync`.
 
 use anyhow::{Context as _, Result};
 use wacore_binary::builder::NodeBuilder;
@@ -28,7 +28,7 @@ impl State {
             .build())
     }
 
-    /// Asked by address, or by a number as somebody typed it.
+    /// Requested by address, or by a number as a person typed it.
     fn about_user(&mut self, user: &NodeRef<'_>, wanted: &Wanted) -> Option<Node> {
         let typed = user.get_optional_child("contact").and_then(NodeRef::content_as_string);
         let typed = typed.map(|number| number.trim_start_matches('+').to_owned());
@@ -36,7 +36,7 @@ impl State {
             (Some(jid), _) => jid.to_non_ad(),
             (None, Some(number)) => {
                 *self.lookups.entry(number.clone()).or_default() += 1;
-                if self.faults.untold_accounts.contains(number) {
+                if self.faults.withheld_accounts.contains(number) {
                     return None;
                 }
                 Jid::pn(self.aliases.get(number).unwrap_or(number).as_str())
@@ -74,7 +74,7 @@ struct Wanted {
     devices: bool,
 }
 
-/// The phone itself, which is device 0, and what is linked to it.
+/// The phone itself, which is device 0, and its linked devices.
 fn devices(linked: &[u16]) -> Node {
     let device = |id: u16| NodeBuilder::new("device").attr("id", id.to_string());
     let keyed = linked.iter().map(|id| device(*id).attr("key-index", id.to_string()).build());

@@ -1,4 +1,4 @@
-//! Frames: after a fixed header, a length of three bytes before each, over WebSocket messages that may cut anywhere.
+//! Frames: after a fixed header, each frame has a length of three bytes. WebSocket messages may divide frames anywhere.
 
 use anyhow::{Result, bail};
 use bytes::{Bytes, BytesMut};
@@ -65,7 +65,7 @@ impl Wire {
         Ok(Some(self.read.split_to(length)))
     }
 
-    /// The next stanza, deciphered and unpacked.
+    /// The next stanza, decrypted and unpacked.
     pub async fn stanza(&mut self, key: &NoiseCipher) -> Result<Bytes> {
         let mut frame = self.frame().await?;
         key.decrypt_in_place_with_counter(self.opened, &mut frame)?;
@@ -73,8 +73,8 @@ impl Wire {
         Ok(wacore_binary::util::unpack_bytes(frame)?)
     }
 
-    /// Reads on until the client hangs up: a connection closed with something unread is reset, and what was said last
-    /// would be lost with it.
+    /// Reads until the client closes the connection. Closing a connection with unread data would reset it, and lose the last
+    /// stanzas.
     pub async fn drain(&mut self) {
         while self.frame().await.is_ok() {}
     }

@@ -26,11 +26,11 @@ pub struct DataDir {
     pub data_dir: PathBuf,
 }
 
-/// The variable that names the data directory, and the one that is meant where nothing does.
+/// The environment variable of the data directory, and its default.
 const DATA_DIR: (&str, &str) = ("RECADO_DATA_DIR", "data");
 
 impl DataDir {
-    /// The directory that is meant where none was typed.
+    /// The default directory.
     pub fn untyped() -> PathBuf {
         std::env::var_os(DATA_DIR.0).unwrap_or_else(|| DATA_DIR.1.into()).into()
     }
@@ -71,7 +71,7 @@ pub struct Config {
     pub behaviour: Behaviour,
 }
 
-/// What this process is among others on the same PostgreSQL.
+/// This process as a node on a shared PostgreSQL.
 #[derive(Debug, Clone, Args)]
 pub struct NodeConfig {
     /// What this process does: answer calls (api), send (dispatch), or both. Health is always answered
@@ -97,24 +97,24 @@ pub struct NodeConfig {
 /// Whether the server shows its documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Docs {
-    /// To everybody.
+    /// For every caller.
     #[default]
     On,
-    /// Not at all: the paths are unknown ones.
+    /// The paths do not exist.
     Off,
 }
 
-/// What to do with a field that the call does not know.
+/// The treatment of a field that the call does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum UnknownFields {
-    /// Refuse the call: a misspelled field that is silently dropped is lost data.
+    /// Refuse the call: silently dropping a misspelled field would lose data.
     #[default]
     Refuse,
-    /// Take the call, and name the field in `X-Ignored-Fields`.
+    /// Accept the call, and name the field in `X-Ignored-Fields`.
     Ignore,
 }
 
-/// What a process does.
+/// The roles of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
     /// Answers calls.
@@ -124,19 +124,19 @@ pub enum Role {
 }
 
 impl NodeConfig {
-    /// Whether this process does this.
+    /// Whether this process has the role.
     pub fn has(&self, role: Role) -> bool {
         self.roles.contains(&role)
     }
 
-    /// The name that was given, or the host's.
+    /// The configured name, or the host's.
     pub fn name(&self) -> String {
         let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
         self.node_name.clone().unwrap_or_else(host)
     }
 }
 
-/// Where the store is, if not in the data directory.
+/// The location of the store, if it is not in the data directory.
 #[derive(Debug, Clone, Args)]
 pub struct Database {
     /// PostgreSQL database, in place of a file in the data directory: `postgres://user:password@host:5432/database`. Several hosts, separated by commas, are tried until one takes writes. With TLS, unless the host is this machine or the URL says sslmode=disable
@@ -160,46 +160,46 @@ pub struct Database {
 }
 
 impl Database {
-    /// The URL, and the one that leads to the database itself; `None` where the store is a file.
+    /// The URL, and the one that leads to the database directly; `None` if the store is a file.
     pub fn urls(&self) -> Option<(&str, &str)> {
         let url = self.database_url.as_ref()?.expose_secret();
         Some((url, self.database_direct_url.as_ref().map_or(url, |url| url.expose_secret())))
     }
 }
 
-/// Where the keys come from that seal secrets in the store.
+/// The source of the keys that encrypt secrets in the store.
 #[derive(Debug, Clone, Args)]
 pub struct SecretKey {
-    /// File with the key that seals secrets in the store, as `recado secrets new-key` prints it; further keys in it only
-    /// open. The variable `RECADO_SECRET_KEY` holds the key itself, in place of a file
+    /// File with the key that encrypts secrets in the store, as `recado secrets new-key` prints it; further keys in it only
+    /// decrypt. The variable `RECADO_SECRET_KEY` holds the key itself, in place of a file
     #[arg(long, env = "RECADO_SECRET_KEY_FILE", hide_env_values = true, value_name = "FILE")]
     pub secret_key_file: Option<PathBuf>,
 }
 
-/// The variable with the key itself. There is no flag for it: every user of a machine can read a command line.
+/// The variable with the key itself. It has no flag, because every user of a machine can read command lines.
 const SECRET_KEY: &str = "RECADO_SECRET_KEY";
-/// Most bytes of a file with keys.
+/// The most bytes of a key file.
 const SECRET_KEY_LIMIT: usize = 64 << 10;
 
 impl SecretKey {
-    /// Reads the keys; an empty ring where none is given.
+    /// Reads the keys; the ring is empty if none is given.
     pub fn read(&self) -> Result<KeyRing> {
         let (place, text) = match (&self.secret_key_file, std::env::var_os(SECRET_KEY)) {
             (None, None) => return Ok(KeyRing::default()),
             (Some(_), Some(_)) => {
-                bail!("{SECRET_KEY} and RECADO_SECRET_KEY_FILE (--secret-key-file) are both given: take one away")
+                bail!("{SECRET_KEY} and RECADO_SECRET_KEY_FILE (--secret-key-file) are both given: remove one")
             }
             (None, Some(key)) => (SECRET_KEY.to_owned(), Zeroizing::new(key.into_encoded_bytes())),
             (Some(path), None) => {
                 let shown = path.display().to_string();
-                // With room for all of it: a buffer that grows leaves copies behind.
+                // The buffer has the full capacity, because growing would leave copies behind.
                 let mut text = Zeroizing::new(Vec::with_capacity(SECRET_KEY_LIMIT));
                 let read = File::open(path).and_then(|file| file.take(SECRET_KEY_LIMIT as u64).read_to_end(&mut text));
                 read.with_context(|| format!("cannot read the secret key from {shown}"))?;
                 (shown, text)
             }
         };
-        // What is no text is no key either, and told so.
+        // A file that is not text contains no valid key.
         let ring = KeyRing::parse(std::str::from_utf8(&text).unwrap_or("?"));
         ring.with_context(|| format!("no secret key can be read from {place}"))
     }
@@ -226,7 +226,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// How calls and messages are treated.
+/// The treatment of calls and messages.
 #[derive(Debug, Clone, Args)]
 pub struct Behaviour {
     #[command(flatten)]
@@ -310,7 +310,7 @@ pub struct Behaviour {
     pub secret_key: SecretKey,
 }
 
-/// How channels reach WhatsApp that are linked by a phone; a build without WhatsApp Web does not look at it.
+/// How channels that a phone links reach WhatsApp. A build without WhatsApp Web ignores it.
 #[derive(Debug, Clone, Args)]
 pub struct WhatsAppWebConfig {
     /// Version of WhatsApp Web to name, such as 2.3000.1012345678; without it WhatsApp is asked. For when that fails, or is refused
@@ -329,7 +329,7 @@ pub struct WhatsAppWebConfig {
 }
 
 impl WhatsAppWebConfig {
-    /// The same for the driver.
+    /// The options for the driver.
     #[cfg(feature = "whatsapp-web")]
     pub fn options(&self) -> Result<recado_whatsapp_web::Options> {
         let options = recado_whatsapp_web::Options {
@@ -350,7 +350,7 @@ fn three_numbers(text: &str) -> Result<(u32, u32, u32), String> {
     <[u32; 3]>::try_from(numbers).map(Into::into).map_err(|_| "three numbers with points between them".to_owned())
 }
 
-/// For reading the variables alone.
+/// A parser for the variables alone.
 #[derive(clap::Parser)]
 struct FromEnvironment {
     #[command(flatten)]
@@ -358,12 +358,12 @@ struct FromEnvironment {
 }
 
 impl Behaviour {
-    /// The defaults, and what the variables say; for commands that have no flags for it.
+    /// The defaults and the variables, for commands that have no flags for them.
     pub fn from_environment() -> Self {
         <FromEnvironment as clap::Parser>::parse_from(["recado"]).behaviour
     }
 
-    /// The sandbox's rest between two sends.
+    /// The send interval of the sandbox.
     pub fn sandbox_pacing(&self) -> Pacing {
         Pacing { min: self.sandbox_delay_min, max: self.sandbox_delay_max }
     }

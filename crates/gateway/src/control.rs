@@ -36,7 +36,7 @@ use crate::api::channels::pairing::PairingView;
 use crate::api::error::ApiError;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
-use crate::operations::channels::ChannelWish;
+use crate::operations::channels::CreateChannel;
 use crate::operations::{api_keys, channels, person, secrets};
 
 /// Rows of one page of a listing.
@@ -86,7 +86,7 @@ pub enum Command {
     },
     ConnectChannel {
         which: WhichChannel,
-        /// What connects the channel; nothing: what is stored of it.
+        /// The fields that connect the channel; empty: use the stored credentials.
         given: Credentials,
     },
     ShowPairing {
@@ -109,20 +109,20 @@ pub enum Command {
         institution: Option<InstitutionId>,
         text: String,
     },
-    /// A page of what is kept of a person.
+    /// A page of the stored data of a person.
     ShowPerson {
         query: PersonQuery,
     },
-    /// A page of what the sandbox's phone shows of a person.
+    /// A page of a person's messages in the sandbox inbox.
     ShowPersonOnSandbox {
         person: Person,
         after: i64,
     },
-    /// Erases a batch of what is kept of a person.
+    /// Erases a batch of the stored data of a person.
     ErasePerson {
         erasure: Erasure,
     },
-    /// Erases a batch of what the sandbox's phone shows of a person.
+    /// Erases a batch of a person's messages in the sandbox inbox.
     ErasePersonOnSandbox {
         person: Person,
         after: i64,
@@ -241,7 +241,7 @@ async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &[(String, Stri
     let mut fields = Vec::new();
     for (name, value) in given {
         let Some(field) = known.iter().find(|field| field.name == name) else {
-            return Err(not_taken(gateway, entry, (name, value)));
+            return Err(unknown_field(gateway, entry, (name, value)));
         };
         fields.push((field.name, Field::from(value.as_str())));
     }
@@ -250,8 +250,8 @@ async fn connect(gateway: &Gateway, entry: &ChannelEntry, given: &[(String, Stri
     as_value(ConnectedView::new(channel, pairing))
 }
 
-/// What is said of a field by which channels of another type are connected.
-fn not_taken(gateway: &Gateway, entry: &ChannelEntry, (name, value): (&str, &str)) -> ApiError {
+/// The error of a field that connects channels of another type.
+fn unknown_field(gateway: &Gateway, entry: &ChannelEntry, (name, value): (&str, &str)) -> ApiError {
     let mut all = ChannelType::ALL.into_iter().flat_map(|kind| kind.descriptor().connect);
     if !all.any(|field| field.name == name && field.text == FieldText::Phone) {
         return ApiError::field("type", "Canais deste tipo nao precisam de credenciais.");
@@ -265,9 +265,9 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
     match command {
         Command::CreateChannel { institution, environment, name, kind, id } => {
             let institution = institutions::find_id(gateway, institution.as_deref()).await?;
-            let wish = ChannelWish { name: Some(name), kind: Some(kind), id };
+            let request = CreateChannel { name: Some(name), kind: Some(kind), id };
             let made =
-                channels::create(gateway, institution, environment, wish, Actor::Operator, FieldErrors::default())
+                channels::create(gateway, institution, environment, request, Actor::Operator, FieldErrors::default())
                     .await?;
             as_value(ChannelView::from(made))
         }
@@ -315,7 +315,7 @@ fn rotation(gateway: &Gateway, done: &secrets::Rotation) -> Value {
         })
     });
     json!({
-        "keyId": done.key.to_string(), "sealedAnew": done.sealed_anew, "already": done.already,
+        "keyId": done.key.to_string(), "sealedAnew": done.reencrypted, "already": done.already,
         "failed": failed.collect::<Vec<_>>(),
     })
 }
@@ -336,7 +336,7 @@ fn new_key(
     expires_at: Option<&str>,
 ) -> Result<api_keys::NewKey, ApiError> {
     let mut errors = FieldErrors::default();
-    let name = errors.take("name", api_keys::parse_name(name).ok_or(api_keys::BAD_NAME.into()));
+    let name = errors.collect("name", api_keys::parse_name(name).ok_or(api_keys::BAD_NAME.into()));
     let mut known = Vec::new();
     for scope in scopes {
         match Scope::from_name(scope) {
@@ -393,13 +393,13 @@ fn in_both_environments() -> ApiError {
     ApiError::field("environment", "Ha um canal com este id em cada ambiente: informe --environment.")
 }
 
-/// An error of the API in lines for a person.
+/// An error of the API as text lines for a person.
 pub fn explain(error: &Value) -> String {
     let fields = faults(error).map(|fault| format!("\n  {fault}"));
     format!("{}{}", error["message"].as_str().unwrap_or_default(), fields.collect::<String>())
 }
 
-/// The faulty fields of an error of the API, each with what is wrong.
+/// The invalid fields of an API error, each with its error.
 pub fn faults(error: &Value) -> impl Iterator<Item = String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let faults = error["errors"].as_array().into_iter().flatten();

@@ -1,9 +1,8 @@
-//! What every request asks for, kept in memory: the keys, the channels, and the default countries of
-//! institutions.
+//! The keys, the channels and the default countries of institutions, in memory, because every request needs them.
 //!
-//! On a store that one process has to itself (a lock on the data directory sees to it) every change passes through here,
-//! so the directory is never behind: a revoked key is refused at the next call. Where nodes share one, `cluster::directory_sync`
-//! brings what the others changed, within a second.
+//! If one process has the store to itself (a lock on the data directory guarantees it), every change passes through here, so
+//! the directory is always current: a revoked key is refused at the next call. If nodes share a store,
+//! `cluster::directory_sync` applies the changes of other nodes within a second.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -21,19 +20,19 @@ use recado_store::nodes::SharedQuota;
 
 use crate::rate_limit::{Calls, KeyLimit};
 
-/// A key with what changes from call to call.
+/// A key with its rate limits and last use.
 pub struct KeyEntry {
-    /// The key as it was made.
+    /// The key as it was created.
     pub key: ApiKey,
-    /// Calls that change something.
+    /// The limit of calls that change something.
     pub sends: KeyLimit,
-    /// Calls that only look, so that polling does not eat the budget for sending.
+    /// The limit of calls that only read, so that polling does not use up the limit of sending.
     pub reads: KeyLimit,
-    /// The key that made this one, once it is known here.
+    /// The key that created this one, once it is known here.
     parent: OnceLock<Arc<KeyEntry>>,
     revoked: AtomicBool,
     last_used_at: AtomicI64,
-    /// Used since the last use was written down.
+    /// Whether it was used since its last use was stored.
     used: AtomicBool,
 }
 
@@ -50,33 +49,32 @@ impl KeyEntry {
         }
     }
 
-    /// The key and those that it comes from.
-    fn line(&self) -> impl Iterator<Item = &Self> {
+    /// The key and its ancestors.
+    fn lineage(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |entry| entry.parent.get().map(|parent| &**parent))
     }
 
-    /// Whether it was revoked, or one that it comes from: a key may be made in the moment in which its parent ends.
+    /// Whether the key or an ancestor was revoked. A key may be created at the moment in which its parent is revoked.
     pub fn is_revoked(&self) -> bool {
-        self.line().any(|entry| {
+        self.lineage().any(|entry| {
             let lost = entry.key.parent.is_some() && entry.parent.get().is_none();
             lost || entry.revoked.load(Ordering::Acquire)
         })
     }
 
-    /// Counts a call, also among those of every key that this one comes from: keys that make keys gain no calls. Gives
-    /// the tightest of their limits.
-    pub async fn take(
+    /// Counts a call, also for every ancestor: creating keys does not permit more calls. Returns the tightest quota.
+    pub async fn acquire(
         &self,
         calls: Calls,
         now: Millis,
         nodes: Option<&dyn SharedQuota>,
     ) -> Result<Option<Quota>, StoreError> {
         let mut tightest: Option<Quota> = None;
-        // The eldest first: a call that a parent's limit refuses takes nothing of the child's.
-        let line: Vec<_> = self.line().collect();
-        for entry in line.into_iter().rev() {
+        // The oldest ancestor first: a call that an ancestor's limit refuses uses no token of the child.
+        let lineage: Vec<_> = self.lineage().collect();
+        for entry in lineage.into_iter().rev() {
             let limit = if calls == Calls::Reads { &entry.reads } else { &entry.sends };
-            let Some(quota) = limit.take(now, nodes).await? else { continue };
+            let Some(quota) = limit.acquire(now, nodes).await? else { continue };
             if !quota.allowed {
                 return Ok(Some(quota));
             }
@@ -85,12 +83,12 @@ impl KeyEntry {
         Ok(tightest)
     }
 
-    /// Whether the key opens anything now.
+    /// Whether the key is valid now.
     pub fn is_valid(&self, now: Millis) -> bool {
         !self.is_revoked() && self.key.grant.expires_at.is_none_or(|end| now < end)
     }
 
-    /// Notes a use; `true` when it is the first since uses were written down.
+    /// Records a use; `true` if it is the first since uses were stored.
     pub fn touch(&self, now: Millis) -> bool {
         self.last_used_at.store(now, Ordering::Relaxed);
         !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed)
@@ -102,7 +100,7 @@ impl KeyEntry {
     }
 }
 
-/// A channel as requests see it. What can change besides deletion is asked of the store.
+/// A channel for requests. State that can change, except deletion, is read from the store.
 pub struct ChannelEntry {
     pub via: ChannelRef,
     pub environment: Environment,
@@ -112,31 +110,31 @@ pub struct ChannelEntry {
 }
 
 impl ChannelEntry {
-    /// What a person has set.
+    /// The channel's settings.
     pub fn settings(&self) -> ChannelSettings {
         *self.settings.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it was deleted; its history can still be read.
+    /// Whether it was deleted. Its history can still be read.
     pub fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::Acquire)
     }
 }
 
-/// By their ids first: a stranger may ask for all that have one.
+/// By id first, because an unauthenticated caller may ask for all channels with an id.
 type Names = HashMap<String, HashMap<(InstitutionId, Environment), Arc<ChannelEntry>>>;
 
 /// All keys and channels, and the default countries of institutions.
 #[derive(Default)]
 pub struct Directory {
-    /// Those that were set; any other institution has the default country of the server.
+    /// The countries that were set; any other institution has the default country of the server.
     default_countries: RwLock<HashMap<InstitutionId, DefaultCountry>>,
     keys: RwLock<HashMap<[u8; 32], Arc<KeyEntry>>>,
     channels: RwLock<HashMap<ChannelKey, Arc<ChannelEntry>>>,
     names: RwLock<Names>,
 }
 
-/// Ties keys to those that made them. Neither order of the two is certain: a clock can be set back.
+/// Links keys to the keys that created them. The order of the keys is not reliable, because a clock can be set back.
 fn find_parents(keys: &HashMap<[u8; 32], Arc<KeyEntry>>) {
     let untied = |entry: &&Arc<KeyEntry>| entry.key.parent.is_some() && entry.parent.get().is_none();
     if !keys.values().any(|entry| untied(&entry)) {
@@ -144,14 +142,14 @@ fn find_parents(keys: &HashMap<[u8; 32], Arc<KeyEntry>>) {
     }
     let by_id: HashMap<_, _> = keys.values().map(|entry| (entry.key.id, entry)).collect();
     for entry in keys.values().filter(untied) {
-        // A key is not its own parent: such a row would tie a knot.
+        // A key is not its own parent: such a row would create a cycle.
         let parent = entry.key.parent.filter(|parent| *parent != entry.key.id).and_then(|id| by_id.get(&id));
         parent.and_then(|parent| entry.parent.set((*parent).clone()).err());
     }
 }
 
 impl Directory {
-    /// A directory of these.
+    /// A directory of these keys and channels.
     pub fn new(keys: Vec<ApiKey>, channels: &[Channel]) -> Self {
         let entries = keys.into_iter().map(|key| (key.hash, Arc::new(KeyEntry::new(key))));
         let keys: HashMap<_, _> = entries.collect();
@@ -167,13 +165,13 @@ impl Directory {
         countries.get(&institution).copied().unwrap_or_default()
     }
 
-    /// The default countries that institutions have.
+    /// The default countries of all institutions.
     pub fn default_countries(&self) -> Vec<DefaultCountry> {
         let countries = self.default_countries.read().unwrap_or_else(PoisonError::into_inner);
         countries.values().copied().chain([DefaultCountry::Server]).collect()
     }
 
-    /// Takes over the default country of an institution.
+    /// Sets the default country of an institution.
     pub fn set_default_country(&self, institution: InstitutionId, country: DefaultCountry) {
         let mut countries = self.default_countries.write().unwrap_or_else(PoisonError::into_inner);
         if country == DefaultCountry::Server {
@@ -206,55 +204,55 @@ impl Directory {
         find_parents(&keys);
     }
 
-    /// Adds a key that another node made, or takes over what it changed of one.
-    pub fn take_key(&self, key: ApiKey) {
+    /// Adds a key that another node created, or applies a change of a key.
+    pub fn update_key(&self, key: ApiKey) {
         match self.key(&key.hash) {
-            // The same entry as before, with what is left of its limit.
+            // The same entry, which keeps the state of its rate limits.
             Some(known) if key.revoked_at.is_some() => self.revoke_key(&known),
             Some(_) => {}
             None => self.add_key(key),
         }
     }
 
-    /// Refuses the key with this id from now on.
+    /// Revokes the key with this id.
     pub fn revoke(&self, id: ApiKeyId) {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.values().filter(|entry| entry.key.id == id).for_each(|entry| self.revoke_key(entry));
     }
 
-    /// Refuses the key from now on.
+    /// Revokes the key.
     pub fn revoke_key(&self, entry: &KeyEntry) {
         entry.revoked.store(true, Ordering::Release);
     }
 
-    /// The keys used since this was last asked, with their last use.
-    pub fn take_used_keys(&self) -> Vec<(ApiKeyId, Millis)> {
+    /// The keys that were used since the last call, with their last use.
+    pub fn drain_used_keys(&self) -> Vec<(ApiKeyId, Millis)> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let used = keys.values().filter(|entry| entry.used.swap(false, Ordering::Relaxed));
         used.filter_map(|entry| Some((entry.key.id, entry.last_used_at()?))).collect()
     }
 
-    /// The channel with the store's number, deleted or not.
+    /// The channel with this number in the store; it may be deleted.
     pub fn channel(&self, key: ChannelKey) -> Option<Arc<ChannelEntry>> {
         self.channels.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
 
-    /// The channel with this id, deleted or not.
+    /// The channel with this id; it may be deleted.
     pub fn find(&self, institution: InstitutionId, environment: Environment, id: &str) -> Option<Arc<ChannelEntry>> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.get(id)?.get(&(institution, environment)).cloned()
     }
 
-    /// The channels with this id, whosever they are, deleted or not.
+    /// The channels with this id in all institutions; they may be deleted.
     pub fn named(&self, id: &str) -> Vec<Arc<ChannelEntry>> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.get(id).into_iter().flat_map(HashMap::values).cloned().collect()
     }
 
-    /// Adds a channel, or takes up one that was deleted or changed.
+    /// Adds a channel, or applies its deletion or change.
     pub fn add_channel(&self, channel: &Channel) {
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
-        // The same entry as before: a dispatcher's task that still settles what was in flight may hold it.
+        // The same entry, because a dispatcher's task that settles the messages in flight may hold it.
         let entry = channels.entry(channel.key).or_insert_with(|| {
             let via = ChannelRef { key: channel.key, institution: channel.institution, id: channel.id.clone() };
             let (environment, kind) = (channel.environment, channel.kind);
@@ -279,7 +277,7 @@ impl Directory {
         channels.values().filter(|entry| !entry.is_deleted()).cloned().collect()
     }
 
-    /// Marks a channel deleted.
+    /// Marks a channel as deleted.
     #[cfg(test)]
     pub fn delete_channel(&self, entry: &ChannelEntry) {
         entry.deleted.store(true, Ordering::Release);

@@ -1,4 +1,4 @@
-//! The parts that serve requests, put together.
+//! The composition root: it builds the parts that serve requests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,37 +36,37 @@ pub const STORE_FILE: &str = "recado.db";
 /// The simulated network's file beside it.
 pub const SANDBOX_FILE: &str = "sandbox.db";
 
-/// Connections that follow events at a time.
-const FOLLOWERS: usize = 256;
+/// The most subscribers of event streams.
+const MAX_SUBSCRIBERS: usize = 256;
 
-/// Everything that a request or a command works with.
+/// The parts that a request or a command works with.
 pub struct Gateway {
     pub behaviour: Behaviour,
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,
     pub drivers: Arc<Drivers>,
     pub dispatcher: Dispatcher,
-    /// The other nodes, where the store is one that can be shared.
+    /// The nodes that share the store.
     pub nodes: Arc<dyn Nodes>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    /// Seals and opens secrets; empty where no key was given.
+    /// Encrypts and decrypts secrets; empty if no key was given.
     pub secrets: Arc<KeyRing>,
     pub failed_logins: FailedLogins,
-    /// What bodies may cost.
+    /// The memory limits of request bodies.
     pub intake: Intake,
-    /// Seats for those who follow events.
-    pub followers: Arc<Semaphore>,
-    /// Institutions, keys and channels are changed one at a time, so that the directory hears of changes in the order of the store.
+    /// Permits for subscribers of event streams.
+    pub subscribers: Arc<Semaphore>,
+    /// Held during a change of institutions, keys or channels, so that the directory gets changes in the order of the store.
     pub changes: Arc<Mutex<()>>,
-    /// A key was used for the first time since uses were written down.
+    /// Notified when a key is used for the first time since uses were stored.
     pub key_used: Notify,
-    /// The server is about to end.
+    /// Cancelled when the server stops.
     pub stop: CancellationToken,
 }
 
 impl Gateway {
-    /// Opens the files of a data directory, or the database that was named; nothing runs yet.
+    /// Opens the files of a data directory, or the named database. No task runs yet.
     pub async fn open(data_dir: &Path, behaviour: Behaviour, secrets: KeyRing) -> anyhow::Result<Arc<Self>> {
         let graph = Graph::new(&behaviour.graph_url, &behaviour.graph_version)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -116,14 +116,14 @@ impl Gateway {
             clock,
             entropy,
             secrets,
-            followers: Arc::new(Semaphore::new(FOLLOWERS)),
+            subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
             changes,
             key_used: Notify::new(),
             stop,
         }))
     }
 
-    /// Makes new ids.
+    /// Creates ids.
     pub fn new_ids(&self) -> NewIds<'_> {
         NewIds(&*self.clock, &*self.entropy)
     }
@@ -133,7 +133,7 @@ impl Gateway {
         self.directory.default_country(institution).or(self.behaviour.default_country)
     }
 
-    /// Writes what is left and closes the files.
+    /// Writes unsaved data and closes the files.
     pub async fn close(&self) {
         self.nodes.close().await;
         self.store.close().await;
@@ -141,9 +141,9 @@ impl Gateway {
     }
 }
 
-/// Fails where no store is in the directory. Only `recado init` makes one: a mistyped path, or a file that was emptied,
-/// must not be served as a store that knows no key.
-pub fn look_for_store(data_dir: &Path) -> anyhow::Result<()> {
+/// Fails if the directory contains no store. Only `recado init` creates one: a mistyped path, or a file that was emptied,
+/// must not be served as a store without keys.
+pub fn check_store_exists(data_dir: &Path) -> anyhow::Result<()> {
     let (store, dir) = (data_dir.join(STORE_FILE), data_dir.display());
     if !store.exists() {
         bail!("there is no store in {dir}: make one with `recado init --data-dir {dir}`");
@@ -162,7 +162,7 @@ async fn read_directory(store: &dyn Store) -> Result<Directory, StoreError> {
     Ok(directory)
 }
 
-/// The other nodes, or that there are none.
+/// The nodes of a shared store, or a standalone process.
 fn nodes(
     shared: Option<Shared>,
     store: &Arc<dyn Store>,
@@ -175,14 +175,14 @@ fn nodes(
     }
 }
 
-/// What a gateway stands on.
+/// The opened store and its parts.
 struct Opened {
     store: Arc<dyn Store>,
     sandbox: Sandbox,
     shared: Option<Shared>,
 }
 
-/// A store that other nodes share.
+/// A store that nodes share.
 struct Shared {
     store: Arc<dyn ClusterStore>,
     /// The number of the last change that the directory has.
@@ -196,7 +196,7 @@ async fn open_store(data_dir: &Path, behaviour: &Behaviour, clock: Arc<dyn Clock
         let connections = behaviour.database.database_connections.into();
         let store = Arc::new(PgStore::open(url, direct_url, connections).await.context("cannot open the database")?);
         let sandbox = Sandbox::on_postgres(store.database(), pacing, clock, store.clone())?;
-        // Before keys and channels are read: what changes meanwhile is read again.
+        // Read before the keys and channels: later changes are read again.
         let version = store.directory_version().await?;
         let secret = SecretString::from(store.secret().await?);
         let shared = Some(Shared { store: store.clone(), version, secret });

@@ -1,4 +1,4 @@
-//! What is done now and then: old rows go, and the last use of keys is written down.
+//! Periodic tasks: they delete old rows, and store the last use of keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use crate::gateway::Gateway;
 
 /// The wait between two purges.
 const PURGE_EVERY: Duration = Duration::from_hours(1);
-/// By when a node has joined the others.
+/// The time within which a node joins.
 const JOINED: Duration = Duration::from_mins(1);
-/// The pause between two batches of a purge: so many times what a batch took, so that a purge has a tenth of the store's
-/// time at most, and messages go first; but so long in any case, and no longer, or it would never end.
+/// The pause between two batches of a purge is this many times the duration of a batch, so that a purge uses at most a tenth
+/// of the store's time. It has a minimum, and a maximum so that the purge ends.
 const PURGE_PAUSE: u32 = 9;
 const PURGE_PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// How long uses of keys are gathered before they are written down together.
+/// How long uses of keys are collected before they are stored together.
 const GATHER_USES: Duration = Duration::from_secs(5);
 
-/// For how long Meta tells what became of a message.
-const STATUSES_COME: Duration = Duration::from_hours(7 * 24);
+/// How long Meta reports the statuses of a message.
+const STATUS_PERIOD: Duration = Duration::from_hours(7 * 24);
 
-/// Deletes what is old, once an hour, until the server stops. It is left where it stands then: each batch is whole, and the
-/// next purge goes on.
+/// Deletes old rows once an hour, until the server stops. Each batch is complete, and the next purge continues after an
+/// interruption.
 pub async fn purge(gateway: Arc<Gateway>) {
     let keep = gateway.behaviour.keep_messages;
-    if keep < STATUSES_COME {
+    if keep < STATUS_PERIOD {
         let keep = humantime::format_duration(keep).to_string();
         tracing::warn!(keep, "messages kept for less than 7 days; later statuses will not match");
     }
@@ -38,7 +38,7 @@ pub async fn purge(gateway: Arc<Gateway>) {
 
 async fn purge_hourly(gateway: &Gateway) {
     if gateway.nodes.are_shared() {
-        // Until it is known which of the nodes does it.
+        // By then it is known which node purges.
         tokio::time::sleep(JOINED).await;
     }
     loop {
@@ -50,7 +50,7 @@ async fn purge_hourly(gateway: &Gateway) {
 }
 
 async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
-    // One of the nodes is enough.
+    // Only one of the nodes purges.
     if !gateway.nodes.is_first().await? {
         return Ok(());
     }
@@ -69,7 +69,7 @@ async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
     }
 }
 
-/// Writes down when keys were last used; waits while none is.
+/// Stores when keys were last used. It sleeps while no key is used.
 pub async fn note_key_uses(gateway: Arc<Gateway>) {
     loop {
         tokio::select! {
@@ -83,9 +83,9 @@ pub async fn note_key_uses(gateway: Arc<Gateway>) {
     }
 }
 
-/// Writes down what was gathered. A failure loses a few times of last use, no more.
+/// Stores the collected uses. A failure loses only some times of last use.
 pub async fn write_key_uses(gateway: &Gateway) {
-    let used = gateway.directory.take_used_keys();
+    let used = gateway.directory.drain_used_keys();
     if used.is_empty() {
         return;
     }

@@ -1,7 +1,7 @@
-//! Bodies in memory: how many bytes of them are held at a time, whose they are, and who works on them.
+//! Limits the memory of request bodies, and the work on them.
 //!
-//! A byte counts from its arrival until the work on its body is finished. A body that finds no room is refused at once:
-//! bodies that waited for each other's room would hold what they have.
+//! A byte counts from its arrival until the work on its body is finished. A body without room is refused at once: bodies
+//! that waited for each other's room would keep what they have.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,19 +17,19 @@ use crate::rate_limit::{Peer, network_of};
 
 const MIB: usize = 1 << 20;
 
-/// Whose bytes are counted together.
+/// The owner of body bytes, who has a share of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Whose {
+pub enum Owner {
     /// A caller with a key.
     Institution(InstitutionId),
-    /// A caller who is known by the address alone.
+    /// A caller who is known only by the address.
     Network(IpAddr),
 }
 
-/// Bytes that may be held at a time.
+/// A limit of bytes that may be held at once.
 pub struct Budget {
     total: usize,
-    /// Most for one [`Whose`].
+    /// The most bytes of one owner.
     share: usize,
     held: Mutex<Held>,
 }
@@ -37,17 +37,17 @@ pub struct Budget {
 #[derive(Default)]
 struct Held {
     all: usize,
-    by: HashMap<Whose, usize>,
+    by: HashMap<Owner, usize>,
 }
 
 impl Budget {
-    /// Of so many bytes, of which one may hold that share.
+    /// A budget of `total` bytes, of which one owner may hold `share`.
     pub fn new(total: usize, share: usize) -> Arc<Self> {
         Arc::new(Self { total, share, held: Mutex::default() })
     }
 
-    /// Room for a body, of no bytes yet.
-    fn open(self: &Arc<Self>, of: Whose) -> Room {
+    /// Room for a body, which holds no bytes yet.
+    fn open(self: &Arc<Self>, of: Owner) -> Room {
         Room { budget: self.clone(), whole: None, of, bytes: 0 }
     }
 
@@ -58,17 +58,17 @@ impl Budget {
     }
 }
 
-/// The bytes that one body holds; given back when dropped.
+/// The bytes that one body holds; released when dropped.
 pub struct Room {
     budget: Arc<Budget>,
-    /// Where it counts instead if it comes whole.
+    /// The budget that a complete body counts in instead.
     whole: Option<Arc<Budget>>,
-    of: Whose,
+    of: Owner,
     bytes: usize,
 }
 
 impl Room {
-    /// Takes so many bytes of a body that came whole with its first bytes; false where there is no room for them.
+    /// Reserves the bytes of a body that arrived completely with its first frame; false if there is no room.
     pub fn grow_whole(&mut self, bytes: usize) -> bool {
         if let Some(whole) = self.whole.take() {
             self.budget = whole;
@@ -76,7 +76,7 @@ impl Room {
         self.grow(bytes)
     }
 
-    /// Takes so many more; false where there is no room for them.
+    /// Reserves more bytes; false if there is no room.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let mut held = self.budget.held.lock().unwrap_or_else(PoisonError::into_inner);
         let own = held.by.get(&self.of).copied().unwrap_or(0) + bytes;
@@ -107,44 +107,43 @@ impl Drop for Room {
     }
 }
 
-/// What one kind of callers without a key may cost.
-pub struct Lane {
-    /// For bodies that announce [`SMALL`] bytes at most, as most of Meta's do: who holds many bytes of large bodies keeps
-    /// no small one out.
+/// The limits for one group of callers without a key.
+pub struct CallbackLimits {
+    /// For bodies that declare at most [`SMALL`] bytes, as most of Meta's do. Large bodies cannot block small ones.
     small: Arc<Budget>,
-    /// For all others.
+    /// For all other bodies.
     large: Arc<Budget>,
-    /// Bodies that are worked on at a time.
-    hands: Arc<Semaphore>,
+    /// The most bodies that are processed at once.
+    workers: Arc<Semaphore>,
 }
 
-impl Lane {
-    /// Of these bytes, with so many bodies worked on at a time.
-    pub fn new(small: Arc<Budget>, large: Arc<Budget>, hands: usize) -> Self {
-        Self { small, large, hands: Arc::new(Semaphore::new(hands)) }
+impl CallbackLimits {
+    /// With these budgets and this number of workers.
+    pub fn new(small: Arc<Budget>, large: Arc<Budget>, workers: usize) -> Self {
+        Self { small, large, workers: Arc::new(Semaphore::new(workers)) }
     }
 
-    /// Room for a body from this address, of which so many bytes were announced.
+    /// Room for a body from this address with this declared size.
     pub fn open(&self, peer: Option<Peer>, announced: Option<u64>) -> Room {
         let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| network_of(address));
         let budget = if announced.is_some_and(|bytes| bytes <= SMALL) { &self.small } else { &self.large };
-        budget.open(Whose::Network(address))
+        budget.open(Owner::Network(address))
     }
 
-    /// Works on a body, off the threads that answer. Should the caller go away, the work keeps its hand and its room until
-    /// it ends.
-    pub async fn work<T: Send + 'static>(
+    /// Processes a body on a blocking thread. If the caller is dropped, the work keeps its worker and its room until it
+    /// ends.
+    pub async fn run<T: Send + 'static>(
         &self,
         room: Room,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<(T, Room), AppError> {
-        let hand = tokio::time::timeout(CALLBACK_TIMEOUT, self.hands.clone().acquire_owned()).await;
-        let Ok(Ok(hand)) = hand else { return Err(AppError::Unavailable) };
-        let working = tokio::task::spawn_blocking(move || {
-            let _hand = hand;
+        let worker = tokio::time::timeout(CALLBACK_TIMEOUT, self.workers.clone().acquire_owned()).await;
+        let Ok(Ok(worker)) = worker else { return Err(AppError::Unavailable) };
+        let running = tokio::task::spawn_blocking(move || {
+            let _worker = worker;
             (work(), room)
         });
-        working.await.map_err(|_| AppError::Internal)
+        running.await.map_err(|_| AppError::Internal)
     }
 }
 
@@ -152,36 +151,36 @@ impl Lane {
 pub struct Intake {
     /// For bodies of callers with a key.
     keyed: Arc<Budget>,
-    /// For those of them that came whole: bodies that are kept incomplete keep none of these out.
+    /// For those of them that arrive completely. Bodies that are kept incomplete cannot block these.
     whole: Arc<Budget>,
     /// For callbacks from addresses that have sent signed ones.
-    known: Lane,
-    /// For callbacks from all others.
-    strangers: Lane,
-    /// The addresses that have sent signed callbacks, with the time of the last.
-    vouched: Mutex<HashMap<IpAddr, Millis>>,
+    verified: CallbackLimits,
+    /// For callbacks from all other addresses.
+    unverified: CallbackLimits,
+    /// The addresses that have sent signed callbacks, with the time of the last one.
+    verified_addresses: Mutex<HashMap<IpAddr, Millis>>,
 }
 
-/// The time that a caller without a key has for a body, and that the body then waits for a hand. Meta repeats a callback
-/// that takes longer.
+/// The time limit for a body of a caller without a key to arrive, and then for its wait for a worker. Meta repeats a
+/// callback that takes longer.
 pub const CALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most bytes of a body that counts as small.
+/// The most bytes of a small body.
 const SMALL: u64 = 64 << 10;
-/// Addresses that are known to have sent signed callbacks; beyond it the one that was quiet for longest makes room.
-const VOUCHED: usize = 1_024;
-/// How long an address stays known.
-const VOUCHED_FOR: Duration = Duration::from_hours(24);
+/// The most verified addresses; beyond it the least recent one is removed.
+const MAX_VERIFIED: usize = 1_024;
+/// How long an address stays verified.
+const VERIFIED_FOR: Duration = Duration::from_hours(24);
 
 impl Default for Intake {
     fn default() -> Self {
         Self {
             keyed: Budget::new(64 * MIB, 8 * MIB),
             whole: Budget::new(64 * MIB, 16 * MIB),
-            // A tenant can have its own address known. One address alone fills no budget.
-            known: Lane::new(Budget::new(8 * MIB, 4 * MIB), Budget::new(32 * MIB, 24 * MIB), 2),
-            // The hand of strangers is not Meta's.
-            strangers: Lane::new(Budget::new(8 * MIB, MIB), Budget::new(16 * MIB, 4 * MIB), 1),
-            vouched: Mutex::default(),
+            // A tenant can have its own address verified. One address cannot fill a budget.
+            verified: CallbackLimits::new(Budget::new(8 * MIB, 4 * MIB), Budget::new(32 * MIB, 24 * MIB), 2),
+            // Unverified addresses do not use Meta's workers.
+            unverified: CallbackLimits::new(Budget::new(8 * MIB, MIB), Budget::new(16 * MIB, 4 * MIB), 1),
+            verified_addresses: Mutex::default(),
         }
     }
 }
@@ -189,33 +188,33 @@ impl Default for Intake {
 impl Intake {
     /// Room for a body of a caller with a key.
     pub fn keyed(&self, institution: InstitutionId) -> Room {
-        let mut room = self.keyed.open(Whose::Institution(institution));
+        let mut room = self.keyed.open(Owner::Institution(institution));
         room.whole = Some(self.whole.clone());
         room
     }
 
-    /// What a callback from this address may cost.
-    pub fn lane(&self, known: bool) -> &Lane {
-        if known { &self.known } else { &self.strangers }
+    /// The limits for a callback.
+    pub fn callbacks(&self, known: bool) -> &CallbackLimits {
+        if known { &self.verified } else { &self.unverified }
     }
 
-    /// Whether signed callbacks have come from the address of late: a proxy's address is that of Meta and of strangers.
-    pub fn knows(&self, peer: Option<Peer>, now: Millis) -> bool {
+    /// Whether signed callbacks came from the address recently. Behind a proxy, Meta and other callers share an address.
+    pub fn is_verified(&self, peer: Option<Peer>, now: Millis) -> bool {
         let Some(Peer(address)) = peer else { return false };
-        let vouched = self.vouched.lock().unwrap_or_else(PoisonError::into_inner);
-        vouched.get(&network_of(address)).is_some_and(|at| now - at < millis(VOUCHED_FOR))
+        let verified_addresses = self.verified_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        verified_addresses.get(&network_of(address)).is_some_and(|at| now - at < millis(VERIFIED_FOR))
     }
 
-    /// Notes that a signed callback came from the address.
-    pub fn vouch(&self, peer: Option<Peer>, now: Millis) {
+    /// Records that a signed callback came from the address.
+    pub fn note_verified(&self, peer: Option<Peer>, now: Millis) {
         let Some(Peer(address)) = peer else { return };
-        let mut vouched = self.vouched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verified_addresses = self.verified_addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let network = network_of(address);
-        if vouched.len() >= VOUCHED && !vouched.contains_key(&network) {
-            let quietest = vouched.iter().min_by_key(|(_, at)| **at).map(|(network, _)| *network);
-            quietest.and_then(|network| vouched.remove(&network));
+        if verified_addresses.len() >= MAX_VERIFIED && !verified_addresses.contains_key(&network) {
+            let quietest = verified_addresses.iter().min_by_key(|(_, at)| **at).map(|(network, _)| *network);
+            quietest.and_then(|network| verified_addresses.remove(&network));
         }
-        vouched.insert(network, now);
+        verified_addresses.insert(network, now);
     }
 }
 
@@ -225,12 +224,12 @@ mod tests {
 
     use super::*;
 
-    fn network(last: u8) -> Whose {
-        Whose::Network(IpAddr::from([192, 0, 2, last]))
+    fn network(last: u8) -> Owner {
+        Owner::Network(IpAddr::from([192, 0, 2, last]))
     }
 
     #[test]
-    fn one_cannot_hold_what_is_for_all() {
+    fn one_owner_cannot_hold_the_whole_budget() {
         let budget = Budget::new(10, 4);
         let [mut a, mut b, mut c] = [1, 2, 3].map(|last| budget.open(network(last)));
         assert!(a.grow(4) && !a.grow(1) && !budget.open(network(1)).grow(1), "a share is of all bodies of one");
@@ -242,26 +241,26 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn only_so_many_bodies_are_worked_on_at_a_time() {
+    async fn the_number_of_processed_bodies_is_limited() {
         static RUNNING: AtomicUsize = AtomicUsize::new(0);
         static MOST: AtomicUsize = AtomicUsize::new(0);
-        let lane = Arc::new(Lane::new(Budget::new(1, 1), Budget::new(1, 1), 3));
-        let works: Vec<_> = (0..16)
+        let limits = Arc::new(CallbackLimits::new(Budget::new(1, 1), Budget::new(1, 1), 3));
+        let runs: Vec<_> = (0..16)
             .map(|_| {
-                let lane = lane.clone();
+                let limits = limits.clone();
                 tokio::spawn(async move {
                     let slow = || {
                         MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         std::thread::sleep(Duration::from_millis(20));
                         RUNNING.fetch_sub(1, Ordering::SeqCst);
                     };
-                    lane.work(lane.open(None, None), slow).await
+                    limits.run(limits.open(None, None), slow).await
                 })
             })
             .collect();
-        // One whose caller went away keeps its hand.
-        works[0].abort();
-        for work in works {
+        // The work of a dropped caller keeps its worker.
+        runs[0].abort();
+        for work in runs {
             let _ = work.await;
         }
         assert!((1..=3).contains(&MOST.load(Ordering::SeqCst)), "{MOST:?} at a time");
@@ -270,23 +269,23 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_body_counts_until_the_work_on_it_ends() {
         let budget = Budget::new(10, 10);
-        let lane = Arc::new(Lane::new(Budget::new(1, 1), budget.clone(), 1));
-        let mut room = lane.open(None, None);
+        let limits = Arc::new(CallbackLimits::new(Budget::new(1, 1), budget.clone(), 1));
+        let mut room = limits.open(None, None);
         assert!(room.grow(7));
-        let (tell, told) = std::sync::mpsc::channel();
+        let (started, has_started) = std::sync::mpsc::channel();
         let (end, ending) = std::sync::mpsc::channel::<()>();
-        let working = tokio::spawn(async move {
-            let work = lane.work(room, move || {
-                tell.send(()).expect("the test waits");
+        let running = tokio::spawn(async move {
+            let work = limits.run(room, move || {
+                started.send(()).expect("the test waits");
                 ending.recv()
             });
             work.await.map(|_| ())
         });
-        told.recv().expect("the work begins");
+        has_started.recv().expect("the work begins");
         assert_eq!(budget.held(), 7);
-        // Its caller goes away.
-        working.abort();
-        assert!(working.await.is_err());
+        // The caller is dropped.
+        running.abort();
+        assert!(running.await.is_err());
         assert_eq!(budget.held(), 7, "the work goes on");
         end.send(()).expect("the work waits");
         tokio::time::timeout(Duration::from_mins(1), async {
@@ -299,12 +298,12 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_bodies_keep_no_whole_one_out() {
+    fn incomplete_bodies_do_not_block_complete_ones() {
         let intake = Intake::default();
         let institution = |last: u8| InstitutionId::from_bytes([last; 16]);
         let mut held: Vec<_> = (0..16).map(|last| intake.keyed(institution(last))).collect();
         held.iter_mut().for_each(|room| while room.grow(1 << 10) {});
-        assert!(!intake.keyed(institution(99)).grow(1), "the room for incomplete ones is taken");
+        assert!(!intake.keyed(institution(99)).grow(1), "the room for incomplete bodies is used up");
         assert!(intake.keyed(institution(99)).grow_whole(64 << 10));
         drop(held);
         let mut alone = intake.keyed(institution(1));
@@ -313,33 +312,33 @@ mod tests {
     }
 
     #[test]
-    fn large_bodies_keep_no_small_one_out() {
+    fn large_bodies_do_not_block_small_ones() {
         let intake = Intake::default();
         let peer = |last: u8| Some(Peer(IpAddr::from([192, 0, 2, last])));
-        for lane in [intake.lane(true), intake.lane(false)] {
-            let mut large: Vec<_> = (0..16).map(|last| lane.open(peer(last), None)).collect();
+        for limits in [intake.callbacks(true), intake.callbacks(false)] {
+            let mut large: Vec<_> = (0..16).map(|last| limits.open(peer(last), None)).collect();
             large.iter_mut().for_each(|room| while room.grow(MIB) {});
-            assert!(!lane.open(peer(99), Some(SMALL + 1)).grow(1), "all room for large ones is taken");
-            assert!(lane.open(peer(99), Some(SMALL)).grow(64 << 10));
-            let mut small = lane.open(peer(1), Some(1));
+            assert!(!limits.open(peer(99), Some(SMALL + 1)).grow(1), "all room for large bodies is used up");
+            assert!(limits.open(peer(99), Some(SMALL)).grow(64 << 10));
+            let mut small = limits.open(peer(1), Some(1));
             while small.grow(1 << 10) {}
-            assert!(lane.open(peer(99), Some(SMALL)).grow(64 << 10), "one address does not fill it");
+            assert!(limits.open(peer(99), Some(SMALL)).grow(64 << 10), "one address does not fill it");
             drop(large);
-            let mut alone = lane.open(peer(1), None);
+            let mut alone = limits.open(peer(1), None);
             while alone.grow(MIB) {}
-            assert!(lane.open(peer(99), None).grow(3 * MIB), "one address leaves room for another's largest body");
+            assert!(limits.open(peer(99), None).grow(3 * MIB), "one address leaves room for another's largest body");
         }
     }
 
     #[test]
-    fn addresses_that_are_known_are_bounded_and_forgotten() {
+    fn verified_addresses_are_bounded_and_expire() {
         let intake = Intake::default();
         let peer = |number: u32| Some(Peer(IpAddr::from(number.to_be_bytes())));
         for number in 0..2_000 {
-            intake.vouch(peer(number), Millis::from(number));
+            intake.note_verified(peer(number), Millis::from(number));
         }
-        assert_eq!(intake.vouched.lock().unwrap().len(), VOUCHED);
-        assert!(intake.knows(peer(1_999), 2_000) && !intake.knows(peer(0), 2_000));
-        assert!(!intake.knows(peer(1_999), 2_000 + millis(VOUCHED_FOR)));
+        assert_eq!(intake.verified_addresses.lock().unwrap().len(), MAX_VERIFIED);
+        assert!(intake.is_verified(peer(1_999), 2_000) && !intake.is_verified(peer(0), 2_000));
+        assert!(!intake.is_verified(peer(1_999), 2_000 + millis(VERIFIED_FOR)));
     }
 }

@@ -1,4 +1,4 @@
-//! Recado's gateway, in the order in which a message passes through it.
+//! Recado's gateway. The modules are in the order in which a message passes through them.
 
 pub mod config;
 pub mod server;

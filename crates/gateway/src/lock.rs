@@ -1,4 +1,4 @@
-//! One process at a time works on a data directory.
+//! The lock that gives one process at a time access to a data directory.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -7,24 +7,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// The lock's file in the data directory. It stays when the lock is given back: the kernel, not the file, tells who
-/// holds it, so a crash leaves nothing to clean up.
+/// The lock's file in the data directory. It stays when the lock is released: the kernel tracks the holder, so a crash
+/// leaves nothing to clean up.
 pub const LOCK_FILE: &str = "recado.lock";
 
-/// Makes a data directory where there is none, for its owner alone.
+/// Creates a data directory, if there is none, for its owner alone.
 pub fn make_private(data_dir: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
     made.with_context(|| format!("cannot make {}", data_dir.display()))
 }
 
-/// The right to write a data directory, given back on drop.
+/// The right to write a data directory, released on drop.
 pub struct DataDirLock {
     _file: File,
 }
 
 impl DataDirLock {
-    /// Takes the lock; `None` while another process holds it.
-    pub fn try_take(data_dir: &Path) -> Result<Option<Self>> {
+    /// Acquires the lock; `None` while another process holds it.
+    pub fn try_acquire(data_dir: &Path) -> Result<Option<Self>> {
         let path = data_dir.join(LOCK_FILE);
         let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
@@ -37,17 +37,17 @@ impl DataDirLock {
         }
     }
 
-    /// Whether a process holds the lock of this directory. Makes no file where there is none.
+    /// Whether a process holds the lock of this directory. Creates no file.
     pub fn is_held(data_dir: &Path) -> bool {
         let file = File::open(data_dir.join(LOCK_FILE));
-        // A shared lock: two that look do not see each other.
+        // A shared lock, so that concurrent checks do not see each other.
         file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
-    /// Takes the lock, waiting a moment for a command that is about to end.
-    pub async fn take(data_dir: &Path) -> Result<Self> {
+    /// Acquires the lock. It waits a moment for a command that is about to end.
+    pub async fn acquire(data_dir: &Path) -> Result<Self> {
         for _ in 0..50 {
-            if let Some(lock) = Self::try_take(data_dir)? {
+            if let Some(lock) = Self::try_acquire(data_dir)? {
                 return Ok(lock);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

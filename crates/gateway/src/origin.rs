@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use axum::http::{HeaderValue, Uri};
 
-/// The origin of a page, as a browser says it: a scheme, a host, and a port that is not the scheme's own.
+/// The origin of a page, as a browser sends it: a scheme, a host, and a port that is not the scheme's default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(pub HeaderValue);
 
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_what_a_browser_sends() {
+    fn an_origin_has_the_form_that_a_browser_sends() {
         for (typed, sent) in [
             ("https://app.example.com", "https://app.example.com"),
             ("HTTPS://App.Example.com:443", "https://app.example.com"),

@@ -1,7 +1,7 @@
 //! Queues scheduled messages when they are due.
 //!
-//! Every node does this. Each waits for the next time that stands in the store, and a message that this node schedules wakes
-//! it. Among several nodes it also looks now and then, because another one may have scheduled a message and ended.
+//! Every node does this. Each waits for the next time in the store, and a message that this node schedules wakes it. A node
+//! of several also checks at an interval, because another node may have scheduled a message and ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use recado_store::StoreError;
 use crate::gateway::Gateway;
 
 /// The longest wait while a message is scheduled: the clock may be set, and another node may have ended.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The wait after a failure, and while other nodes have all channels whose messages are due.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// The wait after a failure, and while other nodes own all channels with due messages.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Queues what is due until the server stops.
+/// Queues due messages until the server stops.
 pub async fn run(gateway: Arc<Gateway>) {
     let stop = gateway.stop.clone();
     stop.run_until_cancelled(queue_due(&gateway)).await;
@@ -30,15 +30,15 @@ async fn queue_due(gateway: &Gateway) {
                 wait
             }
             Err(error) => {
-                // Once for each outage.
+                // Log once for each outage.
                 if !failed {
                     tracing::warn!(%error, "scheduled messages not queued; the next try continues");
                 }
                 failed = true;
-                Some(LOOK_EVERY.min(RETRY * 5))
+                Some(CHECK_INTERVAL.min(RETRY * 5))
             }
         };
-        // What was scheduled since the look has left a permit.
+        // A message that was scheduled since the last check has left a permit.
         let scheduled = gateway.dispatcher.scheduled();
         match wait {
             Some(wait) => drop(tokio::time::timeout(wait, scheduled).await),
@@ -47,15 +47,16 @@ async fn queue_due(gateway: &Gateway) {
     }
 }
 
-/// Queues some of what is due: how long until the next look; `None`: until something is scheduled.
+/// Queues some of the due messages. Returns how long to wait until the next check; `None` means until a message is
+/// scheduled.
 async fn next(gateway: &Gateway) -> Result<Option<Duration>, StoreError> {
     let now = gateway.clock.now();
     let promoted = gateway.store.promote(now).await?;
     Ok(match promoted.next_at {
         Some(at) if at <= now && promoted.messages > 0 => Some(Duration::ZERO),
         Some(at) if at <= now => Some(RETRY),
-        Some(at) => Some(Duration::from_millis(at.abs_diff(now)).min(LOOK_EVERY)),
-        None if gateway.nodes.are_shared() => Some(LOOK_EVERY),
+        Some(at) => Some(Duration::from_millis(at.abs_diff(now)).min(CHECK_INTERVAL)),
+        None if gateway.nodes.are_shared() => Some(CHECK_INTERVAL),
         None => None,
     })
 }

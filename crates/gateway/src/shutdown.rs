@@ -1,11 +1,12 @@
-//! The end in two stages: a first signal asks, a second one insists. Other signals do not end the server.
+//! The shutdown in two stages: the first signal starts a drain, and the second one ends it. Other signals do not stop the
+//! server.
 
 use std::future::pending;
 
 use futures_util::future::select_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT; and signals that would end the process by default, and are ignored by the server.
+/// SIGTERM and SIGINT, and the signals that the server ignores although they would end the process by default.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -13,11 +14,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes SIGTERM and SIGINT over from their default, which ends the process at once. A terminal that is closed still
-    /// ends a command: nobody would see it go on.
+    /// Handles SIGTERM and SIGINT, whose default ends the process at once. Closing the terminal still ends a command,
+    /// because its output would go nowhere.
     pub fn listen() -> std::io::Result<Self> {
-        // A log file that reaches the limit of its size must cost log lines. No line tells of this signal: that line
-        // would bring the next one.
+        // A log file that reaches its size limit must cost only log lines. This signal is not logged: the log line would
+        // cause the next one.
         drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -26,10 +27,10 @@ impl Signals {
         })
     }
 
-    /// As [`Self::listen`], and ignores what must not end a server.
+    /// As [`Self::listen`], and ignores the signals that must not end a server.
     pub fn listen_as_server() -> std::io::Result<Self> {
         let ignored = [
-            // The habit of reloading, and what turns log files over; a terminal that was closed.
+            // Signals for reloading and for log rotation, and of a closed terminal.
             ("SIGHUP", SignalKind::hangup()),
             ("SIGUSR1", SignalKind::user_defined1()),
             ("SIGUSR2", SignalKind::user_defined2()),
@@ -39,7 +40,7 @@ impl Signals {
         Ok(Self { ignored: ignored.collect::<std::io::Result<_>>()?, ..Self::listen()? })
     }
 
-    /// Waits for the next one that asks for the end.
+    /// Waits for the next signal that requests a stop.
     pub async fn next(&mut self) {
         loop {
             tokio::select! {
@@ -51,7 +52,7 @@ impl Signals {
     }
 }
 
-/// Waits for the next of these, and gives its name.
+/// Waits for the next of these signals, and returns its name.
 async fn next_of(signals: &mut [(&'static str, Signal)]) -> &'static str {
     if signals.is_empty() {
         return pending().await;

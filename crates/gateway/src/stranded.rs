@@ -1,7 +1,7 @@
-//! The safety net under the dispatcher: a scan that finds open messages whose channel has no task.
+//! The safety net of the dispatcher: a scan that finds open messages whose channel has no task.
 //!
-//! Every commit wakes the tasks that it concerns, so the scan finds nothing. What it finds is a fault of Recado's: it is
-//! logged, and the channel is woken.
+//! Every commit wakes the tasks that it concerns, so the scan finds nothing. A finding is a fault of Recado: it is logged,
+//! and the channel is woken.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::gateway::Gateway;
 
 /// The wait between two scans. A scan is one statement that reads an index of the open messages.
 const EVERY: Duration = Duration::from_secs(15);
-/// Looks that have to agree. A task may end between the answer of the store and the look at the tasks.
-const LOOKS: usize = 3;
-/// The wait between these looks with a file, and where nodes share the store: there the look of `cluster` comes first,
-/// every five seconds, because a node that is killed after its commit tells nobody.
+/// The scans that must agree. A task may end between the answer of the store and the check of the tasks.
+const SCANS: usize = 3;
+/// The interval of these scans with a file. If nodes share the store, the poll of `cluster` comes first, every five seconds,
+/// because a node that is killed after its commit sends no notification.
 const BETWEEN: Duration = Duration::from_secs(1);
 const BETWEEN_SHARED: Duration = Duration::from_secs(5);
 
-/// Scans now and then, until the server stops.
+/// Scans at an interval, until the server stops.
 pub async fn watch(gateway: Arc<Gateway>) {
     loop {
         tokio::select! {
@@ -30,21 +30,21 @@ pub async fn watch(gateway: Arc<Gateway>) {
         }
         tokio::select! {
             () = gateway.stop.cancelled() => return,
-            scanned = scan(&gateway) => if let Err(error) = scanned {
+            scanned = scan_once(&gateway) => if let Err(error) = scanned {
                 tracing::debug!(%error, "safety scan failed; retrying");
             },
         }
     }
 }
 
-async fn scan(gateway: &Gateway) -> Result<(), StoreError> {
-    let mut stranded = look(gateway).await?;
-    for _ in 1..LOOKS {
+async fn scan_once(gateway: &Gateway) -> Result<(), StoreError> {
+    let mut stranded = scan(gateway).await?;
+    for _ in 1..SCANS {
         if stranded.is_empty() {
             return Ok(());
         }
         tokio::time::sleep(if gateway.nodes.are_shared() { BETWEEN_SHARED } else { BETWEEN }).await;
-        let now = look(gateway).await?;
+        let now = scan(gateway).await?;
         stranded.retain(|channel| now.contains(channel));
     }
     for channel in stranded {
@@ -56,7 +56,7 @@ async fn scan(gateway: &Gateway) -> Result<(), StoreError> {
 }
 
 /// The channels of this process that have open messages and no task.
-async fn look(gateway: &Gateway) -> Result<HashSet<ChannelKey>, StoreError> {
+async fn scan(gateway: &Gateway) -> Result<HashSet<ChannelKey>, StoreError> {
     let open = gateway.nodes.open_channels().await?;
     Ok(open.into_iter().filter(|channel| gateway.dispatcher.lacks_task(*channel)).collect())
 }

@@ -1,4 +1,4 @@
-//! What stands behind a channel: a driver for each network, and the registry of drivers.
+//! The driver of each network, and the registry of drivers.
 
 pub mod cloud_api;
 mod driver;
@@ -70,14 +70,14 @@ impl SendOutcome {
     }
 }
 
-/// The code of a message whose recipient has no account, as the network said, perhaps long ago.
+/// The code of a message whose recipient has no account, as the network reported, perhaps long ago.
 pub const NOT_ON_WHATSAPP: &str = "NUMBER_NOT_ON_WHATSAPP";
 /// The code of a message that a newer version stored in another form.
 pub const UNREADABLE: &str = "UNREADABLE_MESSAGE";
-/// The code of a message that quotes one that the network never got.
+/// The code of a message that quotes a message that the network never got.
 pub const TARGET_NOT_SENT: &str = "TARGET_NOT_SENT";
 
-/// The right to one send, given back when dropped; most networks have no need of one.
+/// The right to one send; released when dropped. Most networks need none.
 pub type Slot = Option<cloud_api::Slot>;
 
 /// The driver of each channel type.
@@ -88,38 +88,38 @@ pub struct Drivers {
 }
 
 impl Drivers {
-    /// The simulated network alone.
+    /// Only the simulated network.
     pub fn new(sandbox: Arc<sandbox::Sandbox>) -> Self {
         let of_types = HashMap::default();
         Self { sandbox: sandbox.clone(), cloud_api: None, of_types }.with(ChannelType::Sandbox, sandbox)
     }
 
-    /// And Meta's Cloud API.
+    /// Adds Meta's Cloud API.
     #[must_use]
     pub fn with_cloud_api(self, cloud_api: Arc<cloud_api::CloudApi>) -> Self {
         Self { cloud_api: Some(cloud_api.clone()), ..self }.with(ChannelType::CloudApi, cloud_api)
     }
 
-    /// And WhatsApp Web.
+    /// Adds WhatsApp Web.
     #[cfg(feature = "whatsapp-web")]
     #[must_use]
     pub fn with_whatsapp_web(self, whatsapp_web: Arc<whatsapp_web::WhatsAppWeb>) -> Self {
         self.with(ChannelType::WhatsAppWeb, whatsapp_web)
     }
 
-    /// And this one for channels of that type.
+    /// Adds this driver for channels of this type.
     #[must_use]
     pub fn with(mut self, kind: ChannelType, driver: Arc<dyn ChannelDriver>) -> Self {
         self.of_types.insert(kind, driver);
         self
     }
 
-    /// The driver of a type; `None` where this build has none.
+    /// The driver of a type; `None` if this build has none.
     pub fn of(&self, kind: ChannelType) -> Option<Arc<dyn ChannelDriver>> {
         self.of_types.get(&kind).cloned()
     }
 
-    /// The same, or why channels of the type cannot be used.
+    /// The same, or the error for channels of the type.
     pub fn get(&self, kind: ChannelType) -> Result<Arc<dyn ChannelDriver>, AppError> {
         self.of(kind).ok_or_else(kind.descriptor().missing)
     }
@@ -129,7 +129,7 @@ impl Drivers {
         ChannelType::ALL.into_iter().filter_map(|kind| Some((kind, self.of_types.get(&kind)?)))
     }
 
-    /// Takes the credentials of these channels into use as they are stored by now.
+    /// Replaces the credentials of these channels by the stored ones.
     pub fn reload(&self, channels: &[Channel], rows: &[Link]) {
         for (kind, driver) in self.all() {
             let own: Vec<_> = channels.iter().filter(|one| one.kind == kind).map(|one| one.key).collect();
@@ -137,18 +137,18 @@ impl Drivers {
         }
     }
 
-    /// Meta's Cloud API, for its callbacks; only tests go without.
+    /// Meta's Cloud API, for its callbacks. Only tests run without it.
     pub fn cloud_api(&self) -> Option<&Arc<cloud_api::CloudApi>> {
         self.cloud_api.as_ref()
     }
 
-    /// The simulated network, for what callers and operators look up there.
+    /// The simulated network, for its inbox.
     pub fn sandbox(&self) -> &Arc<sandbox::Sandbox> {
         &self.sandbox
     }
 }
 
-/// Logs that this node has another secret key than the one that sealed what is stored of a channel.
+/// Logs that this node has another secret key than the one that encrypted a channel's secrets.
 pub fn log_foreign_key(channel: ChannelKey, error: &dyn std::error::Error) {
     tracing::error!(channel.key = channel, %error, "channel credentials not readable; every node needs the same secret key");
 }

@@ -1,4 +1,4 @@
-//! What calls to other servers have in common: the address and TLS.
+//! The shared parts of calls to other servers: the address and TLS.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use anyhow::{Context, Result, bail};
 use axum::http::Uri;
 use rustls::{ClientConfig, RootCertStore};
 
-/// Where another server's calls begin: a scheme, a host, and perhaps a port and a path.
+/// The base URL of another server: a scheme, a host, and optionally a port and a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     /// Without a slash at the end.
     pub text: String,
     /// Without the port.
     pub host: String,
-    /// By https.
+    /// Whether the scheme is https.
     pub secure: bool,
-    /// On this machine, so that nothing crosses a network.
+    /// Whether the host is this machine, so that no network is crossed.
     pub loopback: bool,
 }
 
 impl BaseUrl {
-    /// Reads what was typed; `name` is what the errors call it, such as the flag.
+    /// Parses a typed URL. Errors name it by `name`, such as the flag.
     pub fn parse(name: &str, typed: &str) -> Result<Self> {
         let text = typed.trim_end_matches('/');
         let uri: Uri = text.parse().with_context(|| format!("{typed} is no URL"))?;

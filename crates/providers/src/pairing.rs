@@ -1,47 +1,47 @@
-//! Networks whose channels are linked by a person's phone: by a QR code, or by a code that is typed there.
+//! Networks whose channels a person's phone links, by a QR code or by a code that is typed on the phone.
 
 use recado_domain::clock::Millis;
 use recado_domain::error::AppError;
 use recado_store::StoreError;
 
-/// Why a channel is restricted that was paused, or down, meanwhile.
+/// The reason of a restricted channel that was paused or disconnected meanwhile.
 pub const RESTRICTED: &str = "O WhatsApp nao aceita conversas novas deste numero por enquanto.";
 
-/// How far the linking of a channel has come.
+/// The progress of linking a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Pairing {
-    /// Nobody has asked for it.
+    /// No caller has requested it.
     #[default]
     Idle,
-    /// Asked for; the network has not given a code yet.
+    /// Requested; the network has not sent a code yet.
     Waiting,
-    /// To be scanned with the phone.
+    /// A code to scan with the phone.
     QrCode { code: String, expires_at: Millis },
-    /// To be typed on the phone.
+    /// A code to type on the phone.
     PhoneCode { code: String, expires_at: Millis },
     /// The phone has linked the channel.
     Linked,
-    /// It came to nothing, for this reason.
+    /// The linking failed, for this reason.
     Ended { reason: String },
 }
 
 impl Pairing {
-    /// Whether nothing follows before somebody asks anew.
+    /// Whether the progress does not change before the next request.
     pub fn is_over(&self) -> bool {
         matches!(self, Self::Idle | Self::Linked | Self::Ended { .. })
     }
 }
 
-/// Why a network of this kind did not do what was asked.
+/// Why a network of this kind did not answer a request.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum LineError {
-    /// The channel's line is not up.
-    #[error("the line is down")]
+pub enum ConnectionError {
+    /// The channel's session is disconnected.
+    #[error("the session is disconnected")]
     Down,
-    /// The network did not answer in time, or with nonsense. Without its words, in which a number may stand.
+    /// The network did not answer in time, or sent nonsense. Its text is omitted, because it may contain a number.
     #[error("the network does not answer")]
     NoAnswer,
-    /// Numbers were looked up too often; with the seconds to wait.
+    /// Too many numbers were looked up. The value is the number of seconds to wait.
     #[error("too many numbers were looked up")]
     TooMany(u64),
     /// The channel was deleted meanwhile.
@@ -51,14 +51,14 @@ pub enum LineError {
     Store(#[from] StoreError),
 }
 
-impl From<LineError> for AppError {
-    fn from(error: LineError) -> Self {
+impl From<ConnectionError> for AppError {
+    fn from(error: ConnectionError) -> Self {
         match error {
-            LineError::Down => Self::ChannelNotConnected,
-            LineError::NoAnswer => Self::Unavailable,
-            LineError::Gone => Self::ChannelNotFound,
-            LineError::TooMany(seconds) => Self::RateLimited(seconds),
-            LineError::Store(error) => error.into(),
+            ConnectionError::Down => Self::ChannelNotConnected,
+            ConnectionError::NoAnswer => Self::Unavailable,
+            ConnectionError::Gone => Self::ChannelNotFound,
+            ConnectionError::TooMany(seconds) => Self::RateLimited(seconds),
+            ConnectionError::Store(error) => error.into(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The message that another one quotes, as it is when the other one is sent.
+//! The quoted message of another one, in its state when the other one is sent.
 
 #[cfg(test)]
 mod tests;
@@ -11,16 +11,16 @@ use recado_store::{Messages, StoreError};
 
 use crate::SendOutcome;
 
-/// A message that is quoted.
+/// A quoted message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quoted {
-    /// Its network id when the other message was accepted: ours, or the network's own where that was known.
+    /// The network id when the other message was accepted: ours, or the network's own if it was known.
     pub network_id: String,
-    /// The network's own id, where it takes none of ours and has named the message.
+    /// The network's own id, if the network accepts none of ours and has named the message.
     pub remote_id: Option<String>,
-    /// Nobody knows whether the network has it.
+    /// Whether the network has the message is unknown.
     pub is_unknown: bool,
-    /// What it shows; `None` where it was deleted because it was old.
+    /// The content; `None` if the message was purged.
     pub content: Option<(Content, Option<ContactRendition>)>,
 }
 
@@ -30,7 +30,7 @@ pub enum QuoteError {
     /// The network never got the quoted message.
     #[error("the quoted message was not sent")]
     NotSent,
-    /// The quoted message was not sent yet, or nobody knows yet by which id the network has it.
+    /// The quoted message was not sent yet, or its id on the network is not known yet.
     #[error("the quoted message is not known to the network yet")]
     NotYet,
     /// The quoted message could not be read.
@@ -38,11 +38,11 @@ pub enum QuoteError {
     Store(#[from] StoreError),
 }
 
-/// Reads the message that is quoted.
+/// Reads the quoted message.
 ///
 /// # Errors
 ///
-/// It is certain that the network does not have it, or the store does not answer.
+/// The network certainly does not have it, or the store does not answer.
 pub async fn read(
     messages: &(impl Messages + ?Sized),
     channel: ChannelKey,
@@ -53,9 +53,9 @@ pub async fn read(
     };
     match message.status {
         MessageStatus::Failed | MessageStatus::Expired | MessageStatus::Cancelled => return Err(QuoteError::NotSent),
-        // It was scheduled for later than the message that quotes it.
+        // It was scheduled for later than the quoting message.
         MessageStatus::Queued if is_scheduled(message.seq) => return Err(QuoteError::NotSent),
-        // What stands in the same queue is sent before. What is queued all the same was queued again.
+        // An earlier message of the same queue is sent first. If it is still queued, it was queued again.
         MessageStatus::Queued => return Err(QuoteError::NotYet),
         MessageStatus::Sending
         | MessageStatus::Sent
@@ -64,7 +64,7 @@ pub async fn read(
         | MessageStatus::Unknown => {}
     }
     let rendition = message.rendition.as_deref().and_then(ContactRendition::from_json);
-    // A newer version stored it in another form: then the quote shows nothing.
+    // A newer version stored the content in another form, so the quote shows nothing.
     let stored = serde_json::from_str::<Stored>(&message.payload).ok();
     Ok(Quoted {
         network_id: message.network_id,
@@ -75,7 +75,7 @@ pub async fn read(
 }
 
 impl QuoteError {
-    /// What it means for the message that quotes; the error of the store where that does not answer.
+    /// The outcome for the quoting message, or the error of a store that does not answer.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl QuoteError {
         let (code, message) = (crate::TARGET_NOT_SENT, "A mensagem citada nao foi enviada.".to_owned());
         match self {
             Self::NotSent => Ok(SendOutcome::PermanentFailure { code, message }),
-            // It may be sent, or a receipt may name it, in a moment.
+            // It may be sent soon, or a receipt may soon name it.
             Self::NotYet => Ok(SendOutcome::TemporaryFailure { code, message }),
             Self::Store(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! `recado backup`: an on-line copy of a data directory.
+//! `recado backup`: an online copy of a data directory.
 
 use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 
 use crate::{Common, Exit, output};
 
-/// The store first: what the sandbox shows beyond it is then only what a crash leaves, a card that is sent again under
-/// its first network id and shown once.
+/// The store is copied first. Messages that the sandbox has beyond it are as after a crash: they are sent again under their
+/// first network id and shown once.
 const FILES: [&str; 2] = [STORE_FILE, SANDBOX_FILE];
-/// The directory, in that of the copy, where the copies are made.
+/// The directory inside the target where the copies are made.
 const UNFINISHED: &str = "recado.db.unfinished";
-/// Room that is left to a server on the same disk, for the log that grows meanwhile: 128 MiB.
+/// Free space that is left to a server on the same disk, for its log: 128 MiB.
 const SPARE: u64 = 128 << 20;
 
 /// Copy the store and the sandbox, also while a server runs
@@ -32,7 +32,7 @@ const SPARE: u64 = 128 << 20;
 /// in it.
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// Directory for the copy; made if it is not there, and never one that holds a store already
+    /// Directory for the copy; created if needed; it must not contain a store
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     #[command(flatten)]
@@ -76,16 +76,16 @@ fn back_up(from: &Path, to: &Path, stop: &impl Fn() -> bool) -> Result<Value> {
         let _ = std::fs::remove_dir(&to);
     }
     let value = done?;
-    // The names of the files, and of every directory that was made for them.
+    // Sync the names of the files, and of every directory that was created for them.
     for dir in to.ancestors().take_while(|dir| dir.starts_with(&there)) {
         File::open(dir)?.sync_all()?;
     }
     Ok(value)
 }
 
-/// Copies into a directory of our own, and gives the copies their places when all of them are whole.
+/// Copies into a temporary directory, and moves the copies when all of them are complete.
 fn copy_all(from: &Path, to: &Path, stop: &impl Fn() -> bool) -> Result<Value> {
-    // Whoever makes it is alone: a second copy to the same place is refused here.
+    // The creation fails if another copy to the same target is running.
     let unfinished = to.join(UNFINISHED);
     match DirBuilder::new().mode(0o700).create(&unfinished) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(is_there(&unfinished)),
@@ -99,13 +99,13 @@ fn copy_all(from: &Path, to: &Path, stop: &impl Fn() -> bool) -> Result<Value> {
 fn fill(from: &Path, to: &Path, unfinished: &Path, stop: &impl Fn() -> bool) -> Result<Value> {
     for entry in std::fs::read_dir(to)? {
         let entry = entry?.path();
-        // A log without its database too: it would be read as the copy's own.
+        // Also a log without its database: it would be used as the log of the copy.
         let name = entry.file_name().unwrap_or_default().as_encoded_bytes();
         if entry != unfinished && FILES.iter().any(|file| name.starts_with(file.as_bytes())) {
             return Err(is_there(&entry));
         }
     }
-    // A store that never served has no sandbox yet.
+    // A store that was never served has no sandbox yet.
     let files: Vec<_> = FILES.into_iter().filter(|name| from.join(name).exists()).collect();
     need_room(from, to, &files)?;
     let mut value = json!({ "to": to.display().to_string() });
@@ -114,7 +114,7 @@ fn fill(from: &Path, to: &Path, unfinished: &Path, stop: &impl Fn() -> bool) -> 
         copy(&source, &target, stop).with_context(|| format!("cannot copy {}", source.display()))?;
         value[name] = json!(target.metadata()?.len());
     }
-    // The store last: a directory that has one is whole.
+    // The store last, so that a directory with a store is complete.
     for name in files.iter().rev() {
         place(&unfinished.join(name), &to.join(name))?;
     }
@@ -125,7 +125,7 @@ fn is_there(path: &Path) -> anyhow::Error {
     anyhow!("{} is there already: a backup overwrites nothing, name another directory", path.display())
 }
 
-/// A disk that a copy fills is full for the server too, and its store does not come back before the copy has ended.
+/// If the copy filled the disk, the server could not write either, and would not recover before the copy ends.
 fn need_room(from: &Path, to: &Path, files: &[&str]) -> Result<()> {
     let mut needed = if from.metadata()?.dev() == to.metadata()?.dev() { SPARE } else { 0 };
     for file in files.iter().flat_map(|name| [(*name).to_owned(), format!("{name}-wal")]) {
@@ -139,7 +139,7 @@ fn need_room(from: &Path, to: &Path, files: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Moves a copy to its name, where nothing may be by now.
+/// Moves a copy to its final name, which must not exist.
 fn place(copy: &Path, name: &Path) -> Result<()> {
     match renameat_with(CWD, copy, CWD, name, RenameFlags::NOREPLACE) {
         Err(Errno::EXIST) => Err(is_there(name)),

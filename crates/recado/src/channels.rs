@@ -17,7 +17,7 @@ use crate::{Common, operate, output, parse_environment};
 pub struct Which {
     /// The channel's id
     id: String,
-    /// Where it is; needed when both environments have a channel of this id
+    /// Environment of the channel; needed if both environments have a channel with this id
     #[arg(long, value_parser = parse_environment)]
     environment: Option<Environment>,
     /// Institution of the channel; needed if there is more than one
@@ -29,7 +29,7 @@ pub struct Which {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a channel
+    /// Create a channel
     Create {
         /// Its name, for people
         #[arg(long)]
@@ -37,7 +37,7 @@ pub enum Command {
         /// SANDBOX, WHATSAPP_WABA or WHATSAPP_BAILEYS
         #[arg(long = "type", value_name = "TYPE")]
         kind: String,
-        /// Its id: letters, digits, _ and -; made up without it
+        /// Its id: letters, digits, _ and -; generated if omitted
         #[arg(long)]
         id: Option<String>,
         /// Institution of the channel; needed if there is more than one
@@ -56,28 +56,28 @@ pub enum Command {
     },
     /// Show a channel
     Show(Which),
-    /// Change a channel's name or settings; what is not named stays as it is
+    /// Change a channel's name or settings; omitted settings do not change
     Update {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
         changes: Changes,
     },
-    /// Bring a channel's line up. A channel of type WHATSAPP_WABA is linked by these flags the first time, and by its link
-    /// afterwards. For one of type WHATSAPP_BAILEYS a QR code is drawn, to be scanned with the phone
+    /// Connect a channel. A channel of type WHATSAPP_WABA is linked by these flags the first time, and by its stored link
+    /// afterwards. For a channel of type WHATSAPP_BAILEYS a QR code is drawn, to be scanned with the phone
     Connect {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
         given: Given,
     },
-    /// Put a channel's line down; what waits is held
+    /// Disconnect a channel; waiting messages are held
     Disconnect(Which),
-    /// Hold what waits on a channel
+    /// Hold the waiting messages of a channel
     Pause(Which),
     /// End a pause
     Resume(Which),
-    /// Delete a channel: what is queued is cancelled, the history stays readable
+    /// Delete a channel: queued messages are cancelled, the history stays readable
     Delete(Which),
 }
 
@@ -102,7 +102,7 @@ impl Command {
             Self::Update { which, changes } => {
                 let (common, which) = which.split();
                 let change = changes.0;
-                ensure!(!change.is_empty(), "say what to change; `recado channels update --help` tells what there is");
+                ensure!(!change.is_empty(), "nothing to change; `recado channels update --help` lists the settings");
                 (common, Control::UpdateChannel { which, change })
             }
             Self::Connect { which, given } => {

@@ -1,4 +1,4 @@
-//! How a command ends: the one list of exit codes.
+//! The exit codes of all commands.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,34 +10,34 @@ use crate::output::{note, tame};
 /// An exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
+    /// Success.
     Done = 0,
-    /// It was refused, or failed.
+    /// The command was refused, or failed.
     Failed = 1,
-    /// The command line makes no sense. (clap ends with this code by itself.)
+    /// The command line is invalid. (clap exits with this code by itself.)
     Usage = 2,
     /// Some lines of a CSV file were refused; the others were sent.
     SomeRefused = 3,
-    /// Nobody answers, or the store takes no writes: the same command may succeed later.
+    /// No answer, or a store that accepts no writes: the same command may succeed later.
     Unavailable = 4,
     /// Ctrl-C, or SIGTERM.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// What a command without a result of its own ends with.
+    /// The exit code of a command without its own result.
     pub(super) fn done((): ()) -> Self {
         Self::Done
     }
 
-    /// This code, after the result was printed: a reader who has gone changes nothing in how the work ended.
+    /// This code, after the result was printed. A reader that has gone does not change the result of the work.
     pub fn after(self, printed: anyhow::Result<()>) -> anyhow::Result<Self> {
         printed.map_or_else(|error| if is_gone(&error) { Ok(self) } else { Err(error) }, |()| Ok(self))
     }
 
-    /// The code of a failure. `None` where it is none: who reads what we print has seen enough and gone.
+    /// The code of a failure. `None` if the reader of the output has gone, which is no failure.
     fn of(error: &anyhow::Error) -> Option<Self> {
-        // `downcast_ref` finds what stands behind a context, too.
+        // `downcast_ref` also finds an error behind a context.
         if let Some(Failure { exit, .. }) = error.downcast_ref() {
             return Some(*exit);
         }
@@ -51,7 +51,7 @@ impl Exit {
     }
 }
 
-/// Whether it failed because nobody reads what we print.
+/// Whether it failed because the reader of the output has gone.
 fn is_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -62,7 +62,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A failure with an exit code of its own.
+/// A failure with its own exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct Failure {
@@ -70,21 +70,21 @@ pub struct Failure {
     pub text: String,
 }
 
-/// A failure that may be none later: nobody answers.
+/// A failure that may not occur later: there was no answer.
 pub fn unavailable(text: impl Into<String>) -> anyhow::Error {
     Failure { exit: Exit::Unavailable, text: text.into() }.into()
 }
 
-/// Says why a command failed, and gives its exit code.
+/// Prints the reason of a failure, and returns the exit code.
 pub fn end(result: anyhow::Result<Exit>) -> Exit {
     end_with(result, note)
 }
 
-/// The same, said by `say`.
-pub(super) fn end_with(result: anyhow::Result<Exit>, say: impl FnOnce(&str)) -> Exit {
+/// The same, printed by `print`.
+pub(super) fn end_with(result: anyhow::Result<Exit>, print: impl FnOnce(&str)) -> Exit {
     result.unwrap_or_else(|error| match Exit::of(&error) {
         Some(exit) => {
-            say(&tame(&format!("recado: {error:#}")));
+            print(&tame(&format!("recado: {error:#}")));
             exit
         }
         None => Exit::Done,

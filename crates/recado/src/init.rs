@@ -1,4 +1,4 @@
-//! `recado init`: a data directory from nothing.
+//! `recado init`: creates a data directory.
 
 use std::path::Path;
 
@@ -36,11 +36,11 @@ pub struct Init {
 impl Init {
     pub async fn run(self) -> Result<()> {
         let dir = &self.common.data_dir.data_dir;
-        // Hashes of keys and numbers of people: for the owner only.
+        // It contains hashes of keys and people's numbers, so only the owner may read it.
         make_private(dir)?;
         // From here on Ctrl-C waits: a partial institution would block the next attempt.
         let _signals = Signals::listen()?;
-        let _lock = DataDirLock::take(dir).await?;
+        let _lock = DataDirLock::acquire(dir).await?;
         let behaviour = Behaviour { database: self.database.clone(), ..Behaviour::from_environment() };
         if let Some((_, direct_url)) = behaviour.database.urls() {
             postgres::migrate(direct_url).await.context("cannot make the tables")?;
@@ -85,7 +85,7 @@ async fn create(dir: &Path, behaviour: Behaviour, name: &str) -> Result<CreatedI
     let secrets = behaviour.secret_key.read()?;
     let gateway = Gateway::open(dir, behaviour, secrets).await?;
     let made = async {
-        // A file is new; a database may be in use, by other nodes as well.
+        // A file is new. A database may be in use, also by other nodes.
         if !gateway.store.institutions().await?.is_empty() {
             bail!("there are institutions in the database already: `recado institutions create` makes further ones");
         }

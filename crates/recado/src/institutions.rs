@@ -30,7 +30,7 @@ pub enum Command {
         /// refused; server: as the setting of the server says
         #[arg(long, value_name = "COUNTRY")]
         default_country: DefaultCountry,
-        /// Which institution; needed when there is more than one
+        /// Institution to change; needed if there is more than one
         #[arg(long, value_name = "ID")]
         institution: Option<String>,
         #[command(flatten)]

@@ -34,7 +34,7 @@ pub struct Create {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a key; it is shown this once
+    /// Create a key; it is shown only once
     Create(Create),
     /// List the keys that are not revoked
     List {

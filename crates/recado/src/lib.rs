@@ -1,4 +1,4 @@
-//! The command line: a file a command.
+//! The command line, with one file for each command.
 
 mod api;
 mod backup;
@@ -48,11 +48,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a data directory: a store, an institution, its keys and its sandbox channel
+    /// Create a data directory: a store, an institution, its keys and its sandbox channel
     Init(init::Init),
     /// Serve the API until SIGTERM
     Serve(Box<Config>),
-    /// Institutions: tenants that see nothing of each other
+    /// Institutions: tenants that are isolated from each other
     Institutions {
         #[command(subcommand)]
         command: institutions::Command,
@@ -77,17 +77,17 @@ enum Command {
         #[command(subcommand)]
         command: send::Command,
     },
-    /// The sandbox's phone
+    /// The sandbox inbox
     Sandbox {
         #[command(subcommand)]
         command: sandbox::Command,
     },
-    /// The key that seals secrets in the store
+    /// The key that encrypts secrets in the store
     Secrets {
         #[command(subcommand)]
         command: secrets::Command,
     },
-    /// A person's data: what is kept of a recipient, shown or erased
+    /// A person's stored data: show or erase it
     Data {
         #[command(subcommand)]
         command: data::Command,
@@ -96,7 +96,7 @@ enum Command {
     Backup(backup::Backup),
     /// Copy a data directory's store into a PostgreSQL database, and compare the two
     MigrateStore(migrate_store::MigrateStore),
-    /// Look whether this machine and the data directory are in order, and say what to do
+    /// Check this machine and the data directory, and say what to do
     Doctor(doctor::Doctor),
     /// Print a script that completes commands in a shell
     Completions(completions::Completions),
@@ -109,7 +109,7 @@ enum Command {
     },
 }
 
-/// Where a command works, and for whom it prints.
+/// The data directory of a command, and the format of its output.
 #[derive(Debug, Clone, Args)]
 struct Common {
     #[command(flatten)]
@@ -125,7 +125,7 @@ struct Output {
     json: bool,
 }
 
-/// Runs the command that was asked for.
+/// Runs the command.
 pub async fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Init(init) => init.run().await.map(Exit::done),
@@ -153,7 +153,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
     }
 }
 
-/// Under which licence this binary is to be passed on; see NOTICE and ADR 10.
+/// The licence under which this binary may be distributed; see NOTICE and ADR 10.
 fn licence() -> &'static str {
     if WHATSAPP_WEB {
         "AGPL-3.0-only, by the encryption library of WhatsApp Web; Recado's own code is MIT OR Apache-2.0 (see NOTICE)"
@@ -162,7 +162,7 @@ fn licence() -> &'static str {
     }
 }
 
-/// Carries a command out: by the server when one runs on the directory, by ourselves when none does.
+/// Executes a command: in the server if one runs on the directory, otherwise in this process.
 async fn operate(data_dir: &Path, command: Control) -> Result<Value> {
     let local = Local::open(data_dir).await?;
     let done = local.execute(command).await;
@@ -170,8 +170,8 @@ async fn operate(data_dir: &Path, command: Control) -> Result<Value> {
     Ok(done?)
 }
 
-/// A name that nothing else has.
-fn made_up() -> String {
+/// A unique name.
+fn unique_name() -> String {
     format!("{:032x}", u128::from_be_bytes(random(&SystemEntropy)))
 }
 
@@ -179,7 +179,7 @@ fn parse_environment(text: &str) -> Result<Environment, String> {
     Environment::from_name(text).ok_or_else(|| "test or live".to_owned())
 }
 
-/// A rate limit on the command line. Wrapped, because clap would take an `Option` for an optional argument.
+/// A rate limit on the command line. Wrapped, because clap would treat an `Option` as an optional argument.
 #[derive(Debug, Clone, Copy)]
 struct Rate(RateLimit);
 
@@ -196,9 +196,9 @@ mod tests {
 
     use crate::*;
 
-    /// clap prints the current value of a variable in `--help` unless told not to; a secret would stand there.
+    /// By default clap prints the current value of a variable in `--help`, which may be a secret.
     #[test]
-    fn help_never_prints_what_stands_in_a_variable() {
+    fn help_never_prints_the_value_of_a_variable() {
         fn check(command: &clap::Command) {
             for argument in command.get_arguments().filter(|argument| argument.get_env().is_some()) {
                 assert!(argument.is_hide_env_values_set(), "{} {}", command.get_name(), argument.get_id());

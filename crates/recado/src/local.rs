@@ -1,4 +1,4 @@
-//! The way to a data directory: by the server that works on it, by ourselves when none does.
+//! Access to a data directory: by its server, or by this process if no server runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use recado_gateway::lock::{DataDirLock, make_private};
 use recado_gateway::shutdown::Signals;
 use serde_json::Value;
 
-/// Whoever carries commands out on a data directory; the same one until it is dropped.
+/// The executor of commands on a data directory; it does not change until it is dropped.
 pub enum Local {
     /// A running server.
     Server(Client),
-    /// Ourselves. No server can start meanwhile.
+    /// This process. No server can start meanwhile.
     Own(Own),
 }
 
@@ -32,29 +32,29 @@ impl Local {
         if behaviour.database.urls().is_some() {
             make_private(data_dir)?;
         } else if !DataDirLock::is_held(data_dir) {
-            gateway::look_for_store(data_dir)?;
+            gateway::check_store_exists(data_dir)?;
         }
         let mut tries = 0;
         let lock = loop {
-            if let Some(lock) = DataDirLock::try_take(data_dir)? {
+            if let Some(lock) = DataDirLock::try_acquire(data_dir)? {
                 break lock;
             }
             match Client::connect(data_dir).await {
-                // Another command holds the lock, or a server that has not opened its socket yet: both for a moment
-                // only.
+                // The lock may be held by another command, or by a server that has not opened its socket yet, but only for a
+                // moment.
                 Err(AskError::NobodyThere(_)) if tries < 50 => tries += 1,
                 client => return Ok(Self::Server(client?)),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
-        // From here on Ctrl-C is not the end: a command that has begun is carried out whole.
+        // From here on Ctrl-C does not end the process: a command that has begun is finished.
         let _signals = Signals::listen()?;
         let secrets = behaviour.secret_key.read()?;
         let gateway = Gateway::open(data_dir, behaviour, secrets).await?;
         Ok(Self::Own(Own { handler: CommandHandler::new(gateway), _lock: lock }))
     }
 
-    /// Carries a command out.
+    /// Executes a command.
     pub async fn execute(&self, command: Command) -> Result<Value, AskError> {
         match self {
             Self::Server(client) => client.ask(&command).await,

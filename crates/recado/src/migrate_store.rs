@@ -1,4 +1,4 @@
-//! `recado migrate-store`: from one file to the shared engine.
+//! `recado migrate-store`: copies the store of one file to PostgreSQL.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use crate::exit::Failure;
 use crate::output::note;
 use crate::{Exit, Output, output};
 
-/// The pause between two lines in a log.
+/// The interval of progress lines in a log.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Copy a data directory's store into a PostgreSQL database, and compare the two
 ///
-/// The server must be stopped, and the database empty; the tables are made. It goes on where it was broken off, after
-/// kill -9 too. The file is only read. The sandbox (sandbox.db) is not copied: what its phone shows stays where it is.
+/// The server must be stopped, and the database empty; the tables are created. It continues after an interruption, also by
+/// kill -9. The file is only read. The sandbox (sandbox.db) is not copied: its inbox stays in the file.
 #[derive(Debug, Args)]
 pub struct MigrateStore {
     /// The store, recado.db in a data directory
@@ -42,12 +42,12 @@ impl MigrateStore {
     pub async fn run(self) -> Result<Exit> {
         ensure!(self.from.is_file(), "there is no store {}: name the file {STORE_FILE}", self.from.display());
         let Some(to) = self.to else {
-            let text = "say where to: RECADO_DATABASE_URL, or --to".to_owned();
+            let text = "name the target: RECADO_DATABASE_URL, or --to".to_owned();
             return Err(Failure { exit: Exit::Usage, text }.into());
         };
         let from = std::path::absolute(&self.from)?;
         let data_dir = from.parent().unwrap_or(Path::new("/"));
-        let Some(_lock) = DataDirLock::try_take(data_dir)? else {
+        let Some(_lock) = DataDirLock::try_acquire(data_dir)? else {
             bail!("a server or another command works on {}: stop it first", data_dir.display())
         };
         let mut signals = Signals::listen()?;
@@ -56,7 +56,7 @@ impl MigrateStore {
             done = import(&from, to.expose_secret(), |progress| show.progress(progress)) => done,
             () = signals.next() => {
                 show.end();
-                note("broken off: run it again, and it goes on from here");
+                note("interrupted: run it again to continue");
                 return Ok(Exit::Interrupted);
             }
         };
@@ -74,7 +74,7 @@ impl MigrateStore {
     }
 }
 
-/// How far it is: a bar on a terminal, a line now and then in a log, nothing for a program.
+/// The progress: a bar on a terminal, a line at an interval in a log, nothing for a program.
 enum Show {
     Silent,
     Lines { last: Instant },
@@ -113,7 +113,7 @@ impl Show {
         }
     }
 
-    /// Leaves the last state standing.
+    /// Leaves the last state on the terminal.
     fn end(&self) {
         if let Self::Bar(bar) = self {
             bar.abandon();

@@ -1,4 +1,4 @@
-//! `recado openapi`: prints the OpenAPI document. The one in the repository is kept by it.
+//! `recado openapi`: prints the OpenAPI document. It generates the file in the repository.
 
 use std::io::Write;
 

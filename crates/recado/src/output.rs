@@ -1,4 +1,4 @@
-//! What commands print: JSON for programs, lines and tables for people.
+//! The output of commands: JSON for programs, lines and tables for people.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::Output;
 
-/// Prints `value` as JSON where that was asked for, else `text`.
+/// Prints `value` as JSON if that was requested, else `text`.
 pub fn print(output: &Output, value: &Value, text: impl FnOnce() -> String) -> Result<()> {
     line(&if output.json { value.to_string() } else { tame(&text()) })
 }
@@ -21,27 +21,27 @@ pub fn show(output: &Output, value: &Value) -> Result<()> {
     })
 }
 
-/// Prints text and the end of its line at once. Unlike `println!` it does not panic when the reader has gone (`| head`):
-/// the error ends the command, see [`crate::exit::Exit::of`].
+/// Prints a text and its line end at once. Unlike `println!` it does not panic if the reader has gone (`| head`): the error
+/// ends the command, see [`crate::exit::Exit::of`].
 pub fn line(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
     written.context(NOT_PRINTED)
 }
 
-/// What stands before the reason why a result could not be printed: a full disk, for one.
+/// The context of an error that prevented printing a result, such as a full disk.
 pub const NOT_PRINTED: &str = "cannot write to standard output";
 
-/// A line for the person, beside what the command prints for others; nobody may be there to read it.
+/// A note for the person on standard error. It may have no reader.
 pub fn note(text: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{}\n", tame(text)).as_bytes());
 }
 
-/// What a stranger wrote must not command the terminal, nor turn round what stands beside it.
+/// Replaces characters by which untrusted text could control the terminal, or reverse the text beside it.
 pub fn tame(text: &str) -> String {
-    let turns =
+    let reverses =
         |sign| matches!(sign, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.replace(|sign: char| (sign.is_control() && sign != '\n') || turns(sign), "\u{fffd}")
+    text.replace(|sign: char| (sign.is_control() && sign != '\n') || reverses(sign), "\u{fffd}")
 }
 
 fn lines(fields: &Map<String, Value>) -> String {
@@ -57,8 +57,8 @@ fn lines(fields: &Map<String, Value>) -> String {
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Columns from the rows' fields, in the order of the first row. What has parts of its own is for `--json` and for the
-/// commands that show one thing.
+/// A table with the fields of the first row as columns. Values with parts are left to `--json` and to the commands that show
+/// one item.
 fn table(rows: &[Value]) -> String {
     let Some(Value::Object(first)) = rows.first() else { return "(none)".to_owned() };
     let names: Vec<&String> = first.keys().filter(|name| !rows.iter().any(|row| row[*name].is_object())).collect();
@@ -80,7 +80,7 @@ fn table(rows: &[Value]) -> String {
 pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        // Nor may it begin a row of its own.
+        // The text must not begin its own row either.
         Value::String(text) => tame(text).replace('\n', "\u{fffd}"),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
         other => other.to_string(),

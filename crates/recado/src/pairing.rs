@@ -1,5 +1,5 @@
-//! `recado channels connect` for a channel that a phone links: draws the code, draws each new one in its place, and ends
-//! when the phone has linked the channel.
+//! `recado channels connect` for a channel that a phone links: draws the code, replaces it by each new one, and ends when
+//! the phone has linked the channel.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -15,18 +15,18 @@ use crate::exit::{Exit, Failure, unavailable};
 use crate::local::Local;
 use crate::{Common, output};
 
-/// The wait between two looks.
+/// The interval of polls.
 const PAUSE: Duration = Duration::from_millis(300);
-/// Looks at a linked channel until its line is up: half a minute.
-const LOOKS: u32 = 100;
+/// The most polls of a linked channel until it is connected: half a minute.
+const MAX_POLLS: u32 = 100;
 
-/// Connects the channel and follows its linking. For programs it prints what the API answers, and does not wait.
+/// Connects the channel and watches its linking. For programs it prints the answer of the API, and does not wait.
 pub async fn connect(common: &Common, which: WhichChannel, given: Credentials) -> Result<()> {
     let local = Local::open(&common.data_dir.data_dir).await?;
     if !matches!(local, Local::Server(_)) {
         local.close().await;
         return Err(unavailable(
-            "no server runs on this data directory, and only a server holds a line: start `recado serve`",
+            "no server runs on this data directory, and only a server holds a session: start `recado serve`",
         ));
     }
     let command = Control::ConnectChannel { which: which.clone(), given };
@@ -44,7 +44,7 @@ pub async fn connect(common: &Common, which: WhichChannel, given: Credentials) -
     output::show(&common.output, &connected(&local, &which).await?)
 }
 
-/// What was begun goes on in the server until its codes run out.
+/// The linking continues in the server until its codes expire.
 fn interrupted() -> anyhow::Error {
     Failure { exit: Exit::Interrupted, text: "interrupted: the channel is not linked yet".to_owned() }.into()
 }
@@ -63,20 +63,20 @@ async fn follow(local: &Local, which: &WhichChannel, mut pairing: Value) -> Resu
     }
 }
 
-/// The channel, once its line is up, or as it stands when that takes long.
+/// The channel once it is connected, or its current state if that takes long.
 async fn connected(local: &Local, which: &WhichChannel) -> Result<Value> {
-    let mut looks = 0;
+    let mut polls = 0;
     loop {
         let channel = local.execute(Control::ShowChannel { which: which.clone() }).await?;
-        looks += 1;
-        if channel["state"] != "CONNECTING" || looks == LOOKS {
+        polls += 1;
+        if channel["state"] != "CONNECTING" || polls == MAX_POLLS {
             return Ok(channel);
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// What stands on the terminal.
+/// The code on the terminal.
 #[derive(Default)]
 struct Screen {
     code: Option<String>,
@@ -84,7 +84,7 @@ struct Screen {
 }
 
 impl Screen {
-    /// Draws a code, in the place of the one before.
+    /// Draws a code in the place of the previous one.
     fn show(&mut self, pairing: &Value) -> Result<()> {
         let code = pairing["code"].as_str().map(str::to_owned);
         if code == self.code {
@@ -97,7 +97,7 @@ impl Screen {
         };
         let mut out = std::io::stdout().lock();
         if terminal && self.lines > 0 {
-            // Up to where the last one began, and all below it away.
+            // Moves up to the beginning of the previous code, and clears the rest.
             write!(out, "\x1b[{}A\x1b[J", self.lines)?;
         }
         out.write_all(text.as_bytes())?;
@@ -115,7 +115,7 @@ fn drawn(code: &str, typed: bool, terminal: bool) -> Result<String> {
         ));
     }
     let image = QrCode::new(code)?.render::<Dense1x2>().build();
-    // Dark on light whatever the terminal's colours are: not every phone reads it the other way round.
+    // Dark on light whatever the terminal's colours are, because some phones do not read the inverse.
     let (begin, end) = if terminal { ("\x1b[30;107m", "\x1b[0m") } else { ("", "") };
     let lines: Vec<_> = image.lines().map(|line| format!("{begin}{line}{end}")).collect();
     Ok(format!("On the phone: WhatsApp, Linked devices, Link a device. Scan:\n\n{}\n\n", lines.join("\n")))

@@ -1,4 +1,4 @@
-//! `recado sandbox`: the simulated phone.
+//! `recado sandbox`: the sandbox inbox.
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -9,12 +9,12 @@ use crate::{Output, output};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the cards on the phone, newest first
+    /// Show the messages in the inbox, newest first
     Messages {
-        /// Only cards to this number
+        /// Only messages to this number
         #[arg(long, value_name = "NUMBER")]
         to: Option<String>,
-        /// Most cards
+        /// Most messages
         #[arg(long, default_value_t = 20, value_name = "N")]
         limit: usize,
         #[command(flatten)]
@@ -22,7 +22,7 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Empty the phone
+    /// Empty the inbox
     Clear {
         #[command(flatten)]
         target: Target,

@@ -16,7 +16,7 @@ use crate::{Common, Exit, operate, output};
 pub enum Command {
     /// Print a new random key, for the file that `RECADO_SECRET_KEY_FILE` names
     NewKey,
-    /// Seal with the first key what older keys have sealed, so that those can go
+    /// Encrypt with the first key what older keys have encrypted, so that those can be removed
     Rotate {
         #[command(flatten)]
         common: Common,
@@ -38,14 +38,14 @@ impl Command {
             Self::Rotate { common } => {
                 let done = operate(&common.data_dir.data_dir, Control::RotateSecrets).await?;
                 let whole = done["failed"].as_array().is_some_and(Vec::is_empty);
-                let printed = output::print(&common.output, &done, || told(&done));
+                let printed = output::print(&common.output, &done, || summary(&done));
                 if whole { Exit::Done } else { Exit::Failed }.after(printed)
             }
         }
     }
 }
 
-fn told(done: &Value) -> String {
+fn summary(done: &Value) -> String {
     let failed = done["failed"].as_array().into_iter().flatten();
     let failed = failed.map(|one| {
         format!("\nnot opened: channel {}: {}", output::cell(&one["channelId"]), output::cell(&one["error"]))
@@ -55,5 +55,5 @@ fn told(done: &Value) -> String {
         "\nThe server needs no older key now; back-ups from before still do.".clone_into(&mut rest);
     }
     let key = output::cell(&done["keyId"]);
-    format!("key {key}: {} sealed anew, {} already were{rest}", done["sealedAnew"], done["already"])
+    format!("key {key}: {} re-encrypted, {} were current{rest}", done["sealedAnew"], done["already"])
 }

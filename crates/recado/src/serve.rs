@@ -27,15 +27,15 @@ use crate::exit::{Exit, end_with};
 pub async fn run(config: Config) -> Exit {
     let log = Log::start(&config.log);
     let served = serve(config).await.map(Exit::done);
-    // By the log as well: a start that failed must end, whatever is behind standard error.
-    end_with(served, |why| log.say(why))
+    // Through the log as well: a failed start must end, whatever is behind standard error.
+    end_with(served, |why| log.write_plain(why))
 }
 
 async fn serve(config: Config) -> Result<()> {
     let mut signals = Signals::listen_as_server()?;
     let secrets = prepare(&config).await?;
     let dir = &config.data_dir.data_dir;
-    let lock = DataDirLock::take(dir).await?;
+    let lock = DataDirLock::acquire(dir).await?;
     let listener = server::listen(config.listen);
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
@@ -45,7 +45,7 @@ async fn serve(config: Config) -> Result<()> {
         bail!("the store has no institution, so no caller could authenticate: make the first one with `recado init`");
     }
     let background = TaskTracker::new();
-    // Receipts come last to an end: what was sent while stopping may still be acknowledged.
+    // Receipts stop last, because messages that were sent during the shutdown may still be acknowledged.
     let receipts_stop = CancellationToken::new();
     let sandbox = gateway.drivers.sandbox().clone();
     let (receipts, stop) = (gateway.store.clone(), receipts_stop.clone());
@@ -59,7 +59,8 @@ async fn serve(config: Config) -> Result<()> {
 
     let hurry = CancellationToken::new();
     let serving = tokio::spawn({
-        let api = if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::of_lines(gateway.clone()) };
+        let api =
+            if config.node.has(Role::Api) { Api::new(gateway.clone()) } else { Api::of_sessions(gateway.clone()) };
         let (stop, hurry) = (gateway.stop.clone(), hurry.clone());
         let limits = Limits::new(config.max_connections, config.idle_timeout);
         async move { server::serve(listener, api, limits, stop, hurry.cancelled()).await }
@@ -79,7 +80,7 @@ async fn serve(config: Config) -> Result<()> {
         () = insist => false,
     };
     if !in_time {
-        // The next start, or another node, rescues what was cut off, as after a crash.
+        // The next start, or another node, rescues what was aborted, as after a crash.
         tracing::warn!("shutdown timed out");
         hurry.cancel();
         gateway.nodes.force_release().await;
@@ -89,7 +90,7 @@ async fn serve(config: Config) -> Result<()> {
     Ok(())
 }
 
-/// What has to be right before anything is opened.
+/// Checks the preconditions before anything is opened.
 async fn prepare(config: &Config) -> Result<KeyRing> {
     if config.behaviour.sandbox_delay_max < config.behaviour.sandbox_delay_min {
         bail!("--sandbox-delay-max must not be shorter than --sandbox-delay-min");
@@ -99,12 +100,12 @@ async fn prepare(config: &Config) -> Result<KeyRing> {
         make_private(dir)?;
         postgres::upgrade(direct_url).await.context("cannot bring the database's tables up to date")?;
     } else {
-        gateway::look_for_store(dir)?;
+        gateway::check_store_exists(dir)?;
     }
     config.behaviour.secret_key.read()
 }
 
-/// Starts what works without being asked.
+/// Starts the background tasks.
 async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker) -> Result<()> {
     let opens = secrets::load(gateway).await.context("cannot read how channels are linked")?;
     background.spawn(housekeeping::purge(gateway.clone()));
@@ -115,7 +116,7 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     for (_, driver) in gateway.drivers.all() {
         driver.start(Arc::new(gateway.dispatcher.clone()));
     }
-    // Before the queue: until a session is open, nothing of its channel is claimed.
+    // Before the queue, so that no channel is claimed before its session is open.
     if !gateway.nodes.are_shared() {
         restore_sessions(gateway).await.context("cannot read the channels")?;
     }
@@ -126,8 +127,8 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     Ok(())
 }
 
-/// Calls first, because they may still enqueue; then sends; then what came back of them. Channels go to other nodes at
-/// once.
+/// Ends the calls first, because they may still enqueue, then the sends, and then the receipts. Other nodes get the channels
+/// at once.
 async fn end(
     gateway: &Arc<Gateway>,
     serving: tokio::task::JoinHandle<()>,
@@ -148,8 +149,8 @@ async fn end(
     background.wait().await;
 }
 
-/// What this process is to the other nodes. It sends for what its build knows; where it could not open all secrets, only
-/// for what needs none.
+/// This process as a node. It sends for the channel types of its build. If it could not decrypt all secrets, it sends only
+/// for channels without secrets.
 fn node(config: &Config, gateway: &Gateway, opens: bool) -> NewNode {
     let sends = |kind: &ChannelType| opens || !kind.descriptor().has_secrets;
     let types =
@@ -167,14 +168,14 @@ async fn restore_sessions(gateway: &Gateway) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Says where the server listens, on the first line of standard output: scripts that asked for a free port read it.
+/// Prints the address of the server on the first line of standard output, for scripts that requested a free port.
 fn announce(listener: &TcpListener) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "recado {} listens on http://{}", env!("CARGO_PKG_VERSION"), listener.local_addr()?)?;
     out.flush()
 }
 
-/// Systems start programs with room for 1,024 files; each connection is one.
+/// Systems start programs with a limit of 1,024 files, and each connection is one.
 fn raise_file_limit(connections: u32) {
     let wanted = u64::from(connections) + server::OTHER_FILES;
     match rlimit::increase_nofile_limit(wanted) {

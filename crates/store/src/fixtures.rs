@@ -340,7 +340,7 @@ impl Ground {
     }
 
     pub async fn settle_at(&self, channel: ChannelKey, settled: Vec<(Seq, Settlement)>, now: Millis) {
-        let outcomes = Outcomes { channel, epoch: 0, settled, rest_until: None, now };
+        let outcomes = Outcomes { channel, epoch: 0, settled, next_send_at: None, now };
         self.store.settle(outcomes).await.expect("the store works");
     }
 
@@ -390,7 +390,7 @@ pub fn request(channel: ChannelKey) -> ClaimRequest {
         unanswered: UnknownOutcomePolicy::Resend,
         now: NOW,
         claimed_until: NOW + MINUTE,
-        rest: 0,
+        send_interval: 0,
         recipient_pacing: None,
         new_recipients_per_day: None,
     }

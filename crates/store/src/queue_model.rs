@@ -36,7 +36,7 @@ pub(super) enum Op {
     Claim {
         channel: usize,
         limit: usize,
-        rest: Millis,
+        send_interval: Millis,
         answered: bool,
     },
     Settle {
@@ -114,14 +114,14 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     let receipt = prop_oneof![Just(MessageStatus::Delivered), Just(MessageStatus::Read), Just(MessageStatus::Failed)];
     let lives = prop_oneof![2 => 1..2_000_i64, 3 => Just(100_000_i64)];
     let (key, delay) = (prop::option::weighted(0.3, 0..6_u8), prop::option::weighted(0.2, 0..1_500_i64));
-    let rest = prop_oneof![3 => Just(0_i64), 1 => 1..300_i64];
+    let send_interval = prop_oneof![3 => Just(0_i64), 1 => 1..300_i64];
     let op = prop_oneof![
         10 => (channel.clone(), 0..RECIPIENTS.len(), lives, key, delay).prop_map(
             |(channel, recipient, lives, key, delay)| Op::Enqueue { channel, recipient, lives, key, delay }
         ),
         3 => Just(Op::Promote),
-        10 => (channel.clone(), 0..4_usize, rest, prop::bool::weighted(0.8))
-            .prop_map(|(channel, limit, rest, answered)| Op::Claim { channel, limit, rest, answered }),
+        10 => (channel.clone(), 0..4_usize, send_interval, prop::bool::weighted(0.8))
+            .prop_map(|(channel, limit, send_interval, answered)| Op::Claim { channel, limit, send_interval, answered }),
         10 => (pick.clone(), how).prop_map(|(pick, how)| Op::Settle { pick, how }),
         3 => (pick.clone(), receipt, prop::bool::weighted(0.2))
             .prop_map(|(pick, status, astray)| Op::Receipt { pick, status, astray }),
@@ -241,8 +241,8 @@ impl World {
             Op::Promote => {
                 self.promote().await;
             }
-            Op::Claim { channel, limit, rest, answered } => {
-                self.claim(channel, limit, rest, answered).await;
+            Op::Claim { channel, limit, send_interval, answered } => {
+                self.claim(channel, limit, send_interval, answered).await;
             }
             Op::Settle { pick, how } => {
                 let held: Vec<usize> = self.held(|_| true);
@@ -350,7 +350,7 @@ impl World {
         promoted.next_at
     }
 
-    async fn claim(&mut self, channel: usize, limit: usize, rest: Millis, answered: bool) -> Claim {
+    async fn claim(&mut self, channel: usize, limit: usize, send_interval: Millis, answered: bool) -> Claim {
         let rows = self.ground.all(self.lines[channel].key).await;
         let seq_of = |id| rows.iter().find(|row| row.id == id).expect("a message in the store").seq;
         let held = self.held(|known| known.channel == channel).into_iter().map(|n| seq_of(self.messages[n].id));
@@ -362,7 +362,7 @@ impl World {
             unanswered: line.rule.unanswered,
             now: self.now,
             claimed_until: self.now + MINUTE,
-            rest,
+            send_interval,
             recipient_pacing: line.rule.pacing,
             ..request(line.key)
         };
@@ -386,8 +386,8 @@ impl World {
         }
         let could_send = !line.paused && line.next_send_at <= self.now;
         assert!(could_send || claim.messages.is_empty(), "the channel does not send now: {claim:?}");
-        if rest > 0 && !claim.messages.is_empty() {
-            line.next_send_at = line.next_send_at.max(self.now + rest);
+        if send_interval > 0 && !claim.messages.is_empty() {
+            line.next_send_at = line.next_send_at.max(self.now + send_interval);
         }
         line.orphans = match (answered, line.orphans) {
             (true, _) => UnheldSending::LeaseLive,
@@ -395,7 +395,7 @@ impl World {
             (false, UnheldSending::OwnerCrashed) => UnheldSending::OwnerCrashed,
             (false, _) => UnheldSending::ClaimLost,
         };
-        let most = if rest > 0 { limit.min(1) } else { limit };
+        let most = if send_interval > 0 { limit.min(1) } else { limit };
         self.nothing_idle(channel, could_send && claim.messages.len() < most, &claim);
         assert!(claim.messages.len() <= most, "{request:?}: {claim:?}");
         claim

@@ -82,7 +82,7 @@ fn make_template(template: &str, make: impl AsyncFnOnce(String) + Send) {
         // The template gets its name when it is complete. Waits for the end of the maker's connections.
         client.batch_execute(&format!("ALTER DATABASE {making} RENAME TO {template}")).await
     });
-    done.unwrap_or_else(|error| panic!("{template}: {}", sql::in_words(&error)));
+    done.unwrap_or_else(|error| panic!("{template}: {}", sql::with_causes(&error)));
 }
 
 /// The maintenance database of the shared server.

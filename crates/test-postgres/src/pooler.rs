@@ -38,7 +38,7 @@ impl Pooler {
         std::fs::write(&config, settings).expect("written");
         let mut watchdog = Watchdog::start(&folder);
         let process = start(user, &program, &folder, &config);
-        watchdog.tell(Some(process.id()));
+        watchdog.watch(Some(process.id()));
         let url = format!("postgres://recado@127.0.0.1:{port}/{database}");
         wait_for("the pooler answers", || sql::exists(&url, "SELECT 1"));
         Self { process, watchdog, url }

@@ -145,7 +145,7 @@ impl Server {
         process.wait().expect("it is our child");
         // The shared memory must be free for the next start.
         wait_for("its processes are gone", || !children.iter().any(|child| runs(*child)));
-        self.watchdog.tell(None);
+        self.watchdog.watch(None);
     }
 
     /// Freezes the server, as a machine that hangs: the system accepts connections, and the server does not answer.
@@ -168,7 +168,7 @@ impl Server {
         let Some(mut process) = self.process.take() else { return };
         signal(process.id(), Signal::INT);
         wait_for("it stops", || process.try_wait().expect("it is our child").is_some());
-        self.watchdog.tell(None);
+        self.watchdog.watch(None);
     }
 
     /// Restarts the server under the same URL.
@@ -177,10 +177,10 @@ impl Server {
         self.begin();
     }
 
-    /// Promotes a standby; returns when it takes writes.
+    /// Promotes a standby; returns when it accepts writes.
     pub fn promote(&self) {
         sql::run(&self.url("postgres"), "SELECT pg_promote(true, 60)");
-        wait_for("it takes writes", || sql::exists(&self.url("postgres"), "select where not pg_is_in_recovery()"));
+        wait_for("it accepts writes", || sql::exists(&self.url("postgres"), "SELECT WHERE NOT pg_is_in_recovery()"));
     }
 
     /// Starts the process; returns when it answers.
@@ -193,7 +193,7 @@ impl Server {
         // Ctrl-C is for the tests: the server ends with them.
         command.process_group(0);
         let process = command.stderr(log.try_clone().expect("a log")).stdout(log).spawn().expect("postgres starts");
-        self.watchdog.tell(Some(process.id()));
+        self.watchdog.watch(Some(process.id()));
         let process = self.process.insert(process);
         let url = format!("postgres://recado@127.0.0.1:{}/postgres", self.port);
         let log = self.folder.join("log");

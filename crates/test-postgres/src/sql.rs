@@ -4,13 +4,13 @@ use tokio_postgres::{Client, NoTls};
 
 /// Runs statements on a database. Several in one text are one transaction.
 pub fn run(url: &str, sql: &str) {
-    try_run(url, sql).unwrap_or_else(|error| panic!("{sql}: {}", in_words(&error)));
+    try_run(url, sql).unwrap_or_else(|error| panic!("{sql}: {}", with_causes(&error)));
 }
 
 /// The integer that a query gives.
 pub fn number(url: &str, sql: &str) -> i64 {
     let row = on(url, async |client| client.query_typed_one(sql, &[]).await);
-    row.unwrap_or_else(|error| panic!("{sql}: {}", in_words(&error))).get(0)
+    row.unwrap_or_else(|error| panic!("{sql}: {}", with_causes(&error))).get(0)
 }
 
 /// As [`run`], with the error as a result.
@@ -48,7 +48,7 @@ pub(crate) fn on_its_own<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// With its causes: the text of the error is only "db error".
-pub(crate) fn in_words(error: &tokio_postgres::Error) -> String {
+/// The error with its causes, because its own text is only "db error".
+pub(crate) fn with_causes(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }

@@ -5,10 +5,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// Reads the server's process id, a line at each start and an empty one when it has ended. At the end of the input, which
-/// the death of its owner is, it ends that process and deletes the folder. Ended by QUIT, the server saves nothing but
-/// frees its shared memory, which one that is killed leaves behind; and its children may write a moment longer than it. One
-/// that was frozen, and its children, hear of it only when they go on.
+/// Reads the server's process id: a line at each start, and an empty one when the server has ended. The input ends when the
+/// owner ends; then the script ends the server and deletes the folder. After QUIT, the server saves nothing but frees its
+/// shared memory, which a killed server leaves behind. Its children may write a moment longer. A frozen server, and its
+/// children, get the signal only when they continue.
 const SCRIPT: &str = r#"
 while read -r line; do server=$line; done
 if [ -n "$server" ] && kill -QUIT "$server"; then
@@ -52,7 +52,7 @@ impl Watchdog {
     }
 
     /// Sets the process to kill at the end.
-    pub fn tell(&mut self, server: Option<u32>) {
+    pub fn watch(&mut self, server: Option<u32>) {
         let text = server.map_or_else(String::new, |pid| pid.to_string());
         writeln!(self.line.as_mut().expect("it was not ended"), "{text}").expect("the watchdog listens");
     }

@@ -1,4 +1,4 @@
-//! What the tests of the gateway rely on.
+//! The properties of test servers that the gateway's tests rely on.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ fn what_was_made_once_is_copied() {
 }
 
 #[test]
-fn a_durable_server_keeps_what_was_committed_before_a_crash() {
+fn a_durable_server_keeps_commits_after_a_crash() {
     let mut server = Server::start(&Options::durable());
     let url = server.url("postgres");
     run(&url, "CREATE TABLE cards (id bigint); INSERT INTO cards VALUES (1)");
@@ -52,7 +52,7 @@ fn a_durable_server_keeps_what_was_committed_before_a_crash() {
 }
 
 #[test]
-fn a_standby_has_what_the_primary_committed() {
+fn a_standby_has_the_commits_of_the_primary() {
     let mut primary = Server::start(&Options::durable());
     run(&primary.url("postgres"), "CREATE TABLE cards (id bigint)");
     let standby = Server::standby_of(&primary);
@@ -64,7 +64,7 @@ fn a_standby_has_what_the_primary_committed() {
 }
 
 #[test]
-fn a_standby_takes_over_from_a_primary_that_hangs() {
+fn a_standby_can_replace_a_hanging_primary() {
     let primary = Server::start(&Options::durable());
     run(&primary.url("postgres"), "CREATE TABLE cards (id bigint)");
     let standby = Server::standby_of(&primary);
@@ -96,9 +96,9 @@ fn the_program_gives_the_exit_code_of_its_command() {
 }
 
 #[test]
-fn a_server_ends_with_whoever_started_it() {
+fn a_server_ends_with_the_process_that_started_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    // The one who started it is killed: no code of its own runs any more.
+    // The starting process is killed, so its own code cannot clean up.
     let kill = r#"kill -KILL "$PPID""#;
     let status = Command::new(PROGRAM).args(["run", "sh", "-c", kill]).env("TMPDIR", shared(folder.path())).status();
     assert!(!status.expect("it starts").success());

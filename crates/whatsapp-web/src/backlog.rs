@@ -1,44 +1,43 @@
-//! A queue of what a session heard, with a limit on the memory of what waits in it.
+//! A queue of session events with a memory limit.
 //!
-//! Who puts in must not wait, and who takes out may wait for a database that is away. A busy number would fill the memory
-//! in that time. What the limit turns away is counted.
+//! The sender must not block, while the receiver may wait for an unavailable database. A busy number would fill the memory
+//! in that time. The queue drops what exceeds the limit, and counts it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
-/// Most bytes that wait in one queue: some 30,000 receipts, or 10 minutes of a number that sends all the time.
+/// The most bytes that wait in one queue: about 30,000 receipts, or 10 minutes of a number that sends all the time.
 const LIMIT: usize = 4 << 20;
 
-/// What may wait in a queue.
+/// An item of a queue.
 pub trait Weigh {
-    /// Bytes that it takes while it waits, roughly. `None`: it is never turned away. Such things are few by their nature,
-    /// and a channel's state would be wrong without them.
+    /// The approximate bytes of memory that the item needs while it waits. An item with `None` is never dropped: such items
+    /// are few, and the channel's state would be wrong without them.
     fn weight(&self) -> Option<usize>;
 }
 
 #[derive(Debug, Default)]
 struct Load {
     waiting: AtomicUsize,
-    turned_away: AtomicU64,
+    take_dropped_count: AtomicU64,
 }
 
-/// The end that puts in.
+/// The sending half of a queue.
 #[derive(Debug)]
 pub struct Sender<T> {
     queue: mpsc::UnboundedSender<T>,
     load: Arc<Load>,
 }
 
-/// The end that takes out.
+/// The receiving half of a queue.
 #[derive(Debug)]
 pub struct Receiver<T> {
     queue: mpsc::UnboundedReceiver<T>,
     load: Arc<Load>,
 }
 
-/// Makes a queue.
 pub fn channel<T: Weigh>() -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let load = Arc::new(Load::default());
@@ -52,13 +51,13 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T: Weigh> Sender<T> {
-    /// Puts something in, or turns it away. Where nobody takes out any more, nothing happens.
+    /// Queues the item, or drops it if the queue is full. Without a receiver this does nothing.
     pub fn send(&self, it: T) {
         if let Some(weight) = it.weight() {
-            // The sum is at most one thing per sender too high for a moment.
+            // The sum can be too high for a moment, by one item per sender at most.
             if self.load.waiting.fetch_add(weight, Ordering::Relaxed) + weight > LIMIT {
                 self.load.waiting.fetch_sub(weight, Ordering::Relaxed);
-                self.load.turned_away.fetch_add(1, Ordering::Relaxed);
+                self.load.take_dropped_count.fetch_add(1, Ordering::Relaxed);
                 return;
             }
         }
@@ -67,24 +66,24 @@ impl<T: Weigh> Sender<T> {
 }
 
 impl<T: Weigh> Receiver<T> {
-    /// The next thing; `None` when there is none left and no sender.
+    /// The next item, or `None` when the queue is empty and has no sender.
     pub async fn recv(&mut self) -> Option<T> {
         let it = self.queue.recv().await;
-        it.map(|it| self.taken(it))
+        it.map(|it| self.release(it))
     }
 
-    /// The next thing, if one waits.
+    /// The next item, if one is waiting.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         let it = self.queue.try_recv();
-        it.map(|it| self.taken(it))
+        it.map(|it| self.release(it))
     }
 
-    /// How many things were turned away since this was asked last.
-    pub fn turned_away(&self) -> u64 {
-        self.load.turned_away.swap(0, Ordering::Relaxed)
+    /// The number of items dropped since the last call.
+    pub fn take_dropped_count(&self) -> u64 {
+        self.load.take_dropped_count.swap(0, Ordering::Relaxed)
     }
 
-    fn taken(&self, it: T) -> T {
+    fn release(&self, it: T) -> T {
         self.load.waiting.fetch_sub(it.weight().unwrap_or(0), Ordering::Relaxed);
         it
     }
@@ -101,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_turned_away_and_counted() {
+    fn items_over_the_limit_are_dropped_and_counted() {
         let (sender, mut receiver) = channel();
         let half = Some(LIMIT / 2);
         for n in 0..5 {
             sender.send((half, n));
         }
         sender.send((None, 5));
-        assert_eq!(receiver.turned_away(), 3);
+        assert_eq!(receiver.take_dropped_count(), 3);
         assert_eq!(receiver.try_recv(), Ok((half, 0)));
         // There is room again.
         sender.clone().send((half, 6));
@@ -117,6 +116,6 @@ mod tests {
         while let Ok((_, n)) = receiver.try_recv() {
             left.push(n);
         }
-        assert_eq!((left, receiver.turned_away()), (vec![1, 5, 6], 1));
+        assert_eq!((left, receiver.take_dropped_count()), (vec![1, 5, 6], 1));
     }
 }

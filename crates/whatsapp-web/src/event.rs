@@ -1,18 +1,18 @@
-//! What a session tells.
+//! The events that a session reports.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::backlog::Weigh;
 
-/// Somebody on the network, by what it says of them: the digits of their number, of their hidden id, or both.
+/// A person on the network, named by the digits of the number, of the hidden id, or of both.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Person {
     pub number: Option<String>,
     pub lid: Option<String>,
 }
 
-/// Nobody's number may reach a log.
+/// The number must not reach a log.
 impl fmt::Debug for Person {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Person")
@@ -25,17 +25,17 @@ impl Person {
     }
 }
 
-/// What happened on a session. Texts and codes are fit for a log; phones and accounts are not.
+/// An event of a session. Its texts and codes may be logged. Its phones and accounts must not be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// To be shown as a QR code until the next one comes.
+    /// A QR code to show until the next one comes.
     Qr {
         code: String,
         valid_for: Duration,
     },
-    /// No QR code is left, and none was asked for that is typed on the phone. Final: open another session for more.
+    /// The QR codes are used up, and no code to type was requested. Final: open another session for more codes.
     QrExhausted,
-    /// To be typed on the phone, after [`Session::pair_by_phone`](crate::Session::pair_by_phone).
+    /// A code to type on the phone, after [`Session::pair_by_phone`](crate::Session::pair_by_phone).
     PairingCode {
         code: String,
         valid_for: Duration,
@@ -43,24 +43,25 @@ pub enum Event {
     PairingFailed {
         reason: String,
     },
-    /// A phone has linked this device. The line comes [`Up`](Self::Up) after that.
+    /// A phone has linked this device. [`Up`](Self::Up) follows when the session has connected.
     Linked {
         phone: String,
         lid: Option<String>,
     },
-    /// Messages can be sent.
+    /// The session is connected: messages can be sent.
     Up,
-    /// The line is lost. The session connects again by itself, unless an event before this one said why it ended.
+    /// The connection is lost. The session reconnects by itself, unless an earlier event named the reason for its end.
     Down,
-    /// The phone has unlinked this device, or (`code` 401) the network has. Final.
+    /// The phone unlinked this device, or the network did (`code` 401). Final.
     LoggedOut {
         code: Option<u16>,
     },
-    /// The network has ended the session, and not said that the device is unlinked: the next login finds out. Final.
+    /// The network ended the session without reporting that the device is unlinked. The next login shows whether it is.
+    /// Final.
     Expelled,
     /// Another process uses the same session. Final.
     Replaced,
-    /// Final for this session; another may be opened when the ban is over.
+    /// The account is banned for some time. Final for this session; another session may be opened after the ban.
     TemporarilyBanned {
         code: u32,
         expires_in: Option<Duration>,
@@ -69,29 +70,31 @@ pub enum Event {
     Banned {
         code: u16,
     },
-    /// The network takes no client of this version any more. Final.
+    /// The network no longer accepts a client of this version. Final.
     Outdated,
-    /// The network refuses this session, for a reason of its own. Final; another may be opened after a while.
+    /// The network refuses this session for another reason. Final; another session may be opened after a while.
     Refused {
         code: u16,
     },
-    /// The session has ended and none of the final events said why. Open another one after a while.
+    /// The session ended without a final event that names the reason. Open another session after a while.
     Stopped,
-    /// Something failed that the session tries again by itself.
+    /// A failure after which the session retries by itself.
     Trouble {
         text: String,
     },
-    /// The network has taken the message.
+    /// The network has accepted the message.
     Acked {
         id: String,
     },
-    /// The network has refused the message: 463 new chats are closed to this account, 479 malformed, 404 nobody there.
+    /// The network has refused the message: 463 means that the account may not open new chats, 479 malformed, 404 no such
+    /// account.
     Nacked {
         id: String,
         code: String,
     },
-    /// A person says that these messages were delivered to them; never our own account, and nobody in a group. `at`: Unix
-    /// seconds, as they say. May come before the [`Acked`](Self::Acked) of the same message, and more than once.
+    /// A person reports that these messages were delivered. The person is never our own account or a member of a group. `at`
+    /// is the Unix time in seconds, as the person states it. The event may come before [`Acked`](Self::Acked) of the same
+    /// message, and more than once.
     Delivered {
         ids: Vec<String>,
         at: i64,
@@ -103,7 +106,7 @@ pub enum Event {
         at: i64,
         from: Person,
     },
-    /// Somebody wrote to us.
+    /// A person wrote to this account.
     Wrote {
         who: Person,
     },
@@ -121,7 +124,7 @@ impl Weigh for Event {
             Self::Nacked { id, code } => Some(own + id.len() + code.len()),
             Self::Wrote { who } => Some(own + who.weight()),
             Self::Trouble { text } => Some(own + text.len()),
-            // Of these the state of the channel is made.
+            // The channel's state follows from these events.
             Self::Qr { .. }
             | Self::QrExhausted
             | Self::PairingCode { .. }

@@ -1,12 +1,12 @@
-//! The driver of WhatsApp Web channels: the only crate that knows the library which speaks the protocol.
+//! The driver of WhatsApp Web channels. No other crate knows the library that speaks the protocol.
 //!
-//! [`Session`] is one linked device. What it must remember it keeps in [`Rows`]; what happens it tells as [`Event`]s.
-//! Nothing of the library is seen from outside, so that another can take its place.
+//! A [`Session`] is one linked device. It keeps its data in [`Rows`], and reports [`Event`]s. No type of the library is
+//! public, so the library can be replaced.
 //!
-//! The library writes to the `log` facade, phone numbers and stanzas included. The gateway's subscriber takes `tracing`
-//! alone, and must not be given `log`'s records (`tracing-log`): nothing personal may reach a log.
+//! The library writes to the `log` facade, including phone numbers and stanzas. The gateway's subscriber reads only
+//! `tracing`. It must not receive records of `log` (`tracing-log`), because nothing personal may reach a log.
 
-// The tests of the storage and those of the session share a file, which names this crate.
+// The tests of the storage and of the session share a file that names this crate.
 #[cfg(test)]
 extern crate self as recado_whatsapp_web;
 

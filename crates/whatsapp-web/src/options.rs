@@ -1,43 +1,43 @@
-//! How a session reaches the network.
+//! The network options of a session.
 
 use std::net::SocketAddr;
 
 use crate::Logins;
 
-/// How a session reaches the network, and how the phone shows it.
+/// The network options of a session, and how the phone shows the session.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// None: WhatsApp's own address. Otherwise `ws://` and a loopback address with its port, for tests.
+    /// `None` for WhatsApp's own address. Otherwise `ws://` and a loopback address with its port, for tests.
     pub url: Option<String>,
-    /// The version of WhatsApp Web to say we are. None: the current one, asked of WhatsApp once a day; with a `url`, a
-    /// fixed one.
+    /// The version of WhatsApp Web that the session presents. `None` for the current version, which is read from WhatsApp
+    /// (or for a fixed one with a `url`).
     pub version: Option<(u32, u32, u32)>,
-    /// The name under *linked devices* on the phone.
+    /// The name in the list *Linked devices* on the phone.
     pub device_name: String,
-    /// The turns to connect that all sessions of the process share.
+    /// The login slots that all sessions of the process share.
     pub logins: Logins,
 }
 
 /// Why a session could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The rest of the address has no place here: what is not loopback is WhatsApp's own.
+    /// The rest of the address is omitted: an address that is not loopback is WhatsApp's own.
     #[error("the address must be ws:// with a loopback address and its port, as in ws://127.0.0.1:7701/ws/chat")]
     NotLoopback,
     #[error("this build is for tests: it reaches loopback addresses alone")]
     LoopbackOnly,
-    /// The stored session could not be read, or does not fit together.
+    /// The stored session is unreadable or inconsistent.
     #[error("the session could not be opened: {0}")]
     Storage(String),
 }
 
 impl Options {
-    /// Whether a session can be opened with this.
+    /// Whether a session can be opened with these options.
     pub fn check(&self) -> Result<(), OpenError> {
         self.endpoint().map(drop)
     }
 
-    /// The address to dial; none is the library's own.
+    /// The address to connect to. `None` for the library's own.
     pub(crate) fn endpoint(&self) -> Result<Option<&str>, OpenError> {
         match self.url.as_deref() {
             Some(url) if is_loopback(url) => Ok(Some(url)),
@@ -48,7 +48,8 @@ impl Options {
     }
 }
 
-/// Whether the address is `ws://` and an IP literal of this machine. No name: a name is what its server says it is.
+/// Whether the address is `ws://` and an IP literal of this machine. A host name is refused, because its DNS server decides
+/// where it leads.
 fn is_loopback(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("ws://") else { return false };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -1,27 +1,28 @@
-//! What the driver asks of the gateway's database: rows of bytes, kept for one session.
+//! The storage that the driver needs from the gateway's database: rows of bytes for one session.
 
 use async_trait::async_trait;
 
-/// The rows of one session. The gateway seals them and keeps them beside the channel.
+/// The rows of one session. The gateway encrypts them and stores them with the channel.
 ///
-/// One process owns a session: the driver reads, changes and writes without asking whether another has written since.
+/// One process owns a session, so the driver does not check whether another process has written between a read and a write.
 #[async_trait]
 pub trait Rows: Send + Sync + 'static {
-    /// The values of `keys`, in their order.
+    /// The values of `keys`, in the order of `keys`.
     async fn get(&self, kind: Kind, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, RowsError>;
 
-    /// Keys and values of every row whose key begins with `prefix`, in the order of the keys' bytes.
+    /// The keys and values of every row whose key begins with `prefix`, in the byte order of the keys.
     async fn list(&self, kind: Kind, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError>;
 
-    /// Applies the changes in their order, all or none, and says how many rows were deleted. What it returned from
-    /// outlives a crash: the protocol's keys move on with each message, and a lost row is a message nobody can read.
+    /// Applies all changes in their order, or none, and returns the number of deleted rows. The changes are durable when
+    /// this returns: the protocol's keys advance with each message, and a lost row makes a message unreadable.
     async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError>;
 }
 
 /// A change to the rows of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Inserts or replaces. `stamp`: Unix seconds by which [`Change::DeleteBefore`] finds the row; 0: it never ages.
+    /// Inserts or replaces a row. [`Change::DeleteBefore`] finds the row by `stamp`, in Unix seconds. A row with stamp 0
+    /// never expires.
     Put {
         kind: Kind,
         key: Vec<u8>,
@@ -32,26 +33,26 @@ pub enum Change {
         kind: Kind,
         key: Vec<u8>,
     },
-    /// Every row of the kind whose key begins with `prefix`; an empty prefix takes all.
+    /// Deletes every row of the kind whose key begins with `prefix`. An empty prefix matches every row.
     DeletePrefix {
         kind: Kind,
         prefix: Vec<u8>,
     },
-    /// Every row of the kind with `0 < row's stamp < stamp`.
+    /// Deletes every row of the kind with `0 < stamp of the row < stamp`.
     DeleteBefore {
         kind: Kind,
         stamp: i64,
     },
 }
 
-/// Why the rows could not be read or written. The text goes to the log: nothing personal, no value.
+/// The reason why rows could not be read or written. The text is logged, so it contains nothing personal and no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RowsError(pub String);
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
-        /// What a row is about. The numbers are stored: a new kind takes a new number, a number is never given twice.
+        /// The kind of a row. The numbers are stored: a new kind gets a new number, and no number is reused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind {
             $($(#[$doc])* $name,)*
@@ -60,7 +61,7 @@ macro_rules! kinds {
         impl Kind {
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The number that stands for the kind in the database.
+            /// The number of the kind in the database.
             pub fn number(self) -> u8 {
                 match self {
                     $(Self::$name => $number,)*
@@ -71,25 +72,25 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The linked device: its keys, its account, the network's certificate. One row.
+    /// The linked device: its keys, its account and the network's certificate. One row.
     Device = 1,
-    /// Address → the identity key it showed.
+    /// Address → the identity key of the address.
     Identity = 2,
     /// Address → the ratchet shared with it.
     Session = 3,
-    /// Number → a one-time key of ours.
+    /// Number → one of our one-time keys.
     PreKey = 4,
-    /// Number → a signed key of ours.
+    /// Number → one of our signed keys.
     SignedPreKey = 5,
-    /// Group and sender → the key of a group.
+    /// Group and sender → the group's key.
     SenderKey = 6,
-    /// Id → a key that opens the account's own settings.
+    /// Id → a key that decrypts the account's own settings.
     SyncKey = 7,
-    /// The id of the newest of them. One row.
+    /// The id of the newest sync key. One row.
     LatestSyncKey = 8,
-    /// Collection of settings → the version we have.
+    /// Collection of settings → the stored version.
     SyncVersion = 9,
-    /// Collection and index → the check sum of a setting.
+    /// Collection and index → the checksum of a setting.
     SyncMac = 10,
     /// Group and device → whether the device has the group's key.
     SenderKeyDevice = 11,
@@ -97,18 +98,18 @@ kinds! {
     LidMapping = 12,
     /// Phone number → the hidden id last seen for it.
     PhoneMapping = 13,
-    /// Address and message → the key a retry began with.
+    /// Address and message → the key with which a retry began.
     BaseKey = 14,
     /// Account → its devices.
     DeviceList = 15,
-    /// Group → what is known of it.
+    /// Group → its metadata.
     GroupMetadata = 16,
-    /// Account → the token that proves it let us write.
+    /// Account → the token that proves that it trusts us.
     TrustToken = 17,
-    /// Chat and message → what we sent, for a recipient that could not read it. Stamped when sent.
+    /// Chat and message → what we sent, for a recipient that could not read it. The stamp is the time of sending.
     SentMessage = 18,
-    /// Chat, sender and message → what we received and have not confirmed. Stamped when received.
+    /// Chat, sender and message → what we received and have not acknowledged. The stamp is the time of receipt.
     PendingInbound = 19,
-    /// Chat, sender and message → the secret of a message. Stamped with its end.
+    /// Chat, sender and message → the secret of a message. The stamp is the time when it expires.
     MessageSecret = 20,
 }

@@ -1,4 +1,4 @@
-//! Rows in memory, which count their writes. The tests of the storage and those of the session share them.
+//! Rows in memory that count their writes. The tests of the storage and of the session share them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! What Recado is compared with: a handler that reads the same JSON and gives the same answer, and keeps nothing. It
-//! serves on a free port, which its first line names, until it is killed.
+//! The baseline for Recado: a handler that parses the same JSON, returns the same answer, and stores nothing. It listens on
+//! a free port, which its first output line names, until it is killed.
 
 use anyhow::Result;
 use axum::Json;
@@ -31,7 +31,7 @@ async fn main() -> Result<()> {
 
 async fn accept(Json(contact): Json<Contact>) -> impl IntoResponse {
     let Contact { to, name, phone, email, organization } = contact;
-    // As much as reading the fields: without it the compiler might leave them unread.
+    // Comparable to reading the fields. Without it the compiler might leave them unread.
     std::hint::black_box((to, name, phone, email, organization));
     (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], ACCEPTED)
 }

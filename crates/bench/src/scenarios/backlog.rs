@@ -1,4 +1,4 @@
-//! Many messages waiting, beside none: accepts, dispatch, memory and the time to start.
+//! A store with many waiting messages compared with an empty one: accepts, dispatch, memory and the start.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::server::Home;
 use crate::{Setting, check};
 
 const NAME: &str = "backlog";
-/// How long a server rests before its memory is read.
+/// The wait before a server's memory is read.
 const SETTLE: Duration = Duration::from_secs(2);
 
 pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
@@ -46,7 +46,7 @@ async fn start(home: &Home, report: &mut Report, waiting: &str) -> Result<()> {
     server.stop()
 }
 
-/// Accepts on the full store and on an empty one, in turn. The empty one is a new one each time.
+/// Accepts on the full store and on an empty one, alternately. The empty store is new each time.
 async fn accepts(setting: &Setting, full: &Numbered, report: &mut Report, waiting: &str) -> Result<Vec<u128>> {
     let until = Until::Time(setting.time);
     let (mut rates, mut accepted) = (Vec::new(), Vec::new());
@@ -62,11 +62,11 @@ async fn accepts(setting: &Setting, full: &Numbered, report: &mut Report, waitin
         rates.push((with_none, outcome.rate));
         accepted.extend(outcome.accepted);
     }
-    tell(setting, report, ("accepts", waiting), &rates);
+    report_figures(setting, report, ("accepts", waiting), &rates);
     Ok(accepted)
 }
 
-/// Dispatch of the first messages of the full store, and of as many that are all there is, in turn.
+/// Dispatch of the first messages of the full store, and of as many messages that are the only ones, alternately.
 async fn dispatch(setting: &Setting, full: &Numbered, report: &mut Report, waiting: &str) -> Result<()> {
     let mut rates = Vec::new();
     for _ in 0..setting.rounds {
@@ -76,11 +76,11 @@ async fn dispatch(setting: &Setting, full: &Numbered, report: &mut Report, waiti
         rates.push((rate, super::dispatch(&full.home, 1, setting.dispatched).await?.rate));
         check::in_order(&full.home.tables)?;
     }
-    tell(setting, report, ("dispatch", waiting), &rates);
+    report_figures(setting, report, ("dispatch", waiting), &rates);
     Ok(())
 }
 
-fn tell(setting: &Setting, report: &mut Report, (what, waiting): (&str, &str), rates: &[(f64, f64)]) {
+fn report_figures(setting: &Setting, report: &mut Report, (what, waiting): (&str, &str), rates: &[(f64, f64)]) {
     let of = |figure: &dyn Fn(&(f64, f64)) -> f64| median(rates.iter().map(figure).collect());
     report.note(NAME, format!("{what}, none waiting"), of(&|(none, _)| *none), "/s");
     report.note(NAME, format!("{what}, {waiting}"), of(&|(_, many)| *many), "/s");

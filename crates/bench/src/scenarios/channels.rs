@@ -1,5 +1,5 @@
-//! A few messages on each of very many channels, beside as many messages on few channels. In PostgreSQL three nodes send
-//! the many, and one the few.
+//! A few messages on each of very many channels, compared with as many messages on few channels. In PostgreSQL three nodes
+//! send on the many, and one node on the few.
 
 use anyhow::Result;
 
@@ -13,13 +13,13 @@ const EACH: u64 = 5;
 
 pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     let messages = setting.channels * EACH;
-    let mut turns = Vec::new();
+    let mut rounds = Vec::new();
     for _ in 0..setting.rounds {
         let few = dispatched(setting, CHANNELS, 1, messages).await?;
         let many = dispatched(setting, setting.channels, setting.engine.pick(1, 3), messages).await?;
-        turns.push((few, many));
+        rounds.push((few, many));
     }
-    let of = |figure: &dyn Fn(&(Dispatched, Dispatched)) -> f64| median(turns.iter().map(figure).collect());
+    let of = |figure: &dyn Fn(&(Dispatched, Dispatched)) -> f64| median(rounds.iter().map(figure).collect());
     let at = |what: &str, channels: u64| format!("{what}, {channels} channels, {messages} messages");
     report.note(NAME, at("dispatch", CHANNELS), of(&|(few, _)| few.rate), "/s");
     report.note(NAME, at("dispatch", setting.channels), of(&|(_, many)| many.rate), "/s");

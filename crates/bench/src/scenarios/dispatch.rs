@@ -1,4 +1,4 @@
-//! The whole way: accepted, sent, acknowledged, delivered, read. And the delay of one message when nothing else happens.
+//! The whole way of a message: accepted, sent, acknowledged, delivered, read. And the latency of a single message.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::server::Home;
 use crate::{Setting, check};
 
 const NAME: &str = "dispatch";
-/// Messages sent one at a time, and the rest between two.
+/// The number of single messages.
 const SINGLE: u32 = 200;
 const REST: Duration = Duration::from_millis(20);
 
@@ -30,7 +30,7 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     report.note(NAME, "from the first call to the last READ", whole_way(&home.home)?, "/s");
     report.note(NAME, "memory after it", rss, "MB");
     if let Some(before) = before {
-        before.tell(report, &home.home, total)?;
+        before.report(report, &home.home, total)?;
     }
     check::stored(&home.home.tables, &outcome.accepted)?;
     check::all_arrived(&home.home.tables)
@@ -64,8 +64,8 @@ impl Used {
         used.map(Some)
     }
 
-    /// Tells what has come since, for each message.
-    fn tell(&self, report: &mut Report, home: &Home, messages: u64) -> Result<()> {
+    /// Reports the increase for each message.
+    fn report(&self, report: &mut Report, home: &Home, messages: u64) -> Result<()> {
         let Some(now) = Self::of(home)? else { return Ok(()) };
         let each = |before: i64, now: i64| Ok::<_, anyhow::Error>((now - before) / i64::try_from(messages)?);
         let mut note = |what: &str, bytes: i64| -> Result<()> {

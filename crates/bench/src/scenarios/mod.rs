@@ -1,4 +1,4 @@
-//! What is measured: a file a scenario.
+//! The measurements, with one file for each scenario.
 
 pub mod accept;
 pub mod backlog;
@@ -19,14 +19,14 @@ use crate::Setting;
 use crate::load::{self, Outcome, Target, Until};
 use crate::server::{Home, Server};
 
-/// The channels that a load is spread over, where nothing else is said.
+/// The default number of channels that a load is spread over.
 const CHANNELS: u64 = 20;
 
 /// A home, and the number of the next contact for it.
 struct Numbered {
     home: Home,
     next: AtomicU64,
-    /// How many people the contacts go to, in turns.
+    /// The number of recipients, used in rotation.
     people: u64,
 }
 
@@ -44,8 +44,8 @@ impl Numbered {
         load::run(&self.target(server), connections, until).await
     }
 
-    /// Has so many messages wait; gives the ids of those that were accepted. Where the store can multiply messages by
-    /// itself, it does so from [`SOME`] on: a million calls take minutes.
+    /// Adds this many waiting messages, and returns the ids of those that were accepted. If the store can multiply messages
+    /// by itself, it does so from [`SOME`] on, because a million calls take minutes.
     async fn fill(&self, server: &Server, messages: u64) -> Result<Vec<u128>> {
         let by_calls = if self.home.is_shared() { messages.min(SOME) } else { messages };
         let accepted = self.load(server, 256, Until::Count(by_calls)).await?.accepted;
@@ -64,17 +64,17 @@ impl Numbered {
                 messages - by_calls,
                 self.home.channels,
             ))?;
-            // As the database would by itself, in its own time.
+            // The database would do this itself, but later.
             self.home.tables.change("VACUUM (ANALYZE) messages")?;
         }
         Ok(accepted)
     }
 }
 
-/// Messages that come by calls in any case.
+/// The messages that are always created by calls.
 const SOME: u64 = 20_000;
 
-/// A store with so many messages waiting on paused channels; no server runs on it.
+/// A store with this many waiting messages on paused channels, without a running server.
 async fn waiting(setting: &Setting, channels: u64, messages: u64) -> Result<Numbered> {
     let waiting = Numbered::new(Home::make(setting, channels).await?);
     waiting.home.set_channels("PAUSED")?;
@@ -84,15 +84,15 @@ async fn waiting(setting: &Setting, channels: u64, messages: u64) -> Result<Numb
     Ok(waiting)
 }
 
-/// What one dispatch showed.
+/// The result of one dispatch.
 struct Dispatched {
     /// Arrivals a second.
     rate: f64,
-    /// Most memory of a server, in megabytes.
+    /// The peak memory of a server, in megabytes.
     memory: f64,
 }
 
-/// Lets so many servers send that many messages, and has what is left wait again.
+/// Lets this many servers send that many messages, and pauses the channels again.
 async fn dispatch(home: &Home, nodes: usize, count: u64) -> Result<Dispatched> {
     let before = shown(home)?;
     let servers = home.send_from(nodes).await?;
@@ -106,23 +106,23 @@ async fn dispatch(home: &Home, nodes: usize, count: u64) -> Result<Dispatched> {
     Ok(Dispatched { rate: arrival_rate(home, before, count)?, memory })
 }
 
-/// How many messages the sandbox phone shows. Cheap on purpose: it is asked while something is measured.
+/// The number of messages in the sandbox inbox. The query is cheap, because it runs during measurements.
 fn shown(home: &Home) -> Result<u64> {
     Ok(home.tables.number("SELECT coalesce(max(n), 0) FROM sandbox_phone")?.try_into()?)
 }
 
-/// Whether receipts are due that the gateway has not taken.
+/// Whether receipts are due that the gateway has not recorded.
 fn has_receipts_due(home: &Home) -> Result<bool> {
     Ok(home.tables.number("SELECT EXISTS (SELECT 1 FROM sandbox_phone WHERE receipts < 2)")? == 1)
 }
 
-/// Whether nothing is on its way to a network, and everything that was sent is read.
+/// Whether no message is in flight, and every sent message is read.
 fn settled(home: &Home) -> Result<bool> {
-    // The network's own count would miss a message that is just about to leave.
+    // The network's own count would miss a message that is about to be sent.
     Ok(home.tables.number("SELECT NOT EXISTS (SELECT 1 FROM messages WHERE status BETWEEN 1 AND 4)")? == 1)
 }
 
-/// Waits until the phone shows that many messages.
+/// Waits until the inbox contains that many messages.
 async fn wait_until_shown(home: &Home, count: u64) -> Result<()> {
     let (mut before, mut moved) = (0, Instant::now());
     while before < count {
@@ -137,7 +137,7 @@ async fn wait_until_shown(home: &Home, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every receipt was taken.
+/// Waits until every receipt was recorded.
 async fn wait_until_read(home: &Home, count: u64) -> Result<()> {
     wait_until_shown(home, count).await?;
     while has_receipts_due(home)? {
@@ -146,7 +146,7 @@ async fn wait_until_read(home: &Home, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Arrivals a second, of so many messages that the phone shows behind the first `before`.
+/// Arrivals a second, of this many messages in the inbox after the first `before`.
 fn arrival_rate(home: &Home, before: u64, count: u64) -> Result<f64> {
     let (first, last) = (before + 1, before + count);
     let sql = format!(
@@ -155,7 +155,7 @@ fn arrival_rate(home: &Home, before: u64, count: u64) -> Result<f64> {
     home.tables.one(&sql, |row| rate(row.number(0)?, row.number(1)?))
 }
 
-/// So many in so many milliseconds, a second.
+/// The rate a second of a count in this many milliseconds.
 fn rate(count: i64, millis: i64) -> Result<f64> {
     Ok(f64::from(u32::try_from(count)?) * 1_000.0 / f64::from(u32::try_from(millis)?.max(1)))
 }

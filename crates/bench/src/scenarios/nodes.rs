@@ -1,4 +1,4 @@
-//! Several nodes on one database: what one, two and three of them send, and how soon others send for one that is killed.
+//! Several nodes on one database: the throughput of one, two and three nodes, and the delay of a failover after a kill.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use crate::{Setting, check};
 
 const NAME: &str = "nodes";
 const NODES: usize = 3;
-/// Enough that no node waits for one channel's answers.
+/// Enough that no node waits for the answers of one channel.
 const SPREAD: u64 = 300;
-/// Between two messages of the light load under which nodes die.
+/// The interval of the light load during the kills.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long the channels of a crashed node may wait.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What is promised.
-const HEIRS_MILLIS: f64 = 15_000.0;
+/// The promised maximum.
+const FAILOVER_MILLIS: f64 = 15_000.0;
 
 pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     for nodes in 1..=NODES {
@@ -42,7 +42,7 @@ async fn deaths(setting: &Setting, report: &mut Report) -> Result<()> {
     let (mut accepted, mut deaths) = (Vec::new(), Vec::new());
     tokio::select! {
         done = light_load(&numbered, &calls, &mut accepted) => done?,
-        done = kill_in_turn(&numbered.home, nodes, setting.rounds, &mut deaths) => done?,
+        done = kill_repeatedly(&numbered.home, nodes, setting.rounds, &mut deaths) => done?,
     }
     let home = &numbered.home;
     wait_until_read(home, u64::try_from(home.tables.number("SELECT count(*) FROM messages")?)?).await?;
@@ -57,11 +57,11 @@ async fn deaths(setting: &Setting, report: &mut Report) -> Result<()> {
         "ms",
     );
     let most = firsts.iter().copied().fold(0.0, f64::max);
-    report.goal(NAME, format!("{what}, most"), (most, "ms"), Goal::AtMost(HEIRS_MILLIS));
+    report.goal(NAME, format!("{what}, most"), (most, "ms"), Goal::AtMost(FAILOVER_MILLIS));
     report.note(NAME, format!("{what}, median"), median(firsts), "ms");
     report.note(NAME, "until every channel of it sends, median", median(of(&|death| death.last)), "ms");
     check::stored(&home.tables, &accepted)?;
-    // The network gets again what was in flight on the crashed node, and shows it once.
+    // The network gets the messages again that were in flight on the crashed node, and shows each once.
     let (stored, shown) = (home.tables.number("SELECT count(*) FROM messages")?, check::shown_in_order(&home.tables)?);
     if shown != stored {
         bail!("{stored} messages are in the store, {shown} arrived");
@@ -69,7 +69,7 @@ async fn deaths(setting: &Setting, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Sends one message after the other, until nobody asks for more.
+/// Sends one message after another, until it is cancelled.
 async fn light_load(numbered: &Numbered, calls: &Server, accepted: &mut Vec<u128>) -> Result<()> {
     let mut ticks = interval(PAUSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -79,16 +79,16 @@ async fn light_load(numbered: &Numbered, calls: &Server, accepted: &mut Vec<u128
     }
 }
 
-/// Milliseconds from a node's death.
+/// Milliseconds from a node's crash.
 struct Death {
-    /// To the first send on a channel that it held.
+    /// To the first send on one of its channels.
     first: f64,
-    /// To the first send on the last of them.
+    /// To the first send on the last of its channels.
     last: f64,
 }
 
-/// Kills these nodes again and again; each comes back before the next dies.
-async fn kill_in_turn(home: &Home, mut nodes: Vec<Server>, rounds: u32, deaths: &mut Vec<Death>) -> Result<()> {
+/// Kills these nodes repeatedly; each restarts before the next kill.
+async fn kill_repeatedly(home: &Home, mut nodes: Vec<Server>, rounds: u32, deaths: &mut Vec<Death>) -> Result<()> {
     for _ in 0..rounds {
         for number in 1..NODES {
             home.wait_until_spread(NODES).await?;
@@ -104,7 +104,7 @@ async fn kill_in_turn(home: &Home, mut nodes: Vec<Server>, rounds: u32, deaths: 
                     Ok(())
                 },
             )?;
-            // Dropped, it is killed.
+            // Dropping kills it.
             drop(nodes.remove(0));
             let died = home.tables.number("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint")?;
             deaths.push(new_owners(home, died, &held).await?);
@@ -117,7 +117,7 @@ async fn kill_in_turn(home: &Home, mut nodes: Vec<Server>, rounds: u32, deaths: 
     Ok(())
 }
 
-/// Waits until every one of these channels has sent since.
+/// Waits until every one of these channels has sent since the crash.
 async fn new_owners(home: &Home, died: i64, held: &[String]) -> Result<Death> {
     let sql = format!(
         "SELECT count(*), coalesce(min(first), 0) - {died}, coalesce(max(first), 0) - {died}

@@ -1,4 +1,4 @@
-//! Accepts while old messages are deleted, beside accepts while as many young ones stay.
+//! Accepts during a purge of old messages, compared with accepts while as many recent messages stay.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use crate::server::Home;
 use crate::{Setting, check};
 
 const NAME: &str = "purge";
-/// A node that shares its store begins a minute after its start.
+/// A node on a shared store starts to purge a minute after its start.
 const BEGIN: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(500);
 
 pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
-    let mut turns = Vec::new();
+    let mut rounds = Vec::new();
     for _ in 0..setting.rounds {
-        turns.push(turn(setting).await?);
+        rounds.push(round(setting).await?);
     }
-    let of = |figure: &dyn Fn(&[f64; 3]) -> f64| median(turns.iter().map(figure).collect());
-    report.note(NAME, format!("accepts, {} finished messages", setting.backlog), of(&|turn| turn[0]), "/s");
-    report.note(NAME, "accepts, while they are deleted", of(&|turn| turn[1]), "/s");
-    report.note(NAME, "messages deleted meanwhile", of(&|turn| turn[2]), "/s");
-    let share = of(&|turn| turn[1] / turn[0]);
+    let of = |figure: &dyn Fn(&[f64; 3]) -> f64| median(rounds.iter().map(figure).collect());
+    report.note(NAME, format!("accepts, {} finished messages", setting.backlog), of(&|round| round[0]), "/s");
+    report.note(NAME, "accepts, while they are deleted", of(&|round| round[1]), "/s");
+    report.note(NAME, "messages deleted meanwhile", of(&|round| round[2]), "/s");
+    let share = of(&|round| round[1] / round[0]);
     report.goal(NAME, "accepts while old messages are deleted, share", (share, ""), Goal::AtLeast(0.9));
     Ok(())
 }
 
-/// Accepts a second without a purge and during one, and messages that are deleted a second.
-async fn turn(setting: &Setting) -> Result<[f64; 3]> {
+/// Accepts a second without a purge and during one, and deleted messages a second.
+async fn round(setting: &Setting) -> Result<[f64; 3]> {
     let finished = Numbered::new(Home::make(setting, CHANNELS).await?);
     finished.home.set_channels("PAUSED")?;
     let server = finished.home.serve()?;
@@ -39,7 +39,7 @@ async fn turn(setting: &Setting) -> Result<[f64; 3]> {
     let tables = &finished.home.tables;
     let change = |sql: &str| {
         tables.change(sql)?;
-        // As the database would by itself, in its own time.
+        // The database would do this itself, but later.
         if finished.home.is_shared() { tables.change("VACUUM (ANALYZE) messages") } else { Ok(()) }
     };
     change("UPDATE messages SET status = 5, read_at = queued_at")?;

@@ -1,4 +1,4 @@
-//! What is recorded of a channel: who moved it from which state to which, when, and why.
+//! The events of a channel: each records a transition, its time, its actor and its reason.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -8,11 +8,11 @@ use crate::channel::{ChannelKey, ChannelState};
 use crate::clock::Millis;
 use crate::ids::ApiKeyId;
 
-/// Who changed a channel.
+/// The actor that changed a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Actor {
-    /// A caller of the API, by this key.
+    /// A caller of the API with this key.
     Key { id: ApiKeyId },
     /// The operator, at the command line.
     Operator,
@@ -23,57 +23,57 @@ pub enum Actor {
 }
 
 impl Actor {
-    /// The caller with this key; none where the operator calls.
+    /// The caller with this key; `None` is the operator.
     pub fn caller(key: Option<ApiKeyId>) -> Self {
         key.map_or(Self::Operator, |id| Self::Key { id })
     }
 }
 
-/// A move of a channel from an expected state to another.
+/// A transition of a channel from an expected state to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelMove {
     pub from: ChannelState,
     pub to: ChannelState,
-    /// Portuguese, for people.
+    /// A text for people, in Portuguese.
     pub reason: Option<String>,
     pub by: Actor,
     pub at: Millis,
 }
 
-/// A channel's event as it was recorded.
+/// A recorded event of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelEvent {
-    /// Its place among all events.
+    /// The number of the event, which orders all events.
     pub seq: i64,
     pub at: Millis,
     pub what: Recorded,
-    /// The node that held the channel, where nodes share the store.
+    /// The node that owned the channel, if nodes share the store.
     pub node: Option<String>,
 }
 
-/// What an event records.
+/// The content of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// None: the channel was created.
+    /// `None`: the channel was created.
     pub from: Option<ChannelState>,
-    /// None: the channel was deleted.
+    /// `None`: the channel was deleted.
     pub to: Option<ChannelState>,
     pub reason: Option<String>,
     pub by: Actor,
 }
 
 impl Recorded {
-    /// What is recorded of a channel that is created.
+    /// The event of a created channel.
     pub fn creation(to: ChannelState, by: Actor) -> Self {
         Self { from: None, to: Some(to), reason: None, by }
     }
 
-    /// What is recorded of a channel that is deleted.
+    /// The event of a deleted channel.
     pub fn deletion(from: ChannelState, by: Actor) -> Self {
         Self { from: Some(from), to: None, reason: None, by }
     }
 
-    /// The kind of the event, by the state that the channel has after it.
+    /// The kind of the event, named after the state that the channel has after it.
     pub fn kind(&self) -> &'static str {
         match (self.from, self.to) {
             (None, _) => "channel.created",
@@ -91,24 +91,25 @@ impl Recorded {
         }
     }
 
-    /// Whether the newest event says the same already. A line that stays down is recorded once, not at each failed try.
+    /// Whether the newest event records the same already. A connection that stays closed is recorded once, and not at each
+    /// failed try.
     pub fn repeats(&self, newest: &Self) -> bool {
         self.from == self.to && (self.to, &self.reason) == (newest.to, &newest.reason)
     }
 
-    /// As it is stored: JSON.
+    /// The stored form, as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads what was stored; `None` where a newer version wrote something else.
+    /// Reads the stored form; `None` if a newer version wrote another form.
     pub fn from_json(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 }
 
 impl ChannelEventPage {
-    /// The page of these rows, of which one more was read than the page may have.
+    /// The page of these rows. The query read one row more than the page may have.
     pub fn of(mut rows: Vec<StoredEvent>, limit: usize) -> Self {
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -135,15 +136,15 @@ impl From<&ChannelMove> for Recorded {
     }
 }
 
-/// Most events that are kept of a channel: one whose line comes and goes for months must not fill the store.
+/// The most events that are kept of a channel. A connection that opens and closes for months must not fill the store.
 pub const MAX_CHANNEL_EVENTS: i64 = 10_000;
 
-/// One page.
+/// A page of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelEventPage {
-    /// What a newer version recorded is left out.
+    /// Events that a newer version recorded are left out.
     pub events: Vec<ChannelEvent>,
-    /// Before which event the next page begins, if there is more.
+    /// The event before which the next page begins, if there is one.
     pub next: Option<i64>,
 }
 
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_recorded_is_read_again() {
+    fn a_recorded_event_is_parsed_back() {
         let id: ApiKeyId = ApiKeyId::new(1, [7; 10]);
         for by in [Actor::Key { id }, Actor::Operator, Actor::Network, Actor::Recado] {
             let what =
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_a_newer_version_ends_no_page() {
+    fn a_row_of_a_newer_version_does_not_end_a_page() {
         let data = Recorded::creation(ChannelState::Created, Actor::Operator).to_json();
         let row = |seq: i64, data: &str| StoredEvent { seq, at: 1, data: data.to_owned(), node: None };
         let rows = vec![row(9, &data), row(8, r#"{"from":"NEW"}"#), row(7, &data)];

@@ -1,4 +1,4 @@
-//! How a channel is linked to its network.
+//! The link between a channel and its network.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -10,24 +10,24 @@ use crate::clock::Millis;
 /// When the session of a linked phone may log in again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LoginLimits {
-    /// Not before the end of a ban.
+    /// The end of a ban, before which no login is tried.
     pub banned_until: Option<Millis>,
     pub logged_in_at: Option<Millis>,
 }
 
-/// How a channel is linked to its network.
+/// The link between a channel and its network.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Link {
     pub channel: ChannelKey,
-    /// What may be shown, as JSON.
+    /// The part that may be shown, as JSON.
     pub details: String,
-    /// The secrets, as the key ring gives them.
+    /// The encrypted secrets.
     pub sealed: Vec<u8>,
 }
 
 impl Link {
-    /// Whether it leads to another number than a former link with these details. What else they say may change: Meta
-    /// names a number's quality anew each time.
+    /// Whether the link leads to another number than a former link with these details. Other details may differ for the same
+    /// number: Meta reports a number's quality each time.
     pub fn is_of_another_number(&self, former: &str) -> bool {
         let number = |details: &str| {
             let details: serde_json::Value = serde_json::from_str(details).unwrap_or_default();
@@ -37,7 +37,7 @@ impl Link {
     }
 }
 
-/// What a link's details call the number, of a phone and at Meta.
+/// The names of the number in a link's details: of a phone, and at Meta.
 const NUMBERS: [&str; 2] = ["phone", "phoneNumberId"];
 
 impl fmt::Debug for Link {

@@ -1,4 +1,4 @@
-//! Channels: the states of the contract's table, and who may move between them. `types` says what there is of each type.
+//! Channels: their states, and the transitions that a person may request. `types` describes each type.
 
 mod event;
 mod link;
@@ -26,13 +26,13 @@ pub enum ChannelState {
     Created,
     /// Waiting for a scan or a check.
     Connecting,
-    /// The line is up.
+    /// The connection is open.
     Connected,
-    /// The line is down: lost and coming back by itself, or put down by a person until the next connect.
+    /// The connection is closed. It was lost and reopens by itself, or a person closed it until the next connect.
     Disconnected,
-    /// The network limits it until a stated time.
+    /// The network limits the channel until a known time.
     Restricted,
-    /// Held by a person, or until it is re-authorised.
+    /// Stopped by a person, or until the access is authorised again.
     Paused,
     /// The network ended the link; a person must link it again.
     LoggedOut,
@@ -40,15 +40,15 @@ pub enum ChannelState {
     Banned,
 }
 
-/// What a person may ask of a channel.
+/// An action that a person may request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelAction {
-    /// Bring the line up.
+    /// Open the connection.
     Connect,
-    /// Put the line down; what waits is held.
+    /// Close the connection; waiting messages are held.
     Disconnect,
-    /// Hold what waits, keep the line.
+    /// Hold waiting messages, and keep the connection.
     Pause,
     /// End a pause.
     Resume,
@@ -86,8 +86,8 @@ impl ChannelState {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
-    /// Whether a send is taken. `was_connected`: the line has been up before, so a channel that is connecting anew goes
-    /// on accepting as it did.
+    /// Whether the channel accepts messages. With `was_connected` a connecting channel accepts them, because it was
+    /// connected before.
     pub fn accepts(self, was_connected: bool) -> bool {
         match self {
             Self::Connected | Self::Disconnected | Self::Restricted | Self::Paused => true,
@@ -96,12 +96,12 @@ impl ChannelState {
         }
     }
 
-    /// Whether what waits is sent. A restricted channel dispatches in part: its provider says which part.
+    /// Whether waiting messages are sent. A restricted channel sends some of them: its driver decides which.
     pub fn dispatches(self) -> bool {
         matches!(self, Self::Connected | Self::Restricted)
     }
 
-    /// Whether a restriction is remembered in this state: it outlasts a pause, and a line that is lost and comes back.
+    /// Whether a restriction is kept in this state. It outlasts a pause, and a connection that is lost and reopens.
     pub fn keeps_restriction(self) -> bool {
         match self {
             Self::Restricted | Self::Paused | Self::Disconnected | Self::Connecting => true,
@@ -109,18 +109,19 @@ impl ChannelState {
         }
     }
 
-    /// Where an action leads on a channel whose line needs neither scan nor check; `None` when it makes no sense here.
+    /// The state after an action, for a channel whose connection needs neither a scan nor a check. `None`: the action is not
+    /// possible in this state.
     pub fn after(self, action: ChannelAction) -> Option<Self> {
         let up =
             matches!(self, Self::Connecting | Self::Connected | Self::Disconnected | Self::Restricted | Self::Paused);
         match action {
-            // A ban may have been lifted: the network says so, or bans again.
+            // The ban may have been lifted. If it was not, the network bans the number again.
             ChannelAction::Connect => Some(Self::Connected),
             ChannelAction::Disconnect => up.then_some(Self::Disconnected),
             ChannelAction::Pause => up.then_some(Self::Paused),
             ChannelAction::Resume => match self {
                 Self::Paused => Some(Self::Connected),
-                // Nothing to resume, nothing wrong either: asking twice is harmless.
+                // Nothing to resume, and no error: the action may be repeated.
                 Self::Connected | Self::Restricted => Some(self),
                 _ => None,
             },
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn names_go_both_ways() {
+    fn names_are_parsed_back() {
         for state in ChannelState::ALL {
             assert_eq!(ChannelState::from_name(state.name()), Some(state));
         }

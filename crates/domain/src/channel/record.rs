@@ -7,11 +7,11 @@ use crate::channel::{Actor, ChannelSettings, ChannelState, ChannelType, SessionN
 use crate::clock::Millis;
 use crate::ids::{ChannelId, InstitutionId};
 
-/// The store's own number of a channel. What callers know is its [`ChannelId`].
+/// The store's own number of a channel. Callers know its [`ChannelId`].
 pub type ChannelKey = i64;
 
-/// How often a channel has changed hands between nodes: what a node does under an epoch that has passed is refused. Where
-/// one process has the store to itself it is not looked at.
+/// The number of the channel's lease. A write under an older epoch is refused. A process that has the store to itself
+/// ignores it.
 pub type Epoch = i64;
 
 /// A channel.
@@ -26,28 +26,28 @@ pub struct Channel {
     pub state: ChannelState,
     pub state_reason: Option<String>,
     pub settings: ChannelSettings,
-    /// How it is linked to its network: JSON, nothing secret.
+    /// The link to its network without secrets, as JSON.
     pub link: Option<String>,
-    /// When its line was first up.
+    /// When the channel was first connected.
     pub connected_at: Option<Millis>,
     pub created_at: Millis,
     pub deleted_at: Option<Millis>,
-    /// Until when its network lets it open no chats.
+    /// The time until which the network lets the channel open no chats.
     pub restricted_until: Option<Millis>,
     /// Nothing is sent before this time.
     pub next_send_at: Millis,
-    /// Which of its sessions it has, where a phone links it.
+    /// The current session of the channel, if a phone links it.
     pub session: SessionNumber,
 }
 
 impl Channel {
-    /// The state of a channel that no phone links, or none any more.
+    /// The state of a channel that no phone links any more.
     pub fn unlinked(&self) -> ChannelState {
         if self.connected_at.is_some() { ChannelState::LoggedOut } else { ChannelState::Created }
     }
 }
 
-/// The channel that a message leaves by.
+/// The channel that sends a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelRef {
     pub key: ChannelKey,
@@ -55,7 +55,7 @@ pub struct ChannelRef {
     pub id: ChannelId,
 }
 
-/// A channel to be made.
+/// A channel to create.
 #[derive(Debug, Clone)]
 pub struct NewChannel {
     pub institution: InstitutionId,
@@ -69,7 +69,7 @@ pub struct NewChannel {
 }
 
 impl NewChannel {
-    /// The sandbox channel that each institution has. There is no phone to link: it works from the start.
+    /// The sandbox channel of an institution. It needs no phone, so it is connected from the start.
     pub fn sandbox(institution: InstitutionId, by: Actor, now: Millis) -> Self {
         Self {
             institution,
@@ -84,8 +84,7 @@ impl NewChannel {
     }
 }
 
-/// As what a node speaks for a channel: who holds it by now under another epoch, or has another session of it, is not
-/// overwritten.
+/// The right of a node to write for a channel. A write is refused if the channel has another epoch or session by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     pub channel: ChannelKey,

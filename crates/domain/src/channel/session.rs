@@ -1,4 +1,4 @@
-//! The rows in which the session of a linked phone keeps what it must remember.
+//! The stored rows of the session of a linked phone.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -6,14 +6,13 @@ use std::fmt;
 
 use crate::channel::ChannelKey;
 
-/// Counts the sessions that a channel has had. Each linking has another number than the one before it, and so has each
-/// channel that is made anew.
+/// The number of a session of a channel. Each linking has a new number, and so has each channel that is created again.
 pub type SessionNumber = i64;
 
 /// One session of a channel.
 pub type SessionOf = (ChannelKey, SessionNumber);
 
-/// What tells a row of a session from all others.
+/// The identity of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionKey {
     pub channel: ChannelKey,
@@ -23,7 +22,7 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// The first key behind all that begin so; `None` where none is behind them.
+    /// The first key after all keys with this prefix; `None` if there is no such key.
     pub fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
         let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
         let mut behind = prefix[..=last].to_vec();
@@ -36,7 +35,7 @@ impl SessionKey {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionRow {
     pub of: SessionKey,
-    /// As the key ring gives it.
+    /// The encrypted value.
     pub sealed: Vec<u8>,
 }
 
@@ -46,10 +45,10 @@ impl fmt::Debug for SessionRow {
     }
 }
 
-/// A change of a session.
+/// A change of a session's rows.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SessionChange {
-    /// Writes a row, or replaces it. The stamp is in Unix seconds, 0 is never old.
+    /// Inserts or replaces a row. The stamp is in Unix seconds; a row with stamp 0 never expires.
     Put {
         kind: u8,
         key: Vec<u8>,
@@ -64,7 +63,7 @@ pub enum SessionChange {
         kind: u8,
         prefix: Vec<u8>,
     },
-    /// Of a kind, what has an older stamp.
+    /// Deletes the rows of a kind that have an older stamp.
     DeleteBefore {
         kind: u8,
         stamp: i64,

@@ -1,4 +1,4 @@
-//! What a person may set on channels: a table of settings for each type, and changes of them.
+//! The settings of channels: a table for each channel type, and changes of settings.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use crate::channel::{ChannelSettings, ChannelType};
 use crate::field_errors::{FieldErrors, UNKNOWN};
 use crate::pacing::Pacing;
 
-/// One setting. The API, its document and the command line take all they say of a setting from here.
+/// A setting. The API, its document and the command line describe the setting by these fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     /// The name on the wire and in the store.
     pub name: &'static str,
     /// The name of the command line's flag.
     pub flag: &'static str,
-    /// Which values it takes.
+    /// The values that the setting accepts.
     pub kind: SettingKind,
-    /// What it is, in a sentence for people.
+    /// A description of the setting for people, in one sentence.
     pub about: &'static str,
 }
 
-/// Which values a setting takes.
+/// The values that a setting accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingKind {
     /// A whole number from the first to the second.
@@ -35,7 +35,7 @@ pub enum SettingKind {
     Switch,
     /// One of some names.
     Choice {
-        /// What the API's document calls these names.
+        /// The name of the schema in the API's document.
         schema: &'static str,
         /// The names.
         names: &'static [&'static str],
@@ -43,8 +43,8 @@ pub enum SettingKind {
 }
 
 impl Setting {
-    /// The value as it is stored, whether it is in the range or not; `None` where it is of another kind. JSON has one kind of
-    /// number: 60.0 is 60.
+    /// Converts the value to its stored form, even if it is out of range. `None` if the value has another type. JSON has one
+    /// number type, so 60.0 is 60.
     pub fn read(&self, given: &Value) -> Option<Value> {
         match self.kind {
             SettingKind::Limit(..) if given.is_null() => Some(Value::Null),
@@ -62,8 +62,8 @@ impl Setting {
         }
     }
 
-    /// The same of a value in the range.
-    fn take(&self, given: &Value) -> Option<Value> {
+    /// The same for a value in the range; otherwise `None`.
+    fn accept(&self, given: &Value) -> Option<Value> {
         let range = match self.kind {
             SettingKind::Number(least, most) | SettingKind::Seconds(least, most) | SettingKind::Limit(least, most) => {
                 u64::from(least)..=u64::from(most)
@@ -73,12 +73,12 @@ impl Setting {
         self.read(given).filter(|value| value.as_u64().is_none_or(|number| range.contains(&number)))
     }
 
-    /// The setting's place in a call.
+    /// The path of the setting in the body of a call.
     pub fn field(&self) -> String {
         format!("settings.{}", self.name)
     }
 
-    /// What is said of a value that the setting does not take.
+    /// The error text for a value that the setting does not accept.
     pub fn refusal(&self) -> String {
         let field = self.field();
         match self.kind {
@@ -96,45 +96,45 @@ pub fn all_settings() -> impl Iterator<Item = &'static Setting> {
     ChannelType::ALL.into_iter().flat_map(ChannelType::settings)
 }
 
-/// What the settings of a type say of its sends. A type whose settings say nothing of it keeps what stands here.
+/// What the settings of a type decide about its sends. The defaults are for a type that has no such setting.
 pub trait TypeSettings {
-    /// The rest of a channel between two sends.
+    /// The send interval of a channel.
     fn pacing(&self) -> Pacing {
         Pacing::default()
     }
 
-    /// How long the network's word is waited for before an `UNKNOWN` message is sent again; `None`: for ever.
+    /// How long an `UNKNOWN` message waits for a receipt before it is sent again; `None`: forever.
     fn resend_after(&self) -> Option<Duration> {
         None
     }
 
-    /// Chats that may be opened within 24 hours. `None`: no limit.
+    /// The most chats that may be opened within 24 hours. `None`: no limit.
     fn new_recipients_per_day(&self) -> Option<u32> {
         None
     }
 
-    /// Names the settings that do not go together.
+    /// Adds an error for each combination of settings that is not allowed.
     fn check(&self, _: &mut FieldErrors) {}
 }
 
-/// What is to change on a channel.
+/// A change of a channel.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ChannelChange {
-    /// Its name; `None` leaves it.
+    /// The new name; `None` keeps the old one.
     pub name: Option<String>,
-    /// Settings by their names on the wire, not checked yet. What is left out stays as it is.
+    /// New settings by their names on the wire, not checked yet. Settings that are not named stay as they are.
     pub settings: Map<String, Value>,
 }
 
 impl ChannelChange {
-    /// Whether it changes nothing.
+    /// Whether the change is empty.
     pub fn is_empty(&self) -> bool {
         self.name.is_none() && self.settings.is_empty()
     }
 }
 
 impl ChannelSettings {
-    /// The settings with the change in them. Every setting that cannot be as it was asked for is named.
+    /// The settings after the change, or an error for every setting that cannot be changed as requested.
     #[must_use]
     pub fn changed(self, change: &ChannelChange, errors: &mut FieldErrors) -> Self {
         let own = self.kind().settings();
@@ -148,38 +148,39 @@ impl ChannelSettings {
             if !is_own && !own.is_empty() {
                 errors.push(setting.field(), UNKNOWN);
             }
-            match setting.take(given) {
+            match setting.accept(given) {
                 Some(value) if is_own => stored[setting.name] = value,
                 Some(_) => {}
                 None => errors.push(setting.field(), setting.refusal()),
             }
         }
-        let settings = Self::read(self.kind(), &stored.to_string()).expect("each value is one that its setting takes");
+        let settings =
+            Self::read(self.kind(), &stored.to_string()).expect("each value is one that its setting accepts");
         settings.rules().check(errors);
         settings
     }
 
-    /// The rest of a channel between two sends.
+    /// The send interval of a channel.
     pub fn pacing(&self) -> Pacing {
         self.rules().pacing()
     }
 
-    /// How long the network's word is waited for before an `UNKNOWN` message is sent again; `None`: for ever.
+    /// How long an `UNKNOWN` message waits for a receipt before it is sent again; `None`: forever.
     pub fn resend_after(&self) -> Option<Duration> {
         self.rules().resend_after()
     }
 
-    /// Chats that may be opened within 24 hours. `None`: no limit.
+    /// The most chats that may be opened within 24 hours. `None`: no limit.
     pub fn new_recipients_per_day(&self) -> Option<u32> {
         self.rules().new_recipients_per_day()
     }
 }
 
-/// The settings of a type: the struct `Settings`, and the table of them. A line is a setting: its field, type and default;
-/// its name, its flag, which values it takes, and what it is.
+/// Defines the struct `Settings` of a type and the table of its settings. Each line is a setting: its field, type and
+/// default; its name, its flag, the values that it accepts, and its description.
 macro_rules! settings {
     ($($field:ident: $type:ty = $default:expr, $name:literal, $flag:literal, $kind:expr, $about:literal;)*) => {
-        /// What a person has set on a channel of this type.
+        /// The settings of a channel of this type.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(default)]
         pub struct Settings {
@@ -210,7 +211,7 @@ mod tests {
         ChannelChange { name: None, settings }
     }
 
-    /// The settings after a change, or what is said of it.
+    /// The settings after a change, or the errors.
     fn changed(settings: ChannelSettings, to: Value) -> Result<ChannelSettings, FieldErrors> {
         let mut errors = FieldErrors::default();
         let settings = settings.changed(&change(to), &mut errors);
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_takes_what_its_kind_says_and_no_more() {
+    fn every_setting_accepts_only_the_values_of_its_kind() {
         for kind in ChannelType::ALL {
             for setting in kind.settings() {
                 let (good, bad) = match setting.kind {
@@ -234,10 +235,10 @@ mod tests {
                     }
                 };
                 for value in good {
-                    // Beside the longest rest, so that every shortest one goes together with it.
+                    // Together with the longest interval, so that every shortest interval is allowed.
                     let all = changed(kind.default_settings(), json!({"delayMaxSeconds": 600}));
                     let before = all.unwrap_or_else(|_| kind.default_settings());
-                    let after = changed(before, json!({setting.name: value})).expect("taken");
+                    let after = changed(before, json!({setting.name: value})).expect("accepted");
                     let stored = serde_json::to_value(after).expect("JSON");
                     assert_eq!(stored[setting.name].as_f64(), value.as_f64(), "{}", setting.name);
                     assert_eq!(ChannelSettings::read(kind, &stored.to_string()).expect("read"), after);
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_earlier_versions_stored_is_read() {
+    fn messages_of_earlier_versions_are_read() {
         let all = r#"{"pipeline":8,"unknownPolicy":"resend","unknownWaitSeconds":60,"delayMinSeconds":2,
             "delayMaxSeconds":9,"typing":true,"newRecipientsPerDay":7}"#;
         for kind in ChannelType::ALL {

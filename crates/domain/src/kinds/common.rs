@@ -1,4 +1,4 @@
-//! The fields that every kind has.
+//! The fields of every kind.
 
 use serde_json::json;
 
@@ -8,18 +8,18 @@ use crate::clock::Millis;
 use crate::field_errors::FieldErrors;
 use crate::{schema, text, time};
 
-/// Most characters of a reference.
+/// The most characters of a reference.
 pub const REFERENCE_LIMIT: usize = 128;
 /// The range of `ttlSeconds`.
 pub const TTL: std::ops::RangeInclusive<u32> = 30..=2_592_000;
-/// How far ahead a message may be scheduled, in milliseconds.
+/// How far in the future a message may be scheduled, in milliseconds.
 const AHEAD: std::ops::RangeInclusive<Millis> = 5_000..=90 * 24 * 60 * 60 * 1_000;
 const SEND_AT: &str = "O campo sendAt deve ser uma data futura em RFC 3339.";
 const RECIPIENT: PhoneTexts = PhoneTexts {
     missing: "O numero do destinatario e obrigatorio.",
     malformed: "O numero do destinatario deve estar no formato DDI+DDD+NUM.",
 };
-/// A message is named by its id, or by its network's, which are both of such characters.
+/// A quoted message is named by its id or by its network id.
 const REPLY_TO: Rule = Rule::line(255);
 const REFERENCE: Rule = Rule::line(REFERENCE_LIMIT);
 
@@ -58,16 +58,16 @@ fn reference_pattern() -> String {
     format!("^{}+$", schema::class(text::shows))
 }
 
-/// What every call says.
+/// The common fields of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Common {
     /// The recipient.
     pub to: GivenPhone,
-    /// The message that it quotes: its id, or its network id.
+    /// The message that this message quotes: its id, or its network id.
     pub reply_to: Option<String>,
-    /// When it is to be sent. Whether that is near enough is asked of [`is_schedulable`](Self::is_schedulable).
+    /// The time of a scheduled message. [`is_schedulable`](Self::is_schedulable) checks that it is within the limits.
     pub send_at: Option<Millis>,
-    /// How long it may wait.
+    /// How long the message may wait before it expires.
     pub ttl_seconds: Option<u32>,
     /// The caller's own reference.
     pub reference: Option<String>,
@@ -109,12 +109,12 @@ impl Common {
         Ok(Some(Self { to, reply_to, send_at, ttl_seconds, reference }))
     }
 
-    /// Whether a message can be accepted now for its time. It is asked apart from the other rules where the call can be a
-    /// repetition: a call that is repeated after its time has its first answer.
+    /// Whether a message with this time can be accepted now. This is checked separately if the call may be a repetition: a
+    /// call that is repeated after its time gets its first answer.
     ///
     /// # Errors
     ///
-    /// What is wrong with `sendAt`.
+    /// The error of `sendAt`.
     pub fn is_schedulable(&self, now: Millis) -> Result<(), FieldErrors> {
         match self.send_at {
             Some(at) if !is_ahead(at, now) => Err(FieldErrors::one("sendAt", SEND_AT)),
@@ -134,10 +134,10 @@ fn is_ahead(at: Millis, now: Millis) -> bool {
     AHEAD.contains(&(at - now))
 }
 
-/// What is said where a quoted message is not one of the chat.
+/// The error if the quoted message is not of the same chat.
 pub const NOT_OF_THIS_CHAT: &str = "A mensagem citada nao pertence a esta conversa.";
 
-/// The common fields for an example that has them all.
+/// The common fields, all present, for an example.
 #[cfg(test)]
 pub(super) fn every_common_field(body: &mut serde_json::Value) {
     for (name, value) in [

@@ -1,7 +1,7 @@
-//! Contact cards: one in short form, or up to ten.
+//! The kind `contact`: one card in the short form, or up to ten cards.
 //!
-//! The fields are read into [`Card`]s that cannot be invalid. A card is rendered once, as the [`ContactRendition`], which every
-//! attempt sends; what a caller wrote is stored beside it.
+//! The fields are parsed into [`Card`]s that cannot be invalid. The cards are rendered once into the [`ContactRendition`],
+//! which every attempt sends. The given fields are stored beside it.
 
 mod card;
 mod parse;
@@ -22,12 +22,12 @@ pub use card::{Address, Card, CardPhone, Email, Place};
 pub use rendition::{CardAccount, ContactRendition, RenderedCard};
 pub use vcard::{file, render};
 
-/// Most code points in a name or an organisation.
+/// The most code points of a name or an organisation.
 pub const NAME_LIMIT: usize = 200;
-/// Most code points in a first or a last name.
+/// The most code points of a first or a last name.
 pub const PART_LIMIT: usize = 100;
 
-/// The cards of a message, as they are stored.
+/// The cards of a message in their stored form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub enum Contact {
@@ -35,7 +35,7 @@ pub enum Contact {
     Short {
         /// The card's fields as given.
         contact: Box<GivenContact>,
-        /// The digits of the card's number, where they are not those that were given.
+        /// The digits of the card's number, if they differ from the given ones.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         phone_digits: Option<String>,
     },
@@ -48,7 +48,7 @@ pub enum Contact {
     },
 }
 
-/// A card's fields in the short form, as the caller wrote them.
+/// The fields of a card in the short form, as the caller wrote them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields of the contact call")]
@@ -71,7 +71,7 @@ pub struct GivenContact {
     pub birthday: Option<String>,
 }
 
-/// A card's fields in the long form, as the caller wrote them.
+/// The fields of a card in the long form, as the caller wrote them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields of the contact call")]
@@ -101,15 +101,15 @@ pub struct GivenCard {
 /// A number, an e-mail address or a web address, with its type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// As the caller wrote it. Its name on the wire says what it is.
+    /// As the caller wrote it. The name on the wire identifies the kind of value.
     #[serde(flatten)]
     pub value: EntryValue,
-    /// Of which part of life it is, where that was given.
+    /// The type, if it was given.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }
 
-/// What an [`Entry`] holds.
+/// The value of an [`Entry`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "named as what they hold")]
@@ -159,7 +159,7 @@ impl GivenContact {
 }
 
 impl GivenCard {
-    /// The card's numbers, by their digits where these are stored.
+    /// The card's numbers, by the stored digits if there are any.
     fn numbers(&self, digits: &[String]) -> Result<Vec<PhoneNumber>, InvalidPhone> {
         let given = self.phones.iter().enumerate();
         given
@@ -182,7 +182,7 @@ impl MessageKind for Contact {
     fn supports(_: ChannelType, feature: Feature) -> bool {
         match feature {
             Feature::Kind | Feature::ReplyTo | Feature::Own | Feature::Schedule | Feature::SeveralContacts => true,
-            // Until the server keeps media.
+            // Not offered until the server stores media.
             Feature::Photo => false,
             Feature::LinkPreview => false,
         }

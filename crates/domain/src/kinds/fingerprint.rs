@@ -1,4 +1,4 @@
-//! What makes two calls the same: the channel, the fields by their meaning, and the scenario.
+//! The fingerprint of a call: it covers the channel, the meaning of the fields, and the scenario.
 
 use std::borrow::Cow;
 
@@ -9,32 +9,32 @@ use crate::channel::ChannelKey;
 
 /// The parts of a fingerprint, in an order that is the same in every version.
 pub struct Parts<'a> {
-    /// An address composed and not is the same one. Versions before this one stored it as given, which is `composed` false.
+    /// Whether addresses are composed (NFC) first. Earlier versions stored them as given, which is `composed` false.
     pub composed: bool,
     before: Vec<Option<Cow<'a, str>>>,
     after: Vec<Option<Cow<'a, str>>>,
 }
 
 impl<'a> Parts<'a> {
-    /// Values without names, ahead of the scenario.
+    /// Adds values without names, before the scenario.
     pub fn push(&mut self, values: impl IntoIterator<Item = Option<Cow<'a, str>>>) {
         self.before.extend(values);
     }
 
-    /// Values without names, behind the scenario.
+    /// Adds values without names, after the scenario.
     pub fn push_behind(&mut self, values: impl IntoIterator<Item = Option<Cow<'a, str>>>) {
         self.after.extend(values);
     }
 
-    /// A value with its name, if there is one: a field that is absent leaves the fingerprint what it was before there was
-    /// such a field. A mark in front keeps the name from being taken for a value.
+    /// Adds a value with its name, if there is a value: an absent field leaves the fingerprint as it was before the field
+    /// existed. A mark before the name distinguishes it from a value.
     pub fn push_named(&mut self, name: &'static str, value: Option<Cow<'a, str>>) {
         if value.is_some() {
             self.after.extend([None, Some(name.into()), value]);
         }
     }
 
-    /// The name of a kind, and its content. No contact begins so, because its name is always there.
+    /// Adds the name of a kind, and its content. No contact begins like this, because a contact always has a name.
     pub fn push_content(&mut self, kind: &'static str, values: impl IntoIterator<Item = Option<Cow<'a, str>>>) {
         self.before.extend([None, Some(kind.into())]);
         self.before.extend(values);
@@ -51,7 +51,7 @@ impl Call {
         let mut hash = Sha256::new().chain_update(channel.to_be_bytes());
         let scenario = scenario.map(Cow::Borrowed);
         for part in parts.before.into_iter().chain([scenario]).chain(parts.after) {
-            // With its length in front, so that text cannot wander from one field into the next.
+            // With its length before it, so that text cannot move from one field to the next.
             let length = part.as_deref().map_or(u64::MAX, |text| text.len() as u64);
             hash = hash.chain_update(length.to_be_bytes()).chain_update(part.as_deref().unwrap_or_default());
         }

@@ -1,4 +1,4 @@
-//! A place on the map.
+//! The kind `location`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,21 +11,21 @@ use crate::schema;
 const NAME: Rule = Rule::line(200);
 const ADDRESS: Rule = Rule::line(300);
 
-/// A place, as it is stored.
+/// A location as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Location {
     /// The place.
     pub location: Place,
 }
 
-/// A place.
+/// A location.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Place {
     /// Degrees north, from -90 to 90.
     pub latitude: f64,
     /// Degrees east, from -180 to 180.
     pub longitude: f64,
-    /// What the place is called.
+    /// The name of the location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its address.
@@ -37,7 +37,7 @@ impl MessageKind for Location {
     const NAME: &'static str = "location";
     const TITLE: (&'static str, &'static str) = ("Send a location", "sendLocation");
     const BODY: &'static str = "LocationCall";
-    const ABOUT: &'static str = "A place on the map, and who gets it.";
+    const ABOUT: &'static str = "A location on the map, and its recipient.";
     const FIELDS: &'static [FieldSpec] = &[
         FieldSpec::text(
             "latitude",

@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_channel_does_not_offer_is_named_by_its_field() {
+    fn an_unsupported_feature_is_named_by_its_field() {
         let body = r#"{"to":"5511999998888","content":"x","linkPreview":true,"reference":"a"}"#;
         let context = Context { country: None, now: 0, ignores_unknown: false, may_repeat: true };
         let kind = Kind::named("text").unwrap();

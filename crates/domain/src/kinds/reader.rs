@@ -1,4 +1,4 @@
-//! Reads the fields of one JSON object by their rules, and notes every fault.
+//! Reads the fields of one JSON object by their rules, and collects every error.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -9,7 +9,7 @@ use crate::json::Object;
 use crate::phone::PhoneNumber;
 use crate::text::{self, NameFault};
 
-/// What a text may be. A text of `None` is the common one, which names the field.
+/// The rule for a text. A text of `None` is the common one, which names the field.
 pub struct Rule {
     limit: usize,
     /// Whether it may have several lines.
@@ -30,7 +30,7 @@ impl Rule {
         Self { lines: true, ..Self::line(limit) }
     }
 
-    /// The same rule with texts of its own.
+    /// The same rule with its own error texts.
     #[must_use]
     pub const fn with_texts(self, missing: &'static str, too_long: &'static str, characters: &'static str) -> Self {
         Self { missing: Some(missing), too_long: Some(too_long), characters: Some(characters), ..self }
@@ -54,23 +54,23 @@ impl Rule {
     }
 }
 
-/// What is said of a phone number.
+/// The error texts of a phone number.
 pub struct PhoneTexts {
     pub(super) missing: &'static str,
     pub(super) malformed: &'static str,
 }
 
-/// What was found in a body besides its values.
+/// The errors and other findings in a body.
 #[derive(Default)]
 struct Findings {
     errors: FieldErrors,
-    /// Unknown fields, with their places in the text.
+    /// Unknown fields, with their positions in the text.
     unknown: Vec<(usize, String)>,
     features: Vec<(Feature, String)>,
 }
 
-/// Reads an object's fields. A method gives `None` where it noted a fault; a field that may be left out gives
-/// `Some(None)` where it is.
+/// Reads the fields of an object. A method returns `None` if it added an error. For an optional field it returns
+/// `Some(None)` if the field is omitted.
 pub struct Reader<'o, 'a> {
     object: &'o Object<'a>,
     context: &'o Context,
@@ -85,7 +85,7 @@ impl<'o, 'a> Reader<'o, 'a> {
         Self { object, context, findings: Findings::default() }
     }
 
-    /// What it is read with.
+    /// The context of the call.
     pub fn context(&self) -> &'o Context {
         self.context
     }
@@ -95,17 +95,17 @@ impl<'o, 'a> Reader<'o, 'a> {
         self.object
     }
 
-    /// Keeps a value, or notes what is wrong with the field.
+    /// Returns a value, or adds the error of the field.
     pub fn take<T>(&mut self, name: &str, value: Result<T, impl Into<Cow<'static, str>>>) -> Option<T> {
         value.map_err(|message| self.fault(name, message)).ok()
     }
 
-    /// Notes what is wrong with a field.
+    /// Adds the error of a field.
     pub fn fault(&mut self, name: &str, message: impl Into<Cow<'static, str>>) {
         self.findings.errors.push(self.object.path(name).into_owned(), message);
     }
 
-    /// Notes that a field asks for a feature.
+    /// Records that a field requests a feature.
     pub fn asks_for(&mut self, feature: Feature, name: &str) {
         self.findings.features.push((feature, self.object.path(name).into_owned()));
     }
@@ -121,14 +121,14 @@ impl<'o, 'a> Reader<'o, 'a> {
         Ok(self.take(name, given))
     }
 
-    /// A text that may be left out.
+    /// An optional text.
     pub fn optional(&mut self, name: &str, rule: &Rule) -> Read<Option<String>> {
         let Some(given) = self.given(name)? else { return Ok(None) };
         let checked = given.map(|text| rule.check(&self.object.path(name), text)).transpose();
         Ok(self.take(name, checked))
     }
 
-    /// A text that must be there.
+    /// A required text.
     pub fn required(&mut self, name: &str, rule: &Rule) -> Read<String> {
         match self.optional(name, rule)? {
             Some(None) => {
@@ -162,7 +162,7 @@ impl<'o, 'a> Reader<'o, 'a> {
         Ok(self.take(name, number).map(|number| GivenPhone { given, number }))
     }
 
-    /// A number of this range that must be there.
+    /// A required number in this range.
     pub fn number(&mut self, name: &str, range: RangeInclusive<i32>) -> Option<f64> {
         let number = self.object.number(name);
         let Some(number) = self.take(name, number)? else {
@@ -195,7 +195,7 @@ impl<'o, 'a> Reader<'o, 'a> {
         self.take(name, flag).map(Option::unwrap_or_default)
     }
 
-    /// A list of objects, each read by this; empty where it is left out.
+    /// A list of objects, each read by `read`; empty if it is omitted.
     pub fn list<T>(
         &mut self,
         name: &str,
@@ -227,7 +227,7 @@ impl<'o, 'a> Reader<'o, 'a> {
         Ok(values)
     }
 
-    /// Notes that a field must be there.
+    /// Adds the error of a missing field.
     pub fn missing(&mut self, name: &str, text: Option<&'static str>) {
         match text {
             Some(text) => self.fault(name, text),
@@ -235,19 +235,19 @@ impl<'o, 'a> Reader<'o, 'a> {
         }
     }
 
-    /// Notes that all of these fields were given, of which one is enough.
+    /// Adds the error of several fields that exclude each other.
     pub fn only_one_of(&mut self, name: &str, fields: &[&str]) {
         self.fault(name, format!("Informe apenas um destes campos: {}.", fields.join(", ")));
     }
 
-    /// Notes the fields that nobody knows.
+    /// Adds the unknown fields.
     pub fn refuse_others(&mut self, known: impl Fn(&str) -> bool) {
         let strange = self.object.strange(known).map(|(place, name)| (place, self.object.path(name).into_owned()));
         let strange: Vec<_> = strange.collect();
         self.findings.unknown.extend(strange);
     }
 
-    /// The faults, the unknown fields in the order of the body, and the features that it asks for.
+    /// The errors, the unknown fields in the order of the body, and the requested features.
     pub(super) fn finish(self) -> (FieldErrors, Vec<String>, Vec<(Feature, String)>) {
         let Findings { errors, mut unknown, features } = self.findings;
         unknown.sort_by_key(|(place, _)| *place);

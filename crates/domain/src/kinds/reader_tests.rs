@@ -1,4 +1,4 @@
-//! What the tests of the kinds share, and the tests of the common fields.
+//! Shared helpers for the tests of the kinds, and the tests of the common fields.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ pub fn assert_faults(kind: &str, body: &str, faults: &[(&str, &str)]) {
     assert_eq!(found, faults, "{body}");
 }
 
-/// A kind's simplest example with every common field.
+/// The simplest example of a kind, with every common field.
 fn with_common(kind: &Kind) -> Value {
     let mut body = (kind.examples)().remove(0);
     every_common_field(&mut body);
@@ -53,7 +53,7 @@ fn every_kind_has_the_common_fields() {
 }
 
 #[test]
-fn faults_of_common_fields_come_before_those_of_the_kind() {
+fn errors_of_common_fields_come_before_those_of_the_kind() {
     let body = json!({
         "name": 1, "reference": "a b", "ttlSeconds": 29, "sendAt": "amanha", "replyTo": "a\nb", "to": "12", "phone": "5511988887777",
         "zzz": 1, "aaa": 2,
@@ -112,7 +112,7 @@ fn a_schedule_is_5_seconds_to_90_days_ahead() {
         [(at - 5_000, true), (at - 4_999, false), (at - 7_776_000_000, true), (at - 7_776_000_001, false), (at, false)]
     {
         assert_eq!(call.common.is_schedulable(now).is_ok(), good, "{now}");
-        // Said with all other faults where the call can be no repetition.
+        // Reported with all other errors if the call cannot be a repetition.
         let context = Context { now, may_repeat: false, ..CONTEXT };
         let body = r#"{"to":"5511999998888","content":"x","sendAt":"2026-11-24T12:26:15.403Z"}"#;
         assert_eq!(parse("text", body, &context).is_ok(), good, "{now}");

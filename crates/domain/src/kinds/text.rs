@@ -1,4 +1,4 @@
-//! A text.
+//! The kind `text`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,24 +8,24 @@ use crate::channel::ChannelType;
 use crate::field_errors::FieldErrors;
 use crate::schema;
 
-/// Most characters of a text.
+/// The most characters of a text.
 pub const LIMIT: usize = 4_096;
 const CONTENT: Rule = Rule::lines(LIMIT);
 
-/// A text, as it is stored.
+/// A text as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Text {
     /// The text.
     pub text: Body,
 }
 
-/// What stands in the message.
+/// The content of the message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Body {
     /// The text.
     pub content: String,
-    /// Whether a card is added for the first address in the text.
+    /// Whether a preview of the first address in the text is added.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub link_preview: bool,
 }
@@ -34,7 +34,8 @@ impl MessageKind for Text {
     const NAME: &'static str = "text";
     const TITLE: (&'static str, &'static str) = ("Send a text", "sendText");
     const BODY: &'static str = "TextCall";
-    const ABOUT: &'static str = "A text and who gets it. `text` is another name of `content`; one of the two is given.";
+    const ABOUT: &'static str =
+        "A text and its recipient. `text` is another name of `content`; one of the two is given.";
     const FIELDS: &'static [FieldSpec] = &[
         FieldSpec::text("content", "TEXT", "The text", || schema::lines(LIMIT, true)).of(Form::Lines).required(),
         FieldSpec::text("text", "TEXT", "Another name of content", || schema::lines(LIMIT, true)).of(Form::Alias),
@@ -65,7 +66,7 @@ impl MessageKind for Text {
     fn supports(_: ChannelType, feature: Feature) -> bool {
         match feature {
             Feature::Kind | Feature::ReplyTo | Feature::Own | Feature::Schedule => true,
-            // Until the server can fetch the page itself.
+            // Not offered until the server can fetch the page.
             Feature::LinkPreview => false,
             Feature::SeveralContacts | Feature::Photo => false,
         }

@@ -1,4 +1,4 @@
-//! What is recorded of a message: each change of its state, without anything of the person whom it was sent to.
+//! The events of a message: each records a change of its state, without personal data of the recipient.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -18,22 +18,22 @@ pub struct MessageEvent {
     pub what: StatusChange,
 }
 
-/// What an event of a message records.
+/// The content of an event of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusChange {
     /// `None`: the message was accepted.
     pub from: Option<MessageStatus>,
     pub to: MessageStatus,
-    /// The code of the error, where there was one. Its text stays with the message.
+    /// The code of the error, if there was one. The text is stored only with the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 impl StatusChange {
-    /// A message is accepted.
+    /// The event of an accepted message.
     pub const ACCEPTED: Self = Self { from: None, to: MessageStatus::Queued, error: None };
 
-    /// The kind of the event, by the state that the message has after it.
+    /// The kind of the event, named after the state that the message has after it.
     pub fn kind(&self) -> &'static str {
         match self.to {
             MessageStatus::Queued => "message.queued",
@@ -48,12 +48,12 @@ impl StatusChange {
         }
     }
 
-    /// As it is stored: JSON.
+    /// The stored form, as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads what was stored; `None` where a newer version wrote something else.
+    /// Reads the stored form; `None` if a newer version wrote another form.
     pub fn from_json(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_recorded_is_read_again() {
+    fn a_recorded_event_is_parsed_back() {
         let error = Some("131026".to_owned());
         let failed = StatusChange { from: Some(MessageStatus::Sending), to: MessageStatus::Failed, error };
         for what in [StatusChange::ACCEPTED, failed.clone()] {

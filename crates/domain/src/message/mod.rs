@@ -1,4 +1,4 @@
-//! Messages: what one carries, in the form in which it is stored; one that is to be stored; one that is read back.
+//! Messages: the stored content, a message to store, and a message that is read.
 
 mod accept;
 mod event;
@@ -14,33 +14,33 @@ pub use accept::{Enqueued, Idempotency, NewMessage, Promoted, Seq, is_scheduled}
 pub use event::{MessageEvent, StatusChange};
 pub use read::{Cancelled, Message, MessageQuery, Page, SCANNED_AT_MOST};
 
-/// A message's content with the recipient as the caller wrote it. Stored as JSON, so that further kinds and fields need
+/// A message's content with the recipient as the caller wrote it. It is stored as JSON, so that further kinds and fields need
 /// no new columns. A message that is accepted lends its parts; a message that is read has its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stored<T = String, C = Content> {
     /// The recipient as given.
     pub to: T,
-    /// The message that it quotes.
+    /// The message that this message quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<Target>,
-    /// What is sent.
+    /// The content.
     #[serde(flatten)]
     pub content: C,
 }
 
-/// A message that another one points at.
+/// A message that another message quotes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// Its id.
     pub id: MessageId,
-    /// Its network id when the other one was accepted.
+    /// The network id that the quoted message had when the other one was accepted.
     pub network_id: String,
 }
 
 impl<'a> Stored<&'a str, &'a Content> {
-    /// What is stored of a call.
+    /// The stored form of a call.
     pub fn new(call: &'a Call, reply_to: Option<Target>) -> Self {
         Self { to: &call.common.to.given, reply_to, content: &call.content }
     }
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_contact_of_every_version_is_read() {
-        // With the keys that versions before the registry of kinds wrote.
+        // The keys are those that versions before the registry of kinds wrote.
         for payload in [
             r#"{"to":"5511999998888","type":"contact","contact":{"name":"Maria","phone":"+55 11 98888-7777","email":null,"organization":null}}"#,
             r#"{"to":"1","type":"contact","contact":{"name":"M","phone":"11988887777","email":"m@x.co","organization":"A","firstName":"M","lastName":"S"},"phoneDigits":"5511988887777"}"#,

@@ -1,4 +1,4 @@
-//! Messages as they are read back.
+//! Messages that are read from the store.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -8,14 +8,14 @@ use crate::ids::MessageId;
 use crate::message::Seq;
 use crate::status::MessageStatus;
 
-/// A message with all that is known of it.
+/// A stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub seq: Seq,
     pub id: MessageId,
     pub channel: ChannelKey,
     pub network_id: String,
-    /// The network's own id, where it takes none of ours.
+    /// The network's own id, if the network does not accept ours.
     pub remote_id: Option<String>,
     pub status: MessageStatus,
     pub recipient: String,
@@ -23,11 +23,11 @@ pub struct Message {
     /// The kind of message, by the name that callers know.
     pub kind: String,
     pub payload: String,
-    /// What was rendered once, and what every attempt sends.
+    /// The rendition, which every attempt sends.
     pub rendition: Option<String>,
-    /// What the caller calls it.
+    /// The caller's own reference.
     pub reference: Option<String>,
-    /// When it was to be queued, where that was not at once.
+    /// The time of a scheduled message.
     pub send_at: Option<Millis>,
     pub attempts: u32,
     pub error: Option<(String, String)>,
@@ -44,38 +44,38 @@ pub struct MessageQuery {
     pub recipient: Option<String>,
     /// The kind of message, by the name that callers know.
     pub kind: Option<String>,
-    /// What the caller calls them.
+    /// The caller's own reference of the messages.
     pub reference: Option<String>,
-    /// Only messages that wait for their time.
+    /// Only scheduled messages.
     pub scheduled: bool,
     /// Only messages before this one.
     pub before: Option<MessageId>,
     pub limit: usize,
 }
 
-/// Rows that one question may look through. A filter that matches little gets short pages with a cursor to go on, instead
-/// of a reader that works through a million rows.
+/// The most rows that one query may read. A filter with few matches gets short pages and a cursor, instead of a query that
+/// reads a million rows.
 pub const SCANNED_AT_MOST: i64 = 20_000;
 
 impl MessageQuery {
-    /// All of a channel's messages.
+    /// All messages of a channel.
     pub fn of(channel: ChannelKey, limit: usize) -> Self {
         let (status, recipient, kind, reference, before) = (None, None, None, None, None);
         Self { channel, status, recipient, kind, reference, scheduled: false, before, limit }
     }
 
-    /// Whether it wants some of the channel's messages only.
+    /// Whether the query selects only some of the channel's messages.
     pub fn has_filter(&self) -> bool {
         let texts = [&self.recipient, &self.kind, &self.reference];
         self.status.is_some() || self.scheduled || texts.iter().any(|text| text.is_some())
     }
 
-    /// Rows that are read: one more than asked tells whether there is a next page.
+    /// The number of rows to read: one more than requested, which shows whether there is a next page.
     pub fn rows(&self) -> i64 {
         i64::try_from(self.limit).unwrap_or(i64::MAX - 1) + 1
     }
 
-    /// The page of these rows. `floor`: the message below which the reader did not look.
+    /// The page of these rows. `floor` is the message below which the query did not read.
     pub fn page(&self, mut messages: Vec<Message>, floor: Option<MessageId>) -> Page {
         let more = messages.len() > self.limit;
         messages.truncate(self.limit);
@@ -84,15 +84,15 @@ impl MessageQuery {
     }
 }
 
-/// One page.
+/// A page of messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     pub messages: Vec<Message>,
-    /// Where the next page begins, if there is more.
+    /// The cursor of the next page, if there is one.
     pub next: Option<MessageId>,
 }
 
-/// What became of a wish to cancel.
+/// The result of a cancellation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancelled {
     Done,
@@ -127,11 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn a_page_goes_on_behind_its_last_message_or_where_the_reader_stopped() {
+    fn a_page_continues_after_its_last_message_or_where_the_reader_stopped() {
         let query = |limit| MessageQuery::of(1, limit);
         let (floor, rows) = (Some(MessageId::new(1, [9; 10])), || vec![message(3), message(2)]);
         let table = [
-            // Asked, where the reader stopped: messages, the next page.
+            // The limit, the floor: the messages, the next page.
             (1, floor, 1, Some(message(3).id)),
             (1, None, 1, Some(message(3).id)),
             (2, floor, 2, floor),

@@ -1,4 +1,4 @@
-//! The default country of an institution, beside the one of its server.
+//! The default country of an institution, and how it combines with the server's.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::Country;
 
-/// How the numbers of an institution are read that have neither a `+` nor a country code.
+/// How numbers of an institution without a `+` and a country code are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DefaultCountry {
-    /// By the setting of the server.
+    /// As the setting of the server says.
     #[default]
     Server,
-    /// They are refused, whatever the setting of the server.
+    /// They are refused, even if the server has a default country.
     None,
     /// As numbers of this country.
     Country(Country),
 }
 
-/// No default country has this name.
+/// The name is not a default country.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the two letters of a country, such as BR; or server, or none")]
 pub struct UnknownDefaultCountry;
@@ -35,12 +35,13 @@ impl DefaultCountry {
         }
     }
 
-    /// Its stored form: nothing where the setting of the server counts.
+    /// The stored form; `None` if the setting of the server applies.
     pub fn stored(&self) -> Option<&'static str> {
         (*self != Self::Server).then(|| self.name())
     }
 
-    /// Reads the stored form. A country of a newer version counts as no country: then no number is read as another one.
+    /// Reads the stored form. A country that only a newer version knows counts as no country, so no number is read as
+    /// another one.
     pub fn of_stored(stored: Option<&str>) -> Self {
         stored.map_or(Self::Server, |name| name.parse().unwrap_or(Self::None))
     }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stored_form_comes_back() {
+    fn the_stored_form_is_parsed_back() {
         let brazil = DefaultCountry::Country("BR".parse().expect("a country"));
         for (country, stored) in
             [(DefaultCountry::Server, None), (DefaultCountry::None, Some("none")), (brazil, Some("BR"))]
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_counts_only_where_nothing_was_set() {
+    fn the_setting_of_the_server_applies_only_if_the_institution_has_none() {
         let (brazil, france) = ("BR".parse().ok(), "FR".parse::<Country>().expect("a country"));
         assert_eq!(DefaultCountry::Server.or(brazil), brazil);
         assert_eq!(DefaultCountry::None.or(brazil), None);

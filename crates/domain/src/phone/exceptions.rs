@@ -1,18 +1,18 @@
-//! Where Recado and libphonenumber differ, in either direction. The only place for it: the comparison with Google's
-//! `phonenumbers` allows what stands here and nothing else.
+//! The differences between Recado and libphonenumber, in both directions. The comparison with Google's `phonenumbers` allows
+//! exactly these.
 
 /// A country code whose numbers have other forms than the metadata says.
 #[derive(Debug, Clone, Copy)]
 pub struct Exception {
     /// The country code.
     pub code: u16,
-    /// The forms of a number behind its country code: `#` is any digit, `Z` 1 to 9, `N` 2 to 9, `AA` an area code of Brazil.
+    /// The forms of a number after its country code: `#` is any digit, `Z` 1 to 9, `N` 2 to 9, `AA` an area code of Brazil.
     pub forms: &'static [&'static str],
-    /// Why.
+    /// The reason for the exception.
     pub reason: &'static str,
 }
 
-/// A way of reading that differs for all countries.
+/// A difference in reading that applies to all countries.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
     /// Its name, for the comparison.
@@ -21,7 +21,7 @@ pub struct Reading {
     pub reason: &'static str,
 }
 
-/// By country code.
+/// The exceptions by country code.
 pub const EXCEPTIONS: [Exception; 4] = [
     Exception {
         code: 1,
@@ -49,7 +49,7 @@ pub const EXCEPTIONS: [Exception; 4] = [
     },
 ];
 
-/// For every country.
+/// The differences for every country.
 pub const READINGS: [Reading; 8] = [
     Reading {
         name: "abroad",

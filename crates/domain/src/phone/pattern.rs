@@ -1,4 +1,4 @@
-//! The numbers that are always taken, as a regular expression for those who read the API's description.
+//! A regular expression for the numbers that are always accepted, for readers of the API's description.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,17 +6,17 @@ use std::fmt::Write;
 use super::exceptions::{AREAS, forms};
 use super::plan::{self, Plan};
 
-/// What may stand behind each digit here; `PhoneNumber::parse` takes more. Three at most, so that fifteen digits stay within
-/// the length that it takes.
+/// The characters that may follow each digit here; `PhoneNumber::parse` accepts more. At most three, so that fifteen digits
+/// stay within the length that it accepts.
 const SIGNS: &str = "[ ()/-]{0,3}";
-/// The same where no bracket may open: `(0)` behind a country code is for plans with a trunk zero.
+/// The same without an opening bracket: `(0)` after a country code is only for plans with a trunk zero.
 const SIGNS_BEFORE_ZERO: &str = "[ )/-]{0,3}";
 
-/// Every text that matches this is a number with its country code. Not every number matches: marks that do not show,
-/// further dashes and the like are taken, too.
+/// Every text that matches is a number with its country code. Not every number matches: invisible characters, other dashes
+/// and the like are accepted too.
 pub fn pattern() -> String {
     let space = "[\\t\\n\\r ]*";
-    // Codes whose numbers are made alike share what follows.
+    // Codes with the same number forms share a pattern.
     let mut codes_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for plan in plan::main() {
         codes_of.entry(national(plan)).or_default().push(code(plan));
@@ -29,13 +29,13 @@ pub fn pattern() -> String {
     format!("^{space}\\+?{SIGNS}({numbers}){space}$")
 }
 
-/// A country code, without signs behind its last digit.
+/// The pattern of a country code, without other characters after its last digit.
 fn code(plan: &Plan) -> String {
     let digits: Vec<String> = plan.code.to_string().chars().map(String::from).collect();
     digits.join(SIGNS)
 }
 
-/// What stands behind the country code.
+/// The pattern of the digits after the country code.
 fn national(plan: &Plan) -> String {
     if let Some(forms) = forms(plan.code) {
         let forms: Vec<String> = forms.iter().map(|form| of_form(form)).collect();
@@ -94,7 +94,7 @@ mod tests {
     use crate::phone::PhoneNumber;
 
     #[test]
-    fn what_matches_is_a_number() {
+    fn every_text_that_matches_the_pattern_is_a_number() {
         let pattern = pattern();
         assert!(pattern.len() < 16_000, "{} characters", pattern.len());
         let texts = string_regex(pattern.trim_start_matches('^').trim_end_matches('$')).expect("a pattern");

@@ -1,5 +1,5 @@
-//! The number plans of the countries: lengths, prefixes and patterns of libphonenumber's metadata, as a table that a test
-//! holds to the crate `phonenumber` (ADR 13).
+//! The number plans of the countries: the lengths, prefixes and patterns of libphonenumber's metadata, as a table that a
+//! test compares with the crate `phonenumber` (ADR 13).
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,15 +9,15 @@ use regex_lite::Regex;
 
 use super::exceptions;
 
-/// How the numbers of a country are made.
+/// The form of a country's numbers.
 pub(super) struct Plan {
     pub code: u16,
     region: &'static str,
     /// A bit for each length that a number without its country code may have.
     lengths: u32,
-    /// The same for numbers that work within their area alone.
+    /// The same for numbers that work only within their area.
     local: u32,
-    /// What is dialled in front of a number within the country.
+    /// The prefix that is dialled before a number within the country.
     pub prefix: &'static str,
     pattern: &'static str,
     compiled: OnceLock<Option<Regex>>,
@@ -35,19 +35,19 @@ impl Plan {
         Some(Self { code, region, lengths, local, prefix, pattern, compiled: OnceLock::new() })
     }
 
-    /// The plan for the country code in front of the digits, and what stands behind it. No code is the beginning of
+    /// The plan for the country code at the beginning of the digits, and the remaining digits. No code is a prefix of
     /// another one.
     pub fn of_international(digits: &str) -> Option<(&'static Self, &str)> {
         (1..=3).find_map(|length| {
             let (code, national) = digits.split_at_checked(length)?;
             let code = code.parse::<u16>().ok().filter(|_| !code.starts_with('0'))?;
-            // The first one of a code is the main country's.
+            // The first plan of a code is that of the main country.
             let place = PLANS.partition_point(|plan| plan.code < code);
             PLANS.get(place).filter(|plan| plan.code == code).map(|plan| (plan, national))
         })
     }
 
-    /// Whether a number can look so, without country code and prefix.
+    /// Whether a number can have this form, without country code and prefix.
     pub fn accepts(&self, national: &str) -> bool {
         if self.code_length() + national.len() > super::MOST_DIGITS {
             return false;
@@ -58,21 +58,21 @@ impl Plan {
         }
     }
 
-    /// Whether people write a number so within the country, without prefix. What WhatsApp alone has, nobody writes without
-    /// the country code.
+    /// Whether people write a number in this form within the country, without prefix. Forms that only WhatsApp uses are
+    /// always written with the country code.
     pub fn accepts_within(&self, national: &str) -> bool {
         has(self.lengths, national.len()) && self.accepts(national)
     }
 
-    /// Whether numbers of this length work within their area or their country alone.
+    /// Whether numbers of this length work only within their area or their country.
     pub fn is_local(&self, length: usize) -> bool {
         let abroad = |forms: &[&str]| forms.iter().any(|form| form.len() == length);
         let within = exceptions::forms(self.code).is_some_and(|forms| has(self.lengths, length) && !abroad(forms));
         has(self.local, length) || within
     }
 
-    /// Whether there is such a number by the plan as the metadata knows it. Plans change faster than the metadata, so this
-    /// decides between two meanings, and never whether a number is taken.
+    /// Whether the metadata contains the number. Plans change faster than the metadata, so this only decides between two
+    /// meanings, and never whether a number is accepted.
     pub fn is_known(&self, national: &str) -> bool {
         if exceptions::forms(self.code).is_some() {
             return self.accepts(national);
@@ -81,23 +81,23 @@ impl Plan {
         has(self.lengths, national.len()) && compiled.as_ref().is_some_and(|pattern| pattern.is_match(national))
     }
 
-    /// How long a number can be without its country code.
+    /// The possible lengths of a number without its country code.
     pub fn lengths(&self) -> impl Iterator<Item = usize> {
         let most = super::MOST_DIGITS - self.code_length();
         (1..=most).filter(|length| has(self.lengths, *length))
     }
 
-    /// Whether an exception says which forms the numbers have.
+    /// Whether an exception defines the forms of the numbers.
     pub fn has_forms(&self) -> bool {
         exceptions::forms(self.code).is_some()
     }
 
-    /// Whether a zero in front of a number is dialled, and no part of the number.
+    /// Whether a leading zero is dialled without being part of the number.
     pub fn has_trunk_zero(&self) -> bool {
         self.prefix == "0"
     }
 
-    /// A number without the zero that is dialled in front of it.
+    /// A number without its trunk zero.
     pub fn without_zero<'a>(&self, national: &'a str) -> &'a str {
         if self.has_trunk_zero() { national.strip_prefix('0').unwrap_or(national) } else { national }
     }
@@ -107,7 +107,7 @@ impl Plan {
     }
 }
 
-/// The main country's plan of each code: its lengths count for all countries of the code.
+/// The plan of each code's main country. Its lengths apply to all countries of the code.
 pub(super) fn main() -> impl Iterator<Item = &'static Plan> {
     PLANS.chunk_by(|one, next| one.code == next.code).filter_map(|of_code| of_code.first())
 }
@@ -127,13 +127,13 @@ fn has(bits: u32, length: usize) -> bool {
 #[derive(Clone, Copy)]
 pub struct Country(pub(super) &'static Plan);
 
-/// There is no country of that name.
+/// No country has this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the two letters of a country, such as BR")]
 pub struct UnknownCountry;
 
 impl Country {
-    /// Its two letters (ISO 3166-1).
+    /// The two letters of the country (ISO 3166-1).
     pub fn letters(self) -> &'static str {
         self.0.region
     }
@@ -143,7 +143,7 @@ impl FromStr for Country {
     type Err = UnknownCountry;
 
     fn from_str(letters: &str) -> Result<Self, UnknownCountry> {
-        // The numbers of no country (satellites, free calls) stand under `001`.
+        // Numbers that belong to no country (satellites, free calls) have the name `001` in the table.
         let is_letters = letters.len() == 2 && letters.bytes().all(|letter| letter.is_ascii_alphabetic());
         let plan = PLANS.iter().find(|plan| plan.region.eq_ignore_ascii_case(letters)).filter(|_| is_letters);
         plan.map(Self).ok_or(UnknownCountry)
@@ -166,7 +166,7 @@ impl Eq for Country {}
 
 #[cfg(test)]
 impl Plan {
-    /// A country, by its place among all.
+    /// The country at this position of the table.
     pub fn some(place: usize) -> Option<Country> {
         PLANS.get(place).filter(|plan| plan.region != "001").map(Country)
     }

@@ -1,24 +1,25 @@
-//! What people and programs write between the digits of a number.
+//! The characters that people and programs write between the digits of a number.
 
 use super::{InvalidPhone, MOST_DIGITS};
 
-/// The digits of a number as it was typed, and what they say beside themselves.
+/// The digits of a typed number, and the hints of the other characters.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Typed {
     pub digits: String,
-    /// A `+` in front.
+    /// The text begins with `+`.
     pub international: bool,
-    /// How many digits stand in front of a zero that has brackets to itself.
+    /// The number of digits before a zero that is alone in brackets.
     pub bracketed_zero: Option<usize>,
-    /// How many digits stand in front of the first sign between digits; none without such a sign.
+    /// The number of digits before the first separator; `None` without one.
     first_group: usize,
 }
 
-/// Most characters that are looked at: longer than any way to write fifteen digits. Keeps what is stored "as given" small.
+/// The most characters that are read: more than any notation of fifteen digits has. This also bounds the size of the stored
+/// text.
 const LONGEST: usize = 64;
 
 impl Typed {
-    /// Takes the digits out of a text.
+    /// Extracts the digits of a text.
     pub fn read(text: &str) -> Result<Self, InvalidPhone> {
         let plain = text.strip_prefix('+').unwrap_or(text);
         if !plain.is_empty() && plain.len() <= MOST_DIGITS && plain.bytes().all(|sign| sign.is_ascii_digit()) {
@@ -33,7 +34,7 @@ impl Typed {
         }
         let digits = String::with_capacity(MOST_DIGITS);
         let mut typed = Self { digits, international: false, bracketed_zero: None, first_group: 0 };
-        // A point stands between digits; nothing that shows stands in front of a `+`.
+        // A point must be between digits, and no visible character may precede a `+`.
         let (mut after_digit, mut open_point) = (false, false);
         for character in text.chars() {
             match character {
@@ -60,13 +61,13 @@ impl Typed {
         Ok(typed)
     }
 
-    /// Whether the digits begin with these, and a sign stands behind them.
+    /// Whether the digits begin with these digits, and a separator follows them.
     pub fn begins_with_group(&self, digits: &str) -> bool {
         self.first_group > 0 && self.digits.get(..self.first_group) == Some(digits)
     }
 }
 
-/// White space (Zs, tab), dashes (Pd, and the minus sign), brackets, the slash, and what does not show (Cf).
+/// White space (Zs, tab), dashes (Pd, and the minus sign), brackets, the slash, and invisible characters (Cf).
 fn is_dropped(character: char) -> bool {
     matches!(character,
         ' ' | '\t' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
@@ -77,7 +78,7 @@ fn is_dropped(character: char) -> bool {
     ) || is_format(character)
 }
 
-/// What does not show and only steers how text is laid out (Cf).
+/// Invisible characters that only control the layout of text (Cf).
 fn is_format(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
@@ -85,8 +86,8 @@ fn is_format(character: char) -> bool {
     )
 }
 
-/// Whether a spreadsheet made this of a number: `551198887777.0`, `5,51199E+12`. Signs around the number, or beside its
-/// point, make no other number of it.
+/// Whether a spreadsheet created this from a number: `551198887777.0`, `5,51199E+12`. Separators around the number or beside
+/// its point do not matter.
 fn is_a_spreadsheets(text: &str) -> bool {
     let is_sign = |sign: char| is_dropped(sign) || matches!(sign, '+' | '\u{ff0b}');
     let shown: String = text.chars().filter(|sign| !is_format(*sign) && !sign.is_whitespace()).collect();

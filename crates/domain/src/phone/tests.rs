@@ -68,7 +68,7 @@ fn separators_and_marks_are_dropped() {
 }
 
 #[test]
-fn what_a_spreadsheet_made_is_told() {
+fn a_number_that_a_spreadsheet_changed_has_its_own_error() {
     for text in [
         "551198887777.0",
         "447911123456.0",
@@ -129,7 +129,7 @@ fn numbers_have_a_country_code_and_a_length_of_its_plan() {
 }
 
 #[test]
-fn the_forms_of_whatsapp_are_taken() {
+fn the_notations_of_whatsapp_are_accepted() {
     for digits in ["5215512345678", "525512345678", "5491155554444", "541155554444", "558007771234", "553001234567"] {
         means(digits, "", digits);
         means(&format!("+{digits}"), "BR", digits);
@@ -160,7 +160,7 @@ fn numbers_of_the_default_country_need_no_country_code() {
     {
         means(text, "BR", digits);
     }
-    // Without an area code nobody can tell whose it is.
+    // Without an area code the area is unknown.
     for text in ["4004-1234", "3003 1234", "98888-7777", "3333-4444"] {
         is_refused(text, "BR", COUNTRY);
     }
@@ -176,14 +176,14 @@ fn numbers_of_the_default_country_need_no_country_code() {
     means("12025550123", "MX", "12025550123");
     means("02 6630 7129", "IT", "390266307129");
     means("390266307129", "IT", "390266307129");
-    // Begins with the country's own code, and is a mobile all the same.
+    // The number begins with the country's own code, and is a mobile number all the same.
     means("91987 65432", "IN", "919198765432");
     means("919876543210", "IN", "919876543210");
     is_refused("0044 20 7946 0958", "GB", COUNTRY);
 }
 
 #[test]
-fn a_complete_number_stays_what_it_is_under_a_default_country() {
+fn a_complete_number_does_not_change_with_the_default_country() {
     for (country, digits) in [
         ("DE", "4915123456789"),
         ("DE", "491701234567"),
@@ -204,13 +204,13 @@ fn a_complete_number_stays_what_it_is_under_a_default_country() {
         means("+55 11 98888-7777", country, "5511988887777");
     }
     is_refused("55 11 98888-7777", "AT", COUNTRY);
-    // A trunk zero says whose number it is, and so does a prefix that stands alone.
+    // A trunk zero identifies the country, and so does a prefix that is a group of its own.
     means("0151 23456789", "DE", "4915123456789");
     means("04951 123456", "DE", "494951123456");
     means("3100202574", "UY", "5983100202574");
     is_refused("84951234567", "RU", COUNTRY);
     means("8 (495) 123-45-67", "RU", "74951234567");
-    // Also another country could have these; the forms of the exceptions are exact.
+    // Another country could have these numbers too, but the forms of the exceptions are exact.
     means("33988887777", "BR", "5533988887777");
     means("656 123 4567", "MX", "526561234567");
     means("203-555-0123", "US", "12035550123");
@@ -222,11 +222,11 @@ fn a_mobile_of_brazil_has_two_forms() {
     let twin = |digits: &str| PhoneNumber::parse(digits, None).unwrap().twin().map(|twin| twin.0);
     assert_eq!(twin("5511999998888"), Some("551199998888".to_owned()));
     assert_eq!(twin("551199998888"), Some("5511999998888".to_owned()));
-    // The shorter form is a landline's number, and another person's.
+    // The shorter form is the landline number of another person.
     for alone in ["5511933334444", "551133334444", "558007771234", "12125550123", "351912345678"] {
         assert_eq!(twin(alone), None, "{alone}");
     }
-    // What is no number of Brazil has no other form, whoever named it.
+    // A number that is not Brazilian has no other form, even if a network named it.
     for odd in ["551199", "5511999", "5511799998888", "55119999988887"] {
         assert_eq!(PhoneNumber::of_stored(odd).unwrap().twin(), None, "{odd}");
         assert_eq!(forms(odd).collect::<Vec<_>>(), [odd]);
@@ -234,7 +234,7 @@ fn a_mobile_of_brazil_has_two_forms() {
 }
 
 #[test]
-fn what_is_stored_keeps_its_digits() {
+fn stored_numbers_keep_their_digits() {
     for given in ["235085806727321", "+55 (11) 99999-8888", "20000000"] {
         let digits: String = given.chars().filter(char::is_ascii_digit).collect();
         assert_eq!(PhoneNumber::of_stored(given).map(|phone| phone.0), Ok(digits));
@@ -248,7 +248,7 @@ fn former_versions_kept_a_trunk_zero() {
     for (digits, zero) in [("442079460958", "4402079460958"), ("33612345678", "330612345678")] {
         let stored = PhoneNumber::of_stored(zero).ok();
         assert_eq!(former(digits), stored);
-        // It is the same number, and nobody else's.
+        // It is the same number, and of no other person.
         assert_eq!(read(zero, ""), Ok(digits.to_owned()));
         assert_eq!(stored.and_then(|stored| stored.with_trunk_zero()), None);
     }
@@ -262,7 +262,7 @@ fn debug_hides_the_number() {
     assert_eq!(format!("{:?}", PhoneNumber::parse("5511999998888", None).unwrap()), "PhoneNumber(…8888)");
 }
 
-/// A row of one sign costs no more than a number of that length: nothing is read twice, whatever stands there.
+/// A run of the same character costs no more than a number of that length: nothing is read twice.
 #[test]
 fn the_cost_of_a_number_is_bounded() {
     let hostile =
@@ -301,7 +301,7 @@ proptest! {
             let own = digits.strip_prefix(&code).unwrap_or(digits);
             prop_assert!(is_subsequence(digits, &text) || is_subsequence(own, &text), "{text:?} {digits}");
             let typed = text.chars().filter(char::is_ascii_digit).count();
-            // One prefix is left out at most, and at most one code is added.
+            // At most one prefix is removed, and at most one code is added.
             prop_assert!(digits.len() + 3 > typed && digits.len() <= typed + code.len());
             prop_assert_eq!(PhoneNumber::parse(&format!("+{digits}"), country), Ok(phone.clone()));
             prop_assert_eq!(PhoneNumber::parse(digits, None), Ok(phone));

@@ -1,4 +1,4 @@
-//! A claim: which messages of a channel are to be sent next.
+//! A claim: it selects the messages of a channel that are sent next.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -39,13 +39,13 @@ pub enum UnheldSending {
     ClaimLost,
 }
 
-/// A dispatcher's question for work on a channel.
+/// A dispatcher's request for messages of a channel.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
     pub channel: ChannelKey,
-    /// Under which the asker holds the channel.
+    /// The epoch under which the caller owns the channel.
     pub epoch: Epoch,
-    /// At most so many messages.
+    /// The most messages to claim.
     pub limit: usize,
     /// Messages of this channel that the caller has in flight. Any other `SENDING` row is an orphan.
     pub held: Vec<Seq>,
@@ -53,17 +53,17 @@ pub struct ClaimRequest {
     pub unanswered: UnknownOutcomePolicy,
     pub now: Millis,
     pub claimed_until: Millis,
-    /// The channel's rest after this claim, in milliseconds.
-    pub rest: Millis,
-    /// How often one recipient is written to, where each is a line of its own.
+    /// The channel's send interval after this claim, in milliseconds.
+    pub send_interval: Millis,
+    /// The rate limit for one recipient, if each recipient has a queue.
     pub recipient_pacing: Option<RecipientPacing>,
-    /// Chats that the channel may open within 24 hours, where it opens chats.
+    /// The most chats that the channel may open within 24 hours, if it opens chats.
     pub new_recipients_per_day: Option<u32>,
 }
 
 impl ClaimRequest {
-    /// Whether orphans are queued again; else their fate is `UNKNOWN`.
-    pub fn gives_back_orphans(&self) -> bool {
+    /// Whether orphans are queued again. Otherwise they become `UNKNOWN`.
+    pub fn requeues_orphans(&self) -> bool {
         self.orphans == UnheldSending::ClaimLost || self.unanswered == UnknownOutcomePolicy::Resend
     }
 }
@@ -71,15 +71,15 @@ impl ClaimRequest {
 /// The answer to a [`ClaimRequest`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claim {
-    /// Now `SENDING`, in the order of the queue.
+    /// The claimed messages, which are now `SENDING`, in queue order.
     pub messages: Vec<Claimed>,
-    /// Ask again at this time, if nothing else happens before; `None` when nothing waits for a time.
+    /// When to claim again, if nothing happens before; `None` if no message waits for a time.
     pub next_at: Option<Millis>,
-    /// The first message waits until then, and holds all that stand behind it: what is accepted meanwhile changes nothing.
+    /// The first message waits until then and blocks all messages behind it, so messages accepted meanwhile change nothing.
     pub holds_all: bool,
 }
 
-/// A message to be sent.
+/// A claimed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
     pub seq: Seq,
@@ -89,17 +89,17 @@ pub struct Claimed {
     /// The kind of message, by the name that callers know.
     pub kind: String,
     pub payload: String,
-    /// What was rendered once, and what every attempt sends.
+    /// The rendition, which every attempt sends.
     pub rendition: Option<String>,
     pub scenario: Option<String>,
-    /// This attempt's number, from 1.
+    /// The number of this attempt, from 1.
     pub attempts: u32,
-    /// How many earlier attempts failed by the message's own trouble.
+    /// How many earlier attempts failed because of the message itself.
     pub failures: u32,
-    /// How many met a recipient for whom the network took nothing more.
+    /// How many attempts were refused because the recipient was throttled.
     pub recipient_holds: u32,
-    /// It is sent again though the network may have it, by the channel's policy.
+    /// The channel's policy sends the message again although it may have arrived.
     pub resent: bool,
-    /// An earlier attempt had no answer: its card may have arrived.
+    /// An earlier attempt had no answer, so the message may have arrived.
     pub unanswered: bool,
 }

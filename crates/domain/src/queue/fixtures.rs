@@ -1,9 +1,9 @@
-//! What the tests of several rules need.
+//! Fixtures for the tests of several rules.
 
 use super::{ClaimRequest, UnheldSending, UnknownOutcomePolicy};
 use crate::clock::Millis;
 
-/// A claim of one message at this time by somebody who holds none.
+/// A claim of one message at this time, by a caller with nothing in flight.
 pub(super) fn request(now: Millis) -> ClaimRequest {
     ClaimRequest {
         channel: 1,
@@ -14,7 +14,7 @@ pub(super) fn request(now: Millis) -> ClaimRequest {
         unanswered: UnknownOutcomePolicy::Resend,
         now,
         claimed_until: now + 60_000,
-        rest: 0,
+        send_interval: 0,
         recipient_pacing: None,
         new_recipients_per_day: None,
     }

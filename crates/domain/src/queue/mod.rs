@@ -1,5 +1,5 @@
-//! The rules of the queue of a channel: which messages are accepted, which are sent next, what becomes of a message that
-//! was sent, and when its row is deleted. Pure: how rows are read and written is each engine's own.
+//! The rules of a channel's queue: which messages are accepted, which are sent next, what an outcome changes, and when a row
+//! is deleted. They are pure; each engine reads and writes the rows itself.
 
 mod claim;
 #[cfg(test)]
@@ -19,7 +19,9 @@ pub use new_chats::CountedChat;
 pub use outcome::{Outcomes, Settlement};
 pub use pace::{Pace, pace};
 pub use receipt::{Found, MAX_UNMATCHED_RECEIPTS, MessageRef, Receipt};
-pub use rescue::{FINISH_AT_ONCE, Finish, Outdated, Queued, Resendable, Resends, leave, rescue, resend, resends};
+pub use rescue::{
+    FINISH_AT_ONCE, Finish, Outdated, Queued, Resendable, Resends, mark_unknown, rescue, resend, resends,
+};
 pub use retention::PurgeRequest;
 pub use scan::{ChannelQueue, ClaimPlan, NextWakeup, OpenRow, ScanCursor, admit};
 pub use settle::{ChannelEffect, Settled, settle};

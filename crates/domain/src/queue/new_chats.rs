@@ -1,4 +1,5 @@
-//! How many chats a channel may open, where its network watches that. Why so: `docs/adr/0009-new-recipients.md`.
+//! Limits the chats that a channel opens, because its network watches them. `docs/adr/0009-new-recipients.md` has the
+//! reason.
 
 use std::time::Duration;
 
@@ -7,31 +8,32 @@ use crate::clock::{Millis, millis};
 
 use super::{ChannelQueue, ClaimRequest};
 
-/// The time for which opened chats are counted.
-const COUNTED: Duration = Duration::from_hours(24);
+/// The period over which opened chats are counted.
+const NEW_CHAT_WINDOW: Duration = Duration::from_hours(24);
 
-/// Which opened chat an engine is asked for: the channel may open no other until that one is counted no more.
+/// The opened chat that an engine must look up: the channel may open no other chat until this one has left the period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountedChat {
     /// It was opened after this time.
     pub after: Millis,
-    /// So many were opened after it.
+    /// This many chats were opened after it.
     pub later: i64,
 }
 
 impl ClaimRequest {
-    /// The chat that uses up what may be opened within a day, where there is a limit.
+    /// The chat that uses up the limit of a day, if there is a limit.
     pub fn counted_chat(&self) -> Option<CountedChat> {
         let per_day = self.new_recipients_per_day?;
-        Some(CountedChat { after: self.now - millis(COUNTED), later: i64::from(per_day.saturating_sub(1)) })
+        Some(CountedChat { after: self.now - millis(NEW_CHAT_WINDOW), later: i64::from(per_day.saturating_sub(1)) })
     }
 }
 
 impl ChannelQueue {
-    /// Until when the channel may open no chat, by its network's word and by the counted chat. `None`: it may.
+    /// The time until which the channel may open no chat, because of its network or of the counted chat. `None`: it may open
+    /// one.
     pub fn new_chats_blocked_until(&self, now: Millis, counted: Option<Millis>) -> Option<Millis> {
         let by_network = self.restricted_until.filter(|until| self.state == ChannelState::Restricted && *until > now);
-        by_network.max(counted.map(|opened_at| opened_at + millis(COUNTED)))
+        by_network.max(counted.map(|opened_at| opened_at + millis(NEW_CHAT_WINDOW)))
     }
 }
 
@@ -53,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn new_chats_wait_for_the_later_one_of_both_limits() {
+    fn new_chats_wait_for_the_later_of_both_limits() {
         let queue = |state, restricted_until| ChannelQueue {
             restricted_until,
             ..ChannelQueue::of(ChannelType::WhatsAppWeb, state)

@@ -1,4 +1,4 @@
-//! What a claimed message becomes.
+//! The outcomes of claimed messages.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -7,38 +7,38 @@ use crate::clock::Millis;
 use crate::ids::NetworkId;
 use crate::message::Seq;
 
-/// What became of claimed messages of a channel.
+/// The outcomes of claimed messages of a channel.
 #[derive(Debug, Clone)]
 pub struct Outcomes {
     pub channel: ChannelKey,
-    /// Under which whoever claimed them holds the channel.
+    /// The epoch under which the claiming node owns the channel.
     pub epoch: Epoch,
     pub settled: Vec<(Seq, Settlement)>,
-    /// The channel sends nothing before this time; a later one that was set before stands.
-    pub rest_until: Option<Millis>,
+    /// The channel sends nothing before this time. A later time that is already set is kept.
+    pub next_send_at: Option<Millis>,
     pub now: Millis,
 }
 
-/// What a claimed message becomes.
+/// What happens to a claimed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// The network acknowledged it; the account is the recipient as the network knows it, and the remote id the
-    /// message as the network calls it.
+    /// The network acknowledged the message. `account` is the recipient as the network knows it, and the remote id is the
+    /// network's id of the message.
     Sent {
         account: Option<String>,
         remote_id: Option<NetworkId>,
-        /// What was sent, where it is not what the message has as its rendition.
+        /// The rendition that was sent, if it differs from the stored one.
         rendition: Option<String>,
     },
     Failed {
         code: String,
         message: String,
     },
-    /// The network refused it for now: try this message again, in its place.
+    /// The network refused the message for now: try it again, in the same position.
     Retry {
         run_at: Millis,
     },
-    /// The same, but no answer came: its card may have arrived.
+    /// As `Retry`, but without an answer: the message may have arrived.
     RetryUnanswered {
         run_at: Millis,
     },
@@ -52,23 +52,23 @@ pub enum Settlement {
         until: Millis,
         reason: String,
     },
-    /// Nothing can be sent to this recipient for now; that is no fault of the message, and holds no other recipient. Where
-    /// it looks as if nothing could be sent to anybody, the channel is held for a while, too.
+    /// Nothing can be sent to this recipient for now. The message is not the cause, and other recipients do not wait. If
+    /// nothing seems to reach any recipient, the channel is held for a while too.
     HoldRecipient {
         until: Millis,
         hold: Option<Millis>,
     },
-    /// The channel is in trouble: hold its line, and try this message again then.
+    /// The channel has a failure: hold its queue until this time, and then try this message again.
     HoldChannel {
         until: Millis,
     },
-    /// The network takes nothing from the channel until a person has done something: pause it, for this reason. The
-    /// message keeps its place.
+    /// The network accepts nothing from the channel until a person acts: pause it, for this reason. The message keeps its
+    /// position.
     PauseChannel {
         reason: String,
     },
-    /// Handed over, and nobody can tell; at that time it is queued again. The channel may be held for a while, because
-    /// nothing is answered any more.
+    /// The message was sent, and its outcome is unknown. At this time it is queued again. The channel may be held for a
+    /// while, because the network no longer answers.
     Unknown {
         resend_at: Option<Millis>,
         hold: Option<Millis>,
@@ -76,7 +76,7 @@ pub enum Settlement {
 }
 
 impl Settlement {
-    /// Until when the channel is held.
+    /// The time until which the channel is held.
     pub fn holds_channel(&self) -> Option<Millis> {
         match self {
             Self::HoldChannel { until } => Some(*until),

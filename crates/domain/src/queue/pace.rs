@@ -1,24 +1,24 @@
-//! How often one recipient is written to, where the network limits that.
+//! Limits the rate of messages for one recipient, if the network limits it.
 
 use crate::clock::{Millis, millis};
 use crate::pacing::RecipientPacing;
 
-/// Whether a recipient may be written to.
+/// Whether a message may be sent to a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Now; the recipient's share is used up until this time from then on.
+    /// Now. From then on the recipient's allowance is used up until this time.
     Now {
-        /// To be stored.
+        /// The value to store.
         used_until: Millis,
     },
     /// Not before this time.
     At(Millis),
 }
 
-/// Takes a message's share of what the network allows for one recipient.
+/// Uses a part of the recipient's allowance for a message.
 ///
-/// The share is kept as the time until which it is used up: each message adds `every`, and a burst of n may run ahead by
-/// n of them (the "generic cell rate algorithm", with one number for each recipient that was written to lately).
+/// The allowance is stored as the time until which it is used up. Each message adds `every`, and a burst of n may be ahead
+/// by n times `every` (the "generic cell rate algorithm", with one number for each recent recipient).
 pub fn pace(pacing: RecipientPacing, used_until: Option<Millis>, now: Millis) -> Pace {
     let every = millis(pacing.every);
     let used = used_until.map_or(now, |used| used.max(now));
@@ -32,10 +32,10 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_burst_goes_at_once_and_then_one_in_the_time() {
+    fn a_burst_is_sent_at_once_and_then_one_message_per_interval() {
         let pacing = RecipientPacing { burst: 2, every: Duration::from_millis(100) };
         let table = [
-            // Used up until, now: the answer.
+            // Used up until, now: the result.
             (None, 1_000, Pace::Now { used_until: 1_100 }),
             (Some(1_100), 1_000, Pace::Now { used_until: 1_200 }),
             (Some(1_200), 1_000, Pace::At(1_100)),

@@ -1,4 +1,4 @@
-//! What a network says of a message later, and what that makes of the message.
+//! Receipts of a network, and the transitions that they cause.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
@@ -10,7 +10,7 @@ use crate::status::MessageStatus;
 
 use super::{Patch, Position, Transition};
 
-/// The network's word on a message that it took.
+/// A network's report about a message that it accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     pub channel: ChannelKey,
@@ -18,62 +18,61 @@ pub struct Receipt {
     /// `Sent`, `Delivered`, `Read`, or `Failed`.
     pub status: MessageStatus,
     pub at: Millis,
-    /// Whose word it is, where that is a person's: it counts only if the message was sent to them. `None`: the network's
-    /// own.
+    /// The person who reports it. The receipt counts only if the message was sent to this person. `None`: the network
+    /// reports it.
     pub from: Option<Party>,
     /// The recipient as the network knows it.
     pub account: Option<String>,
-    /// Code and text, where it failed.
+    /// Code and text of a failure.
     pub error: Option<(String, String)>,
-    /// Why the channel is paused with it: the network takes nothing more until a person has done something. A receipt
-    /// that moves no message pauses nothing.
+    /// The reason of a pause: the network accepts nothing more from the channel until a person acts. A receipt that moves no
+    /// message causes no pause.
     pub pauses: Option<String>,
 }
 
-/// How a network names a message.
+/// How a receipt names a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageRef {
-    /// By the network id that we gave it.
+    /// By the network id that we assigned.
     NetworkId(NetworkId),
-    /// By an id of its own, and by our message id where it hands that back.
+    /// By an id of the network, and by our message id if the network returns it.
     RemoteId { remote_id: NetworkId, ours: Option<MessageId> },
 }
 
-/// Receipts of a channel that wait for a message to be named, at most. More than that come of another program's sending, on
-/// a number that it shares with us.
+/// The most unmatched receipts of a channel. More of them come from another program that sends with the same number.
 pub const MAX_UNMATCHED_RECEIPTS: i64 = 1_000;
 
 /// A message that a receipt names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Where it stands.
+    /// The channel, number and state of the message.
     pub position: Position,
-    /// Its own id on the network, where that is known.
+    /// The network's own id, if it is known.
     pub remote_id: Option<String>,
-    /// It was queued again though the network may have it.
+    /// The message was queued again although it may have arrived.
     pub resent: bool,
-    /// When it was first handed to the network.
+    /// When the message was first sent to the network.
     pub sending_at: Option<Millis>,
 }
 
 impl Found {
-    /// The transition that the receipt makes; `None` where it comes late, twice, or says nothing of this message.
+    /// The transition that the receipt causes; `None` if it is late, repeated, or not about this message.
     pub fn on_receipt<'a>(&self, receipt: &'a Receipt) -> Option<Transition<'a>> {
-        // The network may have one that was sent again twice. That one sending failed says nothing of the other, and a
-        // card that is there must not be told as failed: it stays where it is until more is known.
-        let of_another_sending = self.resent || self.has_another_id_than(receipt);
-        if receipt.status == MessageStatus::Failed && of_another_sending {
+        // A message that was sent again may be on the network twice. The failure of one attempt proves nothing about the
+        // other, so the message keeps its state until more is known.
+        let of_another_attempt = self.resent || self.is_of_another_attempt(receipt);
+        if receipt.status == MessageStatus::Failed && of_another_attempt {
             return None;
         }
-        // Nothing happened to it before it was first handed over, whatever the network's clock says.
+        // The network's clock may be behind: no receipt is from before the first attempt.
         let at = receipt.at.max(self.sending_at.unwrap_or(receipt.at));
         let error = receipt.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str()));
         let patch = Patch { account: receipt.account.as_deref(), error, ..Patch::default() };
         self.position.moves_to(receipt.status, at, patch)
     }
 
-    /// Whether the receipt speaks of another sending of it than the one that was acknowledged.
-    fn has_another_id_than(&self, receipt: &Receipt) -> bool {
+    /// Whether the receipt is about another attempt than the acknowledged one.
+    fn is_of_another_attempt(&self, receipt: &Receipt) -> bool {
         match &receipt.of {
             MessageRef::RemoteId { remote_id, ours: Some(_) } => {
                 self.remote_id.as_deref().is_some_and(|known| known != remote_id.as_str())
@@ -82,7 +81,7 @@ impl Found {
         }
     }
 
-    /// The network's own id of the message, where this receipt is the first to tell it.
+    /// The network's own id of the message, if this receipt is the first to name it.
     pub fn named_by<'a>(&self, receipt: &'a Receipt) -> Option<&'a str> {
         match &receipt.of {
             MessageRef::RemoteId { remote_id, ours: Some(_) } if self.remote_id.is_none() => Some(remote_id.as_str()),
@@ -92,12 +91,12 @@ impl Found {
 }
 
 impl Receipt {
-    /// Whether it shows that the recipient has the message: then an attempt without an answer arrived all the same.
-    pub fn shows_arrival(&self) -> bool {
+    /// Whether the receipt proves that the message arrived, including an attempt without an answer.
+    pub fn proves_arrival(&self) -> bool {
         matches!(self.status, MessageStatus::Delivered | MessageStatus::Read)
     }
 
-    /// Whether its message's recipient is no new one from then on, where it moves the message.
+    /// Whether the recipient no longer counts as new, if the receipt moves the message.
     pub fn opens_chat(&self) -> bool {
         matches!(self.of, MessageRef::NetworkId(_)) && self.status != MessageStatus::Failed
     }
@@ -126,7 +125,7 @@ mod tests {
         receipt(MessageRef::RemoteId { remote_id: remote_id.parse().expect("an id"), ours }, status)
     }
 
-    /// What each receipt makes of a message in each state that was handed over before.
+    /// The effect of each receipt on a sent message in each state.
     #[test]
     fn the_table_of_receipts() {
         let legal = [
@@ -150,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_nobody_sent_is_moved_by_no_receipt() {
+    fn no_receipt_moves_a_message_that_was_never_sent() {
         for to in [Sent, Delivered, Read, Failed] {
             assert_eq!(found(Queued, false).on_receipt(&by_network_id(to)), None, "{to:?}");
         }
     }
 
     #[test]
-    fn that_one_of_two_sendings_failed_says_nothing_of_the_other() {
+    fn the_failure_of_one_attempt_proves_nothing_about_another() {
         let resent = Found { resent: true, ..found(Sent, true) };
         assert_eq!(resent.on_receipt(&by_network_id(Failed)), None);
         assert!(resent.on_receipt(&by_network_id(Read)).is_some());
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_dated_before_the_message_was_handed_over() {
+    fn no_receipt_is_dated_before_the_first_attempt() {
         let early = Receipt { at: 50, ..by_network_id(Delivered) };
         let late = by_network_id(Delivered);
         let dated = |receipt| found(Sent, true).on_receipt(receipt).and_then(|moved| moved.reached(Delivered));
@@ -192,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_receipt_shows() {
+    fn only_delivery_and_read_receipts_prove_arrival() {
         let table = [(Sent, false, true), (Delivered, true, true), (Read, true, true), (Failed, false, false)];
         for (status, arrived, opens) in table {
             let receipt = by_network_id(status);
-            assert_eq!((receipt.shows_arrival(), receipt.opens_chat()), (arrived, opens), "{status:?}");
+            assert_eq!((receipt.proves_arrival(), receipt.opens_chat()), (arrived, opens), "{status:?}");
         }
         assert!(!by_our_id("a", Read).opens_chat(), "a network that names messages counts no chats");
     }

@@ -1,4 +1,4 @@
-//! The ends of messages that wait, and what becomes of messages that nobody has in flight.
+//! Ends waiting messages, and rescues messages that no task has in flight.
 
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
@@ -9,45 +9,46 @@ use super::{
     ChannelQueue, ClaimRequest, NextWakeup, OpenRow, Patch, Position, Transition, UnheldSending, UnknownOutcomePolicy,
 };
 
-/// Most messages that one claim finishes unsent, queues again, or passes: other claims wait for the writer, or for the
-/// channel's row, too.
+/// The most messages that one claim finishes unsent, queues again, or skips. Other claims wait for the writer, or for the
+/// channel's row.
 pub const FINISH_AT_ONCE: usize = 500;
 
-/// A message that is queued.
+/// A queued message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queued {
     /// Its channel.
     pub channel: ChannelKey,
     /// Its number.
     pub seq: Seq,
-    /// When it is too old to be sent.
+    /// When the message expires.
     pub expires_at: Millis,
-    /// Its card may have arrived.
+    /// The message may have arrived.
     pub unanswered: bool,
 }
 
-/// Why a queued message is not sent any more.
+/// Why a queued message will not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// It is too old, or its channel is gone, or the policy that queued it again was taken back.
+    /// It expired, its channel was deleted, or the policy that queued it again was changed.
     Dropped,
-    /// Somebody wants it gone, or its channel was deleted.
+    /// A caller cancelled it, or its channel was deleted.
     Cancelled,
 }
 
 impl Queued {
     fn position(&self) -> Position {
         let Self { channel, seq, unanswered, .. } = *self;
-        // What may have arrived was sent.
+        // A message that may have arrived was attempted.
         Position { channel, seq, status: MessageStatus::Queued, attempted: unanswered }
     }
 
-    /// Whether it is not sent when its turn comes: it is too old, or the policy that queued it again was taken back.
+    /// Whether the claim drops the message: it expired, or the policy that queued it again was changed.
     pub fn is_dropped(&self, resent: bool, request: &ClaimRequest) -> bool {
         self.expires_at <= request.now || resent && request.unanswered == UnknownOutcomePolicy::MarkUnknown(None)
     }
 
-    /// Ends it. One whose card may have arrived is `UNKNOWN`: to say that it expired or was cancelled would be a guess.
+    /// Ends the message. A message that may have arrived becomes `UNKNOWN`, because `EXPIRED` or `CANCELLED` would be a
+    /// guess.
     pub fn finish(&self, why: Finish, now: Millis) -> Option<Transition<'static>> {
         let to = match why {
             _ if self.unanswered => MessageStatus::Unknown,
@@ -57,12 +58,12 @@ impl Queued {
         self.position().moves_to(to, now, Patch::default())
     }
 
-    /// Calls it back; `None` where that is too late: a card that may have arrived cannot be called back.
-    pub fn call_back(&self, now: Millis) -> Option<Transition<'static>> {
+    /// Cancels the message; `None` if the message may have arrived, which cannot be undone.
+    pub fn cancel(&self, now: Millis) -> Option<Transition<'static>> {
         if self.unanswered { None } else { self.finish(Finish::Cancelled, now) }
     }
 
-    /// Hands it to the network.
+    /// Marks the message as `SENDING`.
     pub fn send(&self, request: &ClaimRequest, queue: &ChannelQueue) -> Option<Transition<'static>> {
         let claimed_until = Some(request.claimed_until);
         let patch = Patch { claimed_until, connection: Some(queue.connections), attempts: 1, ..Patch::default() };
@@ -70,40 +71,40 @@ impl Queued {
     }
 }
 
-/// Ends the sending of a message that nobody has in flight: it is queued again, or its fate is `UNKNOWN`.
+/// Ends the attempt of a message that no task has in flight: it is queued again, or becomes `UNKNOWN`.
 pub fn rescue(seq: Seq, request: &ClaimRequest) -> Option<Transition<'static>> {
-    let (to, resend_at) = if request.gives_back_orphans() {
+    let (to, resend_at) = if request.requeues_orphans() {
         (MessageStatus::Queued, None)
     } else {
         (MessageStatus::Unknown, request.unanswered.resend_at(request.now))
     };
     let never_sent = request.orphans == UnheldSending::ClaimLost;
-    // What was never sent was no attempt; anything else may have arrived.
+    // A claim whose answer was lost is no attempt. Any other message may have arrived.
     let patch = Patch { resend_at, attempts: -i32::from(never_sent), unanswered: !never_sent, ..Patch::default() };
     Position::sending(request.channel, seq).moves_to(to, request.now, patch)
 }
 
-/// Ends a message that may have arrived from a number that its channel does not have any more: from another number the
-/// card would come a second time.
-pub fn leave(position: Position, now: Millis) -> Option<Transition<'static>> {
+/// Ends a message that may have arrived from a number that its channel no longer has. Sent from another number, it could
+/// arrive a second time.
+pub fn mark_unknown(position: Position, now: Millis) -> Option<Transition<'static>> {
     position.moves_to(MessageStatus::Unknown, now, Patch::default())
 }
 
-/// What a claim ends at the head of a channel on which each recipient has a queue: what is too old, or was queued before the
-/// channel was deleted. Messages expire in the order of their acceptance, unless the setting was changed meanwhile; those out
-/// of order are found when their turn comes.
+/// The messages that a claim ends at the head of a channel with recipient queues: expired ones, and ones that were queued
+/// before the channel was deleted. Messages expire in the order of acceptance unless the setting was changed; messages out
+/// of this order are ended when they reach the head of their queue.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outdated {
-    /// Ended.
+    /// The transitions that end messages.
     pub ends: Vec<Transition<'static>>,
-    /// When the first of what is left is too old.
+    /// When the first remaining message expires.
     expires_at: Option<Millis>,
-    /// There may be more to end.
+    /// Whether there may be more messages to end.
     more: bool,
 }
 
 impl Outdated {
-    /// Decides what to do with an open message: whether to look behind it. At most so many are ended.
+    /// Decides what to do with an open message. Returns whether to read the next one. At most `most` messages are ended.
     pub fn decide(&mut self, row: &OpenRow, queue: &ChannelQueue, request: &ClaimRequest, most: usize) -> bool {
         if row.status == MessageStatus::Sending {
             return true;
@@ -120,13 +121,13 @@ impl Outdated {
         true
     }
 
-    /// Whether the claim sends messages after that. Else, and for what is left, it says when to look again.
+    /// Whether the claim may send messages after that. Otherwise, and for remaining messages, schedules the next claim.
     pub fn may_send(&self, queue: &ChannelQueue, request: &ClaimRequest, wakeup: &mut NextWakeup) -> bool {
         if self.more {
             wakeup.schedule(request.now);
         }
         let Some(expires_at) = self.expires_at else { return false };
-        // What waits for whatever may grow too old before.
+        // Any waiting message may expire before its wait ends.
         wakeup.schedule(expires_at);
         if !queue.dispatches() || request.limit == 0 {
             return false;
@@ -146,21 +147,20 @@ pub struct Resendable {
     pub seq: Seq,
     /// When it is due.
     pub resend_at: Millis,
-    /// When it is too old to be sent.
+    /// When the message expires.
     pub expires_at: Millis,
 }
 
-/// What becomes of `UNKNOWN` messages.
+/// What happens to `UNKNOWN` messages.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Resends {
     /// Queued again.
     pub again: Vec<Transition<'static>>,
-    /// They stay `UNKNOWN`: they are too old by now, or of a channel that was deleted.
+    /// The messages that stay `UNKNOWN`, because they expired or their channel was deleted.
     pub left: Vec<Seq>,
 }
 
-/// Queues again what was `UNKNOWN` for long enough, of the first messages by the time at which they are due. The engine asked
-/// for so many.
+/// Queues `UNKNOWN` messages again that are due, from the first ones by due time. The engine read at most this many.
 pub fn resend(
     (first, asked): (&[Resendable], usize),
     request: &ClaimRequest,
@@ -183,7 +183,7 @@ pub fn resend(
         resends.again.extend(position.moves_to(MessageStatus::Queued, request.now, patch));
     }
     if first.len() == asked {
-        // All of them were due: so may be the next.
+        // All of them were due, so the next one may be due too.
         wakeup.schedule(request.now);
     }
     resends
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn the_table_of_ends() {
         let table = [
-            // Why, too old, may have arrived: the end.
+            // The reason, expired, may have arrived: the final state.
             (Finish::Dropped, true, false, Expired),
             (Finish::Dropped, false, false, Cancelled),
             (Finish::Dropped, true, true, Unknown),
@@ -227,15 +227,15 @@ mod tests {
             let finished = message.finish(why, NOW).expect("legal");
             assert_eq!((finished.from(), finished.to()), (MessageStatus::Queued, end), "{why:?}, {message:?}");
             assert_eq!(finished.reached(end), Some(NOW));
-            assert_eq!(message.call_back(NOW).is_some(), !unanswered);
+            assert_eq!(message.cancel(NOW).is_some(), !unanswered);
         }
     }
 
     #[test]
-    fn what_is_not_sent_when_its_turn_comes() {
+    fn a_claim_drops_expired_and_outdated_messages() {
         let wait = UnknownOutcomePolicy::MarkUnknown(Some(1));
         let table = [
-            // Too old, queued again, the policy: dropped.
+            // Expired, queued again, the policy: whether it is dropped.
             (true, false, UnknownOutcomePolicy::Resend, true),
             (false, true, LEAVE, true),
             (false, true, wait, false),
@@ -286,9 +286,9 @@ mod tests {
         let message = |seq, resend_at, expires_at| Resendable { seq, resend_at, expires_at };
         let first =
             [message(5, 10, NOW + 1), message(2, 20, NOW + 1), message(6, 30, NOW), message(7, NOW + 9, NOW + 99)];
-        let made_anew = ChannelQueue { cancel_before: 2, ..queue() };
+        let recreated = ChannelQueue { cancel_before: 2, ..queue() };
         let mut wakeup = NextWakeup::default();
-        let resends = resend((&first, FINISH_AT_ONCE), &request(NOW), &made_anew, &mut wakeup);
+        let resends = resend((&first, FINISH_AT_ONCE), &request(NOW), &recreated, &mut wakeup);
         assert_eq!(resends.left, [2, 6], "of the deleted channel, and too old");
         assert_eq!(wakeup.next_at, Some(NOW + 9));
         let [again] = &resends.again[..] else { panic!("{resends:?}") };
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_full_batch_that_is_due_the_next_one_may_be_due() {
+    fn a_full_batch_of_due_messages_schedules_the_next_claim_at_once() {
         let first = vec![Resendable { seq: 1, resend_at: 1, expires_at: NOW + 1 }; FINISH_AT_ONCE];
         let mut wakeup = NextWakeup::default();
         resend((&first, FINISH_AT_ONCE), &request(NOW), &queue(), &mut wakeup);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_channel_that_sends_and_whose_policy_says_so_queues_again() {
+    fn only_a_sending_channel_with_the_resend_policy_queues_again() {
         let paused = ChannelQueue { state: ChannelState::Paused, ..queue() };
         let policy = |unanswered| ClaimRequest { unanswered, ..request(NOW) };
         assert!(resends(&policy(UnknownOutcomePolicy::MarkUnknown(Some(1))), &queue()));
@@ -318,12 +318,12 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_arrived_from_another_number_is_left() {
+    fn a_message_that_may_have_arrived_from_another_number_becomes_unknown() {
         for (status, attempted, left) in
             [(MessageStatus::Queued, true, true), (MessageStatus::Queued, false, false), (Sending, true, true)]
         {
             let position = Position { channel: 1, seq: 7, status, attempted };
-            assert_eq!(leave(position, NOW).is_some(), left, "{position:?}");
+            assert_eq!(mark_unknown(position, NOW).is_some(), left, "{position:?}");
         }
     }
 
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_ends_from_the_head_on() {
+    fn expired_messages_end_from_the_head_on() {
         let rows = [
             open(1, Sending, 1),
             open(2, MessageStatus::Queued, NOW),
@@ -340,8 +340,8 @@ mod tests {
             open(4, MessageStatus::Queued, 1),
         ];
         let (mut outdated, mut wakeup) = (Outdated::default(), NextWakeup::default());
-        let looked_at = rows.iter().take_while(|row| outdated.decide(row, &queue(), &request(NOW), 9)).count();
-        assert_eq!(looked_at, 2, "the third one is left, and the fourth has to wait for its turn");
+        let read = rows.iter().take_while(|row| outdated.decide(row, &queue(), &request(NOW), 9)).count();
+        assert_eq!(read, 2, "the third one remains, and the fourth is not at the head yet");
         let ends: Vec<_> = outdated.ends.iter().map(|end| (end.seq(), end.to())).collect();
         assert_eq!(ends, [(2, Expired)]);
         assert!(outdated.may_send(&queue(), &request(NOW), &mut wakeup));
@@ -349,23 +349,23 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_ends_so_many_and_the_next_one_ends_more() {
+    fn a_claim_ends_a_limited_number_and_the_next_claim_continues() {
         let (mut outdated, mut wakeup) = (Outdated::default(), NextWakeup::default());
         let old: Vec<_> = (1..4).map(|seq| open(seq, MessageStatus::Queued, 1)).collect();
         let decided: Vec<_> = old.iter().map(|row| outdated.decide(row, &queue(), &request(NOW), 2)).collect();
         assert_eq!((decided, outdated.ends.len()), (vec![true, true, false], 2));
-        assert!(!outdated.may_send(&queue(), &request(NOW), &mut wakeup), "the next one may be too old as well");
+        assert!(!outdated.may_send(&queue(), &request(NOW), &mut wakeup), "the next one may have expired as well");
         assert_eq!(wakeup.next_at, Some(NOW));
     }
 
     #[test]
-    fn what_may_be_sent_and_when_to_look_again() {
+    fn a_claim_sends_what_is_allowed_and_schedules_the_next_claim() {
         let connected = queue();
         let held = ChannelQueue { next_send_at: NOW + 2, ..connected };
         let paused = ChannelQueue { state: ChannelState::Paused, ..connected };
         let nothing = ClaimRequest { limit: 0, ..request(NOW) };
         let table = [
-            // The channel, the claim: whether it sends, and when to look again.
+            // The channel, the claim: whether it sends, and when to claim again.
             (connected, request(NOW), true, NOW + 5),
             (held, request(NOW), false, NOW + 2),
             (paused, request(NOW), false, NOW + 5),

@@ -5,56 +5,56 @@ use std::time::Duration;
 use crate::clock::{Millis, millis};
 use crate::message::Seq;
 
-/// Which old rows go.
+/// The rows that a purge deletes.
 #[derive(Debug, Clone, Copy)]
 pub struct PurgeRequest {
     /// The time of the purge.
     pub now: Millis,
-    /// Messages that reached their last state before this time.
+    /// Messages that reached their final state before this time.
     pub finished_before: Millis,
     /// Idempotency keys used before this time.
     pub used_before: Millis,
-    /// Only messages behind this one; 0 at first.
+    /// Only messages after this one; 0 at first.
     pub after: Seq,
 }
 
-/// How long a receipt waits for the answer that tells whose it is. An answer takes seconds; one that comes later than
-/// this was another program's.
-const KEEP_EARLY_RECEIPTS: Duration = Duration::from_hours(1);
-/// How long what the network said of a number is kept.
-const KEEP_ACCOUNTS: Duration = Duration::from_hours(30 * 24);
+/// How long a receipt waits for the answer that names its message. An answer takes seconds; a receipt without a match after
+/// this time is another program's.
+const UNMATCHED_RECEIPT_RETENTION: Duration = Duration::from_hours(1);
+/// How long the accounts of numbers are kept.
+const ACCOUNT_RETENTION: Duration = Duration::from_hours(30 * 24);
 
-/// How long what happened to channels is kept.
-const KEEP_CHANNEL_EVENTS: Duration = Duration::from_hours(365 * 24);
-/// How long what happened to messages is kept, if the messages are: an event goes with its message.
-const KEEP_MESSAGE_EVENTS: Duration = Duration::from_hours(14 * 24);
+/// How long the events of channels are kept.
+const CHANNEL_EVENT_RETENTION: Duration = Duration::from_hours(365 * 24);
+/// How long the events of messages are kept. They are deleted with their message.
+const MESSAGE_EVENT_RETENTION: Duration = Duration::from_hours(14 * 24);
 
 impl PurgeRequest {
     /// Events of channels before this time are deleted.
     pub fn channel_events_before(&self) -> Millis {
-        self.now - millis(KEEP_CHANNEL_EVENTS)
+        self.now - millis(CHANNEL_EVENT_RETENTION)
     }
 
     /// Events of messages before this time are deleted.
     pub fn message_events_before(&self) -> Millis {
-        self.now - millis(KEEP_MESSAGE_EVENTS)
+        self.now - millis(MESSAGE_EVENT_RETENTION)
     }
 
-    /// Receipts that came before this time are nobody's.
-    pub fn early_receipts_before(&self) -> Millis {
-        self.now - millis(KEEP_EARLY_RECEIPTS)
+    /// Unmatched receipts before this time are deleted.
+    pub fn unmatched_receipts_before(&self) -> Millis {
+        self.now - millis(UNMATCHED_RECEIPT_RETENTION)
     }
 
-    /// What the network said of numbers before this time is deleted.
+    /// Accounts that were checked before this time are deleted.
     pub fn accounts_before(&self) -> Millis {
-        self.now - millis(KEEP_ACCOUNTS)
+        self.now - millis(ACCOUNT_RETENTION)
     }
 
-    /// Behind which message the next batch begins; `None` when there is no more. `last`: the last message that was looked
-    /// at, and when it was accepted. `full`: of another table, as many rows were deleted as one batch may.
+    /// The message after which the next batch begins; `None` if there is none. `last` is the last message that was read, and
+    /// when it was accepted. `full` means that as many rows of another table were deleted as a batch may delete.
     pub fn next(&self, last: Option<(Seq, Millis)>, full: bool) -> Option<Seq> {
         match last {
-            // Behind the first message that was accepted too late, none was finished early enough.
+            // No message behind the first one that was accepted too late can have finished early enough.
             Some((last, queued_at)) if queued_at < self.finished_before => Some(last),
             _ if full => Some(self.after),
             _ => None,
@@ -84,6 +84,6 @@ mod tests {
         for (last, full, next) in table {
             assert_eq!(request.next(last, full), next, "{last:?}, {full}");
         }
-        assert_eq!((request.early_receipts_before(), request.accounts_before()), (999 * HOUR, 280 * HOUR));
+        assert_eq!((request.unmatched_receipts_before(), request.accounts_before()), (999 * HOUR, 280 * HOUR));
     }
 }

@@ -1,4 +1,4 @@
-//! What a channel's queue accepts, and what a claim decides about each of its rows before it changes any.
+//! What a channel's queue accepts, and what a claim decides about each row before it changes any.
 
 use crate::channel::{ChannelState, ChannelType, Ordering, SessionNumber};
 use crate::clock::Millis;
@@ -7,11 +7,11 @@ use crate::status::MessageStatus;
 
 use super::{ClaimRequest, FINISH_AT_ONCE, Finish, Queued, Transition, UnheldSending};
 
-/// What accepting and claiming ask of a channel.
+/// The state of a channel that accepting and claiming need.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a column of its own, or follows from one")]
 pub struct ChannelQueue {
-    /// What may be sent side by side.
+    /// Which messages are sent in order.
     pub ordering: Ordering,
     /// The channel's state.
     pub state: ChannelState,
@@ -21,25 +21,25 @@ pub struct ChannelQueue {
     pub deleted: bool,
     /// Nothing is sent before this time.
     pub next_send_at: Millis,
-    /// Writing to somebody new opens a chat.
+    /// A message to a new recipient opens a chat.
     pub opens_chats: bool,
-    /// Until when its network lets it open no chats.
+    /// The time until which its network lets it open no chats.
     pub restricted_until: Option<Millis>,
-    /// Messages up to this one were queued before the channel was deleted: they are sent no more, whoever has the channel
-    /// now.
+    /// Messages up to this one were queued before the channel was deleted. They are not sent, even after the channel was
+    /// created again.
     pub cancel_before: Seq,
     /// How often it was connected.
     pub connections: i64,
-    /// Which of its sessions the channel has.
+    /// The channel's current session.
     pub session: SessionNumber,
-    /// Somebody reads the events of its messages.
+    /// A reader of message events exists.
     pub records_messages: bool,
     /// Where a scan begins.
     pub cursor: ScanCursor,
 }
 
 impl ChannelQueue {
-    /// The queue of a channel of this type; what else is known of it is filled in.
+    /// The queue of a channel of this type, with default values for the other fields.
     pub fn of(kind: ChannelType, state: ChannelState) -> Self {
         Self {
             ordering: kind.descriptor().ordering,
@@ -57,42 +57,43 @@ impl ChannelQueue {
         }
     }
 
-    /// Whether the channel's state lets it send.
+    /// Whether the channel's state permits sends.
     pub fn dispatches(&self) -> bool {
         self.state.dispatches() && !self.deleted
     }
 
     /// Whether this message was queued before the channel was deleted.
     pub fn is_former(&self, seq: Seq) -> bool {
-        // A scheduled message has its place in the order of acceptance with a minus.
+        // The negative number of a scheduled message has its position in the order of acceptance.
         seq.abs() <= self.cancel_before
     }
 
-    /// Whether a queued message is sent no more, because the channel that it was queued on is gone.
+    /// Whether a queued message is no longer sent, because its channel was deleted.
     pub fn cancels(&self, seq: Seq) -> bool {
         self.deleted || self.is_former(seq)
     }
 
-    /// Whether its network can restrict it: in any other state there is no session that could be restricted.
+    /// Whether its network can restrict it. In any other state there is no session to restrict.
     pub fn can_be_restricted(&self) -> bool {
         !self.deleted && (self.state == ChannelState::Connected || self.state.keeps_restriction())
     }
 
-    /// Whether a network's word on a message pauses the channel: not where the message is of the deleted channel before
-    /// it, nor where a person has connected the channel since the message was sent. `None`: sent before that was counted.
+    /// Whether a report about a message pauses the channel. It does not if the message belongs to a deleted channel under
+    /// the same key, or if a person has connected the channel since the message was sent. `None`: the message was sent by a
+    /// version that did not count connections.
     pub fn is_paused_by(&self, seq: Seq, sent_under: Option<i64>) -> bool {
         self.dispatches() && !self.is_former(seq) && sent_under.is_none_or(|connection| connection == self.connections)
     }
 }
 
-/// Whether a message is to be stored, on a channel that has so many open messages; or the answer to who sends it.
+/// Decides whether a message is stored on a channel with this many open messages.
 ///
-/// An earlier use of the idempotency key comes before state and backlog: a repeated call gets its first answer whatever the
-/// channel has come to.
+/// An earlier use of the idempotency key is checked before state and backlog: a repeated call gets its first answer,
+/// whatever state the channel is in now.
 ///
 /// # Errors
 ///
-/// The answer, where the message is not stored.
+/// The answer for the caller if the message is not stored.
 pub fn admit(
     queue: Option<&ChannelQueue>,
     earlier: Option<Enqueued>,
@@ -107,44 +108,45 @@ pub fn admit(
     }
 }
 
-/// When to look at a channel again.
+/// When to claim from a channel again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NextWakeup {
-    /// Then, if nothing else happens before.
+    /// At this time, if nothing happens before.
     pub next_at: Option<Millis>,
-    /// A message waits that holds all messages behind it.
+    /// A waiting message blocks all messages behind it.
     pub holds_all: bool,
 }
 
 impl NextWakeup {
-    /// At this time, if not earlier.
+    /// Claim again at this time or earlier.
     pub fn schedule(&mut self, at: Millis) {
         self.next_at = Some(self.next_at.map_or(at, |earlier| earlier.min(at)));
     }
 }
 
-/// What a claim changes on a channel that is one queue.
+/// The changes of a claim on a channel with one queue.
 #[derive(Debug, Default)]
 pub struct ClaimPlan {
-    /// Messages that nobody has in flight; they are rescued before anything else.
+    /// Messages that no task has in flight. They are rescued before anything else.
     pub orphans: Vec<Seq>,
-    /// Messages that are not sent any more.
+    /// Messages that will not be sent.
     pub finished: Vec<Transition<'static>>,
-    /// The message to be sent.
+    /// The message to send.
     pub sent: Option<Transition<'static>>,
-    /// When to look again.
+    /// When to claim again.
     pub wakeup: NextWakeup,
-    /// Rows that were looked at, where that has a bound.
+    /// The number of rows that were read, if that is limited.
     pub scanned: usize,
 }
 
 impl ClaimPlan {
-    /// Decides what to do with a row: whether to look behind it.
+    /// Decides what to do with a row. Returns whether to read the next one.
     pub fn decide(&mut self, row: &OpenRow, queue: &ChannelQueue, request: &ClaimRequest) -> bool {
         self.in_flight(row, request).unwrap_or_else(|| self.queued(row, queue, request))
     }
 
-    /// Decides what to do with a row that is `SENDING`: whether to look behind it; `None` when it waits like any other.
+    /// Decides what to do with a `SENDING` row. Returns whether to read the next one, or `None` if the row now waits like a
+    /// queued one.
     pub fn in_flight(&mut self, row: &OpenRow, request: &ClaimRequest) -> Option<bool> {
         if row.status != MessageStatus::Sending {
             return None;
@@ -154,21 +156,21 @@ impl ClaimPlan {
                 until.into_iter().for_each(|at| self.wakeup.schedule(at));
                 Some(false)
             }
-            Orphan::GiveUp => {
+            Orphan::MarkUnknown => {
                 self.orphans.push(row.seq);
                 Some(true)
             }
-            // To be looked at like any other that waits.
-            Orphan::GiveBack => {
+            // Treat it as a queued row.
+            Orphan::Requeue => {
                 self.orphans.push(row.seq);
                 None
             }
         }
     }
 
-    /// Decides what to do with a row in front of the cursor: whether to look behind it. Such messages have nothing to do but
-    /// to grow too old, one after another.
-    pub fn in_front(
+    /// Decides what to do with a row before the cursor. Returns whether to read the next one. Such messages are blocked, so
+    /// the only thing that can happen to them is expiry, in order.
+    pub fn before_cursor(
         &mut self,
         row: &OpenRow,
         cursor: ScanCursor,
@@ -186,7 +188,7 @@ impl ClaimPlan {
         self.queued(row, queue, request)
     }
 
-    /// Decides what to do with a row that is queued, and whether to look behind it.
+    /// Decides what to do with a queued row, and whether to read the next one.
     pub fn queued(&mut self, row: &OpenRow, queue: &ChannelQueue, request: &ClaimRequest) -> bool {
         let message = row.as_queued(request);
         match row.decide(request, queue) {
@@ -201,9 +203,9 @@ impl ClaimPlan {
             }
             Decision::Send => {
                 self.sent = message.send(request, queue);
-                // With an interval between sends, the claim after it is the next send.
-                if request.rest > 0 {
-                    self.wakeup.schedule(request.now + request.rest);
+                // With a send interval, the next claim is the next send.
+                if request.send_interval > 0 {
+                    self.wakeup.schedule(request.now + request.send_interval);
                 }
             }
         }
@@ -211,50 +213,50 @@ impl ClaimPlan {
     }
 }
 
-/// An open message, as far as a claim looks at it.
+/// The fields of an open message that a claim reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenRow {
     /// Its number.
     pub seq: Seq,
     /// `Queued` or `Sending`.
     pub status: MessageStatus,
-    /// Not to be sent before this time.
+    /// The message is not sent before this time.
     pub run_at: Millis,
-    /// When it is too old to be sent.
+    /// When the message expires.
     pub expires_at: Millis,
     /// When its claim ends.
     pub claimed_until: Option<Millis>,
-    /// Its card may have arrived.
+    /// The message may have arrived.
     pub unanswered: bool,
 }
 
-/// What a `SENDING` row is to the asker.
+/// The meaning of a `SENDING` row for the claiming task.
 enum Orphan {
-    /// Somebody has it in flight, until that time if its claim can run out.
+    /// A task has it in flight, until that time if its claim can expire.
     Held(Option<Millis>),
-    /// Nobody knows what became of it, and the network would not recognise a re-send.
-    GiveUp,
-    GiveBack,
+    /// Its outcome is unknown, and the network would not recognise a re-send.
+    MarkUnknown,
+    Requeue,
 }
 
-/// What to do with a row that is queued.
+/// What to do with a queued row.
 enum Decision {
-    /// It is not sent any more: it expired, or its channel is gone.
+    /// It will not be sent: it expired, or its channel was deleted.
     Finish,
-    /// Nothing more can be sent from this channel before then.
+    /// Nothing more can be sent from this channel before this time.
     Wait(Millis),
     Send,
 }
 
 impl OpenRow {
-    /// The row as a message that waits, after its rescue if it needs one.
+    /// The row as a waiting message, after its rescue if it needs one.
     pub fn as_queued(&self, request: &ClaimRequest) -> Queued {
         let rescued = self.status == MessageStatus::Sending && request.orphans != UnheldSending::ClaimLost;
         let Self { seq, expires_at, unanswered, .. } = *self;
         Queued { channel: request.channel, seq, expires_at, unanswered: unanswered || rescued }
     }
 
-    /// The row after this transition of its message; `None` where the message has left the queue.
+    /// The row after this transition of its message; `None` if the message has left the queue.
     pub fn after(self, transition: &Transition<'_>) -> Option<Self> {
         if transition.seq() != self.seq || transition.from() != self.status {
             return Some(self);
@@ -271,10 +273,10 @@ impl OpenRow {
             Orphan::Held(None)
         } else if request.orphans == UnheldSending::LeaseLive && ends > request.now {
             Orphan::Held(Some(ends))
-        } else if request.gives_back_orphans() {
-            Orphan::GiveBack
+        } else if request.requeues_orphans() {
+            Orphan::Requeue
         } else {
-            Orphan::GiveUp
+            Orphan::MarkUnknown
         }
     }
 
@@ -292,25 +294,25 @@ impl OpenRow {
     }
 }
 
-/// What waits in front of a queue, so that no claim scans it again before something has changed.
+/// The messages at the front of a queue that are known to wait, so that no claim reads them again before something has
+/// changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScanCursor {
-    /// Every open message before this one waits for its recipient: a new one, or one that cannot be written to for now.
+    /// Every open message before this one waits for its recipient, who is new or throttled.
     pub before: Seq,
-    /// When they are all looked at again.
+    /// When all of them are read again.
     pub until: Option<Millis>,
-    /// The latest time at which one of them expires: each expires no earlier than those before it, but for strays.
+    /// The latest expiry among them. A message expires no earlier than those before it, with rare exceptions.
     pub latest: Millis,
-    /// The limit by which they wait.
+    /// The limit because of which they wait.
     pub per_day: Option<u32>,
 }
 
-/// How late a message may expire that waits in front of the queue and outlived none before it: all of them are looked at
-/// for that.
+/// The maximum delay until a message is noticed that expires earlier than messages before it. Finding it needs a full scan.
 const STRAYS_EXPIRE_WITHIN: Millis = 60_000;
 
 impl ScanCursor {
-    /// The cursor for this claim: all of the queue is looked at where the time has come, or the limit was changed.
+    /// The cursor for this claim. The whole queue is read if the time has come, or if the limit was changed.
     #[must_use]
     pub fn at(self, request: &ClaimRequest) -> Self {
         let holds =
@@ -318,7 +320,7 @@ impl ScanCursor {
         if holds { self } else { Self { per_day: request.new_recipients_per_day, ..Self::default() } }
     }
 
-    /// One more waits, until then.
+    /// Adds a message that waits until this time.
     pub fn pass(&mut self, row: &OpenRow, until: Millis) {
         self.before = row.seq + 1;
         self.again(until);
@@ -332,7 +334,7 @@ impl ScanCursor {
         self.until = Some(self.until.map_or(at, |until| until.min(at)));
     }
 
-    /// A message stands behind all others, unless the last ones were deleted and their numbers are given anew.
+    /// A new message is last in the queue, unless the last messages were deleted and their numbers are used again.
     pub fn make_room_for(&mut self, seq: Seq) {
         self.before = self.before.min(seq);
     }
@@ -357,7 +359,7 @@ mod tests {
         OpenRow { seq, status, run_at: 0, expires_at, claimed_until: None, unanswered: false }
     }
 
-    /// What a claim decides about one row.
+    /// The decision of a claim about one row.
     fn decided(row: OpenRow, queue: &ChannelQueue, request: &ClaimRequest) -> (ClaimPlan, bool) {
         let mut plan = ClaimPlan::default();
         let goes_on = plan.decide(&row, queue, request);
@@ -387,24 +389,24 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_connects_anew_goes_on_accepting() {
+    fn a_reconnecting_channel_continues_to_accept() {
         let connecting = ChannelQueue::of(ChannelType::WhatsAppWeb, ChannelState::Connecting);
-        let anew = ChannelQueue { was_connected: true, ..connecting };
+        let reconnecting = ChannelQueue { was_connected: true, ..connecting };
         assert_eq!(admit(Some(&connecting), None, (0, 5)).err(), Some(Enqueued::NotConnected));
-        assert!(admit(Some(&anew), None, (0, 5)).is_ok());
+        assert!(admit(Some(&reconnecting), None, (0, 5)).is_ok());
     }
 
     #[test]
-    fn what_a_claim_does_with_a_message_that_waits() {
+    fn a_claim_sends_waits_or_finishes_a_queued_message() {
         let (row, asked) = (waiting(5), request(NOW));
         let paused = ChannelQueue { state: ChannelState::Paused, ..queue() };
         let deferred = ChannelQueue { next_send_at: NOW + 7, ..queue() };
         let deleted = ChannelQueue { deleted: true, ..queue() };
-        let made_anew = ChannelQueue { cancel_before: 5, ..queue() };
+        let recreated = ChannelQueue { cancel_before: 5, ..queue() };
         let full = ClaimRequest { limit: 0, ..request(NOW) };
-        let rests = ClaimRequest { rest: 30, ..request(NOW) };
+        let rests = ClaimRequest { send_interval: 30, ..request(NOW) };
         let table = [
-            // Row, channel, request: the next state, when to look again, whether it holds the messages behind it.
+            // Row, channel, request: the next state, when to claim again, whether it blocks the messages behind it.
             (row, queue(), &asked, Some(Sending), None, false),
             (row, queue(), &rests, Some(Sending), Some(NOW + 30), false),
             (row, paused, &asked, None, Some(NOW + 500), true),
@@ -414,7 +416,7 @@ mod tests {
             (OpenRow { run_at: NOW + 900, ..row }, queue(), &asked, None, Some(NOW + 500), true),
             (OpenRow { expires_at: NOW, ..row }, queue(), &asked, Some(Expired), None, false),
             (row, deleted, &asked, Some(MessageStatus::Cancelled), None, false),
-            (row, made_anew, &asked, Some(MessageStatus::Cancelled), None, false),
+            (row, recreated, &asked, Some(MessageStatus::Cancelled), None, false),
             (OpenRow { unanswered: true, ..row }, deleted, &asked, Some(Unknown), None, false),
         ];
         for (row, queue, request, to, next_at, holds_all) in table {
@@ -427,14 +429,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_claim_does_with_a_message_that_is_on_its_way() {
+    fn a_claim_rescues_or_leaves_a_message_in_flight() {
         let row = OpenRow { status: Sending, claimed_until: Some(NOW + 3), ..waiting(5) };
         let of = |orphans, unanswered| ClaimRequest { orphans, unanswered, ..request(NOW) };
         let leave = UnknownOutcomePolicy::MarkUnknown(None);
         let held = ClaimRequest { held: vec![5], ..of(UnheldSending::OwnerCrashed, leave) };
         let late = OpenRow { claimed_until: Some(NOW), ..row };
         let table = [
-            // Row, request: rescued, sent at once, looks behind it, looks again.
+            // Row, request: rescued, sent at once, reads on, when to claim again.
             (row, held, false, false, false, None),
             (row, of(UnheldSending::LeaseLive, leave), false, false, false, Some(NOW + 3)),
             (late, of(UnheldSending::LeaseLive, leave), true, false, true, None),
@@ -489,7 +491,7 @@ mod tests {
         let table = [(old, true, None), (waiting(5), false, Some(NOW + 500)), (OpenRow { seq: 6, ..old }, false, None)];
         for (row, ends, next_at) in table {
             let mut plan = ClaimPlan::default();
-            assert_eq!(plan.in_front(&row, cursor, &queue(), &request(NOW)), ends, "{row:?}");
+            assert_eq!(plan.before_cursor(&row, cursor, &queue(), &request(NOW)), ends, "{row:?}");
             assert_eq!((plan.finished.len(), plan.wakeup.next_at), (usize::from(ends), next_at), "{row:?}");
         }
     }
@@ -504,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_looks_again_for_messages_that_expire_out_of_order() {
+    fn the_queue_is_scanned_again_for_messages_that_expire_out_of_order() {
         let mut cursor = ScanCursor::default();
         cursor.pass(&waiting(5), NOW + 900_000);
         assert_eq!((cursor.before, cursor.until, cursor.latest), (6, Some(NOW + 900_000), NOW + 500));
@@ -515,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn what_its_network_can_restrict() {
+    fn only_connected_channels_can_be_restricted() {
         use ChannelState::{Connected, Connecting, Disconnected, Paused, Restricted};
         let restrictable = [Connected, Connecting, Disconnected, Paused, Restricted];
         for state in ChannelState::ALL {
@@ -526,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_paused_by_a_networks_word() {
+    fn a_report_of_the_network_pauses_the_channel_it_concerns() {
         let up = ChannelQueue { connections: 2, cancel_before: 3, ..queue() };
         let down = ChannelQueue { state: ChannelState::Disconnected, ..up };
         let table = [

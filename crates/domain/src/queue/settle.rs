@@ -1,4 +1,4 @@
-//! What an outcome makes of a message and of its channel.
+//! The changes that an outcome causes for a message and its channel.
 
 use std::collections::HashSet;
 
@@ -9,51 +9,51 @@ use crate::status::MessageStatus;
 
 use super::{ChannelQueue, Outcomes, Patch, Position, Settlement, Transition};
 
-/// What outcomes change, in the order in which an engine makes the changes.
+/// The changes that outcomes cause, in the order in which an engine makes them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Settled<'a> {
     /// One for each message, of those that are `SENDING`.
     pub transitions: Vec<Transition<'a>>,
-    /// What the outcomes say of the channel. It holds also where a receipt moved the message meanwhile.
+    /// The effects on the channel. They apply even if a receipt moved the message meanwhile.
     pub effects: Vec<(Seq, ChannelEffect<'a>)>,
-    /// Messages that have a name on the network from now on: receipts that came under it before are theirs.
+    /// Messages whose id on the network is now known. Unmatched receipts with this id belong to them.
     pub named: Vec<(Seq, &'a str)>,
     /// The channel sends nothing before this time.
     pub defer_until: Option<Millis>,
 }
 
-/// What the outcome of a message says of its channel.
+/// The effect of a message's outcome on its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelEffect<'a> {
-    /// The network takes nothing from the channel until a person has done something.
+    /// The network accepts nothing from the channel until a person acts.
     Pause {
-        /// Why.
+        /// The reason.
         reason: &'a str,
     },
-    /// The network lets the channel open no chats, and the message's recipient is a new one.
+    /// The network lets the channel open no chats, and the message's recipient is new.
     BlockNewChats {
-        /// Until when.
+        /// When the block ends.
         until: Millis,
-        /// Why.
+        /// The reason.
         reason: &'a str,
     },
-    /// Nothing is sent to the message's recipient before this time, on a channel that is one queue. It holds only where the
+    /// Nothing is sent to the message's recipient before this time, on a channel with one queue. It applies only if the
     /// message is queued again.
     DeferRecipient {
-        /// Until when.
+        /// When the wait ends.
         until: Millis,
     },
-    /// The message's recipient is known from now on.
+    /// The message's recipient is no longer new.
     OpenChat {
-        /// As the network knows the recipient.
+        /// The account of the recipient on the network.
         account: Option<&'a str>,
     },
 }
 
-/// What these outcomes change.
+/// The changes that these outcomes cause.
 pub fn settle<'a>(outcomes: &'a Outcomes, queue: &ChannelQueue) -> Settled<'a> {
-    let mut settled = Settled { defer_until: outcomes.rest_until, ..Settled::default() };
-    // One message has one outcome at a time: a second one comes too late.
+    let mut settled = Settled { defer_until: outcomes.next_send_at, ..Settled::default() };
+    // A message has one outcome at a time, so a second one is too late.
     let mut seen = HashSet::new();
     for (seq, settlement) in &outcomes.settled {
         if seen.insert(*seq) {
@@ -62,7 +62,7 @@ pub fn settle<'a>(outcomes: &'a Outcomes, queue: &ChannelQueue) -> Settled<'a> {
         if let Settlement::Sent { remote_id: Some(remote_id), .. } = settlement {
             settled.named.push((*seq, remote_id.as_str()));
         }
-        // The troubles of a channel that was deleted since are none of the channel in its place.
+        // A failure of a deleted channel does not concern the channel that was created again in its place.
         if queue.is_former(*seq) {
             continue;
         }
@@ -102,7 +102,7 @@ fn effect<'a>(settlement: &'a Settlement, queue: &ChannelQueue) -> Option<Channe
     match settlement {
         Settlement::PauseChannel { reason } => Some(ChannelEffect::Pause { reason }),
         Settlement::NewChatBlocked { until, reason } => Some(ChannelEffect::BlockNewChats { until: *until, reason }),
-        // None that stands behind this one may pass it.
+        // No later message of the queue may overtake this one.
         Settlement::HoldRecipient { until, .. } if queue.opens_chats => {
             Some(ChannelEffect::DeferRecipient { until: *until })
         }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn outcomes(settled: Vec<(Seq, Settlement)>) -> Outcomes {
-        Outcomes { channel: 3, epoch: 0, settled, rest_until: None, now: NOW }
+        Outcomes { channel: 3, epoch: 0, settled, next_send_at: None, now: NOW }
     }
 
     fn sent() -> Settlement {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_outcome_makes_of_its_message() {
+    fn each_outcome_leads_to_the_listed_message_state() {
         let none = Patch::default;
         let run_at = || Patch { run_at: Some(5), ..none() };
         let full = Settlement::Sent {
@@ -180,9 +180,9 @@ mod tests {
     }
 
     #[test]
-    fn what_each_outcome_says_of_its_channel() {
+    fn each_outcome_has_the_listed_channel_effect() {
         let table = [
-            // The outcome: until when the channel waits, what else becomes of it.
+            // The outcome: when the channel's wait ends, the effect on the channel.
             (sent(), None, Some(ChannelEffect::OpenChat { account: None })),
             (Settlement::Failed { code: "1".to_owned(), message: "x".to_owned() }, None, None),
             (Settlement::Retry { run_at: 5 }, None, None),
@@ -213,47 +213,47 @@ mod tests {
     #[test]
     fn the_latest_time_defers_the_channel() {
         let hold = |until| Settlement::HoldChannel { until };
-        let outcomes = Outcomes { rest_until: Some(4), ..outcomes(vec![(1, hold(3)), (2, hold(7)), (3, sent())]) };
+        let outcomes = Outcomes { next_send_at: Some(4), ..outcomes(vec![(1, hold(3)), (2, hold(7)), (3, sent())]) };
         assert_eq!(settle(&outcomes, &queue()).defer_until, Some(7));
     }
 
     #[test]
-    fn of_two_outcomes_of_a_message_the_second_one_comes_too_late() {
+    fn the_second_outcome_of_a_message_is_ignored() {
         let outcomes = outcomes(vec![(1, sent()), (1, Settlement::Retry { run_at: 5 })]);
         let transitions = settle(&outcomes, &queue()).transitions;
         assert_eq!(transitions.iter().map(Transition::to).collect::<Vec<_>>(), [MessageStatus::Sent]);
     }
 
     #[test]
-    fn a_message_of_the_deleted_channel_says_nothing_of_the_one_in_its_place() {
-        let made_anew = ChannelQueue { cancel_before: 1, ..queue() };
-        let trouble = [
+    fn a_message_of_a_deleted_channel_does_not_affect_the_recreated_one() {
+        let recreated = ChannelQueue { cancel_before: 1, ..queue() };
+        let failures = [
             Settlement::HoldChannel { until: 5 },
             Settlement::PauseChannel { reason: "why".to_owned() },
             Settlement::NewChatBlocked { until: 5, reason: "why".to_owned() },
             Settlement::HoldRecipient { until: 5, hold: Some(5) },
             sent(),
         ];
-        for settlement in trouble {
+        for settlement in failures {
             let outcomes = outcomes(vec![(1, settlement.clone()), (2, settlement)]);
-            let settled = settle(&outcomes, &made_anew);
+            let settled = settle(&outcomes, &recreated);
             assert_eq!(settled.transitions.len(), 2, "both messages move");
             assert!(settled.effects.iter().all(|(seq, _)| *seq == 2), "{settled:?}");
             let former = Outcomes { settled: outcomes.settled[..1].to_vec(), ..outcomes.clone() };
-            let settled = settle(&former, &made_anew);
+            let settled = settle(&former, &recreated);
             assert_eq!((settled.effects, settled.defer_until), (Vec::new(), None));
         }
     }
 
     #[test]
-    fn a_deleted_channel_and_one_that_opens_no_chats_note_none() {
+    fn a_deleted_channel_and_one_that_opens_no_chats_have_no_chat_effect() {
         let hold = Settlement::HoldRecipient { until: 5, hold: None };
         let deleted = ChannelQueue { deleted: true, ..queue() };
         let other = ChannelQueue::of(ChannelType::CloudApi, ChannelState::Connected);
         for queue in [deleted, other] {
             assert_eq!(settle(&outcomes(vec![(1, sent())]), &queue).effects, []);
         }
-        // Where each recipient has a queue, the message itself holds it.
+        // If each recipient has a queue, the message itself holds it.
         assert_eq!(settle(&outcomes(vec![(1, hold)]), &other).effects, []);
     }
 }

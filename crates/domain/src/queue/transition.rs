@@ -1,4 +1,4 @@
-//! The table of transitions, and transitions as data: a rule makes a transition, and an engine writes it.
+//! The table of legal transitions, and transitions as data: a rule creates a transition, and an engine writes it.
 
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
@@ -10,8 +10,8 @@ use MessageStatus::{Cancelled, Delivered, Expired, Failed, Queued, Read, Sending
 impl MessageStatus {
     /// The table of transitions: whether a message may go from this status to `next`. Any other transition changes nothing.
     ///
-    /// `attempted` is the guard: the message was handed to the network at least once. While such a message waits for its next
-    /// attempt, the network may have it already, and the end of its wait does not prove that its card did not arrive.
+    /// `attempted` is the guard: the message was sent to the network at least once. While such a message waits for its next
+    /// attempt, the network may have it already, so the end of the wait does not prove that the message did not arrive.
     pub fn may_become(self, next: Self, attempted: bool) -> bool {
         match self {
             Queued => match next {
@@ -19,9 +19,9 @@ impl MessageStatus {
                 Sent | Delivered | Read | Failed | Unknown => attempted,
                 Queued => false,
             },
-            // `Queued`: to be tried again. `Delivered`, `Read`: a receipt that overtook the acknowledgement.
+            // `Queued`: for another attempt. `Delivered`, `Read`: a receipt that overtook the acknowledgement.
             Sending => matches!(next, Queued | Sent | Delivered | Read | Failed | Unknown),
-            // `Failed`: networks refuse late.
+            // `Failed`: networks may refuse late.
             Sent => matches!(next, Delivered | Read | Failed),
             Delivered => next == Read,
             // `Queued`: by the channel's policy `resend`.
@@ -31,7 +31,7 @@ impl MessageStatus {
     }
 }
 
-/// A message as a rule finds it.
+/// The state of a message before a rule is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// Its channel.
@@ -40,18 +40,18 @@ pub struct Position {
     pub seq: Seq,
     /// Its state.
     pub status: MessageStatus,
-    /// Whether it was handed to the network at least once.
+    /// Whether the message was sent to the network at least once.
     pub attempted: bool,
 }
 
 impl Position {
-    /// A message whose claim took it.
+    /// A claimed message.
     pub fn sending(channel: ChannelKey, seq: Seq) -> Self {
         Self { channel, seq, status: MessageStatus::Sending, attempted: true }
     }
 
-    /// The transition to this state at this time; `None` where the table of transitions has none. This is the only place
-    /// that asks the table: an engine is never given an illegal transition.
+    /// The transition to this state at this time; `None` if the table does not allow it. No other code reads the table, so
+    /// an engine never gets an illegal transition.
     pub fn moves_to(self, to: MessageStatus, at: Millis, patch: Patch<'_>) -> Option<Transition<'_>> {
         let Self { channel, seq, status: from, attempted } = self;
         let legal = from.may_become(to, attempted);
@@ -59,49 +59,49 @@ impl Position {
     }
 }
 
-/// A legal change of one message's state. It is made only where the message is in the expected state.
+/// A legal change of a message's state. It applies only if the message is in the expected state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition<'a> {
     channel: ChannelKey,
     seq: Seq,
     from: MessageStatus,
-    /// States between the two, which receipts of one batch reached before the last one.
+    /// The states between the two, which receipts of one batch reached before the last one.
     passed: Vec<(MessageStatus, Millis)>,
     to: MessageStatus,
     at: Millis,
     patch: Patch<'a>,
 }
 
-/// What changes of a message's other columns.
+/// The changes of a message's other columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 pub struct Patch<'a> {
-    /// The recipient as the network knows it; the first one stands.
+    /// The recipient's account on the network. The first one is kept.
     pub account: Option<&'a str>,
-    /// The network's own id of the message; the last one stands.
+    /// The network's own id of the message. The last one is kept.
     pub remote_id: Option<&'a str>,
-    /// What was sent, where it is another rendition than the stored one.
+    /// The rendition that was sent, if it differs from the stored one.
     pub rendition: Option<&'a str>,
-    /// Code and text; an earlier error is cleared.
+    /// Code and text of an error. An earlier error is cleared.
     pub error: Option<(&'a str, &'a str)>,
-    /// When an `UNKNOWN` message is queued again. A message that was queued again once is not queued again twice: a second
-    /// card may be one too many, a third one is.
+    /// When an `UNKNOWN` message is queued again. A message is queued again at most once: it may arrive twice, but not three
+    /// times.
     pub resend_at: Option<Millis>,
-    /// Not to be sent before this time.
+    /// The message is not sent before this time.
     pub run_at: Option<Millis>,
-    /// When its claim ends; cleared by any other transition.
+    /// When its claim ends. Any other transition clears it.
     pub claimed_until: Option<Millis>,
-    /// Under which of the channel's connections it is sent.
+    /// The number of the channel's connection under which it is sent.
     pub connection: Option<i64>,
-    /// Attempts more, or less.
+    /// The change of the number of attempts.
     pub attempts: i32,
-    /// The attempt failed by the message's own trouble.
+    /// The attempt failed because of the message itself.
     pub failed: bool,
-    /// The network takes nothing more for the recipient.
+    /// The network throttles the recipient.
     pub throttled: bool,
-    /// Its card may have arrived, whatever becomes of it from now on.
+    /// The message may have arrived, whatever happens to it later.
     pub unanswered: bool,
-    /// It is queued again though the network may have it.
+    /// The message is queued again although it may have arrived.
     pub resent: bool,
 }
 
@@ -116,17 +116,17 @@ impl<'a> Transition<'a> {
         self.seq
     }
 
-    /// The state in which the message is expected.
+    /// The expected state of the message.
     pub fn from(&self) -> MessageStatus {
         self.from
     }
 
-    /// The state that it reaches.
+    /// The new state of the message.
     pub fn to(&self) -> MessageStatus {
         self.to
     }
 
-    /// What else changes.
+    /// The other changes.
     pub fn patch(&self) -> &Patch<'a> {
         &self.patch
     }
@@ -139,7 +139,7 @@ impl<'a> Transition<'a> {
         self.passed.iter().find(|(passed, _)| *passed == status).map(|(_, at)| *at)
     }
 
-    /// The events that record it: one for each state that it reaches, in their order.
+    /// The events that record the transition: one for each state that it reaches, in order.
     pub fn events(&self) -> impl Iterator<Item = MessageEvent> {
         let reached = self.passed.iter().copied().chain([(self.to, self.at)]);
         let left = [self.from].into_iter().chain(self.passed.iter().map(|(passed, _)| *passed));
@@ -155,24 +155,24 @@ impl<'a> Transition<'a> {
         })
     }
 
-    /// Whether it changes which of a recipient's messages is next. A claim does not: a message that is on its way stays
-    /// its recipient's first one.
+    /// Whether the transition changes the head of the recipient's queue. A claim does not: a message in flight stays the
+    /// head.
     pub fn changes_heads(&self) -> bool {
         let starts = (self.from, self.to) == (MessageStatus::Queued, MessageStatus::Sending);
         (self.from.is_open() || self.to.is_open()) && !starts
     }
 
-    /// Whether the message was out of the queue and comes back.
-    pub fn comes_back(&self) -> bool {
+    /// Whether the message returns to the queue.
+    pub fn returns_to_queue(&self) -> bool {
         !self.from.is_open() && self.to.is_open()
     }
 
-    /// How it changes the number of open messages.
+    /// The change of the number of open messages.
     pub fn backlog_change(&self) -> i8 {
         i8::from(self.to.is_open()) - i8::from(self.from.is_open())
     }
 
-    /// This transition and the next one of the same message as one.
+    /// Combines this transition and the next one of the same message.
     #[must_use]
     pub fn then(mut self, next: Self) -> Self {
         self.passed.push((self.to, self.at));
@@ -194,8 +194,8 @@ mod tests {
         at(from).moves_to(to, 5, Patch::default()).expect("legal")
     }
 
-    /// The contract's list, written out: a transition more or less is a change of the contract. The guarded transitions
-    /// stand for two of them, by way of `SENDING`: the message was there before it was queued again.
+    /// The contract's list. A transition more or less is a change of the contract. Each guarded transition combines two of
+    /// them by way of `SENDING`: the message was `SENDING` before it was queued again.
     #[test]
     fn the_legal_transitions_are_those_of_the_contract() {
         let legal = [
@@ -233,15 +233,15 @@ mod tests {
         assert_eq!(at(Read).moves_to(Failed, 5, Patch::default()), None);
         let waiting = Position { attempted: false, ..at(Queued) };
         for to in [Unknown, Delivered, Read, Sent, Failed] {
-            assert_eq!(waiting.moves_to(to, 5, Patch::default()), None, "{to:?}: nobody sent it");
+            assert_eq!(waiting.moves_to(to, 5, Patch::default()), None, "{to:?}: it was never sent");
             assert!(at(Queued).moves_to(to, 5, Patch::default()).is_some(), "{to:?}");
         }
     }
 
     #[test]
-    fn what_a_transition_does_to_the_queue() {
+    fn a_transition_changes_heads_and_backlog() {
         let table = [
-            // From, to, changes the heads, comes back, open messages.
+            // From, to, changes the heads, returns to the queue, change of open messages.
             (Queued, Sending, false, false, 0),
             (Queued, Expired, true, false, -1),
             (Queued, Cancelled, true, false, -1),
@@ -253,25 +253,25 @@ mod tests {
         ];
         for (from, to, changes_heads, comes_back, open) in table {
             let transition = transition(from, to);
-            let found = (transition.changes_heads(), transition.comes_back(), transition.backlog_change());
+            let found = (transition.changes_heads(), transition.returns_to_queue(), transition.backlog_change());
             assert_eq!(found, (changes_heads, comes_back, open), "{from:?} -> {to:?}");
         }
     }
 
     #[test]
-    fn two_transitions_of_a_message_are_one_that_passes_a_state() {
+    fn two_transitions_of_a_message_combine_into_one() {
         let patch = |account, error| Patch { account: Some(account), error, ..Patch::default() };
         let delivered = at(Sent).moves_to(Delivered, 5, patch("a", Some(("1", "x")))).expect("legal");
         let read = at(Delivered).moves_to(Read, 6, patch("b", None)).expect("legal");
         let both = delivered.then(read);
         assert_eq!((both.from(), both.to()), (Sent, Read));
         assert_eq!([Sent, Delivered, Read, Failed].map(|status| both.reached(status)), [None, Some(5), Some(6), None]);
-        assert_eq!(both.patch().account, Some("a"), "the first account stands");
-        assert_eq!(both.patch().error, None, "the last word on errors stands");
+        assert_eq!(both.patch().account, Some("a"), "the first account is kept");
+        assert_eq!(both.patch().error, None, "the last error is kept");
     }
 
     #[test]
-    fn each_state_that_is_reached_has_an_event() {
+    fn each_reached_state_has_an_event() {
         let event = |from, to, at, error: Option<&str>| {
             let what = StatusChange { from: Some(from), to, error: error.map(str::to_owned) };
             MessageEvent { channel: 1, message: 7, at, what }

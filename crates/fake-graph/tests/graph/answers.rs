@@ -1,4 +1,4 @@
-//! Everything that can become of an answer, over HTTP/1.1.
+//! All kinds of answers over HTTP/1.1.
 
 use std::io::{ErrorKind, Read};
 use std::sync::mpsc;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::{Sink, graph, raw_send, read_to_end, send, wait_for, wait_for_callbacks};
 
 #[test]
-fn an_error_stands_in_graphs_envelope() {
+fn an_error_has_graphs_envelope() {
     let graph = graph();
     let error = GraphError::new(429, 131_056, "(#131056) Pair rate limit hit")
         .subcode(2_494_055)
@@ -37,7 +37,7 @@ fn an_error_stands_in_graphs_envelope() {
 }
 
 #[test]
-fn each_send_has_a_behaviour_of_its_own() {
+fn each_send_has_its_own_behaviour() {
     let graph = graph();
     let mut sends = 0;
     graph.behave(move |attempt| {
@@ -59,7 +59,7 @@ fn an_answer_can_be_slow_and_the_message_is_accepted_all_the_same() {
     drop(waiting);
     assert_eq!(send(&graph).expect("an answer").0, 200);
     assert!(begun.elapsed() >= Duration::from_millis(300));
-    assert_eq!(graph.attempts()[0].answered, None, "nobody waited for it");
+    assert_eq!(graph.attempts()[0].answered, None, "the client has gone");
     assert_eq!(graph.attempts()[1].answered, Some(200));
 }
 
@@ -90,7 +90,7 @@ fn a_connection_can_be_reset_before_the_message_was_accepted() {
 }
 
 #[test]
-fn an_answer_can_be_somebody_elses() {
+fn an_answer_can_be_a_proxy_s() {
     let graph = graph();
     let page = "<html><body>Bad Gateway</body></html>";
     graph.behave(move |_| {
@@ -116,7 +116,7 @@ fn an_answer_can_have_no_end() {
     answer.read_exact(&mut read).expect("20 MiB, and more to come");
     assert!(read.starts_with(b"HTTP/1.1 200 OK\r\n"));
 
-    // The others are answered beside it.
+    // The others are answered concurrently.
     graph.behave(|_| Behaviour::accept());
     assert_eq!(send(&graph).expect("an answer").0, 200);
 }

@@ -1,4 +1,4 @@
-//! A gateway in a few lines: sends by HTTP/1.1, takes callbacks.
+//! A minimal gateway: it sends over HTTP/1.1 and receives callbacks.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 pub const NUMBER: &str = "106540352242922";
 pub const TO: &str = "5511999998888";
 
-/// How long a test waits for something that should happen.
+/// How long a test waits for an expected event.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A network with one number.
@@ -26,7 +26,7 @@ pub fn graph() -> FakeGraph {
     graph
 }
 
-/// A body that Meta would take.
+/// A body that Meta would accept.
 pub fn message(to: &str) -> Value {
     json!({
         "messaging_product": "whatsapp",
@@ -51,7 +51,7 @@ pub fn messages(number: &str) -> String {
     format!("/v23.0/{number}/messages")
 }
 
-/// One call; gives the status and the body of its answer.
+/// Makes one call, and returns the status and the body of its answer.
 pub fn call(
     graph: &FakeGraph,
     method: &str,
@@ -79,7 +79,7 @@ pub fn call(
     Ok((answer.status().as_u16(), text))
 }
 
-/// Sends a good message by hand, and gives the connection.
+/// Sends a valid message by hand, and returns the connection.
 pub fn raw_send(graph: &FakeGraph) -> TcpStream {
     let body = message(TO).to_string();
     let token = Number::example(NUMBER).access_token;
@@ -96,21 +96,21 @@ pub fn raw_send(graph: &FakeGraph) -> TcpStream {
     stream
 }
 
-/// All that comes on a connection until it ends.
+/// Reads a connection to its end.
 pub fn read_to_end(mut stream: TcpStream) -> std::io::Result<Vec<u8>> {
     let mut read = Vec::new();
     stream.read_to_end(&mut read).map(|_| read)
 }
 
-/// A callback as it came.
+/// A received callback.
 #[derive(Debug, Clone)]
-pub struct Taken {
+pub struct ReceivedCallback {
     pub signature: Option<String>,
     pub body: Bytes,
     pub at: Instant,
 }
 
-impl Taken {
+impl ReceivedCallback {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("callbacks are JSON")
     }
@@ -129,10 +129,10 @@ impl Taken {
     }
 }
 
-/// Takes callbacks, and answers them with 200 or with what it was told.
+/// Receives callbacks, and answers them with 200 or with the configured status.
 pub struct Sink {
     pub url: String,
-    taken: Arc<Mutex<Vec<Taken>>>,
+    received: Arc<Mutex<Vec<ReceivedCallback>>>,
     answers: Arc<Mutex<VecDeque<u16>>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -145,35 +145,35 @@ impl Sink {
     pub fn on(listener: std::net::TcpListener) -> Self {
         listener.set_nonblocking(true).expect("a listener");
         let url = format!("http://{}/webhook", listener.local_addr().expect("an address"));
-        let (taken, answers) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<VecDeque<_>>>::default());
-        let state = (taken.clone(), answers.clone());
-        let app = Router::new().route("/webhook", post(take)).with_state(state);
+        let (received, answers) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<VecDeque<_>>>::default());
+        let state = (received.clone(), answers.clone());
+        let app = Router::new().route("/webhook", post(receive)).with_state(state);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("one");
         runtime.spawn(async {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             axum::serve(listener, app).await
         });
-        Self { url, taken, answers, runtime: Some(runtime) }
+        Self { url, received, answers, runtime: Some(runtime) }
     }
 
-    /// The next callbacks are answered so.
+    /// Sets the answers of the next callbacks.
     pub fn answer(&self, statuses: impl IntoIterator<Item = u16>) {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).extend(statuses);
     }
 
-    pub fn taken(&self) -> Vec<Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn received(&self) -> Vec<ReceivedCallback> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for so many callbacks, answered with whatever.
-    pub fn wait(&self, count: usize) -> Vec<Taken> {
-        wait_for("callbacks", || self.taken().len() >= count);
-        self.taken()
+    /// Waits for this many callbacks, with any answer.
+    pub fn wait(&self, count: usize) -> Vec<ReceivedCallback> {
+        wait_for("callbacks", || self.received().len() >= count);
+        self.received()
     }
 
-    /// The names of all statuses, a text for each callback.
+    /// The names of all statuses, one text for each callback.
     pub fn names(&self) -> Vec<String> {
-        self.taken().iter().map(Taken::names).collect()
+        self.received().iter().map(ReceivedCallback::names).collect()
     }
 }
 
@@ -185,19 +185,19 @@ impl Drop for Sink {
     }
 }
 
-type Shared = (Arc<Mutex<Vec<Taken>>>, Arc<Mutex<VecDeque<u16>>>);
+type Shared = (Arc<Mutex<Vec<ReceivedCallback>>>, Arc<Mutex<VecDeque<u16>>>);
 
-async fn take(State((taken, answers)): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn receive(State((received, answers)): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let signature = headers.get("X-Hub-Signature-256").map(|value| value.to_str().expect("ASCII").to_owned());
-    taken.lock().expect("not poisoned").push(Taken { signature, body, at: Instant::now() });
+    received.lock().expect("not poisoned").push(ReceivedCallback { signature, body, at: Instant::now() });
     let status = answers.lock().expect("not poisoned").pop_front().unwrap_or(200);
     StatusCode::from_u16(status).expect("a status")
 }
 
-/// Waits until every callback was taken.
+/// Waits until every callback was acknowledged.
 #[track_caller]
 pub fn wait_for_callbacks(graph: &FakeGraph) {
-    wait_for("every callback to be taken", || graph.callbacks_waiting() == 0);
+    wait_for("every callback to be acknowledged", || graph.callbacks_waiting() == 0);
 }
 
 #[track_caller]

@@ -21,7 +21,7 @@ fn graph() -> FakeGraph {
     graph
 }
 
-/// Connects as a client that speaks these protocols and trusts these certificates.
+/// Connects with these protocols and trusted certificates.
 async fn connect(graph: &FakeGraph, protocols: &[&[u8]], trusted: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).expect("PEM")).expect("a certificate");
@@ -86,7 +86,7 @@ async fn a_lost_answer_is_a_stream_reset_and_the_connection_stays() {
     assert_eq!(graph.attempts()[0].connection, graph.attempts()[1].connection);
 }
 
-/// On threads of its own, because the test's thread waits.
+/// In other threads, because the test's thread blocks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_reset_ends_the_connection_with_every_call_on_it() {
     let graph = graph();

@@ -1,4 +1,4 @@
-//! The fake as a gateway sees it: over real sockets. What the gateway is tested with is tested itself.
+//! The fake as a gateway sees it, over real sockets. The test double is itself tested.
 
 mod answers;
 mod callbacks;

@@ -1,4 +1,4 @@
-//! Sends and look-ups when nothing goes wrong on the network's side.
+//! Sends and look-ups without failures of the network.
 
 use fake_graph::{FakeGraph, Number};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ fn a_token_opens_its_number_and_no_other() {
 }
 
 #[test]
-fn what_graph_does_not_have_is_refused() {
+fn unknown_objects_of_graph_are_refused() {
     let graph = graph();
     for path in ["/", "/v23.0", "/v23/1/messages", "/23.0/1/messages", "/v23.0/1/messages/2", "/v23.0/1/media"] {
         assert_eq!(refusal(&graph, "POST", path, Some(&token())), (400, json!(2500), Value::Null), "{path}");
@@ -99,9 +99,9 @@ fn what_graph_does_not_have_is_refused() {
 }
 
 #[test]
-fn a_body_that_meta_would_not_take_is_refused_and_recorded() {
+fn a_body_that_meta_would_refuse_is_refused_and_recorded() {
     let graph = graph();
-    graph.behave(|_| panic!("nobody is asked what becomes of a faulty body"));
+    graph.behave(|_| panic!("`behave` is not called for an invalid body"));
     let mut body = message(TO);
     body["contacts"][0]["phones"][0]["type"] = json!("CELL");
     let answer = expect(400, call(&graph, "POST", &messages(NUMBER), Some(&token()), Some(&body)));
@@ -123,7 +123,7 @@ fn a_body_that_meta_would_not_take_is_refused_and_recorded() {
 }
 
 #[test]
-fn a_number_tells_of_itself() {
+fn a_number_is_checked_before_it_is_linked() {
     let graph = graph();
     let show = |query: &str| call(&graph, "GET", &format!("/v23.0/{NUMBER}{query}"), Some(&token()), None);
     let all = json!({

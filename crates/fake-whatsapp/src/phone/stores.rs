@@ -1,4 +1,4 @@
-//! What a phone remembers, in the form that the Signal library asks for. In memory, so nothing here ever waits.
+//! The phone's state in the form that the Signal library needs. It is in memory, so no call waits.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use wacore::libsignal::protocol::{
 
 use crate::network::rng;
 
-/// The same for all: a device is told apart by its keys.
+/// The same for all, because a device is identified by its keys.
 pub const REGISTRATION: u32 = 4242;
 pub const SIGNED_KEY_ID: u32 = 1;
 

@@ -17,14 +17,14 @@ use whatsapp_rust::{Client, Jid, TokioRuntime};
 
 pub const ACCOUNT: &str = "551140001000";
 pub const LID: &str = "900000000000001";
-/// A Brazilian mobile: typed with the ninth digit, registered without it.
+/// A Brazilian mobile number: typed with the ninth digit, registered without it.
 pub const TYPED: &str = "5531999990001";
 pub const CONTACT: &str = "553199990001";
 pub const CONTACT_LID: &str = "900000000000002";
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Refuses every request: nothing may leave this machine.
+/// Refuses every request, so that nothing leaves this machine.
 struct NoHttp;
 
 #[async_trait::async_trait]
@@ -52,14 +52,14 @@ pub async fn linked(whatsapp: &FakeWhatsApp) -> Arc<InMemoryBackend> {
     store
 }
 
-pub struct Line {
+pub struct TestSession {
     pub client: Arc<Client>,
     events: tokio::sync::mpsc::UnboundedReceiver<Arc<Event>>,
     handle: BotHandle,
 }
 
-impl Line {
-    /// Starts a client; it may not come up.
+impl TestSession {
+    /// Starts a client, which may fail to connect.
     pub async fn start(whatsapp: &FakeWhatsApp, store: Arc<InMemoryBackend>) -> Self {
         let bot = Bot::builder()
             .with_backend_arc(store)
@@ -71,22 +71,22 @@ impl Line {
             .await
             .expect("a client");
         let client = bot.client();
-        let (handler, heard) = ChannelEventHandler::new();
+        let (handler, received) = ChannelEventHandler::new();
         client.subscribe_handler(handler).detach();
-        let (tell, events) = tokio::sync::mpsc::unbounded_channel();
+        let (forward, events) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(async move {
-            while let Ok(event) = heard.recv().await {
-                let _ = tell.send(event);
+            while let Ok(event) = received.recv().await {
+                let _ = forward.send(event);
             }
         });
         Self { client, events, handle: bot.spawn() }
     }
 
-    /// Starts one with a linked device, and waits until it is connected.
+    /// Starts a client with a linked device, and waits until it is connected.
     pub async fn up(whatsapp: &FakeWhatsApp) -> Self {
-        let mut line = Self::start(whatsapp, linked(whatsapp).await).await;
-        line.connected().await;
-        line
+        let mut session = Self::start(whatsapp, linked(whatsapp).await).await;
+        session.connected().await;
+        session
     }
 
     pub async fn connected(&mut self) {
@@ -109,13 +109,13 @@ impl Line {
         found.unwrap_or_else(|_| panic!("waited in vain for {what}; there were {seen:#?}"))
     }
 
-    /// Sends a card to a number under an id. That it is on its way says nothing of its fate.
+    /// Sends a card to a number under an id. A successful send does not mean that it was delivered.
     pub async fn send(&self, to: &str, id: &str) {
         let options = SendOptions::default().with_message_id(id);
         self.client.send_message_with_options(Jid::pn(to), card("Maria"), options).await.expect("it goes out");
     }
 
-    /// Waits for the ack of a message; gives the error in it.
+    /// Waits for the ack of a message, and returns its error.
     pub async fn ack(&mut self, id: &str) -> Option<String> {
         self.until("an ack", |event| match event {
             Event::ServerAck(ack) if ack.id == id => Some(ack.error.clone()),
@@ -142,7 +142,7 @@ pub fn card(name: &str) -> wa::Message {
     wa::Message { contact_message: MessageField::some(contact), ..Default::default() }
 }
 
-/// Waits until something holds that no event tells of.
+/// Waits for a condition that no event reports.
 pub async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {

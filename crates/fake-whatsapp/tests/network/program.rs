@@ -1,4 +1,4 @@
-//! The network as a process of its own.
+//! The network as a separate process.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_fake-whatsapp"))
 }
 
-/// Gives status and body.
+/// Returns status and body.
 fn ask(control: &str, path: &str, asked: &Value) -> (u16, Value) {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut answer = agent.post(format!("{control}{path}")).send(asked.to_string()).expect("an answer");
@@ -27,7 +27,7 @@ fn ask(control: &str, path: &str, asked: &Value) -> (u16, Value) {
 }
 
 #[test]
-fn it_says_where_it_listens_and_does_as_told() {
+fn it_prints_its_addresses_and_accepts_commands() {
     let mut running = Program(program().stdout(Stdio::piped()).spawn().expect("the program starts"));
     let mut first = String::new();
     BufReader::new(running.0.stdout.take().expect("piped")).read_line(&mut first).expect("a line");
@@ -37,7 +37,7 @@ fn it_says_where_it_listens_and_does_as_told() {
 
     let (status, info) = ask(control, "/info", &json!({}));
     assert_eq!((status, &info["noise_key"]), (200, &first["noise_key"]));
-    // What is named is changed, and the rest stays.
+    // Only the named faults change.
     ask(control, "/faults", &json!({ "no_read": true, "ack_delay_ms": 250 }));
     let (_, faults) = ask(control, "/faults", &json!({ "refusal": { "code": 463, "times": 1 } }));
     assert_eq!((&faults["no_read"], &faults["ack_delay_ms"]), (&json!(true), &json!(250)));
@@ -52,7 +52,7 @@ fn it_says_where_it_listens_and_does_as_told() {
     ] {
         let (status, answer) = ask(control, path, &asked);
         assert_eq!(status, 400, "{path}");
-        assert!(answer["error"].as_str().is_some_and(|said| said.contains(error)), "{path}: {answer}");
+        assert!(answer["error"].as_str().is_some_and(|text| text.contains(error)), "{path}: {answer}");
     }
 }
 
@@ -61,11 +61,11 @@ fn it_binds_loopback_only() {
     for addresses in [&["0.0.0.0:0"][..], &["127.0.0.1:0", "0.0.0.0:0"]] {
         let started = program().args(addresses).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut refused = Program(started.expect("the program starts"));
-        let (mut first, mut said) = (String::new(), String::new());
+        let (mut first, mut output) = (String::new(), String::new());
         BufReader::new(refused.0.stdout.take().expect("piped")).read_line(&mut first).expect("a text");
         assert_eq!(first, "");
-        refused.0.stderr.take().expect("piped").read_to_string(&mut said).expect("a text");
+        refused.0.stderr.take().expect("piped").read_to_string(&mut output).expect("a text");
         assert!(!refused.0.wait().expect("it ends").success());
-        assert!(said.contains("not an address of loopback"), "{said}");
+        assert!(output.contains("not an address of loopback"), "{output}");
     }
 }

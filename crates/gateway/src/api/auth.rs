@@ -1,6 +1,6 @@
-//! Who calls, and what they may: the key is checked before anything else of a request is looked at.
+//! Authentication and permissions. The key is checked before anything else of a request is read.
 //!
-//! A handler that names [`Caller`] with a scope among its arguments cannot be reached without a key that has it.
+//! A handler that has [`Caller`] with a scope among its arguments cannot be reached without a key that has the scope.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -25,25 +25,25 @@ use crate::directory::{ChannelEntry, KeyEntry};
 use crate::gateway::Gateway;
 use crate::rate_limit::{Calls, Peer};
 
-/// Who calls. It stands among a request's extensions, which nothing on the wire reaches: only this file puts it there.
+/// The authenticated caller. It is stored in a request's extensions, which no input can reach: only this file writes it.
 #[derive(Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct AuthContext {
     pub(super) institution: InstitutionId,
-    /// None where the operator calls.
+    /// `None` for the operator.
     pub(super) key: Option<ApiKeyId>,
     pub(super) grant: Grant,
 }
 
-/// Makes a request one of the operator, who may do everything in any institution without a key or a limit: whoever can
-/// open the control socket could as well make a key.
-pub fn vouch(request: &mut Request, institution: InstitutionId, environment: Environment) {
+/// Authenticates a request as the operator's, who may do everything in any institution without a key or a limit: a person
+/// who can open the control socket could as well create a key.
+pub fn authenticate_operator(request: &mut Request, institution: InstitutionId, environment: Environment) {
     let grant = Grant { environment, scopes: Scopes::all(), rate_limit: None, expires_at: None };
-    request.extensions_mut().insert(Known { institution, key: None, grant });
+    request.extensions_mut().insert(AuthContext { institution, key: None, grant });
 }
 
-/// Recognises the key and counts the call; runs only where a route and its method exist.
+/// Authenticates the key and counts the call. It runs only if the route and its method exist.
 pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
-    if request.extensions().get::<Known>().is_some() {
+    if request.extensions().get::<AuthContext>().is_some() {
         return next.run(request).await;
     }
     let now = gateway.clock.now();
@@ -63,23 +63,23 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
     }
     let calls = if looks_only(request.method()) { Calls::Reads } else { Calls::Sends };
     let nodes = gateway.nodes.quota();
-    // A call that another node has handed on was counted there.
+    // The node that forwarded the call has counted it.
     let counted = forward::is_from_node(&gateway, request.headers());
-    let quota = match if counted { Ok(None) } else { entry.take(calls, now, nodes).await } {
+    let quota = match if counted { Ok(None) } else { entry.acquire(calls, now, nodes).await } {
         Ok(quota) => quota,
         Err(error) => return ApiError::from(error).into_response(),
     };
     let mut response = if let Some(Quota { allowed: false, retry_after, .. }) = quota {
         ApiError::RateLimited(retry_after).into_response()
     } else {
-        // Another node may just have made it.
+        // Another node may just have created the channel.
         if gateway.nodes.are_shared()
-            && names_unknown(&gateway, &entry.key, &request)
+            && names_unknown_channel(&gateway, &entry.key, &request)
             && let Err(error) = gateway.nodes.refresh().await
         {
             return ApiError::from(error).into_response();
         }
-        request.extensions_mut().insert(Known {
+        request.extensions_mut().insert(AuthContext {
             institution: entry.key.institution,
             key: Some(entry.key.id),
             grant: entry.key.grant,
@@ -87,13 +87,13 @@ pub async fn authenticate(State(gateway): State<Arc<Gateway>>, mut request: Requ
         next.run(request).await
     };
     if let Some(quota) = quota {
-        tell(response.headers_mut(), quota);
+        write_rate_limit_headers(response.headers_mut(), quota);
     }
     response
 }
 
-/// The key with this hash. One that another node has just made may have to be asked for; who has guessed too often asks
-/// nobody.
+/// The key with this hash. A key that another node has just created may need a refresh of the directory. An address with too
+/// many failures gets no refresh.
 async fn find(
     gateway: &Gateway,
     hash: &[u8; 32],
@@ -107,25 +107,25 @@ async fn find(
     Ok(gateway.directory.key(hash))
 }
 
-/// Whether the call names a channel that is not known here.
-fn names_unknown(gateway: &Gateway, key: &ApiKey, request: &Request) -> bool {
+/// Whether the call names a channel that is not in the directory.
+fn names_unknown_channel(gateway: &Gateway, key: &ApiKey, request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let named =
         path.and_then(|path| path.split('/').zip(request.uri().path().split('/')).find(|(name, _)| *name == CHANNEL));
-    // An id in a path needs no escapes; one that has them is looked for in vain.
+    // An id in a path needs no escapes; an id with escapes is not found.
     named.is_some_and(|(_, id)| {
         gateway.directory.find(key.institution, key.grant.environment, id).is_none_or(|entry| entry.is_deleted())
     })
 }
 
-/// How the routes name a channel.
+/// The name of the channel's id in the routes.
 const CHANNEL: &str = "{channelId}";
 
 fn looks_only(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Refuses who could not prove who calls, and counts it: too many from one address are told so.
+/// Rejects a failed authentication and counts it. An address with too many failures gets 429.
 pub fn refuse(gateway: &Gateway, peer: Option<Peer>, now: Millis, otherwise: ApiError) -> ApiError {
     let quota = peer.and_then(|Peer(address)| gateway.failed_logins.record(address, now));
     match quota {
@@ -134,13 +134,13 @@ pub fn refuse(gateway: &Gateway, peer: Option<Peer>, now: Millis, otherwise: Api
     }
 }
 
-fn tell(headers: &mut HeaderMap, quota: Quota) {
+fn write_rate_limit_headers(headers: &mut HeaderMap, quota: Quota) {
     headers.insert(HeaderName::from_static("ratelimit-limit"), quota.limit.into());
     headers.insert(HeaderName::from_static("ratelimit-remaining"), quota.remaining.into());
     headers.insert(HeaderName::from_static("ratelimit-reset"), quota.reset.into());
 }
 
-/// The key of `Authorization: Bearer …`; `None` when there is none or more than one, or when its checksum tells a typo.
+/// The key of `Authorization: Bearer …`. `None` if there is none or more than one, or if its checksum is wrong.
 fn bearer(headers: &HeaderMap) -> Option<SecretKey> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (value, None) = (values.next()?.to_str().ok()?, values.next()) else { return None };
@@ -148,20 +148,20 @@ fn bearer(headers: &HeaderMap) -> Option<SecretKey> {
     scheme.eq_ignore_ascii_case("bearer").then(|| SecretKey::parse(key.trim_matches(' ')))?
 }
 
-/// The scopes as types, for a handler's signature to name.
+/// The scopes as types, for the signatures of handlers.
 pub mod scope {
     use super::Scope;
 
     /// A scope that a call needs.
     pub trait Needed: Send {
-        /// Which one.
+        /// The scope.
         const SCOPE: Scope;
     }
 
     macro_rules! needed {
         ($($name:ident)*) => {
             $(
-                /// The call needs the scope of this name.
+                /// The call needs this scope.
                 pub struct $name;
 
                 impl Needed for $name {
@@ -176,13 +176,13 @@ pub mod scope {
 
 /// A caller whose key has the scope `S`.
 pub struct Caller<S> {
-    /// Whose key it is.
+    /// The institution of the key.
     pub institution: InstitutionId,
     /// The key's environment.
     pub environment: Environment,
-    /// The key; none where the operator calls.
+    /// The key; `None` for the operator.
     pub key: Option<ApiKeyId>,
-    /// All that the key may do.
+    /// The permissions of the key.
     pub grant: Grant,
     scope: PhantomData<S>,
 }
@@ -191,7 +191,7 @@ impl<S: scope::Needed, G: Sync> FromRequestParts<G> for Caller<S> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &G) -> Result<Self, ApiError> {
-        let Known { institution, key, grant } = *parts.extensions.get().ok_or(ApiError::Unauthorized)?;
+        let AuthContext { institution, key, grant } = *parts.extensions.get().ok_or(ApiError::Unauthorized)?;
         if !grant.scopes.allows(S::SCOPE) {
             return Err(ApiError::Forbidden);
         }
@@ -200,23 +200,23 @@ impl<S: scope::Needed, G: Sync> FromRequestParts<G> for Caller<S> {
 }
 
 impl<S> Caller<S> {
-    /// The caller as what they change is recorded by.
+    /// The actor that is recorded for the caller's changes.
     pub fn actor(&self) -> Actor {
         Actor::caller(self.key)
     }
 
-    /// The caller's channel with this id. Another's is not distinguishable from none.
+    /// The caller's channel with this id. Another institution's channel looks like one that does not exist.
     pub fn channel(&self, gateway: &Gateway, id: &str) -> Result<Arc<ChannelEntry>, ApiError> {
         self.channel_or_its_history(gateway, id)
             .and_then(|entry| if entry.is_deleted() { Err(ApiError::ChannelNotFound) } else { Ok(entry) })
     }
 
-    /// The same, also when it was deleted: its messages stay readable.
+    /// The same, including a deleted channel, whose messages stay readable.
     pub fn channel_or_its_history(&self, gateway: &Gateway, id: &str) -> Result<Arc<ChannelEntry>, ApiError> {
         gateway.directory.find(self.institution, self.environment, id).ok_or(ApiError::ChannelNotFound)
     }
 
-    /// Refuses live keys: there is no sandbox behind them.
+    /// Refuses live keys, which have no sandbox.
     pub fn sandbox_only(&self) -> Result<(), ApiError> {
         if self.environment == Environment::Test { Ok(()) } else { Err(ApiError::Forbidden) }
     }

@@ -1,4 +1,4 @@
-//! Calls from pages of other origins: a browser lets them read answers only where the operator has named their origin.
+//! Calls from pages of other origins. A browser lets a page read answers only if the operator has allowed its origin.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use axum::response::{IntoResponse, Response};
 use crate::gateway::Gateway;
 use crate::origin::Origin;
 
-/// What a page may send.
+/// The methods that a page may use.
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
 const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Prefer, X-Ogmma-Sandbox-Scenario, X-Request-Id";
-/// What a page may read of an answer besides its body.
+/// The headers of an answer that a page may read.
 const EXPOSED: &str = "Content-Disposition, Idempotent-Replayed, Location, Preference-Applied, RateLimit-Limit, \
     RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Ignored-Fields, X-Message-Id, X-Request-Id";
-/// Seconds for which a browser need not ask again. Browsers keep it for two hours at most.
+/// The seconds for which a browser caches the permission. Browsers cap it at two hours.
 const MAX_AGE: u16 = 7_200;
 
-/// Around every route, where origins are named. A preflight is answered here: it comes without a key, and costs nothing.
+/// A layer around every route, if origins are allowed. It answers a preflight itself, because a preflight has no key.
 pub async fn share(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
     let origin = listed(&gateway.behaviour.cors_origins, request.headers());
     let asks = request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
@@ -31,7 +31,7 @@ pub async fn share(State(gateway): State<Arc<Gateway>>, request: Request, next: 
         Some(_) if asks => allow(),
         _ => next.run(request).await,
     };
-    // An answer for one origin is not to be kept for another.
+    // A cache must not use an answer for one origin for another.
     response.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
     if let Some(Origin(origin)) = origin {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);

@@ -1,4 +1,4 @@
-//! The one error at the edge: every answer that is not a success is made here, in the API's language and shape.
+//! The error type of the API. Every answer that is not a success is created here, in the API's language and form.
 
 use std::borrow::Cow;
 
@@ -13,11 +13,11 @@ use serde::Serialize;
 
 use super::json::JSON;
 
-/// Why a call was refused.
+/// The reason for which a call was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiError {
     Validation(FieldErrors),
-    /// The channel does not offer what these fields ask for.
+    /// The channel does not offer what these fields request.
     NotSupported(FieldErrors),
     Unauthorized,
     Forbidden,
@@ -37,7 +37,7 @@ pub enum ApiError {
     UnsupportedMediaType,
     UnsupportedContentEncoding,
     IdempotencyKeyReused,
-    /// With the seconds until another call may go on.
+    /// The number of seconds until another call may be made.
     RateLimited(u64),
     NotImplemented,
     WhatsAppWebMissing,
@@ -46,33 +46,33 @@ pub enum ApiError {
     UpgradeInProgress,
     Unavailable,
     Internal,
-    /// The client is too slow to be answered: the connection is closed.
+    /// The client is too slow to get an answer: the connection is closed.
     TooSlow,
 }
 
-/// Seconds after which a caller may try again when the store or a queue stands in the way.
+/// The seconds after which a caller may retry while the store or a full queue prevents the call.
 const TRY_AGAIN: u64 = 5;
 
 const WHATSAPP_WEB_MISSING: &str = "Este servidor foi compilado sem WhatsApp Web: compile com --features whatsapp-web, \
      ou inicie com ./dev run --whatsapp-web.";
 
-/// What is said of a kind or an option that the channel does not offer.
+/// The error of a kind or an option that the channel does not offer.
 const NOT_SUPPORTED: &str = "Este canal nao oferece este recurso.";
 
 impl ApiError {
-    /// The channel does not offer what these fields ask for.
+    /// The channel does not offer what these fields request.
     pub fn not_supported<'a>(fields: impl IntoIterator<Item = &'a str>) -> Self {
         let mut errors = FieldErrors::default();
         fields.into_iter().for_each(|field| errors.push(field.to_owned(), NOT_SUPPORTED));
         Self::NotSupported(errors)
     }
 
-    /// A single faulty field.
+    /// An error of a single field.
     pub fn field(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Validation(FieldErrors::one(field, message))
     }
 
-    /// Status, code and text: protocol constants, letter for letter.
+    /// Status, code and text. They are protocol constants and must not change.
     #[expect(clippy::too_many_lines, reason = "a table, one line an error")]
     pub fn parts(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -157,7 +157,7 @@ impl ApiError {
         ErrorBody { message, code, errors }
     }
 
-    /// What the answer carries besides.
+    /// The headers of the answer.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match self {
@@ -176,7 +176,7 @@ impl ApiError {
     }
 }
 
-/// An error's body, with the key order of the seed's examples.
+/// The body of an error, with the key order of the seed's examples.
 #[derive(Debug, Serialize)]
 pub struct ErrorBody<'a> {
     message: &'static str,
@@ -185,7 +185,7 @@ pub struct ErrorBody<'a> {
     errors: Option<&'a [FieldError]>,
 }
 
-/// Tells the server to close the connection instead of answering.
+/// Makes the server close the connection instead of answering.
 #[derive(Debug, Clone, Copy)]
 pub struct CloseConnection;
 
@@ -198,7 +198,7 @@ impl IntoResponse for ApiError {
         if self == Self::TooSlow {
             response.extensions_mut().insert(CloseConnection);
         }
-        // The router fills it in where the method is wrong; an empty one would deny every method.
+        // The router sets this header if the method is wrong. An empty value would deny every method.
         debug_assert!(!response.headers().contains_key(ALLOW));
         response
     }

@@ -1,7 +1,7 @@
-//! Calls about a line are handed to the node that holds it: a phone is linked, followed and unlinked there, whichever
-//! node the caller reached.
+//! Forwards calls about a session to the channel's owner: a phone is linked, followed and unlinked there, whichever node the
+//! caller reached.
 //!
-//! The caller's own key goes along and is looked at once more by the other node, which trusts this one with nothing.
+//! The caller's own key is forwarded and checked again by the other node, which does not trust this one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,16 +26,16 @@ use recado_store::nodes::Node;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use super::auth::Known;
+use super::auth::AuthContext;
 use super::error::ApiError;
 use super::path::Ids;
 use crate::cluster::Owner;
 use crate::gateway::Gateway;
 
-/// Stands on a call that was handed on, with what the nodes of one database alone know. Such a call is not handed on
-/// again, and has been counted where it came in.
+/// A header of forwarded calls. Its value is a secret that only the nodes of one database have. A forwarded call is not
+/// forwarded again, and was counted by the first node.
 const FORWARDED: HeaderName = HeaderName::from_static("recado-forwarded");
-/// What is of one connection, and not of the call (RFC 9110, 7.6.1).
+/// The headers that belong to one connection and not to the call (RFC 9110, 7.6.1).
 const OF_A_CONNECTION: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -46,19 +46,19 @@ const OF_A_CONNECTION: [HeaderName; 8] = [
     UPGRADE,
     EXPECT,
 ];
-/// How long the other node may take to be reached.
+/// The time limit for connecting to the other node.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long it may take to begin its answer; a call that waits for a first code takes ten seconds.
+/// The time limit for the head of its answer. A call that waits for a first code takes ten seconds.
 const ANSWER: Duration = Duration::from_secs(40);
 
-/// How often it is asked who holds a channel that nobody holds, and the wait between.
-const LOOKS: usize = 30;
+/// How often the owner of a channel without owner is looked up, and the interval.
+const OWNER_LOOKUPS: usize = 30;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 type Nodes = Client<HttpsConnector<HttpConnector>, Body>;
 
-/// Hands the call on where another node holds the channel's line.
-pub async fn to_holder(State(gateway): State<Arc<Gateway>>, ids: Ids<1>, request: Request, next: Next) -> Response {
+/// Forwards the call if another node owns the channel.
+pub async fn to_owner(State(gateway): State<Arc<Gateway>>, ids: Ids<1>, request: Request, next: Next) -> Response {
     let Some(channel) = elsewhere(&gateway, &ids, &request) else { return next.run(request).await };
     let forwarded = is_from_node(&gateway, request.headers());
     let node = match owner(&gateway, channel).await {
@@ -67,32 +67,32 @@ pub async fn to_holder(State(gateway): State<Arc<Gateway>>, ids: Ids<1>, request
         Ok(_) => return ApiError::Unavailable.into_response(),
         Err(error) => return ApiError::from(error).into_response(),
     };
-    hand_on(&gateway, &node, request).await.unwrap_or_else(IntoResponse::into_response)
+    forward(&gateway, &node, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// Whether another node has handed the call on.
+/// Whether another node has forwarded the call.
 pub(super) fn is_from_node(gateway: &Gateway, headers: &HeaderMap) -> bool {
     let Some((secret, given)) = gateway.nodes.secret().zip(headers.get(FORWARDED)) else { return false };
-    // By their hashes, so that the time it takes says nothing of the secret.
+    // Compare hashes, so that the duration reveals nothing about the secret.
     Sha256::digest(given) == Sha256::digest(secret.expose_secret())
 }
 
-/// The channel of a call about its line, where this node does not hold it.
+/// The channel of a call about its session, if this node does not own the channel.
 fn elsewhere(gateway: &Gateway, Ids([id]): &Ids<1>, request: &Request) -> Option<ChannelKey> {
-    let known = request.extensions().get::<Known>()?;
+    let known = request.extensions().get::<AuthContext>()?;
     let path = request.extensions().get::<MatchedPath>()?;
-    // To look at a channel, or to change its settings, is no matter of its line.
+    // Reading a channel, or changing its settings, does not need its session.
     if path.as_str().ends_with("{channelId}") && request.method() != Method::DELETE {
         return None;
     }
     let entry = gateway.directory.find(known.institution, known.grant.environment, id)?;
-    let of_line = entry.kind.descriptor().holds_session && gateway.nodes.leases().epoch(entry.via.key).is_none();
-    of_line.then_some(entry.via.key)
+    let needs_session = entry.kind.descriptor().holds_session && gateway.nodes.leases().epoch(entry.via.key).is_none();
+    needs_session.then_some(entry.via.key)
 }
 
-/// Looks for a while who holds the channel: it may be new, or just changing hands.
+/// Looks up the owner of the channel repeatedly, because the channel may be new, or may be moving between nodes.
 async fn owner(gateway: &Gateway, channel: ChannelKey) -> Result<Owner, StoreError> {
-    for _ in 0..LOOKS {
+    for _ in 0..OWNER_LOOKUPS {
         let owner = gateway.nodes.owner(channel).await?;
         if !matches!(owner, Owner::None) {
             return Ok(owner);
@@ -102,7 +102,7 @@ async fn owner(gateway: &Gateway, channel: ChannelKey) -> Result<Owner, StoreErr
     Ok(Owner::None)
 }
 
-async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result<Response, ApiError> {
+async fn forward(gateway: &Gateway, node: &Node, mut request: Request) -> Result<Response, ApiError> {
     let Some(secret) = gateway.nodes.secret() else { return Err(ApiError::Unavailable) };
     let Some(address) = node.address.as_deref().and_then(|address| BaseUrl::parse("node_url", address).ok()) else {
         tracing::warn!(node = node.id, "cannot forward request: owner node has no RECADO_NODE_URL");
@@ -111,22 +111,21 @@ async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     *request.uri_mut() = format!("{}{path}", address.text).parse::<Uri>().map_err(|_| ApiError::Unavailable)?;
     let headers = request.headers_mut();
-    leave_connection(headers);
+    remove_connection_headers(headers);
     headers.remove(HOST);
     let secret = HeaderValue::from_str(secret.expose_secret()).map_err(|_| ApiError::Unavailable)?;
     headers.insert(FORWARDED, secret);
     let answer = tokio::time::timeout(ANSWER, client(&address)?.request(request)).await;
-    let answer =
-        answer.map_err(|_| "it takes too long".to_owned()).and_then(|answer| answer.map_err(|error| causes(&error)));
+    let answer = answer.map_err(|_| "timed out".to_owned()).and_then(|answer| answer.map_err(|error| causes(&error)));
     match answer {
         Ok(mut answer) => {
-            leave_connection(answer.headers_mut());
+            remove_connection_headers(answer.headers_mut());
             let answer = answer.map(Body::new);
             let events = HeaderValue::from_static("text/event-stream");
             if answer.headers().get(CONTENT_TYPE) != Some(&events) {
                 return Ok(answer);
             }
-            // What goes on and on must not keep this node from its end.
+            // An endless answer must not block the stop of this node.
             let stop = gateway.stop.clone().cancelled_owned();
             Ok(answer.map(|body| Body::from_stream(body.into_data_stream().take_until(stop))))
         }
@@ -137,8 +136,8 @@ async fn hand_on(gateway: &Gateway, node: &Node, mut request: Request) -> Result
     }
 }
 
-/// Takes out what was of the connection by which it came.
-fn leave_connection(headers: &mut HeaderMap) {
+/// Removes the headers of the connection by which the call came.
+fn remove_connection_headers(headers: &mut HeaderMap) {
     let named: Vec<_> = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok()).collect();
     let named =
         named.iter().flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse::<HeaderName>().ok());
@@ -147,7 +146,7 @@ fn leave_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// Made at the first call: most processes make none.
+/// Created at the first call, because most processes make none.
 fn client(address: &BaseUrl) -> Result<&'static Nodes, ApiError> {
     static CLIENTS: [OnceLock<Nodes>; 2] = [OnceLock::new(), OnceLock::new()];
     let place = &CLIENTS[usize::from(address.secure)];

@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can take messages. No key: load balancers have none.
+//! Whether the process is alive, and whether it accepts messages. Load balancers have no key, so none is needed.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::gateway::Gateway;
 struct Status {
     #[schemars(extend("enum" = ["ok", "unavailable"]))]
     status: &'static str,
-    /// `store`: it does not take writes. `stopping`: the server is about to end.
+    /// `store`: the store accepts no writes. `stopping`: the server is stopping.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
@@ -30,7 +30,7 @@ pub async fn live() -> Response {
     answers::answer(StatusCode::OK, &Status { status: "ok", reason: None })
 }
 
-/// 200 while messages are taken; 503 with the reason while they are not.
+/// 200 while messages are accepted; otherwise 503 with the reason.
 pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     let reason = if gateway.stop.is_cancelled() {
         Some("stopping")
@@ -55,7 +55,7 @@ pub fn describe_live(operation: Operation<'_>) -> Operation<'_> {
 /// What the OpenAPI document says of it.
 pub fn describe_ready(operation: Operation<'_>) -> Operation<'_> {
     operation
-        .named("Health", "ready", "Whether messages are taken")
+        .named("Health", "ready", "Whether messages are accepted")
         .answers::<Status>(200, "They are.", json!({"status": "ok"}))
         .answers::<Status>(503, "They are not.", json!({"status": "unavailable", "reason": "store"}))
 }

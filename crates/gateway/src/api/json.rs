@@ -1,4 +1,4 @@
-//! JSON in and out: a body is read within its limits and taken apart without losing a field.
+//! JSON requests and answers. A body is read within its limits, and parsed without losing a field.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,23 @@ pub use recado_domain::json::Object;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::auth::Known;
+use super::auth::AuthContext;
 use super::error::ApiError;
 use crate::gateway::Gateway;
 use crate::intake::Room;
 
-/// The type of what is answered. JSON is always UTF-8, but some clients, such as PowerShell 5.1, read a text without a charset
-/// as Latin-1.
+/// The content type of answers. JSON is always UTF-8, but some clients, such as PowerShell 5.1, read a text without a
+/// charset as Latin-1.
 pub const JSON: HeaderValue = HeaderValue::from_static(JSON_TEXT);
 /// The same as text.
 pub const JSON_TEXT: &str = "application/json; charset=utf-8";
-/// Most bytes in a body.
+/// The most bytes of a body.
 pub const BODY_LIMIT: usize = 64 * 1024;
-/// The time a client has to send its body.
+/// The time that a client has to send its body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A body that says that it is JSON, within the limits of size and time; not read yet as to what it says. Stands last
-/// among a handler's arguments: who may not call must not make us read.
+/// A body that its headers declare as JSON, within the limits of size and time, and not parsed yet. It must be the last
+/// argument of a handler: an unauthorised caller must not make the server read it.
 pub struct JsonBody {
     bytes: Bytes,
     /// Held until the call is answered.
@@ -45,7 +45,7 @@ impl FromRequest<Arc<Gateway>> for JsonBody {
     }
 }
 
-/// The same where a call may come without a body: an empty one is none, whatever the headers say of it.
+/// The same for a call that may have no body. An empty body counts as none, whatever its headers say.
 impl OptionalFromRequest<Arc<Gateway>> for JsonBody {
     type Rejection = ApiError;
 
@@ -59,25 +59,25 @@ impl OptionalFromRequest<Arc<Gateway>> for JsonBody {
     }
 }
 
-/// Reads a body of at most so many bytes within that time. The bytes count as soon as they arrive.
+/// Reads a body of at most this many bytes within this time. The bytes count as soon as they arrive.
 pub async fn read(body: Body, limit: usize, time: Duration, room: &mut Room) -> Result<Bytes, ApiError> {
-    // What announces itself as too large need not be sent.
+    // A body that declares too large a size is refused before it is sent.
     if body.size_hint().lower() > limit as u64 {
         return Err(ApiError::PayloadTooLarge);
     }
-    // Too slow: nobody waits for an answer, or nobody should.
+    // The client is too slow to wait for an answer.
     tokio::time::timeout(time, collect(body, limit, room)).await.unwrap_or(Err(ApiError::TooSlow))
 }
 
 async fn collect(mut body: Body, limit: usize, room: &mut Room) -> Result<Bytes, ApiError> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
-        // Broken off by the client.
+        // The client aborted the request.
         let Ok(data) = frame.map_err(|_| ApiError::TooSlow)?.into_data() else { continue };
         if bytes.len() + data.len() > limit {
             return Err(ApiError::PayloadTooLarge);
         }
-        // Most bodies are whole with their first frame.
+        // Most bodies are complete with their first frame.
         let is_whole = bytes.is_empty() && body.is_end_stream();
         let fits = if is_whole { room.grow_whole(data.len()) } else { room.grow(data.len()) };
         if !fits {
@@ -86,13 +86,13 @@ async fn collect(mut body: Body, limit: usize, room: &mut Room) -> Result<Bytes,
         if is_whole {
             return Ok(data);
         }
-        // Copied: a frame is a part of the connection's buffer, and would keep all of it.
+        // Copied, because a frame is a part of the connection's buffer and would keep all of it.
         bytes.extend_from_slice(&data);
     }
     Ok(bytes.into())
 }
 
-/// Refuses what the headers do not announce as JSON in UTF-8, or announce as compressed.
+/// Refuses a body that its headers do not declare as JSON in UTF-8, or declare as compressed.
 fn plain_json(headers: &HeaderMap) -> Result<(), ApiError> {
     match (is_json(headers), is_compressed(headers)) {
         (false, _) => Err(ApiError::UnsupportedMediaType),
@@ -121,20 +121,20 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 impl JsonBody {
     async fn read(request: Request, gateway: &Gateway) -> Result<Self, ApiError> {
-        let Known { institution, .. } = *request.extensions().get().ok_or(ApiError::Unauthorized)?;
+        let AuthContext { institution, .. } = *request.extensions().get().ok_or(ApiError::Unauthorized)?;
         let mut room = gateway.intake.keyed(institution);
         let bytes = read(request.into_body(), BODY_LIMIT, BODY_TIMEOUT, &mut room).await?;
         Ok(Self { bytes, _room: Some(room) })
     }
 
-    /// Takes the body apart; only that it is a JSON object is checked here.
+    /// Parses the body as a JSON object. Its fields are not checked here.
     pub fn object(&self) -> Result<Object<'_>, ApiError> {
         let text = std::str::from_utf8(&self.bytes).map_err(|_| ApiError::field("body", NO_UTF8))?;
         Ok(Object::parse(text)?)
     }
 }
 
-/// For a body in another encoding.
+/// The error of a body in another encoding.
 const NO_UTF8: &str = "O corpo deve estar em UTF-8.";
 
 /// A value as a JSON answer.
@@ -148,14 +148,14 @@ pub fn answer(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
-/// One thing: `{"data":{…}}`.
+/// One item: `{"data":{…}}`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct Data<T> {
     pub data: T,
 }
 
-/// A page of things: `{"data":[…],"pagination":{…}}`.
+/// A page of items: `{"data":[…],"pagination":{…}}`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct List<T> {
@@ -163,23 +163,23 @@ pub struct List<T> {
     pub pagination: Pagination,
 }
 
-/// Where a page ends.
+/// The end of a page.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pagination {
-    /// Most entries on a page.
+    /// The most entries of a page.
     #[schemars(range(min = 1, max = 100))]
     pub limit: usize,
     /// `cursor` of the next page; `null` at the end.
     pub next_cursor: Option<String>,
 }
 
-/// A change that has nothing to show.
+/// The answer to a change without data.
 #[derive(Serialize, JsonSchema)]
 pub struct Done {
     #[schemars(extend("const" = true))]
     pub success: bool,
-    /// Portuguese, for people.
+    /// A text for people, in Portuguese.
     pub message: &'static str,
 }
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_json_in_utf8_is_taken() {
+    fn only_uncompressed_json_in_utf8_is_accepted() {
         let of = |value| is_json(&headers(&[("content-type", value)]));
         for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\"; x=y"] {
             assert!(of(good), "{good}");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coding_that_changes_nothing_is_none() {
+    fn the_identity_coding_is_accepted() {
         let of = |value| plain_json(&headers(&[("content-type", "application/json"), ("content-encoding", value)]));
         for none in ["", "identity", "utf-8", "UTF-8", "identity, utf-8"] {
             assert_eq!(of(none), Ok(()), "{none}");

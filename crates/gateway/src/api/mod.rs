@@ -31,7 +31,7 @@ use crate::gateway::Gateway;
 use error::ApiError;
 use route::{Access, Route, keyed, open, page};
 
-/// Every route, with its handlers and what the OpenAPI document says of them.
+/// Every route, with its handlers and its description for the OpenAPI document.
 pub fn routes() -> Vec<Route> {
     use api_keys as keys;
 
@@ -49,19 +49,19 @@ pub fn routes() -> Vec<Route> {
             .get(channels::list::list, channels::list::describe)
             .post(channels::create::create, channels::create::describe),
         keyed("/v1/channels/{channelId}")
-            .on_line()
+            .on_owner()
             .get(channels::get::get, channels::get::describe)
             .put(channels::update::update, channels::update::describe)
             .delete(channels::delete::delete, channels::delete::describe),
         keyed("/v1/channels/{channelId}/events").get(channels::events::list, channels::events::describe),
-        keyed("/v1/channels/{channelId}/connect").on_line().post(connect::connect, connect::describe),
-        keyed("/v1/channels/{channelId}/pairing").on_line().get(channels::pairing::get, channels::pairing::describe),
+        keyed("/v1/channels/{channelId}/connect").on_owner().post(connect::connect, connect::describe),
+        keyed("/v1/channels/{channelId}/pairing").on_owner().get(channels::pairing::get, channels::pairing::describe),
         keyed("/v1/channels/{channelId}/accounts/{phone}")
-            .on_line()
+            .on_owner()
             .get(channels::account::get, channels::account::describe),
-        keyed("/v1/channels/{channelId}/disconnect").on_line().post(act::disconnect, act::describe_disconnect),
-        keyed("/v1/channels/{channelId}/pause").on_line().post(act::pause, act::describe_pause),
-        keyed("/v1/channels/{channelId}/resume").on_line().post(act::resume, act::describe_resume),
+        keyed("/v1/channels/{channelId}/disconnect").on_owner().post(act::disconnect, act::describe_disconnect),
+        keyed("/v1/channels/{channelId}/pause").on_owner().post(act::pause, act::describe_pause),
+        keyed("/v1/channels/{channelId}/resume").on_owner().post(act::resume, act::describe_resume),
         keyed("/v1/api-keys")
             .get(keys::list::list, keys::list::describe)
             .post(keys::create::create, keys::create::describe),
@@ -85,7 +85,7 @@ pub fn routes() -> Vec<Route> {
     routes
 }
 
-/// The API, ready to serve.
+/// The HTTP API.
 #[derive(Clone)]
 pub struct Api {
     gateway: Arc<Gateway>,
@@ -98,14 +98,14 @@ impl Api {
         Self { router: router(gateway.clone(), routes().into_iter()), gateway }
     }
 
-    /// Whether the process is well, and what other nodes hand on about the lines that it holds: for one that answers no
-    /// calls of its own.
-    pub fn of_lines(gateway: Arc<Gateway>) -> Self {
-        let routes = routes().into_iter().filter(|route| route.on_line || route.path.starts_with("/health/"));
+    /// The routes for health, and for calls that other nodes forward about the sessions of this node, for a process that
+    /// answers no other calls.
+    pub fn of_sessions(gateway: Arc<Gateway>) -> Self {
+        let routes = routes().into_iter().filter(|route| route.on_owner || route.path.starts_with("/health/"));
         Self { router: router(gateway.clone(), routes), gateway }
     }
 
-    /// Answers a request, whatever it asks.
+    /// Answers a request.
     pub async fn answer(&self, request: Request) -> Response {
         request_id::identify(&self.gateway, request, self.router.clone()).await
     }
@@ -116,9 +116,9 @@ fn router(gateway: Arc<Gateway>, routes: impl Iterator<Item = Route>) -> Router 
     let routes = routes.filter(|route| pages || route.access != Access::Page);
     let logged = tracing::enabled!(tracing::Level::DEBUG);
     let add = |router: Router<Arc<Gateway>>, route: Route| {
-        // On the methods that exist only: a wrong path or method is told before anybody is asked for a key.
-        let handed_on = || from_fn_with_state(gateway.clone(), forward::to_holder);
-        let methods = if route.on_line { route.methods.route_layer(handed_on()) } else { route.methods };
+        // Only on methods that exist: an unknown path or method is reported before authentication.
+        let forwards = || from_fn_with_state(gateway.clone(), forward::to_owner);
+        let methods = if route.on_owner { route.methods.route_layer(forwards()) } else { route.methods };
         let methods = match route.access {
             Access::Keyed => methods.route_layer(from_fn_with_state(gateway.clone(), auth::authenticate)),
             Access::Open | Access::Page => methods,

@@ -6,8 +6,8 @@ use axum::http::request::Parts;
 use super::error::ApiError;
 use super::query::percent_decoded;
 
-/// The `N` ids that a path holds. One that is no text at all (`%FF`) becomes empty, which is nobody's id: it is then
-/// refused as any unknown one, at the same point of the checks.
+/// The `N` ids in a path. An id that is not text (`%FF`) becomes empty, which is the id of nothing, so it is refused like
+/// any unknown id, at the same point of the checks.
 pub struct Ids<const N: usize>(pub [String; N]);
 
 impl<const N: usize, S: Sync> FromRequestParts<S> for Ids<N> {

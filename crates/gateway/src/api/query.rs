@@ -5,9 +5,9 @@ use recado_domain::phone::{Country, PhoneNumber};
 
 use super::error::ApiError;
 
-/// Things on a page, unless the caller says how many.
+/// The number of items on a page, unless the caller names one.
 pub const DEFAULT_LIMIT: usize = 20;
-/// Most things on a page.
+/// The most items on a page.
 pub const MAX_LIMIT: usize = 100;
 
 /// The parameters of a list.
@@ -17,7 +17,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// Takes a query string apart; only these names, each once.
+    /// Parses a query string. Each name must be one of these, and occur once.
     pub fn parse(text: Option<&str>, known: &[&str]) -> Self {
         let parts = text.unwrap_or_default().split('&').filter(|part| !part.is_empty());
         let mut query = Self { parameters: Vec::new(), errors: FieldErrors::default() };
@@ -35,8 +35,8 @@ impl Query {
         query
     }
 
-    /// A parameter as `read` understands it; one that it does not is noted with the text.
-    pub fn take<T>(&mut self, name: &'static str, text: &'static str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+    /// A parameter as `read` parses it. An invalid one adds an error with this text.
+    pub fn get<T>(&mut self, name: &'static str, text: &'static str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let (_, value) = self.parameters.iter().find(|(known, _)| known == name)?;
         let read = read(value);
         if read.is_none() {
@@ -45,11 +45,11 @@ impl Query {
         read
     }
 
-    /// The digits of the recipient that `to` names.
+    /// The digits of the recipient in `to`.
     pub fn recipient(&mut self, country: Option<Country>) -> Option<String> {
         const MALFORMED: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";
         let (_, value) = self.parameters.iter().find(|(known, _)| known == "to")?;
-        // A `+` that was not encoded has become a space, and says all the same that the country code is there.
+        // A `+` that was not encoded has become a space, which still marks a country code.
         let international = value.strip_prefix(' ').filter(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()));
         let text = international.map_or_else(|| value.trim().to_owned(), |rest| format!("+{}", rest.trim()));
         match PhoneNumber::parse(&text, country) {
@@ -64,29 +64,29 @@ impl Query {
     /// The size of a page.
     pub fn limit(&mut self) -> usize {
         let in_range = |text: &str| text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        self.take("limit", "O limite deve ser um numero de 1 a 100.", in_range).unwrap_or(DEFAULT_LIMIT)
+        self.get("limit", "O limite deve ser um numero de 1 a 100.", in_range).unwrap_or(DEFAULT_LIMIT)
     }
 
-    /// Refuses the call when anything was wrong.
+    /// Refuses the call if there was an error.
     pub fn finish(self) -> Result<(), ApiError> {
         if self.errors.is_empty() { Ok(()) } else { Err(self.errors.into()) }
     }
 }
 
-/// The answer to a cursor that names nothing in the list.
+/// The error of a cursor that names nothing in the list.
 pub fn bad_cursor() -> ApiError {
     ApiError::field("cursor", CURSOR)
 }
 
-/// What is said of a cursor that is none of ours.
+/// The error of a cursor in another form.
 pub const CURSOR: &str = "Cursor invalido.";
 
-/// Undoes percent-encoding and `+`; bytes that make no UTF-8 become U+FFFD, which no parameter takes.
+/// Decodes percent-encoding and `+`. Bytes that are not UTF-8 become U+FFFD, which no parameter accepts.
 fn decode(text: &str) -> String {
     String::from_utf8_lossy(&percent_decoded(&text.replace('+', " "))).into_owned()
 }
 
-/// Undoes percent-encoding. What only looks like it stays as it is.
+/// Decodes percent-encoding. An invalid sequence stays as it is.
 pub fn percent_decoded(text: &str) -> Vec<u8> {
     let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Vec::with_capacity(text.len());
@@ -110,10 +110,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_decoded_and_known() {
+    fn query_parameters_are_decoded_and_checked() {
         let mut query = Query::parse(Some("limit=5&to=%2B55%2011+9&x=1&limit=6&&empty"), &["limit", "to"]);
         assert_eq!(query.limit(), 5);
-        assert_eq!(query.take("to", "bad", |text| Some(text.to_owned())), Some("+55 11 9".to_owned()));
+        assert_eq!(query.get("to", "bad", |text| Some(text.to_owned())), Some("+55 11 9".to_owned()));
         let mut errors = FieldErrors::default();
         errors.push("x", UNKNOWN);
         errors.push("limit", REPEATED);

@@ -1,4 +1,4 @@
-//! Around everything: gives every answer its `X-Request-Id`, turns a panic into a 500, and writes the log's line.
+//! The outermost layer: adds `X-Request-Id` to every answer, turns a panic into a 500, and writes the request log.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Names the request, has it answered, and names the answer.
+/// Assigns the request's id, has the request answered, and adds the id to the answer.
 pub async fn identify(gateway: &Gateway, request: Request, router: Router) -> Response {
     let id = own_id(request.headers()).unwrap_or_else(|| new_id(gateway));
     let started = Instant::now();
@@ -31,7 +31,7 @@ pub async fn identify(gateway: &Gateway, request: Request, router: Router) -> Re
     };
     tracing::debug!(
         %method,
-        // The pattern, not the path: ids may be anything a stranger typed.
+        // The pattern and not the path, because ids may be any text.
         route = response.extensions().get().map(MatchedPath::as_str),
         status = response.status().as_u16(),
         request.id = id.to_str().unwrap_or_default(),
@@ -42,7 +42,7 @@ pub async fn identify(gateway: &Gateway, request: Request, router: Router) -> Re
     response
 }
 
-/// Tells the log which route answered. A layer on every route, so it is there only when the log wants it.
+/// Records the route for the log. It is a layer on every route, present only if the log needs it.
 pub async fn name_route(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
@@ -52,7 +52,7 @@ pub async fn name_route(request: Request, next: Next) -> Response {
     response
 }
 
-/// The caller's own id, when it is 1 to 128 harmless characters.
+/// The caller's own id, if it has 1 to 128 harmless characters.
 fn own_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let id = headers.get(X_REQUEST_ID)?;
     let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -60,6 +60,6 @@ fn own_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 fn new_id(gateway: &Gateway) -> HeaderValue {
-    // Letters, digits and hyphens always make a header value.
+    // Letters, digits and hyphens are a valid header value.
     HeaderValue::from_str(&gateway.new_ids().message().to_string()).unwrap_or(HeaderValue::from_static("-"))
 }

@@ -1,4 +1,4 @@
-//! One line of the list of routes: a path, its handlers, and what the OpenAPI document says of each.
+//! An entry of the list of routes: a path, its handlers, and their descriptions for the OpenAPI document.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,31 +13,31 @@ use crate::gateway::Gateway;
 pub struct Route {
     pub path: Cow<'static, str>,
     pub access: Access,
-    /// About a channel's line, and so for the node that holds it.
-    pub on_line: bool,
+    /// Whether the call is about a channel's session, so that the owner must answer it.
+    pub on_owner: bool,
     pub methods: MethodRouter<Arc<Gateway>>,
-    /// Method names in lower case, as the document writes them.
+    /// Method names in lower case, as the document has them.
     pub described: Vec<(&'static str, Describe)>,
 }
 
-/// Who may ask.
+/// Who may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Whoever has a key.
+    /// Callers with a key.
     Keyed,
-    /// Everybody.
+    /// Every caller.
     Open,
-    /// Everybody, unless the setting `docs` is off; no part of the API, and so not in its document.
+    /// Every caller, unless the setting `docs` is off. It is no part of the API, and not in its document.
     Page,
 }
 
 /// A path for callers with a key.
 pub fn keyed(path: impl Into<Cow<'static, str>>) -> Route {
     let path = path.into();
-    Route { path, access: Access::Keyed, on_line: false, methods: MethodRouter::new(), described: Vec::new() }
+    Route { path, access: Access::Keyed, on_owner: false, methods: MethodRouter::new(), described: Vec::new() }
 }
 
-/// A path for everybody.
+/// A path for every caller.
 pub fn open(path: &'static str) -> Route {
     Route { access: Access::Open, ..keyed(path) }
 }
@@ -48,9 +48,9 @@ pub fn page<H: Handler<T, Arc<Gateway>>, T: 'static>(path: &'static str, handler
 }
 
 impl Route {
-    /// Calls are answered by the node that holds the channel's line, where a phone links the channel.
-    pub fn on_line(self) -> Self {
-        Self { on_line: true, ..self }
+    /// Calls are answered by the owner of the channel, if a phone links the channel.
+    pub fn on_owner(self) -> Self {
+        Self { on_owner: true, ..self }
     }
 
     /// `GET`, and with it `HEAD`.

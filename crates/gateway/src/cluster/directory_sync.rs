@@ -70,7 +70,7 @@ impl DirectorySync {
         let begun = self.begun.load(SeqCst);
         let mut state = self.state.lock().await;
         if state.refresh > begun {
-            // This refresh began after the caller came.
+            // This refresh began after the call of the caller.
             return state.result.clone();
         }
         let refresh = self.begun.fetch_add(1, SeqCst) + 1;
@@ -92,7 +92,7 @@ impl DirectorySync {
         for (institution, country) in changes.default_countries {
             directory.set_default_country(institution, country);
         }
-        changes.keys.into_iter().for_each(|key| directory.take_key(key));
+        changes.keys.into_iter().for_each(|key| directory.update_key(key));
         for channel in &changes.channels {
             directory.add_channel(channel);
         }

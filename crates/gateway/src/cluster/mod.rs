@@ -262,7 +262,7 @@ impl Listener {
 
     fn wake_held(&self, channels: Vec<ChannelKey>, reason: WakeReason) {
         let held = channels.into_iter().filter(|channel| self.parts.leases.epoch(*channel).is_some());
-        held.for_each(|channel| self.parts.dispatcher.tell(channel, reason));
+        held.for_each(|channel| self.parts.dispatcher.notify(channel, reason));
     }
 
     async fn poll(&self, poll: &mut Poll, connected: bool) {

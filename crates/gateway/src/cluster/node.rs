@@ -2,14 +2,14 @@
 //!
 //! | | |
 //! |---|---|
-//! | joins | inserts a row with a lease of 10 s; again until it works, and anew after its lease expired |
+//! | joins | inserts a row with a lease of 10 s; retries until it works, and joins again after its lease expired |
 //! | renews | every 2.5 s, by one row for all its channels |
 //! | rebalances | every 2 s and when notified: deletes expired nodes, reads the quotas, acquires free channels, releases the excess |
 //! | watches | after 8 s without a renewal, by its own clock: no send begins and sessions are closed; they are restored when the lease is valid again |
 //! | leaves | deletes its row when the last send is settled, which frees all channels at once |
 //!
-//! A channel without a living node in `lease_node` is free. A channel that moves in peace is drained first: its task claims
-//! nothing more, and the channel is free when the task has ended.
+//! A channel without a living node in `lease_node` is free. A channel that is released without a crash is drained first: its
+//! task claims nothing more, and the channel is free when the task has ended.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -335,7 +335,7 @@ impl Shared {
     /// Releases channels, each when what is in flight is settled and its session is closed.
     async fn release_drained(&self, id: NodeId, channels: Vec<(ChannelKey, Epoch)>) {
         let idle = |(key, epoch)| async move {
-            self.parts.dispatcher.let_go(key).await;
+            self.parts.dispatcher.drain_channel(key).await;
             self.sessions.disconnect(&[key]).await;
             (key, epoch)
         };

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{AskError, CommandHandler, in_both_environments, institutions};
-use crate::api::auth::vouch;
+use crate::api::auth::authenticate_operator;
 use crate::api::error::ApiError;
 use crate::gateway::Gateway;
 
@@ -26,7 +26,7 @@ pub struct Call {
     pub body: String,
 }
 
-/// The institution and the environment of a call. What is left out is found if there is only one answer.
+/// The institution and the environment of a call. An omitted one is found if there is only one candidate.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CallScope {
     pub institution: Option<String>,
@@ -65,15 +65,18 @@ impl Reply {
 
     /// The body of a refusal. Another body (from a proxy, for instance) is converted to the same form.
     pub fn error(&self) -> Value {
-        let strange = || json!({ "message": format!("answer {} of another form: is a Recado there?", self.status) });
-        serde_json::from_str(&self.body).ok().filter(|body: &Value| body["message"].is_string()).unwrap_or_else(strange)
+        let unexpected = || json!({ "message": format!("answer {} of another form: is a Recado there?", self.status) });
+        serde_json::from_str(&self.body)
+            .ok()
+            .filter(|body: &Value| body["message"].is_string())
+            .unwrap_or_else(unexpected)
     }
 }
 
 pub(super) async fn answer(handler: &CommandHandler, call: Call) -> Result<Reply, ApiError> {
     let (institution, environment) = resolve(&handler.gateway, &call.whose).await?;
     let mut request = request(call).ok_or_else(|| ApiError::field("call", "Chamada invalida."))?;
-    vouch(&mut request, institution, environment);
+    authenticate_operator(&mut request, institution, environment);
     let response = handler.api.answer(request).await;
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|_| ApiError::Internal)?.to_bytes();

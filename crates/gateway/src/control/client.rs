@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody listens on the socket.
+    /// No server listens on the socket.
     #[error("no server answers on {0}")]
     NobodyThere(String),
     /// The server refused the command.
@@ -63,7 +63,7 @@ impl Client {
     /// Checks whether a server is running.
     pub async fn connect(data_dir: &Path) -> Result<Self, AskError> {
         let client = Self { path: data_dir.join(SOCKET_FILE), idle: Mutex::default() };
-        let first = client.dial().await?;
+        let first = client.open().await?;
         client.keep(first);
         Ok(client)
     }
@@ -73,7 +73,7 @@ impl Client {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut stream = match idle {
             Some(stream) => stream,
-            None => self.dial().await?,
+            None => self.open().await?,
         };
         let answer = tokio::time::timeout(TIMEOUT, exchange(&mut stream, command)).await;
         let answer = answer.map_err(anyhow::Error::from).flatten().map_err(|error| {
@@ -90,7 +90,7 @@ impl Client {
         }
     }
 
-    async fn dial(&self) -> Result<BufReader<UnixStream>, AskError> {
+    async fn open(&self) -> Result<BufReader<UnixStream>, AskError> {
         let stream = UnixStream::connect(&self.path).await;
         stream.map(BufReader::new).map_err(|error| AskError::NobodyThere(format!("{}: {error}", self.path.display())))
     }

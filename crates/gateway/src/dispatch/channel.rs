@@ -1,4 +1,4 @@
-//! One channel's task: claim the head of the line, send it, record what became of it.
+//! The task of one channel: it claims the queue head, sends the messages, and records their outcomes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,30 +15,30 @@ use recado_store::{Health, StoreError};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::back_off::BackOff;
-use super::turn::Turns;
+use super::backoff::Backoff;
+use super::slots::SendSlots;
 use super::{Shared, Signal};
 use crate::directory::ChannelEntry;
 
-/// The longest a network may take for one send. What is not answered by then has no answer.
+/// The time limit for one send. A send without an answer by then has an unknown outcome.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a claim holds. Longer than any send, so that what runs out was in nobody's hand.
-const CLAIM: Duration = Duration::from_secs(75);
-/// Breaks of the line at one message that are taken for bad luck.
-const INTERRUPTIONS: u32 = 4;
-/// The wait before a message is sent again at which the line broke.
+/// How long a claim lasts. It is longer than any send, so an expired claim is of a message that no task has in flight.
+const CLAIM_DURATION: Duration = Duration::from_secs(75);
+/// How often the connection may break at one message before the message counts as the cause.
+const MAX_INTERRUPTIONS: u32 = 4;
+/// The wait before a message is sent again after its connection broke.
 const AFTER_INTERRUPTION: Duration = Duration::from_secs(1);
-/// The wait before the store is asked again after it refused something.
+/// The wait before a failed operation of the store is repeated.
 const STORE_RETRY: Duration = Duration::from_millis(200);
 /// The longest such wait, after several failures in a row.
 const LONGEST_STORE_RETRY: Duration = Duration::from_secs(5);
-/// The longest sleep: a clock that was set forward is noticed by then.
+/// The longest sleep, after which a clock that was set forward is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
-/// The least time between two looks at a channel that has nothing in hand and something that waits: with many calls a
-/// second, most of the database's time would go into finding out that it still does.
-const WAITS: Duration = Duration::from_millis(25);
+/// The minimum time between two polls of a channel that has nothing in flight and a message that waits. Without it, many
+/// calls a second would make the database spend most of its time on finding that the message still waits.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Runs until the line is empty or the dispatcher stops.
+/// Runs until the queue is empty or the dispatcher stops.
 pub(super) async fn run(
     shared: Arc<Shared>,
     (key, epoch): (ChannelKey, Epoch),
@@ -49,8 +49,8 @@ pub(super) async fn run(
     let provider = entry.as_ref().and_then(|entry| shared.drivers.of(entry.kind));
     if let Some((entry, provider)) = entry.zip(provider) {
         let first = UnheldSending::OwnerCrashed;
-        let (sends, in_hand, back_off) = (JoinSet::new(), HashMap::new(), BackOff::default());
-        let line = Line {
+        let (sends, in_flight, backoff) = (JoinSet::new(), HashMap::new(), Backoff::default());
+        let task = ChannelTask {
             shared,
             signal,
             stop,
@@ -58,54 +58,55 @@ pub(super) async fn run(
             epoch,
             provider,
             sends,
-            in_hand,
+            in_flight,
             orphans: first,
-            back_off,
+            backoff,
             interruptions: None,
             store_failures: 0,
-            turns: Turns::default(),
+            send_slots: SendSlots::default(),
         };
-        line.work().await;
+        task.work().await;
     } else {
         tracing::warn!(channel.key = key, "no provider compiled in for channel type");
     }
 }
 
-struct Line {
+struct ChannelTask {
     shared: Arc<Shared>,
     signal: Arc<Signal>,
-    /// Nothing more is to be claimed.
+    /// Cancelled when the task must claim nothing more.
     stop: CancellationToken,
     entry: Arc<ChannelEntry>,
-    /// Under which this node holds the channel.
+    /// The epoch under which this node owns the channel.
     epoch: Epoch,
     provider: Arc<dyn ChannelDriver>,
     sends: JoinSet<SendOutcome>,
-    /// What was claimed and not yet recorded.
-    in_hand: HashMap<Id, Claimed>,
+    /// Claimed messages whose outcomes are not recorded yet.
+    in_flight: HashMap<Id, Claimed>,
     orphans: UnheldSending,
-    back_off: BackOff,
-    /// How often in a row the line broke at a message.
+    backoff: Backoff,
+    /// The message at which the connection last broke, and how often in a row it did.
     interruptions: Option<(Seq, u32)>,
-    /// How often in a row the store failed.
+    /// Failures of the store in a row.
     store_failures: u32,
-    turns: Turns,
+    send_slots: SendSlots,
 }
 
-impl Line {
+impl ChannelTask {
     async fn work(mut self) {
         let mut outcomes = Vec::new();
         loop {
-            self.signal.news.store(false, Ordering::Release);
-            // Before the store is asked: from its answer on, what is accepted is behind what the answer speaks of.
+            self.signal.pending.store(false, Ordering::Release);
+            // Reset before the claim: a message accepted after the claim's answer is behind the messages that the answer
+            // covers.
             self.signal.holds_all.store(false, Ordering::Release);
-            let next = match self.turn(&mut outcomes).await {
+            let next = match self.poll(&mut outcomes).await {
                 Ok(next) => {
                     self.store_failures = 0;
                     next
                 }
                 Err(StoreError::Fenced) => {
-                    // What is in hand is the other node's to end, which knows it as left by the dead.
+                    // The new owner rescues the messages in flight.
                     tracing::warn!(channel.id = %self.entry.via.id, "channel lease lost (fenced)");
                     return;
                 }
@@ -115,9 +116,9 @@ impl Line {
                 }
             };
             let stopping = self.stop.is_cancelled();
-            if self.in_hand.is_empty()
-                && (stopping || (next.is_none() && !self.turns.are_awaited()))
-                && (stopping || self.shared.retire(self.entry.via.key, &self.signal))
+            if self.in_flight.is_empty()
+                && (stopping || (next.is_none() && !self.send_slots.is_waiting()))
+                && (stopping || self.shared.end_if_idle(self.entry.via.key, &self.signal))
             {
                 return;
             }
@@ -125,53 +126,53 @@ impl Line {
         }
     }
 
-    /// Records what has become of sent messages and claims the next, in one commit of the store where possible. Gives when
-    /// to look again, where a message waits for a time.
-    async fn turn(&mut self, outcomes: &mut Vec<(Id, Settlement)>) -> Result<Option<Millis>, StoreError> {
-        // Nobody closes it.
+    /// Records the outcomes of sent messages and claims the next messages, in one commit of the store if possible. Returns
+    /// when to poll again, if a message waits for a time.
+    async fn poll(&mut self, outcomes: &mut Vec<(Id, Settlement)>) -> Result<Option<Millis>, StoreError> {
+        // The semaphore is never closed.
         let shared = self.shared.clone();
-        let _turn = shared.turns.acquire().await;
+        let _permit = shared.claim_permits.acquire().await;
         let now = self.shared.clock.now();
-        let most = if self.back_off.probes() { 1 } else { self.provider.max_in_flight(&self.entry.settings()) };
-        let free = most.saturating_sub(self.in_hand.len() - outcomes.len());
-        // Where a re-send may double, the first claim looks after what the dead left and takes nothing: should its
-        // answer be lost, what it took could not be told from theirs.
-        let only_orphans =
+        let most = if self.backoff.half_open() { 1 } else { self.provider.max_in_flight(&self.entry.settings()) };
+        let free = most.saturating_sub(self.in_flight.len() - outcomes.len());
+        // If a re-send could arrive twice, the first claim only rescues messages of a crashed owner. If its answer were
+        // lost, the messages that it claimed could not be told from those of the crashed owner.
+        let rescue_only =
             self.orphans == UnheldSending::OwnerCrashed && self.unanswered() != UnknownOutcomePolicy::Resend;
-        let mut slots = if only_orphans { Vec::new() } else { self.slots(free) };
-        let free = if only_orphans { free } else { slots.len() };
-        // The messages that are being settled still count as held: should that fail, nobody takes them for orphans.
-        let (settled, claim) = self.settle_and_claim(outcomes, (free, only_orphans), now).await;
+        let mut slots = if rescue_only { Vec::new() } else { self.acquire_slots(free) };
+        let free = if rescue_only { free } else { slots.len() };
+        // Messages that are being settled still count as in flight, so that a failed settlement does not make them orphans.
+        let (settled, claim) = self.settle_and_claim(outcomes, (free, rescue_only), now).await;
         if (settled.is_err() || claim.is_err()) && self.orphans == UnheldSending::LeaseLive {
-            // What the claim took, if it took something, will not be sent by anyone.
+            // If the claim was committed, its messages will not be sent.
             self.orphans = UnheldSending::ClaimLost;
         }
         settled?;
         for (id, _) in outcomes.drain(..) {
-            self.in_hand.remove(&id);
+            self.in_flight.remove(&id);
         }
         let Some(claim) = claim? else { return Ok(None) };
         self.orphans = UnheldSending::LeaseLive;
-        self.signal.holds_all.store(claim.holds_all && !only_orphans, Ordering::Release);
+        self.signal.holds_all.store(claim.holds_all && !rescue_only, Ordering::Release);
         claim.messages.into_iter().for_each(|message| self.send(message, slots.pop().flatten()));
-        Ok(if only_orphans { claim.next_at.map(|_| now) } else { claim.next_at })
+        Ok(if rescue_only { claim.next_at.map(|_| now) } else { claim.next_at })
     }
 
-    /// Turns for so many sends at most.
-    fn slots(&mut self, most: usize) -> Vec<Slot> {
+    /// Rights to send at most `most` messages.
+    fn acquire_slots(&mut self, most: usize) -> Vec<Slot> {
         let most = if self.stop.is_cancelled() { 0 } else { most };
         let (provider, entry) = (self.provider.clone(), self.entry.clone());
-        self.turns.take(most, || Box::pin(async move { provider.slots(&entry.via, most).await }))
+        self.send_slots.acquire(most, || Box::pin(async move { provider.slots(&entry.via, most).await }))
     }
 
     async fn settle_and_claim(
         &self,
         outcomes: &[(Id, Settlement)],
-        hands: (usize, bool),
+        capacity: (usize, bool),
         now: Millis,
     ) -> (Result<(), StoreError>, Result<Option<Claim>, StoreError>) {
         let queue = &self.shared.queue;
-        match ((!outcomes.is_empty()).then(|| self.outcomes(outcomes, now)), self.request(hands, now)) {
+        match ((!outcomes.is_empty()).then(|| self.outcomes(outcomes, now)), self.request(capacity, now)) {
             (Some(outcomes), Some(request)) => {
                 let (settled, claim) = queue.settle_and_claim(outcomes, request).await;
                 (settled, claim.map(Some))
@@ -183,28 +184,28 @@ impl Line {
     }
 
     fn outcomes(&self, outcomes: &[(Id, Settlement)], now: Millis) -> Outcomes {
-        let seq = |id: &Id| self.in_hand.get(id).map(|held| held.seq);
+        let seq = |id: &Id| self.in_flight.get(id).map(|held| held.seq);
         let settled = outcomes.iter().filter_map(|(id, settlement)| Some((seq(id)?, settlement.clone()))).collect();
-        // The claim's rest began before its commit; counted anew from here, no slow disk shortens it.
-        let rest_until = Some(self.rest()).filter(|rest| *rest > 0).map(|rest| now + rest);
-        Outcomes { channel: self.entry.via.key, epoch: self.epoch, settled, rest_until, now }
+        // The claim's interval began before its commit. Counting from here keeps a slow disk from shortening the interval.
+        let next_send_at = Some(self.send_interval()).filter(|interval| *interval > 0).map(|interval| now + interval);
+        Outcomes { channel: self.entry.via.key, epoch: self.epoch, settled, next_send_at, now }
     }
 
-    /// A question for work; `None` when there is no hand free for it.
-    fn request(&self, (free, only_orphans): (usize, bool), now: Millis) -> Option<ClaimRequest> {
+    /// A claim request, or `None` if the task must not or cannot send more.
+    fn request(&self, (free, rescue_only): (usize, bool), now: Millis) -> Option<ClaimRequest> {
         if self.stop.is_cancelled() || free == 0 {
             return None;
         }
         Some(ClaimRequest {
             channel: self.entry.via.key,
             epoch: self.epoch,
-            limit: if only_orphans { 0 } else { free },
+            limit: if rescue_only { 0 } else { free },
             held: self.held(),
             orphans: self.orphans,
             unanswered: self.unanswered(),
             now,
-            claimed_until: now + millis(CLAIM),
-            rest: self.rest(),
+            claimed_until: now + millis(CLAIM_DURATION),
+            send_interval: self.send_interval(),
             recipient_pacing: self.provider.recipient_pacing(),
             new_recipients_per_day: self.entry.settings().new_recipients_per_day(),
         })
@@ -218,73 +219,73 @@ impl Line {
         u64::from_le_bytes(random(&*self.shared.entropy))
     }
 
-    /// A rest between two sends, drawn anew, in milliseconds.
-    fn rest(&self) -> Millis {
-        millis(self.provider.pacing(&self.entry.settings()).rest(self.random()))
+    /// A random send interval, in milliseconds.
+    fn send_interval(&self) -> Millis {
+        millis(self.provider.pacing(&self.entry.settings()).interval(self.random()))
     }
 
     fn held(&self) -> Vec<Seq> {
-        self.in_hand.values().map(|held| held.seq).collect()
+        self.in_flight.values().map(|held| held.seq).collect()
     }
 
-    /// Hands a message to the network, beside this task.
+    /// Sends a message in its own task.
     fn send(&mut self, message: Claimed, slot: Slot) {
         let (provider, entry, sent) = (self.provider.clone(), self.entry.clone(), message.clone());
         let (leases, epoch) = (self.shared.leases.clone(), self.epoch);
         let handle = self.sends.spawn(async move {
             let _slot = slot;
-            // Where another node may hold the channel by now, it may be sending, too.
+            // Until the lease is valid, another node may own the channel and send the message too.
             leases.wait_valid().await;
             if leases.session_epoch(entry.via.key) != Some(epoch) {
-                // It is. What is said here reaches no store.
+                // Another node owns the channel. The outcome of this task reaches no store.
                 return SendOutcome::ConnectionLost;
             }
             let sending = provider.send(&entry.via, &sent);
             tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or(SendOutcome::UnknownOutcome)
         });
-        self.in_hand.insert(handle.id(), message);
+        self.in_flight.insert(handle.id(), message);
     }
 
-    /// Waits for news, for an outcome, or until it is time to look again.
+    /// Waits for a wake-up, an outcome, or the time of the next poll.
     async fn wait(&mut self, next: Option<Millis>, outcomes: &mut Vec<(Id, Settlement)>) {
         let now = self.shared.clock.now();
         let sleep = next.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0)).min(LONGEST_SLEEP));
         let stopping = self.stop.is_cancelled();
         tokio::select! {
-            Some(done) = self.sends.join_next_with_id() => self.note(done, outcomes),
-            () = self.signal.notify.notified() => if self.in_hand.is_empty() && !stopping {
-                let rest = sleep.unwrap_or_default().min(WAITS);
-                let _ = tokio::time::timeout(rest, self.stop.cancelled()).await;
+            Some(done) = self.sends.join_next_with_id() => self.record(done, outcomes),
+            () = self.signal.notify.notified() => if self.in_flight.is_empty() && !stopping {
+                let pause = sleep.unwrap_or_default().min(MIN_POLL_INTERVAL);
+                let _ = tokio::time::timeout(pause, self.stop.cancelled()).await;
             },
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() && !stopping => {}
-            () = self.turns.come(), if !stopping => {}
+            () = self.send_slots.wait(), if !stopping => {}
             () = self.stop.cancelled(), if !stopping => {}
         }
         while let Some(done) = self.sends.try_join_next_with_id() {
-            self.note(done, outcomes);
+            self.record(done, outcomes);
         }
     }
 
-    fn note(&mut self, done: Result<(Id, SendOutcome), JoinError>, outcomes: &mut Vec<(Id, Settlement)>) {
+    fn record(&mut self, done: Result<(Id, SendOutcome), JoinError>, outcomes: &mut Vec<(Id, Settlement)>) {
         let (id, outcome) = done.unwrap_or_else(|error| {
-            // A panic in a provider: nobody knows how far it came.
+            // A panic in a driver: the message may or may not have been sent.
             tracing::error!(channel.id = %self.entry.via.id, %error, "send task panicked");
             (error.id(), SendOutcome::UnknownOutcome)
         });
-        // Put back until it is recorded.
-        if let Some(held) = self.in_hand.remove(&id) {
+        // The message stays in flight until its outcome is recorded.
+        if let Some(held) = self.in_flight.remove(&id) {
             outcomes.push((id, self.settlement(&held, outcome)));
-            self.in_hand.insert(id, held);
+            self.in_flight.insert(id, held);
         }
     }
 
-    /// What an outcome means for a message.
+    /// The settlement that an outcome of a message leads to.
     fn settlement(&mut self, message: &Claimed, outcome: SendOutcome) -> Settlement {
         let now = self.shared.clock.now();
         let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
         let fail = |code: &str, text: String| {
             if message.resent || (message.unanswered && !self.provider.timeout_is_failure()) {
-                // This sending failed; the one before may be there.
+                // This attempt failed, but the one before may have arrived.
                 return Settlement::Unknown { resend_at: None, hold: None };
             }
             Settlement::Failed { code: code.to_owned(), message: text }
@@ -292,7 +293,7 @@ impl Line {
         let random = self.random();
         let longest_rest = millis(self.provider.pacing(&self.entry.settings()).max);
         if outcome.is_an_answer() {
-            self.back_off.well(now);
+            self.backoff.record_success(now);
         }
         match outcome {
             SendOutcome::Accepted { account, remote_id, rendition } => {
@@ -305,15 +306,17 @@ impl Line {
             },
             SendOutcome::RecipientThrottled => {
                 let wait = millis(retry::recipient_delay(message.recipient_holds + 1));
-                let until = self.back_off.behind_the_next_send(wait, now, longest_rest);
+                let until = self.backoff.after_next_send(wait, now, longest_rest);
                 Settlement::HoldRecipient { until, hold: None }
             }
             SendOutcome::NotSent => {
                 let wait = millis(retry::channel_delay(message.recipient_holds + 1, random));
-                self.back_off.unsent(&message.recipient, wait, (now, longest_rest), random)
+                self.backoff.record_not_sent(&message.recipient, wait, (now, longest_rest), random)
             }
             SendOutcome::ChannelUnavailable { wait } => Settlement::HoldChannel { until: now + millis(wait) },
-            SendOutcome::ChannelThrottled => Settlement::HoldChannel { until: self.back_off.trouble(now, random) },
+            SendOutcome::ChannelThrottled => {
+                Settlement::HoldChannel { until: self.backoff.record_failure(now, random) }
+            }
             SendOutcome::ChannelDisabled { reason } => {
                 tracing::warn!(channel.id = %self.entry.via.id, error = reason, "channel paused by network");
                 Settlement::PauseChannel { reason }
@@ -324,7 +327,7 @@ impl Line {
             }
             SendOutcome::ConnectionLost => self.interrupted(message, now),
             SendOutcome::UnknownOutcome => match self.unanswered() {
-                // The same network id makes another try harmless.
+                // The network recognises the network id, so another attempt is harmless.
                 UnknownOutcomePolicy::Resend => match next_try {
                     Some(run_at) => Settlement::RetryUnanswered { run_at },
                     None if self.provider.timeout_is_failure() => {
@@ -332,38 +335,38 @@ impl Line {
                     }
                     None => Settlement::Unknown { resend_at: None, hold: None },
                 },
-                // Without one it might double the card.
+                // The network cannot recognise a re-send, so another attempt could arrive twice.
                 unanswered @ UnknownOutcomePolicy::MarkUnknown(_) => Settlement::Unknown {
                     resend_at: unanswered.resend_at(now),
-                    hold: self.back_off.silence(now, random),
+                    hold: self.backoff.record_timeout(now, random),
                 },
             },
         }
     }
 
-    /// The line broke. Where it breaks at the same message again and again, that is the message's own trouble: it has its
-    /// tries, and then holds nobody any longer.
+    /// The connection broke. If it breaks at the same message repeatedly, the message is the cause: it gets its attempts,
+    /// and then no longer delays the others.
     fn interrupted(&mut self, message: &Claimed, now: Millis) -> Settlement {
         let times = self.interruptions.filter(|(seq, _)| *seq == message.seq).map_or(0, |(_, times)| times) + 1;
         self.interruptions = Some((message.seq, times));
         let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
         match next_try {
-            _ if times < INTERRUPTIONS => Settlement::ConnectionLost { run_at: now + millis(AFTER_INTERRUPTION) },
+            _ if times < MAX_INTERRUPTIONS => Settlement::ConnectionLost { run_at: now + millis(AFTER_INTERRUPTION) },
             Some(run_at) => Settlement::RetryUnanswered { run_at },
             None => Settlement::Unknown { resend_at: None, hold: None },
         }
     }
 
-    /// The store failed. What is in hand stays in hand, and nothing is sent again, until it is recorded.
+    /// The store failed. The messages in flight stay in flight, and none is sent again, until their outcomes are recorded.
     async fn wait_for_the_store(&mut self, error: &StoreError) {
         self.store_failures += 1;
         if self.store_failures == 1 {
             tracing::warn!(channel.id = %self.entry.via.id, %error, "store unavailable; channel waits");
         }
-        // Many channels that ask a full disk for room must not keep it from whoever makes some.
+        // Many channels that retry on a full disk must not delay a task that frees space.
         tokio::time::sleep((STORE_RETRY * (1 << self.store_failures.min(6)) / 2).min(LONGEST_STORE_RETRY)).await;
         let mut health = self.shared.health.clone();
-        // Its sender lives as long as the store; without one there is nothing to wait for.
+        // The sender lives as long as the store. Without a sender there is nothing to wait for.
         let _ = health.wait_for(|health| *health == Health::Up).await;
     }
 }

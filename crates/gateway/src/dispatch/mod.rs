@@ -1,12 +1,12 @@
-//! The dispatcher: one task for each channel that has open messages, and nothing at all for the others.
+//! The dispatcher: one task for each channel that has open messages, and none for the others.
 //!
-//! A task is started by [`Dispatcher::wake`] when a message was accepted, a state changed or the process started, and
-//! ends when its line is empty. It waits for a notice or a stored time, never by looking around, so an idle server
+//! [`Dispatcher::wake`] starts a task when a message was accepted, a state changed or the process started. The task ends
+//! when the queue is empty. It waits for a notification or a stored time and never polls at an interval, so an idle server
 //! does nothing.
 
-mod back_off;
+mod backoff;
 mod channel;
-mod turn;
+mod slots;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,11 +26,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::directory::Directory;
 
-/// Tasks that may ask the store for something at a time. Ten thousand channels that start together wait for each other,
-/// instead of filling the store's queue, in which accepted messages wait as well.
-const TURNS: usize = 512;
+/// The most tasks that may use the store at once. Ten thousand channels that start together wait for each other, and do not
+/// fill the store's queue, in which accepted messages wait as well.
+const MAX_CONCURRENT_CLAIMS: usize = 512;
 
-/// What the tasks of all channels share.
+/// The state that the tasks of all channels share.
 struct Shared {
     queue: Arc<dyn Queue>,
     /// Whether the store of the queue works.
@@ -39,42 +39,43 @@ struct Shared {
     directory: Arc<Directory>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    lines: Mutex<HashMap<ChannelKey, Task>>,
-    /// Whether anything is sent at all: a command that only changes the store sends nothing.
+    channel_tasks: Mutex<HashMap<ChannelKey, Task>>,
+    /// Whether the dispatcher sends. A command that only changes the store sends nothing.
     started: AtomicBool,
-    turns: Semaphore,
-    /// Which channels are this node's.
+    claim_permits: Semaphore,
+    /// The channels that this node owns.
     leases: Arc<Leases>,
     tasks: TaskTracker,
-    /// Tasks are started by whoever committed, also by threads outside the runtime.
+    /// A committing thread outside the runtime may start tasks, too.
     runtime: Handle,
     stop: CancellationToken,
-    /// A message was scheduled.
+    /// Notified when a message was scheduled.
     scheduled: Notify,
 }
 
-/// How a channel's task hears that there is something new.
+/// The wake-up of a channel's task.
 #[derive(Default)]
 struct Signal {
     notify: Notify,
-    /// Set with every notice: a task that is about to end looks here, because a notice may have come in between.
-    news: AtomicBool,
-    /// A message waits that holds all behind it: of what is accepted meanwhile the task need not hear.
+    /// Set with every notification. A task that is about to end checks this flag, because a notification may have come in
+    /// between.
+    pending: AtomicBool,
+    /// Set while a waiting message blocks all messages behind it. Messages accepted meanwhile need not wake the task.
     holds_all: AtomicBool,
 }
 
 struct Task {
     signal: Arc<Signal>,
-    /// Under which it works.
+    /// The epoch under which the task works.
     epoch: Epoch,
     abort: AbortHandle,
-    /// Has it claim nothing more.
+    /// Cancelled when the task must claim nothing more.
     stop: CancellationToken,
-    /// Set when it is over, however that came.
+    /// Cancelled when the task has ended for any reason.
     ended: CancellationToken,
 }
 
-/// Sends what is queued.
+/// Sends queued messages.
 #[derive(Clone)]
 pub struct Dispatcher {
     shared: Arc<Shared>,
@@ -89,8 +90,9 @@ impl Dispatcher {
         (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
         leases: Arc<Leases>,
     ) -> Self {
-        let (lines, started) = (Mutex::default(), AtomicBool::new(false));
-        let (turns, tasks, stop) = (Semaphore::new(TURNS), TaskTracker::new(), CancellationToken::new());
+        let (channel_tasks, started) = (Mutex::default(), AtomicBool::new(false));
+        let (claim_permits, tasks, stop) =
+            (Semaphore::new(MAX_CONCURRENT_CLAIMS), TaskTracker::new(), CancellationToken::new());
         let runtime = Handle::current();
         let shared = Shared {
             queue,
@@ -99,9 +101,9 @@ impl Dispatcher {
             directory,
             clock,
             entropy,
-            lines,
+            channel_tasks,
             started,
-            turns,
+            claim_permits,
             leases,
             tasks,
             runtime,
@@ -111,8 +113,8 @@ impl Dispatcher {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes up what an earlier run left: every channel that has open messages, or may send unknown ones again. One node
-    /// among others takes a channel up when it gets it.
+    /// Wakes the channels that an earlier run left with open messages, or with unknown ones that may be sent again. A node
+    /// in a cluster instead wakes a channel when it acquires the channel.
     pub async fn start(&self) -> Result<(), StoreError> {
         self.shared.started.store(true, Ordering::Release);
         if !self.shared.leases.is_standalone() {
@@ -121,7 +123,7 @@ impl Dispatcher {
         self.wake_all().await
     }
 
-    /// Wakes every channel that has open messages, or may send unknown ones again.
+    /// Wakes every channel that has open messages, or unknown ones that may be sent again.
     pub async fn wake_all(&self) -> Result<(), StoreError> {
         self.shared.queue.open_channels().await?.into_iter().for_each(|channel| self.wake(channel));
         let channels = self.shared.directory.channels();
@@ -131,57 +133,57 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Says that a channel may have something to do, here or at the node that holds it.
+    /// Wakes the task of a channel that may have work, on this node or on the owner.
     pub fn wake(&self, channel: ChannelKey) {
-        self.tell(channel, WakeReason::Changed);
+        self.notify(channel, WakeReason::Changed);
     }
 
-    /// Until a message was scheduled.
+    /// Waits until a message was scheduled.
     pub async fn scheduled(&self) {
         self.shared.scheduled.notified().await;
     }
 
-    /// The same, with the reason.
-    pub fn tell(&self, channel: ChannelKey, news: WakeReason) {
-        let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under this lock: whoever gives the channel back ends the task that he then finds.
+    /// As [`Self::wake`], with the reason.
+    pub fn notify(&self, channel: ChannelKey, reason: WakeReason) {
+        let mut channel_tasks = self.shared.channel_tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Check the lease under this lock: releasing a channel also takes the lock, and stops the task that it finds.
         let Some(epoch) = self.shared.leases.epoch(channel) else {
-            return self.shared.leases.notify_owner(channel, news);
+            return self.shared.leases.notify_owner(channel, reason);
         };
         if !self.shared.started.load(Ordering::Acquire) || self.shared.stop.is_cancelled() {
             return;
         }
-        // A task that ended without saying so broke off, and one of another epoch can do nothing more; a new one takes its
-        // place.
-        let task = lines.entry(channel).and_modify(|task| {
+        // A task that ended without removing itself was aborted, and a task of another epoch can do nothing more. A new task
+        // replaces it.
+        let task = channel_tasks.entry(channel).and_modify(|task| {
             if task.abort.is_finished() || task.epoch != epoch {
                 task.abort.abort();
                 *task = self.shared.clone().task(channel, epoch);
             }
         });
         let signal = &task.or_insert_with(|| self.shared.clone().task(channel, epoch)).signal;
-        if news == WakeReason::Accepted && signal.holds_all.load(Ordering::Acquire) {
+        if reason == WakeReason::Accepted && signal.holds_all.load(Ordering::Acquire) {
             return;
         }
-        signal.news.store(true, Ordering::Release);
+        signal.pending.store(true, Ordering::Release);
         signal.notify.notify_one();
     }
 
-    /// The same where no task works on the channel; one that does knows when to look.
+    /// Wakes the channel unless it has a task, which knows when to poll.
     pub fn wake_if_idle(&self, channel: ChannelKey) {
         if !self.works_on(channel) {
             self.wake(channel);
         }
     }
 
-    /// Whether a task works on the channel.
+    /// Whether the channel has a task.
     pub fn works_on(&self, channel: ChannelKey) -> bool {
-        let lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel_tasks = self.shared.channel_tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let epoch = self.shared.leases.epoch(channel);
-        lines.get(&channel).is_some_and(|task| !task.abort.is_finished() && Some(task.epoch) == epoch)
+        channel_tasks.get(&channel).is_some_and(|task| !task.abort.is_finished() && Some(task.epoch) == epoch)
     }
 
-    /// Whether a channel that this process sends for has no task. Its open messages then wait for nothing.
+    /// Whether a channel of this process has no task. Its open messages would then wait without an end.
     pub fn lacks_task(&self, channel: ChannelKey) -> bool {
         let entry = self.shared.directory.channel(channel);
         self.shared.started.load(Ordering::Acquire)
@@ -190,12 +192,12 @@ impl Dispatcher {
             && !self.works_on(channel)
     }
 
-    /// Claims nothing more of a channel that is no longer held, and waits until what is in hand was sent and recorded.
-    pub async fn let_go(&self, channel: ChannelKey) {
-        // It stays among the tasks until it has ended: should the channel be lost meanwhile, it is broken off.
+    /// Stops claims for a channel that is being released, and waits until its messages in flight are sent and recorded.
+    pub async fn drain_channel(&self, channel: ChannelKey) {
+        // The task stays in the map until it has ended, so that it can be aborted if the channel is lost meanwhile.
         let ended = {
-            let lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.get(&channel).map(|task| {
+            let channel_tasks = self.shared.channel_tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            channel_tasks.get(&channel).map(|task| {
                 task.stop.cancel();
                 task.ended.clone()
             })
@@ -205,15 +207,15 @@ impl Dispatcher {
         }
     }
 
-    /// Breaks off what is done for channels that were lost: it is another node's now.
+    /// Aborts the tasks of channels that this node lost.
     pub fn drop_all(&self, channels: &[ChannelKey]) {
-        let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        for task in channels.iter().filter_map(|channel| lines.remove(channel)) {
+        let mut channel_tasks = self.shared.channel_tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        for task in channels.iter().filter_map(|channel| channel_tasks.remove(channel)) {
             task.abort.abort();
         }
     }
 
-    /// Claims nothing more, and waits until what is in hand was sent and recorded.
+    /// Stops claims, and waits until the messages in flight are sent and recorded.
     pub async fn stop(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
@@ -221,21 +223,21 @@ impl Dispatcher {
     }
 }
 
-/// The directory takes a change over before a task is woken: the task works by what was committed.
+/// The directory applies a change before a task is woken, so the task works with what was committed.
 impl Follow for Dispatcher {
     fn committed(&self, changes: Vec<Change>) {
         let directory = &self.shared.directory;
         for change in changes {
             match change {
-                Change::Accepted(channel) => self.tell(channel, WakeReason::Accepted),
+                Change::Accepted(channel) => self.notify(channel, WakeReason::Accepted),
                 Change::Scheduled => self.shared.scheduled.notify_one(),
-                Change::Work(channel) => self.tell(channel, WakeReason::Changed),
+                Change::Work(channel) => self.notify(channel, WakeReason::Changed),
                 Change::DefaultCountry(institution, country) => directory.set_default_country(institution, country),
-                Change::Key(key) => directory.take_key(*key),
+                Change::Key(key) => directory.update_key(*key),
                 Change::Revoked(id) => directory.revoke(id),
                 Change::Channel(channel) => {
                     directory.add_channel(&channel);
-                    self.tell(channel.key, WakeReason::Changed);
+                    self.notify(channel.key, WakeReason::Changed);
                 }
             }
         }
@@ -244,7 +246,7 @@ impl Follow for Dispatcher {
 
 impl Waker for Dispatcher {
     fn wake(&self, channel: ChannelKey) {
-        self.tell(channel, WakeReason::Changed);
+        self.notify(channel, WakeReason::Changed);
     }
 }
 
@@ -263,22 +265,22 @@ impl Shared {
         Task { signal, epoch, abort: self.tasks.spawn_on(run, &self.runtime).abort_handle(), stop, ended }
     }
 
-    /// Takes a task out that is over, unless another has its place.
+    /// Removes a task that has ended, unless another one has replaced it.
     fn remove(&self, channel: ChannelKey, signal: &Arc<Signal>) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.get(&channel).is_some_and(|task| Arc::ptr_eq(&task.signal, signal)) {
-            lines.remove(&channel);
+        let mut channel_tasks = self.channel_tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if channel_tasks.get(&channel).is_some_and(|task| Arc::ptr_eq(&task.signal, signal)) {
+            channel_tasks.remove(&channel);
         }
     }
 
-    /// Ends a channel's task, unless there was news meanwhile.
-    fn retire(&self, channel: ChannelKey, signal: &Arc<Signal>) -> bool {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock that `wake` takes: news either is seen here or starts a new task.
-        let quiet = !signal.news.load(Ordering::Acquire);
-        // One that was broken off has given its place up, perhaps to another.
-        if quiet && lines.get(&channel).is_some_and(|task| Arc::ptr_eq(&task.signal, signal)) {
-            lines.remove(&channel);
+    /// Removes the task of a channel, unless it was notified meanwhile.
+    fn end_if_idle(&self, channel: ChannelKey, signal: &Arc<Signal>) -> bool {
+        let mut channel_tasks = self.channel_tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock that `wake` takes: a notification is either seen here or starts a new task.
+        let quiet = !signal.pending.load(Ordering::Acquire);
+        // Another task may have replaced an aborted one.
+        if quiet && channel_tasks.get(&channel).is_some_and(|task| Arc::ptr_eq(&task.signal, signal)) {
+            channel_tasks.remove(&channel);
         }
         quiet
     }

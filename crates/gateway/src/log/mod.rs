@@ -48,8 +48,8 @@ impl Log {
         Self(queue)
     }
 
-    /// Writes a line without level and format: why a start failed.
-    pub fn say(&self, text: &str) {
+    /// Writes a line without level and format, for the reason of a failed start.
+    pub fn write_plain(&self, text: &str) {
         self.0.push(format!("{text}\n").as_bytes());
     }
 }
@@ -121,7 +121,7 @@ mod tests {
 
     /// The log thread of an idle server sleeps for good.
     #[test]
-    fn a_hidden_line_wakes_whoever_writes_it_later() {
+    fn a_hidden_line_wakes_the_log_thread() {
         let (wake, woken) = std::sync::mpsc::channel();
         let lines = Arc::new(Lines::new((" repeated=", ""), move || wake.send(()).expect("a receiver")));
         let config = LogConfig { log: tracing::level_filters::LevelFilter::INFO, log_format: LogFormat::Text };
@@ -138,15 +138,15 @@ mod tests {
 
     #[test]
     fn a_burst_before_the_end_is_counted() -> anyhow::Result<()> {
-        let said = String::from_utf8(run("log::tests::child_with_a_burst")?.stderr)?;
-        let lines: Vec<serde_json::Value> = said
+        let output = String::from_utf8(run("log::tests::child_with_a_burst")?.stderr)?;
+        let lines: Vec<serde_json::Value> = output
             .lines()
             .filter(|line| line.contains("log lines lost"))
             .map(serde_json::from_str)
             .collect::<Result<_, _>>()?;
         let repeated: u64 = lines.iter().filter_map(|line| line["repeated"].as_u64()).sum();
-        assert_eq!(lines.len() as u64 + repeated, 500, "{said}");
-        assert!(lines.len() < 10, "{said}");
+        assert_eq!(lines.len() as u64 + repeated, 500, "{output}");
+        assert!(lines.len() < 10, "{output}");
         Ok(())
     }
 
@@ -163,10 +163,10 @@ mod tests {
     fn the_text_of_a_panic_is_not_logged() -> anyhow::Result<()> {
         // The hook is the process's: in this one it would be every test's.
         let child = run("log::tests::child")?;
-        let said = String::from_utf8([child.stdout, child.stderr].concat())?;
-        assert!(!child.status.success(), "{said}");
-        assert!(said.contains(&format!("\"place\":\"{}:", file!())), "{said}");
-        assert!(!said.contains("5531999990001"), "{said}");
+        let output = String::from_utf8([child.stdout, child.stderr].concat())?;
+        assert!(!child.status.success(), "{output}");
+        assert!(output.contains(&format!("\"place\":\"{}:", file!())), "{output}");
+        assert!(!output.contains("5531999990001"), "{output}");
         Ok(())
     }
 

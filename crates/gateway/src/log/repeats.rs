@@ -93,7 +93,7 @@ where
             return self.form.format_event(ctx, writer, event);
         };
         let (callsite, kind) = (event.metadata().callsite(), kind(event));
-        let seen = lines.table().look(callsite.clone(), kind, Instant::now());
+        let seen = lines.table().observe(callsite.clone(), kind, Instant::now());
         // The writer gets an empty line for a hidden one.
         if matches!(seen, Seen::Hidden) {
             return Ok(());
@@ -163,7 +163,7 @@ struct Kind {
 }
 
 impl Table {
-    fn look(&mut self, callsite: tracing::callsite::Identifier, kind: u64, now: Instant) -> Seen {
+    fn observe(&mut self, callsite: tracing::callsite::Identifier, kind: u64, now: Instant) -> Seen {
         let kinds = self.kinds.entry(callsite).or_default();
         if kinds.len() >= KINDS && !kinds.contains_key(&kind) {
             // Hidden lines are reported before their kind is forgotten.
@@ -176,7 +176,7 @@ impl Table {
                 place.insert(Kind { seen: now, next, interval, hidden: 0, first: None });
                 Seen::Written(0)
             }
-            Entry::Occupied(place) => place.into_mut().look(now),
+            Entry::Occupied(place) => place.into_mut().observe(now),
         };
         match seen {
             Seen::FirstHidden => self.hidden += 1,
@@ -218,7 +218,7 @@ impl Kind {
         Some((line, std::mem::take(&mut self.hidden).saturating_sub(1)))
     }
 
-    fn look(&mut self, now: Instant) -> Seen {
+    fn observe(&mut self, now: Instant) -> Seen {
         let quiet = now.duration_since(std::mem::replace(&mut self.seen, now)) >= QUIET;
         if now < self.next && !quiet {
             self.hidden += 1;
@@ -239,11 +239,11 @@ mod tests {
     fn written(table: &mut Table, kind: u64, seconds: impl IntoIterator<Item = f64>) -> Vec<(f64, u64)> {
         let begin = Instant::now();
         let at = |second| begin + Duration::from_secs_f64(second);
-        let look = |second| match table.look(callsite(), kind, at(second)) {
+        let observe = |second| match table.observe(callsite(), kind, at(second)) {
             Seen::Written(repeated) => Some((second, repeated)),
             _ => None,
         };
-        seconds.into_iter().filter_map(look).collect()
+        seconds.into_iter().filter_map(observe).collect()
     }
 
     fn callsite() -> tracing::callsite::Identifier {
@@ -262,48 +262,49 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_is_written_at_growing_intervals_with_its_count() {
+    fn repeated_lines_are_written_at_growing_intervals_with_their_count() {
         let twice_a_second = (0..=2 * 3_600).map(|half| f64::from(half) / 2.0);
         let lines = written(&mut Table::default(), 1, twice_a_second);
         assert_eq!(lines[..4], [(0.0, 0), (1.0, 1), (3.0, 3), (7.0, 7)]);
         assert_eq!(lines.len(), 15, "{lines:?}");
-        let told: u64 = lines.iter().map(|(_, repeated)| repeated + 1).sum();
-        assert!(told >= 2 * 3_600 - 1_200, "{lines:?}");
+        let reported: u64 = lines.iter().map(|(_, repeated)| repeated + 1).sum();
+        assert!(reported >= 2 * 3_600 - 1_200, "{lines:?}");
     }
 
     #[test]
-    fn after_quiet_a_kind_begins_anew() {
+    fn a_quiet_kind_starts_again_with_the_first_interval() {
         let lines = written(&mut Table::default(), 1, [0.0, 0.1, 0.2, 61.0, 61.1, 62.0]);
         assert_eq!(lines, [(0.0, 0), (61.0, 2), (62.0, 1)]);
     }
 
     #[test]
-    fn kinds_are_told_apart_up_to_a_limit() {
+    fn kinds_of_lines_are_distinguished_up_to_a_limit() {
         let mut table = Table::default();
         let now = Instant::now();
-        let first = (0..KINDS as u64).filter(|kind| table.look(callsite(), *kind, now) == Seen::Written(0)).count();
+        let first = (0..KINDS as u64).filter(|kind| table.observe(callsite(), *kind, now) == Seen::Written(0)).count();
         assert_eq!(first, KINDS);
-        let beyond = (0..5_000).filter(|kind| table.look(callsite(), 10_000 + kind, now) == Seen::Written(0)).count();
+        let beyond =
+            (0..5_000).filter(|kind| table.observe(callsite(), 10_000 + kind, now) == Seen::Written(0)).count();
         assert_eq!((beyond, table.kinds[&callsite()].len()), (1, KINDS + 1));
         // Quiet kinds are forgotten when their hidden lines were reported.
         table.keep(&callsite(), 10_001, "x".to_owned());
         assert_eq!(table.late(now + QUIET, false), [("x".to_owned(), 4_998)]);
-        assert_eq!(table.look(callsite(), 99_999, now + QUIET), Seen::Written(0));
+        assert_eq!(table.observe(callsite(), 99_999, now + QUIET), Seen::Written(0));
         assert_eq!(table.kinds[&callsite()].len(), 1);
     }
 
     #[test]
-    fn the_count_of_a_burst_is_told_when_it_is_over() {
+    fn the_count_of_a_burst_is_logged_when_it_is_over() {
         let (mut table, now) = (Table::default(), Instant::now());
         for kind in [1, 2] {
-            assert_eq!(table.look(callsite(), kind, now), Seen::Written(0));
+            assert_eq!(table.observe(callsite(), kind, now), Seen::Written(0));
         }
-        assert_eq!(table.look(callsite(), 1, now), Seen::FirstHidden);
+        assert_eq!(table.observe(callsite(), 1, now), Seen::FirstHidden);
         table.keep(&callsite(), 1, "a line".to_owned());
-        assert!((0..498).all(|_| table.look(callsite(), 1, now) == Seen::Hidden));
+        assert!((0..498).all(|_| table.observe(callsite(), 1, now) == Seen::Hidden));
         assert_eq!(table.late(now + QUIET / 2, false), []);
         assert_eq!(table.late(now + QUIET, false), [("a line".to_owned(), 498)]);
         assert_eq!((table.late(now + QUIET * 2, false), table.hidden), (vec![], 0));
-        assert_eq!(table.look(callsite(), 1, now + QUIET * 2), Seen::Written(0));
+        assert_eq!(table.observe(callsite(), 1, now + QUIET * 2), Seen::Written(0));
     }
 }

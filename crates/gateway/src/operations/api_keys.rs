@@ -1,4 +1,4 @@
-//! API keys: made, shown once, revoked.
+//! Operations on API keys: create and revoke.
 
 use std::sync::Arc;
 
@@ -12,35 +12,35 @@ use crate::directory::KeyEntry;
 use crate::gateway::Gateway;
 use recado_domain::error::AppError;
 
-/// A key to be made.
+/// A key to create.
 pub struct NewKey {
     pub name: String,
     pub grant: Grant,
-    /// The key that asks for it; none where the operator does.
+    /// The key that creates it; `None` for the operator.
     pub parent: Option<ApiKeyId>,
 }
 
-/// Most code points in a name.
+/// The most code points of a name.
 pub const NAME_LIMIT: usize = 100;
-/// Most keys of an institution in an environment that are neither revoked nor expired.
+/// The most keys of an institution in an environment that are neither revoked nor expired.
 pub const KEYS_LIMIT: usize = 500;
-/// What is said of a name that is none.
+/// The error of an invalid name.
 pub const BAD_NAME: &str = "O nome da chave deve ter de 3 a 100 caracteres.";
 
-/// A key's name: 3 to 100 characters, one that shows, none that breaks a line.
+/// Parses a key's name: 3 to 100 characters, at least one visible, and none that breaks a line.
 pub fn parse_name(name: &str) -> Option<String> {
     let name = name.trim();
     (name.chars().count() >= 3 && text::check_name(name, NAME_LIMIT).is_ok()).then(|| name.to_owned())
 }
 
-/// Makes a key. The secret is not kept: whoever loses it makes another.
+/// Creates a key. The secret is not stored: a caller who loses it creates another key.
 pub async fn create(
     gateway: &Gateway,
     institution: InstitutionId,
     new: NewKey,
 ) -> Result<(ApiKey, SecretKey), AppError> {
     let secret = loop {
-        // Too few usable bytes among 64 happens about never; then others are drawn.
+        // 64 bytes almost always contain enough usable ones; otherwise others are drawn.
         if let Some(secret) = SecretKey::new(new.grant.environment, &secret::<64>(&*gateway.entropy)) {
             break secret;
         }
@@ -57,7 +57,7 @@ pub async fn create(
         last_used_at: None,
         revoked_at: None,
     };
-    // Another node may have made some.
+    // Another node may have created keys.
     gateway.nodes.refresh().await?;
     let _one_at_a_time = gateway.changes.lock().await;
     let valid = gateway.directory.keys(institution, key.grant.environment);
@@ -68,7 +68,7 @@ pub async fn create(
     Ok((key, secret))
 }
 
-/// Revokes a key and those that were made with it: their next call is refused.
+/// Revokes a key and its descendants: their next call is refused.
 pub async fn revoke(gateway: &Gateway, entry: &Arc<KeyEntry>) -> Result<(), AppError> {
     let _one_at_a_time = gateway.changes.lock().await;
     Ok(gateway.store.revoke_api_key(entry.key.id, gateway.clock.now()).await?)

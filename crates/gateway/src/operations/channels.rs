@@ -1,4 +1,4 @@
-//! Channels: made, moved between states, deleted.
+//! Operations on channels: create, change, move between states, delete.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::cluster::Owner;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 
-/// How often a move is tried again when somebody else moved the channel meanwhile.
+/// How often a transition is retried after a concurrent one.
 const TRIES: usize = 5;
-/// Messages that are cancelled at once when a channel is deleted.
+/// The most messages that one transaction cancels when a channel is deleted.
 const CANCEL_AT_ONCE: usize = 500;
 
 /// The fields of a new channel, in the order in which their errors are reported.
@@ -31,32 +31,32 @@ const PUT_DOWN: &str = "Desconectado a pedido.";
 
 const BAD_NAME: &str = "O nome do canal deve ter de 1 a 100 caracteres.";
 
-/// Most code points in a name.
+/// The most code points of a name.
 pub const NAME_LIMIT: usize = 100;
 
-/// What a caller says of a new channel, not checked yet.
-pub struct ChannelWish {
+/// A request to create a channel, not checked yet.
+pub struct CreateChannel {
     pub name: Option<String>,
     pub kind: Option<String>,
     pub id: Option<String>,
 }
 
-/// Makes a channel.
+/// Creates a channel.
 pub async fn create(
     gateway: &Gateway,
     institution: InstitutionId,
     environment: Environment,
-    wish: ChannelWish,
+    request: CreateChannel,
     by: Actor,
     mut errors: FieldErrors,
 ) -> Result<Channel, AppError> {
-    let name = wish.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let name = request.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
     match name.map(|name| text::check_name(name, NAME_LIMIT)) {
         None if !names(&errors, "name") => errors.push("name", "O nome do canal e obrigatorio."),
         Some(Err(_)) => errors.push("name", BAD_NAME),
         _ => {}
     }
-    let kind = wish.kind.as_deref().map(ChannelType::from_name);
+    let kind = request.kind.as_deref().map(ChannelType::from_name);
     match kind {
         None if !names(&errors, "type") => errors.push("type", "O tipo do canal e obrigatorio."),
         Some(None) => errors.push("type", format!("O tipo do canal deve ser {}.", ChannelType::names("ou"))),
@@ -69,7 +69,7 @@ pub async fn create(
         }
         _ => {}
     }
-    let id = wish.id.as_deref().map(str::parse::<ChannelId>);
+    let id = request.id.as_deref().map(str::parse::<ChannelId>);
     match &id {
         Some(Err(_)) => errors.push("id", "O id do canal deve ter de 1 a 64 caracteres: letras, digitos, _ e -."),
         Some(Ok(id)) if id.as_str() == SANDBOX => errors.push("id", "O id sandbox e reservado."),
@@ -116,7 +116,7 @@ pub async fn update(
     get(gateway, entry).await
 }
 
-/// Stores a channel and makes it known.
+/// Stores a channel and adds it to the directory.
 pub(super) async fn add(gateway: &Gateway, channel: NewChannel) -> Result<Channel, AppError> {
     let _one_at_a_time = gateway.changes.lock().await;
     let channel = gateway.store.create_channel(channel).await?.ok_or(AppError::ChannelExists)?;
@@ -124,13 +124,13 @@ pub(super) async fn add(gateway: &Gateway, channel: NewChannel) -> Result<Channe
     Ok(channel)
 }
 
-/// The channel as it stands.
+/// The channel as it is stored now.
 pub async fn get(gateway: &Gateway, entry: &ChannelEntry) -> Result<Channel, AppError> {
     let found = gateway.store.channel(entry.via.key).await?;
     found.filter(|channel| channel.deleted_at.is_none()).ok_or(AppError::ChannelNotFound)
 }
 
-/// Connects a channel with what the call names. Gives the channel, and how far its linking has come where a phone links it.
+/// Connects a channel with the fields of the call. Returns the channel, and the progress of its linking if a phone links it.
 pub async fn connect(
     gateway: &Gateway,
     entry: &ChannelEntry,
@@ -147,8 +147,8 @@ pub async fn connect(
     }
 }
 
-/// Refuses what only the node can do that holds the channel's session. Calls of the API come to that node by themselves; a
-/// command has to be given there.
+/// Refuses an action that only the owner of the channel's session can do. Calls of the API are forwarded to the owner; a
+/// command must be run there.
 async fn session_is_here(gateway: &Gateway, entry: &ChannelEntry) -> Result<(), AppError> {
     if !entry.kind.descriptor().holds_session {
         return Ok(());
@@ -157,9 +157,9 @@ async fn session_is_here(gateway: &Gateway, entry: &ChannelEntry) -> Result<(), 
         Owner::Other(node) => {
             Err(AppError::field("channel", format!("A linha do canal esta no no {}: repita o comando la.", node.name)))
         }
-        // This node is giving the channel to another one.
+        // This node is releasing the channel.
         Owner::None if gateway.nodes.leases().session_epoch(entry.via.key).is_some() => Err(AppError::Unavailable),
-        // Where nobody holds the channel, no session is opened or closed by this.
+        // A channel without owner has no open session.
         Owner::Here | Owner::None => Ok(()),
     }
 }
@@ -176,14 +176,14 @@ pub async fn act(
     }
     session_is_here(gateway, entry).await?;
     if let Some(driver) = gateway.drivers.of(entry.kind).filter(|_| action == ChannelAction::Disconnect) {
-        // A store that is away cannot note it: the session stays open, as the channel's state says.
+        // If the store is unavailable, the session stays open, as the channel's state says.
         get(gateway, entry).await?;
         driver.disconnect(entry.via.key).await;
     }
     move_by(gateway, entry, action, by).await
 }
 
-/// Moves a channel to where an action leads.
+/// Moves a channel to the state after an action.
 async fn move_by(
     gateway: &Gateway,
     entry: &ChannelEntry,
@@ -199,9 +199,9 @@ async fn move_by(
             _ => after(&channel, action, driver.as_deref(), now),
         };
         let (next, reason) = next.ok_or(AppError::ChannelNotConnected)?;
-        // A pause that the network or a missing key made becomes the person's: it does not end by itself then.
+        // A person's pause replaces a pause by the network or because of a missing key, so that it does not end by itself.
         if next == channel.state && (reason.is_none() || reason == channel.state_reason) {
-            // Whoever asks again expects that what waits is sent.
+            // A caller who repeats the action expects that waiting messages are sent.
             gateway.dispatcher.wake(entry.via.key);
             return Ok(channel);
         }
@@ -214,12 +214,12 @@ async fn move_by(
     Err(AppError::Unavailable)
 }
 
-/// Where an action leads while a phone is to link the channel: that can be given up, and there is nothing to hold.
+/// The state after an action while a phone is to link the channel: the linking can be aborted, and there is nothing to hold.
 fn after_linking(channel: &Channel, action: ChannelAction) -> Option<(ChannelState, Option<String>)> {
     (action == ChannelAction::Disconnect).then(|| (channel.unlinked(), Some(PUT_DOWN.to_owned())))
 }
 
-/// Where an action leads, and why.
+/// The state after an action, and its reason.
 fn after(
     channel: &Channel,
     action: ChannelAction,
@@ -228,7 +228,7 @@ fn after(
 ) -> Option<(ChannelState, Option<String>)> {
     let next = channel.state.after(action)?;
     let restricted = next == ChannelState::Connected && channel.restricted_until.is_some_and(|until| until > now);
-    // A pause that ends opens no session.
+    // The end of a pause opens no session.
     let down = driver.filter(|_| action == ChannelAction::Resume && channel.state == ChannelState::Paused);
     if let Some(reason) = down.and_then(|driver| driver.why_down(channel.key)) {
         return Some((ChannelState::Disconnected, Some(reason)));
@@ -236,7 +236,7 @@ fn after(
     Some(match action {
         ChannelAction::Disconnect => (next, Some(PUT_DOWN.to_owned())),
         ChannelAction::Pause => (next, Some("Pausado a pedido.".to_owned())),
-        // What the network restricted does not become free by a pause.
+        // A pause does not lift a restriction of the network.
         ChannelAction::Connect | ChannelAction::Resume if restricted => {
             (ChannelState::Restricted, Some(RESTRICTED.to_owned()))
         }
@@ -244,10 +244,10 @@ fn after(
     })
 }
 
-/// The longest that a deletion waits for a phone to be told that its device is gone.
-const TELL_PHONE: std::time::Duration = std::time::Duration::from_millis(800);
+/// How long a deletion waits for the device to be unlinked on the phone.
+const UNLINK_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(800);
 
-/// Deletes a channel: what is queued is cancelled, what is in flight settles, the history stays readable.
+/// Deletes a channel: queued messages are cancelled, messages in flight are settled, and the history stays readable.
 pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>, by: Actor) -> Result<(), AppError> {
     if entry.via.id.as_str() == SANDBOX {
         return Err(AppError::ChannelReserved);
@@ -256,21 +256,21 @@ pub async fn delete(gateway: &Gateway, entry: &Arc<ChannelEntry>, by: Actor) -> 
     let (key, now) = (entry.via.key, gateway.clock.now());
     let mut one_at_a_time = gateway.changes.lock().await;
     gateway.store.delete_channel(key, by, now).await?;
-    // Before anybody can make the channel anew here.
+    // Before a caller can create the channel again on this node.
     let forgotten = gateway.drivers.of(entry.kind).and_then(|driver| driver.forget(key));
-    // Should this break off, as where the server stops, the dispatcher does the rest when it next looks at the channel.
-    // Made anew meanwhile, that is still without those.
+    // If this is interrupted, as when the server stops, the dispatcher cancels the rest at its next claim. A channel that is
+    // created again meanwhile has none of these messages.
     while !gateway.stop.is_cancelled() && gateway.store.cancel_former(key, CANCEL_AT_ONCE, now).await? > 0 {
-        // Others do not wait for a long queue: what other nodes have revoked is read under this lock, too.
+        // Release the lock during a long cancellation: the revocations of other nodes are applied under it, too.
         drop(one_at_a_time);
         one_at_a_time = gateway.changes.lock().await;
     }
     gateway.dispatcher.wake(key);
-    // Nor for the phone to be told.
+    // Also release it while the phone is being notified.
     drop(one_at_a_time);
     if let Some(forgotten) = forgotten {
-        // It goes on where the network is slow.
-        drop(tokio::time::timeout(TELL_PHONE, forgotten).await);
+        // The notification continues if the network is slow.
+        drop(tokio::time::timeout(UNLINK_TIMEOUT, forgotten).await);
     }
     Ok(())
 }

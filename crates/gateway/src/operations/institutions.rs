@@ -1,4 +1,4 @@
-//! Institutions: tenants that see nothing of each other.
+//! Operations on institutions, the tenants.
 
 use recado_domain::api_key::{Environment, Grant, RateLimit, Scopes};
 use recado_domain::channel::{Actor, NewChannel};
@@ -11,7 +11,7 @@ use super::api_keys::NewKey;
 use crate::gateway::Gateway;
 use recado_domain::error::AppError;
 
-/// What a new institution starts with. The keys are shown this once.
+/// A new institution. Its keys are shown only once.
 pub struct CreatedInstitution {
     pub id: InstitutionId,
     pub test_key: String,
@@ -19,7 +19,7 @@ pub struct CreatedInstitution {
     pub sandbox_channel: ChannelId,
 }
 
-/// Makes an institution with a key for each environment and its sandbox channel.
+/// Creates an institution with a key for each environment and its sandbox channel.
 pub async fn create(
     gateway: &Gateway,
     name: &str,
@@ -33,7 +33,7 @@ pub async fn create(
     let id = gateway.new_ids().institution();
     let now = gateway.clock.now();
     let institution = Institution { id, name: name.to_owned(), default_country, created_at: now };
-    // The calls below hold this lock as well.
+    // The calls below acquire this lock too.
     {
         let _one_at_a_time = gateway.changes.lock().await;
         gateway.store.create_institution(institution).await?;
@@ -50,7 +50,7 @@ pub async fn create(
     Ok(CreatedInstitution { id, test_key, live_key, sandbox_channel })
 }
 
-/// Sets the default country of an institution: the next call reads its numbers by it.
+/// Sets the default country of an institution. It applies from the next call on.
 pub async fn set_default_country(
     gateway: &Gateway,
     id: InstitutionId,

@@ -1,4 +1,4 @@
-//! What changes institutions, keys and channels: the same for the HTTP API and for the command line.
+//! Operations that change institutions, keys and channels, shared by the HTTP API and the command line.
 
 pub mod api_keys;
 pub mod channels;

@@ -1,5 +1,5 @@
-//! A person's rights: what is kept of one recipient, shown and erased. Page by page, so that neither a person with a
-//! hundred thousand messages fills the memory, nor anybody waits behind them.
+//! The rights of a data subject: the stored data of one recipient, shown and erased. It works in pages, so that a person
+//! with a hundred thousand messages neither fills the memory nor delays others.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ const BAD_NUMBER: &str = "O numero do destinatario deve estar no formato DDI+DDD
 const SEVERAL_NUMBERS: &str =
     "O numero nao e o mesmo para todas as instituicoes: informe --institution, ou o numero com + e o codigo do pais.";
 
-/// The number of a person. Where no institution is named, it must be the same number for all of them.
+/// The number of a person. Without a named institution, all institutions must read it as the same number.
 pub fn number(gateway: &Gateway, institution: Option<InstitutionId>, text: &str) -> Result<PhoneNumber, AppError> {
     let text = text.trim();
     let countries = match institution {
@@ -28,7 +28,7 @@ pub fn number(gateway: &Gateway, institution: Option<InstitutionId>, text: &str)
     };
     let servers = gateway.behaviour.default_country;
     let read: Vec<_> = countries.into_iter().map(|country| PhoneNumber::parse(text, country.or(servers))).collect();
-    // A number that was accepted by the rules of a former version is found as well, with a `+`.
+    // With a `+`, a number is also found that was accepted by the rules of an earlier version.
     let kept = text.starts_with('+').then(|| PhoneNumber::of_stored(text).ok()).flatten();
     let numbers: BTreeSet<_> = read.iter().flatten().cloned().collect();
     match (numbers.first(), read.into_iter().find_map(Result::err)) {
@@ -40,14 +40,14 @@ pub fn number(gateway: &Gateway, institution: Option<InstitutionId>, text: &str)
     }
 }
 
-/// A page of what the store keeps.
+/// A page of the stored data.
 pub async fn page(gateway: &Gateway, query: PersonQuery) -> Result<Value, AppError> {
     let page = gateway.store.person(query).await?;
     let rows: Vec<Value> = page.rows.into_iter().map(|row| view(gateway, row)).collect();
     Ok(json!({ "rows": rows, "next": page.next }))
 }
 
-/// A page of what the sandbox's phone shows.
+/// A page of the messages in the sandbox inbox.
 pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, AppError> {
     let page = gateway.drivers.sandbox().person(person, after).await?;
     let rows = page.shown.into_iter().map(|(institution, shown)| {
@@ -60,7 +60,7 @@ pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result
     Ok(json!({ "rows": rows.collect::<Vec<_>>(), "next": page.next }))
 }
 
-/// Erases a batch of what the store keeps.
+/// Erases a batch of the stored data.
 pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, AppError> {
     let channels: Vec<ChannelKey> = match &erasure {
         Erasure::Messages(places) => places.iter().map(|place| place.channel).collect(),
@@ -68,20 +68,20 @@ pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, AppErro
     };
     let erased = gateway.store.erase_person(erasure, gateway.clock.now()).await?;
     if erased.cancelled > 0 {
-        // Their lines may have waited for what is gone.
+        // Their queues may have waited for the erased messages.
         channels.into_iter().for_each(|channel| gateway.dispatcher.wake(channel));
     }
     let next = erased.next;
     Ok(json!({ "erased": erased, "next": next }))
 }
 
-/// Erases a batch of what the sandbox's phone shows.
+/// Erases a batch of the messages in the sandbox inbox.
 pub async fn erase_on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result<Value, AppError> {
     let (shown, next) = gateway.drivers.sandbox().erase(person, after).await?;
     Ok(json!({ "erased": { "sandbox": shown }, "next": next }))
 }
 
-/// Takes what was erased out of the logs of the store's files; whether that could be done.
+/// Removes erased data from the logs of the store's files. Returns whether that was possible.
 pub async fn forget_erased(gateway: &Gateway) -> Result<Value, AppError> {
     let sandbox = gateway.drivers.sandbox().forget_erased().await?;
     Ok(json!({ "forgotten": gateway.store.forget_erased().await? && sandbox }))
@@ -109,7 +109,7 @@ fn view(gateway: &Gateway, row: PersonRow) -> Value {
     }
 }
 
-/// A row behind its kind and its channel.
+/// A row with its kind and its channel.
 fn with_channel(gateway: &Gateway, channel: ChannelKey, kind: &str, row: Value) -> Value {
     let entry = gateway.directory.channel(channel);
     let mut shown = json!({
@@ -152,12 +152,12 @@ fn show(gateway: &Gateway, message: &Message, scenario: Option<&str>, early: &[U
     with_channel(gateway, message.channel, "MESSAGE", shown)
 }
 
-/// What was rendered of a contact.
+/// The rendition of a contact.
 fn card(rendition: Option<&str>) -> Option<ContactRendition> {
     rendition.and_then(ContactRendition::from_json)
 }
 
-/// What is stored as JSON; what is none is shown as it is.
+/// Stored JSON, or a string if it is not JSON.
 fn as_json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }

@@ -1,4 +1,4 @@
-//! Sealed secrets: taken into use at a start, and sealed anew when the key changes.
+//! Stored secrets: loaded at a start, and encrypted again after a key rotation.
 
 use futures_util::{Stream, StreamExt, stream};
 use recado_domain::channel::{ChannelKey, Link, SessionRow};
@@ -9,29 +9,29 @@ use recado_store::sealed::{KeyId, Place, SealError};
 use crate::gateway::Gateway;
 use recado_domain::error::AppError;
 
-/// Rows that are written side by side, so that they share commits.
+/// Rows that are written concurrently, so that they share commits.
 const AT_ONCE: usize = 64;
-/// Rows of sessions that are held at a time.
+/// The most session rows that are held in memory.
 const PAGE: usize = 1_000;
 
-/// What a rotation found and did.
+/// The result of a rotation.
 pub struct Rotation {
-    /// The key that now seals all that could be opened.
+    /// The key that encrypts everything that could be decrypted.
     pub key: KeyId,
-    pub sealed_anew: usize,
+    pub reencrypted: usize,
     pub already: usize,
-    /// What could not be opened, and stayed as it was.
+    /// The secrets that could not be decrypted, and were not changed.
     pub failed: Vec<(ChannelKey, SealError)>,
 }
 
 enum Outcome {
-    SealedAnew,
+    Reencrypted,
     Already,
     Failed(SealError),
 }
 
-/// Takes what is stored of all channels' connections into use when a server starts. Whether this node could, and has the
-/// key that its channels need.
+/// Loads the credentials of all channels when a server starts. Returns whether this node could do so, and has the key that
+/// its channels need.
 pub async fn load(gateway: &Gateway) -> Result<bool, StoreError> {
     let mut all = !gateway.nodes.are_shared() || opens_sessions(gateway).await?;
     let channels = gateway.directory.channels();
@@ -42,17 +42,17 @@ pub async fn load(gateway: &Gateway) -> Result<bool, StoreError> {
     Ok(all)
 }
 
-/// Whether this node's key opens what linked phones keep, as far as one row can tell.
+/// Whether this node's key decrypts the session rows of linked phones, as far as one row shows.
 async fn opens_sessions(gateway: &Gateway) -> Result<bool, StoreError> {
     let Some(row) = gateway.store.session_rows(None, 1).await?.pop() else { return Ok(true) };
     let opened = gateway.secrets.open((&row.of).into(), &row.sealed);
     Ok(opened.inspect_err(|error| log_foreign_key(row.of.channel, error)).is_ok())
 }
 
-/// Seals with the first key what older keys sealed. It may break off anywhere: run again, it does the rest.
+/// Encrypts with the first key what older keys encrypted. It may be interrupted at any point: the next run does the rest.
 pub async fn rotate(gateway: &Gateway) -> Result<Rotation, AppError> {
     let key = gateway.secrets.first().map_err(|_| AppError::SecretKeyMissing)?;
-    let mut done = Rotation { key, sealed_anew: 0, already: 0, failed: Vec::new() };
+    let mut done = Rotation { key, reencrypted: 0, already: 0, failed: Vec::new() };
     let links = gateway.store.links().await?;
     let links = links.into_iter().map(|link| async move { (link.channel, rotate_link(gateway, link).await) });
     done.note(stream::iter(links).buffer_unordered(AT_ONCE)).await?;
@@ -73,9 +73,9 @@ impl Rotation {
     ) -> Result<(), StoreError> {
         while let Some((channel, outcome)) = rotated.next().await {
             match outcome? {
-                Outcome::SealedAnew => self.sealed_anew += 1,
+                Outcome::Reencrypted => self.reencrypted += 1,
                 Outcome::Already => self.already += 1,
-                // Many rows of one session that cannot be opened are one thing to be told.
+                // A session with many unreadable rows is reported once.
                 Outcome::Failed(error) if self.failed.last() == Some(&(channel, error)) => {}
                 Outcome::Failed(error) => self.failed.push((channel, error)),
             }
@@ -88,10 +88,10 @@ async fn rotate_link(gateway: &Gateway, link: Link) -> Result<Outcome, StoreErro
     match gateway.secrets.reencrypt(Place::Link(link.channel), &link.sealed, &*gateway.entropy) {
         Err(error) => Ok(Outcome::Failed(error)),
         Ok(None) => Ok(Outcome::Already),
-        Ok(Some(anew)) => {
-            // Where it was changed meanwhile, it was with the first key, or its channel was deleted.
-            let written = gateway.store.reseal_link(link.channel, link.sealed, anew).await?;
-            Ok(if written { Outcome::SealedAnew } else { Outcome::Already })
+        Ok(Some(reencrypted)) => {
+            // If the row was changed meanwhile, it was written with the first key, or its channel was deleted.
+            let written = gateway.store.reseal_link(link.channel, link.sealed, reencrypted).await?;
+            Ok(if written { Outcome::Reencrypted } else { Outcome::Already })
         }
     }
 }
@@ -100,10 +100,10 @@ async fn rotate_row(gateway: &Gateway, row: SessionRow) -> Result<Outcome, Store
     match gateway.secrets.reencrypt((&row.of).into(), &row.sealed, &*gateway.entropy) {
         Err(error) => Ok(Outcome::Failed(error)),
         Ok(None) => Ok(Outcome::Already),
-        Ok(Some(anew)) => {
-            // Where it was written meanwhile, it was with the first key, or it was deleted.
-            let written = gateway.store.reseal_session_row(row, anew).await?;
-            Ok(if written { Outcome::SealedAnew } else { Outcome::Already })
+        Ok(Some(reencrypted)) => {
+            // If the row was changed meanwhile, it was written with the first key, or it was deleted.
+            let written = gateway.store.reseal_session_row(row, reencrypted).await?;
+            Ok(if written { Outcome::Reencrypted } else { Outcome::Already })
         }
     }
 }

@@ -44,7 +44,7 @@ impl FailedLogins {
                 addresses.clear();
             }
         }
-        addresses.entry(network).or_insert_with(|| Bucket::new(Some(self.a_minute))).take(now)
+        addresses.entry(network).or_insert_with(|| Bucket::new(Some(self.a_minute))).acquire(now)
     }
 }
 

@@ -50,9 +50,9 @@ impl KeyLimit {
         Self { key, kind, own, stock, drawing }
     }
 
-    /// Takes the token of a call; `None` if there is no limit. An error says that the shared bucket cannot be read.
-    pub async fn take(&self, now: Millis, nodes: Option<&dyn SharedQuota>) -> Result<Option<Quota>, StoreError> {
-        let (Some(store), Some(limit)) = (nodes, self.own.capacity()) else { return Ok(self.own.take(now)) };
+    /// Acquires the token of a call; `None` if there is no limit. An error says that the shared bucket cannot be read.
+    pub async fn acquire(&self, now: Millis, nodes: Option<&dyn SharedQuota>) -> Result<Option<Quota>, StoreError> {
+        let (Some(store), Some(limit)) = (nodes, self.own.capacity()) else { return Ok(self.own.acquire(now)) };
         if let Some(quota) = self.of_stock(limit, now) {
             return Ok(Some(quota));
         }

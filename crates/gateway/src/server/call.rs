@@ -54,18 +54,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_goes_on_when_its_connection_ends_and_is_waited_for() {
+    async fn work_continues_after_its_connection_ends_and_is_awaited() {
         let (tracker, go, done) = (TaskTracker::new(), Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (may_go, told) = (go.clone(), done.clone());
+        let (may_go, counted) = (go.clone(), done.clone());
         let work = async move {
             drop(may_go.acquire().await);
-            told.fetch_add(1, Ordering::SeqCst);
+            counted.fetch_add(1, Ordering::SeqCst);
         };
         let connection = tokio::spawn(Call::new(work, tracker.clone()));
         tokio::task::yield_now().await;
         connection.abort();
         assert!(connection.await.expect_err("it was ended").is_cancelled());
-        assert_eq!((done.load(Ordering::SeqCst), tracker.len()), (0, 1), "the work is at hand, in a task of its own");
+        assert_eq!((done.load(Ordering::SeqCst), tracker.len()), (0, 1), "the work continues in its own task");
         tracker.close();
         go.add_permits(1);
         tokio::time::timeout(Duration::from_mins(1), tracker.wait()).await.expect("the work to end");
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_panics_runs_no_more() {
+    async fn work_that_panics_is_not_polled_again() {
         let tracker = TaskTracker::new();
         let connection = tokio::spawn(Call::<()>::new(async { panic!("on purpose") }, tracker.clone()));
         assert!(connection.await.expect_err("a panic").is_panic());

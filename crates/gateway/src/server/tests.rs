@@ -1,4 +1,4 @@
-//! Connections by themselves, with short times: real sockets, and answers that are made here.
+//! Connections with short timeouts: real sockets, and answers that the test makes.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 
-/// How long something that should happen may take on a machine that is busy.
+/// How long an expected event may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Far more than a test takes.
+/// Longer than any test takes.
 const NEVER: Duration = Duration::from_hours(1);
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -76,12 +76,12 @@ impl Serving {
         stream
     }
 
-    /// SIGTERM, and how long the end takes.
+    /// Sends the stop signal, and returns how long the stop takes.
     async fn end(self) -> Duration {
-        let told = Instant::now();
+        let stopped = Instant::now();
         self.stop.cancel();
         timeout(PATIENCE, self.task).await.expect("an end").expect("no panic");
-        told.elapsed()
+        stopped.elapsed()
     }
 }
 
@@ -95,23 +95,23 @@ async fn call(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Reads until the server closes; gives all that it said, and after how long it closed.
+/// Reads until the server closes. Returns the received text, and the time until the close.
 async fn until_closed(stream: &mut TcpStream) -> (String, Duration) {
-    let (started, mut said) = (Instant::now(), Vec::new());
-    // A reset is an end, too.
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("closed in time");
-    (String::from_utf8_lossy(&said).into_owned(), started.elapsed())
+    let (started, mut received) = (Instant::now(), Vec::new());
+    // A reset counts as a close, too.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut received)).await.expect("closed in time");
+    (String::from_utf8_lossy(&received).into_owned(), started.elapsed())
 }
 
 const SHORT: Duration = Duration::from_millis(300);
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_its_time_and_half_a_head_after_its_own() {
-    // Each wait ends by its own limit: the other is never reached.
+    // Each wait ends by its own limit; the other limit is never reached.
     let idle = serve_with(Limits { idle: SHORT, ..LIMITS });
     let mut connection = idle.used().await;
-    let (said, after) = until_closed(&mut connection).await;
-    assert!(said.is_empty() && after >= SHORT / 2, "{said} {after:?}");
+    let (received, after) = until_closed(&mut connection).await;
+    assert!(received.is_empty() && after >= SHORT / 2, "{received} {after:?}");
 
     let heads = serve_with(Limits { head: SHORT, ..LIMITS });
     for begin in [&b""[..], b"GET / HT"] {
@@ -122,13 +122,13 @@ async fn an_idle_connection_is_closed_after_its_time_and_half_a_head_after_its_o
     let mut used = heads.used().await;
     used.write_all(b"GET / HT").await.expect("the server reads");
     assert_eq!(until_closed(&mut used).await.0, "");
-    // The idle one outlasts them all, and is served.
+    // The idle connection outlasts them all, and is served.
     let mut idle = heads.used().await;
     tokio::time::sleep(SHORT * 2).await;
     call(&mut idle).await;
 }
 
-/// It comes with the call before, so that the server reads nothing more.
+/// The close comes with the previous call, so that the server reads nothing more.
 #[tokio::test]
 async fn half_a_head_behind_another_call_does_not_stay() {
     let serving = serve_with(Limits { idle: SHORT, write: SHORT, ..LIMITS });
@@ -166,11 +166,11 @@ async fn idle_connections_end_at_once_when_the_server_does() {
 }
 
 #[tokio::test]
-async fn the_connection_that_was_idle_longest_gives_way() {
+async fn the_longest_idle_connection_is_closed_for_a_new_one() {
     let serving = serve_with(Limits { connections: 2, ..LIMITS });
     let mut first = serving.used().await;
     let mut second = serving.used().await;
-    // Finds no place, and gets the first one's.
+    // There is no room, so it gets the first connection's.
     let third = timeout(PATIENCE, serving.used()).await.expect("room");
     assert_eq!(until_closed(&mut first).await.0, "");
     call(&mut second).await;
@@ -178,21 +178,21 @@ async fn the_connection_that_was_idle_longest_gives_way() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_reads_ends() {
+async fn an_unread_answer_is_aborted() {
     let serving = serve_with(Limits { write: SHORT, ..LIMITS });
     let mut deaf = serving.connect().await;
     deaf.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("the server reads");
-    // Closes its own half, and is gone.
+    // Closes its own half, and reads no more.
     deaf.shutdown().await.expect("half the connection is closed");
     let took = serving.end().await;
     assert!(took < PATIENCE / 2, "{took:?}");
-    let (said, _) = until_closed(&mut deaf).await;
-    assert!(said.len() < 64 << 20, "all of it was sent");
+    let (received, _) = until_closed(&mut deaf).await;
+    assert!(received.len() < 64 << 20, "all of it was sent");
 }
 
-/// Each of its reads comes in time; all of them would take for ever.
+/// Each read is in time, but all of them together would take forever.
 #[tokio::test]
-async fn an_answer_that_is_read_too_slowly_ends() {
+async fn an_answer_that_is_read_too_slowly_is_aborted() {
     let serving = serve_with(Limits { idle: SHORT, write: Duration::from_secs(1), ..LIMITS });
     let mut slow = serving.connect().await;
     slow.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("the server reads");
@@ -209,7 +209,7 @@ async fn events_end_when_their_reader_is_gone_and_only_then() {
     let serving = serve_with(Limits { idle: SHORT, write: SHORT, ..LIMITS });
     let mut reader = serving.connect().await;
     reader.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("the server reads");
-    // Half-closed, it still reads; and no limit of a connection that waits for its client touches it.
+    // Half-closed, it still reads. The limits of a connection that waits for its client do not apply to it.
     reader.shutdown().await.expect("half the connection is closed");
     let (end, mut part) = (Instant::now() + SHORT * 4, [0; 1024]);
     while Instant::now() < end {

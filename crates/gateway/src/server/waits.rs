@@ -48,7 +48,7 @@ impl Waits {
         self.set(Wait::Call);
     }
 
-    /// The last byte of the answer was handed to the connection.
+    /// The last byte of the answer was passed to the connection.
     pub fn answered(&self) {
         self.set(Wait::Next);
     }

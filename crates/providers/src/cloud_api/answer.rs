@@ -1,4 +1,4 @@
-//! What Graph answers, read as far as it matters. Its texts are not looked at: they may hold the numbers of people.
+//! The answers of Graph. Their texts are not read, because they may contain people's numbers.
 
 use axum::http::StatusCode;
 use recado_domain::channel::types::cloud_api::NumberInfo;
@@ -12,13 +12,13 @@ use crate::cloud_api::errors::GraphError;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer<T> {
     Good(T),
-    /// With an error object: Graph did not do what was asked.
+    /// An error object: Graph did not do what was requested.
     Refused(GraphError),
-    /// A proxy's page, a success without its content, anything else: nobody knows.
+    /// A proxy's page, a success without its content, or anything else: the outcome is unknown.
     Unreadable,
 }
 
-/// A message that was taken.
+/// An accepted message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sent {
     /// The recipient's account, which may differ from the number it was sent to (Brazil's ninth digit).
@@ -27,14 +27,14 @@ pub struct Sent {
     pub remote_id: NetworkId,
 }
 
-/// A number that was asked for.
+/// A phone number at Meta.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Number {
     pub id: String,
     pub info: NumberInfo,
 }
 
-/// Longest text of Graph's that is kept.
+/// The longest text of Graph that is kept.
 const TEXT_LIMIT: usize = 255;
 
 #[derive(Deserialize)]

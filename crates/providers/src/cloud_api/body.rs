@@ -1,8 +1,8 @@
 //! The body of `POST /{version}/{phone number id}/messages` for a stored message.
 //!
-//! Forms: `TextMessage`, `LocationMessage` and `ContactObject` in Meta's OpenAPI file (MIT),
-//! `business-messaging-api_v23.0.yaml`. What stands around them there refuses every real message
-//! (`additionalProperties: false` beside `allOf`), so it is not a measure.
+//! The forms are `TextMessage`, `LocationMessage` and `ContactObject` in Meta's OpenAPI file (MIT),
+//! `business-messaging-api_v23.0.yaml`. The schemas around them there reject every real message (`additionalProperties:
+//! false` beside `allOf`), so they are not used as a check.
 
 mod contacts;
 #[cfg(test)]
@@ -18,8 +18,8 @@ use contacts::Contact;
 /// A stored message that this version does not understand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// Without serde's words, which may quote what stands there.
-    #[error("its content is not in its form")]
+    /// Serde's text is omitted, because it may quote the content.
+    #[error("the content has an unknown form")]
     Content,
     #[error("a phone on its card is none")]
     Phone,
@@ -36,11 +36,11 @@ struct Body<'a> {
     kind: &'static str,
     #[serde(flatten)]
     object: Object<'a>,
-    /// Comes back in the callbacks of this message: by it a message is found whose answer was lost.
+    /// Meta returns it in the callbacks of this message, so a message is found whose answer was lost.
     biz_opaque_callback_data: String,
 }
 
-/// The message that this one answers, by Meta's id.
+/// The quoted message, by Meta's id.
 #[derive(Serialize)]
 struct Context<'a> {
     message_id: &'a str,
@@ -71,7 +71,7 @@ struct Location<'a> {
     address: Option<&'a str>,
 }
 
-/// What is stored of a message.
+/// Parses the stored form of a message.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
-//! What Meta calls us with: the verification of the address, and the statuses of messages.
+//! The calls of Meta: the verification of the address, and the statuses of messages.
 //!
-//! Nobody but Meta's app secret vouches for a callback, so a body is a stranger's until its signature was checked, and is
-//! read in bounded memory either way. Callbacks repeat, come late and out of order, for up to seven days (peers' guides:
-//! hookdeck, socialhook); whoever takes the statuses has to bear that.
+//! Only the signature with the app's secret authenticates a callback. A body is untrusted until its signature was checked,
+//! and is read in bounded memory in any case. Callbacks repeat, come late and out of order, for up to seven days (peers'
+//! guides: hookdeck, socialhook), so the caller must accept that.
 
 #[cfg(test)]
 mod tests;
@@ -18,26 +18,26 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::Sha256;
 
-use crate::cloud_api::errors::{Fault, GraphError};
+use crate::cloud_api::errors::{GraphError, Refusal};
 use crate::cloud_api::link::Fingerprint;
 use recado_domain::channel::types::cloud_api::{ID_LIMIT, SECRET_LIMIT};
 
 /// The header that carries the signature.
 pub const SIGNATURE_HEADER: &str = "x-hub-signature-256";
-/// Most characters of a challenge; Meta's have about ten digits.
+/// The most characters of a challenge. Meta's have about ten digits.
 const CHALLENGE_LIMIT: usize = 256;
-/// Most characters of `biz_opaque_callback_data`, by Meta's documentation.
+/// The most characters of `biz_opaque_callback_data`, by Meta's documentation.
 const OPAQUE_LIMIT: usize = 512;
-/// Unix seconds before WhatsApp existed: no status is of then.
+/// The Unix time before WhatsApp existed. No status can be older.
 const BEFORE_WHATSAPP: i64 = 1_230_768_000;
 
-/// Whether Meta's app signed the raw bytes: `sha256=` and the HMAC-SHA256 in hexadecimal, under the app's secret.
+/// Whether Meta's app signed the raw bytes: `sha256=` and the hexadecimal HMAC-SHA256 with the app's secret.
 pub fn is_signed(app_secret: &SecretString, header: &str, body: &[u8]) -> bool {
     let Some(signature) = header.strip_prefix("sha256=").and_then(from_hex) else { return false };
     let key = app_secret.expose_secret().as_bytes();
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length will do");
     mac.update(body);
-    // In constant time: else the signature of any body could be found out, byte after byte.
+    // In constant time. Otherwise the signature of a body could be found byte by byte.
     mac.verify_slice(&signature).is_ok()
 }
 
@@ -54,7 +54,7 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// What Meta asks with when somebody enters our callback address in its dashboard: the parameters of the query.
+/// The query parameters of Meta's verification, which it sends when our callback address is entered in its dashboard.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Verification<'a> {
     /// `hub.mode`
@@ -66,29 +66,29 @@ pub struct Verification<'a> {
 }
 
 impl<'a> Verification<'a> {
-    /// The challenge, to be sent back as plain text; `None` for who does not know the token, or asks for something else.
-    /// One hash is made at most, of a token that could be one.
-    pub fn answer(self, knows: impl FnOnce(Fingerprint) -> bool) -> Option<&'a str> {
+    /// The challenge, which is returned as plain text. `None` if the token is unknown, or if the request is for something
+    /// else. At most one hash is computed, and only of a token that can be valid.
+    pub fn answer(self, verifies: impl FnOnce(Fingerprint) -> bool) -> Option<&'a str> {
         let plain = (1..=CHALLENGE_LIMIT).contains(&self.challenge.len())
             && self.challenge.bytes().all(|byte| byte.is_ascii_graphic());
         let may_be = self.mode == "subscribe" && plain && (1..=SECRET_LIMIT).contains(&self.token.len());
-        (may_be && knows(Fingerprint::of(self.token))).then_some(self.challenge)
+        (may_be && verifies(Fingerprint::of(self.token))).then_some(self.challenge)
     }
 }
 
-/// The ids that a body names, whoever wrote it.
+/// The ids in a body, before its signature is checked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Ids<'a> {
     /// `phone_number_id`
     pub numbers: Vec<&'a str>,
-    /// `id`, of an entry or of anything else: digits are those of a business account.
+    /// `id`, of an entry or of anything else. Digits are the id of a business account.
     pub accounts: Vec<&'a str>,
 }
 
-/// Most ids of each kind that are looked at: Meta's bodies are of one account.
+/// The most ids of each kind that are read. Meta's bodies are about one account.
 const IDS: usize = 64;
 
-/// Looks for ids in the bytes, without reading them as JSON: that is done for signed ones alone.
+/// Searches the bytes for ids without parsing JSON, because only signed bodies are parsed.
 pub fn ids(body: &[u8]) -> Ids<'_> {
     let mut ids = Ids::default();
     for (at, _) in body.windows(3).enumerate().filter(|(_, bytes)| bytes == b"id\"") {
@@ -112,7 +112,7 @@ fn id_in(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(&text[..end]).ok().filter(|id| is_digits(id))
 }
 
-/// How far a message came, in Meta's words.
+/// The state of a message, in Meta's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -122,39 +122,40 @@ pub enum Stage {
     Failed,
 }
 
-/// Meta's word on one message.
+/// Meta's report about one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The number that sent the message.
     pub phone_number_id: Arc<str>,
     /// Meta's id of the message, `wamid.…`.
     pub remote_id: NetworkId,
-    /// What we sent along as `biz_opaque_callback_data`.
+    /// The value that we sent as `biz_opaque_callback_data`.
     pub opaque: Option<String>,
     pub stage: Stage,
-    /// When, to the second: the last millisecond of it, so that it is not before what we saw in the same second.
+    /// The time, to the second: the last millisecond of the second, so that it is not before an event that we saw in the
+    /// same second.
     pub at: Millis,
     /// The recipient's account, in digits.
     pub recipient_id: Option<String>,
-    /// Why, where it failed.
-    pub fault: Option<Fault>,
+    /// The reason of a failure.
+    pub refusal: Option<Refusal>,
 }
 
-/// A callback's statuses.
+/// The statuses of a callback.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Callback {
     pub statuses: Vec<Status>,
-    /// Statuses, and parts around them, that were not in their form.
+    /// The number of statuses, and parts around them, that had an unknown form.
     pub skipped: usize,
 }
 
-/// The body is no JSON at all.
+/// The body is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the callback's body is no JSON")]
 pub struct NotJson;
 
-/// Reads a callback's body. Messages from people and fields of other kinds are passed over; what is not in its form is
-/// skipped, so that one odd status does not hold up the others that came with it.
+/// Parses a callback's body. Messages of people and fields of other kinds are ignored. An element of unknown form is
+/// skipped, so that one malformed status does not delay the others of the callback.
 pub fn parse(body: &[u8], now: Millis) -> Result<Callback, NotJson> {
     let body: &RawValue = serde_json::from_slice(body).map_err(|_| NotJson)?;
     let mut callback = Callback::default();
@@ -169,7 +170,7 @@ pub fn parse(body: &[u8], now: Millis) -> Result<Callback, NotJson> {
     Ok(callback)
 }
 
-/// A list that is looked at later, one element at a time: nothing is kept of those that do not fit.
+/// A list that is parsed later, one element at a time, so that no memory holds elements that do not fit.
 type Later<'a> = Option<&'a RawValue>;
 
 #[derive(serde::Deserialize)]
@@ -226,9 +227,9 @@ struct GivenError<'a> {
 }
 
 impl Change<'_> {
-    /// Takes the statuses of one number; false for a change that is not in its form.
+    /// Adds the statuses of one number; false for a change of unknown form.
     fn statuses(self, now: Millis, callback: &mut Callback) -> bool {
-        // What has no statuses is of another kind: nothing is wrong with it.
+        // A change without statuses is of another kind, and no error.
         let Some(value) = self.value.and_then(read::<Value<'_>>) else { return true };
         let Some(statuses) = value.statuses else { return true };
         let Some(Metadata { phone_number_id }) = value.metadata.and_then(read) else { return false };
@@ -254,15 +255,15 @@ impl GivenStatus<'_> {
             stage: self.status,
             at: time(self.timestamp, now),
             recipient_id: self.recipient_id.and_then(read::<String>).filter(|text| is_account(text)),
-            fault: (self.status == Stage::Failed).then(|| fault(self.errors)),
+            refusal: (self.status == Stage::Failed).then(|| refusal(self.errors)),
         }
     }
 }
 
 /// The first error is the reason.
-fn fault(errors: Later<'_>) -> Fault {
+fn refusal(errors: Later<'_>) -> Refusal {
     let mut first = None;
-    // Read to its end, though one is enough: a list is bounded by the body.
+    // The whole list is read, although one element is enough: the body bounds it.
     each(errors, &mut Callback::default(), |error: GivenError<'_>, _| {
         first.get_or_insert(GraphError {
             code: error.code.and_then(number),
@@ -271,7 +272,7 @@ fn fault(errors: Later<'_>) -> Fault {
         });
         true
     });
-    first.unwrap_or_default().fault(None)
+    first.unwrap_or_default().refusal(None)
 }
 
 fn time(timestamp: Later<'_>, now: Millis) -> Millis {
@@ -280,7 +281,7 @@ fn time(timestamp: Later<'_>, now: Millis) -> Millis {
     millis.map_or(now, |millis| millis.min(now))
 }
 
-/// A number, as such or as a text: Meta writes both.
+/// A number, or a number as text: Meta writes both.
 fn number(raw: &RawValue) -> Option<i64> {
     let text = raw.get();
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).parse().ok()
@@ -294,23 +295,23 @@ fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// Hands each element of a list to `take`, and counts those that are not in their form or that it does not want.
+/// Calls `accept` with each element of a list, and counts the elements that have an unknown form or are not accepted.
 fn each<'a, T: Deserialize<'a>>(
     list: Later<'a>,
     callback: &mut Callback,
-    mut take: impl FnMut(T, &mut Callback) -> bool,
+    mut accept: impl FnMut(T, &mut Callback) -> bool,
 ) {
     let Some(list) = list else { return };
     let elements = Elements(|element| {
-        let fits = read(element).is_some_and(|element| take(element, callback));
+        let fits = read(element).is_some_and(|element| accept(element, callback));
         callback.skipped += usize::from(!fits);
     });
-    // Its brackets were matched when the body was read: what can fail is that it is no list.
+    // The brackets were matched when the body was parsed, so the only possible error is that it is not a list.
     let is_list = serde_json::Deserializer::from_str(list.get()).deserialize_seq(elements).is_ok();
     callback.skipped += usize::from(!is_list);
 }
 
-/// Reads a list element by element: a hostile one of a million elements fills no memory.
+/// Reads a list element by element, so that a hostile list of a million elements fills no memory.
 struct Elements<F>(F);
 
 impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {

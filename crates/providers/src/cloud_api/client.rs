@@ -1,8 +1,8 @@
-//! Calls of Meta's Graph API, and what their answers mean.
+//! Calls of Meta's Graph API, and the meaning of their answers.
 //!
-//! A message counts as sent when Graph named it, as refused when Graph answered with an error object, and as not sent
-//! when hyper says that nothing left. Of everything else nobody knows (ADR 3): the API takes no id of ours, so another
-//! try might double the card.
+//! A message counts as sent if Graph returned its id, as refused if Graph returned an error object, and as not sent if hyper
+//! reports that nothing was sent. Every other outcome is unknown (ADR 3): the API accepts no id of ours, so another attempt
+//! could arrive twice.
 
 #[cfg(test)]
 mod tests;
@@ -33,72 +33,72 @@ use tower::{BoxError, Service, service_fn};
 
 use crate::SendOutcome;
 use crate::cloud_api::answer::{self, Answer};
-use crate::cloud_api::errors::{Class, Fault};
+use crate::cloud_api::errors::{ErrorClass, Refusal};
 use crate::cloud_api::link::{FIELDS, Link};
 use crate::cloud_api::slots::{Slot, Slots};
 use crate::outbound::BaseUrl;
 use recado_domain::channel::types::cloud_api::NumberInfo;
 
-/// The time that a call may take as a whole; below the dispatcher's own limit of 45 s.
+/// The time limit for a whole call; below the dispatcher's limit of 60 s.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The time that name, connection and TLS may take. What ends here has certainly sent nothing.
+/// The time limit for name resolution, connection and TLS. A call that ends here has sent nothing.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Most bytes of an answer; real ones have some hundred.
+/// The most bytes of an answer. Real ones have some hundred.
 const ANSWER_LIMIT: usize = 64 << 10;
-/// An idle connection is given up before servers and middleboxes do: a request into one that is just being closed is one
-/// of which nobody knows.
+/// An idle connection is closed before servers and middleboxes close it: a request on a connection that is just being closed
+/// has an unknown outcome.
 const IDLE: Duration = Duration::from_secs(30);
-/// A connection that stopped answering would swallow one message after another: HTTP/2 asks it.
+/// The interval of HTTP/2 pings. A connection that stopped answering would lose one message after another.
 const PING: Duration = Duration::from_secs(15);
 const PONG: Duration = Duration::from_secs(5);
 
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
-/// The Graph API. Connections are kept and shared, by HTTP/2 where the server has it. Redirects and proxies are not
-/// followed: the token goes to the host that was named, and to no other.
+/// The Graph API. Connections are kept and shared, with HTTP/2 if the server supports it. Redirects and proxies are not
+/// followed, so that the token goes only to the configured host.
 pub struct Graph {
-    /// Address and version, to which a path is added.
+    /// Address and version. A path is appended to it.
     base: String,
     url: BaseUrl,
-    /// Made at the first call: they read the system's certificates, which a server without such channels need not have.
-    lanes: OnceLock<Vec<Lane>>,
+    /// Created at the first call: they read the system's certificates, which a server without such channels need not have.
+    connections: OnceLock<Vec<Connection>>,
     slots: Arc<Slots>,
-    /// Checks of numbers at a time.
+    /// Permits for concurrent checks of numbers.
     checks: Semaphore,
     timeout: Duration,
 }
 
-/// A connection of HTTP/2, or the connections of HTTP/1.1, with the calls that it takes at a time.
-struct Lane {
+/// A pooled HTTP/2 connection, or the HTTP/1.1 connections in its place, with the number of its calls.
+struct Connection {
     client: Client<Connector, Outgoing>,
-    /// More than the server's limit of streams would wait inside the client, behind those of other numbers.
+    /// Further calls would wait inside the client for the server's limit of streams, behind the calls of other numbers.
     calls: AtomicUsize,
 }
 
-/// Connections by HTTP/2 for messages; each is made when its first number needs it.
-const LANES: usize = 32;
-/// Calls on one at a time. RFC 9113 (6.5.2) advises servers to take no fewer than 100.
-const CALLS: usize = 100;
-/// Calls for one number at a time.
+/// HTTP/2 connections for messages. Each is opened when the first number needs it.
+const MAX_CONNECTIONS: usize = 32;
+/// The most concurrent calls on one connection. RFC 9113 (6.5.2) advises servers to permit at least 100.
+const MAX_CALLS: usize = 100;
+/// The most concurrent calls for one number.
 const CALLS_OF_ONE: usize = 100;
-/// Checks of numbers at a time, on a connection of their own.
+/// The most concurrent checks of numbers, which have their own connection.
 const CHECKS: usize = 8;
-/// How long a check waits for its turn.
-const TURN: Duration = Duration::from_secs(10);
+/// How long a check waits for a permit.
+const CHECK_WAIT: Duration = Duration::from_secs(10);
 
-/// Why a number could not be taken into use.
+/// Why a number could not be connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError {
     #[error("Graph refused the access token")]
     Token,
     #[error("Graph does not know the number, or not for this token")]
     Number,
-    #[error("Graph cannot say now")]
+    #[error("Graph gave no answer")]
     Later,
 }
 
 impl CheckError {
-    /// The field that is at fault; none where Graph could not say.
+    /// The invalid field; `None` if Graph gave no answer.
     pub fn faulty_field(self) -> Option<FieldErrors> {
         match self {
             Self::Token => Some(FieldErrors::one(FIELDS[2], "A Meta recusou o accessToken.")),
@@ -113,15 +113,15 @@ impl CheckError {
 /// A call without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
-    /// Nothing left this machine, or nothing of it was looked at.
+    /// Nothing left this machine, or the server processed nothing of it.
     NotSent,
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown,
 }
 
 impl Graph {
-    /// The Graph API at that address: `https://graph.facebook.com`, or by http on this machine alone. The version is
-    /// `v23.0` or the like.
+    /// The Graph API at this address: `https://graph.facebook.com`, or with http on this machine alone. The version has the
+    /// form `v23.0`.
     pub fn new(base_url: &str, version: &str) -> Result<Self> {
         let base = BaseUrl::parse("--graph-url (RECADO_GRAPH_URL)", base_url)?;
         if !base.secure && !base.loopback {
@@ -131,61 +131,60 @@ impl Graph {
             );
         }
         if !is_version(version) {
-            bail!("--graph-version (RECADO_GRAPH_VERSION) looks like v23.0, not like {version:?}");
+            bail!("--graph-version (RECADO_GRAPH_VERSION) has the form v23.0, not {version:?}");
         }
         let text = format!("{}/{version}", base.text);
         Ok(Self::of(text, base, OnceLock::new()))
     }
 
-    fn of(base: String, url: BaseUrl, lanes: OnceLock<Vec<Lane>>) -> Self {
-        let (slots, checks) = (Slots::new(LANES * CALLS, CALLS_OF_ONE), Semaphore::new(CHECKS));
-        Self { base, url, lanes, slots, checks, timeout: TIMEOUT }
+    fn of(base: String, url: BaseUrl, connections: OnceLock<Vec<Connection>>) -> Self {
+        let (slots, checks) = (Slots::new(MAX_CONNECTIONS * MAX_CALLS, CALLS_OF_ONE), Semaphore::new(CHECKS));
+        Self { base, url, connections, slots, checks, timeout: TIMEOUT }
     }
 
-    /// Rights to calls for the link's number, up to that many, as soon as there is one.
+    /// At most `most` slots for calls of the link's number. Waits until there is one.
     pub async fn slots(&self, link: &Link, most: usize) -> Vec<Slot> {
         let number = link.phone_number_id();
-        let first = self.slots.take(number).await;
-        first.into_iter().chain(std::iter::from_fn(|| self.slots.try_take(number))).take(most).collect()
+        let first = self.slots.acquire(number).await;
+        first.into_iter().chain(std::iter::from_fn(|| self.slots.try_acquire(number))).take(most).collect()
     }
 
-    /// Room on a connection: that of checks, or the number's own, or the next that has some. The slots see to it that
-    /// there is one.
-    fn lane(&self, link: &Link, method: &Method) -> Result<OnLane<'_>> {
-        if self.lanes.get().is_none() {
+    /// Reserves a call on the connection for checks, on the number's own connection, or on the next one that is not full.
+    /// The slots guarantee that there is one.
+    fn connection(&self, link: &Link, method: &Method) -> Result<ConnectionGuard<'_>> {
+        if self.connections.get().is_none() {
             let connector = connector(&self.url, CONNECT)?;
-            let lanes = (0..=LANES).map(|_| Lane::new(connector.clone())).collect();
-            // Somebody else's are as good.
-            let _ = self.lanes.set(lanes);
+            let connections = (0..=MAX_CONNECTIONS).map(|_| Connection::new(connector.clone())).collect();
+            // A concurrent caller's connections are equivalent.
+            let _ = self.connections.set(connections);
         }
-        let (of_checks, lanes) =
-            self.lanes.get().and_then(|lanes| lanes.split_last()).context("they were just made")?;
-        if method == Method::GET || lanes.is_empty() {
+        let (of_checks, connections) =
+            self.connections.get().and_then(|connections| connections.split_last()).context("they were just made")?;
+        if method == Method::GET || connections.is_empty() {
             return Ok(of_checks.enter());
         }
         let place = link.phone_number_id().bytes().fold(0_usize, |place, digit| place * 31 % 997 + usize::from(digit));
-        let from_own = (0..lanes.len()).map(|next| &lanes[(place + next) % lanes.len()]);
-        let has_room = from_own.clone().find(|lane| lane.calls.load(Ordering::Relaxed) < CALLS);
-        Ok(has_room.unwrap_or(&lanes[place % lanes.len()]).enter())
+        let from_own = (0..connections.len()).map(|next| &connections[(place + next) % connections.len()]);
+        let has_room = from_own.clone().find(|connection| connection.calls.load(Ordering::Relaxed) < MAX_CALLS);
+        Ok(has_room.unwrap_or(&connections[place % connections.len()]).enter())
     }
 
-    /// Asks for the link's number: whether it is there, and whether the token may speak for it. One call, which changes
-    /// nothing.
+    /// Reads the link's number: whether it exists, and whether the token may use it. One call, which changes nothing.
     pub async fn check(&self, link: &Link) -> Result<NumberInfo, CheckError> {
         let id = link.phone_number_id();
         let path = format!("/{id}?fields=id,display_phone_number,verified_name");
-        let turn = tokio::time::timeout(TURN, self.checks.acquire()).await;
-        let _turn = turn.map_err(|_| CheckError::Later)?;
+        let permit = tokio::time::timeout(CHECK_WAIT, self.checks.acquire()).await;
+        let _permit = permit.map_err(|_| CheckError::Later)?;
         let (status, body) = self.call(link, Method::GET, &path, Vec::new()).await.map_err(|_| CheckError::Later)?;
         match answer::number(status, &body) {
             Answer::Good(number) if number.id == id => Ok(number.info),
             Answer::Good(_) => Err(CheckError::Number),
-            Answer::Refused(error) => Err(refusal(error.code, &error.fault(Some(status.as_u16())))),
+            Answer::Refused(error) => Err(check_error(error.code, &error.refusal(Some(status.as_u16())))),
             Answer::Unreadable => Err(CheckError::Later),
         }
     }
 
-    /// Hands a message over, whose body is this.
+    /// Sends a message with this body.
     pub async fn send(&self, link: &Link, id: MessageId, body: Vec<u8>) -> SendOutcome {
         let path = format!("/{}/messages", link.phone_number_id());
         let (status, body) = match self.call(link, Method::POST, &path, body).await {
@@ -197,7 +196,7 @@ impl Graph {
             Answer::Good(sent) => {
                 SendOutcome::Accepted { account: sent.account, remote_id: Some(sent.remote_id), rendition: None }
             }
-            Answer::Refused(error) => error.fault(Some(status.as_u16())).outcome(),
+            Answer::Refused(error) => error.refusal(Some(status.as_u16())).outcome(),
             Answer::Unreadable => {
                 tracing::warn!(message.id = %id, status = status.as_u16(), "graph response not recognised");
                 SendOutcome::UnknownOutcome
@@ -212,7 +211,7 @@ impl Graph {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let lane = self.lane(link, &method).map_err(|error| {
+        let connection = self.connection(link, &method).map_err(|error| {
             tracing::warn!(error = format!("{error:#}"), "graph client unavailable");
             Failure::NotSent
         })?;
@@ -220,8 +219,8 @@ impl Graph {
         let begun = body.begun.clone();
         let request = self.request(link, method, path, body);
         let answered = tokio::time::timeout(self.timeout, async {
-            let response = lane.0.client.request(request).await.map_err(|error| {
-                let sent = if never_left(&error) { Failure::NotSent } else { Failure::Unknown };
+            let response = connection.0.client.request(request).await.map_err(|error| {
+                let sent = if was_not_sent(&error) { Failure::NotSent } else { Failure::Unknown };
                 tracing::warn!(error = causes(&error), "graph request failed");
                 sent
             })?;
@@ -234,14 +233,14 @@ impl Graph {
         });
         answered.await.unwrap_or_else(|_| {
             tracing::warn!(seconds = self.timeout.as_secs(), "graph request timed out");
-            // A message without its body is none: it waited for a stream that the server did not allow.
+            // A request whose body was not read has not been sent: it waited for a stream that the server did not permit.
             Err(if begun.load(Ordering::Acquire) { Failure::Unknown } else { Failure::NotSent })
         })
     }
 
     fn request(&self, link: &Link, method: Method, path: &str, body: Outgoing) -> Request<Outgoing> {
         let bearer = format!("Bearer {}", link.access_token().expose_secret());
-        // A link's token is visible ASCII, its id digits.
+        // A link's token is visible ASCII, and its id has only digits.
         let mut authorization = HeaderValue::from_str(&bearer).expect("a token that a header takes");
         authorization.set_sensitive(true);
         Request::builder()
@@ -254,7 +253,7 @@ impl Graph {
     }
 }
 
-impl Lane {
+impl Connection {
     fn new(connector: Connector) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -267,22 +266,22 @@ impl Lane {
         Self { client, calls: AtomicUsize::new(0) }
     }
 
-    fn enter(&self) -> OnLane<'_> {
+    fn enter(&self) -> ConnectionGuard<'_> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        OnLane(self)
+        ConnectionGuard(self)
     }
 }
 
-/// A call that is on a lane.
-struct OnLane<'a>(&'a Lane);
+/// A call that is counted on its connection.
+struct ConnectionGuard<'a>(&'a Connection);
 
-impl Drop for OnLane<'_> {
+impl Drop for ConnectionGuard<'_> {
     fn drop(&mut self) {
         self.0.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A request's body that tells whether any of it was asked for, which happens when the request has its stream.
+/// A request body that records whether it was read, which happens only when the request has its stream.
 struct Outgoing {
     bytes: Full<Bytes>,
     begun: Arc<AtomicBool>,
@@ -315,14 +314,14 @@ impl Body for Outgoing {
     }
 }
 
-/// `v`, a number, a dot, a number: it goes into URLs.
+/// Whether the text has the form `v`, a number, a dot, a number. It is part of URLs.
 fn is_version(text: &str) -> bool {
     let number = |text: &str| (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let parts = text.strip_prefix('v').and_then(|text| text.split_once('.'));
     parts.is_some_and(|(major, minor)| number(major) && number(minor))
 }
 
-/// Connects in bounded time, by HTTP/2 where TLS agrees on it.
+/// Connects in bounded time, with HTTP/2 if TLS negotiates it.
 fn connector(base: &BaseUrl, limit: Duration) -> Result<Connector> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -349,7 +348,7 @@ fn connector(base: &BaseUrl, limit: Duration) -> Result<Connector> {
 ///
 /// A GOAWAY promises it too for streams above the one it names, but h2 gives the same error to those below when the
 /// connection ends, so it proves nothing here.
-fn never_left(error: &hyper_util::client::legacy::Error) -> bool {
+fn was_not_sent(error: &hyper_util::client::legacy::Error) -> bool {
     error.is_connect()
         || chain(error).any(|cause| {
             cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
@@ -359,12 +358,13 @@ fn never_left(error: &hyper_util::client::legacy::Error) -> bool {
         })
 }
 
-/// Which field a refusal of [`Graph::check`] is about.
-fn refusal(code: Option<i64>, fault: &Fault) -> CheckError {
-    match (code, fault.class) {
-        // No such thing, or one without these fields: such as a business account's id in the number's place.
+/// The field that a refusal of [`Graph::check`] is about.
+fn check_error(code: Option<i64>, refusal: &Refusal) -> CheckError {
+    match (code, refusal.class) {
+        // The object does not exist, or has other fields, such as a business account whose id is in the place of the
+        // number's.
         (Some(33 | 100 | 803), _) => CheckError::Number,
-        (_, Class::PauseChannel) => CheckError::Token,
+        (_, ErrorClass::PauseChannel) => CheckError::Token,
         _ => CheckError::Later,
     }
 }

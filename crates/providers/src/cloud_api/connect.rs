@@ -1,4 +1,4 @@
-//! How a channel is connected to its number.
+//! Connects a channel to its number.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::Connect;
 use crate::cloud_api::link::FIELDS;
 use crate::cloud_api::{CheckError, CloudApi, Link};
 
-/// How often a move is tried again when somebody else moved the channel meanwhile.
+/// How often a transition is retried after a concurrent one.
 const TRIES: usize = 5;
 
 impl CloudApi {
-    /// Links a channel to its number and connects it. Meta is asked first whether the token may speak for the number. What
-    /// is not given is as in the link that the channel has.
+    /// Links a channel to its number and connects it. Meta first confirms that the token may use the number. Fields that are
+    /// not given keep the values of the channel's link.
     pub(super) async fn connect_channel(&self, request: Connect<'_>) -> Result<(), AppError> {
         let given = FIELDS.map(|field| request.given.field(field));
         if !request.given.unknown.is_empty() {
@@ -30,7 +30,7 @@ impl CloudApi {
         if context.secrets.is_empty() {
             return Err(AppError::SecretKeyMissing);
         }
-        // Before Meta is asked: a channel that cannot be connected, or is gone, costs no call.
+        // Check the state before Meta is called: a channel that cannot be connected, or was deleted, costs no call.
         check_state(&context.channel(key).await?)?;
         let link = Link::parse(&given, self.stored(key).await?.as_ref())?;
         let number = self.graph().check(&link).await.map_err(refusal)?;
@@ -43,8 +43,8 @@ impl CloudApi {
         for _ in 0..TRIES {
             let channel = context.channel(key).await?;
             check_state(&channel)?;
-            // In use before the channel is connected: no send may still take the old one then, be refused, and pause the
-            // channel.
+            // The new link is used before the channel is connected. Otherwise a send could use the old link, be refused, and
+            // pause the channel.
             let former = self.get(key);
             self.set(key, link.clone());
             let linked = context.store.link_channel(row.clone(), channel.state, request.by, context.clock.now()).await;
@@ -60,7 +60,7 @@ impl CloudApi {
         Err(AppError::Unavailable)
     }
 
-    /// The link that a channel has. One that cannot be opened is none: it has to be made anew.
+    /// The stored link of a channel. An unreadable link counts as none, so that it can be replaced.
     async fn stored(&self, channel: ChannelKey) -> Result<Option<Link>, StoreError> {
         let row = self.context.store.link(channel).await?;
         Ok(row.and_then(|row| self.open(&row).ok()))

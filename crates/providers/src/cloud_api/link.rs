@@ -1,4 +1,4 @@
-//! What a channel needs to speak for a number of the Cloud API.
+//! The link of a Cloud API channel: the ids and secrets of its number.
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +21,7 @@ pub const FIELDS: [&str; 5] = {
     [phone_number_id.name, business_account_id.name, access_token.name, verify_token.name, app_secret.name]
 };
 
-/// A number of the Cloud API and the right to speak for it. The ids are digits and nothing else: they go into URLs.
+/// A number of the Cloud API with the credentials to use it. The ids have only digits, because they are part of URLs.
 #[derive(Debug, Clone)]
 pub struct Link {
     phone_number_id: String,
@@ -29,19 +29,19 @@ pub struct Link {
     number: NumberInfo,
     access_token: SecretString,
     verify_token: SecretString,
-    /// Of the verify token.
+    /// The hash of the verify token.
     verifier: Fingerprint,
     app_secret: Option<SecretString>,
-    /// Of the app's secret.
+    /// The hash of the app's secret.
     app: Option<Fingerprint>,
 }
 
-/// The hash of a secret, made once: what is compared or looked up tells by its time nothing of the secret.
+/// The hash of a secret, computed once. Comparing hashes reveals nothing about the secret by its duration.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Of this text.
+    /// The hash of this text.
     pub fn of(text: &str) -> Self {
         Self(Sha256::digest(text).into())
     }
@@ -53,7 +53,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// What is stored of it sealed.
+/// The secrets of a link in their stored form.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Secrets<'a> {
@@ -65,10 +65,10 @@ struct Secrets<'a> {
     app_secret: Option<Cow<'a, str>>,
 }
 
-/// How the reason of a pause begins that ends by itself when the link can be used again.
+/// The beginning of the reason of a pause that ends by itself when the link can be used again.
 pub const UNUSABLE: &str = "Ligacao indisponivel: ";
 
-/// Why a stored link cannot be read. Says nothing of what stood there.
+/// Why a stored link cannot be read. The text contains nothing of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableLink {
     #[error("the link's details are not in their form")]
@@ -78,12 +78,12 @@ pub enum UnreadableLink {
 }
 
 impl Link {
-    /// Reads the values of [`FIELDS`], in that order, or names every faulty one. What is not given stays as it is in the
-    /// link that a channel has, so that a new token needs nothing else.
+    /// Parses the values of [`FIELDS`], in that order, or reports every invalid one. A value that is not given keeps that of
+    /// the former link, so that a new token needs no other field.
     pub fn parse(values: &[Field<'_>; 5], former: Option<&Self>) -> Result<Self, FieldErrors> {
         let mut errors = FieldErrors::default();
         let mut given = |n: usize, rule: &Rule, former: Option<&str>, required: bool| -> Option<String> {
-            let given = errors.take(FIELDS[n], optional(FIELDS[n], &values[n], rule))?;
+            let given = errors.collect(FIELDS[n], optional(FIELDS[n], &values[n], rule))?;
             let value = given.or(former).map(str::to_owned);
             if value.is_none() && required {
                 errors.push(FIELDS[n], format!("O campo {} e obrigatorio.", FIELDS[n]));
@@ -94,7 +94,7 @@ impl Link {
         let account = given(1, &ID, former.map(Self::business_account_id), true);
         let token = given(2, &TOKEN, former.map(|link| link.access_token.expose_secret()), true);
         let verify = given(3, &SECRET, former.map(|link| link.verify_token.expose_secret()), true);
-        // An empty one takes the former away.
+        // An empty value removes the former one.
         let kept = former.filter(|_| values[4] == Field::Absent).and_then(Self::app_secret);
         let app = given(4, &SECRET, kept.map(ExposeSecret::expose_secret), false);
         match (phone, account, token, verify, errors.is_empty()) {
@@ -112,13 +112,13 @@ impl Link {
         }
     }
 
-    /// The same link, with what Meta says of its number.
+    /// The same link, with what Meta reports about its number.
     #[must_use]
     pub fn with_number(self, number: NumberInfo) -> Self {
         Self { number, ..self }
     }
 
-    /// Reads [`Link::details`] and [`Link::secrets`] back.
+    /// Parses [`Link::details`] and [`Link::secrets`].
     pub fn from_stored(details: &str, secrets: &SecretString) -> Result<Self, UnreadableLink> {
         let details = LinkDetails::parse(details).ok_or(UnreadableLink::Details)?;
         let secrets: Secrets<'_> =
@@ -143,7 +143,7 @@ impl Link {
         }
     }
 
-    /// What may be stored in clear, as JSON.
+    /// The part that is stored in clear, as JSON.
     pub fn details(&self) -> String {
         json(&LinkDetails {
             phone_number_id: self.phone_number_id.clone(),
@@ -153,7 +153,7 @@ impl Link {
         })
     }
 
-    /// What is stored sealed, as JSON.
+    /// The part that is stored encrypted, as JSON.
     pub fn secrets(&self) -> SecretString {
         let secrets = Secrets {
             access_token: Cow::Borrowed(self.access_token.expose_secret()),
@@ -168,17 +168,17 @@ impl Link {
         self.app_secret.as_ref().is_some_and(|secret| is_signed(secret, header, body))
     }
 
-    /// Whether the same app signs the callbacks of both.
+    /// Whether the same app signs the callbacks of both links.
     pub fn is_of_the_app_of(&self, other: &Self) -> bool {
         self.app.is_some() && self.app == other.app
     }
 
-    /// The app, where callbacks of this link can be believed.
+    /// The app, if callbacks of this link can be authenticated.
     pub fn app(&self) -> Option<Fingerprint> {
         self.app
     }
 
-    /// What the verify token's hash must be.
+    /// The hash of the verify token.
     pub fn verifier(&self) -> Fingerprint {
         self.verifier
     }
@@ -188,33 +188,33 @@ impl Link {
         &self.phone_number_id
     }
 
-    /// Meta's id of the WhatsApp business account (WABA) that the number is of.
+    /// Meta's id of the WhatsApp business account (WABA) that owns the number.
     pub fn business_account_id(&self) -> &str {
         &self.business_account_id
     }
 
-    /// What Meta said of the number when the link was checked.
+    /// What Meta reported about the number when the link was checked.
     pub fn number(&self) -> &NumberInfo {
         &self.number
     }
 
-    /// For calls of the Graph API.
+    /// The token for calls of the Graph API.
     pub fn access_token(&self) -> &SecretString {
         &self.access_token
     }
 
-    /// By which Meta's first call of our callback address is known.
+    /// The token that authenticates Meta's first call of our callback address.
     pub fn verify_token(&self) -> &SecretString {
         &self.verify_token
     }
 
-    /// The secret of Meta's app, by which callbacks are signed.
+    /// The secret of Meta's app, which signs callbacks.
     pub fn app_secret(&self) -> Option<&SecretString> {
         self.app_secret.as_ref()
     }
 }
 
-/// Which texts a field takes.
+/// The texts that a field accepts.
 struct Rule {
     length: RangeInclusive<usize>,
     of: fn(&u8) -> bool,

@@ -1,4 +1,4 @@
-//! The credentials of channels as they are stored: opened with the key ring, and taken into use.
+//! The stored credentials of channels: decrypted with the key ring, and loaded.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub enum Unusable {
 }
 
 impl Unusable {
-    /// For a channel's `stateReason`.
+    /// The text for a channel's `stateReason`.
     pub fn reason(&self) -> String {
         let why = match self {
             Self::Sealed(error) => error.reason(),
@@ -33,16 +33,17 @@ impl Unusable {
 }
 
 impl CloudApi {
-    /// The link that a row holds.
+    /// Decrypts the link of a row.
     pub(super) fn open(&self, row: &channel::Link) -> Result<Link, Unusable> {
         let opened = self.context.secrets.open(Place::Link(row.channel), &row.sealed)?;
         let text = std::str::from_utf8(opened.expose_secret()).map_err(|_| UnreadableLink::Secrets)?;
         Ok(Link::from_stored(&row.details, &SecretString::from(text))?)
     }
 
-    /// Takes the stored links of these channels into use; whether it could. A channel whose link cannot be used (a server
-    /// that was started without its secret key) is paused with the reason, and goes on at the start that finds the link
-    /// usable again; the others are not touched by it. One node among others pauses nothing: another may have the right key.
+    /// Loads the stored links of these channels, and returns whether that was possible. A channel whose link is unusable (a
+    /// server that was started without its secret key) is paused with the reason, and resumes at the start that finds the
+    /// link usable again. Other channels are not affected. One of several nodes pauses nothing, because another node may
+    /// have the right key.
     pub(super) async fn load_links(&self, channels: &[ChannelKey]) -> Result<bool, StoreError> {
         let (mut all, mut usable) = (true, Vec::new());
         let of_these: HashSet<_> = channels.iter().copied().collect();
@@ -70,14 +71,14 @@ impl CloudApi {
         Ok(all)
     }
 
-    /// Takes the links of these channels into use as they are stored by now.
+    /// Replaces the links of these channels by the stored ones.
     pub(super) fn reload_links(&self, channels: &[ChannelKey], rows: &[channel::Link]) {
         for key in channels {
             match rows.iter().find(|row| row.channel == *key).map(|row| self.open(row)) {
                 Some(Ok(link)) => self.set(*key, Arc::new(link)),
                 Some(Err(error)) => {
                     log_foreign_key(*key, &error);
-                    // The former one leads to another number, or is refused by now.
+                    // The former link leads to another number, or is no longer valid.
                     self.remove(*key);
                 }
                 None => self.remove(*key),
@@ -85,7 +86,7 @@ impl CloudApi {
         }
     }
 
-    /// Pauses a channel that is up for this reason; without one ends a pause that had such a reason.
+    /// Pauses a connected channel for this reason. Without a reason, ends a pause that had such a reason.
     async fn move_at_start(&self, channel: ChannelKey, reason: Option<String>) -> Result<(), StoreError> {
         let store = &self.context.store;
         let Some(found) = store.channel(channel).await? else { return Ok(()) };

@@ -1,33 +1,32 @@
-//! WhatsApp by Meta's Cloud API: everything that knows Meta's protocol.
+//! WhatsApp by Meta's Cloud API. All knowledge of Meta's protocol is in this module.
 //!
 //! | File | |
 //! |---|---|
-//! | `link` | what a channel needs: a number's ids, its tokens |
+//! | `link` | the link of a channel: a number's ids, its tokens |
 //! | `client` | the calls: check a number, send a message |
-//! | `links` | the links of all channels: as they are stored, and in use |
-//! | `connect` | how a channel is linked to its number |
-//! | `slots` | how many calls at a time, and whose turn it is |
-//! | `body` | a stored message as Graph takes it |
-//! | `answer` | what Graph says |
-//! | `errors` | what its error codes mean, in one table |
-//! | `callback` | what Meta calls us with: statuses of messages |
+//! | `links` | the stored links of all channels, and how they are loaded |
+//! | `connect` | connects a channel to its number |
+//! | `slots` | limits concurrent calls, and shares them between numbers |
+//! | `body` | the body of a send for a stored message |
+//! | `answer` | the answers of Graph |
+//! | `errors` | the meaning of its error codes, in one table |
+//! | `callback` | the calls of Meta: statuses of messages |
 //!
-//! Sources: Meta's OpenAPI file (`business-messaging-api_v23.0.yaml`, MIT) for the forms, and for what it does not say the
-//! pages that are named beside each fact. The API takes no id of ours, so a lost answer leaves a message `UNKNOWN` until a
-//! callback names it (ADR 3): by Graph's own id where it is known, else by ours, which goes along as
-//! `biz_opaque_callback_data`.
+//! Sources: Meta's OpenAPI file (`business-messaging-api_v23.0.yaml`, MIT) for the forms, and the pages named beside each
+//! fact for the rest. The API accepts no id of ours, so a lost answer leaves a message `UNKNOWN` until a callback names it
+//! (ADR 3): by Graph's own id if it is known, else by ours, which is sent as `biz_opaque_callback_data`.
 //!
-//! A send has four ends. Graph names the message (`wamid.…`): `SENT`. Graph returns an error object: the table in `errors`
+//! A send has four outcomes. Graph returns an id (`wamid.…`): `SENT`. Graph returns an error object: the table in `errors`
 //! decides whether the message fails, or waits, or the channel pauses. Nothing left this machine: the message is sent later.
 //! Anything else: `UNKNOWN`.
 //!
-//! A callback's signature is verified over its raw bytes before they are parsed, by the apps of the channels that may own it.
-//! Its 200 follows the sync of the receipts. A receipt with our id finds its message even while the message is `SENDING`; the
-//! later answer then adds the account alone. A receipt without our id is kept in `early_receipts` (1,000 for a channel at
-//! most) until an answer or another receipt names the message; it is applied in the same transaction.
+//! A callback's signature is verified over its raw bytes before they are parsed, with the apps of the channels that may own
+//! it. Its 200 follows the sync of the receipts. A receipt with our id finds its message even while the message is
+//! `SENDING`; the later answer then adds only the account. A receipt without our id is kept in `early_receipts` (at most
+//! 1,000 for a channel) until an answer or another receipt names the message. It is applied in the same transaction.
 //!
-//! All links are opened at the start. A link that cannot be opened pauses its channel alone. One of several nodes pauses
-//! nothing, because another node may have the right secret key: it dispatches for the sandbox alone.
+//! All links are decrypted at the start. A link that cannot be decrypted pauses only its own channel. One of several nodes
+//! pauses nothing, because another node may have the right secret key: it dispatches for the sandbox alone.
 
 mod answer;
 mod body;
@@ -70,11 +69,11 @@ use crate::cloud_api::body::Unreadable;
 use crate::quoted::{self, QuoteError, Quoted};
 use crate::{ChannelDriver, Connect, Connected, Context, SendOutcome};
 
-/// What Meta takes for one recipient: 45 at once, and then one in six seconds (error 131056;
+/// The limit of Meta for one recipient: 45 messages at once, and then one in six seconds (error 131056;
 /// dualhook.com/docs/capacity-quality-limits).
 const PAIR_LIMIT: RecipientPacing = RecipientPacing { burst: 45, every: Duration::from_secs(6) };
 
-/// The Cloud API, with the links of all channels that are connected to it.
+/// The Cloud API, with the links of all its channels.
 pub struct CloudApi {
     graph: Graph,
     context: Context,
@@ -84,30 +83,30 @@ pub struct CloudApi {
 /// A channel with its link.
 pub type Linked = (ChannelKey, Arc<Link>);
 
-/// Most app secrets that are tried on a callback.
+/// The most app secrets that are tried on a callback.
 pub const APPS: usize = 64;
-/// Most of them that are one institution's: another's have their place whatever it links.
+/// The most of them for one institution, so that it cannot displace those of another.
 pub const APPS_OF_ONE: usize = 16;
-/// The wait of a channel whose link this node cannot open, one among others.
+/// The wait of a channel whose link this node cannot decrypt, as one of several nodes.
 const NO_LINK: Duration = Duration::from_secs(5);
 
 /// The wait of a channel whose quoted message cannot be read from the store.
 const STORE_DOWN: Duration = Duration::from_secs(5);
-/// What every id of Meta's for a message begins with.
+/// The prefix of every message id of Meta.
 const META_ID: &str = "wamid.";
 
 #[derive(Default)]
 struct Links {
     of_channel: BTreeMap<ChannelKey, Arc<Link>>,
-    /// Of all that follows, what every callback asks for: made anew when a link changes.
+    /// The indexes that callbacks need; rebuilt when a link changes.
     of_number: HashMap<String, Vec<Linked>>,
-    /// A link of each app of a number, the eldest first.
+    /// A link of each app of a number, the oldest first.
     apps_of_number: HashMap<String, Vec<Linked>>,
-    /// The same of a business account. Which one a channel is of nobody has checked.
+    /// The same for a business account. Which account owns a channel's number is not verified.
     apps_of_account: HashMap<String, Vec<Linked>>,
-    /// A link of each app, the eldest first.
+    /// A link of each app, the oldest first.
     apps: Vec<Linked>,
-    /// Of verify tokens.
+    /// The hashes of verify tokens.
     verifiers: HashSet<Fingerprint>,
 }
 
@@ -137,7 +136,7 @@ impl Links {
     }
 }
 
-/// The first link of each app: of [`APPS`] at most, and of [`APPS_OF_ONE`] that are one institution's.
+/// The first link of each app: at most [`APPS`], and at most [`APPS_OF_ONE`] of one institution.
 pub fn one_of_each_app(
     links: impl IntoIterator<Item = Linked>,
     institution: impl Fn(ChannelKey) -> Option<InstitutionId>,
@@ -160,27 +159,27 @@ pub fn one_of_each_app(
 }
 
 impl CloudApi {
-    /// Without links yet.
+    /// Without links.
     pub fn new(graph: Graph, context: Context) -> Self {
         Self { graph, context, links: RwLock::default() }
     }
 
-    /// For checking a link before it is taken into use.
+    /// The client, to check a link before it is used.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// Takes links into use, in the place of earlier ones.
+    /// Sets links, and replaces earlier ones.
     pub fn set_all(&self, links: Vec<Linked>) {
         self.links.write().unwrap_or_else(PoisonError::into_inner).change(|all| all.extend(links));
     }
 
-    /// Takes a channel's link into use, in the place of an earlier one.
+    /// Sets a channel's link, and replaces an earlier one.
     pub fn set(&self, channel: ChannelKey, link: Arc<Link>) {
         self.set_all(vec![(channel, link)]);
     }
 
-    /// Forgets a channel's link.
+    /// Removes a channel's link.
     pub fn remove(&self, channel: ChannelKey) {
         self.links.write().unwrap_or_else(PoisonError::into_inner).change(|all| drop(all.remove(&channel)));
     }
@@ -190,18 +189,18 @@ impl CloudApi {
         self.links.read().unwrap_or_else(PoisonError::into_inner).of_channel.get(&channel).cloned()
     }
 
-    /// The channels of a number whose callbacks can be believed: more than one where they share it.
+    /// The channels of a number whose callbacks can be authenticated. Several channels may share a number.
     pub fn of_number(&self, phone_number_id: &str) -> Vec<Linked> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         links.of_number.get(phone_number_id).cloned().unwrap_or_default()
     }
 
-    /// A link of each app whose callbacks can be believed.
+    /// A link of each app whose callbacks can be authenticated.
     pub fn apps(&self) -> Vec<Linked> {
         self.links.read().unwrap_or_else(PoisonError::into_inner).apps.clone()
     }
 
-    /// A link of each app of these ids, and perhaps some twice. Those of numbers come first: Meta has vouched for them.
+    /// A link of each app of these ids; some may occur twice. Those of numbers come first, because Meta has verified them.
     pub fn apps_of(&self, ids: &Ids<'_>) -> Vec<Linked> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let of_numbers = ids.numbers.iter().filter_map(|id| links.apps_of_number.get(*id));
@@ -209,14 +208,14 @@ impl CloudApi {
         of_numbers.chain(of_accounts).flatten().cloned().collect()
     }
 
-    /// Whether this is the hash of a verify token: one look, however many channels there are.
+    /// Whether this is the hash of a verify token: one lookup, however many channels there are.
     pub fn verifies(&self, token: Fingerprint) -> bool {
         self.links.read().unwrap_or_else(PoisonError::into_inner).verifiers.contains(&token)
     }
 }
 
 impl CloudApi {
-    /// The body of a message; or what becomes of a message that has none now.
+    /// The body of a message, or the outcome if it has none now.
     async fn body(&self, via: &ChannelRef, message: &Claimed) -> Result<Vec<u8>, SendOutcome> {
         let unreadable = |error: Unreadable| {
             tracing::error!(message.id = %message.id, %error, "stored message not readable");
@@ -231,9 +230,9 @@ impl CloudApi {
         body::of(message, &stored.content, quoted.as_deref()).map_err(unreadable)
     }
 
-    /// Meta's id of the message that is quoted.
+    /// Meta's id of the quoted message.
     async fn quoted(&self, via: &ChannelRef, target: Target) -> Result<Option<String>, SendOutcome> {
-        // Within the time of the send, so that a store that hangs does not look like a network that does.
+        // Within the time of the send, so that a hanging store is not taken for a hanging network.
         let read = tokio::time::timeout(STORE_DOWN, quoted::read(&*self.context.store, via.key, target)).await;
         let Ok(quoted) = read else { return Err(SendOutcome::ChannelUnavailable { wait: STORE_DOWN }) };
         quoted.and_then(meta_id).map_err(|error| {
@@ -245,12 +244,12 @@ impl CloudApi {
     }
 }
 
-/// Meta's id of a message, where Meta has it. `None`: the message was purged before its id was known, so it cannot be quoted.
+/// Meta's id of a message that Meta has. `None`: the message was purged before its id was known, so it cannot be quoted.
 fn meta_id(quoted: Quoted) -> Result<Option<String>, QuoteError> {
     match quoted.remote_id {
         Some(id) => Ok(Some(id)),
         None if quoted.is_unknown => Err(QuoteError::NotYet),
-        // Deleted since: then it is known by the id that it had when it was quoted.
+        // The message was purged since. It had this id when it was quoted.
         None if quoted.network_id.starts_with(META_ID) => Ok(Some(quoted.network_id)),
         None if quoted.content.is_none() => Ok(None),
         None => Err(QuoteError::NotSent),
@@ -266,7 +265,7 @@ impl ChannelDriver for CloudApi {
     async fn slots(&self, via: &ChannelRef, most: usize) -> Vec<crate::Slot> {
         match self.get(via.key) {
             Some(link) => self.graph.slots(&link, most).await.into_iter().map(Some).collect(),
-            // No call is made without a link.
+            // Without a link no call is made.
             None => std::iter::repeat_with(|| None).take(most).collect(),
         }
     }
@@ -280,8 +279,8 @@ impl ChannelDriver for CloudApi {
     }
 
     async fn known_account(&self, via: &ChannelRef, phone: &PhoneNumber) -> Option<String> {
-        // Meta tells the account of a number only when a message is sent there. Where the store cannot say now, the card
-        // goes without it.
+        // Meta names the account of a number only when a message is sent to it. If the store does not answer, the card has
+        // no account.
         self.context.store.account(via.key, phone.digits().to_owned()).await.ok().flatten()
     }
 
@@ -291,7 +290,7 @@ impl ChannelDriver for CloudApi {
                 // Another node may have the right key, or the link is just being read.
                 return SendOutcome::ChannelUnavailable { wait: NO_LINK };
             }
-            // It was resumed although its link could not be opened at the start.
+            // The channel was resumed although its link could not be decrypted at the start.
             let reason =
                 format!("{UNUSABLE}confira RECADO_SECRET_KEY e reinicie o servidor, ou conecte o canal de novo.");
             return SendOutcome::ChannelDisabled { reason };
@@ -302,7 +301,7 @@ impl ChannelDriver for CloudApi {
         };
         let replaced = self.get(via.key).is_none_or(|current| !Arc::ptr_eq(&current, &link));
         match outcome {
-            // It speaks of an access that is no longer used: the channel was connected anew meanwhile.
+            // The refusal is about credentials that are no longer used: the channel was connected again meanwhile.
             SendOutcome::ChannelDisabled { .. } if replaced => SendOutcome::ChannelUnavailable { wait: Duration::ZERO },
             outcome => outcome,
         }

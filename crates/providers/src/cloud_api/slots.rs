@@ -1,22 +1,22 @@
-//! Calls to Graph at a time, shared fairly between numbers: a slow number delays no other.
+//! Limits concurrent calls to Graph, and shares them fairly between numbers: a slow number does not delay another.
 //!
-//! A message gets its slot before it is claimed. What waits for a slot has not begun, and so is no attempt, no trouble of
-//! the network, and takes nothing of what a recipient may get.
+//! A message gets its slot before it is claimed. Waiting for a slot is no attempt and no failure of the network, and uses
+//! nothing of a recipient's allowance.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The right to one call; given back when dropped.
+/// The right to make one call; released when dropped.
 pub struct Slot {
     slots: Arc<Slots>,
     number: Arc<str>,
 }
 
-/// The calls of all numbers.
+/// The slots for the calls of all numbers.
 pub struct Slots {
-    /// Most calls of one number.
+    /// The most slots of one number.
     of_one: usize,
     state: Mutex<State>,
 }
@@ -24,8 +24,8 @@ pub struct Slots {
 struct State {
     free: usize,
     numbers: HashMap<Arc<str>, Number>,
-    /// Numbers with somebody who waits, in the order of their turns.
-    turns: VecDeque<Arc<str>>,
+    /// The numbers with waiting callers, in the order in which they are served.
+    waiting_numbers: VecDeque<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -35,34 +35,34 @@ struct Number {
 }
 
 impl Slots {
-    /// So many calls, of one number at most that many.
+    /// With this many slots, of which one number has at most `of_one`.
     pub fn new(all: usize, of_one: usize) -> Arc<Self> {
-        let state = State { free: all, numbers: HashMap::new(), turns: VecDeque::new() };
+        let state = State { free: all, numbers: HashMap::new(), waiting_numbers: VecDeque::new() };
         Arc::new(Self { of_one, state: Mutex::new(state) })
     }
 
-    /// A slot, when it is this number's turn.
-    pub async fn take(self: &Arc<Self>, number: &str) -> Option<Slot> {
-        let turn = {
+    /// Waits for a slot of this number.
+    pub async fn acquire(self: &Arc<Self>, number: &str) -> Option<Slot> {
+        let receiver = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let number: Arc<str> =
                 state.numbers.get_key_value(number).map_or_else(|| number.into(), |(own, _)| own.clone());
-            let (sender, turn) = oneshot::channel();
+            let (sender, receiver) = oneshot::channel();
             let own = state.numbers.entry(number.clone()).or_default();
             if own.waiting.is_empty() {
-                state.turns.push_back(number.clone());
+                state.waiting_numbers.push_back(number.clone());
             }
             state.numbers.entry(number).or_default().waiting.push_back(sender);
             self.grant(state);
-            turn
+            receiver
         };
-        turn.await.ok()
+        receiver.await.ok()
     }
 
     /// A slot that is free now.
-    pub fn try_take(self: &Arc<Self>, number: &str) -> Option<Slot> {
+    pub fn try_acquire(self: &Arc<Self>, number: &str) -> Option<Slot> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits while some are free has as many as one may have.
+        // A caller that waits while slots are free belongs to a number that has its limit.
         let (number, own) = state.numbers.get_key_value(number)?;
         let is_free = state.free > 0 && own.calls < self.of_one && own.waiting.is_empty();
         is_free.then(|| number.clone()).map(|number| self.slot(&mut state, number))
@@ -74,14 +74,14 @@ impl Slots {
         Slot { slots: self.clone(), number }
     }
 
-    /// Gives free slots to those who wait, one number after another.
+    /// Gives free slots to waiting callers, one number after another.
     fn grant(self: &Arc<Self>, mut state: std::sync::MutexGuard<'_, State>) {
         let mut unwanted = Vec::new();
         let mut passed = 0;
-        while state.free > 0 && passed < state.turns.len() {
-            let Some(number) = state.turns.pop_front() else { break };
+        while state.free > 0 && passed < state.waiting_numbers.len() {
+            let Some(number) = state.waiting_numbers.pop_front() else { break };
             let own = state.numbers.entry(number.clone()).or_default();
-            // Some have gone away since.
+            // Some callers have gone.
             while own.waiting.front().is_some_and(oneshot::Sender::is_closed) {
                 own.waiting.pop_front();
             }
@@ -92,19 +92,19 @@ impl Slots {
                 continue;
             }
             if own.calls >= self.of_one {
-                state.turns.push_back(number);
+                state.waiting_numbers.push_back(number);
                 passed += 1;
                 continue;
             }
             let waiting = own.waiting.pop_front();
             let more = !own.waiting.is_empty();
             let slot = self.slot(&mut state, number.clone());
-            // One who has gone in this moment leaves it to the next. It is dropped when the lock is open.
+            // A caller that has just gone leaves the slot to the next one. The slot is dropped after the lock is released.
             if let Some(Err(slot)) = waiting.map(|waiting| waiting.send(slot)) {
                 unwanted.push(slot);
             }
             if more {
-                state.turns.push_back(number);
+                state.waiting_numbers.push_back(number);
             }
             passed = 0;
         }
@@ -134,36 +134,36 @@ mod tests {
     use crate::cloud_api::slots::*;
 
     #[tokio::test]
-    async fn numbers_take_turns() {
+    async fn slots_alternate_between_numbers() {
         let slots = Slots::new(4, 3);
-        let held: Vec<_> = [slots.take("slow").await, slots.try_take("slow"), slots.try_take("slow")].into();
-        assert!(held.iter().all(Option::is_some) && slots.try_take("slow").is_none(), "one number has a limit");
-        let mut slow: Vec<_> = (0..10).map(|_| Box::pin(slots.take("slow"))).collect();
+        let held: Vec<_> = [slots.acquire("slow").await, slots.try_acquire("slow"), slots.try_acquire("slow")].into();
+        assert!(held.iter().all(Option::is_some) && slots.try_acquire("slow").is_none(), "one number has a limit");
+        let mut slow: Vec<_> = (0..10).map(|_| Box::pin(slots.acquire("slow"))).collect();
         assert!(slow.iter_mut().all(|slot| slot.now_or_never().is_none()));
-        let fast = slots.take("fast").now_or_never().flatten().expect("others do not wait for it");
-        let mut other = Box::pin(slots.take("other"));
+        let fast = slots.acquire("fast").now_or_never().flatten().expect("others do not wait for it");
+        let mut other = Box::pin(slots.acquire("other"));
         assert!((&mut other).now_or_never().is_none(), "all are in use");
         drop(held.into_iter().next());
-        // The slow one was there before, and has its turn; the next is another's.
-        let again = slow.iter_mut().find_map(FutureExt::now_or_never).flatten().expect("its turn");
+        // The slow number waited first and is served; the next slot is another number's.
+        let again = slow.iter_mut().find_map(FutureExt::now_or_never).flatten().expect("it is served");
         drop(again);
-        assert!(other.now_or_never().flatten().is_some(), "ten that wait are one turn");
+        assert!(other.now_or_never().flatten().is_some(), "ten waiting calls are served as one number");
         drop((fast, slow));
-        assert!(slots.state.lock().unwrap().numbers.is_empty(), "nothing is kept of who is gone");
+        assert!(slots.state.lock().unwrap().numbers.is_empty(), "numbers without calls are forgotten");
     }
 
     #[tokio::test]
-    async fn who_goes_away_takes_nothing_along() {
+    async fn a_dropped_waiter_keeps_no_slot() {
         let slots = Slots::new(1, 1);
-        let held = slots.take("a").await.expect("free");
-        let mut gone = Box::pin(slots.take("b"));
+        let held = slots.acquire("a").await.expect("free");
+        let mut gone = Box::pin(slots.acquire("b"));
         assert!((&mut gone).now_or_never().is_none());
-        let mut granted = Box::pin(slots.take("c"));
+        let mut granted = Box::pin(slots.acquire("c"));
         assert!((&mut granted).now_or_never().is_none());
         drop(gone);
         drop(held);
-        // Granted, and dropped before it was looked at.
+        // Granted, and dropped before it was received.
         drop(granted);
-        assert!(slots.take("d").now_or_never().flatten().is_some());
+        assert!(slots.acquire("d").now_or_never().flatten().is_some());
     }
 }

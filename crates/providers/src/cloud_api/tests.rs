@@ -56,7 +56,7 @@ async fn a_refused_token_stops_the_channel() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_an_access_that_was_replaced_does_not_stop_the_channel() {
+async fn a_refusal_of_replaced_credentials_does_not_pause_the_channel() {
     let (cloud_api, peer) = cloud_api().await;
     let changes: [fn(&CloudApi); 2] =
         [|cloud_api| cloud_api.set(7, link("novo").into()), |cloud_api| cloud_api.remove(7)];
@@ -70,7 +70,7 @@ async fn a_refusal_of_an_access_that_was_replaced_does_not_stop_the_channel() {
         });
         peer.until_asked(before + 1).await;
         change(&cloud_api);
-        peer.let_go();
+        peer.release();
         assert_eq!(sending.await.expect("no panic"), SendOutcome::ChannelUnavailable { wait: Duration::ZERO });
     }
 }
@@ -93,17 +93,17 @@ async fn links_are_found_by_channel_number_and_app() {
     assert_eq!((of_number("1"), of_number("2"), cloud_api.apps().len()), (vec![7, 9], vec![], 1));
     let many = (0..100).map(|n: i64| (100 + n, link("5", &format!("app-{n}")))).collect();
     cloud_api.set_all(many);
-    // Channels of ten institutions.
+    // The channels belong to ten institutions.
     let institution = |channel: ChannelKey| Some(InstitutionId::new(1, [u8::try_from(channel % 10).expect("few"); 10]));
     let apps = one_of_each_app(cloud_api.apps(), institution);
     assert!(apps.len() == APPS && apps[0].is_of_the_app_of(&link("1", "a")), "the eldest stay");
     let alone = one_of_each_app(cloud_api.apps(), |_| None);
-    assert_eq!(alone.len(), APPS_OF_ONE, "one institution takes no other's place");
+    assert_eq!(alone.len(), APPS_OF_ONE, "one institution displaces no other");
 }
 
-/// Whoever links 64 apps, even to another's account, is not tried in the place of the one that the number is of.
+/// An institution that links 64 apps, even with another's account id, must not displace the app of the number.
 #[tokio::test]
-async fn the_apps_of_a_number_come_before_those_who_claim_its_account() {
+async fn the_apps_of_a_number_come_before_apps_that_claim_its_account() {
     let link = |number: &str, secret: &str| {
         let fields = [number, "102290129340398", "token", "palavra", secret].map(Field::from);
         Arc::new(Link::parse(&fields, None).expect("a good link"))
@@ -119,7 +119,7 @@ async fn the_apps_of_a_number_come_before_those_who_claim_its_account() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_sent_again_only_where_a_person_chose_so() {
+async fn a_message_without_an_answer_is_sent_again_only_if_the_setting_says_so() {
     let (cloud_api, _peer) = cloud_api().await;
     let settings = Settings { unknown_policy: UnknownPolicy::Leave, unknown_wait_seconds: 60, pipeline: 3 };
     let leave = ChannelSettings::CloudApi(settings);

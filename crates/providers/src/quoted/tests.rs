@@ -8,7 +8,7 @@ use crate::quoted::*;
 const WAITS: &str = "not known to the network yet";
 const NEVER: &str = "was not sent";
 
-/// A message that is claimed, settled so, and quoted.
+/// A message that is claimed, settled in this way, and quoted.
 async fn quoted_after(settlement: Option<Settlement>) -> Result<Quoted, String> {
     let ground = Ground::on(SqliteFile::new()).await;
     let channel = ground.channel("loja").await;
@@ -23,7 +23,7 @@ async fn quoted_after(settlement: Option<Settlement>) -> Result<Quoted, String> 
 }
 
 #[tokio::test]
-async fn what_the_network_may_have_is_quoted() {
+async fn a_message_that_may_have_arrived_is_quoted() {
     let named = Settlement::Sent { account: None, remote_id: "wamid.1".parse().ok(), rendition: None };
     let unknown = Settlement::Unknown { resend_at: None, hold: None };
     for (settlement, remote_id, is_unknown) in
@@ -38,7 +38,7 @@ async fn what_the_network_may_have_is_quoted() {
 }
 
 #[tokio::test]
-async fn what_the_network_does_not_have_is_not_quoted() {
+async fn a_message_that_was_not_sent_is_not_quoted() {
     let failed = Settlement::Failed { code: "X".to_owned(), message: String::new() };
     for (settlement, error) in [(None, WAITS), (Some(Settlement::Retry { run_at: 0 }), WAITS), (Some(failed), NEVER)] {
         let refused = quoted_after(settlement).await.expect_err("it cannot be quoted");
@@ -47,7 +47,7 @@ async fn what_the_network_does_not_have_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn of_a_message_that_is_gone_the_id_is_quoted() {
+async fn a_purged_message_is_quoted_by_its_id() {
     let ground = Ground::on(SqliteFile::new()).await;
     let channel = ground.channel("loja").await;
     let target = Target { id: MessageId::new(1, [9; 10]), network_id: "3EB0".to_owned() };

@@ -1,12 +1,12 @@
-//! The sandbox: a network that is not there, with the troubles of a real one on demand.
+//! The sandbox: a simulated network, with the failures of a real one on demand.
 //!
 //! It has its own file (or tables) and its own transactions: after a crash the store may not know of an arrival, as with a
-//! real network, and tests look at that difference. Every arrival is kept, repeated ones too; the phone shows each network id
-//! once. A commit of its file survives the death of the process, not that of the machine. Scenarios depend on the message and
-//! on the number of its attempt alone, so that a test can say what will happen.
+//! real network, and tests check that difference. Every arrival is stored, including repeated ones; the inbox shows each
+//! network id once. A commit of its file survives the end of the process, but not of the machine. Scenarios depend only on
+//! the message and the number of its attempt, so that a test can predict the result.
 //!
-//! It behaves to the dispatcher as WhatsApp Web does: it takes our network id, recognises a re-send, answers with an
-//! acknowledgement, and sends receipts later, again and again until the gateway has taken them.
+//! To the dispatcher it behaves like WhatsApp Web: it accepts our network id, recognises a re-send, answers with an
+//! acknowledgement, and sends receipts later, repeatedly until the gateway has recorded them.
 
 pub mod network;
 mod scenario;
@@ -34,31 +34,31 @@ use tokio_util::sync::CancellationToken;
 use crate::quoted;
 use crate::sandbox::network::postgres::Tables;
 use crate::sandbox::network::sqlite::File;
-use crate::sandbox::network::{Arrival, Network, Passed, PhoneQuery, Shown, ShownOfPerson, Taker};
+use crate::sandbox::network::{Arrival, Network, Passed, PhoneQuery, ReceiptSink, Shown, ShownOfPerson};
 pub use crate::sandbox::scenario::{CARD_SCENARIOS, Scenario};
 use crate::{ChannelDriver, SendOutcome};
 
-/// The wait between an arrival and its DELIVERED, and between that and its READ: together well under a second.
+/// The wait between an arrival and its `DELIVERED`, and between that and its `READ`: together well under a second.
 const RECEIPT_DELAY: Duration = Duration::from_millis(100);
-/// The wait before receipts are sent again that the gateway could not take.
+/// The wait before receipts are sent again that the gateway could not record.
 const RECEIPT_RETRY: Duration = Duration::from_millis(500);
-/// How long the line stays down in `channel_disconnected`.
-const LINE_DOWN: Duration = Duration::from_secs(5);
-/// How long "too fast" means to wait in `rate_limit`.
+/// How long the connection stays closed in `channel_disconnected`.
+const DISCONNECTED_FOR: Duration = Duration::from_secs(5);
+/// How long a sender must wait in `rate_limit`.
 const TOO_FAST: Duration = Duration::from_secs(1);
-/// Arrivals that are written at a time; the file's queue is no place for the sends of ten thousand channels.
+/// The most concurrent writes of arrivals, so that ten thousand channels do not fill the file's queue.
 const ARRIVALS: usize = 1_024;
-/// How long the network is let alone when its file cannot be written.
+/// How long the network is not used after its file could not be written.
 const NETWORK_DOWN: Duration = Duration::from_secs(1);
 
-/// The simulated network and its one phone.
+/// The simulated network and its inbox.
 pub struct Sandbox {
     network: Box<dyn Network>,
     pacing: Pacing,
     clock: Arc<dyn Clock>,
-    /// Says what became of a message that another one quotes.
+    /// Reads the state of a quoted message.
     messages: Arc<dyn Messages>,
-    /// Something arrived: receipts are due soon.
+    /// Notified when a message arrived, because receipts are due soon.
     arrived: Notify,
     arriving: Semaphore,
 }
@@ -74,7 +74,7 @@ impl Sandbox {
         Ok(Self::on(Box::new(File::open(path)?), pacing, clock, messages))
     }
 
-    /// Takes part in the network that all nodes of a database share. Connects nothing yet.
+    /// Uses the network that all nodes of a database share. It does not connect yet.
     pub fn on_postgres(
         database: &Arc<Database>,
         pacing: Pacing,
@@ -89,42 +89,42 @@ impl Sandbox {
         Self { network, pacing, clock, messages, arrived, arriving }
     }
 
-    /// What the phone shows, newest first.
+    /// A page of the inbox, newest first.
     pub async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError> {
         self.network.shown(query).await
     }
 
-    /// Empties what an institution's phone shows. What arrives meanwhile stays.
+    /// Empties the inbox of an institution. Messages that arrive meanwhile stay.
     pub async fn clear(&self, institution: InstitutionId) -> Result<(), StoreError> {
         let Some(last) = self.network.last(institution).await? else { return Ok(()) };
         while self.network.clear(institution, last).await? {}
         Ok(())
     }
 
-    /// A page of what the phone shows of a person, in the order of its arrival.
+    /// A page of a person's messages in the inbox, in order of arrival.
     pub async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError> {
         self.network.person(person, after).await
     }
 
-    /// Erases a page of that; how many messages, and where the next page begins.
+    /// Erases such a page. Returns the number of messages, and where the next page begins.
     pub async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError> {
         self.network.erase(person, after).await
     }
 
-    /// Takes what was erased out of the file's log; `false` where somebody who reads stands in the way.
+    /// Removes erased data from the file's log; `false` if a reader prevents it.
     pub async fn forget_erased(&self) -> Result<bool, StoreError> {
         self.network.forget_erased().await
     }
 
-    /// Writes what is left and closes the file.
+    /// Writes unsaved data and closes the file.
     pub async fn close(&self) {
         self.network.close().await;
     }
 
-    /// Sends receipts until it is stopped. Those that an earlier run did not get rid of come first.
+    /// Sends receipts until it is stopped, beginning with those that an earlier run did not send.
     pub async fn send_receipts(&self, receipts: Arc<dyn Receipts>, stop: CancellationToken) {
         loop {
-            // Interest is registered before the question is asked, so an arrival in between is not missed.
+            // The waiter is registered before the query, so that an arrival in between is not missed.
             let arrived = self.arrived.notified();
             let wait = match self.pass_on(&*receipts).await {
                 Ok(wait) => wait,
@@ -134,7 +134,7 @@ impl Sandbox {
                 }
             };
             let wait = async {
-                match (wait, self.network.look_every()) {
+                match (wait, self.network.poll_interval()) {
                     (Some(wait), _) => tokio::time::sleep(wait).await,
                     (None, None) => arrived.await,
                     (None, Some(every)) => drop(tokio::time::timeout(every, arrived).await),
@@ -147,7 +147,7 @@ impl Sandbox {
         }
     }
 
-    /// Passes receipts on that are due; gives how long until the next are, if any will be.
+    /// Sends receipts that are due. Returns when the next ones are due, if there are any.
     async fn pass_on(&self, receipts: &dyn Receipts) -> Result<Option<Duration>, StoreError> {
         let to = Recorder { receipts, clock: &*self.clock };
         Ok(match self.network.pass_on(self.clock.now(), millis(RECEIPT_DELAY), &to).await? {
@@ -157,7 +157,7 @@ impl Sandbox {
         })
     }
 
-    /// Nothing, where the message quotes none or one that the network has; else what becomes of the message.
+    /// `Ok` if the message quotes none, or one that the network has. Otherwise the outcome of the message.
     async fn quoted(&self, via: &ChannelRef, message: &Claimed) -> Result<(), SendOutcome> {
         let Some(target) = Stored::target(&message.payload) else { return Ok(()) };
         let quoted = quoted::read(&*self.messages, via.key, target).await;
@@ -171,24 +171,24 @@ impl Sandbox {
 
     async fn arrive(&self, via: &ChannelRef, message: &Claimed, receipts: bool) -> Result<(), StoreError> {
         let arrival = Arrival { via: via.clone(), message: message.clone(), at: self.clock.now(), receipts };
-        // Nobody closes it.
-        let _turn = self.arriving.acquire().await;
+        // The semaphore is never closed.
+        let _permit = self.arriving.acquire().await;
         self.network.arrive(arrival).await?;
-        // As a stored permit: one who is not waiting yet will find it.
+        // Stored as a permit, so that a task that is not waiting yet finds it.
         self.arrived.notify_one();
         Ok(())
     }
 }
 
-/// Records in the store what the network passes on.
+/// Records the network's receipts in the store.
 struct Recorder<'a> {
     receipts: &'a dyn Receipts,
     clock: &'a dyn Clock,
 }
 
 #[async_trait]
-impl Taker for Recorder<'_> {
-    async fn take(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
+impl ReceiptSink for Recorder<'_> {
+    async fn accept(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
         self.receipts.record_receipts(&receipts, self.clock.now()).await
     }
 }
@@ -204,7 +204,7 @@ impl ChannelDriver for Sandbox {
     }
 
     fn timeout_is_failure(&self) -> bool {
-        // What the contract says of its scenario `timeout`.
+        // The contract defines this for its scenario `timeout`.
         true
     }
 
@@ -232,7 +232,9 @@ impl ChannelDriver for Sandbox {
                     message: "O numero do destinatario nao esta no WhatsApp.".to_owned(),
                 },
             ),
-            (Some(Scenario::ChannelDisconnected), 1) => (false, SendOutcome::ChannelUnavailable { wait: LINE_DOWN }),
+            (Some(Scenario::ChannelDisconnected), 1) => {
+                (false, SendOutcome::ChannelUnavailable { wait: DISCONNECTED_FOR })
+            }
             (Some(Scenario::RateLimit), 1 | 2) => (false, SendOutcome::ChannelUnavailable { wait: TOO_FAST }),
             (Some(Scenario::Timeout), _) => (false, SendOutcome::UnknownOutcome),
             (Some(Scenario::LostAnswer), 1) => (true, SendOutcome::UnknownOutcome),
@@ -244,7 +246,7 @@ impl ChannelDriver for Sandbox {
         if !arrives {
             return outcome;
         }
-        // A lost answer takes the receipts with it: they come when the re-send was answered.
+        // A lost answer has no receipts: they come after the re-send was answered.
         match self.arrive(via, message, outcome != SendOutcome::UnknownOutcome).await {
             Ok(()) => outcome,
             Err(error) => {

@@ -1,7 +1,7 @@
-//! The simulated network: what arrived, and what the phone shows of it.
+//! The simulated network: its arrivals, and its inbox.
 //!
-//! Apart from the store's own rows on purpose: after a crash the store may not know of an arrival, as with a real network,
-//! and the difference between the two is what tests look at.
+//! It is separate from the store's rows on purpose: after a crash the store may not know of an arrival, as with a real
+//! network, and tests check the difference.
 
 pub(super) mod postgres;
 pub(super) mod sqlite;
@@ -20,15 +20,15 @@ use recado_domain::status::MessageStatus;
 use recado_store::StoreError;
 use recado_store::person::Person;
 
-/// Messages whose receipts are passed on together.
+/// The most messages whose receipts are sent together.
 const RECEIPTS_AT_ONCE: i64 = 256;
 
-/// Where the receipts of a message stand.
-const NONE_TAKEN: u8 = 0;
-const READ_TAKEN: u8 = 2;
+/// The progress of a message's receipts.
+const NONE_ACCEPTED: u8 = 0;
+const READ_ACCEPTED: u8 = 2;
 const NONE_SENT: u8 = 3;
 
-/// A message as the network takes it.
+/// A message that the network accepts.
 pub(super) struct Arrival {
     pub(super) via: ChannelRef,
     pub(super) message: Claimed,
@@ -38,18 +38,18 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// What the phone calls it.
+    /// The id of the message in the inbox.
     fn shown_id(&self) -> String {
         format!("msg_sandbox_{}", self.message.id)
     }
 
-    /// Where its receipts stand at first.
-    fn receipts_stand(&self) -> u8 {
-        if self.receipts { NONE_TAKEN } else { NONE_SENT }
+    /// The initial progress of its receipts.
+    fn initial_receipts(&self) -> u8 {
+        if self.receipts { NONE_ACCEPTED } else { NONE_SENT }
     }
 }
 
-/// A message that the phone shows.
+/// A message in the inbox.
 #[derive(Debug, Clone)]
 pub struct Shown {
     pub id: String,
@@ -65,8 +65,7 @@ pub struct Shown {
     pub arrivals: u32,
 }
 
-/// The kind of a row and its rendition. Where there is no kind, a version before there were kinds wrote the row, and its
-/// `vcard`.
+/// The kind and the rendition of a row. A row without a kind was written by a version without kinds, with a `vcard`.
 fn kind_and_rendition(kind: Option<String>, rendition: Option<String>, vcard: String) -> (String, Option<String>) {
     if let Some(kind) = kind {
         return (kind, rendition);
@@ -75,7 +74,7 @@ fn kind_and_rendition(kind: Option<String>, rendition: Option<String>, vcard: St
     ("contact".to_owned(), Some(ContactRendition { cards: vec![card] }.to_json()))
 }
 
-/// A page of what an institution's phone shows, newest first.
+/// A query for a page of an institution's inbox, newest first.
 #[derive(Debug, Clone)]
 pub struct PhoneQuery {
     pub institution: InstitutionId,
@@ -85,86 +84,85 @@ pub struct PhoneQuery {
     pub limit: usize,
 }
 
-/// Messages that the phone shows of one person, each with its institution, in the order of their arrival.
+/// Messages of one person in the inbox, each with its institution, in order of arrival.
 #[derive(Debug)]
 pub struct ShownOfPerson {
     pub shown: Vec<(InstitutionId, Shown)>,
-    /// Where the next page begins; a page looks through a bounded part, and may be empty.
+    /// Where the next page begins. A page reads a bounded part of the inbox, and may be empty.
     pub next: Option<i64>,
 }
 
 /// The receipts of a row that are due.
 struct Due {
     row: i64,
-    taken: u8,
+    accepted: u8,
     receipts: Vec<Receipt>,
 }
 
 impl Due {
-    /// Those of a row of which so many were taken: DELIVERED is due one delay after the arrival, READ two.
+    /// The due receipts of a row with this progress: `DELIVERED` is due one delay after the arrival, `READ` two.
     fn new(
-        (row, taken, received_at): (i64, u8, Millis),
+        (row, accepted, received_at): (i64, u8, Millis),
         channel: ChannelKey,
         network_id: String,
         (now, delay): (Millis, Millis),
     ) -> Self {
         let of = MessageRef::NetworkId(NetworkId::from_stored(network_id));
-        let words = [(MessageStatus::Delivered, 1), (MessageStatus::Read, 2)];
-        let due = words.into_iter().skip(taken.into()).filter(|(_, delays)| received_at + delay * delays <= now);
+        let receipts = [(MessageStatus::Delivered, 1), (MessageStatus::Read, 2)];
+        let due = receipts.into_iter().skip(accepted.into()).filter(|(_, delays)| received_at + delay * delays <= now);
         let receipt = |(status, _)| {
             let of = of.clone();
             Receipt { channel, of, status, at: now, from: None, account: None, error: None, pauses: None }
         };
-        Self { row, taken, receipts: due.map(receipt).collect() }
+        Self { row, accepted, receipts: due.map(receipt).collect() }
     }
 
-    /// Where the row's receipts stand when these are taken.
+    /// The progress of the row after these receipts were accepted.
     fn next(&self) -> u8 {
-        self.receipts.iter().fold(self.taken, |taken, _| (taken + 1).min(READ_TAKEN))
+        self.receipts.iter().fold(self.accepted, |accepted, _| (accepted + 1).min(READ_ACCEPTED))
     }
 }
 
-/// Who takes receipts.
+/// A receiver of receipts.
 #[async_trait]
-pub(super) trait Taker: Send + Sync {
-    /// Takes receipts, in their order; they need not be sent again when this returns `Ok`.
-    async fn take(&self, receipts: Vec<Receipt>) -> Result<(), StoreError>;
+pub(super) trait ReceiptSink: Send + Sync {
+    /// Records receipts in their order. After `Ok` they need not be sent again.
+    async fn accept(&self, receipts: Vec<Receipt>) -> Result<(), StoreError>;
 }
 
-/// What was passed on.
+/// The result of sending receipts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Passed {
-    /// Receipts that were due. More may be.
+    /// Due receipts were sent. More may be due.
     Some,
     /// None is due yet.
     NotYet,
-    /// There are none, and will be none until something arrives.
+    /// There are none, and there will be none until a message arrives.
     None,
 }
 
-/// Where the network keeps what it knows.
+/// The storage of the network.
 #[async_trait]
 pub(super) trait Network: Send + Sync {
-    /// Takes a message; one that it has, it recognises.
+    /// Accepts a message, and recognises one that it has already.
     async fn arrive(&self, arrival: Arrival) -> Result<(), StoreError>;
-    /// Passes on some of the receipts that are due. They are sent again where they were not taken. No other node passes them
-    /// on meanwhile.
-    async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn Taker) -> Result<Passed, StoreError>;
+    /// Sends some of the due receipts. They are sent again if they were not accepted. No other node sends them meanwhile.
+    async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn ReceiptSink) -> Result<Passed, StoreError>;
     /// The last message on an institution's phone.
     async fn last(&self, institution: InstitutionId) -> Result<Option<i64>, StoreError>;
-    /// Takes some messages up to this one off an institution's phone; whether there were any. A part at a time, because
-    /// others wait meanwhile.
+    /// Removes some messages up to this one from an institution's inbox. Returns whether there were any. It removes a part
+    /// at a time, because other operations wait meanwhile.
     async fn clear(&self, institution: InstitutionId, last: i64) -> Result<bool, StoreError>;
-    /// A page of what the phone shows; `None` when `before` names nothing of it.
+    /// A page of the inbox; `None` if `before` names no message of it.
     async fn shown(&self, query: PhoneQuery) -> Result<Option<Vec<Shown>>, StoreError>;
-    /// A page of what the phone shows of a person.
+    /// A page of a person's messages in the inbox.
     async fn person(&self, person: Person, after: i64) -> Result<ShownOfPerson, StoreError>;
-    /// Erases such a page; how many messages, and where the next page begins.
+    /// Erases such a page. Returns the number of messages, and where the next page begins.
     async fn erase(&self, person: Person, after: i64) -> Result<(u64, Option<i64>), StoreError>;
-    /// Takes what was erased out of what is kept beside the rows; see `Store::forget_erased`.
+    /// Removes erased data from the logs; see `Store::forget_erased`.
     async fn forget_erased(&self) -> Result<bool, StoreError>;
-    /// How often to look for receipts of which this process has not heard; `None`: there is no other that could leave any.
-    fn look_every(&self) -> Option<Duration>;
-    /// Writes what is left and closes the file.
+    /// The interval of polls for receipts of other processes; `None` if there is no other process.
+    fn poll_interval(&self) -> Option<Duration>;
+    /// Writes unsaved data and closes the file.
     async fn close(&self);
 }

@@ -1,22 +1,22 @@
-//! The troubles that a test can order, by header or by the recipient's number.
+//! The failures that a test can request, by header or by the recipient's number.
 
-/// One trouble. It touches the message that asked for it and no other.
+/// A failure. It applies only to the message that requested it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
-    /// Refused for good.
+    /// Refused permanently.
     NumberNotOnWhatsapp,
-    /// The line is down for five seconds.
+    /// The connection is closed for five seconds.
     ChannelDisconnected,
-    /// The network says "too fast" twice.
+    /// The network throttles the message twice.
     RateLimit,
-    /// No answer, and nothing taken, each time.
+    /// No answer, and the message is not accepted, each time.
     Timeout,
-    /// Taken, but the answer is lost.
+    /// The message is accepted, but the answer is lost.
     LostAnswer,
 }
 
-/// The scenarios that mean something for a card, with the number that brings each about. The vendor's
-/// `media_too_large` means nothing here, so it is refused like any unknown name.
+/// The scenarios that apply to a message, with the number that causes each. The vendor's `media_too_large` has no meaning
+/// here, so it is refused like any unknown name.
 pub const CARD_SCENARIOS: [(&str, &str, Scenario); 5] = [
     ("number_not_on_whatsapp", "5511900000001", Scenario::NumberNotOnWhatsapp),
     ("channel_disconnected", "5511900000002", Scenario::ChannelDisconnected),
@@ -31,12 +31,12 @@ impl Scenario {
         CARD_SCENARIOS.iter().find(|(known, ..)| *known == name).map(|(.., scenario)| *scenario)
     }
 
-    /// The name as it stands in the header, when there is such a scenario.
+    /// The name as the header has it, if there is such a scenario.
     pub fn name_of(name: &str) -> Option<&'static str> {
         CARD_SCENARIOS.iter().find(|(known, ..)| *known == name).map(|(known, ..)| *known)
     }
 
-    /// The scenario that a recipient's number stands for.
+    /// The scenario of a recipient's number.
     pub fn of_number(digits: &str) -> Option<Self> {
         CARD_SCENARIOS.iter().find(|(_, known, _)| *known == digits).map(|(.., scenario)| *scenario)
     }

@@ -1,5 +1,5 @@
-//! How often codes are asked for that are typed on a phone. Each code is a notification
-//! on the phone with that number, and WhatsApp sees all of them come from one address, which the institutions share.
+//! The rate limit for codes that are typed on a phone. Each code is a notification on the phone with that number, and
+//! WhatsApp sees all requests come from one address, which the institutions share.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -10,23 +10,23 @@ use recado_domain::clock::{Millis, millis};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::PhoneNumber;
 
-use crate::pairing::LineError;
+use crate::pairing::ConnectionError;
 
-/// The time in which codes are counted.
+/// The time over which codes are counted.
 const WINDOW: Duration = Duration::from_hours(1);
 
-/// Whose codes are counted together.
+/// What the codes of a counter have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Of {
     Channel(ChannelKey),
-    /// The phone that the code is for, whoever asks.
+    /// The phone that the code is for, for every caller.
     Phone(String),
-    /// All keys of an institution: a key can make others.
+    /// All keys of an institution, because a key can create others.
     Institution(InstitutionId),
 }
 
 impl Of {
-    /// Codes in an hour, at most.
+    /// The most codes in an hour.
     fn limit(&self) -> usize {
         match self {
             Self::Channel(_) | Self::Phone(_) => 3,
@@ -35,13 +35,13 @@ impl Of {
     }
 }
 
-/// When codes were asked for, within the last hour.
+/// The times of the codes within the last hour.
 #[derive(Default)]
 pub struct Codes(Mutex<HashMap<Of, VecDeque<Millis>>>);
 
 impl Codes {
-    /// Counts a code, or says when the next one may be asked for.
-    pub fn take(&self, via: &ChannelRef, phone: &PhoneNumber, now: Millis) -> Result<(), LineError> {
+    /// Counts a code, or returns when the next one may be requested.
+    pub fn acquire(&self, via: &ChannelRef, phone: &PhoneNumber, now: Millis) -> Result<(), ConnectionError> {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = now - millis(WINDOW);
         asked.retain(|_, times| {
@@ -49,10 +49,10 @@ impl Codes {
             !times.is_empty()
         });
         let all = [Of::Channel(via.key), Of::Phone(phone.digits().to_owned()), Of::Institution(via.institution)];
-        // A list that is full is free again when its oldest entry is an hour old.
+        // A full counter is free again when its oldest entry is an hour old.
         let full = |of: &Of| asked.get(of).filter(|times| times.len() >= of.limit()).and_then(|times| times.front());
         if let Some(oldest) = all.iter().filter_map(full).max() {
-            return Err(LineError::TooMany(u64::try_from((oldest - begin) / 1_000 + 1).unwrap_or(1)));
+            return Err(ConnectionError::TooMany(u64::try_from((oldest - begin) / 1_000 + 1).unwrap_or(1)));
         }
         for of in all {
             asked.entry(of).or_default().push_back(now);
@@ -74,20 +74,20 @@ mod tests {
         let (codes, hour) = (Codes::default(), millis(WINDOW));
         let phone = |n: u64| PhoneNumber::of_stored(&format!("55119{n:08}")).expect("a number");
         let of = |institution| InstitutionId::new(1, [institution; 10]);
-        let take = |key, institution, number, now| codes.take(&via(key, of(institution)), &phone(number), now);
+        let acquire = |key, institution, number, now| codes.acquire(&via(key, of(institution)), &phone(number), now);
         for n in 0..3 {
-            take(1, 1, n, 1_000).expect("the first three of a channel");
+            acquire(1, 1, n, 1_000).expect("the first three of a channel");
         }
-        assert!(matches!(take(1, 1, 9, 2_000), Err(LineError::TooMany(3_600))), "not a fourth");
+        assert!(matches!(acquire(1, 1, 9, 2_000), Err(ConnectionError::TooMany(3_600))), "not a fourth");
         for key in 2..4 {
-            take(key, 2, 0, 2_000).expect("others may ask for the same phone");
+            acquire(key, 2, 0, 2_000).expect("others may ask for the same phone");
         }
-        assert!(matches!(take(4, 3, 0, 2_000), Err(LineError::TooMany(_))), "but it is one phone");
+        assert!(matches!(acquire(4, 3, 0, 2_000), Err(ConnectionError::TooMany(_))), "but it is one phone");
         for n in 10..17 {
-            take(n, 1, u64::try_from(n).unwrap(), 3_000).expect("the rest of the institution's");
+            acquire(n, 1, u64::try_from(n).unwrap(), 3_000).expect("the rest of the institution's");
         }
-        assert!(matches!(take(20, 1, 50, 3_000), Err(LineError::TooMany(_))), "it has had ten");
-        take(1, 1, 9, 1_000 + hour).expect("an hour later");
+        assert!(matches!(acquire(20, 1, 50, 3_000), Err(ConnectionError::TooMany(_))), "it has had ten");
+        acquire(1, 1, 9, 1_000 + hour).expect("an hour later");
         assert_eq!(codes.0.lock().unwrap().values().map(VecDeque::len).sum::<usize>(), 3 + 3 * 7 + 2 * 3);
     }
 }

@@ -1,12 +1,13 @@
-//! How a line comes up: because somebody asks for it, or because it was up when a server ended.
+//! Opens a connection: when a caller requests it, and for the channels that were connected when a server ended.
 //!
-//! `channels.session` counts a channel's sessions: one more where the network ends one, and where a channel is created under
-//! the id of a deleted one. A line reads the number when it comes up, and names it (`Held`: channel, epoch, session) in
-//! everything that it writes. So it reads no row of another session, and where the channel has another session by now, it
-//! writes nothing and moves no state.
+//! `channels.session` counts a channel's sessions: it grows by one when the network ends a session, and when a channel is
+//! created under the id of a deleted one. A connection reads this number when it opens, and names it (`Held`: channel,
+//! epoch, session) in every write. So it reads no row of another session. If the channel has another session by now, the
+//! connection writes nothing and changes no state.
 //!
-//! The first event `Up` stores the account's number in the channel's link. Where that is another number than before, the same
-//! transaction makes `UNKNOWN` what may have arrived from the former number, before anything is sent from the new one.
+//! The first event `Up` stores the account's number in the channel's link. If the number differs from the previous one, the
+//! same transaction marks as `UNKNOWN` what may have arrived from the previous number, before anything is sent from the new
+//! one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +21,17 @@ use recado_domain::phone::{BAD_PHONE, PhoneNumber};
 use recado_store::StoreError;
 use recado_whatsapp_web::{Rows, RowsError, Session};
 
-use crate::pairing::{LineError, Pairing};
+use crate::pairing::{ConnectionError, Pairing};
 use crate::whatsapp_web::WhatsAppWeb;
+use crate::whatsapp_web::connection::{Connection, LOST};
 use crate::whatsapp_web::events::End;
-use crate::whatsapp_web::line::{LOST, Line};
 use crate::{ChannelDriver, Connect};
 
-/// How often a move is tried again when somebody else moved the channel meanwhile.
+/// How often a transition is retried after a concurrent one.
 const TRIES: usize = 5;
 
-/// Whether a channel's line is to be looked after when the server starts: it was up, or about to be, when that ended.
+/// Whether a channel's connection is to be restored when the server starts: the channel was connected or connecting when the
+/// previous process ended.
 fn is_open(channel: &Channel) -> bool {
     match channel.state {
         ChannelState::Connecting | ChannelState::Connected | ChannelState::Restricted | ChannelState::Paused => true,
@@ -38,19 +40,19 @@ fn is_open(channel: &Channel) -> bool {
     }
 }
 
-/// A session that cannot be read is no fault of the network's, but nobody can go on without it.
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
-fn unreadable(error: RowsError) -> LineError {
+/// An unreadable session is no failure of the network, but the call cannot continue without it.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` needs")]
+fn unreadable(error: RowsError) -> ConnectionError {
     tracing::error!(%error, "stored session not readable");
-    LineError::NoAnswer
+    ConnectionError::NoAnswer
 }
 
-/// How long a call waits for the network's first code. What takes longer is to be followed.
+/// How long a call waits for the network's first code. After that the caller follows the progress.
 const FIRST_CODE: Duration = Duration::from_secs(10);
 
 impl WhatsAppWeb {
-    /// Connects a channel by its session, else by pairing; with a phone number, which is the account's own, by a code that is
-    /// typed on that phone. Gives how far the linking has come.
+    /// Connects a channel with its session, or else by pairing. With a phone number, which is the account's own, the code is
+    /// typed on that phone. Returns the progress of the linking.
     pub(super) async fn connect_channel(&self, request: Connect<'_>) -> Result<Pairing, AppError> {
         let phone = phone(&request)?;
         if self.shared.secrets.is_empty() {
@@ -59,36 +61,36 @@ impl WhatsAppWeb {
         let found = self.shared.store.channel(request.channel.key).await?;
         let channel = found.filter(|channel| channel.deleted_at.is_none()).ok_or(AppError::ChannelNotFound)?;
         channel.state.after(ChannelAction::Connect).ok_or(AppError::ChannelNotConnected)?;
-        let line = self.line(request.channel);
-        line.connect(phone.as_ref(), request.by).await?;
+        let connection = self.connection(request.channel);
+        connection.connect(phone.as_ref(), request.by).await?;
         self.shared.wake(channel.key);
         let mut pairing = self.follow(channel.key);
         let is_code = |pairing: &Pairing| match pairing {
             Pairing::Waiting => false,
-            // A code for a phone was asked for while codes to scan were shown.
+            // The call requested a code to type while codes to scan were shown.
             Pairing::QrCode { .. } => phone.is_none(),
             _ => true,
         };
-        // Where no code comes in time, the answer says how far the linking is.
+        // If no code comes in time, the answer shows the progress.
         drop(tokio::time::timeout(FIRST_CODE, pairing.wait_for(is_code)).await);
         let pairing = pairing.borrow().clone();
         Ok(pairing)
     }
 }
 
-/// The number of the phone on which a code is to be typed, where the call names one.
+/// The number of the phone on which the code is typed, if the call names one.
 fn phone(request: &Connect<'_>) -> Result<Option<PhoneNumber>, FieldErrors> {
     let [ConnectField { name, .. }] = CONNECT;
     let mut errors = request.given.unknown.clone();
     let given = request.given.field(name);
-    let given = errors.take(name, given.text(name)).flatten();
+    let given = errors.collect(name, given.text(name)).flatten();
     let parsed = given.map(|given| PhoneNumber::parse(given, request.country)).transpose();
-    let phone = errors.take(name, parsed.map_err(|fault| fault.text(BAD_PHONE).into())).flatten();
+    let phone = errors.collect(name, parsed.map_err(|fault| fault.text(BAD_PHONE).into())).flatten();
     if errors.is_empty() { Ok(phone) } else { Err(errors) }
 }
 
-impl Line {
-    /// The channel as it stands; `None` where it is not this line's any more. A session that it had before has ended then.
+impl Connection {
+    /// The channel, or `None` if the connection no longer belongs to it. Another session of the channel has ended then.
     async fn channel(&self) -> Result<Option<Channel>, StoreError> {
         let found = self.shared.store.channel(self.via.key).await?;
         let found = found.filter(|channel| channel.deleted_at.is_none() && !self.is_forgotten());
@@ -99,62 +101,64 @@ impl Line {
         Ok(found)
     }
 
-    /// Brings the line up, by the session or by pairing. One that is up, or coming up, stays as it is.
-    pub async fn connect(self: &Arc<Self>, phone: Option<&PhoneNumber>, by: Actor) -> Result<(), LineError> {
+    /// Opens the connection with the session or by pairing. A connection that is open or opening stays.
+    pub async fn connect(self: &Arc<Self>, phone: Option<&PhoneNumber>, by: Actor) -> Result<(), ConnectionError> {
         let _one_at_a_time = self.linking.lock().await;
-        let channel = self.channel().await?.ok_or(LineError::Gone)?;
+        let channel = self.channel().await?.ok_or(ConnectionError::Gone)?;
         self.restriction.send_replace(channel.restricted_until);
         let running = self.is_running();
         let pairs =
             matches!(*self.pairing.borrow(), Pairing::Waiting | Pairing::QrCode { .. } | Pairing::PhoneCode { .. });
         if running && !(pairs && phone.is_some()) {
-            self.keeps_up(by).await;
+            self.refresh_state(by).await;
             return Ok(());
         }
         let linked = self.has_session(self.number()).await.map_err(unreadable)?;
-        // A session that the network ended without saying that the device is unlinked: it is tried, or another phone follows.
+        // The network ended this session without reporting that the device is unlinked. Try the session before another phone
+        // is linked.
         let tries = linked && channel.state == ChannelState::LoggedOut;
         let (store, now) = (&self.shared.store, self.shared.clock.now());
         if let Some(phone) = phone.filter(|_| !linked || tries) {
-            self.shared.codes.take(&self.via, phone, now)?;
+            self.shared.codes.acquire(&self.via, phone, now)?;
         }
-        // Codes to scan may be shown now where one to type was asked for. One that is about to end has the last word first.
+        // The previous run may show codes to scan while this call requests one to type. A run that is ending must report its
+        // end first.
         self.stop().await;
-        // Before the state: who sees that it is connecting finds how far it has come.
+        // Set the progress before the state, so that a caller who sees the channel connecting finds the progress.
         self.pairing.send_replace(if linked && !tries { Pairing::Idle } else { Pairing::Waiting });
         let banned = if linked { store.login_limits(self.via.key).await?.banned_until } else { None };
         match banned.filter(|until| *until > now) {
-            Some(until) => self.shows_ban(&channel, until).await?,
-            None => self.shows_connecting(channel, by).await?,
+            Some(until) => self.set_banned(&channel, until).await?,
+            None => self.set_connecting(channel, by).await?,
         }
         self.start(phone.cloned(), tries).await;
         Ok(())
     }
 
-    /// The channel's state says that it connects.
-    async fn shows_connecting(&self, mut channel: Channel, by: Actor) -> Result<(), LineError> {
+    /// Sets the channel's state to `CONNECTING`.
+    async fn set_connecting(&self, mut channel: Channel, by: Actor) -> Result<(), ConnectionError> {
         for _ in 0..TRIES {
             if matches!(channel.state, ChannelState::Connecting | ChannelState::Restricted) {
                 return Ok(());
             }
-            let held = self.sure_held().ok_or(LineError::NoAnswer)?;
+            let held = self.exclusively_held().ok_or(ConnectionError::NoAnswer)?;
             let (to, at) = (ChannelState::Connecting, self.shared.clock.now());
             let to = ChannelMove { from: channel.state, to, reason: None, by, at };
             if self.shared.store.move_held_channel(held, to).await? {
                 return Ok(());
             }
-            // Somebody else moved it meanwhile, or it is gone.
-            channel = self.channel().await?.ok_or(LineError::Gone)?;
+            // A concurrent transition changed the channel, or the channel was deleted.
+            channel = self.channel().await?.ok_or(ConnectionError::Gone)?;
         }
-        Err(LineError::NoAnswer)
+        Err(ConnectionError::NoAnswer)
     }
 
-    /// Restores the session that was open when the server ended. A linking is not restored: its code has gone.
+    /// Restores the session that was open when the server ended. A linking is not restored, because its code has expired.
     pub async fn restore(self: &Arc<Self>) -> Result<(), StoreError> {
         let _one_at_a_time = self.linking.lock().await;
         let Some(channel) = self.channel().await?.filter(is_open) else { return Ok(()) };
         if self.is_running() {
-            // Somebody who asked for it was faster.
+            // A concurrent call has already started the connection.
             return Ok(());
         }
         match self.has_session(self.number()).await {
@@ -165,9 +169,9 @@ impl Line {
             Ok(false) => {
                 self.ended(End::LoggedOut).await;
             }
-            // One that cannot be read now is opened again and again.
+            // A session that is unreadable now is retried until it can be opened.
             Ok(true) | Err(_) => {
-                self.was_cut(&channel).await?;
+                self.on_restart(&channel).await?;
                 self.start(None, false).await;
             }
         }
@@ -183,10 +187,10 @@ impl Line {
         }
     }
 
-    /// Whether a phone has linked this one of the channel's sessions.
+    /// Whether a phone has linked this session of the channel.
     pub(super) async fn has_session(self: &Arc<Self>, session: SessionNumber) -> Result<bool, RowsError> {
         if let Some(former) = &self.former {
-            // Two that speak to the network at a time are for this channel one too many.
+            // Two connections of one channel must not be open at the same time.
             former.cancelled().await;
         }
         let rows: Arc<dyn Rows> = self.rows(session);

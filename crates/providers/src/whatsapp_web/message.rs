@@ -1,4 +1,4 @@
-//! What one message shows: its body, with the accounts of the numbers on its cards, and the message that it quotes.
+//! Builds the content of one message: its body, the accounts of the numbers on its cards, and the message that it quotes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use recado_domain::message::{ContactRendition, Target};
 use recado_whatsapp_web::{Body, Card, Quote};
 use tokio::time::{Instant, timeout_at};
 
-use super::line::Line;
-use crate::pairing::LineError;
+use super::connection::Connection;
+use crate::pairing::ConnectionError;
 use crate::{SendOutcome, quoted};
 
-/// The longest for finding the accounts of the numbers on cards, without which the cards can go as well.
+/// The time limit for finding the accounts of the numbers on cards. The cards can be sent without them.
 const CARD: Duration = Duration::from_secs(3);
-/// Numbers of cards that are looked up at a time.
+/// Numbers of cards that are looked up concurrently.
 const LOOK_UPS: usize = 8;
 
 /// The body of a message. `None`: a newer version stored the message in another form.
@@ -42,14 +42,14 @@ fn cards(contact: &Contact, rendition: &ContactRendition) -> Option<Body> {
         cards.map(|(card, rendered)| Card { display_name: card.name, vcard: rendered.vcard.clone() }).collect();
     match cards.len() {
         1 => cards.pop().map(Body::Contact),
-        // As WhatsApp's own clients call a list of cards.
+        // WhatsApp's own clients use this name for a list of cards.
         several => Some(Body::Contacts { display_name: format!("{several} contatos"), contacts: cards }),
     }
 }
 
-impl Line {
-    /// The cards with the accounts that the network names for their numbers. `None`: the cards are as they were accepted,
-    /// also where a number has no account or nobody says which: that is no trouble of the recipient. The message says so by
+impl Connection {
+    /// The cards with the accounts that the network names for their numbers. `None`: the cards stay as they were accepted,
+    /// also if a number has no account or the lookup fails, because the recipient can still receive them. The message shows
     /// the source of each account.
     pub(super) async fn find_accounts(
         &self,
@@ -63,7 +63,7 @@ impl Line {
         let phones = cards.iter().zip(&named).flat_map(|(card, named)| card.phones.iter().zip(named));
         let unknown =
             phones.filter(|(_, account)| account.is_none()).map(|(phone, _)| phone.number.digits().to_owned());
-        let found = self.accounts_of(unknown.collect()).await.map_err(|error| self.trouble(error))?;
+        let found = self.accounts_of(unknown.collect()).await.map_err(|error| self.lookup_failed(error))?;
         if found.is_empty() {
             return Ok(None);
         }
@@ -76,28 +76,28 @@ impl Line {
     }
 
     /// The accounts that are found in time, by their numbers.
-    async fn accounts_of(&self, numbers: BTreeSet<String>) -> Result<HashMap<String, String>, LineError> {
+    async fn accounts_of(&self, numbers: BTreeSet<String>) -> Result<HashMap<String, String>, ConnectionError> {
         let until = Instant::now() + CARD;
         let look_ups: Vec<_> = numbers.into_iter().map(|number| self.account_of(number, until).boxed()).collect();
         let found: Vec<_> = stream::iter(look_ups).buffer_unordered(LOOK_UPS).collect().await;
         found.into_iter().filter_map(Result::transpose).collect()
     }
 
-    async fn account_of(&self, number: String, until: Instant) -> Result<Option<(String, String)>, LineError> {
+    async fn account_of(&self, number: String, until: Instant) -> Result<Option<(String, String)>, ConnectionError> {
         match timeout_at(until, self.look_up(&number)).await {
             Ok(Ok(known)) => Ok(known.account.map(|account| (number, account))),
-            // Questions that the network would take as abuse hold up no message either: the typed digits stay.
-            Ok(Err(LineError::NoAnswer | LineError::TooMany(_))) | Err(_) => Ok(None),
+            // A rate-limited lookup must not delay a message either: the typed digits stay.
+            Ok(Err(ConnectionError::NoAnswer | ConnectionError::TooMany(_))) | Err(_) => Ok(None),
             Ok(Err(error)) => Err(error),
         }
     }
 
-    /// The message that another one quotes. Where nobody knows whether the network has it, the quote shows what it said.
+    /// The message that another one quotes. If the outcome of that message is unknown, the quote includes its content.
     pub(super) async fn quote(&self, target: Option<Target>) -> Result<Option<Quote>, SendOutcome> {
         let Some(target) = target else { return Ok(None) };
         let quoted = match quoted::read(&*self.shared.store, self.via.key, target).await {
             Ok(quoted) => quoted,
-            Err(error) => return Err(error.outcome().unwrap_or_else(|error| self.trouble(error.into()))),
+            Err(error) => return Err(error.outcome().unwrap_or_else(|error| self.lookup_failed(error.into()))),
         };
         let body = quoted.content.and_then(|(content, rendition)| body(&content, rendition.as_ref()));
         Ok(Some(Quote { id: quoted.network_id, body }))

@@ -1,26 +1,26 @@
-//! WhatsApp Web: channels that a person's phone links. The protocol is in the driver crate; here its sessions become lines of
-//! channels.
+//! WhatsApp Web: channels that a person's phone links. The driver crate speaks the protocol; this module connects its
+//! sessions to channels.
 //!
 //! | File | |
 //! |---|---|
-//! | `line` | one channel's line: its session, held open |
-//! | `connect` | how a line comes up: asked for, or taken up at a start |
-//! | `events` | what a session tells: codes, answers, receipts |
-//! | `state` | a line's ups, downs and ends, as the channel's state shows them |
-//! | `send` | one message: the accounts looked up, handed over, the network's answer awaited |
-//! | `message` | what one message shows: its body, the accounts on its cards, its quote |
-//! | `answers` | who waits for which answer, and what was found of the devices that messages went to |
-//! | `refusal` | what the network's codes of refusal mean, in one table |
-//! | `codes` | how often codes are asked for that are typed on a phone |
-//! | `accounts` | which account is behind a number: kept, and asked for sparingly |
-//! | `session_rows` | a session's rows in the store, sealed |
+//! | `connection` | the connection of a channel: its task keeps the session open |
+//! | `connect` | opens a connection: on request, or at a start of the server |
+//! | `events` | the events of a session: codes, answers, receipts |
+//! | `state` | the channel's state after connects, disconnects and ends of a session |
+//! | `send` | one message: looks up the accounts, submits the message, awaits the network's answer |
+//! | `message` | the content of one message: its body, the accounts on its cards, its quote |
+//! | `answers` | the waiters for answers, and what was learned about recipients' devices |
+//! | `refusal` | the meaning of the network's refusal codes, in one table |
+//! | `codes` | the rate limit for codes that are typed on a phone |
+//! | `accounts` | the accounts behind numbers: stored, and looked up sparingly |
+//! | `session_rows` | a session's rows in the store, encrypted |
 
 mod accounts;
 mod answers;
 mod codes;
 mod connect;
+mod connection;
 mod events;
-mod line;
 mod message;
 mod refusal;
 mod searches;
@@ -49,34 +49,34 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::pairing::{LineError, Pairing};
+use crate::pairing::{ConnectionError, Pairing};
 use crate::whatsapp_web::codes::Codes;
-use crate::whatsapp_web::line::Line;
+use crate::whatsapp_web::connection::Connection;
 use crate::{ChannelDriver, Connect, Connected, Context, SendOutcome};
 
-/// The network, with the lines of all channels.
+/// The driver, with the connections of all channels.
 pub struct WhatsAppWeb {
     shared: Arc<Shared>,
-    lines: Mutex<HashMap<ChannelKey, Arc<Line>>>,
+    connections: Mutex<HashMap<ChannelKey, Arc<Connection>>>,
 }
 
-/// What all lines work with.
+/// What all connections share.
 struct Shared {
     store: Arc<dyn Store>,
     secrets: Arc<KeyRing>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     options: Options,
-    /// A line of a channel that is another node's writes nothing.
+    /// A connection of a channel that another node owns writes nothing.
     leases: Arc<Leases>,
-    /// Who has asked for codes that are typed on a phone.
+    /// The rate limit for codes that are typed on a phone.
     codes: Codes,
-    /// Told of lines that come up; there once the server runs.
+    /// Wakes the dispatcher when a connection opens; set once the server runs.
     waker: OnceLock<Arc<dyn Waker>>,
 }
 
 impl Shared {
-    /// Under which epoch this node holds the channel.
+    /// The epoch under which this node owns the channel.
     fn epoch(&self, channel: ChannelKey) -> Option<Epoch> {
         self.leases.session_epoch(channel)
     }
@@ -89,22 +89,25 @@ impl Shared {
 }
 
 impl WhatsAppWeb {
-    /// Without lines yet.
+    /// A driver without connections.
     pub fn new(context: Context, options: Options) -> Self {
         let Context { store, secrets, clock, entropy, leases, .. } = context;
         let (codes, waker) = (Codes::default(), OnceLock::new());
         let shared = Shared { store, secrets, clock, entropy, options, leases, codes, waker };
-        Self { shared: Arc::new(shared), lines: Mutex::default() }
+        Self { shared: Arc::new(shared), connections: Mutex::default() }
     }
 
-    /// A channel's line, up or not.
-    fn line(&self, via: &ChannelRef) -> Arc<Line> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.entry(via.key).or_insert_with(|| Arc::new(Line::new(self.shared.clone(), via.clone(), None))).clone()
+    /// A channel's connection, open or not.
+    fn connection(&self, via: &ChannelRef) -> Arc<Connection> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections
+            .entry(via.key)
+            .or_insert_with(|| Arc::new(Connection::new(self.shared.clone(), via.clone(), None)))
+            .clone()
     }
 
-    fn known_line(&self, key: ChannelKey) -> Option<Arc<Line>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    fn existing_connection(&self, key: ChannelKey) -> Option<Arc<Connection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
 }
 
@@ -120,21 +123,23 @@ impl ChannelDriver for WhatsAppWeb {
     }
 
     async fn send(&self, via: &ChannelRef, message: &Claimed) -> SendOutcome {
-        // A channel that comes from another node may be claimed before its line is taken up: the message waits for that.
-        self.line(via).send(message).await
+        // A channel that comes from another node may be claimed before its connection is restored. The message waits for
+        // that.
+        self.connection(via).send(message).await
     }
     fn start(&self, waker: Arc<dyn Waker>) {
-        // Nobody else sets it.
+        // Set only here.
         let _ = self.shared.waker.set(waker);
     }
 
     async fn restore(&self, via: &ChannelRef) -> Result<(), StoreError> {
-        self.line(via).restore().await
+        self.connection(via).restore().await
     }
 
     async fn stop(&self) {
-        let lines: Vec<_> = self.lines.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        join_all(lines.iter().map(|line| line.stop())).await;
+        let connections: Vec<_> =
+            self.connections.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        join_all(connections.iter().map(|connection| connection.stop())).await;
     }
 
     async fn connect(&self, request: Connect<'_>) -> Result<Connected, AppError> {
@@ -142,53 +147,53 @@ impl ChannelDriver for WhatsAppWeb {
     }
 
     fn follow(&self, channel: ChannelKey) -> watch::Receiver<Pairing> {
-        match self.known_line(channel) {
-            Some(line) => line.pairing(),
-            // Nobody has asked; there is nobody to change that either.
+        match self.existing_connection(channel) {
+            Some(connection) => connection.pairing(),
+            // No pairing was requested, so nothing changes the progress either.
             None => watch::channel(Pairing::Idle).1,
         }
     }
 
     async fn disconnect(&self, channel: ChannelKey) {
-        if let Some(line) = self.known_line(channel) {
-            line.stop().await;
+        if let Some(connection) = self.existing_connection(channel) {
+            connection.stop().await;
         }
     }
 
     async fn is_linked(&self, via: &ChannelRef) -> bool {
-        // What cannot be read is there.
-        self.line(via).is_linked().await.unwrap_or(true)
+        // An unreadable session may be linked.
+        self.connection(via).is_linked().await.unwrap_or(true)
     }
 
     fn forget(&self, channel: ChannelKey) -> Option<JoinHandle<()>> {
         let ended = CancellationToken::new();
         let former = {
-            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.get_mut(&channel).map(|line| {
-                let anew = Line::new(self.shared.clone(), line.via.clone(), Some(ended.clone()));
-                std::mem::replace(line, Arc::new(anew))
+            let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            connections.get_mut(&channel).map(|connection| {
+                let new = Connection::new(self.shared.clone(), connection.via.clone(), Some(ended.clone()));
+                std::mem::replace(connection, Arc::new(new))
             })
         };
-        former.iter().for_each(|line| line.forget());
+        former.iter().for_each(|connection| connection.forget());
         let ended = ended.drop_guard();
         Some(tokio::spawn(async move {
             let _ended = ended;
-            if let Some(line) = former {
-                line.log_out().await;
+            if let Some(connection) = former {
+                connection.log_out().await;
             }
         }))
     }
 
     fn why_down(&self, channel: ChannelKey) -> Option<String> {
-        match self.known_line(channel) {
-            Some(line) if line.is_up() => None,
-            Some(line) if line.is_running() => Some(line::LOST.to_owned()),
-            _ => Some(line::PUT_DOWN.to_owned()),
+        match self.existing_connection(channel) {
+            Some(connection) if connection.is_up() => None,
+            Some(connection) if connection.is_running() => Some(connection::LOST.to_owned()),
+            _ => Some(connection::DISCONNECTED.to_owned()),
         }
     }
 
     async fn look_up(&self, via: &ChannelRef, phone: &PhoneNumber) -> Result<KnownAccount, AppError> {
-        let line = self.known_line(via.key).ok_or(LineError::Down)?;
-        Ok(line.look_up(phone.digits()).await?)
+        let connection = self.existing_connection(via.key).ok_or(ConnectionError::Down)?;
+        Ok(connection.look_up(phone.digits()).await?)
     }
 }

@@ -1,30 +1,29 @@
-//! What the network's codes of refusal mean. They come with the answer to a message; none of them is documented by WhatsApp.
-//! Sources: what open clients do at them (whatsapp-rust 0.7 `send`, Baileys issues 2441, 2636 and 2688, WAHA issue 1992).
+//! The meaning of the network's refusal codes. A code comes with the answer to a message. WhatsApp documents none of them.
+//! Sources: how open clients handle them (whatsapp-rust 0.7 `send`, Baileys issues 2441, 2636 and 2688, WAHA issue 1992).
 
 use std::time::Duration;
 
-/// What becomes of a message that was refused, and of its channel.
+/// The consequence of a refusal for the message and its channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The account may not write to those who never wrote to it.
+    /// The account may not write to people who never wrote to it.
     NoNewChats,
-    /// The account writes too much: all of it rests.
+    /// The account sends too much, and its channel must wait.
     TooMuch,
-    /// The network has a trouble of its own.
+    /// The network has a temporary failure.
     Trouble,
-    /// No such recipient any more.
+    /// The recipient no longer exists.
     NoRecipient,
-    /// This message is not taken.
+    /// The network refuses only this message.
     Message,
 }
 
-/// How long new chats wait where the network does not say until when it refuses them. Reported restrictions last for days,
-/// but end unannounced.
+/// How long new chats wait if the network does not name the end. Reported restrictions last for days, but end unannounced.
 pub const NO_NEW_CHATS: Duration = Duration::from_hours(24);
-/// How long an account rests that writes too much, where the network does not say.
+/// How long an account that sends too much waits if the network does not name the end.
 pub const TOO_MUCH: Duration = Duration::from_mins(15);
 
-/// What a code means; what nobody knows is the message's own.
+/// The meaning of a code. An unknown code concerns only the message.
 pub fn of(code: &str) -> Refusal {
     match code {
         // "Privacy token missing", "reach-out limit".

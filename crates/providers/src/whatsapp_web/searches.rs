@@ -1,6 +1,6 @@
-//! Who is behind a hidden id. Somebody wrote of whom nothing else is known, and may be one of those for whom messages wait: the
-//! numbers of these are asked for until one is theirs. What waits for them goes then. Each number is asked for once, as it
-//! would be before its message is sent, and more slowly.
+//! Finds the number behind a hidden id. A person may write who is known only by a hidden id, and messages for this person
+//! may wait for the new-chat limiter. The search looks up the recipients of waiting messages until one has this hidden id,
+//! and its messages are released then. Each number is looked up once, as before its message is sent, but more slowly.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,29 +9,29 @@ use std::time::Duration;
 use recado_domain::channel::Channel;
 use recado_domain::clock::{Millis, millis};
 
-use crate::pairing::LineError;
+use crate::pairing::ConnectionError;
 use crate::whatsapp_web::accounts::QUESTIONS;
-use crate::whatsapp_web::line::Line;
+use crate::whatsapp_web::connection::Connection;
 
-/// Numbers that are asked for at most in one pass.
+/// The most numbers that are looked up in one pass.
 const ASKED: u32 = 120;
-/// People who are remembered on one channel: those who are sought, and those who were sought in vain.
-const SOUGHT: usize = 64;
-/// Nobody is sought again for so long, unless others took their place.
+/// The most hidden ids that are remembered on one channel, wanted or searched in vain.
+const MAX_WANTED: usize = 64;
+/// How long a hidden id is not searched for again, unless others displaced it.
 const IN_VAIN: Duration = Duration::from_hours(1);
-/// Questions that searches leave to what is sent.
+/// The lookups that searches leave for sends.
 const LEFT: u32 = QUESTIONS / 2;
-/// Questions without an answer in a row that end a pass.
-const SILENT: u32 = 3;
-/// The wait before a channel is looked at again that sends nothing for now.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The number of lookups without an answer in a row that ends a pass.
+const MAX_TIMEOUTS: u32 = 3;
+/// The interval between two checks of a channel that does not send for now.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The people who are sought on a line.
+/// The hidden ids that a connection searches for.
 #[derive(Default)]
 pub(super) struct Searches {
     sought: Mutex<Sought>,
-    /// Held by the search: there is one at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// Held by the running search: there is one at a time.
+    running: tokio::sync::Mutex<()>,
 }
 
 impl Searches {
@@ -40,24 +40,24 @@ impl Searches {
     }
 }
 
-/// People by their hidden ids.
+/// Hidden ids and their searches.
 #[derive(Default)]
 struct Sought {
-    /// In their order; with the time of the search that was in vain, if there was one.
+    /// In order of arrival, each with the end of its unsuccessful search, if there was one.
     people: Vec<(String, Option<Millis>)>,
-    /// Whether it was said that some found no place.
-    told: bool,
+    /// Whether a warning about dropped ids was logged.
+    warned: bool,
 }
 
-/// What becomes of somebody who is to be sought.
+/// What to do about a hidden id.
 #[derive(Debug, PartialEq, Eq)]
 enum Seek {
     New,
-    /// They are sought already, or were a moment ago.
+    /// The id is wanted already, or was searched for recently.
     Again,
-    /// There are too many; whether that is news.
+    /// There are too many. `is_first`: log this.
     Dropped {
-        news: bool,
+        is_first: bool,
     },
 }
 
@@ -66,96 +66,96 @@ impl Sought {
         if let Some((_, in_vain)) = self.people.iter_mut().find(|(sought, _)| sought == lid) {
             return if in_vain.take_if(|at| now - *at >= millis(IN_VAIN)).is_some() { Seek::New } else { Seek::Again };
         }
-        if self.people.len() >= SOUGHT {
-            // Who was sought in vain, and longest ago, leaves their place.
+        if self.people.len() >= MAX_WANTED {
+            // The id whose unsuccessful search is oldest makes room.
             let ended = self.people.iter().enumerate().filter_map(|(place, (_, at))| Some((at.as_ref()?, place)));
             let Some((_, place)) = ended.min() else {
-                return Seek::Dropped { news: !std::mem::replace(&mut self.told, true) };
+                return Seek::Dropped { is_first: !std::mem::replace(&mut self.warned, true) };
             };
             self.people.remove(place);
         }
-        self.told = false;
+        self.warned = false;
         self.people.push((lid.to_owned(), None));
         Seek::New
     }
 
-    /// Those who are to be sought.
+    /// The ids to search for.
     fn wanted(&self) -> Vec<String> {
         self.people.iter().filter(|(_, in_vain)| in_vain.is_none()).map(|(lid, _)| lid.clone()).collect()
     }
 
-    /// Need not be sought.
+    /// Removes an id that needs no search.
     fn forget(&mut self, lid: &str) {
         self.people.retain(|(sought, _)| sought != lid);
     }
 
-    /// A search for these has ended in vain.
+    /// Records that a search for these ids was unsuccessful.
     fn in_vain(&mut self, lids: &HashSet<String>, now: Millis) {
         let ended = self.people.iter_mut().filter(|(lid, _)| lids.contains(lid));
         ended.for_each(|(_, in_vain)| *in_vain = Some(now));
     }
 }
 
-/// What a channel says to a search.
+/// Whether a channel's state permits a search.
 #[derive(Debug, PartialEq, Eq)]
-enum Says {
+enum SearchState {
     Search,
-    /// It sends nothing for now.
+    /// The channel sends nothing for now.
     Wait,
-    /// New recipients need not wait: nobody is to be sought.
+    /// New recipients do not wait, so no search is needed.
     End,
 }
 
-fn says(channel: Option<&Channel>, now: Millis) -> Says {
-    let Some(channel) = channel.filter(|channel| channel.deleted_at.is_none()) else { return Says::End };
+fn search_state(channel: Option<&Channel>, now: Millis) -> SearchState {
+    let Some(channel) = channel.filter(|channel| channel.deleted_at.is_none()) else { return SearchState::End };
     let restricted = channel.restricted_until.is_some_and(|until| until > now);
     if !restricted && channel.settings.new_recipients_per_day().is_none() {
-        return Says::End;
+        return SearchState::End;
     }
-    // What is longer than a rest between two sends is a hold.
+    // A wait longer than the send interval means that the channel is held.
     let held = channel.next_send_at > now + millis(channel.settings.pacing().max);
-    if channel.state.dispatches() && !held { Says::Search } else { Says::Wait }
+    if channel.state.dispatches() && !held { SearchState::Search } else { SearchState::Wait }
 }
 
-impl Line {
-    /// Somebody wrote of whom the hidden id alone is known.
+impl Connection {
+    /// A person wrote who is known only by this hidden id.
     pub(super) fn search_for(self: &Arc<Self>, lid: &str) {
         let seek = self.searches.sought().seek(lid, self.shared.clock.now());
         match seek {
             Seek::New => self.search(),
-            Seek::Dropped { news: true } => {
+            Seek::Dropped { is_first: true } => {
                 tracing::warn!(channel.id = %self.via.id, "sender lookup skipped: too many unknown senders");
             }
-            Seek::Again | Seek::Dropped { news: false } => {}
+            Seek::Again | Seek::Dropped { is_first: false } => {}
         }
     }
 
-    /// Searches for those who are sought, while the line is up. Who is left then is searched for when it comes up again.
+    /// Searches while the connection is open. The remaining ids are searched for when it opens again.
     pub(super) fn search(self: &Arc<Self>) {
         if !self.is_up() || self.searches.sought().wanted().is_empty() {
             return;
         }
-        let line = self.clone();
+        let connection = self.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = line.until_down() => {}
-                () = line.search_in_turn() => {}
+                () = connection.until_down() => {}
+                () = connection.search_exclusively() => {}
             }
         });
     }
 
-    async fn search_in_turn(&self) {
-        let _turn = self.searches.turn.lock().await;
+    async fn search_exclusively(&self) {
+        let _running = self.searches.running.lock().await;
         while !self.searches.sought().wanted().is_empty() {
             if let Err(error) = self.pass().await {
                 tracing::warn!(channel.id = %self.via.id, %error, "sender lookup failed; retrying");
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(RECHECK_INTERVAL).await;
             }
         }
     }
 
-    /// One pass through the numbers that were never asked for, for all who are sought.
-    async fn pass(&self) -> Result<(), LineError> {
+    /// One pass through the numbers that were never looked up, for all wanted ids.
+    async fn pass(&self) -> Result<(), ConnectionError> {
         let may_search = self.may_search().await?;
         let (mut lids, mut waiting) = (HashSet::new(), Vec::new());
         let wanted = self.searches.sought().wanted();
@@ -172,24 +172,24 @@ impl Line {
                 waiting = unasked;
             }
         }
-        let mut silences = 0;
+        let mut timeouts = 0;
         for digits in waiting {
-            if lids.is_empty() || silences == SILENT {
+            if lids.is_empty() || timeouts == MAX_TIMEOUTS {
                 break;
             }
-            if self.says().await? != Says::Search {
-                // Who is left waits for the next pass.
+            if self.search_state().await? != SearchState::Search {
+                // The remaining ids wait for the next pass.
                 return Ok(());
             }
-            match self.ask_slowly(&digits).await {
+            match self.look_up_slowly(&digits).await {
                 Ok(known) => {
-                    silences = 0;
+                    timeouts = 0;
                     if let Some(lid) = known.filter(|lid| lids.remove(lid)) {
                         self.searches.sought().forget(&lid);
                     }
                 }
-                // What is wrong with one number says nothing of the next.
-                Err(LineError::NoAnswer) => silences += 1,
+                // A failure for one number says nothing about the next.
+                Err(ConnectionError::NoAnswer) => timeouts += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -197,27 +197,27 @@ impl Line {
         Ok(())
     }
 
-    /// Waits until the channel sends; whether anybody is to be sought then.
-    async fn may_search(&self) -> Result<bool, LineError> {
+    /// Waits until the channel sends. Returns whether a search is needed then.
+    async fn may_search(&self) -> Result<bool, ConnectionError> {
         loop {
-            match self.says().await? {
-                Says::Search => return Ok(true),
-                Says::End => return Ok(false),
-                Says::Wait => tokio::time::sleep(LOOK_AGAIN).await,
+            match self.search_state().await? {
+                SearchState::Search => return Ok(true),
+                SearchState::End => return Ok(false),
+                SearchState::Wait => tokio::time::sleep(RECHECK_INTERVAL).await,
             }
         }
     }
 
-    async fn says(&self) -> Result<Says, LineError> {
+    async fn search_state(&self) -> Result<SearchState, ConnectionError> {
         let channel = self.shared.store.channel(self.via.key).await?;
-        Ok(says(channel.as_ref().filter(|_| !self.is_forgotten()), self.shared.clock.now()))
+        Ok(search_state(channel.as_ref().filter(|_| !self.is_forgotten()), self.shared.clock.now()))
     }
 
     /// The hidden id of the account behind a number.
-    async fn ask_slowly(&self, digits: &str) -> Result<Option<String>, LineError> {
+    async fn look_up_slowly(&self, digits: &str) -> Result<Option<String>, ConnectionError> {
         loop {
             match self.look_up_leaving(LEFT, digits).await {
-                Err(LineError::TooMany(seconds)) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+                Err(ConnectionError::TooMany(seconds)) => tokio::time::sleep(Duration::from_secs(seconds)).await,
                 asked => return asked.map(|known| known.lid),
             }
         }
@@ -231,7 +231,7 @@ mod tests {
     const NOW: Millis = 1_000_000_000;
 
     #[test]
-    fn who_was_sought_is_not_sought_again_at_once() {
+    fn a_recent_search_is_not_repeated() {
         let mut sought = Sought::default();
         assert_eq!(sought.seek("900", NOW), Seek::New);
         for _ in 0..16 {
@@ -248,17 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn strangers_take_no_place_of_who_is_still_sought() {
+    fn unknown_senders_do_not_displace_a_running_search() {
         let mut sought = Sought::default();
-        for stranger in 0..SOUGHT {
-            assert_eq!(sought.seek(&stranger.to_string(), NOW), Seek::New);
+        for sender in 0..MAX_WANTED {
+            assert_eq!(sought.seek(&sender.to_string(), NOW), Seek::New);
         }
-        assert_eq!(sought.seek("900", NOW), Seek::Dropped { news: true });
-        assert_eq!(sought.seek("900", NOW), Seek::Dropped { news: false });
+        assert_eq!(sought.seek("900", NOW), Seek::Dropped { is_first: true });
+        assert_eq!(sought.seek("900", NOW), Seek::Dropped { is_first: false });
         sought.in_vain(&HashSet::from(["7".to_owned()]), NOW + 5);
         sought.in_vain(&HashSet::from(["9".to_owned()]), NOW + 1);
         assert_eq!(sought.seek("900", NOW), Seek::New);
         assert_eq!(sought.seek("7", NOW + 6), Seek::Again, "the longer ago left its place");
-        assert_eq!(sought.wanted().len(), SOUGHT - 1);
+        assert_eq!(sought.wanted().len(), MAX_WANTED - 1);
     }
 }

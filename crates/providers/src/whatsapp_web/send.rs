@@ -1,16 +1,17 @@
-//! One message: the accounts looked up, handed over, the network's answer awaited.
+//! Sends one message: looks up the accounts, submits the message, awaits the network's answer.
 //!
-//! `accounts` finds the account of the recipient and of the numbers on cards: in the table of that name first, then on the
-//! network. `message` makes the body. The message is submitted under its network id. Where the account has no device, or the network does not know it
-//! (404), the number is asked for again, and the message is submitted to the account that is named then. A stanza without a
-//! device of the recipient's was not sent. The answer is awaited for 30 seconds, and only while the line is up.
+//! `accounts` finds the account of the recipient and of the numbers on cards: first in the table of that name, then on the
+//! network. `message` builds the body. The message is submitted under its network id. If the account has no device, or the
+//! network does not know it (404), the number is looked up again, and the message is submitted to the account found then. A
+//! stanza without a device of the recipient does not count as sent. The answer is awaited for 30 seconds, and only while the
+//! connection is open.
 //!
 //! | Answer | Outcome |
 //! |---|---|
 //! | acknowledged | `Accepted`; where the network names missed devices, the message is submitted once more to those |
 //! | a code | by the table in `refusal`: no new chats (463), the channel waits, or the message fails |
-//! | the line breaks | `ConnectionLost`: queued again at once, under the same id, without a failure |
-//! | none | `UnknownOutcome`: tried again by the usual backoff under the same id; after the last attempt `UNKNOWN` |
+//! | the connection breaks | `ConnectionLost`: queued again at once, under the same id, without a failure |
+//! | none | `UnknownOutcome`: retried with the usual backoff under the same id; after the last attempt `UNKNOWN` |
 
 use std::time::Duration;
 
@@ -25,51 +26,52 @@ use recado_whatsapp_web::{Outgoing, Session, SubmitError};
 use tokio::time::timeout;
 
 use crate::SendOutcome;
-use crate::pairing::LineError;
+use crate::pairing::ConnectionError;
 use crate::whatsapp_web::answers::{Answer, Awaited};
-use crate::whatsapp_web::line::{DOWN, Line};
+use crate::whatsapp_web::connection::{Connection, RETRY_WHEN_DOWN};
 use crate::whatsapp_web::message;
 use crate::whatsapp_web::refusal::{self, Refusal};
 
-/// The longest for all that comes before a message is handed over.
+/// The time limit for all preparations before a message is submitted.
 const PREPARE: Duration = Duration::from_secs(8);
-/// The longest wait for the network's answer, while the line is up.
+/// The time limit for the network's answer, while the connection is open.
 const ANSWER: Duration = Duration::from_secs(30);
-/// The longest for sending a message, that the network has taken, to devices that it did not reach.
+/// The time limit for sending an accepted message to devices that it did not reach.
 const MISSED: Duration = Duration::from_secs(20);
-/// The longest for asking until when new chats are refused.
+/// The time limit for asking when new chats are permitted again.
 const ASK: Duration = Duration::from_secs(3);
-/// How long somebody types.
+/// How long the recipient sees us typing.
 const TYPING: Pacing = Pacing { min: Duration::from_millis(800), max: Duration::from_millis(2_500) };
 
-/// What is known before a message is handed over.
+/// The result of the preparations of a message.
 struct Prepared {
     account: String,
-    /// Whose receipts count.
+    /// The party whose receipts count.
     recipient: Recipient,
     outgoing: Outgoing,
-    /// What is sent, where it is not what was rendered when the message was accepted.
+    /// What is sent, if it differs from the rendition of the accepted message.
     rendition: Option<String>,
 }
 
-/// What came of handing a message over once.
+/// The result of one try.
 enum Tried {
     Ended(SendOutcome),
-    /// The network took it, and knows devices that have no copy.
+    /// The network accepted the message, and knows devices that have no copy.
     Missed(SendOutcome),
-    /// There seems to be nobody behind this account; the outcome where that is so.
+    /// The account may not exist any more. The outcome applies if it does not.
     Doubted(Party, SendOutcome),
 }
 
-impl Line {
-    /// Sends a message. What is known of its recipient yields to what the network's answer says against it.
+impl Connection {
+    /// Sends a message. If the network's answer contradicts the stored account or devices, they are fetched again.
     pub async fn send(&self, message: &Claimed) -> SendOutcome {
-        let _in_hand = self.in_hand.read().await;
+        let _in_flight = self.in_flight.read().await;
         match self.try_once(message, message.failures > 0).await {
             Tried::Ended(outcome) => outcome,
             Tried::Missed(taken) => {
-                if !self.answers.misses(&message.recipient, self.shared.clock.now()) {
-                    // The same id again: whoever has it shows it once. What comes of it takes nothing from the first answer.
+                if !self.answers.is_missed(&message.recipient, self.shared.clock.now()) {
+                    // The same id is submitted again; a device that has the message shows it once. The second result does
+                    // not change the first outcome.
                     let again = timeout(MISSED, self.try_once(message, true)).await;
                     if matches!(again, Ok(Tried::Missed(_))) {
                         self.answers.note_missed(&message.recipient, self.shared.clock.now());
@@ -84,21 +86,23 @@ impl Line {
                     Ok(_) => match self.try_once(message, true).await {
                         Tried::Ended(outcome) | Tried::Missed(outcome) | Tried::Doubted(_, outcome) => outcome,
                     },
-                    Err(error) => self.trouble(error),
+                    Err(error) => self.lookup_failed(error),
                 }
             }
         }
     }
 
-    /// Hands a message over, and waits for the answer. `refresh`: its recipient's devices are asked for anew.
+    /// Submits a message, and waits for the answer. With `refresh`, the recipient's devices are fetched first.
     async fn try_once(&self, message: &Claimed, refresh: bool) -> Tried {
         let prepared = match timeout(PREPARE, self.prepare(message, refresh)).await {
             Ok(Ok(prepared)) => prepared,
             Ok(Err(outcome)) => return Tried::Ended(outcome),
-            // The network is slow to say which account it is.
+            // The network was slow to name the account.
             Err(_) => return Tried::Ended(SendOutcome::NotSent),
         };
-        let Some(session) = self.session() else { return Tried::Ended(SendOutcome::ChannelUnavailable { wait: DOWN }) };
+        let Some(session) = self.session() else {
+            return Tried::Ended(SendOutcome::ChannelUnavailable { wait: RETRY_WHEN_DOWN });
+        };
         let account = Party::new(Some(prepared.account.clone()), prepared.recipient.lid.clone());
         let doubted = |outcome: SendOutcome| match account {
             Some(account) => Tried::Doubted(account, outcome),
@@ -108,14 +112,14 @@ impl Line {
         let mut submitted = match session.submit(&prepared.outgoing).await {
             Ok(submitted) => submitted,
             Err(SubmitError::NoDevice) => {
-                self.answers.reaches_nobody(&message.network_id);
+                self.answers.note_no_device(&message.network_id);
                 return doubted(unreachable("O destinatario nao tem nenhum aparelho que possa receber a mensagem."));
             }
             Err(error) => return Tried::Ended(self.not_submitted(message, &error)),
         };
-        self.answers.reaches_somebody(&message.network_id);
+        self.answers.note_device(&message.network_id);
         match self.answer(awaited).await {
-            Ok(Answer::Taken) => {
+            Ok(Answer::Accepted) => {
                 let account = Some(prepared.account);
                 let taken = SendOutcome::Accepted { account, remote_id: None, rendition: prepared.rendition };
                 if submitted.missed_devices() { Tried::Missed(taken) } else { Tried::Ended(taken) }
@@ -130,14 +134,18 @@ impl Line {
         }
     }
 
-    /// What it means that a message was not handed over, or that nobody knows.
+    /// The outcome of a message that was not submitted, or may not have been.
     fn not_submitted(&self, message: &Claimed, error: &SubmitError) -> SendOutcome {
-        // Without the library's words, in which a number may stand.
+        // The library's text is omitted, because it may contain a number.
         match error {
             SubmitError::Down => SendOutcome::ConnectionLost,
             SubmitError::NotSent(_) => {
                 tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "message not sent: recipient devices or keys unknown");
-                if self.is_up() { SendOutcome::NotSent } else { SendOutcome::ChannelUnavailable { wait: DOWN } }
+                if self.is_up() {
+                    SendOutcome::NotSent
+                } else {
+                    SendOutcome::ChannelUnavailable { wait: RETRY_WHEN_DOWN }
+                }
             }
             SubmitError::NoDevice | SubmitError::Other(_) => {
                 tracing::warn!(channel.id = %self.via.id, message.id = %message.id, "message outcome unknown; resending");
@@ -146,14 +154,14 @@ impl Line {
         }
     }
 
-    /// Finds the accounts and the quoted message, writes the accounts of numbers into their cards, and shows that something is
-    /// typed.
+    /// Finds the accounts and the quoted message, adds the accounts of numbers to their cards, and shows the recipient that
+    /// we are typing.
     async fn prepare(&self, message: &Claimed, refresh: bool) -> Result<Prepared, SendOutcome> {
         self.until_up().await;
         let stored = serde_json::from_str::<Stored>(&message.payload).map_err(|_| unreadable())?;
         let Stored { content, reply_to, .. } = stored;
         let quote = self.quote(reply_to).await?;
-        let known = self.look_up(&message.recipient).await.map_err(|error| self.trouble(error))?;
+        let known = self.look_up(&message.recipient).await.map_err(|error| self.lookup_failed(error))?;
         let Some(account) = known.account else {
             return Err(not_on_whatsapp());
         };
@@ -170,21 +178,22 @@ impl Line {
     }
 
     async fn settings(&self) -> Result<Settings, SendOutcome> {
-        let channel = self.shared.store.channel(self.via.key).await.map_err(|error| self.trouble(error.into()))?;
+        let channel =
+            self.shared.store.channel(self.via.key).await.map_err(|error| self.lookup_failed(error.into()))?;
         Ok(channel.map(|channel| channel.settings.into()).unwrap_or_default())
     }
 
     async fn type_a_while(&self, account: &str) {
         let Some(session) = self.session() else { return };
         let random = u64::from_le_bytes(random(&*self.shared.entropy));
-        // That nobody saw it harms nothing.
-        drop(session.type_for(account, TYPING.rest(random)).await);
+        // A failure to show it does no harm.
+        drop(session.type_for(account, TYPING.interval(random)).await);
     }
 
-    /// Waits for the network's answer, as long as the line is up.
+    /// Waits for the network's answer, as long as the connection is open.
     async fn answer(&self, mut answer: Awaited<'_>) -> Result<Answer, SendOutcome> {
         tokio::select! {
-            // What has come is taken before the line's end is looked at.
+            // An answer that has arrived counts even if the connection has closed since.
             biased;
             answer = &mut answer.receiver => answer.map_err(|_| SendOutcome::ConnectionLost),
             () = self.until_down() => Err(SendOutcome::ConnectionLost),
@@ -197,13 +206,13 @@ impl Line {
         let now = self.shared.clock.now();
         match refusal {
             Refusal::NoNewChats => {
-                let told = timeout(ASK, session.restriction())
+                let stated = timeout(ASK, session.restriction())
                     .await
                     .ok()
                     .and_then(Result::ok)
                     .flatten()
                     .map(|seconds| seconds.saturating_mul(1_000));
-                let until = told.filter(|until| *until > now).unwrap_or(now + millis(refusal::NO_NEW_CHATS));
+                let until = stated.filter(|until| *until > now).unwrap_or(now + millis(refusal::NO_NEW_CHATS));
                 let reason = format!(
                     "O WhatsApp nao deixa esta conta abrir conversas novas (erro {code}). Nova tentativa em {}.",
                     rfc3339(until)
@@ -215,9 +224,9 @@ impl Line {
                 let until = now + millis(refusal::TOO_MUCH);
                 let reason =
                     format!("O WhatsApp limita esta conta (erro {code}). Nova tentativa em {}.", rfc3339(until));
-                // First, so that nothing goes where the process ends in between.
+                // Hold the channel first, so that nothing is sent if the process ends in between.
                 if let Err(error) = self.shared.store.defer_channel(self.via.key, until).await {
-                    return self.trouble(error.into());
+                    return self.lookup_failed(error.into());
                 }
                 self.restrict(until, reason).await;
                 SendOutcome::ChannelUnavailable { wait: refusal::TOO_MUCH }
@@ -230,18 +239,18 @@ impl Line {
         }
     }
 
-    /// What a question without an answer means for the message that needed it: it waits, and nothing was sent.
-    pub(super) fn trouble(&self, error: LineError) -> SendOutcome {
+    /// The outcome of a message that needed a failed lookup: the message waits, and nothing was sent.
+    pub(super) fn lookup_failed(&self, error: ConnectionError) -> SendOutcome {
         match error {
-            LineError::Down | LineError::Gone => SendOutcome::ChannelUnavailable { wait: DOWN },
-            LineError::TooMany(seconds) => SendOutcome::ChannelUnavailable { wait: Duration::from_secs(seconds) },
-            LineError::NoAnswer => {
+            ConnectionError::Down | ConnectionError::Gone => SendOutcome::ChannelUnavailable { wait: RETRY_WHEN_DOWN },
+            ConnectionError::TooMany(seconds) => SendOutcome::ChannelUnavailable { wait: Duration::from_secs(seconds) },
+            ConnectionError::NoAnswer => {
                 tracing::warn!(channel.id = %self.via.id, "number lookup failed; retrying");
                 SendOutcome::NotSent
             }
-            LineError::Store(error) => {
+            ConnectionError::Store(error) => {
                 tracing::warn!(channel.id = %self.via.id, %error, "store unavailable; channel waits");
-                SendOutcome::ChannelUnavailable { wait: DOWN }
+                SendOutcome::ChannelUnavailable { wait: RETRY_WHEN_DOWN }
             }
         }
     }
@@ -258,7 +267,7 @@ fn not_on_whatsapp() -> SendOutcome {
     }
 }
 
-/// A newer version stored it in another form.
+/// A newer version stored the message in another form.
 pub(super) fn unreadable() -> SendOutcome {
     SendOutcome::PermanentFailure {
         code: crate::UNREADABLE,

@@ -1,8 +1,8 @@
-//! A session's rows in the store, each sealed for its place.
+//! A session's rows in the store, each encrypted and bound to its row.
 //!
-//! The library remembers some twenty kinds of keyed bytes through the driver's `Storage`, which makes `get`, `list` and
-//! `write` of them. Each value is sealed for its channel, session, kind and key. A write returns after the sync. The rows are
-//! deleted when the network ends the session, and when the channel is deleted.
+//! The library stores about twenty kinds of keyed bytes through the driver's `Storage`, which maps them to `get`, `list` and
+//! `write`. Each value is bound to its channel, session, kind and key. A write returns after the sync. The rows are deleted
+//! when the network ends the session, and when the channel is deleted.
 
 use std::sync::Arc;
 
@@ -13,34 +13,38 @@ use recado_store::{Sessions, StoreError};
 use recado_whatsapp_web::{Change, Kind, Rows, RowsError};
 use secrecy::ExposeSecret;
 
-use crate::whatsapp_web::line::Line;
+use crate::whatsapp_web::connection::Connection;
 
 /// The rows of one of a channel's sessions.
 pub struct SessionRows {
-    pub line: Arc<Line>,
+    pub connection: Arc<Connection>,
     pub stored: Arc<dyn Sessions>,
     pub session: SessionNumber,
 }
 
 impl SessionRows {
     fn of(&self) -> SessionOf {
-        (self.line.via.key, self.session)
+        (self.connection.via.key, self.session)
     }
 
     fn place<'a>(&self, kind: Kind, key: &'a [u8]) -> Place<'a> {
-        Place::Session { channel: self.line.via.key, session: self.session, kind: kind.number(), key }
+        Place::Session { channel: self.connection.via.key, session: self.session, kind: kind.number(), key }
     }
 
     fn open(&self, kind: Kind, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, RowsError> {
-        let opened = self.line.shared.secrets.open(self.place(kind, key), sealed).map_err(refusal)?;
-        // The library keeps what it reads for as long as it likes: that memory is not zeroed.
+        let opened = self.connection.shared.secrets.open(self.place(kind, key), sealed).map_err(refusal)?;
+        // The library keeps what it reads as long as it likes, so that memory is not zeroed.
         Ok(opened.expose_secret().to_vec())
     }
 
     fn change(&self, change: Change) -> Result<SessionChange, RowsError> {
         Ok(match change {
             Change::Put { kind, key, value, stamp } => {
-                let sealed = self.line.shared.secrets.seal(self.place(kind, &key), &value, &*self.line.shared.entropy);
+                let sealed = self.connection.shared.secrets.seal(
+                    self.place(kind, &key),
+                    &value,
+                    &*self.connection.shared.entropy,
+                );
                 SessionChange::Put { kind: kind.number(), key, sealed: sealed.map_err(refusal)?, stamp }
             }
             Change::Delete { kind, key } => SessionChange::Delete { kind: kind.number(), key },
@@ -50,7 +54,7 @@ impl SessionRows {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` needs")]
 fn refusal(error: impl ToString) -> RowsError {
     RowsError(error.to_string())
 }
@@ -71,8 +75,8 @@ impl Rows for SessionRows {
 
     async fn write(&self, changes: Vec<Change>) -> Result<u64, RowsError> {
         let sealed = changes.into_iter().map(|change| self.change(change)).collect::<Result<_, _>>()?;
-        // Two that write one session would ruin it.
-        let held = self.line.held(self.session).ok_or(StoreError::Fenced).map_err(refusal)?;
+        // Two writers of one session would corrupt it.
+        let held = self.connection.held(self.session).ok_or(StoreError::Fenced).map_err(refusal)?;
         self.stored.write_session(held, sealed).await.map_err(refusal)
     }
 }

@@ -1,19 +1,20 @@
-//! A line's ups, downs and ends, as the channel's state shows them: each with what a person is to do.
+//! The channel's state after connects, disconnects and ends of a session, each with a reason that says what a person has to
+//! do.
 //!
-//! Each move reads the channel, says what follows from its state, and is tried again where somebody else was faster.
+//! Each transition reads the channel, computes the new state, and is retried after a concurrent transition.
 //!
 //! | Event | The channel becomes |
 //! |---|---|
 //! | `connect` | `CONNECTING`; without a session the codes go to the subscribers of `Pairing` |
 //! | `Up` | `CONNECTED`; `RESTRICTED` while a restriction lasts; a pause stays |
-//! | `Down`, or a restart | `DISCONNECTED` where it was `CONNECTED` (after a restart also `CONNECTING` with a session); the library or the start reconnects |
+//! | `Down`, or a restart | `DISCONNECTED` if it was `CONNECTED` (after a restart also `CONNECTING` with a session); the library or the start reconnects |
 //! | logged out (the device was removed, or login code 401) | `LOGGED_OUT`; the session's rows are deleted |
 //! | ended by a conflict of another kind | `LOGGED_OUT`; the rows stay, and the next `connect` tries them first |
 //! | replaced, outdated | `DISCONNECTED`, until a person connects |
 //! | banned | `BANNED`; with an end `RESTRICTED`, and the session is opened again then, at least a minute later |
-//! | away for 30 seconds, refused with another code, cannot be opened | `DISCONNECTED` where it is not restricted or paused; opened again with backoff |
+//! | away for 30 seconds, refused with another code, cannot be opened | `DISCONNECTED` unless it is restricted or paused; opened again with backoff |
 //! | any of these before a phone has linked the channel | the former state; the linking ends with the reason |
-//! | no phone scanned, or the server ended before | `CREATED`, or `LOGGED_OUT` where it was linked before |
+//! | no phone scanned, or the server ended before | `CREATED`, or `LOGGED_OUT` if it was linked before |
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,26 +31,26 @@ use serde_json::json;
 
 use crate::pairing::{Pairing, RESTRICTED};
 use crate::whatsapp_web::accounts::party;
+use crate::whatsapp_web::connection::{Connection, LOST};
 use crate::whatsapp_web::events::End;
-use crate::whatsapp_web::line::{LOST, Line};
 
-/// How often a move is tried again when somebody else moved the channel meanwhile, or the store did not take it.
+/// How often a transition is retried after a concurrent one.
 const TRIES: usize = 20;
 /// The wait between two tries.
 const RETRY: Duration = Duration::from_millis(250);
-/// The waits before a session is opened again that has broken off. Turns to log in are apart from that.
+/// The waits before a lost session is opened again. They do not include the wait for a login slot.
 const LOST_FOR: Waits = Waits { first: Duration::from_secs(4), longest: Duration::from_mins(1) };
-/// The same of a session that cannot be opened, or that the network refuses.
+/// The waits before a session is opened again that cannot be opened, or that the network refuses.
 const REFUSED_FOR: Waits = Waits { first: Duration::from_secs(30), longest: Duration::from_mins(15) };
-/// The least that is waited for the end of a ban, whatever the network says of it.
+/// The minimum wait for the end of a ban, whatever end the network names.
 const BANNED_FOR: Waits = Waits { first: Duration::from_mins(2), longest: Duration::from_hours(1) };
-/// The time from one login of a session to the next, at least; also where the process ends in between.
+/// The minimum time between two logins of a session, also across a restart.
 pub const BETWEEN_LOGINS: Duration = Duration::from_secs(3);
 
-/// The wait before a session is opened again that another node may have opened: longer than one that is late takes to find
-/// that it is.
-const LATE: Duration = Duration::from_secs(15);
-/// Who replaces a session again within that time is no late node.
+/// The wait before a session is opened again that another node may have opened. It is longer than a late node needs to find
+/// that it lost the channel.
+const LATE_NODE_WAIT: Duration = Duration::from_secs(15);
+/// A second replacement within this time is not by a late node.
 const SOON: Duration = Duration::from_hours(1);
 
 const REPLACED: &str = "Outro programa abriu esta sessao do WhatsApp (uma copia do Recado?). Pare-o e conecte de novo.";
@@ -69,16 +70,16 @@ struct Waits {
     longest: Duration,
 }
 
-/// A state, and why.
+/// A state, and its reason.
 type Next = (ChannelState, Option<String>);
 
-impl Line {
-    /// Moves the channel to what `next` says of it; `None` leaves it as it is. A store that does not take it is asked
-    /// again until it does: a state that is not told would be a lie, and nothing may come that corrects it.
-    async fn moves(&self, by: Actor, next: impl Fn(&Channel) -> Option<Next>) {
+impl Connection {
+    /// Moves the channel to the state that `next` returns; `None` leaves the channel as it is. A failing store is retried
+    /// until it records the state: a wrong state would stay, because no later event may correct it.
+    async fn transition(&self, by: Actor, next: impl Fn(&Channel) -> Option<Next>) {
         let mut tries = 0;
         while tries < TRIES {
-            match self.try_move(by, &next).await {
+            match self.try_transition(by, &next).await {
                 Ok(true) => return,
                 Ok(false) => tries += 1,
                 Err(error) => {
@@ -89,16 +90,16 @@ impl Line {
         }
     }
 
-    /// Moves the channel by the word of its network.
-    async fn is_told(&self, next: impl Fn(&Channel) -> Option<Next>) {
-        self.moves(Actor::Network, next).await;
+    /// Moves the channel on behalf of its network.
+    async fn transition_by_network(&self, next: impl Fn(&Channel) -> Option<Next>) {
+        self.transition(Actor::Network, next).await;
     }
 
-    async fn try_move(&self, by: Actor, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
+    async fn try_transition(&self, by: Actor, next: impl Fn(&Channel) -> Option<Next>) -> Result<bool, StoreError> {
         let (store, key) = (&self.shared.store, self.via.key);
-        // What another node may hold is not this one's to tell of.
-        let Some(held) = self.sure_held() else { return Ok(true) };
-        // Nor is what a channel has that was made anew.
+        // If another node may own the channel, that node sets its state.
+        let Some(held) = self.exclusively_held() else { return Ok(true) };
+        // A new channel under the same id, or a later session, sets its own state.
         let is_ours = |channel: &Channel| channel.deleted_at.is_none() && channel.session == held.session;
         let Some(channel) = store.channel(key).await?.filter(is_ours) else { return Ok(true) };
         let Some((state, reason)) = next(&channel) else { return Ok(true) };
@@ -109,23 +110,23 @@ impl Line {
                 tracing::info!(channel.id = %self.via.id, from = channel.state.name(), to = state.name(), "channel moved");
                 Ok(true)
             }
-            // It is another node's by now, and this one is about to hear of that.
+            // Another node owns the channel by now, and this node will notice soon.
             Err(StoreError::Fenced) => Ok(true),
             other => other,
         }
     }
 
-    /// The server was started anew: nobody knows yet whether the line comes up.
-    pub async fn was_cut(&self, channel: &Channel) -> Result<(), StoreError> {
+    /// Sets the state after a restart of the server, before it is known whether the connection opens.
+    pub async fn on_restart(&self, channel: &Channel) -> Result<(), StoreError> {
         self.restriction.send_replace(channel.restricted_until);
         let was_up = |channel: &Channel| matches!(channel.state, ChannelState::Connected | ChannelState::Connecting);
         let next = |channel: &Channel| was_up(channel).then(|| (ChannelState::Disconnected, Some(LOST.to_owned())));
-        self.try_move(Actor::Recado, next).await.map(drop)
+        self.try_transition(Actor::Recado, next).await.map(drop)
     }
 
-    /// The line is up, for the account of this phone. Nothing is sent from it before it is noted: what may have arrived
-    /// from another number must not go from this one.
-    pub async fn is_now_up(self: &Arc<Self>, phone: Option<String>) -> Option<End> {
+    /// The connection is open for the account of this phone. Nothing is sent before the account is recorded: a message that
+    /// may have arrived from another number must not be sent from this one.
+    pub async fn on_up(self: &Arc<Self>, phone: Option<String>) -> Option<End> {
         if let Some(phone) = phone
             && !self.note_link(&json!({ "phone": phone }).to_string()).await
         {
@@ -139,12 +140,12 @@ impl Line {
         if let Err(error) = self.shared.store.note_login(self.via.key, self.shared.clock.now()).await {
             tracing::warn!(channel.id = %self.via.id, %error, "login time update failed");
         }
-        self.shows_up(Actor::Network).await;
+        self.set_connected(Actor::Network).await;
         self.search();
         None
     }
 
-    /// Shows whose phone links the channel; whether it could. A store that does not take it is asked again until it does.
+    /// Records the phone that links the channel. Returns whether it did. A failing store is retried.
     async fn note_link(&self, details: &str) -> bool {
         loop {
             match self.try_note_link(details).await {
@@ -164,21 +165,21 @@ impl Line {
         if store.channel(key).await?.as_ref().is_none_or(linked) {
             return Ok(true);
         }
-        // What is in hand finds the line down, and ends: the store hears what became of it under the former number.
-        let _none_in_hand = self.in_hand.write().await;
+        // A message in flight sees the connection closed and ends, so its outcome is recorded under the former number.
+        let _none_in_flight = self.in_flight.write().await;
         for _ in 0..TRIES {
-            let Some(held) = self.sure_held() else { return Ok(false) };
+            let Some(held) = self.exclusively_held() else { return Ok(false) };
             let Some(channel) = store.channel(key).await? else { return Ok(false) };
-            // In other states nothing is sent, and the line is about to be put down.
+            // In other states nothing is sent, and the connection is about to be closed.
             if !matches!(channel.state, Connected | Connecting | Disconnected | Paused | Restricted) {
                 return Ok(false);
             }
-            // The secrets are in the session's rows; here are none.
+            // The secrets are in the session's rows. The link contains none.
             let sealed = self.shared.secrets.seal(Place::Link(key), b"{}", &*self.shared.entropy);
             let Ok(sealed) = sealed else { return Ok(false) };
             let link = Link { channel: key, details: details.to_owned(), sealed };
             match store.link_held_channel(link, held, channel.state, self.shared.clock.now()).await {
-                // Somebody else moved the channel meanwhile.
+                // A concurrent transition changed the channel.
                 Ok(false) => {}
                 Err(StoreError::Fenced) => return Ok(false),
                 Ok(true) => {
@@ -193,8 +194,8 @@ impl Line {
         Ok(false)
     }
 
-    /// The channel's state says that the line is up. A pause ends only where a caller has asked for it.
-    pub async fn shows_up(&self, by: Actor) {
+    /// Sets the state of an open connection. Only a caller's request ends a pause.
+    pub async fn set_connected(&self, by: Actor) {
         let ends_pause = matches!(by, Actor::Key { .. } | Actor::Operator);
         let now = self.shared.clock.now();
         let next = |channel: &Channel| {
@@ -208,28 +209,31 @@ impl Line {
                 _ => Some((ChannelState::Connected, None)),
             }
         };
-        self.moves(by, next).await;
+        self.transition(by, next).await;
         self.shared.wake(self.via.key);
     }
 
-    pub async fn is_now_down(&self) {
+    pub async fn on_down(&self) {
         self.up.send_replace(false);
-        // A restriction keeps its name, as a pause does.
+        // A restricted channel stays `RESTRICTED`, and a paused one `PAUSED`.
         let was_up = |channel: &Channel| channel.state == ChannelState::Connected;
-        self.is_told(|channel| was_up(channel).then(|| (ChannelState::Disconnected, Some(LOST.to_owned())))).await;
+        self.transition_by_network(|channel| {
+            was_up(channel).then(|| (ChannelState::Disconnected, Some(LOST.to_owned())))
+        })
+        .await;
     }
 
-    /// The time until which the network restricted the channel is over.
+    /// The restriction by the network has ended.
     pub async fn restriction_ended(&self) {
         let now = self.shared.clock.now();
-        // A later one may have been stated meanwhile.
+        // A later restriction may have begun meanwhile.
         self.restriction.send_if_modified(|until| until.take_if(|until| *until <= now).is_some());
         if self.is_up() {
-            self.shows_up(Actor::Recado).await;
+            self.set_connected(Actor::Recado).await;
         }
     }
 
-    /// Somebody wrote to us: they are no new recipient.
+    /// A person wrote to this account, and is no new recipient any more.
     pub async fn was_written_to(self: &Arc<Self>, who: Person) {
         let Some(who) = party(who).filter(|_| !self.is_forgotten()) else { return };
         let hidden = who.lid().filter(|_| who.number().is_none()).map(str::to_owned);
@@ -239,7 +243,7 @@ impl Line {
         hidden.into_iter().for_each(|lid| self.search_for(&lid));
     }
 
-    /// The session has ended. Gives when it is to be opened again, where that is not for a person to say.
+    /// Handles the end of a session. Returns when it is to be opened again, or `None` if a person has to act.
     pub async fn ended(&self, end: End) -> Option<Millis> {
         let now = self.shared.clock.now();
         self.log_end(&end);
@@ -247,64 +251,67 @@ impl Line {
             self.pairing.send_replace(Pairing::Idle);
         }
         let down = |reason: &str| (ChannelState::Disconnected, Some(reason.to_owned()));
-        // Such a line comes back by itself. A pause and a restriction keep their names meanwhile.
-        let comes_back = async |reason: String| {
+        // The connection reopens by itself. A paused or restricted channel keeps its state meanwhile.
+        let set_reconnecting = async |reason: String| {
             let keeps = |channel: &Channel| matches!(channel.state, ChannelState::Paused | ChannelState::Restricted);
-            self.is_told(|channel| (!keeps(channel)).then(|| down(&format!("{LOST}{reason}")))).await;
+            self.transition_by_network(|channel| (!keeps(channel)).then(|| down(&format!("{LOST}{reason}")))).await;
         };
         match end {
             End::Stopped => None,
             End::NotOpened(_) => {
-                comes_back(" A sessao guardada nao pode ser aberta: veja o log do servidor.".to_owned()).await;
+                set_reconnecting(" A sessao guardada nao pode ser aberta: veja o log do servidor.".to_owned()).await;
                 Some(now + self.back_off(&REFUSED_FOR))
             }
             End::Lost => {
-                comes_back(String::new()).await;
+                set_reconnecting(String::new()).await;
                 Some(now + self.back_off(&LOST_FOR))
             }
             End::Refused { code } => {
-                comes_back(format!(" O WhatsApp recusou a conexao (erro {code}).")).await;
+                set_reconnecting(format!(" O WhatsApp recusou a conexao (erro {code}).")).await;
                 Some(now + self.back_off(&REFUSED_FOR))
             }
             End::LoggedOut | End::Expelled => {
-                // Without a word of unlinking the session stays: the next `connect` finds out whether it still is one.
+                // Without a report that the device is unlinked, the session stays: the next `connect` tries it.
                 let reason = if end == End::Expelled { EXPELLED } else { LOGGED_OUT };
                 if end == End::LoggedOut {
                     self.forget_session().await;
                 }
-                self.is_told(|_| Some((ChannelState::LoggedOut, Some(reason.to_owned())))).await;
+                self.transition_by_network(|_| Some((ChannelState::LoggedOut, Some(reason.to_owned())))).await;
                 None
             }
             End::Replaced => {
-                self.is_told(|_| Some(down(REPLACED))).await;
-                self.may_have_been_a_late_node(now).then_some(now + millis(LATE))
+                self.transition_by_network(|_| Some(down(REPLACED))).await;
+                self.may_have_been_a_late_node(now).then_some(now + millis(LATE_NODE_WAIT))
             }
             End::Outdated => {
-                self.is_told(|_| Some(down(OUTDATED))).await;
+                self.transition_by_network(|_| Some(down(OUTDATED))).await;
                 None
             }
             End::Banned { code } => {
                 let reason = format!("O WhatsApp baniu este numero (erro {code}). Recorra no aplicativo do telefone.");
-                self.is_told(|_| Some((ChannelState::Banned, Some(reason.clone())))).await;
+                self.transition_by_network(|_| Some((ChannelState::Banned, Some(reason.clone())))).await;
                 None
             }
             End::TemporarilyBanned { until } => {
-                // The network may say that a ban is over which is not, and this clock may be wrong.
+                // The network may report too early that a ban is over, and this clock may be wrong.
                 let until = until.max(now) + self.back_off(&BANNED_FOR);
                 self.banned_until(until).await;
                 Some(until)
             }
             End::NotLinked { reason } => {
-                // It is what it was before it was to be linked.
+                // The channel gets the state that it had before the linking.
                 let connecting = |channel: &Channel| channel.state == ChannelState::Connecting;
-                self.is_told(|channel| connecting(channel).then(|| (channel.unlinked(), Some(reason.clone())))).await;
+                self.transition_by_network(|channel| {
+                    connecting(channel).then(|| (channel.unlinked(), Some(reason.clone())))
+                })
+                .await;
                 self.pairing.send_replace(Pairing::Ended { reason });
                 None
             }
         }
     }
 
-    /// Nothing goes until then, not even to those who wrote first.
+    /// Until then nothing is sent, not even to recipients who wrote first.
     async fn banned_until(&self, until: Millis) {
         let reason = suspended(until);
         if self.is_forgotten() {
@@ -317,7 +324,7 @@ impl Line {
             tracing::warn!(channel.id = %self.via.id, %error, "channel hold failed");
         }
         self.restrict(until, reason.clone()).await;
-        self.is_told(|channel| {
+        self.transition_by_network(|channel| {
             let shown = matches!(channel.state, ChannelState::Restricted | ChannelState::Paused);
             (!shown).then(|| (ChannelState::Restricted, Some(reason.clone())))
         })
@@ -327,7 +334,7 @@ impl Line {
     fn log_end(&self, end: &End) {
         match end {
             End::Stopped => {}
-            // In an outage all of them are, and the channel's state tells of it.
+            // In an outage every session is lost, and the channels' states show it.
             End::Lost => tracing::info!(channel.id = %self.via.id, "session lost; reopening"),
             End::NotOpened(reason) => {
                 tracing::warn!(channel.id = %self.via.id, error = reason, "session open failed; retrying");
@@ -336,11 +343,11 @@ impl Line {
         }
     }
 
-    /// The channel, which somebody connects, is banned until then.
-    pub(super) async fn shows_ban(&self, channel: &Channel, until: Millis) -> Result<(), StoreError> {
+    /// Sets the state of a channel that a caller connects while it is banned.
+    pub(super) async fn set_banned(&self, channel: &Channel, until: Millis) -> Result<(), StoreError> {
         let (store, now) = (&self.shared.store, self.shared.clock.now());
         if channel.state != ChannelState::Restricted {
-            let held = self.sure_held().ok_or(StoreError::Fenced)?;
+            let held = self.exclusively_held().ok_or(StoreError::Fenced)?;
             let (from, to, reason) = (channel.state, ChannelState::Restricted, Some(suspended(until)));
             store.move_held_channel(held, ChannelMove { from, to, reason, by: Actor::Network, at: now }).await?;
         }
@@ -349,16 +356,15 @@ impl Line {
         Ok(())
     }
 
-    /// A wait after one more failure. Random, so that sessions that failed together do not come back together.
+    /// The wait after another failure. It is random, so that sessions that failed together do not return together.
     fn back_off(&self, waits: &Waits) -> Millis {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
         let max = waits.first.saturating_mul(1 << failures).min(waits.longest);
         let random = u64::from_le_bytes(random(&*self.shared.entropy));
-        millis(Pacing { min: max / 2, max }.rest(random))
+        millis(Pacing { min: max / 2, max }.interval(random))
     }
 
-    /// The same end where no phone has linked the channel: what comes back by itself then asks for codes that nobody
-    /// wants.
+    /// Changes the end of a session that no phone has linked: reopening it would request codes that no caller wants.
     pub(super) async fn of_linking(self: &Arc<Self>, end: End) -> End {
         let reason = match end {
             End::Stopped | End::NotLinked { .. } | End::LoggedOut | End::Expelled | End::Replaced => return end,
@@ -370,20 +376,20 @@ impl Line {
             }
             End::TemporarilyBanned { .. } => "O WhatsApp recusou a ligacao por enquanto. Tente mais tarde.".to_owned(),
         };
-        // What cannot be read may be linked.
+        // An unreadable session may be linked.
         if self.has_session(self.number()).await.unwrap_or(true) { end } else { End::NotLinked { reason } }
     }
 
-    /// Whether one of our own nodes may have opened the session: one whose machine stood still, and that did not know yet
-    /// that it had lost the channel. It finds out within seconds. Who replaces us again soon is somebody else.
+    /// Whether one of our own nodes may have opened the session: a frozen node that had not noticed the loss of the channel.
+    /// It notices within seconds. A second replacement soon after is by another process.
     fn may_have_been_a_late_node(&self, now: Millis) -> bool {
         let before = self.replaced_at.swap(now, Ordering::Relaxed);
         !self.shared.leases.is_standalone() && now - before > millis(SOON)
     }
 
-    /// Deletes the session's rows; what the channel has from now on is another session.
+    /// Deletes the session's rows. The channel continues with a new session number.
     pub(super) async fn forget_session(&self) {
-        // Where another node has the channel by now, it may have a session of its own.
+        // If another node owns the channel by now, it may have its own session.
         while let Some(held) = self.held(self.number()) {
             match self.shared.store.end_session(held).await {
                 Ok(()) => return self.set_number(held.session + 1),

@@ -1,4 +1,4 @@
-//! The API as commands call it: with a data directory, as its operator and without a key; with `--url`, over HTTP.
+//! The API client of the commands: with a data directory as its operator and without a key, or with `--url` over HTTP.
 
 mod remote;
 
@@ -20,13 +20,13 @@ use crate::exit::{Exit, Failure};
 use crate::local::Local;
 use crate::parse_environment;
 
-/// Rows that a list is asked for at once: the most that the API gives.
+/// The page size of lists: the largest that the API permits.
 const PAGE: usize = 100;
 
 /// The institution and environment of the API calls.
 #[derive(Debug, Clone, Args)]
 pub struct Target {
-    // The variables are read by `elsewhere`: clap cannot tell what was typed from what stands in one.
+    // `elsewhere` reads the variable: clap cannot distinguish a typed value from that of a variable.
     #[arg(
         long,
         value_name = "DIR",
@@ -47,13 +47,13 @@ pub struct Target {
     /// test or live; needed when both have a channel of this id
     #[arg(long, value_parser = parse_environment, conflicts_with = "url")]
     environment: Option<Environment>,
-    /// For whom; needed when there is more than one institution
+    /// Institution of the channel; needed if there is more than one
     #[arg(long, value_name = "ID", conflicts_with = "url")]
     institution: Option<String>,
 }
 
 impl Target {
-    /// The address, where it is elsewhere. What was typed counts before what stands in a variable.
+    /// The URL of another server, if there is one. A typed value has precedence over the variable.
     fn elsewhere(&self) -> Result<Option<String>> {
         let variable = || std::env::var("RECADO_URL").ok().filter(|_| self.data_dir.is_none());
         let url = self.url.clone().or_else(variable);
@@ -69,7 +69,7 @@ impl Target {
     }
 }
 
-/// A call, before it is known which way it goes.
+/// A call, before its transport is known.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     pub method: &'static str,
@@ -88,7 +88,7 @@ impl Request {
     }
 }
 
-/// The API, and the way to it.
+/// The API, and its transport.
 pub struct Api {
     way: Way,
     whose: CallScope,
@@ -100,7 +100,7 @@ enum Way {
 }
 
 impl Api {
-    /// Finds the way. The channel that the calls are about tells the environment.
+    /// Opens the transport. The channel of the calls decides the environment.
     pub async fn open(target: &Target, channel: Option<&str>) -> Result<Self> {
         let way = match target.elsewhere()? {
             Some(url) => Way::Remote(Box::new(Remote::new(&url, target.api_key_file.as_deref())?)),
@@ -110,12 +110,12 @@ impl Api {
         Ok(Self { way, whose: CallScope { institution, environment, channel: channel.map(str::to_owned) } })
     }
 
-    /// Whether somebody sends what is accepted; without a server it only waits in the store.
+    /// Whether accepted messages are sent. Without a server they only wait in the store.
     pub fn is_served(&self) -> bool {
         !matches!(self.way, Way::Local(Local::Own(_)))
     }
 
-    /// Whose messages these are, in words that no other institution, environment or server shares.
+    /// A name of the sender that no other institution, environment or server shares.
     pub async fn account(&self) -> Result<String, AskError> {
         match &self.way {
             Way::Remote(remote) => Ok(remote.account.clone()),
@@ -127,15 +127,15 @@ impl Api {
         }
     }
 
-    /// How long to wait before looking again: a key far away has a limit, our own server has none.
+    /// How long to wait before polling again: a remote key has a rate limit, and a local server has none.
     pub fn pause(&self) -> Duration {
         Duration::from_millis(if matches!(self.way, Way::Remote(_)) { 3_000 } else { 200 })
     }
 
-    /// One call, and whatever was answered.
+    /// Makes one call, and returns its answer.
     pub async fn call(&self, request: Request) -> Result<Reply, AskError> {
         if request.body.len() > BODY_LIMIT {
-            // It would be cut off in the middle, and the reason with it.
+            // The connection would be closed in the middle of the body, and the reason lost.
             let body = serde_json::to_string(&ApiError::PayloadTooLarge.body()).unwrap_or_default();
             return Ok(Reply { status: 413, headers: BTreeMap::new(), body });
         }
@@ -145,13 +145,13 @@ impl Api {
                 let Request { method, path, headers, body } = request;
                 let call = Call { whose: self.whose.clone(), method: method.to_owned(), path, headers, body };
                 let value = local.execute(Command::Call(call)).await?;
-                let strange = |error| AskError::NoAnswer(format!("{error}: is the server of another version?"));
-                serde_json::from_value(value).map_err(strange)
+                let unexpected = |error| AskError::NoAnswer(format!("{error}: is the server of another version?"));
+                serde_json::from_value(value).map_err(unexpected)
             }
         }
     }
 
-    /// One call that must succeed. A limit on the key is waited out.
+    /// Makes one call that must succeed. It waits while the key is rate limited.
     pub async fn ask(&self, request: Request) -> Result<Value, AskError> {
         loop {
             let reply = self.call(request.clone()).await?;
@@ -177,7 +177,7 @@ impl Api {
             let mut page = self.ask(Request::get(format!("{path}?limit={limit}{filters}{cursor}"))).await?;
             match page["data"].take() {
                 Value::Array(more) if !more.is_empty() => rows.extend(more),
-                // Whatever it says of a next page: each one brings us nearer to the end, or is the last.
+                // Independent of the next page: each page makes progress, or is the last.
                 _ => break,
             }
             let Some(next) = page["pagination"]["nextCursor"].as_str() else { break };
@@ -199,7 +199,7 @@ pub fn messages_path(channel: &str, rest: &str) -> String {
     format!("/v1/channels/{}/messages{rest}", encoded(channel))
 }
 
-/// Text as one part of a path or a query.
+/// Encodes a text for a path segment or a query.
 pub fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'~');
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
@@ -210,12 +210,12 @@ mod tests {
     use crate::api::*;
 
     #[test]
-    fn a_wait_is_neither_endless_nor_none() {
-        let told = |time: &str| {
+    fn retry_after_is_bounded() {
+        let parsed = |time: &str| {
             let headers = BTreeMap::from([("retry-after".to_owned(), time.to_owned())]);
             Reply { status: 429, headers, body: String::new() }.retry_after().map(|wait| wait.as_secs())
         };
-        let times = ["0", "7", "18446744073709551615", "Mon, 23 Nov 2026 12:00:00 GMT"].map(told);
+        let times = ["0", "7", "18446744073709551615", "Mon, 23 Nov 2026 12:00:00 GMT"].map(parsed);
         assert_eq!(times, [Some(1), Some(7), Some(3_600), None]);
     }
 }

@@ -1,4 +1,4 @@
-//! A Recado elsewhere, over HTTP with a key.
+//! A remote Recado, over HTTP with a key.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -22,23 +22,23 @@ use recado_providers::outbound::BaseUrl;
 use crate::api::Request;
 use crate::output::note;
 
-/// The time that a call may take as a whole.
+/// The time limit for a whole call.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Most bytes of an answer.
+/// The most bytes of an answer.
 const ANSWER_LIMIT: usize = 16 << 20;
 
 pub struct Remote {
-    /// Scheme, host, and a path in front of the API's where there is one.
+    /// Scheme, host, and an optional path before the API's.
     base: String,
-    /// The address, and the part of the key that may be shown.
+    /// The URL, and the part of the key that may be shown.
     pub account: String,
     authorization: HeaderValue,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Remote {
-    /// The Recado at `url`. The key comes from the environment or a file: a command line can be read by every user of
-    /// the machine.
+    /// The Recado at `url`. The key comes from the environment or a file, because every user of the machine can read a
+    /// command line.
     pub fn new(url: &str, key_file: Option<&Path>) -> Result<Self> {
         let base = BaseUrl::parse("--url", url)?;
         if !base.secure && !base.loopback {
@@ -110,7 +110,7 @@ fn read_key(file: Option<&Path>) -> Result<SecretKey> {
             key.map_err(|_| anyhow!("--url needs a key: set RECADO_API_KEY, or name a file by --api-key-file"))?;
         ("RECADO_API_KEY".to_owned(), key)
     };
-    // Not shown: what was pasted there instead may be another secret.
+    // Not shown, because the content may be another secret.
     SecretKey::parse(without_mark(&text).trim())
-        .ok_or_else(|| anyhow!("what stands in {place} is no API key, or has a typing error"))
+        .ok_or_else(|| anyhow!("{place} contains no API key, or one with a typing error"))
 }

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use recado_domain::channel::{ChannelChange, ChannelType, Setting, SettingKind, all_settings};
 use serde_json::Value;
 
-/// What is to change.
+/// The requested changes.
 #[derive(Debug)]
 pub struct Changes(pub ChannelChange);
 
@@ -47,7 +47,7 @@ fn number(given: &str) -> Result<Value, ParseIntError> {
     given.parse::<u32>().map(Value::from)
 }
 
-/// Whole seconds; a part of one is one more.
+/// Whole seconds, rounded up.
 fn seconds(given: &str) -> Result<Value, humantime::DurationError> {
     let time = humantime::parse_duration(given)?;
     Ok(u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).into())

@@ -1,5 +1,5 @@
-//! The flags of `recado channels connect`: one for each field by which channels of some type are connected. There are no
-//! flags for secrets, because every user of a machine can read a command line: they are in files or variables.
+//! The flags of `recado channels connect`: one for each field that connects channels of some type. Secrets have no flags,
+//! because every user of a machine can read a command line: they come from files or variables.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use recado_domain::channel::types::{ConnectField, FieldText};
 use recado_domain::text::without_mark;
 use recado_gateway::control::Credentials;
 
-/// What was given.
+/// The given flags.
 #[derive(Debug)]
 pub struct Given {
     texts: Vec<(&'static str, String)>,
@@ -71,13 +71,13 @@ impl FromArgMatches for Given {
 }
 
 impl Given {
-    /// What was given, with what the files hold, and the variables of this type.
+    /// The given values, with the contents of files, and the variables of this type.
     pub fn credentials(self, kind: ChannelType) -> Result<Credentials> {
         let mut all: Vec<_> = self.texts.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
         for (name, file) in &self.files {
             let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             let text = without_mark(&text).trim();
-            // Taken for none, it would link the channel without it, and say nothing.
+            // If an empty file counted as no value, the channel would be linked without it, silently.
             ensure!(!text.is_empty(), "{} is empty", file.display());
             all.push(((*name).to_owned(), text.to_owned()));
         }

@@ -1,5 +1,5 @@
-//! `recado data erase`: in batches, so that no caller waits behind it. It may be interrupted anywhere: run again, it does
-//! the rest.
+//! `recado data erase`: works in batches, so that it does not delay other callers. It may be interrupted at any point: the
+//! next run erases the rest.
 
 use std::collections::HashMap;
 use std::io::{BufRead, IsTerminal};
@@ -23,7 +23,7 @@ use crate::local::Local;
 use crate::output::{self, note};
 use crate::{Common, Exit};
 
-/// The pause between two batches, so that messages go first.
+/// The pause between two batches, which gives messages precedence.
 const PAUSE: Duration = Duration::from_millis(10);
 
 pub async fn run(who: &Who, (yes, compact): (bool, bool), common: &Common) -> Result<Exit> {
@@ -32,7 +32,7 @@ pub async fn run(who: &Who, (yes, compact): (bool, bool), common: &Common) -> Re
     let number = who.number(&local).await;
     local.close().await;
     let number = number?;
-    // While the store is closed: whoever thinks it over keeps no server from its start.
+    // Ask while the store is closed, so that the question does not block the start of a server.
     if !yes && !confirmed(who, &number)? {
         note("nothing was erased");
         return Ok(Exit::Failed);
@@ -51,11 +51,11 @@ pub async fn run(who: &Who, (yes, compact): (bool, bool), common: &Common) -> Re
     };
     local.close().await;
     let Some(erased) = done? else {
-        note("broken off: what was erased is gone, run it again for the rest");
+        note("interrupted: run it again to erase the rest");
         return Ok(Exit::Interrupted);
     };
     if compact {
-        write_anew(data_dir).await?;
+        rewrite(data_dir).await?;
     }
     let exit = if erased["sending"] == 0 { Exit::Done } else { Exit::Unavailable };
     let printed = exit.after(output::show(&common.output, &erased));
@@ -65,10 +65,10 @@ pub async fn run(who: &Who, (yes, compact): (bool, bool), common: &Common) -> Re
     printed
 }
 
-async fn write_anew(data_dir: &Path) -> Result<()> {
-    let _lock = DataDirLock::take(data_dir).await?;
+async fn rewrite(data_dir: &Path) -> Result<()> {
+    let _lock = DataDirLock::acquire(data_dir).await?;
     for file in [STORE_FILE, SANDBOX_FILE].map(|name| data_dir.join(name)) {
-        // A store that never served has no sandbox yet.
+        // A store that was never served has no sandbox yet.
         if file.exists() {
             compact_file(&file).with_context(|| format!("all was erased, but {} was not rewritten", file.display()))?;
         }
@@ -82,9 +82,9 @@ fn confirmed(who: &Who, number: &PhoneNumber) -> Result<bool> {
         let text = "this cannot be undone: confirm with --yes, as there is no terminal".to_owned();
         return Err(Failure { exit: Exit::Usage, text }.into());
     }
-    let whose = who.institution.as_ref().map_or_else(|| "all institutions have".to_owned(), |id| format!("{id} has"));
+    let owner = who.institution.as_ref().map_or_else(|| "all institutions have".to_owned(), |id| format!("{id} has"));
     note(&format!(
-        "All that {whose} of {} is erased, and what waits to be sent there is cancelled. There is no way back.\n\
+        "All that {owner} of {} is erased, and waiting messages are cancelled. This cannot be undone.\n\
          Type yes to go on:",
         forms(number).join(" and ")
     ));
@@ -106,7 +106,7 @@ async fn erase(local: &Local, who: &Who, number: &PhoneNumber) -> Result<Value> 
 }
 
 async fn erase_messages(local: &Local, person: &Person, total: &mut Total) -> Result<()> {
-    // Kept for a day only, as a rule; no index leads from a message to its key.
+    // Usually they are kept for a day only. No index leads from a message to its key.
     let mut keys: HashMap<String, i64> = HashMap::new();
     pages(local, person, PersonPart::Keys, |key| {
         keys.extend(key["messageId"].as_str().map(str::to_owned).zip(key["n"].as_i64()));
@@ -133,7 +133,7 @@ async fn erase_messages(local: &Local, person: &Person, total: &mut Total) -> Re
     Ok(())
 }
 
-/// Erases page after page.
+/// Erases all pages.
 async fn all(local: &Local, command: impl Fn(i64) -> Control, total: &mut Total) -> Result<()> {
     let mut after = Some(0);
     while let Some(place) = after {
@@ -144,7 +144,7 @@ async fn all(local: &Local, command: impl Fn(i64) -> Control, total: &mut Total)
     Ok(())
 }
 
-/// What all batches have erased.
+/// The totals of all batches.
 struct Total(Map<String, Value>);
 
 impl Default for Total {

@@ -1,4 +1,4 @@
-//! `recado data export`: one JSON document, written as it is read.
+//! `recado data export`: one JSON document, written while it is read.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -33,7 +33,7 @@ async fn write_to(local: &Local, who: &Who, output: Option<PathBuf>) -> Result<(
     let Some(path) = output else {
         return write(local, &person, &mut BufWriter::new(std::io::stdout())).await;
     };
-    // A new file, readable by its owner only.
+    // A new file that only its owner can read.
     let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
     let mut out = BufWriter::new(file.with_context(|| format!("cannot make {}", path.display()))?);
     let mut half = Half { path, whole: false };
@@ -44,7 +44,7 @@ async fn write_to(local: &Local, who: &Who, output: Option<PathBuf>) -> Result<(
     Ok(())
 }
 
-/// A file that goes when it is not finished: half a document is none.
+/// A file that is deleted unless it is completed, because a partial document is not valid.
 struct Half {
     path: PathBuf,
     whole: bool,
@@ -62,7 +62,7 @@ async fn write(local: &Local, person: &Person, out: &mut impl Write) -> Result<(
     let head = json!({
         "exportedAt": rfc3339(SystemClock.now()), "numbers": person.numbers, "institutionId": person.institution,
     });
-    // The head's fields, and behind them the lists.
+    // The fields of the head, followed by the lists.
     let head = head.to_string();
     write!(out, "{}", head.strip_suffix('}').unwrap_or(&head))?;
     for (name, part) in
@@ -85,7 +85,7 @@ async fn write(local: &Local, person: &Person, out: &mut impl Write) -> Result<(
     Ok(out.flush()?)
 }
 
-/// A list of the document, with a row per line.
+/// A list of the document, with one row per line.
 struct List<'a, W> {
     out: &'a mut W,
     first: bool,
@@ -98,7 +98,7 @@ impl<'a, W: Write> List<'a, W> {
     }
 
     fn row(&mut self, mut row: Value) -> Result<()> {
-        // The store's own number of it says nothing to anybody.
+        // The store's internal row number has no meaning for the reader.
         row.as_object_mut().map(|fields| fields.remove("n"));
         write!(self.out, "{}{row}", if self.first { "\n" } else { ",\n" })?;
         self.first = false;

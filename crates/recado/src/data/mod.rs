@@ -1,4 +1,4 @@
-//! `recado data`: what is kept of one person.
+//! `recado data`: the stored data of one person.
 
 mod erase;
 mod export;
@@ -18,23 +18,23 @@ use crate::{Common, Exit};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Print all that is kept of a recipient, as JSON
+    /// Print the stored data of a recipient, as JSON
     Export {
         #[command(flatten)]
         who: Who,
-        /// File to write it to, which must not be there yet; standard output without it
+        /// File to write it to, which must not exist; standard output without it
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
         #[command(flatten)]
         data_dir: recado_gateway::config::DataDir,
     },
-    /// Erase all that is kept of a recipient; what waits to be sent to them is cancelled
+    /// Erase the stored data of a recipient; waiting messages to them are cancelled
     ///
-    /// Exits with 4 while a message to them is on its way to the network: run it again. Back-ups are not touched.
+    /// Exits with 4 while a message to them is in flight: run it again. Backups are not changed.
     Erase {
         #[command(flatten)]
         who: Who,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         /// Rewrite the files afterwards, so that no byte of erased data stays in unused space; no server may run
@@ -47,10 +47,10 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Who {
-    /// The recipient's number, DDI+DDD+NUM; without DDI where there is a default country
+    /// The recipient's number, DDI+DDD+NUM; without DDI if there is a default country
     #[arg(long, value_name = "NUMBER")]
     recipient: String,
-    /// Only what this institution has of them; without it what all have
+    /// Only the data of this institution; of all institutions if omitted
     #[arg(long, value_name = "ID")]
     institution: Option<String>,
 }
@@ -65,14 +65,14 @@ impl Command {
 }
 
 impl Who {
-    /// The number, as it is read where it was stored.
+    /// The number, as the store reads it.
     async fn number(&self, local: &Local) -> Result<PhoneNumber> {
         let institution = self.institution(local).await?;
         let read = local.execute(Control::ReadNumber { institution, text: self.recipient.clone() }).await?;
         Ok(PhoneNumber::of_stored(read.as_str().unwrap_or_default())?)
     }
 
-    /// The person behind the number: with its other form, and with those that the networks have named.
+    /// The person with this number, with its other form and with the accounts that the networks named.
     async fn find(&self, local: &Local, number: &PhoneNumber) -> Result<Person> {
         let mut person = Person { numbers: forms(number), institution: self.institution(local).await? };
         loop {
@@ -110,7 +110,7 @@ fn forms(number: &PhoneNumber) -> Vec<String> {
     [number].into_iter().chain(others.iter().flatten()).map(|form| form.digits().to_owned()).collect()
 }
 
-/// Gives all rows of a part, page by page.
+/// Passes all rows of a part to `row`, page by page.
 async fn pages(
     local: &Local,
     person: &Person,
@@ -141,7 +141,7 @@ mod tests {
     use crate::data::*;
 
     #[test]
-    fn a_person_is_found_under_all_digits_that_a_version_stored() {
+    fn a_person_is_found_under_all_digits_that_any_version_stored() {
         let forms = |digits: &str| forms(&PhoneNumber::parse(digits, None).expect("a number"));
         assert_eq!(forms("+44 (0)20 7946 0958"), ["442079460958", "4402079460958"]);
         assert_eq!(forms("442079460958"), ["442079460958", "4402079460958"]);

@@ -1,4 +1,4 @@
-//! The database that nodes share, in place of files.
+//! The shared database.
 
 use recado_gateway::config::Database;
 use recado_store::postgres::{SCHEMA_VERSION, preflight};
@@ -9,7 +9,7 @@ use crate::doctor::Check;
 const OLDEST: i32 = 130_000;
 /// Connections of a node beside those for messages.
 const BESIDE: i64 = 11;
-/// And of everybody else.
+/// Connections of other programs.
 const OTHERS: i64 = 10;
 
 pub async fn checks(database: &Database) -> Vec<Check> {
@@ -19,11 +19,11 @@ pub async fn checks(database: &Database) -> Vec<Check> {
         Ok(found) => found,
         Err(error) => {
             let to_do =
-                "is the database started, and is the URL right? A node starts only if its database takes writes";
+                "is the database started, and is the URL right? A node starts only if its database accepts writes";
             return vec![Check::fail(name, format!("{error:#}"), to_do)];
         }
     };
-    let version = format!("PostgreSQL {}.{} takes writes", found.version / 10_000, found.version % 10_000);
+    let version = format!("PostgreSQL {}.{} accepts writes", found.version / 10_000, found.version % 10_000);
     let mut checks = vec![if found.version < OLDEST {
         Check::fail(name, version, "Recado needs PostgreSQL 13 or later")
     } else {
@@ -34,7 +34,7 @@ pub async fn checks(database: &Database) -> Vec<Check> {
         checks.push(crate::doctor::institutions(found.institutions));
     }
     checks.extend(found.wrong.iter().map(|(setting, is)| {
-        let to_do = format!("set {setting} as docs/operations.md says: what was accepted may be lost with it");
+        let to_do = format!("set {setting} as docs/operations.md says: accepted messages may be lost with it");
         Check::fail("settings", format!("{setting} is {is}"), to_do)
     }));
     if found.wrong.is_empty() {
@@ -43,9 +43,9 @@ pub async fn checks(database: &Database) -> Vec<Check> {
     checks.push(connections(&found, database.database_connections.into()));
     if url != direct_url {
         checks.push(if preflight::answers(url).await {
-            Check::ok("pooler", "forwards to a server that takes writes")
+            Check::ok("pooler", "forwards to a server that accepts writes")
         } else {
-            Check::fail("pooler", "does not forward to a server that takes writes", "check its log")
+            Check::fail("pooler", "does not forward to a server that accepts writes", "check its log")
         });
     }
     checks

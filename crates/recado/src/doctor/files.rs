@@ -11,9 +11,9 @@ use recado_gateway::lock::LOCK_FILE;
 
 use crate::doctor::Check;
 
-/// Syncs that are measured.
+/// The number of measured syncs.
 const SYNCS: usize = 40;
-/// The longest path of a socket, in bytes, without its end.
+/// The longest path of a socket in bytes, without its terminator.
 const SOCKET_PATH: usize = 107;
 const NETWORK: [&str; 14] = [
     "nfs",
@@ -55,7 +55,7 @@ fn permissions(dir: &Path) -> Check {
         let file_name = entry.file_name();
         let known = file_name.to_str().unwrap_or_default();
         let ours = known.starts_with("recado.") || known.starts_with("sandbox.db") || known == "dev-key";
-        // One that is gone by now was a file beside a database.
+        // A file that has just disappeared belongs to a database.
         let Some(metadata) = entry.metadata().ok().filter(|_| ours) else { continue };
         if let Some(wrong) = file_check(&entry.path(), metadata.mode() & 0o777, metadata.uid(), me) {
             return wrong;
@@ -67,14 +67,14 @@ fn permissions(dir: &Path) -> Check {
     }
 }
 
-/// What is wrong with the mode or the owner of a file of ours; `me` is who asks.
+/// What is wrong with the mode or the owner of one of our files. `me` is the current user.
 fn file_check(path: &Path, mode: u32, owner: u32, me: u32) -> Option<Check> {
     let (name, shown) = ("permissions", path.display());
     if owner != me {
         let found = format!("{shown} belongs to user {owner}, this is user {me}");
         return Some(Check::fail(name, found, "run server and commands as one user, or give it the files: chown"));
     }
-    // Of the lock's file nothing can be read: it is empty.
+    // The lock's file is empty, so reading it reveals nothing.
     if mode & 0o077 != 0 && !path.ends_with(LOCK_FILE) {
         let found = format!("{shown} has mode {mode:o}: others may read numbers and keys' hashes, or give commands");
         return Some(Check::fail(name, found, format!("chmod 600 {shown}")));
@@ -91,7 +91,7 @@ fn file_system(dir: &Path) -> Check {
 fn kind_check(kind: Option<&str>) -> Check {
     let name = "file system";
     match kind {
-        None => Check::warn(name, "which one it is cannot be told", "see to it that it is a local disk"),
+        None => Check::warn(name, "its type is unknown", "make sure that it is a local disk"),
         Some(kind) if NETWORK.contains(&kind) => Check::fail(
             name,
             format!("{kind} is a network file system"),
@@ -100,7 +100,7 @@ fn kind_check(kind: Option<&str>) -> Check {
         Some(kind @ ("tmpfs" | "ramfs")) => Check::warn(
             name,
             format!("{kind} lies in memory"),
-            "move the data directory to a disk: a power cut takes every message",
+            "move the data directory to a disk: a power cut loses every message",
         ),
         Some("overlay") => Check::warn(
             name,
@@ -111,22 +111,22 @@ fn kind_check(kind: Option<&str>) -> Check {
     }
 }
 
-/// The type of the file system: that of the mount point which is the longest beginning of the path. `mounts` is what
-/// the kernel says in `/proc/self/mountinfo`.
+/// The type of the file system: that of the mount point which is the longest prefix of the path. `mounts` is the content of
+/// `/proc/self/mountinfo`.
 fn kind<'a>(dir: &Path, mounts: &'a str) -> Option<&'a str> {
     let mount = |line: &'a str| {
         let (front, back) = line.split_once(" - ")?;
         let point = front.split(' ').nth(4)?.replace("\\040", " ");
         dir.starts_with(&point).then(|| Some((point.len(), back.split(' ').next()?)))?
     };
-    // The last of equals: it was mounted over the others.
+    // The last of equal mount points, because it was mounted over the others.
     mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
 }
 
 fn space(dir: &Path) -> Check {
     let name = "disk space";
     let Ok(disk) = rustix::fs::statvfs(dir) else {
-        return Check::warn(name, "it cannot be asked for", "look at `df`");
+        return Check::warn(name, "it cannot be read", "check `df`");
     };
     let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
     let found = format!("{} MiB free of {} MiB", free >> 20, all >> 20);
@@ -145,14 +145,14 @@ fn sync_time(dir: &Path) -> Check {
     let mut times = match measure(dir) {
         Ok(times) => times,
         Err(error) => {
-            return Check::fail(name, format!("nothing can be written: {error}"), "look at the disk, and at its mount");
+            return Check::fail(name, format!("nothing can be written: {error}"), "check the disk and its mount");
         }
     };
     times.sort_unstable();
     let (middle, longest) = (times[times.len() / 2], times[times.len() - 1]);
     let found = format!("{middle:.1?} in the middle, {longest:.1?} at most, of {SYNCS}");
     if middle < Duration::from_micros(20) {
-        let to_do = "no disk is that fast: one that only says so loses messages in a power cut";
+        let to_do = "no disk is that fast: a disk that ignores syncs loses messages in a power cut";
         Check::warn(name, found, to_do)
     } else if middle > Duration::from_millis(50) {
         Check::warn(name, found, "each accepted message waits for a sync: a faster disk makes every call faster")
@@ -164,7 +164,7 @@ fn sync_time(dir: &Path) -> Check {
 fn measure(dir: &Path) -> std::io::Result<Vec<Duration>> {
     let path = dir.join(format!(".doctor-{}", std::process::id()));
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-    // The file has no name, so nothing is left behind after a crash.
+    // The file has no name any more, so a crash leaves nothing behind.
     std::fs::remove_file(&path)?;
     let time = |_| {
         file.write_all(&[0x5a; 4096])?;
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_system_is_that_of_the_nearest_mount() {
+    fn the_nearest_mount_decides_the_file_system() {
         let mounts = "\
             22 1 0:20 / / rw,relatime shared:1 - overlay overlay rw,lowerdir=/a\n\
             23 22 8:1 / /var/lib rw master:1 - ext4 /dev/sda1 rw\n\

@@ -78,7 +78,8 @@ impl Doctor {
         let (first, served) = server(dir).await;
         let mut checks = vec![first];
         if self.database.urls().is_some() {
-            // The directory keeps nothing but the lock and the socket then, and is made when a node starts.
+            // With a shared database, the directory contains only the lock and the socket, and is created when a node
+            // starts.
             checks.extend(database::checks(&self.database).await);
         } else if dir.is_dir() {
             checks.extend(files::checks(dir, served));
@@ -92,16 +93,16 @@ impl Doctor {
         checks.push(system::open_files(self.max_connections));
         let failed = checks.iter().any(|check| check.status == Status::Fail);
         let value = serde_json::to_value(&checks)?;
-        let text = || checks.iter().map(told).collect::<Vec<_>>().join("\n");
+        let text = || checks.iter().map(line_of).collect::<Vec<_>>().join("\n");
         let printed = output::print(&self.common.output, &value, text);
         if failed { Exit::Failed } else { Exit::Done }.after(printed)
     }
 }
 
-/// Whether a server runs on the directory. One does, too, when its socket is gone: commands do not reach it then.
+/// Whether a server runs on the directory. A server without its socket counts too, although commands do not reach it.
 async fn server(dir: &Path) -> (Check, bool) {
     let name = "server";
-    // Another command holds the lock, or a server that has not opened its socket yet: both for a moment only.
+    // The lock may be held by another command, or by a server that has not opened its socket yet, but only for a moment.
     for _ in 0..20 {
         if Client::connect(dir).await.is_ok() {
             return (Check::ok(name, "one runs on this directory"), true);
@@ -111,7 +112,8 @@ async fn server(dir: &Path) -> (Check, bool) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let found = format!("a process works on this directory, but nobody answers on {}", dir.join(SOCKET_FILE).display());
+    let found =
+        format!("a process works on this directory, but no server answers on {}", dir.join(SOCKET_FILE).display());
     (Check::fail(name, found, "a long command? Wait for it. A server whose socket is gone? Restart it"), true)
 }
 
@@ -132,7 +134,7 @@ fn institutions(count: i64) -> Check {
     }
 }
 
-fn told(check: &Check) -> String {
+fn line_of(check: &Check) -> String {
     let status = serde_json::to_value(check.status).unwrap_or(Value::Null);
     let line = format!("{:4}  {:14}  {}", status.as_str().unwrap_or_default(), check.name, check.found);
     check.to_do.iter().fold(line, |line, to_do| format!("{line}\n{:22}-> {to_do}", ""))

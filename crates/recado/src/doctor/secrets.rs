@@ -1,4 +1,4 @@
-//! The secret key: whether it opens what is sealed in the store.
+//! Checks whether the secret key decrypts the secrets in the store.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use crate::doctor::Check;
 
 const NAME: &str = "secret key";
-/// Rows of sessions that are held at a time.
+/// The most session rows that are held in memory.
 const PAGE: usize = 1_000;
 const ROTATE: &str = "run `recado secrets rotate`, and only then remove the old key";
 
@@ -23,11 +23,11 @@ pub fn check(dir: &Path, from: &SecretKey) -> Check {
         Err(error) => return Check::fail(NAME, format!("{error:#}"), "give the key as the server has it"),
     };
     let mut found = Found::default();
-    if let Err(error) = open_read_only(&dir.join(STORE_FILE)).and_then(|connection| found.look(&connection, &keys)) {
-        return Check::fail(NAME, format!("what is sealed cannot be read: {error}"), "see the store");
+    if let Err(error) = open_read_only(&dir.join(STORE_FILE)).and_then(|connection| found.count(&connection, &keys)) {
+        return Check::fail(NAME, format!("the secrets cannot be read: {error}"), "see the store");
     }
     let readable = from.secret_key_file.as_deref().filter(|file| is_open_to_all(file));
-    match (found.judge(&keys), readable) {
+    match (found.evaluate(&keys), readable) {
         (Ok(found), Some(file)) => {
             let shown = file.display();
             Check::warn(NAME, format!("{found}; every user can read {shown}"), format!("chmod 640 {shown}"))
@@ -37,18 +37,18 @@ pub fn check(dir: &Path, from: &SecretKey) -> Check {
     }
 }
 
-/// What is sealed in a store, counted.
+/// The encrypted secrets in a store, counted.
 #[derive(Default)]
 struct Found {
     all: usize,
     older: usize,
     unopened: usize,
-    /// The first of them.
+    /// The first error.
     error: Option<SealError>,
 }
 
 impl Found {
-    fn look(&mut self, connection: &Connection, keys: &KeyRing) -> rusqlite::Result<()> {
+    fn count(&mut self, connection: &Connection, keys: &KeyRing) -> rusqlite::Result<()> {
         links(connection)?.iter().for_each(|link| self.try_open(keys, Place::Link(link.channel), &link.sealed));
         let mut page = session_rows(connection, None, PAGE)?;
         while let Some(last) = page.last() {
@@ -70,13 +70,13 @@ impl Found {
         }
     }
 
-    /// What is said where nothing is wrong.
-    fn judge(&self, keys: &KeyRing) -> Result<String, Check> {
+    /// The result if nothing is wrong.
+    fn evaluate(&self, keys: &KeyRing) -> Result<String, Check> {
         let Self { all, older, unopened, error } = self;
         if *all == 0 {
             return Ok(keys
                 .first()
-                .map_or("none, and nothing is sealed".to_owned(), |key| format!("{key}; nothing is sealed")));
+                .map_or("none, and nothing is encrypted".to_owned(), |key| format!("{key}; nothing is encrypted")));
         }
         if let Some(error) = error {
             let to_do = match error {
@@ -89,9 +89,9 @@ impl Found {
             return Err(Check::fail(NAME, format!("{unopened} of {all} secrets cannot be opened: {error}"), to_do));
         }
         if *older > 0 {
-            return Err(Check::warn(NAME, format!("{older} of {all} secrets are sealed with an older key"), ROTATE));
+            return Err(Check::warn(NAME, format!("{older} of {all} secrets are encrypted with an older key"), ROTATE));
         }
-        Ok(keys.first().map_or(String::new(), |key| format!("{key} opens all that is sealed ({all})")))
+        Ok(keys.first().map_or(String::new(), |key| format!("{key} decrypts all secrets ({all})")))
     }
 }
 

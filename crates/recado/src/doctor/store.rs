@@ -1,4 +1,4 @@
-//! The store's files: whole, of a version that this build knows, and with a log that is kept short.
+//! The store's files: their integrity, their version, and the size of their log.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use recado_store::sqlkit::sqlite::open_read_only;
 
 use crate::doctor::{Check, secrets};
 
-/// A log beyond this is not written into its database as it should be.
+/// A log beyond this size is not checkpointed as it should be.
 const LOG: u64 = 512 << 20;
-/// How far the clock may be behind the newest message, in milliseconds: it is set by small steps.
+/// How far the clock may be behind the newest message, in milliseconds, because it is adjusted in small steps.
 const BEHIND: i64 = 1_000;
 
 pub fn checks(dir: &Path, secret_key: &SecretKey) -> Vec<Check> {
@@ -69,7 +69,7 @@ fn version(store: &Path) -> Vec<Check> {
     let Some(newest) = newest else { return vec![version] };
     let (name, now) = ("store's clock", SystemClock.now());
     let behind = if newest - now > BEHIND {
-        let found = format!("the newest message is of {}, the clock says {}", rfc3339(newest), rfc3339(now));
+        let found = format!("the newest message has the time {}, the clock shows {}", rfc3339(newest), rfc3339(now));
         Check::fail(name, found, "set the clock: messages wait until it has caught up")
     } else {
         Check::ok(name, format!("the newest message is of {}", rfc3339(newest)))

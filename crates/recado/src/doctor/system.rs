@@ -1,4 +1,4 @@
-//! The machine: its clock, the port, how many files may be open.
+//! The machine: its clock, the port, and the limit of open files.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use tokio::net::TcpStream;
 
 use crate::doctor::Check;
 
-/// Before this was written, and long after: no clock that is right says so. In milliseconds.
+/// From when this was written until long after. A correct clock is in this range. In milliseconds.
 const SENSIBLE: std::ops::Range<i64> = 1_790_000_000_000..4_102_444_800_000;
-/// How long the clock is compared with one that cannot be set.
+/// How long the clock is compared with a monotonic one.
 const WATCHED: Duration = Duration::from_millis(100);
-/// How far it may go beyond the time that passed, in milliseconds: we may have been kept waiting.
+/// How far the clock may exceed the elapsed time, in milliseconds, because this process may have been delayed.
 const JUMP: Millis = 50;
 
 pub fn clock() -> Check {
@@ -26,11 +26,11 @@ pub fn clock() -> Check {
     clock_check(now, SystemClock.now() - now - passed)
 }
 
-/// `jump`: how far the clock went, in milliseconds, beyond the time that passed.
+/// `jump` is how far the clock exceeded the elapsed time, in milliseconds.
 fn clock_check(now: Millis, jump: Millis) -> Check {
     let name = "clock";
     if !SENSIBLE.contains(&now) {
-        Check::fail(name, format!("it says {}", rfc3339(now)), "set it, and keep it by NTP")
+        Check::fail(name, format!("it shows {}", rfc3339(now)), "set it, and keep it by NTP")
     } else if jump.abs() > JUMP {
         Check::warn(name, format!("it jumped by {jump} ms during the check"), "keep it by NTP, in small steps")
     } else {
@@ -43,12 +43,12 @@ pub async fn port(address: SocketAddr, served: bool) -> Check {
     let name = "port";
     match server::listen(address) {
         Ok(_) if served && address.port() != 0 => {
-            let to_do = "say where it listens: --listen, or RECADO_LISTEN";
-            Check::warn(name, format!("a server runs, but nobody listens on {address}"), to_do)
+            let to_do = "name its address: --listen, or RECADO_LISTEN";
+            Check::warn(name, format!("a server runs, but no process listens on {address}"), to_do)
         }
         Ok(_) => Check::ok(name, format!("{address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => match answers_as_recado(address).await {
-            // From outside it is not visible whether it is the server of this directory.
+            // Whether it is the server of this directory is not visible from outside.
             true if served => Check::ok(name, format!("a Recado answers on {address}")),
             true => Check::fail(name, format!("a Recado of another directory answers on {address}"), "choose another"),
             false => {
@@ -80,7 +80,7 @@ pub fn open_files(connections: u32) -> Check {
             format!("raise the limit (systemd: LimitNOFILE={wanted}), or lower --max-connections"),
         ),
         Ok((_, hard)) => Check::ok(name, format!("the system allows {hard}, {wanted} are needed")),
-        Err(error) => Check::warn(name, format!("the limit cannot be asked for: {error}"), "look at `ulimit -Hn`"),
+        Err(error) => Check::warn(name, format!("the limit cannot be read: {error}"), "check `ulimit -Hn`"),
     }
 }
 

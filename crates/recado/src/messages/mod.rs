@@ -8,7 +8,7 @@ use recado_domain::status::MessageStatus;
 use serde_json::{Map, Value, json};
 
 use crate::api::{Api, Request, Target, encoded, messages_path};
-pub use crate::messages::watch::{nobody_sends, watch_message};
+pub use crate::messages::watch::{check_served, watch_message};
 use crate::{Exit, Output, output};
 
 #[derive(Debug, Clone, Args)]
@@ -45,7 +45,7 @@ pub enum Command {
         #[command(flatten)]
         place: Where,
     },
-    /// Follow a message to its fate, or without an id whatever happens on a channel
+    /// Watch a message until its final state, or without an id all changes on a channel
     ///
     /// With an id: exits with 0 when the message was delivered or read, with 1 when it failed, expired, was cancelled
     /// or is unknown. Without one: prints each change of the newest messages and of new ones, until Ctrl-C.
@@ -55,7 +55,7 @@ pub enum Command {
         #[command(flatten)]
         place: Where,
     },
-    /// Call back a message that is still queued
+    /// Cancel a message that is still queued
     Cancel {
         /// The message's id
         id: String,
@@ -106,7 +106,7 @@ fn parse_status(text: &str) -> Result<MessageStatus, String> {
     MessageStatus::from_name(&text.to_uppercase()).ok_or_else(|| format!("one of {}", names()))
 }
 
-/// Prints a message. For people: what is known of it, a line each.
+/// Prints a message. For people: one line for each field.
 pub fn show(output: &Output, message: &Value) -> Result<()> {
     let mut known = Map::new();
     for (name, value) in message.as_object().into_iter().flatten() {

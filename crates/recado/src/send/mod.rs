@@ -1,4 +1,4 @@
-//! `recado send`: a command for each kind, with the fields that the kind has.
+//! `recado send`: a command for each kind, with the fields of the kind.
 
 mod csv;
 mod one;
@@ -20,16 +20,16 @@ use crate::messages::Where;
 #[derive(Debug)]
 pub struct Command {
     kind: &'static Kind,
-    /// What was given of the kind's fields.
+    /// The given fields of the kind.
     fields: Vec<(&'static FieldSpec, String)>,
-    /// A field by the header of its column.
+    /// The fields with a header that was named by hand.
     columns: Vec<(&'static FieldSpec, String)>,
     options: Box<Options>,
 }
 
 #[derive(Debug, Args)]
 struct Options {
-    /// A message that is sent again with the same key is the same message; made up and printed without it
+    /// A message that is sent again with the same key is the same message; generated and printed if omitted
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[arg(
@@ -38,7 +38,7 @@ struct Options {
                         lost_answer"
     )]
     scenario: Option<String>,
-    /// Wait until the message has arrived, or until it is known that it will not
+    /// Wait until the message has arrived or failed
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
@@ -52,24 +52,23 @@ struct Options {
 struct Bulk {
     /// Send every line of a CSV file, or of standard input (-); its columns have the names of the fields
     ///
-    /// The same command again goes on where it was interrupted, and sends what was mended.
+    /// The same command continues after an interruption, and sends corrected lines.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["idempotency_key", "wait"])]
     csv: Option<PathBuf>,
-    /// Take a field from the column of this header, as in phone="Phone 1 - Value"; columns that are no fields are then
-    /// passed over
+    /// Read a field from the column with this header, as in phone="Phone 1 - Value"; other unknown columns are then ignored
     #[arg(long = "column", value_name = "FIELD=HEADER", requires = "csv")]
     columns: Vec<String>,
-    /// Where to write what became of each line; made of the CSV file's name without it
+    /// File for the outcome of each line; derived from the CSV file's name if omitted
     #[arg(long, value_name = "FILE", requires = "csv")]
     results: Option<PathBuf>,
-    /// Lines on their way at a time; 1 keeps their order
+    /// Lines in flight at a time; 1 keeps their order
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=128),
           requires = "csv")]
     parallel: u8,
-    /// Name of the run: with another one the same lines are sent once more; the CSV file's name without it
+    /// Name of the run: another name sends the same lines again; the CSV file's name if omitted
     #[arg(long, value_name = "NAME", requires = "csv")]
     batch: Option<String>,
-    /// How long nobody may answer before the run is given up
+    /// How long there may be no answer before the run ends
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration, requires = "csv")]
     patience: Duration,
 }
@@ -111,18 +110,18 @@ impl FromArgMatches for Command {
     }
 }
 
-/// The fields that the command line has.
+/// The fields that are options of the command line.
 fn options_of(kind: &'static Kind) -> impl Iterator<Item = &'static FieldSpec> {
     kind.all_fields().filter(|field| field.form != Form::Alias)
 }
 
-/// Under which clap keeps a field: no other option has such a name.
+/// The name of a field for clap. No other option has such a name.
 fn id_of(field: &'static FieldSpec) -> &'static str {
     field.flag
 }
 
 fn command_of(kind: &'static Kind) -> clap::Command {
-    // Where a list stands in the place of other fields, these need not be there.
+    // If a list replaces other fields, those are not required.
     let lists = options_of(kind).filter(|field| field.form == Form::Json).map(id_of);
     let instead: Vec<_> = lists.chain(["csv"]).collect();
     let option = |field: &'static FieldSpec| {
@@ -149,7 +148,7 @@ impl Command {
     }
 }
 
-/// The columns of a CSV file: the recipient, the kind's own fields, and what all kinds have.
+/// The columns of a CSV file: the recipient, the kind's own fields, and the common ones.
 fn columns_of(kind: &'static Kind) -> Vec<&'static FieldSpec> {
     let mut all = kind.all_fields().filter(|field| field.is_column());
     let recipient = all.next();
@@ -169,7 +168,7 @@ fn parse_column(kind: &'static Kind, text: &str) -> Result<(&'static FieldSpec, 
     Ok((field, header.trim().to_owned()))
 }
 
-/// The header that orders trouble.
+/// The header that requests a failure of the sandbox.
 const SCENARIO: &str = "x-ogmma-sandbox-scenario";
 
 /// A send call of this kind.
@@ -190,7 +189,7 @@ fn request<'a>(
     Request { method: "POST", path: messages_path(channel, &format!("/{}", kind.name)), headers, body }
 }
 
-/// A text as the value that the field holds. What is no such value goes as text: the server says what it should be.
+/// A text as the value of the field. A text that is no such value is sent as it is: the server reports what it should be.
 fn value(field: &FieldSpec, text: &str) -> Value {
     let parsed = || serde_json::from_str::<Value>(text.trim()).ok();
     let value = match field.form {

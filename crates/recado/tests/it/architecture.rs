@@ -1,5 +1,5 @@
-//! The direction of dependencies: within a crate no two top-level modules need each other, and what serves callers names no
-//! engine of the store. What differs between the types of channels stands in their descriptors and drivers alone.
+//! The direction of dependencies: within a crate no two top-level modules depend on each other, and modules that serve
+//! callers name no engine of the store. Differences between channel types are only in their descriptors and drivers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use super::docs::markdown::{collect, root};
 /// The crates of the product.
 pub const CRATES: [&str; 6] = ["domain", "store", "providers", "gateway", "recado", "whatsapp-web"];
 
-/// What each module names of the others.
+/// For each module the other modules that it names.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
@@ -54,7 +54,7 @@ fn neither_the_api_nor_the_cluster_names_an_engine() {
 }
 
 #[test]
-fn only_the_registries_tell_channel_types_apart() {
+fn only_the_registries_name_channel_types() {
     for name in ["store", "providers", "gateway", "recado"] {
         let src = root().join("crates").join(name).join("src");
         // The registry of drivers.
@@ -73,7 +73,7 @@ fn a_channel_type_is_found() {
     assert_eq!(channel_types(source), ["Fax", "*"]);
 }
 
-/// The types of channels that a source names.
+/// The channel types that a source names.
 fn channel_types(source: &str) -> Vec<String> {
     let code = code(source);
     let named = ["ChannelType::", "ChannelSettings::"].into_iter().flat_map(|name| code.split(name).skip(1));
@@ -83,7 +83,7 @@ fn channel_types(source: &str) -> Vec<String> {
     named.map(word).filter(is_type).collect()
 }
 
-/// The modules on the way from one back to itself, where there is such a way.
+/// A path of modules from one back to itself, if there is one.
 fn path_back_to(graph: &Graph, module: &str) -> Option<Vec<String>> {
     let mut paths = vec![vec![module.to_owned()]];
     let mut seen = BTreeSet::new();
@@ -102,7 +102,7 @@ fn path_back_to(graph: &Graph, module: &str) -> Option<Vec<String>> {
     None
 }
 
-/// The top-level modules of a crate. Tests are left out: they may name what they stand on.
+/// The top-level modules of a crate. Tests are left out, because they may name any module.
 fn graph(src: &Path) -> Graph {
     let mut graph = Graph::new();
     for (path, source) in sources(src) {

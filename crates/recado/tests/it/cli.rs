@@ -1,4 +1,4 @@
-//! The command line: what it prints, refuses and leaves behind, with a running server and without.
+//! The command line: its output, its refusals and its files, with and without a running server.
 
 mod backup;
 mod completions;
@@ -21,12 +21,12 @@ use serde_json::{Value, json};
 use crate::harness::{Ended, Home, recado};
 use crate::v1::{ALL_SCOPES, CARD, NO_CHANNEL, Stage, UNAUTHORIZED, assert_refused, create_key, text};
 
-/// Runs a command in this data directory.
+/// Runs a command on this data directory.
 fn run_in(dir: &str, args: &[&str]) -> Output {
     recado().args(args).args(["--data-dir", dir]).ended()
 }
 
-/// A command that must fail with this code, say these words on standard error, and print nothing.
+/// A command that must fail with this code, print these words on standard error, and print nothing on standard output.
 #[track_caller]
 fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -64,11 +64,11 @@ fn init_prints_its_keys_and_refuses_a_second_time() {
         assert_fails(&run_in(dir, &["init", "--json"]), 1, &["recado.db", "already"]);
     }
     assert_eq!(std::fs::read(Path::new(dir).join("recado.db")).expect("a store"), before, "the store was touched");
-    // Nobody else reads keys' hashes and people's numbers.
+    // Only the owner may read hashes of keys and people's numbers.
     assert_eq!(mode(Path::new(dir)), 0o700);
     for entry in std::fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("an entry").path();
-        // The lock's file is empty: there is nothing to read.
+        // The lock's file is empty, so there is nothing to read.
         if path.metadata().expect("metadata").len() > 0 {
             assert_eq!(mode(&path), 0o600, "{}", path.display());
         }
@@ -90,7 +90,7 @@ fn files_of_a_running_server_are_its_owner_s() {
     assert_eq!(mode(&stage.home.dir), 0o700);
 }
 
-/// Everything a person can ask, with the same answers from a running server and from the store alone.
+/// Every query of a person, with the same answers from a running server and from the store alone.
 fn commands_work(home: &Home) {
     let institution = home.cli(&["institutions", "create", "--name", "Second"]);
     let fields: Vec<_> = institution.as_object().expect("an object").keys().collect();
@@ -129,7 +129,7 @@ fn commands_work(home: &Home) {
     assert_eq!(cli(&["channels", "list"]).as_array().expect("a list").len(), 1);
 }
 
-/// Everything that is refused, in the same words with a server and without.
+/// Every refusal, with the same texts with and without a server.
 fn commands_refuse(home: &Home) {
     let create = |more: &[&str]| run_in(home.dir(), &[&["keys", "create"], more].concat());
     let first = ["--institution", &home.institution];
@@ -156,7 +156,7 @@ fn commands_refuse(home: &Home) {
     assert_fails(&revoke, 1, &["Chave de API nao encontrada"]);
     let stranger = run_in(home.dir(), &["keys", "list", "--institution", "x"]);
     assert_fails(&stranger, 1, &["Instituicao nao encontrada"]);
-    // With two institutions it must be said whose.
+    // With two institutions, one must be named.
     assert_fails(&run_in(home.dir(), &["keys", "list"]), 1, &["--institution"]);
 }
 
@@ -176,13 +176,13 @@ fn commands_work_with_a_server() {
 }
 
 #[test]
-fn what_a_command_does_holds_at_the_next_call() {
+fn a_command_takes_effect_at_the_next_call() {
     let stage = Stage::set();
     let home = &stage.home;
     let key = create_key(home, "test", ALL_SCOPES, "unlimited");
     stage.send_with(&key, "sandbox", &[], CARD).expect(202);
     let keys = home.cli(&["keys", "list"]);
-    // The newest test key; live ones stand behind.
+    // The newest test key; live keys come last.
     let mut tests = keys.as_array().expect("a list").iter().filter(|row| row["environment"] == "test");
     home.cli(&["keys", "revoke", text(tests.next_back().expect("a key"), "id")]);
     assert_refused("revoked", &stage.send_with(&key, "sandbox", &[], CARD), UNAUTHORIZED);
@@ -221,7 +221,7 @@ fn without_a_store_nothing_works_and_nothing_is_made() {
     assert_eq!(std::fs::read_dir(place.path()).expect("a directory").count(), 0, "something was made");
 }
 
-/// A variable may hold a secret: help says its name, never what stands in it.
+/// A variable may hold a secret: help shows its name, and never its value.
 #[test]
 fn help_shows_no_values_of_variables() {
     const MARK: &str = "127.0.0.1:54321";
@@ -265,7 +265,7 @@ fn help_shows_no_values_of_variables() {
 }
 
 #[test]
-fn wrong_usage_is_told_from_failure() {
+fn wrong_usage_has_its_own_exit_code() {
     for args in [
         &[][..],
         &["no-such"],
@@ -288,7 +288,7 @@ fn wrong_usage_is_told_from_failure() {
 }
 
 #[test]
-fn version_is_told_in_two_ways() {
+fn the_version_is_printed_by_command_and_flag() {
     let version = env!("CARGO_PKG_VERSION");
     let printed = |args: &[&str]| {
         let output = recado().args(args).ended();
@@ -299,14 +299,14 @@ fn version_is_told_in_two_ways() {
     let json: Value = serde_json::from_str(&printed(&["version", "--json"])).expect("JSON");
     assert_eq!((&json["version"], &json["whatsappWeb"]), (&version.into(), &cfg!(feature = "whatsapp-web").into()));
     let licence = json["license"].as_str().expect("a licence");
-    // A binary with the protocol of WhatsApp Web in it is another one to pass on.
+    // A binary with the protocol of WhatsApp Web has another licence.
     assert_eq!(licence.starts_with("AGPL-3.0-only"), cfg!(feature = "whatsapp-web"), "{licence}");
     assert!(licence.contains("MIT OR Apache-2.0"), "{licence}");
     let with = if cfg!(feature = "whatsapp-web") { "with" } else { "without" };
     assert_eq!(printed(&["version"]), format!("recado {version}, {with} WhatsApp Web\nlicence: {licence}\n"));
 }
 
-/// They take turns; none is told that there is no server.
+/// Concurrent commands wait for each other. None reports a missing server.
 #[test]
 fn commands_at_the_same_time_wait_for_each_other() {
     let home = Home::init();
@@ -323,7 +323,7 @@ fn commands_at_the_same_time_wait_for_each_other() {
     assert!((0..6).all(|number| names.contains(&&*name(number))), "{names:?}");
 }
 
-/// What a killed server leaves behind (its socket, its lock's file) stands in nobody's way.
+/// The remains of a killed server (its socket, its lock's file) disturb no command.
 #[test]
 fn commands_work_after_a_crash() {
     let Stage { server, home, .. } = Stage::set();

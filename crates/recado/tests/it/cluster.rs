@@ -1,4 +1,4 @@
-//! Several nodes on one PostgreSQL, each a process of its own.
+//! Several nodes on one PostgreSQL, each in its own process.
 
 mod audit;
 mod cloud;
@@ -14,10 +14,10 @@ use test_postgres::Database;
 
 use crate::harness::{Home, Server, wait_for};
 
-/// Longer than a lease of a node that says nothing, and the time until another takes what it held.
+/// Longer than the lease of a silent node, and the time until another node acquires its channels.
 pub const LOSS: Duration = Duration::from_secs(15);
 
-/// A database with an institution in it, and a place for nodes.
+/// A database with an institution, for nodes.
 pub struct Place {
     pub database: Database,
     pub home: Home,
@@ -37,12 +37,12 @@ impl Place {
         node.serve_with(&[&["--node-name", name], flags].concat())
     }
 
-    /// How a node reaches the database, in which its connections have its name.
+    /// The database URL of a node, by which its connections have its name.
     pub fn url_of(&self, name: &str) -> String {
         format!("{}?application_name={name}", self.database.url())
     }
 
-    /// The number that a node was given when it last joined; waits until it has.
+    /// The number that a node got when it last joined; waits for it.
     pub fn id_of(&self, name: &str) -> i64 {
         let id = || self.number(&format!("SELECT coalesce(max(id), 0) FROM nodes WHERE name = '{name}'"));
         wait_for("the node to join", || id() > 0);
@@ -53,13 +53,13 @@ impl Place {
         test_postgres::number(self.database.url(), sql)
     }
 
-    /// How many messages a node has claimed and not yet settled.
+    /// The number of messages that a node has claimed and not settled.
     pub fn in_flight(&self, node: i64) -> i64 {
         let sql = "SELECT count(*) FROM messages JOIN channels ON key = channel_key WHERE status = 1 AND lease_node =";
         self.number(&format!("{sql} {node}"))
     }
 
-    /// How many channels each node holds, in the order of joining.
+    /// How many channels each node owns, in the order of joining.
     pub fn held(&self) -> Vec<i64> {
         let nodes = self.number("SELECT count(*) FROM nodes");
         let of = |number: i64| {
@@ -69,8 +69,8 @@ impl Place {
         (0..nodes).map(of).collect()
     }
 
-    /// Waits until each of so many nodes holds its share.
-    pub fn wait_until_fair(&self, nodes: usize) {
+    /// Waits until each of the nodes owns its quota.
+    pub fn wait_until_balanced(&self, nodes: usize) {
         let all = self.number("SELECT count(*) FROM channels WHERE deleted_at IS NULL");
         let share = (all + i64::try_from(nodes).expect("few") - 1) / i64::try_from(nodes).expect("few");
         wait_for("a fair share for each node", || {

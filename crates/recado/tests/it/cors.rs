@@ -72,7 +72,7 @@ fn a_page_of_a_named_origin_may_call() {
 }
 
 #[test]
-fn pages_of_other_origins_are_told_nothing() {
+fn pages_of_other_origins_get_no_permission() {
     let stage = Stage::with(&["--cors-origin", APP]);
     for origin in
         ["https://app.example.com.evil.example", "http://app.example.com", "https://app.example.com:8443", "null", "*"]

@@ -1,4 +1,4 @@
-//! A channel is deleted while another is made under its id: nothing of the former one is sent by the new one.
+//! A channel is deleted while another is created under its id: the new one sends nothing of the deleted one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::scope;
@@ -9,7 +9,7 @@ use crate::cluster::Place;
 use crate::harness::{Home, Server, agent, call, wait_for};
 use crate::load::{open_channel, setting};
 
-/// Messages that are queued, unless `RECADO_TEST_QUEUED` says how many: several times what a deletion cancels at once.
+/// The default number of queued messages (`RECADO_TEST_QUEUED`): several times what a deletion cancels at once.
 const QUEUED: u64 = 1_600;
 const CALLERS: usize = 8;
 const CHANNEL: &str = "loja";
@@ -42,7 +42,7 @@ fn with_status(server: &Server, key: &str, status: &str) -> usize {
     server.get(&path, Some(key)).expect(200).json()["data"].as_array().expect("a list").len()
 }
 
-fn nothing_of_the_former_is_sent(deletes: &Server, creates: &Server, key: &str) {
+fn nothing_of_the_deleted_channel_is_sent(deletes: &Server, creates: &Server, key: &str) {
     let path = format!("/v1/channels/{CHANNEL}");
     open_channel(creates, key, CHANNEL);
     wait_for("the other node to know it", || deletes.get(&path, Some(key)).status == 200);
@@ -66,15 +66,15 @@ fn nothing_of_the_former_is_sent(deletes: &Server, creates: &Server, key: &str) 
 }
 
 #[test]
-fn nothing_of_a_deleted_channel_is_sent_by_the_one_in_its_place() {
+fn nothing_of_a_deleted_channel_is_sent_by_the_recreated_one() {
     let home = Home::init();
     let server = home.serve();
-    nothing_of_the_former_is_sent(&server, &server, &home.unlimited_key());
+    nothing_of_the_deleted_channel_is_sent(&server, &server, &home.unlimited_key());
 }
 
 #[test]
-fn nor_where_one_node_deletes_and_another_creates() {
+fn nothing_of_a_deleted_channel_is_sent_if_another_node_recreates_it() {
     let place = Place::new();
     let nodes = ["one", "two"].map(|name| place.start(name, &[]));
-    nothing_of_the_former_is_sent(&nodes[0], &nodes[1], &place.home.unlimited_key());
+    nothing_of_the_deleted_channel_is_sent(&nodes[0], &nodes[1], &place.home.unlimited_key());
 }

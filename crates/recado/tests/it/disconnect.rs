@@ -1,6 +1,6 @@
-//! Clients that do not wait for their answers. They disconnect right after the last byte, also while the disk stalls, or they
-//! close their own direction alone. What such a call has begun runs to its end: every stored message is sent without a
-//! further call, and what is kept in memory agrees with the store.
+//! Clients that do not wait for their answers. They disconnect right after the last byte, also while the disk stalls, or
+//! they close only their own direction. The work of such a call runs to its end: every stored message is sent without
+//! another call, and the state in memory agrees with the store.
 //!
 //! `RECADO_TEST_DISCONNECTS` sets how many calls there are (2,000), `RECADO_TEST_SEED` repeats their moments.
 
@@ -102,7 +102,7 @@ fn disconnect_from(home: &Home, stall: impl Fn(&Server) + Sync) {
     println!("calls={calls} half_closed_202={} on_the_phone={}", answered.load(SeqCst), shown.len());
     assert_eq!(distinct.len(), shown.len(), "a card is on the phone more than once");
     assert!(shown.len() >= answered.load(SeqCst), "a 202 is not on the phone");
-    // What a fresh process reads from the store is what this one had in memory.
+    // A new process reads from the store what this one has in memory.
     let before = state(&server, &keys, &changed);
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
@@ -157,7 +157,7 @@ fn change_and_disconnect(server: &Server, manager: &str, seed: u64) -> Changed {
     changed
 }
 
-/// What the server says of keys and channels. The list of keys, and whether a key or a channel is known, come from memory.
+/// The server's view of keys and channels. The list of keys, and whether a key or a channel is known, come from memory.
 fn state(server: &Server, manager: &str, changed: &Changed) -> Value {
     let list = |path: &str| {
         let rows = server.get(path, Some(manager)).expect(200).json()["data"].clone();
@@ -174,7 +174,7 @@ fn state(server: &Server, manager: &str, changed: &Changed) -> Value {
     json!({"list": list("/v1/api-keys"), "keys": keys, "channels": channels, "all": list("/v1/channels?limit=100")})
 }
 
-/// Waits until nothing is open on any channel, asking only for what is stored.
+/// Waits until no channel has open messages, with reads only.
 fn all_are_read(server: &Server, key: &str) {
     let any = |channel: usize, status: &str| {
         let path = format!("/v1/channels/{}/messages?status={status}&limit=1", channel_id(channel));
@@ -187,7 +187,7 @@ fn all_are_read(server: &Server, key: &str) {
     }
 }
 
-/// Writes a whole request on a connection of its own.
+/// Writes a whole request on a new connection.
 pub fn request(server: &Server, method: &str, path: &str, key: &str, body: Option<&str>) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).expect("a connection");
     stream.set_nodelay(true).expect("a flag");
@@ -202,7 +202,7 @@ pub fn request(server: &Server, method: &str, path: &str, key: &str, body: Optio
     stream
 }
 
-/// Ends a connection: closes it after a while, or resets it, which hyper meets as an error while a call is at work.
+/// Ends a connection: closes it after a while, or resets it, which hyper reports as an error during the call.
 pub fn leave(stream: TcpStream, wait: Duration, reset: bool) {
     sleep(wait);
     if reset {
@@ -220,7 +220,8 @@ fn answer(stream: &mut TcpStream) -> (u16, String) {
     (status.unwrap_or_else(|| panic!("no status: {head}")), body.to_owned())
 }
 
-/// Every operation of the document, which is made from the list of routes: its handler ends although its client is gone.
+/// Every operation of the document, which follows from the list of routes: its handler finishes although its client has
+/// gone.
 #[test]
 fn every_route_runs_to_its_end_without_its_client() {
     const EACH: usize = 6;
@@ -237,7 +238,7 @@ fn every_route_runs_to_its_end_without_its_client() {
         );
     }
     assert!(operations.len() > 20, "{operations:?}");
-    // Whatever changes something is still at it when its client goes.
+    // Calls that change something are still running when their client goes.
     let output = home.dir.with_extension("trace");
     let (fault, output) = ("inject=fdatasync,fsync:delay_enter=100000", output.to_str().expect("UTF-8"));
     let strace = Strace::attach(&server, &["-e", "trace=fdatasync,fsync", "-e", fault, "-o", output]);
@@ -247,7 +248,7 @@ fn every_route_runs_to_its_end_without_its_client() {
         let path = path.replace("{keyId}", "018f0000-0000-7000-8000-000000000000").replace("{phone}", "5511999998888");
         let body = (method != "GET").then_some(r#"{"name":"Maria"}"#);
         for call in 0..EACH {
-            // Long enough for the server to read the request, which a reset would take away.
+            // Long enough for the server to read the request, which a reset would discard.
             let wait = Duration::from_millis(10);
             leave(request(&server, method, &path, &home.test_key, body), wait, call % 2 == 0);
         }

@@ -1,5 +1,5 @@
-//! A disk that fails: it is full, or its syncs fail. Meanwhile nothing is accepted that is not stored, callers are told
-//! to come again, and the server heals by itself; a call repeated with its key makes one card.
+//! A failing disk: it is full, or its syncs fail. Meanwhile nothing is accepted without being stored, callers are told to
+//! retry, and the server recovers by itself. A call that is repeated with its key makes one card.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -27,7 +27,7 @@ fn a_full_disk_loses_nothing_and_heals_by_itself() {
         let mut ballast = Ballast::new(&disk.dir);
         let refused = senders.refused.load(SeqCst);
         wait_for("callers to be refused by a full disk", || {
-            // Again and again, because the server may still give some space back.
+            // Repeatedly, because the server may still free some space.
             ballast.fill();
             senders.refused.load(SeqCst) >= refused + 3 * SENDERS
         });
@@ -43,8 +43,7 @@ fn failed_syncs_lose_nothing_and_heal_by_themselves() {
     let server = home.serve();
     let trace = home.dir.with_extension("trace");
     let accepted = send_through(&server, &key, |senders| {
-        // Several times, because a row can outlive its failed sync, and only now and then does: those are the cards
-        // that a repeat could double.
+        // Several times, because a row occasionally survives its failed sync: a repeated call could double those cards.
         for _ in 0..5 {
             let strace = fail_syncs(&server, "", &trace);
             let refused = senders.refused.load(SeqCst);
@@ -68,7 +67,7 @@ fn syncs_that_fail_now_and_then_lose_nothing() {
     let server = home.serve();
     let trace = home.dir.with_extension("trace");
     let accepted = send_through(&server, &key, |senders| {
-        // Of each thread the tenth and each twentieth after it: enough good ones between them to heal.
+        // For each thread the tenth and each twentieth after it: enough successful ones between them to recover.
         let strace = fail_syncs(&server, ":when=10+20", &trace);
         for _ in 0..3 {
             let refused = senders.refused.load(SeqCst);
@@ -81,8 +80,8 @@ fn syncs_that_fail_now_and_then_lose_nothing() {
     survives_a_kill(server, &home, &key, accepted);
 }
 
-/// Makes the syncs of the server fail until the tracer is gone: those of the store and of the sandbox network alike,
-/// as a bad disk would.
+/// Makes the syncs of the server fail until the tracer ends: those of the store and of the sandbox network alike, as a bad
+/// disk would.
 fn fail_syncs(server: &Server, when: &str, trace: &Path) -> Strace {
     let fault = format!("inject=fdatasync,fsync:error=EIO{when}");
     let output = trace.to_str().expect("UTF-8");
@@ -97,7 +96,7 @@ fn injected(trace: &Path) -> usize {
 }
 
 fn is_red_and_alive(server: &Server, mut keep_broken: impl FnMut()) {
-    // A try to reopen the store may look good for a moment, so this waits instead of looking once.
+    // A try to reopen the store may succeed for a moment, so this waits.
     wait_for("/health/ready to be red", || {
         keep_broken();
         server.get("/health/ready", None).status == 503
@@ -105,13 +104,13 @@ fn is_red_and_alive(server: &Server, mut keep_broken: impl FnMut()) {
     server.get("/health/live", None).expect(200);
 }
 
-/// A card that got its 202.
+/// A card that was accepted.
 struct Accepted {
     name: String,
     location: String,
 }
 
-/// Callers in closed loops: each sends a card, repeats it with the same key until it is accepted, and sends the next.
+/// Callers in closed loops: each sends a card, repeats it with the same key until it is accepted, and sends the next one.
 struct Senders<'a> {
     server: &'a Server,
     key: &'a str,
@@ -119,13 +118,13 @@ struct Senders<'a> {
     refused: AtomicUsize,
     unanswered: AtomicUsize,
     replayed: AtomicUsize,
-    /// No new cards; the one in hand is still brought home.
+    /// Stop new cards; the current one is still completed.
     stop: AtomicBool,
-    /// The test has failed: nothing is worth a repeat any more.
+    /// The test has failed: do not repeat any more.
     give_up: AtomicBool,
 }
 
-/// Ends the senders when the test that watches them panics; they would go on until the outage ends.
+/// Ends the senders when the test panics. Otherwise they would continue until the outage ends.
 struct GiveUp<'a>(&'a AtomicBool);
 
 impl Drop for GiveUp<'_> {
@@ -134,7 +133,7 @@ impl Drop for GiveUp<'_> {
     }
 }
 
-/// Lets the senders go on through an outage and past it, without a restart; gives what was accepted.
+/// Keeps the senders running through an outage and after it, without a restart. Returns the accepted cards.
 fn send_through(server: &Server, key: &str, outage: impl FnOnce(&Senders)) -> Vec<Accepted> {
     let senders = Senders {
         server,
@@ -194,10 +193,10 @@ impl Senders<'_> {
                     must_be_unavailable(&answer);
                     self.refused.fetch_add(1, SeqCst);
                 }
-                // No answer: stored or not, the caller cannot know, and repeats.
+                // No answer: the caller cannot know whether the card is stored, and repeats the call.
                 Err(_) => drop(self.unanswered.fetch_add(1, SeqCst)),
             }
-            // Waits for nothing: the rest of a caller that was refused, shorter than the one it was told to take.
+            // The pause of a caller that was refused, shorter than the one that the server asked for.
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -222,7 +221,7 @@ fn accepted(name: String, answer: &Answer) -> Accepted {
     Accepted { name, location: answer.header("Location").expect("a 202 says where the message is").to_owned() }
 }
 
-/// The only answer a caller may get while the disk fails, but for a 202.
+/// The only permitted answer, besides a 202, while the disk fails.
 fn must_be_unavailable(answer: &Answer) {
     let body =
         r#"{"message":"Servico indisponivel. Tente novamente em alguns segundos.","code":"SERVICE_UNAVAILABLE"}"#;
@@ -231,8 +230,8 @@ fn must_be_unavailable(answer: &Answer) {
     assert!(seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0), "Retry-After: {seconds}");
 }
 
-/// Shows that all accepted cards arrive, once each, and that their repeats make no new ones; then that a crash takes
-/// none of them back, nor those that were accepted a moment before it.
+/// Checks that all accepted cards arrive once each, and that repeated calls make no new ones; then that a crash loses none
+/// of them, including those accepted a moment before it.
 fn survives_a_kill(server: Server, home: &Home, key: &str, mut all: Vec<Accepted>) {
     all.push(send_one(&server, key, "The last before the check"));
     shows_each_once(&server, key, &all);
@@ -265,8 +264,8 @@ fn send_one(server: &Server, key: &str, name: &str) -> Accepted {
     )
 }
 
-/// The phone shows exactly the accepted cards, each once. The last of them was sent when all others had their answers,
-/// so by the order of a channel nothing, doubles included, is still under way when it is there.
+/// The inbox contains exactly the accepted cards, each once. The last one was sent when all others had their answers, so by
+/// the order of a channel nothing is in flight when it is there.
 fn shows_each_once(server: &Server, key: &str, all: &[Accepted]) {
     let last = &all.last().expect("at least one card").name;
     wait_for("the last card to be on the phone", || {
@@ -294,7 +293,7 @@ fn phone(server: &Server, key: &str) -> Vec<Value> {
     }
 }
 
-/// A file system of its own, small enough to be filled in a moment. Unmounted when dropped.
+/// A separate file system, small enough to be filled quickly. Unmounted when dropped.
 struct SmallDisk {
     dir: PathBuf,
     // Removed after the unmount, because fields are dropped after their owner.
@@ -304,7 +303,7 @@ struct SmallDisk {
 impl SmallDisk {
     fn mount() -> Self {
         let above = tempfile::tempdir().expect("a temporary directory");
-        // The data directory is the mount itself: the server's log lies beside it and still finds space.
+        // The data directory is the mount itself. The server's log is beside it and still has space.
         let dir = above.path().join("data");
         std::fs::create_dir(&dir).expect("a directory");
         let mount = Command::new("mount")
@@ -320,7 +319,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a process that is just ending may still hold a file.
+        // Lazily, because a process that is just ending may still hold a file.
         let unmounted = Command::new("umount").arg("--lazy").arg(&self.dir).status();
         if !unmounted.is_ok_and(|status| status.success()) {
             eprintln!("{} could not be unmounted", self.dir.display());
@@ -328,7 +327,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A file that takes what space there is, and gives it back when dropped.
+/// A file that uses all free space, and releases it when dropped.
 struct Ballast {
     file: File,
     path: PathBuf,
@@ -341,7 +340,7 @@ impl Ballast {
     }
 
     fn fill(&mut self) {
-        // Small pieces at the end: the last page that is free must go too.
+        // Small pieces at the end, so that the last free page is used too.
         for piece in [1 << 20, 1 << 12] {
             let piece = vec![1; piece];
             let end = std::iter::repeat_with(|| self.file.write(&piece)).find_map(Result::err).expect("an end");
@@ -352,7 +351,7 @@ impl Ballast {
 
 impl Drop for Ballast {
     fn drop(&mut self) {
-        // The space is free when the file is closed too, a moment later.
+        // The space is released when the file is closed too, a moment later.
         if let Err(error) = std::fs::remove_file(&self.path) {
             eprintln!("the ballast stays: {error}");
         }

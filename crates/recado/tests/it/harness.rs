@@ -1,4 +1,4 @@
-//! Starts the real `recado` binary on a free port in a temporary directory, and speaks HTTP to it.
+//! Starts the real `recado` binary on a free port in a temporary directory, and calls it over HTTP.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long a test waits for something that should happen, before it fails and says what it waited for.
+/// How long a test waits for an expected event, before it fails and names the event.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The built binary.
 pub fn recado() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recado"));
-    // The settings of whoever runs the tests must not reach the server under test.
+    // The settings of the person who runs the tests must not reach the server under test.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RECADO_")) {
         command.env_remove(name);
     }
@@ -27,7 +27,7 @@ const COMMAND: Duration = Duration::from_mins(2);
 
 /// Commands of the binary that must end by themselves.
 pub trait Ended {
-    /// Runs it to its end; fails the test when there is none. A server where none should be would stay for ever.
+    /// Runs it to its end, and fails the test otherwise. A server that should not have started would stay forever.
     fn ended(&mut self) -> Output;
 }
 
@@ -35,9 +35,9 @@ impl Ended for Command {
     fn ended(&mut self) -> Output {
         let child = self.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.expect("the binary starts");
-        let (pid, (tell, told)) = (child.id(), mpsc::channel());
-        std::thread::spawn(move || tell.send(child.wait_with_output()));
-        let Ok(output) = told.recv_timeout(COMMAND) else {
+        let (pid, (sender, receiver)) = (child.id(), mpsc::channel());
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        let Ok(output) = receiver.recv_timeout(COMMAND) else {
             let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
             panic!("{self:?} did not end within {COMMAND:?}");
         };
@@ -45,12 +45,12 @@ impl Ended for Command {
     }
 }
 
-/// Runs a command of the binary to its end; fails the test when it does not succeed.
+/// Runs a command of the binary to its end, and fails the test if it does not succeed.
 pub fn run(args: &[&str]) -> String {
     run_on(None, args)
 }
 
-/// The same with the store in a database, where one is named.
+/// The same with the store in a database, if one is named.
 pub fn run_on(database: Option<&str>, args: &[&str]) -> String {
     let mut command = recado();
     command.envs(database.map(|url| ("RECADO_DATABASE_URL", url)));
@@ -64,18 +64,18 @@ pub fn run_on(database: Option<&str>, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("the binary prints UTF-8")
 }
 
-/// A data directory made by `recado init`, with what that printed.
+/// A data directory created by `recado init`, with the command's output.
 pub struct Home {
-    /// Held for its removal on drop; `None` when the test owns the directory.
+    /// Removed on drop; `None` if the test owns the directory.
     pub temporary: Option<tempfile::TempDir>,
     pub dir: PathBuf,
     pub institution: String,
     pub test_key: String,
     pub live_key: String,
     pub sandbox_channel: String,
-    /// Where the store is, if not in the directory.
+    /// The location of the store, if it is not in the directory.
     pub database: Option<String>,
-    /// What has to last as long as the store.
+    /// Values that must live as long as the store.
     #[cfg_attr(not(feature = "whatsapp-web"), expect(dead_code, reason = "other tests hold such things themselves"))]
     pub held: Vec<Box<dyn std::any::Any + Send + Sync>>,
 }
@@ -89,7 +89,7 @@ impl Home {
         home
     }
 
-    /// The same in a directory of the test's own choice (another file system, say).
+    /// The same in a directory of the test, on another file system for instance.
     pub fn init_in(dir: &Path) -> Self {
         Self::init_with(dir, None)
     }
@@ -102,7 +102,7 @@ impl Home {
         home
     }
 
-    /// The same with a database of its own, which goes with it.
+    /// The same with its own database, which is dropped with it.
     #[cfg(feature = "whatsapp-web")]
     pub fn in_own_database() -> Self {
         let database = test_postgres::Database::new();
@@ -111,7 +111,7 @@ impl Home {
         home
     }
 
-    /// A further data directory for the same database: another node's.
+    /// Another data directory for the same database, for another node.
     pub fn node(&self, name: &str) -> Self {
         let texts = [&self.institution, &self.test_key, &self.live_key, &self.sandbox_channel];
         let [institution, test_key, live_key, sandbox_channel] = texts.map(Clone::clone);
@@ -170,7 +170,7 @@ impl Home {
 pub struct Server {
     child: Child,
     pub address: String,
-    /// Held open: a failing test may remove the directory before the server that logs there.
+    /// Held open, because a failing test may remove the directory before the server that logs there.
     log: File,
 }
 
@@ -188,16 +188,16 @@ impl Server {
         let log = log.expect("the log can be read");
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("the server starts");
-        // What only the server may hold, such as the end of a pipe, is not held here.
+        // A resource that only the server may hold, such as the end of a pipe, is not held here.
         drop(command);
-        let (mut said, (tell, told)) = (BufReader::new(child.stdout.take().expect("piped")), mpsc::channel());
+        let (mut output, (sender, receiver)) = (BufReader::new(child.stdout.take().expect("piped")), mpsc::channel());
         std::thread::spawn(move || {
             let mut line = String::new();
-            tell.send(said.read_line(&mut line).map(|_| line))
+            sender.send(output.read_line(&mut line).map(|_| line))
         });
-        let Ok(line) = told.recv_timeout(COMMAND) else {
+        let Ok(line) = receiver.recv_timeout(COMMAND) else {
             let _ = child.kill();
-            panic!("the server did not say where it listens within {COMMAND:?}");
+            panic!("the server did not print its address within {COMMAND:?}");
         };
         let line = line.expect("the server prints a line");
         let address = line.trim().rsplit("http://").next().unwrap_or_default().to_owned();
@@ -217,7 +217,7 @@ impl Server {
 
     pub fn log(&self) -> String {
         let (mut log, mut text) = (&self.log, Vec::new());
-        // From its beginning, each time. It is asked for while a test panics: what cannot be read must not panic again.
+        // From its beginning, each time. It is called while a test panics, so an unreadable log must not panic again.
         let read = log.rewind().and_then(|()| log.read_to_end(&mut text));
         read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&text).into_owned())
     }
@@ -238,7 +238,7 @@ impl Server {
         self.call("POST", path, Some(key), &[("Content-Type", "application/json")], Some(body.to_string().as_bytes()))
     }
 
-    /// One call on a connection of its own. Panics when there is no answer; see [`Server::try_call`].
+    /// One call on a new connection. Panics without an answer; see [`Server::try_call`].
     pub fn call(
         &self,
         method: &str,
@@ -296,17 +296,17 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("the log of {}:\n{}", self.address, self.log());
         } else {
-            // Every commit wakes whoever has to act on it: the scan that looks for what was forgotten finds nothing.
+            // Every commit wakes the tasks that it concerns, so the safety scan finds nothing.
             let log = self.log();
             assert!(!log.contains("open messages had no task"), "{log}");
         }
-        // Already gone is fine.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A client that keeps its connections and takes any status for an answer.
+/// A client that keeps its connections and treats any status as an answer.
 pub fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -341,7 +341,7 @@ pub fn call(
     Ok(Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
 }
 
-/// What the server answered.
+/// The server's answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -362,7 +362,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().expect("visible ASCII"))
     }
 
-    /// Fails the test unless the status is this one; gives itself back.
+    /// Fails the test unless the status is this one, and returns the answer.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
@@ -370,7 +370,7 @@ impl Answer {
     }
 }
 
-/// Waits until `done`, looking often; fails the test after [`PATIENCE`].
+/// Polls until `done`, and fails the test after [`PATIENCE`].
 #[track_caller]
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;

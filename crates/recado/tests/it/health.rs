@@ -6,7 +6,7 @@ use crate::harness::{Server, wait_for};
 use crate::v1::{CARD, Stage};
 
 #[test]
-fn a_healthy_server_says_so_to_everyone() {
+fn health_needs_no_key() {
     let stage = Stage::set();
     for path in ["/health/live", "/health/ready"] {
         for key in [None, Some("oapi_sk_test_bad"), Some(&*stage.key)] {

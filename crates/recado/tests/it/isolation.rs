@@ -1,4 +1,5 @@
-//! Who may not call: every route × a bad key, a key of another institution, of the other environment, without the scope.
+//! Unauthorised calls: every route × an invalid key, a key of another institution, of the other environment, without the
+//! scope.
 //!
 //! One table of routes feeds all loops, so a new route is one new line here. After the refusals nothing has changed.
 
@@ -27,7 +28,7 @@ const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 
 /// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, see [`Stage`].
 ///
-/// The order matters to the last loop alone: there every line succeeds, and none spoils a later one.
+/// The order matters only for the last loop: there every line succeeds, and none affects a later one.
 pub const ROUTES: [Route; 25] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("POST", "/v1/channels/guarded-open/messages/text", "messages.send", TEXT),
@@ -81,7 +82,7 @@ impl Route {
     }
 }
 
-/// An institution with one channel in every state that a wrong call could change, and something of everything to find.
+/// An institution with a channel in every state that a wrong call could change, and an object of every kind.
 struct Stage {
     home: Home,
     /// A test key of the institution with every scope and no limit.
@@ -119,7 +120,7 @@ impl Stage {
         path.replace("{read}", &self.read).replace("{queued}", &self.queued).replace("{key}", &self.key)
     }
 
-    /// What a refused call must not have changed, as the owner sees it.
+    /// The state that a refused call must not have changed, as the owner sees it.
     fn state(&self, server: &Server) -> Value {
         let list = |path: &str, fields: [&str; 2]| {
             let answer = server.get(&format!("{path}?limit=100"), Some(&self.owner)).expect(200).json();
@@ -154,7 +155,7 @@ fn create_key(home: &Home, institution: &str, environment: &str, scopes: impl It
 }
 
 /// A key of another institution.
-fn strange_key(home: &Home) -> String {
+fn key_of_another_institution(home: &Home) -> String {
     let institution = home.cli(&["institutions", "create", "--name", "Another"]);
     create_key(home, institution["id"].as_str().expect("an id"), "test", scopes())
 }
@@ -177,7 +178,7 @@ fn field(answer: &Answer, name: &str) -> String {
     answer.json()["data"][name].as_str().unwrap_or_else(|| panic!("no {name}: {}", answer.text())).to_owned()
 }
 
-/// So many seconds from now, as the API takes a time.
+/// A time this many seconds from now, in the API's form.
 #[expect(clippy::disallowed_methods, reason = "the server under test lives in real time, and so does its caller")]
 fn in_seconds(seconds: i64) -> String {
     (Timestamp::now() + SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -208,7 +209,7 @@ fn revoked_key(server: &Server, owner: &str) -> String {
     field(&answer, "key")
 }
 
-/// Everything a caller may send instead of a good key.
+/// Everything a caller may send instead of a valid key.
 fn bad_authorizations(stage: &Stage, server: &Server) -> Vec<(&'static str, Option<String>)> {
     let owner = &stage.owner;
     let (start, last) = owner.split_at(owner.len() - 1);
@@ -221,7 +222,7 @@ fn bad_authorizations(stage: &Stage, server: &Server) -> Vec<(&'static str, Opti
         ("malformed", bearer("oapi_sk_test_short")),
         ("a typo", bearer(&typo)),
         ("the wrong environment written on it", bearer(&owner.replace("_test_", "_live_"))),
-        // Well formed, its checksum right, but a key of another house.
+        // Well formed, with a correct checksum, but a key of another installation.
         ("unknown", bearer(&Home::init().test_key)),
         ("revoked", bearer(&revoked_key(server, owner))),
         ("expired", bearer(&expired_key(server, owner))),
@@ -235,7 +236,7 @@ fn a_bad_key_opens_no_route() {
     let before = stage.state(&server);
     drop(server);
     for (kind, authorization) in bad {
-        // Failed authentications are limited by address: a server started anew has not counted those of the last kind.
+        // Failed authentications are limited by address, and a restarted server has not counted those of the last kind.
         let server = stage.home.serve();
         for route in &ROUTES {
             let what = format!("{} {} with {kind}", route.method, route.path);
@@ -248,7 +249,7 @@ fn a_bad_key_opens_no_route() {
     assert_eq!(stage.state(&server), before);
 }
 
-/// The command line calls the API without a key, by the control socket. What it says there opens nothing on the wire.
+/// The command line calls the API without a key, by the control socket. Its headers open nothing on the network.
 #[test]
 fn nothing_on_the_wire_makes_an_operator() {
     let (stage, server) = Stage::set();
@@ -256,8 +257,8 @@ fn nothing_on_the_wire_makes_an_operator() {
     let whose = json!({"institution": stage.home.institution, "environment": "test"}).to_string();
     let grant = json!({"institution": stage.home.institution, "grant": {"environment": "test"}}).to_string();
     let smuggled = [
-        ("Known", &*grant),
-        ("X-Known", &grant),
+        ("AuthContext", &*grant),
+        ("X-AuthContext", &grant),
         ("Whose", &whose),
         ("X-Institution", &stage.home.institution),
         ("X-Environment", "test"),
@@ -276,7 +277,7 @@ fn nothing_on_the_wire_makes_an_operator() {
             UNAUTHORIZED,
         );
     }
-    // A command as it stands on the socket is no call of the API.
+    // A command in the form of the socket is no call of the API.
     let call = json!({"call": {"whose": {}, "method": "GET", "path": "/v1/channels", "headers": [], "body": ""}});
     server.call("POST", "/", None, &[], Some(call.to_string().as_bytes())).expect(404);
     assert_eq!(stage.state(&server), before);
@@ -285,7 +286,7 @@ fn nothing_on_the_wire_makes_an_operator() {
 #[test]
 fn another_institution_finds_nothing() {
     let (stage, server) = Stage::set();
-    finds_nothing(&stage, &server, &strange_key(&stage.home), |_| None);
+    finds_nothing(&stage, &server, &key_of_another_institution(&stage.home), |_| None);
 }
 
 #[test]
@@ -294,7 +295,7 @@ fn the_other_environment_finds_nothing() {
     let live = create_key(&stage.home, &stage.home.institution, "live", scopes());
     finds_nothing(&stage, &server, &live, |route| match route.path {
         "/v1/sandbox/messages" | "/v1/sandbox/data" => Some(403..=403),
-        // A sandbox channel is not for live keys; with which status belongs to the tests of that route.
+        // A sandbox channel is refused for live keys. The tests of that route check the status.
         "/v1/channels" if route.method == "POST" => Some(400..=499),
         _ => None,
     });
@@ -302,8 +303,8 @@ fn the_other_environment_finds_nothing() {
     assert_refused("the reserved name", &server.get("/v1/channels/sandbox", Some(&live)), 404, NO_CHANNEL);
 }
 
-/// Every route with a good key to which this stage does not belong. `refusal` names the status of a route that such a
-/// key may not use at all; what remains then is its own: its lists, its new channel and key, its sandbox.
+/// Every route with a valid key to which these objects do not belong. `refusal` returns the status of a route that such a
+/// key may not use at all. What remains is its own: its lists, its new channel and key, its sandbox.
 fn finds_nothing(stage: &Stage, server: &Server, key: &str, refusal: impl Fn(&Route) -> Option<RangeInclusive<u16>>) {
     let before = stage.state(server);
     for route in &ROUTES {
@@ -329,7 +330,7 @@ fn finds_nothing(stage: &Stage, server: &Server, key: &str, refusal: impl Fn(&Ro
 #[test]
 fn a_channel_id_used_twice_joins_nothing() {
     let (stage, server) = Stage::set();
-    let stranger = strange_key(&stage.home);
+    let stranger = key_of_another_institution(&stage.home);
     open_channel(&server, &stranger, "guarded-open", &["connect"]);
     open_channel(&server, &stranger, "guarded-held", &["connect"]);
     let before = stage.state(&server);
@@ -352,7 +353,7 @@ fn without_its_scope_a_key_is_refused_and_with_it_alone_let_in() {
     let key = |with: &dyn Fn(&str) -> bool| {
         create_key(&stage.home, &stage.home.institution, "test", scopes().filter(|scope| with(scope)))
     };
-    // To pass on `messages.read`, as its route does here, a key must have it.
+    // A key must have `messages.read` to grant it, as its route does here.
     let alone = |scope: &str, other: &str| scope == other || (scope, other) == ("keys.write", "messages.read");
     let pair = |scope| (key(&|other| other != scope), key(&|other| alone(scope, other)));
     let keys: HashMap<_, _> = scopes().map(|scope| (scope, pair(scope))).collect();
@@ -362,7 +363,7 @@ fn without_its_scope_a_key_is_refused_and_with_it_alone_let_in() {
         assert_refused(&what, &route.call_with(&server, &stage, &keys[route.scope].0), 403, FORBIDDEN);
     }
     assert_eq!(stage.state(&server), before);
-    // Last, because these calls do what they say: the refusals above were for the scope and nothing else.
+    // Last, because these calls have effects: the refusals above were only because of the scope.
     for route in &ROUTES {
         let answer = route.call_with(&server, &stage, &keys[route.scope].1);
         assert_let_in(&format!("{} {} with {} alone", route.method, route.path, route.scope), &answer);
@@ -370,14 +371,14 @@ fn without_its_scope_a_key_is_refused_and_with_it_alone_let_in() {
     assert_ne!(stage.state(&server), before, "the state that was compared does not show changes");
 }
 
-/// The table has every route, and so the next one too.
+/// The table has every route, including each new one.
 #[test]
-fn a_call_is_carried_out_whose_client_has_gone() {
+fn a_call_is_executed_although_its_client_has_gone() {
     let (stage, server) = Stage::set();
     drop(server);
     let server = stage.home.serve_with(&["--log", "debug"]);
     let carried_out = |route: &Route| {
-        // Written when the call has ended, by the task that carried it out.
+        // The line is written when the call has ended, by the task that executed it.
         let is_of = |line: &&str| {
             line.contains(&format!("method={}", route.method)) && line.contains(" request") && line.contains("status=2")
         };
@@ -416,7 +417,7 @@ fn a_key_grants_no_more_than_it_has() {
     let granted = field(&server.post("/v1/api-keys", &giver, &good).expect(201), "key");
     send(&server, &granted, "guarded-open");
     server.get("/v1/api-keys", Some(&granted)).expect(403);
-    // What is left out must not become more than the giver has: refused, or cut to its own measure.
+    // An omitted property must not exceed the creator's: it is refused, or reduced.
     let answer = server.post("/v1/api-keys", &giver, &json!({"name": "defaults", "permissions": own}));
     if answer.status == 403 {
         return;
@@ -430,7 +431,7 @@ fn a_key_grants_no_more_than_it_has() {
 #[test]
 fn a_revoked_key_is_refused_at_the_next_call() {
     let (stage, server) = Stage::set();
-    // One connection, kept: what the server may remember of it must not outlive the key.
+    // One persistent connection: what the server remembers of it must not outlive the key.
     let (agent, url) = (agent(), server.url("/v1/channels"));
     for round in 0..8 {
         let body = json!({"name": format!("round {round}"), "permissions": ["channels.read", "keys.write"]});
@@ -457,11 +458,11 @@ fn a_key_is_shown_once_and_kept_nowhere() {
     for secret in [&key, &stage.owner, &stage.home.test_key] {
         assert!(!list.text().contains(&secret["oapi_sk_test_".len() + 8..]), "the list shows a key: {}", list.text());
     }
-    // A SHA-256 is 64 digits in hexadecimal and 43 characters in base 64; nothing else in the list is one long word.
+    // A SHA-256 has 64 hexadecimal digits and 43 characters in base 64. Nothing else in the list is one long word.
     let in_word = |letter: char| letter.is_ascii_alphanumeric() || "+/_=".contains(letter);
     let longest = list.text().split(|letter| !in_word(letter)).max_by_key(|word| word.len()).unwrap_or_default();
     assert!(longest.len() < 43, "the list shows what may be a hash: {longest}");
-    // Its hash is all that the files hold. (The socket among them is no file to read.)
+    // The files contain only its hash. (The socket among them is not a file that can be read.)
     let grep = ["-r", "-l", "-a", "-F", "--devices=skip", &key, stage.home.dir()];
     let found = Command::new("grep").args(grep).output().expect("grep runs");
     assert_eq!((found.status.code(), found.stdout.as_slice()), (Some(1), &b""[..]), "files that hold the key");

@@ -1,4 +1,4 @@
-//! The server is killed at random moments under load: nothing that it accepted is lost, doubled or out of order.
+//! The server is killed at random moments under load: no accepted message is lost, doubled or out of order.
 //!
 //! `RECADO_TEST_KILLS` sets how often (20), `RECADO_TEST_SEED` repeats the moments of an earlier run.
 
@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use crate::harness::{Home, PATIENCE, Server, wait_for};
 use crate::load::{
-    ACCEPTED, Dice, Load, Sender, card, card_name, channel_id, check, join, open_channel, phone, setting,
-    the_fate_can_be_asked_for, wait_until_read,
+    ACCEPTED, Dice, Load, Sender, card, card_name, channel_id, check, check_that_messages_can_be_read, join,
+    open_channel, phone, setting, wait_until_read,
 };
 
 const CHANNELS: usize = 20;
-/// How long the load lies on the server before a kill, in milliseconds: at least and at most.
+/// The duration of the load before a kill, in milliseconds: at least and at most.
 const LOAD: (u64, u64) = (200, 900);
 /// The kills that every run of the tests makes.
 const KILLS: u64 = 20;
@@ -42,7 +42,7 @@ fn killed_at_random_moments_it_loses_and_doubles_nothing() {
             server.kill();
             server = home.serve();
             load.enter(&server);
-            // A sender that ended has failed: its reason follows when it is joined.
+            // A sender that ended has failed: joining it reports the reason.
             if threads.iter().any(ScopedJoinHandle::is_finished) {
                 break;
             }
@@ -53,13 +53,13 @@ fn killed_at_random_moments_it_loses_and_doubles_nothing() {
     wait_until_read(&server, &load.key, &senders);
     let counted = check(kills, &senders, &phone(&server, &load.key));
     assert!(counted.repeated > 0, "no kill hit a call");
-    // In a short run no kill need fall between a hand-over and the note of it.
+    // In a short run, no kill need fall between a send and its record.
     assert!(kills < KILLS || counted.resent > 0, "nothing was sent again: the kills proved little");
-    the_fate_can_be_asked_for(&server, &load.key, &senders);
+    check_that_messages_can_be_read(&server, &load.key, &senders);
 }
 
-/// How long a sender rests after a card, so that the check at the end stays small, whatever the machine can do: some
-/// 20,000 cards in all, and in a run of very many kills at least 200 between two of them.
+/// How long a sender pauses after a card, so that the check at the end stays small on any machine: about 20,000 cards in
+/// all, and in a run of very many kills at least 200 between two kills.
 fn pause(kills: u64) -> Duration {
     let cards = 20_000.max(200 * kills);
     Duration::from_millis(kills * u64::midpoint(LOAD.0, LOAD.1) * CHANNELS as u64 / cards)
@@ -71,9 +71,9 @@ fn a_stop_breaks_no_call_and_forgets_no_202() {
     let key = home.unlimited_key();
     let server = home.serve();
     (0..CHANNELS).for_each(|channel| open_channel(&server, &key, &channel_id(channel)));
-    // In hand for certain: the server asked for the body, and gets it only after it has closed its door.
+    // Certainly in flight: the server asked for the body, and gets it only after it stopped accepting connections.
     let held: Vec<_> = (0..5).map(|number| (number, hold(&server, &key, number))).collect();
-    // A connection on which nobody calls must not keep it from ending.
+    // An idle connection must not delay the end.
     let _idle = TcpStream::connect(&server.address).expect("a connection");
     let stopping = AtomicBool::new(false);
     let mut accepted = scope(|scope| {
@@ -86,8 +86,8 @@ fn a_stop_breaks_no_call_and_forgets_no_202() {
     });
     wait_for("the door to be closed", || TcpStream::connect(&server.address).is_err());
     for (number, mut stream) in held {
-        stream.write_all(card(0, number).as_bytes()).expect("the server listens to a call that is in hand");
-        let status = answer(stream).expect("an answer to a call that was in hand");
+        stream.write_all(card(0, number).as_bytes()).expect("the server listens to a call in flight");
+        let status = answer(stream).expect("an answer to a call in flight");
         accepted.extend((status == 202).then(|| card_name(0, number)));
     }
     assert_eq!(server.wait().code(), Some(0));
@@ -102,7 +102,7 @@ fn a_stop_breaks_no_call_and_forgets_no_202() {
     assert_eq!(distinct.len(), shown.len(), "a card is on the phone more than once");
 }
 
-/// The head of a call, on a connection of its own.
+/// The head of a call, on a new connection.
 fn head(server: &Server, key: &str, channel: usize, length: usize, more: &str) -> String {
     format!(
         "POST /v1/channels/c{channel:03}/messages/contact HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
@@ -111,7 +111,7 @@ fn head(server: &Server, key: &str, channel: usize, length: usize, more: &str) -
     )
 }
 
-/// Begins a call, and waits until the server wants its body.
+/// Begins a call, and waits until the server asks for its body.
 fn hold(server: &Server, key: &str, number: usize) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -123,7 +123,7 @@ fn hold(server: &Server, key: &str, number: usize) -> TcpStream {
     stream
 }
 
-/// Calls, each time on a new connection, until the server is gone; gives the names of the accepted cards.
+/// Calls, each time on a new connection, until the server is gone. Returns the names of the accepted cards.
 fn call_until_refused(server: &Server, key: &str, channel: usize, stopping: &AtomicBool) -> Vec<String> {
     let mut accepted = Vec::new();
     for number in 0.. {
@@ -136,7 +136,7 @@ fn call_until_refused(server: &Server, key: &str, channel: usize, stopping: &Ato
         match status {
             Some(202) => accepted.push(card_name(channel, number)),
             Some(_) => {}
-            // Refused, or taken by the system and never by the server.
+            // Refused, or accepted by the system and never by the server.
             None => break,
         }
     }
@@ -144,7 +144,7 @@ fn call_until_refused(server: &Server, key: &str, channel: usize, stopping: &Ato
     accepted
 }
 
-/// The status of a complete answer; `None` when there is not one byte of it. A broken one fails the test.
+/// The status of a complete answer; `None` if there is not one byte of it. A broken answer fails the test.
 fn answer(mut stream: TcpStream) -> Option<u16> {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! A load of cards on servers that are killed meanwhile, and what has to be true afterwards.
+//! A load of cards on servers that are killed meanwhile, and the checks afterwards.
 
 use std::collections::HashSet;
 use std::panic::resume_unwind;
@@ -11,14 +11,14 @@ use serde_json::json;
 
 use crate::harness::{PATIENCE, Server, agent, call, wait_for};
 
-/// What a call is answered with that was accepted.
+/// The answer to an accepted call.
 pub const ACCEPTED: &str = r#"{"success":true,"message":"Mensagem enfileirada para envio"}"#;
 
-/// The sandbox's number whose network takes a card and loses its answer: each such card is sent twice without any trouble of
+/// The sandbox number whose network accepts a card and loses the answer: each such card is sent twice without any failure of
 /// ours.
 pub const LOST_ANSWER: &str = "5511900000005";
 
-/// What the thread gives, or its failure as one of this test.
+/// The result of the thread, or its failure as a failure of this test.
 pub fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
@@ -60,14 +60,14 @@ impl Dice {
     }
 }
 
-/// What the senders share.
+/// The state that the senders share.
 pub struct Load {
     pub key: String,
     pause: Duration,
-    /// What a sender calls with, by its channel and the card's number.
+    /// The body of a sender's call, by its channel and the card's number.
     card: fn(usize, usize) -> String,
     pub stop: AtomicBool,
-    /// Where servers answer now. One that was killed is not among them: its port may belong to a stranger by then.
+    /// The addresses of the running servers. A killed server is removed, because another process may use its port by then.
     addresses: RwLock<Vec<String>>,
 }
 
@@ -84,19 +84,19 @@ impl Load {
         self.addresses.write().expect("not poisoned").retain(|known| known != address);
     }
 
-    /// One of them, another with another number.
+    /// One of the addresses; another number gets another one.
     fn address(&self, number: usize) -> String {
         let now = || {
             let addresses = self.addresses.read().expect("not poisoned");
             (!addresses.is_empty()).then(|| addresses[number % addresses.len()].clone())
         };
         wait_for("the next server", || now().is_some());
-        // It may just have left again; the call to nowhere is one without an answer.
+        // It may just have been removed; a call to this address gets no answer.
         now().unwrap_or_else(|| "127.0.0.1:1".to_owned())
     }
 }
 
-/// Stops the senders when it goes, also where a test fails while they run: their threads are waited for.
+/// Stops the senders when it is dropped, also if a test fails while they run, because their threads are joined.
 pub struct StopAtEnd<'a>(pub &'a Load);
 
 impl Drop for StopAtEnd<'_> {
@@ -112,9 +112,9 @@ pub struct Sender<'a> {
     agent: ureq::Agent,
     /// The message id of every accepted card, in the order of sending.
     pub ids: Vec<String>,
-    /// Calls that were made again with their key, because there was no answer.
+    /// Calls that were repeated with their key, because there was no answer.
     pub repeated: usize,
-    /// Cards whose 202 was lost: the repeat was told that the first call had been taken.
+    /// Cards whose 202 was lost: the repeated call reported that the first one had been accepted.
     replayed: usize,
 }
 
@@ -130,7 +130,8 @@ impl<'a> Sender<'a> {
             let (id, replayed) = self.deliver(number);
             self.ids.push(id);
             self.replayed += usize::from(replayed);
-            // After a kill the server still knows the card that it accepted last before it; now and then also without.
+            // After a kill the server still knows the last card that it accepted before. This is checked sometimes without a
+            // kill, too.
             if self.repeated > repeated || number.is_multiple_of(32) {
                 self.ask_again(number.saturating_sub(1));
             }
@@ -139,7 +140,7 @@ impl<'a> Sender<'a> {
         self
     }
 
-    /// Calls until the card has its 202; gives its message id, and whether an earlier call had been taken.
+    /// Calls until the card is accepted. Returns its message id, and whether an earlier call had been accepted.
     fn deliver(&mut self, number: usize) -> (String, bool) {
         let idempotency_key = format!("c{:03}-{number}", self.channel);
         let headers = [("Content-Type", "application/json"), ("Idempotency-Key", &idempotency_key)];
@@ -153,7 +154,7 @@ impl<'a> Sender<'a> {
             );
             let key = Some(self.load.key.as_str());
             let failure = match call(&self.agent, &url, "POST", key, &headers, Some(card.as_bytes())) {
-                // "Come again", as the contract allows a server to say at any time.
+                // A 503, which the contract permits at any time.
                 Ok(answer) if answer.status == 503 => answer.text().to_owned(),
                 Ok(answer) => {
                     let answer = answer.expect(202);
@@ -169,23 +170,23 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Repeats an accepted call: it is told the same id, and that nothing new was made.
+    /// Repeats an accepted call: it returns the same id, and creates nothing.
     fn ask_again(&mut self, number: usize) {
         let (id, replayed) = self.deliver(number);
         assert_eq!((&id, replayed), (&self.ids[number], true), "{} again", card_name(self.channel, number));
     }
 }
 
-/// A card as the sandbox phone shows it.
+/// A card in the sandbox inbox.
 pub struct Shown {
     pub name: String,
     pub network_id: String,
     pub arrivals: u64,
-    /// Of them, those that had to be.
+    /// The arrivals that are expected.
     owed: u64,
 }
 
-/// What the phone shows, in the order of first arrival.
+/// The cards in the inbox, in the order of first arrival.
 pub fn phone(server: &Server, key: &str) -> Vec<Shown> {
     let agent = agent();
     let mut shown = Vec::new();
@@ -210,7 +211,7 @@ pub fn phone(server: &Server, key: &str) -> Vec<Shown> {
     shown
 }
 
-/// Waits until nothing is under way, then finds that all of it ended well.
+/// Waits until no message is in flight, then checks that all of them ended well.
 pub fn wait_until_read(server: &Server, key: &str, senders: &[Sender<'_>]) {
     let any = |channel: usize, status: &str| {
         let path = format!("/v1/channels/c{channel:03}/messages?status={status}&limit=1");
@@ -223,7 +224,7 @@ pub fn wait_until_read(server: &Server, key: &str, senders: &[Sender<'_>]) {
         }
     }
     for sender in senders {
-        // All of them again, because a message on its way could have slipped from one state to another unseen.
+        // All of them again, because a message in flight could have changed from one state to another unseen.
         for status in ["QUEUED", "SENDING", "SENT", "DELIVERED", "FAILED", "EXPIRED", "CANCELLED", "UNKNOWN"] {
             assert_eq!(any(sender.channel, status), None, "channel {}", sender.channel);
         }
@@ -231,8 +232,8 @@ pub fn wait_until_read(server: &Server, key: &str, senders: &[Sender<'_>]) {
     }
 }
 
-/// The first and the last card of every sender can be found under the id that its 202 named.
-pub fn the_fate_can_be_asked_for(server: &Server, key: &str, senders: &[Sender<'_>]) {
+/// The first and the last card of every sender can be read under the id that its 202 named.
+pub fn check_that_messages_can_be_read(server: &Server, key: &str, senders: &[Sender<'_>]) {
     for (sender, number) in senders.iter().flat_map(|sender| [(sender, 0), (sender, sender.ids.len() - 1)]) {
         let path = format!("/v1/channels/c{:03}/messages/{}", sender.channel, sender.ids[number]);
         let message = server.get(&path, Some(key)).expect(200).json()["data"].clone();
@@ -241,17 +242,17 @@ pub fn the_fate_can_be_asked_for(server: &Server, key: &str, senders: &[Sender<'
     }
 }
 
-/// What shows that a trouble was one.
+/// Evidence that the faults had an effect.
 pub struct Counted {
-    /// Calls that were made again, because there was no answer.
+    /// Calls that were repeated, because there was no answer.
     pub repeated: usize,
-    /// Cards that were sent again although the network had lost no answer: somebody was stopped between a card's arrival
-    /// and the note of it.
+    /// Cards that were sent again although the network had lost no answer: a process was stopped between a card's arrival
+    /// and its record.
     pub resent: u64,
 }
 
-/// What was accepted against what the phone shows.
-pub fn check(blows: u64, senders: &[Sender<'_>], shown: &[Shown]) -> Counted {
+/// Compares the accepted cards with the inbox.
+pub fn check(faults: u64, senders: &[Sender<'_>], shown: &[Shown]) -> Counted {
     let all = |sender: &Sender<'_>| (0..sender.ids.len()).map(|number| card_name(sender.channel, number)).collect();
     let lines: Vec<Vec<String>> = senders.iter().map(all).collect();
     let sent: HashSet<&str> = lines.iter().flatten().map(String::as_str).collect();
@@ -265,7 +266,7 @@ pub fn check(blows: u64, senders: &[Sender<'_>], shown: &[Shown]) -> Counted {
     let sum = |count: fn(&Sender<'_>) -> usize| senders.iter().map(count).sum::<usize>();
     let (repeated, replayed) = (sum(|sender| sender.repeated), sum(|sender| sender.replayed));
     println!(
-        "blows={blows} accepted={accepted} arrivals={arrivals} distinct={distinct} re-sent={resent} lost={} \
+        "faults={faults} accepted={accepted} arrivals={arrivals} distinct={distinct} re-sent={resent} lost={} \
          doubled={doubled} repeated_calls={repeated} of_them_lost_202s={replayed}",
         lost.len(),
     );

@@ -36,7 +36,7 @@ fn a_log_on_a_full_disk_stops_nothing() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn an_unread_log_does_not_block_the_server() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     assert_serves_and_ends(stage(writer));
@@ -75,7 +75,7 @@ fn read_until_lost(log: &mut BufReader<PipeReader>) {
 }
 
 #[test]
-fn a_reader_that_stalls_holds_up_nothing() {
+fn a_stalled_log_reader_does_not_block_the_server() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let stage = stage(writer);
     fill(&stage.server);

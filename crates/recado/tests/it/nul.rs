@@ -44,7 +44,7 @@ fn check(what: &str, answer: &Answer, refused: bool) {
     assert!(fits, "{what}: {} {}", answer.status, answer.text());
 }
 
-fn no_nul_is_a_fault_of_the_server(home: &Home, server: &Server) {
+fn a_nul_in_a_text_causes_no_server_error(home: &Home, server: &Server) {
     let key = home.unlimited_key();
     open_channel(server, &key, CHANNEL);
     let (document, mut places) = (document(), 0);
@@ -80,11 +80,11 @@ fn no_nul_is_a_fault_of_the_server(home: &Home, server: &Server) {
 #[test]
 fn no_nul_is_a_fault_on_sqlite() {
     let home = Home::init();
-    no_nul_is_a_fault_of_the_server(&home, &home.serve());
+    a_nul_in_a_text_causes_no_server_error(&home, &home.serve());
 }
 
 #[test]
 fn no_nul_is_a_fault_on_postgres() {
     let place = Place::new();
-    no_nul_is_a_fault_of_the_server(&place.home, &place.start("one", &[]));
+    a_nul_in_a_text_causes_no_server_error(&place.home, &place.start("one", &[]));
 }

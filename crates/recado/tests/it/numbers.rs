@@ -156,7 +156,7 @@ fn set(home: &Home, country: &str) -> Value {
 }
 
 #[test]
-fn every_place_reads_numbers_by_the_default_country_of_the_institution() {
+fn every_call_reads_numbers_by_the_default_country_of_the_institution() {
     let stage = Stage::set();
     for channel in ["held", "listed"] {
         stage.open(channel, &["connect", "pause"]);
@@ -189,7 +189,7 @@ fn every_place_reads_numbers_by_the_default_country_of_the_institution() {
 const LISBON: (&str, &str) = ("912 345 678", "351912345678");
 
 #[test]
-fn a_default_country_is_kept_and_counts_before_that_of_the_server() {
+fn an_institutions_default_country_is_stored_and_overrides_the_servers() {
     let stage = Stage::with(&["--default-country", "PT"]);
     let read = |stage: &Stage, key: &str, (number, digits): (&str, &str)| {
         let answer = stage.send_with(key, "sandbox", &[], &card(number, "Maria"));
@@ -238,7 +238,7 @@ fn a_default_country_is_kept_and_counts_before_that_of_the_server() {
 
 /// Who is erased must be certain.
 #[test]
-fn a_person_is_not_taken_for_another_where_institutions_read_a_number_differently() {
+fn a_number_that_institutions_read_differently_is_ambiguous() {
     let home = Home::init();
     let second = home.cli(&["institutions", "create", "--name", "Santos", "--default-country", "BR"]);
     let key = create_key(&home, "test", ALL_SCOPES, "unlimited");

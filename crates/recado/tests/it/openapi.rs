@@ -35,7 +35,7 @@ pub fn operations(document: &Value) -> Vec<(String, &str, &Value)> {
 }
 
 #[test]
-fn the_committed_document_is_what_the_code_says() {
+fn the_committed_document_matches_the_code() {
     assert!(
         run(&["openapi"]) == COMMITTED,
         "openapi.json is not what the code says. Bring it up to date, then look at what changed:\n\

@@ -196,7 +196,7 @@ fn minified(json: &str) -> String {
 }
 
 #[test]
-fn the_document_is_read_as_it_stands() {
+fn the_seed_document_is_parsed_unchanged() {
     assert_eq!(response(202), r#"{"success":true,"message":"Mensagem enfileirada para envio"}"#);
     let refusals = [response(400), response(401), response(429)];
     let codes = refusals.map(|json| serde_json::from_str::<Value>(&json).expect("JSON")["code"].clone());

@@ -234,7 +234,7 @@ fn in_chunks(body: &str) -> String {
 }
 
 #[test]
-fn answers_that_nobody_reads_do_not_pile_up() {
+fn unread_answers_do_not_accumulate() {
     const CALLERS: usize = 4;
     const MOST_BYTES: usize = 64 << 20;
     const MOST_GROWTH_MIB: u64 = 100;

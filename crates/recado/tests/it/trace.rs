@@ -1,5 +1,5 @@
-//! Accepted means stored, proved by system calls: no byte of a 202 leaves before a sync of the write-ahead log that
-//! covers its row has come back with success. Without `synchronous=FULL` there is no such sync, and this test is red.
+//! Proves by system calls that an accepted message is stored: no byte of a 202 leaves before a sync of the write-ahead log
+//! that covers its row has succeeded. Without `synchronous=FULL` there is no such sync, and this test fails.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -33,7 +33,7 @@ fn the_first_byte_of_a_202_follows_a_sync_that_covers_its_row() {
     println!("{sent} answers, {} proven, {} syncs stored them", proof.proven.len(), proof.groups);
     assert!(proof.unproven.is_empty(), "answered before they were stored: {:?}", proof.unproven);
     assert_eq!(proof.proven.iter().collect::<HashSet<_>>().len(), sent, "not every answer was seen");
-    // Callers that wait at the same time share a commit, or the speed promised on one disk is gone.
+    // Concurrent callers share a commit. Otherwise the promised throughput on one disk would not be possible.
     assert!(proof.groups < sent, "{} syncs for {sent} cards: no commit was shared", proof.groups);
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Strace(Child);
 impl Strace {
     /// Follows all threads, those to come too. Returns when every call is traced.
     pub(crate) fn attach(server: &Server, flags: &[&str]) -> Self {
-        // A file, not a pipe: nobody reads on, and a full pipe would stop the tracer and with it the server.
+        // A file and not a pipe: nothing reads it, and a full pipe would stop the tracer and with it the server.
         let said = tempfile::NamedTempFile::new().expect("a temporary file");
         let child = Command::new("strace")
             .args(["-f", "-p", &server.pid().to_string()])
@@ -90,13 +90,13 @@ impl Strace {
 
 impl Drop for Strace {
     fn drop(&mut self) {
-        // Told to end, and not killed: a killed tracer can leave a thread in the middle of an injected call.
+        // Terminated and not killed: a killed tracer can leave a thread in the middle of an injected call.
         let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
         let _ = self.0.wait();
     }
 }
 
-/// What a trace says about the answers in it.
+/// The evidence of a trace.
 #[derive(Default)]
 struct Proof {
     /// Markers of the 202 answers that left after a sync that covers them.

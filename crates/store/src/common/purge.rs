@@ -28,7 +28,7 @@ pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result
         (
             "DELETE FROM early_receipts
              WHERE n IN (SELECT n FROM early_receipts ORDER BY n LIMIT ?1) AND received_at < ?2",
-            request.early_receipts_before(),
+            request.unmatched_receipts_before(),
         ),
         (
             "DELETE FROM recipient_pace WHERE (channel_key, recipient) IN

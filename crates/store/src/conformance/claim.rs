@@ -169,7 +169,7 @@ pub(super) async fn a_waiting_message_blocks_only_its_own_queue(ground: Ground) 
 pub(super) async fn the_send_interval_blocks_the_channel(mut ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let accepted = accept_all(&ground, channel, &["551", "552"]).await;
-    let resting = ClaimRequest { rest: 500, ..up_to(10, channel) };
+    let resting = ClaimRequest { send_interval: 500, ..up_to(10, channel) };
     let first = ground.claim(resting.clone()).await;
     assert_eq!(ids(&first), accepted[..1], "with a rest between sends, one at a time");
     let held = vec![first.messages[0].seq];
@@ -184,7 +184,7 @@ pub(super) async fn the_send_interval_blocks_the_channel(mut ground: Ground) {
 pub(super) async fn the_send_interval_ends_in_time(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     accept_all(&ground, channel, &["551", "552"]).await;
-    let claim = ground.claim(ClaimRequest { rest: 500, ..up_to(2, channel) }).await;
+    let claim = ground.claim(ClaimRequest { send_interval: 500, ..up_to(2, channel) }).await;
     assert_eq!((claim.messages.len(), claim.next_at), (1, Some(NOW + 500)));
 }
 

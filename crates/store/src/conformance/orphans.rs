@@ -126,7 +126,7 @@ pub(super) async fn orphans_of_a_paused_channel_are_dealt_with_too(ground: Groun
 pub(super) async fn an_orphan_waits_for_its_time_like_any_other(ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
     ground.settle(channel, claimed.seq, Settlement::HoldChannel { until: NOW + 1 }).await;
-    let again = ground.claim(ClaimRequest { now: NOW + 1, rest: 100, ..request(channel) }).await;
+    let again = ground.claim(ClaimRequest { now: NOW + 1, send_interval: 100, ..request(channel) }).await;
     assert_eq!(ids(&again), [claimed.id]);
     let claim =
         ground.claim(ClaimRequest { now: NOW + 2, orphans: UnheldSending::ClaimLost, ..request(channel) }).await;

@@ -67,7 +67,7 @@ pub(super) async fn update(
     changes.set("recipient_holds", SUM, |transition| transition.patch().throttled.then_some(1));
     changes.set("unanswered", EVER, |transition| transition.patch().unanswered.then_some(true));
     changes.set("resent", EVER, |transition| transition.patch().resent.then_some(true));
-    changes.set("head", BEHIND, |transition| transition.comes_back().then_some(0_i16));
+    changes.set("head", BEHIND, |transition| transition.returns_to_queue().then_some(0_i16));
     let mut events = MessageEvents::default();
     events.extend(transitions.iter().filter(|transition| records(transition.channel())).flat_map(Transition::events));
     changes.run(db, &events, returning).await

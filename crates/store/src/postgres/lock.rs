@@ -134,8 +134,8 @@ impl Locked {
 
     /// Applies the send interval after a claim that returned messages. To be [saved](save).
     pub fn rest(&mut self, request: &ClaimRequest, takes: bool) {
-        if takes && request.rest > 0 {
-            self.defer(request.now + request.rest);
+        if takes && request.send_interval > 0 {
+            self.defer(request.now + request.send_interval);
         }
     }
 

@@ -45,7 +45,7 @@ impl<'a> Scan<'a> {
 
     /// Decides about a message before the cursor. Returns whether to continue the scan.
     fn before_cursor(&mut self, row: &OpenRow) -> bool {
-        self.plan.in_front(row, self.cursor, &self.queue, self.request)
+        self.plan.before_cursor(row, self.cursor, &self.queue, self.request)
     }
 
     /// Decides about a message. Returns whether to continue the scan.

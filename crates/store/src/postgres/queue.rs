@@ -9,8 +9,8 @@ use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage, Seq};
 use recado_domain::queue::{
-    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, ScanCursor, Settled, Transition, leave,
-    settle,
+    ChannelEffect, Claim, ClaimRequest, Finish, Outcomes, Position, Queued, ScanCursor, Settled, Transition,
+    mark_unknown, settle,
 };
 use recado_domain::status::MessageStatus;
 
@@ -170,7 +170,7 @@ pub(super) async fn end_maybe_delivered(db: Db<'_>, channel: ChannelKey, now: Mi
     let rows = db.rows(&sql, args![channel, locked.queue.opens_chats]).await?;
     let left = rows.iter().map(|row| {
         let position = Position { channel, seq: row.get(0), status: status(row.get(1))?, attempted: true };
-        Ok(leave(position, now))
+        Ok(mark_unknown(position, now))
     });
     let left: Vec<_> = left.collect::<Done<Vec<_>>>()?.into_iter().flatten().collect();
     apply(db, &locked, &left).await.map(drop)
@@ -194,7 +194,7 @@ pub(super) async fn cancel(db: Db<'_>, channel: ChannelKey, id: MessageId, now: 
         schedule::end(&db, [message.seq].into_iter()).await?;
     }
     let message = Queued { seq: message.seq.abs(), ..message };
-    let Some(transition) = message.call_back(now).filter(|_| is_queued) else { return Ok(Cancelled::TooLate) };
+    let Some(transition) = message.cancel(now).filter(|_| is_queued) else { return Ok(Cancelled::TooLate) };
     apply(db, &locked, &[transition]).await?;
     Ok(Cancelled::Done)
 }

@@ -123,7 +123,7 @@ fn names<'a, T>(receipts: &[&'a Receipt], name: impl Fn(&'a MessageRef) -> Optio
             all.channels.push(receipt.channel);
             all.given.push(name);
             all.accounts.push(receipt.account.as_deref());
-            all.arrived.push(receipt.shows_arrival());
+            all.arrived.push(receipt.proves_arrival());
         }
     }
     all

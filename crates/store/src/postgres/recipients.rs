@@ -44,15 +44,15 @@ pub(super) struct Claiming<'a> {
 impl<'a> Claiming<'a> {
     /// A claim on a channel whose row is locked.
     pub fn on(locked: &Locked, request: &'a ClaimRequest) -> Self {
-        let most = if request.rest > 0 { 1 } else { request.limit };
+        let most = if request.send_interval > 0 { 1 } else { request.limit };
         let (wakeup, sent) = (NextWakeup::default(), Vec::new());
         Self { request, queue: locked.queue, wakeup, most, sent, taken: 0, passed: 0 }
     }
 
     pub fn answer(mut self) -> Claim {
         // With an interval between sends, the claim after it is the next send.
-        if self.request.rest > 0 && !self.sent.is_empty() {
-            self.wakeup.schedule(self.request.now + self.request.rest);
+        if self.request.send_interval > 0 && !self.sent.is_empty() {
+            self.wakeup.schedule(self.request.now + self.request.send_interval);
         }
         self.sent.sort_unstable_by_key(|message| message.seq);
         let NextWakeup { next_at, holds_all } = self.wakeup;

@@ -92,7 +92,7 @@ async fn outcomes_and_the_next_claims_of_all_channels_share_a_transaction() {
         // One message is retried later, and blocks its channel until then.
         let settlement = if n == 0 { Settlement::Retry { run_at: waits } } else { sent() };
         let settled = vec![(*seq, settlement)];
-        let outcomes = Outcomes { channel: *channel, epoch: 0, settled, rest_until: None, now: NOW };
+        let outcomes = Outcomes { channel: *channel, epoch: 0, settled, next_send_at: None, now: NOW };
         ground.store.settle_and_claim(outcomes, ClaimRequest { held: vec![*seq], ..request(*channel) })
     });
     let answers = join_all(calls).await;
@@ -139,7 +139,7 @@ async fn an_outcome_that_cannot_be_stored_spoils_no_other() {
         let code = if n == 3 { "\0" } else { "X" };
         let settlement = Settlement::Failed { code: code.to_owned(), message: String::new() };
         let outcomes =
-            Outcomes { channel: *channel, epoch: 0, settled: vec![(seq, settlement)], rest_until: None, now: NOW };
+            Outcomes { channel: *channel, epoch: 0, settled: vec![(seq, settlement)], next_send_at: None, now: NOW };
         ground.store.settle_and_claim(outcomes, ClaimRequest { held: vec![seq], ..request(*channel) })
     });
     for (n, ((settled, claim), (channel, messages))) in join_all(calls).await.into_iter().zip(&channels).enumerate() {
@@ -224,7 +224,7 @@ fn some(channel: ChannelKey) -> ClaimRequest {
 /// An outcome of each of these messages.
 fn outcomes(channel: ChannelKey, claimed: &[Claimed], outcome: impl Fn(&Claimed) -> Settlement) -> Outcomes {
     let settled = claimed.iter().map(|message| (message.seq, outcome(message))).collect();
-    Outcomes { channel, epoch: 0, settled, rest_until: None, now: NOW }
+    Outcomes { channel, epoch: 0, settled, next_send_at: None, now: NOW }
 }
 
 /// How many of a channel's messages have this place among those of their recipients.

@@ -169,9 +169,10 @@ async fn a_node_whose_time_has_passed_changes_nothing() {
         run(database.url(), &format!("UPDATE channels SET lease_epoch = 7 WHERE key = {channel}"));
         let before = (ground.all(channel).await, ground.store.channel(channel).await.expect("read"));
         for epoch in [0, 6, 8] {
-            let late = ClaimRequest { epoch, held: vec![claimed.seq], rest: 500, limit: 9, ..request(channel) };
+            let late =
+                ClaimRequest { epoch, held: vec![claimed.seq], send_interval: 500, limit: 9, ..request(channel) };
             let settled = vec![(claimed.seq, Settlement::HoldChannel { until: NOW + DAY })];
-            let outcomes = Outcomes { channel, epoch, settled, rest_until: Some(NOW + DAY), now: NOW };
+            let outcomes = Outcomes { channel, epoch, settled, next_send_at: Some(NOW + DAY), now: NOW };
             assert!(matches!(ground.store.claim(late.clone()).await, Err(StoreError::Fenced)));
             assert!(matches!(ground.store.settle(outcomes.clone()).await, Err(StoreError::Fenced)));
             let both = ground.store.settle_and_claim(outcomes, late).await;
@@ -185,7 +186,7 @@ async fn a_node_whose_time_has_passed_changes_nothing() {
         assert_eq!(other.cancel(channel, waiting, NOW).await.expect("works"), Cancelled::Done);
         let third = ground.accept(channel, "553").await;
         let settled = vec![(claimed.seq, sent())];
-        let outcomes = Outcomes { channel, epoch: 7, settled, rest_until: None, now: NOW };
+        let outcomes = Outcomes { channel, epoch: 7, settled, next_send_at: None, now: NOW };
         let (settled, claim) = other.settle_and_claim(outcomes, ClaimRequest { epoch: 7, ..request(channel) }).await;
         settled.expect("it has the channel");
         assert_eq!(ids(&claim.expect("it has the channel")), [third], "{kind:?}");
@@ -314,7 +315,7 @@ async fn an_outcome_that_cannot_be_recorded_keeps_no_claim() {
     let next = ground.accept(channel, "552").await;
     // No text of this database holds a zero.
     let settled = vec![(claimed.seq, Settlement::Failed { code: "X".to_owned(), message: "\0".to_owned() })];
-    let outcomes = Outcomes { channel, epoch: 0, settled, rest_until: None, now: NOW };
+    let outcomes = Outcomes { channel, epoch: 0, settled, next_send_at: None, now: NOW };
     let (settled, claim) = ground.store.settle_and_claim(outcomes, request(channel)).await;
     assert!(matches!(settled, Err(StoreError::Refused(_))), "{settled:?}");
     assert_eq!(ids(&claim.expect("it is no fault of the claim")), [next]);
@@ -357,7 +358,7 @@ async fn many_channels_share_a_few_connections() {
             assert_eq!(store.enqueue(message).await.expect("the store works"), Enqueued::Accepted);
             let claim = store.claim(request(*channel)).await.expect("the store works");
             let settled = vec![(claim.messages[0].seq, sent())];
-            let outcomes = Outcomes { channel: *channel, epoch: 0, settled, rest_until: None, now: NOW };
+            let outcomes = Outcomes { channel: *channel, epoch: 0, settled, next_send_at: None, now: NOW };
             store.settle(outcomes).await.expect("the store works");
         }
     });

@@ -55,7 +55,7 @@ fn bind(statement: &mut Statement<'_>, transition: &Transition<'_>) -> rusqlite:
         &patch.throttled,
         &patch.unanswered,
         &patch.resent,
-        &transition.comes_back(),
+        &transition.returns_to_queue(),
     ];
     for (place, value) in (1..).zip(values) {
         statement.raw_bind_parameter(place, value)?;

@@ -64,7 +64,7 @@ fn finish_old(
     let mut statement = writing.connection.prepare_cached(&OPEN_ROWS)?;
     let mut rows = statement.query(params![request.channel, 0])?;
     while let Some(row) = rows.next()? {
-        if !plan.in_front(&open_row(row)?, cursor, &queue, request) {
+        if !plan.before_cursor(&open_row(row)?, cursor, &queue, request) {
             break;
         }
     }

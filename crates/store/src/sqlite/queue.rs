@@ -9,7 +9,7 @@ use recado_domain::ids::MessageId;
 use recado_domain::message::{Cancelled, Enqueued, NewMessage};
 use recado_domain::queue::{
     ChannelEffect, ChannelQueue, Claim, ClaimPlan, ClaimRequest, Claimed, Finish, NextWakeup, OpenRow, Outcomes,
-    Position, Queued, leave, rescue, settle,
+    Position, Queued, mark_unknown, rescue, settle,
 };
 use recado_domain::status::MessageStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -85,8 +85,8 @@ fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Clai
         }
         Ordering::Recipient => recipients::claim(writing, queue, request)?,
     };
-    if request.rest > 0 && !messages.is_empty() {
-        hold(writing, request.channel, request.now + request.rest)?;
+    if request.send_interval > 0 && !messages.is_empty() {
+        hold(writing, request.channel, request.now + request.send_interval)?;
     }
     Ok(Claim { messages, next_at: wakeup.next_at, holds_all: wakeup.holds_all })
 }
@@ -182,7 +182,7 @@ pub(super) fn end_maybe_delivered(writing: &mut Writing, channel: ChannelKey, no
     })?;
     let left = left.collect::<rusqlite::Result<Vec<_>>>()?;
     drop(statement);
-    apply_all(writing, left.into_iter().filter_map(|position| leave(position, now)))
+    apply_all(writing, left.into_iter().filter_map(|position| mark_unknown(position, now)))
 }
 
 pub(super) fn cancel(
@@ -204,8 +204,8 @@ pub(super) fn cancel(
         at_once(schedule::end(&writing.connection, [message.seq].into_iter()))?;
     }
     let message = Queued { seq: message.seq.abs(), ..message };
-    let called_back = message.call_back(now).filter(|_| status == MessageStatus::Queued);
-    let Some(transition) = called_back else { return Ok(Cancelled::TooLate) };
+    let cancelled = message.cancel(now).filter(|_| status == MessageStatus::Queued);
+    let Some(transition) = cancelled else { return Ok(Cancelled::TooLate) };
     apply(writing, &transition)?;
     writing.notify(Change::Work(channel));
     Ok(Cancelled::Done)

@@ -61,7 +61,7 @@ fn find(writing: &Writing, receipt: &Receipt) -> rusqlite::Result<Option<Found>>
             let sent =
                 format!("INDEXED BY messages_in_network WHERE channel_key = ?1 AND network_id = ?2 AND {IN_NETWORK}");
             let mut message = one(writing, &sent, by_id)?;
-            if message.is_none() && receipt.shows_arrival() {
+            if message.is_none() && receipt.proves_arrival() {
                 // An attempt without an answer arrived all the same.
                 let waits = format!(
                     "INDEXED BY messages_unanswered

@@ -157,7 +157,7 @@ fn send_ready(
     request: &ClaimRequest,
     wakeup: &mut NextWakeup,
 ) -> rusqlite::Result<Vec<Claimed>> {
-    let most = if request.rest > 0 { 1 } else { request.limit };
+    let most = if request.send_interval > 0 { 1 } else { request.limit };
     let (mut sent, mut passed) = (Vec::new(), 0);
     while sent.len() < most {
         let ready = ready(writing, request, most - sent.len())?;
@@ -183,8 +183,8 @@ fn send_ready(
     }
     sent.sort_unstable_by_key(|message| message.seq);
     // With an interval between sends, the claim after it is the next send.
-    if request.rest > 0 && !sent.is_empty() {
-        wakeup.schedule(request.now + request.rest);
+    if request.send_interval > 0 && !sent.is_empty() {
+        wakeup.schedule(request.now + request.send_interval);
     }
     Ok(sent)
 }

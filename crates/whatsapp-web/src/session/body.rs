@@ -1,4 +1,4 @@
-//! What a message shows, as the network's own form of it.
+//! The content of a message, and its form on the network.
 
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::wacore::proto_helpers::{MessageExt, build_quote_context_with_info};
@@ -6,7 +6,7 @@ use whatsapp_rust::wacore_binary::Jid;
 use whatsapp_rust::waproto::whatsapp::message::{ContactMessage, ContactsArrayMessage, LocationMessage};
 use whatsapp_rust::waproto::whatsapp::{self as wa, ContextInfo};
 
-/// What a message shows.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// A text.
@@ -31,15 +31,15 @@ pub struct Card {
 pub struct Quote {
     /// The earlier message's id on the network.
     pub id: String,
-    /// `None`: nobody knows any more what it showed, and the quote shows nothing.
+    /// `None`: the earlier content is no longer known, and the quote shows nothing.
     pub body: Option<Body>,
 }
 
-/// The message of this body and quote from one account to another.
+/// The network's form of a message with this body and quote from one account to another.
 pub fn message(body: &Body, quote: Option<&Quote>, own: &Jid, to: &Jid) -> wa::Message {
     let mut message = body.to_message();
     if let Some(quote) = quote {
-        // The library turns a plain text into the form that can carry a quote.
+        // The library converts a plain text into the form that can carry a quote.
         let carries_it = message.set_context_info(quote.to_context(own, to));
         debug_assert!(carries_it, "every body can carry a quote");
     }

@@ -1,4 +1,4 @@
-//! Work of the library that must end in time, whatever it does.
+//! Runs the library's work with a time limit.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Why there is no answer.
+/// Why the work has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
     #[error("no answer in {} seconds", .0.as_secs())]
@@ -15,8 +15,8 @@ pub enum NoAnswer {
     Panic,
 }
 
-/// Runs the work in a task of its own, so that a panic stays there; the task has ended when the time is over, and ends
-/// when the caller goes away.
+/// Runs the work in its own task, so that a panic does not spread. The task is aborted at the time limit, and when the
+/// caller is dropped.
 pub async fn within<T: Send + 'static>(
     limit: Duration,
     work: impl Future<Output = T> + Send + 'static,
@@ -25,7 +25,7 @@ pub async fn within<T: Send + 'static>(
     task.spawn(work);
     match timeout(limit, task.join_next()).await {
         Err(_) => {
-            // It has ended when this returns: what it has not done by now, it does not do.
+            // The task has ended when this returns, so the work has no later effect.
             task.shutdown().await;
             Err(NoAnswer::InTime(limit))
         }

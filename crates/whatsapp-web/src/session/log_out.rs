@@ -13,14 +13,14 @@ use super::{Session, SubmitError};
 const LIMIT: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Takes this device off the phone's list, and stops. On an error the session goes on as it was; where the line broke
-    /// before the answer, [`LoggedOut`](crate::Event::LoggedOut) comes when the network has unlinked it all the same. The
-    /// rows are the caller's to delete.
+    /// Removes this device from the phone's list, and stops the session. On an error the session continues. If the
+    /// connection broke before the answer and the network unlinked the device all the same,
+    /// [`LoggedOut`](crate::Event::LoggedOut) follows. The caller deletes the rows.
     pub async fn log_out(&self) -> Result<(), SubmitError> {
         let account = self.client.persistence_manager().get_device_snapshot().pn.clone();
         let Some(account) = account.filter(|_| self.is_up()) else { return Err(SubmitError::Down) };
         let client = Arc::clone(&self.client);
-        // Not the library's own `logout`: that tells nobody whether it succeeded.
+        // The library's own `logout` does not report whether it succeeded.
         let answer = within(LIMIT, async move { client.execute(RemoveCompanionDeviceSpec::new(&account)).await }).await;
         answer.map_err(other)?.map_err(|error| match error {
             IqError::NotConnected | IqError::InternalChannelClosed => SubmitError::Down,

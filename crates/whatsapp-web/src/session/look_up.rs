@@ -11,10 +11,10 @@ use crate::Person;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Why a question to the network has no answer.
+/// Why a query to the network has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookUpError {
-    #[error("the line is down")]
+    #[error("the session is disconnected")]
     Down,
     #[error("{0}")]
     Other(String),
@@ -22,16 +22,16 @@ pub enum LookUpError {
 
 impl Session {
     /// The account of a number, as the network knows it, always with a number: in Brazil often without the ninth digit.
-    /// None: the number is not on WhatsApp. The network watches who asks for many: keep the answer.
+    /// `None`: the number is not on WhatsApp. The network notices clients that query many numbers, so keep the answer.
     pub async fn look_up(&self, digits: &str) -> Result<Option<Person>, LookUpError> {
         if !self.is_up() {
             return Err(LookUpError::Down);
         }
         let (client, asked) = (Arc::clone(&self.client), Jid::pn(digits));
-        // One number a question: the answer does not say which number it is for.
+        // One number per query: the answer does not name the number that was queried.
         let answer = within(LIMIT, async move { client.contacts().is_on_whatsapp(&[asked]).await }).await;
         let found = answer.map_err(other)?.map_err(other)?;
-        // No word of the number is not the word that it has no account.
+        // An empty answer does not mean that the number has no account.
         let Some(account) = found.into_iter().next() else {
             return Err(other("the network did not speak of the number"));
         };
@@ -43,13 +43,13 @@ impl Session {
         }
         let named = [Some(account.jid), account.pn_jid, account.lid];
         let user = |is: fn(&Jid) -> bool| named.iter().flatten().find(|jid| is(jid)).map(|jid| jid.user.to_string());
-        // Known by its hidden id alone: the number asked for leads there.
+        // The account is known only by its hidden id, and the queried number leads to it.
         let number = user(Jid::is_pn).unwrap_or_else(|| digits.to_owned());
         Ok(Some(Person { number: Some(number), lid: user(Jid::is_lid) }))
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` needs")]
 pub fn other(error: impl ToString) -> LookUpError {
     LookUpError::Other(error.to_string())
 }

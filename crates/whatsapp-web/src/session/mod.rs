@@ -36,39 +36,39 @@ pub use look_up::LookUpError;
 pub use pair::PairError;
 pub use submit::{Outgoing, SubmitError, Submitted};
 
-/// What a server on loopback is told. Nothing leaves the machine to ask for the current one.
+/// The version presented to a server on loopback. The session makes no outside request for the current one.
 const LOOPBACK_VERSION: (u32, u32, u32) = (2, 3000, 1);
 
-/// Recipients come back after days: one that cannot read a message then asks for it again.
+/// A recipient may return after days, and then request a message again that it could not read.
 const SENT_MESSAGES_KEPT: Duration = Duration::from_hours(7 * 24);
 
-/// The library writes what it holds back, and closes the line; it waits five seconds at most for each of three things.
+/// The library writes its unsaved data and closes the connection. It waits at most five seconds for each of three steps.
 const CLOSE: Duration = Duration::from_secs(16);
 
-/// A linked device, or one that waits to be linked. It connects, and connects again, by itself.
+/// A linked device, or a device that waits to be linked. It connects and reconnects by itself.
 ///
-/// One session of the same rows at a time: the network shows the older one out. Dropped without [`stop`](Self::stop)
-/// it ends at once, and what it had not yet told the network is lost.
+/// Only one session may use the same rows at a time: the network ends the older one. A session that is dropped without
+/// [`stop`](Self::stop) ends at once, and loses what it had not yet sent.
 pub struct Session {
     client: Arc<Client>,
     tasks: Arc<Tasks>,
-    line: Arc<Shown>,
+    state: Arc<ConnectionState>,
 }
 
-/// What the parts of a session know of its line.
+/// The state of the connection, shared by the parts of a session.
 #[derive(Default)]
-struct Shown {
+struct ConnectionState {
     /// Messages can be sent.
     up: AtomicBool,
-    /// Somebody is shown that we type: the phone's own notifications wait meanwhile.
+    /// A recipient sees that we are typing. The phone shows no notifications meanwhile.
     typing: AtomicBool,
     /// The device is being linked, until its first login.
     pairing: AtomicBool,
 }
 
 impl Session {
-    /// Waits for a turn to connect, and starts to; or, where no device is linked, to offer QR codes. `events` hears of
-    /// everything from here on. A caller that goes away has opened nothing.
+    /// Waits for a login slot, and starts to connect, or to offer QR codes if no device is linked. All later events go to
+    /// `events`. If the caller is dropped, no session is opened.
     pub async fn open(
         rows: Arc<dyn Rows>,
         options: &Options,
@@ -77,13 +77,13 @@ impl Session {
         let endpoint = options.endpoint()?;
         let version = options.version.or(endpoint.map(|_| LOOPBACK_VERSION));
         let linked = storage::is_linked(&rows).await.map_err(|error| OpenError::Storage(error.to_string()))?;
-        options.logins.turn(!linked).await;
+        options.logins.acquire(!linked).await;
         let tasks = Arc::new(Tasks::new());
         let ending = tasks.end_when_dropped();
-        let line = Arc::new(Shown { pairing: AtomicBool::new(!linked), ..Shown::default() });
+        let state = Arc::new(ConnectionState { pairing: AtomicBool::new(!linked), ..ConnectionState::default() });
         let mut builder = Bot::builder()
             .with_backend(Storage::new(rows))
-            .with_transport_factory(network::Dial::new(endpoint, &options.logins, &line, events.clone()))
+            .with_transport_factory(network::Dialer::new(endpoint, &options.logins, &state, events.clone()))
             .with_http_client(network::Fetch::new(endpoint.is_none(), events.clone()))
             .with_runtime(tasks::Spawner(Arc::clone(&tasks)))
             .with_cache_config(caches())
@@ -94,10 +94,10 @@ impl Session {
         }
         let bot = builder.build().await.map_err(|error| OpenError::Storage(error.to_string()))?;
         let client = bot.client();
-        watch::start(bot, &tasks, watch::Line::new(events, &line));
-        // From here on the session ends them.
+        watch::start(bot, &tasks, watch::Tracker::new(events, &state));
+        // From here on the session ends the tasks.
         ending.disarm();
-        Ok(Self { client, tasks, line })
+        Ok(Self { client, tasks, state })
     }
 
     /// Whether a linked device is stored in the rows.
@@ -107,28 +107,27 @@ impl Session {
 
     /// Whether messages can be sent now.
     pub fn is_up(&self) -> bool {
-        self.line.up.load(Ordering::Relaxed)
+        self.state.up.load(Ordering::Relaxed)
     }
 
-    /// The phone number of the account that the device is linked to, in digits.
+    /// The digits of the phone number of the linked account.
     pub fn phone(&self) -> Option<String> {
         self.client.pn().map(|jid| jid.user.to_string())
     }
 
-    /// Closes the line, writes what is held back and ends every task of the session, in 20 seconds at most. No event
-    /// comes after it.
+    /// Closes the connection, writes unsaved data and ends every task of the session, within 20 seconds. No event follows.
     pub async fn stop(&self) {
-        self.line.up.store(false, Ordering::Relaxed);
+        self.state.up.store(false, Ordering::Relaxed);
         let closed = timeout(CLOSE, self.client.disconnect()).await;
         if closed.is_err() {
             tracing::warn!("session close timed out");
         }
-        self.break_off().await;
+        self.abort().await;
     }
 
-    /// Ends every task of the session at once, as the end of the process would. No event comes after it.
-    pub async fn break_off(&self) {
-        self.line.up.store(false, Ordering::Relaxed);
+    /// Ends every task of the session at once, as the end of the process would. No event follows.
+    pub async fn abort(&self) {
+        self.state.up.store(false, Ordering::Relaxed);
         self.tasks.end();
         self.tasks.ended().await;
     }
@@ -146,11 +145,11 @@ fn own_addresses(client: &Client) -> Vec<Jid> {
     [&device.pn, &device.lid].into_iter().flatten().cloned().collect()
 }
 
-/// Small: a session is one of hundreds in the process, and writes to one person at a time.
+/// The caches are small: a process has hundreds of sessions, and a session writes to one person at a time.
 fn caches() -> CacheConfig {
     CacheConfig {
         sent_message_ttl_secs: SENT_MESSAGES_KEPT.as_secs(),
-        // They open votes and edits of messages, which nobody reads here.
+        // These secrets decrypt votes and edits of messages, which the gateway does not read.
         msg_secret_policy: MsgSecretPolicy::Disabled,
         seed_msg_secrets_from_history: false,
         ..CacheConfig::default()

@@ -1,4 +1,4 @@
-//! How a session reaches the network, and says when it does not: the library tries again in silence.
+//! Connects a session to the network, and reports failures, which the library retries silently.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -21,59 +21,64 @@ use whatsapp_rust::wacore::net::{
 };
 use whatsapp_rust::{anyhow, async_channel};
 
-use super::Shown;
+use super::ConnectionState;
 use crate::backlog;
 use crate::{Event, Logins};
 
-/// The page that names the current version is some hundred kB long.
+/// The page that names the current version has some hundred kB.
 const PAGE: u64 = 16 * 1024 * 1024;
 
-/// The longest for the page. Each question takes a thread, of which the process has some hundreds.
+/// The time limit for the page. Each request occupies a thread, and the process has some hundreds.
 const FETCH: Duration = Duration::from_secs(15);
 
-/// One for the process: it keeps connections and buffers.
+/// One client for the process, because it keeps connections and buffers.
 static HTTP: LazyLock<UreqHttpClient> = LazyLock::new(|| http_client(FETCH));
 
-/// The library stops waiting for an answer by itself, and leaves the thread to it.
+/// The library stops waiting for an answer by itself, but the request keeps the thread.
 fn http_client(longest: Duration) -> UreqHttpClient {
     let agent = ureq::Agent::config_builder().timeout_global(Some(longest)).max_idle_connections(3).build();
     UreqHttpClient::with_agent(agent.into()).with_max_body_bytes(PAGE)
 }
 
-/// Made once: it holds the certificates that are trusted.
+/// Created once, because it holds the trusted certificates.
 static TLS: LazyLock<Connector> = LazyLock::new(default_tls_connector);
 
-/// The longest for a turn, and for a connection. The library gives up after 20 seconds, without a word.
-const TURN: Duration = Duration::from_secs(11);
+/// The time limit for a login slot, and for a connection. The library gives up after 20 seconds without a report.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(11);
 const CONNECT: Duration = Duration::from_secs(8);
 
-/// Opens the line, as fast as the sessions of the process may.
-pub struct Dial {
+/// Opens connections at the login rate of the process.
+pub struct Dialer {
     url: String,
     logins: Logins,
-    line: Arc<Shown>,
-    /// The session has waited for a turn when it was opened.
-    has_turn: AtomicBool,
+    state: Arc<ConnectionState>,
+    /// The session waited for a slot when it was opened.
+    has_slot: AtomicBool,
     events: backlog::Sender<Event>,
 }
 
-impl Dial {
-    pub fn new(endpoint: Option<&str>, logins: &Logins, line: &Arc<Shown>, events: backlog::Sender<Event>) -> Self {
-        let (url, has_turn) = (endpoint.unwrap_or(WHATSAPP_WEB_WS_URL).to_owned(), AtomicBool::new(true));
-        Self { url, logins: logins.clone(), line: Arc::clone(line), has_turn, events }
+impl Dialer {
+    pub fn new(
+        endpoint: Option<&str>,
+        logins: &Logins,
+        state: &Arc<ConnectionState>,
+        events: backlog::Sender<Event>,
+    ) -> Self {
+        let (url, has_slot) = (endpoint.unwrap_or(WHATSAPP_WEB_WS_URL).to_owned(), AtomicBool::new(true));
+        Self { url, logins: logins.clone(), state: Arc::clone(state), has_slot, events }
     }
 
-    /// Waits for a turn, where the session has none.
-    async fn turn(&self) -> anyhow::Result<()> {
-        if self.has_turn.swap(false, Ordering::Relaxed) {
+    /// Waits for a login slot, unless the session already has one.
+    async fn acquire_slot(&self) -> anyhow::Result<()> {
+        if self.has_slot.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
-        let pairing = self.line.pairing.load(Ordering::Relaxed);
-        timeout(TURN, self.logins.turn(pairing)).await.context("too many sessions wait to connect")
+        let pairing = self.state.pairing.load(Ordering::Relaxed);
+        timeout(SLOT_TIMEOUT, self.logins.acquire(pairing)).await.context("too many sessions wait to connect")
     }
 
-    /// A WebSocket on a connection of its own. The library's own way does not turn Nagle's algorithm off: each stanza then
-    /// waits for the acknowledgement of the one before it, which the other side delays by 40 ms.
+    /// Opens a WebSocket on its own connection. The library's own transport leaves Nagle's algorithm on: each stanza then
+    /// waits for the acknowledgement of the previous one, which the other side delays by 40 ms.
     async fn open(&self) -> anyhow::Result<WebSocketStream<MaybeTlsStream<TcpStream>>> {
         let uri: Uri = self.url.parse()?;
         let host = uri.host().context("the address has no host")?;
@@ -90,20 +95,20 @@ impl Dial {
 }
 
 #[async_trait]
-impl TransportFactory for Dial {
+impl TransportFactory for Dialer {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
-        self.turn().await?;
+        self.acquire_slot().await?;
         let begun = Instant::now();
         let opened = timeout(CONNECT, self.open()).await.context("no connection in time").flatten();
         self.logins.note(begun, opened.is_ok());
         if let Err(error) = &opened {
-            tell(&self.events, "cannot connect", error);
+            report(&self.events, "cannot connect", error);
         }
         opened.map(from_websocket)
     }
 }
 
-/// Asks for the current version, and for settings of the account. There is no media, and no history.
+/// Fetches the current version and the account's settings. No media and no history are fetched.
 pub struct Fetch {
     allowed: bool,
     events: backlog::Sender<Event>,
@@ -124,21 +129,21 @@ impl HttpClient for Fetch {
         }
         let fetched = VERSION.get(|| HTTP.execute(request)).await;
         if let Err(error) = &fetched {
-            tell(&self.events, "cannot ask for the current version of WhatsApp Web", error);
+            report(&self.events, "cannot ask for the current version of WhatsApp Web", error);
         }
         fetched
     }
 }
 
-/// The page that names the current version, as the library asks for it.
+/// The page that names the current version. The library requests this address.
 const VERSION_PAGE: &str = "https://web.whatsapp.com/sw.js";
-/// How long the page is good for all sessions.
+/// How long a fetched page is used for all sessions.
 const GOOD: Duration = Duration::from_hours(1);
-/// How long the page is not asked for again after it could not be had.
+/// How long the page is not requested again after a failure.
 const MISSED: Duration = Duration::from_secs(30);
 
-/// The page that names the current version, as the sessions of the process last had it. Sessions that want it at the same
-/// time wait for one question.
+/// The last page that names the current version, shared by the sessions of the process. Concurrent sessions share one
+/// request.
 static VERSION: Page = Page::new(GOOD, MISSED);
 
 struct Page {
@@ -147,12 +152,12 @@ struct Page {
     missed: Duration,
 }
 
-/// What came of the last question.
+/// The result of the last request.
 struct Asked {
     at: Instant,
-    /// The last page that could be had; also of an earlier question.
+    /// The last page that was fetched, also by an earlier request.
     page: Option<HttpResponse>,
-    /// Why the last question had no answer.
+    /// Why the last request failed.
     error: Option<String>,
 }
 
@@ -168,10 +173,10 @@ impl Page {
         let mut asked = self.asked.lock().await;
         let kept = |asked: &Asked| if asked.error.is_some() { self.missed } else { self.good };
         if asked.as_ref().is_none_or(|asked| asked.at.elapsed() >= kept(asked)) {
-            // A copy: a session that goes away while it asks takes nothing from the others.
+            // A copy: a session that is dropped during its request must not remove the page for the others.
             let former = asked.as_ref().and_then(|asked| asked.page.clone());
             let (page, error) = match ask().await {
-                // A proxy may answer with a page of its own.
+                // A proxy may answer with another page.
                 Ok(page) if names_version(&page) => (Some(page), None),
                 Ok(page) => (former, Some(format!("the answer ({}) names no version", page.status_code))),
                 Err(error) => (former, Some(format!("{error:#}"))),
@@ -187,7 +192,7 @@ fn names_version(page: &HttpResponse) -> bool {
     page.status_code == 200 && std::str::from_utf8(&page.body).is_ok_and(|text| parse_sw_js(text).is_some())
 }
 
-fn tell(events: &backlog::Sender<Event>, what: &str, error: &anyhow::Error) {
+fn report(events: &backlog::Sender<Event>, what: &str, error: &anyhow::Error) {
     events.send(Event::Trouble { text: format!("{what}: {error:#}") });
 }
 
@@ -219,8 +224,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_that_never_comes_holds_no_thread() {
-        // Who connects is taken by the system, and told nothing.
+    async fn a_page_without_an_answer_blocks_no_thread() {
+        // The operating system accepts the connection, and nothing answers on it.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = silent.local_addr().expect("bound");
         let request = HttpRequest::get(format!("http://{address}/sw.js"));
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sessions_share_one_question() {
+    async fn sessions_share_one_request() {
         let (page, asked) = (Page::new(HOUR, HOUR), AtomicUsize::new(0));
         let ask = || {
             page.get(async || {
@@ -246,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_had_is_what_it_was() {
+    async fn the_last_page_is_used_when_a_request_fails() {
         for (missed, next) in [(HOUR, "1"), (Duration::ZERO, "3")] {
             let page = Page::new(Duration::ZERO, missed);
             assert_eq!(ask(&page, 200, "1").await, "1");
@@ -261,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_who_goes_away_leaves_the_question_to_the_next_and_errors_are_shared_too() {
+    async fn a_dropped_caller_leaves_the_request_to_the_next_and_errors_are_shared() {
         let page = Page::new(HOUR, HOUR);
         let gone = timeout(Duration::from_millis(1), page.get(std::future::pending)).await;
         assert!(gone.is_err());

@@ -10,8 +10,8 @@ use super::{LookUpError, Session};
 const LIMIT: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Until when the network refuses messages to people who never wrote to the account (Unix seconds). None: it does
-    /// not. The refusals themselves come as [`Nacked`](crate::Event::Nacked) with the code 463.
+    /// The time until which the network refuses messages to people who never wrote to the account (Unix seconds). `None`:
+    /// there is no restriction. The refusals themselves come as [`Nacked`](crate::Event::Nacked) with the code 463.
     pub async fn restriction(&self) -> Result<Option<i64>, LookUpError> {
         if !self.is_up() {
             return Err(LookUpError::Down);

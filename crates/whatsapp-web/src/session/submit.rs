@@ -17,37 +17,37 @@ use super::body::{self, Body, Quote};
 use super::bounded::within;
 use super::{Session, own_addresses};
 
-/// Longer than a recipient's devices and keys take to fetch, shorter than anybody waits.
+/// Longer than fetching a recipient's devices and keys takes, and shorter than any caller waits.
 const LIMIT: Duration = Duration::from_secs(15);
-/// The longest for each of two questions for what is known already.
+/// The time limit for each of two queries that refresh cached data.
 const REFRESH: Duration = Duration::from_secs(3);
-/// Seconds for which the devices of an account are believed.
+/// The seconds for which the cached devices of an account are trusted.
 const KEPT: i64 = 24 * 60 * 60;
 
 /// A message to one account.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// The message's id on the network: the same id again is the same message again.
+    /// The message's id on the network. The network treats a second submission with the same id as the same message.
     pub id: String,
-    /// Digits, as [`Session::look_up`] gave them.
+    /// The digits that [`Session::look_up`] returned.
     pub account: String,
     pub body: Body,
-    /// The message that it answers.
+    /// The message that this message answers.
     pub quote: Option<Quote>,
-    /// The recipient's devices are asked for anew: there is reason to doubt those that are known.
+    /// Fetch the recipient's devices again, because the cached ones may be wrong.
     pub refresh: bool,
 }
 
-/// A message that was handed to the network.
+/// A submitted message.
 pub struct Submitted {
     ack: oneshot::Receiver<Arc<OwnedNodeRef>>,
-    /// A hash of the devices that it was sent to, as the network makes it.
+    /// The network's hash of the devices that received the message.
     devices: Option<String>,
 }
 
 impl Submitted {
-    /// Whether the network knows other devices than those that the message was sent to: the same id is to be submitted once
-    /// more, to devices that were asked for anew. It is known when [`Acked`](crate::Event::Acked) is told.
+    /// Whether the network knows devices that did not get the message. Then submit the same id once more with `refresh`. The
+    /// answer is known when [`Acked`](crate::Event::Acked) has been reported.
     pub fn missed_devices(&mut self) -> bool {
         let Ok(Some(ack)) = self.ack.try_recv() else { return false };
         let known = ack.get().get_attr("phash");
@@ -55,16 +55,16 @@ impl Submitted {
     }
 }
 
-/// Why a message, or a sign, did not leave.
+/// Why a message, or a typing indicator, was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// It may have left all the same: the line broke on the way. The same id may be submitted again.
-    #[error("the line is down")]
+    /// The connection broke while sending, so the message may have left. The same id may be submitted again.
+    #[error("the session is disconnected")]
     Down,
-    /// Nothing of it left: its devices or their keys could not be asked for, or the line was down before it was ready.
+    /// Nothing was sent: the recipient's devices or keys could not be fetched, or the session was disconnected before.
     #[error("nothing was sent: {0}")]
     NotSent(String),
-    /// The network knows no device of the recipient: the message went to the sender's own phone alone.
+    /// The network knows no device of the recipient: the message reached only the sender's own phone.
     #[error("the recipient has no device that could receive the message")]
     NoDevice,
     #[error("{0}")]
@@ -72,25 +72,24 @@ pub enum SubmitError {
 }
 
 impl Session {
-    /// Hands the message to the network. Whether the network takes it comes as
-    /// [`Acked`](crate::Event::Acked) or [`Nacked`](crate::Event::Nacked): no answer is no answer, and the same id may
-    /// be submitted again.
+    /// Submits the message to the network. The network's answer comes as [`Acked`](crate::Event::Acked) or
+    /// [`Nacked`](crate::Event::Nacked). If no answer comes, the outcome is unknown and the same id may be submitted again.
     pub async fn submit(&self, message: &Outgoing) -> Result<Submitted, SubmitError> {
         if !self.is_up() {
             return Err(SubmitError::Down);
         }
         if (message.refresh || self.devices_are_old(&message.account).await) && self.ask_for_lid(&message.account).await
         {
-            match self.hand_over(message, Freshness::Refresh, REFRESH).await {
-                // What is known has to do.
+            match self.submit_once(message, Freshness::Refresh, REFRESH).await {
+                // Use the cached data.
                 Err(SubmitError::NotSent(_)) => {}
                 sent => return sent,
             }
         }
-        self.hand_over(message, Freshness::CachePreferred, LIMIT).await
+        self.submit_once(message, Freshness::CachePreferred, LIMIT).await
     }
 
-    async fn hand_over(
+    async fn submit_once(
         &self,
         message: &Outgoing,
         devices: Freshness,
@@ -104,10 +103,10 @@ impl Session {
         let content = body::message(&message.body, message.quote.as_ref(), &own.to_non_ad(), &to);
         let client = Arc::clone(&self.client);
         let sent = within(limit, async move { client.send_message_with_options(to, content, options).await }).await;
-        // The library tells of a stanza before it hands the bytes on. Of one that it did not tell of, none has left.
+        // The library reports a stanza before it writes the bytes. A stanza that it did not report has not left.
         let stanza = stanza.now_or_never().and_then(Result::ok);
         match (sent, stanza) {
-            // The library says `Ok` too when nobody but the sender's own phone is in the stanza.
+            // The library also returns `Ok` when the stanza addresses only the sender's own phone.
             (Ok(Ok(_)), Some(stanza)) if reaches(&self.client, &stanza, &message.account) => {
                 let devices = MessageUtils::participant_list_hash(&addressees(&stanza)).ok();
                 Ok(Submitted { ack, devices })
@@ -121,12 +120,12 @@ impl Session {
         }
     }
 
-    /// Whether the devices of an account were last asked for too long ago. The library keeps them without an end, and asks
-    /// by itself only where it knows none.
+    /// Whether the devices of an account were fetched too long ago. The library caches them forever, and fetches them by
+    /// itself only when it knows none.
     async fn devices_are_old(&self, account: &str) -> bool {
         let lid = self.client.get_lid_pn_entry(&Jid::pn(account)).await.ok().flatten();
         let backend = self.client.persistence_manager().backend();
-        // Under the hidden id, where that is known.
+        // The devices are cached under the hidden id, if it is known.
         for user in lid.iter().map(|entry| &*entry.lid).chain([account]) {
             if let Ok(Some(devices)) = backend.get_devices(user).await {
                 return devices.timestamp.saturating_add(KEPT) <= now_secs();
@@ -135,14 +134,14 @@ impl Session {
         false
     }
 
-    /// Asks which hidden id a number has now: it may have gone to somebody else. Whether the network answered.
+    /// Fetches the current hidden id of a number, which may have a new owner. Returns whether the network answered.
     async fn ask_for_lid(&self, account: &str) -> bool {
         let client = Arc::clone(&self.client);
         let (asked, sid) = (Jid::pn(account), format!("lid.{account}"));
         let answer = within(REFRESH, async move {
             let answer = client.execute(LidQuerySpec::new(vec![asked], sid)).await.ok()?;
             for mapping in &answer.lid_mappings {
-                // Where it cannot be kept, it is asked for again.
+                // If the mapping cannot be stored, it is fetched again later.
                 let _ = client.add_lid_pn_mapping(&mapping.lid, &mapping.phone_number, LearningSource::Usync).await;
             }
             Some(())
@@ -151,13 +150,13 @@ impl Session {
     }
 }
 
-/// The devices that get a copy of their own.
+/// The devices that get their own copy.
 fn addressees(stanza: &Node) -> Vec<Jid> {
     let listed = stanza.get_optional_child("participants").into_iter().flat_map(|list| list.get_children_by_tag("to"));
     listed.filter_map(|to| to.attrs.get("jid")?.to_string().parse().ok()).collect()
 }
 
-/// Whether a device that is not ours gets a copy; our own, when we write to ourselves.
+/// Whether a device that is not ours gets a copy, or one of ours if we write to ourselves.
 fn reaches(client: &Client, stanza: &Node, account: &str) -> bool {
     let own = own_addresses(client);
     let is_ours = |user: &str| own.iter().any(|jid| jid.user == *user);

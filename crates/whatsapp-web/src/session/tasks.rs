@@ -1,4 +1,4 @@
-//! The tasks of one session. The library starts many and ends most of them; here they all end with the session.
+//! The tasks of one session. The library starts many tasks and ends most of them; here all of them end with the session.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +17,7 @@ use whatsapp_rust::async_trait;
 use whatsapp_rust::futures::FutureExt;
 use whatsapp_rust::wacore::runtime::AbortHandle;
 
-/// A task ends at its next await; none takes this long to reach it.
+/// A task ends at its next await, which it reaches sooner than this.
 const ENDING: Duration = Duration::from_secs(4);
 
 pub struct Tasks {
@@ -37,10 +37,10 @@ impl Tasks {
         }
     }
 
-    /// Runs until it is done or the session ends. A panic is the session's end and not the process's: see
+    /// Runs the task until it is done or the session ends. A panic ends the session and not the process: see
     /// [`panicked`](Self::panicked).
     pub fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        // The tasks are counted where they run, and hold nothing that would keep the session alive.
+        // A running task holds only the counter, and nothing that would keep the session alive.
         let this = Arc::clone(self);
         self.running.spawn(async move {
             let task = AssertUnwindSafe(task).catch_unwind();
@@ -52,25 +52,25 @@ impl Tasks {
         })
     }
 
-    /// Comes back when a task has panicked. What the library holds may be half changed then: the session must go.
+    /// Returns when a task has panicked. The library's state may be inconsistent then, so the session must end.
     pub async fn panicked(&self) {
         while !self.panicked.load(Ordering::Relaxed) {
             self.panic.notified().await;
         }
     }
 
-    /// Ends them when dropped: for what may not come about.
+    /// Ends the tasks when the guard is dropped, for a session that may fail to open.
     pub fn end_when_dropped(&self) -> DropGuard {
         self.end.clone().drop_guard()
     }
 
-    /// Every task ends at its next await.
+    /// Ends every task at its next await.
     pub fn end(&self) {
         self.end.cancel();
         self.running.close();
     }
 
-    /// Comes back when none runs any more.
+    /// Returns when no task is running.
     pub async fn ended(&self) {
         if timeout(ENDING, self.running.wait()).await.is_err() {
             tracing::warn!(tasks = self.running.len(), "session tasks still running");
@@ -78,7 +78,7 @@ impl Tasks {
     }
 }
 
-/// How the library starts its tasks.
+/// Starts the library's tasks.
 pub struct Spawner(pub Arc<Tasks>);
 
 #[async_trait]
@@ -98,7 +98,7 @@ impl Runtime for Spawner {
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send + 'static>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async {
-            // A panic of the work is told to the library by the channel that the work did not answer on.
+            // The library notices a panic by the channel on which the work did not answer.
             let _ = tokio::task::spawn_blocking(work).await;
         })
     }

@@ -1,4 +1,4 @@
-//! What a session does by itself, from inside.
+//! What a session does by itself, tested from inside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::{Change, Event, Kind, Logins, Options, Rows, RowsError, backlog};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Rows that store no device while they are told not to.
+/// Rows that refuse to store the device while `refuses` is set.
 #[derive(Default)]
 struct Stubborn {
     rows: MemoryRows,
@@ -40,7 +40,7 @@ impl Rows for Stubborn {
     }
 }
 
-/// A session that is up.
+/// A connected session.
 async fn up(whatsapp: &FakeWhatsApp, rows: Arc<Stubborn>) -> (Session, backlog::Receiver<Event>) {
     let (url, logins) = (Some(whatsapp.url()), Logins::new(1_000));
     let options = Options { url, version: None, device_name: "Recado".to_owned(), logins };
@@ -55,9 +55,9 @@ async fn until(events: &mut backlog::Receiver<Event>, wanted: &Event) {
     timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("waited in vain for {wanted:?}"));
 }
 
-/// The library's saver gives up after ten failures, and the session would go on without it.
+/// The library's saver gives up after ten failures, and the session would continue without it.
 #[tokio::test]
-async fn a_session_whose_device_cannot_be_stored_ends_to_be_opened_anew() {
+async fn a_session_whose_device_cannot_be_stored_ends_and_can_be_reopened() {
     let (whatsapp, rows) = (FakeWhatsApp::start(), Arc::new(Stubborn::default()));
     let device = whatsapp.linked_device(&Account::new("551140001000", "900000000000001"));
     let value = serde_json::to_vec(&device).expect("a device");
@@ -74,7 +74,7 @@ async fn a_session_whose_device_cannot_be_stored_ends_to_be_opened_anew() {
     timeout(PATIENCE, gives_up).await.expect("the saver tries ten times");
     until(&mut events, &Event::Stopped).await;
 
-    // Opened anew, it stores again.
+    // The reopened session stores again.
     rows.refuses.store(false, Ordering::Relaxed);
     let (session, _events) = up(&whatsapp, rows.clone()).await;
     let (saver, written) = (session.client.persistence_manager(), rows.rows.writes());

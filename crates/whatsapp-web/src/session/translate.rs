@@ -1,4 +1,4 @@
-//! The library's events in our words.
+//! Translates the library's events into this crate's events.
 
 use whatsapp_rust::Client;
 use whatsapp_rust::types::message::MessageSource;
@@ -20,7 +20,7 @@ pub async fn events(client: &Client, event: &library::Event) -> Vec<Event> {
 fn simple(event: &library::Event) -> Option<Event> {
     Some(match event {
         library::Event::PairingQrCode(qr) => Event::Qr { code: qr.code.clone(), valid_for: qr.timeout },
-        // Otherwise a code that is typed on the phone is under way, and the library goes on.
+        // Otherwise the code to type is still in use, and the library continues.
         library::Event::PairingQrCodesExhausted(exhausted) if exhausted.disconnected => Event::QrExhausted,
         library::Event::PairingCode(pairing) => {
             Event::PairingCode { code: pairing.code.clone(), valid_for: pairing.timeout }
@@ -57,7 +57,7 @@ fn pairing_failed(event: &library::Event) -> Option<String> {
     })
 }
 
-/// A stanza said so, or nothing did and it was our own wish.
+/// The reason comes from a stanza, or we logged out.
 fn logged_out(out: &library::LoggedOut) -> Event {
     let code = u16::try_from(out.reason.code()).ok();
     match (&out.reason, code) {
@@ -69,18 +69,18 @@ fn logged_out(out: &library::LoggedOut) -> Event {
     }
 }
 
-/// Whether the device is unlinked: a login was refused, the network says so, or it was our own wish. The library takes every
-/// conflict for that which it does not know.
+/// Whether the device is unlinked: a login was refused, the network reports it, or we logged out. The library maps every
+/// conflict that it does not know to this event.
 fn is_certain(out: &library::LoggedOut) -> bool {
-    let Some(said) = out.raw.as_ref().filter(|_| !out.on_connect) else { return true };
-    let conflict = said.get_optional_child("conflict");
+    let Some(report) = out.raw.as_ref().filter(|_| !out.on_connect) else { return true };
+    let conflict = report.get_optional_child("conflict");
     conflict.is_some_and(|conflict| conflict.attrs().optional_string("type").as_deref() == Some("device_removed"))
 }
 
-/// A refusal with no event of its own. The library tries again after 500 and 503 alone.
+/// A refusal without its own event. The library retries only after 500 and 503.
 fn refused(reason: ConnectFailureReason) -> Event {
     match reason {
-        // Without the code of the ban, or its end.
+        // A ban without its code, or without its end.
         ConnectFailureReason::TempBanned => Event::TemporarilyBanned { code: 0, expires_in: None },
         reason => match u16::try_from(reason.code()) {
             Ok(code) if !matches!(code, 500 | 503) => Event::Refused { code },
@@ -93,21 +93,22 @@ fn trouble(text: String) -> Event {
     Event::Trouble { text }
 }
 
-/// A code of the network: digits, or nothing.
+/// A code of the network: digits, or an empty string.
 fn code(code: &str) -> &str {
     if !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_digit()) { code } else { "no code" }
 }
 
-/// What a person says of messages to them. Our own other devices and those who are in a group with us say nothing of that.
+/// What a person reports about messages to them. Receipts of our own other devices and of group members say nothing about
+/// that.
 async fn receipts(client: &Client, receipt: &library::Receipt) -> Option<Event> {
-    let said = |ids, at, from| match receipt.r#type {
+    let report = |ids, at, from| match receipt.r#type {
         ReceiptType::Delivered => Some(Event::Delivered { ids, at, from }),
         ReceiptType::Read | ReceiptType::Played => Some(Event::Read { ids, at, from }),
         _ => None,
     };
     let from = other_side(client, &receipt.source).await?;
     let ids = receipt.message_ids.iter().map(ToString::to_string).collect();
-    said(ids, receipt.timestamp.timestamp(), from)
+    report(ids, receipt.timestamp.timestamp(), from)
 }
 
 async fn wrote(client: &Client, event: &library::Event) -> Vec<Event> {
@@ -120,20 +121,21 @@ async fn wrote(client: &Client, event: &library::Event) -> Vec<Event> {
     events
 }
 
-/// The other person of a chat of two, where they speak. A group, a channel and a status are nobody's chat with us.
+/// The other person of a chat of two, if that person is the author. Groups, channels and statuses are no such chats.
 async fn other_side(client: &Client, source: &MessageSource) -> Option<Person> {
     let is_person = |jid: &Jid| jid.server.is_pn_family() || jid.server.is_lid_family();
     if source.is_from_me || source.is_group || !is_person(&source.chat) || !is_person(&source.sender) {
         return None;
     }
     let own = own_addresses(client);
-    let said = [Some(&source.sender), source.sender_alt.as_ref(), Some(&source.chat)];
+    let report = [Some(&source.sender), source.sender_alt.as_ref(), Some(&source.chat)];
     let is = |own: &Jid, jid: &Jid| own.user == jid.user && own.server.is_lid_family() == jid.server.is_lid_family();
-    if said.into_iter().flatten().any(|jid| own.iter().any(|own| is(own, jid))) {
+    if report.into_iter().flatten().any(|jid| own.iter().any(|own| is(own, jid))) {
         return None;
     }
-    let digits =
-        |is: fn(Server) -> bool| said.into_iter().flatten().find(|jid| is(jid.server)).map(|jid| jid.user.to_string());
+    let digits = |is: fn(Server) -> bool| {
+        report.into_iter().flatten().find(|jid| is(jid.server)).map(|jid| jid.user.to_string())
+    };
     let (mut number, lid) = (digits(Server::is_pn_family), digits(Server::is_lid_family));
     if number.is_none() {
         let entry = client.get_lid_pn_entry(&source.sender.to_non_ad()).await.ok().flatten();

@@ -1,4 +1,4 @@
-//! Shows the recipient that we type.
+//! Shows the recipient that we are typing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,18 +8,18 @@ use tokio::time::{sleep, timeout};
 use whatsapp_rust::Client;
 use whatsapp_rust::wacore_binary::Jid;
 
-use super::{Session, Shown, SubmitError};
+use super::{ConnectionState, Session, SubmitError};
 
-/// The longest for each sign to leave.
+/// The time limit for sending each presence.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The phone gets no notification while this is there.
-struct Online(Arc<Shown>);
+/// While this exists, the account is online and the phone gets no notifications.
+struct Online(Arc<ConnectionState>);
 
 impl Online {
-    fn new(line: &Arc<Shown>) -> Self {
-        line.typing.store(true, Ordering::Relaxed);
-        Self(Arc::clone(line))
+    fn new(state: &Arc<ConnectionState>) -> Self {
+        state.typing.store(true, Ordering::Relaxed);
+        Self(Arc::clone(state))
     }
 }
 
@@ -30,18 +30,19 @@ impl Drop for Online {
 }
 
 impl Session {
-    /// Shows `account` for this time that we type. Only who is online is seen typing, so this goes online, and offline
-    /// again when it ends; the phone gets no notification meanwhile. It ends also where the caller goes away.
+    /// Shows `account` for this time that we are typing. Only an online account is seen typing, so the session goes online,
+    /// and offline again at the end. The phone gets no notifications meanwhile. If the caller is dropped, the session goes
+    /// offline too.
     pub async fn type_for(&self, account: &str, time: Duration) -> Result<(), SubmitError> {
         if !self.is_up() {
             return Err(SubmitError::Down);
         }
-        let (client, to, online) = (Arc::clone(&self.client), Jid::pn(account), Online::new(&self.line));
+        let (client, to, online) = (Arc::clone(&self.client), Jid::pn(account), Online::new(&self.state));
         let shown = self.tasks.spawn(async move {
             if timeout(LIMIT, begin(&client, &to)).await.is_ok_and(|begun| begun.is_ok()) {
                 sleep(time).await;
             }
-            // Also where only the first of the two signs has left.
+            // Also if only the first of the two presences has left.
             drop(online);
             let _ = timeout(LIMIT, end(&client, &to)).await;
         });
@@ -60,7 +61,7 @@ async fn end(client: &Client, to: &Jid) -> Result<(), SubmitError> {
     paused
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` needs")]
 pub fn other(error: impl ToString) -> SubmitError {
     SubmitError::Other(error.to_string())
 }

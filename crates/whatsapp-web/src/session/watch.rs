@@ -1,4 +1,4 @@
-//! Follows the library, and tells what happens.
+//! Follows the library, and reports events.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,182 +12,185 @@ use whatsapp_rust::wacore::types::events::{self as library, EventHandler, EventI
 use whatsapp_rust::waproto::codec::message_encoded_len;
 
 use super::tasks::Tasks;
-use super::{CLOSE, Shown, translate};
+use super::{CLOSE, ConnectionState, translate};
 use crate::Event;
 use crate::backlog::{self, Weigh};
 
-/// A line that breaks while it is being opened, or is opened anew on purpose, breaks without a word of the library.
-const LOOK: Duration = Duration::from_secs(2);
+/// The interval between two checks of the connection. The library does not report a connection that breaks while it is being
+/// opened, or that it reopens on purpose.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long the library tries to log in again by itself. It waits up to a quarter of an hour between two attempts, and
-/// knows nothing of the other sessions.
+/// How long the library may retry the login by itself. It waits up to a quarter of an hour between two attempts, and does
+/// not share the login rate of the other sessions.
 const AWAY: Duration = Duration::from_secs(30);
 
-/// The library shows us online when it learns the account's name, a moment after it tells of the name.
+/// The library goes online when it learns the account's name, a moment after it reports the name.
 const ONLINE_BY_ITSELF: Duration = Duration::from_secs(2);
 
 /// Bytes of an id beside its text.
 const ID: usize = size_of::<String>();
-/// Bytes of a message beside its content: who wrote it, where and when.
+/// Bytes of a message beside its content: its author, chat and time.
 const MESSAGE: usize = 1_024;
 
-/// What is known of the line, and who is told.
-pub struct Line {
+/// The state of the connection as last reported, and the queue that reports go to.
+pub struct Tracker {
     events: backlog::Sender<Event>,
-    shown: Arc<Shown>,
+    state: Arc<ConnectionState>,
     /// An event has said why the session ended.
     ended: bool,
-    /// Since when the network has been away, or has not answered the login.
+    /// The time since when the network has been away, or has not answered the login.
     away_since: Option<Instant>,
 }
 
-impl Line {
-    pub fn new(events: backlog::Sender<Event>, shown: &Arc<Shown>) -> Self {
-        Self { events, shown: Arc::clone(shown), ended: false, away_since: None }
+impl Tracker {
+    pub fn new(events: backlog::Sender<Event>, state: &Arc<ConnectionState>) -> Self {
+        Self { events, state: Arc::clone(state), ended: false, away_since: None }
     }
 
-    fn tell(&self, event: Event) {
+    fn report(&self, event: Event) {
         self.events.send(event);
     }
 
-    /// Tells of a change only.
+    /// Reports only a change.
     fn set_up(&self, up: bool) {
-        if self.shown.up.swap(up, Ordering::Relaxed) != up {
-            self.tell(if up { Event::Up } else { Event::Down });
+        if self.state.up.swap(up, Ordering::Relaxed) != up {
+            self.report(if up { Event::Up } else { Event::Down });
         }
     }
 }
 
 /// Runs the library, and follows it until the session ends.
-pub fn start(bot: Bot, tasks: &Arc<Tasks>, line: Line) {
+pub fn start(bot: Bot, tasks: &Arc<Tasks>, tracker: Tracker) {
     let client = bot.client();
-    let (sender, heard) = backlog::channel();
-    client.subscribe_handler(Arc::new(Ear(sender))).detach();
+    let (sender, received) = backlog::channel();
+    client.subscribe_handler(Arc::new(Listener(sender))).detach();
     // A panic in `run` drops its end of the channel too.
     let (running, ran) = mpsc::channel::<()>(1);
     tasks.spawn(async move {
         let _running = running;
         bot.run().await;
     });
-    let follower = Follower { client, tasks: Arc::clone(tasks), line };
-    tasks.spawn(follower.follow(heard, ran));
+    let follower = Follower { client, tasks: Arc::clone(tasks), tracker };
+    tasks.spawn(follower.follow(received, ran));
 }
 
 struct Follower {
     client: Arc<Client>,
     tasks: Arc<Tasks>,
-    line: Line,
+    tracker: Tracker,
 }
 
 impl Follower {
-    async fn follow(mut self, mut heard: backlog::Receiver<Arc<library::Event>>, mut ran: mpsc::Receiver<()>) {
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn follow(mut self, mut received: backlog::Receiver<Arc<library::Event>>, mut ran: mpsc::Receiver<()>) {
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let tasks = Arc::clone(&self.tasks);
         loop {
             tokio::select! {
-                // What was heard before the end is told before it.
+                // Events received before the end are reported before it.
                 biased;
-                Some(event) = heard.recv() => {
-                    self.hear(&event).await;
-                    let lost = heard.turned_away();
+                Some(event) = received.recv() => {
+                    self.handle(&event).await;
+                    let lost = received.take_dropped_count();
                     if lost > 0 {
-                        self.line.tell(Event::Trouble { text: format!("{lost} events of the network were too many") });
+                        self.tracker.report(Event::Trouble { text: format!("{lost} events of the network were too many") });
                     }
                 }
                 () = tasks.panicked() => {
-                    self.line.tell(Event::Trouble { text: "the library panicked".into() });
-                    self.line.ended = false;
+                    self.tracker.report(Event::Trouble { text: "the library panicked".into() });
+                    self.tracker.ended = false;
                     break;
                 }
                 _ = ran.recv() => break,
-                _ = look.tick() => {
-                    if let Some(why) = self.look() {
+                _ = checks.tick() => {
+                    if let Some(why) = self.check() {
                         tracing::debug!(error = why, "session closing; reopening");
-                        // What the library holds back is written. Its own attempts end with it.
+                        // The library writes its unsaved data. Its own attempts end with it.
                         let _ = timeout(CLOSE, self.client.disconnect()).await;
-                        while let Ok(event) = heard.try_recv() {
-                            self.hear(&event).await;
+                        while let Ok(event) = received.try_recv() {
+                            self.handle(&event).await;
                         }
-                        self.line.ended = false;
+                        self.tracker.ended = false;
                         break;
                     }
                 }
             }
         }
-        self.line.set_up(false);
-        if !self.line.ended {
-            self.line.tell(Event::Stopped);
+        self.tracker.set_up(false);
+        if !self.tracker.ended {
+            self.tracker.report(Event::Stopped);
         }
         // Nothing of the library may go on when the session is over.
         self.tasks.end();
     }
 
-    async fn hear(&mut self, event: &library::Event) {
+    async fn handle(&mut self, event: &library::Event) {
         match event {
             library::Event::Connected(_) => {
-                // Nobody has been shown on this connection that we type.
-                self.line.shown.typing.store(false, Ordering::Relaxed);
-                self.line.shown.pairing.store(false, Ordering::Relaxed);
-                // What was said of codes that ran out is over.
-                self.line.ended = false;
-                self.line.set_up(true);
+                // No recipient has seen us typing on this new connection.
+                self.tracker.state.typing.store(false, Ordering::Relaxed);
+                self.tracker.state.pairing.store(false, Ordering::Relaxed);
+                // A code that expired before the login is no reason for an end any more.
+                self.tracker.ended = false;
+                self.tracker.set_up(true);
                 self.go_offline(Duration::ZERO);
             }
-            library::Event::Disconnected(_) => self.line.set_up(false),
+            library::Event::Disconnected(_) => self.tracker.set_up(false),
             library::Event::SelfPushNameUpdated(_) => self.go_offline(ONLINE_BY_ITSELF),
             library::Event::PairSuccess(_) => {
-                // The device is stored from here on, and not when the library's saver wakes.
+                // Store the device now, and not when the library's saver wakes.
                 if let Err(error) = self.client.persistence_manager().flush().await {
-                    self.line.tell(Event::Trouble { text: format!("the linked device could not be stored: {error}") });
+                    self.tracker
+                        .report(Event::Trouble { text: format!("the linked device could not be stored: {error}") });
                 }
             }
             _ => {}
         }
         for event in translate::events(&self.client, event).await {
             if is_final(&event) {
-                self.line.ended = true;
-                self.line.set_up(false);
+                self.tracker.ended = true;
+                self.tracker.set_up(false);
             }
-            self.line.tell(event);
+            self.tracker.report(event);
         }
     }
 
-    /// Looks at what the library does not tell. Gives why the session has to be opened anew.
-    fn look(&mut self) -> Option<&'static str> {
+    /// Checks what the library does not report. Returns the reason if the session has to be reopened.
+    fn check(&mut self) -> Option<&'static str> {
         let connected = self.client.is_connected();
         if !(connected && self.client.is_logged_in()) {
-            self.line.set_up(false);
+            self.tracker.set_up(false);
         }
-        // A device that is not linked yet logs in nowhere. One that has logged in may read for minutes before it is up.
+        // A device that is not linked yet does not log in. A device that has logged in may read for minutes before it is
+        // connected.
         if connected && (self.client.is_logged_in() || self.client.pn().is_none()) {
-            self.line.away_since = None;
+            self.tracker.away_since = None;
         }
-        let away_since = *self.line.away_since.get_or_insert_with(Instant::now);
+        let away_since = *self.tracker.away_since.get_or_insert_with(Instant::now);
         if self.client.persistence_manager().is_saver_halted() {
-            Some("the device could not be stored ten times: the session is opened anew with what is stored")
+            Some("the device could not be stored ten times: reopening the session with what is stored")
         } else if away_since.elapsed() >= AWAY {
-            // Also on a connection that lives: the network may have ended the login alone.
-            Some("the network was away for too long: the session is opened anew")
+            // Also on a connection that is open: the network may have ended only the login.
+            Some("the network was away for too long: reopening the session")
         } else {
             None
         }
     }
 
-    /// The library shows us online at every login. Whoever is online on the web gets no notification on the phone.
+    /// The library goes online at every login. While the web client is online, the phone gets no notifications.
     fn go_offline(&self, after: Duration) {
-        let (client, shown) = (Arc::clone(&self.client), Arc::clone(&self.line.shown));
+        let (client, state) = (Arc::clone(&self.client), Arc::clone(&self.tracker.state));
         self.tasks.spawn(async move {
             sleep(after).await;
-            if !shown.typing.load(Ordering::Relaxed) {
-                // Refused as long as the account has no name; then we are not online either.
+            if !state.typing.load(Ordering::Relaxed) {
+                // Refused while the account has no name; then we are not online either.
                 let _ = client.presence().set_unavailable().await;
             }
         });
     }
 }
 
-/// The library does not connect again after these.
+/// Whether the library does not reconnect after this event.
 fn is_final(event: &Event) -> bool {
     matches!(
         event,
@@ -218,10 +221,10 @@ impl Weigh for Arc<library::Event> {
     }
 }
 
-/// Hears the library's events in their order. It is called where they happen, and must not wait.
-struct Ear(backlog::Sender<Arc<library::Event>>);
+/// Queues the library's events in their order. The library calls it synchronously, so it must not block.
+struct Listener(backlog::Sender<Arc<library::Event>>);
 
-impl EventHandler for Ear {
+impl EventHandler for Listener {
     fn handle_event(&self, event: Arc<library::Event>) {
         self.0.send(event);
     }

@@ -1,4 +1,5 @@
-//! Our storage beside the library's own in memory: the same random calls, the same answers, and one write a call.
+//! Compares our storage with the library's own in memory: the same random calls give the same answers, and each call makes
+//! one write.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use whatsapp_rust::wacore::time::now_secs;
 use super::Storage;
 use crate::memory_rows::MemoryRows;
 
-/// Few names, so that calls meet; some begin as others do.
+/// Few names, so that calls collide; some names are prefixes of others.
 const NAMES: [&str; 5] = ["551@s", "551:1@s", "5511@s", "552@s", "55"];
 
-/// One call: which method, and what it is given.
+/// One call: the method, and its arguments.
 #[derive(Clone, Copy, Debug)]
 struct Call {
     method: u8,
@@ -171,7 +172,7 @@ async fn protocol(of: &dyn Backend, call: Call) -> Result<String> {
 
 async fn tokens_and_messages(of: &dyn Backend, call: Call) -> Result<String> {
     let (first, second, bytes, at) = (call.first(), call.second(), call.bytes(), i64::from(call.n));
-    // One side of every stamp of this test, or the other.
+    // A cutoff after or before every stamp of this test.
     let cutoff = now_secs() + if call.n.is_multiple_of(2) { 1000 } else { -1000 };
     let token = TcTokenEntry { token: bytes.to_vec(), token_timestamp: at, sender_timestamp: None };
     Ok(match call.method % 16 {
@@ -209,7 +210,7 @@ async fn secrets_and_device(of: &dyn Backend, call: Call) -> Result<String> {
         3 => show(of.get_msg_secret_with_ts(first, second, "id").await?),
         4 => show(of.delete_expired_msg_secrets(i64::from(call.n % 6)).await?),
         5 => {
-            // Each makes a device of its own, and keeps the one it has.
+            // Each storage creates its own device, and keeps it.
             of.create().await?;
             show(of.exists().await?)
         }
@@ -234,7 +235,7 @@ async fn answer(of: &dyn Backend, (group, call): (u8, Call)) -> Result<String> {
 
 fn calls() -> impl Strategy<Value = Vec<(u8, Call)>> {
     let call = (any::<u8>(), 0..6_u8, 0..6_u8, 0..20_u8).prop_map(|(method, a, b, n)| Call { method, a, b, n });
-    // A case stays with one trait, so that its calls meet.
+    // A case tests one trait, so that its calls collide.
     (0..5_u8, prop::collection::vec(call, 1..120))
         .prop_map(|(group, calls)| calls.into_iter().map(|call| (group, call)).collect())
 }
@@ -263,7 +264,7 @@ async fn a_device_is_read_as_it_was_stored() -> Result<()> {
     let loaded = storage.load().await?.expect("it was stored");
     let json = |device| serde_json::to_string(device).expect("a device is JSON");
     assert_eq!(json(&loaded), json(&device));
-    // Not stored, and asked for when a device is linked.
+    // Not stored; needed when a device is linked.
     assert_eq!(loaded.device_props, device.device_props);
     Ok(())
 }

@@ -20,7 +20,7 @@ impl DeviceStore for Storage {
     async fn load(&self) -> Result<Option<Device>> {
         let Some(stored) = self.get(Kind::Device, Vec::new()).await? else { return Ok(None) };
         let mut device: Device = from_json(&stored)?;
-        // Not stored, and empty after reading: a device that is still to be linked would be refused without them.
+        // Not stored, and empty after reading: a device that is not linked yet would be refused without them.
         device.device_props = Arc::new(DEVICE_PROPS.clone());
         Ok(Some(device))
     }
@@ -30,11 +30,11 @@ impl DeviceStore for Storage {
     }
 
     async fn create(&self) -> Result<i32> {
-        let _turn = self.turn().await;
+        let _guard = self.lock().await;
         if !self.exists().await? {
             self.save(&Device::new()).await?;
         }
-        // Its number. There is one device in the rows of a session.
+        // The device's number. The rows of a session hold one device.
         Ok(1)
     }
 }

@@ -1,9 +1,8 @@
-//! Keys of more than one part. Each part but the last is led by its length, so that no two keys read the same, and the
-//! rows of a first part share a prefix.
+//! Keys of several parts. The length precedes each part but the last, so that different keys have different bytes, and the
+//! rows with the same first part share a prefix.
 
 use std::str;
 
-/// The key of these parts.
 pub fn of(parts: &[&[u8]]) -> Vec<u8> {
     let Some((last, leading)) = parts.split_last() else { return Vec::new() };
     let mut key = leading.iter().fold(Vec::new(), |mut key, part| {
@@ -14,14 +13,14 @@ pub fn of(parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
-/// What every key of more than one part with this first part begins with.
+/// The prefix of every key of several parts with this first part.
 pub fn prefix(first: &[u8]) -> Vec<u8> {
     let mut key = Vec::new();
     push(&mut key, first);
     key
 }
 
-/// The last part of a key of two, as text.
+/// The last part of a key of two parts, as text.
 pub fn second(key: &[u8]) -> Option<&str> {
     let (length, rest) = key.split_first_chunk::<4>()?;
     let last = rest.get(u32::from_be_bytes(*length) as usize..)?;

@@ -1,6 +1,6 @@
-//! The library's storage over [`Rows`]: a file for each of its five traits.
+//! The library's storage over [`Rows`], with a file for each of its five traits.
 //!
-//! A call of the library that writes is one [`Rows::write`]: durable when it returns, and never half done.
+//! Each call of the library that writes is one [`Rows::write`]: it is durable when it returns, and never partly applied.
 
 mod app_sync;
 #[cfg(test)]
@@ -23,24 +23,24 @@ pub(crate) use device::is_linked;
 
 pub struct Storage {
     rows: Arc<dyn Rows>,
-    /// Held from the read to the write of a change that depends on what is stored.
-    turn: Mutex<()>,
+    /// Held from the read to the write of a change that depends on stored data.
+    write_lock: Mutex<()>,
 }
 
 impl Storage {
     pub fn new(rows: Arc<dyn Rows>) -> Self {
-        Self { rows, turn: Mutex::new(()) }
+        Self { rows, write_lock: Mutex::new(()) }
     }
 
-    async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+    async fn lock(&self) -> MutexGuard<'_, ()> {
+        self.write_lock.lock().await
     }
 
     async fn get(&self, kind: Kind, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
         Ok(self.get_all(kind, vec![key]).await?.pop().flatten())
     }
 
-    /// One value for each key, in their order.
+    /// One value for each key, in the order of the keys.
     async fn get_all(&self, kind: Kind, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -64,7 +64,7 @@ impl Storage {
     }
 }
 
-/// A row that never ages.
+/// A row that never expires.
 fn put(kind: Kind, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Change {
     Change::Put { kind, key: key.into(), value: value.into(), stamp: 0 }
 }
@@ -85,7 +85,7 @@ fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| StoreError::Serialization(Box::new(error)))
 }
 
-/// How many rows went, as the library counts them.
+/// The number of deleted rows in the library's type.
 fn count(deleted: u64) -> u32 {
     u32::try_from(deleted).unwrap_or(u32::MAX)
 }

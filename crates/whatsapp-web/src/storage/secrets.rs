@@ -1,5 +1,5 @@
-//! Secrets of messages. The session is told to keep none: they open votes and edits, which a sender of cards never
-//! reads. They are kept all the same when the library gives one.
+//! Secrets of messages. The session is configured to keep none: they decrypt votes and edits, which the gateway does not
+//! read. If the library stores one all the same, it is kept.
 
 use std::collections::HashMap;
 
@@ -15,10 +15,10 @@ use crate::{Change, Kind};
 #[async_trait]
 impl MsgSecretStore for Storage {
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize> {
-        let _turn = self.turn().await;
+        let _guard = self.lock().await;
         let keys: Vec<_> = entries.iter().map(|entry| key_of(&entry.chat, &entry.sender, &entry.msg_id)).collect();
         let stored = self.get_all(Kind::MessageSecret, keys.clone()).await?;
-        // The same message may come twice in one batch: the second merges with the first.
+        // The same message may occur twice in one batch: the second entry merges with the first.
         let mut known: HashMap<Vec<u8>, Row> = HashMap::new();
         for (key, bytes) in keys.iter().zip(stored) {
             if let Some(bytes) = bytes {
@@ -45,7 +45,7 @@ impl MsgSecretStore for Storage {
     }
 
     async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> Result<u32> {
-        // The library takes those that end at this second too.
+        // The library also deletes the secrets that expire in this second.
         let stamp = cutoff_timestamp.saturating_add(1);
         self.write(vec![Change::DeleteBefore { kind: Kind::MessageSecret, stamp }]).await.map(count)
     }
@@ -55,7 +55,7 @@ fn key_of(chat: &str, sender: &str, id: &str) -> Vec<u8> {
     key::of(&[chat.as_bytes(), sender.as_bytes(), id.as_bytes()])
 }
 
-/// The secret, when it ends (0: never), and when the message was sent (0: unknown); numbers of 8 bytes, big-endian.
+/// The secret, the time when it expires (0: never), and when the message was sent (0: unknown), each of 8 bytes, big-endian.
 #[derive(Clone, Copy)]
 struct Row {
     secret: MessageSecret,
@@ -74,7 +74,7 @@ impl Row {
 
     fn put(&self, key: Vec<u8>) -> Change {
         let value = [&self.secret[..], &self.expires_at.to_be_bytes(), &self.message_ts.to_be_bytes()].concat();
-        // A stamp of 0 never ages, as an end of 0 does; an end before 1970 has passed.
+        // Neither a stamp of 0 nor an expiry of 0 ever expires. An expiry before 1970 has passed.
         let stamp = if self.expires_at == 0 { 0 } else { self.expires_at.max(1) };
         Change::Put { kind: Kind::MessageSecret, key, value, stamp }
     }

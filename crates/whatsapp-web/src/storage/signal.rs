@@ -48,7 +48,7 @@ impl SignalStore for Storage {
     }
 
     async fn has_signal_state_for_user(&self, user: &str) -> Result<bool> {
-        // `5511…@server` is the account's phone, `5511…:12@server` a linked device, and `55112…` somebody else.
+        // `5511…@server` is the account's phone, `5511…:12@server` a linked device, and `55112…` another account.
         let is_theirs = |(address, _): &(Vec<u8>, Vec<u8>)| matches!(address.get(user.len()), Some(b'@' | b':'));
         for kind in [Kind::Session, Kind::Identity] {
             if self.list(kind, user.into()).await?.iter().any(is_theirs) {
@@ -58,7 +58,8 @@ impl SignalStore for Storage {
         Ok(false)
     }
 
-    // Whether a key was uploaded is not kept: the library counts that by a number in the device's row, and never asks.
+    // Whether a key was uploaded is not stored: the library tracks that by a number in the device's row, and never reads it
+    // here.
     async fn store_prekey(&self, id: u32, record: &[u8], _uploaded: bool) -> Result<()> {
         self.change(put(Kind::PreKey, id.to_be_bytes(), record)).await
     }

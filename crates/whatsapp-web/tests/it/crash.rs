@@ -1,4 +1,4 @@
-//! Killed in the middle of sending, again and again: nothing is lost, and nothing becomes unreadable.
+//! The process is killed repeatedly while it sends: nothing is lost, and nothing becomes unreadable.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -41,7 +41,7 @@ async fn nothing_is_lost_when_the_process_is_killed() -> Result<()> {
     Ok(())
 }
 
-/// Sends from `next` on in a process of its own until it is killed, and says what comes after the last answer.
+/// Sends from `next` on in its own process until the process is killed, and returns the number after the last answer.
 async fn killed_while_sending(url: &str, file: &Path, mut next: usize, round: u64) -> Result<usize> {
     let mut child = tokio::process::Command::new(std::env::current_exe()?)
         .args(["--exact", "crash::child", "--ignored", "--nocapture"])
@@ -58,7 +58,7 @@ async fn killed_while_sending(url: &str, file: &Path, mut next: usize, round: u6
         };
         next = acked(&line).unwrap_or(next);
     }
-    // Somewhere between two answers.
+    // A moment between two answers.
     sleep(Duration::from_micros(round * 1373 % 9000)).await;
     child.start_kill()?;
     child.wait().await?;
@@ -68,7 +68,7 @@ async fn killed_while_sending(url: &str, file: &Path, mut next: usize, round: u6
     Ok(next)
 }
 
-/// The number after the one the line tells of.
+/// The number after the one that the output names.
 fn acked(line: &str) -> Option<usize> {
     let (_, number) = line.split_once("acked ")?;
     Some(number.trim().parse::<usize>().ok()? + 1)
@@ -78,10 +78,10 @@ fn acked(line: &str) -> Option<usize> {
 #[ignore = "a part of the test above, run by it in a process of its own"]
 async fn child() -> Result<()> {
     let (url, file) = (std::env::var("RECADO_WEB_URL")?, std::env::var("RECADO_WEB_FILE")?);
-    let mut line = harness::Line::up_at(&url, Arc::new(SqliteRows::at(Path::new(&file)))).await?;
+    let mut client = harness::Client::up_at(&url, Arc::new(SqliteRows::at(Path::new(&file)))).await?;
     for number in std::env::var("RECADO_WEB_NEXT")?.parse()?.. {
-        line.session.submit(&card(&id(number))).await?;
-        line.acked(&id(number)).await?;
+        client.session.submit(&card(&id(number))).await?;
+        client.acked(&id(number)).await?;
         println!("acked {number}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What is known of a recipient's devices and hidden id, and when it is asked for anew.
+//! The cache of a recipient's devices and hidden id, and when it is refreshed.
 
 use std::sync::Arc;
 
@@ -6,35 +6,35 @@ use anyhow::Result;
 use fake_whatsapp::{Account, FakeWhatsApp};
 use recado_whatsapp_web::{Change, Event, Kind, Outgoing, Rows};
 
-use crate::harness::{ACCOUNT, Line, PEER, PEER_LID, card, link, network, put_device};
+use crate::harness::{ACCOUNT, Client, PEER, PEER_LID, card, link, network, put_device};
 use crate::memory_rows::MemoryRows;
 
 const DAY: i64 = 24 * 60 * 60;
 
-async fn up() -> Result<(FakeWhatsApp, Arc<MemoryRows>, Line)> {
+async fn up() -> Result<(FakeWhatsApp, Arc<MemoryRows>, Client)> {
     let (whatsapp, rows) = (network(), Arc::new(MemoryRows::default()));
     link(&whatsapp, &*rows).await?;
-    let line = Line::up(&whatsapp, Arc::clone(&rows) as _).await?;
-    Ok((whatsapp, rows, line))
+    let client = Client::up(&whatsapp, Arc::clone(&rows) as _).await?;
+    Ok((whatsapp, rows, client))
 }
 
-/// The recipient links a device, and nobody is told.
-async fn link_peer(whatsapp: &FakeWhatsApp) -> Result<Line> {
+/// Links a device of the recipient, without a notification to other clients.
+async fn link_peer(whatsapp: &FakeWhatsApp) -> Result<Client> {
     let rows = Arc::new(MemoryRows::default());
     let device = whatsapp.linked_device(&Account::new(PEER, PEER_LID));
     put_device(&*rows, serde_json::to_vec(&device)?).await?;
-    let line = Line::up(whatsapp, rows).await?;
+    let client = Client::up(whatsapp, rows).await?;
     while whatsapp.one_time_keys(PEER) == [0] {
         tokio::task::yield_now().await;
     }
-    Ok(line)
+    Ok(client)
 }
 
-async fn until_written_to(peer: &mut Line) -> Result<()> {
+async fn until_written_to(peer: &mut Client) -> Result<()> {
     peer.until(|event| matches!(event, Event::Wrote { who } if who.number.as_deref() == Some(ACCOUNT))).await.map(drop)
 }
 
-/// As if the last question for anybody's devices were so much older.
+/// Makes the last fetch of all devices older by so many seconds.
 async fn age(rows: &MemoryRows, seconds: i64) -> Result<()> {
     for (key, value) in rows.list(Kind::DeviceList, Vec::new()).await? {
         let mut record: serde_json::Value = serde_json::from_slice(&value)?;
@@ -47,67 +47,67 @@ async fn age(rows: &MemoryRows, seconds: i64) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_device_that_was_missed_gets_its_copy_when_the_message_is_submitted_anew() -> Result<()> {
-    let (whatsapp, _, mut line) = up().await?;
-    let mut submitted = line.session.submit(&card("3EB0P1")).await?;
-    line.acked("3EB0P1").await?;
+async fn a_missed_device_gets_its_copy_when_the_message_is_submitted_again() -> Result<()> {
+    let (whatsapp, _, mut client) = up().await?;
+    let mut submitted = client.session.submit(&card("3EB0P1")).await?;
+    client.acked("3EB0P1").await?;
     assert!(!submitted.missed_devices());
     let mut peer = link_peer(&whatsapp).await?;
-    let mut submitted = line.session.submit(&card("3EB0P2")).await?;
-    line.acked("3EB0P2").await?;
-    assert!(submitted.missed_devices(), "the ack says so");
+    let mut submitted = client.session.submit(&card("3EB0P2")).await?;
+    client.acked("3EB0P2").await?;
+    assert!(submitted.missed_devices(), "the ack names the missed device");
     let again = Outgoing { refresh: true, ..card("3EB0P2") };
-    let mut submitted = line.session.submit(&again).await?;
-    line.acked("3EB0P2").await?;
+    let mut submitted = client.session.submit(&again).await?;
+    client.acked("3EB0P2").await?;
     assert!(!submitted.missed_devices());
     until_written_to(&mut peer).await?;
     assert_eq!(whatsapp.counters().undecryptable, 0);
     peer.session.stop().await;
-    line.session.stop().await;
+    client.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn devices_are_asked_for_anew_after_a_day() -> Result<()> {
-    let (whatsapp, rows, mut line) = up().await?;
-    line.send("3EB0Q1").await?;
+async fn devices_are_fetched_again_after_a_day() -> Result<()> {
+    let (whatsapp, rows, mut client) = up().await?;
+    client.send("3EB0Q1").await?;
     let mut peer = link_peer(&whatsapp).await?;
-    line.session.stop().await;
+    client.session.stop().await;
     age(&rows, DAY).await?;
-    let mut line = Line::up(&whatsapp, Arc::clone(&rows) as _).await?;
-    let mut submitted = line.session.submit(&card("3EB0Q2")).await?;
-    line.acked("3EB0Q2").await?;
+    let mut client = Client::up(&whatsapp, Arc::clone(&rows) as _).await?;
+    let mut submitted = client.session.submit(&card("3EB0Q2")).await?;
+    client.acked("3EB0Q2").await?;
     assert!(!submitted.missed_devices());
     until_written_to(&mut peer).await?;
     peer.session.stop().await;
-    line.session.stop().await;
+    client.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_number_that_changed_hands_is_written_to_under_its_new_hidden_id() -> Result<()> {
-    let (whatsapp, rows, mut line) = up().await?;
-    line.send("3EB0R1").await?;
-    line.session.stop().await;
+async fn a_message_to_a_number_with_a_new_owner_goes_to_the_new_hidden_id() -> Result<()> {
+    let (whatsapp, rows, mut client) = up().await?;
+    client.send("3EB0R1").await?;
+    client.session.stop().await;
     whatsapp.remove_contact(PEER);
     whatsapp.add_contact(PEER, "900000000000099");
     age(&rows, DAY).await?;
-    let mut line = Line::up(&whatsapp, Arc::clone(&rows) as _).await?;
-    line.send("3EB0R2").await?;
+    let mut client = Client::up(&whatsapp, Arc::clone(&rows) as _).await?;
+    client.send("3EB0R2").await?;
     assert_eq!((whatsapp.copies("3EB0R2"), whatsapp.counters().undecryptable), (1, 0));
-    line.session.stop().await;
+    client.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn what_is_known_serves_where_the_network_does_not_answer_anew() -> Result<()> {
-    let (whatsapp, _, mut line) = up().await?;
-    line.send("3EB0S1").await?;
+async fn cached_devices_are_used_when_the_network_does_not_answer() -> Result<()> {
+    let (whatsapp, _, mut client) = up().await?;
+    client.send("3EB0S1").await?;
     whatsapp.faults(|faults| faults.no_devices = vec![PEER.to_owned()]);
     let again = Outgoing { refresh: true, ..card("3EB0S2") };
-    line.session.submit(&again).await?;
-    line.acked("3EB0S2").await?;
+    client.session.submit(&again).await?;
+    client.acked("3EB0S2").await?;
     assert_eq!(whatsapp.copies("3EB0S2"), 1);
-    line.session.stop().await;
+    client.session.stop().await;
     Ok(())
 }

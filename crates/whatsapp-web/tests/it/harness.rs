@@ -1,5 +1,5 @@
-//! A session against the loopback server, linked without pairing: its device is written into the rows as a phone would
-//! have left it. Logins then know the server's key, and check no certificate: the build is the shipped one.
+//! A session against the loopback server, linked without pairing: the harness writes its device into the rows as a pairing
+//! would. Logins then know the server's key and check no certificate, so the build is the shipped one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,13 +42,13 @@ pub async fn put_device(rows: &dyn Rows, value: Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// A session and what it told.
-pub struct Line {
+/// A session and its events.
+pub struct Client {
     pub session: Session,
     pub events: backlog::Receiver<Event>,
 }
 
-impl Line {
+impl Client {
     pub async fn open(whatsapp: &FakeWhatsApp, rows: Arc<dyn Rows>) -> Result<Self> {
         Self::open_at(&whatsapp.url(), rows).await
     }
@@ -59,18 +59,18 @@ impl Line {
         Ok(Self { session, events })
     }
 
-    /// Opens, and waits for the line.
+    /// Opens a session, and waits until it is connected.
     pub async fn up(whatsapp: &FakeWhatsApp, rows: Arc<dyn Rows>) -> Result<Self> {
         Self::up_at(&whatsapp.url(), rows).await
     }
 
     pub async fn up_at(url: &str, rows: Arc<dyn Rows>) -> Result<Self> {
-        let mut line = Self::open_at(url, rows).await?;
-        line.until(|event| *event == Event::Up).await?;
-        Ok(line)
+        let mut client = Self::open_at(url, rows).await?;
+        client.until(|event| *event == Event::Up).await?;
+        Ok(client)
     }
 
-    /// The first event that fits; the others are passed over.
+    /// Waits for the first event that fits, and skips the others.
     pub async fn until(&mut self, fits: impl Fn(&Event) -> bool) -> Result<Event> {
         let mut passed = Vec::new();
         let found = async {

@@ -1,4 +1,4 @@
-//! The driver against a server that plays WhatsApp on loopback.
+//! The driver against a server that simulates WhatsApp on loopback.
 
 mod crash;
 mod devices;

@@ -1,4 +1,4 @@
-//! What an idle session costs.
+//! The memory that an idle session needs.
 
 use std::fs::read_to_string;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use anyhow::{Context, Result, ensure};
 use fake_whatsapp::Account;
 use recado_whatsapp_web::{Kind, Rows};
 
-use crate::harness::{Line, network, put_device};
+use crate::harness::{Client, network, put_device};
 use crate::memory_rows::MemoryRows;
 
 const SESSIONS: u64 = 50;
 
-/// In a process of their own, where the server's side of each session is not in the figure; nor are the rows.
+/// The sessions run in their own process, so that the figure includes neither the server's side nor the rows.
 #[tokio::test]
 async fn idle_sessions_are_small() -> Result<()> {
     let whatsapp = network();
@@ -29,8 +29,8 @@ async fn idle_sessions_are_small() -> Result<()> {
         .kill_on_drop(true)
         .output()
         .await?;
-    let said = String::from_utf8_lossy(&child.stdout);
-    let figures = said.lines().find_map(|line| line.split_once("idle: ")).with_context(|| said.to_string())?.1;
+    let output = String::from_utf8_lossy(&child.stdout);
+    let figures = output.lines().find_map(|line| line.split_once("idle: ")).with_context(|| output.to_string())?.1;
     println!("{figures}");
     let each: u64 = figures.split(' ').next().unwrap_or_default().parse()?;
     ensure!(each < 1024, "{figures}");
@@ -41,13 +41,13 @@ async fn idle_sessions_are_small() -> Result<()> {
 #[ignore = "a part of the test above, run by it in a process of its own"]
 async fn child() -> Result<()> {
     let (url, devices) = (std::env::var("RECADO_WEB_URL")?, PathBuf::from(std::env::var("RECADO_WEB_DEVICES")?));
-    let mut lines = Vec::new();
+    let mut clients = Vec::new();
     let (mut first, mut writes, mut bytes) = (0, 0, 0);
     for number in 0..SESSIONS {
         let rows = Arc::new(MemoryRows::default());
         put_device(&*rows, std::fs::read(devices.join(number.to_string()))?).await?;
-        lines.push(Line::up_at(&url, rows.clone()).await?);
-        // They are made when the line is up.
+        clients.push(Client::up_at(&url, rows.clone()).await?);
+        // The keys are created when the session is connected.
         while rows.list(Kind::PreKey, Vec::new()).await?.is_empty() {
             tokio::task::yield_now().await;
         }
@@ -61,8 +61,8 @@ async fn child() -> Result<()> {
         "idle: {} KiB for each further session, beside {bytes} KiB of rows; {writes} writes until it has its keys",
         each - bytes
     );
-    for line in lines {
-        line.session.stop().await;
+    for client in clients {
+        client.session.stop().await;
     }
     Ok(())
 }
@@ -75,7 +75,7 @@ async fn kib_of(rows: &dyn Rows) -> Result<u64> {
     Ok(u64::try_from(bytes)? / 1024)
 }
 
-/// KiB.
+/// Resident memory in KiB.
 fn resident() -> u64 {
     let status = read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

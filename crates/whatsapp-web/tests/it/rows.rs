@@ -1,4 +1,4 @@
-//! Rows in a SQLite file: what the gateway gives the driver, without the seal.
+//! Rows in a SQLite file: what the gateway gives the driver, without the encryption.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub struct SqliteRows(Mutex<Connection>);
 
 impl SqliteRows {
-    /// What was written is on the disk when the write returns.
+    /// A write is on the disk when it returns.
     pub fn at(path: &Path) -> Self {
         let connection = Connection::open(path).expect("the file opens");
         connection.execute_batch("PRAGMA journal_mode = wal; PRAGMA synchronous = full").expect("the file takes a log");
@@ -78,7 +78,7 @@ fn apply(connection: &Connection, change: Change) -> rusqlite::Result<u64> {
     Ok(deleted as u64)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` needs")]
 fn failed(error: rusqlite::Error) -> RowsError {
     RowsError(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Cards: sent, refused, lost on the way, sent again.
+//! Messages that are sent, refused, lost on the way and sent again.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use anyhow::Result;
 use fake_whatsapp::{FakeWhatsApp, Refusal, proto};
 use recado_whatsapp_web::{Body, Card, Event, LookUpError, Outgoing, Person, Quote, Rows, Session, SubmitError};
 
-use crate::harness::{ACCOUNT, Line, PEER, PEER_LID, VCARD, card, link, network};
+use crate::harness::{ACCOUNT, Client, PEER, PEER_LID, VCARD, card, link, network};
 use crate::memory_rows::MemoryRows;
 
-async fn up() -> Result<(FakeWhatsApp, Arc<dyn Rows>, Line)> {
+async fn up() -> Result<(FakeWhatsApp, Arc<dyn Rows>, Client)> {
     let whatsapp = network();
     let rows: Arc<dyn Rows> = Arc::new(MemoryRows::default());
     assert!(!Session::is_linked(&rows).await?);
     link(&whatsapp, &*rows).await?;
     assert!(Session::is_linked(&rows).await?);
-    let line = Line::up(&whatsapp, Arc::clone(&rows)).await?;
-    Ok((whatsapp, rows, line))
+    let client = Client::up(&whatsapp, Arc::clone(&rows)).await?;
+    Ok((whatsapp, rows, client))
 }
 
 #[tokio::test]
 async fn a_card_is_read_by_its_recipient() -> Result<()> {
-    let (whatsapp, _, mut line) = up().await?;
-    line.session.submit(&card("3EB0A1")).await?;
+    let (whatsapp, _, mut client) = up().await?;
+    client.session.submit(&card("3EB0A1")).await?;
     let (mut acked, mut delivered, mut read) = (false, false, false);
     while !(acked && delivered && read) {
-        match line.until(|_| true).await? {
+        match client.until(|_| true).await? {
             Event::Acked { id } => acked |= id == "3EB0A1",
             Event::Delivered { ids, at, from } => {
                 delivered |= ids == ["3EB0A1"] && at > 1_700_000_000 && from.number.as_deref() == Some(PEER);
@@ -41,15 +41,15 @@ async fn a_card_is_read_by_its_recipient() -> Result<()> {
     assert_eq!((received.id.as_str(), received.own_phone_saw_it), ("3EB0A1", true));
     assert_eq!(received.display_name(), Some("Maria"));
     assert_eq!(received.vcard(), Some(VCARD));
-    line.session.stop().await;
-    assert_eq!(line.session.submit(&card("3EB0A2")).await.map(drop), Err(SubmitError::Down));
+    client.session.stop().await;
+    assert_eq!(client.session.submit(&card("3EB0A2")).await.map(drop), Err(SubmitError::Down));
     Ok(())
 }
 
-/// Every body, alone and with a quote of every body: the recipient's phone shows what was meant.
+/// Every body, alone and with a quote of every body: the recipient's phone shows the intended content.
 #[tokio::test]
 async fn every_body_is_shown_with_and_without_a_quote() -> Result<()> {
-    let (whatsapp, _, mut line) = up().await?;
+    let (whatsapp, _, mut client) = up().await?;
     let (place, address) = (Some("Mercado".to_owned()), Some("Rua A, 1".to_owned()));
     let maria = Card { display_name: "Maria".into(), vcard: VCARD.into() };
     let joao = Card { display_name: "Joao".into(), vcard: VCARD.replace("Maria", "Joao") };
@@ -65,19 +65,19 @@ async fn every_body_is_shown_with_and_without_a_quote() -> Result<()> {
     for (body, quote) in bodies.iter().flat_map(|body| quotes.iter().map(move |quote| (body, quote))) {
         let id = format!("3EB0BODY{}", whatsapp.inbox().len());
         let message = Outgoing { body: body.clone(), quote: quote.clone(), ..card(&id) };
-        line.session.submit(&message).await?;
-        line.acked(&id).await?;
+        client.session.submit(&message).await?;
+        client.acked(&id).await?;
         let inbox = whatsapp.inbox();
         let received = inbox.last().expect("it was read");
         assert_eq!((&*received.id, shown(&received.message).as_ref()), (&*id, Some(body)));
         assert_eq!(received.message.conversation.is_some(), quote.is_none() && matches!(body, Body::Text(_)));
         let own = format!("{ACCOUNT}@s.whatsapp.net");
-        let said = received.quote().map(|quote| (quote.id, quote.from, quote.message.map(shown)));
+        let quoted = received.quote().map(|quote| (quote.id, quote.from, quote.message.map(shown)));
         let meant = quote.as_ref().map(|quote| (&*quote.id, &*own, quote.body.clone().map(Some)));
-        assert_eq!(said, meant, "{body:?}");
+        assert_eq!(quoted, meant, "{body:?}");
     }
     assert_eq!((whatsapp.counters().malformed, whatsapp.counters().undecryptable), (0, 0));
-    line.session.stop().await;
+    client.session.stop().await;
     Ok(())
 }
 
@@ -105,30 +105,30 @@ fn shown(message: &proto::Message) -> Option<Body> {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_with_its_code() -> Result<()> {
-    let (whatsapp, _, mut line) = up().await?;
+async fn a_refusal_is_reported_with_its_code() -> Result<()> {
+    let (whatsapp, _, mut client) = up().await?;
     whatsapp.faults(|faults| faults.refusal = Some(Refusal { code: 463, times: 1, to: vec![] }));
-    line.session.submit(&card("3EB0B1")).await?;
+    client.session.submit(&card("3EB0B1")).await?;
     let nacked = Event::Nacked { id: "3EB0B1".into(), code: "463".into() };
-    line.until(|event| *event == nacked).await?;
-    line.session.stop().await;
+    client.until(|event| *event == nacked).await?;
+    client.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_card_lost_before_its_answer_is_sent_again_after_a_restart() -> Result<()> {
-    let (whatsapp, rows, mut line) = up().await?;
-    line.send("3EB0C1").await?;
+async fn a_card_whose_answer_was_lost_is_sent_again_after_a_restart() -> Result<()> {
+    let (whatsapp, rows, mut client) = up().await?;
+    client.send("3EB0C1").await?;
     whatsapp.faults(|faults| faults.hang_up_before_ack = 1);
-    // The line breaks on the way: the answer may be either.
-    let _ = line.session.submit(&card("3EB0C2")).await;
-    line.until(|event| *event == Event::Down).await?;
-    line.session.stop().await;
+    // The connection breaks on the way, so the answer may be an error or not.
+    let _ = client.session.submit(&card("3EB0C2")).await;
+    client.until(|event| *event == Event::Down).await?;
+    client.session.stop().await;
 
-    let mut line = Line::up(&whatsapp, rows).await?;
-    line.send("3EB0C2").await?;
-    line.send("3EB0C3").await?;
-    line.session.stop().await;
+    let mut client = Client::up(&whatsapp, rows).await?;
+    client.send("3EB0C2").await?;
+    client.send("3EB0C3").await?;
+    client.session.stop().await;
     let mut ids: Vec<_> = whatsapp.inbox().into_iter().map(|received| received.id).collect();
     ids.sort();
     ids.dedup();
@@ -137,86 +137,86 @@ async fn a_card_lost_before_its_answer_is_sent_again_after_a_restart() -> Result
     Ok(())
 }
 
-/// Where the network refuses a recipient's keys, nothing leaves: it can be sent again at any time.
+/// If the network refuses a recipient's keys, nothing is sent, and the message can be sent again at any time.
 #[tokio::test]
-async fn what_was_not_handed_over_is_told_so() -> Result<()> {
-    let (whatsapp, _, mut line) = up().await?;
+async fn a_message_that_was_not_submitted_is_reported_as_not_sent() -> Result<()> {
+    let (whatsapp, _, mut client) = up().await?;
     whatsapp.faults(|faults| faults.keys_error = Some(429));
-    let refused = line.session.submit(&card("3EB0K1")).await.map(drop);
+    let refused = client.session.submit(&card("3EB0K1")).await.map(drop);
     assert!(matches!(refused, Err(SubmitError::NotSent(_))), "{refused:?}");
     whatsapp.faults(|faults| faults.keys_error = None);
-    line.send("3EB0K1").await?;
+    client.send("3EB0K1").await?;
     assert_eq!(whatsapp.copies("3EB0K1"), 1);
-    line.session.stop().await;
+    client.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_number_without_a_device_is_no_success() -> Result<()> {
-    let (_whatsapp, _, line) = up().await?;
+async fn a_message_to_a_number_without_a_device_fails() -> Result<()> {
+    let (_whatsapp, _, client) = up().await?;
     let ghost = Outgoing { account: "15550000000".into(), ..card("3EB0D1") };
-    assert_eq!(line.session.submit(&ghost).await.map(drop), Err(SubmitError::NoDevice));
-    line.session.stop().await;
+    assert_eq!(client.session.submit(&ghost).await.map(drop), Err(SubmitError::NoDevice));
+    client.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_number_is_looked_up() -> Result<()> {
-    let (whatsapp, _, mut line) = up().await?;
+async fn a_lookup_returns_the_account_of_a_number() -> Result<()> {
+    let (whatsapp, _, mut client) = up().await?;
     whatsapp.add_alias("5531999990001", PEER);
     let peer = Some(Person { number: Some(PEER.into()), lid: Some(PEER_LID.into()) });
-    assert_eq!(line.session.look_up("5531999990001").await?, peer);
-    assert_eq!(line.session.look_up(PEER).await?, peer);
-    assert_eq!(line.session.look_up("15550000000").await?, None);
-    line.send("3EB0E1").await?;
-    line.session.stop().await;
+    assert_eq!(client.session.look_up("5531999990001").await?, peer);
+    assert_eq!(client.session.look_up(PEER).await?, peer);
+    assert_eq!(client.session.look_up("15550000000").await?, None);
+    client.send("3EB0E1").await?;
+    client.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn who_writes_is_told_and_answered() -> Result<()> {
-    let (whatsapp, _, mut line) = up().await?;
-    // Who writes needs the session's keys, which go up after the line is.
+async fn an_author_is_reported_and_can_be_answered() -> Result<()> {
+    let (whatsapp, _, mut client) = up().await?;
+    // The author needs the session's keys, which are uploaded after the login.
     while whatsapp.one_time_keys(ACCOUNT) == [0] {
         tokio::task::yield_now().await;
     }
     whatsapp.say(PEER, ACCOUNT, "oi")?;
-    line.until(|event| matches!(event, Event::Wrote { who } if who.number.as_deref() == Some(PEER))).await?;
-    // Now known by the hidden id, too.
-    line.send("3EB0H1").await?;
+    client.until(|event| matches!(event, Event::Wrote { who } if who.number.as_deref() == Some(PEER))).await?;
+    // The contact is now known by the hidden id, too.
+    client.send("3EB0H1").await?;
     assert_eq!((whatsapp.copies("3EB0H1"), whatsapp.counters().undecryptable), (1, 0));
-    line.session.stop().await;
+    client.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn typing_is_shown_and_ends() -> Result<()> {
-    let (whatsapp, _, mut line) = up().await?;
-    line.session.type_for(PEER, Duration::from_millis(50)).await?;
-    line.send("3EB0F1").await?;
+async fn a_recipient_sees_typing_begin_and_end() -> Result<()> {
+    let (whatsapp, _, mut client) = up().await?;
+    client.session.type_for(PEER, Duration::from_millis(50)).await?;
+    client.send("3EB0F1").await?;
     let shown: Vec<_> = whatsapp.typing().into_iter().map(|typing| (typing.from, typing.to, typing.on)).collect();
     assert_eq!(shown, [true, false].map(|on| (ACCOUNT.into(), PEER.into(), on)));
-    line.session.stop().await;
+    client.session.stop().await;
     Ok(())
 }
 
-/// A recipient's own number: the card goes to the sender's other devices alone, and that is right.
+/// A message to the account's own number goes only to the sender's other devices, which is correct.
 #[tokio::test]
 async fn a_card_to_oneself_is_sent() -> Result<()> {
-    let (_whatsapp, _, line) = up().await?;
+    let (_whatsapp, _, client) = up().await?;
     let own = Outgoing { account: ACCOUNT.into(), ..card("3EB0G1") };
-    assert_eq!(line.session.submit(&own).await.map(drop), Ok(()));
-    line.session.stop().await;
+    assert_eq!(client.session.submit(&own).await.map(drop), Ok(()));
+    client.session.stop().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_restriction_is_told() -> Result<()> {
-    let (whatsapp, _, line) = up().await?;
-    assert_eq!(line.session.restriction().await, Ok(None));
+async fn a_restriction_is_reported_with_its_end() -> Result<()> {
+    let (whatsapp, _, client) = up().await?;
+    assert_eq!(client.session.restriction().await, Ok(None));
     whatsapp.restrict(Some(1_900_000_000));
-    assert_eq!(line.session.restriction().await, Ok(Some(1_900_000_000)));
-    line.session.stop().await;
-    assert_eq!(line.session.restriction().await, Err(LookUpError::Down));
+    assert_eq!(client.session.restriction().await, Ok(Some(1_900_000_000)));
+    client.session.stop().await;
+    assert_eq!(client.session.restriction().await, Err(LookUpError::Down));
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! As many sockets of Baileys, the library that most gateways of this kind are built on, in one Node process on the same
-//! network.
+//! As many sockets of Baileys, the library of most gateways of this kind, in one Node process on the same network.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -19,7 +18,7 @@ const SCRIPTS: [(&str, &str); 2] = [
     ("control.mjs", include_str!("../../../../fake-whatsapp/clients/baileys/control.mjs")),
 ];
 
-/// Megabytes that each further idle socket holds, after one card; `None` where Baileys is not installed.
+/// Megabytes for each further idle socket, after one card; `None` if Baileys is not installed.
 pub async fn measure(setting: &Setting, network: &Arc<FakeWhatsApp>, (few, many): (u64, u64)) -> Result<Option<f64>> {
     let packages = setting.baileys.as_ref().map(|folder| folder.join("node_modules"));
     let Some(packages) = packages.filter(|packages| packages.join("baileys").is_dir()) else { return Ok(None) };

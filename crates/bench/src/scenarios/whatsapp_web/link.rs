@@ -1,5 +1,5 @@
-//! Linked devices without a phone: each is written where its channel's session looks for it, as pairing would have left it.
-//! Pairing itself would need a build that believes any server.
+//! Links devices without a phone: each is written where its channel's session reads it, as pairing would leave it. Pairing
+//! itself would need a build that trusts any server.
 
 use anyhow::Result;
 use fake_whatsapp::{Account, FakeWhatsApp};
@@ -12,7 +12,7 @@ use recado_whatsapp_web::Kind;
 
 use crate::server::{Home, SECRET_KEY};
 
-/// Links every channel of a store that no server runs on.
+/// Links every channel of a store without a running server.
 pub async fn link(home: &Home, network: &FakeWhatsApp) -> Result<()> {
     let secrets = KeyRing::parse(SECRET_KEY)?;
     let store = SqliteStore::open(&home.store())?;

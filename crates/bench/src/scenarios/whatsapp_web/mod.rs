@@ -1,6 +1,6 @@
-//! Sessions of WhatsApp Web in one process: what each further idle one holds, how long a start takes until all are up, how
-//! they come back after an outage, and how fast they send. The network is played in this process, so that its side does
-//! not count.
+//! WhatsApp Web sessions in one process: the memory of each further idle session, the duration of a start until all are
+//! connected, the recovery after an outage, and the send rate. The simulated network runs in this process, so that its
+//! memory does not count.
 
 mod baileys;
 mod link;
@@ -21,35 +21,35 @@ use crate::server::{Home, Server};
 use crate::{Setting, check};
 
 const NAME: &str = "whatsapp-web";
-/// The longest without any news.
+/// The longest wait without progress.
 const PATIENCE: Duration = Duration::from_mins(3);
-/// How long the network is away, in measurements' times: a minute, where nothing else is said.
+/// The duration of the outage, in multiples of the measuring time: a minute by default.
 const OUTAGE: u32 = 15;
-/// People that a session sends cards to where it sends as fast as it can, and a time in which it sends one at least.
+/// The recipients of a session that sends as fast as it can, and a time in which it sends at least one card.
 const PEOPLE: u64 = 20;
 const CARDS_IN_TIME: Duration = Duration::from_millis(8);
 
 pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     let many = setting.sessions;
-    // What the first ones cost is the process's, and no session's.
+    // The cost of the first sessions belongs to the process.
     let few = (many / 10).max(1);
     let network = Arc::new(FakeWhatsApp::start());
-    let mut stage = Stage::set(setting, network.clone()).await?;
-    // A device makes hundreds of keys when it is up for the first time; what is measured are the starts behind that.
-    let first = stage.start(many).await?;
+    let mut setup = Setup::set(setting, network.clone()).await?;
+    // A device creates hundreds of keys when it first connects. The later starts are measured.
+    let first = setup.start(many).await?;
     report.note(NAME, format!("first start of {many} devices, until all are up"), first.ready + first.up, "s");
     report.note(NAME, "memory, idle, first start", first.idle, "MB");
-    let mut turns = Vec::new();
+    let mut rounds = Vec::new();
     for _ in 0..setting.rounds {
-        turns.push((stage.start(few).await?, stage.start(many).await?));
+        rounds.push((setup.start(few).await?, setup.start(many).await?));
     }
-    tell(report, (few, many), &turns);
-    stage.outage(many, report).await?;
+    report_figures(report, (few, many), &rounds);
+    setup.outage(many, report).await?;
     for sessions in [1, many.min(20)] {
-        stage.send_fast(sessions, report).await?;
+        setup.send_fast(sessions, report).await?;
     }
-    stage.check()?;
-    let each = each_further((few, many), &turns, |started| started.used);
+    setup.check()?;
+    let each = each_further((few, many), &rounds, |started| started.used);
     match baileys::measure(setting, &network, (few, many)).await? {
         None => eprintln!("{NAME}: Baileys is not installed, so nothing is measured beside it"),
         Some(baileys) => {
@@ -61,50 +61,50 @@ pub async fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn tell(report: &mut Report, (few, many): (u64, u64), turns: &[(Started, Started)]) {
-    let of = |figure: &dyn Fn(&Started) -> f64| median(turns.iter().map(|(_, many)| figure(many)).collect());
+fn report_figures(report: &mut Report, (few, many): (u64, u64), rounds: &[(Started, Started)]) {
+    let of = |figure: &dyn Fn(&Started) -> f64| median(rounds.iter().map(|(_, many)| figure(many)).collect());
     let at = |what: &str| format!("{what}, {many} sessions");
     report.note(NAME, at("from the start until it is ready"), of(&|started| started.ready), "s");
     report.note(NAME, at("from then until all are up"), of(&|started| started.up), "s");
     report.note(NAME, at("processor time of both"), of(&|started| started.busy), "s");
     report.note(NAME, at("memory, idle"), of(&|started| started.idle), "MB");
-    let idle = each_further((few, many), turns, |started| started.idle);
+    let idle = each_further((few, many), rounds, |started| started.idle);
     let what = format!("memory, each further of {many}, idle");
     report.goal(NAME, what, (idle, "MB"), Goal::AtMost(0.15));
-    let used = each_further((few, many), turns, |started| started.used);
+    let used = each_further((few, many), rounds, |started| started.used);
     report.note(NAME, format!("memory, each further of {many}, after a card"), used, "MB");
 }
 
-/// What each session more holds, from some to many of them: two starts of the same server.
-fn each_further((few, many): (u64, u64), turns: &[(Started, Started)], of: impl Fn(&Started) -> f64) -> f64 {
+/// The memory of each further session, from a few to many: two starts of the same server.
+fn each_further((few, many): (u64, u64), rounds: &[(Started, Started)], of: impl Fn(&Started) -> f64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
     let further = (many - few) as f64;
-    median(turns.iter().map(|(with_few, with_many)| (of(with_many) - of(with_few)) / further).collect())
+    median(rounds.iter().map(|(with_few, with_many)| (of(with_many) - of(with_few)) / further).collect())
 }
 
-/// What a start showed.
+/// The result of a start.
 struct Started {
-    /// Seconds until the server said that it is ready. It brings sessions up from before that.
+    /// Seconds until the server reported that it is ready. It starts to connect sessions before that.
     ready: f64,
-    /// Seconds from then until every session was up.
+    /// Seconds from then until every session was connected.
     up: f64,
     /// Seconds of processor time until then.
     busy: f64,
-    /// Megabytes that are resident when nothing happens.
+    /// Resident megabytes while idle.
     idle: f64,
-    /// The same when each session has sent a card.
+    /// The same after each session has sent a card.
     used: f64,
 }
 
-/// Channels that are linked, and the network that they are linked to; no server runs.
-struct Stage<'a> {
+/// Linked channels and their network, without a running server.
+struct Setup<'a> {
     setting: &'a Setting,
     network: Arc<FakeWhatsApp>,
     numbered: Numbered,
     accepted: Vec<u128>,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Setup<'a> {
     async fn set(setting: &'a Setting, network: Arc<FakeWhatsApp>) -> Result<Self> {
         network.add_contact(CARD_PHONE, "900000000000001");
         let home = Home::unlinked(setting, network.url(), setting.sessions).await?;
@@ -112,7 +112,7 @@ impl<'a> Stage<'a> {
         Ok(Self { setting, network, numbered: Numbered::new(home), accepted: Vec::new() })
     }
 
-    /// Starts a server that brings up so many sessions, lets each send a card, and ends it.
+    /// Starts a server that connects this many sessions, lets each send a card, and stops it.
     async fn start(&mut self, sessions: u64) -> Result<Started> {
         self.hold_open(sessions)?;
         let server = self.numbered.home.serve()?;
@@ -148,7 +148,7 @@ impl<'a> Stage<'a> {
         server.stop()
     }
 
-    /// Sends as fast as the network answers, to people whom each session has written to before.
+    /// Sends as fast as the network answers, to known recipients of each session.
     async fn send_fast(&mut self, sessions: u64, report: &mut Report) -> Result<()> {
         self.hold_open(sessions)?;
         let settings = "UPDATE channels SET settings = '{\"delayMinSeconds\":0,\"delayMaxSeconds\":0}'
@@ -174,7 +174,7 @@ impl<'a> Stage<'a> {
         server.stop()
     }
 
-    /// Has a start bring up so many sessions, and leave the others alone.
+    /// Makes a start connect this many sessions, and not the others.
     fn hold_open(&mut self, sessions: u64) -> Result<()> {
         self.numbered.home.channels = sessions;
         let sql = "UPDATE channels SET connected_at = coalesce(connected_at, created_at),
@@ -184,19 +184,19 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// How many channels show that they are up.
+    /// The number of connected channels.
     fn up(&self) -> Result<u64> {
         let sql = "SELECT count(*) FROM channels WHERE type = 'WHATSAPP_BAILEYS' AND state = 'CONNECTED'";
         Ok(self.numbered.home.tables.number(sql)?.try_into()?)
     }
 
-    /// Resident megabytes, once what has just happened is tidied away.
+    /// Resident megabytes, after memory of recent work was released.
     async fn memory(&self, server: &Server) -> Result<f64> {
         sleep(self.setting.time).await;
         Ok(server.memory()?.0)
     }
 
-    /// Sends a card on each channel, each to somebody new, and waits until all are read.
+    /// Sends a card on each channel, each to a new recipient, and waits until all are read.
     async fn send(&mut self, server: &Server, cards: u64) -> Result<()> {
         let next = self.numbered.next.load(Ordering::Relaxed);
         for number in (next..next + cards).map(|number| number % self.numbered.people) {
@@ -213,7 +213,7 @@ impl<'a> Stage<'a> {
         Ok(self.network.inbox().len().try_into()?)
     }
 
-    /// Waits until it is as many, for as long as they get more.
+    /// Waits for this count, as long as it increases.
     async fn wait(&self, count: impl Fn() -> Result<u64>, wanted: u64) -> Result<()> {
         let (mut before, mut moved) = (count()?, Instant::now());
         while before < wanted {
@@ -228,11 +228,11 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Every card that was accepted is in the store, and was read once.
+    /// Every accepted card is stored, and was read once.
     fn check(&self) -> Result<()> {
         let tables = &self.numbered.home.tables;
         check::stored(tables, &self.accepted)?;
-        let taken: Vec<_> = self.network.inbox().into_iter().map(|received| received.id).collect();
-        check::read_once(tables, &taken)
+        let accepted: Vec<_> = self.network.inbox().into_iter().map(|received| received.id).collect();
+        check::read_once(tables, &accepted)
     }
 }

@@ -13,8 +13,8 @@ use crate::channel::{SettingKind, TypeSettings};
 use crate::error::AppError;
 use crate::ids::ChannelId;
 
-// Meta takes 80 messages a second for a number, and answers within a second or two: a longer pipeline would only wait
-// elsewhere. After a day messages expire by default, so nobody waits longer for the network's word.
+// Meta accepts 80 messages a second for a number, and answers within a second or two. A longer pipeline would only wait
+// elsewhere. Messages expire after a day by default, so no message waits longer for a receipt.
 settings! {
     pipeline: u16 = 16, "pipeline", "pipeline", SettingKind::Number(1, 256),
         "Messages that may be on their way at once.";
@@ -27,14 +27,14 @@ settings! {
 const POLICIES: SettingKind =
     SettingKind::Choice { schema: "UnknownPolicy", names: &[UnknownPolicy::LEAVE, UnknownPolicy::RESEND] };
 
-/// What becomes of an `UNKNOWN` message of which the network says nothing more.
+/// What happens to an `UNKNOWN` message about which the network reports nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownPolicy {
-    /// It stays as it is: never a second card, perhaps none.
+    /// The message stays as it is. It arrives once or not at all.
     #[default]
     Leave,
-    /// It is sent again: never none, perhaps two.
+    /// The message is sent again. It arrives once or twice.
     Resend,
 }
 
@@ -50,14 +50,14 @@ impl TypeSettings for Settings {
     }
 }
 
-/// Most digits of an id of Meta's; those of today have 15 to 17.
+/// The most digits of an id of Meta. Current ids have 15 to 17.
 pub const ID_LIMIT: usize = 32;
-/// Most characters of an access token; those of today have some 200.
+/// The most characters of an access token. Current tokens have about 200.
 pub const TOKEN_LIMIT: usize = 2_048;
-/// Most characters of the verify token and of the app's secret.
+/// The most characters of the verify token and of the app's secret.
 pub const SECRET_LIMIT: usize = 255;
 
-/// What connects a channel, in the order in which errors are reported.
+/// The fields that connect a channel, in the order in which their errors are reported.
 pub const CONNECT: [ConnectField; 5] = [
     ConnectField {
         name: "phoneNumberId",
@@ -96,7 +96,7 @@ pub const CONNECT: [ConnectField; 5] = [
     },
 ];
 
-/// What is stored in clear of how a channel is linked. Fields that a later version wrote are passed over.
+/// The part of a link that is stored in clear. Fields that a later version wrote are ignored.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "named as what they hold")]
@@ -105,24 +105,24 @@ pub struct LinkDetails {
     pub business_account_id: String,
     #[serde(flatten)]
     pub number: NumberInfo,
-    /// Whether there is an app secret, so that callbacks can be believed.
+    /// Whether there is an app secret, which authenticates callbacks.
     #[serde(default)]
     pub receipts: bool,
 }
 
-/// What Meta says of a number.
+/// What Meta reports about a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberInfo {
-    /// As Meta writes it for people, `+55 11 99999-8888`.
+    /// In Meta's notation for people, `+55 11 99999-8888`.
     #[serde(rename = "phone")]
     pub phone: Option<String>,
-    /// The name that Meta verified.
+    /// The name that Meta has verified.
     #[serde(rename = "name")]
     pub name: Option<String>,
 }
 
 impl LinkDetails {
-    /// Reads them from their JSON.
+    /// Parses the JSON of the details.
     pub fn parse(details: &str) -> Option<Self> {
         serde_json::from_str(details).ok()
     }

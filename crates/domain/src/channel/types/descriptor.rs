@@ -1,5 +1,5 @@
-//! What is known of a channel type without its network: for the rules of the queue, the store, the API's document and the
-//! command line.
+//! The properties of a channel type that do not need its network. The queue rules, the store, the API's document and the
+//! command line read them.
 
 use serde_json::Value;
 
@@ -8,70 +8,70 @@ use crate::channel::Setting;
 use crate::error::AppError;
 use crate::ids::ChannelId;
 
-/// What is known of a channel type without its network.
+/// The properties of a channel type that do not need its network.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub struct Descriptor {
     /// The name on the wire and in the store.
     pub name: &'static str,
-    /// Test keys reach only the sandbox, live keys only real networks.
+    /// The environment of its channels. Test keys reach only the sandbox, and live keys only real networks.
     pub environment: Environment,
-    /// What may be sent side by side on a channel.
+    /// Which messages of a channel are sent in order.
     pub ordering: Ordering,
-    /// Whether writing to somebody new opens a chat, which the network watches and limits.
+    /// Whether a message to a new recipient opens a chat, which the network watches and limits.
     pub opens_chats: bool,
-    /// Whether a channel's connection is a session that one process holds open, and a phone links it.
+    /// Whether a phone links a channel of this type, and one process keeps its session open.
     pub holds_session: bool,
     /// Whether a channel has secrets, which cannot be stored without a secret key.
     pub has_secrets: bool,
-    /// Whether an attempt carries the message's own id, because the network takes no other name for the message.
+    /// Whether an attempt carries the message's own id, because the network accepts no other id for the message.
     pub sends_message_id: bool,
-    /// Why no channel of the type can be used in a build without its driver.
+    /// The error for channels of this type in a build without its driver.
     pub missing: fn() -> AppError,
-    /// What a person may set.
+    /// The settings of a channel.
     pub settings: &'static [Setting],
-    /// What the API's document calls the settings; empty where there are none.
+    /// The name of the settings' schema in the API's document; empty if there are no settings.
     pub settings_schema: &'static str,
-    /// What the body of `connect` may name.
+    /// The fields that the body of `connect` may have.
     pub connect: &'static [ConnectField],
-    /// How a channel's link is shown, where channels of the type have one.
+    /// How a channel's link is shown, if channels of the type have one.
     pub link: Option<LinkView>,
 }
 
-/// What may be sent side by side on a channel: the key of the order.
+/// Which messages of a channel are sent in order, one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ordering {
-    /// One message after another.
+    /// All messages of the channel.
     Channel,
-    /// One after another for each recipient.
+    /// The messages for each recipient.
     Recipient,
 }
 
-/// A field by which a channel is connected.
+/// A field of the body of `connect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectField {
     /// The name on the wire.
     pub name: &'static str,
     /// The name of the command line's flag. A secret's flag names a file.
     pub flag: &'static str,
-    /// Which texts it takes.
+    /// The texts that the field accepts.
     pub text: FieldText,
-    /// Whether an empty one, or `null`, takes away what the channel has.
+    /// Whether an empty text, or `null`, removes the stored value.
     pub is_removable: bool,
-    /// What it is, in a sentence for people.
+    /// A description of the field for people, in one sentence.
     pub about: &'static str,
 }
 
-/// Which texts a field of `connect` takes.
+/// The texts that a field of `connect` accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldText {
-    /// Digits, so many at most.
+    /// Digits, at most this many.
     Digits(usize),
-    /// Visible ASCII characters, so many at most, and secret.
+    /// A secret of visible ASCII characters.
     Secret {
         /// The most characters.
         limit: usize,
-        /// The variable that holds it on the command line.
+        /// The environment variable that holds the secret on the command line.
         variable: &'static str,
     },
     /// A phone number.
@@ -81,10 +81,10 @@ pub enum FieldText {
 /// How a channel's link is shown.
 #[derive(Debug, Clone, Copy)]
 pub struct LinkView {
-    /// What the API's document calls it.
+    /// The name of its schema in the API's document.
     pub schema_name: &'static str,
     /// Its JSON schema.
     pub schema: fn() -> Value,
-    /// What is shown of the stored details; `None` where they are not in their form.
+    /// Converts the stored details to the shown form; `None` if the details have an unknown form.
     pub show: fn(&str, &ChannelId) -> Option<Value>,
 }

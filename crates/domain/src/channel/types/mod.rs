@@ -1,5 +1,5 @@
-//! The types of channels: a line of the registry and a file for each. What stands behind a type on its network is its
-//! driver, in the crate `recado-providers`.
+//! The types of channels. Each has a line in the registry and a file. The crate `recado-providers` has the driver of each
+//! type.
 
 pub mod cloud_api;
 mod descriptor;
@@ -14,13 +14,13 @@ pub use descriptor::{ConnectField, Descriptor, FieldText, Ordering};
 
 macro_rules! channel_types {
     ($($(#[$doc:meta])* $name:ident in $module:ident;)*) => {
-        /// What stands behind a channel.
+        /// The type of a channel, which decides its network.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum ChannelType {
             $($(#[$doc])* $name,)*
         }
 
-        /// What a person has set on a channel, by its type. Stored as JSON, so that further settings need no new columns.
+        /// The settings of a channel, by its type. They are stored as JSON, so that a new setting needs no new column.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
         #[serde(untagged)]
         #[expect(missing_docs, reason = "named as the types")]
@@ -32,14 +32,14 @@ macro_rules! channel_types {
             /// Every type.
             pub const ALL: [Self; [$(Self::$name),*].len()] = [$(Self::$name),*];
 
-            /// What is known of the type without its network.
+            /// The properties of the type that do not need its network.
             pub fn descriptor(self) -> &'static Descriptor {
                 match self {
                     $(Self::$name => &$module::DESCRIPTOR,)*
                 }
             }
 
-            /// The settings of a channel on which nobody has set anything.
+            /// The default settings.
             pub fn default_settings(self) -> ChannelSettings {
                 match self {
                     $(Self::$name => ChannelSettings::$name($module::Settings::default()),)*
@@ -48,15 +48,15 @@ macro_rules! channel_types {
         }
 
         impl ChannelSettings {
-            /// Reads what is stored of a channel of this type. Settings of other types, which earlier versions stored with
-            /// them, are passed over.
+            /// Reads the stored settings of a channel of this type. Settings of other types, which earlier versions stored
+            /// too, are ignored.
             pub fn read(kind: ChannelType, stored: &str) -> serde_json::Result<Self> {
                 Ok(match kind {
                     $(ChannelType::$name => Self::$name(serde_json::from_str(stored)?),)*
                 })
             }
 
-            /// The type whose settings they are.
+            /// The type whose settings these are.
             pub fn kind(&self) -> ChannelType {
                 match self {
                     $(Self::$name(_) => ChannelType::$name,)*
@@ -71,7 +71,7 @@ macro_rules! channel_types {
         }
 
         $(
-            /// The defaults, where they are another type's.
+            /// The defaults, if the settings are of another type.
             impl From<ChannelSettings> for $module::Settings {
                 fn from(settings: ChannelSettings) -> Self {
                     if let ChannelSettings::$name(settings) = settings { settings } else { Self::default() }
@@ -101,13 +101,13 @@ impl ChannelType {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The names of all types, for a sentence.
+    /// The names of all types, joined for a sentence.
     pub fn names(or: &str) -> String {
         let [first @ .., last] = Self::ALL.map(Self::name);
         format!("{} {or} {last}", first.join(", "))
     }
 
-    /// Which settings a channel of this type has.
+    /// The settings of a channel of this type.
     pub fn settings(self) -> &'static [Setting] {
         self.descriptor().settings
     }
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_go_both_ways() {
+    fn names_are_parsed_back() {
         for kind in ChannelType::ALL {
             assert_eq!(ChannelType::from_name(kind.name()), Some(kind));
             assert_eq!(serde_json::from_str::<ChannelType>(&format!("\"{}\"", kind.name())).expect("read"), kind);

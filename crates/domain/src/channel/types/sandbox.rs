@@ -1,4 +1,4 @@
-//! Channels of the simulated network: nothing can be set, and nothing has to be connected.
+//! Channels of the simulated network. They have no settings, and need no connecting.
 
 use crate::api_key::Environment;
 use crate::channel::TypeSettings;

@@ -1,4 +1,4 @@
-//! Channels that a person's phone links, over WhatsApp Web. The name on the wire is the vendor's.
+//! Channels that a person's phone links over WhatsApp Web. The name on the wire is the vendor's.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl TypeSettings for Settings {
     }
 }
 
-/// What connects a channel.
+/// The fields that connect a channel.
 pub const CONNECT: [ConnectField; 1] = [ConnectField {
     name: "phone",
     flag: "phone",
@@ -53,7 +53,7 @@ pub const CONNECT: [ConnectField; 1] = [ConnectField {
     about: "`WHATSAPP_BAILEYS`: the number of the phone on which a code is to be typed.",
 }];
 
-/// What is stored of the phone that has linked a channel.
+/// The stored details of the phone that has linked a channel.
 #[derive(Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "named as what it holds")]
 pub struct LinkDetails {

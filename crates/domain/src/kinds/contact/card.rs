@@ -1,24 +1,24 @@
-//! A card whose fields are valid.
+//! A card with valid fields.
 
 use serde::{Deserialize, Serialize};
 
 use super::{EntryValue, GivenCard, GivenContact};
 use crate::phone::PhoneNumber;
 
-/// What stands on a card. Every text is trimmed, non-empty, and free of control characters.
+/// The content of a card. Every text is trimmed, not empty, and free of control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Card {
     /// Full name.
     pub name: String,
-    /// The part of the name by which an address book does not sort.
+    /// The part of the name that is not used for sorting.
     pub first_name: Option<String>,
-    /// The part of the name by which an address book sorts.
+    /// The part of the name that an address book sorts by.
     pub last_name: Option<String>,
     /// Organisation.
     pub organization: Option<String>,
-    /// A part of the organisation.
+    /// A department of the organisation.
     pub department: Option<String>,
-    /// What the person is there.
+    /// The person's position in the organisation.
     pub title: Option<String>,
     /// One to five numbers.
     pub phones: Vec<CardPhone>,
@@ -37,7 +37,7 @@ pub struct Card {
 pub struct CardPhone {
     /// The number.
     pub number: PhoneNumber,
-    /// Of which part of life it is.
+    /// The type of the number.
     pub place: Place,
 }
 
@@ -46,11 +46,11 @@ pub struct CardPhone {
 pub struct Email {
     /// The address.
     pub email: String,
-    /// Of which part of life it is. The short form does not say.
+    /// The type of the address. The short form has none.
     pub place: Option<Place>,
 }
 
-/// Of which part of life a number or an address is.
+/// The type of a number or an address: mobile, work or home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "named as what they are")]
@@ -61,10 +61,10 @@ pub enum Place {
 }
 
 impl Place {
-    /// Every place.
+    /// Every type.
     pub const ALL: [Self; 3] = [Self::Cell, Self::Work, Self::Home];
 
-    /// Its name on the wire and on a card.
+    /// The name of the type on the wire and on a card.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cell => "CELL",
@@ -74,7 +74,7 @@ impl Place {
     }
 }
 
-/// A postal address, of which some part is given.
+/// A postal address with at least one part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields of the contact call")]

@@ -1,4 +1,4 @@
-//! The body of a contact call: every faulty field at once, or cards that cannot be invalid.
+//! Parses the body of a contact call: it reports every invalid field, or returns cards that cannot be invalid.
 
 use super::{Address, Contact, Entry, EntryValue, GivenCard, GivenContact, NAME_LIMIT, PART_LIMIT, Place};
 use crate::email;
@@ -20,7 +20,7 @@ const NAME: Rule = Rule::line(NAME_LIMIT).with_texts(
     "O nome do contato contem caracteres invalidos.",
 );
 const ORGANIZATION: Rule = Rule::line(NAME_LIMIT).with_texts(
-    // Never said: an organisation may be left out.
+    // Never used, because the organisation is optional.
     "",
     "A organizacao do contato deve ter no maximo 200 caracteres.",
     "A organizacao do contato contem caracteres invalidos.",
@@ -35,17 +35,17 @@ const LAST: Rule = Rule::line(PART_LIMIT).with_texts(
     "O sobrenome do contato deve ter no maximo 100 caracteres.",
     "O sobrenome do contato contem caracteres invalidos.",
 );
-/// A title and a department.
+/// The rule for a title and a department.
 const WORK: Rule = Rule::line(NAME_LIMIT);
-/// A part of a postal address.
+/// The rule for a part of a postal address.
 const PART: Rule = Rule::line(100);
 const EMAIL: &str = "O email do contato e invalido.";
-/// Most characters of a web address.
+/// The most characters of a web address.
 pub(super) const URL_LIMIT: usize = 500;
 /// The first day that can be a birthday: 1900-01-01.
 const FIRST_DAY: i64 = -25_567;
 
-/// The fields that are of the short form alone.
+/// The fields that only the short form has.
 const SHORT: [&str; 11] = [
     "name",
     "phone",
@@ -180,7 +180,7 @@ fn email(reader: &mut Reader<'_, '_>) -> Read<Entry> {
     typed(reader, "email", given, EntryValue::Email)
 }
 
-/// The entry of a value that must be there, with its type.
+/// The entry of a required value, with its type.
 fn typed(
     reader: &mut Reader<'_, '_>,
     name: &str,
@@ -214,7 +214,7 @@ fn address(reader: &mut Reader<'_, '_>) -> Read<Address> {
     let place = place(reader)?;
     reader.refuse_others(|name| FIELDS.contains(&name));
     let Some(mut parts) = parts.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-    // A card has no place for the code of a country alone.
+    // A card has no field for a country code alone.
     if parts[..5].iter().all(Option::is_none) {
         reader.missing("street", None);
         return Ok(None);

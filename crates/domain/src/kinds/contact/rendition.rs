@@ -1,19 +1,19 @@
-//! Cards as they are sent: rendered once, so that every attempt sends the same bytes.
+//! Cards in the form in which they are sent. They are rendered once, so that every attempt sends the same bytes.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Card, vcard};
 
-/// The account that stands in a card's `waid`, and where it comes from.
+/// The account in a card's `waid`, and its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardAccount {
     /// Digits.
     pub digits: String,
-    /// The network named it; else the typed digits stand in.
+    /// Whether the network named the account. Otherwise these are the typed digits.
     pub known: bool,
 }
 
-/// A card as it is sent.
+/// A card in the form in which it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenderedCard {
     /// See [`vcard::render`].
@@ -79,19 +79,19 @@ impl ContactRendition {
         self.cards.first()?.accounts.first()
     }
 
-    /// All cards as one text, each on lines of its own.
+    /// All cards as one text, each on its own lines.
     pub fn text(&self) -> String {
         let cards: Vec<_> = self.cards.iter().map(|card| card.vcard.as_str()).collect();
         cards.join("\n")
     }
 
-    /// What the network named for a number of a card, each by its place.
+    /// The account that the network named for a number of a card, by their indexes.
     pub fn named(&self, card: usize, phone: usize) -> Option<&str> {
         let account = self.cards.get(card)?.accounts.get(phone)?;
         account.known.then_some(&*account.digits)
     }
 
-    /// All accounts that the network named, card by card, as [`of`](Self::of) takes them.
+    /// All accounts that the network named, card by card, in the form for [`of`](Self::of).
     pub fn all_named(&self) -> Vec<Vec<Option<String>>> {
         let named = |account: &CardAccount| account.known.then(|| account.digits.clone());
         self.cards.iter().map(|card| card.accounts.iter().map(named).collect()).collect()

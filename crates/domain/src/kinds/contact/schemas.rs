@@ -1,4 +1,4 @@
-//! The contact call as programs and people read of it.
+//! The description of the contact call for programs and people.
 
 use serde_json::{Map, Value, json};
 

@@ -29,7 +29,7 @@ fn the_seeds_card_is_read() {
 }
 
 #[test]
-fn all_faults_come_in_the_tables_order() {
+fn all_errors_are_in_the_order_of_the_table() {
     let body = r#"{"lastName":"a","lastName":"b","firstName":[],"organization":"a","organization":"b","email":"x",
         "phone":"12","name":1}"#;
     assert_faults(
@@ -95,7 +95,7 @@ fn texts_have_their_rules() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table, one line a fault")]
-fn the_long_form_names_the_place_of_every_fault() {
+fn the_long_form_names_the_path_of_every_error() {
     let phone = |phone: &str| json!({"phone": phone});
     let good = phone("5511988887777");
     for (field, value, path, message) in [
@@ -199,7 +199,7 @@ fn one_to_ten_cards_in_one_of_two_forms() {
 }
 
 #[test]
-fn a_picture_asks_for_a_feature_that_no_channel_offers() {
+fn a_photo_requests_a_feature_that_no_channel_offers() {
     let call = parsed("contact", &with("photoMediaId", "01a2085f-07eb-7913-a5da-c9ff5fe6d655"));
     assert_eq!(call.features, [(Feature::Photo, "photoMediaId".to_owned())]);
     let call = parsed("contact", &long("photoMediaId", &json!("x")));
@@ -274,7 +274,7 @@ fn a_rendition_is_stored_with_the_accounts_that_the_network_named() {
 }
 
 #[test]
-fn a_rendition_of_one_card_is_stored_as_every_version_with_kinds_stored_it() {
+fn the_rendition_of_one_card_is_stored_as_in_earlier_versions() {
     let account = CardAccount { digits: "5511988887777".to_owned(), known: true };
     let mut rendition = ContactRendition::of_one("BEGIN:VCARD\nEND:VCARD".to_owned(), account.clone());
     let text = r#"{"cards":[{"vcard":"BEGIN:VCARD\nEND:VCARD","accounts":[{"digits":"5511988887777","known":true}]}]}"#;

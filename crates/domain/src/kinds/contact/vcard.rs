@@ -1,8 +1,8 @@
-//! The card as text: vCard 3.0 (RFC 2426) in the shape that WhatsApp's own clients write.
+//! The card as text: vCard 3.0 (RFC 2426) in the form of WhatsApp's own clients.
 //!
-//! The lines are written here and not by a library: the ones that write 3.0 add `CHARSET` to every accented name and fold
-//! long lines. WhatsApp's reader is known only for the plain shape (`waid` on `TEL`, LF, no folding, no last newline).
-//! Tests parse every card back with an independent parser.
+//! The lines are written here and not by a library: libraries for 3.0 add `CHARSET` to every accented name and fold long
+//! lines. WhatsApp is known to read only the plain form (`waid` on `TEL`, LF, no folding, no last newline). Tests parse
+//! every card with an independent parser.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! `POST /v1/api-keys`: makes a key that may no more than the one that asks for it.
+//! `POST /v1/api-keys`: creates a key with at most the permissions of the calling key.
 
 use std::sync::Arc;
 
@@ -22,17 +22,17 @@ use crate::operations::api_keys::{self, BAD_NAME, NAME_LIMIT, NewKey};
 
 pub const FIELDS: [&str; 5] = ["name", "permissions", "rateLimit", "expiresAt", "environment"];
 
-/// A key, and the key itself.
+/// A key, and its secret.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CreatedApiKey")]
 struct Created {
-    /// The whole key, this once.
+    /// The whole key. It is shown only once.
     key: String,
     #[serde(flatten)]
     view: ApiKeyView,
 }
 
-/// Makes a key.
+/// Creates a key.
 pub async fn create(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::KeysWrite>,
@@ -102,19 +102,19 @@ fn parse(object: &Object<'_>, giver: &Grant, now: Millis) -> Result<NewKey, ApiE
         let name = name.ok_or("O nome da chave e obrigatorio.")?;
         api_keys::parse_name(&name).ok_or(BAD_NAME.into())
     });
-    let name = errors.take("name", name);
-    let scopes = errors.take("permissions", permissions(object));
-    let rate_limit = errors.take("rateLimit", rate_limit(object, giver.rate_limit));
+    let name = errors.collect("name", name);
+    let scopes = errors.collect("permissions", permissions(object));
+    let rate_limit = errors.collect("rateLimit", rate_limit(object, giver.rate_limit));
     let expires_at = object.value::<String>("expiresAt", || BAD_TIME.into()).and_then(|text| {
         let Some(text) = text else { return Ok(giver.expires_at) };
         parse_time(&text).filter(|end| *end > now).map(Some).ok_or(BAD_TIME.into())
     });
-    let expires_at = errors.take("expiresAt", expires_at);
+    let expires_at = errors.collect("expiresAt", expires_at);
     let environment = object.value::<String>("environment", || BAD_ENVIRONMENT.into()).and_then(|text| {
         let Some(text) = text else { return Ok(giver.environment) };
         Environment::from_name(&text).ok_or(BAD_ENVIRONMENT.into())
     });
-    let environment = errors.take("environment", environment);
+    let environment = errors.collect("environment", environment);
     errors.append(object.refuse_unknown(&FIELDS));
     match (name, scopes, rate_limit, expires_at, environment, errors.is_empty()) {
         (Some(name), Some(scopes), Some(rate_limit), Some(expires_at), Some(environment), true) => {
@@ -129,7 +129,7 @@ const BAD_ENVIRONMENT: &str = "O ambiente deve ser live ou test.";
 const BAD_PERMISSIONS: &str = "As permissoes devem ser uma lista com ao menos um escopo conhecido.";
 const BAD_RATE_LIMIT: &str = "O limite deve ser um numero de 1 a 10000, ou null para ilimitado.";
 
-/// A time of RFC 3339, in Unix milliseconds.
+/// Parses a time of RFC 3339, in Unix milliseconds.
 pub fn parse_time(text: &str) -> Option<Millis> {
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }
@@ -140,7 +140,7 @@ fn permissions(object: &Object<'_>) -> Result<Scopes, std::borrow::Cow<'static, 
     scopes.filter(|scopes| !scopes.is_empty()).ok_or(BAD_PERMISSIONS.into())
 }
 
-/// What is asked for; without a word the usual limit, or the giver's own where that is lower.
+/// The requested limit. The default is the usual limit, or the caller's own if that is lower.
 fn rate_limit(object: &Object<'_>, own: RateLimit) -> Result<RateLimit, std::borrow::Cow<'static, str>> {
     if object.is_null("rateLimit") {
         return Ok(None);

@@ -25,7 +25,7 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let mut query = Query::parse(query.as_deref(), &["limit", "cursor"]);
     let limit = query.limit();
-    let after: Option<ApiKeyId> = query.take("cursor", query::CURSOR, |text| text.parse().ok());
+    let after: Option<ApiKeyId> = query.get("cursor", query::CURSOR, |text| text.parse().ok());
     query.finish()?;
     let keys = gateway.directory.keys(caller.institution, caller.environment);
     let start = match after {

@@ -17,7 +17,7 @@ use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::operations::api_keys;
 
-/// Revokes a key of the caller's institution and environment, the caller's own too.
+/// Revokes a key of the caller's institution and environment. It may be the caller's own key.
 pub async fn revoke(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::KeysWrite>,

@@ -1,4 +1,4 @@
-//! A key as the API shows it: never the key itself.
+//! A key as the API shows it, without its secret.
 
 use recado_domain::api_key::Environment;
 use recado_domain::clock::Millis;
@@ -35,7 +35,7 @@ pub struct ApiKeyView {
 }
 
 impl ApiKeyView {
-    /// Shows a key that was last used at that time.
+    /// The view of a key that was last used at this time.
     pub fn new(key: &ApiKey, last_used_at: Option<Millis>) -> Self {
         Self {
             id: key.id.to_string(),
@@ -51,7 +51,7 @@ impl ApiKeyView {
     }
 }
 
-/// A key for the document.
+/// An example of a key for the OpenAPI document.
 pub fn example() -> Value {
     json!({
         "id": "01a2085f-bdc7-7d74-9b4c-13124b5db9c5",

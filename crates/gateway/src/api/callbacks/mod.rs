@@ -1,8 +1,8 @@
-//! What Meta calls: one address for each app, or one for each channel.
+//! The callbacks of Meta: one address for each app, or one for each channel.
 //!
-//! There is no key here. Who calls is known by the app's secret, which signs every callback, and by the verify token, which
-//! Meta sends once when the address is entered in its dashboard. Who has neither is told the same 403 whether there is such
-//! a channel or not.
+//! They have no key. The app's secret, which signs every callback, authenticates the caller, and so does the verify token,
+//! which Meta sends once when the address is entered in its dashboard. A caller without either gets the same 403 whether the
+//! channel exists or not.
 
 pub mod statuses;
 pub mod verify;
@@ -18,11 +18,11 @@ use super::error::ApiError;
 use crate::gateway::Gateway;
 use crate::rate_limit::Peer;
 
-/// Which address was called.
+/// The address that was called.
 enum Address {
-    /// That of an app: what it tells goes to the channels of its numbers.
+    /// The address of an app. Its statuses go to the channels of its numbers.
     App(Arc<CloudApi>),
-    /// That of the channels of one id, in all institutions: ids are unique only within one.
+    /// The address of the channels with this id in all institutions. Ids are unique only within an institution.
     Channel(Vec<Linked>),
 }
 
@@ -38,7 +38,7 @@ impl Address {
         Self::Channel(linked.filter(|(_, link)| link.app_secret().is_some()).collect())
     }
 
-    /// Whether this is the hash of a verify token that opens it.
+    /// Whether this is the hash of a verify token for the address.
     fn is_verified_by(&self, token: Fingerprint) -> bool {
         match self {
             Self::App(cloud_api) => cloud_api.verifies(token),
@@ -46,8 +46,8 @@ impl Address {
         }
     }
 
-    /// The links whose app may have signed the body: those of the ids in it. A body without any that is known, such as
-    /// Meta's test or one of an app's other numbers, is tried on all where that is allowed.
+    /// The links whose app may have signed the body: those of the ids in it. If it names no known id, as Meta's test or the
+    /// app's other numbers do, all links are tried if `on_all` permits it.
     fn signed_by(&self, gateway: &Gateway, body: &[u8], on_all: bool) -> Vec<Arc<Link>> {
         let ids = callback::ids(body);
         let mut links = match self {
@@ -79,35 +79,35 @@ impl Address {
     }
 }
 
-/// Most bytes of a stranger's body that is tried on all apps, or looked at after too many failures.
+/// The most bytes of an unauthenticated body that is tried on all apps, or read after too many failures.
 const SMALL: u64 = 16 << 10;
 
-/// Who calls, as far as that is known before anything was looked at.
+/// The caller, as far as it is known before the body is read.
 struct Caller {
     peer: Option<Peer>,
-    /// Signed callbacks have come from there.
+    /// Signed callbacks have come from its address.
     is_known: bool,
-    /// How many seconds to wait, where too many calls from there have failed. An address from which signed callbacks came
-    /// goes on: behind a proxy it is Meta's as well as a stranger's.
+    /// The seconds to wait after too many failures from its address. An address that sent signed callbacks is not refused:
+    /// behind a proxy, Meta and other callers share it.
     spent: Option<u64>,
 }
 
 impl Caller {
     fn of(gateway: &Gateway, extensions: &Extensions) -> Self {
         let (peer, now) = (extensions.get::<Peer>().copied(), gateway.clock.now());
-        let is_known = gateway.intake.knows(peer, now);
+        let is_known = gateway.intake.is_verified(peer, now);
         let spent =
             peer.and_then(|Peer(address)| gateway.failed_logins.exhausted_for(address, now)).filter(|_| !is_known);
         Self { peer, is_known, spent }
     }
 
-    /// Turns those away who have failed too often.
+    /// Refuses addresses with too many failures.
     fn admit(&self) -> Result<(), ApiError> {
         self.spent.map_or(Ok(()), |wait| Err(ApiError::RateLimited(wait)))
     }
 }
 
-/// Refuses who did not prove to be Meta; too many tries from one address are told so.
+/// Rejects a caller that is not authenticated as Meta. An address with too many failures gets 429.
 fn refuse(gateway: &Gateway, caller: &Caller) -> ApiError {
     auth::refuse(gateway, caller.peer, gateway.clock.now(), ApiError::Forbidden)
 }

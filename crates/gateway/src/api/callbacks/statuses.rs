@@ -1,4 +1,4 @@
-//! `POST /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: what became of messages. A 200 means that it is on disk.
+//! `POST /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: statuses of messages. A 200 means that they are on disk.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use recado_domain::queue::{MessageRef, Receipt};
 use recado_domain::status::MessageStatus;
 use recado_providers::cloud_api::Link;
 use recado_providers::cloud_api::callback::{self, NotJson, SIGNATURE_HEADER, Stage, Status};
-use recado_providers::cloud_api::errors::Class;
+use recado_providers::cloud_api::errors::ErrorClass;
 use serde_json::json;
 
 use super::{Address, Caller, SMALL, refuse};
@@ -24,28 +24,28 @@ use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::intake::CALLBACK_TIMEOUT;
 
-/// Most bytes of a callback's body: Meta's own limit.
+/// The most bytes of a callback's body: Meta's own limit.
 pub const BODY_LIMIT: usize = 3 << 20;
 /// `sha256=` and 64 hexadecimal digits.
 const SIGNATURE_LENGTH: usize = 71;
-/// Most receipts of one callback.
+/// The most receipts of one callback.
 const MOST_RECEIPTS: usize = 10_000;
 
-/// For the address of an app: what is told goes to the channels of its numbers.
+/// The address of an app. Its statuses go to the channels of its numbers.
 pub async fn of_app(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
-    take(&gateway, Address::app, request).await
+    accept(&gateway, Address::app, request).await
 }
 
-/// For the address of a channel.
+/// The address of a channel.
 pub async fn of_channel(
     State(gateway): State<Arc<Gateway>>,
     Ids([channel]): Ids<1>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    take(&gateway, move |gateway| Address::channel(gateway, &channel), request).await
+    accept(&gateway, move |gateway| Address::channel(gateway, &channel), request).await
 }
 
-async fn take<A>(gateway: &Arc<Gateway>, address: A, request: Request) -> Result<Response, ApiError>
+async fn accept<A>(gateway: &Arc<Gateway>, address: A, request: Request) -> Result<Response, ApiError>
 where
     A: FnOnce(&Gateway) -> Address + Send + 'static,
 {
@@ -53,29 +53,29 @@ where
     let caller = Caller::of(gateway, &head.extensions);
     let announced = body.size_hint().exact();
     let is_small = announced.is_some_and(|bytes| bytes <= SMALL);
-    // Those who fail do not keep Meta out, whose address may be the same: a small body is looked at all the same, and
-    // costs a hash where it names a number that is linked here.
+    // Failures must not block Meta, whose address may be the same. A small body is read all the same, and costs a hash if it
+    // names a number that is linked here.
     if !is_small {
         caller.admit()?;
     }
     let Some(signature) = signature(&head.headers) else { return Err(refuse(gateway, &caller)) };
-    let lane = gateway.intake.lane(caller.is_known);
-    let mut room = lane.open(caller.peer, announced);
-    // Read before it is asked whether there is such a channel: a stranger learns nothing by what becomes of a body.
+    let budget = gateway.intake.callbacks(caller.is_known);
+    let mut room = budget.open(caller.peer, announced);
+    // Read the body before the channels are looked up, so that the handling of a body reveals nothing about them.
     let body = json::read(body, BODY_LIMIT, CALLBACK_TIMEOUT, &mut room).await;
     let body = body.inspect_err(|_| drop(refuse(gateway, &caller)))?;
     let (work, now) = (gateway.clone(), gateway.clock.now());
     let on_all = caller.is_known || (is_small && caller.spent.is_none());
-    let told = lane.work(room, move || told(&work, &address(&work), (&signature, &body, on_all), now));
-    let (told, _room) = told.await?;
-    let Some(receipts) = told else { return Err(refuse(gateway, &caller)) };
-    gateway.intake.vouch(caller.peer, now);
+    let verified = budget.run(room, move || parse_signed(&work, &address(&work), (&signature, &body, on_all), now));
+    let (verified, _room) = verified.await?;
+    let Some(receipts) = verified else { return Err(refuse(gateway, &caller)) };
+    gateway.intake.note_verified(caller.peer, now);
     gateway.store.record_receipts(&receipts?, now).await?;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Recebido." }))
 }
 
-/// What a body tells; `None` where no app has signed it.
-fn told(
+/// The statuses of a body; `None` if no app has signed it.
+fn parse_signed(
     gateway: &Gateway,
     address: &Address,
     (signature, body, on_all): (&str, &[u8], bool),
@@ -85,7 +85,7 @@ fn told(
     Some(receipts(address, &app, body, now))
 }
 
-/// The one signature.
+/// The signature, if there is exactly one.
 fn signature(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
@@ -94,19 +94,19 @@ fn signature(headers: &HeaderMap) -> Option<String> {
 
 /// The receipts in a body, for the channels whose app signed it.
 fn receipts(address: &Address, app: &Link, body: &[u8], now: Millis) -> Result<Vec<Receipt>, ApiError> {
-    let told = callback::parse(body, now).map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
-    if told.skipped > 0 {
-        tracing::warn!(skipped = told.skipped, "callback statuses skipped: unknown form");
+    let parsed = callback::parse(body, now).map_err(|NotJson| ApiError::field("body", INVALID_JSON))?;
+    if parsed.skipped > 0 {
+        tracing::warn!(skipped = parsed.skipped, "callback statuses skipped: unknown form");
     }
     let mut receipts = Vec::new();
-    for status in &told.statuses {
-        // Else it is what another program sent along with its message.
+    for status in &parsed.statuses {
+        // Other data is what another program sent with its message.
         let Ok(ours) = status.opaque.as_deref().map(str::parse).transpose() else { continue };
         let of = MessageRef::RemoteId { remote_id: status.remote_id.clone(), ours };
         let channels = address.of_number(&status.phone_number_id).into_iter();
         let own = channels.filter(|(_, link)| link.is_of_the_app_of(app));
         receipts.extend(own.map(|(channel, _)| receipt(channel, of.clone(), status)));
-        // Meta puts 1,000 into a callback at most; a number that ten channels share may take as many times that.
+        // Meta puts at most 1,000 into a callback. A number that ten channels share may have ten times as many receipts.
         if receipts.len() > MOST_RECEIPTS {
             return Err(ApiError::PayloadTooLarge);
         }
@@ -115,8 +115,8 @@ fn receipts(address: &Address, app: &Link, body: &[u8], now: Millis) -> Result<V
 }
 
 fn receipt(channel: ChannelKey, of: MessageRef, status: &Status) -> Receipt {
-    let fault = status.fault.as_ref();
-    let pauses = fault.filter(|fault| fault.class == Class::PauseChannel);
+    let refusal = status.refusal.as_ref();
+    let pauses = refusal.filter(|refusal| refusal.class == ErrorClass::PauseChannel);
     Receipt {
         channel,
         of,
@@ -127,11 +127,11 @@ fn receipt(channel: ChannelKey, of: MessageRef, status: &Status) -> Receipt {
             Stage::Failed => MessageStatus::Failed,
         },
         at: status.at,
-        // Meta signs what it calls with.
+        // Meta signs its callbacks, so the network reports them.
         from: None,
         account: status.recipient_id.clone(),
-        error: fault.map(|fault| (fault.name.to_owned(), fault.text.clone())),
-        pauses: pauses.map(|fault| fault.text.clone()),
+        error: refusal.map(|refusal| (refusal.name.to_owned(), refusal.text.clone())),
+        pauses: pauses.map(|refusal| refusal.text.clone()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `GET /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: Meta makes sure of an address that somebody entered in its
+//! `GET /v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: Meta verifies an address that was entered in its
 //! dashboard.
 
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::gateway::Gateway;
 
 const PARAMETERS: [&str; 3] = ["hub.mode", "hub.verify_token", "hub.challenge"];
 
-/// For the address of an app.
+/// The address of an app.
 pub async fn of_app(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, ApiError> {
     answer(&gateway, Address::app, &request)
 }
 
-/// For the address of a channel.
+/// The address of a channel.
 pub async fn of_channel(
     State(gateway): State<Arc<Gateway>>,
     Ids([channel]): Ids<1>,
@@ -42,7 +42,7 @@ fn answer(
     caller.admit()?;
     let mut query = Query::parse(request.uri().query(), &PARAMETERS);
     let [mode, token, challenge] =
-        PARAMETERS.map(|name| query.take(name, "", |text| Some(text.to_owned())).unwrap_or_default());
+        PARAMETERS.map(|name| query.get(name, "", |text| Some(text.to_owned())).unwrap_or_default());
     let asked = Verification { mode: &mode, token: &token, challenge: &challenge };
     match asked.answer(|token| address(gateway).is_verified_by(token)) {
         Some(challenge) => {

@@ -20,19 +20,19 @@ use crate::api::openapi::schemas::{Digits, Time};
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
 
-/// What the network says of a number.
+/// The account of a number, as the network reports it.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Account")]
 struct AccountView {
-    /// The number that was asked for.
+    /// The queried number.
     #[schemars(with = "Digits")]
     phone: String,
     on_whatsapp: bool,
     /// The account as the network names it: in Brazil often without the ninth digit.
     #[schemars(with = "Option<Digits>")]
     account: Option<String>,
-    /// When the network was asked.
+    /// When the network was queried.
     #[schemars(with = "Time")]
     checked_at: String,
 }

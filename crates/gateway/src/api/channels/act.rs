@@ -26,7 +26,7 @@ async fn act(gateway: &Gateway, caller: &Caller<scope::ChannelsWrite>, id: &str,
     Ok(json::answer(StatusCode::OK, &Data { data: ChannelView::from(channel) }))
 }
 
-/// Puts the line down; what waits is held.
+/// Closes the connection of a channel; waiting messages are held.
 pub async fn disconnect(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
@@ -35,7 +35,7 @@ pub async fn disconnect(
     act(&gateway, &caller, &channel, ChannelAction::Disconnect).await
 }
 
-/// Holds what waits.
+/// Holds waiting messages.
 pub async fn pause(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
@@ -55,7 +55,7 @@ pub async fn resume(
 
 /// What the OpenAPI document says of it.
 pub fn describe_disconnect(operation: Operation<'_>) -> Operation<'_> {
-    describe(operation.named("Channels", "disconnectChannel", "Put the line down"), ChannelState::Disconnected)
+    describe(operation.named("Channels", "disconnectChannel", "Disconnect a channel"), ChannelState::Disconnected)
 }
 
 /// What the OpenAPI document says of it.

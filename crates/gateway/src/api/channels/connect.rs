@@ -1,4 +1,4 @@
-//! `POST /v1/channels/{channelId}/connect`: brings a channel's line up, with what its type needs for it.
+//! `POST /v1/channels/{channelId}/connect`: connects a channel, with the fields that its type needs.
 
 use std::sync::Arc;
 
@@ -25,14 +25,14 @@ use crate::api::path::Ids;
 use crate::gateway::Gateway;
 use crate::operations::channels;
 
-/// Brings the line up.
+/// Connects a channel.
 pub async fn connect(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
     Ids([channel]): Ids<1>,
     body: Option<JsonBody>,
 ) -> Result<Response, ApiError> {
-    // Many clients send `{}` where there is nothing to say.
+    // Many clients send `{}` if there is nothing to say.
     let object = body.as_ref().map(JsonBody::object).transpose()?.filter(|object| !object.is_empty());
     let entry = caller.channel(&gateway, &channel)?;
     let given = object.map(|object| given(&object, entry.kind)).transpose()?.unwrap_or_default();
@@ -40,11 +40,11 @@ pub async fn connect(
     Ok(json::answer(StatusCode::OK, &Data { data: ConnectedView::new(channel, pairing) }))
 }
 
-/// The fields of a body, as a channel of this type takes them.
+/// The fields of a body, as a channel of this type accepts them.
 fn given<'a>(object: &Object<'a>, kind: ChannelType) -> Result<Given<'a>, ApiError> {
     let known = kind.descriptor().connect;
     let read = |field: &ConnectField| {
-        // `null` takes it away.
+        // `null` removes the stored value.
         let removed = field.is_removable && object.is_null(field.name);
         let value = if removed { Field::from("") } else { object.text(field.name)? };
         Ok((field.name, value))
@@ -54,19 +54,19 @@ fn given<'a>(object: &Object<'a>, kind: ChannelType) -> Result<Given<'a>, ApiErr
     Ok(Given { fields, unknown: object.refuse_unknown(&names) })
 }
 
-/// A channel, and how far its linking has come.
+/// A channel, and the progress of its linking.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ConnectedChannel")]
 pub struct ConnectedView {
     #[serde(flatten)]
     channel: ChannelView,
-    /// How far the linking by a phone has come, where one is under way or was.
+    /// The progress of the linking by a phone, if there is or was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pairing: Option<PairingView>,
 }
 
 impl ConnectedView {
-    /// What a channel was answered with when it was asked to connect.
+    /// The answer to a connect call.
     pub fn new(channel: Channel, pairing: Option<Pairing>) -> Self {
         let pairing = pairing.filter(|pairing| *pairing != Pairing::Idle);
         Self { channel: channel.into(), pairing: pairing.map(Into::into) }
@@ -76,7 +76,7 @@ impl ConnectedView {
 /// What the OpenAPI document says of it.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
-        .named("Channels", "connectChannel", "Bring the line up")
+        .named("Channels", "connectChannel", "Connect a channel")
         .about(
             "A channel of type `SANDBOX` takes no body. One of type `WHATSAPP_WABA` is linked by what the body names; \
              Meta is asked first whether the token may speak for the number. All fields but `appSecret` are required the \
@@ -118,7 +118,7 @@ fn body_example() -> Value {
 
 fn body_schema() -> Value {
     let fields = ChannelType::ALL.into_iter().flat_map(|kind| kind.descriptor().connect);
-    // Those that can be taken away come last.
+    // Removable fields come last.
     let (removable, others): (Vec<&ConnectField>, Vec<&ConnectField>) = fields.partition(|field| field.is_removable);
     let properties: Map<_, _> =
         others.into_iter().chain(removable).map(|field| (field.name.to_owned(), field_schema(field))).collect();

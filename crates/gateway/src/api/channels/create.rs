@@ -1,4 +1,4 @@
-//! `POST /v1/channels`: makes a channel.
+//! `POST /v1/channels`: creates a channel.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use crate::api::error::ApiError;
 use crate::api::json::{self, Data, JsonBody};
 use crate::api::openapi::{Operation, schemas};
 use crate::gateway::Gateway;
-use crate::operations::channels::{self, ChannelWish, FIELDS, NAME_LIMIT};
+use crate::operations::channels::{self, CreateChannel, FIELDS, NAME_LIMIT};
 
-/// Makes a channel; the caller may bring its id along.
+/// Creates a channel. The caller may choose its id.
 pub async fn create(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
@@ -29,12 +29,12 @@ pub async fn create(
     let mut errors = FieldErrors::default();
     let [name, kind, id] = FIELDS.map(|field| object.text(field).map(|value| (field, value)));
     let mut text = |(field, value): (&'static str, recado_domain::field_errors::Field<'_>)| {
-        errors.take(field, value.text(field).map(|text| text.map(str::to_owned))).flatten()
+        errors.collect(field, value.text(field).map(|text| text.map(str::to_owned))).flatten()
     };
-    let wish = ChannelWish { name: text(name?), kind: text(kind?), id: text(id?) };
+    let request = CreateChannel { name: text(name?), kind: text(kind?), id: text(id?) };
     errors.append(object.refuse_unknown(&FIELDS));
     let channel =
-        channels::create(&gateway, caller.institution, caller.environment, wish, caller.actor(), errors).await?;
+        channels::create(&gateway, caller.institution, caller.environment, request, caller.actor(), errors).await?;
     Ok(json::answer(StatusCode::CREATED, &Data { data: ChannelView::from(channel) }))
 }
 

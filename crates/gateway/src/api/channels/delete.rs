@@ -1,4 +1,4 @@
-//! `DELETE /v1/channels/{channelId}`: cancels what is queued, keeps the history.
+//! `DELETE /v1/channels/{channelId}`: cancels the queued messages and keeps the history.
 
 use std::sync::Arc;
 

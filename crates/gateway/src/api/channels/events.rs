@@ -1,4 +1,4 @@
-//! `GET /v1/channels/{channelId}/events`: what happened to a channel, newest first.
+//! `GET /v1/channels/{channelId}/events`: the events of a channel, newest first.
 
 use std::sync::Arc;
 
@@ -20,28 +20,28 @@ use crate::api::path::Ids;
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
 
-/// What happened to a channel.
+/// An event of a channel.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "ChannelEvent")]
 pub struct EventView {
     /// `channel.created`, `channel.deleted`, or `channel.` and the state that the channel has since.
     event: &'static str,
-    /// The state before; null where the channel was created.
+    /// The state before; null if the channel was created.
     #[schemars(with = "Option<String>")]
     from: Option<&'static str>,
-    /// The state after; null where the channel was deleted.
+    /// The state after; null if the channel was deleted.
     #[schemars(with = "Option<String>")]
     to: Option<&'static str>,
     /// Portuguese, for people.
     reason: Option<String>,
     actor: ActorView,
-    /// The node that held the channel; null where one process has the store to itself.
+    /// The node that owned the channel; null if one process has the store to itself.
     node: Option<String>,
     at: String,
 }
 
-/// Who did it.
+/// The actor of an event.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Actor")]
@@ -49,7 +49,7 @@ struct ActorView {
     /// `KEY` (a caller of the API), `OPERATOR` (the command line), `NETWORK` (WhatsApp, or the phone), `RECADO`.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The caller's key; null where it was no caller of the API.
+    /// The caller's key; null if the actor was no caller of the API.
     api_key_id: Option<String>,
 }
 
@@ -80,7 +80,7 @@ impl From<Actor> for ActorView {
     }
 }
 
-/// Lists what happened to a channel.
+/// Lists the events of a channel.
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsRead>,
@@ -89,7 +89,7 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let mut query = Query::parse(query.as_deref(), &["limit", "cursor"]);
     let limit = query.limit();
-    let before = query.take("cursor", query::CURSOR, event_number);
+    let before = query.get("cursor", query::CURSOR, event_number);
     query.finish()?;
     let entry = caller.channel_or_its_history(&gateway, &channel)?;
     let asked = ChannelEventQuery { channel: entry.via.key, before, limit };
@@ -99,7 +99,7 @@ pub async fn list(
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
-/// The number of an event as `nextCursor` writes it.
+/// Parses the number of an event, as `nextCursor` has it.
 fn event_number(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| *number > 0 && number.to_string() == text)
 }

@@ -25,10 +25,10 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let mut query = Query::parse(query.as_deref(), &["limit", "cursor"]);
     let limit = query.limit();
-    let cursor = query.take("cursor", query::CURSOR, |text| Some(text.to_owned()));
+    let cursor = query.get("cursor", query::CURSOR, |text| Some(text.to_owned()));
     query.finish()?;
     let after = match cursor {
-        // A channel that was deleted between two pages still marks its place.
+        // A channel that was deleted between two pages still marks its position.
         Some(id) => caller.channel_or_its_history(&gateway, &id).map_err(|_| query::bad_cursor())?.via.key,
         None => 0,
     };

@@ -1,4 +1,4 @@
-//! `GET /v1/channels/{channelId}/pairing`: how far the linking of a channel has come; on demand as events.
+//! `GET /v1/channels/{channelId}/pairing`: the progress of linking a channel, on request as an event stream.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,26 +29,26 @@ use crate::api::openapi::schemas::Time;
 use crate::api::path::Ids;
 use crate::gateway::Gateway;
 
-/// How often something is sent to one who follows, so that nothing between takes the connection for dead.
+/// The interval of keep-alive comments to a subscriber, so that no proxy closes the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// How far the linking of a channel has come.
+/// The progress of linking a channel.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Pairing")]
 pub struct PairingView {
-    /// `IDLE`: nobody has asked. `WAITING`: no code yet. `QR_CODE`: scan it. `PHONE_CODE`: type it on the phone.
-    /// `LINKED`: the phone has linked the channel. `ENDED`: it came to nothing.
+    /// `IDLE`: no link was requested. `WAITING`: no code yet. `QR_CODE`: scan it. `PHONE_CODE`: type it on the phone.
+    /// `LINKED`: the phone has linked the channel. `ENDED`: the linking failed.
     #[schemars(extend("enum" = ["IDLE", "WAITING", "QR_CODE", "PHONE_CODE", "LINKED", "ENDED"]))]
     status: &'static str,
     /// The code as an image for a page: a `data:` URL with an SVG.
     qr_code: Option<String>,
-    /// What the QR code says, or what is to be typed. Whoever has it can link the channel to a phone.
+    /// The text of the QR code, or the code to type. Anyone who has it can link the channel to a phone.
     code: Option<String>,
     /// When another code follows.
     #[schemars(with = "Option<Time>")]
     expires_at: Option<String>,
-    /// Why it came to nothing.
+    /// Why the linking failed.
     reason: Option<String>,
 }
 
@@ -73,13 +73,13 @@ impl From<Pairing> for PairingView {
     }
 }
 
-/// A QR code as a `data:` URL; `None` where the text is too long for one.
+/// A QR code as a `data:` URL; `None` if the text is too long for one.
 fn image(code: &str) -> Option<String> {
     let drawn = QrCode::new(code).ok()?.render::<svg::Color<'_>>().min_dimensions(264, 264).build();
     Some(format!("data:image/svg+xml;base64,{}", Base64::encode_string(drawn.as_bytes())))
 }
 
-/// Shows how far it has come. Who asks for events is told of each change until it is over.
+/// Shows the progress. An event stream reports each change until the linking is over.
 pub async fn get(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::ChannelsWrite>,
@@ -93,28 +93,28 @@ pub async fn get(
         let now = pairing.borrow_and_update().clone();
         return Ok(json::answer(StatusCode::OK, &Data { data: PairingView::from(now) }));
     }
-    let seat = gateway.followers.clone().try_acquire_owned().map_err(|_| ApiError::Unavailable)?;
-    let events = events(pairing, gateway.stop.clone(), seat);
+    let permit = gateway.subscribers.clone().try_acquire_owned().map_err(|_| ApiError::Unavailable)?;
+    let events = events(pairing, gateway.stop.clone(), permit);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
-/// What there is to tell now, then each change, until it is over.
+/// The current progress, then each change, until the linking is over.
 fn events(
     pairing: watch::Receiver<Pairing>,
     stop: CancellationToken,
-    seat: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(Some((pairing, stop, seat, true)), |state| async {
-        let (mut pairing, stop, seat, first) = state?;
+    stream::unfold(Some((pairing, stop, permit, true)), |state| async {
+        let (mut pairing, stop, permit, first) = state?;
         if !first {
             tokio::select! {
                 changed = pairing.changed() => changed.ok()?,
-                // A server that ends does not wait for who follows.
+                // A stopping server does not wait for subscribers.
                 () = stop.cancelled() => return None,
             }
         }
         let now = pairing.borrow_and_update().clone();
-        let next = (!now.is_over()).then_some((pairing, stop, seat, false));
+        let next = (!now.is_over()).then_some((pairing, stop, permit, false));
         let data = serde_json::to_string(&PairingView::from(now)).unwrap_or_default();
         Some((Ok(Event::default().event("pairing").data(data)), next))
     })
@@ -138,7 +138,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         ])
 }
 
-/// A code to scan, for the document.
+/// An example of a code to scan for the OpenAPI document.
 pub fn example() -> Value {
     json!({
         "status": "QR_CODE",

@@ -1,4 +1,4 @@
-//! Settings of channels in calls, answers and the document, as the tables of the channel types name them.
+//! Settings of channels in calls, answers and the document. The tables of the channel types define them.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::api::json::Object;
 use crate::api::openapi::schemas;
 
-/// The settings that a call names. Which of them a channel takes is decided by its type.
+/// The settings that a call names. The channel's type decides which of them it accepts.
 pub fn parse(given: &Object<'_>, errors: &mut FieldErrors) -> Map<String, Value> {
     let mut settings = Map::new();
     for setting in all_settings() {
@@ -34,7 +34,7 @@ pub fn parse(given: &Object<'_>, errors: &mut FieldErrors) -> Map<String, Value>
     settings
 }
 
-/// The settings of all types, as a call may name them.
+/// The schema of the settings of all types in a call.
 pub fn change_schema() -> Value {
     let properties: Map<_, _> = all_settings().map(|setting| (setting.name.to_owned(), changed(setting))).collect();
     json!({"type": ["object", "null"], "additionalProperties": false, "properties": properties})
@@ -62,13 +62,13 @@ fn about(setting: &Setting) -> Cow<'static, str> {
     }
 }
 
-/// What a person has set on a channel.
+/// The settings of a channel.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct SettingsView(ChannelSettings);
 
 impl SettingsView {
-    /// `None` where nothing can be set.
+    /// `None` if the type has no settings.
     pub fn new(settings: ChannelSettings) -> Option<Self> {
         Some(Self(settings)).filter(|_| !settings.kind().settings().is_empty())
     }

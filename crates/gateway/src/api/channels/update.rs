@@ -1,4 +1,4 @@
-//! `PUT /v1/channels/{channelId}`: changes a channel's name and settings. What is left out stays as it is.
+//! `PUT /v1/channels/{channelId}`: changes a channel's name and settings. Omitted fields stay as they are.
 
 use std::sync::Arc;
 
@@ -64,9 +64,9 @@ fn body_schema() -> Value {
 fn parse(object: &Object<'_>) -> Result<(ChannelChange, FieldErrors), ApiError> {
     let mut errors = FieldErrors::default();
     let given = object.text("name")?;
-    let name = errors.take("name", given.text("name").map(|name| name.map(str::to_owned))).flatten();
+    let name = errors.collect("name", given.text("name").map(|name| name.map(str::to_owned))).flatten();
     let mut change = ChannelChange { name, ..ChannelChange::default() };
-    if let Some(given) = errors.take("settings", object.child("settings")).flatten() {
+    if let Some(given) = errors.collect("settings", object.child("settings")).flatten() {
         change.settings = settings::parse(&given, &mut errors);
     }
     errors.append(object.refuse_unknown(&FIELDS));

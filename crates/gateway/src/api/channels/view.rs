@@ -27,16 +27,16 @@ pub struct ChannelView {
     environment: Environment,
     #[schemars(with = "schemas::ChannelStates")]
     state: ChannelState,
-    /// Why it is in this state, where there is something to say.
+    /// Why the channel is in this state, if there is a reason to show.
     state_reason: Option<String>,
-    /// Until when its network lets it write to nobody new.
+    /// The time until which the network lets the channel open no chats.
     #[schemars(with = "Option<Time>")]
     restricted_until: Option<String>,
-    /// Whether a send is taken in this state.
+    /// Whether the channel accepts messages in this state.
     accepts: bool,
-    /// How it is linked to its network; `null` where it is not, or needs no link.
+    /// The link to its network; `null` if it has none, or needs none.
     link: Option<LinkView>,
-    /// What can be set on a channel of this type; `null` where nothing can.
+    /// The settings of the channel; `null` if its type has none.
     settings: Option<SettingsView>,
     #[schemars(with = "Option<Time>")]
     connected_at: Option<String>,
@@ -44,7 +44,7 @@ pub struct ChannelView {
     created_at: String,
 }
 
-/// How a channel is linked, as its type shows it.
+/// The link of a channel, as its type shows it.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct LinkView(Value);
@@ -87,7 +87,7 @@ impl From<Channel> for ChannelView {
     }
 }
 
-/// A channel for the document.
+/// An example of a channel for the OpenAPI document.
 pub fn example(state: ChannelState) -> Value {
     json!({
         "id": "vendas-1",

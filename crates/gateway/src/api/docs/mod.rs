@@ -1,5 +1,5 @@
-//! `/docs` and `/openapi.json`: the API shown to people and to programs. Everything comes from the binary, so that the
-//! page works where nothing but the server can be reached.
+//! `/docs` and `/openapi.json`: the API's documentation for people and for programs. All files are in the binary, so the
+//! page works in a network that reaches only the server.
 
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -14,11 +14,11 @@ use sha2::{Digest, Sha256};
 
 use super::json::JSON_TEXT;
 
-/// What the page may do: load its own files and call its own server. Images within the style are `data:`.
+/// The page may load its own files and call its own server. Images within the style are `data:`.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A file of the binary.
+/// A file in the binary.
 struct File {
     kind: &'static str,
     bytes: &'static [u8],
@@ -35,15 +35,15 @@ impl File {
         Self { kind, bytes, gzip: true, tag: OnceLock::new() }
     }
 
-    /// Sends the file, or says that the caller has it already.
+    /// Sends the file, or 304 if the caller has it already.
     fn send(&self, asked: &HeaderMap) -> Response {
-        // Once: anybody may ask, as often as they like.
+        // Computed once, because anyone may request the file at any rate.
         let tag = self.tag.get_or_init(|| tag_of(self.bytes));
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        // Kept, but asked for each time: another version of the server may answer.
+        // The browser keeps the file but validates it each time, because another version of the server may answer.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         let known = asked.get_all(IF_NONE_MATCH).iter().any(|tags| {
             tags.to_str().is_ok_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag))
@@ -55,7 +55,7 @@ impl File {
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
         if self.gzip {
-            // To everybody: every browser reads it, and nobody else asks for these files.
+            // For every caller: all browsers support gzip, and no other clients request these files.
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         (headers, self.bytes).into_response()
@@ -92,7 +92,7 @@ pub async fn index(headers: HeaderMap) -> Response {
     INDEX.send(&headers)
 }
 
-/// `GET /docs/start.js`: what the page does first.
+/// `GET /docs/start.js`: the page's script.
 pub async fn start(headers: HeaderMap) -> Response {
     START.send(&headers)
 }

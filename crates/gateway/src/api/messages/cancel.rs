@@ -1,4 +1,4 @@
-//! `DELETE /v1/channels/{channelId}/messages/{messageId}`: calls back what is still queued.
+//! `DELETE /v1/channels/{channelId}/messages/{messageId}`: cancels a queued message.
 
 use std::sync::Arc;
 

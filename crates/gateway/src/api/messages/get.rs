@@ -1,4 +1,4 @@
-//! `GET /v1/channels/{channelId}/messages/{messageId}`: the fate of a message.
+//! `GET /v1/channels/{channelId}/messages/{messageId}`: a message with its state.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .refuses([ApiError::ChannelNotFound, ApiError::MessageNotFound, ApiError::Unavailable])
 }
 
-/// A message of the caller's, and its channel; also of a channel that was deleted.
+/// A message of the caller, and its channel, which may be deleted.
 pub(super) async fn find<S>(
     gateway: &Gateway,
     caller: &Caller<S>,

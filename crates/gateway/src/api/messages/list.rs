@@ -33,16 +33,16 @@ pub async fn list(
     let mut query =
         Query::parse(query.as_deref(), &["limit", "cursor", "status", "to", "type", "reference", "scheduled"]);
     let limit = query.limit();
-    let before = query.take("cursor", query::CURSOR, |text| text.parse().ok());
-    let status = query.take("status", "Status desconhecido.", MessageStatus::from_name);
-    let kind = query.take("type", "Tipo de mensagem desconhecido.", |name| Kind::named(name).map(|kind| kind.name));
+    let before = query.get("cursor", query::CURSOR, |text| text.parse().ok());
+    let status = query.get("status", "Status desconhecido.", MessageStatus::from_name);
+    let kind = query.get("type", "Tipo de mensagem desconhecido.", |name| Kind::named(name).map(|kind| kind.name));
     let kind = kind.map(str::to_owned);
-    let reference = query.take("reference", REFERENCE, |given| {
+    let reference = query.get("reference", REFERENCE, |given| {
         let can_be_one = (1..=128).contains(&given.chars().count()) && given.chars().all(text::shows);
         can_be_one.then(|| given.to_owned())
     });
     let scheduled =
-        query.take("scheduled", "O filtro scheduled deve ser true.", |text| (text == "true").then_some(true));
+        query.get("scheduled", "O filtro scheduled deve ser true.", |text| (text == "true").then_some(true));
     let scheduled = scheduled.unwrap_or(false);
     let recipient = query.recipient(gateway.country(caller.institution));
     query.finish()?;

@@ -1,10 +1,10 @@
 //! `POST /v1/channels/{channelId}/messages/{kind}` and `POST /v1/channels/{channelId}/messages`: one pipeline for every
 //! kind. A 202 means that the message is on disk.
 //!
-//! The checks, in their order: headers and body (400), the channel (404), an earlier use of the idempotency key (replay or
-//! 422), what the channel's type offers (422), the time and the quoted message (400), the channel's state (409), its
-//! backlog (503). The store looks for the key in the transaction that stores the message. Where a check before it refuses
-//! the call, the key is looked for first: a repeated call has its first answer, whatever has changed since.
+//! The checks, in order: headers and body (400), the channel (404), an earlier use of the idempotency key (replay or 422),
+//! the features of the channel's type (422), the time and the quoted message (400), the channel's state (409), its backlog
+//! (503). The store checks the key in the transaction that stores the message. If an earlier check refuses the call, the key
+//! is looked up first, so that a repeated call gets its first answer, whatever has changed since.
 
 mod answer;
 mod document;
@@ -33,7 +33,7 @@ use crate::gateway::Gateway;
 
 use headers::Wishes;
 
-/// The name of the route for any kind where uses of idempotency keys are kept.
+/// The name of the route for any kind in the stored uses of idempotency keys.
 const ANY: &str = "messages";
 
 /// The route of a kind.
@@ -41,7 +41,7 @@ pub fn route(kind: &'static Kind) -> Route {
     post(keyed(format!("/v1/channels/{{channelId}}/messages/{}", kind.name)), Some(kind))
 }
 
-/// The route of a body that names its kind.
+/// The route for a body that names its kind.
 pub fn route_of_any(route: Route) -> Route {
     post(route, None)
 }
@@ -86,7 +86,7 @@ async fn send(
     answer::accepted(gateway, &entry, channel, &request, id, replayed).await
 }
 
-/// The message of an earlier call with this key, or the refusal. Nothing is stored.
+/// The message of an earlier call with this key, or the refusal. It stores nothing.
 async fn replay(gateway: &Gateway, key: Option<Idempotency>, refusal: ApiError) -> Result<MessageId, ApiError> {
     let Some(key) = key else { return Err(refusal) };
     match gateway.store.earlier_use(key).await? {
@@ -96,16 +96,16 @@ async fn replay(gateway: &Gateway, key: Option<Idempotency>, refusal: ApiError) 
     }
 }
 
-/// What one call asks for.
+/// A parsed call.
 struct Request {
     call: Call,
-    /// The route's name in the idempotency table.
+    /// The name of the route in the stored uses of idempotency keys.
     route: &'static str,
     wishes: Wishes,
 }
 
 impl Request {
-    /// Reads headers and body; every fault of both is told at once, the headers' first.
+    /// Parses headers and body, and reports every error of both, those of the headers first.
     fn parse(
         gateway: &Gateway,
         caller: &Caller<scope::MessagesSend>,
@@ -155,7 +155,7 @@ impl Request {
         })
     }
 
-    /// What is asked of the call before it reaches the store: the message that it quotes, if it quotes one.
+    /// Checks the call before it reaches the store, and returns the quoted message, if there is one.
     async fn check(&self, gateway: &Gateway, entry: &ChannelEntry, now: Millis) -> Result<Option<Target>, ApiError> {
         let missing = self.call.not_supported(entry.kind);
         if !missing.is_empty() {
@@ -171,7 +171,7 @@ impl Request {
         Ok(Some(Target { id: target.id, network_id: target.remote_id.unwrap_or(target.network_id) }))
     }
 
-    /// The message to be stored.
+    /// The message to store.
     async fn message(
         &self,
         gateway: &Gateway,
@@ -182,7 +182,7 @@ impl Request {
     ) -> Result<NewMessage, ApiError> {
         let (behaviour, ids, common) = (&gateway.behaviour, gateway.new_ids(), &self.call.common);
         let id = ids.message();
-        // The Cloud API takes no id but one that it hands back with its statuses.
+        // The Cloud API accepts no id except the one that it returns with its statuses.
         let network_id = if entry.kind.descriptor().sends_message_id { id.to_string() } else { ids.network() };
         let ttl = common.ttl_seconds.map_or(millis(behaviour.message_ttl), |seconds| Millis::from(seconds) * 1_000);
         let payload = serde_json::to_string(&Stored::new(&self.call, target)).map_err(|_| ApiError::Internal)?;
@@ -231,8 +231,8 @@ async fn quoted(gateway: &Gateway, entry: &ChannelEntry, to: &str, name: &str) -
     })
 }
 
-/// Whether the message leaves at this time or before. One that is scheduled for later would hold the queue of the message that
-/// quotes it.
+/// Whether the message is sent at this time or before. A quote of a message that is scheduled for later would block its
+/// queue.
 fn is_sent_by(message: &Message, at: Millis) -> bool {
     message.send_at.is_none_or(|send_at| send_at <= at)
 }

@@ -19,14 +19,14 @@ use crate::gateway::Gateway;
 
 const TYPE: &str = "text/vcard; charset=utf-8";
 
-/// Gives the card as a file.
+/// Returns the contact as a vCard file.
 pub async fn vcard(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::MessagesRead>,
     Ids([channel, id]): Ids<2>,
 ) -> Result<Response, ApiError> {
     let (_, message) = find(&gateway, &caller, &channel, &id).await?;
-    // Named by the id: a person's name in a header would need escaping, and would stand in every proxy's log.
+    // The file is named by the message's id: a person's name in a header would need escaping, and proxies would log it.
     let disposition = format!("attachment; filename=\"{}.vcf\"", message.id);
     let headers = [(CONTENT_TYPE, TYPE), (CONTENT_DISPOSITION, &disposition)];
     let rendition = message.rendition.as_deref().and_then(ContactRendition::from_json);
@@ -44,6 +44,6 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
         .about("vCard 3.0 as it is sent, but as a file: each line ends with CR and LF.")
         .needs(Scope::MessagesRead)
         .answers_with(200, "The card.", json!({TYPE: {"schema": {"type": "string"}, "example": example}}))
-        .sure_header(200, "Content-Disposition", "Names a file after the message's id.", json!({"type": "string"}))
+        .required_header(200, "Content-Disposition", "Names a file after the message's id.", json!({"type": "string"}))
         .refuses([ApiError::ChannelNotFound, ApiError::MessageNotFound, ApiError::CardNotFound, ApiError::Unavailable])
 }

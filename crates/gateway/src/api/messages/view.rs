@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::api::error::ApiError;
 use crate::api::openapi::schemas;
 
-/// A message with its fate.
+/// A message with its state.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Message")]
@@ -30,36 +30,36 @@ pub struct MessageView {
     direction: &'static str,
     #[schemars(with = "schemas::Statuses")]
     status: MessageStatus,
-    /// As the caller wrote it.
+    /// The recipient as the caller wrote it.
     to: String,
-    /// The account that it resolved to, once the network has named it.
+    /// The recipient's account, once the network has named it.
     #[schemars(with = "Option<schemas::Digits>")]
     account: Option<String>,
     #[serde(flatten)]
     shown: Shown,
-    /// The text that a person reads; empty where the kind has none.
+    /// The text that a person reads; empty if the kind has none.
     content: String,
-    /// The id of the message that it quotes.
+    /// The id of the message that this message quotes.
     #[schemars(with = "Option<schemas::Uuid>")]
     reply_to: Option<String>,
     /// The caller's own reference.
     reference: Option<String>,
-    /// When it is to be sent, where a time was given.
+    /// The time of a scheduled message.
     #[schemars(with = "Option<schemas::Time>")]
     send_at: Option<String>,
-    /// As what it is sent.
+    /// The form in which it is sent.
     #[schemars(with = "schemas::Rendering")]
     rendering: &'static str,
-    /// Codes of what was left out or could not be done as asked.
+    /// Codes of what was left out, or could not be done as requested.
     warnings: Vec<&'static str>,
-    /// The id under which the network knows it; the same on every attempt.
+    /// The id under which the network knows the message; the same in every attempt.
     #[schemars(with = "schemas::NetworkId")]
     network_id: String,
-    /// How often it was taken up for sending.
+    /// The number of attempts.
     attempts: u32,
-    /// Why it failed, where it did.
+    /// Why the message failed, if it did.
     error: Option<ErrorView>,
-    /// After this time it is not sent any more.
+    /// The message is not sent after this time.
     #[schemars(with = "schemas::Time")]
     expires_at: String,
     #[serde(flatten)]
@@ -75,7 +75,7 @@ struct ErrorView {
 }
 
 impl MessageView {
-    /// Shows a message of the channel with this id.
+    /// The view of a message of the channel with this id.
     pub fn new(message: Message, channel_id: &str) -> Result<Self, ApiError> {
         let stored: Stored = serde_json::from_str(&message.payload).map_err(|error| {
             tracing::error!(message.id = %message.id, %error, "stored message not readable");
@@ -106,7 +106,7 @@ impl MessageView {
     }
 }
 
-/// What the message carries, under the name of its kind, and what a person may want to know of how it is sent.
+/// The content of the message under the name of its kind, and details of how it is sent.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct Shown(Map<String, Value>);
@@ -132,7 +132,7 @@ impl JsonSchema for Shown {
     }
 }
 
-/// When each state was reached: one field a state, `queuedAt` to `cancelledAt`; `null` where it was not.
+/// When each state was reached: one field for each state, `queuedAt` to `cancelledAt`; `null` if it was not.
 struct Reached([Option<i64>; MessageStatus::ALL.len()]);
 
 fn time_field(status: MessageStatus) -> String {
@@ -162,7 +162,7 @@ impl JsonSchema for Reached {
     }
 }
 
-/// A message for the document.
+/// An example of a message for the OpenAPI document.
 pub fn example(status: MessageStatus) -> Value {
     let reached = |at: MessageStatus| match at {
         MessageStatus::Queued => Some("2026-11-24T12:26:15.403Z"),
@@ -196,10 +196,10 @@ pub fn example(status: MessageStatus) -> Value {
     message
 }
 
-/// The id of the document's message.
+/// The id of the example message.
 pub const EXAMPLE_ID: &str = "01a2085f-07eb-7913-a5da-c9ff5fe6d655";
 
-/// The card of the document's message.
+/// The contact of the example message.
 pub fn example_contact() -> Value {
     json!({"name": "Maria Silva - Suporte", "phone": "5511988887777", "email": null, "organization": null})
 }

@@ -1,7 +1,8 @@
-//! The OpenAPI document, made from the list of routes: paths and methods from the list, schemas from the types that are
-//! answered, refusals from [`ApiError`](super::error::ApiError). What is left to say stands beside each handler.
+//! The OpenAPI document, generated from the list of routes: paths and methods from the list, schemas from the types of
+//! answers, refusals from [`ApiError`](super::error::ApiError). The rest is described beside each handler.
 //!
-//! Nothing of this runs in a server: it serves the committed `openapi.json`, and a test holds that to what is made here.
+//! A server does not run this code: it serves the committed `openapi.json`, and a test compares that file with the generated
+//! document.
 
 mod operation;
 mod refusals;
@@ -66,9 +67,9 @@ pub fn document(routes: &[Route]) -> Value {
     })
 }
 
-/// The document as it is written to `openapi.json`.
+/// The document in the form of `openapi.json`.
 pub fn text() -> String {
-    // A JSON value always writes.
+    // Serialising a JSON value cannot fail.
     format!("{:#}\n", document(&super::routes()))
 }
 
@@ -81,7 +82,7 @@ mod tests {
     use crate::operations::channels;
 
     #[test]
-    fn a_body_is_described_with_the_fields_that_are_read_of_it() {
+    fn a_body_schema_has_the_fields_that_are_parsed() {
         let schemas = document(&crate::api::routes())["components"]["schemas"].take();
         let of_kind = |kind: &Kind| (kind.body, kind.all_fields().map(|field| field.name).collect());
         let others = [("NewChannel", channels::FIELDS.to_vec()), ("NewApiKey", api_key::FIELDS.to_vec())];

@@ -1,4 +1,4 @@
-//! One operation of the document, put together beside its handler.
+//! Builds one operation of the document beside its handler.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use super::schemas;
 use crate::api::error::ApiError;
 use crate::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
 
-/// What stands beside a handler.
+/// The description of an operation beside its handler.
 pub type Describe = Box<dyn for<'a> Fn(Operation<'a>) -> Operation<'a>>;
 
-/// An operation as far as it is told.
-#[must_use = "each call gives the operation back"]
+/// An operation that is being described.
+#[must_use = "each call returns the operation"]
 pub struct Operation<'a> {
     components: &'a mut Components,
     keyed: bool,
@@ -26,7 +26,7 @@ pub struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// An operation on this path; the ids in it become parameters, and what every keyed call may meet is told.
+    /// An operation on this path. The ids in the path become parameters, and the common answers are added.
     pub fn new(path: &str, keyed: bool, components: &'a mut Components) -> Self {
         let ids = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
         let parameters = ids.map(|name| {
@@ -48,7 +48,7 @@ impl<'a> Operation<'a> {
         Self { parameters: parameters.collect(), components, keyed, fields, answers, refusals }
     }
 
-    /// Its group, its id for generated clients, its title.
+    /// The group, the id for generated clients, and the title.
     pub fn named(mut self, tag: &str, id: &str, summary: &str) -> Self {
         self.fields.insert("tags".to_owned(), json!([tag]));
         self.fields.insert("operationId".to_owned(), json!(id));
@@ -56,13 +56,13 @@ impl<'a> Operation<'a> {
         self
     }
 
-    /// What there is to know of it, in a sentence or some.
+    /// A description in one or more sentences.
     pub fn about(mut self, text: &str) -> Self {
         self.fields.insert("description".to_owned(), json!(text));
         self
     }
 
-    /// The scope that its key needs.
+    /// The scope that the key needs.
     pub fn needs(mut self, scope: Scope) -> Self {
         let need = format!("Scope: `{}`.", scope.name());
         let text = match self.fields.get("description").and_then(Value::as_str) {
@@ -73,12 +73,12 @@ impl<'a> Operation<'a> {
         self.about(&text)
     }
 
-    /// A parameter of the query.
+    /// A query parameter.
     pub fn query(self, name: &str, description: &str, schema: Value) -> Self {
         self.parameter("query", name, description, schema)
     }
 
-    /// The parameters of every list; a wrong one is a 400.
+    /// The parameters of every list. A wrong one is answered with 400.
     pub fn pages(self, cursor: Value) -> Self {
         let limit = json!({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT});
         self.query("limit", "Most entries on a page.", limit)
@@ -86,7 +86,7 @@ impl<'a> Operation<'a> {
             .refuses([ApiError::field("limit", "O limite deve ser um numero de 1 a 100.")])
     }
 
-    /// A header of the request.
+    /// A request header.
     pub fn header(self, name: &str, description: &str, schema: Value) -> Self {
         self.parameter("header", name, description, schema)
     }
@@ -98,17 +98,17 @@ impl<'a> Operation<'a> {
         self
     }
 
-    /// The JSON object that it takes.
+    /// A JSON body.
     pub fn body(self, schema_name: &'static str, schema: Value, example: Value) -> Self {
-        self.takes(true, schema_name, schema, example)
+        self.accepts(true, schema_name, schema, example)
     }
 
-    /// The JSON object that it takes where there is one.
+    /// A JSON body that may be omitted.
     pub fn optional_body(self, schema_name: &'static str, schema: Value, example: Value) -> Self {
-        self.takes(false, schema_name, schema, example)
+        self.accepts(false, schema_name, schema, example)
     }
 
-    fn takes(mut self, required: bool, schema_name: &'static str, schema: Value, example: Value) -> Self {
+    fn accepts(mut self, required: bool, schema_name: &'static str, schema: Value, example: Value) -> Self {
         let definition = json!({"$ref": format!("#/components/schemas/{schema_name}")});
         self.components.schemas.definitions_mut().insert(schema_name.to_owned(), schema);
         let content = object([("application/json", object([("schema", definition), ("example", example)]))]);
@@ -123,7 +123,7 @@ impl<'a> Operation<'a> {
         self.answers_with(status, description, object([("application/json", content)]))
     }
 
-    /// An answer with any content.
+    /// An answer with other content.
     pub fn answers_with(mut self, status: u16, description: &str, content: Value) -> Self {
         let headers = common_headers(self.keyed);
         let answer = [("description", description.into()), ("headers", headers), ("content", content)];
@@ -139,26 +139,26 @@ impl<'a> Operation<'a> {
     }
 
     /// A header that the answer always has.
-    pub fn sure_header(mut self, status: u16, name: &str, description: &str, schema: Value) -> Self {
+    pub fn required_header(mut self, status: u16, name: &str, description: &str, schema: Value) -> Self {
         let header = object([("description", description.into()), ("required", true.into()), ("schema", schema)]);
         self.part(status, "headers").insert(name.to_owned(), header);
         self
     }
 
-    /// What may follow on the answer with this status.
+    /// A link from the answer with this status to another operation.
     pub fn link(mut self, status: u16, name: &str, operation: &str, parameters: &Value) -> Self {
         self.part(status, "links").insert(name.to_owned(), json!({"operationId": operation, "parameters": parameters}));
         self
     }
 
-    /// The part of an answer that was told before.
+    /// The part of an answer that was described before.
     fn part(&mut self, status: u16, name: &str) -> &mut Map<String, Value> {
-        let answer = self.answers.get_mut(&status).expect("the answer is told before what belongs to it");
+        let answer = self.answers.get_mut(&status).expect("an answer is described before its parts");
         let part = answer.as_object_mut().expect("an answer is an object").entry(name).or_insert_with(|| json!({}));
         part.as_object_mut().expect("headers and links are objects")
     }
 
-    /// Errors that it may answer.
+    /// The errors of the operation.
     pub fn refuses<const N: usize>(mut self, errors: [ApiError; N]) -> Self {
         self.refusals.extend(errors);
         self

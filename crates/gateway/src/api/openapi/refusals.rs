@@ -1,4 +1,4 @@
-//! The answers that are errors: status, code, text and headers are those of [`ApiError`].
+//! The error answers. Status, code, text and headers are those of [`ApiError`].
 
 use std::collections::BTreeMap;
 
@@ -11,51 +11,51 @@ use crate::api::error::ApiError;
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is asked for; the answers are written by `ErrorBody`")]
 pub struct Error {
-    /// Portuguese, for people.
+    /// A text for people, in Portuguese.
     message: &'static str,
-    /// For programs; does not change.
+    /// A code for programs, which does not change.
     code: &'static str,
 }
 
-/// What is wrong with a call, every faulty field at once.
+/// The errors of a call, one for every invalid field.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "as above")]
 pub struct ValidationError {
-    /// Portuguese, for people.
+    /// A text for people, in Portuguese.
     message: &'static str,
-    /// For programs; does not change.
+    /// A code for programs, which does not change.
     code: &'static str,
-    /// One entry a field.
+    /// One entry for each field.
     #[schemars(length(min = 1))]
     errors: Vec<FieldFault>,
 }
 
-/// A faulty field.
+/// An invalid field.
 #[derive(JsonSchema)]
 #[schemars(rename = "FieldError")]
 #[expect(dead_code, reason = "as above")]
 pub struct FieldFault {
     /// The field's name as the caller wrote it, a header's name, or `body`.
     field: String,
-    /// Portuguese, for people.
+    /// A text for people, in Portuguese.
     message: String,
 }
 
-/// What operations share: schemas, and the answers that are errors.
+/// The shared parts of operations: schemas and error answers.
 pub struct Components {
     pub schemas: SchemaGenerator,
     responses: BTreeMap<&'static str, Value>,
 }
 
 impl Components {
-    /// With the answers to what is no operation.
+    /// The components with the answers to requests that match no operation.
     pub fn new(schemas: SchemaGenerator) -> Self {
         let mut components = Self { schemas, responses: BTreeMap::new() };
         components.by_status(&[ApiError::NotFound, ApiError::MethodNotAllowed]);
         components
     }
 
-    /// As the document shows them.
+    /// The components as the document shows them.
     pub fn finish(mut self) -> Value {
         let mut schemas = self.schemas.take_definitions(true);
         schemas.sort_keys();
@@ -63,7 +63,7 @@ impl Components {
         json!({"schemas": schemas, "responses": self.responses, "headers": headers.collect::<Map<_, _>>()})
     }
 
-    /// One answer a status; errors of one status stand in it as examples, and its schema names their codes.
+    /// One answer for each status. The errors of one status are its examples, and its schema lists their codes.
     pub fn by_status(&mut self, errors: &[ApiError]) -> BTreeMap<u16, Value> {
         let mut statuses: BTreeMap<u16, Vec<&ApiError>> = BTreeMap::new();
         for error in errors {
@@ -75,7 +75,7 @@ impl Components {
     fn one_status(&mut self, errors: &[&ApiError]) -> Value {
         let answer = answer(errors, &mut self.schemas);
         match errors {
-            // Its example is of one operation.
+            // The example belongs to one operation.
             [ApiError::Validation(_)] | [_, _, ..] => answer,
             [error, ..] => {
                 let code = error.parts().1;
@@ -88,7 +88,7 @@ impl Components {
 }
 
 fn answer(errors: &[&ApiError], schemas: &mut SchemaGenerator) -> Value {
-    // Told before anybody knows the key and its limit.
+    // These are answered before the key and its limit are known.
     let keyless = [ApiError::Unauthorized, ApiError::NotFound, ApiError::MethodNotAllowed];
     let mut codes: Vec<&str> = errors.iter().map(|error| error.parts().1).collect();
     let places = codes.clone();
@@ -111,15 +111,15 @@ fn answer(errors: &[&ApiError], schemas: &mut SchemaGenerator) -> Value {
             headers[name] = header;
         }
     }
-    let told: Vec<&str> = errors.iter().map(|error| when(error)).collect();
+    let conditions: Vec<&str> = errors.iter().map(|error| when(error)).collect();
     json!({
-        "description": told.join(" "),
+        "description": conditions.join(" "),
         "headers": headers,
         "content": {"application/json": {"schema": schema, "examples": examples.collect::<Map<_, _>>()}},
     })
 }
 
-/// When a call is refused so.
+/// The condition of an error.
 fn when(error: &ApiError) -> &'static str {
     match error {
         ApiError::Validation(_) => "A field, a header or a parameter is at fault; `errors` names each.",
@@ -138,7 +138,7 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::NotFound => "No such path.",
         ApiError::MethodNotAllowed => "The path has no such method.",
         ApiError::ChannelNotConnected => "The channel's state does not allow it.",
-        ApiError::ChannelExists => "The id is taken, or was by a channel of another type.",
+        ApiError::ChannelExists => "The id is in use, or was used by a channel of another type.",
         ApiError::ChannelReserved => "The channel `sandbox` stays.",
         ApiError::TooManyKeys => "The institution has 500 valid keys in this environment.",
         ApiError::MessageNotCancellable => "It is not queued any more, or its card may have arrived.",
@@ -151,19 +151,19 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::RateLimited(_) => "Too many calls by this key, or too many failed ones from this address.",
         ApiError::NotImplemented => "This build cannot serve the channel type.",
         ApiError::WhatsAppWebMissing => "This server was built without WhatsApp Web.",
-        ApiError::SecretKeyMissing => "The server has no key to seal the secrets of such a channel with.",
+        ApiError::SecretKeyMissing => "The server has no key to encrypt the secrets of such a channel with.",
         ApiError::QueueFull => "Too many messages wait on the channel.",
         ApiError::UpgradeInProgress => {
             "A node of the previous version is there still, which could not send the message."
         }
         ApiError::Unavailable | ApiError::TooSlow => {
-            "The store does not take it now. What became of the call is not known: repeat it with its `Idempotency-Key`."
+            "The store cannot answer now. The outcome of the call is not known: repeat it with its `Idempotency-Key`."
         }
         ApiError::Internal => "A fault of the server.",
     }
 }
 
-/// A header that an error carries, by its name in lower case.
+/// A header of an error, by its name in lower case.
 fn error_header(name: &str) -> (&'static str, Value) {
     match name {
         "www-authenticate" => {
@@ -179,13 +179,13 @@ fn error_header(name: &str) -> (&'static str, Value) {
 
 type NamedHeader = (&'static str, fn() -> Value);
 
-/// What every answer carries.
+/// The headers of every answer.
 const COMMON_HEADERS: [NamedHeader; 1] = [("X-Request-Id", || {
     let schema = json!({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"});
     json!({"description": "The caller's own, or a new one.", "required": true, "schema": schema})
 })];
 
-/// What answers to a key with a limit carry.
+/// The headers of answers to a key with a limit.
 const LIMIT_HEADERS: [NamedHeader; 3] = [
     ("RateLimit-Limit", || {
         let schema = json!({"type": "integer", "minimum": 1});
@@ -201,7 +201,7 @@ const LIMIT_HEADERS: [NamedHeader; 3] = [
     ),
 ];
 
-/// The headers of any answer; `keyed`: to a call with a key.
+/// The headers of any answer. `keyed`: to a call with a key.
 pub fn common_headers(keyed: bool) -> Value {
     let limits = if keyed { &LIMIT_HEADERS[..] } else { &[] };
     let names = COMMON_HEADERS.iter().chain(limits).map(|(name, _)| name);

@@ -1,4 +1,4 @@
-//! Schemas that no type says by itself: texts by the rules of the domain, and its words.
+//! Schemas that no type describes by itself: texts with rules of the domain, and lists of names.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// A channel's id.
 const CHANNEL_ID: &str = "^[A-Za-z0-9_-]{1,64}$";
 
-/// An id in a path: what it is, and its form. Another text than that is nobody's id, and answered 404.
+/// The description and the form of an id in a path. Another text is the id of nothing, and is answered with 404.
 pub fn path_id(name: &str) -> (&'static str, Value) {
     match name {
         "channelId" => ("The channel's id; `sandbox` is the institution's own sandbox channel.", channel_id()),
@@ -38,12 +38,12 @@ pub fn uuid() -> Value {
     json!({"type": "string", "format": "uuid"})
 }
 
-/// A network's id of a message: 22 hexadecimal digits where we give it, the network's own where that gives one.
+/// A network's id of a message: 22 hexadecimal digits if the gateway assigned it, or the network's own form.
 pub fn network_id() -> Value {
     json!({"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["3EB0459984FC15DDAB10A5"]})
 }
 
-/// Puts a schema under this name into the document; gives the reference to it.
+/// Adds a schema with this name to the document, and returns the reference to it.
 pub fn named(name: &str, schema: Value, generator: &mut SchemaGenerator) -> Value {
     let path = generator.settings().definitions_path.clone();
     generator.definitions_mut().insert(name.to_owned(), schema);
@@ -78,7 +78,7 @@ words! {
     ChannelTypes as "ChannelType": ChannelType::ALL.map(ChannelType::name);
     /// The environments of keys and channels.
     Environments as "Environment": Environment::ALL.map(Environment::name);
-    /// What a key may do.
+    /// The scopes of keys.
     ScopeNames as "Scope": Scope::ALL.map(Scope::name);
 }
 
@@ -106,7 +106,7 @@ macro_rules! texts {
 }
 
 texts! {
-    /// A time of an answer.
+    /// The time in an answer.
     Time: json!({"type": "string", "format": "date-time"});
     /// An id of a message or a key.
     Uuid: uuid();
@@ -118,8 +118,8 @@ texts! {
     NetworkId: network_id();
     /// The kind of a message.
     Kinds: one_of(recado_domain::kinds::KINDS.iter().map(|kind| kind.name));
-    /// As what a message is sent: as its kind.
+    /// The form in which a message is sent, which is its kind.
     Rendering: one_of(["NATIVE"]);
-    /// A direction; nothing comes in yet.
+    /// The direction. Inbound messages do not exist yet.
     Outbound: json!({"type": "string", "const": "OUTBOUND"});
 }

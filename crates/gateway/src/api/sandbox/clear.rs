@@ -1,4 +1,4 @@
-//! `DELETE /v1/sandbox/data`: empties the simulated phone.
+//! `DELETE /v1/sandbox/data`: empties the sandbox inbox.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::api::json::{self, Done};
 use crate::api::openapi::Operation;
 use crate::gateway::Gateway;
 
-/// Removes what arrived for the caller's institution.
+/// Removes the messages of the caller's institution from the inbox.
 pub async fn clear(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::SandboxWrite>,
 ) -> Result<Response, ApiError> {
     caller.sandbox_only()?;
-    // A server that stops does not wait for a million messages: who asks again clears the rest.
+    // A stopping server does not wait for a million messages. Another call clears the rest.
     let cleared = gateway.stop.run_until_cancelled(gateway.drivers.sandbox().clear(caller.institution)).await;
     cleared.ok_or(ApiError::Unavailable)??;
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Dados do sandbox removidos." }))

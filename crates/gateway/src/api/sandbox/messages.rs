@@ -1,4 +1,4 @@
-//! `GET /v1/sandbox/messages`: what the simulated phone shows, newest first.
+//! `GET /v1/sandbox/messages`: the messages in the sandbox inbox, newest first.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::api::openapi::{Operation, schemas};
 use crate::api::query::{self, Query};
 use crate::gateway::Gateway;
 
-/// Lists what arrived; `direction` and `to` filter.
+/// Lists the messages. `direction` and `to` filter them.
 pub async fn messages(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller<scope::SandboxRead>,
@@ -31,8 +31,8 @@ pub async fn messages(
     caller.sandbox_only()?;
     let mut query = Query::parse(query.as_deref(), &["limit", "cursor", "direction", "to"]);
     let limit = query.limit();
-    let before = query.take("cursor", query::CURSOR, |text| text.parse::<NetworkId>().ok());
-    let direction = query.take("direction", "A direcao deve ser INBOUND ou OUTBOUND.", |text| match text {
+    let before = query.get("cursor", query::CURSOR, |text| text.parse::<NetworkId>().ok());
+    let direction = query.get("direction", "A direcao deve ser INBOUND ou OUTBOUND.", |text| match text {
         "OUTBOUND" => Some(true),
         "INBOUND" => Some(false),
         _ => None,
@@ -40,7 +40,7 @@ pub async fn messages(
     let recipient = query.recipient(gateway.country(caller.institution));
     query.finish()?;
     let mut shown = if direction == Some(false) {
-        // Nothing comes in by the sandbox yet.
+        // The sandbox has no inbound messages yet.
         Vec::new()
     } else {
         let asked = PhoneQuery { institution: caller.institution, recipient, before, limit: limit + 1 };
@@ -53,7 +53,7 @@ pub async fn messages(
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
-/// A message on the sandbox phone.
+/// A message in the sandbox inbox.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "SandboxMessage")]
@@ -72,15 +72,15 @@ struct ShownView {
     kind: &'static str,
     #[serde(flatten)]
     shown: messages::Shown,
-    /// There where the kind is `contact`: each card on lines of its own.
+    /// Present if the kind is `contact`: all cards, each on its own lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     vcard: Option<String>,
-    /// The network id of the message that it quotes.
+    /// The network id of the quoted message.
     #[serde(skip_serializing_if = "Option::is_none")]
     reply_to: Option<String>,
     #[schemars(with = "schemas::Time")]
     received_at: String,
-    /// How often it came; above 1 it was sent again and recognised.
+    /// The number of arrivals. Above 1, the message was sent again and recognised.
     #[schemars(range(min = 1))]
     arrivals: u32,
 }

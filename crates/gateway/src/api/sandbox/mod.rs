@@ -1,4 +1,4 @@
-//! The sandbox's phone.
+//! The sandbox inbox.
 
 pub mod clear;
 pub mod messages;

@@ -1,4 +1,4 @@
-//! A network that does what a test says.
+//! A network with scripted answers.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ use recado_domain::queue::{Claimed, UnknownOutcomePolicy};
 use recado_providers::{ChannelDriver, SendOutcome};
 use tokio::sync::watch;
 
-/// What happens to one send.
+/// The outcome of one send.
 pub(super) enum Act {
     Answer(SendOutcome),
     Panic,
@@ -25,11 +25,11 @@ pub(super) struct Network {
     max_in_flight: usize,
     unanswered: UnknownOutcomePolicy,
     rest: Duration,
-    /// By recipient; where nothing is written, the network takes the message.
+    /// By recipient. Without an entry, the network accepts the message.
     script: Mutex<HashMap<String, VecDeque<Act>>>,
-    /// Every hand-over, in order.
+    /// Every sent message, in order.
     sent: watch::Sender<Vec<Claimed>>,
-    /// Whether answers come; else all sends stay in flight.
+    /// Whether the network answers. Otherwise all sends stay in flight.
     answers: watch::Sender<bool>,
     in_flight: Mutex<InFlight>,
 }
@@ -41,7 +41,7 @@ struct InFlight {
 }
 
 impl Network {
-    /// A network like WhatsApp Web: one after another, re-sends recognised.
+    /// A network like WhatsApp Web: one message at a time, and re-sends are recognised.
     pub(super) fn one_by_one() -> Self {
         Self {
             kind: ChannelType::Sandbox,
@@ -55,19 +55,19 @@ impl Network {
         }
     }
 
-    /// WhatsApp Web itself: nobody can know what became of a message without an answer.
+    /// WhatsApp Web itself: the outcome of a message without an answer is unknown.
     pub(super) fn web() -> Self {
         Self { kind: ChannelType::WhatsAppWeb, ..Self::one_by_one() }
     }
 
-    /// A network like the Cloud API: several recipients side by side, re-sends double.
+    /// A network like the Cloud API: several recipients concurrently, and a re-send arrives twice.
     pub(super) fn side_by_side(max_in_flight: usize) -> Self {
         let unanswered = UnknownOutcomePolicy::MarkUnknown(None);
         Self { kind: ChannelType::CloudApi, max_in_flight, unanswered, ..Self::one_by_one() }
     }
 
     /// The same, with unknown messages sent again after a while.
-    pub(super) fn sending_again_after(self, wait: Duration) -> Self {
+    pub(super) fn resending_after(self, wait: Duration) -> Self {
         Self { unanswered: UnknownOutcomePolicy::MarkUnknown(Some(millis(wait))), ..self }
     }
 
@@ -76,8 +76,8 @@ impl Network {
         self.kind
     }
 
-    /// A rest between two sends.
-    pub(super) fn resting(self, rest: Duration) -> Self {
+    /// The same with a send interval.
+    pub(super) fn with_interval(self, rest: Duration) -> Self {
         Self { rest, ..self }
     }
 
@@ -93,15 +93,18 @@ impl Network {
         self.sent.borrow().clone()
     }
 
-    /// Waits for so many hand-overs; all of them.
+    /// Waits until so many messages were sent, and returns all of them.
     pub(super) async fn until_sent(&self, count: usize) -> Vec<Claimed> {
-        super::in_time(self.sent.subscribe().wait_for(|sent| sent.len() >= count)).await.expect("it lives").clone()
+        super::within_timeout(self.sent.subscribe().wait_for(|sent| sent.len() >= count))
+            .await
+            .expect("it lives")
+            .clone()
     }
 
-    /// Waits for the hand-over of this message.
-    pub(super) async fn until_handed(&self, id: MessageId) {
-        let handed = |sent: &Vec<Claimed>| sent.iter().any(|message| message.id == id);
-        super::in_time(self.sent.subscribe().wait_for(handed)).await.expect("it lives");
+    /// Waits until this message was sent.
+    pub(super) async fn until_submitted(&self, id: MessageId) {
+        let submitted = |sent: &Vec<Claimed>| sent.iter().any(|message| message.id == id);
+        super::within_timeout(self.sent.subscribe().wait_for(submitted)).await.expect("it lives");
     }
 
     pub(super) fn most_in_flight(&self) -> usize {
@@ -113,7 +116,7 @@ impl Network {
     }
 }
 
-/// Counts a send out, however it ends.
+/// Counts a send as finished, however it ends.
 struct Flight<'a>(&'a Network);
 
 impl<'a> Flight<'a> {
@@ -167,7 +170,7 @@ impl ChannelDriver for Network {
     }
 }
 
-pub(super) fn try_again() -> Act {
+pub(super) fn temporary_failure() -> Act {
     Act::Answer(SendOutcome::TemporaryFailure { code: "SLOW_DOWN", message: "Devagar.".to_owned() })
 }
 
@@ -175,6 +178,6 @@ pub(super) fn no_answer() -> Act {
     Act::Answer(SendOutcome::UnknownOutcome)
 }
 
-pub(super) fn channel_trouble(wait: Duration) -> Act {
+pub(super) fn channel_failure(wait: Duration) -> Act {
     Act::Answer(SendOutcome::ChannelUnavailable { wait })
 }

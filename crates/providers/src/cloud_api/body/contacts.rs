@@ -19,8 +19,8 @@ pub struct Contact {
     addresses: Vec<Address>,
 }
 
-/// Meta wants one part of the name beside the whole (docs of d7networks, contacts-message). Where a name divides nobody
-/// can tell, so the first name is all of it, as on the card, unless the caller gave its parts.
+/// Meta requires a part of the name beside the whole name (docs of d7networks, contacts-message). The parts of a name are
+/// unknown unless the caller gave them, so the first name is the whole name, as on the card.
 #[derive(Serialize)]
 #[expect(clippy::struct_field_names, reason = "they are Meta's")]
 struct Name {
@@ -31,8 +31,8 @@ struct Name {
     last_name: Option<String>,
 }
 
-/// The account goes along only where the network named it: a guess would show "invite to WhatsApp" to the recipient, no
-/// account shows the number alone.
+/// The account is included only if the network named it: with a guess the recipient would see "invite to WhatsApp", and
+/// without an account only the number.
 #[derive(Serialize)]
 struct Phone {
     #[serde(rename = "phone")]
@@ -86,7 +86,7 @@ struct Address {
 }
 
 impl Contact {
-    /// A card; `account` gives the account that the network named for the phone at a place.
+    /// A card. `account` returns the account that the network named for the phone at a position.
     pub fn of<'a>(card: Card, account: impl Fn(usize) -> Option<&'a str>) -> Self {
         let name = Name::of(&card);
         let Card { organization: company, department, title, phones, emails, urls, birthday, addresses, .. } = card;
@@ -126,7 +126,7 @@ impl From<contact::Address> for Address {
     }
 }
 
-/// Meta's list has only HOME and WORK.
+/// The type for Meta, whose list has only HOME and WORK.
 fn meta_type(place: Place) -> Option<&'static str> {
     match place {
         Place::Cell => None,

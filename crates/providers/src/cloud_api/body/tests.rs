@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cloud_api::body::*;
 
-/// A message as it is stored when this call was accepted.
+/// A message in the form that is stored when this call is accepted.
 fn stored(kind: &str, fields: &Value) -> Claimed {
     let (text, rules) = (
         fields.to_string(),
@@ -66,9 +66,9 @@ fn the_least_card() {
     assert_eq!(body, expected);
 }
 
-/// A version before there were kinds wrote the same bytes.
+/// A version without kinds wrote the same bytes.
 #[test]
-fn a_card_has_the_bytes_that_it_always_had() {
+fn a_card_has_the_same_bytes_as_in_earlier_versions() {
     let values = ["5511999998888", "Maria", "5511988887777", "maria@exemplo.com.br", "Pães & Cia"];
     let message = claimed(values, Some("551188887777"));
     let bytes = of(&message, &read(&message).expect("stored").content, None).expect("a body");
@@ -167,7 +167,7 @@ fn texts_and_locations_have_an_object_of_their_own() {
 }
 
 #[test]
-fn a_quote_stands_beside_every_kind() {
+fn every_kind_can_carry_a_quote() {
     let place = json!({"to": "5511999998888", "latitude": 1, "longitude": 2});
     for message in [
         claimed(["5511999998888", "Maria", "5511988887777", "", ""], None),
@@ -180,7 +180,7 @@ fn a_quote_stands_beside_every_kind() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_without_its_words() {
+fn an_unreadable_message_is_reported_without_its_content() {
     let good = claimed(["5511999998888", "Maria", "5511988887777", "", ""], None);
     for payload in ["", "{}", r#"{"to":"1","type":"poll"}"#] {
         let unreadable = read(&Claimed { payload: payload.to_owned(), ..good.clone() });

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cloud_api::callback::*;
-use crate::cloud_api::errors::Class;
+use crate::cloud_api::errors::ErrorClass;
 
 const NOW: Millis = 1_800_000_000_000;
 
@@ -25,7 +25,7 @@ fn status(text: &str) -> Status {
 }
 
 #[test]
-fn a_signature_is_known() {
+fn only_the_right_secret_and_body_match_a_signature() {
     // The vector in the documentation of whatsapp_sdk (hexdocs.pm/whatsapp_sdk/WhatsApp.Webhook.html).
     let (secret, good) =
         (SecretString::from("secret"), "0329a06b62cd16b33eb6792be8c60b158d89a2ee3a876fce9a881ebb488c0914");
@@ -52,7 +52,7 @@ fn a_signature_is_known() {
 }
 
 #[test]
-fn the_address_is_verified_for_who_knows_the_token() {
+fn only_the_verify_token_verifies_the_address() {
     let known = |token| token == Fingerprint::of("palavra");
     let good = Verification { mode: "subscribe", token: "palavra", challenge: "1158201444" };
     assert_eq!(good.answer(known), Some("1158201444"));
@@ -66,7 +66,7 @@ fn the_address_is_verified_for_who_knows_the_token() {
         Verification { challenge: "1\r\nX: y", ..good },
         Verification { challenge: &long, ..good },
     ] {
-        // Letters such as < may come back: the answer is plain text, of which a browser makes nothing.
+        // Letters such as < may be returned: the answer is plain text, which a browser does not interpret.
         let expected = (bad.challenge == "<b>").then_some("<b>");
         assert_eq!(bad.answer(known), expected, "{bad:?}");
     }
@@ -83,7 +83,7 @@ fn a_status_is_read() {
         stage: Stage::Delivered,
         at: 1_700_000_000_999,
         recipient_id: Some("5511999998888".to_owned()),
-        fault: None,
+        refusal: None,
     };
     assert_eq!(status(text), expected);
     for (word, stage) in [("sent", Stage::Sent), ("read", Stage::Read), ("failed", Stage::Failed)] {
@@ -92,20 +92,21 @@ fn a_status_is_read() {
 }
 
 #[test]
-fn a_failure_says_why() {
-    let failed = |errors: &str| status(&format!(r#"{{"id":"a","status":"failed"{errors}}}"#)).fault.expect("a fault");
-    let fault = failed(
+fn a_failed_message_reports_the_reason() {
+    let failed =
+        |errors: &str| status(&format!(r#"{{"id":"a","status":"failed"{errors}}}"#)).refusal.expect("a refusal");
+    let refusal = failed(
         r#","errors":[{"code":131047,"title":"Re-engagement message","error_data":{"details":"+55 11 99999-8888"}},
         {"code":190}]"#,
     );
-    assert_eq!((fault.class, fault.name), (Class::Refused, "WINDOW_CLOSED"));
-    assert!(fault.text.ends_with("(Meta 131047)"), "{}", fault.text);
+    assert_eq!((refusal.class, refusal.name), (ErrorClass::PermanentFailure, "WINDOW_CLOSED"));
+    assert!(refusal.text.ends_with("(Meta 131047)"), "{}", refusal.text);
     assert_eq!(failed(r#","errors":[{"code":"131026"}]"#).name, "UNDELIVERABLE");
     for none in ["", r#","errors":[]"#, r#","errors":{}"#, r#","errors":[1]"#, r#","errors":[{"code":{}}]"#] {
-        let fault = failed(none);
-        assert_eq!((fault.name, &*fault.text), ("NETWORK_REFUSED", "A Meta recusou a mensagem. (Meta sem codigo)"));
+        let refusal = failed(none);
+        assert_eq!((refusal.name, &*refusal.text), ("NETWORK_REFUSED", "A Meta recusou a mensagem. (Meta sem codigo)"));
     }
-    assert_eq!(status(r#"{"id":"a","status":"sent","errors":[{"code":131047}]}"#).fault, None);
+    assert_eq!(status(r#"{"id":"a","status":"sent","errors":[{"code":131047}]}"#).refusal, None);
 }
 
 #[test]
@@ -134,8 +135,8 @@ fn a_time_is_never_after_now() {
 }
 
 #[test]
-fn one_odd_status_does_not_hold_up_the_others() {
-    let odd = [
+fn one_malformed_status_does_not_delay_the_others() {
+    let malformed = [
         "1",
         "null",
         "[]",
@@ -149,13 +150,13 @@ fn one_odd_status_does_not_hold_up_the_others() {
     ];
     let long = format!(r#"{{"id":"{}","status":"sent"}}"#, "a".repeat(256));
     let good = r#"{"id":"b","status":"sent"}"#;
-    let callback = parsed(&of_statuses(&format!("{},{long},{good}", odd.join(","))));
-    assert_eq!(callback.skipped, odd.len() + 1);
+    let callback = parsed(&of_statuses(&format!("{},{long},{good}", malformed.join(","))));
+    assert_eq!(callback.skipped, malformed.len() + 1);
     assert_eq!(callback.statuses.iter().map(|status| &*status.remote_id).collect::<Vec<_>>(), ["b"]);
 }
 
 #[test]
-fn what_does_not_fit_beside_a_status_is_none() {
+fn malformed_details_of_a_status_are_dropped() {
     let other = r#"{"id":"a","status":"sent","recipient_id":"BR.1","biz_opaque_callback_data":7}"#;
     assert_eq!((status(other).recipient_id, status(other).opaque), (None, None));
     let long = format!(r#"{{"id":"a","status":"sent","biz_opaque_callback_data":"{}"}}"#, "x".repeat(513));
@@ -179,7 +180,7 @@ fn other_kinds_are_passed_over() {
 }
 
 #[test]
-fn a_number_that_is_none_takes_its_statuses_with_it() {
+fn statuses_of_a_malformed_number_are_skipped() {
     for metadata in
         ["", r#""metadata":{},"#, r#""metadata":{"phone_number_id":1},"#, r#""metadata":{"phone_number_id":"../x"},"#]
     {
@@ -190,7 +191,7 @@ fn a_number_that_is_none_takes_its_statuses_with_it() {
 }
 
 #[test]
-fn only_what_is_no_json_is_an_error() {
+fn only_a_body_that_is_not_json_is_an_error() {
     for body in [&b""[..], b"{", b"{}}", b"status=read", b"\xff", b"{\"entry\":[{\"changes\":[}]}", b"\"\xff\""] {
         assert_eq!(parse(body, NOW), Err(NotJson), "{body:?}");
     }
@@ -201,7 +202,7 @@ fn only_what_is_no_json_is_an_error() {
     }
 }
 
-/// 3 MiB, in the forms that cost the most: deep, long, and long where we look.
+/// 3 MiB in the most expensive forms: deep, long, and long in the parts that are read.
 #[test]
 fn hostile_json_costs_little() {
     const SIZE: usize = 3 << 20;
@@ -239,19 +240,19 @@ fn ids_are_found_without_reading_the_body() {
     assert_eq!(ids(many.join(",").as_bytes()).numbers.len(), IDS);
 }
 
-/// One hash for a token, however many channels there are, and none for what cannot be one.
+/// One hash for a token, however many channels there are, and none for a token that cannot be valid.
 #[test]
 fn a_token_is_looked_up_once() {
-    let mut looks = 0;
+    let mut lookups = 0;
     let mut asked = |token: &str| {
         let asked = Verification { mode: "subscribe", token, challenge: "1" };
         asked.answer(|_| {
-            looks += 1;
+            lookups += 1;
             false
         });
     };
     asked("outra");
     asked(&"x".repeat(SECRET_LIMIT + 1));
     asked("");
-    assert_eq!(looks, 1);
+    assert_eq!(lookups, 1);
 }

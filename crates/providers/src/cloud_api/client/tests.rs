@@ -31,7 +31,7 @@ fn refusal_of(code: i64, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_message_is_handed_over() {
+async fn an_accepted_message_is_sent() {
     let peer = Peer::answering(json(200, TAKEN)).await;
     let message = Claimed { rendition: Some(rendition("551188887777", true)), ..claimed() };
     let outcome = graph(&format!("{}/graph//", peer.url)).send(&link("EAAJB"), message.id, body(&message)).await;
@@ -50,7 +50,7 @@ async fn a_message_is_handed_over() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_none_is_left_out() {
+async fn an_invalid_account_is_left_out() {
     for contacts in ["", r#""contacts":[],"#, r#""contacts":[{"input":"1"}],"#, r#""contacts":[{"wa_id":"BR.abc"}],"#] {
         let outcome = sent(json(200, &format!(r#"{{{contacts}"messages":[{{"id":"wamid.1"}}]}}"#))).await;
         assert_eq!(
@@ -81,13 +81,13 @@ async fn an_error_object_is_a_refusal_whatever_its_status() {
 }
 
 #[tokio::test]
-async fn nothing_of_metas_words_is_kept() {
+async fn metas_texts_are_not_kept() {
     let outcome = format!("{:?}", sent(json(400, &refusal_of(131_026, ""))).await);
     assert!(!outcome.contains("99999"), "{outcome}");
 }
 
 #[tokio::test]
-async fn of_what_is_no_answer_nobody_knows() {
+async fn an_unreadable_answer_is_an_unknown_outcome() {
     let html = "<html><body>502 Bad Gateway</body></html>";
     let moved = b"HTTP/1.1 307 X\r\nlocation: /v23.0/106540352242922/messages\r\ncontent-length: 0\r\n\r\n".to_vec();
     let answers = [
@@ -102,7 +102,7 @@ async fn of_what_is_no_answer_nobody_knows() {
         json(500, TAKEN),
         json(500, r#"{"error":{"code":"abc"}}"#),
         moved,
-        // Hung up at once, in the head, in the body; no HTTP at all.
+        // Closed at once, in the head, in the body; not HTTP.
         Vec::new(),
         b"HTTP/1.1 200 OK\r\ncontent-le".to_vec(),
         json(200, TAKEN)[..150].to_vec(),
@@ -121,12 +121,12 @@ async fn a_huge_answer_is_not_read_to_its_end() {
         graph(&peer.url).send(&link("EAAJB"), claimed().id, body(&claimed())).await,
         SendOutcome::UnknownOutcome
     );
-    println!("{} bytes were taken", peer.written());
+    println!("{} bytes were read", peer.written());
     assert!(peer.written() < 32 << 20);
 }
 
 #[tokio::test]
-async fn of_a_slow_answer_nobody_knows() {
+async fn a_slow_answer_is_an_unknown_outcome() {
     let peer = Peer::answering(json(200, TAKEN)).await;
     peer.hold();
     let graph = Graph { timeout: Duration::from_millis(300), ..graph(&peer.url) };
@@ -135,7 +135,7 @@ async fn of_a_slow_answer_nobody_knows() {
 }
 
 #[tokio::test]
-async fn what_could_not_connect_was_not_sent() {
+async fn a_call_that_could_not_connect_was_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -144,18 +144,18 @@ async fn what_could_not_connect_was_not_sent() {
     assert_eq!(graph.check(&link("EAAJB")).await, Err(CheckError::Later));
 }
 
-/// A client whose connections come up within that time, by TLS.
+/// A client with this time limit for connections, with TLS.
 fn by_tls(address: std::net::SocketAddr, limit: Duration) -> Graph {
     let base = BaseUrl::parse("url", &format!("https://{address}")).expect("a good address");
-    let lanes = vec![Lane::new(connector(&base, limit).expect("certificate authorities"))];
-    Graph::of(format!("{}/v23.0", base.text), base, lanes.into())
+    let connections = vec![Connection::new(connector(&base, limit).expect("certificate authorities"))];
+    Graph::of(format!("{}/v23.0", base.text), base, connections.into())
 }
 
 #[tokio::test]
-async fn what_got_no_tls_was_not_sent() {
+async fn a_call_without_tls_was_not_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    // It takes connections, as the kernel does for it, and says nothing.
+    // The kernel accepts the connections, and the server does not answer.
     let silent = by_tls(address, Duration::from_millis(300));
     assert_eq!(silent.send(&link("EAAJB"), claimed().id, body(&claimed())).await, SendOutcome::ChannelThrottled);
     let hanging_up = tokio::spawn(async move {
@@ -168,7 +168,7 @@ async fn what_got_no_tls_was_not_sent() {
     hanging_up.abort();
 }
 
-/// What a server over HTTP/2 does with the one call, and whether it counts as never sent.
+/// The server resets the call's HTTP/2 stream. Returns whether the call counts as not sent.
 async fn reset_by(reason: h2::Reason) -> bool {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -183,7 +183,7 @@ async fn reset_by(reason: h2::Reason) -> bool {
     let request = Request::post(url).body(Full::<Bytes>::default()).expect("a request");
     let error = client.request(request).await.expect_err("reset");
     server.abort();
-    never_left(&error)
+    was_not_sent(&error)
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ fn a_token_goes_nowhere_in_clear() {
     {
         assert_eq!(error(good, "v23.0"), None, "{good}");
     }
-    for (url, said) in [
+    for (url, expected) in [
         ("http://graph.facebook.com", "must begin with https://: tokens do not go to graph.facebook.com in clear"),
         ("http://localhost.evil.com", "must begin with https://"),
         ("http://10.0.0.1", "must begin with https://"),
@@ -236,37 +236,41 @@ fn a_token_goes_nowhere_in_clear() {
         ("https://graph.facebook.com/#a", "is a scheme, a host"),
         ("https://", "must begin with https://"),
     ] {
-        let told = error(url, "v23.0").unwrap_or_default();
-        assert!(told.contains(said), "{url}: {told}");
+        let message = error(url, "v23.0").unwrap_or_default();
+        assert!(message.contains(expected), "{url}: {message}");
     }
     for version in ["", "23.0", "v23", "v23.", "v.0", "v23.0/", "v23.0.1", "v2 3.0", "v٢.0", "v12345.0", "V23.0"] {
-        assert!(error("https://graph.facebook.com", version).is_some_and(|told| told.contains("v23.0")), "{version}");
+        assert!(
+            error("https://graph.facebook.com", version).is_some_and(|message| message.contains("v23.0")),
+            "{version}"
+        );
     }
 }
 
-/// Nobody but the server knows how many streams it allows: what waits for one has not left.
+/// Only the server knows how many streams it permits. A call that waits for one has not been sent.
 #[tokio::test]
-async fn what_never_had_a_stream_was_not_sent() {
+async fn a_call_without_a_stream_was_not_sent() {
     let peer = Peer::answering(json(200, TAKEN)).await;
-    let lane = Lane::new(connector(&graph(&peer.url).url, CONNECT).expect("a connector"));
+    let connection = Connection::new(connector(&graph(&peer.url).url, CONNECT).expect("a connector"));
     let body = Outgoing::new(b"{}".to_vec());
     let begun = body.begun.clone();
     let request = graph(&peer.url).request(&link("EAAJB"), Method::POST, "/1/messages", body);
     assert!(!begun.load(Ordering::Acquire));
-    lane.client.request(request).await.expect("an answer");
+    connection.client.request(request).await.expect("an answer");
     assert!(begun.load(Ordering::Acquire));
 }
 
-/// A number has its own connection, and others where that is full: its calls never wait behind another's.
+/// A number has its own connection, and others if that is full. Its calls never wait behind another number's.
 #[tokio::test]
-async fn calls_beyond_a_connection_take_the_next() {
+async fn calls_beyond_a_connections_limit_use_the_next_connection() {
     let graph = graph("http://127.0.0.1:1");
     let link = link("token");
-    let calls: Vec<_> = (0..=CALLS).map(|_| graph.lane(&link, &Method::POST).expect("a lane")).collect();
-    assert!(std::ptr::eq(calls[0].0, calls[CALLS - 1].0) && !std::ptr::eq(calls[0].0, calls[CALLS].0));
-    let check = graph.lane(&link, &Method::GET).expect("a lane");
+    let calls: Vec<_> =
+        (0..=MAX_CALLS).map(|_| graph.connection(&link, &Method::POST).expect("a connection")).collect();
+    assert!(std::ptr::eq(calls[0].0, calls[MAX_CALLS - 1].0) && !std::ptr::eq(calls[0].0, calls[MAX_CALLS].0));
+    let check = graph.connection(&link, &Method::GET).expect("a connection");
     assert!(calls.iter().all(|call| !std::ptr::eq(call.0, check.0)), "checks have one of their own");
     drop(calls);
-    let all = graph.lanes.get().expect("made").iter();
-    assert_eq!(all.map(|lane| lane.calls.load(Ordering::Relaxed)).sum::<usize>(), 1);
+    let all = graph.connections.get().expect("made").iter();
+    assert_eq!(all.map(|connection| connection.calls.load(Ordering::Relaxed)).sum::<usize>(), 1);
 }

@@ -33,7 +33,7 @@ fn a_link_is_read() {
 }
 
 #[test]
-fn all_faults_come_in_one_answer() {
+fn all_errors_are_in_one_answer() {
     let values = [Field::Absent, Field::WrongType, Field::from("  "), Field::Repeated, Field::from("dois nomes")];
     let expected = [
         ("phoneNumberId", "O campo phoneNumberId e obrigatorio."),
@@ -76,7 +76,7 @@ fn secrets_have_limits() {
 }
 
 #[test]
-fn what_is_stored_is_read_back() {
+fn a_stored_link_is_parsed_back() {
     let number = NumberInfo { phone: Some("+55 11 99999-8888".to_owned()), name: Some("Padaria \"Pão\"".to_owned()) };
     for link in [link().with_number(number), with(4, "").expect("a good link")] {
         let (details, secrets) = (link.details(), link.secrets());
@@ -88,7 +88,7 @@ fn what_is_stored_is_read_back() {
 }
 
 #[test]
-fn fields_of_a_later_version_are_passed_over() {
+fn fields_of_a_later_version_are_ignored() {
     let details = r#"{"quality":{"a":[1]},"phoneNumberId":"1","businessAccountId":"2"}"#;
     let secrets = SecretString::from(r#"{"pin":"123456","accessToken":"a","verifyToken":"b"}"#);
     let link = Link::from_stored(details, &secrets).expect("readable");
@@ -99,7 +99,7 @@ fn fields_of_a_later_version_are_passed_over() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_read_back() {
+fn an_unknown_stored_form_is_not_read() {
     let good = (link().details(), link().secrets());
     for details in ["", "{}", "[]", r#"{"phoneNumberId":"../me","businessAccountId":"2"}"#] {
         assert_eq!(Link::from_stored(details, &good.1).err(), Some(UnreadableLink::Details), "{details}");
@@ -119,18 +119,18 @@ fn debug_shows_no_secret() {
 }
 
 #[test]
-fn what_is_not_given_stays_as_it_was() {
+fn omitted_credentials_stay_as_they_were() {
     let former = link();
     let mut values = [Field::Absent, Field::Absent, Field::Absent, Field::Absent, Field::Absent];
     let same = Link::parse(&values, Some(&former)).expect("a good link");
-    assert_eq!(same.details(), former.with_number(NumberInfo::default()).details(), "the number is asked for anew");
+    assert_eq!(same.details(), former.with_number(NumberInfo::default()).details(), "the number is read again");
     let former = link();
     assert_eq!(same.secrets().expose_secret(), former.secrets().expose_secret());
     values[2] = Field::from("outro");
     let renewed = Link::parse(&values, Some(&former)).expect("a good link");
     assert_eq!(renewed.access_token().expose_secret(), "outro");
     assert_eq!(renewed.verify_token().expose_secret(), former.verify_token().expose_secret());
-    assert!(renewed.is_of_the_app_of(&former), "a new token does not turn receipts off");
+    assert!(renewed.is_of_the_app_of(&former), "a new token keeps receipts");
     values[2] = Field::from("com espaço");
     assert!(Link::parse(&values, Some(&former)).is_err(), "a bad one does not fall back to the former");
 }

@@ -1,4 +1,4 @@
-//! A server that answers every call with the same bytes, whatever they are, and then hangs up.
+//! A server that answers every call with the same bytes, and then closes the connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ pub(crate) struct Peer {
     asked: watch::Sender<Vec<String>>,
     /// Whether answers leave.
     answers: watch::Sender<bool>,
-    /// Bytes of answers that were taken.
+    /// The bytes of answers that were written.
     written: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
@@ -40,7 +40,7 @@ impl Peer {
         self.answers.send_replace(false);
     }
 
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn release(&self) {
         self.answers.send_replace(true);
     }
 
@@ -68,7 +68,7 @@ async fn serve(
         asked.send_modify(|asked| asked.push(request));
         answers.subscribe().wait_for(|answers| *answers).await.expect("the sender is ours");
         for part in answer.chunks(4_096) {
-            // The client may have hung up: that is its right.
+            // The client may close the connection.
             if stream.write_all(part).await.is_err() {
                 break;
             }
@@ -91,7 +91,7 @@ async fn read(stream: &mut TcpStream) -> String {
     }
 }
 
-/// An answer of JSON.
+/// A JSON answer.
 pub(crate) fn json(status: u16, body: &str) -> Vec<u8> {
     answer(status, "application/json; charset=UTF-8", body)
 }

@@ -1,6 +1,6 @@
-//! The simulated network in the database that nodes share: one phone for all of them.
+//! The simulated network in a shared database: all nodes have the same inbox.
 //!
-//! It survives the death of any node, and of the database's process; its last moments may be lost with the machine.
+//! It survives the crash of any node, and of the database's process. The last moments may be lost with the machine.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,27 +17,27 @@ use recado_store::sqlkit::postgres::pool::{Database, Pool};
 use tokio_postgres::Row;
 
 use crate::sandbox::network::{
-    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson, Taker, kind_and_rendition,
+    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, ReceiptSink, Shown, ShownOfPerson, kind_and_rendition,
 };
 
-/// Connections of this node's network, beside those of the store.
+/// Connections for this node's network, beside those of the store.
 const CONNECTIONS: usize = 4;
-/// How long the gateway may take for receipts: less than a transaction may.
+/// The time limit for the gateway to record receipts, below that of a transaction.
 const PASSING: Duration = Duration::from_secs(4);
-/// How long receipts are left alone that the gateway could not take.
+/// How long receipts that the gateway could not record are skipped.
 const ASIDE: Duration = Duration::from_secs(5);
-/// How often a node looks for what others left.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Rows that are deleted at a time.
+/// The interval of polls for receipts that other nodes left.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Rows that one statement deletes.
 const CLEAR_AT_ONCE: i64 = 5_000;
 
-/// The commit waits for no disk: what is told of it here is no promise to anybody. But where there is a standby, the phone
-/// outlasts the primary like the store does.
+/// The commit does not wait for the disk, because an arrival is no promise to a caller. With a standby it waits for the
+/// standby, so that the inbox survives a failover like the store.
 const FAST: &str = "fast AS (SELECT set_config('synchronous_commit',
     CASE current_setting('synchronous_standby_names') WHEN '' THEN 'off'
          ELSE current_setting('synchronous_commit') END, true))";
 
-/// Messages that arrive at one moment arrive by one statement.
+/// Concurrent arrivals share one statement.
 const BOUNDS: Bounds = Bounds { most: 128, side_by_side: 2, waiting: 1_024 };
 
 /// The tables.
@@ -47,7 +47,7 @@ pub(in crate::sandbox) struct Tables {
 }
 
 impl Tables {
-    /// Connects nothing yet.
+    /// Does not connect yet.
     pub(in crate::sandbox) fn new(database: &Arc<Database>) -> anyhow::Result<Self> {
         let pool = database.pool(CONNECTIONS)?;
         let of_batches = pool.clone();
@@ -56,28 +56,28 @@ impl Tables {
     }
 }
 
-/// Takes messages, and answers.
+/// Stores a batch of messages, and answers their callers.
 async fn arrive_together(pool: Pool, batch: Vec<Waiting<Arrival, Result<(), StoreError>>>) {
     let mut left = batch;
     while !left.is_empty() {
-        // By their ids, so that two who take the same messages never wait for each other; each id once.
+        // Sorted by id, so that two batches with the same messages cannot deadlock; each id once.
         left.sort_by(|a, b| a.work.message.network_id.cmp(&b.work.message.network_id));
         let mut ids = HashSet::new();
         let (now, later): (Vec<_>, Vec<_>) =
             left.into_iter().partition(|one| ids.insert(one.work.message.network_id.clone()));
         let arrivals: Vec<_> = now.iter().map(|one| &one.work).collect();
-        let mut taken: Vec<Result<(), StoreError>> = match arrive_all(&pool, &arrivals).await {
-            // One of them is at fault, and its neighbours must not fail with it.
+        let mut results: Vec<Result<(), StoreError>> = match arrive_all(&pool, &arrivals).await {
+            // One of them is invalid, and must not make the others fail.
             Err(StoreError::Refused(_) | StoreError::Overloaded) if arrivals.len() > 1 => Vec::new(),
             done => vec![done; arrivals.len()],
         };
-        if taken.is_empty() {
+        if results.is_empty() {
             for arrival in &arrivals {
-                taken.push(arrive_all(&pool, &[arrival]).await);
+                results.push(arrive_all(&pool, &[arrival]).await);
             }
         }
-        // Who asked may be gone.
-        now.into_iter().zip(taken).for_each(|(one, taken)| drop(one.answer.send(taken)));
+        // A caller may have gone.
+        now.into_iter().zip(results).for_each(|(one, result)| drop(one.answer.send(result)));
         left = later;
     }
 }
@@ -92,8 +92,8 @@ impl Network for Tables {
         self.arrivals.ask(arrival).await?
     }
 
-    async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn Taker) -> Result<Passed, StoreError> {
-        // A taker that fails is no failure of this database.
+    async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn ReceiptSink) -> Result<Passed, StoreError> {
+        // A failing receiver is no failure of this database.
         let passed: Result<_, StoreError> = with_transaction!(self.pool, db => pass_on(db, (now, delay), to).await);
         passed?
     }
@@ -119,12 +119,12 @@ impl Network for Tables {
     }
 
     async fn forget_erased(&self) -> Result<bool, StoreError> {
-        // The database's own clearing away comes in its time.
+        // The database's own vacuum removes it later.
         Ok(false)
     }
 
-    fn look_every(&self) -> Option<Duration> {
-        Some(LOOK_EVERY)
+    fn poll_interval(&self) -> Option<Duration> {
+        Some(POLL_INTERVAL)
     }
 
     async fn close(&self) {
@@ -148,7 +148,7 @@ async fn arrive(db: Db<'_>, arrivals: &[&Arrival]) -> Done<()> {
                 receipts
          FROM arriving ORDER BY network_id
          -- Shown once. A phone that gets a message again sends its receipts again.
-         -- An earlier sending that comes late, and whose receipts are lost, takes none away.
+         -- A late earlier attempt, whose receipts are lost, removes no receipts.
          ON CONFLICT (network_id) DO UPDATE
              SET receipts = least(excluded.receipts, sandbox_phone.receipts), reserved_until = 0"
     );
@@ -165,31 +165,31 @@ async fn arrive(db: Db<'_>, arrivals: &[&Arrival]) -> Done<()> {
             column(arrivals, |arrival| arrival.message.payload.as_str()),
             column(arrivals, |arrival| arrival.message.rendition.as_deref()),
             column(arrivals, |arrival| arrival.at),
-            column(arrivals, |arrival| i16::from(arrival.receipts_stand())),
+            column(arrivals, |arrival| i16::from(arrival.initial_receipts())),
         ],
     )
     .await?;
     Ok(())
 }
 
-/// Passes receipts on, in a transaction that keeps their rows locked meanwhile: other nodes pass over them, and when this node
-/// dies they are anybody's.
-async fn pass_on(db: Db<'_>, (now, delay): (Millis, Millis), to: &dyn Taker) -> Done<Result<Passed, StoreError>> {
+/// Sends receipts in a transaction that keeps their rows locked meanwhile. Other nodes skip these rows, and another node
+/// sends them if this node crashes.
+async fn pass_on(db: Db<'_>, (now, delay): (Millis, Millis), to: &dyn ReceiptSink) -> Done<Result<Passed, StoreError>> {
     let due = due(db, now, delay).await?;
     if due.is_empty() {
         let sql = "SELECT FROM sandbox_phone WHERE receipts < 2 LIMIT 1";
         let pending = db.row(sql, args![]).await?.is_some();
         return Ok(Ok(if pending { Passed::NotYet } else { Passed::None }));
     }
-    let taking = to.take(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect());
-    let took = tokio::time::timeout(PASSING, taking).await.unwrap_or(Err(StoreError::Overloaded));
-    if let Err(error) = took {
-        // Others come first next time.
+    let accepting = to.accept(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect());
+    let accepted = tokio::time::timeout(PASSING, accepting).await.unwrap_or(Err(StoreError::Overloaded));
+    if let Err(error) = accepted {
+        // Other receipts come first next time.
         let sql = "UPDATE sandbox_phone SET reserved_until = $2 WHERE n = any($1)";
         db.run(sql, args![column(&due, |due| due.row), now + millis(ASIDE)]).await?;
         return Ok(Err(error));
     }
-    taken(db, &due).await?;
+    mark_accepted(db, &due).await?;
     Ok(Ok(Passed::Some))
 }
 
@@ -205,23 +205,23 @@ async fn due(db: Db<'_>, now: Millis, delay: Millis) -> Done<Vec<Due>> {
     );
     let rows = db.rows(&sql, args![now, delay, RECEIPTS_AT_ONCE]).await?;
     let of = |row: &Row| {
-        let taken = u8::try_from(row.get::<_, i16>("receipts"));
-        let taken = taken.map_err(|_| not_understood("receipts of the sandbox"))?;
-        let stands = (row.get("n"), taken, row.get("received_at"));
-        Ok(Due::new(stands, row.get("channel_key"), row.get("network_id"), (now, delay)))
+        let accepted = u8::try_from(row.get::<_, i16>("receipts"));
+        let accepted = accepted.map_err(|_| not_understood("receipts of the sandbox"))?;
+        let progress = (row.get("n"), accepted, row.get("received_at"));
+        Ok(Due::new(progress, row.get("channel_key"), row.get("network_id"), (now, delay)))
     };
     rows.iter().map(of).collect()
 }
 
-async fn taken(db: Db<'_>, due: &[Due]) -> Done<()> {
+async fn mark_accepted(db: Db<'_>, due: &[Due]) -> Done<()> {
     let sql = "UPDATE sandbox_phone p SET receipts = due.next
-               FROM unnest($1, $2, $3) AS due (n, taken, next)
-               WHERE p.n = due.n AND p.receipts = due.taken";
+               FROM unnest($1, $2, $3) AS due (n, accepted, next)
+               WHERE p.n = due.n AND p.receipts = due.accepted";
     db.run(
         sql,
         args![
             column(due, |due| due.row),
-            column(due, |due| i16::from(due.taken)),
+            column(due, |due| i16::from(due.accepted)),
             column(due, |due| i16::from(due.next())),
         ],
     )
@@ -229,7 +229,7 @@ async fn taken(db: Db<'_>, due: &[Due]) -> Done<()> {
     Ok(())
 }
 
-/// The last message on an institution's phone.
+/// The last message of an institution's inbox.
 async fn last(db: Db<'_>, institution: InstitutionId) -> Done<Option<i64>> {
     let sql = "SELECT max(n) FROM sandbox_phone WHERE institution_id = $1";
     Ok(db.row(sql, args![&institution.as_bytes()[..]]).await?.and_then(|row| row.get(0)))
@@ -273,10 +273,10 @@ async fn shown(db: Db<'_>, query: &PhoneQuery) -> Done<Option<Vec<Shown>>> {
     rows.iter().map(read_shown).collect::<Done<_>>().map(Some)
 }
 
-/// A person's rows in a range of the phone.
-const THEIRS: &str = "n > $3 AND n <= $4 AND recipient = any($1) AND ($2 IS NULL OR institution_id = $2)";
+/// The condition for a person's rows in a range of the inbox.
+const OF_PERSON: &str = "n > $3 AND n <= $4 AND recipient = any($1) AND ($2 IS NULL OR institution_id = $2)";
 
-/// The last row of the range behind this one.
+/// The last row of the range after this one.
 async fn end(db: Db<'_>, after: i64) -> Done<Option<i64>> {
     let sql = "SELECT max(n) FROM (SELECT n FROM sandbox_phone WHERE n > $1 ORDER BY n LIMIT $2) p";
     Ok(db.row(sql, args![after, recado_domain::message::SCANNED_AT_MOST]).await?.and_then(|row| row.get(0)))
@@ -291,7 +291,7 @@ async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerso
     let sql = format!(
         "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
                 (SELECT count(*) FROM sandbox_arrivals a WHERE a.network_id = p.network_id), institution_id, n
-         FROM sandbox_phone p WHERE {THEIRS} ORDER BY n LIMIT $5"
+         FROM sandbox_phone p WHERE {OF_PERSON} ORDER BY n LIMIT $5"
     );
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = db.rows(&sql, args![person.numbers, institution(person), after, end, most]).await?;
@@ -307,7 +307,7 @@ async fn of_person(db: Db<'_>, person: &Person, after: i64) -> Done<ShownOfPerso
 async fn erase(db: Db<'_>, person: &Person, after: i64) -> Done<(u64, Option<i64>)> {
     let Some(end) = end(db, after).await? else { return Ok((0, None)) };
     let sql = format!(
-        "WITH shown AS (DELETE FROM sandbox_phone WHERE {THEIRS} RETURNING network_id),
+        "WITH shown AS (DELETE FROM sandbox_phone WHERE {OF_PERSON} RETURNING network_id),
               arrived AS (DELETE FROM sandbox_arrivals WHERE network_id IN (SELECT network_id FROM shown))
          SELECT count(*) FROM shown"
     );

@@ -1,4 +1,4 @@
-//! The simulated network in a file beside the store. It survives the death of the process, not that of the machine.
+//! The simulated network in a file beside the store. It survives the end of the process, but not of the machine.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use rusqlite_migration::M;
 
 use crate::sandbox::network::{
-    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, Shown, ShownOfPerson, Taker, kind_and_rendition,
+    Arrival, Due, Network, Passed, PhoneQuery, RECEIPTS_AT_ONCE, ReceiptSink, Shown, ShownOfPerson, kind_and_rendition,
 };
 
 const MIGRATIONS: &[M<'static>] = &[
@@ -24,11 +24,11 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../../migrations/sqlite/sandbox_0002_kinds.sql")),
 ];
 
-/// Rows that are deleted at a time: some milliseconds, for which others wait.
+/// Rows that one transaction deletes: it takes some milliseconds, for which other operations wait.
 const CLEAR_AT_ONCE: i64 = 500;
 
-/// The thread's own: just the connection. A power cut may take the last arrivals but leaves the file whole; the death of
-/// the process takes nothing.
+/// The writer thread's connection. A power cut may lose the last arrivals but leaves the file intact. The end of the process
+/// loses nothing.
 struct Writing(Connection);
 
 impl Owned for Writing {
@@ -63,13 +63,13 @@ impl Network for File {
         self.writer.run(move |writing| arrive(&writing.0, &arrival)).await
     }
 
-    async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn Taker) -> Result<Passed, StoreError> {
+    async fn pass_on(&self, now: Millis, delay: Millis, to: &dyn ReceiptSink) -> Result<Passed, StoreError> {
         let (due, pending) = self.writer.run(move |writing| due(&writing.0, now, delay)).await?;
         if due.is_empty() {
             return Ok(if pending { Passed::NotYet } else { Passed::None });
         }
-        to.take(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect()).await?;
-        self.writer.run(move |writing| taken(&writing.0, &due)).await?;
+        to.accept(due.iter().flat_map(|due| due.receipts.iter().cloned()).collect()).await?;
+        self.writer.run(move |writing| mark_accepted(&writing.0, &due)).await?;
         Ok(Passed::Some)
     }
 
@@ -97,8 +97,8 @@ impl Network for File {
         self.writer.empty_log().await
     }
 
-    fn look_every(&self) -> Option<Duration> {
-        // Whatever arrives here is heard of.
+    fn poll_interval(&self) -> Option<Duration> {
+        // This process notices every arrival.
         None
     }
 
@@ -119,7 +119,7 @@ fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
                                 rendition, received_at, receipts, vcard)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, '')
              -- Shown once. A phone that gets a message again sends its receipts again.
-             -- An earlier sending that comes late, and whose receipts are lost, takes none away.
+             -- A late earlier attempt, whose receipts are lost, removes no receipts.
              ON CONFLICT (network_id) DO UPDATE SET receipts = min(excluded.receipts, phone.receipts)",
         )?
         .execute(params![
@@ -133,7 +133,7 @@ fn arrive(connection: &Connection, arrival: &Arrival) -> rusqlite::Result<()> {
             message.payload,
             message.rendition,
             at,
-            arrival.receipts_stand(),
+            arrival.initial_receipts(),
         ])?;
     Ok(())
 }
@@ -153,10 +153,10 @@ fn due(connection: &Connection, now: Millis, delay: Millis) -> rusqlite::Result<
     Ok((due, connection.prepare_cached(pending)?.query_row([], |row| row.get(0))?))
 }
 
-fn taken(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {
+fn mark_accepted(connection: &Connection, due: &[Due]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("UPDATE phone SET receipts = ?3 WHERE n = ?1 AND receipts = ?2")?;
     for due in due {
-        statement.execute(params![due.row, due.taken, due.next()])?;
+        statement.execute(params![due.row, due.accepted, due.next()])?;
     }
     Ok(())
 }
@@ -202,14 +202,14 @@ fn shown(connection: &Connection, query: &PhoneQuery) -> rusqlite::Result<Option
     rows.collect::<rusqlite::Result<_>>().map(Some)
 }
 
-/// A person's rows in a range of the phone.
-const THEIRS: &str = "n > ?3 AND n <= ?4 AND recipient IN (SELECT value FROM json_each(?1))
+/// The condition for a person's rows in a range of the inbox.
+const OF_PERSON: &str = "n > ?3 AND n <= ?4 AND recipient IN (SELECT value FROM json_each(?1))
      AND (?2 IS NULL OR institution_id = ?2)";
 
-/// A person's numbers and institution, as statements take them, and the last row of the range.
-type Theirs = (String, Option<[u8; 16]>, Option<i64>);
+/// A person's numbers and institution as statement parameters, and the last row of the range.
+type PersonParameters = (String, Option<[u8; 16]>, Option<i64>);
 
-fn theirs(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<Theirs> {
+fn theirs(connection: &Connection, person: &Person, after: i64) -> rusqlite::Result<PersonParameters> {
     let numbers = serde_json::to_string(&person.numbers);
     let numbers = numbers.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     let sql = "SELECT max(n) FROM (SELECT n FROM phone WHERE n > ?1 ORDER BY n LIMIT ?2)";
@@ -225,7 +225,7 @@ fn of_person(connection: &Connection, person: &Person, after: i64) -> rusqlite::
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id, channel_id, network_id, recipient, kind, contact, rendition, vcard, received_at,
                 (SELECT count(*) FROM arrivals WHERE arrivals.network_id = phone.network_id), institution_id, n
-         FROM phone WHERE {THEIRS} ORDER BY n LIMIT ?5"
+         FROM phone WHERE {OF_PERSON} ORDER BY n LIMIT ?5"
     ))?;
     let most = i64::try_from(MESSAGES).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![numbers, institution, after, end, most], |row| {
@@ -241,10 +241,10 @@ fn erase(connection: &Connection, person: &Person, after: i64) -> rusqlite::Resu
     let Some(end) = end else { return Ok((0, None)) };
     connection
         .prepare_cached(&format!(
-            "DELETE FROM arrivals WHERE network_id IN (SELECT network_id FROM phone WHERE {THEIRS})"
+            "DELETE FROM arrivals WHERE network_id IN (SELECT network_id FROM phone WHERE {OF_PERSON})"
         ))?
         .execute(params![numbers, institution, after, end])?;
-    let erased = connection.prepare_cached(&format!("DELETE FROM phone WHERE {THEIRS}"))?.execute(params![
+    let erased = connection.prepare_cached(&format!("DELETE FROM phone WHERE {OF_PERSON}"))?.execute(params![
         numbers,
         institution,
         after,

@@ -1,4 +1,4 @@
-//! What the network does, wherever it is kept; and what nodes that share it may rely on.
+//! The network in both storages, and what nodes that share it may rely on.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,14 +19,14 @@ use crate::sandbox::network::*;
 
 const DELAY: Millis = 100;
 
-/// A place for one network.
-trait Place {
+/// A storage for one network.
+trait TestStorage {
     fn open(&self) -> Box<dyn Network>;
-    /// Makes all that the phone shows rows of the versions before kinds.
+    /// Changes all rows of the inbox to those of versions without kinds.
     fn make_old(&self);
 }
 
-impl Place for SqliteFile {
+impl TestStorage for SqliteFile {
     fn open(&self) -> Box<dyn Network> {
         Box::new(File::open(&self.path().with_file_name("sandbox.db")).expect("it opens"))
     }
@@ -38,7 +38,7 @@ impl Place for SqliteFile {
     }
 }
 
-impl Place for PgDatabase {
+impl TestStorage for PgDatabase {
     fn open(&self) -> Box<dyn Network> {
         Box::new(Tables::new(&self.connect()).expect("it opens"))
     }
@@ -53,7 +53,7 @@ fn institution(number: u8) -> InstitutionId {
     InstitutionId::new(NOW, [number; 10])
 }
 
-/// The first arrival of a message; its receipts are sent.
+/// The first arrival of a message, for which receipts are sent.
 fn arrival(owner: u8, number: u8) -> Arrival {
     let id = MessageId::new(NOW, [number; 10]);
     let message = Claimed {
@@ -79,13 +79,13 @@ fn query(owner: u8) -> PhoneQuery {
     PhoneQuery { institution: institution(owner), recipient: None, before: None, limit: 10 }
 }
 
-/// The network ids that a phone shows, newest first, with how often each arrived.
+/// The network ids in an inbox, newest first, with the number of arrivals.
 async fn shown(network: &dyn Network, query: PhoneQuery) -> Vec<(String, u32)> {
-    let shown = network.shown(query).await.expect("read").expect("no such place");
+    let shown = network.shown(query).await.expect("read").expect("no such message");
     shown.into_iter().map(|shown| (shown.network_id, shown.arrivals)).collect()
 }
 
-/// Takes receipts and keeps them, or loses its answer.
+/// Records receipts, or loses the answer.
 #[derive(Default)]
 struct Kept {
     receipts: Mutex<Vec<Receipt>>,
@@ -95,9 +95,9 @@ struct Kept {
 }
 
 #[async_trait]
-impl Taker for Kept {
-    async fn take(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
-        self.receipts.lock().expect("NOT poisoned").extend(receipts);
+impl ReceiptSink for Kept {
+    async fn accept(&self, receipts: Vec<Receipt>) -> Result<(), StoreError> {
+        self.receipts.lock().expect("not poisoned").extend(receipts);
         if let Some(answers) = &self.answers {
             answers.notified().await;
         }
@@ -106,24 +106,24 @@ impl Taker for Kept {
 }
 
 impl Kept {
-    fn words(&self) -> Vec<(String, MessageStatus)> {
+    fn receipts(&self) -> Vec<(String, MessageStatus)> {
         let id = |of: &MessageRef| if let MessageRef::NetworkId(id) = of { id.to_string() } else { String::new() };
-        self.receipts.lock().expect("NOT poisoned").iter().map(|receipt| (id(&receipt.of), receipt.status)).collect()
+        self.receipts.lock().expect("not poisoned").iter().map(|receipt| (id(&receipt.of), receipt.status)).collect()
     }
 }
 
-/// What is passed on at this time.
+/// The receipts that are sent at this time.
 async fn passed_on(network: &dyn Network, at: Millis) -> (Vec<(String, MessageStatus)>, Passed) {
     let to = Kept::default();
     let passed = network.pass_on(at, DELAY, &to).await.expect("passed on");
-    (to.words(), passed)
+    (to.receipts(), passed)
 }
 
 async fn a_card_is_shown_once(network: Box<dyn Network>) {
     for number in [1, 2, 1, 3, 1] {
-        network.arrive(arrival(1, number)).await.expect("taken");
+        network.arrive(arrival(1, number)).await.expect("accepted");
     }
-    network.arrive(arrival(2, 9)).await.expect("taken");
+    network.arrive(arrival(2, 9)).await.expect("accepted");
     let all = [("3EB03".to_owned(), 1), ("3EB02".to_owned(), 1), ("3EB01".to_owned(), 3)];
     assert_eq!(shown(&*network, query(1)).await, all, "newest first, by the first arrival");
     assert_eq!(shown(&*network, PhoneQuery { limit: 2, ..query(1) }).await, all[..2]);
@@ -140,10 +140,10 @@ async fn a_card_is_shown_once(network: Box<dyn Network>) {
     assert_eq!(first.received_at, NOW);
 }
 
-async fn old_rows_are_contacts(place: impl Place) {
-    let network = place.open();
-    network.arrive(arrival(1, 1)).await.expect("taken");
-    place.make_old();
+async fn old_rows_are_contacts(storage: impl TestStorage) {
+    let network = storage.open();
+    network.arrive(arrival(1, 1)).await.expect("accepted");
+    storage.make_old();
     let shown = network.shown(query(1)).await.expect("read").expect("a page").remove(0);
     let rendition = shown.rendition.as_deref().and_then(ContactRendition::from_json).expect("a rendition");
     assert_eq!((shown.kind.as_str(), rendition.text().as_str()), ("contact", "BEGIN:VCARD old"));
@@ -159,26 +159,26 @@ async fn rows_of_the_versions_before_kinds_in_a_database_are_contacts() {
     old_rows_are_contacts(PgDatabase::new()).await;
 }
 
-async fn receipts_are_sent_until_they_are_taken(network: Box<dyn Network>) {
+async fn receipts_are_sent_until_they_are_accepted(network: Box<dyn Network>) {
     let at = async |delays| passed_on(&*network, NOW + delays * DELAY).await;
-    network.arrive(Arrival { receipts: false, ..arrival(1, 2) }).await.expect("taken");
+    network.arrive(Arrival { receipts: false, ..arrival(1, 2) }).await.expect("accepted");
     assert_eq!(at(9).await, (vec![], Passed::None));
-    network.arrive(arrival(1, 1)).await.expect("taken");
-    // A node that stood still hands in an earlier sending, whose answer the network loses.
-    network.arrive(Arrival { receipts: false, ..arrival(1, 1) }).await.expect("taken");
+    network.arrive(arrival(1, 1)).await.expect("accepted");
+    // A frozen node sends an earlier attempt again, and the network loses its answer.
+    network.arrive(Arrival { receipts: false, ..arrival(1, 1) }).await.expect("accepted");
 
     let word = |status| ("3EB01".to_owned(), status);
     assert_eq!(at(0).await, (vec![], Passed::NotYet));
     let unanswered = Kept { answer_is_lost: true, ..Kept::default() };
-    network.pass_on(NOW + DELAY, DELAY, &unanswered).await.expect_err("NOT taken");
-    assert_eq!(unanswered.words(), [word(MessageStatus::Delivered)]);
-    assert_eq!(unanswered.receipts.lock().expect("NOT poisoned")[0].at, NOW + DELAY);
+    network.pass_on(NOW + DELAY, DELAY, &unanswered).await.expect_err("not accepted");
+    assert_eq!(unanswered.receipts(), [word(MessageStatus::Delivered)]);
+    assert_eq!(unanswered.receipts.lock().expect("not poisoned")[0].at, NOW + DELAY);
     let both = [MessageStatus::Delivered, MessageStatus::Read].map(word).to_vec();
-    // A node lets them rest for 5 seconds.
+    // A node skips them for 5 seconds.
     assert_eq!(at(60).await, (both, Passed::Some), "once more, and both are due by then");
     assert_eq!(at(60).await, (vec![], Passed::None));
 
-    network.arrive(arrival(1, 1)).await.expect("taken");
+    network.arrive(arrival(1, 1)).await.expect("accepted");
     assert_eq!(at(1).await, (vec![word(MessageStatus::Delivered)], Passed::Some), "sent again with the message");
     assert_eq!(at(1).await, (vec![], Passed::NotYet));
     assert_eq!(at(2).await, (vec![word(MessageStatus::Read)], Passed::Some));
@@ -187,17 +187,17 @@ async fn receipts_are_sent_until_they_are_taken(network: Box<dyn Network>) {
 
 async fn a_phone_is_emptied_for_itself(network: Box<dyn Network>) {
     for (owner, number) in [(1, 1), (1, 2), (2, 3), (1, 1)] {
-        network.arrive(arrival(owner, number)).await.expect("taken");
+        network.arrive(arrival(owner, number)).await.expect("accepted");
     }
     clear(&*network, 1).await;
     assert_eq!(shown(&*network, query(1)).await, []);
     assert_eq!(shown(&*network, query(2)).await, [("3EB03".to_owned(), 1)]);
-    network.arrive(arrival(1, 1)).await.expect("taken");
+    network.arrive(arrival(1, 1)).await.expect("accepted");
     assert_eq!(shown(&*network, query(1)).await, [("3EB01".to_owned(), 1)], "its former arrivals are forgotten");
     assert_eq!(network.last(institution(3)).await.expect("read"), None, "nothing to clear");
 }
 
-/// Empties an institution's phone; in how many parts.
+/// Empties an institution's inbox. Returns the number of parts.
 async fn clear(network: &dyn Network, owner: u8) -> usize {
     let last = network.last(institution(owner)).await.expect("read").expect("something");
     let mut parts = 0;
@@ -207,7 +207,7 @@ async fn clear(network: &dyn Network, owner: u8) -> usize {
     parts
 }
 
-/// Others wait for each part.
+/// Other operations wait for each part.
 #[tokio::test]
 async fn a_full_phone_is_emptied_a_part_at_a_time() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -218,7 +218,7 @@ async fn a_full_phone_is_emptied_a_part_at_a_time() {
         network.arrive(arrival)
     };
     futures_util::future::join_all((0..1_200).map(numbered)).await;
-    network.arrive(arrival(2, 2)).await.expect("taken");
+    network.arrive(arrival(2, 2)).await.expect("accepted");
     assert_eq!(clear(&network, 1).await, 3);
     assert_eq!(shown(&network, query(1)).await, []);
     assert_eq!(shown(&network, query(2)).await.len(), 1);
@@ -227,7 +227,7 @@ async fn a_full_phone_is_emptied_a_part_at_a_time() {
 async fn a_person_is_shown_and_erased(network: Box<dyn Network>) {
     // Even numbers are for one person, odd ones for another.
     for (owner, number) in [(1, 2), (2, 4), (1, 5), (1, 2)] {
-        network.arrive(arrival(owner, number)).await.expect("taken");
+        network.arrive(arrival(owner, number)).await.expect("accepted");
     }
     let person = |institution| Person { numbers: vec!["55110".to_owned(), "55119".to_owned()], institution };
     let of = async |person: Person| {
@@ -244,19 +244,19 @@ async fn a_person_is_shown_and_erased(network: Box<dyn Network>) {
     let (erased, next) = network.erase(person(None), 0).await.expect("erased");
     assert_eq!((erased, network.erase(person(None), next.expect("a range")).await.expect("erased")), (1, (0, None)));
     assert_eq!(shown(&*network, query(1)).await, [("3EB05".to_owned(), 1)]);
-    network.arrive(arrival(1, 2)).await.expect("taken");
+    network.arrive(arrival(1, 2)).await.expect("accepted");
     assert_eq!(shown(&*network, query(1)).await[0], ("3EB02".to_owned(), 1), "its former arrivals are forgotten");
 }
 
 macro_rules! on_both {
     ($($test:ident),+) => { on_both!(@ sqlite: SqliteFile, $($test),+); on_both!(@ postgres: PgDatabase, $($test),+); };
-    (@ $engine:ident: $place:ident, $($test:ident),+) => {
+    (@ $engine:ident: $storage:ident, $($test:ident),+) => {
         mod $engine {
             $(
                 #[tokio::test]
                 async fn $test() {
-                    let place = super::$place::new();
-                    super::$test(super::Place::open(&place)).await;
+                    let storage = super::$storage::new();
+                    super::$test(super::TestStorage::open(&storage)).await;
                 }
             )+
         }
@@ -264,18 +264,18 @@ macro_rules! on_both {
 }
 
 on_both! {
-    a_card_is_shown_once, receipts_are_sent_until_they_are_taken, a_phone_is_emptied_for_itself,
+    a_card_is_shown_once, receipts_are_sent_until_they_are_accepted, a_phone_is_emptied_for_itself,
     a_person_is_shown_and_erased
 }
 
 #[tokio::test]
 async fn nodes_have_one_phone_and_share_its_receipts() {
-    let place = PgDatabase::new();
-    let (one, other) = (place.open(), place.open());
+    let storage = PgDatabase::new();
+    let (one, other) = (storage.open(), storage.open());
     for number in 0..100 {
-        one.arrive(arrival(1, number)).await.expect("taken");
+        one.arrive(arrival(1, number)).await.expect("accepted");
     }
-    other.arrive(arrival(1, 0)).await.expect("taken");
+    other.arrive(arrival(1, 0)).await.expect("accepted");
     let first = shown(&*one, PhoneQuery { before: "3EB01".parse().ok(), ..query(1) }).await;
     assert_eq!(first, [("3EB00".to_owned(), 2)], "the other node's re-send was recognised");
 
@@ -283,7 +283,7 @@ async fn nodes_have_one_phone_and_share_its_receipts() {
     let (first, at) = (Kept { answers: Some(answers.clone()), ..Kept::default() }, NOW + DELAY);
     let passing = one.pass_on(at, DELAY, &first);
     let meanwhile = async {
-        while first.words().is_empty() {
+        while first.receipts().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let meanwhile = passed_on(&*other, at).await;
@@ -291,30 +291,30 @@ async fn nodes_have_one_phone_and_share_its_receipts() {
         meanwhile
     };
     let (passed, meanwhile) = tokio::join!(passing, meanwhile);
-    assert_eq!((passed.expect("passed on"), first.words().len()), (Passed::Some, 100));
+    assert_eq!((passed.expect("passed on"), first.receipts().len()), (Passed::Some, 100));
     assert_eq!(meanwhile, (vec![], Passed::NotYet), "what one node passes on is not passed on by the other");
     assert_eq!(passed_on(&*other, at).await, (vec![], Passed::NotYet));
 }
 
 #[tokio::test]
-async fn a_node_passes_on_what_another_left() {
+async fn a_node_sends_the_receipts_that_another_left() {
     let ground = Ground::on(SqliteFile::new()).await;
     let channel = ground.channel_of(ChannelType::Sandbox, "sandbox").await;
     let id = ground.accept(channel, "551").await;
     let claimed = ground.claim_one(channel).await;
     ground.settle(channel, claimed.seq, sent()).await;
 
-    let place = PgDatabase::new();
+    let storage = PgDatabase::new();
     let (pacing, clock) = (Pacing::default(), Arc::new(SystemClock));
-    let node = Sandbox::on_postgres(&place.connect(), pacing, clock, ground.store.clone()).expect("it opens");
+    let node = Sandbox::on_postgres(&storage.connect(), pacing, clock, ground.store.clone()).expect("it opens");
     let stop = CancellationToken::new();
     let passing = node.send_receipts(ground.store.clone(), stop.clone());
     let check = async {
-        // It has arrived by way of another node, which then died.
+        // The message arrived by another node, which then crashed.
         let via = ChannelRef { key: channel, ..arrival(1, 1).via };
         let message = Claimed { network_id: claimed.network_id.clone(), ..arrival(1, 1).message };
         let at = SystemClock.now();
-        place.open().arrive(Arrival { via, message, at, receipts: true }).await.expect("taken");
+        storage.open().arrive(Arrival { via, message, at, receipts: true }).await.expect("accepted");
         while ground.status(channel, id).await != MessageStatus::Read {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

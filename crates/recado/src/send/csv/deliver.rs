@@ -1,4 +1,4 @@
-//! Gets one line an answer, whatever stands in the way: limits, full queues, a server that is started anew.
+//! Delivers one line until it has an answer, despite rate limits, full queues, and a server that restarts.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,39 +13,39 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Api, Request};
 use crate::exit::unavailable;
 use crate::send::SCENARIO;
-use crate::send::csv::results::Fate;
+use crate::send::csv::results::LineOutcome;
 
-/// The longest wait between two tries when nobody answers.
+/// The longest wait between two tries without an answer.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What the lines in hand share.
+/// The state that the lines in flight share.
 pub struct Sender<'a> {
     api: &'a Api,
-    /// How long nobody may answer before the run is given up.
+    /// How long there may be no answer before the run ends.
     patience: Duration,
-    /// Start nothing new.
+    /// Cancelled when no further line must start.
     pub stop: CancellationToken,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Nothing is sent before this time: one line was told to wait, and so wait all.
+    /// Nothing is sent before this time. One line was told to wait, and the others wait too.
     not_before: Instant,
-    /// When somebody last answered.
+    /// The time of the last answer.
     answered: Instant,
-    /// What is waited for.
+    /// The reason of the current wait.
     waits_for: Option<String>,
 }
 
-/// What is to be done after an answer, or after none.
+/// What to do after an answer, or without one.
 enum Next {
-    Done(Fate),
-    /// The whole run ends: every line would be told the same.
+    Done(LineOutcome),
+    /// The run ends, because every line would get the same answer.
     End(anyhow::Error),
-    /// Again, after the time that the answer named.
+    /// Try again after the time that the answer named.
     Wait(Duration, String),
-    /// Again, for as long as there is patience.
-    Silence(String),
+    /// Try again until the time limit for answers is reached.
+    NoAnswer(String),
 }
 
 impl<'a> Sender<'a> {
@@ -55,13 +55,13 @@ impl<'a> Sender<'a> {
         Self { api, patience, stop, state: Mutex::new(state) }
     }
 
-    /// What is waited for at the moment.
+    /// The reason of the current wait.
     pub fn waits_for(&self) -> Option<String> {
         self.lock().waits_for.clone()
     }
 
-    /// Sends until there is an answer. `None` when the run was stopped before.
-    pub async fn deliver(&self, request: Request) -> Result<Option<Fate>> {
+    /// Sends until there is an answer. `None` if the run was stopped before.
+    pub async fn deliver(&self, request: Request) -> Result<Option<LineOutcome>> {
         let mut pause = Duration::from_millis(100);
         loop {
             let not_before = self.lock().not_before;
@@ -70,10 +70,10 @@ impl<'a> Sender<'a> {
                 () = self.stop.cancelled() => return Ok(None),
                 () = sleep_until(not_before) => {}
             }
-            match self.judge(self.api.call(request.clone()).await) {
-                Next::Done(fate) => {
+            match self.next(self.api.call(request.clone()).await) {
+                Next::Done(outcome) => {
                     self.answered(None);
-                    return Ok(Some(fate));
+                    return Ok(Some(outcome));
                 }
                 Next::End(error) => return Err(error),
                 Next::Wait(time, why) => {
@@ -81,10 +81,10 @@ impl<'a> Sender<'a> {
                     let mut state = self.lock();
                     state.not_before = state.not_before.max(Instant::now() + time);
                 }
-                Next::Silence(why) => {
-                    let silent = self.lock().answered.elapsed();
-                    if silent > self.patience {
-                        return Err(unavailable(format!("{why}; nobody has answered for {} s", silent.as_secs())));
+                Next::NoAnswer(why) => {
+                    let waited = self.lock().answered.elapsed();
+                    if waited > self.patience {
+                        return Err(unavailable(format!("{why}; no answer for {} s", waited.as_secs())));
                     }
                     self.lock().waits_for = Some(why);
                     tokio::select! {
@@ -106,15 +106,15 @@ impl<'a> Sender<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn judge(&self, answer: Result<Reply, AskError>) -> Next {
+    fn next(&self, answer: Result<Reply, AskError>) -> Next {
         let reply = match answer {
             Ok(reply) => reply,
             Err(error @ AskError::Refused(_)) => return Next::End(error.into()),
-            Err(error) => return Next::Silence(error.to_string()),
+            Err(error) => return Next::NoAnswer(error.to_string()),
         };
         if let (202, Some(id)) = (reply.status, reply.headers.get("x-message-id").and_then(|id| id.parse().ok())) {
             let replayed = reply.headers.contains_key("idempotent-replayed");
-            return Next::Done(if replayed { Fate::Replayed { id } } else { Fate::Accepted { id } });
+            return Next::Done(if replayed { LineOutcome::Replayed { id } } else { LineOutcome::Accepted { id } });
         }
         let error = reply.error();
         let text = explain(&error).replace('\n', "");
@@ -128,24 +128,24 @@ impl<'a> Sender<'a> {
             503 if full => Next::Wait(wait, text),
             429 => Next::Wait(wait, text),
             400 if is_of_the_run(&error) => Next::End(AskError::refused(&error).into()),
-            // The key was made of all that the call says: another program wrote the line's, or another version.
+            // The key is a hash of the whole call, so another program, or another version, has used the line's key.
             422 if is(ApiError::IdempotencyKeyReused) => Next::End(AskError::refused(&error).into()),
             400 | 413 | 422 => Next::Done(refused(&error)),
-            500.. => Next::Silence(text),
+            500.. => Next::NoAnswer(text),
             _ => Next::End(AskError::refused(&error).into()),
         }
     }
 }
 
-/// Whether what is wrong is a header, which all lines have in common.
+/// Whether the error is about a header, which all lines share.
 fn is_of_the_run(error: &Value) -> bool {
     let field = |one: &Value| one["field"].as_str().unwrap_or_default().to_lowercase();
     error["errors"].as_array().into_iter().flatten().any(|one| field(one) == SCENARIO)
 }
 
-fn refused(error: &Value) -> Fate {
+fn refused(error: &Value) -> LineOutcome {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let faults: Vec<_> = faults(error).collect();
     let reason = if faults.is_empty() { text(&error["message"]) } else { faults.join(" ") };
-    Fate::Refused { code: text(&error["code"]), reason }
+    LineOutcome::Refused { code: text(&error["code"]), reason }
 }

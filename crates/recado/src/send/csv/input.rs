@@ -1,4 +1,4 @@
-//! A CSV file of messages, read and judged as a whole before anything is sent.
+//! A CSV file of messages. It is read and checked as a whole before anything is sent.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -12,48 +12,49 @@ use sha2::{Digest, Sha256};
 
 use crate::send::columns_of;
 
-/// Separators that spreadsheets write. Where a comma is the decimal sign, as in Brazil, it is `;`.
+/// The separators that spreadsheets write. It is `;` if a comma is the decimal separator, as in Brazil.
 const SEPARATORS: [u8; 4] = *b",;\t|";
 /// Names standard input in the place of a file.
 pub const STANDARD_INPUT: &str = "-";
 
-/// Where the messages come from.
+/// The source of the messages.
 pub struct Source<'a> {
     pub place: &'a Path,
     pub kind: &'static Kind,
-    /// Headers by hand.
+    /// The headers that were named by hand.
     pub by_hand: &'a [(&'static FieldSpec, String)],
 }
 
-/// The file's messages in its order.
+/// The messages of the file, in order.
 pub struct Input {
     pub kind: &'static Kind,
     pub separator: u8,
     /// Whether the file begins with a byte order mark.
     pub mark: bool,
     pub lines: Vec<Line>,
-    /// Headers of columns that are passed over.
+    /// The headers of ignored columns.
     pub ignored: Vec<String>,
     columns: Columns,
 }
 
 /// One message.
 pub struct Line {
-    /// Where it begins in the file, from 1.
+    /// The line in the file where the record begins, from 1.
     pub number: u64,
-    /// What makes it the same line in every run, wherever it stands: of the cells as they are, as every version made it.
+    /// The identity of the line in every run, wherever it is in the file: a hash of the cells as they are, the same in all
+    /// versions.
     pub key: [u8; 32],
-    /// The key of the cells without their guards: cells of a result file may have found their way into the input.
+    /// The same with the guards of cells removed, because cells may have been copied from a result file.
     pub unguarded: [u8; 32],
-    /// Why it cannot be a message, where the file itself tells.
+    /// Why it cannot be a message, if the file itself shows that.
     pub fault: Option<String>,
-    /// The file is a result file, and says that the line was sent.
+    /// The file is a result file that records that the line was sent.
     pub sent: bool,
     record: StringRecord,
 }
 
 impl Input {
-    /// Reads the file. `scope` is what the lines' keys are to be told apart by besides their content.
+    /// Reads the file. `scope` distinguishes the keys of lines with equal content.
     pub fn read(source: &Source<'_>, scope: [&str; 3]) -> Result<Self> {
         let shown = source.place.display();
         let bytes = bytes(source.place).with_context(|| format!("cannot read {shown}"))?;
@@ -74,7 +75,7 @@ impl Input {
         let mut records = reader.records();
         while let Some(record) = records.next() {
             let record = record.with_context(|| format!("cannot read {shown}"))?;
-            // What a spreadsheet leaves of an empty row.
+            // An empty row of a spreadsheet.
             if record.iter().all(|field| field.trim().is_empty()) {
                 continue;
             }
@@ -95,12 +96,12 @@ impl Input {
         Ok(Self { kind: source.kind, separator, mark, lines, ignored, columns })
     }
 
-    /// A line's fields.
+    /// The fields of a line.
     pub fn fields<'a>(&self, line: &'a Line) -> Vec<Cell<'a>> {
         self.columns.fields(&line.record)
     }
 
-    /// The fields that the file has as columns.
+    /// The fields that are columns of the file.
     pub fn columns(&self) -> impl Iterator<Item = &'static FieldSpec> + use<'_> {
         self.columns.fields.iter().map(|(field, _)| *field)
     }
@@ -118,7 +119,7 @@ fn bytes(place: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The separator that a first line `sep=;` of Excel names, and the table behind that line.
+/// The separator that Excel's first line `sep=;` names, and the table after that line.
 fn separator_line(text: &str) -> (Option<u8>, &str) {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let first = first.strip_suffix('\r').unwrap_or(first).trim_matches('"');
@@ -127,19 +128,19 @@ fn separator_line(text: &str) -> (Option<u8>, &str) {
     (named, if named.is_some() { rest } else { text })
 }
 
-/// A reader of records that may be of any length: a short one is one bad line, and not the end of the file.
+/// A reader of records of any length. A short one is an error of its line, and does not end the reading.
 pub fn reader(text: &str, separator: u8) -> csv::Reader<&[u8]> {
     csv::ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(text.as_bytes())
 }
 
-/// The separator by which most names of the head are known.
+/// The separator with which most names of the head are known.
 pub fn separator(head: &str, known: impl Fn(&str) -> bool) -> u8 {
     let names = |separator: &u8| head.split(char::from(*separator)).filter(|name| known(name)).count();
-    // The first of equals: `max_by_key` would give the last.
+    // The first of equal counts, because `max_by_key` returns the last.
     SEPARATORS.into_iter().rev().max_by_key(names).unwrap_or(b',')
 }
 
-/// The file as text without its mark, or where and why it is none.
+/// The file as text without its mark, or why it is not text, and where.
 fn as_text(bytes: &[u8]) -> Result<&str, String> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err("line 1: this is UTF-16; save the file as \"CSV UTF-8\"".to_owned());
@@ -158,7 +159,7 @@ fn plain(name: &str) -> String {
     name.trim().trim_matches('"').to_lowercase()
 }
 
-/// Headers that address books and Portuguese tables write, by their field.
+/// Headers of address books and Portuguese tables, by their field.
 const OTHER_NAMES: [(&str, &[&str]); 8] = [
     ("to", &["para", "destinatario", "destinat\u{e1}rio"]),
     ("name", &["nome"]),
@@ -174,15 +175,15 @@ const OTHER_NAMES: [(&str, &[&str]); 8] = [
 ];
 /// The kind that every version could send.
 pub const CONTACT: &str = "contact";
-/// Its columns in every version.
+/// The columns of this kind in every version.
 const OLDEST: [&str; 5] = ["to", "name", "phone", "email", "organization"];
-/// Its columns that came next.
+/// The columns that were added next.
 const PARTS: [&str; 2] = ["firstName", "lastName"];
-/// Both.
+/// All of them.
 pub const FIRST: [&str; 7] = ["to", "name", "phone", "email", "organization", "firstName", "lastName"];
 /// Columns of a result file that are no fields of a message.
 const OF_RESULTS: [&str; 7] = ["line", "status", "messageid", "code", "reason", "account", "idempotencykey"];
-/// By this column an export of Google's address book is known; it has many that are no fields of a card.
+/// The column by which an export of Google's address book is recognised, which has many other columns.
 const OF_GOOGLE: &str = "phone 1 - value";
 
 /// The field of a column with this plain header.
@@ -192,7 +193,7 @@ fn field_of(name: &str, fields: &[&'static FieldSpec]) -> Option<&'static FieldS
     named(name).or_else(other)
 }
 
-/// Where things stand in a record.
+/// The positions of columns in a record.
 struct Columns {
     /// The columns of fields, in the order of the fields.
     fields: Vec<(&'static FieldSpec, usize)>,
@@ -203,7 +204,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// Reads the first line; also the headers that are passed over.
+    /// Reads the first line. Also returns the headers that are ignored.
     fn of(
         head: &StringRecord,
         kind: &'static Kind,
@@ -214,8 +215,8 @@ impl Columns {
         let names: Vec<_> = head.iter().map(plain).collect();
         let of_results = OF_RESULTS.iter().all(|column| names.iter().any(|name| name == column));
         let lenient = !by_hand.is_empty() || names.iter().any(|name| name == OF_GOOGLE);
-        // Where other columns are passed over, versions before this one passed over those of later fields: such a field is
-        // taken by hand alone, so that a line keeps its key, and a birthday of an address book is no fault.
+        // If other columns are ignored, earlier versions ignored the columns of fields that were added later. Such a field
+        // must be named by hand, so that a line keeps its key, and the birthday column of an address book is no error.
         let is_later = |field: &FieldSpec| lenient && kind.name == CONTACT && !FIRST.contains(&field.name);
         let by_header: Vec<_> = known.iter().copied().filter(|field| !is_later(field)).collect();
         let (mut found, mut ignored) = (HashMap::new(), Vec::new());
@@ -225,8 +226,8 @@ impl Columns {
         }
         for (place, name) in names.iter().enumerate() {
             let shown = &head[place];
-            let taken = by_hand.iter().any(|(_, header)| plain(header) == *name);
-            if name.is_empty() || taken || (of_results && OF_RESULTS.contains(&name.as_str())) {
+            let is_used = by_hand.iter().any(|(_, header)| plain(header) == *name);
+            if name.is_empty() || is_used || (of_results && OF_RESULTS.contains(&name.as_str())) {
                 continue;
             }
             match field_of(name, &by_header) {
@@ -256,21 +257,21 @@ impl Columns {
         self.cells(record).into_iter().map(|(field, cell)| (field, unguarded(cell))).collect()
     }
 
-    /// The fields as they stand in the file. A short line has not all of them.
+    /// The fields of a record. A short record lacks some.
     fn cells<'a>(&self, record: &'a StringRecord) -> Vec<Cell<'a>> {
         self.fields.iter().filter_map(|(field, column)| Some((*field, record.get(*column)?))).collect()
     }
 
-    /// Spreadsheets leave out empty cells at the end of a row, and write empty columns.
+    /// Spreadsheets omit empty cells at the end of a row, and write empty columns.
     fn fault(&self, record: &StringRecord, number: u64, quotes: usize) -> Option<String> {
         let breaks: usize = record.iter().map(|cell| cell.matches('\n').count()).sum();
-        // A quote that is not closed swallows what follows, also in a column that is passed over.
+        // An unclosed quote contains the following text, also in an ignored column.
         let open = breaks > 0 && quotes % 2 == 1;
-        // Few fields may have a line break; a column that is passed over may.
+        // Few fields may contain a line break. An ignored column may.
         let broken = |(field, cell): &Cell<'_>| field.form != Form::Lines && cell.contains('\n');
         if open || self.cells(record).iter().any(broken) {
             let last = number + breaks as u64;
-            return Some(format!("a quoted value goes on until line {last}: is a quote not closed?"));
+            return Some(format!("a quoted value continues until line {last}: is a quote not closed?"));
         }
         let (count, width) = (record.len(), self.named.iter().filter(|named| **named).count());
         let needed = self.fields.iter().filter(|(field, _)| field.required).all(|(_, column)| *column < count);
@@ -285,28 +286,28 @@ impl Columns {
     }
 }
 
-/// What the first line should be.
+/// The expected first line.
 fn expected(known: &[&'static FieldSpec]) -> String {
     let names = |required: bool| {
         let of = known.iter().filter(|field| field.required == required);
         of.map(|field| field.name).collect::<Vec<_>>().join(", ")
     };
-    format!("the first line names the columns: {}, and perhaps {}", names(true), names(false))
+    format!("the first line names the columns: {}, and optionally {}", names(true), names(false))
 }
 
-/// How many quotes the file has between these bytes.
+/// The number of quotes in the file between these bytes.
 fn quotes(text: &str, begin: u64, end: u64) -> usize {
     let [begin, end] = [begin, end].map(|byte| usize::try_from(byte).unwrap_or(usize::MAX));
     text.get(begin..end).unwrap_or_default().matches('"').count()
 }
 
-/// The cell without the quote that guards it against being taken for a formula, as result files have it.
+/// The cell without the quote that guards it against being a formula, as in result files.
 fn unguarded(cell: &str) -> &str {
     let guarded = |rest: &&str| rest.starts_with(['=', '+', '-', '@', '\t', '\r']);
     cell.strip_prefix('\'').filter(guarded).unwrap_or(cell)
 }
 
-/// Counts lines, because the reader's own count is one behind in a file with CRLF.
+/// Counts lines, because the reader's own count is one too low in a file with CRLF.
 struct LineCounter<'a> {
     text: &'a [u8],
     number: u64,
@@ -318,7 +319,7 @@ impl<'a> LineCounter<'a> {
         Self { text: text.as_bytes(), number, byte: 0 }
     }
 
-    /// The line of a record that begins at this byte, or behind the line's end that stands there. Bytes only grow.
+    /// The line of a record that begins at this byte, or after the line end there. Bytes only increase.
     fn at(&mut self, byte: u64) -> u64 {
         let start = usize::try_from(byte).unwrap_or(usize::MAX).min(self.text.len());
         let ends = self.text[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -329,8 +330,8 @@ impl<'a> LineCounter<'a> {
     }
 }
 
-/// Makes the lines' keys: a hash of the scope, the fields, and the how-manieth of identical lines it is. So a line keeps
-/// its key when others are mended, moved or taken out, and two equal lines are two messages.
+/// Computes the keys of lines: a hash of the scope, the fields, and the occurrence number among identical lines. A line
+/// keeps its key when other lines are corrected, moved or removed, and two equal lines are two messages.
 struct Keys {
     scope: Sha256,
     is_contact: bool,
@@ -340,7 +341,7 @@ struct Keys {
 impl Keys {
     fn new(kind: &Kind, scope: [&str; 3]) -> Self {
         let scope = scope.into_iter().fold(Sha256::new(), with_text);
-        // Contacts were there before other kinds.
+        // Contacts existed before other kinds.
         let scope = if kind.name == CONTACT { scope } else { with_text(scope, kind.name) };
         Self { scope, is_contact: kind.name == CONTACT, seen: HashMap::new() }
     }
@@ -349,7 +350,7 @@ impl Keys {
         let cell = |name: &str| cells.iter().find(|(field, _)| field.name == name).map_or("", |(_, cell)| *cell);
         let mut content = self.scope.clone();
         let mut known: &[&str] = &[];
-        // As every version made it: absent, later columns leave the key what it was before there were such columns.
+        // As in every version: an absent later column leaves the key as it was before the column existed.
         if self.is_contact {
             content = OLDEST.iter().map(|name| cell(name)).fold(content, with_text);
             if PARTS.iter().any(|name| !cell(name).trim().is_empty()) {
@@ -368,12 +369,12 @@ impl Keys {
     }
 }
 
-/// With its length in front, so that text cannot wander from one field into the next.
+/// With its length before it, so that text cannot move from one field to the next.
 fn with_text(hash: Sha256, text: &str) -> Sha256 {
     hash.chain_update((text.len() as u64).to_be_bytes()).chain_update(text)
 }
 
-/// A key as the contract takes one.
+/// The key as an idempotency key.
 pub fn hex(key: &[u8; 32]) -> String {
     let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)]));
     key.iter().flat_map(digits).collect()

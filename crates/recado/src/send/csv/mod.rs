@@ -20,27 +20,28 @@ use crate::output::{self, note};
 use crate::send::csv::deliver::Sender;
 use crate::send::csv::input::{Input, Line, STANDARD_INPUT, Source, hex};
 use crate::send::csv::progress::{Count, Progress};
-use crate::send::csv::results::{Fate, Results};
+use crate::send::csv::results::{LineOutcome, Results};
 use crate::send::{Command, columns_of, request};
 use crate::{Exit, Output};
 
-/// The code of a line that the file itself shows to be none.
+/// The code of a line that is invalid by itself.
 const BAD_LINE: &str = "CSV_LINE";
-/// Refused lines that are named at the end; all of them stand in the result file.
+/// The most refused lines that are listed at the end. The result file has all of them.
 const NAMED: usize = 5;
-/// Answers that are written to the result file at once, at most.
+/// The most answers that one write adds to the result file.
 const CHUNK: usize = 256;
-/// How long answers may be in the result file before they are brought to the disk.
+/// How long answers may be in the result file before a sync.
 const SYNC: Duration = Duration::from_secs(1);
 
 /// Sends every line that no earlier run has sent.
 pub async fn send(command: &Command, file: &Path) -> Result<Exit> {
     let place = command.options.bulk.results.clone();
     let named = if file == Path::new(STANDARD_INPUT) {
-        // Where a run goes on is found by the result file: the input has no name of its own.
+        // The result file records where a run continues, and standard input has no name from which its name could be
+        // derived.
         place.as_deref().ok_or_else(|| Failure {
             exit: Exit::Usage,
-            text: "--csv - needs --results: there stands where the next run goes on".to_owned(),
+            text: "--csv - needs --results: the result file records where the next run continues".to_owned(),
         })?
     } else {
         file
@@ -62,9 +63,9 @@ pub async fn send(command: &Command, file: &Path) -> Result<Exit> {
     let done = async {
         let fields = columns_of(command.kind);
         let results = Results::open(&place, &input, fields, api.account().await?)?;
-        // Named by hand, it can be another input's, with keys of another batch.
+        // A result file that was named by hand may belong to another input, with keys of another batch.
         if command.options.bulk.results.is_some() {
-            results.check_tells_of(&input.lines, file)?;
+            results.check_belongs_to(&input.lines, file)?;
         }
         Run::new(command, &input, results, place).go(&api).await
     };
@@ -100,7 +101,7 @@ impl<'a> Run<'a> {
         watching.abort();
         let ended = ended.and(self.results.sync());
         let interrupted = stop.is_cancelled() && ended.is_ok();
-        let printed = self.tell(&self.command.options.place.output, interrupted || ended.is_err());
+        let printed = self.report(&self.command.options.place.output, interrupted || ended.is_err());
         ended?;
         let exit = match (interrupted, self.count.refused) {
             (true, _) => Exit::Interrupted,
@@ -110,14 +111,15 @@ impl<'a> Run<'a> {
         exit.after(printed)
     }
 
-    /// Starts the lines in the file's order, some at a time, and notes each answer as it comes. After a stop or an error
-    /// those in hand are finished.
+    /// Starts the lines in the file's order, some at a time, and records each answer when it comes. After a stop or an error
+    /// the lines in flight are finished.
     async fn send_all(&mut self, sender: &Sender<'_>, progress: &mut Progress) -> Result<()> {
         let (input, command) = (self.input, self.command);
         let open: Vec<&Line> = input.lines.iter().filter(|line| !line.sent && !self.results.has(line)).collect();
-        let calls = stream::iter(open).map(|line| answer(command, input, line, sender).map(move |fate| (line, fate)));
+        let calls =
+            stream::iter(open).map(|line| answer(command, input, line, sender).map(move |outcome| (line, outcome)));
         let mut answers = calls.buffer_unordered(command.options.bulk.parallel.into()).ready_chunks(CHUNK);
-        let (mut synced, mut ended, mut told) = (Instant::now(), Ok(()), false);
+        let (mut synced, mut ended, mut reported) = (Instant::now(), Ok(()), false);
         loop {
             let tick = tokio::time::sleep(Duration::from_millis(500));
             let answered = tokio::select! {
@@ -125,34 +127,35 @@ impl<'a> Run<'a> {
                 () = tick => Some(Vec::new()),
             };
             let Some(answered) = answered else { return ended };
-            let mut fates = Vec::with_capacity(answered.len());
-            for (line, fate) in answered {
-                match fate {
-                    Ok(fate) => fates.extend(fate.map(|fate| (line, fate))),
+            let mut outcomes = Vec::with_capacity(answered.len());
+            for (line, outcome) in answered {
+                match outcome {
+                    Ok(outcome) => outcomes.extend(outcome.map(|outcome| (line, outcome))),
                     Err(error) => ended = ended.and(Err(error)),
                 }
             }
-            self.note(&fates)?;
+            self.note(&outcomes)?;
             if synced.elapsed() > SYNC {
                 self.results.sync()?;
                 synced = Instant::now();
             }
             progress.show(self.count, sender.waits_for().as_deref());
-            if sender.stop.is_cancelled() && ended.is_ok() && !told {
-                progress.say("stopping: what is in hand is finished; Ctrl-C again ends at once");
-                told = true;
+            if sender.stop.is_cancelled() && ended.is_ok() && !reported {
+                progress.print("stopping: finishing the lines in flight; Ctrl-C again ends at once");
+                reported = true;
             }
         }
     }
 
-    fn note(&mut self, fates: &[(&Line, Fate)]) -> Result<()> {
+    fn note(&mut self, outcomes: &[(&Line, LineOutcome)]) -> Result<()> {
         let input = self.input;
-        self.results.add(fates.iter().map(|(line, fate)| (line.number, &line.key, input.fields(line), fate)))?;
-        for (line, fate) in fates {
-            match fate {
-                Fate::Accepted { .. } => self.count.accepted += 1,
-                Fate::Replayed { .. } => self.count.already += 1,
-                Fate::Refused { reason, .. } => {
+        self.results
+            .add(outcomes.iter().map(|(line, outcome)| (line.number, &line.key, input.fields(line), outcome)))?;
+        for (line, outcome) in outcomes {
+            match outcome {
+                LineOutcome::Accepted { .. } => self.count.accepted += 1,
+                LineOutcome::Replayed { .. } => self.count.already += 1,
+                LineOutcome::Refused { reason, .. } => {
                     self.count.refused += 1;
                     if self.named.len() < NAMED {
                         self.named.push((line.number, reason.clone()));
@@ -163,7 +166,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn tell(&mut self, output: &Output, unfinished: bool) -> Result<()> {
+    fn report(&mut self, output: &Output, unfinished: bool) -> Result<()> {
         let Count { lines, accepted, already, refused } = self.count;
         let place = self.place.display().to_string();
         if !output.json {
@@ -175,7 +178,7 @@ impl<'a> Run<'a> {
             if unfinished {
                 note("not finished; the same command goes on where this one ended");
             } else if refused > 0 {
-                note("mend the refused lines in the CSV file and run the same command: it sends those alone");
+                note("correct the refused lines in the CSV file and run the same command: it sends only those");
             }
         }
         let remaining = lines - self.count.done();
@@ -187,28 +190,28 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What becomes of a line; `None` when it was not sent because the run stopped.
-async fn answer(command: &Command, input: &Input, line: &Line, sender: &Sender<'_>) -> Result<Option<Fate>> {
+/// The outcome of a line; `None` if it was not sent because the run stopped.
+async fn answer(command: &Command, input: &Input, line: &Line, sender: &Sender<'_>) -> Result<Option<LineOutcome>> {
     if sender.stop.is_cancelled() {
         return Ok(None);
     }
     if let Some(reason) = &line.fault {
-        return Ok(Some(Fate::Refused { code: BAD_LINE.to_owned(), reason: reason.clone() }));
+        return Ok(Some(LineOutcome::Refused { code: BAD_LINE.to_owned(), reason: reason.clone() }));
     }
     let (channel, scenario) = (&command.options.place.channel, command.options.scenario.as_deref());
     let call = request(command.kind, channel, input.fields(line), &hex(&line.key), scenario);
-    let fate = sender.deliver(call).await;
-    if fate.is_err() {
+    let outcome = sender.deliver(call).await;
+    if outcome.is_err() {
         sender.stop.cancel();
     }
-    fate.with_context(|| format!("stopped at line {}", line.number))
+    outcome.with_context(|| format!("stopped at line {}", line.number))
 }
 
-/// The first signal asks, the second one insists.
+/// The first signal stops the run, and the second one ends the process.
 async fn obey_signals(mut signals: Signals, stop: CancellationToken) {
     signals.next().await;
     stop.cancel();
     signals.next().await;
-    // The result file has every answer that came, and the keys stand for those that did not.
+    // The result file has every answer that came. The idempotency keys protect the other lines.
     std::process::exit(Exit::Interrupted as i32);
 }

@@ -1,4 +1,4 @@
-//! How far it is: a bar on a terminal, a line now and then in a log, nothing for a program.
+//! The progress: a bar on a terminal, a line at an interval in a log, nothing for a program.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{note, tame};
 
-/// The pause between two lines in a log.
+/// The interval of progress lines in a log.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// What became of the lines so far.
+/// The outcomes of the lines so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Count {
     pub lines: usize,
@@ -28,7 +28,7 @@ impl Count {
 
 pub struct Progress {
     started: Instant,
-    /// What was done when this run began.
+    /// The lines that were done when this run began.
     before: usize,
     way: Way,
 }
@@ -50,27 +50,27 @@ impl Progress {
         Self { started, before: count.already, way }
     }
 
-    /// Shows the count, and what is waited for.
+    /// Shows the count, and the reason of the current wait.
     pub fn show(&mut self, count: Count, waits_for: Option<&str>) {
         let (rate, left) = self.pace(count);
-        let fate = format!("{} accepted, {} refused", count.accepted + count.already, count.refused);
+        let outcomes = format!("{} accepted, {} refused", count.accepted + count.already, count.refused);
         let wait = waits_for.map(|what| format!("  waits: {}", tame(what))).unwrap_or_default();
         match &mut self.way {
             Way::Silent => {}
             Way::Lines { last } if last.elapsed() < PAUSE => {}
             Way::Lines { last } => {
                 *last = Instant::now();
-                note(&format!("{} of {} lines, {rate}/s, {left}; {fate}{wait}", count.done(), count.lines));
+                note(&format!("{} of {} lines, {rate}/s, {left}; {outcomes}{wait}", count.done(), count.lines));
             }
             Way::Bar(bar) => {
                 bar.set_position(count.done() as u64);
-                bar.set_message(format!("{rate}/s  {left}  {fate}{wait}"));
+                bar.set_message(format!("{rate}/s  {left}  {outcomes}{wait}"));
             }
         }
     }
 
-    /// Says something beside the bar.
-    pub fn say(&self, text: &str) {
+    /// Prints a text beside the bar.
+    pub fn print(&self, text: &str) {
         match &self.way {
             Way::Silent => {}
             Way::Lines { .. } => note(text),
@@ -78,14 +78,14 @@ impl Progress {
         }
     }
 
-    /// Leaves the last state standing.
+    /// Leaves the last state on the terminal.
     pub fn end(&self) {
         if let Way::Bar(bar) = &self.way {
             bar.abandon();
         }
     }
 
-    /// Lines a second, and the time that is left at that pace.
+    /// Lines a second, and the remaining time at that rate.
     fn pace(&self, count: Count) -> (String, String) {
         let (seconds, done) = (self.started.elapsed().as_secs_f64(), count.done() - self.before);
         #[expect(clippy::cast_precision_loss, reason = "a rate for the eye")]

@@ -160,7 +160,7 @@ fn a_backup_is_on_the_disk_with_all_its_names() {
 
 /// Who looks at a store that a crash left, to copy it or to tell how it is, leaves it as it was.
 #[test]
-fn a_look_changes_nothing() {
+fn reading_a_store_changes_nothing() {
     let stage = Stage::set();
     stage.until(&stage.accept("sandbox", &[], CARD), "READ");
     stage.server.kill();

@@ -38,7 +38,7 @@ impl Batch {
         run_in(home.dir(), &self.args(more))
     }
 
-    /// Runs to the end with this exit code; gives the summary.
+    /// Runs to the end with this exit code, and returns the summary.
     #[track_caller]
     fn summary(&self, home: &Home, more: &[&str], code: i32) -> Value {
         let output = self.run(home, more);
@@ -82,7 +82,8 @@ fn phone(home: &Home) -> Vec<Value> {
     home.cli(&["sandbox", "messages", "--limit", "1000000"]).as_array().expect("a list").clone()
 }
 
-/// Cards to numbers of their own, none of which orders trouble; every hundredth is bad in one of four ways. With the numbers of the bad lines.
+/// Cards to different numbers without scenarios. Every hundredth is invalid in one of four ways. Returns the numbers of the
+/// invalid lines.
 fn cards(count: usize) -> (String, BTreeMap<u64, &'static str>) {
     let (mut text, mut bad) = (format!("{HEAD}\r\n"), BTreeMap::new());
     for number in 0..count {
@@ -101,7 +102,7 @@ fn cards(count: usize) -> (String, BTreeMap<u64, &'static str>) {
     (text, bad)
 }
 
-/// Ctrl-C, `kill -9` and a killed server at random moments: each good line is on the phone once, each bad one explained.
+/// Ctrl-C, `kill -9` and a killed server at random moments: each valid line arrives once, and each invalid one is explained.
 #[test]
 fn interrupted_at_random_moments_it_sends_each_line_once() {
     let count = std::env::var("RECADO_TEST_CSV_LINES").map_or(2_000, |text| text.parse().expect("a number"));
@@ -112,7 +113,7 @@ fn interrupted_at_random_moments_it_sends_each_line_once() {
     for round in 0.. {
         let mut child = batch.start(&stage.home, &["--parallel", "4"]);
         if round == 0 {
-            // A command that is still starting obeys no Ctrl-C; one that has noted an answer does.
+            // A command that is still starting ignores Ctrl-C. A command that has recorded an answer handles it.
             let noted = || std::fs::read_to_string(&batch.results).is_ok_and(|text| text.lines().count() > 1);
             wait_for("a line to be answered", || noted() || child.try_wait().is_ok_and(|ended| ended.is_some()));
         }
@@ -166,9 +167,9 @@ fn interrupted_at_random_moments_it_sends_each_line_once() {
 }
 
 #[test]
-fn a_file_is_sent_and_mended_lines_are_sent_alone() {
+fn a_second_run_sends_only_corrected_lines() {
     let stage = Stage::set();
-    // As a spreadsheet in Brazil writes it: a mark, semicolons, its own order, an empty row at the end.
+    // As a spreadsheet in Brazil writes it: a mark, semicolons, another order, an empty row at the end.
     let text = "\u{feff}Name;TO;phone;organization\r\nMaria Ção;5511999990001;5511988887777;\"Loja; Cia\"\r\n\
                 ;5511999990002;5511988887777;\r\n;;;\r\nIgual;5511999990003;5511988887777;\r\n\
                 Igual;5511999990003;5511988887777;\r\n\"Aberta;5511999990004;5511988887777;\r\nx;5511999990005;5511988887777;\r\n";
@@ -191,7 +192,7 @@ fn a_file_is_sent_and_mended_lines_are_sent_alone() {
         (&json!("Maria Ção"), &json!("Loja; Cia"))
     );
 
-    // Mended, and moved to the front.
+    // Corrected, and moved to the front.
     let text = "Name;TO;phone;organization\nNovo;5511999990002;5511988887777;\nMaria Ção;5511999990001;5511988887777;\"Loja; Cia\"\n\
                 Igual;5511999990003;5511988887777;\nIgual;5511999990003;5511988887777;\n";
     let batch = Batch::new(&stage.home, text);
@@ -199,7 +200,7 @@ fn a_file_is_sent_and_mended_lines_are_sent_alone() {
     assert_eq!((&summary["accepted"], &summary["alreadySent"]), (&json!(1), &json!(3)));
     assert!(batch.rows().iter().all(|row| row[1] == "accepted"));
     wait_for("four cards", || phone(&stage.home).len() == 4);
-    // Once more only under another name; without the result file the keys stand in for it.
+    // Lines are sent once more only under another name. Without the result file, the keys prevent a second message.
     std::fs::remove_file(&batch.results).expect("it is there");
     assert_eq!(batch.summary(&stage.home, &[], 0)["alreadySent"], 4);
     assert_eq!(
@@ -210,7 +211,7 @@ fn a_file_is_sent_and_mended_lines_are_sent_alone() {
 }
 
 #[test]
-fn a_file_that_is_none_is_refused_before_anything_is_sent() {
+fn an_invalid_file_is_refused_before_anything_is_sent() {
     let home = Home::init();
     let latin =
         [HEAD.as_bytes(), b"\n5511999990001,Ana,5511988887777,,\n5511999990002,Jo\xe3o,5511988887777,,\n"].concat();
@@ -221,7 +222,7 @@ fn a_file_that_is_none_is_refused_before_anything_is_sent() {
         (b"to,name,phone\n", &["no messages"]),
         (
             b"to,nom,phone\n1,2,3\n",
-            &["unknown column \"nom\"", "to, name, phone, and perhaps email, organization, firstName, lastName"],
+            &["unknown column \"nom\"", "to, name, phone, and optionally email, organization, firstName, lastName"],
         ),
         (b"to,name\n1,2\n", &["no column phone"]),
         (b"to,name,phone,to\n1,2,3,4\n", &["twice"]),
@@ -285,7 +286,7 @@ fn files_of_spreadsheets_are_read() {
     assert_eq!(batch.summary(&home, &["--batch", "stray"], 3)["refused"], json!(1), "a value without a column's name");
 }
 
-/// The mark stays, and what was refused is mended in the result file itself and sent from there, alone.
+/// The mark stays. Refused lines are corrected in the result file itself and sent from there, alone.
 #[test]
 fn a_result_file_is_read_as_its_own_input() {
     let home = Home::init();
@@ -305,7 +306,7 @@ fn a_result_file_is_read_as_its_own_input() {
 }
 
 #[test]
-fn standard_input_goes_on_by_its_result_file() {
+fn standard_input_is_continued_by_its_result_file() {
     let home = Home::init();
     let batch = Batch { file: "-".into(), results: home.dir.join("piped.csv") };
     let input = home.dir.join("input");
@@ -325,7 +326,7 @@ fn standard_input_goes_on_by_its_result_file() {
     }
 }
 
-/// The batch is the CSV file's name, but for standard input that of the result file.
+/// The batch is the CSV file's name, and for standard input the result file's.
 #[test]
 fn a_result_file_of_another_batch_is_refused_before_anything_is_sent_twice() {
     let home = Home::init();
@@ -340,7 +341,7 @@ fn a_result_file_of_another_batch_is_refused_before_anything_is_sent_twice() {
         command.args(piped.args(&["--results", path(&results)])).args(more).args(["--data-dir", home.dir()]);
         command.stdin(std::fs::File::open(&batch.file).expect("a file")).output().expect("the binary runs")
     };
-    assert_fails(&run(&[]), 1, &["r.csv tells of sent lines", "none of them is in -", "--batch", "--results"]);
+    assert_fails(&run(&[]), 1, &["r.csv records sent lines", "none of them is in -", "--batch", "--results"]);
     assert_fails(&batch.run(&home, &[&more[..], &["--batch", "x"]].concat()), 1, &["none of them is in", "cards.csv"]);
     assert_eq!(std::fs::read(&results).expect("a file"), whole);
     let output = run(&["--batch", "cards.csv"]);
@@ -349,7 +350,7 @@ fn a_result_file_of_another_batch_is_refused_before_anything_is_sent_twice() {
     assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]).as_array().map(Vec::len), Some(3));
 }
 
-/// Earlier versions took the guard of a result file's cell for a part of the text, and so made the key of it.
+/// Earlier versions treated the guard of a result file's cell as a part of the text, and computed the key with it.
 #[test]
 fn a_guarded_cell_keeps_the_key_that_earlier_versions_made() {
     let home = Home::init();
@@ -365,13 +366,13 @@ fn a_guarded_cell_keeps_the_key_that_earlier_versions_made() {
     assert_eq!(batch.summary(&home, &[], 0)["alreadySent"], 1);
 }
 
-/// Nobody would see it go on.
+/// The terminal is closed, so its output would go nowhere.
 #[test]
 fn a_closed_terminal_ends_a_run() {
     let stage = Stage::with(&["--backlog-cap", "5"]);
     let batch = Batch::new(&stage.home, cards(20).0);
     stage.act("sandbox", "pause");
-    // Whoever runs the tests may ignore the signal, and the child would inherit it.
+    // The test runner may ignore the signal, and the child would inherit that.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_recado"), "send", "contact", "--channel", "sandbox"]);
     command.args(["--csv", path(&batch.file), "--data-dir", stage.home.dir()]).stderr(Stdio::piped());
@@ -384,15 +385,15 @@ fn a_closed_terminal_ends_a_run() {
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(1), "{status:?}");
 }
 
-/// What a kill or two runs at once can leave behind.
+/// The remains of a kill, or of two concurrent runs.
 #[test]
-fn a_torn_result_file_is_mended_and_one_run_writes_it() {
+fn a_torn_result_file_is_repaired_and_only_one_run_writes_it() {
     let home = Home::init();
     let (content, _) = cards(40);
     let batch = Batch::new(&home, content);
     assert_eq!(batch.summary(&home, &[], 0)["accepted"], 40);
     let whole = std::fs::read(&batch.results).expect("a file");
-    // Torn anywhere: what is lost is asked for again, and was there already.
+    // Cut at any position: the lost answer is requested again, and the message exists already.
     for cut in [0, 1, 30, 200, 500, whole.len() - 1] {
         std::fs::write(&batch.results, &whole[..cut]).expect("a file");
         let summary = batch.summary(&home, &[], 0);
@@ -413,7 +414,7 @@ fn a_full_queue_and_a_limit_are_waited_out() {
     let stage = Stage::with(&["--backlog-cap", "5", "--sandbox-delay-min", "100ms", "--sandbox-delay-max", "100ms"]);
     let (content, _) = cards(20);
     let batch = Batch::new(&stage.home, content);
-    // Full for longer than a silence may last.
+    // Full for longer than the run waits for an answer.
     stage.act("sandbox", "pause");
     let mut command = recado();
     command.args(["send", "contact", "--channel", "sandbox", "--patience", "1s", "--csv", path(&batch.file)]);
@@ -439,12 +440,12 @@ fn a_full_queue_and_a_limit_are_waited_out() {
 }
 
 #[test]
-fn a_run_ends_when_going_on_is_no_use() {
+fn a_run_ends_when_no_line_can_succeed() {
     let stage = Stage::set();
     stage.open("idle", &[]);
     let (content, _) = cards(40);
     let batch = Batch::new(&stage.home, content);
-    // What holds for every line is no line's fault.
+    // An error that concerns every line is no error of a line.
     let output = batch.run(&stage.home, &["--channel", "idle"]);
     assert_eq!(output.status.code(), Some(2), "the channel is given twice: {output:?}");
     stage.act("sandbox", "pause");
@@ -457,13 +458,13 @@ fn a_run_ends_when_going_on_is_no_use() {
     let output = run_in(stage.home.dir(), &["send", "contact", "--channel", "x", "--csv", path(&batch.file)]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("stopped at line") && !said.contains("Ctrl-C"), "nobody pressed it: {said}");
-    // A reader who has gone makes no success of it.
+    // A reader that has gone does not turn the failure into a success.
     let run = format!("{} {}", env!("CARGO_BIN_EXE_recado"), args.join(" "));
     let script = format!("set -o pipefail; {run} --data-dir {} | true", stage.home.dir());
     let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("Canal nao conectado"), "{output:?}");
-    // Nobody answers.
+    // No server answers.
     let url = stage.server.url("");
     let key = stage.key.clone();
     let Stage { server, home, .. } = stage;
@@ -473,7 +474,7 @@ fn a_run_ends_when_going_on_is_no_use() {
     let output = command.ended();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("no server answers"), "{output:?}");
-    // Without a server the lines go into the store, as far as its queue takes them.
+    // Without a server the lines are stored, as far as the queue has room.
     let mut command = recado();
     command.args(batch.args(&["--data-dir", home.dir()])).env("RECADO_BACKLOG_CAP", "7");
     let output = command.ended();
@@ -482,7 +483,7 @@ fn a_run_ends_when_going_on_is_no_use() {
     assert_eq!(batch.summary(&home, &[], 0)["accepted"], 33);
 }
 
-/// What was sent for one was not sent for the other.
+/// Lines that were sent to one account were not sent to the other.
 #[test]
 fn a_result_file_is_of_one_account() {
     let home = Home::init();
@@ -506,7 +507,7 @@ fn another_scenario_is_another_message_and_a_used_key_ends_the_run() {
     let batch = Batch::new(&home, cards(2).0);
     assert_eq!(batch.summary(&home, &["--scenario", "timeout"], 0)["accepted"], 2);
     assert_eq!(batch.summary(&home, &[], 0)["accepted"], 2);
-    // Somebody else used the key of line 2. Rows stand in the order of the answers.
+    // Another caller used the key of line 2. Rows are in the order of the answers.
     let second = Home::init();
     let text = std::fs::read_to_string(&batch.results).expect("a file");
     let row = text.lines().skip(3).find(|row| row.starts_with("2,")).expect("the second run's row");
@@ -519,7 +520,7 @@ fn another_scenario_is_another_message_and_a_used_key_ends_the_run() {
 }
 
 #[test]
-fn refused_rows_stay_until_somebody_answers_and_no_cell_is_a_formula() {
+fn refused_rows_stay_until_the_next_answer_and_no_cell_is_a_formula() {
     let home = Home::init();
     let batch = Batch::new(&home, format!("{HEAD}\n+5511999990001,=1+1,5511988887777,,\n12,Ana,@1,,\n"));
     assert_eq!(batch.summary(&home, &[], 3)["refused"], 1);
@@ -531,7 +532,7 @@ fn refused_rows_stay_until_somebody_answers_and_no_cell_is_a_formula() {
     assert_eq!(batch.summary(&home, &[], 3)["alreadySent"], 1);
 }
 
-/// Only the result file itself is written, and only a file.
+/// Only the result file itself is written, and only if it is a file.
 #[test]
 fn a_link_stays_a_link_and_a_pipe_is_refused() {
     let home = Home::init();

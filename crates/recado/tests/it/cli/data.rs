@@ -100,7 +100,7 @@ fn a_person_is_exported_and_erased_beside_a_server() {
 }
 
 #[test]
-fn what_was_erased_stands_in_no_file() {
+fn erased_data_is_in_no_file() {
     let stage = Stage::set();
     fill(&stage);
     assert!(files_with(&stage.home, MARIA).len() > 1, "this test shows nothing");
@@ -145,7 +145,7 @@ fn a_person_is_erased_without_a_server_and_by_institution() {
 
 /// Where nobody can be asked, it must be said beforehand.
 #[test]
-fn nothing_is_erased_unasked() {
+fn erasing_needs_a_confirmation() {
     let home = Home::init();
     let mut command = recado();
     command.args(["data", "erase", "--recipient", MARIA, "--data-dir", home.dir()]).stdin(Stdio::null());

@@ -34,7 +34,7 @@ fn doctor(dir: &str, more: &[&str]) -> Output {
 }
 
 #[test]
-fn a_healthy_directory_is_told_beside_a_server_and_without() {
+fn doctor_reports_a_healthy_directory_with_and_without_a_server() {
     let home = Home::init();
     let report = Report::of(&doctor(home.dir(), &["--listen", "127.0.0.1:0"]), 0);
     for name in ["server", "permissions", "fsync", "control socket", "store", "store version", "clock", "port"] {
@@ -60,7 +60,7 @@ fn a_healthy_directory_is_told_beside_a_server_and_without() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_what_to_do() {
+fn doctor_reports_each_problem_with_what_to_do() {
     let home = Home::init();
     let report = |code, more: &[&str]| Report::of(&doctor(home.dir(), more), code);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -126,7 +126,7 @@ fn what_is_wrong_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_database_is_looked_at_in_place_of_files() {
+fn doctor_checks_a_database_instead_of_files() {
     let database = test_postgres::Database::new();
     let nowhere = tempfile::tempdir().expect("a directory");
     let report = |code, url: &str| {
@@ -137,7 +137,7 @@ fn a_database_is_looked_at_in_place_of_files() {
     report(1, database.url()).assert("tables", "fail", "recado init");
     let _home = Home::on_postgres(database.url());
     let made = report(1, database.url());
-    made.assert("database", "ok", "takes writes");
+    made.assert("database", "ok", "accepts writes");
     made.assert("tables", "ok", "version");
     made.assert("connections", "ok", "1 such nodes");
     // The tests' server has no disk to wait for.
@@ -153,11 +153,11 @@ fn a_database_is_looked_at_in_place_of_files() {
 
 /// Without its socket a server is there all the same, and on its own port.
 #[test]
-fn a_server_that_no_command_reaches_is_told() {
+fn doctor_reports_a_server_without_its_socket() {
     let stage = Stage::set();
     std::fs::remove_file(stage.home.dir.join("recado.sock")).expect("it is there");
     let report = Report::of(&doctor(stage.home.dir(), &["--listen", &stage.server.address]), 1);
-    report.assert("server", "fail", "nobody answers on");
+    report.assert("server", "fail", "no server answers on");
     report.assert("port", "ok", "a Recado answers");
 }
 
@@ -174,7 +174,7 @@ fn a_file_system_in_memory_is_a_warning() {
 }
 
 #[test]
-fn a_reader_who_has_gone_makes_no_success_of_a_failure() {
+fn a_failure_stays_a_failure_if_the_reader_has_gone() {
     let home = Home::init();
     let nowhere = home.dir.join("nowhere");
     let run = format!("{} doctor --data-dir {}", env!("CARGO_BIN_EXE_recado"), nowhere.display());

@@ -59,7 +59,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""), "{output:?}");
 }
 
-/// A command that goes on, and its lines of standard output.
+/// A command that continues, and its output lines.
 fn follow(home: &Home, args: &[&str]) -> (Child, std::io::Lines<BufReader<std::process::ChildStdout>>) {
     let mut command = recado();
     command.args(args).args(["--data-dir", home.dir(), "--json"]).stdout(Stdio::piped());
@@ -69,7 +69,7 @@ fn follow(home: &Home, args: &[&str]) -> (Child, std::io::Lines<BufReader<std::p
 }
 
 #[test]
-fn a_message_is_watched_to_its_fate() {
+fn a_message_is_watched_until_its_final_state() {
     let stage = Stage::set();
     for (to, ends, code) in [("5511999998888", &["DELIVERED", "READ"][..], 0), ("5511900000001", &["FAILED"], 1)] {
         let location = stage.accept("sandbox", &[], &card(to, "x"));
@@ -85,7 +85,7 @@ fn a_message_is_watched_to_its_fate() {
     }
 }
 
-/// New messages and changes appear, also across a restart of the server; Ctrl-C ends it with 130.
+/// New messages and changes appear, also across a restart of the server. Ctrl-C ends it with 130.
 #[test]
 fn a_channel_is_watched_until_ctrl_c() {
     let stage = Stage::set();
@@ -95,7 +95,7 @@ fn a_channel_is_watched_until_ctrl_c() {
         let line = lines.next().unwrap_or_else(|| panic!("no line for {to}")).expect("a line");
         serde_json::from_str(&line).expect("JSON")
     };
-    // Long enough for it to have looked: what was there before is not told.
+    // Long enough for a poll: messages from before are not printed.
     std::thread::sleep(std::time::Duration::from_millis(600));
     let first = stage.accept("sandbox", &[], &card("5511999998888", "after"));
     for state in ["QUEUED", "SENDING", "SENT", "DELIVERED", "READ"] {
@@ -111,7 +111,7 @@ fn a_channel_is_watched_until_ctrl_c() {
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
 }
 
-/// Without a server everything can be asked, but nothing moves.
+/// Without a server every query works, but nothing is sent.
 #[test]
 fn messages_work_without_a_server() {
     let stage = Stage::set();
@@ -150,7 +150,7 @@ fn the_sandbox_phone_is_shown_and_emptied() {
     assert_eq!(cli(&["messages"]), json!([]));
     let live = run_in(stage.home.dir(), &["sandbox", "messages", "--environment", "live"]);
     assert_fails(&live, 1, &["Permissao insuficiente"]);
-    // With two institutions it must be said whose.
+    // With two institutions, one must be named.
     stage.home.cli(&["institutions", "create", "--name", "Second"]);
     assert_fails(&run_in(stage.home.dir(), &["sandbox", "messages"]), 1, &["--institution"]);
     wait_for("the first one's phone", || cli(&["messages", "--institution", &stage.home.institution]) == json!([]));

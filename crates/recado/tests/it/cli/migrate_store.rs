@@ -98,7 +98,7 @@ fn a_password_is_shown_nowhere() {
 }
 
 #[test]
-fn a_migration_that_was_killed_goes_on() {
+fn a_killed_migration_continues() {
     let home = Home::init();
     let store = home.dir.join("recado.db");
     add_messages(&store, 150_000);

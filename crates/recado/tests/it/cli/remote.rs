@@ -1,4 +1,4 @@
-//! Commands on a Recado elsewhere: `--url`.
+//! Commands on a remote Recado: `--url`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -43,7 +43,7 @@ fn commands_work_by_http_with_a_key() {
 
 /// `/v1` is in the paths of the API's page, but not in the address.
 #[test]
-fn an_address_with_the_version_is_told_so() {
+fn an_address_with_the_api_version_is_reported() {
     let stage = Stage::set();
     for url in ["/v1", "/v1/"] {
         let output = run_at(&stage.server.url(url), Some(&stage.key), &LIST);
@@ -52,7 +52,7 @@ fn an_address_with_the_version_is_told_so() {
 }
 
 #[test]
-fn a_key_that_is_missing_wrong_or_refused_is_told_and_never_shown() {
+fn a_missing_wrong_or_refused_key_is_reported_and_never_shown() {
     let stage = Stage::set();
     let url = stage.server.url("");
     assert_fails(&run_at(&url, None, &LIST), 1, &["RECADO_API_KEY", "--api-key-file"]);
@@ -68,7 +68,7 @@ fn a_key_that_is_missing_wrong_or_refused_is_told_and_never_shown() {
 }
 
 #[test]
-fn an_address_where_no_recado_is_is_told() {
+fn an_address_without_a_recado_is_reported() {
     let stage = Stage::set();
     let run = |url: &str| run_at(url, Some(&stage.key), &LIST);
     for url in ["localhost:8080", "ftp://localhost", "http://", "http://x:y@localhost", "http://localhost?x=1"] {
@@ -94,7 +94,7 @@ fn an_address_where_no_recado_is_is_told() {
     assert!(request.starts_with("GET /prefix/v1/channels/sandbox/messages?limit=20 HTTP/1.1\r\n"), "{request}");
 }
 
-/// A limit on the key is waited out.
+/// A rate-limited command waits.
 #[test]
 fn a_limit_is_waited_out() {
     let stage = Stage::set();
@@ -111,8 +111,8 @@ const ID: &str = "01a2090a-81ac-7890-bd31-38af75b598c4";
 const SEND: [&str; 10] =
     ["send", "contact", "--channel", "sandbox", "--to", "5511999998888", "--name", "Ana", "--phone", "5511988887777"];
 
-/// Something that gives these answers one after the other, and the last one from then on. Its address.
-fn stranger(answers: &[(&str, &str)]) -> String {
+/// A server that gives these answers in order, and repeats the last one. Returns its address.
+fn fake_server(answers: &[(&str, &str)]) -> String {
     let answers: Vec<_> = answers
         .iter()
         .map(|(head, body)| {
@@ -133,12 +133,12 @@ fn stranger(answers: &[(&str, &str)]) -> String {
 }
 
 fn run_with_key(stage: &Stage, answers: &[(&str, &str)], args: &[&str]) -> Output {
-    run_at(&stranger(answers), Some(&stage.key), args)
+    run_at(&fake_server(answers), Some(&stage.key), args)
 }
 
-/// A proxy's word on the Recado behind it is no refusal, and its key is needed to repeat.
+/// An error of a proxy in front of Recado is no refusal, and the key is needed to repeat the call.
 #[test]
-fn an_answer_of_trouble_leaves_open_what_was_done() {
+fn an_error_of_a_proxy_leaves_the_outcome_open() {
     let stage = Stage::set();
     let run = |answers: &[(&str, &str)], args: &[&str]| run_with_key(&stage, answers, args);
     let open = ["not known", "--idempotency-key", "502"];
@@ -148,11 +148,11 @@ fn an_answer_of_trouble_leaves_open_what_was_done() {
     let full = run(&[("503 Full", r#"{"message":"Fila cheia.","code":"QUEUE_FULL"}"#)], &SEND);
     assert_fails(&full, 4, &["Fila cheia"]);
     assert!(!String::from_utf8_lossy(&full.stderr).contains("not known"), "{full:?}");
-    // A restart behind a proxy is waited for.
+    // A restart behind a proxy is awaited.
     let message = format!(r#"{{"data":{{"id":"{ID}","status":"DELIVERED"}}}}"#);
     let watch = ["messages", "watch", ID, "--channel", "sandbox"];
     assert_eq!(run(&[("502 x", "<html>"), ("200 OK", &message)], &watch).status.code(), Some(0));
-    // What was accepted is named whatever comes then.
+    // An accepted message is named, whatever follows.
     let accepted = format!(r#"{{"data":{{"id":"{ID}","status":"QUEUED"}}}}"#);
     let refused = ("403 Forbidden", r#"{"message":"Permissao insuficiente"}"#);
     let lost = run(&[("202 Accepted", &accepted), refused], &[&SEND[..], &["--wait", "--json"]].concat());
@@ -162,13 +162,13 @@ fn an_answer_of_trouble_leaves_open_what_was_done() {
 }
 
 #[test]
-fn a_server_that_is_none_is_not_believed() {
+fn answers_of_another_program_are_not_trusted() {
     let stage = Stage::set();
     let run = |answers: &[(&str, &str)], args: &[&str]| run_with_key(&stage, answers, args);
-    // A list without an end.
+    // An endless list.
     let endless = r#"{"data":[],"pagination":{"nextCursor":"x"}}"#;
     assert_eq!(run(&[("200 OK", endless)], &LIST).status.code(), Some(0));
-    // Words for the terminal.
+    // Control sequences for the terminal.
     let evil = run(&[("400 x", "{\"message\":\"a\\u001b]0;b\\u0007\\u009b\\u202ec\"}")], &LIST);
     assert_fails(&evil, 1, &["a\u{fffd}]0;b\u{fffd}\u{fffd}\u{fffd}c"]);
     // A 202 that names no message.
@@ -180,11 +180,11 @@ fn a_server_that_is_none_is_not_believed() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("line 2: answer 202"), "{output:?}");
     }
-    // Loopback by its name's first letters only.
+    // Only the beginning of the name looks like loopback.
     assert_fails(&run_at("http://127.evil.invalid", Some(&stage.key), &LIST), 4, &["in clear"]);
 }
 
-/// What was typed counts before a variable.
+/// A typed value has precedence over a variable.
 #[test]
 fn a_typed_data_directory_is_the_one() {
     let stage = Stage::set();
@@ -201,13 +201,13 @@ fn a_typed_data_directory_is_the_one() {
     assert_fails(&run_at("http://127.0.0.1:1", None, &[&LIST[..], &here].concat()), 2, &["--data-dir"]);
 }
 
-/// When the newest known message was purged, the older ones are no news.
+/// If the newest known message was purged, the older ones are not printed again.
 #[test]
 fn a_purge_is_no_news() {
     let stage = Stage::set();
     let row = |id: &str| format!(r#"{{"id":"{id}","status":"READ","readAt":"2026-11-23T12:00:00.000Z"}}"#);
     let page = |rows: [&str; 2]| format!(r#"{{"data":[{}],"pagination":{{}}}}"#, rows.map(row).join(","));
-    let url = stranger(&[("200 OK", &page(["b", "a"])), ("200 OK", &page(["c", "a"]))]);
+    let url = fake_server(&[("200 OK", &page(["b", "a"])), ("200 OK", &page(["c", "a"]))]);
     let mut command = recado();
     command.args(["messages", "watch", "--channel", "sandbox", "--url", &url]).env("RECADO_API_KEY", &stage.key);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");

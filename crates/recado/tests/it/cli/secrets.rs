@@ -98,10 +98,10 @@ fn rotate(home: &Home, keys: Option<&str>, code: i32) -> Value {
 
 /// What `doctor` says of the key: the status, and the words.
 fn doctor(home: &Home, keys: Option<&str>) -> (String, String) {
-    told_of_key(&run_with(home, keys, &["doctor", "--json", "--listen", "127.0.0.1:0"]))
+    key_check(&run_with(home, keys, &["doctor", "--json", "--listen", "127.0.0.1:0"]))
 }
 
-fn told_of_key(output: &Output) -> (String, String) {
+fn key_check(output: &Output) -> (String, String) {
     let checks: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let checks = checks.as_array().expect("a list");
     let check = checks.iter().find(|check| check["name"] == "secret key").expect("it is told");
@@ -110,7 +110,7 @@ fn told_of_key(output: &Output) -> (String, String) {
 }
 
 #[track_caller]
-fn assert_told((status, words): (String, String), expected: &str, word: &str) {
+fn assert_reported((status, words): (String, String), expected: &str, word: &str) {
     assert!(status == expected && words.contains(word), "{status} {words}");
 }
 
@@ -145,7 +145,7 @@ fn keys_are_rotated_beside_a_server() {
     let home = Home::init();
     linked(&home, &[("a", OLD), ("b", NEW), ("c", OLD)]);
     let both = format!("{NEW},{OLD}");
-    assert_told(doctor(&home, Some(&both)), "warn", "2 of 3 secrets are sealed with an older key");
+    assert_reported(doctor(&home, Some(&both)), "warn", "2 of 3 secrets are encrypted with an older key");
 
     let server = serve(&home, &both);
     let expected =
@@ -155,7 +155,7 @@ fn keys_are_rotated_beside_a_server() {
     assert_eq!(rotate(&home, None, 0), expected(0, 3));
     let people = run_with(&home, None, &["secrets", "rotate"]);
     let said = String::from_utf8_lossy(&people.stdout);
-    assert!(said.contains("0 sealed anew, 3 already were") && said.contains("no older key"), "{said}");
+    assert!(said.contains("0 re-encrypted, 3 were current") && said.contains("no older key"), "{said}");
     assert_shows_no_key(server.log().as_bytes());
     server.kill();
 
@@ -163,14 +163,14 @@ fn keys_are_rotated_beside_a_server() {
         let plain = ring(NEW).open(Place::Link(link.channel), &link.sealed).expect("the new key alone opens it");
         assert_eq!(plain.expose_secret(), TOKEN);
     }
-    assert_told(doctor(&home, Some(NEW)), "ok", &format!("{} opens all that is sealed (3)", key_id(NEW)));
+    assert_reported(doctor(&home, Some(NEW)), "ok", &format!("{} decrypts all secrets (3)", key_id(NEW)));
     let server = serve(&home, NEW);
     assert_eq!(rotate(&home, None, 0), expected(0, 3));
     assert_shows_no_key(server.log().as_bytes());
 }
 
 #[test]
-fn what_cannot_be_opened_is_named_and_left_alone() {
+fn unreadable_secrets_are_reported_and_unchanged() {
     let home = Home::init();
     let keys = linked(&home, &[("lost", OLD), ("kept", NEW), ("moved", NEW)]);
     on_store(&home, async |store| {
@@ -201,18 +201,18 @@ fn what_cannot_be_opened_is_named_and_left_alone() {
 #[test]
 fn doctor_tries_the_key() {
     let home = Home::init();
-    assert_told(doctor(&home, None), "ok", "none, and nothing is sealed");
-    assert_told(doctor(&home, Some(NEW)), "ok", &key_id(NEW));
+    assert_reported(doctor(&home, None), "ok", "none, and nothing is encrypted");
+    assert_reported(doctor(&home, Some(NEW)), "ok", &key_id(NEW));
     linked(&home, &[("a", OLD), ("b", NEW)]);
-    assert_told(doctor(&home, None), "fail", "2 of 2 secrets cannot be opened: there is no secret key");
-    assert_told(
+    assert_reported(doctor(&home, None), "fail", "2 of 2 secrets cannot be opened: there is no secret key");
+    assert_reported(
         doctor(&home, Some(NEW)),
         "fail",
         &format!("1 of 2 secrets cannot be opened: the secret key with the id {}", key_id(OLD)),
     );
-    assert_told(doctor(&home, Some("x")), "fail", "no secret key can be read from RECADO_SECRET_KEY");
+    assert_reported(doctor(&home, Some("x")), "fail", "no secret key can be read from RECADO_SECRET_KEY");
     home.cli(&["channels", "delete", "a"]);
-    assert_told(doctor(&home, Some(NEW)), "ok", "opens all that is sealed (1)");
+    assert_reported(doctor(&home, Some(NEW)), "ok", "decrypts all secrets (1)");
 
     let file = home.dir.with_extension("key");
     std::fs::write(&file, NEW).expect("a file");
@@ -221,12 +221,12 @@ fn doctor_tries_the_key() {
         let mut command = recado();
         command.args(["doctor", "--json", "--listen", "127.0.0.1:0", "--data-dir", home.dir()]);
         command.arg("--secret-key-file").arg(&file);
-        assert_told(told_of_key(&run(command)), status, &key_id(NEW));
+        assert_reported(key_check(&run(command)), status, &key_id(NEW));
     }
 }
 
 #[test]
-fn a_key_that_cannot_be_had_is_told_and_not_shown() {
+fn an_unreadable_secret_key_is_reported_and_not_shown() {
     let home = Home::init();
     let file = home.dir.with_extension("key");
     let broken = format!("{NEW}\n{}", &OLD[1..]);

@@ -84,7 +84,7 @@ fn a_file_of_texts_is_sent_line_by_line() {
 }
 
 #[test]
-fn a_card_that_is_refused_says_why() {
+fn a_refused_card_reports_the_reason() {
     let home = Home::init();
     let send = |args: &[&str]| run_in(home.dir(), &[&["send", "contact"], args].concat());
     let bad = send(&["--to", "99", "--name", "", "--phone", "1", "--channel", "sandbox"]);

@@ -134,7 +134,7 @@ fn begin(server: &Server, key: &str) -> TcpStream {
 }
 
 #[test]
-fn sigterm_lets_calls_in_hand_finish() {
+fn sigterm_lets_calls_in_flight_finish() {
     let Stage { server, home, key } = Stage::set();
     let mut calls: Vec<_> = (0..3).map(|_| begin(&server, &key)).collect();
     server.terminate();
@@ -168,7 +168,7 @@ fn sigterm_does_not_wait_for_callers_for_ever() {
 
 /// Any setting may come by its variable; a flag counts more.
 #[test]
-fn settings_come_by_variable_and_by_flag() {
+fn settings_are_read_from_variables_and_flags() {
     let home = Home::init();
     let key = create_key(&home, "test", "messages.send", "unlimited");
     let start = |flags: &[&str]| {
@@ -250,7 +250,7 @@ fn assert_doctor_fails(output: &std::process::Output, name: &str, words: &str) {
 
 /// The address is for scripts; calls are for everybody.
 #[test]
-fn a_standard_output_that_takes_nothing_is_told() {
+fn an_unwritable_standard_output_is_reported() {
     let home = Home::init();
     let full = || std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
     let output = recado().args(["channels", "list", "--data-dir", home.dir()]).stdout(full()).output();

@@ -91,7 +91,7 @@ fn metas_check_of_the_address_is_answered() {
 
 /// What becomes of a stranger's body must not tell which channels there are.
 #[test]
-fn a_strangers_body_tells_nothing() {
+fn the_answer_to_an_unauthenticated_body_reveals_nothing() {
     let stage = Stage::linked();
     for path in [APP, CHANNEL, "/v1/callbacks/meta/nada"] {
         let forged = signature("nobody", b"{}");
@@ -116,7 +116,7 @@ fn a_callback_of_very_many_statuses_is_refused() {
 }
 
 #[test]
-fn only_what_the_app_signed_is_believed() {
+fn only_bodies_signed_by_the_app_are_accepted() {
     let (stage, id) = sent();
     let body = payload(NUMBER, &[status("read", "wamid.x", &id)]);
     let right = signature(&secret(), &body);
@@ -151,7 +151,7 @@ fn only_what_the_app_signed_is_believed() {
 }
 
 #[test]
-fn odd_bodies_harm_nobody() {
+fn malformed_callbacks_do_no_harm() {
     let (stage, id) = sent();
     for path in [APP, CHANNEL] {
         let large = vec![b' '; (3 << 20) + 1];
@@ -227,7 +227,7 @@ fn another_institution(stage: &Stage) -> String {
 
 /// A small callback that names no number, such as Meta's test, is tried on all apps, but on few of one institution.
 #[test]
-fn the_apps_of_one_institution_lock_no_other_out() {
+fn the_apps_of_one_institution_do_not_block_another() {
     let stage = Stage::linked();
     for n in 0..APPS_OF_ONE {
         let mut link = credentials(NUMBER);
@@ -294,7 +294,7 @@ fn repeated_and_late_statuses_change_nothing() {
 }
 
 #[test]
-fn a_failure_that_overtakes_the_answer_is_kept() {
+fn a_failure_that_overtakes_the_answer_is_recorded() {
     let stage = Stage::linked();
     let window = GraphError::new(0, 131_047, "Re-engagement message");
     let failed = Callback::from(Status::Failed(vec![window])).without_opaque_id();
@@ -307,7 +307,7 @@ fn a_failure_that_overtakes_the_answer_is_kept() {
 }
 
 #[test]
-fn a_status_settles_what_nobody_knew() {
+fn a_status_resolves_an_unknown_message() {
     let stage = Stage::linked();
     stage.graph.behave(|_| Behaviour::accept().answering(Reply::Lost).calling_back([] as [Status; 0]));
     for (told, state) in [("sent", "SENT"), ("delivered", "DELIVERED"), ("read", "READ"), ("failed", "FAILED")] {
@@ -347,7 +347,7 @@ fn fail_until_refused(stage: &Stage, body: &[u8]) {
 /// Over the limit no token is looked at and no large body is read. A small body that names a number of ours is looked at:
 /// those who fail do not keep Meta out, whose address may be the same.
 #[test]
-fn strangers_over_the_limit_cost_little_and_keep_meta_not_out() {
+fn unauthenticated_callers_over_the_limit_cost_little_and_do_not_block_meta() {
     let stage = strict();
     let body = payload(NUMBER, &[]);
     fail_until_refused(&stage, &body);
@@ -369,7 +369,7 @@ fn strangers_over_the_limit_cost_little_and_keep_meta_not_out() {
 
 /// A proxy's address is that of Meta and of strangers: these do not lock Meta out.
 #[test]
-fn an_address_of_signed_callbacks_goes_on() {
+fn an_address_with_signed_callbacks_is_not_locked_out() {
     let stage = strict();
     let body = payload(NUMBER, &[]);
     post_signed(&stage, APP, &body).expect(200);

@@ -42,7 +42,7 @@ fn faulty(answer: &Answer) -> Vec<String> {
 }
 
 #[test]
-fn what_meta_does_not_know_is_named() {
+fn unknown_fields_for_meta_are_named() {
     let stage = stage();
     stage.graph.add_number(Number { access_token: "EAAGoutro".to_owned(), ..Number::example("2") });
     let before = stage.channel("vendas");
@@ -147,7 +147,7 @@ fn without_a_secret_key_such_channels_are_refused() {
 }
 
 #[test]
-fn a_sandbox_channel_takes_no_credentials() {
+fn a_sandbox_channel_accepts_no_credentials() {
     let home = Home::init();
     let server = home.serve();
     let key = home.unlimited_key();

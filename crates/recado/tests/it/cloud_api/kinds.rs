@@ -165,7 +165,7 @@ fn a_quote_waits_for_its_target_and_fails_with_it() {
 
 /// The answer to the target was lost. Its callback names it a while later: until then nobody knows by which id Meta has it.
 #[test]
-fn a_quote_of_a_message_of_unknown_fate_waits_for_its_name() {
+fn a_quote_of_an_unknown_message_waits_for_its_network_id() {
     let stage = Stage::set();
     stage.graph.behave(|attempt| match attempt.body["text"]["body"].as_str() {
         Some("perdida") => Behaviour::accept().answering(Answer::Lost).calling_back([Callback::from(Status::Sent)]),

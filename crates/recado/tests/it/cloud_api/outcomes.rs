@@ -55,7 +55,7 @@ fn code_of(to: &str) -> i64 {
 }
 
 #[test]
-fn a_busy_recipient_holds_nobody_else() {
+fn a_throttled_recipient_delays_no_other_recipient() {
     let busy = "5511900000000";
     let stage = Stage::linked();
     let free = Arc::new(AtomicBool::new(false));
@@ -163,7 +163,7 @@ fn a_lost_answer_is_not_sent_again() {
 }
 
 #[test]
-fn a_lost_answer_is_sent_again_where_that_is_the_policy() {
+fn a_message_without_an_answer_is_sent_again_by_the_policy_resend() {
     let stage = Stage::linked();
     let settings = json!({"settings": {"unknownPolicy": "resend", "unknownWaitSeconds": 5}}).to_string();
     let json = [("Content-Type", "application/json")];
@@ -229,7 +229,7 @@ fn each_refusal_of_a_message_has_its_name() {
 }
 
 #[test]
-fn each_trouble_of_the_account_pauses_the_channel() {
+fn each_failure_of_the_account_pauses_the_channel() {
     let stage = Stage::linked();
     let codes = [0, 3, 10, 33, 102, 190, 200, 299, 368, 131_005, 131_031, 131_042, 131_048, 133_010];
     stage.graph.behave(once(|to| error(400, code_of(to))));
@@ -253,7 +253,7 @@ fn each_trouble_of_the_account_pauses_the_channel() {
 }
 
 #[test]
-fn each_trouble_that_passes_is_waited_for() {
+fn each_temporary_failure_is_retried() {
     let stage = Stage::set();
     let other = recipient(88_888_888);
     let mut refused_once = once(|to| match code_of(to) {

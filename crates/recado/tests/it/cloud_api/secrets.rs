@@ -210,7 +210,7 @@ fn the_command_line_connects_beside_a_server_and_without_one() {
 }
 
 #[test]
-fn the_command_line_changes_what_can_be_set() {
+fn the_command_line_changes_settings() {
     let stage = Stage::linked();
     let update = |args: &[&str]| {
         let args = [&["channels", "update", "vendas"], args].concat();

@@ -29,7 +29,7 @@ fn a_card_is_sent_delivered_and_read() {
 
 /// The account of a number is known once a card was sent to it.
 #[test]
-fn a_cards_account_is_sent_when_it_is_known() {
+fn a_known_account_is_sent_with_a_card() {
     let stage = Stage::set();
     stage.link("vendas", NUMBER);
     let to = |stage: &Stage, to: &str, phone: &str| {

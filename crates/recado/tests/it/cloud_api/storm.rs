@@ -47,7 +47,7 @@ fn every_message_ends_in_a_true_state() {
         accepted.extend(accept(&stage, round));
         if round + 1 < ROUNDS {
             // A machine that is slow to accept sends what it accepts at once: more than one may never be in hand.
-            wait_for("a send to be in hand", || in_hand(&stage) >= 1);
+            wait_for("a send in flight", || in_flight(&stage) >= 1);
             kills.push(Instant::now());
             stage = stage.crash();
         }
@@ -69,7 +69,7 @@ fn every_message_ends_in_a_true_state() {
     for message in &messages {
         tally.check(message, by_id.get(message["id"].as_str().expect("an id")).map_or(&[], Vec::as_slice));
     }
-    tally.print(&attempts, stage.graph.callbacks_taken(), began.elapsed());
+    tally.print(&attempts, stage.graph.callbacks_acknowledged(), began.elapsed());
     assert!(tally.lost > 0 && tally.failed > 0, "the storm was none");
 }
 
@@ -188,7 +188,7 @@ fn accept(stage: &Stage, round: usize) -> Vec<String> {
 }
 
 /// Sends that the network has not answered yet; so young that their answer was hardly lost.
-fn in_hand(stage: &Stage) -> usize {
+fn in_flight(stage: &Stage) -> usize {
     let attempts = stage.graph.attempts();
     let young = attempts.iter().rev().take_while(|attempt| attempt.at.elapsed() < Duration::from_millis(20));
     young.filter(|attempt| attempt.answered.is_none()).count()

@@ -59,13 +59,13 @@ fn sent(graph: &FakeGraph) -> Vec<String> {
 }
 
 #[test]
-fn a_node_that_is_frozen_while_it_sends_doubles_nothing_that_the_new_owner_sends() {
+fn a_node_frozen_during_a_send_doubles_no_message_of_the_new_owner() {
     let place = Place::new();
     place.start_audit();
     let (key, graphs) = (place.live_key(), [graph(), graph()]);
     let first = place.cloud_node("first", &graphs[0], &[]);
     link(&first, &key, "vendas", NUMBER);
-    place.wait_until_fair(1);
+    place.wait_until_balanced(1);
     let second = place.cloud_node("second", &graphs[1], &[]);
     wait_for("the second node to be there", || place.held().len() == 2);
     (0..MESSAGES).for_each(|number| accept(&second, &key, "vendas", number));
@@ -113,11 +113,11 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
     let first = place.cloud_node("first", &graph, &["--shutdown-grace", "6s"]);
     numbers.iter().for_each(|number| link(&first, &key, &format!("c{number}"), number));
     link(&first, &key, "presa", HANGS);
-    place.wait_until_fair(1);
+    place.wait_until_balanced(1);
     accept(&first, &key, "presa", 0);
     wait_for("the send that hangs", || graph.attempts().len() == 1);
     let second = place.cloud_node("second", &graph, &[]);
-    place.wait_until_fair(2);
+    place.wait_until_balanced(2);
 
     let id = place.id_of("first");
     // A node that left has no row, and what it held is free.
@@ -148,14 +148,14 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
 }
 
 #[test]
-fn a_link_that_one_node_cannot_open_pauses_nothing_and_its_former_one_is_not_used() {
+fn a_link_that_one_node_cannot_decrypt_pauses_nothing_and_its_former_link_is_not_used() {
     const ANOTHER: &str = "106540352242933";
     let (place, graph) = (Place::new(), FakeGraph::start());
     let key = place.live_key();
     [NUMBER, ANOTHER].into_iter().for_each(|number| graph.add_number(Number::example(number)));
     let first = place.cloud_node("first", &graph, &[]);
     link(&first, &key, "vendas", NUMBER);
-    place.wait_until_fair(1);
+    place.wait_until_balanced(1);
     // Its keys were changed, and those of the first node were forgotten.
     let second = place.node_with_keys("second", &graph, &format!("{ANOTHER_KEY},{SECRET_KEY}"), &[]);
     place.id_of("second");

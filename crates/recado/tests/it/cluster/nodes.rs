@@ -1,4 +1,4 @@
-//! Nodes come, go, die and freeze; what they accepted is sent once, in order.
+//! Nodes join, leave, crash and freeze; accepted messages are sent once, in order.
 
 use std::hash::{BuildHasher, RandomState};
 use std::thread::{ScopedJoinHandle, scope, sleep};
@@ -9,27 +9,27 @@ use serde_json::json;
 use super::{LOSS, Place, status};
 use crate::harness::{Server, wait_for};
 use crate::load::{
-    Counted, Dice, LOST_ANSWER, Load, Sender, StopAtEnd, card, channel_id, check, join, open_channel, phone, setting,
-    the_fate_can_be_asked_for, wait_until_read,
+    Counted, Dice, LOST_ANSWER, Load, Sender, StopAtEnd, card, channel_id, check, check_that_messages_can_be_read,
+    join, open_channel, phone, setting, wait_until_read,
 };
 
 const CHANNELS: usize = 200;
 const NODES: usize = 3;
-/// How long the load lies on the nodes, unless `RECADO_TEST_NODES_SECONDS` says how long.
+/// The default duration of the load; `RECADO_TEST_NODES_SECONDS` sets another one.
 const SECONDS: u64 = 120;
 /// Between two faults, in milliseconds.
 const BETWEEN: (u64, u64) = (2_000, 5_000);
-/// How long a node is frozen that keeps its lease or loses it by little.
+/// How long a node is frozen that keeps its lease or just loses it.
 const FROZEN: (u64, u64) = (1_000, 11_000);
-/// And for how much longer than until others hold what it held.
+/// And how much longer than until other nodes own its channels.
 const FROZEN_ON: (u64, u64) = (0, 4_000);
-/// A sender's rest after a card, so that the check at the end stays small.
+/// A sender's pause after a card, so that the check at the end stays small.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long the network takes for a card, so that faults find some on their way. With 4 connections a node to it, two nodes
-/// can send what is accepted.
+/// The latency of the network, so that faults hit messages in flight. With 4 connections of each node to it, two nodes can
+/// send the accepted messages.
 const NETWORK: Duration = Duration::from_millis(30);
 
-/// Puts a load on three nodes and lets `fault` loose on them, which gives how many sends it hit.
+/// Puts a load on three nodes and applies `fault` to them, which returns how many sends it hit.
 fn under_load(seconds: u64, mut fault: impl FnMut(&Load, &mut Dice, &mut Vec<Server>, &Place) -> i64) -> Counted {
     let seconds = setting("RECADO_TEST_NODES_SECONDS").unwrap_or(seconds);
     let seed = setting("RECADO_TEST_SEED").unwrap_or_else(|| RandomState::new().hash_one(seconds));
@@ -41,7 +41,7 @@ fn under_load(seconds: u64, mut fault: impl FnMut(&Load, &mut Dice, &mut Vec<Ser
     let mut nodes: Vec<_> = (0..NODES).map(|number| place.start(&format!("node{number}"), &[])).collect();
     let load = Load::new(place.home.unlimited_key(), PAUSE, some_answers_are_lost);
     (0..CHANNELS).for_each(|channel| open_channel(&nodes[channel % NODES], &load.key, &channel_id(channel)));
-    place.wait_until_fair(NODES);
+    place.wait_until_balanced(NODES);
     nodes.iter().for_each(|node| load.enter(node));
     let (faults, hit, senders) = scope(|scope| {
         let run = |channel| Sender::new(channel, &load).run();
@@ -49,7 +49,7 @@ fn under_load(seconds: u64, mut fault: impl FnMut(&Load, &mut Dice, &mut Vec<Ser
         let under_load = StopAtEnd(&load);
         let end = Instant::now() + Duration::from_secs(seconds);
         let (mut faults, mut hit) = (0, 0);
-        // A sender that ended has failed: its reason follows when it is joined.
+        // A sender that ended has failed: joining it reports the reason.
         while Instant::now() < end && !threads.iter().any(ScopedJoinHandle::is_finished) {
             sleep(dice.between(BETWEEN));
             hit += fault(&load, &mut dice, &mut nodes, &place);
@@ -62,13 +62,13 @@ fn under_load(seconds: u64, mut fault: impl FnMut(&Load, &mut Dice, &mut Vec<Ser
     let counted = check(faults, &senders, &phone(&nodes[0], &load.key));
     println!("{hit} sends were in flight on a node that was hit");
     assert!(hit > 0, "no fault hit a send: it proved little");
-    the_fate_can_be_asked_for(&nodes[0], &load.key, &senders);
+    check_that_messages_can_be_read(&nodes[0], &load.key, &senders);
     assert_eq!(place.non_owner_writes("wrote"), 0, "claims and settlements of a channel that was another's");
     counted
 }
 
-/// A card; one in eight for the number whose network takes it and loses the answer, so that many are on their way at every
-/// moment of which nobody knows whether they arrived.
+/// A card. One in eight is for the number whose network accepts the message and loses the answer, so that many messages with
+/// an unknown outcome are in flight at any moment.
 fn some_answers_are_lost(channel: usize, number: usize) -> String {
     let card = card(channel, number);
     if number % 8 == 3 { card.replacen(&format!("5511980000{channel:03}"), LOST_ANSWER, 1) } else { card }
@@ -128,27 +128,27 @@ fn each_node_gets_its_quota_and_a_channel_moves_at_most_once() {
     let place = Place::new();
     let (key, first) = (place.home.unlimited_key(), place.start("first", &[]));
     (0..30).for_each(|channel| open_channel(&first, &key, &channel_id(channel)));
-    place.wait_until_fair(1);
+    place.wait_until_balanced(1);
     // An epoch ends with the release of a channel, and the next one begins with its acquisition.
     let moves = || place.number("SELECT coalesce(sum(lease_epoch), 0)::bigint / 2 FROM channels");
     let before = moves();
     let second = place.start("second", &[]);
-    place.wait_until_fair(2);
+    place.wait_until_balanced(2);
     // 31 with the institution's own: 15 went.
     assert_eq!(moves() - before, 15);
     let third = place.start("third", &[]);
-    place.wait_until_fair(3);
+    place.wait_until_balanced(3);
     let moved_once = moves() - before;
     assert!((24..=26).contains(&moved_once), "{moved_once}: 15 for the second node, some 10 for the third");
-    // One that ends gives all back at once.
+    // A stopping node releases all its channels at once.
     let ended = Instant::now();
     second.terminate();
     assert_eq!(second.wait().code(), Some(0));
-    place.wait_until_fair(2);
+    place.wait_until_balanced(2);
     println!("released and acquired {:?} after SIGTERM", ended.elapsed());
     let after = moves() - before - moved_once;
     assert!((9..=11).contains(&after), "{after}: what the second node held");
-    // And one that dies within the time of its lease.
+    // And a node that crashes within the time of its lease.
     let died = Instant::now();
     third.kill();
     wait_for("the first node to hold all", || place.held() == [31]);
@@ -164,7 +164,7 @@ fn a_message_for_another_nodes_channel_is_sent_at_once() {
     let sends = place.start("sends", &["--roles", "dispatch"]);
     open_channel(&calls, &key, "c000");
     wait_for("the one that sends to hold all", || place.held() == [0, 2]);
-    // A node that answers no calls says only whether it is well.
+    // A node without the role `api` answers only health checks.
     sends.get("/v1/channels", Some(&key)).expect(404);
     let mut waits = Vec::new();
     for number in 0..50 {
@@ -180,7 +180,7 @@ fn a_message_for_another_nodes_channel_is_sent_at_once() {
     }
     waits.sort_unstable();
     println!("accept to claim on another node: p50 {} ms, longest {} ms", waits[25], waits[49]);
-    // Some 5 ms on a machine with little else to do; by its own looks alone a node would take seconds.
+    // About 5 ms on an idle machine. By polls alone a node would take seconds.
     assert!(waits[25] <= 250, "{waits:?}");
 }
 
@@ -193,7 +193,7 @@ fn a_frozen_node_neither_claims_nor_settles_nor_sends_for_channels_of_another_no
     let key = place.home.unlimited_key();
     let first = place.start("first", &PACE);
     open_channel(&first, &key, "c000");
-    place.wait_until_fair(1);
+    place.wait_until_balanced(1);
     let body = |number| serde_json::from_str(&card(0, number)).expect("JSON");
     for number in 0..CARDS {
         let number = usize::try_from(number).expect("few");
@@ -206,8 +206,8 @@ fn a_frozen_node_neither_claims_nor_settles_nor_sends_for_channels_of_another_no
     let of_the_first = place.writes_of("first");
     first.signal("CONT");
     wait_for("the late node to find that its lease expired", || first.log().contains("node lease expired"));
-    // The new owner releases the institution's own channel, for which there is no work.
-    place.wait_until_fair(2);
+    // The new owner releases the institution's own channel, which has no work.
+    place.wait_until_balanced(2);
     wait_for("all to be READ", || place.number("SELECT count(*) FROM messages WHERE status <> 5") == 0);
     assert_eq!(place.writes_of("first"), of_the_first, "it did nothing more");
     assert_eq!((place.non_owner_writes("wrote"), place.non_owner_writes("sent")), (0, 0));

@@ -1,4 +1,4 @@
-//! The database dies or hangs: what was accepted is on its standby.
+//! The database crashes or hangs: accepted messages are on its standby.
 
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use test_postgres::{Options, Server as Postgres};
 
 use crate::harness::{Home, Server, wait_for};
 use crate::load::{
-    Load, Sender, StopAtEnd, card, channel_id, check, join, open_channel, phone, the_fate_can_be_asked_for,
+    Load, Sender, StopAtEnd, card, channel_id, check, check_that_messages_can_be_read, join, open_channel, phone,
     wait_until_read,
 };
 
@@ -16,18 +16,17 @@ const CHANNELS: usize = 20;
 
 /// Its connections are refused.
 #[test]
-fn a_primary_that_is_killed_under_load_takes_no_202_along() {
-    a_standby_takes_over(Postgres::kill);
+fn a_primary_killed_under_load_loses_no_accepted_message() {
+    a_standby_replaces_the_primary(Postgres::kill);
 }
 
-/// Its connections are taken by the system, and nobody says anything on them: so a machine looks that hangs, or that is cut
-/// off.
+/// The system accepts its connections, and nothing answers on them, as with a machine that hangs or is cut off.
 #[test]
-fn a_primary_that_hangs_under_load_takes_no_202_along() {
-    a_standby_takes_over(|primary| primary.freeze());
+fn a_primary_that_hangs_under_load_loses_no_accepted_message() {
+    a_standby_replaces_the_primary(|primary| primary.freeze());
 }
 
-fn a_standby_takes_over(fault: impl FnOnce(&mut Postgres)) {
+fn a_standby_replaces_the_primary(fault: impl FnOnce(&mut Postgres)) {
     let mut primary = Postgres::start(&Options::durable());
     test_postgres::run(&primary.url("postgres"), "create database recado");
     let standby = Postgres::standby_of(&primary);
@@ -54,13 +53,13 @@ fn a_standby_takes_over(fault: impl FnOnce(&mut Postgres)) {
     });
     wait_until_read(&nodes[0], &load.key, &senders);
     let counted = check(1, &senders, &phone(&nodes[0], &load.key));
-    // Calls in flight may all be answered in the end. Then it has hit what was being sent.
+    // Calls in flight may all get answers in the end. Then the fault has hit sends.
     let hit_sends = nodes.iter().any(|node| node.log().contains("store unavailable; channel waits"));
     assert!(counted.repeated > 0 || hit_sends, "the fault hit nothing");
-    the_fate_can_be_asked_for(&nodes[1], &load.key, &senders);
+    check_that_messages_can_be_read(&nodes[1], &load.key, &senders);
 }
 
-/// The primary is cut off from its standby alone, and everybody reaches it: what it would tell of could be lost with it.
+/// Only the standby is unreachable for the primary: what the primary commits could be lost with it.
 #[test]
 fn nothing_is_accepted_that_the_standby_does_not_have() {
     const CALLS: usize = 8;
@@ -93,7 +92,7 @@ fn nothing_is_accepted_that_the_standby_does_not_have() {
     wait_for("the node to find that nothing is kept", || node.get("/health/ready", None).status == 503);
     println!("the node was not ready {:?} after the cut", frozen.elapsed());
     assert_eq!(all(1..CALLS), [503; CALLS - 1], "repeated");
-    // Whoever reads what was stored by halves would tell of it.
+    // A client that reads partly replicated data would report messages that could be lost.
     assert_eq!(node.get("/v1/channels/c000/messages?limit=9", Some(&key)).status, 503);
 
     primary.kill();
@@ -110,6 +109,6 @@ fn writes(node: &Server, key: &str) -> bool {
     let body = json!({"name": "Vendas", "type": "SANDBOX", "id": format!("node-{}", node.pid())});
     let status = node.post("/v1/channels", key, &body).status;
     assert!([201, 409, 503].contains(&status), "{status}");
-    // It is there already, where the answer to an earlier call was lost.
+    // It exists already if the answer to an earlier call was lost.
     status != 503
 }

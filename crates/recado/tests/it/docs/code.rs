@@ -25,7 +25,7 @@ fn blocks_of(languages: &[&str]) -> Vec<Block> {
 }
 
 #[test]
-fn every_block_has_a_language_that_says_what_is_tested() {
+fn every_block_has_a_known_language() {
     let known = |language: &str| ["json", "python", "sh"].contains(&language) || SHOWN.contains(&language);
     for block in pages().into_iter().flat_map(|page| page.blocks) {
         assert!(known(&block.language), "{}: a block of {:?}", block.place, block.language);
@@ -166,7 +166,7 @@ impl Reader {
 }
 
 #[test]
-fn examples_run_as_they_stand() {
+fn examples_run_unchanged() {
     let mut run = 0;
     for page in pages() {
         run += run_examples(&page);

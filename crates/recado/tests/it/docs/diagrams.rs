@@ -68,7 +68,7 @@ fn the_architecture_is_short() {
 
 /// A file that is moved breaks its link; one more file in the walk of a message needs a reason.
 #[test]
-fn the_walk_of_a_message_is_short() {
+fn a_message_passes_few_files() {
     let page = Page::read(ARCHITECTURE.as_ref());
     let walk = page.prose.iter().skip_while(|(_, line)| line != "## The walk of a message").skip(1);
     let walk = walk.take_while(|(_, line)| !line.starts_with("## "));

@@ -1,4 +1,4 @@
-//! `docs/logging.md` names every event that the code logs, with its level and its fields.
+//! `docs/logging.md` has every event that the code logs, with its level and its fields.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +15,7 @@ type Event = (String, String, Vec<String>);
 #[test]
 fn the_page_names_every_event_and_no_other() {
     let mut sources = Vec::new();
-    // What the server logs: the gateway, and the driver in it.
+    // The server's logs come from the gateway and the driver.
     collect(&root().join("crates/gateway/src"), "rs", &mut sources);
     collect(&root().join("crates/store/src"), "rs", &mut sources);
     collect(&root().join("crates/providers/src"), "rs", &mut sources);
@@ -29,14 +29,17 @@ fn the_page_names_every_event_and_no_other() {
         logged.extend(events(&source));
     }
     assert!(logged.len() > 10, "{logged:?}");
-    let told = told();
-    let untold: Vec<_> = logged.difference(&told).collect();
-    let unlogged: Vec<_> = told.difference(&logged).collect();
-    assert!(untold.is_empty() && unlogged.is_empty(), "logged, not told: {untold:#?}\ntold, not logged: {unlogged:#?}");
+    let documented = documented();
+    let undocumented: Vec<_> = logged.difference(&documented).collect();
+    let unlogged: Vec<_> = documented.difference(&logged).collect();
+    assert!(
+        undocumented.is_empty() && unlogged.is_empty(),
+        "logged, not documented: {undocumented:#?}\ndocumented, not logged: {unlogged:#?}"
+    );
 }
 
 /// The rows of the page's table of events.
-fn told() -> BTreeSet<Event> {
+fn documented() -> BTreeSet<Event> {
     let page = Page::read(Path::new("docs/logging.md"));
     let rows = page.prose.iter().filter_map(|(_, line)| {
         let cells: Vec<Vec<&str>> = line.split('|').map(|cell| cell.split('`').skip(1).step_by(2).collect()).collect();

@@ -16,7 +16,7 @@ struct Part {
 }
 
 #[test]
-fn translations_are_in_step_with_their_pages() {
+fn translations_match_their_pages() {
     let mut twins = 0;
     for page in pages() {
         let name = page.path.to_string_lossy().into_owned();

@@ -53,7 +53,7 @@ fn a_key_is_made_and_works() {
 }
 
 #[test]
-fn what_is_left_out_has_a_default() {
+fn omitted_fields_have_defaults() {
     let stage = Stage::set();
     let made = create(&stage, &json!({"name": "abc", "permissions": ["messages.send"]})).expect(201);
     let made = &made.json()["data"];
@@ -69,7 +69,7 @@ fn what_is_left_out_has_a_default() {
 }
 
 #[test]
-fn what_is_no_key_is_refused() {
+fn an_invalid_key_request_is_refused() {
     let stage = Stage::set();
     let before = stage.rows("/v1/api-keys");
     let good = json!({"name": "abc", "permissions": ["messages.send"]});
@@ -97,7 +97,7 @@ fn what_is_no_key_is_refused() {
 }
 
 #[test]
-fn a_key_never_gives_more_than_it_has() {
+fn a_key_never_grants_more_than_it_has() {
     let stage = Stage::set();
     let giver = create_key(&stage.home, "test", "keys.write,messages.read", "10");
     let give = |more: Value| {

@@ -7,7 +7,7 @@ use crate::v1::{CARD, FORBIDDEN, Stage, assert_faults, assert_refused, card, mil
 const LIST: &str = "/v1/sandbox/messages";
 
 #[test]
-fn a_shown_message_stands_there_whole() {
+fn a_shown_message_is_complete() {
     let stage = Stage::set();
     let empty = stage.get(LIST).expect(200);
     assert_eq!(empty.text(), r#"{"data":[],"pagination":{"limit":20,"nextCursor":null}}"#);

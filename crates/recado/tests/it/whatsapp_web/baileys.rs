@@ -13,7 +13,7 @@ fn messages_go_both_ways_between_the_gateway_and_baileys() {
     let whatsapp = &stage.whatsapp;
     let mut baileys = Baileys::run(whatsapp, &[], "driver.mjs", &[OWNER, "5"]);
     let (mut checks, mut sent) = (Vec::new(), Vec::new());
-    while let Some(check) = baileys.said.blocking_recv() {
+    while let Some(check) = baileys.output.blocking_recv() {
         assert_eq!(check["ok"], true, "{check:#}");
         if check["check"] == "ready" {
             sent = send_every_kind(&stage, &check["account"]);

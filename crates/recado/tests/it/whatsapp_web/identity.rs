@@ -1,4 +1,4 @@
-//! A channel that is made anew under the id of a deleted one has no phone before one scans its code.
+//! A channel that is recreated under the id of a deleted one has no phone before one scans its code.
 
 use std::thread::{scope, sleep};
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::disconnect::{leave, request};
 use crate::harness::wait_for;
 
 const PATH: &str = "/v1/channels/vendas";
-/// How often each case is played, at other moments.
+/// How often each case is repeated, with other timings.
 const ROUNDS: u16 = 4;
 
-/// Makes the channel as soon as its id is free.
-fn make_anew(stage: &Stage) {
+/// Creates the channel as soon as its id is free.
+fn recreate(stage: &Stage) {
     let body = json!({"name": "Nova", "type": "WHATSAPP_BAILEYS", "id": "vendas"});
     wait_for("the id to be free", || stage.server.post("/v1/channels", &stage.key, &body).status == 201);
 }
@@ -27,7 +27,7 @@ fn has_no_phone(stage: &Stage, round: u16) {
     let seen = (&pairing["status"], &channel["state"], &channel["link"]);
     assert_eq!(seen, (&json!("QR_CODE"), &json!("CONNECTING"), &Value::Null), "{round}");
     wait_for("the former phone's device to be gone", || !stage.whatsapp.is_online(OWNER));
-    // What the former session may say late is not the channel's.
+    // Late reports of the former session do not concern the channel.
     sleep(Duration::from_millis(100));
     assert_eq!(stage.channel("vendas")["state"], "CONNECTING", "{round}");
     assert_eq!(stage.connect("vendas")["code"], pairing["code"], "{round}");
@@ -39,15 +39,15 @@ fn has_no_phone(stage: &Stage, round: u16) {
     assert_eq!(stage.whatsapp.inbox().last().map(|card| card.from.clone()), Some(other.phone), "{round}");
 }
 
-/// Deletes, makes anew and connects a channel at about the same time.
-fn deleted_made_anew_and_connected_at_once(stage: &Stage) {
+/// Deletes, recreates and connects a channel at about the same time.
+fn delete_recreate_and_connect_at_once(stage: &Stage) {
     for round in 1..=ROUNDS {
-        // In the last one the former session takes its time to end.
+        // In the last round the former session takes long to end.
         stage.whatsapp.faults(|faults| faults.swallow_log_outs = u32::from(round == ROUNDS));
         stage.link("vendas", &owner().at(round));
         scope(|scope| {
             let deleting = scope.spawn(|| stage.server.delete(PATH, Some(&stage.key)).expect(200));
-            scope.spawn(|| make_anew(stage));
+            scope.spawn(|| recreate(stage));
             // The one or the other.
             while !deleting.is_finished() {
                 let seen = stage.act("vendas", "connect");
@@ -60,41 +60,41 @@ fn deleted_made_anew_and_connected_at_once(stage: &Stage) {
 }
 
 #[test]
-fn a_channel_deleted_made_anew_and_connected_at_once_has_no_phone() {
-    deleted_made_anew_and_connected_at_once(&Stage::set());
+fn a_channel_deleted_recreated_and_connected_at_once_has_no_phone() {
+    delete_recreate_and_connect_at_once(&Stage::set());
 }
 
 #[test]
-fn a_channel_deleted_made_anew_and_connected_at_once_has_no_phone_on_postgres() {
-    deleted_made_anew_and_connected_at_once(&Stage::set_on(1));
+fn a_channel_deleted_recreated_and_connected_at_once_has_no_phone_on_postgres() {
+    delete_recreate_and_connect_at_once(&Stage::set_on(1));
 }
 
-/// Who deletes the channel does not wait for the answer.
-fn deleted_by_who_disconnects(stage: &Stage) {
+/// The client that deletes the channel does not wait for the answer.
+fn delete_and_disconnect(stage: &Stage) {
     for round in 1..=ROUNDS {
         stage.link("vendas", &owner().at(round));
         leave(request(&stage.server, "DELETE", PATH, &stage.key, None), Duration::from_millis(u64::from(round)), true);
-        make_anew(stage);
+        recreate(stage);
         has_no_phone(stage, round);
         stage.server.delete(PATH, Some(&stage.key)).expect(200);
     }
 }
 
 #[test]
-fn a_channel_whose_deletion_nobody_waited_for_has_no_phone_when_it_is_made_anew() {
-    deleted_by_who_disconnects(&Stage::set());
+fn a_channel_recreated_after_an_abandoned_deletion_has_no_phone() {
+    delete_and_disconnect(&Stage::set());
 }
 
 #[test]
-fn a_channel_whose_deletion_nobody_waited_for_has_no_phone_when_it_is_made_anew_on_postgres() {
-    deleted_by_who_disconnects(&Stage::set_on(1));
+fn a_channel_recreated_after_an_abandoned_deletion_has_no_phone_on_postgres() {
+    delete_and_disconnect(&Stage::set_on(1));
 }
 
-/// Calls of `connect` that nobody waits for.
+/// Calls of `connect` whose clients do not wait.
 const CALLS: u32 = 40;
 
 #[test]
-fn a_connect_that_nobody_waits_for_shows_its_code() {
+fn a_connect_whose_client_has_gone_shows_its_code() {
     let stage = Stage::set();
     let id = |number: u32| format!("c{number}");
     (0..CALLS).for_each(|number| stage.create(&id(number)));
@@ -104,7 +104,7 @@ fn a_connect_that_nobody_waits_for_shows_its_code() {
         leave(stream, Duration::from_millis(u64::from(number % 6)), number.is_multiple_of(2));
     }
     for number in 0..CALLS {
-        wait_for("a code, or a channel that nobody connects", || {
+        wait_for("a code, or a channel that is not connected", || {
             let (shown, pairing) = (stage.channel(&id(number)), stage.pairing(&id(number)));
             shown["state"] == "CONNECTING" && pairing["status"] == "QR_CODE" || shown["state"] == "CREATED"
         });

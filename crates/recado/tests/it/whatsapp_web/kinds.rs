@@ -95,10 +95,10 @@ fn several_contacts_are_shown_with_the_accounts_of_all_their_numbers() {
 
 /// Fifty numbers of which the network says nothing: the cards go as they were typed, and soon.
 #[test]
-fn cards_go_as_they_were_typed_where_nobody_says_whose_their_numbers_are() {
+fn cards_without_known_accounts_keep_their_typed_numbers() {
     let stage = Stage::linked();
     let number = |n: usize| format!("55119777{n:05}");
-    stage.whatsapp.faults(|faults| faults.untold_accounts = (0..25).map(number).collect());
+    stage.whatsapp.faults(|faults| faults.withheld_accounts = (0..25).map(number).collect());
     let contact = |card: usize| {
         let phones: Vec<_> = (0..5).map(|place| json!({"phone": number(card * 5 + place)})).collect();
         json!({"name": format!("Maria {card}"), "phones": phones})

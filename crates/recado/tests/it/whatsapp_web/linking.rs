@@ -28,7 +28,7 @@ fn a_scan_links_the_channel_and_a_restart_needs_no_other() {
     assert_eq!(stage.pairing("vendas")["status"], "LINKED");
 
     // Where another node has the line, nothing happens to it.
-    let shown = if stage.has_line("vendas") { json!("IDLE") } else { json!("LINKED") };
+    let shown = if stage.owns_session("vendas") { json!("IDLE") } else { json!("LINKED") };
     let stage = stage.crash();
     wait_for("the session to be back", || stage.channel("vendas")["state"] == "CONNECTED");
     assert_eq!(stage.pairing("vendas")["status"], shown, "no code was asked for");
@@ -37,7 +37,7 @@ fn a_scan_links_the_channel_and_a_restart_needs_no_other() {
 }
 
 #[test]
-fn a_phone_that_logs_out_leaves_a_channel_to_be_linked_anew() {
+fn a_phone_that_logs_out_leaves_a_channel_that_can_be_linked_again() {
     let stage = Stage::linked();
     stage.whatsapp.log_out(OWNER);
     let channel = stage.until_state("vendas", "LOGGED_OUT");
@@ -50,11 +50,11 @@ fn a_phone_that_logs_out_leaves_a_channel_to_be_linked_anew() {
 }
 
 #[test]
-fn what_one_phone_may_have_sent_is_not_sent_by_the_next() {
+fn a_message_that_one_phone_may_have_sent_is_not_sent_by_the_next() {
     let stage = Stage::linked();
     // The card arrives, and neither its answer nor its receipts do: the phone unlinks the device in that moment.
     stage.whatsapp.faults(|faults| {
-        (faults.hang_up_before_ack, faults.take_unacked, faults.no_receipts) = (1, true, true);
+        (faults.hang_up_before_ack, faults.deliver_unacked, faults.no_receipts) = (1, true, true);
         faults.connect_failure = Some(ConnectFailure::new(401));
     });
     let (in_flight, waits) = (stage.accept("vendas", MARIA), stage.accept("vendas", JOAO));
@@ -73,7 +73,7 @@ fn what_one_phone_may_have_sent_is_not_sent_by_the_next() {
 }
 
 #[test]
-fn a_session_that_ended_without_a_word_of_unlinking_is_tried_first() {
+fn a_session_that_ended_without_unlinking_is_tried_first() {
     let stage = Stage::linked();
     // The network still knows the device.
     stage.whatsapp.expel(OWNER, "something_new");
@@ -106,7 +106,7 @@ fn a_session_that_ended_without_a_word_of_unlinking_is_tried_first() {
 }
 
 #[test]
-fn a_session_that_another_program_took_waits_for_a_person() {
+fn a_session_replaced_by_another_program_waits_for_a_person() {
     let stage = Stage::linked();
     stage.whatsapp.replace(OWNER);
     let channel = stage.until_state("vendas", "DISCONNECTED");
@@ -135,7 +135,7 @@ fn a_ban_without_an_end_waits_for_a_person() {
 }
 
 #[test]
-fn a_version_that_the_network_takes_no_more_waits_for_a_person() {
+fn an_outdated_version_waits_for_a_person() {
     let stage = Stage::linked();
     stage.whatsapp.faults(|faults| faults.connect_failure = Some(ConnectFailure::new(405)));
     stage.whatsapp.drop_connections(OWNER);

@@ -6,7 +6,6 @@ mod baileys;
 mod identity;
 mod kill;
 mod kinds;
-mod line;
 mod linking;
 mod nodes;
 mod pacing;
@@ -15,6 +14,7 @@ mod people;
 mod reconnecting;
 mod secrets;
 mod sending;
+mod sessions;
 mod settings;
 
 use std::process::Command;
@@ -114,7 +114,7 @@ impl Stage {
     }
 
     /// Whether the server that is asked, and that may crash, has the channel's line.
-    pub fn has_line(&self, channel: &str) -> bool {
+    pub fn owns_session(&self, channel: &str) -> bool {
         self.home.database.as_ref().is_none_or(|url| {
             let sql =
                 "SELECT count(*) FROM channels c JOIN nodes n ON n.id = c.lease_node WHERE n.name = 'first' AND c.id";

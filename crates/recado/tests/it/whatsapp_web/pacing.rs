@@ -43,7 +43,7 @@ fn a_channel_rests_between_two_messages() {
 }
 
 #[test]
-fn the_recipient_sees_that_somebody_types() {
+fn the_recipient_sees_typing() {
     let stage = Stage::linked();
     let id = stage.accept("vendas", MARIA);
     stage.until("vendas", &id, "READ");

@@ -48,7 +48,7 @@ fn code(pairing: &Value) -> &str {
 }
 
 #[test]
-fn who_follows_is_told_of_each_change_until_it_is_over() {
+fn a_subscriber_gets_each_change_until_the_linking_is_over() {
     let stage = Stage::set();
     stage.create("vendas");
     // Nobody has asked: that is all there is to tell.
@@ -89,7 +89,7 @@ fn a_server_that_stops_ends_the_events() {
 }
 
 #[test]
-fn codes_that_nobody_scans_are_replaced_and_then_used_up() {
+fn unscanned_codes_are_replaced_and_then_expire() {
     let stage = Stage::set();
     stage.whatsapp.faults(|faults| faults.codes = Some(2));
     stage.create("vendas");
@@ -153,7 +153,7 @@ fn the_phone_of_a_code_is_read_by_the_default_country_of_the_institution() {
 }
 
 #[test]
-fn a_phone_that_gets_no_code_is_told_and_can_try_again() {
+fn a_phone_without_a_code_gets_an_error_and_can_try_again() {
     let stage = Stage::set();
     stage.whatsapp.faults(|faults| faults.phone_code_error = Some(400));
     stage.create("vendas");
@@ -244,11 +244,11 @@ fn a_server_without_a_key_for_its_secrets_links_nothing() {
 const A_WHILE: Duration = Duration::from_millis(500);
 
 #[test]
-fn a_line_that_was_put_down_comes_up_without_a_code() {
+fn a_disconnected_session_reconnects_without_a_code() {
     let stage = Stage::linked();
     let connections = || stage.whatsapp.counters().connections;
     stage.act("vendas", "disconnect").expect(200);
-    wait_for("the line to be down", || !stage.whatsapp.is_online(OWNER));
+    wait_for("the session to be disconnected", || !stage.whatsapp.is_online(OWNER));
     let before = connections();
     thread::sleep(A_WHILE);
     assert_eq!(connections(), before, "it does not come back by itself");
@@ -261,7 +261,7 @@ fn a_line_that_was_put_down_comes_up_without_a_code() {
     assert!(!reason.contains("religando"), "{reason}");
     assert_eq!(stage.connect("vendas"), Value::Null, "no code");
     stage.until_state("vendas", "CONNECTED");
-    wait_for("the line to be up", || stage.whatsapp.is_online(OWNER));
+    wait_for("the session to be connected", || stage.whatsapp.is_online(OWNER));
 
     stage.act("vendas", "pause").expect(200);
     assert!(stage.whatsapp.is_online(OWNER), "a pause holds messages, not the line");
@@ -274,7 +274,7 @@ fn a_line_that_was_put_down_comes_up_without_a_code() {
 }
 
 #[test]
-fn a_channel_that_is_deleted_is_taken_off_the_phone() {
+fn a_deleted_channel_is_unlinked_on_the_phone() {
     let stage = Stage::linked();
     assert_eq!(stage.whatsapp.one_time_keys(OWNER).len(), 1, "one linked device");
     stage.server.delete("/v1/channels/vendas", Some(&stage.key)).expect(200);

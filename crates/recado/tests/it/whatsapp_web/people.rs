@@ -1,4 +1,4 @@
-//! Who somebody is: one person under both forms of a number and a hidden id, and nobody else.
+//! The identity of a person: one person under both forms of a number and a hidden id, and no other person.
 
 use fake_whatsapp::{ALL, Account, MadeUpReceipt, Refusal};
 use serde_json::Value;
@@ -20,8 +20,8 @@ fn millis(message: &Value, field: &str) -> i64 {
     time.parse::<jiff::Timestamp>().expect("a time").as_millisecond()
 }
 
-/// Receipts that are not the recipient's: of strangers, of a group, of a status, and of our own account.
-fn say_that_others_read(stage: &Stage, id: &str) {
+/// Receipts that are not the recipient's: of other people, of a group, of a status, and of our own account.
+fn send_receipts_of_others(stage: &Stage, id: &str) {
     let people = [JOAO, OWNER].map(|number| format!("{number}@s.whatsapp.net"));
     let hidden = [JOAO_LID, OWNER_LID, "999999999999999"].map(|lid| format!("{lid}@lid"));
     let elsewhere = ["status@broadcast", "120363000000000001@g.us"];
@@ -38,41 +38,41 @@ fn only_the_recipients_receipts_count_and_none_is_dated_before_its_message() {
     stage.whatsapp.faults(|faults| faults.no_receipts = true);
     let id = stage.accept("vendas", TYPED);
     let network_id = stage.until("vendas", &id, "SENT")["networkId"].as_str().expect("an id").to_owned();
-    say_that_others_read(&stage, &network_id);
-    // Receipts are taken in their order: what comes after those shows what they did.
+    send_receipts_of_others(&stage, &network_id);
+    // Receipts are handled in order, so a later one shows the effect of these.
     let delivered = MadeUpReceipt::new(&format!("{KNOWN}@s.whatsapp.net"), &network_id, "");
     stage.whatsapp.receipt(OWNER, &MadeUpReceipt { at: Some(4_000_000_000), ..delivered });
     let message = stage.until("vendas", &id, "DELIVERED");
     assert_eq!(message["readAt"], Value::Null, "{message}");
     assert!(millis(&message, "deliveredAt") <= (unix_seconds() + 1) * 1_000, "{message}");
-    // By the hidden id, and by a clock that stands in 1970.
+    // With the hidden id, and a clock that shows 1970.
     let read = read_by(&format!("{KNOWN_LID}@lid"), &network_id);
     stage.whatsapp.receipt(OWNER, &MadeUpReceipt { at: Some(1), ..read });
     let message = stage.until("vendas", &id, "READ");
     assert!(millis(&message, "readAt") >= millis(&message, "sendingAt"), "{message}");
 }
 
-/// A stranger's word on a message that waits for its answer is no answer.
+/// The receipt of another person is no answer for a message that waits for one.
 #[test]
-fn a_strangers_receipt_answers_no_message() {
+fn the_receipt_of_another_person_answers_no_message() {
     let stage = Stage::linked();
-    stage.whatsapp.faults(|faults| (faults.no_receipts, faults.swallow_acks, faults.take_unacked) = (true, 1, true));
+    stage.whatsapp.faults(|faults| (faults.no_receipts, faults.swallow_acks, faults.deliver_unacked) = (true, 1, true));
     let id = stage.accept("vendas", TYPED);
     wait_for("the card to arrive", || !stage.whatsapp.inbox().is_empty());
     let network_id = stage.message("vendas", &id)["networkId"].as_str().expect("an id").to_owned();
-    say_that_others_read(&stage, &network_id);
+    send_receipts_of_others(&stage, &network_id);
     let waiting = stage.accept("vendas", MARIA);
     stage.whatsapp.receipt(OWNER, &MadeUpReceipt::new(&format!("{KNOWN}@s.whatsapp.net"), &network_id, ""));
     let message = stage.until("vendas", &id, "DELIVERED");
     assert_eq!((&message["readAt"], &message["attempts"]), (&Value::Null, &1.into()), "{message}");
-    // The recipient's own word was the answer.
+    // The recipient's own receipt was the answer.
     stage.until("vendas", &waiting, "SENT");
 }
 
-/// Somebody, asked for by the first number, known by the second; and their hidden id.
+/// A person, looked up by the first number, known by the second; and the hidden id.
 const ANA: [&str; 3] = ["5511977776666", "551177776666", "900000000000007"];
 
-/// A channel that may open no chats, and where cards for these wait. Messages to anybody but [`JOAO`] are taken.
+/// A channel that may open no chats, with cards waiting for these numbers. Other messages are accepted, except to [`JOAO`].
 fn restricted(waiting_for: &[&str]) -> (Stage, Vec<String>) {
     let stage = Stage::linked();
     stage.whatsapp.add_contact(ANA[1], ANA[2]);
@@ -83,7 +83,7 @@ fn restricted(waiting_for: &[&str]) -> (Stage, Vec<String>) {
     stage.accept("vendas", JOAO);
     stage.until_state("vendas", "RESTRICTED");
     let waiting: Vec<_> = waiting_for.iter().map(|to| stage.accept("vendas", to)).collect();
-    // One that is known goes past those who wait, and shows that they were passed.
+    // A message to a known recipient overtakes those that wait, and shows that they were skipped.
     wait_for("keys to write with", || stage.whatsapp.one_time_keys(OWNER) != [0]);
     stage.whatsapp.say(MARIA, OWNER, "oi").expect("said");
     let known = stage.accept("vendas", MARIA);
@@ -95,7 +95,7 @@ fn restricted(waiting_for: &[&str]) -> (Stage, Vec<String>) {
 }
 
 #[test]
-fn who_writes_releases_what_waits_for_either_form_of_their_number() {
+fn a_sender_releases_messages_to_either_form_of_the_number() {
     let (stage, waiting) = restricted(&[ANA[0], ANA[1]]);
     assert_eq!(stage.whatsapp.lookups().get(ANA[0]), None, "nobody has asked whose number it is");
     stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
@@ -106,13 +106,13 @@ fn who_writes_releases_what_waits_for_either_form_of_their_number() {
 }
 
 #[test]
-fn a_number_that_is_looked_up_releases_what_waits_for_it() {
-    // Another number of hers, which no rule leads to.
+fn a_looked_up_number_releases_the_messages_that_wait_for_it() {
+    // Another number of the same person, which no rule derives.
     let other = "5511955554444";
     let (stage, waiting) = restricted(&[other]);
     stage.whatsapp.add_alias(other, ANA[1]);
     stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
-    // Behind hers: what she wrote has been noted when this one goes.
+    // Behind hers: her message has been handled when this one is released.
     stage.whatsapp.add_contact("553199990008", "900000000000008");
     let fence = stage.accept("vendas", "553199990008");
     stage.whatsapp.say("553199990008", OWNER, "oi").expect("said");
@@ -122,9 +122,9 @@ fn a_number_that_is_looked_up_releases_what_waits_for_it() {
     stage.until("vendas", &waiting[0], "READ");
 }
 
-/// Who is named by their hidden id alone is found among those for whom messages wait.
+/// A sender who is named only by the hidden id is found among the recipients of waiting messages.
 #[test]
-fn who_is_known_by_a_hidden_id_alone_releases_what_waits_for_them() {
+fn a_sender_known_only_by_a_hidden_id_releases_waiting_messages() {
     let (stranger, other) = ("553199990008", "5511955554444");
     let (stage, waiting) = restricted(&[stranger, NOBODY, other, stranger]);
     stage.whatsapp.add_contact(stranger, "900000000000008");
@@ -134,7 +134,7 @@ fn who_is_known_by_a_hidden_id_alone_releases_what_waits_for_them() {
     stage.until("vendas", &waiting[2], "READ");
     let asked = || [stranger, NOBODY, other].map(|number| stage.whatsapp.lookups().get(number).copied());
     assert_eq!(asked(), [Some(1); 3], "each was asked for once");
-    // Who has been found, and who is nobody's recipient, cost no further questions.
+    // A sender who was found, or who is no recipient, causes no further lookups.
     let further = ["5511944443333", "5511933332222"].map(|number| stage.accept("vendas", number));
     for _ in 0..2 {
         stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
@@ -147,9 +147,9 @@ fn who_is_known_by_a_hidden_id_alone_releases_what_waits_for_them() {
     }
 }
 
-/// What they wrote comes before the line is up again.
+/// The message arrives before the session is connected again.
 #[test]
-fn who_is_known_by_a_hidden_id_alone_is_found_when_the_line_is_up_again() {
+fn a_sender_known_only_by_a_hidden_id_is_found_after_a_reconnect() {
     let other = "5511955554444";
     let (stage, waiting) = restricted(&[other]);
     stage.whatsapp.add_alias(other, ANA[1]);
@@ -159,28 +159,28 @@ fn who_is_known_by_a_hidden_id_alone_is_found_when_the_line_is_up_again() {
     stage.until("vendas", &waiting[0], "READ");
 }
 
-/// However much somebody writes, nobody is asked for twice because of it.
+/// Many messages of a sender cause no second lookup.
 #[test]
-fn many_messages_of_a_stranger_cost_one_search() {
-    let (stranger, untold) = ("553199990008", ["5511955554444", "5511944443333"]);
-    let (stage, waiting) = restricted(&[ANA[0], untold[0], untold[1]]);
+fn many_messages_of_an_unknown_sender_cost_one_search() {
+    let (stranger, withheld) = ("553199990008", ["5511955554444", "5511944443333"]);
+    let (stage, waiting) = restricted(&[ANA[0], withheld[0], withheld[1]]);
     stage.whatsapp.add_contact(stranger, "900000000000008");
-    let untold_accounts = untold.map(str::to_owned).to_vec();
+    let withheld_accounts = withheld.map(str::to_owned).to_vec();
     stage.whatsapp.faults(|faults| {
-        (faults.hidden, faults.untold_accounts) = (vec![stranger.to_owned()], untold_accounts);
+        (faults.hidden, faults.withheld_accounts) = (vec![stranger.to_owned()], withheld_accounts);
     });
-    let asked = || untold.map(|number| stage.whatsapp.lookups().get(number).copied());
+    let asked = || withheld.map(|number| stage.whatsapp.lookups().get(number).copied());
     for _ in 0..16 {
         stage.whatsapp.say(stranger, OWNER, "oi").expect("said");
     }
     wait_for("the search", || asked() == [Some(1); 2]);
-    // Behind theirs: what they wrote has been noted when this one goes.
+    // Behind theirs: their messages have been handled when this one is released.
     stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
     stage.until("vendas", &waiting[0], "READ");
     assert_eq!(asked(), [Some(1); 2]);
 }
 
-/// Asks whose account a number is; then that account is gone, and the number leads to another one.
+/// Looks up the account of a number; then that account is removed, and the number leads to another one.
 fn moved(stage: &Stage) -> u64 {
     let [typed, kept, lid] = ANA;
     stage.whatsapp.add_contact(kept, lid);
@@ -195,12 +195,12 @@ fn moved(stage: &Stage) -> u64 {
     stage.whatsapp.lookups()[typed]
 }
 
-/// The one try reaches the live account, by one more question.
+/// The only attempt reaches the new account, after one more lookup.
 fn reaches_the_live_account(stage: &Stage, asked: u64) {
     let id = stage.accept("vendas", ANA[0]);
     let message = stage.until("vendas", &id, "READ");
     assert_eq!(message["attempts"], 1, "{message}");
-    // A receipt may be faster than the note of the answer.
+    // A receipt may be recorded before the answer.
     wait_for("the account", || stage.message("vendas", &id)["account"] == ANA[0]);
     let inbox = stage.whatsapp.inbox();
     let copies: Vec<_> = inbox.iter().filter(|received| message["networkId"] == *received.id).collect();
@@ -214,7 +214,7 @@ fn refuse_as_unknown(stage: &Stage, to: &str, times: u32) {
 }
 
 #[test]
-fn an_account_that_the_network_knows_no_more_is_asked_for_again() {
+fn an_account_that_no_longer_exists_is_looked_up_again() {
     let stage = Stage::linked();
     let asked = moved(&stage);
     refuse_as_unknown(&stage, ANA[1], ALL);
@@ -222,7 +222,7 @@ fn an_account_that_the_network_knows_no_more_is_asked_for_again() {
 }
 
 #[test]
-fn an_account_without_devices_is_asked_for_again() {
+fn an_account_without_devices_is_looked_up_again() {
     let stage = Stage::linked();
     let [typed, kept, lid] = ANA;
     stage.whatsapp.add_contact(kept, lid);
@@ -235,7 +235,7 @@ fn an_account_without_devices_is_asked_for_again() {
 }
 
 #[test]
-fn who_is_gone_fails_only_when_the_network_confirms_it() {
+fn a_missing_recipient_fails_only_after_the_network_confirms_it() {
     let stage = Stage::linked();
     let first = stage.accept("vendas", JOAO);
     stage.until("vendas", &first, "READ");
@@ -244,7 +244,7 @@ fn who_is_gone_fails_only_when_the_network_confirms_it() {
     let second = stage.accept("vendas", JOAO);
     let message = stage.until("vendas", &second, "READ");
     assert_eq!((&message["attempts"], stage.whatsapp.lookups()[JOAO]), (&2.into(), 2), "{message}");
-    // And here it names none.
+    // Now the network names none.
     stage.whatsapp.remove_contact(JOAO);
     refuse_as_unknown(&stage, JOAO, ALL);
     let third = stage.accept("vendas", JOAO);
@@ -254,11 +254,11 @@ fn who_is_gone_fails_only_when_the_network_confirms_it() {
 }
 
 #[test]
-fn a_device_that_the_ack_tells_of_gets_its_copy_once() {
+fn a_device_named_by_the_ack_gets_one_copy() {
     let stage = Stage::linked();
     let first = stage.accept("vendas", MARIA);
     stage.until("vendas", &first, "READ");
-    // A device of the recipient's: it is ours, too, but nothing tells the first channel of it.
+    // A device of the recipient, which is also ours, but the first channel is not notified of it.
     stage.link("dela", &Account::new(MARIA, "900000000000002"));
     wait_for("keys of the new device", || stage.whatsapp.one_time_keys(MARIA) != [0]);
     let copies = || {

@@ -1,4 +1,4 @@
-//! How gently lines come back, and whom a line that does not come back leaves alone.
+//! The rate of reconnects, and what a session that does not reconnect must not affect.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::{MARIA, OWNER, Stage};
 use crate::harness::{PATIENCE, wait_for};
 use crate::load::setting;
 
-/// A phone of its own for each number.
+/// A different phone for each number.
 fn phone(number: usize) -> Account {
     Account::new(&format!("55114000{number:04}"), &format!("90000000001{number:04}"))
 }
@@ -19,13 +19,13 @@ fn connections(stage: &Stage) -> u64 {
     stage.whatsapp.counters().connections
 }
 
-/// Asks for a code that is typed on this phone.
+/// Requests a code that is typed on this phone.
 fn code_for(stage: &Stage, channel: &str, phone: &str) -> crate::harness::Answer {
     stage.server.post(&format!("/v1/channels/{channel}/connect"), &stage.key, &json!({ "phone": phone }))
 }
 
 #[test]
-fn a_ban_is_waited_for_whatever_ends_in_between() {
+fn a_session_reopens_only_after_the_end_of_a_ban() {
     let stage = Stage::linked();
     stage.whatsapp.faults(|faults| faults.connect_failure = Some(ConnectFailure::ban_for(0)));
     stage.whatsapp.drop_connections(OWNER);
@@ -45,13 +45,13 @@ fn a_ban_is_waited_for_whatever_ends_in_between() {
     assert!(channel["stateReason"].as_str().expect("a reason").contains("suspendeu"), "{channel}");
     let id = stage.accept("vendas", MARIA);
 
-    // The ban ends: its times are set back where they are stored.
+    // The ban ends: its stored times are set back.
     stage.whatsapp.faults(|faults| faults.connect_failure = None);
     let nodes = stage.nodes();
     let stage = stage.crash_and(|home| {
         let ends = "UPDATE links SET banned_until = 1; UPDATE channels SET restricted_until = 1, next_send_at = 1";
         if let Some(url) = &home.database {
-            // A node that lives would wait for the end that it has read.
+            // A running node would wait for the end that it has read.
             drop((nodes > 1).then(|| home.held.remove(0)));
             test_postgres::run(url, ends);
         } else {
@@ -64,7 +64,7 @@ fn a_ban_is_waited_for_whatever_ends_in_between() {
 }
 
 #[test]
-fn lines_that_are_cut_together_come_back_one_after_another() {
+fn sessions_that_were_cut_together_reconnect_one_after_another() {
     let stage = Stage::set();
     for n in 0..12 {
         stage.link(&format!("c{n}"), &phone(n));
@@ -73,7 +73,7 @@ fn lines_that_are_cut_together_come_back_one_after_another() {
     for n in 0..12 {
         stage.whatsapp.drop_connections(&phone(n).phone);
     }
-    wait_for("every line to come back", || (0..12).all(|n| stage.whatsapp.is_online(&phone(n).phone)));
+    wait_for("every session to reconnect", || (0..12).all(|n| stage.whatsapp.is_online(&phone(n).phone)));
     let times = stage.whatsapp.connected_at().split_off(before);
     let (first, last) = (times.first().expect("some"), times.last().expect("some"));
     // Twenty a second and node: eleven waits of 50 ms, or those of each node's share.
@@ -82,7 +82,7 @@ fn lines_that_are_cut_together_come_back_one_after_another() {
 }
 
 #[test]
-fn logins_without_an_answer_hold_nobody() {
+fn logins_without_an_answer_delay_no_other() {
     let stage = Stage::set();
     for n in 0..10 {
         stage.link(&format!("c{n}"), &phone(n));
@@ -90,7 +90,7 @@ fn logins_without_an_answer_hold_nobody() {
     stage.whatsapp.faults(|faults| faults.stalled_logins = (0..9).map(|n| phone(n).phone).collect());
     let stage = stage.crash();
     let begun = Instant::now();
-    wait_for("the line that is answered", || stage.whatsapp.is_online(&phone(9).phone));
+    wait_for("the session whose login is answered", || stage.whatsapp.is_online(&phone(9).phone));
     stage.create("nova");
     let pairing = stage.connect("nova");
     assert_eq!(pairing["status"], "QR_CODE", "{pairing}");
@@ -99,7 +99,7 @@ fn logins_without_an_answer_hold_nobody() {
 }
 
 #[test]
-fn a_login_that_the_network_has_ended_alone_is_made_anew() {
+fn a_login_that_only_the_network_ended_is_repeated() {
     let stage = Stage::linked();
     let before = connections(&stage);
     stage.whatsapp.stream_error(OWNER, 503);
@@ -128,7 +128,7 @@ fn a_refusal_ends_a_linking_with_its_reason() {
 }
 
 #[test]
-fn a_refusal_of_a_linked_phone_is_named_and_tried_again() {
+fn a_refused_session_shows_the_reason_and_is_retried() {
     let stage = Stage::linked();
     stage.whatsapp.faults(|faults| faults.connect_failure = Some(ConnectFailure::new(415)));
     stage.whatsapp.drop_connections(OWNER);
@@ -140,7 +140,7 @@ fn a_refusal_of_a_linked_phone_is_named_and_tried_again() {
 }
 
 #[test]
-fn a_restriction_keeps_its_name_while_the_line_is_down() {
+fn a_restricted_channel_stays_restricted_while_disconnected() {
     let stage = Stage::linked();
     stage.whatsapp.restrict(Some(super::unix_seconds() + 600));
     stage.whatsapp.faults(|faults| faults.refusal = Some(fake_whatsapp::Refusal { code: 463, times: 1, to: vec![] }));
@@ -171,19 +171,19 @@ fn codes_for_phones_have_a_limit() {
     assert_eq!(stage.pairing("vendas"), shown, "what is shown goes on");
     stage.create("outra");
     code_for(&stage, "outra", &phone(2).phone).expect(200);
-    // Each node counts by itself: on another one the phone has three of its own, and so the channel.
-    let counted_together = stage.has_line("vendas") == stage.has_line("outra");
+    // Each node counts by itself: on another one the phone has three of its own, and so has the channel.
+    let counted_together = stage.owns_session("vendas") == stage.owns_session("outra");
     let third = if counted_together { [(2, 429), (4, 200)] } else { [(2, 200), (4, 429)] };
     for (n, status) in [(2, 200)].into_iter().chain(third) {
         code_for(&stage, "outra", &phone(n).phone).expect(status);
     }
-    // A code to scan costs nobody a notification.
+    // A code to scan causes no notification on a phone.
     stage.create("terceira");
     assert_eq!(stage.connect("terceira")["status"], "QR_CODE");
 }
 
 #[test]
-fn a_line_is_put_down_at_once_whatever_the_network_does() {
+fn a_session_is_closed_at_once_whatever_the_network_does() {
     let stage = Stage::set();
     stage.whatsapp.faults(|faults| {
         faults.swallow_phone_codes = fake_whatsapp::ALL;
@@ -223,7 +223,7 @@ fn a_line_is_put_down_at_once_whatever_the_network_does() {
 }
 
 #[test]
-fn a_line_that_breaks_while_somebody_types_leaves_nobody_online() {
+fn a_connection_lost_while_typing_leaves_the_account_offline() {
     let stage = Stage::linked();
     stage.settings("vendas", &json!({"typing": true}));
     let id = stage.accept("vendas", MARIA);
@@ -234,8 +234,8 @@ fn a_line_that_breaks_while_somebody_types_leaves_nobody_online() {
     for _ in 0..2 {
         let presences = stage.whatsapp.counters().presences;
         stage.whatsapp.drop_connections(OWNER);
-        wait_for("the line to be down", || !stage.whatsapp.is_online(OWNER));
-        wait_for("the line to be up", || stage.whatsapp.is_online(OWNER));
+        wait_for("the session to be disconnected", || !stage.whatsapp.is_online(OWNER));
+        wait_for("the session to be connected", || stage.whatsapp.is_online(OWNER));
         wait_for("the library to show us online, and us to take it back", || {
             stage.whatsapp.counters().presences > presences && !stage.whatsapp.shows_online(OWNER)
         });
@@ -244,7 +244,7 @@ fn a_line_that_breaks_while_somebody_types_leaves_nobody_online() {
 
 /// The code is typed when no QR code is left.
 #[test]
-fn a_phone_that_was_linked_late_comes_back_too() {
+fn a_phone_that_was_linked_late_reconnects_too() {
     let stage = Stage::set();
     stage.whatsapp.faults(|faults| faults.codes = Some(1));
     stage.create("vendas");

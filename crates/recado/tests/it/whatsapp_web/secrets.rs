@@ -27,7 +27,7 @@ fn printed(mut command: Command) -> Value {
 }
 
 #[test]
-fn sessions_are_sealed_anew_with_a_new_key() {
+fn sessions_are_re_encrypted_with_a_new_key() {
     let stage = Stage::linked();
     let Stage { home, server, whatsapp, key } = stage;
     server.terminate();
@@ -54,7 +54,7 @@ fn sessions_are_sealed_anew_with_a_new_key() {
 }
 
 #[test]
-fn without_its_key_a_session_waits_and_comes_back_with_it() {
+fn a_session_waits_without_its_key_and_reconnects_with_it() {
     let stage = restarted(Stage::linked(), ANOTHER_KEY);
     wait_for("the reason", || {
         stage.channel("vendas")["stateReason"].as_str().unwrap_or_default().contains("nao pode ser aberta")
@@ -67,7 +67,7 @@ fn without_its_key_a_session_waits_and_comes_back_with_it() {
 }
 
 #[test]
-fn nobodys_number_and_no_code_is_logged() {
+fn no_number_and_no_code_is_logged() {
     let stage = restarted(Stage::set(), SECRET_KEY);
     stage.create("vendas");
     let code = stage.connect("vendas")["code"].as_str().expect("a code").to_owned();

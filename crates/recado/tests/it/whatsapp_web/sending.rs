@@ -1,4 +1,4 @@
-//! Cards through linked phones: what arrives, under which account, and what becomes of what the network refuses.
+//! Cards through linked phones: what arrives, under which account, and the handling of refusals.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{JOAO, KNOWN, MARIA, NOBODY, OWNER, Stage, TYPED, unix_seconds};
 use crate::harness::wait_for;
 
-/// The card of the document that users code against, as its recipient's phone reads it.
+/// The card of the published document, as its recipient's phone reads it.
 fn card(account: &str, typed: &str) -> String {
     format!(
         "BEGIN:VCARD\nVERSION:3.0\nN:;Maria Silva - Suporte;;;\nFN:Maria Silva - Suporte\n\
@@ -16,20 +16,20 @@ fn card(account: &str, typed: &str) -> String {
     )
 }
 
-/// The next messages to these are refused.
+/// The next messages to these accounts are refused.
 pub fn refuse(stage: &Stage, code: u16, times: u32, to: &[&str]) {
     let to = to.iter().map(|account| (*account).to_owned()).collect();
     stage.whatsapp.faults(|faults| faults.refusal = Some(Refusal { code, times, to }));
 }
 
-fn take_all(stage: &Stage) {
+fn accept_all(stage: &Stage) {
     stage.whatsapp.faults(|faults| faults.refusal = None);
 }
 
 #[test]
 fn the_seeds_card_arrives_with_the_account_of_its_phone() {
     let stage = Stage::linked();
-    // So that each state is reached before the next one.
+    // Each state is reached before the next one.
     stage
         .whatsapp
         .faults(|faults| (faults.no_read, faults.receipt_delay) = (true, std::time::Duration::from_millis(300)));
@@ -51,7 +51,7 @@ fn the_seeds_card_arrives_with_the_account_of_its_phone() {
     stage.whatsapp.faults(|faults| faults.no_read = false);
     let id = stage.accept("vendas", MARIA);
     let message = stage.until("vendas", &id, "READ");
-    // That it was delivered may be told after that it was read, and is no news then.
+    // The delivery receipt may come after the read receipt, and changes nothing then.
     for reached in ["queuedAt", "sendingAt", "sentAt", "readAt"] {
         assert!(message[reached].is_string(), "{reached} of {message}");
     }
@@ -70,23 +70,23 @@ fn a_number_is_looked_up_once_and_leads_to_its_account() {
     assert_eq!((&nobody["onWhatsapp"], &nobody["account"]), (&json!(false), &Value::Null), "{nobody}");
     account("12").expect(400);
 
-    // With the ninth digit and without, typed with a plus and spaces: the same person's phone reads it.
+    // With and without the ninth digit, typed with a plus and spaces: the same person's phone reads it.
     for to in [TYPED, KNOWN, "+55 11 98888-7777"] {
         let id = stage.accept("vendas", to);
         assert_eq!(stage.until("vendas", &id, "READ")["to"], to);
-        // A receipt may be faster than the note of the answer.
+        // A receipt may be recorded before the answer.
         wait_for("the account", || stage.message("vendas", &id)["account"] == KNOWN);
         assert_eq!(stage.message("vendas", &id)["card"], json!({"waid": KNOWN, "source": "NETWORK"}));
     }
     assert!(stage.whatsapp.inbox().iter().all(|received| received.to == KNOWN));
-    // Kept: by the route, by three recipients and three cards, and over a restart.
+    // Stored: for the route, for three recipients and three cards, and across a restart.
     let stage = stage.crash();
     stage.until_state("vendas", "CONNECTED");
     assert_eq!(stage.get(&format!("/v1/channels/vendas/accounts/{TYPED}")).expect(200).json()["data"], found);
     let lookups = stage.whatsapp.lookups();
     let asked: Vec<_> = [TYPED, KNOWN, NOBODY].iter().map(|number| lookups.get(*number).copied()).collect();
     assert_eq!(asked, [Some(1), Some(1), Some(1)], "{lookups:?}");
-    // A line that is down asks nobody, but still knows.
+    // A disconnected session looks up nothing, but uses the stored account.
     stage.act("vendas", "disconnect").expect(200);
     stage.get(&format!("/v1/channels/vendas/accounts/{TYPED}")).expect(200);
     stage.get("/v1/channels/vendas/accounts/5531977776666").expect(409);
@@ -98,7 +98,7 @@ fn questions_have_a_limit_for_the_channel() {
     let account = |number: usize| stage.get(&format!("/v1/channels/vendas/accounts/55319000{number:05}"));
     let answers: Vec<_> = (0..40).map(account).collect();
     let (found, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
-    // One more comes every two seconds.
+    // One more is permitted every two seconds.
     assert!((30..=35).contains(&found.len()), "{} of 40", found.len());
     assert_eq!(stage.whatsapp.lookups().len(), found.len());
     for answer in refused {
@@ -106,14 +106,14 @@ fn questions_have_a_limit_for_the_channel() {
         assert!(answer.header("Retry-After").is_some_and(|seconds| seconds.parse::<u32>().is_ok()), "{answer:?}");
         assert_eq!(answer.json()["code"], "RATE_LIMIT_EXCEEDED");
     }
-    // A message for a number that must be asked for waits for its turn, and no failure is counted.
+    // A message to a number that must be looked up waits for the rate limit, and counts no failure.
     let id = stage.accept("vendas", MARIA);
     let message = stage.until("vendas", &id, "READ");
     assert_eq!(message["error"], Value::Null, "{message}");
 }
 
 #[test]
-fn who_is_not_on_whatsapp_gets_nothing_and_a_card_of_theirs_keeps_its_digits() {
+fn a_number_without_an_account_gets_nothing_and_its_card_keeps_its_digits() {
     let stage = Stage::linked();
     let id = stage.accept("vendas", NOBODY);
     let message = stage.until("vendas", &id, "FAILED");
@@ -128,7 +128,7 @@ fn who_is_not_on_whatsapp_gets_nothing_and_a_card_of_theirs_keeps_its_digits() {
 }
 
 #[test]
-fn a_message_that_the_network_refuses_fails_with_its_code_and_holds_nobody() {
+fn a_refused_message_fails_with_its_code_and_delays_no_other() {
     let stage = Stage::linked();
     refuse(&stage, 479, 1, &[]);
     let (refused, next) = (stage.accept("vendas", MARIA), stage.accept("vendas", MARIA));
@@ -142,13 +142,13 @@ fn a_message_that_the_network_refuses_fails_with_its_code_and_holds_nobody() {
 }
 
 #[test]
-fn an_account_that_may_open_no_chats_goes_on_with_those_it_knows() {
+fn a_restricted_account_continues_with_known_recipients() {
     let stage = Stage::linked();
     let ana = "553199990003";
     stage.whatsapp.add_contact(ana, "900000000000005");
     let first = stage.accept("vendas", MARIA);
     stage.until("vendas", &first, "READ");
-    // On PostgreSQL the server that is started again waits for the lease of the one before it.
+    // On PostgreSQL the restarted server waits for the lease of the previous one.
     let until = unix_seconds() + if stage.home.database.is_some() { 30 } else { 10 };
     stage.whatsapp.restrict(Some(until));
     refuse(&stage, 463, ALL, &[JOAO, ana]);
@@ -162,12 +162,12 @@ fn an_account_that_may_open_no_chats_goes_on_with_those_it_knows() {
     let refused = stage.whatsapp.counters().messages;
     let other = stage.accept("vendas", ana);
     let maria = stage.accept("vendas", MARIA);
-    // Behind both, and on its way before them.
+    // Behind both, and in flight before them.
     stage.until("vendas", &maria, "READ");
     assert_eq!(stage.whatsapp.counters().messages, refused + 1, "no other chat was tried");
-    // A restart does not forget it.
+    // A restart keeps the restriction.
     let stage = stage.crash();
-    wait_for("the line to be up", || stage.whatsapp.is_online(OWNER));
+    wait_for("the session to be connected", || stage.whatsapp.is_online(OWNER));
     assert_eq!(stage.channel("vendas")["restrictedUntil"], channel["restrictedUntil"]);
     let maria = stage.accept("vendas", MARIA);
     stage.until("vendas", &maria, "READ");
@@ -178,7 +178,7 @@ fn an_account_that_may_open_no_chats_goes_on_with_those_it_knows() {
     assert!(unix_seconds() < until, "the machine is too slow for this test");
 
     stage.whatsapp.restrict(None);
-    take_all(&stage);
+    accept_all(&stage);
     for waiting in [&joao, &other] {
         stage.until("vendas", waiting, "READ");
     }
@@ -189,7 +189,7 @@ fn an_account_that_may_open_no_chats_goes_on_with_those_it_knows() {
 }
 
 #[test]
-fn who_wrote_first_is_no_new_recipient() {
+fn a_person_who_wrote_first_is_no_new_recipient() {
     let stage = Stage::linked();
     stage.whatsapp.restrict(Some(unix_seconds() + 600));
     refuse(&stage, 463, 1, &[]);
@@ -199,13 +199,13 @@ fn who_wrote_first_is_no_new_recipient() {
     wait_for("the message to be read", || stage.whatsapp.unconfirmed(OWNER) == 0);
     let joao = stage.accept("vendas", JOAO);
     stage.until("vendas", &joao, "READ");
-    // And the one who waits goes, once they have written.
+    // The waiting message is released once the recipient has written.
     assert_eq!(stage.message("vendas", &maria)["status"], "QUEUED");
     stage.whatsapp.say(MARIA, OWNER, "oi").expect("a message");
     stage.until("vendas", &maria, "READ");
     let channel = stage.channel("vendas");
     assert_eq!(channel["state"], "RESTRICTED");
-    // A line that is put down and up again is as restricted as it was, and says so.
+    // A session that is disconnected and connected again is as restricted as before, and shows it.
     stage.act("vendas", "disconnect").expect(200);
     stage.act("vendas", "connect").expect(200);
     let again = stage.until_state("vendas", "RESTRICTED");
@@ -222,17 +222,17 @@ fn an_account_that_writes_too_much_rests() {
     assert!(channel["stateReason"].as_str().expect("a reason").contains("429"), "{channel}");
     let until: jiff::Timestamp = channel["restrictedUntil"].as_str().expect("a time").parse().expect("a time");
     assert!((850..=900).contains(&(until.as_second() - unix_seconds())), "{channel}");
-    // What became of it is stored a moment later than it shows.
+    // The outcome is stored a moment later than it is visible.
     stage.until("vendas", &first, "QUEUED");
-    // A restart does not forget it, and nothing goes meanwhile.
+    // A restart keeps it, and nothing is sent meanwhile.
     let stage = stage.crash();
-    wait_for("the line to be up", || stage.whatsapp.is_online(OWNER));
+    wait_for("the session to be connected", || stage.whatsapp.is_online(OWNER));
     std::thread::sleep(std::time::Duration::from_secs(1));
     for id in [&first, &second] {
         assert_eq!(stage.message("vendas", id)["status"], "QUEUED");
     }
     assert_eq!(stage.whatsapp.counters().messages, 1);
-    // Who cancels is heard.
+    // The message can be cancelled.
     stage.server.delete(&format!("/v1/channels/vendas/messages/{first}"), Some(&stage.key)).expect(200);
 }
 
@@ -242,22 +242,23 @@ fn refused_keys_make_no_message_unknown() {
     let stage = Stage::linked();
     stage.whatsapp.faults(|faults| faults.keys_error = Some(429));
     let id = stage.accept("vendas", MARIA);
-    // One more than the tries that a message of unknown fate has.
+    // One more than the attempts of a message with an unknown outcome.
     wait_for("five tries", || stage.message("vendas", &id)["attempts"].as_i64() >= Some(5));
     stage.until("vendas", &id, "QUEUED");
     assert!(
-        !stage.has_line("vendas") || stage.server.log().contains("message not sent: recipient devices or keys unknown")
+        !stage.owns_session("vendas")
+            || stage.server.log().contains("message not sent: recipient devices or keys unknown")
     );
     stage.whatsapp.faults(|faults| faults.keys_error = None);
     let read = stage.until("vendas", &id, "READ");
     assert!(read["unknownAt"].is_null(), "{read}");
 }
 
-/// Keys that are never told hold the cards for their owner, and no other.
+/// Keys that are never given hold the cards for their owner, and no others.
 #[test]
-fn a_recipient_whose_keys_are_never_told_holds_nobody_else() {
+fn a_recipient_without_keys_delays_no_other() {
     let stage = Stage::linked();
-    stage.whatsapp.faults(|faults| faults.untold_keys = vec![JOAO.to_owned()]);
+    stage.whatsapp.faults(|faults| faults.withheld_keys = vec![JOAO.to_owned()]);
     let (first, second) = (stage.accept("vendas", JOAO), stage.accept("vendas", JOAO));
     for _ in 0..2 {
         let other = stage.accept("vendas", MARIA);
@@ -268,7 +269,7 @@ fn a_recipient_whose_keys_are_never_told_holds_nobody_else() {
         let message = stage.until("vendas", id, "QUEUED");
         assert_eq!((message["attempts"] != 0, &message["error"]), (tried, &Value::Null), "{message}");
     }
-    stage.whatsapp.faults(|faults| faults.untold_keys.clear());
+    stage.whatsapp.faults(|faults| faults.withheld_keys.clear());
     for id in [&first, &second] {
         let message = stage.until("vendas", id, "READ");
         assert!(message["unknownAt"].is_null(), "{message}");
@@ -278,7 +279,8 @@ fn a_recipient_whose_keys_are_never_told_holds_nobody_else() {
     assert_eq!(to_joao.collect::<Vec<_>>(), ids, "in order");
 }
 
-/// A card to an account without devices goes to the sender's own phone alone. The network takes that, which says nothing.
+/// A card to an account without devices goes only to the sender's own phone. The network's acknowledgement of that proves
+/// nothing.
 #[test]
 fn a_card_that_reaches_no_device_is_never_sent() {
     let stage = Stage::linked();
@@ -288,7 +290,7 @@ fn a_card_that_reaches_no_device_is_never_sent() {
     });
     stage.settings("vendas", &json!({"typing": true}));
     let id = stage.accept("vendas", JOAO);
-    // Were the answer to the first attempt taken for the second one's, there would be no third.
+    // If the answer to the first attempt counted for the second one, there would be no third.
     let tried = |seen: &Value| seen["attempts"].as_i64() >= Some(3);
     let tried = super::wait_to_see("a third attempt", || stage.message("vendas", &id), tried);
     assert_ne!(tried["status"], "SENT");
@@ -296,9 +298,9 @@ fn a_card_that_reaches_no_device_is_never_sent() {
 
 /// The phone on a card is not the recipient.
 #[test]
-fn a_card_goes_as_it_was_typed_where_nobody_says_whose_its_phone_is() {
+fn a_card_without_a_known_account_keeps_its_typed_number() {
     let stage = Stage::linked();
-    stage.whatsapp.faults(|faults| faults.untold_accounts = vec![TYPED.to_owned()]);
+    stage.whatsapp.faults(|faults| faults.withheld_accounts = vec![TYPED.to_owned()]);
     let id = stage.accept("vendas", MARIA);
     let message = stage.until("vendas", &id, "READ");
     assert_eq!(message["attempts"], 1, "{message}");

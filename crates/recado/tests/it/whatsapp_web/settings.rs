@@ -11,7 +11,7 @@ fn put(stage: &Stage, settings: &Value) -> crate::harness::Answer {
 }
 
 #[test]
-fn settings_are_changed_one_by_one_and_bad_ones_are_named() {
+fn settings_change_independently_and_invalid_ones_are_named() {
     let stage = Stage::set();
     let body = json!({"name": "vendas", "type": "WHATSAPP_BAILEYS", "id": "vendas"});
     let made = stage.server.post("/v1/channels", &stage.key, &body).expect(201).json();

@@ -1,5 +1,5 @@
-//! What the protocol remembers of chats, accounts and devices. One trait of the library, and a file for each concern
-//! that is more than one row read or written.
+//! What the protocol stores about chats, accounts and devices. It is one trait of the library, with a file for each concern
+//! that needs more than reading or writing one row.
 
 mod pending;
 mod phones;
@@ -104,12 +104,12 @@ impl ProtocolStore for Storage {
     }
 
     async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Result<()> {
-        let _turn = self.turn().await;
+        let _guard = self.lock().await;
         tokens::put(self, jid, entry).await
     }
 
     async fn delete_tc_token(&self, jid: &str) -> Result<()> {
-        let _turn = self.turn().await;
+        let _guard = self.lock().await;
         self.change(delete(Kind::TrustToken, jid)).await
     }
 

@@ -1,4 +1,4 @@
-//! Messages received and not yet confirmed to the network.
+//! Messages received and not yet acknowledged to the network.
 
 use whatsapp_rust::wacore::store::error::Result;
 use whatsapp_rust::wacore::store::traits::{PendingInboundKey, PendingInboundRow};

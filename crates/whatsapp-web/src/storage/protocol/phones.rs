@@ -1,4 +1,4 @@
-//! Which hidden id (LID) is which phone number.
+//! The mapping of hidden ids (LIDs) to phone numbers.
 
 use std::collections::HashMap;
 
@@ -14,9 +14,9 @@ pub async fn of_phone(storage: &Storage, phone: &str) -> Result<Option<LidPnMapp
     storage.get_lid_mapping(&lid).await
 }
 
-/// An id that has moved to another number leaves the old one without an id.
+/// If an id has moved to another number, the old number keeps no id.
 pub async fn put_all(storage: &Storage, entries: &[LidPnMappingEntry]) -> Result<()> {
-    let _turn = storage.turn().await;
+    let _guard = storage.lock().await;
     let lids = entries.iter().map(|entry| entry.lid.as_str().into()).collect();
     let mut phones: HashMap<&str, String> = HashMap::new();
     for (entry, stored) in entries.iter().zip(storage.get_all(Kind::LidMapping, lids).await?) {

@@ -1,4 +1,4 @@
-//! Which devices of a group have its key.
+//! The devices that have the key of a group.
 
 use whatsapp_rust::wacore::store::error::Result;
 
@@ -21,9 +21,9 @@ pub async fn clear(storage: &Storage, prefix: Vec<u8>) -> Result<()> {
     storage.change(Change::DeletePrefix { kind: Kind::SenderKeyDevice, prefix }).await
 }
 
-/// In every group.
+/// Forgets the devices in every group.
 pub async fn forget_devices(storage: &Storage, devices: &[&str]) -> Result<()> {
-    let _turn = storage.turn().await;
+    let _guard = storage.lock().await;
     let stored = storage.list(Kind::SenderKeyDevice, Vec::new()).await?;
     let theirs = stored.into_iter().filter(|(key, _)| key::second(key).is_some_and(|device| devices.contains(&device)));
     storage.write(theirs.map(|(key, _)| delete(Kind::SenderKeyDevice, key)).collect()).await.map(drop)

@@ -1,4 +1,4 @@
-//! What we sent, for a recipient that could not read it and asks again.
+//! Sent messages, for a recipient that could not read one and requests it again.
 
 use whatsapp_rust::wacore::store::error::Result;
 use whatsapp_rust::wacore::time::now_secs;
@@ -7,15 +7,15 @@ use crate::storage::{Storage, count, delete};
 use crate::{Change, Kind};
 
 pub async fn put(storage: &Storage, key: Vec<u8>, payload: &[u8]) -> Result<()> {
-    let _turn = storage.turn().await;
-    // The library's own clock: its sweep compares with the same.
+    let _guard = storage.lock().await;
+    // The library's own clock, because its sweep compares with it.
     let stamp = now_secs();
     storage.change(Change::Put { kind: Kind::SentMessage, key, value: payload.to_vec(), stamp }).await
 }
 
-/// Gives it once: of two retries that ask for the same message, one finds it.
+/// Removes and returns the message: of two retries that request it, one finds it.
 pub async fn take(storage: &Storage, key: Vec<u8>) -> Result<Option<Vec<u8>>> {
-    let _turn = storage.turn().await;
+    let _guard = storage.lock().await;
     let stored = storage.get(Kind::SentMessage, key.clone()).await?;
     if stored.is_some() {
         storage.change(delete(Kind::SentMessage, key)).await?;

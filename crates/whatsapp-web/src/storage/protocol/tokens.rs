@@ -1,5 +1,5 @@
-//! Tokens by which an account shows that it trusts us. A row has two halves with a writer each: the token we received,
-//! and when we last gave ours. No writer may lose the other's half.
+//! Tokens by which an account shows that it trusts us. A row has two halves with different writers: the token that we
+//! received, and the time when we last sent ours. A writer must keep the other half.
 
 use whatsapp_rust::wacore::store::error::{Result, StoreError};
 use whatsapp_rust::wacore::store::traits::TcTokenEntry;
@@ -11,7 +11,7 @@ pub async fn get(storage: &Storage, account: &str) -> Result<Option<TcTokenEntry
     storage.get(Kind::TrustToken, account.into()).await?.map(|bytes| from_json(&bytes)).transpose()
 }
 
-/// The caller holds the turn.
+/// The caller holds the lock.
 pub async fn put(storage: &Storage, account: &str, entry: &TcTokenEntry) -> Result<()> {
     storage.change(storage::put(Kind::TrustToken, account, to_json(entry)?)).await
 }
@@ -21,9 +21,9 @@ pub async fn accounts(storage: &Storage) -> Result<Vec<String>> {
     storage.list(Kind::TrustToken, Vec::new()).await?.into_iter().map(text).collect()
 }
 
-/// Deletes the rows both halves of which are old or missing.
+/// Deletes the rows of which both halves are old or missing.
 pub async fn delete_expired(storage: &Storage, token_cutoff: i64, sender_cutoff: i64) -> Result<u32> {
-    let _turn = storage.turn().await;
+    let _guard = storage.lock().await;
     let mut changes = Vec::new();
     for (account, bytes) in storage.list(Kind::TrustToken, Vec::new()).await? {
         let entry: TcTokenEntry = from_json(&bytes)?;
@@ -36,9 +36,9 @@ pub async fn delete_expired(storage: &Storage, token_cutoff: i64, sender_cutoff:
     storage.write(changes).await.map(storage::count)
 }
 
-/// Notes when we gave ours; the time only moves forward.
+/// Records when we sent our token. The time never moves back.
 pub async fn touch_sender(storage: &Storage, account: &str, given: i64) -> Result<()> {
-    let _turn = storage.turn().await;
+    let _guard = storage.lock().await;
     let mut entry = get(storage, account).await?.unwrap_or(TcTokenEntry {
         token: Vec::new(),
         token_timestamp: given,
@@ -48,9 +48,9 @@ pub async fn touch_sender(storage: &Storage, account: &str, given: i64) -> Resul
     put(storage, account, &entry).await
 }
 
-/// Keeps the token unless a newer one is known.
+/// Stores the token unless a newer one is stored.
 pub async fn receive(storage: &Storage, account: &str, token: &[u8], received: i64) -> Result<()> {
-    let _turn = storage.turn().await;
+    let _guard = storage.lock().await;
     let old = get(storage, account).await?;
     if old.as_ref().is_some_and(|old| !old.token.is_empty() && received < old.token_timestamp) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The 202: the message is stored.
+//! The 202 answer: the message is stored.
 
 use axum::http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
@@ -26,7 +26,7 @@ pub struct Accepted {
     success: bool,
     #[schemars(extend("const" = ACCEPTED_TEXT))]
     message: &'static str,
-    /// With `Prefer: return=representation` only.
+    /// Only with `Prefer: return=representation`.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<MessageView>,
 }
@@ -41,7 +41,7 @@ pub async fn accepted(
 ) -> Result<Response, ApiError> {
     let mut body = ACCEPTED.to_owned();
     let mut headers = HeaderMap::with_capacity(8);
-    // A wish: it is stored, so a look at it that fails must not say that it is not.
+    // `Prefer` is best effort: the message is already stored, so a failed read must not fail the request.
     if request.wishes.message
         && let Ok(Some(message)) = gateway.store.message(entry.via.key, id).await
     {
@@ -51,7 +51,7 @@ pub async fn accepted(
         headers.insert("preference-applied", HeaderValue::from_static("return=representation"));
     }
     let id = id.to_string();
-    // Ids of channels and messages are plain ASCII; anything else would have been no channel's.
+    // Ids of channels and messages are ASCII.
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ApiError::Internal);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(LOCATION, value(&format!("/v1/channels/{channel}/messages/{id}"))?);
@@ -65,7 +65,7 @@ pub async fn accepted(
     Ok((StatusCode::ACCEPTED, headers, body).into_response())
 }
 
-/// Names for a header: percent-encoded, and cut with `...` where a hostile body would make it endless.
+/// Field names for a header: percent-encoded, and cut with `...` because a hostile body can have any number of them.
 fn ignored_fields(names: &[String]) -> String {
     const LONGEST: usize = 1_024;
     let mut list = String::new();

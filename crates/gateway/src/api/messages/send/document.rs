@@ -1,4 +1,4 @@
-//! What the OpenAPI document says of the send calls: all of it from the kinds.
+//! The description of the send calls in the OpenAPI document, generated from the kinds.
 
 use recado_domain::api_key::Scope;
 use recado_domain::kinds::{KINDS, Kind, TYPE};
@@ -9,7 +9,7 @@ use super::answer::{ACCEPTED_TEXT, Accepted};
 use crate::api::error::ApiError;
 use crate::api::openapi::{Operation, schemas};
 
-/// Describes the route of a kind, or of any.
+/// Describes the route of a kind, or the route for any kind.
 pub fn describe<'a>(operation: Operation<'a>, kind: Option<&'static Kind>) -> Operation<'a> {
     let (title, id) = kind.map_or(("Send a message of any kind", "sendMessage"), |kind| kind.title);
     let sent = json!({"channelId": "$request.path.channelId", "messageId": "$response.header.X-Message-Id"});
@@ -22,7 +22,7 @@ pub fn describe<'a>(operation: Operation<'a>, kind: Option<&'static Kind>) -> Op
         None => operation.body("MessageCall", any_schema(), named(&KINDS[0], (KINDS[0].examples)().remove(0))),
     };
     let operation = answers(operation).link(202, "message", "getMessage", &sent);
-    // The route for any kind may have sent what has no card.
+    // The route for any kind may have stored a message without a card.
     let has_card = kind.is_some_and(|kind| (kind.shown_schemas)().iter().any(|(name, _)| *name == "card"));
     let operation = if has_card { operation.link(202, "card", "getMessageCard", &sent) } else { operation };
     let (field, message) = kind.map_or((TYPE, "O campo type e obrigatorio."), faulty);
@@ -38,7 +38,7 @@ pub fn describe<'a>(operation: Operation<'a>, kind: Option<&'static Kind>) -> Op
     ])
 }
 
-/// A field of a kind that a call may lack, and what is said then.
+/// An example of an invalid field of a kind, and its error.
 fn faulty(kind: &'static Kind) -> (&'static str, &'static str) {
     match kind.name {
         "contact" => ("name", "O nome do contato e obrigatorio."),
@@ -70,8 +70,8 @@ fn answers(operation: Operation<'_>) -> Operation<'_> {
     let text = || json!({"type": "string"});
     operation
         .answers::<Accepted>(202, "Stored, and will be sent.", json!({"success": true, "message": ACCEPTED_TEXT}))
-        .sure_header(202, "Location", "Where to ask what became of it.", text())
-        .sure_header(202, "X-Message-Id", "The message's id.", schemas::uuid())
+        .required_header(202, "Location", "Where to ask what became of it.", text())
+        .required_header(202, "X-Message-Id", "The message's id.", schemas::uuid())
         .answer_header(
             202,
             "Idempotent-Replayed",
@@ -87,7 +87,7 @@ fn answers(operation: Operation<'_>) -> Operation<'_> {
         .answer_header(202, "X-Ignored-Fields", "Fields that were left out, percent-encoded.", text())
 }
 
-/// A body of some kind, which names the kind.
+/// The schema of a body for any kind, which names its kind.
 fn any_schema() -> Value {
     let one = |kind: &Kind| {
         let mut schema = kind.body_schema();

@@ -1,4 +1,4 @@
-//! What the headers of a send call ask for.
+//! The headers of a send call.
 
 use axum::http::HeaderMap;
 use axum::http::header::HeaderName;
@@ -10,20 +10,20 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SCENARIO: HeaderName = HeaderName::from_static("x-ogmma-sandbox-scenario");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// What the headers ask for.
+/// The options in the headers.
 pub struct Wishes {
     pub idempotency_key: Option<String>,
     pub scenario: Option<&'static str>,
-    /// The answer is to hold the message.
+    /// Whether the answer should contain the message.
     pub message: bool,
 }
 
 impl Wishes {
-    /// Reads the headers, and notes what is wrong with them.
+    /// Parses the headers, and adds their errors.
     pub fn read(headers: &HeaderMap, environment: Environment, errors: &mut FieldErrors) -> Self {
-        let idempotency_key = errors.take("Idempotency-Key", idempotency_key(headers).map_err(Into::into));
+        let idempotency_key = errors.collect("Idempotency-Key", idempotency_key(headers).map_err(Into::into));
         let scenario = scenario(headers, environment).map_err(Into::into);
-        let scenario = errors.take("X-Ogmma-Sandbox-Scenario", scenario);
+        let scenario = errors.collect("X-Ogmma-Sandbox-Scenario", scenario);
         Self {
             idempotency_key: idempotency_key.flatten(),
             scenario: scenario.flatten(),

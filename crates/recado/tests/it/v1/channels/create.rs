@@ -48,7 +48,7 @@ fn a_channel_is_made() {
 }
 
 #[test]
-fn what_is_no_channel_is_refused() {
+fn an_invalid_channel_is_refused() {
     let stage = Stage::set();
     let (long_name, long_id) = ("n".repeat(101), "i".repeat(65));
     for (body, expected) in [

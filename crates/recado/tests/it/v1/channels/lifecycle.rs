@@ -70,7 +70,7 @@ fn steps_lead_from_state_to_state() {
 }
 
 #[test]
-fn what_each_state_takes_and_holds() {
+fn each_state_accepts_and_holds_as_listed() {
     let stage = Stage::set();
     stage.open("created", &[]);
     assert_refused("CREATED", &stage.send("created", &[], CARD), NOT_CONNECTED);
@@ -115,7 +115,7 @@ fn states_survive_a_crash() {
 }
 
 #[test]
-fn a_deleted_channel_cancels_what_is_queued_and_keeps_its_history() {
+fn deleting_a_channel_cancels_queued_messages_and_keeps_the_history() {
     let stage = Stage::set();
     stage.open("gone", &["connect"]);
     let read = stage.accept("gone", &[], &card("5511999996304", "Read"));
@@ -145,7 +145,7 @@ fn a_deleted_channel_cancels_what_is_queued_and_keeps_its_history() {
 }
 
 #[test]
-fn an_id_can_be_taken_up_again() {
+fn an_id_can_be_used_again_after_deletion() {
     let stage = Stage::set();
     stage.open("again", &["connect"]);
     let old = stage.accept("again", &[], &card("5511999996306", "Old"));
@@ -166,7 +166,7 @@ fn an_id_can_be_taken_up_again() {
 
 /// A channel is deleted while callers send on it: every card that was accepted ends, on the phone or cancelled.
 #[test]
-fn what_is_in_flight_settles_when_its_channel_is_deleted() {
+fn a_message_in_flight_is_settled_after_its_channel_is_deleted() {
     // Slower than its callers, so that many wait when it is deleted.
     let stage = &Stage::with(&["--sandbox-delay-min", "20ms", "--sandbox-delay-max", "20ms"]);
     for round in 0..3 {
@@ -227,7 +227,7 @@ fn the_sandbox_stays() {
 }
 
 #[test]
-fn moves_of_a_channel_are_listed_with_who_made_them() {
+fn transitions_of_a_channel_are_listed_with_their_actors() {
     let stage = Stage::set();
     stage.open("loja", &["connect", "pause"]);
     stage.home.cli(&["channels", "resume", "loja"]);

@@ -31,7 +31,7 @@ fn a_name_changes_and_nothing_else() {
 }
 
 #[test]
-fn what_is_no_change_is_refused() {
+fn an_invalid_change_is_refused() {
     let stage = Stage::set();
     stage.open("vendas", &["connect"]);
     let before = stage.data("/v1/channels/vendas");

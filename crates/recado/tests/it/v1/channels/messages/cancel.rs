@@ -6,7 +6,7 @@ use crate::harness::wait_for;
 use crate::v1::{CARD, NOT_CANCELLABLE, Stage, assert_refused, card};
 
 #[test]
-fn what_is_queued_is_called_back_and_never_sent() {
+fn a_cancelled_message_is_never_sent() {
     let stage = Stage::set();
     stage.open("held", &["connect", "pause"]);
     let all: Vec<_> =
@@ -28,7 +28,7 @@ fn what_is_queued_is_called_back_and_never_sent() {
 }
 
 #[test]
-fn what_was_sent_stays_sent() {
+fn sent_messages_stay_sent() {
     let stage = Stage::set();
     let read = stage.accept("sandbox", &[], CARD);
     stage.until(&read, "READ");
@@ -43,7 +43,7 @@ fn what_was_sent_stays_sent() {
 
 /// Between two attempts a message is queued; where the network certainly did not take it, it can be called back.
 #[test]
-fn what_waits_for_its_next_attempt_is_called_back() {
+fn a_message_between_two_attempts_can_be_cancelled() {
     let stage = Stage::set();
     let scenario = [("X-Ogmma-Sandbox-Scenario", "channel_disconnected")];
     let location = stage.accept("sandbox", &scenario, CARD);
@@ -75,7 +75,7 @@ fn a_cancel_survives_a_crash() {
 
 /// Its card is on the phone already, though the gateway cannot know: to say CANCELLED would be a lie.
 #[test]
-fn what_had_no_answer_is_not_called_back() {
+fn a_message_without_an_answer_cannot_be_cancelled() {
     let stage = Stage::set();
     let lost = stage.accept("sandbox", &[("X-Ogmma-Sandbox-Scenario", "lost_answer")], &card("5511999996109", "Lost"));
     wait_for("the first arrival", || stage.phone("5511999996109").len() == 1);

@@ -63,7 +63,7 @@ fn a_message_that_was_read() {
 }
 
 #[test]
-fn a_message_that_failed_says_why() {
+fn a_failed_message_shows_the_reason() {
     let stage = Stage::set();
     let message = stage.until(&stage.accept("sandbox", &[], &card("5511900000001", "Nobody")), "FAILED");
     let error = message["error"].as_object().expect("an error");

@@ -105,7 +105,7 @@ fn a_quote_is_of_the_same_chat() {
 }
 
 #[test]
-fn what_a_channel_does_not_offer_is_refused_after_a_replay() {
+fn an_unsupported_feature_is_refused_after_a_replay() {
     let stage = Stage::set();
     let refused = |field: &str| {
         format!(
@@ -176,7 +176,7 @@ fn a_message_without_a_card_has_no_file() {
 }
 
 #[test]
-fn nobody_sends_without_the_scope() {
+fn sending_needs_the_scope() {
     let stage = Stage::set();
     let scopes = ALL_SCOPES.replace("messages.send,", "");
     let key = create_key(&stage.home, "test", &scopes, "unlimited");
@@ -187,7 +187,7 @@ fn nobody_sends_without_the_scope() {
 }
 
 #[test]
-fn a_message_that_quotes_what_was_never_sent_fails() {
+fn a_message_that_quotes_an_unsent_message_fails() {
     let stage = Stage::set();
     let scenario = [("X-Ogmma-Sandbox-Scenario", "number_not_on_whatsapp")];
     let lost = location(&post(&stage, "/text", &scenario, &json!({"to": TO, "content": "a"})).expect(202));

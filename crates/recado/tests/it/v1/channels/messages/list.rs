@@ -60,7 +60,7 @@ fn walk(stage: &Stage, path: &str, mut between: impl FnMut()) -> Vec<Vec<String>
 }
 
 #[test]
-fn pages_have_neither_gap_nor_repeat_while_messages_come_in() {
+fn pages_have_no_gap_and_no_repeat_while_messages_arrive() {
     let stage = Stage::set();
     let all = fill(&stage, 23);
     for (limit, sizes) in [(1, vec![1; 23]), (7, vec![7, 7, 7, 2]), (23, vec![23]), (22, vec![22, 1]), (100, vec![23])]
@@ -102,7 +102,7 @@ fn filters_narrow_the_list() {
 }
 
 #[test]
-fn what_a_list_does_not_know_is_refused() {
+fn unknown_parameters_of_a_list_are_refused() {
     let stage = Stage::set();
     fill(&stage, 2);
     let foreign = stage.accept("sandbox", &[], CARD);

@@ -95,7 +95,7 @@ fn long_lines_stay_whole() {
 }
 
 #[test]
-fn it_comes_as_a_file() {
+fn the_vcard_is_served_as_a_file() {
     let stage = Stage::set();
     stage.open("deleted", &["connect"]);
     let body = json!({"to": "5511999996020", "name": "x\"; filename=\"evil.exe", "phone": "5511988887777"}).to_string();

@@ -53,7 +53,7 @@ fn prefer_adds_the_message() {
 }
 
 #[test]
-fn a_replay_gives_the_message_where_that_is_preferred() {
+fn a_replay_returns_the_message_if_the_call_prefers_it() {
     let stage = Stage::set();
     stage.open("held", &["connect", "pause"]);
     let key = ("Idempotency-Key", "preferred");
@@ -132,7 +132,7 @@ fn the_scheme_is_read_without_case() {
 }
 
 #[test]
-fn optional_fields_without_content_are_none() {
+fn empty_optional_fields_count_as_missing() {
     let stage = Stage::set();
     for nothing in ["null", r#""""#, r#""   ""#, r#"" \t\r\n""#] {
         let body = format!(

@@ -22,7 +22,7 @@ fn send_bytes(stage: &Stage, body: &[u8]) -> crate::harness::Answer {
 }
 
 #[test]
-fn what_is_no_json_object_is_refused() {
+fn a_body_that_is_not_a_json_object_is_refused() {
     let stage = Stage::set();
     let twice = format!("{CARD}{CARD}");
     let (comma, garbage) = (CARD.replace('}', ",}"), format!("{CARD} x"));
@@ -96,7 +96,7 @@ fn a_body_is_utf8() {
 }
 
 #[test]
-fn a_mark_in_front_of_a_body_is_passed_over() {
+fn a_byte_order_mark_before_a_body_is_ignored() {
     let stage = Stage::set();
     let marked = [b"\xef\xbb\xbf", CARD.as_bytes()].concat();
     assert_eq!(send_bytes(&stage, &marked).status, 202);
@@ -163,7 +163,7 @@ fn sixty_four_kibibytes_and_no_more() {
 }
 
 #[test]
-fn only_plain_json_is_taken() {
+fn only_uncompressed_json_is_accepted() {
     let stage = Stage::set();
     let send = |headers: &[(&str, &str)]| {
         stage.server.call("POST", &contact_path("sandbox"), Some(&stage.key), headers, Some(CARD.as_bytes()))

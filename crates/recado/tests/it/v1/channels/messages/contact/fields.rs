@@ -77,7 +77,7 @@ fn a_field_given_twice_is_refused_once() {
 }
 
 #[test]
-fn all_faults_stand_in_one_answer_in_the_order_of_the_table() {
+fn all_errors_are_in_one_answer_in_the_order_of_the_table() {
     let stage = Stage::set();
     let organization = ("organization", "O campo organization deve ser uma string.");
     let long = "A organizacao do contato deve ter no maximo 200 caracteres.";
@@ -100,7 +100,7 @@ fn all_faults_stand_in_one_answer_in_the_order_of_the_table() {
 }
 
 #[test]
-fn unknown_fields_can_be_let_pass_and_are_named() {
+fn unknown_fields_can_be_ignored_and_are_named() {
     let stage = Stage::with(&["--unknown-fields", "ignore"]);
     let start = &CARD[..CARD.len() - 1];
     for (more, named) in [

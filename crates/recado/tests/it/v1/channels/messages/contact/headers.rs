@@ -37,7 +37,7 @@ fn an_idempotency_key_is_visible_ascii() {
 }
 
 #[test]
-fn a_scenario_is_one_that_means_something_for_a_card() {
+fn only_scenarios_for_messages_are_accepted() {
     let stage = Stage::set();
     for bad in ["media_too_large", "", "TIMEOUT", "timeout,rate_limit", "no_such", "5511900000001", "ação"] {
         let answer = send(&stage, &stage.key, &[("X-Ogmma-Sandbox-Scenario", bad.as_bytes())], CARD);
@@ -53,7 +53,7 @@ fn a_scenario_is_one_that_means_something_for_a_card() {
 }
 
 #[test]
-fn faults_of_headers_and_body_stand_in_one_answer() {
+fn errors_of_headers_and_body_are_in_one_answer() {
     let stage = Stage::set();
     let (key, scenario) = (("Idempotency-Key", b"".as_slice()), ("X-Ogmma-Sandbox-Scenario", b"x".as_slice()));
     let name = ("name", "O nome do contato e obrigatorio.");

@@ -91,7 +91,7 @@ fn another_content_under_the_same_key_is_refused() {
 }
 
 #[test]
-fn another_institution_has_keys_of_its_own() {
+fn another_institution_has_its_own_keys() {
     let stage = Stage::set();
     let other = stage.home.cli(&["institutions", "create", "--name", "Another"]);
     let other = text(&other, "testKey");
@@ -128,7 +128,7 @@ fn a_refused_call_does_not_use_its_key_up() {
 }
 
 #[test]
-fn a_replay_does_not_ask_what_became_of_channel_or_message() {
+fn a_replay_does_not_depend_on_the_state_of_channel_or_message() {
     let stage = Stage::set();
     stage.open("moving", &["connect", "pause"]);
     let first = stage.send("moving", &[ONCE], CARD).expect(202);
@@ -145,7 +145,7 @@ fn a_replay_does_not_ask_what_became_of_channel_or_message() {
 }
 
 #[test]
-fn twins_at_the_same_moment_make_one_message() {
+fn concurrent_equal_calls_make_one_message() {
     const TWINS: usize = 20;
     let stage = Stage::set();
     for round in 0..5 {

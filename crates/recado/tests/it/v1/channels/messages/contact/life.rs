@@ -29,7 +29,7 @@ fn a_channel_keeps_the_order_of_its_calls() {
 }
 
 #[test]
-fn what_waits_too_long_expires() {
+fn a_message_that_waits_too_long_expires() {
     let stage = Stage::with(&["--message-ttl", "2s"]);
     stage.open("held", &["connect", "pause"]);
     stage.open("down", &["connect", "disconnect"]);
@@ -54,7 +54,7 @@ fn what_waits_too_long_expires() {
 
 /// The time to live ends a message that is tried again, and one that the server was not there to see expire.
 #[test]
-fn what_is_retried_too_long_ends_and_a_crash_gives_no_more_time() {
+fn a_message_that_is_retried_too_long_ends_and_a_crash_does_not_extend_its_time() {
     const FLAGS: [&str; 2] = ["--message-ttl", "3s"];
     let stage = Stage::with(&FLAGS);
     stage.open("held", &["connect", "pause"]);
@@ -77,7 +77,7 @@ fn arrivals(stage: &Stage, to: &str) -> Vec<i64> {
 }
 
 #[test]
-fn a_channel_rests_between_two_sends() {
+fn a_channel_waits_the_send_interval_between_two_sends() {
     let stage = Stage::with(&["--sandbox-delay-min", "300ms", "--sandbox-delay-max", "500ms"]);
     stage.open("other", &["connect"]);
     let cards: Vec<_> =

@@ -63,7 +63,7 @@ fn reads_and_sends_have_a_budget_each() {
 }
 
 #[test]
-fn calls_come_back_when_they_are_said_to() {
+fn calls_are_repeated_as_configured() {
     let stage = Stage::set();
     let key = create_key(&stage.home, "test", SCOPES, "60");
     let mut refused = None;
@@ -111,7 +111,7 @@ fn failed_keys_are_limited_by_address_and_harm_no_good_one() {
 }
 
 #[test]
-fn a_full_queue_takes_nothing_until_a_place_is_free() {
+fn a_full_queue_accepts_nothing_until_a_message_leaves() {
     const FLAGS: [&str; 2] = ["--backlog-cap", "3"];
     let stage = Stage::with(&FLAGS);
     stage.open("held", &["connect", "pause"]);

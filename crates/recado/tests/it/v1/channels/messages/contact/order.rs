@@ -38,7 +38,7 @@ fn path_method_and_key_come_before_anything_else() {
 }
 
 #[test]
-fn the_limit_comes_behind_the_key_and_before_the_scope() {
+fn the_rate_limit_is_checked_after_the_key_and_before_the_scope() {
     let stage = Stage::set();
     let key = create_key(&stage.home, "test", "messages.read", "1");
     let send = || post(&stage, &contact_path("sandbox"), Some(&key), &[TEXT], "x");

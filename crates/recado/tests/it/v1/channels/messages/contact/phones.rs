@@ -121,7 +121,7 @@ const CONVERTED: [&str; 6] =
     ["551198887777.0", "447911123456.0", "5511988887777,00", "5,51199E+12", "5.51199e+12", "\\u200e551198887777.0"];
 
 #[test]
-fn numbers_are_taken_in_the_ways_people_write_them() {
+fn numbers_are_accepted_in_common_notations() {
     let stage = Stage::set();
     stage.open("held", &["connect", "pause"]);
     for (typed, digits) in GOOD {
@@ -138,7 +138,7 @@ fn numbers_are_taken_in_the_ways_people_write_them() {
 }
 
 #[test]
-fn what_is_no_number_is_refused_in_both_fields() {
+fn an_invalid_number_is_refused_in_both_fields() {
     let stage = Stage::set();
     let own = [
         ("to", "O numero do destinatario deve estar no formato DDI+DDD+NUM."),
@@ -200,7 +200,7 @@ fn email_addresses_are_kept_as_they_were_given() {
 }
 
 #[test]
-fn what_is_no_email_address_is_refused() {
+fn an_invalid_email_address_is_refused() {
     let stage = Stage::set();
     let (too_long, long_local) = (format!("{}d", longest_email()), format!("{}@b.co", "l".repeat(65)));
     for email in [

@@ -1,4 +1,4 @@
-//! A queue that fails when a test says so, and tells what the dispatcher asked of it.
+//! A queue that fails when a test demands it, and records the dispatcher's operations.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,84 +16,85 @@ use tokio::sync::watch;
 
 /// How one operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// An outcome is not kept.
+pub(super) enum Fault {
+    /// An outcome is not stored.
     SettleFails,
-    /// An outcome is kept, and nobody is told.
-    SettleUntold,
+    /// An outcome is stored, and the answer is lost.
+    SettleAnswerLost,
     /// Nothing is claimed.
     ClaimFails,
-    /// Messages are claimed, and nobody is told.
-    ClaimUntold,
+    /// Messages are claimed, and the answer is lost.
+    ClaimAnswerLost,
 }
 
-/// What the store did for the dispatcher.
+/// An operation of the store for the dispatcher.
 #[derive(Debug, Clone)]
-pub(super) enum Done {
+pub(super) enum Operation {
     Claimed(Claim),
     Settled(Vec<(Seq, Settlement)>),
 }
 
-pub(super) struct Shaky {
+pub(super) struct FaultyStore {
     inner: Arc<dyn Queue>,
-    troubles: Mutex<Vec<Trouble>>,
+    faults: Mutex<Vec<Fault>>,
     meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
-    done: watch::Sender<Vec<Done>>,
+    done: watch::Sender<Vec<Operation>>,
     claiming: AtomicUsize,
     most_claiming: AtomicUsize,
 }
 
-impl Shaky {
+impl FaultyStore {
     pub(super) fn new(inner: Arc<dyn Queue>) -> Self {
-        let (troubles, meanwhile, done) = (Mutex::default(), Mutex::default(), watch::Sender::default());
+        let (faults, meanwhile, done) = (Mutex::default(), Mutex::default(), watch::Sender::default());
         let (claiming, most_claiming) = (AtomicUsize::default(), AtomicUsize::default());
-        Self { inner, troubles, meanwhile, done, claiming, most_claiming }
+        Self { inner, faults, meanwhile, done, claiming, most_claiming }
     }
 
-    pub(super) fn trouble(&self, troubles: impl IntoIterator<Item = Trouble>) {
-        self.troubles.lock().expect("no panic").extend(troubles);
+    pub(super) fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().expect("no panic").extend(faults);
     }
 
-    /// Does this once, between a claim that found nothing and its answer.
+    /// Runs this once, between a claim that found nothing and its answer.
     pub(super) fn when_found_empty(&self, meanwhile: impl Future<Output = ()> + Send + 'static) {
         *self.meanwhile.lock().expect("no panic") = Some(meanwhile.boxed());
     }
 
     pub(super) fn troubles_left(&self) -> usize {
-        self.troubles.lock().expect("no panic").len()
+        self.faults.lock().expect("no panic").len()
     }
 
-    pub(super) fn done(&self) -> Vec<Done> {
+    pub(super) fn done(&self) -> Vec<Operation> {
         self.done.borrow().clone()
     }
 
-    /// Waits until what was done is as wanted.
-    pub(super) async fn until(&self, wanted: impl Fn(&[Done]) -> bool) {
-        super::in_time(self.done.subscribe().wait_for(|done| wanted(done))).await.expect("it lives");
+    /// Waits until the operations are as wanted.
+    pub(super) async fn until(&self, wanted: impl Fn(&[Operation]) -> bool) {
+        super::within_timeout(self.done.subscribe().wait_for(|done| wanted(done))).await.expect("it lives");
     }
 
-    /// Waits for so many outcomes to be recorded.
+    /// Waits until so many outcomes are recorded.
     pub(super) async fn until_settled(&self, count: usize) {
-        let settled = |done: &Done| if let Done::Settled(outcomes) = done { outcomes.len() } else { 0 };
+        let settled = |done: &Operation| if let Operation::Settled(outcomes) = done { outcomes.len() } else { 0 };
         self.until(|done| done.iter().map(settled).sum::<usize>() >= count).await;
     }
 
-    /// Waits until the last claim found nothing to take before this time.
+    /// Waits until the last claim found nothing to send before this time.
     pub(super) async fn until_waiting(&self, next_at: Millis) {
         let waits = |claim: &Claim| claim.messages.is_empty() && claim.next_at == Some(next_at);
-        let last_claim = |done: &Done| if let Done::Claimed(claim) = done { Some(waits(claim)) } else { None };
+        let last_claim =
+            |done: &Operation| if let Operation::Claimed(claim) = done { Some(waits(claim)) } else { None };
         self.until(|done| done.iter().rev().find_map(last_claim) == Some(true)).await;
     }
 
-    /// The most claims that were asked for at a time.
+    /// The most concurrent claims.
     pub(super) fn most_claiming(&self) -> usize {
         self.most_claiming.load(Ordering::SeqCst)
     }
 
-    fn meets(&self, trouble: Trouble) -> bool {
-        let mut troubles = self.troubles.lock().expect("no panic");
-        let place = troubles.iter().position(|next| *next == trouble);
-        place.map(|place| troubles.remove(place)).is_some()
+    fn fails(&self, fault: Fault) -> bool {
+        let mut faults = self.faults.lock().expect("no panic");
+        let position = faults.iter().position(|next| *next == fault);
+        position.map(|position| faults.remove(position)).is_some()
     }
 }
 
@@ -102,13 +103,13 @@ fn down<T>() -> Result<T> {
 }
 
 #[async_trait]
-impl Queue for Shaky {
+impl Queue for FaultyStore {
     async fn enqueue(&self, message: NewMessage) -> Result<Enqueued> {
         self.inner.enqueue(message).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claim> {
-        if self.meets(Trouble::ClaimFails) {
+        if self.fails(Fault::ClaimFails) {
             return down();
         }
         let claiming = self.claiming.fetch_add(1, Ordering::SeqCst) + 1;
@@ -116,7 +117,7 @@ impl Queue for Shaky {
         let claim = self.inner.claim(request).await;
         self.claiming.fetch_sub(1, Ordering::SeqCst);
         let claim = claim?;
-        if !claim.messages.is_empty() && self.meets(Trouble::ClaimUntold) {
+        if !claim.messages.is_empty() && self.fails(Fault::ClaimAnswerLost) {
             return down();
         }
         let empty = claim.messages.is_empty() && claim.next_at.is_none();
@@ -124,19 +125,19 @@ impl Queue for Shaky {
         if let Some(meanwhile) = meanwhile {
             meanwhile.await;
         }
-        self.done.send_modify(|done| done.push(Done::Claimed(claim.clone())));
+        self.done.send_modify(|done| done.push(Operation::Claimed(claim.clone())));
         Ok(claim)
     }
 
     async fn settle(&self, outcomes: Outcomes) -> Result<()> {
-        if self.meets(Trouble::SettleFails) {
+        if self.fails(Fault::SettleFails) {
             return down();
         }
         self.inner.settle(outcomes.clone()).await?;
-        if self.meets(Trouble::SettleUntold) {
+        if self.fails(Fault::SettleAnswerLost) {
             return down();
         }
-        self.done.send_modify(|done| done.push(Done::Settled(outcomes.settled)));
+        self.done.send_modify(|done| done.push(Operation::Settled(outcomes.settled)));
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! A line that breaks, and a network that says nothing, says it late or twice: nothing is lost, and each card is shown
-//! once.
+//! A connection that breaks, and a network that does not answer, answers late or twice: nothing is lost, and each card is
+//! shown once.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{JOAO, MARIA, OWNER, Stage};
 use crate::harness::wait_for;
 
-/// How often the message's copies were read.
+/// The number of copies of the message that were read.
 fn copies(stage: &Stage, message: &Value) -> usize {
     stage.whatsapp.copies(message["networkId"].as_str().expect("an id"))
 }
@@ -32,9 +32,9 @@ fn network_ids(stage: &Stage, ids: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn an_answer_that_does_not_come_is_asked_for_with_the_same_id() {
+fn a_missing_answer_leads_to_a_resend_with_the_same_id() {
     let stage = Stage::linked();
-    stage.whatsapp.faults(|faults| (faults.swallow_acks, faults.take_unacked, faults.no_receipts) = (1, true, true));
+    stage.whatsapp.faults(|faults| (faults.swallow_acks, faults.deliver_unacked, faults.no_receipts) = (1, true, true));
     let begun = Instant::now();
     let (first, second) = (stage.accept("vendas", MARIA), stage.accept("vendas", MARIA));
     let message = stage.until("vendas", &first, "SENT");
@@ -49,7 +49,7 @@ fn an_answer_that_does_not_come_is_asked_for_with_the_same_id() {
 #[test]
 fn a_receipt_is_an_answer_too() {
     let stage = Stage::linked();
-    stage.whatsapp.faults(|faults| (faults.swallow_acks, faults.take_unacked) = (1, true));
+    stage.whatsapp.faults(|faults| (faults.swallow_acks, faults.deliver_unacked) = (1, true));
     let begun = Instant::now();
     let (first, second) = (stage.accept("vendas", MARIA), stage.accept("vendas", MARIA));
     for id in [&first, &second] {
@@ -62,10 +62,10 @@ fn a_receipt_is_an_answer_too() {
 }
 
 #[test]
-fn a_line_that_breaks_before_the_answer_sends_again_at_once() {
+fn a_connection_lost_before_the_answer_sends_again_at_once() {
     for taken in [false, true] {
         let stage = Stage::linked();
-        stage.whatsapp.faults(|faults| (faults.hang_up_before_ack, faults.take_unacked) = (1, taken));
+        stage.whatsapp.faults(|faults| (faults.hang_up_before_ack, faults.deliver_unacked) = (1, taken));
         let begun = Instant::now();
         let ids = [stage.accept("vendas", MARIA), stage.accept("vendas", MARIA), stage.accept("vendas", JOAO)];
         for id in &ids {
@@ -82,9 +82,9 @@ fn a_line_that_breaks_before_the_answer_sends_again_at_once() {
 }
 
 #[test]
-fn lines_that_break_again_and_again_fail_no_message() {
+fn connections_that_break_repeatedly_fail_no_message() {
     let stage = Stage::linked();
-    // More often than a message whose own trouble it were would be tried.
+    // More often than a message that is itself the cause would be tried.
     stage.whatsapp.faults(|faults| faults.hang_up_before_ack = 6);
     let id = stage.accept("vendas", MARIA);
     let message = stage.until("vendas", &id, "READ");
@@ -92,7 +92,7 @@ fn lines_that_break_again_and_again_fail_no_message() {
     assert_eq!(stage.whatsapp.counters().messages, 7);
 }
 
-/// Sends a card with these faults, and waits for what becomes of it.
+/// Sends a card with these faults, and waits for this status.
 fn with_faults(change: fn(&mut Faults), status: &str) -> (Stage, Value) {
     let stage = Stage::linked();
     stage.whatsapp.faults(change);
@@ -105,19 +105,19 @@ fn with_faults(change: fn(&mut Faults), status: &str) -> (Stage, Value) {
 fn receipts_move_a_message_forward_only() {
     let (stage, message) = with_faults(|faults| faults.no_receipts = true, "SENT");
     stage.whatsapp.faults(|faults| faults.no_receipts = false);
-    // What is told of a later one moves nothing else.
+    // A receipt of a later message changes nothing else.
     let later = stage.accept("vendas", MARIA);
     stage.until("vendas", &later, "READ");
     assert_eq!(stage.message("vendas", message["id"].as_str().expect("an id"))["status"], "SENT");
 
     let (stage, message) = with_faults(|faults| faults.extra_receipts = 3, "READ");
-    // The last of them have come when a later message's have.
+    // The last of them have arrived when those of a later message have.
     let later = stage.accept("vendas", MARIA);
     stage.until("vendas", &later, "READ");
     let now = stage.message("vendas", message["id"].as_str().expect("an id"));
     assert_eq!((&now["status"], &now["readAt"]), (&json!("READ"), &message["readAt"]), "{now}");
 
-    // Later than the end of the connection: on the next one.
+    // After the end of the connection: they come on the next one.
     let stage = Stage::linked();
     stage.whatsapp.faults(|faults| faults.receipt_delay = Duration::from_secs(1));
     let id = stage.accept("vendas", MARIA);
@@ -140,7 +140,7 @@ fn receipts_move_a_message_forward_only() {
 }
 
 #[test]
-fn a_line_that_is_lost_comes_back_by_itself_and_loses_nothing() {
+fn a_lost_session_reconnects_by_itself_and_loses_nothing() {
     let stage = Stage::linked();
     stage.whatsapp.faults(|faults| faults.connect_failure = Some(ConnectFailure::new(503)));
     stage.whatsapp.drop_connections(OWNER);
@@ -162,12 +162,12 @@ fn a_line_that_is_lost_comes_back_by_itself_and_loses_nothing() {
 }
 
 #[test]
-fn messages_that_wait_go_after_a_restart_without_another_code() {
+fn waiting_messages_are_sent_after_a_restart_without_another_code() {
     let stage = Stage::linked();
     stage.act("vendas", "pause").expect(200);
     let ids: Vec<_> = [MARIA, JOAO, MARIA].iter().map(|to| stage.accept("vendas", to)).collect();
     let stage = stage.crash();
-    wait_for("the line to be up", || stage.whatsapp.is_online(OWNER));
+    wait_for("the session to be connected", || stage.whatsapp.is_online(OWNER));
     assert_eq!(stage.channel("vendas")["state"], "PAUSED", "a pause outlasts a restart");
     assert_eq!(stage.message("vendas", &ids[0])["status"], "QUEUED");
     stage.act("vendas", "resume").expect(200);
@@ -175,7 +175,7 @@ fn messages_that_wait_go_after_a_restart_without_another_code() {
         stage.until("vendas", id, "READ");
     }
     assert_eq!(shown(&stage), network_ids(&stage, &ids), "in order");
-    // One that was put down stays down.
+    // A session that a person disconnected stays closed.
     stage.act("vendas", "disconnect").expect(200);
     let connections = stage.whatsapp.counters().connections;
     let stage = stage.crash();

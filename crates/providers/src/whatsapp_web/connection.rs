@@ -1,4 +1,4 @@
-//! One channel's line: its session, held open by a task.
+//! The connection of a channel. Its task keeps the session open.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -21,82 +21,82 @@ use crate::whatsapp_web::searches::Searches;
 use crate::whatsapp_web::session_rows::SessionRows;
 use crate::whatsapp_web::state::BETWEEN_LOGINS;
 
-/// What a message waits for that meets a line which is down. The line wakes the dispatcher when it comes up.
-pub const DOWN: Duration = Duration::from_secs(5);
-/// How long a message in hand waits for a line that is about to come up.
-const COMING_UP: Duration = Duration::from_secs(2);
-/// The longest for telling the phone that the device is gone.
+/// How long a message waits before another attempt while the connection is closed. An opened connection wakes the
+/// dispatcher.
+pub const RETRY_WHEN_DOWN: Duration = Duration::from_secs(5);
+/// How long a message in flight waits for a connection that is opening.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(2);
+/// The time limit for unlinking the device on the phone.
 const LOG_OUT: Duration = Duration::from_secs(5);
 
-/// How long the session of a line that is put down may take to close.
-const CLOSING: Duration = Duration::from_millis(600);
-/// How often a wait for a time of day looks at the clock.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(20);
-/// How long a line that is put down may take to tell how its session ended.
-const LAST_WORD: Duration = Duration::from_millis(300);
+/// The time limit for closing the session of a connection that is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(600);
+/// The longest sleep between two readings of the clock while waiting for a time of day.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(20);
+/// The time limit for reporting how the session of a closed connection ended.
+const REPORT_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Why a line is down that comes back by itself. Such a line is taken up again when the server starts.
+/// The reason of a disconnected channel that reconnects by itself. The server restores such a connection when it starts.
 pub const LOST: &str = "A linha caiu; o Recado esta religando.";
 
-/// Why a line is down that only a person brings up.
-pub const PUT_DOWN: &str = "A linha esta desligada. Conecte o canal.";
+/// The reason of a disconnected channel that only a person reconnects.
+pub const DISCONNECTED: &str = "A linha esta desligada. Conecte o canal.";
 
-/// Waits until the line is put down, and then for this time.
+/// Waits until the connection is closed, and then for this time.
 async fn after(stop: &CancellationToken, time: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(time).await;
 }
 
-/// A channel's line.
-pub struct Line {
+/// The connection of a channel.
+pub struct Connection {
     pub(super) shared: Arc<Shared>,
     pub(super) via: ChannelRef,
-    /// How often numbers may be looked up.
+    /// The rate limit for number lookups.
     pub(super) questions: Bucket,
     pub(super) searches: Searches,
     pub(super) pairing: watch::Sender<Pairing>,
     pub(super) up: watch::Sender<bool>,
-    /// Until when the network restricts the channel.
+    /// The time until which the network restricts the channel.
     pub(super) restriction: watch::Sender<Option<Millis>>,
-    /// When somebody else opened the session last.
+    /// When another process last opened the session.
     pub(super) replaced_at: AtomicI64,
-    /// How often the session could not be held open since the line was last up.
+    /// The number of failed sessions in a row since the connection was last open.
     pub(super) failures: AtomicU32,
-    /// Held by each message that is being sent, and by who notes that the line is another number's.
-    pub(super) in_hand: tokio::sync::RwLock<()>,
+    /// Locked for reading while a message is being sent, and for writing while the number of the account changes.
+    pub(super) in_flight: tokio::sync::RwLock<()>,
     session: RwLock<Option<Arc<Session>>>,
-    /// Which of its channel's sessions it has, or had last.
+    /// The session of the channel that the connection has, or had last.
     number: AtomicI64,
     pub(super) answers: Answers,
-    /// The task that holds the session open, or the last one that did.
+    /// The task that keeps the session open, or the last one that did.
     run: Mutex<Option<Run>>,
-    /// How often the line was put down.
+    /// How often the connection was closed.
     stops: AtomicU64,
-    /// Held by who brings the line up.
+    /// Held while a caller opens the connection.
     pub(super) linking: tokio::sync::Mutex<()>,
-    /// Its channel was deleted: one that is made anew under the same key has a line of its own, of which this one says
-    /// nothing.
+    /// The channel was deleted. A new channel under the same key has its own connection, and this one writes nothing for it.
     forgotten: AtomicBool,
-    /// Cancelled when the line has ended that a deleted channel had under this key.
+    /// Cancelled when the connection of a deleted channel under this key has ended.
     pub(super) former: Option<CancellationToken>,
 }
 
-/// A task that holds the session open.
+/// A task that keeps the session open.
 #[derive(Clone)]
 struct Run {
     stop: CancellationToken,
-    /// Cancelled when the task has ended, however it did.
+    /// Cancelled when the task has ended for any reason.
     ended: CancellationToken,
 }
 
 impl Run {
-    fn goes_on(&self) -> bool {
+    fn is_active(&self) -> bool {
         !self.stop.is_cancelled() && !self.ended.is_cancelled()
     }
 }
 
-impl Line {
-    /// A line that is down. It waits for the end of the one before it, where a deleted channel had one under this key.
+impl Connection {
+    /// A closed connection. It waits for the end of `former`, the connection of a deleted channel under this key.
     pub fn new(shared: Arc<Shared>, via: ChannelRef, former: Option<CancellationToken>) -> Self {
         Self {
             shared,
@@ -108,7 +108,7 @@ impl Line {
             restriction: watch::Sender::new(None),
             replaced_at: AtomicI64::new(0),
             failures: AtomicU32::new(0),
-            in_hand: tokio::sync::RwLock::default(),
+            in_flight: tokio::sync::RwLock::default(),
             session: RwLock::default(),
             number: AtomicI64::new(0),
             answers: Answers::default(),
@@ -120,19 +120,19 @@ impl Line {
         }
     }
 
-    /// As what this node speaks for the channel, in the name of this one of its sessions, as long as the channel has this
-    /// line.
+    /// The right of this node to write for this session of the channel. `None` if the channel was deleted or is another
+    /// node's.
     pub(super) fn held(&self, session: SessionNumber) -> Option<Held> {
         let epoch = self.shared.epoch(self.via.key).filter(|_| !self.is_forgotten())?;
         Some(Held { channel: self.via.key, epoch, session })
     }
 
-    /// The same of the line's own session, while no other node can hold the channel.
-    pub(super) fn sure_held(&self) -> Option<Held> {
+    /// The right to write for the connection's own session, or `None` if another node may own the channel.
+    pub(super) fn exclusively_held(&self) -> Option<Held> {
         self.held(self.number()).filter(|_| self.shared.leases.is_valid())
     }
 
-    /// Which of its channel's sessions it has.
+    /// The session of the channel that the connection uses.
     pub(super) fn number(&self) -> SessionNumber {
         self.number.load(Ordering::Acquire)
     }
@@ -141,12 +141,12 @@ impl Line {
         self.number.store(session, Ordering::Release);
     }
 
-    /// Whether its channel was deleted.
+    /// Whether the channel was deleted.
     pub(super) fn is_forgotten(&self) -> bool {
         self.forgotten.load(Ordering::Acquire)
     }
 
-    /// Its channel was deleted: it writes nothing more.
+    /// Marks the channel as deleted: the connection writes nothing more.
     pub fn forget(&self) {
         self.forgotten.store(true, Ordering::Release);
     }
@@ -159,17 +159,17 @@ impl Line {
         *self.up.borrow()
     }
 
-    /// Waits a little for a line that may be about to come up.
+    /// Waits a limited time for a connection that may be opening.
     pub async fn until_up(&self) {
-        drop(tokio::time::timeout(COMING_UP, self.up.subscribe().wait_for(|up| *up)).await);
+        drop(tokio::time::timeout(OPENING_TIMEOUT, self.up.subscribe().wait_for(|up| *up)).await);
     }
 
     pub async fn until_down(&self) {
-        // The sender is ours: it does not go.
+        // This struct holds the sender, so the wait cannot fail.
         drop(self.up.subscribe().wait_for(|up| !*up).await);
     }
 
-    /// The session, while the line is up.
+    /// The session, while the connection is open.
     pub fn session(&self) -> Option<Arc<Session>> {
         self.session.read().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| self.is_up())
     }
@@ -178,7 +178,7 @@ impl Line {
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
     }
 
-    /// Restricts the channel, and shows why.
+    /// Restricts the channel, and shows the reason.
     pub async fn restrict(&self, until: Millis, reason: String) {
         if self.is_forgotten() {
             return;
@@ -190,36 +190,36 @@ impl Line {
         }
     }
 
-    /// Remembers to end a restriction in time.
+    /// Schedules the end of a restriction.
     pub fn restricted(&self, until: Millis) {
         self.restriction.send_modify(|known| *known = Some(known.map_or(until, |known| known.max(until))));
     }
 
-    /// Whether the session is held open, or about to be.
+    /// Whether the task that keeps the session open is running.
     pub fn is_running(&self) -> bool {
-        self.run().is_some_and(|run| run.goes_on())
+        self.run().is_some_and(|run| run.is_active())
     }
 
     fn run(&self) -> Option<Run> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The line runs: the channel's state says so, whatever held it.
-    pub(super) async fn keeps_up(&self, by: Actor) {
+    /// Sets the channel's state again if the connection is open, after another transition.
+    pub(super) async fn refresh_state(&self, by: Actor) {
         if self.is_up() {
-            self.shows_up(by).await;
+            self.set_connected(by).await;
         }
     }
 
     pub(super) fn rows(self: &Arc<Self>, session: SessionNumber) -> Arc<SessionRows> {
-        Arc::new(SessionRows { line: self.clone(), stored: self.shared.store.clone(), session })
+        Arc::new(SessionRows { connection: self.clone(), stored: self.shared.store.clone(), session })
     }
 
-    /// Holds the session open from now on, unless the line is put down meanwhile. One that is only tried is replaced by
-    /// pairing where the network refuses it.
+    /// Keeps the session open from now on, unless the connection is closed meanwhile. If `tries` is set and the network
+    /// refuses the session, pairing follows.
     pub async fn start(self: &Arc<Self>, phone: Option<PhoneNumber>, tries: bool) {
         let stops = self.stops.load(Ordering::Acquire);
-        // Two sessions of the same rows would harm each other.
+        // Two sessions of the same rows would damage each other.
         if let Some(former) = self.run().filter(|run| run.stop.is_cancelled()) {
             former.ended.cancelled().await;
         }
@@ -227,14 +227,14 @@ impl Line {
         if stops != self.stops.load(Ordering::Acquire) || run.as_ref().is_some_and(|run| !run.ended.is_cancelled()) {
             return;
         }
-        // Not while the channel is about to be given back, either: its line has been put down, or is just about to be.
-        if self.sure_held().is_none() || self.shared.leases.epoch(self.via.key).is_none() {
-            // Its channel has gone, or has just gone to another node, or may have. One that is still held is taken up when
-            // that is sure again.
+        // The lease is checked too: while a channel is being released, its connection is already closed or about to be.
+        if self.exclusively_held().is_none() || self.shared.leases.epoch(self.via.key).is_none() {
+            // The channel was deleted, or another node may own it. If this node still owns it, the connection is restored
+            // when the lease is valid again.
             return;
         }
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let (ends, held) = (ended.clone().drop_guard(), self.clone().hold(stop.clone(), phone, tries));
+        let (ends, held) = (ended.clone().drop_guard(), self.clone().run_session(stop.clone(), phone, tries));
         tokio::spawn(async move {
             let _ends = ends;
             held.await;
@@ -242,8 +242,8 @@ impl Line {
         *run = Some(Run { stop, ended });
     }
 
-    /// Puts the line down, and waits until it is: for the network less than a second, for a store that is slow to take
-    /// receipts a little longer. The session stays.
+    /// Closes the connection, and waits for the end: less than a second for the network, a little longer for a store that is
+    /// slow to record receipts. The session stays linked.
     pub async fn stop(&self) {
         self.up.send_replace(false);
         let ended = {
@@ -259,19 +259,19 @@ impl Line {
         }
     }
 
-    /// Ends the session, also on the phone if it can be told.
+    /// Ends the session, and unlinks the device on the phone if the network can be reached.
     pub async fn log_out(&self) {
         if let Some(session) = self.session() {
-            let told = tokio::time::timeout(LOG_OUT, session.log_out()).await;
-            if !matches!(told, Ok(Ok(()))) {
+            let result = tokio::time::timeout(LOG_OUT, session.log_out()).await;
+            if !matches!(result, Ok(Ok(()))) {
                 tracing::warn!(channel.id = %self.via.id, "device logout failed");
             }
         }
         self.stop().await;
     }
 
-    /// Opens the session again and again, until it has ended for good.
-    async fn hold(self: Arc<Self>, stop: CancellationToken, phone: Option<PhoneNumber>, tries: bool) {
+    /// Opens the session repeatedly, until it has ended for good.
+    async fn run_session(self: Arc<Self>, stop: CancellationToken, phone: Option<PhoneNumber>, tries: bool) {
         let mut end = self.open(&stop, phone.as_ref()).await;
         if tries && end == End::LoggedOut && *self.pairing.borrow() == Pairing::Waiting {
             tokio::select! {
@@ -284,8 +284,8 @@ impl Line {
             let again = tokio::select! {
                 biased;
                 again = self.ended(end) => again,
-                // What the store takes at once is told all the same.
-                () = after(&stop, LAST_WORD) => None,
+                // Report the end if the store answers at once.
+                () = after(&stop, REPORT_TIMEOUT) => None,
             };
             let Some(again) = again else { return };
             tokio::select! {
@@ -296,11 +296,11 @@ impl Line {
         }
     }
 
-    /// Opens the session and lives with it, until it ends.
+    /// Opens the session and handles its events, until it ends.
     async fn open(self: &Arc<Self>, stop: &CancellationToken, phone: Option<&PhoneNumber>) -> End {
         let (sender, receiver) = backlog::channel();
         let opened = async {
-            self.rest().await?;
+            self.wait_for_login().await?;
             Session::open(self.rows(self.number()), &self.options(), sender).await.map_err(|error| error.to_string())
         };
         let session = tokio::select! {
@@ -314,32 +314,33 @@ impl Line {
         let mut events = Events::new(self.clone(), receiver, session.clone(), phone);
         let end = self.of_linking(events.until_ended(stop).await).await;
         self.set_session(None);
-        // Answers cannot come any more.
+        // No answers can come any more.
         self.up.send_replace(false);
         tokio::select! {
             () = session.stop() => {}
-            // Where the network does not answer, it ends as it would with the process.
-            () = after(stop, CLOSING) => session.break_off().await,
+            // If the network does not answer, abort the session as the end of the process would.
+            () = after(stop, CLOSE_TIMEOUT) => session.abort().await,
         }
-        events.take_what_is_left().await;
+        events.drain().await;
         end
     }
 
-    /// How its session reaches the network: in the turns of its institution.
+    /// The network options of its session, with the login slots of its institution.
     fn options(&self) -> Options {
         let logins = self.shared.options.logins.of_group(u128::from_le_bytes(*self.via.institution.as_bytes()));
         Options { logins, ..self.shared.options.clone() }
     }
 
-    /// Waits until the session may log in: not within moments of its last login, nor before the end of a ban. Both outlast
-    /// the process. A last login that lies ahead was written by a clock that was wrong, and costs no more than one now.
-    async fn rest(self: &Arc<Self>) -> Result<(), String> {
+    /// Waits until the session may log in: a few seconds after its last login, and after the end of a ban. Both times are
+    /// stored, so a restart does not shorten the wait. A last login in the future was recorded by a wrong clock, and counts
+    /// as now.
+    async fn wait_for_login(self: &Arc<Self>) -> Result<(), String> {
         if !self.has_session(self.number()).await.map_err(|error| error.to_string())? {
             return Ok(());
         }
-        let rest = self.shared.store.login_limits(self.via.key).await.map_err(|error| error.to_string())?;
-        let logged_in_at = rest.logged_in_at.map(|at| at.min(self.shared.clock.now()) + millis(BETWEEN_LOGINS));
-        if let Some(until) = logged_in_at.max(rest.banned_until) {
+        let limits = self.shared.store.login_limits(self.via.key).await.map_err(|error| error.to_string())?;
+        let logged_in_at = limits.logged_in_at.map(|at| at.min(self.shared.clock.now()) + millis(BETWEEN_LOGINS));
+        if let Some(until) = logged_in_at.max(limits.banned_until) {
             self.until(until).await;
         }
         Ok(())
@@ -347,9 +348,9 @@ impl Line {
 
     /// Waits for a time of day.
     pub(super) async fn until(&self, at: Millis) {
-        // In parts: the machine's clock may be set meanwhile.
+        // In parts, because the machine's clock may be set meanwhile.
         while let Ok(wait @ 1..) = u64::try_from(at - self.shared.clock.now()) {
-            tokio::time::sleep(Duration::from_millis(wait).min(LOOK_AT_CLOCK)).await;
+            tokio::time::sleep(Duration::from_millis(wait).min(CLOCK_CHECK_INTERVAL)).await;
         }
     }
 }
