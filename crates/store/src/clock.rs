@@ -54,15 +54,15 @@ impl Forward {
             return wall;
         }
         // The system's clock had caught up since: this is another step back.
-        let begins = slow.is_none_or(|(since, told)| last > told + half(now().duration_since(since)));
+        let begins = slow.is_none_or(|(since, shown)| last > shown + half(now().duration_since(since)));
         if begins {
             *slow = Some((now(), last));
             if last - wall > WORTH_A_LINE {
                 tracing::warn!(milliseconds = last - wall, "clock set back; running at half speed until it is right");
             }
         }
-        let told = slow.map_or(last, |(since, told)| told + half(now().duration_since(since)));
-        self.last.fetch_max(told, Ordering::Relaxed).max(told)
+        let shown = slow.map_or(last, |(since, shown)| shown + half(now().duration_since(since)));
+        self.last.fetch_max(shown, Ordering::Relaxed).max(shown)
     }
 }
 

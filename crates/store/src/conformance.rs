@@ -1,5 +1,5 @@
-//! What every engine must do. The tests know the [`Store`](super::Store) trait and nothing of what is behind it; an
-//! engine joins by giving the list below a place to open its store in.
+//! The behaviour that every engine must have. The tests use only the [`Store`](super::Store) trait. An engine joins by
+//! giving the list below a place in which to open its store.
 
 mod accounts;
 mod channels;
@@ -253,8 +253,8 @@ suite! { [
         a_receipt_that_the_store_refuses_delays_no_other;
 } }
 
-// A transaction pooler may stand before the database. Of each way to ask it something, one test is run through one here;
-// the whole suite, with RECADO_TEST_POOLER set.
+// A transaction pooler may be between Recado and the database. One test of each kind of operation runs through one
+// here; RECADO_TEST_POOLER runs the whole suite through it.
 suite! { [
     pooled = crate::fixtures::PgDatabase::behind_a_pooler();
 ] {

@@ -1,4 +1,4 @@
-//! What the tests of the store stand on: an engine with an empty place of its own, and rows to put into it.
+//! Fixtures for the tests of the store: an engine in an empty place of its own, and rows to insert.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
@@ -31,7 +31,7 @@ pub const NOW: Millis = 1_800_000_000_000;
 pub const MINUTE: Millis = 60_000;
 pub const DAY: Millis = 24 * 60 * MINUTE;
 
-/// A message as a provider is handed it: the first attempt of a contact card.
+/// A message as a driver gets it: the first attempt of a contact message.
 pub fn claimed() -> Claimed {
     Claimed {
         seq: 1,
@@ -51,7 +51,7 @@ pub fn claimed() -> Claimed {
     }
 }
 
-/// What a contact message sends.
+/// The rendition of a contact message.
 pub fn rendition(account: &str, known: bool) -> String {
     let account = CardAccount { digits: account.to_owned(), known };
     ContactRendition::of_one("BEGIN:VCARD".to_owned(), account).to_json()
@@ -68,7 +68,7 @@ pub trait Engine: Send + Sync {
     async fn open(&self) -> Arc<dyn Store>;
 }
 
-/// A place that the test looks into as well.
+/// A place that the test inspects as well.
 #[async_trait]
 impl<E: Engine> Engine for Arc<E> {
     async fn open(&self) -> Arc<dyn Store> {
@@ -100,7 +100,7 @@ impl Engine for SqliteFile {
 /// A database that goes with the test.
 pub struct PgDatabase {
     database: Database,
-    /// What stands between the store and the database.
+    /// The pooler between the store and the database.
     pooler: Option<Pooler>,
 }
 
@@ -113,7 +113,7 @@ impl PgDatabase {
         Self { database, pooler }
     }
 
-    /// One that is reached through a transaction pooler, where each transaction gets any connection.
+    /// A database behind a transaction pooler, where each transaction gets any connection.
     pub fn behind_a_pooler() -> Self {
         let Self { database, .. } = Self::new();
         let pooler = Some(Pooler::before(database.url()));
@@ -165,7 +165,7 @@ impl Ground {
         Self { engine: Box::new(engine), store, institution, made: AtomicU64::new(1) }
     }
 
-    /// Ends the process, as far as the store can tell, and starts the next.
+    /// Simulates the end of the process and the start of the next one.
     pub async fn reopen(&mut self) {
         self.store.close().await;
         self.store = self.engine.open().await;
@@ -196,12 +196,12 @@ impl Ground {
         self.store.create_channel(self.new_channel(id, state)).await.expect("stored").expect("a free id").key
     }
 
-    /// A new channel whose line is up.
+    /// A new connected channel.
     pub async fn channel(&self, id: &str) -> ChannelKey {
         self.channel_in(id, ChannelState::Connected).await
     }
 
-    /// A new channel of this type whose line is up.
+    /// A new connected channel of this type.
     pub async fn channel_of(&self, kind: ChannelType, id: &str) -> ChannelKey {
         let new = NewChannel { kind, ..self.new_channel(id, ChannelState::Connected) };
         self.store.create_channel(new).await.expect("stored").expect("a free id").key
@@ -245,7 +245,7 @@ impl Ground {
         events
     }
 
-    /// A new channel on which each recipient is a line.
+    /// A new channel with a queue for each recipient.
     pub async fn channel_by_recipient(&self, id: &str) -> ChannelKey {
         self.channel_of(ChannelType::CloudApi, id).await
     }
@@ -317,7 +317,7 @@ impl Ground {
         id
     }
 
-    /// The same, of one that is taken; its id.
+    /// The same for a message that is accepted. Returns its id.
     pub async fn enqueue_id(&self, message: NewMessage) -> MessageId {
         let id = message.id;
         assert_eq!(self.enqueue(message).await, Enqueued::Accepted);
@@ -371,7 +371,7 @@ impl Ground {
     pub async fn all(&self, channel: ChannelKey) -> Vec<Message> {
         let query = MessageQuery::of(channel, 10_000);
         let page = self.store.messages(query).await.expect("the store works").expect("no cursor was given");
-        assert_eq!(page.next, None, "one page takes them all");
+        assert_eq!(page.next, None, "one page has them all");
         page.messages.into_iter().rev().collect()
     }
 }
@@ -379,7 +379,7 @@ impl Ground {
 /// Lost answers stay `UNKNOWN`.
 pub const LEAVE: UnknownOutcomePolicy = UnknownOutcomePolicy::MarkUnknown(None);
 
-/// A claim of one message by somebody who holds none.
+/// A claim of one message by a process that has none in flight.
 pub fn request(channel: ChannelKey) -> ClaimRequest {
     ClaimRequest {
         channel,

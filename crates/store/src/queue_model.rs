@@ -1,8 +1,9 @@
-//! The queue against a model: random work, crashes, lost answers and passing time, and after each step what must hold.
+//! The queue against a model: random operations, crashes, lost answers and passing time, and after each step the
+//! invariants.
 //!
-//! The model does not say what a claim takes. It says what no claim may do (send out of order, send twice where that
-//! doubles, lose, finish twice) and what every claim must do (leave no line idle whose head could go), and then
-//! believes what it saw. All other operations it foretells in full.
+//! The model does not predict what a claim returns. It says what no claim may do (send out of order, send twice where
+//! that doubles, lose, finish twice) and what every claim must do (leave no queue idle whose head may be sent), and
+//! then adopts the observed result. It predicts all other operations completely.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(super) enum Op {
         key: Option<u8>,
         delay: Option<Millis>,
     },
-    /// What is due is queued.
+    /// Due messages are queued.
     Promote,
     Claim {
         channel: usize,
@@ -70,7 +71,7 @@ pub(super) enum How {
     /// The answer was lost; once the connection broke before it.
     Silence(Millis),
     Broken(Millis),
-    /// The network takes nothing from the channel any more.
+    /// The network accepts nothing more from the channel.
     Pause,
     Hold(Millis),
     HoldRecipient(Millis),
@@ -134,7 +135,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..120)
 }
 
-/// What a channel's provider is like.
+/// The behaviour of a channel's driver.
 pub(super) fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let kind = prop_oneof![Just(ChannelType::Sandbox), Just(ChannelType::CloudApi)];
     let unanswered = prop_oneof![
@@ -146,7 +147,7 @@ pub(super) fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let rule = (kind, unanswered, pacing).prop_map(|(kind, unanswered, pacing)| {
         let every = |(burst, every)| RecipientPacing { burst, every: Duration::from_millis(every) };
         let by_recipient = kind.descriptor().ordering == Ordering::Recipient;
-        // Unknown messages are queued again where each recipient is a line.
+        // Unknown messages are queued again on channels with a queue for each recipient.
         let unanswered = if by_recipient || unanswered == UnknownOutcomePolicy::Resend { unanswered } else { LEAVE };
         Rule { kind, unanswered, pacing: pacing.map(every).filter(|_| by_recipient) }
     });
@@ -160,10 +161,10 @@ pub(super) struct Rule {
     pacing: Option<RecipientPacing>,
 }
 
-/// Who has a claimed message.
+/// The holder of a claimed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hand {
-    Nobody,
+enum Holder {
+    None,
     Held,
     /// The claim's answer never came.
     Lost,
@@ -183,21 +184,21 @@ struct Known {
     run_at: Millis,
     status: MessageStatus,
     claims: u32,
-    hand: Hand,
-    /// Handed over, and nothing said since that it was not taken.
-    maybe_taken: bool,
+    holder: Holder,
+    /// Sent, and not reported as refused since.
+    maybe_sent: bool,
     /// It is `UNKNOWN`, and queued again then.
     resend_at: Option<Millis>,
-    /// It was, so that it may stand before others of its line that were sent meanwhile.
+    /// The message was queued again, so it may be before others of its queue that were sent meanwhile.
     queued_again: bool,
-    /// An orphan of the dead, or one whose answer was lost: its card may have arrived, so its end is never said to be one
+    /// An orphan of a crashed owner, or a message whose answer was lost: it may have arrived, so it never ends as
     /// unsent.
     unanswered: bool,
     /// Under which of the channel's connections it was last sent.
     connection: u32,
 }
 
-struct Line {
+struct ModelQueue {
     key: ChannelKey,
     rule: Rule,
     orphans: UnheldSending,
@@ -212,7 +213,7 @@ struct Line {
 struct World {
     ground: Ground,
     now: Millis,
-    lines: Vec<Line>,
+    queues: Vec<ModelQueue>,
     /// By their numbers.
     messages: Vec<Known>,
     /// How many numbers were given.
@@ -224,13 +225,13 @@ struct World {
 impl World {
     async fn new(engine: impl Engine + 'static, rules: &[Rule]) -> Self {
         let ground = Ground::on(engine).await;
-        let mut lines = Vec::new();
+        let mut queues = Vec::new();
         for (n, rule) in rules.iter().enumerate() {
             let (key, sends) = (ground.channel_of(rule.kind, &format!("canal-{n}")).await, Default::default());
             let (orphans, paused, connections) = (UnheldSending::OwnerCrashed, false, 1);
-            lines.push(Line { key, rule: *rule, orphans, paused, connections, next_send_at: 0, sends });
+            queues.push(ModelQueue { key, rule: *rule, orphans, paused, connections, next_send_at: 0, sends });
         }
-        Self { ground, now: NOW, lines, messages: Vec::new(), numbers: 0, keys: HashMap::new() }
+        Self { ground, now: NOW, queues, messages: Vec::new(), numbers: 0, keys: HashMap::new() }
     }
 
     async fn step(&mut self, op: Op) {
@@ -264,7 +265,7 @@ impl World {
     }
 
     fn held(&self, filter: impl Fn(&Known) -> bool) -> Vec<usize> {
-        let held = |n: &usize| self.messages[*n].hand == Hand::Held && filter(&self.messages[*n]);
+        let held = |n: &usize| self.messages[*n].holder == Holder::Held && filter(&self.messages[*n]);
         (0..self.messages.len()).filter(held).collect()
     }
 
@@ -290,7 +291,7 @@ impl World {
             send_at: due,
             expires_at: due.unwrap_or(self.now) + lives,
             backlog_cap: BACKLOG_CAP,
-            ..self.ground.new_message(self.lines[channel].key, RECIPIENTS[recipient])
+            ..self.ground.new_message(self.queues[channel].key, RECIPIENTS[recipient])
         };
         let content = u8::try_from(channel * RECIPIENTS.len() + recipient).expect("small");
         message.idempotency = key.map(|key| self.ground.idempotency(&key.to_string(), content));
@@ -306,7 +307,7 @@ impl World {
             key.map(|key| self.keys.insert(key, (id, channel, recipient)));
             self.numbers += 1;
             let number = if due.is_some() { -self.numbers } else { self.numbers };
-            let (status, hand) = (MessageStatus::Queued, Hand::Nobody);
+            let (status, holder) = (MessageStatus::Queued, Holder::None);
             let known = Known {
                 id,
                 number,
@@ -317,8 +318,8 @@ impl World {
                 run_at: 0,
                 status,
                 claims: 0,
-                hand,
-                maybe_taken: false,
+                holder,
+                maybe_sent: false,
                 resend_at: None,
                 queued_again: false,
                 unanswered: false,
@@ -351,47 +352,47 @@ impl World {
     }
 
     async fn claim(&mut self, channel: usize, limit: usize, send_interval: Millis, answered: bool) -> Claim {
-        let rows = self.ground.all(self.lines[channel].key).await;
+        let rows = self.ground.all(self.queues[channel].key).await;
         let seq_of = |id| rows.iter().find(|row| row.id == id).expect("a message in the store").seq;
         let held = self.held(|known| known.channel == channel).into_iter().map(|n| seq_of(self.messages[n].id));
-        let line = &self.lines[channel];
+        let queue = &self.queues[channel];
         let request = ClaimRequest {
             limit,
             held: held.collect(),
-            orphans: line.orphans,
-            unanswered: line.rule.unanswered,
+            orphans: queue.orphans,
+            unanswered: queue.rule.unanswered,
             now: self.now,
             claimed_until: self.now + MINUTE,
             send_interval,
-            recipient_pacing: line.rule.pacing,
-            ..request(line.key)
+            recipient_pacing: queue.rule.pacing,
+            ..request(queue.key)
         };
         let claim = self.ground.claim(request.clone()).await;
         assert!(claim.messages.is_sorted_by_key(|claimed| claimed.seq));
-        let rows = self.ground.all(line.key).await;
+        let rows = self.ground.all(queue.key).await;
         for n in 0..self.messages.len() {
             if self.messages[n].channel == channel {
-                self.judge(n, &claim, &rows, answered);
+                self.check_claimed(n, &claim, &rows, answered);
             }
         }
-        let line = &mut self.lines[channel];
+        let queue = &mut self.queues[channel];
         for claimed in &claim.messages {
             let recipient = RECIPIENTS.iter().position(|known| *known == claimed.recipient).expect("known");
-            line.sends[recipient].push(self.now);
-            if let Some(RecipientPacing { burst, every }) = line.rule.pacing {
-                let (sends, burst) = (&line.sends[recipient], usize::try_from(burst).expect("small"));
+            queue.sends[recipient].push(self.now);
+            if let Some(RecipientPacing { burst, every }) = queue.rule.pacing {
+                let (sends, burst) = (&queue.sends[recipient], usize::try_from(burst).expect("small"));
                 let before = sends.len().checked_sub(burst + 1).map(|n| sends[n]);
                 assert!(before.is_none_or(|before| self.now - before >= millis(every)), "more than a burst: {sends:?}");
             }
         }
-        let could_send = !line.paused && line.next_send_at <= self.now;
+        let could_send = !queue.paused && queue.next_send_at <= self.now;
         assert!(could_send || claim.messages.is_empty(), "the channel does not send now: {claim:?}");
         if send_interval > 0 && !claim.messages.is_empty() {
-            line.next_send_at = line.next_send_at.max(self.now + send_interval);
+            queue.next_send_at = queue.next_send_at.max(self.now + send_interval);
         }
-        line.orphans = match (answered, line.orphans) {
+        queue.orphans = match (answered, queue.orphans) {
             (true, _) => UnheldSending::LeaseLive,
-            // Those of the lost answer cannot be told from those of the dead any more.
+            // Messages of a lost answer look like those of a crashed owner now.
             (false, UnheldSending::OwnerCrashed) => UnheldSending::OwnerCrashed,
             (false, _) => UnheldSending::ClaimLost,
         };
@@ -401,72 +402,73 @@ impl World {
         claim
     }
 
-    /// What a claim did to one message: allowed, or not.
-    fn judge(&mut self, n: usize, claim: &Claim, rows: &[Message], answered: bool) {
-        let (now, line) = (self.now, &self.lines[self.messages[n].channel]);
+    /// Checks what a claim did to one message.
+    fn check_claimed(&mut self, n: usize, claim: &Claim, rows: &[Message], answered: bool) {
+        let (now, queue) = (self.now, &self.queues[self.messages[n].channel]);
         let known = &mut self.messages[n];
         let resent = known.status == MessageStatus::Unknown
-            && !line.paused
+            && !queue.paused
             && known.resend_at.is_some_and(|at| at <= now)
             && known.expires_at > now;
         if resent {
-            (known.status, known.hand) = (MessageStatus::Queued, Hand::Nobody);
-            (known.queued_again, known.unanswered, known.maybe_taken, known.resend_at) = (true, true, false, None);
+            (known.status, known.holder) = (MessageStatus::Queued, Holder::None);
+            (known.queued_again, known.unanswered, known.maybe_sent, known.resend_at) = (true, true, false, None);
         }
         let (before, after) = (known.status, rows.iter().find(|row| row.id == known.id).expect("not lost").status);
-        let told = format!("message {n}, {before:?} in {:?} hand -> {after:?} by {:?}", known.hand, line.orphans);
-        let orphan =
-            before == MessageStatus::Sending && known.hand != Hand::Held && line.orphans != UnheldSending::LeaseLive;
+        let context = format!("message {n}, {before:?} held by {:?} -> {after:?} by {:?}", known.holder, queue.orphans);
+        let orphan = before == MessageStatus::Sending
+            && known.holder != Holder::Held
+            && queue.orphans != UnheldSending::LeaseLive;
         let free = before == MessageStatus::Queued || orphan;
         // Where the network does not know a re-send for one, nothing that it may have goes out again.
-        let may_go = line.rule.unanswered == UnknownOutcomePolicy::Resend || !known.maybe_taken;
-        let taken = claim.messages.iter().any(|claimed| claimed.id == known.id);
-        if orphan && line.orphans == UnheldSending::ClaimLost {
+        let may_go = queue.rule.unanswered == UnknownOutcomePolicy::Resend || !known.maybe_sent;
+        let was_claimed = claim.messages.iter().any(|claimed| claimed.id == known.id);
+        if orphan && queue.orphans == UnheldSending::ClaimLost {
             // Its claim was no attempt.
             known.claims -= 1;
         }
-        known.unanswered |= orphan && line.orphans == UnheldSending::OwnerCrashed;
+        known.unanswered |= orphan && queue.orphans == UnheldSending::OwnerCrashed;
         if known.due.is_some() {
-            assert!(!taken && after == before, "not yet: {told}");
+            assert!(!was_claimed && after == before, "not yet: {context}");
         }
-        if taken {
-            assert_eq!(after, MessageStatus::Sending, "{told}");
-            assert!(free && may_go && known.run_at <= now && known.expires_at > now, "taken: {told}");
+        if was_claimed {
+            assert_eq!(after, MessageStatus::Sending, "{context}");
+            assert!(free && may_go && known.run_at <= now && known.expires_at > now, "was_claimed: {context}");
             known.claims += 1;
-            known.connection = line.connections;
-            known.hand = if answered { Hand::Held } else { Hand::Lost };
-            known.maybe_taken |= answered;
+            known.connection = queue.connections;
+            known.holder = if answered { Holder::Held } else { Holder::Lost };
+            known.maybe_sent |= answered;
         } else {
             let allowed = match after {
-                // The next claim could not tell it from one that somebody holds.
+                // The next claim could not distinguish it from a message in flight.
                 _ if orphan && after == MessageStatus::Sending => false,
                 _ if after == before => true,
                 MessageStatus::Queued => orphan && may_go,
                 MessageStatus::Expired => free && may_go && !known.unanswered && known.expires_at <= now,
                 MessageStatus::Unknown if known.unanswered && known.expires_at <= now => free,
                 MessageStatus::Unknown => {
-                    let given_up = line.rule.unanswered != UnknownOutcomePolicy::Resend;
+                    let given_up = queue.rule.unanswered != UnknownOutcomePolicy::Resend;
                     // Once.
-                    known.resend_at = line.rule.unanswered.resend_at(now).filter(|_| !known.queued_again);
-                    orphan && given_up && line.orphans == UnheldSending::OwnerCrashed
+                    known.resend_at = queue.rule.unanswered.resend_at(now).filter(|_| !known.queued_again);
+                    orphan && given_up && queue.orphans == UnheldSending::OwnerCrashed
                 }
                 _ => false,
             };
-            assert!(allowed, "{told}");
+            assert!(allowed, "{context}");
             if orphan {
-                known.hand = Hand::Nobody;
+                known.holder = Holder::None;
             }
         }
         known.status = after;
     }
 
-    /// The head of each line; everything open behind it waits. One that was queued again waits for the one that is on
-    /// its way.
+    /// The head of each queue; every other open message waits. A message that was queued again waits for the one in
+    /// flight.
     fn heads(&self, channel: usize) -> Vec<&Known> {
         let mut heads: Vec<&Known> = Vec::new();
         for known in self.queued(channel) {
             let same_line = |head: &&mut &Known| {
-                self.lines[channel].rule.kind.descriptor().ordering == Ordering::Channel
+                self.queues[channel].rule.kind.descriptor().ordering == Ordering::Channel
                     || head.recipient == known.recipient
             };
             match heads.iter_mut().find(same_line) {
@@ -482,32 +484,32 @@ impl World {
         heads
     }
 
-    fn nothing_idle(&self, channel: usize, hands_free: bool, claim: &Claim) {
+    fn nothing_idle(&self, channel: usize, has_capacity: bool, claim: &Claim) {
         for head in self.heads(channel) {
-            let paced = claim.next_at.is_some() && self.lines[channel].rule.pacing.is_some();
+            let paced = claim.next_at.is_some() && self.queues[channel].rule.pacing.is_some();
             let moves = head.status == MessageStatus::Sending || head.run_at > self.now || paced;
-            assert!(moves || !hands_free, "a line stands still: {claim:?}");
+            assert!(moves || !has_capacity, "a queue is stuck: {claim:?}");
         }
         let waits = self.queued(channel).next().is_some() && self.held(|known| known.channel == channel).is_empty();
-        let lost = self.open(channel).any(|known| known.hand == Hand::Lost);
-        assert!(!waits || lost || claim.next_at.is_some(), "nobody would look again");
+        let lost = self.open(channel).any(|known| known.holder == Holder::Lost);
+        assert!(!waits || lost || claim.next_at.is_some(), "no wake-up is scheduled");
         assert!(claim.next_at.is_none_or(|at| at > self.now), "looking again at once: {claim:?}");
     }
 
     async fn settle(&mut self, n: usize, how: How) {
-        let line = &mut self.lines[self.messages[n].channel];
+        let queue = &mut self.queues[self.messages[n].channel];
         let known = &mut self.messages[n];
-        let seq = self.ground.message(line.key, known.id).await.seq;
-        let outcomes = vec![(seq, how.at(self.now, line.rule.unanswered))];
-        self.ground.settle_at(line.key, outcomes, self.now).await;
-        known.hand = Hand::Nobody;
+        let seq = self.ground.message(queue.key, known.id).await.seq;
+        let outcomes = vec![(seq, how.at(self.now, queue.rule.unanswered))];
+        self.ground.settle_at(queue.key, outcomes, self.now).await;
+        known.holder = Holder::None;
         if let How::Hold(wait) = how {
-            line.next_send_at = line.next_send_at.max(self.now + wait);
+            queue.next_send_at = queue.next_send_at.max(self.now + wait);
         }
         // Not where it was connected again since the message was sent.
-        line.paused |= matches!(how, How::Pause) && known.connection == line.connections;
+        queue.paused |= matches!(how, How::Pause) && known.connection == queue.connections;
         if known.status == MessageStatus::Sending {
-            let sends_again = line.rule.unanswered == UnknownOutcomePolicy::Resend;
+            let sends_again = queue.rule.unanswered == UnknownOutcomePolicy::Resend;
             let lost = matches!(how, How::Silence(_) | How::Broken(_));
             known.status = match how {
                 How::Sent => MessageStatus::Sent,
@@ -521,9 +523,9 @@ impl World {
                 How::Hold(_) | How::Pause => MessageStatus::Queued,
             };
             known.unanswered |= lost && sends_again;
-            known.maybe_taken = lost || known.status != MessageStatus::Queued;
+            known.maybe_sent = lost || known.status != MessageStatus::Queued;
             if known.status == MessageStatus::Unknown {
-                let resend_at = line.rule.unanswered.resend_at(self.now);
+                let resend_at = queue.rule.unanswered.resend_at(self.now);
                 known.resend_at = resend_at.filter(|_| !known.queued_again);
             }
         }
@@ -531,9 +533,9 @@ impl World {
 
     async fn receipt(&mut self, n: usize, status: MessageStatus, astray: bool) {
         let known = &mut self.messages[n];
-        let message = self.ground.message(self.lines[known.channel].key, known.id).await;
-        let channel = if astray { (known.channel + 1) % self.lines.len() } else { known.channel };
-        let channel = self.lines[channel].key;
+        let message = self.ground.message(self.queues[known.channel].key, known.id).await;
+        let channel = if astray { (known.channel + 1) % self.queues.len() } else { known.channel };
+        let channel = self.queues[channel].key;
         let of = MessageRef::NetworkId(message.network_id.parse().unwrap());
         self.ground
             .apply(Receipt { channel, of, status, at: self.now, from: None, account: None, error: None, pauses: None })
@@ -551,7 +553,7 @@ impl World {
 
     async fn cancel(&mut self, n: usize) {
         let known = &mut self.messages[n];
-        let key = self.lines[known.channel].key;
+        let key = self.queues[known.channel].key;
         let answer = self.ground.store.cancel(key, known.id, self.now).await.expect("the store works");
         if known.status == MessageStatus::Queued && !known.unanswered {
             assert_eq!(answer, Cancelled::Done);
@@ -566,28 +568,28 @@ impl World {
     async fn pause(&mut self, channel: usize, pause: bool) {
         let (connected, paused) = (ChannelState::Connected, ChannelState::Paused);
         let (from, to) = if pause { (connected, paused) } else { (paused, connected) };
-        let line = &mut self.lines[channel];
-        let moved = self.ground.try_move(line.key, from, to, None, self.now).await;
-        assert_eq!(moved, line.paused != pause);
-        line.connections += u32::from(line.paused && !pause);
-        line.paused = pause;
+        let queue = &mut self.queues[channel];
+        let moved = self.ground.try_move(queue.key, from, to, None, self.now).await;
+        assert_eq!(moved, queue.paused != pause);
+        queue.connections += u32::from(queue.paused && !pause);
+        queue.paused = pause;
     }
 
     async fn crash(&mut self) {
         self.ground.reopen().await;
         for known in &mut self.messages {
-            if known.hand != Hand::Nobody {
-                known.hand = Hand::Dead;
+            if known.holder != Holder::None {
+                known.holder = Holder::Dead;
             }
         }
-        self.lines.iter_mut().for_each(|line| line.orphans = UnheldSending::OwnerCrashed);
+        self.queues.iter_mut().for_each(|queue| queue.orphans = UnheldSending::OwnerCrashed);
     }
 
-    /// The store knows each accepted message once, in the order of their numbers, where the model has it; and no line has
-    /// anything in hand but its head.
+    /// The store has each accepted message once, in the order of the numbers, in the state of the model; and only heads
+    /// are in flight.
     async fn check(&self) {
-        for (channel, line) in self.lines.iter().enumerate() {
-            let rows = self.ground.all(line.key).await;
+        for (channel, queue) in self.queues.iter().enumerate() {
+            let rows = self.ground.all(queue.key).await;
             assert!(rows.is_sorted_by(|older, newer| older.seq < newer.seq));
             let stored = rows.iter().map(|row| (row.id, row.status, row.attempts));
             let known = self.messages.iter().filter(|known| known.channel == channel);
@@ -599,15 +601,15 @@ impl World {
 
     /// Works on, without further trouble, until nothing is open.
     async fn drain(&mut self) {
-        for channel in 0..self.lines.len() {
-            if self.lines[channel].paused {
+        for channel in 0..self.queues.len() {
+            if self.queues[channel].paused {
                 self.pause(channel, false).await;
             }
         }
         for round in 0.. {
             assert!(round < 20 * (self.messages.len() + 10), "the queue does not drain");
             let mut next = self.promote().await;
-            for channel in 0..self.lines.len() {
+            for channel in 0..self.queues.len() {
                 for n in self.held(|known| known.channel == channel) {
                     self.settle(n, How::Sent).await;
                 }
@@ -621,9 +623,9 @@ impl World {
             }
         }
         self.check().await;
-        for (channel, line) in self.lines.iter().enumerate() {
+        for (channel, queue) in self.queues.iter().enumerate() {
             assert_eq!(self.open(channel).count(), 0, "channel {channel} has an end for each");
-            for row in self.ground.all(line.key).await {
+            for row in self.ground.all(queue.key).await {
                 use MessageStatus::{Cancelled, Expired, Failed, Read};
                 let ends = [Read, Failed, Expired, Cancelled].map(|end| row.reached[usize::from(end.number())]);
                 assert!(ends.iter().flatten().count() <= 1, "finished twice: {row:?}");

@@ -84,15 +84,15 @@ pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &
         return Ok(false);
     }
     let sql = "INSERT INTO chats (channel_key, account) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-    let mut news = 0;
+    let mut added = 0;
     for name in &names.0 {
-        news += tx.db().run(sql, values![channel, name.as_str()]).await?;
+        added += tx.db().run(sql, values![channel, name.as_str()]).await?;
     }
-    if news > 0 {
+    if added > 0 {
         tx.reset_cursor(channel).await?;
         tx.notify(Change::Work(channel));
     }
-    Ok(news > 0)
+    Ok(added > 0)
 }
 
 /// Whether a recipient is known: by the typed digits, or by the account that the network reported for them. A chat is

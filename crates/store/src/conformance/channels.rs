@@ -109,7 +109,7 @@ pub(super) async fn a_channel_created_again_starts_empty(mut ground: Ground) {
             let new = room(&ground);
             assert_eq!(ground.enqueue(new.clone()).await, Enqueued::Accepted, "{kind:?}: the backlog is empty");
             assert_eq!(ground.enqueue(room(&ground)).await, Enqueued::QueueFull);
-            assert!(ground.store.open_channels().await.expect("read").contains(&key), "somebody has to cancel them");
+            assert!(ground.store.open_channels().await.expect("read").contains(&key), "they have to be cancelled");
             let claim = ground.claim(ClaimRequest { limit: 9, ..request(key) }).await;
             assert_eq!(ids(&claim), [new.id], "{kind:?}");
             for id in former {
@@ -176,7 +176,7 @@ pub(super) async fn a_channel_created_again_has_no_former_restrictions(ground: G
     ground.settle(key, seq, sent()).await;
     let new = ground.accept(key, "551").await;
     let claim = ground.claim(paced()).await;
-    assert_eq!(ids(&claim), [new], "the recipient has been written to by nobody");
+    assert_eq!(ids(&claim), [new], "the recipient is new");
     let named = Settlement::Sent { account: None, remote_id: Some("wamid.1".parse().unwrap()), rendition: None };
     ground.settle(key, claim.messages[0].seq, named).await;
     assert_eq!(ground.status(key, new).await, MessageStatus::Sent, "the receipt was the former one's");
@@ -192,7 +192,7 @@ pub(super) async fn a_channel_created_again_has_no_former_restrictions(ground: G
     assert!(ground.store.note_chat(key, Party::of_number("551")).await.expect("stored"), "no chat of the new one");
 }
 
-/// A message must not be taken for one that a deletion has cancelled, when that one is gone.
+/// A new message must not get the number of a message that a deletion cancelled and that was purged since.
 pub(super) async fn numbers_after_a_deletion_are_not_reused(mut ground: Ground) {
     let key = ground.channel("loja").await;
     for _ in 0..3 {
@@ -321,12 +321,11 @@ pub(super) async fn a_restriction_outlasts_a_pause_and_a_lost_connection(ground:
 
 pub(super) async fn the_later_end_of_a_restriction_stays(mut ground: Ground) {
     let key = ground.channel("loja").await;
-    for (until, reason, stands) in [(NOW + 9, "um", NOW + 9), (NOW + 5, "dois", NOW + 9), (NOW + 12, "tres", NOW + 12)]
-    {
+    for (until, reason, later) in [(NOW + 9, "um", NOW + 9), (NOW + 5, "dois", NOW + 9), (NOW + 12, "tres", NOW + 12)] {
         assert!(ground.store.restrict_channel(key, until, reason.to_owned(), NOW).await.expect("stored"));
         ground.reopen().await;
         let after = ground.store.channel(key).await.expect("read").expect("there");
-        assert_eq!((after.restricted_until, after.state_reason.as_deref()), (Some(stands), Some(reason)));
+        assert_eq!((after.restricted_until, after.state_reason.as_deref()), (Some(later), Some(reason)));
     }
     ground.delete_channel(key, NOW).await;
     for gone in [key, key + 1] {
@@ -358,7 +357,7 @@ pub(super) async fn the_account_of_a_number_is_remembered(mut ground: Ground) {
     assert_eq!(known(&ground, neighbour).await, None, "each channel asks for itself");
 }
 
-/// What was sent to a number, and nobody says to have.
+/// A message that was sent to a number, and of which no receipt came.
 pub(super) async fn an_unconfirmed_message_casts_doubt_on_its_account(ground: Ground) {
     let key = ground.channel("loja").await;
     let note = async |now| {

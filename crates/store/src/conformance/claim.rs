@@ -1,4 +1,4 @@
-//! Taking the next messages of a line.
+//! Claiming the next messages of a queue.
 
 use recado_domain::channel::{ChannelKey, ChannelState, ChannelType};
 use recado_domain::clock::Millis;
@@ -44,11 +44,11 @@ pub(super) async fn a_channel_is_one_queue(ground: Ground) {
         assert_eq!(ids(&claim), [id], "one at a time, whatever the limit");
         let seq = claim.messages[0].seq;
         let held = ClaimRequest { held: vec![seq], ..greedy.clone() };
-        assert_eq!(ground.claim(held).await.messages, [], "the line waits for the one in hand");
+        assert_eq!(ground.claim(held).await.messages, [], "the queue waits for the one in flight");
         ground.settle(channel, seq, sent()).await;
     }
     assert_eq!(ground.claim(greedy).await, Claim::default());
-    assert_eq!(ground.claim_one(neighbour).await.id, other, "the neighbour has its own line");
+    assert_eq!(ground.claim_one(neighbour).await.id, other, "the neighbour has its own queue");
 }
 
 pub(super) async fn each_recipient_has_a_queue(ground: Ground) {
@@ -61,7 +61,7 @@ pub(super) async fn each_recipient_has_a_queue(ground: Ground) {
     ground.settle(channel, seqs[1], sent()).await;
     let held = vec![seqs[0], seqs[2]];
     let second = ground.claim(ClaimRequest { held, ..up_to(10, channel) }).await;
-    assert_eq!(ids(&second), [accepted[3]], "only the line that came free goes on");
+    assert_eq!(ids(&second), [accepted[3]], "only the queue that was released goes on");
 
     ground.settle(channel, seqs[0], sent()).await;
     let held = vec![seqs[2], second.messages[0].seq];
@@ -125,34 +125,34 @@ pub(super) async fn a_message_waits_for_its_time(ground: Ground) {
     ground.settle(channel, seq, Settlement::Retry { run_at: NOW + 1_000 }).await;
     for now in [NOW, NOW + 999] {
         let claim = ground.claim(at(now, channel)).await;
-        assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 1_000)), "and the line waits with it");
+        assert_eq!((claim.messages, claim.next_at), (vec![], Some(NOW + 1_000)), "and the queue waits with it");
     }
     assert_eq!(ids(&ground.claim(at(NOW + 1_000, channel)).await), accepted[..1], "it kept its place");
 }
 
-/// Who is told so hears of what is accepted meanwhile no more: a wrong yes would have it wait for somebody else's time.
+/// After such a report new messages no longer wake the channel. A false report would delay them.
 pub(super) async fn a_claim_reports_whether_a_message_blocks_all_others(ground: Ground) {
     let holds = async |claim: ClaimRequest| ground.claim(claim).await.holds_all;
     let channel = ground.channel("loja").await;
     assert!(!holds(request(channel)).await, "nothing waits");
     accept_all(&ground, channel, &["551", "552"]).await;
     let first = ground.claim(request(channel)).await;
-    assert!(!first.holds_all, "it was taken");
+    assert!(!first.holds_all, "it was claimed");
     ground.settle(channel, first.messages[0].seq, Settlement::Retry { run_at: NOW + 1_000 }).await;
     assert!(holds(request(channel)).await, "it waits for its time");
-    assert!(!holds(at(NOW + 1_000, channel)).await, "it was taken");
+    assert!(!holds(at(NOW + 1_000, channel)).await, "it was claimed");
     let by_recipient = ground.channel_by_recipient("suporte").await;
     accept_all(&ground, by_recipient, &["551"]).await;
     let seq = ground.claim_one(by_recipient).await.seq;
     ground.settle(by_recipient, seq, Settlement::Retry { run_at: NOW + 1_000 }).await;
-    assert!(!holds(request(by_recipient)).await, "it holds its own line alone");
+    assert!(!holds(request(by_recipient)).await, "it blocks its own queue alone");
     for (kind, name) in [(ChannelType::Sandbox, "vendas"), (ChannelType::WhatsAppWeb, "zap")] {
         let channel = ground.channel_of(kind, name).await;
         accept_all(&ground, channel, &["551"]).await;
         ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
         assert!(holds(request(channel)).await, "{kind:?}: nothing goes out");
         ground.move_channel(channel, ChannelState::Paused, ChannelState::Connected).await;
-        assert!(!holds(request(channel)).await, "{kind:?}: it was taken");
+        assert!(!holds(request(channel)).await, "{kind:?}: it was claimed");
     }
 }
 
@@ -180,7 +180,7 @@ pub(super) async fn the_send_interval_blocks_the_channel(mut ground: Ground) {
     assert_eq!(ids(&due), accepted[1..]);
 }
 
-/// Else the second of two free hands would stay idle until the first is free again.
+/// Otherwise the second of two free slots would be idle until the first is free again.
 pub(super) async fn the_send_interval_ends_in_time(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     accept_all(&ground, channel, &["551", "552"]).await;
@@ -220,10 +220,10 @@ pub(super) async fn a_channel_can_be_held_by_itself(mut ground: Ground) {
     for until in [NOW + 500, NOW + 100] {
         ground.store.defer_channel(channel, until).await.expect("stored");
     }
-    ground.store.defer_channel(99, NOW + DAY).await.expect("nobody to hold is no error");
+    ground.store.defer_channel(99, NOW + DAY).await.expect("an unknown channel is no error");
     for _ in 0..2 {
         let early = ground.claim(ClaimRequest { now: NOW + 499, ..up_to(10, channel) }).await;
-        assert_eq!((early.messages, early.next_at), (vec![], Some(NOW + 500)), "the later time stands");
+        assert_eq!((early.messages, early.next_at), (vec![], Some(NOW + 500)), "the later time stays");
         ground.reopen().await;
     }
     assert_eq!(ground.claim_one(neighbour).await.id, theirs);
@@ -238,7 +238,7 @@ pub(super) async fn an_old_message_expires(ground: Ground) {
     assert_eq!(sending.id, old);
     let held = ClaimRequest { now: NOW + 10, held: vec![sending.seq], ..request(channel) };
     ground.claim(held).await;
-    assert_eq!(ground.status(channel, old).await, MessageStatus::Sending, "what is in hand does not expire");
+    assert_eq!(ground.status(channel, old).await, MessageStatus::Sending, "a message in flight does not expire");
 
     ground.settle(channel, sending.seq, Settlement::Retry { run_at: NOW + 50 }).await;
     assert_eq!(ground.claim(at(NOW + 9, channel)).await.next_at, Some(NOW + 10), "it will not be sent at 50");
@@ -246,7 +246,7 @@ pub(super) async fn an_old_message_expires(ground: Ground) {
     assert_eq!(
         (ids(&claim), ground.open(channel).await),
         (vec![young], 1),
-        "to the millisecond, and the line moves on"
+        "to the millisecond, and the queue goes on"
     );
     let expired = ground.message(channel, old).await;
     assert_eq!(expired.status, MessageStatus::Expired);

@@ -59,11 +59,11 @@ pub(super) async fn an_accepted_message_is_stored_as_given(ground: Ground) {
     assert_eq!(claimed.scenario.as_deref(), Some("timeout"));
 }
 
-/// What a row of the versions before kinds holds of the card; behind it comes whether the network named the account.
+/// The columns with the vCard in a row of the versions before kinds. Whether the network named the account follows.
 pub(crate) const MAKE_OLD: &str = "UPDATE messages SET kind = NULL, rendition = NULL, card = 'BEGIN:VCARD old',
                                                        card_account = '5511', card_account_known = ";
 
-/// Needs an engine that lets somebody else at its rows: `make_old` makes all messages rows of the versions before kinds.
+/// Needs direct access to the rows: `make_old` turns all messages into rows of the versions before kinds.
 pub(crate) async fn a_card_of_the_versions_before_is_a_contact(ground: Ground, make_old: impl Fn()) {
     let channel = ground.channel("loja").await;
     let id = ground.accept(channel, "551").await;
@@ -111,7 +111,7 @@ pub(super) async fn a_key_used_with_other_content_is_refused(ground: Ground) {
     ground.enqueue(first.clone()).await;
     let other = with_key(&ground, ground.new_message(channel, "551"), "chave", 2);
     assert_eq!(ground.enqueue(other).await, Enqueued::KeyReused);
-    assert_eq!(ground.enqueue(repeated(&ground, &first)).await, Enqueued::Replayed(first.id), "the first use stands");
+    assert_eq!(ground.enqueue(repeated(&ground, &first)).await, Enqueued::Replayed(first.id), "the first use stays");
     assert_eq!(ground.all(channel).await.len(), 1);
 }
 
@@ -238,8 +238,8 @@ pub(super) async fn a_refused_call_does_not_use_the_key_up(ground: Ground) {
     ground.move_channel(channel, ChannelState::Created, ChannelState::Connected).await;
     assert_eq!(ground.enqueue(call(0)).await, Enqueued::QueueFull);
     let refused = {
-        let taken = ground.accept(channel, "551").await;
-        ground.store.enqueue(NewMessage { id: taken, ..call(9) }).await
+        let accepted = ground.accept(channel, "551").await;
+        ground.store.enqueue(NewMessage { id: accepted, ..call(9) }).await
     };
     assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
     assert_eq!(ground.enqueue(call(9)).await, Enqueued::Accepted);
@@ -247,11 +247,11 @@ pub(super) async fn a_refused_call_does_not_use_the_key_up(ground: Ground) {
 
 pub(super) async fn a_refused_message_fails_alone(ground: Ground) {
     let channel = ground.channel("loja").await;
-    let taken = ground.accept(channel, "551").await;
+    let accepted = ground.accept(channel, "551").await;
     let calls = (0..30).map(|n| {
         let message = NewMessage { backlog_cap: 30, ..ground.new_message(channel, "551") };
         let message = with_key(&ground, message, &format!("chave {n}"), 1);
-        if n % 10 == 4 { NewMessage { id: taken, ..message } } else { message }
+        if n % 10 == 4 { NewMessage { id: accepted, ..message } } else { message }
     });
     let answers = join_all(calls.map(|call| ground.store.enqueue(call))).await;
     for (n, answer) in answers.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What happened to channels.
+//! Events of channels.
 
 use recado_domain::channel::{Actor, ChannelEventQuery, ChannelKey, ChannelMove, ChannelState, Recorded};
 use recado_domain::ids::ApiKeyId;

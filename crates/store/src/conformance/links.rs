@@ -75,10 +75,10 @@ pub(super) async fn a_link_can_be_replaced(ground: Ground) {
         assert_eq!(links(&ground).await, [link(key, word)]);
     }
     let linked = ground.store.channel(key).await.expect("read").expect("there");
-    assert_eq!((linked.state, linked.connected_at), (ChannelState::Connected, Some(NOW)), "the first time stands");
+    assert_eq!((linked.state, linked.connected_at), (ChannelState::Connected, Some(NOW)), "the first time stays");
 }
 
-/// Three messages on a channel of the number `um`, and a claim of the first; the line breaks at that where `breaks`.
+/// Three messages on a channel of the number `um`, and a claim of the first; if `breaks`, the connection is lost then.
 async fn one_under_way(ground: &Ground, id: &str, kind: ChannelType, breaks: bool) -> (ChannelKey, [MessageId; 3]) {
     let channel = ground.channel_of(kind, id).await;
     assert!(write(ground, &link(channel, "um"), ChannelState::Connected).await);
@@ -99,7 +99,7 @@ async fn statuses(ground: &Ground, channel: ChannelKey, ids: [MessageId; 3]) -> 
 pub(super) async fn a_maybe_delivered_message_is_not_sent_from_another_number(ground: Ground) {
     use MessageStatus::{Queued, Sending, Unknown};
     let web = ChannelType::WhatsAppWeb;
-    // What is in hand at Meta has its answer yet to come.
+    // A message in flight at Meta still gets its answer.
     let cases = [
         (web, true, Queued, Unknown),
         (web, false, Sending, Unknown),
@@ -116,9 +116,9 @@ pub(super) async fn a_maybe_delivered_message_is_not_sent_from_another_number(gr
         assert_eq!(statuses(&ground, neighbour, theirs).await, [before, Queued, Queued], "{kind:?}: another channel");
         let first = ground.message(channel, ids[0]).await;
         let reached = first.reached[usize::from(Unknown.number())];
-        assert_eq!(reached, (after == Unknown).then_some(NOW + 5), "{kind:?}: when it was so is told");
+        assert_eq!(reached, (after == Unknown).then_some(NOW + 5), "{kind:?}: its time is returned");
         if after == Unknown {
-            // What was not sent goes from the number that the channel has now; what comes too late changes nothing.
+            // A message that was not sent goes from the present number; a late outcome changes nothing.
             ground.settle(channel, first.seq, Settlement::ConnectionLost { run_at: NOW }).await;
             assert_eq!(ground.claim_one(channel).await.id, ids[1], "{kind:?}");
             assert_eq!(ground.open(channel).await, 2, "{kind:?}");
@@ -165,7 +165,7 @@ pub(super) async fn a_deleted_channel_has_no_link(ground: Ground) {
     let sealed = link(key, "um").sealed;
     assert!(!ground.store.reseal_link(key, sealed.clone(), sealed).await.expect("answered"));
 
-    // Made anew under its id, with its former history: not with its former secrets.
+    // Created again under its id, with its former history, but not with its former secrets.
     assert_eq!(ground.channel_in("loja", ChannelState::Created).await, key);
     assert_eq!(links(&ground).await, [link(neighbour, "um")]);
     assert!(write(&ground, &link(key, "tres"), ChannelState::Created).await);

@@ -1,4 +1,4 @@
-//! What happened to messages, where somebody reads it.
+//! Events of messages, where they are recorded.
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelState, NewChannel};
@@ -114,7 +114,7 @@ pub(super) async fn only_the_channels_of_the_consumer_record(ground: Ground) {
     let live = consumed(&ground).await;
     let sandbox = NewChannel { environment: Environment::Test, ..ground.new_channel("teste", ChannelState::Connected) };
     let sandbox = ground.store.create_channel(sandbox).await.expect("stored").expect("a free id").key;
-    // One that is made later, and one that is made anew.
+    // A channel that is created later, and one that is created again.
     let later = ground.channel("depois").await;
     ground.delete_channel(live, NOW).await;
     assert_eq!(ground.channel_by_recipient("loja").await, live);
@@ -135,8 +135,8 @@ pub(super) async fn only_the_channels_of_the_consumer_record(ground: Ground) {
     }
     assert_eq!(events(Environment::Live).await, [live, later]);
     assert_eq!(events(Environment::Test).await, [sandbox]);
-    let nobody = (recado_domain::ids::InstitutionId::new(NOW, [9; 10]), Environment::Live);
-    assert!(!ground.store.record_messages(nobody, true).await.expect("answered"));
+    let unknown = (recado_domain::ids::InstitutionId::new(NOW, [9; 10]), Environment::Live);
+    assert!(!ground.store.record_messages(unknown, true).await.expect("answered"));
 }
 
 pub(super) async fn a_consumer_outlasts_a_restart(mut ground: Ground) {
@@ -180,8 +180,8 @@ pub(super) async fn an_event_goes_with_its_message(ground: Ground) {
     assert_eq!(of_messages(ground.events(ground.event_query()).await).len(), 3);
 }
 
-/// Readers are given no event whose message is gone. So an engine's own test looks at what is left after this: the events
-/// of one message.
+/// Readers get no event whose message is gone. So an engine's own test reads what is left after this: the events of one
+/// message.
 pub(crate) async fn events_are_purged_with_their_messages(ground: &Ground) {
     let channel = consumed(ground).await;
     one_of_two_keys_is_removed(ground, channel).await;

@@ -26,8 +26,8 @@ async fn knows(ground: &Ground, channel: ChannelKey, account: &str) -> bool {
     ground.store.note_chat(channel, Party::of_number(account)).await.expect("stored")
 }
 
-/// Accepts a message that is there for a while already: what came just now may be looked at again by each claim, because
-/// another may yet come before it.
+/// Accepts a message that has been visible for a while: a scan may read a newer one again, because another may still
+/// appear before it.
 async fn accept_until(ground: &Ground, channel: ChannelKey, recipient: &str, expires_at: Millis) -> MessageId {
     let accepted_at = NOW - MINUTE;
     let message = NewMessage { accepted_at, expires_at, ..ground.new_message(channel, recipient) };
@@ -42,7 +42,7 @@ async fn claim_at(ground: &Ground, channel: ChannelKey, now: Millis, per_day: Op
     ground.claim(ClaimRequest { now, claimed_until, new_recipients_per_day: per_day, ..request(channel) }).await
 }
 
-/// Sends all that may go at this time; the ids, in their order, and when to look again.
+/// Sends all messages that may go at this time. Returns their ids in order, and when to claim again.
 async fn send_all(
     ground: &Ground,
     channel: ChannelKey,
@@ -94,10 +94,10 @@ pub(super) async fn messages_for_a_recipient_that_became_known_are_sent_in_order
     }
     assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
     assert!(knows(&ground, channel, "552").await);
-    assert!(!knows(&ground, channel, "552").await, "no news");
+    assert!(!knows(&ground, channel, "552").await, "known already");
     assert_eq!(ground.claim_one(channel).await.id, accepted[1]);
     ground.settle(channel, ground.message(channel, accepted[1]).await.seq, sent()).await;
-    // Before the second to 552: the order is that of acceptance, whoever was known first.
+    // Before the second message to 552: the order is that of acceptance, whichever recipient was known first.
     assert!(knows(&ground, channel, "551").await);
     assert_eq!(send_all(&ground, channel, NOW, None).await.0, [accepted[0], accepted[2], accepted[4]]);
 }
@@ -115,7 +115,7 @@ pub(super) async fn an_account_is_known_by_its_number(ground: Ground) {
 
 pub(super) async fn a_person_is_known_by_every_name(mut ground: Ground) {
     let (with, without, lid) = ("5511988887777", "551188887777", "900");
-    let hidden = || Party::new(None, Some(lid.to_owned())).expect("somebody");
+    let hidden = || Party::new(None, Some(lid.to_owned())).expect("a person");
     let named = |number: &str| Party::new(Some(number.to_owned()), Some(lid.to_owned()));
     // They write under one form of their number; what waits for the other one goes.
     for (n, (writes, waits)) in [(with, without), (without, with)].into_iter().enumerate() {
@@ -124,10 +124,10 @@ pub(super) async fn a_person_is_known_by_every_name(mut ground: Ground) {
         let waiting = ground.accept(channel, waits).await;
         assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
         assert!(knows(&ground, channel, writes).await);
-        assert!(!knows(&ground, channel, waits).await, "no news");
+        assert!(!knows(&ground, channel, waits).await, "known already");
         ground.reopen().await;
         assert_eq!(send_all(&ground, channel, NOW, None).await.0, [waiting]);
-        // One that is refused all the same is a new recipient again, under every name.
+        // A recipient whose chat is refused is new again, under every name.
         let refused = ground.accept(channel, waits).await;
         let claimed = ground.claim_one(channel).await;
         let refusal = Settlement::NewChatBlocked { until: UNTIL, reason: String::new() };
@@ -136,7 +136,7 @@ pub(super) async fn a_person_is_known_by_every_name(mut ground: Ground) {
         assert_eq!(send_all(&ground, channel, NOW, None).await.0, []);
         assert_eq!(send_all(&ground, channel, UNTIL, None).await.0, [refused, other]);
     }
-    // They write under a hidden id, and the network says later whose that is; or it said so before.
+    // The person writes under a hidden id, and the network names its number later, or did so before.
     for (n, before) in [false, true].into_iter().enumerate() {
         let channel = ground.channel_of(ChannelType::WhatsAppWeb, &format!("banca{n}")).await;
         let note = async || {
@@ -156,7 +156,7 @@ pub(super) async fn a_person_is_known_by_every_name(mut ground: Ground) {
             note().await;
         }
         assert_eq!(send_all(&ground, channel, NOW, None).await.0, [waiting]);
-        // And is forgotten with the rest.
+        // The hidden id is forgotten too.
         let refused = ground.accept(channel, with).await;
         let claimed = ground.claim_one(channel).await;
         ground.settle(channel, claimed.seq, Settlement::NewChatBlocked { until: UNTIL, reason: String::new() }).await;
@@ -370,7 +370,7 @@ pub(super) async fn a_deferred_recipient_is_passed_and_keeps_its_order(mut groun
     let resting = claim_at(&ground, channel, NOW, None).await;
     assert_eq!((ids(&resting), resting.next_at), (vec![], Some(NOW + 1_000)), "the channel rests, too");
     assert_eq!(send_all(&ground, channel, NOW + 1_000, None).await, (vec![accepted[1]], Some(NOW + 4_000)));
-    // Who comes later stands behind those who wait for the same recipient.
+    // A later message is behind the waiting ones for the same recipient.
     for recipient in ["551", "553"] {
         accepted.push(ground.accept(channel, recipient).await);
     }
@@ -413,16 +413,16 @@ pub(super) async fn recipients_that_were_never_asked_for_are_listed(ground: Grou
     }
     let other = ground.channel_of(ChannelType::WhatsAppWeb, "outra").await;
     ground.accept(other, "559").await;
-    assert_eq!(unasked("900", 9).await, ["551", "552", "553", "554", "555"], "each once, in the order of the line");
+    assert_eq!(unasked("900", 9).await, ["551", "552", "553", "554", "555"], "each once, in queue order");
     assert_eq!(unasked("900", 2).await, ["551", "552"]);
-    // One was asked for, one is not on the network, and one is known already.
+    // One was looked up, one is not on the network, and one is known already.
     let account = Party::new(Some("551".to_owned()), Some("901".to_owned()));
     ground.store.note_account(channel, "551".to_owned(), account, NOW).await.expect("stored");
     ground.store.note_account(channel, "552".to_owned(), None, NOW).await.expect("stored");
     knows(&ground, channel, "553").await;
     assert_eq!(unasked("900", 9).await, ["554", "555"]);
     assert!(unasked("901", 9).await.is_empty(), "whose hidden id that is, is known");
-    // What is over waits for nobody.
+    // Finished messages need no look-up.
     let claimed = ground.claim_one(channel).await;
     ground.settle(channel, claimed.seq, sent()).await;
     ground.delete_channel(channel, NOW).await;

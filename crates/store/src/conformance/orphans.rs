@@ -1,4 +1,4 @@
-//! What becomes of messages that are being sent by nobody.
+//! Messages that are `SENDING` and that no process has in flight.
 
 use recado_domain::channel::{ChannelKey, ChannelState};
 use recado_domain::ids::MessageId;
@@ -46,7 +46,7 @@ pub(super) async fn a_claim_of_another_process_counts_until_it_expires(ground: G
 pub(super) async fn an_expired_claim_is_queued_again(ground: Ground) {
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
     let claim = ground.claim(ClaimRequest { now: NOW + MINUTE, ..request(channel) }).await;
-    assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2), "first in its line still");
+    assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2), "still the head of its queue");
     assert_eq!((claim.messages[0].attempts, claim.messages[0].failures), (2, 0));
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn messages_of_a_crashed_owner_are_queued_again(mut ground: Gro
     let (channel, claimed, _) = claimed_and_waiting(&ground).await;
     ground.reopen().await;
     let claim = ground.claim(ClaimRequest { orphans: UnheldSending::OwnerCrashed, ..request(channel) }).await;
-    assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2), "at once: nobody has it");
+    assert_eq!((ids(&claim), ground.open(channel).await), (vec![claimed.id], 2), "at once: it is not in flight");
     assert_eq!(claim.messages[0].network_id, claimed.network_id);
 }
 
@@ -86,8 +86,7 @@ pub(super) async fn a_message_that_was_never_sent_is_queued_again_in_any_case(gr
     }
 }
 
-/// An orphan that stays behind is not known for one by the next claim: that one would take it for somebody's, or for
-/// one of another kind.
+/// An orphan that is left would not be recognised by the next claim, or would count as one of another kind.
 pub(super) async fn orphans_behind_the_limit_are_dealt_with_too(ground: Ground) {
     for (orphans, unanswered, expected) in [
         (UnheldSending::OwnerCrashed, LEAVE, MessageStatus::Unknown),
@@ -100,7 +99,7 @@ pub(super) async fn orphans_behind_the_limit_are_dealt_with_too(ground: Ground) 
         let third = ground.accept(channel, "552").await;
         let all = ClaimRequest { limit: 2, ..request(channel) };
         let claim = ground.claim(all.clone()).await;
-        // Earlier in the line, and due again.
+        // Earlier in the queue, and due again.
         ground.settle(channel, claim.messages[0].seq, Settlement::Retry { run_at: NOW }).await;
         let claim = ground.claim(ClaimRequest { limit: 1, orphans, unanswered, ..all }).await;
         assert_eq!((ids(&claim), claim.messages.len()), (vec![first], 1));
@@ -146,7 +145,7 @@ pub(super) async fn an_orphan_that_is_too_old_ends(ground: Ground) {
     assert_eq!(ground.status(channel, id).await, MessageStatus::Expired);
 }
 
-/// What may have arrived is not said to have been called back, to have expired, or to have gone with its channel.
+/// A message that may have arrived is never cancelled or expired.
 pub(super) async fn a_maybe_delivered_message_ends_as_unknown(ground: Ground) {
     let (channel, claimed, second) = claimed_and_waiting(&ground).await;
     let first = claimed.id;

@@ -1,4 +1,4 @@
-//! Outcomes, receipts, cancellations: who may move a message, and from where.
+//! Outcomes, receipts, cancellations: which transitions they make.
 
 use recado_domain::channel::{ChannelKey, ChannelType};
 use recado_domain::clock::Millis;
@@ -122,7 +122,7 @@ pub(super) async fn a_receipt_that_overtook_the_outcome_counts(ground: Ground) {
             let message = ground.message(channel, id).await;
             assert_eq!(message.status, overtook);
             let account = matches!(settlement, Settlement::Sent { .. }).then_some("5511888");
-            assert_eq!(message.account.as_deref(), account, "the account is news all the same");
+            assert_eq!(message.account.as_deref(), account, "the account is stored anyway");
             assert_eq!(ground.claim(request(channel)).await, Claim::default());
         }
     }
@@ -243,7 +243,7 @@ pub(super) async fn a_receipt_for_another_channel_means_nothing(ground: Ground) 
 
 pub(super) async fn only_receipts_of_the_recipient_count(ground: Ground) {
     let party = |number: Option<&str>, lid: Option<&str>| {
-        Party::new(number.map(str::to_owned), lid.map(str::to_owned)).expect("somebody")
+        Party::new(number.map(str::to_owned), lid.map(str::to_owned)).expect("a person")
     };
     let (typed, account, lid, stranger) = ("5511988887777", "551188887777", "900", "551188886666");
     let channel = ground.channel_of(ChannelType::WhatsAppWeb, "loja").await;
@@ -251,7 +251,8 @@ pub(super) async fn only_receipts_of_the_recipient_count(ground: Ground) {
         let receipt = receipt(channel, of, MessageStatus::Read, NOW + 3);
         ground.apply(Receipt { from: Some(from), ..receipt }).await;
     };
-    // What is known of the recipient when the word comes: the typed number alone, then what the network named.
+    // What is known about the recipient when the receipt arrives: only the typed number, then the account that the
+    // network named.
     for known in [None, Some(party(Some(account), Some(lid)))] {
         if known.is_some() {
             ground.store.note_account(channel, typed.to_owned(), known.clone(), NOW).await.expect("stored");
@@ -262,7 +263,7 @@ pub(super) async fn only_receipts_of_the_recipient_count(ground: Ground) {
             (party(Some(stranger), None), false),
             (party(Some(stranger), Some("901")), false),
             (party(None, Some(lid)), true),
-            // Nobody knows whose it is where the recipient's is not known either.
+            // The sender is unknown if the recipient's account is unknown too.
             (party(None, Some("901")), known.is_none()),
         ];
         for (from, counts) in counts {
@@ -330,8 +331,8 @@ pub(super) async fn only_a_queued_message_can_be_cancelled(ground: Ground) {
             assert_eq!((answer, after), (Cancelled::TooLate, before));
         }
     }
-    let nobody = MessageId::new(NOW, [9; 10]);
-    assert_eq!(ground.store.cancel(1, nobody, NOW).await.expect("answered"), Cancelled::NoMessage);
+    let unknown = MessageId::new(NOW, [9; 10]);
+    assert_eq!(ground.store.cancel(1, unknown, NOW).await.expect("answered"), Cancelled::NoMessage);
 }
 
 pub(super) async fn cancelling_a_channel_begins_with_the_oldest(ground: Ground) {
@@ -346,7 +347,7 @@ pub(super) async fn cancelling_a_channel_begins_with_the_oldest(ground: Ground) 
 
     ground.delete_channel(channel, NOW).await;
     assert_eq!(ground.store.cancel_former(channel, 2, NOW).await.expect("stored"), 2);
-    assert_eq!(statuses().await, [sent, cancelled, cancelled, queued], "what is in hand settles");
+    assert_eq!(statuses().await, [sent, cancelled, cancelled, queued], "messages in flight settle");
     assert_eq!(ground.store.cancel_former(channel, 2, NOW).await.expect("stored"), 1);
     assert_eq!(ground.store.cancel_former(channel, 2, NOW).await.expect("stored"), 0);
     assert_eq!(ground.status(neighbour, other).await, queued);

@@ -1,4 +1,4 @@
-//! What is kept of one person: found by every number, shown, and erased without harm to others.
+//! The data of one person: found by every number, returned, and erased without harm to others.
 
 use recado_domain::channel::{ChannelKey, ChannelType, NewChannel};
 use recado_domain::clock::Millis;
@@ -100,7 +100,7 @@ pub(super) async fn a_person_is_found_by_number_and_account(ground: Ground) {
     assert_eq!(messages(&ground, &person(&[ACCOUNT])).await, [typed, by_account]);
     assert_eq!(messages(&ground, &person(&[MARIA, ACCOUNT])).await, [typed, by_account, waiting]);
     assert_eq!(messages(&ground, &person(&["5511900000000"])).await, []);
-    // What the network said leads from one number to the other, also where nothing was sent.
+    // The account that the network reported leads from one number to the other, even without messages.
     assert_eq!(names(&ground, &[MARIA]).await, [ACCOUNT, MARIA]);
     ground.store.note_account(channel, "551".to_owned(), Some(Party::of_number("552")), NOW).await.expect("stored");
     assert_eq!(
@@ -128,7 +128,7 @@ pub(super) async fn all_data_of_a_person_is_returned(ground: Ground) {
     let [PersonRow::Key { message, route, key, used_at, .. }] = &keys[..] else { panic!("one key") };
     assert_eq!((*message, &**route, &**key, *used_at), (keyed.id, "contact", "chave", NOW));
     // The hidden id is a name of theirs, under which a chat may be on record.
-    assert!(ground.store.note_chat(channel, account.expect("somebody")).await.expect("stored"));
+    assert!(ground.store.note_chat(channel, account.expect("a person")).await.expect("stored"));
     assert_eq!(names(&ground, &[MARIA]).await, [ACCOUNT, MARIA, "900@lid"]);
     let maria = person(&[MARIA, ACCOUNT, "900@lid"]);
     let (contacts, _) = all(&ground, &maria, PersonPart::Contacts).await;
@@ -190,7 +190,7 @@ pub(super) async fn queued_messages_are_cancelled_and_erased(ground: Ground) {
         assert_eq!(erased, wanted, "what is on its way is left");
         assert_eq!(ground.store.message(channel, waiting).await.expect("read"), None);
         assert_eq!(ground.status(channel, first).await, MessageStatus::Sending);
-        // It is recorded, and then it goes as well; the line goes on.
+        // The outcome is stored, and then the message is erased too; the queue goes on.
         ground.settle(channel, sending.seq, sent()).await;
         assert_eq!(ground.claim_one(channel).await.id, neighbour);
         assert_eq!(erase_messages(&ground, &maria, NOW).await, Erased { messages: 1, ..Erased::default() });
@@ -286,7 +286,7 @@ pub(super) async fn contacts_are_erased_on_every_channel(ground: Ground) {
     assert_eq!((erased.accounts, erased.chats, erased.recipient_paces), (3, 3, 1));
     assert_eq!(all(&ground, &person(&[MARIA]), PersonPart::Contacts).await.0.len(), 0);
     assert_eq!(all(&ground, &person(&[OTHER]), PersonPart::Contacts).await.0.len(), 6);
-    assert!(ground.store.note_chat(channels[0], Party::of_number(MARIA)).await.expect("stored"), "as somebody new");
+    assert!(ground.store.note_chat(channels[0], Party::of_number(MARIA)).await.expect("stored"), "as a new person");
 }
 
 /// An outcome that was on its way when its message was erased.
@@ -298,7 +298,7 @@ pub(super) async fn settling_an_erased_message_does_no_harm(ground: Ground) {
     assert_eq!(ground.status(channel, id).await, MessageStatus::Delivered, "a receipt overtook");
     assert_eq!(erase_messages(&ground, &person(&[MARIA]), NOW).await.messages, 1);
     erase_contacts(&ground, &person(&[MARIA, ACCOUNT])).await;
-    // Its number is given to nobody else.
+    // Its number is not given again.
     let next = ground.accept(channel, OTHER).await;
     let in_hand = ground.claim_one(channel).await;
     assert!(in_hand.id == next && in_hand.seq != claimed.seq, "{in_hand:?}");
@@ -360,7 +360,7 @@ pub(super) async fn a_page_of_a_person_is_bounded(ground: Ground) {
         let Some(next) = page.next else { break };
         after = next;
     }
-    // Somebody without messages is looked for a part at a time, too.
+    // A person without messages is searched in parts, too.
     assert!(i64::try_from(many.len()).expect("few") < recado_domain::message::SCANNED_AT_MOST);
     assert_eq!(all(&ground, &person(&[OTHER]), PersonPart::Places).await.1, 1);
 }

@@ -1,4 +1,4 @@
-//! What goes, what stays, and what a restart leaves.
+//! What the purge deletes, what it keeps, and what a restart keeps.
 
 use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
@@ -51,7 +51,7 @@ pub(super) async fn old_finished_messages_go(ground: Ground) {
     purge(&ground, EVERYTHING).await;
     assert_eq!(left(&ground, channel).await, []);
     let id = ground.accept(channel, "551").await;
-    assert_eq!(ground.claim_one(channel).await.id, id, "an empty store takes messages as a new one does");
+    assert_eq!(ground.claim_one(channel).await.id, id, "an empty store accepts messages like a new one");
 }
 
 pub(super) async fn open_messages_stay_however_old(ground: Ground) {
@@ -84,7 +84,7 @@ pub(super) async fn a_message_to_be_sent_again_is_never_purged(ground: Ground) {
     assert_eq!(self::left(&ground, channel).await, []);
 }
 
-/// A channel that stays paused sends nothing again, and looks for nothing that it could send.
+/// A channel that stays paused sends nothing again, and does not search for resends.
 pub(super) async fn an_expired_resend_is_purged(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let id = ground.accept(channel, "551").await;
@@ -108,7 +108,7 @@ pub(super) async fn a_purge_goes_in_batches(ground: Ground) {
     assert_eq!(left(&ground, channel).await, []);
     assert_eq!(ground.store.message(channel, accepted[0]).await.expect("read"), None);
 
-    // What is young is left alone, and not walked through each time.
+    // Young messages stay, and are not scanned each time.
     assert_eq!(ground.channel("loja").await, channel);
     accept_many(&ground, channel).await;
     let young = PurgeRequest { finished_before: NOW, used_before: NOW, ..EVERYTHING };

@@ -83,7 +83,7 @@ pub(super) async fn pages_are_newest_first_and_complete(ground: Ground) {
     }
 }
 
-/// What waits and what does not may stand in any order.
+/// Queued and finished messages may be in any order.
 pub(super) async fn waiting_and_finished_messages_are_one_list(ground: Ground) {
     let channel = ground.channel("loja").await;
     let mut accepted = Vec::new();

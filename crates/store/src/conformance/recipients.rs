@@ -1,4 +1,4 @@
-//! Channels on which each recipient is a line of its own: pacing, unknown messages, pauses.
+//! Channels with a queue for each recipient: pacing, unknown messages, pauses.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(super) async fn a_burst_then_one_in_a_time(mut ground: Ground) {
     assert_eq!(ids(&claim_), [accepted[2]]);
     ground.settle(channel, claim_.messages[0].seq, sent()).await;
     assert_eq!(ground.claim(claim(NOW + 6_001)).await.next_at, Some(NOW + 12_000));
-    // Who is let be for long enough has his burst again.
+    // After a long enough pause the recipient has the full burst again.
     let later = NOW + 60_000;
     let claim_ = ground.claim(claim(later)).await;
     assert_eq!(ids(&claim_), [accepted[3]]);
@@ -94,7 +94,7 @@ pub(super) async fn an_unknown_message_is_queued_again_in_time(mut ground: Groun
     assert_eq!(ground.store.cancel(channel, id, NOW).await.expect("works"), Cancelled::TooLate, "it may have arrived");
 }
 
-/// However many there are: who asks again at once finds the same, and asks again.
+/// However many there are: an immediate claim finds the same again.
 pub(super) async fn many_unknown_messages_wait_for_their_time(ground: Ground) {
     const MANY: usize = 501;
     let ground = &ground;
@@ -136,7 +136,7 @@ pub(super) async fn a_message_queued_again_waits_for_the_one_in_flight(ground: G
     let younger = ground.accept(channel, "551").await;
     let third = ground.accept(channel, "551").await;
     let claim = ground.claim(at(NOW, channel)).await;
-    assert_eq!(ids(&claim), [younger], "what is unknown holds nobody");
+    assert_eq!(ids(&claim), [younger], "an unknown message blocks no other");
     let seq = claim.messages[0].seq;
     let held = ClaimRequest { held: vec![seq], ..at(NOW + 600, channel) };
     assert_eq!(ground.claim(held).await.messages, [], "one of a recipient at a time");
@@ -172,7 +172,7 @@ pub(super) async fn a_pause_by_the_network_keeps_the_order(ground: Ground) {
     assert_eq!(claim.messages[0].failures, 0);
 }
 
-/// A person's word stands: what was put down is not paused, and needs no new authorisation to come up again.
+/// A person's decision stays: a disconnected channel is not paused, and needs no new authorisation to connect.
 pub(super) async fn only_a_connected_channel_is_paused_by_the_network(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     ground.accept(channel, "551").await;
@@ -205,7 +205,7 @@ pub(super) async fn an_unknown_message_is_sent_again_once(mut ground: Ground) {
     let claimed = ground.claim(at(NOW + 600, channel)).await.messages.remove(0);
     let no_answer = Settlement::Unknown { resend_at: AGAIN.resend_at(NOW + 700), hold: None };
     ground.settle_at(channel, vec![(claimed.seq, no_answer)], NOW + 700).await;
-    // Nor is one that was in hand when its process ended.
+    // Nor is a message that was in flight when its process crashed.
     let other = ground.channel_by_recipient("outra").await;
     let orphaned = queued_again(&ground, other).await;
     assert_eq!(ids(&ground.claim(at(NOW + 600, other)).await), [orphaned]);
@@ -218,7 +218,7 @@ pub(super) async fn an_unknown_message_is_sent_again_once(mut ground: Ground) {
     }
 }
 
-/// Waits for its second sending already, on a channel whose policy was `resend`.
+/// Waits for its resend, on a channel whose policy was `resend`.
 async fn queued_again(ground: &Ground, channel: ChannelKey) -> MessageId {
     let id = unknown(ground, channel, NOW + DAY).await;
     ground.claim(ClaimRequest { limit: 0, ..at(NOW + 600, channel) }).await;
@@ -233,7 +233,7 @@ pub(super) async fn a_revoked_policy_sends_nothing_again(ground: Ground) {
     assert_eq!((claim.messages, ground.open(channel).await), (vec![], 0));
     assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
 
-    // Nor does one that is given anew send what was unknown before.
+    // Nor does a new policy send what was unknown before.
     let channel = ground.channel_by_recipient("outra").await;
     unknown(&ground, channel, NOW + DAY).await;
     let leave = ChannelType::CloudApi.default_settings();
@@ -257,8 +257,8 @@ pub(super) async fn a_channel_that_does_not_send_queues_nothing_again(ground: Gr
     assert_eq!(ground.status(channel, id).await, MessageStatus::Unknown);
 }
 
-/// Who mends the access and brings the channel up must not be paused by what was refused before, whatever the clock says
-/// meanwhile; and what is refused after that pauses it.
+/// A repaired and reconnected channel must not be paused by an earlier refusal, whatever the clock says; a later
+/// refusal pauses it.
 pub(super) async fn a_refusal_of_a_former_link_pauses_nothing(mut ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     for recipient in ["551", "552"] {
@@ -289,7 +289,7 @@ pub(super) async fn a_refusal_of_a_former_link_pauses_nothing(mut ground: Ground
     }
 }
 
-/// The network may have it twice: a card that is there must not be told as failed.
+/// The network may have the message twice: a delivered message must not be reported as failed.
 pub(super) async fn a_message_that_was_sent_again_does_not_fail(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let id = queued_again(&ground, channel).await;
@@ -306,8 +306,8 @@ pub(super) async fn a_message_that_was_sent_again_does_not_fail(ground: Ground) 
         pauses: None,
     };
     ground.apply(receipt("wamid.1", MessageStatus::Failed)).await;
-    let taken = Settlement::Sent { account: None, remote_id: Some("wamid.2".parse().unwrap()), rendition: None };
-    ground.settle(channel, claimed.seq, taken).await;
+    let accepted = Settlement::Sent { account: None, remote_id: Some("wamid.2".parse().unwrap()), rendition: None };
+    ground.settle(channel, claimed.seq, accepted).await;
     ground.apply(receipt("wamid.2", MessageStatus::Failed)).await;
     assert_eq!(ground.status(channel, id).await, MessageStatus::Sent);
     ground.apply(receipt("wamid.1", MessageStatus::Delivered)).await;

@@ -1,4 +1,4 @@
-//! Receipts of a network that names messages by ids of its own, and hands our message id back with some of them.
+//! Receipts of a network that has its own message ids, and returns ours with some of them.
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
@@ -42,10 +42,10 @@ pub(super) async fn our_own_id_finds_a_message_in_any_state(ground: Ground) {
     ground.apply(receipt(channel, "wamid.2", Some(lost), DELIVERED)).await;
     assert_eq!(ground.status(channel, lost).await, DELIVERED);
     ground.apply(receipt(channel, "wamid.2", None, MessageStatus::Read)).await;
-    assert_eq!(ground.status(channel, lost).await, MessageStatus::Read, "the first receipt told its name");
+    assert_eq!(ground.status(channel, lost).await, MessageStatus::Read, "the first receipt named it");
 }
 
-/// The network said "try again", and took the message all the same.
+/// The network answered "try again", and accepted the message anyway.
 pub(super) async fn a_receipt_for_a_message_that_waits_for_a_retry_counts(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (id, seq) = sending(&ground, channel).await;
@@ -135,7 +135,7 @@ pub(super) async fn an_account_is_remembered_by_channel(ground: Ground) {
     assert_eq!(account(neighbour).await, None);
 }
 
-/// PostgreSQL holds no NUL: such an id cannot come in, and stands for whatever a store may refuse.
+/// PostgreSQL stores no NUL. Such an id cannot arrive; it represents any receipt that a store may refuse.
 pub(super) async fn a_receipt_that_the_store_refuses_delays_no_other(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (one, seq) = sending(&ground, channel).await;
@@ -143,12 +143,12 @@ pub(super) async fn a_receipt_that_the_store_refuses_delays_no_other(ground: Gro
     let (other, _) = sending(&ground, channel).await;
     let mut refused = receipt(channel, "x", None, DELIVERED);
     refused.of = MessageRef::RemoteId { remote_id: NetworkId::from_stored("a\0".to_owned()), ours: None };
-    let told = [
+    let receipts = [
         receipt(channel, "wamid.1", Some(one), DELIVERED),
         refused,
         receipt(channel, "wamid.2", Some(other), DELIVERED),
     ];
-    ground.store.record_receipts(&told, NOW).await.expect("they are recorded");
+    ground.store.record_receipts(&receipts, NOW).await.expect("they are recorded");
     for id in [one, other] {
         assert_eq!(ground.status(channel, id).await, DELIVERED);
     }

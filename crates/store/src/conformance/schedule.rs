@@ -90,7 +90,7 @@ pub(super) async fn a_scheduled_message_counts_and_can_be_cancelled(ground: Grou
     assert_eq!(ground.store.cancel(channel, id, NOW).await.expect("answered"), Cancelled::TooLate);
     assert_eq!(promote(&ground, NOW + DAY).await, Promoted { messages: 0, next_at: None });
     assert_eq!(ground.enqueue(full()).await, Enqueued::Accepted);
-    // It is purged in its turn.
+    // It is purged in time.
     let before = NOW + 1;
     let purge = PurgeRequest { now: NOW, finished_before: before, used_before: 0, after: 0 };
     ground.store.purge(purge).await.expect("purged");
@@ -104,7 +104,7 @@ pub(super) async fn a_scheduled_message_is_queued_behind_its_recipients_others(g
     let first = ground.accept(channel, "551").await;
     let asked = |now| ClaimRequest { limit: 9, now, ..request(channel) };
     let claim = ground.claim(asked(NOW)).await;
-    assert_eq!(ids(&claim), [first], "one that is scheduled holds nobody");
+    assert_eq!(ids(&claim), [first], "a scheduled message blocks no other");
     assert_eq!(promote(&ground, NOW + 20).await.messages, 2);
     let held = claim.messages.iter().map(|message| message.seq).collect();
     let next = ground.claim(ClaimRequest { held, ..asked(NOW + 20) }).await;
@@ -215,7 +215,7 @@ pub(super) async fn a_schedule_outlasts_a_restart(mut ground: Ground) {
     let channel = ground.channel("loja").await;
     let id = schedule(&ground, channel, "551", NOW + 1).await;
     ground.reopen().await;
-    // Its number is given to nobody else.
+    // Its number is not given again.
     let other = ground.accept(channel, "552").await;
     assert_eq!(ground.store.cancel(channel, other, NOW).await.expect("answered"), Cancelled::Done);
     assert_eq!(promote(&ground, NOW + 1).await.messages, 1);

@@ -126,7 +126,7 @@ pub(super) async fn a_session_reads_nothing_of_the_former_one(mut ground: Ground
         ground.reopen().await;
         let next = session(&ground, channel).await;
         assert_eq!(next.session, former.session + 1);
-        // What the former one says late is not the channel's word.
+        // A late report of the former session does not count.
         let late = ground.store.write_session(former, vec![put(1, b"a", b"late")]).await;
         assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
         let (up, down) = (ChannelState::Connected, ChannelState::LoggedOut);

@@ -62,7 +62,7 @@ pub(super) async fn claim(db: Db<'_>, locked: &mut Locked, request: &ClaimReques
             claim.answer()
         }
     };
-    locked.rest(request, !claim.messages.is_empty());
+    locked.apply_send_interval(request, !claim.messages.is_empty());
     Ok(claim)
 }
 

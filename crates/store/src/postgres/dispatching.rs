@@ -216,7 +216,7 @@ async fn together(db: Db<'_>, calls: &[&Call]) -> Done<Vec<Progress>> {
             (Some(_), None) => claims.remove(&one.locked.key),
         };
         let sends = claim.as_ref().is_some_and(|claim| !claim.messages.is_empty());
-        part.request.into_iter().for_each(|request| one.locked.rest(request, sends));
+        part.request.into_iter().for_each(|request| one.locked.apply_send_interval(request, sends));
         progress[part.place] = claim.map_or(Progress::Settled, |claim| Progress::Ended(Ok(claim)));
     }
     save(db, settling.iter_mut().map(|one| &mut one.locked)).await?;

@@ -133,8 +133,8 @@ impl Locked {
     }
 
     /// Applies the send interval after a claim that returned messages. To be [saved](save).
-    pub fn rest(&mut self, request: &ClaimRequest, takes: bool) {
-        if takes && request.send_interval > 0 {
+    pub fn apply_send_interval(&mut self, request: &ClaimRequest, claims: bool) {
+        if claims && request.send_interval > 0 {
             self.defer(request.now + request.send_interval);
         }
     }

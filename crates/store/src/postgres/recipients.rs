@@ -36,7 +36,7 @@ pub(super) struct Claiming<'a> {
     most: usize,
     sent: Vec<Claimed>,
     /// How many that are.
-    taken: usize,
+    claimed: usize,
     /// Messages that were ready and are not sent.
     passed: usize,
 }
@@ -46,7 +46,7 @@ impl<'a> Claiming<'a> {
     pub fn on(locked: &Locked, request: &'a ClaimRequest) -> Self {
         let most = if request.send_interval > 0 { 1 } else { request.limit };
         let (wakeup, sent) = (NextWakeup::default(), Vec::new());
-        Self { request, queue: locked.queue, wakeup, most, sent, taken: 0, passed: 0 }
+        Self { request, queue: locked.queue, wakeup, most, sent, claimed: 0, passed: 0 }
     }
 
     pub fn answer(mut self) -> Claim {
@@ -61,7 +61,7 @@ impl<'a> Claiming<'a> {
 
     /// How many messages it asks for, where each claim has so much room.
     fn asks(&self, room: usize) -> usize {
-        (self.most - self.taken).min(room)
+        (self.most - self.claimed).min(room)
     }
 
     pub fn channel(&self) -> ChannelKey {

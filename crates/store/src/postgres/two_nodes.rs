@@ -89,7 +89,7 @@ async fn every_recipient_gets_a_head(kind: ChannelType) {
         while claimed.len() < CALLERS * EACH {
             let store = if claimed.len() % 2 == 0 { &ground.store } else { other };
             let claim = store.claim(ClaimRequest { limit: 8, ..request(channel) }).await.expect("the store works");
-            assert!(claim.messages.len() <= 1, "one recipient is one line: {claim:?}");
+            assert!(claim.messages.len() <= 1, "each recipient has one queue: {claim:?}");
             for message in claim.messages {
                 claimed.push(message.id);
                 ground.settle(channel, message.seq, sent()).await;
@@ -147,15 +147,15 @@ async fn waiting_messages_are_passed_once_none_can_appear_before_them() {
     for recipient in ["551", "552"] {
         ground.accept(channel, recipient).await;
     }
-    let front = || number(database.url(), &format!("SELECT front_before FROM channels WHERE key = {channel}"));
+    let cursor = || number(database.url(), &format!("SELECT front_before FROM channels WHERE key = {channel}"));
     assert_eq!(claim_at(&ground, channel, NOW + 14_999).await.messages, []);
-    assert_eq!(front(), 0, "one may come before them");
+    assert_eq!(cursor(), 0, "one may come before them");
     hide(&database, seq);
     let claim = claim_at(&ground, channel, NOW + 14_999).await;
     assert_eq!(ids(&claim), [known]);
     ground.settle(channel, seq, sent()).await;
     assert_eq!(claim_at(&ground, channel, NOW + 15_000).await.messages, []);
-    assert_eq!(front(), seq + 3, "they are not walked again");
+    assert_eq!(cursor(), seq + 3, "they are not scanned again");
 }
 
 #[tokio::test]
@@ -203,10 +203,10 @@ async fn held() -> (Ground, Arc<PgStore>, [NodeId; 2], (ChannelKey, Epoch), Arc<
     let first = store.join(&new("first"), HOUR).await.expect("joined");
     let second = store.join(&new("second"), HOUR).await.expect("joined");
     let kind = ground.store.channel(channel).await.expect("read").expect("there").kind;
-    let taken = store.acquire(first, kind, 9).await.expect("taken");
-    assert_eq!(taken.len(), 1);
+    let acquired = store.acquire(first, kind, 9).await.expect("acquired");
+    assert_eq!(acquired.len(), 1);
     assert_eq!(store.acquire(second, kind, 9).await.expect("asked"), [], "another node has it");
-    (ground, store, [first, second], taken[0], database)
+    (ground, store, [first, second], acquired[0], database)
 }
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -215,9 +215,9 @@ const HOUR: Duration = Duration::from_hours(1);
 /// its lock hides the channel, as any lock of a channel does.
 async fn acquire_when_unlocked(store: &PgStore, node: NodeId) -> Vec<(ChannelKey, Epoch)> {
     for _ in 0..200 {
-        let taken = store.acquire(node, ChannelType::Sandbox, 9).await.expect("taken");
-        if !taken.is_empty() {
-            return taken;
+        let acquired = store.acquire(node, ChannelType::Sandbox, 9).await.expect("acquired");
+        if !acquired.is_empty() {
+            return acquired;
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
@@ -246,15 +246,15 @@ async fn a_released_channel_has_no_owner_until_it_is_acquired() {
     };
     assert!(matches!(links(epoch).await, Err(StoreError::Fenced)));
     assert_eq!(store.held(first).await.expect("read"), []);
-    let taken = acquire_when_unlocked(&store, second).await;
-    assert_eq!(taken.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [channel]);
-    assert_eq!(claim(taken[0].1).await.expect("it has the channel").messages.len(), 1);
-    assert!(says_down(taken[0].1).await.expect("it has the channel"));
-    assert!(!says_down(taken[0].1).await.expect("it has the channel"), "it is down");
+    let acquired = acquire_when_unlocked(&store, second).await;
+    assert_eq!(acquired.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [channel]);
+    assert_eq!(claim(acquired[0].1).await.expect("it has the channel").messages.len(), 1);
+    assert!(says_down(acquired[0].1).await.expect("it has the channel"));
+    assert!(!says_down(acquired[0].1).await.expect("it has the channel"), "it is down");
     assert!(matches!(links(epoch).await, Err(StoreError::Fenced)), "the former holder says nothing of it");
-    let held = Held { channel, epoch: taken[0].1, session: 0 };
+    let held = Held { channel, epoch: acquired[0].1, session: 0 };
     store.end_session(held).await.expect("it has the channel");
-    assert!(links(taken[0].1).await.expect("it has the channel"));
+    assert!(links(acquired[0].1).await.expect("it has the channel"));
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn messages_of_a_deleted_channel_find_a_node() {
     store.deregister(first).await.expect("left");
     assert_eq!(store.acquire(second, ChannelType::Sandbox, 9).await.expect("asked"), [], "it counts in no quota");
     assert_eq!(store.acquire_deleted(second, ChannelType::CloudApi).await.expect("asked"), []);
-    assert_eq!(store.acquire_deleted(second, ChannelType::Sandbox).await.expect("taken").len(), 1);
+    assert_eq!(store.acquire_deleted(second, ChannelType::Sandbox).await.expect("acquired").len(), 1);
     store.cancel_former(channel, 9, NOW).await.expect("cancelled");
     store.deregister(second).await.expect("left");
     let third = NewNode { name: "third".to_owned(), address: None, types: vec![ChannelType::Sandbox] };
@@ -338,7 +338,7 @@ async fn a_lost_connection_loses_no_answer_for_long() {
     );
     let lost = ground.store.enqueue(ground.new_message(channel, "666")).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
-    assert_eq!(ground.all(channel).await, [], "nobody says that it was kept");
+    assert_eq!(ground.all(channel).await, [], "it was not reported as stored");
     ground.accept(channel, "551").await;
 }
 
@@ -411,7 +411,7 @@ async fn no_message_is_stored_that_an_old_node_cannot_send() {
     tokio::spawn(connection);
     client.batch_execute(JOIN_OF_BEFORE).await.expect_err("it would claim the row");
     let works_from = "SELECT max(works_from)::bigint FROM recado_migrations";
-    assert_eq!(number(database.direct_url(), works_from), 15, "it is told that a newer version has worked here");
+    assert_eq!(number(database.direct_url(), works_from), 15, "it reports that a newer version has worked here");
     let fresh = PgStore::open(database.url(), database.direct_url(), 2).await.expect("the store opens");
     assert_eq!(fresh.enqueue(refused[1].clone()).await.expect("answered"), Enqueued::Accepted);
 }

@@ -71,7 +71,7 @@ impl Target {
             }
             tokio::time::sleep(LOCK_RETRY).await;
         }
-        bail!("somebody else is filling this database")
+        bail!("another import is filling this database")
     }
 
     async fn must_be_empty(&self) -> Result<()> {

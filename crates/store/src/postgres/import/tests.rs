@@ -92,7 +92,7 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
         let claim = ground.claim(ClaimRequest { recipient_pacing: Some(pacing), ..request(channel) }).await;
         ground.settle(channel, claim.messages[0].seq, settlement).await;
     }
-    let of = MessageRef::RemoteId { remote_id: "wamid.nobody".parse().unwrap(), ours: None };
+    let of = MessageRef::RemoteId { remote_id: "wamid.unknown".parse().unwrap(), ours: None };
     let error = Some(("131026".to_owned(), "x".to_owned()));
     let status = MessageStatus::Failed;
     ground.apply(Receipt { channel, of, status, at: NOW, from: None, account: None, error, pauses: None }).await;
@@ -157,12 +157,13 @@ async fn a_store_is_the_same_in_the_database() {
 
     // It goes on where the file ended: with its keys, its queue, and numbers behind the highest.
     let channels = ground.store.channels().await.expect("read");
-    let line = channels.iter().find(|channel| channel.id.as_str() == "linha").expect("a channel").key;
-    let highest = ground.all(line).await.iter().map(|message| message.seq).max();
-    let again = NewMessage { idempotency: Some(ground.idempotency("linha 0", 1)), ..ground.new_message(line, "550") };
+    let channel = channels.iter().find(|channel| channel.id.as_str() == "linha").expect("a channel").key;
+    let highest = ground.all(channel).await.iter().map(|message| message.seq).max();
+    let again =
+        NewMessage { idempotency: Some(ground.idempotency("linha 0", 1)), ..ground.new_message(channel, "550") };
     assert!(matches!(ground.enqueue(again).await, Enqueued::Replayed(_)));
-    let id = ground.accept(line, MARIA).await;
-    assert!(Some(ground.message(line, id).await.seq) > highest);
+    let id = ground.accept(channel, MARIA).await;
+    assert!(Some(ground.message(channel, id).await.seq) > highest);
     let made = ground.channel("novo").await;
     assert!(channels.iter().all(|channel| channel.key < made));
     let query = EventQuery { after: read_to, ..ground.event_query() };
@@ -236,7 +237,7 @@ async fn an_unsuitable_database_is_refused() {
     let (file, _ground, _, _) = stage().await;
     let database = Database::new();
     test_postgres::run(database.url(), "CREATE TABLE cards (id bigint)");
-    let error = import(&file, database.url(), |_| {}).await.expect_err("somebody else's database");
+    let error = import(&file, database.url(), |_| {}).await.expect_err("another program's database");
     assert!(error.to_string().contains("something else"), "{error:#}");
     assert_eq!(test_postgres::number(database.url(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), 1);
     let connection = Connection::open(&file).expect("a file");

@@ -5,8 +5,8 @@ old AS (SELECT tokens, at FROM rate_buckets WHERE key_id = $1 AND kind = $2 FOR 
 filled AS (SELECT least($3, coalesce(
     (SELECT tokens + greatest(0, extract(epoch FROM clock_timestamp() - at)::float8) * $3 / 60 FROM old),
     $3)) AS tokens),
-drawn AS (SELECT tokens, least($4, floor(tokens)) AS taken FROM filled),
+drawn AS (SELECT tokens, least($4, floor(tokens)) AS drawn_tokens FROM filled),
 kept AS (INSERT INTO rate_buckets (key_id, kind, tokens, at)
-    SELECT $1, $2, tokens - taken, clock_timestamp() FROM drawn
+    SELECT $1, $2, tokens - drawn_tokens, clock_timestamp() FROM drawn
     ON CONFLICT (key_id, kind) DO UPDATE SET tokens = excluded.tokens, at = excluded.at)
-SELECT taken, tokens - taken FROM drawn, fast
+SELECT drawn_tokens, tokens - drawn_tokens FROM drawn, fast

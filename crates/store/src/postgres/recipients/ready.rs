@@ -89,12 +89,12 @@ impl Round {
             self.channels.insert(message.seq, channel);
         }
         claim.passed += found - free;
-        claim.taken += free;
+        claim.claimed += free;
         let full = free == asked;
         // Another can be ready only behind one that was ended, or where more was found than could be sent.
         let done = full || found < asked && ended == 0;
         let late = !done && claim.passed >= each;
-        if late || full && claim.taken < claim.most {
+        if late || full && claim.claimed < claim.most {
             claim.wakeup.schedule(now);
         }
         if done || late {
