@@ -1,5 +1,5 @@
-//! The system's time and randomness. Nothing else may ask the system for either (clippy holds us to it), so that a
-//! test can move the one and repeat the other.
+//! The system's time and randomness. No other code may ask the system for them (clippy checks that), so tests can
+//! control both.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -70,14 +70,14 @@ fn half(span: Duration) -> Millis {
     millis(span / 2)
 }
 
-/// The system's random source. For ids it is asked for some at a time: three ids a request would be three calls of the
-/// system. For secrets it is not: a virtual machine that is started twice from one snapshot has the same pool twice.
+/// The system's random source. Ids use a pool, because three ids a request would be three system calls. Secrets do not:
+/// a virtual machine that is started twice from one snapshot has the same pool twice.
 pub struct SystemEntropy;
 
-/// Bytes that are asked for at a time.
+/// Bytes of one system call.
 const POOL: usize = 1_024;
 
-/// Random bytes of which the first so many are used up.
+/// Random bytes, and how many of them are used.
 struct Pool([u8; POOL], usize);
 
 thread_local! {
@@ -91,7 +91,7 @@ impl Entropy for SystemEntropy {
 
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
     fn fill_secret(&self, bytes: &mut [u8]) {
-        // Without randomness there are no safe keys and no unique ids: going on would be worse than ending.
+        // Without randomness there are no safe keys and no unique ids: the process has to end.
         getrandom::fill(bytes).expect("the system has a random source");
     }
 }

@@ -2,10 +2,10 @@
 
 use recado_domain::error::AppError;
 
-/// Why the store could not do what was asked.
+/// Why an operation failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot write or read now; whether a write was kept is not known. It comes back by itself.
+    /// The store cannot read or write now. It is unknown whether a write was stored. The store recovers by itself.
     #[error("the store is not available: {0}")]
     Unavailable(String),
     /// Too many calls wait to be written.
@@ -14,7 +14,7 @@ pub enum StoreError {
     /// The channel is another node's now, and nothing was done.
     #[error("the channel is held by another node")]
     Fenced,
-    /// This one operation failed; its neighbours did not.
+    /// This operation failed; others did not.
     #[error("the store refused the operation: {0}")]
     Refused(String),
 }
@@ -23,7 +23,7 @@ pub enum StoreError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     Up,
-    /// It does not, for this reason; it keeps trying to come back.
+    /// The store does not work, for this reason, and tries to recover.
     Down(String),
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::Result;
 
-/// A node's number: a new one at each join.
+/// A node's number, new at each join.
 pub type NodeId = i64;
 
 /// A node that joins.
@@ -55,14 +55,14 @@ impl ChannelQuota {
     }
 }
 
-/// Changes of what nodes keep in memory.
+/// Changes of the directory, which nodes keep in memory.
 #[derive(Debug)]
 pub struct Changes {
     pub version: i64,
     pub default_countries: Vec<(InstitutionId, DefaultCountry)>,
     pub keys: Vec<ApiKey>,
     pub channels: Vec<Channel>,
-    /// The credentials of those channels that have some.
+    /// The credentials of those channels.
     pub links: Vec<Link>,
 }
 
@@ -79,7 +79,7 @@ pub enum ListenEvent {
 /// A limit from which all nodes draw.
 #[async_trait]
 pub trait SharedQuota: Send + Sync + 'static {
-    /// Draws up to `want` calls from a key's limit. Gives how many were drawn, and how many are left.
+    /// Draws up to `want` calls from a key's limit. Returns how many were drawn, and how many are left.
     async fn draw(&self, key: &[u8], kind: i16, limit: u32, want: u32) -> Result<(f64, f64)>;
 }
 
@@ -117,7 +117,7 @@ pub trait ClusterStore: SharedQuota {
     async fn notify(&self, text: &str) -> Result<()>;
     /// The secret by which nodes recognise forwarded calls.
     async fn secret(&self) -> Result<String>;
-    /// The number of the last change of what nodes keep in memory.
+    /// The number of the last change of the directory.
     async fn directory_version(&self) -> Result<i64>;
     /// The changes after this version.
     async fn changes_since(&self, version: i64) -> Result<Changes>;

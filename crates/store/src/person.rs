@@ -35,13 +35,13 @@ impl fmt::Debug for Person {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PersonPart {
-    /// Further numbers of theirs, by what the network said: an account's other number.
+    /// Further numbers of the person: other numbers of an account, as the network named them.
     Names,
     /// Messages to them, oldest first.
     Messages,
     /// Where these messages are.
     Places,
-    /// Idempotency keys that made them.
+    /// Idempotency keys of the messages.
     Keys,
     /// What channels know about the person as a recipient.
     Contacts,
@@ -52,7 +52,7 @@ pub enum PersonPart {
 pub struct PersonQuery {
     pub person: Person,
     pub part: PersonPart,
-    /// Behind this one; 0 at first, and then what the last page says.
+    /// Continue after this row: 0 at first, then `next` of the last page.
     pub after: i64,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Debug for PersonRow {
 
 #[cfg(test)]
 impl PersonRow {
-    /// All of it, to be compared; `Debug` hides it.
+    /// All data, for comparisons; `Debug` hides it.
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Message { message, scenario, early } => format!("{message:?} {scenario:?} {early:?}"),
@@ -100,7 +100,7 @@ impl PersonRow {
     }
 }
 
-/// A receipt that is kept under a network's own id.
+/// An unmatched receipt, stored under a network's own id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnmatchedReceipt {
     /// The position in `MessageStatus::ALL`.
@@ -134,14 +134,14 @@ pub enum Erasure {
 #[serde(rename_all = "camelCase")]
 pub struct Erased {
     pub messages: u64,
-    /// Of the messages, those that were waiting, and are not sent any more.
+    /// Erased messages that were queued, and are never sent.
     pub cancelled: u64,
     pub idempotency_keys: u64,
     pub early_receipts: u64,
     pub accounts: u64,
     pub chats: u64,
     pub recipient_paces: u64,
-    /// Messages on their way to the network, which were left.
+    /// Messages in flight, which stay.
     pub sending: u64,
     /// Where the next page of channels begins.
     #[serde(skip)]

@@ -20,7 +20,7 @@ use recado_domain::text::without_mark;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
 
-/// The form that is written, and the only one so far.
+/// The only version of the format so far.
 const VERSION: u8 = 1;
 const KEY: usize = 32;
 const ID: usize = 8;
@@ -216,7 +216,7 @@ impl KeyRing {
         Ok(sealed)
     }
 
-    /// Opens what was sealed for this place.
+    /// Opens bytes that were sealed for this place.
     pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<SecretSlice<u8>, SealError> {
         let key = self.key_of(sealed)?;
         let (head, rest) = sealed.split_at(HEAD);
@@ -235,7 +235,7 @@ impl KeyRing {
         Ok(plain)
     }
 
-    /// Seals with the first key what another one sealed. `None` when the first one did.
+    /// Seals bytes again with the first key. `None` if the first key sealed them already.
     pub fn reencrypt(
         &self,
         place: Place<'_>,

@@ -14,7 +14,7 @@ pub(super) const QUEUED: &str = "status = 0";
 /// The message is in flight, or its owner crashed.
 pub(super) const SENDING: &str = "status = 1";
 
-/// The column that keeps when a state was reached.
+/// The column with the time of a state.
 pub(super) fn reached_column(status: MessageStatus) -> &'static str {
     match status {
         MessageStatus::Queued => "queued_at",

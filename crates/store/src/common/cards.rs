@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// The kind of messages that have none.
 const CONTACT: &str = "contact";
 
-/// The kind of a row and its rendition. `card`: the columns of the versions before, which are read where there is no kind.
+/// The kind and rendition of a row. `card` reads the old columns of a row without a kind.
 pub(crate) fn read<E>(
     kind: Option<String>,
     rendition: Option<String>,
@@ -24,7 +24,7 @@ pub(crate) fn read<E>(
     }
 }
 
-/// A message as the version before kinds knows it; `None` where that could not send it, or would leave something of it out.
+/// A message in the form of the version before kinds; `None` if that version could not send all of it.
 pub(crate) fn as_before(message: &NewMessage) -> Option<RenderedCard> {
     let plain = message.kind == CONTACT && message.reference.is_none() && message.send_at.is_none();
     if !plain || serde_json::from_str::<PayloadBefore>(&message.payload).is_err() {
@@ -35,7 +35,7 @@ pub(crate) fn as_before(message: &NewMessage) -> Option<RenderedCard> {
     Some(card)
 }
 
-/// The payload of a message as the version before kinds has it, and nothing else.
+/// The payload in the form of the version before kinds, without later fields.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[expect(dead_code, reason = "only whether it can be read is asked")]

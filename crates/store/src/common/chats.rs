@@ -66,7 +66,7 @@ pub(crate) async fn note_account<T: Transaction>(
                    SET account = excluded.account, lid = excluded.lid, checked_at = excluded.checked_at";
     let (number, lid) = (account.and_then(Party::number), account.and_then(Party::lid));
     tx.db().run(sql, values![channel, phone, number, lid, now]).await?;
-    // Only one who was written to under another name, or wrote to us, is known by that.
+    // Otherwise the new name makes no recipient known.
     if account.is_some() && is_known(tx.db(), (channel, phone)).await? {
         tx.reset_cursor(channel).await?;
         tx.notify(Change::Work(channel));
@@ -114,7 +114,7 @@ pub(crate) async fn unasked<E: Executor>(db: &E, (channel, lid): Who<'_>, limit:
     db.rows(&sql, values![channel, lid, i64::from(limit)], |row| row.get("recipient")).await
 }
 
-/// Deletes what is known of a channel's recipients.
+/// Deletes the known recipients of a channel.
 pub(crate) async fn forget_all<E: Executor>(db: &E, channel: ChannelKey) -> Result<(), E::Error> {
     for table in ["accounts", "chats"] {
         db.run(&format!("DELETE FROM {table} WHERE channel_key = ?1"), values![channel]).await?;

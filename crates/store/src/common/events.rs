@@ -5,7 +5,7 @@ use recado_domain::message::Seq;
 
 use crate::sqlkit::both::{Executor, List, Row, values};
 
-/// Forgets what happened to these messages.
+/// Deletes the events of these messages.
 pub(super) async fn forget<E: Executor>(db: &E, messages: &List<Seq>) -> Result<(), E::Error> {
     let sql = format!("DELETE FROM events WHERE {}", E::any("message_seq", 1));
     db.run(&sql, values![*messages]).await.map(drop)
@@ -18,14 +18,14 @@ pub(super) async fn forget_gone<E: Executor>(db: &E, (after, last): (Seq, Seq)) 
     db.run(sql, values![after, last]).await.map(drop)
 }
 
-/// Deletes some of what happened before `?2` to these subjects, at most `?1`.
+/// A statement that deletes at most `?1` events of these subjects from before `?2`.
 pub(super) fn old(subjects: &str) -> String {
     format!(
         "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at < ?2 AND {subjects} ORDER BY at LIMIT ?1)"
     )
 }
 
-/// A page of what happened to a channel, newest first.
+/// A page of the events of a channel, newest first.
 pub(crate) async fn of_channel<E: Executor>(db: &E, query: ChannelEventQuery) -> Result<ChannelEventPage, E::Error> {
     let sql = "SELECT seq, at, data, node FROM events
                WHERE channel_key = ?1 AND message_seq IS NULL AND seq < ?2 ORDER BY seq DESC LIMIT ?3";

@@ -169,7 +169,7 @@ impl<'a, E: Executor> Asked<'a, E> {
         Ok(PersonPage { rows: rows.collect(), next })
     }
 
-    /// Receipts that are kept under the networks' own ids of these messages.
+    /// Unmatched receipts under the networks' own ids of these messages.
     async fn early(
         &self,
         messages: &[(Message, Option<String>)],
@@ -271,7 +271,7 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
     }
     let asked: HashSet<_> = places.iter().map(|place| (place.channel, place.seq, place.id)).collect();
     let seqs = List(places.iter().map(|place| place.seq).collect());
-    // Receipts move what is SENT without the channel's lock.
+    // Receipts move `SENT` messages without the channel's lock.
     let sql = format!(
         "SELECT channel_key, seq, id, status, expires_at, unanswered FROM messages WHERE {} ORDER BY seq{}",
         T::Db::any("seq", 1),

@@ -58,7 +58,7 @@ async fn purge_messages<E: Executor>(db: &E, request: &PurgeRequest) -> Result<O
     let Some((seq, _)) = last else { return Ok(None) };
     let sql = format!(include_str!("purge/messages.sql"), PAST = PAST, greatest = E::GREATEST);
     if db.run(&sql, values![request.after, seq, request.finished_before, request.now]).await? > 0 {
-        // Behind the deletion: a receipt may have moved a message just before it.
+        // After the deletion, because a receipt may have moved a message just before it.
         events::forget_gone(db, (request.after, seq)).await?;
     }
     Ok(last)

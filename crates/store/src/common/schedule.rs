@@ -96,8 +96,8 @@ async fn queue<T: Transaction>(tx: &mut T, due: &[Due], now: Millis) -> Result<(
     forget(tx.db(), List(due.iter().map(|due| due.seq).collect())).await
 }
 
-/// Takes the scheduled ones of these messages out of the schedule. Each gets the positive form of its `seq`, which is
-/// its place in the order of acceptance. After this call the messages can be ended like any others.
+/// Removes these messages from the schedule, if they are in it. Each gets the positive form of its `seq`, its place in
+/// the order of acceptance. After this call the messages can be ended like any others.
 pub(crate) async fn end<E: Executor>(db: &E, seqs: impl Iterator<Item = Seq>) -> Result<(), E::Error> {
     let scheduled: Vec<Seq> = seqs.filter(|seq| is_scheduled(*seq)).collect();
     if scheduled.is_empty() {

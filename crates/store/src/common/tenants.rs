@@ -103,7 +103,7 @@ pub(crate) async fn create_api_key<T: Transaction>(tx: &mut T, key: &ApiKey) -> 
     Ok(())
 }
 
-/// Ends a key, and those that it has made.
+/// Revokes a key, and the keys that were made with it.
 pub(crate) async fn revoke_api_key<T: Transaction>(tx: &mut T, id: ApiKeyId, now: Millis) -> Result<(), T::Error> {
     let Stamp { with, set, .. } = T::STAMP;
     // The version is incremented even if no key is revoked: a skipped number is harmless.

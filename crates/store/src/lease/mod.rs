@@ -26,7 +26,7 @@ struct SharedLeases {
 #[derive(Default)]
 struct Channels {
     held: HashMap<ChannelKey, Epoch>,
-    /// Channels that drain: nothing more is claimed for them, and what is in flight finishes.
+    /// Channels that drain: no more claims, but the messages in flight settle.
     draining: HashMap<ChannelKey, Epoch>,
 }
 
@@ -65,7 +65,8 @@ impl Leases {
         }
     }
 
-    /// The epoch of a channel that is owned or drains: its session, and what is in flight, still write.
+    /// The epoch of an owned or draining channel: its session and the outcomes of its messages in flight are still
+    /// written.
     pub fn session_epoch(&self, channel: ChannelKey) -> Option<Epoch> {
         let draining = || self.shared.as_ref()?.read().draining.get(&channel).copied();
         self.epoch(channel).or_else(draining)
@@ -113,7 +114,7 @@ impl Leases {
         }
     }
 
-    /// Starts to drain channels. Gives those that were held, with their epochs.
+    /// Starts to drain channels. Returns the owned ones with their epochs.
     pub fn drain(&self, channels: &[ChannelKey]) -> Vec<(ChannelKey, Epoch)> {
         let Some(shared) = &self.shared else { return Vec::new() };
         let mut all = shared.write();
@@ -127,7 +128,7 @@ impl Leases {
         if let Some(shared) = &self.shared {
             let mut all = shared.write();
             for (channel, epoch) in channels {
-                // A channel may have been lost meanwhile, and acquired again under another epoch.
+                // The channel may have been lost and acquired again under another epoch.
                 if all.draining.get(channel) == Some(epoch) {
                     all.draining.remove(channel);
                 }
@@ -146,19 +147,19 @@ impl Leases {
         }
     }
 
-    /// The channels that are held or drain.
+    /// The owned and draining channels.
     pub fn all(&self) -> Vec<ChannelKey> {
         self.epochs().into_keys().collect()
     }
 
-    /// The channels that are held or drain, with their epochs.
+    /// The owned and draining channels with their epochs.
     pub fn epochs(&self) -> HashMap<ChannelKey, Epoch> {
         let Some(shared) = &self.shared else { return HashMap::new() };
         let all = shared.read();
         all.draining.iter().chain(&all.held).map(|(channel, epoch)| (*channel, *epoch)).collect()
     }
 
-    /// The channels that are held, in no order.
+    /// The owned channels, in no order.
     pub fn held(&self) -> Vec<ChannelKey> {
         let Some(shared) = &self.shared else { return Vec::new() };
         shared.read().held.keys().copied().collect()

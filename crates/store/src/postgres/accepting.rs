@@ -24,7 +24,7 @@ use crate::{Health, Result, StoreError};
 
 /// Most messages in one commit.
 const BATCH: usize = 512;
-/// The wait before a database that lost a batch's answer is asked again what it kept of it.
+/// The wait before the database is asked again for a batch whose answer was lost.
 const RETRY: Duration = Duration::from_millis(100);
 /// Most messages that wait; more are refused, so that memory stays bounded when the database is slow.
 const WAITING: usize = 8_192;
@@ -66,7 +66,7 @@ impl Accepting {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Stores what waits.
+    /// Stores all waiting messages.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.queue.send(Item::Close(done)).await.is_ok() {
@@ -147,7 +147,7 @@ impl Acceptor {
                     items.push(item);
                 }
             } else if closing.is_some() || waiting.recv_many(&mut items, BATCH).await == 0 {
-                // Whoever closes may be gone.
+                // The closing task may have ended.
                 let _ = closing.map(|done: oneshot::Sender<()>| done.send(()));
                 return;
             }
@@ -193,7 +193,7 @@ impl Acceptor {
         let mut again = Vec::new();
         for (waiting, answer) in batch.into_iter().zip(answers) {
             if let Some(answer) = answer.transpose() {
-                // Nobody waits any more: a caller may hang up at any time.
+                // The caller may have disconnected.
                 let _ = waiting.answer.send(answer);
             } else {
                 again.push(waiting);
@@ -291,7 +291,7 @@ impl Acceptor {
             Err(error @ StoreError::Unavailable(_)) => error,
             Err(error) => return Err(error),
         };
-        // Nobody knows what was kept. Once the database is back, what is there was.
+        // It is unknown which messages were stored, until the database is back.
         self.backlogs.clear();
         match tokio::time::timeout(PATIENCE, self.stored(new)).await {
             Ok(stored) => Ok((stored, Some(lost))),
@@ -299,7 +299,7 @@ impl Acceptor {
         }
     }
 
-    /// Which of them are there, as soon as the database says so.
+    /// The ids of the stored messages, as soon as the database can tell.
     async fn stored(&self, new: &[&NewMessage]) -> HashSet<MessageId> {
         let mut health = self.pool.health();
         loop {

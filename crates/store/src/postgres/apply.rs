@@ -15,8 +15,8 @@ use super::recipients;
 use crate::sql::reached_column;
 use crate::sqlkit::postgres::db::{Arg, Db, Done, Typed};
 
-/// Makes these transitions, one for each message, where their messages are in the expected states; which ones were. The
-/// channel of all of them is locked.
+/// Applies these transitions, one per message, to the messages that are in the expected states. Returns which ones
+/// were. All belong to one locked channel.
 pub(super) async fn apply(db: Db<'_>, locked: &Locked, transitions: &[Transition<'_>]) -> Done<HashSet<Seq>> {
     apply_all(db, &locked.alone(), transitions).await
 }
@@ -130,7 +130,7 @@ impl<'a> Changes<'a> {
         let sql = format!(
             "UPDATE messages m SET {}
              FROM unnest({}) AS s({})
-             -- `+ 0`: so few are SENDING that the planner would rather read the whole index of those in the network.
+             -- `+ 0` keeps the planner off the index of messages in the network: it would read all of it.
              WHERE m.seq = any($1) AND m.seq = s.seq AND m.channel_key = s.channel_key AND m.status + 0 = s.expected
              RETURNING {returning}",
             self.set.join(", "),

@@ -12,7 +12,7 @@ use crate::common::channels::{COLUMNS, if_known};
 use crate::sqlkit::both::{Executor, values};
 use crate::sqlkit::postgres::db::{Db, Done, args};
 
-/// The highest number that any message was given, also one that is not visible yet.
+/// The highest number that any message was given, including numbers that are not visible yet.
 pub(super) const LAST_SEQ: &str = "coalesce(pg_sequence_last_value('messages_seq_seq'), 0)";
 
 /// Resets the scan cursor, so that the next claim scans the messages before it again.
@@ -80,8 +80,8 @@ pub(super) async fn restrict(db: Db<'_>, locked: &mut Locked, until: Millis, rea
     Ok(true)
 }
 
-/// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
-/// the message was sent.
+/// Pauses a sending channel because its network refused this message, unless a person has connected it since the
+/// message was sent.
 pub(super) async fn pause(db: Db<'_>, locked: &mut Locked, reason: &str, seq: Seq, now: Millis) -> Done<()> {
     let sent = db.row("SELECT connection FROM messages WHERE seq = $1", args![seq]).await?;
     if !locked.queue.is_paused_by(seq, sent.and_then(|row| row.get("connection"))) {

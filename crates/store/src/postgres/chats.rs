@@ -69,7 +69,7 @@ pub(super) async fn open_all(db: Db<'_>, opened: &[OpenedChat<'_>]) -> Done<Hash
 
 /// The same for one message, outside of the dispatch.
 pub(super) async fn open(db: Db<'_>, locked: &mut Locked, seq: Seq, account: Option<&str>, now: Millis) -> Done<()> {
-    // The chats of a channel that was deleted since are none of the one in its place.
+    // Chats of a deleted channel do not belong to the channel that replaced it.
     if locked.queue.cancels(seq) {
         return Ok(());
     }
@@ -77,7 +77,7 @@ pub(super) async fn open(db: Db<'_>, locked: &mut Locked, seq: Seq, account: Opt
     if new.is_empty() { Ok(()) } else { locked.reset_cursor(db).await }
 }
 
-/// Makes a message's recipient a new one, whatever the name under which they were known.
+/// Makes a message's recipient new again, under every name.
 pub(super) async fn forget(db: Db<'_>, channel: ChannelKey, seq: Seq) -> Done<()> {
     let Some(row) = db.row("SELECT recipient FROM messages WHERE seq = $1", args![seq]).await? else { return Ok(()) };
     let recipient: &str = row.get("recipient");

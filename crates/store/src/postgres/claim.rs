@@ -23,7 +23,7 @@ use crate::sqlkit::postgres::db::{Db, Done, args, not_understood};
 
 /// Messages of the first page, and of each further page. A claim seldom needs more than the first message.
 const PAGES: (usize, usize) = (8, 500);
-/// First messages of a channel that are read with its lock: the one that is in flight, the next one, and one more.
+/// The first messages of a channel that are read with its lock: the one in flight, the next one, and one more.
 pub(super) const HEADS: usize = 3;
 
 const IS_NEW: &str = concat!("NOT ", is_known_sql!("messages.channel_key", "messages.recipient"));
@@ -37,7 +37,7 @@ pub(super) enum Asks {
     Nothing,
     /// Recipients that cannot be written to for now.
     Held,
-    /// New recipients as well.
+    /// Deferred and new recipients.
     New,
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn claim(db: Db<'_>, locked: &mut Locked, request: &ClaimReques
     Ok(claim)
 }
 
-/// Does what a claim on a channel that is one queue has decided.
+/// Applies the plan of a claim on a channel that is one queue.
 async fn carry_out(
     db: Db<'_>,
     locked: &Locked,
@@ -97,13 +97,13 @@ async fn plan(db: Db<'_>, locked: &Locked, request: &ClaimRequest) -> Done<Claim
     Ok(plan)
 }
 
-/// A row, and what a queue is scanned past it for.
+/// A row, and whether its recipient can be written to.
 pub(super) struct Seen {
     pub row: OpenRow,
     pub queued_at: Millis,
-    /// Its recipient is a new one. Looked for only where that is asked.
+    /// Whether the recipient is new. Read on request only.
     pub is_new: bool,
-    /// Until when its recipient cannot be written to, or could not. The same.
+    /// Until when the recipient is deferred. Read on request only.
     pub held_until: Option<Millis>,
 }
 
@@ -114,7 +114,7 @@ pub(super) struct RowScan<'a> {
     from: Seq,
     asks: Asks,
     read: IntoIter<Seen>,
-    /// Rows of the next page; none when there is none.
+    /// The size of the next page; 0 after the last page.
     most: usize,
 }
 
@@ -136,7 +136,7 @@ impl<'a> RowScan<'a> {
     }
 }
 
-/// Open messages of some channels, from one of each channel on, in the order of its queue: at most so many of each.
+/// Open messages of some channels, each from a given number on, in queue order, at most `most` per channel.
 pub(super) async fn rows_from(
     db: Db<'_>,
     from: &[(ChannelKey, Seq)],
@@ -213,7 +213,7 @@ pub(super) fn plan_of_heads(
     ((decided || ends) && plan.orphans.is_empty()).then_some(plan)
 }
 
-/// Makes the transitions of messages that are to be sent, and gives these in the order of the queue.
+/// Applies the transitions of messages to send, and returns the messages in queue order.
 pub(super) async fn send(db: Db<'_>, queues: &Queues, transitions: &[Transition<'_>]) -> Done<Vec<Claimed>> {
     let columns = "m.seq, m.id, m.network_id, m.recipient, m.kind, m.payload, m.rendition, m.card, m.card_account,
                    m.card_account_known, m.scenario, m.attempts, m.failures, m.recipient_holds, m.resent, m.unanswered";

@@ -43,7 +43,7 @@ pub(super) struct Call {
 pub(super) type Answer = (Result<()>, Result<Claim>);
 
 impl Call {
-    /// The channel, and under which epoch the asker holds it.
+    /// The channel, and the epoch of the caller.
     fn held(&self) -> (ChannelKey, Epoch) {
         let of_request = self.request.as_ref().map(|request| (request.channel, request.epoch));
         let of_outcomes = self.outcomes.as_ref().map(|outcomes| (outcomes.channel, outcomes.epoch));
@@ -55,7 +55,7 @@ impl Call {
 pub(super) struct Dispatching(Batches<Call, Answer>);
 
 impl Dispatching {
-    /// Works with this pool, which has so many connections.
+    /// Starts with this pool of so many connections.
     pub fn start(pool: Pool, connections: usize) -> Self {
         // Calls that wait for locks leave some connections to the batches.
         let alone = Alone { pool: pool.clone(), room: Arc::new(Semaphore::new((connections / 2).max(1))) };
@@ -119,7 +119,7 @@ impl Alone {
         tokio::spawn(async move { answer.send(alone.run(work).await) });
     }
 
-    /// Claims beside the batch that has recorded the outcomes.
+    /// Claims in a transaction of its own, after the batch has stored the outcomes.
     fn claim(&self, Waiting { work: Call { request, .. }, answer }: Waiting<Call, Answer>) {
         let alone = self.clone();
         tokio::spawn(async move { answer.send((Ok(()), alone.run(Call { outcomes: None, request }).await.1)) });
@@ -161,9 +161,9 @@ async fn one(db: Db<'_>, call: &Call) -> Done<Claim> {
 /// What a batch has done with a call.
 enum Progress {
     Ended(Result<Claim>),
-    /// Nothing was done for it: it goes alone.
+    /// Nothing was done: the call runs in a transaction of its own.
     NotYet,
-    /// Its outcomes are recorded, and its claim goes alone.
+    /// The outcomes are stored. The claim runs in a transaction of its own.
     Settled,
 }
 
@@ -184,7 +184,7 @@ async fn together(db: Db<'_>, calls: &[&Call]) -> Done<Vec<Progress>> {
     let (mut parts, mut settling) = (Vec::new(), Vec::new());
     for (place, call) in calls.iter().enumerate() {
         let (channel, epoch) = call.held();
-        // Another transaction has it, or there is none.
+        // Another transaction has locked the channel, or it does not exist.
         let Some(locked) = locked.remove(&channel) else { continue };
         if let Err(Failure::Fenced) = locked.fence(epoch) {
             progress[place] = Progress::Ended(Err(StoreError::Fenced));
@@ -202,7 +202,7 @@ async fn together(db: Db<'_>, calls: &[&Call]) -> Done<Vec<Progress>> {
         }
     }
     let queues = Queues::of(settling.iter().map(|one: &Settling<'_>| &one.locked));
-    // Sent together as well: what is sent next does not depend on what is recorded.
+    // Sent in parallel: the next messages do not depend on the stored outcomes.
     let planned = parts.iter().filter_map(|part| part.plan.as_ref());
     let ((), sent) = try_join(record(db, &mut settling), carry_out(db, &queues, planned)).await?;
     let mut sent: HashMap<Seq, Claimed> = sent.into_iter().map(|message| (message.seq, message)).collect();
@@ -270,7 +270,7 @@ fn plan(settling: &Settling<'_>, heads: &[OpenRow], request: &ClaimRequest) -> O
     plan_of_heads(heads, &settling.settled.transitions, &queue, request)
 }
 
-/// Does what the plans say, and gives what is sent.
+/// Applies the plans, and returns the messages to send.
 async fn carry_out<'a>(
     db: Db<'_>,
     queues: &Queues,
@@ -287,7 +287,7 @@ fn answer(plan: &ClaimPlan, request: &ClaimRequest, sent: &mut HashMap<Seq, Clai
     let mut wakeup = plan.wakeup;
     let message = plan.sent.as_ref().and_then(|transition| sent.remove(&transition.seq()));
     if plan.sent.is_some() && message.is_none() {
-        // It is not what it was when it was read.
+        // The message has changed since it was read.
         wakeup.schedule(request.now);
     }
     Claim { messages: message.into_iter().collect(), next_at: wakeup.next_at, holds_all: wakeup.holds_all }

@@ -1,4 +1,4 @@
-//! Accepting messages: what decides about them, and the statement that stores them with their idempotency keys.
+//! Accepting messages: the queries that decide about them, and the statement that stores them.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -85,7 +85,7 @@ fn id(bytes: &[u8]) -> Done<MessageId> {
     Ok(MessageId::from_bytes(bytes.try_into().map_err(|_| not_understood("message id"))?))
 }
 
-/// Counts open messages, of each channel not further than asked.
+/// Counts open messages, for each channel up to the given limit.
 async fn count(db: Db<'_>, counting: &[(ChannelKey, usize)]) -> Done<Vec<usize>> {
     if counting.is_empty() {
         return Ok(Vec::new());
@@ -105,12 +105,12 @@ const NEW_WITH_KEYS: &str = include_str!("enqueue/new_with_keys.sql");
 /// Stores new messages; `{queued}` is their state.
 const INSERT: &str = include_str!("enqueue/insert.sql");
 
-/// The columns of scheduled messages, where there are some among the others, and their values. A scheduled message has its
-/// place in the order of acceptance with a minus.
+/// The columns of scheduled messages and their values, if a batch has some. The `seq` of a scheduled message is
+/// negative.
 const SCHEDULED: (&str, &str) =
     (", send_at, seq", ", send_at, nextval('messages_seq_seq') * CASE WHEN send_at IS NULL THEN 1 ELSE -1 END");
 
-/// Notes when they are due.
+/// Inserts scheduled messages into the schedule.
 const SCHEDULE: &str = ", scheduled AS (
         INSERT INTO schedule (seq, due_at, channel_key) SELECT seq, send_at, channel_key FROM stored WHERE send_at IS NOT NULL
     )";
@@ -132,7 +132,7 @@ impl Form {
         self == Self::Kinds || cards::as_before(message).is_some()
     }
 
-    /// The columns that hold the content, and how the last of them is read from its text.
+    /// The columns of the content, and the expression for the last one.
     fn columns(self) -> (&'static str, &'static str) {
         match self {
             Self::Kinds => ("kind, rendition, reference", "reference"),
@@ -157,7 +157,7 @@ impl Form {
     }
 }
 
-/// Columns of [`NEW`]; those of the keys follow.
+/// The number of columns of [`NEW`], before those of the keys.
 const COLUMNS: usize = 13;
 
 /// What the statement for a batch has to do.

@@ -22,7 +22,7 @@ use crate::sqlkit::postgres::pool::NO_ANSWER;
 use crate::{EventReader, Result, StoreError};
 
 pub(super) struct Reader {
-    /// Of the database itself: behind a pooler each statement may have another connection.
+    /// The direct URL: behind a pooler each statement may have another connection.
     url: String,
     open: Option<Open>,
 }
@@ -30,9 +30,9 @@ pub(super) struct Reader {
 /// The connection, and what was found on it.
 struct Open {
     client: Client,
-    /// Every event up to this number is there, or never will be.
+    /// Every event up to this number is stored, or never will be.
     settled: EventSeq,
-    /// The same will hold up to that number.
+    /// The next number up to which this will hold.
     pending: Option<Pending>,
 }
 
@@ -100,13 +100,14 @@ impl Open {
         Db { client: &self.client, prepared: None }
     }
 
-    /// The last number that was given. Not by the sequence's own row, which for a moment holds a number up to 32 higher
-    /// whenever the sequence is logged: a number that is given later would then count as settled.
+    /// The last number that was given. The sequence's own row would be wrong: whenever the sequence is logged, it
+    /// briefly contains a number up to 32 higher, and later numbers would count as settled.
     async fn last(&self) -> Done<EventSeq> {
         self.number("SELECT coalesce(pg_sequence_last_value('event_numbers'), 0)").await
     }
 
-    /// Finds out up to which number every event is there. Each statement sees what was so before it: they must not be one.
+    /// Finds the number up to which every event is stored. The statements must be separate: each sees the state before
+    /// it.
     async fn settle(&mut self, last: EventSeq) -> Done<()> {
         if self.pending.is_none() && last > self.settled {
             let xid = self.number("SELECT pg_current_xact_id()::text::bigint").await?;
@@ -123,7 +124,7 @@ impl Open {
     }
 
     async fn page(&self, query: &EventQuery) -> Done<EventPage> {
-        // The cursor is always the number of an event that was committed: others may be given again.
+        // A cursor is always the number of a committed event, because other numbers may be given again.
         let sql = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3) e";
         let row = self.db().row(sql, args![query.after, self.settled, SCANNED_AT_MOST]).await?;
         let Some(end) = row.and_then(|row| row.get::<_, Option<EventSeq>>(0)) else {

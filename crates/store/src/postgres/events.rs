@@ -22,8 +22,8 @@ impl Events for PgStore {
     }
 }
 
-/// Records what happened to a channel, in the transaction that makes it true, which holds the channel's row. The oldest of
-/// too many events goes.
+/// Records an event of a channel in the transaction of the change, which has locked the channel's row. Deletes the
+/// oldest of too many events.
 pub(super) async fn record(db: Db<'_>, key: ChannelKey, what: &Recorded, at: Millis) -> Done<()> {
     if what.from == what.to && newest(db, key).await?.is_some_and(|newest| what.repeats(&newest)) {
         return Ok(());

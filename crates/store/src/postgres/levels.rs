@@ -15,11 +15,11 @@ use crate::sqlkit::postgres::pool::Pool;
 
 /// The level of this version. A node of the previous version joins with level 0, and understands only contacts.
 pub(super) const LEVEL: i32 = 1;
-/// The migration since which there are levels.
+/// The migration that introduced levels.
 const MIGRATION: i32 = 15;
 
-/// How long no node of the previous version must be there before the upgrade ends. After an outage of the database all leases
-/// have expired, and the nodes come back one after another.
+/// How long no node of the previous version must have run before the upgrade ends. After an outage of the database all
+/// leases have expired, and the nodes return one after another.
 const GONE_FOR: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_mins(1) };
 
 /// Whether all nodes have the level of this node. Read from memory for each message.
@@ -38,12 +38,13 @@ impl Levels {
         self.0.ended.load(Ordering::Acquire)
     }
 
-    /// Looks at the start of a process: where no node is there, of whatever version, nothing has to be waited for.
+    /// Ends the upgrade at the start of a process if no node of any version is running.
     pub async fn begin(&self, pool: &Pool) {
         self.end_when(pool, |seen| !seen.any).await;
     }
 
-    /// Looks whether nodes of the previous version have been gone for long enough. Once that is so, this is never asked again.
+    /// Ends the upgrade if nodes of the previous version have been gone for long enough. After that the database is not
+    /// asked again.
     pub async fn refresh(&self, pool: &Pool) {
         let is_gone = |seen: &Seen| {
             let mut since = self.0.gone_since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +97,7 @@ async fn read(db: Db<'_>) -> Done<Seen> {
     }))
 }
 
-/// Lets no node of the previous version join any more; `false` where one has just joined.
+/// Keeps nodes of the previous version from joining; `false` if one has just joined.
 async fn end_upgrade(db: Db<'_>) -> Done<bool> {
     // A long reader, such as a dump, must not make the nodes wait behind this transaction, so the lock attempt ends at
     // once.

@@ -39,12 +39,12 @@ impl Queues {
     }
 }
 
-/// Locks a channel; `None` where there is none.
+/// Locks a channel; `None` if it does not exist.
 pub(super) async fn lock(db: Db<'_>, key: ChannelKey) -> Done<Option<Locked>> {
     Ok(lock_all(db, &[key]).await?.remove(&key))
 }
 
-/// Locks these channels. Waits for those that another transaction has.
+/// Locks these channels. Waits for the locks of other transactions.
 pub(super) async fn lock_all(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<ChannelKey, Locked>> {
     lock_rows(db, keys, ("", "")).await
 }
@@ -147,7 +147,7 @@ impl Locked {
     }
 }
 
-/// Writes what claims and outcomes have changed of these channels' rows.
+/// Writes the changed columns of these channels' rows.
 pub(super) async fn save(db: Db<'_>, locked: impl IntoIterator<Item = &mut Locked>) -> Done<()> {
     let unsaved: Vec<_> = locked.into_iter().filter(|locked| locked.unsaved).collect();
     if unsaved.is_empty() {
@@ -181,7 +181,7 @@ pub(super) fn status(number: i16) -> Done<MessageStatus> {
     status.ok_or_else(|| not_understood("message status"))
 }
 
-/// A status as the database is given it.
+/// The number of a status in the database.
 pub(super) fn number(status: MessageStatus) -> i16 {
     i16::from(status.number())
 }

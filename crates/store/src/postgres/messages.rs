@@ -9,7 +9,7 @@ use crate::sql::{FILTERS, LOWEST, OPEN, PAST};
 use crate::sqlkit::both::{Executor, values};
 use crate::sqlkit::postgres::db::{Db, Done};
 
-/// A channel's messages lie in two indexes: the waiting ones in one, all others in the other.
+/// A channel's messages are in two indexes: queued ones in one, all others in the second.
 #[derive(Clone, Copy)]
 enum Part {
     Open,
@@ -58,12 +58,12 @@ impl PageScan for Db<'_> {
 
     async fn floor(&self, query: &MessageQuery, before: Seq) -> Done<Option<(Seq, MessageId)>> {
         if !query.has_filter() {
-            // Every row is one of the page's.
+            // Without a filter every row belongs to the page.
             return Ok(None);
         }
         // (Always true; a value that is given has to be named.)
         let of = |part| scan(part, query, "seq", LOWEST, "?4 IS NOT DISTINCT FROM ?4");
-        // Found in the indexes alone; only the one row is read.
+        // The scan reads only the indexes, and then one row.
         let sql = format!(
             "SELECT seq, id FROM messages
              WHERE seq = (SELECT max(seq) FROM (({} LIMIT 1 OFFSET ?3) UNION ALL ({} LIMIT 1 OFFSET ?3)) AS floors)",

@@ -1,4 +1,4 @@
-//! The tables, made and brought up to date.
+//! Creates and migrates the tables.
 
 use std::time::Duration;
 
@@ -46,14 +46,14 @@ const MIGRATIONS: &[Migration] = &[
 #[cfg(feature = "fixtures")]
 pub(crate) const MIGRATIONS_TEXT: &str = MIGRATIONS[MIGRATIONS.len() - 1].sql;
 
-/// The tables that the first migration makes.
+/// The tables that the first migration creates.
 #[cfg(test)]
 pub(super) const FIRST_TABLES: &str = MIGRATIONS[0].sql;
 
-/// The version of the tables that this build makes.
+/// The version of the tables of this build.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
 
-/// The table that is there while another store is copied into the database, with how far that is.
+/// The table that exists during an import, with its progress.
 pub(super) const IMPORTING: &str = "recado_import";
 
 /// The advisory lock for migrations: one node at a time migrates. The number is arbitrary, but no other program may use
@@ -64,13 +64,13 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7201746391)";
 const THERE: &str = "SELECT to_regclass('recado_migrations') IS NOT NULL";
 const NO_TABLES: &str = "there are no tables in the database: make them with `recado init --database-url …`";
 
-/// Makes the tables, or brings them up to date, in one transaction. Give it the database itself, not a pooler.
+/// Creates or migrates the tables in one transaction. Needs a direct connection, without a pooler.
 pub async fn migrate(url: &str) -> anyhow::Result<()> {
     connect_and_run(url, true).await
 }
 
-/// Brings tables up to date, and fails where there are none: only `recado init` makes them, so that a mistyped name of a
-/// database is not served as a store that knows no key.
+/// Migrates existing tables, and fails if there are none: only `recado init` creates them, so a mistyped database name
+/// is not served as an empty store.
 pub async fn upgrade(url: &str) -> anyhow::Result<()> {
     connect_and_run(url, false).await
 }
@@ -101,7 +101,7 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 const PAUSE: Duration = Duration::from_secs(2);
 const TRIES: usize = 60;
 
-/// Somebody else holds a table.
+/// Another transaction has locked a table.
 #[derive(Debug, thiserror::Error)]
 #[error("a long query or a backup holds a table; the tables are brought up to date when it has ended")]
 struct Held;

@@ -60,7 +60,7 @@ pub struct PgStore {
     pub(crate) calls: Pool,
     /// For coordination between nodes: leases and notifications.
     coordination: Pool,
-    /// For the lease alone: one that is renewed late is lost.
+    /// For the lease only, because a late renewal loses it.
     lease: Pool,
     levels: Levels,
     accepting: Accepting,
@@ -72,14 +72,14 @@ pub struct PgStore {
 
 /// Connections for callers: one stores accepted messages, the others look up accounts and draw from rate limits.
 const CALLS: usize = 3;
-/// Connections for what nodes have to agree on.
+/// Connections for coordination.
 const COORDINATION: usize = 2;
 /// And that for the lease.
 const LEASE: usize = 1;
 
 impl PgStore {
-    /// Connects; the tables must be there. The direct URL leads to the database itself, where the other one leads to a
-    /// pooler; where both are the same there is none between.
+    /// Connects; the tables must exist. The direct URL leads to the database itself. If both URLs are equal there is no
+    /// pooler.
     pub async fn open(url: &str, direct_url: &str, connections: usize) -> anyhow::Result<Self> {
         let database = Database::new(url, url == direct_url)?;
         let pool = database.pool(connections)?;
@@ -124,7 +124,7 @@ impl Store for PgStore {
     }
 
     async fn forget_erased(&self) -> Result<bool> {
-        // The database's own clearing away comes in its time.
+        // Vacuum runs in its own time.
         Ok(false)
     }
 

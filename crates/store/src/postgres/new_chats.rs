@@ -16,17 +16,17 @@ use crate::sqlkit::postgres::db::{Db, Done, args, column};
 
 /// After this time no message appears before a visible one: storing a message takes less, and clocks differ by less.
 const VISIBILITY_GRACE: Duration = Duration::from_secs(15);
-/// Rows that are scanned again at most, because a message may yet come before them: what was accepted within that time.
+/// The most rows that a claim scans again because a message may still appear before them.
 const MAX_UNSETTLED: usize = 10_000;
 
-/// A scan of such a channel's queue, past those who wait for their recipient.
+/// A scan of such a channel's queue, past messages that wait for their recipient.
 struct Scan<'a> {
     queue: ChannelQueue,
     request: &'a ClaimRequest,
     /// Until when no chat may be opened.
     blocked_until: Option<Millis>,
     plan: ClaimPlan,
-    /// Where the next scan begins. It stays at the first message that is not settled, and the scan goes on.
+    /// Where the next scan begins: at the first message that is not settled. This scan continues after it.
     cursor: ScanCursor,
     settled: bool,
     unsettled: usize,

@@ -205,7 +205,7 @@ async fn changes_since(db: Db<'_>, version: i64) -> Done<Changes> {
     let now = db.row("SELECT version FROM directory", args![]).await?.map_or(0, |row| row.get(0));
     let sql = format!("{API_KEY} WHERE version > ?1 ORDER BY created_at, id");
     let keys = Executor::rows(&db, &sql, values![version], api_key).await?;
-    // Read after the keys: a key is never known here without the default country of its institution.
+    // Read after the keys, so that a key is never known without the default country of its institution.
     let default_countries = default_countries_since(db, version).await?;
     let channels = channels::since(db, version).await?;
     let links = Executor::rows(&db, &format!("{LINK} WHERE version > ?1"), values![version], link).await?;

@@ -1,4 +1,4 @@
-//! The queue: outcomes and cancellations. The rules decide, [`apply`] writes what changes together by one statement.
+//! The queue: outcomes and cancellations. The rules decide, and [`apply`] writes.
 
 use std::collections::HashSet;
 
@@ -108,7 +108,7 @@ pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()
 fn opened<'a>(channels: &[Settling<'a>]) -> Vec<OpenedChat<'a>> {
     let all = channels.iter().flat_map(|one| one.settled.effects.iter().map(move |(seq, effect)| (one, *seq, *effect)));
     let progress = all.filter_map(|(one, seq, effect)| match effect {
-        // The chats of a channel that was deleted since are none of the one in its place.
+        // Chats of a deleted channel do not belong to the channel that replaced it.
         ChannelEffect::OpenChat { account } if !one.locked.queue.cancels(seq) => {
             Some(OpenedChat { channel: one.locked.key, seq, account, at: one.now })
         }
@@ -117,7 +117,7 @@ fn opened<'a>(channels: &[Settling<'a>]) -> Vec<OpenedChat<'a>> {
     progress.collect()
 }
 
-/// Makes what outcomes say of their channel true.
+/// Applies the effects of outcomes on their channel.
 async fn effects(db: Db<'_>, Settling { locked, settled, now }: &mut Settling<'_>, moved: &HashSet<Seq>) -> Done<()> {
     for (seq, effect) in &settled.effects {
         match *effect {
@@ -127,14 +127,14 @@ async fn effects(db: Db<'_>, Settling { locked, settled, now }: &mut Settling<'_
                 channels::restrict(db, locked, until, reason, *now).await?;
             }
             ChannelEffect::DeferRecipient { until } if moved.contains(seq) => recipients::hold(db, *seq, until).await?,
-            // Chats are opened before that, those of all channels together.
+            // Chats of all channels are opened before, in one statement.
             ChannelEffect::DeferRecipient { .. } | ChannelEffect::OpenChat { .. } => {}
         }
     }
     Ok(())
 }
 
-/// Keeps what acknowledgements add to messages that a receipt has moved on before them.
+/// Stores what acknowledgements add to messages that a receipt has already moved.
 async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
     let changed = |transition: &&&Transition<'_>| {
         let patch = transition.patch();
@@ -159,8 +159,8 @@ async fn note(db: Db<'_>, overtaken: &[&Transition<'_>]) -> Done<()> {
     Ok(())
 }
 
-/// Ends as `UNKNOWN` what may have arrived from the number that the channel had before. On a network of sessions that goes
-/// for what is `SENDING`, too: the session that sent it is over.
+/// Ends messages as `UNKNOWN` that may have arrived from the former number of the channel. On a network of sessions
+/// this includes `SENDING` messages, because their session has ended.
 pub(super) async fn end_maybe_delivered(db: Db<'_>, channel: ChannelKey, now: Millis) -> Done<()> {
     let Some(locked) = lock(db, channel).await? else { return Ok(()) };
     let sql = format!(
@@ -199,7 +199,7 @@ pub(super) async fn cancel(db: Db<'_>, channel: ChannelKey, id: MessageId, now: 
     Ok(Cancelled::Done)
 }
 
-/// Cancels what was queued before the channel was deleted.
+/// Cancels messages that were queued before the channel was deleted.
 pub(super) async fn cancel_former(db: Db<'_>, channel: ChannelKey, limit: usize, now: Millis) -> Done<usize> {
     let Some(locked) = lock(db, channel).await? else { return Ok(0) };
     let sql = format!(
@@ -216,7 +216,7 @@ pub(super) async fn cancel_former(db: Db<'_>, channel: ChannelKey, limit: usize,
 }
 
 pub(super) async fn open_channels(db: Db<'_>) -> Done<Vec<ChannelKey>> {
-    // With its limit it is asked for each channel by the index, instead of for all messages that wait.
+    // The limit makes the planner use the index for each channel, instead of reading all open messages.
     let sql = format!(
         "SELECT key FROM channels,
              LATERAL (SELECT 1 FROM messages WHERE channel_key = key AND seq > 0 AND {OPEN} LIMIT 1) AS open"

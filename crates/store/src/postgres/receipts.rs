@@ -1,7 +1,7 @@
-//! The network's word on messages.
+//! Receipts.
 //!
-//! Most receipts move a message on that is sent already, which changes nothing of its queue: those are applied without
-//! the channel's lock, all by one statement.
+//! Most receipts move a message that was sent, and change nothing of its queue. They are applied without the channel's
+//! lock, all in one statement.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -34,7 +34,7 @@ impl Receipts for PgStore {
 #[derive(Clone)]
 struct Seen {
     message: Found,
-    /// Its channel counts chats, and this one is not noted.
+    /// The channel counts chats, and this chat is not stored yet.
     opens_chat: bool,
     /// Somebody reads the events of its channel's messages.
     records: bool,
@@ -43,7 +43,7 @@ struct Seen {
 /// The columns of a message `m` that a receipt needs.
 const COLUMNS: &str = "m.seq, m.channel_key, m.status, m.attempts, m.remote_id, m.resent, m.sending_at";
 
-/// The message of a row that begins with [`COLUMNS`] behind one other column.
+/// Reads a message from a row of [`COLUMNS`] after one other column.
 fn found(row: &Row) -> Done<Found> {
     let attempted = row.get::<_, i32>(4) > 0;
     let position = Position { seq: row.get(1), channel: row.get(2), status: status(row.get(3))?, attempted };
@@ -56,7 +56,7 @@ fn seen(row: &Row) -> Done<Seen> {
     Ok(Seen { message: found(row)?, opens_chat, records: row.get(14) })
 }
 
-/// A receipt's message, by one of the ways in which a network names it.
+/// A query for the message of a receipt, by one of its names.
 fn find_sql(names: &str, message: &str) -> String {
     format!(include_str!("receipts/find.sql"), COLUMNS = COLUMNS, names = names, message = message)
 }
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// Applies those receipts that change nothing but messages that are sent; which of the receipts are left.
+/// Applies the receipts that change only messages. Returns which receipts are left.
 pub(super) async fn apply_plain(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<bool>> {
     let found = find(db, receipts).await?;
     // By their numbers, so that two calls never wait for each other.
@@ -174,7 +174,7 @@ pub(super) async fn apply_plain(db: Db<'_>, receipts: &[&Receipt]) -> Done<Vec<b
     let recorded: HashSet<ChannelKey> = recorded.collect();
     let moved = update(db, &transitions, |channel| recorded.contains(&channel), "m.seq").await?;
     let moved: HashSet<Seq> = moved.iter().map(|row| row.get(0)).collect();
-    // Somebody else was faster.
+    // Another transaction was faster.
     let missed: HashSet<_> = transitions.iter().map(Transition::seq).filter(|seq| !moved.contains(seq)).collect();
     for (left, found) in left.iter_mut().zip(&found) {
         *left |= found.as_ref().is_some_and(|seen| missed.contains(&seen.message.position.seq));
@@ -217,7 +217,7 @@ pub(super) async fn apply_locked(db: Db<'_>, receipts: &[Receipt], now: Millis) 
     Ok(())
 }
 
-/// Moves a message on; whether it did.
+/// Moves a message. Returns whether it moved.
 async fn advance(db: Db<'_>, locked: &mut Locked, message: &Found, receipt: &Receipt) -> Done<bool> {
     let Some(transition) = message.on_receipt(receipt) else { return Ok(false) };
     let moved = !apply(db, locked, &[transition]).await?.is_empty();
@@ -227,14 +227,14 @@ async fn advance(db: Db<'_>, locked: &mut Locked, message: &Found, receipt: &Rec
     Ok(moved)
 }
 
-/// Notes the network's own id of a message, and applies the receipts that came under it before.
+/// Stores the network's own id of a message, and applies the unmatched receipts with this id.
 async fn name(db: Db<'_>, locked: &mut Locked, seq: Seq, remote_id: &str) -> Done<()> {
     db.run("UPDATE messages SET remote_id = $2 WHERE seq = $1", args![seq, remote_id]).await?;
     let early = early(db, &[(locked.key, seq, remote_id)]).await?;
     apply_unmatched(db, locked, &early).await
 }
 
-/// Receipts of one channel that came before their messages had names, in their order, with the messages.
+/// Unmatched receipts of each channel, in their order, with the messages that they name now.
 pub(super) type Early = HashMap<ChannelKey, Vec<(Seq, Receipt)>>;
 
 /// Takes the receipts that came before these messages of some channels had their names.
@@ -268,7 +268,7 @@ pub(super) async fn early(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> Done
     Ok(early)
 }
 
-/// Applies those of this channel.
+/// Applies the receipts of this channel.
 pub(super) async fn apply_unmatched(db: Db<'_>, locked: &mut Locked, early: &Early) -> Done<()> {
     let sql = format!("SELECT 0::bigint, {COLUMNS} FROM messages m WHERE seq = $1 AND channel_key = $2");
     for (seq, receipt) in early.get(&locked.key).into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Receipts: those that come together are applied together, whatever channels they are of.
+//! Receipts of all callers are applied in batches, whatever their channels.
 
 use recado_domain::clock::Millis;
 use recado_domain::queue::Receipt;
@@ -9,7 +9,7 @@ use crate::sqlkit::postgres::db::{with_connection, with_transaction};
 use crate::sqlkit::postgres::pool::Pool;
 use crate::{Result, StoreError};
 
-/// Most calls of one batch bring some hundred receipts each.
+/// A batch has at most 32 calls, with some hundred receipts each.
 const BOUNDS: Bounds = Bounds { most: 32, side_by_side: 2, waiting: 1_024 };
 
 /// The receipts of one call.
@@ -56,12 +56,12 @@ async fn run(pool: Pool, batch: Vec<Waiting<ReceiptBatch, Result<()>>>) {
     }
 }
 
-/// Applies what needs no lock; which of the receipts are left.
+/// Applies the receipts that need no lock. Returns which receipts are left.
 async fn plain(pool: &Pool, receipts: &[&Receipt]) -> Result<Vec<bool>> {
     with_connection!(pool, db => apply_plain(db, receipts))
 }
 
-/// Applies those receipts of a call that are left, with their channels' locks: the call waits for these, and no other does.
+/// Applies the remaining receipts of a call under the locks of their channels. Only this call waits for the locks.
 async fn locked(pool: Pool, one: Waiting<ReceiptBatch, Result<()>>, left: Vec<bool>) {
     let Waiting { work: ReceiptBatch { receipts, now }, answer } = one;
     let left: Vec<_> = receipts.into_iter().zip(left).filter_map(|(receipt, left)| left.then_some(receipt)).collect();

@@ -24,10 +24,10 @@ use crate::sql::{LOWEST, OPEN, QUEUED, SENDING};
 use crate::sqlkit::postgres::db::{Db, Done, args, column};
 use ready::send_ready;
 
-/// Messages of one channel that a claim finishes, queues again, places or passes where it goes together with others.
+/// The most messages of one channel that each step of a claim in a batch handles.
 const EACH: usize = 32;
 
-/// A claim on such a channel, as far as it has come.
+/// The state of a claim on such a channel.
 pub(super) struct Claiming<'a> {
     request: &'a ClaimRequest,
     queue: ChannelQueue,
@@ -59,7 +59,7 @@ impl<'a> Claiming<'a> {
         Claim { messages: self.sent, next_at, holds_all }
     }
 
-    /// How many messages it asks for, where each claim has so much room.
+    /// How many more messages the claim wants, at most `room`.
     fn asks(&self, room: usize) -> usize {
         (self.most - self.claimed).min(room)
     }
@@ -159,7 +159,7 @@ fn by_channel(rows: &[Row]) -> impl Iterator<Item = (ChannelKey, &[Row])> {
     rows.chunk_by(move |one, next| channel(one) == channel(next)).map(move |rows| (channel(&rows[0]), rows))
 }
 
-/// Leaves what is `UNKNOWN` as it is from now on: the policy was changed, or the channel is gone.
+/// Keeps `UNKNOWN` messages as they are: the policy was changed, or the channel is gone.
 pub(super) async fn leave_unknown(db: Db<'_>, channel: ChannelKey) -> Done<()> {
     let sql = "UPDATE messages SET resend_at = NULL WHERE channel_key = $1 AND resend_at IS NOT NULL";
     db.run(sql, args![channel]).await.map(drop)
@@ -212,8 +212,8 @@ async fn outdated(db: Db<'_>, claims: &[Claiming<'_>], each: usize) -> Done<Hash
     Ok(found)
 }
 
-/// The first messages that are queued, from this one of each of these channels on. Compared as rows, so that only the index of
-/// open messages has the order.
+/// The first queued messages of each of these channels, from a number on. The comparison of rows leaves only the index
+/// of open messages for the order.
 async fn waiting(db: Db<'_>, from: &[(ChannelKey, Seq)], page: usize) -> Done<Vec<Row>> {
     let sql = format!(
         include_str!("recipients/waiting.sql"),

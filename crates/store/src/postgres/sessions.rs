@@ -93,7 +93,7 @@ pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> 
 
 /// Writes rows; none is deleted.
 async fn put(db: Db<'_>, (channel, session): SessionOf, changes: &[SessionChange]) -> Done<u64> {
-    // Each row once, the last one: a statement cannot write one twice.
+    // The last change of each row only: a statement cannot write a row twice.
     let mut rows = BTreeMap::new();
     for change in changes {
         if let SessionChange::Put { kind, key, sealed, stamp } = change {
@@ -126,7 +126,7 @@ async fn delete_named(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]
     db.run(sql, args![channel, kinds, keys]).await
 }
 
-/// Deletes rows that are not named one by one; how many there were.
+/// Deletes rows by prefix or age. Returns how many there were.
 async fn delete_many(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]) -> Done<u64> {
     let mut deleted = 0;
     for change in changes {
@@ -147,8 +147,7 @@ async fn delete_many(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange])
     Ok(deleted)
 }
 
-/// Ends a session that a node knows: what comes after it has another number. Another node may have another one by now, which
-/// stays.
+/// Ends a node's session, and increments the session number of the channel. A newer session stays.
 pub(super) async fn end_held(db: Db<'_>, held: Held) -> Done<()> {
     let Some(locked) = lock(db, held.channel).await? else { return Ok(()) };
     if locked.has(held)? {
@@ -158,7 +157,7 @@ pub(super) async fn end_held(db: Db<'_>, held: Held) -> Done<()> {
     Ok(())
 }
 
-/// Deletes what a channel has of sessions.
+/// Deletes the session rows of a channel.
 pub(super) async fn delete(db: Db<'_>, channel: ChannelKey) -> Done<()> {
     db.run("DELETE FROM session_rows WHERE channel_key = $1", args![channel]).await?;
     Ok(())

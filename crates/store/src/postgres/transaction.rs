@@ -56,7 +56,7 @@ impl<'a> Transaction for Tx<'a> {
     }
 
     async fn touch_api_keys(&mut self, used: &[(ApiKeyId, Millis)]) -> Done<()> {
-        // Each key once, and in an order: another node may note uses of the same ones.
+        // Each key once and in order, because another node may write the same keys.
         let used: BTreeMap<&[u8], Millis> = used.iter().map(|(id, at)| (&id.as_bytes()[..], *at)).collect();
         let (ids, times): (Vec<&[u8]>, Vec<Millis>) = used.into_iter().unzip();
         let sql = "WITH used AS (SELECT k.id, u.at FROM unnest($1, $2) AS u (id, at) JOIN api_keys k ON k.id = u.id

@@ -66,7 +66,7 @@ fn bind(statement: &mut Statement<'_>, transition: &Transition<'_>) -> rusqlite:
     Ok(())
 }
 
-/// Makes a transition; `false` where the message is in another state.
+/// Applies a transition; `false` if the message is in another state.
 pub(super) fn apply(writing: &mut Writing, transition: &Transition<'_>) -> rusqlite::Result<bool> {
     let mut statement = writing.connection.prepare_cached(&UPDATE)?;
     bind(&mut statement, transition)?;
@@ -88,7 +88,7 @@ fn record(writing: &Writing, transition: &Transition<'_>) -> rusqlite::Result<()
     transition.events().try_for_each(|event| events::record_message(&writing.connection, &event))
 }
 
-/// Makes these transitions.
+/// Applies these transitions.
 pub(super) fn apply_all<'a>(
     writing: &mut Writing,
     transitions: impl IntoIterator<Item = Transition<'a>>,
@@ -96,7 +96,7 @@ pub(super) fn apply_all<'a>(
     transitions.into_iter().try_for_each(|transition| apply(writing, &transition).map(drop))
 }
 
-/// Makes the transition of a message that is to be sent.
+/// Applies the transition of a message to send.
 pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::Result<Claimed> {
     let mut statement = writing.connection.prepare_cached(&SEND)?;
     bind(&mut statement, transition)?;
@@ -124,7 +124,7 @@ pub(super) fn send(writing: &Writing, transition: &Transition<'_>) -> rusqlite::
     Ok(claimed)
 }
 
-/// Brings what is derived from messages' states up to date.
+/// Updates the data that is derived from messages' states.
 fn index(writing: &mut Writing, transition: &Transition<'_>) -> rusqlite::Result<()> {
     let (channel, seq) = (transition.channel(), transition.seq());
     let Some(CachedChannel { queue, open }) = writing.queues.get_mut(&channel) else { return Ok(()) };
@@ -137,7 +137,7 @@ fn index(writing: &mut Writing, transition: &Transition<'_>) -> rusqlite::Result
     Ok(())
 }
 
-/// Keeps what an acknowledgement adds to a message that a receipt has moved on before it.
+/// Stores what an acknowledgement adds to a message that a receipt has already moved.
 pub(super) fn note(writing: &Writing, transition: &Transition<'_>) -> rusqlite::Result<()> {
     let Patch { account, remote_id, rendition, .. } = transition.patch();
     if account.is_none() && remote_id.is_none() && rendition.is_none() {

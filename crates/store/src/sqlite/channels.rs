@@ -1,4 +1,4 @@
-//! Channels: their states, and what the writing thread keeps of them.
+//! Channels: their states, and the cache of the writing thread.
 
 use std::collections::HashMap;
 
@@ -51,7 +51,7 @@ pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<Channe
     Ok(queues)
 }
 
-/// Takes in a channel that was made.
+/// Adds a new channel to the cache.
 pub(super) fn take_in(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
     let sql = format!("SELECT {COLUMNS} FROM channels WHERE key = ?1");
     let made = at_once(writing.connection.row(&sql, values![key], known))?;
@@ -141,8 +141,8 @@ pub(super) fn restrict(
     Ok(true)
 }
 
-/// Pauses a channel that sends, because its network refused this message; not one that a person has brought up since
-/// the message was sent.
+/// Pauses a sending channel because its network refused this message, unless a person has connected it since the
+/// message was sent.
 pub(super) fn pause(
     writing: &mut Writing,
     key: ChannelKey,

@@ -15,7 +15,7 @@ use crate::sqlkit::both::at_once;
 /// A recipient of a channel, by a name of theirs.
 type Who<'a> = (ChannelKey, &'a str);
 
-/// Notes a chat under one name; whether it was not there yet. `opened_at`: we opened it, then.
+/// Stores a chat under one name. Returns whether it is new. `opened_at` is set if the channel opened it.
 fn note_name(writing: &mut Writing, (channel, name): Who<'_>, opened_at: Option<Millis>) -> rusqlite::Result<bool> {
     let noted = writing
         .connection
@@ -46,7 +46,7 @@ pub(super) fn open(
     account: Option<&str>,
     now: Millis,
 ) -> rusqlite::Result<()> {
-    // The chats of a channel that was deleted since are none of the one in its place.
+    // Chats of a deleted channel do not belong to the channel that replaced it.
     if writing.queue(channel).is_none_or(|queue| queue.cancels(seq)) {
         return Ok(());
     }
@@ -63,7 +63,7 @@ pub(super) fn open(
     Ok(())
 }
 
-/// Makes a message's recipient a new one, whatever the name under which they were known.
+/// Makes a message's recipient new again, under every name.
 pub(super) fn forget(writing: &mut Writing, (channel, seq): (ChannelKey, Seq)) -> rusqlite::Result<()> {
     let Some(recipient) = recipient(writing, seq)? else { return Ok(()) };
     let known = at_once(known_account(&writing.connection, (channel, &recipient)))?;

@@ -17,7 +17,7 @@ use crate::sqlkit::sqlite::open_read_only;
 /// Pages between two checks whether to stop: 8 MiB.
 const STEP: i32 = 2_048;
 
-/// Why there is no copy.
+/// Why a copy failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error(transparent)]
@@ -72,7 +72,7 @@ pub fn copy(source: &Path, target: &Path, stop: impl Fn() -> bool) -> Result<(),
 pub fn compact(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.execute_batch("VACUUM")?;
-    // The log goes into the database, and away, with the last connection.
+    // Closing the last connection merges and deletes the log.
     connection.close().map_err(|(_, error)| error)
 }
 
@@ -106,7 +106,7 @@ pub fn links(connection: &Connection) -> rusqlite::Result<Vec<Link>> {
     if connection.table_exists(None, "links")? { at_once(all(connection)) } else { Ok(Vec::new()) }
 }
 
-/// A page of the rows of all sessions behind this one; none where its tables are older than sessions are.
+/// A page of the rows of all sessions after this one; empty if the tables are older than sessions.
 pub fn session_rows(
     connection: &Connection,
     after: Option<&SessionKey>,

@@ -65,7 +65,7 @@ fn earlier_use(writing: &Writing, key: &Idempotency) -> rusqlite::Result<Option<
 
 fn note_use(writing: &Writing, key: &Idempotency, message: &NewMessage) -> rusqlite::Result<()> {
     let mut statement = writing.connection.prepare_cached(
-        // A use that is old enough to be forgotten, but not purged yet, gives way.
+        // Replaces an expired key that is not purged yet.
         "INSERT OR REPLACE INTO idempotency_keys
              (institution_id, environment, route, key, fingerprint, message_id, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -86,7 +86,7 @@ fn insert(writing: &mut Writing, message: &NewMessage, head: Option<bool>) -> ru
     let number = writing.last_seq + 1;
     let seq = if message.send_at.is_some() { -number } else { number };
     let mut statement = writing.connection.prepare_cached(
-        // The columns of cards are those of the versions before there were kinds.
+        // The columns of cards belong to versions before kinds.
         "INSERT INTO messages (id, channel_key, status, network_id, recipient, kind, payload, rendition, reference,
                                scenario, expires_at, queued_at, head, seq, send_at, card, card_account,
                                card_account_known)

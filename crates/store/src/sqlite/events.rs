@@ -26,7 +26,7 @@ impl Events for SqliteStore {
     }
 }
 
-/// Records what happened to a channel, in the transaction that makes it true. The oldest of too many events goes.
+/// Records an event of a channel in the transaction of the change. Deletes the oldest of too many events.
 pub(super) fn record(connection: &Connection, key: ChannelKey, what: &Recorded, at: Millis) -> rusqlite::Result<()> {
     if what.from == what.to && newest(connection, key)?.is_some_and(|newest| what.repeats(&newest)) {
         return Ok(());
@@ -46,7 +46,7 @@ fn newest(connection: &Connection, key: ChannelKey) -> rusqlite::Result<Option<R
     Ok(data.and_then(|data| Recorded::from_json(&data)))
 }
 
-/// Records what happened to a message, in the transaction that makes it true.
+/// Records an event of a message in the transaction of the change.
 pub(super) fn record_message(connection: &Connection, event: &MessageEvent) -> rusqlite::Result<()> {
     let sql = "INSERT INTO events (channel_key, message_seq, kind, at, data) VALUES (?1, ?2, ?3, ?4, ?5)";
     let what = &event.what;
@@ -55,7 +55,7 @@ pub(super) fn record_message(connection: &Connection, event: &MessageEvent) -> r
     Ok(())
 }
 
-/// Reads events in the order of their numbers, which here is the order of their commits: one thread writes.
+/// Reads events in the order of their numbers, which is the order of commits because one thread writes.
 struct Reader(Arc<Readers>);
 
 #[async_trait]

@@ -9,7 +9,7 @@ use crate::common::messages::columns;
 use crate::sql::{FILTERS, OPEN, PAST};
 use crate::sqlkit::both::{Executor, values};
 
-/// A channel's messages lie in two indexes: the waiting ones in one, all others in the other.
+/// A channel's messages are in two indexes: queued ones in one, all others in the second.
 #[derive(Clone, Copy)]
 enum Part {
     Open,
@@ -36,7 +36,7 @@ impl PageScan for Connection {
         )
     }
 
-    /// Each part comes in the order of the list, so the two are merged and not sorted.
+    /// Each part has the order of the list, so the two are merged without a sort.
     fn page_sql(query: &MessageQuery) -> String {
         let part = |part: Part| {
             let (select, recipient) = (part.select(&columns(), query), recipient(query));

@@ -52,14 +52,14 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0016_schedule.sql")),
 ];
 
-/// The version of the tables that this build makes, as SQLite's `user_version` counts it.
+/// The version of the tables of this build, in SQLite's `user_version`.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 
 /// The cached state of a channel, so that accepting a message reads no further table.
 #[derive(Debug, Clone, Copy)]
 struct CachedChannel {
     queue: ChannelQueue,
-    /// Open messages: the backlog. Not those that were queued before the channel was deleted.
+    /// The number of open messages, without those that were queued before the channel was deleted.
     open: usize,
 }
 
@@ -67,8 +67,8 @@ struct CachedChannel {
 pub(crate) struct Writing {
     pub(crate) connection: Connection,
     queues: HashMap<ChannelKey, CachedChannel>,
-    /// The highest number that a message was given. None is given twice while this process lives: an outcome that is on
-    /// its way for a message that was erased must not find another one.
+    /// The highest number that a message was given. No number is given twice while this process runs: a late outcome of
+    /// an erased message must not find another message.
     last_seq: Seq,
     /// The changes to report after the commit.
     changes: Vec<Change>,
@@ -101,7 +101,7 @@ impl Owned for Writing {
 }
 
 impl Writing {
-    /// A channel's queue. Every channel has one: the foreign key holds messages to channels.
+    /// A channel's queue. Every channel has one.
     fn queue(&mut self, key: ChannelKey) -> Option<&mut ChannelQueue> {
         self.queues.get_mut(&key).map(|known| &mut known.queue)
     }
@@ -134,7 +134,7 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, making it when there is none.
+    /// Opens the file, or creates it.
     pub fn open(path: &Path) -> Result<Self> {
         let writer = Writer::start(path.to_owned())
             .map_err(|error: rusqlite::Error| StoreError::Unavailable(error.to_string()))?;

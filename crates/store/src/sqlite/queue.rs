@@ -37,7 +37,7 @@ impl Queue for SqliteStore {
     }
 
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>) {
-        // Both are asked before either is answered, in this order, so they share a commit.
+        // Both calls are queued before either is answered, in this order, so they share a commit.
         tokio::join!(self.settle(outcomes), self.claim(request))
     }
 
@@ -58,7 +58,7 @@ pub(super) fn status(number: u8) -> rusqlite::Result<MessageStatus> {
     MessageStatus::from_number(number).ok_or_else(|| not_understood("message status"))
 }
 
-/// Nothing is sent on the channel before this time. Kept in the file, so that a restart does not forget it.
+/// Sends nothing on the channel before this time. The time is stored, so a restart keeps it.
 pub(super) fn hold(writing: &mut Writing, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
     writing
         .connection
@@ -91,7 +91,7 @@ fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Clai
     Ok(Claim { messages, next_at: wakeup.next_at, holds_all: wakeup.holds_all })
 }
 
-/// Does what a claim on a channel that is one queue has decided.
+/// Applies the plan of a claim on a channel that is one queue.
 fn carry_out(
     writing: &mut Writing,
     plan: ClaimPlan,
@@ -116,7 +116,7 @@ fn plan(writing: &Writing, queue: ChannelQueue, request: &ClaimRequest) -> rusql
     Ok(plan)
 }
 
-/// A channel's open messages from one on, in the order of the queue.
+/// A channel's open messages from a number on, in queue order.
 pub(super) static OPEN_ROWS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT seq, status, run_at, expires_at, claimed_until, unanswered, recipient
@@ -168,8 +168,8 @@ pub(super) fn record(writing: &mut Writing, outcomes: &Outcomes) -> rusqlite::Re
     settled.defer_until.map_or(Ok(()), |until| hold(writing, channel, until))
 }
 
-/// Ends as `UNKNOWN` what may have arrived from the number that the channel had before. On a network of sessions that goes
-/// for what is `SENDING`, too: the session that sent it is over.
+/// Ends messages as `UNKNOWN` that may have arrived from the former number of the channel. On a network of sessions
+/// this includes `SENDING` messages, because their session has ended.
 pub(super) fn end_maybe_delivered(writing: &mut Writing, channel: ChannelKey, now: Millis) -> rusqlite::Result<()> {
     let in_flight = writing.opens_chats(channel);
     let sql = format!(
@@ -211,7 +211,7 @@ pub(super) fn cancel(
     Ok(Cancelled::Done)
 }
 
-/// Cancels what was queued before the channel was deleted.
+/// Cancels messages that were queued before the channel was deleted.
 pub(super) fn cancel_former(
     writing: &mut Writing,
     channel: ChannelKey,

@@ -1,4 +1,4 @@
-//! The network's word on messages.
+//! Receipts.
 
 use async_trait::async_trait;
 use recado_domain::channel::ChannelKey;
@@ -102,7 +102,7 @@ fn recipient(writing: &Writing, seq: Seq) -> rusqlite::Result<Recipient> {
     })
 }
 
-/// Moves a message on; whether it did.
+/// Moves a message. Returns whether it moved.
 fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite::Result<bool> {
     let moved = match found.on_receipt(receipt) {
         Some(transition) => apply(writing, &transition)?,
@@ -114,7 +114,7 @@ fn advance(writing: &mut Writing, found: &Found, receipt: &Receipt) -> rusqlite:
     Ok(moved)
 }
 
-/// Notes the network's own id of a message, and applies the receipts that came under it before.
+/// Stores the network's own id of a message, and applies the unmatched receipts with this id.
 fn name(writing: &mut Writing, place: (ChannelKey, Seq), remote_id: &str) -> rusqlite::Result<()> {
     let sql = "UPDATE messages SET remote_id = ?2 WHERE seq = ?1";
     writing.connection.prepare_cached(sql)?.execute(params![place.1, remote_id])?;

@@ -58,7 +58,7 @@ pub(super) fn elect_head(writing: &Writing, channel: ChannelKey, seq: Seq) -> ru
     let (head, behind) = (first(1)?, first(0)?);
     match (head, behind) {
         (None, Some((next, _))) => mark(next, 1),
-        // An older one was queued again.
+        // An older message was queued again.
         (Some((head, number)), Some((next, _))) if next < head && status(number)? == MessageStatus::Queued => {
             mark(head, 0)?;
             mark(next, 1)
@@ -104,7 +104,7 @@ fn rescue_all(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result
     apply_all(writing, orphans.filter_map(|seq| rescue(seq, request)))
 }
 
-/// Queues again what was `UNKNOWN` for long enough.
+/// Queues messages again that were `UNKNOWN` for long enough.
 fn resend_unknown(
     writing: &mut Writing,
     queue: ChannelQueue,
@@ -129,7 +129,7 @@ fn resend_unknown(
     apply_all(writing, resends.again)
 }
 
-/// Leaves what is `UNKNOWN` as it is from now on: the policy was changed, or the channel is gone.
+/// Keeps `UNKNOWN` messages as they are: the policy was changed, or the channel is gone.
 pub(super) fn leave_unknown(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {
     let sql = "UPDATE messages INDEXED BY messages_to_resend SET resend_at = NULL
                WHERE channel_key = ?1 AND resend_at IS NOT NULL";
@@ -214,7 +214,7 @@ fn ready(writing: &Writing, request: &ClaimRequest, most: usize) -> rusqlite::Re
     Ok(ready)
 }
 
-/// Takes a message's share of what the network allows for one recipient; or says when there will be one.
+/// Uses a slot of the recipient's rate limit for a message, or returns when there will be one.
 fn paced_until(writing: &Writing, request: &ClaimRequest, recipient: &str) -> rusqlite::Result<Option<Millis>> {
     let Some(pacing) = request.recipient_pacing else { return Ok(None) };
     let sql = "SELECT used_until FROM recipient_pace WHERE channel_key = ?1 AND recipient = ?2";

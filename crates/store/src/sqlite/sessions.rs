@@ -69,7 +69,7 @@ pub(super) fn write(writing: &mut Writing, held: Held, changes: &[SessionChange]
     changes.iter().try_fold(0, |deleted, change| Ok(deleted + apply(&writing.connection, of, change)?))
 }
 
-/// Makes a change; gives how many rows it deleted.
+/// Applies a change. Returns how many rows it deleted.
 fn apply(connection: &Connection, (channel, session): SessionOf, change: &SessionChange) -> rusqlite::Result<u64> {
     let deleted = match change {
         SessionChange::Put { kind, key, sealed, stamp } => {
@@ -95,7 +95,7 @@ fn apply(connection: &Connection, (channel, session): SessionOf, change: &Sessio
     Ok(deleted.try_into().unwrap_or(u64::MAX))
 }
 
-/// Ends a session: what comes after it has another number.
+/// Ends a session, and increments the session number of the channel.
 pub(super) fn end(writing: &mut Writing, held: Held) -> rusqlite::Result<()> {
     if !writing.has(held) {
         return Ok(());
@@ -107,7 +107,7 @@ pub(super) fn end(writing: &mut Writing, held: Held) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Deletes what a channel has of sessions.
+/// Deletes the session rows of a channel.
 pub(super) fn delete(writing: &Writing, channel: ChannelKey) -> rusqlite::Result<()> {
     writing.connection.prepare_cached("DELETE FROM session_rows WHERE channel_key = ?1")?.execute([channel])?;
     Ok(())

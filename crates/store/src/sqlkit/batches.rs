@@ -1,4 +1,4 @@
-//! Work that is done in batches: what comes while one batch is done goes together in the next.
+//! Runs calls in batches: the calls that arrive during a batch form the next one.
 
 use std::future::Future;
 use std::mem::take;
@@ -11,7 +11,7 @@ use crate::{Result, StoreError};
 /// Bounds of batches.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Most pieces of work in one batch.
+    /// The most calls in one batch.
     pub most: usize,
     /// Batches that are done side by side.
     pub side_by_side: usize,

@@ -64,7 +64,7 @@ impl Cell {
         }
     }
 
-    /// The cells that were written one behind another.
+    /// Reads consecutive cells.
     pub fn read_all(mut bytes: &[u8]) -> Option<Vec<Self>> {
         let mut cells = Vec::new();
         while let Some((kind, rest)) = bytes.split_first() {
@@ -82,7 +82,7 @@ impl Cell {
         Some(cells)
     }
 
-    /// Several, one behind another.
+    /// Writes consecutive cells.
     pub fn write_all(cells: &[Self]) -> Vec<u8> {
         let mut bytes = Vec::new();
         cells.iter().for_each(|cell| cell.write(&mut bytes));

@@ -1,5 +1,5 @@
-//! A SQLite store copied into this engine's tables: batch by batch, each with its place in one transaction, so that it goes
-//! on where it was broken off; and compared at the end, row by row.
+//! Copies a SQLite store into the tables of this engine. Each batch is stored with its progress in one transaction, so
+//! an interrupted import continues. At the end the rows are compared.
 
 mod cell;
 mod source;
@@ -29,8 +29,8 @@ struct Table {
     versioned: bool,
 }
 
-/// All tables that hold something, each behind those that it refers to. Not SQLite's `probe`, which holds nothing, and
-/// nothing of the shared engine's own, as nodes and leases.
+/// All tables with data, each after the tables that it refers to. SQLite's `probe` is empty, and nodes and leases exist
+/// in this engine only.
 const TABLES: [Table; 14] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
@@ -96,7 +96,7 @@ pub async fn import(from: &Path, url: &str, mut progress: impl FnMut(Progress)) 
     Ok(counts)
 }
 
-/// Reads a table's rows behind a key, on a thread that may block.
+/// Reads a table's rows after a key, on a thread that may block.
 fn read(
     from: &Path,
     table: &'static Table,

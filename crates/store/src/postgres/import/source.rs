@@ -13,7 +13,7 @@ use crate::sqlkit::sqlite::open_read_only;
 
 /// Rows of a batch.
 const ROWS: usize = 5_000;
-/// And most bytes of one, more or less: sessions of linked phones have large rows.
+/// The approximate size of a batch: sessions of linked phones have large rows.
 const BYTES: usize = 8 << 20;
 
 pub struct Source(Connection);
@@ -45,7 +45,7 @@ impl Source {
         Ok(rows)
     }
 
-    /// The highest number that an event was given, also one that is gone.
+    /// The highest number that an event was given, even if the event is gone.
     pub fn last_event(&self) -> Result<i64> {
         let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'";
         Ok(self.0.query_row(sql, [], |row| row.get(0))?)

@@ -36,13 +36,13 @@ pub struct Place {
     types: Vec<Type>,
     /// Where the key is among the columns.
     key: Vec<usize>,
-    /// The key of the last row that is there.
+    /// The key of the last copied row.
     pub after: Option<Cells>,
     pub rows: u64,
 }
 
 impl Target {
-    /// Connects, and makes the tables in an empty database.
+    /// Connects, and creates the tables in an empty database.
     pub async fn open(url: &str) -> Result<Self> {
         let (client, connection) = Hosts::parse(url, "")?.connect().await?;
         // It ends with its client.
@@ -51,7 +51,7 @@ impl Target {
         target.lock().await?;
         if !target.is(&format!("SELECT to_regclass('{IMPORTING}') IS NOT NULL")).await? {
             target.must_be_empty().await?;
-            // Before the tables: if this ends in between, it is known as ours.
+            // Created before the tables, so an interrupted import recognises the database.
             target
                 .run(&format!(
                     "CREATE TABLE {IMPORTING} (name text NOT NULL PRIMARY KEY, after bytea NOT NULL, rows bigint NOT NULL)"
@@ -187,7 +187,8 @@ impl Target {
         Ok(hash.end())
     }
 
-    /// Gives new rows numbers behind the highest, and lets nodes in. `last_event`: the highest number of an event.
+    /// Sets the sequences past the highest numbers, and lets nodes join. `last_event` is the highest number of an
+    /// event.
     pub async fn finish(&mut self, last_event: i64) -> Result<()> {
         let transaction = self.client.transaction().await.map_err(describe)?;
         // A scheduled message has its number with a minus.
@@ -212,7 +213,7 @@ impl Target {
         transaction.batch_execute(&behind).await.map_err(describe)?;
         transaction.batch_execute(&format!("DROP TABLE {IMPORTING}")).await.map_err(describe)?;
         transaction.commit().await.map_err(describe)?;
-        // The planner knows nothing of them yet.
+        // The planner has no statistics yet.
         for table in &TABLES {
             self.run(&format!("ANALYZE {}", table.name)).await?;
         }

@@ -30,7 +30,7 @@ pub(super) async fn send_ready(db: Db<'_>, queues: &Queues, claims: Vec<&mut Cla
             round.decide(claim, ready.remove(channel).unwrap_or_default(), (room, each));
         }
         apply_all(db, queues, &round.ends).await?;
-        // In any order: what is deferred was scheduled, and what is sent waits for nothing.
+        // The order does not matter: different messages are deferred and sent.
         let (shared, deferred) = (round.store_paces(db), round.defer(db));
         let (_, _, sent, waiting) =
             try_join4(shared, deferred, send(db, queues, &round.sends), next_waiting(db, &round.last)).await?;
@@ -55,7 +55,7 @@ struct Round {
     sends: Vec<Transition<'static>>,
     /// Whose the messages are that are sent.
     channels: HashMap<Seq, ChannelKey>,
-    /// Messages that their recipient's pace holds until then.
+    /// Messages that their recipient's rate limit defers.
     deferred: Vec<(Seq, Millis)>,
     /// Until when a recipient's share of a channel is used up.
     shares: Vec<(ChannelKey, String, Millis)>,
@@ -64,7 +64,7 @@ struct Round {
 }
 
 impl Round {
-    /// Decides about what is ready on a channel, and whether its claim is done.
+    /// Decides about the ready messages of a channel. Returns whether its claim is done.
     fn decide(&mut self, claim: &mut Claiming<'_>, ready: Vec<Ready>, (room, each): (usize, usize)) {
         let (request, channel, now) = (claim.request, claim.channel(), claim.request.now);
         let asked = claim.asks(room);
@@ -91,7 +91,7 @@ impl Round {
         claim.passed += found - free;
         claim.claimed += free;
         let full = free == asked;
-        // Another can be ready only behind one that was ended, or where more was found than could be sent.
+        // Another message can be ready only after an ended one, or if more were found than could be sent.
         let done = full || found < asked && ended == 0;
         let late = !done && claim.passed >= each;
         if late || full && claim.claimed < claim.most {
@@ -102,7 +102,7 @@ impl Round {
         }
     }
 
-    /// Notes what is used up of what the network allows for each recipient.
+    /// Stores the used part of each recipient's rate limit.
     async fn store_paces(&self, db: Db<'_>) -> Done<u64> {
         let sql = "INSERT INTO recipient_pace (channel_key, recipient, used_until)
                    SELECT s.channel_key, s.recipient, s.used_until

@@ -130,7 +130,7 @@ mod tests {
                 let read = readers.read(move |_| {
                     most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     began.send(()).expect("the test waits");
-                    // It ends when the test lets go.
+                    // The read ends when the test ends it.
                     let _ = waits.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     running.fetch_sub(1, Ordering::SeqCst);
                     Ok(())

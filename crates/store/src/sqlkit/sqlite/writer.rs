@@ -158,7 +158,7 @@ impl<S: Owned> Writer<S> {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Writes what waits, and closes the file.
+    /// Writes all waiting calls, and closes the file.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.queue.send(Item::Close(done)).await.is_ok() {
