@@ -120,7 +120,7 @@ for_both_engines! {
             = |tx| channels::update(tx, key, &name, settings);
         write fn restrict_channel(key: ChannelKey, until: Millis, reason: String, now: Millis) -> bool
             = |tx| tx.restrict(key, until, &reason, now);
-        write fn defer_channel(channel: ChannelKey, until: Millis) -> () = |tx| tx.hold(channel, until);
+        write fn defer_channel(channel: ChannelKey, until: Millis) -> () = |tx| tx.defer(channel, until);
         write fn delete_channel(key: ChannelKey, by: Actor, now: Millis) -> () = |tx| channels::delete(tx, key, by, now);
         read fn channel_events(query: ChannelEventQuery) -> ChannelEventPage = |db| events::of_channel(db, query);
     }

@@ -12,11 +12,11 @@ use crate::sql::{OPEN, QUEUED};
 use crate::sqlkit::both::{Executor, List, Row, values};
 
 /// A recipient of a channel, by a name of theirs.
-type Who<'a> = (ChannelKey, &'a str);
+type ChatName<'a> = (ChannelKey, &'a str);
 
 pub(crate) async fn known_account<E: PageScan>(
     db: &E,
-    (channel, phone): Who<'_>,
+    (channel, phone): ChatName<'_>,
 ) -> Result<Option<KnownAccount>, E::Error> {
     let sql = format!(
         "SELECT account, lid, checked_at,
@@ -42,7 +42,7 @@ pub(crate) async fn known_account<E: PageScan>(
 /// some are read.
 pub(crate) async fn last_account<E: PageScan>(
     db: &E,
-    (channel, recipient): Who<'_>,
+    (channel, recipient): ChatName<'_>,
 ) -> Result<Option<String>, E::Error> {
     let sql = format!(
         "SELECT account FROM (SELECT account, seq FROM {}) AS latest
@@ -54,7 +54,7 @@ pub(crate) async fn last_account<E: PageScan>(
 
 pub(crate) async fn note_account<T: Transaction>(
     tx: &mut T,
-    (channel, phone): Who<'_>,
+    (channel, phone): ChatName<'_>,
     account: Option<&Party>,
     now: Millis,
 ) -> Result<(), T::Error> {
@@ -97,13 +97,17 @@ pub(crate) async fn note<T: Transaction>(tx: &mut T, channel: ChannelKey, who: &
 
 /// Whether a recipient is known: by the typed digits, or by the account that the network reported for them. A chat is
 /// stored under both forms of a number, so the forms are not derived here.
-pub(crate) async fn is_known<E: Executor>(db: &E, (channel, digits): Who<'_>) -> Result<bool, E::Error> {
+pub(crate) async fn is_known<E: Executor>(db: &E, (channel, digits): ChatName<'_>) -> Result<bool, E::Error> {
     let sql = include_str!("chats/is_known.sql");
     Ok(db.row(sql, values![channel, digits], |_| Ok(())).await?.is_some())
 }
 
 /// Recipients of queued messages about whom nothing is known; none if a known account has this hidden id.
-pub(crate) async fn unasked<E: Executor>(db: &E, (channel, lid): Who<'_>, limit: u32) -> Result<Vec<String>, E::Error> {
+pub(crate) async fn unasked<E: Executor>(
+    db: &E,
+    (channel, lid): ChatName<'_>,
+    limit: u32,
+) -> Result<Vec<String>, E::Error> {
     let sql = format!(
         include_str!("chats/unasked.sql"),
         OPEN = OPEN,

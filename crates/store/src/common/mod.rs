@@ -65,7 +65,7 @@ pub(crate) trait Transaction {
         now: Millis,
     ) -> Result<bool, Self::Error>;
     /// Sends nothing on the channel before this time.
-    async fn hold(&mut self, channel: ChannelKey, until: Millis) -> Result<(), Self::Error>;
+    async fn defer(&mut self, channel: ChannelKey, until: Millis) -> Result<(), Self::Error>;
     /// Resets the scan cursor, because a recipient may have become known.
     async fn reset_cursor(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
     /// Records an event of a channel.

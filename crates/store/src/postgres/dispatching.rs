@@ -87,7 +87,7 @@ async fn run(pool: Pool, alone: Alone, batch: Vec<Waiting<Call, Answer>>) {
     }
     let calls: Vec<_> = batch.iter().map(|one| &one.work).collect();
     let done: Result<Vec<Progress>> =
-        async { with_transaction!(pool, db => Box::pin(together(db, &calls)).await) }.await;
+        async { with_transaction!(pool, db => Box::pin(run_batch(db, &calls)).await) }.await;
     let progress = match done {
         Ok(progress) => progress,
         // One call is refused, and the others must not fail with it.
@@ -176,7 +176,7 @@ struct Part<'a> {
 }
 
 /// Runs the calls for some channels, each channel once.
-async fn together(db: Db<'_>, calls: &[&Call]) -> Done<Vec<Progress>> {
+async fn run_batch(db: Db<'_>, calls: &[&Call]) -> Done<Vec<Progress>> {
     let channels: Vec<_> = calls.iter().map(|call| call.held().0).collect();
     // Sent together, and run in this order: the messages are read under the locks.
     let (mut locked, heads) = try_join(lock_free(db, &channels), heads(db, &channels)).await?;

@@ -86,7 +86,7 @@ pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()
         one.settled.named.iter().map(move |(seq, remote_id)| (channel, *seq, *remote_id))
     });
     let named: Vec<_> = named.collect();
-    let (moved, early) = try_join(apply_all(db, &queues, &transitions), receipts::early(db, &named)).await?;
+    let (moved, unmatched) = try_join(apply_all(db, &queues, &transitions), receipts::unmatched(db, &named)).await?;
     let mut overtaken: Vec<_> = transitions.iter().filter(|transition| !moved.contains(&transition.seq())).collect();
     // In the order in which receipts lock messages.
     overtaken.sort_unstable_by_key(|transition| transition.seq());
@@ -98,7 +98,7 @@ pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()
             one.locked.place(ScanCursor::default());
         }
         effects(db, one, &moved).await?;
-        receipts::apply_unmatched(db, &mut one.locked, &early).await?;
+        receipts::apply_unmatched(db, &mut one.locked, &unmatched).await?;
         one.settled.defer_until.into_iter().for_each(|until| one.locked.defer(until));
     }
     Ok(())
@@ -126,7 +126,9 @@ async fn effects(db: Db<'_>, Settling { locked, settled, now }: &mut Settling<'_
                 chats::forget(db, locked.key, *seq).await?;
                 channels::restrict(db, locked, until, reason, *now).await?;
             }
-            ChannelEffect::DeferRecipient { until } if moved.contains(seq) => recipients::hold(db, *seq, until).await?,
+            ChannelEffect::DeferRecipient { until } if moved.contains(seq) => {
+                recipients::defer(db, *seq, until).await?;
+            }
             // Chats of all channels are opened before, in one statement.
             ChannelEffect::DeferRecipient { .. } | ChannelEffect::OpenChat { .. } => {}
         }
@@ -177,7 +179,7 @@ pub(super) async fn end_maybe_delivered(db: Db<'_>, channel: ChannelKey, now: Mi
 }
 
 /// Nothing is sent on the channel before this time.
-pub(super) async fn hold(db: Db<'_>, channel: ChannelKey, until: Millis) -> Done<()> {
+pub(super) async fn defer(db: Db<'_>, channel: ChannelKey, until: Millis) -> Done<()> {
     let sql = "UPDATE channels SET next_send_at = $2 WHERE key = $1 AND next_send_at < $2";
     db.run(sql, args![channel, until]).await.map(drop)
 }

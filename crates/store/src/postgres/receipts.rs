@@ -230,18 +230,18 @@ async fn advance(db: Db<'_>, locked: &mut Locked, message: &Found, receipt: &Rec
 /// Stores the network's own id of a message, and applies the unmatched receipts with this id.
 async fn name(db: Db<'_>, locked: &mut Locked, seq: Seq, remote_id: &str) -> Done<()> {
     db.run("UPDATE messages SET remote_id = $2 WHERE seq = $1", args![seq, remote_id]).await?;
-    let early = early(db, &[(locked.key, seq, remote_id)]).await?;
-    apply_unmatched(db, locked, &early).await
+    let unmatched = unmatched(db, &[(locked.key, seq, remote_id)]).await?;
+    apply_unmatched(db, locked, &unmatched).await
 }
 
 /// Unmatched receipts of each channel, in their order, with the messages that they name now.
-pub(super) type Early = HashMap<ChannelKey, Vec<(Seq, Receipt)>>;
+pub(super) type Unmatched = HashMap<ChannelKey, Vec<(Seq, Receipt)>>;
 
 /// Takes the receipts that came before these messages of some channels had their names.
-pub(super) async fn early(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> Done<Early> {
-    let mut early = Early::new();
+pub(super) async fn unmatched(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> Done<Unmatched> {
+    let mut unmatched = Unmatched::new();
     if named.is_empty() {
-        return Ok(early);
+        return Ok(unmatched);
     }
     let sql = "DELETE FROM early_receipts e USING unnest($1, $2, $3) AS named(channel_key, seq, remote_id)
                WHERE e.channel_key = named.channel_key AND e.remote_id = named.remote_id
@@ -263,15 +263,15 @@ pub(super) async fn early(db: Db<'_>, named: &[(ChannelKey, Seq, &str)]) -> Done
             error: code.zip(row.get("error_message")),
             pauses: row.get("pauses"),
         };
-        early.entry(channel).or_default().push((row.get("seq"), receipt));
+        unmatched.entry(channel).or_default().push((row.get("seq"), receipt));
     }
-    Ok(early)
+    Ok(unmatched)
 }
 
 /// Applies the receipts of this channel.
-pub(super) async fn apply_unmatched(db: Db<'_>, locked: &mut Locked, early: &Early) -> Done<()> {
+pub(super) async fn apply_unmatched(db: Db<'_>, locked: &mut Locked, unmatched: &Unmatched) -> Done<()> {
     let sql = format!("SELECT 0::bigint, {COLUMNS} FROM messages m WHERE seq = $1 AND channel_key = $2");
-    for (seq, receipt) in early.get(&locked.key).into_iter().flatten() {
+    for (seq, receipt) in unmatched.get(&locked.key).into_iter().flatten() {
         if let Some(row) = db.row(&sql, args![*seq, locked.key]).await? {
             advance(db, locked, &found(&row)?, receipt).await?;
         }

@@ -229,7 +229,7 @@ async fn waiting(db: Db<'_>, from: &[(ChannelKey, Seq)], page: usize) -> Done<Ve
 
 /// Sends nothing to the recipient of a message before this time, on a channel that is one queue. No later message
 /// passes this one, even with the other form of the recipient's number.
-pub(super) async fn hold(db: Db<'_>, seq: Seq, until: Millis) -> Done<()> {
+pub(super) async fn defer(db: Db<'_>, seq: Seq, until: Millis) -> Done<()> {
     // The message was erased meanwhile.
     let Some(row) = db.row("SELECT recipient FROM messages WHERE seq = $1", args![seq]).await? else { return Ok(()) };
     let both: Vec<String> = forms(row.get(0)).collect();

@@ -104,8 +104,8 @@ impl<'a> Transaction for Tx<'a> {
         }
     }
 
-    async fn hold(&mut self, channel: ChannelKey, until: Millis) -> Done<()> {
-        queue::hold(self.db, channel, until).await
+    async fn defer(&mut self, channel: ChannelKey, until: Millis) -> Done<()> {
+        queue::defer(self.db, channel, until).await
     }
 
     async fn reset_cursor(&mut self, channel: ChannelKey) -> Done<()> {

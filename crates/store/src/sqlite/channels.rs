@@ -52,7 +52,7 @@ pub(super) fn queues(connection: &Connection) -> rusqlite::Result<HashMap<Channe
 }
 
 /// Adds a new channel to the cache.
-pub(super) fn take_in(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
+pub(super) fn cache_channel(writing: &mut Writing, key: ChannelKey) -> rusqlite::Result<()> {
     let sql = format!("SELECT {COLUMNS} FROM channels WHERE key = ?1");
     let made = at_once(writing.connection.row(&sql, values![key], known))?;
     writing.queues.extend(made);

@@ -13,10 +13,14 @@ use crate::common::chats::{is_known, known_account};
 use crate::sqlkit::both::at_once;
 
 /// A recipient of a channel, by a name of theirs.
-type Who<'a> = (ChannelKey, &'a str);
+type ChatName<'a> = (ChannelKey, &'a str);
 
 /// Stores a chat under one name. Returns whether it is new. `opened_at` is set if the channel opened it.
-fn note_name(writing: &mut Writing, (channel, name): Who<'_>, opened_at: Option<Millis>) -> rusqlite::Result<bool> {
+fn note_name(
+    writing: &mut Writing,
+    (channel, name): ChatName<'_>,
+    opened_at: Option<Millis>,
+) -> rusqlite::Result<bool> {
     let noted = writing
         .connection
         .prepare_cached(

@@ -59,7 +59,7 @@ pub(super) fn status(number: u8) -> rusqlite::Result<MessageStatus> {
 }
 
 /// Sends nothing on the channel before this time. The time is stored, so a restart keeps it.
-pub(super) fn hold(writing: &mut Writing, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
+pub(super) fn defer(writing: &mut Writing, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
     writing
         .connection
         .prepare_cached("UPDATE channels SET next_send_at = max(next_send_at, ?2) WHERE key = ?1")?
@@ -86,7 +86,7 @@ fn claim(writing: &mut Writing, request: &ClaimRequest) -> rusqlite::Result<Clai
         Ordering::Recipient => recipients::claim(writing, queue, request)?,
     };
     if request.send_interval > 0 && !messages.is_empty() {
-        hold(writing, request.channel, request.now + request.send_interval)?;
+        defer(writing, request.channel, request.now + request.send_interval)?;
     }
     Ok(Claim { messages, next_at: wakeup.next_at, holds_all: wakeup.holds_all })
 }
@@ -157,7 +157,7 @@ pub(super) fn record(writing: &mut Writing, outcomes: &Outcomes) -> rusqlite::Re
                 chats::forget(writing, (channel, seq))?;
                 channels::restrict(writing, channel, until, reason, now)?;
             }
-            ChannelEffect::DeferRecipient { until } if moved.contains(&seq) => recipients::hold(writing, seq, until)?,
+            ChannelEffect::DeferRecipient { until } if moved.contains(&seq) => recipients::defer(writing, seq, until)?,
             ChannelEffect::DeferRecipient { .. } => {}
             ChannelEffect::OpenChat { account } => chats::open(writing, (channel, seq), account, now)?,
         }
@@ -165,7 +165,7 @@ pub(super) fn record(writing: &mut Writing, outcomes: &Outcomes) -> rusqlite::Re
     for (seq, remote_id) in settled.named {
         receipts::apply_unmatched(writing, (channel, seq), remote_id)?;
     }
-    settled.defer_until.map_or(Ok(()), |until| hold(writing, channel, until))
+    settled.defer_until.map_or(Ok(()), |until| defer(writing, channel, until))
 }
 
 /// Ends messages as `UNKNOWN` that may have arrived from the former number of the channel. On a network of sessions

@@ -131,7 +131,7 @@ pub(super) fn apply_unmatched(
         "DELETE FROM early_receipts WHERE channel_key = ?1 AND remote_id = ?2
          RETURNING status, at, error_code, error_message, n, pauses",
     )?;
-    let early = statement.query_map(params![channel, remote_id], |row| {
+    let unmatched = statement.query_map(params![channel, remote_id], |row| {
         let code: Option<String> = row.get(2)?;
         let receipt = Receipt {
             channel,
@@ -145,10 +145,10 @@ pub(super) fn apply_unmatched(
         };
         Ok((row.get::<_, i64>(4)?, receipt))
     })?;
-    let mut early = early.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut unmatched = unmatched.collect::<rusqlite::Result<Vec<_>>>()?;
     drop(statement);
-    early.sort_unstable_by_key(|(n, _)| *n);
-    for (_, receipt) in early {
+    unmatched.sort_unstable_by_key(|(n, _)| *n);
+    for (_, receipt) in unmatched {
         if let Some(found) = one(writing, "WHERE seq = ?1", [seq])? {
             advance(writing, &found, &receipt)?;
         }

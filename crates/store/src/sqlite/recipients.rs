@@ -232,7 +232,7 @@ fn paced_until(writing: &Writing, request: &ClaimRequest, recipient: &str) -> ru
 
 /// Sends nothing to the recipient of a message before this time, on a channel that is one queue. No later message
 /// passes this one, even with the other form of the recipient's number.
-pub(super) fn hold(writing: &Writing, seq: Seq, until: Millis) -> rusqlite::Result<()> {
+pub(super) fn defer(writing: &Writing, seq: Seq, until: Millis) -> rusqlite::Result<()> {
     // The message was erased meanwhile.
     let Some(recipient) = chats::recipient(writing, seq)? else { return Ok(()) };
     let sql = "INSERT OR REPLACE INTO recipient_pace (channel_key, recipient, used_until)

@@ -88,8 +88,8 @@ impl Transaction for Writing {
         channels::restrict(self, channel, until, reason, now)
     }
 
-    async fn hold(&mut self, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
-        queue::hold(self, channel, until)
+    async fn defer(&mut self, channel: ChannelKey, until: Millis) -> rusqlite::Result<()> {
+        queue::defer(self, channel, until)
     }
 
     async fn reset_cursor(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
@@ -102,7 +102,7 @@ impl Transaction for Writing {
     }
 
     async fn channel_made(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
-        channels::take_in(self, channel)
+        channels::cache_channel(self, channel)
     }
 
     fn channel_deleted(&mut self, channel: ChannelKey) {
