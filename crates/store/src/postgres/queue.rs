@@ -107,14 +107,14 @@ pub(super) async fn record(db: Db<'_>, channels: &mut [Settling<'_>]) -> Done<()
 /// The messages that the network accepted for their recipients, on channels that count chats.
 fn opened<'a>(channels: &[Settling<'a>]) -> Vec<OpenedChat<'a>> {
     let all = channels.iter().flat_map(|one| one.settled.effects.iter().map(move |(seq, effect)| (one, *seq, *effect)));
-    let progress = all.filter_map(|(one, seq, effect)| match effect {
+    let opened = all.filter_map(|(one, seq, effect)| match effect {
         // Chats of a deleted channel do not belong to the channel that replaced it.
         ChannelEffect::OpenChat { account } if !one.locked.queue.cancels(seq) => {
             Some(OpenedChat { channel: one.locked.key, seq, account, at: one.now })
         }
         _ => None,
     });
-    progress.collect()
+    opened.collect()
 }
 
 /// Applies the effects of outcomes on their channel.
