@@ -251,23 +251,19 @@ impl Connection {
             self.pairing.send_replace(Pairing::Idle);
         }
         let down = |reason: &str| (ChannelState::Disconnected, Some(reason.to_owned()));
-        // The connection reopens by itself. A paused or restricted channel keeps its state meanwhile.
-        let set_reconnecting = async |reason: String| {
-            let keeps = |channel: &Channel| matches!(channel.state, ChannelState::Paused | ChannelState::Restricted);
-            self.transition_by_network(|channel| (!keeps(channel)).then(|| down(&format!("{LOST}{reason}")))).await;
-        };
         match end {
             End::Stopped => None,
             End::NotOpened(_) => {
-                set_reconnecting(" A sessao guardada nao pode ser aberta: veja o log do servidor.".to_owned()).await;
+                self.set_reconnecting(" A sessao guardada nao pode ser aberta: veja o log do servidor.".to_owned())
+                    .await;
                 Some(now + self.back_off(&REFUSED_FOR))
             }
             End::Lost => {
-                set_reconnecting(String::new()).await;
+                self.set_reconnecting(String::new()).await;
                 Some(now + self.back_off(&LOST_FOR))
             }
             End::Refused { code } => {
-                set_reconnecting(format!(" O WhatsApp recusou a conexao (erro {code}).")).await;
+                self.set_reconnecting(format!(" O WhatsApp recusou a conexao (erro {code}).")).await;
                 Some(now + self.back_off(&REFUSED_FOR))
             }
             End::LoggedOut | End::Expelled => {
@@ -309,6 +305,17 @@ impl Connection {
                 None
             }
         }
+    }
+
+    /// Shows the channel as disconnected while the connection reopens by itself. A paused or restricted channel keeps its
+    /// state meanwhile.
+    async fn set_reconnecting(&self, reason: String) {
+        let keeps = |channel: &Channel| matches!(channel.state, ChannelState::Paused | ChannelState::Restricted);
+        let reason = format!("{LOST}{reason}");
+        self.transition_by_network(|channel| {
+            (!keeps(channel)).then(|| (ChannelState::Disconnected, Some(reason.clone())))
+        })
+        .await;
     }
 
     /// Until then nothing is sent, not even to recipients who wrote first.

@@ -72,9 +72,9 @@ async fn every_body_is_shown_with_and_without_a_quote() -> Result<()> {
         assert_eq!((&*received.id, shown(&received.message).as_ref()), (&*id, Some(body)));
         assert_eq!(received.message.conversation.is_some(), quote.is_none() && matches!(body, Body::Text(_)));
         let own = format!("{ACCOUNT}@s.whatsapp.net");
-        let quoted = received.quote().map(|quote| (quote.id, quote.from, quote.message.map(shown)));
+        let shown_quote = received.quote().map(|quote| (quote.id, quote.from, quote.message.map(shown)));
         let meant = quote.as_ref().map(|quote| (&*quote.id, &*own, quote.body.clone().map(Some)));
-        assert_eq!(quoted, meant, "{body:?}");
+        assert_eq!(shown_quote, meant, "{body:?}");
     }
     assert_eq!((whatsapp.counters().malformed, whatsapp.counters().undecryptable), (0, 0));
     client.session.stop().await;
