@@ -5,7 +5,7 @@ use std::fmt;
 use crate::ids::is_account;
 use crate::phone::forms;
 
-/// The suffix of a hidden id, where numbers and hidden ids share a column.
+/// The suffix of a hidden id, for a column that contains numbers and hidden ids.
 const HIDDEN: &str = "@lid";
 
 /// A person: the number, the hidden id (LID) that the network assigned, or both. Both forms of a Brazilian number are the

@@ -19,7 +19,7 @@ use crate::pairing;
 use crate::stanza::brief;
 use crate::wire::{Sink, Wire, frame};
 
-/// How long a client may take to end after it was told to.
+/// How long a client may take to end after it was asked to.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub async fn serve(network: Arc<Network>, tcp: TcpStream) -> Result<()> {

@@ -58,7 +58,7 @@ pub struct State {
     pub codes_shown: HashMap<String, Connection>,
     /// The connections that wait for a code to be typed on a phone.
     pub code_offers: Vec<CodeOffer>,
-    /// Devices that were told that they are linked, and have not confirmed it yet.
+    /// Devices that were notified of their link, and have not confirmed it yet.
     pub linking: Vec<(Connection, Slot)>,
     pub faults: Faults,
     pub restricted_until: Option<i64>,

@@ -25,7 +25,7 @@ use crate::{SendOutcome, Slot};
 #[derive(Clone)]
 pub struct Context {
     pub store: Arc<dyn Store>,
-    /// Seals and opens secrets. It is empty if the server has no secret key.
+    /// Encrypts and decrypts secrets. It is empty if the server has no secret key.
     pub secrets: Arc<KeyRing>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -108,8 +108,8 @@ pub trait ChannelDriver: Send + Sync {
     /// What happens to a message after the answer to an attempt was lost.
     fn unanswered(&self, settings: &ChannelSettings) -> UnknownOutcomePolicy;
 
-    /// Whether a message fails if its last attempt had no answer. On a real network nobody can know whether the message
-    /// arrived, so its status becomes `UNKNOWN`.
+    /// Whether a message fails if its last attempt had no answer. On a real network the message may have arrived, so its
+    /// status becomes `UNKNOWN`.
     fn timeout_is_failure(&self) -> bool {
         false
     }

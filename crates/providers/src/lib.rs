@@ -24,8 +24,8 @@ pub use driver::{ChannelDriver, Connect, Connected, Context, Given};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendOutcome {
     /// The network acknowledged the message. `account` is the recipient as the network knows it. `remote_id` is the network's
-    /// id of the message, where the network takes no id of ours. `rendition` is what was sent, where it differs from the
-    /// stored rendition.
+    /// id of the message, if the network accepts no id of ours. `rendition` is the sent rendition, if it differs from the
+    /// stored one.
     Accepted { account: Option<String>, remote_id: Option<NetworkId>, rendition: Option<String> },
     /// The network refused the message for good.
     PermanentFailure { code: &'static str, message: String },
@@ -46,7 +46,7 @@ pub enum SendOutcome {
     NewChatBlocked { until: Millis, reason: String },
     /// The connection broke before the answer. The message is sent again as soon as the connection is back.
     ConnectionLost,
-    /// The message was handed over, and no answer came.
+    /// The message was submitted, and no answer came.
     UnknownOutcome,
 }
 

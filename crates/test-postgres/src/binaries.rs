@@ -7,7 +7,7 @@ use std::process::Command;
 /// The folder of `postgres` and `initdb`: from `PATH`, else Debian's newest, which is not in `PATH`.
 pub fn folder() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // `PATH` may have links to some of the programs only.
+    // `PATH` may have links to only some of the programs.
     let real = |folder: PathBuf| Some(folder.join("postgres").canonicalize().ok()?.parent()?.to_owned());
     if let Some(folder) = std::env::split_paths(&path).filter_map(real).find(|folder| has_server(folder)) {
         return folder;

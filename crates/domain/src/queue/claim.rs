@@ -8,7 +8,7 @@ use crate::ids::MessageId;
 use crate::message::Seq;
 use crate::pacing::RecipientPacing;
 
-/// What happens to a message when nobody knows whether the network received it.
+/// What happens to a message when it is unknown whether the network received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownOutcomePolicy {
     /// The message is sent again. The network recognises a re-send, so the message cannot arrive twice.

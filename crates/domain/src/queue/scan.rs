@@ -1,4 +1,4 @@
-//! What a channel's queue accepts, and what a claim decides about each row before it changes any.
+//! The rows that a channel's queue accepts, and the decision of a claim about each row before it changes any.
 
 use crate::channel::{ChannelState, ChannelType, Ordering, SessionNumber};
 use crate::clock::Millis;

@@ -10,7 +10,7 @@ use recado_providers::ChannelDriver;
 
 use super::Parts;
 
-/// Sessions that are restored at a time; each needs a few queries.
+/// The number of sessions that are restored at a time; each needs a few queries.
 const AT_ONCE: usize = 8;
 
 pub(super) struct Sessions {

@@ -136,7 +136,7 @@ impl ChannelTask {
         let most = if self.backoff.half_open() { 1 } else { self.provider.max_in_flight(&self.entry.settings()) };
         let free = most.saturating_sub(self.in_flight.len() - outcomes.len());
         // If a re-send could arrive twice, the first claim only rescues messages of a crashed owner. If its answer were
-        // lost, the messages that it claimed could not be told from those of the crashed owner.
+        // lost, the messages that it claimed could not be distinguished from those of the crashed owner.
         let rescue_only =
             self.orphans == UnheldSending::OwnerCrashed && self.unanswered() != UnknownOutcomePolicy::Resend;
         let mut slots = if rescue_only { Vec::new() } else { self.acquire_slots(free) };

@@ -146,7 +146,7 @@ impl Dispatcher {
     /// As [`Self::wake`], with the reason.
     pub fn notify(&self, channel: ChannelKey, reason: WakeReason) {
         let mut channel_tasks = self.shared.channel_tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Check the lease under this lock: releasing a channel also takes the lock, and stops the task that it finds.
+        // Check the lease under this lock: releasing a channel also acquires the lock, and stops the task that it finds.
         let Some(epoch) = self.shared.leases.epoch(channel) else {
             return self.shared.leases.notify_owner(channel, reason);
         };
@@ -276,7 +276,7 @@ impl Shared {
     /// Removes the task of a channel, unless it was notified meanwhile.
     fn end_if_idle(&self, channel: ChannelKey, signal: &Arc<Signal>) -> bool {
         let mut channel_tasks = self.channel_tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock that `wake` takes: a notification is either seen here or starts a new task.
+        // Under the lock that `wake` acquires: a notification is either seen here or starts a new task.
         let quiet = !signal.pending.load(Ordering::Acquire);
         // Another task may have replaced an aborted one.
         if quiet && channel_tasks.get(&channel).is_some_and(|task| Arc::ptr_eq(&task.signal, signal)) {

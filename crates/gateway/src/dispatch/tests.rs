@@ -32,7 +32,7 @@ async fn within_timeout<T>(something: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), something).await.expect("it comes in time")
 }
 
-/// A clock that stands still until a test moves it, or that also runs by itself.
+/// A clock that a test moves, and that can also run by itself.
 struct ManualClock {
     at: AtomicI64,
     runs_since: Option<Instant>,

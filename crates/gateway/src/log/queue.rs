@@ -28,7 +28,7 @@ struct State {
     bytes: usize,
     /// Lines that were lost since the last report.
     lost: u64,
-    /// The process ends: what is queued is written, and nothing after it.
+    /// The process ends: queued lines are written, and later ones are not.
     ends: bool,
     /// The log thread has ended.
     ended: bool,
@@ -99,7 +99,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits for the next thing to do; not for long while lines are hidden.
+    /// Waits for the next thing to do. The wait is short while lines are hidden.
     fn next(&self, held: bool) -> Next {
         let mut state = self.state();
         let mut waited = false;

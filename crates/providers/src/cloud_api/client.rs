@@ -339,10 +339,10 @@ fn connector(base: &BaseUrl, limit: Duration) -> Result<Connector> {
     })))
 }
 
-/// Whether the request certainly reached nobody who looked at it:
+/// Whether the request certainly reached no server:
 ///
 /// - no connection came up: the name, TCP, TLS, or the time for them;
-/// - hyper gave it up before it wrote any of it. Its client calls a request canceled only where it still holds all of it
+/// - hyper gave it up before it wrote any of it. Its client calls a request canceled only if it still holds all of it
 ///   (hyper 1.12, `TrySendError` with a message in `client/dispatch.rs`, `client/conn/` and `proto/h1/dispatch.rs`);
 /// - the server reset its stream with `REFUSED_STREAM`, which promises so (RFC 9113, 8.7).
 ///

@@ -232,7 +232,7 @@ impl CloudApi {
 
     /// Meta's id of the quoted message.
     async fn quoted(&self, via: &ChannelRef, target: Target) -> Result<Option<String>, SendOutcome> {
-        // Within the time of the send, so that a hanging store is not taken for a hanging network.
+        // Within the time of the send, so that a hanging store is not reported as a hanging network.
         let read = tokio::time::timeout(STORE_DOWN, quoted::read(&*self.context.store, via.key, target)).await;
         let Ok(quoted) = read else { return Err(SendOutcome::ChannelUnavailable { wait: STORE_DOWN }) };
         quoted.and_then(meta_id).map_err(|error| {

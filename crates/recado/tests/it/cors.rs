@@ -5,7 +5,7 @@ use crate::v1::{CARD, JSON, NO_METHOD, Stage, UNAUTHORIZED, assert_refused, cont
 
 const APP: &str = "https://app.example.com";
 
-/// What a browser asks before a page's call.
+/// The preflight request of a browser before a page's call.
 fn preflight(stage: &Stage, path: &str, origin: &str) -> Answer {
     let asks = [
         ("Origin", origin),
@@ -40,7 +40,7 @@ fn no_page_of_another_origin_may_call_by_default() {
 fn a_page_of_a_named_origin_may_call() {
     let stage = Stage::with(&["--cors-origin", &format!("http://localhost:3000,{APP}:443")]);
     let path = contact_path("sandbox");
-    // Whatever the path, without a key; a browser asks before it knows.
+    // For any path, without a key: a browser sends the preflight without one.
     for path in [&*path, "/v1/channels", "/health/live", "/v1/none"] {
         let answer = preflight(&stage, path, APP).expect(204);
         assert_eq!((allowed(&answer), answer.header("Vary"), answer.text()), (Some(APP), Some("Origin"), ""));
@@ -86,6 +86,6 @@ fn pages_of_other_origins_get_no_permission() {
             assert_eq!((allowed(&answer), answer.header("Vary")), (None, Some("Origin")), "{origin}");
         }
     }
-    // What is no page's is answered as before.
+    // Requests without an origin are answered as before.
     assert_refused("no origin", &stage.server.call("OPTIONS", "/v1/channels", None, &[], None), NO_METHOD);
 }

@@ -1,4 +1,4 @@
-//! The pages: every link leads somewhere, every code block does what it says, and what is told of the code is so.
+//! The pages: every link has a target, every code block works, and the facts about the code are true.
 
 mod code;
 mod diagrams;

@@ -36,11 +36,11 @@ fn an_idle_server_uses_no_cpu() {
     stage.open("held", &["connect", "pause"]);
     for _ in 0..5 {
         stage.until(&stage.accept("sandbox", &[], CARD), "READ");
-        // What waits on a paused channel must not be looked for either.
+        // The messages of a paused channel must not cause polling either.
         stage.accept("held", &[], CARD);
     }
-    // What follows a busy time (uses of keys are written down together after some seconds) comes to an end; from then
-    // on there is quiet.
+    // The work after a busy time ends: for example, uses of keys are written together after some seconds. From then on the
+    // server is idle.
     let (mut since, mut ticks) = (Instant::now(), cpu_ticks(&stage.server));
     wait_for("five quiet seconds", || {
         let now = cpu_ticks(&stage.server);

@@ -1,7 +1,7 @@
 //! Black-box tests: the real binary, real files, real sockets on loopback.
 //!
-//! One binary for all of them, because linking is what a test run waits for. Modules mirror what they show, and the
-//! tests of a route live where its URL says (`v1/...`).
+//! All tests are in one binary, because a test run waits mostly for linking. Modules mirror the tested parts, and the tests
+//! of a route are at the path of its URL (`v1/...`).
 
 mod architecture;
 mod cli;

@@ -1,4 +1,4 @@
-//! Texts with a NUL, which PostgreSQL cannot hold, in every place of the API that takes a text.
+//! Texts with a NUL, which PostgreSQL cannot store, in every field of the API that accepts a text.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::openapi::{document, operations};
 
 const CHANNEL: &str = "loja";
 
-/// Every body that differs from this one in one text, which has a NUL added.
+/// Every body that differs from this one in one text, which gets a NUL.
 fn spoilt(body: &Value) -> Vec<Value> {
     match body {
         Value::String(text) => vec![json!(format!("{text}\0"))],
@@ -68,7 +68,7 @@ fn a_nul_in_a_text_causes_no_server_error(home: &Home, server: &Server) {
             }
         }
         for body in spoilt(body) {
-            // What is taken must be kept without it.
+            // A text that is accepted must be stored without the NUL.
             check(&format!("{method} {plain} {body}"), &send(&plain, &body), false);
             places += 1;
         }

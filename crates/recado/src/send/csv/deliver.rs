@@ -29,7 +29,7 @@ pub struct Sender<'a> {
 }
 
 struct State {
-    /// Nothing is sent before this time. One line was told to wait, and the others wait too.
+    /// Nothing is sent before this time. The server made one line wait, and the others wait too.
     not_before: Instant,
     /// The time of the last answer.
     answered: Instant,

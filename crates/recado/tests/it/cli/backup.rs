@@ -1,4 +1,4 @@
-//! `recado backup`, and the way back.
+//! `recado backup`, and the restore.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,8 @@ use super::{assert_fails, mode, run_in};
 use crate::harness::{Home, recado, wait_for};
 use crate::v1::{CARD, Stage, card, text};
 
-/// Made under load; what was accepted before it began is in it, and its own server goes on with it.
+/// The copy is made under load. It contains everything that was accepted before it began, and its server can continue from
+/// it.
 #[test]
 fn a_backup_of_a_busy_server_is_a_store() {
     let stage = Stage::set();
@@ -56,7 +57,7 @@ fn a_backup_of_a_busy_server_is_a_store() {
     assert_eq!(mode(&to), 0o700);
     assert!(names.iter().all(|entry| mode(&entry.path()) == 0o600), "{names:?}");
 
-    // The way back: the two files alone in a directory of their own.
+    // The restore: the two files alone in a directory.
     drop(stage.server);
     let new = place.path().join("restored");
     std::fs::create_dir(&new).expect("a directory");
@@ -86,7 +87,7 @@ fn a_backup_overwrites_nothing_and_leaves_no_half() {
     assert_fails(&back_up(dir), 1, &["is there already"]);
     assert_fails(&back_up(home.dir()), 1, &["is there already"]);
     assert_eq!(std::fs::read(to.join("recado.db")).expect("a copy"), before);
-    // What would be read as part of the copy, and a link that leads the copy elsewhere.
+    // Files that would be read as part of the copy, and a link that leads the copy elsewhere.
     for (name, text) in
         [("recado.db-wal", "old"), ("sandbox.db-shm", "old"), ("recado.db", "link"), ("sandbox.db", "link")]
     {
@@ -101,7 +102,7 @@ fn a_backup_overwrites_nothing_and_leaves_no_half() {
     }
     let nowhere = place.path().join("nowhere");
     assert_fails(&run_in(nowhere.to_str().expect("UTF-8"), &["backup", "--to", dir]), 1, &["no store"]);
-    // No room for it: a limit on the size of files stands for a full disk.
+    // No space for the copy: a limit on the size of files plays a full disk.
     let small = place.path().join("small");
     let script = format!(
         "ulimit -f 64; trap '' XFSZ; exec {} backup --data-dir {} --to {}",
@@ -113,7 +114,7 @@ fn a_backup_overwrites_nothing_and_leaves_no_half() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot copy"), "{output:?}");
     assert!(!small.exists(), "half a copy");
-    // A damaged store is no copy.
+    // A damaged store is not copied.
     let mut bytes = std::fs::read(home.dir.join("recado.db")).expect("a store");
     let middle = bytes.len() / 2;
     bytes[middle..].fill(0x55);
@@ -123,7 +124,7 @@ fn a_backup_overwrites_nothing_and_leaves_no_half() {
     assert!(!small.exists(), "a damaged copy");
 }
 
-/// A copy that fills the disk would stop the server. The sandbox is a file with a hole of 8 TiB.
+/// A copy that fills the disk would stop the server. The sandbox file has a hole of 8 TiB.
 #[test]
 fn a_backup_that_has_no_room_is_not_begun() {
     let home = Home::init();
@@ -136,7 +137,7 @@ fn a_backup_that_has_no_room_is_not_begun() {
     assert!(!to.exists(), "something is left");
 }
 
-/// A power cut after it said so takes neither the files nor the directories that were made for them.
+/// A power cut after the command's success loses neither the files nor their new directories.
 #[test]
 fn a_backup_is_on_the_disk_with_all_its_names() {
     let home = Home::init();
@@ -158,7 +159,7 @@ fn a_backup_is_on_the_disk_with_all_its_names() {
     }
 }
 
-/// Who looks at a store that a crash left, to copy it or to tell how it is, leaves it as it was.
+/// A command that reads the store of a crashed server, to copy or to check it, does not change it.
 #[test]
 fn reading_a_store_changes_nothing() {
     let stage = Stage::set();
@@ -174,7 +175,7 @@ fn reading_a_store_changes_nothing() {
     let to = place.path().join("copy");
     assert!(run_in(stage.home.dir(), &["backup", "--to", to.to_str().expect("UTF-8")]).status.success());
     assert!(before == files(), "backup has changed it");
-    // Nor does it leave anything in a store that was closed.
+    // Nor does it leave a file in a store that was closed.
     let home = Home::init();
     let names = || home.dir.read_dir().expect("a directory").map(|entry| entry.expect("an entry").file_name());
     let before: BTreeSet<_> = names().collect();
@@ -182,11 +183,11 @@ fn reading_a_store_changes_nothing() {
     assert_eq!(names().collect::<BTreeSet<_>>(), before);
 }
 
-/// Ctrl-C leaves nothing behind.
+/// Ctrl-C leaves no file behind.
 #[test]
 fn an_interrupted_backup_leaves_nothing() {
     let home = Home::init();
-    // Large enough that it takes a while: 200 MB of somebody's messages.
+    // The store has 200 MB, so that the copy takes a while.
     let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute('create table ballast (b blob)')\n\
                   c.execute('with recursive k(n) as (select 1 union all select n+1 from k where n<200) insert into ballast select randomblob(1000000) from k')\nc.commit()";
     let store = home.dir.join("recado.db");

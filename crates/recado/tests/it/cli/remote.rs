@@ -30,14 +30,14 @@ fn commands_work_by_http_with_a_key() {
     assert_eq!(listed[0]["contact"]["name"], "Longe");
     assert_eq!(run(&["sandbox", "clear"]).status.code(), Some(0));
 
-    // The key by file, as editors write it, and a base address with a slash at its end.
+    // The key comes from a file as editors write it, and the base address ends with a slash.
     let file = stage.home.dir.join("key");
     let by_file = [&LIST[..], &["--api-key-file", file.to_str().expect("UTF-8")]].concat();
     for (before, after) in [("", "\n"), ("", ""), ("\u{feff}", "\r\n"), (" ", " \r\n\r\n")] {
         std::fs::write(&file, format!("{before}{}{after}", stage.key)).expect("a file");
         assert_eq!(run_at(&format!("{url}/"), None, &by_file).status.code(), Some(0), "{before:?} {after:?}");
     }
-    // And by variable.
+    // The same by variable.
     assert_eq!(run_at(&url, Some(&format!("\u{feff}{}\n", stage.key)), &LIST).status.code(), Some(0));
 }
 
@@ -77,9 +77,9 @@ fn an_address_without_a_recado_is_reported() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("URL") || format!("{output:?}").contains("--url"));
     }
     assert_fails(&run("http://127.0.0.1:1"), 4, &["no server answers"]);
-    // TLS is spoken where it is asked for, and plain HTTP does not pass for it.
+    // TLS is used if the URL requires it, and plain HTTP is not accepted instead.
     assert_fails(&run(&format!("https://{}", stage.server.address)), 4, &["no server answers"]);
-    // Something that is no Recado.
+    // A server that is no Recado.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let stranger = std::thread::spawn(move || {

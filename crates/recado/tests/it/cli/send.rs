@@ -26,7 +26,7 @@ fn a_card_is_sent_and_waited_for() {
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
     let failed: serde_json::Value = serde_json::from_slice(&failed.stdout).expect("one JSON object");
     assert_eq!(failed["error"]["code"], "NUMBER_NOT_ON_WHATSAPP");
-    // The same key is the same message.
+    // The same key makes the same message.
     let twice = || stage.home.cli(&[&CARD[..], &["--to", "5511999998888", "--idempotency-key", "k1"]].concat());
     assert_eq!(twice()["id"], twice()["id"]);
 }
@@ -95,7 +95,7 @@ fn a_refused_card_reports_the_reason() {
     let large = "x".repeat(70_000);
     let large = send(&["--to", "5511999998888", "--name", &large, "--phone", "1", "--channel", "sandbox"]);
     assert_fails(&large, 1, &["excede o limite"]);
-    // Where no server runs it is not waited for, and not accepted either: who tries again sends one.
+    // Without a server a message is neither awaited nor accepted, so a repeated command sends one message.
     let output = send(&[&scenario[..6], &["--channel", "sandbox", "--wait"]].concat());
     assert_fails(&output, 4, &["recado serve"]);
     assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]), json!([]));

@@ -1,4 +1,4 @@
-//! `POST /v1/channels/{channelId}/connect`: what links a channel, and what does not.
+//! `POST /v1/channels/{channelId}/connect`: which calls link a channel, and which do not.
 
 use fake_graph::{FakeGraph, Number};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ const TOKEN_REFUSED: (&str, &str) = ("accessToken", "A Meta recusou o accessToke
 const NUMBER_REFUSED: (&str, &str) =
     ("phoneNumberId", "A Meta nao conhece o phoneNumberId, ou o accessToken nao o alcanca.");
 
-/// A stage with the channel `vendas`, never connected.
+/// A stage with the channel `vendas`, which was never connected.
 fn stage() -> Stage {
     let stage = Stage::set();
     stage.create("vendas");
@@ -32,7 +32,7 @@ fn connect_without_body(server: &Server, key: &str, channel: &str) -> Answer {
     server.call("POST", &format!("/v1/channels/{channel}/connect"), Some(key), &[], None)
 }
 
-/// The names of the fields that an answer finds fault with.
+/// The names of the fields that an answer refuses.
 #[track_caller]
 fn faulty(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, 400, "{}", answer.text());
@@ -49,14 +49,14 @@ fn unknown_fields_for_meta_are_named() {
     for (body, fault) in [
         (with("accessToken", json!("EAAGerrado")), TOKEN_REFUSED),
         (with("phoneNumberId", json!("999")), NUMBER_REFUSED),
-        // The token is good, and for another number.
+        // The token is valid, but for another number.
         (with("phoneNumberId", json!("2")), NUMBER_REFUSED),
     ] {
         assert_faults("connect", &stage.connect("vendas", &body), &[fault]);
         assert_eq!(stage.channel("vendas"), before);
     }
     assert_eq!((&before["state"], &before["link"]), (&json!("CREATED"), &Value::Null));
-    // Nor does a failed try take a link away.
+    // A failed call does not remove a link either.
     stage.connect("vendas", &credentials(NUMBER)).expect(200);
     let linked = stage.channel("vendas");
     assert_faults("again", &stage.connect("vendas", &with("accessToken", json!("EAAGerrado"))), &[TOKEN_REFUSED]);
@@ -105,7 +105,7 @@ fn every_faulty_field_is_named() {
     assert_eq!(stage.channel("vendas")["state"], "CREATED");
 }
 
-/// When Meta cannot be asked, nothing is known and nothing is changed.
+/// When Meta gives no answer, nothing is changed.
 #[test]
 fn without_meta_a_channel_stays_as_it_was() {
     let stage = stage();
@@ -134,7 +134,7 @@ fn without_a_secret_key_such_channels_are_refused() {
     assert_refused("create", &server.post("/v1/channels", &key, &new), NO_SECRET_KEY);
     server.terminate();
     server.wait();
-    // One that was made while there was a key.
+    // The channel was created while there was a key.
     let server = serve(&home, &graph);
     server.post("/v1/channels", &key, &new).expect(201);
     server.terminate();
@@ -186,7 +186,7 @@ fn a_channel_shows_its_link() {
     assert_eq!(stage.channel("vendas"), answer);
     let list = stage.server.get("/v1/channels", Some(&stage.key)).expect(200).json();
     assert_eq!(list["data"], json!([answer]));
-    // A new token needs nothing else; the secret of the app goes only when that is said.
+    // A new token needs no other field; the app's secret is removed only by an explicit `null`.
     let token = json!({"accessToken": credentials(NUMBER)["accessToken"]});
     assert_eq!(stage.connect("vendas", &token).expect(200).json()["data"]["link"], link);
     link["receipts"] = "OFF".into();
@@ -217,7 +217,7 @@ fn a_link_outlives_a_disconnect_and_a_restart() {
     assert_eq!(stage.channel("vendas"), linked);
     let id = stage.accept("vendas", "5511999998888");
     stage.until("vendas", &id, "READ");
-    // The stored token is asked about as a new one is.
+    // The stored token is checked like a new one.
     stage.graph.set_access_token(NUMBER, "EAAGnovo");
     assert_faults("stored", &connect_without_body(&stage.server, &stage.key, "vendas"), &[TOKEN_REFUSED]);
 }

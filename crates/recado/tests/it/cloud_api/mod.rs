@@ -20,7 +20,7 @@ use crate::v1::create_key;
 /// The number of the tests, as Meta's dashboard shows it.
 pub const NUMBER: &str = "106540352242922";
 pub const VERIFY_TOKEN: &str = "uma-senha-nossa";
-/// Seals the secrets of the tests.
+/// The key that encrypts the secrets of the tests.
 pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 pub const ANOTHER_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 
@@ -34,7 +34,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// With the number [`NUMBER`] and no channel.
+    /// A stage with the number [`NUMBER`] and without a channel.
     pub fn set() -> Self {
         Self::with(FakeGraph::start())
     }
@@ -48,7 +48,7 @@ impl Stage {
         Self { home, server, graph, key }
     }
 
-    /// With one channel `vendas`, linked to [`NUMBER`], whose callbacks arrive.
+    /// A stage with one channel `vendas`, linked to [`NUMBER`], whose callbacks arrive.
     pub fn linked() -> Self {
         let stage = Self::set();
         stage.link("vendas", NUMBER);
@@ -67,7 +67,7 @@ impl Stage {
         stage
     }
 
-    /// Callbacks go to the address of the app.
+    /// Sends the callbacks to the address of the app.
     pub fn take_callbacks(&self) {
         self.graph.send_callbacks_to(Some(self.server.url("/v1/callbacks/meta")));
     }
@@ -91,7 +91,7 @@ impl Stage {
         self.server.get(&format!("/v1/channels/{channel}"), Some(&self.key)).expect(200).json()["data"].clone()
     }
 
-    /// Has a card accepted; its message's id.
+    /// Submits a card. Returns the id of its message.
     pub fn accept(&self, channel: &str, to: &str) -> String {
         let body = json!({"to": to, "name": "Maria Silva", "phone": "5511988887777"});
         let answer =
@@ -116,7 +116,7 @@ impl Stage {
     }
 }
 
-/// What links a channel to a number made by [`Number::example`].
+/// The body that links a channel to a number made by [`Number::example`].
 pub fn credentials(number: &str) -> Value {
     let number = Number::example(number);
     json!({
@@ -134,7 +134,7 @@ pub fn serve(home: &Home, graph: &FakeGraph) -> Server {
     Server::start(command, home)
 }
 
-/// The binary, with the settings that a server with such channels has.
+/// The binary, with the settings of a server that has such channels.
 pub fn command(home: &Home, graph: &FakeGraph) -> Command {
     let mut command = recado();
     command.env("RECADO_SECRET_KEY", SECRET_KEY).env("RECADO_GRAPH_URL", graph.url());

@@ -1,4 +1,4 @@
-//! The secrets of a link: nowhere in clear, and what happens without the key that sealed them.
+//! The secrets of a link are never stored in plain text. Without the key that encrypted them the channel waits.
 
 use std::process::{Command, Output};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{NUMBER, Stage, VERIFY_TOKEN, command, credentials};
 use crate::harness::{Ended, Home, Server, wait_for};
 
-/// The secrets of [`credentials`]. The tests have another token for callers, so that none is part of another.
+/// The secrets of [`credentials`]. The tests give callers another token, so that none is part of another.
 fn secrets() -> [String; 3] {
     let number = Number::example(NUMBER);
     [number.access_token, number.app_secret.expect("one"), VERIFY_TOKEN.to_owned()]
@@ -22,7 +22,7 @@ fn assert_has_no_secret(what: &str, bytes: &[u8]) {
     }
 }
 
-/// The files of a data directory, and those that SQLite keeps beside them.
+/// Checks the files of a data directory, and the files that SQLite keeps beside them.
 fn assert_files_have_no_secret(home: &Home) {
     let files: Vec<_> = std::fs::read_dir(&home.dir).expect("a directory").map(|entry| entry.expect("one")).collect();
     let mut read = Vec::new();
@@ -53,7 +53,7 @@ fn look_for_secrets(graph: FakeGraph) {
     stage.create("vendas");
     let body = credentials(NUMBER);
     let mut answers = vec![stage.connect("vendas", &body).expect(200).body];
-    // Refused bodies are not told back.
+    // The answer to a refused body does not repeat the body.
     for (field, bad) in [("phoneNumberId", json!("x")), ("accessToken", json!("a b")), ("strange", json!(VERIFY_TOKEN))]
     {
         let mut body = body.clone();
@@ -86,7 +86,7 @@ fn look_for_secrets(graph: FakeGraph) {
     assert_files_have_no_secret(&home);
 }
 
-/// The next server has a key that sealed nothing.
+/// Restarts the server with another key.
 fn with_another_key(stage: Stage) -> Stage {
     let Stage { home, server, graph, key } = stage;
     server.terminate();
@@ -118,11 +118,11 @@ fn a_wrong_secret_key_pauses_such_channels_and_no_other() {
     let path = format!("/v1/channels/sandbox/messages/{}", other.header("X-Message-Id").expect("an id"));
     wait_for("the sandbox to send", || stage.server.get(&path, Some(&sandbox)).json()["data"]["status"] == "READ");
     assert_eq!(stage.message("vendas", &waits)["status"], "QUEUED");
-    // Resumed all the same, it is paused again, and what waits goes on waiting.
+    // A resumed channel is paused again, and its queue still waits.
     stage.server.call("POST", "/v1/channels/vendas/resume", Some(&stage.key), &[], None).expect(200);
     wait_for("the channel to be paused again", || stage.channel("vendas")["state"] == "PAUSED");
     assert_eq!(stage.message("vendas", &waits)["status"], "QUEUED");
-    // With the right key back it goes on by itself.
+    // With the right key the channel continues by itself.
     let stage = stage.crash();
     stage.until("vendas", &waits, "READ");
     assert_eq!(stage.channel("vendas")["state"], "CONNECTED");
@@ -138,7 +138,7 @@ fn a_persons_pause_outlives_a_missing_key() {
     assert_eq!(stage.channel("vendas")["state"], "PAUSED");
 }
 
-/// Runs a command, and looks that it shows no secret.
+/// Runs a command, and checks that it shows no secret.
 fn run(mut command: Command, home: &Home, args: &[&str]) -> Output {
     let output = command.args(args).args(["--data-dir", home.dir(), "--json"]).ended();
     assert_has_no_secret("standard output", &output.stdout);
@@ -152,7 +152,7 @@ fn printed(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// Writes the secrets to files, as people get them: with a line's end. Gives the flags.
+/// Writes the secrets to files, with a line break at the end, as usual. Returns the flags.
 fn secret_files(home: &Home) -> Vec<String> {
     let flags = ["--access-token-file", "--app-secret-file", "--verify-token-file"];
     let file = |(flag, secret): (&str, String)| {
@@ -188,7 +188,7 @@ fn the_command_line_connects_beside_a_server_and_without_one() {
     graph.set_access_token(NUMBER, "EAAGnovo");
     let refused = run(command(&home, &graph), &home, &IDS[..3]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("accessToken"), "{refused:?}");
-    // A new token needs nothing else.
+    // A new token needs no other field.
     let mut renewed = command(&home, &graph);
     renewed.env("RECADO_ACCESS_TOKEN", "EAAGnovo");
     let shown = printed(&run(renewed, &home, &IDS[..3]));

@@ -32,7 +32,7 @@ impl Place {
         test_postgres::run(self.database.url(), TABLES);
     }
 
-    /// Delays every arrival in the sandbox's network, whatever becomes of the sender.
+    /// Delays every arrival in the sandbox's network, whatever happens to the sender.
     pub fn slow_network(&self, time: Duration) {
         let sql = format!(
             "CREATE FUNCTION take_time() RETURNS TRIGGER LANGUAGE plpgsql AS

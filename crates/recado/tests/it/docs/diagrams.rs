@@ -1,5 +1,5 @@
-//! Diagrams that are written from the code, between two comments of the page, as the tables are; and the length of the page
-//! that holds them.
+//! Diagrams that are generated from the code, between two comments of the page, like the tables; and the length of the page
+//! that contains them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ struct Dependency {
 /// The crates of the workspace by their folders, each with its dependencies.
 type Crates = BTreeMap<String, BTreeSet<Dependency>>;
 
-/// One test for both: they are written into one page.
+/// One test for both diagrams, because they are written into one page.
 #[test]
 fn the_diagrams_are_those_of_the_code() {
     assert_table(ARCHITECTURE, "crates", &crates_diagram(&crates()));
@@ -58,7 +58,7 @@ fn states_diagram() -> String {
     block("stateDiagram-v2", [begin].into_iter().chain(moves).chain(ends))
 }
 
-/// The page is read before a first change: what makes it longer belongs into a comment, another page or an ADR.
+/// The page is read before a first change, so a longer text belongs in a comment, another page or an ADR.
 #[test]
 fn the_architecture_is_short() {
     let text = std::fs::read_to_string(root().join(ARCHITECTURE)).expect("the page");
@@ -66,7 +66,7 @@ fn the_architecture_is_short() {
     assert!(words <= 3_000, "{ARCHITECTURE} has {words} words");
 }
 
-/// A file that is moved breaks its link; one more file in the walk of a message needs a reason.
+/// A moved file breaks its link; one more file in the walk of a message needs a reason.
 #[test]
 fn a_message_passes_few_files() {
     let page = Page::read(ARCHITECTURE.as_ref());
@@ -76,7 +76,7 @@ fn a_message_passes_few_files() {
     assert!((10..=MOST_FILES).contains(&files.len()), "{} files: {files:?}", files.len());
 }
 
-/// What the walk of a message takes today.
+/// The current number of files in the walk of a message.
 const MOST_FILES: usize = 17;
 
 #[test]
@@ -101,13 +101,13 @@ fn block(kind: &str, lines: impl Iterator<Item = String>) -> String {
     format!("```mermaid\n{kind}\n{}```\n", lines.collect::<String>())
 }
 
-/// Whether a crate has a dependency by way of another one.
+/// Whether a crate has a dependency through another one.
 fn follows(crates: &Crates, name: &str, dependency: &Dependency) -> bool {
     let of = |name: &str| crates.get(name).into_iter().flatten();
     let mut next: Vec<&Dependency> = of(name).filter(|other| other.on != dependency.on).collect();
     let mut seen = BTreeSet::new();
     while let Some(other) = next.pop() {
-        // What is always needed does not follow from what is not.
+        // A required dependency does not follow from an optional one.
         if (other.optional && !dependency.optional) || !seen.insert(other) {
             continue;
         }
@@ -142,7 +142,7 @@ fn package(manifest: &str) -> &str {
     name.and_then(|name| name.split('"').next()).expect("a package has a name")
 }
 
-/// The lines of `[dependencies]` that name packages of the workspace. What tests and build scripts need is left out.
+/// The lines of `[dependencies]` that name packages of the workspace, without those of tests and build scripts.
 fn dependencies(manifest: &str, folders: &BTreeMap<&str, &str>) -> BTreeSet<Dependency> {
     let lines = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1);
     let lines = lines.take_while(|line| !line.starts_with('['));

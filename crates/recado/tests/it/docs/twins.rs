@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::markdown::{Block, Page, heading, pages, targets};
 
-/// The facts of a part under a heading, which do not depend on the language: its level, its table rows, where its links
-/// lead, and what it writes as code. How the sentences divide into paragraphs and items is free.
+/// The facts of a part under a heading that do not depend on the language: its level, its table rows, the targets of its
+/// links, and its code. The division of sentences into paragraphs and items is free.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Part {
     level: usize,
@@ -59,7 +59,7 @@ fn parts(page: &Page) -> Vec<(String, Part)> {
     parts
 }
 
-/// A link's target, whichever language it leads to: headings are translated, and pages that have a twin.
+/// A link's target without its language: headings are translated, and so are pages with a twin.
 fn without_language(target: &str) -> String {
     if target.contains("://") {
         return target.to_owned();

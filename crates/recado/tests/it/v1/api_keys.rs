@@ -1,4 +1,4 @@
-//! `/v1/api-keys`: made, listed, revoked. Who may not is in `isolation`.
+//! `/v1/api-keys`: keys are created, listed and revoked. The permissions are tested in `isolation`.
 
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ fn a_key_is_made_and_works() {
     let sent = stage.send_with(key, "sandbox", &[], CARD).expect(202);
     assert_eq!(sent.header("RateLimit-Limit"), Some("120"));
     assert_refused("beyond its scopes", &stage.server.get("/v1/channels", Some(key)), FORBIDDEN);
-    // Every character counts: a typo is no key.
+    // Every character counts: a key with a typo is invalid.
     for at in [13, 20, key.len() - 1] {
         let other = if key.as_bytes()[at] == b'a' { "b" } else { "a" };
         let typo = format!("{}{other}{}", &key[..at], &key[at + 1..]);
@@ -63,7 +63,7 @@ fn omitted_fields_have_defaults() {
     );
     let body = json!({"name": "abc", "permissions": ["messages.send"], "rateLimit": null, "expiresAt": null});
     assert_eq!(create(&stage, &body).expect(201).json()["data"]["rateLimit"], Value::Null);
-    // JSON has one kind of number.
+    // JSON has one type of number.
     let body = json!({"name": "abc", "permissions": ["messages.send"], "rateLimit": 90.0});
     assert_eq!(create(&stage, &body).expect(201).json()["data"]["rateLimit"], 90);
 }
@@ -115,7 +115,7 @@ fn a_key_never_grants_more_than_it_has() {
         assert_refused(&more.to_string(), &give(more.clone()), FORBIDDEN);
     }
     let second = give(json!({"permissions": ["keys.write", "messages.read"], "rateLimit": 9})).expect(201).json();
-    // Nor does the one that was given, in its turn.
+    // Nor does the key that was created with that key.
     let body = json!({"name": "third", "permissions": ["messages.read"], "rateLimit": 10});
     let third = stage.server.post("/v1/api-keys", text(&second["data"], "key"), &body);
     assert_refused("a third", &third, FORBIDDEN);
@@ -174,7 +174,7 @@ fn pages(stage: &Stage) {
     assert_faults("name", &stage.get("/v1/api-keys?name=x"), &[("name", "Campo desconhecido.")]);
 }
 
-/// A key that may make keys has no more calls by them, and they end with it.
+/// A key that may create keys gets no more calls by them, and they are revoked with it.
 #[test]
 fn keys_of_a_key_share_its_limit_and_its_end() {
     let stage = Stage::set();
@@ -192,7 +192,7 @@ fn keys_of_a_key_share_its_limit_and_its_end() {
         sent += 1;
         assert!(sent < 100, "no limit at all");
     }
-    // Without a shared limit it would have been four; a call flows in again after 15 s.
+    // Without a shared limit it would have been four; a call is added again after 15 s.
     assert!(sent < 4, "{sent}");
     stage.server.call("DELETE", &format!("/v1/api-keys/{id}"), Some(&stage.key), &[], None).expect(200);
     for key in [&root, &child, &grandchild] {

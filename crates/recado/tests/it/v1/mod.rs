@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, PATIENCE, Server, wait_for};
 
-/// The seed's card.
+/// The card of the seed document.
 pub const CARD: &str = r#"{"to":"5511999998888","name":"Maria Silva - Suporte","phone":"5511988887777"}"#;
 pub const JSON: (&str, &str) = ("Content-Type", "application/json");
-/// Every scope there is.
+/// All scopes.
 pub const ALL_SCOPES: &str = "messages.send,messages.read,channels.read,channels.write,keys.read,keys.write,\
                               webhooks.read,webhooks.write,sandbox.read,sandbox.write";
 
-/// A refusal on the wire: its status and its body, letter for letter.
+/// A refusal on the wire: its status, and its body byte for byte.
 pub type Refusal = (u16, &'static str);
 
 pub const UNAUTHORIZED: Refusal =
@@ -72,7 +72,7 @@ pub fn assert_faults(what: &str, answer: &Answer, errors: &[(&str, &str)]) {
     assert_answer(what, answer, 400, &faults(errors));
 }
 
-/// A refusal byte for byte, with the headers that belong to its status and without those of an accepted message.
+/// Checks a refusal byte for byte: it has the headers of its status, and not those of an accepted message.
 #[track_caller]
 fn assert_answer(what: &str, answer: &Answer, status: u16, body: &str) {
     assert_eq!((answer.status, answer.text()), (status, body), "{what}");
@@ -95,7 +95,7 @@ pub fn card(to: &str, name: &str) -> String {
     json!({"to": to, "name": name, "phone": "5511988887777"}).to_string()
 }
 
-/// A key of the home's first institution.
+/// Creates a key of the home's first institution.
 pub fn create_key(home: &Home, environment: &str, scopes: &str, rate_limit: &str) -> String {
     let args = ["keys", "create", "--institution", &home.institution, "--name", "tests", "--environment", environment];
     let printed = home.cli(&[&args[..], &["--scopes", scopes, "--rate-limit", rate_limit]].concat());
@@ -115,9 +115,9 @@ pub fn millis(value: &Value, name: &str) -> i64 {
     text(value, name).parse::<jiff::Timestamp>().expect("a time of RFC 3339").as_millisecond()
 }
 
-/// A running server with a test key that may do everything, without a limit.
+/// A running server, with a test key that has all scopes and no limit.
 pub struct Stage {
-    // Before `home`: it ends before its files go.
+    // Before `home`, so that the server ends before its files are removed.
     pub server: Server,
     pub key: String,
     pub home: Home,
@@ -128,7 +128,7 @@ impl Stage {
         Self::with(&[])
     }
 
-    /// With further flags of `recado serve`.
+    /// A server with further flags of `recado serve`.
     pub fn with(flags: &[&str]) -> Self {
         let home = Home::init();
         let key = create_key(&home, "test", ALL_SCOPES, "unlimited");
@@ -143,7 +143,7 @@ impl Stage {
         Self { server: home.serve_with(flags), key, home }
     }
 
-    /// Makes a channel and takes it through these steps (`connect`, `pause`, ...).
+    /// Creates a channel and applies these steps (`connect`, `pause`, ...).
     pub fn open(&self, channel: &str, steps: &[&str]) {
         self.server
             .post("/v1/channels", &self.key, &json!({"name": channel, "type": "SANDBOX", "id": channel}))
@@ -165,7 +165,7 @@ impl Stage {
         self.server.call("POST", &contact_path(channel), Some(key), &headers, Some(body.as_bytes()))
     }
 
-    /// The contact call, which must be accepted; gives where the message is.
+    /// The contact call, which must be accepted. Returns the location of the message.
     #[track_caller]
     pub fn accept(&self, channel: &str, headers: &[(&str, &str)], body: &str) -> String {
         location(&self.send(channel, headers, body).expect(202))
@@ -175,7 +175,7 @@ impl Stage {
         self.server.get(path, Some(&self.key))
     }
 
-    /// The `data` of what stands at a path.
+    /// The `data` of the answer at a path.
     #[track_caller]
     pub fn data(&self, path: &str) -> Value {
         self.get(path).expect(200).json()["data"].take()
@@ -189,7 +189,7 @@ impl Stage {
         list["data"].as_array().expect("a list").clone()
     }
 
-    /// What the phone shows of a recipient, newest first.
+    /// The phone's messages of a recipient, newest first.
     pub fn phone(&self, to: &str) -> Vec<Value> {
         self.rows(&format!("/v1/sandbox/messages?limit=100&to={to}"))
     }

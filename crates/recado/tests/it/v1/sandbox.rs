@@ -87,7 +87,7 @@ fn the_phone_can_be_emptied() {
     let answer = stage.server.delete("/v1/sandbox/data", Some(&stage.key)).expect(200);
     assert_eq!(answer.json()["success"], true, "{}", answer.text());
     assert_eq!((stage.rows(LIST), theirs()), (vec![], 1));
-    // What the gateway knows of its messages is not the phone's to forget, and the phone goes on.
+    // Clearing the phone does not change the gateway's messages, and the phone continues to receive.
     assert_eq!(stage.data(&mine)["status"], "READ");
     stage.until(&stage.accept("sandbox", &[], CARD), "READ");
     assert_eq!(stage.rows(LIST).len(), 1);

@@ -27,7 +27,7 @@ fn messages_go_both_ways_between_the_gateway_and_baileys() {
     assert_eq!(checks.last().map(String::as_str), Some("every signature was good"));
     let theirs = ["messages of another client are read", "another client confirms a card"];
     assert!(theirs.iter().all(|check| checks.iter().any(|done| done == check)), "{checks:?}");
-    // What Baileys sent was taken by our session.
+    // Our session received the message of Baileys.
     wait_for("its card to be confirmed", || whatsapp.unconfirmed(OWNER) == 0);
     let counters = whatsapp.counters();
     assert_eq!((counters.undecryptable, counters.malformed), (0, 0));

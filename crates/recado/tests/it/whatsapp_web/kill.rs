@@ -1,7 +1,7 @@
-//! The server is killed at random moments while five linked phones send: every accepted card is read by its recipient,
-//! in order, and a phone shows none twice.
+//! The server is killed at random moments while five linked phones send. Every accepted card is read by its recipient, in
+//! order, and no phone shows a card twice.
 //!
-//! `RECADO_TEST_KILLS` sets how often (20), `RECADO_TEST_SEED` repeats the moments of an earlier run. With
+//! `RECADO_TEST_KILLS` sets the number of kills (20), `RECADO_TEST_SEED` repeats the moments of an earlier run. With
 //! `RECADO_TEST_NODES=2` the channels move between the node that is killed and one that is not, and senders type.
 
 use std::collections::{HashMap, HashSet};
@@ -18,19 +18,19 @@ use crate::harness::wait_for;
 use crate::load::{Dice, Load, Sender, card_name, channel_id, join, setting};
 
 const CHANNELS: usize = 5;
-/// Each channel writes to all of them, in turn.
+/// Each channel sends to all of them, one after another.
 const RECIPIENTS: usize = 4;
-/// How long the load lies on the server before a kill, in milliseconds: at least and at most. The shortest ends before
-/// any line is up.
+/// The shortest and the longest time from the start of the load to a kill, in milliseconds. The shortest ends before any
+/// session is connected.
 const LOAD: (u64, u64) = (50, 2_000);
-/// The same where another node takes the channels meanwhile, and gives some back.
+/// The same if another node acquires the channels meanwhile, and releases some again.
 const MOVES: (u64, u64) = (50, 8_000);
-/// The kills that every run of the tests makes.
+/// The kills of every run of the tests.
 const KILLS: u64 = 20;
-/// How long a sender rests after a card. Lines come up more slowly than cards do, so that some always wait.
+/// The pause of a sender after a card. Sessions connect more slowly than cards arrive, so that some cards always wait.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The same where each card is typed for a second or two.
+/// The same if each card is typed for a second or two.
 const TYPES: Duration = Duration::from_millis(2_500);
 
 #[test]
@@ -94,7 +94,7 @@ fn card(channel: usize, number: usize) -> String {
     json!({"to": recipient(number), "name": card_name(channel, number), "phone": TYPED}).to_string()
 }
 
-/// Waits until nothing is under way, then finds that all of it was sent.
+/// Waits until no message is in flight, then checks that all were sent.
 fn wait_until_sent(stage: &Stage) {
     let (begun, waited) = (stage.whatsapp.inbox().len(), Instant::now());
     let any = |channel: usize, status: &str| {
@@ -102,9 +102,9 @@ fn wait_until_sent(stage: &Stage) {
         stage.get(&path).expect(200).json()["data"].as_array().expect("a list").first().cloned()
     };
     for channel in 0..CHANNELS {
-        // A message moves between the two, so the second look at the first decides.
+        // A message moves from one state to the other, so both are checked twice.
         for status in ["QUEUED", "SENDING", "QUEUED", "SENDING"] {
-            // However long the line is, as long as it moves.
+            // The wait has no limit as long as the queue moves.
             while any(channel, status).is_some() {
                 let read = stage.whatsapp.inbox().len();
                 let what = format!("channel {channel} to send more, with messages that are {status}");
@@ -118,7 +118,7 @@ fn wait_until_sent(stage: &Stage) {
     println!("left={} in {:?}", stage.whatsapp.inbox().len() - begun, waited.elapsed());
 }
 
-/// What was accepted against what the recipients' phones read.
+/// Compares the accepted cards with the cards that the recipients' phones read.
 fn check(whatsapp: &FakeWhatsApp, senders: &[Sender<'_>], (kills, begun): (u64, Instant)) {
     let (inbox, counters) = (whatsapp.inbox(), whatsapp.counters());
     let mut shown: HashMap<&str, usize> = HashMap::new();
@@ -138,7 +138,7 @@ fn check(whatsapp: &FakeWhatsApp, senders: &[Sender<'_>], (kills, begun): (u64, 
     for sender in senders {
         let channel = sender.channel;
         let mut seen = HashSet::new();
-        // A phone shows a network id once, where it came first.
+        // A phone shows a network id once, at its first arrival.
         let read = inbox.iter().filter(|received| received.from == owner(channel) && seen.insert(&received.id));
         let read: Vec<_> = read.map(|received| (received.display_name().expect("a name"), &*received.to)).collect();
         let sent: Vec<_> = (0..sender.ids.len()).map(|n| (card_name(channel, n), recipient(n))).collect();
@@ -150,6 +150,6 @@ fn check(whatsapp: &FakeWhatsApp, senders: &[Sender<'_>], (kills, begun): (u64, 
     assert_eq!(shown.len(), accepted, "network ids that were read, cards that were accepted");
     assert_eq!(counters.undecryptable, 0, "copies that a phone could not read");
     assert!(repeated > 0, "no kill hit a call");
-    // In a short run, or where typing takes most of the time, no kill need fall between a hand-over and the note of it.
+    // In a short run, or if typing takes most of the time, possibly no kill falls between a send and its record.
     assert!(kills < KILLS || moves() || resent > 0, "nothing was sent again: the kills proved little");
 }

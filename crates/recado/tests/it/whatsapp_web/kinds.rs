@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::{JOAO, KNOWN, MARIA, NOBODY, OWNER, Stage, TYPED};
 use crate::harness::wait_for;
 
-/// Has a message accepted; its id.
+/// Submits a message. Returns its id.
 fn accept(stage: &Stage, kind: &str, mut fields: Value) -> String {
     fields["to"] = MARIA.into();
     let path = format!("/v1/channels/vendas/messages/{kind}");
     stage.server.post(&path, &stage.key, &fields).expect(202).header("X-Message-Id").expect("an id").to_owned()
 }
 
-/// Sends a message; what is shown of it, and what its recipient's phone read.
+/// Sends a message. Returns its entry in the API, and the message that the recipient's phone read.
 #[track_caller]
 fn send(stage: &Stage, kind: &str, fields: Value) -> (Value, Received) {
     let id = accept(stage, kind, fields);
@@ -76,7 +76,7 @@ fn several_contacts_are_shown_with_the_accounts_of_all_their_numbers() {
         "BEGIN:VCARD\nVERSION:3.0\nN:;Joao;;;\nFN:Joao\nTEL;type=CELL;type=VOICE;waid={JOAO}:+{JOAO}\nEND:VCARD"
     );
     assert_eq!(cards, [(Some("Maria Silva"), Some(&*maria)), (Some("Joao"), Some(&*joao))]);
-    // What was sent is stored, and says which accounts the network named.
+    // The stored message is the sent one, and shows which accounts the network named.
     let account = |waid: &str, source: &str| json!({"waid": waid, "source": source});
     let accounts = json!([
         {"accounts": [account(KNOWN, "NETWORK"), account(NOBODY, "TYPED")]},
@@ -93,7 +93,7 @@ fn several_contacts_are_shown_with_the_accounts_of_all_their_numbers() {
     assert_eq!(asked, [Some(1), Some(1), Some(1)], "{lookups:?}");
 }
 
-/// Fifty numbers of which the network says nothing: the cards go as they were typed, and soon.
+/// The network gives no answer about fifty numbers: the cards are sent with the typed numbers, and soon.
 #[test]
 fn cards_without_known_accounts_keep_their_typed_numbers() {
     let stage = Stage::linked();
@@ -124,7 +124,7 @@ fn every_kind_quotes_and_keeps_its_options() {
     let own = format!("{OWNER}@s.whatsapp.net");
     let mut target = send(&stage, "text", json!({"content": "Qual o endereco?"}));
     assert!(target.1.quote().is_none());
-    // Each quotes the one before.
+    // Each message quotes the one before.
     for (kind, mut fields) in kinds {
         fields["replyTo"] = target.0["id"].clone();
         fields["reference"] = "pedido-4711".into();
@@ -132,7 +132,7 @@ fn every_kind_quotes_and_keeps_its_options() {
         let (message, received) = send(&stage, kind, fields);
         let quote = received.quote().expect("a quote");
         assert_eq!((quote.id, quote.from), (&*target.1.id, &*own));
-        // What the target showed, without what the target itself quoted.
+        // The message of the target, without the quote of the target.
         let shown = Received { message: quote.message.expect("a body").clone(), ..target.1.clone() };
         assert_eq!((shown.text(), shown.location()), (target.1.text(), target.1.location()));
         assert_eq!((shown.vcard(), shown.cards().len()), (target.1.vcard(), target.1.cards().len()));
@@ -153,7 +153,7 @@ fn a_quote_of_a_message_that_was_not_sent_fails() {
     let error = json!({"code": "TARGET_NOT_SENT", "message": "A mensagem citada nao foi enviada."});
     assert_eq!((&message["error"], &message["attempts"]), (&error, &json!(1)), "{message}");
     assert!(stage.whatsapp.inbox().is_empty());
-    // The channel goes on.
+    // The channel continues.
     let next = stage.accept("vendas", JOAO);
     stage.until("vendas", &next, "READ");
     wait_for("nothing else", || stage.whatsapp.inbox().len() == 1);

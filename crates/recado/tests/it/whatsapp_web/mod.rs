@@ -36,10 +36,10 @@ pub const MARIA: &str = "553199990001";
 pub const JOAO: &str = "553199990002";
 /// A number that is not on WhatsApp.
 pub const NOBODY: &str = "5531900000000";
-/// The contact on the cards: asked for with the ninth digit, known without it.
+/// The contact on the cards: typed with the ninth digit, known to the network without it.
 pub const TYPED: &str = "5511988887777";
 pub const KNOWN: &str = "551188887777";
-/// Seals the sessions of the tests.
+/// The key that encrypts the sessions of the tests.
 const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// A gateway, and the network that it reaches.
@@ -52,12 +52,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// With some people on WhatsApp, and no channel.
+    /// A stage with some people on WhatsApp, and no channel.
     pub fn set() -> Self {
         Self::set_on(setting("RECADO_TEST_NODES").unwrap_or(0))
     }
 
-    /// The same with so many nodes on PostgreSQL; 0 is one with a file.
+    /// The same with so many nodes on PostgreSQL; 0 is one node with a file.
     pub fn set_on(nodes: u64) -> Self {
         let whatsapp = Arc::new(FakeWhatsApp::start());
         whatsapp.add_contact(MARIA, "900000000000002");
@@ -69,13 +69,13 @@ impl Stage {
         let key = create_key(&home, "live", scopes, "unlimited");
         let server = serve(&home, &whatsapp);
         if nodes > 1 {
-            // In front: it ends before its database.
+            // At the front, so that the node ends before its database.
             home.held.insert(0, Box::new(nodes::start(&home, "beside", &whatsapp)));
         }
         Self { home, server, whatsapp, key }
     }
 
-    /// With one channel `vendas`, linked by the phone of [`OWNER`], that does not rest between two messages.
+    /// A stage with one channel `vendas`, linked by the phone of [`OWNER`], without an interval between messages.
     pub fn linked() -> Self {
         let stage = Self::set();
         stage.link("vendas", &owner());
@@ -87,7 +87,7 @@ impl Stage {
         self.crash_and(|_| ())
     }
 
-    /// The same, with something done to the store in between.
+    /// The same, with a change of the store in between.
     pub fn crash_and(self, between: impl FnOnce(&mut Home)) -> Self {
         let Self { mut home, server, whatsapp, key } = self;
         server.kill();
@@ -95,7 +95,7 @@ impl Stage {
         let killed = home.database.as_ref().map(|url| test_postgres::number(url, "SELECT max(id) FROM nodes"));
         let server = serve(&home, &whatsapp);
         if let Some((url, killed)) = home.database.as_ref().zip(killed) {
-            // A node that was killed is one for some seconds more, and the new one is none for a moment.
+            // A killed node stays registered for some seconds, and the new node is not registered at once.
             let free = format!(
                 "SELECT count(*) FROM channels WHERE deleted_at IS NULL AND coalesce(lease_node NOT IN
                      (SELECT max(id) FROM nodes GROUP BY name HAVING name <> 'first' OR max(id) > {killed}), true)"
@@ -105,7 +105,7 @@ impl Stage {
         Self { home, server, whatsapp, key }
     }
 
-    /// On how many nodes this test runs.
+    /// The number of nodes of this test.
     pub fn nodes(&self) -> usize {
         self.home.database.as_ref().map_or(1, |url| {
             let nodes = test_postgres::number(url, "SELECT count(DISTINCT name) FROM nodes");
@@ -113,7 +113,7 @@ impl Stage {
         })
     }
 
-    /// Whether the server that is asked, and that may crash, has the channel's line.
+    /// Whether the called server, which may be killed, owns the channel's session.
     pub fn owns_session(&self, channel: &str) -> bool {
         self.home.database.as_ref().is_none_or(|url| {
             let sql =
@@ -138,12 +138,12 @@ impl Stage {
         self.server.post(&format!("/v1/channels/{channel}/{action}"), &self.key, &json!({}))
     }
 
-    /// Asks for a code to scan; what the answer says of the pairing.
+    /// Requests a code to scan. Returns the pairing of the answer.
     pub fn connect(&self, channel: &str) -> Value {
         self.act(channel, "connect").expect(200).json()["data"]["pairing"].clone()
     }
 
-    /// Makes a channel, and links it by a phone.
+    /// Creates a channel, and links it with a phone.
     pub fn link(&self, channel: &str, account: &Account) {
         self.create(channel);
         let pairing = self.connect(channel);
@@ -170,7 +170,7 @@ impl Stage {
         wait_to_see(&format!("{channel} to be {state}"), || self.channel(channel), shown)
     }
 
-    /// Has the card of [`TYPED`] accepted; its message's id.
+    /// Submits the card of [`TYPED`]. Returns the id of its message.
     pub fn accept(&self, channel: &str, to: &str) -> String {
         self.accept_card(channel, to, TYPED)
     }
@@ -186,8 +186,8 @@ impl Stage {
         self.get(&format!("/v1/channels/{channel}/messages/{id}")).expect(200).json()["data"].clone()
     }
 
-    /// Waits until a message has this status. One that is passed within a moment is not seen: where the recipient reads at
-    /// once, that is every one before `READ`.
+    /// Waits until a message has this status. A status that lasts only a moment is missed: if the recipient reads at once,
+    /// that is every status before `READ`.
     #[track_caller]
     pub fn until(&self, channel: &str, id: &str, status: &str) -> Value {
         let reached = |seen: &Value| seen["status"] == status;
@@ -199,7 +199,7 @@ pub fn owner() -> Account {
     Account::new(OWNER, "900000000000001")
 }
 
-/// Now, as the network counts.
+/// The current time of the network.
 #[expect(clippy::disallowed_methods, reason = "the server under test has the machine's clock")]
 pub fn unix_seconds() -> i64 {
     jiff::Timestamp::now().as_second()
@@ -215,14 +215,15 @@ pub fn serve(home: &Home, whatsapp: &FakeWhatsApp) -> Server {
     Server::start(command, home)
 }
 
-/// The binary, with the settings that a server with such channels has.
+/// The binary, with the settings of a server that has such channels.
 pub fn command(whatsapp: &FakeWhatsApp) -> Command {
     let mut command = recado();
     command.env("RECADO_SECRET_KEY", SECRET_KEY).env("RECADO_WHATSAPP_WEB_URL", whatsapp.url());
     command
 }
 
-/// Waits until what `look` sees is `done`, and gives it; fails the test after [`PATIENCE`], and says what was seen last.
+/// Polls `look` until `done` accepts its result, and returns the result. After [`PATIENCE`] the test fails with the last
+/// result.
 #[track_caller]
 fn wait_to_see<T: std::fmt::Debug>(what: &str, look: impl Fn() -> T, done: impl Fn(&T) -> bool) -> T {
     let end = Instant::now() + PATIENCE;

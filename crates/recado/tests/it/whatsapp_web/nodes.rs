@@ -1,4 +1,4 @@
-//! Lines on several nodes: a session moves with its channel, and calls about it find it.
+//! Sessions on several nodes: a session moves with its channel, and calls about it reach its node.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use super::{MARIA, OWNER, Stage, command, owner};
 use crate::harness::{Home, Server, wait_for};
 use crate::v1::create_key;
 
-/// A node with an address for the others.
+/// A node with an address for the other nodes.
 pub fn start(home: &Home, name: &str, whatsapp: &FakeWhatsApp) -> Server {
     let node = home.node(name);
-    // Known before it listens: the address is a setting.
+    // The port is chosen before the server listens, because the address is a setting.
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
     let address = format!("127.0.0.1:{port}");
     let mut command: Command = command(whatsapp);
@@ -42,13 +42,13 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     let second = start(&stage.home, "second", &stage.whatsapp);
     wait_for("the second node to be there", || number("SELECT count(*) FROM nodes") == 2);
 
-    // Linked by calls to a node that does not hold it.
+    // Linked by calls to a node that does not own the session.
     let Stage { home, server: first, whatsapp, key } = stage;
     let stage = Stage { home, server: second, whatsapp, key };
     let pairing = stage.connect("vendas");
     assert_eq!(pairing["status"], "QR_CODE", "{pairing}");
     assert_eq!(stage.pairing("vendas")["code"], pairing["code"]);
-    // Counted once, though two nodes see the call; and nobody calls uncounted by saying that a node has counted it.
+    // The call is counted once, though two nodes see it. A caller cannot avoid the count with the header of a node.
     let limited = create_key(&stage.home, "live", "channels.read,channels.write", "60");
     let left = |headers: &[(&str, &str)]| {
         let answer = stage.server.call("GET", "/v1/channels/vendas/pairing", Some(&limited), headers, None).expect(200);
@@ -61,7 +61,7 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     let sent = stage.accept("vendas", MARIA);
     stage.until("vendas", &sent, "READ");
 
-    // The first node ends: the session is closed there, and opened here without another code.
+    // The first node ends: its session is closed, and is opened here without another code.
     let before = holder();
     first.terminate();
     assert_eq!(first.wait().code(), Some(0));
@@ -69,7 +69,7 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     stage.until("vendas", &moved, "READ");
     assert_ne!(holder(), before);
 
-    // Another takes its place, and the one that holds the session dies.
+    // Another node replaces it, and the node that owns the session is killed.
     let third = start(&stage.home, "third", &stage.whatsapp);
     wait_for("the third node to be there", || number("SELECT count(*) FROM nodes") == 2);
     let Stage { home, server: second, whatsapp, key } = stage;
@@ -79,7 +79,7 @@ fn a_session_moves_with_its_channel_and_calls_find_it() {
     stage.until("vendas", &inherited, "READ");
     stage.until_state("vendas", "CONNECTED");
 
-    // A node that was late opens it once more, and finds then that it may not: the one that has it opens it again.
+    // A node without the session replaces it on the network, and is refused by the store: the owner opens the session again.
     stage.whatsapp.replace(OWNER);
     stage.until_state("vendas", "DISCONNECTED");
     stage.until_state("vendas", "CONNECTED");

@@ -1,4 +1,4 @@
-//! What keeps a linked phone from looking like a machine: rests, typing, and few new recipients a day.
+//! The pacing that makes a linked phone look human: intervals, typing, and few new recipients a day.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{JOAO, MARIA, OWNER, Stage};
 use crate::harness::wait_for;
 
-/// When each of so many messages was read.
+/// The time at which each of so many messages was read.
 fn times(stage: &Stage, count: usize) -> Vec<Instant> {
     let mut times = Vec::new();
     wait_for("every message to be read", || {
@@ -27,10 +27,10 @@ fn a_channel_rests_between_two_messages() {
     let ids: Vec<_> = [MARIA, JOAO, MARIA].iter().map(|to| stage.accept("vendas", to)).collect();
     for pair in times(&stage, 3).windows(2) {
         let rest = pair[1] - pair[0];
-        // Looked at every 10 ms.
+        // The messages are polled every 10 ms.
         assert!(rest >= Duration::from_millis(980), "{rest:?}");
     }
-    // And a kill does not shorten it.
+    // A kill does not shorten the interval.
     stage.until("vendas", &ids[2], "READ");
     stage.settings("vendas", &json!({"delayMinSeconds": 4, "delayMaxSeconds": 4}));
     let id = stage.accept("vendas", MARIA);
@@ -67,7 +67,7 @@ fn new_recipients_have_a_limit_a_day() {
     for id in [&maria, &again] {
         stage.until("vendas", id, "READ");
     }
-    // Neither a wait nor a restart opens another chat.
+    // Neither a wait nor a restart permits another new chat.
     let stage = stage.crash();
     stage.until_state("vendas", "CONNECTED");
     let again = stage.accept("vendas", MARIA);

@@ -1,4 +1,4 @@
-//! What a person may set on a channel that a phone links.
+//! The settings of a channel that a phone links.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `/v1/channels/{channelId}`, its `connect`, `disconnect`, `pause` and `resume`: what each state takes and holds.
+//! `/v1/channels/{channelId}`, its `connect`, `disconnect`, `pause` and `resume`: which calls each state accepts.
 
 use serde_json::{Value, json};
 

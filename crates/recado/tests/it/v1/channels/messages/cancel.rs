@@ -1,4 +1,4 @@
-//! `DELETE /v1/channels/{channelId}/messages/{messageId}`: calls back what is still queued.
+//! `DELETE /v1/channels/{channelId}/messages/{messageId}`: cancels a message that is still queued.
 
 use serde_json::{Value, json};
 
@@ -41,14 +41,14 @@ fn sent_messages_stay_sent() {
     }
 }
 
-/// Between two attempts a message is queued; where the network certainly did not take it, it can be called back.
+/// A message is queued between two attempts. If the network certainly did not accept it, it can be cancelled.
 #[test]
 fn a_message_between_two_attempts_can_be_cancelled() {
     let stage = Stage::set();
     let scenario = [("X-Ogmma-Sandbox-Scenario", "channel_disconnected")];
     let location = stage.accept("sandbox", &scenario, CARD);
     let behind = stage.accept("sandbox", &[], &card("5511999996102", "Behind"));
-    // The line is down for five seconds.
+    // The network is down for five seconds.
     wait_for("the first attempt to fail", || {
         let message = stage.data(&location);
         message["attempts"] == 1 && message["status"] == "QUEUED"
@@ -73,7 +73,7 @@ fn a_cancel_survives_a_crash() {
     assert_eq!(stage.phone("5511999998888"), Vec::<Value>::new());
 }
 
-/// Its card is on the phone already, though the gateway cannot know: to say CANCELLED would be a lie.
+/// The card is on the phone already, and the gateway cannot know it: `CANCELLED` would be false.
 #[test]
 fn a_message_without_an_answer_cannot_be_cancelled() {
     let stage = Stage::set();

@@ -1,4 +1,4 @@
-//! `GET /v1/channels/{channelId}/messages/{messageId}`: the fate of a message.
+//! `GET /v1/channels/{channelId}/messages/{messageId}`: the status of a message.
 
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ fn a_failed_message_shows_the_reason() {
     assert!(is_time(&message["failedAt"]) && message["sentAt"].is_null(), "{message}");
 }
 
-/// A card whose phone the network does not know still goes out, with the typed digits, and says so.
+/// A card whose phone is unknown to the network is sent with the typed digits, and the message shows that.
 #[test]
 fn the_account_on_the_card_says_where_it_is_from() {
     let stage = Stage::set();

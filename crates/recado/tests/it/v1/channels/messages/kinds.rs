@@ -17,7 +17,7 @@ fn post(stage: &Stage, path: &str, headers: &[(&str, &str)], body: &Value) -> An
     stage.server.call("POST", &path, Some(&stage.key), &headers, Some(body.to_string().as_bytes()))
 }
 
-/// Sends a message, and waits until it is read: the message, and what the phone shows.
+/// Sends a message, and waits until it is read. Returns the message and its entry on the phone.
 fn sent(stage: &Stage, path: &str, body: &Value) -> (Value, Value) {
     let accepted = post(stage, path, &[], body).expect(202);
     assert_eq!(accepted.text(), r#"{"success":true,"message":"Mensagem enfileirada para envio"}"#);
@@ -86,7 +86,7 @@ fn a_quote_is_of_the_same_chat() {
     for target in [&id, &network_id] {
         let answer = location(&post(&stage, "/text", &[], &reply(TO, target)).expect(202));
         assert_eq!(stage.data(&answer)["replyTo"], id);
-        // Another form of the same number.
+        // Another spelling of the same number.
         post(&stage, "/text", &[], &reply("+55 11 99999-8888", target)).expect(202);
     }
     let fault = [("replyTo", "A mensagem citada nao pertence a esta conversa.")];
@@ -118,7 +118,7 @@ fn an_unsupported_feature_is_refused_after_a_replay() {
     for (path, body, field) in [("/text", &preview, "linkPreview"), ("/contact", &photo, "contacts[0].photoMediaId")] {
         let answer = post(&stage, path, &[], body);
         assert_eq!((answer.status, answer.text()), (422, &*refused(field)));
-        // A key that was used for something else says so first.
+        // A key that was used for another call is refused for that reason first.
         let key = ("Idempotency-Key", path);
         let mut good = body.clone();
         good["linkPreview"] = Value::Null;
@@ -151,7 +151,7 @@ fn a_body_names_its_kind() {
     }
     let named = json!({"to": TO, "content": "x", "type": "text"});
     assert_faults("a route of a kind", &post(&stage, "/text", &[], &named), &[("type", "Campo desconhecido.")]);
-    // The routes have keys of their own, and the kind is a part of the call.
+    // The routes share no keys, and the kind is a part of the call.
     let key = [("Idempotency-Key", "one")];
     post(&stage, "", &key, &named).expect(202);
     post(&stage, "/text", &key, &json!({"to": TO, "content": "x"})).expect(202);
@@ -199,8 +199,8 @@ fn a_message_that_quotes_an_unsent_message_fails() {
 
 // --- The contract's table of kinds and channels (its section 8), in the rows that exist ---
 
-/// S: offered; R: refused. The columns: Cloud API, WhatsApp Web, sandbox. A preview and a photo wait for the fetch client
-/// and the store of media, so that no channel offers them yet; the contract's own letters are `SSS` and `RSS`.
+/// S: offered; R: refused. The columns: Cloud API, WhatsApp Web, sandbox. A preview and a photo need the fetch client and
+/// the store of media, so that no channel offers them yet; the contract's own letters are `SSS` and `RSS`.
 const TABLE: [(&str, &str, Feature, &str); 13] = [
     ("text", "content", Feature::Kind, "SSS"),
     ("location", "latitude", Feature::Kind, "SSS"),
@@ -231,7 +231,7 @@ fn kinds_and_options_are_offered_as_the_contract_says() {
         let codes = &route["responses"]["422"]["content"]["application/json"]["examples"];
         assert!(codes["NOT_SUPPORTED_BY_CHANNEL"].is_object(), "{name}: {codes}");
     }
-    // Nothing is offered that the table does not know.
+    // The table has every offered feature.
     for kind in KINDS {
         for feature in Feature::ALL {
             let known = TABLE.iter().any(|(name, _, row, _)| (*name, *row) == (kind.name, feature))

@@ -24,12 +24,12 @@ fn scheduled(at: Timestamp, reference: &str) -> String {
 #[test]
 fn a_scheduled_message_is_sent_when_it_is_due() {
     let stage = Stage::set();
-    // The first one has the server wait for long; the next one wakes it.
+    // The first message makes the dispatcher wait for long; the next one wakes it.
     let later = stage.accept("sandbox", &[], &scheduled(now() + 48.hours(), "amanha"));
     let due = now() + Duration::from_millis(5_500);
     let soon = stage.accept("sandbox", &[], &scheduled(due, "logo"));
     let at_once = stage.accept("sandbox", &[], CARD);
-    // A quote cannot leave before the message that it quotes.
+    // A quote cannot be sent before the message that it quotes.
     let mut quote: Value = serde_json::from_str(CARD).expect("JSON");
     quote["replyTo"] = stage.data(&later)["id"].clone();
     stage.server.post(&format!("{LIST}/contact"), &stage.key, &quote).expect(400);

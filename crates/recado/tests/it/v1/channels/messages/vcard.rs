@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::seed::{from_dev, tool};
 use crate::v1::{Stage, text};
 
-/// Waits for the phone to show the card of a message; gives what it shows.
+/// Waits for the phone to show the card of a message. Returns that card.
 fn on_the_phone(stage: &Stage, location: &str, to: &str) -> String {
     stage.until(location, "READ");
     let shown = stage.phone(to);
@@ -45,7 +45,7 @@ fn the_card_is_the_contract_s_and_the_phone_s() {
         let before = stage.get(&format!("{location}/vcard")).expect(200);
         assert_eq!(on_the_phone(&stage, &location, &to), expected);
         let after = stage.get(&format!("{location}/vcard")).expect(200);
-        // A file, unlike what is sent, has CR and LF at the end of each line (RFC 2426, 2.6).
+        // In the file, unlike in the message, each line ends with CR and LF (RFC 2426, 2.6).
         let file = format!("{}\r\n", expected.replace('\n', "\r\n"));
         assert_eq!((before.text(), after.text()), (&*file, &*file));
     }
@@ -82,7 +82,7 @@ fn a_program_of_others_reads_the_file() {
     assert_eq!(read, expected);
 }
 
-/// Long lines are not folded: the only reader that counts does not know folding.
+/// Long lines are not folded: WhatsApp does not unfold them.
 #[test]
 fn long_lines_stay_whole() {
     let stage = Stage::set();

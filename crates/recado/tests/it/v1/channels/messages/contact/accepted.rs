@@ -1,4 +1,4 @@
-//! The 202: its bytes, its headers, what it stores.
+//! The 202: its bytes, its headers, and the stored message.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ fn a_card_is_accepted_with_these_bytes_and_headers() {
     let id = answer.header("X-Message-Id").expect("X-Message-Id");
     assert_eq!(location(&answer), format!("/v1/channels/sandbox/messages/{id}"));
     assert_eq!(stage.data(&location(&answer))["id"], id);
-    // A fresh key of 60 a minute: one is used, and it comes back within a second.
+    // A new key with 60 calls a minute: one call is used, and is available again within a second.
     let limits = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"].map(|name| answer.header(name));
     assert_eq!(limits, [Some("60"), Some("59"), Some("1")]);
     for absent in ["Idempotent-Replayed", "Preference-Applied", "X-Ignored-Fields", "Retry-After", "Allow"] {
@@ -87,7 +87,7 @@ fn a_request_id_is_kept_or_made() {
         assert!((1..=128).contains(&id.len()) && plain, "{bad} gave {id}");
         assert!(made.insert(id), "an id was made twice");
     }
-    // Refusals carry it as well, also those of callers without a key and of paths that do not exist.
+    // Refusals carry it as well, also for callers without a key and for paths that do not exist.
     for (method, path) in
         [("GET", "/nowhere"), ("PUT", "/v1/channels"), ("GET", "/v1/channels"), ("GET", "/health/live")]
     {

@@ -119,7 +119,7 @@ fn half_a_surrogate_pair_is_no_text() {
     assert_stored(&stage, "sandbox", 0);
 }
 
-/// Deep nesting must neither overflow a stack nor be taken for a string.
+/// Deep nesting must neither overflow a stack nor be read as a string.
 #[test]
 fn deep_nesting_is_refused() {
     let stage = Stage::set();

@@ -1,4 +1,4 @@
-//! Faulty fields: every text of the contract's table, all of them in one answer, one entry a field.
+//! Invalid fields: every text of the contract's table, all of them in one answer, one entry a field.
 
 use super::{GOOD, assert_stored, body_with, body_without};
 use crate::v1::{CARD, Stage, assert_faults};
@@ -53,7 +53,7 @@ fn a_field_that_is_not_listed_is_refused_by_name() {
             assert_faults(&body, &stage.send("sandbox", &[], &body), &[(name, UNKNOWN)]);
         }
     }
-    // Written twice it is still one field.
+    // A field that is repeated is still one field.
     let body = format!(r#"{},"x":1,"y":2,"x":3}}"#, &CARD[..CARD.len() - 1]);
     assert_faults(&body, &stage.send("sandbox", &[], &body), &[("x", UNKNOWN), ("y", UNKNOWN)]);
     assert_stored(&stage, "sandbox", 0);
@@ -119,7 +119,7 @@ fn unknown_fields_can_be_ignored_and_are_named() {
     let answer = stage.send("sandbox", &[], &format!("{start}{}}}", endless.concat())).expect(202);
     let named = answer.header("X-Ignored-Fields").expect("the names");
     assert!(named.starts_with("field0, field1, ") && named.len() < 4_096, "{} bytes", named.len());
-    // Known fields are held to the same rules.
+    // Known fields follow the same rules.
     for (body, expected) in [
         (r#"{"to":"5511999998888","name":"","phone":"5511988887777","x":1}"#, NAME_MISSING),
         (r#"{"to":"5511999998888","nome":"Maria","phone":"5511988887777"}"#, NAME_MISSING),

@@ -1,4 +1,4 @@
-//! Faulty headers: a 400 whose field is the header's name.
+//! Invalid headers: a 400 whose field is the header's name.
 
 use super::assert_stored;
 use crate::harness::Answer;

@@ -20,7 +20,7 @@ fn is_replay(answer: &Answer) -> bool {
     answer.header("Idempotent-Replayed").is_some()
 }
 
-/// The answer is the first one's, told to be a replay.
+/// The answer is the first one's, and is marked as a replay.
 #[track_caller]
 fn assert_replays(what: &str, answer: &Answer, first: &Answer) {
     assert!(is_replay(answer), "{what}: a second message");
@@ -43,7 +43,7 @@ fn a_repeat_gets_the_first_answer_and_makes_no_message() {
     assert_stored(&stage, "sandbox", 1);
     let shown = stage.phone("5511999998888");
     assert_eq!((shown.len(), &shown[0]["arrivals"]), (1, &json!(1)));
-    // Without a key, or with another, each call is a message.
+    // Without a key, or with another one, each call makes a message.
     assert!(!is_replay(&stage.send("sandbox", &[("Idempotency-Key", "ONCE")], CARD)));
     assert!(!is_replay(&stage.send("sandbox", &[], CARD)));
     assert_stored(&stage, "sandbox", 3);
@@ -100,7 +100,7 @@ fn another_institution_has_its_own_keys() {
     assert!(!is_replay(&theirs));
     assert_ne!(location(&theirs), location(&first));
     assert_replays("theirs", &stage.send_with(other, "sandbox", &[ONCE], CARD), &theirs);
-    // Two API keys of one institution share them.
+    // Two API keys of one institution share the idempotency keys.
     let second = create_key(&stage.home, "test", ALL_SCOPES, "unlimited");
     assert_replays("another key of ours", &stage.send_with(&second, "sandbox", &[ONCE], CARD), &first);
 }
@@ -122,7 +122,7 @@ fn a_refused_call_does_not_use_its_key_up() {
     assert_refused("409", &stage.send("new", &[ONCE], &other), NOT_CONNECTED);
 
     stage.server.delete(&blocking, Some(&stage.key)).expect(200);
-    // Had one of them left something behind, this would be a replay or a 422.
+    // If one of them had stored the key, this would be a replay or a 422.
     assert!(!is_replay(&stage.send("held", &[ONCE], CARD)));
     assert_stored(&stage, "held", 2);
 }
@@ -210,7 +210,7 @@ fn keys_are_forgotten_in_time() {
         location(&last) != first
     });
     assert!(replayed > 0, "it was forgotten at once");
-    // From then on it stands for the new message.
+    // From now on the key belongs to the new message.
     assert_replays("the new message", &stage.send("sandbox", &[ONCE], CARD), &last);
     assert_stored(&stage, "sandbox", 2);
 }

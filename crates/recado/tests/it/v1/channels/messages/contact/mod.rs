@@ -15,23 +15,23 @@ mod texts;
 
 use super::super::super::Stage;
 
-/// The fields of a good body, each as JSON text.
+/// The fields of a valid body, each as JSON text.
 const GOOD: [(&str, &str); 3] =
     [("to", r#""5511999998888""#), ("name", r#""Maria Silva""#), ("phone", r#""5511988887777""#)];
 
-/// A good body but for one field, which stands there with this JSON text.
+/// A valid body with this JSON text for one field.
 fn body_with(field: &str, json: &str) -> String {
     let others = GOOD.iter().filter(|(name, _)| *name != field).map(|(name, value)| format!(r#""{name}":{value}"#));
     format!("{{{},\"{field}\":{json}}}", others.collect::<Vec<_>>().join(","))
 }
 
-/// A good body without one of its fields.
+/// A valid body without one of its fields.
 fn body_without(field: &str) -> String {
     let others = GOOD.iter().filter(|(name, _)| *name != field).map(|(name, value)| format!(r#""{name}":{value}"#));
     format!("{{{}}}", others.collect::<Vec<_>>().join(","))
 }
 
-/// Refused calls store nothing: the channel has exactly so many messages.
+/// Refused calls store nothing: the channel has exactly this many messages.
 #[track_caller]
 fn assert_stored(stage: &Stage, channel: &str, count: usize) {
     let rows = stage.rows(&format!("/v1/channels/{channel}/messages?limit=100"));

@@ -1,4 +1,4 @@
-//! The order of checks: each pair of neighbours, with a call that both would refuse.
+//! The order of the checks: each pair of neighbours, with a call that both would refuse.
 
 use super::{assert_stored, body_with};
 use crate::harness::Answer;
@@ -9,8 +9,8 @@ use crate::v1::{
 
 const TEXT: (&str, &str) = ("Content-Type", "text/plain");
 
-/// The contact call that announces far too large a body and sends nothing of it: who is refused before the body is
-/// looked at gets an answer all the same.
+/// The contact call announces far too large a body and sends nothing of it. A caller that is refused before the body is read
+/// gets an answer all the same.
 fn huge(stage: &Stage, key: Option<&str>, content_type: &str) -> Answer {
     let key = key.map(|key| format!("Bearer {key}"));
     let mut headers = vec![("Content-Type", content_type.as_bytes()), ("Content-Length", b"1000000000")];
@@ -93,7 +93,7 @@ fn channel_before_idempotency_before_state() {
     assert_refused("channel before replay", &stage.send("nowhere", &[once], CARD), NO_CHANNEL);
     stage.server.delete("/v1/channels/moving", Some(&stage.key)).expect(200);
     assert_refused("a deleted channel before replay", &stage.send("moving", &[once], CARD), NO_CHANNEL);
-    // The same channel in a state that accepts nothing.
+    // The same channel in a state that accepts no message.
     stage.open("moving", &[]);
     assert_refused("it accepts nothing", &stage.send("moving", &[], CARD), NOT_CONNECTED);
     let replay = stage.send("moving", &[once], CARD).expect(202);

@@ -1,11 +1,11 @@
-//! Phone numbers and e-mail addresses: what is taken, what is not, and what they mean.
+//! Phone numbers and e-mail addresses: which are accepted, which are refused, and their digits.
 
 use serde_json::json;
 
 use super::{assert_stored, body_with};
 use crate::v1::{Stage, assert_faults, card};
 
-/// As a person types them, and the digits they mean.
+/// Numbers as people type them, and their digits.
 const GOOD: [(&str, &str); 36] = [
     ("5511999998888", "5511999998888"),
     ("+5511999998888", "5511999998888"),
@@ -15,12 +15,12 @@ const GOOD: [(&str, &str); 36] = [
     ("(55)(11)9-9-9-9-9 8888", "5511999998888"),
     ("- 5511999998888 -", "5511999998888"),
     ("(+55) 11 99999/8888", "5511999998888"),
-    // What does not show, dashes and white space of other kinds.
+    // Invisible characters, and dashes and white space of other kinds.
     ("\u{202a}+55 11 98888-7777\u{202c}", "5511988887777"),
     ("\u{feff}\u{200e}5511988887777\u{200b}", "5511988887777"),
     ("55\u{a0}11\u{2011}98888\u{2013}7777", "5511988887777"),
     ("\u{ff0b}5511988887777", "5511988887777"),
-    // Brazil: mobiles of eight digits, landlines, free calls.
+    // Brazil: mobiles of eight digits, landlines, toll-free numbers.
     ("551133334444", "551133334444"),
     ("551199998888", "551199998888"),
     ("559999999999", "559999999999"),
@@ -34,7 +34,7 @@ const GOOD: [(&str, &str); 36] = [
     ("12222222222", "12222222222"),
     ("+33 6.12.34.56.00", "33612345600"),
     ("+32 2 555.12.00", "3225551200"),
-    // A trunk zero is no part of a number, but for Italy's.
+    // A trunk zero is no part of a number, except in Italy.
     ("+44 (0)20 7946 0958", "442079460958"),
     ("+4402079460958", "442079460958"),
     ("+39 02 6630 7129", "390266307129"),
@@ -48,7 +48,7 @@ const GOOD: [(&str, &str); 36] = [
     ("33 98888-7777", "33988887777"),
 ];
 
-/// What is no number, or one of no country; as it stands in a JSON string.
+/// Texts that are no number, or a number of no country, as JSON writes them.
 const BAD: [&str; 46] = [
     "+",
     "()",
@@ -59,7 +59,7 @@ const BAD: [&str; 46] = [
     "5511999998888 ext 2",
     "5511999998888;1",
     "5511999998888.",
-    // One sign, and in front.
+    // Only one sign is accepted, at the front.
     "++5511999998888",
     "55+11999998888",
     "5511999998888+",
@@ -71,7 +71,7 @@ const BAD: [&str; 46] = [
     "55\\u0011999998888",
     "5511999998888\\u0000",
     "55\\ufe0f11999998888",
-    // Other digits than ASCII's.
+    // Digits outside ASCII.
     "\\uff15\\uff1511999998888",
     "\\u0665\\u066511999998888",
     "5511\\u00b9999998888",
@@ -87,7 +87,7 @@ const BAD: [&str; 46] = [
     "549351155556666",
     "999999999999999",
     "+44 (00)20 7946 0958",
-    // Brazil: an area code that exists, a 9 in front of nine.
+    // Brazil: an existing area code, and a 9 before nine digits.
     "55",
     "5511",
     "55119999988889",
@@ -104,7 +104,7 @@ const BAD: [&str; 46] = [
     "1234567890123",
 ];
 
-/// What could be a number within some country.
+/// Numbers that could be numbers within some country.
 const NATIONAL: [&str; 8] = [
     "4004-1234",
     "3003 1234",
@@ -116,7 +116,7 @@ const NATIONAL: [&str; 8] = [
     "1202555012",
 ];
 
-/// What a spreadsheet made of numbers.
+/// Numbers that a spreadsheet has converted.
 const CONVERTED: [&str; 6] =
     ["551198887777.0", "447911123456.0", "5511988887777,00", "5,51199E+12", "5.51199e+12", "\\u200e551198887777.0"];
 
@@ -128,7 +128,7 @@ fn numbers_are_accepted_in_common_notations() {
         let body = json!({"to": typed, "name": "Maria", "phone": typed}).to_string();
         let location = stage.accept("held", &[], &body);
         let message = stage.data(&location);
-        // As given, but for white space around it; the digits are what counts.
+        // As given, without the white space around it; only the digits matter.
         assert_eq!((&message["to"], &message["contact"]["phone"]), (&json!(typed.trim()), &json!(typed.trim())));
         let vcard = stage.get(&format!("{location}/vcard")).expect(200);
         assert!(vcard.text().contains(&format!(";waid={digits}:+{digits}\r\n")), "{typed}: {}", vcard.text());
@@ -157,7 +157,7 @@ fn an_invalid_number_is_refused_in_both_fields() {
     assert_stored(&stage, "sandbox", 0);
 }
 
-/// Whatever a number looks like, nothing of it is kept that was not asked for.
+/// Nothing of a refused number is stored.
 #[test]
 fn a_number_is_sent_to_by_its_digits() {
     let stage = Stage::set();
@@ -168,7 +168,7 @@ fn a_number_is_sent_to_by_its_digits() {
     assert_eq!(stage.phone("5511999990042")[0]["to"], "5511999990042");
 }
 
-/// The longest address: 254 characters, 64 of them in front of the `@`, 63 in a label.
+/// The longest address: 254 characters, 64 of them before the `@`, 63 in a label.
 fn longest_email() -> String {
     let (local, label) = ("l".repeat(64), "d".repeat(63));
     let email = format!("{local}@{label}.{label}.{}", "d".repeat(61));

@@ -1,4 +1,4 @@
-//! Names and organisations: any script, any emoji, but nothing that breaks a card or deceives its reader.
+//! Names and organisations: any script and any emoji, but no character that breaks a card or deceives its reader.
 
 use serde_json::json;
 
@@ -60,7 +60,7 @@ fn every_script_is_kept_as_it_was_given() {
         let contact = &stage.data(&stage.accept("sandbox", &[], &body.to_string()))["contact"];
         assert_eq!((&contact["name"], &contact["organization"]), (&json!(text), &json!(text)));
     }
-    // Once more with every character escaped, beyond the first plane as pairs.
+    // The same texts with every character escaped, beyond the first plane as pairs.
     for text in texts {
         let escaped: Vec<_> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
         let location = stage.accept("sandbox", &[], &body_with("name", &format!("\"{}\"", escaped.concat())));
@@ -78,7 +78,7 @@ fn white_space_around_is_dropped() {
 #[test]
 fn two_hundred_code_points_and_no_more() {
     let stage = Stage::set();
-    // 7 code points a family, 2 a letter with its accent: it is code points that are counted, not bytes or glyphs.
+    // 7 code points a family, 2 a letter with its accent: the limit counts code points, not bytes or glyphs.
     let family = "👩\u{200d}👩\u{200d}👧\u{200d}👦";
     assert_eq!(family.chars().count(), 7);
     let fits = ["x".repeat(200), "😀".repeat(200), "e\u{301}".repeat(100), family.repeat(28), "x ".repeat(99) + "yz"];
