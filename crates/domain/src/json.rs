@@ -119,7 +119,7 @@ impl<'a> Object<'a> {
         Ok(match self.raw(name) {
             Raw::Absent => Field::Absent,
             Raw::Repeated => Field::Repeated,
-            // JSON has a text without escapes as it is.
+            // A text without escapes is the same in JSON.
             Raw::Value(value) if value.get().starts_with('"') && !value.get().contains('\\') => {
                 Field::Text(value.get().trim_matches('"').into())
             }
@@ -146,7 +146,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The one whole number under a name, in this range. JSON has one kind of number: 60.0 is 60.
+    /// The one whole number under a name, in this range. JSON has one type of number: 60.0 is 60.
     pub fn whole(
         &self,
         name: &str,
@@ -237,14 +237,17 @@ impl<'a> Object<'a> {
 
     /// The names that are not in `known`, in their order, each once.
     pub fn unknown<'s>(&'s self, known: &'s [&'s str]) -> Vec<&'s str> {
-        self.strange(|name| known.contains(&name)).map(|(_, name)| name).collect()
+        self.unknown_fields(|name| known.contains(&name)).map(|(_, name)| name).collect()
     }
 
     /// The same, each with the byte at which its value begins in the body.
-    pub fn strange<'s>(&'s self, known: impl Fn(&str) -> bool + 's) -> impl Iterator<Item = (usize, &'s str)> + 's {
+    pub fn unknown_fields<'s>(
+        &'s self,
+        known: impl Fn(&str) -> bool + 's,
+    ) -> impl Iterator<Item = (usize, &'s str)> + 's {
         let mut seen = HashSet::new();
-        let strange = self.fields.iter().filter(move |(name, _)| !known(name));
-        strange.map(|(name, value)| (self.offset(value), &**name)).filter(move |(_, name)| seen.insert(*name))
+        let fields = self.fields.iter().filter(move |(name, _)| !known(name));
+        fields.map(|(name, value)| (self.offset(value), &**name)).filter(move |(_, name)| seen.insert(*name))
     }
 
     /// The errors for all unknown fields.
@@ -274,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_told_apart() {
+    fn fields_are_distinguished() {
         let body = r#"{"a":"x","b":1,"c":null,"d":"1","d":"2","\u0065":"\u00e7","strange":{},"strange":[]}"#;
         let object = Object::parse(body).unwrap();
         assert_eq!(object.text("a").unwrap(), Field::from("x"));
@@ -308,10 +311,10 @@ mod tests {
         for other in ["[]", "\"x\"", "null", "1"] {
             assert_eq!(message(other), INVALID_JSON, "{other}");
         }
-        assert!(Object::parse("\u{feff}{\"a\":\"x\"}").is_ok(), "a mark in front is passed over");
+        assert!(Object::parse("\u{feff}{\"a\":\"x\"}").is_ok(), "a byte order mark is skipped");
     }
 
-    /// Skipped without recursion, so that depth cannot exhaust the stack.
+    /// Unknown values are skipped without recursion, so that their depth cannot exhaust the stack.
     #[test]
     fn depth_is_just_a_wrong_type() {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(30_000), "]".repeat(30_000));

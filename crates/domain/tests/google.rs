@@ -1,4 +1,4 @@
-//! Numbers are read as Google's library reads them, but for what `phone/exceptions.rs` says.
+//! Numbers are read as Google's library reads them, except those in `phone/exceptions.rs`.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -31,7 +31,7 @@ fn numbers_are_read_as_google_reads_them() {
     println!("{}", python(&["judge", &exceptions], &read));
 }
 
-/// Runs the script; a fault of it, or a finding, ends the test.
+/// Runs the script. The test fails if the script fails or finds a difference.
 fn python(arguments: &[&str], input: &str) -> String {
     let python = env::var_os("RECADO_TEST_PYTHON");
     let python =
@@ -41,10 +41,10 @@ fn python(arguments: &[&str], input: &str) -> String {
     command.env("PYTHONIOENCODING", "utf-8").arg(script).args(arguments);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("Python starts");
-    // A script that ended early tells why below.
+    // A script that ended early reports the reason below.
     drop(child.stdin.take().expect("piped").write_all(input.as_bytes()));
     let output = child.wait_with_output().expect("it ends");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stdout));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}{}", String::from_utf8_lossy(&output.stdout));
     String::from_utf8(output.stdout).expect("UTF-8")
 }

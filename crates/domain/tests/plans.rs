@@ -1,4 +1,4 @@
-//! The table of number plans is what libphonenumber's metadata says, as the crate `phonenumber` brings it.
+//! The table of number plans equals libphonenumber's metadata, which the crate `phonenumber` contains.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -20,10 +20,10 @@ fn the_table_of_plans_is_the_metadata_of_libphonenumber() {
     }
     let is = fs::read_to_string(&path).expect("read");
     let differs = wanted.lines().find(|line| !is.lines().any(|there| there == *line));
-    assert!(is == wanted, "set RECADO_UPDATE_PLANS=1 to write it anew; it lacks {differs:?}");
+    assert!(is == wanted, "set RECADO_UPDATE_PLANS=1 to rewrite it; it lacks {differs:?}");
 }
 
-/// Sorted by code; of several countries with one code the main one first, whose lengths count for all.
+/// Sorted by code. Of several countries with one code the main one comes first, and its lengths count for all.
 fn table() -> String {
     let mut text = "# code\tcountry\tlengths\tlengths within an area\tnational prefix\tpattern\n".to_owned();
     for code in 1..=999_u16 {
@@ -54,7 +54,7 @@ fn lengths(plan: &Metadata, of: fn(&Descriptor) -> &[u16]) -> String {
     listed(&lengths_of(plan, of))
 }
 
-/// The lengths of all kinds of numbers that can be called from abroad: what Google's own tools take for possible.
+/// The lengths of all kinds of numbers that can be called from abroad: Google's own tools call them possible.
 fn lengths_of(plan: &Metadata, of: fn(&Descriptor) -> &[u16]) -> BTreeSet<u16> {
     let of_plan = plan.descriptors();
     let kinds = [

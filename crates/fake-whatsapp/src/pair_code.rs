@@ -122,12 +122,12 @@ pub fn type_code(network: &Network, code: &str, account: &Account) -> Result<()>
         leaf("primary_identity_pub", identity),
         leaf("link_code_pairing_ref", offer.reference.clone()),
     ]);
-    let told = NodeBuilder::new("notification")
+    let notification = NodeBuilder::new("notification")
         .attr("from", HOST)
         .attr("type", "link_code_companion_reg")
         .attr("id", id)
         .children([hello.build()]);
-    offer.connection.send(told.build());
+    offer.connection.send(notification.build());
     Ok(())
 }
 

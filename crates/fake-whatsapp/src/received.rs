@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    fn said(text: &str) -> wa::Message {
+    fn text_message(text: &str) -> wa::Message {
         wa::Message { conversation: Some(text.to_owned()), ..wa::Message::default() }
     }
 
@@ -209,10 +209,10 @@ mod tests {
     #[test]
     fn a_message_that_a_phone_can_show_has_no_faults() {
         for message in [
-            said("oi"),
+            text_message("oi"),
             place(90.0),
             contacts(&[CARD, CARD]),
-            answer(quote("3EB0", "551140001000@s.whatsapp.net", said("oi?"))),
+            answer(quote("3EB0", "551140001000@s.whatsapp.net", text_message("oi?"))),
         ] {
             assert_eq!(faults(&message), [""; 0], "{message:?}");
         }
@@ -224,14 +224,14 @@ mod tests {
         for (message, fault) in [
             (wa::Message::default(), "not one body"),
             (wa::Message { conversation: Some("oi".to_owned()), ..place(0.0) }, "not one body"),
-            (said(" "), "an empty text"),
+            (text_message(" "), "an empty text"),
             (place(90.1), "a place that is not on the map"),
             (place(f64::NAN), "a place that is not on the map"),
             (contacts(&[CARD, "FN:Maria"]), "a card without a name or a vCard"),
             (contacts(&[CARD]), "a list of cards without a name or with less than two"),
-            (answer(quote("", from, said("oi"))), "a quote without an id"),
-            (answer(quote("3EB0", "551140001000", said("oi"))), "a quote without an author"),
-            (answer(quote("3EB0", from, said(""))), "an empty text"),
+            (answer(quote("", from, text_message("oi"))), "a quote without an id"),
+            (answer(quote("3EB0", "551140001000", text_message("oi"))), "a quote without an author"),
+            (answer(quote("3EB0", from, text_message(""))), "an empty text"),
         ] {
             assert_eq!(faults(&message), [fault], "{message:?}");
         }

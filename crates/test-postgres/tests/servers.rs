@@ -121,7 +121,7 @@ fn shared(folder: &std::path::Path) -> &std::path::Path {
 }
 
 #[test]
-fn a_pooler_stands_before_a_database() {
+fn a_pooler_forwards_to_its_database() {
     let database = Database::new();
     run(database.url(), "CREATE TABLE cards (id bigint)");
     let pooler = Pooler::before(database.url());

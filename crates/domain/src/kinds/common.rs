@@ -84,7 +84,7 @@ impl Common {
             time.ok_or(SEND_AT)
         };
         let send_at = send_at.map(|text| text.map(time).transpose());
-        let send_at = send_at.and_then(|time| reader.take("sendAt", time));
+        let send_at = send_at.and_then(|time| reader.collect("sendAt", time));
         let ttl_seconds = reader.whole("ttlSeconds", TTL);
         let reference = reader.optional("reference", &REFERENCE)?;
         let visible = reference.as_ref().and_then(Option::as_ref).is_none_or(|text| text.chars().all(text::shows));

@@ -132,9 +132,9 @@ impl Contact {
     ///
     /// # Errors
     ///
-    /// A stored number is none.
+    /// A stored number is not a number any more.
     pub fn cards(&self) -> Result<Vec<Card>, InvalidPhone> {
-        // What a number means was decided when it was stored: rules and settings may have changed since.
+        // The digits were decided when the card was stored: rules and settings may have changed since.
         match self {
             Self::Short { contact, phone_digits } => {
                 let number = contact.number(phone_digits.as_deref())?;
@@ -152,7 +152,7 @@ impl Contact {
 }
 
 impl GivenContact {
-    /// The card's number; `digits` where they are not those that were given.
+    /// The card's number; `digits` if they differ from the given ones.
     fn number(&self, digits: Option<&str>) -> Result<PhoneNumber, InvalidPhone> {
         PhoneNumber::of_stored(digits.unwrap_or(&self.phone))
     }
@@ -238,7 +238,7 @@ impl MessageKind for Contact {
     }
 }
 
-/// A card by the meaning of its fields: digits of numbers, compared forms of e-mail addresses, places that were left out.
+/// A card by the meaning of its fields: digits of numbers, compared forms of e-mail addresses, and default types.
 fn normalised(card: &Card) -> Value {
     let Card {
         name,
@@ -259,7 +259,7 @@ fn normalised(card: &Card) -> Value {
     json!([names, title, phones, emails, urls, birthday, addresses])
 }
 
-/// As every version made it: absent, the later fields leave the fingerprint what it was before there were such fields.
+/// The form of every version: absent later fields do not change the fingerprint.
 fn fingerprint_short<'a>(content: &'a Contact, contact: &'a GivenContact, parts: &mut Parts<'a>) {
     let Contact::Short { phone_digits, .. } = content else { return };
     let digits = contact.number(phone_digits.as_deref()).map(|number| number.digits().to_owned()).unwrap_or_default();

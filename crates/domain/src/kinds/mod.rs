@@ -137,7 +137,7 @@ pub trait MessageKind: Serialize + DeserializeOwned + Into<Content> {
     /// schemas.
     fn shown_schemas() -> Vec<(&'static str, Value)>;
 
-    /// The text that a person reads, where the kind has one.
+    /// The text that a person reads, if the kind has one.
     fn plain_text(&self) -> Option<&str> {
         None
     }

@@ -96,7 +96,7 @@ impl<'o, 'a> Reader<'o, 'a> {
     }
 
     /// Returns a value, or adds the error of the field.
-    pub fn take<T>(&mut self, name: &str, value: Result<T, impl Into<Cow<'static, str>>>) -> Option<T> {
+    pub fn collect<T>(&mut self, name: &str, value: Result<T, impl Into<Cow<'static, str>>>) -> Option<T> {
         value.map_err(|message| self.fault(name, message)).ok()
     }
 
@@ -118,14 +118,14 @@ impl<'o, 'a> Reader<'o, 'a> {
             return Ok(Some(None));
         }
         let given = value.text(&self.object.path(name)).map(|text| text.map(str::to_owned));
-        Ok(self.take(name, given))
+        Ok(self.collect(name, given))
     }
 
     /// An optional text.
     pub fn optional(&mut self, name: &str, rule: &Rule) -> Read<Option<String>> {
         let Some(given) = self.given(name)? else { return Ok(None) };
         let checked = given.map(|text| rule.check(&self.object.path(name), text)).transpose();
-        Ok(self.take(name, checked))
+        Ok(self.collect(name, checked))
     }
 
     /// A required text.
@@ -148,7 +148,7 @@ impl<'o, 'a> Reader<'o, 'a> {
     ) -> Read<Option<String>> {
         let Some(given) = self.given(name)? else { return Ok(None) };
         let right = given.as_deref().is_none_or(holds);
-        Ok(self.take(name, if right { Ok(given) } else { Err(wrong(&self.object.path(name))) }))
+        Ok(self.collect(name, if right { Ok(given) } else { Err(wrong(&self.object.path(name))) }))
     }
 
     /// A phone number that must be there.
@@ -159,30 +159,30 @@ impl<'o, 'a> Reader<'o, 'a> {
             return Ok(None);
         };
         let number = PhoneNumber::parse(&given, self.context.country).map_err(|fault| fault.text(texts.malformed));
-        Ok(self.take(name, number).map(|number| GivenPhone { given, number }))
+        Ok(self.collect(name, number).map(|number| GivenPhone { given, number }))
     }
 
     /// A required number in this range.
     pub fn number(&mut self, name: &str, range: RangeInclusive<i32>) -> Option<f64> {
         let number = self.object.number(name);
-        let Some(number) = self.take(name, number)? else {
+        let Some(number) = self.collect(name, number)? else {
             self.missing(name, None);
             return None;
         };
         let in_range = (f64::from(*range.start())..=f64::from(*range.end())).contains(&number);
         // There is one zero.
         let number = if in_range { Ok(number + 0.0) } else { Err(self.out_of(name, *range.start(), *range.end())) };
-        self.take(name, number)
+        self.collect(name, number)
     }
 
     /// A whole number of this range that may be left out.
     pub fn whole(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<Option<u32>> {
         let number = self.object.number(name);
-        if self.take(name, number)?.is_none() {
+        if self.collect(name, number)?.is_none() {
             return Some(None);
         }
         let number = self.object.whole(name, range.clone(), || self.out_of(name, range.start(), range.end()).into());
-        self.take(name, number)
+        self.collect(name, number)
     }
 
     fn out_of(&self, name: &str, first: impl std::fmt::Display, last: impl std::fmt::Display) -> String {
@@ -192,7 +192,7 @@ impl<'o, 'a> Reader<'o, 'a> {
     /// Whether the field is `true`.
     pub fn flag(&mut self, name: &str) -> Option<bool> {
         let flag = self.object.flag(name);
-        self.take(name, flag).map(Option::unwrap_or_default)
+        self.collect(name, flag).map(Option::unwrap_or_default)
     }
 
     /// A list of objects, each read by `read`; empty if it is omitted.
@@ -203,7 +203,7 @@ impl<'o, 'a> Reader<'o, 'a> {
         mut read: impl FnMut(&mut Reader<'_, 'a>) -> Read<T>,
     ) -> Read<Vec<T>> {
         let entries = self.object.children(name, count);
-        let Some(entries) = self.take(name, entries) else { return Ok(None) };
+        let Some(entries) = self.collect(name, entries) else { return Ok(None) };
         let mut values = Some(Vec::new());
         for entry in entries.unwrap_or_default() {
             let value = match entry {
@@ -242,9 +242,10 @@ impl<'o, 'a> Reader<'o, 'a> {
 
     /// Adds the unknown fields.
     pub fn refuse_others(&mut self, known: impl Fn(&str) -> bool) {
-        let strange = self.object.strange(known).map(|(place, name)| (place, self.object.path(name).into_owned()));
-        let strange: Vec<_> = strange.collect();
-        self.findings.unknown.extend(strange);
+        let fields =
+            self.object.unknown_fields(known).map(|(place, name)| (place, self.object.path(name).into_owned()));
+        let fields: Vec<_> = fields.collect();
+        self.findings.unknown.extend(fields);
     }
 
     /// The errors, the unknown fields in the order of the body, and the requested features.

@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_contact_of_every_version_is_read() {
-        // The keys are those that versions before the registry of kinds wrote.
+        // The field names are those of versions before the registry of kinds.
         for payload in [
             r#"{"to":"5511999998888","type":"contact","contact":{"name":"Maria","phone":"+55 11 98888-7777","email":null,"organization":null}}"#,
             r#"{"to":"1","type":"contact","contact":{"name":"M","phone":"11988887777","email":"m@x.co","organization":"A","firstName":"M","lastName":"S"},"phoneDigits":"5511988887777"}"#,

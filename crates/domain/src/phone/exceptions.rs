@@ -64,7 +64,7 @@ pub const READINGS: [Reading; 8] = [
     },
     Reading {
         name: "marks",
-        reason: "Characters that do not show, and white space of every kind, are dropped wherever they stand. Google ends a number at them; people cannot see \
+        reason: "Characters that do not show, and white space of every kind, are dropped everywhere. Google ends a number at them; people cannot see \
                  them, and address books put them there.",
     },
     Reading {

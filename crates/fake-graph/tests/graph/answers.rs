@@ -128,7 +128,7 @@ fn callbacks_can_overtake_the_answer() {
     graph.behave(|_| Behaviour::accept().calling_back([Status::Sent, Status::Delivered]).callbacks_first());
     let (answered, answer) = mpsc::channel();
     std::thread::scope(|scope| {
-        scope.spawn(|| answered.send(send(&graph).expect("an answer")).expect("somebody waits"));
+        scope.spawn(|| answered.send(send(&graph).expect("an answer")).expect("the test waits"));
         wait_for("the message to be accepted", || graph.accepted() == 1);
         assert!(answer.recv_timeout(Duration::from_millis(100)).is_err(), "no answer while the callbacks wait");
         graph.send_callbacks_to(Some(sink.url.clone()));

@@ -60,14 +60,14 @@ async fn a_contact_writes() {
     let whatsapp = network();
     let mut session = TestSession::up(&whatsapp).await;
     wait_for("keys to write with", || whatsapp.one_time_keys(ACCOUNT)[0] > 0).await;
-    let id = whatsapp.say(CONTACT, ACCOUNT, "oi").expect("said");
+    let id = whatsapp.say(CONTACT, ACCOUNT, "oi").expect("sent");
     let received = session
         .until("a text", |event| {
             event.messages().find_map(|item| Some((item.info.id.clone(), item.message.conversation.clone()?)))
         })
         .await;
     assert_eq!(received, (id, "oi".to_owned()));
-    whatsapp.say_card(CONTACT, ACCOUNT, "Ana", &vcard("Ana")).expect("said");
+    whatsapp.say_card(CONTACT, ACCOUNT, "Ana", &vcard("Ana")).expect("sent");
     let name = session
         .until("a card", |event| event.messages().find_map(|item| item.message.contact_message.display_name.clone()));
     assert_eq!(name.await, "Ana");
@@ -84,7 +84,7 @@ async fn messages_to_an_offline_device_wait() {
     wait_for("keys to write with", || whatsapp.one_time_keys(ACCOUNT)[0] > 0).await;
     session.stop().await;
     wait_for("the device to be gone", || !whatsapp.is_online(ACCOUNT)).await;
-    whatsapp.say(CONTACT, ACCOUNT, "while you were out").expect("said");
+    whatsapp.say(CONTACT, ACCOUNT, "while you were out").expect("sent");
 
     let mut session = TestSession::start(&whatsapp, store).await;
     let text = session.until("the text", |event| event.messages().find_map(|item| item.message.conversation.clone()));

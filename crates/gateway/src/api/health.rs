@@ -43,7 +43,7 @@ pub async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
     answers::answer(status, &Status { status: if reason.is_none() { "ok" } else { "unavailable" }, reason })
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe_live(operation: Operation<'_>) -> Operation<'_> {
     operation.named("Health", "live", "Whether the process lives").answers::<Status>(
         200,
@@ -52,7 +52,7 @@ pub fn describe_live(operation: Operation<'_>) -> Operation<'_> {
     )
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe_ready(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Health", "ready", "Whether messages are accepted")

@@ -17,7 +17,7 @@ use recado_store::person::{Erasure, Person, PersonPart, PersonQuery, Place};
 use recado_store::sqlite::copy::compact as compact_file;
 use serde_json::{Map, Value, json};
 
-use crate::data::{Who, forms, pages, rows};
+use crate::data::{Recipient, forms, pages, rows};
 use crate::exit::Failure;
 use crate::local::Local;
 use crate::output::{self, note};
@@ -26,14 +26,14 @@ use crate::{Common, Exit};
 /// The pause between two batches, which gives messages precedence.
 const PAUSE: Duration = Duration::from_millis(10);
 
-pub async fn run(who: &Who, (yes, compact): (bool, bool), common: &Common) -> Result<Exit> {
+pub async fn run(recipient: &Recipient, (yes, compact): (bool, bool), common: &Common) -> Result<Exit> {
     let data_dir = &common.data_dir.data_dir;
     let local = Local::open(data_dir).await?;
-    let number = who.number(&local).await;
+    let number = recipient.number(&local).await;
     local.close().await;
     let number = number?;
     // Ask while the store is closed, so that the question does not block the start of a server.
-    if !yes && !confirmed(who, &number)? {
+    if !yes && !confirmed(recipient, &number)? {
         note("nothing was erased");
         return Ok(Exit::Failed);
     }
@@ -46,7 +46,7 @@ pub async fn run(who: &Who, (yes, compact): (bool, bool), common: &Common) -> Re
         bail!("a server works on {}: the files are rewritten only when it is stopped", data_dir.display());
     }
     let done = tokio::select! {
-        done = erase(&local, who, &number) => done.map(Some),
+        done = erase(&local, recipient, &number) => done.map(Some),
         () = signals.next() => Ok(None),
     };
     local.close().await;
@@ -77,12 +77,13 @@ async fn rewrite(data_dir: &Path) -> Result<()> {
 }
 
 /// Asks for a confirmation on a terminal.
-fn confirmed(who: &Who, number: &PhoneNumber) -> Result<bool> {
+fn confirmed(recipient: &Recipient, number: &PhoneNumber) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         let text = "this cannot be undone: confirm with --yes, as there is no terminal".to_owned();
         return Err(Failure { exit: Exit::Usage, text }.into());
     }
-    let owner = who.institution.as_ref().map_or_else(|| "all institutions have".to_owned(), |id| format!("{id} has"));
+    let owner =
+        recipient.institution.as_ref().map_or_else(|| "all institutions have".to_owned(), |id| format!("{id} has"));
     note(&format!(
         "All that {owner} of {} is erased, and waiting messages are cancelled. This cannot be undone.\n\
          Type yes to go on:",
@@ -93,8 +94,8 @@ fn confirmed(who: &Who, number: &PhoneNumber) -> Result<bool> {
     Ok(answer.trim() == "yes")
 }
 
-async fn erase(local: &Local, who: &Who, number: &PhoneNumber) -> Result<Value> {
-    let person = who.find(local, number).await?;
+async fn erase(local: &Local, recipient: &Recipient, number: &PhoneNumber) -> Result<Value> {
+    let person = recipient.find(local, number).await?;
     let mut total = Total::default();
     erase_messages(local, &person, &mut total).await?;
     let contacts = |after| Control::ErasePerson { erasure: Erasure::Contacts { person: person.clone(), after } };

@@ -14,22 +14,22 @@ use recado_store::person::{Person, PersonPart};
 use serde_json::{Value, json};
 
 use crate::Exit;
-use crate::data::{Who, pages, rows};
+use crate::data::{Recipient, pages, rows};
 use crate::local::Local;
 
-pub async fn run(who: &Who, output: Option<PathBuf>, data_dir: &Path) -> Result<Exit> {
+pub async fn run(recipient: &Recipient, output: Option<PathBuf>, data_dir: &Path) -> Result<Exit> {
     let mut signals = Signals::listen()?;
     let local = Local::open(data_dir).await?;
     let done = tokio::select! {
-        done = write_to(&local, who, output) => done.map(Exit::done),
+        done = write_to(&local, recipient, output) => done.map(Exit::done),
         () = signals.next() => Ok(Exit::Interrupted),
     };
     local.close().await;
     done
 }
 
-async fn write_to(local: &Local, who: &Who, output: Option<PathBuf>) -> Result<()> {
-    let person = who.find(local, &who.number(local).await?).await?;
+async fn write_to(local: &Local, recipient: &Recipient, output: Option<PathBuf>) -> Result<()> {
+    let person = recipient.find(local, &recipient.number(local).await?).await?;
     let Some(path) = output else {
         return write(local, &person, &mut BufWriter::new(std::io::stdout())).await;
     };

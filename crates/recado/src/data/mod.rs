@@ -21,7 +21,7 @@ pub enum Command {
     /// Print the stored data of a recipient, as JSON
     Export {
         #[command(flatten)]
-        who: Who,
+        recipient: Recipient,
         /// File to write it to, which must not exist; standard output without it
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub enum Command {
     /// Exits with 4 while a message to them is in flight: run it again. Backups are not changed.
     Erase {
         #[command(flatten)]
-        who: Who,
+        recipient: Recipient,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
@@ -46,7 +46,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Who {
+pub struct Recipient {
     /// The recipient's number, DDI+DDD+NUM; without DDI if there is a default country
     #[arg(long, value_name = "NUMBER")]
     recipient: String,
@@ -58,13 +58,13 @@ pub struct Who {
 impl Command {
     pub async fn run(self) -> Result<Exit> {
         match self {
-            Self::Export { who, output, data_dir } => export::run(&who, output, &data_dir.data_dir).await,
-            Self::Erase { who, yes, compact, common } => erase::run(&who, (yes, compact), &common).await,
+            Self::Export { recipient, output, data_dir } => export::run(&recipient, output, &data_dir.data_dir).await,
+            Self::Erase { recipient, yes, compact, common } => erase::run(&recipient, (yes, compact), &common).await,
         }
     }
 }
 
-impl Who {
+impl Recipient {
     /// The number, as the store reads it.
     async fn number(&self, local: &Local) -> Result<PhoneNumber> {
         let institution = self.institution(local).await?;

@@ -29,13 +29,13 @@ fn run_in(dir: &str, args: &[&str]) -> Output {
 /// A command that must fail with this code, print these words on standard error, and print nothing on standard output.
 #[track_caller]
 fn assert_fails(output: &Output, code: i32, words: &[&str]) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stdout)), (Some(code), ""), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stdout)), (Some(code), ""), "{stderr}");
     for word in words {
-        assert!(said.contains(word), "no {word:?} in {said:?}");
+        assert!(stderr.contains(word), "no {word:?} in {stderr:?}");
     }
     for noise in ["panicked", "RUST_BACKTRACE", "stack backtrace"] {
-        assert!(!said.contains(noise), "{said}");
+        assert!(!stderr.contains(noise), "{stderr}");
     }
 }
 

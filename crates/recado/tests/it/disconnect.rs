@@ -198,7 +198,7 @@ pub fn request(server: &Server, method: &str, path: &str, key: &str, body: Optio
         server.address,
         more.unwrap_or_default()
     );
-    stream.write_all(format!("{head}{}", body.unwrap_or_default()).as_bytes()).expect("the request is taken");
+    stream.write_all(format!("{head}{}", body.unwrap_or_default()).as_bytes()).expect("the request is read");
     stream
 }
 

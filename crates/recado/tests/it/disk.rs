@@ -1,5 +1,5 @@
-//! A failing disk: it is full, or its syncs fail. Meanwhile nothing is accepted without being stored, callers are told to
-//! retry, and the server recovers by itself. A call that is repeated with its key makes one card.
+//! A failing disk: it is full, or its syncs fail. Meanwhile nothing is accepted without being stored, callers are
+//! answered with a retryable error, and the server recovers by itself. A call that is repeated with its key makes one card.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -237,7 +237,7 @@ fn survives_a_kill(server: Server, home: &Home, key: &str, mut all: Vec<Accepted
     shows_each_once(&server, key, &all);
     for card in &all {
         let answer = send_one(&server, key, &card.name);
-        assert_eq!(answer.location, card.location, "{} was accepted anew, in spite of its key", card.name);
+        assert_eq!(answer.location, card.location, "{} was accepted again, in spite of its key", card.name);
     }
     for number in 0..20 {
         all.push(send_one(&server, key, &format!("A moment before the crash {number}")));

@@ -116,7 +116,7 @@ fn hold(server: &Server, key: &str, number: usize) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let head = head(server, key, 0, card(0, number).len(), "Expect: 100-continue\r\n");
-    stream.write_all(head.as_bytes()).expect("the head is taken");
+    stream.write_all(head.as_bytes()).expect("the head is read");
     let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
     stream.read_exact(&mut go_on).expect("the server wants the body");
     assert!(go_on.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&go_on));

@@ -274,7 +274,7 @@ pub fn check(faults: u64, senders: &[Sender<'_>], shown: &[Shown]) -> Counted {
     assert_eq!(on_phone.difference(&sent).next(), None, "on the phone, and never sent");
     assert_eq!(doubled, 0, "on the phone more than once");
     assert_eq!(distinct, accepted, "network ids on the phone, cards accepted");
-    assert_eq!(ids.len(), accepted, "message ids told to callers, cards accepted");
+    assert_eq!(ids.len(), accepted, "message ids in the answers, cards accepted");
     for (sender, sent) in senders.iter().zip(&lines) {
         let channel = channel_id(sender.channel);
         let line = shown.iter().map(|card| &card.name).filter(|name| name.starts_with(&channel));

@@ -1,4 +1,4 @@
-//! Whatever is behind standard error, the server serves, and ends with 0. What could not be logged is counted.
+//! Whatever standard error is connected to, the server serves, and ends with 0. Lost log lines are counted.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Read};
@@ -19,7 +19,7 @@ fn stage(stderr: impl Into<Stdio>) -> Stage {
     Stage { server, key, home }
 }
 
-/// The server logs, serves and ends in good order.
+/// The server logs, serves and ends with 0.
 fn assert_serves_and_ends(stage: Stage) {
     for action in ["pause", "resume"] {
         stage.server.call("POST", &format!("/v1/channels/sandbox/{action}"), Some(&stage.key), &[], None).expect(200);
@@ -45,7 +45,7 @@ fn an_unread_log_does_not_block_the_server() {
     assert_serves_and_ends(stage(std::os::fd::OwnedFd::from(writer)));
 }
 
-/// Calls until the pipe and the queue are full: from then on lines are lost.
+/// Calls until the pipe and the queue are full: from then on log lines are lost.
 fn fill(server: &Server) {
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -60,12 +60,12 @@ fn fill(server: &Server) {
     });
 }
 
-/// Reads whole lines until one says that lines were lost.
+/// Reads whole lines until one reports lost lines.
 fn read_until_lost(log: &mut BufReader<PipeReader>) {
     let mut line = String::new();
     loop {
         line.clear();
-        assert!(log.read_line(&mut line).expect("the log is text") > 0, "the log ended, and told of no lost line");
+        assert!(log.read_line(&mut line).expect("the log is text") > 0, "the log ended without a report of lost lines");
         let whole = line.starts_with("20") && line.ends_with('\n') && line.matches("Z DEBUG").count() <= 1;
         assert!(whole, "no whole line: {line:?}");
         if line.contains("ERROR recado_gateway::log: log lines lost lines=") {
@@ -80,18 +80,18 @@ fn a_stalled_log_reader_does_not_block_the_server() {
     let stage = stage(writer);
     fill(&stage.server);
     stage.until(&stage.accept("sandbox", &[], CARD), "READ");
-    // The reader goes on.
+    // The reader continues.
     let mut log = BufReader::new(reader);
     read_until_lost(&mut log);
-    // It stalls again, and the end does not wait for it.
+    // The reader stops again, and the end of the server does not wait for it.
     fill(&stage.server);
-    let told = Instant::now();
+    let begun = Instant::now();
     assert_serves_and_ends(stage);
-    assert!(told.elapsed() < PATIENCE / 4, "{:?}", told.elapsed());
+    assert!(begun.elapsed() < PATIENCE / 4, "{:?}", begun.elapsed());
     log.read_to_end(&mut Vec::new()).expect("what was written");
 }
 
-/// A terminal or another program that shares the pipe may have set it so.
+/// A terminal or another program that shares the pipe may have made it non-blocking.
 #[test]
 fn a_pipe_that_does_not_block_loses_nothing_that_fits() {
     let (mut reader, writer) = UnixStream::pair().expect("sockets");
@@ -109,7 +109,7 @@ fn a_pipe_that_does_not_block_loses_nothing_that_fits() {
     assert!(log.trim_end().lines().any(|line| line.contains("shutdown started")), "the last lines are missing");
 }
 
-/// Without a limit this failure alone is twenty lines a second.
+/// Without a limit this failure alone writes twenty lines a second.
 #[test]
 fn a_warning_that_repeats_is_written_less_and_less_often() {
     let home = Home::init();
@@ -118,7 +118,7 @@ fn a_warning_that_repeats_is_written_less_and_less_often() {
     let limit = std::process::Command::new("prlimit").args(["--nofile=8", "--pid", &server.pid().to_string()]).status();
     assert!(limit.expect("prlimit runs").success());
     let waiting: Vec<_> = (0..50).map(|_| std::net::TcpStream::connect(&server.address)).collect();
-    wait_for("a line that tells of repeats", || {
+    wait_for("a line that reports repeats", || {
         server.log().lines().any(|l| l.contains(line) && l.contains("repeated="))
     });
     assert!(server.log().matches(line).count() <= 3, "{}", server.log());

@@ -1,4 +1,4 @@
-//! Numbers without a country code, in every place that reads a number.
+//! Numbers without a country code, in every part of Recado that reads a number.
 
 use std::process::Output;
 
@@ -7,17 +7,18 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Home, recado};
 use crate::v1::{ALL_SCOPES, Stage, card, create_key, text};
 
-/// As people in Brazil write them, and the digits that they mean. No country has them as they stand.
+/// Numbers as people in Brazil write them, and their digits with the country code. No country has the written digits as a
+/// number.
 const NATIONAL: [(&str, &str); 3] =
     [("11 98888-7777", "5511988887777"), ("0800 777 1234", "558007771234"), ("(21) 98888-7777", "5521988887777")];
-/// What is said of such a number where there is no default country.
+/// The refusal of such a number where there is no default country.
 const REFUSAL: &str = "Informe o numero com o codigo do pais (DDI+DDD+NUM).";
 const OTHER: &str = "5511977776666";
 
-/// Gives the digits that it has read, or why it refuses the number.
-type Place = fn(&Stage, &str) -> Result<String, String>;
+/// Reads a number in one part of Recado. Returns the digits, or the refusal.
+type NumberReader = fn(&Stage, &str) -> Result<String, String>;
 
-const PLACES: [(&str, Place); 11] = [
+const READERS: [(&str, NumberReader); 11] = [
     ("`to` of a card", to),
     ("`phone` of a card", phone),
     ("the filter of messages", filter),
@@ -31,13 +32,13 @@ const PLACES: [(&str, Place); 11] = [
     ("`data export --recipient`", cli_export),
 ];
 
-/// The JSON of an answer, or the text of its first fault.
+/// The JSON of an answer, or the text of its first error.
 fn json_of(answer: &Answer) -> Result<Value, String> {
     let json = if answer.body.is_empty() { Value::Null } else { answer.json() };
     if answer.status < 300 { Ok(json) } else { Err(text(&json["errors"][0], "message").to_owned()) }
 }
 
-/// The JSON that a command prints, or what it says when it fails.
+/// The JSON that a command prints, or its error text.
 fn cli(stage: &Stage, args: &[&str]) -> Result<Value, String> {
     let output = recado().args(args).args(["--data-dir", stage.home.dir()]).output().expect("the binary starts");
     if output.status.success() { Ok(printed(&output)) } else { Err(fault(&String::from_utf8_lossy(&output.stderr))) }
@@ -47,9 +48,9 @@ fn printed(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-/// The text of a fault behind the name of its field.
-fn fault(said: &str) -> String {
-    said.trim().rsplit_once(": ").map_or(said, |(_, fault)| fault).to_owned()
+/// The text of an error behind the name of its field.
+fn fault(error: &str) -> String {
+    error.trim().rsplit_once(": ").map_or(error, |(_, fault)| fault).to_owned()
 }
 
 /// A text in a URL.
@@ -57,7 +58,7 @@ fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"))
 }
 
-/// Whom a message on the channel `held` is for.
+/// The recipient of a message on the channel `held`.
 fn recipient(stage: &Stage, id: &str) -> String {
     let has = |digits: &&str| {
         let rows = stage.rows(&format!("/v1/channels/held/messages?limit=100&to={}", encoded(&format!("+{digits}"))));
@@ -87,7 +88,7 @@ fn phone(stage: &Stage, number: &str) -> Result<String, String> {
     Ok(on_card(stage, &send(stage, OTHER, number)?))
 }
 
-/// The name on the only card that was found.
+/// The name on the only card in the list.
 fn only_name(rows: &Value) -> String {
     assert_eq!(rows.as_array().map(Vec::len), Some(1), "{rows}");
     text(&rows[0]["contact"], "name").to_owned()
@@ -167,7 +168,7 @@ fn every_call_reads_numbers_by_the_default_country_of_the_institution() {
         stage.until(&sent, "READ");
     }
     let everywhere = |expected: fn(&str) -> Result<String, String>| {
-        for (place, read) in PLACES {
+        for (place, read) in READERS {
             for (number, digits) in NATIONAL {
                 assert_eq!(read(&stage, number), expected(digits), "{place}: {number}");
             }
@@ -176,7 +177,7 @@ fn every_call_reads_numbers_by_the_default_country_of_the_institution() {
     everywhere(|_| Err(REFUSAL.to_owned()));
     assert_eq!(set(&stage.home, "BR")["defaultCountry"], "BR");
     everywhere(|digits| Ok(digits.to_owned()));
-    // The phone that a code is typed on; a sandbox has none.
+    // The phone on which a code is typed; a sandbox has none.
     let connect = ["channels", "connect", "sandbox", "--phone", NATIONAL[0].0];
     let refusal = Err("Canais deste tipo nao sao ligados por um telefone.".to_owned());
     assert_eq!(cli(&stage, &connect), refusal, "the number is read");
@@ -185,7 +186,7 @@ fn every_call_reads_numbers_by_the_default_country_of_the_institution() {
     everywhere(|_| Err(REFUSAL.to_owned()));
 }
 
-/// A number of Portugal; in Brazil one that works within its area alone.
+/// A number of Portugal; in Brazil it works within its area only.
 const LISBON: (&str, &str) = ("912 345 678", "351912345678");
 
 #[test]
@@ -206,19 +207,19 @@ fn an_institutions_default_country_is_stored_and_overrides_the_servers() {
     assert_eq!(of_first(&stage), [refused.clone(), accepted.clone()]);
     set(&stage.home, "BR");
     assert_eq!(of_first(&stage), [accepted.clone(), refused.clone()]);
-    // Also after a crash.
+    // The same after a crash.
     let stage = stage.crash(&["--default-country", "PT"]);
     assert_eq!(of_first(&stage), [accepted.clone(), refused.clone()]);
     set(&stage.home, "none");
     assert_eq!(of_first(&stage), [refused.clone(), refused.clone()]);
-    // Without a server, too.
+    // The same without a server.
     let Stage { server, key, home } = stage;
     server.kill();
     assert_eq!(set(&home, "server")["defaultCountry"], "server");
     let stage = Stage { server: home.serve_with(&["--default-country", "PT"]), key, home };
     assert_eq!(of_first(&stage), [refused.clone(), accepted.clone()]);
 
-    // Each institution has its own.
+    // Each institution has its own default country.
     let second = stage.home.cli(&["institutions", "create", "--name", "Santos", "--default-country", "BR"]);
     let key = text(&second, "testKey");
     assert_eq!([read(&stage, key, brazil), read(&stage, key, LISBON)], [accepted.clone(), refused.clone()]);
@@ -231,12 +232,12 @@ fn an_institutions_default_country_is_stored_and_overrides_the_servers() {
             recado().args(["institutions", "update"]).args(args).args(["--data-dir", stage.home.dir()]).output();
         output.expect("the binary starts").status.code()
     };
-    assert_eq!(refused(&["--default-country", "BR"]), Some(1), "it is not said whose");
-    assert_eq!(refused(&["--default-country", "BR", "--institution", "x"]), Some(1), "nobody");
+    assert_eq!(refused(&["--default-country", "BR"]), Some(1), "no institution is named");
+    assert_eq!(refused(&["--default-country", "BR", "--institution", "x"]), Some(1), "an unknown institution");
     assert_eq!(refused(&["--default-country", "QQ", "--institution", &stage.home.institution]), Some(2), "no country");
 }
 
-/// Who is erased must be certain.
+/// The erased person must be certain.
 #[test]
 fn a_number_that_institutions_read_differently_is_ambiguous() {
     let home = Home::init();
@@ -247,18 +248,18 @@ fn a_number_that_institutions_read_differently_is_ambiguous() {
         Ok(cli(&stage, &[&["data", "export", "--recipient", number], more].concat())?["numbers"][0].clone())
     };
     let institutions = [&stage.home.institution, text(&second, "id")];
-    // French, or Brazilian.
+    // The number is valid in France and in Brazil.
     let both = "33 98888-7777";
     let several = "O numero nao e o mesmo para todas as instituicoes: informe --institution, ou o numero com + e o codigo do pais.";
-    let said: String = export(both, &[]).expect_err("it has two meanings");
-    assert!(several.ends_with(said.as_str()), "{said}");
+    let error: String = export(both, &[]).expect_err("it has two meanings");
+    assert!(several.ends_with(error.as_str()), "{error}");
     for (institution, digits) in institutions.into_iter().zip(["33988887777", "5533988887777"]) {
         assert_eq!(export(both, &["--institution", institution]), Ok(json!(digits)));
     }
     assert_eq!(export("+33 98888-7777", &[]), Ok(json!("33988887777")));
-    // Only one institution can have taken this one.
+    // Only one institution can have accepted this number.
     assert_eq!(export(NATIONAL[0].0, &[]), Ok(json!(NATIONAL[0].1)));
     assert_eq!(export(NATIONAL[0].0, &["--institution", institutions[0]]), Err(REFUSAL.to_owned()));
-    // What a former version took.
+    // A former version accepted this number.
     assert_eq!(export("+235085806727321", &[]), Ok(json!("235085806727321")));
 }

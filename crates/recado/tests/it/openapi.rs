@@ -1,4 +1,4 @@
-//! The OpenAPI document: made from the code, true of the server, and shown at `/docs` from the binary alone.
+//! The OpenAPI document: it is generated from the code, it describes the server, and `/docs` shows it from the binary alone.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub fn document() -> Value {
     serde_json::from_str(COMMITTED).expect("openapi.json is JSON")
 }
 
-/// Method, path and operation of everything that the document describes.
+/// Method, path and operation of each entry of the document.
 pub fn operations(document: &Value) -> Vec<(String, &str, &Value)> {
     let paths = document["paths"].as_object().expect("paths").iter();
     let all = paths.flat_map(|(path, methods)| {
@@ -84,7 +84,7 @@ fn every_error_of_the_manual_is_in_the_document_and_no_other() {
     assert_eq!(rows.collect::<BTreeSet<_>>(), errors_of(&document()));
 }
 
-/// Status, code and text of every error that stands in the document as an example.
+/// Status, code and text of every error that the document has as an example.
 fn errors_of(document: &Value) -> BTreeSet<String> {
     let mut errors = BTreeSet::new();
     let mut note = |status: Option<&str>, answer: &Value| {
@@ -113,7 +113,7 @@ fn status_of(document: &Value, code: &str) -> String {
     });
     let found = answers.find(|(_, answer)| answer["$ref"] == *reference);
     found.map_or_else(
-        // The two that answer what is no operation.
+        // The two codes of calls that are no operation.
         || match code {
             "NOT_FOUND" => "404".to_owned(),
             "METHOD_NOT_ALLOWED" => "405".to_owned(),
@@ -123,7 +123,7 @@ fn status_of(document: &Value, code: &str) -> String {
     )
 }
 
-// --- What the server shows ---
+// --- The pages of the server ---
 
 const FILES: [(&str, &str); 4] = [
     ("/docs", "text/html; charset=utf-8"),
@@ -153,13 +153,13 @@ fn the_page_names_its_own_files_only() {
         assert_eq!((head.header("ETag"), head.body.len()), (Some(&*tag), 0), "{path}");
         assert_eq!(server.delete(path, None).expect(405).json()["code"], "METHOD_NOT_ALLOWED", "{path}");
     }
-    // What it loads: relative paths, each of them a file above or the document.
+    // The page's resources have relative paths: each of them is a file above, or the document.
     let page = server.get("/docs", None).expect(200);
     let known: Vec<_> = FILES.map(|(path, _)| &path[1..]).into_iter().chain(["openapi.json", "data:,"]).collect();
     let mut named = page.text().split(&['"'][..]).skip(1).step_by(2).filter(|value| value.contains(['/', ':', '.']));
     assert!(named.clone().count() >= 4, "{}", page.text());
     assert!(named.all(|value| known.contains(&value) || value.starts_with("width=")), "{}", page.text());
-    // The style may hold images, but name none elsewhere.
+    // The style may contain images, but name none on other hosts.
     let style = gunzip(&server, "/docs/swagger-ui.css");
     for (place, _) in style.match_indices("url(") {
         let named = style[place..].trim_start_matches("url(").trim_start_matches('"');
@@ -187,7 +187,7 @@ fn the_documentation_can_be_turned_off() {
     }
 }
 
-// --- Whether it is true ---
+// --- The document describes the server ---
 
 /// A program of the environment that `./dev test` installs.
 fn python_tool(name: &str) -> Command {
@@ -222,9 +222,9 @@ fn schemathesis_finds_nothing() {
     let args = ["keys", "create", "--name", "schemathesis", "--environment", "test", "--scopes", scopes];
     let made = home.cli(&[&args[..], &["--rate-limit", "unlimited"]].concat());
     let text = |name: &str| made[name].as_str().unwrap_or_else(|| panic!("no {name}: {made}"));
-    // It calls without a key or with a bad one about as often as with a good one.
+    // The tool calls without a key or with an invalid one about as often as with a valid one.
     let server = home.serve_with(&["--auth-failures", "1000000"]);
-    // It leaves files where it runs.
+    // The tool leaves files in its directory.
     let folder = tempfile::tempdir().expect("a temporary directory");
     let output = python_tool("st")
         .arg("--config-file")
@@ -236,12 +236,12 @@ fn schemathesis_finds_nothing() {
         .current_dir(&folder)
         .output()
         .expect("schemathesis runs");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let cases = said.lines().find(|line| line.contains(" generated, ")).expect("it says how many cases there were");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    let cases = stdout.lines().find(|line| line.contains(" generated, ")).expect("the number of cases");
     println!("{}", cases.trim());
-    // It asked every operation, with a key that was good to the end, and messages came of it.
-    assert!(said.contains(&format!("Tested: {}", operations(&document()).len())), "{said}");
+    // It called every operation, with a key that was valid to the end, and messages were accepted.
+    assert!(stdout.contains(&format!("Tested: {}", operations(&document()).len())), "{stdout}");
     let messages = server.get("/v1/channels/sandbox/messages", Some(text("key"))).expect(200).json();
     assert_ne!(messages["data"], Value::Array(Vec::new()), "no valid call was made");
 }

@@ -1,8 +1,8 @@
-//! The document that this product answers to, `tests/seed/send-contact.txt`: its three examples run as they stand, and
-//! the answers are the ones it prints.
+//! The document that this product implements, `tests/seed/send-contact.txt`: its three examples run unchanged, and the
+//! answers are the ones that it prints.
 //!
-//! Examples and answers are cut out of the document here, so that it is the document that is tested. In the examples
-//! only scheme and host, key and channel are replaced.
+//! Examples and answers are extracted from the document here, so that the test runs the document itself. Only scheme and
+//! host, key and channel are replaced.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,7 +21,7 @@ const NAMELESS: &str = r#"{"to":"5511999998888","phone":"5511988887777"}"#;
 #[test]
 fn the_curl_example() {
     let settings = tempfile::tempdir().expect("a temporary directory");
-    // From the settings file, so that the command line stays the document's: curl prints the status besides.
+    // The option is in the settings file, so that the command line stays the document's: curl prints the status besides.
     std::fs::write(settings.path().join(".curlrc"), "silent\nshow-error\nwrite-out = \"%{stderr}%{http_code}\\n\"\n")
         .expect("curl's settings");
     let mut shell = tool("sh");
@@ -60,7 +60,7 @@ fn the_python_example() {
     assert_eq!(printed, "{'success': True, 'message': 'Mensagem enfileirada para envio'}\n");
 }
 
-/// Runs an example against a server of its own; waits for its card on the sandbox phone. Gives what was printed.
+/// Runs an example against its own server; waits for its card on the sandbox phone. Returns the output.
 fn a_card_arrives(run_example: impl FnOnce(&Server, &Home) -> String) -> String {
     let home = Home::init();
     let key = home.unlimited_key();
@@ -82,7 +82,7 @@ fn a_card_arrives(run_example: impl FnOnce(&Server, &Home) -> String) -> String 
 fn assert_card(shown: &Value) {
     assert_eq!(shown["type"], "contact", "{shown}");
     assert_eq!(shown["arrivals"], 1, "{shown}");
-    // The last eight digits: a network may know the account without Brazil's ninth.
+    // The last eight digits: a network may know the account without Brazil's ninth digit.
     assert!(shown["to"].to_string().contains("99998888"), "{shown}");
     let card: Vec<&str> = shown["vcard"].as_str().expect("a vCard").split('\n').collect();
     let [begin, version, n, full_name, tel, end] = card[..] else { panic!("not six lines: {card:?}") };
@@ -108,13 +108,13 @@ fn missing_name_is_the_documents_400() {
 fn no_key_and_bad_keys_are_the_documents_401() {
     let home = Home::init();
     let server = home.serve();
-    // A good key of another installation, a typing error in the last character, which the checksum sees, and what never
-    // was a key.
-    let strange = Home::init().test_key.clone();
+    // A valid key of another installation, a key with a typing error in its last character, which the checksum detects, and
+    // texts that never were keys.
+    let foreign = Home::init().test_key.clone();
     let mut mistyped = home.test_key.clone();
     let last = mistyped.pop().expect("a key");
     mistyped.push(if last == 'a' { 'b' } else { 'a' });
-    for key in [None, Some(&*strange), Some(&*mistyped), Some("oapi_sk_test_x"), Some("{API_KEY}")] {
+    for key in [None, Some(&*foreign), Some(&*mistyped), Some("oapi_sk_test_x"), Some("{API_KEY}")] {
         let answer = send(&server, &home, key, &body());
         assert_eq!(answer.header("WWW-Authenticate"), Some("Bearer"), "{key:?}");
         assert_eq!(answer.expect(401).text(), response(401), "{key:?}");
@@ -134,7 +134,7 @@ fn an_exhausted_key_is_the_documents_429() {
     let answer = send(&server, &home, Some(key), &body()).expect(429);
     assert_eq!(answer.text(), response(429));
     let wait: u32 = answer.header("Retry-After").expect("Retry-After").parse().expect("whole seconds");
-    // Two a minute: the next is due within 30 seconds.
+    // With two calls a minute the next one is due within 30 seconds.
     assert!((1..=30).contains(&wait), "Retry-After: {wait}");
 }
 
@@ -153,7 +153,7 @@ fn section(first: &str, next: &str) -> String {
     lines.join("\n")
 }
 
-/// An example as it stands, but for scheme and host, key and channel.
+/// An example as it is, with scheme and host, key and channel replaced.
 fn example(first: &str, next: &str, server: &Server, home: &Home) -> String {
     let replaced = [
         ("https://oapi.ogmma.com.br", server.url("")),
@@ -161,7 +161,7 @@ fn example(first: &str, next: &str, server: &Server, home: &Home) -> String {
         ("{API_KEY}", home.test_key.clone()),
     ];
     replaced.iter().fold(section(first, next), |example, (from, to)| {
-        assert_eq!(example.matches(from).count(), 1, "{from} stands once in the example: {example}");
+        assert_eq!(example.matches(from).count(), 1, "{from} must occur once in the example: {example}");
         example.replace(from, to)
     })
 }
@@ -173,11 +173,11 @@ fn body() -> String {
     minified(body.trim_end().strip_suffix('\'').expect("the body ends the example"))
 }
 
-/// The answer of the document with that status, minified.
+/// The document's answer with that status, minified.
 fn response(status: u16) -> String {
     let title = format!("{status} - ");
     let lines = DOCUMENT.lines().skip_while(|line| !line.starts_with(&title)).skip(1);
-    // To the next title: a line that starts with a digit is none of JSON as the document writes it.
+    // The section ends at the next title: it starts with a digit, and no line of the document's JSON does.
     let json: String = lines.take_while(|line| !line.starts_with(|c: char| c.is_ascii_digit())).collect();
     assert!(json.starts_with('{'), "the document has no answer {status}");
     minified(&json)
@@ -207,26 +207,26 @@ fn the_seed_document_is_parsed_unchanged() {
 
 // --- The programs ---
 
-/// What `./dev test` tells the tests about the machine.
+/// The value that `./dev test` passes to the tests about the machine.
 pub fn from_dev(name: &str) -> PathBuf {
     std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run ./dev test")).into()
 }
 
-/// A program of the machine's own, which speaks to the server without a proxy.
+/// A program of the machine, which connects to the server without a proxy.
 pub fn tool(program: impl Into<PathBuf>) -> Command {
     let mut command = Command::new(program.into());
     command.env("no_proxy", "*").env("NO_PROXY", "*");
     command
 }
 
-/// Runs an example: it succeeds and says on standard error that the status was 202. Gives its standard output.
+/// Runs an example: it succeeds and prints the status 202 on standard error. Returns its standard output.
 #[track_caller]
 fn run(command: &mut Command) -> String {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().unwrap_or_else(|error| panic!("{program} does not start ({error}): run ./dev test"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} failed; if a tool or library is missing: run ./dev test\n{said}");
-    // A line of its own: a new release of a library may warn of something there.
-    assert!(said.lines().any(|line| line == "202"), "the status was not 202: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} failed; if a tool or library is missing: run ./dev test\n{stderr}");
+    // The status has its own line, because a new release of a library may print a warning there.
+    assert!(stderr.lines().any(|line| line == "202"), "the status was not 202: {stderr}");
     String::from_utf8(output.stdout).expect("UTF-8")
 }

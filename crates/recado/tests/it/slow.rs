@@ -1,4 +1,4 @@
-//! Callers that are slow, broken or greedy: they cost little memory, are closed in time, and harm nobody else.
+//! Callers that are slow, broken or greedy: they cost little memory, are closed in time, and disturb no other caller.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -19,7 +19,7 @@ fn ten_thousand_half_requests_cost_little_and_others_are_served() {
     const MOST_MIB: u64 = 300;
     let home = Home::init();
     let key = home.unlimited_key();
-    // Started first: it must raise its own limit on open files, not inherit the one raised here.
+    // The server starts first: it must raise its own limit on open files, and not inherit the limit that is raised here.
     let server = home.serve();
     let files = rlimit::increase_nofile_limit(20_000).expect("the limit on open files can be read");
     assert!(files > 10_500, "this test opens 10,000 sockets, but may open {files} files: raise the hard limit");
@@ -38,7 +38,7 @@ fn ten_thousand_half_requests_cost_little_and_others_are_served() {
     wait_for("the half requests to be closed", || open_files(&server) < few + 100);
     println!("{} MiB when they were closed", resident_mib(&server));
     drop(open);
-    is_well(&server, &key);
+    check_health(&server, &key);
 }
 
 /// Opens connections that each send a part of a request's head, and waits until the server holds them all.
@@ -46,7 +46,7 @@ fn open_halfway(server: &Server, connections: usize) -> Vec<TcpStream> {
     let part = format!("POST {CONTACT} HTTP/1.1\r\nHost: localhost\r\nX-Padding: {}", "a".repeat(120));
     let mut open = Vec::with_capacity(connections);
     while open.len() < connections {
-        // In waves, or the kernel's queue of new connections would overflow and the test would measure its repeats.
+        // In waves, because the kernel's queue of new connections would overflow and the test would measure its repeats.
         for _ in 0..500 {
             let mut stream = connect(server);
             stream.write_all(part.as_bytes()).expect("the server reads");
@@ -73,7 +73,7 @@ fn unfinished_requests_are_closed_in_time() {
         for (what, request, more) in [
             ("nothing at all", "", silence),
             ("half a head", head, silence),
-            // The time is that of the whole head or body: bytes that go on dripping do not prolong it.
+            // The limit is for the whole head or body: bytes that arrive slowly do not prolong it.
             ("a dripping head", head, drip),
             ("half a body", body, silence),
             ("a dripping body", body, drip),
@@ -81,7 +81,7 @@ fn unfinished_requests_are_closed_in_time() {
             scope.spawn(move || {
                 let (after, answer) = until_closed(connect(server), request, more);
                 println!("{what}: closed after {after:?} with {:?}", answer.lines().next());
-                // The contract says 10 s for a head, 15 s for a body; more here, because machines are busy.
+                // The contract states 10 s for a head, 15 s for a body; more here, because machines are busy.
                 let seconds = Duration::from_secs(5)..Duration::from_secs(40);
                 assert!(seconds.contains(&after), "{what}: closed after {after:?}");
                 assert!(!answer.contains("HTTP/1.1 2"), "{what}: {answer}");
@@ -99,7 +99,7 @@ fn unfinished_requests_are_closed_in_time() {
     });
     live(&mut idle);
     nothing_is_stored(server, &key);
-    is_well(server, &key);
+    check_health(server, &key);
 }
 
 /// A call on a connection that stays open.
@@ -116,7 +116,7 @@ fn live(stream: &mut TcpStream) {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\r\nkeep-alive: timeout=75\r\n"), "{answer}");
 }
 
-/// Sends `request`, then `more` twice a second; gives the time until the server closed, and what it said.
+/// Sends `request`, then `more` twice a second. Returns the time until the server closed, and its answer.
 fn until_closed(mut stream: TcpStream, request: &str, more: &[u8]) -> (Duration, String) {
     stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
     let started = Instant::now();
@@ -127,12 +127,12 @@ fn until_closed(mut stream: TcpStream, request: &str, more: &[u8]) -> (Duration,
         match stream.read(&mut part) {
             Ok(0) => return (started.elapsed(), text(&answer)),
             Ok(length) => answer.extend_from_slice(&part[..length]),
-            // No news within the half second. When the server has closed, the next read says so.
+            // Nothing came within the half second. When the server has closed, the next read returns that.
             Err(error) if is_timeout(&error) => drop(stream.write_all(more)),
             Err(_) => return (started.elapsed(), text(&answer)),
         }
     }
-    panic!("not closed within {PATIENCE:?}; it said {:?}", text(&answer));
+    panic!("not closed within {PATIENCE:?}; the answer is {:?}", text(&answer));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn requests_cut_short_store_nothing() {
     let home = Home::init();
     let key = home.unlimited_key();
     let server = home.serve();
-    // A body can be whole as JSON and still not be all that was announced.
+    // A body can be complete JSON and still be shorter than announced.
     let longer = format!("Content-Length: {}\r\n", CARD.len() + 1);
     let open_ended = format!("{:x}\r\n{CARD}\r\n", CARD.len());
     for request in [
@@ -156,7 +156,7 @@ fn requests_cut_short_store_nothing() {
         assert!(!answer.contains("HTTP/1.1 2"), "{request}\n{answer}");
     }
     nothing_is_stored(&server, &key);
-    is_well(&server, &key);
+    check_health(&server, &key);
 }
 
 #[test]
@@ -174,14 +174,14 @@ fn huge_heads_are_refused() {
     ] {
         let answer = exchange(&server, request.as_bytes());
         println!("{what}: {:?}", answer.lines().next());
-        // 414 is for the path. A closed connection without a word is fair too.
+        // 414 is for the path. The server may also close the connection without an answer.
         let refused = ["HTTP/1.1 431", "HTTP/1.1 414"].iter().any(|status| answer.starts_with(status));
         assert!(refused || answer.is_empty(), "{what}: {answer}");
     }
     nothing_is_stored(&server, &key);
-    // What a proxy or a cookie may well add is taken.
+    // Headers that a proxy or a cookie may add are accepted.
     assert_eq!(status(&exchange(&server, padded(16 << 10).as_bytes())), "202");
-    is_well(&server, &key);
+    check_health(&server, &key);
 }
 
 #[test]
@@ -189,14 +189,14 @@ fn a_head_may_have_100_headers_and_no_more() {
     let home = Home::init();
     let key = home.unlimited_key();
     let server = home.serve();
-    // `post` writes four, and the length is the fifth.
+    // `post` writes four headers, and the length is the fifth.
     let with = |headers: usize| {
         let more = "X-Padding: 1\r\n".repeat(headers - 5);
         exchange(&server, (post(&key, &format!("Content-Length: {}\r\n{more}", CARD.len())) + CARD).as_bytes())
     };
     assert_eq!(status(&with(HEADERS)), "202");
     assert_eq!(status(&with(HEADERS + 1)), "431");
-    is_well(&server, &key);
+    check_health(&server, &key);
 }
 
 #[test]
@@ -206,13 +206,13 @@ fn a_body_may_have_64_kib_and_no_byte_more() {
     let server = home.serve();
     let whole = |body: &str| post(&key, &format!("Content-Length: {}\r\n", body.len())) + body;
     let chunked = |body: &str| post(&key, "Transfer-Encoding: chunked\r\n") + &in_chunks(body);
-    // Spaces after the card keep it valid, so that only its length can be at fault.
+    // Spaces after the card keep it valid, so that only its length can be refused.
     let fits = CARD.to_owned() + &" ".repeat(LARGEST_BODY - CARD.len());
     let over = fits.clone() + " ";
     for request in [
         whole(&over),
         chunked(&over),
-        // Refused by what it announces: nothing of it is waited for.
+        // Refused because of the announced length: the server waits for no byte of the body.
         post(&key, "Content-Length: 1073741824\r\n"),
     ] {
         let answer = exchange(&server, request.as_bytes());
@@ -241,7 +241,7 @@ fn unread_answers_do_not_accumulate() {
     let home = Home::init();
     let key = home.unlimited_key();
     let server = home.serve();
-    // Something to list, so that answers are long.
+    // Some messages to list, so that answers are long.
     for _ in 0..100 {
         let headers = [("Content-Type", "application/json")];
         server.call("POST", CONTACT, Some(&key), &headers, Some(CARD.as_bytes())).expect(202);
@@ -256,25 +256,25 @@ fn unread_answers_do_not_accumulate() {
         // The server stops reading when it cannot write, and then this cannot write either.
         let mut sent = 0;
         let end = loop {
-            assert!(sent < MOST_BYTES, "{sent} bytes of requests were taken, and no answer was read");
+            assert!(sent < MOST_BYTES, "{sent} bytes of requests were read, and no answer was read");
             match stream.write(ask.as_bytes()) {
                 Ok(length) => sent += length,
                 Err(error) => break error,
             }
         };
-        println!("{sent} bytes of requests were taken until {end}");
+        println!("{sent} bytes of requests were read until {end}");
         deaf.push(stream);
     }
     let full = resident_mib(&server);
     println!("{idle} MiB before, {full} MiB with {CALLERS} callers who never read");
     assert!(full < idle + MOST_GROWTH_MIB, "from {idle} to {full} MiB");
-    is_well(&server, &key);
+    check_health(&server, &key);
     drop(deaf);
-    is_well(&server, &key);
+    check_health(&server, &key);
 }
 
-/// The server still takes cards and calls itself ready.
-fn is_well(server: &Server, key: &str) {
+/// Checks that the server accepts cards and is ready.
+fn check_health(server: &Server, key: &str) {
     server.post(CONTACT, key, &json!({"to": "5511999998888", "name": "Ana", "phone": "5511988887777"})).expect(202);
     server.get("/health/ready", None).expect(200);
 }
@@ -284,10 +284,10 @@ fn nothing_is_stored(server: &Server, key: &str) {
     assert_eq!(messages["data"], json!([]));
 }
 
-/// The memory that the server holds at this moment.
+/// The memory that the server holds now.
 fn resident_mib(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux reports it");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
     kib / 1024
 }
@@ -297,12 +297,12 @@ fn open_files(server: &Server) -> usize {
 }
 
 fn connect(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(&server.address).expect("the server takes connections");
+    let stream = TcpStream::connect(&server.address).expect("the server accepts connections");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
 
-/// The head of a good call, with further header lines that each end in CRLF.
+/// The head of a valid call, with further header lines that each end in CRLF.
 fn post(key: &str, headers: &str) -> String {
     format!(
         "POST {CONTACT} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\
@@ -314,11 +314,11 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 
-/// Sends as much as the server takes, and gives what it says until it closes.
+/// Sends as much as the server reads. Returns its answer, until it closes.
 fn exchange(server: &Server, request: &[u8]) -> String {
     let mut stream = connect(server);
     stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-    // A server that refuses early closes before it has read all; what it said can still be read.
+    // A server that refuses early closes before it has read everything; its answer can still be read.
     let _ = stream.write_all(request);
     read_all(&mut stream)
 }

@@ -13,7 +13,7 @@ use crate::harness::{Home, Server, agent, call, wait_for};
 const SENDERS: usize = 8;
 const CARDS_EACH: usize = 50;
 
-/// What every card of this test carries, six digits behind it, in its name and in its `X-Request-Id`.
+/// The prefix of a card's marker. Six digits follow it, in the card's name and in its `X-Request-Id`.
 const MARKER: &str = "mark-";
 
 #[test]
@@ -63,21 +63,21 @@ impl Strace {
     /// Follows all threads, those to come too. Returns when every call is traced.
     pub(crate) fn attach(server: &Server, flags: &[&str]) -> Self {
         // A file and not a pipe: nothing reads it, and a full pipe would stop the tracer and with it the server.
-        let said = tempfile::NamedTempFile::new().expect("a temporary file");
+        let stderr = tempfile::NamedTempFile::new().expect("a temporary file");
         let child = Command::new("strace")
             .args(["-f", "-p", &server.pid().to_string()])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(said.reopen().expect("the temporary file opens"))
+            .stderr(stderr.reopen().expect("the temporary file opens"))
             .spawn()
             .expect("strace is installed");
         let mut strace = Self(child);
         wait_for("strace to attach", || {
-            let words = std::fs::read_to_string(said.path()).expect("the temporary file is read");
+            let report = std::fs::read_to_string(stderr.path()).expect("the temporary file is read");
             let ended = strace.0.try_wait().expect("strace can be waited for");
-            assert!(ended.is_none(), "strace could not attach (may this user trace processes?): {words}");
-            words.contains("attached")
+            assert!(ended.is_none(), "strace could not attach (may this user trace processes?): {report}");
+            report.contains("attached")
         });
         strace
     }
@@ -101,7 +101,7 @@ impl Drop for Strace {
 struct Proof {
     /// Markers of the 202 answers that left after a sync that covers them.
     proven: Vec<String>,
-    /// Those of the others, or what was written when it held no marker.
+    /// Markers of the other 202 answers, or the written data without a marker.
     unproven: Vec<String>,
     /// Syncs that made at least one more marker durable.
     groups: usize,

@@ -51,8 +51,8 @@ async fn up(whatsapp: &FakeWhatsApp, rows: Arc<Stubborn>) -> (Session, backlog::
 }
 
 async fn until(events: &mut backlog::Receiver<Event>, wanted: &Event) {
-    let told = async { while events.recv().await.expect("it lives") != *wanted {} };
-    timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("waited in vain for {wanted:?}"));
+    let received = async { while events.recv().await.expect("it lives") != *wanted {} };
+    timeout(PATIENCE, received).await.unwrap_or_else(|_| panic!("waited in vain for {wanted:?}"));
 }
 
 /// The library's saver gives up after ten failures, and the session would continue without it.

@@ -44,8 +44,8 @@ async fn a_phone_links_by_a_typed_code() -> Result<()> {
     let mut shown = String::new();
     for _ in 0..2 {
         client.session.pair_by_phone(ACCOUNT).await?;
-        let told = client.until(|event| matches!(event, Event::PairingCode { .. })).await?;
-        let Event::PairingCode { code, .. } = told else { unreachable!() };
+        let event = client.until(|event| matches!(event, Event::PairingCode { .. })).await?;
+        let Event::PairingCode { code, .. } = event else { unreachable!() };
         assert!(code.len() == 8 && code != shown);
         shown = code;
     }

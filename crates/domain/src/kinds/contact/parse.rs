@@ -202,7 +202,7 @@ fn place(reader: &mut Reader<'_, '_>) -> Read<Option<Place>> {
     let place = Place::ALL.into_iter().find(|place| place.name() == given);
     let names = Place::ALL.map(Place::name).join(", ");
     let wrong = format!("O campo {} deve ser um destes: {names}.", reader.object().path("type"));
-    Ok(reader.take("type", place.map(Some).ok_or(wrong)))
+    Ok(reader.collect("type", place.map(Some).ok_or(wrong)))
 }
 
 fn address(reader: &mut Reader<'_, '_>) -> Read<Address> {
@@ -235,8 +235,7 @@ fn url(reader: &mut Reader<'_, '_>) -> Read<Option<String>> {
     reader.of_form("url", is_url, |path| format!("O campo {path} deve ser uma URL publica http ou https.").into())
 }
 
-/// Whether it is an address of the web that can stand on a card as it is: visible ASCII, as a URI is written, with a
-/// host.
+/// Whether it is a web address that a card can contain unchanged: visible ASCII, in the form of a URI, with a host.
 fn is_url(text: &str) -> bool {
     let scheme = |name: &str| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
     let Some(rest) = ["https://", "http://"].into_iter().find(|name| scheme(name)).map(|name| &text[name.len()..])

@@ -29,7 +29,7 @@ pub struct ContactRendition {
     pub cards: Vec<RenderedCard>,
 }
 
-/// Bytes of a usual rendition, of one card.
+/// The bytes of a typical rendition, of one card.
 const CAPACITY: usize = 512;
 
 impl ContactRendition {
@@ -62,14 +62,14 @@ impl ContactRendition {
         Self { cards: vec![RenderedCard { vcard, accounts: vec![account] }] }
     }
 
-    /// As it is stored.
+    /// The stored form.
     pub fn to_json(&self) -> String {
         let mut json = Vec::with_capacity(CAPACITY);
         let written = serde_json::to_writer(&mut json, self);
         written.ok().and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()
     }
 
-    /// Reads what was stored; `None` where a newer version wrote something else.
+    /// Parses the stored form; `None` if a newer version wrote another form.
     pub fn from_json(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }

@@ -1,4 +1,4 @@
-//! The description of the contact call for programs and people.
+//! The JSON schemas of the contact call.
 
 use serde_json::{Map, Value, json};
 
@@ -7,8 +7,8 @@ use super::{NAME_LIMIT, PART_LIMIT, Place};
 use crate::kinds::{FieldSpec, Form};
 use crate::schema;
 
-pub(super) const ABOUT: &str = "A contact card and who gets it. Values are trimmed; an optional field that is empty is \
-                                none. `contacts` stands in the place of all other fields of a card.";
+pub(super) const ABOUT: &str = "A contact card and its recipient. Values are trimmed; an optional field that is empty is \
+                                omitted. `contacts` replaces all other fields of a card.";
 
 const PHOTO: fn() -> Value = || schema::optional("^[!-~]{1,255}$", "A picture; not offered by any channel yet.");
 
@@ -89,7 +89,7 @@ fn contacts() -> Value {
     let address = ["street", "city", "state", "zip", "country", "countryCode"];
     let mut parts: Map<_, _> = address.map(|name| (name.to_owned(), schema::name(100, false))).into_iter().collect();
     parts.insert("type".to_owned(), place());
-    // A code of a country alone is no address.
+    // A country code alone is no address.
     let some: Vec<_> = address[..5]
         .iter()
         .map(|name| json!({"required": [name], "properties": {*name: schema::name(100, true)}}))
@@ -116,7 +116,7 @@ fn contacts() -> Value {
     }})
 }
 
-/// One of the two forms.
+/// The required fields of either form.
 pub(super) fn needs() -> Value {
     let other = |field: &FieldSpec| {
         let kind = if field.form == Form::Json { "array" } else { "null" };
@@ -132,7 +132,7 @@ pub(super) fn needs() -> Value {
     })
 }
 
-/// What a message shows.
+/// The fields that a message shows.
 pub(super) fn shown() -> Vec<(&'static str, Value)> {
     let text = || json!({"type": "string", "description": "There when it was given."});
     let or_null = || json!({"type": ["string", "null"]});
@@ -172,7 +172,7 @@ pub(super) fn shown() -> Vec<(&'static str, Value)> {
         let (digits, source) =
             (json!({"type": "string", "pattern": "^[0-9]{4,15}$"}), schema::one_of(["NETWORK", "TYPED"]));
         json!({
-            "type": "object", "description": "Which account stands in a `waid`, and whether the network named it.",
+            "type": "object", "description": "The account in a `waid`, and whether the network named it.",
             "required": ["waid", "source"], "properties": {"waid": digits, "source": source},
         })
     };
@@ -186,7 +186,7 @@ pub(super) fn shown() -> Vec<(&'static str, Value)> {
     vec![("contact", short), ("card", account()), ("contacts", long), ("cards", cards)]
 }
 
-/// The simplest, one with every field of the short form, and one in the long form.
+/// The simplest body, one with every field of the short form, and one in the long form.
 pub(super) fn examples() -> Vec<Value> {
     let phones = json!([{"phone": "5511988887777", "type": "CELL"}, {"phone": "551140000000", "type": "WORK"}]);
     let address = json!({

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use super::{Address, Card, CardAccount, Email, Place};
 
-/// Writes the card. The accounts are the digits of the WhatsApp accounts behind the card's numbers: a wrong one shows
-/// "invite to WhatsApp" to the recipient, a missing one takes the "message" button away.
+/// Writes the card. The accounts are the digits of the WhatsApp accounts of the card's numbers. A wrong account shows
+/// "invite to WhatsApp" to the recipient; a missing one removes the "message" button.
 pub fn render(card: &Card, accounts: &[CardAccount]) -> String {
     let mut text = String::with_capacity(CAPACITY);
     text.push_str("BEGIN:VCARD\nVERSION:3.0\n");
@@ -38,12 +38,12 @@ pub fn render(card: &Card, accounts: &[CardAccount]) -> String {
     text + "END:VCARD"
 }
 
-/// Bytes of a usual card.
+/// The bytes of a typical card.
 const CAPACITY: usize = 256;
 
 fn names(text: &mut String, card: &Card) {
     let name = escape(&card.name);
-    // Where a name divides nobody can tell: all of it is the first name, unless the caller gave its parts.
+    // The boundary between the parts of a name is unknown: all of it is the first name, unless the caller gave its parts.
     let (last, first) = match (&card.last_name, &card.first_name) {
         (None, None) => ("".into(), name.clone()),
         (last, first) => (part(last.as_deref()), part(first.as_deref())),
@@ -64,14 +64,13 @@ fn part(text: Option<&str>) -> Cow<'_, str> {
     text.map(escape).unwrap_or_default()
 }
 
-/// The card as a file (RFC 2426, 2.6): each line with its end, CR and LF. What is sent has LF alone, as WhatsApp's own
-/// clients write it.
+/// The card as a file (RFC 2426, 2.6): each line ends with CR and LF. A message has LF alone, as in WhatsApp's own clients.
 pub fn file(card: &str) -> String {
     card.lines().flat_map(|line| [line, "\r\n"]).collect()
 }
 
-/// Escapes a value (RFC 2426, section 4). No control character gets here; a newline would be escaped all the same,
-/// because a raw one would let a name write lines of its own.
+/// Escapes a value (RFC 2426, section 4). The rules refuse control characters; a newline is escaped all the same, because a
+/// raw one would let a name add lines to the card.
 fn escape(value: &str) -> Cow<'_, str> {
     if !value.contains(['\\', ';', ',', '\n']) {
         return value.into();

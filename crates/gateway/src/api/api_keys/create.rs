@@ -47,7 +47,7 @@ pub async fn create(
     Ok(json::answer(StatusCode::CREATED, &Data { data: created }))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let mut created = example();
     created["key"] = "oapi_sk_test_…".into();

@@ -30,7 +30,7 @@ pub async fn revoke(
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Chave de API revogada." }))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("API keys", "revokeApiKey", "Revoke an API key")

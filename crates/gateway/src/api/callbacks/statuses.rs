@@ -135,12 +135,12 @@ fn receipt(channel: ChannelKey, of: MessageRef, status: &Status) -> Receipt {
     }
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe_of_app(operation: Operation<'_>) -> Operation<'_> {
     describe(operation.named("Callbacks", "takeAppCallback", "Take the statuses of an app's messages"))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe_of_channel(operation: Operation<'_>) -> Operation<'_> {
     describe(operation.named("Callbacks", "takeChannelCallback", "Take the statuses of a channel's messages"))
 }

@@ -52,12 +52,12 @@ fn answer(
     }
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe_of_app(operation: Operation<'_>) -> Operation<'_> {
     describe(operation.named("Callbacks", "verifyAppCallback", "Answer Meta's check of an app's callback address"))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe_of_channel(operation: Operation<'_>) -> Operation<'_> {
     describe(operation.named(
         "Callbacks",

@@ -56,7 +56,7 @@ pub async fn get(
     Ok(json::answer(StatusCode::OK, &Data { data }))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let example = json!({
         "phone": "5511999998888", "onWhatsapp": true, "account": "5511999998888",

@@ -53,17 +53,17 @@ pub async fn resume(
     act(&gateway, &caller, &channel, ChannelAction::Resume).await
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe_disconnect(operation: Operation<'_>) -> Operation<'_> {
     describe(operation.named("Channels", "disconnectChannel", "Disconnect a channel"), ChannelState::Disconnected)
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe_pause(operation: Operation<'_>) -> Operation<'_> {
     describe(operation.named("Channels", "pauseChannel", "Hold what waits"), ChannelState::Paused)
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe_resume(operation: Operation<'_>) -> Operation<'_> {
     describe(operation.named("Channels", "resumeChannel", "End a pause"), ChannelState::Connected)
 }

@@ -73,7 +73,7 @@ impl ConnectedView {
     }
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Channels", "connectChannel", "Connect a channel")

@@ -38,7 +38,7 @@ pub async fn create(
     Ok(json::answer(StatusCode::CREATED, &Data { data: ChannelView::from(channel) }))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Channels", "createChannel", "Create a channel")

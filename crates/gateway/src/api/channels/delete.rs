@@ -27,7 +27,7 @@ pub async fn delete(
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Canal removido." }))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Channels", "deleteChannel", "Delete a channel")

@@ -104,7 +104,7 @@ fn event_number(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| *number > 0 && number.to_string() == text)
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let event = json!({
         "event": "channel.paused",

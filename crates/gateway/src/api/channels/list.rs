@@ -41,7 +41,7 @@ pub async fn list(
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let page = json!({"data": [example(ChannelState::Connected)], "pagination": {"limit": 20, "nextCursor": null}});
     operation

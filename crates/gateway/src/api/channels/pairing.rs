@@ -120,7 +120,7 @@ fn events(
     })
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Channels", "getPairing", "Follow the linking of a channel")

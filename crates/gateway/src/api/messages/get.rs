@@ -29,7 +29,7 @@ pub async fn get(
     Ok(json::answer(StatusCode::OK, &Data { data: MessageView::new(message, &channel)? }))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Messages", "getMessage", "Show a message")

@@ -31,7 +31,7 @@ use crate::config::UnknownFields;
 use crate::directory::ChannelEntry;
 use crate::gateway::Gateway;
 
-use headers::Wishes;
+use headers::SendOptions;
 
 /// The name of the route for any kind in the stored uses of idempotency keys.
 const ANY: &str = "messages";
@@ -101,7 +101,7 @@ struct Request {
     call: Call,
     /// The name of the route in the stored uses of idempotency keys.
     route: &'static str,
-    wishes: Wishes,
+    options: SendOptions,
 }
 
 impl Request {
@@ -114,19 +114,19 @@ impl Request {
         body: &JsonBody,
     ) -> Result<Self, ApiError> {
         let mut errors = FieldErrors::default();
-        let wishes = Wishes::read(headers, caller.environment, &mut errors);
+        let options = SendOptions::read(headers, caller.environment, &mut errors);
         let context = Context {
             country: gateway.country(caller.institution),
             now: gateway.clock.now(),
             ignores_unknown: gateway.behaviour.unknown_fields == UnknownFields::Ignore,
-            may_repeat: wishes.idempotency_key.is_some(),
+            may_repeat: options.idempotency_key.is_some(),
         };
         let parsed = body.object().and_then(|object| {
             let kind_of_call = kind.map_or_else(|| Call::kind(&object), Ok)?;
             Ok(Call::parse(kind_of_call, &object, kind.is_none(), &context)?)
         });
         match parsed {
-            Ok(call) if errors.is_empty() => Ok(Self { call, route: kind.map_or(ANY, |kind| kind.route), wishes }),
+            Ok(call) if errors.is_empty() => Ok(Self { call, route: kind.map_or(ANY, |kind| kind.route), options }),
             Ok(_) => Err(errors.into()),
             Err(ApiError::Validation(of_body)) => {
                 errors.append(of_body);
@@ -143,8 +143,8 @@ impl Request {
         entry: &ChannelEntry,
         now: Millis,
     ) -> Option<Idempotency> {
-        let fingerprint = |composed| self.call.fingerprint(entry.via.key, self.wishes.scenario, composed);
-        self.wishes.idempotency_key.clone().map(|key| Idempotency {
+        let fingerprint = |composed| self.call.fingerprint(entry.via.key, self.options.scenario, composed);
+        self.options.idempotency_key.clone().map(|key| Idempotency {
             institution: caller.institution,
             environment: caller.environment,
             route: self.route,
@@ -196,7 +196,7 @@ impl Request {
             rendition: self.rendition(gateway, entry).await,
             reference: common.reference.clone(),
             send_at: common.send_at,
-            scenario: self.wishes.scenario.map(str::to_owned),
+            scenario: self.options.scenario.map(str::to_owned),
             accepted_at: now,
             expires_at: common.send_at.unwrap_or(now) + ttl,
             backlog_cap: behaviour.backlog_cap,
@@ -204,7 +204,7 @@ impl Request {
         })
     }
 
-    /// What is rendered once, with the accounts that are known without asking the network.
+    /// The rendition, with the accounts that are known without a query to the network.
     async fn rendition(&self, gateway: &Gateway, entry: &ChannelEntry) -> Option<String> {
         let cards = self.call.content.cards();
         let mut named = Vec::with_capacity(cards.len());

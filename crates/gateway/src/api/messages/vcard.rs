@@ -35,7 +35,7 @@ pub async fn vcard(
     Ok((headers, contact::file(&rendition.text())).into_response())
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     let example = "BEGIN:VCARD\r\nVERSION:3.0\r\nN:;Maria Silva - Suporte;;;\r\nFN:Maria Silva - Suporte\r\n\
                    TEL;type=CELL;type=VOICE;waid=5511988887777:+5511988887777\r\nEND:VCARD\r\n";

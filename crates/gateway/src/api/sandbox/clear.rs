@@ -26,7 +26,7 @@ pub async fn clear(
     Ok(json::answer(StatusCode::OK, &Done { success: true, message: "Dados do sandbox removidos." }))
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Sandbox", "clearSandbox", "Empty the sandbox phone")

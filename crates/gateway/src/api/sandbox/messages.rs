@@ -103,7 +103,7 @@ fn view(shown: Shown) -> Result<ShownView, ApiError> {
     })
 }
 
-/// What the OpenAPI document says of it.
+/// The operation in the OpenAPI document.
 pub fn describe(operation: Operation<'_>) -> Operation<'_> {
     operation
         .named("Sandbox", "listSandboxMessages", "List what the sandbox phone shows")

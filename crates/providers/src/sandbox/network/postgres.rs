@@ -196,7 +196,7 @@ async fn pass_on(db: Db<'_>, (now, delay): (Millis, Millis), to: &dyn ReceiptSin
 async fn due(db: Db<'_>, now: Millis, delay: Millis) -> Done<Vec<Due>> {
     let sql = format!(
         "WITH {FAST},
-              -- It stands still while the gateway takes the receipts.
+              -- The transaction is idle while the gateway stores the receipts.
               patient AS (SELECT set_config('idle_in_transaction_session_timeout', '0', true))
          SELECT p.n, p.receipts, p.received_at, p.channel_key, p.network_id
          FROM fast, patient, sandbox_phone p

@@ -243,8 +243,8 @@ fn an_invalid_file_is_refused_before_anything_is_sent() {
     assert_fails(&batch.run(&home, &["--to", "1"]), 2, &["--to"]);
     let scenario = batch.run(&home, &["--scenario", "x"]);
     assert_eq!(scenario.status.code(), Some(1), "{scenario:?}");
-    let said = String::from_utf8_lossy(&scenario.stderr);
-    assert!(said.contains("stopped at line 2") && said.contains("Cenario"), "{said}");
+    let stderr = String::from_utf8_lossy(&scenario.stderr);
+    assert!(stderr.contains("stopped at line 2") && stderr.contains("Cenario"), "{stderr}");
     assert_eq!(home.cli(&["messages", "list", "--channel", "sandbox"]), json!([]));
 }
 
@@ -377,8 +377,8 @@ fn a_closed_terminal_ends_a_run() {
     command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_recado"), "send", "contact", "--channel", "sandbox"]);
     command.args(["--csv", path(&batch.file), "--data-dir", stage.home.dir()]).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
-    let mut said = BufReader::new(child.stderr.take().expect("piped"));
-    said.read_line(&mut String::new()).expect("it waits");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    stderr.read_line(&mut String::new()).expect("it waits");
     signal(&child, "-HUP");
     wait_for("the run to end", || child.try_wait().expect("it can be waited for").is_some());
     let status = child.wait().expect("it has ended");
@@ -420,8 +420,8 @@ fn a_full_queue_and_a_limit_are_waited_out() {
     command.args(["send", "contact", "--channel", "sandbox", "--patience", "1s", "--csv", path(&batch.file)]);
     command.args(["--data-dir", stage.home.dir()]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
-    let said = BufReader::new(child.stderr.take().expect("piped")).lines().next().expect("a line").expect("a line");
-    assert!(said.starts_with("5 of 20 lines") && said.contains("waits: Fila"), "{said}");
+    let stderr = BufReader::new(child.stderr.take().expect("piped")).lines().next().expect("a line").expect("a line");
+    assert!(stderr.starts_with("5 of 20 lines") && stderr.contains("waits: Fila"), "{stderr}");
     stage.act("sandbox", "resume");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), batch.rows().len()), (Some(0), 20), "{output:?}");
@@ -456,8 +456,8 @@ fn a_run_ends_when_no_line_can_succeed() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("Canal nao conectado"), "{output:?}");
     assert_eq!(batch.rows(), Vec::<[String; 4]>::new());
     let output = run_in(stage.home.dir(), &["send", "contact", "--channel", "x", "--csv", path(&batch.file)]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("stopped at line") && !said.contains("Ctrl-C"), "nobody pressed it: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("stopped at line") && !stderr.contains("Ctrl-C"), "it was not pressed: {stderr}");
     // A reader that has gone does not turn the failure into a success.
     let run = format!("{} {}", env!("CARGO_BIN_EXE_recado"), args.join(" "));
     let script = format!("set -o pipefail; {run} --data-dir {} | true", stage.home.dir());

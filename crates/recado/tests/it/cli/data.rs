@@ -22,7 +22,7 @@ fn export(home: &Home, number: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// How many of a data directory's files have these bytes somewhere.
+/// The number of files of a data directory that contain these bytes.
 fn files_with(home: &Home, bytes: &str) -> Vec<String> {
     let entries = std::fs::read_dir(&home.dir).expect("a directory").map(|entry| entry.expect("an entry"));
     let holds = |entry: &std::fs::DirEntry| {
@@ -32,7 +32,7 @@ fn files_with(home: &Home, bytes: &str) -> Vec<String> {
     entries.filter(holds).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Messages in every state, to one person by two numbers and to another.
+/// Messages in every state, to one person by two numbers and to another person.
 fn fill(stage: &Stage) -> String {
     stage.open("held", &["connect", "pause"]);
     let mut last = String::new();
@@ -63,7 +63,7 @@ fn a_person_is_exported_and_erased_beside_a_server() {
     assert_eq!(first["payload"]["contact"]["name"], "Card 0");
     assert!(text(first, "card").starts_with("BEGIN:VCARD") && first["queuedAt"].is_string(), "{first}");
 
-    // Into a file, for its owner, and over none.
+    // Into a file that only its owner may read, and that must not exist yet.
     let place = tempfile::tempdir().expect("a directory");
     let file = place.path().join("maria.json");
     let path = file.to_str().expect("UTF-8");
@@ -90,7 +90,7 @@ fn a_person_is_exported_and_erased_beside_a_server() {
     assert_eq!(rows(&export(&stage.home, OTHER), "messages").len(), 41);
     let again = stage.home.cli(&["data", "erase", "--recipient", TWIN, "--yes"]);
     assert!(again.as_object().expect("counts").values().all(|count| count == 0), "{again}");
-    // The call that was erased is a new one now, and what waits for others still goes.
+    // The erased call is new again, and the messages to other people are still sent.
     let key = format!("once-{MARIA}");
     let answer = stage.send("held", &[("Idempotency-Key", &key)], &card(MARIA, "Waits")).expect(202);
     assert_eq!(answer.header("Idempotent-Replayed"), None);
@@ -105,7 +105,7 @@ fn erased_data_is_in_no_file() {
     fill(&stage);
     assert!(files_with(&stage.home, MARIA).len() > 1, "this test shows nothing");
     stage.home.cli(&["data", "erase", "--recipient", MARIA, "--yes"]);
-    // A page that was split may keep some bytes, so the files themselves are looked at below.
+    // A page that was split may keep some bytes, so the files themselves are searched below.
     let logs = |number: &str| files_with(&stage.home, number).into_iter().filter(|name| name.ends_with("-wal")).count();
     assert_eq!([logs(MARIA), logs(TWIN)], [0, 0], "left in a log");
     let compact = ["data", "erase", "--recipient", MARIA, "--yes", "--compact"];
@@ -143,21 +143,21 @@ fn a_person_is_erased_without_a_server_and_by_institution() {
     assert_fails(&run_in(home.dir(), &["data", "export", "--recipient", "x"]), 1, &["DDI+DDD+NUM"]);
 }
 
-/// Where nobody can be asked, it must be said beforehand.
+/// Without a terminal the confirmation must be given as a flag.
 #[test]
 fn erasing_needs_a_confirmation() {
     let home = Home::init();
     let mut command = recado();
     command.args(["data", "erase", "--recipient", MARIA, "--data-dir", home.dir()]).stdin(Stdio::null());
     assert_fails(&command.ended(), 2, &["--yes"]);
-    // On a terminal a person is asked, and anything but yes is no.
+    // On a terminal the command asks, and only `yes` confirms.
     for (typed, code) in [("no", 1), ("yes", 0)] {
         let erase =
             format!("{} data erase --recipient {MARIA} --data-dir {}", env!("CARGO_BIN_EXE_recado"), home.dir());
         let script = format!("echo {typed} | script -qec '{erase}' /dev/null");
         let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(said.contains(MARIA) && said.contains(TWIN) && said.contains("Type yes"), "{said}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{stdout}");
+        assert!(stdout.contains(MARIA) && stdout.contains(TWIN) && stdout.contains("Type yes"), "{stdout}");
     }
 }

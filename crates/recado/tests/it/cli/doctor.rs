@@ -23,8 +23,8 @@ impl Report {
     fn assert(&self, name: &str, status: &str, words: &str) {
         let check =
             self.0.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name}: {:?}", self.0));
-        let said = format!("{} {}", text(check, "found"), check["toDo"]);
-        assert!(check["status"] == status && said.contains(words), "{check}");
+        let result = format!("{} {}", text(check, "found"), check["toDo"]);
+        assert!(check["status"] == status && result.contains(words), "{check}");
         assert_eq!(check["toDo"].is_null(), status == "ok", "{check}");
     }
 }
@@ -64,8 +64,8 @@ fn doctor_reports_each_problem_with_what_to_do() {
     let home = Home::init();
     let report = |code, more: &[&str]| Report::of(&doctor(home.dir(), more), code);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = listener.local_addr().expect("an address").to_string();
-    report(1, &["--listen", &taken]).assert("port", "fail", "another program");
+    let used = listener.local_addr().expect("an address").to_string();
+    report(1, &["--listen", &used]).assert("port", "fail", "another program");
     let free = ["--listen", "127.0.0.1:0"];
     report(0, &[&free[..], &["--max-connections", "999999999"]].concat()).assert("open files", "warn", "LimitNOFILE");
     let other = Stage::set();

@@ -1,4 +1,4 @@
-//! `recado migrate-store`: to PostgreSQL, also in several goes.
+//! `recado migrate-store`: to PostgreSQL, also in several runs.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -20,7 +20,7 @@ fn migrate(from: &Path, url: &str) -> Output {
     command(from, url).arg("--json").ended()
 }
 
-/// Adds so many messages by somebody else's hand, which is faster.
+/// Inserts so many messages directly into the store, which is faster.
 fn add_messages(store: &Path, count: u32) {
     let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute('''insert into messages (id, channel_key, \
                   status, network_id, recipient, account, payload, card, card_account, card_account_known, attempts, \
@@ -53,13 +53,13 @@ fn a_store_is_moved_and_its_file_is_left() {
         (printed["tables"]["messages"].as_u64(), printed["tables"]["idempotency_keys"].as_u64()),
         (Some(2), Some(1))
     );
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("RECADO_DATABASE_URL") && !said.contains("postgres://"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("RECADO_DATABASE_URL") && !stderr.contains("postgres://"), "{stderr}");
     assert!(before == files(), "the store was changed");
     assert_fails(&migrate(&store, database.url()), 1, &["holds a store already"]);
     assert_eq!(test_postgres::number(database.url(), "SELECT count(*) FROM messages WHERE status = 0"), 1);
 
-    // Commands find it there, and a person's rights hold there too.
+    // Commands find the messages there, and a person's rights hold there too.
     let data = |what: &[&str]| {
         let mut command = recado();
         command
@@ -82,7 +82,7 @@ fn a_store_is_moved_and_its_file_is_left() {
 fn a_password_is_shown_nowhere() {
     let home = Home::init();
     let store = home.dir.join("recado.db");
-    // A good URL of nobody, one of a host that is none, and one that cannot be read.
+    // A valid URL with an unknown user, one with an unknown host, and an invalid one.
     for url in
         ["postgres://u:geheim@127.0.0.1:1/db", "postgres://u:geheim@nowhere.invalid/db", "postgres://u:geheim@:x:/"]
     {
@@ -90,8 +90,8 @@ fn a_password_is_shown_nowhere() {
             [migrate(&store, url), recado().args(["migrate-store", "--to", url, "--from"]).arg(&store).ended()]
         {
             assert!(!output.status.success());
-            let said = [output.stdout, output.stderr].concat();
-            assert!(!String::from_utf8_lossy(&said).contains("geheim"), "{}", String::from_utf8_lossy(&said));
+            let output = [output.stdout, output.stderr].concat();
+            assert!(!String::from_utf8_lossy(&output).contains("geheim"), "{}", String::from_utf8_lossy(&output));
         }
     }
     assert_fails(&migrate(&home.dir.join("nothing.db"), "postgres://u@127.0.0.1:1/db"), 1, &["no store"]);

@@ -1,4 +1,4 @@
-//! `recado secrets`, and where the secret key comes from.
+//! `recado secrets`, and the sources of the secret key.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -37,7 +37,7 @@ fn on_store<T>(home: &Home, work: impl AsyncFnOnce(&SqliteStore) -> T) -> T {
     })
 }
 
-/// Makes channels with these ids, each with a link that these keys have sealed.
+/// Creates channels with these ids, each with a link that these keys have encrypted.
 fn linked(home: &Home, channels: &[(&str, &str)]) -> Vec<ChannelKey> {
     for (id, _) in channels {
         home.cli(&["channels", "create", "--name", "x", "--type", "SANDBOX", "--id", id]);
@@ -63,17 +63,17 @@ fn links(home: &Home) -> Vec<Link> {
     on_store(home, async |store| store.links().await.expect("read"))
 }
 
-/// Fails when a key or a secret is in what was printed.
+/// Fails if the output contains a key or a secret.
 #[track_caller]
 fn assert_shows_no_key(printed: &[u8]) {
     let printed = String::from_utf8_lossy(printed);
-    // Parts of one too.
+    // Parts of a key are refused too.
     for hidden in [&OLD[..12], &NEW[..12], "EAAG"] {
         assert!(!printed.contains(hidden), "{printed}");
     }
 }
 
-/// Runs a command with these keys in its environment, and looks that it shows none.
+/// Runs a command with these keys in its environment, and checks that it prints none.
 fn run_with(home: &Home, keys: Option<&str>, args: &[&str]) -> Output {
     let mut command = recado();
     command.args(args).args(["--data-dir", home.dir()]).envs(keys.map(|keys| ("RECADO_SECRET_KEY", keys)));
@@ -96,7 +96,7 @@ fn rotate(home: &Home, keys: Option<&str>, code: i32) -> Value {
     printed(&run_with(home, keys, &["secrets", "rotate", "--json"]), code)
 }
 
-/// What `doctor` says of the key: the status, and the words.
+/// The result of `doctor` about the key: the status and the text.
 fn doctor(home: &Home, keys: Option<&str>) -> (String, String) {
     key_check(&run_with(home, keys, &["doctor", "--json", "--listen", "127.0.0.1:0"]))
 }
@@ -104,7 +104,7 @@ fn doctor(home: &Home, keys: Option<&str>) -> (String, String) {
 fn key_check(output: &Output) -> (String, String) {
     let checks: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let checks = checks.as_array().expect("a list");
-    let check = checks.iter().find(|check| check["name"] == "secret key").expect("it is told");
+    let check = checks.iter().find(|check| check["name"] == "secret key").expect("its result");
     assert_eq!(output.status.code() == Some(1), check["status"] == "fail", "{output:?}");
     (text(check, "status").to_owned(), format!("{} {}", text(check, "found"), check["toDo"]))
 }
@@ -129,7 +129,7 @@ fn a_new_key_is_printed_alone_and_is_one() {
     assert_ne!(one.stdout, two.stdout);
     let key = String::from_utf8(one.stdout.clone()).expect("UTF-8");
     assert!(key.len() == 65 && key.trim_end().bytes().all(|digit| digit.is_ascii_hexdigit()), "{key:?}");
-    // As it stands it is a key file.
+    // The output is a valid key file.
     let home = Home::init();
     let file = home.dir.with_extension("key");
     std::fs::write(&file, &one.stdout).expect("a file");
@@ -138,8 +138,8 @@ fn a_new_key_is_printed_alone_and_is_one() {
     assert_eq!(printed(&run(command), 0)["keyId"], key_id(&key));
 }
 
-/// As the page on running it says: new and old, restart, rotate, new alone, restart. The first state is also what a
-/// rotation leaves that broke off: some rows are of the new key already.
+/// The steps of the operations page: new and old key, restart, rotate, new key alone, restart. The first state is also that
+/// of an interrupted rotation: some rows have the new key already.
 #[test]
 fn keys_are_rotated_beside_a_server() {
     let home = Home::init();
@@ -148,14 +148,13 @@ fn keys_are_rotated_beside_a_server() {
     assert_reported(doctor(&home, Some(&both)), "warn", "2 of 3 secrets are encrypted with an older key");
 
     let server = serve(&home, &both);
-    let expected =
-        |anew: u8, already: u8| json!({"keyId": key_id(NEW), "sealedAnew": anew, "already": already, "failed": []});
-    // The server has the keys; whoever asks it needs none.
+    let expected = |rotated: u8, already: u8| json!({"keyId": key_id(NEW), "sealedAnew": rotated, "already": already, "failed": []});
+    // The server has the keys; a command that calls it needs none.
     assert_eq!(rotate(&home, None, 0), expected(2, 1));
     assert_eq!(rotate(&home, None, 0), expected(0, 3));
     let people = run_with(&home, None, &["secrets", "rotate"]);
-    let said = String::from_utf8_lossy(&people.stdout);
-    assert!(said.contains("0 re-encrypted, 3 were current") && said.contains("no older key"), "{said}");
+    let stdout = String::from_utf8_lossy(&people.stdout);
+    assert!(stdout.contains("0 re-encrypted, 3 were current") && stdout.contains("no older key"), "{stdout}");
     assert_shows_no_key(server.log().as_bytes());
     server.kill();
 
@@ -187,10 +186,10 @@ fn unreadable_secrets_are_reported_and_unchanged() {
     assert!(text(&failed[0], "error").contains(&key_id(OLD)), "{done}");
     assert!(text(&failed[1], "error").contains("belongs to another place"), "{done}");
     let people = run_with(&home, Some(NEW), &["secrets", "rotate"]);
-    let said = String::from_utf8_lossy(&people.stdout);
-    assert!(said.contains("not opened: channel lost: ") && !said.contains("no older key"), "{said}");
+    let stdout = String::from_utf8_lossy(&people.stdout);
+    assert!(stdout.contains("not opened: channel lost: ") && !stdout.contains("no older key"), "{stdout}");
 
-    // The other key helps one of the two.
+    // The other key decrypts one of the two.
     let done = rotate(&home, Some(&format!("{NEW} {OLD}")), 1);
     assert_eq!((&done["sealedAnew"], &done["already"]), (&json!(1), &json!(1)));
     let after = links(&home);

@@ -1,4 +1,4 @@
-//! `recado serve`: how it starts and ends, and where its settings come from.
+//! `recado serve`: its start and its end, and the sources of its settings.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,10 +16,10 @@ fn a_directory_has_one_server() {
     let stage = Stage::set();
     let second = run_in(stage.home.dir(), &["serve", "--listen", "127.0.0.1:0"]);
     assert_fails(&second, 1, &["another recado", stage.home.dir()]);
-    // The first is not disturbed, and its socket is still its own.
+    // The first server is not disturbed, and still owns its socket.
     stage.until(&stage.accept("sandbox", &[], CARD), "READ");
     stage.home.cli(&["institutions", "list"]);
-    // An address that is taken is said as clearly.
+    // An address in use is reported as clearly.
     let home = Home::init();
     let output = run_in(home.dir(), &["serve", "--listen", &stage.server.address]);
     assert_fails(&output, 1, &["cannot listen", &stage.server.address]);
@@ -41,7 +41,7 @@ fn sigterm_ends_a_server_in_good_order() {
     );
 }
 
-/// Connections that clients keep, used or not, and half a request are no work in hand.
+/// Idle connections of clients and half a request do not delay the end.
 #[test]
 fn sigterm_does_not_wait_for_idle_connections() {
     let home = Home::init();
@@ -63,24 +63,24 @@ fn sigterm_does_not_wait_for_idle_connections() {
             let read = server.get("/v1/channels/sandbox/messages?status=READ&limit=100", Some(&key)).expect(200);
             read.json()["data"].as_array().map(Vec::len) == Some(30)
         });
-        let told = Instant::now();
+        let begun = Instant::now();
         server.terminate();
         assert_eq!(server.wait().code(), Some(0));
-        println!("ended after {:?}", told.elapsed());
-        // A second on a quiet machine. Waiting for clients would take ten, or the thirty of the grace.
-        assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+        println!("ended after {:?}", begun.elapsed());
+        // A second on a quiet machine. A wait for clients would take ten seconds, or the thirty of the grace period.
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         drop((agents, fresh, half));
     }
 }
 
-/// One that was stopped, say.
+/// For example a command that was stopped.
 #[test]
 fn sigterm_does_not_wait_for_a_command_that_reads_nothing() {
     let home = Home::init();
     let server = home.serve();
     let mut deaf = UnixStream::connect(home.dir.join("recado.sock")).expect("the server's socket");
     deaf.set_write_timeout(Some(Duration::from_secs(1))).expect("a timeout");
-    // Until the server, which cannot write, reads no more.
+    // Until the server cannot write, and so reads no more.
     let commands = "\"list_institutions\"\n".repeat(1_000);
     while deaf.write_all(commands.as_bytes()).is_ok() {}
     server.terminate();
@@ -90,7 +90,7 @@ fn sigterm_does_not_wait_for_a_command_that_reads_nothing() {
     drop(deaf);
 }
 
-/// A purge takes minutes where there is much to delete, and the next one goes on.
+/// A purge of many rows takes minutes, and the next purge continues it.
 #[test]
 fn sigterm_does_not_wait_for_a_purge() {
     const OLD: i64 = 20_000;
@@ -115,7 +115,7 @@ fn sigterm_does_not_wait_for_a_purge() {
     assert!(left() > 0, "it has waited for the whole purge");
 }
 
-/// A call that the server has begun to read when it is told to end.
+/// A call that the server has begun to read when it must end.
 fn begin(server: &Server, key: &str) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).expect("the server accepts connections");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -127,7 +127,7 @@ fn begin(server: &Server, key: &str) -> TcpStream {
     );
     stream.write_all(head.as_bytes()).expect("the server reads");
     let mut go_on = [0; 25];
-    // Said when the body is asked for: from here on the call is in hand.
+    // The server writes this when it reads the body: from here on the call is in flight.
     stream.read_exact(&mut go_on).expect("an answer");
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream
@@ -166,7 +166,7 @@ fn sigterm_does_not_wait_for_callers_for_ever() {
     assert_eq!(list["data"], json!([]));
 }
 
-/// Any setting may come by its variable; a flag counts more.
+/// Any setting may come from its variable; a flag has precedence.
 #[test]
 fn settings_are_read_from_variables_and_flags() {
     let home = Home::init();
@@ -182,7 +182,7 @@ fn settings_are_read_from_variables_and_flags() {
     start(&["--backlog-cap", "1"]).post(&contact_path("sandbox"), &key, &card).expect(202);
 }
 
-/// A file that was emptied and a mistyped database know no key: a server on them would look healthy and refuse everybody.
+/// An emptied file and the wrong database contain no key: a server on them would look healthy and refuse every caller.
 #[test]
 fn an_empty_store_is_not_served() {
     let place = tempfile::tempdir().expect("a temporary directory");
@@ -193,7 +193,7 @@ fn an_empty_store_is_not_served() {
     assert_fails(&run_in(dir, &["channels", "list"]), 1, &["recado.db is empty", "recado init"]);
     assert_eq!(store.metadata().expect("the file").len(), 0, "a store was made");
     assert_doctor_fails(&run_in(dir, &["doctor", "--json", "--listen", "127.0.0.1:0"]), "store", "is empty");
-    // What `init` leaves behind when it is killed: tables alone.
+    // A killed `init` leaves tables and nothing else.
     let home = Home::init();
     let sql = "DELETE FROM events; DELETE FROM channels; DELETE FROM api_keys; DELETE FROM institutions";
     let emptied = rusqlite::Connection::open(home.dir.join("recado.db")).and_then(|store| store.execute_batch(sql));
@@ -205,7 +205,7 @@ fn an_empty_store_is_not_served() {
         "institutions",
         "there are none",
     );
-    // Both are what the text says: `init` makes a store of them.
+    // The error text is right for both: `init` makes a store of them.
     for dir in [dir, home.dir()] {
         assert!(run_in(dir, &["init"]).status.success());
         assert_fails(&run_in(dir, &["init"]), 1, &["already"]);
@@ -248,7 +248,7 @@ fn assert_doctor_fails(output: &std::process::Output, name: &str, words: &str) {
     assert!(check["status"] == "fail" && check["found"].to_string().contains(words), "{check}");
 }
 
-/// The address is for scripts; calls are for everybody.
+/// Only the address is for scripts.
 #[test]
 fn an_unwritable_standard_output_is_reported() {
     let home = Home::init();

@@ -1,4 +1,4 @@
-//! `/v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: who is believed, and what is made of it.
+//! `/v1/callbacks/meta` and `/v1/callbacks/meta/{channelId}`: which callbacks are accepted, and their effects.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ fn secret() -> String {
     Number::example(NUMBER).app_secret.expect("one")
 }
 
-/// What Meta would post of these statuses.
+/// The body that Meta posts for these statuses.
 fn payload(number: &str, statuses: &[Value]) -> Vec<u8> {
     let value = json!({"messaging_product": "whatsapp", "metadata": {"phone_number_id": number}, "statuses": statuses});
     let entry = json!([{"id": "1", "changes": [{"value": value, "field": "messages"}]}]);
@@ -36,12 +36,12 @@ fn post(stage: &Stage, path: &str, signature: &str, body: &[u8]) -> Answer {
     stage.server.call("POST", path, None, &[JSON, (HEADER, signature)], Some(body))
 }
 
-/// Posted as Meta does, by the app of [`NUMBER`].
+/// Posts a body as Meta does, signed by the app of [`NUMBER`].
 fn post_signed(stage: &Stage, path: &str, body: &[u8]) -> Answer {
     post(stage, path, &signature(&secret(), body), body)
 }
 
-/// A channel `vendas` whose message was sent, and of which nothing was told yet.
+/// A channel `vendas` with a sent message whose status was not reported yet.
 fn sent() -> (Stage, String) {
     let stage = Stage::linked();
     stage.graph.behave(|_| Behaviour::accept().calling_back([] as [Status; 0]));
@@ -77,7 +77,7 @@ fn metas_check_of_the_address_is_answered() {
     for path in ["/v1/callbacks/meta/nada", "/v1/callbacks/meta/sandbox", "/v1/callbacks/meta/%FF"] {
         assert_refused(path, &asked(path, "subscribe", VERIFY_TOKEN, "1"), FORBIDDEN);
     }
-    // Without the app's secret no callback can be believed, so the address is refused to begin with.
+    // Without the app's secret no callback can be verified, so the address refuses its verification.
     let mut body = credentials(NUMBER);
     body["appSecret"] = Value::Null;
     stage.connect("vendas", &body).expect(200);
@@ -89,12 +89,12 @@ fn metas_check_of_the_address_is_answered() {
     }
 }
 
-/// What becomes of a stranger's body must not tell which channels there are.
+/// The answer to an unverified body must not show which channels exist.
 #[test]
 fn the_answer_to_an_unauthenticated_body_reveals_nothing() {
     let stage = Stage::linked();
     for path in [APP, CHANNEL, "/v1/callbacks/meta/nada"] {
-        let forged = signature("nobody", b"{}");
+        let forged = signature("unknown", b"{}");
         assert_refused(path, &post(&stage, path, &forged, b"{}"), FORBIDDEN);
         assert_refused(path, &post(&stage, path, "sha256=00", b"{}"), FORBIDDEN);
         let large = vec![b' '; (3 << 20) + 1];
@@ -103,7 +103,7 @@ fn the_answer_to_an_unauthenticated_body_reveals_nothing() {
     }
 }
 
-/// One callback must not keep the store from everybody else.
+/// One callback must not keep other callers from the store.
 #[test]
 fn a_callback_of_very_many_statuses_is_refused() {
     let stage = Stage::linked();
@@ -139,7 +139,7 @@ fn only_bodies_signed_by_the_app_are_accepted() {
         assert_refused("none", &stage.server.call("POST", path, None, &[JSON], Some(&body)), FORBIDDEN);
         let two = [JSON, (HEADER, "sha256=00"), (HEADER, &*right)];
         assert_refused("two", &stage.server.call("POST", path, None, &two, Some(&body)), FORBIDDEN);
-        // A key is no proof of being Meta.
+        // A key does not prove that the caller is Meta.
         assert_refused("a key", &stage.server.call("POST", path, Some(&stage.key), &[JSON], Some(&body)), FORBIDDEN);
     }
     assert_refused("no such channel", &post(&stage, "/v1/callbacks/meta/nada", &right, &body), FORBIDDEN);
@@ -176,11 +176,11 @@ fn malformed_callbacks_do_no_harm() {
         }
     }
     assert_eq!(stage.message("vendas", &id)["status"], "SENT");
-    // An odd one among good ones, in the largest body that is taken.
-    let odd = json!({"id": 7, "status": {}, "strange": ["x"]});
+    // An invalid status among valid ones, in the largest body that is accepted.
+    let invalid = json!({"id": 7, "status": {}, "strange": ["x"]});
     let mut delivered = status("delivered", "wamid.x", &id);
     delivered["timestamp"] = json!({"strange": true});
-    let mut body = payload(NUMBER, &[odd, delivered]);
+    let mut body = payload(NUMBER, &[invalid, delivered]);
     body.resize(3 << 20, b' ');
     post_signed(&stage, CHANNEL, &body).expect(200);
     assert_eq!(stage.message("vendas", &id)["status"], "DELIVERED");
@@ -192,7 +192,7 @@ fn malformed_callbacks_do_no_harm() {
 #[test]
 fn a_status_moves_only_messages_of_its_number() {
     let (stage, id) = sent();
-    // Of the same app, as is usual.
+    // A second number of the same app, as is usual.
     stage.graph.add_number(Number::example("2"));
     stage.link("balcao", "2");
     let other = "/v1/callbacks/meta/balcao";
@@ -241,7 +241,7 @@ fn the_apps_of_one_institution_do_not_block_another() {
     post_signed(&stage, APP, body).expect(200);
 }
 
-/// Ids of channels are unique only within an institution, and their address has no institution in it.
+/// Channel ids are unique only within an institution, and the address names no institution.
 #[test]
 fn another_institution_moves_nothing() {
     let (stage, id) = sent();
@@ -255,7 +255,7 @@ fn another_institution_moves_nothing() {
     };
     wait_for("their message to be sent", || of_theirs() == "SENT");
     for path in [APP, CHANNEL] {
-        // Their app speaks of our message and our number, of our message and their number, ours of theirs.
+        // Their app reports our message and our number, our message and their number, and our number with their message.
         for (number, ours, app, answer) in [
             (NUMBER, &id, "outro-segredo", 403),
             ("2", &id, "outro-segredo", 200),
@@ -280,12 +280,12 @@ fn another_institution_moves_nothing() {
 fn repeated_and_late_statuses_change_nothing() {
     let (stage, id) = sent();
     let remote = stage.message("vendas", &id)["networkId"].as_str().expect("an id").to_owned();
-    let tell = |what: &str| post_signed(&stage, APP, &payload(NUMBER, &[status(what, &remote, &id)])).expect(200);
-    tell("read");
+    let post = |what: &str| post_signed(&stage, APP, &payload(NUMBER, &[status(what, &remote, &id)])).expect(200);
+    post("read");
     let read = stage.message("vendas", &id);
     assert_eq!(read["status"], "READ");
     for late in ["sent", "delivered", "read", "failed", "sent"] {
-        tell(late);
+        post(late);
         assert_eq!(stage.message("vendas", &id), read, "{late}");
     }
     let all: Vec<_> = ["failed", "read", "delivered", "sent"].map(|what| status(what, &remote, &id)).to_vec();
@@ -310,10 +310,10 @@ fn a_failure_that_overtakes_the_answer_is_recorded() {
 fn a_status_resolves_an_unknown_message() {
     let stage = Stage::linked();
     stage.graph.behave(|_| Behaviour::accept().answering(Reply::Lost).calling_back([] as [Status; 0]));
-    for (told, state) in [("sent", "SENT"), ("delivered", "DELIVERED"), ("read", "READ"), ("failed", "FAILED")] {
+    for (reported, state) in [("sent", "SENT"), ("delivered", "DELIVERED"), ("read", "READ"), ("failed", "FAILED")] {
         let id = stage.accept("vendas", "5511999998888");
         stage.until("vendas", &id, "UNKNOWN");
-        post_signed(&stage, APP, &payload(NUMBER, &[status(told, "wamid.x", &id)])).expect(200);
+        post_signed(&stage, APP, &payload(NUMBER, &[status(reported, "wamid.x", &id)])).expect(200);
         let message = stage.message("vendas", &id);
         assert_eq!((&message["status"], &message["networkId"]), (&json!(state), &json!("wamid.x")));
     }
@@ -344,15 +344,15 @@ fn fail_until_refused(stage: &Stage, body: &[u8]) {
     }
 }
 
-/// Over the limit no token is looked at and no large body is read. A small body that names a number of ours is looked at:
-/// those who fail do not keep Meta out, whose address may be the same.
+/// Over the limit no token is checked and no large body is read. A small body that names one of our numbers is checked:
+/// failing callers may share their address with Meta, and do not keep Meta out.
 #[test]
 fn unauthenticated_callers_over_the_limit_cost_little_and_do_not_block_meta() {
     let stage = strict();
     let body = payload(NUMBER, &[]);
     fail_until_refused(&stage, &body);
-    let of_nobody = payload("106540352249999", &[]);
-    assert_refused("a signed body of nobody", &post_signed(&stage, APP, &of_nobody), TOO_MANY);
+    let of_unknown = payload("106540352249999", &[]);
+    assert_refused("a signed body of an unknown number", &post_signed(&stage, APP, &of_unknown), TOO_MANY);
     let right = format!("{APP}?hub.mode=subscribe&hub.challenge=1&hub.verify_token={VERIFY_TOKEN}");
     assert_refused("the right token", &stage.server.get(&right, None), TOO_MANY);
     let mut socket = TcpStream::connect(&stage.server.address).expect("a connection");
@@ -362,12 +362,12 @@ fn unauthenticated_callers_over_the_limit_cost_little_and_do_not_block_meta() {
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).expect("an answer without the body");
     assert_eq!(std::str::from_utf8(&answer), Ok("HTTP/1.1 429"));
-    // Callers with a key go on from the same address, and so does Meta.
+    // Callers with a key continue from the same address, and so does Meta.
     stage.channel("vendas");
     post_signed(&stage, APP, &body).expect(200);
 }
 
-/// A proxy's address is that of Meta and of strangers: these do not lock Meta out.
+/// Meta and unknown callers share the address of a proxy: the unknown callers do not lock Meta out.
 #[test]
 fn an_address_with_signed_callbacks_is_not_locked_out() {
     let stage = strict();

@@ -1,4 +1,4 @@
-//! Every kind of message, as Meta gets it: each body is held against Meta's own schemas.
+//! Every kind of message, as Meta receives it: each body is checked against Meta's own schemas.
 
 use fake_graph::{Answer, Attempt, Behaviour, Callback, GraphError, Status};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::harness::wait_for;
 
 const TO: &str = "5531999998888";
 
-/// A stage whose messages stay `SENT`: the network tells nothing more of them.
+/// A stage whose messages stay `SENT`: the network reports nothing more about them.
 fn quiet() -> Stage {
     let stage = Stage::set();
     stage.graph.behave(|_| Behaviour::accept().calling_back([] as [Status; 0]));
@@ -16,14 +16,14 @@ fn quiet() -> Stage {
     stage
 }
 
-/// Has a message accepted; its id.
+/// Submits a message. Returns its id.
 fn accept(stage: &Stage, kind: &str, mut fields: Value) -> String {
     fields["to"] = TO.into();
     let path = format!("/v1/channels/vendas/messages/{kind}");
     stage.server.post(&path, &stage.key, &fields).expect(202).header("X-Message-Id").expect("an id").to_owned()
 }
 
-/// Sends a message; what Meta got of it.
+/// Sends a message. Returns the body that Meta received.
 #[track_caller]
 fn send(stage: &Stage, kind: &str, fields: Value) -> (Value, Attempt) {
     let id = accept(stage, kind, fields);
@@ -51,7 +51,7 @@ fn two_contacts() -> Value {
                 "countryCode": "BR", "type": "HOME",
             }],
         },
-        // The recipient's own number: its account is known once something was sent there.
+        // The recipient's own number: its account is known after the first message to it.
         {"name": "Joao", "phones": [{"phone": TO}]},
     ]})
 }
@@ -102,7 +102,7 @@ fn several_contacts_are_sent_in_one_message() {
     ]);
     assert_eq!(attempt.body["contacts"], expected);
     assert!(message["contacts"].is_array(), "{message}");
-    // The short form with the fields that it has got since.
+    // The short form with its newer fields.
     let fields = json!({
         "name": "Maria", "phone": "5511988887777", "title": "Gerente", "department": "Suporte",
         "url": "https://exemplo.com.br", "birthday": "1990-08-18",
@@ -122,7 +122,7 @@ fn several_contacts_are_sent_in_one_message() {
 fn every_kind_quotes_by_metas_id_and_keeps_its_options() {
     let stage = quiet();
     let (first, target) = send(&stage, "text", json!({"content": "Qual o endereco?"}));
-    let wamid = target.wamid.as_deref().expect("it was taken");
+    let wamid = target.wamid.as_deref().expect("it was accepted");
     let kinds = [
         ("text", json!({"content": "Rua A, 1"})),
         ("location", json!({"latitude": 1, "longitude": 2})),
@@ -140,7 +140,8 @@ fn every_kind_quotes_by_metas_id_and_keeps_its_options() {
     assert!(stage.graph.attempts()[0].body.get("context").is_none());
 }
 
-/// A message behind another one of its recipient waits until that one was tried: so a target has its id, or has failed.
+/// A message behind another one of its recipient waits until that one was tried. So the target has its network id, or has
+/// failed.
 #[test]
 fn a_quote_waits_for_its_target_and_fails_with_it() {
     let stage = quiet();
@@ -163,7 +164,7 @@ fn a_quote_waits_for_its_target_and_fails_with_it() {
     assert!(stage.graph.attempts().iter().all(|attempt| attempt.opaque_id.as_deref() != Some(&quote)));
 }
 
-/// The answer to the target was lost. Its callback names it a while later: until then nobody knows by which id Meta has it.
+/// The answer to the target was lost, so its network id is unknown until its callback names it.
 #[test]
 fn a_quote_of_an_unknown_message_waits_for_its_network_id() {
     let stage = Stage::set();

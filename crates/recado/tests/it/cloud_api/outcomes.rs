@@ -1,4 +1,4 @@
-//! What Meta's answers mean: for the message, the recipient, the channel.
+//! The effect of Meta's answers on the message, the recipient and the channel.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn act(stage: &Stage, channel: &str, action: &str) {
     stage.server.call("POST", &format!("/v1/channels/{channel}/{action}"), Some(&stage.key), &[], None).expect(200);
 }
 
-/// Waits until a channel was paused for a reason with this in it.
+/// Waits until a channel is paused with a reason that contains this text.
 #[track_caller]
 fn until_paused(stage: &Stage, channel: &str, reason: &str) {
     let mut shown = Value::Null;
@@ -33,7 +33,7 @@ fn until_paused(stage: &Stage, channel: &str, reason: &str) {
     assert_eq!(shown["accepts"], true);
 }
 
-/// Answers the first attempt of each message with an error, and takes the next.
+/// Answers the first attempt of each message with an error, and accepts the next one.
 fn once(errors: impl Fn(&str) -> GraphError + Send + 'static) -> impl FnMut(&fake_graph::Attempt) -> Behaviour + Send {
     let mut seen = HashSet::<Option<String>>::new();
     move |attempt| {
@@ -45,7 +45,7 @@ fn once(errors: impl Fn(&str) -> GraphError + Send + 'static) -> impl FnMut(&fak
     }
 }
 
-/// The code in the last digits of a recipient.
+/// A recipient with the code in its last digits.
 fn recipient(code: i64) -> String {
     format!("55119{code:08}")
 }
@@ -74,8 +74,9 @@ fn a_throttled_recipient_delays_no_other_recipient() {
     free.store(true, SeqCst);
     held.iter().for_each(|id| drop(stage.until("vendas", id, "SENT")));
     let attempts = stage.graph.attempts();
-    let taken: Vec<_> = attempts.iter().filter(|a| a.to == busy && a.wamid.is_some()).map(|a| &a.opaque_id).collect();
-    assert_eq!(taken, [&Some(held[0].clone()), &Some(held[1].clone())]);
+    let accepted: Vec<_> =
+        attempts.iter().filter(|a| a.to == busy && a.wamid.is_some()).map(|a| &a.opaque_id).collect();
+    assert_eq!(accepted, [&Some(held[0].clone()), &Some(held[1].clone())]);
     assert!(others.iter().all(|id| stage.message("vendas", id)["attempts"] == 1));
 }
 
@@ -92,7 +93,7 @@ fn a_revoked_token_pauses_its_channel_and_a_new_one_resumes_it() {
     waiting.extend((0..30).map(accept));
     let other = stage.accept("balcao", &recipient(1));
     stage.until("balcao", &other, "READ");
-    // What is wrong is still wrong.
+    // The cause still exists.
     act(&stage, "vendas", "resume");
     until_paused(&stage, "vendas", "Meta 190");
     let stage = stage.crash();
@@ -105,17 +106,17 @@ fn a_revoked_token_pauses_its_channel_and_a_new_one_resumes_it() {
     let channel = stage.connect("vendas", &link).expect(200).json()["data"].clone();
     assert_eq!((&channel["state"], &channel["stateReason"]), (&json!("CONNECTED"), &Value::Null));
     waiting.iter().for_each(|(_, id)| drop(stage.until("vendas", id, "READ")));
-    let taken = stage.graph.attempts().into_iter().filter(|a| a.wamid.is_some() && a.number_id == NUMBER);
-    let taken: Vec<_> = taken.map(|a| (a.to, a.opaque_id.expect("our id"))).collect();
-    assert_eq!(taken.len(), waiting.len());
+    let accepted = stage.graph.attempts().into_iter().filter(|a| a.wamid.is_some() && a.number_id == NUMBER);
+    let accepted: Vec<_> = accepted.map(|a| (a.to, a.opaque_id.expect("our id"))).collect();
+    assert_eq!(accepted.len(), waiting.len());
     for n in 0..5 {
         let of =
             |all: &[(String, String)]| all.iter().filter(|(to, _)| *to == recipient(n)).cloned().collect::<Vec<_>>();
-        assert_eq!(of(&taken), of(&waiting), "in the order of each recipient");
+        assert_eq!(of(&accepted), of(&waiting), "in the order of each recipient");
     }
 }
 
-/// The refusal of a send that was on its way while the channel was connected anew speaks of the former token.
+/// A send was in flight while the channel was connected again. Its refusal concerns the former token.
 #[test]
 fn a_late_refusal_of_the_former_token_pauses_nothing() {
     let stage = Stage::linked();
@@ -148,7 +149,7 @@ fn a_lost_answer_is_not_sent_again() {
     });
     let ids: Vec<_> = (0..wanted).map(|_| stage.accept("vendas", &recipient(1))).collect();
     ids.iter().for_each(|id| drop(stage.until("vendas", id, "UNKNOWN")));
-    // Neither by a restart, nor by being connected again; and it holds nobody up.
+    // Neither a restart nor a new connection changes that, and the message delays no other one.
     let stage = stage.crash();
     stage.connect("vendas", &credentials(NUMBER)).expect(200);
     let next = stage.accept("vendas", &recipient(1));
@@ -172,20 +173,20 @@ fn a_message_without_an_answer_is_sent_again_by_the_policy_resend() {
     stage.graph.behave(move |attempt| {
         let tries = lost.entry(attempt.to.clone()).or_default();
         *tries += 1;
-        let told = if *tries == 1 && attempt.to == recipient(2) { vec![Status::Read] } else { vec![] };
-        let taken = Behaviour::accept().calling_back(told);
-        if *tries == 1 { taken.answering(Answer::Lost) } else { taken }
+        let reported = if *tries == 1 && attempt.to == recipient(2) { vec![Status::Read] } else { vec![] };
+        let accepted = Behaviour::accept().calling_back(reported);
+        if *tries == 1 { accepted.answering(Answer::Lost) } else { accepted }
     });
-    let (again, told) = (stage.accept("vendas", &recipient(1)), stage.accept("vendas", &recipient(2)));
+    let (again, reported) = (stage.accept("vendas", &recipient(1)), stage.accept("vendas", &recipient(2)));
     stage.until("vendas", &again, "UNKNOWN");
-    // The time goes on while the server is gone.
+    // The time continues while the server is down.
     let stage = stage.crash();
     let message = stage.until("vendas", &again, "SENT");
     assert_eq!(message["attempts"], 2);
-    // What the network spoke of is not sent again.
-    assert_eq!(stage.until("vendas", &told, "READ")["attempts"], 1);
+    // A message that the network has reported is not sent again.
+    assert_eq!(stage.until("vendas", &reported, "READ")["attempts"], 1);
     let of = |id: &String| stage.graph.attempts().iter().filter(|a| a.opaque_id.as_ref() == Some(id)).count();
-    assert_eq!((of(&again), of(&told)), (2, 1));
+    assert_eq!((of(&again), of(&reported)), (2, 1));
 }
 
 #[test]
@@ -205,7 +206,7 @@ fn each_refusal_of_a_message_has_its_name() {
         (999_999, "NETWORK_REFUSED"),
     ];
     let stage = Stage::linked();
-    // Half of the time the answer says so, half of the time a callback does.
+    // For one half of the messages the answer reports the error, for the other half a callback does.
     let mut by_callback = false;
     stage.graph.behave(move |attempt| {
         let error = error(400, code_of(&attempt.to));
@@ -240,7 +241,7 @@ fn each_failure_of_the_account_pauses_the_channel() {
         act(&stage, "vendas", "resume");
         stage.until("vendas", &id, "SENT");
     }
-    // Also where it is told afterwards: that message has failed, the next ones wait.
+    // The same holds when a callback reports it: that message fails, and the next ones wait.
     stage.graph.behave(|attempt| {
         Behaviour::accept().calling_back([Callback::from(Status::Failed(vec![error(0, code_of(&attempt.to))]))])
     });
@@ -259,18 +260,18 @@ fn each_temporary_failure_is_retried() {
     let mut refused_once = once(|to| match code_of(to) {
         code @ (2 | 131_016 | 131_057) => error(503, code),
         code @ (1 | 131_000) => error(500, code),
-        // Codes that nobody knows, by what they come with.
+        // Unknown codes are classified by the status that comes with them.
         429 => error(429, 999_429),
         500 => error(500, 999_500),
         7 => error(400, 999_007).transient(true),
         code => error(400, code),
     });
-    let taken_at_once = other.clone();
+    let accepted_at_once = other.clone();
     stage.graph.behave(move |attempt| {
-        let taken = || Behaviour::accept().calling_back(NO_CALLBACKS);
-        if attempt.to == taken_at_once { taken() } else { refused_once(attempt) }
+        let accepted = || Behaviour::accept().calling_back(NO_CALLBACKS);
+        if attempt.to == accepted_at_once { accepted() } else { refused_once(attempt) }
     });
-    // A channel each: the troubles of one would wait for each other.
+    // Each code has its own channel: errors on a shared channel would delay one another.
     let of_channels = [2, 4, 17, 32, 429, 613, 80_007, 130_429, 131_016, 131_057];
     let of_messages = [1, 7, 500, 131_000, 131_056];
     let mut sent = Vec::new();
@@ -300,7 +301,7 @@ fn each_temporary_failure_is_retried() {
             attempts.iter().filter(|a| a.opaque_id.as_ref() == Some(id)).map(|a| a.at).collect::<Vec<_>>()
         };
         let (first, next) = (places(first), places(next));
-        // The channel's trouble holds all that it sends, the message's own only its recipient.
-        assert_eq!(next[0] > first[1], *of_channel, "{code}: the other recipient's turn");
+        // An error of the channel delays all its messages; an error of the message delays only its recipient.
+        assert_eq!(next[0] > first[1], *of_channel, "{code}: the other recipient's time");
     }
 }

@@ -1,4 +1,4 @@
-//! A card on its way: what is sent, and what comes back.
+//! The way of a card: the request to Meta, and the callbacks.
 
 use std::time::Duration;
 
@@ -48,8 +48,8 @@ fn a_known_account_is_sent_with_a_card() {
     assert_eq!(phone(1), &json!({"phone": "+5531999998888", "wa_id": "553199998888"}));
 }
 
-/// Over TLS the connection is one of HTTP/2, shared by the sends of all channels. The first send is alone: several
-/// sends that find no connection may open one each, because only the handshake tells that a connection can be shared.
+/// Over TLS there is one HTTP/2 connection, which the sends of all channels share. The first send is alone: several sends
+/// that find no connection may open one each, because only the handshake shows that a connection can be shared.
 #[test]
 fn https_is_http2_on_one_connection() {
     let stage = Stage::with(FakeGraph::start_with_tls());
@@ -64,7 +64,8 @@ fn https_is_http2_on_one_connection() {
     assert_eq!(connections.len(), 1, "{connections:?}");
 }
 
-/// Who uses no such channel needs no certificates; who does is told what is missing, and loses nothing.
+/// A server without such channels needs no certificates. A server with one reports the missing certificates, and loses
+/// nothing.
 #[test]
 fn a_system_without_certificates_serves_all_the_same() {
     let graph = FakeGraph::start_with_tls();
@@ -78,20 +79,20 @@ fn a_system_without_certificates_serves_all_the_same() {
     let server = crate::harness::Server::start(command, &home);
     let stage = Stage { home, server, graph, key };
     let id = stage.accept("vendas", "5511999998888");
-    wait_for("the log to tell", || stage.server.log().contains("no CA certificates"));
+    wait_for("the log event", || stage.server.log().contains("no CA certificates"));
     assert_eq!(stage.message("vendas", &id)["status"], "QUEUED");
     stage.connect("vendas", &credentials(NUMBER)).expect(503);
     let stage = stage.crash();
     stage.until("vendas", &id, "READ");
 }
 
-/// The place of a number among so many connections.
-fn place(number: &str, connections: usize) -> usize {
+/// The connection of a number among so many connections.
+fn connection_of(number: &str, connections: usize) -> usize {
     number.bytes().fold(0, |place, digit| place * 31 % 997 + usize::from(digit)) % connections
 }
 
-/// Two numbers whose answers take long, with more in hand than a connection holds, beside one that has the same
-/// connection: it is not delayed, and to wait for nothing is no attempt.
+/// Two numbers have slow answers, and more sends in flight than a connection holds. A third number shares their connection:
+/// it is not delayed, and a wait without an error is no attempt.
 #[test]
 fn slow_numbers_delay_no_other() {
     let stage = Stage::set();
@@ -100,7 +101,7 @@ fn slow_numbers_delay_no_other() {
         Behaviour::accept().after(slow).calling_back([] as [Status; 0])
     });
     stage.link("vendas", NUMBER);
-    let beside = |number: &String| place(number, 32) == place(NUMBER, 32);
+    let beside = |number: &String| connection_of(number, 32) == connection_of(NUMBER, 32);
     let slow: Vec<_> = (1..).map(|number: u32| number.to_string()).filter(beside).take(2).collect();
     for number in &slow {
         stage.graph.add_number(Number::example(number));

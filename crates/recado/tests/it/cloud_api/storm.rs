@@ -1,7 +1,7 @@
-//! Ten thousand messages through a network at its worst, with three `kill -9` in between: every message ends in a true
-//! state, held against what the network has on record.
+//! Ten thousand messages go through a network with many faults, with three `kill -9` in between. Every message ends in a
+//! true state, according to the records of the network.
 //!
-//! `RECADO_TEST_SEED` repeats what the network did to each message in an earlier run.
+//! `RECADO_TEST_SEED` repeats the behaviour of the network in an earlier run.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -15,11 +15,11 @@ use super::Stage;
 use crate::harness::{agent, call, wait_for};
 
 const MESSAGES: usize = 10_000;
-/// Many, because a channel that meets trouble rests for a second or more.
+/// Many channels, because a channel with errors waits for a second or more.
 const CHANNELS: usize = 50;
-/// Fewer than the messages of a channel: some recipients get more than one.
+/// Fewer recipients than the messages of a channel, so that some recipients get several messages.
 const RECIPIENTS: usize = 150;
-/// Between two of them the server is killed.
+/// The server is killed between two rounds.
 const ROUNDS: usize = 4;
 const SENDERS: usize = 8;
 
@@ -46,7 +46,7 @@ fn every_message_ends_in_a_true_state() {
     for round in 0..ROUNDS {
         accepted.extend(accept(&stage, round));
         if round + 1 < ROUNDS {
-            // A machine that is slow to accept sends what it accepts at once: more than one may never be in hand.
+            // A slow machine sends each message as soon as it is accepted: more than one may never be in flight.
             wait_for("a send in flight", || in_flight(&stage) >= 1);
             kills.push(Instant::now());
             stage = stage.crash();
@@ -81,7 +81,7 @@ fn number_id(channel: usize) -> String {
     format!("1060000000000{channel:02}")
 }
 
-/// The number of the message in the name of its card.
+/// The number of the message, from the name of its card.
 fn number_of(name: &Value) -> usize {
     name.as_str().and_then(|name| name.strip_prefix("Maria ")).and_then(|n| n.parse().ok()).expect("a name of ours")
 }
@@ -90,14 +90,14 @@ fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
-/// Messages that the network takes, and then fails to deliver.
+/// Whether the network accepts a message and then fails to deliver it.
 fn fails_late(number: usize) -> bool {
     number % 33 == 7
 }
 
-/// What the network does with an attempt: 5 % of its answers are lost after it took the message, 5 % of attempts meet each
-/// class of error that is worth another try. A recipient is called busy only at a message's first two attempts: later ones
-/// would wait for 64 and 256 s.
+/// The network's behaviour for an attempt. 5 % of its answers are lost after it accepted the message, and 5 % of the
+/// attempts fail with each class of retryable error. A recipient is throttled only at a message's first two attempts: later
+/// ones would wait for 64 and 256 s.
 fn behaviour(seed: u64, number: usize, tried: u32) -> Behaviour {
     let mut dice = Dice(seed ^ (number as u64) << 8 ^ u64::from(tried));
     let error = |status, code| Behaviour::refuse(GraphError::new(status, code, format!("(#{code}) Not now")));
@@ -109,10 +109,10 @@ fn behaviour(seed: u64, number: usize, tried: u32) -> Behaviour {
         },
         5..10 if tried <= 2 => error(400, 131_056),
         10..15 => error(500, 131_000),
-        15..18 => taken(&mut dice, number).answering(Answer::Lost),
-        18..20 => taken(&mut dice, number).answering(a_proxys_page()),
+        15..18 => accepted(&mut dice, number).answering(Answer::Lost),
+        18..20 => accepted(&mut dice, number).answering(a_proxys_page()),
         20 => Behaviour::refuse([Answer::Lost, Answer::Reset, a_proxys_page()][dice.index(3)].clone()),
-        _ => taken(&mut dice, number),
+        _ => accepted(&mut dice, number),
     };
     behaviour.after(Duration::from_millis(dice.below(50)))
 }
@@ -121,8 +121,8 @@ fn a_proxys_page() -> Answer {
     Answer::Foreign { status: 502, content_type: "text/html", body: "<h1>Bad Gateway</h1>".to_owned() }
 }
 
-/// Takes the message; what it tells of it comes out of order, some of it twice or before the answer.
-fn taken(dice: &mut Dice, number: usize) -> Behaviour {
+/// Accepts the message. Its callbacks come out of order, and some come twice or before the answer.
+fn accepted(dice: &mut Dice, number: usize) -> Behaviour {
     let window = GraphError::new(0, 131_047, "Re-engagement message");
     let mut statuses = if fails_late(number) {
         vec![Status::Sent, Status::Failed(vec![window])]
@@ -139,7 +139,7 @@ fn taken(dice: &mut Dice, number: usize) -> Behaviour {
     };
     let twice = dice.index(callbacks.len());
     callbacks[twice] = callbacks[twice].clone().times(2).after(Duration::from_millis(dice.below(50)));
-    // The others are told by our id, so that this one is found when that is known.
+    // The other callbacks name our id, so that this one is matched when our id is known.
     if callbacks.len() > 1 && dice.below(5) == 0 {
         callbacks[0] = callbacks[0].clone().without_opaque_id();
     }
@@ -163,16 +163,16 @@ impl Dice {
     }
 }
 
-/// Has the messages of a round accepted; their ids.
+/// Submits the messages of a round. Returns their ids.
 fn accept(stage: &Stage, round: usize) -> Vec<String> {
     let send = |sender: usize| {
         let agent = agent();
-        // A message's place in its channel picks its round and its recipient.
-        let place = |number: usize| number / CHANNELS;
-        let numbers = (0..MESSAGES).filter(|n| place(*n) % ROUNDS == round && n % SENDERS == sender);
+        // A message's index in its channel determines its round and its recipient.
+        let index = |number: usize| number / CHANNELS;
+        let numbers = (0..MESSAGES).filter(|n| index(*n) % ROUNDS == round && n % SENDERS == sender);
         let sent = numbers.map(|number| {
             let channel = number % CHANNELS;
-            let to = format!("55119{:08}", place(number) % RECIPIENTS);
+            let to = format!("55119{:08}", index(number) % RECIPIENTS);
             let body = json!({"to": to, "name": format!("Maria {number}"), "phone": "5511988887777"}).to_string();
             let url = stage.server.url(&format!("/v1/channels/{}/messages/contact", channel_id(channel)));
             let headers = [("Content-Type", "application/json")];
@@ -187,17 +187,17 @@ fn accept(stage: &Stage, round: usize) -> Vec<String> {
     })
 }
 
-/// Sends that the network has not answered yet; so young that their answer was hardly lost.
+/// The sends without an answer that are too young for a lost answer.
 fn in_flight(stage: &Stage) -> usize {
     let attempts = stage.graph.attempts();
     let young = attempts.iter().rev().take_while(|attempt| attempt.at.elapsed() < Duration::from_millis(20));
     young.filter(|attempt| attempt.answered.is_none()).count()
 }
 
-/// Until nothing is to be sent and nothing to be told.
+/// Waits until no message is to be sent and no callback is to come.
 fn wait_for_the_end(stage: &Stage) {
     for channel in 0..CHANNELS {
-        // A message moves between the two, so the second look at the first decides.
+        // A message moves from one state to the other, so both are checked twice.
         for status in ["QUEUED", "SENDING", "QUEUED", "SENDING"] {
             let path = format!("/v1/channels/{}/messages?limit=1&status={status}", channel_id(channel));
             wait_for(&format!("no {status} on {path}"), || {
@@ -206,7 +206,7 @@ fn wait_for_the_end(stage: &Stage) {
             });
         }
     }
-    wait_for("every callback to be taken", || stage.graph.callbacks_waiting() == 0);
+    wait_for("every callback to be acknowledged", || stage.graph.callbacks_waiting() == 0);
 }
 
 /// Every message of a channel.
@@ -223,21 +223,21 @@ fn all(stage: &Stage, channel: usize) -> Vec<Value> {
     }
 }
 
-/// What the messages came to.
+/// The counts of the messages' outcomes.
 #[derive(Default)]
 struct Tally {
     kills: Vec<Instant>,
     read: usize,
     failed: usize,
     gave_up: usize,
-    /// Never taken, and no way to know: the answer was lost.
+    /// Never accepted, and unknown because the answer was lost.
     lost: usize,
     /// The same, because the gateway was killed.
     interrupted: usize,
 }
 
 impl Tally {
-    /// Is the message's state what the network knows of it?
+    /// Checks that the message's state agrees with the records of the network.
     fn check(&mut self, message: &Value, attempts: &[&Attempt]) {
         let status = message["status"].as_str().expect("a status");
         let code = message["error"]["code"].as_str();
@@ -265,16 +265,17 @@ impl Tally {
             if last.is_some_and(|last| unclear(&last)) {
                 self.lost += 1;
             } else {
-                // Claimed once more, and killed before it left; or killed between an answer and the note of it.
+                // The message was claimed once more and the process was killed before the send, or between an answer and its
+                // record.
                 let never_left = message["attempts"].as_u64() > Some(attempts.len() as u64);
-                let told = never_left || last.is_some_and(|last| self.killed_after(last));
-                assert!(told, "an answer that nobody took: {}", what());
+                let explained = never_left || last.is_some_and(|last| self.killed_after(last));
+                assert!(explained, "an answer that was not recorded: {}", what());
                 self.interrupted += 1;
             }
         }
     }
 
-    /// Whether a kill may have come between the answer to an attempt and the note of it.
+    /// Whether a kill may have happened between the answer to an attempt and its record.
     fn killed_after(&self, attempt: &Attempt) -> bool {
         let second = Duration::from_secs(1);
         self.kills.iter().any(|kill| attempt.at < *kill + second && *kill < attempt.at + 3 * second)

@@ -1,4 +1,4 @@
-//! Nodes whose network knows no ids of ours: a card that goes out twice arrives twice.
+//! Nodes whose network ignores our ids: a card that is sent twice arrives twice.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use crate::cloud_api::{ANOTHER_KEY, NUMBER, SECRET_KEY, command, credentials};
 use crate::harness::{Server, wait_for};
 use crate::v1::create_key;
 
-/// How long the network takes for a message, so that a node always has some on their way.
+/// The duration of a send, so that a node always has sends in flight.
 const SLOW: Duration = Duration::from_millis(200);
 const MESSAGES: i64 = 1_000;
 
 impl Place {
-    /// Starts a node that reaches the network in this place.
+    /// Starts a node that reaches the given network.
     fn cloud_node(&self, name: &str, graph: &FakeGraph, flags: &[&str]) -> Server {
         self.node_with_keys(name, graph, SECRET_KEY, flags)
     }
@@ -46,7 +46,7 @@ fn accept(node: &Server, key: &str, channel: &str, number: i64) {
     node.post(&format!("/v1/channels/{channel}/messages/contact"), key, &body).expect(202);
 }
 
-/// A network that is one node's own: what arrives in it was sent by that node.
+/// A network of one node: every message in it was sent by that node.
 fn graph() -> FakeGraph {
     let graph = FakeGraph::start();
     graph.add_number(Number::example(NUMBER));
@@ -120,14 +120,14 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
     place.wait_until_balanced(2);
 
     let id = place.id_of("first");
-    // A node that left has no row, and what it held is free.
+    // A node that ended has no row, and its channels are released.
     let held = format!("SELECT count(*) FROM channels JOIN nodes n ON n.id = lease_node WHERE n.id = {id}");
     assert!(place.number(&held) > 1);
     let asked = Instant::now();
     first.terminate();
     wait_for("its other channels to be free", || place.number(&format!("{held} and channels.id <> 'presa'")) == 0);
     let free = asked.elapsed();
-    // And sent for by the other node, though the first one is still there.
+    // The other node sends for them, although the first one still runs.
     numbers.iter().for_each(|number| accept(&second, &key, &format!("c{number}"), 1));
     wait_for("the other node to send for them", || graph.attempts().len() == 10);
     let sent = asked.elapsed();
@@ -135,13 +135,13 @@ fn a_send_that_hangs_keeps_no_other_channel_from_a_node_that_stops() {
     let status = first.wait();
     let ended = asked.elapsed();
     println!("free after {free:?}, sent for after {sent:?}, ended after {ended:?}");
-    // Before its lease ends, which is another 10 seconds.
+    // Before the end of its lease, which is another 10 seconds away.
     assert_eq!(place.number(&format!("SELECT count(*) FROM nodes WHERE id = {id}")), 0, "it ended and did not leave");
     assert_eq!(status.code(), Some(0));
     assert!(free < AT_ONCE, "{free:?}");
     assert!(sent < AT_ONCE, "{sent:?}");
     assert!((GRACE..GRACE + AT_ONCE).contains(&ended), "{ended:?}");
-    // The new owner continues with what is behind the lost one, which no node sends again.
+    // The new owner continues behind the lost message, which no node sends again.
     accept(&second, &key, "presa", 1);
     wait_for("the new owner to send", || graph.attempts().len() == 11);
     assert_eq!(place.number("SELECT count(*) FROM messages WHERE status = 4"), 1);
@@ -156,14 +156,14 @@ fn a_link_that_one_node_cannot_decrypt_pauses_nothing_and_its_former_link_is_not
     let first = place.cloud_node("first", &graph, &[]);
     link(&first, &key, "vendas", NUMBER);
     place.wait_until_balanced(1);
-    // Its keys were changed, and those of the first node were forgotten.
+    // The second node has a new key, and not the key of the first node.
     let second = place.node_with_keys("second", &graph, &format!("{ANOTHER_KEY},{SECRET_KEY}"), &[]);
     place.id_of("second");
     let id = place.id_of("first");
     let of_the_first = format!("SELECT count(*) FROM channels WHERE id = 'vendas' AND lease_node = {id}");
     assert_eq!(place.number(&of_the_first), 1, "a channel that moved without need");
     second.post("/v1/channels/vendas/connect", &key, &credentials(ANOTHER)).expect(200);
-    wait_for("the first node to tell of its key", || first.log().contains("every node needs the same secret key"));
+    wait_for("the first node to report its key", || first.log().contains("every node needs the same secret key"));
     accept(&second, &key, "vendas", 1);
     wait_for("the first node to wait", || {
         place.number("SELECT count(*) FROM channels WHERE id = 'vendas' AND next_send_at > 0") == 1

@@ -1,4 +1,4 @@
-//! A node that is cut off from the database, and not from the network, in a network namespace of its own.
+//! A node loses the database but keeps the network, in its own network namespace.
 
 mod namespace;
 
@@ -19,15 +19,15 @@ use crate::harness::{Home, Server, wait_for};
 use crate::v1::create_key;
 
 const MESSAGES: usize = 2_000;
-/// How long the network takes for a message, so that the cut finds some on their way.
+/// The duration of a send, so that some sends are in flight at the cut.
 const SLOW: Duration = Duration::from_millis(200);
-/// By when a node without the database has stopped: its lease without the margin, and what was in flight.
+/// The time after which a node without the database has stopped: its lease without the margin, and the sends in flight.
 const STOPPED: Duration = Duration::from_millis(8_500);
 
-/// What was sent, and when.
+/// The sent ids, with their times.
 type Sent = Arc<Mutex<Vec<(String, Instant)>>>;
 
-/// A Graph API in the namespace, with what it was sent and when.
+/// A Graph API in the namespace, with the ids that it received and their times.
 struct Inside {
     _running: Running,
     url: String,
@@ -57,11 +57,11 @@ impl Inside {
     }
 }
 
-fn graph(mut told: impl FnMut(&str) + Send + 'static) -> FakeGraph {
+fn graph(mut on_send: impl FnMut(&str) + Send + 'static) -> FakeGraph {
     let graph = FakeGraph::start();
     graph.add_number(Number::example(NUMBER));
     graph.behave(move |attempt| {
-        told(attempt.opaque_id.as_deref().expect("our id"));
+        on_send(attempt.opaque_id.as_deref().expect("our id"));
         Behaviour::accept().after(SLOW)
     });
     graph
@@ -127,13 +127,13 @@ fn in_networks_of_its_own() {
     space.cut();
     let cut_at = Instant::now();
     wait_for("nothing to wait any more", || number("SELECT count(*) FROM messages WHERE status <= 1") == 0);
-    judge(&inside.sent(), &sent.lock().expect("not poisoned"), cut_at);
+    check(&inside.sent(), &sent.lock().expect("not poisoned"), cut_at);
     println!("{} of them UNKNOWN", number("SELECT count(*) FROM messages WHERE status = 4"));
     assert_eq!(number("SELECT count(*) FROM messages WHERE status NOT IN (2, 4)"), 0);
 }
 
-/// What the node sent, and what the new owner sent.
-fn judge(before: &[(String, Instant)], after: &[(String, Instant)], cut_at: Instant) {
+/// Compares the ids that the node sent with the ids that the new owner sent.
+fn check(before: &[(String, Instant)], after: &[(String, Instant)], cut_at: Instant) {
     let last = before.iter().map(|(_, at)| *at).max().expect("some");
     let first = after.iter().map(|(_, at)| *at).min().expect("some");
     println!(
@@ -145,7 +145,7 @@ fn judge(before: &[(String, Instant)], after: &[(String, Instant)], cut_at: Inst
     );
     assert!(last.saturating_duration_since(cut_at) < STOPPED && last < first);
     assert!(first - cut_at < LOSS, "{:?}", first - cut_at);
-    // What was in flight may have arrived: no node sends it again.
+    // The messages in flight may have arrived: no node sends them again.
     let ids: HashSet<_> = before.iter().chain(after).map(|(id, _)| id).collect();
     assert_eq!(ids.len(), before.len() + after.len(), "a card was sent twice");
 }

@@ -1,4 +1,4 @@
-//! What holds for all nodes together: idempotency keys, rate limits, revoked keys, default countries.
+//! The limits that hold for all nodes together: idempotency keys, rate limits, revoked keys, default countries.
 
 use std::thread::scope;
 use std::time::{Duration, Instant};
@@ -92,7 +92,7 @@ fn a_default_country_is_known_on_all_nodes() {
         wait_for("all nodes to know the default country", || answers() == expected);
         println!("known everywhere {:?} after it was set", set.elapsed());
     }
-    // Who is made with one has it from the first call on.
+    // An institution that is created with a country has it from the first call on.
     let made = place.home.cli(&["institutions", "create", "--name", "Santos", "--default-country", "BR"]);
     let body = json!({"to": "11 98888-7777", "name": "Maria", "phone": "0800 777 1234"});
     for node in &nodes {
@@ -114,28 +114,28 @@ fn a_keys_limit_holds_over_all_nodes_with_skewed_traffic_too() {
     });
     let spent = nodes.len();
     let begun = Instant::now();
-    // The third node gets a call now and then, the first as many as it can take.
+    // The third node gets a call now and then, the first as many as it can answer.
     let pauses = [Duration::ZERO, Duration::from_millis(40), Duration::from_secs(2)];
     let hammer = |node: &Server, pause: Duration| {
-        let mut taken = 0;
+        let mut admitted = 0;
         while begun.elapsed() < Duration::from_mins(1) {
             let answer = node.post("/v1/channels", key, &json!({}));
-            taken += usize::from(answer.status == 400);
+            admitted += usize::from(answer.status == 400);
             assert!([400, 429].contains(&answer.status), "{}", answer.text());
             std::thread::sleep(pause.max(Duration::from_millis(5)));
         }
-        taken
+        admitted
     };
-    let taken: usize = scope(|scope| {
+    let admitted: usize = scope(|scope| {
         let hammer = &hammer;
         let threads: Vec<_> =
             nodes.iter().zip(pauses).map(|(node, pause)| scope.spawn(move || hammer(node, pause))).collect();
         threads.into_iter().map(|thread| thread.join().expect("it goes on")).sum::<usize>() + spent
     });
-    // A full bucket, and what flowed in within the minute.
+    // A full bucket, and the tokens that were added within the minute.
     let allowed = 2.0 * f64::from(LIMIT) * begun.elapsed().as_secs_f64().max(60.0) / 60.0;
     #[expect(clippy::cast_precision_loss, reason = "some hundred")]
-    let ratio = taken as f64 / allowed;
-    println!("{taken} calls of {allowed:.0} went through: {ratio:.3}");
-    assert!((0.9..=1.1).contains(&ratio), "{taken} of {allowed}");
+    let ratio = admitted as f64 / allowed;
+    println!("{admitted} calls of {allowed:.0} went through: {ratio:.3}");
+    assert!((0.9..=1.1).contains(&ratio), "{admitted} of {allowed}");
 }

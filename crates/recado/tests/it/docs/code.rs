@@ -1,4 +1,4 @@
-//! Code blocks. Each has a language, and the language says what is done with it here; the list is in CONTRIBUTING.md.
+//! Code blocks. Each has a language, and the language decides how the block is tested here; the list is in CONTRIBUTING.md.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -56,7 +56,7 @@ fn commands_are_ones_that_the_binary_knows() {
     assert!(known > 3, "only {known} commands were found");
 }
 
-/// The command lines of `recado` in a block, in words: also behind `sudo`, variables and `ExecStart=`.
+/// The command lines of `recado` in a block, as words: also behind `sudo`, variables and `ExecStart=`.
 fn commands(block: &str) -> Vec<Vec<String>> {
     let mut commands = Vec::new();
     for line in block.replace("\\\n", " ").lines() {
@@ -76,7 +76,7 @@ fn commands(block: &str) -> Vec<Vec<String>> {
     commands
 }
 
-/// The words of a simple command, to the first thing that only a shell understands.
+/// The words of a simple command, until the first one that only a shell understands.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in line.chars() {
@@ -107,10 +107,10 @@ fn command_lines_are_found_and_split() {
 
 // --- Examples that run ---
 
-/// A server, and a directory like that of somebody who followed the README: `data` with its `dev-key` in it. Beside them
-/// what Meta gave, in files; Meta itself is played on loopback.
+/// A server, and a directory like that of a reader who followed the README: `data` with its `dev-key` in it. Beside them are
+/// files with the values that Meta gives; a server on loopback plays Meta.
 struct Reader {
-    /// Before the folder: it ends before its files go.
+    /// Before the folder, so that the server ends before its files are removed.
     server: Server,
     folder: tempfile::TempDir,
     key: String,
@@ -144,7 +144,7 @@ impl Reader {
         Self { server, folder, key, live_key, _graph: graph }
     }
 
-    /// Runs a block as it stands, but for address and key.
+    /// Runs a block, with address and key replaced.
     fn run(&self, block: &Block) -> Output {
         let text = block.text.replace("127.0.0.1:8080", &self.server.address).replace("oapi_sk_test_...", &self.key);
         let (program, flags): (_, &[&str]) = if block.language == "python" {
@@ -175,7 +175,7 @@ fn examples_run_unchanged() {
     assert!(run > 3, "only {run} examples were run");
 }
 
-/// Runs a page's examples in their order. Gives how many there were.
+/// Runs a page's examples in their order. Returns their number.
 fn run_examples(page: &Page) -> usize {
     let examples: Vec<&Block> =
         page.blocks.iter().filter(|block| matches!(&*block.language, "sh" | "python")).collect();
@@ -185,8 +185,8 @@ fn run_examples(page: &Page) -> usize {
     let reader = Reader::new();
     for block in &examples {
         let output = reader.run(block);
-        let said = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{} failed: {}\n{}{}", block.place, block.text, said.0, said.1);
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{} failed: {}\n{}{}", block.place, block.text, stdout, stderr);
     }
     examples.len()
 }
@@ -204,14 +204,14 @@ fn systemd_understands_the_unit() {
         return;
     };
     assert!(found.status.success());
-    // The binary has to be where the unit says; the one under test is elsewhere.
+    // The binary has to be at the unit's path; the binary under test is elsewhere.
     let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("recado.service");
     let binary = recado().get_program().to_string_lossy().into_owned();
     std::fs::write(&file, unit.replace("/usr/local/bin/recado", &binary)).expect("a file");
     let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output().expect("it starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    // What else it says is of the machine's own units.
-    let complaint = said.lines().find(|line| line.contains("recado.service"));
-    assert!(output.status.success() && complaint.is_none(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // The other lines of the output are about the machine's own units.
+    let complaint = stderr.lines().find(|line| line.contains("recado.service"));
+    assert!(output.status.success() && complaint.is_none(), "{stderr}");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::markdown::{Page, pages, root};
 
 #[test]
-fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
+fn every_link_leads_to_an_existing_file_and_heading() {
     let mut broken = Vec::new();
     for page in pages() {
         let links = page.links();
@@ -17,10 +17,10 @@ fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// What is wrong with a link.
+/// The error of a link.
 fn fault(page: &Page, target: &str) -> Option<&'static str> {
     if target.contains("://") {
-        // Asked for by nobody here: a test must not depend on somebody else's server.
+        // Other hosts are not called: a test must not depend on another server.
         let host = target.strip_prefix("https://").and_then(|rest| rest.split('/').next());
         let whole = host.is_some_and(|host| host.contains('.')) && !target.contains(char::is_whitespace);
         return (!whole).then_some("not the shape of an https address");

@@ -1,4 +1,4 @@
-//! The Markdown of this repository, taken apart as far as the tests here need it.
+//! The Markdown of this repository, parsed as far as the tests here need it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ pub fn root() -> PathBuf {
 
 /// A Markdown file.
 pub struct Page {
-    /// From the root of the repository.
+    /// The path from the root of the repository.
     pub path: PathBuf,
     pub blocks: Vec<Block>,
     /// The lines outside of code blocks, with their numbers.
@@ -18,7 +18,7 @@ pub struct Page {
 
 /// A fenced code block.
 pub struct Block {
-    /// Where it begins: `file:line`, for messages.
+    /// The position of its first line: `file:line`, for messages.
     pub place: String,
     pub language: String,
     pub text: String,
@@ -33,7 +33,7 @@ pub fn pages() -> Vec<Page> {
     found.iter().map(|file| Page::read(file.strip_prefix(&root).expect("under the root"))).collect()
 }
 
-/// The files below a folder whose names end so, in the order of their paths; not what is hidden or built.
+/// The files below a folder with this extension, sorted by path, without hidden and generated files.
 pub fn collect(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut entries: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -49,7 +49,7 @@ pub fn collect(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
 }
 
 impl Page {
-    /// Reads a page, named from the root of the repository.
+    /// Reads a page, whose path starts at the root of the repository.
     pub fn read(path: &Path) -> Self {
         let name = path.display();
         let text = std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -91,8 +91,8 @@ impl Page {
         let mut anchors: Vec<String> = Vec::new();
         for (_, text) in self.headings() {
             let slug = slug(text);
-            let taken = anchors.iter().filter(|anchor| **anchor == slug).count();
-            anchors.push(if taken == 0 { slug } else { format!("{slug}-{taken}") });
+            let used = anchors.iter().filter(|anchor| **anchor == slug).count();
+            anchors.push(if used == 0 { slug } else { format!("{slug}-{used}") });
         }
         anchors
     }
@@ -117,7 +117,7 @@ fn slug(heading: &str) -> String {
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// The targets of the links in a line of prose. What stands in backticks is no link.
+/// The targets of the links in a line of prose. Text in backticks contains no links.
 pub fn targets(line: &str) -> Vec<String> {
     let outside_of_code: String = line.split('`').step_by(2).collect::<Vec<_>>().join("``");
     let after = outside_of_code.split("](").skip(1);
@@ -125,7 +125,7 @@ pub fn targets(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn markdown_is_taken_apart_as_github_does() {
+fn markdown_is_parsed_as_github_does() {
     assert_eq!(slug("Cópia de segurança e restauração"), "cópia-de-segurança-e-restauração");
     assert_eq!(slug("`GET /v1`: what, & why?"), "get-v1-what--why");
     assert_eq!(heading("## Two words "), Some((2, "Two words")));

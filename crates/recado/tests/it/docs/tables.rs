@@ -1,5 +1,5 @@
-//! Tables that are written from the code, between two comments of the page. `RECADO_UPDATE_DOCS=1` has them written
-//! anew; without it a table that differs is a failure.
+//! Tables that are generated from the code, between two comments of the page. `RECADO_UPDATE_DOCS=1` rewrites them; without
+//! it a different table is a failure.
 
 use std::path::Path;
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn the_limits_are_those_of_the_code() {
             "429 `RATE_LIMIT_EXCEEDED`",
         ),
         ("failed authentications a minute from one address", setting("auth-failures"), "429 `RATE_LIMIT_EXCEEDED`"),
-        ("entries on a page of a list", format!("1–{MAX_LIMIT}, {DEFAULT_LIMIT} when not said"), "400"),
+        ("entries on a page of a list", format!("1–{MAX_LIMIT}, {DEFAULT_LIMIT} if omitted"), "400"),
         ("`name` and `organization` of a card", format!("{NAME_LIMIT} code points"), "400"),
         ("backlog of a channel", setting("backlog-cap"), "503 `QUEUE_FULL`"),
         ("waiting writes", grouped(WAITING as u64), "503 `SERVICE_UNAVAILABLE`"),
@@ -75,7 +75,7 @@ fn default_of(setting: &Arg) -> String {
     setting.get_default_values().iter().map(|value| value.to_string_lossy()).collect()
 }
 
-/// What `--help` says of a setting, and of the values that it can have.
+/// The `--help` text of a setting, and of its possible values.
 fn meaning(setting: &Arg) -> String {
     let help = setting.get_help().expect("a meaning").to_string();
     let values: Vec<String> = setting
@@ -87,7 +87,7 @@ fn meaning(setting: &Arg) -> String {
 }
 
 fn lower(text: &str) -> String {
-    // `JSON` stays as it is.
+    // `JSON` keeps its case.
     let rest = text.get(1..).unwrap_or_default();
     if rest.starts_with(char::is_uppercase) { text.to_owned() } else { text[..1].to_lowercase() + rest }
 }
@@ -101,7 +101,7 @@ fn grouped(number: u64) -> String {
     grouped.collect()
 }
 
-/// Holds the table or diagram of that name in a page to the one given, or puts it there.
+/// Compares the table or diagram of that name in a page with the given one, or writes it there.
 #[track_caller]
 pub fn assert_table(page: &str, name: &str, table: &str) {
     let path = root().join(Path::new(page));

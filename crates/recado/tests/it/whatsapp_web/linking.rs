@@ -1,4 +1,4 @@
-//! `connect`, `GET …/pairing`, and what ends a link.
+//! `connect`, `GET …/pairing`, and the events that end a link.
 
 use fake_whatsapp::{Account, ConnectFailure};
 use serde_json::json;
@@ -19,7 +19,7 @@ fn a_scan_links_the_channel_and_a_restart_needs_no_other() {
     assert!(pairing["expiresAt"].is_string(), "{pairing}");
     assert_eq!(stage.channel("vendas")["state"], "CONNECTING");
     assert_eq!(stage.channel("vendas")["accepts"], false, "it never was up");
-    // Asked twice, it shows the same code.
+    // A second call returns the same code.
     assert_eq!(stage.connect("vendas")["code"], pairing["code"]);
 
     stage.whatsapp.scan(pairing["code"].as_str().expect("a code"), &owner()).expect("it can be scanned");
@@ -27,7 +27,7 @@ fn a_scan_links_the_channel_and_a_restart_needs_no_other() {
     assert_eq!(channel["link"]["phone"], OWNER);
     assert_eq!(stage.pairing("vendas")["status"], "LINKED");
 
-    // Where another node has the line, nothing happens to it.
+    // If another node owns the session, this call does not affect it.
     let shown = if stage.owns_session("vendas") { json!("IDLE") } else { json!("LINKED") };
     let stage = stage.crash();
     wait_for("the session to be back", || stage.channel("vendas")["state"] == "CONNECTED");
@@ -52,7 +52,7 @@ fn a_phone_that_logs_out_leaves_a_channel_that_can_be_linked_again() {
 #[test]
 fn a_message_that_one_phone_may_have_sent_is_not_sent_by_the_next() {
     let stage = Stage::linked();
-    // The card arrives, and neither its answer nor its receipts do: the phone unlinks the device in that moment.
+    // The card arrives, but not its answer and receipts: the phone unlinks the device in that moment.
     stage.whatsapp.faults(|faults| {
         (faults.hang_up_before_ack, faults.deliver_unacked, faults.no_receipts) = (1, true, true);
         faults.connect_failure = Some(ConnectFailure::new(401));
@@ -80,13 +80,13 @@ fn a_session_that_ended_without_unlinking_is_tried_first() {
     let channel = stage.until_state("vendas", "LOGGED_OUT");
     assert!(channel["stateReason"].as_str().expect("a reason").contains("sem dizer por que"), "{channel}");
     let stage = stage.crash();
-    assert_eq!(stage.channel("vendas")["state"], "LOGGED_OUT", "it is for a person to say");
+    assert_eq!(stage.channel("vendas")["state"], "LOGGED_OUT", "a person must reconnect it");
     stage.connect("vendas");
     stage.until_state("vendas", "CONNECTED");
     let id = stage.accept("vendas", MARIA);
     stage.until("vendas", &id, "READ");
 
-    // The network knows it no more: that is found out by the call, which shows a code.
+    // The network has forgotten the device: the call discovers that, and shows a code.
     stage.whatsapp.expel(OWNER, "something_new");
     stage.until_state("vendas", "LOGGED_OUT");
     stage.whatsapp.log_out(OWNER);
@@ -95,7 +95,7 @@ fn a_session_that_ended_without_unlinking_is_tried_first() {
     assert_eq!(stage.channel("vendas")["state"], "CONNECTING");
     stage.whatsapp.scan(pairing["code"].as_str().expect("a code"), &owner().at(2)).expect("it can be scanned");
     stage.until_state("vendas", "CONNECTED");
-    // One that came up so, and is unlinked later, shows no code that nobody asked for.
+    // A session that was opened in this way and is unlinked later shows no code without a call.
     stage.whatsapp.expel(OWNER, "something_new");
     stage.until_state("vendas", "LOGGED_OUT");
     stage.connect("vendas");
@@ -114,7 +114,7 @@ fn a_session_replaced_by_another_program_waits_for_a_person() {
         stage.channel("vendas")["stateReason"].as_str().unwrap_or_default().contains("Outro programa")
     });
     assert_eq!(channel["accepts"], true, "what is sent meanwhile waits");
-    // It does not come back by itself, also not at the next start.
+    // The channel does not reconnect by itself, also not at the next start.
     let stage = stage.crash();
     assert_eq!(stage.channel("vendas")["state"], "DISCONNECTED");
     stage.act("vendas", "connect").expect(200);
@@ -128,7 +128,7 @@ fn a_ban_without_an_end_waits_for_a_person() {
     stage.whatsapp.drop_connections(OWNER);
     let channel = stage.until_state("vendas", "BANNED");
     assert_eq!(channel["accepts"], false);
-    // It stays so, until a person knows better.
+    // The channel stays banned until a person reconnects it.
     stage.whatsapp.faults(|faults| faults.connect_failure = None);
     stage.act("vendas", "connect").expect(200);
     stage.until_state("vendas", "CONNECTED");

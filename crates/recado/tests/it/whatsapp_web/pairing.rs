@@ -1,4 +1,5 @@
-//! How a phone links a channel: codes to scan and to type, followed by events, in the terminal, and given up.
+//! The pairing of a phone with a channel: codes to scan and to type, as events and in the terminal, and its end without a
+//! link.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::{MARIA, OWNER, Stage, command, owner, serve};
 use crate::harness::{PATIENCE, Server, recado, wait_for};
 
-/// Follows a channel's linking by events, until the server ends them.
+/// Follows a channel's pairing by events, until the server ends them.
 fn follow(stage: &Stage, id: &str) -> Receiver<Value> {
     let (url, key) = (stage.server.url(&format!("/v1/channels/{id}/pairing")), stage.key.clone());
     let (sender, events) = channel();
@@ -21,7 +22,7 @@ fn follow(stage: &Stage, id: &str) -> Receiver<Value> {
             agent.get(url).header("Authorization", format!("Bearer {key}")).header("Accept", "text/event-stream");
         let answer = call.call().expect("an answer");
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        // A server that is killed breaks off in the middle of a line.
+        // A killed server ends in the middle of a line.
         for line in BufReader::new(answer.into_body().into_reader()).lines().map_while(Result::ok) {
             if let Some(data) = line.strip_prefix("data: ") {
                 sender.send(serde_json::from_str(data).expect("JSON")).expect("the test listens");
@@ -51,7 +52,7 @@ fn code(pairing: &Value) -> &str {
 fn a_subscriber_gets_each_change_until_the_linking_is_over() {
     let stage = Stage::set();
     stage.create("vendas");
-    // Nobody has asked: that is all there is to tell.
+    // Without a call of `connect` there is only one event.
     let events = follow(&stage, "vendas");
     assert_eq!(next(&events)["status"], "IDLE");
     assert_over(&events);
@@ -79,7 +80,7 @@ fn a_server_that_stops_ends_the_events() {
     assert_over(&events);
     let Stage { home, server, whatsapp, key } = stage;
     assert_eq!(server.wait().code(), Some(0));
-    // Nobody links the channel any more, and it says so.
+    // The pairing has ended, and the channel shows it.
     let server = serve(&home, &whatsapp);
     let stage = Stage { home, server, whatsapp, key };
     let channel = stage.channel("vendas");
@@ -106,7 +107,7 @@ fn unscanned_codes_are_replaced_and_then_expire() {
     assert_over(&events);
     let channel = stage.until_state("vendas", "CREATED");
     assert_eq!(channel["stateReason"], reason);
-    // Another try begins anew.
+    // Another call starts a new pairing.
     let pairing = stage.connect("vendas");
     stage.whatsapp.scan(code(&pairing), &owner()).expect("it can be scanned");
     stage.until_state("vendas", "CONNECTED");
@@ -123,7 +124,7 @@ fn a_code_typed_on_the_phone_links_the_channel() {
     }
     assert_eq!(stage.channel("vendas")["state"], "CREATED");
     assert_eq!(connect(json!({ "phone": null })).expect(200).json()["data"]["pairing"]["status"], "QR_CODE");
-    // Who would rather type gets a code for it, also where one to scan is shown.
+    // A code to type is given on request, also while a code to scan is shown.
     let answer = connect(json!({ "phone": OWNER })).expect(200).json();
     let pairing = &answer["data"]["pairing"];
     assert_eq!((&pairing["status"], &pairing["qrCode"]), (&json!("PHONE_CODE"), &Value::Null), "{answer}");
@@ -147,7 +148,7 @@ fn the_phone_of_a_code_is_read_by_the_default_country_of_the_institution() {
     assert_eq!(refused["errors"], json!([{ "field": "phone", "message": text }]));
     stage.home.cli(&["institutions", "update", "--default-country", "BR"]);
     let answer = connect().expect(200).json();
-    // The code is for the phone of this number alone.
+    // The code works only on the phone of this number.
     stage.whatsapp.type_code(code(&answer["data"]["pairing"]), &owner()).expect("it can be typed");
     stage.until_state("vendas", "CONNECTED");
 }
@@ -196,11 +197,11 @@ fn a_linking_that_is_given_up_leaves_the_channel_as_it_was() {
     assert_eq!((&channel["state"], &channel["accepts"]), (&json!("CREATED"), &json!(false)), "{channel}");
     assert_eq!(stage.pairing("vendas")["status"], "IDLE");
     wait_for("the code to be void", || stage.whatsapp.scan(code(&pairing), &owner()).is_err());
-    // Not a channel to pause, either.
+    // Such a channel cannot be paused either.
     stage.connect("vendas");
     stage.act("vendas", "pause").expect(409);
 
-    // One that was linked once, and is linked anew when the server dies.
+    // A channel was linked once, and is being linked again when the server is killed.
     stage.whatsapp.scan(code(&stage.pairing("vendas")), &owner()).expect("it can be scanned");
     stage.until_state("vendas", "CONNECTED");
     stage.whatsapp.log_out(OWNER);
@@ -209,7 +210,7 @@ fn a_linking_that_is_given_up_leaves_the_channel_as_it_was() {
     let stage = stage.crash();
     let channel = stage.channel("vendas");
     assert_eq!((&channel["state"], &channel["accepts"]), (&json!("LOGGED_OUT"), &json!(false)), "{channel}");
-    assert_eq!(stage.pairing("vendas")["status"], "ENDED", "nobody shows a code any more");
+    assert_eq!(stage.pairing("vendas")["status"], "ENDED", "the code is not shown any more");
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn a_server_without_a_key_for_its_secrets_links_nothing() {
     assert_eq!(refused(stage.act("outro", "connect")), "SECRET_KEY_MISSING");
     let body = json!({"name": "novo", "type": "WHATSAPP_BAILEYS", "id": "novo"});
     assert_eq!(refused(stage.server.post("/v1/channels", &stage.key, &body)), "SECRET_KEY_MISSING");
-    // The line of the linked one stays down, and its channel says why.
+    // The session of the linked channel stays closed, and the channel shows the reason.
     let channel = stage.until_state("vendas", "DISCONNECTED");
     wait_for("the reason", || {
         let reason = stage.channel("vendas")["stateReason"].clone();
@@ -240,7 +241,7 @@ fn a_server_without_a_key_for_its_secrets_links_nothing() {
     stage.until_state("vendas", "CONNECTED");
 }
 
-/// How long a test looks whether a thing that must not happen happens.
+/// The time for which a test watches for something that must not happen.
 const A_WHILE: Duration = Duration::from_millis(500);
 
 #[test]
@@ -253,7 +254,7 @@ fn a_disconnected_session_reconnects_without_a_code() {
     thread::sleep(A_WHILE);
     assert_eq!(connections(), before, "it does not come back by itself");
     assert_eq!(stage.channel("vendas")["state"], "DISCONNECTED");
-    // A pause and its end bring no line up, and claim none.
+    // A pause and its end open no session, and claim none.
     stage.act("vendas", "pause").expect(200);
     let resumed = stage.act("vendas", "resume").expect(200).json()["data"].clone();
     assert_eq!(resumed["state"], "DISCONNECTED", "{resumed}");
@@ -264,7 +265,7 @@ fn a_disconnected_session_reconnects_without_a_code() {
     wait_for("the session to be connected", || stage.whatsapp.is_online(OWNER));
 
     stage.act("vendas", "pause").expect(200);
-    assert!(stage.whatsapp.is_online(OWNER), "a pause holds messages, not the line");
+    assert!(stage.whatsapp.is_online(OWNER), "a pause holds messages, not the session");
     let id = stage.accept("vendas", MARIA);
     thread::sleep(A_WHILE);
     assert_eq!(stage.message("vendas", &id)["status"], "QUEUED");
@@ -280,7 +281,7 @@ fn a_deleted_channel_is_unlinked_on_the_phone() {
     stage.server.delete("/v1/channels/vendas", Some(&stage.key)).expect(200);
     assert_eq!(stage.whatsapp.one_time_keys(OWNER).len(), 0, "none");
     stage.get("/v1/channels/vendas").expect(404);
-    // The name is free for another phone, and nothing is left of the former one.
+    // The name is free for another phone, and nothing remains of the former link.
     stage.link("vendas", &owner().at(2));
     assert_eq!(stage.channel("vendas")["link"]["phone"], OWNER);
 }

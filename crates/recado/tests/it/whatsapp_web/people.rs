@@ -85,7 +85,7 @@ fn restricted(waiting_for: &[&str]) -> (Stage, Vec<String>) {
     let waiting: Vec<_> = waiting_for.iter().map(|to| stage.accept("vendas", to)).collect();
     // A message to a known recipient overtakes those that wait, and shows that they were skipped.
     wait_for("keys to write with", || stage.whatsapp.one_time_keys(OWNER) != [0]);
-    stage.whatsapp.say(MARIA, OWNER, "oi").expect("said");
+    stage.whatsapp.say(MARIA, OWNER, "oi").expect("sent");
     let known = stage.accept("vendas", MARIA);
     stage.until("vendas", &known, "READ");
     for id in &waiting {
@@ -97,8 +97,8 @@ fn restricted(waiting_for: &[&str]) -> (Stage, Vec<String>) {
 #[test]
 fn a_sender_releases_messages_to_either_form_of_the_number() {
     let (stage, waiting) = restricted(&[ANA[0], ANA[1]]);
-    assert_eq!(stage.whatsapp.lookups().get(ANA[0]), None, "nobody has asked whose number it is");
-    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
+    assert_eq!(stage.whatsapp.lookups().get(ANA[0]), None, "the number was not queried");
+    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("sent");
     for id in &waiting {
         stage.until("vendas", id, "READ");
     }
@@ -111,11 +111,11 @@ fn a_looked_up_number_releases_the_messages_that_wait_for_it() {
     let other = "5511955554444";
     let (stage, waiting) = restricted(&[other]);
     stage.whatsapp.add_alias(other, ANA[1]);
-    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
+    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("sent");
     // Behind hers: her message has been handled when this one is released.
     stage.whatsapp.add_contact("553199990008", "900000000000008");
     let fence = stage.accept("vendas", "553199990008");
-    stage.whatsapp.say("553199990008", OWNER, "oi").expect("said");
+    stage.whatsapp.say("553199990008", OWNER, "oi").expect("sent");
     stage.until("vendas", &fence, "READ");
     assert_eq!(stage.message("vendas", &waiting[0])["status"], "QUEUED");
     stage.get(&format!("/v1/channels/vendas/accounts/{other}")).expect(200);
@@ -130,14 +130,14 @@ fn a_sender_known_only_by_a_hidden_id_releases_waiting_messages() {
     stage.whatsapp.add_contact(stranger, "900000000000008");
     stage.whatsapp.add_alias(other, ANA[1]);
     stage.whatsapp.faults(|faults| faults.hidden = vec![ANA[1].to_owned()]);
-    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
+    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("sent");
     stage.until("vendas", &waiting[2], "READ");
     let asked = || [stranger, NOBODY, other].map(|number| stage.whatsapp.lookups().get(number).copied());
     assert_eq!(asked(), [Some(1); 3], "each was asked for once");
     // A sender who was found, or who is no recipient, causes no further lookups.
     let further = ["5511944443333", "5511933332222"].map(|number| stage.accept("vendas", number));
     for _ in 0..2 {
-        stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
+        stage.whatsapp.say(ANA[1], OWNER, "oi").expect("sent");
     }
     let again = stage.accept("vendas", other);
     stage.until("vendas", &again, "READ");
@@ -155,7 +155,7 @@ fn a_sender_known_only_by_a_hidden_id_is_found_after_a_reconnect() {
     stage.whatsapp.add_alias(other, ANA[1]);
     stage.whatsapp.faults(|faults| faults.hidden = vec![ANA[1].to_owned()]);
     let whatsapp = stage.whatsapp.clone();
-    let stage = stage.crash_and(|_| drop(whatsapp.say(ANA[1], OWNER, "oi").expect("said")));
+    let stage = stage.crash_and(|_| drop(whatsapp.say(ANA[1], OWNER, "oi").expect("sent")));
     stage.until("vendas", &waiting[0], "READ");
 }
 
@@ -171,11 +171,11 @@ fn many_messages_of_an_unknown_sender_cost_one_search() {
     });
     let asked = || withheld.map(|number| stage.whatsapp.lookups().get(number).copied());
     for _ in 0..16 {
-        stage.whatsapp.say(stranger, OWNER, "oi").expect("said");
+        stage.whatsapp.say(stranger, OWNER, "oi").expect("sent");
     }
     wait_for("the search", || asked() == [Some(1); 2]);
     // Behind theirs: their messages have been handled when this one is released.
-    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("said");
+    stage.whatsapp.say(ANA[1], OWNER, "oi").expect("sent");
     stage.until("vendas", &waiting[0], "READ");
     assert_eq!(asked(), [Some(1); 2]);
 }

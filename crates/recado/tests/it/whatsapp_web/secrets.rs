@@ -1,4 +1,4 @@
-//! A session's secrets: sealed, sealed anew, and what happens without their key. And nobody's number in a log.
+//! The secrets of a session: encryption, re-encryption, a missing key. And no number of a person in a log.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::harness::{Ended, Server, wait_for};
 
 const ANOTHER_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 
-/// The next server has these keys, and logs all there is to log.
+/// Restarts the server with these keys and the most detailed log.
 fn restarted(stage: Stage, keys: &str) -> Stage {
     let Stage { home, server, whatsapp, key } = stage;
     server.terminate();
@@ -40,7 +40,7 @@ fn sessions_are_re_encrypted_with_a_new_key() {
         printed(rotate)
     };
     let done = rotate();
-    // The link, and the rows of the session: hundreds of one-time keys among them.
+    // The link, and the rows of the session with hundreds of one-time keys.
     assert!(done["sealedAnew"].as_u64().expect("a number") > 10, "{done}");
     assert_eq!((&done["already"], &done["failed"]), (&json!(0), &json!([])));
     let again = rotate();
@@ -75,8 +75,8 @@ fn no_number_and_no_code_is_logged() {
     stage.until_state("vendas", "CONNECTED");
     let id = stage.accept("vendas", MARIA);
     stage.until("vendas", &id, "READ");
-    let nobody = stage.accept("vendas", "5511900000009");
-    stage.until("vendas", &nobody, "FAILED");
+    let unknown = stage.accept("vendas", "5511900000009");
+    stage.until("vendas", &unknown, "FAILED");
     stage.whatsapp.drop_connections(OWNER);
     stage.until_state("vendas", "DISCONNECTED");
     stage.until_state("vendas", "CONNECTED");

@@ -66,8 +66,8 @@ fn a_number_is_looked_up_once_and_leads_to_its_account() {
     assert_eq!((&found["phone"], &found["account"]), (&json!(TYPED), &json!(KNOWN)), "{found}");
     assert_eq!(found["onWhatsapp"], true);
     assert!(found["checkedAt"].is_string(), "{found}");
-    let nobody = account(NOBODY).expect(200).json()["data"].clone();
-    assert_eq!((&nobody["onWhatsapp"], &nobody["account"]), (&json!(false), &Value::Null), "{nobody}");
+    let unknown = account(NOBODY).expect(200).json()["data"].clone();
+    assert_eq!((&unknown["onWhatsapp"], &unknown["account"]), (&json!(false), &Value::Null), "{unknown}");
     account("12").expect(400);
 
     // With and without the ninth digit, typed with a plus and spaces: the same person's phone reads it.

@@ -63,9 +63,9 @@ fn a_receipt_is_an_answer_too() {
 
 #[test]
 fn a_connection_lost_before_the_answer_sends_again_at_once() {
-    for taken in [false, true] {
+    for delivered in [false, true] {
         let stage = Stage::linked();
-        stage.whatsapp.faults(|faults| (faults.hang_up_before_ack, faults.deliver_unacked) = (1, taken));
+        stage.whatsapp.faults(|faults| (faults.hang_up_before_ack, faults.deliver_unacked) = (1, delivered));
         let begun = Instant::now();
         let ids = [stage.accept("vendas", MARIA), stage.accept("vendas", MARIA), stage.accept("vendas", JOAO)];
         for id in &ids {

@@ -42,7 +42,7 @@ pub async fn accepted(
     let mut body = ACCEPTED.to_owned();
     let mut headers = HeaderMap::with_capacity(8);
     // `Prefer` is best effort: the message is already stored, so a failed read must not fail the request.
-    if request.wishes.message
+    if request.options.message
         && let Ok(Some(message)) = gateway.store.message(entry.via.key, id).await
     {
         let data = Some(MessageView::new(message, entry.via.id.as_str())?);

@@ -11,14 +11,14 @@ const SCENARIO: HeaderName = HeaderName::from_static("x-ogmma-sandbox-scenario")
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// The options in the headers.
-pub struct Wishes {
+pub struct SendOptions {
     pub idempotency_key: Option<String>,
     pub scenario: Option<&'static str>,
     /// Whether the answer should contain the message.
     pub message: bool,
 }
 
-impl Wishes {
+impl SendOptions {
     /// Parses the headers, and adds their errors.
     pub fn read(headers: &HeaderMap, environment: Environment, errors: &mut FieldErrors) -> Self {
         let idempotency_key = errors.collect("Idempotency-Key", idempotency_key(headers).map_err(Into::into));

@@ -1,13 +1,14 @@
-//! Networks of a test's own. The test runs in one, and makes another beside it. Both, and what is in them, are of the test's
-//! processes alone: they are gone with the last of these, however that ends.
+//! Private networks of a test. The test runs in one, and makes another beside it. Both belong to the test's processes alone:
+//! the kernel removes them with the last of these processes, however it ends.
 
 use std::process::{Child, Command};
 
-/// Who is not root may have namespaces in one of users, in which they stay who they are: PostgreSQL does not run as root.
+/// A user other than root may have namespaces in a user namespace. Its user id stays the same there, because PostgreSQL does
+/// not run as root.
 const AS_A_USER: [&str; 3] = ["--user", "--map-current-user", "--keep-caps"];
 
-/// Runs a test of this binary in a network of its own, in which nothing is yet. Mounts of its own, too: by them networks
-/// have their names.
+/// Runs a test of this binary in its own empty network. It has its own mounts too, because mounts give the networks their
+/// names.
 pub fn run_in_one(test: &str) {
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount"]);
@@ -16,11 +17,11 @@ pub fn run_in_one(test: &str) {
     }
     command.arg(std::env::current_exe().expect("this test")).args(["--exact", test, "--ignored", "--nocapture"]);
     let output = command.output().expect("unshare is installed");
-    let [said, words] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    let begun = said.contains("running 1 test");
-    assert!(begun, "this test makes networks: run it as root with CAP_SYS_ADMIN, or where users may ({words})");
-    println!("{said}");
-    assert!(output.status.success(), "{words}");
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    let begun = stdout.contains("running 1 test");
+    assert!(begun, "this test makes networks: run it as root with CAP_SYS_ADMIN, or where users may ({stderr})");
+    println!("{stdout}");
+    assert!(output.status.success(), "{stderr}");
 }
 
 fn run(program: &str, args: &str) -> String {
@@ -33,10 +34,10 @@ fn ip(args: &str) {
     run("ip", args);
 }
 
-/// Another network, with a way to this one.
+/// Another network, with a link to this one.
 pub struct Namespace {
     name: &'static str,
-    /// This side's end of the way.
+    /// This side's end of the link.
     end: &'static str,
 }
 
@@ -45,9 +46,9 @@ impl Namespace {
     pub const HERE: &str = "10.0.0.1";
 
     pub fn new() -> Self {
-        // Who runs ignored tests by hand stands in the machine's network, where loopback is up.
+        // A person may run ignored tests directly, in the machine's network, where loopback is up.
         assert!(run("ip", "-br link show lo").contains("DOWN"), "run by the other test only");
-        // Here the names of networks are kept; others' names are none of ours.
+        // The names of networks are kept here; the names of other processes' networks are hidden.
         run("mount", "-t tmpfs tmpfs /run");
         let space = Self { name: "there", end: "here" };
         let Self { name, end } = space;
@@ -63,7 +64,7 @@ impl Namespace {
         space
     }
 
-    /// A program in it.
+    /// A program in this network.
     pub fn command(&self, command: &Command) -> Command {
         let mut inside = Command::new("ip");
         inside.args(["netns", "exec", self.name]).arg(command.get_program()).args(command.get_args());
@@ -87,7 +88,7 @@ pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Already gone is fine.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! `POST /v1/channels`, `GET /v1/channels`: channels are made and listed.
+//! `POST /v1/channels`, `GET /v1/channels`: channels are created and listed.
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ fn a_channel_is_made() {
         assert_eq!(channel[field], value, "{field}");
     }
     assert_eq!(stage.data("/v1/channels/A_b-9"), channel);
-    // Without an id, or with none, one is made up that a path can carry.
+    // Without an id, or with `null`, the server makes one that a path can contain.
     for body in [json!({"name": "x", "type": "SANDBOX"}), json!({"name": "x", "type": "SANDBOX", "id": null})] {
         let made = create(&stage, &body).expect(201).json();
         let id = text(&made["data"], "id");
@@ -91,11 +91,11 @@ fn an_id_is_given_once() {
     let again = json!({"name": "x", "type": "SANDBOX", "id": "mine"});
     assert_refused("again", &create(&stage, &again), EXISTS);
     assert_eq!(stage.data("/v1/channels/mine")["name"], "mine");
-    // Ids are compared letter by letter, and are an institution's own.
+    // Ids are case-sensitive, and unique within an institution.
     create(&stage, &json!({"name": "x", "type": "SANDBOX", "id": "MINE"})).expect(201);
     let other = stage.home.cli(&["institutions", "create", "--name", "Another"]);
     stage.server.post("/v1/channels", text(&other, "testKey"), &again).expect(201);
-    // Of many at the same moment one is made.
+    // Of many concurrent calls one creates the channel.
     let race = &json!({"name": "x", "type": "SANDBOX", "id": "race"});
     let answers: Vec<Answer> = std::thread::scope(|scope| {
         let all: Vec<_> = (0..8).map(|_| scope.spawn(|| create(&stage, race))).collect();
@@ -121,11 +121,11 @@ fn types_belong_to_an_environment() {
     ] {
         assert_faults(kind, &create(&stage.key, kind, "a"), &[("type", refused)]);
     }
-    assert_refused("no key to seal with", &create(&live, "WHATSAPP_WABA", "a"), NO_SECRET_KEY);
+    assert_refused("no secret key", &create(&live, "WHATSAPP_WABA", "a"), NO_SECRET_KEY);
     #[cfg(not(feature = "whatsapp-web"))]
     assert_refused("not built", &create(&live, "WHATSAPP_BAILEYS", "a"), crate::v1::NO_WHATSAPP_WEB);
     #[cfg(feature = "whatsapp-web")]
-    assert_refused("no key to seal with", &create(&live, "WHATSAPP_BAILEYS", "a"), NO_SECRET_KEY);
+    assert_refused("no secret key", &create(&live, "WHATSAPP_BAILEYS", "a"), NO_SECRET_KEY);
     assert_faults("reserved", &create(&live, "WHATSAPP_WABA", "sandbox"), &[RESERVED]);
     assert_eq!(stage.server.get("/v1/channels", Some(&live)).expect(200).json()["data"], json!([]));
 }

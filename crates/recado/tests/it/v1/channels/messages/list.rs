@@ -13,7 +13,7 @@ const TO: (&str, &str) = ("to", "O numero do destinatario deve estar no formato 
 const UNKNOWN: &str = "Campo desconhecido.";
 const REPEATED: &str = "Campo repetido.";
 
-/// A paused channel `held` with this many messages; gives their ids, newest first.
+/// A paused channel `held` with this many messages. Returns their ids, newest first.
 fn fill(stage: &Stage, count: usize) -> Vec<String> {
     stage.open("held", &["connect", "pause"]);
     let mut ids: Vec<_> = (0..count).map(|number| send(stage, &format!("55119999962{:02}", number % 3))).collect();
@@ -46,8 +46,8 @@ fn a_list_is_newest_first_and_shows_messages_whole() {
     assert_eq!(ids(&stage.get("/v1/channels/sandbox/messages").expect(200).json()), Vec::<String>::new());
 }
 
-/// Goes through all pages of a list; `between` runs after each.
-fn walk(stage: &Stage, path: &str, mut between: impl FnMut()) -> Vec<Vec<String>> {
+/// Reads all pages of a list; `between` runs after each.
+fn read_pages(stage: &Stage, path: &str, mut between: impl FnMut()) -> Vec<Vec<String>> {
     let (mut pages, mut cursor) = (Vec::new(), String::new());
     loop {
         let list = stage.get(&format!("{path}{cursor}")).expect(200).json();
@@ -65,15 +65,15 @@ fn pages_have_no_gap_and_no_repeat_while_messages_arrive() {
     let all = fill(&stage, 23);
     for (limit, sizes) in [(1, vec![1; 23]), (7, vec![7, 7, 7, 2]), (23, vec![23]), (22, vec![22, 1]), (100, vec![23])]
     {
-        let pages = walk(&stage, &format!("{LIST}?limit={limit}"), || {});
+        let pages = read_pages(&stage, &format!("{LIST}?limit={limit}"), || {});
         assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
         assert_eq!(pages.concat(), all, "limit {limit}");
     }
-    let moving = walk(&stage, &format!("{LIST}?limit=5"), || drop(send(&stage, "5511999996200")));
+    let moving = read_pages(&stage, &format!("{LIST}?limit=5"), || drop(send(&stage, "5511999996200")));
     assert_eq!(moving.concat(), all);
     let third: Vec<_> = all.iter().rev().step_by(3).rev().cloned().collect();
-    let filtered = walk(&stage, &format!("{LIST}?limit=3&to=5511999996200"), || {});
-    // Those that came in meanwhile went to the same number, and stand in front.
+    let filtered = read_pages(&stage, &format!("{LIST}?limit=3&to=5511999996200"), || {});
+    // The messages that came in meanwhile have the same recipient, and are at the front.
     assert_eq!(filtered.concat()[5..], third);
 }
 
@@ -97,7 +97,7 @@ fn filters_narrow_the_list() {
     assert_eq!(found("&status=CANCELLED&to=5511999996201"), Vec::<String>::new());
     stage.act("held", "resume");
     wait_for("all others to be read", || found("&status=READ").len() == 8);
-    let pages = walk(&stage, &format!("{LIST}?limit=3&status=READ"), || {});
+    let pages = read_pages(&stage, &format!("{LIST}?limit=3&status=READ"), || {});
     assert_eq!(pages.concat(), found("&status=READ"));
 }
 
@@ -134,7 +134,7 @@ fn unknown_parameters_of_a_list_are_refused() {
     ] {
         assert_faults(query, &stage.get(&format!("{LIST}?{query}")), expected);
     }
-    // All in one answer, whatever the order.
+    // One answer names all of them, in any order.
     let answer = stage.get(&format!("{LIST}?to=1&status=x&limit=0&cursor=x&y=1")).expect(400).json();
     let mut fields: Vec<_> =
         answer["errors"].as_array().expect("errors").iter().map(|one| text(one, "field")).collect();

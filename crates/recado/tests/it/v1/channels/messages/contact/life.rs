@@ -1,4 +1,4 @@
-//! The life of a message in line: its order, its end when it waits too long, its distance to the one before.
+//! The life of a queued message: its order, its expiry, and its interval to the message before.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn a_channel_keeps_the_order_of_its_calls() {
     std::thread::scope(|scope| {
         for number in 0..3 {
             scope.spawn(move || {
-                let (channel, to) = (format!("line-{number}"), format!("551199999500{number}"));
+                let (channel, to) = (format!("queue-{number}"), format!("551199999500{number}"));
                 stage.open(&channel, &["connect"]);
                 let send = |card_number: usize| stage.accept(&channel, &[], &card(&to, &card_number.to_string()));
                 let all: Vec<_> = (0..CARDS).map(send).collect();
@@ -52,7 +52,7 @@ fn a_message_that_waits_too_long_expires() {
     assert_eq!(stage.phone("5511999998888"), Vec::<Value>::new());
 }
 
-/// The time to live ends a message that is tried again, and one that the server was not there to see expire.
+/// The time to live ends a message that is retried, and one that expires while the server is down.
 #[test]
 fn a_message_that_is_retried_too_long_ends_and_a_crash_does_not_extend_its_time() {
     const FLAGS: [&str; 2] = ["--message-ttl", "3s"];
@@ -60,8 +60,8 @@ fn a_message_that_is_retried_too_long_ends_and_a_crash_does_not_extend_its_time(
     stage.open("held", &["connect", "pause"]);
     let held = stage.accept("held", &[], CARD);
     let retried = stage.accept("sandbox", &[("X-Ogmma-Sandbox-Scenario", "timeout")], CARD);
-    // Tried at once and after a second; the next try would come five seconds later. No answer came to either, so to say
-    // that it expired unsent would be a guess.
+    // Tried at once and after a second; the next attempt would follow five seconds later. Neither attempt was answered, so
+    // the message may have been sent.
     assert_eq!(stage.until(&retried, "UNKNOWN")["attempts"], 2);
     let ended = millis(&stage.data(&held), "expiresAt");
     let stage = stage.crash(&FLAGS);
@@ -89,11 +89,11 @@ fn a_channel_waits_the_send_interval_between_two_sends() {
     assert_eq!(times.len(), 4);
     let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(gaps.iter().all(|gap| *gap >= 300), "{gaps:?} ms");
-    // Each channel rests for itself.
+    // Each channel has its own interval.
     assert!(arrivals(&stage, "5511999997002")[0] < times[3], "a channel waited for another");
 }
 
-/// A slow disk must not bring two sends closer together: the rest is one between sends, whatever was written between.
+/// A slow disk must not bring two sends closer together: the interval is between sends, whatever is written between them.
 #[test]
 fn a_slow_commit_shortens_no_rest() {
     let stage = Stage::with(&["--sandbox-delay-min", "300ms", "--sandbox-delay-max", "300ms"]);

@@ -1,4 +1,4 @@
-//! What a caller may not have more of: calls a minute, failed keys, places in a channel's queue.
+//! The limits of a caller: calls a minute, failed keys, messages in a channel's queue.
 
 use crate::harness::{Answer, wait_for};
 use crate::v1::{CARD, QUEUE_FULL, Stage, TOO_MANY, UNAUTHORIZED, assert_refused, card, create_key};
@@ -7,8 +7,8 @@ use super::assert_stored;
 
 const SCOPES: &str = "messages.send,messages.read";
 
-/// Limit, remaining and reset, as the answer tells them.
-fn told(answer: &Answer) -> [u32; 3] {
+/// Limit, remaining and reset, from the headers of the answer.
+fn limits_in(answer: &Answer) -> [u32; 3] {
     ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"].map(|name| {
         let value = answer.header(name).unwrap_or_else(|| panic!("no {name}: {:?}", answer.headers));
         value.parse().expect("a whole number")
@@ -24,27 +24,27 @@ fn a_key_has_so_many_calls_a_minute() {
     let stage = Stage::set();
     let key = create_key(&stage.home, "test", SCOPES, "3");
     let send = |channel: &str, body: &str| stage.send_with(&key, channel, &[], body);
-    // Every call of a known key costs one, whatever comes of it.
+    // Every call of a known key costs one, whatever its result is.
     for (left, channel, body, status) in
         [(2, "sandbox", CARD, 202), (1, "sandbox", "[", 400), (0, "nowhere", CARD, 404)]
     {
         let answer = send(channel, body).expect(status);
-        let [limit, remaining, reset] = told(&answer);
+        let [limit, remaining, reset] = limits_in(&answer);
         assert_eq!((limit, remaining), (3, left));
-        // One call comes back every 20 s.
+        // One call is added every 20 s.
         let most = 20 * (3 - left);
         assert!((most - 15..=most).contains(&reset), "{reset} s until {left} of 3 are 3 again");
     }
     for _ in 0..2 {
         let answer = send("sandbox", CARD);
         assert_refused("one too many", &answer, TOO_MANY);
-        assert_eq!(told(&answer)[..2], [3, 0]);
+        assert_eq!(limits_in(&answer)[..2], [3, 0]);
         assert!((5..=20).contains(&retry_after(&answer)), "Retry-After: {}", retry_after(&answer));
     }
     assert_stored(&stage, "sandbox", 1);
-    // A key's limit is its own.
+    // Each key has its own limit.
     let neighbour = create_key(&stage.home, "test", SCOPES, "3");
-    assert_eq!(told(&stage.send_with(&neighbour, "sandbox", &[], CARD).expect(202))[1], 2);
+    assert_eq!(limits_in(&stage.send_with(&neighbour, "sandbox", &[], CARD).expect(202))[1], 2);
 }
 
 #[test]
@@ -53,11 +53,11 @@ fn reads_and_sends_have_a_budget_each() {
     let key = create_key(&stage.home, "test", SCOPES, "2");
     let list = || stage.server.get("/v1/channels/sandbox/messages", Some(&key));
     for left in [1, 0] {
-        assert_eq!(told(&list().expect(200))[..2], [2, left]);
+        assert_eq!(limits_in(&list().expect(200))[..2], [2, left]);
     }
     assert_refused("a read too many", &list(), TOO_MANY);
     for left in [1, 0] {
-        assert_eq!(told(&stage.send_with(&key, "sandbox", &[], CARD).expect(202))[..2], [2, left]);
+        assert_eq!(limits_in(&stage.send_with(&key, "sandbox", &[], CARD).expect(202))[..2], [2, left]);
     }
     assert_refused("a send too many", &stage.send_with(&key, "sandbox", &[], CARD), TOO_MANY);
 }
@@ -72,7 +72,7 @@ fn calls_are_repeated_as_configured() {
         refused = (answer.status == 429).then_some(answer);
         refused.is_some()
     });
-    // One a second; so the next is never further away than that.
+    // With one call a second the next one is never further away than a second.
     assert_eq!(retry_after(&refused.expect("a 429")), 1);
     wait_for("a call to come back", || stage.send_with(&key, "sandbox", &[], CARD).status == 202);
 }
@@ -84,8 +84,8 @@ fn no_limit_and_no_key_have_nothing_to_tell() {
     let stranger = stage.send_with("oapi_sk_test_bad", "sandbox", &[], CARD).expect(401);
     let nowhere = stage.server.get("/v1/nowhere", Some(&stage.home.test_key)).expect(404);
     for answer in [unlimited, stranger, nowhere] {
-        let told = answer.headers.keys().any(|name| name.as_str().starts_with("ratelimit"));
-        assert!(!told, "{}: {:?}", answer.status, answer.headers);
+        let present = answer.headers.keys().any(|name| name.as_str().starts_with("ratelimit"));
+        assert!(!present, "{}: {:?}", answer.status, answer.headers);
     }
 }
 
@@ -104,7 +104,7 @@ fn failed_keys_are_limited_by_address_and_harm_no_good_one() {
         let answer = guess(number);
         assert_refused("a bad key too many", &answer, TOO_MANY);
         assert!((1..=12).contains(&retry_after(&answer)), "Retry-After: {}", retry_after(&answer));
-        assert!(answer.header("RateLimit-Limit").is_none(), "a limit is told of a key that is not known");
+        assert!(answer.header("RateLimit-Limit").is_none(), "an unknown key has a limit");
         stage.send("sandbox", &[], CARD).expect(202);
     }
     assert_stored(&stage, "sandbox", 10);
@@ -124,7 +124,7 @@ fn a_full_queue_accepts_nothing_until_a_message_leaves() {
     stage.server.delete(&waiting[1], Some(&stage.key)).expect(200);
     let last = stage.accept("held", &[], &card("5511999993001", "last"));
     assert_refused("a fourth again", &stage.send("held", &[], CARD), QUEUE_FULL);
-    // What waits is counted anew after a crash.
+    // The queued messages are counted again after a crash.
     let stage = stage.crash(&FLAGS);
     assert_refused("a fourth after a crash", &stage.send("held", &[], CARD), QUEUE_FULL);
     stage.act("held", "resume");

@@ -62,9 +62,9 @@ fn a_method_that_the_path_does_not_know() {
             for key in [None, Some("oapi_sk_test_no"), Some(&*stage.key)] {
                 let answer = stage.server.call(method, path, key, &[], None);
                 assert_refused(&format!("{method} {path}"), &answer, NO_METHOD);
-                let mut told: Vec<_> = answer.header("Allow").unwrap_or_default().split(',').map(str::trim).collect();
-                told.sort_unstable();
-                assert_eq!(told, allowed, "{method} {path}");
+                let mut allow: Vec<_> = answer.header("Allow").unwrap_or_default().split(',').map(str::trim).collect();
+                allow.sort_unstable();
+                assert_eq!(allow, allowed, "{method} {path}");
             }
         }
     }
@@ -95,19 +95,19 @@ fn a_channel_that_does_not_exist() {
     ] {
         assert_refused(channel, &stage.send(channel, &[], CARD), NO_CHANNEL);
     }
-    // A live key has no sandbox, and no channel of a test key's.
+    // A live key sees no sandbox, and no channel of a test key.
     assert_refused("live", &stage.send_with(&stage.home.live_key, "sandbox", &[], CARD), NO_CHANNEL);
     stage.open("deleted", &["connect"]);
     stage.server.delete("/v1/channels/deleted", Some(&stage.key)).expect(200);
     assert_refused("deleted", &stage.send("deleted", &[], CARD), NO_CHANNEL);
-    // The same word, only spelled in another way, and a query that nobody asked for.
+    // The same path in another spelling, and with an unknown query.
     for path in ["/v1/channels/%73andbox/messages/contact", "/v1/channels/sandbox/messages/contact?x=1"] {
         let answer = stage.server.call("POST", path, Some(&stage.key), &[JSON], Some(CARD.as_bytes())).expect(202);
         assert!(answer.header("Location").is_some_and(|path| path.starts_with("/v1/channels/sandbox/messages/")));
     }
 }
 
-/// Bytes that are no text are no channel's id either; the answer has the shape of all others.
+/// Bytes that are no text are no channel id either; the answer has the shape of all others.
 #[test]
 fn a_channel_id_that_is_no_text() {
     let stage = Stage::set();
@@ -118,7 +118,7 @@ fn a_channel_id_that_is_no_text() {
         let by_id = stage.get(&format!("/v1/channels/sandbox/messages/{id}"));
         assert_refused(id, &by_id, crate::v1::NO_MESSAGE);
     }
-    // Without a key nothing is told about paths that exist.
+    // Without a key an answer does not show which paths exist.
     let answer = stage.server.call("POST", &contact_path("%FF"), None, &[JSON], Some(CARD.as_bytes()));
     assert_refused("without a key", &answer, crate::v1::UNAUTHORIZED);
 }

@@ -1,4 +1,4 @@
-//! The sandbox's scenarios, by header and by number: how each ends, and that it touches its own message only.
+//! The sandbox's scenarios, by header and by number: the outcome of each, which affects only its own message.
 
 use std::thread::scope;
 
@@ -13,9 +13,9 @@ struct Row {
     status: &'static str,
     error: Option<&'static str>,
     attempts: u32,
-    /// How often it arrived; the phone shows it once, or not at all.
+    /// The number of arrivals; the phone shows the message once, or not at all.
     arrivals: u32,
-    /// Least and most milliseconds until it is sent or given up.
+    /// The shortest and the longest time until the message has its outcome, in milliseconds.
     takes: (i64, i64),
 }
 
@@ -78,11 +78,11 @@ fn every_scenario_ends_as_the_table_says_by_header_and_by_number() {
             scope.spawn(move || plays(stage, row, &format!("header-{index}"), &header, &plain));
             scope.spawn(move || plays(stage, row, &format!("number-{index}"), &[], row.number));
         }
-        scope.spawn(|| others_are_not_touched(stage));
+        scope.spawn(|| others_are_not_affected(stage));
     });
 }
 
-/// One scenario on a channel of its own, with a plain card in front of it and one behind.
+/// Plays one scenario on its own channel, with a plain card before it and one behind it.
 fn plays(stage: &Stage, row: &Row, channel: &str, headers: &[(&str, &str)], to: &str) {
     stage.open(channel, &["connect", "pause"]);
     let before = stage.accept(channel, &[], CARD);
@@ -101,7 +101,7 @@ fn plays(stage: &Stage, row: &Row, channel: &str, headers: &[(&str, &str)], to: 
     let end = millis(&played, if row.error.is_some() { "failedAt" } else { "sentAt" });
     let took = end - millis(&before, "sentAt");
     assert!((row.takes.0..=row.takes.1).contains(&took), "{what} took {took} ms");
-    // The order of the line: what stands behind waits until this one is settled.
+    // The queue keeps its order: the message behind waits until this one is settled.
     assert!(millis(&before, "sentAt") <= millis(&played, "sendingAt"), "{what} overtook");
     assert!(millis(&behind, "sendingAt") >= end, "{what} was overtaken");
     on_the_phone(stage, row, channel, to, &played);
@@ -117,8 +117,8 @@ fn on_the_phone(stage: &Stage, row: &Row, channel: &str, to: &str, played: &Valu
     assert_stored(stage, channel, 3);
 }
 
-/// While all that goes wrong elsewhere, a plain channel works as ever.
-fn others_are_not_touched(stage: &Stage) {
+/// During all these faults a plain channel works as ever.
+fn others_are_not_affected(stage: &Stage) {
     stage.open("plain", &["connect"]);
     let trouble =
         stage.accept("sandbox", &[("X-Ogmma-Sandbox-Scenario", "timeout")], &card("5511999997000", "Trouble"));
@@ -129,20 +129,20 @@ fn others_are_not_touched(stage: &Stage) {
             millis(&message, "readAt") - millis(&message, "queuedAt")
         })
         .min();
-    // "Within 1 s"; the fastest of several, because this machine is busy with other tests.
+    // "Within 1 s": the fastest of several, because this machine is busy with other tests.
     assert!(fastest.is_some_and(|took| took <= 1_000), "{fastest:?} ms until it was read");
     let trouble = stage.data(&trouble);
     assert!(matches!(text(&trouble, "status"), "QUEUED" | "SENDING"), "the plain channel waited for {trouble}");
 }
 
-/// A header names the scenario of one call, and wins over the number.
+/// A header names the scenario of one call, and has precedence over the number.
 #[test]
 fn a_header_wins_over_the_number() {
     let stage = Stage::set();
     let header = [("X-Ogmma-Sandbox-Scenario", "number_not_on_whatsapp")];
     let message = stage.until(&stage.accept("sandbox", &header, &card("5511900000005", "Both")), "FAILED");
     assert_eq!((&message["attempts"], &message["error"]["code"]), (&json!(1), &json!("NUMBER_NOT_ON_WHATSAPP")));
-    // Typed with signs it is the same number.
+    // The number with punctuation is the same number.
     let message = stage.until(&stage.accept("sandbox", &[], &card("+55 (11) 90000-0001", "Signs")), "FAILED");
     assert_eq!(message["error"]["code"], "NUMBER_NOT_ON_WHATSAPP");
 }
