@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{NUMBER, Stage};
 use crate::harness::wait_for;
+use crate::v1::{assert_sent_in_time, soon};
 
 const TO: &str = "5531999998888";
 
@@ -129,13 +130,20 @@ fn every_kind_quotes_by_metas_id_and_keeps_its_options() {
         ("contact", json!({"name": "Maria", "phone": "5511988887777"})),
         ("contact", two_contacts()),
     ];
-    for (kind, mut fields) in kinds {
+    let send_at = soon();
+    let accepted = kinds.map(|(kind, mut fields)| {
         fields["replyTo"] = first["id"].clone();
         fields["reference"] = "pedido-4711".into();
         fields["ttlSeconds"] = 3_600.into();
-        let (message, attempt) = send(&stage, kind, fields);
-        assert_eq!(attempt.body["context"], json!({"message_id": wamid}), "{kind}");
+        fields["sendAt"] = send_at.clone().into();
+        (kind, accept(&stage, kind, fields))
+    });
+    for (kind, id) in accepted {
+        let message = stage.until("vendas", &id, "SENT");
+        let body = attempt(&stage, &id).body;
+        assert_eq!(&body["context"], &json!({"message_id": wamid}), "{kind}");
         assert_eq!((&message["replyTo"], &message["reference"]), (&first["id"], &json!("pedido-4711")), "{message}");
+        assert_sent_in_time(&message, 3_600);
     }
     assert!(stage.graph.attempts()[0].body.get("context").is_none());
 }

@@ -6,6 +6,7 @@ mod sandbox;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -239,4 +240,18 @@ fn parse(answer: &[u8]) -> Answer {
         (name, value.trim().parse::<ureq::http::HeaderValue>().expect("a header's value"))
     });
     Answer { status: status.expect("a status"), headers: pairs.collect(), body: answer[end + 4..].to_vec() }
+}
+
+/// A time for which a message can be scheduled, about as early as possible.
+#[expect(clippy::disallowed_methods, reason = "the server under test has the machine's clock")]
+pub fn soon() -> String {
+    (jiff::Timestamp::now() + Duration::from_secs(7)).to_string()
+}
+
+/// A message was not sent before its `sendAt`, and lives for its `ttlSeconds` from then on.
+#[track_caller]
+pub fn assert_sent_in_time(message: &Value, ttl_seconds: i64) {
+    let due = millis(message, "sendAt");
+    assert!(millis(message, "sendingAt") >= due && millis(message, "queuedAt") >= due, "{message}");
+    assert_eq!(millis(message, "expiresAt") - due, ttl_seconds * 1_000, "{message}");
 }

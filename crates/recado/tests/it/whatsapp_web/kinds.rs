@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{JOAO, KNOWN, MARIA, NOBODY, OWNER, Stage, TYPED};
 use crate::harness::wait_for;
+use crate::v1::{assert_sent_in_time, soon};
 
 /// Submits a message. Returns its id.
 fn accept(stage: &Stage, kind: &str, mut fields: Value) -> String {
@@ -16,8 +17,12 @@ fn accept(stage: &Stage, kind: &str, mut fields: Value) -> String {
 /// Sends a message. Returns its entry in the API, and the message that the recipient's phone read.
 #[track_caller]
 fn send(stage: &Stage, kind: &str, fields: Value) -> (Value, Received) {
-    let id = accept(stage, kind, fields);
-    let message = stage.until("vendas", &id, "READ");
+    shown(stage, &accept(stage, kind, fields))
+}
+
+#[track_caller]
+fn shown(stage: &Stage, id: &str) -> (Value, Received) {
+    let message = stage.until("vendas", id, "READ");
     let network_id = message["networkId"].as_str().expect("an id");
     let received = stage.whatsapp.inbox().into_iter().find(|received| received.id == network_id).expect("it was read");
     let counters = stage.whatsapp.counters();
@@ -124,19 +129,28 @@ fn every_kind_quotes_and_keeps_its_options() {
     let own = format!("{OWNER}@s.whatsapp.net");
     let mut target = send(&stage, "text", json!({"content": "Qual o endereco?"}));
     assert!(target.1.quote().is_none());
-    // Each message quotes the one before.
-    for (kind, mut fields) in kinds {
-        fields["replyTo"] = target.0["id"].clone();
+    // Each message quotes the message before, which is scheduled, too.
+    let send_at = soon();
+    let mut quoted = target.0["id"].clone();
+    let accepted = kinds.map(|(kind, mut fields)| {
+        fields["replyTo"] = quoted.clone();
         fields["reference"] = "pedido-4711".into();
         fields["ttlSeconds"] = 3_600.into();
-        let (message, received) = send(&stage, kind, fields);
+        fields["sendAt"] = send_at.clone().into();
+        let id = accept(&stage, kind, fields);
+        quoted = id.clone().into();
+        id
+    });
+    for id in accepted {
+        let (message, received) = shown(&stage, &id);
+        assert_sent_in_time(&message, 3_600);
         let quote = received.quote().expect("a quote");
         assert_eq!((quote.id, quote.from), (&*target.1.id, &*own));
         // The message of the target, without the quote of the target.
-        let shown = Received { message: quote.message.expect("a body").clone(), ..target.1.clone() };
-        assert_eq!((shown.text(), shown.location()), (target.1.text(), target.1.location()));
-        assert_eq!((shown.vcard(), shown.cards().len()), (target.1.vcard(), target.1.cards().len()));
-        assert!(shown.quote().is_none(), "{shown:?}");
+        let body = Received { message: quote.message.expect("a body").clone(), ..target.1.clone() };
+        assert_eq!((body.text(), body.location()), (target.1.text(), target.1.location()));
+        assert_eq!((body.vcard(), body.cards().len()), (target.1.vcard(), target.1.cards().len()));
+        assert!(body.quote().is_none(), "{body:?}");
         assert_eq!((&message["replyTo"], &message["reference"]), (&target.0["id"], &json!("pedido-4711")), "{message}");
         target = (message, received);
     }
