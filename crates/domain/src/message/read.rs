@@ -2,10 +2,13 @@
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::channel::ChannelKey;
 use crate::clock::Millis;
 use crate::ids::MessageId;
-use crate::message::Seq;
+use crate::message::{Seq, is_scheduled};
 use crate::status::MessageStatus;
 
 /// A stored message.
@@ -48,9 +51,43 @@ pub struct MessageQuery {
     pub reference: Option<String>,
     /// Only scheduled messages.
     pub scheduled: bool,
-    /// Only messages before this one.
-    pub before: Option<MessageId>,
+    /// Only messages behind this place.
+    pub before: Option<Place>,
     pub limit: usize,
+}
+
+/// A place in a list of messages, from which the next page goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Behind this message.
+    Message(MessageId),
+    /// Behind the scheduled message that has this number, or had it: its number changes when it is due.
+    Scheduled(Seq),
+}
+
+impl Place {
+    /// The place of a message.
+    pub fn of(seq: Seq, id: MessageId) -> Self {
+        if is_scheduled(seq) { Self::Scheduled(seq) } else { Self::Message(id) }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(id) => id.fmt(f),
+            Self::Scheduled(seq) => seq.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let scheduled = || text.parse().ok().filter(|seq| is_scheduled(*seq)).map(Self::Scheduled);
+        text.parse().ok().map(Self::Message).or_else(scheduled).ok_or(())
+    }
 }
 
 /// The most rows that one query may read. A filter with few matches gets short pages and a cursor, instead of a query that
@@ -75,11 +112,11 @@ impl MessageQuery {
         i64::try_from(self.limit).unwrap_or(i64::MAX - 1) + 1
     }
 
-    /// The page of these rows. `floor` is the message below which the query did not read.
-    pub fn page(&self, mut messages: Vec<Message>, floor: Option<MessageId>) -> Page {
+    /// The page of these rows. `floor` is the place below which the query did not read.
+    pub fn page(&self, mut messages: Vec<Message>, floor: Option<Place>) -> Page {
         let more = messages.len() > self.limit;
         messages.truncate(self.limit);
-        let last = messages.last().map(|message| message.id);
+        let last = messages.last().map(|message| Place::of(message.seq, message.id));
         Page { messages, next: if more { last } else { floor } }
     }
 }
@@ -89,7 +126,7 @@ impl MessageQuery {
 pub struct Page {
     pub messages: Vec<Message>,
     /// The cursor of the next page, if there is one.
-    pub next: Option<MessageId>,
+    pub next: Option<Place>,
 }
 
 /// The result of a cancellation.
@@ -129,11 +166,12 @@ mod tests {
     #[test]
     fn a_page_continues_after_its_last_message_or_where_the_reader_stopped() {
         let query = |limit| MessageQuery::of(1, limit);
-        let (floor, rows) = (Some(MessageId::new(1, [9; 10])), || vec![message(3), message(2)]);
+        let (floor, rows) = (Some(Place::Message(MessageId::new(1, [9; 10]))), || vec![message(3), message(2)]);
+        let last = Some(Place::Message(message(3).id));
         let table = [
-            // The limit, the floor: the messages, the next page.
-            (1, floor, 1, Some(message(3).id)),
-            (1, None, 1, Some(message(3).id)),
+            // Asked, where the reader stopped: messages, the next page.
+            (1, floor, 1, last),
+            (1, None, 1, last),
             (2, floor, 2, floor),
             (2, None, 2, None),
         ];
@@ -141,6 +179,18 @@ mod tests {
             assert_eq!(query(limit).rows(), i64::try_from(limit + 1).expect("small"));
             let page = query(limit).page(rows(), floor);
             assert_eq!((page.messages.len(), page.next), (messages, next), "{limit}, {floor:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        let id = MessageId::new(1, [9; 10]);
+        for place in [Place::of(7, id), Place::of(-7, id)] {
+            assert_eq!(place.to_string().parse(), Ok(place));
+        }
+        assert_eq!((Place::of(7, id), Place::of(-7, id)), (Place::Message(id), Place::Scheduled(-7)));
+        for text in ["", "7", "0", "-", "-x", "sandbox", "-99999999999999999999"] {
+            assert_eq!(text.parse::<Place>(), Err(()), "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, Seq};
+use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, Place, Seq};
 use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 
@@ -98,7 +98,8 @@ pub(crate) async fn earlier_use<E: Executor>(db: &E, key: &Idempotency) -> Resul
 pub(crate) async fn page<E: PageScan>(db: &E, query: &MessageQuery) -> Result<Option<Page>, E::Error> {
     let before = match query.before {
         None => Seq::MAX,
-        Some(id) => {
+        Some(Place::Scheduled(seq)) => seq,
+        Some(Place::Message(id)) => {
             let sql = "SELECT seq FROM messages WHERE id = ?1 AND channel_key = ?2";
             let found = db.row(sql, values![&id.as_bytes()[..], query.channel], |row| row.get("seq")).await?;
             let Some(seq) = found else { return Ok(None) };
@@ -113,5 +114,5 @@ pub(crate) async fn page<E: PageScan>(db: &E, query: &MessageQuery) -> Result<Op
     let limit = query.rows();
     let asked = values![query.channel, before, lowest, query.recipient, status, limit, query.kind, query.reference];
     let messages = db.rows(&E::page_sql(query), asked, message).await?;
-    Ok(Some(query.page(messages, floor.map(|(_, id)| id))))
+    Ok(Some(query.page(messages, floor.map(|(seq, id)| Place::of(seq, id)))))
 }

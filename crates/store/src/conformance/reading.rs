@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{MessageQuery, NewMessage, Page};
+use recado_domain::message::{MessageQuery, NewMessage, Page, Place};
 use recado_domain::queue::Settlement;
 use recado_domain::status::MessageStatus;
 
@@ -75,7 +75,7 @@ pub(super) async fn pages_are_newest_first_and_complete(ground: Ground) {
     }
     accepted.reverse();
     let first = page(&ground, query(channel, 3)).await;
-    assert_eq!((ids(&first), first.next), (accepted[..3].to_vec(), Some(accepted[2])));
+    assert_eq!((ids(&first), first.next), (accepted[..3].to_vec(), Some(Place::Message(accepted[2]))));
     assert_eq!(first.messages[0], ground.message(channel, accepted[0]).await, "the same as read alone");
     for limit in [1, 3, 6, 7, 8, usize::MAX] {
         let (found, pages) = walk(&ground, query(channel, limit)).await;
@@ -126,7 +126,7 @@ pub(super) async fn a_foreign_cursor_is_no_cursor(ground: Ground) {
     ground.accept(channel, "551").await;
     let theirs = ground.accept(neighbour, "551").await;
     for before in [theirs, MessageId::new(NOW, [9; 10])] {
-        let query = MessageQuery { before: Some(before), ..query(channel, 10) };
+        let query = MessageQuery { before: Some(Place::Message(before)), ..query(channel, 10) };
         assert_eq!(ground.store.messages(query).await.expect("read"), None);
     }
 }

@@ -4,7 +4,7 @@ use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelState};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Promoted};
+use recado_domain::message::{Cancelled, Enqueued, Message, MessageQuery, NewMessage, Place, Promoted};
 use recado_domain::queue::{ClaimRequest, PurgeRequest};
 use recado_domain::status::MessageStatus;
 
@@ -151,7 +151,7 @@ pub(super) async fn a_scheduled_message_is_found_shown_and_erased(ground: Ground
     assert!(waiting.len() == 2 && !waiting.contains(&plain), "{waiting:?}");
     assert_eq!(found(MessageQuery { kind: Some("text".to_owned()), ..all() }).await, [text]);
     assert_eq!(found(MessageQuery { reference: Some("p-1".to_owned()), ..all() }).await, [marked]);
-    let next = MessageQuery { before: Some(waiting[0]), scheduled: true, ..all() };
+    let next = MessageQuery { before: Some(Place::Scheduled(-1)), scheduled: true, ..all() };
     assert_eq!(found(next).await, [waiting[1]]);
 
     let person = Person { numbers: vec!["551".to_owned()], institution: None };
@@ -209,6 +209,27 @@ pub(super) async fn many_that_are_due_are_queued_some_at_a_time(ground: Ground) 
     queued.sort_unstable_by_key(|message| message.seq);
     let ids = |messages: &[Message]| messages.iter().map(|message| message.id).collect::<Vec<_>>();
     assert!(ids(&queued) == ids(&accepted), "of messages with the same time the first accepted is the first queued");
+}
+
+pub(super) async fn a_list_goes_on_where_it_was_when_a_message_is_queued(ground: Ground) {
+    let channel = ground.channel("loja").await;
+    let scheduled = [NOW + 1, NOW + 2, NOW + 3].map(async |at| schedule(&ground, channel, "551", at).await);
+    let mut expected = vec![ground.accept(channel, "551").await];
+    for id in scheduled {
+        expected.push(id.await);
+    }
+    let (mut query, mut found) = (MessageQuery::of(channel, 2), Vec::new());
+    loop {
+        let page = ground.store.messages(query.clone()).await.expect("read").expect("a cursor of this list");
+        found.extend(page.messages.into_iter().map(|message| message.id));
+        // The last message of the page is queued, and gets another number.
+        promote(&ground, NOW + 1).await;
+        query.before = page.next;
+        if page.next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, expected);
 }
 
 pub(super) async fn a_schedule_outlasts_a_restart(mut ground: Ground) {

@@ -59,7 +59,7 @@ pub async fn list(
     let page = gateway.store.messages(asked).await?.ok_or_else(query::bad_cursor)?;
     let data = page.messages.into_iter().map(|message| MessageView::new(message, &channel));
     let data = data.collect::<Result<Vec<_>, _>>()?;
-    let next_cursor = page.next.map(|id| id.to_string());
+    let next_cursor = page.next.map(|place| place.to_string());
     Ok(json::answer(StatusCode::OK, &List { data, pagination: Pagination { limit, next_cursor } }))
 }
 
@@ -73,7 +73,7 @@ pub fn describe(operation: Operation<'_>) -> Operation<'_> {
              have a `nextCursor`.",
         )
         .needs(Scope::MessagesRead)
-        .pages(schemas::uuid())
+        .pages(schemas::message_place())
         .query("status", "Only those in this state.", schemas::one_of(MessageStatus::ALL.map(MessageStatus::name)))
         .query("to", "Only those to this number.", schemas::phone("DDI+DDD+NUM."))
         .query("type", "Only those of this type.", schemas::one_of(KINDS.iter().map(|kind| kind.name)))

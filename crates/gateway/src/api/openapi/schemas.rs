@@ -38,6 +38,12 @@ pub fn uuid() -> Value {
     json!({"type": "string", "format": "uuid"})
 }
 
+/// A place in a list of messages.
+pub fn message_place() -> Value {
+    let id = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+    json!({"type": "string", "pattern": format!("^({id}|-[1-9][0-9]{{0,18}})$")})
+}
+
 /// A network's id of a message: 22 hexadecimal digits if the gateway assigned it, or the network's own form.
 pub fn network_id() -> Value {
     json!({"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["3EB0459984FC15DDAB10A5"]})
