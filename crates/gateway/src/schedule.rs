@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use recado_store::StoreError;
+use recado_domain::clock::Clock;
+use recado_store::{Schedule, StoreError};
 
 use crate::gateway::Gateway;
 
@@ -24,7 +25,7 @@ pub async fn run(gateway: Arc<Gateway>) {
 async fn queue_due(gateway: &Gateway) {
     let mut failed = false;
     loop {
-        let wait = match next(gateway).await {
+        let wait = match next(&*gateway.store, &*gateway.clock, gateway.nodes.are_shared()).await {
             Ok(wait) => {
                 failed = false;
                 wait
@@ -49,14 +50,64 @@ async fn queue_due(gateway: &Gateway) {
 
 /// Queues some of the due messages. Returns how long to wait until the next check; `None` means until a message is
 /// scheduled.
-async fn next(gateway: &Gateway) -> Result<Option<Duration>, StoreError> {
-    let now = gateway.clock.now();
-    let promoted = gateway.store.promote(now).await?;
+async fn next(store: &dyn Schedule, clock: &dyn Clock, is_shared: bool) -> Result<Option<Duration>, StoreError> {
+    // The clock of this node may be wrong. Nodes that share a database share its clock.
+    let now = store.clock().await?.unwrap_or_else(|| clock.now());
+    let promoted = store.promote(now).await?;
     Ok(match promoted.next_at {
         Some(at) if at <= now && promoted.messages > 0 => Some(Duration::ZERO),
         Some(at) if at <= now => Some(RETRY),
         Some(at) => Some(Duration::from_millis(at.abs_diff(now)).min(CHECK_INTERVAL)),
-        None if gateway.nodes.are_shared() => Some(CHECK_INTERVAL),
+        None if is_shared => Some(CHECK_INTERVAL),
         None => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use recado_domain::clock::Millis;
+    use recado_domain::message::{NewMessage, Promoted};
+    use recado_store::fixtures::{Ground, NOW, SqliteFile};
+    use recado_store::{Result, Store};
+
+    use super::*;
+
+    struct At(Millis);
+
+    impl Clock for At {
+        fn now(&self) -> Millis {
+            self.0
+        }
+    }
+
+    /// A store with a clock of its own.
+    struct WithClock(Arc<dyn Store>, Millis);
+
+    #[async_trait]
+    impl Schedule for WithClock {
+        async fn promote(&self, now: Millis) -> Result<Promoted> {
+            self.0.promote(now).await
+        }
+
+        async fn clock(&self) -> Result<Option<Millis>> {
+            Ok(Some(self.1))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_clock_of_a_node_decides_only_where_the_store_has_none() {
+        const HOUR: Millis = 60 * 60 * 1_000;
+        let ground = Ground::on(SqliteFile::new()).await;
+        let channel = ground.channel("loja").await;
+        let at = Some(NOW + HOUR);
+        ground.enqueue_id(NewMessage { send_at: at, ..ground.new_message(channel, "551") }).await;
+        let shared = WithClock(ground.store.clone(), NOW + HOUR - 1_000);
+        for wrong in [NOW - HOUR, NOW + 2 * HOUR] {
+            let wait = next(&shared, &At(wrong), true).await.expect("the store works");
+            assert_eq!(wait, Some(Duration::from_secs(1)), "until its time, by the clock that the nodes share");
+        }
+        let wait = next(&*ground.store, &At(NOW + HOUR), false).await.expect("the store works");
+        assert_eq!((wait, ground.store.open_channels().await.expect("read")), (None, vec![channel]));
+    }
 }

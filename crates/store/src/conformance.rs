@@ -240,6 +240,7 @@ suite! { [
         a_scheduled_message_is_found_shown_and_erased,
         events_of_a_scheduled_message_go_with_it,
         many_that_are_due_are_queued_some_at_a_time,
+        a_channel_with_many_due_messages_delays_no_other,
         a_list_goes_on_where_it_was_when_a_message_is_queued,
         a_schedule_outlasts_a_restart;
     remote:

@@ -104,6 +104,7 @@ for_both_engines! {
 for_both_engines! {
     impl Schedule {
         write fn promote(now: Millis) -> Promoted = |tx| schedule::promote(tx, now);
+        read fn clock() -> Option<Millis> = |db| schedule::clock(db);
     }
 }
 

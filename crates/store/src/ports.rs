@@ -222,6 +222,8 @@ pub trait Schedule: Send + Sync + 'static {
     /// Puts a batch of due messages into their queues; the commit wakes the dispatcher. Cancels messages that were
     /// scheduled before their channel was deleted.
     async fn promote(&self, now: Millis) -> Result<Promoted>;
+    /// The time by the store's own clock, if it has one: messages of several nodes are due by the same clock.
+    async fn clock(&self) -> Result<Option<Millis>>;
 }
 
 /// Receipts of one write. Other writes can run between two batches.

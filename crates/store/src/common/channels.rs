@@ -158,9 +158,9 @@ pub(crate) async fn delete<T: Transaction>(
     for table in ["links", "session_rows", "accounts", "chats", "recipient_pace", "early_receipts"] {
         tx.db().run(&format!("DELETE FROM {table} WHERE channel_key = ?1"), values![key]).await?;
     }
-    if schedule::bring_forward(tx.db(), key, now).await? {
-        tx.notify(Change::Scheduled);
-    }
+    schedule::bring_forward(tx.db(), key, now).await?;
+    // Also where there was nothing: another node may be storing a message now.
+    tx.notify(Change::Scheduled);
     tx.leave_unknown(key).await?;
     tx.channel_deleted(key);
     report(tx, key).await

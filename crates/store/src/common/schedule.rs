@@ -4,18 +4,19 @@
 //! table `schedule`. A transaction locks the channel before it changes the `seq` or the row.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use recado_domain::channel::ChannelKey;
-use recado_domain::clock::Millis;
+use recado_domain::clock::{Millis, millis};
 use recado_domain::message::{Promoted, Seq, is_scheduled};
 use recado_domain::queue::{Finish, Queued};
 
 use super::Transaction;
 use crate::commits::Change;
-use crate::sqlkit::both::{Executor, List, Row, values};
+use crate::sqlkit::both::{Executor, List, Read, Row, values};
 
 /// The most messages that one transaction queues. Claims wait for this transaction.
-pub(crate) const AT_ONCE: usize = 500;
+const AT_ONCE: i64 = 500;
 
 /// A scheduled message whose time has come.
 pub(crate) struct Due {
@@ -25,15 +26,17 @@ pub(crate) struct Due {
     expires_at: Millis,
 }
 
-/// Queues the messages that are due, at most [`AT_ONCE`] in one call, in the order of their times. Each message goes to
-/// the end of its queue.
+/// For how long after the deletion of a channel a node may still store a message on it.
+const LATE: Duration = Duration::from_secs(60 * 60);
+
+/// Queues the messages that are due, about [`AT_ONCE`] in one call. Each message goes to the end of its queue, those of a
+/// channel in the order of their times.
 pub(crate) async fn promote<T: Transaction>(tx: &mut T, now: Millis) -> Result<Promoted, T::Error> {
-    // Of messages with the same time, the message that was accepted first comes first. The numbers are negative, so its
-    // `seq` is the highest.
-    let sql = "SELECT seq, channel_key FROM schedule WHERE due_at <= ?1 ORDER BY due_at, seq DESC LIMIT ?2";
-    let most = i64::try_from(AT_ONCE).unwrap_or(i64::MAX);
-    let read = |row: &Row<'_>| Ok((row.get("seq")?, row.get("channel_key")?));
-    let due: Vec<(Seq, ChannelKey)> = tx.db().rows(sql, values![now, most], read).await?;
+    let mut due = due(tx.db(), now).await?;
+    if i64::try_from(due.len()) == Ok(AT_ONCE) {
+        due = share(tx.db(), now, due[0].1).await?;
+    }
+    due.extend(left_behind(tx.db(), now).await?);
     let mut channels: Vec<_> = due.iter().map(|(_, channel)| *channel).collect();
     channels.sort_unstable();
     channels.dedup();
@@ -50,6 +53,49 @@ pub(crate) async fn promote<T: Transaction>(tx: &mut T, now: Millis) -> Result<P
         tx.notify(Change::Accepted(channel));
     }
     Ok(Promoted { messages: gone.len() + next.len(), next_at: next_at(tx.db()).await? })
+}
+
+fn seq_and_channel(row: &Row<'_>) -> Read<(Seq, ChannelKey)> {
+    Ok((row.get("seq")?, row.get("channel_key")?))
+}
+
+/// The messages that are due, at most [`AT_ONCE`], in the order of their times.
+async fn due<E: Executor>(db: &E, now: Millis) -> Result<Vec<(Seq, ChannelKey)>, E::Error> {
+    // Of messages with the same time, the message that was accepted first comes first. The numbers are negative, so its
+    // `seq` is the highest.
+    let sql = "SELECT seq, channel_key FROM schedule WHERE due_at <= ?1 ORDER BY due_at, seq DESC LIMIT ?2";
+    db.rows(sql, values![now, AT_ONCE], seq_and_channel).await
+}
+
+/// An equal share of messages of each channel that has some due. Without this, a channel with many due messages would
+/// delay all others. `oldest` is the channel of the message that has waited longest: it always has a share, so every
+/// channel gets its turn, however many there are.
+async fn share<E: Executor>(db: &E, now: Millis, oldest: ChannelKey) -> Result<Vec<(Seq, ChannelKey)>, E::Error> {
+    let sql = include_str!("schedule/channels.sql");
+    let read = |row: &Row<'_>| row.get::<ChannelKey>("channel_key");
+    let mut channels = db.rows(sql, values![now, AT_ONCE], read).await?;
+    if !channels.contains(&oldest) {
+        channels.push(oldest);
+    }
+    let each = (AT_ONCE / i64::try_from(channels.len()).unwrap_or(AT_ONCE)).max(1);
+    db.rows(E::FIRST_DUE_OF_EACH, values![List(channels), now, each], seq_and_channel).await
+}
+
+/// Messages that a node has stored beside the deletion of their channel, so that the deletion did not see them. They are
+/// read before their time, because they are to be cancelled.
+async fn left_behind<E: Executor>(db: &E, now: Millis) -> Result<Vec<(Seq, ChannelKey)>, E::Error> {
+    let sql = format!(
+        "SELECT s.seq, s.channel_key FROM channels c {} schedule s ON s.channel_key = c.key AND s.due_at > ?1
+         WHERE c.deleted_at > ?2 LIMIT ?3",
+        E::JOIN_IN_ORDER
+    );
+    db.rows(&sql, values![now, now - millis(LATE), AT_ONCE], seq_and_channel).await
+}
+
+/// The clock by which messages are due, if the store has one of its own. Nodes share the clock of their database, so a
+/// node whose clock is wrong neither queues messages early nor leaves them late.
+pub(crate) async fn clock<E: Executor>(db: &E) -> Result<Option<Millis>, E::Error> {
+    Ok(db.row(E::CLOCK, values![], |row| row.get("now")).await?.flatten())
 }
 
 /// When the next message is due.
@@ -116,7 +162,7 @@ async fn forget<E: Executor>(db: &E, seqs: List<Seq>) -> Result<(), E::Error> {
 
 /// Makes all scheduled messages of a channel due now. [`promote`] then reads them, and cancels them if their channel
 /// was deleted. A message that was already due keeps its time. The due messages of other channels are not delayed.
-pub(crate) async fn bring_forward<E: Executor>(db: &E, channel: ChannelKey, now: Millis) -> Result<bool, E::Error> {
+pub(crate) async fn bring_forward<E: Executor>(db: &E, channel: ChannelKey, now: Millis) -> Result<(), E::Error> {
     let sql = "UPDATE schedule SET due_at = ?2 WHERE channel_key = ?1 AND due_at > ?2";
-    Ok(db.run(sql, values![channel, now]).await? > 0)
+    db.run(sql, values![channel, now]).await.map(drop)
 }

@@ -211,6 +211,20 @@ pub(super) async fn many_that_are_due_are_queued_some_at_a_time(ground: Ground) 
     assert!(ids(&queued) == ids(&accepted), "of messages with the same time the first accepted is the first queued");
 }
 
+pub(super) async fn a_channel_with_many_due_messages_delays_no_other(ground: Ground) {
+    const MESSAGES: usize = 700;
+    let (busy, quiet) = (ground.channel("loja").await, ground.channel("outra").await);
+    let all = (0..MESSAGES).map(|_| schedule(&ground, busy, "551", NOW + 1));
+    futures_util::future::join_all(all).await;
+    let theirs = schedule(&ground, quiet, "551", NOW + 2).await;
+    let not_yet = schedule(&ground, quiet, "551", NOW + 3).await;
+    promote(&ground, NOW + 2).await;
+    assert!(ground.message(quiet, theirs).await.seq > 0, "it was due, too");
+    assert!(ground.message(quiet, not_yet).await.seq < 0);
+    while promote(&ground, NOW + 2).await.next_at != Some(NOW + 3) {}
+    assert!(ground.all(busy).await.iter().all(|message| message.seq > 0));
+}
+
 pub(super) async fn a_list_goes_on_where_it_was_when_a_message_is_queued(ground: Ground) {
     let channel = ground.channel("loja").await;
     let scheduled = [NOW + 1, NOW + 2, NOW + 3].map(async |at| schedule(&ground, channel, "551", at).await);

@@ -46,27 +46,40 @@ pub(super) async fn lock(db: Db<'_>, key: ChannelKey) -> Done<Option<Locked>> {
 
 /// Locks these channels. Waits for the locks of other transactions.
 pub(super) async fn lock_all(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<ChannelKey, Locked>> {
-    lock_rows(db, keys, ("", "")).await
+    lock_rows(db, keys, ("", "")).await?.iter().map(|row| locked(row).map(|locked| (locked.key, locked))).collect()
 }
 
-/// Locks those of these channels that no other transaction has locked. In the rest of the transaction each prepared
-/// statement has one plan for all values: for a batch, planning would take longer than running.
+/// The same, without channels of a newer version that this version does not understand.
+pub(super) async fn lock_known(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<ChannelKey, Locked>> {
+    known(&lock_rows(db, keys, ("", "")).await?)
+}
+
+/// Locks those of these channels that this version understands and no other transaction has locked. In the rest of the
+/// transaction each prepared statement has one plan for all values: for a batch, planning would take longer than running.
 pub(super) async fn lock_free(db: Db<'_>, keys: &[ChannelKey]) -> Done<HashMap<ChannelKey, Locked>> {
-    lock_rows(db, keys, ("set_config('plan_cache_mode', 'force_generic_plan', true),", "skip locked")).await
+    let plans = "set_config('plan_cache_mode', 'force_generic_plan', true),";
+    known(&lock_rows(db, keys, (plans, "SKIP LOCKED")).await?)
+}
+
+fn known(rows: &[Row]) -> Done<HashMap<ChannelKey, Locked>> {
+    let mut known = HashMap::new();
+    for row in rows {
+        match locked(row) {
+            Ok(locked) => drop(known.insert(locked.key, locked)),
+            Err(Failure::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(known)
 }
 
 /// Locks channels, and makes the rest of the transaction read by indexes only. Each statement has an index that returns
 /// its few rows in their order. The planner uses counts that are some minutes old; if a backlog has grown since, it
 /// would read and sort the backlog for each claim. JIT compilation is off, because it takes 20 to 60 ms for statements
 /// of less than one.
-async fn lock_rows(
-    db: Db<'_>,
-    keys: &[ChannelKey],
-    (plans, others): (&str, &str),
-) -> Done<HashMap<ChannelKey, Locked>> {
+async fn lock_rows(db: Db<'_>, keys: &[ChannelKey], (plans, others): (&str, &str)) -> Done<Vec<Row>> {
     let sql = format!(include_str!("lock/channels.sql"), plans = plans, others = others);
-    let rows = db.rows(&sql, args![keys]).await?;
-    rows.iter().map(|row| locked(row).map(|locked| (locked.key, locked))).collect()
+    db.rows(&sql, args![keys]).await
 }
 
 fn locked(row: &Row) -> Done<Locked> {

@@ -40,6 +40,11 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration { number: 15, sql: include_str!("../../../../migrations/postgres/0015_kinds.sql"), works_from: 5 },
     Migration { number: 16, sql: include_str!("../../../../migrations/postgres/0016_schedule.sql"), works_from: 5 },
+    Migration {
+        number: 17,
+        sql: include_str!("../../../../migrations/postgres/0017_fair_schedule.sql"),
+        works_from: 5,
+    },
 ];
 
 /// Identifies these tables on the server of the tests.

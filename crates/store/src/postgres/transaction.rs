@@ -74,7 +74,7 @@ impl<'a> Transaction for Tx<'a> {
         let mut locked = lock::lock_free(self.db, channels).await?;
         // Waits for one channel only: while it waits, no other channel is locked.
         if let (true, Some(first)) = (locked.is_empty(), channels.first()) {
-            locked = lock::lock_all(self.db, &[*first]).await?;
+            locked = lock::lock_known(self.db, &[*first]).await?;
         }
         Ok(locked.into_iter().map(|(channel, locked)| (channel, locked.queue)).collect())
     }

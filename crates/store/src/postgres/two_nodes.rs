@@ -8,7 +8,7 @@ use futures_util::future::{join, join_all};
 use recado_domain::channel::{Channel, ChannelKey, ChannelState, ChannelType, Epoch, Held, Link};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{Cancelled, Enqueued, MessageQuery, NewMessage};
+use recado_domain::message::{Cancelled, Enqueued, MessageQuery, NewMessage, Promoted};
 use recado_domain::party::Party;
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement};
 use recado_domain::status::MessageStatus;
@@ -445,4 +445,41 @@ async fn a_scheduled_message_is_queued_once_by_any_node() {
         let page = other.messages(MessageQuery::of(channel, MESSAGES)).await.expect("read").expect("no cursor");
         assert!(page.messages.iter().all(|message| message.seq > 0 && message.status == MessageStatus::Queued));
     }
+}
+
+#[tokio::test]
+async fn messages_are_due_by_the_clock_of_the_database() {
+    let (_, other, database) = nodes().await;
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let before = number(database.direct_url(), sql);
+    let now = other.clock().await.expect("read").expect("the database has one");
+    assert!((before..=number(database.direct_url(), sql)).contains(&now), "{before}, {now}");
+}
+
+/// The other node asks for the channel's state, then the channel is deleted, then the other node stores the message.
+#[tokio::test]
+async fn a_message_that_is_scheduled_beside_a_deletion_is_cancelled() {
+    let (ground, other, database) = nodes().await;
+    let channel = ground.channel("loja").await;
+    let message = NewMessage { send_at: Some(NOW + DAY), ..ground.new_message(channel, "551") };
+    let id = ground.enqueue_id(message).await;
+    ground.delete_channel(channel, NOW).await;
+    // As if the deletion had not seen the message.
+    run(database.direct_url(), &format!("UPDATE schedule SET due_at = {}", NOW + DAY));
+    assert_eq!(other.promote(NOW).await.expect("the store works"), Promoted { messages: 1, next_at: None });
+    assert_eq!(ground.status(channel, id).await, MessageStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn a_channel_of_a_newer_version_delays_no_message_of_others() {
+    let (ground, _, database) = nodes().await;
+    let (newer, known) = (ground.channel("loja").await, ground.channel("outra").await);
+    for channel in [newer, known] {
+        ground.enqueue_id(NewMessage { send_at: Some(NOW), ..ground.new_message(channel, "551") }).await;
+    }
+    run(database.direct_url(), &format!("UPDATE channels SET type = 'OF_A_NEWER_VERSION' WHERE key = {newer}"));
+    let left = Promoted { messages: 1, next_at: Some(NOW) };
+    assert_eq!(ground.store.promote(NOW).await.expect("the store works"), left);
+    assert_eq!(ground.store.promote(NOW).await.expect("nor is it an error alone"), Promoted { messages: 0, ..left });
+    assert_eq!(ground.store.open_channels().await.expect("read"), [known]);
 }

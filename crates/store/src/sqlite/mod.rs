@@ -50,6 +50,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0014_message_events.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0015_kinds.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0016_schedule.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0017_fair_schedule.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.

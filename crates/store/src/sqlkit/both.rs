@@ -68,6 +68,10 @@ pub(crate) trait Executor {
     const GREATEST: &'static str;
     /// A join that reads its first table first.
     const JOIN_IN_ORDER: &'static str;
+    /// A statement that gives the time by the store's own clock as `now`; null where it has none.
+    const CLOCK: &'static str;
+    /// The first `?3` scheduled messages of each channel of the [`List`] `?1` that are due at `?2`.
+    const FIRST_DUE_OF_EACH: &'static str;
     /// Rows of each table that one call of the purge scans.
     const PURGED_AT_ONCE: i64;
 
@@ -102,6 +106,8 @@ impl Executor for Connection {
     type Error = rusqlite::Error;
     const GREATEST: &'static str = "max";
     const JOIN_IN_ORDER: &'static str = "CROSS JOIN";
+    const CLOCK: &'static str = "SELECT NULL AS now";
+    const FIRST_DUE_OF_EACH: &'static str = include_str!("sqlite/first_due_of_each.sql");
     const PURGED_AT_ONCE: i64 = 500;
 
     fn any(column: &str, number: usize) -> String {
@@ -153,6 +159,8 @@ impl Executor for Db<'_> {
     type Error = Failure;
     const GREATEST: &'static str = "greatest";
     const JOIN_IN_ORDER: &'static str = "JOIN";
+    const CLOCK: &'static str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+    const FIRST_DUE_OF_EACH: &'static str = include_str!("postgres/first_due_of_each.sql");
     const PURGED_AT_ONCE: i64 = 2_000;
 
     fn any(column: &str, number: usize) -> String {

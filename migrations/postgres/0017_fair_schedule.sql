@@ -1,0 +1,6 @@
+-- As SQLite's migration of this number. Nodes of the previous version use the index as before.
+DROP INDEX schedule_of_channel;
+CREATE INDEX schedule_of_channel ON schedule (channel_key, due_at, seq DESC);
+
+-- Finds the channels that were deleted a short time ago.
+CREATE INDEX channels_deleted ON channels (deleted_at) WHERE deleted_at IS NOT NULL;
