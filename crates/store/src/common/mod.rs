@@ -10,6 +10,7 @@ pub(crate) mod messages;
 pub(crate) mod person;
 pub(crate) mod purge;
 pub(crate) mod schedule;
+pub(crate) mod sessions;
 pub(crate) mod tenants;
 
 use std::collections::HashMap;

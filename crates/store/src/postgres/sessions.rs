@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use recado_domain::channel::{
     ChannelKey, Epoch, Held, SessionChange, SessionKey, SessionNumber, SessionOf, SessionRow,
 };
-use tokio_postgres::Row;
 
 use super::PgStore;
 use super::lock::lock;
-use crate::sqlkit::postgres::db::{Db, Done, Failure, args, not_understood, with_connection, with_transaction};
+use crate::common::sessions;
+use crate::sqlkit::postgres::db::{Db, Done, Failure, args, with_connection, with_transaction};
 use crate::{Result, Sessions};
 
 #[async_trait]
@@ -21,7 +21,7 @@ impl Sessions for PgStore {
     }
 
     async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        with_connection!(self.pool, db => list(db, (of, kind), &prefix))
+        with_connection!(self.pool, db => sessions::list(&db, (of, kind), &prefix))
     }
 
     async fn write_session(&self, held: Held, changes: Vec<SessionChange>) -> Result<u64> {
@@ -33,11 +33,11 @@ impl Sessions for PgStore {
     }
 
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>> {
-        with_connection!(self.pool, db => page(db, after.as_ref(), limit))
+        with_connection!(self.pool, db => sessions::page(&db, "session", after.as_ref(), limit))
     }
 
     async fn reseal_session_row(&self, old: SessionRow, new: Vec<u8>) -> Result<bool> {
-        with_connection!(self.pool, db => reseal(db, &old, &new))
+        with_connection!(self.pool, db => sessions::reseal(&db, &old, &new))
     }
 }
 
@@ -52,18 +52,6 @@ pub(super) async fn values(
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let rows = db.rows(sql, args![channel, i16::from(kind), keys, session]).await?;
     Ok(rows.iter().map(|row| row.get("sealed")).collect())
-}
-
-pub(super) async fn list(
-    db: Db<'_>,
-    ((channel, session), kind): (SessionOf, u8),
-    prefix: &[u8],
-) -> Done<Vec<(Vec<u8>, Vec<u8>)>> {
-    let sql = "SELECT key, sealed FROM session_rows
-               WHERE channel_key = $1 AND kind = $2 AND key >= $3 AND ($4 IS NULL OR key < $4) AND session = $5 ORDER BY key";
-    let behind = SessionKey::behind(prefix);
-    let rows = db.rows(sql, args![channel, i16::from(kind), prefix, behind, session]).await?;
-    Ok(rows.iter().map(|row| (row.get("key"), row.get("sealed"))).collect())
 }
 
 pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> Done<u64> {
@@ -85,7 +73,13 @@ pub(super) async fn write(db: Db<'_>, held: Held, changes: &[SessionChange]) -> 
         deleted += match alike {
             [SessionChange::Put { .. }, ..] => put(db, (channel, session), alike).await?,
             [SessionChange::Delete { .. }, ..] => delete_named(db, channel, alike).await?,
-            _ => delete_many(db, channel, alike).await?,
+            others => {
+                let mut deleted = 0;
+                for change in others {
+                    deleted += sessions::delete_many(&db, channel, change).await?;
+                }
+                deleted
+            }
         };
     }
     Ok(deleted)
@@ -126,65 +120,11 @@ async fn delete_named(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]
     db.run(sql, args![channel, kinds, keys]).await
 }
 
-/// Deletes rows by prefix or age. Returns how many there were.
-async fn delete_many(db: Db<'_>, channel: ChannelKey, changes: &[SessionChange]) -> Done<u64> {
-    let mut deleted = 0;
-    for change in changes {
-        deleted += match change {
-            SessionChange::DeletePrefix { kind, prefix } => {
-                let sql = "DELETE FROM session_rows
-                           WHERE channel_key = $1 AND kind = $2 AND key >= $3 AND ($4 IS NULL OR key < $4)";
-                let behind = SessionKey::behind(prefix);
-                db.run(sql, args![channel, i16::from(*kind), &prefix[..], behind]).await?
-            }
-            SessionChange::DeleteBefore { kind, stamp } => {
-                let sql = "DELETE FROM session_rows WHERE channel_key = $1 AND kind = $2 AND stamp > 0 AND stamp < $3";
-                db.run(sql, args![channel, i16::from(*kind), *stamp]).await?
-            }
-            SessionChange::Put { .. } | SessionChange::Delete { .. } => 0,
-        };
-    }
-    Ok(deleted)
-}
-
 /// Ends a node's session, and increments the session number of the channel. A newer session stays.
 pub(super) async fn end_held(db: Db<'_>, held: Held) -> Done<()> {
     let Some(locked) = lock(db, held.channel).await? else { return Ok(()) };
     if locked.has(held)? {
-        delete(db, held.channel).await?;
-        db.run("UPDATE channels SET session = session + 1 WHERE key = $1", args![held.channel]).await?;
+        sessions::end(&db, held.channel).await?;
     }
     Ok(())
-}
-
-/// Deletes the session rows of a channel.
-pub(super) async fn delete(db: Db<'_>, channel: ChannelKey) -> Done<()> {
-    db.run("DELETE FROM session_rows WHERE channel_key = $1", args![channel]).await?;
-    Ok(())
-}
-
-pub(super) async fn page(db: Db<'_>, after: Option<&SessionKey>, limit: usize) -> Done<Vec<SessionRow>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let columns = "SELECT channel_key, kind, key, sealed, session FROM session_rows";
-    let order = "ORDER BY channel_key, kind, key LIMIT $1";
-    let rows = match after {
-        None => db.rows(&format!("{columns} {order}"), args![limit]).await?,
-        Some(SessionKey { channel, kind, key, .. }) => {
-            let sql = format!("{columns} WHERE (channel_key, kind, key) > ($2, $3, $4) {order}");
-            db.rows(&sql, args![limit, *channel, i16::from(*kind), &key[..]]).await?
-        }
-    };
-    rows.iter().map(row).collect()
-}
-
-fn row(row: &Row) -> Done<SessionRow> {
-    let kind = u8::try_from(row.get::<_, i16>("kind")).map_err(|_| not_understood("kind of a session's row"))?;
-    let of = SessionKey { channel: row.get("channel_key"), kind, key: row.get("key"), session: row.get("session") };
-    Ok(SessionRow { of, sealed: row.get("sealed") })
-}
-
-pub(super) async fn reseal(db: Db<'_>, old: &SessionRow, new: &[u8]) -> Done<bool> {
-    let SessionKey { channel, kind, key, .. } = &old.of;
-    let sql = "UPDATE session_rows SET sealed = $5 WHERE channel_key = $1 AND kind = $2 AND key = $3 AND sealed = $4";
-    Ok(db.run(sql, args![*channel, i16::from(*kind), &key[..], &old.sealed[..], new]).await? == 1)
 }
