@@ -30,8 +30,9 @@ pub enum Change {
 
 /// Receives the changes of each commit.
 pub trait Follow: Send + Sync + 'static {
-    /// Called once for each commit, before its callers are answered. Commits of keys and channels come in their order: the
-    /// gateway makes one such change at a time. It may be called on a thread outside the runtime, and must not block.
+    /// Called once for each commit, before its callers are answered. Commits of keys and channels arrive in order,
+    /// because the gateway makes one such change at a time. The call may come from a thread outside the runtime, and
+    /// must not block.
     fn committed(&self, changes: Vec<Change>);
 }
 

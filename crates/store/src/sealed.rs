@@ -5,7 +5,7 @@
 //! ```
 //!
 //! XChaCha20-Poly1305. Version, key id and [`Place`] are authenticated with it, so that what is sealed can neither be
-//! changed nor moved to another row. Why so: `docs/adr/0007-sealed-secrets.md`.
+//! changed nor moved to another row. The reasons: `docs/adr/0007-sealed-secrets.md`.
 
 #[cfg(test)]
 mod tests;
@@ -140,7 +140,7 @@ impl Key {
         filled.then(|| Self::new(bytes))
     }
 
-    /// Encrypts or decrypts. Made for each use: a cipher holds a copy of the key, which it zeroes when it goes.
+    /// A cipher holds a copy of the key and zeroes it on drop, so each use creates one.
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(self.bytes.expose_secret().into())
     }
@@ -150,7 +150,7 @@ impl Key {
 pub fn new_key(entropy: &dyn Entropy) -> SecretString {
     let mut bytes = SecretBox::new(Box::new([0; KEY]));
     entropy.fill_secret(bytes.expose_secret_mut());
-    // With room for all of it: a text that grows leaves copies behind.
+    // Allocated at full size: a growing text would leave copies in memory.
     let mut text = String::with_capacity(2 * KEY);
     write_hex(bytes.expose_secret(), &mut text).expect("a text takes all");
     text.into()
@@ -175,12 +175,12 @@ fn read_hex(text: &str, bytes: &mut [u8]) -> bool {
         })
 }
 
-/// The server's keys: the first one seals, each of them opens what it sealed. May be empty: then nothing is sealed.
+/// The server's keys: the first one seals, and each opens what it sealed. An empty ring seals nothing.
 #[derive(Debug, Default)]
 pub struct KeyRing(Vec<Key>);
 
 impl KeyRing {
-    /// Keys as a person gives them: 64 hexadecimal digits or base64 each, with commas or white space between them.
+    /// Parses keys: 64 hexadecimal digits or base64 each, separated by commas or white space.
     pub fn parse(text: &str) -> Result<Self, BadKey> {
         let words = without_mark(text).split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
         let keys = words.enumerate().map(|(place, word)| Key::parse(word).ok_or(BadKey::Malformed(place + 1)));
@@ -222,7 +222,7 @@ impl KeyRing {
         let (head, rest) = sealed.split_at(HEAD);
         let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(SealError::Tampered)?;
         let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(SealError::Tampered)?;
-        // In place, in memory that is zeroed when it goes.
+        // Decrypted in place, in memory that is zeroed on drop.
         let mut plain = SecretSlice::from(ciphertext.to_vec());
         key.cipher()
             .decrypt_inout_detached(

@@ -88,7 +88,7 @@ pub fn institutions(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM institutions", [], |row| row.get(0))
 }
 
-/// The first word of SQLite's own check: `ok`, or what is wrong.
+/// The result of SQLite's own check: `ok`, or the error.
 pub fn check(connection: &Connection, how: &str) -> rusqlite::Result<String> {
     connection.query_row(&format!("PRAGMA {how}(1)"), [], |row| row.get(0))
 }

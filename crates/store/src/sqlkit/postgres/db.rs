@@ -11,12 +11,12 @@ pub use crate::sqlkit::postgres::failure::{Done, Failure, not_understood};
 
 /// The longest time of a transaction, and the longest wait for a connection.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// Options of every connection. `lock_timeout`: a lock that is held for long harms only those who wait for it.
-/// `idle_in_transaction_session_timeout`: a frozen node keeps no lock for long. `statement_timeout`: ends statements that no caller
-/// waits for.
+/// Options of every connection. `lock_timeout`: a long lock affects only its waiters.
+/// `idle_in_transaction_session_timeout`: a frozen node keeps no lock for long. `statement_timeout`: ends statements
+/// that no caller waits for.
 ///
-/// Recado never cancels a statement that waits for a standby: PostgreSQL would then report its commit as done. The server's own
-/// limit ends a statement before the commit.
+/// Recado never cancels a statement that waits for a standby, because PostgreSQL would report its commit as done. The
+/// server's own limit ends a statement before the commit.
 pub const OPTIONS: &str = "-c lock_timeout=2s -c idle_in_transaction_session_timeout=3s -c statement_timeout=5s
      -c plan_cache_mode=force_custom_plan";
 /// The same for one transaction, behind a transaction pooler.

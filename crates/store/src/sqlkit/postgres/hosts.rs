@@ -90,8 +90,8 @@ impl Hosts {
     }
 }
 
-/// Writes to the log, so that its commit waits for the disk and a standby, as that of a message would. Gives what identifies a
-/// run of the server, behind a pooler as well.
+/// Writes to the log, so that its commit waits for the disk and a standby, like the commit of a message. Returns an id
+/// of the run of the server, also behind a pooler.
 const PROBE_SQL: &str = "SELECT concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())
                     FROM pg_logical_emit_message(true, 'recado', '')";
 

@@ -348,7 +348,7 @@ fn commit<S: Owned>(state: &mut S, batch: &mut [Box<dyn Call<S>>]) -> Result<(),
     }
 }
 
-/// Makes SQLite report the log's length after each commit, in place of its automatic checkpoints.
+/// Makes SQLite report the log's length after each commit, instead of running automatic checkpoints.
 fn watch_log(connection: &Connection) {
     LOG_PAGES.set(0);
     RESTART_NEXT.set(RESTART_AT);
