@@ -1,10 +1,10 @@
-//! Secrets at rest: what lies sealed in the store opens only with a key that is kept elsewhere.
+//! Secrets at rest: the store has them sealed with a key that is kept elsewhere.
 //!
 //! ```text
 //! version 1 byte | key id 8 bytes | nonce 24 bytes | ciphertext | tag 16 bytes
 //! ```
 //!
-//! XChaCha20-Poly1305. Version, key id and [`Place`] are authenticated with it, so that what is sealed can neither be
+//! The cipher is XChaCha20-Poly1305. It also authenticates version, key id and [`Place`], so sealed bytes can neither be
 //! changed nor moved to another row. The reasons: `docs/adr/0007-sealed-secrets.md`.
 
 #[cfg(test)]
