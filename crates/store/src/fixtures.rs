@@ -26,7 +26,7 @@ use super::Store;
 use super::postgres::{self, PgStore};
 use super::sqlite::SqliteStore;
 
-/// The tests' time: any will do, since it comes in with each operation.
+/// The time of the tests. Any time works, since each operation gets it.
 pub const NOW: Millis = 1_800_000_000_000;
 pub const MINUTE: Millis = 60_000;
 pub const DAY: Millis = 24 * 60 * MINUTE;
@@ -76,7 +76,7 @@ impl<E: Engine> Engine for Arc<E> {
     }
 }
 
-/// A file in a directory that goes with the test.
+/// A file in a directory that is deleted with the test.
 pub struct SqliteFile(TempDir);
 
 #[expect(clippy::new_without_default, reason = "each is another place")]
@@ -97,7 +97,7 @@ impl Engine for SqliteFile {
     }
 }
 
-/// A database that goes with the test.
+/// A database that is deleted with the test.
 pub struct PgDatabase {
     database: Database,
     /// The pooler between the store and the database.
@@ -138,7 +138,7 @@ impl PgDatabase {
 #[async_trait]
 impl Engine for PgDatabase {
     async fn open(&self) -> Arc<dyn Store> {
-        // Fewer than there are tasks in the tests that do many things at once.
+        // Fewer connections than concurrent tasks in some tests.
         Arc::new(PgStore::open(self.url(), self.direct_url(), 8).await.expect("the store opens"))
     }
 }
@@ -171,7 +171,7 @@ impl Ground {
         self.store = self.engine.open().await;
     }
 
-    /// Bytes that no other call gives.
+    /// Bytes that differ in each call.
     pub fn unique(&self) -> [u8; 10] {
         let mut bytes = [0; 10];
         bytes[..8].copy_from_slice(&self.made.fetch_add(1, Atomic::Relaxed).to_be_bytes());
@@ -226,7 +226,7 @@ impl Ground {
         let mut reader = self.store.event_reader();
         let mut read = async |query| reader.read(query).await.expect("read").expect("a cursor of this store");
         let mut until = EventQuery { channel: Some(marker), ..self.event_query() };
-        // Whoever else works on the database holds events up for as long as their transactions run.
+        // Other transactions on the database delay events while they run.
         let end = loop {
             let page = read(until).await;
             if let Some(event) = page.events.first() {
@@ -396,7 +396,7 @@ pub fn request(channel: ChannelKey) -> ClaimRequest {
     }
 }
 
-/// A message that the network acknowledged, without a word more.
+/// A plain acknowledgement of the network.
 pub fn sent() -> Settlement {
     Settlement::Sent { account: None, remote_id: None, rendition: None }
 }

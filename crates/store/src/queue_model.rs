@@ -84,7 +84,7 @@ impl How {
             How::Sent => sent(),
             How::Failed => Settlement::Failed { code: "X".to_owned(), message: "x".to_owned() },
             How::Retry(wait) => Settlement::Retry { run_at: now + wait },
-            // Where the network does not know a re-send for one, nobody sends again.
+            // If the network does not recognise a resend, nothing is sent again.
             How::Silence(_) | How::Broken(_) if unanswered != UnknownOutcomePolicy::Resend => {
                 How::Unknown.at(now, unanswered)
             }
@@ -206,7 +206,7 @@ struct ModelQueue {
     /// How often it was connected.
     connections: u32,
     next_send_at: Millis,
-    /// When what was sent to each recipient went out.
+    /// The times of the sends to each recipient.
     sends: [Vec<Millis>; RECIPIENTS.len()],
 }
 
@@ -216,7 +216,7 @@ struct World {
     queues: Vec<ModelQueue>,
     /// By their numbers.
     messages: Vec<Known>,
-    /// How many numbers were given.
+    /// The number of given numbers.
     numbers: i64,
     /// The message of each key, with its channel and recipient.
     keys: HashMap<u8, (MessageId, usize, usize)>,
@@ -273,7 +273,7 @@ impl World {
         self.messages.iter().filter(move |known| known.channel == channel && known.status.is_open())
     }
 
-    /// The same without those that wait for their time.
+    /// The same without scheduled messages.
     fn queued(&self, channel: usize) -> impl Iterator<Item = &Known> {
         self.open(channel).filter(|known| known.due.is_none())
     }
@@ -334,7 +334,7 @@ impl World {
         self.messages.sort_by_key(|known| known.number);
     }
 
-    /// Queues what is due, in the order of the times; when the next is.
+    /// Queues due messages in the order of their times. Returns when the next one is due.
     async fn promote(&mut self) -> Option<Millis> {
         let promoted = self.ground.store.promote(self.now).await.expect("the store works");
         let now = self.now;
@@ -420,7 +420,7 @@ impl World {
             && known.holder != Holder::Held
             && queue.orphans != UnheldSending::LeaseLive;
         let free = before == MessageStatus::Queued || orphan;
-        // Where the network does not know a re-send for one, nothing that it may have goes out again.
+        // If the network does not recognise a resend, a message that may have arrived is not sent again.
         let may_go = queue.rule.unanswered == UnknownOutcomePolicy::Resend || !known.maybe_sent;
         let was_claimed = claim.messages.iter().any(|claimed| claimed.id == known.id);
         if orphan && queue.orphans == UnheldSending::ClaimLost {
@@ -540,7 +540,7 @@ impl World {
         self.ground
             .apply(Receipt { channel, of, status, at: self.now, from: None, account: None, error: None, pauses: None })
             .await;
-        // That one of two sendings failed says nothing of the other.
+        // The failure of one of two attempts says nothing about the other.
         let doubtful = known.queued_again && status == MessageStatus::Failed;
         let moves = known.status.awaits_receipts() && known.status.may_become(status, false);
         let arrived = matches!(status, MessageStatus::Delivered | MessageStatus::Read);
@@ -599,7 +599,7 @@ impl World {
         }
     }
 
-    /// Works on, without further trouble, until nothing is open.
+    /// Continues without failures until no message is open.
     async fn drain(&mut self) {
         for channel in 0..self.queues.len() {
             if self.queues[channel].paused {

@@ -88,8 +88,7 @@ pub(super) async fn a_deleted_channel_is_restored_with_its_history(ground: Groun
     assert_eq!(ground.claim_one(key).await.id, id, "neither the pause nor the hold of its former life is left");
 }
 
-/// Whoever has the channel then, and whatever ended in between: what was queued before is cancelled, and nothing of it
-/// counts in the new one.
+/// In any order of events, messages that were queued before are cancelled, and do not count in the new channel.
 pub(super) async fn a_channel_created_again_starts_empty(mut ground: Ground) {
     for kind in [ChannelType::Sandbox, ChannelType::CloudApi, ChannelType::WhatsAppWeb] {
         for reopens in [false, true] {
@@ -153,7 +152,7 @@ pub(super) async fn a_message_in_flight_at_a_deletion_settles_and_is_not_sent_ag
     }
 }
 
-/// Shares of recipients, chats and receipts of the former channel are none of the new one.
+/// Rate limits of recipients, chats and receipts of the former channel do not apply to the new one.
 pub(super) async fn a_channel_created_again_has_no_former_restrictions(ground: Ground) {
     let key = ground.channel_by_recipient("loja").await;
     let pacing = Some(RecipientPacing { burst: 1, every: Duration::from_secs(6) });
@@ -379,7 +378,7 @@ pub(super) async fn an_unconfirmed_message_casts_doubt_on_its_account(ground: Gr
     assert_eq!(unconfirmed().await, Some(NOW + 2));
     ground.receipt(key, &sent_as[0], MessageStatus::Delivered).await;
     assert_eq!(unconfirmed().await, Some(NOW + 3));
-    // Asked again when the first of them is a day old.
+    // Looked up again when the first message is a day old.
     note(NOW + 3 + DAY).await;
     assert_eq!(unconfirmed().await, Some(NOW + 4));
     ground.receipt(key, &sent_as[2], MessageStatus::Read).await;

@@ -24,7 +24,7 @@ pub(super) async fn every_move_of_a_channel_is_recorded(ground: Ground) {
     let by = Actor::Key { id: ApiKeyId::new(NOW, [7; 10]) };
     let to = ChannelMove { from: Connected, to: Paused, reason: Some("Pausado a pedido.".to_owned()), by, at: NOW + 1 };
     assert!(ground.store.move_channel(key, to.clone()).await.expect("stored"));
-    // A move that is not made is not recorded.
+    // A refused move is not recorded.
     assert!(!ground.store.move_channel(key, to).await.expect("answered"));
     assert!(ground.try_move(key, Paused, Connected, None, NOW + 2).await);
     assert!(ground.store.restrict_channel(key, NOW + DAY, "Devagar.".to_owned(), NOW + 3).await.expect("stored"));

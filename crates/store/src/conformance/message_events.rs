@@ -16,7 +16,7 @@ fn of_messages(events: Vec<Event>) -> Vec<Event> {
     events.into_iter().filter(|event| event.message.is_some()).collect()
 }
 
-/// The states that a message reached, as its events say it, each from the one before.
+/// The states of a message according to its events, each from the one before.
 async fn reached(ground: &Ground, id: MessageId) -> Vec<MessageStatus> {
     let events = of_messages(ground.events(ground.event_query()).await);
     let mut last = None;
@@ -58,7 +58,7 @@ pub(super) async fn every_change_of_a_message_is_recorded(ground: Ground) {
     let claimed = ground.claim_one(channel).await;
     ground.settle_at(channel, vec![(claimed.seq, sent())], NOW + 5).await;
     let receipt = |status, at| by_network_id(channel, &claimed.network_id, status, at);
-    // Together, and one of them twice.
+    // The receipts arrive together, and one of them twice.
     let receipts = vec![receipt(Delivered, NOW + 7), receipt(Read, NOW + 8), receipt(Delivered, NOW + 9)];
     ground.store.apply_receipts(receipts, NOW + 9).await.expect("stored");
     assert_eq!(reached(&ground, id).await, [Queued, Sending, Queued, Sending, Sent, Delivered, Read]);
@@ -98,7 +98,7 @@ pub(super) async fn an_unchanged_message_records_no_event(ground: Ground) {
     ground.enqueue(twin.clone()).await;
     ground.enqueue(NewMessage { id: MessageId::new(NOW, ground.unique()), ..twin.clone() }).await;
     let claimed = ground.claim_one(channel).await;
-    // A receipt overtakes the answer, a second answer comes too late, and a receipt is another channel's.
+    // A receipt overtakes the outcome, a second outcome is late, and a receipt belongs to another channel.
     ground.receipt(channel, &claimed.network_id, Delivered).await;
     ground.settle(channel, claimed.seq, sent()).await;
     ground.settle(channel, claimed.seq, Settlement::Retry { run_at: NOW }).await;
@@ -148,7 +148,7 @@ pub(super) async fn a_consumer_outlasts_a_restart(mut ground: Ground) {
     assert_eq!(events.iter().filter_map(|event| event.message).collect::<Vec<_>>(), ids);
 }
 
-/// Purges one message, and leaves one of the same channel.
+/// Purges one message, and keeps another one of the same channel.
 async fn one_of_two_keys_is_removed(ground: &Ground, channel: ChannelKey) -> [MessageId; 2] {
     let (old, young) = (ground.accept(channel, "551").await, ground.accept(channel, "552").await);
     for settled_at in [NOW, NOW + 2] {
@@ -233,7 +233,7 @@ pub(super) async fn pages_of_events_are_in_order_and_complete(ground: Ground) {
     let all = ground.events(ground.event_query()).await;
     assert!(all.is_sorted_by(|one, next| one.seq < next.seq), "{all:?}");
     assert_eq!(all.len(), 7, "two channels, and five messages");
-    // Each call makes a marker of its own, which the next one sees.
+    // Each call records its own marker, which the next call reads.
     let mine = |events: Vec<Event>| events.into_iter().take_while(|event| event.seq <= all[6].seq).collect::<Vec<_>>();
     for limit in [0, 1, 2, 3, 7, 1_000] {
         let query = EventQuery { limit, ..ground.event_query() };
@@ -256,7 +256,7 @@ pub(super) async fn a_cursor_ahead_of_the_store_is_refused(ground: Ground) {
     let mut reader = ground.store.event_reader();
     let mut read = async |after| reader.read(EventQuery { after, ..ground.event_query() }).await.expect("read");
     assert!(read(seen).await.is_some());
-    // The marker's number was given.
+    // The marker has a number.
     assert!(read(seen + 1).await.is_some());
     assert_eq!(read(seen + 2).await, None);
     ground.channel("outra").await;

@@ -117,7 +117,7 @@ pub(super) async fn a_person_is_known_by_every_name(mut ground: Ground) {
     let (with, without, lid) = ("5511988887777", "551188887777", "900");
     let hidden = || Party::new(None, Some(lid.to_owned())).expect("a person");
     let named = |number: &str| Party::new(Some(number.to_owned()), Some(lid.to_owned()));
-    // They write under one form of their number; what waits for the other one goes.
+    // The person writes under one form of the number; messages for the other form are sent.
     for (n, (writes, waits)) in [(with, without), (without, with)].into_iter().enumerate() {
         let channel = ground.channel_of(ChannelType::WhatsAppWeb, &format!("loja{n}")).await;
         restrict(&ground, channel, UNTIL).await;
@@ -211,7 +211,7 @@ pub(super) async fn a_chat_is_counted_once(ground: Ground) {
     knows(&ground, channel, "559").await;
     let first = ground.accept(channel, "5511999").await;
     let claimed = ground.claim_one(channel).await;
-    // The receipt comes before the acknowledgement that names the account.
+    // The receipt arrives before the acknowledgement that names the account.
     ground.receipt(channel, &claimed.network_id, MessageStatus::Delivered).await;
     let account =
         |digits: &str| Settlement::Sent { account: Some(digits.to_owned()), remote_id: None, rendition: None };
@@ -305,7 +305,7 @@ pub(super) async fn a_refused_chat_waits_like_any_new_chat(mut ground: Ground) {
     let claim = claim_at(&ground, channel, UNTIL, None).await;
     assert_eq!(ids(&claim), [refused]);
     assert_eq!((claim.messages[0].failures, claim.messages[0].attempts), (0, 2), "no failure of the message's own");
-    // An acknowledgement that comes for what is delivered by then says as much of the channel.
+    // An acknowledgement of an already delivered message has the same effect on the channel.
     ground.receipt(channel, &claimed.network_id, MessageStatus::Delivered).await;
     ground.settle(channel, claimed.seq, settlement).await;
     assert_eq!(ground.status(channel, refused).await, MessageStatus::Delivered);
@@ -397,7 +397,7 @@ pub(super) async fn messages_for_a_deferred_recipient_expire_in_time(ground: Gro
     assert_eq!(send_all(&ground, channel, NOW, None).await, (vec![], Some(NOW + 10)));
     assert_eq!(send_all(&ground, channel, NOW + 10, None).await, (vec![], Some(NOW + 4_000)));
     assert_eq!(ground.status(channel, old).await, MessageStatus::Expired);
-    // A pause holds all.
+    // A pause blocks all messages.
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
     assert_eq!(send_all(&ground, channel, NOW + 4_000, None).await.0, []);
     ground.move_channel(channel, ChannelState::Paused, ChannelState::Connected).await;

@@ -8,7 +8,7 @@ use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{DAY, Ground, LEAVE, MINUTE, NOW, ids, request};
 
-/// A claimed message, with another one behind it.
+/// A claimed message, and another one after it.
 async fn claimed_and_waiting(ground: &Ground) -> (ChannelKey, Claimed, MessageId) {
     let channel = ground.channel("loja").await;
     let first = ground.accept(channel, "551").await;

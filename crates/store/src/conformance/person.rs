@@ -14,7 +14,7 @@ use crate::fixtures::{DAY, Ground, NOW, rendition, request, sent};
 use crate::person::{Erased, Erasure, PLACES, Person, PersonPart, PersonQuery, PersonRow, Place};
 
 const MARIA: &str = "5531988887777";
-/// As the network knows her.
+/// The account of the person.
 const ACCOUNT: &str = "553188887777";
 const OTHER: &str = "5511999998888";
 
@@ -254,7 +254,7 @@ pub(super) async fn an_erased_key_is_as_new(ground: Ground) {
         idempotency: Some(ground.idempotency(key, 1)),
         ..ground.new_message(channel, recipient)
     };
-    // The first one is on its way: its key is still needed, or a repeated call would send a second card.
+    // The first message is in flight. Its key is still needed, or a repeated call would send the message twice.
     let sending = call("a caminho", MARIA);
     ground.enqueue(sending.clone()).await;
     let claimed = ground.claim_one(channel).await;
@@ -333,7 +333,7 @@ pub(super) async fn receipts_of_what_is_erased_go_too(ground: Ground) {
         error: Some(("131026".to_owned(), "x".to_owned())).filter(|_| status == MessageStatus::Failed),
         pauses: None,
     };
-    // Behind its end a receipt finds no message any more, and is kept for a while.
+    // A receipt after the erasure finds no message, and is kept for a while.
     for status in [MessageStatus::Failed, MessageStatus::Failed] {
         ground.apply(receipt(status)).await;
     }

@@ -77,7 +77,7 @@ pub(super) async fn a_message_to_be_sent_again_is_never_purged(ground: Ground) {
     ground.settle_at(channel, claim.messages.iter().map(|message| message.seq).zip(outcomes).collect(), NOW).await;
     purge(&ground, in_time).await;
     assert_eq!(self::left(&ground, channel).await, [waits], "and not {left}");
-    // Where it is not sent again after all, it goes as others do.
+    // If it is not sent again after all, it is purged like others.
     let leave = ChannelType::CloudApi.default_settings();
     assert!(ground.store.update_channel(channel, "Loja".to_owned(), leave).await.expect("stored"));
     purge(&ground, in_time).await;

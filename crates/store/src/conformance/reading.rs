@@ -131,8 +131,8 @@ pub(super) async fn a_foreign_cursor_is_no_cursor(ground: Ground) {
     }
 }
 
-/// A filter that matches little must not hold a reader for a whole history: pages get short instead, and their cursors
-/// still lead through all of it.
+/// A filter with few matches must not occupy a reader for a whole history: pages are short instead, and their cursors
+/// lead through all of it.
 pub(super) async fn a_page_scans_a_bounded_part(ground: Ground) {
     const OTHERS: usize = 25_000;
     let channel = ground.channel("loja").await;

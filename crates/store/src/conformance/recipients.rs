@@ -198,7 +198,7 @@ pub(super) async fn settings_are_kept(mut ground: Ground) {
     assert_eq!(made.settings, made.kind.default_settings(), "a channel made anew has none of the former one's");
 }
 
-/// Once: each copy of a card that arrives is one too many.
+/// Only once, because each further copy is one too many.
 pub(super) async fn an_unknown_message_is_sent_again_once(mut ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let lost = queued_again(&ground, channel).await;

@@ -109,7 +109,7 @@ pub(super) async fn early_receipts_are_bounded(ground: Ground) {
     assert_eq!(ground.status(channel, id).await, MessageStatus::Sent, "there was no room");
 }
 
-/// Sent twice by the channel's policy: that the first sending failed says nothing of the second.
+/// The message was sent twice by the channel's policy: the failure of the first attempt says nothing about the second.
 pub(super) async fn only_the_last_sending_can_fail(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (id, seq) = sending(&ground, channel).await;

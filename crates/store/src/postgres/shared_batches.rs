@@ -1,4 +1,4 @@
-//! Channels that share a transaction: what one of them meets is no matter of the others.
+//! Channels that share a transaction do not affect each other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,12 +40,12 @@ async fn channels_of(
     (ground, database, channels)
 }
 
-/// Claims on all of these channels at one moment.
+/// Claims on all of these channels concurrently.
 async fn claims(ground: &Ground, requests: Vec<ClaimRequest>) -> Vec<Result<Claim>> {
     join_all(requests.into_iter().map(|request| ground.store.claim(request))).await
 }
 
-/// How many transactions have made the messages that are in this state what they are.
+/// How many transactions have written the messages that are in this state.
 fn transactions(database: &PgDatabase, status: MessageStatus) -> i64 {
     number(
         database.url(),
@@ -135,7 +135,7 @@ async fn an_outcome_that_cannot_be_stored_spoils_no_other() {
     let first = claims(&ground, channels.iter().map(|(channel, _)| request(*channel)).collect()).await;
     let calls = channels.iter().zip(first).enumerate().map(|(n, ((channel, _), claim))| {
         let seq = claim.expect("claimed").messages[0].seq;
-        // No text in PostgreSQL has such a character.
+        // PostgreSQL refuses this character.
         let code = if n == 3 { "\0" } else { "X" };
         let settlement = Settlement::Failed { code: code.to_owned(), message: String::new() };
         let outcomes =
@@ -195,7 +195,7 @@ async fn receipts_that_wait_for_a_lock_delay_no_other_call() {
             pauses: None,
         });
     }
-    // A name that no message has yet: it is kept, under the lock of the channel.
+    // An unmatched receipt is stored under the lock of the channel.
     let early = MessageRef::RemoteId { remote_id: NetworkId::from_stored("wamid.1".to_owned()), ours: None };
     let early = Receipt { of: early, ..receipts[0].clone() };
     let lock = lock_of(&database, channels[0].0).await;
@@ -227,7 +227,7 @@ fn outcomes(channel: ChannelKey, claimed: &[Claimed], outcome: impl Fn(&Claimed)
     Outcomes { channel, epoch: 0, settled, next_send_at: None, now: NOW }
 }
 
-/// How many of a channel's messages have this place among those of their recipients.
+/// How many of a channel's messages have this value of `head`.
 fn placed(database: &PgDatabase, channel: ChannelKey, head: i16) -> i64 {
     number(database.url(), &format!("SELECT count(*) FROM messages WHERE channel_key = {channel} AND head = {head}"))
 }
@@ -261,7 +261,7 @@ async fn outcomes_elect_the_next_heads_and_apply_unmatched_receipts() {
     for (claimed, (_, messages)) in first.iter().zip(&channels) {
         assert_eq!(claimed.iter().map(|message| message.id).collect::<Vec<_>>(), messages[..1], "one of a recipient");
     }
-    // The network names messages by the same ids in all channels; what it says is of one channel's.
+    // The same network ids exist in all channels; a receipt concerns one channel.
     let remote_id = NetworkId::from_stored("wamid.1".to_owned());
     let of = MessageRef::RemoteId { remote_id: remote_id.clone(), ours: None };
     let (channel, status) = (channels[1].0, MessageStatus::Delivered);
@@ -328,7 +328,7 @@ async fn a_channel_whose_head_expired_ends_some_in_each_batch_until_all_are_ende
     assert_eq!((ids(first), first.next_at), (vec![], Some(NOW)), "more are to be ended");
     let expired = format!("SELECT count(*) FROM messages WHERE status = {}", MessageStatus::Expired.number());
     assert_eq!(number(database.url(), &expired), 32, "as many as one channel may end in a batch");
-    // The others ask again beside it: what they sent is in flight.
+    // The other channels claim again concurrently: their messages are in flight.
     let again = claims(&ground, requests).await;
     assert_eq!(ids(again[0].as_ref().expect("claimed")), [fresh]);
     assert_eq!(number(database.url(), &expired), 42);

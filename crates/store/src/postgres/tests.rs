@@ -14,7 +14,7 @@ use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::fixtures::{Ground, PgDatabase};
 use crate::sqlkit::postgres::hosts::Hosts;
 
-/// Why a store does not open; empty when it does.
+/// The error of opening a store; empty if it opens.
 async fn refusal(url: &str) -> String {
     PgStore::open(url, url, 1).await.err().map_or_else(String::new, |error| error.to_string())
 }
@@ -47,7 +47,7 @@ async fn a_newer_version_says_from_which_on_its_tables_can_be_used() {
     assert!(refusal(database.direct_url()).await.contains("newer version"));
 }
 
-/// Nodes work on during an upgrade that meets a long query, such as a backup.
+/// Nodes continue during an upgrade that meets a long query, such as a backup.
 #[tokio::test]
 async fn an_upgrade_that_waits_for_a_table_delays_no_node() {
     let database = Database::new();
@@ -130,6 +130,6 @@ async fn the_oldest_of_too_many_channel_events_are_deleted() {
     ground.move_channel(channel, ChannelState::Connected, ChannelState::Paused).await;
     let count = |channel: i64| number(&url, &format!("SELECT count(*) FROM events WHERE channel_key = {channel}"));
     assert_eq!((count(channel), count(other)), (MAX_CHANNEL_EVENTS, 1));
-    // The creation went, and the first of those that were put there.
+    // The event of the creation was deleted, and the oldest of the inserted events.
     assert_eq!(number(&url, &format!("SELECT min(at) FROM events WHERE channel_key = {channel}")), 2);
 }

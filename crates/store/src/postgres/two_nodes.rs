@@ -1,4 +1,4 @@
-//! Two stores on one database, as two nodes have them: what each does at the same moment as the other.
+//! Two stores on one database, like two nodes: what they do concurrently.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -193,7 +193,7 @@ async fn a_node_whose_time_has_passed_changes_nothing() {
     }
 }
 
-/// Two nodes, and one channel with a message that the first of them holds.
+/// Two nodes. The first one owns a channel with a message.
 async fn held() -> (Ground, Arc<PgStore>, [NodeId; 2], (ChannelKey, Epoch), Arc<PgDatabase>) {
     let (ground, _, database) = nodes().await;
     let channel = ground.channel("loja").await;
@@ -284,7 +284,7 @@ async fn a_channel_of_a_newer_version_hides_no_other() {
     assert_eq!(keys(store.changes_since(999).await.expect("read").channels), [other]);
 }
 
-/// Trouble with one table, file or page is not the loss of the database.
+/// A failure of one table, file or page is no loss of the database.
 #[tokio::test]
 async fn trouble_of_one_statement_is_its_own() {
     let (ground, _, database) = nodes().await;
@@ -313,7 +313,7 @@ async fn an_outcome_that_cannot_be_recorded_keeps_no_claim() {
     ground.accept(channel, "551").await;
     let claimed = ground.claim_one(channel).await;
     let next = ground.accept(channel, "552").await;
-    // No text of this database holds a zero.
+    // PostgreSQL refuses a NUL in a text.
     let settled = vec![(claimed.seq, Settlement::Failed { code: "X".to_owned(), message: "\0".to_owned() })];
     let outcomes = Outcomes { channel, epoch: 0, settled, next_send_at: None, now: NOW };
     let (settled, claim) = ground.store.settle_and_claim(outcomes, request(channel)).await;
@@ -366,7 +366,7 @@ async fn many_channels_share_a_few_connections() {
     assert!(store.open_channels().await.expect("read").is_empty());
 }
 
-/// How the version before kinds joins: it knows no level.
+/// How a node of the version before kinds joins: without a level.
 const JOIN_OF_BEFORE: &str = "INSERT INTO nodes (name, types, lease_until)
                               VALUES ('before', '', clock_timestamp() + interval '1 hour')";
 

@@ -33,7 +33,7 @@ impl Entropy for Counted {
     }
 }
 
-/// Always the same bytes, so that what is sealed can be compared.
+/// Always the same bytes, so that sealed bytes can be compared.
 struct Sevens;
 
 impl Entropy for Sevens {

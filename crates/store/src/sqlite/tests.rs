@@ -14,7 +14,7 @@ use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
 use crate::sqlkit::both::at_once;
 
-/// A store that is held by the test as well.
+/// A store that the test uses directly as well.
 struct Shared(Arc<SqliteStore>);
 
 #[async_trait::async_trait]
@@ -166,7 +166,7 @@ async fn messages_before_the_cursor_are_not_scanned_by_each_claim() {
         }
         while ground.claim(request(channel)).await.next_at == Some(NOW) {}
         let mut rows = Vec::new();
-        // To one who is known, and whatever happens between two of them.
+        // To a known recipient, with other events between two messages.
         for n in 0..10 {
             ground.accept(channel, "77").await;
             rows.push(rows_of_next_claim(&store, request(channel)).await);
@@ -209,6 +209,6 @@ async fn the_oldest_of_too_many_channel_events_are_deleted() {
     };
     assert_eq!((count(channel), count(other)), (MAX_CHANNEL_EVENTS, 1));
     let oldest = format!("SELECT min(at) FROM events WHERE channel_key = {channel}");
-    // The creation went, and the first of those that were put there.
+    // The event of the creation was deleted, and the oldest of the inserted events.
     assert_eq!(connection.query_row(&oldest, [], |row| row.get::<_, i64>(0)), Ok(2));
 }

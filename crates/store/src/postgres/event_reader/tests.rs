@@ -108,7 +108,7 @@ async fn a_number_that_is_never_committed_delays_no_reader() {
     assert_eq!((place.next().await, place.cursor), (Vec::new(), cursor));
 }
 
-/// A snapshot does not know of transactions that began behind the last one that has ended.
+/// A snapshot does not contain transactions that began after the last one that has ended.
 #[tokio::test]
 async fn the_newest_transaction_is_waited_for() {
     let mut place = Place::new().await;
@@ -128,7 +128,7 @@ async fn a_long_transaction_delays_no_event_after_its_end() {
     let late = place.begin().await;
     place.record(&late, "late").await;
     assert_eq!(place.next().await, NONE);
-    // It begins behind what is pending, and goes on.
+    // The transaction begins after the pending range, and runs on.
     let long = place.begin().await;
     late.batch_execute("COMMIT").await.expect("committed");
     assert_eq!(place.until("late").await, ["late"]);
@@ -138,8 +138,8 @@ async fn a_long_transaction_delays_no_event_after_its_end() {
     assert_eq!(place.until("channel.paused").await, ["channel.paused"]);
 }
 
-/// Whatever a transaction does first. That its event is refused comes behind the number, and before anything else that
-/// would give the transaction an id.
+/// The first statement does not matter. The event is refused after it has taken a number, and before anything else
+/// gives the transaction an id.
 #[tokio::test]
 async fn a_transaction_has_its_id_before_its_first_event_number() {
     let place = Place::new().await;
@@ -188,13 +188,13 @@ async fn a_dropped_call_loses_nothing() {
 const MESSAGES: usize = 25;
 const WRITERS: usize = 12;
 
-/// A random number below this one; the same in each run.
+/// A random number below `most`, the same in each run.
 fn below(state: &mut u64, most: u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) % most
 }
 
-/// Has messages accepted, sent and received, on one of the channels.
+/// Accepts, sends and delivers messages on one of the channels.
 async fn works(ground: &Ground, channel: ChannelKey, mut state: u64) {
     for _ in 0..MESSAGES {
         ground.accept(channel, &format!("55{}", below(&mut state, 5))).await;
@@ -219,7 +219,7 @@ async fn settles(ground: &Ground, channel: ChannelKey, message: &Claimed, state:
     ground.store.apply_receipts(receipts.to_vec(), NOW).await.expect("stored");
 }
 
-/// Holds numbers of events for a while, and commits or gives them up.
+/// Takes event numbers, waits, and commits or rolls back.
 async fn dawdles(place: &Place, mut state: u64) {
     let client = place.connect().await;
     for n in 0..MESSAGES {

@@ -68,7 +68,7 @@ async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
         .write_session(Held { channel, epoch: 0, session: 0 }, vec![put(&[0xff]), put(b"a"), put(b""), put(b"B")])
         .await
         .expect("stored");
-    // By their bytes, upper case comes before lower case, and letters with signs behind both.
+    // In byte order, upper case is before lower case, and accented letters are after both.
     for phone in ["b", "B", "ação", MARIA] {
         store.note_account(channel, phone.to_owned(), Some(Party::of_number(MARIA)), NOW).await.expect("stored");
         store.note_chat(channel, Party::of_number(phone)).await.expect("stored");
@@ -129,7 +129,7 @@ async fn shown(store: &dyn Store) -> Vec<String> {
     shown
 }
 
-/// A filled store that was closed, an empty database, and what the store showed.
+/// A filled and closed store, an empty database, and the data of the store.
 async fn stage() -> (PathBuf, Ground, Database, Vec<String>) {
     let file = SqliteFile::new();
     let path = file.path();
@@ -155,7 +155,7 @@ async fn a_store_is_the_same_in_the_database() {
     ground.store = std::sync::Arc::new(PgStore::open(database.url(), database.url(), 2).await.expect("a store"));
     assert_eq!(shown(&*ground.store).await, before);
 
-    // It goes on where the file ended: with its keys, its queue, and numbers behind the highest.
+    // The database continues where the file ended: with its keys, its queue, and higher numbers.
     let channels = ground.store.channels().await.expect("read");
     let channel = channels.iter().find(|channel| channel.id.as_str() == "linha").expect("a channel").key;
     let highest = ground.all(channel).await.iter().map(|message| message.seq).max();
@@ -215,7 +215,7 @@ async fn a_changed_row_is_found() {
 async fn an_import_resumes_where_it_stopped() {
     let (file, _ground, database, _) = stage().await;
     for table in ["channels", "messages", "chats"] {
-        // Broken off when so many tables were there: the future is dropped, as the process would be.
+        // Interrupted after this many tables: the future is dropped.
         let before = TABLES.iter().take_while(|one| one.name != table).count();
         let seen = std::cell::Cell::new(0);
         let mut running = std::pin::pin!(import(&file, database.url(), |_| seen.set(seen.get() + 1)));
@@ -250,7 +250,7 @@ async fn an_unsuitable_database_is_refused() {
 
 const SCHEMA: usize = crate::sqlite::SCHEMA_VERSION;
 
-/// The list of tables is the file's, but for what holds nothing; and each is behind what it refers to.
+/// The list has the tables of the file except the empty ones, and each table is after those that it refers to.
 #[tokio::test]
 async fn no_table_is_forgotten() {
     let (file, _ground, ..) = stage().await;
@@ -261,7 +261,7 @@ async fn no_table_is_forgotten() {
         rows.collect::<Result<_, _>>().expect("names")
     };
     let there: BTreeSet<_> = names("SELECT name FROM sqlite_schema WHERE type = 'table'").into_iter().collect();
-    // SQLite's own table of the highest numbers holds nothing that the rows do not say.
+    // SQLite's own table of the highest numbers has nothing that the rows do not have.
     let others = ["probe", "sqlite_sequence"].map(str::to_owned);
     let listed: BTreeSet<_> = TABLES.iter().map(|table| table.name.to_owned()).chain(others).collect();
     assert_eq!(there, listed);

@@ -95,7 +95,7 @@ impl File {
         self.writer.run(|rows: &mut Rows| Ok(rows.commits.load(Ordering::Relaxed))).await.expect("the file works")
     }
 
-    /// Holds the thread while `calls` are made, so that they wait together.
+    /// Blocks the thread while `calls` are made, so that they wait together.
     async fn together<T>(&self, calls: impl Future<Output = T>) -> T {
         let (go, wait) = mpsc::channel::<()>();
         let (runs, running) = oneshot::channel();
@@ -107,7 +107,7 @@ impl File {
         });
         let calls = async {
             running.await.expect("the thread runs");
-            // The release is asked for after the calls have been: each asks when it is first polled.
+            // The release is polled after the calls, and each call is queued when it is first polled.
             let release = async { go.send(()).expect("the thread waits") };
             join(calls, release).await.0
         };
@@ -177,7 +177,7 @@ async fn calls_run_in_the_order_in_which_they_were_made() {
 async fn a_failing_call_fails_alone() {
     let file = File::new();
     file.insert(0).await.expect("written");
-    // Each tenth writes a row, and fails over a second one that is there.
+    // Every tenth call writes a row, and then fails with a duplicate.
     let answers = file.together(join_all((1..=100).map(|n| {
         file.writer.run(move |rows: &mut Rows| {
             rows.insert(n)?;
@@ -250,7 +250,7 @@ async fn readers_without_a_gap_are_waited_for() {
     for n in 0..800 {
         let insert = file.writer.run(move |rows: &mut Rows| insert_text(rows, n, 400_000));
         let mut insert = pin!(insert);
-        // A new one begins, then the former ends; and once more for each time that the writer waits.
+        // A new reader begins, then the former one ends, once for each time that the writer waits.
         while tokio::time::timeout(Duration::from_millis(100), &mut insert)
             .await
             .map(|done| done.expect("written"))
