@@ -73,9 +73,9 @@ pub(super) async fn a_deleted_channel_is_restored_with_its_history(ground: Groun
     ground.delete_channel(key, NOW).await;
     assert_eq!(ground.store.cancel_former(key, 10, NOW).await.expect("stored"), 2);
 
-    let anew =
+    let again =
         NewChannel { name: "Nova".to_owned(), now: NOW + 9, ..ground.new_channel("loja", ChannelState::Created) };
-    let made = ground.store.create_channel(anew).await.expect("stored").expect("its place is free again");
+    let made = ground.store.create_channel(again).await.expect("stored").expect("its place is free again");
     assert_eq!(made.key, key, "the history is its own");
     assert_eq!((made.name.as_str(), made.state, made.deleted_at), ("Nova", ChannelState::Created, None));
     assert_eq!((made.state_reason, made.connected_at, made.created_at), (None, None, NOW + 9));

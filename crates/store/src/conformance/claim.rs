@@ -115,7 +115,7 @@ pub(super) async fn an_attempt_is_counted_and_the_first_time_stays(ground: Groun
     let stored = ground.message(channel, id).await;
     assert_eq!(stored.attempts, 3);
     assert_eq!(stored.reached[usize::from(MessageStatus::Sending.number())], Some(NOW + 1));
-    assert_eq!(stored.reached[0], Some(NOW), "queued again is not queued anew");
+    assert_eq!(stored.reached[0], Some(NOW), "the first time of QUEUED stays");
 }
 
 pub(super) async fn a_message_waits_for_its_time(ground: Ground) {

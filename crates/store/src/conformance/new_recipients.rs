@@ -348,9 +348,9 @@ pub(super) async fn a_deleted_channel_forgets_its_recipients(ground: Ground) {
     assert_eq!(claim_at(&ground, channel, NOW, None).await, Claim::default());
     assert_eq!(ground.status(channel, waiting).await, MessageStatus::Cancelled);
 
-    let mut anew = ground.new_channel("loja", ChannelState::Connected);
-    anew.kind = ChannelType::WhatsAppWeb;
-    let made = ground.store.create_channel(anew).await.expect("stored").expect("its place is free again");
+    let mut again = ground.new_channel("loja", ChannelState::Connected);
+    again.kind = ChannelType::WhatsAppWeb;
+    let made = ground.store.create_channel(again).await.expect("stored").expect("its place is free again");
     assert_eq!((made.key, made.restricted_until), (channel, None));
     for phone in ["552", "554"] {
         assert_eq!(ground.store.known_account(channel, phone.to_owned()).await.expect("read"), None);

@@ -22,7 +22,7 @@ fn ids(page: &Page) -> Vec<MessageId> {
 }
 
 /// Follows the cursors to the end.
-async fn walk(ground: &Ground, mut query: MessageQuery) -> (Vec<MessageId>, usize) {
+async fn read_all(ground: &Ground, mut query: MessageQuery) -> (Vec<MessageId>, usize) {
     let (mut found, mut pages) = (Vec::new(), 0);
     loop {
         let page = page(ground, query.clone()).await;
@@ -78,7 +78,7 @@ pub(super) async fn pages_are_newest_first_and_complete(ground: Ground) {
     assert_eq!((ids(&first), first.next), (accepted[..3].to_vec(), Some(Place::Message(accepted[2]))));
     assert_eq!(first.messages[0], ground.message(channel, accepted[0]).await, "the same as read alone");
     for limit in [1, 3, 6, 7, 8, usize::MAX] {
-        let (found, pages) = walk(&ground, query(channel, limit)).await;
+        let (found, pages) = read_all(&ground, query(channel, limit)).await;
         assert_eq!((found, pages), (accepted.clone(), 7_usize.div_ceil(limit)), "in pages of {limit}");
     }
 }
@@ -96,9 +96,9 @@ pub(super) async fn waiting_and_finished_messages_are_one_list(ground: Ground) {
     }
     accepted.reverse();
     for limit in [1, 2, 3, 8] {
-        assert_eq!(walk(&ground, query(channel, limit)).await.0, accepted, "in pages of {limit}");
+        assert_eq!(read_all(&ground, query(channel, limit)).await.0, accepted, "in pages of {limit}");
         let theirs = MessageQuery { recipient: Some("551".to_owned()), ..query(channel, limit) };
-        assert_eq!(walk(&ground, theirs).await.0, accepted[4..], "in pages of {limit}");
+        assert_eq!(read_all(&ground, theirs).await.0, accepted[4..], "in pages of {limit}");
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) async fn filters_narrow_a_page(ground: Ground) {
     ground.settle(channel, seq, Settlement::Unknown { resend_at: None, hold: None }).await;
     let narrowed = async |status, recipient: Option<&str>| {
         let query = MessageQuery { status, recipient: recipient.map(str::to_owned), ..query(channel, 1) };
-        walk(&ground, query).await.0
+        read_all(&ground, query).await.0
     };
     assert_eq!(narrowed(None, Some("551")).await, [accepted[4], accepted[2], accepted[0]]);
     assert_eq!(narrowed(Some(MessageStatus::Unknown), None).await, [accepted[0]]);
@@ -145,13 +145,17 @@ pub(super) async fn a_page_scans_a_bounded_part(ground: Ground) {
     let filtered = MessageQuery { status: Some(MessageStatus::Cancelled), ..query(channel, 10) };
     let first = page(&ground, filtered.clone()).await;
     assert!(first.messages.is_empty() && first.next.is_some(), "short, with a cursor to go on");
-    assert_eq!(walk(&ground, filtered).await, (vec![oldest], 2));
+    assert_eq!(read_all(&ground, filtered).await, (vec![oldest], 2));
     let recipient = MessageQuery { recipient: Some("551".to_owned()), ..query(channel, 10) };
-    assert_eq!(walk(&ground, recipient.clone()).await.0, [oldest]);
-    let (found, _) = walk(&ground, query(channel, 9_000)).await;
+    assert_eq!(read_all(&ground, recipient.clone()).await.0, [oldest]);
+    let (found, _) = read_all(&ground, query(channel, 9_000)).await;
     assert_eq!(found.len(), OTHERS + 1);
     assert!(found.is_sorted_by(|newer, older| newer > older), "none twice, none left out");
     ground.delete_channel(channel, NOW).await;
     while ground.store.cancel_former(channel, OTHERS, NOW).await.expect("stored") > 0 {}
-    assert_eq!(walk(&ground, recipient).await, (vec![oldest], 1), "in a history a recipient's own are found at once");
+    assert_eq!(
+        read_all(&ground, recipient).await,
+        (vec![oldest], 1),
+        "a recipient's messages are found in a long history"
+    );
 }

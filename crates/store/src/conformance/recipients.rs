@@ -195,7 +195,7 @@ pub(super) async fn settings_are_kept(mut ground: Ground) {
     assert!(!ground.store.update_channel(key, "X".to_owned(), settings).await.expect("answered"));
     let again = ground.channel_by_recipient("loja").await;
     let made = ground.store.channel(again).await.expect("read").expect("there");
-    assert_eq!(made.settings, made.kind.default_settings(), "a channel made anew has none of the former one's");
+    assert_eq!(made.settings, made.kind.default_settings(), "a channel created again has default settings");
 }
 
 /// Only once, because each further copy is one too many.

@@ -118,8 +118,8 @@ pub(super) async fn messages_scheduled_before_a_deletion_are_cancelled(ground: G
     let channel = ground.channel("loja").await;
     let former = schedule(&ground, channel, "551", NOW + DAY).await;
     ground.delete_channel(channel, NOW).await;
-    let anew = ground.store.create_channel(ground.new_channel("loja", ChannelState::Connected)).await;
-    assert_eq!(anew.expect("stored").expect("a free id").key, channel);
+    let again = ground.store.create_channel(ground.new_channel("loja", ChannelState::Connected)).await;
+    assert_eq!(again.expect("stored").expect("a free id").key, channel);
     let own = schedule(&ground, channel, "551", NOW + DAY).await;
     let one_more = NewMessage { backlog_cap: 2, ..ground.new_message(channel, "551") };
     assert_eq!(ground.enqueue(one_more).await, Enqueued::Accepted, "the former one is no backlog");

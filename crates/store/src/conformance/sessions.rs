@@ -80,7 +80,7 @@ pub(super) async fn deleted_rows_are_counted(ground: Ground) {
     assert_eq!(keys(&ground, channel, 1, b"").await, [b"for ever"]);
     assert_eq!(keys(&ground, channel, 2, b"").await, [b"old"]);
     assert_eq!(keys(&ground, neighbour, 1, b"").await.len() + keys(&ground, neighbour, 2, b"").await.len(), 6);
-    let later = [SessionChange::Delete { kind: 2, key: b"old".to_vec() }, put(2, b"old", b"anew")];
+    let later = [SessionChange::Delete { kind: 2, key: b"old".to_vec() }, put(2, b"old", b"newer")];
     assert_eq!(write(&ground, channel, later).await, 1, "in the order given");
     assert_eq!(keys(&ground, channel, 2, b"").await, [b"old"]);
 }
@@ -118,7 +118,7 @@ pub(super) async fn a_session_reads_nothing_of_the_former_one(mut ground: Ground
         ground.store.write_session(former, vec![put(1, b"a", b"1")]).await.expect("stored");
         if by_deletion {
             ground.delete_channel(channel, NOW).await;
-            assert_eq!(linked(&ground, "loja").await, channel, "made anew");
+            assert_eq!(linked(&ground, "loja").await, channel, "created again");
         } else {
             ground.store.end_session(former).await.expect("stored");
             ground.store.end_session(former).await.expect("an answer that was lost is asked for again");

@@ -126,7 +126,7 @@ impl Alone {
     }
 
     async fn run(&self, call: Call) -> Answer {
-        // Nobody closes it.
+        // The semaphore is never closed.
         let _room = self.room.acquire().await;
         match (self.one(&call).await, call) {
             // One of the two parts is refused, and the other must not fail with it.

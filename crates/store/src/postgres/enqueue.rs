@@ -164,7 +164,7 @@ const COLUMNS: usize = 13;
 #[derive(Clone, Copy)]
 struct Asks {
     form: Form,
-    /// Somebody reads the events of some of its messages.
+    /// Whether events of some of its messages are recorded.
     records: bool,
     /// Some of its messages are scheduled.
     schedules: bool,

@@ -36,7 +36,7 @@ struct Seen {
     message: Found,
     /// The channel counts chats, and this chat is not stored yet.
     opens_chat: bool,
-    /// Somebody reads the events of its channel's messages.
+    /// Whether the events of the channel's messages are recorded.
     records: bool,
 }
 

@@ -107,10 +107,10 @@ fn the_first_key_seals_and_all_of_them_open() {
     assert_eq!(both.open(HERE, &sealed).expect("the old key is there").expose_secret(), b"token");
     assert_eq!(both.first(), ring(NEW).first());
 
-    let anew = both.reencrypt(HERE, &sealed, &Counted).expect("it opens").expect("it is of the old key");
-    assert_eq!(ring(NEW).open(HERE, &anew).expect("the new key alone").expose_secret(), b"token");
-    assert_eq!(both.reencrypt(HERE, &anew, &Counted), Ok(None), "it is done");
-    assert_eq!(error(old.open(HERE, &anew)), SealError::KeyMissing(both.first().expect("a key")));
+    let resealed = both.reencrypt(HERE, &sealed, &Counted).expect("it opens").expect("it is of the old key");
+    assert_eq!(ring(NEW).open(HERE, &resealed).expect("the new key alone").expose_secret(), b"token");
+    assert_eq!(both.reencrypt(HERE, &resealed, &Counted), Ok(None), "it is done");
+    assert_eq!(error(old.open(HERE, &resealed)), SealError::KeyMissing(both.first().expect("a key")));
 }
 
 #[test]

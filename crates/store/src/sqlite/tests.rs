@@ -139,11 +139,11 @@ async fn a_page_is_read_in_the_order_of_its_indexes() {
 
 /// The rows that the next claim reads.
 async fn rows_of_next_claim(store: &SqliteStore, claim: ClaimRequest) -> usize {
-    let walked = store.write(move |writing| {
+    let scanned = store.write(move |writing| {
         let queue = writing.queues[&claim.channel].queue;
         Ok(new_chats::plan(writing, queue, &claim)?.0.scanned)
     });
-    walked.await.expect("read")
+    scanned.await.expect("read")
 }
 
 #[tokio::test]
@@ -185,8 +185,8 @@ async fn messages_before_the_cursor_are_not_scanned_by_each_claim() {
     assert!(looked_at[0].iter().all(|rows| *rows <= 5), "{:?}", looked_at[0]);
 }
 
-fn sorted(lines: &HashMap<ChannelKey, CachedChannel>) -> Vec<(ChannelKey, CachedChannel)> {
-    let mut sorted: Vec<_> = lines.iter().map(|(key, known)| (*key, *known)).collect();
+fn sorted(queues: &HashMap<ChannelKey, CachedChannel>) -> Vec<(ChannelKey, CachedChannel)> {
+    let mut sorted: Vec<_> = queues.iter().map(|(key, known)| (*key, *known)).collect();
     sorted.sort_unstable_by_key(|(key, _)| *key);
     sorted
 }

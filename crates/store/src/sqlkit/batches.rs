@@ -60,7 +60,7 @@ where
 {
     let room = Arc::new(Semaphore::new(bounds.side_by_side));
     let mut next = Vec::new();
-    // Nobody closes it.
+    // The semaphore is never closed.
     while let Ok(permit) = room.clone().acquire_owned().await {
         if waiting.recv_many(&mut next, bounds.most).await == 0 {
             return;

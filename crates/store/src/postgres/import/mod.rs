@@ -135,7 +135,7 @@ async fn compare(
     if here != there {
         bail!(
             "{} in the database are not those in the store ({} rows here, {} there): was the store used, or the database \
-             changed, since this was begun? Make the database anew and run it again",
+             changed, since this was begun? Create an empty database and run it again",
             table.name,
             here.0,
             there.0

@@ -28,7 +28,7 @@ pub struct Target {
     version: i64,
 }
 
-/// Where the copy of a table stands.
+/// The progress of the copy of a table.
 pub struct Place {
     table: &'static Table,
     /// The columns that are written, and their types.
@@ -105,7 +105,7 @@ impl Target {
         self.client.batch_execute(sql).await.map_err(describe)
     }
 
-    /// Where the copy of a table stands.
+    /// The progress of the copy of a table.
     pub async fn place(&self, table: &'static Table, columns: &[String]) -> Result<Place> {
         let position = |name: &&str| columns.iter().position(|column| column == name);
         let key = table.key.iter().map(position).collect::<Option<_>>();

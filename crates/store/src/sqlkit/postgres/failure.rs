@@ -83,7 +83,7 @@ impl Failure {
 }
 
 /// With its causes: the text of the error is only "db error".
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
 pub fn describe(error: tokio_postgres::Error) -> anyhow::Error {
     anyhow::anyhow!(recado_domain::error_chain::causes(&error))
 }

@@ -202,7 +202,7 @@ mod tests {
         drop(hosts.connect().await.expect("the second one answers"));
         assert!(matches!(hosts.probe().await, ProbeResult::Server(server) if server.contains("127.0.0.1")));
         let alone = Hosts::parse(&format!("{user}@{silent}/recado"), "").expect("it can be read");
-        assert!(matches!(alone.probe().await, ProbeResult::None), "it lets nobody in");
+        assert!(matches!(alone.probe().await, ProbeResult::None), "it admits no connection");
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl<S: Owned, T: Send, F: FnMut(&mut S) -> rusqlite::Result<T> + Send> Call<S> 
             (Ok(()), None) => Err(StoreError::Unavailable("the call was not run".to_owned())),
             (Err(error), _) => Err(error),
         };
-        // Nobody waits any more: a caller may hang up at any time.
+        // The caller may have disconnected.
         let _ = self.answer.send(result);
     }
 }

@@ -301,7 +301,7 @@ async fn a_full_disk_is_survived_without_a_restart() {
     let (before, (much, after)) = answers;
     assert!(
         is_unavailable(&before) && is_unavailable(&much) && is_unavailable(&after),
-        "nobody in the batch hears yes"
+        "no call of the batch succeeds"
     );
 
     file.until(|health| matches!(health, Health::Down(_))).await;
