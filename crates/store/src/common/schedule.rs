@@ -27,7 +27,7 @@ pub(crate) struct Due {
 }
 
 /// For how long after the deletion of a channel a node may still store a message on it.
-const LATE: Duration = Duration::from_secs(60 * 60);
+const LATE: Duration = Duration::from_hours(1);
 
 /// Queues the messages that are due, about [`AT_ONCE`] in one call. Each message goes to the end of its queue, those of a
 /// channel in the order of their times.
