@@ -56,19 +56,22 @@ pub struct MessageQuery {
     pub limit: usize,
 }
 
+/// Stands before the id in the cursor of a scheduled message.
+const SCHEDULED: &str = "scheduled-";
+
 /// A place in a list of messages, from which the next page goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// Behind this message.
     Message(MessageId),
-    /// Behind the scheduled message that has this number, or had it: its number changes when it is due.
-    Scheduled(Seq),
+    /// Behind this message, which was scheduled when it was listed. It may have entered the queue since.
+    Scheduled(MessageId),
 }
 
 impl Place {
     /// The place of a message.
     pub fn of(seq: Seq, id: MessageId) -> Self {
-        if is_scheduled(seq) { Self::Scheduled(seq) } else { Self::Message(id) }
+        if is_scheduled(seq) { Self::Scheduled(id) } else { Self::Message(id) }
     }
 }
 
@@ -76,7 +79,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Message(id) => id.fmt(f),
-            Self::Scheduled(seq) => seq.fmt(f),
+            Self::Scheduled(id) => write!(f, "{SCHEDULED}{id}"),
         }
     }
 }
@@ -85,8 +88,11 @@ impl FromStr for Place {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let scheduled = || text.parse().ok().filter(|seq| is_scheduled(*seq)).map(Self::Scheduled);
-        text.parse().ok().map(Self::Message).or_else(scheduled).ok_or(())
+        let place = match text.strip_prefix(SCHEDULED) {
+            Some(id) => id.parse().map(Self::Scheduled),
+            None => text.parse().map(Self::Message),
+        };
+        place.map_err(|_| ())
     }
 }
 
@@ -188,8 +194,8 @@ mod tests {
         for place in [Place::of(7, id), Place::of(-7, id)] {
             assert_eq!(place.to_string().parse(), Ok(place));
         }
-        assert_eq!((Place::of(7, id), Place::of(-7, id)), (Place::Message(id), Place::Scheduled(-7)));
-        for text in ["", "7", "0", "-", "-x", "sandbox", "-99999999999999999999"] {
+        assert_eq!((Place::of(7, id), Place::of(-7, id)), (Place::Message(id), Place::Scheduled(id)));
+        for text in ["", "7", "-7", "sandbox", "scheduled-", "scheduled-7", "scheduled-scheduled-"] {
             assert_eq!(text.parse::<Place>(), Err(()), "{text}");
         }
     }

@@ -2,7 +2,9 @@
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::ids::MessageId;
-use recado_domain::message::{CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, Place, Seq};
+use recado_domain::message::{
+    CardAccount, Enqueued, Idempotency, Message, MessageQuery, Page, Place, Seq, is_scheduled,
+};
 use recado_domain::phone::forms;
 use recado_domain::status::MessageStatus;
 
@@ -95,17 +97,33 @@ pub(crate) async fn earlier_use<E: Executor>(db: &E, key: &Idempotency) -> Resul
     .await
 }
 
+async fn seq_of<E: Executor>(db: &E, channel: ChannelKey, id: MessageId) -> Result<Option<Seq>, E::Error> {
+    let sql = "SELECT seq FROM messages WHERE id = ?1 AND channel_key = ?2";
+    db.row(sql, values![&id.as_bytes()[..], channel], |row| row.get("seq")).await
+}
+
+/// The place in the scheduled part of a list behind a message that has left this part. Its former number is not stored, so
+/// the place is before the first message that was accepted in the same millisecond or later, by the time in its id. Messages
+/// of the same millisecond may be listed twice, so that none is left out.
+async fn before_later<E: Executor>(db: &E, channel: ChannelKey, id: MessageId) -> Result<Seq, E::Error> {
+    let sql = "SELECT max(s.seq) AS seq FROM schedule s JOIN messages m ON m.seq = s.seq
+               WHERE s.channel_key = ?1 AND m.id >= ?2";
+    let mut millisecond = *id.as_bytes();
+    millisecond[6..].fill(0);
+    let later = db.row(sql, values![channel, &millisecond[..]], |row| row.get::<Option<Seq>>("seq")).await?.flatten();
+    Ok(later.map_or(Seq::MIN, |seq| seq + 1))
+}
+
 pub(crate) async fn page<E: PageScan>(db: &E, query: &MessageQuery) -> Result<Option<Page>, E::Error> {
     let before = match query.before {
-        None => Seq::MAX,
-        Some(Place::Scheduled(seq)) => seq,
-        Some(Place::Message(id)) => {
-            let sql = "SELECT seq FROM messages WHERE id = ?1 AND channel_key = ?2";
-            let found = db.row(sql, values![&id.as_bytes()[..], query.channel], |row| row.get("seq")).await?;
-            let Some(seq) = found else { return Ok(None) };
-            seq
-        }
+        None => Some(Seq::MAX),
+        Some(Place::Message(id)) => seq_of(db, query.channel, id).await?,
+        Some(Place::Scheduled(id)) => match seq_of(db, query.channel, id).await? {
+            Some(seq) if !is_scheduled(seq) => Some(before_later(db, query.channel, id).await?),
+            seq => seq,
+        },
     };
+    let Some(before) = before else { return Ok(None) };
     // Scheduled messages have negative numbers.
     let before = if query.scheduled { before.min(0) } else { before };
     let floor = db.floor(query, before).await?;

@@ -151,7 +151,7 @@ pub(super) async fn a_scheduled_message_is_found_shown_and_erased(ground: Ground
     assert!(waiting.len() == 2 && !waiting.contains(&plain), "{waiting:?}");
     assert_eq!(found(MessageQuery { kind: Some("text".to_owned()), ..all() }).await, [text]);
     assert_eq!(found(MessageQuery { reference: Some("p-1".to_owned()), ..all() }).await, [marked]);
-    let next = MessageQuery { before: Some(Place::Scheduled(-1)), scheduled: true, ..all() };
+    let next = MessageQuery { before: Some(Place::Scheduled(waiting[0])), scheduled: true, ..all() };
     assert_eq!(found(next).await, [waiting[1]]);
 
     let person = Person { numbers: vec!["551".to_owned()], institution: None };
