@@ -68,8 +68,8 @@ async fn due<E: Executor>(db: &E, now: Millis) -> Result<Vec<(Seq, ChannelKey)>,
 }
 
 /// An equal share of messages of each channel that has some due. Without this, a channel with many due messages would
-/// delay all others. `oldest` is the channel of the message that has waited longest: it always has a share, so every
-/// channel gets its turn, however many there are.
+/// delay all others. If more than [`AT_ONCE`] channels have due messages, those with the lowest keys have a share, and
+/// `oldest`, the channel of the message that has waited longest.
 async fn share<E: Executor>(db: &E, now: Millis, oldest: ChannelKey) -> Result<Vec<(Seq, ChannelKey)>, E::Error> {
     let sql = include_str!("schedule/channels.sql");
     let read = |row: &Row<'_>| row.get::<ChannelKey>("channel_key");
@@ -84,12 +84,14 @@ async fn share<E: Executor>(db: &E, now: Millis, oldest: ChannelKey) -> Result<V
 /// Messages that a node has stored beside the deletion of their channel, so that the deletion did not see them. They are
 /// read before their time, because they are to be cancelled.
 async fn left_behind<E: Executor>(db: &E, now: Millis) -> Result<Vec<(Seq, ChannelKey)>, E::Error> {
-    let sql = format!(
-        "SELECT s.seq, s.channel_key FROM channels c {} schedule s ON s.channel_key = c.key AND s.due_at > ?1
-         WHERE c.deleted_at > ?2 LIMIT ?3",
-        E::JOIN_IN_ORDER
-    );
-    db.rows(&sql, values![now, now - millis(LATE), AT_ONCE], seq_and_channel).await
+    let deleted = "SELECT key FROM channels WHERE deleted_at > ?1";
+    let deleted = db.rows(deleted, values![now - millis(LATE)], |row| row.get::<ChannelKey>("key")).await?;
+    if deleted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql =
+        format!("SELECT seq, channel_key FROM schedule WHERE {} AND due_at > ?2 LIMIT ?3", E::any("channel_key", 1));
+    db.rows(&sql, values![List(deleted), now, AT_ONCE], seq_and_channel).await
 }
 
 /// The clock by which messages are due, if the store has one of its own. Nodes share the clock of their database, so a
