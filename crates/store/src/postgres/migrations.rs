@@ -106,13 +106,14 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 const PAUSE: Duration = Duration::from_secs(2);
 const TRIES: usize = 60;
 
-/// Another transaction has locked a table.
+/// Another transaction has locked a table, or waits for this one in turn.
 #[derive(Debug, thiserror::Error)]
 #[error("a long query or a backup holds a table; the tables are brought up to date when it has ended")]
 struct Held;
 
 fn describe_lock_failure(error: tokio_postgres::Error) -> anyhow::Error {
-    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) { Held.into() } else { describe(error) }
+    let held = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
+    if error.code().is_some_and(|code| held.contains(code)) { Held.into() } else { describe(error) }
 }
 
 async fn run(client: &mut Client, may_make: bool) -> anyhow::Result<()> {
