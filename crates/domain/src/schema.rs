@@ -29,7 +29,9 @@ fn of_class(longest: usize, required: bool, forbidden: impl Fn(char) -> bool) ->
     let (pattern, kind) = if required {
         (format!("^{allowed}*{shows}{allowed}*$"), json!("string"))
     } else {
-        (format!("^{allowed}*({shows}{allowed}*)?$"), json!(["string", "null"]))
+        // A blank text counts as absent. A text of other invisible characters is refused.
+        let blank = format!("[{}]", listed(|character| character.is_whitespace() && !forbidden(character)));
+        (format!("^({blank}{{0,{longest}}}|{allowed}*{shows}{allowed}*)$"), json!(["string", "null"]))
     };
     json!({"type": kind, "maxLength": longest, "pattern": pattern})
 }
@@ -44,11 +46,16 @@ pub fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
     json!({"type": "string", "enum": words.into_iter().collect::<Vec<_>>()})
 }
 
-/// A character class for the characters for which `holds` is true. It lists the few other characters. Only characters of the
-/// basic plane are listed, because some implementations of patterns support no others.
+/// A character class for the characters for which `holds` is true. It lists the few other characters.
 pub fn class(holds: impl Fn(char) -> bool) -> String {
+    format!("[^{}]", listed(|character| !holds(character)))
+}
+
+/// The characters for which `holds` is true, as ranges of a character class. Only characters of the basic plane are listed,
+/// because some implementations of patterns support no others.
+fn listed(holds: impl Fn(char) -> bool) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for code in (0..=0xffff).filter(|code| char::from_u32(*code).is_some_and(|character| !holds(character))) {
+    for code in (0..=0xffff).filter(|code| char::from_u32(*code).is_some_and(&holds)) {
         match ranges.last_mut() {
             Some((_, last)) if *last + 1 == code => *last = code,
             _ => ranges.push((code, code)),
@@ -58,5 +65,5 @@ pub fn class(holds: impl Fn(char) -> bool) -> String {
         0 => format!("\\u{first:04x}"),
         _ => format!("\\u{first:04x}-\\u{last:04x}"),
     });
-    format!("[^{}]", written.collect::<String>())
+    written.collect()
 }
