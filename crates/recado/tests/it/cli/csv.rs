@@ -132,6 +132,8 @@ fn interrupted_at_random_moments_it_sends_each_line_once() {
         match output.status.code() {
             Some(130) => *ends.entry("interrupted").or_default() += 1,
             None => *ends.entry("killed").or_default() += 1,
+            // The server was killed while it answered the first question of the command.
+            Some(4) if round % 3 == 2 => {}
             Some(3) => {
                 let summary: Value = serde_json::from_slice(&output.stdout).expect("JSON");
                 assert_eq!((&summary["refused"], &summary["remaining"]), (&json!(bad.len()), &json!(0)));
