@@ -1,9 +1,9 @@
-//! Every durable operation of the gateway, on one page. Each port is a trait with the operations that one part of the
-//! gateway needs. Both engines implement all ports.
+//! This file declares every durable operation of the gateway. Each port is a trait with the operations that one part of
+//! the gateway needs. Both engines implement all ports.
 //!
 //! When an operation returns `Ok`, its result is on disk. When it returns
-//! [`Unavailable`](crate::StoreError::Unavailable), the change may be stored or not. The caller then asks again when
-//! the store is back, by the message's id or by the idempotency key.
+//! [`Unavailable`](crate::StoreError::Unavailable), the change may or may not be stored. When the store works again,
+//! the caller finds out by the message's id or by the idempotency key.
 
 use std::sync::Arc;
 
@@ -30,18 +30,18 @@ use crate::commits::Follow;
 use crate::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::{Health, Result, StoreError};
 
-/// The engine: all ports together, for the one place that builds the gateway.
+/// All ports together. Each engine implements this trait, and the gateway is built with it.
 #[async_trait]
 pub trait Store:
     Tenants + Channels + Events + Links + Sessions + Accounts + Queue + Schedule + Receipts + Messages + Privacy
 {
-    /// Whether the store works. The receiver is notified of changes.
+    /// Whether the store works. The returned receiver is notified when this changes.
     fn health(&self) -> watch::Receiver<Health>;
-    /// Sets the follower of commits. The store notifies it after the commit and before the caller gets the answer: of
-    /// every accepted message, and of every change of an institution, a key or a channel.
+    /// Sets the follower. The store notifies the follower of every accepted message, and of every change of an
+    /// institution, a key or a channel. It does so after the commit and before the caller gets the answer.
     fn follow(&self, follow: Arc<dyn Follow>);
-    /// Removes erased data from the files beside the tables. `false` if a reader still needs them, or if the engine
-    /// cannot do it.
+    /// Removes erased data from the files that an engine keeps beside the tables, such as the write-ahead log of
+    /// SQLite. `false` if a reader still needs such a file, or if the engine cannot remove the data.
     async fn forget_erased(&self) -> Result<bool>;
     /// Writes everything that is still in memory, and closes the files.
     async fn close(&self);
@@ -60,7 +60,7 @@ pub trait Tenants: Send + Sync + 'static {
     async fn api_keys(&self) -> Result<Vec<ApiKey>>;
     /// Adds a key.
     async fn create_api_key(&self, key: ApiKey) -> Result<()>;
-    /// Revokes a key. A revoked key keeps the time of its first revocation.
+    /// Revokes a key. If the key is already revoked, the time of its first revocation stays.
     async fn revoke_api_key(&self, id: ApiKeyId, now: Millis) -> Result<()>;
     /// Records when keys were last used.
     async fn touch_api_keys(&self, used: Vec<(ApiKeyId, Millis)>) -> Result<()>;
@@ -71,7 +71,8 @@ pub trait Tenants: Send + Sync + 'static {
 pub trait Channels: Send + Sync + 'static {
     /// All channels, oldest first, including deleted channels.
     async fn channels(&self) -> Result<Vec<Channel>>;
-    /// A page of the channels of an institution after `after`, oldest first, without deleted channels.
+    /// A page of the channels of an institution, oldest first, without deleted channels. The page begins behind the
+    /// channel `after`.
     async fn channels_of(
         &self,
         owner: (InstitutionId, Environment),
@@ -83,25 +84,27 @@ pub trait Channels: Send + Sync + 'static {
     /// Creates a channel, or restores a deleted channel of the same id and type with an empty queue. `None` if the id
     /// is in use.
     async fn create_channel(&self, channel: NewChannel) -> Result<Option<Channel>>;
-    /// Moves a channel from the expected state, and records the move. `false` if the channel was in another state, or
-    /// is deleted.
+    /// Moves a channel from the state `from` of `to` to another state, and records the move in the history. `false` if
+    /// the channel was not in the state `from`, or is deleted.
     ///
-    /// The end time of a restriction survives `Paused` and a lost connection, and every other state but `Restricted`
-    /// clears it. So a driver that reconnects must ask for `Restricted` until that time.
+    /// A restriction has an end time. This time is kept while the channel is `Restricted` or `Paused`, and while its
+    /// connection is lost. Every other state clears it. So until that time a driver that reconnects must move the
+    /// channel to `Restricted`.
     async fn move_channel(&self, key: ChannelKey, to: ChannelMove) -> Result<bool>;
-    /// The same for a state that a driver reports. Refused if this node does not hold the lease of this epoch. `false`
-    /// also if the channel has another session now.
+    /// Does the same as [`Self::move_channel`] for a state that a driver reports. Refused if the channel has another
+    /// epoch than `held`. Also `false` if the channel has another session than `held`.
     async fn move_held_channel(&self, held: Held, to: ChannelMove) -> Result<bool>;
     /// Changes a channel's name and settings. `false` if the channel is deleted.
     async fn update_channel(&self, key: ChannelKey, name: String, settings: ChannelSettings) -> Result<bool>;
-    /// Restricts a channel: it opens no chats until this time. A later end that is already stored stays. A connected
-    /// channel becomes `Restricted` with this reason; a paused or disconnected channel keeps its state. `false` if
-    /// there is nothing to restrict.
+    /// Restricts a channel. The channel opens no chats until this time. If a later end time is already stored, that
+    /// time stays. A connected channel becomes `Restricted` with this reason. A paused or disconnected channel keeps
+    /// its state. `false` if the channel is in a state that cannot be restricted, or is deleted.
     async fn restrict_channel(&self, key: ChannelKey, until: Millis, reason: String, now: Millis) -> Result<bool>;
-    /// Sends nothing on the channel before this time. A later time that is already stored stays.
+    /// Sets the time before which the channel sends nothing. If a later time is already stored, that time stays.
     async fn defer_channel(&self, channel: ChannelKey, until: Millis) -> Result<()>;
-    /// Marks a channel as deleted: it accepts and dispatches nothing more. Queued messages are never sent, even if the
-    /// channel is created again. The link, the session and the known accounts of the channel are deleted.
+    /// Marks a channel as deleted. From then on the channel accepts and dispatches nothing. Queued messages are never
+    /// sent, even if the channel is created again. The link, the session and the known accounts of the channel are
+    /// deleted.
     async fn delete_channel(&self, key: ChannelKey, by: Actor, now: Millis) -> Result<()>;
     /// A page of the history of a channel, newest first.
     async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage>;
@@ -110,20 +113,21 @@ pub trait Channels: Send + Sync + 'static {
 /// Events of channels and messages, for readers of all events.
 #[async_trait]
 pub trait Events: Send + Sync + 'static {
-    /// Starts or stops recording events of the messages of an institution. `false` if there is no such institution.
-    /// Accepting a message takes no lock for this, so a message that is accepted at the same moment may lack its first
-    /// event.
+    /// Starts or stops recording events of the messages of an institution. `false` if there is no such institution. The
+    /// switch takes no lock against calls that accept messages. So a message that is accepted at the same moment may
+    /// lack its first event.
     async fn record_messages(&self, owner: (InstitutionId, Environment), on: bool) -> Result<bool>;
-    /// Creates a reader. A reader remembers which numbers are still uncommitted, so keep it between calls.
+    /// Creates a reader. A reader remembers which event numbers are not committed yet, so use one reader for all calls.
     fn event_reader(&self) -> Box<dyn EventReader>;
 }
 
-/// Reads events in the order of their numbers. A reader never passes a number whose event commits later, so a caller
-/// that continues after the last cursor sees each event once.
+/// Reads events in the order of their numbers. A reader stops before a number whose event is not committed yet. So a
+/// caller that continues after the last cursor sees each event once.
 #[async_trait]
 pub trait EventReader: Send {
-    /// The next events after a cursor. `None` if the cursor is ahead of the store: it comes from another store, or from
-    /// before a backup was restored. Cancelling the call loses nothing.
+    /// The next events after a cursor. `None` if the cursor is later than the newest event of the store. Such a cursor
+    /// comes from another store, or it was read before a backup was restored. If the call is cancelled, no event is
+    /// lost.
     async fn read(&mut self, query: EventQuery) -> Result<Option<EventPage>>;
 }
 
@@ -137,11 +141,11 @@ pub trait Links: Send + Sync + 'static {
     /// Writes or replaces a channel's link, and moves the channel from the expected state to `Connected`. `false` if
     /// the channel was in another state, or is deleted; then nothing is written.
     ///
-    /// If the link leads to another phone number, messages that may have arrived from the former number become
-    /// `UNKNOWN`, and `UNKNOWN` messages are not sent again.
+    /// The link can lead to another phone number than before. Then messages that may have arrived from the former
+    /// number become `UNKNOWN`, and no `UNKNOWN` message is sent again.
     async fn link_channel(&self, link: Link, expected: ChannelState, by: Actor, now: Millis) -> Result<bool>;
-    /// The same for a link that a driver reports. Refused if this node does not hold the lease of this epoch. A
-    /// `Paused` channel stays paused. `false` also if the channel has another session now.
+    /// Does the same as [`Self::link_channel`] for a link that a driver reports. Refused if the channel has another
+    /// epoch than `held`. A `Paused` channel stays paused. Also `false` if the channel has another session than `held`.
     async fn link_held_channel(&self, link: Link, held: Held, expected: ChannelState, now: Millis) -> Result<bool>;
     /// Replaces the sealed bytes of a link. `false` if the stored bytes differ from `old`, or if there is no link.
     async fn reseal_link(&self, channel: ChannelKey, old: Vec<u8>, new: Vec<u8>) -> Result<bool>;
@@ -154,10 +158,11 @@ pub trait Links: Send + Sync + 'static {
     async fn login_limits(&self, channel: ChannelKey) -> Result<LoginLimits>;
 }
 
-/// Sessions of linked devices, sealed row by row.
+/// The stored sessions of linked devices. Each row is sealed separately.
 #[async_trait]
 pub trait Sessions: Send + Sync + 'static {
-    /// Sealed values of a session, in the order of `keys`.
+    /// The sealed values of a session for these keys of one kind, in the order of `keys`. `None` for a key without a
+    /// row.
     async fn session_values(&self, of: SessionOf, kind: u8, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>>;
     /// Keys and sealed values of a kind whose keys begin with `prefix`, in the order of the keys.
     async fn session_list(&self, of: SessionOf, kind: u8, prefix: Vec<u8>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
@@ -167,30 +172,32 @@ pub trait Sessions: Send + Sync + 'static {
     /// Deletes all rows of a channel's session, and increments the session number of the channel. Does nothing if the
     /// channel has another session now. Refused if the epoch is old.
     async fn end_session(&self, held: Held) -> Result<()>;
-    /// A page of the rows of all sessions, after `after`.
+    /// A page of the rows of all sessions. The page begins behind the row `after`.
     async fn session_rows(&self, after: Option<SessionKey>, limit: usize) -> Result<Vec<SessionRow>>;
     /// Replaces the sealed bytes of a row. `false` if the stored row differs from `old`, or if there is no row.
     async fn reseal_session_row(&self, old: SessionRow, new: Vec<u8>) -> Result<bool>;
 }
 
-/// What the network reported about phone numbers, and which recipients are known.
+/// What the network reported about phone numbers, and which recipients of a channel are known. A person becomes a known
+/// recipient by a first message in either direction.
 #[async_trait]
 pub trait Accounts: Send + Sync + 'static {
     /// What the network last reported about a phone number.
     async fn known_account(&self, channel: ChannelKey, phone: String) -> Result<Option<KnownAccount>>;
-    /// Stores what the network reported about a phone number; `None`: the number is not on WhatsApp. If the account
-    /// belongs to a known recipient, messages that waited for the new-chat limit can be sent, and the commit wakes the
-    /// dispatcher.
+    /// Stores what the network reported about a phone number. `account` is `None` if the number is not on WhatsApp. If
+    /// the account belongs to a known recipient, messages to the number no longer wait for the new-chat limiter. The
+    /// commit then wakes the dispatcher.
     async fn note_account(&self, channel: ChannelKey, phone: String, account: Option<Party>, now: Millis)
     -> Result<()>;
-    /// Stores that a person wrote to the channel, under every name that a message can give this person: the person is a
-    /// known recipient from now on. Returns whether the person was new. Then messages that waited for the new-chat
-    /// limit can be sent, and the commit wakes the dispatcher.
+    /// Stores that a person wrote to the channel, under every name by which a message can address the person. From then
+    /// on the person is a known recipient. Returns whether the person was new. If so, messages to the person no longer
+    /// wait for the new-chat limiter, and the commit wakes the dispatcher.
     async fn note_chat(&self, channel: ChannelKey, who: Party) -> Result<bool>;
-    /// Recipients of queued messages about whom the network was never asked: each once, in queue order, at most
-    /// `limit`. Empty if the person with this hidden id is known. Only the first part of a long queue is scanned.
+    /// The recipients of queued messages about whom the network was never asked. Each recipient is listed once, in
+    /// queue order, and at most `limit` are listed. The list is empty if the network has already named the account with
+    /// this LID. Only the first 1,000 messages of the queue are scanned.
     async fn unasked_recipients(&self, channel: ChannelKey, lid: String, limit: u32) -> Result<Vec<String>>;
-    /// The account of a phone number, as the network named it for the last message that was sent there.
+    /// The account of a recipient, as the network named it for the last message to this recipient.
     async fn account(&self, channel: ChannelKey, recipient: String) -> Result<Option<String>>;
 }
 
@@ -202,15 +209,16 @@ pub trait Queue: Send + Sync + 'static {
     /// Claims the next messages of a channel, and ends messages that have expired or that were queued before the
     /// channel was deleted.
     async fn claim(&self, request: ClaimRequest) -> Result<Claim>;
-    /// Stores the outcomes of claimed messages. If a receipt has moved a message in the meantime, the message keeps
-    /// that state.
+    /// Stores the outcomes of claimed messages. If a receipt has changed the status of a message in the meantime, the
+    /// message keeps that status.
     async fn settle(&self, outcomes: Outcomes) -> Result<()>;
-    /// Settles, then claims, with one commit if possible. If one of the two fails, the other is still done.
+    /// Does [`Self::settle`], then [`Self::claim`], with one commit if possible. If one of the two fails, the other is
+    /// still done.
     async fn settle_and_claim(&self, outcomes: Outcomes, request: ClaimRequest) -> (Result<()>, Result<Claim>);
     /// Cancels a message that is still queued.
     async fn cancel(&self, channel: ChannelKey, id: MessageId, now: Millis) -> Result<Cancelled>;
-    /// Cancels messages that were queued before the channel was deleted, oldest first, at most `limit`. Returns how
-    /// many there were. Messages that were queued since the channel was created again stay.
+    /// Cancels messages that were queued before the channel was deleted, oldest first, at most `limit`. Returns the
+    /// number of these messages. Messages that were queued after the channel was created again stay.
     async fn cancel_former(&self, key: ChannelKey, limit: usize, now: Millis) -> Result<usize>;
     /// The channels that have open messages.
     async fn open_channels(&self) -> Result<Vec<ChannelKey>>;
@@ -222,26 +230,29 @@ pub trait Schedule: Send + Sync + 'static {
     /// Puts a batch of due messages into their queues; the commit wakes the dispatcher. Cancels messages that were
     /// scheduled before their channel was deleted.
     async fn promote(&self, now: Millis) -> Result<Promoted>;
-    /// The time by the store's own clock, if it has one: messages of several nodes are due by the same clock.
+    /// The time of the store's own clock; `None` if the store has none. Several nodes use this clock to decide which
+    /// messages are due.
     async fn clock(&self) -> Result<Option<Millis>>;
 }
 
-/// Receipts of one write. Other writes can run between two batches.
+/// The most receipts that one write applies. Other writes can run between two such batches.
 const RECEIPTS_AT_ONCE: usize = 250;
 
 /// Reports of the network about messages that were sent.
 #[async_trait]
 pub trait Receipts: Send + Sync + 'static {
-    /// Applies receipts to their messages. A late, repeated or unknown receipt changes nothing; nor does a receipt from
-    /// a person who is not the recipient. A receipt is never dated before the first attempt of its message.
+    /// Applies receipts to their messages. A late or repeated receipt changes nothing. A receipt from a person who is
+    /// not the recipient changes nothing either. A receipt with a time before the first attempt of its message gets the
+    /// time of that attempt.
     ///
-    /// A receipt with a network id that no message has yet is kept for a while: the answer that brings this id may
-    /// still be on its way.
+    /// A receipt can name its message by the network's own id. If no message has this id yet, the receipt is kept for
+    /// some time, because the network's answer with this id may not be stored yet. Any other receipt without a message
+    /// changes nothing.
     async fn apply_receipts(&self, receipts: Vec<Receipt>, now: Millis) -> Result<()>;
 
-    /// Applies any number of receipts, none dated later than now. The network may forget them only when this returns
-    /// `Ok`. A receipt that the store refuses is dropped with an error in the log: it would be refused each time, and
-    /// the other receipts of the callback or session must not wait for it.
+    /// Applies any number of receipts. A receipt with a later time than `now` gets the time `now`. A driver confirms
+    /// the receipts to the network only after this returns `Ok`. A receipt that the store refuses is dropped with an
+    /// error in the log. The store would refuse it each time, and the other receipts must not wait for it.
     async fn record_receipts(&self, receipts: &[Receipt], now: Millis) -> Result<()> {
         for some in receipts.chunks(RECEIPTS_AT_ONCE) {
             let dated = some.iter().map(|receipt| Receipt { at: receipt.at.min(now), ..receipt.clone() });
@@ -272,17 +283,18 @@ pub trait Receipts: Send + Sync + 'static {
 pub trait Messages: Send + Sync + 'static {
     /// One message of a channel.
     async fn message(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Message>>;
-    /// A message to this recipient by its network id, Recado's or the network's own, among the newest 200 of the chat.
+    /// The message to this recipient with this network id. The id is either the one that Recado gave or the network's
+    /// own. Only the newest 200 messages to the recipient are searched.
     async fn message_of_network(
         &self,
         channel: ChannelKey,
         recipient: String,
         network_id: String,
     ) -> Result<Option<Message>>;
-    /// The result of an earlier call with this idempotency key: it was accepted, or it had other content. `None` if
-    /// there was no earlier call.
+    /// The result of an earlier call with this idempotency key: `Replayed` if it had the same content, `KeyReused` if
+    /// it had other content. `None` if there was no earlier call.
     async fn earlier_use(&self, key: Idempotency) -> Result<Option<Enqueued>>;
-    /// A page of a channel's messages. `None` if `before` is no message of the channel.
+    /// A page of a channel's messages. `None` if `before` of the query is no message of the channel.
     async fn messages(&self, query: MessageQuery) -> Result<Option<Page>>;
 }
 
@@ -293,6 +305,6 @@ pub trait Privacy: Send + Sync + 'static {
     async fn person(&self, query: PersonQuery) -> Result<PersonPage>;
     /// Erases a batch of the data of a person. Data that is already gone is no error.
     async fn erase_person(&self, erasure: Erasure, now: Millis) -> Result<Erased>;
-    /// Deletes a batch of old data. Returns where the next batch begins; `None` if nothing is left.
+    /// Deletes a batch of old data. Returns the `seq` at which the next batch begins; `None` if no old data is left.
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>>;
 }

@@ -1,4 +1,5 @@
-//! The rows that a channel's queue accepts, and the decision of a claim about each row before it changes any.
+//! Decides whether a channel's queue accepts a message, and what a claim does with each row that it reads. A claim
+//! makes all decisions before it changes a row.
 
 use crate::channel::{ChannelState, ChannelType, Ordering, SessionNumber};
 use crate::clock::Millis;
@@ -7,7 +8,7 @@ use crate::status::MessageStatus;
 
 use super::{ClaimRequest, FINISH_AT_ONCE, Finish, Queued, Transition, UnheldSending};
 
-/// The state of a channel that accepting and claiming need.
+/// The data of a channel that are needed to accept and to claim messages.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a column of its own, or follows from one")]
 pub struct ChannelQueue {
@@ -15,24 +16,24 @@ pub struct ChannelQueue {
     pub ordering: Ordering,
     /// The channel's state.
     pub state: ChannelState,
-    /// It was connected before.
+    /// Whether the channel was connected before.
     pub was_connected: bool,
-    /// It is deleted.
+    /// Whether the channel is deleted.
     pub deleted: bool,
     /// Nothing is sent before this time.
     pub next_send_at: Millis,
-    /// A message to a new recipient opens a chat.
+    /// Whether a message to a new recipient opens a chat.
     pub opens_chats: bool,
-    /// The time until which its network lets it open no chats.
+    /// Until this time the network lets the channel open no chats.
     pub restricted_until: Option<Millis>,
-    /// Messages up to this one were queued before the channel was deleted. They are not sent, even after the channel was
-    /// created again.
+    /// Messages up to this number were queued before the channel was deleted. They are not sent, even after the channel
+    /// was created again.
     pub cancel_before: Seq,
-    /// How often it was connected.
+    /// How often the channel was connected.
     pub connections: i64,
     /// The channel's current session.
     pub session: SessionNumber,
-    /// A reader of message events exists.
+    /// Whether events of the channel's messages are recorded.
     pub records_messages: bool,
     /// Where a scan begins.
     pub cursor: ScanCursor,
@@ -64,7 +65,8 @@ impl ChannelQueue {
 
     /// Whether this message was queued before the channel was deleted.
     pub fn is_former(&self, seq: Seq) -> bool {
-        // The negative number of a scheduled message has its position in the order of acceptance.
+        // The number of a scheduled message is negative. Without the sign, it is the message's position in the order of
+        // acceptance.
         seq.abs() <= self.cancel_before
     }
 
@@ -73,20 +75,22 @@ impl ChannelQueue {
         self.deleted || self.is_former(seq)
     }
 
-    /// Whether its network can restrict it. In any other state there is no session to restrict.
+    /// Whether the network can restrict the channel. In any other state the channel has no session that could be
+    /// restricted.
     pub fn can_be_restricted(&self) -> bool {
         !self.deleted && (self.state == ChannelState::Connected || self.state.keeps_restriction())
     }
 
-    /// Whether a report about a message pauses the channel. It does not if the message belongs to a deleted channel under
-    /// the same key, or if a person has connected the channel since the message was sent. `None`: the message was sent by a
-    /// version that did not count connections.
+    /// Whether a report of the network about a message pauses the channel. The report does not if the message was
+    /// queued before the channel was deleted, or if a person has connected the channel since the message was sent.
+    /// `sent_under` is the number of connections when the message was sent. It is `None` if a version sent the message
+    /// that did not count connections.
     pub fn is_paused_by(&self, seq: Seq, sent_under: Option<i64>) -> bool {
         self.dispatches() && !self.is_former(seq) && sent_under.is_none_or(|connection| connection == self.connections)
     }
 }
 
-/// Decides whether a message is stored on a channel with this many open messages.
+/// Decides whether a channel accepts a message. `open` is the number of its open messages.
 ///
 /// An earlier use of the idempotency key is checked before state and backlog: a repeated call gets its first answer,
 /// whatever state the channel is in now.
@@ -111,14 +115,14 @@ pub fn admit(
 /// When to claim from a channel again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NextWakeup {
-    /// At this time, if nothing happens before.
+    /// The time of the next claim, if nothing wakes the task before.
     pub next_at: Option<Millis>,
-    /// A waiting message blocks all messages behind it.
+    /// Whether a waiting message blocks all messages behind it.
     pub holds_all: bool,
 }
 
 impl NextWakeup {
-    /// Claim again at this time or earlier.
+    /// Makes this time the time of the next claim, unless an earlier time is set.
     pub fn schedule(&mut self, at: Millis) {
         self.next_at = Some(self.next_at.map_or(at, |earlier| earlier.min(at)));
     }
@@ -127,7 +131,7 @@ impl NextWakeup {
 /// The changes of a claim on a channel with one queue.
 #[derive(Debug, Default)]
 pub struct ClaimPlan {
-    /// Messages that no task has in flight. They are rescued before anything else.
+    /// `SENDING` messages that no task has in flight. They are rescued before any other change.
     pub orphans: Vec<Seq>,
     /// Messages that will not be sent.
     pub finished: Vec<Transition<'static>>,
@@ -135,7 +139,7 @@ pub struct ClaimPlan {
     pub sent: Option<Transition<'static>>,
     /// When to claim again.
     pub wakeup: NextWakeup,
-    /// The number of rows that were read, if that is limited.
+    /// The number of rows that were read. Only scans that limit this number count it.
     pub scanned: usize,
 }
 
@@ -145,8 +149,8 @@ impl ClaimPlan {
         self.in_flight(row, request).unwrap_or_else(|| self.queued(row, queue, request))
     }
 
-    /// Decides what to do with a `SENDING` row. Returns whether to read the next one, or `None` if the row now waits like a
-    /// queued one.
+    /// Decides what to do with a `SENDING` row. Returns whether to read the next one, or `None` if [`Self::queued`] has
+    /// to decide about the row.
     pub fn in_flight(&mut self, row: &OpenRow, request: &ClaimRequest) -> Option<bool> {
         if row.status != MessageStatus::Sending {
             return None;
@@ -168,8 +172,8 @@ impl ClaimPlan {
         }
     }
 
-    /// Decides what to do with a row before the cursor. Returns whether to read the next one. Such messages are blocked, so
-    /// the only thing that can happen to them is expiry, in order.
+    /// Decides what to do with a row before the cursor. Returns whether to read the next one. Such a message waits for
+    /// its recipient, so it can only expire. The messages expire in queue order, with rare exceptions.
     pub fn before_cursor(
         &mut self,
         row: &OpenRow,
@@ -203,7 +207,7 @@ impl ClaimPlan {
             }
             Decision::Send => {
                 self.sent = message.send(request, queue);
-                // With a send interval, the next claim is the next send.
+                // With a send interval, the next message can be sent only when the interval has passed.
                 if request.send_interval > 0 {
                     self.wakeup.schedule(request.now + request.send_interval);
                 }
@@ -216,7 +220,7 @@ impl ClaimPlan {
 /// The fields of an open message that a claim reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenRow {
-    /// Its number.
+    /// The number of the message.
     pub seq: Seq,
     /// `Queued` or `Sending`.
     pub status: MessageStatus,
@@ -224,7 +228,7 @@ pub struct OpenRow {
     pub run_at: Millis,
     /// When the message expires.
     pub expires_at: Millis,
-    /// When its claim ends.
+    /// When the claim of the message ends.
     pub claimed_until: Option<Millis>,
     /// The message may have arrived.
     pub unanswered: bool,
@@ -232,16 +236,17 @@ pub struct OpenRow {
 
 /// The meaning of a `SENDING` row for the claiming task.
 enum Orphan {
-    /// A task has it in flight, until that time if its claim can expire.
+    /// A task has the message in flight. `None`: the claiming task has it. A time: another task may have it until then,
+    /// when its claim ends.
     Held(Option<Millis>),
-    /// Its outcome is unknown, and the network would not recognise a re-send.
+    /// The outcome of the message is unknown, and the network would not recognise a re-send.
     MarkUnknown,
     Requeue,
 }
 
 /// What to do with a queued row.
 enum Decision {
-    /// It will not be sent: it expired, or its channel was deleted.
+    /// The message will not be sent. It expired, or its channel was deleted.
     Finish,
     /// Nothing more can be sent from this channel before this time.
     Wait(Millis),
@@ -249,7 +254,7 @@ enum Decision {
 }
 
 impl OpenRow {
-    /// The row as a waiting message, after its rescue if it needs one.
+    /// The row as a queued message. If the row needs a rescue, this is the message after the rescue.
     pub fn as_queued(&self, request: &ClaimRequest) -> Queued {
         let rescued = self.status == MessageStatus::Sending && request.orphans != UnheldSending::ClaimLost;
         let Self { seq, expires_at, unanswered, .. } = *self;
@@ -294,25 +299,27 @@ impl OpenRow {
     }
 }
 
-/// The messages at the front of a queue that are known to wait, so that no claim reads them again before something has
+/// The messages at the front of a queue that are known to wait. A claim skips them until `until`, or until the limit is
 /// changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScanCursor {
-    /// Every open message before this one waits for its recipient, who is new or throttled.
+    /// Every open message with a lower number waits, because its recipient is new or throttled.
     pub before: Seq,
-    /// When all of them are read again.
+    /// When a claim reads these messages again.
     pub until: Option<Millis>,
-    /// The latest expiry among them. A message expires no earlier than those before it, with rare exceptions.
+    /// The latest expiry of these messages. With rare exceptions, messages expire in queue order.
     pub latest: Millis,
-    /// The limit because of which they wait.
+    /// The limit of new recipients a day that was valid when these messages were read.
     pub per_day: Option<u32>,
 }
 
-/// The maximum delay until a message is noticed that expires earlier than messages before it. Finding it needs a full scan.
+/// A message can expire earlier than a message before it. Only a full scan finds it, at most this many milliseconds
+/// after its expiry.
 const STRAYS_EXPIRE_WITHIN: Millis = 60_000;
 
 impl ScanCursor {
-    /// The cursor for this claim. The whole queue is read if the time has come, or if the limit was changed.
+    /// The cursor that this claim uses. If `until` has passed, or if the limit was changed, the claim reads the whole
+    /// queue.
     #[must_use]
     pub fn at(self, request: &ClaimRequest) -> Self {
         let holds =
@@ -334,7 +341,8 @@ impl ScanCursor {
         self.until = Some(self.until.map_or(at, |until| until.min(at)));
     }
 
-    /// A new message is last in the queue, unless the last messages were deleted and their numbers are used again.
+    /// Moves the cursor before a new message, if the message has a lower number. This happens only if the last messages
+    /// of the queue were deleted and their numbers are used again.
     pub fn make_room_for(&mut self, seq: Seq) {
         self.before = self.before.min(seq);
     }
@@ -436,7 +444,7 @@ mod tests {
         let held = ClaimRequest { held: vec![5], ..of(UnheldSending::OwnerCrashed, leave) };
         let late = OpenRow { claimed_until: Some(NOW), ..row };
         let table = [
-            // Row, request: rescued, sent at once, reads on, when to claim again.
+            // Row, request: is it rescued, is it sent at once, is the next row read, when to claim again.
             (row, held, false, false, false, None),
             (row, of(UnheldSending::LeaseLive, leave), false, false, false, Some(NOW + 3)),
             (late, of(UnheldSending::LeaseLive, leave), true, false, true, None),

@@ -22,23 +22,27 @@ use crate::directory::ChannelEntry;
 
 /// The time limit for one send. A send without an answer by then has an unknown outcome.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a claim lasts. It is longer than any send, so an expired claim is of a message that no task has in flight.
+/// How long a claim is valid. This is longer than any send. So if a claim has expired, no task has its message in
+/// flight.
 const CLAIM_DURATION: Duration = Duration::from_secs(75);
-/// How often the connection may break at one message before the message counts as the cause.
+/// A message counts as the cause when the connection has broken during its sends this many times in a row.
 const MAX_INTERRUPTIONS: u32 = 4;
-/// The wait before a message is sent again after its connection broke.
+/// The wait before a message is sent again after the channel's connection broke.
 const AFTER_INTERRUPTION: Duration = Duration::from_secs(1);
 /// The wait before a failed operation of the store is repeated.
 const STORE_RETRY: Duration = Duration::from_millis(200);
-/// The longest such wait, after several failures in a row.
+/// The longest wait before a failed operation of the store is repeated. The wait doubles with each failure in a row.
 const LONGEST_STORE_RETRY: Duration = Duration::from_secs(5);
-/// The longest sleep, after which a clock that was set forward is noticed.
+/// The longest sleep of a task. After a sleep the task reads the clock again, and so notices a clock that was set
+/// forward.
 const LONGEST_SLEEP: Duration = Duration::from_mins(10);
-/// The minimum time between two polls of a channel that has nothing in flight and a message that waits. Without it, many
-/// calls a second would make the database spend most of its time on finding that the message still waits.
+/// The minimum time between two polls of a channel that has a waiting message and nothing in flight. A poll settles and
+/// claims. Without this minimum, each of many accepted messages a second would cause a poll that only finds that the
+/// first message still waits.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Runs until the queue is empty or the dispatcher stops.
+/// Runs the task of a channel. The task ends when the queue is empty, when it must stop, or when the node has lost the
+/// channel.
 pub(super) async fn run(
     shared: Arc<Shared>,
     (key, epoch): (ChannelKey, Epoch),
@@ -80,12 +84,14 @@ struct ChannelTask {
     /// The epoch under which this node owns the channel.
     epoch: Epoch,
     provider: Arc<dyn ChannelDriver>,
+    /// The running sends, one task each.
     sends: JoinSet<SendOutcome>,
     /// Claimed messages whose outcomes are not recorded yet.
     in_flight: HashMap<Id, Claimed>,
+    /// Where `SENDING` rows that are not in `in_flight` (orphans) come from. The next claim needs to know it.
     orphans: UnheldSending,
     backoff: Backoff,
-    /// The message at which the connection last broke, and how often in a row it did.
+    /// The message during whose send the connection last broke, and how often in a row that happened.
     interruptions: Option<(Seq, u32)>,
     /// Failures of the store in a row.
     store_failures: u32,
@@ -97,8 +103,9 @@ impl ChannelTask {
         let mut outcomes = Vec::new();
         loop {
             self.signal.pending.store(false, Ordering::Release);
-            // Reset before the claim: a message accepted after the claim's answer is behind the messages that the answer
-            // covers.
+            // The flag is cleared before the claim, so that a message accepted meanwhile wakes the task. A message
+            // accepted after the claim's answer is behind the messages in the answer, so the flag can then be set
+            // again.
             self.signal.holds_all.store(false, Ordering::Release);
             let next = match self.poll(&mut outcomes).await {
                 Ok(next) => {
@@ -126,25 +133,27 @@ impl ChannelTask {
         }
     }
 
-    /// Records the outcomes of sent messages and claims the next messages, in one commit of the store if possible. Returns
-    /// when to poll again, if a message waits for a time.
+    /// Records the outcomes of sent messages and claims the next messages, in one commit of the store if possible.
+    /// Returns the time of the next poll, or `None` if no message waits for a time.
     async fn poll(&mut self, outcomes: &mut Vec<(Id, Settlement)>) -> Result<Option<Millis>, StoreError> {
-        // The semaphore is never closed.
+        // `acquire` fails only on a closed semaphore, and nothing closes this one.
         let shared = self.shared.clone();
         let _permit = shared.claim_permits.acquire().await;
         let now = self.shared.clock.now();
         let most = if self.backoff.half_open() { 1 } else { self.provider.max_in_flight(&self.entry.settings()) };
         let free = most.saturating_sub(self.in_flight.len() - outcomes.len());
-        // If a re-send could arrive twice, the first claim only rescues messages of a crashed owner. If its answer were
-        // lost, the messages that it claimed could not be distinguished from those of the crashed owner.
+        // If a re-send could arrive twice, the first claim only rescues messages of a crashed owner and claims no
+        // message. Otherwise, if the answer to that claim were lost, the claimed messages could not be distinguished
+        // from the messages of the crashed owner.
         let rescue_only =
             self.orphans == UnheldSending::OwnerCrashed && self.unanswered() != UnknownOutcomePolicy::Resend;
         let mut slots = if rescue_only { Vec::new() } else { self.acquire_slots(free) };
         let free = if rescue_only { free } else { slots.len() };
-        // Messages that are being settled still count as in flight, so that a failed settlement does not make them orphans.
+        // Messages that are being settled stay in `in_flight`. If the settlement fails, the next claim must not treat
+        // them as orphans.
         let (settled, claim) = self.settle_and_claim(outcomes, (free, rescue_only), now).await;
         if (settled.is_err() || claim.is_err()) && self.orphans == UnheldSending::LeaseLive {
-            // If the claim was committed, its messages will not be sent.
+            // If the claim was committed, its messages are `SENDING`, but no task sends them.
             self.orphans = UnheldSending::ClaimLost;
         }
         settled?;
@@ -158,13 +167,15 @@ impl ChannelTask {
         Ok(if rescue_only { claim.next_at.map(|_| now) } else { claim.next_at })
     }
 
-    /// Rights to send at most `most` messages.
+    /// Gets at most `most` slots. A slot is the right to make one send.
     fn acquire_slots(&mut self, most: usize) -> Vec<Slot> {
         let most = if self.stop.is_cancelled() { 0 } else { most };
         let (provider, entry) = (self.provider.clone(), self.entry.clone());
         self.send_slots.acquire(most, || Box::pin(async move { provider.slots(&entry.via, most).await }))
     }
 
+    /// Settles if there are outcomes, and claims if the task can send. `capacity`: how many messages to claim at most,
+    /// and whether the claim only rescues.
     async fn settle_and_claim(
         &self,
         outcomes: &[(Id, Settlement)],
@@ -186,12 +197,13 @@ impl ChannelTask {
     fn outcomes(&self, outcomes: &[(Id, Settlement)], now: Millis) -> Outcomes {
         let seq = |id: &Id| self.in_flight.get(id).map(|held| held.seq);
         let settled = outcomes.iter().filter_map(|(id, settlement)| Some((seq(id)?, settlement.clone()))).collect();
-        // The claim's interval began before its commit. Counting from here keeps a slow disk from shortening the interval.
+        // The claim has already set a send interval, which began before the commit of the claim. The settlement begins
+        // the interval again, so that a slow disk does not shorten it.
         let next_send_at = Some(self.send_interval()).filter(|interval| *interval > 0).map(|interval| now + interval);
         Outcomes { channel: self.entry.via.key, epoch: self.epoch, settled, next_send_at, now }
     }
 
-    /// A claim request, or `None` if the task must not or cannot send more.
+    /// A claim request, or `None` if the task must claim nothing more or has no free capacity.
     fn request(&self, (free, rescue_only): (usize, bool), now: Millis) -> Option<ClaimRequest> {
         if self.stop.is_cancelled() || free == 0 {
             return None;
@@ -228,7 +240,7 @@ impl ChannelTask {
         self.in_flight.values().map(|held| held.seq).collect()
     }
 
-    /// Sends a message in its own task.
+    /// Spawns a task that sends the message.
     fn send(&mut self, message: Claimed, slot: Slot) {
         let (provider, entry, sent) = (self.provider.clone(), self.entry.clone(), message.clone());
         let (leases, epoch) = (self.shared.leases.clone(), self.epoch);
@@ -237,7 +249,8 @@ impl ChannelTask {
             // Until the lease is valid, another node may own the channel and send the message too.
             leases.wait_valid().await;
             if leases.session_epoch(entry.via.key) != Some(epoch) {
-                // Another node owns the channel. The outcome of this task reaches no store.
+                // Another node owns the channel. The store accepts no outcome from this node, so the returned value has
+                // no effect.
                 return SendOutcome::ConnectionLost;
             }
             let sending = provider.send(&entry.via, &sent);
@@ -279,13 +292,13 @@ impl ChannelTask {
         }
     }
 
-    /// The settlement that an outcome of a message leads to.
+    /// Maps the outcome of an attempt to a settlement.
     fn settlement(&mut self, message: &Claimed, outcome: SendOutcome) -> Settlement {
         let now = self.shared.clock.now();
         let next_try = retry::delay_after(message.failures + 1).map(|delay| now + millis(delay));
         let fail = |code: &str, text: String| {
             if message.resent || (message.unanswered && !self.provider.timeout_is_failure()) {
-                // This attempt failed, but the one before may have arrived.
+                // This attempt failed, but the message may have arrived by an earlier attempt.
                 return Settlement::Unknown { resend_at: None, hold: None };
             }
             Settlement::Failed { code: code.to_owned(), message: text }
@@ -344,8 +357,9 @@ impl ChannelTask {
         }
     }
 
-    /// The connection broke. If it breaks at the same message repeatedly, the message is the cause: it gets its attempts,
-    /// and then no longer delays the others.
+    /// Settles a message during whose send the connection broke. If that happens repeatedly with one message, the
+    /// message counts as the cause. From then on each break counts as a failed attempt. After the last attempt the
+    /// message becomes `UNKNOWN` and no longer delays other messages.
     fn interrupted(&mut self, message: &Claimed, now: Millis) -> Settlement {
         let times = self.interruptions.filter(|(seq, _)| *seq == message.seq).map_or(0, |(_, times)| times) + 1;
         self.interruptions = Some((message.seq, times));
@@ -357,16 +371,18 @@ impl ChannelTask {
         }
     }
 
-    /// The store failed. The messages in flight stay in flight, and none is sent again, until their outcomes are recorded.
+    /// Waits until the store works again. The messages in flight stay in flight until their outcomes are recorded, and
+    /// none is sent again before that.
     async fn wait_for_the_store(&mut self, error: &StoreError) {
         self.store_failures += 1;
         if self.store_failures == 1 {
             tracing::warn!(channel.id = %self.entry.via.id, %error, "store unavailable; channel waits");
         }
-        // Many channels that retry on a full disk must not delay a task that frees space.
+        // The wait grows, so that many channels that retry on a full disk do not delay a task that frees space.
         tokio::time::sleep((STORE_RETRY * (1 << self.store_failures.min(6)) / 2).min(LONGEST_STORE_RETRY)).await;
         let mut health = self.shared.health.clone();
-        // The sender lives as long as the store. Without a sender there is nothing to wait for.
+        // `wait_for` fails only if the sender is gone. The sender lives as long as the store, so there is then nothing
+        // to wait for.
         let _ = health.wait_for(|health| *health == Health::Up).await;
     }
 }
