@@ -194,8 +194,8 @@ mod tests {
         at(from).moves_to(to, 5, Patch::default()).expect("legal")
     }
 
-    /// The contract's list. A transition more or less is a change of the contract. Each guarded transition combines two of
-    /// them by way of `SENDING`: the message was `SENDING` before it was queued again.
+    /// The contract's list: to add or remove a transition changes the contract. A guarded transition from `QUEUED` stands for
+    /// two of these, from `QUEUED` to `SENDING` and from there on. The earlier attempt made the first of the two.
     #[test]
     fn the_legal_transitions_are_those_of_the_contract() {
         let legal = [

@@ -89,7 +89,8 @@ pub(crate) async fn create<T: Transaction>(tx: &mut T, new: &NewChannel) -> Resu
         T::Db::lock_for("no key update")
     );
     tx.db().row(&sql, values![institution, environment, new.id.as_str()], |_| Ok(())).await?;
-    // Whoever begins or ends the recording of its messages' events sees the channel, or is seen here.
+    // The lock orders this insert and a change of the recording of events: the later transaction sees the rows of the
+    // earlier one.
     let sql_of_owner = format!("SELECT id FROM institutions WHERE id = ?1{}", T::Db::lock_for("key share"));
     tx.db().row(&sql_of_owner, values![institution], |_| Ok(())).await?;
     let Stamp { with, column, value, set } = T::STAMP;
