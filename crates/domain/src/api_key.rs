@@ -56,11 +56,21 @@ pub enum Scope {
     SandboxRead,
     /// Empty the sandbox inbox.
     SandboxWrite,
+    /// Read the event stream.
+    EventsRead,
+    /// Read conversations.
+    ConversationsRead,
+    /// Change conversations.
+    ConversationsWrite,
+    /// Read contacts.
+    ContactsRead,
+    /// Change contacts.
+    ContactsWrite,
 }
 
 impl Scope {
     /// Every scope, in the order in which keys list them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::MessagesSend,
         Self::MessagesRead,
         Self::ChannelsRead,
@@ -71,6 +81,11 @@ impl Scope {
         Self::WebhooksWrite,
         Self::SandboxRead,
         Self::SandboxWrite,
+        Self::EventsRead,
+        Self::ConversationsRead,
+        Self::ConversationsWrite,
+        Self::ContactsRead,
+        Self::ContactsWrite,
     ];
 
     /// The scope's name on the wire and in the store.
@@ -86,6 +101,11 @@ impl Scope {
             Self::WebhooksWrite => "webhooks.write",
             Self::SandboxRead => "sandbox.read",
             Self::SandboxWrite => "sandbox.write",
+            Self::EventsRead => "events.read",
+            Self::ConversationsRead => "conversations.read",
+            Self::ConversationsWrite => "conversations.write",
+            Self::ContactsRead => "contacts.read",
+            Self::ContactsWrite => "contacts.write",
         }
     }
 

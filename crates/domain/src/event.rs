@@ -1,37 +1,176 @@
-//! Events of channels and messages, in the order of their numbers, and the query that reads them.
+//! Events in the order of their numbers, and the query that reads them. Readers of the event stream receive them.
+//!
+//! An event is recorded in the transaction that makes it true. Channels and outbound messages record a short form
+//! ([`Recorded`], [`StatusChange`]), from which the gateway writes the contract's JSON. All other kinds are recorded by
+//! [`NewEvent`], whose data is that JSON.
 
 #![expect(missing_docs, reason = "fields and variants are named as what they hold")]
 
-use crate::api_key::Environment;
-use crate::channel::ChannelKey;
+mod filter;
+mod id;
+
+use crate::api_key::{Environment, Scope};
+#[cfg(doc)]
+use crate::channel::Recorded;
+use crate::channel::{ChannelKey, ChannelType};
 use crate::clock::Millis;
 use crate::ids::{InstitutionId, MessageId};
+use crate::message::StatusChange;
+
+pub use filter::{Filter, Pattern, Patterns};
+pub use id::{CursorText, EventId};
 
 /// The number of an event, which orders all events of a store.
 pub type EventSeq = i64;
+
+/// Whose an event is.
+pub type Owner = (InstitutionId, Environment);
+
+/// Every event that readers and webhooks receive, with the scope that a key needs for it. Events with another name, such as
+/// `message.sending`, are not given to them.
+pub const EVENTS: [(&str, Scope); 34] = [
+    ("message.received", Scope::MessagesRead),
+    ("message.echo", Scope::MessagesRead),
+    ("message.queued", Scope::MessagesRead),
+    ("message.sent", Scope::MessagesRead),
+    ("message.delivered", Scope::MessagesRead),
+    ("message.read", Scope::MessagesRead),
+    ("message.failed", Scope::MessagesRead),
+    ("message.cancelled", Scope::MessagesRead),
+    ("message.expired", Scope::MessagesRead),
+    ("message.unknown", Scope::MessagesRead),
+    ("message.played", Scope::MessagesRead),
+    ("message.reaction", Scope::MessagesRead),
+    ("message.edited", Scope::MessagesRead),
+    ("message.revoked", Scope::MessagesRead),
+    ("message.poll_vote", Scope::MessagesRead),
+    ("message.recovered", Scope::MessagesRead),
+    ("conversation.created", Scope::ConversationsRead),
+    ("conversation.assigned", Scope::ConversationsRead),
+    ("conversation.closed", Scope::ConversationsRead),
+    ("contact.created", Scope::ContactsRead),
+    ("contact.updated", Scope::ContactsRead),
+    ("channel.connected", Scope::ChannelsRead),
+    ("channel.disconnected", Scope::ChannelsRead),
+    ("channel.restricted", Scope::ChannelsRead),
+    ("channel.paused", Scope::ChannelsRead),
+    ("channel.logged_out", Scope::ChannelsRead),
+    ("channel.banned", Scope::ChannelsRead),
+    ("template.updated", Scope::MessagesRead),
+    ("bulk.completed", Scope::MessagesRead),
+    ("bulk.failed", Scope::MessagesRead),
+    ("bulk.cancelled", Scope::MessagesRead),
+    ("group.updated", Scope::ChannelsRead),
+    ("call.received", Scope::ChannelsRead),
+    ("webhook.disabled", Scope::WebhooksRead),
+];
+
+/// The scope that a key needs for events of this name; `None` where readers do not receive them.
+pub fn scope_of(name: &str) -> Option<Scope> {
+    EVENTS.iter().find(|(known, _)| *known == name).map(|(_, scope)| *scope)
+}
+
+/// The kind of the chat that an event belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ChatKind {
+    #[default]
+    Direct,
+    Group,
+}
+
+impl ChatKind {
+    pub const ALL: [Self; 2] = [Self::Direct, Self::Group];
+
+    /// The name in the API and in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "DIRECT",
+            Self::Group => "GROUP",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// An event to record whose data is complete. It is recorded in the transaction that makes it true, and only where the
+/// institution has a reader of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    pub owner: Owner,
+    /// `None`: the event belongs to no channel, such as a contact that a call changes.
+    pub channel: Option<ChannelKey>,
+    /// One of [`EVENTS`].
+    pub name: &'static str,
+    /// What the event is about: the id of a message, a conversation or a contact. Events of one subject are delivered one
+    /// after another, and are erased by [`EventSubject`] together.
+    pub subject: EventSubject,
+    /// The conversation that it belongs to, by which webhooks can order.
+    pub conversation: Option<EventSubject>,
+    pub chat: ChatKind,
+    pub at: Millis,
+    /// The contract's `data`: a JSON object, in the contract's order of keys.
+    pub data: String,
+}
+
+/// The id of what an event is about, as bytes of a UUID.
+pub type EventSubject = [u8; 16];
+
+/// Most bytes of an event's data. The store refuses longer data. The caller truncates texts first.
+pub const DATA_LIMIT: usize = 255 << 10;
 
 /// A recorded event. Events that a newer version recorded are included: a reader with a cursor reads each event once, and
 /// does not return to an event that it did not understand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     pub seq: EventSeq,
-    pub channel: ChannelKey,
-    /// The message of the event; `None` if the event is about the channel.
-    pub message: Option<MessageId>,
+    pub owner: Owner,
+    pub channel: Option<EventChannel>,
+    /// The outbound message that the event is about.
+    pub message: Option<EventMessage>,
     pub kind: String,
     pub at: Millis,
     /// JSON; the kind decides its form.
     pub data: String,
+    /// Whether the data is the contract's.
+    pub complete: bool,
+    pub subject: Option<EventSubject>,
+    pub conversation: Option<EventSubject>,
+    pub chat: ChatKind,
     /// The node that owned the channel, if that is recorded.
     pub node: Option<String>,
+}
+
+/// The channel of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventChannel {
+    pub key: ChannelKey,
+    /// Its public id.
+    pub id: String,
+    pub kind: Option<ChannelType>,
+}
+
+/// The outbound message of an event: what never changes, and what was known at the time of the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventMessage {
+    pub id: MessageId,
+    /// The id that the network gave the message, or else ours.
+    pub network_id: String,
+    pub reference: Option<String>,
+    /// The name of its kind; `None` for the first versions' contacts.
+    pub kind: Option<String>,
+    pub recipient: String,
+    pub account: Option<String>,
+    /// The text of its final error.
+    pub error: Option<String>,
 }
 
 /// A query for the events after a cursor.
 #[derive(Debug, Clone, Copy)]
 pub struct EventQuery {
-    /// The institution of the events.
-    pub institution: InstitutionId,
-    pub environment: Environment,
+    /// The owner of the events; `None`: events of all owners.
+    pub owner: Option<Owner>,
     /// Only events of this channel and its messages.
     pub channel: Option<ChannelKey>,
     /// The cursor: 0 at first, and then the cursor of the last page.
@@ -46,6 +185,50 @@ pub struct EventPage {
     pub events: Vec<Event>,
     /// The cursor of the next page. If it equals the cursor of the query, no event follows yet.
     pub cursor: EventSeq,
+}
+
+/// What the store knows of its events as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventState {
+    /// Random bytes, by which the store is told from its copies on the other engine.
+    pub identity: [u8; 16],
+    /// Events up to this number may be deleted because they were old.
+    pub deleted_until: EventSeq,
+}
+
+/// Which events of an institution's messages are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Recording {
+    Off,
+    /// All but `message.queued`, so that accepting a message costs nothing more.
+    Changes,
+    All,
+}
+
+impl Event {
+    /// The public id.
+    pub fn id(&self) -> EventId {
+        EventId::new(self.seq, self.at, self.owner)
+    }
+
+    /// Whether readers and webhooks receive it. A message that is queued again is no news: `message.queued` says that it was
+    /// accepted.
+    pub fn is_public(&self) -> bool {
+        let queued_again = || StatusChange::from_json(&self.data).is_none_or(|change| change.from.is_some());
+        scope_of(&self.kind).is_some() && (self.complete || self.kind != "message.queued" || !queued_again())
+    }
+}
+
+impl Recording {
+    /// What the readers of these patterns need.
+    pub fn of<'a>(patterns: impl IntoIterator<Item = &'a Patterns>) -> Self {
+        let of_one = |patterns: &Patterns| match patterns {
+            none if none.is_empty() => Self::Off,
+            some if some.matches("message.queued") => Self::All,
+            _ => Self::Changes,
+        };
+        patterns.into_iter().map(of_one).max().unwrap_or(Self::Off)
+    }
 }
 
 impl EventQuery {
@@ -63,22 +246,29 @@ impl EventQuery {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    #[test]
-    fn a_page_ends_at_its_last_event_or_where_the_reader_stopped() {
-        let event = |seq| Event {
+    pub fn event(seq: EventSeq) -> Event {
+        Event {
             seq,
-            channel: 1,
+            owner: (InstitutionId::new(1, [0; 10]), Environment::Live),
+            channel: None,
             message: None,
             kind: "channel.created".to_owned(),
             at: 1,
             data: String::new(),
+            complete: false,
+            subject: None,
+            conversation: None,
+            chat: ChatKind::Direct,
             node: None,
-        };
-        let institution = InstitutionId::new(1, [0; 10]);
-        let query = |limit| EventQuery { institution, environment: Environment::Live, channel: None, after: 4, limit };
+        }
+    }
+
+    #[test]
+    fn a_page_ends_at_its_last_event_or_where_the_reader_stopped() {
+        let query = |limit| EventQuery { owner: None, channel: None, after: 4, limit };
         let table = [
             // The limit, the events, the last event read: the cursor.
             (2, vec![6, 8], Some(30), 8),
@@ -91,5 +281,16 @@ mod tests {
             let page = query(limit).page(seqs.iter().copied().map(event).collect(), end);
             assert_eq!(page.cursor, cursor, "{limit}, {seqs:?}, {end:?}");
         }
+    }
+
+    #[test]
+    fn what_is_recorded_follows_the_readers() {
+        let patterns = |texts: &[&str]| Patterns::parse(texts, true).expect("patterns");
+        let log = Patterns::default_log();
+        assert_eq!(Recording::of([]), Recording::Off);
+        assert_eq!(Recording::of([&patterns(&[])]), Recording::Off);
+        assert_eq!(Recording::of([&log]), Recording::Changes);
+        assert_eq!(Recording::of([&log, &patterns(&["message.queued"])]), Recording::All);
+        assert_eq!(Recording::of([&patterns(&["*"])]), Recording::All);
     }
 }

@@ -269,6 +269,11 @@ pub struct Behaviour {
           value_parser = time_at_least_a_second)]
     pub keep_messages: Duration,
 
+    /// How long the event stream goes back, and dead deliveries of webhooks can be sent again. Events of a message go with it, too
+    #[arg(long, env = "RECADO_KEEP_EVENTS", hide_env_values = true, default_value = "14days", value_name = "TIME",
+          value_parser = time_at_least_a_second)]
+    pub keep_events: Duration,
+
     /// How long an Idempotency-Key is remembered
     #[arg(long, env = "RECADO_KEEP_IDEMPOTENCY", hide_env_values = true, default_value = "24h", value_name = "TIME",
           value_parser = time_at_least_a_second)]

@@ -24,6 +24,7 @@ use crate::cluster::{Cluster, Nodes, Parts, Standalone};
 use crate::config::Behaviour;
 use crate::directory::Directory;
 use crate::dispatch::Dispatcher;
+use crate::events::Events;
 use crate::intake::Intake;
 #[cfg(feature = "whatsapp-web")]
 use recado_providers::whatsapp_web::WhatsAppWeb;
@@ -55,6 +56,8 @@ pub struct Gateway {
     pub failed_logins: FailedLogins,
     /// The memory limits of request bodies.
     pub intake: Intake,
+    /// The reader of events in this process.
+    pub events: Arc<Events>,
     /// Permits for subscribers of event streams.
     pub subscribers: Arc<Semaphore>,
     /// Held during a change of institutions, keys or channels, so that the directory gets changes in the order of the store.
@@ -108,7 +111,6 @@ impl Gateway {
             failed_logins: FailedLogins::new(behaviour.auth_failures),
             intake: Intake::default(),
             behaviour,
-            store,
             directory,
             drivers,
             dispatcher,
@@ -116,7 +118,9 @@ impl Gateway {
             clock,
             entropy,
             secrets,
+            events: Arc::new(Events::new(store.clone())),
             subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
+            store,
             changes,
             key_used: Notify::new(),
             stop,

@@ -59,6 +59,7 @@ async fn purge_once(gateway: &Gateway) -> Result<(), StoreError> {
         now,
         finished_before: now - millis(gateway.behaviour.keep_messages),
         used_before: now - millis(gateway.behaviour.keep_idempotency),
+        events_before: now - millis(gateway.behaviour.keep_events),
         after: 0,
     };
     loop {

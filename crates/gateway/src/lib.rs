@@ -9,6 +9,7 @@ pub mod operations;
 
 pub mod cluster;
 pub mod dispatch;
+pub mod events;
 
 pub mod control;
 pub mod gateway;

@@ -14,7 +14,7 @@ use recado_gateway::log::Log;
 use recado_gateway::operations::secrets;
 use recado_gateway::server::Limits;
 use recado_gateway::shutdown::Signals;
-use recado_gateway::{housekeeping, outages, schedule, server, stranded};
+use recado_gateway::{events, housekeeping, outages, schedule, server, stranded};
 use recado_store::nodes::NewNode;
 use recado_store::sealed::KeyRing;
 use recado_store::{StoreError, postgres};
@@ -112,6 +112,7 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     background.spawn(housekeeping::note_key_uses(gateway.clone()));
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(schedule::run(gateway.clone()));
+    background.spawn(events::run(gateway.events.clone(), gateway.stop.clone()));
     background.spawn(stranded::watch(gateway.clone()));
     for (_, driver) in gateway.drivers.all() {
         driver.start(Arc::new(gateway.dispatcher.clone()));

@@ -70,7 +70,9 @@ suite! { [
         a_pause_by_the_network_is_recorded_with_its_outcome,
         a_page_of_events_ends_where_the_next_begins,
         a_connection_that_stays_down_is_recorded_once,
-        events_go_after_a_year;
+        events_go_after_a_year,
+        an_event_with_complete_data_is_recorded_for_a_reader_and_erased_by_its_subject,
+        a_log_decides_what_is_recorded_on_channels_of_today_and_tomorrow;
     links:
         a_link_comes_back_as_it_was_written,
         a_link_needs_the_expected_state,
@@ -89,7 +91,7 @@ suite! { [
         only_the_channels_of_the_consumer_record,
         a_consumer_outlasts_a_restart,
         an_event_goes_with_its_message,
-        events_of_messages_go_after_two_weeks,
+        old_events_of_messages_go_and_readers_can_tell,
         erasing_a_message_erases_its_events,
         pages_of_events_are_in_order_and_complete,
         a_cursor_ahead_of_the_store_is_refused;

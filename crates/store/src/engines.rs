@@ -8,6 +8,7 @@ use recado_domain::channel::{
     Link, LoginLimits, NewChannel,
 };
 use recado_domain::clock::Millis;
+use recado_domain::event::{Event, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
@@ -21,7 +22,7 @@ use crate::postgres::{PgStore, Tx};
 use crate::sqlite::SqliteStore;
 use crate::sqlkit::both::at_once;
 use crate::sqlkit::postgres::db::{Failure, with_connection, with_transaction};
-use crate::{Accounts, Channels, Links, Messages, Privacy, Result, Schedule, Tenants};
+use crate::{Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Result, Schedule, Tenants};
 
 /// Implements a port for both engines. The word before an operation says how it runs: `read` reads; `call` reads for a
 /// caller who waits; `run` is one writing statement; `write` is a transaction.
@@ -99,6 +100,59 @@ for_both_engines! {
         write fn revoke_api_key(id: ApiKeyId, now: Millis) -> () = |tx| tenants::revoke_api_key(tx, id, now);
         write fn touch_api_keys(used: Vec<(ApiKeyId, Millis)>) -> () = |tx| tx.touch_api_keys(&used);
     }
+}
+
+/// The port of events: most of it is written once; a reader is not.
+macro_rules! events_port {
+    ($($store:ident: $how:ident;)+) => { $(
+        #[async_trait]
+        impl Events for $store {
+            async fn record_messages(&self, owner: Owner, recording: Recording) -> Result<bool> {
+                $how!(write, self, tx => events::set_recording(tx, owner, recording))
+            }
+
+            async fn event_log(&self, owner: Owner) -> Result<Option<Patterns>> {
+                $how!(read, self, db => events::log(db, owner))
+            }
+
+            async fn set_event_log(&self, owner: Owner, log: Patterns) -> Result<bool> {
+                $how!(write, self, tx => events::set_log(tx, owner, &log))
+            }
+
+            async fn record_event(&self, event: NewEvent) -> Result<bool> {
+                $how!(run, self, db => events::record(db, &event))
+            }
+
+            async fn forget_events(&self, subjects: Vec<EventSubject>) -> Result<u64> {
+                $how!(run, self, db => events::forget_subjects(db, &subjects))
+            }
+
+            async fn event_state(&self) -> Result<EventState> {
+                $how!(read, self, db => events::state(db))
+            }
+
+            async fn event(&self, owner: Owner, seq: EventSeq) -> Result<Option<Event>> {
+                $how!(read, self, db => events::one(db, owner, seq))
+            }
+
+            async fn event_time(&self, seq: EventSeq) -> Result<Option<Millis>> {
+                $how!(read, self, db => events::time(db, seq))
+            }
+
+            async fn first_event_from(&self, seq: EventSeq) -> Result<Option<(EventSeq, Millis)>> {
+                $how!(read, self, db => events::first_from(db, seq))
+            }
+
+            fn event_reader(&self) -> Box<dyn EventReader> {
+                self.new_event_reader()
+            }
+        }
+    )+ };
+}
+
+events_port! {
+    SqliteStore: on_sqlite;
+    PgStore: on_postgres;
 }
 
 for_both_engines! {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, ChannelType, NewChannel};
 use recado_domain::clock::Millis;
-use recado_domain::event::{Event, EventQuery};
+use recado_domain::event::{Event, EventQuery, Recording};
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::institution::Institution;
 use recado_domain::message::{
@@ -210,13 +210,13 @@ impl Ground {
     /// Begins or ends the recording of events of this environment's messages.
     pub async fn record_messages(&self, environment: Environment, on: bool) {
         let owner = (self.institution, environment);
-        assert!(self.store.record_messages(owner, on).await.expect("stored"), "there is the institution");
+        let recording = if on { Recording::All } else { Recording::Off };
+        assert!(self.store.record_messages(owner, recording).await.expect("stored"), "there is the institution");
     }
 
     /// The question for all events of the institution's channels of real networks.
     pub fn event_query(&self) -> EventQuery {
-        let (institution, environment) = (self.institution, Environment::Live);
-        EventQuery { institution, environment, channel: None, after: 0, limit: 100 }
+        EventQuery { owner: Some((self.institution, Environment::Live)), channel: None, after: 0, limit: 100 }
     }
 
     /// All answers to a question for events that were recorded before this.

@@ -15,7 +15,9 @@ use recado_domain::channel::{
     Link, LoginLimits, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
-use recado_domain::event::{EventPage, EventQuery};
+use recado_domain::event::{
+    Event, EventPage, EventQuery, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
+};
 use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{
@@ -110,13 +112,30 @@ pub trait Channels: Send + Sync + 'static {
     async fn channel_events(&self, query: ChannelEventQuery) -> Result<ChannelEventPage>;
 }
 
-/// Events of channels and messages, for readers of all events.
+/// Events, for the event stream and for webhooks.
 #[async_trait]
 pub trait Events: Send + Sync + 'static {
-    /// Starts or stops recording events of the messages of an institution. `false` if there is no such institution. The
+    /// Sets which events of the messages of an institution are recorded. `false` if there is no such institution. The
     /// switch takes no lock against calls that accept messages. So a message that is accepted at the same moment may
     /// lack its first event.
-    async fn record_messages(&self, owner: (InstitutionId, Environment), on: bool) -> Result<bool>;
+    async fn record_messages(&self, owner: Owner, recording: Recording) -> Result<bool>;
+    /// The event log of an institution; `None` where nothing has set one, or opened the stream.
+    async fn event_log(&self, owner: Owner) -> Result<Option<Patterns>>;
+    /// Sets the event log, and begins or ends the recording of events; `false` when there is no such institution.
+    async fn set_event_log(&self, owner: Owner, log: Patterns) -> Result<bool>;
+    /// Records an event with complete data; `false` where nothing reads the events of its owner. What has to commit together
+    /// with it is recorded inside the store.
+    async fn record_event(&self, event: NewEvent) -> Result<bool>;
+    /// Deletes the events about these subjects; how many there were.
+    async fn forget_events(&self, subjects: Vec<EventSubject>) -> Result<u64>;
+    /// What the store knows of its events as a whole.
+    async fn event_state(&self) -> Result<EventState>;
+    /// One event of this owner.
+    async fn event(&self, owner: Owner, seq: EventSeq) -> Result<Option<Event>>;
+    /// When the event with this number happened; `None` where there is none.
+    async fn event_time(&self, seq: EventSeq) -> Result<Option<Millis>>;
+    /// The first event from this number on, and its time.
+    async fn first_event_from(&self, seq: EventSeq) -> Result<Option<(EventSeq, Millis)>>;
     /// Creates a reader. A reader remembers which event numbers are not committed yet, so use one reader for all calls.
     fn event_reader(&self) -> Box<dyn EventReader>;
 }
@@ -129,6 +148,8 @@ pub trait EventReader: Send {
     /// comes from another store, or it was read before a backup was restored. If the call is cancelled, no event is
     /// lost.
     async fn read(&mut self, query: EventQuery) -> Result<Option<EventPage>>;
+    /// Up to which number every event is there, or never will be.
+    async fn settled(&mut self) -> Result<EventSeq>;
 }
 
 /// How channels are linked to their networks.

@@ -26,7 +26,8 @@ fn recorded(engine: impl Engine + 'static, rules: &[Rule], ops: Vec<Op>) -> Reco
         async |ground| ground.record_messages(Environment::Live, true).await,
         async |ground| {
             for event in ground.events(ground.event_query()).await {
-                recorded.entry((event.channel, event.message)).or_default().push((event.at, event.data));
+                let of = event.channel.expect("of a channel").key;
+                recorded.entry((of, event.message.map(|message| message.id))).or_default().push((event.at, event.data));
             }
         },
     );

@@ -60,17 +60,20 @@ pub struct Recorded {
     pub to: Option<ChannelState>,
     pub reason: Option<String>,
     pub by: Actor,
+    /// How long the channel opens no chats, where it is restricted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Millis>,
 }
 
 impl Recorded {
     /// The event of a created channel.
     pub fn creation(to: ChannelState, by: Actor) -> Self {
-        Self { from: None, to: Some(to), reason: None, by }
+        Self { from: None, to: Some(to), reason: None, by, until: None }
     }
 
     /// The event of a deleted channel.
     pub fn deletion(from: ChannelState, by: Actor) -> Self {
-        Self { from: Some(from), to: None, reason: None, by }
+        Self { from: Some(from), to: None, reason: None, by, until: None }
     }
 
     /// The kind of the event, named after the state that the channel has after it.
@@ -132,7 +135,7 @@ pub struct StoredEvent {
 
 impl From<&ChannelMove> for Recorded {
     fn from(one: &ChannelMove) -> Self {
-        Self { from: Some(one.from), to: Some(one.to), reason: one.reason.clone(), by: one.by }
+        Self { from: Some(one.from), to: Some(one.to), reason: one.reason.clone(), by: one.by, until: None }
     }
 }
 
@@ -165,8 +168,13 @@ mod tests {
     fn a_recorded_event_is_parsed_back() {
         let id: ApiKeyId = ApiKeyId::new(1, [7; 10]);
         for by in [Actor::Key { id }, Actor::Operator, Actor::Network, Actor::Recado] {
-            let what =
-                Recorded { from: Some(ChannelState::Connected), to: Some(ChannelState::Paused), reason: None, by };
+            let what = Recorded {
+                from: Some(ChannelState::Connected),
+                to: Some(ChannelState::Paused),
+                reason: None,
+                by,
+                until: None,
+            };
             assert_eq!(Recorded::from_json(&what.to_json()), Some(what));
         }
         assert_eq!(Recorded::from_json(r#"{"from":"NEW"}"#), None);
@@ -191,6 +199,7 @@ mod tests {
             to: Some(to),
             reason: Some(reason.to_owned()),
             by: Actor::Network,
+            until: None,
         };
         let (up, down) = (ChannelState::Connected, ChannelState::Disconnected);
         let lost = what(up, down, "A linha caiu.");
@@ -205,7 +214,13 @@ mod tests {
         let by = Actor::Network;
         assert_eq!(Recorded::creation(ChannelState::Created, by).kind(), "channel.created");
         assert_eq!(Recorded::deletion(ChannelState::Paused, by).kind(), "channel.deleted");
-        let banned = Recorded { from: Some(ChannelState::Connected), to: Some(ChannelState::Banned), reason: None, by };
+        let banned = Recorded {
+            from: Some(ChannelState::Connected),
+            to: Some(ChannelState::Banned),
+            reason: None,
+            by,
+            until: None,
+        };
         assert_eq!(banned.kind(), "channel.banned");
     }
 }

@@ -14,6 +14,8 @@ pub struct PurgeRequest {
     pub finished_before: Millis,
     /// Idempotency keys used before this time.
     pub used_before: Millis,
+    /// Events before this time are deleted, except those of channels. An event of a message is deleted with its message.
+    pub events_before: Millis,
     /// Only messages after this one; 0 at first.
     pub after: Seq,
 }
@@ -26,18 +28,11 @@ const ACCOUNT_RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// How long the events of channels are kept.
 const CHANNEL_EVENT_RETENTION: Duration = Duration::from_hours(365 * 24);
-/// How long the events of messages are kept. They are deleted with their message.
-const MESSAGE_EVENT_RETENTION: Duration = Duration::from_hours(14 * 24);
 
 impl PurgeRequest {
     /// Events of channels before this time are deleted.
     pub fn channel_events_before(&self) -> Millis {
         self.now - millis(CHANNEL_EVENT_RETENTION)
-    }
-
-    /// Events of messages before this time are deleted.
-    pub fn message_events_before(&self) -> Millis {
-        self.now - millis(MESSAGE_EVENT_RETENTION)
     }
 
     /// Unmatched receipts before this time are deleted.
@@ -71,7 +66,7 @@ mod tests {
     #[test]
     fn a_purge_goes_on_until_the_messages_are_young_and_no_table_was_full() {
         let now = 1_000 * HOUR;
-        let request = PurgeRequest { now, finished_before: 50, used_before: 0, after: 3 };
+        let request = PurgeRequest { now, finished_before: 50, used_before: 0, events_before: 0, after: 3 };
         let table = [
             // The last message, whether a table was full: where the next batch begins.
             (Some((9, 49)), false, Some(9)),

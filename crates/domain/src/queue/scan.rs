@@ -35,6 +35,8 @@ pub struct ChannelQueue {
     pub session: SessionNumber,
     /// Whether events of the channel's messages are recorded.
     pub records_messages: bool,
+    /// The acceptance of a message as well.
+    pub records_queued: bool,
     /// Where a scan begins.
     pub cursor: ScanCursor,
 }
@@ -54,6 +56,7 @@ impl ChannelQueue {
             connections: 0,
             session: 0,
             records_messages: false,
+            records_queued: false,
             cursor: ScanCursor::default(),
         }
     }

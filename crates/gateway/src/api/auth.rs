@@ -171,7 +171,8 @@ pub mod scope {
         };
     }
 
-    needed! { MessagesSend MessagesRead ChannelsRead ChannelsWrite KeysRead KeysWrite SandboxRead SandboxWrite }
+    needed! { MessagesSend MessagesRead ChannelsRead ChannelsWrite KeysRead KeysWrite SandboxRead SandboxWrite
+    EventsRead WebhooksRead WebhooksWrite }
 }
 
 /// A caller whose key has the scope `S`.

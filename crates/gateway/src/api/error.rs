@@ -26,6 +26,7 @@ pub enum ApiError {
     CardNotFound,
     ApiKeyNotFound,
     InstitutionNotFound,
+    EventNotFound,
     NotFound,
     MethodNotAllowed,
     ChannelNotConnected,
@@ -33,6 +34,8 @@ pub enum ApiError {
     ChannelReserved,
     TooManyKeys,
     MessageNotCancellable,
+    /// With the cursor of the oldest place in the stream.
+    CursorExpired(String),
     PayloadTooLarge,
     UnsupportedMediaType,
     UnsupportedContentEncoding,
@@ -102,6 +105,8 @@ impl ApiError {
             Self::MessageNotCancellable => {
                 (StatusCode::CONFLICT, "MESSAGE_NOT_CANCELLABLE", "Mensagem nao pode mais ser cancelada.")
             }
+            Self::CursorExpired(_) => (StatusCode::GONE, "CURSOR_EXPIRED", "Cursor expirado."),
+            Self::EventNotFound => (StatusCode::NOT_FOUND, "EVENT_NOT_FOUND", "Evento nao encontrado."),
             Self::PayloadTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "Corpo da requisicao excede o limite.")
             }
@@ -154,7 +159,11 @@ impl ApiError {
             Self::Validation(errors) | Self::NotSupported(errors) => Some(errors.as_slice()),
             _ => None,
         };
-        ErrorBody { message, code, errors }
+        let data = match self {
+            Self::CursorExpired(oldest) => Some(ErrorData { oldest }),
+            _ => None,
+        };
+        ErrorBody { message, code, errors, data }
     }
 
     /// The headers of the answer.
@@ -183,6 +192,15 @@ pub struct ErrorBody<'a> {
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<&'a [FieldError]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<ErrorData<'a>>,
+}
+
+/// What an error says besides.
+#[derive(Debug, Serialize)]
+struct ErrorData<'a> {
+    /// The cursor of the oldest place in the event stream.
+    oldest: &'a str,
 }
 
 /// Makes the server close the connection instead of answering.

@@ -7,6 +7,7 @@ pub mod channels;
 pub mod cors;
 pub mod docs;
 pub mod error;
+mod events;
 mod forward;
 mod health;
 pub mod json;
@@ -66,6 +67,11 @@ pub fn routes() -> Vec<Route> {
             .get(keys::list::list, keys::list::describe)
             .post(keys::create::create, keys::create::describe),
         keyed("/v1/api-keys/{keyId}").delete(keys::revoke::revoke, keys::revoke::describe),
+        keyed("/v1/events").get(events::list::list, events::list::describe),
+        keyed("/v1/events/settings")
+            .get(events::settings::get, events::settings::describe_get)
+            .put(events::settings::put, events::settings::describe_put),
+        keyed("/v1/events/{eventId}").get(events::get::get, events::get::describe),
         keyed("/v1/sandbox/messages").get(sandbox::messages::messages, sandbox::messages::describe),
         keyed("/v1/sandbox/data").delete(sandbox::clear::clear, sandbox::clear::describe),
         open("/v1/callbacks/meta")

@@ -45,6 +45,20 @@ impl Query {
         read
     }
 
+    /// A parameter that `read` parses. The error of `read` is the text of the field.
+    pub fn get_with<T>(&mut self, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let (_, value) = self.parameters.iter().find(|(known, _)| known == name)?;
+        read(value).map_err(|text| self.errors.push(name, text)).ok()
+    }
+
+    /// A whole number in this range.
+    pub fn whole<T>(&mut self, name: &'static str, text: &'static str, range: std::ops::RangeInclusive<T>) -> Option<T>
+    where
+        T: std::str::FromStr + PartialOrd,
+    {
+        self.get(name, text, |text| text.parse().ok().filter(|number| range.contains(number)))
+    }
+
     /// The digits of the recipient in `to`.
     pub fn recipient(&mut self, country: Option<Country>) -> Option<String> {
         const MALFORMED: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";

@@ -24,12 +24,13 @@ const NEW_NAME: &str = r#"{"name":"guarded as before"}"#;
 const TEXT: &str = r#"{"to":"5511999998888","content":"Ola"}"#;
 const LOCATION: &str = r#"{"to":"5511999998888","latitude":-23.5,"longitude":-46.6}"#;
 const ANY: &str = r#"{"type":"text","to":"5511999998888","content":"Ola"}"#;
+const EVENT_LOG: &str = r#"{"eventLog":["message.failed"]}"#;
 const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 
-/// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, see [`Stage`].
+/// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, `{event}` an event, see [`Stage`].
 ///
 /// The order matters only for the last loop: there every line succeeds, and none affects a later one.
-pub const ROUTES: [Route; 25] = [
+pub const ROUTES: [Route; 29] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("POST", "/v1/channels/guarded-open/messages/text", "messages.send", TEXT),
     route("POST", "/v1/channels/guarded-open/messages/location", "messages.send", LOCATION),
@@ -50,6 +51,10 @@ pub const ROUTES: [Route; 25] = [
     route("POST", "/v1/channels/guarded-open/pause", "channels.write", ""),
     route("POST", "/v1/channels/guarded-held/resume", "channels.write", ""),
     route("DELETE", "/v1/channels/guarded-idle", "channels.write", ""),
+    route("GET", "/v1/events", "events.read", ""),
+    route("GET", "/v1/events/{event}", "events.read", ""),
+    route("GET", "/v1/events/settings", "webhooks.read", ""),
+    route("PUT", "/v1/events/settings", "webhooks.write", EVENT_LOG),
     route("GET", "/v1/sandbox/messages", "sandbox.read", ""),
     route("DELETE", "/v1/sandbox/data", "sandbox.write", ""),
     route("GET", "/v1/api-keys", "keys.read", ""),
@@ -93,6 +98,8 @@ struct Stage {
     queued: String,
     /// The id of a key that could be revoked.
     key: String,
+    /// The id of an event of `read`.
+    event: String,
 }
 
 impl Stage {
@@ -100,6 +107,8 @@ impl Stage {
         let home = Home::init();
         let owner = create_key(&home, &home.institution, "test", scopes());
         let server = home.serve();
+        // Its first reader begins to record events.
+        server.get("/v1/events", Some(&owner)).expect(200);
         open_channel(&server, &owner, "guarded-open", &["connect"]);
         open_channel(&server, &owner, "guarded-idle", &["connect"]);
         open_channel(&server, &owner, "guarded-held", &["connect", "pause"]);
@@ -108,16 +117,21 @@ impl Stage {
         let queued = send(&server, &owner, "guarded-held");
         let key = json!({"name": "guarded key", "permissions": ["messages.read"]});
         let key = field(&server.post("/v1/api-keys", &owner, &key).expect(201), "id");
-        let stage = Self { home, owner, read, queued, key };
+        let mut stage = Self { home, owner, read, queued, key, event: String::new() };
         let finished = stage.path("/v1/channels/guarded-open/messages/{read}");
         wait_for("the card to be read", || {
             server.get(&finished, Some(&stage.owner)).expect(200).json()["data"]["status"] == "READ"
         });
+        let events = server.get("/v1/events?from=oldest&events=message.read", Some(&stage.owner)).expect(200).json();
+        events["data"][0]["id"].as_str().expect("an event").clone_into(&mut stage.event);
         (stage, server)
     }
 
     fn path(&self, path: &str) -> String {
-        path.replace("{read}", &self.read).replace("{queued}", &self.queued).replace("{key}", &self.key)
+        path.replace("{read}", &self.read)
+            .replace("{queued}", &self.queued)
+            .replace("{key}", &self.key)
+            .replace("{event}", &self.event)
     }
 
     /// The state that a refused call must not have changed, as the owner sees it.
@@ -143,7 +157,7 @@ impl Stage {
 /// Every scope there is.
 fn scopes() -> impl Iterator<Item = &'static str> {
     "messages.send messages.read channels.read channels.write keys.read keys.write \
-     webhooks.read webhooks.write sandbox.read sandbox.write"
+     webhooks.read webhooks.write sandbox.read sandbox.write events.read"
         .split(' ')
 }
 
@@ -310,13 +324,15 @@ fn finds_nothing(stage: &Stage, server: &Server, key: &str, refusal: impl Fn(&Ro
     for route in &ROUTES {
         let what = format!("{} {} with a key from elsewhere", route.method, route.path);
         let answer = route.call_with(server, stage, key);
-        for mark in ["guarded", &stage.read, &stage.queued, &stage.key] {
+        for mark in ["guarded", &stage.read, &stage.queued, &stage.key, &stage.event] {
             assert!(!answer.text().to_lowercase().contains(&mark.to_lowercase()), "{what} shows {mark}");
         }
         if route.path.starts_with("/v1/channels/") {
             assert_refused(&what, &answer, 404, NO_CHANNEL);
         } else if route.path.contains("{key}") {
             assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("API_KEY_NOT_FOUND")), "{what}");
+        } else if route.path.contains("{event}") {
+            assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("EVENT_NOT_FOUND")), "{what}");
         } else if let Some(statuses) = refusal(route) {
             assert!(statuses.contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
             assert!(answer.status != 403 || answer.text() == FORBIDDEN, "{what}: {}", answer.text());
@@ -353,8 +369,10 @@ fn without_its_scope_a_key_is_refused_and_with_it_alone_let_in() {
     let key = |with: &dyn Fn(&str) -> bool| {
         create_key(&stage.home, &stage.home.institution, "test", scopes().filter(|scope| with(scope)))
     };
-    // A key must have `messages.read` to grant it, as its route does here.
-    let alone = |scope: &str, other: &str| scope == other || (scope, other) == ("keys.write", "messages.read");
+    // A key must have `messages.read` to grant it, as its route does here, and to read an event of a message.
+    let alone = |scope: &str, other: &str| {
+        scope == other || other == "messages.read" && ["keys.write", "events.read"].contains(&scope)
+    };
     let pair = |scope| (key(&|other| other != scope), key(&|other| alone(scope, other)));
     let keys: HashMap<_, _> = scopes().map(|scope| (scope, pair(scope))).collect();
     let before = stage.state(&server);

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::harness::{Home, Server, run};
 use crate::isolation::ROUTES;
+use crate::v1::ALL_SCOPES;
 
 const COMMITTED: &str = include_str!("../../../../openapi.json");
 /// The routes that need no key, and so are not in the table of `isolation.rs`.
@@ -217,9 +218,7 @@ fn the_document_is_valid_and_so_are_its_examples() {
 #[test]
 fn schemathesis_finds_nothing() {
     let home = Home::init();
-    let scopes = "messages.send,messages.read,channels.read,channels.write,keys.read,keys.write,sandbox.read,\
-                  sandbox.write";
-    let args = ["keys", "create", "--name", "schemathesis", "--environment", "test", "--scopes", scopes];
+    let args = ["keys", "create", "--name", "schemathesis", "--environment", "test", "--scopes", ALL_SCOPES];
     let made = home.cli(&[&args[..], &["--rate-limit", "unlimited"]].concat());
     let text = |name: &str| made[name].as_str().unwrap_or_else(|| panic!("no {name}: {made}"));
     // The tool calls without a key or with an invalid one about as often as with a valid one.

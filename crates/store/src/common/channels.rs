@@ -15,7 +15,7 @@ use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 pub(crate) const COLUMNS: &str =
     "key, institution_id, environment, id, name, type, state, state_reason, connected_at, created_at, deleted_at, settings,
      (SELECT details FROM links WHERE channel_key = key) AS link, restricted_until, next_send_at, session, cancel_before,
-     connections, records_messages";
+     connections, records_messages, records_queued";
 
 pub(crate) fn channel(row: &Row<'_>) -> Read<Channel> {
     let kind = row.named("type", ChannelType::from_name)?;

@@ -1,9 +1,196 @@
-//! Events of channels and messages.
+//! Events: reading them, recording those with complete data, and deleting them.
 
-use recado_domain::channel::{ChannelEventPage, ChannelEventQuery, StoredEvent};
-use recado_domain::message::Seq;
+use recado_domain::api_key::Environment;
+use recado_domain::channel::{ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelType, StoredEvent};
+use recado_domain::clock::Millis;
+use recado_domain::event::{
+    ChatKind, DATA_LIMIT, Event, EventChannel, EventMessage, EventPage, EventQuery, EventSeq, EventState, EventSubject,
+    NewEvent, Owner, Patterns, Recording,
+};
+use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::message::{SCANNED_AT_MOST, Seq};
 
-use crate::sqlkit::both::{Executor, List, Row, values};
+use super::Transaction;
+use crate::sqlkit::both::{Executor, List, Read, Row, Unreadable, values};
+
+/// An event, with its channel and what is known of its outbound message.
+const EVENT: &str = include_str!("events/event.sql");
+
+fn event(row: &Row<'_>) -> Read<Event> {
+    let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
+    let owner = (institution, row.named("environment", Environment::from_name)?);
+    Ok(Event {
+        seq: row.get("seq")?,
+        owner,
+        channel: channel(row)?,
+        message: message(row)?,
+        kind: row.get("kind")?,
+        at: row.get("at")?,
+        data: row.get("data")?,
+        complete: row.get("complete")?,
+        subject: subject(row, "subject")?,
+        conversation: subject(row, "conversation_id")?,
+        chat: row.get::<Option<String>>("chat_kind")?.as_deref().and_then(ChatKind::from_name).unwrap_or_default(),
+        node: row.get("node")?,
+    })
+}
+
+fn channel(row: &Row<'_>) -> Read<Option<EventChannel>> {
+    let (key, id): (Option<ChannelKey>, Option<String>) = (row.get("channel_key")?, row.get("channel_id")?);
+    let kind: Option<String> = row.get("channel_type")?;
+    let kind = kind.as_deref().and_then(ChannelType::from_name);
+    Ok(key.zip(id).map(|(key, id)| EventChannel { key, id, kind }))
+}
+
+fn message(row: &Row<'_>) -> Read<Option<EventMessage>> {
+    let Some(id) = subject(row, "message_id")? else { return Ok(None) };
+    Ok(Some(EventMessage {
+        id: MessageId::from_bytes(id),
+        network_id: row.get("network_id")?,
+        reference: row.get("reference")?,
+        kind: row.get("message_kind")?,
+        recipient: row.get("recipient")?,
+        account: row.get("account")?,
+        error: row.get("error_message")?,
+    }))
+}
+
+/// An id that may be missing.
+fn subject(row: &Row<'_>, column: &'static str) -> Read<Option<[u8; 16]>> {
+    let bytes: Option<Vec<u8>> = row.get(column)?;
+    bytes.map(|bytes| bytes.try_into().map_err(|_| Unreadable::Unknown(column))).transpose()
+}
+
+/// The next events behind a cursor, up to this number: every event up to it is there, or never will be.
+pub(crate) async fn page<E: Executor>(db: &E, query: &EventQuery, until: EventSeq) -> Result<EventPage, E::Error> {
+    // The cursor is always the number of an event that was committed: others may be given again.
+    let sql = "SELECT max(seq) AS seq FROM
+                   (SELECT seq FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3) AS next";
+    let end =
+        db.row(sql, values![query.after, until, SCANNED_AT_MOST], |row| row.get::<Option<EventSeq>>("seq")).await?;
+    let Some(end) = end.flatten() else { return Ok(query.page(Vec::new(), None)) };
+    let (institution, environment) = match query.owner {
+        Some((institution, environment)) => (Some(institution.as_bytes().to_vec()), Some(environment.name())),
+        None => (None, None),
+    };
+    let sql = format!("{EVENT}{}", include_str!("events/page.sql"));
+    let limit = query.rows();
+    let asked = values![query.after, end, institution, environment, query.channel, limit];
+    let events = db.rows(&sql, asked, event).await?;
+    Ok(query.page(events, Some(end)))
+}
+
+/// One event of this owner.
+pub(crate) async fn one<E: Executor>(db: &E, owner: Owner, seq: EventSeq) -> Result<Option<Event>, E::Error> {
+    let sql = format!("{EVENT}WHERE e.seq = ?1 AND (e.message_seq IS NULL OR m.seq IS NOT NULL)");
+    Ok(db.row(&sql, values![seq], event).await?.filter(|event| event.owner == owner))
+}
+
+/// When the event with this number happened; `None` where there is none.
+pub(crate) async fn time<E: Executor>(db: &E, seq: EventSeq) -> Result<Option<Millis>, E::Error> {
+    db.row("SELECT at FROM events WHERE seq = ?1", values![seq], |row| row.get("at")).await
+}
+
+/// The first event from this number on, and its time.
+pub(crate) async fn first_from<E: Executor>(db: &E, seq: EventSeq) -> Result<Option<(EventSeq, Millis)>, E::Error> {
+    let sql = "SELECT seq, at FROM events WHERE seq >= ?1 ORDER BY seq LIMIT 1";
+    db.row(sql, values![seq], |row| Ok((row.get("seq")?, row.get("at")?))).await
+}
+
+pub(crate) async fn state<E: Executor>(db: &E) -> Result<EventState, E::Error> {
+    let sql = "SELECT identity, coalesce((SELECT deleted_until FROM event_state), 0) AS deleted_until
+               FROM event_identity LIMIT 1";
+    let state =
+        |row: &Row<'_>| Ok(EventState { identity: row.bytes("identity")?, deleted_until: row.get("deleted_until")? });
+    Ok(db.row(sql, values![], state).await?.ok_or(Unreadable::Unknown("store without an identity"))?)
+}
+
+/// The event log of an institution; `None` where nothing has set one, or opened the stream.
+pub(crate) async fn log<E: Executor>(db: &E, owner: Owner) -> Result<Option<Patterns>, E::Error> {
+    let sql = "SELECT patterns FROM event_logs WHERE institution_id = ?1 AND environment = ?2";
+    let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
+    let log = |row: &Row<'_>| Ok(Patterns::from_stored(&row.get::<String>("patterns")?));
+    db.row(sql, values![institution, environment], log).await
+}
+
+/// Sets the event log, and begins or ends the recording of events.
+pub(crate) async fn set_log<T: Transaction>(tx: &mut T, owner: Owner, log: &Patterns) -> Result<bool, T::Error> {
+    if !tx.lock_owner(owner).await? {
+        return Ok(false);
+    }
+    let sql = "INSERT INTO event_logs (institution_id, environment, patterns) VALUES (?1, ?2, ?3)
+               ON CONFLICT (institution_id, environment) DO UPDATE SET patterns = excluded.patterns";
+    let (institution, environment, patterns) = (&owner.0.as_bytes()[..], owner.1.name(), log.stored());
+    tx.db().run(sql, values![institution, environment, patterns]).await?;
+    update_recording(tx, owner).await?;
+    Ok(true)
+}
+
+/// Sets what is recorded; `false` when there is no such institution.
+pub(crate) async fn set_recording<T: Transaction>(
+    tx: &mut T,
+    owner: Owner,
+    recording: Recording,
+) -> Result<bool, T::Error> {
+    let found = tx.lock_owner(owner).await?;
+    if found {
+        tx.record_messages(owner, recording).await?;
+    }
+    Ok(found)
+}
+
+/// Records what the readers of this owner need from now on. The owner is locked.
+pub(crate) async fn update_recording<T: Transaction>(tx: &mut T, owner: Owner) -> Result<(), T::Error> {
+    let readers: Vec<_> = log(tx.db(), owner).await?.into_iter().collect();
+    tx.record_messages(owner, Recording::of(&readers)).await
+}
+
+/// Records an event with complete data, in the transaction that makes it true; `false` where nothing reads the events of its
+/// owner.
+pub(crate) async fn record<E: Executor>(db: &E, new: &NewEvent) -> Result<bool, E::Error> {
+    if new.data.len() > DATA_LIMIT {
+        return Err(Unreadable::Unknown("event that is longer than the limit").into());
+    }
+    let (institution, environment) = (&new.owner.0.as_bytes()[..], new.owner.1.name());
+    let conversation = new.conversation.map(|id| id.to_vec());
+    let (name, chat, subject, data) = (new.name, new.chat.name(), &new.subject[..], new.data.as_str());
+    let recorded = values![institution, environment, new.channel, name, new.at, data, subject, conversation, chat];
+    Ok(db.run(include_str!("events/record.sql"), recorded).await? == 1)
+}
+
+/// Deletes the events about these subjects; how many there were.
+pub(crate) async fn forget_subjects<E: Executor>(db: &E, subjects: &[EventSubject]) -> Result<u64, E::Error> {
+    let mut forgotten = 0;
+    for subject in subjects {
+        forgotten += db.run("DELETE FROM events WHERE subject = ?1", values![&subject[..]]).await?;
+    }
+    Ok(forgotten)
+}
+
+/// Events up to this number may be gone from now on.
+async fn note_deleted<E: Executor>(db: &E, until: EventSeq) -> Result<(), E::Error> {
+    let sql = format!(
+        "INSERT INTO event_state (n, deleted_until) VALUES (1, ?1)
+         ON CONFLICT (n) DO UPDATE SET deleted_until = {}(event_state.deleted_until, excluded.deleted_until)",
+        E::GREATEST
+    );
+    db.run(&sql, values![until]).await.map(drop)
+}
+
+/// Deletes the oldest events of the stream, as far as they happened before this time; whether there may be more. In the order of
+/// the stream: a receipt that a network reports late lies among young events, and goes with them.
+pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis) -> Result<bool, E::Error> {
+    let sql = "SELECT seq, at FROM events WHERE message_seq IS NOT NULL OR complete ORDER BY seq LIMIT ?1";
+    let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("seq")?, row.get::<Millis>("at")?));
+    let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
+    let old: Vec<_> = oldest.iter().take_while(|(_, at)| *at < before).map(|(seq, _)| *seq).collect();
+    let Some(last) = old.last().copied() else { return Ok(false) };
+    // First: a reader that continues from an older place is told before an event is missing.
+    note_deleted(db, last).await?;
+    let sql = "DELETE FROM events WHERE seq <= ?1 AND (message_seq IS NOT NULL OR complete)";
+    db.run(sql, values![last]).await?;
+    Ok(i64::try_from(old.len()).unwrap_or(i64::MAX) == E::PURGED_AT_ONCE)
+}
 
 /// Deletes the events of these messages.
 pub(super) async fn forget<E: Executor>(db: &E, messages: &List<Seq>) -> Result<(), E::Error> {
@@ -13,22 +200,23 @@ pub(super) async fn forget<E: Executor>(db: &E, messages: &List<Seq>) -> Result<
 
 /// The same of the messages in this range that are gone.
 pub(super) async fn forget_gone<E: Executor>(db: &E, (after, last): (Seq, Seq)) -> Result<(), E::Error> {
-    let sql = "DELETE FROM events WHERE message_seq > ?1 AND message_seq <= ?2
-               AND NOT EXISTS (SELECT 1 FROM messages WHERE seq = message_seq)";
-    db.run(sql, values![after, last]).await.map(drop)
+    let gone = "message_seq > ?1 AND message_seq <= ?2
+                AND NOT EXISTS (SELECT 1 FROM messages WHERE seq = message_seq)";
+    let sql = format!("SELECT max(seq) AS last FROM events WHERE {gone}");
+    let deleted = db.row(&sql, values![after, last], |row| row.get::<Option<EventSeq>>("last")).await?;
+    let Some(until) = deleted.flatten() else { return Ok(()) };
+    note_deleted(db, until).await?;
+    db.run(&format!("DELETE FROM events WHERE {gone}"), values![after, last]).await.map(drop)
 }
 
-/// A statement that deletes at most `?1` events of these subjects from before `?2`.
-pub(super) fn old(subjects: &str) -> String {
-    format!(
-        "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at < ?2 AND {subjects} ORDER BY at LIMIT ?1)"
-    )
-}
+/// Deletes at most `?1` events of channels from before `?2`.
+pub(super) const DELETE_OLD_OF_CHANNELS: &str = "DELETE FROM events WHERE seq IN
+         (SELECT seq FROM events WHERE at < ?2 AND message_seq IS NULL AND NOT complete ORDER BY at LIMIT ?1)";
 
 /// A page of the events of a channel, newest first.
 pub(crate) async fn of_channel<E: Executor>(db: &E, query: ChannelEventQuery) -> Result<ChannelEventPage, E::Error> {
     let sql = "SELECT seq, at, data, node FROM events
-               WHERE channel_key = ?1 AND message_seq IS NULL AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
+               WHERE channel_key = ?1 AND message_seq IS NULL AND NOT complete AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
     let event = |row: &Row<'_>| {
         let (seq, at) = (row.get("seq")?, row.get("at")?);
         Ok(StoredEvent { seq, at, data: row.get("data")?, node: row.get("node")? })

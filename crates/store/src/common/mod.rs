@@ -17,6 +17,7 @@ use std::collections::HashMap;
 
 use recado_domain::channel::{ChannelKey, ChannelMove, Held, Recorded};
 use recado_domain::clock::Millis;
+use recado_domain::event::{Owner, Recording};
 use recado_domain::ids::{ApiKeyId, MessageId};
 use recado_domain::message::{MessageQuery, Seq};
 use recado_domain::queue::{ChannelQueue, Transition};
@@ -69,7 +70,12 @@ pub(crate) trait Transaction {
     async fn defer(&mut self, channel: ChannelKey, until: Millis) -> Result<(), Self::Error>;
     /// Resets the scan cursor, because a recipient may have become known.
     async fn reset_cursor(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;
-    /// Records an event of a channel.
+    /// Locks the channels of an owner, and then the institution, so that nobody adds a channel or a reader of events;
+    /// `false` when there is no such institution.
+    async fn lock_owner(&mut self, owner: Owner) -> Result<bool, Self::Error>;
+    /// Which events of messages are recorded, also on channels that are made later. The owner is locked.
+    async fn record_messages(&mut self, owner: Owner, recording: Recording) -> Result<(), Self::Error>;
+    /// Records what happened to a channel.
     async fn record(&mut self, channel: ChannelKey, what: &Recorded, at: Millis) -> Result<(), Self::Error>;
     /// Called when a channel was created or restored.
     async fn channel_made(&mut self, channel: ChannelKey) -> Result<(), Self::Error>;

@@ -38,10 +38,9 @@ pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result
             request.now,
         ),
         (&*accounts, request.accounts_before()),
-        (&*events::old("message_seq IS NULL"), request.channel_events_before()),
-        (&*events::old("message_seq IS NOT NULL"), request.message_events_before()),
+        (events::DELETE_OLD_OF_CHANNELS, request.channel_events_before()),
     ];
-    let mut full = false;
+    let mut full = events::delete_old(db, request.events_before).await?;
     for (sql, before) in old {
         full |= db.run(sql, values![E::PURGED_AT_ONCE, before]).await? == E::PURGED_AT_ONCE.unsigned_abs();
     }

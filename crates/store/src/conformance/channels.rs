@@ -199,7 +199,7 @@ pub(super) async fn numbers_after_a_deletion_are_not_reused(mut ground: Ground) 
     }
     ground.delete_channel(key, NOW).await;
     while ground.store.cancel_former(key, 9, NOW).await.expect("stored") > 0 {}
-    let all = PurgeRequest { now: NOW + DAY, finished_before: NOW + DAY, used_before: NOW, after: 0 };
+    let all = PurgeRequest { now: NOW + DAY, finished_before: NOW + DAY, used_before: NOW, events_before: 0, after: 0 };
     ground.store.purge(all).await.expect("stored");
     assert_eq!(ground.all(key).await, []);
     ground.reopen().await;

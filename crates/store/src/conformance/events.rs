@@ -1,6 +1,8 @@
 //! Events of channels.
 
+use recado_domain::api_key::Environment;
 use recado_domain::channel::{Actor, ChannelEventQuery, ChannelKey, ChannelMove, ChannelState, Recorded};
+use recado_domain::event::{ChatKind, DATA_LIMIT, Event, NewEvent, Patterns};
 use recado_domain::ids::ApiKeyId;
 use recado_domain::queue::{PurgeRequest, Settlement};
 
@@ -14,7 +16,7 @@ async fn recorded(ground: &Ground, channel: ChannelKey) -> Vec<(i64, Recorded)> 
 }
 
 fn moved(from: ChannelState, to: ChannelState, reason: Option<&str>, by: Actor) -> Recorded {
-    Recorded { from: Some(from), to: Some(to), reason: reason.map(str::to_owned), by }
+    Recorded { from: Some(from), to: Some(to), reason: reason.map(str::to_owned), by, until: None }
 }
 
 pub(super) async fn every_move_of_a_channel_is_recorded(ground: Ground) {
@@ -35,7 +37,10 @@ pub(super) async fn every_move_of_a_channel_is_recorded(ground: Ground) {
         (NOW, Recorded::creation(Connected, Actor::Operator)),
         (NOW + 1, moved(Connected, Paused, Some("Pausado a pedido."), by)),
         (NOW + 2, moved(Paused, Connected, None, Actor::Operator)),
-        (NOW + 3, moved(Connected, Restricted, Some("Devagar."), Actor::Network)),
+        (
+            NOW + 3,
+            Recorded { until: Some(NOW + DAY), ..moved(Connected, Restricted, Some("Devagar."), Actor::Network) },
+        ),
         (NOW + 4, Recorded::deletion(Restricted, Actor::Operator)),
     ];
     assert_eq!(recorded(&ground, key).await, expected);
@@ -85,9 +90,85 @@ pub(super) async fn a_connection_that_stays_down_is_recorded_once(ground: Ground
 pub(super) async fn events_go_after_a_year(ground: Ground) {
     let key = ground.channel_in("loja", ChannelState::Connected).await;
     let year_later = NOW + 365 * DAY;
-    let purge = |now| PurgeRequest { now, finished_before: now - DAY, used_before: now - DAY, after: 0 };
+    let purge =
+        |now| PurgeRequest { now, finished_before: now - DAY, used_before: now - DAY, events_before: 0, after: 0 };
     assert_eq!(ground.store.purge(purge(year_later)).await.expect("purged"), None);
     assert_eq!(recorded(&ground, key).await.len(), 1, "not yet");
     assert_eq!(ground.store.purge(purge(year_later + 1)).await.expect("purged"), None);
     assert_eq!(recorded(&ground, key).await, []);
+}
+
+pub(super) async fn an_event_with_complete_data_is_recorded_for_a_reader_and_erased_by_its_subject(ground: Ground) {
+    let key = ground.channel_in("loja", ChannelState::Connected).await;
+    let owner = (ground.institution, Environment::Live);
+    let event = |subject, channel, chat| NewEvent {
+        owner,
+        channel,
+        name: "message.received",
+        subject: [subject; 16],
+        conversation: Some([9; 16]),
+        chat,
+        at: NOW,
+        data: r#"{"message":{"id":"1"}}"#.to_owned(),
+    };
+    let record = async |event| ground.store.record_event(event).await.expect("stored");
+    assert!(!record(event(1, Some(key), ChatKind::Direct)).await, "nothing reads");
+    ground.record_messages(Environment::Live, true).await;
+    assert!(record(event(1, Some(key), ChatKind::Group)).await);
+    assert!(record(event(2, None, ChatKind::Direct)).await);
+    let complete = async || {
+        let events = ground.events(ground.event_query()).await;
+        events.into_iter().filter(|event| event.complete).collect::<Vec<_>>()
+    };
+    let found = complete().await;
+    let shown =
+        |event: &Event| (event.subject, event.conversation, event.chat, event.channel.as_ref().map(|of| of.key));
+    let expected = [
+        (Some([1; 16]), Some([9; 16]), ChatKind::Group, Some(key)),
+        (Some([2; 16]), Some([9; 16]), ChatKind::Direct, None),
+    ];
+    assert_eq!(found.iter().map(shown).collect::<Vec<_>>(), expected);
+    assert!(found.iter().all(|event| event.owner == owner && event.data == r#"{"message":{"id":"1"}}"#));
+    // Alone, by its number: for its owner and for no other.
+    let one = ground.store.event(owner, found[1].seq).await.expect("read");
+    assert_eq!(one.as_ref(), Some(&found[1]));
+    assert_eq!(ground.store.event((ground.institution, Environment::Test), found[1].seq).await.expect("read"), None);
+    let too_long = NewEvent { data: "x".repeat(DATA_LIMIT + 1), ..event(3, None, ChatKind::Direct) };
+    assert!(ground.store.record_event(too_long).await.is_err());
+    assert_eq!(ground.store.forget_events(vec![[1; 16], [7; 16]]).await.expect("deleted"), 1);
+    assert_eq!(complete().await, found[1..]);
+    // The history of the channel is that of the channel alone.
+    assert_eq!(recorded(&ground, key).await.len(), 1);
+}
+
+pub(super) async fn a_log_decides_what_is_recorded_on_channels_of_today_and_tomorrow(mut ground: Ground) {
+    let owner = (ground.institution, Environment::Live);
+    let kinds = async |ground: &Ground, channel| {
+        ground.accept(channel, "551").await;
+        let claimed = ground.claim_one(channel).await;
+        ground.settle(channel, claimed.seq, crate::fixtures::sent()).await;
+        let events = ground.events(ground.event_query()).await;
+        let of_channel = events.into_iter().filter(|event| event.channel.as_ref().is_some_and(|of| of.key == channel));
+        of_channel.filter(|event| event.message.is_some()).map(|event| event.kind).collect::<Vec<_>>()
+    };
+    let set = async |ground: &Ground, log: &str| {
+        ground.store.set_event_log(owner, Patterns::from_stored(log)).await.expect("stored")
+    };
+    let before = ground.channel_by_recipient("antes").await;
+    assert_eq!(ground.store.event_log(owner).await.expect("read"), None);
+    assert!(set(&ground, "* !message.queued").await);
+    let after = ground.channel_by_recipient("depois").await;
+    for channel in [before, after] {
+        assert_eq!(kinds(&ground, channel).await, ["message.sending", "message.sent"]);
+    }
+    assert!(set(&ground, "*").await);
+    ground.reopen().await;
+    let all = ground.channel_by_recipient("tudo").await;
+    assert_eq!(kinds(&ground, all).await[0], "message.queued");
+    assert!(set(&ground, "").await);
+    let none = ground.channel_by_recipient("nada").await;
+    assert_eq!(kinds(&ground, none).await, Vec::<String>::new());
+    assert_eq!(ground.store.event_log(owner).await.expect("read"), Some(Patterns::default()));
+    let nobody = recado_domain::ids::InstitutionId::new(1, [8; 10]);
+    assert!(!ground.store.set_event_log((nobody, Environment::Live), Patterns::default()).await.expect("answered"));
 }

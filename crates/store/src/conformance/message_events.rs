@@ -2,13 +2,13 @@
 
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelState, NewChannel};
-use recado_domain::event::{Event, EventQuery};
+use recado_domain::event::{Event, EventQuery, Recording};
 use recado_domain::ids::MessageId;
 use recado_domain::message::{NewMessage, StatusChange};
 use recado_domain::queue::{MessageRef, PurgeRequest, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 
-use crate::fixtures::{DAY, Ground, NOW, request, sent};
+use crate::fixtures::{Ground, NOW, request, sent};
 use crate::person::{Erased, Erasure, Person, PersonPart, PersonQuery, PersonRow};
 use MessageStatus::{Cancelled, Delivered, Failed, Queued, Read, Sending, Sent};
 
@@ -21,7 +21,7 @@ async fn reached(ground: &Ground, id: MessageId) -> Vec<MessageStatus> {
     let events = of_messages(ground.events(ground.event_query()).await);
     let mut last = None;
     let mut reached = Vec::new();
-    for event in events.iter().filter(|event| event.message == Some(id)) {
+    for event in events.iter().filter(|event| event.message.as_ref().is_some_and(|message| message.id == id)) {
         let what = StatusChange::from_json(&event.data).expect("a change of a state");
         assert_eq!((what.from, event.kind.as_str()), (last, what.kind()), "{event:?}");
         last = Some(what.to);
@@ -65,7 +65,7 @@ pub(super) async fn every_change_of_a_message_is_recorded(ground: Ground) {
     let events = of_messages(ground.events(ground.event_query()).await);
     let times: Vec<_> = events.iter().map(|event| event.at - NOW).collect();
     assert_eq!(times, [0, 0, 0, 0, 5, 7, 8]);
-    assert!(events.iter().all(|event| event.channel == channel));
+    assert!(events.iter().all(|event| event.channel.as_ref().is_some_and(|of| of.key == channel)));
     assert_eq!(events[4].data, r#"{"from":"SENDING","to":"SENT"}"#);
 }
 
@@ -122,8 +122,9 @@ pub(super) async fn only_the_channels_of_the_consumer_record(ground: Ground) {
         ground.accept(channel, "551").await;
     }
     let events = async |environment| {
-        let events = ground.events(EventQuery { environment, ..ground.event_query() }).await;
-        of_messages(events).iter().map(|event| event.channel).collect::<Vec<_>>()
+        let events =
+            ground.events(EventQuery { owner: Some((ground.institution, environment)), ..ground.event_query() }).await;
+        of_messages(events).into_iter().map(|event| event.channel.expect("of a channel").key).collect::<Vec<_>>()
     };
     assert_eq!(events(Environment::Live).await, [live, later]);
     assert!(events(Environment::Test).await.is_empty());
@@ -136,7 +137,7 @@ pub(super) async fn only_the_channels_of_the_consumer_record(ground: Ground) {
     assert_eq!(events(Environment::Live).await, [live, later]);
     assert_eq!(events(Environment::Test).await, [sandbox]);
     let unknown = (recado_domain::ids::InstitutionId::new(NOW, [9; 10]), Environment::Live);
-    assert!(!ground.store.record_messages(unknown, true).await.expect("answered"));
+    assert!(!ground.store.record_messages(unknown, Recording::All).await.expect("answered"));
 }
 
 pub(super) async fn a_consumer_outlasts_a_restart(mut ground: Ground) {
@@ -145,7 +146,7 @@ pub(super) async fn a_consumer_outlasts_a_restart(mut ground: Ground) {
     let later = ground.channel("depois").await;
     let ids = [ground.accept(channel, "551").await, ground.accept(later, "551").await];
     let events = of_messages(ground.events(ground.event_query()).await);
-    assert_eq!(events.iter().filter_map(|event| event.message).collect::<Vec<_>>(), ids);
+    assert_eq!(events.iter().filter_map(|event| Some(event.message.as_ref()?.id)).collect::<Vec<_>>(), ids);
 }
 
 /// Purges one message, and keeps another one of the same channel.
@@ -156,7 +157,7 @@ async fn one_of_two_keys_is_removed(ground: &Ground, channel: ChannelKey) -> [Me
         let failed = Settlement::Failed { code: "1".to_owned(), message: "x".to_owned() };
         ground.settle_at(channel, vec![(claimed.seq, failed)], settled_at).await;
     }
-    let purge = PurgeRequest { now: NOW + 3, finished_before: NOW + 1, used_before: 0, after: 0 };
+    let purge = PurgeRequest { now: NOW + 3, finished_before: NOW + 1, used_before: 0, events_before: 0, after: 0 };
     ground.store.purge(purge).await.expect("purged");
     [old, young]
 }
@@ -189,22 +190,26 @@ pub(crate) async fn events_are_purged_with_their_messages(ground: &Ground) {
     assert_eq!(erase(ground, "553").await.messages, 1);
 }
 
-pub(super) async fn events_of_messages_go_after_two_weeks(ground: Ground) {
+pub(super) async fn old_events_of_messages_go_and_readers_can_tell(ground: Ground) {
     let channel = consumed(&ground).await;
     let id = ground.accept(channel, "551").await;
     let claimed = ground.claim_one(channel).await;
     ground.settle_at(channel, vec![(claimed.seq, sent())], NOW + 1).await;
-    let after = async |days| {
-        let purge = PurgeRequest { now: NOW + days * DAY + 1, finished_before: 0, used_before: 0, after: 0 };
+    let before = async |events_before| {
+        let purge = PurgeRequest { now: NOW, finished_before: 0, used_before: 0, events_before, after: 0 };
         ground.store.purge(purge).await.expect("purged");
         of_messages(ground.events(ground.event_query()).await)
             .iter()
             .map(|event| event.kind.clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(after(13).await.len(), 3);
-    assert_eq!(after(14).await, ["message.sent"]);
-    assert_eq!(after(15).await, Vec::<String>::new());
+    let deleted_until = async || ground.store.event_state().await.expect("read").deleted_until;
+    assert_eq!((before(NOW).await.len(), deleted_until().await), (3, 0));
+    assert_eq!(before(NOW + 1).await, ["message.sent"]);
+    let earlier = deleted_until().await;
+    assert!(earlier > 0);
+    assert_eq!(before(NOW + 2).await, Vec::<String>::new());
+    assert_eq!(deleted_until().await, earlier + 1);
     assert_eq!(ground.status(channel, id).await, Sent, "the message stays");
     let query = recado_domain::channel::ChannelEventQuery { channel, before: None, limit: 9 };
     assert_eq!(ground.store.channel_events(query).await.expect("read").events.len(), 1, "and so does its channel's");
@@ -240,12 +245,15 @@ pub(super) async fn pages_of_events_are_in_order_and_complete(ground: Ground) {
         assert_eq!(mine(ground.events(query).await), all, "{limit}");
     }
     let of_other = EventQuery { channel: Some(other), limit: 1, ..ground.event_query() };
-    let expected: Vec<_> = all.iter().filter(|event| event.channel == other).cloned().collect();
+    let expected: Vec<_> =
+        all.iter().filter(|event| event.channel.as_ref().is_some_and(|of| of.key == other)).cloned().collect();
     assert_eq!(ground.events(of_other).await, expected);
     let behind = EventQuery { after: all[2].seq, ..ground.event_query() };
     assert_eq!(mine(ground.events(behind).await), all[3..]);
-    let foreign =
-        EventQuery { institution: recado_domain::ids::InstitutionId::new(1, [8; 10]), ..ground.event_query() };
+    let foreign = EventQuery {
+        owner: Some((recado_domain::ids::InstitutionId::new(1, [8; 10]), Environment::Live)),
+        ..ground.event_query()
+    };
     assert_eq!(ground.events(foreign).await, []);
 }
 

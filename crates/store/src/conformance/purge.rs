@@ -11,8 +11,13 @@ use recado_domain::status::MessageStatus;
 
 use crate::fixtures::{DAY, Ground, NOW, request, sent};
 
-const EVERYTHING: PurgeRequest =
-    PurgeRequest { now: NOW + 9 * DAY, finished_before: NOW + 9 * DAY, used_before: NOW + 9 * DAY, after: 0 };
+const EVERYTHING: PurgeRequest = PurgeRequest {
+    now: NOW + 9 * DAY,
+    finished_before: NOW + 9 * DAY,
+    used_before: NOW + 9 * DAY,
+    events_before: 0,
+    after: 0,
+};
 
 /// More than two batches of any engine.
 const MANY: usize = 4_100;
@@ -139,7 +144,8 @@ pub(super) async fn accounts_of_numbers_are_forgotten_in_time(ground: Ground) {
         join_all(some.iter().map(|n| note(*n, NOW - month - 1))).await;
     }
     note(MANY, NOW - month).await.expect("stored");
-    let ends = purge(&ground, PurgeRequest { now: NOW, finished_before: 0, used_before: 0, after: 0 }).await;
+    let ends =
+        purge(&ground, PurgeRequest { now: NOW, finished_before: 0, used_before: 0, events_before: 0, after: 0 }).await;
     assert!(ends.len() > 1, "in batches: {ends:?}");
     let known = async |n: usize| ground.store.known_account(channel, format!("55{n}")).await.expect("read").is_some();
     assert_eq!([known(0).await, known(MANY - 1).await, known(MANY).await], [false, false, true]);

@@ -91,7 +91,7 @@ pub(super) async fn an_early_receipt_is_kept_for_a_while_only(ground: Ground) {
     let channel = ground.channel_by_recipient("loja").await;
     let (id, seq) = sending(&ground, channel).await;
     ground.apply(receipt(channel, "wamid.1", None, DELIVERED)).await;
-    let purge = |now| PurgeRequest { now, finished_before: 0, used_before: 0, after: 0 };
+    let purge = |now| PurgeRequest { now, finished_before: 0, used_before: 0, events_before: 0, after: 0 };
     ground.store.purge(purge(NOW + HOUR)).await.expect("stored");
     ground.store.purge(purge(NOW + HOUR + 1)).await.expect("stored");
     ground.settle(channel, seq, sent_as("wamid.1")).await;

@@ -92,7 +92,7 @@ pub(super) async fn a_scheduled_message_counts_and_can_be_cancelled(ground: Grou
     assert_eq!(ground.enqueue(full()).await, Enqueued::Accepted);
     // It is purged in time.
     let before = NOW + 1;
-    let purge = PurgeRequest { now: NOW, finished_before: before, used_before: 0, after: 0 };
+    let purge = PurgeRequest { now: NOW, finished_before: before, used_before: 0, events_before: 0, after: 0 };
     ground.store.purge(purge).await.expect("purged");
     assert_eq!(ground.store.message(channel, id).await.expect("read"), None);
 }
@@ -175,7 +175,11 @@ pub(super) async fn events_of_a_scheduled_message_go_with_it(ground: Ground) {
     let cancelled = schedule(&ground, channel, "551", NOW + DAY).await;
     let kinds = async |id: MessageId| {
         let events = ground.events(ground.event_query()).await;
-        events.into_iter().filter(|event| event.message == Some(id)).map(|event| event.kind).collect::<Vec<_>>()
+        events
+            .into_iter()
+            .filter(|event| event.message.as_ref().is_some_and(|message| message.id == id))
+            .map(|event| event.kind)
+            .collect::<Vec<_>>()
     };
     assert_eq!(kinds(promoted).await, ["message.queued"]);
     promote(&ground, NOW + 1).await;
@@ -183,7 +187,7 @@ pub(super) async fn events_of_a_scheduled_message_go_with_it(ground: Ground) {
     assert_eq!(kinds(promoted).await, ["message.queued", "message.sending", "message.sent"]);
     ground.store.cancel(channel, cancelled, NOW).await.expect("answered");
     assert_eq!(kinds(cancelled).await, ["message.queued", "message.cancelled"]);
-    let purge = PurgeRequest { now: NOW, finished_before: NOW + DAY, used_before: 0, after: 0 };
+    let purge = PurgeRequest { now: NOW, finished_before: NOW + DAY, used_before: 0, events_before: 0, after: 0 };
     ground.store.purge(purge).await.expect("purged");
     assert_eq!((kinds(promoted).await, kinds(cancelled).await), (vec![], vec![]));
 }

@@ -132,10 +132,11 @@ impl<'a> Changes<'a> {
              FROM unnest({}) AS s({})
              -- `+ 0` keeps the planner off the index of messages in the network: it would read all of it.
              WHERE m.seq = any($1) AND m.seq = s.seq AND m.channel_key = s.channel_key AND m.status + 0 = s.expected
-             RETURNING {returning}",
+             RETURNING {returning}{}",
             self.set.join(", "),
             numbers.join(", "),
             self.names.join(", "),
+            events.returning(),
         );
         let mut values: Vec<Arg<'_>> = self.values.iter().map(|(value, kind)| (&**value as _, kind.clone())).collect();
         let sql = events.record_with(sql, &mut values);

@@ -1,9 +1,8 @@
 //! Channels: their states, and the version of the directory.
 
-use recado_domain::api_key::Environment;
-use recado_domain::channel::{Actor, Channel, ChannelKey, ChannelMove, ChannelState};
+use recado_domain::channel::{Actor, Channel, ChannelKey, ChannelMove, ChannelState, Recorded};
 use recado_domain::clock::Millis;
-use recado_domain::ids::InstitutionId;
+use recado_domain::event::{Owner, Recording};
 use recado_domain::message::Seq;
 
 use super::events;
@@ -27,40 +26,46 @@ pub(super) async fn stamp(db: Db<'_>, key: ChannelKey) -> Done<()> {
     Ok(())
 }
 
-/// Starts or stops recording events of the messages of these channels, and of channels that are created later. `false`
-/// if there is no such institution.
-pub(super) async fn record_messages(
-    db: Db<'_>,
-    (institution, environment): (InstitutionId, Environment),
-    on: bool,
-) -> Done<bool> {
+/// Locks the channels of an owner, and then the institution; `false` when there is no such institution.
+pub(super) async fn lock_owner(db: Db<'_>, (institution, environment): Owner) -> Done<bool> {
     let (institution, environment) = (&institution.as_bytes()[..], environment.name());
     let owner = args![institution, environment];
     let lock = "SELECT key FROM channels WHERE institution_id = $1 AND environment = $2 ORDER BY key FOR NO KEY UPDATE";
     db.rows(lock, owner).await?;
-    if db.row("SELECT FROM institutions WHERE id = $1 FOR UPDATE", &owner[..1]).await?.is_none() {
-        return Ok(false);
-    }
-    let sql = if on {
-        "INSERT INTO event_consumers (institution_id, environment) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+    Ok(db.row("SELECT FROM institutions WHERE id = $1 FOR UPDATE", &owner[..1]).await?.is_some())
+}
+
+/// Which events of the messages of these channels are recorded, of those that are made later as well.
+pub(super) async fn record_messages(db: Db<'_>, (institution, environment): Owner, recording: Recording) -> Done<()> {
+    let (institution, environment) = (&institution.as_bytes()[..], environment.name());
+    let (on, queued) = (recording != Recording::Off, recording == Recording::All);
+    if on {
+        let sql = "INSERT INTO event_consumers (institution_id, environment, queued) VALUES ($1, $2, $3)
+                   ON CONFLICT (institution_id, environment) DO UPDATE SET queued = excluded.queued";
+        db.run(sql, args![institution, environment, queued]).await?;
     } else {
-        "DELETE FROM event_consumers WHERE institution_id = $1 AND environment = $2"
-    };
-    db.run(sql, owner).await?;
-    let sql = "UPDATE channels SET records_messages = $3 WHERE institution_id = $1 AND environment = $2";
-    db.run(sql, args![institution, environment, on]).await?;
-    Ok(true)
+        let sql = "DELETE FROM event_consumers WHERE institution_id = $1 AND environment = $2";
+        db.run(sql, args![institution, environment]).await?;
+    }
+    let sql = "UPDATE channels SET records_messages = $3, records_queued = $4
+               WHERE institution_id = $1 AND environment = $2 AND (records_messages, records_queued) <> ($3, $4)";
+    db.run(sql, args![institution, environment, on, queued]).await?;
+    Ok(())
 }
 
 /// Moves a channel from the expected state; `false` when it was in another, or is deleted.
 pub(super) async fn move_to(db: Db<'_>, key: ChannelKey, to: &ChannelMove) -> Done<bool> {
+    move_and_record(db, key, to, to.into()).await
+}
+
+async fn move_and_record(db: Db<'_>, key: ChannelKey, to: &ChannelMove, what: Recorded) -> Done<bool> {
     let connected_at = (to.to == ChannelState::Connected).then_some(to.at);
     let sql = format!(include_str!("channels/move.sql"), RESET_CURSOR = RESET_CURSOR);
     let (from, next, keeps) = (to.from.name(), to.to.name(), to.to.keeps_restriction());
     if db.run(&sql, args![key, from, next, to.reason.as_deref(), connected_at, keeps]).await? == 0 {
         return Ok(false);
     }
-    events::record(db, key, &to.into(), to.at).await?;
+    events::record(db, key, &what, to.at).await?;
     Ok(true)
 }
 
@@ -71,7 +76,9 @@ pub(super) async fn restrict(db: Db<'_>, locked: &mut Locked, until: Millis, rea
     }
     if locked.queue.dispatches() {
         let (from, to, reason) = (locked.queue.state, ChannelState::Restricted, Some(reason.to_owned()));
-        move_to(db, locked.key, &ChannelMove { from, to, reason, by: Actor::Network, at: now }).await?;
+        let to = ChannelMove { from, to, reason, by: Actor::Network, at: now };
+        let until = locked.queue.restricted_until.map_or(until, |earlier| earlier.max(until));
+        move_and_record(db, locked.key, &to, Recorded { until: Some(until), ..(&to).into() }).await?;
     }
     let sql =
         format!("UPDATE channels SET restricted_until = greatest(restricted_until, $2), {RESET_CURSOR} WHERE key = $1");

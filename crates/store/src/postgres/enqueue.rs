@@ -36,14 +36,14 @@ pub(super) async fn look_up(
 
 async fn queues(db: Db<'_>, messages: &[&NewMessage]) -> Done<HashMap<ChannelKey, ChannelQueue>> {
     let channels: HashSet<ChannelKey> = messages.iter().map(|message| message.channel).collect();
-    let sql = "SELECT key, type, state, connected_at IS NOT NULL, deleted_at IS NOT NULL, records_messages
+    let sql = "SELECT key, type, state, connected_at IS NOT NULL, deleted_at IS NOT NULL, records_queued
                FROM channels WHERE key = any($1)";
     let rows = db.rows(sql, args![Vec::from_iter(channels)]).await?;
     let queues = rows.iter().map(|row| {
         let kind = ChannelType::from_name(row.get(1)).ok_or_else(|| not_understood("channel type"))?;
         let state = ChannelState::from_name(row.get(2)).ok_or_else(|| not_understood("channel state"))?;
-        let (was_connected, deleted, records_messages) = (row.get(3), row.get(4), row.get(5));
-        let queue = ChannelQueue { was_connected, deleted, records_messages, ..ChannelQueue::of(kind, state) };
+        let (was_connected, deleted, records_queued) = (row.get(3), row.get(4), row.get(5));
+        let queue = ChannelQueue { was_connected, deleted, records_queued, ..ChannelQueue::of(kind, state) };
         Ok((row.get(0), queue))
     });
     queues.collect()
@@ -202,7 +202,7 @@ pub(super) async fn insert(
     // Messages without keys skip the statement for keys, which would cost a third more.
     let keyed = keys.iter().any(Option::is_some);
     let (with, columns) = if keyed { (NEW_WITH_KEYS, COLUMNS + 6) } else { (NEW, COLUMNS) };
-    let recorded = |message: &&NewMessage| queues.get(&message.channel).is_some_and(|queue| queue.records_messages);
+    let recorded = |message: &&NewMessage| queues.get(&message.channel).is_some_and(|queue| queue.records_queued);
     let schedules = new.iter().any(|message| message.send_at.is_some());
     let sql = format!("{with} {}", insert_sql(Asks { form, records: new.iter().any(recorded), schedules }));
     let rows = db

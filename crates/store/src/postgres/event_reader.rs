@@ -10,12 +10,11 @@
 //! what it has read through it.
 
 use async_trait::async_trait;
-use recado_domain::event::{Event, EventPage, EventQuery, EventSeq};
-use recado_domain::ids::MessageId;
-use recado_domain::message::SCANNED_AT_MOST;
-use tokio_postgres::{Client, Row};
+use recado_domain::event::{EventPage, EventQuery, EventSeq};
+use tokio_postgres::Client;
 
-use crate::sqlkit::postgres::db::{Db, Done, OPTIONS, args, limited, not_understood};
+use crate::common::events;
+use crate::sqlkit::postgres::db::{Db, Done, OPTIONS, limited, not_understood};
 use crate::sqlkit::postgres::failure::{Failure, FailureClass};
 use crate::sqlkit::postgres::hosts::Hosts;
 use crate::sqlkit::postgres::pool::NO_ANSWER;
@@ -46,19 +45,35 @@ impl Reader {
     pub fn new(url: String) -> Self {
         Self { url, open: None }
     }
+
+    /// The connection. It is put back when all went well: one that failed, or whose answers nobody awaits, is closed.
+    async fn take_open(&mut self) -> Result<Open> {
+        match self.open.take().filter(|open| !open.client.is_closed()) {
+            Some(open) => Ok(open),
+            None => Open::connect(&self.url).await,
+        }
+    }
 }
 
 #[async_trait]
 impl EventReader for Reader {
     async fn read(&mut self, query: EventQuery) -> Result<Option<EventPage>> {
-        // Stored again after success. A connection that failed, or whose call was cancelled, is closed.
-        let mut open = match self.open.take().filter(|open| !open.client.is_closed()) {
-            Some(open) => open,
-            None => Open::connect(&self.url).await?,
-        };
+        let mut open = self.take_open().await?;
         let page = limited(open.read(&query)).await.map_err(error)?;
         self.open = Some(open);
         Ok(page)
+    }
+
+    async fn settled(&mut self) -> Result<EventSeq> {
+        let mut open = self.take_open().await?;
+        let settle = async {
+            let last = open.last().await?;
+            open.settle(last).await
+        };
+        limited(settle).await.map_err(error)?;
+        let settled = open.settled;
+        self.open = Some(open);
+        Ok(settled)
     }
 }
 
@@ -82,12 +97,15 @@ impl Open {
     }
 
     async fn read(&mut self, query: &EventQuery) -> Done<Option<EventPage>> {
-        let last = self.last().await?;
-        if query.after > last {
-            return Ok(None);
+        // Where events are known to follow, they are given first.
+        if query.after >= self.settled {
+            let last = self.last().await?;
+            if query.after > last {
+                return Ok(None);
+            }
+            self.settle(last).await?;
         }
-        self.settle(last).await?;
-        self.page(query).await.map(Some)
+        events::page(&self.db(), query, self.settled).await.map(Some)
     }
 
     /// A number, by a statement of its own.
@@ -122,34 +140,6 @@ impl Open {
         }
         Ok(())
     }
-
-    async fn page(&self, query: &EventQuery) -> Done<EventPage> {
-        // A cursor is always the number of a committed event, because other numbers may be given again.
-        let sql = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3) e";
-        let row = self.db().row(sql, args![query.after, self.settled, SCANNED_AT_MOST]).await?;
-        let Some(end) = row.and_then(|row| row.get::<_, Option<EventSeq>>(0)) else {
-            return Ok(query.page(Vec::new(), None));
-        };
-        let sql = include_str!("event_reader/page.sql");
-        let (institution, environment) = (&query.institution.as_bytes()[..], query.environment.name());
-        let limit = query.rows();
-        let values = args![query.after, end, institution, environment, query.channel, limit];
-        let events = self.db().rows(sql, values).await?.iter().map(event).collect::<Done<_>>()?;
-        Ok(query.page(events, Some(end)))
-    }
-}
-
-fn event(row: &Row) -> Done<Event> {
-    let id = |bytes: &[u8]| bytes.try_into().map(MessageId::from_bytes).map_err(|_| not_understood("message id"));
-    Ok(Event {
-        seq: row.get("seq"),
-        channel: row.get("channel_key"),
-        message: row.get::<_, Option<&[u8]>>("id").map(id).transpose()?,
-        kind: row.get("kind"),
-        at: row.get("at"),
-        data: row.get("data"),
-        node: row.get("node"),
-    })
 }
 
 #[cfg(test)]

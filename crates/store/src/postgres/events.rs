@@ -1,23 +1,15 @@
 //! Events of channels and messages.
 
-use async_trait::async_trait;
-use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, MAX_CHANNEL_EVENTS, Recorded};
 use recado_domain::clock::Millis;
-use recado_domain::ids::InstitutionId;
 use recado_domain::message::{MessageEvent, Seq};
 
-use super::{PgStore, channels, event_reader};
-use crate::sqlkit::postgres::db::{Arg, Db, Done, arg, args, with_transaction};
-use crate::{EventReader, Events, Result};
+use super::{PgStore, event_reader};
+use crate::EventReader;
+use crate::sqlkit::postgres::db::{Arg, Db, Done, arg, args};
 
-#[async_trait]
-impl Events for PgStore {
-    async fn record_messages(&self, owner: (InstitutionId, Environment), on: bool) -> Result<bool> {
-        with_transaction!(self.pool, db => channels::record_messages(db, owner, on).await)
-    }
-
-    fn event_reader(&self) -> Box<dyn EventReader> {
+impl PgStore {
+    pub(crate) fn new_event_reader(&self) -> Box<dyn EventReader> {
         Box::new(event_reader::Reader::new(self.direct_url.clone()))
     }
 }
@@ -31,15 +23,15 @@ pub(super) async fn record(db: Db<'_>, key: ChannelKey, what: &Recorded, at: Mil
     let sql = "INSERT INTO events (channel_key, kind, at, data, node)
                SELECT $1, $2, $3, $4, (SELECT name FROM nodes WHERE id = lease_node) FROM channels WHERE key = $1";
     db.run(sql, args![key, what.kind(), at, what.to_json()]).await?;
-    let sql = "DELETE FROM events WHERE channel_key = $1 AND message_seq IS NULL
-               AND seq <= (SELECT seq FROM events WHERE channel_key = $1 AND message_seq IS NULL
+    let sql = "DELETE FROM events WHERE channel_key = $1 AND message_seq IS NULL AND NOT complete
+               AND seq <= (SELECT seq FROM events WHERE channel_key = $1 AND message_seq IS NULL AND NOT complete
                            ORDER BY seq DESC LIMIT 1 OFFSET $2)";
     db.run(sql, args![key, MAX_CHANNEL_EVENTS]).await?;
     Ok(())
 }
 
 async fn newest(db: Db<'_>, key: ChannelKey) -> Done<Option<Recorded>> {
-    let sql = "SELECT data FROM events WHERE channel_key = $1 AND message_seq IS NULL ORDER BY seq DESC LIMIT 1";
+    let sql = "SELECT data FROM events WHERE channel_key = $1 AND message_seq IS NULL AND NOT complete ORDER BY seq DESC LIMIT 1";
     Ok(db.row(sql, args![key]).await?.and_then(|row| Recorded::from_json(row.get(0))))
 }
 
@@ -66,8 +58,14 @@ impl Extend<MessageEvent> for MessageEvents {
 }
 
 impl MessageEvents {
-    /// A statement that applies `change` and records the events of the messages whose `seq` it returns; `change` alone
-    /// if there are no events. `values` are the values of the change; those of the events are appended.
+    /// What a change of messages `m` returns besides, so that it can be recorded.
+    pub fn returning(&self) -> &'static str {
+        if self.messages.is_empty() { "" } else { ", m.account AS event_account, m.remote_id AS event_remote_id" }
+    }
+
+    /// A statement that makes a change, and records the events of the messages whose `seq`, `event_account` and
+    /// `event_remote_id` it returns; the same where there are no events. `values` are those of the change, and the events'
+    /// come behind them.
     ///
     /// The events are part of the statement that locks the rows of the messages, so the events of a message have the
     /// order of its changes.

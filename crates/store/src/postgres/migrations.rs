@@ -45,6 +45,7 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../../../migrations/postgres/0017_fair_schedule.sql"),
         works_from: 5,
     },
+    Migration { number: 18, sql: include_str!("../../../../migrations/postgres/0018_event_stream.sql"), works_from: 5 },
 ];
 
 /// Identifies these tables on the server of the tests.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use recado_domain::channel::{ChannelKey, ChannelMove, Held, Ordering, Recorded};
 use recado_domain::clock::Millis;
+use recado_domain::event::{Owner, Recording};
 use recado_domain::ids::ApiKeyId;
 use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, Transition};
@@ -113,6 +114,14 @@ impl<'a> Transaction for Tx<'a> {
             Some(mut locked) => locked.reset_cursor(self.db).await,
             None => Ok(()),
         }
+    }
+
+    async fn lock_owner(&mut self, owner: Owner) -> Done<bool> {
+        channels::lock_owner(self.db, owner).await
+    }
+
+    async fn record_messages(&mut self, owner: Owner, recording: Recording) -> Done<()> {
+        channels::record_messages(self.db, owner, recording).await
     }
 
     async fn record(&mut self, channel: ChannelKey, what: &Recorded, at: Millis) -> Done<()> {

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use recado_domain::api_key::Environment;
-use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState};
+use recado_domain::channel::{Actor, ChannelKey, ChannelMove, ChannelState, Recorded};
 use recado_domain::clock::Millis;
-use recado_domain::ids::InstitutionId;
+use recado_domain::event::{Owner, Recording};
 use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, ScanCursor};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -28,6 +27,7 @@ fn known(row: &Row<'_>) -> Read<(ChannelKey, CachedChannel)> {
         connections: row.get("connections")?,
         session: channel.session,
         records_messages: row.get("records_messages")?,
+        records_queued: row.get("records_queued")?,
         ..ChannelQueue::of(channel.kind, channel.state)
     };
     Ok((channel.key, CachedChannel { queue, open: 0 }))
@@ -59,36 +59,46 @@ pub(super) fn cache_channel(writing: &mut Writing, key: ChannelKey) -> rusqlite:
     Ok(())
 }
 
-/// Starts or stops recording events of the messages of these channels, and of channels that are created later. `false`
-/// if there is no such institution.
+/// Which events of the messages of these channels are recorded, of those that are made later as well.
 pub(super) fn record_messages(
     writing: &mut Writing,
-    (institution, environment): (InstitutionId, Environment),
-    on: bool,
-) -> rusqlite::Result<bool> {
-    let owner = params![institution.as_bytes(), environment.name()];
-    let sql = "SELECT EXISTS (SELECT 1 FROM institutions WHERE id = ?1) AS found";
-    if !writing.connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get("found"))? {
-        return Ok(false);
-    }
-    let sql = if on {
-        "INSERT OR IGNORE INTO event_consumers (institution_id, environment) VALUES (?1, ?2)"
+    (institution, environment): Owner,
+    recording: Recording,
+) -> rusqlite::Result<()> {
+    let (institution, environment) = (institution.as_bytes(), environment.name());
+    let (on, queued) = (recording != Recording::Off, recording == Recording::All);
+    if on {
+        let sql = "INSERT INTO event_consumers (institution_id, environment, queued) VALUES (?1, ?2, ?3)
+                   ON CONFLICT (institution_id, environment) DO UPDATE SET queued = excluded.queued";
+        writing.connection.prepare_cached(sql)?.execute(params![institution, environment, queued])?;
     } else {
-        "DELETE FROM event_consumers WHERE institution_id = ?1 AND environment = ?2"
-    };
-    writing.connection.prepare_cached(sql)?.execute(owner)?;
-    let sql = "UPDATE channels SET records_messages = ?3 WHERE institution_id = ?1 AND environment = ?2 RETURNING key";
+        let sql = "DELETE FROM event_consumers WHERE institution_id = ?1 AND environment = ?2";
+        writing.connection.prepare_cached(sql)?.execute(params![institution, environment])?;
+    }
+    let sql = "UPDATE channels SET records_messages = ?3, records_queued = ?4
+               WHERE institution_id = ?1 AND environment = ?2 RETURNING key";
     let mut statement = writing.connection.prepare_cached(sql)?;
-    let keys = statement.query_map(params![institution.as_bytes(), environment.name(), on], |row| row.get("key"))?;
+    let keys = statement.query_map(params![institution, environment, on, queued], |row| row.get("key"))?;
     let keys: Vec<ChannelKey> = keys.collect::<rusqlite::Result<_>>()?;
     drop(statement);
     for key in keys {
-        writing.queue(key).into_iter().for_each(|queue| queue.records_messages = on);
+        if let Some(queue) = writing.queue(key) {
+            (queue.records_messages, queue.records_queued) = (on, queued);
+        }
     }
-    Ok(true)
+    Ok(())
 }
 
 pub(super) fn move_to(writing: &mut Writing, key: ChannelKey, to: &ChannelMove) -> rusqlite::Result<bool> {
+    move_and_record(writing, key, to, &to.into())
+}
+
+fn move_and_record(
+    writing: &mut Writing,
+    key: ChannelKey,
+    to: &ChannelMove,
+    what: &Recorded,
+) -> rusqlite::Result<bool> {
     let next = to.to;
     let connected_at = (next == ChannelState::Connected).then_some(to.at);
     let keeps_restriction = next.keeps_restriction();
@@ -102,7 +112,7 @@ pub(super) fn move_to(writing: &mut Writing, key: ChannelKey, to: &ChannelMove) 
         )?
         .execute(params![key, to.from.name(), next.name(), to.reason, connected_at, keeps_restriction])?;
     if moved == 1 {
-        events::record(&writing.connection, key, &to.into(), to.at)?;
+        events::record(&writing.connection, key, what, to.at)?;
     }
     if let Some(queue) = writing.queue(key).filter(|_| moved == 1) {
         queue.state = next;
@@ -125,11 +135,12 @@ pub(super) fn restrict(
 ) -> rusqlite::Result<bool> {
     let queue = writing.queue(key).copied().filter(ChannelQueue::can_be_restricted);
     let Some(queue) = queue else { return Ok(false) };
+    let until = queue.restricted_until.map_or(until, |earlier| earlier.max(until));
     if queue.dispatches() {
         let (from, to, reason) = (queue.state, ChannelState::Restricted, Some(reason.to_owned()));
-        move_to(writing, key, &ChannelMove { from, to, reason, by: Actor::Network, at: now })?;
+        let to = ChannelMove { from, to, reason, by: Actor::Network, at: now };
+        move_and_record(writing, key, &to, &Recorded { until: Some(until), ..(&to).into() })?;
     }
-    let until = queue.restricted_until.map_or(until, |earlier| earlier.max(until));
     writing
         .connection
         .prepare_cached("UPDATE channels SET restricted_until = ?2 WHERE key = ?1")?

@@ -31,7 +31,7 @@ pub(super) fn enqueue(writing: &mut Writing, message: &NewMessage) -> rusqlite::
     if let Some(key) = &message.idempotency {
         note_use(writing, key, message)?;
     }
-    if known.is_some_and(|known| known.queue.records_messages) {
+    if known.is_some_and(|known| known.queue.records_queued) {
         let (channel, at, what) = (message.channel, message.accepted_at, StatusChange::ACCEPTED);
         events::record_message(&writing.connection, &MessageEvent { channel, message: seq, at, what })?;
     }

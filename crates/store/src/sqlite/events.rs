@@ -3,25 +3,20 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, MAX_CHANNEL_EVENTS, Recorded};
 use recado_domain::clock::Millis;
-use recado_domain::event::{Event, EventPage, EventQuery, EventSeq};
-use recado_domain::ids::{InstitutionId, MessageId};
-use recado_domain::message::{MessageEvent, SCANNED_AT_MOST};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use recado_domain::event::{EventPage, EventQuery, EventSeq};
+use recado_domain::message::{MessageEvent, StatusChange};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{SqliteStore, channels};
+use super::SqliteStore;
+use crate::common::events as common;
+use crate::sqlkit::both::at_once;
 use crate::sqlkit::sqlite::readers::Readers;
-use crate::{EventReader, Events, Result};
+use crate::{EventReader, Result};
 
-#[async_trait]
-impl Events for SqliteStore {
-    async fn record_messages(&self, owner: (InstitutionId, Environment), on: bool) -> Result<bool> {
-        self.write(move |writing| channels::record_messages(writing, owner, on)).await
-    }
-
-    fn event_reader(&self) -> Box<dyn EventReader> {
+impl SqliteStore {
+    pub(crate) fn new_event_reader(&self) -> Box<dyn EventReader> {
         Box::new(Reader(self.readers.clone()))
     }
 }
@@ -33,23 +28,29 @@ pub(super) fn record(connection: &Connection, key: ChannelKey, what: &Recorded, 
     }
     let sql = "INSERT INTO events (channel_key, kind, at, data) VALUES (?1, ?2, ?3, ?4)";
     connection.prepare_cached(sql)?.execute(params![key, what.kind(), at, what.to_json()])?;
-    let sql = "DELETE FROM events WHERE channel_key = ?1 AND message_seq IS NULL
-               AND seq <= (SELECT seq FROM events WHERE channel_key = ?1 AND message_seq IS NULL
+    let sql = "DELETE FROM events WHERE channel_key = ?1 AND message_seq IS NULL AND NOT complete
+               AND seq <= (SELECT seq FROM events WHERE channel_key = ?1 AND message_seq IS NULL AND NOT complete
                            ORDER BY seq DESC LIMIT 1 OFFSET ?2)";
     connection.prepare_cached(sql)?.execute(params![key, MAX_CHANNEL_EVENTS])?;
     Ok(())
 }
 
 fn newest(connection: &Connection, key: ChannelKey) -> rusqlite::Result<Option<Recorded>> {
-    let sql = "SELECT data FROM events WHERE channel_key = ?1 AND message_seq IS NULL ORDER BY seq DESC LIMIT 1";
+    let sql = "SELECT data FROM events WHERE channel_key = ?1 AND message_seq IS NULL AND NOT complete ORDER BY seq DESC LIMIT 1";
     let data: Option<String> = connection.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
     Ok(data.and_then(|data| Recorded::from_json(&data)))
 }
 
 /// Records an event of a message in the transaction of the change.
 pub(super) fn record_message(connection: &Connection, event: &MessageEvent) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO events (channel_key, message_seq, kind, at, data) VALUES (?1, ?2, ?3, ?4, ?5)";
     let what = &event.what;
+    // Until it was sent, nothing is known of a message besides what its caller said.
+    let sql = if *what == StatusChange::ACCEPTED {
+        "INSERT INTO events (channel_key, message_seq, kind, at, data) VALUES (?1, ?2, ?3, ?4, ?5)"
+    } else {
+        "INSERT INTO events (channel_key, message_seq, kind, at, data, account, remote_id)
+         SELECT ?1, ?2, ?3, ?4, ?5, account, remote_id FROM messages WHERE seq = ?2"
+    };
     let values = params![event.channel, event.message, what.kind(), event.at, what.to_json()];
     connection.prepare_cached(sql)?.execute(values)?;
     Ok(())
@@ -63,34 +64,22 @@ impl EventReader for Reader {
     async fn read(&mut self, query: EventQuery) -> Result<Option<EventPage>> {
         self.0.read(move |connection| behind(connection, &query)).await
     }
+
+    async fn settled(&mut self) -> Result<EventSeq> {
+        self.0.read(last).await
+    }
 }
 
 fn behind(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Option<EventPage>> {
-    let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'";
-    let last: EventSeq = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    let last = last(connection)?;
     if query.after > last {
         return Ok(None);
     }
-    let sql = "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2)";
-    let end: Option<EventSeq> =
-        connection.prepare_cached(sql)?.query_row([query.after, SCANNED_AT_MOST], |row| row.get(0))?;
-    let Some(end) = end else { return Ok(Some(query.page(Vec::new(), None))) };
-    let sql = include_str!("events/page.sql");
-    let (institution, environment) = (query.institution.as_bytes(), query.environment.name());
-    let values = params![query.after, end, institution, environment, query.channel, query.rows()];
-    let mut statement = connection.prepare_cached(sql)?;
-    let events = statement.query_map(values, event)?.collect::<rusqlite::Result<_>>()?;
-    Ok(Some(query.page(events, Some(end))))
+    at_once(common::page(connection, query, last)).map(Some)
 }
 
-fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
-    Ok(Event {
-        seq: row.get("seq")?,
-        channel: row.get("channel_key")?,
-        message: row.get::<_, Option<_>>("id")?.map(MessageId::from_bytes),
-        kind: row.get("kind")?,
-        at: row.get("at")?,
-        data: row.get("data")?,
-        node: row.get("node")?,
-    })
+/// The highest number that an event was given.
+fn last(connection: &Connection) -> rusqlite::Result<EventSeq> {
+    let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'";
+    connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
 }

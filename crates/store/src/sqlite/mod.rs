@@ -51,6 +51,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0015_kinds.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0016_schedule.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0017_fair_schedule.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0018_event_stream.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use recado_domain::channel::{ChannelKey, ChannelMove, Held, Ordering, Recorded};
 use recado_domain::clock::Millis;
+use recado_domain::event::{Owner, Recording};
 use recado_domain::ids::ApiKeyId;
 use recado_domain::message::Seq;
 use recado_domain::queue::{ChannelQueue, ScanCursor, Transition};
@@ -95,6 +96,15 @@ impl Transaction for Writing {
     async fn reset_cursor(&mut self, channel: ChannelKey) -> rusqlite::Result<()> {
         chats::reset_cursor(self, channel);
         Ok(())
+    }
+
+    async fn lock_owner(&mut self, (institution, _): Owner) -> rusqlite::Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM institutions WHERE id = ?1)";
+        self.connection.prepare_cached(sql)?.query_row([institution.as_bytes()], |row| row.get(0))
+    }
+
+    async fn record_messages(&mut self, owner: Owner, recording: Recording) -> rusqlite::Result<()> {
+        channels::record_messages(self, owner, recording)
     }
 
     async fn record(&mut self, channel: ChannelKey, what: &Recorded, at: Millis) -> rusqlite::Result<()> {

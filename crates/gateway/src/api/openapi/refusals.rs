@@ -135,6 +135,10 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::CardNotFound => "The message is no contact.",
         ApiError::ApiKeyNotFound => "No such key for this key, or it is revoked.",
         ApiError::InstitutionNotFound => "No such institution. On the command line only.",
+        ApiError::EventNotFound => "No such event for this key, or it is not kept any more.",
+        ApiError::CursorExpired(_) => {
+            "Events behind the cursor may be gone, or it is of another store. Begin again at `data.oldest`."
+        }
         ApiError::NotFound => "No such path.",
         ApiError::MethodNotAllowed => "The path has no such method.",
         ApiError::ChannelNotConnected => "The channel's state does not allow it.",

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 /// A channel's id.
 const CHANNEL_ID: &str = "^[A-Za-z0-9_-]{1,64}$";
 
+/// The id of an event, as an example.
+const EVENT: &str = "evt_01a2085f07eb0000000000070a5c1f22";
+
 /// The description and the form of an id in a path. Another text is the id of nothing, and is answered with 404.
 pub fn path_id(name: &str) -> (&'static str, Value) {
     match name {
@@ -19,6 +22,9 @@ pub fn path_id(name: &str) -> (&'static str, Value) {
         "messageId" => ("The message's id.", uuid()),
         "phone" => ("The number: country, area, number.", phone("DDI+DDD+NUM, in digits.")),
         "keyId" => ("The key's id.", uuid()),
+        "eventId" => {
+            ("The event's id.", json!({"type": "string", "pattern": crate::api::events::EVENT_ID, "examples": [EVENT]}))
+        }
         other => panic!("the document does not know the path parameter {other}"),
     }
 }

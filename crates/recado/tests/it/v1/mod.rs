@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod channels;
+mod events;
 mod sandbox;
 
 use std::io::{Read, Write};
@@ -17,7 +18,14 @@ pub const CARD: &str = r#"{"to":"5511999998888","name":"Maria Silva - Suporte","
 pub const JSON: (&str, &str) = ("Content-Type", "application/json");
 /// All scopes.
 pub const ALL_SCOPES: &str = "messages.send,messages.read,channels.read,channels.write,keys.read,keys.write,\
-                              webhooks.read,webhooks.write,sandbox.read,sandbox.write";
+                              webhooks.read,webhooks.write,sandbox.read,sandbox.write,events.read,\
+                              conversations.read,conversations.write,contacts.read,contacts.write";
+
+/// A test key of the first institution with every scope and no limit.
+pub fn every_scope(home: &Home) -> String {
+    let args = ["keys", "create", "--name", "every scope", "--environment", "test", "--rate-limit", "unlimited"];
+    home.cli(&[&args[..], &["--scopes", ALL_SCOPES]].concat())["key"].as_str().expect("a key").to_owned()
+}
 
 /// A refusal on the wire: its status, and its body byte for byte.
 pub type Refusal = (u16, &'static str);

@@ -5,6 +5,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelKey, ChannelState, ChannelType};
+use recado_domain::event::Event;
+use recado_domain::ids::MessageId;
 use recado_domain::message::StatusChange;
 use recado_domain::queue::{Claimed, MessageRef, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
@@ -251,10 +253,11 @@ async fn many_writers_and_a_reader_that_comes_and_goes() {
     let reading = async {
         let (mut events, mut state) = (Vec::<Event>::new(), 7);
         let mut reader = ground.store.event_reader();
-        while !events
-            .last()
-            .is_some_and(|event| event.kind == "channel.created" && event.seq > 4 && event.channel > channels[3])
-        {
+        let is_last = |event: &Event| {
+            let behind = event.channel.as_ref().is_some_and(|of| of.key > channels[3]);
+            event.kind == "channel.created" && event.seq > 4 && behind
+        };
+        while !events.last().is_some_and(is_last) {
             let after = events.last().map_or(0, |event| event.seq);
             let limit = 1 + usize::try_from(below(&mut state, 40)).expect("small");
             let page = reader.read(EventQuery { after, limit, ..ground.event_query() }).await.expect("read");
@@ -275,7 +278,7 @@ async fn many_writers_and_a_reader_that_comes_and_goes() {
     assert_eq!(seen, stored, "each once, in their order");
     let mut last: HashMap<MessageId, MessageStatus> = HashMap::new();
     for event in events {
-        let Some(id) = event.message else { continue };
+        let Some(id) = event.message.map(|message| message.id) else { continue };
         let what = StatusChange::from_json(&event.data).expect("a change of a state");
         assert_eq!(last.insert(id, what.to), what.from, "message {id}");
     }

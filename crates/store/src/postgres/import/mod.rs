@@ -29,12 +29,14 @@ struct Table {
     versioned: bool,
 }
 
-/// All tables with data, each after the tables that it refers to. SQLite's `probe` is empty, and nodes and leases exist
-/// in this engine only.
-const TABLES: [Table; 14] = [
+/// All tables with data, each after the tables that it refers to. SQLite's `probe` is empty, nodes and leases exist in
+/// this engine only, and `event_identity` tells a cursor of this store from one of another store.
+const TABLES: [Table; 16] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
     Table { name: "event_consumers", key: &["institution_id", "environment"], numbered: None, versioned: false },
+    Table { name: "event_logs", key: &["institution_id", "environment"], numbered: None, versioned: false },
+    Table { name: "event_state", key: &["n"], numbered: None, versioned: false },
     Table { name: "channels", key: &["key"], numbered: Some("key"), versioned: true },
     Table { name: "links", key: &["channel_key"], numbered: None, versioned: false },
     Table { name: "session_rows", key: &["channel_key", "kind", "key"], numbered: None, versioned: false },

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use recado_domain::api_key::{Environment, Grant, Scopes};
 use recado_domain::channel::{ChannelState, ChannelType, Held, Link, SessionChange};
-use recado_domain::event::EventQuery;
+use recado_domain::event::{ChatKind, EventQuery, NewEvent, Patterns};
 use recado_domain::ids::ApiKeyId;
 use recado_domain::institution::ApiKey;
 use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::party::Party;
-use recado_domain::queue::{ClaimRequest, MessageRef, Receipt, Settlement};
+use recado_domain::queue::{ClaimRequest, MessageRef, PurgeRequest, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
 use rusqlite::Connection;
 use test_postgres::Database;
@@ -38,7 +38,22 @@ async fn fill(ground: &Ground) {
         revoked_at: None,
     };
     ground.store.create_api_key(key).await.expect("stored");
-    ground.record_messages(Environment::Live, true).await;
+    let owner = (ground.institution, Environment::Live);
+    assert!(ground.store.set_event_log(owner, Patterns::from_stored("*")).await.expect("stored"));
+    // One that is deleted because it is old.
+    let old = NewEvent {
+        owner,
+        channel: None,
+        name: "contact.created",
+        subject: [1; 16],
+        conversation: None,
+        chat: ChatKind::Direct,
+        at: 1,
+        data: "{}".to_owned(),
+    };
+    assert!(ground.store.record_event(old).await.expect("stored"));
+    let purge = PurgeRequest { now: NOW, finished_before: 0, used_before: 0, events_before: 2, after: 0 };
+    ground.store.purge(purge).await.expect("purged");
     for (id, kind) in
         [("linha", ChannelType::Sandbox), ("meta", ChannelType::CloudApi), ("telefone", ChannelType::WhatsAppWeb)]
     {
@@ -189,6 +204,8 @@ async fn a_changed_row_is_found() {
         ("institutions", "UPDATE institutions SET name = name || ' '"),
         ("api_keys", "UPDATE api_keys SET rate_limit = NULL"),
         ("event_consumers", "UPDATE event_consumers SET environment = 'test'"),
+        ("event_logs", "UPDATE event_logs SET patterns = ''"),
+        ("event_state", "UPDATE event_state SET deleted_until = deleted_until + 1"),
         ("channels", "UPDATE channels SET restricted_until = 0 WHERE id = 'meta'"),
         ("links", "UPDATE links SET sealed = '\\x00' WHERE channel_key = 2"),
         ("session_rows", "UPDATE session_rows SET key = '\\x62' WHERE key = '\\x61' AND channel_key = 1"),
@@ -261,8 +278,8 @@ async fn no_table_is_forgotten() {
         rows.collect::<Result<_, _>>().expect("names")
     };
     let there: BTreeSet<_> = names("SELECT name FROM sqlite_schema WHERE type = 'table'").into_iter().collect();
-    // SQLite's own table of the highest numbers has nothing that the rows do not have.
-    let others = ["probe", "sqlite_sequence"].map(str::to_owned);
+    // SQLite's own table of the highest numbers has nothing that the rows do not have. Each store has its own identity.
+    let others = ["probe", "sqlite_sequence", "event_identity"].map(str::to_owned);
     let listed: BTreeSet<_> = TABLES.iter().map(|table| table.name.to_owned()).chain(others).collect();
     assert_eq!(there, listed);
     for (place, table) in TABLES.iter().enumerate() {

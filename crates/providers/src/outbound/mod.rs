@@ -1,4 +1,8 @@
-//! The shared parts of calls to other servers: the address and TLS.
+//! The shared parts of calls to other servers: the address and TLS. Calls to URLs that callers supply go through [`client`].
+
+pub mod address;
+pub mod client;
+pub mod url;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,15 +49,20 @@ impl BaseUrl {
 
     /// TLS with the system's certificate authorities.
     pub fn tls(&self) -> Result<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        if self.secure {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                bail!("this system has no CA certificates (package ca-certificates): no https without them");
-            }
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        Ok(versions.with_root_certificates(roots).with_no_client_auth())
+        tls(self.secure)
     }
+}
+
+/// TLS with the system's certificate authorities, or for a server that is reached without TLS.
+fn tls(secure: bool) -> Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    if secure {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            bail!("this system has no CA certificates (package ca-certificates): no https without them");
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }

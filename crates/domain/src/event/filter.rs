@@ -1,0 +1,158 @@
+//! Which events a reader wants.
+
+use std::fmt;
+
+use super::{ChatKind, EVENTS, Event, scope_of};
+use crate::api_key::Scopes;
+use crate::channel::ChannelKey;
+
+/// One pattern: a name, `message.*`, or `*`; in the event log also with `!` before it, which excludes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    excludes: bool,
+    text: String,
+}
+
+impl Pattern {
+    /// Reads a pattern; `None` where it matches no event that there is.
+    fn parse(text: &str, may_exclude: bool) -> Option<Self> {
+        let (excludes, positive) = match text.strip_prefix('!') {
+            Some(rest) if may_exclude => (true, rest),
+            Some(_) => return None,
+            None => (false, text),
+        };
+        let pattern = Self { excludes, text: positive.to_owned() };
+        EVENTS.iter().any(|(name, _)| pattern.covers(name)).then_some(pattern)
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        match self.text.strip_suffix('*') {
+            Some("") => true,
+            Some(group) => group.ends_with('.') && name.starts_with(group),
+            None => self.text == name,
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.excludes { "!" } else { "" }, self.text)
+    }
+}
+
+/// Patterns of names of events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Patterns(Vec<Pattern>);
+
+impl Patterns {
+    /// Most patterns of one reader.
+    pub const LIMIT: usize = 64;
+
+    /// Reads patterns. The error is the first one that names no event.
+    pub fn parse<T: AsRef<str>>(texts: &[T], may_exclude: bool) -> Result<Self, String> {
+        let pattern = |text: &T| Pattern::parse(text.as_ref(), may_exclude).ok_or_else(|| text.as_ref().to_owned());
+        texts.iter().map(pattern).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// As the store keeps them: with spaces between them. What a newer version has stored is left out.
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.split_whitespace().filter_map(|text| Pattern::parse(text, true)).collect())
+    }
+
+    /// The event log of an institution that has set none: all but `message.queued`.
+    pub fn default_log() -> Self {
+        Self::from_stored("* !message.queued")
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn texts(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
+    pub fn stored(&self) -> String {
+        self.texts().join(" ")
+    }
+
+    /// Whether events of this name are wanted.
+    pub fn matches(&self, name: &str) -> bool {
+        let covers = |excludes| self.0.iter().any(|pattern| pattern.excludes == excludes && pattern.covers(name));
+        covers(false) && !covers(true)
+    }
+
+    /// The scopes that a key needs for the names and groups that are asked for. Who asks for `*` receives what the key may
+    /// read.
+    pub fn needed_scopes(&self) -> Scopes {
+        let named = self.0.iter().filter(|pattern| !pattern.excludes && pattern.text != "*");
+        named
+            .flat_map(|pattern| EVENTS.iter().filter(|(name, _)| pattern.covers(name)))
+            .map(|(_, scope)| *scope)
+            .collect()
+    }
+}
+
+/// What a reader receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    pub events: Patterns,
+    /// `None`: all channels.
+    pub channels: Option<Vec<ChannelKey>>,
+    pub chats: Vec<ChatKind>,
+    /// The scopes of the reader's key.
+    pub scopes: Scopes,
+}
+
+impl Filter {
+    /// Whether the reader receives this event.
+    pub fn accepts(&self, event: &Event) -> bool {
+        let channel = event.channel.as_ref().map(|channel| channel.key);
+        event.is_public()
+            && self.events.matches(&event.kind)
+            && scope_of(&event.kind).is_some_and(|scope| self.scopes.allows(scope))
+            && self.channels.as_ref().is_none_or(|keys| channel.is_some_and(|channel| keys.contains(&channel)))
+            && self.chats.contains(&event.chat)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::event;
+    use super::*;
+    use crate::api_key::Scope;
+
+    #[test]
+    fn a_pattern_is_a_name_a_group_or_everything() {
+        let matches = |texts: &[&str], name| Patterns::parse(texts, true).expect("patterns").matches(name);
+        assert!(matches(&["*"], "message.sent") && matches(&["message.*"], "message.sent"));
+        assert!(matches(&["message.sent"], "message.sent") && !matches(&["message.sent"], "message.read"));
+        assert!(!matches(&["*", "!message.queued"], "message.queued"));
+        assert!(matches(&["*", "!message.queued"], "message.sent"));
+        for bad in ["", "message", "message.", "mess*", "message.none", "nothing.*", "**", "!", "! *"] {
+            assert_eq!(Patterns::parse(&[bad], true), Err(bad.to_owned()));
+        }
+        assert_eq!(Patterns::parse(&["!message.*"], false), Err("!message.*".to_owned()));
+        let needed = |text: &str| Patterns::from_stored(text).needed_scopes().names();
+        assert_eq!((needed("*"), needed("* channel.paused")), (vec![], vec!["channels.read"]));
+        assert_eq!(needed("message.* contact.created"), ["messages.read", "contacts.read"]);
+        let stored = Patterns::default_log().stored();
+        assert_eq!((stored.as_str(), Patterns::from_stored(&stored)), ("* !message.queued", Patterns::default_log()));
+    }
+
+    #[test]
+    fn a_reader_receives_what_it_asks_for_and_may_read() {
+        let all = Filter {
+            events: Patterns::from_stored("*"),
+            channels: None,
+            chats: vec![ChatKind::Direct],
+            scopes: [Scope::ContactsRead].into_iter().collect(),
+        };
+        let contact = Event { kind: "contact.created".to_owned(), complete: true, ..event(1) };
+        assert!(all.accepts(&contact));
+        assert!(!all.accepts(&Event { kind: "conversation.created".to_owned(), ..contact.clone() }), "no scope");
+        assert!(!all.accepts(&Event { chat: ChatKind::Group, ..contact.clone() }));
+        assert!(!Filter { channels: Some(vec![1]), ..all.clone() }.accepts(&contact), "of no channel");
+        assert!(!all.accepts(&Event { kind: "message.sending".to_owned(), ..contact }), "an inner event");
+    }
+}

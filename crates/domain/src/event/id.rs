@@ -1,0 +1,158 @@
+//! Public names of events and of places in the stream.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+use super::{EventSeq, Owner};
+use crate::clock::Millis;
+use crate::ids::InvalidId;
+
+/// The public id of an event: `evt_` and 32 hexadecimal digits, made of the event's time, its number, and a hash of both
+/// with its owner. So the id is the same on every read and after the store was moved, and a number that a restored backup
+/// gives again makes another id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventId([u8; 16]);
+
+const PREFIX: &str = "evt_";
+
+impl EventId {
+    pub fn new(seq: EventSeq, at: Millis, (institution, environment): Owner) -> Self {
+        let hash = Sha256::new()
+            .chain_update(b"recado event\0")
+            .chain_update(seq.to_be_bytes())
+            .chain_update(at.to_be_bytes())
+            .chain_update(institution.as_bytes())
+            .chain_update(environment.name())
+            .finalize();
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&at.to_be_bytes()[2..]);
+        id[6..12].copy_from_slice(&seq.to_be_bytes()[2..]);
+        id[12..].copy_from_slice(&hash[..4]);
+        Self(id)
+    }
+
+    /// The number that the id names. Whether the event has this id shows the event itself.
+    pub fn seq(&self) -> EventSeq {
+        let mut bytes = [0; 8];
+        bytes[2..].copy_from_slice(&self.0[6..12]);
+        EventSeq::from_be_bytes(bytes)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PREFIX)?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for EventId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let digits =
+            text.strip_prefix(PREFIX).filter(|digits| digits.len() == 32 && digits.is_ascii()).ok_or(InvalidId)?;
+        let (high, low) = digits.split_at(16);
+        let both = number(high).zip(number(low)).ok_or(InvalidId)?;
+        Ok(Self((u128::from(both.0) << 64 | u128::from(both.1)).to_be_bytes()))
+    }
+}
+
+/// A place in the stream of a store: behind an event. A cursor of another store, or of the time before a backup was
+/// restored, is told by the identity, by the number, or by the event's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CursorText {
+    /// The beginning of a hash of the store's identity.
+    store: [u8; 8],
+    pub seq: EventSeq,
+    /// The event's time; 0 where no event has the number.
+    pub at: Millis,
+}
+
+impl CursorText {
+    pub fn new(identity: &[u8; 16], seq: EventSeq, at: Option<Millis>) -> Self {
+        Self { store: store(identity), seq, at: at.unwrap_or(0) }
+    }
+
+    /// Whether it is of the store with this identity.
+    pub fn is_of(&self, identity: &[u8; 16]) -> bool {
+        self.store == store(identity)
+    }
+}
+
+/// Sixteen hexadecimal digits in lower case.
+fn number(digits: &str) -> Option<u64> {
+    let hex = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    u64::from_str_radix(digits, 16).ok().filter(|_| hex)
+}
+
+fn store(identity: &[u8; 16]) -> [u8; 8] {
+    let mut start = [0; 8];
+    start.copy_from_slice(&Sha256::new().chain_update(b"recado stream\0").chain_update(identity).finalize()[..8]);
+    start
+}
+
+impl fmt::Display for CursorText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.store);
+        bytes[8..16].copy_from_slice(&self.seq.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.at.to_be_bytes());
+        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for CursorText {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let part = |n: usize| number(text.get(16 * n..16 * (n + 1))?);
+        let whole = || Some((part(0)?, part(1)?.try_into().ok()?, part(2)?.try_into().ok()?));
+        let (store, seq, at) = whole().filter(|_| text.len() == 48).ok_or(InvalidId)?;
+        Ok(Self { store: store.to_be_bytes(), seq, at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api_key::Environment;
+    use crate::ids::InstitutionId;
+
+    #[test]
+    fn an_id_names_its_event() {
+        let owner = (InstitutionId::new(1, [7; 10]), Environment::Live);
+        let id = EventId::new(70_000, 1_763_900_000_000, owner);
+        let text = id.to_string();
+        assert_eq!((text.len(), text.parse(), id.seq()), (36, Ok(id), 70_000));
+        assert!(text.starts_with("evt_019a"), "{text}");
+        // A number that is given again, and another owner's event.
+        assert_ne!(EventId::new(70_000, 1_763_900_000_001, owner), id);
+        assert_ne!(EventId::new(70_000, 1_763_900_000_000, (owner.0, Environment::Test)), id);
+        for bad in ["", "evt_", &text[..35], &text.to_uppercase(), &text.replace('0', "+"), &text[4..]] {
+            assert_eq!(bad.parse::<EventId>(), Err(InvalidId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        let cursor = CursorText::new(&[7; 16], 12, Some(5));
+        let text = cursor.to_string();
+        assert_eq!((text.len(), text.parse()), (48, Ok(cursor)));
+        assert!(cursor.is_of(&[7; 16]) && !cursor.is_of(&[8; 16]));
+        for bad in [
+            "",
+            "12",
+            &text[1..],
+            &format!("{text}a"),
+            &text.to_uppercase(),
+            &"g".repeat(48),
+            &"f".repeat(48),
+            &"\u{e7}".repeat(24),
+        ] {
+            assert_eq!(bad.parse::<CursorText>(), Err(InvalidId), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! `GET /v1/events`: the event stream, as pages or as server-sent events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use recado_domain::api_key::Scope;
+use recado_domain::event::{
+    ChatKind, CursorText, EVENTS, Event, EventQuery, EventSeq, EventState, Filter, Owner, Patterns,
+};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::place::{self, From};
+use super::{BAD_CHATS, EventView, chats, check_scopes, example, pattern_form, patterns, stream};
+use crate::api::auth::{Caller, scope};
+use crate::api::error::ApiError;
+use crate::api::json;
+use crate::api::openapi::Operation;
+use crate::api::query::{CURSOR, Query};
+use crate::gateway::Gateway;
+
+const PARAMETERS: [&str; 7] = ["cursor", "from", "events", "channelId", "chatKinds", "limit", "wait"];
+/// Events on a page.
+const LIMITS: (usize, usize) = (100, 500);
+/// Seconds that a call may wait for the first event.
+const MOST_WAIT: u64 = 30;
+/// Bytes of events on a page; a page with one event may be longer.
+const PAGE_BYTES: usize = 4 << 20;
+/// Pages of the store that one call looks through, so that a filter that matches little costs no more than that.
+const LOOKS: usize = 20;
+
+/// A reader of the stream.
+pub struct Reader {
+    pub gateway: Arc<Gateway>,
+    pub owner: Owner,
+    pub filter: Filter,
+    pub state: EventState,
+    /// Behind which event it goes on.
+    pub place: EventSeq,
+    /// Whether no event follows that place yet.
+    pub is_at_end: bool,
+}
+
+#[derive(Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "EventPagination")]
+struct Pagination {
+    /// Most events on a page.
+    #[schemars(range(min = 1, max = 500))]
+    limit: usize,
+    /// Where the next page begins. Never null: new events follow.
+    next_cursor: String,
+}
+
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "EventPage")]
+struct Page<'a> {
+    data: Vec<EventView<'a>>,
+    pagination: Pagination,
+}
+
+/// Gives the next events.
+pub async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller<scope::EventsRead>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let streams = accepts_events(&headers);
+    let asked = Asked::read(&gateway, &caller, &headers, query.as_deref())?;
+    check_scopes(&asked.filter)?;
+    let owner = (caller.institution, caller.environment);
+    let seats = (gateway.subscribers.clone().try_acquire_owned(), gateway.events.seat(owner.0));
+    let (Ok(seat), Some(own_seat)) = seats else { return Err(ApiError::Unavailable) };
+    gateway.events.begin_log(owner).await?;
+    let state = gateway.store.event_state().await?;
+    let place = match asked.cursor {
+        Some(cursor) => place::resume(&gateway, &state, cursor).await?,
+        None => place::begin(&gateway, &state, asked.from).await?,
+    };
+    let mut reader = Reader { gateway, owner, filter: asked.filter, state, place, is_at_end: false };
+    if streams {
+        // A cursor that is ahead of the store is told before the stream begins.
+        return stream::answer(reader, (seat, own_seat)).await;
+    }
+    let events = reader.wait(asked.limit, asked.wait).await?;
+    let next_cursor = place::cursor(&reader.gateway, &reader.state, reader.place).await?;
+    let data = events.iter().map(EventView::new).collect();
+    Ok(json::answer(StatusCode::OK, &Page { data, pagination: Pagination { limit: asked.limit, next_cursor } }))
+}
+
+fn accepts_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept.contains("text/event-stream")
+}
+
+/// What a call asks for.
+struct Asked {
+    cursor: Option<CursorText>,
+    from: From,
+    filter: Filter,
+    limit: usize,
+    wait: Duration,
+}
+
+impl Asked {
+    fn read(
+        gateway: &Gateway,
+        caller: &Caller<scope::EventsRead>,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Self, ApiError> {
+        let mut query = Query::parse(query, &PARAMETERS);
+        let cursor = query.get("cursor", CURSOR, |text| text.parse().ok());
+        let from = query.get("from", "O campo from deve ser now, oldest ou uma data no formato ISO 8601.", From::parse);
+        let events = query.get_with("events", |text| patterns(&words(text), false));
+        let chats = query.get("chatKinds", BAD_CHATS, |text| chats(&words(text)));
+        let channel = query.get("channelId", "Canal nao encontrado.", |id| Some(id.to_owned()));
+        let limit = query.whole("limit", "O limite deve ser um numero de 1 a 500.", 1..=LIMITS.1);
+        let wait = query.whole("wait", "O campo wait deve ser um numero de 0 a 30.", 0..=MOST_WAIT);
+        query.finish()?;
+        let find = |id: String| caller.channel_or_its_history(gateway, &id).map(|entry| vec![entry.via.key]);
+        let channels = channel.map(find);
+        let resumed = headers.get("last-event-id").map(|id| {
+            let id = id.to_str().ok().and_then(|text| text.parse().ok());
+            id.ok_or_else(|| ApiError::field("Last-Event-ID", CURSOR))
+        });
+        Ok(Self {
+            // A client that reconnects repeats the address that it began with.
+            cursor: resumed.transpose()?.or(cursor),
+            from: from.unwrap_or(From::Now),
+            filter: Filter {
+                events: events.unwrap_or_else(|| Patterns::from_stored("*")),
+                channels: channels.transpose()?,
+                chats: chats.unwrap_or_else(|| ChatKind::ALL.to_vec()),
+                scopes: caller.grant.scopes,
+            },
+            limit: limit.unwrap_or(LIMITS.0),
+            wait: Duration::from_secs(wait.unwrap_or(0)),
+        })
+    }
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split(',').collect()
+}
+
+impl Reader {
+    /// The next events, waiting for the first one at most so long.
+    async fn wait(&mut self, limit: usize, most: Duration) -> Result<Vec<Event>, ApiError> {
+        let until = Instant::now() + most;
+        let mut news = self.gateway.events.follow();
+        loop {
+            news.mark_unchanged();
+            let events = self.next(limit).await?;
+            if !events.is_empty() || Instant::now() >= until {
+                return Ok(events);
+            }
+            if !self.is_at_end {
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                _ = news.changed() => {}
+                () = self.gateway.stop.cancelled() => return Ok(events),
+            }
+        }
+    }
+
+    /// The next events that the reader receives, at most so many; none where it receives none of those that it looked at.
+    pub async fn next(&mut self, limit: usize) -> Result<Vec<Event>, ApiError> {
+        let began = self.place;
+        let found = self.look_through(limit).await?;
+        // The purge may have deleted some of these events before they were read.
+        if self.place != began && began < self.gateway.store.event_state().await?.deleted_until {
+            return Err(place::expired(&self.gateway, &self.state).await);
+        }
+        Ok(found)
+    }
+
+    async fn look_through(&mut self, limit: usize) -> Result<Vec<Event>, ApiError> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        self.is_at_end = false;
+        for _ in 0..LOOKS {
+            let query =
+                EventQuery { owner: Some(self.owner), channel: None, after: self.place, limit: limit - found.len() };
+            let Some(page) = self.gateway.events.read(query).await? else {
+                return Err(place::expired(&self.gateway, &self.state).await);
+            };
+            if page.cursor == self.place {
+                self.is_at_end = true;
+                break;
+            }
+            for event in page.events.into_iter().filter(|event| self.filter.accepts(event)) {
+                bytes += event.data.len();
+                if bytes > PAGE_BYTES && !found.is_empty() {
+                    return Ok(found);
+                }
+                self.place = event.seq;
+                found.push(event);
+            }
+            self.place = page.cursor;
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What the OpenAPI document says of it.
+pub fn describe(operation: Operation<'_>) -> Operation<'_> {
+    let cursor = "7d1f0c3a5b2e4f60000000000000001f000001a2085f07eb";
+    let page = json!({"data": [example()], "pagination": {"limit": 100, "nextCursor": cursor}});
+    let item = pattern_form();
+    let events = json!({"type": "string", "pattern": format!("^{item}(,{item}){{0,{}}}$", Patterns::LIMIT - 1)});
+    let from = json!({"anyOf": [{"enum": ["now", "oldest"]}, {"type": "string", "format": "date-time"}]});
+    let chats = json!({"type": "string", "enum": ["DIRECT", "GROUP", "DIRECT,GROUP"]});
+    let names = EVENTS.map(|(name, _)| name).join("`, `");
+    operation
+        .named("Events", "listEvents", "Read the event stream")
+        .about(&format!(
+            "Events in the order in which they happened, from the cursor on; no event is skipped. With \
+             `Accept: text/event-stream` they are sent as they come, with the cursor as `id`. The first call begins to \
+             record events; `PUT /v1/events/settings` says which. A key receives the events that it may read. Events: `{names}`."
+        ))
+        .needs(Scope::EventsRead)
+        .query("cursor", "Go on behind this place. The header `Last-Event-ID` is the same.", json!({"type": "string", "pattern": "^[0-9a-f]{48}$"}))
+        .query("from", "Without a cursor: `now` (default), `oldest`, or a time.", from)
+        .query("events", "Names or patterns such as `message.*`, with commas between them.", events)
+        .query("channelId", "Events of this channel alone.", json!({"type": "string"}))
+        .query("chatKinds", "`DIRECT`, `GROUP`, or both with a comma.", chats)
+        .query("limit", "Most events on a page.", json!({"type": "integer", "minimum": 1, "maximum": LIMITS.1, "default": LIMITS.0}))
+        .query("wait", "Seconds to wait for the first event.", json!({"type": "integer", "minimum": 0, "maximum": MOST_WAIT, "default": 0}))
+        .answers::<Page<'_>>(200, "The next events. `nextCursor` is the place behind them.", page)
+        .refuses([
+            ApiError::field("cursor", CURSOR),
+            ApiError::ChannelNotFound,
+            ApiError::CursorExpired(cursor.to_owned()),
+            ApiError::Unavailable,
+        ])
+}

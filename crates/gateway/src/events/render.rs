@@ -1,0 +1,284 @@
+//! Events as the stream and webhooks carry them. The text of an event is the same whenever it is written: it is made of what
+//! was recorded and of what never changes.
+
+use recado_domain::channel::{ChannelState, ChannelType, Recorded};
+use recado_domain::event::{Event, EventMessage};
+use recado_domain::message::StatusChange;
+use recado_store::clock::rfc3339;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// The version of the meaning of fields.
+const VERSION: &str = "1";
+
+/// An event, in the contract's order of keys.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Body<'a> {
+    id: String,
+    event: &'a str,
+    version: &'static str,
+    created_at: String,
+    environment: &'static str,
+    channel_id: Option<&'a str>,
+    test: bool,
+    data: Box<RawValue>,
+}
+
+/// The short form of a message.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Short<'a> {
+    message_id: String,
+    network_id: Option<&'a str>,
+    conversation_id: Option<&'a str>,
+    reference: Option<&'a str>,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    to: Option<&'a str>,
+    account: Option<&'a str>,
+    status: &'static str,
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pricing: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Failure<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure<'a> {
+    code: &'a str,
+    message: Option<&'a str>,
+    /// The number that the network gave the error.
+    network_code: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChannelMoved<'a> {
+    channel: Channel<'a>,
+    previous_state: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Channel<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: Option<&'static str>,
+    state: Option<&'static str>,
+    state_reason: Option<&'a str>,
+    restricted_until: Option<String>,
+}
+
+impl<'a> Body<'a> {
+    /// An event. Without content: ids, states and times, and nothing of a person.
+    pub fn new(event: &'a Event, content: bool) -> Self {
+        Self {
+            id: event.id().to_string(),
+            event: &event.kind,
+            version: VERSION,
+            created_at: rfc3339(event.at),
+            environment: event.owner.1.name(),
+            channel_id: event.channel.as_ref().map(|channel| &*channel.id),
+            test: false,
+            data: data(event, content),
+        }
+    }
+
+    /// An example of an event, for a test of a webhook.
+    pub fn example(id: String, event: &'a str, at: String, environment: &'static str, data: &Value) -> Self {
+        Self { id, event, version: VERSION, created_at: at, environment, channel_id: None, test: true, data: raw(data) }
+    }
+
+    /// The JSON in one line.
+    pub fn text(&self) -> String {
+        // Texts, numbers and JSON always write.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+fn data(event: &Event, content: bool) -> Box<RawValue> {
+    if event.complete {
+        return if content {
+            RawValue::from_string(event.data.clone()).unwrap_or_else(|_| raw(&Value::Null))
+        } else {
+            raw(&without_content(serde_json::from_str(&event.data).unwrap_or_default()))
+        };
+    }
+    if let (Some(message), Some(change)) = (&event.message, StatusChange::from_json(&event.data)) {
+        return raw(&short(message, &change, rfc3339(event.at), content));
+    }
+    match (&event.channel, Recorded::from_json(&event.data)) {
+        (Some(channel), Some(moved)) => raw(&ChannelMoved {
+            channel: Channel {
+                id: &channel.id,
+                kind: channel.kind.map(ChannelType::name),
+                state: moved.to.map(ChannelState::name),
+                state_reason: moved.reason.as_deref().filter(|_| content),
+                restricted_until: moved.until.map(rfc3339),
+            },
+            previous_state: moved.from.map(ChannelState::name),
+        }),
+        _ => raw(&Value::Null),
+    }
+}
+
+fn short<'a>(message: &'a EventMessage, change: &'a StatusChange, at: String, content: bool) -> Short<'a> {
+    let priced = ["SENT", "DELIVERED", "READ"].contains(&change.to.name());
+    let error = change.error.as_deref().filter(|_| change.to.name() == "FAILED").map(|code| Failure {
+        code,
+        message: message.error.as_deref().filter(|_| content),
+        network_code: Some(code).filter(|code| code.bytes().all(|byte| byte.is_ascii_digit())),
+    });
+    Short {
+        message_id: message.id.to_string(),
+        // Meta's ids contain the number of the recipient.
+        network_id: Some(&*message.network_id).filter(|_| content),
+        conversation_id: None,
+        reference: message.reference.as_deref(),
+        kind: message.kind.as_deref().unwrap_or("contact"),
+        to: Some(&*message.recipient).filter(|_| content),
+        account: message.account.as_deref().filter(|_| content),
+        status: change.to.name(),
+        at,
+        pricing: priced.then_some(Value::Null),
+        error,
+    }
+}
+
+/// JSON as it is put into an event.
+fn raw(value: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap_or_default()
+}
+
+/// Keys whose values say nothing of a person: ids of ours, states, times.
+const NEUTRAL: [&str; 28] = [
+    "id",
+    "messageId",
+    "conversationId",
+    "channelId",
+    "contactId",
+    "batchId",
+    "templateId",
+    "reference",
+    "type",
+    "kind",
+    "direction",
+    "status",
+    "state",
+    "previousState",
+    "window",
+    "action",
+    "by",
+    "at",
+    "isNew",
+    "isMe",
+    "late",
+    "forwarded",
+    "changes",
+    "mergedFrom",
+    "unreadCount",
+    "openUntil",
+    "failingSince",
+    "code",
+];
+
+/// The same data without texts, names and numbers: under keys that are not known to be neutral only objects are looked into.
+fn without_content(value: Value) -> Value {
+    let Value::Object(fields) = value else { return Value::Null };
+    let field = |(key, value): (String, Value)| {
+        let neutral = NEUTRAL.contains(&&*key) || key.ends_with("At");
+        let value = match value {
+            Value::Object(_) => without_content(value),
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                items.into_iter().map(without_content).collect()
+            }
+            Value::Array(_) if !neutral => Value::Array(Vec::new()),
+            _ if !neutral => Value::Null,
+            value => value,
+        };
+        (key, value)
+    };
+    Value::Object(fields.into_iter().map(field).collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use recado_domain::api_key::Environment;
+    use recado_domain::channel::Actor;
+    use recado_domain::event::{ChatKind, EventChannel};
+    use recado_domain::ids::{InstitutionId, MessageId};
+    use recado_domain::status::MessageStatus;
+
+    use super::*;
+
+    fn event(kind: &str, data: String) -> Event {
+        Event {
+            seq: 7,
+            owner: (InstitutionId::new(1, [0; 10]), Environment::Live),
+            channel: Some(EventChannel { key: 1, id: "vendas".to_owned(), kind: Some(ChannelType::Sandbox) }),
+            message: None,
+            kind: kind.to_owned(),
+            at: 1_763_900_000_123,
+            data,
+            complete: false,
+            subject: None,
+            conversation: None,
+            chat: ChatKind::Direct,
+            node: None,
+        }
+    }
+
+    fn of_message(to: MessageStatus, error: Option<&str>) -> Event {
+        let change = StatusChange { from: Some(MessageStatus::Sending), to, error: error.map(str::to_owned) };
+        let message = EventMessage {
+            id: MessageId::new(1, [7; 10]),
+            network_id: "3EB0".to_owned(),
+            reference: Some("pedido-1".to_owned()),
+            kind: None,
+            recipient: "5511999998888".to_owned(),
+            account: None,
+            error: Some("Numero 5511999998888 sem WhatsApp.".to_owned()),
+        };
+        Event { message: Some(message), ..event(change.kind(), change.to_json()) }
+    }
+
+    const HEAD: &str = r#""version":"1","createdAt":"2025-11-23T12:13:20.123Z","environment":"live","channelId":"vendas","test":false,"#;
+
+    #[test]
+    fn the_text_of_an_event_is_fixed() {
+        let id = event("x", String::new()).id();
+        let message = MessageId::new(1, [7; 10]);
+        let sent = format!(
+            r#"{{"id":"{id}","event":"message.sent",{HEAD}"data":{{"messageId":"{message}","networkId":"3EB0","conversationId":null,"reference":"pedido-1","type":"contact","to":"5511999998888","account":null,"status":"SENT","at":"2025-11-23T12:13:20.123Z","pricing":null}}}}"#
+        );
+        assert_eq!(Body::new(&of_message(MessageStatus::Sent, None), true).text(), sent);
+        let failed = format!(
+            r#"{{"id":"{id}","event":"message.failed",{HEAD}"data":{{"messageId":"{message}","networkId":null,"conversationId":null,"reference":"pedido-1","type":"contact","to":null,"account":null,"status":"FAILED","at":"2025-11-23T12:13:20.123Z","error":{{"code":"131026","message":null,"networkCode":"131026"}}}}}}"#
+        );
+        assert_eq!(Body::new(&of_message(MessageStatus::Failed, Some("131026")), false).text(), failed);
+        let moved = Recorded {
+            from: Some(ChannelState::Connected),
+            to: Some(ChannelState::Restricted),
+            reason: Some("Devagar.".to_owned()),
+            by: Actor::Network,
+            until: Some(1_763_900_000_123),
+        };
+        let restricted = format!(
+            r#"{{"id":"{id}","event":"channel.restricted",{HEAD}"data":{{"channel":{{"id":"vendas","type":"SANDBOX","state":"RESTRICTED","stateReason":"Devagar.","restrictedUntil":"2025-11-23T12:13:20.123Z"}},"previousState":"CONNECTED"}}}}"#
+        );
+        assert_eq!(Body::new(&event("channel.restricted", moved.to_json()), true).text(), restricted);
+    }
+
+    #[test]
+    fn complete_data_is_given_as_it_was_recorded() {
+        let data = r#"{"message":{"id":"1","content":"Oi","from":"55","receivedAt":"x","sender":{"name":"Ana","isMe":false},"mentions":["55"],"contacts":[{"id":"2","phone":"55"}]}}"#;
+        let received = Event { complete: true, ..event("message.received", data.to_owned()) };
+        assert!(Body::new(&received, true).text().ends_with(&format!("\"data\":{data}}}")));
+        let bare = r#"{"message":{"id":"1","content":null,"from":null,"receivedAt":"x","sender":{"name":null,"isMe":false},"mentions":[],"contacts":[{"id":"2","phone":null}]}}"#;
+        assert!(Body::new(&received, false).text().ends_with(&format!("\"data\":{bare}}}")));
+    }
+}

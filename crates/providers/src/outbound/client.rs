@@ -1,0 +1,191 @@
+//! Calls of URLs that callers supply. A name is looked up once, every address of it is checked, and the connection goes to an
+//! address that was checked. Redirects are not followed, proxies of the environment are not used, and time and bytes are
+//! bounded.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::header::{HOST, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::address::Allowed;
+use super::tls;
+use super::url::{Host, TargetUrl};
+
+/// The time that a lookup and a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// The time that a call may take, up to the head of the answer.
+const TOTAL: Duration = Duration::from_secs(15);
+/// Most bytes of an answer that are read: of its head, and of its body.
+const ANSWER: usize = 64 << 10;
+/// How long the body of an answer is read, so that the server can end in order. Nothing of it is kept.
+const REST: Duration = Duration::from_secs(1);
+/// Addresses of a name that are tried.
+const TRIES: usize = 4;
+/// Lookups at a time. Each takes a thread, and a name without a server takes its thread for long.
+const LOOKUPS: usize = 256;
+
+/// Looks up names.
+#[async_trait]
+pub trait Resolve: Send + Sync {
+    /// All addresses of a name.
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// The system's resolver.
+pub struct SystemResolver {
+    lookups: Semaphore,
+}
+
+impl Default for SystemResolver {
+    fn default() -> Self {
+        Self { lookups: Semaphore::new(LOOKUPS) }
+    }
+}
+
+#[async_trait]
+impl Resolve for SystemResolver {
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let _lookup = self.lookups.acquire().await.map_err(io::Error::other)?;
+        Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
+    }
+}
+
+/// Calls URLs of callers.
+pub struct Client {
+    allowed: Allowed,
+    resolver: Arc<dyn Resolve>,
+    /// Made at the first call: it reads the system's certificates.
+    tls: OnceLock<Option<TlsConnector>>,
+    total: Duration,
+}
+
+/// An answer: its status, and nothing of its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// How long the server wants no other call.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why there was no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("TIMEOUT")]
+    Timeout,
+    #[error("CONNECT_FAILED")]
+    ConnectFailed,
+    #[error("TLS_FAILED")]
+    TlsFailed,
+    #[error("ADDRESS_REFUSED")]
+    AddressRefused,
+    #[error("TOO_LARGE")]
+    TooLarge,
+}
+
+impl Client {
+    /// A client that reaches these addresses.
+    pub fn new(allowed: Allowed) -> Self {
+        Self { allowed, resolver: Arc::new(SystemResolver::default()), tls: OnceLock::new(), total: TOTAL }
+    }
+
+    /// Whether a URL can be refused by its text: it names an address that is not allowed, or has no TLS and names no address
+    /// that the operator allows. A name is checked when it is called.
+    pub fn refuses(&self, url: &TargetUrl) -> bool {
+        match (&url.host, url.secure) {
+            (Host::Address(address), true) => !self.allowed.allows(*address),
+            (Host::Address(address), false) => !self.allowed.names(*address),
+            (Host::Name(_), _) => false,
+        }
+    }
+
+    /// Posts a body, and gives the head of the answer.
+    pub async fn post(&self, url: &TargetUrl, headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
+        timeout(self.total, self.call(url, headers, body)).await.unwrap_or(Err(Failure::Timeout))
+    }
+
+    async fn call(&self, url: &TargetUrl, mut headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
+        let stream = timeout(CONNECT, self.connect(url)).await.unwrap_or(Err(Failure::Timeout))?;
+        headers.insert(HOST, HeaderValue::from_str(url.authority()).map_err(|_| Failure::ConnectFailed)?);
+        let request = Request::builder().method(Method::POST).uri(url.path());
+        let mut request = request.body(Full::new(body)).map_err(|_| Failure::ConnectFailed)?;
+        *request.headers_mut() = headers;
+        if !url.secure {
+            return exchange(stream, request).await;
+        }
+        let tls = self.tls.get_or_init(|| Some(Arc::new(tls(true).ok()?).into())).as_ref().ok_or(Failure::TlsFailed)?;
+        let name = match &url.host {
+            Host::Address(address) => ServerName::IpAddress((*address).into()),
+            Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Failure::TlsFailed)?,
+        };
+        let stream = tls.connect(name, stream).await.map_err(|_| Failure::TlsFailed)?;
+        exchange(stream, request).await
+    }
+
+    /// A connection to an address that was checked.
+    async fn connect(&self, url: &TargetUrl) -> Result<TcpStream, Failure> {
+        let addresses = match &url.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => self.resolver.resolve(name).await.map_err(|_| Failure::ConnectFailed)?,
+        };
+        let fits =
+            |address: &IpAddr| if url.secure { self.allowed.allows(*address) } else { self.allowed.names(*address) };
+        // One that may not be called makes the name suspect.
+        if !addresses.iter().all(fits) {
+            return Err(Failure::AddressRefused);
+        }
+        for address in addresses.into_iter().take(TRIES) {
+            if let Ok(stream) = TcpStream::connect(SocketAddr::new(address, url.port)).await {
+                return Ok(stream);
+            }
+        }
+        Err(Failure::ConnectFailed)
+    }
+}
+
+/// Sends the request, and reads the head of the answer.
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = http1::Builder::new().max_buf_size(ANSWER).handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|_| Failure::ConnectFailed)?;
+    // It ends with this call, however that ends.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| if error.is_parse_too_large() { Failure::TooLarge } else { Failure::ConnectFailed })?;
+    let answer = Answer { status: response.status(), retry_after: retry_after(response.headers()) };
+    drop(timeout(REST, skip(response)).await);
+    Ok(answer)
+}
+
+/// Reads the body to its end, or as far as it may go.
+async fn skip(response: Response<Incoming>) {
+    let mut body = Limited::new(response.into_body(), ANSWER);
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
+/// The seconds of `Retry-After`; a date is not looked at.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! The client against servers on loopback, which the tests allow by name.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// Answers lookups from a list, one answer a lookup; the last one again and again.
+struct Names {
+    answers: Mutex<Vec<Vec<IpAddr>>>,
+    asked: AtomicUsize,
+}
+
+impl Names {
+    fn new(answers: &[&[&str]]) -> Arc<Self> {
+        let addresses = |texts: &&[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect();
+        Arc::new(Self { answers: Mutex::new(answers.iter().map(addresses).collect()), asked: AtomicUsize::new(0) })
+    }
+}
+
+#[async_trait]
+impl Resolve for Names {
+    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        let answers = self.answers.lock().expect("a lock");
+        Ok(answers[asked.min(answers.len() - 1)].clone())
+    }
+}
+
+fn client(networks: &[&str]) -> Client {
+    let networks = networks.iter().map(|text| text.parse().expect("a network")).collect();
+    Client::new(Allowed::new(networks, Vec::new()))
+}
+
+fn url(text: &str) -> TargetUrl {
+    TargetUrl::parse(text).expect("a URL")
+}
+
+async fn post(client: &Client, text: &str) -> Result<Answer, Failure> {
+    client.post(&url(text), HeaderMap::new(), Bytes::from_static(b"{}")).await
+}
+
+/// Serves one connection after another with these bytes; the port, and the requests that came.
+async fn serve(answer: &'static [u8]) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = requests.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4_096];
+            let read = stream.read(&mut request).await.unwrap_or(0);
+            seen.lock().expect("a lock").push(String::from_utf8_lossy(&request[..read]).into_owned());
+            drop(stream.write_all(answer).await);
+        }
+    });
+    (port, requests)
+}
+
+const OK: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+
+#[tokio::test]
+async fn a_body_is_posted_to_the_address_that_was_checked() {
+    let (port, requests) = serve(OK).await;
+    let mut client = client(&["127.0.0.1"]);
+    // The second lookup would lead elsewhere: there is none.
+    let names = Names::new(&[&["127.0.0.1"], &["127.0.0.2"]]);
+    client.resolver = names.clone();
+    let answer = post(&client, &format!("http://hooks.example:{port}/a?b=c")).await.expect("an answer");
+    assert_eq!(answer, Answer { status: StatusCode::NO_CONTENT, retry_after: None });
+    assert_eq!(names.asked.load(Ordering::Relaxed), 1);
+    let request = requests.lock().expect("a lock").concat();
+    assert!(request.starts_with("POST /a?b=c HTTP/1.1\r\n"), "{request}");
+    assert!(request.to_lowercase().contains(&format!("host: hooks.example:{port}\r\n")), "{request}");
+    assert!(request.ends_with("\r\n\r\n{}"), "{request}");
+    // The name was changed: the next call checks what it is now.
+    assert_eq!(post(&client, &format!("http://hooks.example:{port}/")).await, Err(Failure::AddressRefused));
+}
+
+#[tokio::test]
+async fn every_address_of_a_name_must_be_allowed() {
+    let mut client = client(&["127.0.0.1"]);
+    for addresses in [
+        &["127.0.0.2"][..],
+        &["10.0.0.1"],
+        &["169.254.169.254"],
+        &["100.64.0.1"],
+        &["224.0.0.1"],
+        &["0.0.0.0"],
+        &["192.0.2.1"],
+        &["::1"],
+        &["fe80::1"],
+        &["fd00::1"],
+        &["::ffff:10.0.0.1"],
+        &["::10.0.0.1"],
+        &["64:ff9b::a00:1"],
+        &["2002:a00:1::"],
+        // One of several.
+        &["127.0.0.1", "10.0.0.1"],
+        &["1.1.1.1", "127.0.0.2"],
+    ] {
+        client.resolver = Names::new(&[addresses]);
+        for scheme in ["http", "https"] {
+            let answer = post(&client, &format!("{scheme}://hooks.example/")).await;
+            assert_eq!(answer, Err(Failure::AddressRefused), "{scheme} {addresses:?}");
+        }
+    }
+    // Public, but without TLS.
+    client.resolver = Names::new(&[&["1.1.1.1"]]);
+    assert_eq!(post(&client, "http://hooks.example/").await, Err(Failure::AddressRefused));
+}
+
+#[tokio::test]
+async fn literals_in_every_notation_are_refused() {
+    let client = client(&[]);
+    for host in [
+        "127.0.0.1",
+        "2130706433",
+        "0x7f.1",
+        "127.1",
+        "0177.0.0.1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "0xa9fea9fe",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[fd00:ec2::254]",
+        "[64:ff9b::7f00:1]",
+        "0",
+        "localhost",
+    ] {
+        for scheme in ["http", "https"] {
+            let text = format!("{scheme}://{host}/");
+            assert_eq!(post(&client, &text).await, Err(Failure::AddressRefused), "{text}");
+            assert_eq!(client.refuses(&url(&text)), host != "localhost", "{text}: a name is checked when it is called");
+        }
+    }
+    assert!(!client.refuses(&url("https://1.1.1.1/")) && client.refuses(&url("http://1.1.1.1/")));
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_leads_nowhere() {
+    let (secret, requests) = serve(OK).await;
+    let answer =
+        format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:{secret}/\r\nContent-Length: 0\r\n\r\n");
+    let (port, _) = serve(answer.leak().as_bytes()).await;
+    let answer = post(&client(&["127.0.0.1"]), &format!("http://127.0.0.1:{port}/")).await.expect("an answer");
+    assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT);
+    assert!(requests.lock().expect("a lock").is_empty());
+}
+
+#[tokio::test]
+async fn the_wait_that_a_server_asks_for_is_told() {
+    let (port, _) = serve(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n").await;
+    let answer = post(&client(&["127.0.0.1"]), &format!("http://127.0.0.1:{port}/")).await;
+    let retry_after = Some(Duration::from_secs(7));
+    assert_eq!(answer, Ok(Answer { status: StatusCode::TOO_MANY_REQUESTS, retry_after }));
+}
+
+#[tokio::test]
+async fn an_endless_body_is_not_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n").await.expect("written");
+        let (chunk, mut sent) = (vec![0; 64 << 10], 0_usize);
+        while stream.write_all(&chunk).await.is_ok() {
+            sent += chunk.len();
+        }
+        sent
+    });
+    let answer = post(&client(&["127.0.0.1"]), &format!("http://127.0.0.1:{port}/")).await.expect("an answer");
+    assert_eq!(answer.status, StatusCode::OK);
+    // What the buffers of two sockets hold, and no more.
+    let sent = serving.await.expect("an end");
+    assert!(sent < 100 << 20, "{sent} bytes were taken");
+}
+
+#[tokio::test]
+async fn an_endless_head_is_too_large() {
+    let head: Vec<u8> = [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'a'; 200 << 10]].concat();
+    let (port, _) = serve(head.leak()).await;
+    let answer = post(&client(&["127.0.0.1"]), &format!("http://127.0.0.1:{port}/")).await;
+    assert_eq!(answer, Err(Failure::TooLarge));
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_has_its_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let mut client = client(&["127.0.0.1"]);
+    assert_eq!(client.total, TOTAL);
+    client.total = Duration::from_millis(100);
+    let answer = post(&client, &format!("http://127.0.0.1:{port}/")).await;
+    assert_eq!(answer, Err(Failure::Timeout));
+    drop(listener);
+}
+
+#[tokio::test]
+async fn a_closed_port_is_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let answer = post(&client(&["127.0.0.1"]), &format!("http://127.0.0.1:{port}/")).await;
+    assert_eq!(answer, Err(Failure::ConnectFailed));
+}
+
+#[tokio::test]
+async fn tls_is_checked_by_the_name_in_the_url() {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["hooks.example".to_owned()]).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
+    let server = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .and_then(|config| config.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key))
+        .expect("a configuration");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            drop(stream.read(&mut [0; 4_096]).await);
+            drop(stream.write_all(OK).await);
+        }
+    });
+    let mut client = client(&["127.0.0.1"]);
+    client.resolver = Names::new(&[&["127.0.0.1"]]);
+    let of = |name: &str| format!("https://{name}:{port}/");
+    assert_eq!(post(&client, &of("hooks.example")).await, Err(Failure::TlsFailed), "nobody knows the certificate");
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).expect("a root");
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.tls = OnceLock::from(Some(TlsConnector::from(Arc::new(config))));
+    assert_eq!(post(&client, &of("hooks.example")).await.expect("an answer").status, StatusCode::NO_CONTENT);
+    assert_eq!(post(&client, &of("other.example")).await, Err(Failure::TlsFailed), "another name");
+}

@@ -1,0 +1,253 @@
+//! The event stream: pages, long polling, server-sent events, cursors.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Home, Server, wait_for};
+use crate::v1::every_scope;
+
+const CARD: &str = "/v1/channels/sandbox/messages/text";
+
+/// A server whose sandbox records events, a key with every scope, and the cursor behind what was there before.
+fn stage() -> (Home, Server, String, String) {
+    let home = Home::init();
+    let server = home.serve();
+    let key = every_scope(&home);
+    let cursor = cursor(&server.get("/v1/events", Some(&key)).expect(200));
+    (home, server, key, cursor)
+}
+
+fn cursor(answer: &Answer) -> String {
+    answer.json()["pagination"]["nextCursor"].as_str().expect("a cursor").to_owned()
+}
+
+fn send(server: &Server, key: &str, to: &str) -> String {
+    let answer = server.post(CARD, key, &json!({"to": to, "content": "Ola", "reference": "pedido-1"})).expect(202);
+    answer.header("X-Message-Id").expect("an id").to_owned()
+}
+
+fn page(server: &Server, key: &str, query: &str) -> Answer {
+    server.get(&format!("/v1/events?{query}"), Some(key)).expect(200)
+}
+
+fn names(answer: &Answer) -> Vec<String> {
+    let events = answer.json()["data"].as_array().expect("events").clone();
+    events.iter().map(|event| event["event"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// All events behind a cursor, when this one is among them.
+fn until(server: &Server, key: &str, cursor: &str, last: &str) -> Answer {
+    let all = || page(server, key, &format!("cursor={cursor}"));
+    wait_for(last, || names(&all()).iter().any(|name| name == last));
+    all()
+}
+
+#[test]
+fn a_message_is_followed_from_the_cursor_on() {
+    let (_home, server, key, begin) = stage();
+    let id = send(&server, &key, "5511999998888");
+    let read = until(&server, &key, &begin, "message.read");
+    // Its acceptance is not in the default log.
+    assert_eq!(names(&read), ["message.sent", "message.delivered", "message.read"]);
+    let events = read.json()["data"].as_array().expect("events").clone();
+    let message = server.get(&format!("/v1/channels/sandbox/messages/{id}"), Some(&key)).expect(200).json();
+    let network_id = &message["data"]["networkId"];
+    for (event, status, at) in
+        [(&events[0], "SENT", "sentAt"), (&events[1], "DELIVERED", "deliveredAt"), (&events[2], "READ", "readAt")]
+    {
+        let at = &message["data"][at];
+        let data = json!({
+            "messageId": id, "networkId": network_id, "conversationId": null, "reference": "pedido-1", "type": "text",
+            "to": "5511999998888", "account": "5511999998888", "status": status, "at": at, "pricing": null,
+        });
+        assert_eq!(event["data"], data);
+        assert_eq!(
+            (&event["createdAt"], &event["environment"], &event["channelId"]),
+            (at, &json!("test"), &json!("sandbox"))
+        );
+        let one = server.get(&format!("/v1/events/{}", event["id"].as_str().expect("an id")), Some(&key)).expect(200);
+        assert_eq!(&one.json()["data"], event, "an event is the same on every read");
+        assert_eq!(one.text(), format!("{{\"data\":{}}}", serde_json::to_string(event).expect("JSON")));
+    }
+    // One by one, the cursors lead to the same.
+    let (mut place, mut found) = (begin, Vec::new());
+    for _ in &events {
+        let one = page(&server, &key, &format!("cursor={place}&limit=1"));
+        found.extend(one.json()["data"].as_array().expect("events").clone());
+        place = cursor(&one);
+    }
+    assert_eq!(found, events);
+    assert_eq!(names(&page(&server, &key, &format!("cursor={place}"))), Vec::<String>::new());
+}
+
+#[test]
+fn filters_and_scopes_choose_events() {
+    let (_home, server, key, begin) = stage();
+    send(&server, &key, "5511999998888");
+    until(&server, &key, &begin, "message.read");
+    let of = |query: &str| names(&page(&server, &key, &format!("cursor={begin}&{query}")));
+    assert_eq!(of("events=message.read"), ["message.read"]);
+    assert_eq!(of("events=message.sent,message.read&channelId=sandbox"), ["message.sent", "message.read"]);
+    assert_eq!(of("events=channel.*"), Vec::<String>::new());
+    assert_eq!(of("chatKinds=GROUP"), Vec::<String>::new());
+    for bad in
+        ["events=message.none", "events=", "chatKinds=X", "limit=0", "limit=501", "wait=31", "cursor=1", "from=never"]
+    {
+        let answer = server.get(&format!("/v1/events?{bad}"), Some(&key)).expect(400);
+        assert_eq!(answer.json()["errors"][0]["field"], bad.split('=').next().expect("a name"), "{bad}");
+    }
+    assert_eq!(server.get("/v1/events?channelId=none", Some(&key)).status, 404);
+    let scoped = json!({"name": "events alone", "permissions": ["events.read", "channels.read"], "rateLimit": 1000});
+    let scoped = server.post("/v1/api-keys", &key, &scoped).expect(201).json();
+    let scoped = scoped["data"]["key"].as_str().expect("a key");
+    assert_eq!(names(&page(&server, scoped, &format!("cursor={begin}"))), Vec::<String>::new());
+    server.get("/v1/events?events=message.*", Some(scoped)).expect(403);
+    server.get("/v1/events?events=channel.paused", Some(scoped)).expect(200);
+}
+
+#[test]
+fn a_log_that_is_set_decides_what_is_recorded() {
+    let (_home, server, key, begin) = stage();
+    let set = |patterns: Value| {
+        let body = json!({"eventLog": patterns}).to_string();
+        server.call(
+            "PUT",
+            "/v1/events/settings",
+            Some(&key),
+            &[("Content-Type", "application/json")],
+            Some(body.as_bytes()),
+        )
+    };
+    assert_eq!(set(json!(["message.none"])).status, 400);
+    assert_eq!(set(json!([])).expect(200).json()["data"], json!({"eventLog": [], "recording": false}));
+    let unseen = send(&server, &key, "5511999998888");
+    wait_for("the message to be read", || {
+        server.get(&format!("/v1/channels/sandbox/messages/{unseen}"), Some(&key)).json()["data"]["status"] == "READ"
+    });
+    set(json!(["*"])).expect(200);
+    send(&server, &key, "5511999997777");
+    let found = until(&server, &key, &begin, "message.read");
+    assert_eq!(names(&found), ["message.queued", "message.sent", "message.delivered", "message.read"]);
+    let shown = server.get("/v1/events/settings", Some(&key)).expect(200).json();
+    assert_eq!(shown["data"], json!({"eventLog": ["*"], "recording": true}));
+}
+
+#[test]
+fn a_long_poll_waits_for_the_first_event() {
+    let (_home, server, key, begin) = stage();
+    let started = Instant::now();
+    let empty = page(&server, &key, &format!("cursor={begin}&wait=1"));
+    assert!(names(&empty).is_empty() && started.elapsed() >= Duration::from_secs(1));
+    let polled = std::thread::scope(|scope| {
+        let poll = scope.spawn(|| page(&server, &key, &format!("cursor={begin}&wait=30&events=message.sent")));
+        send(&server, &key, "5511999998888");
+        poll.join().expect("an answer")
+    });
+    assert_eq!(names(&polled), ["message.sent"]);
+}
+
+/// A connection that reads the stream, as a browser does.
+fn connect(server: &Server, key: &str, query: &str, last: Option<&str>) -> BufReader<TcpStream> {
+    let address = server.url("").trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+    let head = format!(
+        "GET /v1/events?{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nAccept: text/event-stream\r\n{last}\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    BufReader::new(stream)
+}
+
+/// The next event: its id, its name, its data.
+fn next(reader: &mut BufReader<TcpStream>) -> (String, String, Value) {
+    let (mut id, mut name) = (String::new(), String::new());
+    loop {
+        let mut line = String::new();
+        assert_ne!(reader.read_line(&mut line).expect("a line"), 0, "the stream ended");
+        match line.trim_end().split_once(": ") {
+            Some(("id", value)) => value.clone_into(&mut id),
+            Some(("event", value)) => value.clone_into(&mut name),
+            Some(("data", value)) => return (id, name, serde_json::from_str(value).expect("JSON")),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_stream_resumes_behind_the_last_id() {
+    let (_home, server, key, begin) = stage();
+    let mut first = connect(&server, &key, &format!("cursor={begin}"), None);
+    send(&server, &key, "5511999998888");
+    let (id, name, data) = next(&mut first);
+    assert_eq!((name.as_str(), &data["event"]), ("message.sent", &json!("message.sent")));
+    let rest = [next(&mut first), next(&mut first)];
+    drop(first);
+    // The header goes before the cursor of the address, which the client repeats.
+    let mut again = connect(&server, &key, &format!("cursor={begin}"), Some(&id));
+    assert_eq!([next(&mut again), next(&mut again)], rest);
+    assert_eq!(rest.map(|(_, name, _)| name), ["message.delivered", "message.read"]);
+}
+
+#[test]
+fn an_institution_has_sixteen_readers_at_most() {
+    let (_home, server, key, begin) = stage();
+    let mut readers: Vec<_> = (0..16).map(|_| connect(&server, &key, &format!("cursor={begin}"), None)).collect();
+    for reader in &mut readers {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a line");
+        assert!(line.contains("200"), "{line}");
+    }
+    server.get("/v1/events", Some(&key)).expect(503);
+    drop(readers);
+    wait_for("a free seat", || server.get("/v1/events", Some(&key)).status == 200);
+}
+
+#[test]
+fn a_cursor_of_another_store_has_expired() {
+    let (_home, server, key, begin) = stage();
+    send(&server, &key, "5511999998888");
+    let end = cursor(&until(&server, &key, &begin, "message.read"));
+    let (_other, other, other_key, _) = stage();
+    let expired = other.get(&format!("/v1/events?cursor={end}"), Some(&other_key)).expect(410).json();
+    assert_eq!((&expired["code"], &expired["message"]), (&json!("CURSOR_EXPIRED"), &json!("Cursor expirado.")));
+    let oldest = expired["data"]["oldest"].as_str().expect("a cursor");
+    other.get(&format!("/v1/events?cursor={oldest}"), Some(&other_key)).expect(200);
+}
+
+#[test]
+fn a_cursor_from_before_a_backup_was_restored_has_expired() {
+    let (home, server, key, begin) = stage();
+    send(&server, &key, "5511999998888");
+    until(&server, &key, &begin, "message.read");
+    drop(server);
+    // The server ended without a checkpoint, so the log belongs to the copy.
+    let files = ["recado.db", "recado.db-wal"].map(|name| (home.dir.join(name), home.dir.join(format!("kept.{name}"))));
+    for (file, kept) in &files {
+        std::fs::copy(file, kept).expect("copied");
+    }
+    let server = home.serve();
+    let second = until_two_more(&server, &key, "5511999997777");
+    drop(server);
+    std::fs::remove_file(home.dir.join("recado.db-shm")).expect("removed");
+    for (file, kept) in &files {
+        std::fs::copy(kept, file).expect("restored");
+    }
+    let server = home.serve();
+    // Ahead of the store.
+    server.get(&format!("/v1/events?cursor={second}"), Some(&key)).expect(410);
+    until_two_more(&server, &key, "5511999996666");
+    // The number names another event now.
+    server.get(&format!("/v1/events?cursor={second}"), Some(&key)).expect(410);
+    assert_eq!(names(&page(&server, &key, &format!("cursor={begin}"))).len(), 6);
+}
+
+/// Sends a message; the cursor behind what became of it.
+fn until_two_more(server: &Server, key: &str, to: &str) -> String {
+    let begin = cursor(&page(server, key, "from=now"));
+    send(server, key, to);
+    cursor(&until(server, key, &begin, "message.read"))
+}
