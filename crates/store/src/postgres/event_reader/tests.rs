@@ -187,8 +187,11 @@ async fn a_dropped_call_loses_nothing() {
 }
 
 /// Messages of each writer.
-const MESSAGES: usize = 25;
-const WRITERS: usize = 12;
+const MESSAGES: usize = 8;
+/// Writers of messages.
+const WRITERS: usize = 38;
+/// Writers that commit late. Each has a connection.
+const LATE_WRITERS: u64 = 12;
 
 /// A random number below `most`, the same in each run.
 fn below(state: &mut u64, most: u64) -> u64 {
@@ -235,7 +238,7 @@ async fn dawdles(place: &Place, mut state: u64) {
 }
 
 #[tokio::test]
-async fn many_writers_and_a_reader_that_comes_and_goes() {
+async fn fifty_writers_and_a_reader_that_comes_and_goes() {
     let place = Place::new().await;
     let ground = &place.ground;
     ground.record_messages(Environment::Live, true).await;
@@ -244,7 +247,7 @@ async fn many_writers_and_a_reader_that_comes_and_goes() {
         channels.push(ground.channel_of(ChannelType::CloudApi, &format!("meta-{n}")).await);
     }
     let writers = (0..WRITERS).map(|n| works(ground, channels[n % channels.len()], n as u64));
-    let dawdlers = (0..4).map(|n| dawdles(&place, 100 + n));
+    let dawdlers = (0..LATE_WRITERS).map(|n| dawdles(&place, 100 + n));
     let writing = async {
         tokio::join!(join_all(writers), join_all(dawdlers));
         // The last event of all.
