@@ -211,11 +211,15 @@ fn a_cursor_of_another_store_has_expired() {
     let (_home, server, key, begin) = stage();
     send(&server, &key, "5511999998888");
     let end = cursor(&until(&server, &key, &begin, "message.read"));
-    let (_other, other, other_key, _) = stage();
+    let (_other, other, other_key, other_begin) = stage();
     let expired = other.get(&format!("/v1/events?cursor={end}"), Some(&other_key)).expect(410).json();
     assert_eq!((&expired["code"], &expired["message"]), (&json!("CURSOR_EXPIRED"), &json!("Cursor expirado.")));
     let oldest = expired["data"]["oldest"].as_str().expect("a cursor");
     other.get(&format!("/v1/events?cursor={oldest}"), Some(&other_key)).expect(200);
+    // The store, and not only the number and the time, is compared.
+    let (store, place) = (&end[..16], &other_begin[16..]);
+    other.get(&format!("/v1/events?cursor={store}{place}"), Some(&other_key)).expect(410);
+    other.get(&format!("/v1/events?cursor={other_begin}"), Some(&other_key)).expect(200);
 }
 
 #[test]
