@@ -168,7 +168,7 @@ pub(crate) async fn forget_subjects<E: Executor>(db: &E, subjects: &[EventSubjec
 }
 
 /// Events up to this number may be gone from now on.
-async fn note_deleted<E: Executor>(db: &E, until: EventSeq) -> Result<(), E::Error> {
+pub(super) async fn note_deleted<E: Executor>(db: &E, until: EventSeq) -> Result<(), E::Error> {
     let sql = format!(
         "INSERT INTO event_state (n, deleted_until) VALUES (1, ?1)
          ON CONFLICT (n) DO UPDATE SET deleted_until = {}(event_state.deleted_until, excluded.deleted_until)",
@@ -202,10 +202,6 @@ pub(super) async fn forget<E: Executor>(db: &E, messages: &List<Seq>) -> Result<
 pub(super) async fn forget_gone<E: Executor>(db: &E, (after, last): (Seq, Seq)) -> Result<(), E::Error> {
     let gone = "message_seq > ?1 AND message_seq <= ?2
                 AND NOT EXISTS (SELECT 1 FROM messages WHERE seq = message_seq)";
-    let sql = format!("SELECT max(seq) AS last FROM events WHERE {gone}");
-    let deleted = db.row(&sql, values![after, last], |row| row.get::<Option<EventSeq>>("last")).await?;
-    let Some(until) = deleted.flatten() else { return Ok(()) };
-    note_deleted(db, until).await?;
     db.run(&format!("DELETE FROM events WHERE {gone}"), values![after, last]).await.map(drop)
 }
 

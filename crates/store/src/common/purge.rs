@@ -1,6 +1,7 @@
 //! Deletes old rows in small batches, so that no other work waits long.
 
 use recado_domain::clock::Millis;
+use recado_domain::event::EventSeq;
 use recado_domain::message::Seq;
 use recado_domain::queue::PurgeRequest;
 
@@ -55,7 +56,21 @@ async fn purge_messages<E: Executor>(db: &E, request: &PurgeRequest) -> Result<O
     let read = |row: &Row<'_>| Ok((row.get("seq")?, row.get("queued_at")?));
     let last = db.row(sql, values![request.after, E::PURGED_AT_ONCE], read).await?;
     let Some((seq, _)) = last else { return Ok(None) };
-    let sql = format!(include_str!("purge/messages.sql"), PAST = PAST, greatest = E::GREATEST);
+    let finished = format!(include_str!("purge/finished.sql"), PAST = PAST, greatest = E::GREATEST);
+    let sql = format!(
+        "SELECT max(events.seq) AS last
+         FROM (SELECT seq AS gone FROM messages WHERE {finished}) AS finished JOIN events ON message_seq = gone"
+    );
+    let event = db
+        .row(&sql, values![request.after, seq, request.finished_before, request.now], |row| {
+            row.get::<Option<EventSeq>>("last")
+        })
+        .await?;
+    // First: without its message, an event is not read any more.
+    if let Some(event) = event.flatten() {
+        events::note_deleted(db, event).await?;
+    }
+    let sql = format!("DELETE FROM messages WHERE {finished}");
     if db.run(&sql, values![request.after, seq, request.finished_before, request.now]).await? > 0 {
         // After the deletion, because a receipt may have moved a message just before it.
         events::forget_gone(db, (request.after, seq)).await?;

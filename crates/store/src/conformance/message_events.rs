@@ -159,6 +159,7 @@ async fn one_of_two_keys_is_removed(ground: &Ground, channel: ChannelKey) -> [Me
     }
     let purge = PurgeRequest { now: NOW + 3, finished_before: NOW + 1, used_before: 0, events_before: 0, after: 0 };
     ground.store.purge(purge).await.expect("purged");
+    assert_ne!(ground.store.event_state().await.expect("read").deleted_until, 0, "readers can tell");
     [old, young]
 }
 

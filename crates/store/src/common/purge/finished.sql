@@ -1,5 +1,4 @@
-DELETE FROM messages
-WHERE seq > ?1 AND seq <= ?2 AND {PAST}
+seq > ?1 AND seq <= ?2 AND {PAST}
   -- A message that is to be sent again is not finished, unless it has expired.
   AND (resend_at IS NULL OR expires_at <= ?4)
   AND {greatest}(queued_at, coalesce(sending_at, 0), coalesce(sent_at, 0), coalesce(delivered_at, 0),
