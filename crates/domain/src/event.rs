@@ -190,7 +190,7 @@ pub struct EventPage {
 /// What the store knows of its events as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventState {
-    /// Random bytes, by which the store is told from its copies on the other engine.
+    /// Random bytes that distinguish this store from its copy on the other engine.
     pub identity: [u8; 16],
     /// Events up to this number may be deleted because they were old.
     pub deleted_until: EventSeq,

@@ -60,8 +60,8 @@ impl FromStr for EventId {
     }
 }
 
-/// A place in the stream of a store: behind an event. A cursor of another store, or of the time before a backup was
-/// restored, is told by the identity, by the number, or by the event's time.
+/// A place in the stream of a store: behind an event. The identity shows that a cursor is of another store. The number or the
+/// event's time shows that a cursor is older than the restore of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CursorText {
     /// The beginning of a hash of the store's identity.

@@ -12,7 +12,7 @@ use recado_store::{EventReader, Result, Store};
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-/// How often the store is asked for news while somebody waits for some.
+/// How often the reader asks the store for new events while it has subscribers.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -57,7 +57,8 @@ impl Events {
         self.reader.lock().await.settled().await
     }
 
-    /// The number up to which events can be read, whenever it changes. The store is asked while somebody holds this.
+    /// Reports the number up to which events can be read, whenever this number changes. While a receiver exists, the reader
+    /// asks the store for new events.
     pub fn follow(&self) -> watch::Receiver<EventSeq> {
         let news = self.news.subscribe();
         self.asked.notify_one();
@@ -67,7 +68,7 @@ impl Events {
     /// A seat to read the stream; `None` where the institution has as many as it may.
     pub fn seat(&self, institution: InstitutionId) -> Option<Seat> {
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody uses go, so that the map stays small.
+        // Remove the semaphores of institutions without a connection, so that the map stays small.
         seats.retain(|_, free| free.available_permits() < READERS);
         let free = seats.entry(institution).or_insert_with(|| Arc::new(Semaphore::new(READERS)));
         free.clone().try_acquire_owned().ok().map(Seat)
@@ -101,7 +102,7 @@ impl Events {
                     });
                     LOOK_EVERY
                 }
-                // Whoever reads is told by its own call.
+                // A subscriber gets the error from its own read.
                 Err(_) => RETRY,
             };
             tokio::time::sleep(wait).await;

@@ -88,11 +88,6 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// An example of an event, for a test of a webhook.
-    pub fn example(id: String, event: &'a str, at: String, environment: &'static str, data: &Value) -> Self {
-        Self { id, event, version: VERSION, created_at: at, environment, channel_id: None, test: true, data: raw(data) }
-    }
-
     /// The JSON in one line.
     pub fn text(&self) -> String {
         // Texts, numbers and JSON always write.

@@ -185,7 +185,7 @@ pub(crate) async fn delete_old<E: Executor>(db: &E, before: Millis) -> Result<bo
     let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
     let old: Vec<_> = oldest.iter().take_while(|(_, at)| *at < before).map(|(seq, _)| *seq).collect();
     let Some(last) = old.last().copied() else { return Ok(false) };
-    // First: a reader that continues from an older place is told before an event is missing.
+    // First, so that no event is missing before the store can refuse an older cursor.
     note_deleted(db, last).await?;
     let sql = "DELETE FROM events WHERE seq <= ?1 AND (message_seq IS NOT NULL OR complete)";
     db.run(sql, values![last]).await?;

@@ -84,7 +84,7 @@ pub async fn list(
     };
     let mut reader = Reader { gateway, owner, filter: asked.filter, state, place, is_at_end: false };
     if streams {
-        // A cursor that is ahead of the store is told before the stream begins.
+        // The call refuses a cursor that is ahead of the store before the stream begins.
         return stream::answer(reader, (seat, own_seat)).await;
     }
     let events = reader.wait(asked.limit, asked.wait).await?;
