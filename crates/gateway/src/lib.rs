@@ -10,6 +10,7 @@ pub mod operations;
 pub mod cluster;
 pub mod dispatch;
 pub mod events;
+pub mod signature;
 
 pub mod control;
 pub mod gateway;
