@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use recado_domain::phone::exceptions::{AREAS, EXCEPTIONS, READINGS};
@@ -36,7 +35,7 @@ fn python(arguments: &[&str], input: &str) -> String {
     let python = env::var_os("RECADO_TEST_PYTHON");
     let python =
         python.expect("RECADO_TEST_PYTHON names a Python with the package phonenumbers; `./dev test` installs it");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/numbers.py");
+    let script = "tests/numbers.py";
     let mut command = Command::new(python);
     command.env("PYTHONIOENCODING", "utf-8").arg(script).args(arguments);
     let mut child =

@@ -2,7 +2,7 @@
 //! for tests of clients of that network.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -14,7 +14,12 @@ use crate::{FakeWhatsApp, control};
 
 /// The environment variable with the folder of Baileys.
 const INSTALLED: &str = "RECADO_TEST_BAILEYS";
-const SCRIPTS: [&str; 3] = ["control.mjs", "driver.mjs", "mem.mjs"];
+/// The scripts and their texts. The texts are part of the binary, so it runs wherever the source was when it was compiled.
+const SCRIPTS: [(&str, &str); 3] = [
+    ("control.mjs", include_str!("../clients/baileys/control.mjs")),
+    ("driver.mjs", include_str!("../clients/baileys/driver.mjs")),
+    ("mem.mjs", include_str!("../clients/baileys/mem.mjs")),
+];
 
 /// A running script; it ends when this is dropped.
 pub struct Baileys {
@@ -52,7 +57,7 @@ impl Drop for Baileys {
     }
 }
 
-/// Node looks for packages beside the script, so the scripts are copied beside the packages.
+/// Node looks for packages beside the script, so the scripts are written beside the packages.
 fn with_packages() -> TempDir {
     let installed = std::env::var(INSTALLED).unwrap_or_else(|_| {
         panic!(
@@ -63,9 +68,8 @@ fn with_packages() -> TempDir {
     let packages = PathBuf::from(installed).join("node_modules");
     assert!(packages.join("baileys").is_dir(), "no Baileys in {}", packages.display());
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/baileys");
-    for script in SCRIPTS {
-        std::fs::copy(scripts.join(script), folder.path().join(script)).expect("a script is copied");
+    for (name, text) in SCRIPTS {
+        std::fs::write(folder.path().join(name), text).expect("a script is written");
     }
     std::os::unix::fs::symlink(packages, folder.path().join("node_modules")).expect("a link");
     folder

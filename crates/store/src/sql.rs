@@ -55,7 +55,7 @@ mod tests {
 
     /// The files below a folder of the sources, with their texts.
     fn sources(folder: &str) -> Vec<(PathBuf, String)> {
-        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder)];
+        let mut folders = vec![Path::new("src").join(folder)];
         let mut files = Vec::new();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).expect("a folder") {

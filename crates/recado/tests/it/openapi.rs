@@ -201,8 +201,9 @@ fn python_tool(name: &str) -> Command {
     command
 }
 
+/// The absolute path of a file of this package. Tests run in its folder.
 fn own(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    Path::new(path).canonicalize().expect("the file is there")
 }
 
 #[test]
