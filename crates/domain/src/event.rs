@@ -211,8 +211,8 @@ impl Event {
         EventId::new(self.seq, self.at, self.owner)
     }
 
-    /// Whether readers and webhooks receive it. A message that is queued again is no news: `message.queued` says that it was
-    /// accepted.
+    /// Whether readers and webhooks receive it. A message that is queued again produces no event for them, because
+    /// `message.queued` says that it was accepted.
     pub fn is_public(&self) -> bool {
         let queued_again = || StatusChange::from_json(&self.data).is_none_or(|change| change.from.is_some());
         scope_of(&self.kind).is_some() && (self.complete || self.kind != "message.queued" || !queued_again())

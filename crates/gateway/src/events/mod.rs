@@ -1,4 +1,5 @@
-//! Reading events in this process: one reader for the event stream and for webhooks, and the news that there are more.
+//! Reading events in this process: one reader for the event stream and for webhooks, and
+//! notifications that new events can be read.
 
 pub mod render;
 
@@ -12,37 +13,38 @@ use recado_store::{EventReader, Result, Store};
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-/// How often the reader asks the store for new events while it has subscribers.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The wait after a failure.
-const RETRY: Duration = Duration::from_secs(1);
-/// Connections of an institution that read the stream at a time.
-pub const READERS: usize = 16;
+/// How often the store is polled for new events while somebody follows them.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The wait after a poll that failed.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The most connections of an institution that read the stream at a time.
+pub const MAX_CONNECTIONS: usize = 16;
 
 /// The events of the store, as this process reads them.
 pub struct Events {
     store: Arc<dyn Store>,
     /// On PostgreSQL a reader has a connection of its own, so there is one for all.
     reader: AsyncMutex<Box<dyn EventReader>>,
-    /// Up to which number events can be read.
-    news: watch::Sender<EventSeq>,
-    asked: Notify,
-    seats: Mutex<HashMap<InstitutionId, Arc<Semaphore>>>,
-    /// Whose event log was found, or begun.
+    /// The number up to which events can be read, as the last poll found it.
+    settled: watch::Sender<EventSeq>,
+    /// Notified when the first follower arrives.
+    followed: Notify,
+    connections: Mutex<HashMap<InstitutionId, Arc<Semaphore>>>,
+    /// Owners that are known to have an event log.
     logged: Mutex<HashSet<Owner>>,
 }
 
-/// A seat of an institution that reads the stream.
-pub struct Seat(#[expect(dead_code, reason = "held until the reader goes")] OwnedSemaphorePermit);
+/// Permits one connection of an institution to read the stream. Dropping it releases the permit.
+pub struct ConnectionPermit(#[expect(dead_code, reason = "held until the connection ends")] OwnedSemaphorePermit);
 
 impl Events {
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             reader: AsyncMutex::new(store.event_reader()),
             store,
-            news: watch::Sender::new(0),
-            asked: Notify::new(),
-            seats: Mutex::default(),
+            settled: watch::Sender::new(0),
+            followed: Notify::new(),
+            connections: Mutex::default(),
             logged: Mutex::default(),
         }
     }
@@ -60,18 +62,18 @@ impl Events {
     /// Reports the number up to which events can be read, whenever this number changes. While a receiver exists, the reader
     /// asks the store for new events.
     pub fn follow(&self) -> watch::Receiver<EventSeq> {
-        let news = self.news.subscribe();
-        self.asked.notify_one();
-        news
+        let settled = self.settled.subscribe();
+        self.followed.notify_one();
+        settled
     }
 
-    /// A seat to read the stream; `None` where the institution has as many as it may.
-    pub fn seat(&self, institution: InstitutionId) -> Option<Seat> {
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Permits one more connection to read the stream; `None` where the institution has as many as it may.
+    pub fn permit_connection(&self, institution: InstitutionId) -> Option<ConnectionPermit> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         // Remove the semaphores of institutions without a connection, so that the map stays small.
-        seats.retain(|_, free| free.available_permits() < READERS);
-        let free = seats.entry(institution).or_insert_with(|| Arc::new(Semaphore::new(READERS)));
-        free.clone().try_acquire_owned().ok().map(Seat)
+        connections.retain(|_, permits| permits.available_permits() < MAX_CONNECTIONS);
+        let permits = connections.entry(institution).or_insert_with(|| Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        permits.clone().try_acquire_owned().ok().map(ConnectionPermit)
     }
 
     /// Begins to record events for the stream where nothing has said what to record.
@@ -86,31 +88,31 @@ impl Events {
         Ok(())
     }
 
-    /// Asks the store for news until the server stops. Without a follower nothing is asked.
-    async fn look(&self) {
+    /// Polls the store for new events until the server stops. Without a follower it does not poll.
+    async fn poll(&self) {
         loop {
-            if self.news.receiver_count() == 0 {
-                self.asked.notified().await;
+            if self.settled.receiver_count() == 0 {
+                self.followed.notified().await;
                 continue;
             }
             let wait = match self.settled().await {
                 Ok(settled) => {
-                    self.news.send_if_modified(|known| {
+                    self.settled.send_if_modified(|known| {
                         let changed = *known != settled;
                         *known = settled;
                         changed
                     });
-                    LOOK_EVERY
+                    POLL_INTERVAL
                 }
-                // A subscriber gets the error from its own read.
-                Err(_) => RETRY,
+                // A follower gets the error from its own read.
+                Err(_) => RETRY_DELAY,
             };
             tokio::time::sleep(wait).await;
         }
     }
 }
 
-/// Tells readers of the stream of new events, until the server stops.
+/// Notifies followers of new events until the server stops.
 pub async fn run(events: Arc<Events>, stop: CancellationToken) {
-    stop.run_until_cancelled(events.look()).await;
+    stop.run_until_cancelled(events.poll()).await;
 }

@@ -181,7 +181,7 @@ const NEUTRAL: [&str; 28] = [
     "code",
 ];
 
-/// The same data without texts, names and numbers: under keys that are not known to be neutral only objects are looked into.
+/// The same data without texts, names and numbers: a key that is not known to be neutral keeps only objects, treated the same way.
 fn without_content(value: Value) -> Value {
     let Value::Object(fields) = value else { return Value::Null };
     let field = |(key, value): (String, Value)| {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::place::{self, From};
+use super::position::{self, From};
 use super::{BAD_CHATS, EventView, chats, check_scopes, example, pattern_form, patterns, stream};
 use crate::api::auth::{Caller, scope};
 use crate::api::error::ApiError;
@@ -30,8 +30,8 @@ const LIMITS: (usize, usize) = (100, 500);
 const MOST_WAIT: u64 = 30;
 /// Bytes of events on a page; a page with one event may be longer.
 const PAGE_BYTES: usize = 4 << 20;
-/// Pages of the store that one call looks through, so that a filter that matches little costs no more than that.
-const LOOKS: usize = 20;
+/// The most pages of the store that one call reads, so that a filter with few matches has a bounded cost.
+const MAX_PAGES: usize = 20;
 
 /// A reader of the stream.
 pub struct Reader {
@@ -39,9 +39,9 @@ pub struct Reader {
     pub owner: Owner,
     pub filter: Filter,
     pub state: EventState,
-    /// Behind which event it goes on.
-    pub place: EventSeq,
-    /// Whether no event follows that place yet.
+    /// The number of the event after which it continues.
+    pub position: EventSeq,
+    /// Whether no event follows the position yet.
     pub is_at_end: bool,
 }
 
@@ -71,26 +71,26 @@ pub async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let streams = accepts_events(&headers);
-    let asked = Asked::read(&gateway, &caller, &headers, query.as_deref())?;
-    check_scopes(&asked.filter)?;
+    let request = Parameters::parse(&gateway, &caller, &headers, query.as_deref())?;
+    check_scopes(&request.filter)?;
     let owner = (caller.institution, caller.environment);
-    let seats = (gateway.subscribers.clone().try_acquire_owned(), gateway.events.seat(owner.0));
-    let (Ok(seat), Some(own_seat)) = seats else { return Err(ApiError::Unavailable) };
+    let permits = (gateway.subscribers.clone().try_acquire_owned(), gateway.events.permit_connection(owner.0));
+    let (Ok(permit), Some(own_permit)) = permits else { return Err(ApiError::Unavailable) };
     gateway.events.begin_log(owner).await?;
     let state = gateway.store.event_state().await?;
-    let place = match asked.cursor {
-        Some(cursor) => place::resume(&gateway, &state, cursor).await?,
-        None => place::begin(&gateway, &state, asked.from).await?,
+    let position = match request.cursor {
+        Some(cursor) => position::resume(&gateway, &state, cursor).await?,
+        None => position::begin(&gateway, &state, request.from).await?,
     };
-    let mut reader = Reader { gateway, owner, filter: asked.filter, state, place, is_at_end: false };
+    let mut reader = Reader { gateway, owner, filter: request.filter, state, position, is_at_end: false };
     if streams {
         // The call refuses a cursor that is ahead of the store before the stream begins.
-        return stream::answer(reader, (seat, own_seat)).await;
+        return stream::answer(reader, (permit, own_permit)).await;
     }
-    let events = reader.wait(asked.limit, asked.wait).await?;
-    let next_cursor = place::cursor(&reader.gateway, &reader.state, reader.place).await?;
+    let events = reader.wait(request.limit, request.wait).await?;
+    let next_cursor = position::cursor(&reader.gateway, &reader.state, reader.position).await?;
     let data = events.iter().map(EventView::new).collect();
-    Ok(json::answer(StatusCode::OK, &Page { data, pagination: Pagination { limit: asked.limit, next_cursor } }))
+    Ok(json::answer(StatusCode::OK, &Page { data, pagination: Pagination { limit: request.limit, next_cursor } }))
 }
 
 fn accepts_events(headers: &HeaderMap) -> bool {
@@ -98,8 +98,8 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     accept.contains("text/event-stream")
 }
 
-/// What a call asks for.
-struct Asked {
+/// The parameters of a call.
+struct Parameters {
     cursor: Option<CursorText>,
     from: From,
     filter: Filter,
@@ -107,8 +107,8 @@ struct Asked {
     wait: Duration,
 }
 
-impl Asked {
-    fn read(
+impl Parameters {
+    fn parse(
         gateway: &Gateway,
         caller: &Caller<scope::EventsRead>,
         headers: &HeaderMap,
@@ -153,9 +153,9 @@ impl Reader {
     /// The next events, waiting for the first one at most so long.
     async fn wait(&mut self, limit: usize, most: Duration) -> Result<Vec<Event>, ApiError> {
         let until = Instant::now() + most;
-        let mut news = self.gateway.events.follow();
+        let mut settled = self.gateway.events.follow();
         loop {
-            news.mark_unchanged();
+            settled.mark_unchanged();
             let events = self.next(limit).await?;
             if !events.is_empty() || Instant::now() >= until {
                 return Ok(events);
@@ -165,33 +165,33 @@ impl Reader {
             }
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
-                _ = news.changed() => {}
+                _ = settled.changed() => {}
                 () = self.gateway.stop.cancelled() => return Ok(events),
             }
         }
     }
 
-    /// The next events that the reader receives, at most so many; none where it receives none of those that it looked at.
+    /// The next events that the reader receives, at most so many. None does not mean that no event follows: see `is_at_end`.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<Event>, ApiError> {
-        let began = self.place;
-        let found = self.look_through(limit).await?;
+        let began = self.position;
+        let found = self.scan(limit).await?;
         // The purge may have deleted some of these events before they were read.
-        if self.place != began && began < self.gateway.store.event_state().await?.deleted_until {
-            return Err(place::expired(&self.gateway, &self.state).await);
+        if self.position != began && began < self.gateway.store.event_state().await?.deleted_until {
+            return Err(position::expired(&self.gateway, &self.state).await);
         }
         Ok(found)
     }
 
-    async fn look_through(&mut self, limit: usize) -> Result<Vec<Event>, ApiError> {
+    async fn scan(&mut self, limit: usize) -> Result<Vec<Event>, ApiError> {
         let (mut found, mut bytes) = (Vec::new(), 0);
         self.is_at_end = false;
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_PAGES {
             let query =
-                EventQuery { owner: Some(self.owner), channel: None, after: self.place, limit: limit - found.len() };
+                EventQuery { owner: Some(self.owner), channel: None, after: self.position, limit: limit - found.len() };
             let Some(page) = self.gateway.events.read(query).await? else {
-                return Err(place::expired(&self.gateway, &self.state).await);
+                return Err(position::expired(&self.gateway, &self.state).await);
             };
-            if page.cursor == self.place {
+            if page.cursor == self.position {
                 self.is_at_end = true;
                 break;
             }
@@ -200,10 +200,10 @@ impl Reader {
                 if bytes > PAGE_BYTES && !found.is_empty() {
                     return Ok(found);
                 }
-                self.place = event.seq;
+                self.position = event.seq;
                 found.push(event);
             }
-            self.place = page.cursor;
+            self.position = page.cursor;
             if found.len() >= limit {
                 break;
             }

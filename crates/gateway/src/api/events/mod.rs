@@ -2,7 +2,7 @@
 
 pub mod get;
 pub mod list;
-mod place;
+mod position;
 pub mod settings;
 mod stream;
 

@@ -13,36 +13,39 @@ use tokio::time::Instant;
 
 use super::list::Reader;
 use crate::api::error::ApiError;
-use crate::events::Seat;
+use crate::events::ConnectionPermit;
 use crate::events::render::Body;
 
-/// After how long without an event a comment is sent, so that nothing between takes the connection for dead.
+/// After how long without an event a comment is sent, so that no proxy closes the connection as idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long a connection is open. The client goes on by the id of its last event.
-const LONGEST: Duration = Duration::from_hours(1);
+/// How long a connection is open. The client resumes by the id of its last event.
+const MAX_DURATION: Duration = Duration::from_hours(1);
 /// A reader that is this many events behind for that long is too slow.
 const BEHIND: EventSeq = 1_000;
 const BEHIND_FOR: Duration = Duration::from_secs(30);
 /// Events that are read at a time.
 const PAGE: usize = 100;
 
-/// A connection and what it waits for.
+/// A connection of a client.
 struct Connection {
     reader: Reader,
     read: VecDeque<Event>,
-    news: watch::Receiver<EventSeq>,
+    settled: watch::Receiver<EventSeq>,
     until: Instant,
     behind_since: Option<Instant>,
     begun: bool,
-    _seats: (OwnedSemaphorePermit, Seat),
+    _permits: (OwnedSemaphorePermit, ConnectionPermit),
 }
 
 /// Sends events as they come.
-pub async fn answer(mut reader: Reader, seats: (OwnedSemaphorePermit, Seat)) -> Result<Response, ApiError> {
-    let news = reader.gateway.events.follow();
+pub async fn answer(
+    mut reader: Reader,
+    permits: (OwnedSemaphorePermit, ConnectionPermit),
+) -> Result<Response, ApiError> {
+    let settled = reader.gateway.events.follow();
     let read = reader.next(PAGE).await?.into();
-    let until = Instant::now() + LONGEST;
-    let connection = Connection { reader, read, news, until, behind_since: None, begun: false, _seats: seats };
+    let until = Instant::now() + MAX_DURATION;
+    let connection = Connection { reader, read, settled, until, behind_since: None, begun: false, _permits: permits };
     Ok(Sse::new(events(connection)).into_response())
 }
 
@@ -68,14 +71,14 @@ impl Connection {
             if let Some(event) = self.read.pop_front() {
                 return Some(self.sent(&event));
             }
-            self.news.mark_unchanged();
+            self.settled.mark_unchanged();
             // A store that fails ends the connection: the client goes on when it is back.
             self.read = self.reader.next(PAGE).await.ok()?.into();
             if !self.read.is_empty() || !self.reader.is_at_end {
                 continue;
             }
             tokio::select! {
-                changed = self.news.changed() => changed.ok()?,
+                changed = self.settled.changed() => changed.ok()?,
                 () = tokio::time::sleep_until(quiet) => return Some(comment()),
                 // A server that ends does not wait for readers.
                 () = self.reader.gateway.stop.cancelled() => return None,
@@ -84,7 +87,7 @@ impl Connection {
     }
 
     fn is_too_slow(&mut self) -> bool {
-        let behind = *self.news.borrow() - self.reader.place >= BEHIND;
+        let behind = *self.settled.borrow() - self.reader.position >= BEHIND;
         self.behind_since = if behind { self.behind_since.or_else(|| Some(Instant::now())) } else { None };
         self.behind_since.is_some_and(|since| since.elapsed() >= BEHIND_FOR)
     }

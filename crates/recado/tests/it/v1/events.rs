@@ -203,7 +203,7 @@ fn an_institution_has_sixteen_readers_at_most() {
     }
     server.get("/v1/events", Some(&key)).expect(503);
     drop(readers);
-    wait_for("a free seat", || server.get("/v1/events", Some(&key)).status == 200);
+    wait_for("a free connection", || server.get("/v1/events", Some(&key)).status == 200);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where in the stream a reader begins.
+//! The position in the stream at which a reader begins.
 
 use recado_domain::clock::Millis;
 use recado_domain::event::{CursorText, EventSeq, EventState};
