@@ -172,7 +172,7 @@ pub mod scope {
     }
 
     needed! { MessagesSend MessagesRead ChannelsRead ChannelsWrite KeysRead KeysWrite SandboxRead SandboxWrite
-    EventsRead WebhooksRead WebhooksWrite }
+    EventsRead WebhooksRead WebhooksWrite ConversationsRead ConversationsWrite ContactsRead ContactsWrite }
 }
 
 /// A caller whose key has the scope `S`.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use recado_domain::error::AppError;
@@ -27,6 +27,8 @@ pub enum ApiError {
     ApiKeyNotFound,
     InstitutionNotFound,
     EventNotFound,
+    ConversationNotFound,
+    ContactNotFound,
     NotFound,
     MethodNotAllowed,
     ChannelNotConnected,
@@ -34,6 +36,10 @@ pub enum ApiError {
     ChannelReserved,
     TooManyKeys,
     MessageNotCancellable,
+    ConversationClosed,
+    ConversationChanged,
+    /// With the id of the contact that has the number.
+    ContactExists(String),
     /// With the cursor of the oldest place in the stream.
     CursorExpired(String),
     PayloadTooLarge,
@@ -107,6 +113,15 @@ impl ApiError {
             }
             Self::CursorExpired(_) => (StatusCode::GONE, "CURSOR_EXPIRED", "Cursor expirado."),
             Self::EventNotFound => (StatusCode::NOT_FOUND, "EVENT_NOT_FOUND", "Evento nao encontrado."),
+            Self::ConversationNotFound => (StatusCode::NOT_FOUND, "CONVERSATION_NOT_FOUND", "Conversa nao encontrada."),
+            Self::ContactNotFound => (StatusCode::NOT_FOUND, "CONTACT_NOT_FOUND", "Contato nao encontrado."),
+            Self::ConversationClosed => (StatusCode::CONFLICT, "CONVERSATION_CLOSED", "Conversa encerrada."),
+            Self::ConversationChanged => {
+                (StatusCode::CONFLICT, "CONVERSATION_CHANGED", "Conversa alterada por outra operacao.")
+            }
+            Self::ContactExists(_) => {
+                (StatusCode::CONFLICT, "CONTACT_ALREADY_EXISTS", "Ja existe um contato com este telefone.")
+            }
             Self::PayloadTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "Corpo da requisicao excede o limite.")
             }
@@ -175,6 +190,11 @@ impl ApiError {
             }
             Self::RateLimited(seconds) => {
                 headers.insert(RETRY_AFTER, (*seconds).into());
+            }
+            Self::ContactExists(id) => {
+                if let Ok(place) = HeaderValue::try_from(format!("/v1/contacts/{id}")) {
+                    headers.insert(LOCATION, place);
+                }
             }
             Self::QueueFull | Self::UpgradeInProgress | Self::Unavailable => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.into());

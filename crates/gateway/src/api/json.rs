@@ -174,6 +174,33 @@ pub struct Pagination {
     pub next_cursor: Option<String>,
 }
 
+/// A page of a list that has numbered pages too.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct CountedList<T> {
+    pub data: Vec<T>,
+    pub pagination: CountedPagination,
+}
+
+/// The end of a page of a list that has numbered pages too.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CountedPagination {
+    /// How many items the list has; counted only if `page` was given.
+    pub total: Option<u64>,
+    /// Present if there are more items than `total`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("const" = true))]
+    pub total_is_minimum: Option<bool>,
+    /// The most entries of a page.
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: usize,
+    /// How many items are before this page; `null` behind a cursor.
+    pub offset: Option<usize>,
+    /// `cursor` of the next page; `null` at the end.
+    pub next_cursor: Option<String>,
+}
+
 /// The answer to a change without data.
 #[derive(Serialize, JsonSchema)]
 pub struct Done {

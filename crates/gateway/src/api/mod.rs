@@ -8,6 +8,7 @@ pub mod cors;
 pub mod docs;
 pub mod error;
 mod events;
+pub mod fields;
 mod forward;
 mod health;
 pub mod json;

@@ -10,6 +10,22 @@ pub const DEFAULT_LIMIT: usize = 20;
 /// The most items on a page.
 pub const MAX_LIMIT: usize = 100;
 
+/// The items that a list counts and numbers; beyond them only a cursor leads.
+pub const COUNTED: usize = 10_000;
+
+const TOO_FAR: &str = "Use cursor para paginas alem de 10000 itens.";
+
+/// Where a page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start<C> {
+    /// At the first item.
+    First,
+    /// Behind the place of a cursor.
+    After(C),
+    /// Behind this number of items, because the caller gave the number of a page. The items are counted.
+    At(usize),
+}
+
 /// The parameters of a list.
 pub struct Query {
     parameters: Vec<(String, String)>,
@@ -62,17 +78,51 @@ impl Query {
     /// The digits of the recipient in `to`.
     pub fn recipient(&mut self, country: Option<Country>) -> Option<String> {
         const MALFORMED: &str = "O numero do destinatario deve estar no formato DDI+DDD+NUM.";
-        let (_, value) = self.parameters.iter().find(|(known, _)| known == "to")?;
+        self.phone("to", MALFORMED, country).map(|phone| phone.digits().to_owned())
+    }
+
+    /// A phone number. `malformed` is the parameter's own error text.
+    pub fn phone(
+        &mut self,
+        name: &'static str,
+        malformed: &'static str,
+        country: Option<Country>,
+    ) -> Option<PhoneNumber> {
+        let (_, value) = self.parameters.iter().find(|(known, _)| known == name)?;
         // A `+` that was not encoded has become a space, which still marks a country code.
         let international = value.strip_prefix(' ').filter(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()));
         let text = international.map_or_else(|| value.trim().to_owned(), |rest| format!("+{}", rest.trim()));
-        match PhoneNumber::parse(&text, country) {
-            Ok(phone) => Some(phone.digits().to_owned()),
-            Err(fault) => {
-                self.errors.push("to", fault.text(MALFORMED));
-                None
-            }
+        PhoneNumber::parse(&text, country).map_err(|fault| self.errors.push(name, fault.text(malformed))).ok()
+    }
+
+    /// A switch: `true` or `false`.
+    pub fn flag(&mut self, name: &'static str, text: &'static str) -> Option<bool> {
+        self.get(name, text, |given| match given {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// A filter that is either `true` or left out.
+    pub fn switch(&mut self, name: &'static str, text: &'static str) -> bool {
+        self.get(name, text, |given| (given == "true").then_some(true)).unwrap_or(false)
+    }
+
+    /// Where a page begins, in a list that has both numbered pages and cursors.
+    pub fn start<C>(&mut self, limit: usize, read: impl Fn(&str) -> Option<C>) -> Start<C> {
+        let given = |name: &str| self.parameters.iter().any(|(known, _)| known == name);
+        let both = given("page") && given("cursor");
+        let page = self.get("page", "A pagina deve ser um numero a partir de 1.", page_number);
+        let cursor = self.get("cursor", CURSOR, read);
+        match (page, cursor) {
+            _ if both => self.errors.push("page", "Informe page ou cursor, nao ambos."),
+            (Some(page), _) if page.saturating_mul(limit) > COUNTED => self.errors.push("page", TOO_FAR),
+            (Some(page), _) => return Start::At((page - 1) * limit),
+            (None, Some(cursor)) => return Start::After(cursor),
+            (None, None) => {}
         }
+        Start::First
     }
 
     /// The size of a page.
@@ -85,6 +135,14 @@ impl Query {
     pub fn finish(self) -> Result<(), ApiError> {
         if self.errors.is_empty() { Ok(()) } else { Err(self.errors.into()) }
     }
+}
+
+/// The number of a page: digits alone, from 1 on.
+fn page_number(text: &str) -> Option<usize> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    // So many digits that they are no number are a page that is too far.
+    let number = Some(text).filter(|text| digits && !text.is_empty());
+    number.map(|text| text.parse().unwrap_or(usize::MAX)).filter(|page| *page > 0)
 }
 
 /// The error of a cursor that names nothing in the list.
@@ -133,6 +191,33 @@ mod tests {
         errors.push("limit", REPEATED);
         errors.push("empty", UNKNOWN);
         assert_eq!(query.finish(), Err(errors.into()));
+    }
+
+    #[test]
+    fn a_list_begins_at_a_page_or_behind_a_cursor() {
+        let start = |text: &str| {
+            let mut query = Query::parse(Some(text), &["page", "cursor"]);
+            let start = query.start(20, |text| (text != "x").then(|| text.to_owned()));
+            query.finish().map(|()| start)
+        };
+        assert_eq!(start(""), Ok(Start::First));
+        assert_eq!(start("page=1"), Ok(Start::At(0)));
+        assert_eq!(start("page=500"), Ok(Start::At(9_980)));
+        assert_eq!(start("cursor=7"), Ok(Start::After("7".to_owned())));
+        let number = "A pagina deve ser um numero a partir de 1.";
+        for (text, errors) in [
+            ("page=501", &[("page", TOO_FAR)][..]),
+            ("page=99999999999999999999999", &[("page", TOO_FAR)]),
+            ("page=0", &[("page", number)]),
+            ("page=%2B1", &[("page", number)]),
+            ("page=", &[("page", number)]),
+            ("cursor=x", &[("cursor", CURSOR)]),
+            ("page=1&cursor=7", &[("page", "Informe page ou cursor, nao ambos.")]),
+        ] {
+            let mut expected = FieldErrors::default();
+            errors.iter().for_each(|(name, text)| expected.push(*name, *text));
+            assert_eq!(start(text), Err(expected.into()), "{text}");
+        }
     }
 
     #[test]

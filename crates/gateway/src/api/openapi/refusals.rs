@@ -136,6 +136,13 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::ApiKeyNotFound => "No such key for this key, or it is revoked.",
         ApiError::InstitutionNotFound => "No such institution. On the command line only.",
         ApiError::EventNotFound => "No such event for this key, or it is not kept any more.",
+        ApiError::ConversationNotFound => "No such conversation for this key.",
+        ApiError::ContactNotFound => "No such contact for this key.",
+        ApiError::ConversationClosed => "The conversation is closed.",
+        ApiError::ConversationChanged => {
+            "Another attendant has the conversation, or a newer conversation of the chat is active."
+        }
+        ApiError::ContactExists(_) => "Another contact has the number; `Location` names it.",
         ApiError::CursorExpired(_) => {
             "Events behind the cursor may be gone, or it is of another store. Begin again at `data.oldest`."
         }
@@ -176,6 +183,10 @@ fn error_header(name: &str) -> (&'static str, Value) {
         "retry-after" => {
             let schema = json!({"type": "integer", "minimum": 1});
             ("Retry-After", json!({"description": "Seconds to wait.", "required": true, "schema": schema}))
+        }
+        "location" => {
+            let schema = json!({"type": "string"});
+            ("Location", json!({"description": "What has the number.", "required": true, "schema": schema}))
         }
         unknown => panic!("the document does not know the header {unknown}"),
     }

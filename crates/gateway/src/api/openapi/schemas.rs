@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use recado_domain::api_key::{Environment, Scope};
 use recado_domain::channel::{ChannelState, ChannelType};
-pub use recado_domain::schema::{name, one_of, phone};
+pub use recado_domain::schema::{class, lines, name, one_of, optional, phone};
 use recado_domain::status::MessageStatus;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ pub fn path_id(name: &str) -> (&'static str, Value) {
         "messageId" => ("The message's id.", uuid()),
         "phone" => ("The number: country, area, number.", phone("DDI+DDD+NUM, in digits.")),
         "keyId" => ("The key's id.", uuid()),
+        "conversationId" => ("The conversation's id.", uuid()),
+        "contactId" => ("The contact's id.", uuid()),
         "eventId" => {
             ("The event's id.", json!({"type": "string", "pattern": crate::api::events::EVENT_ID, "examples": [EVENT]}))
         }
