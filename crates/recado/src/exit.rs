@@ -52,7 +52,7 @@ impl Exit {
 }
 
 /// Whether it failed because the reader of the output has gone.
-fn is_gone(error: &anyhow::Error) -> bool {
+pub fn is_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 

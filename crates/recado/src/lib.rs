@@ -6,10 +6,12 @@ mod channels;
 mod completions;
 mod data;
 mod doctor;
+mod events;
 mod exit;
 mod init;
 mod institutions;
 mod keys;
+mod listen;
 mod local;
 mod messages;
 mod migrate_store;
@@ -82,6 +84,17 @@ enum Command {
         #[command(subcommand)]
         command: sandbox::Command,
     },
+    /// The event stream: what happens to messages and channels
+    Events {
+        #[command(subcommand)]
+        command: events::Command,
+    },
+    /// Forward events to a URL on this machine, signed as webhooks are, until Ctrl-C
+    ///
+    /// For the development of a receiver. Each event is posted until the receiver answers with 2xx, a bounded number of times.
+    /// After a lost connection, or a restart with --cursor or --cursor-file, no event is skipped; some are posted again, with the
+    /// same webhook-id.
+    Listen(listen::Listen),
     /// The key that encrypts secrets in the store
     Secrets {
         #[command(subcommand)]
@@ -136,6 +149,8 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Command::Messages { command } => command.run().await,
         Command::Send { command } => command.run().await,
         Command::Sandbox { command } => command.run().await.map(Exit::done),
+        Command::Events { command } => command.run().await,
+        Command::Listen(listen) => listen.run().await,
         Command::Secrets { command } => command.run().await,
         Command::Data { command } => command.run().await,
         Command::Backup(backup) => backup.run().await,

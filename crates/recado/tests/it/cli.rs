@@ -5,6 +5,7 @@ mod completions;
 mod csv;
 mod data;
 mod doctor;
+mod events;
 mod messages;
 mod migrate_store;
 mod remote;

@@ -21,6 +21,7 @@ mod log;
 mod nul;
 mod numbers;
 mod openapi;
+mod receiver;
 mod seed;
 mod slow;
 mod trace;
