@@ -5,5 +5,6 @@ mod diagrams;
 mod events;
 mod links;
 pub mod markdown;
+mod receivers;
 mod tables;
 mod twins;

@@ -22,6 +22,7 @@ mod nul;
 mod numbers;
 mod openapi;
 mod receiver;
+mod references;
 mod seed;
 mod slow;
 mod trace;
