@@ -11,7 +11,7 @@ use recado_gateway::api::callbacks::statuses::BODY_LIMIT as CALLBACK_LIMIT;
 use recado_gateway::api::json::{BODY_LIMIT, BODY_TIMEOUT};
 use recado_gateway::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
 use recado_gateway::config::Config;
-use recado_gateway::events::READERS;
+use recado_gateway::events::MAX_CONNECTIONS;
 use recado_gateway::server::{HEAD_LIMIT, HEADER_TIMEOUT, HEADERS, WRITE_TIMEOUT};
 use recado_store::sqlite::WAITING;
 
@@ -63,7 +63,11 @@ fn the_limits_are_those_of_the_code() {
         ("lifetime of a waiting message", setting("message-ttl"), "`EXPIRED`"),
         ("finished messages are kept", setting("keep-messages"), "deleted"),
         ("events are kept", setting("keep-events"), "deleted, and 410 `CURSOR_EXPIRED`"),
-        ("connections of an institution that read the event stream", READERS.to_string(), "503 `SERVICE_UNAVAILABLE`"),
+        (
+            "connections of an institution that read the event stream",
+            MAX_CONNECTIONS.to_string(),
+            "503 `SERVICE_UNAVAILABLE`",
+        ),
         ("an `Idempotency-Key` is remembered", setting("keep-idempotency"), "forgotten"),
     ];
     let rows = rows.map(|(what, limit, beyond)| format!("| {what} | {limit} | {beyond} |\n"));
