@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, network_id};
+use crate::ids::{ApiKeyId, ChannelId, InstitutionId, MessageId, WebhookId, network_id};
 
 /// Unix time in milliseconds.
 pub type Millis = i64;
@@ -67,6 +67,11 @@ impl NewIds<'_> {
     /// A new message's id.
     pub fn message(&self) -> MessageId {
         MessageId::new(self.0.now(), random(self.1))
+    }
+
+    /// A new webhook's id.
+    pub fn webhook(&self) -> WebhookId {
+        WebhookId::new(self.0.now(), random(self.1))
     }
 
     /// A new network id of a message.

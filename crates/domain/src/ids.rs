@@ -67,6 +67,10 @@ uuid_id! {
     /// The public id of an API key, by which it is listed and revoked.
     ApiKeyId
 }
+uuid_id! {
+    /// A webhook.
+    WebhookId
+}
 
 /// A channel's public id: `[A-Za-z0-9_-]{1,64}`, unique within an institution and environment. Callers choose it, so that
 /// they can keep the ids that they already have.

@@ -30,3 +30,4 @@ pub mod schema;
 pub mod status;
 pub mod text;
 pub mod time;
+pub mod webhook;

@@ -1,0 +1,297 @@
+//! Deliveries as they are claimed, settled, listed and sent again.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::delivery::{Attempt, DeliveryError, DeliveryStatus};
+use super::lane::Lane;
+use super::{Webhook, WebhookKey};
+use crate::clock::Millis;
+use crate::event::{Event, EventId, EventSeq, Owner, Patterns};
+use crate::ids::{InvalidId, WebhookId};
+
+/// The public id of a delivery: `dlv_` and 32 hexadecimal digits, made of its time, the number of its event, and a hash of both
+/// with the webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryId([u8; 16]);
+
+const PREFIX: &str = "dlv_";
+
+impl DeliveryId {
+    pub fn new(webhook: WebhookId, event: EventSeq, created_at: Millis) -> Self {
+        let hash = Sha256::new()
+            .chain_update(b"recado delivery\0")
+            .chain_update(event.to_be_bytes())
+            .chain_update(created_at.to_be_bytes())
+            .chain_update(webhook.as_bytes())
+            .finalize();
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&created_at.to_be_bytes()[2..]);
+        id[6..12].copy_from_slice(&event.to_be_bytes()[2..]);
+        id[12..].copy_from_slice(&hash[..4]);
+        Self(id)
+    }
+
+    /// The number of the event that the id names. Whether the delivery has this id shows the delivery itself.
+    pub fn event_seq(&self) -> EventSeq {
+        let mut bytes = [0; 8];
+        bytes[2..].copy_from_slice(&self.0[6..12]);
+        EventSeq::from_be_bytes(bytes)
+    }
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PREFIX)?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for DeliveryId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let digits = text.strip_prefix(PREFIX).filter(|digits| digits.len() == 32 && digits.bytes().all(is_digit));
+        let number = u128::from_str_radix(digits.ok_or(InvalidId)?, 16).map_err(|_| InvalidId)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+/// A delivery, as the log shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub id: DeliveryId,
+    pub webhook: WebhookId,
+    /// The name of the event.
+    pub event: String,
+    pub event_seq: EventSeq,
+    pub event_id: EventId,
+    pub status: DeliveryStatus,
+    /// Attempts that were begun.
+    pub attempt: u32,
+    /// Whether it was sent again on request.
+    pub replay: bool,
+    /// `None`: no further attempt is planned.
+    pub next_attempt_at: Option<Millis>,
+    pub created_at: Millis,
+    pub delivered_at: Option<Millis>,
+    pub failed_at: Option<Millis>,
+    /// The attempts that ended, the last ones at most, oldest first. The status code, the response time and the error of the
+    /// delivery are those of the last one.
+    pub attempts: Vec<AttemptLog>,
+}
+
+impl Delivery {
+    /// The last attempt that ended.
+    pub fn last(&self) -> Option<&AttemptLog> {
+        self.attempts.last()
+    }
+}
+
+/// An attempt in the log of its delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptLog {
+    /// Its number: the header `webhook-attempt`.
+    #[serde(rename = "n")]
+    pub attempt: u32,
+    pub at: Millis,
+    #[serde(rename = "code", default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u16>,
+    #[serde(rename = "ms")]
+    pub response_time: Millis,
+    /// The name of the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay: bool,
+}
+
+/// Most attempts in the log of a delivery: two rounds of the longest schedule.
+const LOGGED: usize = 22;
+
+/// The log with a further attempt.
+pub fn logged(mut log: Vec<AttemptLog>, number: u32, attempt: &Attempt, replay: bool) -> Vec<AttemptLog> {
+    let Attempt { at, status_code, response_time, error, .. } = *attempt;
+    let error = error.map(|error: DeliveryError| error.name().to_owned());
+    log.push(AttemptLog { attempt: number, at, status_code, response_time, error, replay });
+    let older = log.len().saturating_sub(LOGGED);
+    log.drain(..older);
+    log
+}
+
+/// Reads a stored log. What cannot be read is an empty log: a log decides nothing.
+pub fn read_log(json: &str) -> Vec<AttemptLog> {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+/// A request for deliveries to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryClaim {
+    pub lane: Lane,
+    /// Most deliveries.
+    pub limit: usize,
+    /// By the store's own clock, where it has one.
+    pub now: Millis,
+    /// When the deliveries may be claimed again, if they are not settled before.
+    pub lease_until: Millis,
+}
+
+/// Claimed deliveries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryClaims {
+    pub deliveries: Vec<ClaimedDelivery>,
+    /// When the next delivery of the lane is due; it may be in the past, where the limit was reached or another node works on
+    /// the same webhook.
+    pub next_at: Option<Millis>,
+}
+
+/// A delivery to send now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedDelivery {
+    pub of: DeliveryRef,
+    pub id: DeliveryId,
+    pub webhook: Arc<Webhook>,
+    pub event: Event,
+    pub replay: bool,
+}
+
+/// Names an attempt of a delivery. After its lease was lost, another attempt has another number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeliveryRef {
+    pub webhook: WebhookKey,
+    pub event: EventSeq,
+    /// 1 for the first attempt: the header `webhook-attempt`.
+    pub attempt: u32,
+}
+
+/// An attempt and how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryResult {
+    pub of: DeliveryRef,
+    pub ended: Attempt,
+}
+
+/// A step of the fan-out, which creates deliveries for events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FanOut {
+    /// The cursor of the next step: after the last event whose deliveries exist.
+    pub cursor: EventSeq,
+    /// How many deliveries the step created.
+    pub deliveries: usize,
+    /// `false`: the cursor was elsewhere, because another node is the first. Nothing was done.
+    pub is_ours: bool,
+}
+
+/// A query for the log of a webhook, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryQuery {
+    pub owner: Owner,
+    pub webhook: WebhookId,
+    pub status: Option<DeliveryStatus>,
+    /// Only of events with this name.
+    pub event: Option<String>,
+    /// Created at this time or later.
+    pub from: Option<Millis>,
+    /// Created before this time.
+    pub to: Option<Millis>,
+    /// The cursor: only deliveries of earlier events. `None` at first.
+    pub before: Option<EventSeq>,
+    /// How many deliveries to leave out, for pages by number.
+    pub offset: usize,
+    pub limit: usize,
+}
+
+/// A page of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryPage {
+    pub deliveries: Vec<Delivery>,
+    /// The cursor of the next page; `None` where there is none. Each page scans a bounded part of the log, so it may have
+    /// fewer deliveries than asked for, or none, although more follow.
+    pub next: Option<EventSeq>,
+}
+
+/// The result of a request to send a delivery again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    Scheduled,
+    /// There is no such delivery.
+    NotFound,
+    /// The event is not kept any more.
+    EventGone,
+    /// The webhook is not active, or deliveries from before are still being ended.
+    Inactive,
+}
+
+/// Most deliveries that one call sends again.
+pub const REPLAYS: usize = 100_000;
+
+/// Which dead letters are sent again, or all deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayStatus {
+    Failed,
+    All,
+}
+
+/// A request to send deliveries again, in batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayQuery {
+    pub owner: Owner,
+    pub webhook: WebhookId,
+    pub from: Option<Millis>,
+    pub to: Option<Millis>,
+    /// `None`: all events.
+    pub events: Option<Patterns>,
+    pub status: ReplayStatus,
+    /// Only deliveries of events behind this one: 0 at first, then `next` of the last batch.
+    pub after: EventSeq,
+    /// Only deliveries of events up to this one. So a call does not send again what it has already sent.
+    pub until: EventSeq,
+    /// Most deliveries of this batch.
+    pub limit: usize,
+    pub now: Millis,
+}
+
+/// The result of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayBatch {
+    /// How many were scheduled, and where the next batch begins; `None` after the last one.
+    Scheduled {
+        count: usize,
+        next: Option<EventSeq>,
+    },
+    NotFound,
+    Inactive,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::delivery::tests::attempt;
+    use super::*;
+
+    #[test]
+    fn an_id_names_its_delivery() {
+        let webhook = WebhookId::new(1, [1; 10]);
+        let id = DeliveryId::new(webhook, 70_000, 1_763_900_000_000);
+        let text = id.to_string();
+        assert_eq!((text.len(), text.parse(), id.event_seq()), (36, Ok(id), 70_000));
+        assert_ne!(DeliveryId::new(WebhookId::new(1, [2; 10]), 70_000, 1_763_900_000_000), id);
+        for bad in ["", "dlv_", &text[..35], &text.to_uppercase(), &text.replace('0', "+"), &text[4..]] {
+            assert_eq!(bad.parse::<DeliveryId>(), Err(InvalidId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_log_keeps_the_last_attempts() {
+        let log = (1..=30).fold(Vec::new(), |log, number| logged(log, number, &attempt(500), number > 20));
+        assert_eq!((log.len(), log[0].attempt, log[21].attempt), (LOGGED, 9, 30));
+        let json = serde_json::to_string(&log).expect("it writes");
+        assert_eq!(read_log(&json), log);
+        assert!(json.ends_with(r#"{"n":30,"at":1,"code":500,"ms":3,"error":"HTTP_STATUS","replay":true}]"#), "{json}");
+        assert_eq!(read_log("?"), []);
+    }
+}
