@@ -8,21 +8,31 @@ use recado_domain::channel::{
     Link, LoginLimits, NewChannel,
 };
 use recado_domain::clock::Millis;
-use recado_domain::event::{Event, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording};
-use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::event::{
+    Event, EventPage, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
+};
+use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId, WebhookId};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::PurgeRequest;
+use recado_domain::webhook::{
+    Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryResult, FanOut,
+    NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookCreated, WebhookKey, WebhookUpdate,
+    WebhookUpdated,
+};
 
-use crate::common::{Transaction, channels, chats, events, links, messages, person, purge, schedule, tenants};
+use crate::common::webhooks::{claim, fan_out, log, replay, settle, tidy};
+use crate::common::{
+    Transaction, channels, chats, events, links, messages, person, purge, schedule, tenants, webhooks,
+};
 use crate::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::postgres::{PgStore, Tx};
 use crate::sqlite::SqliteStore;
 use crate::sqlkit::both::at_once;
 use crate::sqlkit::postgres::db::{Failure, with_connection, with_transaction};
-use crate::{Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Result, Schedule, Tenants};
+use crate::{Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Result, Schedule, Tenants, Webhooks};
 
 /// Implements a port for both engines. The word before an operation says how it runs: `read` reads; `call` reads for a
 /// caller who waits; `run` is one writing statement; `write` is a transaction.
@@ -124,7 +134,7 @@ macro_rules! events_port {
             }
 
             async fn forget_events(&self, subjects: Vec<EventSubject>) -> Result<u64> {
-                $how!(run, self, db => events::forget_subjects(db, &subjects))
+                $how!(write, self, tx => events::forget_subjects(tx.db(), &subjects))
             }
 
             async fn event_state(&self) -> Result<EventState> {
@@ -153,6 +163,35 @@ macro_rules! events_port {
 events_port! {
     SqliteStore: on_sqlite;
     PgStore: on_postgres;
+}
+
+for_both_engines! {
+    impl Webhooks {
+        write fn create_webhook(new: NewWebhook) -> WebhookCreated = |tx| webhooks::create(tx, &new);
+        write fn update_webhook(update: WebhookUpdate) -> WebhookUpdated = |tx| webhooks::update(tx, &update);
+        write fn delete_webhook(owner: Owner, id: WebhookId) -> bool = |tx| webhooks::delete(tx, owner, id);
+        read fn webhook(owner: Owner, id: WebhookId) -> Option<Webhook> = |db| webhooks::one(db, owner, id);
+        read fn webhooks(owner: Owner) -> Vec<Webhook> = |db| webhooks::all(db, owner);
+        write fn lead_fan_out(node: [u8; 16], now: Millis, until: Millis) -> Option<EventSeq>
+            = |tx| fan_out::lead(tx.db(), node, now, until);
+        write fn fan_out(after: EventSeq, page: EventPage, now: Millis) -> FanOut
+            = |tx| fan_out::step(tx.db(), after, &page, now);
+        write fn claim_deliveries(claim: DeliveryClaim) -> DeliveryClaims = |tx| claim::claim(tx.db(), &claim);
+        write fn settle_deliveries(results: Vec<DeliveryResult>, now: Millis) -> Vec<WebhookKey>
+            = |tx| settle::settle(tx.db(), &results, now);
+        write fn disable_webhook(webhook: WebhookKey, now: Millis) -> bool = |tx| webhooks::disable(tx, webhook, now);
+        read fn deliveries(query: DeliveryQuery) -> Option<DeliveryPage> = |db| log::page(db, &query);
+        read fn count_deliveries(query: DeliveryQuery, most: usize) -> usize = |db| log::count(db, &query, most);
+        read fn delivery(owner: Owner, webhook: WebhookId, id: DeliveryId) -> Option<Delivery>
+            = |db| log::one(db, owner, webhook, id);
+        write fn replay_delivery(owner: Owner, webhook: WebhookId, id: DeliveryId, now: Millis) -> Replay
+            = |tx| replay::one(tx.db(), (owner, webhook), id, now);
+        write fn replay_deliveries(query: ReplayQuery) -> ReplayBatch = |tx| replay::batch(tx.db(), &query);
+        write fn tidy_deliveries(now: Millis) -> bool = |tx| tidy::tidy(tx.db(), now);
+        read fn sealed_webhooks(after: WebhookKey, limit: usize) -> Vec<SealedWebhook>
+            = |db| webhooks::sealed(db, after, limit);
+        run fn reseal_webhook(old: SealedWebhook, new: SealedWebhook) -> bool = |db| webhooks::reseal(db, &old, &new);
+    }
 }
 
 for_both_engines! {

@@ -26,7 +26,7 @@ mod transitions;
 pub use error::{Health, StoreError};
 pub use ports::{
     Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Queue, Receipts, Schedule, Sessions, Store,
-    Tenants,
+    Tenants, Webhooks,
 };
 
 /// The result of a store operation.

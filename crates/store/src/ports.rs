@@ -18,7 +18,7 @@ use recado_domain::clock::Millis;
 use recado_domain::event::{
     Event, EventPage, EventQuery, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
 };
-use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId};
+use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId, WebhookId};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{
     Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted, Seq,
@@ -26,6 +26,11 @@ use recado_domain::message::{
 use recado_domain::party::Party;
 use recado_domain::phone::DefaultCountry;
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, PurgeRequest, Receipt};
+use recado_domain::webhook::{
+    Delivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryResult, FanOut,
+    NewWebhook, Replay, ReplayBatch, ReplayQuery, SealedWebhook, Webhook, WebhookCreated, WebhookKey, WebhookUpdate,
+    WebhookUpdated,
+};
 use tokio::sync::watch;
 
 use crate::commits::Follow;
@@ -35,7 +40,7 @@ use crate::{Health, Result, StoreError};
 /// All ports together. Each engine implements this trait, and the gateway is built with it.
 #[async_trait]
 pub trait Store:
-    Tenants + Channels + Events + Links + Sessions + Accounts + Queue + Schedule + Receipts + Messages + Privacy
+    Tenants + Channels + Events + Webhooks + Links + Sessions + Accounts + Queue + Schedule + Receipts + Messages + Privacy
 {
     /// Whether the store works. The returned receiver is notified when this changes.
     fn health(&self) -> watch::Receiver<Health>;
@@ -150,6 +155,76 @@ pub trait EventReader: Send {
     async fn read(&mut self, query: EventQuery) -> Result<Option<EventPage>>;
     /// Up to which number every event is there, or never will be.
     async fn settled(&mut self) -> Result<EventSeq>;
+}
+
+/// Webhooks, and the deliveries of events to them.
+///
+/// All times named `now` are by the clock of [`Schedule::clock`] where the store has one: several nodes use the leases.
+///
+/// Deliveries are created by a fan-out, and not by the transactions that record events, so that these stay cheap. The
+/// fan-out reads the events behind one cursor for all webhooks, and creates the deliveries in the transaction that moves the
+/// cursor. So there is one delivery for each event that a webhook accepts.
+#[async_trait]
+pub trait Webhooks: Send + Sync + 'static {
+    /// Creates a webhook, and begins to record the events that it wants.
+    async fn create_webhook(&self, new: NewWebhook) -> Result<WebhookCreated>;
+    /// Changes a webhook's settings, and what is recorded. If the change enables the webhook, its failures are forgotten. If
+    /// the change disables it, the deliveries that wait become dead letters ([`Self::tidy_deliveries`]).
+    async fn update_webhook(&self, update: WebhookUpdate) -> Result<WebhookUpdated>;
+    /// Deletes a webhook with its deliveries ([`Self::tidy_deliveries`]). `false` if there is no such webhook.
+    async fn delete_webhook(&self, owner: Owner, id: WebhookId) -> Result<bool>;
+    /// One webhook of this owner.
+    async fn webhook(&self, owner: Owner, id: WebhookId) -> Result<Option<Webhook>>;
+    /// All webhooks of this owner, oldest first.
+    async fn webhooks(&self, owner: Owner) -> Result<Vec<Webhook>>;
+
+    /// Acquires or renews the lease of the fan-out for this node, and returns the cursor: deliveries exist for the events up to
+    /// it. `None` if another node has the lease, or if no webhook is active. The lease only avoids work that would be done
+    /// twice.
+    async fn lead_fan_out(&self, node: [u8; 16], now: Millis, until: Millis) -> Result<Option<EventSeq>>;
+    /// Creates deliveries for the events of a page that begins behind the cursor, and moves the cursor behind them. If there are
+    /// many deliveries, the step ends before the end of the page: read the next page from the cursor of the result.
+    async fn fan_out(&self, after: EventSeq, page: EventPage, now: Millis) -> Result<FanOut>;
+
+    /// Claims due deliveries of one lane, with their webhooks and events. Each counts as an attempt. No delivery is claimed
+    /// while an earlier one of its queue waits or is in flight. Webhooks are served in turn. Deliveries whose event is gone
+    /// become dead letters.
+    async fn claim_deliveries(&self, claim: DeliveryClaim) -> Result<DeliveryClaims>;
+    /// Stores how attempts ended. The result of an attempt that lost its lease to another one changes nothing. Returns the
+    /// webhooks that are to be disabled now; [`Self::record_attempts`] does that as well.
+    async fn settle_deliveries(&self, results: Vec<DeliveryResult>, now: Millis) -> Result<Vec<WebhookKey>>;
+    /// Disables a webhook that has failed for too long, or whose address is gone, and records `webhook.disabled`. `false` if it
+    /// was disabled or changed in the meantime, or has succeeded.
+    async fn disable_webhook(&self, webhook: WebhookKey, now: Millis) -> Result<bool>;
+    /// Stores how attempts ended, and disables the webhooks for which that is time. Returns these.
+    async fn record_attempts(&self, results: Vec<DeliveryResult>, now: Millis) -> Result<Vec<WebhookKey>> {
+        let mut disabled = Vec::new();
+        for webhook in self.settle_deliveries(results, now).await? {
+            if self.disable_webhook(webhook, now).await? {
+                disabled.push(webhook);
+            }
+        }
+        Ok(disabled)
+    }
+
+    /// A page of the log of a webhook, newest first; `None` if there is no such webhook.
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Option<DeliveryPage>>;
+    /// How many deliveries match the query, counted up to `most`. The cursor and the limit of the query are ignored.
+    async fn count_deliveries(&self, query: DeliveryQuery, most: usize) -> Result<usize>;
+    /// One delivery of a webhook of this owner.
+    async fn delivery(&self, owner: Owner, webhook: WebhookId, id: DeliveryId) -> Result<Option<Delivery>>;
+    /// Sends a delivery again, with a new round of attempts. One that waits for a retry is sent now.
+    async fn replay_delivery(&self, owner: Owner, webhook: WebhookId, id: DeliveryId, now: Millis) -> Result<Replay>;
+    /// Sends a batch of deliveries again, in the order of their events. Deliveries whose event is gone are left out.
+    async fn replay_deliveries(&self, query: ReplayQuery) -> Result<ReplayBatch>;
+    /// Does a part of the work that no caller waits for: ends the deliveries of disabled webhooks, and deletes those of deleted
+    /// webhooks and old ones. `true` if there may be more.
+    async fn tidy_deliveries(&self, now: Millis) -> Result<bool>;
+
+    /// The sealed parts of the webhooks behind this one, in the order of their keys.
+    async fn sealed_webhooks(&self, after: WebhookKey, limit: usize) -> Result<Vec<SealedWebhook>>;
+    /// Replaces sealed parts. `false` if they differ from `old`, or if there is no such webhook.
+    async fn reseal_webhook(&self, old: SealedWebhook, new: SealedWebhook) -> Result<bool>;
 }
 
 /// How channels are linked to their networks.

@@ -16,6 +16,7 @@ use base64ct::{Base64Unpadded, Encoding};
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use recado_domain::channel::{ChannelKey, SessionKey, SessionNumber};
 use recado_domain::clock::{Entropy, secret};
+use recado_domain::ids::WebhookId;
 use recado_domain::text::without_mark;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
@@ -38,6 +39,10 @@ pub enum Place<'a> {
     Link(ChannelKey),
     /// A row of a linked device's session, and which of its channel's sessions that is.
     Session { channel: ChannelKey, session: SessionNumber, kind: u8, key: &'a [u8] },
+    /// A secret of a webhook: the current one, and the one before.
+    WebhookSecret(WebhookId),
+    /// The fixed headers of a webhook.
+    WebhookHeaders(WebhookId),
 }
 
 impl<'a> From<&'a SessionKey> for Place<'a> {
@@ -59,6 +64,8 @@ impl fmt::Display for Place<'_> {
                 write!(f, "{kind}/")?;
                 write_hex(key, f)
             }
+            Self::WebhookSecret(webhook) => write!(f, "webhooks/{webhook}/secret"),
+            Self::WebhookHeaders(webhook) => write!(f, "webhooks/{webhook}/headers"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Events: reading them, recording those with complete data, and deleting them.
 
+use std::collections::HashMap;
+
 use recado_domain::api_key::Environment;
 use recado_domain::channel::{ChannelEventPage, ChannelEventQuery, ChannelKey, ChannelType, StoredEvent};
 use recado_domain::clock::Millis;
@@ -10,8 +12,8 @@ use recado_domain::event::{
 use recado_domain::ids::{InstitutionId, MessageId};
 use recado_domain::message::{SCANNED_AT_MOST, Seq};
 
-use super::Transaction;
-use crate::sqlkit::both::{Executor, List, Read, Row, Unreadable, values};
+use super::{Transaction, webhooks};
+use crate::sqlkit::both::{Executor, List, Read, Row, Unreadable, value, values};
 
 /// An event, with its channel and what is known of its outbound message.
 const EVENT: &str = include_str!("events/event.sql");
@@ -86,6 +88,13 @@ pub(crate) async fn one<E: Executor>(db: &E, owner: Owner, seq: EventSeq) -> Res
     Ok(db.row(&sql, values![seq], event).await?.filter(|event| event.owner == owner))
 }
 
+/// The events with these numbers that are kept.
+pub(super) async fn many<E: Executor>(db: &E, seqs: Vec<EventSeq>) -> Result<HashMap<EventSeq, Event>, E::Error> {
+    let sql = format!("{EVENT}WHERE {} AND (e.message_seq IS NULL OR m.seq IS NOT NULL)", E::any("e.seq", 1));
+    let events = db.rows(&sql, values![List(seqs)], event).await?;
+    Ok(events.into_iter().map(|event| (event.seq, event)).collect())
+}
+
 /// When the event with this number happened; `None` where there is none.
 pub(crate) async fn time<E: Executor>(db: &E, seq: EventSeq) -> Result<Option<Millis>, E::Error> {
     db.row("SELECT at FROM events WHERE seq = ?1", values![seq], |row| row.get("at")).await
@@ -141,7 +150,8 @@ pub(crate) async fn set_recording<T: Transaction>(
 
 /// Records what the readers of this owner need from now on. The owner is locked.
 pub(crate) async fn update_recording<T: Transaction>(tx: &mut T, owner: Owner) -> Result<(), T::Error> {
-    let readers: Vec<_> = log(tx.db(), owner).await?.into_iter().collect();
+    let mut readers = webhooks::patterns(tx.db(), owner).await?;
+    readers.extend(log(tx.db(), owner).await?);
     tx.record_messages(owner, Recording::of(&readers)).await
 }
 
@@ -158,10 +168,11 @@ pub(crate) async fn record<E: Executor>(db: &E, new: &NewEvent) -> Result<bool, 
     Ok(db.run(include_str!("events/record.sql"), recorded).await? == 1)
 }
 
-/// Deletes the events about these subjects; how many there were.
+/// Deletes the events about these subjects, with their deliveries; how many events there were.
 pub(crate) async fn forget_subjects<E: Executor>(db: &E, subjects: &[EventSubject]) -> Result<u64, E::Error> {
     let mut forgotten = 0;
     for subject in subjects {
+        webhooks::tidy::forget(db, "subject = ?1", value(&&subject[..])).await?;
         forgotten += db.run("DELETE FROM events WHERE subject = ?1", values![&subject[..]]).await?;
     }
     Ok(forgotten)

@@ -12,6 +12,7 @@ pub(crate) mod purge;
 pub(crate) mod schedule;
 pub(crate) mod sessions;
 pub(crate) mod tenants;
+pub(crate) mod webhooks;
 
 use std::collections::HashMap;
 

@@ -10,12 +10,12 @@ use recado_domain::queue::{Finish, Queued};
 use recado_domain::status::MessageStatus;
 
 use super::messages::{columns, message, status};
-use super::{Transaction, events, schedule};
+use super::{Transaction, events, schedule, webhooks};
 use crate::person::{
     CHANNELS, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow, Place,
     UnmatchedReceipt,
 };
-use crate::sqlkit::both::{Executor, List, Read, Row, values};
+use crate::sqlkit::both::{Executor, List, Read, Row, value, values};
 
 /// A query in the form that the statements need.
 struct Asked<'a, E> {
@@ -318,6 +318,7 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
         T::Db::any("n", 2)
     );
     erased.idempotency_keys = db.run(&sql, values![finished, keys]).await?;
+    webhooks::tidy::forget(db, &T::Db::any("message_seq", 1), value(&finished)).await?;
     erased.messages = db.run(&format!("DELETE FROM messages WHERE {of_finished}"), values![finished]).await?;
     events::forget(db, &finished).await?;
     Ok(erased)

@@ -1,5 +1,7 @@
 //! Tests of this engine only: tables that several nodes share.
 
+mod webhooks;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -27,6 +27,8 @@ use rusqlite_migration::M;
 use tokio::sync::watch;
 
 use crate::commits::{Change, Follow};
+use crate::common::webhooks::tidy;
+use crate::sqlkit::both::at_once;
 use crate::sqlkit::sqlite::readers::Readers;
 pub use crate::sqlkit::sqlite::writer::WAITING;
 use crate::sqlkit::sqlite::writer::{Owned, Writer};
@@ -52,6 +54,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0016_schedule.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0017_fair_schedule.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0018_event_stream.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0019_webhooks.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.
@@ -136,8 +139,9 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file, or creates it.
+    /// Opens the file, or creates it. Deliveries that were in flight in a former process are sent again.
     pub fn open(path: &Path) -> Result<Self> {
+        release_deliveries(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let writer = Writer::start(path.to_owned())
             .map_err(|error: rusqlite::Error| StoreError::Unavailable(error.to_string()))?;
         let readers = Readers::new(path.to_owned(), writer.health());
@@ -151,6 +155,13 @@ impl SqliteStore {
     {
         self.writer.run(work).await
     }
+}
+
+/// Not in [`Writing::open`], which also opens the file again while this process has deliveries in flight.
+fn release_deliveries(path: &Path) -> rusqlite::Result<()> {
+    let mut connection = connect(path, "full")?;
+    migrate(&mut connection, MIGRATIONS)?;
+    at_once(tidy::release_all(&connection))
 }
 
 #[async_trait]

@@ -1,9 +1,11 @@
 //! Tests of this engine only: counts that are cached beside the file.
 
 use recado_domain::channel::{ChannelState, ChannelType, MAX_CHANNEL_EVENTS};
+use recado_domain::event::EventQuery;
 use recado_domain::message::{MessageQuery, NewMessage};
 use recado_domain::party::Party;
 use recado_domain::queue::ClaimRequest;
+use recado_domain::webhook::{DeliveryClaim, Lane};
 
 use super::*;
 use crate::Queue;
@@ -11,8 +13,9 @@ use crate::common::PageScan;
 use crate::common::channels::delete;
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
 use crate::conformance::message_events::events_are_purged_with_their_messages;
+use crate::conformance::webhooks::{create_at, event, settings};
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
-use crate::sqlkit::both::at_once;
+use crate::sqlkit::both::{Executor, at_once};
 
 /// A store that the test uses directly as well.
 struct Shared(Arc<SqliteStore>);
@@ -211,4 +214,42 @@ async fn the_oldest_of_too_many_channel_events_are_deleted() {
     let oldest = format!("SELECT min(at) FROM events WHERE channel_key = {channel}");
     // The event of the creation was deleted, and the oldest of the inserted events.
     assert_eq!(connection.query_row(&oldest, [], |row| row.get::<_, i64>(0)), Ok(2));
+}
+
+#[tokio::test]
+async fn a_claim_of_deliveries_reads_only_what_is_due() {
+    let file = SqliteFile::new();
+    file.open().await.close().await;
+    let connection = Connection::open(file.path()).expect("a file");
+    let states = include_str!("../common/webhooks/states.sql").replace("{webhooks}", "q.webhook_key = ?1");
+    let statements = [<Connection as Executor>::FIRST_DELIVERIES_OF_EACH.to_owned(), states];
+    for sql in statements {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+        let values = vec![1; statement.parameter_count()];
+        let rows = statement.query_map(rusqlite::params_from_iter(values), |row| row.get(3)).expect("planned");
+        let plan: Vec<String> = rows.collect::<rusqlite::Result<_>>().expect("planned");
+        let deliveries: Vec<_> =
+            plan.iter().filter(|step| step.contains("SEARCH d") || step.contains("SCAN d")).collect();
+        assert!(deliveries.len() > 1, "{plan:?}");
+        let by_index = |step: &&String| {
+            step.contains("deliveries_due") || step.contains("deliveries_leased") || step.contains("PRIMARY KEY")
+        };
+        assert!(deliveries.iter().all(|step| by_index(step)), "{plan:?}");
+        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
+    }
+}
+
+#[tokio::test]
+async fn deliveries_of_a_process_that_is_gone_are_sent_again_at_once() {
+    let mut ground = Ground::on(SqliteFile::new()).await;
+    let webhook = create_at(&ground, settings(), 0).await;
+    assert!(ground.store.record_event(event(&ground, "message.sent", 1, None)).await.expect("stored"));
+    let query = EventQuery { owner: None, ..ground.event_query() };
+    let page = ground.store.event_reader().read(query).await.expect("read").expect("a cursor of this store");
+    assert_eq!(ground.store.fan_out(0, page, NOW).await.expect("stored").deliveries, 1);
+    let claim = |lane| DeliveryClaim { lane, limit: 9, now: NOW, lease_until: NOW + 45_000 };
+    assert_eq!(ground.store.claim_deliveries(claim(Lane::First)).await.expect("stored").deliveries.len(), 1);
+    ground.reopen().await;
+    let again = ground.store.claim_deliveries(claim(Lane::Retry)).await.expect("stored").deliveries;
+    assert_eq!(again.iter().map(|one| (one.of.webhook, one.of.attempt)).collect::<Vec<_>>(), [(webhook.key, 2)]);
 }

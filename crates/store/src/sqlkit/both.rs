@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt::Debug;
 
 use futures_util::FutureExt;
+use futures_util::future::try_join_all;
 use rusqlite::Connection;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use serde::Serialize;
@@ -14,6 +15,7 @@ use crate::sqlkit::postgres::db::{Arg, Db, Typed, arg};
 use crate::sqlkit::postgres::failure::{Done, Failure};
 
 /// A value of a statement, for both engines.
+#[derive(Clone)]
 pub struct Value<'a> {
     sqlite: &'a (dyn rusqlite::ToSql + Sync),
     postgres: Arg<'a>,
@@ -72,6 +74,8 @@ pub(crate) trait Executor {
     const CLOCK: &'static str;
     /// The first `?3` scheduled messages of each channel of the [`List`] `?1` that are due at `?2`.
     const FIRST_DUE_OF_EACH: &'static str;
+    /// The first `?3` deliveries of each webhook of the [`List`] `?1` in the lane `?4` that are due at `?2`.
+    const FIRST_DELIVERIES_OF_EACH: &'static str;
     /// Rows of each table that one call of the purge scans.
     const PURGED_AT_ONCE: i64;
 
@@ -108,6 +112,7 @@ impl Executor for Connection {
     const JOIN_IN_ORDER: &'static str = "CROSS JOIN";
     const CLOCK: &'static str = "SELECT NULL AS now";
     const FIRST_DUE_OF_EACH: &'static str = include_str!("sqlite/first_due_of_each.sql");
+    const FIRST_DELIVERIES_OF_EACH: &'static str = include_str!("sqlite/first_deliveries_of_each.sql");
     const PURGED_AT_ONCE: i64 = 500;
 
     fn any(column: &str, number: usize) -> String {
@@ -161,6 +166,7 @@ impl Executor for Db<'_> {
     const JOIN_IN_ORDER: &'static str = "JOIN";
     const CLOCK: &'static str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
     const FIRST_DUE_OF_EACH: &'static str = include_str!("postgres/first_due_of_each.sql");
+    const FIRST_DELIVERIES_OF_EACH: &'static str = include_str!("postgres/first_deliveries_of_each.sql");
     const PURGED_AT_ONCE: i64 = 2_000;
 
     fn any(column: &str, number: usize) -> String {
@@ -334,4 +340,23 @@ impl From<Unreadable> for Failure {
             Unreadable::Unknown(what) => Self::Refused(what),
         }
     }
+}
+
+/// How many statements are sent together.
+const TOGETHER: usize = 25;
+
+/// Runs a statement for each of these rows of values, in their order. On PostgreSQL several are sent together, without waiting
+/// for the answers.
+pub(crate) async fn run_each<E: Executor, const N: usize>(
+    db: &E,
+    sql: &str,
+    rows: &[[Value<'_>; N]],
+) -> Result<(), E::Error> {
+    // The first one prepares the statement.
+    let Some((first, others)) = rows.split_first() else { return Ok(()) };
+    db.run(sql, first).await?;
+    for some in others.chunks(TOGETHER) {
+        try_join_all(some.iter().map(|row| db.run(sql, row))).await?;
+    }
+    Ok(())
 }

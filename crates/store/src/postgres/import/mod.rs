@@ -31,7 +31,7 @@ struct Table {
 
 /// All tables with data, each after the tables that it refers to. SQLite's `probe` is empty, nodes and leases exist in
 /// this engine only, and `event_identity` tells a cursor of this store from one of another store.
-const TABLES: [Table; 16] = [
+const TABLES: [Table; 20] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
     Table { name: "event_consumers", key: &["institution_id", "environment"], numbered: None, versioned: false },
@@ -48,6 +48,10 @@ const TABLES: [Table; 16] = [
     Table { name: "accounts", key: &["channel_key", "phone"], numbered: None, versioned: false },
     Table { name: "chats", key: &["channel_key", "account"], numbered: None, versioned: false },
     Table { name: "events", key: &["seq"], numbered: Some("seq"), versioned: false },
+    Table { name: "webhooks", key: &["key"], numbered: Some("key"), versioned: false },
+    Table { name: "webhook_queues", key: &["webhook_key"], numbered: None, versioned: false },
+    Table { name: "fan_out", key: &["n"], numbered: None, versioned: false },
+    Table { name: "deliveries", key: &["event_seq", "webhook_key"], numbered: None, versioned: false },
 ];
 
 /// A row, in the order of its table's columns.

@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use recado_domain::api_key::{Environment, Grant, Scopes};
 use recado_domain::channel::{ChannelState, ChannelType, Held, Link, SessionChange};
-use recado_domain::event::{ChatKind, EventQuery, NewEvent, Patterns};
-use recado_domain::ids::ApiKeyId;
+use recado_domain::event::{ChatKind, EventQuery, NewEvent, Owner, Patterns};
+use recado_domain::ids::{ApiKeyId, WebhookId};
 use recado_domain::institution::ApiKey;
 use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::RecipientPacing;
 use recado_domain::party::Party;
 use recado_domain::queue::{ClaimRequest, MessageRef, PurgeRequest, Receipt, Settlement};
 use recado_domain::status::MessageStatus;
+use recado_domain::webhook::{
+    DeliveryClaim, DeliveryQuery, Lane, NewWebhook, PreviousSecret, WebhookCreated, WebhookSettings, WebhookUpdate,
+    WebhookUpdated,
+};
 use rusqlite::Connection;
 use test_postgres::Database;
 
@@ -59,12 +63,46 @@ async fn fill(ground: &Ground) {
     {
         fill_channel(ground, id, kind).await;
     }
+    fill_webhooks(ground, owner).await;
     let deleted = ground.channel("apagado").await;
     ground.accept(deleted, MARIA).await;
     ground.delete_channel(deleted, NOW).await;
     let paused = ground.channel("pausado").await;
     ground.accept(paused, MARIA).await;
     ground.move_channel(paused, ChannelState::Connected, ChannelState::Paused).await;
+}
+
+/// A webhook with a delivery in flight.
+async fn fill_webhooks(ground: &Ground, owner: Owner) {
+    let (store, id) = (&ground.store, WebhookId::new(NOW, [5; 10]));
+    let previous_secret = Some(PreviousSecret { sealed: vec![0, 255], until: NOW });
+    let events = Patterns::from_stored("contact.created");
+    let settings = WebhookSettings { previous_secret, events, ..crate::conformance::webhooks::settings() };
+    let new = NewWebhook { id, owner, settings, after: 0, now: NOW };
+    let WebhookCreated::Created(webhook) = store.create_webhook(new).await.expect("stored") else {
+        panic!("it is the first one");
+    };
+    let contact = NewEvent {
+        owner,
+        channel: None,
+        name: "contact.created",
+        subject: [2; 16],
+        conversation: None,
+        chat: ChatKind::Direct,
+        at: NOW,
+        data: "{}".to_owned(),
+    };
+    assert!(store.record_event(contact).await.expect("stored"));
+    let cursor = store.lead_fan_out([1; 16], NOW, NOW + 1).await.expect("stored").expect("an active webhook");
+    let query = EventQuery { after: cursor, ..ground.event_query() };
+    let page = store.event_reader().read(query).await.expect("read").expect("a cursor of this store");
+    assert_eq!(store.fan_out(cursor, page, NOW).await.expect("stored").deliveries, 1);
+    let claim = DeliveryClaim { lane: Lane::First, limit: 1, now: NOW, lease_until: NOW + DAY };
+    assert_eq!(store.claim_deliveries(claim).await.expect("stored").deliveries.len(), 1);
+    let (revision, after) = (webhook.revision, cursor);
+    let settings = WebhookSettings { channels: Some(vec![1, 2]), ..webhook.settings };
+    let update = WebhookUpdate { id, owner, settings, revision, after, now: NOW };
+    assert!(matches!(store.update_webhook(update).await.expect("stored"), WebhookUpdated::Updated(_)));
 }
 
 async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
@@ -131,6 +169,23 @@ async fn shown(store: &dyn Store) -> Vec<String> {
     }
     for row in store.session_rows(None, 1_000).await.expect("read") {
         shown.push(format!("{row:?} {:?}", row.sealed));
+    }
+    let owner = (store.institutions().await.expect("read")[0].id, Environment::Live);
+    for webhook in store.webhooks(owner).await.expect("read") {
+        let query = DeliveryQuery {
+            owner,
+            webhook: webhook.id,
+            status: None,
+            event: None,
+            from: None,
+            to: None,
+            before: None,
+            offset: 0,
+            limit: 10,
+        };
+        let log = store.deliveries(query).await.expect("read").expect("a webhook");
+        assert_eq!(log.deliveries.len(), 1);
+        shown.push(format!("{webhook:?} {:?}", log.deliveries));
     }
     let person =
         Person { numbers: (0..5).map(|n| format!("55{n}")).chain([MARIA.to_owned()]).collect(), institution: None };
@@ -217,6 +272,10 @@ async fn a_changed_row_is_found() {
         ("accounts", "UPDATE accounts SET account = NULL WHERE phone = 'b'"),
         ("chats", "UPDATE chats SET account = 'c' WHERE account = 'b'"),
         ("events", "UPDATE events SET at = at + 1 WHERE seq = 2"),
+        ("webhooks", "UPDATE webhooks SET previous_until = 0"),
+        ("webhook_queues", "UPDATE webhook_queues SET due_retry = 0"),
+        ("fan_out", "UPDATE fan_out SET leader = NULL"),
+        ("deliveries", "UPDATE deliveries SET attempt = 0"),
     ];
     assert_eq!(changes.len(), TABLES.len());
     for (table, change) in changes {
