@@ -157,6 +157,9 @@ pub trait EventReader: Send {
     async fn settled(&mut self) -> Result<EventSeq>;
 }
 
+/// The most results of attempts that one transaction stores.
+const RESULTS_AT_ONCE: usize = 250;
+
 /// Webhooks, and the deliveries of events to them.
 ///
 /// All times named `now` are by the clock of [`Schedule::clock`] where the store has one: several nodes use the leases.
@@ -196,12 +199,15 @@ pub trait Webhooks: Send + Sync + 'static {
     /// Disables a webhook that has failed for too long, or whose address is gone, and records `webhook.disabled`. `false` if it
     /// was disabled or changed in the meantime, or has succeeded.
     async fn disable_webhook(&self, webhook: WebhookKey, now: Millis) -> Result<bool>;
-    /// Stores how attempts ended, and disables the webhooks for which that is time. Returns these.
+    /// Stores how attempts ended, and disables the webhooks for which that is time. Returns these. After an error a part of the
+    /// results may be stored; storing them again changes nothing.
     async fn record_attempts(&self, results: Vec<DeliveryResult>, now: Millis) -> Result<Vec<WebhookKey>> {
         let mut disabled = Vec::new();
-        for webhook in self.settle_deliveries(results, now).await? {
-            if self.disable_webhook(webhook, now).await? {
-                disabled.push(webhook);
+        for some in results.chunks(RESULTS_AT_ONCE) {
+            for webhook in self.settle_deliveries(some.to_vec(), now).await? {
+                if self.disable_webhook(webhook, now).await? {
+                    disabled.push(webhook);
+                }
             }
         }
         Ok(disabled)
@@ -209,7 +215,8 @@ pub trait Webhooks: Send + Sync + 'static {
 
     /// A page of the log of a webhook, newest first; `None` if there is no such webhook.
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Option<DeliveryPage>>;
-    /// How many deliveries match the query, counted up to `most`. The cursor and the limit of the query are ignored.
+    /// How many deliveries match the query, counted up to `most`, among the newest 100,000. The cursor and the limit of the query
+    /// are ignored.
     async fn count_deliveries(&self, query: DeliveryQuery, most: usize) -> Result<usize>;
     /// One delivery of a webhook of this owner.
     async fn delivery(&self, owner: Owner, webhook: WebhookId, id: DeliveryId) -> Result<Option<Delivery>>;

@@ -294,7 +294,7 @@ pub(crate) async fn sealed<E: Executor>(
 }
 
 pub(crate) async fn reseal<E: Executor>(db: &E, old: &SealedWebhook, new: &SealedWebhook) -> Result<bool, E::Error> {
-    let sql = "UPDATE webhooks SET secret = ?2, previous_secret = ?3, headers = ?4
+    let sql = "UPDATE webhooks SET secret = ?2, previous_secret = ?3, headers = ?4, revision = revision + 1
                WHERE key = ?1 AND NOT deleted AND secret = ?5
                  AND previous_secret IS NOT DISTINCT FROM ?6 AND headers IS NOT DISTINCT FROM ?7";
     let values =

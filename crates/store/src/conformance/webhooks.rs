@@ -351,6 +351,9 @@ pub(super) async fn one_node_leads_the_fan_out(ground: Ground) {
     assert_eq!(lead(2, NOW + 10_001).await, None);
     assert_eq!(lead(2, NOW + 30_000).await, Some(0));
     assert_eq!(lead(1, NOW + 30_000).await, None);
+    // A lease of another store, or of a time when the clock was wrong.
+    let long = ground.store.lead_fan_out([2; 16], NOW + 30_000, NOW + 1_000 * DAY).await.expect("stored");
+    assert_eq!((long, lead(1, NOW + 30_000).await), (Some(0), Some(0)));
 }
 
 pub(super) async fn events_of_a_message_wait_for_one_another(ground: Ground) {
@@ -560,6 +563,49 @@ pub(super) async fn a_webhook_whose_address_is_gone_is_disabled_at_once(ground: 
     assert_eq!(statuses(&ground, &webhook).await, [Delivered, Failed, Failed, Failed, Pending]);
     assert_eq!(subjects(&claim(&ground, Lane::First, 10, NOW).await), [5]);
     assert!(enabled.settings.active);
+}
+
+pub(super) async fn a_webhook_opens_again_when_its_last_attempt_ends(ground: Ground) {
+    let webhook = create(&ground, settings()).await;
+    prove(&ground, NOW).await;
+    happen(&ground, 1).await;
+    fan_out(&ground, NOW).await;
+    let claimed = claim(&ground, Lane::First, 2, NOW).await;
+    set_active(&ground, &webhook, false, NOW).await;
+    set_active(&ground, &webhook, true, NOW).await;
+    happen(&ground, 2).await;
+    fan_out(&ground, NOW).await;
+    assert!(claim(&ground, Lane::First, 10, NOW).await.is_empty(), "one of the time before is in flight");
+    settle(&ground, &claimed, 200, NOW).await;
+    assert_eq!(subjects(&claim(&ground, Lane::First, 10, NOW).await), [2]);
+}
+
+pub(super) async fn an_address_that_is_gone_counts_beside_a_success(ground: Ground) {
+    let webhook = create(&ground, settings()).await;
+    prove(&ground, NOW).await;
+    for subject in 1..3 {
+        happen(&ground, subject).await;
+    }
+    fan_out(&ground, NOW).await;
+    let claimed = claim(&ground, Lane::First, 2, NOW).await;
+    let result = |n: usize, code| DeliveryResult { of: claimed[n].of, ended: ended(code, NOW) };
+    let disabled = ground.store.record_attempts(vec![result(0, 410), result(1, 200)], NOW).await.expect("stored");
+    assert_eq!(disabled, [webhook.key]);
+}
+
+pub(super) async fn a_delivery_whose_leases_are_all_lost_ends(ground: Ground) {
+    let webhook = create(&ground, settings()).await;
+    prove(&ground, NOW).await;
+    happen(&ground, 1).await;
+    fan_out(&ground, NOW).await;
+    let mut now = NOW;
+    for attempt in 1..=50 {
+        let lane = if attempt == 1 { Lane::First } else { Lane::Retry };
+        assert_eq!(claim(&ground, lane, 10, now).await.len(), 1, "{attempt}");
+        now += LEASE;
+    }
+    assert!(claim(&ground, Lane::Retry, 10, now).await.is_empty());
+    assert_eq!(statuses(&ground, &webhook).await, [Delivered, Failed]);
 }
 
 pub(super) async fn failing_webhooks_take_no_slots_of_others(ground: Ground) {
@@ -802,9 +848,14 @@ pub(super) async fn only_unchanged_secrets_are_sealed_again(ground: Ground) {
     assert!(!reseal(&SealedWebhook { headers: None, ..old.clone() }, &new).await);
     assert!(!reseal(&SealedWebhook { secret: vec![8], ..old.clone() }, &new).await);
     assert!(reseal(&old, &new).await);
+    assert_eq!(read(&ground, first.id).await.revision, 2, "no change of the settings brings the old bytes back");
     assert_eq!(ground.store.sealed_webhooks(0, 1).await.expect("read"), [new]);
     let of_second = all[1].clone();
     assert!(reseal(&of_second, &SealedWebhook { secret: vec![6], ..of_second.clone() }).await, "without the others");
+    tidy(&ground, NOW + DAY - 1).await;
+    assert!(read(&ground, first.id).await.settings.previous_secret.is_some());
+    tidy(&ground, NOW + DAY).await;
+    assert_eq!(read(&ground, first.id).await.settings.previous_secret, None, "it signs no more");
     assert!(ground.store.delete_webhook(owner(&ground), second.id).await.expect("stored"));
     assert_eq!(ground.store.sealed_webhooks(first.key, 10).await.expect("read"), []);
 }

@@ -234,7 +234,7 @@ async fn a_claim_of_deliveries_reads_only_what_is_due() {
         let by_index = |step: &&String| {
             step.contains("deliveries_due") || step.contains("deliveries_leased") || step.contains("PRIMARY KEY")
         };
-        assert!(deliveries.iter().all(|step| by_index(step)), "{plan:?}");
+        assert!(deliveries.iter().all(by_index), "{plan:?}");
         assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{plan:?}");
     }
 }

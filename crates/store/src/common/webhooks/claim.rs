@@ -32,6 +32,18 @@ struct Found {
     replay: bool,
     created_at: Millis,
     due_at: Millis,
+    /// Its last attempt has not ended in time.
+    is_lost: bool,
+}
+
+/// From how many attempts on a delivery whose lease was lost becomes a dead letter. Attempts that end are counted by the
+/// retry schedule. A delivery that ends its process each time would be sent for ever.
+const ATTEMPTS: u32 = 50;
+
+impl Found {
+    fn is_hopeless(&self) -> bool {
+        self.is_lost && self.attempt >= ATTEMPTS
+    }
 }
 
 pub(crate) async fn claim<E: Executor>(db: &E, claim: &DeliveryClaim) -> Result<DeliveryClaims, E::Error> {
@@ -103,6 +115,7 @@ async fn first_of_each<E: Executor>(
             replay: row.get("replay")?,
             created_at: row.get("created_at")?,
             due_at: row.get("next_attempt_at")?,
+            is_lost: row.get("leased")?,
         })
     };
     let most = i64::try_from(IN_FLIGHT).unwrap_or(i64::MAX);
@@ -122,7 +135,8 @@ async fn lease<E: Executor>(
     let keys: BTreeSet<_> = found.iter().map(|found| found.webhook).collect();
     let webhooks = many(db, keys.into_iter().collect()).await?;
     let webhooks: HashMap<_, _> = webhooks.into_iter().map(|webhook| (webhook.key, Arc::new(webhook))).collect();
-    let (found, gone): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| of_events.contains_key(&found.event));
+    let may_go = |found: &Found| of_events.contains_key(&found.event) && !found.is_hopeless();
+    let (found, gone): (Vec<_>, Vec<_>) = found.into_iter().partition(may_go);
     end_gone(db, &gone, claim.now).await?;
     let sql = "UPDATE deliveries SET attempt = attempt + 1, leased = (1 = 1), lane = 1, next_attempt_at = ?3
                WHERE event_seq = ?1 AND webhook_key = ?2";
@@ -148,7 +162,7 @@ async fn lease<E: Executor>(
     Ok(claimed.collect())
 }
 
-/// Ends deliveries whose event is not kept any more.
+/// Ends deliveries whose event is not kept any more, and those that are hopeless.
 async fn end_gone<E: Executor>(db: &E, gone: &[Found], now: Millis) -> Result<(), E::Error> {
     let sql =
         "UPDATE deliveries SET state = ?3, head = (1 = 0), leased = (1 = 0), next_attempt_at = NULL, ended_at = ?4

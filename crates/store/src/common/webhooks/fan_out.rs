@@ -40,11 +40,13 @@ pub(crate) async fn lead<E: Executor>(
     if let Some(seq) = db.row(&sql, values![&node[..], enough], read).await? {
         return Ok(Some(seq));
     }
+    // Nobody asks for a much longer lease. One that ends later is of another store, or of a clock that was wrong.
+    let too_late = until + (until - now);
     let sql = format!(
         "UPDATE fan_out SET leader = ?1, lease_until = ?3
-         WHERE (leader IS NULL OR leader = ?1 OR lease_until <= ?2) AND {ANY_ACTIVE} RETURNING seq"
+         WHERE (leader IS NULL OR leader = ?1 OR lease_until <= ?2 OR lease_until > ?4) AND {ANY_ACTIVE} RETURNING seq"
     );
-    db.row(&sql, values![&node[..], now, until], read).await
+    db.row(&sql, values![&node[..], now, until, too_late], read).await
 }
 
 /// A webhook that may receive something.

@@ -6,7 +6,7 @@ use recado_domain::ids::WebhookId;
 use recado_domain::message::SCANNED_AT_MOST;
 use recado_domain::webhook::{Delivery, DeliveryId, DeliveryPage, DeliveryQuery, DeliveryStatus, WebhookKey, read_log};
 
-use super::key_of;
+use super::{cursor, key_of};
 use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
 
 /// The columns of a delivery.
@@ -64,25 +64,26 @@ pub(crate) async fn page<E: Executor>(db: &E, query: &DeliveryQuery) -> Result<O
     let Some(key) = key_of(db, query.owner, query.webhook).await? else { return Ok(None) };
     let before = query.before.unwrap_or(EventSeq::MAX);
     let states = states(query);
-    // How far back this page may look, and whether all that follows is too old.
-    let floor = floor(db, key, &states, before).await?;
-    let Some((floor, floor_at, is_full)) = floor else {
-        return Ok(Some(DeliveryPage { deliveries: Vec::new(), next: None }));
-    };
-    let rows = most(query.offset.saturating_add(query.limit).saturating_add(1));
-    let scanned = scan::<E>(&states, COLUMNS, "<", "DESC");
+    let wanted = query.offset.saturating_add(query.limit);
+    let rows = most(wanted.saturating_add(1));
+    let has_filters = query.event.is_some() || query.from.is_some() || query.to.is_some();
+    // Without filters each row that is read belongs to the page.
+    let scanned_at_most = if has_filters { SCANNED_AT_MOST } else { rows };
     let sql = format!(
-        "SELECT * FROM ({scanned}) AS found WHERE event_seq >= ?7 AND {MATCHES} ORDER BY event_seq DESC LIMIT ?8"
+        "SELECT * FROM ({}) AS found WHERE {MATCHES} ORDER BY event_seq DESC LIMIT ?7",
+        scan::<E>(&states, COLUMNS, "<", "DESC")
     );
     let (event, from, to) = (query.event.as_deref(), query.from, query.to);
-    let asked = values![key, before, SCANNED_AT_MOST, event, from, to, floor, rows];
+    let asked = values![key, before, scanned_at_most, event, from, to, rows];
     let found = db.rows(&sql, asked, |row| delivery(row, query.owner, query.webhook)).await?;
-    let has_more = found.len() > query.offset.saturating_add(query.limit);
+    let has_more = found.len() > wanted;
     let deliveries: Vec<_> = found.into_iter().skip(query.offset).take(query.limit).collect();
-    let is_too_old = query.from.is_some_and(|from| floor_at < from);
     let next = match deliveries.last() {
         Some(last) if has_more => Some(last.event_seq),
-        _ if is_full && !is_too_old => Some(floor),
+        _ if has_filters => floor(db, key, &states, before)
+            .await?
+            .filter(|(_, at)| from.is_none_or(|from| *at >= from))
+            .map(|(seq, _)| seq),
         _ => None,
     };
     Ok(Some(DeliveryPage { deliveries, next }))
@@ -92,43 +93,50 @@ fn most(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
-/// The last delivery that a page scans, when it was created, and whether more may follow.
+/// The last delivery that a page with filters scans, and when it was created; `None` where nothing is behind it.
 async fn floor<E: Executor>(
     db: &E,
     key: WebhookKey,
     states: &[DeliveryStatus],
     before: EventSeq,
-) -> Result<Option<(EventSeq, Millis, bool)>, E::Error> {
-    let scanned = scan::<E>(states, "event_seq, created_at", "<", "DESC");
-    let sql = format!(
-        "SELECT event_seq, created_at, (SELECT count(*) FROM ({scanned}) AS counted) AS scanned
-         FROM ({scanned}) AS found ORDER BY event_seq LIMIT 1"
-    );
-    let read = |row: &Row<'_>| {
-        Ok((row.get("event_seq")?, row.get("created_at")?, row.get::<i64>("scanned")? >= SCANNED_AT_MOST))
-    };
+) -> Result<Option<(EventSeq, Millis)>, E::Error> {
+    let sql = format!("{} OFFSET ?3 - 1", scan::<E>(states, "event_seq, created_at", "<", "DESC"));
+    let read = |row: &Row<'_>| Ok((row.get("event_seq")?, row.get("created_at")?));
     db.row(&sql, values![key, before, SCANNED_AT_MOST], read).await
 }
 
-/// How many deliveries match, counted up to a limit.
+/// Behind which event the deliveries of this time begin, found by halving: deliveries are created in the order of their
+/// events.
+pub(super) async fn first_at<E: Executor>(db: &E, time: Millis) -> Result<EventSeq, E::Error> {
+    // The clock may have been set back a little.
+    let time = time - CLOCK_ERROR;
+    let (mut low, mut high) = (0, cursor(db).await?);
+    let sql = "SELECT event_seq, created_at FROM deliveries WHERE event_seq > ?1 ORDER BY event_seq LIMIT 1";
+    let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("event_seq")?, row.get::<Millis>("created_at")?));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match db.row(sql, values![middle], read).await? {
+            Some((seq, at)) if at < time && seq <= high => low = seq,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// How far the clock may have been set back between two deliveries.
+const CLOCK_ERROR: Millis = 60_000;
+
+/// How many of the newest deliveries are counted.
+const COUNTED: i64 = 100_000;
+
+/// How many deliveries match, counted up to a limit, and among the newest ones.
 pub(crate) async fn count<E: Executor>(db: &E, query: &DeliveryQuery, limit: usize) -> Result<usize, E::Error> {
     let Some(key) = key_of(db, query.owner, query.webhook).await? else { return Ok(0) };
-    let matches: Vec<_> = states(query)
-        .iter()
-        .map(|status| {
-            format!(
-                "SELECT 1 FROM deliveries{} WHERE webhook_key = ?1 AND state = {} AND event_seq <= ?2 AND {MATCHES}",
-                E::index("deliveries_by_state"),
-                status.number()
-            )
-        })
-        .collect();
-    let sql = format!(
-        "SELECT count(*) AS matching FROM (SELECT * FROM ({}) AS m LIMIT ?3) AS n",
-        matches.join(" UNION ALL ")
-    );
+    let newest = scan::<E>(&states(query), "event_seq, event, created_at", "<", "DESC");
+    let sql =
+        format!("SELECT count(*) AS matching FROM (SELECT 1 FROM ({newest}) AS newest WHERE {MATCHES} LIMIT ?7) AS n");
     let (event, from, to, limit) = (query.event.as_deref(), query.from, query.to, most(limit));
-    let asked = values![key, EventSeq::MAX, limit, event, from, to];
+    let asked = values![key, EventSeq::MAX, COUNTED, event, from, to, limit];
     Ok(db.row(&sql, asked, |row| row.number("matching")).await?.unwrap_or(0))
 }
 

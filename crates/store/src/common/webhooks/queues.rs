@@ -138,6 +138,14 @@ pub(super) async fn end_waiting<E: Executor>(db: &E, webhook: WebhookKey) -> Res
     db.run(sql, values![webhook, until]).await.map(drop)
 }
 
+/// Opens a webhook again whose waiting deliveries have ended.
+pub(super) async fn end_ended<E: Executor>(db: &E, webhook: WebhookKey) -> Result<(), E::Error> {
+    let sql = "UPDATE webhook_queues SET end_until = NULL
+               WHERE webhook_key = ?1 AND end_until IS NOT NULL AND NOT EXISTS
+                   (SELECT 1 FROM deliveries d WHERE d.webhook_key = ?1 AND d.state = 0 AND d.event_seq <= end_until)";
+    db.run(sql, values![webhook]).await.map(drop)
+}
+
 /// Which of these queues of a webhook have a delivery that waits or is in flight.
 pub(super) async fn waiting<E: Executor>(
     db: &E,

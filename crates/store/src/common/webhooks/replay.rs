@@ -23,13 +23,12 @@ struct Found {
     is_first: bool,
     leased_until: Option<Millis>,
     queue: Option<QueueKey>,
-    was_replayed: bool,
     created_at: Millis,
     /// Whether its event is kept.
     has_event: bool,
 }
 
-const COLUMNS: &str = "event_seq, event, state, head, leased, next_attempt_at, queue, replay, created_at";
+const COLUMNS: &str = "event_seq, event, state, head, leased, next_attempt_at, queue, created_at";
 /// An event of a message goes with its message.
 const HAS_EVENT: &str = "EXISTS (SELECT 1 FROM events e WHERE e.seq = event_seq AND
      (e.message_seq IS NULL OR EXISTS (SELECT 1 FROM messages m WHERE m.seq = e.message_seq))) AS has_event";
@@ -43,7 +42,6 @@ fn found(row: &Row<'_>) -> Read<Found> {
         is_first: row.get("head")?,
         leased_until: row.get::<Option<Millis>>("next_attempt_at")?.filter(|_| leased),
         queue: row.get("queue")?,
-        was_replayed: row.get("replay")?,
         created_at: row.get("created_at")?,
         has_event: row.get("has_event")?,
     })
@@ -103,7 +101,11 @@ pub(crate) async fn batch<E: Executor>(db: &E, query: &ReplayQuery) -> Result<Re
         log::scan::<E>(states, COLUMNS, ">", "ASC")
     );
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
-    let scanned = db.rows(&sql, values![key, query.after, most], found).await?;
+    let after = match query.from {
+        Some(from) if query.after == 0 => log::first_at(db, from).await?,
+        _ => query.after,
+    };
+    let scanned = db.rows(&sql, values![key, after, most], found).await?;
     let is_full = scanned.len() == limit;
     let last = scanned.last().map(|last| (last.event, last.created_at));
     let wanted = scanned.into_iter().filter(|found| {
@@ -122,7 +124,7 @@ pub(crate) async fn batch<E: Executor>(db: &E, query: &ReplayQuery) -> Result<Re
 
 /// Begins a new round of attempts of deliveries that have ended.
 async fn again<E: Executor>(db: &E, key: WebhookKey, found: &[Found], now: Millis) -> Result<(), E::Error> {
-    let queue_of = |found: &Found| replay_queue(found.queue, found.was_replayed);
+    let queue_of = |found: &Found| replay_queue(found.queue);
     let mut waiting = queues::waiting(db, key, &found.iter().filter_map(queue_of).collect::<BTreeSet<_>>()).await?;
     let rows: Vec<_> = found
         .iter()

@@ -50,7 +50,7 @@ pub(crate) async fn settle<E: Executor>(
         // Another attempt, or none, is in flight if the lease was lost.
         let (Some(delivery), Some(known)) = (in_flight.remove(of), known.get_mut(&of.webhook)) else { continue };
         known.streak.add(ended, now);
-        known.gone = !ended.is_success() && (known.gone || ended.is_gone());
+        known.gone |= ended.is_gone();
         let ends = delivery.ends || known.end_until.is_some_and(|until| of.event <= until);
         let verdict = ended.verdict(delivery.failures, delivery.policy, ends);
         let log = logged(delivery.log, of.attempt, ended, delivery.replay);
@@ -75,6 +75,9 @@ pub(crate) async fn settle<E: Executor>(
     let settled: BTreeSet<_> = outcomes.iter().map(|outcome| outcome.webhook).collect();
     known.retain(|webhook, _| settled.contains(webhook));
     write_known(db, &known).await?;
+    for (webhook, _) in known.iter().filter(|(_, known)| known.end_until.is_some()) {
+        queues::end_ended(db, *webhook).await?;
+    }
     queues::refresh(db, &webhooks, now, None).await?;
     Ok(known.into_iter().filter(|(_, known)| known.must_end(now)).map(|(webhook, _)| webhook).collect())
 }

@@ -1,52 +1,60 @@
 //! Ends and deletes deliveries in small batches, so that no other work waits long.
 
-use std::collections::BTreeSet;
-
 use recado_domain::clock::Millis;
 use recado_domain::event::EventSeq;
-use recado_domain::webhook::{DELIVERY_RETENTION, DeliveryStatus, QueueKey, WEBHOOKS, WebhookKey};
+use recado_domain::webhook::{DELIVERY_RETENTION, DeliveryStatus, QueueKey, WebhookKey};
 
 use super::queues;
-use crate::sqlkit::both::{Executor, List, Read, Row, Value, run_each, value, values};
+use crate::sqlkit::both::{Executor, List, Row, Value, values};
 
 /// Most deliveries of a batch.
 const BATCH: i64 = 500;
 
+/// One part in each call, so that a transaction is short and locks the queues of one webhook, or all at once.
 pub(crate) async fn tidy<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Error> {
-    Ok(end_of_disabled(db, now).await? || delete_of_deleted(db).await? || delete_old(db, now).await?)
+    Ok(forget_secrets(db, now).await?
+        || end_of_disabled(db, now).await?
+        || delete_of_deleted(db).await?
+        || delete_old(db, now).await?)
+}
+
+/// Deletes replaced secrets that sign no more; whether there were some.
+async fn forget_secrets<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Error> {
+    let sql = "UPDATE webhooks SET previous_secret = NULL, previous_until = NULL, revision = revision + 1
+               WHERE previous_until <= ?1";
+    Ok(db.run(sql, values![now]).await? > 0)
 }
 
 /// Ends waiting deliveries of a webhook that was disabled; whether there may be more.
 async fn end_of_disabled<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Error> {
-    let sql =
-        "SELECT webhook_key, end_until FROM webhook_queues WHERE end_until IS NOT NULL ORDER BY webhook_key LIMIT ?1";
-    let most = i64::try_from(WEBHOOKS).unwrap_or(i64::MAX);
+    // The results of those in flight still count.
+    let waiting = "d.webhook_key = q.webhook_key AND d.state = 0 AND d.event_seq <= q.end_until";
+    let sql = format!(
+        "SELECT q.webhook_key, q.end_until FROM webhook_queues q WHERE q.end_until IS NOT NULL AND
+             (EXISTS (SELECT 1 FROM deliveries d WHERE {waiting} AND NOT (d.leased AND d.next_attempt_at > ?1))
+              OR NOT EXISTS (SELECT 1 FROM deliveries d WHERE {waiting}))
+         ORDER BY q.webhook_key LIMIT 1"
+    );
     let read = |row: &Row<'_>| Ok((row.get::<WebhookKey>("webhook_key")?, row.get::<EventSeq>("end_until")?));
-    for (webhook, until) in db.rows(sql, values![most], read).await? {
-        queues::lock(db, &[webhook]).await?;
-        // The results of those in flight still count.
-        let sql = "SELECT event_seq, webhook_key, queue FROM deliveries
-                   WHERE webhook_key = ?1 AND state = 0 AND event_seq <= ?2 AND NOT (leased AND next_attempt_at > ?3)
-                   ORDER BY event_seq LIMIT ?4";
-        let ended = db.rows(sql, values![webhook, until, now, BATCH], found).await?;
-        let sql = format!(
-            "UPDATE deliveries SET state = {}, head = (1 = 0), leased = (1 = 0), next_attempt_at = NULL, ended_at = ?3
-             WHERE webhook_key = ?2 AND {}",
-            DeliveryStatus::Failed.number(),
-            E::any("event_seq", 1)
-        );
-        let events = List(ended.iter().map(|found| found.event).collect::<Vec<_>>());
-        db.run(&sql, values![events, webhook, now]).await?;
-        queues::advance(db, ended.iter().map(|found| (found.webhook, found.queue))).await?;
-        if i64::try_from(ended.len()) == Ok(BATCH) {
-            return Ok(true);
-        }
-        let sql = "UPDATE webhook_queues SET end_until = NULL WHERE webhook_key = ?1 AND NOT EXISTS
-                       (SELECT 1 FROM deliveries d WHERE d.webhook_key = ?1 AND d.state = 0 AND d.event_seq <= ?2)";
-        db.run(sql, values![webhook, until]).await?;
-        queues::refresh(db, &[webhook], now, None).await?;
-    }
-    Ok(false)
+    let Some((webhook, until)) = db.row(&sql, values![now], read).await? else { return Ok(false) };
+    queues::lock(db, &[webhook]).await?;
+    let sql = "SELECT event_seq, queue FROM deliveries
+               WHERE webhook_key = ?1 AND state = 0 AND event_seq <= ?2 AND NOT (leased AND next_attempt_at > ?3)
+               ORDER BY event_seq LIMIT ?4";
+    let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("event_seq")?, row.get::<Option<QueueKey>>("queue")?));
+    let ended = db.rows(sql, values![webhook, until, now, BATCH], read).await?;
+    let sql = format!(
+        "UPDATE deliveries SET state = {}, head = (1 = 0), leased = (1 = 0), next_attempt_at = NULL, ended_at = ?3
+         WHERE webhook_key = ?2 AND {}",
+        DeliveryStatus::Failed.number(),
+        E::any("event_seq", 1)
+    );
+    let events = List(ended.iter().map(|(event, _)| *event).collect::<Vec<_>>());
+    db.run(&sql, values![events, webhook, now]).await?;
+    queues::advance(db, ended.iter().map(|(_, queue)| (webhook, *queue))).await?;
+    queues::end_ended(db, webhook).await?;
+    queues::refresh(db, &[webhook], now, None).await?;
+    Ok(true)
 }
 
 /// Deletes deliveries of a webhook that was deleted, and the webhook after the last one; whether there may be more.
@@ -67,48 +75,34 @@ async fn delete_of_deleted<E: Executor>(db: &E) -> Result<bool, E::Error> {
 /// Deletes the oldest deliveries, as far as they are old enough; whether there may be more.
 async fn delete_old<E: Executor>(db: &E, now: Millis) -> Result<bool, E::Error> {
     let before = now - DELIVERY_RETENTION;
-    let sql = "SELECT event_seq, webhook_key, queue, created_at FROM deliveries ORDER BY event_seq LIMIT ?1";
-    let read = |row: &Row<'_>| Ok((found(row)?, row.get::<Millis>("created_at")?));
+    let sql = "SELECT event_seq, created_at FROM deliveries ORDER BY event_seq LIMIT ?1";
+    let read = |row: &Row<'_>| Ok((row.get::<EventSeq>("event_seq")?, row.get::<Millis>("created_at")?));
     let oldest = db.rows(sql, values![BATCH], read).await?;
-    let old: Vec<_> = oldest.into_iter().take_while(|(_, at)| *at < before).map(|(found, _)| found).collect();
-    delete(db, &old).await?;
+    let old: Vec<_> = oldest.into_iter().take_while(|(_, at)| *at < before).collect();
+    let Some((last, _)) = old.last() else { return Ok(false) };
+    delete(db, "event_seq <= ?1 AND created_at < ?2", values![*last, before]).await?;
     Ok(i64::try_from(old.len()) == Ok(BATCH))
 }
 
-/// A delivery to end or delete.
-struct Found {
-    event: EventSeq,
-    webhook: WebhookKey,
-    queue: Option<QueueKey>,
-}
-
-fn found(row: &Row<'_>) -> Read<Found> {
-    Ok(Found { event: row.get("event_seq")?, webhook: row.get("webhook_key")?, queue: row.get("queue")? })
-}
-
-/// Deletes deliveries, and lets those that waited for them be claimed.
-async fn delete<E: Executor>(db: &E, found: &[Found]) -> Result<(), E::Error> {
-    if found.is_empty() {
+/// Deletes the deliveries that a condition selects, and lets those that waited for them be claimed.
+async fn delete<E: Executor>(db: &E, of: &str, values: &[Value<'_>]) -> Result<(), E::Error> {
+    let sql = format!("SELECT DISTINCT webhook_key FROM deliveries WHERE {of} ORDER BY webhook_key");
+    let webhooks = db.rows(&sql, values, |row| row.get::<WebhookKey>("webhook_key")).await?;
+    if webhooks.is_empty() {
         return Ok(());
     }
-    let webhooks: BTreeSet<_> = found.iter().map(|found| found.webhook).collect();
-    let webhooks: Vec<_> = webhooks.into_iter().collect();
     queues::lock(db, &webhooks).await?;
-    let sql = "DELETE FROM deliveries WHERE event_seq = ?1 AND webhook_key = ?2";
-    let rows: Vec<_> = found.iter().map(|found| [value(&found.event), value(&found.webhook)]).collect();
-    run_each(db, sql, &rows).await?;
-    queues::advance(db, found.iter().map(|found| (found.webhook, found.queue))).await?;
+    let sql = format!("SELECT DISTINCT webhook_key, queue FROM deliveries WHERE {of} AND state = 0");
+    let read = |row: &Row<'_>| Ok((row.get::<WebhookKey>("webhook_key")?, row.get::<Option<QueueKey>>("queue")?));
+    let queues = db.rows(&sql, values, read).await?;
+    db.run(&format!("DELETE FROM deliveries WHERE {of}"), values).await?;
+    queues::advance(db, queues).await?;
     queues::look_again(db, &webhooks).await
 }
 
 /// Deletes the deliveries of events, which a condition selects by the value `?1`. Call it before the events are deleted.
-pub(crate) async fn forget<E: Executor>(db: &E, events: &str, of: Value<'_>) -> Result<u64, E::Error> {
-    let sql = format!(
-        "SELECT event_seq, webhook_key, queue FROM deliveries WHERE event_seq IN (SELECT seq FROM events WHERE {events})"
-    );
-    let gone = db.rows(&sql, &[of], found).await?;
-    delete(db, &gone).await?;
-    Ok(gone.len() as u64)
+pub(crate) async fn forget<E: Executor>(db: &E, events: &str, of: Value<'_>) -> Result<(), E::Error> {
+    delete(db, &format!("event_seq IN (SELECT seq FROM events WHERE {events})"), &[of]).await
 }
 
 /// Ends all leases of a process that is gone, on a store that one process owns.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use recado_domain::event::{EventQuery, EventSeq};
 use recado_domain::webhook::{
     Attempt, ClaimedDelivery, DeliveryClaim, DeliveryResult, Lane, RetryPolicy, WebhookKey, WebhookSettings,
@@ -36,11 +36,15 @@ async fn fan_out(store: &dyn Store, database: &PgDatabase, deliveries: i64) -> u
     created
 }
 
-/// Claims and settles until nothing is left. Every third attempt fails.
-async fn deliver(store: &dyn Store, seen: &std::sync::Mutex<Vec<ClaimedDelivery>>, database: &PgDatabase) {
+/// Claims and settles until this many are delivered. The first attempt of every third event fails.
+async fn deliver(
+    store: &dyn Store,
+    seen: &std::sync::Mutex<Vec<ClaimedDelivery>>,
+    (database, deliveries): (&PgDatabase, i64),
+) {
     let patient_until = Instant::now() + PATIENCE;
-    while number(database.url(), "SELECT count(*) FROM deliveries WHERE state = 0") > 0 {
-        assert!(Instant::now() < patient_until);
+    while number(database.url(), "SELECT count(*) FROM deliveries WHERE state = 1") < deliveries {
+        assert!(Instant::now() < patient_until, "a delivery waits for ever");
         for lane in Lane::ALL {
             let claim = DeliveryClaim { lane, limit: 5, now: NOW + MINUTE, lease_until: NOW + 2 * MINUTE };
             let claimed = store.claim_deliveries(claim).await.expect("stored").deliveries;
@@ -78,12 +82,13 @@ async fn nodes_create_and_claim_each_delivery_once() {
     });
     let expected = 4 * 10 * 12;
     let nodes = join(fan_out(&*ground.store, &database, expected), fan_out(&*other, &database, expected));
-    let (_, (here, there)) = join(join_all(writers), nodes).await;
+    let seen = std::sync::Mutex::new(Vec::new());
+    let of = (&*database, expected);
+    let deliveries = join(deliver(&*ground.store, &seen, of), deliver(&*other, &seen, of));
+    // All at once: events, deliveries, claims and settlements.
+    let (_, (here, there), _) = join3(join_all(writers), nodes, deliveries).await;
     assert_eq!(i64::try_from(here + there), Ok(expected));
     assert_eq!(number(database.url(), "SELECT count(*) FROM deliveries"), expected);
-
-    let seen = std::sync::Mutex::new(Vec::new());
-    join(deliver(&*ground.store, &seen, &database), deliver(&*other, &seen, &database)).await;
     let seen = seen.into_inner().expect("not poisoned");
     let mut attempts: HashMap<_, Vec<u32>> = HashMap::new();
     let mut orders: BTreeMap<(WebhookKey, _), Vec<EventSeq>> = BTreeMap::new();
