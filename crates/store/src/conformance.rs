@@ -275,6 +275,7 @@ suite! { [
         a_webhook_opens_again_when_its_last_attempt_ends,
         an_address_that_is_gone_counts_beside_a_success,
         a_delivery_whose_leases_are_all_lost_ends,
+        a_webhook_receives_only_what_its_scopes_permit_now,
         failing_webhooks_take_no_slots_of_others,
         webhooks_are_served_in_turn,
         a_dead_letter_is_sent_again,

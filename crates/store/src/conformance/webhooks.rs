@@ -608,6 +608,27 @@ pub(super) async fn a_delivery_whose_leases_are_all_lost_ends(ground: Ground) {
     assert_eq!(statuses(&ground, &webhook).await, [Delivered, Failed]);
 }
 
+pub(super) async fn a_webhook_receives_only_what_its_scopes_permit_now(ground: Ground) {
+    let retry = Some(RetryPolicy { max_retries: 0, delay: 5_000 });
+    let webhook = create(&ground, WebhookSettings { retry, ..settings() }).await;
+    prove(&ground, NOW).await;
+    happen(&ground, 1).await;
+    fan_out(&ground, NOW).await;
+    settle(&ground, &claim(&ground, Lane::First, 10, NOW).await, 500, NOW).await;
+    happen(&ground, 2).await;
+    fan_out(&ground, NOW).await;
+    // A key that may not read messages changes it, perhaps with another URL.
+    let scopes = [Scope::ChannelsRead].into_iter().collect();
+    change(&ground, &webhook, WebhookSettings { scopes, retry, ..settings() }, NOW).await;
+    let dead = log(&ground, &webhook).await.remove(1);
+    let replay = ground.store.replay_delivery(owner(&ground), webhook.id, dead.id, NOW).await;
+    assert_eq!(replay.expect("answered"), Replay::Scheduled);
+    for lane in Lane::ALL {
+        assert_eq!(claim(&ground, lane, 10, NOW).await, []);
+    }
+    assert_eq!(statuses(&ground, &webhook).await, [Delivered, Failed, Failed]);
+}
+
 pub(super) async fn failing_webhooks_take_no_slots_of_others(ground: Ground) {
     for _ in 0..20 {
         create(&ground, settings()).await;

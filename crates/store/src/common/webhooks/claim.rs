@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use recado_domain::clock::Millis;
-use recado_domain::event::EventSeq;
+use recado_domain::event::{EventSeq, scope_of};
 use recado_domain::webhook::{
     ClaimedDelivery, DeliveryClaim, DeliveryClaims, DeliveryId, DeliveryRef, DeliveryStatus, IN_FLIGHT, Lane, QueueKey,
     WebhookKey,
@@ -38,7 +38,7 @@ struct Found {
 
 /// From how many attempts on a delivery whose lease was lost becomes a dead letter. Attempts that end are counted by the
 /// retry schedule. A delivery that ends its process each time would be sent for ever.
-const ATTEMPTS: u32 = 50;
+const ATTEMPTS: u32 = if cfg!(test) { 50 } else { 2_000 };
 
 impl Found {
     fn is_hopeless(&self) -> bool {
@@ -135,7 +135,13 @@ async fn lease<E: Executor>(
     let keys: BTreeSet<_> = found.iter().map(|found| found.webhook).collect();
     let webhooks = many(db, keys.into_iter().collect()).await?;
     let webhooks: HashMap<_, _> = webhooks.into_iter().map(|webhook| (webhook.key, Arc::new(webhook))).collect();
-    let may_go = |found: &Found| of_events.contains_key(&found.event) && !found.is_hopeless();
+    // The scopes may have changed since the delivery was created, and the URL with them.
+    let is_permitted = |found: &Found| {
+        let scopes = webhooks.get(&found.webhook).map(|webhook| webhook.settings.scopes);
+        let scope = of_events.get(&found.event).and_then(|event| scope_of(&event.kind));
+        scope.zip(scopes).is_some_and(|(scope, scopes)| scopes.allows(scope))
+    };
+    let may_go = |found: &Found| is_permitted(found) && !found.is_hopeless();
     let (found, gone): (Vec<_>, Vec<_>) = found.into_iter().partition(may_go);
     end_gone(db, &gone, claim.now).await?;
     let sql = "UPDATE deliveries SET attempt = attempt + 1, leased = (1 = 1), lane = 1, next_attempt_at = ?3
@@ -162,7 +168,7 @@ async fn lease<E: Executor>(
     Ok(claimed.collect())
 }
 
-/// Ends deliveries whose event is not kept any more, and those that are hopeless.
+/// Ends deliveries whose event is not kept any more or that the webhook may not receive, and those that are hopeless.
 async fn end_gone<E: Executor>(db: &E, gone: &[Found], now: Millis) -> Result<(), E::Error> {
     let sql =
         "UPDATE deliveries SET state = ?3, head = (1 = 0), leased = (1 = 0), next_attempt_at = NULL, ended_at = ?4

@@ -162,7 +162,9 @@ async fn put_in_queues<E: Executor>(
 async fn insert<E: Executor>(db: &E, new: &[New<'_>], now: Millis) -> Result<(), E::Error> {
     let sql = "INSERT INTO deliveries (event_seq, webhook_key, event, event_at, queue, state, head, lane, leased,
                                        next_attempt_at, attempt, failures, replay, created_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, 0, 1 = 0, ?7, 0, 0, 1 = 0, ?7)";
+               VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, 0, 1 = 0, ?7, 0, 0, 1 = 0, ?7)
+               -- One row must not keep all webhooks from receiving anything.
+               ON CONFLICT (event_seq, webhook_key) DO NOTHING";
     let rows: Vec<_> = new
         .iter()
         .map(|New { event, webhook, queue, head, .. }| {

@@ -1,5 +1,7 @@
 //! Ends and deletes deliveries in small batches, so that no other work waits long.
 
+use std::collections::BTreeSet;
+
 use recado_domain::clock::Millis;
 use recado_domain::event::EventSeq;
 use recado_domain::webhook::{DELIVERY_RETENTION, DeliveryStatus, QueueKey, WebhookKey};
@@ -92,11 +94,17 @@ async fn delete<E: Executor>(db: &E, of: &str, values: &[Value<'_>]) -> Result<(
         return Ok(());
     }
     queues::lock(db, &webhooks).await?;
-    let sql = format!("SELECT DISTINCT webhook_key, queue FROM deliveries WHERE {of} AND state = 0");
-    let read = |row: &Row<'_>| Ok((row.get::<WebhookKey>("webhook_key")?, row.get::<Option<QueueKey>>("queue")?));
-    let queues = db.rows(&sql, values, read).await?;
-    db.run(&format!("DELETE FROM deliveries WHERE {of}"), values).await?;
-    queues::advance(db, queues).await?;
+    let sql = format!("DELETE FROM deliveries WHERE {of} RETURNING webhook_key, queue, (state = 0) AS waited");
+    let read = |row: &Row<'_>| {
+        let of = (row.get::<WebhookKey>("webhook_key")?, row.get::<Option<QueueKey>>("queue")?);
+        Ok(row.get::<bool>("waited")?.then_some(of))
+    };
+    let waited: Vec<_> = db.rows(&sql, values, read).await?.into_iter().flatten().collect();
+    // A fan-out may have created some of these just before.
+    let webhooks: BTreeSet<_> = webhooks.into_iter().chain(waited.iter().map(|(webhook, _)| *webhook)).collect();
+    let webhooks: Vec<_> = webhooks.into_iter().collect();
+    queues::lock(db, &webhooks).await?;
+    queues::advance(db, waited).await?;
     queues::look_again(db, &webhooks).await
 }
 
