@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use recado_domain::pacing::Pacing;
 use recado_domain::phone::Country;
+use recado_providers::outbound::address::Network;
 use recado_store::sealed::KeyRing;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
@@ -254,6 +255,14 @@ pub struct Behaviour {
         value_delimiter = ','
     )]
     pub cors_origins: Vec<Origin>,
+
+    /// Private networks that URLs of webhooks may lead to, also without TLS, such as `10.1.0.0/16,fd00::/8`; default: none, public addresses only, with TLS
+    #[arg(long, env = "RECADO_ALLOW_NETWORKS", hide_env_values = true, value_name = "NETWORKS", value_delimiter = ',')]
+    pub allow_networks: Vec<Network>,
+
+    /// Addresses of this server, to which URLs of webhooks may not lead.
+    #[arg(skip)]
+    pub own_addresses: Vec<IpAddr>,
 
     /// How long an accepted message may wait to be sent before it expires
     #[arg(long, env = "RECADO_MESSAGE_TTL", hide_env_values = true, default_value = "24h", value_name = "TIME",

@@ -103,6 +103,11 @@ impl Allowed {
         Self { networks, own }
     }
 
+    /// Whether the operator allows any network by name.
+    pub fn names_any(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
     /// Whether the operator allows the address by name.
     pub fn names(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))

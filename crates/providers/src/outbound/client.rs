@@ -103,13 +103,13 @@ impl Client {
         Self { allowed, resolver: Arc::new(SystemResolver::default()), tls: OnceLock::new(), total: TOTAL }
     }
 
-    /// Whether a URL can be refused by its text: it names an address that is not allowed, or has no TLS and names no address
-    /// that the operator allows. A name is checked when it is called.
+    /// Whether a URL can be refused by its text: it names an address that is not allowed, or has no TLS where the operator
+    /// allows no such address. A name is checked when it is called.
     pub fn refuses(&self, url: &TargetUrl) -> bool {
         match (&url.host, url.secure) {
             (Host::Address(address), true) => !self.allowed.allows(*address),
             (Host::Address(address), false) => !self.allowed.names(*address),
-            (Host::Name(_), _) => false,
+            (Host::Name(_), secure) => !secure && !self.allowed.names_any(),
         }
     }
 
