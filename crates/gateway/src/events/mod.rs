@@ -2,6 +2,7 @@
 //! notifications that new events can be read.
 
 pub mod render;
+pub mod samples;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

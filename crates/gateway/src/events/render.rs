@@ -2,7 +2,8 @@
 //! was recorded and of what never changes.
 
 use recado_domain::channel::{ChannelState, ChannelType, Recorded};
-use recado_domain::event::{Event, EventMessage};
+use recado_domain::clock::Millis;
+use recado_domain::event::{Event, EventId, EventMessage, Owner};
 use recado_domain::message::StatusChange;
 use recado_store::clock::rfc3339;
 use serde::Serialize;
@@ -86,6 +87,32 @@ impl<'a> Body<'a> {
             test: false,
             data: data(event, content),
         }
+    }
+
+    /// An example of an event with this data, marked as a test. Its id is that of no recorded event.
+    pub fn example(
+        event: &'a str,
+        channel: Option<&'a str>,
+        owner: Owner,
+        at: Millis,
+        data: Value,
+        content: bool,
+    ) -> Self {
+        Self {
+            id: EventId::new(0, at, owner).to_string(),
+            event,
+            version: VERSION,
+            created_at: rfc3339(at),
+            environment: owner.1.name(),
+            channel_id: channel,
+            test: true,
+            data: raw(&if content { data } else { without_content(data) }),
+        }
+    }
+
+    /// The id of the event.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// The JSON in one line.
@@ -266,6 +293,20 @@ mod tests {
             r#"{{"id":"{id}","event":"channel.restricted",{HEAD}"data":{{"channel":{{"id":"vendas","type":"SANDBOX","state":"RESTRICTED","stateReason":"Devagar.","restrictedUntil":"2025-11-23T12:13:20.123Z"}},"previousState":"CONNECTED"}}}}"#
         );
         assert_eq!(Body::new(&event("channel.restricted", moved.to_json()), true).text(), restricted);
+    }
+
+    #[test]
+    fn an_example_is_marked_as_a_test() {
+        let owner = (InstitutionId::new(1, [0; 10]), Environment::Test);
+        let at = 1_763_900_000_123;
+        let data = || serde_json::json!({"contact": {"id": "1", "name": "Ana"}});
+        let id = EventId::new(0, at, owner);
+        let text = |content| Body::example("contact.created", None, owner, at, data(), content).text();
+        let head = format!(
+            r#"{{"id":"{id}","event":"contact.created","version":"1","createdAt":"2025-11-23T12:13:20.123Z","environment":"test","channelId":null,"test":true,"data":"#
+        );
+        assert_eq!(text(true), format!(r#"{head}{{"contact":{{"id":"1","name":"Ana"}}}}}}"#));
+        assert_eq!(text(false), format!(r#"{head}{{"contact":{{"id":"1","name":null}}}}}}"#));
     }
 
     #[test]
