@@ -306,13 +306,16 @@ async fn manage_channels(gateway: &Gateway, command: Command) -> Result<Value, A
 }
 
 fn rotation(gateway: &Gateway, done: &secrets::Rotation) -> Value {
-    let failed = done.failed.iter().map(|(channel, error)| {
-        let entry = gateway.directory.channel(*channel);
-        json!({
-            "institutionId": entry.as_ref().map(|entry| entry.via.institution),
-            "channelId": entry.as_ref().map(|entry| &entry.via.id),
-            "error": error.to_string(),
-        })
+    let failed = done.failed.iter().map(|(place, error)| match place {
+        secrets::Place::Channel(channel) => {
+            let entry = gateway.directory.channel(*channel);
+            json!({
+                "institutionId": entry.as_ref().map(|entry| entry.via.institution),
+                "channelId": entry.as_ref().map(|entry| &entry.via.id),
+                "error": error.to_string(),
+            })
+        }
+        secrets::Place::Webhook(webhook) => json!({"webhookId": webhook, "error": error.to_string()}),
     });
     json!({
         "keyId": done.key.to_string(), "sealedAnew": done.reencrypted, "already": done.already,

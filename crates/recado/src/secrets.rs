@@ -48,7 +48,8 @@ impl Command {
 fn summary(done: &Value) -> String {
     let failed = done["failed"].as_array().into_iter().flatten();
     let failed = failed.map(|one| {
-        format!("\nnot opened: channel {}: {}", output::cell(&one["channelId"]), output::cell(&one["error"]))
+        let (kind, id) = one.get("webhookId").map_or(("channel", &one["channelId"]), |id| ("webhook", id));
+        format!("\nnot opened: {kind} {}: {}", output::cell(id), output::cell(&one["error"]))
     });
     let mut rest: String = failed.collect();
     if rest.is_empty() {

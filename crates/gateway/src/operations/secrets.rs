@@ -2,9 +2,11 @@
 
 use futures_util::{Stream, StreamExt, stream};
 use recado_domain::channel::{ChannelKey, Link, SessionRow};
+use recado_domain::ids::WebhookId;
+use recado_domain::webhook::SealedWebhook;
 use recado_providers::log_foreign_key;
 use recado_store::StoreError;
-use recado_store::sealed::{KeyId, Place, SealError};
+use recado_store::sealed::{self, KeyId, SealError};
 
 use crate::gateway::Gateway;
 use recado_domain::error::AppError;
@@ -13,6 +15,8 @@ use recado_domain::error::AppError;
 const AT_ONCE: usize = 64;
 /// The most session rows that are held in memory.
 const PAGE: usize = 1_000;
+/// Times that a webhook is read again because a call was changing it.
+const TRIES: usize = 10;
 
 /// The result of a rotation.
 pub struct Rotation {
@@ -21,7 +25,14 @@ pub struct Rotation {
     pub reencrypted: usize,
     pub already: usize,
     /// The secrets that could not be decrypted, and were not changed.
-    pub failed: Vec<(ChannelKey, SealError)>,
+    pub failed: Vec<(Place, SealError)>,
+}
+
+/// Whose secret it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    Channel(ChannelKey),
+    Webhook(WebhookId),
 }
 
 enum Outcome {
@@ -54,38 +65,50 @@ pub async fn rotate(gateway: &Gateway) -> Result<Rotation, AppError> {
     let key = gateway.secrets.first().map_err(|_| AppError::SecretKeyMissing)?;
     let mut done = Rotation { key, reencrypted: 0, already: 0, failed: Vec::new() };
     let links = gateway.store.links().await?;
-    let links = links.into_iter().map(|link| async move { (link.channel, rotate_link(gateway, link).await) });
+    let links = links.into_iter().map(|link| async move { (of(link.channel), rotate_link(gateway, link).await) });
     done.note(stream::iter(links).buffer_unordered(AT_ONCE)).await?;
     let mut page = gateway.store.session_rows(None, PAGE).await?;
     while let Some(last) = page.last().map(|row| row.of.clone()) {
-        let rows = page.into_iter().map(|row| async move { (row.of.channel, rotate_row(gateway, row).await) });
+        let rows = page.into_iter().map(|row| async move { (of(row.of.channel), rotate_row(gateway, row).await) });
         done.note(stream::iter(rows).buffer_unordered(AT_ONCE)).await?;
         page = gateway.store.session_rows(Some(last), PAGE).await?;
     }
-    done.failed.sort_unstable_by_key(|(channel, _)| *channel);
+    let mut page = gateway.store.sealed_webhooks(0, PAGE).await?;
+    while let Some(last) = page.last().map(|webhook| webhook.key) {
+        let webhooks = page.into_iter();
+        let webhooks =
+            webhooks.map(|sealed| async move { (Place::Webhook(sealed.id), rotate_webhook(gateway, sealed).await) });
+        done.note(stream::iter(webhooks).buffer_unordered(AT_ONCE)).await?;
+        page = gateway.store.sealed_webhooks(last, PAGE).await?;
+    }
+    done.failed.sort_unstable_by_key(|(place, _)| *place);
     Ok(done)
 }
 
 impl Rotation {
     async fn note(
         &mut self,
-        mut rotated: impl Stream<Item = (ChannelKey, Result<Outcome, StoreError>)> + Unpin,
+        mut rotated: impl Stream<Item = (Place, Result<Outcome, StoreError>)> + Unpin,
     ) -> Result<(), StoreError> {
-        while let Some((channel, outcome)) = rotated.next().await {
+        while let Some((place, outcome)) = rotated.next().await {
             match outcome? {
                 Outcome::Reencrypted => self.reencrypted += 1,
                 Outcome::Already => self.already += 1,
                 // A session with many unreadable rows is reported once.
-                Outcome::Failed(error) if self.failed.last() == Some(&(channel, error)) => {}
-                Outcome::Failed(error) => self.failed.push((channel, error)),
+                Outcome::Failed(error) if self.failed.last() == Some(&(place, error)) => {}
+                Outcome::Failed(error) => self.failed.push((place, error)),
             }
         }
         Ok(())
     }
 }
 
+fn of(channel: ChannelKey) -> Place {
+    Place::Channel(channel)
+}
+
 async fn rotate_link(gateway: &Gateway, link: Link) -> Result<Outcome, StoreError> {
-    match gateway.secrets.reencrypt(Place::Link(link.channel), &link.sealed, &*gateway.entropy) {
+    match gateway.secrets.reencrypt(sealed::Place::Link(link.channel), &link.sealed, &*gateway.entropy) {
         Err(error) => Ok(Outcome::Failed(error)),
         Ok(None) => Ok(Outcome::Already),
         Ok(Some(reencrypted)) => {
@@ -106,4 +129,44 @@ async fn rotate_row(gateway: &Gateway, row: SessionRow) -> Result<Outcome, Store
             Ok(if written { Outcome::Reencrypted } else { Outcome::Already })
         }
     }
+}
+
+/// The parts of a webhook are written together, so that none of them is opened by another key than the rest for long.
+async fn rotate_webhook(gateway: &Gateway, mut sealed: SealedWebhook) -> Result<Outcome, StoreError> {
+    for _ in 0..TRIES {
+        let key = sealed.key;
+        let new = match reencrypted(gateway, &sealed) {
+            Err(error) => return Ok(Outcome::Failed(error)),
+            Ok(None) => return Ok(Outcome::Already),
+            Ok(Some(new)) => new,
+        };
+        if gateway.store.reseal_webhook(sealed, new).await? {
+            return Ok(Outcome::Reencrypted);
+        }
+        // It was changed meanwhile, perhaps in one of its parts alone.
+        match gateway.store.sealed_webhooks(key - 1, 1).await?.pop().filter(|webhook| webhook.key == key) {
+            Some(changed) => sealed = changed,
+            None => return Ok(Outcome::Already),
+        }
+    }
+    Err(StoreError::Overloaded)
+}
+
+/// The parts under the first key; `None` if all are already.
+fn reencrypted(gateway: &Gateway, old: &SealedWebhook) -> Result<Option<SealedWebhook>, SealError> {
+    let again = |place, bytes: &[u8]| gateway.secrets.reencrypt(place, bytes, &*gateway.entropy);
+    let (secret, headers) = (sealed::Place::WebhookSecret(old.id), sealed::Place::WebhookHeaders(old.id));
+    let optional = |place, bytes: Option<&Vec<u8>>| bytes.map_or(Ok(None), |bytes| again(place, bytes));
+    let current = again(secret, &old.secret)?;
+    let (previous, headers) =
+        (optional(secret, old.previous_secret.as_ref())?, optional(headers, old.headers.as_ref())?);
+    if current.is_none() && previous.is_none() && headers.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(SealedWebhook {
+        secret: current.unwrap_or_else(|| old.secret.clone()),
+        previous_secret: previous.or_else(|| old.previous_secret.clone()),
+        headers: headers.or_else(|| old.headers.clone()),
+        ..*old
+    }))
 }

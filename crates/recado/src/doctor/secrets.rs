@@ -3,10 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use recado_domain::webhook::SealedWebhook;
 use recado_gateway::config::SecretKey;
 use recado_gateway::gateway::STORE_FILE;
 use recado_store::sealed::{KeyRing, Place, SealError};
-use recado_store::sqlite::copy::{links, session_rows};
+use recado_store::sqlite::copy::{links, sealed_webhooks, session_rows};
 use recado_store::sqlkit::sqlite::open_read_only;
 use rusqlite::Connection;
 
@@ -55,6 +56,13 @@ impl Found {
             page.iter().for_each(|row| self.try_open(keys, (&row.of).into(), &row.sealed));
             page = session_rows(connection, Some(&last.of), PAGE)?;
         }
+        for webhook in sealed_webhooks(connection)? {
+            let SealedWebhook { id, secret, previous_secret, headers, .. } = &webhook;
+            for secret in [Some(secret), previous_secret.as_ref()].into_iter().flatten() {
+                self.try_open(keys, Place::WebhookSecret(*id), secret);
+            }
+            headers.iter().for_each(|headers| self.try_open(keys, Place::WebhookHeaders(*id), headers));
+        }
         Ok(())
     }
 
@@ -82,9 +90,11 @@ impl Found {
             let to_do = match error {
                 SealError::NoKey => "set RECADO_SECRET_KEY_FILE (or --secret-key-file) as for the server",
                 SealError::KeyMissing(_) => {
-                    "put that key behind the others; without it those channels must be linked again"
+                    "put that key behind the others; without it those channels must be linked again, and those webhooks need new secrets"
                 }
-                SealError::Tampered | SealError::UnknownForm => "link those channels again, or restore a back-up",
+                SealError::Tampered | SealError::UnknownForm => {
+                    "link those channels again, give those webhooks new secrets, or restore a back-up"
+                }
             };
             return Err(Check::fail(NAME, format!("{unopened} of {all} secrets cannot be opened: {error}"), to_do));
         }

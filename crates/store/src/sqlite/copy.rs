@@ -7,6 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use recado_domain::channel::{Link, SessionKey, SessionRow};
+use recado_domain::ids::WebhookId;
+use recado_domain::webhook::SealedWebhook;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
@@ -114,4 +116,23 @@ pub fn session_rows(
 ) -> rusqlite::Result<Vec<SessionRow>> {
     let there = connection.table_exists(None, "session_rows")?;
     if there { super::sessions::page(connection, after, limit) } else { Ok(Vec::new()) }
+}
+
+/// The sealed parts of all webhooks; none where the tables are older than webhooks.
+pub fn sealed_webhooks(connection: &Connection) -> rusqlite::Result<Vec<SealedWebhook>> {
+    if !connection.table_exists(None, "webhooks")? {
+        return Ok(Vec::new());
+    }
+    let mut select =
+        connection.prepare("SELECT key, id, secret, previous_secret, headers FROM webhooks WHERE NOT deleted")?;
+    let webhooks = select.query_map([], |row| {
+        Ok(SealedWebhook {
+            key: row.get(0)?,
+            id: WebhookId::from_bytes(row.get(1)?),
+            secret: row.get(2)?,
+            previous_secret: row.get(3)?,
+            headers: row.get(4)?,
+        })
+    })?;
+    webhooks.collect()
 }
