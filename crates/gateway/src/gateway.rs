@@ -8,6 +8,7 @@ use recado_domain::clock::{Clock, Entropy, NewIds};
 use recado_domain::ids::InstitutionId;
 use recado_domain::phone::Country;
 use recado_providers::cloud_api::{CloudApi, Graph};
+use recado_providers::outbound::address::Allowed;
 use recado_providers::sandbox::Sandbox;
 use recado_providers::{Context, Drivers};
 use recado_store::clock::{SystemClock, SystemEntropy};
@@ -31,6 +32,7 @@ use recado_providers::whatsapp_web::WhatsAppWeb;
 use recado_store::sealed::KeyRing;
 
 use crate::rate_limit::FailedLogins;
+use crate::webhooks::Webhooks;
 
 /// The store's file in the data directory.
 pub const STORE_FILE: &str = "recado.db";
@@ -58,6 +60,8 @@ pub struct Gateway {
     pub intake: Intake,
     /// The reader of events in this process.
     pub events: Arc<Events>,
+    /// The webhooks that this process serves.
+    pub webhooks: Arc<Webhooks>,
     /// Permits for subscribers of event streams.
     pub subscribers: Arc<Semaphore>,
     /// Held during a change of institutions, keys or channels, so that the directory gets changes in the order of the store.
@@ -107,6 +111,10 @@ impl Gateway {
             changes: changes.clone(),
             stop: stop.clone(),
         });
+        let events = Arc::new(Events::new(store.clone()));
+        let reach = Allowed::new(behaviour.allow_networks.clone(), behaviour.own_addresses.clone());
+        let webhooks =
+            Webhooks::new((store.clone(), events.clone()), secrets.clone(), (clock.clone(), entropy.clone()), reach);
         Ok(Arc::new(Self {
             failed_logins: FailedLogins::new(behaviour.auth_failures),
             intake: Intake::default(),
@@ -118,7 +126,8 @@ impl Gateway {
             clock,
             entropy,
             secrets,
-            events: Arc::new(Events::new(store.clone())),
+            events,
+            webhooks: Arc::new(webhooks),
             subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)),
             store,
             changes,

@@ -1,6 +1,7 @@
 //! `recado serve`: starts the parts, serves, and ends them in order.
 
 use std::io::{self, Write};
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +15,7 @@ use recado_gateway::log::Log;
 use recado_gateway::operations::secrets;
 use recado_gateway::server::Limits;
 use recado_gateway::shutdown::Signals;
-use recado_gateway::{events, housekeeping, outages, schedule, server, stranded};
+use recado_gateway::{events, housekeeping, outages, schedule, server, stranded, webhooks};
 use recado_store::nodes::NewNode;
 use recado_store::sealed::KeyRing;
 use recado_store::{StoreError, postgres};
@@ -31,7 +32,7 @@ pub async fn run(config: Config) -> Exit {
     end_with(served, |why| log.write_plain(why))
 }
 
-async fn serve(config: Config) -> Result<()> {
+async fn serve(mut config: Config) -> Result<()> {
     let mut signals = Signals::listen_as_server()?;
     let secrets = prepare(&config).await?;
     let dir = &config.data_dir.data_dir;
@@ -39,6 +40,7 @@ async fn serve(config: Config) -> Result<()> {
     let listener = server::listen(config.listen);
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     raise_file_limit(config.max_connections);
+    config.behaviour.own_addresses = own_addresses(config.listen.ip());
     let gateway = Gateway::open(dir, config.behaviour.clone(), secrets).await?;
     if gateway.store.institutions().await?.is_empty() {
         gateway.close().await;
@@ -113,6 +115,10 @@ async fn start(config: &Config, gateway: &Arc<Gateway>, background: &TaskTracker
     background.spawn(outages::follow(gateway.clone()));
     background.spawn(schedule::run(gateway.clone()));
     background.spawn(events::run(gateway.events.clone(), gateway.stop.clone()));
+    if config.node.has(Role::Dispatch) {
+        let shares = gateway.nodes.are_shared();
+        background.spawn(webhooks::run(gateway.webhooks.clone(), shares, gateway.stop.clone()));
+    }
     background.spawn(stranded::watch(gateway.clone()));
     for (_, driver) in gateway.drivers.all() {
         driver.start(Arc::new(gateway.dispatcher.clone()));
@@ -176,9 +182,24 @@ fn announce(listener: &TcpListener) -> io::Result<()> {
     out.flush()
 }
 
+/// The addresses of this server: the one that it listens on, or else those by which this machine reaches others. A socket
+/// for datagrams that is connected sends nothing.
+fn own_addresses(listen: IpAddr) -> Vec<IpAddr> {
+    if !listen.is_unspecified() {
+        return vec![listen];
+    }
+    let routes = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    let own = |(any, there): (&str, &str)| {
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect(there).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    routes.into_iter().filter_map(own).collect()
+}
+
 /// Systems start programs with a limit of 1,024 files, and each connection is one.
 fn raise_file_limit(connections: u32) {
-    let wanted = u64::from(connections) + server::OTHER_FILES;
+    let wanted = u64::from(connections) + webhooks::CONNECTIONS + server::OTHER_FILES;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(limit) if limit < wanted => {
             tracing::warn!(limit, wanted, "open file limit below max_connections");

@@ -27,6 +27,8 @@ pub enum ApiError {
     ApiKeyNotFound,
     InstitutionNotFound,
     EventNotFound,
+    WebhookNotFound,
+    DeliveryNotFound,
     ConversationNotFound,
     ContactNotFound,
     NotFound,
@@ -35,6 +37,8 @@ pub enum ApiError {
     ChannelExists,
     ChannelReserved,
     TooManyKeys,
+    TooManyWebhooks,
+    WebhookInactive,
     MessageNotCancellable,
     ConversationClosed,
     ConversationChanged,
@@ -51,6 +55,8 @@ pub enum ApiError {
     NotImplemented,
     WhatsAppWebMissing,
     SecretKeyMissing,
+    /// The same, for the secrets of webhooks.
+    WebhookKeyMissing,
     QueueFull,
     UpgradeInProgress,
     Unavailable,
@@ -108,11 +114,15 @@ impl ApiError {
             Self::TooManyKeys => {
                 (StatusCode::CONFLICT, "API_KEY_LIMIT_REACHED", "Limite de 500 chaves de API validas atingido.")
             }
+            Self::TooManyWebhooks => (StatusCode::CONFLICT, "WEBHOOK_LIMIT_REACHED", "Limite de webhooks atingido."),
+            Self::WebhookInactive => (StatusCode::CONFLICT, "WEBHOOK_INACTIVE", "Webhook inativo."),
             Self::MessageNotCancellable => {
                 (StatusCode::CONFLICT, "MESSAGE_NOT_CANCELLABLE", "Mensagem nao pode mais ser cancelada.")
             }
             Self::CursorExpired(_) => (StatusCode::GONE, "CURSOR_EXPIRED", "Cursor expirado."),
             Self::EventNotFound => (StatusCode::NOT_FOUND, "EVENT_NOT_FOUND", "Evento nao encontrado."),
+            Self::WebhookNotFound => (StatusCode::NOT_FOUND, "WEBHOOK_NOT_FOUND", "Webhook nao encontrado."),
+            Self::DeliveryNotFound => (StatusCode::NOT_FOUND, "DELIVERY_NOT_FOUND", "Entrega nao encontrada."),
             Self::ConversationNotFound => (StatusCode::NOT_FOUND, "CONVERSATION_NOT_FOUND", "Conversa nao encontrada."),
             Self::ContactNotFound => (StatusCode::NOT_FOUND, "CONTACT_NOT_FOUND", "Contato nao encontrado."),
             Self::ConversationClosed => (StatusCode::CONFLICT, "CONVERSATION_CLOSED", "Conversa encerrada."),
@@ -149,6 +159,11 @@ impl ApiError {
                 StatusCode::NOT_IMPLEMENTED,
                 "SECRET_KEY_MISSING",
                 "O servidor nao tem RECADO_SECRET_KEY: canais deste tipo exigem uma chave para guardar segredos.",
+            ),
+            Self::WebhookKeyMissing => (
+                StatusCode::NOT_IMPLEMENTED,
+                "SECRET_KEY_MISSING",
+                "O servidor nao tem RECADO_SECRET_KEY: webhooks exigem uma chave para guardar segredos.",
             ),
             Self::QueueFull => {
                 (StatusCode::SERVICE_UNAVAILABLE, "QUEUE_FULL", "Fila do canal cheia. Tente novamente mais tarde.")

@@ -19,6 +19,7 @@ pub mod query;
 mod request_id;
 mod route;
 mod sandbox;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -89,7 +90,28 @@ pub fn routes() -> Vec<Route> {
         page("/docs/swagger-ui.css", docs::style),
         page("/docs/swagger-ui-bundle.js", docs::script),
     ]);
+    routes.extend(webhook_routes());
     routes
+}
+
+fn webhook_routes() -> impl Iterator<Item = Route> {
+    use webhooks as hooks;
+
+    let routes = [
+        keyed("/v1/webhooks")
+            .get(hooks::list::list, hooks::list::describe)
+            .post(hooks::create::create, hooks::create::describe),
+        keyed("/v1/webhooks/{webhookId}")
+            .get(hooks::get::get, hooks::get::describe)
+            .put(hooks::update::update, hooks::update::describe)
+            .delete(hooks::delete::delete, hooks::delete::describe),
+        keyed("/v1/webhooks/{webhookId}/test").post(hooks::test::test, hooks::test::describe),
+        keyed("/v1/webhooks/{webhookId}/replay").post(hooks::replay_range::replay, hooks::replay_range::describe),
+        keyed("/v1/webhooks/{webhookId}/logs").get(hooks::logs::list, hooks::logs::describe),
+        keyed("/v1/webhooks/{webhookId}/logs/{deliveryId}").get(hooks::delivery::get, hooks::delivery::describe),
+        keyed("/v1/webhooks/{webhookId}/logs/{deliveryId}/replay").post(hooks::replay::replay, hooks::replay::describe),
+    ];
+    routes.into_iter()
 }
 
 /// The HTTP API.

@@ -7,6 +7,7 @@
 mod operation;
 mod refusals;
 pub mod schemas;
+mod webhooks;
 
 pub use operation::{Describe, Operation};
 use refusals::Components;
@@ -24,11 +25,12 @@ answers 404 `NOT_FOUND`, a method that is not listed 405 `METHOD_NOT_ALLOWED` wi
 without the body. A field that a call does not know, or that is given twice, is refused. Every answer carries \
 `X-Request-Id`: the caller's own when it is 1 to 128 characters of `A-Z a-z 0-9 . _ -`, else a new one.";
 
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     ("Messages", "Messages of every kind, and what became of them."),
     ("Channels", "What messages are sent through."),
     ("API keys", "Keys of the caller's institution and environment."),
     ("Events", "What happened, in its order: as pages, or as a stream."),
+    ("Webhooks", "URLs that events are sent to."),
     ("Sandbox", "The simulated phone. For test keys."),
     ("Health", "For load balancers. Without a key."),
 ];
@@ -46,6 +48,7 @@ pub fn document(routes: &[Route]) -> Value {
         });
         paths.insert(route.path.clone().into_owned(), Value::Object(methods.collect()));
     }
+    let webhooks = webhooks::section(&mut components.schemas);
     let mut components = components.finish();
     components["securitySchemes"] = json!({"apiKey": {
         "type": "http",
@@ -64,6 +67,7 @@ pub fn document(routes: &[Route]) -> Value {
         "servers": [{"url": "/", "description": "The server that gave this document"}],
         "tags": TAGS.map(|(name, description)| json!({"name": name, "description": description})),
         "paths": paths,
+        "webhooks": webhooks,
         "components": components,
     })
 }
@@ -80,13 +84,19 @@ mod tests {
 
     use super::*;
     use crate::api::api_keys::create as api_key;
+    use crate::api::webhooks::request as webhook;
     use crate::operations::channels;
 
     #[test]
     fn a_body_schema_has_the_fields_that_are_parsed() {
         let schemas = document(&crate::api::routes())["components"]["schemas"].take();
         let of_kind = |kind: &Kind| (kind.body, kind.all_fields().map(|field| field.name).collect());
-        let others = [("NewChannel", channels::FIELDS.to_vec()), ("NewApiKey", api_key::FIELDS.to_vec())];
+        let others = [
+            ("NewChannel", channels::FIELDS.to_vec()),
+            ("NewApiKey", api_key::FIELDS.to_vec()),
+            ("NewWebhook", webhook::FIELDS.to_vec()),
+            ("WebhookChange", webhook::FIELDS.to_vec()),
+        ];
         for (body, fields) in KINDS.iter().map(of_kind).chain(others) {
             let properties = schemas[body]["properties"].as_object().expect("properties");
             assert_eq!(properties.keys().collect::<Vec<_>>(), fields, "{body}");

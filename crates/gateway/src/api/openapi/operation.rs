@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::refusals::{Components, common_headers};
 use super::schemas;
 use crate::api::error::ApiError;
-use crate::api::query::{DEFAULT_LIMIT, MAX_LIMIT};
+use crate::api::query::{COUNTED, DEFAULT_LIMIT, MAX_LIMIT};
 
 /// The description of an operation beside its handler.
 pub type Describe = Box<dyn for<'a> Fn(Operation<'a>) -> Operation<'a>>;
@@ -84,6 +84,16 @@ impl<'a> Operation<'a> {
         self.query("limit", "Most entries on a page.", limit)
             .query("cursor", "`nextCursor` of the page before.", cursor)
             .refuses([ApiError::field("limit", "O limite deve ser um numero de 1 a 100.")])
+    }
+
+    /// The parameters of a list that has numbered pages too.
+    pub fn numbered_pages(self, cursor: Value) -> Self {
+        let page = json!({"type": "integer", "minimum": 1, "maximum": COUNTED});
+        self.pages(cursor).query(
+            "page",
+            "The number of a page, in place of `cursor`; `page` times `limit` is at most 10,000.",
+            page,
+        )
     }
 
     /// A request header.

@@ -146,12 +146,16 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::CursorExpired(_) => {
             "Events behind the cursor may be gone, or it is of another store. Begin again at `data.oldest`."
         }
+        ApiError::WebhookNotFound => "No such webhook for this key.",
+        ApiError::DeliveryNotFound => "No such delivery of this webhook, or it is not kept any more.",
         ApiError::NotFound => "No such path.",
         ApiError::MethodNotAllowed => "The path has no such method.",
         ApiError::ChannelNotConnected => "The channel's state does not allow it.",
         ApiError::ChannelExists => "The id is in use, or was used by a channel of another type.",
         ApiError::ChannelReserved => "The channel `sandbox` stays.",
         ApiError::TooManyKeys => "The institution has 500 valid keys in this environment.",
+        ApiError::TooManyWebhooks => "The institution has 50 webhooks in this environment.",
+        ApiError::WebhookInactive => "The webhook is not active, or its former deliveries are still being ended.",
         ApiError::MessageNotCancellable => "It is not queued any more, or its card may have arrived.",
         ApiError::PayloadTooLarge => {
             "The body is over 64 KiB; that of a callback over 3 MiB, or with more than 10,000 receipts in it."
@@ -163,6 +167,9 @@ fn when(error: &ApiError) -> &'static str {
         ApiError::NotImplemented => "This build cannot serve the channel type.",
         ApiError::WhatsAppWebMissing => "This server was built without WhatsApp Web.",
         ApiError::SecretKeyMissing => "The server has no key to encrypt the secrets of such a channel with.",
+        ApiError::WebhookKeyMissing => {
+            "The server has no key to encrypt the secrets of webhooks with, or to open them."
+        }
         ApiError::QueueFull => "Too many messages wait on the channel.",
         ApiError::UpgradeInProgress => {
             "A node of the previous version is there still, which could not send the message."

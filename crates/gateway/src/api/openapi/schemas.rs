@@ -14,6 +14,8 @@ const CHANNEL_ID: &str = "^[A-Za-z0-9_-]{1,64}$";
 
 /// The id of an event, as an example.
 const EVENT: &str = "evt_01a2085f07eb0000000000070a5c1f22";
+/// The id of a delivery, as an example.
+const DELIVERY: &str = "dlv_01a2085f08b10000000000070a5c1f22";
 
 /// The description and the form of an id in a path. Another text is the id of nothing, and is answered with 404.
 pub fn path_id(name: &str) -> (&'static str, Value) {
@@ -24,6 +26,11 @@ pub fn path_id(name: &str) -> (&'static str, Value) {
         "keyId" => ("The key's id.", uuid()),
         "conversationId" => ("The conversation's id.", uuid()),
         "contactId" => ("The contact's id.", uuid()),
+        "webhookId" => ("The webhook's id.", uuid()),
+        "deliveryId" => (
+            "The delivery's id.",
+            json!({"type": "string", "pattern": crate::api::webhooks::logs::DELIVERY_ID, "examples": [DELIVERY]}),
+        ),
         "eventId" => {
             ("The event's id.", json!({"type": "string", "pattern": crate::api::events::EVENT_ID, "examples": [EVENT]}))
         }

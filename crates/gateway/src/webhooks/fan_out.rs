@@ -1,0 +1,116 @@
+//! Creates the deliveries of new events. One process does this for all nodes.
+
+use std::time::Duration;
+
+use recado_domain::clock::{millis, random};
+use recado_domain::event::{EventQuery, EventSeq};
+use recado_store::StoreError;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{Webhooks, leave_to_callers};
+
+/// Events that are read at a time.
+const PAGE: usize = 256;
+/// How long the lease of the fan-out is valid where nodes share it, and how often it is renewed.
+const LEASE: Duration = Duration::from_secs(6);
+const RENEW: Duration = Duration::from_secs(2);
+/// How often a node asks whether the lease is free, and whether another node has created a webhook.
+const CHECK: Duration = Duration::from_secs(1);
+/// The wait after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// The same for a process that has the store to itself.
+const OWN: (Duration, Duration) = (Duration::from_hours(1), Duration::from_mins(20));
+
+/// The lease of the fan-out, as this process asks for it.
+struct Leader<'a> {
+    webhooks: &'a Webhooks,
+    node: [u8; 16],
+    lease: Duration,
+    renew: Duration,
+}
+
+/// Creates deliveries, until it is dropped.
+pub(super) async fn run(webhooks: &Webhooks, shares: bool) {
+    let leader = if shares {
+        Leader { webhooks, node: random(&*webhooks.entropy), lease: LEASE, renew: RENEW }
+    } else {
+        // The process before had the same name, so its lease is this one's.
+        Leader { webhooks, node: [0; 16], lease: OWN.0, renew: OWN.1 }
+    };
+    let mut failed = false;
+    loop {
+        match leader.lead().await {
+            Ok(()) => {
+                failed = false;
+                let changed = webhooks.changed.notified();
+                if shares {
+                    drop(timeout(CHECK, changed).await);
+                } else {
+                    // This process hears of every webhook.
+                    changed.await;
+                }
+            }
+            Err(error) => {
+                // Log once for each outage.
+                if !failed {
+                    tracing::warn!(%error, "events not given to webhooks; the next try continues");
+                }
+                failed = true;
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+impl Leader<'_> {
+    /// Creates deliveries as long as this process has the lease, and a webhook is active.
+    async fn lead(&self) -> Result<(), StoreError> {
+        let Some(mut cursor) = self.renew().await? else { return Ok(()) };
+        if self.webhooks.secrets.is_empty() {
+            tracing::warn!("webhooks wait: no secret key");
+        }
+        let mut renew_at = Instant::now() + self.renew;
+        // Only now: as long as there is a follower, the store is asked for news.
+        let mut news = self.webhooks.events.follow();
+        loop {
+            news.mark_unchanged();
+            let Some(next) = self.step(cursor).await? else { return Ok(()) };
+            if next == cursor {
+                tokio::select! {
+                    _ = news.changed() => {}
+                    // The last webhook may be gone.
+                    () = self.webhooks.changed.notified() => renew_at = Instant::now(),
+                    () = sleep_until(renew_at) => {}
+                }
+            }
+            cursor = next;
+            if Instant::now() >= renew_at {
+                let Some(renewed) = self.renew().await? else { return Ok(()) };
+                (cursor, renew_at) = (renewed, Instant::now() + self.renew);
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<Option<EventSeq>, StoreError> {
+        let now = self.webhooks.now().await?;
+        self.webhooks.store.lead_fan_out(self.node, now, now + millis(self.lease)).await
+    }
+
+    /// Creates the deliveries of one page of events, and gives the next cursor; `None` if another process has the lease.
+    async fn step(&self, cursor: EventSeq) -> Result<Option<EventSeq>, StoreError> {
+        let Webhooks { store, events, due, .. } = self.webhooks;
+        let query = EventQuery { owner: None, channel: None, after: cursor, limit: PAGE };
+        // A cursor that is ahead of the store was restored with an old backup: a new lease gives a new cursor.
+        let Some(page) = events.read(query).await? else { return Ok(None) };
+        if page.cursor == cursor {
+            return Ok(Some(cursor));
+        }
+        let (began, now) = (Instant::now(), self.webhooks.now().await?);
+        let done = store.fan_out(cursor, page, now).await?;
+        if done.deliveries > 0 {
+            due.notify_one();
+            leave_to_callers(began).await;
+        }
+        Ok(done.is_ours.then_some(done.cursor))
+    }
+}

@@ -1,0 +1,51 @@
+//! The work that no caller waits for: deliveries of disabled and deleted webhooks, and old ones.
+
+use std::time::Duration;
+
+use recado_store::StoreError;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Webhooks;
+
+/// How often old deliveries are looked for.
+const EVERY: Duration = Duration::from_hours(1);
+/// When a webhook was disabled or deleted, its requests in flight may take that long to end, and then there is more to tidy.
+const AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(60)];
+/// The pause after a batch is this many times its duration, within these limits: calls and deliveries go on meanwhile.
+const PAUSE: u32 = 4;
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// The wait after a failure.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Tidies until it is dropped.
+pub(super) async fn run(webhooks: &Webhooks) {
+    let mut again = 0;
+    loop {
+        match tidy(webhooks).await {
+            Ok(()) => {
+                let wait = AGAIN.get(again).copied().unwrap_or(EVERY);
+                again += 1;
+                if timeout(wait, webhooks.untidy.notified()).await.is_ok() {
+                    again = 0;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "deliveries not tidied; the next try continues");
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn tidy(webhooks: &Webhooks) -> Result<(), StoreError> {
+    loop {
+        let began = Instant::now();
+        let more = webhooks.store.tidy_deliveries(webhooks.now().await?).await?;
+        // A webhook that was enabled meanwhile may deliver now.
+        webhooks.due.notify_one();
+        if !more {
+            return Ok(());
+        }
+        sleep((began.elapsed() * PAUSE).clamp(PAUSES.0, PAUSES.1)).await;
+    }
+}

@@ -1,0 +1,220 @@
+//! Claims deliveries, sends them, and stores how the attempts ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use recado_domain::clock::{Millis, millis, random};
+use recado_domain::webhook::{ClaimedDelivery, DeliveryClaim, DeliveryResult, Lane};
+use recado_store::StoreError;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::post::Request;
+use super::slots::{BYTES, Slot, Slots};
+use super::{Webhooks, leave_to_callers};
+use crate::events::render::Body;
+
+/// Most deliveries of one claim.
+const CLAIM: usize = 128;
+/// Most outcomes of one transaction.
+const SETTLE: usize = 250;
+/// How long a delivery is leased: longer than an attempt takes, with time to store its outcome.
+const LEASE: Duration = Duration::from_secs(30);
+/// How long ended attempts are gathered, so that they share a commit.
+const GATHER: Duration = Duration::from_millis(10);
+/// How often a node of several looks for work: another node may have made it, and ended.
+const CHECK: Duration = Duration::from_secs(5);
+/// The wait after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The task that sends.
+pub(super) struct Worker {
+    webhooks: Arc<Webhooks>,
+    shares: bool,
+    stop: CancellationToken,
+    slots: Slots,
+    /// When each lane is claimed for again; `None`: when something changes.
+    next: [Option<Instant>; 3],
+    sends: JoinSet<DeliveryResult>,
+    /// Attempts whose outcome is not stored yet.
+    ended: Vec<DeliveryResult>,
+    /// Bytes of the bodies in flight.
+    bytes: Arc<AtomicUsize>,
+    /// Notified when a slow request has left its slot.
+    freed: Arc<Notify>,
+    failed: bool,
+}
+
+/// The bytes of a body, as long as it is in flight.
+struct Load(Arc<AtomicUsize>, usize);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    pub fn new(webhooks: Arc<Webhooks>, shares: bool, stop: CancellationToken) -> Self {
+        let now = Some(Instant::now());
+        Self {
+            webhooks,
+            shares,
+            stop,
+            slots: Slots::new(),
+            next: [now; 3],
+            sends: JoinSet::new(),
+            ended: Vec::new(),
+            bytes: Arc::default(),
+            freed: Arc::default(),
+            failed: false,
+        }
+    }
+
+    /// Sends until the server stops, and then until the requests in flight have ended and are stored.
+    pub async fn run(mut self) {
+        loop {
+            let began = Instant::now();
+            let worked = self.settle_and_claim().await;
+            self.note(&worked);
+            if self.stop.is_cancelled() && self.sends.is_empty() && self.ended.is_empty() {
+                return;
+            }
+            if worked.is_err() {
+                sleep(RETRY).await;
+                // Everything may have changed meanwhile.
+                self.look_now();
+            } else {
+                leave_to_callers(began).await;
+                self.wait().await;
+            }
+        }
+    }
+
+    /// Logs a failure once for each outage.
+    fn note(&mut self, worked: &Result<(), StoreError>) {
+        if let Err(error) = worked
+            && !self.failed
+        {
+            tracing::warn!(%error, "webhook deliveries wait for the store; the next try continues");
+        }
+        self.failed = worked.is_err();
+    }
+
+    fn look_now(&mut self) {
+        self.next = [Some(Instant::now()); 3];
+    }
+
+    async fn settle_and_claim(&mut self) -> Result<(), StoreError> {
+        while let Some(sent) = self.sends.try_join_next() {
+            self.ended.extend(sent.ok());
+        }
+        if !self.ended.is_empty() {
+            self.settle().await?;
+            // A delivery that waited for another one may be due.
+            self.look_now();
+        }
+        for (place, lane) in Lane::ALL.into_iter().enumerate() {
+            let is_due = self.next[place].is_some_and(|at| at <= Instant::now());
+            let limit = self.slots.free(lane).min(CLAIM);
+            let fits = limit > 0 && self.bytes.load(Ordering::Relaxed) < BYTES;
+            // Without a key nothing can be signed. Another node may have the key.
+            let claims = !self.stop.is_cancelled() && !self.webhooks.secrets.is_empty();
+            if is_due && fits && claims {
+                self.next[place] = self.claim(lane, limit).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        while !self.ended.is_empty() {
+            let some = self.ended.len().min(SETTLE);
+            let (results, now) = (self.ended[..some].to_vec(), self.webhooks.now().await?);
+            match self.webhooks.store.record_attempts(results, now).await {
+                Ok(disabled) if disabled.is_empty() => {}
+                Ok(_) => self.webhooks.untidy.notify_one(),
+                // The store would refuse them each time, and other deliveries must not wait. They are sent again.
+                Err(StoreError::Refused(reason)) => {
+                    tracing::error!(error = reason, "webhook outcomes dropped: store refused them");
+                }
+                Err(error) => return Err(error),
+            }
+            self.ended.drain(..some);
+        }
+        Ok(())
+    }
+
+    /// Claims for a lane, and sends what was claimed. Gives the time of the next claim.
+    async fn claim(&mut self, lane: Lane, limit: usize) -> Result<Option<Instant>, StoreError> {
+        let now = self.webhooks.now().await?;
+        let claim = DeliveryClaim { lane, limit, now, lease_until: now + millis(LEASE) };
+        let claimed = self.webhooks.store.claim_deliveries(claim).await?;
+        let count = claimed.deliveries.len();
+        for delivery in claimed.deliveries {
+            // The store gives no more than there are slots.
+            let Some(slot) = self.slots.take(lane) else { continue };
+            self.send(delivery, slot, now);
+        }
+        let wait = claimed.next_at.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0)));
+        // What is due and was not claimed waits for a slot of its webhook, or for another node.
+        let wait = if count < limit { wait.map(|wait| wait.max(GATHER)) } else { wait };
+        let wait = if self.shares { Some(wait.unwrap_or(CHECK).min(CHECK)) } else { wait };
+        Ok(wait.map(|wait| Instant::now() + wait))
+    }
+
+    fn send(&mut self, claimed: ClaimedDelivery, slot: Slot, now: Millis) {
+        let ClaimedDelivery { of, webhook, event, replay, .. } = claimed;
+        let opened = match self.webhooks.open(&webhook, now) {
+            Ok(opened) => opened,
+            Err(error) => {
+                // It is claimed again at the end of its lease. By then the operator may have given the key.
+                tracing::warn!(webhook.id = %webhook.id, %error, "webhook secret not opened; its events wait");
+                return;
+            }
+        };
+        let body = Body::new(&event, webhook.settings.content);
+        let (id, body) = (body.id().to_owned(), Bytes::from(body.text()));
+        self.bytes.fetch_add(body.len(), Ordering::Relaxed);
+        let load = Load(self.bytes.clone(), body.len());
+        let (webhooks, freed) = (self.webhooks.clone(), self.freed.clone());
+        self.sends.spawn(async move {
+            let request = Request { id: &id, body, attempt: of.attempt, replay };
+            let at = webhooks.clock.now();
+            let post = webhooks.post(&webhook.settings.url, &opened, request);
+            let outcome = slot.run(post, || freed.notify_one()).await;
+            drop(load);
+            let ended = outcome.attempt(at, u64::from_ne_bytes(random(&*webhooks.entropy)));
+            DeliveryResult { of, ended }
+        });
+    }
+
+    /// Waits until there may be something to do.
+    async fn wait(&mut self) {
+        let lanes = Lane::ALL.into_iter().zip(self.next);
+        let free = |lane| self.slots.free(lane) > 0 && self.bytes.load(Ordering::Relaxed) < BYTES;
+        let next = lanes.filter(|(lane, _)| free(*lane)).filter_map(|(_, at)| at).min();
+        let next = next.filter(|_| !self.webhooks.secrets.is_empty());
+        let stopping = self.stop.is_cancelled();
+        let due = async {
+            match next.filter(|_| !stopping) {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(sent) = self.sends.join_next() => {
+                self.ended.extend(sent.ok());
+                sleep(GATHER).await;
+            }
+            () = due => {}
+            () = self.webhooks.due.notified(), if !stopping => self.next = [Some(Instant::now()); 3],
+            () = self.freed.notified(), if !stopping => {}
+            () = self.stop.cancelled(), if !stopping => {}
+        }
+    }
+}
