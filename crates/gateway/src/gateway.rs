@@ -112,9 +112,8 @@ impl Gateway {
             stop: stop.clone(),
         });
         let events = Arc::new(Events::new(store.clone()));
-        let reach = Allowed::new(behaviour.allow_networks.clone(), behaviour.own_addresses.clone());
-        let webhooks =
-            Webhooks::new((store.clone(), events.clone()), secrets.clone(), (clock.clone(), entropy.clone()), reach);
+        let parts = (store.clone(), events.clone());
+        let webhooks = Webhooks::new(parts, secrets.clone(), (clock.clone(), entropy.clone()), reach(&behaviour));
         Ok(Arc::new(Self {
             failed_logins: FailedLogins::new(behaviour.auth_failures),
             intake: Intake::default(),
@@ -165,6 +164,11 @@ pub fn check_store_exists(data_dir: &Path) -> anyhow::Result<()> {
         bail!("{} is empty: make a store with `recado init --data-dir {dir}`, or restore a back-up", store.display());
     }
     Ok(())
+}
+
+/// Where URLs of callers may lead to.
+fn reach(behaviour: &Behaviour) -> Allowed {
+    Allowed::new(behaviour.allow_networks.clone(), behaviour.own_addresses.clone())
 }
 
 async fn read_directory(store: &dyn Store) -> Result<Directory, StoreError> {

@@ -106,11 +106,13 @@ fn short(action: &str) -> Value {
 }
 
 fn arrived(message: Value) -> Value {
-    json!({
-        "message": message,
+    let mut data = json!({
+        "message": null,
         "conversation": {"id": CONVERSATION, "status": "PENDING", "isNew": true},
         "contact": {"id": CONTACT, "name": "Ana", "phone": "5511977776666", "tags": [], "isNew": true},
-    })
+    });
+    data["message"] = message;
+    data
 }
 
 /// A text that a person sent.

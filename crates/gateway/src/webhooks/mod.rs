@@ -41,10 +41,8 @@ use post::Request;
 pub use sealing::Headers;
 pub use slots::CONNECTIONS;
 
-/// After each use of the store a task of webhooks waits this many times as long as the use took, and at most a quarter of a
-/// second. So webhooks slow down before callers do.
-const YIELDS: u32 = 3;
-const LONGEST_YIELD: Duration = Duration::from_millis(250);
+/// The longest wait after a use of the store.
+const LONGEST_YIELD: Duration = Duration::from_millis(100);
 
 /// Tests of webhooks at a time: of one institution, and of all.
 const TESTS: (usize, usize) = (4, 32);
@@ -164,9 +162,9 @@ impl Webhooks {
     }
 }
 
-/// Leaves the store to callers, after it was used since this time.
+/// Leaves the store to callers for as long as it was used since this time. So webhooks slow down before callers do.
 async fn leave_to_callers(began: Instant) {
-    tokio::time::sleep((began.elapsed() * YIELDS).min(LONGEST_YIELD)).await;
+    tokio::time::sleep(began.elapsed().min(LONGEST_YIELD)).await;
 }
 
 /// Sends events until the server stops. Requests that are in flight then still end, and their outcomes are stored.

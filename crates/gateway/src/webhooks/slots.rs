@@ -76,7 +76,7 @@ impl Slot {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_slow_request_leaves_its_slot_to_others() {
         let slots = Slots::new();
         let (first, failing) = (slots.take(Lane::First).expect("a slot"), slots.take(Lane::Failing).expect("a slot"));

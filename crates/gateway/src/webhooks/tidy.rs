@@ -10,7 +10,7 @@ use super::Webhooks;
 /// How often old deliveries are looked for.
 const EVERY: Duration = Duration::from_hours(1);
 /// When a webhook was disabled or deleted, its requests in flight may take that long to end, and then there is more to tidy.
-const AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(60)];
+const AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(20), Duration::from_mins(1)];
 /// The pause after a batch is this many times its duration, within these limits: calls and deliveries go on meanwhile.
 const PAUSE: u32 = 4;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));

@@ -6,6 +6,7 @@ mod cut_off;
 mod limits;
 mod nodes;
 mod primary;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use test_postgres::Database;
 
 use crate::harness::{Home, Server, wait_for};
+use crate::webhooks::LOOPBACK;
 
 /// Longer than the lease of a silent node, and the time until another node acquires its channels.
 pub const LOSS: Duration = Duration::from_secs(15);
@@ -35,6 +37,13 @@ impl Place {
         let mut node = self.home.node(name);
         node.database = Some(self.url_of(name));
         node.serve_with(&[&["--node-name", name], flags].concat())
+    }
+
+    /// Starts a node whose webhooks may lead to this machine.
+    pub fn start_with_webhooks(&self, name: &str) -> Server {
+        let mut node = self.home.node(name);
+        node.database = Some(self.url_of(name));
+        node.serve_sealing(&[&["--node-name", name][..], &LOOPBACK].concat())
     }
 
     /// The database URL of a node, by which its connections have its name.

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// How long a test waits for an expected event, before it fails and names the event.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The key that encrypts the secrets of tests.
+pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
 /// The built binary.
 pub fn recado() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recado"));
@@ -159,10 +162,21 @@ impl Home {
 
     /// Starts the server on a free port with further flags, and waits until it is ready.
     pub fn serve_with(&self, flags: &[&str]) -> Server {
+        Server::start(self.command(flags), self)
+    }
+
+    /// The same with a key that encrypts secrets.
+    pub fn serve_sealing(&self, flags: &[&str]) -> Server {
+        let mut command = self.command(flags);
+        command.env("RECADO_SECRET_KEY", SECRET_KEY);
+        Server::start(command, self)
+    }
+
+    fn command(&self, flags: &[&str]) -> Command {
         let mut command = recado();
         command.args(["serve", "--data-dir", self.dir(), "--listen", "127.0.0.1:0"]).args(flags);
         command.envs(self.database.as_ref().map(|url| ("RECADO_DATABASE_URL", url)));
-        Server::start(command, self)
+        command
     }
 }
 

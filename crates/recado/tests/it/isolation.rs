@@ -25,12 +25,15 @@ const TEXT: &str = r#"{"to":"5511999998888","content":"Ola"}"#;
 const LOCATION: &str = r#"{"to":"5511999998888","latitude":-23.5,"longitude":-46.6}"#;
 const ANY: &str = r#"{"type":"text","to":"5511999998888","content":"Ola"}"#;
 const EVENT_LOG: &str = r#"{"eventLog":["message.failed"]}"#;
+/// Nobody has the name, and the server asks for it only in a test.
+const NEW_WEBHOOK: &str = r#"{"url":"https://hooks.invalid/","events":["*"]}"#;
 const NEW_KEY: &str = r#"{"name":"one more","permissions":["messages.read"]}"#;
 
-/// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, `{event}` an event, see [`Stage`].
+/// Method, path, the scope it needs, body. `{read}` and `{queued}` are messages, `{key}` is a key, `{event}` an event,
+/// `{webhook}` a webhook and `{delivery}` a delivery of it, see [`Stage`].
 ///
 /// The order matters only for the last loop: there every line succeeds, and none affects a later one.
-pub const ROUTES: [Route; 29] = [
+pub const ROUTES: [Route; 39] = [
     route("POST", "/v1/channels/guarded-open/messages/contact", "messages.send", CARD),
     route("POST", "/v1/channels/guarded-open/messages/text", "messages.send", TEXT),
     route("POST", "/v1/channels/guarded-open/messages/location", "messages.send", LOCATION),
@@ -55,6 +58,16 @@ pub const ROUTES: [Route; 29] = [
     route("GET", "/v1/events/{event}", "events.read", ""),
     route("GET", "/v1/events/settings", "webhooks.read", ""),
     route("PUT", "/v1/events/settings", "webhooks.write", EVENT_LOG),
+    route("GET", "/v1/webhooks", "webhooks.read", ""),
+    route("GET", "/v1/webhooks/{webhook}", "webhooks.read", ""),
+    route("GET", "/v1/webhooks/{webhook}/logs", "webhooks.read", ""),
+    route("GET", "/v1/webhooks/{webhook}/logs/{delivery}", "webhooks.read", ""),
+    route("POST", "/v1/webhooks", "webhooks.write", NEW_WEBHOOK),
+    route("PUT", "/v1/webhooks/{webhook}", "webhooks.write", NEW_NAME),
+    route("POST", "/v1/webhooks/{webhook}/test", "webhooks.write", ""),
+    route("POST", "/v1/webhooks/{webhook}/logs/{delivery}/replay", "webhooks.write", ""),
+    route("POST", "/v1/webhooks/{webhook}/replay", "webhooks.write", ""),
+    route("DELETE", "/v1/webhooks/{webhook}", "webhooks.write", ""),
     route("GET", "/v1/sandbox/messages", "sandbox.read", ""),
     route("DELETE", "/v1/sandbox/data", "sandbox.write", ""),
     route("GET", "/v1/api-keys", "keys.read", ""),
@@ -100,30 +113,42 @@ struct Stage {
     key: String,
     /// The id of an event of `read`.
     event: String,
+    /// The id of a webhook, and of its delivery of that event.
+    webhook: String,
+    delivery: String,
 }
 
 impl Stage {
     fn set() -> (Self, Server) {
         let home = Home::init();
         let owner = create_key(&home, &home.institution, "test", scopes());
-        let server = home.serve();
+        let server = home.serve_sealing(&[]);
         // Its first reader begins to record events.
         server.get("/v1/events", Some(&owner)).expect(200);
         open_channel(&server, &owner, "guarded-open", &["connect"]);
         open_channel(&server, &owner, "guarded-idle", &["connect"]);
         open_channel(&server, &owner, "guarded-held", &["connect", "pause"]);
         open_channel(&server, &owner, "guarded-fresh", &[]);
+        let webhook = json!({"name": "guarded webhook", "url": "https://hooks.invalid/", "events": ["message.read"]});
+        let webhook = field(&server.post("/v1/webhooks", &owner, &webhook).expect(201), "id");
         let read = send(&server, &owner, "guarded-open");
         let queued = send(&server, &owner, "guarded-held");
         let key = json!({"name": "guarded key", "permissions": ["messages.read"]});
         let key = field(&server.post("/v1/api-keys", &owner, &key).expect(201), "id");
-        let mut stage = Self { home, owner, read, queued, key, event: String::new() };
+        let (event, delivery) = (String::new(), String::new());
+        let mut stage = Self { home, owner, read, queued, key, event, webhook, delivery };
         let finished = stage.path("/v1/channels/guarded-open/messages/{read}");
         wait_for("the card to be read", || {
             server.get(&finished, Some(&stage.owner)).expect(200).json()["data"]["status"] == "READ"
         });
         let events = server.get("/v1/events?from=oldest&events=message.read", Some(&stage.owner)).expect(200).json();
         events["data"][0]["id"].as_str().expect("an event").clone_into(&mut stage.event);
+        let log = stage.path("/v1/webhooks/{webhook}/logs");
+        wait_for("a delivery", || {
+            let log = server.get(&log, Some(&stage.owner)).expect(200).json();
+            log["data"][0]["id"].as_str().unwrap_or_default().clone_into(&mut stage.delivery);
+            !stage.delivery.is_empty()
+        });
         (stage, server)
     }
 
@@ -132,6 +157,8 @@ impl Stage {
             .replace("{queued}", &self.queued)
             .replace("{key}", &self.key)
             .replace("{event}", &self.event)
+            .replace("{webhook}", &self.webhook)
+            .replace("{delivery}", &self.delivery)
     }
 
     /// The state that a refused call must not have changed, as the owner sees it.
@@ -144,12 +171,16 @@ impl Stage {
             assert!(rows.iter().flatten().all(|value| !value.is_null()), "{path} lacks one of {fields:?}: {answer}");
             json!(rows)
         };
+        // Gone with its webhook.
+        let log = self.path("/v1/webhooks/{webhook}/logs");
         json!({
             "channels": list("/v1/channels", ["id", "state"]),
             "open": list("/v1/channels/guarded-open/messages", ["id", "status"]),
             "held": list("/v1/channels/guarded-held/messages", ["id", "status"]),
             "phone": list("/v1/sandbox/messages", ["id", "arrivals"]),
             "keys": list("/v1/api-keys", ["id", "name"]),
+            "webhooks": list("/v1/webhooks", ["id", "updatedAt"]),
+            "deliveries": if server.get(&log, Some(&self.owner)).status == 200 { list(&log, ["id", "event"]) } else { Value::Null },
         })
     }
 }
@@ -251,7 +282,7 @@ fn a_bad_key_opens_no_route() {
     drop(server);
     for (kind, authorization) in bad {
         // Failed authentications are limited by address, and a restarted server has not counted those of the last kind.
-        let server = stage.home.serve();
+        let server = stage.home.serve_sealing(&[]);
         for route in &ROUTES {
             let what = format!("{} {} with {kind}", route.method, route.path);
             let answer = route.call(&server, &stage, authorization.as_deref());
@@ -259,7 +290,7 @@ fn a_bad_key_opens_no_route() {
             assert_eq!(answer.header("WWW-Authenticate"), Some("Bearer"), "{what}");
         }
     }
-    let server = stage.home.serve();
+    let server = stage.home.serve_sealing(&[]);
     assert_eq!(stage.state(&server), before);
 }
 
@@ -324,7 +355,7 @@ fn finds_nothing(stage: &Stage, server: &Server, key: &str, refusal: impl Fn(&Ro
     for route in &ROUTES {
         let what = format!("{} {} with a key from elsewhere", route.method, route.path);
         let answer = route.call_with(server, stage, key);
-        for mark in ["guarded", &stage.read, &stage.queued, &stage.key, &stage.event] {
+        for mark in ["guarded", &stage.read, &stage.queued, &stage.key, &stage.event, &stage.webhook, &stage.delivery] {
             assert!(!answer.text().to_lowercase().contains(&mark.to_lowercase()), "{what} shows {mark}");
         }
         if route.path.starts_with("/v1/channels/") {
@@ -333,6 +364,8 @@ fn finds_nothing(stage: &Stage, server: &Server, key: &str, refusal: impl Fn(&Ro
             assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("API_KEY_NOT_FOUND")), "{what}");
         } else if route.path.contains("{event}") {
             assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("EVENT_NOT_FOUND")), "{what}");
+        } else if route.path.contains("{webhook}") {
+            assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("WEBHOOK_NOT_FOUND")), "{what}");
         } else if let Some(statuses) = refusal(route) {
             assert!(statuses.contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
             assert!(answer.status != 403 || answer.text() == FORBIDDEN, "{what}: {}", answer.text());
@@ -369,9 +402,10 @@ fn without_its_scope_a_key_is_refused_and_with_it_alone_let_in() {
     let key = |with: &dyn Fn(&str) -> bool| {
         create_key(&stage.home, &stage.home.institution, "test", scopes().filter(|scope| with(scope)))
     };
-    // A key must have `messages.read` to grant it, as its route does here, and to read an event of a message.
+    // A key must have `messages.read` to grant it, as its route does here, to read an event of a message, and to
+    // change a webhook that receives one.
     let alone = |scope: &str, other: &str| {
-        scope == other || other == "messages.read" && ["keys.write", "events.read"].contains(&scope)
+        scope == other || other == "messages.read" && ["keys.write", "events.read", "webhooks.write"].contains(&scope)
     };
     let pair = |scope| (key(&|other| other != scope), key(&|other| alone(scope, other)));
     let keys: HashMap<_, _> = scopes().map(|scope| (scope, pair(scope))).collect();
@@ -394,7 +428,7 @@ fn without_its_scope_a_key_is_refused_and_with_it_alone_let_in() {
 fn a_call_is_executed_although_its_client_has_gone() {
     let (stage, server) = Stage::set();
     drop(server);
-    let server = stage.home.serve_with(&["--log", "debug"]);
+    let server = stage.home.serve_sealing(&["--log", "debug"]);
     let carried_out = |route: &Route| {
         // The line is written when the call has ended, by the task that executed it.
         let is_of = |line: &&str| {
@@ -409,7 +443,7 @@ fn a_call_is_executed_although_its_client_has_gone() {
     }
     let after = stage.state(&server);
     drop(server);
-    assert_eq!(stage.state(&stage.home.serve()), after, "memory and store did not agree");
+    assert_eq!(stage.state(&stage.home.serve_sealing(&[])), after, "memory and store did not agree");
 }
 
 #[test]

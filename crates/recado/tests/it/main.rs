@@ -27,5 +27,6 @@ mod seed;
 mod slow;
 mod trace;
 mod v1;
+mod webhooks;
 #[cfg(feature = "danger-loopback")]
 mod whatsapp_web;

@@ -223,7 +223,7 @@ fn schemathesis_finds_nothing() {
     let made = home.cli(&[&args[..], &["--rate-limit", "unlimited"]].concat());
     let text = |name: &str| made[name].as_str().unwrap_or_else(|| panic!("no {name}: {made}"));
     // The tool calls without a key or with an invalid one about as often as with a valid one.
-    let server = home.serve_with(&["--auth-failures", "1000000"]);
+    let server = home.serve_sealing(&["--auth-failures", "1000000", "--allow-networks", "127.0.0.1"]);
     // The tool leaves files in its directory.
     let folder = tempfile::tempdir().expect("a temporary directory");
     let output = python_tool("st")

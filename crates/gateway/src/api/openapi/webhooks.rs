@@ -109,12 +109,15 @@ fn about(event: &str) -> &'static str {
 /// An object with these properties, all of them present.
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     let names = fields.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-    json!({"type": "object", "required": names, "properties": fields.iter().cloned().map(|(name, schema)| (name.to_owned(), schema)).collect::<Map<_, _>>()})
+    let names = json!(names);
+    let properties = fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect::<Map<_, _>>();
+    json!({"type": "object", "required": names, "properties": properties})
 }
 
 /// The same value, or `null`.
 fn or_null(schema: Value) -> Value {
-    json!({"anyOf": [schema, {"type": "null"}]})
+    let either = vec![schema, json!({"type": "null"})];
+    json!({"anyOf": either})
 }
 
 fn text() -> Value {

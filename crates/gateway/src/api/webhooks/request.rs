@@ -79,14 +79,42 @@ pub struct Request {
     pub events: Option<Patterns>,
     pub secret: Option<SecretString>,
     pub active: Option<bool>,
-    /// The inner `None` sets the long schedule again.
-    pub retry: Option<Option<RetryPolicy>>,
-    /// The inner `None` chooses all channels again.
-    pub channels: Option<Option<Vec<ChannelKey>>>,
+    /// `null` sets the long schedule again.
+    pub retry: Given<RetryPolicy>,
+    /// `null` chooses all channels again.
+    pub channels: Given<Vec<ChannelKey>>,
     pub chats: Option<Vec<ChatKind>>,
     pub headers: Option<Headers>,
     pub content: Option<bool>,
     pub order: Option<DeliveryOrder>,
+}
+
+/// A field that can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Given<T> {
+    #[default]
+    LeftOut,
+    Null,
+    Value(T),
+}
+
+impl<T: Clone> Given<T> {
+    /// The value of a new webhook.
+    pub fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::LeftOut | Self::Null => None,
+        }
+    }
+
+    /// Changes a value.
+    pub fn put(&self, place: &mut Option<T>) {
+        match self {
+            Self::LeftOut => {}
+            Self::Null => *place = None,
+            Self::Value(value) => *place = Some(value.clone()),
+        }
+    }
 }
 
 type Checked<T> = Result<T, Cow<'static, str>>;
@@ -131,7 +159,7 @@ impl Request {
             secret: fields.collect("secret", read_secret(&secret)).flatten(),
             active: fields.collect("active", object.flag("active")).flatten(),
             retry: read_retry(&mut fields),
-            channels: fields.collect("channelIds", read_channels(object, find)).flatten(),
+            channels: fields.collect("channelIds", read_channels(object, find)).unwrap_or_default(),
             chats: fields.collect("chatKinds", read_chats(object)).flatten(),
             headers: read_headers(&mut fields)?,
             content: fields.collect("content", object.flag("content")).flatten(),
@@ -183,16 +211,17 @@ fn read_secret(given: &Field<'_>) -> Checked<Option<SecretString>> {
     }
 }
 
-fn read_retry(fields: &mut Fields<'_, '_>) -> Option<Option<RetryPolicy>> {
+fn read_retry(fields: &mut Fields<'_, '_>) -> Given<RetryPolicy> {
     const RETRY: [&str; 2] = ["maxRetries", "retryDelay"];
     // The longest delay is 300,000.
     let delays = RetryPolicy::DELAYS;
     let delays = (u32::try_from(delays.0).unwrap_or(0), u32::try_from(delays.1).unwrap_or(u32::MAX));
     let object = fields.object();
     if object.is_null("retryPolicy") {
-        return Some(None);
+        return Given::Null;
     }
-    let policy = fields.collect("retryPolicy", object.child("retryPolicy")).flatten()?;
+    let policy = fields.collect("retryPolicy", object.child("retryPolicy")).flatten();
+    let Some(policy) = policy else { return Given::LeftOut };
     let bad = |name: &str, (least, most): (u32, u32)| {
         Cow::from(format!("O campo retryPolicy.{name} deve ser um numero de {least} a {most}."))
     };
@@ -205,20 +234,19 @@ fn read_retry(fields: &mut Fields<'_, '_>) -> Option<Option<RetryPolicy>> {
         fields.fault(policy.path(name).into_owned(), UNKNOWN);
     }
     let default = RetryPolicy::DEFAULT;
-    Some(Some(RetryPolicy {
+    Given::Value(RetryPolicy {
         max_retries: retries.unwrap_or(default.max_retries),
         delay: delay.map_or(default.delay, i64::from),
-    }))
+    })
 }
 
-fn read_channels(
-    object: &Object<'_>,
-    find: impl Fn(&str) -> Option<ChannelKey>,
-) -> Checked<Option<Option<Vec<ChannelKey>>>> {
+fn read_channels(object: &Object<'_>, find: impl Fn(&str) -> Option<ChannelKey>) -> Checked<Given<Vec<ChannelKey>>> {
     if object.is_null("channelIds") {
-        return Ok(Some(None));
+        return Ok(Given::Null);
     }
-    let Some(ids) = object.value::<Vec<String>>("channelIds", || BAD_CHANNELS.into())? else { return Ok(None) };
+    let Some(ids) = object.value::<Vec<String>>("channelIds", || BAD_CHANNELS.into())? else {
+        return Ok(Given::LeftOut);
+    };
     if ids.is_empty() || ids.len() > CHANNELS {
         return Err(BAD_CHANNELS.into());
     }
@@ -227,7 +255,7 @@ fn read_channels(
     let mut keys = keys.ok_or("Canal nao encontrado.")?;
     keys.sort_unstable();
     keys.dedup();
-    Ok(Some(Some(keys)))
+    Ok(Given::Value(keys))
 }
 
 fn read_chats(object: &Object<'_>) -> Checked<Option<Vec<ChatKind>>> {

@@ -99,8 +99,8 @@ fn changed(
     put(&mut set.name, asked.name.as_ref());
     put(&mut set.url, asked.url.as_ref().map(ToString::to_string).as_ref());
     put(&mut set.active, asked.active.as_ref());
-    put(&mut set.retry, asked.retry.as_ref());
-    put(&mut set.channels, asked.channels.as_ref());
+    asked.retry.put(&mut set.retry);
+    asked.channels.put(&mut set.channels);
     put(&mut set.chats, asked.chats.as_ref());
     put(&mut set.content, asked.content.as_ref());
     put(&mut set.order, asked.order.as_ref());

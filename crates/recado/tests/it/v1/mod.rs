@@ -4,6 +4,7 @@ mod api_keys;
 mod channels;
 mod events;
 mod sandbox;
+mod webhooks;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
