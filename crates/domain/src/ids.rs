@@ -64,6 +64,18 @@ uuid_id! {
     MessageId
 }
 uuid_id! {
+    /// A conversation: what is said in one chat of a channel, until it is closed.
+    ConversationId
+}
+uuid_id! {
+    /// A contact: one person.
+    ContactId
+}
+uuid_id! {
+    /// A file of a received message.
+    MediaId
+}
+uuid_id! {
     /// The public id of an API key, by which it is listed and revoked.
     ApiKeyId
 }

@@ -1,0 +1,137 @@
+//! Lists of contacts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use icu_normalizer::DecomposingNormalizerBorrowed;
+use icu_properties::props::GeneralCategory;
+
+use super::{Contact, Source};
+use crate::clock::Millis;
+use crate::event::Owner;
+use crate::ids::{ContactId, InvalidId};
+use crate::incoming::IdentityKey;
+use crate::text::category;
+
+/// A text as it is searched and sorted: without case and accents.
+pub fn search_key(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let bare = DecomposingNormalizerBorrowed::new_nfkd().normalize(text);
+    let bare = bare.chars().filter(|sign| category(*sign) != GeneralCategory::NonspacingMark);
+    bare.flat_map(char::to_lowercase).filter(|sign| *sign != '\0').collect()
+}
+
+/// A query for contacts, by name and then by id.
+#[derive(Debug, Clone)]
+pub struct ContactQuery {
+    pub owner: Owner,
+    /// A part of the name or of the number.
+    pub search: Option<String>,
+    /// Contacts with any of these.
+    pub tags: Vec<String>,
+    /// Contacts with all of these.
+    pub tags_all: Vec<String>,
+    /// The contact with this number, in either form.
+    pub phone: Option<IdentityKey>,
+    pub opt_out: Option<bool>,
+    pub source: Option<Source>,
+    pub updated_since: Option<Millis>,
+    pub from: ContactFrom,
+    pub limit: usize,
+}
+
+impl ContactQuery {
+    /// All contacts of an owner.
+    pub fn of(owner: Owner, limit: usize) -> Self {
+        Self {
+            owner,
+            search: None,
+            tags: Vec::new(),
+            tags_all: Vec::new(),
+            phone: None,
+            opt_out: None,
+            source: None,
+            updated_since: None,
+            from: ContactFrom::Start,
+            limit,
+        }
+    }
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContactFrom {
+    Start,
+    After(ContactPlace),
+    /// Behind this many contacts, at most 10,000. The page says how many there are.
+    Offset(usize),
+}
+
+/// The place of a contact in the list. It stays a place when the contact is renamed or goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContactPlace {
+    /// The name as it is sorted.
+    pub name: String,
+    pub id: ContactId,
+}
+
+/// A name would need an encoding in a URL, so its bytes are written as hexadecimal digits.
+impl fmt::Display for ContactPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.", self.id)?;
+        self.name.bytes().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl FromStr for ContactPlace {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (id, name) = text.split_once('.').ok_or(InvalidId)?;
+        if !name.is_ascii() || name.len() % 2 != 0 {
+            return Err(InvalidId);
+        }
+        let byte = |at: usize| u8::from_str_radix(&name[at..at + 2], 16).map_err(|_| InvalidId);
+        let name = (0..name.len()).step_by(2).map(byte).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { name: String::from_utf8(name).map_err(|_| InvalidId)?, id: id.parse()? })
+    }
+}
+
+/// A page. It may be short, or empty, although more follow, because each page reads a bounded part of the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContactPage {
+    pub contacts: Vec<Contact>,
+    /// Where the next page begins; `None` if this is the last one.
+    pub next: Option<ContactPlace>,
+    /// How many contacts there are, at most 10,000, and whether that is the least number; counted for
+    /// [`ContactFrom::Offset`].
+    pub total: Option<(usize, bool)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_searched_without_case_and_accents() {
+        for (text, key) in [("Ação", "acao"), ("JOSÉ", "jose"), ("Ana", "ana"), ("ﬁ", "fi"), ("İ", "i"), ("中", "中")]
+        {
+            assert_eq!(search_key(text), key);
+        }
+    }
+
+    #[test]
+    fn a_place_is_read_back() {
+        for name in ["", "joão da silva", "a.b", "\u{1f600}"] {
+            let place = ContactPlace { name: name.to_owned(), id: ContactId::new(1, [7; 10]) };
+            let text = place.to_string();
+            assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.'), "{text}");
+            assert_eq!(text.parse(), Ok(place));
+        }
+        for bad in ["", "x", "01a2085f-07eb-7913-a5da-c9ff5fe6d655", "01a2085f-07eb-7913-a5da-c9ff5fe6d655.é0"] {
+            assert_eq!(bad.parse::<ContactPlace>(), Err(InvalidId), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Lists of conversations, and of the messages of one conversation.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Conversation, Status};
+use crate::channel::ChannelKey;
+use crate::clock::Millis;
+use crate::event::Owner;
+use crate::ids::{ContactId, ConversationId, InvalidId, MessageId};
+use crate::incoming::Incoming;
+use crate::message::{Message, Seq};
+
+/// A query for conversations, the most recently active first.
+#[derive(Debug, Clone)]
+pub struct ConversationQuery {
+    pub owner: Owner,
+    pub status: Option<Status>,
+    /// The id of an attendant.
+    pub assigned_to: Option<String>,
+    pub department: Option<String>,
+    pub channel: Option<ChannelKey>,
+    pub contact: Option<ContactId>,
+    /// Only those with messages that nobody has read.
+    pub unread: bool,
+    /// Only those whose service window is open now.
+    pub window_open: bool,
+    pub now: Millis,
+    /// Behind this one.
+    pub after: Option<ConversationPlace>,
+    pub limit: usize,
+}
+
+impl ConversationQuery {
+    /// All conversations of an owner.
+    pub fn of(owner: Owner, now: Millis, limit: usize) -> Self {
+        Self {
+            owner,
+            status: None,
+            assigned_to: None,
+            department: None,
+            channel: None,
+            contact: None,
+            unread: false,
+            window_open: false,
+            now,
+            after: None,
+            limit,
+        }
+    }
+}
+
+/// The place of a conversation in the list. It stays a place when the conversation moves or goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConversationPlace {
+    pub active_at: Millis,
+    pub id: ConversationId,
+}
+
+impl fmt::Display for ConversationPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.active_at, self.id)
+    }
+}
+
+impl FromStr for ConversationPlace {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (active_at, id) = text.split_once('.').ok_or(InvalidId)?;
+        Ok(Self { active_at: active_at.parse().map_err(|_| InvalidId)?, id: id.parse()? })
+    }
+}
+
+/// A page. It may be short, or empty, although more follow, because each page reads a bounded part of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationPage {
+    pub conversations: Vec<Conversation>,
+    /// Where the next page begins; `None` if this is the last one.
+    pub next: Option<ConversationPlace>,
+}
+
+/// The order of messages by our clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    #[default]
+    NewestFirst,
+    OldestFirst,
+}
+
+/// A query for the messages of a conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct ConversationMessages {
+    pub owner: Owner,
+    /// The conversation must be one of this channel.
+    pub channel: ChannelKey,
+    pub conversation: ConversationId,
+    /// Behind this place, in the order of the query.
+    pub after: Option<InboxPlace>,
+    pub order: Order,
+    pub limit: usize,
+}
+
+/// A message of a conversation, in either direction.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InboxItem {
+    /// The network delivered it.
+    Incoming(Box<Incoming>),
+    /// A call of the API sent it.
+    Sent(Box<Message>),
+}
+
+/// A page of the messages of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboxPage {
+    pub items: Vec<InboxItem>,
+    /// The place behind which the next page begins; `None` if this is the last one.
+    pub next: Option<InboxPlace>,
+}
+
+/// A place among the messages of a conversation: delivered and sent messages are numbered separately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboxPlace {
+    pub incoming: Seq,
+    pub sent: Seq,
+}
+
+impl fmt::Display for InboxPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.incoming, self.sent)
+    }
+}
+
+impl FromStr for InboxPlace {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (incoming, sent) = text.split_once('.').ok_or(InvalidId)?;
+        let number = |text: &str| text.parse().map_err(|_| InvalidId);
+        Ok(Self { incoming: number(incoming)?, sent: number(sent)? })
+    }
+}
+
+/// A conversation whose messages were marked as read, and what its network has to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MarkedRead {
+    pub conversation: Conversation,
+    /// The messages that were unread, newest first, at most [`MARKED_AT_ONCE`]. A network that marks all earlier messages
+    /// needs only the first.
+    pub messages: Vec<ReadMark>,
+}
+
+/// The most messages of [`MarkedRead`].
+pub const MARKED_AT_ONCE: usize = 100;
+
+/// A message that was read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReadMark {
+    pub id: MessageId,
+    pub network_id: String,
+    /// The address of its author, which a network needs in a group.
+    pub author: String,
+}
+
+/// The log must not name a person.
+impl fmt::Debug for ReadMark {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ReadMark({})", self.id)
+    }
+}

@@ -1,0 +1,166 @@
+//! A received message as it is stored, and its file.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Body, LATE_AFTER};
+use crate::channel::ChannelKey;
+use crate::clock::Millis;
+use crate::event::ChatKind;
+use crate::ids::{ContactId, ConversationId, MediaId, MessageId};
+use crate::message::Seq;
+
+/// Who sent a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Another person.
+    Inbound,
+    /// The channel.
+    Outbound,
+}
+
+impl Direction {
+    pub const ALL: [Self; 2] = [Self::Inbound, Self::Outbound];
+
+    /// The name in the API and in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "INBOUND",
+            Self::Outbound => "OUTBOUND",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|direction| direction.name() == name)
+    }
+}
+
+/// A message that a network delivered. Its direction is [`Direction::Outbound`] if another device of the channel sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incoming {
+    /// The order of arrival.
+    pub seq: Seq,
+    pub id: MessageId,
+    pub channel: ChannelKey,
+    /// The public id of the channel.
+    pub channel_id: String,
+    pub conversation: ConversationId,
+    /// The author; `None` for the channel itself, for nobody, and after the contact was deleted.
+    pub contact: Option<ContactId>,
+    pub direction: Direction,
+    pub network_id: String,
+    pub chat: ChatKind,
+    /// The address of the chat, as callers pass it back.
+    pub address: String,
+    /// The name of the group.
+    pub chat_name: Option<String>,
+    pub body: Body,
+    pub media: Option<Media>,
+    /// The last reaction of each person.
+    pub reactions: Vec<Reaction>,
+    pub edited_at: Option<Millis>,
+    pub revoked_at: Option<Millis>,
+    pub sent_at: Millis,
+    pub received_at: Millis,
+    pub read_at: Option<Millis>,
+    pub updated_at: Millis,
+}
+
+impl Incoming {
+    /// Whether it was on its way for long.
+    pub fn is_late(&self) -> bool {
+        self.received_at - self.sent_at > LATE_AFTER
+    }
+}
+
+/// The reaction of one person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reaction {
+    /// Whose it is; `None`: the channel's own, or nobody's.
+    pub contact: Option<ContactId>,
+    #[serde(default)]
+    pub is_me: bool,
+    /// Digits of the person.
+    pub from: Option<String>,
+    /// `None`: it was taken back. It is kept because an older reaction may arrive later.
+    pub emoji: Option<String>,
+    pub at: Millis,
+}
+
+/// Where the bytes of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaState {
+    /// At the network.
+    Remote,
+    /// At the network and here.
+    Stored,
+    /// The network has lost them.
+    Gone,
+}
+
+impl MediaState {
+    pub const ALL: [Self; 3] = [Self::Remote, Self::Stored, Self::Gone];
+
+    /// The name in the API and in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Remote => "REMOTE",
+            Self::Stored => "STORED",
+            Self::Gone => "GONE",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// What the network says of a file, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NewMedia {
+    pub mime_type: String,
+    pub size: Option<u64>,
+    /// SHA-256 of the bytes, in lower-case hexadecimal digits.
+    pub sha256: Option<String>,
+    pub file_name: Option<String>,
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    pub duration_seconds: Option<u32>,
+    pub ptt: bool,
+    pub animated: bool,
+    /// The id of the file at the network (Meta), which is no secret. Not shown.
+    pub remote_id: Option<String>,
+    /// Path and key (WhatsApp Web), sealed by the driver. Not shown.
+    #[serde(skip)]
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// A file of a received message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    pub id: MediaId,
+    pub message: MessageId,
+    pub channel: ChannelKey,
+    pub state: MediaState,
+    pub about: NewMedia,
+    /// When the bytes were last read; decides how long they are kept.
+    pub read_at: Option<Millis>,
+}
+
+/// A query for the delivered messages of a channel, newest first.
+#[derive(Debug, Clone, Copy)]
+pub struct IncomingQuery {
+    pub channel: ChannelKey,
+    /// Behind this place.
+    pub before: Option<Seq>,
+    pub limit: usize,
+}
+
+/// A page of delivered messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncomingPage {
+    pub messages: Vec<Incoming>,
+    /// The place behind which the next page begins; `None` if this is the last one.
+    pub next: Option<Seq>,
+}
