@@ -2,10 +2,12 @@
 //! giving the list below a place in which to open its store.
 
 mod accounts;
+mod book;
 mod channels;
 mod claim;
 pub(crate) mod enqueue;
 mod events;
+pub(crate) mod inbox;
 mod links;
 pub(crate) mod message_events;
 mod new_recipients;
@@ -74,6 +76,40 @@ suite! { [
         events_go_after_a_year,
         an_event_with_complete_data_is_recorded_for_a_reader_and_erased_by_its_subject,
         a_log_decides_what_is_recorded_on_channels_of_today_and_tomorrow;
+    book:
+        a_conversation_is_assigned_transferred_closed_and_reopened,
+        reading_a_conversation_names_what_the_network_has_to_hear,
+        idle_conversations_are_closed,
+        lists_of_conversations_are_filtered_and_paged,
+        a_contact_is_created_once_and_changed,
+        contacts_are_searched_filtered_and_paged_by_name;
+    inbox:
+        a_message_is_stored_with_its_contact_and_its_conversation,
+        without_a_reader_nothing_is_recorded,
+        everything_twice_and_shuffled_is_as_one_delivery,
+        a_message_by_a_number_and_by_a_hidden_id_is_one,
+        people_who_chose_one_id_are_kept_apart,
+        both_forms_of_a_number_are_one_contact,
+        contacts_that_are_one_person_become_one,
+        a_number_that_another_person_has_now_moves,
+        a_changed_number_keeps_its_contact,
+        ids_of_a_business_and_people_without_a_number_are_contacts,
+        a_name_that_a_caller_gave_stays,
+        an_echo_opens_a_conversation_and_creates_no_contact,
+        a_group_is_one_chat_with_many_people,
+        changes_wait_for_their_message_and_old_ones_change_nothing,
+        a_revoked_message_has_no_content_unless_it_is_kept,
+        votes_are_counted_by_person,
+        a_reaction_to_a_sent_message_is_reported,
+        a_message_that_could_not_be_read_is_recovered_once,
+        the_phone_reads_messages,
+        a_word_opts_out_and_a_preference_too,
+        a_window_is_open_for_a_day_after_a_message_of_the_person,
+        long_texts_are_cut_and_events_stay_short,
+        a_deleted_channel_receives_nothing_and_stays_readable,
+        files_are_kept_by_their_last_use,
+        old_messages_go_with_their_files_and_empty_conversations,
+        a_page_of_a_conversation_goes_on_in_both_orders;
     links:
         a_link_comes_back_as_it_was_written,
         a_link_needs_the_expected_state,

@@ -8,10 +8,15 @@ use recado_domain::channel::{
     Link, LoginLimits, NewChannel,
 };
 use recado_domain::clock::Millis;
+use recado_domain::contact_book::{Contact, ContactChange, ContactChanged, ContactPage, ContactQuery, NewContact};
+use recado_domain::conversation::{
+    Change, Changed, Conversation, ConversationMessages, ConversationPage, ConversationQuery, InboxPage, MarkedRead,
+};
 use recado_domain::event::{
     Event, EventPage, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
 };
-use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId, WebhookId};
+use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
+use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{Enqueued, Idempotency, Message, MessageQuery, Page, Promoted, Seq};
 use recado_domain::party::Party;
@@ -25,14 +30,17 @@ use recado_domain::webhook::{
 
 use crate::common::webhooks::{claim, fan_out, log, replay, settle, tidy};
 use crate::common::{
-    Transaction, channels, chats, events, links, messages, person, purge, schedule, tenants, webhooks,
+    Transaction, channels, chats, events, inbox, links, messages, person, purge, schedule, tenants, webhooks,
 };
 use crate::person::{Erased, Erasure, PersonPage, PersonQuery};
 use crate::postgres::{PgStore, Tx};
 use crate::sqlite::SqliteStore;
 use crate::sqlkit::both::at_once;
 use crate::sqlkit::postgres::db::{Failure, with_connection, with_transaction};
-use crate::{Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Result, Schedule, Tenants, Webhooks};
+use crate::{
+    Accounts, Channels, Contacts, Conversations, EventReader, Events, Inbox, Links, Messages, Privacy, Result,
+    Schedule, Tenants, Webhooks,
+};
 
 /// Implements a port for both engines. The word before an operation says how it runs: `read` reads; `call` reads for a
 /// caller who waits; `run` is one writing statement; `write` is a transaction.
@@ -255,6 +263,51 @@ for_both_engines! {
             = |db| messages::of_network(db, channel, &recipient, &network_id);
         read fn earlier_use(key: Idempotency) -> Option<Enqueued> = |db| messages::earlier_use(db, &key);
         read fn messages(query: MessageQuery) -> Option<Page> = |db| messages::page(db, &query);
+    }
+}
+
+for_both_engines! {
+    impl Inbox {
+        write fn receive(arrivals: Arrivals, now: Millis) -> Vec<Received> = |tx| inbox::receive(tx.db(), &arrivals, now);
+        read fn incoming(channel: ChannelKey, id: MessageId) -> Option<Incoming> = |db| inbox::message(db, channel, id);
+        read fn incoming_of_network(channel: ChannelKey, network_id: String) -> Option<Incoming>
+            = |db| inbox::of_network(db, channel, &network_id);
+        read fn incoming_raw(channel: ChannelKey, id: MessageId) -> Option<Vec<u8>> = |db| inbox::raw(db, channel, id);
+        read fn incoming_page(query: IncomingQuery) -> IncomingPage = |db| inbox::page(db, query);
+        read fn media(owner: Owner, id: MediaId) -> Option<Media> = |db| inbox::media(db, owner, id);
+        write fn note_media(id: MediaId, state: MediaState, size: Option<u64>, now: Millis) -> bool
+            = |tx| inbox::note_media(tx.db(), id, (state, size), now);
+        read fn unread_media(before: Millis, limit: usize) -> Vec<MediaId> = |db| inbox::unread_media(db, before, limit);
+        write fn clear_inbox(owner: Owner) -> bool = |tx| inbox::clear::all(tx.db(), owner);
+    }
+}
+
+for_both_engines! {
+    impl Conversations {
+        read fn conversations(query: ConversationQuery) -> ConversationPage = |db| inbox::conversations::page(db, &query);
+        read fn conversation(owner: Owner, id: ConversationId) -> Option<Conversation>
+            = |db| inbox::conversations::one(db, owner, id);
+        read fn conversation_messages(query: ConversationMessages) -> Option<InboxPage>
+            = |db| inbox::conversations::messages(db, query);
+        write fn change_conversation(owner: Owner, id: ConversationId, change: Change, now: Millis) -> Changed
+            = |tx| inbox::conversations::change(tx.db(), (owner, id), &change, now);
+        write fn read_conversation(owner: Owner, id: ConversationId, now: Millis) -> Option<MarkedRead>
+            = |tx| inbox::conversations::read(tx.db(), (owner, id), now);
+        write fn close_idle(channel: ChannelKey, before: Millis, now: Millis) -> usize
+            = |tx| inbox::conversations::close_idle(tx.db(), channel, before, now);
+    }
+}
+
+for_both_engines! {
+    impl Contacts {
+        read fn contacts(query: ContactQuery) -> ContactPage = |db| inbox::contacts::page(db, &query);
+        read fn contact(owner: Owner, id: ContactId) -> Option<Contact> = |db| inbox::contact(db, owner, id);
+        read fn contact_of_phone(owner: Owner, phone: String) -> Option<Contact>
+            = |db| inbox::contacts::of_phone(db, owner, &phone);
+        write fn create_contact(contact: NewContact, now: Millis) -> ContactChanged
+            = |tx| inbox::contacts::create(tx.db(), &contact, now);
+        write fn change_contact(owner: Owner, id: ContactId, change: ContactChange, now: Millis) -> ContactChanged
+            = |tx| inbox::contacts::change(tx.db(), (owner, id), &change, now);
     }
 }
 

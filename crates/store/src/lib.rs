@@ -22,11 +22,12 @@ pub mod sqlite;
 pub mod sqlkit;
 #[cfg(test)]
 mod transitions;
+pub mod views;
 
 pub use error::{Health, StoreError};
 pub use ports::{
-    Accounts, Channels, EventReader, Events, Links, Messages, Privacy, Queue, Receipts, Schedule, Sessions, Store,
-    Tenants, Webhooks,
+    Accounts, Channels, Contacts, Conversations, EventReader, Events, Inbox, Links, Messages, Privacy, Queue, Receipts,
+    Schedule, Sessions, Store, Tenants, Webhooks,
 };
 
 /// The result of a store operation.

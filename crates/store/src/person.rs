@@ -4,7 +4,10 @@ use std::fmt;
 
 use recado_domain::channel::ChannelKey;
 use recado_domain::clock::Millis;
+use recado_domain::contact_book::Contact;
+use recado_domain::conversation::Conversation;
 use recado_domain::ids::{InstitutionId, MessageId};
+use recado_domain::incoming::Incoming;
 use recado_domain::message::{Message, Seq};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +21,7 @@ pub const CHANNELS: i64 = 200;
 /// A person as a recipient: every number under which the store may know them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    /// Digits; a hidden id has `@lid` behind it.
+    /// Digits; a hidden id has `@lid` behind it; an id within a business is as it is.
     pub numbers: Vec<String>,
     /// The institution whose channels are searched; `None`: all institutions.
     pub institution: Option<InstitutionId>,
@@ -45,6 +48,10 @@ pub enum PersonPart {
     Keys,
     /// What channels know about the person as a recipient.
     Contacts,
+    /// Messages of and with the person that networks delivered, oldest first.
+    Received,
+    /// The person's contacts, and the conversations with them.
+    Book,
 }
 
 /// A question for a page.
@@ -57,7 +64,7 @@ pub struct PersonQuery {
 }
 
 /// A page. It may be empty without being the last: each page scans a bounded part of the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PersonPage {
     pub rows: Vec<PersonRow>,
     /// Where the next page begins; `None` when there is no more.
@@ -65,7 +72,7 @@ pub struct PersonPage {
 }
 
 /// A row of a page.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub enum PersonRow {
     Name(String),
     Message { message: Box<Message>, scenario: Option<String>, early: Vec<UnmatchedReceipt> },
@@ -74,6 +81,9 @@ pub enum PersonRow {
     Account { channel: ChannelKey, phone: String, account: Option<String>, lid: Option<String>, checked_at: Millis },
     Chat { channel: ChannelKey, account: String, opened_at: Option<Millis> },
     Pace { channel: ChannelKey, recipient: String, used_until: Millis },
+    Received(Box<Incoming>),
+    Contact(Box<Contact>),
+    Conversation(Box<Conversation>),
 }
 
 impl fmt::Debug for PersonRow {
@@ -96,6 +106,11 @@ impl PersonRow {
             }
             Self::Chat { channel, account, opened_at } => format!("chat {channel} {account} {opened_at:?}"),
             Self::Pace { channel, recipient, used_until } => format!("pace {channel} {recipient} {used_until}"),
+            Self::Received(message) => format!("{message:?} {}", serde_json::to_string(&message.body).expect("JSON")),
+            Self::Contact(contact) => serde_json::to_string(&crate::views::contact(contact)).expect("JSON"),
+            Self::Conversation(conversation) => {
+                format!("{conversation:?} {:?}", conversation.contact.as_ref().map(|who| &who.name))
+            }
         }
     }
 }
@@ -127,6 +142,12 @@ pub enum Erasure {
     Messages(Vec<Place>),
     /// What the channels of a page after this channel know about the person.
     Contacts { person: Person, after: ChannelKey },
+    /// A batch of what networks delivered of the person: messages, then conversations and contacts.
+    Inbox { person: Person },
+    /// What a range of other people's messages says of the person.
+    Traces { person: Person, after: i64 },
+    /// A range of the events that name the person.
+    EventTraces { person: Person, after: i64 },
 }
 
 /// The data that was erased.
@@ -141,9 +162,18 @@ pub struct Erased {
     pub accounts: u64,
     pub chats: u64,
     pub recipient_paces: u64,
+    /// Messages that networks delivered.
+    pub received: u64,
+    pub conversations: u64,
+    /// Entries of the list of contacts.
+    pub people: u64,
+    /// Other people's messages that quoted or mentioned the person.
+    pub traces: u64,
+    /// Events that named the person.
+    pub events: u64,
     /// Messages in flight, which stay.
     pub sending: u64,
-    /// Where the next page of channels begins.
+    /// Where the next batch begins.
     #[serde(skip)]
     pub next: Option<ChannelKey>,
 }

@@ -15,10 +15,15 @@ use recado_domain::channel::{
     Link, LoginLimits, NewChannel, SessionChange, SessionKey, SessionOf, SessionRow,
 };
 use recado_domain::clock::Millis;
+use recado_domain::contact_book::{Contact, ContactChange, ContactChanged, ContactPage, ContactQuery, NewContact};
+use recado_domain::conversation::{
+    Change, Changed, Conversation, ConversationMessages, ConversationPage, ConversationQuery, InboxPage, MarkedRead,
+};
 use recado_domain::event::{
     Event, EventPage, EventQuery, EventSeq, EventState, EventSubject, NewEvent, Owner, Patterns, Recording,
 };
-use recado_domain::ids::{ApiKeyId, InstitutionId, MessageId, WebhookId};
+use recado_domain::ids::{ApiKeyId, ContactId, ConversationId, InstitutionId, MediaId, MessageId, WebhookId};
+use recado_domain::incoming::{Arrivals, Incoming, IncomingPage, IncomingQuery, Media, MediaState, Received};
 use recado_domain::institution::{ApiKey, Institution};
 use recado_domain::message::{
     Cancelled, Enqueued, Idempotency, Message, MessageQuery, NewMessage, Page, Promoted, Seq,
@@ -40,7 +45,21 @@ use crate::{Health, Result, StoreError};
 /// All ports together. Each engine implements this trait, and the gateway is built with it.
 #[async_trait]
 pub trait Store:
-    Tenants + Channels + Events + Webhooks + Links + Sessions + Accounts + Queue + Schedule + Receipts + Messages + Privacy
+    Tenants
+    + Channels
+    + Events
+    + Webhooks
+    + Links
+    + Sessions
+    + Accounts
+    + Queue
+    + Schedule
+    + Receipts
+    + Messages
+    + Inbox
+    + Conversations
+    + Contacts
+    + Privacy
 {
     /// Whether the store works. The returned receiver is notified when this changes.
     fn health(&self) -> watch::Receiver<Health>;
@@ -410,4 +429,80 @@ pub trait Privacy: Send + Sync + 'static {
     async fn erase_person(&self, erasure: Erasure, now: Millis) -> Result<Erased>;
     /// Deletes a batch of old data. Returns the `seq` at which the next batch begins; `None` if no old data is left.
     async fn purge(&self, request: PurgeRequest) -> Result<Option<Seq>>;
+}
+
+/// Messages that networks deliver, and their files.
+#[async_trait]
+pub trait Inbox: Send + Sync + 'static {
+    /// Stores what a network delivered to a channel, in one transaction, with everything that follows from it: contacts,
+    /// conversations, changes of messages, events. A driver acknowledges the arrivals to its network only after this
+    /// returns `Ok`. Returns one result per arrival, in their order.
+    ///
+    /// An arrival that the store has already changes nothing. A change whose message is not here yet is held until the
+    /// message arrives. At most [`ARRIVALS_AT_ONCE`](recado_domain::incoming::ARRIVALS_AT_ONCE) arrivals; more are
+    /// refused.
+    async fn receive(&self, arrivals: Arrivals, now: Millis) -> Result<Vec<Received>>;
+    /// A message of this channel that a network delivered.
+    async fn incoming(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Incoming>>;
+    /// The message with this network id, if a network delivered it to the channel. If people chose the same id, the
+    /// newest one.
+    async fn incoming_of_network(&self, channel: ChannelKey, network_id: String) -> Result<Option<Incoming>>;
+    /// The network's own bytes of a message, as the driver passed them.
+    async fn incoming_raw(&self, channel: ChannelKey, id: MessageId) -> Result<Option<Vec<u8>>>;
+    /// A page of the delivered messages of a channel, newest first.
+    async fn incoming_page(&self, query: IncomingQuery) -> Result<IncomingPage>;
+    /// A file of a delivered message, if it belongs to this owner. It contains what the driver needs to download it.
+    async fn media(&self, owner: Owner, id: MediaId) -> Result<Option<Media>>;
+    /// Records where the bytes of a file are, its size, and that they were read now. `false` if there is no such file.
+    async fn note_media(&self, id: MediaId, state: MediaState, size: Option<u64>, now: Millis) -> Result<bool>;
+    /// Files that are stored here and that nobody has read since this time, oldest first. Their bytes can be deleted.
+    async fn unread_media(&self, before: Millis, limit: usize) -> Result<Vec<MediaId>>;
+    /// Deletes a batch of all delivered messages, conversations and contacts of an owner; `false` when nothing is left.
+    async fn clear_inbox(&self, owner: Owner) -> Result<bool>;
+}
+
+/// Conversations.
+#[async_trait]
+pub trait Conversations: Send + Sync + 'static {
+    /// A page of conversations, the most recently active first.
+    async fn conversations(&self, query: ConversationQuery) -> Result<ConversationPage>;
+    /// One conversation of this owner.
+    async fn conversation(&self, owner: Owner, id: ConversationId) -> Result<Option<Conversation>>;
+    /// A page of the messages of a conversation. `None` if the owner's channel has no such conversation.
+    async fn conversation_messages(&self, query: ConversationMessages) -> Result<Option<InboxPage>>;
+    /// Assigns, transfers, closes or reopens a conversation, and records the event. A repeated identical change records
+    /// none.
+    async fn change_conversation(
+        &self,
+        owner: Owner,
+        id: ConversationId,
+        change: Change,
+        now: Millis,
+    ) -> Result<Changed>;
+    /// Marks the received messages of a conversation as read. Returns the conversation, and which messages the network
+    /// has to be told of. `None` if there is no such conversation.
+    async fn read_conversation(&self, owner: Owner, id: ConversationId, now: Millis) -> Result<Option<MarkedRead>>;
+    /// Closes a batch of a channel's conversations without a message since this time. Returns how many.
+    async fn close_idle(&self, channel: ChannelKey, before: Millis, now: Millis) -> Result<usize>;
+}
+
+/// Contacts.
+#[async_trait]
+pub trait Contacts: Send + Sync + 'static {
+    /// A page of contacts, by name.
+    async fn contacts(&self, query: ContactQuery) -> Result<ContactPage>;
+    /// One contact of this owner.
+    async fn contact(&self, owner: Owner, id: ContactId) -> Result<Option<Contact>>;
+    /// The contact with this number, in either form.
+    async fn contact_of_phone(&self, owner: Owner, phone: String) -> Result<Option<Contact>>;
+    /// Adds a contact, and records the event. `Exists` if a contact has the number.
+    async fn create_contact(&self, contact: NewContact, now: Millis) -> Result<ContactChanged>;
+    /// Changes a contact, and records the event if something is different. `Exists` if another contact has the number.
+    async fn change_contact(
+        &self,
+        owner: Owner,
+        id: ContactId,
+        change: ContactChange,
+        now: Millis,
+    ) -> Result<ContactChanged>;
 }

@@ -11,6 +11,7 @@ use recado_domain::phone::{InvalidPhone, PhoneNumber};
 use recado_domain::status::MessageStatus;
 use recado_store::clock::rfc3339;
 use recado_store::person::{Erasure, Person, PersonQuery, PersonRow, UnmatchedReceipt};
+use recado_store::views;
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
@@ -64,7 +65,9 @@ pub async fn on_sandbox(gateway: &Gateway, person: Person, after: i64) -> Result
 pub async fn erase(gateway: &Gateway, erasure: Erasure) -> Result<Value, AppError> {
     let channels: Vec<ChannelKey> = match &erasure {
         Erasure::Messages(places) => places.iter().map(|place| place.channel).collect(),
-        Erasure::Contacts { .. } => Vec::new(),
+        Erasure::Contacts { .. } | Erasure::Inbox { .. } | Erasure::Traces { .. } | Erasure::EventTraces { .. } => {
+            Vec::new()
+        }
     };
     let erased = gateway.store.erase_person(erasure, gateway.clock.now()).await?;
     if erased.cancelled > 0 {
@@ -105,6 +108,12 @@ fn view(gateway: &Gateway, row: PersonRow) -> Value {
         PersonRow::Pace { channel, recipient, used_until } => {
             let pace = json!({ "recipient": recipient, "usedUntil": rfc3339(used_until) });
             with_channel(gateway, channel, "RECIPIENT_PACE", pace)
+        }
+        PersonRow::Received(message) => json!(views::message(&message)),
+        PersonRow::Contact(contact) => json!({ "type": "CONTACT", "contact": views::contact(&contact) }),
+        PersonRow::Conversation(conversation) => {
+            let shown = views::conversation(&conversation, gateway.clock.now());
+            json!({ "type": "CONVERSATION", "conversation": shown })
         }
     }
 }

@@ -100,6 +100,13 @@ async fn erase(local: &Local, recipient: &Recipient, number: &PhoneNumber) -> Re
     erase_messages(local, &person, &mut total).await?;
     let contacts = |after| Control::ErasePerson { erasure: Erasure::Contacts { person: person.clone(), after } };
     all(local, contacts, &mut total).await?;
+    // Traces first: a person whose contact is gone is not found in other people's messages by every name.
+    let traces = |after| Control::ErasePerson { erasure: Erasure::Traces { person: person.clone(), after } };
+    all(local, traces, &mut total).await?;
+    let inbox = |_| Control::ErasePerson { erasure: Erasure::Inbox { person: person.clone() } };
+    all(local, inbox, &mut total).await?;
+    let events = |after| Control::ErasePerson { erasure: Erasure::EventTraces { person: person.clone(), after } };
+    all(local, events, &mut total).await?;
     let sandbox = |after| Control::ErasePersonOnSandbox { person: person.clone(), after };
     all(local, sandbox, &mut total).await?;
     local.execute(Control::ForgetErased).await?;

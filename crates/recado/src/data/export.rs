@@ -65,9 +65,13 @@ async fn write(local: &Local, person: &Person, out: &mut impl Write) -> Result<(
     // The fields of the head, followed by the lists.
     let head = head.to_string();
     write!(out, "{}", head.strip_suffix('}').unwrap_or(&head))?;
-    for (name, part) in
-        [("messages", PersonPart::Messages), ("idempotencyKeys", PersonPart::Keys), ("contacts", PersonPart::Contacts)]
-    {
+    for (name, part) in [
+        ("messages", PersonPart::Messages),
+        ("idempotencyKeys", PersonPart::Keys),
+        ("contacts", PersonPart::Contacts),
+        ("received", PersonPart::Received),
+        ("book", PersonPart::Book),
+    ] {
         let mut list = List::begin(out, name)?;
         pages(local, person, part, |row| list.row(row)).await?;
         list.end()?;

@@ -178,6 +178,16 @@ pub(crate) async fn forget_subjects<E: Executor>(db: &E, subjects: &[EventSubjec
     Ok(forgotten)
 }
 
+/// Deletes these events; how many there were.
+pub(super) async fn forget_numbers<E: Executor>(db: &E, numbers: Vec<EventSeq>) -> Result<u64, E::Error> {
+    if numbers.is_empty() {
+        return Ok(0);
+    }
+    let numbers = List(numbers);
+    webhooks::tidy::forget(db, &E::any("seq", 1), value(&numbers)).await?;
+    db.run(&format!("DELETE FROM events WHERE {}", E::any("seq", 1)), values![numbers]).await
+}
+
 /// Events up to this number may be gone from now on.
 pub(super) async fn note_deleted<E: Executor>(db: &E, until: EventSeq) -> Result<(), E::Error> {
     let sql = format!(

@@ -5,6 +5,7 @@ pub(crate) mod cards;
 pub(crate) mod channels;
 pub(crate) mod chats;
 pub(crate) mod events;
+pub(crate) mod inbox;
 pub(crate) mod links;
 pub(crate) mod messages;
 pub(crate) mod person;

@@ -10,7 +10,7 @@ use recado_domain::queue::{Finish, Queued};
 use recado_domain::status::MessageStatus;
 
 use super::messages::{columns, message, status};
-use super::{Transaction, events, schedule, webhooks};
+use super::{Transaction, events, inbox, schedule, webhooks};
 use crate::person::{
     CHANNELS, Erased, Erasure, MESSAGES, PLACES, Person, PersonPage, PersonPart, PersonQuery, PersonRow, Place,
     UnmatchedReceipt,
@@ -28,16 +28,20 @@ struct Asked<'a, E> {
 pub(crate) async fn page<E: Executor>(db: &E, query: &PersonQuery) -> Result<PersonPage, E::Error> {
     let after = match query.part {
         // Scheduled messages have negative numbers.
-        PersonPart::Names | PersonPart::Messages | PersonPart::Places if query.after == 0 => i64::MIN,
+        PersonPart::Names | PersonPart::Messages | PersonPart::Places | PersonPart::Received if query.after == 0 => {
+            i64::MIN
+        }
         _ => query.after,
     };
     let asked = Asked::new(db, &query.person, after);
     match query.part {
-        PersonPart::Names => asked.names().await,
+        PersonPart::Names => asked.names(&query.person).await,
         PersonPart::Messages => asked.messages().await,
         PersonPart::Places => asked.places().await,
         PersonPart::Keys => asked.keys().await,
         PersonPart::Contacts => asked.contacts().await,
+        PersonPart::Received => inbox::person::received(db, &query.person, after).await,
+        PersonPart::Book => inbox::person::book(db, &query.person).await,
     }
 }
 
@@ -128,9 +132,9 @@ impl<'a, E: Executor> Asked<'a, E> {
         self.db.rows(&sql, values![self.numbers, self.institution, self.after, end, most(limit)], read).await
     }
 
-    async fn names(&self) -> Result<PersonPage, E::Error> {
+    async fn names(&self, person: &Person) -> Result<PersonPage, E::Error> {
         let Some(end) = self.end("messages", "seq", SCANNED_AT_MOST).await? else {
-            return self.reported_names().await;
+            return self.reported_names(person).await;
         };
         let sql = format!(
             "SELECT DISTINCT m.recipient, m.account FROM messages m WHERE m.seq > ?3 AND m.seq <= ?4 AND {}",
@@ -143,7 +147,7 @@ impl<'a, E: Executor> Asked<'a, E> {
     }
 
     /// The accounts of the person's numbers, and the numbers of the person's accounts.
-    async fn reported_names(&self) -> Result<PersonPage, E::Error> {
+    async fn reported_names(&self, person: &Person) -> Result<PersonPage, E::Error> {
         let sql = format!(
             "SELECT a.phone, a.account, a.lid || '@lid' AS hidden FROM accounts a WHERE ({} OR {})
                AND (?2 IS NULL OR a.channel_key IN (SELECT key FROM channels WHERE institution_id = ?2))",
@@ -152,7 +156,9 @@ impl<'a, E: Executor> Asked<'a, E> {
         );
         let read = |row: &Row<'_>| Ok([row.get::<Option<String>>("phone")?, row.get("account")?, row.get("hidden")?]);
         let found = self.db.rows(&sql, values![self.numbers, self.institution], read).await?;
-        Ok(PersonPage { rows: found.into_iter().flatten().flatten().map(PersonRow::Name).collect(), next: None })
+        let known = inbox::person::names(self.db, person).await?;
+        let names = found.into_iter().flatten().flatten().chain(known);
+        Ok(PersonPage { rows: names.map(PersonRow::Name).collect(), next: None })
     }
 
     async fn messages(&self) -> Result<PersonPage, E::Error> {
@@ -260,6 +266,9 @@ pub(crate) async fn erase<T: Transaction>(tx: &mut T, erasure: &Erasure, now: Mi
     match erasure {
         Erasure::Messages(places) => erase_messages(tx, places, now).await,
         Erasure::Contacts { person, after } => erase_contacts(tx.db(), person, *after).await,
+        Erasure::Inbox { person } => inbox::person::erase(tx.db(), person).await,
+        Erasure::Traces { person, after } => inbox::person::erase_traces(tx.db(), person, *after).await,
+        Erasure::EventTraces { person, after } => inbox::person::erase_event_traces(tx.db(), person, *after).await,
     }
 }
 
@@ -305,6 +314,7 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
         finished.push(message.seq);
     }
     tx.apply(&ends).await?;
+    let gone: HashSet<_> = finished.iter().copied().collect();
     let (finished, keys) = (List(finished), List(places.iter().filter_map(|place| place.key).collect::<Vec<_>>()));
     let (db, of_finished) = (tx.db(), T::Db::any("seq", 1));
     let sql = format!(
@@ -321,6 +331,9 @@ async fn erase_messages<T: Transaction>(tx: &mut T, places: &[Place], now: Milli
     webhooks::tidy::forget(db, &T::Db::any("message_seq", 1), value(&finished)).await?;
     erased.messages = db.run(&format!("DELETE FROM messages WHERE {of_finished}"), values![finished]).await?;
     events::forget(db, &finished).await?;
+    // Reactions to them.
+    let ids = places.iter().filter(|place| gone.contains(&place.seq.abs())).map(|place| *place.id.as_bytes());
+    events::forget_subjects(db, &ids.collect::<Vec<_>>()).await?;
     Ok(erased)
 }
 

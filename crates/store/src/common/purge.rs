@@ -5,7 +5,7 @@ use recado_domain::event::EventSeq;
 use recado_domain::message::Seq;
 use recado_domain::queue::PurgeRequest;
 
-use super::events;
+use super::{events, inbox};
 use crate::sql::PAST;
 use crate::sqlkit::both::{Executor, Row, values};
 
@@ -42,6 +42,7 @@ pub(crate) async fn purge<E: Executor>(db: &E, request: &PurgeRequest) -> Result
         (events::DELETE_OLD_OF_CHANNELS, request.channel_events_before()),
     ];
     let mut full = events::delete_old(db, request.events_before).await?;
+    full |= inbox::clear::purge(db, (request.finished_before, request.now)).await?;
     for (sql, before) in old {
         full |= db.run(sql, values![E::PURGED_AT_ONCE, before]).await? == E::PURGED_AT_ONCE.unsigned_abs();
     }

@@ -12,6 +12,7 @@ use test_postgres::{Database, number, run};
 use super::migrations::FIRST_TABLES;
 use super::{PgStore, migrate};
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
+use crate::conformance::inbox::{ERASED, erase_a_person};
 use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::fixtures::{Ground, PgDatabase};
 use crate::sqlkit::postgres::hosts::Hosts;
@@ -134,4 +135,24 @@ async fn the_oldest_of_too_many_channel_events_are_deleted() {
     assert_eq!((count(channel), count(other)), (MAX_CHANNEL_EVENTS, 1));
     // The event of the creation was deleted, and the oldest of the inserted events.
     assert_eq!(number(&url, &format!("SELECT min(at) FROM events WHERE channel_key = {channel}")), 2);
+}
+
+/// Every table, whatever it is called, is searched for every name of an erased person.
+#[tokio::test]
+async fn nothing_of_an_erased_person_is_in_any_table() {
+    let database = Arc::new(PgDatabase::new());
+    let ground = Ground::on(database.clone()).await;
+    erase_a_person(&ground).await;
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert!(number(database.direct_url(), tables) > 20);
+    for text in ERASED {
+        // One query for all tables: how many rows of any of them have the text.
+        let sql = format!(
+            "SELECT coalesce(sum((xpath('/row/n/text()', query_to_xml(format(
+                 'SELECT count(*) AS n FROM %I t WHERE t::text LIKE %L', tablename, '%{text}%'), false, true, '')))[1]
+                 ::text::bigint), 0)::bigint
+             FROM pg_tables WHERE schemaname = 'public'"
+        );
+        assert_eq!(number(database.direct_url(), &sql), 0, "{text}");
+    }
 }

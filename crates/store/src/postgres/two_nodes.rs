@@ -8,6 +8,7 @@ use futures_util::future::{join, join_all};
 use recado_domain::channel::{Channel, ChannelKey, ChannelState, ChannelType, Epoch, Held, Link};
 use recado_domain::clock::Millis;
 use recado_domain::ids::MessageId;
+use recado_domain::incoming::SenderIds;
 use recado_domain::message::{Cancelled, Enqueued, MessageQuery, NewMessage, Promoted};
 use recado_domain::party::Party;
 use recado_domain::queue::{Claim, ClaimRequest, Outcomes, Settlement};
@@ -15,6 +16,7 @@ use recado_domain::status::MessageStatus;
 use test_postgres::{number, run};
 
 use super::PgStore;
+use crate::conformance::inbox::{batch, contacts, conversations, delivered, text};
 use crate::fixtures::{DAY, Engine, Ground, MINUTE, NOW, PgDatabase, ids, request, sent};
 use crate::nodes::{ClusterStore, NewNode, NodeId};
 use crate::sqlkit::postgres::hosts::Hosts;
@@ -482,4 +484,35 @@ async fn a_channel_of_a_newer_version_delays_no_message_of_others() {
     assert_eq!(ground.store.promote(NOW).await.expect("the store works"), left);
     assert_eq!(ground.store.promote(NOW).await.expect("nor is it an error alone"), Promoted { messages: 0, ..left });
     assert_eq!(ground.store.open_channels().await.expect("read"), [known]);
+}
+
+/// The first messages of new people arrive on two nodes and two channels at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_person_on_two_nodes_is_one_contact_with_one_conversation() {
+    const PEOPLE: usize = 12;
+    const EACH: usize = 6;
+    let (ground, other, _database) = nodes().await;
+    let channels = [ground.channel("um").await, ground.channel("dois").await];
+    let calls = (0..PEOPLE * EACH * 2).map(|n| {
+        let (person, place) = (n % PEOPLE, n / PEOPLE);
+        let ids = SenderIds {
+            phone: Some(format!("55119888877{person:02}")),
+            lid: Some(format!("9000{person}")),
+            ..SenderIds::default()
+        };
+        // Each message comes twice, once to each node.
+        let message = text(&format!("A{person}-{}", place / 2), ids, "Oi");
+        let store = if place % 2 == 0 { &ground.store } else { &other };
+        store.receive(batch(channels[place / 2 % 2], vec![message]), NOW)
+    });
+    for received in join_all(calls).await {
+        received.expect("stored");
+    }
+    assert_eq!(contacts(&ground).await.len(), PEOPLE);
+    assert_eq!(conversations(&ground).await.len(), 2 * PEOPLE, "one on each channel");
+    let mut all = delivered(&ground, channels[0]).await;
+    all.extend(delivered(&ground, channels[1]).await);
+    assert_eq!(all.len(), PEOPLE * EACH);
+    let unread: u32 = conversations(&ground).await.iter().map(|conversation| conversation.unread).sum();
+    assert_eq!(unread, u32::try_from(PEOPLE * EACH).expect("few"));
 }

@@ -55,6 +55,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("../../../../migrations/sqlite/0017_fair_schedule.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0018_event_stream.sql")),
     M::up(include_str!("../../../../migrations/sqlite/0019_webhooks.sql")),
+    M::up(include_str!("../../../../migrations/sqlite/0020_inbox.sql")),
 ];
 
 /// The version of the tables of this build, in SQLite's `user_version`.

@@ -12,6 +12,7 @@ use crate::Queue;
 use crate::common::PageScan;
 use crate::common::channels::delete;
 use crate::conformance::enqueue::{MAKE_OLD, a_card_of_the_versions_before_is_a_contact};
+use crate::conformance::inbox::{ERASED, erase_a_person};
 use crate::conformance::message_events::events_are_purged_with_their_messages;
 use crate::conformance::webhooks::{create_at, event, settings};
 use crate::fixtures::{Engine, Ground, NOW, SqliteFile, request, sent};
@@ -252,4 +253,30 @@ async fn deliveries_of_a_process_that_is_gone_are_sent_again_at_once() {
     ground.reopen().await;
     let again = ground.store.claim_deliveries(claim(Lane::Retry)).await.expect("stored").deliveries;
     assert_eq!(again.iter().map(|one| (one.of.webhook, one.of.attempt)).collect::<Vec<_>>(), [(webhook.key, 2)]);
+}
+
+/// Every table, whatever it is called, is searched for every name of an erased person.
+#[tokio::test]
+async fn nothing_of_an_erased_person_is_in_any_table() {
+    let file = Arc::new(SqliteFile::new());
+    let ground = Ground::on(file.clone()).await;
+    erase_a_person(&ground).await;
+    ground.store.close().await;
+    let connection = Connection::open(file.path()).expect("a file");
+    let names = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare(sql).expect("a statement");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        rows.collect::<rusqlite::Result<_>>().expect("names")
+    };
+    let tables = names("SELECT name FROM sqlite_schema WHERE type = 'table'");
+    assert!(tables.len() > 20, "{tables:?}");
+    for table in tables {
+        for column in names(&format!("SELECT name FROM pragma_table_info('{table}')")) {
+            for text in ERASED {
+                let sql = format!("SELECT count(*) FROM {table} WHERE CAST({column} AS TEXT) LIKE '%{text}%'");
+                let found: i64 = connection.query_row(&sql, [], |row| row.get(0)).expect("a count");
+                assert_eq!(found, 0, "{text} in {table}.{column}");
+            }
+        }
+    }
 }

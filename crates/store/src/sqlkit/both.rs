@@ -76,11 +76,15 @@ pub(crate) trait Executor {
     const FIRST_DUE_OF_EACH: &'static str;
     /// The first `?3` deliveries of each webhook of the [`List`] `?1` in the lane `?4` that are due at `?2`.
     const FIRST_DELIVERIES_OF_EACH: &'static str;
+    /// A statement that lets only one transaction at a time go on with the number `?1`.
+    const LOCK_NUMBER: &'static str;
     /// Rows of each table that one call of the purge scans.
     const PURGED_AT_ONCE: i64;
 
     /// Whether a column has one of the values in the [`List`] of this number.
     fn any(column: &str, number: usize) -> String;
+    /// How many texts of a JSON list in this parameter are in the JSON list of a column.
+    fn shares(column: &str, list: &str) -> String;
     /// After the name of a table: the index to use, if the engine permits that.
     fn index(name: &str) -> String;
     /// After a query: locks its rows until the commit. SQLite has one writer and needs no locks.
@@ -113,10 +117,17 @@ impl Executor for Connection {
     const CLOCK: &'static str = "SELECT NULL AS now";
     const FIRST_DUE_OF_EACH: &'static str = include_str!("sqlite/first_due_of_each.sql");
     const FIRST_DELIVERIES_OF_EACH: &'static str = include_str!("sqlite/first_deliveries_of_each.sql");
+    const LOCK_NUMBER: &'static str = "SELECT ?1 AS locked";
     const PURGED_AT_ONCE: i64 = 500;
 
     fn any(column: &str, number: usize) -> String {
         format!("{column} IN (SELECT value FROM json_each(?{number}))")
+    }
+
+    fn shares(column: &str, list: &str) -> String {
+        format!(
+            "(SELECT count(DISTINCT a.value) FROM json_each({column}) a JOIN json_each({list}) b ON a.value = b.value)"
+        )
     }
 
     fn index(name: &str) -> String {
@@ -167,10 +178,18 @@ impl Executor for Db<'_> {
     const CLOCK: &'static str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
     const FIRST_DUE_OF_EACH: &'static str = include_str!("postgres/first_due_of_each.sql");
     const FIRST_DELIVERIES_OF_EACH: &'static str = include_str!("postgres/first_deliveries_of_each.sql");
+    const LOCK_NUMBER: &'static str = "SELECT 1 AS locked FROM pg_advisory_xact_lock(?1)";
     const PURGED_AT_ONCE: i64 = 2_000;
 
     fn any(column: &str, number: usize) -> String {
         format!("{column} = ANY (?{number})")
+    }
+
+    fn shares(column: &str, list: &str) -> String {
+        format!(
+            "(SELECT count(DISTINCT a) FROM json_array_elements_text({column}::json) a
+              JOIN json_array_elements_text({list}::json) b ON a = b)"
+        )
     }
 
     fn index(_: &str) -> String {

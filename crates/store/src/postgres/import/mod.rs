@@ -29,9 +29,12 @@ struct Table {
     versioned: bool,
 }
 
+const IDENTITY: [&str; 5] = ["institution_id", "environment", "kind", "scope", "value"];
+const GRAM: [&str; 4] = ["institution_id", "environment", "gram", "contact_id"];
+
 /// All tables with data, each after the tables that it refers to. SQLite's `probe` is empty, nodes and leases exist in
 /// this engine only, and `event_identity` tells a cursor of this store from one of another store.
-const TABLES: [Table; 20] = [
+const TABLES: [Table; 28] = [
     Table { name: "institutions", key: &["id"], numbered: None, versioned: true },
     Table { name: "api_keys", key: &["id"], numbered: None, versioned: true },
     Table { name: "event_consumers", key: &["institution_id", "environment"], numbered: None, versioned: false },
@@ -47,6 +50,14 @@ const TABLES: [Table; 20] = [
     Table { name: "early_receipts", key: &["n"], numbered: Some("n"), versioned: false },
     Table { name: "accounts", key: &["channel_key", "phone"], numbered: None, versioned: false },
     Table { name: "chats", key: &["channel_key", "account"], numbered: None, versioned: false },
+    Table { name: "contacts", key: &["id"], numbered: None, versioned: false },
+    Table { name: "identities", key: &IDENTITY, numbered: None, versioned: false },
+    Table { name: "contact_grams", key: &GRAM, numbered: None, versioned: false },
+    Table { name: "conversations", key: &["id"], numbered: None, versioned: false },
+    Table { name: "incoming", key: &["seq"], numbered: Some("seq"), versioned: false },
+    Table { name: "incoming_media", key: &["id"], numbered: None, versioned: false },
+    Table { name: "incoming_changes", key: &["n"], numbered: Some("n"), versioned: false },
+    Table { name: "poll_votes", key: &["channel_key", "poll", "voter"], numbered: None, versioned: false },
     Table { name: "events", key: &["seq"], numbered: Some("seq"), versioned: false },
     Table { name: "webhooks", key: &["key"], numbered: Some("key"), versioned: false },
     Table { name: "webhook_queues", key: &["webhook_key"], numbered: None, versioned: false },

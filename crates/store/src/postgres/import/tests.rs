@@ -6,6 +6,7 @@ use recado_domain::api_key::{Environment, Grant, Scopes};
 use recado_domain::channel::{ChannelState, ChannelType, Held, Link, SessionChange};
 use recado_domain::event::{ChatKind, EventQuery, NewEvent, Owner, Patterns};
 use recado_domain::ids::{ApiKeyId, WebhookId};
+use recado_domain::incoming::{Arrival, Captioned, Content, IncomingQuery, NewIncoming, NewMedia, SenderIds, What};
 use recado_domain::institution::ApiKey;
 use recado_domain::message::{Enqueued, NewMessage};
 use recado_domain::pacing::RecipientPacing;
@@ -21,6 +22,7 @@ use test_postgres::Database;
 
 use super::*;
 use crate::Store;
+use crate::conformance::inbox::{arrival, both, receive, text};
 use crate::fixtures::{DAY, Ground, NOW, SqliteFile, request, sent};
 use crate::person::{Person, PersonPart, PersonQuery, PersonRow};
 use crate::postgres::PgStore;
@@ -64,6 +66,7 @@ async fn fill(ground: &Ground) {
         fill_channel(ground, id, kind).await;
     }
     fill_webhooks(ground, owner).await;
+    fill_inbox(ground).await;
     let deleted = ground.channel("apagado").await;
     ground.accept(deleted, MARIA).await;
     ground.delete_channel(deleted, NOW).await;
@@ -103,6 +106,27 @@ async fn fill_webhooks(ground: &Ground, owner: Owner) {
     let settings = WebhookSettings { channels: Some(vec![1, 2]), ..webhook.settings };
     let update = WebhookUpdate { id, owner, settings, revision, after, now: NOW };
     assert!(matches!(store.update_webhook(update).await.expect("stored"), WebhookUpdated::Updated(_)));
+}
+
+/// Messages that a network delivered: in either direction, changed, with a file, and from people without a number.
+async fn fill_inbox(ground: &Ground) {
+    let channel = ground.channel("recebe").await;
+    let media = NewMedia { mime_type: "image/png".to_owned(), sealed: Some(vec![0, 255]), ..NewMedia::default() };
+    let image = Content::Image(Captioned { caption: Some("Ação 🙂".to_owned()), ..Captioned::default() });
+    let file = NewIncoming { media: Some(media), raw: Some(vec![1, 0]), ..NewIncoming::new(image, "Ação 🙂") };
+    let poll = Content::Poll { question: "Vem?".to_owned(), options: vec!["Sim".to_owned()], max_selections: None };
+    let target = |id: &str| id.parse().expect("an id");
+    let all = vec![
+        text("A1", both(), "Olá"),
+        arrival("A2", both(), What::Message(Box::new(file))),
+        text("B1", SenderIds::of_lid("77"), "sair"),
+        Arrival { from_me: true, ..text("E1", both(), "Oi") },
+        arrival("P1", both(), What::Message(Box::new(NewIncoming::new(poll, "Vem?")))),
+        arrival("V1", both(), What::PollVote { target: target("P1"), options: vec!["Sim".to_owned()] }),
+        arrival("R1", both(), What::Reaction { target: target("A1"), emoji: Some("👍".to_owned()) }),
+        arrival("X1", both(), What::Edit { target: target("nunca"), content: "x".to_owned() }),
+    ];
+    assert_eq!(receive(ground, channel, all).await.len(), 8);
 }
 
 async fn fill_channel(ground: &Ground, id: &str, kind: ChannelType) {
@@ -186,6 +210,10 @@ async fn shown(store: &dyn Store) -> Vec<String> {
         let log = store.deliveries(query).await.expect("read").expect("a webhook");
         assert_eq!(log.deliveries.len(), 1);
         shown.push(format!("{webhook:?} {:?}", log.deliveries));
+    }
+    for channel in &channels {
+        let query = IncomingQuery { channel: channel.key, before: None, limit: 100 };
+        shown.push(format!("{:?}", store.incoming_page(query).await.expect("read")));
     }
     let person =
         Person { numbers: (0..5).map(|n| format!("55{n}")).chain([MARIA.to_owned()]).collect(), institution: None };
@@ -271,6 +299,14 @@ async fn a_changed_row_is_found() {
         ("early_receipts", "UPDATE early_receipts SET error_code = error_message, error_message = error_code"),
         ("accounts", "UPDATE accounts SET account = NULL WHERE phone = 'b'"),
         ("chats", "UPDATE chats SET account = 'c' WHERE account = 'b'"),
+        ("contacts", "UPDATE contacts SET is_named = NOT is_named"),
+        ("identities", "UPDATE identities SET value = value || '1'"),
+        ("contact_grams", "UPDATE contact_grams SET gram = gram || '1'"),
+        ("conversations", "UPDATE conversations SET unread = unread + 1"),
+        ("incoming", "UPDATE incoming SET raw = '\\x00'"),
+        ("incoming_media", "UPDATE incoming_media SET sealed = NULL"),
+        ("incoming_changes", "UPDATE incoming_changes SET held = ''"),
+        ("poll_votes", "UPDATE poll_votes SET at = at + 1"),
         ("events", "UPDATE events SET at = at + 1 WHERE seq = 2"),
         ("webhooks", "UPDATE webhooks SET previous_until = 0"),
         ("webhook_queues", "UPDATE webhook_queues SET due_retry = 0"),

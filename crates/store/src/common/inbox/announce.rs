@@ -1,0 +1,279 @@
+//! The events of the inbox. Their data is complete: readers receive it as it is recorded.
+
+use recado_domain::contact_book::Contact;
+use recado_domain::conversation::{Assignee, ClosedBy, Conversation};
+use recado_domain::event::{ChatKind, DATA_LIMIT, EventSubject, NewEvent, Owner};
+use recado_domain::ids::ContactId;
+use recado_domain::incoming::{Body, Incoming, truncate};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Receiving, has_readers, to_json};
+use crate::common::events;
+use crate::sqlkit::both::Executor;
+use crate::views::{self, ContactView, ConversationView, MessageView};
+
+#[derive(Serialize)]
+struct Delivered<'a> {
+    message: MessageView<'a>,
+    conversation: ShortConversation,
+    contact: Option<ShortContact<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShortConversation {
+    id: String,
+    status: &'static str,
+    is_new: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShortContact<'a> {
+    id: String,
+    name: &'a str,
+    phone: Option<&'a str>,
+    tags: &'a [String],
+    is_new: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfContact<'a> {
+    contact: ContactView<'a>,
+    changes: &'a [&'static str],
+    merged_from: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfConversation<'a> {
+    conversation: ConversationView<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+}
+
+/// Where the events of a change are recorded.
+pub(super) struct Place<'a, E> {
+    pub db: &'a E,
+    pub owner: Owner,
+    pub now: i64,
+}
+
+impl<E: Executor> Receiving<'_, E> {
+    /// Records an event about a message.
+    pub async fn announce(
+        &self,
+        name: &'static str,
+        (subject, conversation): (EventSubject, Option<EventSubject>),
+        chat: ChatKind,
+        data: String,
+    ) -> Result<(), E::Error> {
+        let channel = Some(self.channel);
+        let new = NewEvent { owner: self.owner, channel, name, subject, conversation, chat, at: self.now, data };
+        events::record(self.db, &new).await.map(drop)
+    }
+
+    fn place(&self) -> Option<Place<'_, E>> {
+        self.announces.then_some(Place { db: self.db, owner: self.owner, now: self.now })
+    }
+}
+
+/// A message that was delivered, sent from another device, or recovered. `new`: whether the conversation and the contact are
+/// new.
+pub(super) async fn delivered<E: Executor>(
+    of: &Receiving<'_, E>,
+    name: &'static str,
+    (message, conversation): (&Incoming, &Conversation),
+    contact: Option<&Contact>,
+    new: (bool, bool),
+) -> Result<(), E::Error> {
+    if !of.announces {
+        return Ok(());
+    }
+    let data = |message: &Incoming| {
+        to_json(&Delivered {
+            message: views::message(message),
+            conversation: ShortConversation {
+                id: conversation.id.to_string(),
+                status: conversation.status.name(),
+                is_new: new.0,
+            },
+            contact: contact.map(|contact| ShortContact {
+                id: contact.id.to_string(),
+                name: &contact.name,
+                phone: contact.phone.as_deref(),
+                tags: &contact.tags,
+                is_new: new.1,
+            }),
+        })
+    };
+    let mut text = data(message);
+    // Each step leaves less, until the event fits.
+    let mut shorter = message.clone();
+    for step in 0..SHORTER.len() {
+        if text.len() <= DATA_LIMIT {
+            break;
+        }
+        shorten(&mut shorter.body, step);
+        text = data(&shorter);
+    }
+    let about = (*message.id.as_bytes(), Some(*conversation.id.as_bytes()));
+    of.announce(name, about, message.chat, text).await
+}
+
+/// Code points of the text of a message whose event would be too long, step by step.
+const SHORTER: [usize; 3] = [30_000, 30_000, 1_000];
+
+fn shorten(body: &mut Body, step: usize) {
+    let (text, _) = truncate(&body.text, SHORTER[step]);
+    body.content.set_caption(&text);
+    body.content.mark_truncated();
+    body.text = text;
+    if step > 0 {
+        // Cards, orders and what forms return are still to be read from the message.
+        body.content = body.content.emptied();
+        body.content.mark_truncated();
+        body.referral = None;
+    }
+}
+
+/// Two texts of an event that are short enough together.
+pub(super) fn shortened(text: &str) -> String {
+    let mut kept = truncate(text, SHORTER[0]).0;
+    // Control characters take six bytes each.
+    while to_json(&kept).len() > DATA_LIMIT / 3 {
+        kept = truncate(&kept, kept.chars().count() / 2).0;
+    }
+    kept
+}
+
+pub(super) async fn contact_created<E: Executor>(of: &Receiving<'_, E>, contact: &Contact) -> Result<(), E::Error> {
+    match of.place() {
+        Some(place) => of_contact(&place, "contact.created", contact, (&[], None)).await,
+        None => Ok(()),
+    }
+}
+
+/// Once for each contact that became this one; once without any, if something is different.
+pub(super) async fn contact_updated<E: Executor>(
+    of: &Receiving<'_, E>,
+    contact: &Contact,
+    changes: &[&'static str],
+    merged: &[ContactId],
+) -> Result<(), E::Error> {
+    let Some(place) = of.place() else { return Ok(()) };
+    if merged.is_empty() && !changes.is_empty() {
+        return of_contact(&place, "contact.updated", contact, (changes, None)).await;
+    }
+    for gone in merged {
+        of_contact(&place, "contact.updated", contact, (changes, Some(*gone))).await?;
+    }
+    Ok(())
+}
+
+/// An event of a contact.
+pub(super) async fn of_contact<E: Executor>(
+    place: &Place<'_, E>,
+    name: &'static str,
+    contact: &Contact,
+    (changes, merged): (&[&'static str], Option<ContactId>),
+) -> Result<(), E::Error> {
+    if !has_readers(place.db, place.owner).await? {
+        return Ok(());
+    }
+    let merged_from = merged.map(|id| id.to_string());
+    let data = to_json(&OfContact { contact: views::contact(contact), changes, merged_from });
+    let subject = *contact.id.as_bytes();
+    let (owner, at) = (place.owner, place.now);
+    let new = NewEvent { owner, channel: None, name, subject, conversation: None, chat: ChatKind::Direct, at, data };
+    events::record(place.db, &new).await.map(drop)
+}
+
+pub(super) async fn conversation_created<E: Executor>(
+    of: &Receiving<'_, E>,
+    conversation: &Conversation,
+) -> Result<(), E::Error> {
+    let Some(place) = of.place() else { return Ok(()) };
+    let data = to_json(&OfConversation {
+        conversation: views::conversation(conversation, of.now),
+        by: None,
+        reason: None,
+        previous: None,
+        note: None,
+    });
+    of_conversation(&place, "conversation.created", conversation, data).await
+}
+
+pub(super) async fn conversation_closed<E: Executor>(
+    of: &Receiving<'_, E>,
+    conversation: &Conversation,
+    by: ClosedBy,
+) -> Result<(), E::Error> {
+    match of.place() {
+        Some(place) => closed(&place, conversation, by, None).await,
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn closed<E: Executor>(
+    place: &Place<'_, E>,
+    conversation: &Conversation,
+    by: ClosedBy,
+    reason: Option<&str>,
+) -> Result<(), E::Error> {
+    let data = to_json(&OfConversation {
+        conversation: views::conversation(conversation, place.now),
+        by: Some(by.name()),
+        reason,
+        previous: None,
+        note: None,
+    });
+    of_conversation(place, "conversation.closed", conversation, data).await
+}
+
+/// Somebody else is responsible for a conversation, or it was reopened.
+pub(super) async fn assigned<E: Executor>(
+    place: &Place<'_, E>,
+    conversation: &Conversation,
+    previous: (Option<&Assignee>, Option<&str>),
+    note: Option<&str>,
+) -> Result<(), E::Error> {
+    let attendant = previous.0.map(|who| json!({"id": who.id, "name": who.name}));
+    let previous = json!({"assignedTo": attendant, "departmentId": previous.1});
+    let data = to_json(&OfConversation {
+        conversation: views::conversation(conversation, place.now),
+        by: None,
+        reason: None,
+        previous: Some(previous),
+        note,
+    });
+    of_conversation(place, "conversation.assigned", conversation, data).await
+}
+
+async fn of_conversation<E: Executor>(
+    place: &Place<'_, E>,
+    name: &'static str,
+    conversation: &Conversation,
+    data: String,
+) -> Result<(), E::Error> {
+    let id = *conversation.id.as_bytes();
+    let new = NewEvent {
+        owner: place.owner,
+        channel: Some(conversation.channel),
+        name,
+        subject: id,
+        conversation: Some(id),
+        chat: conversation.chat,
+        at: place.now,
+        data,
+    };
+    events::record(place.db, &new).await.map(drop)
+}

@@ -1,0 +1,304 @@
+//! Changes of messages: reactions, edits, revocations, votes, and what the channel's phone has read.
+
+use recado_domain::clock::Millis;
+use recado_domain::contact_book::Contact;
+use recado_domain::conversation::Conversation;
+use recado_domain::ids::{ContactId, NetworkId};
+use recado_domain::incoming::{
+    Arrival, CONTENT_LIMIT, Group, Ignored, Incoming, Outcome, Reaction, Received, SenderIds, What, clean, truncate,
+};
+use recado_domain::message::Message;
+use serde::{Deserialize, Serialize};
+
+use super::changed::{self, About, By};
+use super::identify::{self, identify};
+use super::rows::{self, Found};
+use super::{Receiving, conversations, deliver, json, optional_id, targets, threads, to_json};
+use crate::common::PageScan;
+use crate::sqlkit::both::{Row, values};
+
+/// A change that waits for its message.
+#[derive(Serialize, Deserialize)]
+struct Held {
+    person: SenderIds,
+    group: Option<String>,
+    from_me: bool,
+    at: Millis,
+    what: Kind,
+}
+
+/// What changes.
+#[derive(Clone, Serialize, Deserialize)]
+enum Kind {
+    Reaction(Option<String>),
+    Edit(String),
+    Revoke { by_admin: bool },
+    Vote(Vec<String>),
+    Read,
+}
+
+/// The most code points of an emoji, and of a name of an option.
+const SHORT: usize = 256;
+/// The most options of a vote.
+const OPTIONS: usize = 32;
+/// The most people whose reactions are kept with a message.
+const REACTIONS: usize = 256;
+
+/// Makes a change, or holds it until its message arrives.
+pub(super) async fn receive<E: PageScan>(of: &Receiving<'_, E>, arrival: &Arrival) -> Result<Received, E::Error> {
+    let short = |text: &String| clean(text, SHORT);
+    match &arrival.what {
+        What::Message(_) => Ok(Received::ignored(Ignored::Stale)),
+        What::Reaction { target, emoji } => {
+            change(of, arrival, target, Kind::Reaction(emoji.as_ref().and_then(short))).await
+        }
+        What::Edit { target, content } => {
+            let content = truncate(content, CONTENT_LIMIT).0;
+            change(of, arrival, target, Kind::Edit(content)).await
+        }
+        What::Revoke { target, by_admin } => change(of, arrival, target, Kind::Revoke { by_admin: *by_admin }).await,
+        What::PollVote { target, options } => {
+            let options = options.iter().take(OPTIONS).filter_map(short).collect();
+            change(of, arrival, target, Kind::Vote(options)).await
+        }
+        What::ReadSelf { targets } => {
+            let mut last = Received::ignored(Ignored::Stale);
+            for target in targets {
+                last = change(of, arrival, target, Kind::Read).await?;
+            }
+            Ok(last)
+        }
+        What::IdentityChanged { old } => {
+            let known = identify::change(of, &old.cleaned(), &arrival.person).await?;
+            Ok(person_changed(known.is_some()))
+        }
+        What::OptOut(stop) => {
+            let Some(known) = identify(of, &arrival.person, None).await? else { return Ok(person_changed(false)) };
+            let mut contact = known.contact;
+            if contact.opt_out_at.is_some() == *stop {
+                return Ok(person_changed(false));
+            }
+            deliver::set_opt_out(of, &mut contact, stop.then_some("NETWORK")).await?;
+            Ok(person_changed(true))
+        }
+    }
+}
+
+fn person_changed(changed: bool) -> Received {
+    Received::of(if changed { Outcome::Applied } else { Outcome::Ignored(Ignored::Stale) }, None, None)
+}
+
+async fn change<E: PageScan>(
+    of: &Receiving<'_, E>,
+    arrival: &Arrival,
+    target: &str,
+    what: Kind,
+) -> Result<Received, E::Error> {
+    let contact = identify(of, &arrival.person, None).await?.map(|known| known.contact);
+    let contact_id = contact.as_ref().map(|contact| contact.id);
+    if is_known(of, arrival, target, contact_id).await? {
+        let message = targets::delivered(of, target, (arrival, contact_id)).await?.map(|found| found.message);
+        let ids = message.map(|message| (message.id, message.conversation)).unzip();
+        return Ok(Received::of(Outcome::Repeated, ids.0, ids.1));
+    }
+    let made = apply(of, arrival, (target, &what), contact.as_ref()).await?;
+    let held = made.is_none().then(|| {
+        to_json(&Held {
+            person: arrival.person.clone(),
+            group: arrival.group.as_ref().map(|group| group.address.clone()),
+            from_me: arrival.from_me,
+            at: arrival.sent_at,
+            what,
+        })
+    });
+    let sql = "INSERT INTO incoming_changes (channel_key, network_id, target, contact_id, held, at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let contact_id = contact_id.map(|id| id.as_bytes().to_vec());
+    of.db.run(sql, values![of.channel, arrival.network_id.as_str(), target, contact_id, held, of.now]).await?;
+    Ok(made.unwrap_or_else(|| Received::of(Outcome::Held, None, None)))
+}
+
+/// Whether this change arrived before. In a group, people may choose the same id.
+async fn is_known<E: PageScan>(
+    of: &Receiving<'_, E>,
+    arrival: &Arrival,
+    target: &str,
+    contact: Option<ContactId>,
+) -> Result<bool, E::Error> {
+    let sql = "SELECT contact_id FROM incoming_changes WHERE channel_key = ?1 AND network_id = ?2 AND target = ?3";
+    let read = |row: &Row<'_>| Ok(optional_id(row, "contact_id")?.map(ContactId::from_bytes));
+    let known = of.db.rows(sql, values![of.channel, arrival.network_id.as_str(), target], read).await?;
+    Ok(known.iter().any(|of| arrival.group.is_none() || *of == contact))
+}
+
+/// Makes a change; `None` if its message is not here.
+async fn apply<E: PageScan>(
+    of: &Receiving<'_, E>,
+    arrival: &Arrival,
+    (target, what): (&str, &Kind),
+    contact: Option<&Contact>,
+) -> Result<Option<Received>, E::Error> {
+    let by = By { contact, arrival };
+    let id = contact.map(|contact| contact.id);
+    if let Some(found) = targets::delivered(of, target, (arrival, id)).await? {
+        return on_delivered(of, found, &by, what).await.map(Some);
+    }
+    match targets::sent(of, target, (arrival, contact)).await? {
+        Some(message) => on_sent(of, &message, &by, what).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Makes the changes that waited for this message.
+pub(super) async fn apply_held<E: PageScan>(of: &Receiving<'_, E>, target: &str) -> Result<(), E::Error> {
+    let sql = "SELECT n, network_id, held FROM incoming_changes
+               WHERE channel_key = ?1 AND target = ?2 AND held IS NOT NULL ORDER BY n";
+    let read = |row: &Row<'_>| {
+        let (n, network_id) = (row.get::<i64>("n")?, row.get::<String>("network_id")?);
+        Ok((n, network_id, json::<Held>(row, "held")?))
+    };
+    let mut waiting = of.db.rows(sql, values![of.channel, target], read).await?;
+    // In the order of the network, whatever the order of arrival.
+    waiting.sort_by_key(|(_, _, held)| held.at);
+    for (n, network_id, held) in waiting {
+        let contact = identify(of, &held.person, None).await?.map(|known| known.contact);
+        let arrival = Arrival {
+            network_id: NetworkId::from_stored(network_id),
+            group: held.group.map(|address| Group { address, name: None }),
+            person: held.person,
+            from_me: held.from_me,
+            sent_at: held.at,
+            what: What::ReadSelf { targets: Vec::new() },
+        };
+        if apply(of, &arrival, (target, &held.what), contact.as_ref()).await?.is_some() {
+            of.db.run("UPDATE incoming_changes SET held = NULL WHERE n = ?1", values![n]).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn on_delivered<E: PageScan>(
+    of: &Receiving<'_, E>,
+    found: Found,
+    by: &By<'_>,
+    what: &Kind,
+) -> Result<Received, E::Error> {
+    let mut message = found.message;
+    let ids = (message.id, message.conversation);
+    let at = by.arrival.sent_at;
+    let about = About::of(&message);
+    let made = match what {
+        Kind::Reaction(emoji) => {
+            let made = react(&mut message, by, emoji.as_deref());
+            if made {
+                save(of, &mut message, false).await?;
+                changed::reaction(of, &about, by, emoji.as_deref()).await?;
+            }
+            made
+        }
+        Kind::Edit(content) => {
+            let made = by.wrote(&message)
+                && message.revoked_at.is_none()
+                && message.edited_at.is_none_or(|edited| edited < at)
+                && message.body.text != *content;
+            if made {
+                let previous = std::mem::take(&mut message.body.text);
+                message.body.edit(content);
+                message.edited_at = Some(at);
+                save(of, &mut message, false).await?;
+                changed::edit(of, &about, by, content, Some(&previous)).await?;
+            }
+            made
+        }
+        Kind::Revoke { by_admin } => {
+            let made = (by.wrote(&message) || *by_admin) && message.revoked_at.is_none();
+            if made {
+                let forget = !of.batch.rules.keep_revoked;
+                if forget {
+                    message.body.empty();
+                }
+                message.revoked_at = Some(at);
+                save(of, &mut message, forget).await?;
+                changed::revocation(of, &about, by, *by_admin).await?;
+            }
+            made
+        }
+        Kind::Vote(options) => {
+            changed::vote(of, by, &about, options, Some(&message)).await?;
+            true
+        }
+        Kind::Read => read_until(of, &message).await?,
+    };
+    let outcome = if made { Outcome::Applied } else { Outcome::Ignored(Ignored::Stale) };
+    Ok(Received::of(outcome, Some(ids.0), Some(ids.1)))
+}
+
+/// The phone has read a message, and so the ones before it.
+async fn read_until<E: PageScan>(of: &Receiving<'_, E>, message: &Incoming) -> Result<bool, E::Error> {
+    let conversation = conversations::one(of.db, of.owner, message.conversation).await?;
+    match conversation {
+        Some(mut conversation) => Ok(threads::mark_read(of.db, &mut conversation, message.seq, of.now).await? > 0),
+        None => Ok(false),
+    }
+}
+
+/// Keeps a reaction; `false` if a later one of the person is here.
+fn react(message: &mut Incoming, by: &By<'_>, emoji: Option<&str>) -> bool {
+    let is_me = by.arrival.from_me;
+    let (contact, from, at) = (by.contact(), by.phone(), by.arrival.sent_at);
+    let new = Reaction { contact, is_me, from: from.clone(), emoji: emoji.map(str::to_owned), at };
+    let same = |old: &&mut Reaction| {
+        old.is_me == is_me && (is_me || old.contact == contact || (from.is_some() && old.from == from))
+    };
+    if let Some(old) = message.reactions.iter_mut().find(same) {
+        let is_newer = old.at <= at && old.emoji != new.emoji;
+        if is_newer {
+            *old = new;
+        }
+        return is_newer;
+    }
+    // One that was taken back is kept as well: the reaction before it may arrive later.
+    if message.reactions.len() < REACTIONS {
+        message.reactions.push(new);
+    }
+    true
+}
+
+/// Writes a message, and the copy of its text in its conversation.
+async fn save<E: PageScan>(of: &Receiving<'_, E>, message: &mut Incoming, forget: bool) -> Result<(), E::Error> {
+    message.updated_at = of.now;
+    rows::save(of.db, message, forget).await?;
+    let conversation = conversations::one(of.db, of.owner, message.conversation).await?;
+    let is_last = |conversation: &Conversation| conversation.last.as_ref().is_some_and(|last| last.id == message.id);
+    if let Some(mut conversation) = conversation.filter(is_last) {
+        conversation.last = Some(deliver::last_message(message));
+        threads::save(of.db, &conversation).await?;
+    }
+    Ok(())
+}
+
+/// A change of a message that a call of the API sent: its row stays, and readers hear of the change.
+async fn on_sent<E: PageScan>(
+    of: &Receiving<'_, E>,
+    message: &Message,
+    by: &By<'_>,
+    what: &Kind,
+) -> Result<Received, E::Error> {
+    let chat = deliver::chat(by.arrival, by.contact);
+    let key = chat.contact.map_or_else(|| chat.address.clone(), threads::chat_of);
+    let conversation = threads::active(of.db, of.channel, &key).await?.map(|conversation| conversation.id);
+    let network_id = message.remote_id.clone().unwrap_or_else(|| message.network_id.clone());
+    let about = About { id: message.id, network_id, conversation };
+    match what {
+        Kind::Reaction(emoji) => changed::reaction(of, &about, by, emoji.as_deref()).await?,
+        Kind::Edit(content) if by.arrival.from_me => changed::edit(of, &about, by, content, None).await?,
+        Kind::Revoke { by_admin } if by.arrival.from_me || *by_admin => {
+            changed::revocation(of, &about, by, *by_admin).await?;
+        }
+        Kind::Vote(options) => changed::vote(of, by, &about, options, None).await?,
+        Kind::Edit(_) | Kind::Revoke { .. } | Kind::Read => {
+            return Ok(Received::of(Outcome::Ignored(Ignored::Stale), Some(message.id), conversation));
+        }
+    }
+    Ok(Received::of(Outcome::Applied, Some(message.id), conversation))
+}

@@ -1,0 +1,121 @@
+//! Deletes delivered messages: old ones, and all of an owner.
+
+use recado_domain::clock::Millis;
+use recado_domain::event::Owner;
+use recado_domain::ids::{ConversationId, MessageId};
+use recado_domain::message::Seq;
+
+use super::lock;
+use crate::common::events;
+use crate::sqlkit::both::{Executor, List, Row, values};
+
+/// How long changes are remembered, so that a repetition is recognised and a change can wait for its message. Networks
+/// repeat for some days.
+const CHANGES_KEPT: Millis = 8 * 24 * 60 * 60 * 1_000;
+
+/// Deletes a batch of delivered messages from before `before`, and old changes; whether there may be more.
+pub(crate) async fn purge<E: Executor>(db: &E, (before, now): (Millis, Millis)) -> Result<bool, E::Error> {
+    // Ascending with time: when the first rows are young, all are.
+    let sql = "SELECT seq, received_at FROM incoming ORDER BY seq LIMIT ?1";
+    let read = |row: &Row<'_>| Ok((row.get::<Seq>("seq")?, row.get::<Millis>("received_at")?));
+    let oldest = db.rows(sql, values![E::PURGED_AT_ONCE], read).await?;
+    let old: Vec<_> = oldest.iter().filter(|(_, at)| *at < before).map(|(seq, _)| *seq).collect();
+    let mut full = old.len() == oldest.len() && is_batch::<E>(old.len());
+    if !old.is_empty() {
+        delete(db, old).await?;
+    }
+    // A conversation is as old as its newest message. Without messages nobody needs it.
+    let conversations = "DELETE FROM conversations WHERE id IN
+             (SELECT id FROM conversations WHERE active_at < ?2 AND closed_at IS NOT NULL ORDER BY active_at LIMIT ?1)
+             AND active_at < ?2 AND closed_at IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM incoming m WHERE m.conversation_id = conversations.id)";
+    let changes = "DELETE FROM incoming_changes
+         WHERE n IN (SELECT n FROM incoming_changes ORDER BY n LIMIT ?1) AND at < ?2";
+    let votes = "DELETE FROM poll_votes WHERE (channel_key, poll, voter) IN
+             (SELECT channel_key, poll, voter FROM poll_votes WHERE at < ?2 ORDER BY at LIMIT ?1) AND at < ?2";
+    let held = now - CHANGES_KEPT;
+    for (sql, before) in [(conversations, before), (changes, held), (votes, before)] {
+        full |= db.run(sql, values![E::PURGED_AT_ONCE, before]).await? == E::PURGED_AT_ONCE.unsigned_abs();
+    }
+    Ok(full)
+}
+
+fn is_batch<E: Executor>(rows: usize) -> bool {
+    i64::try_from(rows).is_ok_and(|rows| rows >= E::PURGED_AT_ONCE)
+}
+
+/// Deletes messages with their files.
+async fn delete<E: Executor>(db: &E, seqs: Vec<Seq>) -> Result<u64, E::Error> {
+    let seqs = List(seqs);
+    let any = E::any("seq", 1);
+    let sql = format!("DELETE FROM incoming_media WHERE id IN (SELECT media_id FROM incoming WHERE {any})");
+    db.run(&sql, values![seqs]).await?;
+    db.run(&format!("DELETE FROM incoming WHERE {any}"), values![seqs]).await
+}
+
+/// A message to erase, and its conversation.
+pub(super) struct Gone {
+    pub seq: Seq,
+    pub id: MessageId,
+    pub conversation: ConversationId,
+}
+
+/// Deletes messages with their files and events, and what their conversations show of them.
+pub(super) async fn erase<E: Executor>(db: &E, messages: &[Gone]) -> Result<u64, E::Error> {
+    let subjects: Vec<_> = messages.iter().map(|gone| *gone.id.as_bytes()).collect();
+    events::forget_subjects(db, &subjects).await?;
+    for Gone { id, conversation, .. } in messages {
+        let (id_bytes, conversation) = (&id.as_bytes()[..], &conversation.as_bytes()[..]);
+        let sql = "UPDATE conversations SET last_id = NULL, last_content = NULL WHERE id = ?2 AND last_id = ?1";
+        db.run(sql, values![id_bytes, conversation]).await?;
+        let sql = "SELECT seq FROM events WHERE subject = ?1 AND data LIKE ?2";
+        let shown = db.rows(sql, values![conversation, format!("%\"{id}\"%")], |row| row.get("seq")).await?;
+        events::forget_numbers(db, shown).await?;
+    }
+    delete(db, messages.iter().map(|gone| gone.seq).collect()).await
+}
+
+/// Rows that one call deletes.
+const AT_ONCE: i64 = 500;
+
+/// Deletes a batch of everything that networks delivered to an owner; whether there may be more.
+pub(crate) async fn all<E: Executor>(db: &E, owner: Owner) -> Result<bool, E::Error> {
+    lock(db, owner).await?;
+    let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
+    let sql = "SELECT m.seq, m.id, m.conversation_id FROM channels c JOIN incoming m ON m.channel_key = c.key
+               WHERE c.institution_id = ?1 AND c.environment = ?2 LIMIT ?3";
+    let read = |row: &Row<'_>| {
+        let conversation = ConversationId::from_bytes(row.bytes("conversation_id")?);
+        Ok(Gone { seq: row.get("seq")?, id: MessageId::from_bytes(row.bytes("id")?), conversation })
+    };
+    let messages = db.rows(sql, values![institution, environment, AT_ONCE], read).await?;
+    if !messages.is_empty() {
+        erase(db, &messages).await?;
+        return Ok(true);
+    }
+    for table in ["incoming_changes", "poll_votes"] {
+        let sql = format!(
+            "DELETE FROM {table} WHERE channel_key IN
+                 (SELECT key FROM channels WHERE institution_id = ?1 AND environment = ?2)"
+        );
+        db.run(&sql, values![institution, environment]).await?;
+    }
+    for table in ["conversations", "contacts"] {
+        let sql = format!("SELECT id FROM {table} WHERE institution_id = ?1 AND environment = ?2 LIMIT ?3");
+        let ids = db.rows(&sql, values![institution, environment, AT_ONCE], |row| row.bytes::<16>("id")).await?;
+        events::forget_subjects(db, &ids).await?;
+        for id in &ids {
+            let id = &id[..];
+            if table == "contacts" {
+                for of in ["contact_grams", "identities"] {
+                    db.run(&format!("DELETE FROM {of} WHERE contact_id = ?1"), values![id]).await?;
+                }
+            }
+            db.run(&format!("DELETE FROM {table} WHERE id = ?1"), values![id]).await?;
+        }
+        if !ids.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,280 @@
+//! Conversations as callers read and change them.
+
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
+use recado_domain::conversation::{
+    Change, Changed, ClosedBy, Conversation, ConversationMessages, ConversationPage, ConversationPlace,
+    ConversationQuery, InboxItem, InboxPage, InboxPlace, MARKED_AT_ONCE, MarkedRead, Order, ReadMark, Status,
+    Transition, WINDOW,
+};
+use recado_domain::event::Owner;
+use recado_domain::ids::ConversationId;
+use recado_domain::message::Seq;
+
+use super::announce::{self, Place};
+use super::rows::{INCOMING, incoming};
+use super::targets::chat_person;
+use super::threads::{self, ALL, conversation, select};
+use super::{lock, one_more, owner_of};
+use crate::sqlkit::both::{Executor, Row, values};
+
+/// The most conversations that a page with a filter reads. A filter with few matches gets short pages and a cursor.
+const SCANNED: i64 = 5_000;
+
+/// One conversation of this owner.
+pub(crate) async fn one<E: Executor>(
+    db: &E,
+    owner: Owner,
+    id: ConversationId,
+) -> Result<Option<Conversation>, E::Error> {
+    let sql = format!("{} WHERE v.id = ?1", select(ALL));
+    let found = db.row(&sql, values![&id.as_bytes()[..]], conversation).await?;
+    Ok(found.filter(|conversation| conversation.owner == owner))
+}
+
+/// The condition of a query for which the store has an index that reads the fewest conversations.
+fn indexed(query: &ConversationQuery) -> &'static str {
+    if query.contact.is_some() {
+        "contact_id = ?3"
+    } else if query.assigned_to.is_some() {
+        "institution_id = ?1 AND environment = ?2 AND assigned_to = ?4"
+    } else if query.channel.is_some() {
+        "channel_key = ?5"
+    } else if query.unread {
+        "institution_id = ?1 AND environment = ?2 AND unread > 0"
+    } else {
+        "institution_id = ?1 AND environment = ?2"
+    }
+}
+
+/// Whether a query selects only some of the conversations that the index gives.
+fn has_filter(query: &ConversationQuery) -> bool {
+    let conditions = [query.contact.is_some(), query.assigned_to.is_some(), query.channel.is_some(), query.unread];
+    let indexed = usize::from(conditions.contains(&true));
+    let asked = conditions.into_iter().filter(|asked| *asked).count();
+    asked > indexed || query.status.is_some() || query.department.is_some() || query.window_open
+}
+
+/// The query of a page, on the conversations that `behind` reads.
+fn page_sql(behind: &str) -> String {
+    format!(
+        "WITH scanned AS (SELECT * FROM conversations {behind} LIMIT ?8),
+         matching AS (SELECT * FROM scanned
+             WHERE institution_id = ?1 AND environment = ?2
+               AND (?3 IS NULL OR contact_id = ?3) AND (?4 IS NULL OR assigned_to = ?4)
+               AND (?5 IS NULL OR channel_key = ?5) AND (?9 IS NULL OR status = ?9)
+               AND (?10 IS NULL OR department_id = ?10) AND (?11 = 0 OR unread > 0)
+               AND (?12 IS NULL OR (windowed AND wrote_at > ?12))
+             ORDER BY active_at DESC, id DESC LIMIT ?13)
+         {} ORDER BY v.active_at DESC, v.id DESC",
+        select("matching v")
+    )
+}
+
+pub(crate) async fn page<E: Executor>(db: &E, query: &ConversationQuery) -> Result<ConversationPage, E::Error> {
+    let (institution, environment) = (&query.owner.0.as_bytes()[..], query.owner.1.name());
+    let contact = query.contact.map(|id| id.as_bytes().to_vec());
+    let (before, before_id) = match query.after {
+        Some(place) => (place.active_at, place.id.as_bytes().to_vec()),
+        None => (Millis::MAX, Vec::new()),
+    };
+    let limit = one_more(query.limit);
+    let scanned = if has_filter(query) { SCANNED } else { limit };
+    let behind = format!("WHERE {} AND (active_at, id) < (?6, ?7) ORDER BY active_at DESC, id DESC", indexed(query));
+    let status = query.status.map(Status::name);
+    let open_since = query.window_open.then(|| query.now - WINDOW);
+    let unread = i64::from(query.unread);
+    let asked = values![
+        institution,
+        environment,
+        contact,
+        query.assigned_to,
+        query.channel,
+        before,
+        before_id,
+        scanned,
+        status,
+        query.department,
+        unread,
+        open_since,
+        limit,
+    ];
+    let mut conversations = db.rows(&page_sql(&behind), asked, conversation).await?;
+    let more = conversations.len() > query.limit;
+    conversations.truncate(query.limit);
+    if more || scanned < SCANNED {
+        let last = conversations.last().filter(|_| more);
+        let next = last.map(|last| ConversationPlace { active_at: last.active_at, id: last.id });
+        return Ok(ConversationPage { conversations, next });
+    }
+    // All that was read is on the page: the next one begins where the reading ended, if it ended before the list.
+    let sql = format!("SELECT id, active_at FROM conversations {behind} LIMIT 1 OFFSET ?8 - 1");
+    let place = |row: &Row<'_>| {
+        Ok(ConversationPlace { active_at: row.get("active_at")?, id: ConversationId::from_bytes(row.bytes("id")?) })
+    };
+    let next = db.row(&sql, &asked[..8], place).await?;
+    Ok(ConversationPage { conversations, next })
+}
+
+/// The most messages of a page.
+const MESSAGES: usize = 500;
+
+pub(crate) async fn messages<E: Executor>(db: &E, query: ConversationMessages) -> Result<Option<InboxPage>, E::Error> {
+    let found = one(db, query.owner, query.conversation).await?;
+    if found.is_none_or(|found| found.channel != query.channel) {
+        return Ok(None);
+    }
+    let limit = query.limit.min(MESSAGES);
+    let (condition, order, start) = match query.order {
+        Order::NewestFirst => ("m.seq < ?2", "DESC", Seq::MAX),
+        Order::OldestFirst => ("m.seq > ?2", "ASC", Seq::MIN),
+    };
+    let place = query.after.map_or(start, |place| place.incoming);
+    let sql = format!("{INCOMING} WHERE m.conversation_id = ?1 AND {condition} ORDER BY m.seq {order} LIMIT ?3");
+    let mut messages =
+        db.rows(&sql, values![&query.conversation.as_bytes()[..], place, one_more(limit)], incoming).await?;
+    let more = messages.len() > limit;
+    messages.truncate(limit);
+    let next = messages.last().map(|last| InboxPlace { incoming: last.seq, sent: 0 }).filter(|_| more);
+    let items = messages.into_iter().map(|message| InboxItem::Incoming(Box::new(message))).collect();
+    Ok(Some(InboxPage { items, next }))
+}
+
+/// Changes a conversation as a caller asks.
+pub(crate) async fn change<E: Executor>(
+    db: &E,
+    (owner, id): (Owner, ConversationId),
+    change: &Change,
+    now: Millis,
+) -> Result<Changed, E::Error> {
+    lock(db, owner).await?;
+    let Some(before) = one(db, owner, id).await? else { return Ok(Changed::NotFound) };
+    let name = match change {
+        Change::Assign { attendant, name: None, .. } | Change::Transfer { attendant: Some(attendant), .. } => {
+            name_of(db, owner, attendant).await?
+        }
+        _ => None,
+    };
+    let other_is_active = matches!(change, Change::Reopen) && another_goes_on(db, id).await?;
+    let after = match change.on(&before, |_| name.clone(), other_is_active) {
+        Ok(Some(after)) => after,
+        Ok(None) => return Ok(Changed::Done(Box::new(before))),
+        Err(refused) => return Ok(Changed::Refused(refused)),
+    };
+    let note = match change {
+        Change::Transfer { note, .. } => note.as_deref(),
+        _ => None,
+    };
+    let conversation = write(db, &before, after, now).await?;
+    let place = Place { db, owner, now };
+    if let Change::Close { reason } = change {
+        announce::closed(&place, &conversation, ClosedBy::Api, reason.as_deref()).await?;
+    } else {
+        let previous = (before.assigned_to.as_ref(), before.department.as_deref());
+        announce::assigned(&place, &conversation, previous, note).await?;
+    }
+    Ok(Changed::Done(Box::new(conversation)))
+}
+
+async fn write<E: Executor>(
+    db: &E,
+    before: &Conversation,
+    after: Transition,
+    now: Millis,
+) -> Result<Conversation, E::Error> {
+    let closed_at = (after.status == Status::Closed).then_some(now);
+    let conversation = Conversation {
+        status: after.status,
+        assigned_to: after.assigned_to,
+        department: after.department,
+        note: after.note,
+        updated_at: now,
+        closed_at,
+        ..before.clone()
+    };
+    threads::save(db, &conversation).await?;
+    let sql = "UPDATE conversations SET close_reason = ?2 WHERE id = ?1";
+    db.run(sql, values![&conversation.id.as_bytes()[..], after.reason]).await?;
+    Ok(conversation)
+}
+
+/// The name that was last given for an attendant.
+async fn name_of<E: Executor>(db: &E, owner: Owner, attendant: &str) -> Result<Option<String>, E::Error> {
+    let sql = "SELECT assigned_name FROM conversations
+               WHERE institution_id = ?1 AND environment = ?2 AND assigned_to = ?3 ORDER BY active_at DESC, id DESC LIMIT 1";
+    let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
+    let name = |row: &Row<'_>| row.get::<Option<String>>("assigned_name");
+    Ok(db.row(sql, values![institution, environment, attendant], name).await?.flatten())
+}
+
+/// Whether another conversation of the same chat goes on.
+async fn another_goes_on<E: Executor>(db: &E, id: ConversationId) -> Result<bool, E::Error> {
+    let sql = "SELECT 1 AS found FROM conversations v JOIN conversations o ON o.channel_key = v.channel_key AND o.chat = v.chat
+               WHERE v.id = ?1 AND o.id <> v.id AND o.closed_at IS NULL";
+    Ok(db.row(sql, values![&id.as_bytes()[..]], |_| Ok(())).await?.is_some())
+}
+
+/// Marks the received messages of a conversation as read.
+pub(crate) async fn read<E: Executor>(
+    db: &E,
+    (owner, id): (Owner, ConversationId),
+    now: Millis,
+) -> Result<Option<MarkedRead>, E::Error> {
+    lock(db, owner).await?;
+    let Some(mut conversation) = one(db, owner, id).await? else { return Ok(None) };
+    let sql = format!(
+        "{INCOMING} WHERE m.conversation_id = ?1 AND m.read_at IS NULL AND m.direction = 'INBOUND'
+         ORDER BY m.seq DESC LIMIT ?2"
+    );
+    let limit = i64::try_from(MARKED_AT_ONCE).unwrap_or(i64::MAX);
+    let unread = db.rows(&sql, values![&id.as_bytes()[..], limit], incoming).await?;
+    let marks = unread.iter().map(|message| ReadMark {
+        id: message.id,
+        network_id: message.network_id.clone(),
+        author: if message.body.sender.is_nobody() {
+            chat_person(message).address()
+        } else {
+            message.body.sender.address()
+        },
+    });
+    let messages = marks.collect();
+    threads::mark_read(db, &mut conversation, Seq::MAX, now).await?;
+    // A count that went wrong must not stay.
+    if conversation.unread > 0 {
+        conversation.unread = 0;
+        threads::save(db, &conversation).await?;
+    }
+    Ok(Some(MarkedRead { conversation, messages }))
+}
+
+/// Conversations that one call closes.
+const CLOSED_AT_ONCE: i64 = 100;
+
+/// Closes a batch of a channel's conversations in which nobody wrote since this time; how many there were.
+pub(crate) async fn close_idle<E: Executor>(
+    db: &E,
+    channel: ChannelKey,
+    before: Millis,
+    now: Millis,
+) -> Result<usize, E::Error> {
+    let Some(owner) = owner_of(db, channel).await? else { return Ok(0) };
+    lock(db, owner).await?;
+    let sql = format!(
+        "{} WHERE v.channel_key = ?1 AND v.closed_at IS NULL AND v.active_at < ?2 ORDER BY v.active_at LIMIT ?3",
+        select(ALL)
+    );
+    let idle = db.rows(&sql, values![channel, before, CLOSED_AT_ONCE], conversation).await?;
+    let place = Place { db, owner, now };
+    for before in &idle {
+        let after = Transition {
+            status: Status::Closed,
+            assigned_to: before.assigned_to.clone(),
+            department: before.department.clone(),
+            note: before.note.clone(),
+            reason: None,
+        };
+        let conversation = write(db, before, after, now).await?;
+        announce::closed(&place, &conversation, ClosedBy::Idle, None).await?;
+    }
+    Ok(idle.len())
+}

@@ -1,0 +1,223 @@
+//! A message arrives.
+
+use recado_domain::clock::{Millis, random};
+use recado_domain::contact_book::{Contact, is_opt_out};
+use recado_domain::conversation::{Conversation, LastMessage, PREVIEW_LIMIT};
+use recado_domain::event::ChatKind;
+use recado_domain::ids::MessageId;
+use recado_domain::incoming::{
+    ANSWER_KINDS, Arrival, Body, Direction, Ignored, Incoming, NewIncoming, Outcome, Received, SenderIds, truncate,
+};
+
+use super::identify::{Identified, identify};
+use super::rows::{self, Found, NewRow};
+use super::threads::{self, Chat};
+use super::{Receiving, announce, book, targets};
+use crate::clock::SystemEntropy;
+use crate::common::PageScan;
+
+/// Stores a message, unless the store has it.
+pub(super) async fn receive<E: PageScan>(
+    of: &Receiving<'_, E>,
+    arrival: &Arrival,
+    new: &NewIncoming,
+) -> Result<Received, E::Error> {
+    let rows = rows::found(of.db, of.channel, &arrival.network_id).await?;
+    if !rows.is_empty() {
+        let known = identify(of, &arrival.person, None).await?.map(|known| known.contact.id);
+        if let Some(found) = rows.into_iter().find(|found| targets::is_repetition(found, arrival, known)) {
+            return repeated(of, arrival, new, found).await;
+        }
+    }
+    if arrival.from_me && targets::sent(of, &arrival.network_id, (arrival, None)).await?.is_some() {
+        return Ok(Received::ignored(Ignored::SentByUs));
+    }
+    let wrote = (!arrival.from_me).then_some(of.now);
+    let person = identify(of, &arrival.person, wrote).await?;
+    store(of, arrival, new, person).await
+}
+
+/// The message is here already. What the repetition says of the person is new, perhaps, and so is a body that could not be
+/// read before.
+async fn repeated<E: PageScan>(
+    of: &Receiving<'_, E>,
+    arrival: &Arrival,
+    new: &NewIncoming,
+    found: Found,
+) -> Result<Received, E::Error> {
+    let before = &found.message;
+    let known = if arrival.group.is_some() { before.body.sender.clone() } else { targets::chat_person(before) };
+    let person = identify(of, &arrival.person.clone().or(&known), None).await?;
+    let ids = (Some(before.id), Some(before.conversation));
+    if !before.body.content.is_undecryptable() || new.content.is_undecryptable() || before.revoked_at.is_some() {
+        return Ok(Received::of(Outcome::Repeated, ids.0, ids.1));
+    }
+    let contact = person.map(|person| person.contact);
+    let body = body(of, arrival, new, contact.as_ref()).await?;
+    let row = NewRow { id: before.id, conversation: before.conversation, ..row(of, arrival, new, &body) };
+    rows::recover(of.db, &row).await?;
+    let message = rows::message(of.db, of.channel, before.id).await?;
+    let conversation = super::conversations::one(of.db, of.owner, before.conversation).await?;
+    if let (Some(message), Some(mut conversation)) = (message, conversation) {
+        if let Some(last) = conversation.last.as_mut().filter(|last| last.id == message.id) {
+            *last = last_message(&message);
+            threads::save(of.db, &conversation).await?;
+        }
+        let both = (&message, &conversation);
+        announce::delivered(of, "message.recovered", both, contact.as_ref(), (false, false)).await?;
+    }
+    Ok(Received::of(Outcome::Recovered, ids.0, ids.1))
+}
+
+async fn store<E: PageScan>(
+    of: &Receiving<'_, E>,
+    arrival: &Arrival,
+    new: &NewIncoming,
+    person: Option<Identified>,
+) -> Result<Received, E::Error> {
+    let contact_is_new = person.as_ref().is_some_and(|person| person.is_new);
+    let mut contact = person.map(|person| person.contact);
+    let direction = if arrival.from_me { Direction::Outbound } else { Direction::Inbound };
+    let chat = chat(arrival, contact.as_ref());
+    let (mut conversation, is_new) = threads::join(of, &chat, direction).await?;
+    let body = body(of, arrival, new, contact.as_ref()).await?;
+    let id = MessageId::new(of.now, random(&SystemEntropy));
+    let author = contact.as_ref().map(|contact| contact.id).filter(|_| !arrival.from_me);
+    let row = NewRow { id, conversation: conversation.id, contact: author, direction, ..row(of, arrival, new, &body) };
+    rows::insert(of.db, &row).await?;
+    let Some(mut message) = rows::message(of.db, of.channel, id).await? else {
+        return Ok(Received::of(Outcome::Stored, Some(id), Some(conversation.id)));
+    };
+    note(of, &mut conversation, &chat, &message);
+    threads::save(of.db, &conversation).await?;
+    message.address.clone_from(&conversation.address);
+    message.chat_name.clone_from(&conversation.chat_name);
+    if is_new {
+        announce::conversation_created(of, &conversation).await?;
+    }
+    let name = if arrival.from_me { "message.echo" } else { "message.received" };
+    let both = (&message, &conversation);
+    announce::delivered(of, name, both, contact.as_ref(), (is_new, contact_is_new)).await?;
+    if let Some(contact) = contact.as_mut().filter(|_| !arrival.from_me && arrival.group.is_none()) {
+        opt_out_by_word(of, contact, &body).await?;
+    }
+    Ok(Received::of(Outcome::Stored, Some(id), Some(conversation.id)))
+}
+
+/// The chat of an arrival.
+pub(super) fn chat<'a>(arrival: &'a Arrival, contact: Option<&Contact>) -> Chat<'a> {
+    if let Some(group) = &arrival.group {
+        let (kind, address, name) = (ChatKind::Group, group.address.clone(), group.name.as_deref());
+        return Chat { kind, address, name, contact: None, person: &arrival.person };
+    }
+    Chat {
+        kind: ChatKind::Direct,
+        address: address(&arrival.person, contact),
+        name: None,
+        contact: contact.map(|contact| contact.id),
+        person: &arrival.person,
+    }
+}
+
+/// The address of a person: the number, even if this message hides it.
+fn address(person: &SenderIds, contact: Option<&Contact>) -> String {
+    let known = contact.and_then(|contact| contact.account.clone().or_else(|| contact.phone.clone()));
+    person.phone.clone().or(known).unwrap_or_else(|| person.address())
+}
+
+async fn body<E: PageScan>(
+    of: &Receiving<'_, E>,
+    arrival: &Arrival,
+    new: &NewIncoming,
+    contact: Option<&Contact>,
+) -> Result<Body, E::Error> {
+    let sender = if arrival.from_me { SenderIds::default() } else { known_names(&arrival.person, contact) };
+    let mut body = Body::new(new, sender, of.batch.number.clone());
+    if let Some(given) = &body.reply_to {
+        body.reply_to = Some(targets::quote(of, given, arrival, contact).await?);
+    }
+    if let Some(given) = &body.choice {
+        body.choice = Some(targets::choice(of, given, arrival, contact).await?);
+    }
+    Ok(body)
+}
+
+/// The names of a sender, with the number that is known although the network hides it in this message.
+fn known_names(person: &SenderIds, contact: Option<&Contact>) -> SenderIds {
+    let account = contact.and_then(|contact| contact.account.clone());
+    SenderIds { phone: person.phone.clone().or(account), ..person.clone() }
+}
+
+fn row<'a, E>(of: &Receiving<'_, E>, arrival: &'a Arrival, new: &'a NewIncoming, body: &'a Body) -> NewRow<'a> {
+    NewRow {
+        id: MessageId::from_bytes([0; 16]),
+        channel: of.channel,
+        conversation: recado_domain::ids::ConversationId::from_bytes([0; 16]),
+        contact: None,
+        direction: Direction::Inbound,
+        network_id: &arrival.network_id,
+        body,
+        media: new.media.as_ref(),
+        raw: new.raw.as_deref(),
+        sent_at: arrival.sent_at,
+        now: of.now,
+    }
+}
+
+/// Notes a new message in its conversation.
+fn note<E>(of: &Receiving<'_, E>, conversation: &mut Conversation, chat: &Chat<'_>, message: &Incoming) {
+    if !chat.address.is_empty() {
+        conversation.address.clone_from(&chat.address);
+    }
+    if let Some(name) = chat.name {
+        conversation.chat_name = Some(name.to_owned());
+    }
+    conversation.windowed = of.batch.windowed && chat.kind == ChatKind::Direct;
+    if message.direction == Direction::Inbound {
+        conversation.unread += 1;
+        conversation.person_wrote_at = latest(conversation.person_wrote_at, message.sent_at);
+    }
+    conversation.last = Some(last_message(message));
+    conversation.active_at = conversation.active_at.max(of.now);
+    conversation.updated_at = of.now;
+}
+
+fn latest(before: Option<Millis>, at: Millis) -> Option<Millis> {
+    before.max(Some(at))
+}
+
+/// A message as the list of conversations shows it.
+pub(super) fn last_message(message: &Incoming) -> LastMessage {
+    LastMessage {
+        id: message.id,
+        kind: message.body.content.name().to_owned(),
+        direction: message.direction,
+        content: truncate(&message.body.text, PREVIEW_LIMIT).0,
+        at: message.received_at,
+    }
+}
+
+/// A person who answers with one of the words is left out of bulk sending.
+async fn opt_out_by_word<E: PageScan>(
+    of: &Receiving<'_, E>,
+    contact: &mut Contact,
+    body: &Body,
+) -> Result<(), E::Error> {
+    let says = ANSWER_KINDS.contains(&body.content.name()) && is_opt_out(&body.text, &of.batch.rules.opt_out_words);
+    if !says || contact.opt_out_at.is_some() {
+        return Ok(());
+    }
+    set_opt_out(of, contact, Some("KEYWORD")).await
+}
+
+/// Leaves a contact out of bulk sending for this reason, or in again.
+pub(super) async fn set_opt_out<E: PageScan>(
+    of: &Receiving<'_, E>,
+    contact: &mut Contact,
+    source: Option<&str>,
+) -> Result<(), E::Error> {
+    (contact.opt_out_at, contact.opt_out_source) = (source.map(|_| of.now), source.map(str::to_owned));
+    contact.updated_at = of.now;
+    book::save(of.db, contact, false).await?;
+    announce::contact_updated(of, contact, &["optOut"], &[]).await
+}

@@ -1,0 +1,85 @@
+//! Two contacts turned out to be one person: the older one stays, and everything of the other moves to it.
+
+use recado_domain::contact_book::{Contact, as_first_written};
+use recado_domain::conversation::{ClosedBy, Status};
+use recado_domain::ids::ContactId;
+
+use super::threads::{self, chat_of};
+use super::{Receiving, announce, book};
+use crate::sqlkit::both::{Executor, values};
+
+/// Moves everything of a contact to another one, and deletes it. The caller saves and announces the one that stays.
+pub(super) async fn merge<E: Executor>(
+    of: &Receiving<'_, E>,
+    stays: &mut Contact,
+    gone: ContactId,
+) -> Result<(), E::Error> {
+    let Some(other) = of.load(gone).await? else { return Ok(()) };
+    join_conversations(of, stays.id, gone).await?;
+    let (to, from) = (&stays.id.as_bytes()[..], &gone.as_bytes()[..]);
+    for sql in [
+        "UPDATE incoming SET contact_id = ?1 WHERE contact_id = ?2",
+        "UPDATE incoming_changes SET contact_id = ?1 WHERE contact_id = ?2",
+        "UPDATE identities SET contact_id = ?1 WHERE contact_id = ?2",
+        // Erasing a contact finds its events by their subject.
+        "UPDATE events SET subject = ?1 WHERE subject = ?2",
+    ] {
+        of.db.run(sql, values![to, from]).await?;
+    }
+    of.db
+        .run(
+            "UPDATE conversations SET contact_id = ?1, chat = ?3 WHERE contact_id = ?2 AND chat = ?4",
+            values![to, from, chat_of(stays.id), chat_of(gone)],
+        )
+        .await?;
+    book::delete(of.db, gone).await?;
+    take_over(stays, other);
+    Ok(())
+}
+
+/// One conversation goes on in each channel: the other one's messages move to it.
+async fn join_conversations<E: Executor>(
+    of: &Receiving<'_, E>,
+    stays: ContactId,
+    gone: ContactId,
+) -> Result<(), E::Error> {
+    for mut from in threads::active_of_contact(of.db, gone).await? {
+        let Some(mut to) = threads::active(of.db, from.channel, &chat_of(stays)).await? else { continue };
+        let sql = "UPDATE incoming SET conversation_id = ?1 WHERE conversation_id = ?2";
+        of.db.run(sql, values![&to.id.as_bytes()[..], &from.id.as_bytes()[..]]).await?;
+        to.unread += from.unread;
+        to.windowed |= from.windowed;
+        to.person_wrote_at = to.person_wrote_at.max(from.person_wrote_at);
+        if from.active_at > to.active_at {
+            (to.active_at, to.last) = (from.active_at, from.last.take());
+        }
+        to.updated_at = of.now;
+        threads::save(of.db, &to).await?;
+        (from.status, from.closed_at, from.updated_at) = (Status::Closed, Some(of.now), of.now);
+        (from.unread, from.last) = (0, None);
+        threads::save(of.db, &from).await?;
+        announce::conversation_closed(of, &from, ClosedBy::Merge).await?;
+    }
+    Ok(())
+}
+
+/// Fills what the contact that stays does not have.
+fn take_over(stays: &mut Contact, other: Contact) {
+    if !stays.is_named && (other.is_named || stays.name.bytes().all(|byte| byte.is_ascii_digit())) {
+        (stays.name, stays.is_named) = (other.name, other.is_named);
+    }
+    stays.phone = stays.phone.take().or(other.phone);
+    stays.account = stays.account.take().or(other.account);
+    stays.email = stays.email.take().or(other.email);
+    let tags: Vec<_> = stays.tags.iter().chain(&other.tags).cloned().collect();
+    stays.tags = as_first_written(&tags, &stays.tags);
+    for (key, value) in other.metadata {
+        stays.metadata.entry(key).or_insert(value);
+    }
+    // Who does not want to be written to was asked once, under either name.
+    if stays.opt_out_at.is_none() {
+        (stays.opt_out_at, stays.opt_out_source) = (other.opt_out_at, other.opt_out_source);
+    }
+    stays.last_inbound_at = stays.last_inbound_at.max(other.last_inbound_at);
+    stays.last_outbound_at = stays.last_outbound_at.max(other.last_outbound_at);
+}

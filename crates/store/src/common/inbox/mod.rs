@@ -1,0 +1,132 @@
+//! Receiving: messages of networks, their changes, their conversations and contacts.
+//!
+//! Work on the inbox of one owner is done by one transaction at a time ([`lock`]). A contact belongs to all channels of its
+//! owner, and two channels may report one new person at once; with one lock there is no second contact and no deadlock.
+
+mod announce;
+mod book;
+mod changed;
+mod changes;
+pub(crate) mod clear;
+pub(crate) mod contacts;
+pub(crate) mod conversations;
+mod deliver;
+mod identify;
+mod merge;
+pub(crate) mod person;
+mod rows;
+mod targets;
+mod threads;
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::{Millis, random};
+use recado_domain::event::Owner;
+use recado_domain::ids::{ContactId, ConversationId, InstitutionId};
+use recado_domain::incoming::{ARRIVALS_AT_ONCE, Arrival, Arrivals, Ignored, Outcome, Received, What};
+use sha2::{Digest, Sha256};
+
+use super::PageScan;
+use crate::clock::SystemEntropy;
+use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
+
+pub(crate) use book::one as contact;
+pub(crate) use rows::{media, message, note_media, of_network, page, raw, unread_media};
+
+/// What all arrivals of a call have in common.
+struct Receiving<'a, E> {
+    db: &'a E,
+    batch: &'a Arrivals,
+    owner: Owner,
+    channel: ChannelKey,
+    now: Millis,
+    /// Whether anyone reads the owner's events. Without a reader no JSON is written.
+    announces: bool,
+}
+
+/// Lets this transaction alone change the inbox of the owner.
+pub(super) async fn lock<E: Executor>(db: &E, owner: Owner) -> Result<(), E::Error> {
+    let hash = Sha256::new()
+        .chain_update(b"recado inbox\0")
+        .chain_update(owner.0.as_bytes())
+        .chain_update(owner.1.name())
+        .finalize();
+    let mut number = [0; 8];
+    number.copy_from_slice(&hash[..8]);
+    db.row(E::LOCK_NUMBER, values![i64::from_be_bytes(number)], |_| Ok(())).await.map(drop)
+}
+
+/// Whether anyone reads the owner's events.
+async fn has_readers<E: Executor>(db: &E, owner: Owner) -> Result<bool, E::Error> {
+    let sql = "SELECT 1 AS found FROM event_consumers WHERE institution_id = ?1 AND environment = ?2";
+    let (institution, environment) = (&owner.0.as_bytes()[..], owner.1.name());
+    Ok(db.row(sql, values![institution, environment], |_| Ok(())).await?.is_some())
+}
+
+/// The owner of a channel; `None` if it is deleted.
+async fn owner_of<E: Executor>(db: &E, channel: ChannelKey) -> Result<Option<Owner>, E::Error> {
+    let sql = "SELECT institution_id, environment FROM channels WHERE key = ?1 AND deleted_at IS NULL";
+    let owner = |row: &Row<'_>| {
+        let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
+        Ok((institution, row.named("environment", Environment::from_name)?))
+    };
+    db.row(sql, values![channel], owner).await
+}
+
+/// Stores what a network delivered to a channel.
+pub(crate) async fn receive<E: PageScan>(db: &E, batch: &Arrivals, now: Millis) -> Result<Vec<Received>, E::Error> {
+    if batch.arrivals.len() > ARRIVALS_AT_ONCE {
+        return Err(Unreadable::Unknown("batch of arrivals that is longer than the limit").into());
+    }
+    let Some(owner) = owner_of(db, batch.channel).await? else {
+        return Ok(vec![Received::ignored(Ignored::ChannelGone); batch.arrivals.len()]);
+    };
+    lock(db, owner).await?;
+    let announces = has_readers(db, owner).await?;
+    let receiving = Receiving { db, batch, owner, channel: batch.channel, now, announces };
+    let mut received = Vec::with_capacity(batch.arrivals.len());
+    for arrival in &batch.arrivals {
+        // A clock that is ahead must not keep a window open, or hide a later change.
+        let dated = Arrival { sent_at: arrival.sent_at.min(now), person: arrival.person.cleaned(), ..arrival.clone() };
+        received.push(match &dated.what {
+            What::Message(new) => {
+                let received = deliver::receive(&receiving, &dated, new).await?;
+                if received.outcome == Outcome::Stored {
+                    changes::apply_held(&receiving, &dated.network_id).await?;
+                }
+                received
+            }
+            _ => changes::receive(&receiving, &dated).await?,
+        });
+    }
+    Ok(received)
+}
+
+fn new_contact_id(now: Millis) -> ContactId {
+    ContactId::new(now, random(&SystemEntropy))
+}
+
+fn new_conversation_id(now: Millis) -> ConversationId {
+    ConversationId::new(now, random(&SystemEntropy))
+}
+
+/// An id that may be missing.
+fn optional_id(row: &Row<'_>, column: &'static str) -> Read<Option<[u8; 16]>> {
+    let bytes: Option<Vec<u8>> = row.get(column)?;
+    bytes.map(|bytes| bytes.try_into().map_err(|_| Unreadable::Unknown(column))).transpose()
+}
+
+/// A value that is stored as JSON.
+fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &'static str) -> Read<T> {
+    serde_json::from_str(&row.get::<String>(column)?).map_err(|_| Unreadable::Unknown(column))
+}
+
+/// JSON of a value that always has one.
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A limit of a statement: one row more than asked for shows whether more follow.
+fn one_more(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1
+}

@@ -1,0 +1,245 @@
+//! What networks delivered of one person: read in pages, and erased in batches.
+
+use std::collections::BTreeSet;
+
+use recado_domain::conversation::Conversation;
+use recado_domain::event::Owner;
+use recado_domain::ids::ContactId;
+use recado_domain::incoming::{IdentityKey, IdentityKind, Incoming};
+use recado_domain::message::{SCANNED_AT_MOST, Seq};
+
+use super::clear::Gone;
+use super::rows::{INCOMING, incoming};
+use super::threads::{ALL, conversation, select};
+use super::{book, clear, lock, to_json};
+use crate::common::events;
+use crate::person::{Erased, Person, PersonPage, PersonRow};
+use crate::sqlkit::both::{Executor, List, Row, values};
+
+/// Messages on a page, and those that are erased at once.
+const AT_ONCE: i64 = 200;
+
+/// The identity of a name of a person: digits, `900@lid`, or a user id.
+fn key(name: &str) -> IdentityKey {
+    match name.strip_suffix("@lid") {
+        Some(lid) => IdentityKey::lid(lid),
+        None if name.bytes().all(|byte| byte.is_ascii_digit()) => IdentityKey::phone(name),
+        None => IdentityKey::user_id(name),
+    }
+}
+
+/// The name of an identity.
+fn name(key: &IdentityKey) -> String {
+    match key.kind {
+        IdentityKind::Lid => format!("{}@lid", key.value),
+        IdentityKind::Phone | IdentityKind::UserId => key.value.clone(),
+    }
+}
+
+/// The contacts of a person.
+async fn contacts<E: Executor>(db: &E, person: &Person) -> Result<Vec<ContactId>, E::Error> {
+    let keys: Vec<_> = person.numbers.iter().map(|name| key(name)).collect();
+    let sql = format!(
+        "SELECT i.kind, i.value, i.contact_id FROM identities i
+         WHERE {} AND (?2 IS NULL OR i.institution_id = ?2)",
+        E::any("i.value", 1)
+    );
+    let institution = person.institution.map(|id| id.as_bytes().to_vec());
+    let named = List(keys.iter().map(|key| key.value.clone()).collect::<Vec<_>>());
+    let read = |row: &Row<'_>| {
+        let key = IdentityKey { kind: row.named("kind", IdentityKind::from_name)?, value: row.get("value")? };
+        Ok((key, ContactId::from_bytes(row.bytes("contact_id")?)))
+    };
+    let found = db.rows(&sql, values![named, institution], read).await?;
+    let own: BTreeSet<_> = found.into_iter().filter(|(key, _)| keys.contains(key)).map(|(_, id)| id).collect();
+    Ok(own.into_iter().collect())
+}
+
+/// Every name of the person that the contacts know.
+pub(crate) async fn names<E: Executor>(db: &E, person: &Person) -> Result<Vec<String>, E::Error> {
+    let mut names = Vec::new();
+    for id in contacts(db, person).await? {
+        let sql = "SELECT kind, value FROM identities WHERE contact_id = ?1";
+        let read = |row: &Row<'_>| {
+            Ok(name(&IdentityKey { kind: row.named("kind", IdentityKind::from_name)?, value: row.get("value")? }))
+        };
+        names.extend(db.rows(sql, values![&id.as_bytes()[..]], read).await?);
+        let sql = "SELECT phone, account FROM contacts WHERE id = ?1";
+        let read = |row: &Row<'_>| Ok([row.get::<Option<String>>("phone")?, row.get("account")?]);
+        names.extend(db.row(sql, values![&id.as_bytes()[..]], read).await?.into_iter().flatten().flatten());
+    }
+    Ok(names)
+}
+
+/// The direct conversations with a person.
+async fn conversations<E: Executor>(
+    db: &E,
+    person: &Person,
+    contacts: &[ContactId],
+) -> Result<Vec<Conversation>, E::Error> {
+    let of_owner = "(?2 IS NULL OR v.institution_id = ?2)";
+    let institution = person.institution.map(|id| id.as_bytes().to_vec());
+    let mut found: Vec<Conversation> = Vec::new();
+    for id in contacts {
+        let sql = format!("{} WHERE v.contact_id = ?1 AND {of_owner} ORDER BY v.active_at, v.id", select(ALL));
+        found.extend(db.rows(&sql, values![&id.as_bytes()[..], institution], conversation).await?);
+    }
+    // Those that began before the person had a contact.
+    for address in &person.numbers {
+        let sql = format!(
+            "{} WHERE v.address = ?1 AND {of_owner} AND v.contact_id IS NULL ORDER BY v.active_at",
+            select(ALL)
+        );
+        found.extend(db.rows(&sql, values![*address, institution], conversation).await?);
+    }
+    Ok(found)
+}
+
+/// A page of the messages of and with a person, behind this one.
+pub(crate) async fn received<E: Executor>(db: &E, person: &Person, after: Seq) -> Result<PersonPage, E::Error> {
+    let messages = messages(db, person, after).await?;
+    let next = messages.last().map(|last| last.seq);
+    let rows = messages.into_iter().map(|message| PersonRow::Received(Box::new(message))).collect();
+    Ok(PersonPage { rows, next })
+}
+
+/// The first messages of and with a person behind this one.
+async fn messages<E: Executor>(db: &E, person: &Person, after: Seq) -> Result<Vec<Incoming>, E::Error> {
+    let contacts = contacts(db, person).await?;
+    let mut found: Vec<Incoming> = Vec::new();
+    let behind = "m.seq > ?2 ORDER BY m.seq LIMIT ?3";
+    for conversation in conversations(db, person, &contacts).await? {
+        let sql = format!("{INCOMING} WHERE m.conversation_id = ?1 AND {behind}");
+        found.extend(db.rows(&sql, values![&conversation.id.as_bytes()[..], after, AT_ONCE], incoming).await?);
+    }
+    for contact in contacts {
+        let sql = format!("{INCOMING} WHERE m.contact_id = ?1 AND {behind}");
+        found.extend(db.rows(&sql, values![&contact.as_bytes()[..], after, AT_ONCE], incoming).await?);
+    }
+    found.sort_by_key(|message| message.seq);
+    found.dedup_by_key(|message| message.seq);
+    found.truncate(usize::try_from(AT_ONCE).unwrap_or(usize::MAX));
+    Ok(found)
+}
+
+/// The contacts of a person, and the conversations with them.
+pub(crate) async fn book<E: Executor>(db: &E, person: &Person) -> Result<PersonPage, E::Error> {
+    let ids = contacts(db, person).await?;
+    let mut rows = Vec::new();
+    for id in &ids {
+        let sql = format!("{} WHERE k.id = ?1", book::CONTACT);
+        if let Some(mut contact) = db.row(&sql, values![&id.as_bytes()[..]], book::contact).await? {
+            contact.identities = book::identities(db, *id).await?;
+            rows.push(PersonRow::Contact(Box::new(contact)));
+        }
+    }
+    let conversations = conversations(db, person, &ids).await?;
+    rows.extend(conversations.into_iter().map(|conversation| PersonRow::Conversation(Box::new(conversation))));
+    Ok(PersonPage { rows, next: None })
+}
+
+/// Erases a batch of the messages of and with a person, and at last the conversations and the contacts. `next` of the result
+/// is `None` when nothing is left.
+pub(crate) async fn erase<E: Executor>(db: &E, person: &Person) -> Result<Erased, E::Error> {
+    lock_owners(db, person).await?;
+    let found = messages(db, person, Seq::MIN).await?;
+    let gone = |message: &Incoming| Gone { seq: message.seq, id: message.id, conversation: message.conversation };
+    let batch: Vec<_> = found.iter().map(gone).collect();
+    if !batch.is_empty() {
+        let received = clear::erase(db, &batch).await?;
+        return Ok(Erased { received, next: Some(0), ..Erased::default() });
+    }
+    let contacts = contacts(db, person).await?;
+    let mut erased = Erased::default();
+    for conversation in conversations(db, person, &contacts).await? {
+        events::forget_subjects(db, &[*conversation.id.as_bytes()]).await?;
+        let sql = "DELETE FROM conversations WHERE id = ?1";
+        erased.conversations += db.run(sql, values![&conversation.id.as_bytes()[..]]).await?;
+    }
+    for id in contacts {
+        events::forget_subjects(db, &[*id.as_bytes()]).await?;
+        db.run("DELETE FROM incoming_changes WHERE contact_id = ?1", values![&id.as_bytes()[..]]).await?;
+        db.run("DELETE FROM poll_votes WHERE voter = ?1", values![id.to_string()]).await?;
+        book::delete(db, id).await?;
+        erased.people += 1;
+    }
+    for name in &person.numbers {
+        db.run("DELETE FROM poll_votes WHERE voter = ?1", values![*name]).await?;
+        let sql = "DELETE FROM incoming_changes WHERE held IS NOT NULL AND held LIKE ?1";
+        db.run(sql, values![quoted(name)]).await?;
+    }
+    Ok(erased)
+}
+
+/// Nobody receives for the owners of the person's contacts and conversations meanwhile.
+async fn lock_owners<E: Executor>(db: &E, person: &Person) -> Result<(), E::Error> {
+    let contacts = contacts(db, person).await?;
+    let mut owners: Vec<Owner> = Vec::new();
+    owners.extend(conversations(db, person, &contacts).await?.iter().map(|conversation| conversation.owner));
+    for id in contacts {
+        let sql = format!("{} WHERE k.id = ?1", book::CONTACT);
+        let contact = db.row(&sql, values![&id.as_bytes()[..]], book::contact).await?;
+        owners.extend(contact.map(|contact| contact.owner));
+    }
+    // In one order, so that two erasures never wait for each other.
+    owners.sort_by_key(|(institution, environment)| (*institution.as_bytes(), environment.name()));
+    owners.dedup();
+    for owner in owners {
+        lock(db, owner).await?;
+    }
+    Ok(())
+}
+
+/// A `LIKE` pattern of a name as a value in JSON. Names have no signs that `LIKE` reads.
+fn quoted(name: &str) -> String {
+    format!("%\"{}\"%", name.strip_suffix("@lid").unwrap_or(name).replace(['%', '_'], ""))
+}
+
+/// Erases what a range of other people's messages behind this one says of a person: quotes, mentions and reactions in groups.
+pub(crate) async fn erase_traces<E: Executor>(db: &E, person: &Person, after: Seq) -> Result<Erased, E::Error> {
+    let sql = "SELECT max(seq) AS last FROM (SELECT seq FROM incoming WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
+    let last = db.row(sql, values![after, SCANNED_AT_MOST], |row| row.get::<Option<Seq>>("last")).await?.flatten();
+    let Some(last) = last else { return Ok(Erased::default()) };
+    let mut erased = Erased { next: Some(last), ..Erased::default() };
+    for name in &person.numbers {
+        let sql = format!(
+            "{INCOMING} WHERE m.seq > ?1 AND m.seq <= ?2 AND (m.body LIKE ?3 OR m.reactions LIKE ?3)
+               AND (?4 IS NULL OR c.institution_id = ?4)"
+        );
+        let institution = person.institution.map(|id| id.as_bytes().to_vec());
+        let asked = db.rows(&sql, values![after, last, quoted(name), institution], incoming).await?;
+        for message in asked {
+            erased.traces += forget(db, message, &person.numbers).await?;
+        }
+    }
+    Ok(erased)
+}
+
+async fn forget<E: Executor>(db: &E, mut message: Incoming, names: &[String]) -> Result<u64, E::Error> {
+    let theirs = |digits: &String| names.contains(digits);
+    message.reactions.retain(|reaction| !reaction.from.as_ref().is_some_and(theirs));
+    message.body.mentions.retain(|digits| !theirs(digits));
+    if let Some(quoted) = message.body.reply_to.as_mut().filter(|quoted| quoted.from.as_ref().is_some_and(theirs)) {
+        (quoted.from, quoted.content) = (None, None);
+    }
+    let reactions = (!message.reactions.is_empty()).then(|| to_json(&message.reactions));
+    let sql = "UPDATE incoming SET body = ?2, reactions = ?3 WHERE seq = ?1";
+    db.run(sql, values![message.seq, to_json(&message.body), reactions]).await
+}
+
+/// Erases a range of complete events behind this one that name a person: those of other people's messages to which the person
+/// reacted, and of contacts that became one.
+pub(crate) async fn erase_event_traces<E: Executor>(db: &E, person: &Person, after: i64) -> Result<Erased, E::Error> {
+    let sql = "SELECT max(seq) AS last FROM (SELECT seq FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2) AS scanned";
+    let last = db.row(sql, values![after, SCANNED_AT_MOST], |row| row.get::<Option<i64>>("last")).await?.flatten();
+    let Some(last) = last else { return Ok(Erased::default()) };
+    let mut erased = Erased { next: Some(last), ..Erased::default() };
+    for name in &person.numbers {
+        let sql = "SELECT seq FROM events WHERE seq > ?1 AND seq <= ?2 AND complete AND data LIKE ?3
+                   AND (?4 IS NULL OR institution_id = ?4)";
+        let institution = person.institution.map(|id| id.as_bytes().to_vec());
+        let named = db.rows(sql, values![after, last, quoted(name), institution], |row| row.get("seq")).await?;
+        erased.events += events::forget_numbers(db, named).await?;
+    }
+    Ok(erased)
+}

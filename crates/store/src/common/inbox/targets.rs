@@ -1,0 +1,162 @@
+//! Which message an arrival repeats, answers or changes.
+
+use recado_domain::contact_book::Contact;
+use recado_domain::event::ChatKind;
+use recado_domain::ids::ContactId;
+use recado_domain::incoming::{Arrival, Choice, Direction, Incoming, QUOTE_LIMIT, Quoted, SenderIds, truncate};
+use recado_domain::message::{Message, Stored};
+
+use super::Receiving;
+use super::rows::{self, Found};
+use crate::common::{PageScan, messages};
+use crate::sqlkit::both::values;
+
+/// The names of the person of a direct chat, as far as a message knows them.
+pub(super) fn chat_person(message: &Incoming) -> SenderIds {
+    let address = message.address.as_str();
+    let by_address = match address.strip_suffix("@lid") {
+        Some(lid) => SenderIds::of_lid(lid),
+        None if address.is_empty() || message.chat == ChatKind::Group => SenderIds::default(),
+        None if address.bytes().all(|byte| byte.is_ascii_digit()) => SenderIds::of_phone(address),
+        None => SenderIds::of_user_id(address),
+    };
+    match message.direction {
+        Direction::Inbound => message.body.sender.clone().or(&by_address),
+        Direction::Outbound => by_address,
+    }
+}
+
+/// Whether two sets of names have an identity in common.
+fn share(one: &SenderIds, other: &SenderIds) -> bool {
+    let keys = other.keys();
+    one.keys().iter().any(|key| keys.contains(key))
+}
+
+/// Whether two sets of names cannot be compared: each says what the other one does not.
+fn complement(one: &SenderIds, other: &SenderIds) -> bool {
+    let kinds: Vec<_> = other.keys().iter().map(|key| key.kind).collect();
+    !one.is_nobody() && !kinds.is_empty() && one.keys().iter().all(|key| !kinds.contains(&key.kind))
+}
+
+/// Whether a message belongs to the chat of an arrival.
+pub(super) fn in_chat_of(found: &Found, arrival: &Arrival, contact: Option<ContactId>) -> bool {
+    let message = &found.message;
+    match &arrival.group {
+        Some(group) => message.chat == ChatKind::Group && message.address == group.address,
+        None => {
+            message.chat == ChatKind::Direct
+                && ((contact.is_some() && found.peer == contact)
+                    || share(&chat_person(message), &arrival.person)
+                    || (message.address.is_empty() && arrival.person.is_nobody()))
+        }
+    }
+}
+
+/// Whether an arrival is a message that the store has: the same id from the same sender in the same chat. A network may
+/// deliver it once by the number and once by the hidden id. Where the two cannot be compared, the network's time decides: in
+/// one second, nobody else has the id that the sender's device drew.
+pub(super) fn is_repetition(found: &Found, arrival: &Arrival, contact: Option<ContactId>) -> bool {
+    let message = &found.message;
+    if (message.direction == Direction::Outbound) != arrival.from_me {
+        return false;
+    }
+    let known = if arrival.group.is_some() { message.body.sender.clone() } else { chat_person(message) };
+    let one_message = message.sent_at == arrival.sent_at && complement(&known, &arrival.person);
+    if arrival.group.is_none() {
+        return in_chat_of(found, arrival, contact) || (message.chat == ChatKind::Direct && one_message);
+    }
+    let same_author = arrival.from_me
+        || (contact.is_some() && message.contact == contact)
+        || share(&known, &arrival.person)
+        || (known.is_nobody() && arrival.person.is_nobody());
+    in_chat_of(found, arrival, contact) && (same_author || one_message)
+}
+
+/// The message of a chat with this network id, if the network delivered it.
+pub(super) async fn delivered<E: PageScan>(
+    of: &Receiving<'_, E>,
+    network_id: &str,
+    (arrival, contact): (&Arrival, Option<ContactId>),
+) -> Result<Option<Found>, E::Error> {
+    let found = rows::found(of.db, of.channel, network_id).await?;
+    Ok(found.into_iter().find(|found| in_chat_of(found, arrival, contact)))
+}
+
+/// The message with this network id that a call of the API sent to this chat.
+pub(super) async fn sent<E: PageScan>(
+    of: &Receiving<'_, E>,
+    network_id: &str,
+    (arrival, contact): (&Arrival, Option<&Contact>),
+) -> Result<Option<Message>, E::Error> {
+    let sql = format!("SELECT {} FROM messages WHERE channel_key = ?1 AND remote_id = ?2 LIMIT 1", messages::columns());
+    if let Some(found) = of.db.row(&sql, values![of.channel, network_id], messages::message).await? {
+        return Ok(Some(found));
+    }
+    let numbers = [
+        arrival.group.as_ref().map(|group| group.address.clone()),
+        arrival.person.phone.clone(),
+        contact.and_then(|contact| contact.account.clone()),
+        contact.and_then(|contact| contact.phone.clone()),
+    ];
+    let mut asked: Vec<String> = Vec::new();
+    for number in numbers.into_iter().flatten() {
+        if asked.contains(&number) {
+            continue;
+        }
+        if let Some(found) = messages::of_network(of.db, of.channel, &number, network_id).await? {
+            return Ok(Some(found));
+        }
+        asked.push(number);
+    }
+    Ok(None)
+}
+
+/// A quote with what the store knows of the message that is quoted.
+pub(super) async fn quote<E: PageScan>(
+    of: &Receiving<'_, E>,
+    given: &Quoted,
+    arrival: &Arrival,
+    contact: Option<&Contact>,
+) -> Result<Quoted, E::Error> {
+    let id = contact.map(|contact| contact.id);
+    if let Some(Found { message, .. }) = delivered(of, &given.network_id, (arrival, id)).await? {
+        let from = match message.direction {
+            Direction::Inbound => message.body.sender.phone,
+            Direction::Outbound => message.body.number,
+        };
+        return Ok(Quoted {
+            message_id: Some(message.id),
+            network_id: given.network_id.clone(),
+            from,
+            kind: Some(message.body.content.name().to_owned()),
+            content: Some(truncate(&message.body.text, QUOTE_LIMIT).0),
+        });
+    }
+    let Some(message) = sent(of, &given.network_id, (arrival, contact)).await? else { return Ok(given.clone()) };
+    let stored = serde_json::from_str::<Stored>(&message.payload).ok();
+    let text = stored.as_ref().and_then(|stored| stored.content.plain_text()).unwrap_or_default();
+    Ok(Quoted {
+        message_id: Some(message.id),
+        network_id: given.network_id.clone(),
+        from: of.batch.number.clone().or_else(|| given.from.clone()),
+        kind: Some(message.kind),
+        content: Some(truncate(text, QUOTE_LIMIT).0),
+    })
+}
+
+/// A choice with our id of the message that offered it.
+pub(super) async fn choice<E: PageScan>(
+    of: &Receiving<'_, E>,
+    given: &Choice,
+    arrival: &Arrival,
+    contact: Option<&Contact>,
+) -> Result<Choice, E::Error> {
+    let Some(network_id) = &given.network_id else { return Ok(given.clone()) };
+    let message_id = if let Some(message) = sent(of, network_id, (arrival, contact)).await? {
+        Some(message.id)
+    } else {
+        let id = contact.map(|contact| contact.id);
+        delivered(of, network_id, (arrival, id)).await?.map(|found| found.message.id)
+    };
+    Ok(Choice { message_id, ..given.clone() })
+}

@@ -1,0 +1,237 @@
+//! The rows of conversations, and which conversation a message belongs to.
+
+use recado_domain::api_key::Environment;
+use recado_domain::channel::ChannelKey;
+use recado_domain::clock::Millis;
+use recado_domain::conversation::{Assignee, Conversation, LastMessage, Status, Who};
+use recado_domain::event::ChatKind;
+use recado_domain::ids::{ContactId, ConversationId, InstitutionId, MessageId};
+use recado_domain::incoming::{Direction, SenderIds};
+use recado_domain::phone::forms;
+
+use super::{Receiving, new_conversation_id, optional_id};
+use crate::sqlkit::both::{Executor, Read, Row, Unreadable, values};
+
+/// Selects conversations `v` from this.
+pub(super) fn select(from: &str) -> String {
+    format!(
+        "SELECT v.id, v.institution_id, v.environment, v.channel_key, v.chat_kind, v.chat, v.address, v.chat_name,
+                v.contact_id, v.status, v.assigned_to, v.assigned_name, v.department_id, v.note, v.last_id, v.last_type,
+                v.last_direction, v.last_content, v.last_at, v.unread, v.windowed, v.wrote_at, v.created_at, v.updated_at,
+                v.closed_at, v.active_at, c.id AS channel_id, k.name AS contact_name, k.phone AS contact_phone
+         FROM {from} JOIN channels c ON c.key = v.channel_key LEFT JOIN contacts k ON k.id = v.contact_id"
+    )
+}
+
+/// The table of conversations, for [`select`].
+pub(super) const ALL: &str = "conversations v";
+
+pub(super) fn conversation(row: &Row<'_>) -> Read<Conversation> {
+    let institution = InstitutionId::from_bytes(row.bytes("institution_id")?);
+    let name: Option<String> = row.get("contact_name")?;
+    let contact = optional_id(row, "contact_id")?.map(ContactId::from_bytes).zip(name);
+    let phone = row.get("contact_phone")?;
+    let attendant: Option<String> = row.get("assigned_to")?;
+    let attendant_name: Option<String> = row.get("assigned_name")?;
+    Ok(Conversation {
+        id: ConversationId::from_bytes(row.bytes("id")?),
+        owner: (institution, row.named("environment", Environment::from_name)?),
+        channel: row.get("channel_key")?,
+        channel_id: row.get("channel_id")?,
+        chat: row.named("chat_kind", ChatKind::from_name)?,
+        address: row.get("address")?,
+        chat_name: row.get("chat_name")?,
+        contact: contact.map(|(id, name)| Who { id, name, phone }),
+        assigned_to: attendant.map(|id| Assignee { name: attendant_name.unwrap_or_else(|| id.clone()), id }),
+        department: row.get("department_id")?,
+        note: row.get("note")?,
+        status: row.named("status", Status::from_name)?,
+        last: last(row)?,
+        unread: row.number("unread")?,
+        windowed: row.get("windowed")?,
+        person_wrote_at: row.get("wrote_at")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+        closed_at: row.get("closed_at")?,
+        active_at: row.get("active_at")?,
+    })
+}
+
+fn last(row: &Row<'_>) -> Read<Option<LastMessage>> {
+    let Some(id) = optional_id(row, "last_id")? else { return Ok(None) };
+    Ok(Some(LastMessage {
+        id: MessageId::from_bytes(id),
+        kind: row.get("last_type")?,
+        direction: row.named("last_direction", Direction::from_name)?,
+        content: row.get("last_content")?,
+        at: row.get("last_at")?,
+    }))
+}
+
+/// The chat of a contact, as the store keeps it.
+pub(super) fn chat_of(contact: ContactId) -> String {
+    contact.to_string()
+}
+
+/// The conversation that goes on in a chat.
+pub(super) async fn active<E: Executor>(
+    db: &E,
+    channel: ChannelKey,
+    chat: &str,
+) -> Result<Option<Conversation>, E::Error> {
+    let sql = format!("{} WHERE v.channel_key = ?1 AND v.chat = ?2 AND v.closed_at IS NULL", select(ALL));
+    db.row(&sql, values![channel, chat], conversation).await
+}
+
+/// The conversations with a contact that go on, on any channel.
+pub(super) async fn active_of_contact<E: Executor>(db: &E, contact: ContactId) -> Result<Vec<Conversation>, E::Error> {
+    let sql = format!("{} WHERE v.contact_id = ?1 AND v.closed_at IS NULL ORDER BY v.active_at, v.id", select(ALL));
+    db.rows(&sql, values![&contact.as_bytes()[..]], conversation).await
+}
+
+/// Where a message belongs.
+pub(super) struct Chat<'a> {
+    pub kind: ChatKind,
+    pub address: String,
+    pub name: Option<&'a str>,
+    /// The contact of a direct chat.
+    pub contact: Option<ContactId>,
+    /// The other person of a direct chat.
+    pub person: &'a SenderIds,
+}
+
+impl Chat<'_> {
+    /// The chat as the store keeps it.
+    fn key(&self) -> String {
+        self.contact.map_or_else(|| self.address.clone(), chat_of)
+    }
+
+    /// Under which addresses a chat may be on record that began before the person had a contact.
+    fn former(&self) -> Vec<String> {
+        let phones = self.person.phone.iter().flat_map(|phone| forms(phone));
+        let lid = self.person.lid.iter().map(|lid| format!("{lid}@lid"));
+        phones.chain(lid).chain(self.person.user_id.clone()).collect()
+    }
+}
+
+/// The conversation of a chat, which begins with a message in this direction if none goes on; whether it is new.
+pub(super) async fn join<E: Executor>(
+    of: &Receiving<'_, E>,
+    chat: &Chat<'_>,
+    direction: Direction,
+) -> Result<(Conversation, bool), E::Error> {
+    let key = chat.key();
+    if let Some(found) = active(of.db, of.channel, &key).await? {
+        return Ok((found, false));
+    }
+    if let Some(found) = adopt(of, chat, &key).await? {
+        return Ok((found, false));
+    }
+    // The window of a chat outlasts a conversation.
+    let sql = "SELECT max(wrote_at) AS wrote_at FROM conversations WHERE channel_key = ?1 AND chat = ?2";
+    let wrote_at: Option<Option<Millis>> = of.db.row(sql, values![of.channel, key], |row| row.get("wrote_at")).await?;
+    let id = new_conversation_id(of.now);
+    let status = if direction == Direction::Inbound { Status::Pending } else { Status::Open };
+    let sql =
+        "INSERT INTO conversations (id, institution_id, environment, channel_key, chat_kind, chat, address, chat_name,
+                   contact_id, status, unread, windowed, wrote_at, created_at, updated_at, active_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?14)";
+    let (institution, environment) = (&of.owner.0.as_bytes()[..], of.owner.1.name());
+    let contact = chat.contact.map(|id| id.as_bytes().to_vec());
+    let windowed = of.batch.windowed && chat.kind == ChatKind::Direct;
+    of.db
+        .run(
+            sql,
+            values![
+                &id.as_bytes()[..],
+                institution,
+                environment,
+                of.channel,
+                chat.kind.name(),
+                key,
+                chat.address,
+                chat.name,
+                contact,
+                status.name(),
+                0_i64,
+                windowed,
+                wrote_at.flatten(),
+                of.now,
+            ],
+        )
+        .await?;
+    let made = active(of.db, of.channel, &key).await?;
+    made.map(|made| (made, true)).ok_or_else(|| Unreadable::Unknown("conversation").into())
+}
+
+/// A conversation that began with a message of the channel to a person who had no contact then.
+async fn adopt<E: Executor>(
+    of: &Receiving<'_, E>,
+    chat: &Chat<'_>,
+    key: &str,
+) -> Result<Option<Conversation>, E::Error> {
+    let Some(contact) = chat.contact else { return Ok(None) };
+    let contact = &contact.as_bytes()[..];
+    for former in chat.former() {
+        let sql = "UPDATE conversations SET chat = ?3, contact_id = ?4
+                   WHERE channel_key = ?1 AND chat = ?2 AND closed_at IS NULL AND contact_id IS NULL";
+        if of.db.run(sql, values![of.channel, former, key, contact]).await? > 0 {
+            return active(of.db, of.channel, key).await;
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the columns that messages, readers and attendants change.
+pub(super) async fn save<E: Executor>(db: &E, conversation: &Conversation) -> Result<(), E::Error> {
+    let sql = "UPDATE conversations SET address = ?2, chat_name = ?3, status = ?4, assigned_to = ?5, assigned_name = ?6,
+                   department_id = ?7, note = ?8, last_id = ?9, last_type = ?10, last_direction = ?11, last_content = ?12,
+                   last_at = ?13, unread = ?14, windowed = ?15, wrote_at = ?16, updated_at = ?17, closed_at = ?18,
+                   active_at = ?19
+               WHERE id = ?1";
+    let (attendant, last) = (conversation.assigned_to.as_ref(), conversation.last.as_ref());
+    db.run(
+        sql,
+        values![
+            &conversation.id.as_bytes()[..],
+            conversation.address,
+            conversation.chat_name,
+            conversation.status.name(),
+            attendant.map(|who| who.id.clone()),
+            attendant.map(|who| who.name.clone()),
+            conversation.department,
+            conversation.note,
+            last.map(|last| last.id.as_bytes().to_vec()),
+            last.map(|last| last.kind.clone()),
+            last.map(|last| last.direction.name()),
+            last.map(|last| last.content.clone()),
+            last.map(|last| last.at),
+            i64::from(conversation.unread),
+            conversation.windowed,
+            conversation.person_wrote_at,
+            conversation.updated_at,
+            conversation.closed_at,
+            conversation.active_at,
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+/// Marks messages of a conversation as read, up to this one; how many there were.
+pub(super) async fn mark_read<E: Executor>(
+    db: &E,
+    conversation: &mut Conversation,
+    until: i64,
+    now: Millis,
+) -> Result<u64, E::Error> {
+    let sql = "UPDATE incoming SET read_at = ?3, updated_at = ?3
+               WHERE conversation_id = ?1 AND seq <= ?2 AND read_at IS NULL AND direction = 'INBOUND'";
+    let marked = db.run(sql, values![&conversation.id.as_bytes()[..], until, now]).await?;
+    if marked > 0 {
+        conversation.unread = conversation.unread.saturating_sub(u32::try_from(marked).unwrap_or(u32::MAX));
+        conversation.updated_at = now;
+        save(db, conversation).await?;
+    }
+    Ok(marked)
+}
