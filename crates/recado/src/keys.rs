@@ -16,7 +16,8 @@ pub struct Create {
     #[arg(long, value_parser = parse_environment)]
     environment: Environment,
     /// What the key may do, separated by commas: messages.send, messages.read, channels.read, channels.write,
-    /// keys.read, keys.write, webhooks.read, webhooks.write, sandbox.read, sandbox.write
+    /// keys.read, keys.write, webhooks.read, webhooks.write, events.read, conversations.read, conversations.write,
+    /// contacts.read, contacts.write, sandbox.read, sandbox.write
     #[arg(long, value_delimiter = ',', required = true)]
     scopes: Vec<String>,
     /// Calls a minute: a number up to 10000, or unlimited

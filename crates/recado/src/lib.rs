@@ -22,6 +22,7 @@ mod sandbox;
 mod secrets;
 mod send;
 mod serve;
+mod webhooks;
 
 use std::path::Path;
 
@@ -89,6 +90,11 @@ enum Command {
         #[command(subcommand)]
         command: events::Command,
     },
+    /// Webhooks and their deliveries
+    Webhooks {
+        #[command(subcommand)]
+        command: webhooks::Command,
+    },
     /// Forward events to a URL on this machine, signed as webhooks are, until Ctrl-C
     ///
     /// For the development of a receiver. Each event is posted until the receiver answers with 2xx, a bounded number of times.
@@ -150,6 +156,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Command::Send { command } => command.run().await,
         Command::Sandbox { command } => command.run().await.map(Exit::done),
         Command::Events { command } => command.run().await,
+        Command::Webhooks { command } => command.run().await,
         Command::Listen(listen) => listen.run().await,
         Command::Secrets { command } => command.run().await,
         Command::Data { command } => command.run().await,

@@ -75,7 +75,9 @@ impl<'a> Forwarder<'a> {
         {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value)?);
         }
-        headers.insert(HeaderName::from_static("webhook-attempt"), u16::from(attempt).into());
+        if attempt > 1 {
+            headers.insert(HeaderName::from_static("webhook-attempt"), u16::from(attempt).into());
+        }
         Ok(headers)
     }
 

@@ -12,6 +12,7 @@ mod remote;
 mod secrets;
 mod send;
 mod serve;
+mod webhooks;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -61,6 +61,10 @@ impl Received {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {:?}", self.headers))
     }
 
+    pub fn has(&self, name: &str) -> bool {
+        self.headers.contains_key(name)
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }

@@ -6,10 +6,9 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
-use crate::harness::recado;
 use crate::receiver::{Received, Receiver};
 use crate::seed::{from_dev, tool};
-use crate::v1::{CARD, Stage};
+use crate::webhooks::Stage;
 
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDazfgqzGWoYk=";
 const HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
@@ -36,19 +35,13 @@ except WebhookVerificationError as error:
     print("refused: WebhookVerificationError")
 "#;
 
-/// A delivery of a running Recado.
+/// The first delivery of a webhook.
 fn delivery() -> Received {
     let stage = Stage::set();
-    let cursor = stage.get("/v1/events").expect(200).json()["pagination"]["nextCursor"].take();
     let receiver = Receiver::start(&[("", "")]);
-    let mut listen = recado();
-    listen.args(["listen", "--forward-to", &receiver.url, "--secret", SECRET, "--cursor"]);
-    listen.args([cursor.as_str().expect("a cursor"), "--data-dir", stage.home.dir()]);
-    let mut listen = listen.stdout(Stdio::null()).spawn().expect("the binary starts");
-    stage.accept("sandbox", &[], CARD);
-    let received = receiver.next();
-    listen.kill().and_then(|()| listen.wait()).expect("it ends");
-    received
+    stage.hook(&receiver.url, &["message.sent"], &json!({ "secret": SECRET }));
+    stage.send("5511999998888");
+    receiver.next()
 }
 
 fn given(received: &Received, secret: &str, headers: &[(&str, &str)], body: &str) -> Value {

@@ -9,11 +9,12 @@ use std::sync::mpsc;
 use recado_domain::clock::Clock;
 use recado_gateway::signature::{SigningKey, sign};
 use recado_store::clock::SystemClock;
+use serde_json::json;
 
 use super::markdown::root;
-use crate::harness::{PATIENCE, agent, call, recado, wait_for};
+use crate::harness::{PATIENCE, agent, call, wait_for};
 use crate::seed::tool;
-use crate::v1::{CARD, Stage};
+use crate::webhooks::Stage;
 
 const SECRETS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "a secret of another form"];
 const BODY: &str = r#"{"id":"evt_1","event":"webhook.test","data":{"message":"Ação"}}"#;
@@ -122,19 +123,15 @@ fn receives(command: impl Fn(u16) -> Command) {
     }
 }
 
-/// Events of a running Recado are verified.
+/// Deliveries of a webhook are verified.
 fn delivers(program: &Program, secret: &str) {
     let stage = Stage::set();
-    let cursor = stage.get("/v1/events").expect(200).json()["pagination"]["nextCursor"].take();
-    let mut listen = recado();
-    listen.args(["listen", "--forward-to", &program.url, "--secret", secret, "--attempts", "1", "--cursor"]);
-    listen.args([cursor.as_str().expect("a cursor"), "--data-dir", stage.home.dir()]);
-    let mut listen = listen.stdout(Stdio::null()).spawn().expect("the binary starts");
-    stage.accept("sandbox", &[], CARD);
-    for name in ["message.sent", "message.delivered", "message.read"] {
+    let names = ["message.sent", "message.delivered", "message.read"];
+    stage.hook(&program.url, &names, &json!({ "secret": secret }));
+    stage.send("5511999998888");
+    for name in names {
         program.prints(&format!("verified {name} evt_"));
     }
-    listen.kill().and_then(|()| listen.wait()).expect("it ends");
 }
 
 /// Forged and old requests are refused.
