@@ -26,7 +26,7 @@ use super::address::Allowed;
 use super::tls;
 use super::url::{Host, TargetUrl};
 
-/// The time that a lookup and a connection may take.
+/// The time that a lookup and a connection may take, over all addresses of a name.
 const CONNECT: Duration = Duration::from_secs(5);
 /// The time that a call may take, up to the head of the answer.
 const TOTAL: Duration = Duration::from_secs(15);
@@ -39,7 +39,7 @@ const TRIES: usize = 4;
 /// Lookups at a time. Each takes a thread, and a name without a server takes its thread for long.
 const LOOKUPS: usize = 256;
 
-/// Looks up names.
+/// Looks up names. A lookup that nobody waits for any more may go on; its caller is not told.
 #[async_trait]
 pub trait Resolve: Send + Sync {
     /// All addresses of a name.
@@ -48,20 +48,28 @@ pub trait Resolve: Send + Sync {
 
 /// The system's resolver.
 pub struct SystemResolver {
-    lookups: Semaphore,
+    lookups: Arc<Semaphore>,
 }
 
 impl Default for SystemResolver {
     fn default() -> Self {
-        Self { lookups: Semaphore::new(LOOKUPS) }
+        Self { lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 }
 
 #[async_trait]
 impl Resolve for SystemResolver {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let _lookup = self.lookups.acquire().await.map_err(io::Error::other)?;
-        Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
+        let permit = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let name = name.to_owned();
+        // The thread of a lookup cannot be stopped. So the permit is held until the thread is free, also if the call gives up.
+        let lookup = tokio::spawn(async move {
+            let found =
+                tokio::net::lookup_host((name, 0)).await.map(|found| found.map(|address| address.ip()).collect());
+            drop(permit);
+            found
+        });
+        lookup.await.map_err(io::Error::other)?
     }
 }
 
@@ -69,9 +77,10 @@ impl Resolve for SystemResolver {
 pub struct Client {
     allowed: Allowed,
     resolver: Arc<dyn Resolve>,
-    /// Made at the first call: it reads the system's certificates.
-    tls: OnceLock<Option<TlsConnector>>,
+    /// Made at the first call that needs it: it reads the system's certificates.
+    tls: OnceLock<TlsConnector>,
     total: Duration,
+    connect: Duration,
 }
 
 /// An answer: its status, and nothing of its body.
@@ -100,7 +109,13 @@ pub enum Failure {
 impl Client {
     /// A client that reaches these addresses.
     pub fn new(allowed: Allowed) -> Self {
-        Self { allowed, resolver: Arc::new(SystemResolver::default()), tls: OnceLock::new(), total: TOTAL }
+        Self {
+            allowed,
+            resolver: Arc::new(SystemResolver::default()),
+            tls: OnceLock::new(),
+            total: TOTAL,
+            connect: CONNECT,
+        }
     }
 
     /// Whether a URL can be refused by its text: it names an address that is not allowed, or has no TLS where the operator
@@ -115,11 +130,16 @@ impl Client {
 
     /// Posts a body, and gives the head of the answer.
     pub async fn post(&self, url: &TargetUrl, headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
-        timeout(self.total, self.call(url, headers, body)).await.unwrap_or(Err(Failure::Timeout))
+        let call = timeout(self.total, self.call(url, headers, body)).await;
+        let Exchange { answer, response, tasks } = call.unwrap_or(Err(Failure::Timeout))?;
+        // The answer counts as soon as its head is there, however slow its body is.
+        drop(timeout(REST, skip(response)).await);
+        drop(tasks);
+        Ok(answer)
     }
 
-    async fn call(&self, url: &TargetUrl, mut headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
-        let stream = timeout(CONNECT, self.connect(url)).await.unwrap_or(Err(Failure::Timeout))?;
+    async fn call(&self, url: &TargetUrl, mut headers: HeaderMap, body: Bytes) -> Result<Exchange, Failure> {
+        let stream = timeout(self.connect, self.connect(url)).await.unwrap_or(Err(Failure::Timeout))?;
         headers.insert(HOST, HeaderValue::from_str(url.authority()).map_err(|_| Failure::ConnectFailed)?);
         let request = Request::builder().method(Method::POST).uri(url.path());
         let mut request = request.body(Full::new(body)).map_err(|_| Failure::ConnectFailed)?;
@@ -127,12 +147,11 @@ impl Client {
         if !url.secure {
             return exchange(stream, request).await;
         }
-        let tls = self.tls.get_or_init(|| Some(Arc::new(tls(true).ok()?).into())).as_ref().ok_or(Failure::TlsFailed)?;
         let name = match &url.host {
             Host::Address(address) => ServerName::IpAddress((*address).into()),
             Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Failure::TlsFailed)?,
         };
-        let stream = tls.connect(name, stream).await.map_err(|_| Failure::TlsFailed)?;
+        let stream = self.tls()?.connect(name, stream).await.map_err(|_| Failure::TlsFailed)?;
         exchange(stream, request).await
     }
 
@@ -148,23 +167,45 @@ impl Client {
         if !addresses.iter().all(fits) {
             return Err(Failure::AddressRefused);
         }
-        for address in addresses.into_iter().take(TRIES) {
-            if let Ok(stream) = TcpStream::connect(SocketAddr::new(address, url.port)).await {
-                return Ok(stream);
+        let tries = addresses.len().clamp(1, TRIES);
+        // Each address has its part of the time: a route that swallows packets must not use up that of the next one.
+        let each = self.connect / u32::try_from(tries).unwrap_or(1);
+        let mut failure = Failure::ConnectFailed;
+        for address in addresses.into_iter().take(tries) {
+            match timeout(each, TcpStream::connect(SocketAddr::new(address, url.port))).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(_)) => failure = Failure::ConnectFailed,
+                Err(_) => failure = Failure::Timeout,
             }
         }
-        Err(Failure::ConnectFailed)
+        Err(failure)
+    }
+
+    /// Made once it succeeds: certificates that are installed later are found without a restart.
+    fn tls(&self) -> Result<&TlsConnector, Failure> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        let made = tls(true).map_err(|_| Failure::TlsFailed)?;
+        Ok(self.tls.get_or_init(|| Arc::new(made).into()))
     }
 }
 
+/// A call whose answer has begun.
+struct Exchange {
+    answer: Answer,
+    response: Response<Incoming>,
+    /// The connection. It ends with the call, however the call ends.
+    tasks: JoinSet<hyper::Result<()>>,
+}
+
 /// Sends the request, and reads the head of the answer.
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Answer, Failure>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Exchange, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = http1::Builder::new().max_buf_size(ANSWER).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|_| Failure::ConnectFailed)?;
-    // It ends with this call, however that ends.
     let mut tasks = JoinSet::new();
     tasks.spawn(connection);
     let response = sender
@@ -172,8 +213,7 @@ where
         .await
         .map_err(|error| if error.is_parse_too_large() { Failure::TooLarge } else { Failure::ConnectFailed })?;
     let answer = Answer { status: response.status(), retry_after: retry_after(response.headers()) };
-    drop(timeout(REST, skip(response)).await);
-    Ok(answer)
+    Ok(Exchange { answer, response, tasks })
 }
 
 /// Reads the body to its end, or as far as it may go.

@@ -49,17 +49,10 @@ impl TargetUrl {
         if authority.as_str().contains('@') {
             return Err(BadUrl);
         }
-        let named = authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
-        let port = match (uri.port_u16(), named) {
-            (Some(port), _) => port,
-            (None, Some(_)) => return Err(BadUrl),
-            (None, None) => {
-                if secure {
-                    443
-                } else {
-                    80
-                }
-            }
+        let port = match authority.as_str().strip_prefix(authority.host()).ok_or(BadUrl)? {
+            "" if secure => 443,
+            "" => 80,
+            port => number_of_port(port).ok_or(BadUrl)?,
         };
         if !matches!(port, 80 | 443 | 1_024..) {
             return Err(BadUrl);
@@ -108,6 +101,12 @@ impl Host {
         let fits = name.len() <= HOST_LENGTH && name.split('.').all(is_label);
         if fits { Ok(Self::Name(name.to_ascii_lowercase())) } else { Err(BadUrl) }
     }
+}
+
+/// The port of `:443`.
+fn number_of_port(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix(':')?;
+    digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A number as the C library writes addresses: decimal, octal with `0`, hexadecimal with `0x`.
@@ -169,6 +168,12 @@ mod tests {
             "https://example.com:0/",
             "https://example.com:99999/",
             "https://example.com:/",
+            "https://example.com:+443/",
+            "https://example.com:443:443/",
+            "https://[2606:4700::1111]x/",
+            "https://[2606:4700::1111]x:443/",
+            "https://[fe80::1%25eth0]/",
+            "https://[1.1.1.1]/",
             "https://exa mple.com",
             "https://example.com\\@evil.com",
             "https://example.com\r\nx: y",

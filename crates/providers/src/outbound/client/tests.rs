@@ -7,7 +7,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -184,7 +184,66 @@ async fn an_endless_body_is_not_read() {
     assert_eq!(answer.status, StatusCode::OK);
     // What the buffers of two sockets hold, and no more.
     let sent = serving.await.expect("an end");
-    assert!(sent < 100 << 20, "{sent} bytes were taken");
+    assert!(sent < 16 << 20, "{sent} bytes were taken");
+}
+
+/// Accepts one connection, writes the first bytes of an answer after a wait, and then one byte again and again.
+async fn trickle(wait: Duration, first: &'static [u8], byte: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        tokio::time::sleep(wait).await;
+        stream.write_all(first).await.expect("written");
+        while stream.write_all(byte).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_has_its_time() {
+    let port = trickle(Duration::ZERO, b"HTTP/1.1 200 OK\r\nx: ", b"a").await;
+    let mut client = client(&["127.0.0.1"]);
+    client.total = Duration::from_millis(300);
+    let began = std::time::Instant::now();
+    assert_eq!(post(&client, &format!("http://127.0.0.1:{port}/")).await, Err(Failure::Timeout));
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+/// A receiver that has said 200 would else get the same delivery again.
+#[tokio::test]
+async fn a_slow_body_does_not_take_back_its_head() {
+    let port = trickle(Duration::from_millis(300), b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"a").await;
+    let mut client = client(&["127.0.0.1"]);
+    client.total = Duration::from_millis(800);
+    let answer = post(&client, &format!("http://127.0.0.1:{port}/")).await;
+    assert_eq!(answer.map(|answer| answer.status), Ok(StatusCode::OK));
+}
+
+#[tokio::test]
+async fn an_address_that_swallows_packets_leaves_time_for_the_next() {
+    let (port, _) = serve(OK).await;
+    let silent = TcpSocket::new_v4().expect("a socket");
+    silent.bind(SocketAddr::new([127, 0, 0, 2].into(), port)).expect("the same port");
+    let listener = silent.listen(1).expect("listening");
+    // Nobody accepts: when its queue is full, the kernel drops what comes.
+    let mut waiting = Vec::new();
+    while let Ok(stream) =
+        timeout(Duration::from_millis(200), TcpStream::connect(listener.local_addr().expect("an address"))).await
+    {
+        waiting.push(stream.expect("a connection"));
+    }
+    let mut client = client(&["127.0.0.0/8"]);
+    client.connect = Duration::from_secs(2);
+    client.resolver = Names::new(&[&["127.0.0.2", "127.0.0.1"]]);
+    let answer = post(&client, &format!("http://hooks.example:{port}/")).await;
+    assert_eq!(answer.map(|answer| answer.status), Ok(StatusCode::NO_CONTENT));
+    // Alone, it has the whole time, and that is a timeout.
+    client.connect = Duration::from_millis(200);
+    client.resolver = Names::new(&[&["127.0.0.2"]]);
+    assert_eq!(post(&client, &format!("http://hooks.example:{port}/")).await, Err(Failure::Timeout));
 }
 
 #[tokio::test]
@@ -246,7 +305,7 @@ async fn tls_is_checked_by_the_name_in_the_url() {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    client.tls = OnceLock::from(Some(TlsConnector::from(Arc::new(config))));
+    client.tls = OnceLock::from(TlsConnector::from(Arc::new(config)));
     assert_eq!(post(&client, &of("hooks.example")).await.expect("an answer").status, StatusCode::NO_CONTENT);
     assert_eq!(post(&client, &of("other.example")).await, Err(Failure::TlsFailed), "another name");
 }
