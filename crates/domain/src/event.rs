@@ -187,6 +187,15 @@ pub struct EventPage {
     pub cursor: EventSeq,
 }
 
+/// The numbers of an owner's events in a part of the stream: the first one and the last one. Events of other owners may be between
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnedRange {
+    pub owner: Owner,
+    pub first: EventSeq,
+    pub last: EventSeq,
+}
+
 /// What the store knows of its events as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventState {
@@ -223,7 +232,7 @@ impl Recording {
     /// What the readers of these patterns need.
     pub fn of<'a>(patterns: impl IntoIterator<Item = &'a Patterns>) -> Self {
         let of_one = |patterns: &Patterns| match patterns {
-            none if none.is_empty() => Self::Off,
+            none if none.matches_none() => Self::Off,
             some if some.matches("message.queued") => Self::All,
             _ => Self::Changes,
         };
@@ -289,6 +298,11 @@ pub(crate) mod tests {
         let log = Patterns::default_log();
         assert_eq!(Recording::of([]), Recording::Off);
         assert_eq!(Recording::of([&patterns(&[])]), Recording::Off);
+        assert_eq!(
+            Recording::of([&patterns(&["!message.queued"])]),
+            Recording::Off,
+            "it excludes, and includes nothing"
+        );
         assert_eq!(Recording::of([&log]), Recording::Changes);
         assert_eq!(Recording::of([&log, &patterns(&["message.queued"])]), Recording::All);
         assert_eq!(Recording::of([&patterns(&["*"])]), Recording::All);

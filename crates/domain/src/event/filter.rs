@@ -76,6 +76,11 @@ impl Patterns {
         self.texts().join(" ")
     }
 
+    /// Whether no event is wanted: there is no pattern, or each included name is excluded.
+    pub fn matches_none(&self) -> bool {
+        !EVENTS.iter().any(|(name, _)| self.matches(name))
+    }
+
     /// Whether events of this name are wanted.
     pub fn matches(&self, name: &str) -> bool {
         let covers = |excludes| self.0.iter().any(|pattern| pattern.excludes == excludes && pattern.covers(name));
